@@ -1,0 +1,48 @@
+"""permgrad: networks for tables and images together, and a truthful account of what drives them.
+
+Public names are resolved on first use, so that ``import permgrad`` and ``permgrad --help`` stay light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "HyNNClassifier": "permgrad.models.estimators",
+    "HyNNRegressor": "permgrad.models.estimators",
+    "load": "permgrad.models.saving",
+    "explain": "permgrad.attribution.explain",
+    "Explanation": "permgrad.attribution.explanation",
+    "load_dataset": "permgrad.data.datasets",
+    "read_table": "permgrad.data.table",
+    "InputError": "permgrad._errors",
+    "EnvironmentProblem": "permgrad._errors",
+    "PermgradError": "permgrad._errors",
+    "PermgradWarning": "permgrad._errors",
+}
+
+__all__ = [*_PUBLIC, "__version__"]
+
+if TYPE_CHECKING:
+    from permgrad._errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning
+    from permgrad.attribution.explain import explain
+    from permgrad.attribution.explanation import Explanation
+    from permgrad.data.datasets import load_dataset
+    from permgrad.data.table import read_table
+    from permgrad.models.estimators import HyNNClassifier, HyNNRegressor
+    from permgrad.models.saving import load
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        value = getattr(importlib.import_module(_PUBLIC[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'permgrad' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

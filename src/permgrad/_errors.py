@@ -1,0 +1,54 @@
+"""The errors users meet. Every message is the rule, then the fact, then the fix, in one sentence or two."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PermgradError(Exception):
+    """Base of every error that permgrad raises on purpose.
+
+    ``exit_code`` is what the command line ends with.
+    """
+
+    exit_code: int = 1
+
+
+class InputError(PermgradError, ValueError):
+    """What the user gave cannot be used: a file, a column, an option, a model. Exit code 2."""
+
+    exit_code = 2
+
+
+class EnvironmentProblem(PermgradError, OSError):
+    """The surroundings do not allow the work: network, disk, a missing extra. Exit code 3."""
+
+    exit_code = 3
+
+
+class PermgradWarning(UserWarning):
+    """Something the user should know that does not stop the work."""
+
+
+def suggest(given: str, known: Iterable[str]) -> str:
+    """Return ``" (did you mean 'x'?)"`` for the nearest known name, or an empty string.
+
+    Examples:
+        >>> suggest("gradcan", ["gradcam", "lime"])
+        " (did you mean 'gradcam'?)"
+    """
+    near = difflib.get_close_matches(str(given), [str(name) for name in known], n=1, cutoff=0.6)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def unknown(kind: str, given: object, known: Iterable[str]) -> InputError:
+    """Build the error for a name that is not in a fixed list.
+
+    Examples:
+        >>> str(unknown("method", "gradcan", ["gradcam", "lime"]))
+        "method must be one of 'gradcam', 'lime', however: method='gradcan' (did you mean 'gradcam'?)"
+    """
+    names = list(known)
+    listed = ", ".join(repr(name) for name in names)
+    return InputError(f"{kind} must be one of {listed}, however: {kind}={given!r}{suggest(str(given), names)}")
