@@ -1,0 +1,61 @@
+# Everything a newcomer needs: `make demo` and `make test`. Needs Python 3.11 or newer with pip, and make; nothing else.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+RUNS ?= permgrad-runs
+# The quick check that the interpreter is new enough says so in words instead of failing inside pip.
+CHECK_PYTHON := import sys; sys.exit(None if sys.version_info >= (3, 11) else "permgrad needs Python 3.11 or newer, however: this is " + sys.version.split()[0] + "; set PYTHON=/path/to/python3.11")
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format verify benchmarks pictures clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "permgrad needs Python 3.11 or newer, however: no python3 was found on the PATH" >&2; exit 3; }
+	@"$(PYTHON)" -c '$(CHECK_PYTHON)'
+	"$(PYTHON)" -m venv $(VENV)
+
+# The stamps make a second call quick: pip runs again only when what is to be installed has changed.
+$(VENV)/installed-demo: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing permgrad (a few minutes the first time) ..."
+	$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/installed-test: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing permgrad with its test tools (a few minutes the first time) ..."
+	$(PIP) install -c constraints.txt -e '.[baselines,peers,dev]'
+	@touch $@
+
+demo: $(VENV)/installed-demo ## Train and explain on a data set that ships with scikit-learn; says where the report is
+	$(BIN)/permgrad run breast_cancer --out $(RUNS)/demo
+	@echo "Open the report in any browser: $(abspath $(RUNS))/demo/report.html"
+
+test: $(VENV)/installed-test ## Run all tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-test ## Style, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/installed-test ## Let ruff put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The long statistical checks; their one-seed forms are part of `make test`.
+VERIFY := $(sort $(wildcard benchmarks/verify_*.py))
+verify: $(VENV)/installed-test ## The long statistical checks (hours)
+	@set -e; for script in $(VERIFY); do echo "== $$script"; $(BIN)/python $$script; done
+
+BENCHMARKS := $(filter-out $(VERIFY),$(sort $(wildcard benchmarks/*.py)))
+benchmarks: $(VENV)/installed-test ## Speed and quality measurements (prints what was measured and on what)
+	@set -e; for script in $(filter-out benchmarks/_%,$(BENCHMARKS)); do echo "== $$script"; $(BIN)/python $$script; done
+
+pictures: $(VENV)/installed-test ## Make the pictures of the documentation again
+	$(BIN)/python docs/make_pictures.py
+
+clean: ## Remove the environment and caches; runs are kept
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
