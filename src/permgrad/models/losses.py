@@ -1,0 +1,64 @@
+"""Losses of single rows, in float64: what training reports and what attribution measures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from permgrad._errors import InputError
+from permgrad._registry import Registry
+
+RowLoss = Callable[[Tensor, Tensor], Tensor]
+
+#: Every entry: ``(outputs (rows, outputs), y (rows,)) -> (rows,)`` float64, one loss per row.
+losses: Registry[RowLoss] = Registry("loss")
+
+
+def _check_rows(outputs: Tensor, y: Tensor) -> None:
+    if outputs.ndim != 2 or y.ndim != 1 or len(outputs) != len(y):
+        raise InputError(
+            "outputs must have the shape (rows, outputs) and y (rows,), "
+            f"however: outputs {tuple(outputs.shape)}, y {tuple(y.shape)}"
+        )
+
+
+@losses.register("cross_entropy")
+def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
+    """Return −log softmax(outputs)[y] per row; with one output, the logistic loss of the logit against y in {0, 1}.
+
+    Shape:
+        outputs ``(rows, outputs)`` logits; y ``(rows,)`` class indexes; result ``(rows,)`` float64.
+
+    Examples:
+        >>> cross_entropy(torch.zeros(1, 2), torch.tensor([1])).item() == torch.tensor(2.0).double().log().item()
+        True
+    """
+    _check_rows(outputs, y)
+    logits = outputs.double()
+    if logits.shape[1] == 1:
+        return torch.nn.functional.binary_cross_entropy_with_logits(logits[:, 0], y.double(), reduction="none")
+    return torch.nn.functional.cross_entropy(logits, y.long(), reduction="none")
+
+
+@losses.register("squared_error")
+def squared_error(outputs: Tensor, y: Tensor) -> Tensor:
+    """Return (outputs − y)² per row, of one output.
+
+    Shape:
+        outputs ``(rows, 1)``; y ``(rows,)`` in the same units; result ``(rows,)`` float64.
+
+    Examples:
+        >>> squared_error(torch.tensor([[1.0]]), torch.tensor([3.0])).tolist()
+        [4.0]
+    """
+    _check_rows(outputs, y)
+    if outputs.shape[1] != 1:
+        raise InputError(f"squared_error needs one output, however: outputs has {outputs.shape[1]}")
+    return (outputs[:, 0].double() - y.double()).square()
+
+
+def loss_rows(outputs: Tensor, y: Tensor, loss: str) -> Tensor:
+    """Return each row's loss in float64, by the loss's name."""
+    return losses.get(loss)(outputs, y)
