@@ -1,0 +1,76 @@
+"""Where replacement values come from: counter-based donors, keyed by seed, player, repeat and row number.
+
+The draw for one row does not depend on any other row, on the batch, the thread or the order of players.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad._errors import InputError
+from permgrad._random import uniform_integers
+
+Integers = npt.NDArray[np.int64]
+
+
+def donor_rows(seed: int, player: str, repeat: int, rows: Integers, donors: int, *, shared: bool) -> Integers:
+    """Return the donor of each receiver, uniform over the background; never the row itself where both are one sample.
+
+    Shape:
+        rows ``(pairs,)`` row numbers; result ``(pairs,)``.
+
+    Examples:
+        >>> donors = donor_rows(0, "age", 0, np.arange(5), 5, shared=True)
+        >>> bool((donors == np.arange(5)).any())
+        False
+    """
+    if not shared:
+        return uniform_integers(seed, ("donor", player, repeat), rows, donors)
+    drawn = uniform_integers(seed, ("donor", player, repeat), rows, donors - 1)
+    return drawn + (drawn >= rows)
+
+
+class Sampler(Protocol):
+    """Gives replacement values for a player's encoded columns."""
+
+    shared: bool
+    donors: int
+
+    def draw(
+        self, player: str, columns: npt.NDArray[np.intp], rows: Integers, repeat: int
+    ) -> tuple[Integers, npt.NDArray[np.float32]]:
+        """Return donor numbers ``(pairs,)`` (−1: none) and new values ``(pairs, columns)``."""
+        ...
+
+
+class MarginalSampler:
+    """Copies the player's columns from a donor row of the background.
+
+    Args:
+        background: encoded rows ``(donors, encoded)``.
+        seed: of the whole call.
+        shared: whether the background is the rows explained, in the same order.
+        row_offset: number of the first explained row, where the caller explains one partition of a longer table.
+    """
+
+    def __init__(self, background: npt.NDArray[np.float32], seed: int, *, shared: bool, row_offset: int = 0) -> None:
+        if len(background) < (2 if shared else 1):
+            raise InputError(
+                f"the background must hold at least {2 if shared else 1} rows, however: it holds {len(background)}; "
+                "pass background= with more rows"
+            )
+        self.background = background
+        self.seed = seed
+        self.shared = shared
+        self.donors = len(background)
+        self.row_offset = row_offset
+
+    def draw(
+        self, player: str, columns: npt.NDArray[np.intp], rows: Integers, repeat: int
+    ) -> tuple[Integers, npt.NDArray[np.float32]]:
+        """Return donor numbers and the donors' values of ``columns``."""
+        donors = donor_rows(self.seed, player, repeat, rows + self.row_offset, self.donors, shared=self.shared)
+        return donors, self.background[donors[:, None], columns[None, :]]

@@ -1,0 +1,357 @@
+"""``Explanation``: the one result class of every attribution method."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad._errors import InputError, unknown
+from permgrad._files import atomic_folder, plain
+
+if TYPE_CHECKING:
+    from permgrad.report.plots import PlotAccessor
+
+SCHEMA_VERSION = 1
+_FRAME_COLUMNS = ["feature", "modality", "class", "importance", "std", "ci_low", "ci_high", "p_value"]
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """What a method says about a model: one number per feature and output, with its uncertainty and where it came from.
+
+    Args:
+        values: importance or attribution; ``(features, outputs)`` if ``scope`` is global, ``(rows, features, outputs)`` if local.
+            ``meta["quantity"]`` says what it is and ``meta["unit"]`` in which unit.
+        names: the players asked for (features, groups or modalities), in the order of ``values``.
+        modality: for each name the modality it belongs to; ``"table"`` on hybrid networks.
+        outputs: ``("all", *classes)`` for loss methods on classifiers (class k: rows with y = k), ``("all",)`` for regression,
+            the classes for methods that explain the output.
+        method: the method's registered name.
+        scope: ``"global"`` or ``"local"``.
+        std: standard error, shaped like ``values``; None where the method has none.
+        low, high: ends of the confidence interval at ``meta["confidence"]``, shaped like ``values``.
+        p_values: two-sided, of "the importance is 0"; below 0.05 exactly when the 95 % interval excludes 0.
+        parts: named parts that stand beside the value, each shaped like ``values``: ``tabular`` and ``image`` add up to
+            ``values`` in the path game, ``interaction`` is already shared out among them.
+        part_std: standard errors of ``parts``.
+        level: ``"column"``, ``"feature"``, ``"group"`` or ``"modality"``.
+        additive: whether values of different players may be summed.
+        groups: for each group its features, if any were declared.
+        branches: the weight of each branch as written to ``branches.json``; None for methods without.
+        direction: for each name the mean prediction by quantile or level:
+            ``{"kind": "numeric" | "levels", "at": [...], "label": [...], "mean": (points, outputs) nested list}``.
+        feature_values: the explained rows' raw values (rows × names), for plots of local results.
+        base_values: output at the baseline, ``(outputs,)`` or ``(rows, outputs)``; local methods only.
+        predictions: the model's output for the explained rows, ``(rows, outputs)``; local methods only.
+        maps: named image-space arrays, for looking at.
+        meta: seed, repeats, background, baseline, quantity, completeness gap, run time, versions.
+
+    Examples:
+        >>> explanation = Explanation(np.array([[2.0], [1.0]]), ("a", "b"), ("table", "table"), ("all",), "permutation", "global")
+        >>> explanation.to_frame()[["feature", "importance"]].values.tolist()
+        [['a', 2.0], ['b', 1.0]]
+    """
+
+    values: Floats
+    names: tuple[str, ...]
+    modality: tuple[str, ...]
+    outputs: tuple[str, ...]
+    method: str
+    scope: Literal["global", "local"]
+    std: Floats | None = None
+    low: Floats | None = None
+    high: Floats | None = None
+    p_values: Floats | None = None
+    parts: dict[str, Floats] = field(default_factory=dict)
+    part_std: dict[str, Floats] = field(default_factory=dict)
+    level: str = "feature"
+    additive: bool = False
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    branches: dict[str, Any] | None = None
+    direction: dict[str, dict[str, Any]] | None = None
+    feature_values: pd.DataFrame | None = None
+    base_values: Floats | None = None
+    predictions: Floats | None = None
+    maps: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that do not fit together; this guards the authors of methods."""
+        wanted = (len(self.names), len(self.outputs))
+        if self.values.shape[-2:] != wanted or self.values.ndim != (2 if self.scope == "global" else 3):
+            raise InputError(
+                "values must be (features, outputs) for a global and (rows, features, outputs) for a local explanation, "
+                f"however: scope={self.scope!r}, values.shape={self.values.shape}, features={wanted[0]}, outputs={wanted[1]}"
+            )
+        for name, array in self._arrays_like_values().items():
+            if array.shape != self.values.shape:
+                raise InputError(
+                    f"{name} must have the shape of values, however: {array.shape} is not {self.values.shape}"
+                )
+
+    def _arrays_like_values(self) -> dict[str, Floats]:
+        arrays = {"std": self.std, "low": self.low, "high": self.high, "p_values": self.p_values}
+        found = {name: array for name, array in arrays.items() if array is not None}
+        found |= {f"parts/{name}": array for name, array in self.parts.items()}
+        found |= {f"part_std/{name}": array for name, array in self.part_std.items()}
+        return found
+
+    def __repr__(self) -> str:
+        rows = f", {self.values.shape[0]} rows" if self.scope == "local" else ""
+        return f"<Explanation: {self.method}, {self.scope}{rows}, {len(self.names)} {self.level}s × {len(self.outputs)} outputs>"
+
+    @property
+    def plot(self) -> PlotAccessor:
+        """Plots of this explanation: ``.plot.bar()``, ``.plot.beeswarm()`` and so on; each returns a matplotlib Figure."""
+        # NOTE: the one import that goes up the house; it is lazy, and only for the convenience of the person who types.
+        from permgrad.report.plots import PlotAccessor
+
+        return PlotAccessor(self)
+
+    def ci(self) -> tuple[Floats, Floats]:
+        """Return both ends of the confidence interval; NaN where the method gives none."""
+        missing = np.full(self.values.shape, np.nan)
+        return (missing if self.low is None else self.low, missing.copy() if self.high is None else self.high)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the tidy frame, one line per (row,) feature and output.
+
+        Columns: ``(row,) feature, modality, class, importance, std, ci_low, ci_high, p_value`` and then the parts
+        (``tabular, image, interaction`` for the path game). Undefined is NaN, never 0.
+        """
+        low, high = self.ci()
+        count_names, count_outputs = len(self.names), len(self.outputs)
+        rows = self.values.shape[0] if self.scope == "local" else 1
+        missing = np.full(self.values.size, np.nan)
+        columns: dict[str, Any] = {}
+        if self.scope == "local":
+            columns["row"] = np.repeat(np.asarray(self.meta.get("rows", range(rows))), count_names * count_outputs)
+        columns["feature"] = np.tile(np.repeat(np.array(self.names, dtype=object), count_outputs), rows)
+        columns["modality"] = np.tile(np.repeat(np.array(self.modality, dtype=object), count_outputs), rows)
+        columns["class"] = np.tile(np.array(self.outputs, dtype=object), rows * count_names)
+        columns["importance"] = self.values.ravel()
+        columns["std"] = missing if self.std is None else self.std.ravel()
+        columns["ci_low"] = low.ravel()
+        columns["ci_high"] = high.ravel()
+        columns["p_value"] = missing if self.p_values is None else self.p_values.ravel()
+        for name, part in self.parts.items():
+            columns[name] = part.ravel()
+        return pd.DataFrame(columns)
+
+    def output_index(self, output: str | int | None) -> int:
+        """Return the position of an output given by name or position; None is the first."""
+        if output is None:
+            return 0
+        if isinstance(output, (int, np.integer)) and not isinstance(output, bool) and 0 <= output < len(self.outputs):
+            return int(output)
+        if str(output) in self.outputs:
+            return self.outputs.index(str(output))
+        raise unknown("output", output, self.outputs)
+
+    def ranking(self, output: str | int | None = None) -> list[str]:
+        """Return the names by falling importance (mean absolute attribution where the explanation is local)."""
+        column = self.output_index(output)
+        scores = self.values[:, column] if self.scope == "global" else np.abs(self.values[:, :, column]).mean(axis=0)
+        order = np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")
+        return [self.names[index] for index in order]
+
+    def to_global(self, how: Literal["mean_abs", "mean", "sum_l1"] = "mean_abs") -> Explanation:
+        """Summarise a local explanation over its rows.
+
+        Args:
+            how: ``"mean_abs"``: mean of absolute values; ``"mean"``: signed mean; ``"sum_l1"``: sum over rows divided by the
+                sum's L1 norm over features (the form of published integrated-gradients bars).
+
+        The standard error is that of a mean over rows (NaN for ``sum_l1``).
+        """
+        if self.scope == "global":
+            raise InputError("to_global summarises a local explanation, however: this one is global already")
+        summarise = {"mean_abs": np.abs, "mean": np.asarray, "sum_l1": np.asarray}
+        if how not in summarise:
+            raise unknown("how", how, summarise)
+        rows = self.values.shape[0]
+        per_row = summarise[how](self.values)
+        values = per_row.mean(axis=0)
+        std = np.full(values.shape, np.nan)
+        if how == "sum_l1":
+            norm = np.abs(values).sum(axis=0, keepdims=True)
+            values = np.divide(values, norm, out=np.zeros_like(values), where=norm > 0)
+        elif rows > 1:
+            std = per_row.std(axis=0, ddof=1) / np.sqrt(rows)
+        low, high, p_values = _normal_interval(values, std, float(self.meta.get("confidence", 0.95)))
+        keep_parts = how == "mean"
+        return replace(
+            self,
+            values=values,
+            scope="global",
+            std=std,
+            low=low,
+            high=high,
+            p_values=p_values,
+            parts={name: part.mean(axis=0) for name, part in self.parts.items()} if keep_parts else {},
+            part_std={},
+            additive=self.additive and keep_parts,
+            feature_values=None,
+            base_values=None,
+            predictions=None,
+            maps={},
+            meta={**{k: v for k, v in self.meta.items() if k != "rows"}, "summary": how, "rows_summarised": rows},
+        )
+
+    def by_modality(self) -> Explanation:
+        """Sum an additive explanation over the players of each modality; other methods name the call to make instead."""
+        if not self.additive:
+            raise InputError(
+                f"by_modality sums values, which is right only for additive methods, however: method={self.method!r} is not; "
+                f'call pg.explain(model, inputs, y, method={self.method!r}, level="modality")'
+            )
+        modalities = tuple(dict.fromkeys(self.modality))
+        member = np.array([[own == other for own in self.modality] for other in modalities], dtype=np.float64)
+        return replace(
+            self,
+            values=np.einsum("mf,...fo->...mo", member, self.values),
+            names=modalities,
+            modality=modalities,
+            parts={name: np.einsum("mf,...fo->...mo", member, part) for name, part in self.parts.items()},
+            part_std={},
+            std=None,
+            low=None,
+            high=None,
+            p_values=None,
+            level="modality",
+            direction=None,
+            feature_values=None,
+        )
+
+    def to_shap(self) -> Any:
+        """Return a ``shap.Explanation`` with the same numbers, for shap's plots; needs the package shap."""
+        try:
+            import shap
+        except ImportError as error:
+            from permgrad._errors import EnvironmentProblem
+
+            raise EnvironmentProblem(
+                "to_shap needs the package shap, however: it is not installed; pip install 'permgrad[peers]'"
+            ) from error
+        values = self.values if self.scope == "local" else self.values[None]
+        base = self.base_values if self.base_values is not None else np.zeros(len(self.outputs))
+        single = len(self.outputs) == 1
+        return shap.Explanation(
+            values=values[..., 0] if single else values,
+            base_values=np.broadcast_to(base, (values.shape[0], len(self.outputs)))[:, 0]
+            if single
+            else np.broadcast_to(base, (values.shape[0], len(self.outputs))),
+            data=None if self.feature_values is None else self.feature_values.to_numpy(),
+            feature_names=list(self.names),
+            output_names=None if single else list(self.outputs),
+        )
+
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write ``explanation.json`` and ``values.npz`` into ``folder``, in one step.
+
+        A folder that exists is replaced only if ``overwrite`` is true and it holds an explanation.
+        """
+        target = Path(folder)
+        if target.exists():
+            is_ours = (target / "explanation.json").is_file()
+            is_empty = target.is_dir() and not any(target.iterdir())
+            if not (is_empty or (is_ours and overwrite)):
+                fix = "pass overwrite=True" if is_ours else "choose another folder"
+                raise InputError(f"save writes into a new folder, however: {target} exists; {fix}")
+        arrays: dict[str, npt.NDArray[Any]] = {"values": self.values, **self._arrays_like_values()}
+        arrays |= {f"maps/{name}": array for name, array in self.maps.items()}
+        for name in ("base_values", "predictions"):
+            if getattr(self, name) is not None:
+                arrays[name] = getattr(self, name)
+        header: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
+        for name in ("method", "scope", "level", "additive", "names", "modality", "outputs", "groups", "branches"):
+            header[name] = getattr(self, name)
+        header |= {"direction": self.direction, "meta": self.meta, "feature_values": _frame_to_json(self.feature_values)}
+        with atomic_folder(target) as temporary:
+            np.savez_compressed(temporary / "values.npz", **arrays)
+            text = json.dumps(plain(header), indent=1, ensure_ascii=False, allow_nan=False)
+            (temporary / "explanation.json").write_text(text + "\n", encoding="utf-8")
+        return target
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Explanation:
+        """Read what ``save`` wrote. Nothing executes; a damaged file or a newer format is refused."""
+        source = Path(folder)
+        try:
+            header = json.loads((source / "explanation.json").read_text(encoding="utf-8"))
+            with np.load(source / "values.npz", allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+        except FileNotFoundError as error:
+            raise InputError(
+                f"an explanation's folder holds explanation.json and values.npz, however: {error.filename} is missing"
+            ) from error
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib_error()) as error:
+            raise InputError(
+                f"{source} must hold an explanation that permgrad saved, however: it is damaged ({error}); make it again"
+            ) from error
+        if not isinstance(header, dict) or not isinstance(header.get("schema_version"), int):
+            raise InputError(f"{source}/explanation.json must state its schema_version, however: it does not; make it again")
+        if header["schema_version"] > SCHEMA_VERSION:
+            raise InputError(
+                f"this permgrad reads explanations up to format {SCHEMA_VERSION}, however: {source} has format "
+                f"{header['schema_version']}; install a newer permgrad"
+            )
+        try:
+            return cls(**_fields_from_file(header, arrays))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{source} must hold a whole explanation, however: {error} is missing or wrong; make it again"
+            ) from error
+
+
+def zlib_error() -> type[Exception]:
+    """Return the error that a truncated compressed array raises."""
+    import zlib
+
+    return zlib.error
+
+
+def _fields_from_file(header: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
+    def below(prefix: str) -> dict[str, npt.NDArray[Any]]:
+        return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+    fields: dict[str, Any] = {name: header[name] for name in ("method", "scope", "level", "additive", "groups", "branches")}
+    fields |= {name: tuple(header[name]) for name in ("names", "modality", "outputs")}
+    fields |= {"values": arrays["values"], "direction": header["direction"], "meta": header["meta"]}
+    for name in ("std", "low", "high", "p_values", "base_values", "predictions"):
+        fields[name] = arrays.get(name)
+    fields |= {"parts": below("parts/"), "part_std": below("part_std/"), "maps": below("maps/")}
+    frame = header.get("feature_values")
+    fields["feature_values"] = None if frame is None else pd.DataFrame(frame["data"], columns=frame["columns"], dtype=object)
+    if fields["feature_values"] is not None:
+        fields["feature_values"] = fields["feature_values"].infer_objects()
+    return fields
+
+
+def _frame_to_json(frame: pd.DataFrame | None) -> dict[str, Any] | None:
+    if frame is None:
+        return None
+    cells = frame.astype(object).where(frame.notna(), None)
+    return {"columns": [str(name) for name in frame.columns], "data": plain(cells.to_numpy())}
+
+
+def _normal_interval(values: Floats, std: Floats, confidence: float) -> tuple[Floats, Floats, Floats]:
+    """Return both ends and the p-value that agrees with them, from a normal distribution; exact zeros get p = 1."""
+    from scipy import stats
+
+    width = stats.norm.ppf(0.5 + confidence / 2) * std
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p_values = 2 * stats.norm.sf(np.abs(values) / std)
+    p_values = np.where((std == 0) & (values == 0), 1.0, p_values)
+    return values - width, values + width, p_values

@@ -1,0 +1,77 @@
+"""The protocol of an attribution method, and the registry in which methods are found.
+
+A new method is one file: a class with the attributes below, decorated with ``@methods.register("name")``, and one import in
+``permgrad/attribution/__init__.py``. The shared tests pick it up from the registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad._registry import Registry
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.subject import Subject
+
+Scope = Literal["global", "local"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call of ``pg.explain`` after every argument has been checked and resolved.
+
+    Attributes:
+        subject: the model behind a uniform face.
+        encoded: the rows explained as the network sees them, float32 ``(rows, encoded)``.
+        raw: the rows as the user gave them, for reading values; None where there is no table.
+        y: the target as class index (classification) or standardised value (regression), ``(rows,)``; None if not given.
+        background: encoded rows from which donors or baselines come, ``(donors, encoded)``; ``None`` if it is the rows explained.
+        players: names of the players and the encoded columns that each of them moves.
+        targets: indexes of the outputs asked for.
+    """
+
+    subject: Subject
+    encoded: npt.NDArray[np.float32]
+    raw: pd.DataFrame | None
+    y: npt.NDArray[Any] | None
+    background: npt.NDArray[np.float32] | None
+    background_kind: str
+    players: dict[str, npt.NDArray[np.intp]]
+    groups: dict[str, list[str]]
+    scope: Scope
+    targets: tuple[int, ...]
+    output: Literal["logit", "probability"] = "logit"
+    level: str = "feature"
+    sampling: Literal["marginal", "conditional"] = "marginal"
+    loss: str = "auto"
+    scoring: Mapping[str, Any] | None = None
+    sample_weight: npt.NDArray[np.float64] | None = None
+    confidence: float = 0.95
+    n_repeats: int = 10
+    batch_size: int | Literal["auto"] = "auto"
+    seed: int = 0
+    progress: Any = "auto"
+    row_offset: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class Method(Protocol):
+    """What a registered method offers.
+
+    ``options`` are the method's own keyword arguments with their defaults; ``scopes`` the scopes it can give, its default first.
+    """
+
+    scopes: ClassVar[tuple[Scope, ...]]
+    options: ClassVar[Mapping[str, Any]]
+
+    def __call__(self, request: Request) -> Explanation:
+        """Compute the explanation."""
+        ...
+
+
+methods: Registry[type[Method]] = Registry("method")
