@@ -1,0 +1,371 @@
+"""The command line: thin. Each command checks nothing itself, it calls ``permgrad.runs`` and reports how that ended.
+
+Only the standard library and typer are imported here, so that ``permgrad --help`` answers at once.
+
+Exit codes: 0 good; 1 a fault in permgrad; 2 wrong input; 3 the environment (network, disk, a missing extra);
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from permgrad._errors import EnvironmentProblem, PermgradError, PermgradWarning
+
+app = typer.Typer(
+    name="permgrad",
+    help="Train networks on tables and images together, and see truthfully what drives them.",
+    add_completion=False,
+    rich_markup_mode=None,  # importing rich costs more time than everything else that --help does
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+)
+datasets_app = typer.Typer(help="Named data sets.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(datasets_app, name="datasets")
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of text.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random but the split.", min=0)]
+Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, mps.")]
+Threads = Annotated[
+    int | None, typer.Option(help="Number of threads to compute with (default: as the machine is set).", min=1)
+]
+ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="A run's folder, or the model folder in it.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+
+
+# --- how a command ends -----------------------------------------------------------------------------------------------
+
+
+def _say(text: str) -> None:
+    """Write one line on stderr; a reader that went away is no reason to fail."""
+    with suppress(BrokenPipeError):
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 — the command line's voice
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _outcome(error: BaseException) -> tuple[int, str]:
+    """Return the exit code and the sentence for an error."""
+    if isinstance(error, PermgradError):
+        return error.exit_code, _one_line(error)
+    if isinstance(error, KeyboardInterrupt):
+        return 130, "interrupted; the same command goes on after the last finished stage"
+    if isinstance(error, MemoryError):
+        return EnvironmentProblem.exit_code, "the work must fit into memory, however: there is not enough of it"
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        sentence = (
+            f"files must be readable and the disk writable, however: {where}{error.strerror or _one_line(error)}; "
+            "mend this, or choose another place with --out"
+        )
+        return EnvironmentProblem.exit_code, sentence
+    return 1, f"a fault in permgrad: {type(error).__name__}: {_one_line(error)}; run again with --debug and report it"
+
+
+@contextmanager
+def _plain_warnings(debug: bool) -> Iterator[None]:
+    """Show permgrad's own warnings as plain lines; other libraries' are for developers, hence for ``--debug``."""
+    said: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        text = " ".join(str(message).split())
+        if (debug or issubclass(category, PermgradWarning)) and text not in said:
+            said.add(text)
+            _say(f"warning: {text}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("default" if debug else "ignore")
+        warnings.simplefilter("always", PermgradWarning)
+        warnings.showwarning = show
+        yield
+
+
+def _command(function: Callable[..., None]) -> Callable[..., None]:
+    """Turn errors of a command into one sentence on stderr and the exit code that fits."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        debug = bool(kwargs.get("debug"))
+        try:
+            with _plain_warnings(debug):
+                function(*args, **kwargs)
+                sys.stdout.flush()
+        except typer.Exit:
+            raise
+        except BrokenPipeError:
+            # The reader of stdout went away (`permgrad … | head`): nothing is wrong, and nothing more can be said.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except (Exception, KeyboardInterrupt) as error:
+            code, sentence = _outcome(error)
+            if debug:
+                traceback.print_exc()
+            _say(f"error: {sentence}")
+            raise typer.Exit(code) from error
+
+    return guarded
+
+
+def _print(text: str) -> None:
+    print(text)  # noqa: T201 — what the user asked for
+
+
+def _tell(result: Mapping[str, Any], text: str, *, as_json: bool) -> None:
+    """Print a command's result: one JSON object, or text for a person."""
+    if as_json:
+        from permgrad._files import plain
+
+        _print(json.dumps(plain(dict(result)), ensure_ascii=False, allow_nan=False))
+    else:
+        _print(text)
+
+
+def _use_threads(threads: int | None) -> None:
+    """Limit the threads of this process; it has to be said before the numeric libraries are loaded."""
+    if threads is not None:
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            os.environ[name] = str(threads)
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from permgrad import __version__
+
+        _print(f"permgrad {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Train networks on tables and images together, and see truthfully what drives them."""
+
+
+@app.command()
+@_command
+def run(
+    table: Annotated[
+        str,
+        typer.Argument(metavar="TABLE", help="A CSV or Parquet file, or a named data set (permgrad datasets list)."),
+    ],
+    target: Annotated[
+        list[str] | None, typer.Option(help="Column to predict (known for named data sets).", metavar="COL")
+    ] = None,
+    task: Annotated[str, typer.Option(help="auto, classification or regression.")] = "auto",
+    test: Annotated[Path | None, typer.Option(help="Test rows of your own.", metavar="FILE")] = None,
+    validation: Annotated[Path | None, typer.Option(help="Validation rows of your own.", metavar="FILE")] = None,
+    drop: Annotated[
+        list[str] | None, typer.Option(help="Column to leave out; may be given several times.", metavar="COL")
+    ] = None,
+    row_id: Annotated[
+        list[str] | None,
+        typer.Option("--id", help="Column that names rows: not a feature, kept in predictions.", metavar="COL"),
+    ] = None,
+    na: Annotated[
+        list[str] | None,
+        typer.Option(help="Codes that mean missing, separated by commas, such as -9,-8,-7.", metavar="CODES"),
+    ] = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option(help='JSON file of columns that act as one feature: {"name": ["column", ...]}.', metavar="FILE"),
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Column whose equal values stay in one part of the split.", metavar="COL")
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option(help="Column to split by: the latest rows become the test rows.", metavar="COL")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run (default: permgrad-runs/<table>-<seed>).", metavar="DIR")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="Network and training: default, fast, paper, ...")] = "default",
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="Also train forests and boosted trees, for comparison.")
+    ] = False,
+    seed: Seed = 0,
+    split_seed: Annotated[int, typer.Option(help="Seed of the split.", min=0)] = 42,
+    device: Device = "auto",
+    threads: Threads = None,
+    from_stage: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Do this stage and all after it again: data, layout, model, explanation, report.",
+            metavar="STAGE",
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Train a network on a table, explain it, and write a report.
+
+    The same command goes on where an interrupted run stopped, and does nothing when the run is finished.
+    """
+    _use_threads(threads)
+    from permgrad.runs.run import RunRequest, run_table
+
+    outcome = run_table(
+        RunRequest(
+            table=table,
+            target=tuple(target or ()),
+            task=task,
+            test=test,
+            validation=validation,
+            drop=tuple(drop or ()),
+            identifier=tuple(row_id or ()),
+            na=tuple(na or ()),
+            groups=groups,
+            group=group,
+            time=time,
+            out=out,
+            preset=preset,
+            baselines=baselines,
+            seed=seed,
+            split_seed=split_seed,
+            device=device,
+            threads=threads,
+            from_stage=from_stage,
+            overwrite=overwrite,
+        ),
+        say=_say,
+    )
+    _tell(outcome.facts, outcome.text, as_json=as_json)
+
+
+@app.command()
+@_command
+def predict(
+    model_folder: ModelFolder,
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV or Parquet file with the rows to predict.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="CSV file to write (default: <table>-predictions.csv here; - for stdout).", metavar="FILE"),
+    ] = None,
+    overwrite: Overwrite = False,
+    threads: Threads = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Predict the rows of a table with a trained model; columns are matched by name."""
+    _use_threads(threads)
+    from permgrad.runs.predict import predict_table
+
+    outcome = predict_table(model_folder, table, out=out, overwrite=overwrite, threads=threads)
+    if str(out) == "-" and not as_json:
+        sys.stdout.write(outcome.text)
+    else:
+        _tell(outcome.facts, outcome.text, as_json=as_json)
+
+
+@app.command()
+@_command
+def explain(
+    model_folder: ModelFolder,
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV or Parquet file with the rows to explain.")],
+    method: Annotated[str, typer.Option(help="How to explain: permgrad, permutation, integrated_gradients, ...")] = (
+        "permgrad"
+    ),
+    row: Annotated[int | None, typer.Option(help="Explain this row only, counted from 0.", min=0)] = None,
+    target: Annotated[
+        list[str] | None, typer.Option(help="Output to explain: a class (default: all).", metavar="CLASS")
+    ] = None,
+    scope: Annotated[str, typer.Option(help="auto, global or local.")] = "auto",
+    repeats: Annotated[int, typer.Option(help="Number of donors per row, for the methods that draw.", min=1)] = 10,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write (default: <table>-<method> here, with -row<N>).", metavar="DIR"),
+    ] = None,
+    overwrite: Overwrite = False,
+    threads: Threads = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Explain a trained model on the rows of a table; if the target column is there, the loss is explained."""
+    _use_threads(threads)
+    from permgrad.runs.explain import ExplainRequest, explain_table
+
+    outcome = explain_table(
+        ExplainRequest(
+            model_folder=model_folder,
+            table=table,
+            method=method,
+            row=row,
+            target=tuple(target or ()),
+            scope=scope,
+            repeats=repeats,
+            seed=seed,
+            out=out,
+            overwrite=overwrite,
+            threads=threads,
+        )
+    )
+    _tell(outcome.facts, outcome.text, as_json=as_json)
+
+
+@app.command()
+@_command
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.")],
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Build a run's report.html again from the files in its folder."""
+    from permgrad.runs.report import rebuild_report
+
+    outcome = rebuild_report(folder)
+    _tell(outcome.facts, outcome.text, as_json=as_json)
+
+
+@datasets_app.command("list")
+@_command
+def datasets_list(as_json: AsJson = False, debug: Debug = False) -> None:
+    """List the named data sets: target, size, licence, home, and whether they are on this machine."""
+    from permgrad.runs.named import list_named
+
+    outcome = list_named()
+    _tell(outcome.facts, outcome.text, as_json=as_json)
+
+
+@datasets_app.command("fetch")
+@_command
+def datasets_fetch(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of data sets, or all.")],
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Bring named data sets to this machine and check their content."""
+    from permgrad.runs.named import fetch_named
+
+    outcome = fetch_named(names, say=_say)
+    _tell(outcome.facts, outcome.text, as_json=as_json)
+
+
+def main() -> None:
+    """Run the command line; the entry point of the ``permgrad`` program."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,370 @@
+"""The folder of one run: what is finished, under which configuration, and nothing half-written.
+
+A reader meets each file whole or not at all, because files are written beside their place and renamed. A run that was
+killed is taken up after its last finished stage; what an unfinished stage had left is removed first. Only one process
+works in a folder at a time, which the operating system guards, so that a killed process leaves no lock behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from permgrad._errors import EnvironmentProblem, InputError, unknown
+from permgrad._files import plain, write_json_atomic
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock; there the existence of the lock file has to do
+    fcntl = None  # type: ignore[assignment]
+
+SCHEMA_VERSION = 1
+RECORD = "run.json"
+LOCK = ".lock"
+CHECKPOINT = ".checkpoint"
+
+#: Stages in their order, each with the names it writes into the folder.
+STAGES: dict[str, tuple[str, ...]] = {
+    "data": ("data.json", "split.npz"),
+    "layout": ("layout.json", "layout.svg"),
+    "model": ("model", "metrics.json", "history.csv", "predictions.csv", CHECKPOINT),
+    "explanation": ("explanations", "importance.csv", "branches.json"),
+    "report": ("report.html",),
+}
+
+
+def configuration_hash(configuration: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a configuration, the same for every order of its keys.
+
+    Examples:
+        >>> configuration_hash({"a": 1, "b": None}) == configuration_hash({"b": None, "a": 1})
+        True
+    """
+    text = json.dumps(plain(dict(configuration)), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_hash(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's content."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def now() -> str:
+    """Return the time in UTC, to the second, as ISO 8601 text."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def read_record(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """Return the content of a folder's ``run.json``, or None if the folder holds no readable record of a run.
+
+    Raises:
+        InputError: The record was written by a newer permgrad.
+    """
+    path = Path(folder) / RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, NotADirectoryError, IsADirectoryError):
+        return None
+    if not isinstance(record, dict) or "configuration_hash" not in record:
+        return None
+    if int(record.get("schema_version", 0)) > SCHEMA_VERSION:
+        raise InputError(
+            f"a run's folder must be of format {SCHEMA_VERSION} or older, however: {os.fspath(path)} is of format "
+            f"{record['schema_version']}; install a newer permgrad, or choose another folder with --out"
+        )
+    return record
+
+
+class RunFolder:
+    """A run's folder that this process may write to. Made by :func:`open_run`.
+
+    Attributes:
+        path: The folder.
+        record: The content of ``run.json``.
+    """
+
+    def __init__(self, path: Path, record: dict[str, Any]) -> None:
+        self.path = path
+        self.record = record
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    @property
+    def finished_stages(self) -> list[str]:
+        """Names of the stages that ended well, in order."""
+        return list(self.record["finished_stages"])
+
+    @property
+    def finished(self) -> bool:
+        """Whether every stage ended well."""
+        return self.finished_stages == list(STAGES)
+
+    @property
+    def checkpoint(self) -> Path:
+        """Folder for the state of a training under way; it goes when the model stage is finished."""
+        return self.path / CHECKPOINT
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Run the body as stage ``name``; when it ends well, ``run.json`` says so, with the time it took."""
+        started = time.perf_counter()
+        yield
+        spent = time.perf_counter() - started
+        if name == "model":
+            shutil.rmtree(self.checkpoint, ignore_errors=True)
+        self.record["stages"][name] = {"seconds": round(spent, 3), "finished_at": now()}
+        self.record["finished_stages"].append(name)
+        self.write_record()
+
+    def note(self, **facts: Any) -> None:
+        """Keep facts for later stages and the report; they reach the disk when the stage under way ends."""
+        self.record["facts"].update(plain(facts))
+
+    def write_record(self) -> None:
+        """Write ``run.json`` in one step."""
+        write_json_atomic(self.path / RECORD, self.record)
+
+    def forget_from(self, stage: str) -> None:
+        """Declare ``stage`` and all after it unfinished, then remove what they wrote."""
+        order = list(STAGES)
+        kept = order[: order.index(stage)]
+        self.record["finished_stages"] = [name for name in self.finished_stages if name in kept]
+        self.record["stages"] = {name: facts for name, facts in self.record["stages"].items() if name in kept}
+        self.write_record()
+        self._remove_leftovers(removed=[name for stage in order if stage not in kept for name in STAGES[stage]])
+
+    def remove_unfinished(self) -> None:
+        """Remove what unfinished stages and killed processes left, but keep a training's checkpoint."""
+        done = self.finished_stages
+        names = [name for stage in STAGES if stage not in done for name in STAGES[stage] if name != CHECKPOINT]
+        self._remove_leftovers(removed=names)
+
+    def _remove_leftovers(self, removed: Sequence[str]) -> None:
+        for name in removed:
+            _remove(self.path / name)
+        for name in [RECORD, *(name for names in STAGES.values() for name in names)]:
+            for temporary in self.path.glob(f".{name}.*"):
+                _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _new_record(configuration: Mapping[str, Any], command: str) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "configuration_hash": configuration_hash(configuration),
+        "configuration": plain(dict(configuration)),
+        "command": command,
+        "started": now(),
+        "finished_stages": [],
+        "stages": {},
+        "facts": {},
+    }
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Say in a few words which settings differ, for the message that refuses a folder."""
+    names = [name for name in dict.fromkeys([*old, *new]) if plain(old.get(name)) != plain(new.get(name))]
+    shown = ", ".join(f"{name} ({_short(old.get(name))} there, {_short(new.get(name))} now)" for name in names[:3])
+    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(plain(value), ensure_ascii=False)
+    return text if len(text) <= 24 else text[:21] + "..."
+
+
+def find_finished(path: str | os.PathLike[str], configuration: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the record if the folder holds this very run, finished; else None. Writes and locks nothing."""
+    record = read_record(path)
+    if record is None or record["configuration_hash"] != configuration_hash(configuration):
+        return None
+    return record if list(record["finished_stages"]) == list(STAGES) else None
+
+
+@contextmanager
+def open_run(
+    path: str | os.PathLike[str],
+    configuration: Mapping[str, Any],
+    *,
+    command: str = "",
+    overwrite: bool = False,
+    from_stage: str | None = None,
+) -> Iterator[RunFolder]:
+    """Take a folder for a run: a new one, or an unfinished one of the same configuration that goes on.
+
+    Args:
+        path: The folder; it is made if needed, and goes again if nothing was written to it.
+        configuration: Everything that changes the result, as JSON knows it.
+        command: How the run was asked for, kept in the record.
+        overwrite: Begin anew in a folder that holds another run or other files. Only what a run writes is replaced;
+            other people's files stay.
+        from_stage: Do this stage and all after it again; all before it must be finished.
+
+    Yields:
+        The folder, guarded against other processes while the body runs.
+
+    Raises:
+        InputError: Another configuration or foreign files are there, or another process is at work in the folder.
+        EnvironmentProblem: The folder cannot be written.
+    """
+    folder = Path(path)
+    if from_stage is not None and from_stage not in STAGES:
+        raise unknown("from", from_stage, STAGES)
+    if not overwrite:
+        _check_free(folder, configuration)
+    existed = folder.exists()
+    with _writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with _lock(folder):
+            yield _begin(folder, configuration, command, overwrite=overwrite, from_stage=from_stage)
+    finally:
+        if not existed:
+            # An empty folder says nothing; a run that was refused at once leaves the disk as it was.
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _check_free(folder: Path, configuration: Mapping[str, Any]) -> None:
+    """Refuse a folder with another run or with somebody else's files."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"a run's folder must be a folder, however: {folder} is a file; choose another with --out")
+    record = read_record(folder)
+    if record is not None:
+        if record["configuration_hash"] == configuration_hash(configuration):
+            return
+        raise InputError(
+            f"a run's folder must be of the same configuration, however: {folder} holds another run, differing in "
+            f"{_difference(record.get('configuration', {}), configuration)}; "
+            "replace it with --overwrite, or choose another folder with --out"
+        )
+    try:
+        foreign = sorted(entry.name for entry in folder.iterdir() if entry.name != LOCK and not _ours(entry.name))
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        return  # making the folder will say what is in the way
+    if foreign:
+        raise InputError(
+            f"a run's folder must be new, empty or of the same run, however: {folder} holds other files "
+            f"({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''}); "
+            "choose another folder with --out, or write beside them with --overwrite"
+        )
+
+
+def _ours(name: str) -> bool:
+    """Whether a name is what a process killed before its first record leaves behind."""
+    return name.startswith(f".{RECORD}.")
+
+
+def _begin(
+    folder: Path, configuration: Mapping[str, Any], command: str, *, overwrite: bool, from_stage: str | None
+) -> RunFolder:
+    if not overwrite:
+        _check_free(folder, configuration)  # again, now that nobody else can write
+    record = read_record(folder)
+    same = record is not None and record["configuration_hash"] == configuration_hash(configuration)
+    keep = same and not (overwrite and from_stage is None)
+    run = RunFolder(folder, record if keep and record is not None else _new_record(configuration, command))
+    if from_stage is not None:
+        before = list(STAGES)[: list(STAGES).index(from_stage)]
+        missing = [stage for stage in before if stage not in run.finished_stages]
+        if missing:
+            raise InputError(
+                f"a run can only start from a stage whose predecessors are finished, however: from={from_stage!r} and "
+                f"{missing[0]!r} is not finished in {folder}; leave --from out"
+            )
+    with _writable(folder):
+        if from_stage is not None:
+            run.forget_from(from_stage)
+        elif keep:
+            run.remove_unfinished()
+            run.write_record()
+        elif record is not None:
+            # The record goes first: killed in between, the folder is an unfinished run of the new configuration.
+            run.forget_from("data")
+        else:
+            run.write_record()
+    return run
+
+
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except EnvironmentProblem:
+        raise
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"the run's folder must be writable, however: {folder}: {error.strerror or error}; "
+            "choose another folder with --out"
+        ) from error
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process; the system lets go of it when the process ends, however it ends."""
+    path = folder / LOCK
+    with _writable(folder):
+        descriptor = _take(path)
+    if descriptor is None:
+        holder = ""
+        with suppress(OSError):
+            holder = path.read_text(encoding="utf-8").strip()
+        hint = "" if fcntl is not None else f" (if it is not running any more, delete {path})"
+        raise InputError(
+            f"one run at a time may work in a folder, however: process {holder or 'unknown'} is at work in {folder}; "
+            f"wait for it, or choose another folder with --out{hint}"
+        )
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()
+        os.close(descriptor)
+
+
+def _take(path: Path) -> int | None:
+    """Return the descriptor of the lock file, or None if somebody else holds it."""
+    if fcntl is None:
+        try:
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
+        except FileExistsError:
+            return None
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        return descriptor
+    while True:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except OSError:
+            os.close(descriptor)
+            raise
+        # Between opening and locking, the former holder may have removed the file: then this lock guards nothing.
+        with suppress(FileNotFoundError):
+            if os.fstat(descriptor).st_ino == path.stat().st_ino:
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, f"{os.getpid()}\n".encode())
+                return descriptor
+        os.close(descriptor)
