@@ -1,0 +1,217 @@
+"""The run folder: nothing half-written, one process at a time, refusal of what belongs to others."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from permgrad import EnvironmentProblem, InputError
+from permgrad._files import write_text_atomic
+from permgrad.runs.folder import STAGES, configuration_hash, find_finished, open_run, read_record
+
+CONFIGURATION = {"table": "abc", "seed": 0, "preset": "fast"}
+
+
+def fill(run, stages=tuple(STAGES)):
+    for stage in stages:
+        if stage not in run.finished_stages:
+            with run.stage(stage):
+                for name in STAGES[stage]:
+                    if not name.startswith("."):
+                        write_text_atomic(run.path / name, stage)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_new_run_records_its_stages_in_order(tmp_path):
+    folder = tmp_path / "deep" / "run"
+    with open_run(folder, CONFIGURATION, command="permgrad run abc") as run:
+        assert run.finished_stages == []
+        fill(run)
+        assert run.finished
+    record = json.loads((folder / "run.json").read_text())
+    assert record["finished_stages"] == ["data", "layout", "model", "explanation", "report"]
+    assert record["configuration_hash"] == configuration_hash(CONFIGURATION)
+    assert record["command"] == "permgrad run abc"
+    assert all(record["stages"][stage]["seconds"] >= 0 for stage in STAGES)
+    assert not [name for name in tree(folder) if name.startswith(".")], "no lock and no temporary file stays"
+    assert find_finished(folder, CONFIGURATION) == record
+    assert find_finished(folder, {**CONFIGURATION, "seed": 1}) is None
+
+
+def test_an_unfinished_run_goes_on_after_its_last_finished_stage(tmp_path):
+    def stop_in_model():
+        with open_run(tmp_path / "run", CONFIGURATION) as run:
+            fill(run, ("data", "layout"))
+            with run.stage("model"):
+                write_text_atomic(run.path / "metrics.json", "half of the stage")
+                run.checkpoint.mkdir()
+                (run.checkpoint / "epoch").write_text("7")
+                raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        stop_in_model()
+    assert read_record(tmp_path / "run")["finished_stages"] == ["data", "layout"]
+    with open_run(tmp_path / "run", CONFIGURATION) as run:
+        assert run.finished_stages == ["data", "layout"]
+        assert not (run.path / "metrics.json").exists(), "what an unfinished stage left is removed"
+        assert (run.path / "data.json").read_text() == "data", "what a finished stage wrote stays"
+        assert (run.checkpoint / "epoch").read_text() == "7", "training resumes from its checkpoint"
+        fill(run)
+        assert run.finished
+        assert not run.checkpoint.exists()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
+@pytest.mark.parametrize("moment", ["before the rename", "between two files"])
+def test_killed_at_any_time_leaves_no_half_file(tmp_path, moment):
+    folder = tmp_path / "run"
+    program = textwrap.dedent(f"""
+        import os, signal
+        from permgrad._files import atomic_path, write_text_atomic
+        from permgrad.runs.folder import open_run
+        with open_run({str(folder)!r}, {CONFIGURATION!r}) as run:
+            with run.stage("data"):
+                write_text_atomic(run.path / "data.json", "whole")
+                write_text_atomic(run.path / "split.npz", "whole")
+            with run.stage("layout"):
+                if {moment!r} == "between two files":
+                    write_text_atomic(run.path / "layout.json", "whole")
+                with atomic_path(run.path / "layout.svg") as temporary:
+                    temporary.write_text("hal")
+                    os.kill(os.getpid(), signal.SIGKILL)
+    """)
+    ended = subprocess.run([sys.executable, "-c", program], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert not (folder / "layout.svg").exists(), "half a file never has its name"
+    assert (folder / ".lock").exists(), "the precondition: the killed process could not clean up"
+    with open_run(folder, CONFIGURATION) as run:
+        assert run.finished_stages == ["data"]
+        assert set(tree(folder)) == {"run.json", "data.json", "split.npz", ".lock"}
+
+
+def test_two_processes_never_work_in_one_folder(tmp_path):
+    folder = tmp_path / "run"
+    program = f"""
+from permgrad.runs.folder import open_run
+with open_run({str(folder)!r}, {CONFIGURATION!r}) as run:
+    pass
+"""
+    with open_run(folder, CONFIGURATION) as run:
+        ended = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+        assert ended.returncode == 1
+        assert f"process {os.getpid()} is at work in" in ended.stderr
+        assert "wait for it, or choose another folder with --out" in ended.stderr
+        fill(run)
+    with open_run(folder, CONFIGURATION) as run:
+        assert run.finished
+
+
+def test_another_configuration_is_refused_and_nothing_changes(tmp_path):
+    with open_run(tmp_path / "run", CONFIGURATION) as run:
+        fill(run)
+    before = tree(tmp_path)
+    with pytest.raises(InputError) as caught, open_run(tmp_path / "run", {**CONFIGURATION, "preset": "paper"}):
+        pass
+    assert str(caught.value) == (
+        f"a run's folder must be of the same configuration, however: {tmp_path / 'run'} holds another run, "
+        'differing in preset ("fast" there, "paper" now); replace it with --overwrite, or choose another folder with --out'
+    )
+    assert tree(tmp_path) == before
+
+
+def test_foreign_files_are_refused_and_survive_overwriting(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("years of work")
+    with (
+        pytest.raises(InputError, match=r"holds other files \(thesis.tex\); choose another folder with --out"),
+        open_run(folder, CONFIGURATION),
+    ):
+        pass
+    assert set(tree(folder)) == {"thesis.tex"}
+    with open_run(folder, CONFIGURATION, overwrite=True) as run:
+        fill(run)
+    assert (folder / "thesis.tex").read_text() == "years of work"
+    with open_run(folder, {**CONFIGURATION, "seed": 5}, overwrite=True) as run:
+        assert run.finished_stages == []
+        assert set(tree(folder)) == {"run.json", "thesis.tex", ".lock"}
+
+
+def test_a_damaged_record_counts_as_foreign(tmp_path):
+    (tmp_path / "run.json").write_text('{"schema')
+    with pytest.raises(InputError, match=r"holds other files \(run.json\)"), open_run(tmp_path, CONFIGURATION):
+        pass
+
+
+def test_a_record_of_a_newer_format_is_refused(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"configuration_hash": "x", "schema_version": 99}))
+    with (
+        pytest.raises(InputError, match="is of format 99; install a newer permgrad"),
+        open_run(tmp_path, CONFIGURATION),
+    ):
+        pass
+
+
+def test_from_a_stage_repeats_it_and_what_follows(tmp_path):
+    with open_run(tmp_path, CONFIGURATION) as run:
+        fill(run)
+    with open_run(tmp_path, CONFIGURATION, from_stage="explanation") as run:
+        assert run.finished_stages == ["data", "layout", "model"]
+        assert not (tmp_path / "importance.csv").exists()
+        assert (tmp_path / "metrics.json").exists()
+    with (
+        pytest.raises(InputError, match="'explanation' is not finished"),
+        open_run(tmp_path, CONFIGURATION, from_stage="report"),
+    ):
+        pass
+    with (
+        pytest.raises(InputError, match=r"from must be one of .* \(did you mean 'model'\?\)"),
+        open_run(tmp_path, CONFIGURATION, from_stage="modell"),
+    ):
+        pass
+
+
+def test_a_folder_that_cannot_be_written_is_an_environment_problem(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(EnvironmentProblem, match=r"must be writable, however: .*Not a directory; choose another"),
+        open_run(tmp_path / "file" / "run", CONFIGURATION),
+    ):
+        pass
+
+    def refuse(*_args, **_keywords):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(EnvironmentProblem, match="Permission denied"), open_run(tmp_path / "run", CONFIGURATION):
+        pass
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path):
+    (tmp_path / "run").write_text("mine")
+    with (
+        pytest.raises(InputError, match="is a file; choose another with --out"),
+        open_run(tmp_path / "run", CONFIGURATION),
+    ):
+        pass
+    assert (tmp_path / "run").read_text() == "mine"
+
+
+def test_a_run_that_is_refused_at_once_leaves_no_folder(tmp_path):
+    with (
+        pytest.raises(InputError, match="leave --from out"),
+        open_run(tmp_path / "run", CONFIGURATION, from_stage="model"),
+    ):
+        pass
+    assert not (tmp_path / "run").exists()
