@@ -1,0 +1,373 @@
+"""How good predictions are: a registry of metrics, each of which states its task, direction and range.
+
+A metric that the rows do not define (one class only, no row, a constant target) is ``None``, never a crash and never 0,
+so that ``metrics.json`` says null where there is nothing to say.
+
+A metric of one's own is one function and one registration, ``metrics.register(metric.name)(metric)``:
+
+    >>> import numpy as np
+    >>> def median_error(case: Case) -> float:
+    ...     return float(np.median(np.abs(case.truth - case.predictions)))
+    >>> metric = Metric("median_error", "median error", "regression", "lower", (0.0, math.inf), median_error)
+    >>> metric.better(1.0, 2.0)
+    True
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad._errors import InputError
+from permgrad._files import plain
+from permgrad._registry import Registry
+
+Task = Literal["classification", "regression"]
+Direction = Literal["higher", "lower"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a metric may look at, checked and converted once for all metrics.
+
+    Attributes:
+        truth: Regression: y ``(rows,)`` float64. Classification: position of each row's class in ``labels``.
+        predictions: Regression: the predictions ``(rows,)`` float64. Classification: positions in ``labels``.
+        probabilities: Classification: ``(rows, classes)`` float64, or None.
+        n_classes: Number of classes that the model knows; positions from here on are classes it has never seen.
+        labels: The model's classes, followed by classes that stand in the truth or the predictions only.
+    """
+
+    truth: npt.NDArray[Any]
+    predictions: npt.NDArray[Any]
+    probabilities: npt.NDArray[np.float64] | None = None
+    n_classes: int = 0
+    labels: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric: what it is called, what it is for, which way is good, and how it is computed.
+
+    Attributes:
+        name: Key in ``metrics.json``.
+        label: Name for people.
+        task: ``"classification"`` or ``"regression"``.
+        direction: ``"higher"`` or ``"lower"`` is better.
+        range: Smallest and largest possible value.
+        compute: Function of a ``Case``; None, NaN or infinity mean undefined.
+        probabilistic: True if it needs class probabilities; undefined where there are none.
+    """
+
+    name: str
+    label: str
+    task: Task
+    direction: Direction
+    range: tuple[float, float]
+    compute: Callable[[Case], float | None]
+    probabilistic: bool = False
+
+    def better(self, left: float | None, right: float | None) -> bool:
+        """Say whether ``left`` is strictly better than ``right``; an undefined value is better than nothing.
+
+        Examples:
+            >>> metrics.get("rmse").better(1.0, 2.0), metrics.get("accuracy").better(0.4, None)
+            (True, True)
+        """
+        if left is None or right is None:
+            return left is not None
+        return left > right if self.direction == "higher" else left < right
+
+
+metrics: Registry[Metric] = Registry("metric")
+
+
+def _classification(
+    name: str, label: str, direction: Direction, limits: tuple[float, float], *, probabilistic: bool = False
+) -> Callable[[Callable[[Case], float | None]], Callable[[Case], float | None]]:
+    def enter(compute: Callable[[Case], float | None]) -> Callable[[Case], float | None]:
+        metrics.register(name)(Metric(name, label, "classification", direction, limits, compute, probabilistic))
+        return compute
+
+    return enter
+
+
+def _regression(
+    name: str, label: str, direction: Direction, limits: tuple[float, float]
+) -> Callable[[Callable[[Case], float | None]], Callable[[Case], float | None]]:
+    def enter(compute: Callable[[Case], float | None]) -> Callable[[Case], float | None]:
+        metrics.register(name)(Metric(name, label, "regression", direction, limits, compute))
+        return compute
+
+    return enter
+
+
+# ------------------------------------------------------------------------------------------------- classification
+
+
+@_classification("accuracy", "accuracy", "higher", (0.0, 1.0))
+def accuracy(case: Case) -> float | None:
+    """Share of rows whose class is right."""
+    return float(np.mean(case.truth == case.predictions))
+
+
+@_classification("balanced_accuracy", "balanced accuracy", "higher", (0.0, 1.0))
+def balanced_accuracy(case: Case) -> float | None:
+    """Mean over the classes that occur of the share of their rows that are found."""
+    matrix = confusion(case)
+    occurring = matrix.sum(axis=1) > 0
+    return float(np.mean(np.diag(matrix)[occurring] / matrix.sum(axis=1)[occurring]))
+
+
+@_classification("macro_f1", "macro F1", "higher", (0.0, 1.0))
+def macro_f1(case: Case) -> float | None:
+    """Mean F1 over the classes that occur in the truth or among the predictions, as in scikit-learn."""
+    matrix = confusion(case)
+    mentions = matrix.sum(axis=0) + matrix.sum(axis=1)
+    occurring = mentions > 0
+    return float(np.mean(2.0 * np.diag(matrix)[occurring] / mentions[occurring]))
+
+
+@_classification("roc_auc", "ROC-AUC", "higher", (0.0, 1.0), probabilistic=True)
+def roc_auc(case: Case) -> float | None:
+    """Area under the ROC curve; more than two classes: the plain mean of one class versus the rest.
+
+    Undefined unless every class of the model occurs, because a mean over fewer classes would be another quantity.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    return _one_versus_rest(case, roc_auc_score)
+
+
+@_classification("average_precision", "average precision", "higher", (0.0, 1.0), probabilistic=True)
+def average_precision(case: Case) -> float | None:
+    """Area under the precision–recall steps of the second class; more than two classes: mean of one versus the rest."""
+    from sklearn.metrics import average_precision_score
+
+    return _one_versus_rest(case, average_precision_score)
+
+
+@_classification("log_loss", "log loss", "lower", (0.0, math.inf), probabilistic=True)
+def log_loss(case: Case) -> float | None:
+    """Mean of −ln(probability of the true class), in nats; undefined if a class of the rows is unknown to the model.
+
+    A probability of exactly 0 counts as the smallest step of float64, as in scikit-learn.
+    """
+    if np.any(case.truth >= case.n_classes):
+        return None
+    probabilities = _probabilities(case)
+    chosen = probabilities[np.arange(len(case.truth)), case.truth] / probabilities.sum(axis=1)
+    return float(np.mean(-np.log(np.clip(chosen, np.finfo(np.float64).eps, 1.0))))
+
+
+def confusion(case: Case) -> npt.NDArray[np.int64]:
+    """Count rows by true class (rows) and predicted class (columns), in the order of ``case.labels``."""
+    size = len(case.labels)
+    return np.bincount(case.truth * size + case.predictions, minlength=size * size).reshape(size, size)
+
+
+def _probabilities(case: Case) -> npt.NDArray[np.float64]:
+    assert case.probabilities is not None, "metrics that need probabilities are not called without them"
+    return case.probabilities
+
+
+def _one_versus_rest(case: Case, score: Callable[..., float]) -> float | None:
+    probabilities = _probabilities(case)
+    counts = np.bincount(case.truth, minlength=case.n_classes)
+    if case.n_classes < 2 or np.any(counts[: case.n_classes] == 0):
+        return None
+    if case.n_classes == 2:
+        return float(score(case.truth == 1, probabilities[:, 1]))
+    return float(np.mean([score(case.truth == k, probabilities[:, k]) for k in range(case.n_classes)]))
+
+
+# ----------------------------------------------------------------------------------------------------- regression
+
+
+@_regression("rmse", "RMSE", "lower", (0.0, math.inf))
+def rmse(case: Case) -> float | None:
+    """Root of the mean squared error, in the target's unit."""
+    return float(np.sqrt(np.mean((case.truth - case.predictions) ** 2)))
+
+
+@_regression("mae", "MAE", "lower", (0.0, math.inf))
+def mae(case: Case) -> float | None:
+    """Mean absolute error, in the target's unit."""
+    return float(np.mean(np.abs(case.truth - case.predictions)))
+
+
+@_regression("mse", "MSE", "lower", (0.0, math.inf))
+def mse(case: Case) -> float | None:
+    """Mean squared error, in the square of the target's unit."""
+    return float(np.mean((case.truth - case.predictions) ** 2))
+
+
+@_regression("mape", "MAPE", "lower", (0.0, math.inf))
+def mape(case: Case) -> float | None:
+    """Mean of |error / truth| as a fraction; undefined if any true value is 0."""
+    if np.any(case.truth == 0):
+        return None
+    return float(np.mean(np.abs((case.truth - case.predictions) / case.truth)))
+
+
+@_regression("r2", "R²", "higher", (-math.inf, 1.0))
+def r2(case: Case) -> float | None:
+    """Share of the target's variance that is explained; undefined for fewer than two rows or a constant target."""
+    spread = np.sum((case.truth - case.truth.mean()) ** 2)
+    if len(case.truth) < 2 or spread == 0:
+        return None
+    return float(1.0 - np.sum((case.truth - case.predictions) ** 2) / spread)
+
+
+# ------------------------------------------------------------------------------------------------------ evaluation
+
+
+def evaluate(
+    task: Task,
+    y: npt.ArrayLike,
+    *,
+    predictions: npt.ArrayLike | None = None,
+    probabilities: npt.ArrayLike | None = None,
+    classes: Sequence[Any] | npt.NDArray[Any] = (),
+) -> dict[str, Any]:
+    """Compute every metric of a task, in the shape that ``metrics.json`` has for one part of the rows.
+
+    Args:
+        task: ``"classification"`` or ``"regression"``.
+        y: The truth ``(rows,)``.
+        predictions: Predicted values or classes ``(rows,)``; for classification the most probable class if left out.
+        probabilities: Classification: ``(rows, classes)`` in the order of ``classes``.
+        classes: Classification: the classes that the model knows, in its order.
+
+    Returns:
+        ``{name: value or None}`` in order of registration; for classification also ``confusion_matrix`` (rows are the
+        truth, columns the prediction) and its ``labels``: the model's classes, then any class that only the rows have.
+
+    Raises:
+        InputError: If lengths or shapes do not fit together, or nothing is given to compare with.
+
+    Examples:
+        >>> result = evaluate("classification", ["a", "b", "b"], probabilities=[[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]],
+        ...                   classes=["a", "b"])
+        >>> round(result["accuracy"], 3), result["confusion_matrix"], result["labels"]
+        (0.667, [[1, 0], [1, 1]], ['a', 'b'])
+        >>> evaluate("regression", [1.0], predictions=[1.5])["r2"] is None
+        True
+    """
+    if task == "classification":
+        case = _classification_case(y, predictions, probabilities, classes)
+    elif task == "regression":
+        case = _regression_case(y, predictions)
+    else:
+        raise InputError(f"task must be 'classification' or 'regression', however: task={task!r}")
+    result: dict[str, Any] = {}
+    for name in metrics:
+        metric = metrics.get(name)
+        if metric.task == task:
+            result[name] = _value(metric, case)
+    if task == "classification":
+        result["confusion_matrix"] = plain(confusion(case))
+        result["labels"] = [plain(label) for label in case.labels]
+    return result
+
+
+def primary_metric(task: Task, n_classes: int = 0) -> Metric:
+    """Return the metric that stands first for a task: ROC-AUC for two classes, accuracy for more, RMSE for numbers.
+
+    Examples:
+        >>> primary_metric("classification", 7).label
+        'accuracy'
+    """
+    if task == "regression":
+        return metrics.get("rmse")
+    return metrics.get("roc_auc" if n_classes == 2 else "accuracy")
+
+
+def _value(metric: Metric, case: Case) -> float | None:
+    if len(case.truth) == 0 or not np.all(np.isfinite(case.predictions)):
+        return None
+    if metric.probabilistic and (case.probabilities is None or not np.all(np.isfinite(case.probabilities))):
+        return None
+    value = metric.compute(case)
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _regression_case(y: npt.ArrayLike, predictions: npt.ArrayLike | None) -> Case:
+    if predictions is None:
+        raise InputError("evaluate needs predictions= for regression, however: predictions=None")
+    truth = np.asarray(y, dtype=np.float64)
+    guess = np.asarray(predictions, dtype=np.float64)
+    for name, array in (("y", truth), ("predictions", guess)):
+        if array.ndim == 2 and array.shape[1] == 1:
+            continue
+        if array.ndim != 1:
+            raise InputError(f"{name} must have shape (rows,), however: its shape is {array.shape}")
+    truth, guess = truth.ravel(), guess.ravel()
+    if len(truth) != len(guess):
+        raise InputError(f"y and predictions must have as many rows, however: {len(truth)} and {len(guess)}")
+    if not np.all(np.isfinite(truth)):
+        raise InputError("y must be finite for regression, however: it has missing or infinite values; drop these rows")
+    return Case(truth=truth, predictions=guess)
+
+
+def _classification_case(
+    y: npt.ArrayLike,
+    predictions: npt.ArrayLike | None,
+    probabilities: npt.ArrayLike | None,
+    classes: Sequence[Any] | npt.NDArray[Any],
+) -> Case:
+    import pandas as pd
+
+    known = pd.Index(np.asarray(classes)) if len(classes) else pd.Index([])
+    if not len(known) or not known.is_unique:
+        raise InputError(f"classes must name each class of the model once, however: classes={list(classes)!r}")
+    truth = np.asarray(y)
+    if truth.ndim != 1:
+        raise InputError(f"y must have shape (rows,), however: its shape is {truth.shape}")
+    table = None if probabilities is None else np.asarray(probabilities, dtype=np.float64)
+    if table is not None and table.shape != (len(truth), len(known)):
+        raise InputError(
+            "probabilities must have one row per row of y and one column per class, however: "
+            f"the shape is {table.shape} and ({len(truth)}, {len(known)}) is needed"
+        )
+    if predictions is None and table is None:
+        raise InputError("evaluate needs predictions= or probabilities= for classification, however: both are None")
+    if predictions is None:
+        assert table is not None
+        guess = np.asarray(known)[np.argmax(table, axis=1)] if len(truth) else np.asarray(known)[:0]
+    else:
+        guess = np.asarray(predictions)
+    if guess.shape != truth.shape:
+        raise InputError(f"y and predictions must have as many rows, however: shapes {truth.shape} and {guess.shape}")
+    truth_at, guess_at, strangers = _positions(known, truth, guess)
+    return Case(
+        truth=truth_at.astype(np.int64),
+        predictions=guess_at.astype(np.int64),
+        probabilities=table,
+        n_classes=len(known),
+        labels=(*known.tolist(), *strangers),
+    )
+
+
+def _positions(
+    known: Any, truth: npt.NDArray[Any], guess: npt.NDArray[Any]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], list[Any]]:
+    """Find each row's class among the known ones; a class the model has never seen gets a position behind them."""
+    import pandas as pd
+
+    truth_at, guess_at = known.get_indexer(pd.Index(truth)), known.get_indexer(pd.Index(guess))
+    unseen = [*truth[truth_at < 0].tolist(), *guess[guess_at < 0].tolist()]
+    # A missing label is one class of its own, whatever way of writing "missing" the rows use.
+    keys = {None if pd.isna(label) else label for label in unseen}
+    strangers = sorted(keys, key=str)
+    place = {label: len(known) + offset for offset, label in enumerate(strangers)}
+    for values, at in ((truth, truth_at), (guess, guess_at)):
+        for row in np.flatnonzero(at < 0):
+            label = values[row]
+            at[row] = place[None if pd.isna(label) else label]
+    return truth_at.astype(np.int64), guess_at.astype(np.int64), strangers

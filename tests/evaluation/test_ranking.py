@@ -1,0 +1,131 @@
+"""Ranking measures: metamorphic relations and scikit-free twins."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from permgrad._errors import InputError
+from permgrad.evaluation.ranking import (
+    compare_rankings,
+    importance_shares,
+    kendall,
+    ranking_measures,
+    share_error,
+    spearman,
+    top_k_recovery,
+)
+
+CORRELATIONS = [spearman, kendall]
+with_ties = st.lists(st.integers(-3, 6).map(float), min_size=2, max_size=8)
+
+
+@pytest.mark.parametrize("measure", CORRELATIONS)
+@settings(max_examples=40, deadline=None)
+@given(values=with_ties)
+def test_identity_is_one_and_reversal_minus_one(measure, values):
+    assume(len(set(values)) > 1)
+    assert measure(values, values) == pytest.approx(1.0)
+    assert measure(values, [-value for value in values]) == pytest.approx(-1.0)
+
+
+@pytest.mark.parametrize("name", list(ranking_measures))
+@settings(max_examples=40, deadline=None)
+@given(truth=with_ties, data=st.data())
+def test_relabelling_features_changes_nothing(name, truth, data):
+    compute = ranking_measures.get(name).compute
+    estimate = data.draw(st.lists(st.integers(-3, 6).map(float), min_size=len(truth), max_size=len(truth)))
+    order = data.draw(st.permutations(range(len(truth))))
+    before = compute(truth, estimate)
+    after = compute([truth[i] for i in order], [estimate[i] for i in order])
+    assert after == pytest.approx(before, nan_ok=True)
+    low, high = ranking_measures.get(name).range
+    assert math.isnan(before) or low - 1e-12 <= before <= high + 1e-12
+
+
+@pytest.mark.parametrize("name", list(ranking_measures))
+def test_the_truth_itself_gets_the_best_value(name):
+    measure = ranking_measures.get(name)
+    best = measure.compute([4.0, 2.0, 1.0, 0.0, 0.0], [4.0, 2.0, 1.0, 0.0, 0.0])
+    other = measure.compute([4.0, 2.0, 1.0, 0.0, 0.0], [0.0, 1.0, 1.0, 3.0, 2.0])
+    assert best == pytest.approx(measure.range[1] if measure.direction == "higher" else measure.range[0])
+    assert (best > other) if measure.direction == "higher" else (best < other)
+
+
+@settings(max_examples=60, deadline=None)
+@given(truth=with_ties, data=st.data())
+def test_correlations_equal_scipy(truth, data):
+    estimate = data.draw(st.lists(st.integers(-3, 6).map(float), min_size=len(truth), max_size=len(truth)))
+    assume(len(set(truth)) > 1 and len(set(estimate)) > 1)
+    assert spearman(truth, estimate) == pytest.approx(stats.spearmanr(truth, estimate).statistic)
+    assert kendall(truth, estimate) == pytest.approx(stats.kendalltau(truth, estimate).statistic)
+
+
+def test_constant_sides_are_undefined():
+    assert math.isnan(spearman([1, 1], [1, 2]))
+    assert math.isnan(kendall([1, 2], [3, 3]))
+    assert math.isnan(top_k_recovery([0, 0], [1, 2]))
+
+
+def test_top_k_is_the_largest_not_the_first():
+    assert top_k_recovery([0, 0, 9, 8], [0.1, 0.2, 5, 4]) == 1.0
+    assert top_k_recovery([0, 0, 9, 8], [5, 4, 0.2, 0.1]) == 0.0
+    assert top_k_recovery([0, 0, 9, 8], [0, 5, 6, 0], k=1) == 1.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(truth=with_ties, data=st.data())
+def test_top_k_averages_over_every_way_to_break_ties(truth, data):
+    estimate = data.draw(st.lists(st.integers(0, 3).map(float), min_size=len(truth), max_size=len(truth)))
+    k = data.draw(st.integers(1, len(truth)))
+    belongs = {i for i, value in enumerate(truth) if value >= sorted(truth)[-k]}
+    scores = []
+    for chosen in itertools.combinations(range(len(truth)), k):
+        rest = [estimate[i] for i in range(len(truth)) if i not in chosen]
+        if not rest or min(estimate[i] for i in chosen) >= max(rest):
+            scores.append(len(belongs & set(chosen)) / k)
+    assert scores
+    assert top_k_recovery(truth, estimate, k) == pytest.approx(np.mean(scores))
+    assert top_k_recovery(truth, truth, k) == pytest.approx(1.0)
+
+
+def test_shares_clip_and_normalise_and_keep_scale_out():
+    assert importance_shares([2, -1, 2]).tolist() == [0.5, 0.0, 0.5]
+    assert importance_shares([-2, 0]).tolist() == [0.0, 0.0]
+    assert importance_shares([1e308, 1e308]).tolist() == [0.5, 0.5]
+    assert share_error([3, 1, 0], [3000, 1000, -5]) == 0.0
+    assert share_error([1, 0], [0, 1]) == 1.0
+
+
+def test_compare_rankings_has_every_measure():
+    assert list(compare_rankings([1, 2, 3], [1, 3, 2])) == ranking_measures.names()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: spearman([1, 2], [1]),
+            "truth and estimate must both have shape (features,), however: their shapes are (2,) and (1,)",
+        ),
+        (
+            lambda: share_error([1, np.nan], [1, 2]),
+            "truth and estimate must be finite, however: some values are missing or infinite",
+        ),
+        (lambda: importance_shares([np.inf, 1]), "importance must be finite, however: 1 of 2 values are not"),
+        (
+            lambda: top_k_recovery([1, 2], [1, 2], 3),
+            "k must be between 1 and the number of features, however: k=3, features=2",
+        ),
+    ],
+)
+def test_messages(call, message):
+    with pytest.raises(InputError) as caught:
+        call()
+    assert str(caught.value) == message
