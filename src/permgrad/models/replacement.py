@@ -129,7 +129,9 @@ class ReplacementEngine:
                 out = _convolved_size(size, layer)
                 segments.append(_Segment(layer, (), size, out))
                 size = out
-            elif isinstance(layer, _POINTWISE) or (isinstance(layer, (nn.MaxPool2d, nn.AvgPool2d)) and _plain_pool(layer)):
+            elif isinstance(layer, _POINTWISE) or (
+                isinstance(layer, (nn.MaxPool2d, nn.AvgPool2d)) and _plain_pool(layer)
+            ):
                 if not isinstance(layer, _POINTWISE):
                     size = _pooled_size(size, layer)
                 last = segments[-1]
@@ -154,9 +156,7 @@ class ReplacementEngine:
         for segment in self._segments:
             rows = _through(segment, box[0], box[1], axis=0)
             cols = _through(segment, box[2], box[3], axis=1)
-            steps.append(
-                _Step((rows[0], rows[1], cols[0], cols[1]), (rows[2], rows[3], cols[2], cols[3]))
-            )
+            steps.append(_Step((rows[0], rows[1], cols[0], cols[1]), (rows[2], rows[3], cols[2], cols[3])))
             weights = segment.convolution.weight.numel()
             cost += weights * (rows[1] - rows[0]) * (cols[1] - cols[0])
             full += weights * segment.in_size[0] * segment.in_size[1]

@@ -1,0 +1,62 @@
+"""The adapter between our learner and Lightning's hooks. Imported only while training: Lightning takes time to load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as lightning
+import torch
+from torch import Tensor
+
+from permgrad._progress import Progress
+from permgrad.models.training import Learner
+
+
+class LightningLearner(lightning.LightningModule):
+    """Hands each of Lightning's calls to the learner. Optimisation is "manual": the learner takes the whole step."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        bar: Progress,
+        checkpoint: Path | None,
+        write_checkpoint: Callable[[Path, Learner], None],
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.network = learner.network
+        self.learner = learner
+        self.bar = bar
+        self.checkpoint = checkpoint
+        self.write_checkpoint = write_checkpoint
+
+    def configure_optimizers(self) -> None:
+        """Return nothing: the learner owns its optimizer."""
+
+    def transfer_batch_to_device(self, batch: Tensor, device: torch.device, dataloader_idx: int) -> Tensor:  # noqa: ARG002 — Lightning's signature
+        """Leave the row numbers where they are; the learner moves them."""
+        return batch
+
+    def on_train_epoch_start(self) -> None:
+        """Seed the epoch."""
+        self.learner.start_epoch()
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> None:
+        """Take one step."""
+        self.learner.step(batch, batch_idx)
+        self.bar.advance()
+
+    def on_train_epoch_end(self) -> None:
+        """Validate, keep the best weights, write the checkpoint, stop when it is enough."""
+        self.learner.end_epoch()
+        self.bar.note(f"best validation loss {self.learner.best_loss:.4g}")
+        if self.checkpoint is not None:
+            self.write_checkpoint(self.checkpoint, self.learner)
+        if self.learner.finished:
+            self.trainer.should_stop = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Refuse copies: the adapter lives for one training."""
+        raise TypeError("a LightningLearner cannot be pickled or copied")

@@ -1,0 +1,417 @@
+"""Training of a network on tensors in memory, on Lightning's ``Trainer``.
+
+Lightning was chosen over skorch: both stay near a bare loop when whole batches are indexed from memory, and Lightning
+brings devices, precision and loggers without owning the estimator's interface. The loop's parts that must be exact are
+functions of the seed and the epoch number alone (row order, dropout, learning rate), so a training that was
+killed and resumed from its last epoch ends with the same weights, bit for bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from permgrad._errors import EnvironmentProblem, InputError
+from permgrad._files import atomic_path
+from permgrad._progress import Progress, ProgressMode
+from permgrad._random import derive_seed, forked_torch, generator
+from permgrad.models.guard import untouched
+from permgrad.models.losses import loss_rows
+from permgrad.models.schedules import schedules
+
+if TYPE_CHECKING:
+    from permgrad.models.network import HybridNetwork
+
+CHECKPOINT_NAME = "training.pt"
+OPTIMIZERS: tuple[str, ...] = ("adamw", "adam", "sgd")
+_CHECKPOINT_FORMAT = 1
+_EVALUATION_ROWS = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions:
+    """How a network is trained; the defaults are preset ``paper``'s.
+
+    Attributes:
+        max_epochs: epochs at most.
+        batch_size: rows per step.
+        learning_rate: peak of the schedule.
+        optimizer: ``"adamw"``, ``"adam"`` or ``"sgd"`` (with Nesterov momentum 0.9).
+        weight_decay: as the optimizer understands it; not applied to biases, norms and embeddings' phases.
+        schedule: a name in ``schedules``.
+        schedule_unit: whether the rate changes per ``"epoch"`` or per ``"step"``.
+        patience: epochs without a better validation loss before training stops; None: never.
+        loss: ``"cross_entropy"`` or ``"squared_error"``.
+        averaging: weight of the past in the moving average of the weights that is validated and kept; 0: no average.
+        label_smoothing: share of each label spread over all classes, cross-entropy only.
+    """
+
+    max_epochs: int = 200
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    optimizer: str = "adamw"
+    weight_decay: float = 1e-5
+    schedule: str = "warmup_cosine"
+    schedule_unit: str = "epoch"
+    patience: int | None = 6
+    loss: str = "cross_entropy"
+    averaging: float = 0.0
+    label_smoothing: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Encoded rows ``x (rows, encoded)`` float32, targets ``y (rows,)`` and loss weights ``weight (rows,)``."""
+
+    x: Tensor
+    y: Tensor
+    weight: Tensor
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def to(self, device: torch.device) -> Rows:
+        """Return the same rows on a device."""
+        return Rows(self.x.to(device), self.y.to(device), self.weight.to(device))
+
+
+@dataclasses.dataclass
+class TrainingResult:
+    """What ``train`` gives back: one dictionary per epoch, and the epoch whose weights the network now has."""
+
+    history: list[dict[str, float]]
+    best_epoch: int
+
+
+class _EpochOrder:
+    """A plain iterable of index tensors, one per batch; the order is a function of the seed and the epoch number."""
+
+    def __init__(self, rows: int, batch_size: int, seed: int) -> None:
+        self.rows = rows
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        # A last batch of one row has no variance to normalise with: it joins the batch before.
+        full, rest = divmod(self.rows, self.batch_size)
+        return max(1, full + (rest > 1))
+
+    def __iter__(self) -> Iterator[Tensor]:
+        order = torch.from_numpy(generator(self.seed, "row order", self.epoch).permutation(self.rows))
+        batches = len(self)
+        for batch in range(batches):
+            end = self.rows if batch == batches - 1 else (batch + 1) * self.batch_size
+            yield order[batch * self.batch_size : end]
+
+
+class Learner:
+    """One network with its optimizer: takes steps, validates, remembers the best weights. Knows nothing of Lightning."""
+
+    def __init__(
+        self, network: HybridNetwork, train: Rows, validation: Rows | None, options: TrainingOptions, seed: int
+    ) -> None:
+        self.network = network
+        self.train_rows = train
+        self.validation_rows = validation
+        self.options = options
+        self.seed = seed
+        self.order = _EpochOrder(len(train), options.batch_size, seed)
+        self.optimizer = build_optimizer(network, options)
+        self.history: list[dict[str, float]] = []
+        self.best_epoch = 0
+        self.best_loss = math.inf
+        self.best_state: dict[str, Tensor] = {}
+        self.average: dict[str, Tensor] = {}
+        if options.averaging:
+            self.average = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        self._steps = 0
+        self._loss_sum = torch.zeros((), dtype=torch.float64)
+        self._started = time.perf_counter()
+
+    # -- one epoch ------------------------------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> int:
+        """Number of finished epochs."""
+        return len(self.history)
+
+    @property
+    def finished(self) -> bool:
+        """Whether no further epoch is wanted."""
+        patience = self.options.patience
+        waited = self.epoch - self.best_epoch
+        out_of_patience = patience is not None and self.validation_rows is not None and waited >= patience
+        return self.epoch >= self.options.max_epochs or (out_of_patience and self.epoch > 0)
+
+    def start_epoch(self) -> None:
+        """Prepare what the next epoch's steps need."""
+        torch.manual_seed(derive_seed(self.seed, "dropout", self.epoch) % 2**63)
+        self.order.epoch = self.epoch
+        self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.train_rows.x.device)
+        self._started = time.perf_counter()
+        self.network.train()
+
+    def learning_rate(self, step: int) -> float:
+        """Return the rate of a step within the coming epoch."""
+        share = step / len(self.order) if self.options.schedule_unit == "step" else 0.0
+        done = (self.epoch + share) / self.options.max_epochs
+        return schedules.get(self.options.schedule)(done, self.options.learning_rate)
+
+    def step(self, batch: Tensor, number: int) -> None:
+        """Take one optimizer step on the rows that ``batch`` lists."""
+        rows = self.train_rows
+        rate = self.learning_rate(number)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        batch = batch.to(rows.x.device)
+        outputs = self.network(rows.x[batch])
+        loss = training_loss(outputs, rows.y[batch], rows.weight[batch], self.options)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self._loss_sum += loss.detach().double() * len(batch)
+        if self.average:
+            self._update_average()
+
+    def _update_average(self) -> None:
+        """Move the averaged weights towards the present ones; early steps count more, so that the start is forgotten."""
+        self._steps += 1
+        past = min(self.options.averaging, self._steps / (self._steps + 9))
+        state = self.network.state_dict()
+        floats = [name for name, value in state.items() if value.is_floating_point()]
+        torch._foreach_lerp_([self.average[n] for n in floats], [state[n] for n in floats], 1 - past)  # noqa: SLF001 — torch's own optimizers use it
+        for name in state.keys() - set(floats):
+            self.average[name].copy_(state[name])
+
+    def end_epoch(self) -> None:
+        """Validate, write the history, keep the weights if they are the best so far.
+
+        Raises:
+            InputError: The loss is not finite any more.
+        """
+        record: dict[str, float] = {
+            "epoch": float(self.epoch + 1),
+            "train_loss": float(self._loss_sum) / len(self.train_rows),
+            "validation_loss": math.nan,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "seconds": 0.0,
+        }
+        present = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        kept = self.average or present
+        score = record["train_loss"]
+        if self.validation_rows is not None:
+            if self.average:
+                self.network.load_state_dict(self.average)
+            score = evaluate(self.network, self.validation_rows, self.options.loss)
+            record["validation_loss"] = score
+            if self.average:
+                self.network.load_state_dict(present)
+        record["seconds"] = time.perf_counter() - self._started
+        if not math.isfinite(score) or not math.isfinite(record["train_loss"]):
+            raise InputError(
+                f"training needs finite losses, however: the loss became {score} in epoch {self.epoch + 1}; "
+                f"lower learning_rate (now {self.options.learning_rate:g}) or look for extreme values in X"
+            )
+        self.history.append(record)
+        # Without validation rows nothing can be compared honestly: the last weights are kept.
+        if self.validation_rows is None or score < self.best_loss:
+            self.best_loss = score
+            self.best_epoch = self.epoch
+            self.best_state = {name: value.clone() for name, value in kept.items()}
+
+    # -- state ----------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that the coming epochs depend on: tensors, numbers, lists, dictionaries."""
+        return {
+            "format": _CHECKPOINT_FORMAT,
+            "options": dataclasses.asdict(self.options),
+            "seed": str(self.seed),
+            "rows": len(self.train_rows),
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average,
+            "steps": self._steps,
+            "history": self.history,
+            "best_epoch": self.best_epoch,
+            "best_loss": self.best_loss,
+            "best_state": self.best_state,
+        }
+
+    def load_state(self, state: dict[str, Any], source: Path) -> None:
+        """Go on from ``state()`` of an earlier, killed training with the same data, options and seed."""
+        expected = (_CHECKPOINT_FORMAT, dataclasses.asdict(self.options), str(self.seed), len(self.train_rows))
+        found = tuple(state.get(key) for key in ("format", "options", "seed", "rows"))
+        if found != expected:
+            raise InputError(
+                "a training can only go on with the options, seed and rows it began with, "
+                f"however: {source} was written with others; delete it to begin anew"
+            )
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.average = state["average"]
+        self._steps = state["steps"]
+        self.history = state["history"]
+        self.best_epoch = state["best_epoch"]
+        self.best_loss = state["best_loss"]
+        self.best_state = state["best_state"]
+
+
+def build_optimizer(network: nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
+    """Return the optimizer; vectors (biases, norms) are not decayed when a decay above the paper's trace is asked for."""
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    if options.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters, lr=options.learning_rate, momentum=0.9, nesterov=True, weight_decay=options.weight_decay
+        )
+    kind = torch.optim.AdamW if options.optimizer == "adamw" else torch.optim.Adam
+    # One pass over all weights per step where torch has it: on small networks the step costs as much as the gradient.
+    return kind(parameters, lr=options.learning_rate, weight_decay=options.weight_decay, fused=True)
+
+
+def training_loss(outputs: Tensor, y: Tensor, weight: Tensor, options: TrainingOptions) -> Tensor:
+    """Return the mean weighted loss of a batch; weights have mean 1 over all training rows."""
+    if options.loss == "squared_error":
+        losses = (outputs[:, 0] - y).square()
+    elif outputs.shape[1] == 1:
+        losses = nn.functional.binary_cross_entropy_with_logits(outputs[:, 0], y.to(outputs.dtype), reduction="none")
+    else:
+        losses = nn.functional.cross_entropy(outputs, y, reduction="none", label_smoothing=options.label_smoothing)
+    return (losses * weight).mean()
+
+
+@torch.no_grad()
+def evaluate(network: HybridNetwork, rows: Rows, loss: str) -> float:
+    """Return the weighted mean loss in float64 over all rows, in eval mode; the mode is put back."""
+    was_training = network.training
+    network.eval()
+    total = torch.zeros((), dtype=torch.float64, device=rows.x.device)
+    for start in range(0, len(rows), _EVALUATION_ROWS):
+        part = slice(start, start + _EVALUATION_ROWS)
+        total += (loss_rows(network(rows.x[part]), rows.y[part], loss) * rows.weight[part].double()).sum()
+    network.train(was_training)
+    return float(total / rows.weight.double().sum())
+
+
+def train(
+    network: HybridNetwork,
+    train_rows: Rows,
+    validation_rows: Rows | None,
+    options: TrainingOptions,
+    *,
+    seed: int,
+    device: torch.device | str = "cpu",
+    progress: ProgressMode = "auto",
+    checkpoint_folder: str | os.PathLike[str] | None = None,
+) -> TrainingResult:
+    """Train the network in place; afterwards it has the weights of the best epoch and is in eval mode.
+
+    Args:
+        network: float32, on any device; ends on ``device``.
+        train_rows: rows that weights are fitted on.
+        validation_rows: rows that early stopping looks at, or None: all epochs run and the last weights stay.
+        options: see ``TrainingOptions``.
+        seed: decides row order and dropout.
+        device: where to train.
+        progress: ``"auto"``, True or False.
+        checkpoint_folder: where the state is kept after each epoch; a training that was killed goes on from there.
+
+    Raises:
+        InputError: The loss becomes NaN or infinite.
+        KeyboardInterrupt: Ctrl-C; the process's handlers are as before.
+    """
+    device = torch.device(device)
+    with untouched(), forked_torch(seed), torch.inference_mode(False), torch.enable_grad():  # noqa: FBT003 — torch's own signature
+        torch.set_default_dtype(torch.float32)
+        network.to(device)
+        learner = Learner(
+            network,
+            train_rows.to(device),
+            None if validation_rows is None else validation_rows.to(device),
+            options,
+            seed,
+        )
+        checkpoint = None if checkpoint_folder is None else Path(checkpoint_folder) / CHECKPOINT_NAME
+        if checkpoint is not None and checkpoint.exists():
+            learner.load_state(_read_checkpoint(checkpoint, device), checkpoint)
+        if not learner.finished:
+            _run_lightning(learner, device, progress, checkpoint)
+        network.to(device)
+        network.load_state_dict(learner.best_state)
+    network.eval()
+    network.requires_grad_(True)
+    for parameter in network.parameters():
+        parameter.grad = None
+    return TrainingResult(learner.history, learner.best_epoch)
+
+
+def _read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:
+        raise EnvironmentProblem(
+            f"a checkpoint must be a complete file written by permgrad, however: {path} cannot be read "
+            f"({type(error).__name__}); delete it to begin the training anew"
+        ) from error
+    if not isinstance(state, dict):
+        raise EnvironmentProblem(f"a checkpoint must hold a training's state, however: {path} does not; delete it")
+    return state
+
+
+def _write_checkpoint(path: Path, learner: Learner) -> None:
+    try:
+        with atomic_path(path) as temporary:
+            torch.save(learner.state(), temporary)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"the checkpoint must be written, however: {path}: {error}; free or allow space"
+        ) from error
+
+
+def _run_lightning(learner: Learner, device: torch.device, progress: ProgressMode, checkpoint: Path | None) -> None:
+    """Let Lightning's Trainer drive the learner's epochs; silent, without files of its own."""
+    # Named warnings and messages of the engine speak of its own options, which users here cannot set.
+    warnings.filterwarnings("ignore", module=r"lightning(\..*)?")
+    warnings.filterwarnings("ignore", message=r".*(num_workers|train_dataloader|litlogger|litmodels|LeafSpec).*")
+    import lightning.pytorch as lightning
+    from lightning.pytorch.utilities.warnings import PossibleUserWarning
+
+    from permgrad.models._lightning import LightningLearner
+
+    warnings.filterwarnings("ignore", category=PossibleUserWarning)
+    for name in (
+        "lightning",
+        "lightning.pytorch",
+        "lightning.fabric",
+        "lightning.pytorch.utilities.rank_zero",
+        "lightning.fabric.utilities.rank_zero",
+        "lightning_utilities.core.rank_zero",
+    ):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    remaining = learner.options.max_epochs - learner.epoch
+    with Progress(remaining * len(learner.order), "training", progress) as bar:
+        trainer = lightning.Trainer(
+            accelerator="cpu" if device.type == "cpu" else "gpu",
+            devices=1 if device.type == "cpu" or device.index is None else [device.index],
+            max_epochs=remaining,
+            barebones=True,
+            use_distributed_sampler=False,
+        )
+        try:
+            trainer.fit(LightningLearner(learner, bar, checkpoint, _write_checkpoint), train_dataloaders=learner.order)
+        except SystemExit as stop:
+            # Lightning ends the process on Ctrl-C; in a library that decision is the caller's.
+            if isinstance(stop.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from None
+            raise
