@@ -1,1 +1,61 @@
-"""See docs/architecture.md."""
+"""From encoded columns to pictures: layouts (who sits where), the renderer, foreign image methods, pictures of a layout.
+
+See docs/architecture.md. Layouts need NumPy alone; what needs torch or matplotlib is imported on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from permgrad.imaging.assignment import AssignmentLayout
+from permgrad.imaging.layout import (
+    Blur,
+    Layout,
+    Overlap,
+    PlacedLayout,
+    StoredLayout,
+    fit_layout,
+    layout_to_dict,
+    layouts,
+    make_layout,
+)
+from permgrad.imaging.random_layout import RandomLayout
+from permgrad.imaging.tinto import TintoLayout
+
+if TYPE_CHECKING:
+    from permgrad.imaging.foreign import ForeignRenderer
+    from permgrad.imaging.picture import draw_layout, draw_row
+    from permgrad.imaging.render import Renderer
+
+_LATER = {
+    "Renderer": "permgrad.imaging.render",
+    "ForeignRenderer": "permgrad.imaging.foreign",
+    "draw_layout": "permgrad.imaging.picture",
+    "draw_row": "permgrad.imaging.picture",
+}
+
+__all__ = [
+    "AssignmentLayout",
+    "Blur",
+    "ForeignRenderer",
+    "Layout",
+    "Overlap",
+    "PlacedLayout",
+    "RandomLayout",
+    "Renderer",
+    "StoredLayout",
+    "TintoLayout",
+    "draw_layout",
+    "draw_row",
+    "fit_layout",
+    "layout_to_dict",
+    "layouts",
+    "make_layout",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(importlib.import_module(_LATER[name]), name)
+    raise AttributeError(f"module 'permgrad.imaging' has no attribute {name!r}")

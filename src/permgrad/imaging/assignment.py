@@ -1,0 +1,243 @@
+"""The default layout: one pixel per column, and correlated columns side by side.
+
+Three steps: columns are put on a plane by classical scaling of the distance 1 − |correlation|; an optimal assignment gives each
+its own pixel of a compact block; swaps then raise the correlation between neighbouring pixels, which is what a
+convolution kernel sees. Beyond `EXACT_COLUMNS` columns the first two steps are replaced by near-linear ones.
+
+Why a compact block: a 3×3 kernel mixes a pixel with its neighbours only, so columns that stand alone among background pixels
+would meet nobody before the last layers. Nothing is lost by it, since each column keeps its own pixel.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad._errors import InputError
+from permgrad._random import generator
+from permgrad.imaging.layout import PlacedLayout, Positions, layouts
+
+EXACT_COLUMNS = 1500
+"""Up to this many columns the assignment is optimal; the Hungarian method's time grows with the cube."""
+
+REFINED_COLUMNS = 400
+"""Up to this many columns swaps improve the neighbourhood."""
+
+_SAMPLED_ROWS = 2000
+_SAMPLED_VALUES = 5_000_000
+
+Array = npt.NDArray[np.float64]
+
+
+@layouts.register("assignment")
+class AssignmentLayout(PlacedLayout):
+    """Gives every encoded column a pixel of its own, with correlated columns as neighbours.
+
+    The columns fill a compact, nearly square block in the middle of the picture. The layout is a function of the rows and of
+    ``random_state``, which matters only for the choice of a sample of rows from large tables.
+
+    Args:
+        pixels: Side of the grid; it grows when there are more columns than pixels.
+        random_state: As in scikit-learn.
+        spacing: Distance between neighbouring columns in pixels: 1 packs them, 2 leaves a pixel between them.
+        refine: Whether swaps improve the neighbourhood after the assignment.
+
+    Examples:
+        >>> rows = np.random.default_rng(0).normal(size=(50, 6))
+        >>> layout = AssignmentLayout(20, random_state=0).fit(rows)
+        >>> layout.collisions, layout.grown
+        (0, False)
+        >>> AssignmentLayout(2).fit(rows).pixels
+        3
+    """
+
+    name: ClassVar[str] = "assignment"
+
+    def __init__(self, pixels: int = 20, *, random_state: Any = None, spacing: int = 1, refine: bool = True) -> None:
+        super().__init__(pixels, random_state=random_state)
+        if isinstance(spacing, bool) or not isinstance(spacing, (int, np.integer)) or spacing < 1:
+            raise InputError(
+                f"spacing must be an integer of at least 1, however: spacing={spacing!r}; pass spacing=1 to pack the columns"
+            )
+        self.spacing = int(spacing)
+        self.refine = bool(refine)
+
+    def _pixels_needed(self, columns: int) -> int:
+        return (math.isqrt(columns - 1)) * self.spacing + 1
+
+    def _place(self, encoded: Array, seed: int) -> Positions:
+        standardised = _standardised_sample(encoded, seed)
+        columns = encoded.shape[1]
+        cells = block_cells(columns, self.pixels, self.spacing)
+        if columns > EXACT_COLUMNS:
+            return cells[_split_by_rank(_principal_plane(standardised, seed), cells)]
+        similarity = _similarity(standardised)
+        chosen = _assign(_scaled_plane(similarity), cells)
+        if self.refine and columns <= REFINED_COLUMNS:
+            chosen = improve_by_swaps(similarity, cells, chosen, reach=self.spacing)
+        return cells[chosen]
+
+
+def block_cells(columns: int, pixels: int, spacing: int = 1) -> Positions:
+    """Return the pixels of a compact block in the middle of the grid, at least one for each column, row by row.
+
+    Shape:
+        result ``(cells, 2)`` with ``columns ≤ cells < columns + width``.
+
+    Examples:
+        >>> block_cells(4, 20).tolist()
+        [[9, 9], [9, 10], [10, 9], [10, 10]]
+    """
+    width = math.isqrt(columns - 1) + 1
+    height = -(-columns // width)
+    top = (pixels - ((height - 1) * spacing + 1)) // 2
+    left = (pixels - ((width - 1) * spacing + 1)) // 2
+    rows, places = np.divmod(np.arange(height * width), width)
+    return np.stack([top + rows * spacing, left + places * spacing], axis=1).astype(np.int64)
+
+
+def _standardised_sample(encoded: Array, seed: int) -> Array:
+    """Return a sample of rows with columns of mean 0 and length 1; a constant column becomes 0."""
+    rows, columns = encoded.shape
+    kept = min(_SAMPLED_ROWS, max(50, _SAMPLED_VALUES // columns))
+    if rows > kept:
+        chosen = np.sort(generator(seed, "layout", "rows").choice(rows, size=kept, replace=False))
+        encoded = encoded[chosen]
+    # Dividing by the largest value first keeps the squares of huge or tiny values finite.
+    largest = np.abs(encoded).max(axis=0)
+    table = encoded / np.where(largest > 0, largest, 1.0)
+    table = table - table.mean(axis=0)
+    length = np.sqrt((table**2).sum(axis=0))
+    constant = length <= 1e-12 * math.sqrt(len(table))
+    return np.where(constant, 0.0, table / np.where(constant, 1.0, length))
+
+
+def _similarity(standardised: Array) -> Array:
+    """Return absolute correlations with a zero diagonal; both signs tell a network the same."""
+    similarity = np.abs(standardised.T @ standardised)
+    np.fill_diagonal(similarity, 0.0)
+    return np.minimum(similarity, 1.0)
+
+
+def _scaled_plane(similarity: Array) -> Array:
+    """Put columns on a plane by classical scaling (Torgerson 1952) of the distance 1 − |correlation|."""
+    from scipy.linalg import eigh
+
+    columns = len(similarity)
+    if columns < 3:
+        return np.stack([np.arange(columns), np.zeros(columns)], axis=1).astype(np.float64)
+    squared = (1.0 - similarity) ** 2
+    np.fill_diagonal(squared, 0.0)
+    inner = -0.5 * (squared - squared.mean(axis=0) - squared.mean(axis=1)[:, None] + squared.mean())
+    values, vectors = eigh(inner, subset_by_index=[columns - 2, columns - 1])
+    plane: Array = vectors[:, ::-1] * np.sqrt(np.maximum(values[::-1], 0.0))
+    return _with_fixed_signs(plane)
+
+
+def _principal_plane(standardised: Array, seed: int) -> Array:
+    """Put many columns on a plane by their loadings, signs aligned, without a matrix of all pairs."""
+    from sklearn.utils.extmath import randomized_svd
+
+    state = np.random.RandomState(seed % 2**32)
+    _, _, first = randomized_svd(standardised, n_components=1, random_state=state)
+    # A column and its negative tell a network the same, so all are turned towards the first component.
+    table = (standardised * np.where(first[0] < 0, -1.0, 1.0)).T
+    left, strength, _ = randomized_svd(table - table.mean(axis=0), n_components=2, random_state=state)
+    return _with_fixed_signs(left * strength)
+
+
+def _with_fixed_signs(plane: Array) -> Array:
+    """Turn each axis so that its largest entry is positive: eigenvectors have no sign of their own."""
+    largest = np.abs(np.round(plane, 9)).argmax(axis=0)
+    signs = np.where(plane[largest, np.arange(plane.shape[1])] < 0, -1.0, 1.0)
+    fixed: Array = plane * signs
+    return fixed
+
+
+def _ranks(values: Array) -> Array:
+    """Return ranks from 0 to 1; near-equal values keep their order of columns."""
+    order = np.argsort(np.round(values, 9), kind="stable")
+    ranks = np.empty(len(values))
+    ranks[order] = np.arange(len(values))
+    return ranks / max(len(values) - 1, 1)
+
+
+def _assign(plane: Array, cells: Positions) -> npt.NDArray[np.int64]:
+    """Give each column a cell so that the squared distances on the plane are least (Hungarian method).
+
+    The axes are replaced by ranks first: one far column would push all others into a corner.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    spread = np.stack([_ranks(plane[:, 0]), _ranks(plane[:, 1])], axis=1)
+    low, high = cells.min(axis=0), cells.max(axis=0)
+    targets = low + spread * (high - low)
+    cost = ((targets[:, None, :] - cells[None, :, :]) ** 2).sum(axis=2)
+    _, chosen = linear_sum_assignment(cost)
+    return np.asarray(chosen, dtype=np.int64)
+
+
+def _split_by_rank(plane: Array, cells: Positions) -> npt.NDArray[np.int64]:
+    """Give each column a cell by sorting: rows of the block by the first axis, places in a row by the second."""
+    columns = len(plane)
+    width = int(np.unique(cells[:, 1]).size)
+    order = np.argsort(np.round(plane[:, 0], 9), kind="stable")
+    chosen = np.empty(columns, dtype=np.int64)
+    for row, start in enumerate(range(0, columns, width)):
+        members = order[start : start + width]
+        members = members[np.argsort(np.round(plane[members, 1], 9), kind="stable")]
+        chosen[members] = row * width + np.arange(len(members))
+    return chosen
+
+
+def neighbourhood(cells: Positions, reach: int = 1) -> Array:
+    """Return how close cells are: 1 side by side, 1/√2 across a corner, else 0.
+
+    Shape:
+        cells ``(n, 2)``; result ``(n, n)``.
+    """
+    distance = np.abs(cells[:, None, :] - cells[None, :, :])
+    touching = (distance.max(axis=2) == reach) & np.isin(distance, (0, reach)).all(axis=2)
+    return np.where(touching, 1.0 / np.sqrt(np.maximum((distance > 0).sum(axis=2), 1)), 0.0)
+
+
+def improve_by_swaps(
+    similarity: Array, cells: Positions, chosen: npt.NDArray[np.int64], reach: int = 1
+) -> npt.NDArray[np.int64]:
+    """Swap columns (or a column and a free cell) while that raises the summed similarity of neighbours.
+
+    Each step takes the best of all swaps, a steepest ascent on the quadratic assignment problem.
+
+    Shape:
+        similarity ``(columns, columns)``, zero diagonal; chosen ``(columns,)`` indices of cells; result alike.
+    """
+    columns, places = len(chosen), len(cells)
+    # A free cell is held by a column that resembles nobody, so that a move is a swap like any other.
+    padded = np.zeros((places, places))
+    padded[:columns, :columns] = similarity
+    free = np.setdiff1d(np.arange(places), chosen)
+    held = np.concatenate([chosen, free])
+    near = neighbourhood(cells[held], reach)
+    pull = padded @ near
+    for _ in range(4 * places):
+        own = np.diagonal(pull)
+        gain = pull + pull.T - own[:, None] - own[None, :] + 2 * padded * near
+        best = int(gain.argmax())
+        first, second = divmod(best, places)
+        if gain[first, second] <= 1e-9:
+            break
+        held[[first, second]] = held[[second, first]]
+        swapped = near.copy()
+        swapped[[first, second]] = swapped[[second, first]]
+        swapped[:, [first, second]] = swapped[:, [second, first]]
+        changed = swapped - near
+        pull = pull + padded[:, [first, second]] @ changed[[first, second]]
+        # All other rows changed in the two columns only.
+        rest = np.ones(places, dtype=bool)
+        rest[[first, second]] = False
+        pull[:, [first, second]] += padded[:, rest] @ changed[np.ix_(rest, [first, second])]
+        near = swapped
+    return held[:columns]

@@ -1,0 +1,404 @@
+"""Which pixel each encoded column has: the protocol, the registry, and layouts read back from a file.
+
+A layout is fitted on encoded training rows and then is nothing but positions on a square grid, a rule for columns that share
+a pixel, and, for TINTO, a blur. A new layout is one class with ``fit`` and one line ``@layouts.register("name")``.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, Protocol, Self, get_args, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad._errors import InputError, unknown
+from permgrad._random import resolve_seed
+from permgrad._registry import Registry
+
+Overlap = Literal["last", "mean", "maximum"]
+"""What a pixel shows where several columns meet: the last column, their mean, or their maximum."""
+
+Positions = npt.NDArray[np.int64]
+
+MAXIMUM_PIXELS = 4096
+"""Wider pictures than this are a slip of the keyboard, not a wish: one row would take 64 MiB."""
+
+
+@dataclass(frozen=True)
+class Blur:
+    """TINTO's blur: around its pixel a column paints discs that fade with their radius.
+
+    The disc of step ``s`` (1 … ``steps``) has the radius ``r = distance · s`` and the intensity
+    ``min(amplification / (π r²), 1)``; a pixel takes the smallest disc that holds it, the centre is 1
+    (Castillo-Cara et al. 2023, "TINTO: Converting Tidy Data into Image for Classification with 2-Dimensional Convolutional
+    Neural Networks", SoftwareX 22; as TINTOlib 1.3.1 computes it).
+
+    Examples:
+        >>> Blur(distance=1, steps=1).kernel().round(2)
+        array([[0., 1., 0.],
+               [1., 1., 1.],
+               [0., 1., 0.]])
+    """
+
+    amplification: float = math.pi
+    distance: int = 2
+    steps: int = 4
+
+    def __post_init__(self) -> None:
+        """Refuse what paints nothing."""
+        if not (isinstance(self.amplification, (int, float)) and 0 < self.amplification < math.inf):
+            raise InputError(
+                "amplification must be a finite number above 0, "
+                f"however: amplification={self.amplification!r}; pass blur=False for pictures without a blur"
+            )
+        for name in ("distance", "steps"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+                raise InputError(
+                    f"{name} must be an integer of at least 1, however: {name}={value!r}; "
+                    "pass blur=False for pictures without a blur"
+                )
+
+    @property
+    def radius(self) -> int:
+        """The reach of a column from its pixel, in pixels."""
+        return int(self.distance) * int(self.steps)
+
+    def kernel(self) -> npt.NDArray[np.float64]:
+        """Return the weights around a column's pixel, ``(2·radius + 1, 2·radius + 1)``, 0 outside the largest disc."""
+        offsets = np.arange(-self.radius, self.radius + 1)
+        squared = offsets[:, None] ** 2 + offsets[None, :] ** 2
+        weights = np.zeros(squared.shape)
+        for step in range(self.steps, 0, -1):
+            radius = self.distance * step
+            weights[squared <= radius**2] = min(self.amplification / (math.pi * radius**2), 1.0)
+        weights[self.radius, self.radius] = 1.0
+        return weights
+
+
+@runtime_checkable
+class Layout(Protocol):
+    """What the renderer needs to know, and how it is learned.
+
+    Any object with these members can be passed as ``layout=``. ``blur`` (a `Blur` or None) may be left out.
+
+    Attributes:
+        positions: Integers (encoded columns, 2): the row and column of each encoded column's pixel.
+        pixels: Side of the square grid.
+        overlap: What a pixel shows where columns meet.
+    """
+
+    positions: Positions
+    pixels: int
+    overlap: Overlap
+
+    def fit(self, encoded: npt.NDArray[Any], names: Sequence[str] | None = None, random_state: Any = None) -> Self:
+        """Learn positions from encoded training rows ``(rows, encoded columns)``; return the layout itself."""
+        ...
+
+
+layouts: Registry[Callable[..., Layout]] = Registry("layout")
+
+
+class PlacedLayout:
+    """Base of the layouts here: checks its input, counts collisions, goes to and from a dictionary.
+
+    A subclass implements ``_place(encoded, generator_seed) -> positions`` and says through ``shares`` whether columns may meet
+    on a pixel. If they may not, the grid grows when there are more columns than pixels, and ``grown`` tells.
+
+    Attributes:
+        positions: Integers (encoded columns, 2), after `fit`.
+        pixels: Side of the grid; after `fit` perhaps larger than asked for.
+        overlap: What a pixel shows where columns meet.
+        blur: The blur, or None.
+        grown: Whether the grid had to grow.
+    """
+
+    name: ClassVar[str] = ""
+    shares: ClassVar[bool] = False
+
+    def __init__(self, pixels: int = 20, *, random_state: Any = None) -> None:
+        self.pixels = check_pixels(pixels)
+        self.random_state = random_state
+        self.overlap: Overlap = "last"
+        self.blur: Blur | None = None
+        self.grown = False
+        self.positions: Positions = np.zeros((0, 2), dtype=np.int64)
+
+    def fit(self, encoded: npt.NDArray[Any], names: Sequence[str] | None = None, random_state: Any = None) -> Self:
+        """Place the encoded columns.
+
+        Args:
+            encoded: Encoded training rows (rows, encoded columns); NaN counts as the column's mean.
+            names: The encoded columns' names; only their number is checked.
+            random_state: As in scikit-learn; None takes the one given when the layout was made.
+
+        Raises:
+            InputError: if the table is not two-dimensional, has no column or no row, or the names do not fit.
+        """
+        table = check_encoded(encoded, names)
+        seed = resolve_seed(self.random_state if random_state is None else random_state)
+        if not self.shares:
+            needed = self._pixels_needed(table.shape[1])
+            self.grown = needed > self.pixels
+            self.pixels = max(self.pixels, needed)
+        self.positions = check_positions(self._place(table, seed), self.pixels, table.shape[1])
+        return self
+
+    def _pixels_needed(self, columns: int) -> int:
+        """Return the smallest side of a grid with a pixel for each column."""
+        return math.isqrt(columns - 1) + 1
+
+    def _place(self, encoded: npt.NDArray[np.float64], seed: int) -> Positions:
+        raise NotImplementedError
+
+    @property
+    def collisions(self) -> int:
+        """The number of columns that share their pixel with another column."""
+        return count_collisions(self.positions)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `StoredLayout.from_dict` reads: plain numbers and lists, fit for JSON."""
+        return layout_to_dict(self)
+
+    def __repr__(self) -> str:
+        placed = f"{len(self.positions)} columns" if len(self.positions) else "not fitted"
+        return f"{type(self).__name__}(pixels={self.pixels}, {placed})"
+
+
+class StoredLayout(PlacedLayout):
+    """A layout that is known already: read from a file, or written down by hand.
+
+    Args:
+        positions: Integers (encoded columns, 2): row and column of each encoded column's pixel.
+        pixels: Side of the grid.
+        overlap: What a pixel shows where columns meet.
+        blur: A blur, or None.
+        name: The name of the layout that made the positions.
+
+    Examples:
+        >>> layout = StoredLayout([[0, 0], [0, 1]], pixels=2)
+        >>> StoredLayout.from_dict(layout.to_dict()).positions.tolist()
+        [[0, 0], [0, 1]]
+    """
+
+    shares: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        positions: npt.ArrayLike,
+        pixels: int = 20,
+        overlap: Overlap = "last",
+        blur: Blur | None = None,
+        name: str = "stored",
+    ) -> None:
+        super().__init__(pixels)
+        self.overlap = check_overlap(overlap)
+        self.blur = blur
+        self.name = name  # type: ignore[misc]  # the name of the layout that was stored, so not the class's
+        self.positions = check_positions(positions, self.pixels)
+
+    def _place(self, encoded: npt.NDArray[np.float64], seed: int) -> Positions:  # noqa: ARG002 — nothing is drawn
+        if encoded.shape[1] != len(self.positions):
+            raise InputError(
+                "a stored layout must have one position for each encoded column, "
+                f"however: {len(self.positions)} positions, {encoded.shape[1]} encoded columns; "
+                "use layout='assignment' to place these columns anew"
+            )
+        return self.positions
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> StoredLayout:
+        """Read what `to_dict` wrote; nothing in it is executed.
+
+        Raises:
+            InputError: if a key is missing or a value makes no sense.
+        """
+        missing = [key for key in ("positions", "pixels", "overlap") if key not in content]
+        if missing:
+            raise InputError(
+                "a stored layout must have 'positions', 'pixels' and 'overlap', "
+                f"however: {', '.join(map(repr, missing))} missing; save the model again"
+            )
+        blur = content.get("blur")
+        positions = np.asarray(content["positions"], dtype=np.int64).reshape(-1, 2)
+        layout = cls(positions, content["pixels"], content["overlap"], Blur(**blur) if blur else None)
+        layout.name = str(content.get("name", "stored"))  # type: ignore[misc]
+        layout.grown = bool(content.get("grown", False))
+        return layout
+
+
+def make_layout(name_or_object: Any, pixels: int = 20, random_state: Any = None, **options: Any) -> Layout:
+    """Make an unfitted layout from its name, or take one that the user made.
+
+    Args:
+        name_or_object: ``"assignment"``, ``"tinto"``, ``"random"``, another registered name, or an object with the `Layout`
+            protocol, which is copied, so that fitting does not change the caller's.
+        pixels: Side of the grid, for a name; an object brings its own.
+        random_state: As in scikit-learn; used by ``fit`` unless it is given one.
+        **options: The named layout's own options, such as ``blur=True`` for TINTO.
+
+    Raises:
+        InputError: for an unknown name or option, or an object without the protocol.
+
+    Examples:
+        >>> import numpy as np
+        >>> rows = np.random.default_rng(0).normal(size=(50, 4))
+        >>> make_layout("assignment", 20, 0).fit(rows).positions.shape
+        (4, 2)
+    """
+    from permgrad.imaging import assignment, random_layout, tinto  # noqa: F401 — importing them fills the registry
+
+    if isinstance(name_or_object, str):
+        maker = layouts.get(name_or_object)
+        known = [key for key in inspect.signature(maker).parameters if key not in ("pixels", "random_state")]
+        for option in options:
+            if option not in known:
+                if not known:
+                    raise InputError(
+                        f"layout {name_or_object!r} takes no options, however: {option}={options[option]!r}; leave it out"
+                    )
+                raise unknown(f"option of layout {name_or_object!r}", option, known)
+        return maker(pixels=pixels, random_state=random_state, **options)
+    if options:
+        raise InputError(
+            "options are for layouts given by name, "
+            f"however: {', '.join(options)} came with a {type(name_or_object).__name__}; set them on the object itself"
+        )
+    if isinstance(name_or_object, type) or not callable(getattr(name_or_object, "fit", None)):
+        raise InputError(
+            f"layout must be one of {', '.join(map(repr, layouts.names()))}, or an object with "
+            "fit(encoded, names, random_state) that sets positions, pixels and overlap, "
+            f"however: layout={name_or_object!r}; see docs/architecture.md for the protocol"
+        )
+    return copy.deepcopy(name_or_object)  # type: ignore[no-any-return]
+
+
+def fit_layout(layout: Layout, encoded: npt.NDArray[Any], names: Sequence[str] | None, random_state: Any) -> Layout:
+    """Fit a layout and check what came out, so that somebody else's mistake is named here and not in the network.
+
+    Raises:
+        InputError: if positions, pixels or overlap are missing or wrong after ``fit``.
+    """
+    seed = resolve_seed(random_state)
+    returned = layout.fit(encoded, list(names) if names is not None else None, seed)
+    fitted = layout if returned is None else returned
+    check_layout(fitted, np.shape(encoded)[1])
+    return fitted
+
+
+def check_layout(layout: Any, columns: int | None = None) -> tuple[Positions, int, Overlap, Blur | None]:
+    """Return a fitted layout's checked positions, pixels, overlap and blur."""
+    missing = [key for key in ("positions", "pixels", "overlap") if not hasattr(layout, key)]
+    if missing:
+        raise InputError(
+            f"a fitted layout must have positions, pixels and overlap, however: {type(layout).__name__} has no "
+            f"{', '.join(missing)}; set them in its fit"
+        )
+    blur = getattr(layout, "blur", None)
+    if blur is not None and not isinstance(blur, Blur):
+        raise InputError(
+            f"a layout's blur must be None or a permgrad.imaging.Blur, however: blur={blur!r}; leave it out"
+        )
+    pixels = check_pixels(layout.pixels)
+    return check_positions(layout.positions, pixels, columns), pixels, check_overlap(layout.overlap), blur
+
+
+def layout_to_dict(layout: Layout) -> dict[str, Any]:
+    """Return any fitted layout as plain numbers and lists: positions, pixels, overlap, blur, name, grown."""
+    positions, pixels, overlap, blur = check_layout(layout)
+    return {
+        "name": str(getattr(layout, "name", "") or type(layout).__name__),
+        "pixels": pixels,
+        "overlap": overlap,
+        "blur": asdict(blur) if blur else None,
+        "grown": bool(getattr(layout, "grown", False)),
+        "positions": positions.tolist(),
+    }
+
+
+def count_collisions(positions: Positions) -> int:
+    """Return how many columns share their pixel with another column.
+
+    Examples:
+        >>> count_collisions(np.array([[0, 0], [0, 0], [1, 0]]))
+        2
+    """
+    if not len(positions):
+        return 0
+    _, counts = np.unique(positions, axis=0, return_counts=True)
+    return int(counts[counts > 1].sum())
+
+
+def check_encoded(encoded: Any, names: Sequence[str] | None = None) -> npt.NDArray[np.float64]:
+    """Return encoded rows as float64 with at least one row and one column; NaN becomes the column's mean."""
+    table = np.asarray(encoded, dtype=np.float64)
+    if table.ndim != 2 or 0 in table.shape:
+        raise InputError(
+            "a layout is fitted on encoded rows of shape (rows, columns), at least one of each, "
+            f"however: shape {table.shape}; pass the encoded training rows"
+        )
+    if names is not None and len(names) != table.shape[1]:
+        raise InputError(
+            f"a layout needs one name for each encoded column, however: {len(names)} names, {table.shape[1]} columns; "
+            "pass the encoder's encoded_names_"
+        )
+    infinite = np.isinf(table).any(axis=0)
+    if infinite.any():
+        raise InputError(
+            "encoded values must be finite, "
+            f"however: {int(infinite.sum())} of {table.shape[1]} columns hold infinity; clean them first"
+        )
+    empty = np.isnan(table)
+    if empty.any():
+        counts = np.maximum((~empty).sum(axis=0), 1)
+        means = np.where(empty, 0.0, table).sum(axis=0) / counts
+        table = np.where(empty, means, table)
+    return table
+
+
+def check_pixels(pixels: Any) -> int:
+    """Return the side of the grid as an int."""
+    if isinstance(pixels, bool) or not isinstance(pixels, (int, np.integer)) or not 1 <= pixels <= MAXIMUM_PIXELS:
+        raise InputError(
+            f"pixels must be an integer from 1 to {MAXIMUM_PIXELS}, however: pixels={pixels!r}; pass for example pixels=20"
+        )
+    return int(pixels)
+
+
+def check_overlap(overlap: Any) -> Overlap:
+    """Return one of the three rules for shared pixels."""
+    if overlap not in get_args(Overlap):
+        raise unknown("overlap", overlap, get_args(Overlap))
+    return overlap  # type: ignore[no-any-return]
+
+
+def check_positions(positions: Any, pixels: int, columns: int | None = None) -> Positions:
+    """Return positions as int64 (columns, 2) inside the grid."""
+    try:
+        given = np.asarray(positions)
+        whole = given.astype(np.int64)
+        exact = bool(np.all(whole == given))
+    except (TypeError, ValueError):
+        given, whole, exact = np.zeros(0), np.zeros(0, dtype=np.int64), False
+    if given.ndim != 2 or given.shape[1:] != (2,) or not exact:
+        raise InputError(
+            "a layout's positions must be integers of shape (encoded columns, 2), a row and a column for each, "
+            f"however: {type(positions).__name__} of shape {np.shape(given)}; round them to whole pixels"
+        )
+    if columns is not None and len(whole) != columns:
+        raise InputError(
+            "a layout must have one position for each encoded column, "
+            f"however: {len(whole)} positions, {columns} encoded columns; fit it on these columns"
+        )
+    if len(whole) and (whole.min() < 0 or whole.max() >= pixels):
+        raise InputError(
+            f"positions must lie from 0 to pixels − 1 = {pixels - 1}, however: they go from {whole.min()} to "
+            f"{whole.max()}; give the layout more pixels"
+        )
+    return whole

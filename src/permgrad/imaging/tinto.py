@@ -1,0 +1,151 @@
+"""TINTO: columns sit where a projection of the transposed training table puts them.
+
+The method is that of Castillo-Cara et al. 2023 (TINTO, SoftwareX 22, 101391), with the numerical choices of TINTOlib 1.3.1, so
+that pictures equal the arrays TINTOlib writes in its npy format: training columns are brought to 0…1, transposed, projected
+to two dimensions, centred, framed by a square with a whole-number half side, and rounded to pixels.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad._errors import InputError, unknown
+from permgrad.imaging.layout import Blur, PlacedLayout, Positions, layouts
+
+_ALGORITHMS = ("PCA", "t-SNE")
+_OPTIONS = ("mean", "maximum")
+_PERPLEXITY = 50.0
+
+
+@layouts.register("tinto")
+class TintoLayout(PlacedLayout):
+    """The layout of TINTO, equal to TINTOlib's for ``algorithm="PCA"``.
+
+    Columns may fall on one pixel: without a blur the last of them is drawn and the others are not seen, as in TINTOlib;
+    `collisions` counts them. The defaults are TINTOlib's.
+
+    NOTE[DIFF]: where TINTOlib stops or divides 0 by 0 (one column, columns all alike, t-SNE with fewer points than its
+    perplexity) the columns sit in the middle, or the perplexity is lowered. TINTOlib's ``submatrix=False`` is not offered.
+
+    Args:
+        pixels: Side of the grid. Pixels are shared, so it never grows.
+        random_state: Not used: the layout depends on ``random_seed``, as in TINTOlib, so that it is the published one.
+        algorithm: The projection, ``"PCA"`` or ``"t-SNE"``.
+        blur: Whether columns are painted with fading discs around their pixels.
+        amplification: Factor of the discs' intensity.
+        distance: Pixels between one disc's radius and the next.
+        steps: Number of discs.
+        option: What a pixel shows where blurred columns meet, ``"mean"`` or ``"maximum"``.
+        times: How often t-SNE's table is doubled.
+        random_seed: Seed of the projection.
+
+    Examples:
+        >>> rows = np.random.default_rng(0).normal(size=(50, 4))
+        >>> layout = TintoLayout(20).fit(rows)
+        >>> layout.positions.shape, layout.collisions
+        ((4, 2), 0)
+    """
+
+    name: ClassVar[str] = "tinto"
+    shares: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        pixels: int = 20,
+        *,
+        random_state: Any = None,
+        algorithm: Literal["PCA", "t-SNE"] = "PCA",
+        blur: bool = False,
+        amplification: float = math.pi,
+        distance: int = 2,
+        steps: int = 4,
+        option: Literal["mean", "maximum"] = "mean",
+        times: int = 4,
+        random_seed: int = 1,
+    ) -> None:
+        super().__init__(pixels, random_state=random_state)
+        if algorithm not in _ALGORITHMS:
+            raise unknown("algorithm", algorithm, _ALGORITHMS)
+        if option not in _OPTIONS:
+            raise unknown("option", option, _OPTIONS)
+        if isinstance(times, bool) or not isinstance(times, (int, np.integer)) or not 0 <= times <= 10:
+            raise InputError(
+                f"times must be an integer from 0 to 10, however: times={times!r}; each of them doubles t-SNE's table, "
+                "pass for example times=4"
+            )
+        self.algorithm = algorithm
+        self.times = int(times)
+        self.random_seed = random_seed
+        self.blur = Blur(amplification, distance, steps) if blur else None
+        self.overlap = option if blur else "last"
+
+    def _place(self, encoded: npt.NDArray[np.float64], seed: int) -> Positions:  # noqa: ARG002 — see random_state
+        return square_positions(self._project(encoded), self.pixels)
+
+    def _project(self, encoded: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return two coordinates for each column."""
+        from sklearn.preprocessing import MinMaxScaler
+
+        points = MinMaxScaler().fit_transform(encoded).T
+        columns, rows = points.shape
+        if np.all(points == points[:1]):
+            # One column, or columns all alike: there is no direction to project on.
+            return np.zeros((columns, 2))
+        if self.algorithm == "t-SNE":
+            return self._project_tsne(points)
+        from sklearn.decomposition import PCA
+
+        kept = min(2, columns, rows)
+        model = PCA(n_components=kept, random_state=self.random_seed)
+        coordinates = np.zeros((columns, 2))
+        coordinates[:, :kept] = model.fit(points).transform(points)
+        return coordinates
+
+    def _project_tsne(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        from sklearn.manifold import TSNE
+
+        columns, rows = points.shape
+        copies = 2**self.times
+        table = np.tile(points, (copies, 1))
+        if len(table) < 2:
+            return np.zeros((columns, 2))
+        perplexity = min(_PERPLEXITY, (len(table) - 1) / 3) if len(table) <= _PERPLEXITY else _PERPLEXITY
+        model = TSNE(
+            n_components=2,
+            random_state=self.random_seed,
+            perplexity=perplexity,
+            # A start from principal components needs two of them.
+            init="pca" if min(len(table), rows) >= 2 else "random",
+        )
+        with warnings.catch_warnings():
+            # Copies of a column are equal points: their share of the start's variance is 0/0, which t-SNE survives.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            embedded = model.fit_transform(table)
+        mean: npt.NDArray[np.float64] = embedded.astype(np.float64).reshape(copies, columns, 2).mean(axis=0)
+        return mean
+
+
+def square_positions(coordinates: npt.NDArray[np.float64], pixels: int) -> Positions:
+    """Frame points by a square around their mean and round them to pixels.
+
+    The half side is the largest distance from the mean, rounded up to a whole number; the second axis points down.
+
+    Shape:
+        coordinates ``(columns, 2)``; result ``(columns, 2)``, row and column of each.
+
+    Examples:
+        >>> square_positions(np.array([[-1.0, 0.0], [1.0, 0.0]]), 3).tolist()
+        [[0, 1], [2, 1]]
+    """
+    centred = coordinates - np.mean(coordinates, axis=0, keepdims=True)
+    reach = math.ceil(np.max(np.sqrt(centred[:, 0] ** 2 + centred[:, 1] ** 2)))
+    half_side = max(reach, 1)
+    corner = np.array([-half_side, half_side])
+    # The order of the operations decides which way an exact half is rounded, so it is TINTOlib's.
+    scaled = ((centred - corner) / (2 * half_side)) * (pixels - 1)
+    return np.round(np.abs(scaled)).astype(np.int64)
