@@ -1,0 +1,124 @@
+"""What the user asked of ``permgrad run``, and what a command answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from permgrad._errors import InputError, unknown
+
+TASKS = ("auto", "classification", "regression")
+DEFAULT_PARENT = Path("permgrad-runs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """The options of ``permgrad run``; see ``permgrad run --help``.
+
+    Attributes:
+        table: Path of a file, or the name of a data set.
+        target: The column to predict; exactly one, or none for a named data set, whose target is known.
+        na: Texts of codes separated by commas, as given.
+        identifier: Columns that name rows.
+    """
+
+    table: str
+    target: tuple[str, ...] = ()
+    task: str = "auto"
+    test: Path | None = None
+    validation: Path | None = None
+    drop: tuple[str, ...] = ()
+    identifier: tuple[str, ...] = ()
+    na: tuple[str, ...] = ()
+    groups: Path | None = None
+    group: str | None = None
+    time: str | None = None
+    out: Path | None = None
+    preset: str = "default"
+    baselines: bool = False
+    seed: int = 0
+    split_seed: int = 42
+    device: str = "auto"
+    threads: int | None = None
+    from_stage: str | None = None
+    overwrite: bool = False
+
+    def check(self) -> None:
+        """Refuse what can be refused before any file is read.
+
+        Raises:
+            InputError: Options that are unknown or do not go together.
+        """
+        if self.task not in TASKS:
+            raise unknown("task", self.task, TASKS)
+        if len(self.target) > 1:
+            given = " ".join(f"--target {name}" for name in self.target)
+            raise InputError(f"a run predicts one column, however: {given}; run once for each target")
+        if self.group is not None and self.time is not None:
+            raise InputError(
+                "rows are split by --group or by --time, however: both are given; leave one of them out "
+                "(a group that lies in one period stays together with --time as well)"
+            )
+        if self.device.partition(":")[0] not in ("auto", "cpu", "cuda", "mps"):
+            raise unknown("device", self.device, ("auto", "cpu", "cuda", "mps"))
+
+    @property
+    def name(self) -> str:
+        """Name of the table without folder and endings: ``data/heloc.csv.gz`` is ``heloc``."""
+        name = Path(self.table).name
+        for ending in (".gz", ".csv", ".tsv", ".txt", ".parquet", ".pq"):
+            if name.lower().endswith(ending) and len(name) > len(ending):
+                name = name[: -len(ending)]
+        return name
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.out if self.out is not None else DEFAULT_PARENT / f"{self.name}-{self.seed}"
+
+    @property
+    def na_codes(self) -> tuple[str, ...]:
+        """The single codes of ``--na``."""
+        return tuple(code.strip() for text in self.na for code in text.split(",") if code.strip())
+
+    @property
+    def command(self) -> str:
+        """The command line that asks for this, with only the options that differ from their defaults."""
+        import shlex
+
+        words = ["permgrad", "run", self.table]
+        words += [word for name in self.target for word in ("--target", name)]
+        if self.task != "auto":
+            words += ["--task", self.task]
+        single: dict[str, Any] = {"--test": self.test, "--validation": self.validation, "--groups": self.groups}
+        single |= {"--group": self.group, "--time": self.time, "--out": self.out}
+        for repeated, values in (("--drop", self.drop), ("--id", self.identifier)):
+            words += [word for value in values for word in (repeated, value)]
+        words += [f"--na={','.join(self.na_codes)}"] if self.na_codes else []
+        words += [word for option, value in single.items() if value is not None for word in (option, str(value))]
+        defaults = {
+            "--preset": (self.preset, "default"),
+            "--seed": (self.seed, 0),
+            "--split-seed": (self.split_seed, 42),
+        }
+        defaults |= {"--device": (self.device, "auto"), "--threads": (self.threads, None)}
+        words += [
+            word for option, (value, usual) in defaults.items() if value != usual for word in (option, str(value))
+        ]
+        words += ["--baselines"] if self.baselines else []
+        return shlex.join(words)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command answers.
+
+    Attributes:
+        facts: For ``--json``.
+        text: For people.
+    """
+
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    text: str = ""

@@ -1,0 +1,111 @@
+"""The column to predict: which task it asks for, and its values as the estimators take them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad._errors import InputError, suggest
+
+Task = Literal["classification", "regression"]
+
+#: Most different whole numbers that are read as classes when nobody says.
+MOST_CLASSES = 20
+
+
+def find_column(name: str, names: list[str], role: str) -> None:
+    """Refuse a column that is not in the table, with a guess and a hint at a wrong delimiter.
+
+    Raises:
+        InputError: There is no such column.
+
+    Examples:
+        >>> find_column("agee", ["age", "town"], "target")
+        Traceback (most recent call last):
+        permgrad._errors.InputError: target must be a column of the table, however: there is no column 'agee'...
+    """
+    if name in names:
+        return
+    listed = ", ".join(repr(known) for known in names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    fix = f"its columns are {listed}"
+    if len(names) == 1:
+        fix += "; is the file's delimiter one of , ; tab | or space?"
+    raise InputError(
+        f"{role} must be a column of the table, however: there is no column {name!r}{suggest(name, names)}; {fix}"
+    )
+
+
+def choose_task(values: pd.Series[Any], asked: str, name: str) -> tuple[Task, str]:
+    """Return the task and why.
+
+    Text, booleans and categories are classes, and so are whole numbers with at most 20 different values; other numbers
+    are for regression. The values must not be missing.
+
+    Raises:
+        InputError: Regression was asked for, but the values are not numbers.
+
+    Examples:
+        >>> import pandas as pd
+        >>> choose_task(pd.Series([1, 2, 1, 2] * 10), "auto", "kind")
+        ('classification', 'whole numbers with 2 different values')
+    """
+    is_number = pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype)
+    if asked == "classification":
+        return "classification", "asked for"
+    if asked == "regression":
+        if not is_number and not pd.api.types.is_bool_dtype(values.dtype):
+            raise InputError(
+                f"a regression target must hold numbers, however: column {name!r} holds text such as "
+                f"{str(values.iloc[0])!r}; choose another target, or --task classification"
+            )
+        return "regression", "asked for"
+    if not is_number:
+        return "classification", "its values are not numbers"
+    numbers = values.to_numpy(dtype=np.float64)
+    different = len(np.unique(numbers))
+    if different <= MOST_CLASSES and bool(np.all(numbers == np.floor(numbers))) and different * 5 <= len(numbers):
+        return "classification", f"whole numbers with {different} different values"
+    return "regression", f"numbers with {different} different values"
+
+
+def target_values(values: pd.Series[Any], task: Task, name: str) -> npt.NDArray[Any]:
+    """Return the values as an array: float64 for regression; classes as whole numbers, booleans or text.
+
+    Raises:
+        InputError: Infinite values, one class only, or (nearly) as many classes as rows.
+    """
+    if task == "regression":
+        numbers = values.to_numpy(dtype=np.float64)
+        if not np.all(np.isfinite(numbers)):
+            row = int(np.argmin(np.isfinite(numbers)))
+            raise InputError(
+                f"a regression target must be finite, however: column {name!r} holds {numbers[row]} in row "
+                f"{values.index[row]}; correct the cell or leave it empty"
+            )
+        if len(np.unique(numbers)) < 2:
+            raise InputError(
+                f"a regression target must vary, however: column {name!r} holds {numbers[0]:g} in every row; "
+                "choose another target"
+            )
+        return np.asarray(numbers)
+    if pd.api.types.is_bool_dtype(values.dtype):
+        classes = values.to_numpy(dtype=bool)
+    elif pd.api.types.is_numeric_dtype(values.dtype) and bool((values == np.floor(values)).all()):
+        classes = values.to_numpy(dtype=np.int64)
+    else:
+        classes = np.array([str(value) for value in values], dtype=object).astype(str)
+    found = np.unique(classes)
+    if len(found) < 2:
+        raise InputError(
+            f"a classification target must have at least two classes, however: column {name!r} holds only "
+            f"{found[0].item()!r}; choose another target"
+        )
+    if len(found) > 2 and len(found) > len(classes) / 2:
+        raise InputError(
+            f"a classification target must have several rows for each class, however: column {name!r} holds "
+            f"{len(found)} classes in {len(classes)} rows; choose another target, or --task regression for numbers"
+        )
+    return np.asarray(classes)
