@@ -1,4 +1,4 @@
-"""From encoded columns to pictures: layouts (who sits where), the renderer, foreign image methods, pictures of a layout.
+"""From encoded columns to pictures: layouts (who sits where), the renderer, other methods, pictures of a layout.
 
 See docs/architecture.md. Layouts need NumPy alone; what needs torch or matplotlib is imported on first use.
 """

@@ -1,11 +1,11 @@
 """The default layout: one pixel per column, and correlated columns side by side.
 
-Three steps: columns are put on a plane by classical scaling of the distance 1 − |correlation|; an optimal assignment gives each
-its own pixel of a compact block; swaps then raise the correlation between neighbouring pixels, which is what a
-convolution kernel sees. Beyond `EXACT_COLUMNS` columns the first two steps are replaced by near-linear ones.
+Three steps: columns are put on a plane by classical scaling of the distance 1 − |correlation|; an optimal assignment
+gives each its own pixel of a compact block; swaps then raise the correlation between neighbouring pixels, which is
+what a convolution kernel sees. Beyond `EXACT_COLUMNS` columns the first two steps are replaced by near-linear ones.
 
-Why a compact block: a 3×3 kernel mixes a pixel with its neighbours only, so columns that stand alone among background pixels
-would meet nobody before the last layers. Nothing is lost by it, since each column keeps its own pixel.
+Why a compact block: a 3×3 kernel mixes a pixel with its neighbours only, so columns that stand alone among background
+pixels would meet nobody before the last layers. Nothing is lost by it, since each column keeps its own pixel.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ Array = npt.NDArray[np.float64]
 class AssignmentLayout(PlacedLayout):
     """Gives every encoded column a pixel of its own, with correlated columns as neighbours.
 
-    The columns fill a compact, nearly square block in the middle of the picture. The layout is a function of the rows and of
-    ``random_state``, which matters only for the choice of a sample of rows from large tables.
+    The columns fill a compact, nearly square block in the middle of the picture. The layout is a function of the rows
+    and of ``random_state``, which matters only for the choice of a sample of rows from large tables.
 
     Args:
         pixels: Side of the grid; it grows when there are more columns than pixels.
@@ -60,7 +60,8 @@ class AssignmentLayout(PlacedLayout):
         super().__init__(pixels, random_state=random_state)
         if isinstance(spacing, bool) or not isinstance(spacing, (int, np.integer)) or spacing < 1:
             raise InputError(
-                f"spacing must be an integer of at least 1, however: spacing={spacing!r}; pass spacing=1 to pack the columns"
+                f"spacing must be an integer of at least 1, however: spacing={spacing!r}; "
+                "pass spacing=1 to pack the columns"
             )
         self.spacing = int(spacing)
         self.refine = bool(refine)
@@ -234,10 +235,11 @@ def improve_by_swaps(
         swapped[[first, second]] = swapped[[second, first]]
         swapped[:, [first, second]] = swapped[:, [second, first]]
         changed = swapped - near
-        pull = pull + padded[:, [first, second]] @ changed[[first, second]]
+        pair = np.array([first, second])
+        pull = pull + padded[:, pair] @ changed[pair]
         # All other rows changed in the two columns only.
-        rest = np.ones(places, dtype=bool)
-        rest[[first, second]] = False
-        pull[:, [first, second]] += padded[:, rest] @ changed[np.ix_(rest, [first, second])]
+        elsewhere = changed[:, pair]
+        elsewhere[pair] = 0.0
+        pull[:, pair] += padded @ elsewhere
         near = swapped
     return held[:columns]

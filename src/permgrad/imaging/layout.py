@@ -1,7 +1,8 @@
 """Which pixel each encoded column has: the protocol, the registry, and layouts read back from a file.
 
-A layout is fitted on encoded training rows and then is nothing but positions on a square grid, a rule for columns that share
-a pixel, and, for TINTO, a blur. A new layout is one class with ``fit`` and one line ``@layouts.register("name")``.
+A layout is fitted on encoded training rows and then is nothing but positions on a square grid, a rule for columns
+that share a pixel, and, for TINTO, a blur. A new layout is one class with ``fit`` and one line
+``@layouts.register("name")``.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ MAXIMUM_PIXELS = 4096
 class Blur:
     """TINTO's blur: around its pixel a column paints discs that fade with their radius.
 
-    The disc of step ``s`` (1 … ``steps``) has the radius ``r = distance · s`` and the intensity
-    ``min(amplification / (π r²), 1)``; a pixel takes the smallest disc that holds it, the centre is 1
-    (Castillo-Cara et al. 2023, "TINTO: Converting Tidy Data into Image for Classification with 2-Dimensional Convolutional
-    Neural Networks", SoftwareX 22; as TINTOlib 1.3.1 computes it).
+    The disc of step ``s`` (1 … ``steps``) has the radius ``r = distance · s`` and the intensity ``min(amplification /
+    (π r²), 1)``; a pixel takes the smallest disc that holds it, the centre is 1 (Castillo-Cara et al. 2023, "TINTO:
+    Converting Tidy Data into Image for Classification with 2-Dimensional Convolutional Neural Networks", SoftwareX
+    22; as TINTOlib 1.3.1 computes it).
 
     Examples:
         >>> Blur(distance=1, steps=1).kernel().round(2)
@@ -108,8 +109,8 @@ layouts: Registry[Callable[..., Layout]] = Registry("layout")
 class PlacedLayout:
     """Base of the layouts here: checks its input, counts collisions, goes to and from a dictionary.
 
-    A subclass implements ``_place(encoded, generator_seed) -> positions`` and says through ``shares`` whether columns may meet
-    on a pixel. If they may not, the grid grows when there are more columns than pixels, and ``grown`` tells.
+    A subclass implements ``_place(encoded, generator_seed) -> positions`` and says through ``shares`` whether columns
+    may meet on a pixel. If they may not, the grid grows when there are more columns than pixels, and ``grown`` tells.
 
     Attributes:
         positions: Integers (encoded columns, 2), after `fit`.
@@ -237,8 +238,8 @@ def make_layout(name_or_object: Any, pixels: int = 20, random_state: Any = None,
     """Make an unfitted layout from its name, or take one that the user made.
 
     Args:
-        name_or_object: ``"assignment"``, ``"tinto"``, ``"random"``, another registered name, or an object with the `Layout`
-            protocol, which is copied, so that fitting does not change the caller's.
+        name_or_object: ``"assignment"``, ``"tinto"``, ``"random"``, another registered name, or an object with the
+            `Layout` protocol, which is copied, so that fitting does not change the caller's.
         pixels: Side of the grid, for a name; an object brings its own.
         random_state: As in scikit-learn; used by ``fit`` unless it is given one.
         **options: The named layout's own options, such as ``blur=True`` for TINTO.
@@ -257,11 +258,11 @@ def make_layout(name_or_object: Any, pixels: int = 20, random_state: Any = None,
     if isinstance(name_or_object, str):
         maker = layouts.get(name_or_object)
         known = [key for key in inspect.signature(maker).parameters if key not in ("pixels", "random_state")]
-        for option in options:
+        for option, value in options.items():
             if option not in known:
                 if not known:
                     raise InputError(
-                        f"layout {name_or_object!r} takes no options, however: {option}={options[option]!r}; leave it out"
+                        f"layout {name_or_object!r} takes no options, however: {option}={value!r}; leave it out"
                     )
                 raise unknown(f"option of layout {name_or_object!r}", option, known)
         return maker(pixels=pixels, random_state=random_state, **options)
@@ -366,7 +367,8 @@ def check_pixels(pixels: Any) -> int:
     """Return the side of the grid as an int."""
     if isinstance(pixels, bool) or not isinstance(pixels, (int, np.integer)) or not 1 <= pixels <= MAXIMUM_PIXELS:
         raise InputError(
-            f"pixels must be an integer from 1 to {MAXIMUM_PIXELS}, however: pixels={pixels!r}; pass for example pixels=20"
+            f"pixels must be an integer from 1 to {MAXIMUM_PIXELS}, however: pixels={pixels!r}; "
+            "pass for example pixels=20"
         )
     return int(pixels)
 

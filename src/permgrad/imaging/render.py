@@ -1,7 +1,8 @@
-"""Rendering: encoded rows become pictures, on the rows' device and in their precision, differentiable, whole batches at once.
+"""Rendering: encoded rows become pictures, differentiable, whole batches at once, on any device, in any precision.
 
-Each encoded column is brought to 0…1 with its training minimum and maximum and drawn at its pixel, with or without TINTO's
-blur. `Renderer.render_region` draws a part of the picture alone, at the cost of that part, for methods that replace one column.
+Each encoded column is brought to 0…1 with its training minimum and maximum and drawn at its pixel, with or without
+TINTO's blur. `Renderer.render_region` draws a part of the picture alone, at the cost of that part, for methods that
+replace one column.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ _KEPT_PLANS = 256
 class _Plan:
     """What a box of the picture needs: which columns, where they go, and constants on one device in one precision.
 
-    ``kind`` is "place" (each column has a pixel of its own), "pool" (columns share pixels, no blur), "dense" or "filter"
-    (blur and mean), or "winner" (blur and maximum).
+    ``kind`` is "place" (each column has a pixel of its own), "pool" (columns share pixels, no blur), "dense" or
+    "filter" (blur and mean), or "winner" (blur and maximum).
     """
 
     kind: str
@@ -51,13 +52,14 @@ class _Plan:
 class Renderer(nn.Module):
     """Draws encoded rows as pictures.
 
-    It has neither parameters nor buffers: its few constants follow the device and the dtype of the rows. A column's value is
-    ``(x − minimum) / (maximum − minimum)``, a column that was constant in training is drawn as ``x − minimum``, as
-    scikit-learn's MinMaxScaler does. Rows outside the training range leave 0…1 unless ``clip``; then the gradient there is 0.
+    It has neither parameters nor buffers: its few constants follow the device and the dtype of the rows. A column's
+    value is ``(x − minimum) / (maximum − minimum)``, a column that was constant in training is drawn as ``x −
+    minimum``, as scikit-learn's MinMaxScaler does. Rows outside the training range leave 0…1 unless ``clip``; then
+    the gradient there is 0.
 
-    Where columns share a pixel, the layout's ``overlap`` decides. Without a blur: the last column, the plain mean, or the
-    maximum. With a blur, as TINTOlib computes it: the sum divided by the number of columns that paint a value *above zero*
-    there, or the maximum of these and zero.
+    Where columns share a pixel, the layout's ``overlap`` decides. Without a blur: the last column, the plain mean, or
+    the maximum. With a blur, as TINTOlib computes it: the sum divided by the number of columns that paint a value
+    *above zero* there, or the maximum of these and zero.
 
     Shape:
         input ``(n, encoded)``, output ``(n, channels, pixels, pixels)``.
@@ -149,7 +151,7 @@ class Renderer(nn.Module):
         values = (values - plan.minimum) * plan.scale
         if self.clip:
             values = values.clamp(0.0, self.scale)
-        images = self._draw(values, plan).unflatten(1, (plan.height, plan.width)).unsqueeze(1)
+        images: Tensor = self._draw(values, plan).unflatten(1, (plan.height, plan.width)).unsqueeze(1)
         return images if self.channels == 1 else images.expand(-1, self.channels, -1, -1)
 
     def _draw(self, values: Tensor, plan: _Plan) -> Tensor:
@@ -248,7 +250,7 @@ class Renderer(nn.Module):
         if self.overlap == "mean":
             weights /= np.maximum((weights > 0).sum(axis=0), 1)
         weights *= (self._slope * self.scale)[:, None]
-        return torch.from_numpy(weights.astype(np.float32)).unflatten(1, (self.height, self.width))
+        return torch.from_numpy(weights.astype(np.float32).reshape(-1, self.height, self.width))
 
     def _seen(self, columns: Iterable[int] | int) -> npt.NDArray[np.int64]:
         """Return the checked columns without those that are never seen."""
@@ -403,6 +405,7 @@ def _check_range(name: str, values: npt.ArrayLike, columns: int) -> npt.NDArray[
     if checked.shape != (columns,) or not np.isfinite(checked).all():
         raise InputError(
             f"{name} must be {columns} finite numbers, one for each encoded column, "
-            f"however: shape {checked.shape}, {int((~np.isfinite(checked)).sum())} not finite; pass the encoder's {name}_"
+            f"however: shape {checked.shape}, {int((~np.isfinite(checked)).sum())} not finite; "
+            f"pass the encoder's {name}_"
         )
     return checked.copy()

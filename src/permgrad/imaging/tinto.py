@@ -1,8 +1,9 @@
 """TINTO: columns sit where a projection of the transposed training table puts them.
 
-The method is that of Castillo-Cara et al. 2023 (TINTO, SoftwareX 22, 101391), with the numerical choices of TINTOlib 1.3.1, so
-that pictures equal the arrays TINTOlib writes in its npy format: training columns are brought to 0…1, transposed, projected
-to two dimensions, centred, framed by a square with a whole-number half side, and rounded to pixels.
+The method is that of Castillo-Cara et al. 2023 (TINTO, SoftwareX 22, 101391), with the numerical choices of TINTOlib
+1.3.1, so that pictures equal the arrays TINTOlib writes in its npy format: training columns are brought to 0…1,
+transposed, projected to two dimensions, centred, framed by a square with a whole-number half side, and rounded to
+pixels.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ class TintoLayout(PlacedLayout):
     Columns may fall on one pixel: without a blur the last of them is drawn and the others are not seen, as in TINTOlib;
     `collisions` counts them. The defaults are TINTOlib's.
 
-    NOTE[DIFF]: where TINTOlib stops or divides 0 by 0 (one column, columns all alike, t-SNE with fewer points than its
-    perplexity) the columns sit in the middle, or the perplexity is lowered. TINTOlib's ``submatrix=False`` is not offered.
+    NOTE[DIFF]: where TINTOlib stops or divides 0 by 0 (one column, columns all alike, t-SNE with fewer points than
+    its perplexity) the columns sit in the middle, or the perplexity is lowered. TINTOlib's ``submatrix=False`` is not
+    offered.
 
     Args:
         pixels: Side of the grid. Pixels are shared, so it never grows.
@@ -148,4 +150,5 @@ def square_positions(coordinates: npt.NDArray[np.float64], pixels: int) -> Posit
     corner = np.array([-half_side, half_side])
     # The order of the operations decides which way an exact half is rounded, so it is TINTOlib's.
     scaled = ((centred - corner) / (2 * half_side)) * (pixels - 1)
-    return np.round(np.abs(scaled)).astype(np.int64)
+    positions: Positions = np.round(np.abs(scaled)).astype(np.int64)
+    return positions

@@ -1,0 +1,304 @@
+"""Pictures made by somebody else's code: a callable ``X -> images``, or a fitted TINTOlib method.
+
+They serve for training, prediction and every explanation that needs no gradient through the picture.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from permgrad._errors import InputError
+from permgrad.imaging.render import Box, Renderer
+
+Images = npt.NDArray[np.float64]
+
+
+class ForeignRenderer(nn.Module):
+    """Draws encoded rows by calling somebody else's code.
+
+    What may come back for n rows: ``(n, height, width)``, ``(n, channels, height, width)`` or
+    ``(n, height, width, channels)``. Of the latter two, unless ``channels_last`` says which: if two adjacent axes are
+    equal and the third differs, these two are height and width; else the axis of length 1, 3 or 4 is that of the
+    channels; if that does not decide either, an error asks for ``channels_last``.
+
+    Pictures do not depend on other rows of the same call as far as we can know, and one replaced column may change
+    every pixel, so `region_of` is the whole picture.
+
+    Shape:
+        input ``(n, encoded)``, output ``(n, channels, height, width)`` on the input's device, in its dtype.
+
+    Args:
+        images: A callable from a float64 array (n, encoded) to pictures, or a fitted TINTOlib method, fitted on a table
+            of *encoded* columns (see the estimator's ``encode``) with a target column behind them if its problem
+            has one. A method draws into a temporary folder, from which the pictures are read in the order of rows;
+            of PNG files the red, green and blue channels are kept, 0…1.
+        names: Names of the encoded columns; with them a callable receives a DataFrame instead of an array.
+        channels_last: Whether the last axis is that of the channels; None: found out as told above.
+
+    Attributes:
+        differentiable: False.
+
+    Raises:
+        InputError: if ``images`` is neither, or if what it returns is not one finite picture per row, always of one
+            shape.
+
+    Examples:
+        >>> renderer = ForeignRenderer(lambda rows: rows.reshape(-1, 1, 2))
+        >>> renderer(torch.tensor([[1.0, 2.0]])).shape
+        torch.Size([1, 1, 1, 2])
+    """
+
+    differentiable = False
+    scale = 1.0
+
+    def __init__(self, images: Any, names: Sequence[str] | None = None, channels_last: bool | None = None) -> None:
+        super().__init__()
+        if not is_foreign(images):
+            raise InputError(
+                "images must be a callable from encoded rows to pictures, or a fitted TINTOlib method with "
+                f"transform(data, folder), however: images={images!r}; pass for example a function of an array"
+            )
+        # In a tuple, because torch would take over the parameters of a foreign network put here openly.
+        self._source = (images,)
+        self.names = None if names is None else [str(name) for name in names]
+        self.channels_last = channels_last
+        self._shape: tuple[int, int, int] | None = None
+
+    @property
+    def images(self) -> Any:
+        """The foreign callable or method."""
+        return self._source[0]
+
+    def forward(self, encoded: Tensor) -> Tensor:
+        """Draw pictures: ``(n, encoded)`` to ``(n, channels, height, width)``; no gradient flows back."""
+        dtype = encoded.dtype if encoded.is_floating_point() else torch.get_default_dtype()
+        if encoded.ndim != 2 or (self.names is not None and encoded.shape[1] != len(self.names)):
+            wanted = "encoded" if self.names is None else len(self.names)
+            raise InputError(
+                f"encoded rows must have the shape (n, {wanted}), however: shape {tuple(encoded.shape)}; "
+                "encode the table with the encoder the network was trained with"
+            )
+        if encoded.shape[0] == 0 and self._shape is not None:
+            return torch.zeros((0, *self._shape), dtype=dtype, device=encoded.device)
+        # A copy in float64: their code may write into what it is given.
+        rows = encoded.detach().to(device="cpu", dtype=torch.float64).numpy().copy()
+        try:
+            drawn = self._draw_method(rows) if _is_method(self.images) else self._draw_callable(rows)
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"the foreign image method must draw every encoded row, however: on {len(rows)} rows it raised "
+                f"{type(error).__name__}: {error}; try it on the same rows outside permgrad"
+            ) from error
+        return torch.from_numpy(self._checked(drawn, len(rows))).to(device=encoded.device, dtype=dtype)
+
+    def render_region(self, encoded: Tensor, box: Box) -> Tensor:
+        """Return the crop of whole pictures; it costs as much as they do."""
+        top, bottom, left, right = box
+        return self.forward(encoded)[:, :, top:bottom, left:right]
+
+    # ---------------------------------------------------------------------------------------------- who reaches what
+
+    @property
+    def height(self) -> int:
+        """Rows of a picture, known after the first has been drawn."""
+        return self._known_shape()[1]
+
+    @property
+    def width(self) -> int:
+        """Columns of a picture, known after the first has been drawn."""
+        return self._known_shape()[2]
+
+    @property
+    def channels(self) -> int:
+        """Channels of a picture, known after the first has been drawn."""
+        return self._known_shape()[0]
+
+    def region_of(self, columns: Iterable[int] | int) -> Box:
+        """Return the box that may depend on the columns: the whole picture, or an empty box for no columns."""
+        if not np.size(columns if np.ndim(columns) == 0 else list(columns)):  # type: ignore[arg-type]
+            return (0, 0, 0, 0)
+        return (0, self.height, 0, self.width)
+
+    def pixels_of(self, columns: Iterable[int] | int) -> list[tuple[int, int]]:
+        """Return the pixels that may depend on the columns: all, or none for no columns."""
+        top, bottom, left, right = self.region_of(columns)
+        return [(row, place) for row in range(top, bottom) for place in range(left, right)]
+
+    def influence(self) -> Tensor:
+        """Refuse: nobody knows the slopes of foreign pictures."""
+        raise InputError(
+            "maps can be read back to columns only through a differentiable renderer, "
+            "however: the pictures are drawn by foreign code; choose method='permgrad', 'permutation' or 'ablation', "
+            "or a layout of permgrad"
+        )
+
+    # ----------------------------------------------------------------------------------------------- saving, loading
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all but the foreign code itself, which is never stored."""
+        return {
+            "kind": "foreign",
+            "names": self.names,
+            "channels_last": self.channels_last,
+            "shape": None if self._shape is None else list(self._shape),
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], images: Any) -> ForeignRenderer:
+        """Read what `to_dict` wrote; the foreign code is given anew."""
+        renderer = cls(images, content.get("names"), content.get("channels_last"))
+        shape = content.get("shape")
+        renderer._shape = None if shape is None else (int(shape[0]), int(shape[1]), int(shape[2]))
+        return renderer
+
+    def extra_repr(self) -> str:
+        """Say whose pictures these are, for ``print(network)``."""
+        return f"images={type(self.images).__name__}, shape={self._shape}"
+
+    # ------------------------------------------------------------------------------------------------------ drawing
+
+    def _known_shape(self) -> tuple[int, int, int]:
+        if self._shape is None:
+            raise InputError(
+                "the size of foreign pictures is known after the first is drawn, however: none has been; "
+                "draw one row first"
+            )
+        return self._shape
+
+    def _draw_callable(self, rows: Images) -> Any:
+        if self.names is None:
+            return self.images(rows)
+        import pandas as pd
+
+        return self.images(pd.DataFrame(rows, columns=self.names))
+
+    def _draw_method(self, rows: Images) -> Images:
+        """Let a TINTOlib method write its files, and read them back in the order of rows."""
+        import pandas as pd
+
+        names = self.names or [f"column{index}" for index in range(rows.shape[1])]
+        frame = pd.DataFrame(rows, columns=names)
+        problem = str(getattr(self.images, "problem", "unsupervised"))
+        if problem != "unsupervised":
+            # The method files pictures by target; all go under one, since nobody knows it at prediction.
+            frame["target"] = 0
+        with tempfile.TemporaryDirectory(prefix="permgrad-images-") as folder:
+            self.images.transform(frame, folder)
+            listed = Path(folder) / f"{problem}.csv"
+            if not listed.is_file():
+                raise InputError(
+                    "a TINTOlib method must list its pictures in a CSV file, "
+                    f"however: {listed.name} was not written; use TINTOlib 1.3 or later"
+                )
+            paths = pd.read_csv(listed, usecols=["images"])["images"]
+            return np.stack([_read_picture(Path(folder) / path) for path in paths])
+
+    def _checked(self, drawn: Any, rows: int) -> Images:
+        """Return pictures as float64 ``(n, channels, height, width)``, or say what is wrong with them."""
+        if isinstance(drawn, Tensor):
+            drawn = drawn.detach().cpu().numpy()
+        try:
+            images = np.asarray(drawn, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"foreign pictures must be numbers of one shape, however: {error}; return one array for all rows"
+            ) from error
+        if images.ndim not in (3, 4) or len(images) != rows or 0 in images.shape[1:]:
+            raise InputError(
+                "foreign pictures must have the shape (n, height, width), (n, channels, height, width) or "
+                f"(n, height, width, channels), however: shape {images.shape} for n={rows} rows; "
+                "return one picture for each row"
+            )
+        if not np.isfinite(images).all():
+            bad = int((~np.isfinite(images.reshape(rows, -1))).any(axis=1).sum())
+            raise InputError(
+                f"foreign pictures must be finite, however: {bad} of {rows} hold NaN or infinity; mend the callable"
+            )
+        if images.ndim == 3:
+            images = images[:, None]
+        elif self._last_is_channels(images.shape):
+            images = np.moveaxis(images, 3, 1)
+        shape = (images.shape[1], images.shape[2], images.shape[3])
+        if self._shape is None:
+            self._shape = shape
+        if shape != self._shape:
+            raise InputError(
+                "foreign pictures must have one shape (channels, height, width), "
+                f"however: {shape} after {self._shape}; let the callable return the same size each time"
+            )
+        return np.ascontiguousarray(images)
+
+    def _last_is_channels(self, shape: tuple[int, ...]) -> bool:
+        if self.channels_last is not None:
+            return self.channels_last
+        _, first, middle, last = shape
+        if (middle == last) != (first == middle):
+            return first == middle
+        few = (1, 3, 4)
+        if (first in few) == (last in few):
+            raise InputError(
+                "the axis of the channels must be recognisable, "
+                f"however: pictures of shape {shape} can be read both ways; pass channels_last=True or False"
+            )
+        return last in few
+
+
+def is_foreign(candidate: Any) -> bool:
+    """Tell whether an object draws pictures itself: a plain callable, or a fitted TINTOlib method; not a layout.
+
+    Examples:
+        >>> is_foreign(lambda rows: rows), is_foreign("tinto")
+        (True, False)
+    """
+    if isinstance(candidate, type):
+        return False
+    return _is_method(candidate) or (callable(candidate) and not hasattr(candidate, "fit"))
+
+
+def _is_method(candidate: Any) -> bool:
+    return callable(getattr(candidate, "transform", None)) and hasattr(candidate, "problem")
+
+
+def _read_picture(path: Path) -> Images:
+    if path.suffix == ".npy":
+        return np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
+    from matplotlib.image import imread
+
+    picture = np.asarray(imread(path), dtype=np.float64)
+    # Transparency carries nothing here.
+    return picture[..., :3] if picture.ndim == 3 else picture
+
+
+def renderer_from_dict(content: Mapping[str, Any], images: Any = None) -> Renderer | ForeignRenderer:
+    """Read a renderer of either kind.
+
+    Args:
+        content: What the renderer's ``to_dict`` returned.
+        images: The foreign callable or method, if the model had one; ours needs none.
+
+    Raises:
+        InputError: if foreign code is needed and not given, or the kind is unknown.
+    """
+    kind = content.get("kind")
+    if kind == "renderer":
+        return Renderer.from_dict(content)
+    if kind == "foreign":
+        if images is None:
+            raise InputError(
+                "a model with a foreign image callable needs that callable on loading, "
+                "however: images=None; call pg.load(folder, images=callable)"
+            )
+        return ForeignRenderer.from_dict(content, images)
+    raise InputError(
+        f"a stored renderer must be of kind 'renderer' or 'foreign', however: kind={kind!r}; save it again"
+    )

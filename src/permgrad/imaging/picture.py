@@ -1,0 +1,393 @@
+"""Pictures for people: which column sits where, and what one row looks like.
+
+Figures are made with Matplotlib's object-oriented interface alone, so the user's pyplot state and settings stay as they are.
+"""
+
+from __future__ import annotations
+
+import math
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad._errors import InputError
+from permgrad.imaging.layout import Layout, Positions, check_layout, count_collisions
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from permgrad.imaging.foreign import ForeignRenderer
+    from permgrad.imaging.render import Renderer
+
+_LEGEND_ENTRIES = 192
+_NUMBERED_PIXELS = 1200
+_SIDE = 6.2
+_CELL_COLOUR = "#dfe9f3"
+_SHARED_COLOUR = "#f7d9b0"
+_EDGE_COLOUR = "#5b7083"
+_INK = "#1d2733"
+_EMPTY_COLOUR = "#f4f4f2"
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One occupied pixel: where, its mark (a number, or letters if shared), and the names of its columns."""
+
+    row: int
+    place: int
+    mark: str
+    names: tuple[str, ...]
+
+
+def draw_layout(layout: Layout | Renderer, names: Sequence[str] | None = None, title: str | None = None) -> Figure:
+    """Draw where each encoded column sits, with a legend of full names.
+
+    Columns alone on a pixel carry a number, and a short name where there is room; pixels with several columns carry
+    letters and the legend lists who meets there. The part of the grid in use is shown large, and a small frame shows
+    where it lies in the whole picture.
+
+    Args:
+        layout: A fitted layout, or a renderer.
+        names: Names of the encoded columns; None: ``x0``, ``x1``, ….
+        title: A title; None: the layout's name, the size of the grid and the number of columns.
+
+    Returns:
+        A Matplotlib Figure; ``figure.savefig("layout.png")`` or ``.svg`` writes it.
+
+    Raises:
+        InputError: if the layout is not fitted or the number of names is wrong.
+
+    Examples:
+        >>> from permgrad.imaging import StoredLayout
+        >>> figure = draw_layout(StoredLayout([[0, 0], [0, 1]], pixels=2), ["age", "height"])
+        >>> figure.axes[0].get_title()
+        'stored layout: 2 columns on 2 × 2 pixels'
+    """
+    positions, pixels, kind = _read(layout)
+    entries = _entries(positions, _checked_names(names, len(positions)))
+    frame = _frame(positions, pixels, 0)
+    figure, axes, legend, whole = _canvas(entries)
+    _draw_cells(axes, entries, frame)
+    _draw_marks(axes, entries, frame, None)
+    _finish_grid(axes, frame)
+    shared = count_collisions(positions)
+    if title is None:
+        title = f"{kind} layout: {len(positions)} columns on {pixels} × {pixels} pixels"
+        title += f", {shared} share a pixel" if shared else ""
+    axes.set_title(title, loc="left", fontsize=11, color=_INK, pad=10)
+    _draw_whole(whole, positions, pixels, frame)
+    _draw_legend(legend, entries)
+    return figure
+
+
+def draw_row(
+    renderer: Renderer | ForeignRenderer,
+    row: npt.ArrayLike,
+    names: Sequence[str] | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Draw one row's picture with its colour bar; pixels that no column reaches are left blank.
+
+    The colours span 0 … ``renderer.scale`` for every row, so that equal colours mean equal values in all pictures.
+
+    Args:
+        renderer: The renderer of a fitted model, or a foreign one (its whole picture is shown, without labels).
+        row: One encoded row (encoded,).
+        names: Names of the encoded columns; None: ``x0``, ``x1``, ….
+        title: A title; None: a plain one.
+
+    Returns:
+        A Matplotlib Figure.
+
+    Examples:
+        >>> from permgrad.imaging import Renderer, StoredLayout
+        >>> renderer = Renderer(StoredLayout([[0, 0], [0, 1]], pixels=2), [0, 0], [1, 1])
+        >>> figure = draw_row(renderer, [0.2, 0.9], ["age", "height"])
+    """
+    import torch
+
+    encoded = torch.as_tensor(np.asarray(row, dtype=np.float64))
+    if encoded.ndim != 1:
+        raise InputError(f"row must be one encoded row, however: shape {tuple(encoded.shape)}; pass for example X[0]")
+    with torch.no_grad():
+        image = renderer(encoded[None])[0].numpy()
+    if not renderer.differentiable:
+        return _draw_foreign(image, title)
+    positions, pixels, _ = _read(renderer)
+    entries = _entries(positions, _checked_names(names, len(positions)))
+    reach = 0 if renderer.blur is None else renderer.blur.radius  # type: ignore[union-attr]  # ours, see above
+    frame = _frame(positions, pixels, reach)
+    figure, axes, legend, whole = _canvas(entries)
+    drawn = np.full(image.shape[1:], np.nan)
+    for place in renderer.pixels_of(range(len(positions))):
+        drawn[place] = image[0][place]
+    shown = _draw_values(figure, axes, drawn, float(renderer.scale))
+    _draw_marks(axes, entries, frame, shown if reach == 0 else None)
+    _finish_grid(axes, frame)
+    axes.set_title(title or "one row's picture", loc="left", fontsize=11, color=_INK, pad=10)
+    _draw_whole(whole, positions, pixels, frame)
+    _draw_legend(legend, entries)
+    return figure
+
+
+def short_label(name: str, width: int) -> str:
+    """Shorten a name to at most ``width`` characters, keeping its beginning and its end.
+
+    Examples:
+        >>> short_label("Horizontal_Distance_To_Roadways", 12)
+        'Horizont…ays'
+    """
+    if len(name) <= width:
+        return name
+    tail = max((width - 1) // 4, 0) + (1 if width > 6 else 0)
+    return name[: max(width - 1 - tail, 0)] + "…" + (name[-tail:] if tail else "")
+
+
+# ------------------------------------------------------------------------------------------------------------- reading
+
+
+def _read(source: Any) -> tuple[Positions, int, str]:
+    layout = getattr(source, "layout", source)
+    positions, pixels, _, _ = check_layout(layout)
+    if not len(positions):
+        raise InputError(
+            f"a layout must be fitted before it is drawn, however: {type(layout).__name__} has no positions; call fit first"
+        )
+    return positions, pixels, str(getattr(layout, "name", "") or type(layout).__name__)
+
+
+def _checked_names(names: Sequence[str] | None, columns: int) -> list[str]:
+    if names is None:
+        return [f"x{index}" for index in range(columns)]
+    if len(names) != columns:
+        raise InputError(
+            f"names must hold one name for each encoded column, however: {len(names)} names, {columns} columns; "
+            "pass the encoder's encoded_names_"
+        )
+    return [str(name) for name in names]
+
+
+def _entries(positions: Positions, names: list[str]) -> list[_Entry]:
+    """Return the occupied pixels in reading order, so that the legend can be followed with the eye."""
+    members: dict[tuple[int, int], list[str]] = {}
+    for (row, place), name in zip(positions.tolist(), names, strict=True):
+        members.setdefault((row, place), []).append(name)
+    entries = []
+    alone = shared = 0
+    for (row, place), found in sorted(members.items()):
+        if len(found) == 1:
+            alone += 1
+            mark = str(alone)
+        else:
+            mark = _letters(shared)
+            shared += 1
+        entries.append(_Entry(row, place, mark, tuple(found)))
+    return entries
+
+
+def _letters(index: int) -> str:
+    """Count A … Z, AA, AB, … as spreadsheets do."""
+    text = ""
+    index += 1
+    while index:
+        index, digit = divmod(index - 1, 26)
+        text = string.ascii_uppercase[digit] + text
+    return text
+
+
+def _frame(positions: Positions, pixels: int, reach: int) -> tuple[int, int, int, int]:
+    """Return the square part of the grid to show: what is in use and a margin of one pixel."""
+    low = np.maximum(positions.min(axis=0) - reach - 1, 0)
+    high = np.minimum(positions.max(axis=0) + reach + 2, pixels)
+    side = int((high - low).max())
+    low = np.clip((low + high - side) // 2, 0, pixels - side)
+    return int(low[0]), int(low[0]) + side, int(low[1]), int(low[1]) + side
+
+
+# ------------------------------------------------------------------------------------------------------------- drawing
+
+
+def _legend_columns(entries: list[_Entry]) -> int:
+    return min(4, max(1, math.ceil(len(_legend_lines(entries)) / 34)))
+
+
+def _canvas(entries: list[_Entry]) -> tuple[Figure, Axes, Axes, Axes]:
+    """Return a figure with room for the grid, the legend and the small view of the whole."""
+    from matplotlib.figure import Figure
+
+    columns = _legend_columns(entries)
+    legend_width = 2.15 * columns + 0.2
+    width, height = _SIDE + legend_width + 1.6, _SIDE + 0.9
+    figure = Figure(figsize=(width, height), dpi=110, facecolor="white")
+    axes = figure.add_axes((0.35 / width, 0.3 / height, _SIDE / width, _SIDE / height))
+    left = _SIDE + 1.45
+    whole = figure.add_axes((left / width, (height - 1.45) / height, 1.05 / width, 1.05 / height))
+    legend = figure.add_axes((left / width, 0.25 / height, legend_width / width, (height - 1.85) / height))
+    return figure, axes, legend, whole
+
+
+def _draw_cells(axes: Axes, entries: list[_Entry], frame: tuple[int, int, int, int]) -> None:
+    side = frame[1] - frame[0]
+    occupied = np.zeros((side, side), dtype=np.int64)
+    for entry in entries:
+        occupied[entry.row - frame[0], entry.place - frame[2]] = 1 if len(entry.names) == 1 else 2
+    from matplotlib.colors import ListedColormap
+
+    axes.imshow(
+        occupied,
+        cmap=ListedColormap([_EMPTY_COLOUR, _CELL_COLOUR, _SHARED_COLOUR]),
+        vmin=0,
+        vmax=2,
+        interpolation="nearest",
+        extent=(frame[2] - 0.5, frame[3] - 0.5, frame[1] - 0.5, frame[0] - 0.5),
+    )
+
+
+def _draw_values(figure: Figure, axes: Axes, drawn: npt.NDArray[Any], scale: float) -> Any:
+    """Show values in colours and return a function from a value to its colour."""
+    import matplotlib as mpl
+    from matplotlib.colors import Normalize
+
+    colours = mpl.colormaps["viridis"].copy()
+    colours.set_bad(_EMPTY_COLOUR)
+    span = Normalize(0.0, scale)
+    mappable = axes.imshow(drawn, cmap=colours, norm=span, interpolation="nearest")
+    below, above = bool(np.nanmin(drawn) < -1e-9), bool(np.nanmax(drawn) > scale * (1 + 1e-9))
+    extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
+    place = axes.get_position()
+    width = figure.get_figwidth()
+    bar_axes = figure.add_axes((place.x1 + 0.14 / width, place.y0, 0.16 / width, place.height))
+    bar = figure.colorbar(mappable, cax=bar_axes, extend=extend[below, above])
+    bar.ax.tick_params(labelsize=8, colors=_INK, length=2)
+    bar.outline.set_linewidth(0.5)  # type: ignore[operator]  # the stubs call the outline a method
+    bar.set_label("pixel value (0: training minimum, top: maximum)", fontsize=8, color=_INK)
+    return lambda row, column: colours(span(drawn[row, column]))
+
+
+def _draw_marks(axes: Axes, entries: list[_Entry], frame: tuple[int, int, int, int], colour_of: Any) -> None:
+    """Write each pixel's number or letters, and a short name below where there is room."""
+    from matplotlib.patches import Rectangle
+
+    side = frame[1] - frame[0]
+    cell = _SIDE / side * 72.0  # in points
+    numbered = len(entries) <= _NUMBERED_PIXELS and cell >= 7
+    room = int(cell / 4.3)  # characters of 7-point type in one cell
+    for entry in entries:
+        corner = (entry.place - 0.5, entry.row - 0.5)
+        line = 0.8 if cell > 6 else 0.2
+        axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=_EDGE_COLOUR, linewidth=line))
+        if not numbered:
+            continue
+        ink = _INK if colour_of is None else _readable_on(colour_of(entry.row, entry.place))
+        size = float(np.clip(cell * 0.34, 4.5, 13 if room < 7 else 11))
+        weight = "normal" if len(entry.names) == 1 else "bold"
+        named = room >= 7 and cell >= 30
+        axes.text(
+            entry.place,
+            entry.row - (0.16 if named else 0.0),
+            entry.mark,
+            ha="center",
+            va="center",
+            fontsize=size,
+            color=ink,
+            fontweight=weight,
+        )
+        if named:
+            text = entry.names[0] if len(entry.names) == 1 else f"{len(entry.names)} columns"
+            below = short_label(text, room)
+            axes.text(entry.place, entry.row + 0.24, below, ha="center", va="center", fontsize=7, color=ink)
+
+
+def _readable_on(colour: Sequence[float]) -> str:
+    """Return dark ink on light colours and white on dark ones (relative luminance, ITU-R BT.709)."""
+    luminance = 0.2126 * colour[0] + 0.7152 * colour[1] + 0.0722 * colour[2]
+    return _INK if luminance > 0.45 else "white"
+
+
+def _finish_grid(axes: Axes, frame: tuple[int, int, int, int]) -> None:
+    axes.set_xlim(frame[2] - 0.5, frame[3] - 0.5)
+    axes.set_ylim(frame[1] - 0.5, frame[0] - 0.5)
+    side = frame[1] - frame[0]
+    step = max(1, math.ceil(side / 20))
+    axes.set_xticks(range(frame[2], frame[3], step))
+    axes.set_yticks(range(frame[0], frame[1], step))
+    axes.tick_params(labelsize=7, colors=_EDGE_COLOUR, length=0)
+    for spine in axes.spines.values():
+        spine.set_edgecolor("#c8cdd2")
+
+
+def _draw_whole(axes: Axes, positions: Positions, pixels: int, frame: tuple[int, int, int, int]) -> None:
+    """Show in small where the part in use lies in the whole picture."""
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Rectangle
+
+    used = np.zeros((pixels, pixels))
+    used[positions[:, 0], positions[:, 1]] = 1
+    axes.imshow(used, cmap=ListedColormap([_EMPTY_COLOUR, "#8fa9c2"]), vmin=0, vmax=1, interpolation="nearest")
+    side = frame[1] - frame[0]
+    axes.add_patch(
+        Rectangle((frame[2] - 0.5, frame[0] - 0.5), side, side, fill=False, edgecolor="#c0562f", linewidth=1.0)
+    )
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_title(f"whole picture, {pixels} × {pixels}", fontsize=7.5, color=_EDGE_COLOUR, loc="left", pad=3)
+    for spine in axes.spines.values():
+        spine.set_edgecolor("#c8cdd2")
+
+
+def _legend_lines(entries: list[_Entry]) -> list[tuple[str, str]]:
+    """Return (mark, name) lines; a shared pixel has one line for each of its columns, the mark on the first."""
+    lines = [(entry.mark if index == 0 else "", name) for entry in entries for index, name in enumerate(entry.names)]
+    if len(lines) > _LEGEND_ENTRIES:
+        rest = len(lines) - _LEGEND_ENTRIES + 1
+        lines = [*lines[: _LEGEND_ENTRIES - 1], ("", f"… and {rest} more")]
+    return lines
+
+
+def _draw_legend(axes: Axes, entries: list[_Entry]) -> None:
+    axes.set_axis_off()
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    lines = _legend_lines(entries)
+    columns = _legend_columns(entries)
+    per_column = max(math.ceil(len(lines) / columns), 24)
+    size = 8.0 if per_column <= 36 else 6.3
+    width = int(2.15 * 72 / (size * 0.56)) - 5
+    for index, (mark, name) in enumerate(lines):
+        column, line = divmod(index, per_column)
+        left = column / columns
+        height = 1 - (line + 0.5) / per_column
+        axes.text(
+            left + 0.11 / columns,
+            height,
+            mark,
+            ha="right",
+            va="center",
+            fontsize=size,
+            fontweight="bold",
+            color=_EDGE_COLOUR,
+        )
+        text = short_label(name, width)
+        axes.text(left + 0.15 / columns, height, text, ha="left", va="center", fontsize=size, color=_INK)
+
+
+def _draw_foreign(image: npt.NDArray[Any], title: str | None) -> Figure:
+    """Show a picture drawn by foreign code: three channels as colours, else the mean of the channels."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_SIDE + 1.4, _SIDE + 0.7), dpi=110, facecolor="white")
+    axes = figure.add_axes((0.06, 0.06, 0.76, 0.86))
+    coloured = len(image) == 3 and not np.allclose(image, image[:1])
+    if coloured and 0 <= image.min() and image.max() <= 1:
+        axes.imshow(np.moveaxis(image, 0, 2), interpolation="nearest")
+    else:
+        shown = axes.imshow(image.mean(axis=0), cmap="viridis", interpolation="nearest")
+        figure.colorbar(shown, ax=axes, fraction=0.045).ax.tick_params(labelsize=8)
+    axes.tick_params(labelsize=7, colors=_EDGE_COLOUR, length=0)
+    axes.set_title(title or "one row's picture", loc="left", fontsize=11, color=_INK, pad=10)
+    return figure
