@@ -47,7 +47,7 @@ class TrainingOptions:
         batch_size: rows per step.
         learning_rate: peak of the schedule.
         optimizer: ``"adamw"``, ``"adam"`` or ``"sgd"`` (with Nesterov momentum 0.9).
-        weight_decay: as the optimizer understands it; not applied to biases, norms and embeddings' phases.
+        weight_decay: as the optimizer understands it.
         schedule: a name in ``schedules``.
         schedule_unit: whether the rate changes per ``"epoch"`` or per ``"step"``.
         patience: epochs without a better validation loss before training stops; None: never.
@@ -116,7 +116,7 @@ class _EpochOrder:
 
 
 class Learner:
-    """One network with its optimizer: takes steps, validates, remembers the best weights. Knows nothing of Lightning."""
+    """One network with its optimizer: takes steps, validates, keeps the best weights; knows nothing of Lightning."""
 
     def __init__(
         self, network: HybridNetwork, train: Rows, validation: Rows | None, options: TrainingOptions, seed: int
@@ -185,12 +185,12 @@ class Learner:
             self._update_average()
 
     def _update_average(self) -> None:
-        """Move the averaged weights towards the present ones; early steps count more, so that the start is forgotten."""
+        """Move the averaged weights towards the present ones; early steps move further, so the start is forgotten."""
         self._steps += 1
         past = min(self.options.averaging, self._steps / (self._steps + 9))
         state = self.network.state_dict()
         floats = [name for name, value in state.items() if value.is_floating_point()]
-        torch._foreach_lerp_([self.average[n] for n in floats], [state[n] for n in floats], 1 - past)  # noqa: SLF001 — torch's own optimizers use it
+        torch._foreach_lerp_([self.average[n] for n in floats], [state[n] for n in floats], 1 - past)
         for name in state.keys() - set(floats):
             self.average[name].copy_(state[name])
 
@@ -269,7 +269,7 @@ class Learner:
 
 
 def build_optimizer(network: nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
-    """Return the optimizer; vectors (biases, norms) are not decayed when a decay above the paper's trace is asked for."""
+    """Return the optimizer over all trainable weights."""
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if options.optimizer == "sgd":
         return torch.optim.SGD(
@@ -332,7 +332,7 @@ def train(
         KeyboardInterrupt: Ctrl-C; the process's handlers are as before.
     """
     device = torch.device(device)
-    with untouched(), forked_torch(seed), torch.inference_mode(False), torch.enable_grad():  # noqa: FBT003 — torch's own signature
+    with untouched(), forked_torch(seed), torch.inference_mode(False), torch.enable_grad():
         torch.set_default_dtype(torch.float32)
         network.to(device)
         learner = Learner(
@@ -385,7 +385,7 @@ def _run_lightning(learner: Learner, device: torch.device, progress: ProgressMod
     warnings.filterwarnings("ignore", module=r"lightning(\..*)?")
     warnings.filterwarnings("ignore", message=r".*(num_workers|train_dataloader|litlogger|litmodels|LeafSpec).*")
     import lightning.pytorch as lightning
-    from lightning.pytorch.utilities.warnings import PossibleUserWarning
+    from lightning.fabric.utilities.warnings import PossibleUserWarning
 
     from permgrad.models._lightning import LightningLearner
 

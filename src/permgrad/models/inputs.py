@@ -1,0 +1,269 @@
+"""What users hand to ``fit`` and ``predict``: tables and targets, checked, with nothing of theirs changed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad._errors import InputError
+from permgrad._random import generator
+
+
+def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
+    """Return the table as a data frame; names and the number of features are remembered (``reset``) or compared.
+
+    Arrays get the column names ``x0, x1, …``. A frame is returned as it is, without a copy.
+
+    Raises:
+        InputError: Not a table, or without rows or columns.
+        ValueError: Other columns than in ``fit`` (scikit-learn's own sentence).
+    """
+    from sklearn.utils.validation import check_array, validate_data
+
+    if not isinstance(X, pd.DataFrame) and hasattr(X, "to_pandas"):
+        X = X.to_pandas()
+    if isinstance(X, pd.DataFrame):
+        _check_frame(X, least_rows=2 if reset else 1)
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        if not reset and not hasattr(estimator, "feature_names_in_"):
+            # Trained without names: columns are taken by their place, as scikit-learn does.
+            return X.set_axis(_trained_names(estimator), axis=1)
+        return X
+    array = check_array(
+        X, dtype=None, ensure_all_finite=False, ensure_min_samples=2 if reset else 1, estimator=estimator
+    )
+    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    frame = pd.DataFrame(array, columns=[f"x{column}" for column in range(array.shape[1])])
+    return _with_types(frame) if array.dtype == object else frame
+
+
+def _trained_names(estimator: Any) -> list[str]:
+    return list(estimator.preprocessor_.feature_names_in_)
+
+
+def _check_frame(frame: pd.DataFrame, least_rows: int) -> None:
+    if frame.shape[1] == 0:
+        raise InputError(
+            f"X must have at least one column, however: 0 feature(s) (shape={frame.shape}) while a minimum of 1 is "
+            "required; add columns"
+        )
+    if len(frame) < least_rows:
+        raise InputError(f"X must have at least {least_rows} rows, however: n_samples={len(frame)}; add rows")
+    names = [str(name) for name in frame.columns]
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1}, key=names.index)
+        raise InputError(
+            f"column names must differ, however: {', '.join(map(repr, twice[:5]))} stand more than once; rename them"
+        )
+
+
+def _with_types(frame: pd.DataFrame) -> pd.DataFrame:
+    """Give the columns of an object array their own types; a cell that is no value at all is refused."""
+    for name in frame.columns:
+        for cell in frame[name]:
+            if isinstance(cell, (dict, list, set, tuple, np.ndarray)):
+                raise TypeError(
+                    "every cell's argument must be a string or a real number, however: column "
+                    f"{name!r} holds a {type(cell).__name__}; turn it into values"
+                )
+    return frame.infer_objects()
+
+
+def check_enough_rows(frame: pd.DataFrame) -> None:
+    """Refuse to train on what is left after rows of weight 0 are gone, if that is too little."""
+    if len(frame) < 2:
+        raise InputError(
+            f"training needs at least 2 rows, however: n_samples={len(frame)} have a weight above 0; add rows"
+        )
+
+
+def check_rows_match(frame: pd.DataFrame, y: Any, what: str = "y") -> None:
+    """Compare the number of rows of the table and of something beside it."""
+    if len(frame) != len(y):
+        raise InputError(
+            f"X and {what} must have the same number of rows, however: they are inconsistent, X has {len(frame)} and "
+            f"{what} has {len(y)}"
+        )
+
+
+def one_column(y: Any, *, estimator: Any) -> npt.NDArray[Any]:
+    """Return the target as a one-dimensional array; several targets and missing values are refused."""
+    from sklearn.exceptions import DataConversionWarning
+
+    if y is None:
+        raise InputError(
+            f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is None; pass y"
+        )
+    if isinstance(y, (pd.DataFrame, pd.Series, pd.Index)) or hasattr(y, "to_numpy"):
+        values = np.asarray(y.to_numpy() if not isinstance(y, pd.Series) else _plain_series(y))
+    else:
+        values = np.asarray(y)
+    if values.ndim == 2 and values.shape[1] == 1:
+        warnings.warn(
+            "A column-vector y was passed when a 1d array was expected; it is taken as one target",
+            DataConversionWarning,
+            stacklevel=4,
+        )
+        values = values[:, 0]
+    if values.ndim != 1:
+        raise InputError(
+            f"y must be one target, shape (rows,), however: y has the shape {values.shape} (y should be a 1d array); "
+            "fit one model per target"
+        )
+    if np.iscomplexobj(values):
+        raise InputError("y must be real, however: Complex data not supported; pass its real and imaginary part apart")
+    missing = pd.isna(values)
+    if missing.any():
+        raise InputError(
+            f"y must be known for every row, however: {int(missing.sum())} of {len(values)} values of y are missing "
+            "(NaN); leave those rows out"
+        )
+    return values
+
+
+def _plain_series(y: pd.Series[Any]) -> Any:
+    """Return plain NumPy values of a series, whatever its extension type."""
+    if isinstance(y.dtype, pd.CategoricalDtype):
+        return y.to_numpy()
+    if pd.api.types.is_bool_dtype(y.dtype) and not y.hasnans:
+        return y.to_numpy(dtype=bool)
+    if pd.api.types.is_numeric_dtype(y.dtype) and pd.api.types.is_extension_array_dtype(y.dtype) and not y.hasnans:
+        return y.to_numpy(dtype=np.int64 if pd.api.types.is_integer_dtype(y.dtype) else np.float64)
+    return y.to_numpy()
+
+
+def class_target(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Return the sorted classes and each row's class index.
+
+    Raises:
+        InputError: One class only, or a continuous target.
+    """
+    from sklearn.utils.multiclass import check_classification_targets
+
+    if y.dtype == object:
+        kinds = sorted({type(value).__name__ for value in y.tolist()})
+        if len(kinds) > 1 and "str" in kinds:
+            raise InputError(
+                f"classes must be of one type, however: y mixes {' and '.join(kinds)}; turn all labels into text"
+            )
+        y = np.array(y.tolist()) if kinds != ["str"] else y.astype(str).astype(object)
+    try:
+        check_classification_targets(y)
+    except ValueError as error:
+        raise InputError(
+            f"y must hold classes, however: {error}; use HyNNRegressor for numbers, or turn the numbers into labels"
+        ) from error
+    classes, indexes = np.unique(y, return_inverse=True)
+    if len(classes) < 2:
+        raise InputError(
+            f"y must hold at least 2 classes, however: y has one class ({classes[0]!r}); add rows of another class"
+        )
+    return classes, indexes.astype(np.int64)
+
+
+def number_target(y: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return the target in float64.
+
+    Raises:
+        InputError: Text, infinite values.
+    """
+    if y.dtype.kind in "USOMm":
+        text = y.dtype.kind in "USMm" or any(isinstance(value, str) for value in y.tolist())
+        try:
+            y = y.astype(np.float64) if not text else y
+        except (TypeError, ValueError):
+            text = True
+        if text:
+            raise InputError(
+                f"y must be numbers for regression, however: y holds {y.tolist()[0]!r} (type {y.dtype}); "
+                "use HyNNClassifier for labels, or turn the text into numbers"
+            )
+    numbers = y.astype(np.float64)
+    if not np.isfinite(numbers).all():
+        count = int((~np.isfinite(numbers)).sum())
+        raise InputError(f"y must be finite, however: {count} values are infinite (inf); leave those rows out")
+    return numbers
+
+
+def row_weights(sample_weight: Any, rows: int) -> npt.NDArray[np.float64]:
+    """Return weights of all rows; ones if none are given.
+
+    Raises:
+        InputError: Wrong length, negative, not finite, or all zero.
+    """
+    if sample_weight is None:
+        return np.ones(rows)
+    try:
+        weights = np.asarray(sample_weight, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError("sample_weight must be numbers, however: it holds something else; pass one per row") from None
+    if weights.ndim == 0:
+        weights = np.full(rows, float(weights))
+    if weights.shape != (rows,):
+        raise InputError(
+            f"sample_weight must have one value per row, however: sample_weight.shape == {weights.shape}, "
+            f"expected {(rows,)}"
+        )
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise InputError("sample_weight must be finite and at least 0, however: some values are not; correct them")
+    if not (weights > 0).any():
+        raise InputError("sample_weight must be above 0 for some row, however: all weights are zero; leave it out")
+    return weights
+
+
+def class_weights(
+    class_weight: Any, classes: npt.NDArray[Any], indexes: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Return one weight per class. ``"balanced"`` is ``rows / (classes × rows of the class)``, as in scikit-learn."""
+    if class_weight is None:
+        return np.ones(len(classes))
+    if isinstance(class_weight, str):
+        counts = np.bincount(indexes, minlength=len(classes))
+        return np.asarray(len(indexes) / (len(classes) * np.maximum(counts, 1)))
+    known = {label: position for position, label in enumerate(classes.tolist())}
+    weights = np.ones(len(classes))
+    assert isinstance(class_weight, Mapping)
+    for label, weight in class_weight.items():
+        if label not in known:
+            raise InputError(
+                f"class_weight must name classes of y ({', '.join(map(repr, list(known)[:10]))}), "
+                f"however: class_weight has {label!r}"
+            )
+        if not np.isfinite(weight) or weight < 0:
+            raise InputError(f"class_weight must be at least 0, however: class_weight[{label!r}]={weight!r}")
+        weights[known[label]] = weight
+    return weights
+
+
+def held_out(
+    rows: int, fraction: float, seed: int, indexes: npt.NDArray[np.int64] | None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Draw validation rows at random, within classes if there are any; every class keeps at least one training row.
+
+    Returns:
+        Training and validation row numbers, sorted. Validation is empty if fewer than two rows would be left to train.
+
+    Examples:
+        >>> train, validation = held_out(10, 0.2, 0, None)
+        >>> len(train), len(validation)
+        (8, 2)
+    """
+    order = generator(seed, "validation rows").permutation(rows)
+    wanted = round(fraction * rows)
+    if wanted == 0 or rows - wanted < 2:
+        return np.arange(rows), np.zeros(0, dtype=np.int64)
+    if indexes is None:
+        chosen = order[:wanted]
+    else:
+        # Along the rows sorted by class, every (1 / fraction)-th row is taken: each class gets its share, to one row.
+        by_class = order[np.argsort(indexes[order], kind="stable")]
+        places = np.floor((np.arange(wanted) + 0.5) * rows / wanted).astype(np.int64)
+        first = np.unique(indexes[by_class], return_index=True)[1]
+        chosen = by_class[np.setdiff1d(places, first)]
+    train = np.setdiff1d(np.arange(rows), chosen)
+    return train, np.sort(chosen)

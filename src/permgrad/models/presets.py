@@ -1,0 +1,160 @@
+"""Presets: named starting points for the whole model, network and training alike. One registry, or a JSON file.
+
+A preset file holds ``{"base": "default", "layout": …, "network": {…}, "training": {…}}``: what stands in it replaces
+what the base preset says. That is the form in which a tuned preset is written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from permgrad._errors import InputError, suggest, unknown
+from permgrad._registry import Registry
+from permgrad.models.network_options import NetworkOptions, check_network
+
+_SUFFIX = ".json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A whole model's choices.
+
+    Attributes:
+        layout: name of the layout.
+        numeric: how the encoder scales numbers.
+        network: sizes and choices of the network.
+        training: what replaces the defaults of ``training.TrainingOptions``; ``batch_size`` may be ``"auto"``:
+            a power of two that grows with the rows, 32 to 256.
+    """
+
+    layout: str
+    numeric: str
+    network: NetworkOptions
+    training: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a preset file holds."""
+        return {
+            "layout": self.layout,
+            "numeric": self.numeric,
+            "network": self.network.to_dict(),
+            "training": dict(self.training),
+        }
+
+
+presets: Registry[Preset] = Registry("preset")
+
+# The published network, pinned: every speed benchmark runs on it.
+PAPER = presets.register("paper")(Preset(layout="tinto", numeric="minmax", network=NetworkOptions(), training={}))
+
+FAST = presets.register("fast")(
+    Preset(
+        layout="assignment",
+        numeric="robust",
+        network=NetworkOptions(
+            dense_units=(64, 64),
+            conv_filters=(8, 16),
+            fusion_units=(64,),
+            dropout=0.0,
+            normalization="none",
+            conv_normalization="none",
+            activation="relu",
+            image_channels=1,
+            image_scale=1.0,
+        ),
+        training={
+            "max_epochs": 20,
+            "batch_size": "auto",
+            "learning_rate": 2e-3,
+            "weight_decay": 1e-4,
+            "schedule": "flat_cosine",
+            "schedule_unit": "step",
+            "patience": 5,
+        },
+    )
+)
+
+DEFAULT = presets.register("default")(
+    Preset(
+        layout="assignment",
+        numeric="robust",
+        network=NetworkOptions(
+            dense_units=(256, 256),
+            conv_filters=(16, 32),
+            fusion_units=(128,),
+            image_units=(64,),
+            dropout=0.1,
+            normalization="none",
+            conv_normalization="none",
+            activation="silu",
+            numeric_embedding="periodic",
+            image_channels=1,
+            image_scale=1.0,
+        ),
+        training={
+            "max_epochs": 40,
+            "batch_size": "auto",
+            "learning_rate": 1e-3,
+            "weight_decay": 1e-2,
+            "schedule": "flat_cosine",
+            "schedule_unit": "step",
+            "patience": 12,
+            "averaging": 0.99,
+        },
+    )
+)
+
+
+def get_preset(name: Any) -> Preset:
+    """Return a preset by its name, or from the JSON file that ``name`` is the path of.
+
+    Raises:
+        InputError: No such name or file, or the file is not a preset.
+
+    Examples:
+        >>> get_preset("paper").layout
+        'tinto'
+    """
+    if isinstance(name, Preset):
+        return name
+    if isinstance(name, os.PathLike) or (isinstance(name, str) and name.endswith(_SUFFIX)):
+        return read_preset(name)
+    if not isinstance(name, str) or name not in presets:
+        raise unknown("preset", name, [*presets.names(), "a path ending in .json"])
+    return presets.get(name)
+
+
+def read_preset(path: str | os.PathLike[str]) -> Preset:
+    """Read a preset file; every fault in it is listed."""
+    from permgrad.models.training import TrainingOptions
+
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"a preset file must be readable JSON, however: {path}: {error}; correct the path") from error
+    if not isinstance(content, dict):
+        raise InputError(f"a preset file must hold a JSON object, however: {path} holds a {type(content).__name__}")
+    known = ("base", "layout", "numeric", "network", "training")
+    faults = [f"{key!r} is not known{suggest(key, known)}" for key in content if key not in known]
+    base = presets.get(content.get("base", "default"))
+    values, network_faults = check_network(content.get("network"))
+    training = content.get("training", {})
+    names = [field.name for field in dataclasses.fields(TrainingOptions)]
+    if isinstance(training, dict):
+        faults += [f"training option {key!r} is not known{suggest(key, names)}" for key in training if key not in names]
+    else:
+        faults.append("'training' must be an object")
+    faults += network_faults
+    if faults:
+        raise InputError(f"a preset file must hold known options, however: {path}: {'; '.join(faults)}")
+    return Preset(
+        layout=content.get("layout", base.layout),
+        numeric=content.get("numeric", base.numeric),
+        network=dataclasses.replace(base.network, **values),
+        training={**base.training, **training},
+    )
