@@ -1,1 +1,15 @@
-"""See docs/architecture.md."""
+"""Attribution: players, donors, moments; one method per file; ``explain`` and ``Explanation``.
+
+Importing this package registers every method; a new one is a file and a line here.
+"""
+
+from __future__ import annotations
+
+from permgrad.attribution.ablation import Ablation
+from permgrad.attribution.explain import explain
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.method import methods
+from permgrad.attribution.permgrad import PermGrad
+from permgrad.attribution.permutation import Permutation
+
+__all__ = ["Ablation", "Explanation", "PermGrad", "Permutation", "explain", "methods"]

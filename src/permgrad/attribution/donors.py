@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from permgrad._errors import InputError
 from permgrad._random import uniform_integers
+from permgrad.attribution.moments import NO_DONOR
 
 Integers = npt.NDArray[np.int64]
 
@@ -74,3 +75,24 @@ class MarginalSampler:
         """Return donor numbers and the donors' values of ``columns``."""
         donors = donor_rows(self.seed, player, repeat, rows + self.row_offset, self.donors, shared=self.shared)
         return donors, self.background[donors[:, None], columns[None, :]]
+
+
+class FixedSampler:
+    """Replaces by the same values everywhere; there is no donor, so receivers alone carry the uncertainty."""
+
+    shared = True
+    not_identifiable: tuple[str, ...] = ()
+
+    def __init__(self, baseline: npt.NDArray[np.float32], rows: int) -> None:
+        self.baseline = baseline
+        self.donors = rows
+
+    def draw(
+        self,
+        player: str,  # noqa: ARG002 — part of the protocol
+        columns: npt.NDArray[np.intp],
+        rows: Integers,
+        repeat: int,  # noqa: ARG002 — part of the protocol
+    ) -> tuple[Integers, npt.NDArray[np.float32]]:
+        """Return no donors, and the baseline's values."""
+        return np.full(len(rows), NO_DONOR, dtype=np.int64), np.tile(self.baseline[columns], (len(rows), 1))

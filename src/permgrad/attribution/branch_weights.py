@@ -1,0 +1,98 @@
+"""How much each branch carries: the path game on whole branches.
+
+A branch's embedding is taken from a donor row, not set to zero, and the two-player Shapley value shares out the loss of losing
+both. Shares are undefined where the interval of the total includes 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from permgrad.attribution.donors import donor_rows
+from permgrad.attribution.game import Floats, Game, LossValue, Value, path_quantities
+from permgrad.attribution.importance import make_value
+from permgrad.attribution.method import Request
+from permgrad.attribution.moments import PairMoments, interval
+from permgrad.models.replacement import Block
+
+_PAIRS = 4096
+
+
+def branch_weights(request: Request, game: Game) -> dict[str, Any] | None:
+    """Return the weight of each branch, as written to ``branches.json``; None for a network with one branch.
+
+    Keys: for each path ``importance, std, ci_low, ci_high, share, alone, last``; then ``interaction, total``.
+    ``alone`` is the effect of exchanging this branch only, ``last`` that of exchanging it after the other.
+    """
+    if len(request.subject.paths) != 2:
+        return None
+    value = make_value(request)
+    moments = _play(request, game, value)
+    mean, std, count = moments.estimate()
+    low, high, p_values = interval(mean, std, count, request.confidence)
+    certain = bool(low[0] > 0 or high[0] < 0)
+    result: dict[str, Any] = {}
+    for index, path in enumerate(request.subject.paths, start=1):
+        half = mean[3] / 2
+        result[path] = {
+            "importance": float(mean[index]),
+            "std": float(std[index]),
+            "ci_low": float(low[index]),
+            "ci_high": float(high[index]),
+            "p_value": float(p_values[index]),
+            "share": float(mean[index] / mean[0]) if certain else None,
+            "alone": float(mean[index] - half),
+            "last": float(mean[index] + half),
+        }
+    result["interaction"] = float(mean[3])
+    result["total"] = {"importance": float(mean[0]), "std": float(std[0]), "ci_low": float(low[0]), "ci_high": float(high[0])}
+    result["quantity"] = "loss" if isinstance(value, LossValue) else "divergence"
+    return result
+
+
+def _play(request: Request, game: Game, value: Value) -> PairMoments:
+    quantities = path_quantities(request.subject.paths)
+    shared = request.background is None
+    rows = len(request.encoded)
+    donors = rows if request.background is None else len(request.background)
+    moments = PairMoments(rows, donors, shared, 1, len(quantities.names))
+    with torch.inference_mode(), request.subject.open():
+        cache = _whole(game, request.encoded)
+        donor_cache = cache if request.background is None else _whole(game, request.background)
+        base = value(cache.outputs, slice(0, rows), cache.outputs)
+        for repeat in range(request.n_repeats):
+            numbers = np.arange(rows, dtype=np.int64)
+            drawn = donor_rows(request.seed, "branches", repeat, numbers + request.row_offset, donors, shared=shared)
+            for start in range(0, rows, _PAIRS):
+                part = slice(start, min(start + _PAIRS, rows))
+                index, donor_index = (torch.as_tensor(n[part], device=request.subject.device) for n in (numbers, drawn))
+                changes: list[Floats] = []
+                for coalition in quantities.coalitions:
+                    outputs = game.engine.exchange(cache, index, donor_index, donor_cache, coalition)
+                    changes.append(value(outputs, part, cache.outputs[part])[:, 0] - base[part, 0])
+                effects = np.stack(changes, axis=1) @ quantities.combine.T
+                weights = None if request.sample_weight is None else request.sample_weight[part]
+                moments.add(numbers[part], drawn[part], effects, weights=weights)
+    return moments
+
+
+def _whole(game: Game, encoded: np.ndarray[Any, np.dtype[np.float32]]) -> Block:
+    """Return the embeddings of all rows, without the maps that only partial recomputation needs."""
+    dtype = next(game.subject.module.parameters()).dtype
+    pieces = []
+    for start in range(0, len(encoded), 4096):
+        tensor = torch.as_tensor(np.ascontiguousarray(encoded[start : start + 4096]), device=game.subject.device).to(dtype)
+        block = game.with_smaller_batches(lambda batch, tensor=tensor: game.engine.prepare(tensor, batch_size=batch))
+        block.maps = []
+        pieces.append(block)
+    first = pieces[0]
+    return Block(
+        encoded=first.encoded[:0],
+        embeddings={path: torch.cat([piece.embeddings[path] for piece in pieces]) for path in first.embeddings},
+        maps=[],
+        shares={path: torch.cat([piece.shares[path] for piece in pieces]) for path in first.shares},
+        outputs=torch.cat([piece.outputs for piece in pieces]),
+    )

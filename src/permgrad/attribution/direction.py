@@ -1,0 +1,84 @@
+"""Which way a feature pushes: the mean prediction by quantile or level, both paths moved together.
+
+Importance by permutation has no sign. This is the partial dependence of Friedman (2001), evaluated at quantiles of a numeric
+feature and at the most frequent levels of any other, through all paths of the network.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from permgrad.attribution.game import Game
+from permgrad.attribution.method import Request
+
+_ROWS, _POINTS, _LEVELS = 200, 9, 10
+
+
+def direction(request: Request, game: Game) -> dict[str, dict[str, Any]]:
+    """Return for each player where it was set (``at``, ``label``) and the mean prediction there (``mean``).
+
+    Classifiers: mean probabilities ``(points, classes)``; regression: ``(points, 1)`` in the units of y. Players that are not one raw
+    column (groups, modalities) are left out.
+    """
+    if request.raw is None:
+        return {}
+    chosen = np.linspace(0, len(request.encoded) - 1, min(_ROWS, len(request.encoded))).round().astype(np.intp)
+    tensor = request.subject.tensor(request.encoded[chosen])  # type: ignore[attr-defined]
+    everywhere = [frozenset(request.subject.paths)]
+    found: dict[str, dict[str, Any]] = {}
+    with torch.inference_mode(), request.subject.open():
+        block = game.with_smaller_batches(lambda batch: game.engine.prepare(tensor, batch_size=batch))
+        for name, columns in request.players.items():
+            points = _points(request, name)
+            if points is None or not len(columns):
+                continue
+            means = []
+            for row in points["rows"]:
+                values = torch.as_tensor(request.encoded[row, columns], device=tensor.device).to(tensor.dtype)
+                outputs = game.engine.replace(
+                    block, 0, len(chosen), columns, values.expand(len(chosen), -1), everywhere
+                )[everywhere[0]]
+                means.append(request.subject.readout(outputs, "probability").double().mean(dim=0).cpu().tolist())
+            found[name] = {"kind": points["kind"], "at": points["at"], "label": points["label"], "mean": means}
+    return found
+
+
+def _points(request: Request, name: str) -> dict[str, Any] | None:
+    """Choose rows that show the feature at its quantiles or levels."""
+    if request.raw is None or name not in request.raw.columns:
+        return None
+    column = request.raw[name]
+    encoder = request.subject.preprocessor  # type: ignore[attr-defined]
+    missing = column.isna().to_numpy() | _coded_missing(encoder, name, request.encoded)
+    numbers = _numbers(column)
+    if numbers is not None and len(np.unique(numbers[~missing & np.isfinite(numbers)])) > _LEVELS:
+        usable = np.flatnonzero(~missing & np.isfinite(numbers))
+        order = usable[np.argsort(numbers[usable], kind="stable")]
+        picked = order[np.linspace(0, len(order) - 1, _POINTS).round().astype(np.intp)]
+        picked = picked[np.unique(numbers[picked], return_index=True)[1]]
+        at = numbers[picked].tolist()
+        return {"kind": "numeric", "rows": picked, "at": at, "label": [f"{value:.4g}" for value in at]}
+    text = column.astype(object).where(column.notna(), "missing").astype(str).to_numpy()
+    levels, first, counts = np.unique(text, return_index=True, return_counts=True)
+    kept = np.argsort(-counts, kind="stable")[:_LEVELS]
+    if numbers is not None:
+        kept = kept[np.argsort(numbers[first[kept]], kind="stable")]
+    labels = [str(level) for level in levels[kept]]
+    return {"kind": "levels", "rows": first[kept], "at": list(range(len(kept))), "label": labels}
+
+
+def _coded_missing(encoder: Any, name: str, encoded: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Return the rows whose value is a declared code for missing: one of the feature's indicator columns is set."""
+    columns = [column for column in encoder.columns_of(name) if encoder.kinds_[column] == "missing"]
+    return (encoded[:, columns] > 0.5).any(axis=1) if columns else np.zeros(len(encoded), dtype=bool)
+
+
+def _numbers(column: pd.Series) -> npt.NDArray[np.float64] | None:
+    if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
+        return None
+    return column.to_numpy(dtype=np.float64, na_value=np.nan)

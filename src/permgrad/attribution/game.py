@@ -1,0 +1,315 @@
+"""Playing replacement games: who is replaced, in which coalitions of paths, and what is measured.
+
+A *game* is ``predictions(coalition)``, then ``value(predictions)``. This file runs it over players, rows and repeats, in blocks
+that fit in memory and batches that fit in cache; donors are counter-based, so that nothing depends on how the work is cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from permgrad._progress import Progress
+from permgrad.attribution.donors import Sampler
+from permgrad.attribution.executor import Executor, LocalExecutor
+from permgrad.attribution.moments import PairMoments
+from permgrad.attribution.subject import Subject
+from permgrad.models.replacement import Block, Coalition, ReplacementEngine
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+#: How much the caches of one block of receivers may take.
+_BLOCK_BYTES = 512 * 2**20
+#: Pairs per forward: larger batches fall out of the processor's cache where a convolution follows.
+_BATCH_IMAGE, _BATCH_TABLE = 256, 2048
+
+
+class Value(Protocol):
+    """Measures predictions: ``(outputs (b, K), rows, base outputs (b, K)) -> (b, V)`` float64."""
+
+    width: int
+
+    def __call__(self, outputs: Tensor, rows: slice, base: Tensor) -> Floats:
+        """Return V numbers for each row."""
+        ...
+
+
+@dataclass(frozen=True)
+class LossValue:
+    """The loss of each row against the truth."""
+
+    subject: Subject
+    y: npt.NDArray[Any]
+    loss: str
+    width: int = 1
+
+    def __call__(self, outputs: Tensor, rows: slice, base: Tensor) -> Floats:  # noqa: ARG002 — part of the protocol
+        """Return the losses, ``(rows, 1)``."""
+        return self.subject.loss_rows(outputs, self.y[rows], self.loss)[:, None]
+
+
+@dataclass(frozen=True)
+class DivergenceValue:
+    """How far the prediction moves from the model's own; 0 where nothing is replaced."""
+
+    subject: Subject
+    width: int = 1
+
+    def __call__(self, outputs: Tensor, rows: slice, base: Tensor) -> Floats:  # noqa: ARG002 — part of the protocol
+        """Return the divergences, ``(rows, 1)``."""
+        return self.subject.divergence_rows(outputs, base)[:, None]
+
+
+@dataclass(frozen=True)
+class ReadoutValue:
+    """The output itself, with its sign turned: an effect is then what the row's own value adds to the output."""
+
+    subject: Subject
+    output: str
+    targets: tuple[int, ...]
+
+    @property
+    def width(self) -> int:
+        """Number of outputs explained."""
+        return len(self.targets)
+
+    def __call__(self, outputs: Tensor, rows: slice, base: Tensor) -> Floats:  # noqa: ARG002 — part of the protocol
+        """Return minus the outputs, ``(rows, targets)``."""
+        values: Floats = self.subject.readout(outputs, self.output)[:, list(self.targets)].double().cpu().numpy()
+        return -values
+
+
+@dataclass(frozen=True)
+class Quantities:
+    """Which coalitions are played, and how their effects Δ_S combine into the quantities that are kept.
+
+    Attributes:
+        names: of the quantities; the first is the importance.
+        coalitions: in which the replacement is made.
+        combine: ``(quantities, coalitions)`` matrix.
+    """
+
+    names: tuple[str, ...]
+    coalitions: tuple[Coalition, ...]
+    combine: Floats
+
+
+def path_quantities(paths: Sequence[str]) -> Quantities:
+    """Return the total effect and its two-player Shapley shares (docs/methods: the path game).
+
+    φ_tab = ½[Δ_tab + (Δ_both − Δ_img)], φ_img alike; interaction = Δ_both − Δ_tab − Δ_img.
+
+    Examples:
+        >>> path_quantities(("tabular", "image")).names
+        ('total', 'tabular', 'image', 'interaction')
+    """
+    if len(paths) == 1:
+        return Quantities(("total", paths[0]), (frozenset(paths),), np.array([[1.0], [1.0]]))
+    first, second = paths
+    coalitions = (frozenset({first}), frozenset({second}), frozenset(paths))
+    combine = np.array([[0.0, 0.0, 1.0], [0.5, -0.5, 0.5], [-0.5, 0.5, 0.5], [-1.0, -1.0, 1.0]])
+    return Quantities(("total", first, second, "interaction"), coalitions, combine)
+
+
+def total_quantity(paths: Sequence[str]) -> Quantities:
+    """Return the effect of replacing in all of ``paths`` at once, alone."""
+    return Quantities(("total",), (frozenset(paths),), np.ones((1, 1)))
+
+
+class Collector(Protocol):
+    """Takes the effects of one player's pairs: rows, donors ``(b,)`` and effects ``(b, quantities, V)``."""
+
+    def __call__(self, player: str, rows: Integers, donors: Integers, effects: Floats) -> None:
+        """Add the pairs."""
+        ...
+
+
+@dataclass
+class Game:
+    """A replacement game over the rows of one call.
+
+    Args:
+        subject: the model.
+        encoded: rows explained, ``(rows, encoded)`` float32.
+        sampler: gives replacement values.
+        value: what is measured.
+        quantities: what is kept.
+        batch_size: pairs per forward, or ``"auto"``.
+        incremental: recompute only what is touched; False is the dense reference.
+        executor: where players are computed.
+    """
+
+    subject: Subject
+    encoded: npt.NDArray[np.float32]
+    sampler: Sampler
+    value: Value
+    quantities: Quantities
+    batch_size: int | str = "auto"
+    incremental: bool = True
+    executor: Executor = field(default_factory=LocalExecutor)
+    engine: ReplacementEngine = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.engine = ReplacementEngine(self.subject.module, incremental=self.incremental)
+        automatic = _BATCH_IMAGE if "image" in self.subject.paths else _BATCH_TABLE
+        self._batch = automatic if self.batch_size == "auto" else int(self.batch_size)
+        self._kept: tuple[slice, Block] | None = None
+
+    def blocks(self) -> list[slice]:
+        """Return the receivers in blocks whose caches fit in memory."""
+        rows = len(self.encoded)
+        size = max(1000, _BLOCK_BYTES // max(1, self.engine.bytes_per_row()))
+        return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
+
+    def prepare(self, rows: slice) -> Block:
+        """Return the block's cache; the last one is kept, so that rounds of repeats over one block pay once."""
+        if self._kept is None or self._kept[0] != rows:
+            self._kept = None
+            tensor = torch.as_tensor(np.ascontiguousarray(self.encoded[rows]), device=self.subject.device)
+            tensor = tensor.to(next(self.subject.module.parameters()).dtype)
+            self._kept = rows, self.with_smaller_batches(lambda batch: self.engine.prepare(tensor, batch_size=batch))
+        return self._kept[1]
+
+    def play(
+        self, players: dict[str, npt.NDArray[np.intp]], repeats: Sequence[int], collect: Collector, progress: Progress
+    ) -> None:
+        """Play all repeats of all players over all rows."""
+        with self.subject.open():
+            for rows in self.blocks():
+                with torch.inference_mode():
+                    block = self.prepare(rows)
+                    base = self.value(block.outputs, rows, block.outputs)
+
+                def one_player(name: str, rows: slice = rows, block: Block = block, base: Floats = base) -> None:
+                    with torch.inference_mode():
+                        for repeat in repeats:
+                            self._play_repeat(name, players[name], repeat, rows, block, base, collect)
+                            progress.advance(rows.stop - rows.start)
+
+                for _ in self.executor.run(partial(one_player, name) for name in players):
+                    pass
+
+    def _play_repeat(
+        self,
+        name: str,
+        columns: npt.NDArray[np.intp],
+        repeat: int,
+        rows: slice,
+        block: Block,
+        base: Floats,
+        collect: Collector,
+    ) -> None:
+        numbers = np.arange(rows.start, rows.stop, dtype=np.int64)
+        donors, values = self.sampler.draw(name, columns, numbers, repeat)
+        replaced = torch.as_tensor(values, device=self.subject.device).to(block.encoded.dtype)
+        count, done = len(numbers), 0
+        while done < count:
+            stop = min(done + self._batch, count)
+            try:
+                outputs = self.engine.replace(
+                    block, done, stop, columns, replaced[done:stop], self.quantities.coalitions
+                )
+            except (torch.OutOfMemoryError, MemoryError):
+                self._halve()
+                continue
+            chosen = slice(rows.start + done, rows.start + stop)
+            changes = np.stack(
+                [
+                    self.value(outputs[coalition], chosen, block.outputs[done:stop]) - base[done:stop]
+                    for coalition in self.quantities.coalitions
+                ],
+                axis=1,
+            )
+            effects = np.einsum("qs,bsv->bqv", self.quantities.combine, changes)
+            collect(name, numbers[done:stop], donors[done:stop], effects)
+            done = stop
+
+    def with_smaller_batches(self, work: Callable[[int], Any]) -> Any:
+        """Run ``work(batch size)``; where memory does not suffice, halve the batch and try again."""
+        while True:
+            try:
+                return work(self._batch)
+            except (torch.OutOfMemoryError, MemoryError):
+                self._halve()
+
+    def _halve(self) -> None:
+        if self._batch <= 1:
+            raise
+        self._batch //= 2
+
+
+@dataclass
+class MomentCollector:
+    """Keeps ``PairMoments`` per player, for global importance."""
+
+    receivers: int
+    donors: int
+    shared: bool
+    classes: npt.NDArray[np.int64] | None
+    class_count: int
+    quantities: int
+    weights: Floats | None = None
+    moments: dict[str, PairMoments] = field(default_factory=dict)
+
+    def __call__(self, player: str, rows: Integers, donors: Integers, effects: Floats) -> None:
+        """Add the pairs of one batch."""
+        if player not in self.moments:
+            sizes = (self.receivers, self.donors, self.shared, self.class_count, self.quantities)
+            self.moments[player] = PairMoments(*sizes)
+        self.moments[player].add(
+            rows,
+            donors,
+            effects[:, :, 0],
+            classes=None if self.classes is None else self.classes[rows],
+            weights=None if self.weights is None else self.weights[rows],
+        )
+
+
+@dataclass
+class RowCollector:
+    """Keeps the mean and spread of each row's effects over repeats, for local explanations."""
+
+    rows: int
+    quantities: int
+    width: int
+    sums: dict[str, Floats] = field(default_factory=dict)
+    squares: dict[str, Floats] = field(default_factory=dict)
+
+    def __call__(self, player: str, rows: Integers, donors: Integers, effects: Floats) -> None:  # noqa: ARG002
+        """Add the pairs of one batch; a row occurs once in a batch."""
+        if player not in self.sums:
+            self.sums[player] = np.zeros((self.rows, self.quantities, self.width))
+            self.squares[player] = np.zeros((self.rows, self.quantities, self.width))
+        self.sums[player][rows] += effects
+        self.squares[player][rows] += effects**2
+
+    def estimate(self, player: str, repeats: int) -> tuple[Floats, Floats]:
+        """Return mean and standard error over repeats, ``(rows, quantities, width)`` each."""
+        mean = self.sums[player] / repeats
+        if repeats < 2:
+            return mean, np.full(mean.shape, np.nan)
+        variance = np.maximum(self.squares[player] / repeats - mean**2, 0) * repeats / (repeats - 1)
+        return mean, np.sqrt(variance / repeats)
+
+
+def doubling_rounds(total: int) -> Iterator[range]:
+    """Yield repeats in rounds of growing size: 0–1, 2–3, 4–7, 8–15 … up to ``total``.
+
+    Examples:
+        >>> [list(r) for r in doubling_rounds(5)]
+        [[0, 1], [2, 3], [4]]
+    """
+    done, size = 0, 2
+    while done < total:
+        stop = min(total, done + size)
+        yield range(done, stop)
+        size = max(2, stop)
+        done = stop

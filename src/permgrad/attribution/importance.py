@@ -1,0 +1,237 @@
+"""Importance by loss: what ``permgrad``, ``permutation`` and their kin share once the game is set up."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from permgrad._errors import InputError
+from permgrad._progress import Progress
+from permgrad.attribution.conditional import ConditionalSampler
+from permgrad.attribution.donors import FixedSampler, MarginalSampler, Sampler
+from permgrad.attribution.executor import LocalExecutor
+from permgrad.attribution.game import (
+    DivergenceValue,
+    Floats,
+    Game,
+    LossValue,
+    MomentCollector,
+    Quantities,
+    ReadoutValue,
+    RowCollector,
+    Value,
+    doubling_rounds,
+)
+from permgrad.attribution.method import Request
+from permgrad.attribution.moments import interval
+
+#: Options of every game; ``tolerance`` is a half-width of the interval, as a share of the loss scale.
+GAME_OPTIONS: dict[str, Any] = {"tolerance": None, "incremental": True, "workers": 1}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers per player, output and quantity, with errors; arrays are ``(players, outputs, quantities)``."""
+
+    mean: Floats
+    std: Floats
+    low: Floats
+    high: Floats
+    p_values: Floats
+    outputs: tuple[str, ...]
+    repeats: dict[str, int]
+    seconds: float
+    model_rows: int
+
+
+def make_sampler(request: Request) -> Sampler:
+    """Return where replacement values come from, as asked for by ``sampling`` and ``background``."""
+    if request.options.get("fixed") is not None:
+        return FixedSampler(request.options["fixed"], len(request.encoded))
+    shared = request.background is None
+    background = request.encoded if request.background is None else request.background
+    if request.sampling == "conditional":
+        return ConditionalSampler(
+            request.subject.preprocessor,  # type: ignore[attr-defined]
+            request.encoded,
+            background,
+            seed=request.seed,
+            shared=shared,
+            row_offset=request.row_offset,
+        )
+    return MarginalSampler(background, request.seed, shared=shared, row_offset=request.row_offset)
+
+
+def make_value(request: Request) -> Value:
+    """Return the loss where the target is known, else the divergence from the model's own prediction."""
+    if request.y is None:
+        return DivergenceValue(request.subject)
+    return LossValue(request.subject, request.y, request.subject.resolve_loss(request.loss))
+
+
+def make_game(request: Request, quantities: Quantities, value: Value, sampler: Sampler) -> Game:
+    """Set up the game of one request."""
+    return Game(
+        request.subject,
+        request.encoded,
+        sampler,
+        value,
+        quantities,
+        batch_size=request.batch_size,
+        incremental=bool(request.options.get("incremental", True)),
+        executor=LocalExecutor(int(request.options.get("workers", 1))),
+    )
+
+
+def base_outputs(request: Request, game: Game) -> npt.NDArray[np.float32]:
+    """Return the network's own outputs for the rows explained, ``(rows, K)``."""
+    with torch.inference_mode(), request.subject.open():
+        parts = [game.prepare(rows).outputs.cpu().numpy() for rows in game.blocks()]
+    return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+
+def receiver_classes(request: Request, outputs: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int64] | None, int]:
+    """Return each row's class, true where y is given, else predicted; None for regression."""
+    subject = request.subject
+    if subject.task == "regression":
+        return None, 1
+    if request.y is not None:
+        return np.asarray(request.y, dtype=np.int64), len(subject.class_names)
+    readout = subject.readout(torch.as_tensor(outputs), "logit").numpy()
+    return readout.argmax(axis=1).astype(np.int64), len(subject.class_names)
+
+
+def loss_scale(request: Request) -> float:
+    """Return the mean loss of the constant predictor, the natural size of an importance.
+
+    The entropy of the classes for cross entropy, the variance of y for squared error; for other losses that of the best constant
+    among the model's own mean prediction.
+    """
+    y, weights = request.y, request.sample_weight
+    if y is None:
+        return float("nan")
+    loss = request.subject.resolve_loss(request.loss)
+    if loss == "squared_error":
+        return float(np.average((y - np.average(y, weights=weights)) ** 2, weights=weights))
+    if loss == "absolute_error":
+        return float(np.average(np.abs(y - np.median(y)), weights=weights))
+    shares = np.bincount(np.asarray(y, dtype=np.int64), weights=weights) / (len(y) if weights is None else weights.sum())
+    shares = shares[shares > 0]
+    if loss == "cross_entropy":
+        return float(-(shares * np.log(shares)).sum())
+    if loss == "brier":
+        return float(1 - (shares**2).sum())
+    return float(1 - shares.max())
+
+
+def play_loss_game(request: Request, quantities: Quantities, label: str) -> tuple[Table, Game, Sampler]:
+    """Play the loss game for all players and return means, standard errors and intervals, per class and overall."""
+    started = time.perf_counter()
+    sampler = make_sampler(request)
+    game = make_game(request, quantities, make_value(request), sampler)
+    outputs = base_outputs(request, game)
+    if not np.isfinite(outputs).all():
+        raise InputError(
+            "the model must predict finite numbers, however: "
+            f"{int((~np.isfinite(outputs).all(axis=1)).sum())} of {len(outputs)} rows got NaN or infinity; check those rows"
+        )
+    classes, class_count = receiver_classes(request, outputs)
+    collector = MomentCollector(
+        receivers=len(request.encoded),
+        donors=sampler.donors,
+        shared=sampler.shared,
+        classes=classes,
+        class_count=class_count,
+        quantities=len(quantities.names),
+        weights=request.sample_weight,
+    )
+    repeats = _play_until_settled(request, game, collector, label)
+    names = ("all", *request.subject.class_names) if class_count > 1 or classes is not None else ("all",)
+    table = _tabulate(request, collector, names, repeats, len(quantities.names))
+    played = sum(repeats.values()) * len(request.encoded) * len(quantities.coalitions)
+    return (
+        Table(*table, outputs=names, repeats=repeats, seconds=time.perf_counter() - started, model_rows=played),
+        game,
+        sampler,
+    )
+
+
+def _play_until_settled(request: Request, game: Game, collector: MomentCollector, label: str) -> dict[str, int]:
+    """Play ``n_repeats``, or, with a tolerance, in rounds until every interval of a player is narrow enough.
+
+    Only widths decide, never the size or the sign of an effect, so that intervals keep their coverage.
+    """
+    tolerance = request.options.get("tolerance")
+    players = {name: columns for name, columns in request.players.items() if len(columns)}
+    repeats = dict.fromkeys(request.players, 0)
+    rounds = [range(request.n_repeats)] if tolerance is None else list(doubling_rounds(request.n_repeats))
+    wanted = None if tolerance is None else float(tolerance) * loss_scale(request)
+    total = len(players) * request.n_repeats * len(request.encoded)
+    with Progress(total, label, request.progress) as progress:
+        for block in rounds:
+            if not players:
+                break
+            game.play(players, block, collector, progress)
+            for name in players:
+                repeats[name] = block.stop
+            if wanted is not None:
+                players = {
+                    name: columns
+                    for name, columns in players.items()
+                    if not _settled(collector, name, wanted, request.confidence)
+                }
+    return repeats
+
+
+def _settled(collector: MomentCollector, name: str, wanted: float, confidence: float) -> bool:
+    mean, std, count = collector.moments[name].estimate()
+    low, high, _ = interval(mean[:1], std[:1], count, confidence)
+    return bool((high - low)[0] / 2 <= wanted)
+
+
+def _tabulate(
+    request: Request, collector: MomentCollector, outputs: tuple[str, ...], repeats: dict[str, int], quantities: int
+) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    shape = (len(request.players), len(outputs), quantities)
+    arrays = [np.full(shape, np.nan) for _ in range(5)]
+    for position, name in enumerate(request.players):
+        if repeats[name] == 0:
+            # A player without encoded columns (a constant column) cannot change anything: exactly 0, and certain.
+            for array, number in zip(arrays, (0.0, 0.0, 0.0, 0.0, 1.0), strict=True):
+                array[position] = number
+            continue
+        for column in range(len(outputs)):
+            mean, std, count = collector.moments[name].estimate(None if column == 0 else column - 1)
+            low, high, p_values = interval(mean, std, count, request.confidence)
+            for array, numbers in zip(arrays, (mean, std, low, high, p_values), strict=True):
+                array[position, column] = numbers
+    return arrays[0], arrays[1], arrays[2], arrays[3], arrays[4]
+
+
+def play_row_game(
+    request: Request, quantities: Quantities, label: str
+) -> tuple[Floats, Floats, npt.NDArray[np.float32], Game, float]:
+    """Play the output game for every row: what the row's own values add to its output, against donors.
+
+    Returns:
+        Mean and standard error over repeats ``(rows, players, targets, quantities)``, base outputs, the game, seconds.
+    """
+    started = time.perf_counter()
+    value = ReadoutValue(request.subject, request.output, request.targets)
+    game = make_game(request, quantities, value, make_sampler(request))
+    collector = RowCollector(len(request.encoded), len(quantities.names), len(request.targets))
+    players = {name: columns for name, columns in request.players.items() if len(columns)}
+    with Progress(len(players) * request.n_repeats * len(request.encoded), label, request.progress) as progress:
+        game.play(players, range(request.n_repeats), collector, progress)
+    shape = (len(request.encoded), len(request.players), len(request.targets), len(quantities.names))
+    mean, std = np.zeros(shape), np.zeros(shape)
+    for position, name in enumerate(request.players):
+        if name in players:
+            own_mean, own_std = collector.estimate(name, request.n_repeats)
+            mean[:, position], std[:, position] = own_mean.swapaxes(1, 2), own_std.swapaxes(1, 2)
+    return mean, std, base_outputs(request, game), game, time.perf_counter() - started

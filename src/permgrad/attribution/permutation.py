@@ -1,0 +1,43 @@
+"""Permutation importance: the total effect of replacing a raw column by a donor's, without the split between paths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from permgrad._errors import unknown
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.game import total_quantity
+from permgrad.attribution.importance import GAME_OPTIONS, play_loss_game, play_row_game
+from permgrad.attribution.method import Request, Scope, methods
+from permgrad.attribution.result import global_explanation, local_explanation
+
+
+@methods.register("permutation")
+class Permutation:
+    """Plain permutation importance, by independent donors in place of a shuffle, with intervals and p-values.
+
+    Options:
+        paths: which paths the replacement reaches; None is all of them. ``("tabular",)`` alone is half of a permutation: the image
+            still shows the feature.
+        tolerance, incremental, workers: as for ``permgrad``.
+
+    Source: Breiman (2001); Fisher, Rudin & Dominici (2019).
+    """
+
+    scopes: ClassVar[tuple[Scope, ...]] = ("global", "local")
+    options: ClassVar[Mapping[str, Any]] = {**GAME_OPTIONS, "paths": None}
+
+    def __call__(self, request: Request) -> Explanation:
+        """Compute the explanation."""
+        paths = request.options.get("paths") or request.subject.paths
+        for path in (paths,) if isinstance(paths, str) else paths:
+            if path not in request.subject.paths:
+                raise unknown("paths", path, request.subject.paths)
+        quantities = total_quantity((paths,) if isinstance(paths, str) else tuple(paths))
+        if request.scope == "local":
+            return local_explanation(
+                request, "permutation", quantities, *play_row_game(request, quantities, "permutation")
+            )
+        table, _, sampler = play_loss_game(request, quantities, "permutation")
+        return global_explanation(request, "permutation", quantities, table, sampler)

@@ -1,0 +1,161 @@
+"""From the numbers of a game to an ``Explanation``: names, parts and the facts that travel with it."""
+
+from __future__ import annotations
+
+import platform
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from permgrad import __version__
+from permgrad._errors import PermgradWarning
+from permgrad.attribution.donors import Sampler
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.game import Floats, Game, Quantities
+from permgrad.attribution.importance import Table, loss_scale
+from permgrad.attribution.method import Request
+
+
+def describe(request: Request, **facts: Any) -> dict[str, Any]:
+    """Return the facts every explanation carries: seed, repeats, background, versions, and what the caller adds."""
+    background = len(request.encoded) if request.background is None else len(request.background)
+    return {
+        "seed": request.seed,
+        "n_repeats": request.n_repeats,
+        "rows_explained": len(request.encoded),
+        "background": {"kind": request.background_kind, "rows": background},
+        "sampling": request.sampling,
+        "confidence": request.confidence,
+        "task": request.subject.task,
+        "paths": list(request.subject.paths),
+        "versions": {
+            "permgrad": __version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        **facts,
+    }
+
+
+def modalities(request: Request) -> tuple[str, ...]:
+    """Return the modality of each player: a hybrid network has one, the table, which it reads in two ways."""
+    return ("table",) * len(request.players)
+
+
+def shown_values(request: Request) -> Any:
+    """Return the raw values of the players that are raw columns, rows × players; missing where a player is several columns."""
+    import pandas as pd
+
+    if request.raw is None:
+        return None
+    columns = {
+        name: request.raw[name] if name in request.raw.columns else pd.Series([None] * len(request.raw), dtype=object)
+        for name in request.players
+    }
+    return pd.DataFrame({name: column.to_numpy() for name, column in columns.items()}, columns=list(request.players))
+
+
+def global_explanation(
+    request: Request,
+    method: str,
+    quantities: Quantities,
+    table: Table,
+    sampler: Sampler,
+    *,
+    branches: dict[str, Any] | None = None,
+    direction: dict[str, dict[str, Any]] | None = None,
+) -> Explanation:
+    """Build the result of a loss game."""
+    kept = [0, *[1 + target for target in request.targets]] if len(table.outputs) > 1 else [0]
+    loss = request.subject.resolve_loss(request.loss)
+    determined = list(getattr(sampler, "not_identifiable", ()))
+    if determined:
+        warnings.warn(
+            "these features are determined by the others, so that their own effect is not identifiable with "
+            f"sampling='conditional': {', '.join(determined[:10])}; declare them as one group with groups=",
+            PermgradWarning,
+            stacklevel=4,
+        )
+    return Explanation(
+        values=table.mean[:, kept, 0],
+        names=tuple(request.players),
+        modality=modalities(request),
+        outputs=tuple(table.outputs[index] for index in kept),
+        method=method,
+        scope="global",
+        std=table.std[:, kept, 0],
+        low=table.low[:, kept, 0],
+        high=table.high[:, kept, 0],
+        p_values=table.p_values[:, kept, 0],
+        parts={name: table.mean[:, kept, index] for index, name in enumerate(quantities.names) if index},
+        part_std={name: table.std[:, kept, index] for index, name in enumerate(quantities.names) if index},
+        level=request.level,
+        additive=False,
+        groups=request.groups,
+        branches=branches,
+        direction=direction,
+        meta=describe(
+            request,
+            quantity="increase of the loss" if request.y is not None else "divergence from the model's own prediction",
+            unit=_unit(request, loss),
+            loss=loss if request.y is not None else "divergence",
+            loss_scale=loss_scale(request),
+            repeats=table.repeats,
+            seconds=table.seconds,
+            model_rows=table.model_rows,
+            classes_by="y" if request.y is not None else "predicted class",
+            not_identifiable=determined,
+        ),
+    )
+
+
+def _unit(request: Request, loss: str) -> str:
+    if request.subject.task == "classification":
+        return "nats" if request.y is None or loss == "cross_entropy" else loss
+    return "y²" if request.y is None or loss == "squared_error" else "y"
+
+
+def local_explanation(
+    request: Request,
+    method: str,
+    quantities: Quantities,
+    mean: Floats,
+    std: Floats,
+    outputs: npt.NDArray[np.float32],
+    game: Game,  # noqa: ARG001 — handed through by the row game
+    seconds: float,
+) -> Explanation:
+    """Build the result of a row game: arrays are ``(rows, players, targets, quantities)``."""
+    names = [request.subject.output_names[target] for target in request.targets]
+    readout = request.subject.readout(torch.as_tensor(outputs), request.output).double().numpy()
+    return Explanation(
+        values=mean[..., 0],
+        names=tuple(request.players),
+        modality=modalities(request),
+        outputs=tuple(names),
+        method=method,
+        scope="local",
+        std=std[..., 0],
+        parts={name: mean[..., index] for index, name in enumerate(quantities.names) if index},
+        part_std={name: std[..., index] for index, name in enumerate(quantities.names) if index},
+        level=request.level,
+        additive=False,
+        groups=request.groups,
+        feature_values=shown_values(request),
+        predictions=readout[:, list(request.targets)],
+        meta=describe(
+            request,
+            quantity="output minus the mean output with the feature replaced",
+            unit=_output_unit(request),
+            output=request.output,
+            seconds=seconds,
+        ),
+    )
+
+
+def _output_unit(request: Request) -> str:
+    return "y" if request.subject.task == "regression" else request.output
