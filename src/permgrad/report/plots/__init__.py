@@ -1,0 +1,90 @@
+"""Plots, one file each: functions of an explanation or of plain arrays that return a matplotlib figure with ``save(path)``.
+
+None of them uses pyplot, and the user's matplotlib settings and open figures stay as they are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from permgrad.report.plots._base import PlotFigure
+from permgrad.report.plots.bar import bar
+from permgrad.report.plots.beeswarm import beeswarm
+from permgrad.report.plots.classes import classes
+from permgrad.report.plots.confusion import confusion_matrix
+from permgrad.report.plots.direction import direction
+from permgrad.report.plots.image import activation, image
+from permgrad.report.plots.modality import branches, modality
+from permgrad.report.plots.residuals import residuals
+from permgrad.report.plots.roc import roc_curves
+from permgrad.report.plots.training import learning_curves
+from permgrad.report.plots.waterfall import waterfall
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+
+__all__ = [
+    "PlotAccessor",
+    "PlotFigure",
+    "activation",
+    "bar",
+    "beeswarm",
+    "branches",
+    "classes",
+    "confusion_matrix",
+    "direction",
+    "image",
+    "learning_curves",
+    "modality",
+    "residuals",
+    "roc_curves",
+    "waterfall",
+]
+
+
+class PlotAccessor:
+    """The plots of one explanation: ``explanation.plot.bar()``; ``explanation.plot()`` draws the one that suits it.
+
+    Every method returns a figure with ``save(path)`` for PNG, SVG and PDF.
+    """
+
+    def __init__(self, explanation: Explanation) -> None:
+        self._explanation = explanation
+
+    def __call__(self) -> PlotFigure:
+        """Draw a beeswarm of many rows, a waterfall of one, and bars otherwise."""
+        if self._explanation.scope == "global":
+            return self.bar()
+        return self.waterfall() if len(self._explanation.values) == 1 else self.beeswarm()
+
+    def bar(self, *, top_n: int | None = 15, output: str | int | None = None, title: str | None = None) -> PlotFigure:
+        """Ranked bars with intervals, split by path; see ``permgrad.report.plots.bar``."""
+        return bar(self._explanation, top_n=top_n, output=output, title=title)
+
+    def classes(self, *, top_n: int | None = 15, title: str | None = None) -> PlotFigure:
+        """Heat map of features by classes; see ``permgrad.report.plots.classes``."""
+        return classes(self._explanation, top_n=top_n, title=title)
+
+    def beeswarm(
+        self, *, top_n: int | None = 12, output: str | int | None = None, title: str | None = None
+    ) -> PlotFigure:
+        """Every row as a point; see ``permgrad.report.plots.beeswarm``."""
+        return beeswarm(self._explanation, top_n=top_n, output=output, title=title)
+
+    def waterfall(
+        self, *, row: int = 0, top_n: int | None = 10, output: str | int | None = None, title: str | None = None
+    ) -> PlotFigure:
+        """One row's steps from the baseline to its output; see ``permgrad.report.plots.waterfall``."""
+        return waterfall(self._explanation, row=row, top_n=top_n, output=output, title=title)
+
+    def image(self, *, row: int = 0, output: str | int | None = None, title: str | None = None) -> PlotFigure:
+        """One row's activation map over its image; see ``permgrad.report.plots.image``."""
+        return image(self._explanation, row=row, output=output, title=title)
+
+    def modality(self, *, output: str | int | None = None, title: str | None = None) -> PlotFigure:
+        """Importance of whole branches or modalities; see ``permgrad.report.plots.modality``."""
+        return modality(self._explanation, output=output, title=title)
+
+    def direction(self, *, top_n: int | None = 9, title: str | None = None) -> PlotFigure:
+        """Mean prediction by quantile or level; see ``permgrad.report.plots.direction``."""
+        return direction(self._explanation, top_n=top_n, title=title)

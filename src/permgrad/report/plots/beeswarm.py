@@ -1,0 +1,144 @@
+"""Every row's attribution as a point, feature by feature."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.report import style
+from permgrad.report.plots._base import (
+    Floats,
+    PlotFigure,
+    clean,
+    finish_title,
+    labels_of,
+    largest,
+    need_local,
+    new_figure,
+    padded,
+    pick_output,
+    plain_axis,
+    quantity_of,
+    styled,
+)
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+
+MOST_POINTS = 1500
+"""More rows than this are thinned evenly; the order and the description use all of them."""
+
+
+@styled
+def beeswarm(
+    explanation: Explanation,
+    *,
+    top_n: int | None = 12,
+    output: str | int | None = None,
+    title: str | None = None,
+) -> PlotFigure:
+    """Draw one point per row and feature: left or right is the attribution, colour is the feature's value.
+
+    Colours follow the rank of numeric values; values that have no order, and missing ones, are grey.
+
+    Args:
+        explanation: A local explanation.
+        top_n: How many features, by mean absolute attribution; None: all.
+        output: Which output; None: the first, or the second of two classes.
+        title: Title; None: a default; empty: none.
+
+    Raises:
+        InputError: If the explanation is global.
+    """
+    need_local(explanation, "beeswarm")
+    column = pick_output(explanation, output)
+    values = np.asarray(explanation.values[:, :, column], dtype=np.float64)
+    finite = np.where(np.isfinite(values), np.abs(values), np.nan)
+    with np.errstate(invalid="ignore"):
+        scores = np.array([np.nanmean(each) if np.any(np.isfinite(each)) else np.nan for each in finite.T])
+    order = largest(scores, top_n)
+    keep = np.unique(np.linspace(0, len(values) - 1, min(len(values), MOST_POINTS)).astype(int)) if len(values) else []
+    figure = new_figure(style.WIDTH, 1.1 + 0.36 * len(order))
+    axes = figure.add_subplot()
+    limits = values[:, order][np.isfinite(values[:, order])]
+    low, high = padded(float(min(limits.min(initial=0.0), 0.0)), float(max(limits.max(initial=0.0), 0.0)), 0.04)
+    for place, feature in enumerate(order):
+        _swarm(axes, place, values[keep, feature], _ranks(explanation, int(feature))[keep], (low, high))
+    axes.set_xlim(low, high)
+    axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
+    axes.set_yticks(np.arange(len(order)), labels_of([explanation.names[i] for i in order]))
+    axes.set_ylim(len(order) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0, labelcolor=style.INK, labelsize=style.SIZE_LABEL)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="y", linewidth=0.5)
+    plain_axis(axes)
+    name = clean(explanation.outputs[column])
+    axes.set_xlabel(quantity_of(explanation) + ("" if name == "all" else f", towards {name}"))
+    finish_title(axes, f"{explanation.method}: every row", title)
+    _value_scale(figure, axes)
+    figure.description = (
+        f"One point per row for {len(order)} of {len(explanation.names)} features, {len(values)} rows"
+        + (f", {len(keep)} drawn" if len(keep) < len(values) else "")
+        + ". Widest spread: "
+        + ", ".join(clean(explanation.names[i]) for i in order[:4])
+        + "."
+    )
+    return figure
+
+
+def _ranks(explanation: Explanation, feature: int) -> Floats:
+    """Return each row's value as a rank 0 … 1, NaN where the value has no order or is missing."""
+    rows = explanation.values.shape[0]
+    frame = explanation.feature_values
+    name = explanation.names[feature]
+    if frame is None or name not in frame.columns or not pd.api.types.is_numeric_dtype(frame[name]):
+        return np.full(rows, np.nan)
+    column = pd.Series(pd.to_numeric(frame[name]).to_numpy(dtype=np.float64, na_value=np.nan))
+    ranks = column.rank(pct=True, method="average").to_numpy()
+    spread = np.nanmax(ranks, initial=0.0) - np.nanmin(ranks, initial=1.0)
+    return (ranks - np.nanmin(ranks)) / spread if spread > 0 else np.where(np.isfinite(ranks), 0.5, np.nan)
+
+
+def _swarm(axes: Any, place: int, values: Floats, ranks: Floats, limits: tuple[float, float]) -> None:
+    known = np.isfinite(values)
+    values, ranks = values[known], ranks[known]
+    offsets = _spread(values, limits)
+    grey = ~np.isfinite(ranks)
+    options: dict[str, Any] = {"s": 9, "linewidths": 0, "rasterized": True, "alpha": 0.85}
+    axes.scatter(values[grey], place + offsets[grey], color=style.NEUTRAL, **options)
+    axes.scatter(
+        values[~grey], place + offsets[~grey], c=ranks[~grey], cmap=style.low_to_high(), vmin=0, vmax=1, **options
+    )
+
+
+def _spread(values: Floats, limits: tuple[float, float], bins: int = 90) -> Floats:
+    """Stack the points of one narrow bin up and down around the line, denser bins wider, never random."""
+    offsets = np.zeros(len(values))
+    if not len(values):
+        return offsets
+    low, high = limits
+    at = np.clip(((values - low) / (high - low) * bins).astype(int), 0, bins)
+    most = np.bincount(at).max()
+    step = min(0.09, 0.76 / most)
+    for each in np.unique(at):
+        members: npt.NDArray[np.intp] = np.flatnonzero(at == each)
+        members = members[np.argsort(values[members], kind="stable")]
+        ladder = (np.arange(len(members)) + 1) // 2 * np.where(np.arange(len(members)) % 2, 1, -1)
+        offsets[members] = ladder * step
+    return offsets
+
+
+def _value_scale(figure: PlotFigure, axes: Any) -> None:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    bar = figure.colorbar(
+        ScalarMappable(Normalize(0, 1), style.low_to_high()), ax=axes, fraction=0.018, pad=0.02, aspect=40
+    )
+    bar.outline.set_visible(False)
+    bar.set_ticks([0.02, 0.98], labels=["low", "high"])
+    bar.ax.tick_params(length=0)
+    bar.set_label("feature value")

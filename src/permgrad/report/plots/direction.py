@@ -1,0 +1,154 @@
+"""Which way a feature pushes: the mean prediction by quantile or by level."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from permgrad._errors import InputError
+from permgrad.report import style
+from permgrad.report.plots._base import (
+    Floats,
+    PlotFigure,
+    check_top_n,
+    clean,
+    new_figure,
+    padded,
+    plain_axis,
+    series_style,
+    shorten,
+    styled,
+)
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+
+MOST_LEVELS = 8
+MOST_LINES = 6
+
+
+@styled
+def direction(
+    explanation: Explanation,
+    *,
+    top_n: int | None = 9,
+    outputs: list[str] | None = None,
+    ncols: int = 3,
+    title: str | None = None,
+) -> PlotFigure:
+    """Draw one small panel per feature: the mean prediction when every row takes one quantile or level of it.
+
+    All panels share the vertical axis, so that their slopes compare. Of two classes only the second is drawn, of more than
+    six only the first six.
+
+    Args:
+        explanation: An explanation with ``direction``.
+        top_n: How many features, by importance; None: all.
+        outputs: Names of the columns of the mean predictions; None: the explanation's outputs without ``"all"``.
+        ncols: Panels side by side.
+        title: Title; None or empty: none.
+
+    Raises:
+        InputError: If the explanation has no direction.
+    """
+    if not explanation.direction:
+        raise InputError(
+            f"direction shows mean predictions by quantile or level, however: method={explanation.method!r} gave none; "
+            "explain with method='permgrad'"
+        )
+    ranked = [name for name in explanation.ranking() if name in explanation.direction]
+    names = ranked[: check_top_n(top_n, len(ranked))]
+    entries = [explanation.direction[name] for name in names]
+    means = [_means(entry) for entry in entries]
+    labels = _output_names(explanation, outputs, means[0].shape[1])
+    chosen = _chosen(means[0].shape[1])
+    ncols = max(1, min(ncols, len(names)))
+    rows = math.ceil(len(names) / ncols)
+    figure = new_figure(2.5 * ncols if ncols > 1 else 4.2, 1.75 * rows + 0.35)
+    grid = figure.subplots(rows, ncols, squeeze=False, sharey=True)
+    every = np.concatenate([mean[:, chosen].ravel() for mean in means])
+    every = every[np.isfinite(every)]
+    low, high = padded(
+        float(every.min(initial=0.0 if not len(every) else np.inf)), float(every.max(initial=-np.inf)), 0.08
+    )
+    for position, axes in enumerate(grid.ravel()):
+        if position >= len(names):
+            axes.set_visible(False)
+            continue
+        _panel(axes, names[position], entries[position], means[position], chosen)
+        axes.set_ylim(low, high)
+        plain_axis(axes, "y")
+        if position % ncols == 0:
+            axes.set_ylabel(_axis_label(explanation, labels, chosen))
+    if len(chosen) > 1:
+        handles = [grid[0][0].lines[i] for i in range(len(chosen))]
+        figure.legend(
+            handles, [shorten(labels[k], 18) for k in chosen], loc="outside upper left", ncols=min(len(chosen), 6)
+        )
+    if title:
+        figure.suptitle(clean(title), x=0.01, ha="left", fontweight="bold", fontsize=style.SIZE_TITLE)
+    figure.description = _describe(names, means, chosen)
+    return figure
+
+
+def _means(entry: dict[str, Any]) -> Floats:
+    mean = np.asarray(entry["mean"], dtype=np.float64)
+    return mean[:, None] if mean.ndim == 1 else mean
+
+
+def _output_names(explanation: Explanation, outputs: list[str] | None, count: int) -> list[str]:
+    names = outputs if outputs is not None else [name for name in explanation.outputs if name != "all"]
+    return [clean(name) for name in names] if len(names) == count else [f"output {k}" for k in range(count)]
+
+
+def _chosen(count: int) -> list[int]:
+    return [1] if count == 2 else list(range(min(count, MOST_LINES)))
+
+
+def _axis_label(explanation: Explanation, labels: list[str], chosen: list[int]) -> str:
+    if len(chosen) == 1 and not labels[chosen[0]].startswith("output "):
+        return f"mean, {shorten(labels[chosen[0]], 14)}"
+    return clean(explanation.meta.get("direction_label", "mean prediction"))
+
+
+def _panel(axes: Any, name: str, entry: dict[str, Any], mean: Floats, chosen: list[int]) -> None:
+    numeric = entry.get("kind") == "numeric"
+    if numeric:
+        at = np.asarray(entry["at"], dtype=np.float64)
+    else:
+        mean = mean[:MOST_LEVELS]
+        at = np.arange(len(mean), dtype=np.float64)
+    for line, k in enumerate(chosen):
+        look = series_style(line)
+        if numeric:
+            axes.plot(at, mean[:, k], marker="o", markersize=2.6, **look)
+        else:
+            axes.plot(at, mean[:, k], marker="o", markersize=4.5, linestyle="none", color=look["color"])
+    axes.grid(axis="y")
+    axes.set_title(shorten(name, 24), fontsize=style.SIZE_LABEL, pad=5)
+    if numeric:
+        axes.set_xlim(*padded(float(np.nanmin(at)), float(np.nanmax(at))))
+        plain_axis(axes)
+        axes.xaxis.get_major_locator().set_params(nbins=3)
+        return
+    words = [shorten(label, 9) for label in list(entry.get("label", entry["at"]))[: len(mean)]]
+    crowded = len(words) > 4 or sum(len(word) for word in words) > 16
+    axes.set_xticks(
+        at, words, rotation=40 if crowded else 0, ha="right" if crowded else "center", rotation_mode="anchor"
+    )
+    axes.set_xlim(-0.6, len(words) - 0.4)
+    if len(entry["at"]) > MOST_LEVELS:
+        axes.text(1, 0.97, f"{len(entry['at']) - MOST_LEVELS} more levels", ha="right", va="top", transform=axes.transAxes,
+                  fontsize=style.SIZE_SMALL - 1, color=style.MUTED)  # fmt: skip
+
+
+def _describe(names: list[str], means: list[Floats], chosen: list[int]) -> str:
+    words = []
+    for name, mean in zip(names, means, strict=True):
+        line = mean[:, chosen[0]]
+        change = line[-1] - line[0]
+        trend = "rises" if change > 0 else "falls" if change < 0 else "stays level"
+        words.append(f"{clean(name)} {trend}")
+    return "Mean prediction by feature value, first to last: " + ", ".join(words) + "."

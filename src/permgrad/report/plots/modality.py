@@ -1,0 +1,143 @@
+"""How much each branch or modality matters, as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from permgrad._errors import InputError
+from permgrad.report import style
+from permgrad.report.plots._base import (
+    PlotFigure,
+    clean,
+    finish_title,
+    labels_of,
+    new_figure,
+    number,
+    padded,
+    plain_axis,
+    quantity_of,
+    styled,
+)
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+
+NOT_BRANCHES = ("interaction", "paper")
+
+
+@styled
+def modality(explanation: Explanation, *, output: str | int | None = None, title: str | None = None) -> PlotFigure:
+    """Draw the importance of whole branches or modalities.
+
+    Uses ``explanation.branches`` where there is one; else, for additive methods, the sum over the features of each modality,
+    signed.
+
+    Args:
+        explanation: What to draw.
+        output: Which output, where branches are not given; None: the first.
+        title: Title; None: a default; empty: none.
+
+    Raises:
+        InputError: If the values cannot be summed; the message names the call to make.
+    """
+    default = f"{explanation.method}: what each part of the network adds"
+    text = default if title is None else title
+    if explanation.branches:
+        return branches(explanation.branches, title=text, label=quantity_of(explanation))
+    summed = explanation if explanation.level == "modality" else explanation.by_modality()
+    if summed.scope == "local":
+        summed = summed.to_global("mean_abs")
+    column = summed.output_index(output)
+    low, high = summed.ci()
+    content = {
+        name: {"importance": summed.values[i, column], "ci_low": low[i, column], "ci_high": high[i, column]}
+        for i, name in enumerate(summed.names)
+    }
+    return branches(content, title=text, label=quantity_of(explanation))
+
+
+@styled
+def branches(content: Mapping[str, Any], *, title: str = "", label: str = "importance") -> PlotFigure:
+    """Draw the content of ``branches.json``.
+
+    The bar is a branch's importance with its interval; the open circle is its effect alone, the open square its effect when
+    it is replaced last. A branch whose share is undefined says so.
+
+    Args:
+        content: ``{name: {"importance", "ci_low", "ci_high", "share", "alone", "last"}}``; entries that are missing or null
+            are left out.
+        title: Title, empty for none.
+        label: What the numbers are.
+    """
+    names = [name for name, entry in content.items() if name not in NOT_BRANCHES and isinstance(entry, Mapping)]
+    if not names:
+        raise InputError("branches needs at least one branch with an importance, however: there is none")
+    figure = new_figure(style.WIDTH, 1.15 + 0.5 * len(names) + (0.3 if title else 0))
+    axes = figure.add_subplot()
+    reach = [0.0]
+    for place, name in enumerate(names):
+        entry = {
+            key: _value(content[name].get(key)) for key in ("importance", "ci_low", "ci_high", "share", "alone", "last")
+        }
+        colour = style.PATH_COLOURS.get(name, style.SERIES[place % len(style.SERIES)])
+        axes.barh(place, np.nan_to_num(entry["importance"]), height=0.52, color=colour, linewidth=0)
+        axes.hlines(place, entry["ci_low"], entry["ci_high"], color=style.INK, linewidth=1.2)
+        for key, marker in (("alone", "o"), ("last", "s")):
+            axes.plot(
+                entry[key],
+                place,
+                marker,
+                markersize=5,
+                markerfacecolor=style.PAPER,
+                markeredgecolor=style.INK,
+                markeredgewidth=1.0,
+                linestyle="none",
+                label=key if place == 0 and np.isfinite(entry[key]) else None,
+            )
+        reach += [entry[key] for key in ("importance", "ci_low", "ci_high", "alone", "last")]
+        share = (
+            f"{entry['share']:.0%}"
+            if np.isfinite(entry["share"])
+            else ("undefined" if "share" in content[name] else "")
+        )
+        words = " · ".join(word for word in (share, number(entry["importance"])) if word)
+        axes.annotate(
+            words,
+            (1.0, place),
+            xycoords=("axes fraction", "data"),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            color=style.INK,
+            fontsize=style.SIZE_LABEL,
+        )
+    _frame(axes, names, [value for value in reach if np.isfinite(value)], label)
+    finish_title(axes, "", title)
+    figure.description = "Importance of whole branches: " + ", ".join(
+        f"{clean(name)} {number(_value(content[name].get('importance')))}" for name in names
+    )
+    return figure
+
+
+def _value(value: Any) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _frame(axes: Any, names: list[str], reach: list[float], label: str) -> None:
+    axes.set_yticks(np.arange(len(names)), labels_of(names))
+    axes.set_ylim(len(names) - 0.45, -0.55)
+    axes.tick_params(axis="y", length=0, labelcolor=style.INK, labelsize=style.SIZE_LABEL)
+    axes.set_xlim(*padded(min(reach), max(reach), 0.04))
+    axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+    plain_axis(axes)
+    axes.set_xlabel(label)
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        axes.legend(
+            handles, labels, loc="lower right", ncols=2, handletextpad=0.2, columnspacing=1.0, borderaxespad=0.0
+        )

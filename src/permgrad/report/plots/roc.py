@@ -1,0 +1,88 @@
+"""ROC curves, one class versus the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad._errors import InputError
+from permgrad.report import style
+from permgrad.report.plots._base import Floats, PlotFigure, finish_title, new_figure, series_style, shorten, styled
+
+MOST_CURVES = 10
+MOST_POINTS = 400
+
+
+@styled
+def roc_curves(
+    truth: npt.ArrayLike, probabilities: npt.ArrayLike, classes: Sequence[Any], *, title: str = ""
+) -> PlotFigure:
+    """Draw one curve per class (of two classes the second), with its area; of more than ten the ten worst.
+
+    Classes that no row has, or every row has, have no curve and are named below the others.
+
+    Args:
+        truth: Classes ``(rows,)``.
+        probabilities: ``(rows, classes)``.
+        classes: The classes in the order of the columns.
+        title: Title, empty for none.
+    """
+    table = np.asarray(probabilities, dtype=np.float64)
+    labels = np.asarray(truth)
+    if table.shape != (len(labels), len(classes)):
+        raise InputError(
+            "probabilities must have one row per row of truth and one column per class, however: "
+            f"the shape is {table.shape} and ({len(labels)}, {len(classes)}) is needed"
+        )
+    codes = pd.Index(np.asarray(classes)).get_indexer(pd.Index(labels))
+    wanted = [1] if len(classes) == 2 else list(range(len(classes)))
+    curves = {k: _curve(codes == k, table[:, k]) for k in wanted if 0 < np.sum(codes == k) < len(codes)}
+    absent = [k for k in wanted if k not in curves]
+    shown = sorted(curves, key=lambda k: curves[k][2])[:MOST_CURVES] if len(curves) > MOST_CURVES else list(curves)
+    figure = new_figure(5.2 if len(classes) > 2 else 4.0, 3.9 + (0.3 if title else 0))
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color=style.RULE, linewidth=1)
+    for place, k in enumerate(shown):
+        x, y, area = curves[k]
+        axes.plot(x, y, label=f"{shorten(classes[k], 16)}  {area:.3f}", **series_style(place))
+    for k in absent[:3]:
+        axes.plot([], [], linestyle="none", label=f"{shorten(classes[k], 16)}  undefined")
+    axes.set_aspect("equal")
+    axes.set_xlim(-0.01, 1.01)
+    axes.set_ylim(-0.01, 1.01)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "0.25", "0.5", "0.75", "1"])
+    axes.grid(visible=True)
+    axes.set_xlabel("false positives, share")
+    axes.set_ylabel("true positives, share")
+    if shown or absent:
+        outside = len(classes) > 2
+        axes.legend(
+            loc="upper left" if outside else "lower right",
+            bbox_to_anchor=(1.01, 1.0) if outside else None,
+            title="area under curve" if outside else "area",
+            title_fontsize=style.SIZE_SMALL,
+            alignment="left",
+            handlelength=1.6,
+        )
+    finish_title(axes, "", title)
+    figure.description = "ROC curves, area by class: " + ", ".join(
+        f"{shorten(classes[k], 30)} {curves[k][2]:.3f}" for k in shown
+    )
+    return figure
+
+
+def _curve(positive: npt.NDArray[np.bool_], scores: Floats) -> tuple[Floats, Floats, float]:
+    from sklearn.metrics import roc_auc_score, roc_curve
+
+    scores = np.nan_to_num(scores)
+    x, y, _ = roc_curve(positive, scores)
+    area = float(roc_auc_score(positive, scores))
+    if len(x) > MOST_POINTS:
+        keep = np.unique(np.linspace(0, len(x) - 1, MOST_POINTS).astype(int))
+        x, y = x[keep], y[keep]
+    return x, y, area

@@ -1,0 +1,103 @@
+"""Learning curves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from permgrad._errors import InputError
+from permgrad.report import style
+from permgrad.report.plots._base import PlotFigure, finish_title, new_figure, number, padded, plain_axis, styled
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CURVES = (("train_loss", "training", style.NEUTRAL), ("validation_loss", "validation", style.TABULAR))
+
+
+@styled
+def learning_curves(
+    history: pd.DataFrame, *, best_epoch: int | None = None, label: str = "loss", title: str = ""
+) -> PlotFigure:
+    """Draw training and validation loss by epoch and mark the epoch whose weights were kept.
+
+    Args:
+        history: Columns ``epoch, train_loss, validation_loss``; the last may be missing.
+        best_epoch: A value of ``epoch``.
+        label: What the loss is.
+        title: Title, empty for none.
+    """
+    present = [curve for curve in CURVES if curve[0] in history and history[curve[0]].notna().any()]
+    if "epoch" not in history or not present:
+        raise InputError(
+            "learning_curves needs the columns epoch and train_loss or validation_loss, however: the columns are "
+            f"{[str(name) for name in history.columns]}"
+        )
+    figure = new_figure(style.WIDTH, 3.0 + (0.3 if title else 0))
+    axes = figure.add_subplot()
+    epochs = history["epoch"].to_numpy(dtype=np.float64)
+    ends = []
+    for name, word, colour in present:
+        losses = history[name].to_numpy(dtype=np.float64)
+        axes.plot(epochs, losses, color=colour, marker="o" if len(epochs) == 1 else None, markersize=4)
+        last = np.flatnonzero(np.isfinite(losses))[-1]
+        ends.append([losses[last], epochs[last], word, colour])
+    _limits(axes, np.concatenate([history[name].to_numpy(dtype=np.float64) for name, _, _ in present]))
+    _name_ends(axes, ends)
+    if best_epoch is not None and best_epoch in set(history["epoch"]):
+        at = history.loc[history["epoch"] == best_epoch, present[-1][0]].iloc[0]
+        axes.plot(best_epoch, at, "o", color=present[-1][2], markersize=5.5, markeredgecolor=style.PAPER)
+        axes.annotate(
+            f"kept: epoch {best_epoch}, {number(float(at))}",
+            (best_epoch, at),
+            xytext=(0, -13),
+            textcoords="offset points",
+            ha="center" if 0.15 < (best_epoch - epochs[0]) / max(float(np.ptp(epochs)), 1) < 0.85 else "right",
+            va="top",
+            fontsize=style.SIZE_SMALL,
+            color=style.INK,
+        )
+    axes.set_xlim(*padded(float(epochs.min()), float(epochs.max()), 0.02))
+    axes.grid(axis="y")
+    plain_axis(axes)
+    plain_axis(axes, "y")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(label)
+    finish_title(axes, "", title)
+    figure.description = f"Loss over {len(epochs)} epochs: " + ", ".join(
+        f"{end[2]} ends at {number(float(end[0]))}" for end in ends
+    )
+    return figure
+
+
+def _limits(axes: object, losses: np.ndarray) -> None:
+    """Keep one wild first epoch from flattening everything else."""
+    finite = losses[np.isfinite(losses)]
+    low, high = float(finite.min()), float(finite.max())
+    typical = float(np.quantile(finite, 0.9))
+    if len(finite) > 8 and high - low > 4 * (typical - low) > 0:
+        high = low + 2.0 * (typical - low)
+    bottom, top = padded(low, high, 0.05)
+    axes.set_ylim(bottom - 0.12 * (top - bottom), top)  # type: ignore[attr-defined]
+
+
+def _name_ends(axes: object, ends: list[list]) -> None:
+    """Write each curve's name at its end, pushed apart where the ends are close."""
+    low, high = axes.get_ylim()  # type: ignore[attr-defined]
+    apart = 0.075 * (high - low)
+    places = [float(np.clip(end[0], low, high)) for end in ends]
+    if len(places) == 2 and abs(places[0] - places[1]) < apart:
+        middle, sign = sum(places) / 2, 1 if places[0] >= places[1] else -1
+        places = [middle + sign * apart / 2, middle - sign * apart / 2]
+    for place, (_, epoch, word, colour) in zip(places, ends, strict=True):
+        axes.annotate(  # type: ignore[attr-defined]
+            word,
+            (epoch, place),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            color=colour,
+            fontsize=style.SIZE_LABEL,
+            annotation_clip=False,
+        )
