@@ -1,6 +1,7 @@
 """Pictures for people: which column sits where, and what one row looks like.
 
-Figures are made with Matplotlib's object-oriented interface alone, so the user's pyplot state and settings stay as they are.
+Figures are made with Matplotlib's object-oriented interface alone, so the user's pyplot state and settings stay as they
+are.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from permgrad.imaging.render import Renderer
 
 _LEGEND_ENTRIES = 192
+_LEGEND_CHARACTERS = 48
 _NUMBERED_PIXELS = 1200
 _SIDE = 6.2
 _CELL_COLOUR = "#dfe9f3"
@@ -68,7 +70,7 @@ def draw_layout(layout: Layout | Renderer, names: Sequence[str] | None = None, t
         >>> figure.axes[0].get_title()
         'stored layout: 2 columns on 2 × 2 pixels'
     """
-    positions, pixels, kind = _read(layout)
+    positions, pixels, kind, overwrites = _read(layout)
     entries = _entries(positions, _checked_names(names, len(positions)))
     frame = _frame(positions, pixels, 0)
     figure, axes, legend, whole = _canvas(entries)
@@ -79,6 +81,8 @@ def draw_layout(layout: Layout | Renderer, names: Sequence[str] | None = None, t
     if title is None:
         title = f"{kind} layout: {len(positions)} columns on {pixels} × {pixels} pixels"
         title += f", {shared} share a pixel" if shared else ""
+        hidden = shared - sum(len(entry.names) > 1 for entry in entries)
+        title += f" ({hidden} overwritten)" if overwrites and hidden else ""
     axes.set_title(title, loc="left", fontsize=11, color=_INK, pad=10)
     _draw_whole(whole, positions, pixels, frame)
     _draw_legend(legend, entries)
@@ -111,23 +115,26 @@ def draw_row(
     """
     import torch
 
-    encoded = torch.as_tensor(np.asarray(row, dtype=np.float64))
+    from permgrad.imaging.render import Renderer
+
+    encoded = torch.as_tensor(np.array(row, dtype=np.float64))
     if encoded.ndim != 1:
         raise InputError(f"row must be one encoded row, however: shape {tuple(encoded.shape)}; pass for example X[0]")
     with torch.no_grad():
         image = renderer(encoded[None])[0].numpy()
-    if not renderer.differentiable:
+    if not isinstance(renderer, Renderer):
         return _draw_foreign(image, title)
-    positions, pixels, _ = _read(renderer)
+    positions, pixels, _, _ = _read(renderer)
     entries = _entries(positions, _checked_names(names, len(positions)))
-    reach = 0 if renderer.blur is None else renderer.blur.radius  # type: ignore[union-attr]  # ours, see above
+    reach = 0 if renderer.blur is None else renderer.blur.radius
     frame = _frame(positions, pixels, reach)
     figure, axes, legend, whole = _canvas(entries)
     drawn = np.full(image.shape[1:], np.nan)
     for place in renderer.pixels_of(range(len(positions))):
         drawn[place] = image[0][place]
-    shown = _draw_values(figure, axes, drawn, float(renderer.scale))
-    _draw_marks(axes, entries, frame, shown if reach == 0 else None)
+    # Blurred means are mostly small: a root scale shows them, and is still the same for every row.
+    colour_of = _draw_values(figure, axes, drawn, float(renderer.scale), power=0.5 if reach else 1.0)
+    _draw_marks(axes, entries, frame, colour_of)
     _finish_grid(axes, frame)
     axes.set_title(title or "one row's picture", loc="left", fontsize=11, color=_INK, pad=10)
     _draw_whole(whole, positions, pixels, frame)
@@ -151,14 +158,17 @@ def short_label(name: str, width: int) -> str:
 # ------------------------------------------------------------------------------------------------------------- reading
 
 
-def _read(source: Any) -> tuple[Positions, int, str]:
+def _read(source: Any) -> tuple[Positions, int, str, bool]:
+    """Return positions, pixels, the layout's name, and whether columns overwrite each other."""
     layout = getattr(source, "layout", source)
-    positions, pixels, _, _ = check_layout(layout)
+    positions, pixels, overlap, blur = check_layout(layout)
     if not len(positions):
         raise InputError(
-            f"a layout must be fitted before it is drawn, however: {type(layout).__name__} has no positions; call fit first"
+            f"a layout must be fitted before it is drawn, however: {type(layout).__name__} has no positions; "
+            "call fit first"
         )
-    return positions, pixels, str(getattr(layout, "name", "") or type(layout).__name__)
+    name = str(getattr(layout, "name", "") or type(layout).__name__)
+    return positions, pixels, name, overlap == "last" and blur is None
 
 
 def _checked_names(names: Sequence[str] | None, columns: int) -> list[str]:
@@ -216,12 +226,20 @@ def _legend_columns(entries: list[_Entry]) -> int:
     return min(4, max(1, math.ceil(len(_legend_lines(entries)) / 34)))
 
 
+def _legend_type(entries: list[_Entry]) -> tuple[float, int, float]:
+    """Return the legend's type size in points, the characters a name may have, and a column's width in inches."""
+    lines = _legend_lines(entries)
+    size = 8.0 if math.ceil(len(lines) / _legend_columns(entries)) <= 36 else 6.3
+    longest = min(max(len(name) for _, name in lines), _LEGEND_CHARACTERS)
+    return size, longest, max((longest + 9) * size * 0.57 / 72, 1.3)
+
+
 def _canvas(entries: list[_Entry]) -> tuple[Figure, Axes, Axes, Axes]:
     """Return a figure with room for the grid, the legend and the small view of the whole."""
     from matplotlib.figure import Figure
 
     columns = _legend_columns(entries)
-    legend_width = 2.15 * columns + 0.2
+    legend_width = _legend_type(entries)[2] * columns
     width, height = _SIDE + legend_width + 1.6, _SIDE + 0.9
     figure = Figure(figsize=(width, height), dpi=110, facecolor="white")
     axes = figure.add_axes((0.35 / width, 0.3 / height, _SIDE / width, _SIDE / height))
@@ -232,12 +250,12 @@ def _canvas(entries: list[_Entry]) -> tuple[Figure, Axes, Axes, Axes]:
 
 
 def _draw_cells(axes: Axes, entries: list[_Entry], frame: tuple[int, int, int, int]) -> None:
+    from matplotlib.colors import ListedColormap
+
     side = frame[1] - frame[0]
     occupied = np.zeros((side, side), dtype=np.int64)
     for entry in entries:
         occupied[entry.row - frame[0], entry.place - frame[2]] = 1 if len(entry.names) == 1 else 2
-    from matplotlib.colors import ListedColormap
-
     axes.imshow(
         occupied,
         cmap=ListedColormap([_EMPTY_COLOUR, _CELL_COLOUR, _SHARED_COLOUR]),
@@ -248,14 +266,14 @@ def _draw_cells(axes: Axes, entries: list[_Entry], frame: tuple[int, int, int, i
     )
 
 
-def _draw_values(figure: Figure, axes: Axes, drawn: npt.NDArray[Any], scale: float) -> Any:
+def _draw_values(figure: Figure, axes: Axes, drawn: npt.NDArray[Any], scale: float, power: float) -> Any:
     """Show values in colours and return a function from a value to its colour."""
     import matplotlib as mpl
-    from matplotlib.colors import Normalize
+    from matplotlib.colors import PowerNorm
 
     colours = mpl.colormaps["viridis"].copy()
     colours.set_bad(_EMPTY_COLOUR)
-    span = Normalize(0.0, scale)
+    span = PowerNorm(power, 0.0, scale)
     mappable = axes.imshow(drawn, cmap=colours, norm=span, interpolation="nearest")
     below, above = bool(np.nanmin(drawn) < -1e-9), bool(np.nanmax(drawn) > scale * (1 + 1e-9))
     extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
@@ -264,7 +282,7 @@ def _draw_values(figure: Figure, axes: Axes, drawn: npt.NDArray[Any], scale: flo
     bar_axes = figure.add_axes((place.x1 + 0.14 / width, place.y0, 0.16 / width, place.height))
     bar = figure.colorbar(mappable, cax=bar_axes, extend=extend[below, above])
     bar.ax.tick_params(labelsize=8, colors=_INK, length=2)
-    bar.outline.set_linewidth(0.5)  # type: ignore[operator]  # the stubs call the outline a method
+    bar.outline.set_linewidth(0.5)
     bar.set_label("pixel value (0: training minimum, top: maximum)", fontsize=8, color=_INK)
     return lambda row, column: colours(span(drawn[row, column]))
 
@@ -276,7 +294,7 @@ def _draw_marks(axes: Axes, entries: list[_Entry], frame: tuple[int, int, int, i
     side = frame[1] - frame[0]
     cell = _SIDE / side * 72.0  # in points
     numbered = len(entries) <= _NUMBERED_PIXELS and cell >= 7
-    room = int(cell / 4.3)  # characters of 7-point type in one cell
+    room = int(cell / 4.7)  # characters of 7-point type in one cell
     for entry in entries:
         corner = (entry.place - 0.5, entry.row - 0.5)
         line = 0.8 if cell > 6 else 0.2
@@ -286,7 +304,7 @@ def _draw_marks(axes: Axes, entries: list[_Entry], frame: tuple[int, int, int, i
         ink = _INK if colour_of is None else _readable_on(colour_of(entry.row, entry.place))
         size = float(np.clip(cell * 0.34, 4.5, 13 if room < 7 else 11))
         weight = "normal" if len(entry.names) == 1 else "bold"
-        named = room >= 7 and cell >= 30
+        named = room >= 6 and cell >= 30
         axes.text(
             entry.place,
             entry.row - (0.16 if named else 0.0),
@@ -298,7 +316,7 @@ def _draw_marks(axes: Axes, entries: list[_Entry], frame: tuple[int, int, int, i
             fontweight=weight,
         )
         if named:
-            text = entry.names[0] if len(entry.names) == 1 else f"{len(entry.names)} columns"
+            text = entry.names[0] if len(entry.names) == 1 else f"× {len(entry.names)}"
             below = short_label(text, room)
             axes.text(entry.place, entry.row + 0.24, below, ha="center", va="center", fontsize=7, color=ink)
 
@@ -356,14 +374,15 @@ def _draw_legend(axes: Axes, entries: list[_Entry]) -> None:
     lines = _legend_lines(entries)
     columns = _legend_columns(entries)
     per_column = max(math.ceil(len(lines) / columns), 24)
-    size = 8.0 if per_column <= 36 else 6.3
-    width = int(2.15 * 72 / (size * 0.56)) - 5
+    size, width, inches = _legend_type(entries)
+    # Room for three digits or letters, then a gap.
+    mark_end, name_start = 0.24 / inches, 0.34 / inches
     for index, (mark, name) in enumerate(lines):
         column, line = divmod(index, per_column)
         left = column / columns
         height = 1 - (line + 0.5) / per_column
         axes.text(
-            left + 0.11 / columns,
+            left + mark_end / columns,
             height,
             mark,
             ha="right",
@@ -373,7 +392,7 @@ def _draw_legend(axes: Axes, entries: list[_Entry]) -> None:
             color=_EDGE_COLOUR,
         )
         text = short_label(name, width)
-        axes.text(left + 0.15 / columns, height, text, ha="left", va="center", fontsize=size, color=_INK)
+        axes.text(left + name_start / columns, height, text, ha="left", va="center", fontsize=size, color=_INK)
 
 
 def _draw_foreign(image: npt.NDArray[Any], title: str | None) -> Figure:
@@ -383,7 +402,7 @@ def _draw_foreign(image: npt.NDArray[Any], title: str | None) -> Figure:
     figure = Figure(figsize=(_SIDE + 1.4, _SIDE + 0.7), dpi=110, facecolor="white")
     axes = figure.add_axes((0.06, 0.06, 0.76, 0.86))
     coloured = len(image) == 3 and not np.allclose(image, image[:1])
-    if coloured and 0 <= image.min() and image.max() <= 1:
+    if coloured and image.min() >= 0 and image.max() <= 1:
         axes.imshow(np.moveaxis(image, 0, 2), interpolation="nearest")
     else:
         shown = axes.imshow(image.mean(axis=0), cmap="viridis", interpolation="nearest")

@@ -26,6 +26,7 @@ Box = tuple[int, int, int, int]
 
 _DENSE_WEIGHTS = 2_000_000
 _KEPT_PLANS = 256
+_CACHED_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,8 @@ class Renderer(nn.Module):
         if plan.targets is None or values.shape[1] == 0 or size == 0:
             return values.new_zeros(rows, size)
         if plan.kind == "winner":
-            return self._draw_winner(values, plan)
+            followed = torch.is_grad_enabled() and values.requires_grad
+            return self._draw_winner(values, plan) if followed else _draw_maximum(values, plan)
         targets = plan.targets.expand(rows, -1)
         if plan.kind == "place":
             return values.new_zeros(rows, size).scatter(1, targets, values)
@@ -392,6 +394,25 @@ class Renderer(nn.Module):
             np.clip(rows, -reach, reach)[:, :, None] + reach, np.clip(places, -reach, reach)[:, None, :] + reach
         ]
         return np.where(inside, kernel, 0.0).reshape(len(columns), -1)
+
+
+def _draw_maximum(values: Tensor, plan: _Plan) -> Tensor:
+    """Blur with the maximum where no gradient is asked for: the same pixels, several times as fast."""
+    assert plan.weights is not None
+    rows, columns = values.shape
+    across = values.t().contiguous()
+    drawn = []
+    # On a processor a block of rows stays in its cache; an accelerator takes all rows at once.
+    block = _CACHED_ROWS if values.device.type == "cpu" else max(rows, 1)
+    for part in across.split(block, dim=1):
+        best = values.new_zeros(plan.height, plan.width, part.shape[1])
+        for column in range(columns):
+            (top, bottom, left, right), (row, place) = plan.boxes[column]
+            weight = plan.weights[top - row : bottom - row, left - place : right - place]
+            here = best[top:bottom, left:right]
+            torch.maximum(here, weight.unsqueeze(2) * part[column], out=here)
+        drawn.append(best.flatten(0, 1).t())
+    return torch.cat(drawn) if drawn else values.new_zeros(0, plan.height * plan.width)
 
 
 def _visible(flat: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
