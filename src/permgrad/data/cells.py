@@ -1,0 +1,394 @@
+"""From what users hold (frames, arrays, lists) to plain cells: numbers, text, seconds, and the kind of missingness.
+
+Everything that looks at single cells is here, and it works on distinct values or whole matrices, never row by row.
+The user's object is never changed.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad._errors import InputError
+
+Code: TypeAlias = str | int | float
+CodesArgument: TypeAlias = Code | Sequence[Code] | Mapping[str, Sequence[Code] | Code] | None
+Floats: TypeAlias = npt.NDArray[np.float64]
+Kinds: TypeAlias = npt.NDArray[np.int16]
+
+PRESENT = 0
+"""Kind of a cell that has a value."""
+BLANK = 1
+"""Kind of a cell that is NaN, None, NaT or an empty text; the declared codes follow as 2, 3, …"""
+
+_CONTAINERS = (dict, list, tuple, set, frozenset, np.ndarray)
+
+
+# ---- tables ---------------------------------------------------------------------------------------------------------
+def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
+    """Bring a frame, array or list of rows to a data frame with unique text names; arrays get ``x0, x1, …``.
+
+    Args:
+        X: pandas data frame, anything with ``to_pandas()``, a mapping of columns, a two-dimensional array or a list of rows.
+        allow_empty: whether a table without rows is fine (it is for predictions, not for training).
+
+    Raises:
+        InputError: not two-dimensional, sparse, complex, no columns, no rows, or duplicate names.
+
+    Examples:
+        >>> as_frame([[1, "a"], [2, "b"]]).columns.tolist()
+        ['x0', 'x1']
+    """
+    frame = _bare_frame(X)
+    frame.columns = pd.Index([str(name) for name in frame.columns], dtype=object)
+    repeated = frame.columns[frame.columns.duplicated()].unique().tolist()
+    if repeated:
+        raise InputError(
+            f"column names must be unique, however {_listed(repeated)} stand{'s' if len(repeated) == 1 else ''} there "
+            "more than once; rename or drop the copies"
+        )
+    if frame.shape[1] == 0:
+        raise InputError(
+            "a table must have at least one column, however it has 0 feature(s) (shape="
+            f"{frame.shape}) while a minimum of 1 is required; pass at least one column"
+        )
+    if len(frame) == 0 and not allow_empty:
+        raise InputError(
+            "a table must have at least one row, however it has 0 sample(s) (shape="
+            f"{frame.shape}) while a minimum of 1 is required; pass at least one row"
+        )
+    return frame
+
+
+def has_text_names(X: Any) -> bool:
+    """Whether ``X`` brings names of its own that are all text, the rule by which scikit-learn keeps them."""
+    columns = getattr(X, "columns", None)
+    return columns is not None and all(isinstance(name, str) for name in columns)
+
+
+def _bare_frame(X: Any) -> pd.DataFrame:
+    if isinstance(X, pd.DataFrame):
+        return X.copy(deep=False)
+    if hasattr(X, "to_pandas") and not isinstance(X, pd.Series):
+        return _bare_frame(X.to_pandas())
+    if isinstance(X, Mapping):
+        return pd.DataFrame(dict(X))
+    if hasattr(X, "toarray") and hasattr(X, "nnz"):
+        raise InputError(
+            "X must be dense, however it is a sparse matrix (sparse input is not supported); pass X.toarray()"
+        )
+    if isinstance(X, (list, tuple)) and X and all(isinstance(row, (list, tuple)) for row in X):
+        widths = {len(row) for row in X}
+        if len(widths) > 1:
+            raise InputError(
+                f"all rows must have the same number of cells, however they have {sorted(widths)}; fill the gaps with None"
+            )
+        # Not through an array: that would turn a mixed row into text.
+        return _named(pd.DataFrame([list(row) for row in X]))
+    array = np.asarray(X)
+    if array.ndim != 2:
+        raise InputError(
+            f"X must be a table of rows and columns: Expected 2D array, got {array.ndim}D array instead, shape {array.shape}; "
+            "Reshape your data, X.reshape(-1, 1) for one feature or X.reshape(1, -1) for one row"
+        )
+    if array.dtype.kind == "c":
+        raise InputError("Complex data not supported: X must hold real numbers; pass X.real and X.imag as columns")
+    frame = _named(pd.DataFrame(array))
+    return frame.infer_objects() if array.dtype == object else frame
+
+
+def _named(frame: pd.DataFrame) -> pd.DataFrame:
+    frame.columns = pd.Index([f"x{i}" for i in range(frame.shape[1])], dtype=object)
+    return frame
+
+
+def _listed(names: Sequence[object], most: int = 5) -> str:
+    """Quote up to ``most`` names and say how many more there are."""
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+# ---- declared codes -------------------------------------------------------------------------------------------------
+def canonical(value: Any) -> str:
+    """Return the one text form of a cell: ``4``, ``4.0`` and ``"4"`` are the same level, dates are ISO text.
+
+    Examples:
+        >>> canonical(4.0), canonical("4"), canonical(True)
+        ('4', '4', 'True')
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (bool, np.bool_)):
+        return str(bool(value))
+    if isinstance(value, (float, np.floating)):
+        number = float(value)
+        return str(int(number)) if number.is_integer() and abs(number) < 2**63 else repr(number)
+    if isinstance(value, (int, np.integer)):
+        return str(int(value))
+    if isinstance(value, (datetime.datetime, datetime.date)):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return str(value)
+
+
+def _number_or_nan(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+@dataclass(frozen=True)
+class MissingCodes:
+    """Values that stand for "missing", each its own kind: HELOC's −9, −8 and −7 say different things.
+
+    Attributes:
+        labels: text form of each code; its kind is its place in this list plus 2.
+        columns: which codes hold for which column; None: all codes hold everywhere.
+
+    Examples:
+        >>> MissingCodes.of([-9, "?"]).labels
+        ('-9', '?')
+    """
+
+    labels: tuple[str, ...] = ()
+    columns: Mapping[str, tuple[str, ...]] | None = None
+
+    @classmethod
+    def of(cls, codes: CodesArgument | MissingCodes) -> MissingCodes:
+        """Build from nothing, one code, a list of codes, or a mapping from column to its codes."""
+        if codes is None:
+            return cls()
+        if isinstance(codes, MissingCodes):
+            return codes
+        if isinstance(codes, Mapping):
+            by_column = {str(name): _labels(own) for name, own in codes.items()}
+            merged = tuple(dict.fromkeys(label for own in by_column.values() for label in own))
+            return cls(merged, by_column)
+        return cls(_labels(codes))
+
+    @property
+    def numbers(self) -> Floats:
+        """Each code as a number, NaN where it is text."""
+        return np.array([_number_or_nan(label) for label in self.labels], dtype=np.float64)
+
+    def holds_for(self, name: str) -> tuple[str, ...]:
+        """Return the codes of one column."""
+        return self.labels if self.columns is None else self.columns.get(name, ())
+
+    def kind_of(self, text: str, name: str) -> int:
+        """Return the kind of missingness that ``text`` stands for in column ``name``, or ``PRESENT``."""
+        own = self.holds_for(name)
+        if not own:
+            return PRESENT
+        if text.strip() in own:
+            return 2 + self.labels.index(text.strip())
+        number = _number_or_nan(text)
+        for label in own:
+            if _number_or_nan(label) == number:
+                return 2 + self.labels.index(label)
+        return PRESENT
+
+    def applies(self, names: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Say which code holds for which column, shape ``(codes, columns)``."""
+        if self.columns is None:
+            return np.ones((len(self.labels), len(names)), dtype=bool)
+        return np.array(
+            [[label in self.columns.get(name, ()) for name in names] for label in self.labels], dtype=bool
+        ).reshape(len(self.labels), len(names))
+
+    def to_json(self) -> Any:
+        """Return a form that ``MissingCodes.of`` reads back."""
+        return list(self.labels) if self.columns is None else {name: list(own) for name, own in self.columns.items()}
+
+
+def _labels(codes: Sequence[Code] | Code) -> tuple[str, ...]:
+    many = [codes] if isinstance(codes, (str, int, float, np.integer, np.floating)) else list(codes)
+    for code in many:
+        if not isinstance(code, (str, int, float, np.integer, np.floating)) or isinstance(code, bool):
+            raise InputError(f"a code for missing must be a number or text, however: {code!r}")
+    labels = []
+    for code in many:
+        text = canonical(code).strip()
+        number = _number_or_nan(text)
+        labels.append(canonical(number) if math.isfinite(number) else text)
+    # NaN is missing without being declared.
+    return tuple(dict.fromkeys(label for label in labels if label.lower() not in ("", "nan")))
+
+
+# ---- distinct values ------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Distinct:
+    """A column as distinct texts and, for each row, which one (−1 is blank).
+
+    Shape:
+        index ``(rows,)``.
+    """
+
+    index: npt.NDArray[np.int64]
+    texts: list[str]
+
+    @classmethod
+    def of(cls, series: pd.Series[Any], name: str) -> Distinct:
+        """Read any column as text; blank text counts as missing."""
+        try:
+            codes, uniques = pd.factorize(series, use_na_sentinel=True)
+        except TypeError:
+            raise _container_error(series, name) from None
+        values: list[Hashable] = list(uniques)
+        if any(isinstance(value, _CONTAINERS) for value in values):
+            raise _container_error(series, name)
+        texts: dict[str, int] = {}
+        target = np.empty(len(values) + 1, dtype=np.int64)
+        target[-1] = -1
+        for i, value in enumerate(values):
+            text = canonical(value)
+            target[i] = texts.setdefault(text, len(texts)) if text.strip() else -1
+        return cls(target[np.asarray(codes, dtype=np.int64)], list(texts))
+
+    def counts(self) -> npt.NDArray[np.int64]:
+        """Return how often each text occurs."""
+        return np.bincount(self.index[self.index >= 0], minlength=len(self.texts)).astype(np.int64)
+
+    def spread(self, values: npt.NDArray[Any], blank: Any) -> npt.NDArray[Any]:
+        """Give each row the value of its text, and ``blank`` to blank rows."""
+        return np.append(values, np.asarray([blank], dtype=values.dtype))[self.index]
+
+
+def _container_error(series: pd.Series[Any], name: str) -> InputError:
+    found = next((type(value).__name__ for value in series if isinstance(value, _CONTAINERS)), "object")
+    return InputError(
+        f"cells must be numbers, text, booleans or dates, however column {name!r} holds a {found}; "
+        "turn it into columns of its own or drop the column"
+    )
+
+
+def is_native_number(dtype: Any) -> bool:
+    """Whether a column's dtype is numeric or boolean, nullable dtypes included."""
+    return bool(pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)) and not isinstance(
+        dtype, pd.CategoricalDtype
+    )
+
+
+def text_numbers(texts: Sequence[str]) -> Floats:
+    """Parse texts as numbers, NaN where a text is none."""
+    if not texts:
+        return np.empty(0, dtype=np.float64)
+    return pd.to_numeric(pd.Series(list(texts), dtype=object), errors="coerce").to_numpy(dtype=np.float64)
+
+
+# ---- dates ----------------------------------------------------------------------------------------------------------
+_DAYS = ("%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%m-%d-%Y", "%d-%m-%Y", "%d.%m.%y")
+DATE_FORMATS = (
+    "ISO8601",
+    *_DAYS,
+    *(f"{day} {clock}" for day in _DAYS for clock in ("%H:%M", "%H:%M:%S")),
+    "%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y",
+)  # fmt: skip
+"""Formats tried for text, in this order; on a tie the first wins, so 03/04/2020 is read month first."""
+_LOOKS_LIKE_DATE = r"^\s*(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}|\d{1,2}[ -][A-Za-z]{3,9}[ -]\d{4}|[A-Za-z]{3,9} \d{1,2}, \d{4})"
+
+
+def find_date_format(texts: Sequence[str]) -> tuple[str, float, bool] | None:
+    """Find the format that reads (nearly) all texts as dates.
+
+    Returns:
+        The format, the share of texts that it reads, and whether a second format reads as many; None when the texts
+        do not look like dates.
+
+    Examples:
+        >>> find_date_format(["2020-01-31", "2021-12-01"])
+        ('ISO8601', 1.0, False)
+        >>> find_date_format(["red", "green"]) is None
+        True
+    """
+    column = pd.Series(list(texts), dtype=object)
+    if column.empty or column.iloc[:200].str.match(_LOOKS_LIKE_DATE).mean() < 0.99:
+        return None
+    trial = column.iloc[:2000]
+    shares = [float(_parse_dates(trial, form).notna().mean()) for form in DATE_FORMATS]
+    best = int(np.argmax(shares))
+    share = float(_parse_dates(column, DATE_FORMATS[best]).notna().mean()) if len(column) > len(trial) else shares[best]
+    if share < 0.99:
+        return None
+    return DATE_FORMATS[best], share, sum(other == shares[best] for other in shares) > 1
+
+
+def _parse_dates(column: pd.Series[Any], form: str) -> pd.Series[Any]:
+    return pd.to_datetime(column, format=form, errors="coerce", utc=True)
+
+
+def date_seconds(texts: Sequence[str], form: str) -> Floats:
+    """Parse texts to seconds since 1970 (UTC), NaN where a text does not fit the format."""
+    return _seconds(_parse_dates(pd.Series(list(texts), dtype=object), form))
+
+
+def series_seconds(series: pd.Series[Any]) -> Floats:
+    """Return a datetime, period or timedelta column in seconds (dates: since 1970, UTC), NaN where missing."""
+    if isinstance(series.dtype, pd.PeriodDtype):
+        series = series.dt.to_timestamp()
+    return _seconds(series)
+
+
+def _seconds(series: pd.Series[Any]) -> Floats:
+    if series.dtype.kind == "m":
+        return np.asarray(series.dt.total_seconds().to_numpy(dtype=np.float64, na_value=np.nan))
+    if getattr(series.dt, "tz", None) is not None:
+        series = series.dt.tz_convert("UTC").dt.tz_localize(None)
+    moments = series.to_numpy(dtype="datetime64[us]")
+    seconds = moments.astype(np.int64) / 1e6
+    seconds[np.isnat(moments)] = np.nan
+    return np.asarray(seconds, dtype=np.float64)
+
+
+# ---- whole matrices -------------------------------------------------------------------------------------------------
+def native_matrix(frame: pd.DataFrame, names: Sequence[str]) -> Floats:
+    """Take numeric and boolean columns as one float64 matrix, NaN where missing.
+
+    Raises:
+        InputError: a complex or an infinite value.
+    """
+    picked = frame[list(names)]
+    extension = [isinstance(dtype, pd.api.extensions.ExtensionDtype) for dtype in picked.dtypes]
+    if any(dtype.kind == "c" for dtype in picked.dtypes):
+        name = next(name for name, dtype in zip(names, picked.dtypes, strict=True) if dtype.kind == "c")
+        raise InputError(
+            f"Complex data not supported: columns must hold real numbers, however column {name!r} is complex; "
+            "split it into its real and imaginary part"
+        )
+    if any(extension):
+        matrix = np.empty(picked.shape, dtype=np.float64)
+        for j in range(picked.shape[1]):
+            matrix[:, j] = picked.iloc[:, j].to_numpy(dtype=np.float64, na_value=np.nan)
+    else:
+        matrix = np.array(picked.to_numpy(dtype=np.float64))
+    refuse_infinite(matrix, names)
+    return matrix
+
+
+def refuse_infinite(matrix: Floats, names: Sequence[str]) -> None:
+    """Raise when a value is infinite, naming the columns.
+
+    Raises:
+        InputError: a value is infinite.
+    """
+    # A sum is infinite or NaN whenever an entry is infinite: one cheap pass for the usual case.
+    with np.errstate(over="ignore"):
+        if np.isfinite(np.nansum(np.abs(matrix), dtype=np.float64)):
+            return
+    infinite = np.isinf(matrix)
+    if infinite.any():
+        bad = [names[j] for j in np.flatnonzero(infinite.any(axis=0))]
+        raise InputError(
+            f"numbers must be finite, however column{'s' if len(bad) > 1 else ''} {_listed(bad)} hold{'' if len(bad) > 1 else 's'} "
+            f"{int(infinite.sum())} infinite value{'s' if infinite.sum() > 1 else ''} (inf); replace inf by NaN "
+            "(missing) or by a large number"
+        )

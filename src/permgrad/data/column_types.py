@@ -1,0 +1,444 @@
+"""What each column is: numeric, categorical, boolean, constant, identifier-like or a date, and why we think so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad._errors import InputError, unknown
+from permgrad.data.cells import (
+    BLANK,
+    PRESENT,
+    CodesArgument,
+    Distinct,
+    Floats,
+    Kinds,
+    MissingCodes,
+    as_frame,
+    date_seconds,
+    find_date_format,
+    is_native_number,
+    native_matrix,
+    refuse_infinite,
+    series_seconds,
+    text_numbers,
+)
+
+Kind: TypeAlias = Literal["numeric", "categorical", "boolean", "constant", "identifier", "date"]
+Storage: TypeAlias = Literal["number", "date", "pair", "text"]
+
+_PAIRS = (("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("on", "off"))
+_IDENTIFIER_WORD = re.compile(
+    r"(?:^|[_\W])(?:id|ids|index|idx|key|uuid|guid|rowid|record|row|nr|no|number)$|^unnamed", re.IGNORECASE
+)
+_IDENTIFIER_CAMEL = re.compile(r"[a-z](?:Id|ID)$")
+_FEWEST_FOR_IDENTIFIER = 20
+_NEARLY_UNIQUE = 0.95
+
+
+@dataclass(frozen=True)
+class ColumnType:
+    """One column: what it is, why, and what was seen in it.
+
+    Attributes:
+        name: the column's name.
+        kind: how the column is treated.
+        storage: how its cells are read: as numbers, as dates (seconds), as a pair such as yes/no, or as text.
+        reason: why this kind was chosen, one clause for people.
+        n_rows: rows looked at.
+        n_missing: blank cells and cells with a declared code.
+        n_levels: different values, missing not counted.
+        date_format: format of a date that is stored as text, None for a date type.
+        true_level: for a pair, the text that counts as 1.
+        false_level: for a pair, the text that counts as 0.
+    """
+
+    name: str
+    kind: Kind
+    storage: Storage
+    reason: str
+    n_rows: int
+    n_missing: int
+    n_levels: int
+    date_format: str | None = None
+    true_level: str | None = None
+    false_level: str | None = None
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The types of all columns of a table, in the table's order.
+
+    Examples:
+        >>> schema = infer_schema({"age": [31, 40, 25], "town": ["Bonn", "Ulm", "Bonn"]})
+        >>> [(column.name, column.kind) for column in schema]
+        [('age', 'numeric'), ('town', 'categorical')]
+    """
+
+    columns: tuple[ColumnType, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns in order."""
+        return [column.name for column in self.columns]
+
+    def __iter__(self) -> Iterator[ColumnType]:
+        return iter(self.columns)
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def __getitem__(self, name: str) -> ColumnType:
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise unknown("column", name, self.names)
+
+    def of_kind(self, kind: Kind) -> list[str]:
+        """Return the names of all columns of one kind."""
+        return [column.name for column in self.columns if column.kind == kind]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per column: column, kind, levels, missing, missing_share, reason."""
+        return pd.DataFrame(
+            {
+                "column": self.names,
+                "kind": [column.kind for column in self.columns],
+                "levels": [column.n_levels for column in self.columns],
+                "missing": [column.n_missing for column in self.columns],
+                "missing_share": [column.n_missing / max(column.n_rows, 1) for column in self.columns],
+                "reason": [column.reason for column in self.columns],
+            }
+        )
+
+    def to_text(self, most: int = 60) -> str:
+        """Return a table for the terminal, at most ``most`` columns long."""
+        frame = self.to_frame().head(most)
+        frame["missing"] = [
+            f"{n} ({share:.1%})" if n else "0"
+            for n, share in zip(frame["missing"], frame["missing_share"], strict=True)
+        ]
+        frame = frame.drop(columns="missing_share")
+        cells = [list(frame.columns), *frame.astype(str).to_numpy().tolist()]
+        widths = [max(len(row[j]) for row in cells) for j in range(frame.shape[1])]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+        ]
+        if len(self) > most:
+            lines.append(f"… and {len(self) - most} more columns")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-able form."""
+        return {"columns": [asdict(column) for column in self.columns]}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Schema:
+        """Read back what ``to_dict`` wrote."""
+        return cls(tuple(ColumnType(**column) for column in content["columns"]))
+
+
+def infer_schema(
+    X: Any, *, na_codes: CodesArgument | MissingCodes = None, kinds: Mapping[str, Kind] | None = None
+) -> Schema:
+    """Say what each column of a table is.
+
+    The rules, in this order: what is declared in ``kinds``; no value or one value: constant; 0 and 1 only, booleans, yes/no: boolean;
+    numbers, also as text, and durations (in seconds): numeric, however few values there are; dates, also as text: date; nearly unique
+    text: identifier, as is a running whole number named like one (``id``, ``index``); the rest: categorical.
+
+    Args:
+        X: the table, training rows only.
+        na_codes: values that stand for missing: one, a list, or a mapping from column to list.
+        kinds: columns whose kind is known, for example ``{"postcode": "categorical"}``.
+
+    Raises:
+        InputError: infinite or complex numbers, cells that hold containers, a kind that the column cannot have.
+
+    Examples:
+        >>> infer_schema({"a": [1, 1, 1], "b": ["x", "y", "x"]}).to_frame()["kind"].tolist()
+        ['constant', 'categorical']
+    """
+    frame = as_frame(X)
+    codes = MissingCodes.of(na_codes)
+    declared = _checked_kinds(kinds, list(frame.columns))
+    native = [name for name, dtype in zip(frame.columns, frame.dtypes, strict=True) if is_native_number(dtype)]
+    found: dict[str, ColumnType] = _native_types(frame, native, codes)
+    for name in frame.columns:
+        if name in declared:
+            found[name] = _declared_type(frame[name], name, declared[name], codes, found.get(name))
+        elif name not in found:
+            found[name] = _other_type(frame[name], name, codes)
+    return Schema(tuple(found[name] for name in frame.columns))
+
+
+def _checked_kinds(kinds: Mapping[str, Kind] | None, names: Sequence[str]) -> dict[str, Kind]:
+    declared = {str(name): kind for name, kind in (kinds or {}).items()}
+    for name, kind in declared.items():
+        if kind not in get_args(Kind):
+            raise unknown(f"kind of column {name!r}", kind, get_args(Kind))
+        if name not in names:
+            raise unknown("column in kinds", name, names)
+    return declared
+
+
+# ---- numbers --------------------------------------------------------------------------------------------------------
+def missing_kinds(matrix: Floats, names: Sequence[str], codes: MissingCodes) -> Kinds:
+    """Say for each cell whether it is present, blank or which code it has; coded cells become NaN in ``matrix``.
+
+    Shape:
+        matrix ``(rows, columns)``, changed in place; result ``(rows, columns)``.
+    """
+    kinds = np.where(np.isnan(matrix), np.int16(BLANK), np.int16(PRESENT)).astype(np.int16)
+    applies = codes.applies(names)
+    for i, number in enumerate(codes.numbers):
+        if np.isfinite(number):
+            hit = (matrix == number) & applies[i]
+            kinds[hit] = 2 + i
+            matrix[hit] = np.nan
+    return kinds
+
+
+def _native_types(frame: pd.DataFrame, names: list[str], codes: MissingCodes) -> dict[str, ColumnType]:
+    if not names:
+        return {}
+    matrix = native_matrix(frame, names)
+    missing_kinds(matrix, names, codes)
+    n_rows = len(frame)
+    present = ~np.isnan(matrix)
+    n_missing = n_rows - present.sum(axis=0)
+    binary = ((matrix == 0) | (matrix == 1) | ~present).all(axis=0)
+    ordered = np.sort(matrix, axis=0)
+    with np.errstate(invalid="ignore"):
+        n_levels = (np.diff(ordered, axis=0) > 0).sum(axis=0) + (n_missing < n_rows)
+    integer = [dtype.kind in "iu" for dtype in frame[names].dtypes]
+    found = {}
+    for j, name in enumerate(names):
+        base = ColumnType(name, "numeric", "number", "numbers", n_rows, int(n_missing[j]), int(n_levels[j]))
+        found[name] = _number_type(base, matrix[:, j], binary=bool(binary[j]), integer=integer[j])
+    return found
+
+
+def _number_type(base: ColumnType, values: Floats, *, binary: bool, integer: bool) -> ColumnType:
+    if base.n_levels <= 1:
+        return _constant(base)
+    if binary:
+        return replace(base, kind="boolean", reason="only 0 and 1")
+    if integer and _is_running_number(base, values):
+        return replace(
+            base, kind="identifier", reason="a running whole number, all different, with the name of an identifier"
+        )
+    return base
+
+
+def _constant(base: ColumnType) -> ColumnType:
+    """One value and nothing missing, or nothing at all; one value with gaps still says who has one."""
+    if base.n_levels == 0:
+        return replace(base, kind="constant", reason="no value at all")
+    if base.n_missing == 0:
+        return replace(base, kind="constant", reason="one value only")
+    return replace(base, reason="one value, and missing")
+
+
+def _named_like_identifier(name: str) -> bool:
+    return bool(_IDENTIFIER_WORD.search(name) or _IDENTIFIER_CAMEL.search(name))
+
+
+def _is_running_number(base: ColumnType, values: Floats) -> bool:
+    if (
+        base.n_rows < _FEWEST_FOR_IDENTIFIER
+        or base.n_missing
+        or base.n_levels < base.n_rows
+        or not _named_like_identifier(base.name)
+    ):
+        return False
+    steps = np.diff(values)
+    return bool((steps > 0).all() or (steps < 0).all())
+
+
+# ---- everything else ------------------------------------------------------------------------------------------------
+def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> ColumnType:
+    """Type of a column that is not stored as numbers."""
+    if series.dtype.kind in "mM" or isinstance(series.dtype, (pd.DatetimeTZDtype, pd.PeriodDtype)):
+        return _moment_type(series, name)
+    distinct = Distinct.of(series, name)
+    texts, counts, n_missing = _without_codes(distinct, name, codes)
+    base = ColumnType(name, "categorical", "text", "text", len(series), n_missing, len(texts))
+    numbers = text_numbers(texts)
+    if texts and not np.isnan(numbers).any():
+        return _text_number_type(base, series, codes)
+    pair = _find_pair(texts)
+    if pair is not None:
+        return replace(
+            base,
+            kind="boolean",
+            storage="pair",
+            reason=f"{pair[0]} or {pair[1]}",
+            true_level=pair[0],
+            false_level=pair[1],
+        )
+    if base.n_levels <= 1:
+        return _constant(base)
+    date = find_date_format(texts)
+    if date is not None:
+        form, share, ambiguous = date
+        order = " (the day and the month could be swapped)" if ambiguous else ""
+        partly = f", {share:.1%} readable" if share < 1 else ""
+        return replace(
+            base, kind="date", storage="date", reason=f"dates as text, read as {form}{partly}{order}", date_format=form
+        )
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        return replace(base, reason="categorical type")
+    n_present = int(counts.sum())
+    if n_present >= _FEWEST_FOR_IDENTIFIER and len(texts) >= _NEARLY_UNIQUE * n_present:
+        return replace(base, kind="identifier", reason=f"text, {len(texts)} different values in {n_present} rows")
+    share_numbers = float(counts[~np.isnan(numbers)].sum() / max(n_present, 1))
+    if share_numbers >= 0.5:
+        odd = next(text for text, number in zip(texts, numbers, strict=True) if np.isnan(number))
+        return replace(
+            base,
+            reason=f"text; {share_numbers:.0%} are numbers, {odd!r} is not (if it means missing, declare it as a code)",
+        )
+    return base
+
+
+def _without_codes(distinct: Distinct, name: str, codes: MissingCodes) -> tuple[list[str], npt.NDArray[np.int64], int]:
+    counts = distinct.counts()
+    keep = np.array([codes.kind_of(text, name) == PRESENT for text in distinct.texts], dtype=bool) & (counts > 0)
+    texts = [text for text, kept in zip(distinct.texts, keep, strict=True) if kept]
+    return texts, counts[keep], int(len(distinct.index) - counts[keep].sum())
+
+
+def _find_pair(texts: Sequence[str]) -> tuple[str, str] | None:
+    """Find a yes/no pair, whatever the capitals."""
+    if len(texts) != 2:
+        return None
+    by_form = {text.strip().lower(): text for text in texts}
+    return next(((by_form[yes], by_form[no]) for yes, no in _PAIRS if yes in by_form and no in by_form), None)
+
+
+def _moment_type(series: pd.Series[Any], name: str) -> ColumnType:
+    seconds = series_seconds(series)
+    n_missing = int(np.isnan(seconds).sum())
+    n_levels = len(np.unique(seconds[~np.isnan(seconds)]))
+    if series.dtype.kind == "m":
+        base = ColumnType(name, "numeric", "number", "durations, in seconds", len(series), n_missing, n_levels)
+    else:
+        base = ColumnType(name, "date", "date", "date type", len(series), n_missing, n_levels)
+    return _constant(base) if n_levels <= 1 else base
+
+
+def _text_number_type(base: ColumnType, series: pd.Series[Any], codes: MissingCodes) -> ColumnType:
+    base = replace(base, kind="numeric", storage="number", reason="numbers stored as text")
+    values, _ = read_numbers(series, base, codes)
+    seen = values[~np.isnan(values)]
+    whole = bool((seen == np.floor(seen)).all())
+    base = replace(base, n_levels=len(np.unique(seen)))
+    return _number_type(base, values, binary=bool(np.isin(seen, (0.0, 1.0)).all()), integer=whole)
+
+
+# ---- declared kinds -------------------------------------------------------------------------------------------------
+def _declared_type(
+    series: pd.Series[Any], name: str, kind: Kind, codes: MissingCodes, guessed: ColumnType | None
+) -> ColumnType:
+    guess = guessed if guessed is not None else _other_type(series, name, codes)
+    said = replace(guess, kind=kind, reason="declared")
+    if guess.n_levels == 0 or kind in ("constant", "identifier"):
+        return replace(said, kind=kind if guess.n_levels else "constant")
+    if kind == "categorical":
+        return replace(said, storage="text", date_format=None, true_level=None, false_level=None)
+    if kind == "date":
+        return _declared_date(series, said, codes)
+    if kind == "boolean":
+        return _declared_boolean(series, said, codes)
+    if guess.storage == "number":
+        return said
+    raise InputError(
+        f"a column declared numeric must hold numbers, however column {name!r} is {guess.kind} ({guess.reason}); "
+        "declare it categorical, or declare the texts that mean missing as codes"
+    )
+
+
+def _declared_date(series: pd.Series[Any], said: ColumnType, codes: MissingCodes) -> ColumnType:
+    if said.storage == "date":
+        return said
+    texts, _, _ = _without_codes(Distinct.of(series, said.name), said.name, codes)
+    found = find_date_format(texts)
+    if found is None:
+        raise InputError(
+            f"a column declared date must hold dates such as 2024-01-31, however column {said.name!r} has {texts[0]!r}; "
+            "write the dates in ISO form or declare another kind"
+        )
+    return replace(said, storage="date", date_format=found[0])
+
+
+def _declared_boolean(series: pd.Series[Any], said: ColumnType, codes: MissingCodes) -> ColumnType:
+    if said.storage == "pair":
+        return said
+    texts, _, _ = _without_codes(Distinct.of(series, said.name), said.name, codes)
+    if len(texts) != 2:
+        raise InputError(
+            f"a column declared boolean must hold two values, however column {said.name!r} holds {len(texts)}; declare it categorical"
+        )
+    if set(texts) == {"0", "1"} and said.storage == "number":
+        return said
+    numbers = text_numbers(texts)
+    low, high = sorted(texts) if np.isnan(numbers).any() else [texts[i] for i in np.argsort(numbers)]
+    return replace(said, storage="pair", true_level=high, false_level=low, date_format=None)
+
+
+# ---- reading cells by type ------------------------------------------------------------------------------------------
+def read_numbers(series: pd.Series[Any], column: ColumnType, codes: MissingCodes) -> tuple[Floats, Kinds]:
+    """Read one column as float64 by its type: numbers, seconds for dates, 1 and 0 for pairs.
+
+    Returns:
+        Values ``(rows,)``, NaN where missing, and the kind of missingness ``(rows,)``.
+
+    Raises:
+        InputError: text in a numeric column, or an infinite value.
+    """
+    name = column.name
+    moment = series.dtype.kind in "mM" or isinstance(series.dtype, (pd.DatetimeTZDtype, pd.PeriodDtype))
+    if moment and column.storage in ("number", "date"):
+        values = series_seconds(series)
+        return values, np.where(np.isnan(values), BLANK, PRESENT).astype(np.int16)
+    if column.storage == "number" and is_native_number(series.dtype):
+        matrix = native_matrix(series.to_frame(name), [name])
+        kinds = missing_kinds(matrix, [name], codes)
+        return matrix[:, 0], kinds[:, 0]
+    distinct = Distinct.of(series, name)
+    kinds = np.array([codes.kind_of(text, name) for text in distinct.texts], dtype=np.int16)
+    row_kinds = distinct.spread(kinds, BLANK)
+    numbers = _numbers_of_texts(distinct, column, kinds)
+    numbers[kinds != PRESENT] = np.nan
+    refuse_infinite(numbers[:, None], [name])
+    values = distinct.spread(numbers, np.nan)
+    if column.storage == "number":
+        return values, row_kinds
+    # A date that does not fit the format, or a third value in a pair, counts as blank.
+    row_kinds[np.isnan(values) & (row_kinds == PRESENT)] = BLANK
+    return values, row_kinds
+
+
+def _numbers_of_texts(distinct: Distinct, column: ColumnType, kinds: Kinds) -> Floats:
+    if column.storage == "date":
+        return date_seconds(distinct.texts, column.date_format or "ISO8601")
+    if column.storage == "pair":
+        known = {column.true_level: 1.0, column.false_level: 0.0}
+        return np.array([known.get(text, np.nan) for text in distinct.texts], dtype=np.float64)
+    truth = {"true": "1", "false": "0"}
+    numbers = text_numbers([truth.get(text.strip().lower(), text) for text in distinct.texts])
+    bad = np.flatnonzero(np.isnan(numbers) & (kinds == PRESENT))
+    if len(bad):
+        row = int(np.argmax(distinct.index == bad[0]))
+        raise InputError(
+            f"column {column.name!r} must be numeric, however row {row} has {distinct.texts[bad[0]]!r}; "
+            "correct the cell, leave it empty, or declare it as a code for missing"
+        )
+    return numbers

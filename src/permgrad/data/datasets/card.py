@@ -1,0 +1,153 @@
+"""What is known about a named data set, and the data set itself once loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias
+
+import pandas as pd
+
+from permgrad._registry import Registry
+from permgrad.data.splitting import Split, split_rows
+
+Task: TypeAlias = Literal["classification", "regression"]
+
+
+@dataclass(frozen=True)
+class Download:
+    """Where a file can be fetched, and how what is fetched becomes the file of the card.
+
+    Attributes:
+        url: address of the home's file.
+        convert: from the downloaded bytes to the card's bytes; None: they are the same. The result is checked by the card's hash.
+    """
+
+    url: str
+    convert: Callable[[bytes], bytes] | None = None
+
+
+@dataclass(frozen=True)
+class DataCard:
+    """A data card: what a named data set is, where it lives, and what a program must know to use it.
+
+    Attributes:
+        name: the name on the command line.
+        title: name for people.
+        home: page of the original.
+        licence: licence, or what is known of it.
+        target: the target's column.
+        task: ``"classification"`` or ``"regression"``.
+        description: what a row is, one or two sentences.
+        rows, columns: size of the file, target included.
+        file_name: the file looked up; None: it ships inside a dependency.
+        sha256: checksum of that file.
+        na_codes: values that stand for missing.
+        variables: one-hot columns that are one variable each.
+        not_features: columns that must not be used to predict.
+        positive: the class that counts as positive when there are two.
+        notes: what a reader should know, and why a download is not possible.
+        download: how to fetch it; None: only by hand.
+        build: makes the frame when the set ships inside a dependency.
+    """
+
+    name: str
+    title: str
+    home: str
+    licence: str
+    target: str
+    task: Task
+    description: str
+    rows: int
+    columns: int
+    file_name: str | None = None
+    sha256: str | None = None
+    na_codes: tuple[str | int | float, ...] = ()
+    variables: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    not_features: tuple[str, ...] = ()
+    positive: str | int | None = None
+    notes: tuple[str, ...] = ()
+    download: Download | None = None
+    build: Callable[[], pd.DataFrame] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-able form for reports."""
+        return {
+            **{
+                key: getattr(self, key)
+                for key in ("name", "title", "home", "licence", "target", "task", "description", "rows", "columns")
+            },
+            **{key: getattr(self, key) for key in ("file_name", "sha256", "positive")},
+            "na_codes": list(self.na_codes),
+            "variables": {name: list(own) for name, own in self.variables.items()},
+            "not_features": list(self.not_features),
+            "notes": list(self.notes),
+            "download": self.download.url if self.download else None,
+        }
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A loaded data set: features and target in one frame, and its card.
+
+    Attributes:
+        frame: all columns of the file, codes for missing untouched.
+        card: the data card.
+    """
+
+    frame: pd.DataFrame
+    card: DataCard
+
+    @property
+    def target(self) -> str:
+        """The target's column."""
+        return self.card.target
+
+    @property
+    def task(self) -> Task:
+        """``"classification"`` or ``"regression"``."""
+        return self.card.task
+
+    @property
+    def na_codes(self) -> tuple[str | int | float, ...]:
+        """Values that stand for missing."""
+        return self.card.na_codes
+
+    @property
+    def variables(self) -> dict[str, list[str]]:
+        """One-hot columns that are one variable each: ``TableEncoder(variables=…)``."""
+        return {name: list(own) for name, own in self.card.variables.items()}
+
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """The same as ``variables``: the blocks of columns that act as one."""
+        return self.variables
+
+    @property
+    def not_features(self) -> tuple[str, ...]:
+        """Columns that must not be used to predict."""
+        return self.card.not_features
+
+    @property
+    def feature_names(self) -> list[str]:
+        """Columns to predict from."""
+        return [name for name in self.frame.columns if name != self.target and name not in self.not_features]
+
+    @property
+    def X(self) -> pd.DataFrame:  # noqa: N802 — X is the field's name for a table
+        """Feature columns."""
+        return self.frame[self.feature_names]
+
+    @property
+    def y(self) -> pd.Series[Any]:
+        """Target column."""
+        return self.frame[self.target]
+
+    def default_split(self, seed: int = 42) -> Split:
+        """Return the published split: 40 % off, then halved, stratified for classes."""
+        return split_rows(len(self.frame), self.y, task=self.task, seed=seed)
+
+
+cards: Registry[DataCard] = Registry("data set")
+"""All named data sets; a new one is a file in this folder that registers its card."""

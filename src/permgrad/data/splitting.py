@@ -1,0 +1,237 @@
+"""Which rows train, which stop the training, which test."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad._errors import InputError, PermgradWarning, unknown
+from permgrad._random import generator
+from permgrad.data.cells import Floats, as_frame, find_date_format, is_native_number, series_seconds, text_numbers
+from permgrad.data.cells import Distinct, date_seconds
+
+Task: TypeAlias = Literal["classification", "regression"]
+Rows: TypeAlias = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers of the three parts; no row is in two, every row is in one.
+
+    Attributes:
+        train: rows that are learnt from.
+        validation: rows that stop the training.
+        test: rows that are looked at once, in the end.
+        kind: how it was made: ``"stratified"``, ``"random"``, ``"grouped"`` or ``"temporal"``.
+    """
+
+    train: Rows
+    validation: Rows
+    test: Rows
+    kind: str = "random"
+
+
+def split_rows(
+    n: int,
+    y: Any = None,
+    *,
+    task: Task = "classification",
+    seed: int = 42,
+    groups: Any = None,
+    time: Any = None,
+    fractions: Sequence[float] = (0.6, 0.2, 0.2),
+) -> Split:
+    """Split rows into training, validation and test.
+
+    By default the published split of the named data sets: ``train_test_split`` takes 40 % off (``random_state=seed``, stratified for
+    classes); the same call halves what was taken off, and its first half is the validation part, its second half the test part.
+
+    Args:
+        n: number of rows.
+        y: target ``(n,)``, needed to stratify.
+        task: ``"classification"`` stratifies by ``y``.
+        seed: ``random_state`` of both calls.
+        groups: ``(n,)``; rows of one group stay in one part, for example all visits of a patient.
+        time: ``(n,)`` numbers or dates; the oldest rows train, the newest test; rows of one moment stay together.
+        fractions: shares of training, validation, test.
+
+    Raises:
+        InputError: too few rows or groups, wrong lengths, unknown task, or fractions that are no shares of one.
+
+    Examples:
+        >>> split = split_rows(10, [0, 1] * 5, task="classification")
+        >>> len(split.train), len(split.validation), len(split.test)
+        (6, 2, 2)
+    """
+    if task not in ("classification", "regression"):
+        raise unknown("task", task, ("classification", "regression"))
+    shares = _checked_fractions(fractions)
+    if n < 3:
+        raise InputError(
+            f"a table must have at least 3 rows to be split in three, however it has {n}; give more rows, or test and validation files"
+        )
+    if groups is not None and time is not None:
+        raise InputError("a split must be by groups or by time, however both are given; leave one out")
+    if groups is not None:
+        return _by_group(n, _codes(groups, n), seed, shares)
+    if time is not None:
+        return _by_time(n, _moments(time, n), shares)
+    labels = None
+    if task == "classification" and y is not None:
+        labels = _codes(y, n, "y")
+    return _at_random(n, labels, seed, shares)
+
+
+def _checked_fractions(fractions: Sequence[float]) -> tuple[float, float, float]:
+    shares = tuple(float(share) for share in fractions)
+    if len(shares) != 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
+        raise InputError(
+            f"fractions must be three positive shares that sum to 1, however: fractions={tuple(fractions)!r}; the default is (0.6, 0.2, 0.2)"
+        )
+    return shares[0], shares[1], shares[2]
+
+
+def _codes(values: Any, n: int, what: str = "groups") -> Rows:
+    array = np.asarray(values)
+    if array.shape[:1] != (n,) or array.size != n:
+        raise InputError(
+            f"{what} must have one value for each of the {n} rows, however its shape is {array.shape}; pass a column of the table"
+        )
+    codes, _ = pd.factorize(pd.Series(array.reshape(n)), use_na_sentinel=False)
+    return np.asarray(codes, dtype=np.int64)
+
+
+# ---- at random ------------------------------------------------------------------------------------------------------
+def _at_random(n: int, labels: Rows | None, seed: int, shares: tuple[float, float, float]) -> Split:
+    rest = shares[1] + shares[2]
+    rows = np.arange(n, dtype=np.int64)
+    train, others, first = _halve(rows, labels, rest, seed)
+    validation, test, second = _halve(others, labels, shares[2] / rest, seed)
+    if labels is not None and not (first and second):
+        counts = np.bincount(labels)
+        warnings.warn(
+            f"a stratified split needs several rows of each class, however the smallest class has {counts[counts > 0].min()} of {n}; "
+            f"the {'parts' if not first else 'validation and test parts'} are drawn without stratification",
+            PermgradWarning,
+            stacklevel=3,
+        )
+    return Split(train, validation, test, "stratified" if first and second else "random")
+
+
+def _halve(rows: Rows, labels: Rows | None, share: float, seed: int) -> tuple[Rows, Rows, bool]:
+    """Take ``share`` of the rows off; say whether the classes could be balanced."""
+    from sklearn.model_selection import train_test_split
+
+    if labels is not None:
+        n_off = int(np.ceil(len(rows) * share))
+        counts = np.unique(labels[rows], return_counts=True)[1]
+        if counts.min() >= 2 and n_off >= len(counts) and len(rows) - n_off >= len(counts):
+            kept, off = train_test_split(rows, test_size=share, random_state=seed, stratify=labels[rows])
+            return kept, off, True
+    kept, off = train_test_split(rows, test_size=share, random_state=seed)
+    return kept, off, False
+
+
+# ---- by group -------------------------------------------------------------------------------------------------------
+def _by_group(n: int, codes: Rows, seed: int, shares: tuple[float, float, float]) -> Split:
+    sizes = np.bincount(codes)
+    if len(sizes) < 3:
+        raise InputError(
+            f"a grouped split must have at least 3 groups, however there are {len(sizes)}; choose another column, or split at random"
+        )
+    order = generator(seed, "grouped split").permutation(len(sizes))
+    # A group goes to the part in which the middle of its rows falls, when groups stand in random order.
+    ends = np.cumsum(sizes[order])
+    middle = (ends - sizes[order] / 2) / n
+    part = np.searchsorted(np.cumsum(shares)[:2], middle, side="right")
+    for empty in range(3):
+        if not (part == empty).any():
+            fullest = int(np.bincount(part, minlength=3).argmax())
+            members = np.flatnonzero(part == fullest)
+            part[members[sizes[order][members].argmin()]] = empty
+    part_of_group = np.empty(len(sizes), dtype=np.int64)
+    part_of_group[order] = part
+    return Split(*(np.flatnonzero(part_of_group[codes] == k).astype(np.int64) for k in range(3)), kind="grouped")
+
+
+# ---- by time --------------------------------------------------------------------------------------------------------
+def _moments(time: Any, n: int) -> Floats:
+    series = pd.Series(time).reset_index(drop=True)
+    if len(series) != n:
+        raise InputError(
+            f"time must have one value for each of the {n} rows, however it has {len(series)}; pass a column of the table"
+        )
+    if series.dtype.kind in "mM" or isinstance(series.dtype, (pd.DatetimeTZDtype, pd.PeriodDtype)):
+        moments = series_seconds(series)
+    elif is_native_number(series.dtype):
+        moments = series.to_numpy(dtype=np.float64, na_value=np.nan)
+    else:
+        distinct = Distinct.of(series, "time")
+        found = find_date_format(distinct.texts)
+        values = date_seconds(distinct.texts, found[0]) if found else text_numbers(distinct.texts)
+        moments = distinct.spread(values, np.nan)
+    bad = int(np.isnan(moments).sum())
+    if bad:
+        raise InputError(
+            f"time must be a number or a date in every row, however {bad} of {n} rows have none; drop these rows or split at random"
+        )
+    return moments
+
+
+def _by_time(n: int, moments: Floats, shares: tuple[float, float, float]) -> Split:
+    order = np.argsort(moments, kind="stable")
+    # A cut is moved to the nearest change of time, so that one moment is never in two parts.
+    changes = np.flatnonzero(np.diff(moments[order]) > 0) + 1
+    if len(changes) < 2:
+        raise InputError(
+            f"a temporal split must have at least 3 different times, however there are {len(changes) + 1}; choose another column, or split at random"
+        )
+    first = changes[:-1][np.abs(changes[:-1] - shares[0] * n).argmin()]
+    later = changes[changes > first]
+    second = later[np.abs(later - (shares[0] + shares[1]) * n).argmin()]
+    parts = (np.sort(order[:first]), np.sort(order[first:second]), np.sort(order[second:]))
+    return Split(*(part.astype(np.int64) for part in parts), kind="temporal")
+
+
+# ---- rows in both ---------------------------------------------------------------------------------------------------
+def count_shared_rows(train: Any, test: Any) -> int:
+    """Count the test rows that also stand in training, all columns equal; missing equals missing.
+
+    Pass features and target together: a row with the same features and another target is not the same row.
+
+    Raises:
+        InputError: the columns differ.
+
+    Examples:
+        >>> count_shared_rows([[1, "a"], [2, "b"]], [[2, "b"], [2, "c"]])
+        1
+    """
+    first, second = as_frame(train, allow_empty=True), as_frame(test, allow_empty=True)
+    if list(first.columns) != list(second.columns):
+        raise InputError(
+            "training and test must have the same columns in the same order to be compared; reorder the columns"
+        )
+    if len(first) == 0 or len(second) == 0:
+        return 0
+    keys = np.zeros(len(first) + len(second), dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        for name in first.columns:
+            one, two = first[name], second[name]
+            if is_native_number(one.dtype) and is_native_number(two.dtype):
+                values = np.concatenate(
+                    [one.to_numpy(np.float64, na_value=np.nan), two.to_numpy(np.float64, na_value=np.nan)]
+                )
+                codes = pd.util.hash_array(values + 0.0)  # minus zero equals zero
+            else:
+                both = pd.concat([one.astype(object), two.astype(object)], ignore_index=True)
+                codes = pd.util.hash_array(Distinct.of(both, name).index)
+            # A polynomial hash over columns: order matters, 64 bits.
+            keys = keys * np.uint64(0x9E3779B97F4A7C15) + codes
+            keys ^= keys >> np.uint64(29)
+    return int(np.isin(keys[len(first) :], keys[: len(first)]).sum())
