@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from permgrad.models.summary import TrainingTime
 
 _NETWORK_PREFIX = "network__"
-_AUTOMATIC_ROWS = 128
+# Measured on the paper network, one thread: 64 rows 25,900 rows/s, 512 rows 9,300, 2,048 rows 6,600.
+_ROWS_ON_CPU = 64
+_ROWS_ON_GPU = 8192
 
 
 def _contiguous(encoded: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -273,19 +275,24 @@ class _HyNN(BaseEstimator):
 
         Args:
             encoded: what ``encode`` returns.
-            batch_size: rows at a time. ``"auto"`` keeps a batch's activations in the processor's cache, which
-                is faster than larger batches, and takes large batches on a GPU.
+            batch_size: rows at a time. ``"auto"`` keeps a batch's activations in the processor's cache, which is
+                faster than larger batches, and fills the last batch up, so that a row's prediction is the same
+                bit for bit whatever else is asked for beside it; on a GPU it takes large batches.
         """
         check_is_fitted(self, "module_")
         rows = torch.from_numpy(np.ascontiguousarray(encoded, dtype=np.float32))
         device = next(self.module_.parameters()).device
-        if batch_size == "auto":
-            batch_size = _AUTOMATIC_ROWS if device.type == "cpu" else 8192
+        full = batch_size == "auto" and device.type == "cpu"
+        size = (_ROWS_ON_CPU if device.type == "cpu" else _ROWS_ON_GPU) if batch_size == "auto" else int(batch_size)
         out = np.empty((len(rows), self.module_.outputs), dtype=np.float32)
         with torch.inference_mode():
-            for start in range(0, len(rows), batch_size):
-                part = rows[start : start + batch_size].to(device)
-                out[start : start + batch_size] = self.module_(part).cpu().numpy()
+            for start in range(0, len(rows), size):
+                part = rows[start : start + size]
+                count = len(part)
+                if full and count < size:
+                    # Matrix products round differently for another number of rows.
+                    part = torch.cat([part, part[-1:].expand(size - count, -1)])
+                out[start : start + count] = self.module_(part.to(device))[:count].cpu().numpy()
         return out
 
     # ---- saving, showing ---------------------------------------------------------------------------------------------
@@ -511,7 +518,8 @@ class HyNNClassifier(ClassifierMixin, _HyNN):
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """Return the most probable class of each row ``(rows,)``."""
-        return np.asarray(self.classes_[self.predict_encoded(self.encode(X)).argmax(axis=1)])
+        logits = self.predict_encoded(self.encode(X))
+        return np.asarray(self.classes_[logits.argmax(axis=1)])
 
 
 class HyNNRegressor(RegressorMixin, _HyNN):

@@ -62,3 +62,44 @@ def squared_error(outputs: Tensor, y: Tensor) -> Tensor:
 def loss_rows(outputs: Tensor, y: Tensor, loss: str) -> Tensor:
     """Return each row's loss in float64, by the loss's name."""
     return losses.get(loss)(outputs, y)
+
+
+@losses.register("absolute_error")
+def absolute_error(outputs: Tensor, y: Tensor) -> Tensor:
+    """Return |outputs − y| per row, of one output.
+
+    Shape:
+        outputs ``(rows, 1)``; y ``(rows,)`` in the same units; result ``(rows,)`` float64.
+    """
+    return squared_error(outputs, y).sqrt()
+
+
+def _probabilities(outputs: Tensor) -> Tensor:
+    logits = outputs.double()
+    if logits.shape[1] == 1:
+        logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
+    return torch.softmax(logits, dim=1)
+
+
+@losses.register("brier")
+def brier(outputs: Tensor, y: Tensor) -> Tensor:
+    """Return Σ_k (p_k − [y = k])² per row (Brier 1950), between 0 and 2.
+
+    Shape:
+        outputs ``(rows, outputs)`` logits; y ``(rows,)`` class indexes; result ``(rows,)`` float64.
+    """
+    _check_rows(outputs, y)
+    probabilities = _probabilities(outputs)
+    truth = torch.nn.functional.one_hot(y.long(), probabilities.shape[1])
+    return (probabilities - truth).square().sum(dim=1)
+
+
+@losses.register("zero_one")
+def zero_one(outputs: Tensor, y: Tensor) -> Tensor:
+    """Return 1 where the most probable class is not y, else 0.
+
+    Shape:
+        outputs ``(rows, outputs)`` logits; y ``(rows,)`` class indexes; result ``(rows,)`` float64.
+    """
+    _check_rows(outputs, y)
+    return (_probabilities(outputs).argmax(dim=1) != y.long()).double()

@@ -131,27 +131,37 @@ def get_preset(name: Any) -> Preset:
 
 def read_preset(path: str | os.PathLike[str]) -> Preset:
     """Read a preset file; every fault in it is listed."""
-    from permgrad.models.training import TrainingOptions
-
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"a preset file must be readable JSON, however: {path}: {error}; correct the path") from error
     if not isinstance(content, dict):
         raise InputError(f"a preset file must hold a JSON object, however: {path} holds a {type(content).__name__}")
+    return preset_from_dict(content, str(path))
+
+
+def preset_from_dict(content: Mapping[str, Any], source: str = "the mapping") -> Preset:
+    """Return a preset from what its file holds; every fault is listed.
+
+    Examples:
+        >>> preset_from_dict({"base": "paper", "network": {"dropout": 0.2}}).network.dropout
+        0.2
+    """
+    from permgrad.models.training import TrainingOptions
+
     known = ("base", "layout", "numeric", "network", "training")
     faults = [f"{key!r} is not known{suggest(key, known)}" for key in content if key not in known]
     base = presets.get(content.get("base", "default"))
     values, network_faults = check_network(content.get("network"))
     training = content.get("training", {})
     names = [field.name for field in dataclasses.fields(TrainingOptions)]
-    if isinstance(training, dict):
+    if isinstance(training, Mapping):
         faults += [f"training option {key!r} is not known{suggest(key, names)}" for key in training if key not in names]
     else:
         faults.append("'training' must be an object")
     faults += network_faults
     if faults:
-        raise InputError(f"a preset file must hold known options, however: {path}: {'; '.join(faults)}")
+        raise InputError(f"a preset file must hold known options, however: {source}: {'; '.join(faults)}")
     return Preset(
         layout=content.get("layout", base.layout),
         numeric=content.get("numeric", base.numeric),
