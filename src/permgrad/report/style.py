@@ -160,13 +160,15 @@ def house_style() -> Iterator[None]:
     """Draw in the house style, whatever the user's settings are, and put theirs back, also after an error."""
     import matplotlib as mpl
 
-    base = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith(("backend", "webagg"))}
+    base: dict[Any, Any] = {}
+    base.update(mpl.rcParamsDefault)
+    base = {key: value for key, value in base.items() if not key.startswith(("backend", "webagg"))} | settings()
     with warnings.catch_warnings():
         # A name in a script that no installed font has is drawn as boxes; a warning per sign would not help.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         warnings.filterwarnings("ignore", category=mpl.MatplotlibDeprecationWarning)
         with mpl.rc_context():
-            mpl.rcParams.update({**base, **settings()})
+            mpl.rcParams.update(base)
             yield
 
 

@@ -1,4 +1,4 @@
-"""Plots, one file each: functions of an explanation or of plain arrays that return a matplotlib figure with ``save(path)``.
+"""Plots, one file each: functions of an explanation or of plain arrays that return a figure with ``save``.
 
 None of them uses pyplot, and the user's matplotlib settings and open figures stay as they are.
 """

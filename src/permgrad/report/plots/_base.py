@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from matplotlib.figure import Figure
 
 from permgrad._errors import InputError
@@ -95,10 +96,10 @@ def new_figure(width: float, height: float) -> PlotFigure:
 
 
 def clean(text: object) -> str:
-    """Make any value printable on one line: control signs and line ends become spaces.
+    r"""Make any value printable on one line: control signs and line ends become spaces.
 
     Examples:
-        >>> clean("a\\nb")
+        >>> clean("a\nb")
         'a b'
     """
     signs = "".join(" " if unicodedata.category(sign) in {"Cc", "Cs", "Zl", "Zp"} else sign for sign in str(text))
@@ -159,6 +160,49 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:,.{decimals}f}".replace("-", "−")
 
 
+def numbers(values: Sequence[float] | Floats, digits: int = 3) -> list[str]:
+    """Write numbers of one column alike: as many decimals as give the largest of them its significant digits.
+
+    Examples:
+        >>> numbers([0.0505, 0.000784, float("nan"), 0.0])
+        ['0.0505', '0.0008', '–', '0']
+    """
+    array = np.asarray(values, dtype=np.float64)
+    size = float(np.max(np.abs(array[np.isfinite(array)]), initial=0.0))
+    if size == 0 or not 1e-5 <= size < 1e7:
+        return [number(float(value), digits) for value in array]
+    decimals = max(0, digits - 1 - math.floor(math.log10(size)))
+    texts = []
+    for value in array:
+        text = f"{value:,.{decimals}f}".replace("-", "−") if np.isfinite(value) else "–"
+        if value == 0:
+            text = "0"
+        elif not text.strip("−0."):
+            text = text.removeprefix("−")  # a tiny negative number is not "−0.000"
+        texts.append(text)
+    return texts
+
+
+def value_text(value: Any, width: int = 16) -> str:
+    """Write a cell of the user's table.
+
+    Examples:
+        >>> value_text(100.0), value_text(0.123456), value_text(None), value_text("within 30 days of it", 12)
+        ('100', '0.1235', 'missing', 'within …of it')
+    """
+    if isinstance(value, (bool, np.bool_, str)):
+        return shorten(value, width)
+    if isinstance(value, (int, np.integer)):
+        return f"{int(value)}".replace("-", "−") if abs(int(value)) < 10**width else number(float(value))
+    if isinstance(value, (float, np.floating)):
+        if not math.isfinite(value):
+            return "missing" if math.isnan(value) else str(value)
+        single = float(value)
+        return f"{int(single)}".replace("-", "−") if single.is_integer() and abs(single) < 1e7 else number(single, 4)
+    missing = value is None or (pd.api.types.is_scalar(value) and pd.isna(value))
+    return "missing" if missing else shorten(value, width)
+
+
 def quantity_of(explanation: Explanation) -> str:
     """Say what the numbers are, with their unit if known."""
     quantity = clean(
@@ -183,7 +227,7 @@ def check_top_n(top_n: int | None, available: int) -> int:
 
 def largest(scores: Floats, top_n: int | None) -> npt.NDArray[np.intp]:
     """Return positions of the largest scores, largest first, undefined last, ties in their order."""
-    order = np.argsort(-np.nan_to_num(scores, nan=-np.inf, posinf=np.inf, neginf=-np.inf), kind="stable")
+    order: npt.NDArray[np.intp] = np.argsort(-np.nan_to_num(scores, nan=-np.inf, posinf=np.inf), kind="stable")
     return order[: check_top_n(top_n, len(scores))]
 
 
@@ -191,7 +235,7 @@ def pick_output(explanation: Explanation, output: str | int | None) -> int:
     """Return an output's position; None is the first, or the second of two classes, which one calls positive."""
     if output is None and len(explanation.outputs) == 2 and explanation.outputs[0] != "all":
         return 1
-    return explanation.output_index(output)
+    return int(explanation.output_index(output))
 
 
 def need_local(explanation: Explanation, plot: str) -> None:
@@ -205,7 +249,7 @@ def need_local(explanation: Explanation, plot: str) -> None:
 
 def check_row(explanation: Explanation, row: int) -> int:
     """Return a row's position if it exists; negative positions count from the end."""
-    rows = explanation.values.shape[0]
+    rows = int(explanation.values.shape[0])
     if isinstance(row, bool) or not isinstance(row, (int, np.integer)) or not -rows <= row < rows:
         raise InputError(f"row must be a position from 0 to {rows - 1}, however: row={row!r}")
     return int(row) % rows
@@ -224,7 +268,7 @@ def finish_title(axes: Any, default: str, title: str | None) -> None:
     """Set a title: None takes the default, an empty text leaves it out."""
     text = default if title is None else title
     if text:
-        axes.set_title(clean(text))
+        axes.figure.suptitle(clean(text), x=0.012, ha="left", fontsize=style.SIZE_TITLE, fontweight="bold")
 
 
 def plain_axis(axes: Any, which: str = "x") -> None:
@@ -242,6 +286,11 @@ def _tick_text(value: float, _position: Any = None) -> str:
     if 1e-4 <= abs(value) < 1e6:
         return f"{value:,.6g}".replace("-", "−") if abs(value) < 1000 else f"{value:,.0f}".replace("-", "−")
     return f"{value:.3g}".replace("-", "−").replace("e+0", "e").replace("e−0", "e−").replace("e+", "e")
+
+
+def thinned(count: int, most: int) -> npt.NDArray[np.intp]:
+    """Return at most ``most`` positions out of ``count``, evenly spread."""
+    return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).astype(np.intp))
 
 
 def padded(low: float, high: float, share: float = 0.05) -> tuple[float, float]:

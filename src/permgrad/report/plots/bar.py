@@ -17,6 +17,7 @@ from permgrad.report.plots._base import (
     largest,
     new_figure,
     number,
+    numbers,
     padded,
     pick_output,
     plain_axis,
@@ -38,9 +39,9 @@ def bar(
 ) -> PlotFigure:
     """Draw the features by falling importance.
 
-    Where the explanation has a part per path (``parts["tabular"]``, ``parts["image"]``), a bar is split into them: parts
-    above 0 stand to the right of the line, parts below 0 to its left, and the dot is their sum. The whisker is the
-    confidence interval of the sum. A local explanation is shown as its mean absolute attribution.
+    Where the explanation has a part per path (``parts["tabular"]``, ``parts["image"]``), a bar is split into them:
+    parts above 0 stand to the right of the line, parts below 0 to its left, and the dot is their sum. The whisker is
+    the confidence interval of the sum. A local explanation is shown as its mean absolute attribution.
 
     Args:
         explanation: What to draw.
@@ -72,14 +73,24 @@ def bar(
     _whiskers(axes, values[order], low, high, dot=bool(paths))
     _frame(axes, shown, order, values[order], low, high)
     name = explanation.outputs[column]
-    about = (
-        "" if name == "all" and len(explanation.outputs) == 1 else f", {'all rows' if name == 'all' else clean(name)}"
-    )
+    about = ""
+    if len(explanation.outputs) > 1:
+        about = ", all rows" if name == "all" else f", {clean(name)}"
     axes.set_xlabel(("mean |attribution|, " if explanation.scope == "local" else "") + quantity_of(explanation))
     finish_title(axes, f"{explanation.method}: what drives the model{about}", title)
     if paths:
         handles, labels = axes.get_legend_handles_labels()
-        axes.legend(handles, labels, loc="lower right", handlelength=1.0, handleheight=0.9, borderaxespad=0.2)
+        axes.legend(
+            handles,
+            labels,
+            loc="lower left",
+            bbox_to_anchor=(0, 1.0),
+            ncols=len(labels),
+            handlelength=0.9,
+            handleheight=0.9,
+            borderpad=0.1,
+            borderaxespad=0.1,
+        )
     leading = ", ".join(f"{clean(shown.names[i])} {number(values[i])}" for i in order[:5])
     figure.description = (
         f"Bars of {len(order)} of {len(values)} {explanation.level}s by importance with confidence intervals. "
@@ -139,20 +150,22 @@ def _frame(
     data_low, data_high = axes.dataLim.x0, axes.dataLim.x1
     ends = np.concatenate([[0.0, data_low, data_high], low, high, values])
     ends = ends[np.isfinite(ends)]
-    axes.set_xlim(*padded(float(ends.min()), float(ends.max()), 0.03))
+    axes.set_xlim(*(padded(float(ends.min()), float(ends.max()), 0.03) if np.any(ends) else (0.0, 1.0)))
     axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
     plain_axis(axes)
-    for place, value in enumerate(values):
+    texts = numbers(values)
+    room = 6 + 4.6 * max((len(text) for text in texts), default=0)
+    for place, text in enumerate(texts):
         axes.annotate(
-            number(float(value)),
+            text,
             (1.0, place),
             xycoords=("axes fraction", "data"),
-            xytext=(6, 0),
+            xytext=(room, 0),
             textcoords="offset points",
             va="center",
-            ha="left",
+            ha="right",
             fontsize=style.SIZE_SMALL,
             color=style.MUTED,
         )

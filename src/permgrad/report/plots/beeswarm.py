@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from permgrad.report import style
@@ -23,6 +22,7 @@ from permgrad.report.plots._base import (
     plain_axis,
     quantity_of,
     styled,
+    thinned,
 )
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def beeswarm(
     with np.errstate(invalid="ignore"):
         scores = np.array([np.nanmean(each) if np.any(np.isfinite(each)) else np.nan for each in finite.T])
     order = largest(scores, top_n)
-    keep = np.unique(np.linspace(0, len(values) - 1, min(len(values), MOST_POINTS)).astype(int)) if len(values) else []
+    keep = thinned(len(values), MOST_POINTS)
     figure = new_figure(style.WIDTH, 1.1 + 0.36 * len(order))
     axes = figure.add_subplot()
     limits = values[:, order][np.isfinite(values[:, order])]
@@ -124,8 +124,7 @@ def _spread(values: Floats, limits: tuple[float, float], bins: int = 90) -> Floa
     most = np.bincount(at).max()
     step = min(0.09, 0.76 / most)
     for each in np.unique(at):
-        members: npt.NDArray[np.intp] = np.flatnonzero(at == each)
-        members = members[np.argsort(values[members], kind="stable")]
+        members = np.flatnonzero(at == each)  # in the order of the rows: sorted by value they would form arrows
         ladder = (np.arange(len(members)) + 1) // 2 * np.where(np.arange(len(members)) % 2, 1, -1)
         offsets[members] = ladder * step
     return offsets

@@ -15,7 +15,7 @@ from permgrad.report.plots._base import (
     labels_of,
     largest,
     new_figure,
-    number,
+    numbers,
     plain_axis,
     quantity_of,
     styled,
@@ -76,11 +76,13 @@ def _cells(axes: Any, table: Floats, positions: Floats, bound: float) -> Any:
     from matplotlib.colors import Normalize
     from matplotlib.patches import Rectangle
 
-    mapping = ScalarMappable(Normalize(-bound if np.nanmin(table, initial=0.0) < -0.1 * bound else 0.0, bound))
-    mapping.set_cmap(style.diverging() if mapping.norm.vmin < 0 else style.sequential())
+    signed = bool(np.nanmin(table, initial=0.0) < -0.1 * bound)
+    mapping = ScalarMappable(
+        Normalize(-bound if signed else 0.0, bound), style.diverging() if signed else style.sequential()
+    )
     squares, colours = [], []
     for row, column in np.ndindex(*table.shape):
-        squares.append(Rectangle((positions[column] - 0.48, row - 0.46), 0.96, 0.92))
+        squares.append(Rectangle((float(positions[column]) - 0.48, row - 0.46), 0.96, 0.92))
         value = table[row, column]
         colours.append(mapping.to_rgba(value) if np.isfinite(value) else (0.5, 0.5, 0.5, 0.12))
     axes.add_collection(PatchCollection(squares, facecolors=colours, edgecolors="none"))
@@ -88,6 +90,7 @@ def _cells(axes: Any, table: Floats, positions: Floats, bound: float) -> Any:
 
 
 def _numbers(axes: Any, table: Floats, positions: Floats, bound: float) -> None:
+    texts = np.array(numbers(table.ravel(), 2), dtype=object).reshape(table.shape)
     for row, column in np.ndindex(*table.shape):
         value = float(table[row, column])
         if not np.isfinite(value):
@@ -97,7 +100,7 @@ def _numbers(axes: Any, table: Floats, positions: Floats, bound: float) -> None:
         axes.text(
             positions[column],
             row,
-            number(value, 2),
+            texts[row, column],
             ha="center",
             va="center",
             color=colour,

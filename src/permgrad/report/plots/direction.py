@@ -14,6 +14,7 @@ from permgrad.report.plots._base import (
     PlotFigure,
     check_top_n,
     clean,
+    finish_title,
     new_figure,
     padded,
     plain_axis,
@@ -40,8 +41,8 @@ def direction(
 ) -> PlotFigure:
     """Draw one small panel per feature: the mean prediction when every row takes one quantile or level of it.
 
-    All panels share the vertical axis, so that their slopes compare. Of two classes only the second is drawn, of more than
-    six only the first six.
+    All panels share the vertical axis, so that their slopes compare. Of two classes only the second is drawn, of more
+    than six only the first six.
 
     Args:
         explanation: An explanation with ``direction``.
@@ -87,8 +88,7 @@ def direction(
         figure.legend(
             handles, [shorten(labels[k], 18) for k in chosen], loc="outside upper left", ncols=min(len(chosen), 6)
         )
-    if title:
-        figure.suptitle(clean(title), x=0.01, ha="left", fontweight="bold", fontsize=style.SIZE_TITLE)
+    finish_title(grid[0][0], "", title or "")
     figure.description = _describe(names, means, chosen)
     return figure
 
@@ -133,15 +133,24 @@ def _panel(axes: Any, name: str, entry: dict[str, Any], mean: Floats, chosen: li
         plain_axis(axes)
         axes.xaxis.get_major_locator().set_params(nbins=3)
         return
-    words = [shorten(label, 9) for label in list(entry.get("label", entry["at"]))[: len(mean)]]
+    words = [shorten(label, 14) for label in list(entry.get("label", entry["at"]))[: len(mean)]]
     crowded = len(words) > 4 or sum(len(word) for word in words) > 16
     axes.set_xticks(
         at, words, rotation=40 if crowded else 0, ha="right" if crowded else "center", rotation_mode="anchor"
     )
     axes.set_xlim(-0.6, len(words) - 0.4)
     if len(entry["at"]) > MOST_LEVELS:
-        axes.text(1, 0.97, f"{len(entry['at']) - MOST_LEVELS} more levels", ha="right", va="top", transform=axes.transAxes,
-                  fontsize=style.SIZE_SMALL - 1, color=style.MUTED)  # fmt: skip
+        more = f"{len(entry['at']) - MOST_LEVELS} more levels"
+        axes.text(
+            1,
+            0.97,
+            more,
+            ha="right",
+            va="top",
+            transform=axes.transAxes,
+            fontsize=style.SIZE_SMALL - 1,
+            color=style.MUTED,
+        )
 
 
 def _describe(names: list[str], means: list[Floats], chosen: list[int]) -> str:

@@ -41,8 +41,8 @@ def image(
     """Draw one row's image, and its activation map over it.
 
     Args:
-        explanation: A local explanation whose ``maps`` hold ``images`` ``(rows, [channels,] height, width)`` and ``maps``
-            ``(rows, [outputs,] height, width)``.
+        explanation: A local explanation whose ``maps`` hold ``images`` ``(rows, [channels,] height, width)``
+            and ``maps`` ``(rows, [outputs,] height, width)``.
         row: Position of the row.
         output: Which output; None: the first, or the second of two classes.
         title: Title; None: a default; empty: none.
@@ -55,7 +55,8 @@ def image(
     heat_name = next((name for name in HEAT_KEYS if name in explanation.maps), None)
     if heat_name is None:
         raise InputError(
-            f"image shows activation maps, however: method={explanation.method!r} made none; explain with method='gradcam'"
+            f"image shows activation maps, however: method={explanation.method!r} made none; "
+            "explain with method='gradcam'"
         )
     heat = np.asarray(explanation.maps[heat_name][place], dtype=np.float64)
     if heat.ndim == 3:
@@ -73,8 +74,8 @@ def activation(
     """Draw an image and a map of it side by side.
 
     Args:
-        picture: ``(height, width)``, ``(channels, height, width)`` or ``(height, width, channels)``, any range; None: only
-            the map.
+        picture: ``(height, width)``, ``(channels, height, width)`` or ``(height, width, channels)``, any range;
+            None: only the map.
         heat: ``(height, width)``; a coarser map is drawn over the whole image, cell by cell, without smoothing.
         title: Title, empty for none.
         label: What the colours measure.

@@ -25,15 +25,15 @@ from permgrad.report.plots._base import (
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
-NOT_BRANCHES = ("interaction", "paper")
+NOT_BRANCHES = ("interaction", "paper", "total")
 
 
 @styled
 def modality(explanation: Explanation, *, output: str | int | None = None, title: str | None = None) -> PlotFigure:
     """Draw the importance of whole branches or modalities.
 
-    Uses ``explanation.branches`` where there is one; else, for additive methods, the sum over the features of each modality,
-    signed.
+    Uses ``explanation.branches`` where there is one; else, for additive methods, the signed sum over the features
+    of each modality.
 
     Args:
         explanation: What to draw.
@@ -63,12 +63,12 @@ def modality(explanation: Explanation, *, output: str | int | None = None, title
 def branches(content: Mapping[str, Any], *, title: str = "", label: str = "importance") -> PlotFigure:
     """Draw the content of ``branches.json``.
 
-    The bar is a branch's importance with its interval; the open circle is its effect alone, the open square its effect when
-    it is replaced last. A branch whose share is undefined says so.
+    The bar is a branch's importance with its interval; the open circle is its effect alone, the open square its effect
+    when it is replaced last. A branch whose share is undefined says so.
 
     Args:
-        content: ``{name: {"importance", "ci_low", "ci_high", "share", "alone", "last"}}``; entries that are missing or null
-            are left out.
+        content: ``{name: {"importance", "ci_low", "ci_high", "share", "alone", "last"}}``; entries that are missing or
+            null are left out.
         title: Title, empty for none.
         label: What the numbers are.
     """
@@ -139,5 +139,5 @@ def _frame(axes: Any, names: list[str], reach: list[float], label: str) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         axes.legend(
-            handles, labels, loc="lower right", ncols=2, handletextpad=0.2, columnspacing=1.0, borderaxespad=0.0
+            handles, labels, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, handletextpad=0.1, borderpad=0.1
         )

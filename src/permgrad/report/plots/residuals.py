@@ -7,7 +7,16 @@ import numpy.typing as npt
 
 from permgrad._errors import InputError
 from permgrad.report import style
-from permgrad.report.plots._base import PlotFigure, finish_title, new_figure, number, padded, plain_axis, styled
+from permgrad.report.plots._base import (
+    PlotFigure,
+    finish_title,
+    new_figure,
+    number,
+    padded,
+    plain_axis,
+    styled,
+    thinned,
+)
 
 MOST_POINTS = 4000
 
@@ -27,7 +36,7 @@ def residuals(truth: npt.ArrayLike, predictions: npt.ArrayLike, *, unit: str = "
         raise InputError(f"truth and predictions must have as many rows, however: {len(y)} and {len(guess)}")
     known = np.isfinite(y) & np.isfinite(guess)
     y, guess = y[known], guess[known]
-    keep = np.unique(np.linspace(0, max(len(y) - 1, 0), min(len(y), MOST_POINTS)).astype(int)) if len(y) else []
+    keep = thinned(len(y), MOST_POINTS)
     figure = new_figure(style.WIDTH, 3.5 + (0.3 if title else 0))
     left, right = figure.subplots(1, 2)
     unit = f" ({unit})" if unit else ""

@@ -18,12 +18,13 @@ from permgrad.report.plots._base import (
     need_local,
     new_figure,
     number,
+    numbers,
     padded,
     pick_output,
     plain_axis,
     quantity_of,
-    shorten,
     styled,
+    value_text,
 )
 
 if TYPE_CHECKING:
@@ -110,12 +111,7 @@ def _labels(explanation: Explanation, order: Any, row: int) -> list[str]:
         if frame is None or name not in frame.columns:
             labels.append(label)
             continue
-        value = frame[name].iloc[row]
-        if isinstance(value, (float, np.floating)):
-            text = number(float(value), 4) if np.isfinite(value) else "missing"
-        else:
-            text = "missing" if value is None else shorten(value, 14)
-        labels.append(f"{label} = {text}")
+        labels.append(f"{label} = {value_text(frame[name].iloc[row])}")
     return labels
 
 
@@ -129,10 +125,10 @@ def _steps(axes: Any, steps: Floats, base: float) -> None:
         axes.vlines(ends[place], place - 1 + 0.29, place - 0.29, color=style.MUTED, linewidth=0.7)
     reach = np.concatenate([starts, ends, [base]])
     low, high = padded(float(reach.min()), float(reach.max()), 0.0)
-    for place, step in enumerate(steps):
+    for place, (step, text) in enumerate(zip(steps, numbers(steps), strict=True)):
         side = 1 if step >= 0 else -1
         axes.annotate(
-            f"{'+' if step > 0 else ''}{number(float(step))}",
+            f"+{text}" if step > 0 else text,
             (ends[place], place),
             xytext=(4 * side, 0),
             textcoords="offset points",
@@ -141,7 +137,7 @@ def _steps(axes: Any, steps: Floats, base: float) -> None:
             fontsize=style.SIZE_SMALL,
             color=style.MUTED,
         )
-    axes.set_xlim(low - 0.12 * (high - low), high + 0.12 * (high - low))
+    axes.set_xlim(low - 0.2 * (high - low), high + 0.2 * (high - low))
 
 
 def _ends_marked(axes: Any, count: int, base: float, final: float) -> None:
