@@ -1,0 +1,386 @@
+"""From the options of ``permgrad run`` to checked tables: what is a feature, which rows train, what the target is.
+
+Everything that can be wrong with the user's input is found here, before the run's folder is touched.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad._errors import InputError, PermgradWarning, suggest
+from permgrad.data.column_types import Schema, infer_schema
+from permgrad.data.datasets import DataCard, fetch_dataset, get_card, list_datasets, load_dataset
+from permgrad.data.encoding import align_columns
+from permgrad.data.groups import propose_one_hot_blocks, read_groups
+from permgrad.data.splitting import count_shared_rows, split_rows
+from permgrad.data.table import blank_codes, read_table
+from permgrad.runs.folder import file_hash
+from permgrad.runs.request import RunRequest
+from permgrad.runs.target import Task, choose_task, find_column, target_values
+
+PARTS = ("train", "validation", "test")
+#: Fewer rows than these are not divided in three.
+FEWEST_ROWS = 10
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass
+class Part:
+    """One part of the split.
+
+    Attributes:
+        X: Features, in the order of training, with their own row labels.
+        y: Target values.
+        rows: Row numbers in the file that the part comes from, counted from 0.
+        identifiers: The columns given by ``--id``.
+    """
+
+    X: pd.DataFrame
+    y: npt.NDArray[Any]
+    rows: Rows
+    identifiers: pd.DataFrame
+
+
+@dataclass
+class Inputs:
+    """Everything that the stages of a run need to know about the data.
+
+    Attributes:
+        name: Name of the table.
+        target: The target's column.
+        task: What it asks for, and ``task_reason`` why.
+        parts: The three parts of the split by name.
+        schema: Types of all columns but the target, seen on the training rows.
+        left_out: Columns that are no features, with the reason.
+        variables: Columns that act as one feature.
+        na_codes: Codes that mean missing.
+        split: How the rows were divided, in words.
+        shared_rows: Test rows that also stand in the training rows.
+        notes: Sentences for the user.
+        card: The data card of a named set.
+    """
+
+    name: str
+    target: str
+    task: Task
+    task_reason: str
+    parts: dict[str, Part]
+    schema: Schema
+    left_out: dict[str, str]
+    variables: dict[str, list[str]]
+    na_codes: tuple[str | int | float, ...]
+    split: str
+    shared_rows: int
+    notes: list[str] = field(default_factory=list)
+    card: DataCard | None = None
+
+    @property
+    def columns(self) -> pd.DataFrame:
+        """One row per column, for the report: name, kind, missing, levels, role, reason."""
+        block_of = {column: name for name, own in self.variables.items() for column in own}
+        rows = []
+        for column in self.schema:
+            role = self.left_out.get(column.name) or (
+                f"part of {block_of[column.name]}" if column.name in block_of else "feature"
+            )
+            rows.append((column.name, column.kind, column.n_missing, column.n_levels, role, column.reason))
+        return pd.DataFrame(rows, columns=["name", "kind", "missing", "levels", "role", "reason"])
+
+
+# ---- which table -----------------------------------------------------------------------------------------------------
+def is_named(table: str) -> bool:
+    """Whether a table is meant by the name of a data set (a file of that name needs ``./`` before it)."""
+    return table in list_datasets()
+
+
+def configuration(request: RunRequest) -> dict[str, Any]:
+    """Return everything that changes the result of a run, with the content of files in the place of their names.
+
+    Raises:
+        InputError: A file does not exist.
+        EnvironmentProblem: A file cannot be read, or a named data set is not to be had.
+    """
+    content: dict[str, Any] = {"table": request.name, "table content": _content_of(request.table)}
+    for role in ("test", "validation", "groups"):
+        path = getattr(request, role)
+        content[role] = None if path is None else _file_content(path, role)
+    content |= {"target": list(request.target), "task": request.task, "drop": list(request.drop)}
+    content |= {"id": list(request.identifier), "na": list(request.na_codes)}
+    content |= {"group": request.group, "time": request.time, "preset": request.preset}
+    if request.preset.endswith(".json"):
+        content["preset"] = _file_content(Path(request.preset), "preset")
+    return content | {"baselines": request.baselines, "seed": request.seed, "split_seed": request.split_seed}
+
+
+def _content_of(table: str) -> str:
+    if is_named(table):
+        file = fetch_dataset(table)
+        return f"data set {table}" if file is None else file_hash(file)
+    return _file_content(Path(table), "table")
+
+
+def _file_content(path: Path, role: str) -> str:
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        names = list_datasets() if role == "table" else []
+        near = suggest(path.name, [*names, *_neighbours(path)])
+        known = f"; named data sets are {', '.join(names)}" if names else ""
+        raise InputError(
+            f"{role} must be an existing file, however: {os.fspath(path)!r} {what}{near}; check the path{known}"
+        )
+    return file_hash(path)
+
+
+def _neighbours(path: Path) -> list[str]:
+    try:
+        return [entry.name for entry in path.parent.iterdir()][:1000]
+    except OSError:
+        return []
+
+
+# ---- loading ---------------------------------------------------------------------------------------------------------
+def load_inputs(request: RunRequest) -> Inputs:
+    """Read and check all tables of a run, and divide the rows.
+
+    Raises:
+        InputError: Something is wrong with what the user gave; the message says what and how to mend it.
+        EnvironmentProblem: A file cannot be read, or a named data set is not to be had.
+    """
+    card = get_card(request.table) if is_named(request.table) else None
+    frame = load_dataset(request.table).frame if card else read_table(request.table)
+    target = _target_name(request, card, list(frame.columns))
+    codes: tuple[str | int | float, ...] = request.na_codes or (card.na_codes if card else ())
+    for role, names in (("drop", request.drop), ("id", request.identifier)):
+        for name in names:
+            find_column(name, list(frame.columns), role)
+    for role, single in (("group", request.group), ("time", request.time)):
+        if single is not None:
+            find_column(single, list(frame.columns), role)
+    left_out = _roles(request, card, target)
+    notes: list[str] = []
+    frame = _with_target(frame, target, codes, notes)
+    files = _own_files(request, frame, target, codes, notes)
+    task, reason = _task(request, card, frame[target], target)
+    labels = {name: target_values(own[target], task, target) for name, own in _all_tables(frame, files).items()}
+    _check_labels(labels, task, target, request)
+    places, split = _divide(request, frame, labels["table"], task, files)
+    tables = {part: frame.iloc[places[part]] if part in places else files[part] for part in PARTS}
+    truths = {part: labels["table"][places[part]] if part in places else labels[part] for part in PARTS}
+    _check_training(truths["train"], task, target)
+    schema = infer_schema(tables["train"].drop(columns=target), na_codes=codes)
+    left_out |= {name: "left out: like an identifier" for name in schema.of_kind("identifier") if name not in left_out}
+    features = [name for name in frame.columns if name != target and name not in left_out]
+    if not features:
+        raise InputError(
+            f"a table must have a column to predict from, however: beside the target {target!r} there is none "
+            f"({'; '.join(f'{name!r} is {why}' for name, why in list(left_out.items())[:3]) or 'no other column'}); "
+            "add columns, or give --drop and --id less"
+        )
+    variables = _variables(request, card, features)
+    _note_columns(notes, schema, left_out, request, card)
+    _note_blocks(notes, tables["train"][features], variables, request)
+    both = [*features, target]
+    shared = count_shared_rows(tables["train"][both], tables["test"][both])
+    if shared:
+        share = shared / len(tables["test"])
+        notes.append(f"{shared} of {len(tables['test'])} test rows ({share:.1%}) also stand in the training rows")
+    parts = {
+        part: Part(
+            own[features],
+            truths[part],
+            own.index.to_numpy(dtype=np.int64),
+            own[[name for name in request.identifier if name in own.columns]],
+        )
+        for part, own in tables.items()
+    }
+    return Inputs(
+        request.name, target, task, reason, parts, schema, left_out, variables, codes, split, shared, notes, card
+    )
+
+
+def _target_name(request: RunRequest, card: DataCard | None, names: list[str]) -> str:
+    if not request.target:
+        if card is not None:
+            return card.target
+        listed = ", ".join(repr(name) for name in names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        raise InputError(f"a run needs the column to predict, however: no --target is given; its columns are {listed}")
+    find_column(request.target[0], names, "target")
+    return request.target[0]
+
+
+def _roles(request: RunRequest, card: DataCard | None, target: str) -> dict[str, str]:
+    """Return the columns that are no features and why; a target among them is a contradiction."""
+    roles: dict[str, str] = {}
+    if card is not None:
+        roles |= dict.fromkeys(card.not_features, "left out: not a feature by its data card")
+        if card.target != target:
+            roles[card.target] = "left out: the usual target"
+    roles |= dict.fromkeys(request.drop, "left out: --drop")
+    roles |= dict.fromkeys(request.identifier, "identifier: --id")
+    if request.group is not None:
+        roles[request.group] = "left out: --group"
+    if request.time is not None:
+        roles[request.time] = "left out: --time"
+    if target in roles and target not in (card.not_features if card is not None else ()):
+        raise InputError(
+            f"the target must not be left out, however: {target!r} is the target and also "
+            f"{roles[target].partition(': ')[2]}; choose one"
+        )
+    roles.pop(target, None)
+    return roles
+
+
+def _with_target(
+    frame: pd.DataFrame, target: str, codes: Sequence[str | int | float], notes: list[str], where: str = "the table"
+) -> pd.DataFrame:
+    """Return the rows whose target is known, numbered as in the file."""
+    blanked = blank_codes(frame[[target]], list(codes))[target]
+    if not pd.api.types.is_numeric_dtype(blanked.dtype):
+        blanked = blanked.mask(blanked.astype(str).str.strip() == "")
+    missing = blanked.isna().to_numpy()
+    if missing.all():
+        raise InputError(
+            f"the target must be known, however: column {target!r} of {where} is missing in every row; "
+            "choose another target, or check --na"
+        )
+    if missing.any():
+        notes.append(f"{int(missing.sum())} of {len(frame)} rows of {where} have no target and are left out")
+    return frame.assign(**{target: blanked}).loc[~missing]
+
+
+def _own_files(
+    request: RunRequest, frame: pd.DataFrame, target: str, codes: Sequence[str | int | float], notes: list[str]
+) -> dict[str, pd.DataFrame]:
+    files: dict[str, pd.DataFrame] = {}
+    wanted = [name for name in frame.columns if name not in request.drop]
+    for part in ("test", "validation"):
+        path = getattr(request, part)
+        if path is None:
+            continue
+        own = read_table(path)
+        find_column(target, list(own.columns), f"target of the {part} file")
+        needed = [name for name in wanted if name in own.columns or name not in (*request.identifier, request.group)]
+        aligned = align_columns(own.drop(columns=[n for n in request.drop if n in own.columns]), needed)
+        files[part] = _with_target(aligned, target, codes, notes, f"the {part} file")
+    return files
+
+
+def _all_tables(frame: pd.DataFrame, files: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    return {"table": frame, **files}
+
+
+def _task(request: RunRequest, card: DataCard | None, values: pd.Series[Any], target: str) -> tuple[Task, str]:
+    if card is not None and request.task == "auto" and target == card.target:
+        return card.task, "known from its data card"
+    return choose_task(values, request.task, target)
+
+
+def _check_labels(labels: Mapping[str, npt.NDArray[Any]], task: Task, target: str, request: RunRequest) -> None:
+    """Refuse classes of one kind in the table and of another in the files."""
+    kinds = {name: ("text" if own.dtype.kind in "UO" else "numbers") for name, own in labels.items()}
+    if task == "classification" and len(set(kinds.values())) > 1:
+        raise InputError(
+            f"classes must be of one type in all files, however: column {target!r} holds "
+            f"{', '.join(f'{kind} in the {name} file' for name, kind in kinds.items())}; "
+            f"write them alike in {request.table} and the other files"
+        )
+
+
+def _check_training(y: npt.NDArray[Any], task: Task, target: str) -> None:
+    if task == "classification" and len(np.unique(y)) < 2:
+        raise InputError(
+            f"training rows must have at least two classes, however: with this split column {target!r} holds only "
+            f"{y[0].item()!r} in them; choose another --split-seed, --group or --time, or give more rows"
+        )
+
+
+# ---- rows ------------------------------------------------------------------------------------------------------------
+def _divide(
+    request: RunRequest, frame: pd.DataFrame, y: npt.NDArray[Any], task: Task, files: Mapping[str, pd.DataFrame]
+) -> tuple[dict[str, Rows], str]:
+    """Return for each part taken from the table its places there, and in words how they came about."""
+    by: dict[str, Any] = {} if request.group is None else {"groups": frame[request.group].to_numpy()}
+    if request.time is not None:
+        by["time"] = frame[request.time]
+    how = f"by groups of {request.group!r}" if request.group else f"by time, {request.time!r}" if request.time else ""
+    given = " and ".join(f"{part} rows from {getattr(request, part)}" for part in files)
+    if len(files) == 2:
+        return {"train": np.arange(len(frame), dtype=np.int64)}, given
+    if len(frame) < FEWEST_ROWS:
+        raise InputError(
+            f"a table must have at least {FEWEST_ROWS} rows with a target to be divided, however: it has {len(frame)}; "
+            "give more rows, or --test and --validation files"
+        )
+    shares = (0.8, 0.1, 0.1) if files else (0.6, 0.2, 0.2)
+    found = split_rows(len(frame), y, task=task, seed=request.split_seed, fractions=shares, **by)
+    places = {"train": found.train, "validation": found.validation, "test": found.test}
+    text = "60 % training, 20 % validation, 20 % test"
+    if files:
+        # Two parts are wanted: both halves of what was taken off serve as the part that has no file.
+        wanted = "validation" if "test" in files else "test"
+        places = {"train": found.train, wanted: np.sort(np.concatenate([found.validation, found.test]))}
+        text = f"80 % training, 20 % {wanted}; {given}"
+    how = how or ("stratified by class" if found.kind == "stratified" else "at random")
+    seed = "" if request.time is not None else f", seed {request.split_seed}"
+    return places, f"{text}; {how}{seed}"
+
+
+# ---- columns ---------------------------------------------------------------------------------------------------------
+def _variables(request: RunRequest, card: DataCard | None, features: Sequence[str]) -> dict[str, list[str]]:
+    if request.groups is not None:
+        groups = read_groups(request.groups)
+        for name, own in groups.items():
+            for column in own:
+                if column not in features:
+                    raise InputError(
+                        f"groups must list features, however: group {name!r} lists {column!r}, which is none"
+                        f"{suggest(column, features)}; correct {request.groups}"
+                    )
+        return groups
+    if card is None:
+        return {}
+    present = {name: [column for column in own if column in features] for name, own in card.variables.items()}
+    return {name: own for name, own in present.items() if own}
+
+
+def _note_columns(
+    notes: list[str], schema: Schema, left_out: Mapping[str, str], request: RunRequest, card: DataCard | None
+) -> None:
+    identifiers = [name for name in schema.of_kind("identifier") if left_out.get(name, "").endswith("identifier")]
+    if identifiers:
+        fix = "" if request.identifier else "; keep them in the predictions with --id"
+        notes.append(f"left out, because they look like identifiers: {_listed(identifiers)}{fix}")
+    constant = [name for name in schema.of_kind("constant") if name not in left_out]
+    if constant:
+        notes.append(f"constant in the training rows, hence without any effect: {_listed(constant)}")
+    if card is not None and card.not_features:
+        notes.append(f"not features by the data card: {_listed(card.not_features)}")
+
+
+def _note_blocks(
+    notes: list[str], features: pd.DataFrame, variables: Mapping[str, Sequence[str]], request: RunRequest
+) -> None:
+    declared = {column for own in variables.values() for column in own}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PermgradWarning)
+        proposed = propose_one_hot_blocks(features[[name for name in features.columns if name not in declared]])
+    if proposed and request.groups is None:
+        blocks = "; ".join(f"{name}: {_listed(own)}" for name, own in list(proposed.items())[:5])
+        notes.append(
+            f"these columns look like one-hot blocks of one variable each: {blocks}; to treat each as one feature, "
+            'write them into a JSON file {"name": ["column", ...]} and give it with --groups'
+        )
+
+
+def _listed(names: Sequence[str], most: int = 6) -> str:
+    shown = ", ".join(str(name) for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
