@@ -6,7 +6,7 @@ The user's object is never changed.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,8 @@ def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
     """Bring a frame, array or list of rows to a data frame with unique text names; arrays get ``x0, x1, …``.
 
     Args:
-        X: pandas data frame, anything with ``to_pandas()``, a mapping of columns, a two-dimensional array or a list of rows.
+        X: pandas data frame, anything with ``to_pandas()``, a mapping of columns, a two-dimensional array or a list
+            of rows.
         allow_empty: whether a table without rows is fine (it is for predictions, not for training).
 
     Raises:
@@ -88,15 +89,16 @@ def _bare_frame(X: Any) -> pd.DataFrame:
         widths = {len(row) for row in X}
         if len(widths) > 1:
             raise InputError(
-                f"all rows must have the same number of cells, however they have {sorted(widths)}; fill the gaps with None"
+                f"all rows must have the same number of cells, however they have {sorted(widths)}; fill the gaps with"
+                " None"
             )
         # Not through an array: that would turn a mixed row into text.
         return _named(pd.DataFrame([list(row) for row in X]))
     array = np.asarray(X)
     if array.ndim != 2:
         raise InputError(
-            f"X must be a table of rows and columns: Expected 2D array, got {array.ndim}D array instead, shape {array.shape}; "
-            "Reshape your data, X.reshape(-1, 1) for one feature or X.reshape(1, -1) for one row"
+            f"X must be a table of rows and columns: Expected 2D array, got {array.ndim}D array instead, shape"
+            f" {array.shape}; Reshape your data, X.reshape(-1, 1) for one feature or X.reshape(1, -1) for one row"
         )
     if array.dtype.kind == "c":
         raise InputError("Complex data not supported: X must hold real numbers; pass X.real and X.imag as columns")
@@ -123,16 +125,10 @@ def canonical(value: Any) -> str:
         >>> canonical(4.0), canonical("4"), canonical(True)
         ('4', '4', 'True')
     """
-    if isinstance(value, str):
-        return value
-    if isinstance(value, (bool, np.bool_)):
-        return str(bool(value))
     if isinstance(value, (float, np.floating)):
         number = float(value)
         return str(int(number)) if number.is_integer() and abs(number) < 2**63 else repr(number)
-    if isinstance(value, (int, np.integer)):
-        return str(int(value))
-    if isinstance(value, (datetime.datetime, datetime.date)):
+    if isinstance(value, (dt.datetime, dt.date)):
         return value.isoformat()
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
@@ -294,7 +290,10 @@ DATE_FORMATS = (
     "%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y",
 )  # fmt: skip
 """Formats tried for text, in this order; on a tie the first wins, so 03/04/2020 is read month first."""
-_LOOKS_LIKE_DATE = r"^\s*(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}|\d{1,2}[ -][A-Za-z]{3,9}[ -]\d{4}|[A-Za-z]{3,9} \d{1,2}, \d{4})"
+_LOOKS_LIKE_DATE = (
+    r"^\s*(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}|\d{1,2}[ -][A-Za-z]{3,9}["
+    r" -]\d{4}|[A-Za-z]{3,9} \d{1,2}, \d{4})"
+)
 
 
 def find_date_format(texts: Sequence[str]) -> tuple[str, float, bool] | None:
@@ -386,9 +385,9 @@ def refuse_infinite(matrix: Floats, names: Sequence[str]) -> None:
             return
     infinite = np.isinf(matrix)
     if infinite.any():
-        bad = [names[j] for j in np.flatnonzero(infinite.any(axis=0))]
+        bad = [names[j] for j in np.flatnonzero(infinite.any(axis=0)).tolist()]
         raise InputError(
-            f"numbers must be finite, however column{'s' if len(bad) > 1 else ''} {_listed(bad)} hold{'' if len(bad) > 1 else 's'} "
-            f"{int(infinite.sum())} infinite value{'s' if infinite.sum() > 1 else ''} (inf); replace inf by NaN "
-            "(missing) or by a large number"
+            f"numbers must be finite, however column{'s' if len(bad) > 1 else ''} {_listed(bad)}"
+            f" hold{'' if len(bad) > 1 else 's'} {int(infinite.sum())} infinite"
+            f" value{'s' if infinite.sum() > 1 else ''} (inf); replace inf by NaN (missing) or by a large number"
         )

@@ -149,8 +149,9 @@ def infer_schema(
 ) -> Schema:
     """Say what each column of a table is.
 
-    The rules, in this order: what is declared in ``kinds``; no value or one value: constant; 0 and 1 only, booleans, yes/no: boolean;
-    numbers, also as text, and durations (in seconds): numeric, however few values there are; dates, also as text: date; nearly unique
+    The rules, in this order: what is declared in ``kinds``; no value or one value: constant; 0 and 1 only, booleans,
+    yes/no: boolean; numbers, also as text, and durations (in seconds): numeric, however few values there are; dates,
+    also as text: date; nearly unique
     text: identifier, as is a running whole number named like one (``id``, ``index``); the rest: categorical.
 
     Args:
@@ -265,7 +266,7 @@ def _is_running_number(base: ColumnType, values: Floats) -> bool:
 # ---- everything else ------------------------------------------------------------------------------------------------
 def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> ColumnType:
     """Type of a column that is not stored as numbers."""
-    if series.dtype.kind in "mM" or isinstance(series.dtype, (pd.DatetimeTZDtype, pd.PeriodDtype)):
+    if _is_moment(series):
         return _moment_type(series, name)
     distinct = Distinct.of(series, name)
     texts, counts, n_missing = _without_codes(distinct, name, codes)
@@ -273,38 +274,53 @@ def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> Colum
     numbers = text_numbers(texts)
     if texts and not np.isnan(numbers).any():
         return _text_number_type(base, series, codes)
-    pair = _find_pair(texts)
-    if pair is not None:
-        return replace(
-            base,
-            kind="boolean",
-            storage="pair",
-            reason=f"{pair[0]} or {pair[1]}",
-            true_level=pair[0],
-            false_level=pair[1],
-        )
     if base.n_levels <= 1:
         return _constant(base)
-    date = find_date_format(texts)
-    if date is not None:
-        form, share, ambiguous = date
-        order = " (the day and the month could be swapped)" if ambiguous else ""
-        partly = f", {share:.1%} readable" if share < 1 else ""
-        return replace(
-            base, kind="date", storage="date", reason=f"dates as text, read as {form}{partly}{order}", date_format=form
-        )
+    return _pair_type(base, texts) or _date_type(base, texts) or _text_type(base, series, texts, counts)
+
+
+def _is_moment(series: pd.Series[Any]) -> bool:
+    """Whether the column holds dates or durations by its type."""
+    return series.dtype.kind in "mM" or isinstance(series.dtype, (pd.DatetimeTZDtype, pd.PeriodDtype))
+
+
+def _pair_type(base: ColumnType, texts: Sequence[str]) -> ColumnType | None:
+    """Find a yes/no pair, whatever the capitals."""
+    by_form = {text.strip().lower(): text for text in texts}
+    for yes, no in _PAIRS:
+        if len(texts) == 2 and yes in by_form and no in by_form:
+            one, zero = by_form[yes], by_form[no]
+            said = f"{one} or {zero}"
+            return replace(base, kind="boolean", storage="pair", reason=said, true_level=one, false_level=zero)
+    return None
+
+
+def _date_type(base: ColumnType, texts: Sequence[str]) -> ColumnType | None:
+    found = find_date_format(texts)
+    if found is None:
+        return None
+    form, share, ambiguous = found
+    partly = f", {share:.1%} readable" if share < 1 else ""
+    order = " (the day and the month could be swapped)" if ambiguous else ""
+    reason = f"dates as text, read as {form}{partly}{order}"
+    return replace(base, kind="date", storage="date", reason=reason, date_format=form)
+
+
+def _text_type(
+    base: ColumnType, series: pd.Series[Any], texts: Sequence[str], counts: npt.NDArray[np.int64]
+) -> ColumnType:
+    """Tell identifiers from categories, and say when a text spoils a column of numbers."""
     if isinstance(series.dtype, pd.CategoricalDtype):
         return replace(base, reason="categorical type")
+    numbers = text_numbers(texts)
     n_present = int(counts.sum())
-    if n_present >= _FEWEST_FOR_IDENTIFIER and len(texts) >= _NEARLY_UNIQUE * n_present:
-        return replace(base, kind="identifier", reason=f"text, {len(texts)} different values in {n_present} rows")
     share_numbers = float(counts[~np.isnan(numbers)].sum() / max(n_present, 1))
     if share_numbers >= 0.5:
         odd = next(text for text, number in zip(texts, numbers, strict=True) if np.isnan(number))
-        return replace(
-            base,
-            reason=f"text; {share_numbers:.0%} are numbers, {odd!r} is not (if it means missing, declare it as a code)",
-        )
+        reason = f"text; {share_numbers:.0%} are numbers, {odd!r} is not (if it means missing, declare it as a code)"
+        return replace(base, reason=reason)
+    if n_present >= _FEWEST_FOR_IDENTIFIER and len(texts) >= _NEARLY_UNIQUE * n_present:
+        return replace(base, kind="identifier", reason=f"text, {len(texts)} different values in {n_present} rows")
     return base
 
 
@@ -313,14 +329,6 @@ def _without_codes(distinct: Distinct, name: str, codes: MissingCodes) -> tuple[
     keep = np.array([codes.kind_of(text, name) == PRESENT for text in distinct.texts], dtype=bool) & (counts > 0)
     texts = [text for text, kept in zip(distinct.texts, keep, strict=True) if kept]
     return texts, counts[keep], int(len(distinct.index) - counts[keep].sum())
-
-
-def _find_pair(texts: Sequence[str]) -> tuple[str, str] | None:
-    """Find a yes/no pair, whatever the capitals."""
-    if len(texts) != 2:
-        return None
-    by_form = {text.strip().lower(): text for text in texts}
-    return next(((by_form[yes], by_form[no]) for yes, no in _PAIRS if yes in by_form and no in by_form), None)
 
 
 def _moment_type(series: pd.Series[Any], name: str) -> ColumnType:
@@ -372,8 +380,8 @@ def _declared_date(series: pd.Series[Any], said: ColumnType, codes: MissingCodes
     found = find_date_format(texts)
     if found is None:
         raise InputError(
-            f"a column declared date must hold dates such as 2024-01-31, however column {said.name!r} has {texts[0]!r}; "
-            "write the dates in ISO form or declare another kind"
+            f"a column declared date must hold dates such as 2024-01-31, however column {said.name!r} has {texts[0]!r};"
+            " write the dates in ISO form or declare another kind"
         )
     return replace(said, storage="date", date_format=found[0])
 
@@ -384,7 +392,8 @@ def _declared_boolean(series: pd.Series[Any], said: ColumnType, codes: MissingCo
     texts, _, _ = _without_codes(Distinct.of(series, said.name), said.name, codes)
     if len(texts) != 2:
         raise InputError(
-            f"a column declared boolean must hold two values, however column {said.name!r} holds {len(texts)}; declare it categorical"
+            f"a column declared boolean must hold two values, however column {said.name!r} holds {len(texts)}; declare"
+            " it categorical"
         )
     if set(texts) == {"0", "1"} and said.storage == "number":
         return said
@@ -404,8 +413,7 @@ def read_numbers(series: pd.Series[Any], column: ColumnType, codes: MissingCodes
         InputError: text in a numeric column, or an infinite value.
     """
     name = column.name
-    moment = series.dtype.kind in "mM" or isinstance(series.dtype, (pd.DatetimeTZDtype, pd.PeriodDtype))
-    if moment and column.storage in ("number", "date"):
+    if _is_moment(series) and column.storage in ("number", "date"):
         values = series_seconds(series)
         return values, np.where(np.isnan(values), BLANK, PRESENT).astype(np.int16)
     if column.storage == "number" and is_native_number(series.dtype):

@@ -25,24 +25,27 @@ _FORMAT = 1
 
 
 class TableEncoder:
-    """Encode a table feature by feature: numbers scaled, categories one-hot, dates in parts, missing as columns of their own.
+    """Encode a table feature by feature: numbers scaled, categories one-hot, dates in parts, missing in own columns.
 
-    The encoding is *per column*: what a raw cell becomes depends on that cell alone, so replacing a raw value and encoding
-    again equals copying encoded columns.
+    The encoding is *per column*: what a raw cell becomes depends on that cell alone, so replacing a raw value and
+    encoding again equals copying encoded columns.
 
-    - Numbers are scaled (see ``permgrad.data.scaling.Scaling``); a missing one is imputed with the training median, and one 0/1
-      column per kind of missing seen in training (blank, and each declared code) says so.
-    - Categories are one-hot, the most frequent first; each kind of missing seen in training is a level; beyond ``max_levels``
-      the rare ones share a level "other", which also takes unseen ones; without it an unseen level is all zeros.
+    - Numbers are scaled (see ``permgrad.data.scaling.Scaling``); a missing one is imputed with the training median,
+      and one 0/1 column per kind of missing seen in training (blank, and each declared code) says so.
+    - Categories are one-hot, the most frequent first; each kind of missing seen in training is a level; beyond
+      ``max_levels`` the rare ones share a level "other", which also takes unseen ones; without it an unseen level is
+      all zeros.
     - Booleans are one column of 0 and 1; dates give time, year, and sine and cosine of month, weekday and hour.
     - Constants and identifiers are features with no encoded column.
 
     Args:
         numeric: ``"robust"``, ``"standard"``, ``"minmax"`` or ``"quantile"``.
         max_levels: levels of a categorical column before the rest becomes "other", at least 1.
-        na_codes: values that stand for missing: one, a list, or a mapping from column to list; each is its own kind of missing.
+        na_codes: values that stand for missing: one, a list, or a mapping from column to list; each is its own kind
+            of missing.
         groups: columns (or variables) that act as one at level "group", ``{"weather": ["wind", "rain"]}``.
-        variables: columns that arrived one-hot encoded and are *one* variable, hence one feature: ``{"Soil": ["Soil1", "Soil2"]}``.
+        variables: columns that arrived one-hot encoded and are *one* variable, hence one feature: ``{"Soil":
+            ["Soil1", "Soil2"]}``.
         kinds: columns whose kind is known, ``{"postcode": "categorical"}``.
 
     Attributes:
@@ -123,7 +126,8 @@ class TableEncoder:
             or self.max_levels < 1
         ):
             raise InputError(
-                f"max_levels must be a whole number of at least 1, however: max_levels={self.max_levels!r}; the default is 50"
+                f"max_levels must be a whole number of at least 1, however: max_levels={self.max_levels!r}; the default"
+                " is 50"
             )
         if statistics.rows == 0:
             raise InputError(
@@ -185,7 +189,8 @@ class TableEncoder:
         """Encode rows; no row of the result has a NaN.
 
         Args:
-            X: rows with the training columns in the training order; an array or list without names is taken by position.
+            X: rows with the training columns in the training order; an array or list without names is taken by
+            position.
 
         Returns:
             float32 array ``(rows, encoded)``.
@@ -245,8 +250,8 @@ class TableEncoder:
         if not hasattr(X, "columns") and not isinstance(X, Mapping):
             if frame.shape[1] != self.n_features_in_:
                 raise InputError(
-                    f"X has {frame.shape[1]} features, but TableEncoder is expecting {self.n_features_in_} features as input; "
-                    "pass the columns of training"
+                    f"X has {frame.shape[1]} features, but TableEncoder is expecting {self.n_features_in_} features as"
+                    " input; pass the columns of training"
                 )
             frame.columns = pd.Index(self.feature_names_in_, dtype=object)
         check_names(list(frame.columns), self.feature_names_in_)
@@ -283,7 +288,8 @@ class TableEncoder:
         """Return the players of a level in order: name to encoded column indexes, empty for constants and identifiers.
 
         Args:
-            level: ``"column"``: each raw column; ``"feature"``: columns of one variable together; ``"group"``: declared groups together.
+            level: ``"column"``: each raw column; ``"feature"``: columns of one variable together; ``"group"``:
+                declared groups together.
         """
         if level not in ("column", "feature", "group"):
             raise unknown("level", level, ("column", "feature", "group"))
@@ -309,7 +315,8 @@ class TableEncoder:
         if isinstance(feature, (int, np.integer)):
             if not 0 <= feature < self.n_features_in_:
                 raise InputError(
-                    f"a column index must be in 0 … {self.n_features_in_ - 1}, however: {feature}; pass a name or such an index"
+                    f"a column index must be in 0 … {self.n_features_in_ - 1}, however: {feature}; pass a name or such"
+                    " an index"
                 )
             return [self.feature_names_in_[int(feature)]]
         for blocks in (self.variables_, self.groups_):
@@ -356,7 +363,8 @@ class TableEncoder:
         version = content.get("format")
         if version != _FORMAT:
             raise InputError(
-                f"the format of a stored encoder must be {_FORMAT}, however: format={version!r}; it was written by a newer permgrad, update this one"
+                f"the format of a stored encoder must be {_FORMAT}, however: format={version!r}; it was written by a"
+                " newer permgrad, update this one"
             )
         try:
             made = cls(
@@ -375,10 +383,11 @@ class TableEncoder:
                 {name: list(own) for name, own in content[key].items()} for key in ("variables", "groups")
             )
             made.years_ = {name: (int(ends[0]), int(ends[1])) for name, ends in content["years"].items()}
-            made._set_slots([Slot(*slot) for slot in content["slots"]])  # noqa: SLF001 — it is our own
+            made._set_slots([Slot(*slot) for slot in content["slots"]])
         except (KeyError, TypeError, IndexError, AttributeError) as error:
             raise InputError(
-                f"a stored encoder must be complete, however a part is missing or damaged ({error!r}); save the model again"
+                f"a stored encoder must be complete, however a part is missing or damaged ({error!r}); save the model"
+                " again"
             ) from error
         return made
 
@@ -396,8 +405,8 @@ def check_names(given: Sequence[str], expected: Sequence[str]) -> None:
     missing = [name for name in expected if name not in own]
     if not extra and not missing:
         raise InputError(
-            "The feature names should match those that were passed during fit: they must be in the same order, however the same names "
-            "stand in another order; pass X[encoder.feature_names_in_]"
+            "The feature names should match those that were passed during fit: they must be in the same order, however"
+            " the same names stand in another order; pass X[encoder.feature_names_in_]"
         )
     parts = [
         f"{len(names)} {what} ({_some(names)})"
@@ -405,7 +414,8 @@ def check_names(given: Sequence[str], expected: Sequence[str]) -> None:
         if names
     ]
     raise InputError(
-        f"The feature names should match those that were passed during fit, however {' and '.join(parts)}; pass the columns of training"
+        f"The feature names should match those that were passed during fit, however {' and '.join(parts)}; pass the"
+        " columns of training"
     )
 
 
@@ -432,7 +442,8 @@ def align_columns(X: Any, names: Sequence[str]) -> pd.DataFrame:
     if missing:
         guess = suggest(missing[0], [name for name in frame.columns if name not in set(names)])
         raise InputError(
-            f"a table must have all columns of training, however {len(missing)} are missing: {_some(missing)}{guess}; add or rename them"
+            f"a table must have all columns of training, however {len(missing)} are missing: {_some(missing)}{guess};"
+            " add or rename them"
         )
     known = set(names)
     extra = [name for name in frame.columns if name not in known]

@@ -33,7 +33,8 @@ def check_blocks(
         variables: blocks that must not be split.
 
     Raises:
-        InputError: an unknown column, a column in two blocks, an empty block, a name that is taken, or a variable that is split.
+        InputError: an unknown column, a column in two blocks, an empty block, a name that is taken, or a variable
+        that is split.
 
     Examples:
         >>> check_blocks({"size": ["width", "height"]}, ["height", "width", "mass"], "group")
@@ -51,11 +52,13 @@ def check_blocks(
         for column in own:
             if column not in known:
                 raise InputError(
-                    f"a {what} must list columns of the table, however {what} {block!r} lists {column!r}{suggest(column, names)}; correct the name"
+                    f"a {what} must list columns of the table, however {what} {block!r} lists"
+                    f" {column!r}{suggest(column, names)}; correct the name"
                 )
             if column in owner:
                 raise InputError(
-                    f"a column must belong to one {what} only, however {column!r} is listed in {owner[column]!r} and {block!r}; list it once"
+                    f"a column must belong to one {what} only, however {column!r} is listed in {owner[column]!r} and"
+                    f" {block!r}; list it once"
                 )
             owner[column] = str(block)
         if not own:
@@ -64,14 +67,16 @@ def check_blocks(
             )
         if block in known and block not in own:
             raise InputError(
-                f"the name of a {what} must not be the name of a column outside it, however: {block!r}; rename the {what}"
+                f"the name of a {what} must not be the name of a column outside it, however: {block!r}; rename the"
+                f" {what}"
             )
         found[str(block)] = sorted(own, key=place.__getitem__)
     for variable, columns in variables.items():
         owners = {owner.get(column) for column in columns}
         if len(owners) > 1:
             raise InputError(
-                f"a group must hold all columns of a variable or none, however variable {variable!r} is split; list {variable!r} as a whole"
+                f"a group must hold all columns of a variable or none, however variable {variable!r} is split; list"
+                f" {variable!r} as a whole"
             )
         if variable in found and set(found[variable]) != set(columns):
             raise InputError(f"a group must not have the name of a variable, however: {variable!r}; rename the group")
@@ -81,8 +86,9 @@ def check_blocks(
 def propose_one_hot_blocks(X: Any) -> dict[str, list[str]]:
     """Find columns that look like one variable that arrived one-hot encoded.
 
-    A block is at least two 0/1 columns with a common stem (``Soil_Type1, Soil_Type2``, ``colour=red, colour_blue``) of which
-    every row sets at most one, and at least 5 % of the rows exactly one. It is a proposal: a person says whether to declare it.
+    A block is at least two 0/1 columns with a common stem (``Soil_Type1, Soil_Type2``, ``colour=red, colour_blue``)
+    of which every row sets at most one, and at least 5 % of the rows exactly one. It is a proposal: a person says
+    whether to declare it.
 
     Args:
         X: the table.
@@ -124,7 +130,7 @@ def _stems(name: str) -> list[str]:
     stems = [
         name[: match.start()]
         for match in re.finditer(r"[_=.:\- ]+", name)
-        if 0 < match.start() and match.end() < len(name)
+        if match.start() > 0 and match.end() < len(name)
     ]
     digits = re.fullmatch(r"(.*\D)\d+", name)
     if digits:
@@ -158,7 +164,8 @@ def read_groups(path: str | os.PathLike[str]) -> dict[str, list[str]]:
         for column in columns:
             if column in owner:
                 raise InputError(
-                    f"a column must belong to one group only, however {column!r} is listed in {owner[column]!r} and {group!r}; list it once"
+                    f"a column must belong to one group only, however {column!r} is listed in {owner[column]!r} and"
+                    f" {group!r}; list it once"
                 )
             owner[column] = group
     if not groups:
@@ -191,14 +198,16 @@ def _csv_groups(text: str, file: Path) -> dict[str, list[str]]:
     header = [cell.strip().lower() for cell in rows[0]] if rows else []
     if "column" not in header or "group" not in header:
         raise InputError(
-            f"a groups file must be JSON, or CSV with the header column,group, however the header of {str(file)!r} is {header}; add it"
+            f"a groups file must be JSON, or CSV with the header column,group, however the header of {str(file)!r} is"
+            f" {header}; add it"
         )
     column, group = header.index("column"), header.index("group")
     groups: dict[str, list[str]] = {}
     for line, row in enumerate(rows[1:], start=2):
         if len(row) <= max(column, group) or not row[column].strip() or not row[group].strip():
             raise InputError(
-                f"each line of a groups file must hold a column and a group, however line {line} of {str(file)!r} does not; complete it"
+                f"each line of a groups file must hold a column and a group, however line {line} of {str(file)!r} does"
+                " not; complete it"
             )
         groups.setdefault(row[group].strip(), []).append(row[column].strip())
     return groups

@@ -29,11 +29,13 @@ def check_mode(mode: str) -> None:
 class Scaling:
     """A fitted scaling of numeric columns; every mode is monotone and finite for every finite number.
 
-    - ``"robust"``: z = (x − median) / interquartile range (twice the inverse range where that is 0), then z / √(1 + (z/3)²):
-      Holzmüller, Grinsztajn & Steinwart 2024 (RealMLP, arXiv 2407.04491), section 3, "robust scale and smooth clipping".
+    - ``"robust"``: z = (x − median) / interquartile range (twice the inverse range where that is 0), then
+      z / √(1 + (z/3)²): Holzmüller, Grinsztajn & Steinwart 2024 (RealMLP, arXiv 2407.04491), "robust scaling and
+      smooth clipping".
     - ``"standard"``: (x − mean) / standard deviation.
     - ``"minmax"``: (x − minimum) / (maximum − minimum).
-    - ``"quantile"``: normal scores through up to 1,000 quantiles, ties in the middle, as scikit-learn's ``QuantileTransformer``.
+    - ``"quantile"``: normal scores through up to 1,000 quantiles, ties in the middle, as scikit-learn's
+      ``QuantileTransformer``.
 
     Args:
         mode: one of the four.

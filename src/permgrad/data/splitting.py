@@ -13,8 +13,16 @@ import pandas as pd
 
 from permgrad._errors import InputError, PermgradWarning, unknown
 from permgrad._random import generator
-from permgrad.data.cells import Floats, as_frame, find_date_format, is_native_number, series_seconds, text_numbers
-from permgrad.data.cells import Distinct, date_seconds
+from permgrad.data.cells import (
+    Distinct,
+    Floats,
+    as_frame,
+    date_seconds,
+    find_date_format,
+    is_native_number,
+    series_seconds,
+    text_numbers,
+)
 
 Task: TypeAlias = Literal["classification", "regression"]
 Rows: TypeAlias = npt.NDArray[np.int64]
@@ -49,8 +57,10 @@ def split_rows(
 ) -> Split:
     """Split rows into training, validation and test.
 
-    By default the published split of the named data sets: ``train_test_split`` takes 40 % off (``random_state=seed``, stratified for
-    classes); the same call halves what was taken off, and its first half is the validation part, its second half the test part.
+    By default the published split of the named data sets: ``train_test_split`` takes 40 % off (``random_state=seed``,
+    stratified for
+    classes); the same call halves what was taken off, and its first half is the validation part, its second half the
+    test part.
 
     Args:
         n: number of rows.
@@ -74,7 +84,8 @@ def split_rows(
     shares = _checked_fractions(fractions)
     if n < 3:
         raise InputError(
-            f"a table must have at least 3 rows to be split in three, however it has {n}; give more rows, or test and validation files"
+            f"a table must have at least 3 rows to be split in three, however it has {n}; give more rows, or test and"
+            " validation files"
         )
     if groups is not None and time is not None:
         raise InputError("a split must be by groups or by time, however both are given; leave one out")
@@ -92,7 +103,8 @@ def _checked_fractions(fractions: Sequence[float]) -> tuple[float, float, float]
     shares = tuple(float(share) for share in fractions)
     if len(shares) != 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
         raise InputError(
-            f"fractions must be three positive shares that sum to 1, however: fractions={tuple(fractions)!r}; the default is (0.6, 0.2, 0.2)"
+            f"fractions must be three positive shares that sum to 1, however: fractions={tuple(fractions)!r}; the"
+            " default is (0.6, 0.2, 0.2)"
         )
     return shares[0], shares[1], shares[2]
 
@@ -101,7 +113,8 @@ def _codes(values: Any, n: int, what: str = "groups") -> Rows:
     array = np.asarray(values)
     if array.shape[:1] != (n,) or array.size != n:
         raise InputError(
-            f"{what} must have one value for each of the {n} rows, however its shape is {array.shape}; pass a column of the table"
+            f"{what} must have one value for each of the {n} rows, however its shape is {array.shape}; pass a column of"
+            " the table"
         )
     codes, _ = pd.factorize(pd.Series(array.reshape(n)), use_na_sentinel=False)
     return np.asarray(codes, dtype=np.int64)
@@ -116,8 +129,9 @@ def _at_random(n: int, labels: Rows | None, seed: int, shares: tuple[float, floa
     if labels is not None and not (first and second):
         counts = np.bincount(labels)
         warnings.warn(
-            f"a stratified split needs several rows of each class, however the smallest class has {counts[counts > 0].min()} of {n}; "
-            f"the {'parts' if not first else 'validation and test parts'} are drawn without stratification",
+            "a stratified split needs several rows of each class, however the smallest class has"
+            f" {counts[counts > 0].min()} of {n}; the {'parts' if not first else 'validation and test parts'} are drawn"
+            " without stratification",
             PermgradWarning,
             stacklevel=3,
         )
@@ -143,7 +157,8 @@ def _by_group(n: int, codes: Rows, seed: int, shares: tuple[float, float, float]
     sizes = np.bincount(codes)
     if len(sizes) < 3:
         raise InputError(
-            f"a grouped split must have at least 3 groups, however there are {len(sizes)}; choose another column, or split at random"
+            f"a grouped split must have at least 3 groups, however there are {len(sizes)}; choose another column, or"
+            " split at random"
         )
     order = generator(seed, "grouped split").permutation(len(sizes))
     # A group goes to the part in which the middle of its rows falls, when groups stand in random order.
@@ -157,7 +172,8 @@ def _by_group(n: int, codes: Rows, seed: int, shares: tuple[float, float, float]
             part[members[sizes[order][members].argmin()]] = empty
     part_of_group = np.empty(len(sizes), dtype=np.int64)
     part_of_group[order] = part
-    return Split(*(np.flatnonzero(part_of_group[codes] == k).astype(np.int64) for k in range(3)), kind="grouped")
+    train, validation, test = (np.flatnonzero(part_of_group[codes] == k).astype(np.int64) for k in range(3))
+    return Split(train, validation, test, "grouped")
 
 
 # ---- by time --------------------------------------------------------------------------------------------------------
@@ -165,7 +181,8 @@ def _moments(time: Any, n: int) -> Floats:
     series = pd.Series(time).reset_index(drop=True)
     if len(series) != n:
         raise InputError(
-            f"time must have one value for each of the {n} rows, however it has {len(series)}; pass a column of the table"
+            f"time must have one value for each of the {n} rows, however it has {len(series)}; pass a column of the"
+            " table"
         )
     if series.dtype.kind in "mM" or isinstance(series.dtype, (pd.DatetimeTZDtype, pd.PeriodDtype)):
         moments = series_seconds(series)
@@ -179,7 +196,8 @@ def _moments(time: Any, n: int) -> Floats:
     bad = int(np.isnan(moments).sum())
     if bad:
         raise InputError(
-            f"time must be a number or a date in every row, however {bad} of {n} rows have none; drop these rows or split at random"
+            f"time must be a number or a date in every row, however {bad} of {n} rows have none; drop these rows or"
+            " split at random"
         )
     return moments
 
@@ -190,13 +208,15 @@ def _by_time(n: int, moments: Floats, shares: tuple[float, float, float]) -> Spl
     changes = np.flatnonzero(np.diff(moments[order]) > 0) + 1
     if len(changes) < 2:
         raise InputError(
-            f"a temporal split must have at least 3 different times, however there are {len(changes) + 1}; choose another column, or split at random"
+            f"a temporal split must have at least 3 different times, however there are {len(changes) + 1}; choose"
+            " another column, or split at random"
         )
     first = changes[:-1][np.abs(changes[:-1] - shares[0] * n).argmin()]
     later = changes[changes > first]
     second = later[np.abs(later - (shares[0] + shares[1]) * n).argmin()]
     parts = (np.sort(order[:first]), np.sort(order[first:second]), np.sort(order[second:]))
-    return Split(*(part.astype(np.int64) for part in parts), kind="temporal")
+    train, validation, test = (part.astype(np.int64) for part in parts)
+    return Split(train, validation, test, "temporal")
 
 
 # ---- rows in both ---------------------------------------------------------------------------------------------------

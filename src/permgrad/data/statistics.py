@@ -1,7 +1,9 @@
 """What an encoder must know about a table, gathered chunk by chunk and merged across workers.
 
-Everything is a sum, an extreme, a count or a *bottom-k sample*: the k rows whose hash of the row number is smallest. The result
-is therefore the same whatever the chunks and their order (means and squares to rounding), and can be stored and merged again.
+Everything is a sum, an extreme, a count or a *bottom-k sample*: the k rows whose hash of the row number is smallest.
+The result
+is therefore the same whatever the chunks and their order (means and squares to rounding), and can be stored and
+merged again.
 """
 
 from __future__ import annotations
@@ -194,8 +196,8 @@ def exact_array(values: Sequence[Any]) -> Floats:
 class LevelCounts:
     """How often each level of a text column occurs.
 
-    At most 65,536 levels are kept, those with the smallest hash of their text: a level kept at the end was kept in every part,
-    so its count is exact, whatever the chunks and their order.
+    At most 65,536 levels are kept, those with the smallest hash of their text: a level kept at the end was kept in
+    every part, so its count is exact, whatever the chunks and their order.
 
     Examples:
         >>> counts = LevelCounts()
@@ -280,7 +282,8 @@ class TableStatistics:
     """Statistics of all columns of a table, gathered in chunks.
 
     Args:
-        schema: the columns' types; None: inferred from the first chunk. Workers that will be merged need the same schema.
+        schema: the columns' types; None: inferred from the first chunk. Workers that will be merged need the same
+            schema.
         na_codes: values that stand for missing.
         kinds: columns whose kind is known; only used when the schema is inferred.
 
@@ -336,8 +339,8 @@ class TableStatistics:
             self._start(infer_schema(frame, na_codes=self.codes, kinds=self.kinds))
         if list(frame.columns) != self.schema.names:
             raise InputError(
-                f"all chunks must have the same columns in the same order, however expected {self.schema.names} and got {list(frame.columns)}; "
-                "reorder the columns"
+                f"all chunks must have the same columns in the same order, however expected {self.schema.names} and got"
+                f" {list(frame.columns)}; reorder the columns"
             )
         start = self.rows if first_row is None else first_row
         values, kinds = numeric_cells(

@@ -30,19 +30,20 @@ _ZIP, _GZIP, _PARQUET, _OLD_EXCEL = b"PK\x03\x04", b"\x1f\x8b", b"PAR1", b"\xd0\
 def read_table(
     path: str | os.PathLike[str], *, na: CodesArgument = (), text: Iterable[str] | None = None
 ) -> pd.DataFrame:
-    """Read a table from a CSV file (comma, semicolon, tab or pipe; gzip too) or a Parquet file.
+    r"""Read a table from a CSV file (comma, semicolon, tab or pipe; gzip too) or a Parquet file.
 
     Args:
         path: the file. What it is, is told by its content.
-        na: values that stand for missing, compared as numbers and as text; their cells become NaN. To keep each code as its own
-            kind of missing leave this empty and give the codes to ``TableEncoder(na_codes=…)``.
+        na: values that stand for missing, compared as numbers and as text; their cells become NaN. To keep each code
+            as its own kind of missing leave this empty and give the codes to ``TableEncoder(na_codes=…)``.
         text: columns that are kept as text, for example codes with leading zeros.
 
     Returns:
         A new frame with text column names and rows numbered from 0.
 
     Raises:
-        InputError: no such file, a folder, a binary file, an empty table, a header only, duplicate or empty column names, a wrong
+        InputError: no such file, a folder, a binary file, an empty table, a header only, duplicate or empty column
+        names, a wrong
             delimiter, lines of different length.
         EnvironmentProblem: the file cannot be read.
 
@@ -62,7 +63,8 @@ def read_table(
         frame = _parse_csv(_decode(content, file), file, list(text or ()))
     if frame.shape[0] == 0:
         raise InputError(
-            f"a table must have at least one row, however {str(file)!r} has a header only ({frame.shape[1]} columns); check how it was written"
+            f"a table must have at least one row, however {str(file)!r} has a header only ({frame.shape[1]} columns);"
+            " check how it was written"
         )
     return blank_codes(frame, na)
 
@@ -148,7 +150,7 @@ def _decode(content: bytes, file: Path) -> str:
             f"a table must be CSV or Parquet, however {str(file)!r} is a zip or Excel file; unpack it or save it as CSV"
         )
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        encodings = ("utf-16",)
+        encodings: tuple[str, ...] = ("utf-16",)
     elif b"\x00" in content[:65_536]:
         raise _binary(file)
     else:
@@ -174,7 +176,7 @@ def _binary(file: Path) -> InputError:
 
 # ---- CSV ------------------------------------------------------------------------------------------------------------
 def sniff_delimiter(text: str) -> str:
-    """Find the delimiter: the one that gives the most lines as many fields as the header has, at least two.
+    r"""Find the delimiter: the one that gives the most lines as many fields as the header has, at least two.
 
     Returns:
         One of comma, semicolon, tab, pipe; a comma for a table with one column.
@@ -218,7 +220,8 @@ def _parse_csv(text: str, file: Path, as_text: Sequence[str]) -> pd.DataFrame:
     unknown_text = [name for name in as_text if name not in header]
     if unknown_text:
         raise InputError(
-            f"columns kept as text must be in the table, however {unknown_text[0]!r} is not in {str(file)!r}; check the name"
+            f"columns kept as text must be in the table, however {unknown_text[0]!r} is not in {str(file)!r}; check the"
+            " name"
         )
     _check_widths(text, delimiter, len(header), file)
     frame = _parse_with_pandas(text, delimiter, header, file, as_text, ".")
@@ -266,18 +269,19 @@ def _check_header(header: list[str], records: list[list[str]], file: Path) -> No
             if len(records) > 1 and len(counts) == 1 and counts.pop() > 0:
                 name = {" ": "a space", "\x01": "Ctrl-A"}.get(sign, repr(sign))
                 raise InputError(
-                    f"the delimiter must be comma, semicolon, tab or pipe, however {str(file)!r} seems to use {name} and gives the single "
-                    f"column {header[0]!r}; save it again with commas"
+                    f"the delimiter must be comma, semicolon, tab or pipe, however {str(file)!r} seems to use {name}"
+                    f" and gives the single column {header[0]!r}; save it again with commas"
                 )
         if any(sign in header[0] for sign in DELIMITERS):
             raise InputError(
-                f"a table must be split by one delimiter, however {str(file)!r} gives the single column {header[0]!r}; check its quotes and save it with commas"
+                f"a table must be split by one delimiter, however {str(file)!r} gives the single column {header[0]!r};"
+                " check its quotes and save it with commas"
             )
     empty = [i + 1 for i, name in enumerate(header) if not name]
     if empty:
         raise InputError(
-            f"every column must have a name, however column {empty[0]} of {str(file)!r} has none ({len(empty)} in all); "
-            "name it, or write the file without row numbers (to_csv(index=False))"
+            f"every column must have a name, however column {empty[0]} of {str(file)!r} has none ({len(empty)} in all);"
+            " name it, or write the file without row numbers (to_csv(index=False))"
         )
     repeated = sorted({name for name in header if header.count(name) > 1}) if len(set(header)) < len(header) else []
     if repeated:
@@ -310,12 +314,13 @@ def _check_widths(text: str, delimiter: str, width: int, file: Path) -> None:
                     break
         except csv.Error as error:
             raise InputError(
-                f"a table must be well-formed CSV, however {str(file)!r}, line {reader.line_num}: {error}; correct the line"
+                f"a table must be well-formed CSV, however {str(file)!r}, line {reader.line_num}: {error}; correct the"
+                " line"
             ) from None
     if line:
         raise InputError(
-            f"every line must have as many fields as the header, however line {line} of {str(file)!r} has {found} where the header has {width} "
-            f"(delimiter: {_NAMES[delimiter]}); correct the line or quote its text"
+            f"every line must have as many fields as the header, however line {line} of {str(file)!r} has {found} where"
+            f" the header has {width} (delimiter: {_NAMES[delimiter]}); correct the line or quote its text"
         )
 
 
@@ -337,6 +342,7 @@ def _parse_parquet(content: bytes, file: Path) -> pd.DataFrame:
     repeated = frame.columns[frame.columns.duplicated()].unique().tolist()
     if repeated:
         raise InputError(
-            f"column names must be unique, however {repeated[0]!r} stands more than once in {str(file)!r}; rename the copies"
+            f"column names must be unique, however {repeated[0]!r} stands more than once in {str(file)!r}; rename the"
+            " copies"
         )
     return frame.reset_index(drop=True)

@@ -1,7 +1,7 @@
 """Named data sets, one per file, each with a data card.
 
-Lookup order: the folder that ``PERMGRAD_DATA`` names, the cache (``PERMGRAD_CACHE`` or the platform's), a download. A new data
-set is a new file that registers a ``DataCard`` and one import below.
+Lookup order: the folder that ``PERMGRAD_DATA`` names, the cache (``PERMGRAD_CACHE`` or the platform's), a download. A
+new data set is a new file that registers a ``DataCard`` and one import below.
 """
 
 from permgrad.data.datasets import bank, breast_cancer, covertype, dengue, gas, heloc, puma

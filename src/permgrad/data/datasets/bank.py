@@ -8,9 +8,25 @@ import zipfile
 
 from permgrad.data.datasets.card import DataCard, Download, cards
 
-_COLUMNS = "poutcome,job,marital,education,default,housing,loan,contact,day,month,campaign,duration,pdays,previous,age,balance,y".split(
-    ","
-)
+_COLUMNS = [
+    "poutcome",
+    "job",
+    "marital",
+    "education",
+    "default",
+    "housing",
+    "loan",
+    "contact",
+    "day",
+    "month",
+    "campaign",
+    "duration",
+    "pdays",
+    "previous",
+    "age",
+    "balance",
+    "y",
+]
 
 
 def convert_bank(archive: bytes) -> bytes:
@@ -33,7 +49,10 @@ cards.register("bank")(
         target="y",
         task="classification",
         positive="yes",
-        description="Calls of a Portuguese bank to sell a term deposit; the target says whether the client subscribed (11.7 % did).",
+        description=(
+            "Calls of a Portuguese bank to sell a term deposit; the target says whether the client subscribed (11.7 %"
+            " did)."
+        ),
         rows=45_211,
         columns=17,
         file_name="bank-full.csv",

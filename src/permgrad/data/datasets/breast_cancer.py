@@ -24,7 +24,9 @@ cards.register("breast_cancer")(
         target="diagnosis",
         task="classification",
         positive="malignant",
-        description="Cell nuclei in images of fine needle aspirates, 30 measurements per patient; the target is the diagnosis.",
+        description=(
+            "Cell nuclei in images of fine needle aspirates, 30 measurements per patient; the target is the diagnosis."
+        ),
         rows=569,
         columns=31,
         notes=("Ships inside scikit-learn, so it needs no download.",),

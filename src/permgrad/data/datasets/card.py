@@ -21,7 +21,8 @@ class Download:
 
     Attributes:
         url: address of the home's file.
-        convert: from the downloaded bytes to the card's bytes; None: they are the same. The result is checked by the card's hash.
+        convert: from the downloaded bytes to the card's bytes; None: they are the same. The result is checked by the
+            card's hash.
     """
 
     url: str

@@ -12,7 +12,10 @@ cards.register("covertype")(
         licence="CC BY 4.0",
         target="Cover_Type",
         task="classification",
-        description="Patches of 30 × 30 m in a Colorado forest with terrain, soil and wilderness area; the target is the kind of trees (1 to 7).",
+        description=(
+            "Patches of 30 × 30 m in a Colorado forest with terrain, soil and wilderness area; the target is the kind"
+            " of trees (1 to 7)."
+        ),
         rows=15_000,
         columns=55,
         file_name="covertype_sample.csv",
@@ -23,8 +26,10 @@ cards.register("covertype")(
         },
         notes=(
             "44 of the 54 columns are one-hot columns of two variables: 12 features, 54 columns on request.",
-            "A sample of 15,000 of the 581,012 rows with their natural class shares (class 4: 67 rows); the home holds all rows, so the sample "
-            "is not downloaded.",
+            (
+                "A sample of 15,000 of the 581,012 rows with their natural class shares (class 4: 67 rows); the home"
+                " holds all rows, so the sample is not downloaded."
+            ),
         ),
     )
 )

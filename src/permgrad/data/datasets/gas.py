@@ -12,7 +12,9 @@ cards.register("gas")(
         licence="CC BY 4.0",
         target="gas",
         task="classification",
-        description="Measurements of 16 chemical sensors, 8 quantities each, over three years; the target is one of six gases.",
+        description=(
+            "Measurements of 16 chemical sensors, 8 quantities each, over three years; the target is one of six gases."
+        ),
         rows=6_697,
         columns=131,
         file_name="gas.csv.gz",

@@ -73,8 +73,8 @@ def cache_folder() -> Path:
 def fetch_dataset(name: str) -> Path | None:
     """Make sure that a data set is on this machine.
 
-    A file in ``PERMGRAD_DATA`` is the user's own: another content than the card's gives a warning. A file in the cache must have
-    the card's content.
+    A file in ``PERMGRAD_DATA`` is the user's own: another content than the card's gives a warning. A file in the
+    cache must have the card's content.
 
     Returns:
         Path of the file, or None when the set ships inside a dependency.
@@ -93,7 +93,8 @@ def fetch_dataset(name: str) -> Path | None:
             found = _sha256(file)
             if found != card.sha256:
                 warnings.warn(
-                    f"the file of data set {name!r} should have the SHA-256 {card.sha256}, however {str(file)!r} has {found}; it is used as it is",
+                    f"the file of data set {name!r} should have the SHA-256 {card.sha256}, however {str(file)!r} has"
+                    f" {found}; it is used as it is",
                     PermgradWarning,
                     stacklevel=2,
                 )
@@ -103,48 +104,64 @@ def fetch_dataset(name: str) -> Path | None:
         if _sha256(cached) == card.sha256:
             return cached
         raise EnvironmentProblem(
-            f"the file of data set {name!r} must have the SHA-256 {card.sha256}, however {str(cached)!r} has {_sha256(cached)}; remove it, "
-            "or name your own folder in PERMGRAD_DATA"
+            f"the file of data set {name!r} must have the SHA-256 {card.sha256}, however {str(cached)!r} has"
+            f" {_sha256(cached)}; remove it, or name your own folder in PERMGRAD_DATA"
         )
     return _download(card, cached)
 
 
 def _by_hand(card: DataCard, cached: Path) -> str:
     return (
-        f"put the file {card.file_name} (SHA-256 {card.sha256}; its origin is {card.home}) into {str(cached.parent)!r}, or name the folder "
-        "that holds it in the environment variable PERMGRAD_DATA"
+        f"put the file {card.file_name} (SHA-256 {card.sha256}; its origin is {card.home}) into {str(cached.parent)!r},"
+        " or name the folder that holds it in the environment variable PERMGRAD_DATA"
     )
 
 
 def _download(card: DataCard, cached: Path) -> Path:
     if card.download is None:
         raise EnvironmentProblem(
-            f"data set {card.name!r} must be on this machine, however it is not and has no download; {_by_hand(card, cached)}"
+            f"data set {card.name!r} must be on this machine, however it is not and has no download;"
+            f" {_by_hand(card, cached)}"
         )
-    import pooch
-
-    folder = Path(tempfile.mkdtemp(prefix="permgrad-"))
+    url = card.download.url
     try:
-        # The home's archive has no hash of ours; what it is converted to is checked below.
-        fetched = pooch.retrieve(card.download.url, known_hash=None, fname="download", path=folder, progressbar=False)
-        content = Path(fetched).read_bytes()
+        content = _fetch(url)
         made = card.download.convert(content) if card.download.convert is not None else content
-        found = hashlib.sha256(made).hexdigest()
-        if found != card.sha256:
-            raise EnvironmentProblem(
-                f"the download of data set {card.name!r} must have the SHA-256 {card.sha256}, however {card.download.url} gave {found}; {_by_hand(card, cached)}"
-            )
-        with atomic_path(cached) as temporary:
-            temporary.write_bytes(made)
-    except EnvironmentProblem:
-        raise
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise EnvironmentProblem(
-            f"data set {card.name!r} must be on this machine, however it is not and {card.download.url} cannot be used ({type(error).__name__}); {_by_hand(card, cached)}"
+            f"data set {card.name!r} must be on this machine, however it is not and {url} cannot be used "
+            f"({type(error).__name__}); {_by_hand(card, cached)}"
         ) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    found = hashlib.sha256(made).hexdigest()
+    if found != card.sha256:
+        raise EnvironmentProblem(
+            f"the download of data set {card.name!r} must have the SHA-256 {card.sha256}, however {url} gave {found}; "
+            f"{_by_hand(card, cached)}"
+        )
+    try:
+        with atomic_path(cached) as temporary:
+            temporary.write_bytes(made)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"the cache folder must be writable, however {str(cached.parent)!r}: {error.strerror}; name another folder "
+            "in the environment variable PERMGRAD_CACHE"
+        ) from error
     return cached
+
+
+def _fetch(url: str) -> bytes:
+    """Download to memory; the content is checked by the caller, after conversion."""
+    import pooch
+
+    logger = pooch.get_logger()
+    level = logger.level
+    folder = tempfile.mkdtemp(prefix="permgrad-")
+    try:
+        logger.setLevel("ERROR")
+        return Path(pooch.retrieve(url, known_hash=None, fname="download", path=folder)).read_bytes()
+    finally:
+        logger.setLevel(level)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _sha256(file: Path) -> str:
