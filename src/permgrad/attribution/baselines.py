@@ -21,9 +21,10 @@ _ON_A_SCALE = ("numeric", "date_part")
 
 
 def median_row(rows: Rows, kinds: Iterable[str], features: Iterable[npt.NDArray[np.intp]]) -> Rows:
-    """Return a row that could stand in the table: medians of what lies on a scale, the most frequent pattern of what does not.
+    """Return a row that could stand in the table: medians of numbers, most frequent levels of categories.
 
-    The levels of one feature (a one-hot block, a flag for missing values) are kept together, so that no half levels appear.
+    The levels of one feature (a one-hot block, a flag for missing values) are kept together, so that no half levels
+    appear.
 
     Args:
         rows: ``(rows, encoded)``.
@@ -53,8 +54,8 @@ def baseline_rows(request: Request, given: Any, references: int) -> tuple[Rows, 
 
     Args:
         request: the call.
-        given: ``"zeros"``: every encoded column 0; ``"mean"``; ``"median"``: see ``median_row``; ``"background"``: up to ``references``
-            background rows; or rows like those explained (a frame, a series, an array).
+        given: ``"zeros"``: every encoded column 0; ``"mean"``; ``"median"``: see ``median_row``; ``"background"``: up
+            to ``references`` background rows; or rows like those explained (a frame, a series, an array).
         references: how many background rows.
 
     Returns:
@@ -64,7 +65,11 @@ def baseline_rows(request: Request, given: Any, references: int) -> tuple[Rows, 
         InputError: An unknown name, or a table without rows.
     """
     subject: Any = request.subject
-    rows = request.background if request.background is not None and request.background_kind == "given" else subject.background
+    rows = (
+        request.background
+        if request.background is not None and request.background_kind == "given"
+        else subject.background
+    )
     if not isinstance(given, str):
         frame = given
         if isinstance(given, pd.Series):

@@ -1,7 +1,7 @@
 """Class activation maps of the image path, and how much of each map lies on the pixels of each feature.
 
-Grad-CAM: Selvaraju et al. 2017 (arXiv 1610.02391), equations 1 and 2. HiResCAM: Draelos & Carin 2020 (arXiv 2011.08891),
-section 3. LayerCAM: Jiang et al. 2021 (IEEE TIP 30), equations 5 to 7.
+Grad-CAM: Selvaraju et al. 2017 (arXiv 1610.02391), equations 1 and 2. HiResCAM: Draelos & Carin 2020 (arXiv
+2011.08891), section 3. LayerCAM: Jiang et al. 2021 (IEEE TIP 30), equations 5 to 7.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _UPSAMPLING = ("bilinear", "nearest", "none")
 _KEPT_NUMBERS = 20_000_000
 
 
-# ---- reading the network ----------------------------------------------------------------------------------------------
+# ---- reading the network ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class CamLayer:
 def cam_layer(module: HybridNetwork, name: str | None = None, *, before_activation: bool = False) -> CamLayer:
     """Cut the image branch behind a convolution, the last one if ``name`` is None.
 
-    The three papers read *rectified* maps, as Keras' ``Conv2D(activation="relu")`` returns them, so the activation that directly
-    follows the convolution belongs to it unless ``before_activation``.
+    The three papers read *rectified* maps, as Keras' ``Conv2D(activation="relu")`` returns them, so the activation
+    that directly follows the convolution belongs to it unless ``before_activation``.
 
     No hook is set: the branch is a chain, and walking its two halves leaves nothing behind in the user's module.
 
@@ -76,9 +76,13 @@ def cam_layer(module: HybridNetwork, name: str | None = None, *, before_activati
         raise unknown("layer", name, layers)
     chain = list(module.image_branch)
     end = next(place for place, layer in enumerate(chain) if layer is layers[name]) + 1
-    if not before_activation and end < len(chain) and isinstance(chain[end], tuple(ACTIVATIONS.values())):
+    if not before_activation and end < len(chain) and _is_activation(chain[end]):
         end += 1
     return CamLayer(name, tuple(chain[:end]), tuple(chain[end:]))
+
+
+def _is_activation(layer: nn.Module) -> bool:
+    return any(type(layer) is kind for kind in ACTIVATIONS.values())
 
 
 def class_maps(
@@ -93,8 +97,8 @@ def class_maps(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return one map per row and output, all rows at once; the gradient is taken at the layer and not one step further.
 
-    With A the layer's maps and g = ∂output/∂A: Grad-CAM Σ_k mean(g_k) A_k; HiResCAM Σ_k g_k A_k; LayerCAM Σ_k max(g_k, 0) A_k;
-    the sums run over the channels k, the mean over all cells of a channel.
+    With A the layer's maps and g = ∂output/∂A: Grad-CAM Σ_k mean(g_k) A_k; HiResCAM Σ_k g_k A_k; LayerCAM Σ_k
+    max(g_k, 0) A_k; the sums run over the channels k, the mean over all cells of a channel.
 
     Args:
         subject: the model, already open.
@@ -136,7 +140,7 @@ def class_maps(
             return maps.clamp_min(0) if relu else maps, outputs.detach(), images
 
 
-# ---- from pixels to features ------------------------------------------------------------------------------------------
+# ---- from pixels to features -----------------------------------------------------------------------------------------
 
 
 def enlarging(cells: tuple[int, int], pixels: tuple[int, int], how: str) -> Tensor:
@@ -153,11 +157,11 @@ def enlarging(cells: tuple[int, int], pixels: tuple[int, int], how: str) -> Tens
 
 
 def pixel_shares(influence: Tensor, players: Sequence[npt.NDArray[np.intp]]) -> Tensor:
-    """Return how much of each pixel belongs to each player: |∂R_p/∂x_j| / Σ_k |∂R_p/∂x_k|, summed over the player's columns.
+    """Return how much of each pixel belongs to each player: |∂R_p/∂x_j| / Σ_k |∂R_p/∂x_k|, summed over its columns.
 
     Shape:
-        influence ``(encoded, height, width)``; result ``(players, height × width)``, whose columns sum to 1 where all columns
-        have a player, and to 0 on pixels that no column reaches.
+        influence ``(encoded, height, width)``; result ``(players, height × width)``, whose columns sum to 1 where all
+        columns have a player, and to 0 on pixels that no column reaches.
     """
     flat = influence.flatten(1).double()
     total = flat.sum(dim=0)
@@ -166,7 +170,7 @@ def pixel_shares(influence: Tensor, players: Sequence[npt.NDArray[np.intp]]) -> 
     return torch.stack(rows)
 
 
-# ---- the method -------------------------------------------------------------------------------------------------------
+# ---- the method ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -222,19 +226,20 @@ class _Collected:
 class GradCam:
     """Class activation maps, and their mass on each feature's pixels.
 
-    A feature's value is a_j = Σ_p M_p |∂R_p/∂x_j| / Σ_k |∂R_p/∂x_k| with M the map at the image's size and R the renderer. The
-    share of the map's mass on pixels that no feature reaches is reported in ``meta["background_share"]``. Maps are for looking
+    A feature's value is a_j = Σ_p M_p |∂R_p/∂x_j| / Σ_k |∂R_p/∂x_k| with M the map at the image's size and R the
+    renderer. The share of the map's mass on pixels that no feature reaches is reported in
+    ``meta["background_share"]``. Maps are for looking
     at: they say where the image path looks, know nothing of the table path, and are as coarse as the layer.
 
     Options:
         variant: ``"gradcam"``, ``"hirescam"`` or ``"layercam"``.
         layer: name of a convolution as in ``model.module_.image_layers()``; None is the last.
         before_activation: read the convolution's result before the activation that follows it.
-        upsample: how maps are enlarged to the image's size: ``"bilinear"``, ``"nearest"``, or ``"none"`` (maps keep the layer's
-            size; features read the nearest cell).
+        upsample: how maps are enlarged to the image's size: ``"bilinear"``, ``"nearest"``, or ``"none"`` (maps keep
+            the layer's size; features read the nearest cell).
         relu: whether negative cells become 0; ``"auto"``: as published, which is so for all but HiResCAM.
-        maps: whether the result keeps ``maps["cam"]`` (rows, outputs, height, width) and ``maps["images"]`` (rows, height, width);
-            ``"auto"``: up to 20 million numbers.
+        maps: whether the result keeps ``maps["cam"]`` (rows, outputs, height, width) and ``maps["images"]`` (rows,
+            height, width); ``"auto"``: up to 20 million numbers.
 
     Sources: see the head of this file. The pull-back to features is permgrad's own.
 
@@ -307,8 +312,8 @@ def _shares(request: Request) -> Tensor | None:
     renderer: Any = request.subject.module.renderer
     if not getattr(renderer, "differentiable", True):
         warnings.warn(
-            "gradcam reads maps back to features through a differentiable renderer, however: these pictures are drawn by "
-            "foreign code, so only the maps are given and the features' values are NaN; "
+            "gradcam reads maps back to features through a differentiable renderer, however: these pictures are drawn "
+            "by foreign code, so only the maps are given and the features' values are NaN; "
             "choose method='permgrad', 'permutation' or 'ablation' for values",
             PermgradWarning,
             stacklevel=4,
@@ -346,7 +351,9 @@ def _collect(request: Request, options: _Options, shares: Tensor | None) -> _Col
         cells, pixels = (small.shape[2], small.shape[3]), (images.shape[2], images.shape[3])
         if matrix is None:
             matrix = enlarging(cells, pixels, options.upsample).to(small)
-            _make_room(store, options.maps, (rows, len(targets)), cells if options.upsample == "none" else pixels, pixels)
+            _make_room(
+                store, options.maps, (rows, len(targets)), cells if options.upsample == "none" else pixels, pixels
+            )
         large = small.flatten(2) @ matrix
         _keep(store, part, outputs[:, targets], large, shares)
         if store.maps is not None and store.images is not None:
@@ -387,7 +394,8 @@ def _warn_of_empty_maps(collected: _Collected, options: _Options) -> None:
     if empty:
         warnings.warn(
             f"a class activation map should have cells above zero, however: {empty} of {total} maps at layer "
-            f"{options.layer.name!r} are all zero, and so are their features' values; try variant='hirescam' or another layer",
+            f"{options.layer.name!r} are all zero, and so are their features' values; "
+            "try variant='hirescam' or another layer",
             PermgradWarning,
             stacklevel=4,
         )

@@ -11,7 +11,7 @@ from permgrad.attribution.method import Request
 from permgrad.attribution.subject import Subject
 
 #: Rows per backward pass: on a processor a batch's activations should stay in its cache.
-_BATCH_CPU, _BATCH_ACCELERATOR = 64, 4096
+_BATCH_CPU, _BATCH_ACCELERATOR = 128, 4096
 
 
 def gradient_batch_size(request: Request) -> int:
@@ -58,8 +58,8 @@ def output_gradients(
 ) -> list[Tensor]:
     """Return the gradients of the outputs asked for with respect to each leaf; 0 where an output does not use a leaf.
 
-    One forward pass serves all targets. Where all outputs are asked for and their sum is constant, the last gradient is minus
-    the sum of the others: a binary classifier's probabilities cost one backward pass, not two.
+    One forward pass serves all targets. Where all outputs are asked for and their sum is constant, the last gradient
+    is minus the sum of the others: a binary classifier's probabilities cost one backward pass, not two.
 
     Args:
         outputs: ``(rows, outputs)``; row i depends on row i of the leaves alone.
@@ -81,10 +81,9 @@ def output_gradients(
     found: dict[int, list[Tensor]] = {}
     for target in asked:
         column = outputs[:, target].sum()
+        gradients: tuple[Tensor | None, ...] = (None,) * len(leaves)
         if column.requires_grad:
             gradients = torch.autograd.grad(column, leaves, retain_graph=target != asked[-1], allow_unused=True)
-        else:
-            gradients = (None,) * len(leaves)
         found[target] = [
             torch.zeros_like(leaf) if gradient is None else gradient
             for leaf, gradient in zip(leaves, gradients, strict=True)

@@ -1,8 +1,8 @@
 """Integrated gradients through both paths at once.
 
-The renderer is differentiable, so one backward pass reaches the encoded columns by way of the table branch and by way of the
-picture. Source: Sundararajan, Taly & Yan 2017 (arXiv 1703.01365), equation 1; averaged over background rows: expected gradients,
-Erion et al. 2021 (arXiv 1906.10670), equation 3.
+The renderer is differentiable, so one backward pass reaches the encoded columns by way of the table branch and by way
+of the picture. Source: Sundararajan, Taly & Yan 2017 (arXiv 1703.01365), equation 1; averaged over background rows:
+expected gradients, Erion et al. 2021 (arXiv 1906.10670), equation 3.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ Floats = npt.NDArray[np.float64]
 #: Numbers that a block of rows may hold while its integrals are refined.
 _BLOCK_NUMBERS = 4_000_000
 _BLOCK_ROWS = 256
-#: The first number of intervals at which an integral may count as settled: with one baseline, and with many (whose errors cancel).
+#: The first number of intervals at which an integral may count as settled: with one baseline, and with many (whose
+#: errors cancel).
 _FIRST_ONE, _FIRST_MANY = 8, 2
 
 
-# ---- gradients along straight lines -----------------------------------------------------------------------------------
+# ---- gradients along straight lines ----------------------------------------------------------------------------------
 
 
 class _Lines:
@@ -68,9 +69,7 @@ class _Lines:
 
     def outputs(self, rows: Tensor) -> Tensor:
         """Return the outputs explained, float64 ``(rows, targets)``."""
-        kept: list[Tensor] = [torch.empty(0)] * len(rows)
         found = torch.empty(len(rows), len(self.targets), dtype=torch.float64, device=rows.device)
-        del kept
 
         def work(part: slice) -> None:
             with torch.no_grad():
@@ -111,7 +110,7 @@ class _Lines:
         return (start + end) / 2
 
     def middles(self, rows: Tensor, intervals: int) -> Tensor:
-        """Return the mean slopes at the odd multiples of ``1 / intervals``, the points that halving the intervals adds."""
+        """Return the mean slopes at the odd multiples of ``1 / intervals``: what halving the intervals adds."""
         times = torch.arange(1, intervals, 2, dtype=self.dtype, device=rows.device) / intervals
         lines = len(self.baselines) * len(times)
         total = torch.zeros(
@@ -131,12 +130,12 @@ class _Lines:
         return total / lines
 
 
-# ---- refining until the values add up ---------------------------------------------------------------------------------
+# ---- refining until the values add up --------------------------------------------------------------------------------
 
 
 @dataclass
 class _Integrals:
-    """Integrated rows: attributions ``(rows, paths, encoded, targets)``, and by row the relative gap and the intervals used."""
+    """Integrated rows: ``values (rows, paths, encoded, targets)``; relative gap, last change and intervals by row."""
 
     values: Tensor
     gap: Tensor
@@ -149,7 +148,8 @@ class _Rule:
     """When an integral counts as settled.
 
     Attributes:
-        tolerance: as a share of the output's range, for the gap in the sum and for the change of every single attribution.
+        tolerance: as a share of the output's range, for the gap in the sum and for the change of every single
+            attribution.
         max_steps: intervals at most.
         scale: range of each output, ``(targets,)``.
     """
@@ -162,9 +162,10 @@ class _Rule:
 def _integrate(lines: _Lines, rows: Tensor, wanted: Tensor, rule: _Rule) -> _Integrals:
     """Integrate by the trapezoid rule, doubling the intervals of the rows that do not add up yet.
 
-    NOTE: rectifiers and max pooling make slopes jump along the line, and then every rule converges like 1/n; per gradient the
-    trapezoid, midpoint and Gauss–Legendre rules were equally good on a trained network, and only the trapezoid keeps all
-    gradients when it is refined.
+    NOTE: rectifiers and max pooling make slopes jump along the line, and then every rule converges like 1/n; per
+        gradient the
+    trapezoid, midpoint and Gauss–Legendre rules were equally good on a trained network, and only the trapezoid keeps
+    all gradients when it is refined.
 
     Args:
         lines: gives the slopes.
@@ -199,27 +200,28 @@ def _integrate(lines: _Lines, rows: Tensor, wanted: Tensor, rule: _Rule) -> _Int
     return state
 
 
-# ---- the method -------------------------------------------------------------------------------------------------------
+# ---- the method ------------------------------------------------------------------------------------------------------
 
 
 @methods.register("integrated_gradients")
 class IntegratedGradients:
     """Attributions of each row's output to its features, which add up to output − output at the baseline.
 
-    ``parts`` splits every value by the path through which it reached the output: ``tabular + image = values``. The encoded columns of
-    a feature are added up. Nothing is corrected afterwards: ``meta["completeness_gap"]`` is the largest
-    |Σ attributions − (f(x) − f(baseline))| over rows and outputs, as a share of the output's range over the background.
+    ``parts`` splits every value by the path through which it reached the output: ``tabular + image = values``. The
+    encoded columns of a feature are added up. Nothing is corrected afterwards: ``meta["completeness_gap"]`` is the
+    largest |Σ attributions − (f(x) − f(baseline))| over rows and outputs, as a share of the output's range over the
+    background.
 
-    The default baseline is the median row: numbers at their median, categories at their most frequent level. Unlike encoded
-    zeros or means it is a row that could stand in the table (no half levels), drawn as a picture like any other; unlike the background
-    it costs one line for each row.
+    The default baseline is the median row: numbers at their median, categories at their most frequent level. Unlike
+    encoded zeros or means it is a row that could stand in the table (no half levels), drawn as a picture like any
+    other; unlike the background it costs one line for each row.
 
     Options:
-        baseline: ``"median"``, ``"mean"``, ``"zeros"`` (encoded 0), ``"background"`` (expected gradients: the mean over background rows), or
-            rows like those explained.
+        baseline: ``"median"``, ``"mean"``, ``"zeros"`` (encoded 0), ``"background"`` (expected gradients: the mean
+            over background rows), or rows like those explained.
         references: background rows that ``"background"`` averages over, at most.
-        tolerance: a row is settled when its gap, and the last change of each of its attributions, are below this share of the output's
-            range.
+        tolerance: a row is settled when its gap, and the last change of each of its attributions, are below this
+            share of the output's range.
         max_steps: intervals of the quadrature at most.
 
     Examples:
@@ -236,8 +238,8 @@ class IntegratedGradients:
     options: ClassVar[Mapping[str, Any]] = {
         "baseline": "median",
         "references": 50,
-        "tolerance": 0.005,
-        "max_steps": 256,
+        "tolerance": 0.002,
+        "max_steps": 512,
     }
 
     def __call__(self, request: Request) -> Explanation:
@@ -303,8 +305,8 @@ def _check(request: Request) -> None:
     module: Any = request.subject.module
     if "image" in module.paths and not getattr(module.renderer, "differentiable", True):
         raise InputError(
-            "integrated_gradients needs a gradient through the picture, however: the pictures are drawn by foreign code; "
-            "choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad"
+            "integrated_gradients needs a gradient through the picture, however: the pictures are drawn by foreign "
+            "code; choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad"
         )
     for name, least in (("references", 1), ("max_steps", 2)):
         number = request.options.get(name, IntegratedGradients.options[name])
@@ -313,7 +315,7 @@ def _check(request: Request) -> None:
     tolerance = request.options.get("tolerance", IntegratedGradients.options["tolerance"])
     if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 <= tolerance < np.inf:
         raise InputError(
-            f"tolerance must be a finite number of at least 0, however: tolerance={tolerance!r}; pass for example 0.005"
+            f"tolerance must be a finite number of at least 0, however: tolerance={tolerance!r}; pass for example 0.002"
         )
 
 
@@ -337,7 +339,7 @@ def _blocks(rows: int, numbers: int) -> list[slice]:
 
 
 def _by_player(values: Tensor, request: Request) -> Floats:
-    """Add up the encoded columns of each player: ``(rows, paths, encoded, targets)`` to ``(rows, paths, players, targets)``."""
+    """Add up each player's encoded columns: ``(rows, paths, players, targets)``."""
     array = values.cpu().numpy()
     sums = [array[:, :, np.asarray(columns, dtype=np.intp)].sum(axis=2) for columns in request.players.values()]
     return np.stack(sums, axis=2)
@@ -347,9 +349,9 @@ def _warn_of_gap(gap: Floats, error: Floats, rule: _Rule) -> None:
     open_rows = int(((gap > rule.tolerance) | (error > rule.tolerance)).sum())
     if open_rows:
         warnings.warn(
-            f"attributions should settle to {rule.tolerance:g} of the output's range, however: after {rule.max_steps} steps "
-            f"{open_rows} of {len(gap)} rows have not (largest gap {gap.max():.2g}, largest change {error.max():.2g}); "
-            "raise max_steps or tolerance",
+            f"attributions should settle to {rule.tolerance:g} of the output's range, however: after {rule.max_steps} "
+            f"steps {open_rows} of {len(gap)} rows have not (largest gap {gap.max():.2g}, largest change "
+            f"{error.max():.2g}); raise max_steps or tolerance",
             PermgradWarning,
             stacklevel=3,
         )
