@@ -125,16 +125,15 @@ def _similarity(standardised: Array) -> Array:
 
 def _scaled_plane(similarity: Array) -> Array:
     """Put columns on a plane by classical scaling (Torgerson 1952) of the distance 1 − |correlation|."""
-    from scipy.linalg import eigh
-
     columns = len(similarity)
     if columns < 3:
         return np.stack([np.arange(columns), np.zeros(columns)], axis=1).astype(np.float64)
     squared = (1.0 - similarity) ** 2
     np.fill_diagonal(squared, 0.0)
     inner = -0.5 * (squared - squared.mean(axis=0) - squared.mean(axis=1)[:, None] + squared.mean())
-    values, vectors = eigh(inner, subset_by_index=[columns - 2, columns - 1])
-    plane: Array = vectors[:, ::-1] * np.sqrt(np.maximum(values[::-1], 0.0))
+    # All eigenvectors, though two are used: solvers for a few may find none where eigenvalues coincide.
+    values, vectors = np.linalg.eigh(inner)
+    plane: Array = vectors[:, [-1, -2]] * np.sqrt(np.maximum(values[[-1, -2]], 0.0))
     return _with_fixed_signs(plane)
 
 

@@ -91,7 +91,10 @@ class ForeignRenderer(nn.Module):
         # A copy in float64: their code may write into what it is given.
         rows = encoded.detach().to(device="cpu", dtype=torch.float64).numpy().copy()
         try:
-            drawn = self._draw_method(rows) if _is_method(self.images) else self._draw_callable(rows)
+            if _is_method(self.images):
+                drawn, channels_last = self._draw_method(rows), True
+            else:
+                drawn, channels_last = self._draw_callable(rows), self.channels_last
         except InputError:
             raise
         except Exception as error:
@@ -99,7 +102,7 @@ class ForeignRenderer(nn.Module):
                 f"the foreign image method must draw every encoded row, however: on {len(rows)} rows it raised "
                 f"{type(error).__name__}: {error}; try it on the same rows outside permgrad"
             ) from error
-        return torch.from_numpy(self._checked(drawn, len(rows))).to(device=encoded.device, dtype=dtype)
+        return torch.from_numpy(self._checked(drawn, len(rows), channels_last)).to(device=encoded.device, dtype=dtype)
 
     def render_region(self, encoded: Tensor, box: Box) -> Tensor:
         """Return the crop of whole pictures; it costs as much as they do."""
@@ -203,7 +206,7 @@ class ForeignRenderer(nn.Module):
             paths = pd.read_csv(listed, usecols=["images"])["images"]
             return np.stack([_read_picture(Path(folder) / path) for path in paths])
 
-    def _checked(self, drawn: Any, rows: int) -> Images:
+    def _checked(self, drawn: Any, rows: int, channels_last: bool | None) -> Images:
         """Return pictures as float64 ``(n, channels, height, width)``, or say what is wrong with them."""
         if isinstance(drawn, Tensor):
             drawn = drawn.detach().cpu().numpy()
@@ -226,7 +229,7 @@ class ForeignRenderer(nn.Module):
             )
         if images.ndim == 3:
             images = images[:, None]
-        elif self._last_is_channels(images.shape):
+        elif _last_is_channels(images.shape) if channels_last is None else channels_last:
             images = np.moveaxis(images, 3, 1)
         shape = (images.shape[1], images.shape[2], images.shape[3])
         if self._shape is None:
@@ -238,19 +241,18 @@ class ForeignRenderer(nn.Module):
             )
         return np.ascontiguousarray(images)
 
-    def _last_is_channels(self, shape: tuple[int, ...]) -> bool:
-        if self.channels_last is not None:
-            return self.channels_last
-        _, first, middle, last = shape
-        if (middle == last) != (first == middle):
-            return first == middle
-        few = (1, 3, 4)
-        if (first in few) == (last in few):
-            raise InputError(
-                "the axis of the channels must be recognisable, "
-                f"however: pictures of shape {shape} can be read both ways; pass channels_last=True or False"
-            )
-        return last in few
+
+def _last_is_channels(shape: tuple[int, ...]) -> bool:
+    _, first, middle, last = shape
+    if (middle == last) != (first == middle):
+        return first == middle
+    few = (1, 3, 4)
+    if (first in few) == (last in few):
+        raise InputError(
+            "the axis of the channels must be recognisable, "
+            f"however: pictures of shape {shape} can be read both ways; pass channels_last=True or False"
+        )
+    return last in few
 
 
 def is_foreign(candidate: Any) -> bool:

@@ -67,7 +67,7 @@ def draw_layout(layout: Layout | Renderer, names: Sequence[str] | None = None, t
     Examples:
         >>> from permgrad.imaging import StoredLayout
         >>> figure = draw_layout(StoredLayout([[0, 0], [0, 1]], pixels=2), ["age", "height"])
-        >>> figure.axes[0].get_title()
+        >>> figure.axes[0].get_title(loc="left")
         'stored layout: 2 columns on 2 × 2 pixels'
     """
     positions, pixels, kind, overwrites = _read(layout)
@@ -271,8 +271,8 @@ def _draw_values(figure: Figure, axes: Axes, drawn: npt.NDArray[Any], scale: flo
     import matplotlib as mpl
     from matplotlib.colors import PowerNorm
 
-    colours = mpl.colormaps["viridis"].copy()
-    colours.set_bad(_EMPTY_COLOUR)
+    axes.set_facecolor(_EMPTY_COLOUR)  # shines through where a pixel has no value
+    colours = mpl.colormaps["viridis"]
     span = PowerNorm(power, 0.0, scale)
     mappable = axes.imshow(drawn, cmap=colours, norm=span, interpolation="nearest")
     below, above = bool(np.nanmin(drawn) < -1e-9), bool(np.nanmax(drawn) > scale * (1 + 1e-9))
@@ -289,18 +289,18 @@ def _draw_values(figure: Figure, axes: Axes, drawn: npt.NDArray[Any], scale: flo
 
 def _draw_marks(axes: Axes, entries: list[_Entry], frame: tuple[int, int, int, int], colour_of: Any) -> None:
     """Write each pixel's number or letters, and a short name below where there is room."""
+    from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
     side = frame[1] - frame[0]
     cell = _SIDE / side * 72.0  # in points
-    numbered = len(entries) <= _NUMBERED_PIXELS and cell >= 7
+    boxes = [Rectangle((entry.place - 0.5, entry.row - 0.5), 1, 1) for entry in entries]
+    line = 0.8 if cell > 6 else 0.2
+    axes.add_collection(PatchCollection(boxes, facecolor="none", edgecolor=_EDGE_COLOUR, linewidth=line))
+    if len(entries) > _NUMBERED_PIXELS or cell < 7:
+        return
     room = int(cell / 4.7)  # characters of 7-point type in one cell
     for entry in entries:
-        corner = (entry.place - 0.5, entry.row - 0.5)
-        line = 0.8 if cell > 6 else 0.2
-        axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=_EDGE_COLOUR, linewidth=line))
-        if not numbered:
-            continue
         ink = _INK if colour_of is None else _readable_on(colour_of(entry.row, entry.place))
         size = float(np.clip(cell * 0.34, 4.5, 13 if room < 7 else 11))
         weight = "normal" if len(entry.names) == 1 else "bold"

@@ -393,7 +393,7 @@ class Renderer(nn.Module):
         kernel = self._kernel[
             np.clip(rows, -reach, reach)[:, :, None] + reach, np.clip(places, -reach, reach)[:, None, :] + reach
         ]
-        return np.where(inside, kernel, 0.0).reshape(len(columns), -1)
+        return np.where(inside, kernel, 0.0).reshape(len(columns), (bottom - top) * (right - left))
 
 
 def _draw_maximum(values: Tensor, plan: _Plan) -> Tensor:

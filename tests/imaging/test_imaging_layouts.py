@@ -1,0 +1,326 @@
+"""Layouts: every registered one, the protocol for others, and the assignment's quality."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from permgrad import InputError
+from permgrad.imaging import AssignmentLayout, StoredLayout, fit_layout, layout_to_dict, layouts, make_layout
+from permgrad.imaging.assignment import block_cells, improve_by_swaps, neighbourhood
+
+make_layout("random")  # fills the registry
+NAMES = layouts.names()
+WITHOUT_SHARING = [name for name in NAMES if name != "tinto"]
+
+
+def correlated_blocks(rows=400, blocks=4, size=4, noise=0.3, seed=0):
+    """Columns in blocks that share a factor, in shuffled order, and each column's block."""
+    rng = np.random.default_rng(seed)
+    factors = rng.normal(size=(rows, blocks))
+    block = rng.permutation(np.repeat(np.arange(blocks), size))
+    signs = rng.choice([-1, 1], size=blocks * size)
+    return factors[:, block] * signs + noise * rng.normal(size=(rows, blocks * size)), block
+
+
+def neighbour_similarity(table, positions):
+    similarity = np.abs(np.corrcoef(table, rowvar=False))
+    near = neighbourhood(positions)
+    return float((similarity * near).sum() / near.sum())
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (50, 1), (50, 2), (50, 3), (50, 40)])
+def test_positions_are_on_the_grid(name, shape):
+    table = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    layout = make_layout(name, 20, 0).fit(table, [f"x{index}" for index in range(shape[1])])
+    assert layout.positions.shape == (shape[1], 2)
+    assert layout.positions.dtype == np.int64
+    assert layout.positions.min() >= 0
+    assert layout.positions.max() < layout.pixels == 20
+    assert not layout.grown
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_constant_missing_and_huge_columns_are_placed(name):
+    table = np.random.default_rng(0).normal(size=(30, 6))
+    table[:, 0] = 4.0
+    table[:, 1] = np.nan
+    table[::2, 2] = np.nan
+    table[:, 3] *= 1e200
+    table[:, 4] *= 1e-200
+    layout = make_layout(name, 20, 0).fit(table)
+    assert layout.positions.shape == (6, 2)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_seed_gives_the_same_layout_and_leaves_random_state_and_data_alone(name):
+    table = np.random.default_rng(0).normal(size=(5000, 23))
+    before, state = table.copy(), np.random.get_state()[1].copy()
+    first, again = (make_layout(name, 20, 5).fit(table).positions for _ in range(2))
+    assert np.array_equal(first, again)
+    assert np.array_equal(first, make_layout(name, 20).fit(table, random_state=5).positions)
+    assert np.array_equal(table, before)
+    assert np.array_equal(np.random.get_state()[1], state)
+
+
+def test_the_random_layout_differs_between_seeds_and_uses_the_same_block():
+    table = np.random.default_rng(0).normal(size=(50, 23))
+    first, second = (make_layout("random", 20, seed).fit(table).positions for seed in (0, 1))
+    assert not np.array_equal(first, second)
+    allowed = {tuple(cell) for cell in block_cells(23, 20)}
+    assert {tuple(cell) for cell in first} <= allowed
+
+
+@pytest.mark.parametrize("name", WITHOUT_SHARING)
+@pytest.mark.parametrize(
+    ("columns", "pixels", "side"), [(401, 20, 21), (5, 2, 3), (4, 2, 2), (2, 1, 2), (1700, 20, 42)]
+)
+def test_the_grid_grows_when_columns_outnumber_pixels(name, columns, pixels, side):
+    layout = make_layout(name, pixels, 0).fit(np.random.default_rng(0).normal(size=(20, columns)))
+    assert layout.pixels == side
+    assert layout.grown == (side > pixels)
+    assert layout.collisions == 0
+
+
+def test_tinto_shares_pixels_and_counts_them():
+    layout = make_layout("tinto", 4, 0).fit(np.random.default_rng(0).normal(size=(20, 40)))
+    assert (layout.pixels, layout.grown) == (4, False)
+    assert layout.collisions >= 40 - 16
+
+
+@pytest.mark.parametrize("name", WITHOUT_SHARING)
+@settings(max_examples=25, deadline=None)
+@given(
+    columns=st.integers(1, 60),
+    rows=st.integers(1, 30),
+    pixels=st.integers(1, 12),
+    seed=st.integers(0, 2**31 - 1),
+    levels=st.integers(1, 3),
+)
+def test_no_two_columns_share_a_pixel(name, columns, rows, pixels, seed, levels):
+    table = np.random.default_rng(seed).integers(0, levels, size=(rows, columns)).astype(float)
+    layout = make_layout(name, pixels, seed).fit(table)
+    assert layout.collisions == 0
+    assert layout.positions.max() < layout.pixels
+
+
+@pytest.mark.parametrize("columns", [3, 44, 200])
+def test_columns_without_any_correlation_are_placed(columns):
+    assert make_layout("assignment", 20, 0).fit(np.zeros((1, columns))).collisions == 0
+
+
+def test_correlated_columns_are_neighbours():
+    table, block = correlated_blocks()
+    assigned = make_layout("assignment", 20, 0).fit(table).positions
+    chance = np.mean(
+        [neighbour_similarity(table, make_layout("random", 20, s).fit(table).positions) for s in range(50)]
+    )
+    reached = neighbour_similarity(table, assigned)
+    # 4 blocks of 4 on a 4×4 block: quadrants are the best; 12 + … of the 42 touching pairs lie within one.
+    quadrants = np.empty((16, 2), dtype=int)
+    for index in range(4):
+        quadrants[block == index] = [
+            [index // 2 * 2 + r, index % 2 * 2 + c] for r, c in itertools.product((0, 1), repeat=2)
+        ]
+    best = neighbour_similarity(table, quadrants)
+    assert best > chance + 0.2, "precondition: neighbourhood can be better than by chance"
+    assert reached > best - 0.05 * (best - chance)
+
+
+def test_more_columns_than_the_exact_bound_stay_neighbours_too():
+    table, _ = correlated_blocks(rows=150, blocks=40, size=50, noise=0.5)
+    assert table.shape[1] == 2000, "precondition: beyond the exact bound"
+    assigned = make_layout("assignment", 20, 0).fit(table).positions
+    random = make_layout("random", 20, 0).fit(table).positions
+    assert neighbour_similarity(table, assigned) > 1.5 * neighbour_similarity(table, random)
+
+
+def test_the_assignment_does_not_depend_on_the_order_of_columns_or_their_signs_in_quality():
+    table, _ = correlated_blocks(seed=3)
+    order = np.random.default_rng(1).permutation(table.shape[1])
+    first = make_layout("assignment", 20, 0).fit(table).positions
+    second = make_layout("assignment", 20, 0).fit(-table[:, order]).positions
+    assert neighbour_similarity(table, first) == pytest.approx(neighbour_similarity(table[:, order], second), rel=0.1)
+
+
+def test_swaps_equal_a_slow_search_for_the_best_swap():
+    rng = np.random.default_rng(0)
+    similarity = rng.random((7, 7))
+    similarity = similarity + similarity.T
+    np.fill_diagonal(similarity, 0)
+    cells = block_cells(7, 9)
+    near = neighbourhood(cells)
+
+    def value(chosen):
+        return (similarity * near[np.ix_(chosen, chosen)]).sum() / 2
+
+    start = np.arange(7)
+    places = list(range(len(cells)))
+    current, free = list(start), [place for place in places if place not in start]
+    while True:
+        trials = []
+        for i in range(7):
+            for j in range(i + 1, 7):
+                trial = current.copy()
+                trial[i], trial[j] = trial[j], trial[i]
+                trials.append((trial, free))
+            for k in range(len(free)):
+                trial, left = current.copy(), free.copy()
+                trial[i], left[k] = left[k], trial[i]
+                trials.append((trial, left))
+        best = max(trials, key=lambda trial: value(np.array(trial[0])))
+        if value(np.array(best[0])) <= value(np.array(current)) + 1e-9:
+            break
+        current, free = best
+    found = improve_by_swaps(similarity, cells, start)
+    assert value(found) > value(start) + 0.1, "precondition: something was to be gained"
+    assert value(found) == pytest.approx(value(np.array(current)))
+
+
+def test_spacing_leaves_pixels_between_columns():
+    layout = AssignmentLayout(20, spacing=2).fit(np.random.default_rng(0).normal(size=(30, 9)))
+    rows = np.unique(layout.positions[:, 0])
+    assert np.diff(rows).tolist() == [2, 2]
+    assert AssignmentLayout(4, spacing=2).fit(np.random.default_rng(0).normal(size=(30, 9))).pixels == 5
+
+
+@pytest.mark.slow
+def test_ten_thousand_columns_take_seconds():
+    table = np.random.default_rng(0).normal(size=(1000, 10_000)).astype(np.float32)
+    start = time.process_time()
+    layout = make_layout("assignment", 20, 0).fit(table)
+    assert time.process_time() - start < 10
+    assert (layout.pixels, layout.collisions) == (100, 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_layout_survives_json(name):
+    options = {"blur": True, "option": "maximum"} if name == "tinto" else {}
+    layout = make_layout(name, 20, 0, **options).fit(np.random.default_rng(0).normal(size=(30, 450)))
+    read = StoredLayout.from_dict(json.loads(json.dumps(layout.to_dict())))
+    assert np.array_equal(read.positions, layout.positions)
+    assert (read.pixels, read.overlap, read.blur, read.name, read.grown) == (
+        layout.pixels,
+        layout.overlap,
+        layout.blur,
+        name,
+        layout.grown,
+    )
+    assert read.to_dict() == layout.to_dict()
+
+
+class Diagonal:
+    """Somebody else's layout."""
+
+    def __init__(self, pixels=30, overlap="last"):
+        self.pixels, self.overlap = pixels, overlap
+
+    def fit(self, encoded, names=None, random_state=None):
+        self.positions = np.stack([np.arange(encoded.shape[1])] * 2, axis=1)
+        return self
+
+
+def test_an_object_with_the_protocol_plugs_in_and_is_not_changed():
+    mine = Diagonal()
+    fitted = fit_layout(make_layout(mine, 20, 0), np.eye(5), list("abcde"), 0)
+    assert not hasattr(mine, "positions")
+    assert fitted.positions.tolist() == [[index, index] for index in range(5)]
+    assert layout_to_dict(fitted)["name"] == "Diagonal"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: make_layout("asignment"),
+            (
+                "layout must be one of 'assignment', 'random', 'tinto', however: layout='asignment' "
+                "(did you mean 'assignment'?)"
+            ),
+        ),
+        (
+            lambda: make_layout("random", 20, 0, spacing=2),
+            "layout 'random' takes no options, however: spacing=2; leave it out",
+        ),
+        (
+            lambda: make_layout(Diagonal(), 20, 0, spacing=2),
+            (
+                "options are for layouts given by name, however: spacing came with a Diagonal; set them "
+                "on the object itself"
+            ),
+        ),
+        (
+            lambda: make_layout(3),
+            (
+                "layout must be one of 'assignment', 'random', 'tinto', or an object with fit(encoded, "
+                "names, random_state) "
+                "that sets positions, pixels and overlap, however: layout=3; see docs/architecture.md for the protocol"
+            ),
+        ),
+        (
+            lambda: make_layout("random", 0),
+            "pixels must be an integer from 1 to 4096, however: pixels=0; pass for example pixels=20",
+        ),
+        (
+            lambda: fit_layout(Diagonal(pixels=3), np.eye(5), None, 0),
+            "positions must lie from 0 to pixels − 1 = 2, however: they go from 0 to 4; give the layout more pixels",
+        ),
+        (
+            lambda: fit_layout(Diagonal(overlap="first"), np.eye(5), None, 0),
+            "overlap must be one of 'last', 'mean', 'maximum', however: overlap='first'",
+        ),
+        (
+            lambda: make_layout("random").fit(np.zeros((0, 3))),
+            (
+                "a layout is fitted on encoded rows of shape (rows, columns), at least one of each, "
+                "however: shape (0, 3); "
+                "pass the encoded training rows"
+            ),
+        ),
+        (
+            lambda: make_layout("random").fit(np.zeros((2, 3)), ["a"]),
+            (
+                "a layout needs one name for each encoded column, however: 1 names, 3 columns; "
+                "pass the encoder's encoded_names_"
+            ),
+        ),
+        (
+            lambda: make_layout("tinto").fit(np.array([[1.0, np.inf]])),
+            "encoded values must be finite, however: 1 of 2 columns hold infinity; clean them first",
+        ),
+        (
+            lambda: StoredLayout([[0, 1.5]], 4),
+            (
+                "a layout's positions must be integers of shape (encoded columns, 2), a row and a column for each, "
+                "however: list of shape (1, 2); round them to whole pixels"
+            ),
+        ),
+        (
+            lambda: StoredLayout.from_dict({"pixels": 3}),
+            (
+                "a stored layout must have 'positions', 'pixels' and 'overlap', however: "
+                "'positions', 'overlap' missing; "
+                "save the model again"
+            ),
+        ),
+        (
+            lambda: StoredLayout([[0, 0]], 4).fit(np.eye(2)),
+            (
+                "a stored layout must have one position for each encoded column, however: 1 "
+                "positions, 2 encoded columns; "
+                "use layout='assignment' to place these columns anew"
+            ),
+        ),
+    ],
+)
+def test_mistakes_are_named(call, message):
+    with pytest.raises(InputError) as caught:
+        call()
+    assert str(caught.value) == message
