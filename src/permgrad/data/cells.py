@@ -278,7 +278,8 @@ def text_numbers(texts: Sequence[str]) -> Floats:
     """Parse texts as numbers, NaN where a text is none."""
     if not texts:
         return np.empty(0, dtype=np.float64)
-    return pd.to_numeric(pd.Series(list(texts), dtype=object), errors="coerce").to_numpy(dtype=np.float64)
+    # A copy: pandas hands out arrays that may not be written to.
+    return np.array(pd.to_numeric(pd.Series(list(texts), dtype=object), errors="coerce"), dtype=np.float64)
 
 
 # ---- dates ----------------------------------------------------------------------------------------------------------

@@ -35,7 +35,8 @@ class Scaling:
     - ``"standard"``: (x − mean) / standard deviation.
     - ``"minmax"``: (x − minimum) / (maximum − minimum).
     - ``"quantile"``: normal scores through up to 1,000 quantiles, ties in the middle, as scikit-learn's
-      ``QuantileTransformer``.
+      ``QuantileTransformer``. NOTE[DIFF]: there a tie at either end goes to ±5.2, here to its middle too, so that the
+      commonest value of a count is no outlier.
 
     Args:
         mode: one of the four.

@@ -92,9 +92,13 @@ class NumericStatistics:
         filled = np.where(present, values, 0.0)
         divisor = np.maximum(part.count, 1)
         with np.errstate(over="ignore", invalid="ignore"):
-            # Halves of halves keep the sum finite near the largest float.
+            # Divided first: the sum stays finite near the largest float.
             part.mean = (filled / divisor).sum(axis=0)
-            part.squares = (np.where(present, values - part.mean, 0.0) ** 2).sum(axis=0)
+            deviations = np.where(present, values - part.mean, 0.0)
+            # Corrected two-pass algorithm (Chan, Golub & LeVeque 1983, eq. 1.7): takes out the rounding of the mean.
+            left_over = deviations.sum(axis=0) / divisor
+            part.mean = part.mean + np.where(np.isfinite(left_over), left_over, 0.0)
+            part.squares = (deviations**2).sum(axis=0) - part.count * left_over**2
         part.minimum = np.fmin.reduce(values, axis=0)
         part.maximum = np.fmax.reduce(values, axis=0)
         part.missing = np.stack([(kinds == kind).sum(axis=0) for kind in range(BLANK, BLANK + len(self.missing))])

@@ -1,0 +1,161 @@
+"""What a column is taken for."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from permgrad import InputError
+from permgrad.data.column_types import Schema, infer_schema
+
+
+def kind_of(values, name="a", **options):
+    return infer_schema(pd.DataFrame({name: values}), **options)[name].kind
+
+
+NUMBERS = np.arange(40) % 7
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (NUMBERS, "numeric"),
+        (NUMBERS.astype(np.uint8), "numeric"),
+        (NUMBERS * 0.5, "numeric"),
+        (NUMBERS.astype(str), "numeric"),
+        ([decimal.Decimal("1.5"), decimal.Decimal(2), None, 7], "numeric"),
+        (pd.array([1, 2, None, 5], dtype="Int64"), "numeric"),
+        (pd.array([1.5, 2, None, 5], dtype="Float32"), "numeric"),
+        (pd.to_timedelta(NUMBERS, unit="h"), "numeric"),
+        ([1, 2] * 20, "numeric"),
+        ([0, 1] * 20, "boolean"),
+        ([0.0, 1.0, np.nan, 1.0], "boolean"),
+        ([True, False, True], "boolean"),
+        ([True, None, False], "boolean"),
+        (pd.array([True, None, False], dtype="boolean"), "boolean"),
+        (["yes", "no", "no"], "boolean"),
+        (["True", "FALSE"], "boolean"),
+        (["a", "b", "a"], "categorical"),
+        (pd.Categorical(["a", "b", "a"]), "categorical"),
+        (pd.array(["a", "b", None], dtype="string"), "categorical"),
+        (["a", 1, 2.5, None], "categorical"),
+        ([5, 5, 5], "constant"),
+        (["x", "x"], "constant"),
+        ([None, None], "constant"),
+        ([np.nan, np.nan], "constant"),
+        (pd.Categorical(["a", "a"], categories=["a", "b"]), "constant"),
+        ([1.0, np.nan, 1.0], "numeric"),
+        (pd.date_range("2020-01-01", periods=40), "date"),
+        (pd.date_range("2020-01-01", periods=40, tz="Europe/Berlin"), "date"),
+        (pd.period_range("2020-01", periods=40, freq="M"), "date"),
+        ([dt.date(2020, 1, 1), dt.date(2021, 1, 1)], "date"),
+        (pd.date_range("2020-01-01", periods=40).strftime("%Y-%m-%d"), "date"),
+        (pd.date_range("2020-01-01", periods=40).strftime("%d.%m.%Y"), "date"),
+        (pd.date_range("2020-01-01", periods=40).strftime("%m/%d/%Y"), "date"),
+        (pd.date_range("2020-01-01", periods=40).strftime("%d/%m/%Y"), "date"),
+        (pd.date_range("2020-01-01", periods=40, freq="h").strftime("%Y-%m-%d %H:%M:%S"), "date"),
+        ([f"name {i}" for i in range(40)], "identifier"),
+    ],
+)
+def test_kinds(values, kind):
+    assert kind_of(values) == kind
+
+
+def test_identifiers_need_name_and_order():
+    running = np.arange(100, 150)
+    assert kind_of(running, "patient_id") == "identifier"
+    assert kind_of(running, "PatientId") == "identifier"
+    assert kind_of(running, "index") == "identifier"
+    assert kind_of(running, "age") == "numeric"
+    assert kind_of(running, "humid") == "numeric"
+    assert kind_of(running.astype(float), "id") == "numeric"
+    assert kind_of(np.random.default_rng(0).permutation(running), "id") == "numeric"
+    assert kind_of(running[:5], "id") == "numeric"
+
+
+def test_declared_kinds_win():
+    assert kind_of(NUMBERS, kinds={"a": "categorical"}) == "categorical"
+    assert kind_of(["a", "b"], kinds={"a": "identifier"}) == "identifier"
+    assert kind_of([1, 2, 1], kinds={"a": "boolean"}) == "boolean"
+    with pytest.raises(
+        InputError, match="a column declared numeric must hold numbers, however column 'a' is categorical"
+    ):
+        kind_of(["a", "b", "c"], kinds={"a": "numeric"})
+    with pytest.raises(InputError, match="a column declared boolean must hold two values, however column 'a' holds 3"):
+        kind_of(["a", "b", "c"], kinds={"a": "boolean"})
+    with pytest.raises(InputError, match="a column declared date must hold dates such as 2024-01-31"):
+        kind_of(["a", "b", "c"], kinds={"a": "date"})
+    with pytest.raises(InputError, match=r"did you mean 'categorical'\?"):
+        kind_of(["a", "b", "c"], kinds={"a": "categorial"})
+    with pytest.raises(InputError, match=r"column in kinds must be one of 'a', however: column in kinds='b'"):
+        kind_of(["a", "b", "c"], kinds={"b": "date"})
+
+
+def test_codes_are_missing_not_values():
+    schema = infer_schema(pd.DataFrame({"n": [-9, 0, 1, 1], "t": ["-9", "a", "b", None]}), na_codes=[-9])
+    assert schema["n"].kind == "boolean"
+    assert [column.n_missing for column in schema] == [1, 2]
+    assert schema["t"].n_levels == 2
+    # A text that spoils a column of numbers is named.
+    spoiled = infer_schema(pd.DataFrame({"n": ["1", "2", "?", "4"]}))["n"]
+    assert spoiled.kind == "categorical"
+    assert "'?' is not (if it means missing, declare it as a code)" in spoiled.reason
+    assert kind_of(["1", "2", "?", "4"], na_codes="?") == "numeric"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            [1.0, np.inf, -np.inf],
+            "numbers must be finite, however column 'a' holds 2 infinite values (inf); replace inf by NaN (missing) or "
+            "by a large number",
+        ),
+        (
+            ["1", "inf", "3"],
+            "numbers must be finite, however column 'a' holds 1 infinite value (inf); replace inf by NaN (missing) or "
+            "by a large number",
+        ),
+        (
+            [1 + 1j, 2],
+            "Complex data not supported: columns must hold real numbers, however column 'a' is complex; split it into "
+            "its real and imaginary part",
+        ),
+        (
+            [{"b": 1}, {"b": 2}],
+            "cells must be numbers, text, booleans or dates, however column 'a' holds a dict; turn it into columns of "
+            "its own or drop the column",
+        ),
+        (
+            [(1, 2), (3, 4)],
+            "cells must be numbers, text, booleans or dates, however column 'a' holds a tuple; turn it into columns of "
+            "its own or drop the column",
+        ),
+    ],
+)
+def test_impossible_cells_are_refused(values, message):
+    with pytest.raises(InputError) as caught:
+        infer_schema(pd.DataFrame({"a": values}))
+    assert str(caught.value) == message
+
+
+def test_schema_is_shown_and_stored():
+    frame = pd.DataFrame({"age": [1.0, None, 3.0], "town": ["a", "b", "a"]})
+    schema = infer_schema(frame)
+    assert Schema.from_dict(schema.to_dict()) == schema
+    assert schema.to_frame()["missing"].tolist() == [1, 0]
+    assert schema.to_text().splitlines()[1].split() == ["age", "numeric", "2", "1", "(33.3%)", "numbers"]
+    assert schema.of_kind("categorical") == ["town"]
+    with pytest.raises(InputError, match="did you mean 'town'"):
+        schema["twon"]
+
+
+def test_input_is_unchanged():
+    frame = pd.DataFrame({"a": pd.Series(["1", "?", "3"]), 7: [1, -9, 3]})
+    before = frame.copy(deep=True)
+    infer_schema(frame, na_codes=["?", -9])
+    pd.testing.assert_frame_equal(frame, before)

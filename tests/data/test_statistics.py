@@ -1,0 +1,135 @@
+"""Statistics are the same whatever the chunks, their order and the workers."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from permgrad import InputError
+from permgrad.data.cells import Distinct, MissingCodes
+from permgrad.data.column_types import infer_schema
+from permgrad.data.statistics import LevelCounts, NumericStatistics, TableStatistics, column_quantiles
+
+
+def make_frame(n=500, seed=0):
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "big": 1e9 + rng.normal(size=n),
+            "gaps": np.where(rng.random(n) < 0.3, np.nan, rng.exponential(size=n)),
+            "coded": rng.choice([-9, -8, 1, 2, 3], n),
+            "flag": rng.integers(0, 2, n),
+            "town": rng.choice(["a", "b", "c", None], n),
+            "when": pd.Timestamp("2019-11-05") + pd.to_timedelta(rng.integers(0, 900, n), unit="D"),
+        }
+    )
+
+
+@given(cuts=st.lists(st.integers(0, 500), max_size=6), order=st.randoms(use_true_random=False))
+@settings(max_examples=25, deadline=None)
+def test_chunks_and_their_order_do_not_matter(cuts, order):
+    frame = make_frame()
+    schema = infer_schema(frame, na_codes=[-9, -8])
+    whole = TableStatistics(schema, na_codes=[-9, -8]).update(frame)
+    bounds = sorted({0, 500, *cuts})
+    parts = []
+    for start, end in zip(bounds, bounds[1:], strict=False):
+        parts.append(TableStatistics(schema, na_codes=[-9, -8]).update(frame[start:end], first_row=start))
+    order.shuffle(parts)
+    merged = parts[0]
+    for part in parts[1:]:
+        merged.merge(part)
+    assert merged.rows == 500
+    for name in ("count", "minimum", "maximum", "missing", "sample", "sample_rows"):
+        np.testing.assert_array_equal(getattr(merged.numeric, name), getattr(whole.numeric, name))
+    np.testing.assert_allclose(merged.numeric.mean, whole.numeric.mean, rtol=1e-14)
+    # A mean of 1e9 is itself rounded to 1e-7: that is what the squares of its column can lose.
+    np.testing.assert_allclose(merged.numeric.squares, whole.numeric.squares, rtol=1e-7)
+    np.testing.assert_allclose(merged.numeric.squares[1:], whole.numeric.squares[1:], rtol=1e-12)
+    assert merged.text["town"].by_frequency() == whole.text["town"].by_frequency()
+    for part, counts in whole.calendar["when"].items():
+        np.testing.assert_array_equal(merged.calendar["when"][part], counts)
+
+
+def test_moments_are_those_of_numpy():
+    frame = make_frame()
+    statistics = TableStatistics(na_codes=[-9, -8]).update(frame[:200]).update(frame[200:])
+    for j, name in enumerate(statistics.numeric_names[:3]):
+        values = frame[name].mask(frame[name].isin([-9, -8])).dropna().to_numpy()
+        assert 0 < len(values)
+        assert statistics.numeric.count[j] == len(values)
+        np.testing.assert_allclose(statistics.numeric.mean[j], values.mean(), rtol=1e-14)
+        np.testing.assert_allclose(statistics.numeric.deviation[j], values.std(), rtol=1e-7 if j == 0 else 1e-12)
+        np.testing.assert_allclose(statistics.numeric.quantiles([0.1, 0.5])[:, j], np.quantile(values, [0.1, 0.5]))
+    # Kinds of missing: blank, -9, -8.
+    assert statistics.numeric.missing[:, 1].tolist() == [int(frame["gaps"].isna().sum()), 0, 0]
+    assert statistics.numeric.missing[1:, 2].tolist() == [int((frame["coded"] == code).sum()) for code in (-9, -8)]
+
+
+def test_sample_is_bounded_unbiased_and_independent_of_chunks():
+    values = np.arange(20_000.0)[:, None]
+    kinds = np.zeros(values.shape, dtype=np.int16)
+    whole = NumericStatistics(1, size=1000)
+    whole.update(values, kinds, 0)
+    parts = NumericStatistics(1, size=1000)
+    for start in (15_000, 0, 5_000, 10_000):
+        parts.update(values[start : start + 5_000], kinds[:5_000], start)
+    assert len(whole.sample) == 1000
+    np.testing.assert_array_equal(whole.sample, parts.sample)
+    # The standard error of a median of 1,000 uniform values is 1.6 % of the range.
+    assert abs(whole.quantiles([0.5])[0, 0] / 20_000 - 0.5) < 0.06
+
+
+def test_level_counts_are_exact_for_what_is_kept():
+    rng = np.random.default_rng(0)
+    texts = pd.Series(rng.integers(0, 300, 5000).astype(str))
+    whole = LevelCounts(most=100)
+    whole.update(Distinct.of(texts, "t"), "t", MissingCodes())
+    parts = [LevelCounts(most=100) for _ in range(5)]
+    for i, part in enumerate(parts):
+        part.update(Distinct.of(texts[i::5], "t"), "t", MissingCodes())
+    merged = parts[3]
+    for i in (0, 4, 1, 2):
+        merged.merge(parts[i])
+    assert merged.by_frequency() == whole.by_frequency()
+    assert len(whole.levels) == 100
+    assert not whole.complete
+    truth = texts.value_counts()
+    assert all(truth[text] == count for text, count in whole.levels.items())
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), min_size=1, max_size=30))
+@settings(max_examples=60, deadline=None)
+def test_column_quantiles_equal_numpy(values):
+    column = np.array([np.nan if value is None else value for value in values])
+    levels = np.array([0.0, 0.25, 0.5, 0.9, 1.0])
+    found = column_quantiles(column[:, None], levels)[:, 0]
+    present = column[~np.isnan(column)]
+    expected = np.quantile(present, levels) if len(present) else np.full(5, np.nan)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-9)
+
+
+def test_json_round_trip_is_exact():
+    statistics = TableStatistics(na_codes=[-9, -8]).update(make_frame().assign(none=np.nan))
+    again = TableStatistics.from_dict(json.loads(json.dumps(statistics.to_dict(), allow_nan=False)))
+    for name in ("count", "mean", "squares", "minimum", "maximum", "missing", "sample", "sample_rows"):
+        np.testing.assert_array_equal(getattr(again.numeric, name), getattr(statistics.numeric, name))
+    assert again.to_dict() == statistics.to_dict()
+    again.update(make_frame(50, 1).assign(none=np.nan))
+    assert again.rows == 550
+
+
+def test_bad_chunks_are_refused():
+    frame = make_frame()
+    statistics = TableStatistics().update(frame)
+    with pytest.raises(InputError, match="all chunks must have the same columns in the same order"):
+        statistics.update(frame[frame.columns[::-1]])
+    with pytest.raises(InputError, match="column 'big' must be numeric, however row 1 has 'oops'; correct the cell"):
+        statistics.update(frame[:2].assign(big=["1", "oops"]))
+    with pytest.raises(InputError, match="statistics can be merged only when they share schema and codes"):
+        statistics.merge(TableStatistics(na_codes=[-9]).update(frame))

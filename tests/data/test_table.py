@@ -1,0 +1,189 @@
+"""Reading files: every common form is read, every broken one is refused in one clear sentence."""
+
+from __future__ import annotations
+
+import gzip
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from permgrad import EnvironmentProblem, InputError
+from permgrad.data.table import blank_codes, read_table, sniff_delimiter
+
+FRAME = pd.DataFrame({"age": [31, 40, 25], "town": ["Köln", "Ulm", "Bonn"], "height": [1.5, 2.25, 1.75]})
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "utf-16"])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_every_common_form_gives_the_same_frame(tmp_path, delimiter, encoding, zipped):
+    content = FRAME.to_csv(index=False, sep=delimiter).encode(encoding)
+    # The name says nothing: content decides.
+    file = tmp_path / "table.dat"
+    file.write_bytes(gzip.compress(content) if zipped else content)
+    pd.testing.assert_frame_equal(read_table(file), FRAME, check_dtype=False, check_column_type=False)
+
+
+def test_parquet_is_known_by_content(tmp_path):
+    file = tmp_path / "table.csv"
+    FRAME.to_parquet(file)
+    pd.testing.assert_frame_equal(read_table(file), FRAME, check_dtype=False, check_column_type=False)
+    FRAME.set_index("town").to_parquet(file)
+    assert read_table(file).columns.tolist() == ["town", "age", "height"]
+
+
+def test_windows_line_ends_quotes_and_blank_lines(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_bytes(b'a,b\r\n1,"x, y"\r\n\r\n2,"line\r\nbreak"\r\n')
+    frame = read_table(file)
+    assert frame["a"].tolist() == [1, 2]
+    assert frame["b"].tolist()[0] == "x, y"
+
+
+def test_decimal_commas(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text("a;b\n1,5;x\n2,25;y\n")
+    assert read_table(file)["a"].tolist() == [1.5, 2.25]
+
+
+def test_a_single_column_is_a_table(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text("name of thing\nred\nblue green\n")
+    assert read_table(file).shape == (2, 1)
+
+
+def test_commas_in_text_do_not_fool_the_sniffer():
+    text = 'a;b\n"x,y,z";1\n"u,v,w";2\n'
+    assert sniff_delimiter(text) == ";"
+    assert sniff_delimiter("a|b,c\n1|2,3\n4|5,6\n") in {"|", ","}
+    assert sniff_delimiter("name;notes\nx;a, b, c\ny;d\n") == ";"
+
+
+def test_text_columns_keep_leading_zeros(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text("code,n\n007,1\n012,2\n")
+    assert read_table(file, text=["code"])["code"].tolist() == ["007", "012"]
+    assert read_table(file)["code"].tolist() == [7, 12]
+
+
+def test_codes_become_missing_in_numbers_and_text(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text("a,b,c\n-9,?,x\n1,2,-9\n3,4,y\n")
+    frame = read_table(file, na=[-9, "?"])
+    assert frame.isna().sum().tolist() == [1, 1, 1]
+    assert frame["b"].tolist()[1:] == [2, 4]
+    assert pd.api.types.is_numeric_dtype(frame["b"])
+    own = pd.DataFrame({"a": [-9.0, 1.0], "b": [-9, 2]})
+    before = own.copy()
+    assert blank_codes(own, {"a": [-9]}).isna().sum().tolist() == [1, 0]
+    pd.testing.assert_frame_equal(own, before)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "a table must have a header and rows, however {} is empty; check how it was written"),
+        (b"  \n\n", "a table must have a header and rows, however {} is empty; check how it was written"),
+        (
+            b"a,b\n",
+            "a table must have at least one row, however {} has a header only (2 columns); check how it was written",
+        ),
+        (
+            b"a,b,a\n1,2,3\n",
+            "column names must be unique, however 'a' stand more than once in {}; rename the copies",
+        ),
+        (
+            b",b\n1,2\n",
+            "every column must have a name, however column 1 of {} has none (1 in all); name it, or write the file "
+            "without row numbers (to_csv(index=False))",
+        ),
+        (
+            b"a:b:c\n1:2:3\n4:5:6\n",
+            "the delimiter must be comma, semicolon, tab or pipe, however {} seems to use ':' and gives the single "
+            "column 'a:b:c'; save it again with commas",
+        ),
+        (
+            b"a b c\n1 2 3\n4 5 6\n",
+            "the delimiter must be comma, semicolon, tab or pipe, however {} seems to use a space and gives the "
+            "single column 'a b c'; save it again with commas",
+        ),
+        (
+            b'"a;b"\n1;2\n3;4\n',
+            "a table must be split by one delimiter, however {} gives the single column 'a;b'; check its quotes and "
+            "save it with commas",
+        ),
+        (
+            b"a,b\n1,2\n1,2,3\n",
+            "every line must have as many fields as the header, however line 3 of {} has 3 where the header has 2 "
+            "(delimiter: comma); correct the line or quote its text",
+        ),
+        (
+            b'a,b\n"1",2\n1\n',
+            "every line must have as many fields as the header, however line 3 of {} has 1 where the header has 2 "
+            "(delimiter: comma); correct the line or quote its text",
+        ),
+        (
+            b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + bytes(range(256)) * 9,
+            "a table must be CSV or Parquet, however {} is a binary file of another kind; export it as CSV",
+        ),
+        (
+            bytes(range(1, 256)) * 20,
+            "a table must be CSV or Parquet, however {} is a binary file of another kind; export it as CSV",
+        ),
+        (
+            b"PK\x03\x04rest",
+            "a table must be CSV or Parquet, however {} is a zip or Excel file; unpack it or save it as CSV",
+        ),
+        (
+            gzip.compress(b"a,b\n1,2\n" * 100)[:-20],
+            "a gzip file must be complete, however {} is cut off or damaged; copy it again",
+        ),
+        (
+            b"PAR1 not really",
+            "a Parquet file must be complete, however {} is cut off, damaged or no Parquet; write it again",
+        ),
+    ],
+)
+def test_broken_files_are_refused(tmp_path, content, message):
+    file = tmp_path / "bad.csv"
+    file.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        read_table(file)
+    assert str(caught.value) == message.format(repr(str(file)))
+
+
+def test_missing_file_and_folder(tmp_path):
+    (tmp_path / "heloc.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match=r"does not exist \(did you mean 'heloc.csv'\?\); check the path"):
+        read_table(tmp_path / "helok.csv")
+    with pytest.raises(InputError, match="is a folder; name the CSV or Parquet file in it"):
+        read_table(tmp_path)
+
+
+def test_unreadable_file_is_the_environments_fault(tmp_path, monkeypatch):
+    file = tmp_path / "t.csv"
+    file.write_text("a,b\n1,2\n")
+
+    def refuse(_self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
+    with pytest.raises(EnvironmentProblem, match="Permission denied; check its rights"):
+        read_table(file)
+
+
+def test_reading_warns_about_nothing(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text("a,b\n1,2\nx,3\n" + "4,5\n" * 5000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_table(file).shape == (5002, 2)
+
+
+def test_wide_table(tmp_path):
+    file = tmp_path / "t.csv"
+    wide = pd.DataFrame(np.arange(20_000).reshape(2, 10_000), columns=[f"c{i}" for i in range(10_000)])
+    wide.to_csv(file, index=False)
+    pd.testing.assert_frame_equal(read_table(file), wide, check_column_type=False)
