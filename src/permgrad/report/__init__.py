@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""Plots and the HTML report: ``permgrad.report.plots`` and ``permgrad.report.html.write_report``."""

@@ -1,0 +1,155 @@
+"""The first sentences of a report: what the model is, how good, and what drives it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from permgrad.evaluation.baselines import baselines
+from permgrad.evaluation.metrics import Metric, primary_metric
+from permgrad.evaluation.ranking import importance_shares
+from permgrad.report._views import Fact, listed, percent
+from permgrad.report.plots._base import clean, number, shorten
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+    from permgrad.report.content import ReportContent
+
+
+def kind_of_network(branches: Sequence[str]) -> str:
+    """Say what was trained.
+
+    Examples:
+        >>> kind_of_network(("tabular", "image")), kind_of_network(("image",)), kind_of_network(())
+        ('A hybrid network (table and image)', 'A network on the image of each row alone', 'A network')
+    """
+    if set(branches) == {"tabular", "image"}:
+        return "A hybrid network (table and image)"
+    alone = {"tabular": "A network on the table alone", "image": "A network on the image of each row alone"}
+    return alone.get(branches[0], "A network") if len(branches) == 1 else "A network"
+
+
+def main_metric(content: ReportContent) -> tuple[Metric, float | None]:
+    """Return the metric that stands first and its value on the test rows."""
+    test = (content.metrics or {}).get("test") or {}
+    metric = primary_metric(content.task, len(test.get("labels") or ()))
+    return metric, test.get(metric.name)
+
+
+def best_baseline(content: ReportContent) -> tuple[str, float] | None:
+    """Return name and value of the best baseline by the metric that stands first."""
+    metric, _ = main_metric(content)
+    best: tuple[str, float] | None = None
+    for name, entry in ((content.metrics or {}).get("baselines") or {}).items():
+        value = entry.get(metric.name) if isinstance(entry, Mapping) else None
+        if value is not None and math.isfinite(value) and metric.better(value, best[1] if best else None):
+            best = (baseline_label(name), float(value))
+    return best
+
+
+def baseline_label(name: str) -> str:
+    """Return a baseline's name for people."""
+    return baselines.get(name).label if name in baselines else clean(name)
+
+
+def drivers(explanation: Explanation, count: int = 3) -> list[str]:
+    """Return the leading names whose interval lies above 0, or that are above 0 where there are no intervals."""
+    low, _ = explanation.ci()
+    names = []
+    for name in explanation.ranking():
+        at = explanation.names.index(name)
+        floor = explanation.values[at, 0] if math.isnan(low[at, 0]) else low[at, 0]
+        if floor > 0:
+            names.append(name)
+        if len(names) == count:
+            break
+    return names
+
+
+def share_of(explanation: Explanation, names: Sequence[str]) -> float:
+    """Return the share of the summed importance (clipped at 0) that some names have; NaN if nothing is above 0."""
+    values = np.nan_to_num(explanation.values[:, 0], nan=0.0, posinf=0.0, neginf=0.0)
+    shares = importance_shares(values)
+    wanted = [explanation.names.index(name) for name in names]
+    return float(shares[wanted].sum()) if shares.sum() > 0 else math.nan
+
+
+def headline(content: ReportContent) -> str:
+    """Compose the first sentence."""
+    if content.headline is not None:
+        return clean(content.headline)
+    network = kind_of_network(content.network.branches if content.network else ())
+    metric, value = main_metric(content)
+    target = shorten(content.target, 60)
+    if value is None:
+        return f"{network} that predicts {target}."
+    rows = ((content.metrics or {}).get("rows") or {}).get("test")
+    where = f" on {rows:,} test rows" if isinstance(rows, int) else " on the test rows"
+    value_words = percent(value) if metric.name == "accuracy" else number(value)
+    unit = f" {clean(content.target_unit)}" if content.target_unit and content.task == "regression" else ""
+    measure = (
+        "an accuracy" if metric.name == "accuracy" else f"a {metric.label}" if metric.name == "roc_auc" else "an RMSE"
+    )
+    return f"{network} predicts {target} with {measure} of {value_words}{unit}{where}."
+
+
+def second_sentence(content: ReportContent) -> str:
+    """Name the drivers."""
+    explanation = content.explanation
+    if explanation is None:
+        return ""
+    leading = drivers(explanation)
+    if not leading:
+        return "No feature has an effect that stands out from chance."
+    names = listed([shorten(name, 40) for name in leading])
+    share = share_of(explanation, leading)
+    if len(leading) == 1 or not math.isfinite(share) or not _shares_make_sense(explanation):
+        return f"It relies most on {names}."
+    return f"It relies most on {names}, with {percent(share)} of the summed importance of all {len(explanation.names)} features."
+
+
+def _shares_make_sense(explanation: Explanation) -> bool:
+    return bool(np.all(np.isfinite(explanation.values[:, 0]))) and len(explanation.names) > 3
+
+
+def facts(content: ReportContent) -> list[Fact]:
+    """Choose a few key figures."""
+    found: list[Fact] = []
+    metric, value = main_metric(content)
+    if value is not None:
+        found.append(Fact(number(value), f"{metric.label}, this network"))
+    best = best_baseline(content)
+    if best is not None:
+        found.append(Fact(number(best[1]), f"{metric.label}, best baseline ({best[0]})"))
+    explanation = content.explanation
+    if explanation is not None:
+        low, _ = explanation.ci()
+        if np.any(np.isfinite(low[:, 0])):
+            above = int(np.sum(low[:, 0] > 0))
+            confidence = percent(float(explanation.meta.get("confidence", 0.95)))
+            found.append(Fact(f"{above} of {len(explanation.names)}", f"features with a {confidence} interval above 0"))
+    shares = branch_shares(branches_of(content))
+    if shares:
+        found.append(
+            Fact(" · ".join(percent(share) for _, share in shares), " and ".join(name for name, _ in shares) + " path")
+        )
+    return found
+
+
+def branches_of(content: ReportContent) -> Mapping[str, Any]:
+    """Return the content of ``branches.json``, wherever it was given."""
+    if content.branches is not None:
+        return content.branches
+    return (content.explanation.branches if content.explanation is not None else None) or {}
+
+
+def branch_shares(branches: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Return each branch's share where it is defined."""
+    return [
+        (clean(name), float(entry["share"]))
+        for name, entry in branches.items()
+        if isinstance(entry, Mapping) and entry.get("share") is not None
+    ]

@@ -1,0 +1,429 @@
+"""The sections of a report, each a function of the content that returns what to show, or None."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from permgrad.evaluation.metrics import metrics
+from permgrad.evaluation.ranking import spearman
+from permgrad.report import plots
+from permgrad.report._headline import baseline_label, best_baseline, branches_of, main_metric
+from permgrad.report._views import Cell, SectionView, TableView, cell, duration, frame_table, percent, plain_text
+from permgrad.report.plots._base import clean, number, numbers, quantity_of
+from permgrad.report.plots.modality import NOT_BRANCHES
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+    from permgrad.report.content import ReportContent, RowSection
+
+Kind = Literal["text", "number"]
+
+
+# -------------------------------------------------------------------------------------------------------- results
+
+
+def results(content: ReportContent) -> SectionView | None:
+    """Test metrics beside the baselines, then where the model errs."""
+    if not (content.metrics and content.metrics.get("test")) and content.predictions is None:
+        return None
+    section = SectionView("results", "How good it is")
+    section.text(_comparison(content))
+    section.table(_metrics_table(content))
+    for name, entry in ((content.metrics or {}).get("baselines") or {}).items():
+        if isinstance(entry, Mapping) and entry.get("problem"):
+            section.text(f"{baseline_label(name)}: {clean(entry['problem'])}")
+    _errors(content, section)
+    return section
+
+
+def _comparison(content: ReportContent) -> str:
+    metric, value = main_metric(content)
+    best = best_baseline(content)
+    if value is None or best is None:
+        return "All numbers are for test rows, which nothing was fitted on."
+    if metric.better(best[1], value):
+        relation = f"The best baseline, {best[0]}, does better ({number(best[1])} against {number(value)})."
+    elif best[1] == value:
+        relation = f"It is level with the best baseline, {best[0]} ({number(value)})."
+    else:
+        relation = f"It does better than the best baseline, {best[0]} ({number(value)} against {number(best[1])})."
+    return f"{relation} All models had the same rows and were scored on test rows, which nothing was fitted on."
+
+
+def _metrics_table(content: ReportContent) -> TableView | None:
+    stored = content.metrics or {}
+    test = stored.get("test")
+    if not test:
+        return None
+    shown = [metrics.get(name) for name in metrics if metrics.get(name).task == content.task and name in test]
+    models: list[tuple[str, Mapping[str, Any]]] = [("this network", test)]
+    if stored.get("validation"):
+        models.append(("this network, validation rows", stored["validation"]))
+    models += [(baseline_label(name), entry) for name, entry in (stored.get("baselines") or {}).items()]
+    competitors = [entry for name, entry in models if name != "this network, validation rows"]
+    timed = any("fit_seconds" in entry for _, entry in models)
+    rows = []
+    for name, entry in models:
+        row = [Cell(name, name, "own" if entry is test else "quiet" if entry is stored.get("validation") else "")]
+        for metric in shown:
+            value = entry.get(metric.name)
+            others = [other.get(metric.name) for other in competitors]
+            leads = value is not None and not any(metric.better(other, value) for other in others if other is not None)
+            best = leads and len(competitors) > 1 and not name.endswith("validation rows")
+            text = "–" if value is None else number(value) if content.task == "regression" else f"{value:.3f}"
+            row.append(Cell(text, value, "best" if best else ""))
+        if timed:
+            seconds = entry.get("fit_seconds")
+            if seconds is None and entry is test and content.training is not None:
+                seconds = content.training.seconds
+            row.append(Cell(duration(seconds), seconds))
+        rows.append(row)
+    columns: list[tuple[str, Kind]] = [("model", "text")]
+    columns += [(f"{metric.label} {'↑' if metric.direction == 'higher' else '↓'}", "number") for metric in shown]
+    columns += [("time to fit", "number")] if timed else []
+    caption = "Test metrics. ↑ higher is better, ↓ lower is better; the best of each column is bold."
+    return TableView(caption, columns, rows, sortable=True)
+
+
+def _errors(content: ReportContent, section: SectionView) -> None:
+    test = (content.metrics or {}).get("test") or {}
+    predictions = content.predictions
+    pictures = []
+    if test.get("confusion_matrix") and len(test["labels"]) <= 60:
+        figure = plots.confusion_matrix(test["confusion_matrix"], test["labels"])
+        pictures.append((figure, "Confusion matrix: rows are the truth; colour is the share of each true class."))
+    if predictions is not None and predictions.probabilities is not None:
+        roc = plots.roc_curves(predictions.truth, predictions.probabilities, list(predictions.classes))
+        versus = "" if len(predictions.classes) == 2 else ", each class versus the rest"
+        pictures.append((roc, f"ROC curves{versus}; the diagonal is guessing."))
+    if predictions is not None and predictions.predictions is not None and content.task == "regression":
+        left_over = plots.residuals(predictions.truth, predictions.predictions, unit=clean(content.target_unit or ""
+                                    ) if content.target_unit else "")  # fmt: skip
+        pictures.append((left_over, "Predictions against the truth, and the error (truth − prediction) by prediction."))
+    if pictures:
+        section.heading("Where it errs")
+        section.figures(*pictures)
+
+
+# -------------------------------------------------------------------------------------------------------- drivers
+
+
+def ranking(content: ReportContent) -> SectionView | None:
+    """The ranking with intervals, and the direction of each feature."""
+    explanation = content.explanation
+    if explanation is None:
+        return None
+    section = SectionView("drivers", "What drives it")
+    section.text(_quantity_sentence(explanation))
+    confidence = percent(float(explanation.meta.get("confidence", 0.95)))
+    caption = f"Importance: {quantity_of(explanation)}. Whiskers are {confidence} intervals."
+    if len(explanation.parts) > 1:
+        caption += " Colours say through which path the effect arises; the dot is their sum."
+    section.figure(plots.bar(explanation, top_n=content.top_n, title=""), caption)
+    section.table(ranking_table(explanation))
+    if explanation.direction:
+        section.heading("Which way")
+        section.text(
+            "Importance has no sign. Each panel sets one feature of every row to a quantile or a level, in the table and in "
+            "the image at once, and shows the mean prediction."
+        )
+        section.figure(
+            plots.direction(explanation, title=""), "Mean prediction by feature value; all panels share one scale."
+        )
+    _compared(content, section)
+    return section
+
+
+def _quantity_sentence(explanation: Explanation) -> str:
+    if "loss" in str(explanation.meta.get("quantity", "")):
+        return (
+            "The importance of a feature is how much worse the model's loss becomes, per row on average, when the feature's "
+            "raw value is taken from another row. 0 means that the model does not need it."
+        )
+    return f"The numbers are: {quantity_of(explanation)}."
+
+
+def ranking_table(explanation: Explanation) -> TableView:
+    """List every feature with its interval and parts."""
+    low, high = explanation.ci()
+    order = [explanation.names.index(name) for name in explanation.ranking()]
+    written = dict(zip(order, numbers(explanation.values[order, 0]), strict=True))
+    parts = {name: dict(zip(order, numbers(part[order, 0]), strict=True)) for name, part in explanation.parts.items()}
+    lows, highs = numbers(low[order, 0]), numbers(high[order, 0])
+    rows = []
+    for rank, at in enumerate(order):
+        value = float(explanation.values[at, 0])
+        p_value = math.nan if explanation.p_values is None else float(explanation.p_values[at, 0])
+        interval = f"{lows[rank]} to {highs[rank]}" if math.isfinite(low[at, 0]) else "–"
+        rows.append(
+            [
+                Cell(str(rank + 1), rank + 1.0, "quiet"),
+                cell(clean(explanation.names[at])),
+                cell(value, written[at]),
+                cell(float(low[at, 0]), interval),
+                cell(p_value, _p_text(p_value)),
+                *(cell(float(explanation.parts[name][at, 0]), parts[name][at]) for name in parts),
+            ]
+        )
+    columns: list[tuple[str, Kind]] = [("", "number"), (explanation.level, "text"), ("importance", "number")]
+    columns += [(f"{percent(float(explanation.meta.get('confidence', 0.95)))} interval", "number"), ("p", "number")]
+    columns += [(clean(name), "number") for name in parts]
+    caption = f"All {len(rows)} {explanation.level}s. A heading sorts."
+    return TableView(caption, columns, rows, sortable=True, tall=len(rows) > 14)
+
+
+def _p_text(p_value: float) -> str:
+    if not math.isfinite(p_value):
+        return "–"
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def _compared(content: ReportContent, section: SectionView) -> None:
+    explanation = content.explanation
+    if explanation is None or not content.compared:
+        return
+    section.heading("Other methods on the same model")
+    ranks, lines = {}, []
+    own = {name: rank + 1 for rank, name in enumerate(explanation.ranking())}
+    for name, other in content.compared.items():
+        places = {each: rank + 1 for rank, each in enumerate(other.ranking())}
+        ranks[name] = [places.get(each) for each in own]
+        common = [each for each in own if each in places]
+        agreement = (
+            spearman([-own[each] for each in common], [-places[each] for each in common]) if common else math.nan
+        )
+        lines.append(f"{clean(name)}: rank correlation with {explanation.method} {number(agreement, 2)}.")
+    section.items(lines)
+    frame = pd.DataFrame({explanation.level: list(own), explanation.method: list(own.values()), **ranks})
+    section.table(
+        frame_table(frame, "Rank of each feature by method, 1 is the most important.", sortable=True), "Ranks"
+    )
+
+
+def branches(content: ReportContent) -> SectionView | None:
+    """How much each path of the network matters as a whole."""
+    stored = branches_of(content)
+    if not any(isinstance(entry, Mapping) and name not in NOT_BRANCHES for name, entry in stored.items()):
+        return None
+    section = SectionView("paths", "Table or image")
+    section.text(
+        "Here a whole path is exchanged: its embedding of a row is replaced by that of another row. The bar is the path's fair "
+        "share (its Shapley value) of the loss that both cause together."
+    )
+    if any(isinstance(entry, Mapping) and "share" in entry and entry["share"] is None for entry in stored.values()):
+        section.text("A share is undefined where the total cannot be told from 0.")
+    label = quantity_of(content.explanation) if content.explanation is not None else "increase of the loss"
+    caption = "Importance of each path with its interval. Circle: exchanged alone. Square: exchanged after the other."
+    section.figure(plots.branches(stored, label=label), caption)
+    interaction = stored.get("interaction")
+    if isinstance(interaction, Mapping):
+        interaction = interaction.get("importance")
+    if isinstance(interaction, (int, float)) and math.isfinite(interaction):
+        meaning = "each makes up for the other in part" if interaction < 0 else "they need each other"
+        if interaction:
+            section.text(
+                f"Interaction of the paths: {number(float(interaction))}; {meaning}. It is shared out in the bars."
+            )
+    return section
+
+
+def classes(content: ReportContent) -> SectionView | None:
+    """What drives each class."""
+    explanation = content.explanation
+    if explanation is None or len(explanation.outputs) < 3:
+        return None
+    section = SectionView("classes", "Class by class")
+    if explanation.outputs[0] == "all":
+        section.text("Each column is the importance on the rows of that class alone, in the same unit as above.")
+    section.figure(
+        plots.classes(explanation, top_n=content.top_n, title=""), "Importance by class (columns) and feature (rows)."
+    )
+    return section
+
+
+# ----------------------------------------------------------------------------------------------------------- rows
+
+
+def rows(content: ReportContent) -> SectionView | None:
+    """Many rows at a glance, then a few one by one."""
+    if content.local is None and not content.rows:
+        return None
+    section = SectionView("rows", "Row by row")
+    if content.local is not None:
+        section.text(
+            f"Each point is one row. Right: the feature pushes this row's output up. Left: down. Method: {content.local.method}."
+        )
+        section.figure(
+            plots.beeswarm(content.local, title=""),
+            "Attribution of every row. Colour is the feature's value; grey values have no order or are missing.",
+        )
+    for each in content.rows:
+        _one_row(section, each)
+    return section
+
+
+def _one_row(section: SectionView, row: RowSection) -> None:
+    output = row.output
+    if output is None and row.explanation.predictions is not None:
+        output = int(np.argmax(row.explanation.predictions[row.row]))
+    section.heading(clean(row.title) if row.title else f"Row {row.row}")
+    section.text(clean(row.text) if row.text else "")
+    steps = plots.waterfall(row.explanation, row=row.row, output=output, title="")
+    section.figure(steps, "From the baseline's output (below) to this row's output (above), feature by feature.")
+    if row.heat is not None:
+        picture = plots.activation(row.image, row.heat)
+        section.figure(picture, clean(row.heat_title) if row.heat_title else "Activation map over the row's image.")
+
+
+# ------------------------------------------------------------------------------------------------------ materials
+
+
+def data(content: ReportContent) -> SectionView | None:
+    """The table, its columns and its split."""
+    given = content.data
+    if given is None:
+        return None
+    section = SectionView("data", "Data and split")
+    counts = [f"{count:,} {part}" for part, count in given.rows.items() if count is not None]
+    total = sum(count for count in given.rows.values() if count is not None)
+    section.text(f"{total:,} rows: {', '.join(counts)}." + (f" Split: {clean(given.split)}." if given.split else ""))
+    if given.shared_rows:
+        section.text(f"{given.shared_rows:,} test rows are equal to a training row in every column.")
+    elif given.shared_rows == 0:
+        section.text("No test row is equal to a training row.")
+    section.items(given.notes)
+    if given.class_counts is not None:
+        section.table(frame_table(given.class_counts, "Rows by class and part.", index="class", sortable=True))
+    if given.columns is not None:
+        known = ["name", "kind", "missing", "levels", "role", "reason"]
+        order = [name for name in known if name in given.columns]
+        frame = given.columns[[*order, *(name for name in given.columns if name not in order)]]
+        table = frame_table(frame, "Columns of the table and what they were taken for.", sortable=True)
+        section.table(table, f"Columns ({len(frame)})")
+    section.pairs(given.card)
+    return section
+
+
+def network(content: ReportContent) -> SectionView | None:
+    """The network and how it was trained."""
+    given, training = content.network, content.training
+    if given is None and training is None:
+        return None
+    section = SectionView("network", "Network and training")
+    if given is not None:
+        words = [f"Preset {clean(given.preset)}" if given.preset else ""]
+        words += [f"branches: {', '.join(clean(name) for name in given.branches)}" if given.branches else ""]
+        words += [f"{given.parameters:,} trainable parameters" if given.parameters is not None else ""]
+        sentence = "; ".join(word for word in words if word)
+        section.text(f"{sentence}." if sentence else "")
+        section.items(given.notes)
+        section.figure(given.drawing, "", "Drawing of the network's branches and shapes.")
+        if given.summary is not None:
+            section.table(frame_table(given.summary, "Layers, output shapes and parameters."), "Layers")
+        section.pairs(given.options, "Options")
+    if training is not None and len(training.history):
+        section.heading("Learning curves")
+        kept = f" The weights of epoch {training.best_epoch} were kept." if training.best_epoch is not None else ""
+        time = f" in {duration(training.seconds)}" if training.seconds is not None else ""
+        section.text(f"{len(training.history)} epochs{time}.{kept}")
+        section.figure(
+            plots.learning_curves(training.history, best_epoch=training.best_epoch, label=clean(training.loss)),
+            "Loss on the training rows and on the validation rows after each epoch.",
+        )
+    return section
+
+
+def layout(content: ReportContent) -> SectionView | None:
+    """Where each column sits in the image."""
+    given = content.layout
+    if given is None:
+        return None
+    section = SectionView("layout", "How a row becomes an image")
+    grid = f", {given.pixels} × {given.pixels} pixels" if given.pixels else ""
+    section.text(
+        f"Layout {clean(given.name)}{grid}. {clean(given.text) if given.text else ''}".strip()
+        if given.name
+        else given.text
+    )
+    section.figure(given.drawing, "Where each column sits.", "Labelled picture of the layout.")
+    if given.table is not None:
+        section.table(frame_table(given.table, "Positions.", sortable=True), "Positions")
+    return section
+
+
+def extras(content: ReportContent) -> list[SectionView]:
+    """Sections of the user's own."""
+    found = []
+    for place, given in enumerate(content.extra):
+        section = SectionView(f"extra-{place}", clean(given.title))
+        section.text(*(clean(paragraph) for paragraph in given.text))
+        section.figure(given.drawing, clean(given.drawing_text) if given.drawing_text else "")
+        if given.table is not None:
+            section.table(frame_table(given.table, clean(given.title), sortable=True))
+        found.append(section)
+    return found
+
+
+def reading(content: ReportContent) -> SectionView:
+    """How to read the report, in plain words."""
+    section = SectionView("reading", "How to read this")
+    explanation = content.explanation
+    lines = []
+    if explanation is not None:
+        lines += [
+            f"Importance. {quantity_of(explanation).capitalize()}. It is measured on the trained model, in the unit of its loss, "
+            "and is not scaled: numbers of different features, classes and paths can be compared as they are.",
+            "Interval. If other rows had been drawn from the same source, the interval would cover the true effect in about "
+            f"{percent(float(explanation.meta.get('confidence', 0.95)))} of the cases. It is about these rows and this network; "
+            "another training run can give other numbers.",
+            "p. How often chance alone would give an effect at least this far from 0. With many features some small p are "
+            "expected by chance.",
+        ]
+        if len(explanation.parts) > 1:
+            lines.append(
+                "Paths. The network sees each row twice, as numbers and as an image. The two coloured parts add up to the whole "
+                "effect; the interaction is how far the effect of both together differs from the sum of each alone."
+            )
+    lines += [
+        "Not a cause. The numbers say what this model uses, not what would happen in the world if a feature were changed.",
+        "Related features. Replacing one value at a time can make rows that do not exist, and features that carry the same "
+        "information share or hide each other's importance. Sampling given the other features, or declaring groups, helps.",
+        "A poor model. What a model with poor test metrics relies on says little about the data.",
+    ]
+    section.blocks.append(("terms", [tuple(line.split(". ", 1)) for line in lines]))
+    return section
+
+
+def provenance(content: ReportContent) -> SectionView | None:
+    """What was run."""
+    given = content.provenance
+    if given is None:
+        return None
+    section = SectionView("run", "What was run")
+    section.code(given.command)
+    pairs: dict[str, Any] = {
+        "started": given.started or None,
+        "seed": given.seed,
+        "seed of the split": given.split_seed,
+        "machine": given.machine or None,
+        "configuration": given.configuration_hash or None,
+        "versions": ", ".join(f"{name} {version}" for name, version in given.versions.items()) or None,
+    }
+    if given.seconds:
+        stages = ", ".join(f"{clean(stage)} {duration(seconds)}" for stage, seconds in given.seconds.items())
+        pairs["time"] = f"{stages}; together {duration(sum(given.seconds.values()))}"
+    section.pairs({name: plain_text(value) for name, value in pairs.items() if value is not None})
+    section.pairs(given.configuration, "Whole configuration")
+    return section
+
+
+def all_sections(content: ReportContent) -> list[SectionView]:
+    """Build every section that has something to show, in the order of reading."""
+    built = [results(content), ranking(content), branches(content), classes(content), rows(content)]
+    built += [data(content), network(content), layout(content), *extras(content), reading(content), provenance(content)]
+    return [section for section in built if section is not None]
