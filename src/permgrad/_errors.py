@@ -31,6 +31,10 @@ class PermgradWarning(UserWarning):
     """Something the user should know that does not stop the work."""
 
 
+#: How many known names a message lists.
+_LISTED = 20
+
+
 def suggest(given: str, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the nearest known name, or an empty string.
 
@@ -50,5 +54,7 @@ def unknown(kind: str, given: object, known: Iterable[str]) -> InputError:
         "method must be one of 'gradcam', 'lime', however: method='gradcan' (did you mean 'gradcam'?)"
     """
     names = list(known)
-    listed = ", ".join(repr(name) for name in names)
+    listed = ", ".join(repr(name) for name in names[:_LISTED])
+    if len(names) > _LISTED:
+        listed += f" … ({len(names)} in all)"
     return InputError(f"{kind} must be one of {listed}, however: {kind}={given!r}{suggest(str(given), names)}")

@@ -205,7 +205,10 @@ def _players(
         listed = [members] if isinstance(members, str) else [str(member) for member in members]
         for member in listed:
             if member not in features and member not in columns:
-                raise unknown(f"a member of group {group!r}", member, features)
+                raise InputError(
+                    f"a group's members must be features of the model, however: group {group!r} has {member!r}"
+                    f"{suggest(member, [*features, *columns])}"
+                )
             if member in taken:
                 raise InputError(
                     f"a feature may be in one group only, however: {member!r} is in {taken[member]!r} and {group!r}"

@@ -190,7 +190,7 @@ def _play_until_settled(request: Request, game: Game, collector: MomentCollector
 
 def _settled(collector: MomentCollector, name: str, wanted: float, confidence: float) -> bool:
     mean, std, count = collector.moments[name].estimate()
-    low, high, _ = interval(mean[:1], std[:1], count, confidence)
+    low, high, _ = interval(mean[:1], std[:1], count[:1], confidence)
     return bool((high - low)[0] / 2 <= wanted)
 
 

@@ -290,7 +290,7 @@ class PermGradPaper:
                 quantity="weighted sum of min–max scaled permutation importance and Grad-CAM, as published",
                 unit="none",
                 loss=request.subject.resolve_loss(request.loss),
-                shuffles=int(options["shuffles"]),
+                n_repeats=int(options["shuffles"]),
                 argmax_class=bool(options["argmax_class"]),
                 transposed=bool(options["transposed"]),
                 layer=layer.name,
@@ -318,8 +318,9 @@ def _check(request: Request, options: Mapping[str, Any]) -> None:
         )
     if not hasattr(request.subject.module.renderer, "positions"):
         raise InputError(
-            "permgrad-paper reads maps at each feature's pixel, however: the pictures are drawn by foreign code, which "
-            "does not say where features are; choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad"
+            "permgrad-paper reads maps at each feature's pixel, however: the pictures are drawn by foreign code, "
+            "which does not say where features are; choose method='permgrad', 'permutation' or 'ablation', or a layout of "
+            "permgrad"
         )
     if request.sampling != "marginal":
         raise InputError(f"permgrad-paper shuffles, however: sampling={request.sampling!r}; leave sampling out")

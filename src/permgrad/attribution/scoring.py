@@ -1,0 +1,223 @@
+"""Importance by scikit-learn scorers: how far a score falls when a feature is replaced, many scorers in one pass.
+
+The network runs once per coalition; its predictions are stored, and every scorer reads them. A score such as ROC-AUC is no mean
+over rows, so its error comes from a grouped jackknife: rows are cut into groups, each group is left out in turn, as receivers and
+as donors, and the spread of the results is the error (Quenouille 1956; Efron & Stein 1981).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+
+from permgrad._errors import InputError, unknown
+from permgrad._progress import Progress
+from permgrad._random import uniform_integers
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.game import Floats, Game, Integers, Quantities, path_quantities, total_quantity
+from permgrad.attribution.importance import base_outputs, make_game, make_sampler
+from permgrad.attribution.method import Request
+from permgrad.attribution.moments import interval
+from permgrad.attribution.result import describe, modalities
+from permgrad.attribution.subject import Subject
+
+_GROUPS = 20
+_METHODS = ("permgrad", "permutation", "ablation")
+
+
+class _StoredClassifier(ClassifierMixin, BaseEstimator):
+    """Answers with stored probabilities; ``X`` is the row numbers."""
+
+    def __init__(self, classes: npt.NDArray[Any], probabilities: Floats) -> None:
+        self.classes_ = classes
+        self.probabilities = probabilities
+
+    def predict_proba(self, X: Integers) -> Floats:
+        return self.probabilities[X]
+
+    def predict(self, X: Integers) -> npt.NDArray[Any]:
+        labels: npt.NDArray[Any] = self.classes_[self.probabilities[X].argmax(axis=1)]
+        return labels
+
+
+class _StoredRegressor(RegressorMixin, BaseEstimator):
+    """Answers with stored predictions; ``X`` is the row numbers."""
+
+    def __init__(self, predictions: Floats) -> None:
+        self.predictions = predictions
+
+    def predict(self, X: Integers) -> Floats:
+        return self.predictions[X]
+
+
+class _PredictionValue:
+    """Hands out the predictions themselves: probabilities, or numbers in the units of y."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.width = len(subject.output_names)
+
+    def __call__(self, outputs: torch.Tensor, rows: slice, base: torch.Tensor) -> Floats:  # noqa: ARG002
+        values: Floats = self.subject.readout(outputs.double(), "probability").cpu().numpy()
+        return values
+
+
+def resolve_scorers(scoring: Any) -> dict[str, Callable[..., float]]:
+    """Return scorers by name, from a name, a callable, a list of these, or a mapping."""
+    from sklearn.metrics import get_scorer, get_scorer_names
+
+    if isinstance(scoring, Mapping):
+        items = list(scoring.items())
+    else:
+        listed = [scoring] if isinstance(scoring, str) or callable(scoring) else list(scoring)
+        items = [(one if isinstance(one, str) else getattr(one, "__name__", f"score_{k}"), one) for k, one in enumerate(listed)]
+    if not items:
+        raise InputError("scoring must name at least one scorer, however: it is empty; pass for example 'roc_auc'")
+    found: dict[str, Callable[..., float]] = {}
+    for name, scorer in items:
+        if isinstance(scorer, str):
+            if scorer not in get_scorer_names():
+                raise unknown("scoring", scorer, get_scorer_names())
+            found[str(name)] = get_scorer(scorer)
+        elif callable(scorer):
+            found[str(name)] = scorer
+        else:
+            raise InputError(f"a scorer must be a name or a callable (estimator, X, y), however: {scorer!r}")
+    return found
+
+
+def explain_scores(request: Request, method: str, scoring: Any) -> Explanation:
+    """Return the fall of each score, for each player, split between paths where the method does so.
+
+    ``outputs`` are the scorers' names; ``values`` are positive where the score falls, in the score's units.
+    """
+    if method not in _METHODS:
+        raise InputError(
+            f"scoring works with {', '.join(_METHODS)}, however: method={method!r}; leave scoring out or choose one of them"
+        )
+    if request.y is None:
+        raise InputError("scoring compares predictions with y, however: y was not given; pass y")
+    if request.scope == "local":
+        raise InputError("a score is a property of many rows, however: scope='local'; leave scope out")
+    started = time.perf_counter()
+    scorers = resolve_scorers(scoring)
+    paths = request.subject.paths
+    shared_out = path_quantities(paths) if method != "permutation" else total_quantity(paths)
+    played = Quantities(tuple(map(str, shared_out.coalitions)), shared_out.coalitions, np.eye(len(shared_out.coalitions)))
+    game = make_game(request, played, _PredictionValue(request.subject), make_sampler(request))  # type: ignore[arg-type]
+    judge = _Judge(request, scorers, base_outputs(request, game), game)
+    shape = (len(request.players), len(scorers), len(shared_out.names))
+    mean, std = np.zeros(shape), np.zeros(shape)
+    with Progress(len(request.players), f"{method}, scores", request.progress) as progress:
+        for position, (name, columns) in enumerate(request.players.items()):
+            if len(columns):
+                mean[position], std[position] = judge.player(name, columns, shared_out.combine)
+            progress.advance()
+    low, high, p_values = interval(mean, std, _GROUPS, request.confidence)
+    return Explanation(
+        values=mean[..., 0],
+        names=tuple(request.players),
+        modality=modalities(request),
+        outputs=tuple(scorers),
+        method=method,
+        scope="global",
+        std=std[..., 0],
+        low=low[..., 0],
+        high=high[..., 0],
+        p_values=p_values[..., 0],
+        parts={part: mean[..., k] for k, part in enumerate(shared_out.names) if k},
+        part_std={part: std[..., k] for k, part in enumerate(shared_out.names) if k},
+        level=request.level,
+        groups=request.groups,
+        meta=describe(
+            request,
+            quantity="fall of the score",
+            unit="score",
+            scores={name: float(value) for name, value in zip(scorers, judge.base_scores, strict=True)},
+            seconds=time.perf_counter() - started,
+        ),
+    )
+
+
+class _Judge:
+    """Scores stored predictions, whole and with each group of rows left out."""
+
+    def __init__(
+        self,
+        request: Request,
+        scorers: dict[str, Callable[..., float]],
+        outputs: npt.NDArray[np.float32],
+        game: Game,
+    ) -> None:
+        self.request = request
+        self.scorers = scorers
+        self.game = game
+        subject = request.subject
+        self.base = subject.readout(torch.as_tensor(outputs).double(), "probability").numpy()
+        assert request.y is not None
+        self.truth = (
+            np.asarray(subject.model.classes_)[request.y]  # type: ignore[attr-defined]
+            if subject.task == "classification"
+            else request.y
+        )
+        rows = len(self.base)
+        self.groups = uniform_integers(request.seed, ("jackknife",), np.arange(rows), min(_GROUPS, rows))
+        everyone = np.arange(rows)
+        self.base_scores = self._scores(self.base, everyone)
+        self.base_without = [self._scores(self.base, everyone[self.groups != group]) for group in self._left_out()]
+
+    def _left_out(self) -> range:
+        return range(int(self.groups.max()) + 1)
+
+    def _scores(self, predictions: Floats, receivers: Integers) -> Floats:
+        """Score predictions that stand beside their receivers' rows, ``(scorers,)``; NaN where a score is undefined."""
+        subject = self.request.subject
+        predictions = predictions if len(predictions) == len(receivers) else predictions[receivers]
+        rows = np.arange(len(receivers))
+        stored: BaseEstimator
+        if subject.task == "classification":
+            stored = _StoredClassifier(np.asarray(subject.model.classes_), predictions)  # type: ignore[attr-defined]
+        else:
+            stored = _StoredRegressor(predictions[:, 0])
+        weights = self.request.sample_weight
+        extra = {} if weights is None else {"sample_weight": weights[receivers]}
+        truth = self.truth[receivers]
+        return np.array([float(scorer(stored, rows, truth, **extra)) for scorer in self.scorers.values()])
+
+    def player(self, name: str, columns: npt.NDArray[np.intp], combine: Floats) -> tuple[Floats, Floats]:
+        """Return mean and standard error of one player, ``(scorers, quantities)`` each."""
+        collected: list[tuple[Integers, Integers, Floats]] = []
+
+        def keep(player: str, rows: Integers, donors: Integers, effects: Floats) -> None:  # noqa: ARG001
+            collected.append((rows, donors, effects))
+
+        self.game.play({name: columns}, range(self.request.n_repeats), keep, Progress(0, "", mode=False))
+        receivers = np.concatenate([part[0] for part in collected])
+        donors = np.concatenate([part[1] for part in collected])
+        changes = np.concatenate([part[2] for part in collected])
+        shared = self.request.background is None
+        whole = self._fall(receivers, changes, self.base_scores) @ combine.T
+        kept = []
+        for group in self._left_out():
+            stays = self.groups[receivers] != group
+            if shared:
+                stays &= (donors < 0) | (self.groups[np.maximum(donors, 0)] != group)
+            kept.append(self._fall(receivers[stays], changes[stays], self.base_without[group]) @ combine.T)
+        spread = np.stack(kept)
+        count = len(spread)
+        variance = (count - 1) / count * ((spread - spread.mean(axis=0)) ** 2).sum(axis=0)
+        return whole, np.sqrt(variance)
+
+    def _fall(self, receivers: Integers, changes: Floats, base_scores: Floats) -> Floats:
+        """Return by how much each score falls in each coalition, ``(scorers, coalitions)``."""
+        falls = [
+            base_scores - self._scores(self.base[receivers] + changes[:, coalition], receivers)
+            for coalition in range(changes.shape[1])
+        ]
+        return np.stack(falls, axis=1)
