@@ -90,11 +90,10 @@ class ForeignRenderer(nn.Module):
             return torch.zeros((0, *self._shape), dtype=dtype, device=encoded.device)
         # A copy in float64: their code may write into what it is given.
         rows = encoded.detach().to(device="cpu", dtype=torch.float64).numpy().copy()
+        # A method's picture files have their channels last.
+        channels_last = True if _is_method(self.images) else self.channels_last
         try:
-            if _is_method(self.images):
-                drawn, channels_last = self._draw_method(rows), True
-            else:
-                drawn, channels_last = self._draw_callable(rows), self.channels_last
+            drawn = self._draw_method(rows) if _is_method(self.images) else self._draw_callable(rows)
         except InputError:
             raise
         except Exception as error:
