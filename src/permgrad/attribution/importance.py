@@ -109,8 +109,8 @@ def receiver_classes(request: Request, outputs: npt.NDArray[np.float32]) -> tupl
 def loss_scale(request: Request) -> float:
     """Return the mean loss of the constant predictor, the natural size of an importance.
 
-    The entropy of the classes for cross entropy, the variance of y for squared error; for other losses that of the best constant
-    among the model's own mean prediction.
+    The entropy of the classes for cross entropy, the variance of y for squared error; for other losses that of the best
+    constant among the model's own mean prediction.
     """
     y, weights = request.y, request.sample_weight
     if y is None:
@@ -120,7 +120,9 @@ def loss_scale(request: Request) -> float:
         return float(np.average((y - np.average(y, weights=weights)) ** 2, weights=weights))
     if loss == "absolute_error":
         return float(np.average(np.abs(y - np.median(y)), weights=weights))
-    shares = np.bincount(np.asarray(y, dtype=np.int64), weights=weights) / (len(y) if weights is None else weights.sum())
+    shares = np.bincount(np.asarray(y, dtype=np.int64), weights=weights) / (
+        len(y) if weights is None else weights.sum()
+    )
     shares = shares[shares > 0]
     if loss == "cross_entropy":
         return float(-(shares * np.log(shares)).sum())

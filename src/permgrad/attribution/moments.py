@@ -1,20 +1,24 @@
 """Mergeable sums over (receiver, donor) pairs, and the mean, standard error and interval they give.
 
-An importance is a two-sample U-statistic: the mean over receivers i and donors d(i, r) of an effect h(i, d). Every row is a
-receiver and, unless the background is a separate sample, also a donor. Write h(i, d) = θ + a_i + b_d + g_id (Hoeffding 1948).
-With n rows and R donors each the mean has the variance
+An importance is a two-sample U-statistic: the mean over receivers i and donors d(i, r) of an effect h(i, d). Every row
+is a receiver and, unless the background is a separate sample, also a donor. Write h(i, d) = θ + a_i + b_d + g_id
+(Hoeffding 1948). With n rows and R donors for each, the mean has the variance
 
-    [Var(a) + 2 Cov(a, b) + Var(b)] / n + [Var(b) + Var(g)] / (n R)
+    [Var(a) + 2 Cov(a, b) + Var(b)] / n + [Var(b) + Var(g)] / (n R).
 
-and is estimated without bias (up to terms of order 1/n²) from the sum of a row's effects in both of its roles,
+It is estimated from the sum of a row's effects in both of its roles,
 
-    S_i = Σ_r (h(i, d(i, r)) − θ) + Σ_{pairs whose donor is i} (h − θ),    (Σ_i S_i² − c Σ_pairs (h − θ)²) / (number of pairs)².
+    S_i = Σ_r (h(i, d(i, r)) − θ) + Σ_{pairs whose donor is i} (h − θ),
+    (Σ_i S_i² − Σ_pairs (h − θ)²) / (number of pairs)².
 
-Σ S_i² holds the projections of a row in both roles with their covariance, and each pair's own noise twice, once in its receiver
-and once in its donor; the second term takes it off once: the two-way clustered variance of Cameron, Gelbach & Miller (2011)
-applied to an incomplete U-statistic. c = 1 + (R − 1) / (donors to draw from) allows for a receiver drawing one donor several
-times. A separate background of m donors is an independent sample, so that its part stands alone: the receivers' sums give the
-variance given the background, n/(n−1) Σ_i S_i² over the receivers, and m/(m−1) Σ_d S_d² − c Σ (h − θ)², if positive, is added.
+Σ S_i² holds the projections of a row in both roles with their covariance, and each pair's own noise twice, once in its
+receiver and once in its donor; the second term takes it off once: the two-way clustered variance of Cameron, Gelbach &
+Miller (2011), applied to an incomplete U-statistic. A donor drawn twice by one receiver, and two rows that draw each
+other, leave a bias of (R / n) (E h_ij² + E h_ij h_ji) / (n R), which is never negative: a little caution, never too
+narrow.
+
+A separate background of m donors is an independent sample, so that the two parts are estimated alone: the receivers'
+sums give the variance given the background, and Σ_d S_d² − Σ_pairs (h − θ)², if it is positive, that of the donors.
 """
 
 from __future__ import annotations
@@ -34,7 +38,7 @@ NO_DONOR = -1
 
 @dataclass
 class PairMoments:
-    """Sums over pairs for one player; all float64, all additive, so that partitions of the pairs may be merged in any order.
+    """Sums over pairs for one player, float64 and additive: partitions of the pairs merge in any order.
 
     Args:
         receivers: number of rows explained.
@@ -44,8 +48,7 @@ class PairMoments:
         quantities: number of effects kept side by side (for example total, tabular, image, interaction).
 
     Shape:
-        receiver_sum ``(quantities, receivers)``, receiver_weight, receiver_draws (pairs with a donor) and receiver_class
-        ``(receivers,)``;
+        receiver_sum ``(quantities, receivers)``, receiver_weight and receiver_class ``(receivers,)``;
         donor_sum ``(classes, quantities, donors)``, donor_weight ``(classes, donors)``;
         squares: per class and quantity Σ w² h², Σ w² h; weight_squares per class Σ w².
     """
@@ -59,7 +62,6 @@ class PairMoments:
     def __post_init__(self) -> None:
         self.receiver_sum = np.zeros((self.quantities, self.receivers))
         self.receiver_weight = np.zeros(self.receivers)
-        self.receiver_draws = np.zeros(self.receivers)
         self.receiver_class = np.zeros(self.receivers, dtype=np.int64)
         self.donor_sum = np.zeros((self.classes, self.quantities, self.donors))
         self.donor_weight = np.zeros((self.classes, self.donors))
@@ -90,7 +92,6 @@ class PairMoments:
         self.receiver_class[rows] = group
         self.receiver_weight += np.bincount(rows, weights=weight, minlength=self.receivers)
         has_donor = donors >= 0
-        self.receiver_draws += np.bincount(rows[has_donor], minlength=self.receivers)
         flat = group[has_donor] * self.donors + donors[has_donor]
         size = self.classes * self.donors
         self.donor_weight += np.bincount(flat, weights=weight[has_donor], minlength=size).reshape(self.classes, -1)
@@ -139,12 +140,12 @@ class PairMoments:
     def estimate(self, group: int | None = None) -> tuple[Floats, Floats, Floats]:
         """Return mean, standard error and effective number of rows, over all rows or over one class of receivers.
 
-        The effective number is that of independent rows of equal weight (Kish 1965); where a separate background is small it
-        falls towards the number of donors (Satterthwaite 1946). A background of one row is a fixed reference: the standard
-        error is then over receivers alone.
+        The effective number is that of independent rows of equal weight (Kish 1965); where a separate background is
+        small it falls towards the number of donors (Satterthwaite 1946). A background of one row is a fixed reference:
+        the standard error is then over receivers alone.
 
         Shape:
-            mean, standard error, effective number: ``(quantities,)`` each; mean and standard error are NaN where undefined.
+            mean, standard error, effective number: ``(quantities,)`` each; the first two are NaN where undefined.
         """
         member = (self.receiver_weight > 0) & (True if group is None else self.receiver_class == group)
         weight = np.where(member, self.receiver_weight, 0.0)
@@ -161,7 +162,7 @@ class PairMoments:
             return mean, unknown, np.full(self.quantities, size)
         by_receiver = received - mean[:, None] * weight
         by_donor = self.donor_sum[chosen].sum(axis=0) - mean[:, None] * self.donor_weight[chosen].sum(axis=0)
-        noise = self._noise(chosen, member, mean)
+        noise = self._noise(chosen, mean)
         correction = size / (size - 1)
         if self.shared:
             score = ((by_receiver + by_donor) ** 2).sum(axis=1)
@@ -172,29 +173,29 @@ class PairMoments:
         spread = max(self.donors - 1, 1)
         of_donors = np.maximum((by_donor**2).sum(axis=1) * self.donors / spread - noise, 0.0)
         variance = of_receivers + of_donors
-        freedom = np.full(self.quantities, size - 1)
-        np.divide(variance**2, of_receivers**2 / (size - 1) + of_donors**2 / spread, out=freedom, where=variance > 0)
+        share = np.divide(of_donors, variance, out=np.zeros(self.quantities), where=variance > 0)
+        freedom = 1 / ((1 - share) ** 2 / (size - 1) + share**2 / spread)
         return mean, np.sqrt(variance) / total, freedom + 1
 
-    def _noise(self, chosen: slice, member: npt.NDArray[np.bool_], mean: Floats) -> Floats:
-        """Return c Σ w² (h − θ)² over the pairs that have a donor, ``(quantities,)``: what both roles count twice."""
+    def _noise(self, chosen: slice, mean: Floats) -> Floats:
+        """Return Σ w² (h − θ)² over the pairs that have a donor, ``(quantities,)``: what both roles count twice."""
         squares = (
             self.square_sum[chosen].sum(axis=0)
             - 2 * mean * self.square_cross[chosen].sum(axis=0)
             + mean**2 * self.weight_squares[chosen].sum()
         )
-        draws = self.receiver_draws[member].mean()
-        again = max(draws - 1, 0.0) / max(self.donors - self.shared, 1)
-        return np.maximum(squares, 0.0) * (1 + again)
+        # Rounding may leave a trace below 0 where all effects are equal.
+        noise: Floats = np.maximum(squares, 0.0)
+        return noise
 
     def _always_zero(self, chosen: slice, received: Floats) -> npt.NDArray[np.bool_]:
-        return (self.square_sum[chosen].sum(axis=0) == 0) & (received == 0).all(axis=1)
+        zero: npt.NDArray[np.bool_] = (self.square_sum[chosen].sum(axis=0) == 0) & (received == 0).all(axis=1)
+        return zero
 
 
 _SUMS = (
     "receiver_sum",
     "receiver_weight",
-    "receiver_draws",
     "donor_sum",
     "donor_weight",
     "square_sum",
@@ -206,7 +207,8 @@ _SUMS = (
 def interval(mean: Floats, std: Floats, count: npt.ArrayLike, confidence: float) -> tuple[Floats, Floats, Floats]:
     """Return both ends of the confidence interval and the two-sided p-value that agrees with it.
 
-    Student's t with ``count − 1`` degrees of freedom, ``count`` being the effective number of rows. A mean of exactly 0 with standard error 0 gets p = 1.
+    Student's t with ``count − 1`` degrees of freedom, ``count`` being the effective number of rows. A mean of exactly 0
+    with standard error 0 gets p = 1.
 
     Examples:
         >>> low, high, p = interval(np.array([1.0]), np.array([0.5]), 101, 0.95)
