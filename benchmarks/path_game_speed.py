@@ -1,9 +1,10 @@
 """Speed of the path game against scikit-learn's permutation importance, in one run, on one thread.
 
-Equal work: HELOC's test rows (published split), 23 features, 5 repeats, the `paper` network. Ours plays three coalitions (table,
-image, both) and gives intervals; scikit-learn's plays one. Two peers: `sklearn.inspection.permutation_importance` over a plain PyTorch
-forward of the same module at batch 2,048, and over permgrad's own `predict_proba`. HELOC's codes −7, −8, −9 are left as
-numbers, as in the published work, so that 23 features are 23 encoded columns for everybody.
+Equal work: HELOC's test rows (published split), 23 features, 5 repeats, the `paper` network. Ours plays three
+coalitions (table, image, both) and gives intervals; scikit-learn's plays one. Two peers:
+`sklearn.inspection.permutation_importance` over a plain PyTorch forward of the same module at batch 2,048, and over
+permgrad's own `predict_proba`. HELOC's codes −7, −8, −9 are left as numbers, as in the published work, so that 23
+features are 23 encoded columns for everybody.
 
     PERMGRAD_DATA=../shared/data python benchmarks/path_game_speed.py [--runs 5] [--json FILE]
 """
@@ -38,7 +39,7 @@ class PlainForward(ClassifierMixin, BaseEstimator):
     def __init__(self, module, classes):
         self.module, self.classes_ = module, classes
 
-    def fit(self, X, y):
+    def fit(self, X, y):  # noqa: ARG002 — scikit-learn asks for it
         return self
 
     def predict_proba(self, X):

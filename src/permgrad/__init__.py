@@ -24,7 +24,20 @@ _PUBLIC = {
     "PermgradWarning": "permgrad._errors",
 }
 
-__all__ = [*_PUBLIC, "__version__"]
+__all__ = [
+    "EnvironmentProblem",
+    "Explanation",
+    "HyNNClassifier",
+    "HyNNRegressor",
+    "InputError",
+    "PermgradError",
+    "PermgradWarning",
+    "__version__",
+    "explain",
+    "load",
+    "load_dataset",
+    "read_table",
+]
 
 if TYPE_CHECKING:
     from permgrad._errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning

@@ -21,7 +21,7 @@ class InputError(PermgradError, ValueError):
     exit_code = 2
 
 
-class EnvironmentProblem(PermgradError, OSError):
+class EnvironmentProblem(PermgradError, OSError):  # noqa: N818 — it is what the user has, a problem around them
     """The surroundings do not allow the work: network, disk, a missing extra. Exit code 3."""
 
     exit_code = 3

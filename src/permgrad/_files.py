@@ -66,7 +66,7 @@ def write_json_atomic(path: str | os.PathLike[str], content: Any) -> None:
     write_text_atomic(path, json.dumps(plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any) -> Any:  # noqa: PLR0911 — one return for each kind of value
     """Turn NumPy scalars and arrays, paths and tuples into what JSON knows; undefined numbers become None."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}

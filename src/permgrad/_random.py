@@ -1,7 +1,8 @@
 """Random numbers that depend on a seed and on *what they are for*, never on order, batch or worker.
 
-Two tools: ``generator(seed, *keys)`` gives an independent NumPy stream per purpose, and ``uniform_integers`` is counter-based:
-element ``i`` is a function of the seed, the keys and ``counters[i]`` alone, so that one row can be drawn without the others.
+Two tools: ``generator(seed, *keys)`` gives an independent NumPy stream per purpose, and ``uniform_integers`` is
+counter-based: element ``i`` is a function of the seed, the keys and ``counters[i]`` alone, so that one row can be drawn
+without the others.
 """
 
 from __future__ import annotations
@@ -70,9 +71,7 @@ def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return values ^ (values >> np.uint64(31))
 
 
-def uniform_integers(
-    seed: int, keys: tuple[object, ...], counters: npt.ArrayLike, high: int
-) -> npt.NDArray[np.int64]:
+def uniform_integers(seed: int, keys: tuple[object, ...], counters: npt.ArrayLike, high: int) -> npt.NDArray[np.int64]:
     """Draw integers in ``0 … high − 1``, one for each counter, independent of every other counter.
 
     Shape:

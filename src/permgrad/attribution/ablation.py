@@ -38,7 +38,8 @@ class Ablation:
     """What setting a feature to its typical value (or to encoded zero) does.
 
     Options:
-        baseline: ``"typical"``: median of a number, most frequent level of a category, over the background; ``"zeros"``: encoded 0.
+        baseline: ``"typical"``: median of a number, most frequent level of a category, over the background;
+            ``"zeros"``: encoded 0.
         incremental, workers: as for ``permgrad``.
 
     One value stands for "absent" here, which is why ``permgrad`` draws donors instead.

@@ -1,18 +1,19 @@
 """How much each branch carries: the path game on whole branches.
 
-A branch's embedding is taken from a donor row, not set to zero, and the two-player Shapley value shares out the loss of losing
-both. Shares are undefined where the interval of the total includes 0.
+A branch's embedding is taken from a donor row, not set to zero, and the two-player Shapley value shares out the loss of
+losing both. Shares are undefined where the interval of the total includes 0.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from permgrad.attribution.donors import donor_rows
-from permgrad.attribution.game import Floats, Game, LossValue, Value, path_quantities
+from permgrad.attribution.game import Floats, Game, LossValue, Value, path_quantities, settle
 from permgrad.attribution.importance import make_value
 from permgrad.attribution.method import Request
 from permgrad.attribution.moments import PairMoments, interval
@@ -48,7 +49,12 @@ def branch_weights(request: Request, game: Game) -> dict[str, Any] | None:
             "last": float(mean[index] + half),
         }
     result["interaction"] = float(mean[3])
-    result["total"] = {"importance": float(mean[0]), "std": float(std[0]), "ci_low": float(low[0]), "ci_high": float(high[0])}
+    result["total"] = {
+        "importance": float(mean[0]),
+        "std": float(std[0]),
+        "ci_low": float(low[0]),
+        "ci_high": float(high[0]),
+    }
     result["quantity"] = "loss" if isinstance(value, LossValue) else "divergence"
     return result
 
@@ -72,11 +78,16 @@ def _play(request: Request, game: Game, value: Value) -> PairMoments:
                 changes: list[Floats] = []
                 for coalition in quantities.coalitions:
                     outputs = game.engine.exchange(cache, index, donor_index, donor_cache, coalition)
-                    changes.append(value(outputs, part, cache.outputs[part])[:, 0] - base[part, 0])
+                    kept = cache.outputs[part]
+                    changes.append(value(settle(outputs, kept), part, kept)[:, 0] - base[part, 0])
                 effects = np.stack(changes, axis=1) @ quantities.combine.T
                 weights = None if request.sample_weight is None else request.sample_weight[part]
                 moments.add(numbers[part], drawn[part], effects, weights=weights)
     return moments
+
+
+def _prepare(game: Game, tensor: torch.Tensor, batch: int) -> Block:
+    return game.engine.prepare(tensor, batch_size=batch)
 
 
 def _whole(game: Game, encoded: np.ndarray[Any, np.dtype[np.float32]]) -> Block:
@@ -84,8 +95,10 @@ def _whole(game: Game, encoded: np.ndarray[Any, np.dtype[np.float32]]) -> Block:
     dtype = next(game.subject.module.parameters()).dtype
     pieces = []
     for start in range(0, len(encoded), 4096):
-        tensor = torch.as_tensor(np.ascontiguousarray(encoded[start : start + 4096]), device=game.subject.device).to(dtype)
-        block = game.with_smaller_batches(lambda batch, tensor=tensor: game.engine.prepare(tensor, batch_size=batch))
+        tensor = torch.as_tensor(np.ascontiguousarray(encoded[start : start + 4096]), device=game.subject.device).to(
+            dtype
+        )
+        block = game.with_smaller_batches(partial(_prepare, game, tensor))
         block.maps = []
         pieces.append(block)
     first = pieces[0]

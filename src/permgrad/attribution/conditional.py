@@ -1,8 +1,9 @@
 """Conditional replacement: a new value of a feature that fits the rest of the row.
 
-Marginal replacement makes rows that cannot occur where features depend on each other. Here x_j is drawn given the others, after
-Chamma et al. 2023 (arXiv 2309.07593): a number is its prediction from the other columns plus a residual of another row
-(cross-fitted, so that residuals are out of sample), a category is drawn from its predicted probabilities.
+Marginal replacement makes rows that cannot occur where features depend on each other. Here x_j is drawn given the
+others, after Chamma et al. 2023 (arXiv 2309.07593): a number is its prediction from the other columns plus a residual
+of another row (cross-fitted, so that residuals are out of sample), a category is drawn from its predicted
+probabilities.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ class ConditionalSampler:
     ) -> None:
         if len(background) < 4 * _FOLDS:
             raise InputError(
-                f"sampling='conditional' needs at least {4 * _FOLDS} background rows, however: there are {len(background)}; "
+                f"sampling='conditional' needs at least {4 * _FOLDS} background rows, however: there are "
+                f"{len(background)}; "
                 "pass background= with more rows, or sampling='marginal'"
             )
         self.preprocessor = preprocessor
@@ -102,15 +104,11 @@ class ConditionalSampler:
         self._numeric = {int(column) for column in np.asarray(preprocessor.numeric_columns_)}
         self._models: dict[str, list[_Conditional]] = {}
 
-    def draw(
-        self, player: str, columns: npt.NDArray[np.intp], rows: Integers, repeat: int
-    ) -> tuple[Integers, Encoded]:
+    def draw(self, player: str, columns: npt.NDArray[np.intp], rows: Integers, repeat: int) -> tuple[Integers, Encoded]:
         """Return donor numbers (of residuals; −1 where none is used) and new values of ``columns``."""
         if player not in self._models:
             self._models[player] = self._fit_player(player, columns)
-        donors = donor_rows(
-            self.seed, player, repeat, rows + self.row_offset, self.donors, shared=self.shared
-        )
+        donors = donor_rows(self.seed, player, repeat, rows + self.row_offset, self.donors, shared=self.shared)
         used = np.zeros(len(rows), dtype=bool)
         drawn = {int(column): self.encoded[rows, column].copy() for column in columns}
         for number, model in enumerate(self._models[player]):
@@ -155,7 +153,11 @@ class ConditionalSampler:
     def _residual_rows(
         self, model: _Conditional, key: tuple[str, int, int], rows: Integers, donors: Integers
     ) -> Integers:
-        """Return positions in ``residuals``: the donor's own where every row has a number, else another row's that has one."""
+        """Return positions in ``residuals``.
+
+        The donor's own where every row has a number, else another row's that has
+        one.
+        """
         if len(model.numeric_rows) == self.donors:
             return donors
         source = uniform_integers(self.seed, ("residual", *key), rows + self.row_offset, len(model.numeric_rows))
@@ -196,7 +198,10 @@ class ConditionalSampler:
             codes = _codes(self.background[:, level_columns], level.levels)
             numbers = self.background[:, model.main]
             model.level_has_number = np.array(
-                [bool(np.ptp(numbers[codes == k]) > 0) if (codes == k).any() else False for k in range(len(level.levels))]
+                [
+                    bool(np.ptp(numbers[codes == k]) > 0) if (codes == k).any() else False
+                    for k in range(len(level.levels))
+                ]
             )
             without = numbers[~model.level_has_number[codes]]
             model.constant = float(without[0]) if len(without) else 0.0
@@ -227,7 +232,8 @@ class ConditionalSampler:
                 out_of_fold[held] = self._regressor(name).fit(x[~held], target[~held]).predict(x[held])
             explained = 1 - float(np.mean((target - out_of_fold) ** 2) / max(target.var(), 1e-300))
             if best is None or explained > best[0] + 0.01:
-                # Each receiver's prediction comes from rows other than itself: out of fold where it is a background row.
+                # Each receiver's prediction comes from rows other than itself: out of fold where it is a background
+                # row.
                 if self.shared and len(rows) == len(receivers):
                     predicted = out_of_fold
                 else:
@@ -268,9 +274,7 @@ class ConditionalSampler:
         assert best is not None
         return _LevelModel(levels, np.cumsum(best[1], axis=1), best[0] < 1 - _DETERMINED)
 
-    def _probabilities(
-        self, name: str, x: Floats, codes: Integers, wanted: Floats, shares: Floats
-    ) -> Floats:
+    def _probabilities(self, name: str, x: Floats, codes: Integers, wanted: Floats, shares: Floats) -> Floats:
         present = np.unique(codes)
         if len(present) < 2:
             return np.tile(shares, (len(wanted), 1))

@@ -1,7 +1,7 @@
 """Which way a feature pushes: the mean prediction by quantile or level, both paths moved together.
 
-Importance by permutation has no sign. This is the partial dependence of Friedman (2001), evaluated at quantiles of a numeric
-feature and at the most frequent levels of any other, through all paths of the network.
+Importance by permutation has no sign. This is the partial dependence of Friedman (2001), evaluated at quantiles of a
+numeric feature and at the most frequent levels of any other, through all paths of the network.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _ROWS, _POINTS, _LEVELS = 200, 9, 10
 def direction(request: Request, game: Game) -> dict[str, dict[str, Any]]:
     """Return for each player where it was set (``at``, ``label``) and the mean prediction there (``mean``).
 
-    Classifiers: mean probabilities ``(points, classes)``; regression: ``(points, 1)`` in the units of y. Players that are not one raw
-    column (groups, modalities) are left out.
+    Classifiers: mean probabilities ``(points, classes)``; regression: ``(points, 1)`` in the units of y. Players that
+    are not one raw column (groups, modalities) are left out.
     """
     if request.raw is None:
         return {}
@@ -75,7 +75,10 @@ def _points(request: Request, name: str) -> dict[str, Any] | None:
 def _coded_missing(encoder: Any, name: str, encoded: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     """Return the rows whose value is a declared code for missing: one of the feature's indicator columns is set."""
     columns = [column for column in encoder.columns_of(name) if encoder.kinds_[column] == "missing"]
-    return (encoded[:, columns] > 0.5).any(axis=1) if columns else np.zeros(len(encoded), dtype=bool)
+    coded: npt.NDArray[np.bool_] = np.zeros(len(encoded), dtype=bool)
+    if columns:
+        coded |= (encoded[:, columns] > 0.5).any(axis=1)
+    return coded
 
 
 def _numbers(column: pd.Series) -> npt.NDArray[np.float64] | None:

@@ -1,7 +1,7 @@
 """Where the parts of a game are computed: one interface, so that a cluster can take the place of this process.
 
-A task is a function of no arguments that returns a mergeable result; an executor runs tasks in any order and any place and hands
-back the results in the order of the tasks.
+A task is a function of no arguments that returns a mergeable result; an executor runs tasks in any order and any place
+and hands back the results in the order of the tasks.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -47,16 +47,18 @@ def explain(
     Args:
         model: a fitted ``HyNNClassifier`` or ``HyNNRegressor``.
         inputs: the rows to explain, a DataFrame or array with the columns of ``fit``.
-        y: their targets. With them, global games measure the loss; without, the divergence from the model's own prediction.
+        y: their targets. With them, global games measure the loss; without, the divergence from the model's own
+            prediction.
         method: a registered method; ``"permgrad"`` is the path game.
         scope: ``"global"``: one number per feature; ``"local"``: one per row and feature; ``"auto"``: the method's own.
         target: outputs to explain, by position or class name; None is all.
-        output: ``"logit"`` or ``"probability"`` of a classifier, for methods that explain the output (regression: y's units).
+        output: ``"logit"`` or ``"probability"`` of a classifier, for methods that explain the output (regression: y's
+            units).
         level: ``"feature"`` (a variable that arrived as a one-hot block is one feature), ``"column"`` (raw columns),
             ``"group"``, ``"modality"``.
         groups: columns that act, and are drawn, as one: group name to feature names. Implies ``level="group"``.
-        background: rows that donors or baselines are drawn from. Default: the rows explained if there are at least 200, else the
-            training rows kept in the model.
+        background: rows that donors or baselines are drawn from. Default: the rows explained if there are at least 200,
+            else the training rows kept in the model.
         sampling: ``"marginal"``, or ``"conditional"``: replacement values fit the rest of the row.
         loss: of each row; ``"auto"`` is the model's own (cross entropy; squared error in the units of y²).
         scoring: one scikit-learn scorer's name, or several, or callables: importance is then the fall of the score.
@@ -133,7 +135,7 @@ def explain(
         from permgrad.attribution.scoring import explain_scores
 
         return explain_scores(request, method, scoring)
-    return cast("Method", chosen())(request)
+    return chosen()(request)
 
 
 def _subject(model: Any) -> HybridSubject:
@@ -151,7 +153,9 @@ def _subject(model: Any) -> HybridSubject:
 
 def _check_numbers(confidence: float, n_repeats: int, batch_size: int | str) -> None:
     if not isinstance(confidence, (int, float)) or not 0 < confidence < 1:
-        raise InputError(f"confidence must lie between 0 and 1, however: confidence={confidence!r}; pass for example 0.95")
+        raise InputError(
+            f"confidence must lie between 0 and 1, however: confidence={confidence!r}; pass for example 0.95"
+        )
     if isinstance(n_repeats, bool) or not isinstance(n_repeats, (int, np.integer)) or n_repeats < 1:
         raise InputError(f"n_repeats must be an integer of at least 1, however: n_repeats={n_repeats!r}")
     whole = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
@@ -160,11 +164,11 @@ def _check_numbers(confidence: float, n_repeats: int, batch_size: int | str) -> 
 
 
 def _options(chosen: type[Method], method: str, options: dict[str, Any]) -> dict[str, Any]:
-    for name in options:
+    for name, value in options.items():
         if name not in chosen.options:
             known = ", ".join(chosen.options) or "none"
             raise InputError(
-                f"options of method={method!r} are: {known}, however: {name}={options[name]!r} is not one of them"
+                f"options of method={method!r} are: {known}, however: {name}={value!r} is not one of them"
                 f"{suggest(name, [*chosen.options, *_PARAMETERS])}"
             )
     return {**chosen.options, **options}
@@ -176,7 +180,7 @@ _PARAMETERS = (
 )  # fmt: skip
 
 
-def _scope(chosen: type[Method], method: str, scope: str) -> Scope:
+def _scope(chosen: type[Method], method: str, scope: Literal["auto", "global", "local"]) -> Scope:
     if scope == "auto":
         return chosen.scopes[0]
     if scope not in ("global", "local"):
@@ -184,7 +188,7 @@ def _scope(chosen: type[Method], method: str, scope: str) -> Scope:
     if scope not in chosen.scopes:
         hint = "; summarise it with .to_global()" if scope == "global" else ""
         raise InputError(f"method={method!r} gives scope={chosen.scopes[0]!r}, however: scope={scope!r}{hint}")
-    return cast("Scope", scope)
+    return scope
 
 
 def _players(
@@ -198,7 +202,15 @@ def _players(
     if groups is None:
         declared = {name: list(members) for name, members in getattr(encoder, "groups_", {}).items()}
         return dict(encoder.features(level)), declared if level == "group" else {}
-    features, columns = dict(encoder.features("feature")), dict(encoder.features("column"))
+    return _grouped_players(dict(encoder.features("feature")), dict(encoder.features("column")), groups)
+
+
+def _grouped_players(
+    features: dict[str, npt.NDArray[np.intp]],
+    columns: dict[str, npt.NDArray[np.intp]],
+    groups: Mapping[str, Iterable[str]],
+) -> tuple[dict[str, npt.NDArray[np.intp]], dict[str, list[str]]]:
+    """Return one player for each group and one for each feature that is in none."""
     players: dict[str, npt.NDArray[np.intp]] = {}
     taken: dict[str, str] = {}
     for group, members in groups.items():
@@ -257,7 +269,8 @@ def _targets(subject: HybridSubject, target: Any) -> tuple[int, ...]:
             last = f"0…{count - 1}" if count > 1 else "0"
             listed = f" or a class ({', '.join(names[:7])})" if subject.task == "classification" else ""
             raise InputError(
-                f"target must be one of the {count} outputs, however: target={one!r}; pass target={last}{listed} or None"
+                f"target must be one of the {count} outputs, however: target={one!r}; "
+                f"pass target={last}{listed} or None"
             )
     if not found:
         raise InputError("target must name at least one output, however: it is empty; pass None for all")
@@ -285,5 +298,7 @@ def _weights(sample_weight: npt.ArrayLike | None, rows: int) -> npt.NDArray[np.f
             f"sample_weight must have one number for each of the {rows} rows, however: its shape is {weights.shape}"
         )
     if not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() == 0:
-        raise InputError("sample_weight must be finite, at least 0 and not all 0, however: it is not; check the weights")
+        raise InputError(
+            "sample_weight must be finite, at least 0 and not all 0, however: it is not; check the weights"
+        )
     return weights

@@ -31,12 +31,12 @@ class Explanation:
     """What a method says about a model: one number per feature and output, with its uncertainty and where it came from.
 
     Args:
-        values: importance or attribution; ``(features, outputs)`` if ``scope`` is global, ``(rows, features, outputs)`` if local.
-            ``meta["quantity"]`` says what it is and ``meta["unit"]`` in which unit.
+        values: importance or attribution; ``(features, outputs)`` if ``scope`` is global, ``(rows, features, outputs)``
+            if local. ``meta["quantity"]`` says what it is and ``meta["unit"]`` in which unit.
         names: the players asked for (features, groups or modalities), in the order of ``values``.
         modality: for each name the modality it belongs to; ``"table"`` on hybrid networks.
-        outputs: ``("all", *classes)`` for loss methods on classifiers (class k: rows with y = k), ``("all",)`` for regression,
-            the classes for methods that explain the output.
+        outputs: ``("all", *classes)`` for loss methods on classifiers (class k: rows with y = k), ``("all",)`` for
+            regression, the classes for methods that explain the output.
         method: the method's registered name.
         scope: ``"global"`` or ``"local"``.
         std: standard error, shaped like ``values``; None where the method has none.
@@ -58,7 +58,8 @@ class Explanation:
         meta: seed, repeats, background, baseline, quantity, completeness gap, run time, versions.
 
     Examples:
-        >>> explanation = Explanation(np.array([[2.0], [1.0]]), ("a", "b"), ("table", "table"), ("all",), "permutation", "global")
+        >>> values = np.array([[2.0], [1.0]])
+        >>> explanation = Explanation(values, ("a", "b"), ("table", "table"), ("all",), "permutation", "global")
         >>> explanation.to_frame()[["feature", "importance"]].values.tolist()
         [['a', 2.0], ['b', 1.0]]
     """
@@ -91,8 +92,8 @@ class Explanation:
         wanted = (len(self.names), len(self.outputs))
         if self.values.shape[-2:] != wanted or self.values.ndim != (2 if self.scope == "global" else 3):
             raise InputError(
-                "values must be (features, outputs) for a global and (rows, features, outputs) for a local explanation, "
-                f"however: scope={self.scope!r}, values.shape={self.values.shape}, features={wanted[0]}, outputs={wanted[1]}"
+                "values must be (features, outputs) if global and (rows, features, outputs) if local, however: "
+                f"scope={self.scope!r}, values.shape={self.values.shape}, features={wanted[0]}, outputs={wanted[1]}"
             )
         for name, array in self._arrays_like_values().items():
             if array.shape != self.values.shape:
@@ -109,11 +110,12 @@ class Explanation:
 
     def __repr__(self) -> str:
         rows = f", {self.values.shape[0]} rows" if self.scope == "local" else ""
-        return f"<Explanation: {self.method}, {self.scope}{rows}, {len(self.names)} {self.level}s × {len(self.outputs)} outputs>"
+        size = f"{len(self.names)} {self.level}s × {len(self.outputs)} outputs"
+        return f"<Explanation: {self.method}, {self.scope}{rows}, {size}>"
 
     @property
     def plot(self) -> PlotAccessor:
-        """Plots of this explanation: ``.plot.bar()``, ``.plot.beeswarm()`` and so on; each returns a matplotlib Figure."""
+        """Plots of this explanation: ``.plot.bar()``, ``.plot.beeswarm()`` and so on; each returns a Figure."""
         # NOTE: the one import that goes up the house; it is lazy, and only for the convenience of the person who types.
         from permgrad.report.plots import PlotAccessor
 
@@ -170,18 +172,18 @@ class Explanation:
         """Summarise a local explanation over its rows.
 
         Args:
-            how: ``"mean_abs"``: mean of absolute values; ``"mean"``: signed mean; ``"sum_l1"``: sum over rows divided by the
-                sum's L1 norm over features (the form of published integrated-gradients bars).
+            how: ``"mean_abs"``: mean of absolute values; ``"mean"``: signed mean; ``"sum_l1"``: sum over rows divided
+                by the sum's L1 norm over features (the form of published integrated-gradients bars).
 
         The standard error is that of a mean over rows (NaN for ``sum_l1``).
         """
         if self.scope == "global":
             raise InputError("to_global summarises a local explanation, however: this one is global already")
-        summarise = {"mean_abs": np.abs, "mean": np.asarray, "sum_l1": np.asarray}
+        summarise = ("mean_abs", "mean", "sum_l1")
         if how not in summarise:
             raise unknown("how", how, summarise)
         rows = self.values.shape[0]
-        per_row = summarise[how](self.values)
+        per_row = np.abs(self.values) if how == "mean_abs" else self.values
         values = per_row.mean(axis=0)
         std = np.full(values.shape, np.nan)
         if how == "sum_l1":
@@ -210,10 +212,11 @@ class Explanation:
         )
 
     def by_modality(self) -> Explanation:
-        """Sum an additive explanation over the players of each modality; other methods name the call to make instead."""
+        """Sum an additive explanation over each modality's players; other methods name the call to make."""
         if not self.additive:
             raise InputError(
-                f"by_modality sums values, which is right only for additive methods, however: method={self.method!r} is not; "
+                "by_modality sums values, which is right only for additive methods, however: "
+                f"method={self.method!r} is not; "
                 f'call pg.explain(model, inputs, y, method={self.method!r}, level="modality")'
             )
         modalities = tuple(dict.fromkeys(self.modality))
@@ -277,9 +280,13 @@ class Explanation:
         header: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
         for name in ("method", "scope", "level", "additive", "names", "modality", "outputs", "groups", "branches"):
             header[name] = getattr(self, name)
-        header |= {"direction": self.direction, "meta": self.meta, "feature_values": _frame_to_json(self.feature_values)}
+        header |= {
+            "direction": self.direction,
+            "meta": self.meta,
+            "feature_values": _frame_to_json(self.feature_values),
+        }
         with atomic_folder(target) as temporary:
-            np.savez_compressed(temporary / "values.npz", **arrays)
+            np.savez_compressed(temporary / "values.npz", **arrays)  # type: ignore[arg-type]
             text = json.dumps(plain(header), indent=1, ensure_ascii=False, allow_nan=False)
             (temporary / "explanation.json").write_text(text + "\n", encoding="utf-8")
         return target
@@ -298,10 +305,13 @@ class Explanation:
             ) from error
         except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib_error()) as error:
             raise InputError(
-                f"{source} must hold an explanation that permgrad saved, however: it is damaged ({error}); make it again"
+                f"{source} must hold an explanation that permgrad saved, however: it is damaged ({error}); "
+                "make it again"
             ) from error
         if not isinstance(header, dict) or not isinstance(header.get("schema_version"), int):
-            raise InputError(f"{source}/explanation.json must state its schema_version, however: it does not; make it again")
+            raise InputError(
+                f"{source}/explanation.json must state its schema_version, however: it does not; make it again"
+            )
         if header["schema_version"] > SCHEMA_VERSION:
             raise InputError(
                 f"this permgrad reads explanations up to format {SCHEMA_VERSION}, however: {source} has format "
@@ -326,14 +336,18 @@ def _fields_from_file(header: Mapping[str, Any], arrays: Mapping[str, npt.NDArra
     def below(prefix: str) -> dict[str, npt.NDArray[Any]]:
         return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
-    fields: dict[str, Any] = {name: header[name] for name in ("method", "scope", "level", "additive", "groups", "branches")}
+    fields: dict[str, Any] = {
+        name: header[name] for name in ("method", "scope", "level", "additive", "groups", "branches")
+    }
     fields |= {name: tuple(header[name]) for name in ("names", "modality", "outputs")}
     fields |= {"values": arrays["values"], "direction": header["direction"], "meta": header["meta"]}
     for name in ("std", "low", "high", "p_values", "base_values", "predictions"):
         fields[name] = arrays.get(name)
     fields |= {"parts": below("parts/"), "part_std": below("part_std/"), "maps": below("maps/")}
     frame = header.get("feature_values")
-    fields["feature_values"] = None if frame is None else pd.DataFrame(frame["data"], columns=frame["columns"], dtype=object)
+    fields["feature_values"] = (
+        None if frame is None else pd.DataFrame(frame["data"], columns=frame["columns"], dtype=object)
+    )
     if fields["feature_values"] is not None:
         fields["feature_values"] = fields["feature_values"].infer_objects()
     return fields

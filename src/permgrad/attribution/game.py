@@ -1,7 +1,8 @@
 """Playing replacement games: who is replaced, in which coalitions of paths, and what is measured.
 
-A *game* is ``predictions(coalition)``, then ``value(predictions)``. This file runs it over players, rows and repeats, in blocks
-that fit in memory and batches that fit in cache; donors are counter-based, so that nothing depends on how the work is cut.
+A *game* is ``predictions(coalition)``, then ``value(predictions)``. This file runs it over players, rows and repeats,
+in blocks that fit in memory and batches that fit in cache; donors are counter-based, so that nothing depends on how the
+work is cut.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ _BATCH_IMAGE, _BATCH_TABLE = 256, 2048
 class Value(Protocol):
     """Measures predictions: ``(outputs (b, K), rows, base outputs (b, K)) -> (b, V)`` float64."""
 
-    width: int
+    @property
+    def width(self) -> int:
+        """V: how many numbers it gives for each row."""
+        ...
 
     def __call__(self, outputs: Tensor, rows: slice, base: Tensor) -> Floats:
         """Return V numbers for each row."""
@@ -217,13 +221,15 @@ class Game:
                 outputs = self.engine.replace(
                     block, done, stop, columns, replaced[done:stop], self.quantities.coalitions
                 )
-            except (torch.OutOfMemoryError, MemoryError):
-                self._halve()
+            except (torch.OutOfMemoryError, MemoryError) as error:
+                self._halve(error)
                 continue
             chosen = slice(rows.start + done, rows.start + stop)
+            kept = block.outputs[done:stop]
+            same = (replaced[done:stop] == block.encoded[done:stop][:, columns]).all(dim=1)
             changes = np.stack(
                 [
-                    self.value(outputs[coalition], chosen, block.outputs[done:stop]) - base[done:stop]
+                    self.value(settle(outputs[coalition], kept, same), chosen, kept) - base[done:stop]
                     for coalition in self.quantities.coalitions
                 ],
                 axis=1,
@@ -237,13 +243,34 @@ class Game:
         while True:
             try:
                 return work(self._batch)
-            except (torch.OutOfMemoryError, MemoryError):
-                self._halve()
+            except (torch.OutOfMemoryError, MemoryError) as error:
+                self._halve(error)
 
-    def _halve(self) -> None:
+    def _halve(self, error: BaseException) -> None:
+        """Take half the batch, or give up where one row does not fit."""
         if self._batch <= 1:
-            raise
+            raise error
         self._batch //= 2
+
+
+def settle(outputs: Tensor, base: Tensor, same: Tensor | None = None) -> Tensor:
+    """Return ``outputs``, with a row's ``base`` itself wherever the two differ by rounding only, or nothing was replaced.
+
+    Computing a part of a network anew, or in a batch of another size, changes last digits. Without this an input that the
+    network does not use would get an importance of 1e-9 instead of exactly 0, with a p-value that means nothing.
+
+    Shape:
+        outputs, base ``(rows, outputs)``; same ``(rows,)`` bool: rows whose replacement equals what they had.
+
+    Examples:
+        >>> settle(torch.tensor([[1.0 + 2e-7], [1.1]]), torch.tensor([[1.0], [1.0]])).tolist()
+        [[1.0], [1.100000023841858]]
+    """
+    tolerance = 16 * torch.finfo(base.dtype).eps * base.abs().amax(dim=1, keepdim=True).clamp_min(1.0)
+    unchanged = ((outputs - base).abs() <= tolerance).all(dim=1)
+    if same is not None:
+        unchanged |= same
+    return torch.where(unchanged[:, None], base, outputs)
 
 
 @dataclass

@@ -138,9 +138,10 @@ def play_loss_game(request: Request, quantities: Quantities, label: str) -> tupl
     game = make_game(request, quantities, make_value(request), sampler)
     outputs = base_outputs(request, game)
     if not np.isfinite(outputs).all():
+        broken = int((~np.isfinite(outputs).all(axis=1)).sum())
         raise InputError(
-            "the model must predict finite numbers, however: "
-            f"{int((~np.isfinite(outputs).all(axis=1)).sum())} of {len(outputs)} rows got NaN or infinity; check those rows"
+            f"the model must predict finite numbers, however: {broken} of {len(outputs)} rows got NaN or infinity; "
+            "check those rows"
         )
     classes, class_count = receiver_classes(request, outputs)
     collector = MomentCollector(

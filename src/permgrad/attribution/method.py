@@ -1,7 +1,7 @@
 """The protocol of an attribution method, and the registry in which methods are found.
 
-A new method is one file: a class with the attributes below, decorated with ``@methods.register("name")``, and one import in
-``permgrad/attribution/__init__.py``. The shared tests pick it up from the registry.
+A new method is one file: a class with the attributes below, decorated with ``@methods.register("name")``, and one
+import in ``permgrad/attribution/__init__.py``. The shared tests pick it up from the registry.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ class Request:
         subject: the model behind a uniform face.
         encoded: the rows explained as the network sees them, float32 ``(rows, encoded)``.
         raw: the rows as the user gave them, for reading values; None where there is no table.
-        y: the target as class index (classification) or standardised value (regression), ``(rows,)``; None if not given.
-        background: encoded rows from which donors or baselines come, ``(donors, encoded)``; ``None`` if it is the rows explained.
+        y: the target as class index (classification) or standardised value (regression), ``(rows,)``; None if not
+            given.
+        background: encoded rows from which donors or baselines come, ``(donors, encoded)``; ``None`` if it is the rows
+            explained.
         players: names of the players and the encoded columns that each of them moves.
         targets: indexes of the outputs asked for.
     """
@@ -63,7 +65,8 @@ class Request:
 class Method(Protocol):
     """What a registered method offers.
 
-    ``options`` are the method's own keyword arguments with their defaults; ``scopes`` the scopes it can give, its default first.
+    ``options`` are the method's own keyword arguments with their defaults; ``scopes`` the scopes it can give, its
+    default first.
     """
 
     scopes: ClassVar[tuple[Scope, ...]]

@@ -1,7 +1,8 @@
 """PermGrad, the default: the path game of DESIGN section 3.
 
-For each feature, what replacing its raw column by a donor's does to the loss, in the table, in the image and in both; the total
-effect is shared out between the paths by the two-player Shapley value. Nothing is rescaled, nothing is weighted by a softmax.
+For each feature, what replacing its raw column by a donor's does to the loss, in the table, in the image and in both;
+the total effect is shared out between the paths by the two-player Shapley value. Nothing is rescaled, nothing is
+weighted by a softmax.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ class PermGrad:
     """The path game, with intervals and p-values, per class and overall.
 
     Options:
-        tolerance: stop repeating a feature once its interval's half-width is below this share of the loss scale; widths alone decide.
+        tolerance: stop repeating a feature once its interval's half-width is below this share of the loss scale; widths
+            alone decide.
         branches: also weigh the branches (``Explanation.branches``).
         direction: also trace the mean prediction by quantile or level (``Explanation.direction``).
         incremental: recompute only what a replacement touches; False is the dense reference.

@@ -18,8 +18,8 @@ class Permutation:
     """Plain permutation importance, by independent donors in place of a shuffle, with intervals and p-values.
 
     Options:
-        paths: which paths the replacement reaches; None is all of them. ``("tabular",)`` alone is half of a permutation: the image
-            still shows the feature.
+        paths: which paths the replacement reaches; None is all of them. ``("tabular",)`` alone is half of a
+            permutation: the image still shows the feature.
         tolerance, incremental, workers: as for ``permgrad``.
 
     Source: Breiman (2001); Fisher, Rudin & Dominici (2019).

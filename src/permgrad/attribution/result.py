@@ -47,7 +47,7 @@ def modalities(request: Request) -> tuple[str, ...]:
 
 
 def shown_values(request: Request) -> Any:
-    """Return the raw values of the players that are raw columns, rows × players; missing where a player is several columns."""
+    """Return the raw values of the players, rows × players; missing where a player is several columns."""
     import pandas as pd
 
     if request.raw is None:

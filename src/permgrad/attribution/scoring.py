@@ -1,8 +1,8 @@
 """Importance by scikit-learn scorers: how far a score falls when a feature is replaced, many scorers in one pass.
 
-The network runs once per coalition; its predictions are stored, and every scorer reads them. A score such as ROC-AUC is no mean
-over rows, so its error comes from a grouped jackknife: rows are cut into groups, each group is left out in turn, as receivers and
-as donors, and the spread of the results is the error (Quenouille 1956; Efron & Stein 1981).
+The network runs once per coalition; its predictions are stored, and every scorer reads them. A score such as ROC-AUC is
+no mean over rows, so its error comes from a grouped jackknife: rows are cut into groups, each group is left out in
+turn, as receivers and as donors, and the spread of the results is the error (Quenouille 1956; Efron & Stein 1981).
 """
 
 from __future__ import annotations
@@ -76,7 +76,10 @@ def resolve_scorers(scoring: Any) -> dict[str, Callable[..., float]]:
         items = list(scoring.items())
     else:
         listed = [scoring] if isinstance(scoring, str) or callable(scoring) else list(scoring)
-        items = [(one if isinstance(one, str) else getattr(one, "__name__", f"score_{k}"), one) for k, one in enumerate(listed)]
+        items = [
+            (one if isinstance(one, str) else getattr(one, "__name__", f"score_{k}"), one)
+            for k, one in enumerate(listed)
+        ]
     if not items:
         raise InputError("scoring must name at least one scorer, however: it is empty; pass for example 'roc_auc'")
     found: dict[str, Callable[..., float]] = {}
@@ -99,7 +102,7 @@ def explain_scores(request: Request, method: str, scoring: Any) -> Explanation:
     """
     if method not in _METHODS:
         raise InputError(
-            f"scoring works with {', '.join(_METHODS)}, however: method={method!r}; leave scoring out or choose one of them"
+            f"scoring works with {', '.join(_METHODS)}, however: method={method!r}; leave scoring out or choose one"
         )
     if request.y is None:
         raise InputError("scoring compares predictions with y, however: y was not given; pass y")
@@ -109,8 +112,10 @@ def explain_scores(request: Request, method: str, scoring: Any) -> Explanation:
     scorers = resolve_scorers(scoring)
     paths = request.subject.paths
     shared_out = path_quantities(paths) if method != "permutation" else total_quantity(paths)
-    played = Quantities(tuple(map(str, shared_out.coalitions)), shared_out.coalitions, np.eye(len(shared_out.coalitions)))
-    game = make_game(request, played, _PredictionValue(request.subject), make_sampler(request))  # type: ignore[arg-type]
+    played = Quantities(
+        tuple(map(str, shared_out.coalitions)), shared_out.coalitions, np.eye(len(shared_out.coalitions))
+    )
+    game = make_game(request, played, _PredictionValue(request.subject), make_sampler(request))
     judge = _Judge(request, scorers, base_outputs(request, game), game)
     shape = (len(request.players), len(scorers), len(shared_out.names))
     mean, std = np.zeros(shape), np.zeros(shape)

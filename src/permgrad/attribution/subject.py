@@ -116,10 +116,9 @@ class HybridSubject:
                 raise InputError(
                     f"y must be numbers for a regression model, however: y has the type {values.dtype}"
                 ) from error
-            if not np.isfinite(numbers).all():
-                raise InputError(
-                    f"y must be finite, however: {int((~np.isfinite(numbers)).sum())} values are not; leave those rows out"
-                )
+            broken = int((~np.isfinite(numbers)).sum())
+            if broken:
+                raise InputError(f"y must be finite, however: {broken} values are not; leave those rows out")
             return numbers
         classes = np.asarray(self.model.classes_)
         positions = {label: index for index, label in enumerate(classes.tolist())}
@@ -127,8 +126,8 @@ class HybridSubject:
         if (indexes < 0).any():
             strange = values[indexes < 0][0]
             raise InputError(
-                f"y must hold the classes the model was fitted on ({', '.join(map(str, classes[:10]))}), however: y holds "
-                f"{strange!r}; leave those rows out"
+                f"y must hold the classes the model was fitted on ({', '.join(map(str, classes[:10]))}), however: "
+                f"y holds {strange!r}; leave those rows out"
             )
         return indexes
 

@@ -1,9 +1,9 @@
 """Predictions after a replacement, recomputing only what the replacement touches.
 
-A replaced feature changes a few pixels; through convolutions and pooling these reach a box of the last map (the receptive
-field, read the other way round), and only that box, and the columns of the first dense layer that read it, are computed again.
-Everything else comes from the unchanged row's cache. Where a network is not a plain chain, or the box is most of the image,
-the dense computation is used; both give the same numbers up to rounding.
+A replaced feature changes a few pixels; through convolutions and pooling these reach a box of the last map (the
+receptive field, read the other way round), and only that box, and the columns of the first dense layer that read it,
+are computed again. Everything else comes from the unchanged row's cache. Where a network is not a plain chain, or the
+box is most of the image, the dense computation is used; both give the same numbers up to rounding.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ class ReplacementEngine:
 
     Args:
         module: the network; it is only read.
-        incremental: whether to recompute only what is touched where the network allows it; False is the dense reference.
+        incremental: whether to recompute only what is touched where the network allows it; False is the dense
+            reference.
 
     Examples:
         >>> net = HybridNetwork(3, 2, {"dense_units": [4]}, paths=("tabular",)).eval()
@@ -409,7 +410,7 @@ def _through(segment: _Segment, low: int, high: int, *, axis: int) -> tuple[int,
 
 
 def _convolve_window(segment: _Segment, step: _Step, base: Tensor, patch: Tensor, box: Box) -> Tensor:
-    """Apply a segment to the window of ``base`` with ``patch`` pasted at ``box``; return the new values at ``step.result``."""
+    """Apply a segment to a window of ``base`` with ``patch`` pasted at ``box``; return what stands at the result."""
     top, bottom, left, right = step.window
     height, width = segment.in_size
     rows, cols = (max(top, 0), min(bottom, height)), (max(left, 0), min(right, width))
