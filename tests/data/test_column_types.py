@@ -112,28 +112,38 @@ def test_codes_are_missing_not_values():
     [
         (
             [1.0, np.inf, -np.inf],
-            "numbers must be finite, however column 'a' holds 2 infinite values (inf); replace inf by NaN (missing) or "
-            "by a large number",
+            (
+                "numbers must be finite, however column 'a' holds 2 infinite values (inf); replace inf by NaN (missing)"
+                " or by a large number"
+            ),
         ),
         (
             ["1", "inf", "3"],
-            "numbers must be finite, however column 'a' holds 1 infinite value (inf); replace inf by NaN (missing) or "
-            "by a large number",
+            (
+                "numbers must be finite, however column 'a' holds 1 infinite value (inf); replace inf by NaN (missing)"
+                " or by a large number"
+            ),
         ),
         (
             [1 + 1j, 2],
-            "Complex data not supported: columns must hold real numbers, however column 'a' is complex; split it into "
-            "its real and imaginary part",
+            (
+                "Complex data not supported: columns must hold real numbers, however column 'a' is complex; split it"
+                " into its real and imaginary part"
+            ),
         ),
         (
             [{"b": 1}, {"b": 2}],
-            "cells must be numbers, text, booleans or dates, however column 'a' holds a dict; turn it into columns of "
-            "its own or drop the column",
+            (
+                "cells must be numbers, text, booleans or dates, however column 'a' holds a dict; turn it into columns"
+                " of its own or drop the column"
+            ),
         ),
         (
             [(1, 2), (3, 4)],
-            "cells must be numbers, text, booleans or dates, however column 'a' holds a tuple; turn it into columns of "
-            "its own or drop the column",
+            (
+                "cells must be numbers, text, booleans or dates, however column 'a' holds a tuple; turn it into columns"
+                " of its own or drop the column"
+            ),
         ),
     ],
 )

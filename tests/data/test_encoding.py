@@ -333,7 +333,10 @@ def test_levels_of_features():
     [
         (
             {"groups": {"g": ["age", "wnd"]}},
-            "a group must list columns of the table, however group 'g' lists 'wnd' (did you mean 'wind'?); correct the name",
+            (
+                "a group must list columns of the table, however group 'g' lists 'wnd' (did you mean 'wind'?); correct"
+                " the name"
+            ),
         ),
         (
             {"variables": {"g": ["age"], "h": ["age", "wind"]}},
@@ -349,12 +352,17 @@ def test_levels_of_features():
         ),
         (
             {"variables": {"soil": ["soil1", "soil2"]}, "groups": {"g": ["soil1", "age"]}},
-            "a group must hold all columns of a variable or none, however variable 'soil' is split; list 'soil' as a whole",
+            (
+                "a group must hold all columns of a variable or none, however variable 'soil' is split; list 'soil' as"
+                " a whole"
+            ),
         ),
         (
             {"numeric": "robst"},
-            "numeric must be one of 'robust', 'standard', 'minmax', 'quantile', however: numeric='robst' "
-            "(did you mean 'robust'?)",
+            (
+                "numeric must be one of 'robust', 'standard', 'minmax', 'quantile', however: numeric='robst' "
+                "(did you mean 'robust'?)"
+            ),
         ),
         (
             {"max_levels": 0},

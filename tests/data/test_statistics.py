@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -38,7 +39,7 @@ def test_chunks_and_their_order_do_not_matter(cuts, order):
     whole = TableStatistics(schema, na_codes=[-9, -8]).update(frame)
     bounds = sorted({0, 500, *cuts})
     parts = []
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in itertools.pairwise(bounds):
         parts.append(TableStatistics(schema, na_codes=[-9, -8]).update(frame[start:end], first_row=start))
     order.shuffle(parts)
     merged = parts[0]
@@ -61,7 +62,7 @@ def test_moments_are_those_of_numpy():
     statistics = TableStatistics(na_codes=[-9, -8]).update(frame[:200]).update(frame[200:])
     for j, name in enumerate(statistics.numeric_names[:3]):
         values = frame[name].mask(frame[name].isin([-9, -8])).dropna().to_numpy()
-        assert 0 < len(values)
+        assert len(values) > 0
         assert statistics.numeric.count[j] == len(values)
         np.testing.assert_allclose(statistics.numeric.mean[j], values.mean(), rtol=1e-14)
         np.testing.assert_allclose(statistics.numeric.deviation[j], values.std(), rtol=1e-7 if j == 0 else 1e-12)

@@ -96,33 +96,45 @@ def test_codes_become_missing_in_numbers_and_text(tmp_path):
         ),
         (
             b",b\n1,2\n",
-            "every column must have a name, however column 1 of {} has none (1 in all); name it, or write the file "
-            "without row numbers (to_csv(index=False))",
+            (
+                "every column must have a name, however column 1 of {} has none (1 in all); name it, or write the file "
+                "without row numbers (to_csv(index=False))"
+            ),
         ),
         (
             b"a:b:c\n1:2:3\n4:5:6\n",
-            "the delimiter must be comma, semicolon, tab or pipe, however {} seems to use ':' and gives the single "
-            "column 'a:b:c'; save it again with commas",
+            (
+                "the delimiter must be comma, semicolon, tab or pipe, however {} seems to use ':' and gives the single "
+                "column 'a:b:c'; save it again with commas"
+            ),
         ),
         (
             b"a b c\n1 2 3\n4 5 6\n",
-            "the delimiter must be comma, semicolon, tab or pipe, however {} seems to use a space and gives the "
-            "single column 'a b c'; save it again with commas",
+            (
+                "the delimiter must be comma, semicolon, tab or pipe, however {} seems to use a space and gives the "
+                "single column 'a b c'; save it again with commas"
+            ),
         ),
         (
             b'"a;b"\n1;2\n3;4\n',
-            "a table must be split by one delimiter, however {} gives the single column 'a;b'; check its quotes and "
-            "save it with commas",
+            (
+                "a table must be split by one delimiter, however {} gives the single column 'a;b'; check its quotes and"
+                " save it with commas"
+            ),
         ),
         (
             b"a,b\n1,2\n1,2,3\n",
-            "every line must have as many fields as the header, however line 3 of {} has 3 where the header has 2 "
-            "(delimiter: comma); correct the line or quote its text",
+            (
+                "every line must have as many fields as the header, however line 3 of {} has 3 where the header has 2 "
+                "(delimiter: comma); correct the line or quote its text"
+            ),
         ),
         (
             b'a,b\n"1",2\n1\n',
-            "every line must have as many fields as the header, however line 3 of {} has 1 where the header has 2 "
-            "(delimiter: comma); correct the line or quote its text",
+            (
+                "every line must have as many fields as the header, however line 3 of {} has 1 where the header has 2 "
+                "(delimiter: comma); correct the line or quote its text"
+            ),
         ),
         (
             b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + bytes(range(256)) * 9,

@@ -112,8 +112,8 @@ def propose_one_hot_blocks(X: Any) -> dict[str, list[str]]:
             stems.setdefault(stem, []).append(int(j))
     found: dict[str, list[str]] = {}
     taken: set[int] = set()
-    # The largest family first: "Soil_Type" before "Soil_Type1" of "Soil_Type10 … 19".
-    for stem, members in sorted(stems.items(), key=lambda item: (-len(item[1]), item[0])):
+    # The largest family first, then the longest stem: "Soil_Type" before "Soil".
+    for stem, members in sorted(stems.items(), key=lambda item: (-len(item[1]), -len(item[0]))):
         if len(members) < 2 or taken.intersection(members):
             continue
         per_row = matrix[:, members].sum(axis=1)

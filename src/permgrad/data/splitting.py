@@ -116,7 +116,8 @@ def _codes(values: Any, n: int, what: str = "groups") -> Rows:
             f"{what} must have one value for each of the {n} rows, however its shape is {array.shape}; pass a column of"
             " the table"
         )
-    codes, _ = pd.factorize(pd.Series(array.reshape(n)), use_na_sentinel=False)
+    # Sorted, as scikit-learn numbers classes: the order decides which rows a seed draws.
+    codes, _ = pd.factorize(pd.Series(array.reshape(n)), use_na_sentinel=False, sort=True)
     return np.asarray(codes, dtype=np.int64)
 
 

@@ -37,7 +37,7 @@ def convert_bank(archive: bytes) -> bytes:
         writer = csv.DictWriter(out, _COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    return out.getvalue().encode("utf-8")
+    return out.getvalue().rstrip("\n").encode("utf-8")
 
 
 cards.register("bank")(

@@ -1,0 +1,168 @@
+"""Splits: the published one exactly, no row twice, no group and no moment in two parts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.model_selection import train_test_split
+
+from permgrad import InputError, PermgradWarning
+from permgrad.data.splitting import count_shared_rows, split_rows
+
+
+def assert_partition(split, n):
+    rows = np.concatenate([split.train, split.validation, split.test])
+    assert sorted(rows.tolist()) == list(range(n))
+    assert min(len(split.train), len(split.validation), len(split.test)) > 0
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_default_is_the_published_split(task):
+    rng = np.random.default_rng(0)
+    n = 1003
+    y = rng.choice(["a", "b", "c"], n) if task == "classification" else rng.normal(size=n)
+    stratify = y if task == "classification" else None
+    train, rest = train_test_split(np.arange(n), test_size=0.4, random_state=42, stratify=stratify)
+    stratify = None if stratify is None else y[rest]
+    validation, test = train_test_split(rest, test_size=0.5, random_state=42, stratify=stratify)
+    split = split_rows(n, y, task=task)
+    np.testing.assert_array_equal(split.train, train)
+    np.testing.assert_array_equal(split.validation, validation)
+    np.testing.assert_array_equal(split.test, test)
+    assert split.kind == ("stratified" if task == "classification" else "random")
+    assert_partition(split, n)
+    assert not np.array_equal(split_rows(n, y, task=task, seed=1).train, train)
+
+
+def test_a_rare_class_falls_back_with_a_warning():
+    y = ["a"] * 50 + ["b"] * 50 + ["c"]
+    with pytest.warns(PermgradWarning, match="however the smallest class has 1 of 101; the parts are drawn without"):
+        split = split_rows(101, y)
+    assert split.kind == "random"
+    assert_partition(split, 101)
+    with pytest.warns(PermgradWarning, match="the validation and test parts are drawn without stratification"):
+        split_rows(103, [*y, "c", "c"])
+
+
+@given(n=st.integers(3, 60), seed=st.integers(0, 5))
+@settings(max_examples=40, deadline=None)
+def test_every_size_gives_a_partition(n, seed):
+    assert_partition(split_rows(n, None, task="regression", seed=seed), n)
+
+
+@given(
+    sizes=st.lists(st.integers(1, 30), min_size=3, max_size=40),
+    seed=st.integers(0, 20),
+)
+@settings(max_examples=60, deadline=None)
+def test_groups_stay_together(sizes, seed):
+    groups = np.repeat([f"patient {i}" for i in range(len(sizes))], sizes)
+    groups = np.random.default_rng(seed).permutation(groups)
+    split = split_rows(len(groups), None, groups=groups, seed=seed)
+    assert_partition(split, len(groups))
+    parts = [set(groups[part]) for part in (split.train, split.validation, split.test)]
+    assert sum(map(len, parts)) == len(set(groups))
+    again = split_rows(len(groups), None, groups=groups, seed=seed)
+    np.testing.assert_array_equal(split.train, again.train)
+
+
+def test_grouped_shares_are_near():
+    groups = np.repeat(np.arange(300), 4)
+    split = split_rows(1200, None, groups=groups)
+    assert abs(len(split.train) / 1200 - 0.6) < 0.02
+    assert split.kind == "grouped"
+
+
+@pytest.mark.parametrize("form", ["number", "date", "text"])
+def test_time_goes_forward_and_moments_stay_together(form):
+    rng = np.random.default_rng(0)
+    day = rng.integers(0, 40, 500)
+    stamps = pd.Timestamp("2020-01-01") + pd.to_timedelta(day, unit="D")
+    time = {"number": day, "date": stamps, "text": pd.Series(stamps).dt.strftime("%d.%m.%Y")}[form]
+    split = split_rows(500, None, time=time)
+    assert_partition(split, 500)
+    assert split.kind == "temporal"
+    assert day[split.train].max() < day[split.validation].min()
+    assert day[split.validation].max() < day[split.test].min()
+    assert abs(len(split.train) / 500 - 0.6) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"n": 1},
+            (
+                "a table must have at least 3 rows to be split in three, however it has 1; give more rows, or test and"
+                " validation files"
+            ),
+        ),
+        (
+            {"n": 9, "groups": [1, 1, 1, 2, 2, 2, 2, 2, 2]},
+            (
+                "a grouped split must have at least 3 groups, however there are 2; choose another column, or split at"
+                " random"
+            ),
+        ),
+        (
+            {"n": 4, "time": [1, 1, 2, 2]},
+            (
+                "a temporal split must have at least 3 different times, however there are 2; choose another column, or"
+                " split at random"
+            ),
+        ),
+        (
+            {"n": 4, "time": [1, None, 2, 3]},
+            (
+                "time must be a number or a date in every row, however 1 of 4 rows have none; drop these rows or split"
+                " at random"
+            ),
+        ),
+        (
+            {"n": 4, "groups": [1, 2]},
+            "groups must have one value for each of the 4 rows, however its shape is (2,); pass a column of the table",
+        ),
+        (
+            {"n": 4, "groups": [1, 2, 3, 4], "time": [1, 2, 3, 4]},
+            "a split must be by groups or by time, however both are given; leave one out",
+        ),
+        (
+            {"n": 4, "fractions": (0.5, 0.5, 0.5)},
+            (
+                "fractions must be three positive shares that sum to 1, however: fractions=(0.5, 0.5, 0.5); the default"
+                " is (0.6, 0.2, 0.2)"
+            ),
+        ),
+        ({"n": 4, "task": "rank"}, "task must be one of 'classification', 'regression', however: task='rank'"),
+    ],
+)
+def test_bad_splits(arguments, message):
+    with pytest.raises(InputError) as caught:
+        split_rows(arguments.pop("n"), **arguments)
+    assert str(caught.value) == message
+
+
+def test_shared_rows_are_counted():
+    train = pd.DataFrame({"a": [1, 2, 3, 3], "b": ["x", None, "y", "y"], "c": [0.5, np.nan, 1.0, 1.0]})
+    test = pd.DataFrame({"a": [3.0, 2.0, 3.0, 1.0], "b": ["y", None, "z", "x"], "c": [1.0, np.nan, 1.0, -0.5]})
+    assert count_shared_rows(train, test) == 2
+    assert count_shared_rows(train, train) == 4
+    assert count_shared_rows(train, test[:0]) == 0
+    # Types may differ between two files that mean the same.
+    assert count_shared_rows(train.astype({"b": "category"}), test.astype({"b": object})) == 2
+    # Columns are not interchangeable.
+    swapped = pd.DataFrame({"a": [1, 2], "b": [2, 1]})
+    assert count_shared_rows(swapped[:1], swapped[1:]) == 0
+    with pytest.raises(InputError, match="must have the same columns in the same order to be compared"):
+        count_shared_rows(train, test[["b", "a", "c"]])
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("ab")), min_size=2, max_size=30), st.integers(1, 29))
+@settings(max_examples=40, deadline=None)
+def test_shared_rows_equal_a_plain_loop(rows, cut):
+    train, test = rows[: min(cut, len(rows) - 1)], rows[min(cut, len(rows) - 1) :]
+    expected = sum(row in train for row in test)
+    assert count_shared_rows([list(row) for row in train], [list(row) for row in test]) == expected

@@ -1,0 +1,84 @@
+"""Known functions: the closed forms are those of a plain Monte Carlo, and no relevant effect is negligible."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from permgrad import InputError
+from permgrad.data.truth import make_truth, truths
+
+CLOSED = ["friedman1", "linear20", "product", "xor_like", "g_function"]
+
+
+def test_registry():
+    assert set(truths) >= {*CLOSED, "friedman1_correlated"}
+    with pytest.raises(InputError, match=r"did you mean 'friedman1'\?"):
+        make_truth("friedmann1")
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_closed_forms_equal_a_slow_twin(name):
+    """The definition, written again: redraw a column, difference squared, mean; within 4.5 standard errors."""
+    truth = make_truth(name)
+    closed = truth.total_effects()
+    X, _ = truth.sample(60_000, random_state=1)
+    donors, _ = truth.sample(60_000, random_state=2)
+    for feature in truth.feature_names:
+        edited = X.copy()
+        edited[feature] = donors[feature]
+        squares = (truth.function(edited) - truth.function(X)) ** 2
+        if feature not in truth.relevant:
+            assert closed[feature] == 0
+            assert (squares == 0).all()
+            continue
+        assert squares.mean() > 0
+        assert abs(squares.mean() - closed[feature]) < 4.5 * squares.std() / np.sqrt(len(squares))
+
+
+@pytest.mark.parametrize("name", list(truths))
+def test_every_relevant_effect_counts(name):
+    truth = make_truth(name)
+    shares = truth.shares(20_000)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert [feature for feature in truth.feature_names if shares[feature] > 0] == truth.relevant
+    assert min(shares[feature] for feature in truth.relevant) >= 0.005
+
+
+@pytest.mark.parametrize("name", list(truths))
+def test_sampling(name):
+    truth = make_truth(name)
+    X, y = truth.sample(4000, random_state=0)
+    same, y_same = truth.sample(4000, random_state=0)
+    np.testing.assert_array_equal(X, same)
+    np.testing.assert_array_equal(y, y_same)
+    assert not np.array_equal(X, truth.sample(4000, random_state=1)[0])
+    assert X.shape == (4000, truth.n_features)
+    residual = y - truth.function(X)
+    assert residual.std() == pytest.approx(truth.noise, rel=0.05)
+    _, clean = make_truth(name, noise=0).sample(50, random_state=0)
+    np.testing.assert_allclose(clean, truth.function(truth.sample(50, random_state=0)[0]))
+    generator = np.random.default_rng(0)
+    assert not np.array_equal(truth.sample(5, generator)[0], truth.sample(5, generator)[0])
+
+
+def test_correlated_features_are_correlated_and_uniform():
+    X, _ = make_truth("friedman1_correlated").sample(20_000, random_state=0)
+    assert np.corrcoef(X.T)[0, 1:].min() > 0.4
+    np.testing.assert_allclose(X.mean(), 0.5, atol=0.01)
+    np.testing.assert_allclose(X.var(), 1 / 12, atol=0.002)
+    assert abs(np.corrcoef(make_truth("friedman1").sample(20_000, random_state=0)[0].T)[0, 1]) < 0.03
+
+
+def test_xor_has_no_effect_alone():
+    X, y = make_truth("xor_like").sample(20_000, random_state=0)
+    assert max(abs(np.corrcoef(X[feature], y)[0, 1]) for feature in ["x1", "x2", "x3", "x4"]) < 0.03
+
+
+def test_bad_input():
+    with pytest.raises(InputError, match="noise must be a number of at least 0, however: noise=-1"):
+        make_truth("product", noise=-1)
+    with pytest.raises(InputError, match="n must be at least 1, however: n=0"):
+        make_truth("product").sample(0)
+    with pytest.raises(InputError, match=r"X must have 10 columns, however its shape is \(3, 2\)"):
+        make_truth("product").function(np.zeros((3, 2)))
