@@ -230,17 +230,17 @@ def open_run(
         raise unknown("from", from_stage, STAGES)
     if not overwrite:
         _check_free(folder, configuration)
-    existed = folder.exists()
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     with _writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
     try:
         with _lock(folder):
             yield _begin(folder, configuration, command, overwrite=overwrite, from_stage=from_stage)
     finally:
-        if not existed:
-            # An empty folder says nothing; a run that was refused at once leaves the disk as it was.
-            with suppress(OSError):
-                folder.rmdir()
+        # An empty folder says nothing; a run that was refused at once leaves the disk as it was.
+        with suppress(OSError):
+            for place in made:
+                place.rmdir()
 
 
 def _check_free(folder: Path, configuration: Mapping[str, Any]) -> None:

@@ -169,6 +169,7 @@ def load_inputs(request: RunRequest) -> Inputs:
     notes: list[str] = []
     frame = _with_target(frame, target, codes, notes)
     files = _own_files(request, frame, target, codes, notes)
+    _check_rows(len(frame), files)
     task, reason = _task(request, card, frame[target], target)
     labels = {name: target_values(own[target], task, target) for name, own in _all_tables(frame, files).items()}
     _check_labels(labels, task, target, request)
@@ -176,15 +177,10 @@ def load_inputs(request: RunRequest) -> Inputs:
     tables = {part: frame.iloc[places[part]] if part in places else files[part] for part in PARTS}
     truths = {part: labels["table"][places[part]] if part in places else labels[part] for part in PARTS}
     _check_training(truths["train"], task, target)
-    schema = infer_schema(tables["train"].drop(columns=target), na_codes=codes)
+    schema = _schema(tables["train"].drop(columns=target), codes, target)
     left_out |= {name: "left out: like an identifier" for name in schema.of_kind("identifier") if name not in left_out}
-    features = [name for name in frame.columns if name != target and name not in left_out]
-    if not features:
-        raise InputError(
-            f"a table must have a column to predict from, however: beside the target {target!r} there is none "
-            f"({'; '.join(f'{name!r} is {why}' for name, why in list(left_out.items())[:3]) or 'no other column'}); "
-            "add columns, or give --drop and --id less"
-        )
+    features = [name for name in schema.names if name not in left_out]
+    _check_features(schema, features, left_out, target)
     variables = _variables(request, card, features)
     _note_columns(notes, schema, left_out, request, card)
     _note_blocks(notes, tables["train"][features], variables, request)
@@ -274,6 +270,15 @@ def _own_files(
     return files
 
 
+def _check_rows(count: int, files: Mapping[str, pd.DataFrame]) -> None:
+    fewest, why = (2, "to learn from") if len(files) == 2 else (FEWEST_ROWS, "to be divided")
+    if count < fewest:
+        fix = "give more rows" + ("" if len(files) == 2 else ", or --test and --validation files")
+        raise InputError(
+            f"a table must have at least {fewest} rows with a target {why}, however: it has {count}; {fix}"
+        )
+
+
 def _all_tables(frame: pd.DataFrame, files: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     return {"table": frame, **files}
 
@@ -315,11 +320,6 @@ def _divide(
     given = " and ".join(f"{part} rows from {getattr(request, part)}" for part in files)
     if len(files) == 2:
         return {"train": np.arange(len(frame), dtype=np.int64)}, given
-    if len(frame) < FEWEST_ROWS:
-        raise InputError(
-            f"a table must have at least {FEWEST_ROWS} rows with a target to be divided, however: it has {len(frame)}; "
-            "give more rows, or --test and --validation files"
-        )
     shares = (0.8, 0.1, 0.1) if files else (0.6, 0.2, 0.2)
     found = split_rows(len(frame), y, task=task, seed=request.split_seed, fractions=shares, **by)
     places = {"train": found.train, "validation": found.validation, "test": found.test}
@@ -335,6 +335,30 @@ def _divide(
 
 
 # ---- columns ---------------------------------------------------------------------------------------------------------
+def _schema(frame: pd.DataFrame, codes: Sequence[str | int | float], target: str) -> Schema:
+    if frame.shape[1] == 0:
+        raise InputError(
+            f"a table must have a column to predict from, however: beside the target {target!r} there is none; "
+            "add columns"
+        )
+    return infer_schema(frame, na_codes=codes)
+
+
+def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[str, str], target: str) -> None:
+    if not features:
+        reasons = "; ".join(f"{name!r} is {why}" for name, why in list(left_out.items())[:3])
+        raise InputError(
+            f"a table must have a column to predict from, however: beside the target {target!r} there is none "
+            f"({reasons}); add columns, or leave fewer out"
+        )
+    if all(schema[name].kind == "constant" for name in features):
+        raise InputError(
+            "a table must have a column that varies, however: among the training rows "
+            f"{_listed([repr(name) for name in features])} hold{'s' if len(features) == 1 else ''} one value each; "
+            "add columns, or check --na"
+        )
+
+
 def _variables(request: RunRequest, card: DataCard | None, features: Sequence[str]) -> dict[str, list[str]]:
     if request.groups is not None:
         groups = read_groups(request.groups)

@@ -13,6 +13,20 @@ TASKS = ("auto", "classification", "regression")
 DEFAULT_PARENT = Path("permgrad-runs")
 
 
+def table_name(table: str | Path) -> str:
+    """Return a table's name without folder and endings.
+
+    Examples:
+        >>> table_name("data/heloc.csv.gz")
+        'heloc'
+    """
+    name = Path(table).name
+    for ending in (".gz", ".csv", ".tsv", ".txt", ".parquet", ".pq"):
+        if name.lower().endswith(ending) and len(name) > len(ending):
+            name = name[: -len(ending)]
+    return name
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
     """The options of ``permgrad run``; see ``permgrad run --help``.
@@ -66,12 +80,8 @@ class RunRequest:
 
     @property
     def name(self) -> str:
-        """Name of the table without folder and endings: ``data/heloc.csv.gz`` is ``heloc``."""
-        name = Path(self.table).name
-        for ending in (".gz", ".csv", ".tsv", ".txt", ".parquet", ".pq"):
-            if name.lower().endswith(ending) and len(name) > len(ending):
-                name = name[: -len(ending)]
-        return name
+        """Name of the table without folder and endings."""
+        return table_name(self.table)
 
     @property
     def folder(self) -> Path:

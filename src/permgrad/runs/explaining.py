@@ -1,0 +1,122 @@
+"""The explanations of a run: what the model relies on, and a few rows looked at one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad._files import atomic_path, write_json_atomic
+from permgrad._random import generator
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+    from permgrad.runs.inputs import Inputs
+
+#: Rows explained one by one in the report, and rows behind its beeswarm.
+SHOWN_ROWS = 4
+SWARM_ROWS = 200
+
+
+def explain_run(model: Any, inputs: Inputs, folder: Path, *, seed: int, say: Callable[[str], None]) -> None:
+    """Explain a run's model on its test rows; writes ``explanations/``, ``importance.csv`` and ``branches.json``.
+
+    Args:
+        model: The fitted estimator.
+        inputs: The run's tables.
+        folder: The run's folder.
+        seed: Seed of donors and chosen rows.
+        say: Takes lines that tell how it goes.
+    """
+    from permgrad.attribution.explain import explain
+
+    test = inputs.parts["test"]
+    known = np.ones(len(test.y), dtype=bool) if inputs.task == "regression" else np.isin(test.y, model.classes_)
+    if not known.all():
+        say(f"note: {int((~known).sum())} test rows have a class that no training row has; they are not explained")
+    X, y, rows = test.X[known], test.y[known], test.rows[known]
+    store = folder / "explanations"
+    main = explain(model, X, y, random_state=seed)
+    main.save(store / "permgrad", overwrite=True)
+    with atomic_path(folder / "importance.csv") as temporary:
+        main.to_frame().to_csv(temporary, index=False)
+    branches: dict[str, Any] = dict(main.branches or {})
+    paper = None
+    if {"tabular", "image"} <= set(model.module_.paths):
+        paper = explain(model, X, y, method="permgrad-paper", random_state=seed)
+        paper.save(store / "permgrad-paper", overwrite=True)
+    branches["paper"] = None if paper is None else paper.branches
+    write_json_atomic(folder / "branches.json", branches)
+    chosen = choose_rows(model, X, y)
+    others = np.setdiff1d(
+        generator(seed, "swarm rows").permutation(len(X))[:SWARM_ROWS], [place for place, _ in chosen]
+    )
+    swarm = np.concatenate([np.array([place for place, _ in chosen], dtype=np.int64), np.sort(others)])
+    local = explain(model, X.iloc[swarm], method="integrated_gradients", random_state=seed)
+    local.save(store / "integrated_gradients", overwrite=True)
+    if "image" in model.module_.paths and getattr(model.renderer_, "differentiable", True):
+        maps = explain(model, X.iloc[[place for place, _ in chosen]], method="gradcam", random_state=seed)
+        maps.save(store / "gradcam", overwrite=True)
+    described = [describe_row(model, X, y, rows, place, why) for place, why in chosen]
+    write_json_atomic(store / "rows.json", {"rows": described, "swarm": rows[swarm]})
+
+
+def choose_rows(model: Any, X: Any, y: npt.NDArray[Any]) -> list[tuple[int, str]]:
+    """Choose a few rows worth looking at: usual ones, and the one that the model gets most wrong.
+
+    Returns:
+        Position among the rows, and why the row was chosen.
+    """
+    chosen: dict[int, str] = {}
+    if hasattr(model, "classes_"):
+        probabilities = model.predict_proba(X)
+        place_of = {label: place for place, label in enumerate(model.classes_.tolist())}
+        truth = np.array([place_of[label] for label in y.tolist()])
+        predicted = probabilities.argmax(axis=1)
+        of_truth = probabilities[np.arange(len(y)), truth]
+        frequent = np.argsort(-np.bincount(truth, minlength=len(place_of)), kind="stable")
+        for label in frequent[: SHOWN_ROWS - 1]:
+            right = np.flatnonzero((predicted == label) & (truth == label))
+            if len(right):
+                order = right[np.argsort(of_truth[right], kind="stable")]
+                chosen[int(order[len(order) // 2])] = "a usual row of its class, predicted right"
+        wrong = np.flatnonzero(predicted != truth)
+        if len(wrong):
+            chosen.setdefault(int(wrong[of_truth[wrong].argmin()]), "the row with the clearest wrong prediction")
+    else:
+        predictions = model.predict(X)
+        order = np.argsort(predictions, kind="stable")
+        for share, why in ((0.1, "a low prediction"), (0.5, "a middling prediction"), (0.9, "a high prediction")):
+            chosen.setdefault(int(order[min(int(share * len(order)), len(order) - 1)]), why)
+        chosen.setdefault(int(np.abs(predictions - y).argmax()), "the row with the largest error")
+    return list(chosen.items())
+
+
+def describe_row(
+    model: Any, X: Any, y: npt.NDArray[Any], rows: npt.NDArray[np.int64], place: int, why: str
+) -> dict[str, Any]:
+    """Return what the report says about a row."""
+    one = X.iloc[[place]]
+    truth = y[place].item()
+    facts: dict[str, Any] = {"row": int(rows[place]), "truth": truth, "why": why}
+    if hasattr(model, "classes_"):
+        probabilities = model.predict_proba(one)[0]
+        best = int(probabilities.argmax())
+        facts |= {"prediction": model.classes_[best].item(), "output": best, "probability": float(probabilities[best])}
+        said = f"predicted {facts['prediction']} with {probabilities[best]:.2f}"
+    else:
+        facts |= {"prediction": float(model.predict(one)[0]), "output": 0}
+        said = f"predicted {facts['prediction']:.4g}"
+    shown = truth if not isinstance(truth, float) else f"{truth:.4g}"
+    return facts | {"title": f"Row {rows[place]}: {shown}, {said}"}
+
+
+def saved_explanation(folder: Path, method: str) -> Explanation | None:
+    """Return an explanation of a run's folder, or None if it has none by this method."""
+    from permgrad.attribution.explanation import Explanation
+
+    source = folder / "explanations" / method
+    return Explanation.load(source) if source.is_dir() else None

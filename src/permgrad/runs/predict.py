@@ -1,0 +1,114 @@
+"""``permgrad predict``: a trained model and a table in, predictions out."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from permgrad._errors import EnvironmentProblem, InputError
+from permgrad._files import atomic_path
+from permgrad.data.encoding import align_columns
+from permgrad.data.table import read_table
+from permgrad.runs.folder import read_record
+from permgrad.runs.report import read_json
+from permgrad.runs.request import Outcome, table_name
+from permgrad.runs.stages import prediction_table, predictions_of, use_threads
+
+
+def open_model(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """Return the model of a run's folder (or of the model folder in it), and what ``data.json`` says, if it is there.
+
+    Raises:
+        InputError: There is no model.
+    """
+    from permgrad.models.saving import load
+
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise InputError(
+            f"a model is a folder, however: {folder} {what}; give a run's folder, such as permgrad-runs/heloc-0"
+        )
+    run = folder if (folder / "model").is_dir() else folder.parent
+    if read_record(folder) is not None and not (folder / "model").is_dir():
+        raise InputError(
+            f"a run must have trained its model, however: in {folder} it has not; finish it with permgrad run"
+        )
+    model = load(folder / "model" if (folder / "model").is_dir() else folder)
+    data = read_json(run / "data.json") if (run / "data.json").is_file() and read_record(run) is not None else {}
+    return model, data
+
+
+def read_rows(model: Any, data: dict[str, Any], path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return a table's rows with the model's columns in its order, and the whole table.
+
+    Columns that the model does not know are left out with a warning, but for the run's target and identifiers.
+    """
+    table = read_table(path)
+    known = [data.get("target"), *data.get("identifiers", ()), *_known_columns(data)]
+    own = table.drop(columns=[name for name in known if name in table.columns and name not in _features(model)])
+    return align_columns(own, _features(model)), table
+
+
+def _features(model: Any) -> list[str]:
+    return [str(name) for name in model.preprocessor_.feature_names_in_]
+
+
+def _known_columns(data: dict[str, Any]) -> list[str]:
+    """Return the columns that the run left out on purpose: there is nothing to warn of."""
+    return [row["name"] for row in data.get("columns", ()) if str(row["role"]).startswith(("left out", "identifier"))]
+
+
+def predict_table(
+    folder: Path, table: Path, *, out: Path | None = None, overwrite: bool = False, threads: int | None = None
+) -> Outcome:
+    """Predict the rows of a table and write them as CSV.
+
+    Args:
+        folder: A run's folder, or the model folder in it.
+        table: The rows.
+        out: The file to write; ``-`` gives the CSV as the outcome's text; None: ``<table>-predictions.csv`` here.
+        overwrite: Whether a file that is there is replaced.
+        threads: Threads to compute with.
+
+    Raises:
+        InputError: No model, a table without the model's columns, or a file that is there already.
+        EnvironmentProblem: The file cannot be written.
+    """
+    target = Path(f"{table_name(table)}-predictions.csv") if out is None else out
+    to_stdout = os.fspath(target) == "-"
+    if not to_stdout:
+        if target.is_dir():
+            raise InputError(
+                f"predictions are written to a file, however: {target} is a folder; name a file with --out"
+            )
+        if target.exists() and not overwrite:
+            raise InputError(
+                f"a file must not be replaced in silence, however: {target} exists; "
+                "add --overwrite or name another with --out"
+            )
+    model, data = open_model(folder)
+    use_threads(threads)
+    rows, whole = read_rows(model, data, table)
+    identifiers = whole[[name for name in data.get("identifiers", ()) if name in whole.columns]]
+    predicted = predictions_of(model, rows)
+    result = prediction_table(np.arange(len(rows)), identifiers, predicted, model)
+    facts: dict[str, Any] = {"rows": len(result), "out": None if to_stdout else os.fspath(target)}
+    if hasattr(model, "classes_"):
+        facts["classes"] = model.classes_.tolist()
+    if to_stdout:
+        stream = io.StringIO()
+        result.to_csv(stream, index=False)
+        return Outcome({**facts, "predictions": result.to_dict(orient="records")}, stream.getvalue())
+    try:
+        with atomic_path(target) as temporary:
+            result.to_csv(temporary, index=False)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"predictions must be written, however: {target}: {error.strerror or error}; name another file with --out"
+        ) from error
+    return Outcome(facts, f"{len(result):,} rows predicted: {target}")

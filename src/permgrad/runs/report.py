@@ -1,0 +1,247 @@
+"""The report of a run, made from the files in its folder alone, so that it can be made again at any time."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+
+from permgrad._errors import EnvironmentProblem, InputError
+from permgrad.report.content import (
+    DataSection,
+    LayoutSection,
+    NetworkSection,
+    PredictionSection,
+    ProvenanceSection,
+    ReportContent,
+    RowSection,
+    TrainingSection,
+)
+from permgrad.runs.explaining import saved_explanation
+from permgrad.runs.folder import STAGES, read_record
+from permgrad.runs.request import Outcome
+
+REPORT = "report.html"
+
+
+def rebuild_report(folder: str | os.PathLike[str]) -> Outcome:
+    """Write a run's ``report.html`` again.
+
+    Raises:
+        InputError: The folder holds no run, or one that is not explained yet.
+        EnvironmentProblem: The folder cannot be written.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        what = "is a file" if path.exists() else "does not exist"
+        raise InputError(
+            f"report needs a run's folder, however: {path} {what}; give the folder that permgrad run wrote"
+        )
+    record = read_record(path)
+    if record is None:
+        raise InputError(
+            f"report needs a run's folder, however: {path} has no run.json; give the one permgrad run wrote"
+        )
+    missing = [stage for stage in STAGES if stage != "report" and stage not in record["finished_stages"]]
+    if missing:
+        raise InputError(
+            f"a report needs a run whose stages are finished, however: {missing[0]!r} is not finished in {path}; "
+            f"go on with: {record.get('command') or 'permgrad run'}"
+        )
+    try:
+        write_run_report(path, record)
+    except OSError as error:
+        if isinstance(error, EnvironmentProblem):
+            raise
+        raise EnvironmentProblem(
+            f"the report must be written beside the run, however: {path}: {error.strerror or error}; "
+            "copy the folder to a place where you may write"
+        ) from error
+    report = path / REPORT
+    return Outcome({"report": os.fspath(report), "folder": os.fspath(path)}, f"Report: {report}")
+
+
+def write_run_report(folder: Path, record: Mapping[str, Any], *, model: Any = None) -> Path:
+    """Write ``report.html`` into a run's folder.
+
+    Args:
+        folder: The folder, with everything but the report.
+        record: The content of ``run.json``.
+        model: The fitted model, if it is at hand; else it is read from the folder.
+    """
+    from permgrad.models.saving import load
+    from permgrad.report.html import write_report
+
+    target = folder / REPORT
+    write_report(target, report_content(folder, record, load(folder / "model") if model is None else model))
+    return target
+
+
+def report_content(folder: Path, record: Mapping[str, Any], model: Any) -> ReportContent:
+    """Gather what the report shows from the files of a run."""
+    data = read_json(folder / "data.json")
+    explanation = saved_explanation(folder, "permgrad")
+    paper = saved_explanation(folder, "permgrad-paper")
+    local = saved_explanation(folder, "integrated_gradients")
+    task = cast("Any", data["task"])
+    return ReportContent(
+        title=data["table"],
+        target=data["target"],
+        task=task,
+        metrics=read_json(folder / "metrics.json"),
+        data=_data_section(data),
+        network=_network_section(record, model),
+        training=_training_section(folder, record, model),
+        predictions=_prediction_section(folder, task, model),
+        explanation=explanation,
+        compared={} if paper is None else {"permgrad-paper": paper},
+        branches=read_json(folder / "branches.json"),
+        local=local,
+        rows=_row_sections(folder, local),
+        layout=_layout_section(folder),
+        provenance=_provenance_section(record),
+        warnings=_warnings(data),
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file of a run's folder.
+
+    Raises:
+        InputError: It is missing or damaged.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"a run's folder must be whole, however: {path} is missing; run again with --from data"
+        ) from error
+    except ValueError as error:
+        raise InputError(
+            f"a run's folder must be as permgrad wrote it, however: {path} is damaged; run again with --from data"
+        ) from error
+    return content
+
+
+def _data_section(data: Mapping[str, Any]) -> DataSection:
+    counts = data["class_counts"]
+    card = data["card"] or {}
+    return DataSection(
+        rows=data["rows"],
+        columns=pd.DataFrame(data["columns"]),
+        split=data["split"],
+        shared_rows=data["shared_rows"],
+        class_counts=None if counts is None else pd.DataFrame.from_dict(counts, orient="index"),
+        notes=[f"Task: {data['task']} ({data['task_reason']}).", *data["notes"], *card.get("notes", ())],
+        card={name: str(card[name]) for name in ("title", "description", "home", "licence") if card.get(name)},
+    )
+
+
+def _network_section(record: Mapping[str, Any], model: Any) -> NetworkSection:
+    from permgrad.models.summary import layer_rows
+
+    layers = pd.DataFrame(
+        [(row.part, row.layer, " × ".join(map(str, row.shape)), row.parameters) for row in layer_rows(model.module_)],
+        columns=["part", "layer", "shape per row", "parameters"],
+    )
+    options = {**model.network_options_, **model.training_options_}
+    return NetworkSection(
+        preset=str(record["configuration"].get("preset", "")),
+        branches=tuple(model.module_.paths),
+        parameters=sum(parameter.numel() for parameter in model.module_.parameters()),
+        drawing=model.draw_network(),
+        summary=layers,
+        options=options,
+    )
+
+
+def _training_section(folder: Path, record: Mapping[str, Any], model: Any) -> TrainingSection:
+    loss = str(model.training_options_.get("loss", "loss"))
+    units = {"cross_entropy": "cross-entropy, nats", "squared_error": "squared error of the standardised target"}
+    return TrainingSection(
+        history=pd.read_csv(folder / "history.csv"),
+        best_epoch=int(model.best_epoch_),
+        seconds=record["stages"].get("model", {}).get("seconds"),
+        loss=units.get(loss, loss),
+    )
+
+
+def _prediction_section(folder: Path, task: str, model: Any) -> PredictionSection:
+    text = {"truth": str, "prediction": str} if task == "classification" else None
+    table = pd.read_csv(folder / "predictions.csv", dtype=text, keep_default_na=False)
+    if task == "regression":
+        return PredictionSection(truth=table["truth"].to_numpy(), predictions=table["prediction"].to_numpy())
+    classes = [str(label) for label in model.classes_.tolist()]
+    return PredictionSection(
+        truth=table["truth"].to_numpy(dtype=object),
+        classes=classes,
+        probabilities=table[[f"probability_{label}" for label in classes]].to_numpy(dtype=np.float64),
+    )
+
+
+def _row_sections(folder: Path, local: Any) -> list[RowSection]:
+    path = folder / "explanations" / "rows.json"
+    if local is None or not path.is_file():
+        return []
+    maps = saved_explanation(folder, "gradcam")
+    sections = []
+    for place, row in enumerate(read_json(path)["rows"]):
+        image = heat = None
+        if maps is not None and {"cam", "images"} <= set(maps.maps):
+            image, heat = maps.maps["images"][place], maps.maps["cam"][place, row["output"]]
+        label = local.outputs[row["output"]]
+        sections.append(
+            RowSection(
+                explanation=local,
+                row=place,
+                title=row["title"],
+                output=row["output"],
+                image=image,
+                heat=heat,
+                heat_title="Grad-CAM of the last convolution" + ("" if label == "all" else f", class {label}"),
+                text=f"Chosen as {row['why']}.",
+            )
+        )
+    return sections
+
+
+def _layout_section(folder: Path) -> LayoutSection:
+    content = read_json(folder / "layout.json")
+    columns = pd.DataFrame(content["positions"], columns=["row", "column"])
+    columns.insert(0, "encoded column", content["columns"])
+    text = "Each encoded column of the table has a pixel; the value of the column is the brightness of its pixel."
+    return LayoutSection(
+        drawing=(folder / "layout.svg").read_text(encoding="utf-8"),
+        name=content["name"],
+        pixels=content["pixels"],
+        table=columns,
+        text=text,
+    )
+
+
+def _provenance_section(record: Mapping[str, Any]) -> ProvenanceSection:
+    configuration = record["configuration"]
+    return ProvenanceSection(
+        command=record.get("command", ""),
+        seed=configuration.get("seed"),
+        split_seed=configuration.get("split_seed"),
+        started=record.get("started", ""),
+        seconds={name: facts["seconds"] for name, facts in record["stages"].items()},
+        versions=record["facts"].get("versions", {}),
+        machine=record["facts"].get("machine", ""),
+        configuration=configuration,
+        configuration_hash=record["configuration_hash"],
+    )
+
+
+def _warnings(data: Mapping[str, Any]) -> list[str]:
+    if not data["shared_rows"]:
+        return []
+    count, rows = data["shared_rows"], data["rows"]["test"]
+    share = f"{count} of {rows} test rows ({count / rows:.1%})"
+    return [f"{share} also stand in the training rows: every figure on the test rows is a little too good."]

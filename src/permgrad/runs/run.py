@@ -1,0 +1,150 @@
+"""``permgrad run``: a table in; a trained network, an explanation and a report out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from permgrad._errors import InputError, suggest
+from permgrad.runs.folder import STAGES, find_finished, open_run
+from permgrad.runs.inputs import Inputs, configuration, load_inputs
+from permgrad.runs.request import Outcome, RunRequest
+
+__all__ = ["RunRequest", "run_table"]
+
+Say = Callable[[str], None]
+
+
+def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
+    """Do a run, or the part of it that is not done yet.
+
+    Args:
+        request: What is asked.
+        say: Takes lines that tell how it goes.
+
+    Returns:
+        The summary of the run.
+
+    Raises:
+        InputError: The options, the table or the folder cannot be used; nothing was written.
+        EnvironmentProblem: The disk or the network does not allow it.
+    """
+    request.check()
+    settings = configuration(request)
+    if request.from_stage is not None and request.from_stage not in STAGES:
+        raise InputError(
+            f"--from must be one of {', '.join(STAGES)}, however: --from {request.from_stage}"
+            f"{suggest(request.from_stage, STAGES)}"
+        )
+    if request.from_stage is None and not request.overwrite and find_finished(request.folder, settings) is not None:
+        return summarise(request.folder, already=True)
+    from permgrad.models.presets import get_preset
+    from permgrad.runs.stages import STAGE_WORK, Work, use_threads
+
+    get_preset(request.preset)
+    use_threads(request.threads)
+    inputs = load_inputs(request)
+    say(headline(inputs))
+    with open_run(
+        request.folder,
+        settings,
+        command=request.command,
+        overwrite=request.overwrite,
+        from_stage=request.from_stage,
+    ) as folder:
+        work = Work(request, inputs, folder, say)
+        for number, (name, stage) in enumerate(STAGE_WORK.items(), start=1):
+            if name in folder.finished_stages:
+                say(f"[{number}/{len(STAGES)}] {name}: finished before")
+                continue
+            say(f"[{number}/{len(STAGES)}] {name}")
+            with folder.stage(name):
+                stage(work)
+            say(f"  {name} took {folder.record['stages'][name]['seconds']:.1f} s")
+    return summarise(request.folder)
+
+
+def headline(inputs: Inputs) -> str:
+    """Say in a line what is learnt from what."""
+    rows = {part: f"{len(own.X):,} {part}" for part, own in inputs.parts.items()}
+    source = "table" if inputs.card is None else "data set"
+    return (
+        f"{source} {inputs.name}: {inputs.task} of {inputs.target!r} ({inputs.task_reason}); rows: "
+        f"{', '.join(rows.values())} ({inputs.split})"
+    )
+
+
+# ---- the summary -----------------------------------------------------------------------------------------------------
+def summarise(folder: Path, *, already: bool = False) -> Outcome:
+    """Return the summary of a finished run, read from its folder."""
+    import pandas as pd
+
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    branches = json.loads((folder / "branches.json").read_text(encoding="utf-8"))
+    frame = pd.read_csv(folder / "importance.csv", keep_default_na=False, na_values=[""], dtype={"class": str})
+    top = frame[frame["class"] == "all"].sort_values("importance", ascending=False, kind="stable")
+    report = folder / "report.html"
+    facts = {
+        "folder": os.fspath(folder),
+        "report": os.fspath(report),
+        "already_finished": already,
+        "task": metrics["task"],
+        "rows": metrics["rows"],
+        "test": metrics["test"],
+        "baselines": metrics["baselines"],
+        "top_features": [_plain_row(row) for row in top.head(10).to_dict(orient="records")],
+        "branches": {name: branches[name] for name in ("tabular", "image") if name in branches},
+    }
+    lines = [f"This run is finished already; nothing was changed. ({folder})"] if already else []
+    lines += _metric_lines(metrics) + _feature_lines(top) + _branch_lines(branches)
+    return Outcome(facts, "\n".join([*lines, f"Report: {report}"]))
+
+
+def _plain_row(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(name): value for name, value in row.items() if name not in ("class", "modality")}
+
+
+def _metric_lines(metrics: Mapping[str, Any]) -> list[str]:
+    from permgrad.evaluation.metrics import metrics as registry
+
+    models = {"permgrad": metrics["test"], **metrics["baselines"]}
+    names = [name for name in registry if name in metrics["test"]]
+    width = max(len(registry.get(name).label) for name in names)
+    lines = [f"Test rows ({metrics['rows']['test']:,}):"]
+    lines.append(" " * (width + 2) + "".join(f"{model:>15}" for model in models))
+    for name in names:
+        cells = "".join(f"{_number(own.get(name)):>15}" for own in models.values())
+        lines.append(f"  {registry.get(name).label:<{width}}{cells}")
+    return lines
+
+
+def _number(value: Any) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _feature_lines(top: Any, most: int = 8) -> list[str]:
+    lines = [
+        f"What the model relies on most (rise of the loss when the feature is exchanged, 95 % interval), of {len(top)}:"
+    ]
+    width = min(max((len(str(name)) for name in top["feature"].head(most)), default=0), 40)
+    for place, row in enumerate(top.head(most).to_dict(orient="records"), start=1):
+        paths = [name for name in ("tabular", "image") if name in row and row["importance"] > 0]
+        shares = ", ".join(f"{name} {row[name] / row['importance']:.0%}" for name in paths)
+        interval = f"[{row['ci_low']:.3g}, {row['ci_high']:.3g}]"
+        name, value = str(row["feature"])[:40], f"{row['importance']:.3g}"
+        lines.append(f"  {place:>2}. {name:<{width}}  {value:>8}  {interval:<22} {shares}".rstrip())
+    return lines
+
+
+def _branch_lines(branches: Mapping[str, Any]) -> list[str]:
+    own = {name: branches[name] for name in ("tabular", "image") if name in branches}
+    if len(own) < 2:
+        return []
+    shares = [
+        f"{name} {'undefined' if facts['share'] is None else format(facts['share'], '.0%')}"
+        for name, facts in own.items()
+    ]
+    return [f"Branch shares: {', '.join(shares)}"]

@@ -1,0 +1,297 @@
+"""The five stages of a run. Each takes what earlier stages left in the folder, and leaves its own files there."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad._errors import InputError
+from permgrad._files import atomic_path, write_json_atomic, write_text_atomic
+from permgrad._random import derive_seed, resolve_seed
+from permgrad.runs.explaining import explain_run
+from permgrad.runs.folder import RunFolder
+from permgrad.runs.inputs import PARTS, Inputs
+from permgrad.runs.report import write_run_report
+from permgrad.runs.request import RunRequest
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Work:
+    """What stages hand on in memory; what is missing is read from the folder."""
+
+    request: RunRequest
+    inputs: Inputs
+    folder: RunFolder
+    say: Say
+    model: Any = None
+    notes: list[str] = field(default_factory=list)
+
+    def load_model(self) -> Any:
+        """Return the trained model."""
+        if self.model is None:
+            from permgrad.models.saving import load
+
+            self.model = load(self.folder / "model", device=self.request.device)
+        return self.model
+
+
+# ---- data ------------------------------------------------------------------------------------------------------------
+def data_stage(work: Work) -> None:
+    """Write what the table is taken for and how it is split."""
+    inputs, folder = work.inputs, work.folder
+    for line in inputs.schema.to_text(most=40).splitlines():
+        work.say(f"  {line}")
+    for note in inputs.notes:
+        work.say(f"note: {note}")
+    counts = {part: len(inputs.parts[part].X) for part in PARTS}
+    content: dict[str, Any] = {
+        "table": inputs.name,
+        "target": inputs.target,
+        "task": inputs.task,
+        "task_reason": inputs.task_reason,
+        "rows": counts,
+        "split": inputs.split,
+        "shared_rows": inputs.shared_rows,
+        "columns": inputs.columns.to_dict(orient="records"),
+        "identifiers": list(work.request.identifier),
+        "variables": inputs.variables,
+        "na_codes": list(inputs.na_codes),
+        "notes": inputs.notes,
+        "card": None if inputs.card is None else inputs.card.to_dict(),
+        "class_counts": None,
+    }
+    if inputs.task == "classification":
+        tables = {part: pd.Series(inputs.parts[part].y).value_counts() for part in PARTS}
+        classes = np.unique(np.concatenate([inputs.parts[part].y for part in PARTS]))
+        content["class_counts"] = {
+            str(label): {part: int(tables[part].get(label, 0)) for part in PARTS} for label in classes.tolist()
+        }
+    write_json_atomic(folder / "data.json", content)
+    with atomic_path(folder / "split.npz") as temporary, temporary.open("wb") as stream:
+        np.savez(stream, **{part: inputs.parts[part].rows for part in PARTS})  # type: ignore[arg-type]
+    folder.note(versions=versions(), machine=machine(work.request))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that matter for the result."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from permgrad import __version__
+
+    found = {"permgrad": __version__, "python": platform.python_version()}
+    for package in ("numpy", "pandas", "scikit-learn", "torch", "lightning", "matplotlib", "lightgbm", "xgboost"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def machine(request: RunRequest) -> str:
+    """Say in a few words what the run is computed on."""
+    import torch
+
+    threads = f"{torch.get_num_threads()} thread{'s' * (torch.get_num_threads() != 1)}"
+    device = request.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {threads}, device {device}"
+
+
+# ---- layout ----------------------------------------------------------------------------------------------------------
+def layout_stage(work: Work) -> None:
+    """Place the encoded columns on the pixel grid, and draw where they are."""
+    from permgrad.data.encoding import TableEncoder
+    from permgrad.imaging import draw_layout, fit_layout, layout_to_dict, make_layout
+    from permgrad.models.presets import get_preset
+
+    inputs = work.inputs
+    preset = get_preset(work.request.preset)
+    numeric: Any = preset.numeric
+    encoder = TableEncoder(numeric, na_codes=list(inputs.na_codes) or None, variables=inputs.variables or None)
+    encoded = encoder.fit_transform(inputs.parts["train"].X)
+    if encoded.shape[1] == 0:
+        raise InputError(
+            "a table must have a column that varies and is no identifier, however: among the training rows none does; "
+            "add columns, or check --na"
+        )
+    # The seed that the estimator would use itself, so that a run equals a fit in Python with the same random_state.
+    seed = derive_seed(resolve_seed(work.request.seed), "layout") % 2**31
+    layout = fit_layout(make_layout(preset.layout, 20, seed), encoded, list(encoder.encoded_names_), seed)
+    content = layout_to_dict(layout)
+    if layout.pixels > 20:
+        work.say(
+            f"note: the image has grown to {layout.pixels} × {layout.pixels} pixels for {encoded.shape[1]} columns"
+        )
+    stream = io.StringIO()
+    draw_layout(layout, list(encoder.encoded_names_)).savefig(stream, format="svg")
+    write_text_atomic(work.folder / "layout.svg", stream.getvalue())
+    write_json_atomic(work.folder / "layout.json", {**content, "columns": list(encoder.encoded_names_)})
+
+
+def stored_layout(work: Work) -> Any:
+    """Return the layout of the layout stage."""
+    from permgrad.imaging import StoredLayout
+
+    content = json.loads((work.folder / "layout.json").read_text(encoding="utf-8"))
+    return StoredLayout.from_dict(content)
+
+
+# ---- model -----------------------------------------------------------------------------------------------------------
+def model_stage(work: Work) -> None:
+    """Train the network, measure it on validation and test rows, and train the baselines if asked for."""
+    inputs, request = work.inputs, work.request
+    train, validation = inputs.parts["train"], inputs.parts["validation"]
+    model = make_estimator(work)
+    held = validation_rows(inputs)
+    work.say(f"  training: {model.estimate_training_time(train.X, train.y, eval_set=held)}")
+    work.folder.checkpoint.mkdir(exist_ok=True)
+    model._fit(train.X, train.y, eval_set=held, checkpoint_folder=work.folder.checkpoint)  # noqa: SLF001 — see docs/architecture.md
+    model.save(work.folder / "model", overwrite=True)
+    work.model = model
+    with atomic_path(work.folder / "history.csv") as temporary:
+        model.history_.to_csv(temporary, index=False)
+    predicted = {part: predictions_of(model, inputs.parts[part].X) for part in ("validation", "test")}
+    metrics: dict[str, Any] = {"task": inputs.task, "rows": {part: len(inputs.parts[part].X) for part in PARTS}}
+    for part in ("validation", "test"):
+        metrics[part] = measure(inputs, inputs.parts[part].y, predicted[part], model)
+    metrics["baselines"] = train_baselines(work, model) if request.baselines else {}
+    write_predictions(work, predicted["test"])
+    write_json_atomic(work.folder / "metrics.json", metrics)
+    if len(validation.y) != len(held[1]):
+        work.folder.note(skipped_validation_rows=len(validation.y) - len(held[1]))
+
+
+def make_estimator(work: Work) -> Any:
+    """Return the unfitted estimator of a run."""
+    from permgrad.models.estimators import HyNNClassifier, HyNNRegressor
+
+    kind = HyNNClassifier if work.inputs.task == "classification" else HyNNRegressor
+    return kind(
+        preset=work.request.preset,
+        layout=stored_layout(work),
+        random_state=work.request.seed,
+        device=work.request.device,
+        na_codes=list(work.inputs.na_codes) or None,
+        variables=work.inputs.variables or None,
+    )
+
+
+def validation_rows(inputs: Inputs) -> tuple[pd.DataFrame, npt.NDArray[Any]]:
+    """Return the validation rows whose class also stands in the training rows: others cannot say when to stop."""
+    part = inputs.parts["validation"]
+    if inputs.task == "regression":
+        return part.X, part.y
+    known = np.isin(part.y, inputs.parts["train"].y)
+    if not known.any():
+        raise InputError(
+            "validation rows must hold classes of the training rows, however: none does; "
+            "give another --validation file, or another --split-seed"
+        )
+    return part.X[known], part.y[known]
+
+
+def predictions_of(model: Any, X: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
+    """Return ``{"prediction": (rows,)}``, for classifiers also ``"probabilities": (rows, classes)``."""
+    if not hasattr(model, "classes_"):
+        return {"prediction": model.predict(X)}
+    probabilities = model.predict_proba(X)
+    return {"prediction": model.classes_[probabilities.argmax(axis=1)], "probabilities": probabilities}
+
+
+def measure(
+    inputs: Inputs, y: npt.NDArray[Any], predicted: Mapping[str, npt.NDArray[Any]], model: Any
+) -> dict[str, Any]:
+    """Return all metrics of one part."""
+    from permgrad.evaluation.metrics import evaluate
+
+    if inputs.task == "regression":
+        return evaluate("regression", y, predictions=predicted["prediction"])
+    return evaluate("classification", y, probabilities=predicted["probabilities"], classes=model.classes_)
+
+
+def train_baselines(work: Work, model: Any) -> dict[str, Any]:
+    """Train the baselines on the same encoded rows."""
+    from permgrad.evaluation.baselines import Part, run_baselines
+
+    parts = {name: Part(model.encode(own.X), own.y) for name, own in work.inputs.parts.items()}
+    return run_baselines(
+        work.inputs.task,
+        parts["train"],
+        parts["validation"],
+        parts["test"],
+        classes=getattr(model, "classes_", ()),
+        seed=work.request.seed,
+        threads=work.request.threads or os.cpu_count() or 1,
+        progress="auto",
+    )
+
+
+def write_predictions(work: Work, predicted: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write ``predictions.csv``: one line per test row."""
+    part = work.inputs.parts["test"]
+    table = prediction_table(part.rows, part.identifiers, predicted, work.model, truth=part.y)
+    with atomic_path(work.folder / "predictions.csv") as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def prediction_table(
+    rows: npt.NDArray[np.int64],
+    identifiers: pd.DataFrame,
+    predicted: Mapping[str, npt.NDArray[Any]],
+    model: Any,
+    *,
+    truth: npt.NDArray[Any] | None = None,
+) -> pd.DataFrame:
+    """Return one line per row: its number in the file, identifiers, (truth,) prediction, class probabilities."""
+    table = pd.DataFrame({"row": rows})
+    for name in identifiers.columns:
+        table[name] = identifiers[name].to_numpy()
+    if truth is not None:
+        table["truth"] = truth
+    table["prediction"] = predicted["prediction"]
+    if "probabilities" in predicted:
+        for place, label in enumerate(model.classes_.tolist()):
+            table[f"probability_{label}"] = predicted["probabilities"][:, place]
+    return table
+
+
+# ---- explanation, report ---------------------------------------------------------------------------------------------
+def explanation_stage(work: Work) -> None:
+    """Explain the model on the test rows."""
+    explain_run(work.load_model(), work.inputs, work.folder.path, seed=work.request.seed, say=work.say)
+
+
+def report_stage(work: Work) -> None:
+    """Write ``report.html`` from the files of the folder."""
+    record = dict(work.folder.record)
+    write_run_report(work.folder.path, record, model=work.load_model())
+
+
+STAGE_WORK: dict[str, Callable[[Work], None]] = {
+    "data": data_stage,
+    "layout": layout_stage,
+    "model": model_stage,
+    "explanation": explanation_stage,
+    "report": report_stage,
+}
+
+
+def use_threads(threads: int | None) -> None:
+    """Limit torch to a number of threads, for the whole process."""
+    if threads is not None and "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(threads)

@@ -1,0 +1,344 @@
+"""Whatever is wrong with the input: exit code 2 or 3, one clear sentence with the fix, nothing half-written."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from permgrad.cli import app
+
+
+def table(rows: int = 60, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(rng.normal(size=(rows, 3)), columns=["age", "weight", "height"])
+    return frame.assign(town=rng.choice(["Bonn", "Ulm"], rows), y=np.where(frame["age"] > 0, "yes", "no"))
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table().to_csv("table.csv", index=False)
+    return tmp_path
+
+
+def refused(folder: Path, *words: str, code: int = 2) -> str:
+    """Run the command; check that it refused in one sentence and left the disk as it was; return the sentence."""
+    before = tree(folder)
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, result.output
+    assert result.stdout == ""
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stderr.splitlines()[-1] == errors[0], "the error is the last word"
+    assert tree(folder) == before, "nothing is half-written"
+    assert not (folder / "permgrad-runs").exists()
+    return errors[0].removeprefix("error: ")
+
+
+def test_missing_file(here):
+    said = refused(here, "run", "tabel.csv", "--target", "y")
+    fact = "table must be an existing file, however: 'tabel.csv' does not exist (did you mean 'table.csv'?)"
+    assert said.startswith(f"{fact}; check the path; named data sets are ")
+
+
+def test_a_folder_in_the_place_of_the_table(here):
+    assert "is a folder" in refused(here, "run", ".", "--target", "y")
+
+
+def test_misspelt_data_set(here):
+    assert "(did you mean 'heloc'?)" in refused(here, "run", "helok")
+
+
+def test_no_target(here):
+    said = refused(here, "run", "table.csv")
+    assert said == (
+        "a run needs the column to predict, however: no --target is given; its columns are "
+        "'age', 'weight', 'height', 'town', 'y'"
+    )
+
+
+def test_no_such_target(here):
+    said = refused(here, "run", "table.csv", "--target", "heigth")
+    assert said == (
+        "target must be a column of the table, however: there is no column 'heigth' (did you mean 'height'?); "
+        "its columns are 'age', 'weight', 'height', 'town', 'y'"
+    )
+
+
+def test_several_targets(here):
+    said = refused(here, "run", "table.csv", "--target", "y", "--target", "age")
+    assert said == "a run predicts one column, however: --target y --target age; run once for each target"
+
+
+def test_target_with_one_class(here):
+    table().assign(y="yes").to_csv("one.csv", index=False)
+    said = refused(here, "run", "one.csv", "--target", "y")
+    assert said == (
+        "a classification target must have at least two classes, however: column 'y' holds only 'yes'; "
+        "choose another target"
+    )
+
+
+def test_constant_target_of_a_regression(here):
+    table().assign(y=1.5).to_csv("one.csv", index=False)
+    said = refused(here, "run", "one.csv", "--target", "y", "--task", "regression")
+    assert said == "a regression target must vary, however: column 'y' holds 1.5 in every row; choose another target"
+
+
+def test_text_target_for_regression(here):
+    said = refused(here, "run", "table.csv", "--target", "town", "--task", "regression")
+    assert said.startswith("a regression target must hold numbers, however: column 'town' holds text such as ")
+    assert said.endswith("; choose another target, or --task classification")
+
+
+def test_target_missing_in_every_row(here):
+    table().assign(y=np.nan).to_csv("none.csv", index=False)
+    assert "column 'y' of the table is missing in every row" in refused(here, "run", "none.csv", "--target", "y")
+
+
+def test_infinite_target(here):
+    frame = table()
+    frame.loc[3, "age"] = np.inf
+    frame.to_csv("infinite.csv", index=False)
+    said = refused(here, "run", "infinite.csv", "--target", "age")
+    assert said == (
+        "a regression target must be finite, however: column 'age' holds inf in row 3; "
+        "correct the cell or leave it empty"
+    )
+
+
+def test_infinite_values(here):
+    frame = table()
+    frame.loc[3, "weight"] = -np.inf
+    frame.to_csv("infinite.csv", index=False)
+    said = refused(here, "run", "infinite.csv", "--target", "y")
+    assert "'weight'" in said
+    assert "finite" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "fact"),
+    [("", "is empty"), ("a,y\n", "has a header only"), ("\n\n\n", "is empty")],
+    ids=["no byte", "header only", "blank lines"],
+)
+def test_empty_table(here, content, fact):
+    Path("empty.csv").write_text(content)
+    assert fact in refused(here, "run", "empty.csv", "--target", "y")
+
+
+def test_one_row(here):
+    table(1).to_csv("one.csv", index=False)
+    said = refused(here, "run", "one.csv", "--target", "age")
+    assert said.startswith(
+        "a table must have at least 10 rows with a target to be divided, however: it has 1; give more"
+    )
+
+
+def test_nine_rows(here):
+    table(9).to_csv("nine.csv", index=False)
+    said = refused(here, "run", "nine.csv", "--target", "y")
+    assert said.startswith("a table must have at least 10 rows with a target to be divided, however: it has 9;")
+
+
+def test_nothing_to_predict_from(here):
+    table()[["y"]].to_csv("bare.csv", index=False)
+    assert "beside the target 'y' there is none" in refused(here, "run", "bare.csv", "--target", "y")
+    table()[["y"]].assign(a=1, b=np.nan).to_csv("constant.csv", index=False)
+    assert "a column that varies" in refused(here, "run", "constant.csv", "--target", "y")
+
+
+def test_duplicate_column_names(here):
+    Path("twice.csv").write_text("a,a,y\n" + "1,2,x\n2,3,z\n" * 30)
+    said = refused(here, "run", "twice.csv", "--target", "y")
+    assert "column names must be unique" in said
+    assert "'a'" in said
+
+
+def test_wrong_delimiter(here):
+    Path("carets.csv").write_text("a^b^y\n" + "1^2^x\n2^3^z\n" * 30)
+    said = refused(here, "run", "carets.csv", "--target", "y")
+    assert "delimiter" in said
+    assert "'^'" in said
+
+
+def test_unquoted_delimiter_in_the_data(here):
+    Path("ragged.csv").write_text("a,b,y\n" + "1,2,x\n" * 20 + "1,2,3,x\n")
+    assert "line 22" in refused(here, "run", "ragged.csv", "--target", "y")
+
+
+def test_binary_file(here):
+    Path("picture.csv").write_bytes(bytes(range(256)) * 20)
+    assert "binary" in refused(here, "run", "picture.csv", "--target", "y")
+    Path("cut.parquet").write_bytes(b"PAR1" + bytes(100))
+    assert "cut off, damaged or no Parquet" in refused(here, "run", "cut.parquet", "--target", "y")
+
+
+def test_no_place_to_write(here):
+    said = refused(here, "run", "table.csv", "--target", "y", "--preset", "fast", "--out", "table.csv/run", code=3)
+    fact = "the run's folder must be writable, however: table.csv/run: Not a directory"
+    assert said == f"{fact}; choose another folder with --out"
+    if Path("/proc/self").is_dir():
+        said = refused(here, "run", "table.csv", "--target", "y", "--preset", "fast", "--out", "/proc/run", code=3)
+        assert "must be writable" in said
+
+
+def test_read_only_folder(here, monkeypatch):
+    def refuse(*_args, **_keywords):
+        raise PermissionError(13, "Permission denied", "runs/x")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    said = refused(here, "run", "table.csv", "--target", "y", "--preset", "fast", "--out", "runs/x", code=3)
+    assert (
+        said
+        == "the run's folder must be writable, however: runs/x: Permission denied; choose another folder with --out"
+    )
+
+
+def test_full_disk_while_writing(here, monkeypatch):
+    import permgrad.runs.stages
+
+    def full(*_args, **_keywords):
+        raise OSError(28, "No space left on device", "run/data.json")
+
+    monkeypatch.setattr(permgrad.runs.stages, "write_json_atomic", full)
+    result = CliRunner().invoke(app, ["run", "table.csv", "--target", "y", "--preset", "fast", "--out", "run"])
+    assert result.exit_code == 3
+    assert "run/data.json: No space left on device" in result.stderr
+    assert set(tree(here / "run")) == {"run.json"}, "the stage left nothing; the record says that none is finished"
+
+
+def test_folder_of_other_files(here):
+    Path("thesis").mkdir()
+    Path("thesis/chapter.tex").write_text("years of work")
+    said = refused(here, "run", "table.csv", "--target", "y", "--preset", "fast", "--out", "thesis")
+    assert "holds other files (chapter.tex)" in said
+    assert "--out" in said
+    assert "--overwrite" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "fact"),
+    [
+        (["--task", "ranking"], "task must be one of 'auto', 'classification', 'regression', however: task='ranking'"),
+        (["--preset", "defualt"], "(did you mean 'default'?)"),
+        (["--device", "tpu"], "device must be one of"),
+        (
+            ["--from", "modell"],
+            "--from must be one of data, layout, model, explanation, report, however: --from modell",
+        ),
+        (["--from", "report"], "is not finished"),
+        (
+            ["--drop", "agee"],
+            "drop must be a column of the table, however: there is no column 'agee' (did you mean 'age'?)",
+        ),
+        (["--id", "number"], "id must be a column of the table"),
+        (["--group", "clinic"], "group must be a column of the table"),
+        (["--time", "date"], "time must be a column of the table"),
+        (["--time", "town"], "time must be a number or a date"),
+        (["--group", "town"], "a grouped split must have at least 3 groups"),
+        (["--group", "town", "--time", "age"], "rows are split by --group or by --time"),
+        (["--drop", "y"], "the target must not be left out, however: 'y' is the target and also --drop; choose one"),
+        (["--groups", "nowhere.json"], "groups must be an existing file, however: 'nowhere.json' does not exist"),
+        (["--test", "nowhere.csv"], "test must be an existing file, however: 'nowhere.csv' does not exist"),
+        (["--preset", "nowhere.json"], "preset must be an existing file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_options_that_cannot_be_used(here, words, fact):
+    assert fact in refused(here, "run", "table.csv", "--target", "y", *words)
+
+
+def test_a_group_of_a_column_that_is_no_feature(here):
+    Path("groups.json").write_text('{"body": ["weight", "hieght"]}')
+    said = refused(here, "run", "table.csv", "--target", "y", "--groups", "groups.json")
+    assert said == (
+        "groups must list features, however: group 'body' lists 'hieght', which is none (did you mean 'height'?); "
+        "correct groups.json"
+    )
+
+
+def test_own_test_file_without_a_column_of_training(here):
+    table(20, seed=1).drop(columns="weight").to_csv("test.csv", index=False)
+    said = refused(here, "run", "table.csv", "--target", "y", "--test", "test.csv")
+    assert "1 are missing: 'weight'" in said
+
+
+def test_usage_errors_name_the_option(here):
+    result = CliRunner().invoke(app, ["run", "table.csv", "--targt", "y"])
+    assert result.exit_code == 2
+    assert "No such option: --targt" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "fact"),
+    [
+        (["predict", "nowhere", "table.csv"], "a model is a folder, however: nowhere does not exist"),
+        (["predict", "table.csv", "table.csv"], "a model is a folder, however: table.csv is a file"),
+        (["explain", "nowhere", "table.csv"], "a model is a folder, however: nowhere does not exist"),
+        (["explain", ".", "table.csv", "--method", "gradcan"], "(did you mean 'gradcam'?)"),
+        (["report", "nowhere"], "report needs a run's folder, however: nowhere does not exist"),
+        (["report", "."], "has no run.json"),
+        (["datasets", "fetch", "helok"], "(did you mean 'heloc'?)"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_other_commands(here, words, fact):
+    assert fact in refused(here, *words)
+
+
+def test_named_set_that_is_nowhere(here, monkeypatch):
+    monkeypatch.setenv("PERMGRAD_DATA", str(here / "none"))
+    monkeypatch.setenv("PERMGRAD_CACHE", str(here / "cache"))
+    said = refused(here, "run", "heloc", code=3)
+    assert "put the file heloc.csv" in said
+    assert "PERMGRAD_DATA" in said
+
+
+def test_the_program_itself_in_a_process_of_its_own(here):
+    """What the runner inside pytest cannot show: the exit code of the process and what really reaches stderr."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "permgrad.cli", "run", "tabel.csv", "--target", "y"],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr.count("\n") == 1
+    assert ended.stderr.startswith("error: table must be an existing file, however: 'tabel.csv' does not exist")
+
+
+def test_debug_shows_the_traceback(here):
+    result = CliRunner().invoke(app, ["run", "tabel.csv", "--target", "y", "--debug"])
+    assert result.exit_code == 2
+
+
+def test_an_internal_fault_says_so(here, monkeypatch):
+    import permgrad.runs.run
+
+    def broken(*_args, **_keywords):
+        raise RuntimeError("two plus two is five")
+
+    monkeypatch.setattr(permgrad.runs.run, "load_inputs", broken)
+    said = refused(here, "run", "table.csv", "--target", "y", code=1)
+    assert said == "a fault in permgrad: RuntimeError: two plus two is five; run again with --debug and report it"
+
+
+def test_interrupted(here, monkeypatch):
+    import permgrad.runs.run
+
+    def interrupt(*_args, **_keywords):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(permgrad.runs.run, "load_inputs", interrupt)
+    said = refused(here, "run", "table.csv", "--target", "y", code=130)
+    assert said == "interrupted; the same command goes on after the last finished stage"
