@@ -90,9 +90,8 @@ def headline(content: ReportContent) -> str:
     where = f" on {rows:,} test rows" if isinstance(rows, int) else " on the test rows"
     value_words = percent(value) if metric.name == "accuracy" else number(value)
     unit = f" {clean(content.target_unit)}" if content.target_unit and content.task == "regression" else ""
-    measure = (
-        "an accuracy" if metric.name == "accuracy" else f"a {metric.label}" if metric.name == "roc_auc" else "an RMSE"
-    )
+    article = "a" if metric.name == "roc_auc" else "an"
+    measure = f"{article} {metric.label}".replace("-", "\u2011")  # the hyphen that does not break the line
     return f"{network} predicts {target} with {measure} of {value_words}{unit}{where}."
 
 
@@ -108,7 +107,10 @@ def second_sentence(content: ReportContent) -> str:
     share = share_of(explanation, leading)
     if len(leading) == 1 or not math.isfinite(share) or not _shares_make_sense(explanation):
         return f"It relies most on {names}."
-    return f"It relies most on {names}, with {percent(share)} of the summed importance of all {len(explanation.names)} features."
+    return (
+        f"It relies most on {names}, with {percent(share)} of the summed importance of all "
+        f"{len(explanation.names)} features."
+    )
 
 
 def _shares_make_sense(explanation: Explanation) -> bool:
@@ -133,9 +135,8 @@ def facts(content: ReportContent) -> list[Fact]:
             found.append(Fact(f"{above} of {len(explanation.names)}", f"features with a {confidence} interval above 0"))
     shares = branch_shares(branches_of(content))
     if shares:
-        found.append(
-            Fact(" · ".join(percent(share) for _, share in shares), " and ".join(name for name, _ in shares) + " path")
-        )
+        label = " and ".join(name for name, _ in shares)
+        found.append(Fact(" · ".join(percent(share) for _, share in shares), f"{label} path"))
     return found
 
 

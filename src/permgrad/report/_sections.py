@@ -102,8 +102,8 @@ def _errors(content: ReportContent, section: SectionView) -> None:
         versus = "" if len(predictions.classes) == 2 else ", each class versus the rest"
         pictures.append((roc, f"ROC curves{versus}; the diagonal is guessing."))
     if predictions is not None and predictions.predictions is not None and content.task == "regression":
-        left_over = plots.residuals(predictions.truth, predictions.predictions, unit=clean(content.target_unit or ""
-                                    ) if content.target_unit else "")  # fmt: skip
+        unit = clean(content.target_unit) if content.target_unit else ""
+        left_over = plots.residuals(predictions.truth, predictions.predictions, unit=unit)
         pictures.append((left_over, "Predictions against the truth, and the error (truth − prediction) by prediction."))
     if pictures:
         section.heading("Where it errs")
@@ -120,7 +120,7 @@ def ranking(content: ReportContent) -> SectionView | None:
         return None
     section = SectionView("drivers", "What drives it")
     section.text(_quantity_sentence(explanation))
-    confidence = percent(float(explanation.meta.get("confidence", 0.95)))
+    confidence = _confidence(explanation)
     caption = f"Importance: {quantity_of(explanation)}. Whiskers are {confidence} intervals."
     if len(explanation.parts) > 1:
         caption += " Colours say through which path the effect arises; the dot is their sum."
@@ -129,8 +129,8 @@ def ranking(content: ReportContent) -> SectionView | None:
     if explanation.direction:
         section.heading("Which way")
         section.text(
-            "Importance has no sign. Each panel sets one feature of every row to a quantile or a level, in the table and in "
-            "the image at once, and shows the mean prediction."
+            "Importance has no sign. Each panel sets one feature of every row to a quantile or a level, in the table "
+            "and in the image at once, and shows the mean prediction."
         )
         section.figure(
             plots.direction(explanation, title=""), "Mean prediction by feature value; all panels share one scale."
@@ -142,8 +142,8 @@ def ranking(content: ReportContent) -> SectionView | None:
 def _quantity_sentence(explanation: Explanation) -> str:
     if "loss" in str(explanation.meta.get("quantity", "")):
         return (
-            "The importance of a feature is how much worse the model's loss becomes, per row on average, when the feature's "
-            "raw value is taken from another row. 0 means that the model does not need it."
+            "The importance of a feature is how much worse the model's loss becomes, per row on average, when the "
+            "feature's raw value is taken from another row. 0 means that the model does not need it."
         )
     return f"The numbers are: {quantity_of(explanation)}."
 
@@ -173,7 +173,7 @@ def ranking_table(explanation: Explanation) -> TableView:
     columns: list[tuple[str, Kind]] = [("", "number"), (explanation.level, "text"), ("importance", "number")]
     columns += [(f"{percent(float(explanation.meta.get('confidence', 0.95)))} interval", "number"), ("p", "number")]
     columns += [(clean(name), "number") for name in parts]
-    caption = f"All {len(rows)} {explanation.level}s. A heading sorts."
+    caption = f"All {len(rows)} {explanation.level}s; click a heading to sort."
     return TableView(caption, columns, rows, sortable=True, tall=len(rows) > 14)
 
 
@@ -212,8 +212,8 @@ def branches(content: ReportContent) -> SectionView | None:
         return None
     section = SectionView("paths", "Table or image")
     section.text(
-        "Here a whole path is exchanged: its embedding of a row is replaced by that of another row. The bar is the path's fair "
-        "share (its Shapley value) of the loss that both cause together."
+        "Here a whole path is exchanged: its embedding of a row is replaced by that of another row. The bar is the "
+        "path's fair share (its Shapley value) of the loss that both cause together."
     )
     if any(isinstance(entry, Mapping) and "share" in entry and entry["share"] is None for entry in stored.values()):
         section.text("A share is undefined where the total cannot be told from 0.")
@@ -256,7 +256,8 @@ def rows(content: ReportContent) -> SectionView | None:
     section = SectionView("rows", "Row by row")
     if content.local is not None:
         section.text(
-            f"Each point is one row. Right: the feature pushes this row's output up. Left: down. Method: {content.local.method}."
+            "Each point is one row. Right: the feature pushes this row's output up. Left: down. "
+            f"Method: {content.local.method}."
         )
         section.figure(
             plots.beeswarm(content.local, title=""),
@@ -345,11 +346,7 @@ def layout(content: ReportContent) -> SectionView | None:
         return None
     section = SectionView("layout", "How a row becomes an image")
     grid = f", {given.pixels} × {given.pixels} pixels" if given.pixels else ""
-    section.text(
-        f"Layout {clean(given.name)}{grid}. {clean(given.text) if given.text else ''}".strip()
-        if given.name
-        else given.text
-    )
+    section.text(f"Layout {clean(given.name)}{grid}." if given.name else "", clean(given.text) if given.text else "")
     section.figure(given.drawing, "Where each column sits.", "Labelled picture of the layout.")
     if given.table is not None:
         section.table(frame_table(given.table, "Positions.", sortable=True), "Positions")
@@ -369,34 +366,61 @@ def extras(content: ReportContent) -> list[SectionView]:
     return found
 
 
+LIMITS = (
+    (
+        "Not a cause",
+        "The numbers say what this model uses, not what would happen in the world if a feature were changed.",
+    ),
+    (
+        "Related features",
+        (
+            "Replacing one value at a time can make rows that do not exist, and features that carry the same information "
+            "share or hide each other's importance. Sampling given the other features, or declaring groups, helps."
+        ),
+    ),
+    (
+        "A poor model",
+        "What a model with poor test metrics relies on says little about the data.",
+    ),
+)
+INTERVAL = (
+    "If other rows had been drawn from the same source, the interval would cover the true effect in about {confidence} "
+    "of the cases. It is about these rows and this network; another training run can give other numbers."
+)
+P_VALUE = (
+    "How often chance alone would give an effect at least this far from 0. With many features some small p are expected "
+    "by chance."
+)
+PATHS = (
+    "The network sees each row twice, as numbers and as an image. The two coloured parts add up to the whole effect; "
+    "the interaction is how far the effect of both together differs from the sum of each alone."
+)
+
+
 def reading(content: ReportContent) -> SectionView:
     """How to read the report, in plain words."""
     section = SectionView("reading", "How to read this")
     explanation = content.explanation
-    lines = []
+    terms: list[tuple[str, str]] = []
     if explanation is not None:
-        lines += [
-            f"Importance. {quantity_of(explanation).capitalize()}. It is measured on the trained model, in the unit of its loss, "
-            "and is not scaled: numbers of different features, classes and paths can be compared as they are.",
-            "Interval. If other rows had been drawn from the same source, the interval would cover the true effect in about "
-            f"{percent(float(explanation.meta.get('confidence', 0.95)))} of the cases. It is about these rows and this network; "
-            "another training run can give other numbers.",
-            "p. How often chance alone would give an effect at least this far from 0. With many features some small p are "
-            "expected by chance.",
-        ]
+        meaning = (
+            f"{quantity_of(explanation)}. It is measured on the trained model and is not scaled: numbers of different "
+        )
+        terms.append(
+            ("Importance", f"{meaning[:1].upper()}{meaning[1:]}features, classes and paths compare as they are.")
+        )
+        if explanation.low is not None:
+            terms.append(("Interval", INTERVAL.format(confidence=_confidence(explanation))))
+        if explanation.p_values is not None:
+            terms.append(("p", P_VALUE))
         if len(explanation.parts) > 1:
-            lines.append(
-                "Paths. The network sees each row twice, as numbers and as an image. The two coloured parts add up to the whole "
-                "effect; the interaction is how far the effect of both together differs from the sum of each alone."
-            )
-    lines += [
-        "Not a cause. The numbers say what this model uses, not what would happen in the world if a feature were changed.",
-        "Related features. Replacing one value at a time can make rows that do not exist, and features that carry the same "
-        "information share or hide each other's importance. Sampling given the other features, or declaring groups, helps.",
-        "A poor model. What a model with poor test metrics relies on says little about the data.",
-    ]
-    section.blocks.append(("terms", [tuple(line.split(". ", 1)) for line in lines]))
+            terms.append(("Paths", PATHS))
+    section.blocks.append(("terms", [*terms, *LIMITS]))
     return section
+
+
+def _confidence(explanation: Explanation) -> str:
+    return percent(float(explanation.meta.get("confidence", 0.95)))
 
 
 def provenance(content: ReportContent) -> SectionView | None:

@@ -9,8 +9,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
-from xml.etree import ElementTree
+from typing import Any, Literal, cast
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pandas as pd
@@ -22,13 +22,26 @@ from permgrad.report import style
 from permgrad.report.plots._base import PlotFigure, clean, number, shorten
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
-_HREF = f"{{{_XLINK}}}href"
 _POINT = 4 / 3
 """CSS pixels per point."""
-_ELEMENTS = {
-    *"svg g path rect circle ellipse line polyline polygon text tspan defs clipPath use image symbol".split(),
-    *"linearGradient radialGradient stop pattern title desc".split(),
-}
+_ELEMENTS = frozenset(
+    [
+        "svg",
+        "g",
+        "path",
+        "rect",
+        "circle",
+        "ellipse",
+        "line",
+        "polyline",
+        "polygon",
+        "text",
+        "tspan",
+        "defs",
+        "clipPath",
+    ]
+    + ["use", "image", "symbol", "linearGradient", "radialGradient", "stop", "pattern", "title", "desc"]
+)
 
 
 @dataclass(frozen=True)
@@ -126,8 +139,8 @@ class SectionView:
 def figure_view(drawing: Figure | str, caption: str = "", alt: str = "") -> FigureView:
     """Turn a figure into markup.
 
-    Figures in the house style become inline SVG whose colours follow light and dark; anything else is shown as an image,
-    in which nothing can run or ask the network.
+    Figures in the house style become inline SVG whose colours follow light and dark; anything else is shown as an
+    image, in which nothing can run or ask the network.
     """
     if isinstance(drawing, PlotFigure):
         words = drawing.description or alt
@@ -154,42 +167,44 @@ def _inline(figure: PlotFigure, alt: str) -> Markup:
     """Make matplotlib's SVG fit for a page: own names, colours by variable, only drawing elements."""
     # The markup is our own figure's; names from data are text in it, escaped by matplotlib and again below.
     markup = figure.to_svg()
-    root = ElementTree.fromstring(markup)  # noqa: S314 — written by matplotlib a moment ago, not read from outside
+    root = ET.fromstring(markup)  # noqa: S314 — written by matplotlib a moment ago, not read from outside
     prefix = f"f{hashlib.blake2b(markup.encode(), digest_size=5).hexdigest()}-"
     _clean_tree(root, prefix)
     for name in ("width", "height", "version"):
         root.attrib.pop(name, None)
     root.set("role", "img")
     root.set("aria-label", clean(alt))
-    ElementTree.register_namespace("", _SVG)
-    ElementTree.register_namespace("xlink", _XLINK)
-    return Markup(ElementTree.tostring(root, encoding="unicode"))  # noqa: S704 — serialised from the cleaned tree
+    ET.register_namespace("", _SVG)
+    ET.register_namespace("xlink", _XLINK)
+    return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704 — serialised from the cleaned tree
 
 
-def _clean_tree(element: ElementTree.Element, prefix: str) -> None:
+def _clean_tree(element: ET.Element, prefix: str) -> None:
+    """Drop what does not draw, and make names of one figure differ from those of every other."""
     for child in list(element):
         if child.tag.removeprefix(f"{{{_SVG}}}") not in _ELEMENTS:
             element.remove(child)
         else:
             _clean_tree(child, prefix)
     for name, value in list(element.attrib.items()):
-        local = name.rpartition("}")[2]
-        if local == "id":
-            element.set(name, prefix + value)
-        elif local == "href":
-            if value.startswith("#"):
-                element.set(name, f"#{prefix}{value[1:]}")
-            elif not value.startswith("data:image/png;base64,"):
-                del element.attrib[name]
-        elif local.startswith("on"):
+        kept = _attribute(name.rpartition("}")[2], value, prefix)
+        if kept is None:
             del element.attrib[name]
-        elif "url(#" in value:
-            element.set(name, value.replace("url(#", f"url(#{prefix}"))
-    if "style" in element.attrib:
-        element.set("style", _themed(element.attrib["style"]))
-    for name in ("fill", "stroke"):
-        if name in element.attrib:
-            element.set(name, _themed(element.attrib[name]))
+        else:
+            element.set(name, kept)
+
+
+def _attribute(name: str, value: str, prefix: str) -> str | None:
+    """Return what an attribute becomes; None drops it."""
+    if name == "id":
+        return prefix + value
+    if name == "href":
+        inside = value.startswith("data:image/png;base64,")
+        return f"#{prefix}{value[1:]}" if value.startswith("#") else value if inside else None
+    if name.startswith("on"):
+        return None
+    value = value.replace("url(#", f"url(#{prefix}")
+    return _themed(value) if name in ("style", "fill", "stroke") else value
 
 
 _TOKENS = re.compile("|".join(re.escape(colour) for colour in style.VARIABLES), re.IGNORECASE)
@@ -233,7 +248,7 @@ def plain_text(value: Any) -> str:
 def cell(value: Any, text: str | None = None) -> Cell:
     """Make a cell of any value: numbers sort as numbers, undefined last."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        missing = value is None or (pd.api.types.is_scalar(value) and pd.isna(value))
+        missing = value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(cast("Any", value))))
         words = "–" if missing else plain_text(value)
         return Cell(words if text is None else text, None if missing else words.casefold())
     known = math.isfinite(value)

@@ -1,7 +1,7 @@
 """The report: one HTML file that can be read offline, on paper, by keyboard and by screen reader.
 
-Everything is inside the file, and its content security policy forbids any request. Names and values from data are escaped by
-the template and never become markup or script.
+Everything is inside the file, and its content security policy forbids any request. Names and values from data are
+escaped by the template and never become markup or script.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def branches(content: Mapping[str, Any], *, title: str = "", label: str = "impor
             )
         reach += [entry[key] for key in ("importance", "ci_low", "ci_high", "alone", "last")]
         share = (
-            f"{entry['share']:.0%}"
+            f"{entry['share'] * 100:.0f} %"
             if np.isfinite(entry["share"])
             else ("undefined" if "share" in content[name] else "")
         )
