@@ -246,7 +246,8 @@ def test_wrong_options_list_the_known_ones(model, rows):
     with pytest.raises(InputError) as error:
         explained(model, rows, variant="gradcamm")
     assert str(error.value) == (
-        "variant must be one of 'gradcam', 'hirescam', 'layercam', however: variant='gradcamm' (did you mean 'gradcam'?)"
+        "variant must be one of 'gradcam', 'hirescam', 'layercam', however: variant='gradcamm' "
+        "(did you mean 'gradcam'?)"
     )
     with pytest.raises(InputError, match=r"layer must be one of 'conv1', 'conv2', however: layer='conv3'"):
         explained(model, rows, layer="conv3")

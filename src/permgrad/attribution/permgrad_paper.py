@@ -319,8 +319,8 @@ def _check(request: Request, options: Mapping[str, Any]) -> None:
     if not hasattr(request.subject.module.renderer, "positions"):
         raise InputError(
             "permgrad-paper reads maps at each feature's pixel, however: the pictures are drawn by foreign code, "
-            "which does not say where features are; choose method='permgrad', 'permutation' or 'ablation', or a layout of "
-            "permgrad"
+            "which does not say where features are; choose method='permgrad', 'permutation' or 'ablation', or a layout "
+            "of permgrad"
         )
     if request.sampling != "marginal":
         raise InputError(f"permgrad-paper shuffles, however: sampling={request.sampling!r}; leave sampling out")

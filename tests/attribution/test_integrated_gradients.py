@@ -1,0 +1,398 @@
+"""Integrated gradients: closed forms, a literal twin in float64, Captum, the paper's axioms, baselines, bad input."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import permgrad as pg
+from permgrad._errors import InputError, PermgradWarning
+from permgrad.attribution.baselines import median_row
+from permgrad.attribution.explain import explain
+from permgrad.attribution.gradients import in_batches, output_gradients
+from permgrad.attribution.integrated_gradients import IntegratedGradients
+from permgrad.imaging import ForeignRenderer
+
+NETWORK = {"dense_units": [8], "conv_filters": [4, 6], "fusion_units": [8]}
+CLASSES = ("blue", "green", "red")
+
+
+def table(rows: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
+    """Four numbers and a category; three classes that depend on all but the last number."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(rng.normal(size=(rows, 4)), columns=["a", "b", "c", "d"])
+    frame["kind"] = rng.choice(["p", "q", "r"], rows, p=[0.2, 0.5, 0.3])
+    score = np.stack([frame["a"], frame["b"] * frame["c"], (frame["kind"] == "q") * 1.0], axis=1)
+    return frame, np.array(CLASSES)[score.argmax(axis=1)]
+
+
+def fitted(network=None, **options) -> pg.HyNNClassifier:
+    """A small trained classifier; its module is float64 so that twins can be compared closely."""
+    X, y = table(300)
+    options = {"preset": "fast", "pixels": 8, "max_epochs": 15, "random_state": 0, "progress": False, **options}
+    model = pg.HyNNClassifier(network={**NETWORK, **(network or {})}, **options).fit(X, y)
+    model.module_.double()
+    return model
+
+
+@pytest.fixture(scope="module")
+def model() -> pg.HyNNClassifier:
+    return fitted()
+
+
+@pytest.fixture(scope="module")
+def smooth() -> pg.HyNNClassifier:
+    """Without kinks: quadrature converges fast, and numbers can be compared closely."""
+    return fitted({"activation": "silu", "pooling": [1]})
+
+
+@pytest.fixture(scope="module")
+def rows() -> pd.DataFrame:
+    return table(9, seed=1)[0]
+
+
+def explained(model, rows, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PermgradWarning)
+        return explain(model, rows, method="integrated_gradients", progress=False, random_state=0, **options)
+
+
+def outputs(model, encoded) -> np.ndarray:
+    with torch.no_grad():
+        return model.module_(torch.as_tensor(np.atleast_2d(encoded)).double()).numpy()
+
+
+def median_of(model) -> np.ndarray:
+    return median_row(
+        model.background_, model.preprocessor_.kinds_, model.preprocessor_.features("feature").values()
+    ).astype(np.float64)
+
+
+# ---- the paper again -------------------------------------------------------------------------------------------------
+
+
+def twin(model, row: np.ndarray, baseline: np.ndarray, target: int, steps: int) -> dict[str, np.ndarray]:
+    """Equation 1 of Sundararajan et al., one row, one point of the line at a time, each path's gradient on its own."""
+    net = model.module_
+    sums = {"tabular": np.zeros(len(row)), "image": np.zeros(len(row))}
+    for k in range(steps):
+        point = torch.as_tensor(baseline + (k + 0.5) / steps * (row - baseline), dtype=torch.float64)[None]
+        for path in sums:
+            leaf = point.clone().requires_grad_()
+            table_embedding = net.table_branch(leaf if path == "tabular" else point)
+            picture_embedding = net.image_branch(net.renderer(leaf if path == "image" else point))
+            net.head(torch.cat([table_embedding, picture_embedding], dim=1))[0, target].backward()
+            sums[path] += leaf.grad.numpy()[0]
+    net.zero_grad()
+    return {path: (row - baseline) * total / steps for path, total in sums.items()}
+
+
+def test_equals_the_papers_formula(smooth, rows):
+    explanation = explained(smooth, rows[:3], tolerance=1e-5)
+    encoded, baseline = smooth.encode(rows[:3]).astype(np.float64), median_of(smooth)
+    features = smooth.preprocessor_.features("feature")
+    for row in range(3):
+        for target in range(3):
+            want = twin(smooth, encoded[row], baseline, target, 150)
+            for path, columns_sum in want.items():
+                own = np.array([columns_sum[columns].sum() for columns in features.values()])
+                assert np.abs(own).max() > 0.01  # precondition: the path matters
+                np.testing.assert_allclose(explanation.parts[path][row, :, target], own, atol=2e-4)
+
+
+def test_kinks_are_integrated_too(model, rows):
+    """Rectifiers and max pooling: slopes jump, every rule converges like 1/n."""
+    explanation = explained(model, rows[:1], tolerance=0.001)
+    encoded, baseline = model.encode(rows[:1]).astype(np.float64), median_of(model)
+    columns = list(model.preprocessor_.features("feature").values())
+    want = twin(model, encoded[0], baseline, 1, 1000)
+    own = np.array([(want["tabular"] + want["image"])[block].sum() for block in columns])
+    np.testing.assert_allclose(explanation.values[0, :, 1], own, atol=0.004 * explanation.meta["output_range"][1])
+
+
+def test_equals_captum(smooth, rows):
+    captum = pytest.importorskip("captum.attr")
+    net = smooth.module_
+
+    def both(as_table, as_image):
+        return net.fuse({"tabular": net.embed("tabular", as_table), "image": net.embed("image", as_image)})
+
+    encoded = torch.as_tensor(smooth.encode(rows)).double()
+    baseline = torch.as_tensor(median_of(smooth))[None]
+    explanation = explained(smooth, rows, tolerance=1e-6, level="column")
+    columns = list(smooth.preprocessor_.features("column").values())
+    for target in range(3):
+        parts = captum.IntegratedGradients(both).attribute(
+            (encoded, encoded), (baseline, baseline), target=target, n_steps=64
+        )
+        for part, path in zip(parts, ("tabular", "image"), strict=True):
+            want = np.stack([part.detach().numpy()[:, block].sum(axis=1) for block in columns], axis=1)
+            assert np.abs(want).max() > 0.05
+            np.testing.assert_allclose(explanation.parts[path][:, :, target], want, atol=1e-4)
+
+
+def linear_model() -> tuple[pg.HyNNRegressor, np.ndarray, np.ndarray]:
+    """A network that is linear where it is used (all rectifiers open), and its slopes by way of each path."""
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(120, 4))
+    options = {"dense_units": [5], "conv_filters": [3], "fusion_units": [], "pooling": [1]}
+    model = pg.HyNNRegressor(
+        preset="fast", network=options, pixels=4, max_epochs=1, random_state=0, progress=False
+    ).fit(X, X @ [1.0, 2.0, 3.0, 4.0])
+    net = model.module_.double()
+    with torch.no_grad():
+        net.table_branch.layers[0].bias += 100
+        net.image_branch[0].bias += 100
+        head = net.head[0].weight
+        by_table = head[:, :5] @ net.table_branch.layers[0].weight
+        unit = torch.eye(4, dtype=torch.float64)
+        pictures = net.renderer(unit) - net.renderer(torch.zeros(1, 4, dtype=torch.float64))
+        convolved = torch.nn.functional.conv2d(pictures, net.image_branch[0].weight, padding=1).flatten(1)
+        by_image = convolved @ head[:, 5:].T
+    scale = model.target_scale_
+    return model, by_table.numpy()[0] * scale, by_image.numpy()[:, 0] * scale
+
+
+def test_linear_closed_form():
+    model, by_table, by_image = linear_model()
+    X = np.random.default_rng(4).normal(size=(6, 4))
+    explanation = explained(model, X, baseline="mean")
+    difference = model.encode(X).astype(np.float64) - model.background_.mean(axis=0, dtype=np.float64)
+    assert np.abs(by_image).min() > 1e-3
+    np.testing.assert_allclose(explanation.parts["tabular"][:, :, 0], difference * by_table, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(explanation.parts["image"][:, :, 0], difference * by_image, rtol=1e-4, atol=1e-5)
+    assert explanation.meta["steps"] == 8
+    assert explanation.meta["completeness_gap"] < 1e-6
+    assert explanation.meta["unit"] == "y"
+
+
+# ---- the axioms ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("baseline", ["zeros", "mean", "median", "background"])
+@pytest.mark.parametrize("output", ["logit", "probability"])
+def test_completeness(model, rows, baseline, output):
+    explanation = explained(model, rows, baseline=baseline, output=output)
+    # The truth is recomputed here from the network alone.
+    own = outputs(model, model.encode(rows))
+    bases = {
+        "zeros": np.zeros((1, own.shape[1] + 4)),
+        "mean": model.background_.mean(axis=0, dtype=np.float64)[None],
+        "median": median_of(model)[None],
+    }
+    if output == "probability":
+        own = np.exp(own) / np.exp(own).sum(axis=1, keepdims=True)
+    if baseline != "background":
+        base = outputs(model, bases[baseline][:, : model.background_.shape[1]])
+        base = base if output == "logit" else np.exp(base) / np.exp(base).sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(explanation.base_values, base[0], atol=1e-6)
+    np.testing.assert_allclose(explanation.predictions, own, atol=1e-9)
+    gap = np.abs(explanation.values.sum(axis=1) + explanation.base_values - own) / explanation.meta["output_range"]
+    assert np.abs(own - explanation.base_values).max() > 0.05  # precondition: there is something to explain
+    assert gap.max() == pytest.approx(explanation.meta["completeness_gap"], abs=1e-9)
+    assert gap.max() <= 0.002
+    assert explanation.meta["baseline"] == baseline
+    np.testing.assert_allclose(explanation.parts["tabular"] + explanation.parts["image"], explanation.values)
+
+
+def test_an_unused_column_gets_exactly_zero(model, rows):
+    deaf = copy.deepcopy(model)
+    column = int(deaf.preprocessor_.columns_of("b")[0])
+    with torch.no_grad():
+        deaf.module_.table_branch.layers[0].weight[:, column] = 0
+    explanation = explained(deaf, rows)
+    assert not explanation.parts["tabular"][:, 1].any()
+    assert explanation.parts["image"][:, 1].any()  # it still enters by way of the picture
+    with torch.no_grad():
+        deaf.module_.head[0].weight[:, deaf.module_.widths["tabular"] :] = 0
+    explanation = explained(deaf, rows)
+    assert not explanation.parts["image"].any()
+    assert not explanation.values[:, 1].any()
+    assert explanation.values[:, 0].any()
+
+
+def test_equal_functions_have_equal_attributions(model, rows):
+    """Implementation invariance: hidden units swapped and scaled, the function is the same."""
+    other = copy.deepcopy(model)
+    net = other.module_
+    with torch.no_grad():
+        first, second = net.table_branch.layers[0], net.head[0]
+        order = torch.arange(7, -1, -1)
+        first.weight.copy_(first.weight[order] * 4)
+        first.bias.copy_(first.bias[order] * 4)
+        second.weight[:, :8] = second.weight[:, :8][:, order] / 4
+    encoded = model.encode(rows)
+    np.testing.assert_allclose(outputs(other, encoded), outputs(model, encoded), atol=1e-12)
+    np.testing.assert_allclose(explained(other, rows).values, explained(model, rows).values, atol=1e-10)
+
+
+def test_a_row_equal_to_its_baseline_gets_zeros(model, rows):
+    explanation = explained(model, rows[:1], baseline=rows[:1])
+    assert not explanation.values.any()
+    assert explanation.meta["completeness_gap"] == 0
+
+
+# ---- baselines -------------------------------------------------------------------------------------------------------
+
+
+def test_the_median_row_could_stand_in_the_table(model):
+    row = median_of(model)
+    levels = model.preprocessor_.columns_of("kind")
+    assert sorted(row[levels]) == [0, 0, 1]
+    names = [model.preprocessor_.encoded_names_[column] for column in levels]
+    assert "q" in names[int(row[levels].argmax())]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 40), st.integers(2, 5), st.integers(0, 10_000))
+def test_the_median_row_keeps_levels_whole(rows, levels, seed):
+    rng = np.random.default_rng(seed)
+    block = np.eye(levels)[rng.integers(0, levels, rows)]
+    encoded = np.column_stack([rng.normal(size=rows), block]).astype(np.float32)
+    row = median_row(encoded, ["numeric"] + ["level"] * levels, [np.array([0]), np.arange(1, levels + 1)])
+    assert row[0] == np.median(encoded[:, 0])
+    assert (encoded[:, 1:] == row[1:]).all(axis=1).sum() == block.sum(axis=0).max()
+
+
+def test_given_rows_are_baselines(model, rows):
+    one = explained(model, rows, baseline=rows.iloc[[3]])
+    assert one.meta["baseline"] == "given row"
+    np.testing.assert_allclose(one.base_values, one.predictions[3], atol=1e-9)
+    series = explained(model, rows, baseline=rows.iloc[3])
+    np.testing.assert_allclose(series.values, one.values)
+    # Several rows are averaged: the mean of the single results.
+    two = explained(model, rows, baseline=rows.iloc[[3, 4]], tolerance=1e-3)
+    other = explained(model, rows, baseline=rows.iloc[[4]], tolerance=1e-3)
+    assert two.meta["baseline"] == "mean over 2 given rows"
+    bound = 0.004 * max(two.meta["output_range"])
+    np.testing.assert_allclose(two.values, (one.values + other.values) / 2, atol=bound)
+
+
+def test_the_background_is_the_users_where_given(model, rows):
+    mine = table(30, seed=5)[0]
+    explanation = explained(model, rows, baseline="background", background=mine)
+    assert explanation.meta["baseline_rows"] == 30
+    np.testing.assert_allclose(explanation.base_values, outputs(model, model.encode(mine)).mean(axis=0), atol=1e-9)
+    few = explained(model, rows, baseline="background", references=7)
+    assert few.meta["baseline_rows"] == 7
+
+
+def test_bad_options(model, rows):
+    with pytest.raises(InputError) as error:
+        explained(model, rows, baseline="zero")
+    assert str(error.value) == (
+        "baseline must be one of 'zeros', 'mean', 'median', 'background', 'a table of rows', however: baseline='zero' "
+        "(did you mean 'zeros'?)"
+    )
+    with pytest.raises(InputError, match=r"max_steps must be an integer of at least 2, however: max_steps=1"):
+        explained(model, rows, max_steps=1)
+    with pytest.raises(InputError, match=r"tolerance must be a finite number of at least 0, however: tolerance=-1"):
+        explained(model, rows, tolerance=-1)
+    with pytest.raises(InputError, match=r"baseline must hold at least one row"):
+        explained(model, rows, baseline=rows[:0])
+
+
+def test_foreign_pictures_are_refused(model, rows):
+    foreign = copy.deepcopy(model)
+    foreign.module_.renderer = ForeignRenderer(lambda X: np.zeros((len(X), 1, 8, 8)), channels_last=False)
+    with pytest.raises(InputError) as error:
+        explained(foreign, rows)
+    assert str(error.value) == (
+        "integrated_gradients needs a gradient through the picture, however: the pictures are drawn by foreign code; "
+        "choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad"
+    )
+
+
+# ---- how the work is cut ---------------------------------------------------------------------------------------------
+
+
+def test_a_row_does_not_depend_on_its_neighbours_or_on_batches(model, rows):
+    whole = explained(model, rows, batch_size=1000)
+    for options in ({"batch_size": 1}, {"batch_size": 7}):
+        np.testing.assert_allclose(explained(model, rows, **options).values, whole.values, atol=1e-10)
+    alone = explained(model, rows[4:5])
+    np.testing.assert_allclose(alone.values[0], whole.values[4], atol=1e-10)
+
+
+def test_steps_follow_the_need(model, rows):
+    rough, fine = explained(model, rows, tolerance=0.05), explained(model, rows, tolerance=0.0005)
+    assert rough.meta["mean_steps"] < fine.meta["mean_steps"]
+    assert rough.meta["gradient_evaluations"] < fine.meta["gradient_evaluations"]
+    assert fine.meta["completeness_gap"] < 0.0005 or fine.meta["steps"] == 512
+    with pytest.warns(PermgradWarning, match=r"after 8 steps \d of 9 rows have not .* raise max_steps or tolerance"):
+        explain(model, rows, method="integrated_gradients", tolerance=1e-6, max_steps=8, progress=False)
+
+
+@pytest.mark.parametrize("path", ["tabular", "image"])
+def test_one_path_alone(path, rows):
+    single = fitted(branches=(path,), max_epochs=1)
+    explanation = explained(single, rows)
+    assert list(explanation.parts) == [path]
+    np.testing.assert_allclose(explanation.parts[path], explanation.values)
+    assert explanation.meta["completeness_gap"] <= 0.002
+
+
+def test_targets_and_complement(model, rows):
+    every = explained(model, rows, output="probability", tolerance=0, max_steps=16)
+    some = explained(model, rows, output="probability", target=["red"], tolerance=0, max_steps=16)
+    np.testing.assert_allclose(some.values[:, :, 0], every.values[:, :, 2], atol=1e-10)
+    with torch.inference_mode():
+        inside = explained(model, rows, output="probability", tolerance=0, max_steps=16)
+    np.testing.assert_allclose(inside.values, every.values, atol=1e-12)
+
+
+def test_an_output_without_any_graph_has_zero_gradients():
+    leaf = torch.ones(2, 3, requires_grad=True)
+    assert not output_gradients(torch.ones(2, 2), [0, 1], [leaf])[0].any()
+    unused = torch.ones(2, 3, requires_grad=True)
+    found = output_gradients(leaf.sum(dim=1, keepdim=True), [0], [leaf, unused])
+    assert bool((found[0] == 1).all())
+    assert not found[1].any()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 40), st.integers(1, 50), st.integers(1, 50))
+def test_batches_cover_everything_once(count, size, enough):
+    seen: list[int] = []
+
+    def work(part: slice) -> None:
+        if part.stop - part.start > enough:
+            raise MemoryError
+        seen.extend(range(part.start, part.stop))
+
+    used = in_batches(count, size, work)
+    assert seen == list(range(count))
+    assert used <= max(size, 1)
+
+
+def test_memory_that_never_suffices_is_an_error():
+    def work(_: slice) -> None:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        in_batches(3, 2, work)
+
+
+def test_nothing_of_the_users_changes(model, rows):
+    mine = copy.deepcopy(model)
+    mine.module_.train()
+    before = {name: value.clone() for name, value in mine.module_.state_dict().items()}
+    frame = rows.copy()
+    explained(mine, rows)
+    assert all(part.training for part in mine.module_.modules())
+    assert all(p.requires_grad and p.grad is None for p in mine.module_.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in mine.module_.state_dict().items())
+    pd.testing.assert_frame_equal(rows, frame)
+
+
+def test_registered_options_are_the_documented_ones():
+    assert IntegratedGradients.scopes == ("local",)
+    for name in IntegratedGradients.options:
+        assert f"        {name}: " in IntegratedGradients.__doc__
