@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from permgrad._errors import PermgradWarning
 from permgrad._files import atomic_path, write_json_atomic
 from permgrad._random import generator
 
@@ -58,7 +60,10 @@ def explain_run(model: Any, inputs: Inputs, folder: Path, *, seed: int, say: Cal
     local = explain(model, X.iloc[swarm], method="integrated_gradients", random_state=seed)
     local.save(store / "integrated_gradients", overwrite=True)
     if "image" in model.module_.paths and getattr(model.renderer_, "differentiable", True):
-        maps = explain(model, X.iloc[[place for place, _ in chosen]], method="gradcam", random_state=seed)
+        with warnings.catch_warnings():
+            # Maps of classes that a row does not have are often empty; of the predicted one the report says so itself.
+            warnings.filterwarnings("ignore", "a class activation map should have cells above zero", PermgradWarning)
+            maps = explain(model, X.iloc[[place for place, _ in chosen]], method="gradcam", random_state=seed)
         maps.save(store / "gradcam", overwrite=True)
     described = [describe_row(model, X, y, rows, place, why) for place, why in chosen]
     write_json_atomic(store / "rows.json", {"rows": described, "swarm": rows[swarm]})

@@ -195,6 +195,7 @@ def _row_sections(folder: Path, local: Any) -> list[RowSection]:
         if maps is not None and {"cam", "images"} <= set(maps.maps):
             image, heat = maps.maps["images"][place], maps.maps["cam"][place, row["output"]]
         label = local.outputs[row["output"]]
+        empty = " The activation map is zero everywhere: no part of the image speaks for this output."
         sections.append(
             RowSection(
                 explanation=local,
@@ -204,7 +205,7 @@ def _row_sections(folder: Path, local: Any) -> list[RowSection]:
                 image=image,
                 heat=heat,
                 heat_title="Grad-CAM of the last convolution" + ("" if label == "all" else f", class {label}"),
-                text=f"Chosen as {row['why']}.",
+                text=f"Chosen as {row['why']}." + (empty if heat is not None and not np.any(heat) else ""),
             )
         )
     return sections

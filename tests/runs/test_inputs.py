@@ -1,0 +1,182 @@
+"""From the options of a run to its tables: roles of columns, parts of the split, what is counted and said."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from permgrad.runs.inputs import PARTS, configuration, load_inputs
+from permgrad.runs.request import RunRequest
+
+DATA = os.environ.get("PERMGRAD_DATA", "")
+
+
+def table(rows: int = 200, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"age": rng.normal(size=rows), "weight": rng.normal(size=rows)})
+    frame["patient"] = rng.integers(0, 40, rows)
+    frame["year"] = rng.integers(2000, 2020, rows)
+    frame["code"] = [f"case {i}" for i in range(rows)]
+    colour = rng.integers(0, 3, rows)
+    for place, name in enumerate(["red", "green", "blue"]):
+        frame[f"colour_{name}"] = (colour == place).astype(int)
+    frame["y"] = np.where(frame["age"] > 0, "yes", "no")
+    return frame
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table().to_csv("table.csv", index=False)
+    return tmp_path
+
+
+def load(**options):
+    return load_inputs(RunRequest(table="table.csv", target=("y",), **options))
+
+
+def test_every_row_is_in_one_part_and_the_published_split_is_used(here):
+    from sklearn.model_selection import train_test_split
+
+    inputs = load()
+    rows = np.concatenate([inputs.parts[part].rows for part in PARTS])
+    assert sorted(rows) == list(range(200))
+    y = table()["y"]
+    train, rest = train_test_split(np.arange(200), test_size=0.4, random_state=42, stratify=y)
+    validation, test = train_test_split(rest, test_size=0.5, random_state=42, stratify=y[rest])
+    for part, expected in zip(PARTS, (train, validation, test), strict=True):
+        assert set(inputs.parts[part].rows) == set(expected)
+        assert (inputs.parts[part].y == y[inputs.parts[part].rows]).all()
+        np.testing.assert_array_equal(inputs.parts[part].X["age"], table()["age"][inputs.parts[part].rows])
+
+
+def test_identifiers_are_left_out_and_said(here):
+    inputs = load()
+    assert "code" not in inputs.parts["train"].X.columns
+    assert any("look like identifiers: code" in note for note in inputs.notes)
+    roles = dict(zip(inputs.columns["name"], inputs.columns["role"], strict=True))
+    assert roles["code"] == "left out: like an identifier"
+    assert roles["age"] == "feature"
+
+
+def test_an_identifier_that_is_asked_for_is_kept_beside_the_features(here):
+    inputs = load(identifier=("code",), drop=("weight",))
+    assert list(inputs.parts["test"].identifiers.columns) == ["code"]
+    assert (inputs.parts["test"].identifiers["code"] == [f"case {row}" for row in inputs.parts["test"].rows]).all()
+    assert not {"code", "weight"} & set(inputs.parts["test"].X.columns)
+
+
+def test_one_hot_blocks_are_proposed_and_declared_groups_are_variables(here):
+    assert any("one-hot blocks" in note and "colour: colour_red" in note for note in load().notes)
+    Path("groups.json").write_text(json.dumps({"colour": ["colour_red", "colour_green", "colour_blue"]}))
+    inputs = load(groups=Path("groups.json"))
+    assert inputs.variables == {"colour": ["colour_red", "colour_green", "colour_blue"]}
+    assert not any("one-hot" in note for note in inputs.notes)
+
+
+def test_groups_stay_together_and_are_no_feature(here):
+    inputs = load(group="patient")
+    patients = table()["patient"].to_numpy()
+    members = {part: set(patients[inputs.parts[part].rows]) for part in PARTS}
+    assert all(members.values())
+    assert not members["train"] & members["test"]
+    assert not members["train"] & members["validation"]
+    assert "patient" not in inputs.parts["train"].X.columns
+    assert "by groups of 'patient'" in inputs.split
+
+
+def test_the_latest_rows_are_the_test_rows(here):
+    inputs = load(time="year")
+    years = table()["year"].to_numpy()
+    assert years[inputs.parts["train"].rows].max() < years[inputs.parts["validation"].rows].min()
+    assert years[inputs.parts["validation"].rows].max() < years[inputs.parts["test"].rows].min()
+    assert "year" not in inputs.parts["train"].X.columns
+
+
+def test_own_files(here):
+    table(50, seed=1)[
+        ["y", "weight", "age", "patient", "year", *(f"colour_{n}" for n in ("red", "green", "blue"))]
+    ].assign(code="x").to_csv("test.csv", index=False)
+    one = load(test=Path("test.csv"))
+    assert {part: len(one.parts[part].X) for part in PARTS} == {"train": 160, "validation": 40, "test": 50}
+    assert list(one.parts["test"].X.columns) == list(one.parts["train"].X.columns), "columns are matched by name"
+    table(30, seed=2).to_csv("validation.csv", index=False)
+    both = load(test=Path("test.csv"), validation=Path("validation.csv"))
+    assert {part: len(both.parts[part].X) for part in PARTS} == {"train": 200, "validation": 30, "test": 50}
+
+
+def test_rows_in_training_and_test_are_counted(here):
+    table().iloc[:7].to_csv("test.csv", index=False)
+    inputs = load(test=Path("test.csv"), drop=("code",))
+    assert 0 < inputs.shared_rows <= 7
+    assert any(f"{inputs.shared_rows} of 7 test rows" in note for note in inputs.notes)
+    table(7, seed=3).to_csv("test.csv", index=False)
+    assert load(test=Path("test.csv"), drop=("code",)).shared_rows == 0
+
+
+def test_rows_without_a_target_are_left_out_and_counted(here):
+    frame = table()
+    frame.loc[[3, 10], "y"] = None
+    frame.loc[[20], "y"] = "?"
+    frame.to_csv("table.csv", index=False)
+    inputs = load(na=("?",))
+    assert "3 of 200 rows of the table have no target and are left out" in inputs.notes
+    rows = np.concatenate([inputs.parts[part].rows for part in PARTS])
+    assert sorted(set(range(200)) - set(rows)) == [3, 10, 20]
+    assert (inputs.parts["test"].y == frame["y"][inputs.parts["test"].rows]).all()
+
+
+def test_types_are_seen_on_training_rows_only(here):
+    """A column that varies outside the training rows only must count as constant."""
+    frame = table().assign(late=0)
+    frame.loc[frame["year"] > 2017, "late"] = 1
+    frame.to_csv("table.csv", index=False)
+    inputs = load(time="year")
+    assert inputs.schema["late"].kind == "constant"
+    assert frame["late"].nunique() == 2, "the precondition"
+
+
+def test_the_configuration_follows_content_and_options(here):
+    def of(**options):
+        return configuration(RunRequest(table="table.csv", target=("y",), **options))
+
+    base = of()
+    assert of() == base
+    assert of(out=Path("elsewhere"), threads=1, device="cpu") == base, "what does not change the result is left out"
+    assert of(seed=1) != base
+    assert of(na=("-9",)) != base
+    table(seed=5).to_csv("table.csv", index=False)
+    assert of() != base, "another content under the same name is another run"
+
+
+def test_the_command_can_be_typed_again():
+    request = RunRequest(table="my table.csv", target=("y z",), na=("-9,-8",), seed=3, baselines=True, drop=("a", "b"))
+    assert request.command == (
+        "permgrad run 'my table.csv' --target 'y z' --drop a --drop b --na=-9,-8 --seed 3 --baselines"
+    )
+    assert str(request.folder) == "permgrad-runs/my table-3"
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not DATA, reason="PERMGRAD_DATA does not name the folder of the real data sets")
+@pytest.mark.parametrize(
+    ("name", "features", "rows"),
+    [("heloc", 23, 10_459), ("covertype", 54, 15_000), ("gas", 128, 6_697), ("puma", 8, 8_192), ("dengue", 26, 11_448)],
+)
+def test_named_sets(name, features, rows):
+    inputs = load_inputs(RunRequest(table=name))
+    assert inputs.parts["train"].X.shape[1] == features
+    assert sum(len(part.X) for part in inputs.parts.values()) == rows
+    if name == "heloc":
+        assert inputs.na_codes == (-9, -8, -7)
+        assert inputs.shared_rows > 0
+    if name == "covertype":
+        assert {variable: len(own) for variable, own in inputs.variables.items()} == {
+            "Wilderness_Area": 4,
+            "Soil_Type": 40,
+        }
