@@ -254,10 +254,10 @@ class Game:
 
 
 def settle(outputs: Tensor, base: Tensor, same: Tensor | None = None) -> Tensor:
-    """Return ``outputs``, with a row's ``base`` itself wherever the two differ by rounding only, or nothing was replaced.
+    """Return ``outputs``, with a row's ``base`` itself where nothing was replaced or the two differ by rounding only.
 
-    Computing a part of a network anew, or in a batch of another size, changes last digits. Without this an input that the
-    network does not use would get an importance of 1e-9 instead of exactly 0, with a p-value that means nothing.
+    Computing a part of a network anew, or in a batch of another size, changes last digits. Without this an input that
+    the network does not use would get an importance of 1e-9 instead of exactly 0, with a p-value that means nothing.
 
     Shape:
         outputs, base ``(rows, outputs)``; same ``(rows,)`` bool: rows whose replacement equals what they had.
