@@ -220,7 +220,7 @@ def test_a_hidden_column_changes_the_table_alone():
 
 
 def test_pixels_that_pooling_drops():
-    """With side 5 and pooling 2 the last row and column of the map are dropped: a 1 × 1 convolution never shows them on."""
+    """Side 5, pooling 2: the last row and column of the map are dropped, and a 1 × 1 convolution spreads nothing."""
     rng = np.random.default_rng(0)
     renderer = Renderer(StoredLayout([[4, 4], [0, 0]], 5, "last"), [0, 0], [1, 1])
     options = {"dense_units": [3], "conv_filters": [2], "kernel_size": 1, "pooling": [2], "image_channels": 1}

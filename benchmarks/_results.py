@@ -1,0 +1,73 @@
+"""What every ``verify_*.py`` script shares: its arguments, and the committed record of what it found."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def parser(text: str | None) -> argparse.ArgumentParser:
+    """Return a parser with the options that all scripts have."""
+    made = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--quick", action="store_true", help="the short form: one seed, less data")
+    made.add_argument("--no-record", action="store_true", help="do not write benchmarks/results")
+    return made
+
+
+def data_folder() -> Path | None:
+    """Return the folder that PERMGRAD_DATA names, if there is one."""
+    folder = os.environ.get("PERMGRAD_DATA")
+    return Path(folder) if folder and Path(folder).is_dir() else None
+
+
+def markdown_table(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return rows as a Markdown table; numbers with four digits."""
+    listed = list(rows)
+    names = list(listed[0])
+    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    lines += ["| " + " | ".join(_shown(row.get(name)) for name in names) + " |" for row in listed]
+    return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "NO"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def record(arguments: argparse.Namespace, title: str, text: str, data: Any, *, passed: bool, seeds: Any) -> int:
+    """Print the result, write it beside the others unless told not to, and return the exit code."""
+    import torch
+
+    import permgrad
+
+    name = Path(sys.argv[0]).stem.removeprefix("verify_")
+    head = {
+        "command": f"python benchmarks/{Path(sys.argv[0]).name}" + "".join(f" {part}" for part in sys.argv[1:]),
+        "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
+        "seeds": seeds,
+        "versions": f"permgrad {permgrad.__version__}, torch {torch.__version__}, Python {platform.python_version()}",
+        "floor met": passed,
+    }
+    shown = "\n".join(
+        f"- {key}: {'yes' if value is True else 'NO' if value is False else value}" for key, value in head.items()
+    )
+    page = f"# {title}\n\n{shown}\n\n{text}\n"
+    print(page)
+    # Only the full form is a result; the short one is for a look and for the tests.
+    if not arguments.no_record and not arguments.quick:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{name}.md").write_text(page, encoding="utf-8")
+        (RESULTS / f"{name}.json").write_text(json.dumps({**head, "results": data}, indent=1) + "\n", encoding="utf-8")
+    return 0 if passed else 1

@@ -1,0 +1,217 @@
+"""Effects and path shares are true, not only additive: the short form of ``benchmarks/verify_paths.py``, and more."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import permgrad as pg
+from permgrad.attribution.donors import donor_rows
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+TOLERANCE = 1e-5
+
+
+def load(name: str):
+    """Import a script of the benchmarks folder without leaving that folder on the import path."""
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        specification = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+        module = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+    return module
+
+
+verify = load("verify_paths")
+ROWS = 210
+TABLE, NUMBERS = verify.mixed_table(2 * ROWS, seed=0)
+TRAIN, TEST = TABLE[:ROWS], TABLE[ROWS:].reset_index(drop=True)
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return fitted("fast", "classification")
+
+
+@pytest.fixture(scope="module")
+def regressor():
+    return fitted("fast", "regression")
+
+
+def target(task: str) -> np.ndarray:
+    return NUMBERS if task == "regression" else verify.three_classes(NUMBERS)
+
+
+def fitted(name: str, task: str):
+    estimator = pg.HyNNRegressor if task == "regression" else pg.HyNNClassifier
+    parameters = verify._parameters(name, verify.configurations()[name])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return estimator(**parameters).fit(TRAIN, target(task)[:ROWS])
+
+
+def check(result: dict) -> None:
+    assert result["largest effect"] > 1e-3  # there is something to be wrong about
+    assert result["difference of means"] <= TOLERANCE
+    assert (result["difference of single pairs"] or 0) <= TOLERANCE
+
+
+KINDS = [name for name in verify.configurations() if name != "fast"]
+# Layouts do not know the task: with numbers the presets themselves are enough.
+CASES = [(name, "classification") for name in KINDS] + [("default", "regression"), ("paper", "regression")]
+
+
+@pytest.mark.parametrize(("name", "task"), CASES)
+def test_every_kind_of_network(name, task):
+    model = fitted(name, task)
+    check(verify.largest_difference(model, TEST, target(task)[ROWS:], repeats=1, background=TRAIN[:120], single_rows=2))
+
+
+def test_rows_as_their_own_background(classifier, regressor):
+    check(verify.largest_difference(classifier, TEST, target("classification")[ROWS:], repeats=2))
+    check(verify.largest_difference(regressor, TEST, target("regression")[ROWS:], repeats=2))
+
+
+def test_groups_act_and_are_drawn_as_one(classifier):
+    groups = {"pair": ["a", "colour"], "calendar": ["day"]}
+    y = target("classification")[ROWS:]
+    check(verify.largest_difference(classifier, TEST, y, groups=groups))
+    check(verify.largest_difference(classifier, TEST, y, groups=groups, background=TRAIN, single_rows=3))
+
+
+def test_a_table_of_raw_columns(classifier):
+    check(verify.largest_difference(classifier, TEST, target("classification")[ROWS:], level="column"))
+
+
+def test_the_dense_way_is_the_same(classifier):
+    y = target("classification")[ROWS:]
+    common = {"random_state": 0, "n_repeats": 2, "progress": False}
+    short, dense = (pg.explain(classifier, TEST, y, incremental=how, **common) for how in (True, False))
+    scale = short.meta["loss_scale"]
+    np.testing.assert_allclose(short.values, dense.values, rtol=0, atol=TOLERANCE * scale)
+    for part, values in short.parts.items():
+        np.testing.assert_allclose(values, dense.parts[part], rtol=0, atol=TOLERANCE * scale)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_rows_weigh_what_they_are_given(task, classifier, regressor):
+    """The importance is the weighted mean of the rows' effects."""
+    model, y = (classifier if task == "classification" else regressor), target(task)[ROWS:]
+    weights = np.random.default_rng(0).exponential(size=ROWS)
+    explained = pg.explain(model, TEST, y, sample_weight=weights, n_repeats=1, random_state=3, progress=False)
+    scale = explained.meta["loss_scale"]
+    for position, name in enumerate(explained.names):
+        donors = donor_rows(3, name, 0, np.arange(ROWS), ROWS, shared=True)
+        effects = verify.slow_effects(model, TEST, y, model.preprocessor_.raw_columns_of(name), TEST, donors)
+        expected = np.average(effects, axis=0, weights=weights)
+        found = [explained.values[position, 0], *(part[position, 0] for part in explained.parts.values())]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE * scale)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_local_effects_are_differences_of_public_predictions(task, classifier, regressor):
+    """Row i, feature j: the output minus its mean over donors, as ``predict`` and ``predict_proba`` give it."""
+    model = classifier if task == "classification" else regressor
+    some, background, repeats = TEST[:7], TRAIN[:50], 3
+    explained = pg.explain(
+        model,
+        some,
+        scope="local",
+        background=background,
+        n_repeats=repeats,
+        random_state=9,
+        output="probability",
+        progress=False,
+    )
+    before = verify.public_outputs(model, some).reshape(len(some), -1)
+    spread = np.ptp(verify.public_outputs(model, TEST))
+    for position, name in enumerate(explained.names):
+        after = []
+        for repeat in range(repeats):
+            donors = donor_rows(9, name, repeat, np.arange(len(some)), len(background), shared=False)
+            edited = verify.edited_table(some, model.preprocessor_.raw_columns_of(name), background, donors)
+            after.append(verify.public_outputs(model, edited).reshape(len(some), -1))
+        expected = before - np.mean(after, axis=0)
+        np.testing.assert_allclose(explained.values[:, position], expected, rtol=0, atol=TOLERANCE * spread)
+    assert np.abs(explained.values).max() > 0.01 * spread
+
+
+def test_shares_add_up_to_the_total(classifier):
+    explained = pg.explain(
+        classifier, TEST, target("classification")[ROWS:], random_state=0, n_repeats=2, progress=False
+    )
+    parts = explained.parts
+    np.testing.assert_allclose(parts["tabular"] + parts["image"], explained.values, rtol=1e-12, atol=1e-12)
+    assert np.abs(parts["interaction"]).max() > 1e-3
+
+
+@pytest.mark.parametrize(("a", "b"), verify.CLOSED)
+def test_closed_forms_of_weights_set_by_hand(a, b):
+    result = verify.closed_forms(a, b, rows=600, repeats=5, seed=1)
+    assert result["difference on the pairs drawn"] <= TOLERANCE
+    assert result["largest |estimate − closed form| / standard error"] < 4
+    assert result["ignored paths exactly 0"]
+
+
+def test_a_hand_set_network_is_what_it_says():
+    """Precondition: the network computes a·x + b·x, half of it through the picture."""
+    model = verify.hand_set([1.0, -2.0], [0.5, 3.0])
+    X = np.random.default_rng(4).normal(size=(50, 2))
+    np.testing.assert_allclose(model.predict(X), model.encode(X) @ [1.5, 1.0], atol=1e-5)
+
+
+def test_branch_weights_of_a_hand_set_network():
+    """One feature, f = a·x(table) + b·x(image): branches share as the feature does; alone and last stand beside them."""
+    a, b = 1.0, 2.0
+    model = verify.hand_set([a], [b])
+    X = np.random.default_rng(4).normal(size=(2000, 1))
+    y = model.encode(X)[:, 0].astype(float) * (a + b)
+    branches = pg.explain(model, X, y, random_state=0, n_repeats=10, progress=False).branches
+    variance = 2 * np.var(y) / (a + b) ** 2
+    assert branches["tabular"]["share"] == pytest.approx(a / (a + b), abs=1e-6)
+    assert branches["image"]["share"] == pytest.approx(b / (a + b), abs=1e-6)
+    for path, own, other in (("tabular", a, b), ("image", b, a)):
+        unit = branches["total"]["importance"] / (a + b) ** 2
+        assert branches[path]["alone"] == pytest.approx(own**2 * unit, rel=1e-5)
+        assert branches[path]["last"] == pytest.approx((own**2 + 2 * own * other) * unit, rel=1e-5)
+        assert branches[path]["ci_low"] < own * (a + b) * variance < branches[path]["ci_high"]
+    assert branches["interaction"] == pytest.approx(2 * a * b * unit, rel=1e-5)
+
+
+def test_a_branch_that_is_ignored_weighs_nothing():
+    model = verify.hand_set([1.0, 2.0], [0.0, 0.0])
+    X = np.random.default_rng(4).normal(size=(400, 2))
+    branches = pg.explain(model, X, model.predict(X), random_state=0, n_repeats=2, progress=False).branches
+    assert branches["image"]["importance"] == 0
+    assert branches["image"]["share"] == 0
+    assert branches["tabular"]["share"] == 1
+    assert branches["interaction"] == 0
+
+
+def test_shares_of_branches_are_undefined_where_nothing_is_carried():
+    """A network that predicts a constant: the total's interval includes 0, so there is nothing to share."""
+    model = verify.hand_set([0.0], [0.0])
+    X = np.random.default_rng(4).normal(size=(300, 1))
+    explained = pg.explain(model, X, X[:, 0], random_state=0, progress=False)
+    assert explained.branches["tabular"]["share"] is None
+    assert explained.branches["image"]["share"] is None
+    frame = explained.to_frame()
+    assert frame["importance"].tolist() == [0.0]
+    assert frame["std"].tolist() == [0.0]
+    assert frame["p_value"].tolist() == [1.0]
+
+
+def test_constants_get_exactly_nothing(classifier):
+    explained = pg.explain(
+        classifier, TEST, target("classification")[ROWS:], random_state=0, progress=False, n_repeats=2
+    )
+    frame = explained.to_frame().set_index(["feature", "class"]).loc["always"]
+    assert (frame[["importance", "std", "ci_low", "ci_high", "tabular", "image", "interaction"]] == 0).all(axis=None)
+    assert (frame["p_value"] == 1).all()
