@@ -297,7 +297,8 @@ class Explanation:
         source = Path(folder)
         try:
             header = json.loads((source / "explanation.json").read_text(encoding="utf-8"))
-            with np.load(source / "values.npz", allow_pickle=False) as file:
+            # Opened here, so that it is closed also when NumPy finds it damaged.
+            with (source / "values.npz").open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
         except FileNotFoundError as error:
             raise InputError(

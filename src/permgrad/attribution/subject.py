@@ -124,7 +124,7 @@ class HybridSubject:
         positions = {label: index for index, label in enumerate(classes.tolist())}
         indexes = np.array([positions.get(label, -1) for label in values.tolist()], dtype=np.int64)
         if (indexes < 0).any():
-            strange = values[indexes < 0][0]
+            strange = values[indexes < 0].tolist()[0]
             raise InputError(
                 f"y must hold the classes the model was fitted on ({', '.join(map(str, classes[:10]))}), however: "
                 f"y holds {strange!r}; leave those rows out"

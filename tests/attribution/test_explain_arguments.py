@@ -1,0 +1,130 @@
+"""Every wrong argument of ``pg.explain`` is refused before work starts, in one sentence with the fix."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import permgrad as pg
+from permgrad import InputError
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"a": rng.normal(size=300), "b": rng.choice(["u", "v", "w"], size=300), "c": rng.normal(size=300)})
+    y = np.where(X["a"] + (X["b"] == "u") > 0.3, "yes", "no")
+    return pg.HyNNClassifier(preset="fast", max_epochs=2, random_state=0).fit(X, y), X, y
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"method": "permgrat"}, "did you mean 'permgrad'"),
+        ({"scope": "globl"}, "scope must be one of 'auto', 'global', 'local'"),
+        ({"target": 9}, "target must be one of the 2 outputs, however: target=9; pass target=0…1"),
+        ({"target": "maybe"}, "target='maybe'"),
+        ({"target": []}, "at least one output"),
+        ({"output": "probabilities"}, "did you mean 'probability'"),
+        ({"level": "features"}, "did you mean 'feature'"),
+        ({"groups": {"g": ["aa"]}}, "group 'g' has 'aa'"),
+        ({"groups": {"g": ["a"], "h": ["a"]}}, "in one group only"),
+        ({"groups": {"g": []}}, "'g' is empty"),
+        ({"groups": {"c": ["a", "b"]}}, "must not have the name of a feature outside it"),
+        ({"background": 3}, "background must be rows like inputs"),
+        ({"sampling": "cond"}, "sampling must be one of"),
+        ({"loss": "squared_error"}, "loss must fit the task"),
+        ({"loss": "crossentropy"}, "did you mean 'cross_entropy'"),
+        ({"confidence": 95}, "confidence must lie between 0 and 1"),
+        ({"n_repeats": 0}, "n_repeats must be an integer of at least 1"),
+        ({"n_repeats": 2.5}, "n_repeats must be an integer"),
+        ({"batch_size": 0}, "batch_size must be 'auto'"),
+        ({"random_state": -1}, "random_state must be at least 0"),
+        ({"sample_weight": [1.0]}, "one number for each of the 300 rows"),
+        ({"sample_weight": np.full(300, -1.0)}, "at least 0"),
+        ({"n_repeat": 3}, "did you mean 'n_repeats'"),
+        ({"progress": "yes"}, "progress must be"),
+    ],
+)
+def test_wrong_arguments(fitted, arguments, message):
+    model, X, y = fitted
+    with pytest.raises(InputError) as caught:
+        pg.explain(model, X, y, **{"progress": False, **arguments})
+    assert message in str(caught.value)
+
+
+def test_wrong_rows_and_targets(fitted):
+    model, X, y = fitted
+    with pytest.raises(InputError, match="one value for each of the 300 rows"):
+        pg.explain(model, X, y[:10])
+    with pytest.raises(InputError, match="y holds 'perhaps'"):
+        pg.explain(model, X, np.where(y == "yes", "perhaps", y))
+    with pytest.raises(InputError, match="at least one row"):
+        pg.explain(model, X.iloc[:0], y[:0])
+    with pytest.raises(ValueError, match=r"feature names|columns"):
+        pg.explain(model, X.drop(columns="b"), y)
+
+
+def test_wrong_models(fitted):
+    _, X, y = fitted
+    with pytest.raises(InputError, match="is a class; make one and fit it"):
+        pg.explain(pg.HyNNClassifier, X, y)
+    with pytest.raises(InputError, match="fitted HyNNClassifier or HyNNRegressor"):
+        pg.explain(object(), X, y)
+    from sklearn.exceptions import NotFittedError
+
+    with pytest.raises(NotFittedError):
+        pg.explain(pg.HyNNClassifier(), X, y)
+
+
+def test_levels_groups_and_targets(fitted):
+    model, X, y = fitted
+    arguments = {"n_repeats": 2, "random_state": 0}
+    assert pg.explain(model, X, y, **arguments).names == ("a", "b", "c")
+    assert pg.explain(model, X, y, level="modality", **arguments).names == ("table",)
+    grouped = pg.explain(model, X, y, groups={"both": ["a", "b"]}, **arguments)
+    assert grouped.names == ("both", "c")
+    assert grouped.level == "group"
+    assert pg.explain(model, X, y, target="yes", **arguments).outputs == ("all", "yes")
+    assert pg.explain(model, X, scope="local", target=[0], **arguments).outputs == ("no",)
+
+
+def test_groups_move_together(fitted):
+    model, X, y = fitted
+    whole = pg.explain(model, X, y, level="modality", n_repeats=4, random_state=0)
+    grouped = pg.explain(model, X, y, groups={"table": ["a", "b", "c"]}, n_repeats=4, random_state=0)
+    np.testing.assert_allclose(
+        grouped.values, whole.values, atol=1e-12, err_msg="one group of everything is the modality"
+    )
+
+
+def test_without_y_the_divergence_is_measured_and_is_never_negative(fitted):
+    model, X, _ = fitted
+    explanation = pg.explain(model, X, n_repeats=2, random_state=0)
+    assert explanation.meta["quantity"] == "divergence from the model's own prediction"
+    assert (explanation.values[:, 0] > 0).all()
+    assert explanation.outputs == ("all", "no", "yes")
+
+
+def test_weights_of_zero_leave_rows_out(fitted):
+    model, X, y = fitted
+    kept = np.arange(300) % 3 > 0
+    background = X.iloc[:250]
+    weighted = pg.explain(
+        model, X, y, background=background, sample_weight=kept.astype(float), n_repeats=300, random_state=0
+    )
+    subset = pg.explain(model, X[kept], y[kept], background=background, n_repeats=300, random_state=0)
+    scale = subset.std[:, 0].max()
+    np.testing.assert_allclose(weighted.values[:, 0], subset.values[:, 0], atol=3 * scale)
+    assert np.abs(weighted.values[0, 0]) > 10 * scale
+
+
+def test_direction_follows_the_function(fitted):
+    model, X, y = fitted
+    trend = pg.explain(model, X, y, n_repeats=1, random_state=0).direction
+    rising = [row[1] for row in trend["a"]["mean"]]
+    assert rising[-1] > rising[0] + 0.1, "a pushes towards yes"
+    assert trend["b"]["kind"] == "levels"
+    by_level = dict(zip(trend["b"]["label"], trend["b"]["mean"], strict=True))
+    assert by_level["u"][1] > by_level["v"][1]

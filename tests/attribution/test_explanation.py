@@ -1,0 +1,186 @@
+"""The result class: shapes, the tidy frame, summaries, files that come back as they went."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from permgrad import Explanation, InputError
+
+
+def make_local(rows=4, names=("a", "b", "c"), outputs=("no", "yes"), **fields):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(rows, len(names), len(outputs)))
+    parts = {"tabular": values * 0.25, "image": values * 0.75}
+    frame = pd.DataFrame(
+        {"a": np.arange(rows) / 3, "b": [f"<b>{k}" for k in range(rows)], "c": [True, False] * (rows // 2)}
+    )
+    return Explanation(
+        values,
+        names,
+        ("table",) * len(names),
+        outputs,
+        "integrated_gradients",
+        "local",
+        parts=parts,
+        additive=True,
+        feature_values=frame,
+        base_values=np.array([0.5, -0.5]),
+        predictions=values.sum(axis=1) + np.array([0.5, -0.5]),
+        meta={"confidence": 0.95, "note": float("nan")},
+        **fields,
+    )
+
+
+def make_global():
+    values = np.array([[2.0, 1.0], [0.0, np.nan]])
+    std = np.array([[0.5, 0.25], [0.0, np.nan]])
+    return Explanation(
+        values, ("a", "b"), ("table", "table"), ("all", "yes"), "permgrad", "global",
+        std=std, low=values - 2 * std, high=values + 2 * std, p_values=np.array([[0.0, 0.0], [1.0, np.nan]]),
+        parts={"tabular": values / 2, "image": values / 2, "interaction": values * 0},
+        branches={"tabular": {"share": None}},
+        direction={"a": {"kind": "numeric", "at": [1.0], "label": ["1"], "mean": [[0.5]]}},
+    )  # fmt: skip
+
+
+def test_tidy_frame_has_the_contracts_columns_in_order():
+    frame = make_global().to_frame()
+    assert list(frame.columns) == [
+        "feature", "modality", "class", "importance", "std", "ci_low", "ci_high", "p_value",
+        "tabular", "image", "interaction",
+    ]  # fmt: skip
+    assert frame["feature"].tolist() == ["a", "a", "b", "b"]
+    assert frame["class"].tolist() == ["all", "yes", "all", "yes"]
+    assert np.isnan(frame["importance"].iloc[3]), "undefined is NaN, never 0"
+
+
+def test_local_frame_starts_with_row_and_has_no_invented_errors():
+    explanation = make_local()
+    frame = explanation.to_frame()
+    assert frame.columns[0] == "row"
+    assert len(frame) == explanation.values.size
+    assert frame["std"].isna().all()
+    chosen = frame[(frame["row"] == 2) & (frame["feature"] == "b") & (frame["class"] == "yes")]
+    assert chosen["importance"].item() == explanation.values[2, 1, 1]
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    with pytest.raises(InputError, match="values must be"):
+        Explanation(np.zeros((2, 1)), ("a",), ("table",), ("all",), "x", "global")
+    with pytest.raises(InputError, match="std must have the shape of values"):
+        Explanation(np.zeros((1, 1)), ("a",), ("table",), ("all",), "x", "global", std=np.zeros((2, 1)))
+
+
+@pytest.mark.parametrize("how", ["mean_abs", "mean", "sum_l1"])
+def test_to_global_against_slow_loops(how):
+    local = make_local(rows=6)
+    summary = local.to_global(how)
+    for feature in range(3):
+        for output in range(2):
+            column = [float(row[feature, output]) for row in local.values]
+            if how == "mean_abs":
+                expected = sum(abs(v) for v in column) / 6
+            elif how == "mean":
+                expected = sum(column) / 6
+            else:
+                norm = sum(abs(sum(float(r[f, output]) for r in local.values)) for f in range(3))
+                expected = sum(column) / norm
+            assert summary.values[feature, output] == pytest.approx(expected, rel=1e-12)
+    assert summary.scope == "global"
+    assert summary.meta["summary"] == how
+
+
+def test_to_global_of_a_global_explanation_is_refused():
+    with pytest.raises(InputError, match="global already"):
+        make_global().to_global()
+    with pytest.raises(InputError, match="did you mean 'mean_abs'"):
+        make_local().to_global("meanabs")
+
+
+def test_by_modality_sums_additive_and_names_the_call_for_others():
+    local = make_local()
+    summed = local.by_modality()
+    assert summed.names == ("table",)
+    np.testing.assert_allclose(summed.values[:, 0], local.values.sum(axis=1))
+    np.testing.assert_allclose(summed.parts["image"][:, 0], local.parts["image"].sum(axis=1))
+    with pytest.raises(InputError, match='level="modality"'):
+        make_global().by_modality()
+
+
+@pytest.mark.parametrize("make", [make_local, make_global])
+def test_save_and_load_give_back_everything(tmp_path, make):
+    original = make()
+    original.save(tmp_path / "why")
+    assert sorted(path.name for path in (tmp_path / "why").iterdir()) == ["explanation.json", "values.npz"]
+    loaded = Explanation.load(tmp_path / "why")
+    pd.testing.assert_frame_equal(loaded.to_frame(), original.to_frame())
+    for name in ("names", "modality", "outputs", "method", "scope", "level", "additive", "branches", "direction"):
+        assert getattr(loaded, name) == getattr(original, name)
+    if original.feature_values is not None:
+        assert loaded.feature_values["b"].tolist() == original.feature_values["b"].tolist()
+        np.testing.assert_allclose(loaded.feature_values["a"].to_numpy(float), original.feature_values["a"].to_numpy())
+        np.testing.assert_array_equal(loaded.base_values, original.base_values)
+
+
+def test_save_never_overwrites_in_silence(tmp_path):
+    make_local().save(tmp_path / "why")
+    with pytest.raises(InputError, match="pass overwrite=True"):
+        make_local().save(tmp_path / "why")
+    make_global().save(tmp_path / "why", overwrite=True)
+    assert Explanation.load(tmp_path / "why").method == "permgrad"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="choose another folder"):
+        make_local().save(tmp_path / "mine", overwrite=True)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+def test_damaged_newer_and_pickled_files_are_refused(tmp_path):
+    make_local().save(tmp_path / "why")
+    header = tmp_path / "why" / "explanation.json"
+    arrays = tmp_path / "why" / "values.npz"
+    whole_header, whole_arrays = header.read_text(), arrays.read_bytes()
+
+    arrays.write_bytes(whole_arrays[: len(whole_arrays) // 2])
+    with pytest.raises(InputError, match="damaged"):
+        Explanation.load(tmp_path / "why")
+    np.savez(arrays, values=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(InputError, match="damaged"):
+        Explanation.load(tmp_path / "why")
+    arrays.write_bytes(whole_arrays)
+
+    content = json.loads(whole_header)
+    header.write_text(json.dumps({**content, "schema_version": 99}))
+    with pytest.raises(InputError, match="install a newer permgrad"):
+        Explanation.load(tmp_path / "why")
+    header.write_text(json.dumps({k: v for k, v in content.items() if k != "names"}))
+    with pytest.raises(InputError, match="whole explanation"):
+        Explanation.load(tmp_path / "why")
+    header.write_text(whole_header[:100])
+    with pytest.raises(InputError, match="damaged"):
+        Explanation.load(tmp_path / "why")
+    header.unlink()
+    with pytest.raises(InputError, match="missing"):
+        Explanation.load(tmp_path / "why")
+
+
+def test_ranking_puts_undefined_last():
+    assert make_global().ranking() == ["a", "b"]
+    assert make_global().ranking("yes") == ["a", "b"]
+    with pytest.raises(InputError, match="output must be one of"):
+        make_global().ranking("nope")
+
+
+def test_to_shap_carries_values_names_and_base():
+    shap = pytest.importorskip("shap")
+    explanation = make_local()
+    result = explanation.to_shap()
+    assert isinstance(result, shap.Explanation)
+    assert result.values.shape == explanation.values.shape
+    np.testing.assert_allclose(
+        result.values.sum(axis=1) + result.base_values, explanation.predictions, err_msg="shap's plots need additivity"
+    )
