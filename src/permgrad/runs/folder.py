@@ -229,7 +229,7 @@ def open_run(
     if from_stage is not None and from_stage not in STAGES:
         raise unknown("from", from_stage, STAGES)
     if not overwrite:
-        _check_free(folder, configuration)
+        check_free(folder, configuration)
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     with _writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -243,8 +243,12 @@ def open_run(
                 place.rmdir()
 
 
-def _check_free(folder: Path, configuration: Mapping[str, Any]) -> None:
-    """Refuse a folder with another run or with somebody else's files."""
+def check_free(folder: Path, configuration: Mapping[str, Any]) -> None:
+    """Refuse a folder with another run or with somebody else's files; nothing is written.
+
+    Raises:
+        InputError: Such a folder; the message names ``--overwrite`` and ``--out``.
+    """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"a run's folder must be a folder, however: {folder} is a file; choose another with --out")
     record = read_record(folder)
@@ -279,7 +283,7 @@ def _begin(
     folder: Path, configuration: Mapping[str, Any], command: str, *, overwrite: bool, from_stage: str | None
 ) -> RunFolder:
     if not overwrite:
-        _check_free(folder, configuration)  # again, now that nobody else can write
+        check_free(folder, configuration)  # again, now that nobody else can write
     record = read_record(folder)
     same = record is not None and record["configuration_hash"] == configuration_hash(configuration)
     keep = same and not (overwrite and from_stage is None)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from permgrad._errors import InputError, suggest
-from permgrad.runs.folder import STAGES, find_finished, open_run
+from permgrad.runs.folder import STAGES, check_free, find_finished, open_run
 from permgrad.runs.inputs import Inputs, configuration, load_inputs
 from permgrad.runs.request import Outcome, RunRequest
 
@@ -41,6 +41,8 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
         )
     if request.from_stage is None and not request.overwrite and find_finished(request.folder, settings) is not None:
         return summarise(request.folder, already=True)
+    if not request.overwrite:
+        check_free(request.folder, settings)
     from permgrad.models.presets import get_preset
     from permgrad.runs.stages import STAGE_WORK, Work, use_threads
 

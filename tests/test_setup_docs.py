@@ -1,0 +1,82 @@
+"""What the documentation shows works: its Python blocks run, its links lead somewhere, its commands exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+SIGNATURES = "architecture.md"  # its Python blocks are signatures, not programs
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name != SIGNATURES and blocks(page, "python")], ids=lambda page: page.name
+)
+def test_python_blocks_run(page, tmp_path):
+    # A process of its own: the pages register methods and data sets, which must not leak into other tests.
+    program = tmp_path / "page.py"
+    program.write_text("\n".join(blocks(page, "python")), encoding="utf-8")
+    ended = subprocess.run([sys.executable, str(program)], cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_the_pages_that_must_have_examples_have_them():
+    with_blocks = {page.name for page in PAGES if blocks(page, "python")}
+    assert {
+        "README.md",
+        "adding-a-method.md",
+        "adding-a-layout.md",
+        "adding-a-data-set.md",
+        "adding-a-metric.md",
+    } <= with_blocks
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    broken = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
+    assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_options_exist(page):
+    """Every ``permgrad …`` and ``make …`` line in a console block names commands and options that exist."""
+    from typer.testing import CliRunner
+
+    from permgrad.cli import app
+
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for line in "\n".join(blocks(page, "console")).splitlines():
+        words = line.split("#")[0].split()
+        if words[:1] == ["make"]:
+            assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE), line
+        if words[:1] == ["permgrad"]:
+            shown = CliRunner().invoke(app, [words[1], "--help"]).output
+            for option in (word.partition("=")[0] for word in words if word.startswith("--")):
+                assert re.search(rf"{option}\b", shown), line
+
+
+def test_pinned_versions_cover_every_direct_dependency():
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [
+        *project["dependencies"],
+        *(need for extra in project["optional-dependencies"].values() for need in extra),
+    ]
+    pinned = dict(
+        line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if line and line[0] != "#"
+    )
+    for need in wanted:
+        name = re.split(r"[<>=\[ ]", need)[0].lower().replace("_", "-")
+        assert name in pinned, need
+    assert pinned["torch"] == "2.13.0"
