@@ -8,6 +8,7 @@ probabilities.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,16 +16,19 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad._errors import InputError
-from permgrad._random import derive_seed, uniform, uniform_integers
+from permgrad._random import derive_seed, generator, uniform, uniform_integers
 from permgrad.attribution.donors import Integers, donor_rows
 from permgrad.attribution.moments import NO_DONOR
 
 Floats = npt.NDArray[np.float64]
 Encoded = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.bool_]
 
 _FOLDS = 5
 #: Share of a feature's variance (or certainty of its level) from which on the others are said to determine it.
 _DETERMINED = 0.999
+#: How much less error (share of the variance, or nats) the more complex model must leave to be taken.
+_CLEARLY = 0.01
 
 
 @dataclass
@@ -222,27 +226,32 @@ class ConditionalSampler:
             centre = float(target.mean())
             return _NumericModel(np.full(len(receivers), centre), target - centre, determined=False)
         folds = self._folds(len(rows), column)
-        best: tuple[float, _NumericModel] | None = None
+        variance = max(float(target.var()), 1e-300)
+        best: tuple[str, Floats, Floats] | None = None
         for name in ("ridge", "trees"):
-            if name == "trees" and best is not None and best[0] > _DETERMINED:
+            if best is not None and 1 - best[2].mean() > _DETERMINED:
                 break
-            out_of_fold = np.empty(len(target))
-            for fold in range(_FOLDS):
-                held = folds == fold
-                out_of_fold[held] = self._regressor(name).fit(x[~held], target[~held]).predict(x[held])
-            explained = 1 - float(np.mean((target - out_of_fold) ** 2) / max(target.var(), 1e-300))
-            if best is None or explained > best[0] + 0.01:
-                # Each receiver's prediction comes from rows other than itself: out of fold where it is a background
-                # row.
-                if self.shared and len(rows) == len(receivers):
-                    predicted = out_of_fold
-                else:
-                    predicted = self._regressor(name).fit(x, target).predict(receivers)
-                    if self.shared:
-                        predicted[rows] = out_of_fold
-                best = explained, _NumericModel(predicted, target - out_of_fold, explained > _DETERMINED)
+
+            def fit_predict(fitted: Rows, held: Rows, name: str = name) -> Floats:
+                return np.asarray(self._regressor(name).fit(x[fitted], target[fitted]).predict(x[held]))
+
+            def errors(predicted: Floats, held: Rows) -> Floats:
+                squared: Floats = (target[held] - predicted) ** 2 / variance
+                return squared
+
+            found = _cross_fit(folds, fit_predict, errors, None if best is None else best[2])
+            if found is not None:
+                best = name, *found
         assert best is not None
-        return best[1]
+        name, out_of_fold, error = best
+        # Each receiver's prediction comes from rows other than itself: out of fold where it is a background row.
+        if self.shared and len(rows) == len(receivers):
+            predicted = out_of_fold
+        else:
+            predicted = np.asarray(self._regressor(name).fit(x, target).predict(receivers))
+            if self.shared:
+                predicted[rows] = out_of_fold
+        return _NumericModel(predicted, target - out_of_fold, bool(1 - error.mean() > _DETERMINED))
 
     def _fit_levels(self, columns: npt.NDArray[np.intp], known: list[int]) -> _LevelModel | None:
         """Fit class probabilities of the block's discrete part; None if it has one level only."""
@@ -259,20 +268,23 @@ class ConditionalSampler:
             return _LevelModel(levels, np.tile(np.cumsum(shares), (len(receivers), 1)), determined=False)
         x = self.background[:, known].astype(np.float64)
         folds = self._folds(len(x), int(columns[0]))
-        best: tuple[float, Floats] | None = None
+        best: tuple[str, Floats, Floats] | None = None
         for name in ("logistic", "trees"):
-            out_of_fold = np.tile(shares, (len(x), 1))
-            for fold in range(_FOLDS):
-                held = folds == fold
-                out_of_fold[held] = self._probabilities(name, x[~held], codes[~held], x[held], shares)
-            log_loss = float(-np.log(np.maximum(out_of_fold[np.arange(len(x)), codes], 1e-12)).mean())
-            if best is None or log_loss < best[0] - 0.01:
-                if self.shared:
-                    best = log_loss, out_of_fold
-                else:
-                    best = log_loss, self._probabilities(name, x, codes, receivers, shares)
+
+            def fit_predict(fitted: Rows, held: Rows, name: str = name) -> Floats:
+                return self._probabilities(name, x[fitted], codes[fitted], x[held], shares)
+
+            def errors(predicted: Floats, held: Rows) -> Floats:
+                chance: Floats = predicted[np.arange(len(predicted)), codes[held]]
+                return -np.log(np.maximum(chance, 1e-12))
+
+            found = _cross_fit(folds, fit_predict, errors, None if best is None else best[2])
+            if found is not None:
+                best = name, *found
         assert best is not None
-        return _LevelModel(levels, np.cumsum(best[1], axis=1), best[0] < 1 - _DETERMINED)
+        name, out_of_fold, error = best
+        chances = out_of_fold if self.shared else self._probabilities(name, x, codes, receivers, shares)
+        return _LevelModel(levels, np.cumsum(chances, axis=1), bool(error.mean() < 1 - _DETERMINED))
 
     def _probabilities(self, name: str, x: Floats, codes: Integers, wanted: Floats, shares: Floats) -> Floats:
         present = np.unique(codes)
@@ -307,10 +319,38 @@ class ConditionalSampler:
         )
 
     def _folds(self, rows: int, column: int) -> Integers:
-        return uniform_integers(self.seed, ("folds", column), np.arange(rows), _FOLDS)
+        """Return each row's fold; the folds are of equal size, so that none is empty."""
+        return generator(self.seed, "conditional", "folds", column).permutation(rows) % _FOLDS
 
     def _seed(self, use: str) -> int:
         return derive_seed(self.seed, "conditional", use) % 2**31
+
+
+def _cross_fit(
+    folds: Integers,
+    fit_predict: Callable[[Rows, Rows], Floats],
+    errors: Callable[[Floats, Rows], Floats],
+    rival: Floats | None,
+) -> tuple[Floats, Floats] | None:
+    """Return out-of-fold predictions and each row's error, or None if they do not clearly beat the rival's errors.
+
+    The rival is met on the first fold already, so that a model that does not suit the data costs one fit, not all.
+    """
+    predictions: Floats | None = None
+    error = np.empty(len(folds))
+    for fold in range(_FOLDS):
+        held = folds == fold
+        part = fit_predict(~held, held)
+        if predictions is None:
+            predictions = np.empty((len(folds), *part.shape[1:]))
+        predictions[held] = part
+        error[held] = errors(part, held)
+        if fold == 0 and rival is not None and error[held].mean() >= rival[held].mean():
+            return None
+    assert predictions is not None
+    if rival is not None and error.mean() >= rival.mean() - _CLEARLY:
+        return None
+    return predictions, error
 
 
 def _codes(values: Encoded, levels: Encoded) -> Integers:
