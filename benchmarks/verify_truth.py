@@ -3,7 +3,8 @@
 Networks of the default preset are trained on functions whose permutation effects have a closed form. Reported for
 each: R² against the noiseless function, the share of the relevant features among the top k, and the share error (root
 mean square difference of importance shares, clipped at 0 and normalised) of ``permgrad`` and, on the same network and
-rows, of ``permgrad-paper``. Floors, for ``permgrad`` on every network: top k of the relevant 1.0, share error at most 0.01.
+rows, of ``permgrad-paper``. Floors, for ``permgrad`` on every network: top k of the relevant 1.0, share error at most
+0.01.
 """
 
 from __future__ import annotations

@@ -168,7 +168,7 @@ def test_a_hand_set_network_is_what_it_says():
 
 
 def test_branch_weights_of_a_hand_set_network():
-    """One feature, f = a·x(table) + b·x(image): branches share as the feature does; alone and last stand beside them."""
+    """One feature, f = a·x(table) + b·x(image): branches share as it does; alone and last stand beside them."""
     a, b = 1.0, 2.0
     model = verify.hand_set([a], [b])
     X = np.random.default_rng(4).normal(size=(2000, 1))

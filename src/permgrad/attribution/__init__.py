@@ -8,8 +8,21 @@ from __future__ import annotations
 from permgrad.attribution.ablation import Ablation
 from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.gradcam import GradCam
+from permgrad.attribution.integrated_gradients import IntegratedGradients
 from permgrad.attribution.method import methods
 from permgrad.attribution.permgrad import PermGrad
+from permgrad.attribution.permgrad_paper import PermGradPaper
 from permgrad.attribution.permutation import Permutation
 
-__all__ = ["Ablation", "Explanation", "PermGrad", "Permutation", "explain", "methods"]
+__all__ = [
+    "Ablation",
+    "Explanation",
+    "GradCam",
+    "IntegratedGradients",
+    "PermGrad",
+    "PermGradPaper",
+    "Permutation",
+    "explain",
+    "methods",
+]
