@@ -1,4 +1,4 @@
-"""Realistic content for plots and reports: HELOC-like names, a fitted scikit-learn model, effects of believable size."""
+"""Realistic content for plots and reports: HELOC's names and effects of believable size."""
 
 from __future__ import annotations
 
@@ -20,13 +20,31 @@ from permgrad.report.content import (
     TrainingSection,
 )
 
-NAMES = (
-    "ExternalRiskEstimate MSinceMostRecentInqexcl7days NetFractionRevolvingBurden NumSatisfactoryTrades AverageMInFile "
-    "PercentTradesNeverDelq MSinceOldestTradeOpen PercentInstallTrades MSinceMostRecentDelq NumInqLast6M "
-    "MaxDelq2PublicRecLast12M NumRevolvingTradesWBalance NumBank2NatlTradesWHighUtilization PercentTradesWBalance "
-    "MSinceMostRecentTradeOpen MaxDelqEver NumTrades60Ever2DerogPubRec NetFractionInstallBurden NumTotalTrades "
-    "NumInstallTradesWBalance NumTradesOpeninLast12M NumTrades90Ever2DerogPubRec NumInqLast6Mexcl7days"
-).split()
+NAMES = [
+    "ExternalRiskEstimate",
+    "MSinceMostRecentInqexcl7days",
+    "NetFractionRevolvingBurden",
+    "NumSatisfactoryTrades",
+    "AverageMInFile",
+    "PercentTradesNeverDelq",
+    "MSinceOldestTradeOpen",
+    "PercentInstallTrades",
+    "MSinceMostRecentDelq",
+    "NumInqLast6M",
+    "MaxDelq2PublicRecLast12M",
+    "NumRevolvingTradesWBalance",
+    "NumBank2NatlTradesWHighUtilization",
+    "PercentTradesWBalance",
+    "MSinceMostRecentTradeOpen",
+    "MaxDelqEver",
+    "NumTrades60Ever2DerogPubRec",
+    "NetFractionInstallBurden",
+    "NumTotalTrades",
+    "NumInstallTradesWBalance",
+    "NumTradesOpeninLast12M",
+    "NumTrades90Ever2DerogPubRec",
+    "NumInqLast6Mexcl7days",
+]
 HOSTILE = [
     "$\\frac{a}{b}$ price_of_$x$",
     "<script>alert('x')</script>",

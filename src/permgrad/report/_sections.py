@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from permgrad.evaluation.metrics import metrics
+from permgrad.evaluation.metrics import Metric, metrics
 from permgrad.evaluation.ranking import spearman
 from permgrad.report import plots
 from permgrad.report._headline import baseline_label, best_baseline, branches_of, main_metric
@@ -84,10 +84,16 @@ def _metrics_table(content: ReportContent) -> TableView | None:
             row.append(Cell(duration(seconds), seconds))
         rows.append(row)
     columns: list[tuple[str, Kind]] = [("model", "text")]
-    columns += [(f"{metric.label} {'↑' if metric.direction == 'higher' else '↓'}", "number") for metric in shown]
+    columns += [(_metric_heading(metric), "number") for metric in shown]
     columns += [("time to fit", "number")] if timed else []
     caption = "Test metrics. ↑ higher is better, ↓ lower is better; the best of each column is bold."
     return TableView(caption, columns, rows, sortable=True)
+
+
+def _metric_heading(metric: Metric) -> str:
+    """Write a metric's name and direction so that neither the arrow nor half a word stands alone on a line."""
+    arrow = "↑" if metric.direction == "higher" else "↓"
+    return f"{metric.label}\u00a0{arrow}".replace("-", "\u2011")
 
 
 def _errors(content: ReportContent, section: SectionView) -> None:
@@ -107,7 +113,11 @@ def _errors(content: ReportContent, section: SectionView) -> None:
         pictures.append((left_over, "Predictions against the truth, and the error (truth − prediction) by prediction."))
     if pictures:
         section.heading("Where it errs")
-        section.figures(*pictures)
+        if len(test.get("labels") or ()) > 3:  # side by side these would be too small to read
+            for figure, caption in pictures:
+                section.figure(figure, caption)
+        else:
+            section.figures(*pictures)
 
 
 # -------------------------------------------------------------------------------------------------------- drivers
@@ -374,8 +384,9 @@ LIMITS = (
     (
         "Related features",
         (
-            "Replacing one value at a time can make rows that do not exist, and features that carry the same information "
-            "share or hide each other's importance. Sampling given the other features, or declaring groups, helps."
+            "Replacing one value at a time can make rows that do not exist, and features that carry the same "
+            "information share or hide each other's importance. Sampling given the other features, or declaring "
+            "groups, helps."
         ),
     ),
     (
@@ -384,12 +395,12 @@ LIMITS = (
     ),
 )
 INTERVAL = (
-    "If other rows had been drawn from the same source, the interval would cover the true effect in about {confidence} "
-    "of the cases. It is about these rows and this network; another training run can give other numbers."
+    "If other rows had been drawn from the same source, the interval would cover the true effect in about "
+    "{confidence} of the cases. It is about these rows and this network; another training run can give other numbers."
 )
 P_VALUE = (
-    "How often chance alone would give an effect at least this far from 0. With many features some small p are expected "
-    "by chance."
+    "How often chance alone would give an effect at least this far from 0. With many features some small p are "
+    "expected by chance."
 )
 PATHS = (
     "The network sees each row twice, as numbers and as an image. The two coloured parts add up to the whole effect; "

@@ -24,24 +24,8 @@ from permgrad.report.plots._base import PlotFigure, clean, number, shorten
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _POINT = 4 / 3
 """CSS pixels per point."""
-_ELEMENTS = frozenset(
-    [
-        "svg",
-        "g",
-        "path",
-        "rect",
-        "circle",
-        "ellipse",
-        "line",
-        "polyline",
-        "polygon",
-        "text",
-        "tspan",
-        "defs",
-        "clipPath",
-    ]
-    + ["use", "image", "symbol", "linearGradient", "radialGradient", "stop", "pattern", "title", "desc"]
-)
+_SHAPES = {"path", "rect", "circle", "ellipse", "line", "polyline", "polygon", "text", "tspan", "use", "image"}
+_ELEMENTS = _SHAPES | {"svg", "g", "defs", "clipPath", "symbol", "linearGradient", "radialGradient", "stop", "pattern"}
 
 
 @dataclass(frozen=True)
@@ -301,12 +285,12 @@ def listed(words: Sequence[str]) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Write a share as a percentage.
+    r"""Write a share as a percentage that does not break over lines.
 
     Examples:
         >>> percent(0.714), percent(None), percent(0.004)
-        ('71 %', '–', '0.4 %')
+        ('71\xa0%', '–', '0.4\xa0%')
     """
     if share is None or not math.isfinite(share):
         return "–"
-    return f"{share * 100:.1f} %" if 0 < abs(share) < 0.01 else f"{share * 100:.0f} %"
+    return f"{share * 100:.1f}\u00a0%" if 0 < abs(share) < 0.01 else f"{share * 100:.0f}\u00a0%"

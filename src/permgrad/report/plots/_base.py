@@ -188,7 +188,7 @@ def value_text(value: Any, width: int = 16) -> str:
 
     Examples:
         >>> value_text(100.0), value_text(0.123456), value_text(None), value_text("within 30 days of it", 12)
-        ('100', '0.1235', 'missing', 'within …of it')
+        ('100', '0.1235', 'missing', 'within …f it')
     """
     if isinstance(value, (bool, np.bool_, str)):
         return shorten(value, width)

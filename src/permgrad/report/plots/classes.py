@@ -44,16 +44,18 @@ def classes(explanation: Explanation, *, top_n: int | None = 15, title: str | No
     order = largest(scores, top_n)
     table = values[order]
     names = [("all rows" if has_all and k == 0 else name) for k, name in enumerate(labels_of(shown.outputs, 14))]
-    cell = float(np.clip(6.4 / len(names), 0.2, 0.95))
+    cell = float(np.clip(4.8 / len(names), 0.2, 0.95))
     width = max(3.4 + cell * len(names), 5.0)
     figure = new_figure(min(width, 16.0), 1.5 + style.ROW * 1.05 * len(order))
     axes = figure.add_subplot()
     bound = float(np.nanmax(np.abs(table), initial=0.0)) or 1.0
     positions = np.arange(len(names)) + (0.15 if has_all else 0.0) * (np.arange(len(names)) > 0)
     mesh = _cells(axes, table, positions, bound)
-    if cell >= 0.55:
+    if cell >= 0.5:
         _numbers(axes, table, positions, bound)
-    _frame(axes, names, positions, labels_of([shown.names[i] for i in order]), upright=cell < 0.6)
+    _frame(
+        axes, names, positions, labels_of([shown.names[i] for i in order]), upright=cell * 15 < max(map(len, names)) + 1
+    )
     bar = figure.colorbar(mesh, ax=axes, fraction=0.025, pad=0.02, aspect=32)
     bar.outline.set_visible(False)
     bar.set_label(quantity_of(explanation))
@@ -105,6 +107,7 @@ def _numbers(axes: Any, table: Floats, positions: Floats, bound: float) -> None:
             va="center",
             color=colour,
             fontsize=style.SIZE_SMALL - 0.5,
+            in_layout=False,  # it lies inside the axes; measuring hundreds of texts takes seconds
         )
 
 

@@ -44,6 +44,7 @@ def confusion_matrix(matrix: npt.ArrayLike, labels: Sequence[Any], *, title: str
                 va="center",
                 color=style.FIXED_LIGHT if shares[row, column] > 0.55 else style.FIXED_DARK,
                 fontsize=style.SIZE_LABEL if len(labels) <= 8 else style.SIZE_SMALL - 1,
+                in_layout=False,
             )
     names = labels_of(labels, 14)
     slanted = len(labels) > 3 and max(map(len, names)) > 5

@@ -1,0 +1,231 @@
+"""The report: complete, self-contained, quiet in a browser, and safe with hostile data."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from permgrad._errors import InputError
+from permgrad.report.content import ExtraSection, NetworkSection, ReportContent
+from permgrad.report.html import render_report, write_report
+
+from .conftest import HOSTILE, NAMES, global_explanation, report_content
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+VOID = {"meta", "link", "img", "br", "hr", "input", "wbr"}
+
+
+class Page(HTMLParser):
+    """Collects elements, checks that they nest, and keeps text apart from script and style."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict]] = []
+        self.words: list[str] = []
+        self.stack: list[str] = []
+        self.feed(text)
+        assert self.stack == [], "every element must be closed"
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data):
+        if not {"script", "style"} & set(self.stack):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(name="ordinary", scope="module")
+def _ordinary() -> str:
+    return render_report(report_content())
+
+
+@pytest.fixture(name="page", scope="module")
+def _page(ordinary) -> Page:
+    return Page(ordinary)
+
+
+def light_content(**changes) -> ReportContent:
+    """Return every section, each of them small."""
+    content = report_content(NAMES[:3], **changes)
+    return dataclasses.replace(content, rows=content.rows[:1])
+
+
+@pytest.fixture(name="hostile", scope="module")
+def _hostile() -> str:
+    content = report_content(HOSTILE, HOSTILE[:3], title=HOSTILE[1], target=HOSTILE[2])
+    section = ExtraSection(title=HOSTILE[1], text=HOSTILE, table=pd.DataFrame({HOSTILE[1]: HOSTILE}))
+    network = NetworkSection(preset=HOSTILE[1], options={HOSTILE[1]: HOSTILE[2]}, notes=HOSTILE)
+    return render_report(dataclasses.replace(content, extra=[section], network=network, warnings=HOSTILE))
+
+
+def test_the_answer_stands_first(page):
+    heading = page.text.split("It relies most on")[0]
+    assert "A hybrid network (table and image) predicts RiskPerformance with a ROC‑AUC of 0." in heading
+    assert "on 2,092 test rows." in heading
+    assert "It relies most on ExternalRiskEstimate, MSinceMostRecentInqexcl7days and" in page.text
+
+
+def test_every_section_is_there(page):
+    anchors = [attributes["id"] for tag, attributes in page.elements if tag == "section"]
+    assert anchors == ["results", "drivers", "paths", "classes", "rows", "data", "network", "layout", "reading", "run"]
+    links = [attributes["href"] for tag, attributes in page.elements if tag == "a" and attributes["href"] != "#main"]
+    assert links == [f"#{anchor}" for anchor in anchors]
+    for words in (
+        "permgrad run heloc --baselines --seed 0",
+        "117 test rows are equal to a training row",
+        "184,322 trainable parameters",
+        "The weights of epoch 25 were kept",
+        "Not a cause",
+        "LightGBM",
+        "xgboost is missing",
+        "rank correlation with permgrad",
+        "more than 20 different numbers",
+    ):
+        assert words in page.text, words
+
+
+def test_the_ranking_table_lists_every_feature_with_what_it_is_sorted_by(page):
+    explanation = global_explanation()
+    cells = [attributes for tag, attributes in page.elements if tag == "td" and "data-sort" in attributes]
+    sort_keys = {attributes["data-sort"] for attributes in cells}
+    assert {str(float(value)) for value in explanation.values[:, 0]} <= sort_keys
+    assert all(name in page.text for name in explanation.names)
+
+
+def test_pictures_have_words_tables_have_captions_and_names_are_unique(page):
+    drawings = [attributes for tag, attributes in page.elements if tag == "svg"]
+    assert len(drawings) >= 10
+    assert all(attributes["role"] == "img" and len(attributes["aria-label"]) > 20 for attributes in drawings)
+    assert all(attributes["alt"] for tag, attributes in page.elements if tag == "img")
+    assert sum(tag == "table" for tag, _ in page.elements) == sum(tag == "caption" for tag, _ in page.elements) >= 5
+    assert sum(tag == "h1" for tag, _ in page.elements) == 1
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    known = {f"#{name}" for name in ids}
+    used = {value for _, attributes in page.elements for key, value in attributes.items() if key.endswith("href")}
+    assert {value for value in used if value and value.startswith("#")} <= known
+
+
+def test_nothing_points_outside(page, ordinary):
+    assert "default-src 'none'" in ordinary
+    for _, attributes in page.elements:
+        for key in ("src", "href", "xlink:href", "action", "data", "poster", "srcset"):
+            value = attributes.get(key)
+            assert value is None or value.startswith(("data:", "#")), value
+    assert not re.search(r"@import|url\((?!#)", ordinary)
+    assert len(ordinary.encode()) < 2_000_000
+
+
+def test_figures_follow_light_and_dark(ordinary):
+    assert "var(--tabular)" in ordinary
+    assert "var(--ink)" in ordinary
+    assert "@media screen and (prefers-color-scheme:dark)" in ordinary
+
+
+def test_hostile_names_stay_text(hostile):
+    page = Page(hostile)
+    assert sum(tag == "script" for tag, _ in page.elements) == 1
+    allowed = {"html", "head", "meta", "link", "title", "style", "body", "script"}
+    assert not {tag for tag, _ in page.elements} & {"iframe", "object", "embed", "foreignobject", "form", "base"}
+    assert allowed <= {tag for tag, _ in page.elements}
+    for tag, attributes in page.elements:
+        assert not [key for key in attributes if key.startswith("on")], (tag, attributes)
+        assert not str(attributes.get("src", "")).startswith("x")
+    for name in HOSTILE:
+        assert " ".join(re.sub(r"[\x00-\x1f]", " ", name).split()) in page.text
+    assert "{{ 7 * 7 }}" in page.text
+
+
+def test_minimal_and_partial_content():
+    text = render_report(ReportContent(title="t", target="y", task="regression"))
+    assert "A network that predicts y." in Page(text).text
+    content = light_content(task="regression", target="values")
+    assert "with an RMSE of" in Page(render_report(content)).text
+    leanings = [
+        ["metrics"],
+        ["explanation"],
+        ["network", "training"],
+        ["predictions", "local", "rows", "data", "provenance"],
+    ]
+    for names in leanings:
+        left_out = {name: () if name == "rows" else None for name in names}
+        assert "<h1>" in render_report(dataclasses.replace(content, **left_out)), names
+
+
+def test_undefined_metrics_and_importance_without_anything_that_stands_out():
+    explanation = global_explanation()
+    silent = dataclasses.replace(explanation, low=-np.abs(explanation.values), high=2 * np.abs(explanation.values))
+    content = dataclasses.replace(light_content(), explanation=silent, metrics=None, predictions=None)
+    assert "No feature has an effect that stands out from chance." in Page(render_report(content)).text
+    stored = json.loads(json.dumps(report_content().metrics))
+    stored["test"]["roc_auc"] = None
+    assert "A hybrid network (table and image) that predicts" in render_report(
+        dataclasses.replace(content, metrics=stored)
+    )
+
+
+def test_foreign_drawings_are_images_and_must_be_svg():
+    drawing = '<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+    content = ReportContent(title="t", target="y", task="regression", network=NetworkSection(drawing=drawing))
+    text = render_report(content)
+    assert "alert(1)" not in text
+    assert 'src="data:image/svg+xml;base64,' in text
+    with pytest.raises(InputError, match="a drawing must be a matplotlib Figure or SVG markup"):
+        render_report(dataclasses.replace(content, network=NetworkSection(drawing="a.png")))
+
+
+def test_writing_is_atomic(tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
+    content = ReportContent(title="t", target="y", task="regression")
+    assert write_report(path, content) == path
+    before = path.read_text(encoding="utf-8")
+    bad = dataclasses.replace(content, network=NetworkSection(drawing="nonsense"))
+    with pytest.raises(InputError):
+        write_report(path, bad)
+    assert path.read_text(encoding="utf-8") == before
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("which", ["ordinary", "hostile"])
+def test_a_browser_opens_it_without_an_error_or_a_request(which, ordinary, hostile, tmp_path):
+    path, log = tmp_path / "report.html", tmp_path / "net.json"
+    text = ordinary if which == "ordinary" else hostile
+    # A probe beside the report: if its own script runs, a click on the first heading of a table leaves a mark.
+    probe = "document.querySelector('table.sortable button').click()"
+    digest = base64.b64encode(hashlib.sha256(probe.encode()).digest()).decode()
+    text = text.replace("script-src '", f"script-src 'sha256-{digest}' '")
+    text = text.replace("</body>", f"<script>{probe}</script></body>")
+    path.write_text(text, encoding="utf-8")
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"]
+    command += ["--disable-component-update", "--disable-background-networking", "--no-first-run"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={log}", "--dump-dom", path.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert 'aria-sort="' in done.stdout, "the page's script must have sorted a table"
+    said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert said == []
+    requests = set(re.findall(r'"url":"(https?://[^"]+)"', log.read_text(encoding="utf-8", errors="replace")))
+    assert not [url for url in requests if "google" not in url and "gvt1" not in url], requests

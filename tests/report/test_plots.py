@@ -1,0 +1,247 @@
+"""Plots: every one draws every kind of content, quietly, and leaves the user's matplotlib alone."""
+
+from __future__ import annotations
+
+import warnings
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from permgrad._errors import InputError
+from permgrad.report import plots, style
+from permgrad.report.plots._base import labels_of, number, numbers, shorten, value_text
+
+from .conftest import HOSTILE, NAMES, global_explanation, local_explanation
+
+MANY = [f"class {k}" for k in range(30)]
+
+
+def drawn(figure: Figure) -> str:
+    """Draw the figure and return all its text."""
+    assert isinstance(figure, plots.PlotFigure)
+    return figure.to_svg()
+
+
+def everything(names, classes):
+    """Each plot of each explanation, by name."""
+    whole, local = global_explanation(names, classes), local_explanation(names, classes, rows=40)
+    matrix = np.arange(len(classes) ** 2).reshape(len(classes), -1)
+    rng = np.random.default_rng(0)
+    truth = np.array(classes, dtype=object)[rng.integers(len(classes), size=60)]
+    return {
+        "bar": whole.plot.bar,
+        "bar of rows": local.plot.bar,
+        "classes": whole.plot.classes,
+        "classes of rows": local.plot.classes,
+        "beeswarm": local.plot.beeswarm,
+        "waterfall": lambda: local.plot.waterfall(row=1),
+        "image": lambda: local.plot.image(row=1),
+        "modality": whole.plot.modality,
+        "modality of rows": local.plot.modality,
+        "direction": whole.plot.direction,
+        "confusion": lambda: plots.confusion_matrix(matrix, classes),
+        "roc": lambda: plots.roc_curves(truth, rng.uniform(size=(60, len(classes))), classes),
+    }
+
+
+@pytest.mark.parametrize("name", list(everything(NAMES, ("Bad", "Good"))))
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [(NAMES, ("Bad", "Good")), (["only"], ("a", "b")), (HOSTILE, HOSTILE[:5])],
+    ids=["ordinary", "one feature", "hostile names"],
+)
+def test_every_plot_draws_every_content_without_a_warning(name, names, classes):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = everything(names, classes)[name]()
+        assert "<svg" in drawn(figure)
+    assert figure.description
+
+
+@pytest.mark.parametrize("name", ["bar", "classes", "direction", "confusion", "roc"])
+def test_many_classes(name):
+    assert "<svg" in drawn(everything(NAMES, MANY)[name]())
+
+
+def test_names_are_never_read_as_mathematics_or_markup():
+    text = drawn(global_explanation(HOSTILE).plot.bar())
+    assert "$\\frac{a}{b}$ price_of_$x$" in text
+    assert "&lt;script&gt;alert(" in text
+    assert "<script" not in text
+    assert "_^_$" in text
+
+
+def test_the_users_settings_figures_and_filters_stay(explanation, local, tmp_path):
+    import matplotlib.pyplot as plt
+
+    with mpl.rc_context():
+        mpl.rcParams["font.size"] = 31
+        mpl.rcParams["axes.facecolor"] = "pink"
+        mpl.rcParams["text.parse_math"] = True
+        before, filters, open_figures = mpl.rcParams.copy(), list(warnings.filters), plt.get_fignums()
+        explanation.plot.bar().save(tmp_path / "a.png")
+        local.plot.beeswarm().save(tmp_path / "b.svg")
+        # Compared below the dict, because reading "backend" would choose one.
+        assert {key: dict.__getitem__(mpl.rcParams, key) for key in before} == {
+            key: dict.__getitem__(before, key) for key in before
+        }
+        assert warnings.filters == filters
+        assert plt.get_fignums() == open_figures
+        wild = explanation.plot.bar().to_svg()
+    assert wild == explanation.plot.bar().to_svg(), "the user's settings must not show in the figure"
+
+
+def test_settings_are_put_back_after_an_error():
+    before = dict(mpl.rcParams)
+    with pytest.raises(RuntimeError), style.house_style():
+        raise RuntimeError
+    assert dict(mpl.rcParams) == before
+
+
+@pytest.mark.parametrize(("ending", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
+def test_save(explanation, tmp_path, ending, magic):
+    path = explanation.plot.bar().save(tmp_path / f"figure.{ending}")
+    assert path.read_bytes().startswith(magic)
+    with pytest.raises(InputError, match=r"save writes \.png, \.svg, \.pdf, however: path='x\.jpg'"):
+        explanation.plot.bar().save("x.jpg")
+
+
+def test_bars_show_the_numbers(explanation):
+    axes = explanation.plot.bar(top_n=5).axes[0]
+    totals = np.zeros(5)
+    for container in axes.containers:
+        for place, rectangle in enumerate(container):
+            totals[place] += rectangle.get_width()
+    order = [explanation.names.index(name) for name in explanation.ranking()[:5]]
+    np.testing.assert_allclose(totals, explanation.values[order, 0])
+    assert [label.get_text() for label in axes.get_yticklabels()] == labels_of([explanation.names[i] for i in order])
+    segments = axes.collections[0].get_segments()
+    low, high = explanation.ci()
+    np.testing.assert_allclose([segment[:, 0] for segment in segments], np.c_[low[order, 0], high[order, 0]])
+
+
+def test_parts_below_zero_stand_on_the_other_side():
+    values = np.array([[0.2], [0.1]])
+    parts = {"tabular": np.array([[0.5], [0.1]]), "image": np.array([[-0.3], [0.0]])}
+    changes = {"std": None, "low": None, "high": None, "p_values": None, "direction": None}
+    axes = global_explanation(["a", "b"], task="regression", values=values, parts=parts, **changes).plot.bar().axes[0]
+    first = [container[0].get_extents for container in axes.containers]
+    assert len(first) == 2
+    ends = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in (container[0] for container in axes.containers)]
+    np.testing.assert_allclose(ends, [(0, 0.5), (0, -0.3)])
+
+
+def test_waterfall_steps_end_at_the_prediction(local):
+    axes = local.plot.waterfall(row=4, top_n=6, output="Good").axes[0]
+    bars = axes.containers[0]
+    assert len(bars) == 7, "six features and the rest"
+    top, bottom = bars[0], bars[-1]
+    assert bottom.get_x() == pytest.approx(local.base_values[1])
+    assert top.get_x() + top.get_width() == pytest.approx(local.predictions[4, 1])
+    assert sum(bar.get_width() for bar in bars) == pytest.approx(local.predictions[4, 1] - local.base_values[1])
+
+
+def test_waterfall_shows_what_is_not_attributed(local):
+    from dataclasses import replace
+
+    gap = replace(local, predictions=local.predictions + 1.0)
+    assert "not attributed" in drawn(gap.plot.waterfall())
+    assert "not attributed" not in drawn(local.plot.waterfall())
+
+
+def test_all_zero_and_undefined_values(explanation):
+    from dataclasses import replace
+
+    nothing = np.zeros_like(explanation.values)
+    zero = replace(explanation, values=nothing, parts={}, std=nothing, low=nothing, high=nothing)
+    undefined = replace(explanation, low=nothing * np.nan, high=nothing * np.nan, values=explanation.values.copy())
+    undefined.values[3] = np.nan
+    for each in (zero, undefined):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert "<svg" in drawn(each.plot.bar())
+            assert "<svg" in drawn(each.plot.classes())
+    local = local_explanation(rows=3)
+    flat = replace(local, values=local.values * 0, predictions=None, base_values=None, feature_values=None)
+    for plot in (flat.plot.beeswarm, flat.plot.waterfall, flat.plot.bar):
+        assert "<svg" in drawn(plot())
+    assert "all zero" in plots.activation(None, np.zeros((4, 4))).description
+
+
+def test_plotting_by_itself_picks_what_suits(explanation, local):
+    assert len(explanation.plot().axes) == 1
+    assert len(local.plot().axes) == 2, "a beeswarm has a colour bar"
+    assert "Steps from" in local_explanation(rows=1).plot().description
+
+
+def test_beeswarm_of_many_rows_is_thinned_and_says_so():
+    figure = local_explanation(rows=4000).plot.beeswarm(top_n=2)
+    assert "4000 rows, 1500 drawn" in figure.description
+    assert len(figure.axes[0].collections[0].get_offsets()) + len(figure.axes[0].collections[1].get_offsets()) == 1500
+
+
+def test_learning_curves():
+    one = pd.DataFrame({"epoch": [1], "train_loss": [0.5]})
+    assert "<svg" in drawn(plots.learning_curves(one))
+    wild = pd.DataFrame(
+        {"epoch": range(1, 30), "train_loss": [1e6, *np.linspace(1, 0.5, 28)], "validation_loss": np.nan}
+    )
+    assert plots.learning_curves(wild, best_epoch=3).axes[0].get_ylim()[1] < 10
+    with pytest.raises(InputError, match="learning_curves needs the columns epoch and train_loss or validation_loss"):
+        plots.learning_curves(pd.DataFrame({"epoch": [1]}))
+
+
+def test_branches_without_share_and_interval():
+    stored = {
+        "tabular": {"importance": 0.1, "share": None, "ci_low": None},
+        "interaction": {"importance": 0.1},
+        "paper": {},
+    }
+    text = drawn(plots.branches(stored))
+    assert "undefined" in text
+    assert "interaction" not in text
+    with pytest.raises(InputError, match="branches needs at least one branch"):
+        plots.branches({"paper": {}})
+
+
+def test_roc_of_absent_classes_and_residuals_of_nothing():
+    text = drawn(plots.roc_curves(["a", "a", "b"], np.full((3, 3), 1 / 3), ["a", "b", "c"]))
+    assert "c  undefined" in text
+    assert "<svg" in drawn(plots.residuals([], []))
+    assert "<svg" in drawn(plots.residuals([1.0, np.nan], [2.0, 1.0]))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda g, _: g.plot.beeswarm(), "beeswarm shows single rows and needs a local explanation"),
+        (lambda g, _: g.plot.waterfall(), "waterfall shows single rows and needs a local explanation"),
+        (lambda _, rows: rows.plot.waterfall(row=300), "row must be a position from 0 to 299, however: row=300"),
+        (lambda g, _: g.plot.bar(top_n=0), "top_n must be an integer of at least 1 or None for all, however: top_n=0"),
+        (lambda g, _: g.plot.bar(output="Godo"), "did you mean 'Good'"),
+        (lambda _, rows: rows.plot.direction(), "direction shows mean predictions by quantile or level"),
+        (
+            lambda _, l: local_explanation(maps={}).plot.image(),
+            "image shows activation maps, however: method='integrated",
+        ),
+        (lambda *_: plots.confusion_matrix([[1]], ["a", "b"]), "matrix must have shape"),
+        (lambda *_: plots.activation(None, [1.0]), "heat must have shape"),
+        (lambda *_: plots.residuals([1.0], [1.0, 2.0]), "truth and predictions must have as many rows"),
+    ],
+)
+def test_messages(call, message, explanation, local):
+    with pytest.raises(InputError) as caught:
+        call(explanation, local)
+    assert message in str(caught.value)
+
+
+def test_words():
+    assert shorten("x" * 50, 11) == "xxxxxx…xxxx"
+    assert len(set(labels_of([f"{'a' * 40}{k}{'b' * 40}" for k in range(12)], 12))) == 12
+    assert number(1234567.0) == "1,234,567"
+    assert numbers([0.5, -0.0001]) == ["0.500", "0.000"]
+    assert value_text(float("inf")) == "inf"
+    assert value_text(pd.NaT) == "missing"
