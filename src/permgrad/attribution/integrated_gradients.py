@@ -239,7 +239,7 @@ class IntegratedGradients:
         "baseline": "median",
         "references": 50,
         "tolerance": 0.002,
-        "max_steps": 512,
+        "max_steps": 1024,
     }
 
     def __call__(self, request: Request) -> Explanation:
