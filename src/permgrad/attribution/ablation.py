@@ -7,30 +7,14 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from permgrad._errors import InputError, unknown
+from permgrad.attribution.baselines import median_row
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.game import path_quantities
 from permgrad.attribution.importance import GAME_OPTIONS, play_loss_game, play_row_game
 from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.result import global_explanation, local_explanation
-
-
-def typical_row(encoded: npt.NDArray[np.float32], players: list[npt.NDArray[np.intp]]) -> npt.NDArray[np.float32]:
-    """Return, player by player, the median of a single column and the most frequent value of several.
-
-    Several columns (a one-hot block) are kept together, so that the row stays one that can occur.
-
-    Shape:
-        encoded ``(rows, encoded)``; result ``(encoded,)``.
-    """
-    row = np.median(encoded, axis=0).astype(np.float32)
-    for columns in players:
-        if len(columns) > 1:
-            values, counts = np.unique(encoded[:, columns], axis=0, return_counts=True)
-            row[columns] = values[int(np.argmax(counts))]
-    return row
 
 
 @methods.register("ablation")
@@ -57,8 +41,8 @@ class Ablation:
         background = request.encoded if request.background is None else request.background
         name = request.options.get("baseline", "typical")
         if name == "typical":
-            features = list(request.subject.preprocessor.features("feature").values())  # type: ignore[attr-defined]
-            baseline = typical_row(background, features)
+            encoder = request.subject.preprocessor  # type: ignore[attr-defined]
+            baseline = median_row(background, encoder.kinds_, encoder.features("feature").values())
         elif name == "zeros":
             baseline = np.zeros(background.shape[1], dtype=np.float32)
         else:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from permgrad.imaging.render import Renderer
 from permgrad.models.network import HybridNetwork
 
 Box = tuple[int, int, int, int]
@@ -62,6 +63,16 @@ class _Step:
     result: Box  # of the segment's output
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """The boxes a player's replacement goes through, and the weights that read the last of them."""
+
+    box: Box
+    steps: tuple[_Step, ...]
+    #: ``(units, channels × height × width)`` of the last box; None where nothing of it survives the pooling
+    read: Tensor | None
+
+
 @dataclass
 class Block:
     """The cache for a block of receivers."""
@@ -102,7 +113,9 @@ class ReplacementEngine:
         self._split_head = isinstance(first, nn.Linear) and first.in_features == sum(module.widths.values())
         self._segments: list[_Segment] = []
         self._dense: tuple[nn.Module, ...] = ()
-        self._plans: dict[tuple[int, ...], list[_Step] | None] = {}
+        self._plans: dict[tuple[int, ...], _Plan | None] = {}
+        #: the first convolution's weights; one channel where the renderer draws the same into all
+        self._first_weight: Tensor | None = None
         if incremental and "image" in self.paths and self._split_head:
             self._read_image_branch()
 
@@ -140,18 +153,25 @@ class ReplacementEngine:
             else:
                 return
         self._segments, self._dense = segments, dense
+        weight = segments[0].convolution.weight
+        if isinstance(renderer, Renderer) and renderer.channels > 1 and segments[0].convolution.groups == 1:
+            weight = weight.sum(dim=1, keepdim=True)
+        self._first_weight = weight.detach().contiguous(memory_format=torch.channels_last)
 
-    def _plan(self, columns: Sequence[int]) -> list[_Step] | None:
+    def _plan(self, columns: Sequence[int]) -> _Plan | None:
         """Return the boxes a replacement of these columns goes through, or None where dense is cheaper or needed."""
         key = tuple(int(column) for column in columns)
         if key not in self._plans:
             self._plans[key] = self._make_plan(key)
         return self._plans[key]
 
-    def _make_plan(self, columns: tuple[int, ...]) -> list[_Step] | None:
+    def _make_plan(self, columns: tuple[int, ...]) -> _Plan | None:
         if not self._segments or self.module.renderer is None or not columns:
             return None
-        box: Box = self.module.renderer.region_of(columns)  # type: ignore[operator]
+        first: Box = self.module.renderer.region_of(columns)  # type: ignore[operator]
+        if first[0] >= first[1] or first[2] >= first[3]:
+            return _Plan(first, (), None)  # drawn over by another column: no pixel shows it
+        box = first
         steps: list[_Step] = []
         cost = full = 0.0
         for segment in self._segments:
@@ -162,7 +182,15 @@ class ReplacementEngine:
             cost += weights * (rows[1] - rows[0]) * (cols[1] - cols[0])
             full += weights * segment.in_size[0] * segment.in_size[1]
             box = steps[-1].result
-        return steps if cost < 0.8 * full else None
+        if cost >= 0.8 * full:
+            return None
+        if any(step.result[0] >= step.result[1] or step.result[2] >= step.result[3] for step in steps):
+            return _Plan(first, tuple(steps), None)  # pooling drops the only pixels that change
+        last = self._segments[-1]
+        channels = last.convolution.out_channels
+        weight: Tensor = self._dense[0].weight if self._dense else self._head_columns("image")  # type: ignore[assignment]
+        read = weight.reshape(-1, channels, *last.out_size)[:, :, box[0] : box[1], box[2] : box[3]].flatten(1)
+        return _Plan(first, tuple(steps), read.detach().contiguous())
 
     # ---- computing ------------------------------------------------------------------------------------------------
 
@@ -204,10 +232,11 @@ class ReplacementEngine:
 
     def _walk_image(self, encoded: Tensor) -> tuple[Tensor, list[Tensor], Tensor | None]:
         values: Tensor = self.module.renderer(encoded)  # type: ignore[misc]
+        values = values[:, : self._channels()].contiguous(memory_format=torch.channels_last)
         maps: list[Tensor] = []
-        for segment in self._segments:
+        for number, segment in enumerate(self._segments):
             maps.append(values)
-            values = segment.convolution(values)
+            values = _convolve(segment.convolution, values, self._weight(number), segment.convolution.padding)
             for layer in segment.tail:
                 values = layer(values)
         if not self._dense:
@@ -219,6 +248,15 @@ class ReplacementEngine:
         for layer in self._dense[1:]:
             values = layer(values)
         return values, maps, before
+
+    def _weight(self, segment: int) -> Tensor:
+        if segment == 0 and self._first_weight is not None:
+            return self._first_weight
+        return self._segments[segment].convolution.weight
+
+    def _channels(self) -> int:
+        weight = self._weight(0)
+        return int(weight.shape[1]) * self._segments[0].convolution.groups
 
     def _share(self, path: str, embedding: Tensor) -> Tensor:
         return functional.linear(embedding, self._head_columns(path))
@@ -290,25 +328,23 @@ class ReplacementEngine:
         plan = self._plan(columns) if path == "image" else None
         if plan is None:
             return self._share(path, self.module.embed(path, edited))
-        box: Box = self.module.renderer.region_of(columns)  # type: ignore[operator, union-attr]
+        if plan.read is None:
+            return block.shares["image"][start:stop]
+        box = plan.box
         patch: Tensor = self.module.renderer.render_region(edited, box)  # type: ignore[operator, union-attr]
-        if any(step.result[0] >= step.result[1] or step.result[2] >= step.result[3] for step in plan):
-            return block.shares["image"][start:stop]  # pooling drops the only pixels that change
-        for segment, step, base in zip(self._segments, plan, block.maps, strict=False):
-            patch = _convolve_window(segment, step, base[start:stop], patch, box)
+        patch = patch[:, : self._channels()]
+        for number, (segment, step) in enumerate(zip(self._segments, plan.steps, strict=True)):
+            window = _pasted(segment, step, block.maps[number][start:stop], patch, box)
+            patch = _convolve(segment.convolution, window, self._weight(number), (0, 0))
+            for layer in segment.tail:
+                patch = layer(patch)
             box = step.result
-        return self._dense_after(block, start, stop, patch, box)
+        return self._dense_after(block, start, stop, patch, box, plan.read)
 
-    def _dense_after(self, block: Block, start: int, stop: int, patch: Tensor, box: Box) -> Tensor:
+    def _dense_after(self, block: Block, start: int, stop: int, patch: Tensor, box: Box, read: Tensor) -> Tensor:
         """Carry a changed box of the last map into the first dense layer that reads it."""
-        last = self._segments[-1]
-        channels = last.convolution.out_channels
-        height, width = last.out_size
-        size = channels * (box[1] - box[0]) * (box[3] - box[2])
-        weight: Tensor = self._dense[0].weight if self._dense else self._head_columns("image")  # type: ignore[assignment]
-        read = weight.reshape(-1, channels, height, width)[:, :, box[0] : box[1], box[2] : box[3]].reshape(-1, size)
         base = self._last_map(block)[start:stop]
-        difference = (patch - base[:, :, box[0] : box[1], box[2] : box[3]]).reshape(stop - start, size)
+        difference = (patch - base[:, :, box[0] : box[1], box[2] : box[3]]).reshape(stop - start, -1)
         change = functional.linear(difference, read)
         if not self._dense:
             return block.shares["image"][start:stop] + change
@@ -409,12 +445,25 @@ def _through(segment: _Segment, low: int, high: int, *, axis: int) -> tuple[int,
     return window[0], window[1], result[0], result[1]
 
 
-def _convolve_window(segment: _Segment, step: _Step, base: Tensor, patch: Tensor, box: Box) -> Tensor:
-    """Apply a segment to a window of ``base`` with ``patch`` pasted at ``box``; return what stands at the result."""
+def _convolve(convolution: nn.Conv2d, values: Tensor, weight: Tensor, padding: Any) -> Tensor:
+    return functional.conv2d(
+        values, weight, convolution.bias, convolution.stride, padding, convolution.dilation, convolution.groups
+    )
+
+
+def _pasted(segment: _Segment, step: _Step, base: Tensor, patch: Tensor, box: Box) -> Tensor:
+    """Return a segment's input in the step's window: ``base``, padding beyond its edge, and ``patch`` at ``box``."""
     top, bottom, left, right = step.window
     height, width = segment.in_size
     rows, cols = (max(top, 0), min(bottom, height)), (max(left, 0), min(right, width))
-    window = base.new_zeros((base.shape[0], base.shape[1], bottom - top, right - left))
+    window = torch.empty(
+        (base.shape[0], base.shape[1], bottom - top, right - left),
+        dtype=base.dtype,
+        device=base.device,
+        memory_format=torch.channels_last,
+    )
+    if (rows[0], rows[1], cols[0], cols[1]) != step.window:
+        window.zero_()
     window[:, :, rows[0] - top : rows[1] - top, cols[0] - left : cols[1] - left] = base[
         :, :, rows[0] : rows[1], cols[0] : cols[1]
     ]
@@ -425,10 +474,4 @@ def _convolve_window(segment: _Segment, step: _Step, base: Tensor, patch: Tensor
         window[:, :, low_row - top : high_row - top, low_col - left : high_col - left] = patch[
             :, :, low_row - box[0] : high_row - box[0], low_col - box[2] : high_col - box[2]
         ]
-    convolution = segment.convolution
-    values = functional.conv2d(
-        window, convolution.weight, convolution.bias, convolution.stride, 0, convolution.dilation, convolution.groups
-    )
-    for layer in segment.tail:
-        values = layer(values)
-    return values
+    return window
