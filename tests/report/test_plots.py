@@ -224,7 +224,7 @@ def test_roc_of_absent_classes_and_residuals_of_nothing():
         (lambda g, _: g.plot.bar(output="Godo"), "did you mean 'Good'"),
         (lambda _, rows: rows.plot.direction(), "direction shows mean predictions by quantile or level"),
         (
-            lambda _, l: local_explanation(maps={}).plot.image(),
+            lambda _, rows: local_explanation(maps={}).plot.image(),
             "image shows activation maps, however: method='integrated",
         ),
         (lambda *_: plots.confusion_matrix([[1]], ["a", "b"]), "matrix must have shape"),
@@ -245,3 +245,14 @@ def test_words():
     assert numbers([0.5, -0.0001]) == ["0.500", "0.000"]
     assert value_text(float("inf")) == "inf"
     assert value_text(pd.NaT) == "missing"
+
+
+def test_modality_sums_the_paths_of_an_additive_explanation(local):
+    from dataclasses import replace
+
+    parts = {"tabular": 0.75 * local.values, "image": 0.25 * local.values}
+    figure = replace(local, parts=parts).plot.modality(output="Good")
+    widths = [bar.get_width() for container in figure.axes[0].containers for bar in container]
+    total = np.abs(local.values[:, :, 1].sum(axis=1)).mean()
+    np.testing.assert_allclose(widths, [0.75 * total, 0.25 * total])
+    assert "tabular" in drawn(figure)

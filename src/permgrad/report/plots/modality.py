@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def modality(explanation: Explanation, *, output: str | int | None = None, title
     """Draw the importance of whole branches or modalities.
 
     Uses ``explanation.branches`` where there is one; else, for additive methods, the signed sum over the features
-    of each modality.
+    of each path or modality.
 
     Args:
         explanation: What to draw.
@@ -47,7 +48,7 @@ def modality(explanation: Explanation, *, output: str | int | None = None, title
     text = default if title is None else title
     if explanation.branches:
         return branches(explanation.branches, title=text, label=quantity_of(explanation))
-    summed = explanation if explanation.level == "modality" else explanation.by_modality()
+    summed = explanation if explanation.level == "modality" else _summed(explanation)
     if summed.scope == "local":
         summed = summed.to_global("mean_abs")
     column = summed.output_index(output)
@@ -57,6 +58,17 @@ def modality(explanation: Explanation, *, output: str | int | None = None, title
         for i, name in enumerate(summed.names)
     }
     return branches(content, title=text, label=quantity_of(explanation))
+
+
+def _summed(explanation: Explanation) -> Explanation:
+    """Sum an additive explanation over the features of each path where it has paths, else of each modality."""
+    paths = {name: part for name, part in explanation.parts.items() if name in ("tabular", "image")}
+    total = explanation.by_modality()
+    if len(paths) < 2:
+        return total
+    values = np.stack([part.sum(axis=-2) for part in paths.values()], axis=-2)
+    names = tuple(paths)
+    return replace(total, values=values, names=names, modality=names, parts={}, part_std={})
 
 
 @styled
