@@ -29,7 +29,7 @@ class Request:
         subject: the model behind a uniform face.
         encoded: the rows explained as the network sees them, float32 ``(rows, encoded)``.
         raw: the rows as the user gave them, for reading values; None where there is no table.
-        y: the target as class index int64, or in float64 and its own units (regression), ``(rows,)``; None if not given.
+        y: the target as class index, or in float64 and its own units (regression), ``(rows,)``; None if not given.
         background: encoded rows from which donors or baselines come, ``(donors, encoded)``; ``None`` if it is the rows
             explained.
         players: names of the players and the encoded columns that each of them moves.
