@@ -166,7 +166,7 @@ def _training_section(folder: Path, record: Mapping[str, Any], model: Any) -> Tr
     return TrainingSection(
         history=pd.read_csv(folder / "history.csv"),
         best_epoch=int(model.best_epoch_),
-        seconds=record["stages"].get("model", {}).get("seconds"),
+        seconds=record["facts"].get("fit_seconds"),
         loss=units.get(loss, loss),
     )
 

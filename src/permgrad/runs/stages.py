@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -153,12 +154,14 @@ def stored_layout(work: Work) -> Any:
 def model_stage(work: Work) -> None:
     """Train the network, measure it on validation and test rows, and train the baselines if asked for."""
     inputs, request = work.inputs, work.request
-    train, validation = inputs.parts["train"], inputs.parts["validation"]
+    train = inputs.parts["train"]
     model = make_estimator(work)
     held = validation_rows(inputs)
     work.say(f"  training: {model.estimate_training_time(train.X, train.y, eval_set=held)}")
     work.folder.checkpoint.mkdir(exist_ok=True)
+    started = time.perf_counter()
     model._fit(train.X, train.y, eval_set=held, checkpoint_folder=work.folder.checkpoint)  # noqa: SLF001 — see docs/architecture.md
+    work.folder.note(fit_seconds=round(time.perf_counter() - started, 3))
     model.save(work.folder / "model", overwrite=True)
     work.model = model
     with atomic_path(work.folder / "history.csv") as temporary:
@@ -170,8 +173,11 @@ def model_stage(work: Work) -> None:
     metrics["baselines"] = train_baselines(work, model) if request.baselines else {}
     write_predictions(work, predicted["test"])
     write_json_atomic(work.folder / "metrics.json", metrics)
-    if len(validation.y) != len(held[1]):
-        work.folder.note(skipped_validation_rows=len(validation.y) - len(held[1]))
+    skipped = len(inputs.parts["validation"].y) - len(held[1])
+    if skipped:
+        work.say(
+            f"note: {skipped} validation rows have a class that no training row has; they did not stop the training"
+        )
 
 
 def make_estimator(work: Work) -> Any:

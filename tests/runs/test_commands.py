@@ -1,0 +1,388 @@
+"""The commands as a user types them, on a small table: run, go on, predict, explain, report, datasets."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import permgrad as pg
+from permgrad.cli import app
+from permgrad.runs.folder import STAGES
+
+FILES = {
+    "run.json", "report.html", "metrics.json", "importance.csv", "branches.json", "model", "explanations",
+    "data.json", "split.npz", "layout.json", "layout.svg", "history.csv", "predictions.csv",
+}  # fmt: skip
+
+
+def table(rows: int = 240, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {"age": rng.normal(50, 10, rows), "dose": rng.normal(size=rows), "noise": rng.normal(size=rows)}
+    )
+    frame["town"] = rng.choice(["Bonn", "Ulm", "Köln"], rows)
+    frame["dose"] = frame["dose"].mask(rng.random(rows) < 0.05)
+    frame["code"] = [f"case {i}" for i in range(rows)]
+    signal_ = (frame["age"] - 50) / 10 + (frame["town"] == "Ulm") + 0.3 * rng.normal(size=rows)
+    frame["outcome"] = np.where(signal_ > 0.3, "ill", "well")
+    frame["score"] = 10 * signal_
+    return frame
+
+
+def call(*words: object, code: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, f"{result.stdout}\n{result.stderr}"
+    return result.stdout
+
+
+def tree(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("commands")
+    table().to_csv(folder / "table.csv", index=False)
+    table(40, seed=1).to_csv(folder / "new.csv", index=False)
+    return folder
+
+
+WORDS = ("--target", "outcome", "--drop", "score", "--id", "code", "--preset", "fast")
+
+
+@pytest.fixture(scope="module")
+def classified(place):
+    """A finished run of a classification."""
+    call("run", place / "table.csv", *WORDS, "--out", place / "ill")
+    return place / "ill"
+
+
+@pytest.fixture(scope="module")
+def regressed(place):
+    """A finished run of a regression."""
+    words = ("--target", "score", "--drop", "outcome", "--preset", "fast")
+    call("run", place / "table.csv", *words, "--out", place / "score")
+    return place / "score"
+
+
+# --- run --------------------------------------------------------------------------------------------------------------
+def test_a_run_writes_every_file_of_the_contract(classified):
+    assert {path.name for path in classified.iterdir()} == FILES
+    record = json.loads((classified / "run.json").read_text())
+    assert record["finished_stages"] == list(STAGES)
+    assert record["command"].startswith("permgrad run ")
+    assert record["facts"]["versions"]["permgrad"] == pg.__version__
+
+
+def test_metrics_follow_the_contract(classified, regressed):
+    metrics = json.loads((classified / "metrics.json").read_text())
+    assert metrics["task"] == "classification"
+    assert metrics["rows"] == {"train": 144, "validation": 48, "test": 48}
+    assert metrics["baselines"] == {}
+    for part in ("validation", "test"):
+        own = metrics[part]
+        wanted = {"accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "average_precision", "log_loss"}
+        assert wanted | {"confusion_matrix", "labels"} <= set(own)
+        assert np.sum(own["confusion_matrix"]) == 48
+        assert own["labels"] == ["ill", "well"]
+    predictions = pd.read_csv(classified / "predictions.csv")
+    assert metrics["test"]["accuracy"] == pytest.approx((predictions["truth"] == predictions["prediction"]).mean())
+    assert metrics["test"]["accuracy"] > 0.7, "the precondition of all that is explained"
+    metrics = json.loads((regressed / "metrics.json").read_text())
+    assert set(metrics["test"]) == {"rmse", "mae", "mse", "mape", "r2"}
+    assert metrics["test"]["r2"] > 0.5
+
+
+def test_importance_and_branches_follow_the_contract(classified, regressed):
+    frame = pd.read_csv(classified / "importance.csv")
+    first = ["feature", "modality", "class", "importance", "std", "ci_low", "ci_high", "p_value"]
+    assert list(frame.columns) == [*first, "tabular", "image", "interaction"]
+    assert set(frame["feature"]) == {"age", "dose", "noise", "town"}, "raw columns; no identifier"
+    assert set(frame["class"]) == {"all", "ill", "well"}
+    assert set(pd.read_csv(regressed / "importance.csv")["class"]) == {"all"}
+    overall = frame[frame["class"] == "all"].set_index("feature")
+    assert overall["importance"].idxmax() == "age"
+    np.testing.assert_allclose(overall["tabular"] + overall["image"], overall["importance"], atol=1e-9)
+    branches = json.loads((classified / "branches.json").read_text())
+    for path in ("tabular", "image"):
+        assert {"importance", "std", "ci_low", "ci_high", "share", "alone", "last"} <= set(branches[path])
+    assert isinstance(branches["interaction"], float)
+    assert branches["paper"] is not None
+
+
+def test_what_is_saved_can_be_loaded(classified):
+    model = pg.load(classified / "model")
+    predictions = pd.read_csv(classified / "predictions.csv")
+    rows = table().iloc[predictions["row"]]
+    np.testing.assert_allclose(
+        model.predict_proba(rows[["age", "dose", "noise", "town"]])[:, 0], predictions["probability_ill"], atol=1e-6
+    )
+    assert (rows["code"].to_numpy() == predictions["code"]).all(), "the identifier stands beside its row"
+    for folder in (classified / "explanations").iterdir():
+        if folder.is_dir():
+            assert pg.Explanation.load(folder).method == folder.name
+    with np.load(classified / "split.npz") as split:
+        assert sorted(np.concatenate([split[part] for part in split.files])) == list(range(240))
+
+
+def test_the_run_equals_a_fit_in_python(place, classified):
+    """A run is no other training than the one a person would do by hand."""
+    with np.load(classified / "split.npz") as split:
+        rows = {part: table().iloc[split[part]] for part in split.files}
+    names = ["age", "dose", "noise", "town"]
+    model = pg.HyNNClassifier(preset="fast", random_state=0)
+    model.fit(
+        rows["train"][names],
+        rows["train"]["outcome"],
+        eval_set=(rows["validation"][names], rows["validation"]["outcome"]),
+    )
+    found = pg.load(classified / "model").predict_proba(rows["test"][names])
+    np.testing.assert_allclose(model.predict_proba(rows["test"][names]), found, atol=1e-5)
+
+
+def test_a_finished_run_says_so_and_writes_nothing(place, classified):
+    before = tree(classified)
+    said = call("run", place / "table.csv", *WORDS, "--out", classified)
+    assert said.startswith("This run is finished already; nothing was changed.")
+    assert tree(classified) == before
+
+
+def test_the_summary_and_json(place, classified):
+    said = call("run", place / "table.csv", *WORDS, "--out", classified)
+    assert "accuracy" in said
+    assert "1. age" in said
+    assert said.rstrip().endswith(f"Report: {classified / 'report.html'}")
+    facts = json.loads(call("run", place / "table.csv", *WORDS, "--out", classified, "--json"))
+    assert facts["already_finished"] is True
+    assert facts["top_features"][0]["feature"] == "age"
+    assert facts["test"]["accuracy"] == json.loads((classified / "metrics.json").read_text())["test"]["accuracy"]
+
+
+def test_another_configuration_is_refused(place, classified):
+    before = tree(classified)
+    result = CliRunner().invoke(app, ["run", str(place / "table.csv"), *WORDS, "--out", str(classified), "--seed", "1"])
+    assert result.exit_code == 2
+    assert (
+        "differing in seed (0 there, 1 now); replace it with --overwrite, or choose another folder with --out"
+        in result.stderr
+    )
+    assert tree(classified) == before
+
+
+def test_from_a_stage(place, classified, tmp_path):
+    shutil.copytree(classified, tmp_path / "run")
+    model = (tmp_path / "run" / "model" / "weights.safetensors").stat().st_mtime_ns
+    importance = (tmp_path / "run" / "importance.csv").read_text()
+    call("run", place / "table.csv", *WORDS, "--out", tmp_path / "run", "--from", "explanation")
+    assert (tmp_path / "run" / "importance.csv").read_text() == importance, "the same seed, the same explanation"
+    assert (tmp_path / "run" / "model" / "weights.safetensors").stat().st_mtime_ns == model
+    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
+
+
+def test_progress_and_notes_go_to_stderr(place, tmp_path):
+    words = ["run", str(place / "table.csv"), "--target", "score", "--drop", "outcome", "--preset", "fast"]
+    result = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "run"), "--json", "--baselines"])
+    assert result.exit_code == 0, result.stderr
+    facts = json.loads(result.stdout)
+    assert "look like identifiers: code" in result.stderr
+    assert "categorical" in result.stderr, "column types are shown"
+    assert list(facts["baselines"]) == ["random_forest", "extra_trees", "bagging", "lightgbm", "xgboost"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
+def test_a_run_killed_while_training_goes_on_and_ends_the_same(place, classified, tmp_path):
+    folder = tmp_path / "run"
+    words = [sys.executable, "-m", "permgrad.cli", "run", str(place / "table.csv"), *WORDS, "--out", str(folder)]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not any((folder / ".checkpoint").glob("*")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    assert process.returncode == -signal.SIGKILL, "the precondition: it was killed at work"
+    assert json.loads((folder / "run.json").read_text())["finished_stages"] == ["data", "layout"]
+    call("run", place / "table.csv", *WORDS, "--out", folder)
+    assert {path.name for path in folder.iterdir()} == FILES
+    ours, theirs = (pd.read_csv(run / "predictions.csv") for run in (folder, classified))
+    np.testing.assert_allclose(ours["probability_ill"], theirs["probability_ill"], atol=1e-6)
+
+
+@pytest.mark.slow
+def test_interrupting_ends_with_130_and_one_sentence(place, tmp_path):
+    folder = tmp_path / "run"
+    words = [sys.executable, "-m", "permgrad.cli", "run", str(place / "table.csv"), *WORDS, "--out", str(folder)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not any((folder / ".checkpoint").glob("*")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert errors.splitlines()[-1] == "error: interrupted; the same command goes on after the last finished stage"
+    assert "Traceback" not in errors
+    assert not (folder / ".lock").exists()
+
+
+# --- predict ----------------------------------------------------------------------------------------------------------
+def test_predict_aligns_by_name(place, classified, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = call("predict", classified, place / "new.csv")
+    assert said == "40 rows predicted: new-predictions.csv\n"
+    found = pd.read_csv("new-predictions.csv")
+    assert list(found.columns) == ["row", "code", "prediction", "probability_ill", "probability_well"]
+    model = pg.load(classified / "model")
+    rows = table(40, seed=1)
+    np.testing.assert_allclose(
+        found["probability_ill"], model.predict_proba(rows[["age", "dose", "noise", "town"]])[:, 0], atol=1e-6
+    )
+    rows[["town", "noise", "dose", "age"]].to_parquet("shuffled.parquet")
+    call("predict", classified / "model", "shuffled.parquet", "--out", "again.csv")
+    np.testing.assert_allclose(pd.read_csv("again.csv")["probability_ill"], found["probability_ill"], atol=1e-6)
+
+
+def test_predict_never_replaces_in_silence(place, classified, tmp_path):
+    out = tmp_path / "mine.csv"
+    out.write_text("mine")
+    result = CliRunner().invoke(app, ["predict", str(classified), str(place / "new.csv"), "--out", str(out)])
+    assert result.exit_code == 2
+    assert "exists; add --overwrite or name another with --out" in result.stderr
+    assert out.read_text() == "mine"
+    call("predict", classified, place / "new.csv", "--out", out, "--overwrite")
+    assert out.read_text().startswith("row,code,prediction")
+
+
+def test_predict_to_stdout_and_json(place, regressed):
+    lines = call("predict", regressed, place / "new.csv", "--out", "-").splitlines()
+    assert lines[0] == "row,prediction"
+    assert len(lines) == 41
+    facts = json.loads(call("predict", regressed, place / "new.csv", "--out", "-", "--json"))
+    assert len(facts["predictions"]) == facts["rows"] == 40
+
+
+def test_predict_names_what_is_wrong_with_the_columns(place, classified, tmp_path):
+    rows = table(10, seed=1)
+    rows.drop(columns=["age", "town"]).to_csv(tmp_path / "less.csv", index=False)
+    result = CliRunner().invoke(
+        app, ["predict", str(classified), str(tmp_path / "less.csv"), "--out", str(tmp_path / "o.csv")]
+    )
+    assert result.exit_code == 2
+    assert "2 are missing: 'age', 'town'" in result.stderr
+    assert not (tmp_path / "o.csv").exists()
+    rows.assign(shoe_size=40).to_csv(tmp_path / "more.csv", index=False)
+    result = CliRunner().invoke(
+        app, ["predict", str(classified), str(tmp_path / "more.csv"), "--out", str(tmp_path / "o.csv")]
+    )
+    assert result.exit_code == 0
+    assert result.stderr.strip() == "warning: 1 columns are not used, training did not have them: 'shoe_size'"
+
+
+# --- explain, report, datasets ----------------------------------------------------------------------------------------
+def test_explain_a_table(place, classified, tmp_path):
+    said = call("explain", classified, place / "new.csv", "--out", tmp_path / "why", "--repeats", "3")
+    assert said.rstrip().endswith(f"Written: {tmp_path / 'why'}")
+    explanation = pg.Explanation.load(tmp_path / "why")
+    assert explanation.scope == "global"
+    assert "loss" in explanation.meta["quantity"], "the target stands in the table"
+    assert (tmp_path / "why" / "importance.csv").is_file()
+    assert (tmp_path / "why" / "plots" / "bar.png").stat().st_size > 1000
+    result = CliRunner().invoke(
+        app, ["explain", str(classified), str(place / "new.csv"), "--out", str(tmp_path / "why")]
+    )
+    assert result.exit_code == 2
+    assert "add --overwrite or name another with --out" in result.stderr
+
+
+def test_explain_one_row(place, classified, tmp_path):
+    words = ("explain", classified, place / "new.csv", "--method", "integrated_gradients")
+    call(*words, "--row", "7", "--target", "ill", "--out", tmp_path / "one")
+    one = pg.Explanation.load(tmp_path / "one")
+    assert one.values.shape == (1, 4, 1)
+    assert one.outputs == ("ill",)
+    call(*words, "--out", tmp_path / "all")
+    np.testing.assert_allclose(one.values[0, :, 0], pg.Explanation.load(tmp_path / "all").values[7, :, 0], atol=1e-5)
+    result = CliRunner().invoke(app, [str(word) for word in (*words, "--row", "40", "--out", tmp_path / "none")])
+    assert result.exit_code == 2
+    assert "--row 40" in result.stderr
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    "method", ["permgrad", "permutation", "ablation", "gradcam", "integrated_gradients", "permgrad-paper"]
+)
+def test_every_method_on_the_command_line(place, classified, tmp_path, method):
+    call(
+        "explain",
+        classified,
+        place / "new.csv",
+        "--method",
+        method,
+        "--repeats",
+        "2",
+        "--out",
+        tmp_path / "why",
+        "--json",
+    )
+    assert pg.Explanation.load(tmp_path / "why").method == method
+
+
+def test_explain_without_the_target_measures_divergence(place, regressed, tmp_path):
+    table(30, seed=2).drop(columns=["score", "outcome"]).to_csv(tmp_path / "blind.csv", index=False)
+    call("explain", regressed, tmp_path / "blind.csv", "--repeats", "2", "--out", tmp_path / "why")
+    assert "divergence" in pg.Explanation.load(tmp_path / "why").meta["quantity"]
+
+
+def test_report_is_made_again_from_the_folder(classified, tmp_path):
+    shutil.copytree(classified, tmp_path / "moved")
+    (tmp_path / "moved" / "report.html").unlink()
+    said = call("report", tmp_path / "moved")
+    assert said == f"Report: {tmp_path / 'moved' / 'report.html'}\n"
+    text = (tmp_path / "moved" / "report.html").read_text(encoding="utf-8")
+    assert "outcome" in text
+    assert "<script src" not in text
+    assert "http://" not in text.replace("http://www.w3.org", "")
+
+
+def test_datasets(monkeypatch, tmp_path):
+    monkeypatch.setenv("PERMGRAD_CACHE", str(tmp_path))
+    said = call("datasets", "list")
+    for name in ("heloc", "dengue", "covertype", "gas", "puma", "bank", "breast_cancer"):
+        assert name in said
+    facts = json.loads(call("datasets", "list", "--json"))["datasets"]
+    assert next(fact for fact in facts if fact["name"] == "heloc")["na_codes"] == [-9, -8, -7]
+    assert call("datasets", "fetch", "breast_cancer") == "breast_cancer: scikit-learn\n"
+
+
+# --- wide and awkward tables ------------------------------------------------------------------------------------------
+@pytest.mark.slow
+def test_ten_thousand_columns(tmp_path):
+    rng = np.random.default_rng(0)
+    wide = pd.DataFrame(rng.normal(size=(40, 10_000)).round(3), columns=[f"gene {i}" for i in range(10_000)])
+    wide.assign(y=np.where(wide["gene 3"] > 0, "a", "b")).to_csv(tmp_path / "wide.csv", index=False)
+    call("run", tmp_path / "wide.csv", "--target", "y", "--preset", "fast", "--out", tmp_path / "run")
+    assert len(pd.read_csv(tmp_path / "run" / "importance.csv")) == 3 * 10_000
+
+
+def test_an_all_missing_column_and_hostile_names(tmp_path):
+    frame = table(120).drop(columns=["score", "code"]).assign(nothing=np.nan, one=1)
+    frame = frame.rename(columns={"age": "age, <b>in</b> $years$", "town": 'the "town"\'s näme'})
+    frame.to_csv(tmp_path / "odd.csv", index=False)
+    call("run", tmp_path / "odd.csv", "--target", "outcome", "--preset", "fast", "--out", tmp_path / "run")
+    importance = pd.read_csv(tmp_path / "run" / "importance.csv").set_index(["feature", "class"])
+    for name in ("nothing", "one"):
+        assert importance.loc[(name, "all"), ["importance", "std", "p_value"]].tolist() == [0, 0, 1]
+    assert "<b>in</b>" not in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
