@@ -1,0 +1,246 @@
+"""What every registered method must do, whatever it computes: a new method is met here through the registry."""
+
+from __future__ import annotations
+
+import logging
+import random
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+import permgrad as pg
+from permgrad.attribution import methods
+
+CASES = [(name, scope) for name in methods for scope in methods.get(name).scopes]
+ROWS = 16
+
+
+class BlownUpError(Exception):
+    """Raised in the middle of a computation."""
+
+
+def make_data() -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(300, 3)), columns=["a", "b", "c"])
+    X["colour"] = rng.choice(["red", "green", "blue"], 300)
+    signal = X["a"] + (X["colour"] == "red") * 2 + X["b"] * X["c"]
+    return X, signal.to_numpy(), np.array(["no", "maybe", "yes"])[np.digitize(signal, [-0.3, 1.0])]
+
+
+X, NUMBERS, LABELS = make_data()
+
+
+@pytest.fixture(scope="module", params=["classification", "regression"])
+def fitted(request) -> tuple[Any, np.ndarray]:
+    estimator, y = (pg.HyNNClassifier, LABELS) if request.param == "classification" else (pg.HyNNRegressor, NUMBERS)
+    # Dropout and batch normalisation behave otherwise in train mode, so leaving it on would be seen.
+    network = {"dropout": 0.3, "normalization": "batch", "conv_normalization": "batch"}
+    model = estimator(preset="fast", network=network, max_epochs=3, random_state=0, progress=False).fit(X, y)
+    return model, y[:ROWS]
+
+
+def explain(model: Any, y: np.ndarray, name: str, scope: str, **options: Any) -> pg.Explanation:
+    given = {"random_state": 0, "n_repeats": 2, "progress": False, **options}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pg.PermgradWarning)
+        return pg.explain(model, X[:ROWS], y, method=name, scope=scope, **given)
+
+
+def numbers(explanation: pg.Explanation) -> np.ndarray:
+    """Return everything that may depend on chance, as one array."""
+    arrays = [explanation.values, *explanation.parts.values()]
+    if explanation.std is not None:
+        arrays.append(explanation.std)
+    return np.concatenate([np.nan_to_num(array).ravel() for array in arrays])
+
+
+# ---- what must be as before ------------------------------------------------------------------------------------------
+
+
+def state_of(model: Any) -> dict[str, Any]:
+    """Return a copy of everything a method could leave behind on the model and in the process."""
+    module: nn.Module = model.module_
+    hooks = {
+        f"{name}.{kind}": len(getattr(part, kind))
+        for name, part in module.named_modules()
+        for kind in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    }
+    tensors = dict(module.named_parameters()) | dict(module.named_buffers())
+    return {
+        "hooks": hooks,
+        "tensor hooks": {name: len(tensor._backward_hooks or ()) for name, tensor in tensors.items()},
+        "modes": {name: part.training for name, part in module.named_modules()},
+        "requires_grad": {name: tensor.requires_grad for name, tensor in tensors.items()},
+        "grad": {name: tensor.grad is None for name, tensor in module.named_parameters()},
+        "weights": {name: tensor.detach().numpy().tobytes() for name, tensor in tensors.items()},
+        "background": model.background_.tobytes(),
+        "attributes": sorted(vars(model)),
+        "random": random.getstate(),
+        "numpy": str(np.random.get_state()),
+        "torch": torch.get_rng_state().numpy().tobytes(),
+        "threads": torch.get_num_threads(),
+        "grad enabled": torch.is_grad_enabled(),
+        "dtype": torch.get_default_dtype(),
+        "filters": list(warnings.filters),
+        "logging": (logging.getLogger().level, list(logging.getLogger().handlers)),
+        "error handling": np.geterr(),
+    }
+
+
+def assert_untouched(before: dict[str, Any], after: dict[str, Any]) -> None:
+    for name, value in before.items():
+        assert after[name] == value, name
+
+
+@pytest.fixture
+def unusual(fitted):
+    """A model whose user has put one part into train mode and frozen another."""
+    model, y = fitted
+    module = model.module_
+    assert not module.training
+    module.table_branch.train()
+    module.head[0].weight.requires_grad_(False)
+    yield model, y
+    module.eval()
+    module.head[0].weight.requires_grad_(True)
+
+
+@pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
+@pytest.mark.parametrize(("name", "scope"), CASES)
+def test_nothing_is_left_behind(unusual, name, scope):
+    model, y = unusual
+    inputs, target, background = X[:ROWS].copy(), y.copy(), X[100:150].copy()
+    kept = [inputs.copy(), target.copy(), background.copy()]
+    before = state_of(model)
+    given = {"method": name, "scope": scope, "random_state": 0, "n_repeats": 2, "progress": False}
+    explanation = pg.explain(model, inputs, target, background=background, **given)
+    assert_untouched(before, state_of(model))
+    pd.testing.assert_frame_equal(inputs, kept[0])
+    np.testing.assert_array_equal(target, kept[1])
+    pd.testing.assert_frame_equal(background, kept[2])
+    # Modes do not change the numbers either.
+    model.module_.eval()
+    again = pg.explain(model, inputs, target, background=background, **given)
+    np.testing.assert_array_equal(numbers(explanation), numbers(again))
+
+
+@pytest.mark.parametrize("when", ["first", "middle", "last"])
+@pytest.mark.parametrize(("name", "scope"), CASES)
+def test_nothing_is_left_behind_after_an_error(unusual, name, scope, when, monkeypatch):
+    model, y = unusual
+    calls, bomb = 0, None
+    plain_forward = nn.Linear.forward
+
+    def forward(self: nn.Linear, *arguments: Any) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == bomb:
+            raise BlownUpError
+        return plain_forward(self, *arguments)
+
+    monkeypatch.setattr(nn.Linear, "forward", forward)
+    explain(model, y, name, scope)
+    assert calls > 0
+    bomb = {"first": 1, "middle": max(1, calls // 2), "last": calls}[when]
+    calls = 0
+    before = state_of(model)
+    with pytest.raises(BlownUpError):
+        explain(model, y, name, scope)
+    assert_untouched(before, state_of(model))
+
+
+# ---- chance ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "scope"), CASES)
+def test_chance(fitted, name, scope):
+    """Repeatable; None differs; an integer reproduces; a generator advances. Without chance all are equal."""
+    model, y = fitted
+
+    def drawn(random_state: Any) -> np.ndarray:
+        return numbers(explain(model, y, name, scope, random_state=random_state))
+
+    first = drawn(0)
+    np.testing.assert_array_equal(first, drawn(0))
+    by_chance = not np.array_equal(first, drawn(1))
+    assert by_chance == (name in {"permgrad", "permutation", "permgrad-paper"}) or name not in SETTLED
+    generator, twin = np.random.default_rng(5), np.random.default_rng(5)
+    one, two = drawn(generator), drawn(generator)
+    np.testing.assert_array_equal(one, drawn(twin))
+    np.testing.assert_array_equal(two, drawn(twin))
+    if by_chance:
+        assert not np.array_equal(drawn(None), drawn(None))
+        assert not np.array_equal(one, two)
+    else:
+        np.testing.assert_array_equal(drawn(None), first)
+
+
+#: Methods of which it is known whether they draw by chance with their default options.
+SETTLED = {"permgrad", "permutation", "permgrad-paper", "ablation", "gradcam", "integrated_gradients"}
+
+
+@pytest.mark.parametrize(("name", "scope"), CASES)
+def test_the_seed_is_told(fitted, name, scope):
+    model, y = fitted
+    explanation = explain(model, y, name, scope, random_state=None)
+    again = explain(model, y, name, scope, random_state=explanation.meta["seed"])
+    np.testing.assert_array_equal(numbers(explanation), numbers(again))
+
+
+# ---- the result ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "scope"), CASES)
+def test_the_result_is_whole(fitted, name, scope, tmp_path):
+    model, y = fitted
+    explanation = explain(model, y, name, scope)
+    assert explanation.method == name
+    assert explanation.scope == scope
+    assert explanation.names == ("a", "b", "c", "colour")
+    assert set(explanation.modality) == {"table"}
+    for key in ("seed", "quantity", "unit", "background", "versions", "n_repeats", "seconds"):
+        assert key in explanation.meta, key
+    assert np.abs(explanation.values).max() > 0
+    frame = explanation.to_frame()
+    columns = ["feature", "modality", "class", "importance", "std", "ci_low", "ci_high", "p_value"]
+    if scope == "local":
+        columns = ["row", *columns]
+    assert list(frame.columns)[: len(columns)] == columns
+    known = frame["p_value"].notna()
+    outside = (frame["ci_low"] > 0) | (frame["ci_high"] < 0)
+    assert ((frame["p_value"] < 0.05) == outside)[known].all()
+    explanation.save(tmp_path / "saved")
+    pd.testing.assert_frame_equal(pg.Explanation.load(tmp_path / "saved").to_frame(), frame, check_dtype=False)
+
+
+@pytest.mark.parametrize(("name", "scope"), CASES)
+@pytest.mark.parametrize("batch_size", [5, 1000])
+def test_the_batch_size_changes_nothing(fitted, name, scope, batch_size):
+    model, y = fitted
+    whole, cut = explain(model, y, name, scope), explain(model, y, name, scope, batch_size=batch_size)
+    scale = max(1.0, float(whole.meta.get("loss_scale") or 0), float(np.abs(whole.values).max()))
+    np.testing.assert_allclose(numbers(cut), numbers(whole), rtol=0, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize(("name", "scope"), CASES)
+def test_groups_are_players(fitted, name, scope):
+    model, y = fitted
+    explanation = explain(model, y, name, scope, groups={"pair": ["b", "c"], "colour": ["colour"]})
+    assert set(explanation.names) == {"pair", "colour", "a"}
+    single = explain(model, y, name, scope)
+    if methods.get(name).options.get("baseline") is not None or name in {"permgrad", "permutation"}:
+        # A group of one feature is that feature; donors are keyed by the player's name.
+        own = explanation.values[..., explanation.names.index("colour"), :]
+        np.testing.assert_allclose(own, single.values[..., single.names.index("colour"), :], atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "scope"), CASES)
+def test_unknown_options_are_refused(fitted, name, scope):
+    model, y = fitted
+    with pytest.raises(pg.InputError, match=r"options of method=.*however: strange_option=1"):
+        explain(model, y, name, scope, strange_option=1)
