@@ -1,0 +1,166 @@
+"""Are features that matter nothing found guilty in 5 % of tests, and only in 5 %? (Issue 2, check 6.)
+
+1. *Nothing there.* Ten networks per loss are trained on noise, long enough to have learned it by heart; then the target
+   is noise again on 200 fresh samples of 1,000 rows each. The features are independent of each other, so that
+   exchanging one leaves the distribution of the rows as it is, and the true effect on the loss is exactly 0 for every
+   network. Of the tests, overall and within each class, 5 % should have p < 0.05.
+2. *Irrelevant but correlated.* Ten Gaussian features correlated 0.6, of which five act. A network leans a little on
+   the other five. ``sampling="conditional"`` asks whether a feature helps beyond the others: the five should be rejected
+   in 5 % of tests, the relevant ones nearly always. Marginal sampling makes rows that cannot occur, and rejects far more.
+3. *Constant.* A column that is constant, in training or only in the rows explained, gets exactly 0, std 0, p 1.
+
+    python benchmarks/verify_null.py            # about 20 minutes of processor time
+    python benchmarks/verify_null.py --quick    # one seed, few samples, wider floors
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from _verification import RESULTS, Record, command_line, markdown_table, small_model  # sets threads: before NumPy
+
+# isort: split
+import numpy as np
+import numpy.typing as npt
+
+import permgrad as pg
+
+Floats = npt.NDArray[np.float64]
+ROWS = 1000
+LEVEL = 0.05
+CLASS_SHARES = (0.6, 0.3, 0.1)
+WEIGHTS = np.array([1.0, 0.8, 0.6, 0.5, 0.4, 0.0, 0.0, 0.0, 0.0, 0.0])
+CORRELATION = 0.6
+
+
+def draw_noise(loss: str, rows: int, rng: np.random.Generator) -> tuple[Floats, npt.NDArray]:
+    """Return four independent features and a target that has nothing to do with them."""
+    x = rng.normal(size=(rows, 4))
+    return x, rng.normal(size=rows) if loss == "squared error" else rng.choice(3, size=rows, p=CLASS_SHARES)
+
+
+def train_on_noise(loss: str, seed: int, number: int) -> tuple[pg.HyNNClassifier | pg.HyNNRegressor, float]:
+    """Return a network that has learned noise, and its predictions' spread as a share of the target's."""
+    rng = np.random.default_rng([seed, 10, number])
+    x, y = draw_noise(loss, 500, rng)
+    task = "regression" if loss == "squared error" else "classification"
+    model = small_model(task, max_epochs=8, patience=float("inf"), random_state=number).fit(x, y)
+    fresh, y = draw_noise(loss, 5000, rng)
+    if task == "regression":
+        return model, float(model.predict(fresh).std() / y.std())
+    indicators = np.eye(3)[y]
+    return model, float((model.predict_proba(fresh).std(axis=0) / indicators.std(axis=0)).min())
+
+
+def nothing_there(record: Record, loss: str, networks: int, samples: int, seed: int, slack: float) -> None:
+    """Check 1: share of p < 0.05 where nothing is to be found."""
+    p_values, spreads = [], []
+    for number in range(networks):
+        model, spread = train_on_noise(loss, seed, number)
+        spreads.append(spread)
+        for sample in range(samples):
+            x, y = draw_noise(loss, ROWS, np.random.default_rng([seed, 11, number, sample]))
+            explanation = pg.explain(
+                model, x, y, n_repeats=5, batch_size=ROWS, branches=False, direction=False, random_state=sample,
+                progress=False,
+            )  # fmt: skip
+            p_values.append(explanation.p_values)
+    rejected = np.array(p_values).reshape(networks, samples, *p_values[0].shape) < LEVEL
+    record.write(
+        f"## Nothing there, {loss}\n\n{networks} networks, {samples} samples of {ROWS} rows each, 4 features, 5 repeats. "
+        f"Spread of the predictions, share of y's: {100 * min(spreads):.1f} to {100 * max(spreads):.1f} %. "
+        f"Exactly-zero effects among the tests: {int((np.array(p_values) == 1).sum())}."
+    )
+    by_network = rejected[..., 0].mean(axis=(1, 2))
+    record.write(f"Overall effects by network, in per cent: {', '.join(f'{100 * share:.1f}' for share in by_network)}.")
+    if min(spreads) < 0.01:
+        record.faults.append("networks trained on noise must predict something")
+    record.floor(f"{loss}: share of tests with p < 0.05, all rows", rejected[..., 0].mean(), 0.04 - slack, 0.06 + slack)
+    for output in range(1, rejected.shape[-1]):
+        what = f"{loss}: the same, rows of class {output - 1} ({100 * CLASS_SHARES[output - 1]:.0f} % of rows)"
+        record.floor(what, rejected[..., output].mean(), 0.04 - slack, 0.06 + slack)
+
+
+def draw_correlated(rows: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Return ten features correlated 0.6 and a target that five of them make."""
+    common = np.sqrt(CORRELATION) * rng.normal(size=(rows, 1))
+    x = common + np.sqrt(1 - CORRELATION) * rng.normal(size=(rows, len(WEIGHTS)))
+    return x, x @ WEIGHTS + rng.normal(size=rows)
+
+
+def correlated(record: Record, networks: int, samples: int, seed: int, slack: float) -> None:
+    """Check 2: conditional against marginal sampling."""
+    p_values: dict[str, list[Floats]] = {"conditional": [], "marginal": []}
+    scores = []
+    for number in range(networks):
+        rng = np.random.default_rng([seed, 20, number])
+        model = small_model("regression", max_epochs=15, random_state=number).fit(*draw_correlated(500, rng))
+        scores.append(model.score(*draw_correlated(5000, rng)))
+        for sample in range(samples):
+            x, y = draw_correlated(ROWS, np.random.default_rng([seed, 21, number, sample]))
+            for sampling, kept in p_values.items():
+                explanation = pg.explain(
+                    model, x, y, sampling=sampling, n_repeats=5, batch_size=ROWS, branches=False, direction=False,
+                    random_state=sample, progress=False,
+                )  # fmt: skip
+                kept.append(explanation.p_values[:, 0])
+    rates = {sampling: (np.array(kept) < LEVEL).mean(axis=0) for sampling, kept in p_values.items()}
+    record.write(
+        f"## Irrelevant but correlated\n\n{networks} networks (R² {min(scores):.2f} to {max(scores):.2f}), {samples} "
+        f"samples of {ROWS} rows each, 5 repeats. Tests with p < 0.05 in per cent:"
+    )
+    head = ["sampling", *[f"x{j} (weight {weight:g})" for j, weight in enumerate(WEIGHTS)]]
+    record.write(markdown_table(head, [[name, *[f"{100 * r:.1f}" for r in rate]] for name, rate in rates.items()]))
+    relevant = WEIGHTS != 0
+    conditional, marginal = rates["conditional"], rates["marginal"]
+    record.floor("conditional: irrelevant features rejected", conditional[~relevant].mean(), 0.03 - slack, 0.07 + slack)
+    record.floor("conditional: power, weakest relevant feature", conditional[relevant].min(), 0.9)
+    record.floor("marginal fails: irrelevant features rejected", marginal[~relevant].mean(), 0.2)
+
+
+def constant(record: Record, seed: int) -> None:
+    """Check 3: constant columns, for both kinds of sampling and both losses."""
+    worst = 0.0
+    for loss in ("squared error", "cross entropy"):
+        rng = np.random.default_rng([seed, 30])
+        x, _ = draw_noise(loss, ROWS, rng)
+        target = x[:, 0] + 0.3 * rng.normal(size=ROWS)
+        y = target if loss == "squared error" else (target > 0).astype(int)
+        x[:, 3] = 2.5
+        task = "regression" if loss == "squared error" else "classification"
+        model = small_model(task, max_epochs=4, random_state=seed).fit(x, y)
+        x[:, 2] = -1.0
+        for sampling in ("marginal", "conditional"):
+            explanation = pg.explain(model, x, y, sampling=sampling, n_repeats=3, random_state=seed, progress=False)
+            numbers = [explanation.values, explanation.std, explanation.low, explanation.high, explanation.p_values - 1]
+            numbers += [*explanation.parts.values(), *explanation.part_std.values()]
+            worst = max(worst, *(float(np.abs(array[2:]).max()) for array in numbers))
+            if explanation.values[0, 0] <= 0 or explanation.p_values[0, 0] >= LEVEL:
+                record.faults.append("the relevant feature beside the constants must be found")
+    record.write("## Constant")
+    record.floor("largest of |importance|, std, |interval|, 1 − p and parts of constant columns", worst, 0.0, 0.0)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one seed, few samples, wider floors; nothing is written")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=None, help="where the figures go")
+    given = parser.parse_args(arguments)
+    networks, samples = (1, 60) if given.quick else (10, 200)
+    correlated_networks, correlated_samples = (1, 6) if given.quick else (5, 60)
+    record = Record("Nothing there", given.seed, command_line())
+    for loss in ("squared error", "cross entropy"):
+        # Three standard errors of the share of rejected tests, where samples are few.
+        slack = 3 * float(np.sqrt(LEVEL * (1 - LEVEL) / (networks * samples * 4))) if given.quick else 0.0
+        nothing_there(record, loss, networks, samples, given.seed, slack)
+    slack = 3 * float(np.sqrt(LEVEL * (1 - LEVEL) / (correlated_samples * 5))) if given.quick else 0.0
+    correlated(record, correlated_networks, correlated_samples, given.seed, slack)
+    constant(record, given.seed)
+    return record.close(given.out or (None if given.quick else RESULTS / "verify_null.md"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
