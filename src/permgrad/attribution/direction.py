@@ -15,6 +15,7 @@ import torch
 
 from permgrad.attribution.game import Game
 from permgrad.attribution.method import Request
+from permgrad.models.replacement import Block
 
 _ROWS, _POINTS, _LEVELS = 200, 9, 10
 
@@ -29,7 +30,6 @@ def direction(request: Request, game: Game) -> dict[str, dict[str, Any]]:
         return {}
     chosen = np.linspace(0, len(request.encoded) - 1, min(_ROWS, len(request.encoded))).round().astype(np.intp)
     tensor = request.subject.tensor(request.encoded[chosen])  # type: ignore[attr-defined]
-    everywhere = [frozenset(request.subject.paths)]
     found: dict[str, dict[str, Any]] = {}
     with torch.inference_mode(), request.subject.open():
         block = game.with_smaller_batches(lambda batch: game.engine.prepare(tensor, batch_size=batch))
@@ -40,12 +40,25 @@ def direction(request: Request, game: Game) -> dict[str, dict[str, Any]]:
             means = []
             for row in points["rows"]:
                 values = torch.as_tensor(request.encoded[row, columns], device=tensor.device).to(tensor.dtype)
-                outputs = game.engine.replace(
-                    block, 0, len(chosen), columns, values.expand(len(chosen), -1), everywhere
-                )[everywhere[0]]
+                outputs = _replaced(game, block, columns, values.expand(len(chosen), -1))
                 means.append(request.subject.readout(outputs, "probability").double().mean(dim=0).cpu().tolist())
             found[name] = {"kind": points["kind"], "at": points["at"], "label": points["label"], "mean": means}
     return found
+
+
+def _replaced(game: Game, block: Block, columns: npt.NDArray[np.intp], values: torch.Tensor) -> torch.Tensor:
+    """Return the outputs of all rows of the block with their columns replaced in every path."""
+    everywhere, rows = frozenset(game.subject.paths), len(values)
+
+    def in_batches(batch: int) -> torch.Tensor:
+        parts = []
+        for start in range(0, rows, batch):
+            stop = min(start + batch, rows)
+            parts.append(game.engine.replace(block, start, stop, columns, values[start:stop], [everywhere])[everywhere])
+        return torch.cat(parts)
+
+    outputs: torch.Tensor = game.with_smaller_batches(in_batches)
+    return outputs
 
 
 def _points(request: Request, name: str) -> dict[str, Any] | None:

@@ -96,13 +96,14 @@ def explain(
     rows = len(encoded)
     if rows == 0:
         raise InputError("explain needs at least one row, however: inputs has none")
-    row_offset = int(options.pop("row_offset", 0))
+    row_offset = options.pop("row_offset", 0)
     _check_numbers(confidence, n_repeats, batch_size)
     resolved = _options(chosen, method, options)
     own_scope = _scope(chosen, method, scope)
     level = "group" if groups is not None and level == "feature" else level
     players, named_groups = _players(subject, level, groups)
     donors, kind = _background(subject, background, rows, own_scope)
+    _check_row_offset(row_offset, donors)
     if sampling not in ("marginal", "conditional"):
         raise unknown("sampling", sampling, ("marginal", "conditional"))
     if output not in ("logit", "probability"):
@@ -128,7 +129,7 @@ def explain(
         batch_size=batch_size,
         seed=resolve_seed(random_state),
         progress=progress,
-        row_offset=row_offset,
+        row_offset=int(row_offset),
         options=resolved,
     )
     if scoring is not None:
@@ -161,6 +162,20 @@ def _check_numbers(confidence: float, n_repeats: int, batch_size: int | str) -> 
     whole = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
     if batch_size != "auto" and not (whole and int(batch_size) >= 1):
         raise InputError(f"batch_size must be 'auto' or an integer of at least 1, however: batch_size={batch_size!r}")
+
+
+def _check_row_offset(row_offset: Any, donors: npt.NDArray[np.float32] | None) -> None:
+    whole = isinstance(row_offset, (int, np.integer)) and not isinstance(row_offset, bool)
+    if not whole or row_offset < 0:
+        raise InputError(
+            "row_offset is the number of the first row explained within a longer table, "
+            f"however: row_offset={row_offset!r}; pass an integer of at least 0"
+        )
+    if row_offset and donors is None:
+        raise InputError(
+            "row_offset explains one part of a longer table, so that donors must not come from the part itself, "
+            f"however: row_offset={row_offset} and background=None; pass the same background= for every part"
+        )
 
 
 def _options(chosen: type[Method], method: str, options: dict[str, Any]) -> dict[str, Any]:
