@@ -1,12 +1,13 @@
 """Are features that matter nothing found guilty in 5 % of tests, and only in 5 %? (Issue 2, check 6.)
 
-1. *Nothing there.* Ten networks per loss are trained on noise, long enough to have learned it by heart; then the target
-   is noise again on 200 fresh samples of 1,000 rows each. The features are independent of each other, so that
-   exchanging one leaves the distribution of the rows as it is, and the true effect on the loss is exactly 0 for every
-   network. Of the tests, overall and within each class, 5 % should have p < 0.05.
+1. *Nothing there.* Ten networks per loss are trained on noise, long enough to have learned some of it by heart; then
+   the target is noise again on 200 fresh samples of 1,000 rows each. The features are independent of each other, so
+   that exchanging one leaves the distribution of the rows as it is, and the true effect on the loss is exactly 0 for
+   every network. Of the tests, overall and within each class, 5 % should have p < 0.05.
 2. *Irrelevant but correlated.* Ten Gaussian features correlated 0.6, of which five act. A network leans a little on
-   the other five. ``sampling="conditional"`` asks whether a feature helps beyond the others: the five should be rejected
-   in 5 % of tests, the relevant ones nearly always. Marginal sampling makes rows that cannot occur, and rejects far more.
+   the other five. ``sampling="conditional"`` asks whether a feature helps beyond the others: the five should be
+   rejected in 5 % of tests, the relevant ones nearly always. Marginal sampling makes rows that cannot occur, and
+   rejects far more.
 3. *Constant.* A column that is constant, in training or only in the rows explained, gets exactly 0, std 0, p 1.
 
     python benchmarks/verify_null.py            # about 20 minutes of processor time
@@ -69,7 +70,8 @@ def nothing_there(record: Record, loss: str, networks: int, samples: int, seed: 
             p_values.append(explanation.p_values)
     rejected = np.array(p_values).reshape(networks, samples, *p_values[0].shape) < LEVEL
     record.write(
-        f"## Nothing there, {loss}\n\n{networks} networks, {samples} samples of {ROWS} rows each, 4 features, 5 repeats. "
+        f"## Nothing there, {loss}\n\n{networks} networks, {samples} samples of {ROWS} rows each, 4 features, "
+        "5 repeats. "
         f"Spread of the predictions, share of y's: {100 * min(spreads):.1f} to {100 * max(spreads):.1f} %. "
         f"Exactly-zero effects among the tests: {int((np.array(p_values) == 1).sum())}."
     )
@@ -149,8 +151,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=None, help="where the figures go")
     given = parser.parse_args(arguments)
-    networks, samples = (1, 60) if given.quick else (10, 200)
-    correlated_networks, correlated_samples = (1, 6) if given.quick else (5, 60)
+    networks, samples = (1, 40) if given.quick else (10, 200)
+    correlated_networks, correlated_samples = (1, 4) if given.quick else (5, 60)
     record = Record("Nothing there", given.seed, command_line())
     for loss in ("squared error", "cross entropy"):
         # Three standard errors of the share of rejected tests, where samples are few.
