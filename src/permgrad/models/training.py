@@ -93,7 +93,7 @@ class TrainingResult:
     best_epoch: int
 
 
-class _EpochOrder:
+class EpochOrder:
     """A plain iterable of index tensors, one per batch; the order is a function of the seed and the epoch number."""
 
     def __init__(self, rows: int, batch_size: int, seed: int) -> None:
@@ -126,7 +126,7 @@ class Learner:
         self.validation_rows = validation
         self.options = options
         self.seed = seed
-        self.order = _EpochOrder(len(train), options.batch_size, seed)
+        self.order = EpochOrder(len(train), options.batch_size, seed)
         self.optimizer = build_optimizer(network, options)
         self.history: list[dict[str, float]] = []
         self.best_epoch = 0
@@ -135,6 +135,7 @@ class Learner:
         self.average: dict[str, Tensor] = {}
         if options.averaging:
             self.average = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        self._schedule = schedules.get(options.schedule)
         self._steps = 0
         self._loss_sum = torch.zeros((), dtype=torch.float64)
         self._started = time.perf_counter()
@@ -166,7 +167,7 @@ class Learner:
         """Return the rate of a step within the coming epoch."""
         share = step / len(self.order) if self.options.schedule_unit == "step" else 0.0
         done = (self.epoch + share) / self.options.max_epochs
-        return schedules.get(self.options.schedule)(done, self.options.learning_rate)
+        return self._schedule(done, self.options.learning_rate)
 
     def step(self, batch: Tensor, number: int) -> None:
         """Take one optimizer step on the rows that ``batch`` lists."""
@@ -387,7 +388,7 @@ def _run_lightning(learner: Learner, device: torch.device, progress: ProgressMod
     import lightning.pytorch as lightning
     from lightning.fabric.utilities.warnings import PossibleUserWarning
 
-    from permgrad.models._lightning import LightningLearner
+    from permgrad.models._lightning import Chunks, LightningLearner
 
     warnings.filterwarnings("ignore", category=PossibleUserWarning)
     for name in (
@@ -409,7 +410,8 @@ def _run_lightning(learner: Learner, device: torch.device, progress: ProgressMod
             use_distributed_sampler=False,
         )
         try:
-            trainer.fit(LightningLearner(learner, bar, checkpoint, _write_checkpoint), train_dataloaders=learner.order)
+            task = LightningLearner(learner, bar, checkpoint, _write_checkpoint)
+            trainer.fit(task, train_dataloaders=Chunks(learner.order))
         except SystemExit as stop:
             # Lightning ends the process on Ctrl-C; in a library that decision is the caller's.
             if isinstance(stop.__context__, KeyboardInterrupt):
