@@ -25,10 +25,45 @@ Encoded = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.bool_]
 
 _FOLDS = 5
-#: Share of a feature's variance (or certainty of its level) from which on the others are said to determine it.
+#: Share of a number's variance from which on the others are said to determine it.
 _DETERMINED = 0.999
+#: The same for a category: share of the mistakes of always guessing the commonest level that is avoided.
+_DETERMINED_LEVEL = 0.99
 #: How much less error (share of the variance, or nats) the more complex model must leave to be taken.
 _CLEARLY = 0.01
+
+
+Predict = Callable[[Floats], Floats]
+
+
+@dataclass
+class _CrossFitted:
+    """Predictions for receivers that were not made by a model fitted on that very row.
+
+    Args:
+        by_fold: model k was fitted without fold k.
+        whole: fitted on all background rows, for receivers outside it.
+        fold_of: each receiver's fold, −1 outside the background.
+    """
+
+    by_fold: list[Predict]
+    whole: Predict | None
+    fold_of: Integers
+
+    def __call__(self, x: Floats, rows: Integers) -> Floats:
+        """Predict receivers ``rows`` from ``x``, what is known of them: ``(rows, known) -> (rows, …)``."""
+        folds = self.fold_of[rows]
+        result: Floats | None = None
+        for fold in np.unique(folds):
+            chosen = folds == fold
+            model = self.whole if fold < 0 else self.by_fold[int(fold)]
+            assert model is not None
+            part = model(x[chosen])
+            if result is None:
+                result = np.empty((len(rows), *part.shape[1:]))
+            result[chosen] = part
+        assert result is not None
+        return result
 
 
 @dataclass
@@ -38,6 +73,7 @@ class _NumericModel:
     predicted: Floats  # (receivers,)
     residuals: Floats  # (background rows used,)
     determined: bool
+    predict: _CrossFitted | None = None
 
 
 @dataclass
@@ -47,6 +83,7 @@ class _LevelModel:
     levels: Encoded  # (levels, discrete columns)
     cumulative: Floats  # (receivers, levels)
     determined: bool
+    predict: _CrossFitted | None = None
 
 
 @dataclass
@@ -54,6 +91,7 @@ class _Conditional:
     """How one feature (a block of encoded columns) is drawn given the rest of the row."""
 
     columns: npt.NDArray[np.intp]
+    known: list[int]
     level_columns: npt.NDArray[np.intp]
     level: _LevelModel | None
     #: the number that is drawn, if any; other continuous columns follow from the background row nearest in it
@@ -114,10 +152,11 @@ class ConditionalSampler:
             self._models[player] = self._fit_player(player, columns)
         donors = donor_rows(self.seed, player, repeat, rows + self.row_offset, self.donors, shared=self.shared)
         used = np.zeros(len(rows), dtype=bool)
-        drawn = {int(column): self.encoded[rows, column].copy() for column in columns}
+        drawn: dict[int, Encoded] = {}
         for number, model in enumerate(self._models[player]):
             self._draw_one(model, (player, number, repeat), rows, donors, drawn, used)
-        values = np.stack([drawn[int(column)] for column in columns], axis=1)
+        kept = {int(column): self.encoded[rows, column] for column in columns}
+        values = np.stack([drawn.get(column, own) for column, own in kept.items()], axis=1)
         return np.where(used, donors, NO_DONOR), values
 
     def _draw_one(
@@ -130,9 +169,13 @@ class ConditionalSampler:
         used: npt.NDArray[np.bool_],
     ) -> None:
         has_number = np.ones(len(rows), dtype=bool)
+        given = self._known_after(model, rows, drawn)
         if model.level is not None:
             chance = uniform(self.seed, ("level", *key), rows + self.row_offset)
-            chosen = (chance[:, None] >= model.level.cumulative[rows]).sum(axis=1)
+            cumulative = model.level.cumulative[rows]
+            if given is not None and model.level.predict is not None:
+                cumulative = np.cumsum(model.level.predict(given, rows), axis=1)
+            chosen = (chance[:, None] >= cumulative).sum(axis=1)
             chosen = np.minimum(chosen, len(model.level.levels) - 1)
             for position, column in enumerate(model.level_columns):
                 drawn[int(column)] = model.level.levels[chosen, position].astype(np.float32)
@@ -143,7 +186,10 @@ class ConditionalSampler:
         values = np.full(len(rows), model.constant)
         if model.numeric is not None:
             source = self._residual_rows(model, key, rows, donors)
-            values = np.where(has_number, model.numeric.predicted[rows] + model.numeric.residuals[source], values)
+            predicted = model.numeric.predicted[rows]
+            if given is not None and model.numeric.predict is not None:
+                predicted = model.numeric.predict(given, rows)
+            values = np.where(has_number, predicted + model.numeric.residuals[source], values)
             used |= has_number
         drawn[model.main] = values.astype(np.float32)
         if len(model.companions):
@@ -154,19 +200,32 @@ class ConditionalSampler:
             for column in model.companions:
                 drawn[int(column)] = self.background[nearest, column]
 
+    def _known_after(self, model: _Conditional, rows: Integers, drawn: dict[int, Encoded]) -> Floats | None:
+        """Return what the feature is drawn from where earlier members of its group are new already, else None."""
+        if not any(column in drawn for column in model.known):
+            return None
+        known = self.encoded[rows][:, model.known].astype(np.float64)
+        for position, column in enumerate(model.known):
+            if column in drawn:
+                known[:, position] = drawn[column]
+        return known
+
     def _residual_rows(
         self, model: _Conditional, key: tuple[str, int, int], rows: Integers, donors: Integers
     ) -> Integers:
-        """Return positions in ``residuals``.
-
-        The donor's own where every row has a number, else another row's that has
-        one.
-        """
-        if len(model.numeric_rows) == self.donors:
+        """Return positions in ``residuals``: the donor's own, or another row's where not every row has a number."""
+        lenders = model.numeric_rows
+        if len(lenders) == self.donors:
             return donors
-        source = uniform_integers(self.seed, ("residual", *key), rows + self.row_offset, len(model.numeric_rows))
+        place = np.minimum(np.searchsorted(lenders, rows), len(lenders) - 1)
+        # A row does not lend to itself.
+        self_lending = self.shared & (lenders[place] == rows)
+        counters = rows + self.row_offset
+        source = uniform_integers(self.seed, ("residual", *key), counters, len(lenders))
+        other = uniform_integers(self.seed, ("residual", *key), counters, len(lenders) - 1)
+        source = np.where(self_lending, other + (other >= place), source)
         # The row that lends the residual is the donor.
-        donors[:] = model.numeric_rows[source]
+        donors[:] = lenders[source]
         return source
 
     # ---- fitting -------------------------------------------------------------------------------------------------
@@ -190,7 +249,7 @@ class ConditionalSampler:
         continuous = [int(c) for c, moves in zip(block, varying, strict=True) if moves and self._is_number(int(c))]
         level_columns = np.array([c for c in block if int(c) not in continuous], dtype=np.intp)
         level = self._fit_levels(level_columns, known)
-        model = _Conditional(block, level_columns, level)
+        model = _Conditional(block, known, level_columns, level)
         if not continuous:
             return model
         spread = self.background[:, continuous].std(axis=0)
@@ -227,31 +286,33 @@ class ConditionalSampler:
             return _NumericModel(np.full(len(receivers), centre), target - centre, determined=False)
         folds = self._folds(len(rows), column)
         variance = max(float(target.var()), 1e-300)
-        best: tuple[str, Floats, Floats] | None = None
+        best: _Candidate | None = None
         for name in ("ridge", "trees"):
-            if best is not None and 1 - best[2].mean() > _DETERMINED:
+            if best is not None and 1 - best.errors.mean() > _DETERMINED:
                 break
 
-            def fit_predict(fitted: Rows, held: Rows, name: str = name) -> Floats:
-                return np.asarray(self._regressor(name).fit(x[fitted], target[fitted]).predict(x[held]))
+            def fit(chosen: Rows, name: str = name) -> Predict:
+                model = self._regressor(name).fit(x[chosen], target[chosen])
+                return lambda wanted: np.asarray(model.predict(wanted), dtype=np.float64)
 
             def errors(predicted: Floats, held: Rows) -> Floats:
                 squared: Floats = (target[held] - predicted) ** 2 / variance
                 return squared
 
-            found = _cross_fit(folds, fit_predict, errors, None if best is None else best[2])
-            if found is not None:
-                best = name, *found
+            best = _cross_fit(x, folds, fit, errors, best)
         assert best is not None
-        name, out_of_fold, error = best
-        # Each receiver's prediction comes from rows other than itself: out of fold where it is a background row.
-        if self.shared and len(rows) == len(receivers):
-            predicted = out_of_fold
-        else:
-            predicted = np.asarray(self._regressor(name).fit(x, target).predict(receivers))
-            if self.shared:
-                predicted[rows] = out_of_fold
-        return _NumericModel(predicted, target - out_of_fold, bool(1 - error.mean() > _DETERMINED))
+        predict = self._for_receivers(best, rows, folds)
+        predicted = predict(receivers, np.arange(len(receivers)))
+        determined = bool(1 - best.errors.mean() > _DETERMINED)
+        return _NumericModel(predicted, target - best.out_of_fold, determined, predict)
+
+    def _for_receivers(self, best: _Candidate, rows: Integers, folds: Integers) -> _CrossFitted:
+        """Return the predictor that gives each receiver a model that has not seen it."""
+        fold_of = np.full(len(self.encoded), -1, dtype=np.int64)
+        if self.shared:
+            fold_of[rows] = folds
+        whole = best.fit(np.ones(len(rows), dtype=bool)) if (fold_of < 0).any() else None
+        return _CrossFitted(best.by_fold, whole, fold_of)
 
     def _fit_levels(self, columns: npt.NDArray[np.intp], known: list[int]) -> _LevelModel | None:
         """Fit class probabilities of the block's discrete part; None if it has one level only."""
@@ -268,43 +329,49 @@ class ConditionalSampler:
             return _LevelModel(levels, np.tile(np.cumsum(shares), (len(receivers), 1)), determined=False)
         x = self.background[:, known].astype(np.float64)
         folds = self._folds(len(x), int(columns[0]))
-        best: tuple[str, Floats, Floats] | None = None
+        best: _Candidate | None = None
         for name in ("logistic", "trees"):
 
-            def fit_predict(fitted: Rows, held: Rows, name: str = name) -> Floats:
-                return self._probabilities(name, x[fitted], codes[fitted], x[held], shares)
+            def fit(chosen: Rows, name: str = name) -> Predict:
+                return self._probabilities(name, x[chosen], codes[chosen], len(levels))
 
             def errors(predicted: Floats, held: Rows) -> Floats:
                 chance: Floats = predicted[np.arange(len(predicted)), codes[held]]
-                return -np.log(np.maximum(chance, 1e-12))
+                # A level that the fitted rows lack is not infinitely wrong.
+                return -np.log(np.maximum(chance, 1e-3))
 
-            found = _cross_fit(folds, fit_predict, errors, None if best is None else best[2])
-            if found is not None:
-                best = name, *found
+            best = _cross_fit(x, folds, fit, errors, best)
         assert best is not None
-        name, out_of_fold, error = best
-        chances = out_of_fold if self.shared else self._probabilities(name, x, codes, receivers, shares)
-        return _LevelModel(levels, np.cumsum(chances, axis=1), bool(error.mean() < 1 - _DETERMINED))
+        predict = self._for_receivers(best, np.arange(len(x)), folds)
+        chances = predict(receivers, np.arange(len(receivers)))
+        mistakes = float((best.out_of_fold.argmax(axis=1) != codes).mean())
+        determined = mistakes <= (1 - _DETERMINED_LEVEL) * (1 - float(shares.max()))
+        return _LevelModel(levels, np.cumsum(chances, axis=1), determined, predict)
 
-    def _probabilities(self, name: str, x: Floats, codes: Integers, wanted: Floats, shares: Floats) -> Floats:
-        present = np.unique(codes)
-        if len(present) < 2:
-            return np.tile(shares, (len(wanted), 1))
+    def _probabilities(self, name: str, x: Floats, codes: Integers, levels: int) -> Predict:
+        """Fit a classifier; it gives every level a probability, 0 to those not among ``codes``."""
         from sklearn.ensemble import HistGradientBoostingClassifier
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
+        present = np.unique(codes)
+        if len(present) < 2:
+            return lambda wanted: np.tile(np.eye(levels)[present[0]], (len(wanted), 1))
         if name == "logistic":
             classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
         else:
             classifier = HistGradientBoostingClassifier(
                 max_iter=60, max_leaf_nodes=8, early_stopping=False, random_state=self._seed("levels")
             )
-        result = np.zeros((len(wanted), len(shares)))
-        result[:, present] = classifier.fit(x, codes).predict_proba(wanted)
-        # A little of the marginal shares keeps every level possible.
-        return 0.99 * result + 0.01 * shares
+        classifier.fit(x, codes)
+
+        def predict(wanted: Floats) -> Floats:
+            result = np.zeros((len(wanted), levels))
+            result[:, present] = classifier.predict_proba(wanted)
+            return result
+
+        return predict
 
     def _regressor(self, name: str) -> Any:
         from sklearn.ensemble import HistGradientBoostingRegressor
@@ -326,31 +393,43 @@ class ConditionalSampler:
         return derive_seed(self.seed, "conditional", use) % 2**31
 
 
+@dataclass
+class _Candidate:
+    """A kind of model, fitted once without each fold."""
+
+    fit: Callable[[Rows], Predict]
+    by_fold: list[Predict]
+    out_of_fold: Floats
+    errors: Floats
+
+
 def _cross_fit(
+    x: Floats,
     folds: Integers,
-    fit_predict: Callable[[Rows, Rows], Floats],
+    fit: Callable[[Rows], Predict],
     errors: Callable[[Floats, Rows], Floats],
-    rival: Floats | None,
-) -> tuple[Floats, Floats] | None:
-    """Return out-of-fold predictions and each row's error, or None if they do not clearly beat the rival's errors.
+    rival: _Candidate | None,
+) -> _Candidate:
+    """Return the fitted candidate, or its rival where that is not clearly beaten.
 
     The rival is met on the first fold already, so that a model that does not suit the data costs one fit, not all.
     """
-    predictions: Floats | None = None
+    by_fold: list[Predict] = []
+    parts: list[tuple[Rows, Floats]] = []
     error = np.empty(len(folds))
     for fold in range(_FOLDS):
         held = folds == fold
-        part = fit_predict(~held, held)
-        if predictions is None:
-            predictions = np.empty((len(folds), *part.shape[1:]))
-        predictions[held] = part
-        error[held] = errors(part, held)
-        if fold == 0 and rival is not None and error[held].mean() >= rival[held].mean():
-            return None
-    assert predictions is not None
-    if rival is not None and error.mean() >= rival.mean() - _CLEARLY:
-        return None
-    return predictions, error
+        by_fold.append(fit(~held))
+        parts.append((held, by_fold[-1](x[held])))
+        error[held] = errors(parts[-1][1], held)
+        if fold == 0 and rival is not None and error[held].mean() >= rival.errors[held].mean():
+            return rival
+    if rival is not None and error.mean() >= rival.errors.mean() - _CLEARLY:
+        return rival
+    out_of_fold = np.empty((len(folds), *parts[0][1].shape[1:]))
+    for held, part in parts:
+        out_of_fold[held] = part
+    return _Candidate(fit, by_fold, out_of_fold, error)
 
 
 def _codes(values: Encoded, levels: Encoded) -> Integers:
