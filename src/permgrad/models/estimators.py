@@ -17,9 +17,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from permgrad._errors import InputError, PermgradError, unknown
 from permgrad._progress import ProgressMode
-from permgrad._random import derive_seed, forked_torch, generator, resolve_seed
+from permgrad._random import derive_seed, generator, resolve_seed
 from permgrad.models import inputs
-from permgrad.models.guard import untouched
+from permgrad.models.guard import sheltered, untouched
 from permgrad.models.network import HybridNetwork
 from permgrad.models.network_options import NetworkOptions
 from permgrad.models.presets import get_preset
@@ -118,6 +118,13 @@ class _HyNN(BaseEstimator):
         checkpoint_folder: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Fit; with a ``checkpoint_folder`` a killed training goes on where it was, given the same arguments."""
+        # Also around the parts that only calculate: libraries that they load on first use change filters and loggers.
+        with untouched():
+            return self._fit_untouched(X, y, sample_weight, eval_set, checkpoint_folder)
+
+    def _fit_untouched(
+        self, X: Any, y: Any, sample_weight: Any, eval_set: Any, checkpoint_folder: str | os.PathLike[str] | None
+    ) -> Self:
         work = self._prepare(X, y, sample_weight, eval_set)
         result = train(
             self.module_,
@@ -160,8 +167,7 @@ class _HyNN(BaseEstimator):
         train_frame = frame if len(training) == len(frame) else frame.iloc[training]
         encoded = self._fit_encoder(train_frame, settings)
         device = choose_device(self.device)
-        with untouched(), forked_torch(derive_seed(seed, "weights")):
-            torch.set_default_dtype(torch.float32)
+        with sheltered(derive_seed(seed, "weights")):
             self._build(encoded, settings)
         weights = weights / weights[training].mean()
         rows = self._rows(encoded, coded[training], weights[training], class_weight)
@@ -497,7 +503,7 @@ class HyNNClassifier(ClassifierMixin, _HyNN):
         known = {label: position for position, label in enumerate(self.classes_.tolist())}
         indexes = np.array([known.get(label, -1) for label in target.tolist()], dtype=np.int64)
         if (indexes < 0).any():
-            strange = target[indexes < 0][0]
+            strange = target[indexes < 0].tolist()[0]
             raise InputError(
                 f"eval_set's y must hold classes of y ({', '.join(map(str, self.classes_[:10]))}), "
                 f"however: it holds {strange!r}; leave those rows out"

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from permgrad._random import forked_torch
+
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
 
@@ -53,6 +55,17 @@ def untouched() -> Iterator[None]:
         warnings.showwarning = shower
         for put_back in undo:
             put_back()
+
+
+@contextlib.contextmanager
+def sheltered(seed: int) -> Iterator[None]:
+    """Run the body as if in a fresh process: torch seeded, float32, gradients on; ``untouched`` for all the rest.
+
+    A user may call ``fit`` inside ``torch.no_grad()``, in inference mode or with another default precision.
+    """
+    with untouched(), forked_torch(seed), torch.inference_mode(mode=False), torch.enable_grad():
+        torch.set_default_dtype(torch.float32)
+        yield
 
 
 def _filters_changed() -> None:

@@ -38,7 +38,8 @@ def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
         X, dtype=None, ensure_all_finite=False, ensure_min_samples=2 if reset else 1, estimator=estimator
     )
     validate_data(estimator, X, reset=reset, skip_check_array=True)
-    frame = pd.DataFrame(array, columns=[f"x{column}" for column in range(array.shape[1])])
+    names = [f"x{column}" for column in range(array.shape[1])] if reset else _trained_names(estimator)
+    frame = pd.DataFrame(array, columns=names)
     return _with_types(frame) if array.dtype == object else frame
 
 
@@ -107,7 +108,7 @@ def one_column(y: Any, *, estimator: Any) -> npt.NDArray[Any]:
         warnings.warn(
             "A column-vector y was passed when a 1d array was expected; it is taken as one target",
             DataConversionWarning,
-            stacklevel=4,
+            stacklevel=6,
         )
         values = values[:, 0]
     if values.ndim != 1:
@@ -161,7 +162,7 @@ def class_target(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.
     classes, indexes = np.unique(y, return_inverse=True)
     if len(classes) < 2:
         raise InputError(
-            f"y must hold at least 2 classes, however: y has one class ({classes[0]!r}); add rows of another class"
+            f"y must hold at least 2 classes, however: y has one class ({classes.tolist()[0]!r}); add rows of another class"
         )
     return classes, indexes.astype(np.int64)
 
@@ -262,8 +263,8 @@ def held_out(
     else:
         # Along the rows sorted by class, every (1 / fraction)-th row is taken: each class gets its share, to one row.
         by_class = order[np.argsort(indexes[order], kind="stable")]
-        places = np.floor((np.arange(wanted) + 0.5) * rows / wanted).astype(np.int64)
-        first = np.unique(indexes[by_class], return_index=True)[1]
-        chosen = by_class[np.setdiff1d(places, first)]
+        spare = np.delete(by_class, np.unique(indexes[by_class], return_index=True)[1])
+        wanted = min(wanted, len(spare))
+        chosen = spare[((np.arange(wanted) + 0.5) * len(spare) / max(wanted, 1)).astype(np.int64)]
     train = np.setdiff1d(np.arange(rows), chosen)
     return train, np.sort(chosen)

@@ -20,8 +20,7 @@ from torch import Tensor
 from permgrad import __version__
 from permgrad._errors import EnvironmentProblem, InputError
 from permgrad._files import atomic_folder
-from permgrad._random import forked_torch
-from permgrad.models.guard import untouched
+from permgrad.models.guard import sheltered
 from permgrad.models.presets import Preset, preset_from_dict
 
 FORMAT_NAME = "permgrad model"
@@ -341,8 +340,7 @@ def _rebuild(
     model = kinds[description["estimator"]](**{name: _unpack(value) for name, value in parameters.items()})
     model.layout = layout
     network = description["network"]
-    with untouched(), forked_torch(0):
-        torch.set_default_dtype(torch.float32)
+    with sheltered(0):
         module = HybridNetwork(
             int(network["encoded"]),
             int(network["outputs"]),

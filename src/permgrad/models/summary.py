@@ -11,8 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from permgrad._random import forked_torch
-from permgrad.models.guard import untouched
+from permgrad.models.guard import sheltered
 from permgrad.models.network import HybridNetwork
 from permgrad.models.training import Learner, Rows, TrainingOptions, evaluate
 
@@ -172,7 +171,7 @@ def measure_training_time(
     steps: int = 8,
 ) -> TrainingTime:
     """Take a few steps on a copy of the network and reckon from their median; the network itself is not changed."""
-    with untouched(), forked_torch(0), torch.inference_mode(False), torch.enable_grad():
+    with sheltered(0):
         learner = Learner(copy.deepcopy(network).to(device), train_rows.to(device), None, options, 0)
         learner.start_epoch()
         taken: list[float] = []

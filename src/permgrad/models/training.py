@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from permgrad._errors import EnvironmentProblem, InputError
 from permgrad._files import atomic_path
 from permgrad._progress import Progress, ProgressMode
-from permgrad._random import derive_seed, forked_torch, generator
-from permgrad.models.guard import untouched
+from permgrad._random import derive_seed, generator
+from permgrad.models.guard import sheltered
 from permgrad.models.losses import loss_rows
 from permgrad.models.schedules import schedules
 
@@ -333,8 +333,7 @@ def train(
         KeyboardInterrupt: Ctrl-C; the process's handlers are as before.
     """
     device = torch.device(device)
-    with untouched(), forked_torch(seed), torch.inference_mode(False), torch.enable_grad():
-        torch.set_default_dtype(torch.float32)
+    with sheltered(seed):
         network.to(device)
         learner = Learner(
             network,

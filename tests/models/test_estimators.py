@@ -1,0 +1,380 @@
+"""The estimators: targets and tables of all kinds, wrong input, units, and scikit-learn's tools around them."""
+
+import copy
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import permgrad as pg
+from permgrad import HyNNClassifier, HyNNRegressor, InputError
+from permgrad.models.inputs import class_weights, held_out
+from permgrad.models.settings import automatic_batch_size
+
+SMALL = {"dense_units": [16], "conv_filters": [4], "pooling": [4], "fusion_units": [8]}
+
+
+def small(kind=HyNNClassifier, **changes):
+    return kind(**{"preset": "fast", "network": SMALL, "pixels": 8, "max_epochs": 3, "random_state": 0,
+                   "progress": False, **changes})  # fmt: skip
+
+
+def mixed_table(rows=120):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "age": rng.integers(18, 80, rows).astype(float),
+            "income": rng.lognormal(size=rows),
+            "town": rng.choice(["Bonn", "Ulm", "Trier"], rows),
+            "member": rng.random(rows) < 0.5,
+            "since": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, rows), unit="D"),
+        }
+    )
+    frame.loc[::7, "age"] = np.nan
+    frame.loc[::11, "town"] = None
+    return frame, (frame["income"] > 1) | (frame["town"] == "Bonn")
+
+
+# ---- fitting and predicting ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("branches", [("tabular", "image"), ("tabular",), ("image",)])
+def test_mixed_tables(branches):
+    X, y = mixed_table()
+    before = X.copy(deep=True)
+    model = small(branches=branches).fit(X, y)
+    pd.testing.assert_frame_equal(X, before)
+    probability = model.predict_proba(X)
+    assert probability.shape == (120, 2)
+    np.testing.assert_allclose(probability.sum(axis=1), 1, rtol=1e-12)
+    assert model.predict(X).dtype == bool
+    assert list(model.feature_names_in_) == list(X.columns)
+    assert model.n_features_in_ == 5
+    assert (model.renderer_ is None) == ("image" not in branches)
+    assert model.module_.paths == branches
+    assert model.background_.shape == (len(model.background_target_), model.module_.encoded)
+    assert model.background_.dtype == np.float32
+    unseen = X.head(3).assign(town=["Oslo", None, "Ulm"], income=[np.nan, 1.0, 2.0])
+    assert np.isfinite(model.predict_proba(unseen)).all()
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array(["no", "yes"]),
+        np.array(["no", "yes"], dtype=object),
+        np.array([False, True]),
+        np.array([-1, 1]),
+        np.array([1.0, 2.0]),
+        pd.Series(["no", "yes"], dtype="string"),
+        pd.Series(["no", "yes"], dtype="category"),
+    ],
+    ids=["text", "object", "boolean", "integer", "float", "string", "category"],
+)
+def test_labels_of_every_type(labels):
+    X, y = load_breast_cancer(return_X_y=True)
+    target = labels[y] if isinstance(labels, np.ndarray) else labels.iloc[y]
+    model = small(max_epochs=8).fit(X, target)
+    assert set(model.classes_.tolist()) == set(np.asarray(labels).tolist())
+    assert model.score(X, np.asarray(target)) > 0.9
+
+
+def test_every_preset_and_layout_learns():
+    X, y = load_breast_cancer(return_X_y=True)
+    for changes in ({"layout": "random"}, {"layout": "tinto"}, {"layout": lambda rows: rows.reshape(-1, 5, 6)}):
+        assert small(max_epochs=8, **changes).fit(X, y).score(X, y) > 0.9
+    model = HyNNClassifier(preset="paper", max_epochs=30, pixels=10, random_state=0).fit(X, y)
+    assert model.score(X, y) > 0.85
+    assert model.renderer_.layout.name == "tinto"
+    assert (model.renderer_.channels, model.renderer_.scale) == (3, 255.0)
+    assert model.preprocessor_.numeric == "minmax"
+
+
+def test_predict_does_not_depend_on_what_stands_beside():
+    X, y = load_breast_cancer(return_X_y=True)
+    model = small().fit(X, y)
+    together = model.predict_encoded(model.encode(X[:70]))
+    assert together.dtype == np.float32
+    alone = np.concatenate([model.predict_encoded(model.encode(row[None])) for row in X[:70]])
+    np.testing.assert_array_equal(together, alone)
+    np.testing.assert_allclose(
+        model.predict_encoded(model.encode(X[:70]), batch_size=7), together, rtol=1e-4, atol=1e-5
+    )
+    assert model.predict_encoded(np.empty((0, 30), dtype=np.float32)).shape == (0, 2)
+
+
+def test_units_of_the_target_change_nothing():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 4))
+    y = X[:, 0] * X[:, 1] + rng.normal(size=300) + 7.0
+    one, thousand = (small(HyNNRegressor, max_epochs=10).fit(X, scale * y) for scale in (1.0, 1000.0))
+    predicted = one.predict(X)
+    assert predicted.std() > 0.1, "the network must have learnt something"
+    np.testing.assert_allclose(thousand.predict(X) / 1000, predicted, rtol=1e-4)
+    for first, second in zip(one.module_.parameters(), thousand.module_.parameters(), strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-6)
+
+
+def test_single_precision_would_lose_a_far_target():
+    # 10⁸ + small numbers: in float32 they would all be one number.
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 2))
+    model = small(HyNNRegressor, max_epochs=20).fit(X, 1e8 + X[:, 0])
+    assert model.score(X, 1e8 + X[:, 0]) > 0.9
+
+
+def test_a_constant_target_is_predicted():
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    np.testing.assert_allclose(small(HyNNRegressor, max_epochs=10).fit(X, np.full(60, 5.0)).predict(X), 5.0, atol=0.5)
+
+
+def test_rows_of_weight_zero_are_left_out():
+    X, y = load_breast_cancer(return_X_y=True)
+    kept = np.arange(len(y)) % 3 > 0
+    weighted = small().fit(X, y, sample_weight=kept.astype(float))
+    dropped = small().fit(X[kept], y[kept])
+    np.testing.assert_array_equal(weighted.predict_proba(X), dropped.predict_proba(X))
+    assert not np.array_equal(weighted.predict_proba(X), small().fit(X, y).predict_proba(X))
+
+
+def test_sample_weights_and_class_weights_pull():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(600, 2)), (np.arange(600) % 10 == 0).astype(int)
+    plain = small(max_epochs=8).fit(X, y).predict_proba(X)[:, 1].mean()
+    balanced = small(max_epochs=8, class_weight="balanced").fit(X, y).predict_proba(X)[:, 1].mean()
+    by_rows = small(max_epochs=8).fit(X, y, sample_weight=np.where(y == 1, 9.0, 1.0)).predict_proba(X)[:, 1].mean()
+    assert plain == pytest.approx(0.1, abs=0.06)
+    assert balanced == pytest.approx(0.5, abs=0.1)
+    assert by_rows == pytest.approx(0.5, abs=0.1)
+
+
+def test_class_weights_equal_scikit_learn():
+    from sklearn.utils.class_weight import compute_class_weight
+
+    y = np.array([0, 0, 0, 1, 2, 2])
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=y)
+    np.testing.assert_allclose(class_weights("balanced", np.arange(3), y), expected)
+    assert class_weights({1: 4.0}, np.arange(3), y).tolist() == [1, 4, 1]
+
+
+def test_eval_set_takes_the_place_of_the_validation_fraction():
+    X, y = load_breast_cancer(return_X_y=True)
+    split = small(validation_fraction=0.4).fit(X[:300], y[:300])
+    given = small(validation_fraction=0.4).fit(X[:300], y[:300], eval_set=(X[300:], y[300:]))
+    assert len(split.background_) == 180
+    assert len(given.background_) == 300
+    assert given.history_["validation_loss"].notna().all()
+    none = small(validation_fraction=0.0).fit(X, y)
+    assert none.history_["validation_loss"].isna().all()
+    assert none.best_epoch_ == 3
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.25, 0.5])
+def test_held_out_rows_are_stratified(fraction):
+    y = np.random.default_rng(0).choice(4, 1000, p=[0.7, 0.2, 0.09, 0.01])
+    y = np.append(y, 4)  # a class of one row
+    train, validation = held_out(len(y), fraction, 0, y)
+    assert sorted([*train, *validation]) == list(range(len(y)))
+    counts, held = np.bincount(y), np.bincount(y[validation], minlength=5)
+    np.testing.assert_allclose(held[:4], counts[:4] * fraction, atol=2)
+    assert held[4] == 0
+    assert set(y[train]) == set(range(5))
+    assert not np.array_equal(validation, held_out(len(y), fraction, 1, y)[1])
+
+
+def test_automatic_batch_size_grows_with_the_rows():
+    sizes = [automatic_batch_size(rows) for rows in (1, 10, 1000, 10_000, 10**6)]
+    assert sizes == sorted(sizes)
+    assert (sizes[0], sizes[-1]) == (32, 256)
+    X, y = load_breast_cancer(return_X_y=True)
+    assert small(preset="default").fit(X, y).training_options_["batch_size"] == 32
+    assert small(preset="default", batch_size=100).fit(X, y).training_options_["batch_size"] == 100
+
+
+def test_arguments_win_over_the_preset():
+    X, y = load_breast_cancer(return_X_y=True)
+    model = small(preset="paper", learning_rate=0.02, patience=np.float64("inf"), schedule="constant").fit(X, y)
+    options = model.training_options_
+    assert (options["learning_rate"], options["patience"], options["schedule"]) == (0.02, None, "constant")
+    assert options["weight_decay"] == 1e-5
+    assert model.network_options_["dense_units"] == [16]
+    assert model.network_options_["activation"] == "relu"
+
+
+# ---- wrong input -----------------------------------------------------------------------------------------------------
+
+X4, Y4 = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
+
+WRONG = {
+    "one class": (HyNNClassifier, {}, X4, np.zeros(40), r"y must hold at least 2 classes, however: y has one class \(0.0\); add rows of another class"),
+    "continuous": (HyNNClassifier, {}, X4, X4[:, 0], "y must hold classes, however: Unknown label type: continuous"),
+    "several targets": (HyNNRegressor, {}, X4, X4[:, :2], r"y must be one target, shape \(rows,\), however: y has the shape \(40, 2\)"),
+    "text": (HyNNRegressor, {}, X4, np.array(["a", "b"])[Y4], "y must be numbers for regression, however: y holds 'a'"),
+    "missing": (HyNNRegressor, {}, X4, np.where(Y4 == 0, np.nan, 1.0), "y must be known for every row, however: 20 of 40 values of y are missing"),
+    "infinite": (HyNNRegressor, {}, X4, np.where(Y4 == 0, np.inf, 1.0), "y must be finite, however: 20 values are infinite"),
+    "no target": (HyNNRegressor, {}, X4, None, "requires y to be passed, but the target y is None"),
+    "rows": (HyNNRegressor, {}, X4, X4[:9, 0], "X and y must have the same number of rows, however: they are inconsistent, X has 40 and y has 9"),
+    "one row": (HyNNRegressor, {}, pd.DataFrame(X4[:1]), X4[:1, 0], "X must have at least 2 rows, however: n_samples=1"),
+    "no column": (HyNNRegressor, {}, pd.DataFrame(index=range(40)), X4[:, 0], "X must have at least one column"),
+    "twice": (HyNNRegressor, {}, pd.DataFrame(X4, columns=["a", "b", "a"]), X4[:, 0], "column names must differ, however: 'a' stand more than once"),
+    "constant": (HyNNRegressor, {}, np.ones((40, 3)), X4[:, 0], "X must have a column that varies and is no identifier"),
+    "mixed labels": (HyNNClassifier, {}, X4, np.array(["a", 1] * 20, dtype=object), "classes must be of one type, however: y mixes int and str"),
+    "class weight": (HyNNClassifier, {"class_weight": {5: 1.0}}, X4, Y4, r"class_weight must name classes of y \(0, 1\), however: class_weight has 5"),
+    "preset": (HyNNClassifier, {"preset": "papr"}, X4, Y4, r"preset must be one of .* however: preset='papr' \(did you mean 'paper'\?\)"),
+    "device": (HyNNClassifier, {"device": "gpu7"}, X4, Y4, "device must be one of 'auto', 'cpu'"),
+    "layout": (HyNNClassifier, {"layout": "tnto"}, X4, Y4, r"did you mean 'tinto'\?"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_input(name):
+    kind, changes, X, y, message = WRONG[name]
+    with pytest.raises(InputError, match=message):
+        small(kind, **changes).fit(X, y)
+
+
+def test_wrong_arguments_are_listed_together():
+    model = HyNNRegressor(
+        branches=("tabular", "pictures"), max_epochs=0, learning_rate=-1, patience="six", loss="mse", optimizer="adam w",
+        pixels=0, validation_fraction=1, batch_size=1, background_size=0, progress="loud", network={"droput": 1},
+    )  # fmt: skip
+    with pytest.raises(InputError) as caught:
+        model.fit(X4, X4[:, 0])
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "12 arguments are wrong:"
+    assert len(lines) == 13
+    assert (
+        "  - max_epochs must be None or a whole number of at least 1, however: max_epochs=0; pass for example max_epochs=50"
+        in lines
+    )
+    assert (
+        "  - optimizer must be one of 'adamw', 'adam', 'sgd', however: optimizer='adam w' (did you mean 'adamw'?)"
+        in lines
+    )
+    assert "  - loss must be one of 'squared_error', however: loss='mse'" in lines
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (np.ones(9), r"sample_weight.shape == \(9,\), expected \(40,\)"),
+        (-np.ones(40), "sample_weight must be finite and at least 0"),
+        (np.zeros(40), "sample_weight must be above 0 for some row"),
+        (["a"] * 40, "sample_weight must be numbers"),
+    ],
+)
+def test_wrong_sample_weights(weight, message):
+    with pytest.raises(InputError, match=message):
+        small().fit(X4, Y4, sample_weight=weight)
+
+
+def test_wrong_eval_sets():
+    with pytest.raises(InputError, match=r"eval_set must be a pair \(X, y\), however: eval_set is a ndarray"):
+        small().fit(X4, Y4, eval_set=X4)
+    with pytest.raises(InputError, match=r"eval_set's y must hold classes of y \(0, 1\), however: it holds 2"):
+        small().fit(X4, Y4, eval_set=(X4, Y4 + 1))
+    with pytest.raises(ValueError, match="features"):
+        small().fit(X4, Y4, eval_set=(X4[:, :2], Y4))
+
+
+def test_columns_in_another_order_are_an_error():
+    X, y = mixed_table()
+    model = small().fit(X, y)
+    with pytest.raises(ValueError, match="feature names should match those that were passed during fit"):
+        model.predict(X[X.columns[::-1]])
+    with pytest.raises(NotFittedError):
+        small().predict(X)
+
+
+def test_arrays_and_frames_meet_by_place_as_in_scikit_learn():
+    frame = pd.DataFrame(X4, columns=["a", "b", "c"])
+    on_array, on_frame = small().fit(X4, Y4), small().fit(frame, Y4)
+    assert not hasattr(on_array, "feature_names_in_")
+    assert on_array.preprocessor_.feature_names_in_ == ["x0", "x1", "x2"]
+    with pytest.warns(UserWarning, match="X has feature names"):
+        np.testing.assert_array_equal(on_array.predict_proba(frame), on_array.predict_proba(X4))
+    with pytest.warns(UserWarning, match="X does not have valid feature names"):
+        np.testing.assert_array_equal(on_frame.predict_proba(X4), on_frame.predict_proba(frame))
+
+
+# ---- scikit-learn's tools --------------------------------------------------------------------------------------------
+
+
+def test_network_options_are_parameters():
+    model = small(network={"dropout": 0.1})
+    model.set_params(network__dropout=0.2, network__dense_units=(5,), max_epochs=1)
+    assert model.network == {"dropout": 0.2, "dense_units": (5,)}
+    parameters = model.get_params()
+    assert parameters["network__dropout"] == 0.2
+    assert parameters["network__activation"] == "relu"
+    assert "network__dropout" not in model.get_params(deep=False)
+    with pytest.raises(InputError, match=r"did you mean 'dropout'\?"):
+        model.set_params(network__dropuot=0.2)
+    again = clone(model)
+    assert again.network == model.network
+    assert again.network is not model.network
+    assert "network__dropout" in small(preset="unknown", network={"dropout": 0.1}).get_params()
+
+
+def test_pipeline_grid_search_and_parallel_folds():
+    X, y = load_breast_cancer(return_X_y=True)
+    X = X[:, :6]
+    pipe = make_pipeline(StandardScaler(), small(max_epochs=2))
+    grid = {"hynnclassifier__network__dropout": [0.0, 0.3], "hynnclassifier__branches": [("tabular",)]}
+    search = GridSearchCV(pipe, grid, cv=2).fit(X, y)
+    assert search.best_score_ > 0.7
+    assert (
+        search.best_estimator_[-1].network_options_["dropout"]
+        == search.best_params_["hynnclassifier__network__dropout"]
+    )
+    serial = cross_val_score(small(max_epochs=2, branches=("tabular",)), X, y, cv=2)
+    parallel = cross_val_score(small(max_epochs=2, branches=("tabular",)), X, y, cv=2, n_jobs=2)
+    np.testing.assert_allclose(serial, parallel, atol=1e-6)
+
+
+def test_pickle_and_deepcopy_predict_the_same():
+    X, y = mixed_table()
+    model = small().fit(X, y)
+    for twin in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        np.testing.assert_array_equal(twin.predict_proba(X), model.predict_proba(X))
+    assert not hasattr(clone(model), "module_")
+
+
+def test_summary_drawing_and_time():
+    X, y = load_breast_cancer(return_X_y=True)
+    model = small()
+    before = model.get_params()
+    time = model.estimate_training_time(X, y)
+    assert not hasattr(model, "module_")
+    assert model.get_params() == before
+    assert 0 < time.seconds_per_epoch < 10
+    assert time.seconds_at_most == pytest.approx(3 * time.seconds_per_epoch)
+    assert str(time).endswith("for 3 epochs")
+    model.fit(X, y)
+    text = model.summary()
+    assert f"{model.module_.count_parameters():,} parameters" in text
+    assert all(title in text for title in ("table branch", "image branch", "head", "1 × 8 × 8"))
+    state = {name: value.clone() for name, value in model.module_.state_dict().items()}
+    import matplotlib
+
+    settings = dict(matplotlib.rcParams)
+    figure = model.draw_network()
+    words = " ".join(text.get_text() for text in figure.axes[0].texts)
+    assert "Convolution" in words
+    assert f"{model.module_.count_parameters():,} parameters" in words
+    assert dict(matplotlib.rcParams) == settings
+    assert all(torch.equal(value, state[name]) for name, value in model.module_.state_dict().items())
+    assert not model.module_.training
+
+
+def test_public_names():
+    assert pg.HyNNClassifier is HyNNClassifier
+    assert callable(pg.load)

@@ -1,0 +1,412 @@
+"""Training: exact to resume, silent, and the process is left as it was, whatever happens."""
+
+import copy
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from permgrad import EnvironmentProblem, HyNNClassifier, HyNNRegressor, InputError
+from permgrad.models import training
+from permgrad.models.losses import cross_entropy, loss_rows, squared_error
+from permgrad.models.network import HybridNetwork
+from permgrad.models.schedules import schedules
+from permgrad.models.training import EpochOrder, Learner, Rows, TrainingOptions, train
+
+SMALL = {"dense_units": [16], "conv_filters": [4], "pooling": [4], "fusion_units": [8]}
+
+
+def table(rows=200, columns=4, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(rows, columns))
+    return X, X[:, 0] + X[:, 1] ** 2
+
+
+def regressor(**changes):
+    return HyNNRegressor(
+        **{"preset": "paper", "pixels": 8, "layout": "random", "network": SMALL, "max_epochs": 4, "random_state": 0,
+           "learning_rate": 0.01, "progress": False, **changes}
+    )  # fmt: skip
+
+
+def weights(model):
+    return {name: value.clone() for name, value in model.module_.state_dict().items()}
+
+
+def equal(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+# ---- what a training is ----------------------------------------------------------------------------------------------
+
+
+def test_paper_schedule_is_the_published_one():
+    rate = schedules.get("warmup_cosine")
+    rates = [rate(epoch / 200, 1e-3) for epoch in range(200)]
+    assert rates[0] == pytest.approx(1e-5)
+    assert rates[25] == pytest.approx(1e-5 + (1e-3 - 1e-5) / 2)
+    assert rates[50] == pytest.approx(1e-3)
+    assert rates[125] == pytest.approx(0.5e-3)
+    assert rates[199] < 1e-6
+    assert np.argmax(rates) == 50
+
+
+@pytest.mark.parametrize("name", schedules.names())
+def test_schedules_stay_between_zero_and_the_peak(name):
+    rates = [schedules.get(name)(done, 0.1) for done in np.linspace(0, 1, 101)]
+    assert min(rates) >= 0
+    assert max(rates) <= 0.1
+
+
+def test_epoch_order_is_a_permutation_by_seed_and_epoch():
+    order = EpochOrder(130, 64, 5)
+    order.epoch = 3
+    first = torch.cat(list(order))
+    assert sorted(first.tolist()) == list(range(130))
+    assert torch.equal(first, torch.cat(list(order)))
+    order.epoch = 4
+    assert not torch.equal(first, torch.cat(list(order)))
+
+
+@pytest.mark.parametrize(
+    ("rows", "sizes"), [(129, [64, 65]), (130, [64, 64, 2]), (128, [64, 64]), (3, [3]), (65, [65])]
+)
+def test_no_batch_of_one_row(rows, sizes):
+    order = EpochOrder(rows, 64, 0)
+    assert [len(batch) for batch in order] == sizes
+    assert len(order) == len(sizes)
+
+
+def test_row_losses_equal_numpy():
+    rng = np.random.default_rng(0)
+    logits, y = rng.normal(size=(9, 3)), rng.integers(0, 3, 9)
+    expected = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(9), y]
+    np.testing.assert_allclose(cross_entropy(torch.tensor(logits), torch.tensor(y)), expected, rtol=1e-12)
+    one, label = rng.normal(size=(9, 1)), rng.integers(0, 2, 9)
+    expected = np.log1p(np.exp(-np.where(label == 1, one[:, 0], -one[:, 0])))
+    np.testing.assert_allclose(cross_entropy(torch.tensor(one), torch.tensor(label)), expected, rtol=1e-12)
+    rows = squared_error(torch.tensor(one, dtype=torch.float32), torch.tensor(label))
+    assert rows.dtype == torch.float64
+    with pytest.raises(InputError, match=r"outputs must have the shape \(rows, outputs\)"):
+        loss_rows(torch.zeros(3), torch.zeros(3), "squared_error")
+    with pytest.raises(InputError, match=r"did you mean 'squared_error'\?"):
+        loss_rows(torch.zeros(3, 1), torch.zeros(3), "square_error")
+
+
+def test_history_and_best_weights():
+    X, y = table()
+    model = regressor(max_epochs=12, learning_rate=0.05, patience=3).fit(X, y)
+    history = model.history_
+    assert list(history.columns) == ["epoch", "train_loss", "validation_loss", "learning_rate", "seconds"]
+    best = int(history["validation_loss"].idxmin()) + 1
+    assert model.best_epoch_ == best
+    assert len(history) in (best + 3, 12)
+    assert not model.module_.training
+    assert next(model.module_.parameters()).dtype == torch.float32
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.module_.parameters())
+
+
+def test_best_weights_reproduce_the_best_validation_loss():
+    X, y = table(300)
+    V, v = table(100, seed=1)
+    model = regressor(max_epochs=12, learning_rate=0.05).fit(X, y, eval_set=(V, v))
+    error = ((model.predict(V) - v) / model.target_scale_) ** 2
+    assert error.mean() == pytest.approx(model.history_["validation_loss"].min(), rel=1e-5)
+
+
+def test_averaged_weights_are_the_exponential_mean():
+    torch.manual_seed(0)
+    X = torch.rand(64, 3)
+    rows = Rows(X, X.sum(1), torch.ones(64))
+    options = TrainingOptions(loss="squared_error", max_epochs=1, batch_size=8, averaging=0.9, learning_rate=0.01)
+    learner = Learner(HybridNetwork(3, 1, SMALL, paths=("tabular",)), rows, rows, options, 0)
+    slow = {name: value.clone().double() for name, value in learner.network.state_dict().items()}
+    learner.start_epoch()
+    for number, batch in enumerate(learner.order):
+        learner.step(batch, number)
+        past = min(0.9, (number + 1) / (number + 10))
+        for name, value in learner.network.state_dict().items():
+            if value.is_floating_point():
+                slow[name] = past * slow[name] + (1 - past) * value.double()
+    assert len(learner.order) == 8
+    for name, value in learner.average.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value.double(), slow[name], rtol=1e-5, atol=1e-6)
+
+
+def test_same_seed_same_weights_and_another_seed_others():
+    X, y = table()
+    first, again = (regressor(layout="assignment").fit(X, y) for _ in range(2))
+    assert equal(weights(first), weights(again))
+    assert not equal(weights(first), weights(regressor(layout="assignment", random_state=1).fit(X, y)))
+    assert not equal(weights(regressor(random_state=None).fit(X, y)), weights(regressor(random_state=None).fit(X, y)))
+    advancing = np.random.default_rng(0)
+    assert not equal(
+        weights(regressor(random_state=advancing).fit(X, y)), weights(regressor(random_state=advancing).fit(X, y))
+    )
+
+
+# ---- resuming --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", ["paper", "default"])
+def test_a_stopped_training_goes_on_exactly(tmp_path, monkeypatch, preset):
+    X, y = table()
+    arguments = {"preset": preset, "max_epochs": 5, "batch_size": 32}
+    whole = regressor(**arguments).fit(X, y)
+    usual = Learner.end_epoch
+
+    def stop_after_two(self):
+        usual(self)
+        if self.epoch == 3:
+            raise RuntimeError("power cut")
+
+    monkeypatch.setattr(Learner, "end_epoch", stop_after_two)
+    with pytest.raises(RuntimeError, match="power cut"):
+        regressor(**arguments)._fit(X, y, checkpoint_folder=tmp_path)
+    monkeypatch.setattr(Learner, "end_epoch", usual)
+    taken = []
+    start = Learner.start_epoch
+    monkeypatch.setattr(Learner, "start_epoch", lambda self: (taken.append(self.epoch), start(self))[1])
+    resumed = regressor(**arguments)._fit(X, y, checkpoint_folder=tmp_path)
+    assert taken == [2, 3, 4], "it must go on, not begin anew"
+    assert equal(weights(whole), weights(resumed))
+    drop = ["seconds"]
+    assert whole.history_.drop(columns=drop).equals(resumed.history_.drop(columns=drop))
+    taken.clear()
+    finished = regressor(**arguments)._fit(X, y, checkpoint_folder=tmp_path)
+    assert taken == []
+    assert equal(weights(whole), weights(finished))
+
+
+@pytest.mark.slow
+def test_a_killed_process_goes_on_exactly(tmp_path):
+    script = textwrap.dedent(f"""
+        import os, signal, sys
+        sys.path.insert(0, {os.path.dirname(__file__)!r})
+        from test_training import regressor, table
+        from permgrad.models.training import Learner
+        usual = Learner.step
+        def step(self, batch, number):
+            if self.epoch == 2 and number == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            usual(self, batch, number)
+        Learner.step = step
+        regressor(batch_size=32)._fit(*table(), checkpoint_folder={str(tmp_path)!r})
+    """)
+    ended = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    assert [path.name for path in tmp_path.iterdir()] == [training.CHECKPOINT_NAME]
+    resumed = regressor(batch_size=32)._fit(*table(), checkpoint_folder=tmp_path)
+    assert equal(weights(regressor(batch_size=32).fit(*table())), weights(resumed))
+
+
+def test_a_checkpoint_of_another_training_or_a_broken_one_is_refused(tmp_path):
+    X, y = table()
+    regressor(max_epochs=2)._fit(X, y, checkpoint_folder=tmp_path)
+    with pytest.raises(InputError, match="a training can only go on with the options, seed and rows it began with"):
+        regressor(max_epochs=2, random_state=1)._fit(X, y, checkpoint_folder=tmp_path)
+    path = tmp_path / training.CHECKPOINT_NAME
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(EnvironmentProblem, match="a checkpoint must be a complete file written by permgrad"):
+        regressor(max_epochs=2)._fit(X, y, checkpoint_folder=tmp_path)
+
+
+# ---- what belongs to the user ----------------------------------------------------------------------------------------
+
+
+def process_state():
+    loggers = {
+        name: (entry.level, tuple(entry.handlers), tuple(entry.filters), entry.propagate, entry.disabled)
+        for name, entry in [("", logging.root), *logging.root.manager.loggerDict.items()]
+        if isinstance(entry, logging.Logger)
+    }
+    numpy_state = np.random.get_state()
+    return {
+        "python random": random.getstate(),
+        "numpy random": (numpy_state[0], numpy_state[1].tolist(), *numpy_state[2:]),
+        "torch random": torch.get_rng_state().tolist(),
+        "loggers": loggers,
+        "warning filters": list(warnings.filters),
+        "showwarning": warnings.showwarning,
+        "folder": os.getcwd(),
+        "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
+        "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)],
+        "environment": dict(os.environ),
+        "deterministic": (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+            torch.backends.cudnn.benchmark,
+            torch.backends.cudnn.deterministic,
+        ),
+        "dtype": torch.get_default_dtype(),
+        "gradients": torch.is_grad_enabled(),
+        "python threads": threading.active_count(),
+    }
+
+
+def assert_same_state(before):
+    after = process_state()
+    for name, value in before.items():
+        if name == "loggers":  # loggers may be born by an import; those that were there stay as they were
+            assert {key: after[name][key] for key in value} == value
+        else:
+            assert after[name] == value, name
+
+
+@pytest.fixture
+def empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    logging.getLogger("somebody").addHandler(logging.NullHandler())
+    yield tmp_path
+    logging.getLogger("somebody").handlers.clear()
+
+
+def test_fit_changes_nothing_and_says_nothing(empty_folder, capfd):
+    X, y = table()
+    X_before, y_before = X.copy(), y.copy()
+    before = process_state()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        regressor().fit(X, y)
+    assert [str(warning.message) for warning in caught] == []
+    assert_same_state(before)
+    assert list(empty_folder.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
+    np.testing.assert_array_equal(X, X_before)
+    np.testing.assert_array_equal(y, y_before)
+
+
+def test_first_fit_of_a_process_changes_nothing_and_says_nothing(tmp_path):
+    # In a new process, because importing the engine is when it would speak.
+    script = textwrap.dedent(f"""
+        import sys, logging, warnings
+        sys.path.insert(0, {os.path.dirname(__file__)!r})
+        from test_training import assert_same_state, process_state, regressor, table
+        assert "lightning" not in sys.modules
+        before = process_state()
+        regressor(max_epochs=1, progress="auto").fit(*table())
+        assert "lightning" in sys.modules
+        assert_same_state(before)
+        logging.getLogger("lightning.pytorch").handle
+    """)
+    ended = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True, cwd=tmp_path)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_in_training_changes_nothing(empty_folder):
+    before = process_state()
+    with pytest.raises(InputError) as caught:
+        regressor(optimizer="sgd", learning_rate=1e30, schedule="constant").fit(*table())
+    message = "training needs finite losses, however: the loss became nan in epoch 1; lower learning_rate (now 1e+30) or look for extreme values in X"
+    assert str(caught.value).replace("inf", "nan") == message
+    assert_same_state(before)
+
+
+@pytest.mark.parametrize("how", ["signal", "raised"])
+def test_control_c_changes_nothing_and_reaches_the_caller(empty_folder, monkeypatch, capfd, how):
+    usual = Learner.step
+
+    def interrupted(self, batch, number):
+        usual(self, batch, number)
+        if self.epoch == 1:
+            if how == "raised":
+                raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Learner, "step", interrupted)
+    before = process_state()
+    with pytest.raises(KeyboardInterrupt):
+        regressor().fit(*table())
+    assert_same_state(before)
+    assert capfd.readouterr() == ("", "")
+    assert list(empty_folder.iterdir()) == []
+
+
+def test_fit_works_in_the_user_s_modes(empty_folder):
+    X, y = table()
+    expected = weights(regressor().fit(X, y))
+    torch.set_default_dtype(torch.float64)
+    torch.use_deterministic_algorithms(mode=True)
+    try:
+        before = process_state()
+        with torch.no_grad():
+            found = weights(regressor().fit(X, y))
+        with torch.inference_mode():
+            other = weights(regressor().fit(X, y))
+        assert_same_state(before)
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.use_deterministic_algorithms(mode=False)
+    assert equal(expected, found)
+    assert equal(expected, other)
+
+
+def test_fit_in_a_thread_equals_fit_in_the_main_thread():
+    X, y = table()
+    done = []
+    worker = threading.Thread(target=lambda: done.append(regressor().fit(X, y)))
+    worker.start()
+    worker.join()
+    assert equal(weights(done[0]), weights(regressor().fit(X, y)))
+
+
+def test_progress_goes_to_stderr(capfd):
+    regressor(progress=True).fit(*table())
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "training" in err
+
+
+def test_training_never_reads_validation_rows():
+    X, y = table(400)
+    model = regressor(validation_fraction=0.25)
+    work = copy.copy(model)._prepare(X, y, None, None)
+    assert (len(work.train), len(work.validation)) == (300, 100)
+    seen = {tuple(row) for row in work.train.x.tolist()}
+    assert not seen & {tuple(row) for row in work.validation.x.tolist()}
+    # The encoder's range is that of the training rows alone.
+    fitted = copy.copy(model)
+    fitted._prepare(X, y, None, None)
+    assert fitted.preprocessor_.transform(X).max() > fitted.preprocessor_.maximum_.max() - 1e-6
+    assert fitted.target_mean_ != pytest.approx(y.mean(), abs=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", training.OPTIMIZERS)
+def test_every_optimizer_learns(optimizer):
+    X, y = table()
+    model = regressor(optimizer=optimizer, max_epochs=15, schedule="cosine").fit(X, y)
+    assert model.history_["train_loss"].iloc[-1] < 0.8 * model.history_["train_loss"].iloc[0]
+
+
+def test_train_without_validation_keeps_the_last_weights():
+    X = torch.rand(50, 3)
+    rows = Rows(X, X.sum(1), torch.ones(50))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = HybridNetwork(3, 1, SMALL, paths=("tabular",))
+    result = train(
+        net, rows, None, TrainingOptions(loss="squared_error", max_epochs=9, patience=2), seed=0, progress=False
+    )
+    assert result.best_epoch == 9
+    assert np.isnan([record["validation_loss"] for record in result.history]).all()
+
+
+def test_classifier_with_every_class_weight_form_trains():
+    X, y = table()
+    label = np.where(y > 1.5, "high", "low")
+    for weight in (None, "balanced", {"high": 3.0}):
+        model = HyNNClassifier(
+            preset="fast", network=SMALL, pixels=8, max_epochs=2, class_weight=weight, random_state=0
+        )
+        assert set(model.fit(X, label).predict(X)) <= {"high", "low"}
