@@ -5,8 +5,8 @@
     python benchmarks/accuracy.py --functions              # R² on smooth functions: 10,000 rows, 60 % of them to train
     python benchmarks/accuracy.py --part validation        # what choices are made on; the test part is for the end
 
-Training uses the training rows, early stopping the validation rows. Time is processor time, so that other work on the machine
-does not count; the rows of a table are encoded and laid out inside it.
+Training uses the training rows, early stopping the validation rows. Time is processor time, so that other
+work on the machine does not count; the rows of a table are encoded and laid out inside it.
 """
 
 from __future__ import annotations

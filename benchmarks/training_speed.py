@@ -2,8 +2,8 @@
 
     python benchmarks/training_speed.py
 
-Runs alternate, so that other work on the machine meets both alike; the medians of wall-clock and processor time of whole trainings
-are compared, one thread. The floor is a ratio of at most 1.15.
+Runs alternate, so that other work on the machine meets both alike; the medians of wall-clock and
+processor time of whole trainings are compared, one thread. The floor is a ratio of at most 1.15.
 """
 
 from __future__ import annotations

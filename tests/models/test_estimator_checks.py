@@ -25,7 +25,7 @@ def small(estimator, **parameters):
 @pytest.mark.filterwarnings("ignore")
 @parametrize_with_checks(
     [small(HyNNClassifier), small(HyNNRegressor)],
-    expected_failed_checks=lambda estimator: EXPECTED,  # noqa: ARG005
+    expected_failed_checks=lambda estimator: EXPECTED,
 )
 def test_scikit_learn_checks(estimator, check):
     check(estimator)

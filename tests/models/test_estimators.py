@@ -1,5 +1,7 @@
 """The estimators: targets and tables of all kinds, wrong input, units, and scikit-learn's tools around them."""
 
+# ruff: noqa: E501 — whole messages stand on one line
+
 import copy
 import pickle
 
@@ -363,14 +365,14 @@ def test_summary_drawing_and_time():
     assert f"{model.module_.count_parameters():,} parameters" in text
     assert all(title in text for title in ("table branch", "image branch", "head", "1 × 8 × 8"))
     state = {name: value.clone() for name, value in model.module_.state_dict().items()}
-    import matplotlib
+    import matplotlib as mpl
 
-    settings = dict(matplotlib.rcParams)
+    settings = dict(mpl.rcParams)
     figure = model.draw_network()
     words = " ".join(text.get_text() for text in figure.axes[0].texts)
     assert "Convolution" in words
     assert f"{model.module_.count_parameters():,} parameters" in words
-    assert dict(matplotlib.rcParams) == settings
+    assert dict(mpl.rcParams) == settings
     assert all(torch.equal(value, state[name]) for name, value in model.module_.state_dict().items())
     assert not model.module_.training
 

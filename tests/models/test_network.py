@@ -1,5 +1,7 @@
 """The hybrid network: the published architecture counted, its seams, and rows that do not look at each other."""
 
+# ruff: noqa: E501 — whole messages stand on one line
+
 import copy
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Saved models: equal after loading, also in a new process; what is not a sound model is refused, and nothing executes."""
 
+# ruff: noqa: E501 — whole messages stand on one line
+
 import json
 import pickle
 import subprocess
@@ -211,7 +213,7 @@ def test_a_description_with_a_part_missing_or_wrong_is_refused(copied, key):
         if key == "renderer" and change[key] is None:
             continue
         (copied / DESCRIPTION).write_text(json.dumps({**description, **change}))
-        with pytest.raises(InputError, match="save the model again|must|newer"):
+        with pytest.raises(InputError, match=r"save the model again|must|newer"):
             pg.load(copied)
 
 

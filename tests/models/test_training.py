@@ -1,5 +1,7 @@
 """Training: exact to resume, silent, and the process is left as it was, whatever happens."""
 
+# ruff: noqa: E501 — whole messages stand on one line
+
 import copy
 import logging
 import os
@@ -10,6 +12,7 @@ import sys
 import textwrap
 import threading
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -192,7 +195,7 @@ def test_a_stopped_training_goes_on_exactly(tmp_path, monkeypatch, preset):
 def test_a_killed_process_goes_on_exactly(tmp_path):
     script = textwrap.dedent(f"""
         import os, signal, sys
-        sys.path.insert(0, {os.path.dirname(__file__)!r})
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
         from test_training import regressor, table
         from permgrad.models.training import Learner
         usual = Learner.step
@@ -238,7 +241,7 @@ def process_state():
         "loggers": loggers,
         "warning filters": list(warnings.filters),
         "showwarning": warnings.showwarning,
-        "folder": os.getcwd(),
+        "folder": Path.cwd(),
         "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
         "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)],
         "environment": dict(os.environ),
@@ -290,7 +293,7 @@ def test_first_fit_of_a_process_changes_nothing_and_says_nothing(tmp_path):
     # In a new process, because importing the engine is when it would speak.
     script = textwrap.dedent(f"""
         import sys, logging, warnings
-        sys.path.insert(0, {os.path.dirname(__file__)!r})
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
         from test_training import assert_same_state, process_state, regressor, table
         assert "lightning" not in sys.modules
         before = process_state()

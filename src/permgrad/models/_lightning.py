@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from torch import Tensor
 
 from permgrad._progress import Progress
 from permgrad.models.training import EpochOrder, Learner
-
 
 #: Steps per call of Lightning's loop. Its hooks cost about 0.3 ms per call, as much as a small network's whole step.
 _STEPS_PER_CALL = 16
@@ -26,7 +26,7 @@ class Chunks:
         self.order = order
 
     def __len__(self) -> int:
-        return -(-len(self.order) // _STEPS_PER_CALL)
+        return math.ceil(len(self.order) / _STEPS_PER_CALL)
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         batches = iter(self.order)

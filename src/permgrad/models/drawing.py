@@ -48,7 +48,7 @@ def _blocks(rows: list[LayerRow]) -> list[_Block]:
     return blocks
 
 
-def draw_network(network: HybridNetwork) -> Any:
+def draw_network(network: HybridNetwork) -> Any:  # noqa: C901 — one pass from left to right reads best in one piece
     """Return a ``matplotlib.figure.Figure``; nothing global of matplotlib's is touched.
 
     Each box is a block: its layers, the shape of what leaves it for one row, and its number of parameters.

@@ -196,7 +196,7 @@ class _HyNN(BaseEstimator):
         if encoded.shape[1] == 0:
             raise InputError(
                 "X must have a column that varies and is no identifier, "
-                f"however: none of its {frame.shape[1]} feature(s) does (columns: {_listed(frame.columns)}); add columns"
+                f"however: none of its {frame.shape[1]} feature(s) does ({_listed(frame.columns)}); add columns"
             )
         return encoded
 

@@ -162,7 +162,8 @@ def class_target(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.
     classes, indexes = np.unique(y, return_inverse=True)
     if len(classes) < 2:
         raise InputError(
-            f"y must hold at least 2 classes, however: y has one class ({classes.tolist()[0]!r}); add rows of another class"
+            f"y must hold at least 2 classes, however: y has one class ({classes.tolist()[0]!r}); "
+            "add rows of another class"
         )
     return classes, indexes.astype(np.int64)
 

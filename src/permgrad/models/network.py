@@ -80,8 +80,11 @@ class HybridNetwork(nn.Module):
                 shape = tuple(renderer(torch.zeros(1, self.encoded)).shape[1:])
             self.image_shape = (int(shape[0]), int(shape[1]), int(shape[2]))
             branch, self.widths["image"] = image_branch(self.image_shape, self.options)
-            # Channels next to each other in memory: on processors the convolutions are twice as fast, the numbers the same.
-            self.image_branch = branch.to(memory_format=torch.channels_last)
+            # Channels next to each other in memory: on processors the convolutions run twice as fast.
+            for layer in branch:
+                if isinstance(layer, nn.Conv2d):
+                    layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
+            self.image_branch = branch
         layers, width = dense_stack(
             sum(self.widths.values()),
             self.options.fusion_units,

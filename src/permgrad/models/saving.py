@@ -1,4 +1,4 @@
-"""Saving and loading fitted models: weights as safetensors, arrays as npz, the rest as JSON. Nothing executes on load."""
+"""Saving and loading fitted models: weights as safetensors, arrays as npz, the rest JSON; nothing executes on load."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
 
     Args:
         folder: the model's folder.
-        images: the callable ``X -> images`` or TINTOlib method of a model that was fitted with one; code is never stored.
+        images: the callable ``X -> images`` or TINTOlib method that the model was fitted with; code is never stored.
         device: where the network goes: ``"auto"``, ``"cpu"``, ``"cuda"``.
 
     Raises:
@@ -115,7 +115,7 @@ def _is_model(folder: Path) -> bool:
     if {entry.name for entry in folder.iterdir()} - {DESCRIPTION, ARRAYS, WEIGHTS}:
         return False
     try:
-        return json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")).get("format") == FORMAT_NAME
+        return bool(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")).get("format") == FORMAT_NAME)
     except (OSError, ValueError, AttributeError):
         return False
 
@@ -238,7 +238,8 @@ def _read(path: Path) -> bytes:
         ) from None
     except OSError as error:
         raise EnvironmentProblem(
-            f"a model's files must be readable, however: {path}: {error.strerror or error}; check the path and its rights"
+            f"a model's files must be readable, however: {path}: {error.strerror or error}; "
+            "check the path and its rights"
         ) from error
 
 
@@ -257,8 +258,8 @@ def _read_description(source: Path) -> dict[str, Any]:
     version = description.get("version")
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise InputError(
-            f"a model's format version must be at most {FORMAT_VERSION}, however: {source} has version {version!r}, written "
-            f"by {description.get('written_by', 'an unknown version')}; update permgrad (this is {__version__})"
+            f"a model's format version must be at most {FORMAT_VERSION}, however: {source} has version {version!r}, "
+            f"written by {description.get('written_by', 'an unknown version')}; update permgrad (this is {__version__})"
         )
     return description
 
@@ -281,8 +282,8 @@ def _read_weights(path: Path, description: Mapping[str, Any]) -> dict[str, Tenso
     # PyTorch's own files are zips or raw pickles; a safetensors file starts with the length of its JSON header.
     if content[:2] == b"PK" or (content[:1] == b"\x80" and content[8:9] != b"{"):
         raise InputError(
-            f"{path} must be a safetensors file, however: it looks like a pickle, which could run code on loading and is "
-            "never opened; save the model again with permgrad"
+            f"{path} must be a safetensors file, however: it looks like a pickle, which could run code on loading "
+            "and is never opened; save the model again with permgrad"
         )
     _check_intact(path, content, description)
     try:
@@ -295,8 +296,8 @@ def _read_arrays(path: Path, description: Mapping[str, Any]) -> dict[str, npt.ND
     content = _read(path)
     if content[:1] == b"\x80":
         raise InputError(
-            f"{path} must be an npz file, however: it looks like a pickle, which could run code on loading and is never "
-            "opened; save the model again with permgrad"
+            f"{path} must be an npz file, however: it looks like a pickle, which could run code on loading and "
+            "is never opened; save the model again with permgrad"
         )
     import io
 

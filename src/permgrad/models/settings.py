@@ -43,7 +43,7 @@ def automatic_batch_size(rows: int) -> int:
 
     Examples:
         >>> [automatic_batch_size(rows) for rows in (100, 6000, 27000)]
-        [32, 64, 256]
+        [32, 128, 256]
     """
     power = 2 ** round(math.log2(max(rows, 1) / _ROWS_PER_BATCH)) if rows >= _ROWS_PER_BATCH else 1
     return int(min(max(power, _SMALLEST_BATCH), _LARGEST_BATCH))
