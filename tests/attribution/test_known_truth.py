@@ -1,0 +1,84 @@
+"""The ranking agrees with the truth where it is known: the short form of ``benchmarks/verify_truth.py``."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import permgrad as pg
+from permgrad.data.truth import make_truth
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def load(name: str):
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        specification = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+        module = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+    return module
+
+
+verify = load("verify_truth")
+
+
+@pytest.mark.parametrize("name", verify.FUNCTIONS)
+def test_every_relevant_effect_counts(name):
+    """Precondition: each relevant effect is at least 0.5 % of the total, each other is 0."""
+    effects, relevant = verify.true_effects(name)
+    assert 0 < relevant < len(effects)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["friedman1", "product"])
+def test_a_trained_network_tells_the_truth(name):
+    model = verify.fit(name, seed=0, rows=5000, preset="default", max_epochs=15)
+    assert verify.r_squared(model, name, 0, 2000) > 0.97
+    judged = verify.judge(model, name, 0, 3000, "permgrad")
+    assert judged["top_k"] == 1.0
+    assert judged["share_error"] <= verify.MOST_SHARE_ERROR
+    # The published method is reported beside it; it gives numbers, and no more is claimed.
+    assert np.isfinite(verify.judge(model, name, 0, 500, "permgrad-paper")["share_error"])
+
+
+@pytest.mark.parametrize("name", verify.FUNCTIONS)
+def test_the_game_on_the_true_function(name):
+    """With the true function in the network's place (through somebody's subject), only sampling error is left."""
+    truth = make_truth(name, noise=0.0)
+    effects, _ = verify.true_effects(name)
+    X, y = truth.sample(4000, random_state=3)
+    model = pg.HyNNRegressor(preset="fast", branches=("tabular",), numeric="standard", max_epochs=1, random_state=0)
+    model.set_params(progress=False).fit(X, y)
+    scaling = model.preprocessor_.scaling_
+    # The network's only branch becomes the function itself, of the decoded row.
+    zero, one = (model.encode(X.iloc[:1] * 0 + value).astype(float)[0] for value in (0.0, 1.0))
+    assert scaling.mode == "standard"
+
+    class Oracle(type(model.module_)):
+        def embed(self, path, encoded):
+            import torch
+
+            decoded = (encoded.double().numpy() - zero) / (one - zero)
+            standard = (truth.function(decoded) - model.target_mean_) / model.target_scale_
+            return torch.from_numpy(standard).float()[:, None]
+
+        def fuse(self, embeddings):
+            return embeddings["tabular"]
+
+    model.module_.__class__ = Oracle
+    model.module_.head = model.module_.head[:0]
+    np.testing.assert_allclose(model.predict(X), y, atol=1e-4 * np.std(y))
+    explained = pg.explain(model, X, y, random_state=0, progress=False, direction=False)
+    low, high = explained.ci()
+    error = (explained.values[:, 0] - effects) / np.where(explained.std[:, 0] > 0, explained.std[:, 0], 1)
+    assert np.abs(error).max() < 4
+    assert ((low[:, 0] <= effects + 1e-9) & (effects - 1e-9 <= high[:, 0])).mean() >= 0.8
+    irrelevant = effects == 0
+    assert np.abs(explained.values[irrelevant, 0]).max() < 1e-6 * effects.sum()
