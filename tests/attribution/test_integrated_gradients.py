@@ -198,7 +198,7 @@ def test_completeness(model, rows, baseline, output):
     assert np.abs(own - explanation.base_values).max() > 0.05  # precondition: there is something to explain
     assert gap.max() == pytest.approx(explanation.meta["completeness_gap"], abs=1e-9)
     assert gap.max() <= 0.002
-    assert explanation.meta["baseline"] == baseline
+    assert explanation.meta["baseline_name"] == baseline
     np.testing.assert_allclose(explanation.parts["tabular"] + explanation.parts["image"], explanation.values)
 
 
@@ -263,14 +263,14 @@ def test_the_median_row_keeps_levels_whole(rows, levels, seed):
 
 def test_given_rows_are_baselines(model, rows):
     one = explained(model, rows, baseline=rows.iloc[[3]])
-    assert one.meta["baseline"] == "given row"
+    assert one.meta["baseline"] == "a row given by the user"
     np.testing.assert_allclose(one.base_values, one.predictions[3], atol=1e-9)
     series = explained(model, rows, baseline=rows.iloc[3])
     np.testing.assert_allclose(series.values, one.values)
     # Several rows are averaged: the mean of the single results.
     two = explained(model, rows, baseline=rows.iloc[[3, 4]], tolerance=1e-3)
     other = explained(model, rows, baseline=rows.iloc[[4]], tolerance=1e-3)
-    assert two.meta["baseline"] == "mean over 2 given rows"
+    assert two.meta["baseline"] == "average over 2 rows given by the user"
     bound = 0.004 * max(two.meta["output_range"])
     np.testing.assert_allclose(two.values, (one.values + other.values) / 2, atol=bound)
 
@@ -288,8 +288,8 @@ def test_bad_options(model, rows):
     with pytest.raises(InputError) as error:
         explained(model, rows, baseline="zero")
     assert str(error.value) == (
-        "baseline must be one of 'zeros', 'mean', 'median', 'background', 'a table of rows', however: baseline='zero' "
-        "(did you mean 'zeros'?)"
+        "baseline must be one of 'zeros', 'mean', 'median', 'background', 'class:<label>', 'a table of rows', "
+        "however: baseline='zero' (did you mean 'zeros'?)"
     )
     with pytest.raises(InputError, match=r"max_steps must be an integer of at least 2, however: max_steps=1"):
         explained(model, rows, max_steps=1)

@@ -1,8 +1,8 @@
 """Integrated gradients through both paths at once.
 
-The renderer is differentiable, so one backward pass reaches the encoded columns by way of the table branch and by way
-of the picture. Source: Sundararajan, Taly & Yan 2017 (arXiv 1703.01365), equation 1; averaged over background rows:
-expected gradients, Erion et al. 2021 (arXiv 1906.10670), equation 3.
+The renderer is differentiable, so slopes reach the encoded columns by way of the table branch and by way of the
+picture. Source: Sundararajan, Taly & Yan 2017 (arXiv 1703.01365), equation 1; averaged over background rows: expected
+gradients, Erion et al. 2021 (arXiv 1906.10670), equation 3. How the integral is taken: ``secants`` and ``lines``.
 """
 
 from __future__ import annotations
@@ -10,124 +10,29 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 from torch import Tensor
 
-from permgrad._errors import InputError, PermgradWarning
+from permgrad._errors import InputError, PermgradWarning, unknown
 from permgrad._progress import Progress
 from permgrad.attribution.baselines import baseline_rows
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.gradients import gradient_batch_size, in_batches, output_gradients, outputs_sum_constant
+from permgrad.attribution.lines import GradientLines, Lines
 from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.result import describe, modalities, shown_values
+from permgrad.attribution.secants import SecantLines
 
 Floats = npt.NDArray[np.float64]
 
 #: Numbers that a block of rows may hold while its integrals are refined.
 _BLOCK_NUMBERS = 4_000_000
 _BLOCK_ROWS = 256
-#: The first number of intervals at which an integral may count as settled: with one baseline, and with many (whose
-#: errors cancel).
-_FIRST_ONE, _FIRST_MANY = 8, 2
-
-
-# ---- gradients along straight lines ----------------------------------------------------------------------------------
-
-
-class _Lines:
-    """Slopes of the outputs along the straight lines from each baseline to each row.
-
-    Shape:
-        Attributions are ``(rows, paths, encoded, targets)`` in float64.
-    """
-
-    def __init__(self, request: Request, baselines: npt.NDArray[np.float32]) -> None:
-        self.subject = request.subject
-        self.module = request.subject.module
-        self.output = request.output
-        self.targets = list(request.targets)
-        self.batch = gradient_batch_size(request)
-        self.constant_sum = outputs_sum_constant(request.subject, request.output)
-        self.dtype = next(self.module.parameters()).dtype
-        self.baselines = self.tensor(baselines)
-        self.evaluations = 0
-        points = self.gradients(self.baselines)
-        wide = self.baselines.double()[:, None, :, None]
-        #: Of the slopes at the lines' start, what is common to all rows.
-        self._start_gradient = points.mean(dim=0)
-        self._start_offset = (points * wide).mean(dim=0)
-        self._centre = wide.mean(dim=0)
-
-    def tensor(self, rows: npt.NDArray[np.float32]) -> Tensor:
-        """Copy rows to the network's device and precision."""
-        return torch.as_tensor(np.ascontiguousarray(rows), device=self.subject.device).to(self.dtype)
-
-    def outputs(self, rows: Tensor) -> Tensor:
-        """Return the outputs explained, float64 ``(rows, targets)``."""
-        found = torch.empty(len(rows), len(self.targets), dtype=torch.float64, device=rows.device)
-
-        def work(part: slice) -> None:
-            with torch.no_grad():
-                found[part] = self.subject.readout(self.module(rows[part]), self.output)[:, self.targets].double()
-
-        self.batch = in_batches(len(rows), self.batch, work)
-        return found
-
-    def gradients(self, points: Tensor) -> Tensor:
-        """Return the gradients at points ``(n, encoded)``: float64 ``(n, paths, encoded, targets)``, paths apart."""
-        shape = (len(points), len(self.module.paths), points.shape[1], len(self.targets))
-        found = torch.empty(shape, dtype=torch.float64, device=points.device)
-
-        def work(part: slice) -> None:
-            # One leaf for each path: the same numbers enter twice, and their gradients come back apart.
-            with torch.inference_mode(mode=False), torch.enable_grad():
-                leaves = [points[part].clone().requires_grad_() for _ in self.module.paths]
-                embeddings = {
-                    path: self.module.embed(path, leaf) for path, leaf in zip(self.module.paths, leaves, strict=True)
-                }
-                outputs = self.subject.readout(self.module.fuse(embeddings), self.output)
-                own = output_gradients(outputs, self.targets, leaves, constant_sum=self.constant_sum)
-            for place, gradient in enumerate(own):
-                found[part, place] = gradient.permute(1, 2, 0).double()
-
-        self.batch = in_batches(len(points), self.batch, work)
-        self.evaluations += len(points)
-        return found
-
-    def ends(self, rows: Tensor) -> Tensor:
-        """Return the trapezoid rule with one interval: half the slopes at the lines' start and end.
-
-        Both ends cost one gradient for each row, however many baselines there are.
-        """
-        wide = rows.double()[:, None, :, None]
-        start = wide * self._start_gradient - self._start_offset
-        end = (wide - self._centre) * self.gradients(rows)
-        return (start + end) / 2
-
-    def middles(self, rows: Tensor, intervals: int) -> Tensor:
-        """Return the mean slopes at the odd multiples of ``1 / intervals``: what halving the intervals adds."""
-        times = torch.arange(1, intervals, 2, dtype=self.dtype, device=rows.device) / intervals
-        lines = len(self.baselines) * len(times)
-        total = torch.zeros(
-            len(rows), len(self.module.paths), rows.shape[1], len(self.targets), dtype=torch.float64, device=rows.device
-        )
-        # Whole batches of (row, baseline, time), some rows at a time, so that memory stays bounded.
-        together = max(1, self.batch // lines)
-        for first in range(0, len(rows), together):
-            some = rows[first : first + together]
-            for begin in range(0, lines, max(self.batch, 1)):
-                chosen = torch.arange(begin, min(begin + self.batch, lines), device=rows.device)
-                baselines, at = self.baselines[chosen // len(times)], times[chosen % len(times)]
-                difference = some[:, None, :] - baselines
-                points = baselines + at[:, None] * difference
-                slopes = self.gradients(points.flatten(0, 1)).unflatten(0, difference.shape[:2])
-                total[first : first + together] += (slopes * difference.double()[:, :, None, :, None]).sum(dim=1)
-        return total / lines
 
 
 # ---- refining until the values add up --------------------------------------------------------------------------------
@@ -159,13 +64,13 @@ class _Rule:
     scale: Tensor
 
 
-def _integrate(lines: _Lines, rows: Tensor, wanted: Tensor, rule: _Rule) -> _Integrals:
-    """Integrate by the trapezoid rule, doubling the intervals of the rows that do not add up yet.
+def _lines(request: Request, baselines: npt.NDArray[np.float32]) -> Lines:
+    """Return the fast way to find mean slopes where the network's layers are known, else the general one."""
+    return SecantLines.fitting(request, baselines) or GradientLines(request, baselines)
 
-    NOTE: rectifiers and max pooling make slopes jump along the line, and then every rule converges like 1/n; per
-        gradient the
-    trapezoid, midpoint and Gauss–Legendre rules were equally good on a trained network, and only the trapezoid keeps
-    all gradients when it is refined.
+
+def _integrate(lines: Lines, rows: Tensor, wanted: Tensor, rule: _Rule) -> _Integrals:
+    """Integrate, doubling the intervals of the rows that have not settled yet.
 
     Args:
         lines: gives the slopes.
@@ -173,34 +78,28 @@ def _integrate(lines: _Lines, rows: Tensor, wanted: Tensor, rule: _Rule) -> _Int
         wanted: what the attributions of each row and output should add up to, ``(rows, targets)``.
         rule: when to stop.
     """
-    values = lines.ends(rows)
+    values, intervals = lines.start(rows)
     count = len(rows)
     state = _Integrals(
         values=values,
-        gap=torch.full((count,), torch.inf, dtype=torch.float64, device=rows.device),
+        gap=((values.sum(dim=(1, 2)) - wanted).abs() / rule.scale).amax(dim=1),
         error=torch.full((count,), torch.inf, dtype=torch.float64, device=rows.device),
-        intervals=torch.ones(count, dtype=torch.int64, device=rows.device),
+        intervals=torch.full((count,), intervals, dtype=torch.int64, device=rows.device),
     )
-    state.gap = ((values.sum(dim=(1, 2)) - wanted).abs() / rule.scale).amax(dim=1)
     active = torch.arange(count, device=rows.device)
-    first = _FIRST_ONE if len(lines.baselines) == 1 else _FIRST_MANY
-    intervals = 1
     while len(active) and intervals * 2 <= rule.max_steps:
         intervals *= 2
-        refined = (values + lines.middles(rows[active], intervals)) / 2
+        refined = lines.refine(rows[active], values, intervals)
         change = ((refined - values).abs() / rule.scale).amax(dim=(1, 2, 3))
         gap = ((refined.sum(dim=(1, 2)) - wanted[active]).abs() / rule.scale).amax(dim=1)
         state.values[active], state.gap[active], state.error[active] = refined, gap, change
         state.intervals[active] = intervals
-        # The sum may be right by luck while single values are not: both must have settled.
+        # The sum may be right, by luck or by the rule, while single values are not: both must have settled.
         unsettled = (gap > rule.tolerance) | (change > rule.tolerance)
-        if intervals < first:
-            unsettled = torch.ones_like(unsettled)
+        if intervals < lines.settled_from:
+            unsettled |= True
         active, values = active[unsettled], refined[unsettled]
     return state
-
-
-# ---- the method ------------------------------------------------------------------------------------------------------
 
 
 @methods.register("integrated_gradients")
@@ -208,18 +107,28 @@ class IntegratedGradients:
     """Attributions of each row's output to its features, which add up to output − output at the baseline.
 
     ``parts`` splits every value by the path through which it reached the output: ``tabular + image = values``. The
-    encoded columns of a feature are added up. Nothing is corrected afterwards: ``meta["completeness_gap"]`` is the
-    largest |Σ attributions − (f(x) − f(baseline))| over rows and outputs, as a share of the output's range over the
-    background.
+    encoded columns of a feature move together along the line and are added up; ``inputs="encoded"`` shows them apart.
+
+    Nothing is corrected afterwards. ``meta["completeness_gap"]`` is the largest |Σ attributions − (f(x) −
+    f(baseline))| over rows and outputs, as a share of the output's range over the background. Where secants are used
+    (``meta["rule"]``) the sum is right to rounding with any number of steps, so it says nothing about the single
+    values: their accuracy is ``meta["quadrature_error"]``, the largest change of any attribution when the intervals of
+    its row were last halved, as a share of the same range.
 
     The default baseline is the median row: numbers at their median, categories at their most frequent level. Unlike
     encoded zeros or means it is a row that could stand in the table (no half levels), drawn as a picture like any
     other; unlike the background it costs one line for each row.
 
+    The answer depends on the baseline: ``meta["baseline"]`` says in words what it was.
+
     Options:
         baseline: ``"median"``, ``"mean"``, ``"zeros"`` (encoded 0), ``"background"`` (expected gradients: the mean
-            over background rows), or rows like those explained.
-        references: background rows that ``"background"`` averages over, at most.
+            over background rows), ``"class:<label>"`` (the same over background rows of one class), or rows like those
+            explained.
+        references: background rows that ``"background"`` and ``"class:<label>"`` average over, at most.
+        reference_class: a class; ``"median"``, ``"mean"`` and ``"background"`` are then taken over its rows alone.
+        inputs: ``"features"``, or ``"encoded"``: one value for each number that the network sees, by its name in
+            ``preprocessor_.encoded_names_``.
         tolerance: a row is settled when its gap, and the last change of each of its attributions, are below this
             share of the output's range.
         max_steps: intervals of the quadrature at most.
@@ -238,6 +147,8 @@ class IntegratedGradients:
     options: ClassVar[Mapping[str, Any]] = {
         "baseline": "median",
         "references": 50,
+        "reference_class": None,
+        "inputs": "features",
         "tolerance": 0.002,
         "max_steps": 1024,
     }
@@ -246,15 +157,17 @@ class IntegratedGradients:
         """Compute the explanation."""
         started = time.perf_counter()
         _check(request)
+        request = _with_players(request)
         options = {**self.options, **request.options}
-        baselines, label = baseline_rows(request, options["baseline"], int(options["references"]))
+        baseline = baseline_rows(request, options["baseline"], int(options["references"]), options["reference_class"])
+        baselines = baseline.rows
         rows, paths = len(request.encoded), request.subject.module.paths
         values = np.zeros((rows, len(paths), len(request.players), len(request.targets)))
         gap, error = np.zeros(rows), np.zeros(rows)
         intervals = np.zeros(rows, dtype=np.int64)
         predictions = np.zeros((rows, len(request.targets)))
         with Progress(rows, "integrated gradients", request.progress) as progress, request.subject.open():
-            lines = _Lines(request, baselines)
+            lines = _lines(request, baselines)
             base = lines.outputs(lines.baselines)
             scale = _output_range(request, lines, base)
             rule = _Rule(float(options["tolerance"]), int(options["max_steps"]), scale)
@@ -279,7 +192,7 @@ class IntegratedGradients:
             level=request.level,
             additive=True,
             groups=request.groups,
-            feature_values=shown_values(request),
+            feature_values=_shown(request),
             base_values=base.mean(dim=0).cpu().numpy(),
             predictions=predictions,
             meta=describe(
@@ -287,7 +200,10 @@ class IntegratedGradients:
                 quantity="output minus the output at the baseline",
                 unit="y" if request.subject.task == "regression" else request.output,
                 output=request.output,
-                baseline=label,
+                baseline=baseline.words,
+                baseline_name=baseline.name,
+                inputs=options["inputs"],
+                rule=lines.rule,
                 baseline_rows=len(baselines),
                 completeness_gap=float(gap.max()),
                 quadrature_error=float(error.max()),
@@ -319,7 +235,32 @@ def _check(request: Request) -> None:
         )
 
 
-def _output_range(request: Request, lines: _Lines, base: Tensor) -> Tensor:
+def _with_players(request: Request) -> Request:
+    """Return the request with one player for each encoded column, if they were asked for."""
+    inputs = request.options.get("inputs", "features")
+    if inputs not in ("features", "encoded"):
+        raise unknown("inputs", inputs, ("features", "encoded"))
+    if inputs == "features":
+        return request
+    if request.level != "feature":
+        raise InputError(
+            "inputs='encoded' explains each encoded column by itself, "
+            f"however: level={request.level!r} asks for columns to be added up; leave out level= and groups="
+        )
+    preprocessor: Any = request.subject.preprocessor  # type: ignore[attr-defined]
+    players = {name: np.array([column], dtype=np.intp) for column, name in enumerate(preprocessor.encoded_names_)}
+    return replace(request, players=players, level="input", groups={})
+
+
+def _shown(request: Request) -> pd.DataFrame | None:
+    """Return the values of the players for plots: raw ones, or what the network sees."""
+    if request.level != "input":
+        shown: pd.DataFrame | None = shown_values(request)
+        return shown
+    return pd.DataFrame(request.encoded, columns=list(request.players))
+
+
+def _output_range(request: Request, lines: Lines, base: Tensor) -> Tensor:
     """Return each output's range over the background and the baselines, ``(targets,)``; 1 where it does not vary.
 
     Not over the rows explained: a row's result must not depend on which others are explained in the same call.

@@ -1,0 +1,349 @@
+"""How the mean slope of one layer over a stretch of a line is found from the layer's values at both ends.
+
+A network's output changes along a stretch of a straight line by the sum, over layers, of slopes times changes. For a
+layer that acts on each number alone the mean slope between two ends is known exactly: it is the secant
+``(φ(v) − φ(u)) / (v − u)``. Affine layers have one slope everywhere. Multiplied back from the output to the input, the
+slopes of a stretch add up to the output's change over it, to rounding, and they are the integrated gradients of the
+stretch exactly unless rectifiers of different layers switch within it.
+
+The rule for one stretch alone is the Rescale rule of DeepLIFT (Shrikumar et al. 2017, arXiv 1704.02685, equation 7); on
+ever shorter stretches it converges to integrated gradients, with an error that falls with the square of their length.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.grad import conv2d_input
+
+from permgrad.imaging.render import Renderer
+from permgrad.models.branches import PeriodicDenseEmbedding
+
+#: Layers that act on each number alone when the network is in eval mode, and are made of straight pieces.
+_STRAIGHT_PIECES = (nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.Hardtanh)
+#: The same, but curved.
+_CURVED = (nn.GELU, nn.SiLU, nn.Mish, nn.SELU, nn.ELU, nn.CELU, nn.Tanh, nn.Sigmoid, nn.Softplus)
+_NOTHING = (nn.Identity, nn.Dropout, nn.Dropout2d)
+
+
+class Rule(Protocol):
+    """One layer as the walk through a network sees it.
+
+    Attributes:
+        affine: whether its slopes are the same everywhere.
+    """
+
+    affine: bool
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return the layer's output for values ``(n, *inputs)``."""
+        ...
+
+    def back(self, slopes: Tensor, ends: Ends) -> Tensor:
+        """Return ``(n, targets, *inputs)`` slopes towards the layer's input from those towards its output.
+
+        A first dimension of 1 stands for slopes that are the same in all n stretches.
+        """
+        ...
+
+
+class Ends:
+    """A layer's input and output at both ends of n stretches.
+
+    Neighbouring stretches share an end: values ``(points, lines, *)`` make ``(points − 1) · lines`` stretches, and both
+    views of their ends need no copy.
+    """
+
+    def __init__(self, before: Tensor, after: Tensor) -> None:
+        self.start, self.stop = before[:-1].flatten(0, 1), before[1:].flatten(0, 1)
+        self.start_output, self.stop_output = after[:-1].flatten(0, 1), after[1:].flatten(0, 1)
+
+
+class Affine:
+    """Base of the layers whose slopes are the same everywhere: ``pull`` needs no ends."""
+
+    affine = True
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return the layer's output."""
+        out: Tensor = self.module(values)
+        return out
+
+    def pull(self, slopes: Tensor) -> Tensor:
+        """Return ``(n, targets, *inputs)`` slopes towards the input."""
+        raise NotImplementedError
+
+    def back(self, slopes: Tensor, ends: Ends) -> Tensor:  # noqa: ARG002 — part of the protocol
+        """Return the same slopes whatever the ends."""
+        return self.pull(slopes)
+
+
+class _Nothing(Affine):
+    def forward(self, values: Tensor) -> Tensor:
+        return values
+
+    def pull(self, slopes: Tensor) -> Tensor:
+        return slopes
+
+
+class _Linear(Affine):
+    module: nn.Linear
+
+    def pull(self, slopes: Tensor) -> Tensor:
+        return slopes @ self.module.weight.detach()
+
+
+class _BatchNormalization(Affine):
+    """In eval mode a scale and a shift of each channel."""
+
+    module: nn.BatchNorm1d | nn.BatchNorm2d
+
+    def pull(self, slopes: Tensor) -> Tensor:
+        spread = self.module.running_var
+        assert spread is not None
+        scale = (spread + self.module.eps).rsqrt()
+        if self.module.weight is not None:
+            scale = scale * self.module.weight.detach()
+        return slopes * scale.reshape(-1, *[1] * (slopes.ndim - 3))
+
+
+class _Convolution(Affine):
+    module: nn.Conv2d
+
+    def forward(self, values: Tensor) -> Tensor:
+        self._size = values.shape[1:]
+        return super().forward(values)
+
+    def pull(self, slopes: Tensor) -> Tensor:
+        layer, flat = self.module, slopes.flatten(0, 1)
+        weight = layer.weight.detach()
+        padding, dilation = _both(layer.padding), _both(layer.dilation)
+        reach = [step * (size - 1) - pad for step, size, pad in zip(dilation, weight.shape[2:], padding, strict=True)]
+        if layer.stride == (1, 1) and layer.groups == 1 and min(reach) >= 0:
+            # The same numbers as the general way, by the faster forward routines: the kernel turned by half a circle.
+            turned = weight.transpose(0, 1).flip(2, 3)
+            back = nn.functional.conv2d(flat, turned, padding=(reach[0], reach[1]), dilation=dilation)
+        else:
+            back = conv2d_input((len(flat), *self._size), weight, flat, layer.stride, padding, dilation, layer.groups)
+        out: Tensor = back.unflatten(0, slopes.shape[:2])
+        return out
+
+
+def _both(value: int | tuple[int, ...] | str) -> tuple[int, int]:
+    """Return a size for height and width."""
+    if isinstance(value, int):
+        return value, value
+    return int(value[0]), int(value[1])
+
+
+class Drawing(Affine):
+    """A renderer that draws every pixel as an affine function of the encoded row."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return the pictures."""
+        self._columns = values.shape[1]
+        return super().forward(values)
+
+    def pull(self, slopes: Tensor) -> Tensor:
+        """Pull back through the drawing of an empty row: an affine function has one slope everywhere."""
+        flat = slopes.flatten(0, 1)
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            leaf = flat.new_zeros(len(flat), self._columns).requires_grad_()
+            # Copied, because tensors made in inference mode may not be saved for a backward pass.
+            (back,) = torch.autograd.grad(self.module(leaf), leaf, flat.clone())
+        out: Tensor = back.unflatten(0, slopes.shape[:2])
+        return out
+
+
+def is_affine_drawing(renderer: nn.Module | None) -> bool:
+    """Return whether a renderer neither cuts values off, nor blurs, nor takes the largest of several columns."""
+    if type(renderer) is not Renderer or renderer.clip or renderer.blur is not None:
+        return False
+    places = {(int(row), int(column)) for row, column in renderer.positions}
+    return renderer.overlap != "maximum" or len(places) == len(renderer.positions)
+
+
+class _Flatten(Affine):
+    module: nn.Flatten
+
+    def forward(self, values: Tensor) -> Tensor:
+        self._size = values.shape[1:]
+        return super().forward(values)
+
+    def pull(self, slopes: Tensor) -> Tensor:
+        out: Tensor = slopes.unflatten(2, self._size)
+        return out
+
+
+class _StraightPieces:
+    """Rectifiers: the secant is exact, and where nothing changes it is the slope at the point."""
+
+    affine = False
+
+    def __init__(self, module: nn.Module) -> None:
+        # In place, the layer would write over the values that both ends of a stretch are read from.
+        self.module = _not_in_place(module)
+        self._plain = type(module) is nn.ReLU
+
+    def forward(self, values: Tensor) -> Tensor:
+        out: Tensor = self.module(values)
+        return out
+
+    def back(self, slopes: Tensor, ends: Ends) -> Tensor:
+        change = ends.stop - ends.start
+        secant = (ends.stop_output - ends.start_output) / change
+        # Where both ends lie on one piece the division is exact; 0/0 is the one case left.
+        still = change == 0
+        slope = (ends.start > 0).to(change.dtype) if self._plain else _derivative(self.module, ends.start)
+        return slopes * torch.where(still, slope, secant)[:, None]
+
+
+class _Curved:
+    """Smooth activations: the secant, or the slope in the middle where the ends are too close to divide."""
+
+    affine = False
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = _not_in_place(module)
+
+    def forward(self, values: Tensor) -> Tensor:
+        out: Tensor = self.module(values)
+        return out
+
+    def back(self, slopes: Tensor, ends: Ends) -> Tensor:
+        change = ends.stop - ends.start
+        # Dividing loses eps/|change| to rounding, the slope in the middle change²/24 to curvature: equal here.
+        near = change.abs() < (24 * torch.finfo(change.dtype).eps) ** (1 / 3)
+        secant = (ends.stop_output - ends.start_output) / change
+        middle = _derivative(self.module, (ends.start + ends.stop) / 2)
+        return slopes * torch.where(near, middle, secant)[:, None]
+
+
+def _not_in_place(module: nn.Module) -> nn.Module:
+    """Return the module, or a twin that leaves its input alone; the user's own module is not changed."""
+    if not getattr(module, "inplace", False):
+        return module
+    import copy
+
+    twin = copy.copy(module)
+    twin.inplace = False  # type: ignore[assignment]
+    return twin
+
+
+def _derivative(module: nn.Module, points: Tensor) -> Tensor:
+    """Return the slope of an elementwise module at points."""
+    if type(module) is nn.SiLU:
+        gate = torch.sigmoid(points)
+        return gate * (1 + points * (1 - gate))
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        leaf = points.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(module(leaf).sum(), leaf)
+    return slope
+
+
+class _MaximumPooling:
+    """The largest of a window: from the winner at one end to the winner at the other where their lines cross.
+
+    With numbers that move on straight lines this is the mean slope exactly, unless a third one leads in between.
+    """
+
+    affine = False
+
+    def __init__(self, module: nn.MaxPool2d) -> None:
+        self.module = module
+
+    def forward(self, values: Tensor) -> Tensor:
+        out: Tensor = self.module(values)
+        return out
+
+    def back(self, slopes: Tensor, ends: Ends) -> Tensor:
+        first, last = self._winner(ends.start), self._winner(ends.stop)
+        start, stop = ends.start.flatten(2), ends.stop.flatten(2)
+        # How far the first winner leads at the start, and the last winner at the stop: both at least 0.
+        lead = start.gather(2, first) - start.gather(2, last)
+        behind = stop.gather(2, last) - stop.gather(2, first)
+        apart = lead + behind
+        share = torch.where(apart > 0, lead / apart, torch.full_like(apart, 0.5))
+        stretches, targets = len(first), slopes.shape[1]
+        flat = slopes.flatten(3).expand(stretches, -1, -1, -1)
+        back = flat.new_zeros(stretches, targets, *start.shape[1:])
+        wide = (-1, targets, -1, -1)
+        back.scatter_add_(3, first[:, None].expand(*wide), flat * share[:, None])
+        back.scatter_add_(3, last[:, None].expand(*wide), flat * (1 - share)[:, None])
+        out: Tensor = back.unflatten(3, ends.start.shape[2:])
+        return out
+
+    def _winner(self, values: Tensor) -> Tensor:
+        _, places = nn.functional.max_pool2d(
+            values,
+            self.module.kernel_size,
+            self.module.stride,
+            self.module.padding,
+            self.module.dilation,
+            self.module.ceil_mode,
+            return_indices=True,
+        )
+        return places.flatten(2)
+
+
+class TableEmbedding:
+    """The periodic embedding of the numeric columns beside the other columns as they are.
+
+    ``cos v − cos u = −(v − u) · sin((u + v) / 2) · sinc((v − u) / 2)``, so its secant needs no division.
+    """
+
+    affine = False
+
+    def __init__(self, embedding: PeriodicDenseEmbedding, numeric: Tensor, other: Tensor) -> None:
+        self.embedding, self.numeric, self.other = embedding, numeric, other
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return embedded numbers and, behind them, the other columns."""
+        embedded: Tensor = self.embedding(values[:, self.numeric])
+        return torch.cat([embedded, values[:, self.other]], dim=1) if len(self.other) else embedded
+
+    def back(self, slopes: Tensor, ends: Ends) -> Tensor:
+        """Return slopes towards the encoded row."""
+        layer = self.embedding
+        turns = 2 * math.pi * layer.frequency.detach()
+        start, stop = ends.start[:, self.numeric, None], ends.stop[:, self.numeric, None]
+        middle = (start + stop) / 2 * turns + 2 * math.pi * layer.phase.detach()
+        # torch.sinc(x) is sin(πx) / (πx).
+        secant = -torch.sin(middle) * torch.sinc((stop - start) * turns / (2 * math.pi))
+        width = layer.columns * layer.size
+        own = slopes[..., :width].unflatten(2, (layer.columns, layer.size))
+        waves = torch.einsum("cfs,ntcs->ntcf", layer.weight.detach(), own[..., 1:])
+        back = slopes.new_zeros(len(secant), slopes.shape[1], ends.start.shape[1])
+        back[..., self.numeric] = own[..., 0] + (waves * (secant * turns)[:, None]).sum(dim=3)
+        back[..., self.other] = slopes[..., width:]
+        return back
+
+
+def rule_of(module: nn.Module) -> Rule | None:
+    """Return the rule of a layer, or None where there is none: then gradients are averaged in the plain way."""
+    if any(getattr(module, hooks) for hooks in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")):
+        return None
+    makers: list[tuple[tuple[type[nn.Module], ...], Callable[..., Rule]]] = [
+        (_NOTHING, _Nothing),
+        ((nn.Linear,), _Linear),
+        ((nn.Flatten,), _Flatten),
+        (_STRAIGHT_PIECES, _StraightPieces),
+        (_CURVED, _Curved),
+    ]
+    for types, maker in makers:
+        if type(module) in types:
+            return maker(module)
+    if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d) and module.running_var is not None:
+        return _BatchNormalization(module)
+    if type(module) is nn.Conv2d and module.padding_mode == "zeros" and not isinstance(module.padding, str):
+        return _Convolution(module)
+    if type(module) is nn.MaxPool2d and not module.return_indices:
+        return _MaximumPooling(module)
+    return None
