@@ -96,7 +96,7 @@ def report_content(folder: Path, record: Mapping[str, Any], model: Any) -> Repor
         metrics=read_json(folder / "metrics.json"),
         data=_data_section(data),
         network=_network_section(record, model),
-        training=_training_section(folder, record, model),
+        training=_training_section(folder, model),
         predictions=_prediction_section(folder, task, model),
         explanation=explanation,
         compared={} if paper is None else {"permgrad-paper": paper},
@@ -160,13 +160,14 @@ def _network_section(record: Mapping[str, Any], model: Any) -> NetworkSection:
     )
 
 
-def _training_section(folder: Path, record: Mapping[str, Any], model: Any) -> TrainingSection:
+def _training_section(folder: Path, model: Any) -> TrainingSection:
     loss = str(model.training_options_.get("loss", "loss"))
     units = {"cross_entropy": "cross-entropy, nats", "squared_error": "squared error of the standardised target"}
+    history = pd.read_csv(folder / "history.csv")
     return TrainingSection(
-        history=pd.read_csv(folder / "history.csv"),
+        history=history,
         best_epoch=int(model.best_epoch_),
-        seconds=record["facts"].get("fit_seconds"),
+        seconds=float(history["seconds"].sum()),  # over all sessions, if the training was interrupted
         loss=units.get(loss, loss),
     )
 

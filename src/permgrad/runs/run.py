@@ -133,7 +133,8 @@ def _feature_lines(top: Any, most: int = 8) -> list[str]:
     ]
     width = min(max((len(str(name)) for name in top["feature"].head(most)), default=0), 40)
     for place, row in enumerate(top.head(most).to_dict(orient="records"), start=1):
-        paths = [name for name in ("tabular", "image") if name in row and row["importance"] > 0]
+        # A share of an effect that may be nothing says nothing.
+        paths = [name for name in ("tabular", "image") if name in row and row["ci_low"] > 0]
         shares = ", ".join(f"{name} {row[name] / row['importance']:.0%}" for name in paths)
         interval = f"[{row['ci_low']:.3g}, {row['ci_high']:.3g}]"
         name, value = str(row["feature"])[:40], f"{row['importance']:.3g}"

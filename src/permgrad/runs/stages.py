@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -159,9 +158,7 @@ def model_stage(work: Work) -> None:
     held = validation_rows(inputs)
     work.say(f"  training: {model.estimate_training_time(train.X, train.y, eval_set=held)}")
     work.folder.checkpoint.mkdir(exist_ok=True)
-    started = time.perf_counter()
     model._fit(train.X, train.y, eval_set=held, checkpoint_folder=work.folder.checkpoint)  # noqa: SLF001 — see docs/architecture.md
-    work.folder.note(fit_seconds=round(time.perf_counter() - started, 3))
     model.save(work.folder / "model", overwrite=True)
     work.model = model
     with atomic_path(work.folder / "history.csv") as temporary:
