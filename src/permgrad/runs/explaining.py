@@ -58,7 +58,7 @@ def explain_run(model: Any, inputs: Inputs, folder: Path, *, seed: int, say: Cal
     repeats = donors_per_row(len(model.preprocessor_.features()))
     if repeats < REPEATS:
         say(
-            f"note: with so many features each row gets {repeats} donors instead of {REPEATS}; intervals are a little wider"
+            f"note: each row gets {repeats} donors instead of {REPEATS}, as the table is wide; intervals are a little wider"
         )
     main = explain(model, X, y, n_repeats=repeats, random_state=seed)
     main.save(store / "permgrad", overwrite=True)
