@@ -10,7 +10,7 @@
    rejects far more.
 3. *Constant.* A column that is constant, in training or only in the rows explained, gets exactly 0, std 0, p 1.
 
-    python benchmarks/verify_null.py            # about 20 minutes of processor time
+    python benchmarks/verify_null.py            # about 10 minutes of processor time
     python benchmarks/verify_null.py --quick    # one seed, few samples, wider floors
 """
 
