@@ -92,7 +92,7 @@ def test_a_generator_as_seed_advances():
 def test_whatever_the_batch_size(fitted):
     model, y = fitted
     whole = explain(model, y)
-    for batch_size in (3, 64, 229, 10_000):
+    for batch_size in (7, 229, 10_000):
         assert_same(whole, explain(model, y, batch_size=batch_size))
 
 
@@ -100,7 +100,7 @@ def test_whatever_the_number_of_threads(fitted):
     model, y = fitted
     before, whole = torch.get_num_threads(), explain(model, y)
     try:
-        for threads in (1, 2, 3):
+        for threads in (1, 2):
             torch.set_num_threads(threads)
             assert_same(whole, explain(model, y))
             assert torch.get_num_threads() == threads
@@ -113,7 +113,7 @@ def test_whatever_the_number_of_workers(fitted, sampling):
     model, y = fitted
     options = {"sampling": sampling, "n_repeats": 2}
     whole = explain(model, y, **options)
-    for workers in (2, 5):
+    for workers in (3,):
         assert_same(whole, explain(model, y, workers=workers, **options))
 
 
