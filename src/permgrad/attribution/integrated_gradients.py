@@ -107,7 +107,7 @@ class IntegratedGradients:
     """Attributions of each row's output to its features, which add up to output − output at the baseline.
 
     ``parts`` splits every value by the path through which it reached the output: ``tabular + image = values``. The
-    encoded columns of a feature move together along the line and are added up; ``inputs="encoded"`` shows them apart.
+    encoded columns of a feature move together along the line and are added up; ``players="encoded"`` shows them apart.
 
     Nothing is corrected afterwards. ``meta["completeness_gap"]`` is the largest |Σ attributions − (f(x) −
     f(baseline))| over rows and outputs, as a share of the output's range over the background. Where secants are used
@@ -127,7 +127,7 @@ class IntegratedGradients:
             explained.
         references: background rows that ``"background"`` and ``"class:<label>"`` average over, at most.
         reference_class: a class; ``"median"``, ``"mean"`` and ``"background"`` are then taken over its rows alone.
-        inputs: ``"features"``, or ``"encoded"``: one value for each number that the network sees, by its name in
+        players: ``"features"``, or ``"encoded"``: one value for each number that the network sees, by its name in
             ``preprocessor_.encoded_names_``.
         tolerance: a row is settled when its gap, and the last change of each of its attributions, are below this
             share of the output's range.
@@ -148,7 +148,7 @@ class IntegratedGradients:
         "baseline": "median",
         "references": 50,
         "reference_class": None,
-        "inputs": "features",
+        "players": "features",
         "tolerance": 0.002,
         "max_steps": 1024,
     }
@@ -202,7 +202,7 @@ class IntegratedGradients:
                 output=request.output,
                 baseline=baseline.words,
                 baseline_name=baseline.name,
-                inputs=options["inputs"],
+                players=options["players"],
                 rule=lines.rule,
                 baseline_rows=len(baselines),
                 completeness_gap=float(gap.max()),
@@ -237,14 +237,14 @@ def _check(request: Request) -> None:
 
 def _with_players(request: Request) -> Request:
     """Return the request with one player for each encoded column, if they were asked for."""
-    inputs = request.options.get("inputs", "features")
-    if inputs not in ("features", "encoded"):
-        raise unknown("inputs", inputs, ("features", "encoded"))
-    if inputs == "features":
+    wanted = request.options.get("players", "features")
+    if wanted not in ("features", "encoded"):
+        raise unknown("players", wanted, ("features", "encoded"))
+    if wanted == "features":
         return request
     if request.level != "feature":
         raise InputError(
-            "inputs='encoded' explains each encoded column by itself, "
+            "players='encoded' explains each encoded column by itself, "
             f"however: level={request.level!r} asks for columns to be added up; leave out level= and groups="
         )
     preprocessor: Any = request.subject.preprocessor  # type: ignore[attr-defined]

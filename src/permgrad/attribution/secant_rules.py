@@ -128,7 +128,7 @@ class _Convolution(Affine):
         reach = [step * (size - 1) - pad for step, size, pad in zip(dilation, weight.shape[2:], padding, strict=True)]
         if layer.stride == (1, 1) and layer.groups == 1 and min(reach) >= 0:
             # The same numbers as the general way, by the faster forward routines: the kernel turned by half a circle.
-            turned = weight.transpose(0, 1).flip(2, 3)
+            turned = weight.transpose(0, 1).flip(2, 3).contiguous(memory_format=torch.channels_last)
             back = nn.functional.conv2d(flat, turned, padding=(reach[0], reach[1]), dilation=dilation)
         else:
             back = conv2d_input((len(flat), *self._size), weight, flat, layer.stride, padding, dilation, layer.groups)
@@ -182,7 +182,7 @@ class _Flatten(Affine):
         return out
 
 
-class _StraightPieces:
+class StraightPieces:
     """Rectifiers: the secant is exact, and where nothing changes it is the slope at the point."""
 
     affine = False
@@ -193,10 +193,12 @@ class _StraightPieces:
         self._plain = type(module) is nn.ReLU
 
     def forward(self, values: Tensor) -> Tensor:
+        """Return the rectified values."""
         out: Tensor = self.module(values)
         return out
 
     def back(self, slopes: Tensor, ends: Ends) -> Tensor:
+        """Return the slopes times the secants."""
         change = ends.stop - ends.start
         secant = (ends.stop_output - ends.start_output) / change
         # Where both ends lie on one piece the division is exact; 0/0 is the one case left.
@@ -221,8 +223,8 @@ class _Curved:
         change = ends.stop - ends.start
         # Dividing loses eps/|change| to rounding, the slope in the middle change²/24 to curvature: equal here.
         near = change.abs() < (24 * torch.finfo(change.dtype).eps) ** (1 / 3)
-        secant = (ends.stop_output - ends.start_output) / change
-        middle = _derivative(self.module, (ends.start + ends.stop) / 2)
+        middle = _derivative(self.module, torch.lerp(ends.start, ends.stop, 0.5))
+        secant = torch.sub(ends.stop_output, ends.start_output).div_(change)
         return slopes * torch.where(near, middle, secant)[:, None]
 
 
@@ -241,7 +243,7 @@ def _derivative(module: nn.Module, points: Tensor) -> Tensor:
     """Return the slope of an elementwise module at points."""
     if type(module) is nn.SiLU:
         gate = torch.sigmoid(points)
-        return gate * (1 + points * (1 - gate))
+        return torch.addcmul(gate, points, gate * (1 - gate))
     with torch.inference_mode(mode=False), torch.enable_grad():
         leaf = points.clone().requires_grad_()
         (slope,) = torch.autograd.grad(module(leaf).sum(), leaf)
@@ -249,48 +251,52 @@ def _derivative(module: nn.Module, points: Tensor) -> Tensor:
 
 
 class _MaximumPooling:
-    """The largest of a window: from the winner at one end to the winner at the other where their lines cross.
+    """The largest of each window, as a tournament: rows against rows, then columns against columns.
 
-    With numbers that move on straight lines this is the mean slope exactly, unless a third one leads in between.
+    ``max(a, b) = a + relu(b − a)``, so a match has the rectifier's secant: the share of the stretch in which b leads.
+    For numbers that move on straight lines that is exact.
     """
 
     affine = False
 
     def __init__(self, module: nn.MaxPool2d) -> None:
         self.module = module
+        self.window, _ = _both(module.kernel_size)
 
     def forward(self, values: Tensor) -> Tensor:
         out: Tensor = self.module(values)
         return out
 
     def back(self, slopes: Tensor, ends: Ends) -> Tensor:
-        first, last = self._winner(ends.start), self._winner(ends.stop)
-        start, stop = ends.start.flatten(2), ends.stop.flatten(2)
-        # How far the first winner leads at the start, and the last winner at the stop: both at least 0.
-        lead = start.gather(2, first) - start.gather(2, last)
-        behind = stop.gather(2, last) - stop.gather(2, first)
-        apart = lead + behind
-        share = torch.where(apart > 0, lead / apart, torch.full_like(apart, 0.5))
-        stretches, targets = len(first), slopes.shape[1]
-        flat = slopes.flatten(3).expand(stretches, -1, -1, -1)
-        back = flat.new_zeros(stretches, targets, *start.shape[1:])
-        wide = (-1, targets, -1, -1)
-        back.scatter_add_(3, first[:, None].expand(*wide), flat * share[:, None])
-        back.scatter_add_(3, last[:, None].expand(*wide), flat * (1 - share)[:, None])
-        out: Tensor = back.unflatten(3, ends.start.shape[2:])
-        return out
+        # Pixels behind the last whole window are not seen.
+        size = [length // self.window * self.window for length in ends.start.shape[2:]]
+        start, stop = (values[:, :, : size[0], : size[1]] for values in (ends.start, ends.stop))
+        (start_best, stop_best), by_row = self._tournament(start, stop, dim=2)
+        _, by_column = self._tournament(start_best, stop_best, dim=3)
+        wide = slopes.new_zeros(len(start), slopes.shape[1], *ends.start.shape[1:])
+        seen = wide[:, :, :, : size[0], : size[1]]
+        for row, share in enumerate(by_row):
+            own = seen[:, :, :, row :: self.window]
+            for column, part in enumerate(by_column):
+                own[..., column :: self.window] = slopes * part[:, None] * share[:, None, ..., column :: self.window]
+        return wide
 
-    def _winner(self, values: Tensor) -> Tensor:
-        _, places = nn.functional.max_pool2d(
-            values,
-            self.module.kernel_size,
-            self.module.stride,
-            self.module.padding,
-            self.module.dilation,
-            self.module.ceil_mode,
-            return_indices=True,
-        )
-        return places.flatten(2)
+    def _tournament(self, start: Tensor, stop: Tensor, dim: int) -> tuple[tuple[Tensor, Tensor], list[Tensor]]:
+        """Return the best at both ends, and for each place of the window the share of the stretch in which it leads."""
+
+        def at(values: Tensor, place: int) -> Tensor:
+            return values[(slice(None),) * dim + (slice(place, None, self.window),)]
+
+        best = (at(start, 0), at(stop, 0))
+        shares = [torch.ones_like(best[0])]
+        for place in range(1, self.window):
+            lead, later = at(start, place) - best[0], at(stop, place) - best[1]
+            change = later - lead
+            # Where the two stay equally far apart, whoever leads does so all along; on a tie the first, as in torch.
+            won = torch.where(change == 0, (lead > 0).to(change.dtype), (later.relu() - lead.relu()) / change)
+            best = (best[0] + lead.relu(), best[1] + later.relu())
+            shares = [share * (1 - won) for share in shares] + [won]
+        return best, shares
 
 
 class TableEmbedding:
@@ -334,7 +340,7 @@ def rule_of(module: nn.Module) -> Rule | None:
         (_NOTHING, _Nothing),
         ((nn.Linear,), _Linear),
         ((nn.Flatten,), _Flatten),
-        (_STRAIGHT_PIECES, _StraightPieces),
+        (_STRAIGHT_PIECES, StraightPieces),
         (_CURVED, _Curved),
     ]
     for types, maker in makers:
@@ -344,6 +350,19 @@ def rule_of(module: nn.Module) -> Rule | None:
         return _BatchNormalization(module)
     if type(module) is nn.Conv2d and module.padding_mode == "zeros" and not isinstance(module.padding, str):
         return _Convolution(module)
-    if type(module) is nn.MaxPool2d and not module.return_indices:
+    if isinstance(module, nn.MaxPool2d) and _is_plain_pooling(module):
         return _MaximumPooling(module)
     return None
+
+
+def _is_plain_pooling(module: nn.MaxPool2d) -> bool:
+    """Return whether a layer takes the largest of square windows that lie side by side."""
+    if type(module) is not nn.MaxPool2d or module.return_indices or module.ceil_mode:
+        return False
+    window, stride = _both(module.kernel_size), _both(module.stride)
+    return (
+        window == stride
+        and window[0] == window[1]
+        and not any(_both(module.padding))
+        and _both(module.dilation) == (1, 1)
+    )
