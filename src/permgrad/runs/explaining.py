@@ -58,7 +58,7 @@ def explain_run(model: Any, inputs: Inputs, folder: Path, *, seed: int, say: Cal
     repeats = donors_per_row(len(model.preprocessor_.features()))
     if repeats < REPEATS:
         say(
-            f"note: each row gets {repeats} donors instead of {REPEATS}, as the table is wide; intervals are a little wider"
+            f"note: the table is wide, so each row gets {repeats} donors instead of {REPEATS}; intervals widen a little"
         )
     main = explain(model, X, y, n_repeats=repeats, random_state=seed)
     main.save(store / "permgrad", overwrite=True)
