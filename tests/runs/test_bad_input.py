@@ -233,6 +233,7 @@ def test_folder_of_other_files(here):
         (["--task", "ranking"], "task must be one of 'auto', 'classification', 'regression', however: task='ranking'"),
         (["--preset", "defualt"], "(did you mean 'default'?)"),
         (["--device", "tpu"], "device must be one of"),
+        (["--device", "cuda:99"], "device must be one of"),
         (
             ["--from", "modell"],
             "--from must be one of data, layout, model, explanation, report, however: --from modell",

@@ -43,10 +43,9 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
         return summarise(request.folder, already=True)
     if not request.overwrite:
         check_free(request.folder, settings)
-    from permgrad.models.presets import get_preset
-    from permgrad.runs.stages import STAGE_WORK, Work, use_threads
+    from permgrad.runs.stages import STAGE_WORK, Work, check_model_options, use_threads
 
-    get_preset(request.preset)
+    check_model_options(request)
     use_threads(request.threads)
     inputs = load_inputs(request)
     say(headline(inputs))

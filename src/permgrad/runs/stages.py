@@ -177,6 +177,19 @@ def model_stage(work: Work) -> None:
         )
 
 
+def check_model_options(request: RunRequest) -> None:
+    """Refuse a preset or a device that cannot be used, before anything is written.
+
+    Raises:
+        InputError: Unknown preset, or a device that this machine does not have.
+    """
+    from permgrad.models.estimators import HyNNClassifier
+    from permgrad.models.settings import resolve_settings
+
+    estimator = HyNNClassifier(preset=request.preset, device=request.device)
+    resolve_settings(estimator.get_params(deep=False), "classification")
+
+
 def make_estimator(work: Work) -> Any:
     """Return the unfitted estimator of a run."""
     from permgrad.models.estimators import HyNNClassifier, HyNNRegressor
