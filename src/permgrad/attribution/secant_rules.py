@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -299,6 +299,44 @@ class _MaximumPooling:
         return best, shares
 
 
+class _LayerNormalization:
+    """Each row is centred to c and divided by its spread: ``y = c · s`` with ``s = (mean(c²) + ε)^(−1/2)``.
+
+    Over a stretch ``Δy = s̄ Δc + c̄ Δs`` with the means s̄ and c̄ of both ends, ``Δ mean(c²) = 2 mean(c̄ Δc)``, and
+    ``Δs / Δ mean(c²) = −s₀² s₁² / (s₀ + s₁)`` needs no division by a change.
+    """
+
+    affine = False
+
+    def __init__(self, module: nn.LayerNorm | nn.GroupNorm) -> None:
+        self.module = module
+
+    def forward(self, values: Tensor) -> Tensor:
+        out: Tensor = self.module(values)
+        return out
+
+    def back(self, slopes: Tensor, ends: Ends) -> Tensor:
+        shape = ends.start.shape[1:]
+        if self.module.weight is not None:
+            # One weight for each number of a vector, or for each channel of a map.
+            slopes = slopes * self.module.weight.detach().reshape(-1, *[1] * (len(shape) - 1))
+        towards = slopes.flatten(2)
+        centred, scales = zip(*(self._centred(values.flatten(1)) for values in (ends.start, ends.stop)), strict=True)
+        middle = ((centred[0] + centred[1]) / 2)[:, None]
+        scale = ((scales[0] + scales[1]) / 2)[:, None]
+        fall = (scales[0] * scales[1]).square() / (scales[0] + scales[1])
+        along = (towards * middle).sum(dim=2, keepdim=True) * fall[:, None] * (-2 / middle.shape[2])
+        back = scale * towards + along * middle
+        back = back - back.mean(dim=2, keepdim=True)
+        out: Tensor = back.unflatten(2, shape)
+        return out
+
+    def _centred(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return values without their mean, and one over their spread, ``(n, numbers)`` and ``(n, 1)``."""
+        centred = values - values.mean(dim=1, keepdim=True)
+        return centred, (centred.square().mean(dim=1, keepdim=True) + self.module.eps).rsqrt()
+
+
 class TableEmbedding:
     """The periodic embedding of the numeric columns beside the other columns as they are.
 
@@ -336,33 +374,38 @@ def rule_of(module: nn.Module) -> Rule | None:
     """Return the rule of a layer, or None where there is none: then gradients are averaged in the plain way."""
     if any(getattr(module, hooks) for hooks in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")):
         return None
-    makers: list[tuple[tuple[type[nn.Module], ...], Callable[..., Rule]]] = [
-        (_NOTHING, _Nothing),
-        ((nn.Linear,), _Linear),
-        ((nn.Flatten,), _Flatten),
-        (_STRAIGHT_PIECES, StraightPieces),
-        (_CURVED, _Curved),
-    ]
-    for types, maker in makers:
+    for types, maker, fits in _RULES:
+        # Not isinstance: a subclass may compute something else.
         if type(module) in types:
-            return maker(module)
-    if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d) and module.running_var is not None:
-        return _BatchNormalization(module)
-    if type(module) is nn.Conv2d and module.padding_mode == "zeros" and not isinstance(module.padding, str):
-        return _Convolution(module)
-    if isinstance(module, nn.MaxPool2d) and _is_plain_pooling(module):
-        return _MaximumPooling(module)
+            return maker(module) if fits(module) else None
     return None
 
 
-def _is_plain_pooling(module: nn.MaxPool2d) -> bool:
+def _always(module: nn.Module) -> bool:  # noqa: ARG001 — one of several conditions
+    return True
+
+
+def _is_plain_convolution(module: Any) -> bool:
+    return module.padding_mode == "zeros" and not isinstance(module.padding, str)
+
+
+def _is_plain_pooling(module: Any) -> bool:
     """Return whether a layer takes the largest of square windows that lie side by side."""
-    if type(module) is not nn.MaxPool2d or module.return_indices or module.ceil_mode:
-        return False
     window, stride = _both(module.kernel_size), _both(module.stride)
-    return (
-        window == stride
-        and window[0] == window[1]
-        and not any(_both(module.padding))
-        and _both(module.dilation) == (1, 1)
-    )
+    side_by_side = window == stride and window[0] == window[1]
+    plain = not any(_both(module.padding)) and _both(module.dilation) == (1, 1)
+    return side_by_side and plain and not module.return_indices and not module.ceil_mode
+
+
+_RULES: list[tuple[tuple[type[nn.Module], ...], Callable[[Any], Rule], Callable[[Any], bool]]] = [
+    (_NOTHING, _Nothing, _always),
+    ((nn.Linear,), _Linear, _always),
+    ((nn.Flatten,), _Flatten, _always),
+    (_STRAIGHT_PIECES, StraightPieces, _always),
+    (_CURVED, _Curved, _always),
+    ((nn.BatchNorm1d, nn.BatchNorm2d), _BatchNormalization, lambda module: module.running_var is not None),
+    ((nn.LayerNorm,), _LayerNormalization, lambda module: len(module.normalized_shape) == 1),
+    ((nn.GroupNorm,), _LayerNormalization, lambda module: module.num_groups == 1),
+    ((nn.Conv2d,), _Convolution, _is_plain_convolution),
+    ((nn.MaxPool2d,), _MaximumPooling, _is_plain_pooling),
+]

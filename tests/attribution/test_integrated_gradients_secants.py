@@ -1,0 +1,346 @@
+"""The walk by secants: every rule against its definition, the network's own gradients, and the general way."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import permgrad as pg
+from permgrad.attribution.secant_rules import Ends, TableEmbedding, rule_of
+from permgrad.attribution.secants import SecantLines
+from permgrad.imaging import Renderer, StoredLayout
+from permgrad.models.branches import PeriodicDenseEmbedding
+from permgrad.models.network import HybridNetwork
+
+ELEMENTWISE = [
+    nn.ReLU(), nn.ReLU(inplace=True), nn.LeakyReLU(0.2), nn.ReLU6(), nn.Hardtanh(), nn.GELU(), nn.SiLU(),
+    nn.SiLU(inplace=True), nn.Mish(), nn.SELU(), nn.ELU(), nn.CELU(), nn.Tanh(), nn.Sigmoid(), nn.Softplus(),
+]  # fmt: skip
+AFFINE = [
+    (nn.Linear(6, 4), (6,)),
+    (nn.Conv2d(2, 3, 3, padding=1), (2, 5, 6)),
+    (nn.Conv2d(2, 4, 3, stride=2, groups=2), (2, 7, 6)),
+    (nn.Conv2d(2, 3, 3, padding=3), (2, 4, 4)),
+    (nn.Conv2d(2, 3, (3, 1), dilation=2), (2, 6, 5)),
+    (nn.Flatten(), (2, 3, 4)),
+    (nn.BatchNorm1d(6), (6,)),
+    (nn.BatchNorm2d(2), (2, 3, 4)),
+    (nn.BatchNorm2d(2, affine=False), (2, 3, 4)),
+    (nn.Dropout(0.5), (6,)),
+    (nn.Identity(), (3, 2)),
+]
+NETWORK = {"dense_units": [8, 6], "conv_filters": [3, 4], "fusion_units": [8]}
+SMALL = {"preset": "fast", "pixels": 8, "random_state": 0, "progress": False}
+
+
+# ---- one layer at a time ---------------------------------------------------------------------------------------------
+
+
+def stretch(rule, shape, points=3, lines=4, scale=2.0, seed=0):
+    """Values at neighbouring points, the ends of their stretches, and slopes towards the output for two targets."""
+    generator = torch.Generator().manual_seed(seed)
+    values = scale * torch.randn(points, lines, *shape, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        after = rule.forward(values.flatten(0, 1)).unflatten(0, (points, lines))
+    slopes = torch.randn((points - 1) * lines, 2, *after.shape[2:], generator=generator, dtype=torch.float64)
+    return values, after, slopes
+
+
+def prepared(module: nn.Module) -> nn.Module:
+    module = copy.deepcopy(module).double().eval()
+    for name, buffer in module.named_buffers():
+        if name.startswith("running"):
+            buffer.copy_(torch.rand(buffer.shape) + 0.5)
+    return module
+
+
+def changes(values, after, slopes, back):
+    """Return slopes times changes at a layer's output and at its input: they must be equal."""
+    output = ((after[1:] - after[:-1]).flatten(0, 1)[:, None] * slopes).flatten(2).sum(2)
+    inputs = ((values[1:] - values[:-1]).flatten(0, 1)[:, None] * back).flatten(2).sum(2)
+    return output, inputs
+
+
+@pytest.mark.parametrize("module", ELEMENTWISE, ids=str)
+def test_elementwise_rules(module):
+    rule = rule_of(prepared(module))
+    values, after, slopes = stretch(rule, (5,))
+    assert not rule.affine
+    back = rule.back(slopes, Ends(values, after))
+    np.testing.assert_allclose(*changes(values, after, slopes, back), atol=1e-12)
+    # By definition the mean of the derivative over the stretch.
+    times = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000
+    points = torch.lerp(values[0, 0], values[1, 0], times[:, None]).requires_grad_()
+    plain = copy.deepcopy(module)
+    if hasattr(plain, "inplace"):
+        plain.inplace = False
+    mean = torch.autograd.grad(plain(points).sum(), points)[0].mean(dim=0)
+    np.testing.assert_allclose(back[0, 0], slopes[0, 0] * mean, atol=3e-4)
+    # Ends that nearly or quite agree: the derivative.
+    for close in (0.0, 1e-9):
+        near = torch.stack([values[0], values[0] + close])
+        back = rule.back(slopes[:4], Ends(near, rule.forward(near)))
+        leaf = values[0].clone().requires_grad_()
+        derivative = torch.autograd.grad(plain(leaf).sum(), leaf)[0]
+        np.testing.assert_allclose(back, slopes[:4] * derivative[:, None], atol=1e-6)
+
+
+@pytest.mark.parametrize(("module", "shape"), AFFINE, ids=str)
+def test_affine_rules(module, shape):
+    module = prepared(module)
+    rule = rule_of(module)
+    assert rule.affine
+    values, after, slopes = stretch(rule, shape)
+    back = rule.back(slopes, Ends(values, after))
+    np.testing.assert_allclose(*changes(values, after, slopes, back), atol=1e-10)
+    leaf = values[0].clone().requires_grad_()
+    for target in range(2):
+        want = torch.autograd.grad((module(leaf) * slopes[:4, target]).sum(), leaf)[0]
+        np.testing.assert_allclose(back[:4, target], want.detach(), atol=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(window=st.integers(2, 4), height=st.integers(4, 9), width=st.integers(4, 9), seed=st.integers(0, 999))
+def test_pooling(window, height, width, seed):
+    rule = rule_of(nn.MaxPool2d(window))
+    values, after, slopes = stretch(rule, (2, height, width), seed=seed)
+    back = rule.back(slopes, Ends(values, after))
+    np.testing.assert_allclose(*changes(values, after, slopes, back), atol=1e-10)
+    # On short stretches nobody takes over the lead: torch's own gradient, on ties too.
+    still = torch.stack([values[0].round(), values[0].round()])
+    back = rule.back(slopes[:4], Ends(still, rule.forward(still.flatten(0, 1)).unflatten(0, (2, 4))))
+    leaf = still[0].clone().requires_grad_()
+    want = torch.autograd.grad((nn.MaxPool2d(window)(leaf) * slopes[:4, 0]).sum(), leaf)[0]
+    # Ties go to the first by rows, then by columns; the sum of a window is the same either way.
+    pooled = nn.AvgPool2d(window)
+    np.testing.assert_allclose(pooled(back[:, 0]), pooled(want), atol=1e-12)
+
+
+def test_pooling_of_two_is_the_mean_gradient():
+    """Two numbers that exchange the lead once: the share of the stretch in which each leads."""
+    rule = rule_of(nn.MaxPool2d(2))
+    values = torch.tensor([[[[[0.0, -9.0], [-9.0, 1.0]]]], [[[[3.0, -9.0], [-9.0, 0.0]]]]], dtype=torch.float64)
+    after = rule.forward(values.flatten(0, 1)).unflatten(0, (2, 1))
+    back = rule.back(torch.ones(1, 1, 1, 1, 1, dtype=torch.float64), Ends(values, after))
+    # 3t overtakes 1 − t at t = 1/4.
+    np.testing.assert_allclose(back[0, 0, 0], [[0.75, 0.0], [0.0, 0.25]], atol=1e-12)
+
+
+def test_embedding():
+    torch.manual_seed(0)
+    layer = PeriodicDenseEmbedding(3, size=4, scale=1.0).double()
+    rule = TableEmbedding(layer, torch.tensor([0, 2, 3]), torch.tensor([1, 4]))
+    values, after, slopes = stretch(rule, (5,))
+    back = rule.back(slopes, Ends(values, after))
+    np.testing.assert_allclose(*changes(values, after, slopes, back), atol=1e-10)
+    near = torch.stack([values[0], values[0]])
+    leaf = values[0].clone().requires_grad_()
+    want = torch.autograd.grad((rule.forward(leaf) * slopes[:4, 1]).sum(), leaf)[0]
+    with torch.no_grad():
+        still = rule.back(slopes[:4], Ends(near, rule.forward(near.flatten(0, 1)).unflatten(0, (2, 4))))
+    np.testing.assert_allclose(still[:, 1], want.detach(), atol=1e-12)
+
+
+@pytest.mark.parametrize(("module", "shape"), [(nn.LayerNorm(6), (6,)), (nn.GroupNorm(1, 2), (2, 3, 4))])
+def test_normalisation_of_rows(module, shape):
+    module = prepared(module)
+    nn.init.normal_(module.weight)
+    rule = rule_of(module)
+    values, after, slopes = stretch(rule, shape)
+    np.testing.assert_allclose(*changes(values, after, slopes, rule.back(slopes, Ends(values, after))), atol=1e-10)
+    near = torch.stack([values[0], values[0]])
+    with torch.no_grad():
+        still = rule.back(slopes[:4], Ends(near, near))
+    leaf = values[0].clone().requires_grad_()
+    want = torch.autograd.grad((module(leaf) * slopes[:4, 1]).sum(), leaf)[0]
+    np.testing.assert_allclose(still[:, 1], want.detach(), atol=1e-12)
+
+
+def test_layers_without_a_rule():
+    class Own(nn.ReLU):
+        pass
+
+    hooked = nn.ReLU()
+    hooked.register_forward_hook(lambda *_: None)
+    untracked = nn.BatchNorm1d(3, track_running_stats=False)
+    modules = [
+        nn.GroupNorm(2, 4),
+        nn.LayerNorm((3, 2)),
+        nn.Softmax(1),
+        Own(),
+        hooked,
+        untracked,
+        nn.MaxPool2d(3, stride=1),
+        nn.MaxPool2d(2, padding=1),
+    ]
+    for module in [*modules, nn.MaxPool2d(2, ceil_mode=True), nn.Conv2d(1, 1, 3, padding="same"), nn.PReLU()]:
+        assert rule_of(module) is None, module
+
+
+# ---- whole networks --------------------------------------------------------------------------------------------------
+
+
+def table(rows: int, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(rng.normal(size=(rows, 4)), columns=["a", "b", "c", "d"])
+    frame["kind"] = rng.choice(["p", "q", "r"], rows, p=[0.2, 0.5, 0.3])
+    score = np.stack([frame["a"], frame["b"] * frame["c"], (frame["kind"] == "q") * 1.0], axis=1)
+    return frame, np.array(["blue", "green", "red"])[score.argmax(axis=1)]
+
+
+def explained(model, rows, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pg.PermgradWarning)
+        return pg.explain(
+            model, rows, method="integrated_gradients", players="encoded", progress=False, random_state=0, **options
+        )
+
+
+CASES = {
+    "rectifiers": {},
+    "curved": {"activation": "silu", "normalization": "batch", "conv_normalization": "batch", "dropout": 0.2},
+    "embedded": {"numeric_embedding": "periodic", "activation": "gelu", "embedding_scale": 0.5, "image_units": [5]},
+    "normalised by rows": {"normalization": "layer", "conv_normalization": "layer", "activation": "tanh"},
+    "selu, no pooling, no head": {"activation": "selu", "pooling": [1], "fusion_units": []},
+}
+
+
+@pytest.fixture(scope="module", params=list(CASES))
+def model(request) -> pg.HyNNClassifier:
+    X, y = table(300)
+    found = pg.HyNNClassifier(network={**NETWORK, **CASES[request.param]}, max_epochs=8, **SMALL).fit(X, y)
+    found.module_.double()
+    return found
+
+
+@pytest.mark.parametrize("output", ["logit", "probability"])
+@pytest.mark.parametrize("baseline", ["median", "background"])
+def test_equals_the_general_way(model, monkeypatch, output, baseline):
+    rows = table(4, seed=1)[0]
+    options = {"output": output, "baseline": baseline, "references": 3, "tolerance": 0}
+    own = explained(model, rows, **options, max_steps=128)
+    assert own.meta["rule"] == "secants of each layer"
+    monkeypatch.setattr(SecantLines, "fitting", lambda *_: None)
+    general = explained(model, rows, **options, max_steps=512)
+    assert general.meta["rule"] == "trapezoid rule over gradients"
+    scale = max(own.meta["output_range"])
+    for path in ("tabular", "image"):
+        assert np.abs(own.parts[path]).max() > 0.02 * scale  # precondition: the path matters
+        np.testing.assert_allclose(own.parts[path], general.parts[path], atol=0.004 * scale)
+    assert own.meta["completeness_gap"] < (1e-9 if output == "logit" else 1e-4)
+
+
+def test_the_sum_is_right_from_the_first_step_on(model):
+    """Nothing is corrected: the products of secants telescope. Single values need the steps."""
+    rows = table(6, seed=2)[0]
+    rough, fine = (explained(model, rows, tolerance=0, max_steps=steps) for steps in (2, 256))
+    assert rough.meta["completeness_gap"] < 1e-9
+    assert rough.meta["quadrature_error"] > 10 * fine.meta["quadrature_error"]
+
+
+def test_errors_fall_with_the_square_of_the_steps(model):
+    rows = table(30, seed=3)[0]
+    exact = explained(model, rows, tolerance=0, max_steps=1024).values
+    error = [
+        np.sqrt(np.mean((explained(model, rows, tolerance=0, max_steps=steps).values - exact) ** 2))
+        for steps in (8, 32)
+    ]
+    assert error[0] > 1e-6
+    # Four times the steps: a sixteenth by the square, a fourth by rules over gradients.
+    assert error[1] < error[0] / 8
+
+
+def test_one_logit():
+    """A binary classifier with one output: the other side is its mirror image, and costs nothing."""
+    X, y = table(200)
+    found = pg.HyNNClassifier(branches=("tabular",), network=NETWORK, max_epochs=1, **SMALL).fit(X, y == "blue")
+    torch.manual_seed(0)
+    found.module_ = (
+        HybridNetwork(len(found.preprocessor_.encoded_names_), 1, NETWORK, paths=("tabular",)).double().eval()
+    )
+    both = explained(found, X[:5])
+    assert both.meta["rule"] == "secants of each layer"
+    np.testing.assert_array_equal(both.values[:, :, 0], -both.values[:, :, 1])
+    one = explained(found, X[:5], target=1)
+    np.testing.assert_allclose(one.values[:, :, 0], both.values[:, :, 1], atol=1e-12)
+    chance = explained(found, X[:5], output="probability", tolerance=1e-5)
+    total = chance.base_values + chance.values.sum(axis=1)
+    np.testing.assert_allclose(total, chance.predictions, atol=1e-4)
+    np.testing.assert_allclose(chance.predictions.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("change", ["overlap", "layer"])
+def test_other_networks_fall_back(change):
+    X, y = table(120)
+    found = pg.HyNNClassifier(network=NETWORK, max_epochs=1, **SMALL).fit(X, y)
+    if change == "overlap":
+        # The largest of several columns on one pixel is not affine in the row.
+        found.module_.renderer = found.renderer_ = Renderer(
+            StoredLayout(found.renderer_.positions // 4, pixels=8, overlap="maximum"),
+            found.preprocessor_.minimum_,
+            found.preprocessor_.maximum_,
+        )
+    else:
+        found.module_.head[1] = nn.PReLU()
+    found.module_.double()
+    explanation = explained(found, X[:5])
+    assert explanation.meta["rule"] == "trapezoid rule over gradients"
+    assert explanation.meta["completeness_gap"] <= 0.002
+
+
+def test_a_forward_pass_that_is_not_the_walk_is_noticed(model):
+    class Doubled(HybridNetwork):
+        def fuse(self, embeddings):
+            return 2 * super().fuse(embeddings)
+
+    rows = table(3, seed=4)[0]
+    other = copy.deepcopy(model)
+    other.module_.__class__ = Doubled
+    explanation = explained(other, rows)
+    assert explanation.meta["rule"] == "trapezoid rule over gradients"
+    np.testing.assert_allclose(explanation.values, 2 * explained(model, rows).values, atol=0.02)
+    # Replaced on the object, not by a class: found by comparing outputs.
+    changed = copy.deepcopy(model)
+    forward = changed.module_.forward
+    changed.module_.forward = lambda encoded: forward(encoded) + 1
+    assert explained(changed, rows).meta["rule"] == "trapezoid rule over gradients"
+
+
+def test_memory_that_does_not_suffice_is_halved(model, monkeypatch):
+    rows = table(8, seed=5)[0]
+    whole = explained(model, rows)
+    seen = []
+    plain = SecantLines._line_slopes
+
+    def small(self, rows, line, intervals, chunk):
+        seen.append(len(line))
+        if len(line) > 2:
+            raise MemoryError
+        return plain(self, rows, line, intervals, chunk)
+
+    monkeypatch.setattr(SecantLines, "_line_slopes", small)
+    np.testing.assert_allclose(explained(model, rows).values, whole.values, atol=1e-12)
+    assert max(seen) > 2
+    # A batch smaller than one line cuts the line.
+    monkeypatch.setattr(SecantLines, "_line_slopes", plain)
+    np.testing.assert_allclose(explained(model, rows, batch_size=3).values, whole.values, atol=1e-10)
+
+
+def test_a_rectifier_that_writes_in_place_is_left_alone():
+    X, y = table(120)
+    found = pg.HyNNClassifier(network=NETWORK, max_epochs=1, **SMALL).fit(X, y)
+    twin = copy.deepcopy(found)
+    layers = [layer for layer in twin.module_.modules() if isinstance(layer, nn.ReLU)]
+    for layer in layers:
+        layer.inplace = True
+    np.testing.assert_allclose(explained(twin, X[:4]).values, explained(found, X[:4]).values, atol=1e-6)
+    assert layers
+    assert all(layer.inplace for layer in layers)
