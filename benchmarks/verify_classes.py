@@ -190,7 +190,7 @@ def holds(lines: list[dict[str, Any]]) -> bool:
 
 def main() -> int:
     options = parser(__doc__)
-    options.add_argument("--seeds", type=int, default=3)
+    options.add_argument("--seeds", type=int, default=2)
     options.add_argument("--rows", type=int, help="training rows; all 9,000 if left out")
     options.add_argument("--preset", default="default")
     arguments = options.parse_args()

@@ -89,8 +89,8 @@ def holds(lines: list[dict[str, Any]]) -> bool:
 
 def main() -> int:
     options = parser(__doc__)
-    options.add_argument("--seeds", type=int, default=5)
-    options.add_argument("--rows", type=int, default=4000)
+    options.add_argument("--seeds", type=int, default=3)
+    options.add_argument("--rows", type=int, default=3000)
     options.add_argument("--preset", default="default")
     arguments = options.parse_args()
     seeds = range(1 if arguments.quick else arguments.seeds)

@@ -30,7 +30,7 @@ verify = load("verify_units")
 
 @pytest.fixture(scope="module")
 def lines():
-    return verify.compare(seed=0, rows=1500, preset="fast")
+    return verify.compare(seed=0, rows=1000, preset="fast")
 
 
 def test_units_change_nothing(lines):
