@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from permgrad._errors import InputError
-from permgrad.models.blocks import convolution_block, dense_stack
+from permgrad.models.blocks import convolution_block, dense_stack, initialize_
 
 if TYPE_CHECKING:
     from permgrad.models.network_options import NetworkOptions
@@ -48,8 +48,64 @@ class PeriodicDenseEmbedding(nn.Module):
         return torch.cat([numbers.unsqueeze(-1), mixed], dim=-1).flatten(1)
 
 
+class LevelEmbeddingLinear(nn.Linear):
+    """A dense layer that reads blocks of level columns through learned embeddings, and the other columns as they are.
+
+    With ``e_i`` the embedding table of block i, ``y = W [x_rest, x_block1 e_1, x_block2 e_2, …] + b`` (entity
+    embeddings, Guo & Berkhahn 2016, arXiv 1604.06737). That is linear in x, so the whole is one linear layer, whose
+    ``weight`` has rank ``size`` within a block: whoever reads a network layer by layer reads it as any other. A missing
+    value's column and "other" are levels like all.
+
+    Args:
+        in_features: columns of the input.
+        out_features: units.
+        blocks: for each embedded category its columns of the input.
+        size: numbers per embedded category.
+        initializer: how ``W`` is drawn; the tables are drawn from N(0, 1), as ``torch.nn.Embedding``.
+
+    Shape:
+        ``(rows, in_features)`` to ``(rows, out_features)``.
+
+    Examples:
+        >>> layer = LevelEmbeddingLinear(62, 8, [range(2, 62)], size=16, initializer="he_normal")
+        >>> layer(torch.zeros(5, 62)).shape, sum(number.numel() for number in layer.parameters())
+        (torch.Size([5, 8]), 1112)
+    """
+
+    order: Tensor
+
+    def __init__(
+        self, in_features: int, out_features: int, blocks: Sequence[Sequence[int]], *, size: int, initializer: str
+    ) -> None:
+        nn.Module.__init__(self)  # not Linear's own, whose weight is a parameter; here it is composed
+        self.in_features, self.out_features, self.size = in_features, out_features, size
+        embedded = [int(column) for block in blocks for column in block]
+        rest = sorted(set(range(in_features)) - set(embedded))
+        self.register_buffer("order", torch.argsort(torch.tensor([*rest, *embedded])), persistent=False)
+        self.rest = len(rest)
+        mixing = nn.Linear(self.rest + size * len(blocks), out_features)
+        initialize_(mixing, initializer)
+        self.mixing, self.bias = mixing.weight, mixing.bias
+        self.tables = nn.ParameterList(nn.Parameter(torch.randn(len(block), size)) for block in blocks)
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        """The layer's matrix ``(out_features, in_features)``, composed of mixing and tables."""
+        rest, *mixes = self.mixing.split([self.rest, *[self.size] * len(self.tables)], dim=1)
+        parts = [mix @ table.T for mix, table in zip(mixes, self.tables, strict=True)]
+        return torch.cat([rest, *parts], dim=1)[:, self.order]
+
+
 class TableBranch(nn.Module):
-    """Encoded rows to a vector: the numeric columns are embedded, the rest enters as it is, dense blocks follow.
+    """Encoded rows to a vector: numeric columns and large categories are embedded, the rest enters as it is.
+
+    Dense blocks follow; the first one's linear layer holds the embeddings of large categories.
+
+    Args:
+        encoded: number of encoded columns.
+        options: sizes and choices.
+        numeric_columns: encoded columns that are continuous.
+        level_blocks: for each large category its encoded columns; used if ``options.level_embedding_size`` is not 0.
 
     Shape:
         ``(rows, encoded)`` to ``(rows, out_features)``.
@@ -58,7 +114,13 @@ class TableBranch(nn.Module):
     numeric: Tensor
     other: Tensor
 
-    def __init__(self, encoded: int, options: NetworkOptions, numeric_columns: Sequence[int]) -> None:
+    def __init__(
+        self,
+        encoded: int,
+        options: NetworkOptions,
+        numeric_columns: Sequence[int],
+        level_blocks: Sequence[Sequence[int]] = (),
+    ) -> None:
         super().__init__()
         self.embedding: PeriodicDenseEmbedding | None = None
         width = encoded
@@ -82,6 +144,17 @@ class TableBranch(nn.Module):
             dropout=options.dropout,
             initializer=options.initializer,
         )
+        if options.level_embedding_size and level_blocks:
+            place = {column: column for column in range(encoded)}
+            if self.embedding is not None:
+                place = {column: width - len(other) + at for at, column in enumerate(other)}
+            layers[0] = LevelEmbeddingLinear(
+                width,
+                options.dense_units[0],
+                [[place[int(column)] for column in block] for block in level_blocks],
+                size=options.level_embedding_size,
+                initializer=options.initializer,
+            )
         self.layers = nn.Sequential(*layers)
 
     def forward(self, encoded: Tensor) -> Tensor:

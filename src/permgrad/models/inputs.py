@@ -13,6 +13,8 @@ import pandas as pd
 from permgrad._errors import InputError
 from permgrad._random import generator
 
+FEWEST_EMBEDDED_LEVELS = 50
+
 
 def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
     """Return the table as a data frame; names and the number of features are remembered (``reset``) or compared.
@@ -221,12 +223,24 @@ def row_weights(sample_weight: Any, rows: int) -> npt.NDArray[np.float64]:
 def class_weights(
     class_weight: Any, classes: npt.NDArray[Any], indexes: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
-    """Return one weight per class. ``"balanced"`` is ``rows / (classes × rows of the class)``, as in scikit-learn."""
+    """Return one weight per class.
+
+    ``"balanced"`` is ``rows / (classes × rows of the class)``, as in scikit-learn; ``"pos_weight"`` is ``rows of the
+    first class / rows of the class``: with two classes the first has weight 1 and the second negatives / positives, the
+    ``pos_weight`` of torch's ``BCEWithLogitsLoss``. Both weigh the classes alike, up to one factor.
+
+    Examples:
+        >>> y = np.array([0, 0, 0, 1])
+        >>> class_weights("pos_weight", np.array(["no", "yes"]), y).tolist()
+        [1.0, 3.0]
+    """
     if class_weight is None:
         return np.ones(len(classes))
     if isinstance(class_weight, str):
-        counts = np.bincount(indexes, minlength=len(classes))
-        return np.asarray(len(indexes) / (len(classes) * np.maximum(counts, 1)))
+        counts = np.maximum(np.bincount(indexes, minlength=len(classes)), 1)
+        if class_weight == "pos_weight":
+            return np.asarray(counts[0] / counts)
+        return np.asarray(len(indexes) / (len(classes) * counts))
     known = {label: position for position, label in enumerate(classes.tolist())}
     weights = np.ones(len(classes))
     assert isinstance(class_weight, Mapping)
@@ -269,3 +283,18 @@ def held_out(
         chosen = spare[((np.arange(wanted) + 0.5) * len(spare) / max(wanted, 1)).astype(np.int64)]
     train = np.setdiff1d(np.arange(rows), chosen)
     return train, np.sort(chosen)
+
+
+def pairs_as_levels(frame: pd.DataFrame, na_codes: Any, kinds: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return ``kinds`` that make a category of every column of yes and no that is text."""
+    from permgrad.data.column_types import infer_schema
+
+    schema = infer_schema(frame, na_codes=na_codes, kinds=kinds)
+    return {column.name: "categorical" for column in schema if column.kind == "boolean" and column.storage == "pair"}
+
+
+def level_blocks(encoder: Any) -> list[list[int]]:
+    """Return for each category with at least 50 encoded levels its encoded columns, its missing ones included."""
+    kinds = np.array(encoder.kinds_)
+    blocks = [columns for columns in encoder.features("column").values() if len(columns)]
+    return [columns.tolist() for columns in blocks if (kinds[columns] == "level").sum() >= FEWEST_EMBEDDED_LEVELS]

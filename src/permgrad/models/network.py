@@ -31,6 +31,8 @@ class HybridNetwork(nn.Module):
         renderer: draws the images; needed when ``"image"`` is among the paths.
         paths: ``("tabular", "image")``, or one of them.
         numeric_columns: encoded columns to embed as numbers; all of them if None.
+        level_blocks: for each category with many levels its encoded columns; the table branch embeds them if the option
+            ``level_embedding_size`` is not 0.
 
     Shape:
         Input ``(rows, encoded)`` float; output ``(rows, outputs)``.
@@ -53,6 +55,7 @@ class HybridNetwork(nn.Module):
         renderer: nn.Module | None = None,
         paths: Sequence[str] = PATHS,
         numeric_columns: Sequence[int] | None = None,
+        level_blocks: Sequence[Sequence[int]] = (),
     ) -> None:
         super().__init__()
         self.paths = check_paths(paths)
@@ -62,13 +65,14 @@ class HybridNetwork(nn.Module):
         self.numeric_columns = (
             list(range(self.encoded)) if numeric_columns is None else [int(c) for c in numeric_columns]
         )
+        self.level_blocks = [[int(column) for column in block] for block in level_blocks]
         self.table_branch: TableBranch | None = None
         self.image_branch: nn.Sequential | None = None
         self.renderer: nn.Module | None = None
         #: width of each path's embedding
         self.widths: dict[str, int] = {}
         if "tabular" in self.paths:
-            self.table_branch = TableBranch(self.encoded, self.options, self.numeric_columns)
+            self.table_branch = TableBranch(self.encoded, self.options, self.numeric_columns, self.level_blocks)
             self.widths["tabular"] = self.table_branch.out_features
         if "image" in self.paths:
             if renderer is None:

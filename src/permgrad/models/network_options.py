@@ -32,6 +32,10 @@ class NetworkOptions:
         embedding_size: numbers per embedded column.
         embedding_frequencies: cosines per embedded column.
         embedding_scale: standard deviation of the first frequencies; larger fits rougher functions.
+        level_embedding_size: numbers per embedded category: a categorical column with at least 50 encoded levels enters
+            the table branch through a learned embedding of this size; 0: as it is, one-hot, like all others.
+        single_logit: whether two classes share one output, the log odds of the second, instead of one output each;
+            more than two classes always have one each.
         image_channels: equal channels of the rendered image.
         image_scale: value of a pixel whose feature stands at its training maximum.
 
@@ -58,6 +62,8 @@ class NetworkOptions:
     embedding_size: int = 4
     embedding_frequencies: int = 16
     embedding_scale: float = 0.1
+    level_embedding_size: int = 0
+    single_logit: bool = False
     image_channels: int = 3
     image_scale: float = 255.0
 
@@ -124,6 +130,12 @@ def _number(rule: str, holds: Callable[[float], bool], *, whole: bool = False) -
     return convert
 
 
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("True or False")  # noqa: TRY004 — every converter's error is a ValueError with the rule
+    return value
+
+
 def _choice(choices: Sequence[str]) -> Callable[[Any], Any]:
     """Return a converter of a name in a list."""
 
@@ -151,6 +163,8 @@ _CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "embedding_size": _number("a whole number of at least 2", lambda x: x >= 2, whole=True),
     "embedding_frequencies": _number("a whole number of at least 1", lambda x: x >= 1, whole=True),
     "embedding_scale": _number("a number above 0", lambda x: 0 < x < float("inf")),
+    "level_embedding_size": _number("a whole number of at least 0", lambda x: x >= 0, whole=True),
+    "single_logit": _truth,
     "image_channels": _number("a whole number of at least 1", lambda x: x >= 1, whole=True),
     "image_scale": _number("a number above 0", lambda x: 0 < x < float("inf")),
 }

@@ -20,6 +20,7 @@ from torch import Tensor
 from permgrad import __version__
 from permgrad._errors import EnvironmentProblem, InputError
 from permgrad._files import atomic_folder
+from permgrad.models.calibration import Calibration
 from permgrad.models.guard import sheltered
 from permgrad.models.presets import Preset, preset_from_dict
 
@@ -158,6 +159,7 @@ def _describe(model: Any) -> dict[str, Any]:
             "outputs": module.outputs,
             "paths": list(module.paths),
             "numeric_columns": module.numeric_columns,
+            "level_blocks": module.level_blocks,
             "options": module.options.to_dict(),
         },
         "preprocessor": model.preprocessor_.to_dict(),
@@ -165,6 +167,8 @@ def _describe(model: Any) -> dict[str, Any]:
     }
     if hasattr(model, "classes_"):
         content["classes_are_objects"] = bool(np.asarray(model.classes_).dtype == object)
+        content["class_weights"] = model.class_weights_.tolist()
+        content["calibration"] = model.calibration_.to_dict()
     else:
         content["target"] = {"mean": model.target_mean_, "scale": model.target_scale_}
     return content
@@ -349,6 +353,7 @@ def _rebuild(
             renderer=renderer,
             paths=network["paths"],
             numeric_columns=network["numeric_columns"],
+            level_blocks=network.get("level_blocks", ()),
         )
     # Strict but for the renderer, which has no weights of ours.
     expected = {name for name in module.state_dict() if not name.startswith("renderer.")}
@@ -374,4 +379,6 @@ def _rebuild(
     else:
         classes = arrays["classes"]
         model.classes_ = classes.astype(object) if description["classes_are_objects"] else classes
+        model.class_weights_ = np.array(description["class_weights"], dtype=np.float64)
+        model.calibration_ = Calibration.from_dict(description["calibration"])
     return model

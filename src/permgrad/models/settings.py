@@ -11,12 +11,14 @@ from typing import Any
 from permgrad._errors import InputError, suggest
 from permgrad.models.network import check_paths
 from permgrad.models.network_options import NetworkOptions, check_network
-from permgrad.models.presets import Preset, get_preset
+from permgrad.models.presets import CLASS_WEIGHTS, Preset, get_preset
 from permgrad.models.schedules import schedules
 from permgrad.models.training import OPTIMIZERS, TrainingOptions
 
 NUMERIC_ENCODINGS = ("robust", "standard", "minmax", "quantile")
 TASK_LOSSES = {"classification": ("cross_entropy",), "regression": ("squared_error",)}
+CALIBRATIONS = ("prior", "temperature", "isotonic")
+MOST_LEVELS, MOST_EMBEDDED_LEVELS = 50, 256
 _SMALLEST_BATCH, _LARGEST_BATCH, _ROWS_PER_BATCH = 32, 256, 64
 
 
@@ -30,6 +32,10 @@ class Settings:
     network: NetworkOptions
     training: TrainingOptions
     automatic_batch: bool
+    class_weight: Any = None
+    validation_fraction: float = 0.1
+    pairs_as_levels: bool = False
+    max_levels: int = 50
 
     def training_for(self, rows: int) -> TrainingOptions:
         """Return the training options for a number of training rows: an automatic batch size is settled."""
@@ -72,7 +78,7 @@ def resolve_settings(parameters: Mapping[str, Any], task: str) -> Settings:
     paths: tuple[str, ...] = ()
     preset: Preset | None = None
     try:
-        paths = check_paths(_listed(parameters["branches"]))
+        paths = () if parameters["branches"] is None else check_paths(_listed(parameters["branches"]))
     except InputError as error:
         faults.append(str(error))
     try:
@@ -84,6 +90,8 @@ def resolve_settings(parameters: Mapping[str, Any], task: str) -> Settings:
     faults += _argument_faults(parameters, task)
     raise_faults(faults)
     assert preset is not None
+    paths = paths or preset.branches
+    options = dataclasses.replace(preset.network, **network)
     training = dict(preset.training)
     for name in ("max_epochs", "batch_size", "learning_rate", "optimizer", "weight_decay", "schedule", "loss"):
         if parameters[name] is not None:
@@ -98,10 +106,26 @@ def resolve_settings(parameters: Mapping[str, Any], task: str) -> Settings:
         paths=paths,
         layout=preset.layout if parameters["layout"] is None else parameters["layout"],
         numeric=preset.numeric if parameters["numeric"] is None else parameters["numeric"],
-        network=dataclasses.replace(preset.network, **network),
+        network=options,
         training=TrainingOptions(**training),
         automatic_batch=automatic,
+        class_weight=preset.class_weight if parameters.get("class_weight") is None else parameters["class_weight"],
+        validation_fraction=float(_given(parameters["validation_fraction"], preset.validation_fraction)),
+        pairs_as_levels=preset.pairs_as_levels,
+        max_levels=int(_given(parameters["max_levels"], most_levels(paths, options))),
     )
+
+
+def _given(value: Any, otherwise: Any) -> Any:
+    return otherwise if value is None else value
+
+
+def most_levels(paths: Sequence[str], network: NetworkOptions) -> int:
+    """Return how many levels of a category are told apart unless the user says: more if they are embedded.
+
+    Where an image is drawn each level takes a pixel, so 50 remain; each also takes 4 bytes per row.
+    """
+    return MOST_EMBEDDED_LEVELS if network.level_embedding_size and "image" not in paths else MOST_LEVELS
 
 
 def _listed(branches: Any) -> Sequence[str]:
@@ -154,10 +178,17 @@ def _argument_faults(given: Mapping[str, Any], task: str) -> list[str]:
     need("patience", "None, a whole number of at least 1, or float('inf')", "10", holds=holds)
     need("pixels", "a whole number of at least 1", "20", holds=_is_whole(given["pixels"]) and given["pixels"] >= 1)
     fraction = given["validation_fraction"]
-    holds = _is_number(fraction) and 0 <= fraction < 1
-    need("validation_fraction", "a number from 0 to below 1", "0.1", holds=holds)
+    holds = fraction is None or (_is_number(fraction) and 0 <= fraction < 1)
+    need("validation_fraction", "None or a number from 0 to below 1", "0.1", holds=holds)
     size = given["background_size"]
     need("background_size", "a whole number of at least 1", "1000", holds=_is_whole(size) and size >= 1)
+    levels = given["max_levels"]
+    need(
+        "max_levels",
+        "None or a whole number of at least 1",
+        "50",
+        holds=levels is None or (_is_whole(levels) and levels >= 1),
+    )
     choose("optimizer", OPTIMIZERS)
     choose("schedule", schedules.names())
     choose("loss", TASK_LOSSES[task])
@@ -166,9 +197,16 @@ def _argument_faults(given: Mapping[str, Any], task: str) -> list[str]:
     progress = given["progress"]
     need("progress", "'auto', True or False", "False", holds=isinstance(progress, bool) or progress == "auto")
     weight = given.get("class_weight")
-    holds = weight is None or weight == "balanced" or isinstance(weight, Mapping)
-    if not holds:
-        need("class_weight", "None, 'balanced' or a mapping of class to weight", "'balanced'", holds=False)
+    if (
+        weight is not None
+        and not isinstance(weight, Mapping)
+        and not (isinstance(weight, str) and weight in CLASS_WEIGHTS)
+    ):
+        need(
+            "class_weight", "None, 'balanced', 'pos_weight' or a mapping of class to weight", "'balanced'", holds=False
+        )
+    if "calibration" in given:
+        choose("calibration", CALIBRATIONS)
     return faults
 
 

@@ -286,7 +286,10 @@ def training_loss(outputs: Tensor, y: Tensor, weight: Tensor, options: TrainingO
     if options.loss == "squared_error":
         losses = (outputs[:, 0] - y).square()
     elif outputs.shape[1] == 1:
-        losses = nn.functional.binary_cross_entropy_with_logits(outputs[:, 0], y.to(outputs.dtype), reduction="none")
+        share = y.to(outputs.dtype)
+        if options.label_smoothing:
+            share = share + options.label_smoothing * (0.5 - share)
+        losses = nn.functional.binary_cross_entropy_with_logits(outputs[:, 0], share, reduction="none")
     else:
         losses = nn.functional.cross_entropy(outputs, y, reduction="none", label_smoothing=options.label_smoothing)
     return (losses * weight).mean()
