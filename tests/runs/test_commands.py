@@ -21,7 +21,7 @@ from permgrad.runs.folder import STAGES
 
 FILES = {
     "run.json", "report.html", "metrics.json", "importance.csv", "branches.json", "model", "explanations",
-    "data.json", "split.npz", "layout.json", "layout.svg", "history.csv", "predictions.csv",
+    ".explanations", "data.json", "split.npz", "layout.json", "layout.svg", "history.csv", "predictions.csv",
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from permgrad._errors import EnvironmentProblem, InputError, PermgradError
 from permgrad._files import atomic_folder, atomic_path
 from permgrad.data.cells import canonical
 from permgrad.data.table import blank_codes
+from permgrad.runs.cache import Cache
 from permgrad.runs.predict import open_model, read_rows
 from permgrad.runs.request import Outcome, table_name
 from permgrad.runs.stages import use_threads
@@ -85,7 +86,8 @@ def explain_table(request: ExplainRequest) -> Outcome:
     elif y is not None:
         y = y[kept]
     options: dict[str, Any] = {} if request.row is None or scope != "local" else _offset(request.row)
-    explanation = explain(
+    explanation = Cache.of(request.model_folder).explain(
+        explain,
         model,
         rows.iloc[kept],
         y if scope != "local" else None,

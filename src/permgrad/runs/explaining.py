@@ -13,6 +13,7 @@ import numpy.typing as npt
 from permgrad._errors import PermgradWarning
 from permgrad._files import atomic_path, write_json_atomic
 from permgrad._random import generator
+from permgrad.runs.cache import Cache
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -23,6 +24,8 @@ SHOWN_ROWS = 4
 SWARM_ROWS = 200
 #: Donors per row and feature.
 REPEATS = 10
+#: Features up to which each one's direction is traced; beyond, that would take longer than the ranking.
+MOST_DIRECTIONS = 2000
 
 
 def donors_per_row(features: int) -> int:
@@ -55,19 +58,21 @@ def explain_run(model: Any, inputs: Inputs, folder: Path, *, seed: int, say: Cal
         say(f"note: {int((~known).sum())} test rows have a class that no training row has; they are not explained")
     X, y, rows = test.X[known], test.y[known], test.rows[known]
     store = folder / "explanations"
-    repeats = donors_per_row(len(model.preprocessor_.features()))
+    features = len(model.preprocessor_.features())
+    repeats, direction = donors_per_row(features), features <= MOST_DIRECTIONS
     if repeats < REPEATS:
         say(
             f"note: the table is wide, so each row gets {repeats} donors instead of {REPEATS}; intervals widen a little"
         )
-    main = explain(model, X, y, n_repeats=repeats, random_state=seed)
+    cache = Cache.of(folder)
+    main = cache.explain(explain, model, X, y, n_repeats=repeats, random_state=seed)
     main.save(store / "permgrad", overwrite=True)
     with atomic_path(folder / "importance.csv") as temporary:
         main.to_frame().to_csv(temporary, index=False)
     branches: dict[str, Any] = dict(main.branches or {})
     paper = None
     if {"tabular", "image"} <= set(model.module_.paths):
-        paper = explain(model, X, y, method="permgrad-paper", random_state=seed)
+        paper = cache.explain(explain, model, X, y, method="permgrad-paper", random_state=seed)
         paper.save(store / "permgrad-paper", overwrite=True)
     branches["paper"] = None if paper is None else paper.branches
     write_json_atomic(folder / "branches.json", branches)
@@ -76,7 +81,7 @@ def explain_run(model: Any, inputs: Inputs, folder: Path, *, seed: int, say: Cal
         generator(seed, "swarm rows").permutation(len(X))[:SWARM_ROWS], [place for place, _ in chosen]
     )
     swarm = np.concatenate([np.array([place for place, _ in chosen], dtype=np.int64), np.sort(others)])
-    local = explain(model, X.iloc[swarm], method="integrated_gradients", random_state=seed)
+    local = cache.explain(explain, model, X.iloc[swarm], method="integrated_gradients", random_state=seed)
     local.save(store / "integrated_gradients", overwrite=True)
     if "image" in model.module_.paths and getattr(model.renderer_, "differentiable", True):
         with warnings.catch_warnings():

@@ -30,15 +30,21 @@ SCHEMA_VERSION = 1
 RECORD = "run.json"
 LOCK = ".lock"
 CHECKPOINT = ".checkpoint"
+#: Explanations computed before, see ``cache``; they stay when a run is explained again, and go with their model.
+CACHE = ".explanations"
 
 #: Stages in their order, each with the names it writes into the folder.
 STAGES: dict[str, tuple[str, ...]] = {
     "data": ("data.json", "split.npz"),
     "layout": ("layout.json", "layout.svg"),
-    "model": ("model", "metrics.json", "history.csv", "predictions.csv", CHECKPOINT),
+    "model": ("model", "metrics.json", "history.csv", "predictions.csv", CHECKPOINT, CACHE),
     "explanation": ("explanations", "importance.csv", "branches.json"),
     "report": ("report.html",),
 }
+
+
+#: Other words for a stage.
+STAGE_ALIASES = {"explain": "explanation"}
 
 
 def configuration_hash(configuration: Mapping[str, Any]) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from permgrad._errors import InputError, suggest
-from permgrad.runs.folder import STAGES, check_free, find_finished, open_run
+from permgrad.runs.folder import STAGE_ALIASES, STAGES, check_free, find_finished, open_run
 from permgrad.runs.inputs import Inputs, configuration, load_inputs
 from permgrad.runs.request import Outcome, RunRequest
 
@@ -33,6 +34,8 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
         EnvironmentProblem: The disk or the network does not allow it.
     """
     request.check()
+    if request.from_stage in STAGE_ALIASES:
+        request = replace(request, from_stage=STAGE_ALIASES[request.from_stage])
     settings = configuration(request)
     if request.from_stage is not None and request.from_stage not in STAGES:
         raise InputError(
