@@ -246,8 +246,8 @@ def test_the_example_on_bank(benchmark_script):
 @pytest.mark.parametrize("baseline", ["zeros", "class:no"])
 def test_both_paths_on_bank(hybrid_on_bank, baseline):
     model, rows = hybrid_on_bank
-    features = explained(model, rows, baseline=baseline, references=5)
-    inputs = explained(model, rows, baseline=baseline, references=5, players="encoded")
+    features = explained(model, rows, baseline=baseline, references=3)
+    inputs = explained(model, rows, baseline=baseline, references=3, players="encoded")
     assert len(features.names) == 16
     check_sums(model, inputs, features)
     np.testing.assert_allclose(features.parts["tabular"] + features.parts["image"], features.values, atol=1e-12)

@@ -247,8 +247,8 @@ def test_the_sum_is_right_from_the_first_step_on(model):
 
 
 def test_errors_fall_with_the_square_of_the_steps(model):
-    rows = table(30, seed=3)[0]
-    exact = explained(model, rows, tolerance=0, max_steps=1024).values
+    rows = table(12, seed=3)[0]
+    exact = explained(model, rows, tolerance=0, max_steps=512).values
     error = [
         np.sqrt(np.mean((explained(model, rows, tolerance=0, max_steps=steps).values - exact) ** 2))
         for steps in (8, 32)
