@@ -152,6 +152,24 @@ def average_precision(case: Case) -> float | None:
     return _one_versus_rest(case, average_precision_score)
 
 
+@_classification("lift", "lift at 10 %", "higher", (0.0, 10.0), probabilistic=True)
+def lift(case: Case) -> float | None:
+    """How many times more frequent the second class is among the tenth of the rows scored highest than among all.
+
+    1 is chance and at most 10 is possible. Where equal scores straddle the edge of the tenth, the expected value over
+    every way of breaking the tie is taken. More than two classes: mean of one versus the rest.
+    """
+    return _one_versus_rest(case, _lift)
+
+
+def _lift(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> float:
+    chosen = -(-len(truth) // 10)
+    edge = np.partition(scores, len(scores) - chosen)[len(scores) - chosen]
+    above, tied = scores > edge, scores == edge
+    hits = truth[above].sum() + (chosen - above.sum()) * truth[tied].mean()
+    return float(hits / chosen / truth.mean())
+
+
 @_classification("log_loss", "log loss", "lower", (0.0, math.inf), probabilistic=True)
 def log_loss(case: Case) -> float | None:
     """Mean of −ln(probability of the true class), in nats; undefined if a class of the rows is unknown to the model.

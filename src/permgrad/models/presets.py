@@ -129,7 +129,9 @@ DEFAULT = presets.register("default")(
 
 
 # The published network for UCI Bank Marketing, 51–80–30–10–1 with one logit and a weighted loss. NOTE[DIFF]: its
-# schedule, batches of 10 for 120 epochs, over-trains; 30 epochs of batches of 512 rank better and take seconds.
+# schedule, batches of 10 for 120 epochs, over-trains and takes minutes. Batches of 512, 45 epochs and averaged weights
+# were chosen by five folds of the example's training rows: ROC-AUC 0.9303; without averages 0.9300 at 60 epochs and
+# 0.9288 at 30; with them 0.9287 at 30 and 0.9294 at 80.
 IG_EXAMPLE = presets.register("ig-example")(
     Preset(
         layout="assignment",
@@ -146,13 +148,14 @@ IG_EXAMPLE = presets.register("ig-example")(
             single_logit=True,
         ),
         training={
-            "max_epochs": 30,
+            "max_epochs": 45,
             "batch_size": 512,
             "learning_rate": 1e-3,
             "optimizer": "adam",
             "weight_decay": 0.0,
             "schedule": "constant",
             "patience": None,
+            "averaging": 0.99,
         },
         branches=("tabular",),
         class_weight="pos_weight",
@@ -162,7 +165,9 @@ IG_EXAMPLE = presets.register("ig-example")(
 )
 
 IG_EXAMPLE_PUBLISHED = presets.register("ig-example-published")(
-    dataclasses.replace(IG_EXAMPLE, training={**IG_EXAMPLE.training, "max_epochs": 120, "batch_size": 10})
+    dataclasses.replace(
+        IG_EXAMPLE, training={**IG_EXAMPLE.training, "max_epochs": 120, "batch_size": 10, "averaging": 0.0}
+    )
 )
 
 
