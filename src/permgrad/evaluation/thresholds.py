@@ -212,7 +212,7 @@ def _all_cuts(truth: npt.NDArray[np.bool_], scores: Floats) -> Cuts:
     order = np.argsort(-scores, kind="stable")
     falling = scores[order]
     # The last row of each run of equal scores: a cut below it, never within.
-    last = np.append(np.flatnonzero(np.diff(falling) != 0), len(falling) - 1)
+    last = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(falling) - 1)
     high, low = falling[last[:-1]], falling[last[:-1] + 1]
     middle = low / 2 + high / 2
     # Between neighbouring floats, and where halves underflow, there is no middle: the upper one is the cut.

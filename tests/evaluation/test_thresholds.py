@@ -1,0 +1,209 @@
+"""Cuts of a score: all of them, exactly, against slow loops and closed forms; and lift."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
+
+from permgrad import InputError
+from permgrad.evaluation.metrics import evaluate
+from permgrad.evaluation.thresholds import OUTCOMES, choose_threshold, criteria, metrics_at
+
+COST = {"false_positive": 1.0, "false_negative": 3.0, "true_positive": -0.5}
+
+
+def by_hand(y, called, by, cost):
+    """One criterion of one cut, by scikit-learn or from its definition; larger is better."""
+    if by == "f1":
+        return f1_score(y, called, zero_division=0)
+    if by == "balanced_accuracy":
+        return balanced_accuracy_score(y, called)
+    (tn, fp), (fn, tp) = confusion_matrix(y, called, labels=[0, 1])
+    counts = {"false_positive": fp, "false_negative": fn, "true_positive": tp, "true_negative": tn}
+    return -sum(price * counts[outcome] for outcome, price in cost.items())
+
+
+def random_case(rows=60, seed=0, levels=15):
+    """Scores with many ties."""
+    rng = np.random.default_rng(seed)
+    y = (rng.random(rows) < 0.3).astype(int)
+    y[:2] = 0, 1
+    return y, rng.integers(levels, size=rows) / levels + 0.02 * np.round(y * rng.random(rows), 1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(2, 40), st.integers(0, 10**6), st.integers(1, 12), st.sampled_from(criteria.names()))
+def test_no_cut_is_better(rows, seed, levels, by):
+    y, scores = random_case(rows, seed, levels)
+    cost = COST if by == "cost" else None
+    found = choose_threshold(y, scores, by=by, cost=cost)
+    cuts = [-math.inf, *np.unique(scores), math.inf]
+    goodness = [by_hand(y, scores >= cut, by, COST) for cut in cuts]
+    score = -found.score if by == "cost" else found.score
+    assert score == pytest.approx(max(goodness), abs=1e-12)
+    assert by_hand(y, found.apply(scores), by, COST) == pytest.approx(max(goodness), abs=1e-12)
+    # Of equally good cuts the one with the fewest positives.
+    equal = [cut for cut, value in zip(cuts, goodness, strict=True) if value > max(goodness) - 1e-12]
+    assert found.apply(scores).sum() == (scores >= max(equal)).sum()
+
+
+def test_the_cases_are_not_trivial():
+    y, scores = random_case()
+    assert len(np.unique(scores)) < len(scores), "ties are needed"
+    values = [choose_threshold(y, scores, by=by, cost=COST if by == "cost" else None).value for by in criteria.names()]
+    assert np.isfinite(values).all()
+    assert len(set(values)) > 1, "the criteria must differ"
+
+
+def test_closed_forms():
+    # Perfect scores: every criterion cuts half way between the classes.
+    y, scores = [0, 0, 0, 1, 1], [0.0, 0.1, 0.2, 0.8, 1.0]
+    for by in ("f1", "balanced_accuracy"):
+        found = choose_threshold(y, scores, by=by)
+        assert (found.value, found.score) == (0.5, 1.0)
+    # One useless score: F1 calls all positive, 2p / (1 + p); balanced accuracy is one half wherever.
+    useless = choose_threshold([0, 0, 0, 1], [0.3] * 4, by="f1")
+    assert (useless.value, useless.score, useless.metrics["called"]) == (-math.inf, 2 * 0.25 / 1.25, 1.0)
+    half = choose_threshold([0, 0, 0, 1], [0.3] * 4, by="balanced_accuracy")
+    assert (half.value, half.score, half.metrics["precision"]) == (math.inf, 0.5, None)
+    assert not half.apply([1e300]).any()
+
+
+def test_true_probabilities_are_cut_where_decision_theory_says():
+    # Calling is right where p · C_fn > (1 − p) · C_fp, that is p > C_fp / (C_fp + C_fn) (Elkan 2001, equation 1).
+    p = np.repeat(np.arange(1, 20) / 20, 400)
+    y = np.concatenate([np.arange(400) < 20 * k for k in range(1, 20)])
+    found = choose_threshold(y, p, by="cost", cost={"false_positive": 1, "false_negative": 3})
+    assert 0.2 < found.value <= 0.3, "p = 0.25 is a draw"
+    best = sum(min(400 * s * 3, 400 * (1 - s)) for s in np.arange(1, 20) / 20)
+    assert found.score == pytest.approx(best)
+    accurate = choose_threshold(y, p, by="cost", cost={"false_positive": 1, "false_negative": 1})
+    assert 0.5 <= accurate.value <= 0.55
+
+
+def test_rising_transformations_change_nothing():
+    y, scores = random_case(200, 3)
+    for by in ("f1", "balanced_accuracy"):
+        plain = choose_threshold(y, scores, by=by)
+        bent = choose_threshold(y, np.exp(3 * scores), by=by)
+        np.testing.assert_array_equal(plain.apply(scores), bent.apply(np.exp(3 * scores)))
+        assert plain.score == bent.score
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [[1.0, np.nextafter(1.0, 2.0)], [-1.7e308, 1.7e308], [5e-324, 1e-323], [0.0, 5e-324], [-0.0, 1.0]],
+    ids=["neighbours", "overflow", "subnormal", "smallest", "zeros"],
+)
+def test_the_middle_of_extreme_numbers_still_parts_them(scores):
+    found = choose_threshold([0, 1], scores, by="f1")
+    assert found.score == 1.0
+    assert found.apply(scores).tolist() == [False, True]
+
+
+def test_metrics_at_the_cut_equal_scikit_learn():
+    from sklearn import metrics as reference
+
+    y, scores = random_case(300, 1)
+    for value in (-math.inf, 0.35, 0.6, math.inf):
+        found, called = metrics_at(y, scores, value, COST), scores >= value
+        assert found["accuracy"] == pytest.approx(reference.accuracy_score(y, called))
+        assert found["balanced_accuracy"] == pytest.approx(reference.balanced_accuracy_score(y, called))
+        assert found["recall"] == pytest.approx(reference.recall_score(y, called))
+        assert found["specificity"] == pytest.approx(reference.recall_score(y, called, pos_label=0))
+        assert found["f1"] == pytest.approx(reference.f1_score(y, called, zero_division=0))
+        precision = reference.precision_score(y, called) if called.any() else None
+        assert found["precision"] == (None if precision is None else pytest.approx(precision))
+        assert found["confusion_matrix"] == confusion_matrix(y, called).tolist()
+        assert found["cost"] == pytest.approx(-by_hand(y, called, "cost", COST))
+        assert found["called"] == called.mean()
+    chosen = choose_threshold(y, scores, by="cost", cost=COST)
+    assert chosen.metrics == metrics_at(y, scores, chosen.value, COST)
+
+
+def test_labels_of_every_kind_and_the_other_class_as_positive():
+    y, scores = random_case(80, 2)
+    expected = choose_threshold(y, scores)
+    for labels in (np.array(["no", "yes"]), np.array([False, True]), np.array(["no", "yes"], dtype=object)):
+        found = choose_threshold(labels[y], scores)
+        assert (found.value, found.score, found.positive) == (expected.value, expected.score, labels[1])
+        json.dumps(found.to_dict())
+    turned = choose_threshold(1 - y, scores, positive=0)
+    assert (turned.value, turned.score) == (expected.value, expected.score)
+
+
+def test_inputs_stay_as_they_are():
+    y, scores = random_case()
+    before = y.copy(), scores.copy()
+    choose_threshold(y, scores)
+    np.testing.assert_array_equal(before[0], y)
+    np.testing.assert_array_equal(before[1], scores)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (([0, 0], [0.1, 0.2]), {}, r"y must hold two labels, however: it holds 1 \(0\); pass rows of both classes"),
+        (([0, 1, 2], [0.1, 0.2, 0.3]), {}, r"y must hold two labels, however: it holds 3 \(0, 1, 2\)"),
+        (([0, "a"], [0.1, 0.2]), {"positive": "b"}, "positive must be one of '0', 'a', however: positive='b'"),
+        (([0, 1], [0.1, math.nan]), {}, "scores must be finite, however: 1 of 2 are not; leave those rows out"),
+        (([0, 1], [[0.1, 0.9], [0.2, 0.8]]), {}, r"its shape is \(2, 2\); pass predict_proba\(X\)\[:, 1\]"),
+        (([0, 1], [0.1, 0.2, 0.3]), {}, "y and scores must have as many rows, however: 2 and 3"),
+        (
+            ([0, 1], [0.1, 0.2]),
+            {"by": "costs"},
+            r"by must be one of 'f1', .* however: by='costs' \(did you mean 'cost'\?\)",
+        ),
+        (([0, 1], [0.1, 0.2]), {"by": "cost"}, "by='cost' needs what outcomes cost, however: cost is empty"),
+        (([0, 1], [0.1, 0.2]), {"cost": COST}, "cost is used with by='cost' only, however: by='f1'"),
+        (([0, 1], [0.1, 0.2]), {"by": "cost", "cost": {"false_alarm": 1}}, "outcome in cost must be one of"),
+        (([0, 1], [0.1, 0.2]), {"by": "cost", "cost": {"false_positive": math.inf}}, "a cost must be a finite number"),
+    ],
+)
+def test_wrong_input(arguments, options, message):
+    with pytest.raises(InputError, match=message):
+        choose_threshold(*arguments, **options)
+
+
+def test_outcomes_are_named_in_full():
+    assert len(OUTCOMES) == 4
+    with pytest.raises(InputError, match="a threshold must be a number"):
+        metrics_at([0, 1], [0.1, 0.2], math.nan)
+
+
+# ---- lift ------------------------------------------------------------------------------------------------------------
+
+
+def lift(y, scores):
+    table = np.column_stack([1 - np.asarray(scores), scores])
+    return evaluate("classification", y, probabilities=table, classes=[0, 1])["lift"]
+
+
+def test_lift_closed_forms():
+    y = np.zeros(100, dtype=int)
+    y[:20] = 1
+    scores = np.linspace(1, 0, 100)
+    assert lift(y, scores) == pytest.approx(5.0), "all of the tenth, 20 % of all"
+    assert lift(y, scores[::-1]) == 0.0
+    assert lift(y, np.full(100, 0.5)) == pytest.approx(1.0), "ties: expected value"
+    y[:] = 0
+    y[:5] = 1
+    assert lift(y, scores) == pytest.approx(10.0), "the most there can be"
+    assert lift(np.zeros(100, dtype=int), scores) is None
+
+
+def test_lift_of_ties_is_the_mean_over_every_way_of_breaking_them():
+    rng = np.random.default_rng(4)
+    y, scores = (rng.random(95) < 0.3).astype(int), rng.integers(6, size=95) / 6
+    chosen = math.ceil(9.5)
+    assert 0 < y[scores == np.sort(scores)[-chosen]].mean() < 1, "the edge must be tied, between both classes"
+    draws = []
+    for _ in range(4000):
+        order = np.lexsort([rng.random(len(y)), -scores])
+        draws.append(y[order[:chosen]].mean() / y.mean())
+    assert np.std(draws) > 0
+    assert lift(y, scores) == pytest.approx(np.mean(draws), abs=5 * np.std(draws) / np.sqrt(len(draws)))
