@@ -206,11 +206,15 @@ def run(
     split_seed: Annotated[int, typer.Option(help="Seed of the split.", min=0)] = 42,
     device: Device = "auto",
     threads: Threads = None,
+    cost: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="What a false and a missed positive cost: adds the threshold of least cost.", metavar="A B"),
+    ] = None,
     from_stage: Annotated[
         str | None,
         typer.Option(
             "--from",
-            help="Do this stage and all after it again: data, layout, model, explanation, report.",
+            help="Do this stage and all after it again: data, layout, model, explain, report.",
             metavar="STAGE",
         ),
     ] = None,
@@ -247,6 +251,7 @@ def run(
             threads=threads,
             from_stage=from_stage,
             overwrite=overwrite,
+            cost=cost,
         ),
         say=_say,
     )
@@ -287,6 +292,14 @@ def explain(
         "permgrad"
     ),
     row: Annotated[int | None, typer.Option(help="Explain this row only, counted from 0.", min=0)] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help="Explain the rows with this value only; may be given several times.", metavar="COL=VALUE"),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="For integrated_gradients: median, mean, zeros, background or class:<label>."),
+    ] = None,
     target: Annotated[
         list[str] | None, typer.Option(help="Output to explain: a class (default: all).", metavar="CLASS")
     ] = None,
@@ -312,6 +325,8 @@ def explain(
             table=table,
             method=method,
             row=row,
+            where=tuple(where or ()),
+            baseline=baseline,
             target=tuple(target or ()),
             scope=scope,
             repeats=repeats,

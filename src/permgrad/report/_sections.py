@@ -13,6 +13,7 @@ from permgrad.evaluation.metrics import Metric, metrics
 from permgrad.evaluation.ranking import spearman
 from permgrad.report import plots
 from permgrad.report._headline import baseline_label, best_baseline, branches_of, main_metric
+from permgrad.report._help import beside_the_data, cuts, gradients
 from permgrad.report._views import Cell, SectionView, TableView, cell, duration, frame_table, percent, plain_text
 from permgrad.report.plots._base import clean, number, numbers, quantity_of
 from permgrad.report.plots.modality import NOT_BRANCHES
@@ -267,15 +268,22 @@ def rows(content: ReportContent) -> SectionView | None:
     if content.local is not None:
         section.text(
             "Each point is one row. Right: the feature pushes this row's output up. Left: down. "
-            f"Method: {content.local.method}."
+            f"Method: {content.local.method}.{baseline_words(content.local)}"
         )
         section.figure(
             plots.beeswarm(content.local, title=""),
-            "Attribution of every row. Colour is the feature's value; grey values have no order or are missing.",
+            "Attribution of every row. Colour is the feature's value; grey values have no order or are missing."
+            + baseline_words(content.local),
         )
     for each in content.rows:
         _one_row(section, each)
     return section
+
+
+def baseline_words(explanation: Explanation) -> str:
+    """Name the baseline that attributions are relative to, as a sentence; empty where there is none."""
+    baseline = explanation.meta.get("baseline")
+    return f" Baseline: {clean(baseline)}." if isinstance(baseline, str) and baseline else ""
 
 
 def _one_row(section: SectionView, row: RowSection) -> None:
@@ -285,7 +293,11 @@ def _one_row(section: SectionView, row: RowSection) -> None:
     section.heading(clean(row.title) if row.title else f"Row {row.row}")
     section.text(clean(row.text) if row.text else "")
     steps = plots.waterfall(row.explanation, row=row.row, output=output, title="")
-    section.figure(steps, "From the baseline's output (below) to this row's output (above), feature by feature.")
+    section.figure(
+        steps,
+        "From the baseline's output (below) to this row's output (above), feature by feature."
+        + baseline_words(row.explanation),
+    )
     if row.heat is not None:
         picture = plots.activation(row.image, row.heat)
         section.figure(picture, clean(row.heat_title) if row.heat_title else "Activation map over the row's image.")
@@ -459,6 +471,7 @@ def provenance(content: ReportContent) -> SectionView | None:
 
 def all_sections(content: ReportContent) -> list[SectionView]:
     """Build every section that has something to show, in the order of reading."""
-    built = [results(content), ranking(content), branches(content), classes(content), rows(content)]
+    built = [results(content), cuts(content), ranking(content), gradients(content), beside_the_data(content)]
+    built += [branches(content), classes(content), rows(content)]
     built += [data(content), network(content), layout(content), *extras(content), reading(content), provenance(content)]
     return [section for section in built if section is not None]

@@ -169,6 +169,20 @@ class ProvenanceSection:
 
 
 @dataclass(kw_only=True)
+class GradientSection:
+    """Integrated gradients summed up over all test rows.
+
+    Attributes:
+        table: One row per encoded input (``level = "input"``) and per feature (``level = "feature"``), with ``name,
+            mean, mean_absolute, published``.
+        facts: ``rows, output, baseline, completeness_gap, quadrature_error``.
+    """
+
+    table: pd.DataFrame
+    facts: Mapping[str, Any]
+
+
+@dataclass(kw_only=True)
 class ExtraSection:
     """A section of one's own: a title, paragraphs, a picture, a table, each but the title optional."""
 
@@ -199,6 +213,8 @@ class ReportContent:
         branches: The content of ``branches.json``; None: ``explanation.branches``.
         local: A local explanation of many rows, drawn as a beeswarm.
         rows: A few rows explained one by one.
+        gradients: Integrated gradients summed up over all test rows.
+        reading: The leading features beside the raw data, as in ``explanations/reading.json``.
         layout: The picture of the layout.
         provenance: What was run.
         warnings: Sentences that must not be overlooked; shown directly under the headline.
@@ -221,6 +237,8 @@ class ReportContent:
     branches: Mapping[str, Any] | None = None
     local: Explanation | None = None
     rows: Sequence[RowSection] = ()
+    gradients: GradientSection | None = None
+    reading: Mapping[str, Any] | None = None
     layout: LayoutSection | None = None
     provenance: ProvenanceSection | None = None
     warnings: Sequence[str] = ()

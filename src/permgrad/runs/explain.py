@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import EnvironmentProblem, InputError, PermgradError
+from permgrad._errors import EnvironmentProblem, InputError, PermgradError, suggest
 from permgrad._files import atomic_folder, atomic_path
 from permgrad.data.cells import canonical
 from permgrad.data.table import blank_codes
@@ -20,11 +20,12 @@ from permgrad.runs.cache import Cache
 from permgrad.runs.predict import open_model, read_rows
 from permgrad.runs.request import Outcome, table_name
 from permgrad.runs.stages import use_threads
+from permgrad.runs.target import find_column
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
-_OURS = {"explanation.json", "values.npz", "importance.csv", "plots"}
+_OURS = {"explanation.json", "values.npz", "importance.csv", "rows.csv", "plots"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,8 @@ class ExplainRequest:
     table: Path
     method: str = "permgrad"
     row: int | None = None
+    where: tuple[str, ...] = ()
+    baseline: str | None = None
     target: tuple[str, ...] = ()
     scope: str = "auto"
     repeats: int = 10
@@ -49,7 +52,8 @@ class ExplainRequest:
         if self.out is not None:
             return self.out
         row = "" if self.row is None else f"-row{self.row}"
-        return Path(f"{table_name(self.table)}-{self.method}{row}")
+        chosen = "".join(f"-{''.join(sign if sign.isalnum() else '_' for sign in text)}" for text in self.where)
+        return Path(f"{table_name(self.table)}-{self.method}{row}{chosen}")
 
 
 def explain_table(request: ExplainRequest) -> Outcome:
@@ -67,6 +71,7 @@ def explain_table(request: ExplainRequest) -> Outcome:
     from permgrad.attribution.method import methods
 
     chosen = methods.get(request.method)
+    _check_options(request, chosen)
     _check_folder(request)
     model, data = open_model(request.model_folder)
     use_threads(request.threads)
@@ -77,15 +82,20 @@ def explain_table(request: ExplainRequest) -> Outcome:
             f"{len(rows)} rows, counted from 0"
         )
     scope = cast("Literal['auto', 'global', 'local']", request.scope)
-    if request.row is not None and scope == "auto" and "local" in chosen.scopes:
+    places = selected(request, whole)
+    if places is not None and scope == "auto" and "local" in chosen.scopes:
         scope = "local"
     y, kept = _truth(model, data, whole, request)
-    if request.row is not None:
-        kept = np.array([request.row])
-        y = None if y is None else y[[request.row]]
-    elif y is not None:
-        y = y[kept]
+    truth = y
+    # A single row is explained relative to the model's own prediction; its truth only stands beside it.
+    y = None if request.row is not None else y
+    if places is not None:
+        kept = places if y is None or scope == "local" else np.intersect1d(places, kept)
+        if not len(kept):
+            raise InputError("rows explained globally must have a known target, however: of those chosen none has")
+    y = None if y is None else y[kept]
     options: dict[str, Any] = {} if request.row is None or scope != "local" else _offset(request.row)
+    options |= {} if request.baseline is None else {"baseline": request.baseline}
     explanation = Cache.of(request.model_folder).explain(
         explain,
         model,
@@ -98,8 +108,68 @@ def explain_table(request: ExplainRequest) -> Outcome:
         random_state=request.seed,
         **options,
     )
-    _write(request.folder, explanation)
-    return _outcome(request, explanation)
+    clients = None
+    if explanation.scope == "local" and places is not None:
+        clients = client_table(model, rows.iloc[kept], kept, truth)
+    _write(request.folder, explanation, clients)
+    return _outcome(request, explanation, clients)
+
+
+def _check_options(request: ExplainRequest, chosen: Any) -> None:
+    """Refuse options that do not go together, before a model is read."""
+    if request.row is not None and request.where:
+        raise InputError("rows are chosen by --row or by --where, however: both are given; leave one of them out")
+    if request.baseline is not None and "baseline" not in chosen.options:
+        raise InputError(
+            f"--baseline belongs to methods that compare with a baseline, however: --method {request.method} has none; "
+            "add --method integrated_gradients, or leave it out"
+        )
+
+
+def selected(request: ExplainRequest, whole: pd.DataFrame) -> npt.NDArray[np.int64] | None:
+    """Return the rows chosen by number or by value; None: all rows.
+
+    Raises:
+        InputError: No such column, or no row with such a value.
+    """
+    if request.row is not None:
+        return np.array([request.row], dtype=np.int64)
+    if not request.where:
+        return None
+    fits = np.ones(len(whole), dtype=bool)
+    for text in request.where:
+        name, sign, value = text.partition("=")
+        if not sign:
+            raise InputError(f"--where must have the form COLUMN=VALUE, however: --where {text!r}; add the value")
+        find_column(name, [str(column) for column in whole.columns], "where")
+        # Compared as text, so that 1, 1.0 and "1" are one value, as they are for the encoder.
+        written = [canonical(own) for own in whole[name].tolist()]
+        wanted = {canonical(value), canonical(_as_number(value))}
+        found = np.array([own in wanted for own in written], dtype=bool)
+        if not found.any():
+            near = suggest(value, sorted({own for own in written if own is not None})[:1000])
+            raise InputError(f"--where must choose a row, however: no row has {name} = {value}{near}; check the value")
+        fits &= found
+    if not fits.any():
+        raise InputError("--where must choose a row, however: no row has all of these values; give fewer of them")
+    return np.flatnonzero(fits).astype(np.int64)
+
+
+def _as_number(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def client_table(
+    model: Any, X: pd.DataFrame, rows: npt.NDArray[np.int64], truth: npt.NDArray[Any] | None
+) -> pd.DataFrame:
+    """Return one line per row explained: its number, the truth if known, the prediction, class probabilities."""
+    from permgrad.runs.stages import prediction_table, predictions_of
+
+    own = None if truth is None else truth[rows]
+    return prediction_table(rows, pd.DataFrame(index=X.index), predictions_of(model, X), model, truth=own)
 
 
 def _offset(row: int) -> dict[str, Any]:
@@ -113,7 +183,7 @@ def _truth(
     """Return the target of all rows, if it is there, and the rows that can be explained with it."""
     everything = np.arange(len(whole), dtype=np.int64)
     target = data.get("target")
-    if target is None or target not in whole.columns or request.row is not None:
+    if target is None or target not in whole.columns:
         return None, everything
     values = blank_codes(whole[[target]], list(data.get("na_codes", ())))[target]
     known = values.notna().to_numpy()
@@ -165,12 +235,15 @@ def _check_folder(request: ExplainRequest) -> None:
         )
 
 
-def _write(folder: Path, explanation: Explanation) -> None:
+def _write(folder: Path, explanation: Explanation, clients: pd.DataFrame | None = None) -> None:
     try:
         with atomic_folder(folder) as temporary:
             explanation.save(temporary)
             with atomic_path(temporary / "importance.csv") as file:
                 explanation.to_frame().to_csv(file, index=False)
+            if clients is not None:
+                with atomic_path(temporary / "rows.csv") as file:
+                    clients.to_csv(file, index=False)
             for name, figure in _plots(explanation).items():
                 figure.save(temporary / "plots" / f"{name}.png")
     except PermgradError:
@@ -186,7 +259,9 @@ def _plots(explanation: Explanation) -> dict[str, Any]:
     plot = explanation.plot
     if explanation.scope == "local" and len(explanation.values) == 1:
         images = {"image": plot.image()} if "cam" in explanation.maps else {}
-        return images | ({"waterfall": plot.waterfall()} if explanation.additive else {"bar": plot.bar()})
+        if not explanation.additive:
+            return images | {"bar": plot.bar()}
+        return images | {"waterfall": plot.waterfall(), "normalised": _normalised_bars(explanation)}
     if explanation.scope == "local":
         return {"beeswarm": plot.beeswarm(), "bar": explanation.to_global().plot.bar()}
     found = {"bar": plot.bar()}
@@ -197,7 +272,54 @@ def _plots(explanation: Explanation) -> dict[str, Any]:
     return found
 
 
-def _outcome(request: ExplainRequest, explanation: Explanation) -> Outcome:
+def shown_column(explanation: Explanation) -> int:
+    """Return the output shown of a row: the predicted class if it is among those explained."""
+    if explanation.predictions is None or len(explanation.outputs) < 2:
+        return 0
+    return int(np.argmax(explanation.predictions[0]))
+
+
+def normalised(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Divide by the sum of absolute values; nothing stays nothing.
+
+    Examples:
+        >>> normalised(np.array([1.0, -3.0])).tolist(), normalised(np.zeros(2)).tolist()
+        ([0.25, -0.75], [0.0, 0.0])
+    """
+    norm = float(np.abs(values).sum())
+    return values / norm if norm > 0 else np.zeros_like(values)
+
+
+def _normalised_bars(explanation: Explanation) -> Any:
+    from permgrad.report.plots import signed_bars
+
+    column = shown_column(explanation)
+    baseline = explanation.meta.get("baseline")
+    about = f"; baseline: {baseline}" if isinstance(baseline, str) else ""
+    return signed_bars(
+        list(explanation.names),
+        normalised(explanation.values[0, :, column]),
+        label=f"attribution to {explanation.outputs[column]}, absolute values sum to 1{about}",
+    )
+
+
+def _client_lines(explanation: Explanation, clients: pd.DataFrame, most: int = 5) -> list[str]:
+    lines = []
+    for place, facts in enumerate(clients.head(most).to_dict(orient="records")):
+        named = {name: value for name, value in facts.items() if not str(name).startswith("probability_")}
+        said = ", ".join(f"{name} {value}" for name, value in named.items())
+        chances = [f"{name}={value:.3f}" for name, value in facts.items() if str(name).startswith("probability_")]
+        lines.append(f"{said}{'; ' if chances else ''}{', '.join(chances)}")
+        if len(clients) == 1 and explanation.additive:
+            column = shown_column(explanation)
+            own = normalised(explanation.values[place, :, column])
+            lines.append(f"shares of its attribution to {explanation.outputs[column]}, absolute values sum to 1:")
+            order = np.argsort(-np.abs(own), kind="stable")[:8]
+            lines += [f"  {explanation.names[at]:<30.30}  {own[at]:>+8.3f}" for at in order]
+    return [*lines, f"and {len(clients) - most} more rows"] if len(clients) > most else lines
+
+
+def _outcome(request: ExplainRequest, explanation: Explanation, clients: pd.DataFrame | None = None) -> Outcome:
     glance = explanation if explanation.scope == "global" else explanation.to_global("mean")
     outputs = list(glance.outputs)[:1] if outputs_share_a_unit(glance) else list(glance.outputs)
     lines = [f"{request.method}: {glance.meta.get('quantity', 'importance')} ({glance.meta.get('unit', 'no unit')})"]
@@ -207,8 +329,14 @@ def _outcome(request: ExplainRequest, explanation: Explanation) -> Outcome:
         lines += [] if len(outputs) == 1 else [f"output {output}:"]
         for place in order[:8]:
             lines.append(f"  {glance.names[place]:<30.30}  {glance.values[place, column]:>10.4g}")
+    if clients is not None:
+        lines = [*_client_lines(explanation, clients), *lines]
+    if isinstance(explanation.meta.get("baseline"), str):
+        lines.append(f"Baseline: {explanation.meta['baseline']}.")
     lines.append(f"Written: {request.folder}")
-    facts = {"folder": os.fspath(request.folder), "method": request.method, "scope": explanation.scope}
+    facts: dict[str, Any] = {"folder": os.fspath(request.folder), "method": request.method, "scope": explanation.scope}
+    if clients is not None:
+        facts["rows"] = clients.head(1000).to_dict(orient="records")
     return Outcome({**facts, "importance": explanation.to_frame().to_dict(orient="records")[:1000]}, "\n".join(lines))
 
 

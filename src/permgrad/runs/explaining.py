@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from permgrad._errors import PermgradWarning
 from permgrad._files import atomic_path, write_json_atomic
 from permgrad._random import generator
+from permgrad.runs import gradients
 from permgrad.runs.cache import Cache
+from permgrad.runs.reading import FILE, Attributions, reading_help, shown_output
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -65,7 +68,7 @@ def explain_run(model: Any, inputs: Inputs, folder: Path, *, seed: int, say: Cal
             f"note: the table is wide, so each row gets {repeats} donors instead of {REPEATS}; intervals widen a little"
         )
     cache = Cache.of(folder)
-    main = cache.explain(explain, model, X, y, n_repeats=repeats, random_state=seed)
+    main = cache.explain(explain, model, X, y, n_repeats=repeats, random_state=seed, direction=direction)
     main.save(store / "permgrad", overwrite=True)
     with atomic_path(folder / "importance.csv") as temporary:
         main.to_frame().to_csv(temporary, index=False)
@@ -83,6 +86,13 @@ def explain_run(model: Any, inputs: Inputs, folder: Path, *, seed: int, say: Cal
     swarm = np.concatenate([np.array([place for place, _ in chosen], dtype=np.int64), np.sort(others)])
     local = cache.explain(explain, model, X.iloc[swarm], method="integrated_gradients", random_state=seed)
     local.save(store / "integrated_gradients", overwrite=True)
+    attributions = attributions_of(model, inputs, y, local, swarm)
+    if gradients.led(model):
+        encoded, frame = gradients.explain_all(explain, cache, model, inputs, X, seed=seed)
+        names, sums = gradients.by_feature(encoded, model.preprocessor_)
+        attributions = Attributions(names, sums, np.arange(len(X)), encoded, 0)
+        write_gradients(folder, encoded, frame)
+    write_json_atomic(store / FILE, reading_help(inputs, main, X, y, attributions))
     if "image" in model.module_.paths and getattr(model.renderer_, "differentiable", True):
         with warnings.catch_warnings():
             # Maps of classes that a row does not have are often empty; of the predicted one the report says so itself.
@@ -91,6 +101,30 @@ def explain_run(model: Any, inputs: Inputs, folder: Path, *, seed: int, say: Cal
         maps.save(store / "gradcam", overwrite=True)
     described = [describe_row(model, X, y, rows, place, why) for place, why in chosen]
     write_json_atomic(store / "rows.json", {"rows": described, "swarm": rows[swarm]})
+
+
+def attributions_of(
+    model: Any,
+    inputs: Inputs,
+    y: npt.NDArray[Any],
+    local: Explanation,
+    places: npt.NDArray[np.int64],
+) -> Attributions:
+    """Return the local attributions that stand beside the raw data in the report."""
+    output = 0
+    if hasattr(model, "classes_"):
+        output = local.outputs.index(shown_output(inputs, model.classes_.tolist(), y))
+    return Attributions(local.names, local.values[:, :, output], places, local, output)
+
+
+def write_gradients(folder: Path, encoded: Explanation, frame: pd.DataFrame) -> None:
+    """Write the summary of integrated gradients over all test rows, and what the report says about it."""
+    with atomic_path(folder / gradients.SUMMARY) as temporary:
+        frame.to_csv(temporary, index=False)
+    kept = ("baseline", "unit", "rule", "completeness_gap", "quadrature_error", "output_range", "steps", "mean_steps")
+    facts = {name: encoded.meta.get(name) for name in kept}
+    facts |= {"output": encoded.outputs[0], "rows": len(encoded.values)}
+    write_json_atomic(folder / "explanations" / "integrated_gradients.json", facts)
 
 
 def choose_rows(model: Any, X: Any, y: npt.NDArray[Any]) -> list[tuple[int, str]]:

@@ -38,7 +38,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "data": ("data.json", "split.npz"),
     "layout": ("layout.json", "layout.svg"),
     "model": ("model", "metrics.json", "history.csv", "predictions.csv", CHECKPOINT, CACHE),
-    "explanation": ("explanations", "importance.csv", "branches.json"),
+    "explanation": ("explanations", "importance.csv", "integrated_gradients.csv", "branches.json"),
     "report": ("report.html",),
 }
 

@@ -23,6 +23,7 @@ from permgrad.data.encoding import align_columns
 from permgrad.data.groups import propose_one_hot_blocks, read_groups
 from permgrad.data.splitting import count_shared_rows, split_rows
 from permgrad.data.table import blank_codes, read_table
+from permgrad.runs import gradients
 from permgrad.runs.folder import file_hash
 from permgrad.runs.request import RunRequest
 from permgrad.runs.target import Task, choose_task, find_column, target_values
@@ -118,6 +119,7 @@ def configuration(request: RunRequest) -> dict[str, Any]:
     content |= {"group": request.group, "time": request.time, "preset": request.preset}
     if request.preset.endswith(".json"):
         content["preset"] = _file_content(Path(request.preset), "preset")
+    content |= {} if request.cost is None else {"cost": list(request.cost)}
     return content | {"baselines": request.baselines, "seed": request.seed, "split_seed": request.split_seed}
 
 
@@ -320,6 +322,9 @@ def _divide(
     given = " and ".join(f"{part} rows from {getattr(request, part)}" for part in files)
     if len(files) == 2:
         return {"train": np.arange(len(frame), dtype=np.int64)}, given
+    if not files and not by and task == "classification" and gradients.leads(request.preset):
+        text = "72 % training, 8 % held out of training to choose thresholds, 20 % test"
+        return gradients.divide(len(frame), y, request.split_seed), f"{text}; stratified, seed {request.split_seed}"
     shares = (0.8, 0.1, 0.1) if files else (0.6, 0.2, 0.2)
     found = split_rows(len(frame), y, task=task, seed=request.split_seed, fractions=shares, **by)
     places = {"train": found.train, "validation": found.validation, "test": found.test}

@@ -14,6 +14,7 @@ import pandas as pd
 from permgrad._errors import EnvironmentProblem, InputError
 from permgrad.report.content import (
     DataSection,
+    GradientSection,
     LayoutSection,
     NetworkSection,
     PredictionSection,
@@ -24,6 +25,8 @@ from permgrad.report.content import (
 )
 from permgrad.runs.explaining import saved_explanation
 from permgrad.runs.folder import STAGES, read_record
+from permgrad.runs.gradients import SUMMARY
+from permgrad.runs.reading import FILE as READING
 from permgrad.runs.request import Outcome
 
 REPORT = "report.html"
@@ -103,7 +106,9 @@ def report_content(folder: Path, record: Mapping[str, Any], model: Any) -> Repor
         branches=read_json(folder / "branches.json"),
         local=local,
         rows=_row_sections(folder, local),
-        layout=_layout_section(folder),
+        gradients=_gradient_section(folder),
+        reading=_reading(folder),
+        layout=_layout_section(folder) if "image" in model.module_.paths else None,
         provenance=_provenance_section(record),
         warnings=_warnings(data),
     )
@@ -210,6 +215,19 @@ def _row_sections(folder: Path, local: Any) -> list[RowSection]:
             )
         )
     return sections
+
+
+def _gradient_section(folder: Path) -> GradientSection | None:
+    facts, table = folder / "explanations" / "integrated_gradients.json", folder / SUMMARY
+    if not (facts.is_file() and table.is_file()):
+        return None
+    text = {"level": str, "feature": str, "name": str}
+    return GradientSection(table=pd.read_csv(table, dtype=text, keep_default_na=False), facts=read_json(facts))
+
+
+def _reading(folder: Path) -> dict[str, Any] | None:
+    path = folder / "explanations" / READING
+    return read_json(path) if path.is_file() else None  # a run of an older permgrad has none
 
 
 def _layout_section(folder: Path) -> LayoutSection:

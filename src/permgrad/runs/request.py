@@ -36,6 +36,7 @@ class RunRequest:
         target: The column to predict; exactly one, or none for a named data set, whose target is known.
         na: Texts of codes separated by commas, as given.
         identifier: Columns that name rows.
+        cost: What a false positive and a false negative cost, for a threshold chosen on held-out rows.
     """
 
     table: str
@@ -58,6 +59,7 @@ class RunRequest:
     threads: int | None = None
     from_stage: str | None = None
     overwrite: bool = False
+    cost: tuple[float, float] | None = None
 
     def check(self) -> None:
         """Refuse what can be refused before any file is read.
@@ -74,6 +76,11 @@ class RunRequest:
             raise InputError(
                 "rows are split by --group or by --time, however: both are given; leave one of them out "
                 "(a group that lies in one period stays together with --time as well)"
+            )
+        if self.cost is not None and not (min(self.cost) >= 0 and 0 < sum(self.cost) < float("inf")):
+            raise InputError(
+                "costs must be two finite numbers of at least 0, not both 0, however: --cost "
+                f"{self.cost[0]:g} {self.cost[1]:g}; give for example --cost 1 5"
             )
         if self.device.partition(":")[0] not in ("auto", "cpu", "cuda", "mps"):
             raise unknown("device", self.device, ("auto", "cpu", "cuda", "mps"))
@@ -117,6 +124,7 @@ class RunRequest:
         words += [
             word for option, (value, usual) in defaults.items() if value != usual for word in (option, str(value))
         ]
+        words += [] if self.cost is None else ["--cost", *(f"{cost:g}" for cost in self.cost)]
         words += ["--baselines"] if self.baselines else []
         return shlex.join(words)
 

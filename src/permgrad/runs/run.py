@@ -99,11 +99,12 @@ def summarise(folder: Path, *, already: bool = False) -> Outcome:
         "rows": metrics["rows"],
         "test": metrics["test"],
         "baselines": metrics["baselines"],
+        **({"cuts": metrics["cuts"]} if "cuts" in metrics else {}),
         "top_features": [_plain_row(row) for row in top.head(10).to_dict(orient="records")],
         "branches": {name: branches[name] for name in ("tabular", "image") if name in branches},
     }
     lines = [f"This run is finished already; nothing was changed. ({folder})"] if already else []
-    lines += _metric_lines(metrics) + _feature_lines(top) + _branch_lines(branches)
+    lines += _metric_lines(metrics) + _cut_lines(metrics) + _feature_lines(top) + _branch_lines(branches)
     return Outcome(facts, "\n".join([*lines, f"Report: {report}"]))
 
 
@@ -127,6 +128,18 @@ def _metric_lines(metrics: Mapping[str, Any]) -> list[str]:
 
 def _number(value: Any) -> str:
     return "–" if value is None else f"{value:.4g}"
+
+
+def _cut_lines(metrics: Mapping[str, Any]) -> list[str]:
+    stored = metrics.get("cuts")
+    if not stored:
+        return []
+    width = max(len(row["cut"]) for row in stored["test"])
+    lines = [f"Where to say {stored['positive']!r}:{'':<{width - 12}}  accuracy  balanced      F1"]
+    for row in stored["test"]:
+        numbers = f"{row['accuracy']:>8.3f}  {row['balanced_accuracy']:>8.3f}  {row['f1']:>6.3f}"
+        lines.append(f"  {row['cut']:<{width}}  {numbers}")
+    return lines
 
 
 def _feature_lines(top: Any, most: int = 8) -> list[str]:

@@ -18,6 +18,7 @@ import pandas as pd
 from permgrad._errors import InputError
 from permgrad._files import atomic_path, write_json_atomic, write_text_atomic
 from permgrad._random import derive_seed, resolve_seed
+from permgrad.runs import gradients
 from permgrad.runs.explaining import explain_run
 from permgrad.runs.folder import RunFolder
 from permgrad.runs.inputs import PARTS, Inputs
@@ -168,6 +169,8 @@ def model_stage(work: Work) -> None:
     for part in ("validation", "test"):
         metrics[part] = measure(inputs, inputs.parts[part].y, predicted[part], model)
     metrics["baselines"] = train_baselines(work, model) if request.baselines else {}
+    if len(getattr(model, "classes_", ())) == 2 and (gradients.leads(request.preset) or request.cost is not None):
+        metrics["cuts"] = gradients.cuts(model, inputs, request.cost)
     write_predictions(work, predicted["test"])
     write_json_atomic(work.folder / "metrics.json", metrics)
     skipped = len(inputs.parts["validation"].y) - len(held[1])

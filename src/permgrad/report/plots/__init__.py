@@ -14,9 +14,11 @@ from permgrad.report.plots.classes import classes
 from permgrad.report.plots.confusion import confusion_matrix
 from permgrad.report.plots.direction import direction
 from permgrad.report.plots.image import activation, image
+from permgrad.report.plots.levels import levels
 from permgrad.report.plots.modality import branches, modality
 from permgrad.report.plots.residuals import residuals
 from permgrad.report.plots.roc import roc_curves
+from permgrad.report.plots.signed import signed_bars
 from permgrad.report.plots.training import learning_curves
 from permgrad.report.plots.waterfall import waterfall
 
@@ -35,9 +37,11 @@ __all__ = [
     "direction",
     "image",
     "learning_curves",
+    "levels",
     "modality",
     "residuals",
     "roc_curves",
+    "signed_bars",
     "waterfall",
 ]
 

@@ -1,0 +1,62 @@
+"""One feature level by level: how many rows, their mean outcome, their mean attribution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from permgrad.report import style
+from permgrad.report.plots._base import Floats, PlotFigure, clean, labels_of, new_figure, number, shorten, styled
+
+
+@styled
+def levels(table: Sequence[Mapping[str, Any]], *, outcome: str = "mean outcome", overall: float = 0.0) -> PlotFigure:
+    """Draw three panels that share their rows: counts, mean outcome with the overall mean, mean attribution.
+
+    Args:
+        table: One mapping per level: ``level, rows, outcome, deviation, attribution, attribution_error`` (the two
+            errors are standard errors; undefined is None).
+        outcome: What the outcome is.
+        overall: Its mean over all rows.
+
+    Examples:
+        >>> row = {"level": "may", "rows": 9, "outcome": 0.1, "deviation": 0.1, "attribution": -0.2}
+        >>> len(levels([{**row, "attribution_error": 0.1}]).axes)
+        3
+    """
+    places = np.arange(len(table))
+    figure = new_figure(style.WIDTH, 0.95 + style.ROW * max(len(table), 2))
+    counts, means, effects = figure.subplots(1, 3, sharey=True)
+    counts.barh(places, [row["rows"] for row in table], height=0.62, color=style.SERIES[0], linewidth=0)
+    counts.set_xlabel("rows")
+    value, error = _column(table, "outcome"), _column(table, "deviation")
+    means.axvline(overall, color=style.INK, linewidth=0.8)
+    means.errorbar(value, places, xerr=np.nan_to_num(2 * error), fmt="o", color=style.INK, markersize=4, linewidth=1.1)
+    means.set_xlabel(shorten(outcome, 30))
+    effect, spread = _column(table, "attribution"), _column(table, "attribution_error")
+    colours = [style.NEGATIVE if each < 0 else style.POSITIVE for each in np.nan_to_num(effect)]
+    effects.barh(places, np.nan_to_num(effect), height=0.62, color=colours, linewidth=0)
+    known = np.isfinite(effect) & np.isfinite(spread)
+    ends = effect - 2 * spread, effect + 2 * spread
+    effects.hlines(places[known], ends[0][known], ends[1][known], color=style.INK, linewidth=1.1)
+    effects.axvline(0, color=style.INK, linewidth=0.8)
+    effects.set_xlabel("mean attribution")
+    counts.set_yticks(places, labels_of([row["level"] for row in table], 20))
+    counts.invert_yaxis()
+    for axes in (means, effects):
+        axes.tick_params(axis="y", length=0)
+    for axes in (counts, means, effects):
+        axes.locator_params(axis="x", nbins=4)
+    described = "; ".join(
+        f"{clean(row['level'])}: {row['rows']} rows, outcome {number(row['outcome'])}, attribution "
+        f"{number(row['attribution'])}"
+        for row in table
+    )
+    figure.description = f"Rows, {clean(outcome)} and mean attribution by level. {described}."
+    return figure
+
+
+def _column(table: Sequence[Mapping[str, Any]], name: str) -> Floats:
+    return np.array([np.nan if row[name] is None else row[name] for row in table], dtype=np.float64)
