@@ -25,7 +25,9 @@ def main() -> None:
         table, run = Path(folder, "wide.csv"), Path(folder, "run")
         wide.assign(y=np.where(wide["gene 3"] > 0, "a", "b")).to_csv(table, index=False)
         words = [sys.executable, "-m", "permgrad.cli", "run", str(table), "--target", "y", "--preset", "fast"]
-        ended = subprocess.run([*words, "--out", str(run)], check=False, stdout=subprocess.DEVNULL)
+        ended = subprocess.run(
+            [*words, "--out", str(run)], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         if ended.returncode:
             sys.exit(f"permgrad run must end well, however: exit code {ended.returncode}")
         stages = json.loads((run / "run.json").read_text(encoding="utf-8"))["stages"]

@@ -67,6 +67,10 @@ def explain_run(model: Any, inputs: Inputs, folder: Path, *, seed: int, say: Cal
         say(
             f"note: the table is wide, so each row gets {repeats} donors instead of {REPEATS}; intervals widen a little"
         )
+    if not direction:
+        say(
+            f"note: the table is wide, so the direction of the features is left out (beyond {MOST_DIRECTIONS:,} features)"
+        )
     cache = Cache.of(folder)
     main = cache.explain(explain, model, X, y, n_repeats=repeats, random_state=seed, direction=direction)
     main.save(store / "permgrad", overwrite=True)
