@@ -52,7 +52,7 @@ def record(arguments: argparse.Namespace, title: str, text: str, data: Any, *, p
 
     import permgrad
 
-    name = Path(sys.argv[0]).stem.removeprefix("verify_")
+    name = Path(sys.argv[0]).stem
     head = {
         "command": f"python benchmarks/{Path(sys.argv[0]).name}" + "".join(f" {part}" for part in sys.argv[1:]),
         "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
