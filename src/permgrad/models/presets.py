@@ -50,12 +50,16 @@ class Preset:
     pairs_as_levels: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what a preset file holds."""
+        """Return what a preset file holds, complete, so that no base preset shows through."""
+        from permgrad.models.training import TrainingOptions
+
+        # The loss is the task's, unless it is named.
+        defaults = {field.name: field.default for field in dataclasses.fields(TrainingOptions) if field.name != "loss"}
         return {
             "layout": self.layout,
             "numeric": self.numeric,
             "network": self.network.to_dict(),
-            "training": dict(self.training),
+            "training": {**defaults, **self.training},
             "branches": list(self.branches),
             "class_weight": self.class_weight,
             "validation_fraction": self.validation_fraction,
