@@ -117,7 +117,11 @@ def test_costs_that_are_no_costs(place):
 
 # --- integrated gradients ---------------------------------------------------------------------------------------------
 def test_summaries_over_all_test_rows(place, model, split):
-    frame = pd.read_csv(place / "run" / "integrated_gradients.csv")
+    both = pd.read_csv(place / "run" / "integrated_gradients.csv")
+    assert list(both["baseline"].unique()) == ["median", "zeros"]
+    frame = both[both["baseline"] == "median"]
+    other = both[both["baseline"] == "zeros"]
+    assert not np.allclose(frame["mean"], other["mean"], atol=0.05), "another baseline, another answer"
     X = table().iloc[split["test"]][["age", "calls", "month", "loan"]]
     direct = pg.explain(model, X, method="integrated_gradients", target="yes", random_state=0, progress=False)
     features = frame[frame["level"] == "feature"].set_index("name")
@@ -137,11 +141,18 @@ def test_summaries_over_all_test_rows(place, model, split):
 
 def test_the_report_says_it_all(place):
     text = (place / "run" / "report.html").read_text()
-    for words in ("Where to cut", "logit 0.5, as published", "The 4 raw features", "The 7 encoded inputs"):
+    for words in (
+        "Where to cut",
+        "logit 0.5, as published",
+        "The 4 raw features in the",
+        "The 7 encoded inputs in the",
+    ):
         assert words in text
     assert "best cost (1 for a false yes, 5 for a missed one) on held-out rows" in text
-    baseline = json.loads((place / "run" / "explanations" / "integrated_gradients.json").read_text())["baseline"]
-    assert text.count(f"Baseline: {baseline}") >= 5, "beside every plot made with it"
+    facts = json.loads((place / "run" / "explanations" / "integrated_gradients.json").read_text())
+    median, zeros = (own["baseline"] for own in facts["baselines"])
+    assert text.count(f"Baseline: {median}") >= 9, "beside every plot made with it: 2 sums, 4 features, rows"
+    assert text.count(f"Baseline: {zeros}") == 2
     assert "How a row becomes an image" not in text, "there is no image in a network on the table alone"
     out, _ = call("run", place / "table.csv", "--target", "y", "--preset", place / "preset.json", "--cost", "1", "5",
                   "--out", place / "run")  # fmt: skip

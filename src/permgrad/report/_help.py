@@ -63,29 +63,39 @@ def gradients(content: ReportContent) -> SectionView | None:
     section = SectionView("gradients", "Integrated gradients")
     section.text(
         f"Attributions of {facts['rows']:,} test rows to the logit of {clean(facts['output'])}; those of a row add "
-        f"up to its logit minus the baseline's. Baseline: {clean(facts['baseline'])}. "
-        "Another baseline gives other numbers.",
-        f"Largest gap between the sum and that difference: {number(facts['completeness_gap'])} of the output's range; "
-        f"largest change of a single value when its steps were last halved: {number(facts['quadrature_error'])}. "
-        "Nothing is corrected afterwards.",
+        "up to its logit minus the baseline's. Another baseline gives other numbers: below are two.",
+        "A single level of a category is attributed where it differs from the baseline: if the baseline has that "
+        "level, the rows without it carry its bar, with the opposite sign. The sum over a feature's levels has no such "
+        "twist.",
     )
-    for level, words in (("feature", "raw features"), ("input", "encoded inputs")):
+    for baseline in facts["baselines"]:
+        _one_baseline(section, frame[frame["baseline"] == baseline["baseline_name"]], baseline, clean(facts["output"]))
+    return section
+
+
+def _one_baseline(section: SectionView, frame: pd.DataFrame, facts: Mapping[str, Any], output: str) -> None:
+    """Show the two levels, features and encoded inputs, for one baseline."""
+    words = clean(facts["baseline"])
+    section.heading(f"From the baseline: {words}")
+    section.text(
+        f"Largest gap between the sum and the difference: {number(facts['completeness_gap'])} of the output's range; "
+        f"largest change of a single value when its steps were last halved: {number(facts['quadrature_error'])}. "
+        "Nothing is corrected afterwards."
+    )
+    for level, named in (("feature", "raw features"), ("input", "encoded inputs")):
         own = frame[frame["level"] == level]
         shown = own.iloc[np.argsort(-own["published"].abs().to_numpy(), kind="stable")]
-        section.heading(f"The {len(own)} {words}")
         section.figure(
             plots.signed_bars(
                 [str(name) for name in shown["name"]],
                 shown["published"].to_numpy(dtype=np.float64),
                 label="sum over rows, divided by the L1 norm of all sums",
             ),
-            f"The published form: sums over the test rows, divided so that their absolute values add up to 1. Right: "
-            f"towards {clean(facts['output'])}. Baseline: {clean(facts['baseline'])}.",
+            f"The {len(own)} {named} in the published form: sums over the test rows, divided so that their absolute "
+            f"values add up to 1. Right: towards {output}. Baseline: {words}.",
         )
-        section.table(
-            _gradient_table(own, words), f"All {len(own)} {words}: signed mean, mean absolute, published form"
-        )
-    return section
+        fold = f"All {len(own)} {named}: signed mean, mean absolute, published form"
+        section.table(_gradient_table(own, named), fold)
 
 
 def _gradient_table(frame: pd.DataFrame, words: str) -> TableView:

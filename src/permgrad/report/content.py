@@ -173,9 +173,10 @@ class GradientSection:
     """Integrated gradients summed up over all test rows.
 
     Attributes:
-        table: One row per encoded input (``level = "input"``) and per feature (``level = "feature"``), with ``name,
-            mean, mean_absolute, published``.
-        facts: ``rows, output, baseline, completeness_gap, quadrature_error``.
+        table: One row per encoded input (``level = "input"``) and per feature (``level = "feature"``), with
+            ``baseline, name, mean, mean_absolute, published``.
+        facts: ``rows, output, baselines``, the last a list of ``baseline_name, baseline`` (in words),
+            ``completeness_gap, quadrature_error``.
     """
 
     table: pd.DataFrame

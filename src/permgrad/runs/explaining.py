@@ -68,9 +68,7 @@ def explain_run(model: Any, inputs: Inputs, folder: Path, *, seed: int, say: Cal
             f"note: the table is wide, so each row gets {repeats} donors instead of {REPEATS}; intervals widen a little"
         )
     if not direction:
-        say(
-            f"note: the table is wide, so the direction of the features is left out (beyond {MOST_DIRECTIONS:,} features)"
-        )
+        say(f"note: the table is wide, so directions are left out (beyond {MOST_DIRECTIONS:,} features)")
     cache = Cache.of(folder)
     main = cache.explain(explain, model, X, y, n_repeats=repeats, random_state=seed, direction=direction)
     main.save(store / "permgrad", overwrite=True)
@@ -92,10 +90,10 @@ def explain_run(model: Any, inputs: Inputs, folder: Path, *, seed: int, say: Cal
     local.save(store / "integrated_gradients", overwrite=True)
     attributions = attributions_of(model, inputs, y, local, swarm)
     if gradients.led(model):
-        encoded, frame = gradients.explain_all(explain, cache, model, inputs, X, seed=seed)
-        names, sums = gradients.by_feature(encoded, model.preprocessor_)
-        attributions = Attributions(names, sums, np.arange(len(X)), encoded, 0)
-        write_gradients(folder, encoded, frame)
+        found, frame = gradients.explain_all(explain, cache, model, inputs, X, seed=seed)
+        names, sums = gradients.by_feature(found[0], model.preprocessor_)
+        attributions = Attributions(names, sums, np.arange(len(X)), found[0], 0)
+        write_gradients(folder, found, frame)
     write_json_atomic(store / FILE, reading_help(inputs, main, X, y, attributions))
     if "image" in model.module_.paths and getattr(model.renderer_, "differentiable", True):
         with warnings.catch_warnings():
@@ -121,13 +119,26 @@ def attributions_of(
     return Attributions(local.names, local.values[:, :, output], places, local, output)
 
 
-def write_gradients(folder: Path, encoded: Explanation, frame: pd.DataFrame) -> None:
+def write_gradients(folder: Path, found: list[Explanation], frame: pd.DataFrame) -> None:
     """Write the summary of integrated gradients over all test rows, and what the report says about it."""
     with atomic_path(folder / gradients.SUMMARY) as temporary:
         frame.to_csv(temporary, index=False)
-    kept = ("baseline", "unit", "rule", "completeness_gap", "quadrature_error", "output_range", "steps", "mean_steps")
-    facts = {name: encoded.meta.get(name) for name in kept}
-    facts |= {"output": encoded.outputs[0], "rows": len(encoded.values)}
+    kept = (
+        "baseline_name",
+        "baseline",
+        "unit",
+        "rule",
+        "completeness_gap",
+        "quadrature_error",
+        "output_range",
+        "steps",
+        "mean_steps",
+    )
+    facts = {
+        "output": found[0].outputs[0],
+        "rows": len(found[0].values),
+        "baselines": [{name: encoded.meta.get(name) for name in kept} for encoded in found],
+    }
     write_json_atomic(folder / "explanations" / "integrated_gradients.json", facts)
 
 

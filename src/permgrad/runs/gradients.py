@@ -30,6 +30,8 @@ PUBLISHED_CUT = 0.5
 #: Share of the training rows that is held out to choose thresholds on.
 HELD_OUT = 0.1
 SUMMARY = "integrated_gradients.csv"
+#: A row that could stand in the table, and the published choice, where no category has any level.
+BASELINES = ("median", "zeros")
 
 
 def leads(preset: Any) -> bool:
@@ -186,19 +188,22 @@ def _logits(model: Any, X: pd.DataFrame, place: int) -> Floats:
 # ---- integrated gradients of all test rows ---------------------------------------------------------------------------
 def explain_all(
     compute: Callable[..., Explanation], cache: Cache, model: Any, inputs: Inputs, X: pd.DataFrame, *, seed: int
-) -> tuple[Explanation, pd.DataFrame]:
-    """Explain every test row, and sum up over rows for encoded inputs and for features.
+) -> tuple[list[Explanation], pd.DataFrame]:
+    """Explain every test row from each of ``BASELINES``, and sum up over rows for encoded inputs and for features.
 
     Returns:
-        The explanation of the encoded inputs, and one line for each encoded input and feature with the signed mean, the
-        mean absolute attribution, and the published form: the sum over rows divided by the L1 norm of all sums.
+        The explanations of the encoded inputs, and for each baseline one line for each encoded input and feature with
+        the signed mean, the mean absolute attribution, and the published form: the sum over rows divided by the L1 norm
+        of all sums.
     """
     place = positive_class(inputs, model.classes_)
     label = str(model.classes_[place])
-    encoded = cache.explain(
-        compute, model, X, method="integrated_gradients", players="encoded", target=label, random_state=seed
-    )
-    return encoded, summary(encoded, model.preprocessor_)
+    options = {"method": "integrated_gradients", "players": "encoded", "target": label, "random_state": seed}
+    found = [cache.explain(compute, model, X, baseline=baseline, **options) for baseline in BASELINES]
+    tables = [summary(encoded, model.preprocessor_) for encoded in found]
+    for baseline, table in zip(BASELINES, tables, strict=True):
+        table.insert(0, "baseline", baseline)
+    return found, pd.concat(tables, ignore_index=True)
 
 
 def by_feature(encoded: Explanation, encoder: Any) -> tuple[list[str], Floats]:

@@ -1,0 +1,210 @@
+"""Beside the raw data: levels, disagreements, the leakage hint, and how the report shows them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from permgrad.attribution.explanation import Explanation
+from permgrad.data.datasets import get_card
+from permgrad.report import plots
+from permgrad.report.content import GradientSection, ReportContent
+from permgrad.report.html import render_report
+from permgrad.runs.reading import (
+    Attributions,
+    disagreements,
+    explained_share,
+    leakage_hint,
+    level_table,
+    levels_of,
+    outcome_of,
+    reading_help,
+)
+
+
+def ranked(values: dict[str, float]) -> Explanation:
+    array = np.array(list(values.values()))[:, None]
+    return Explanation(array, tuple(values), ("table",) * len(values), ("all",), "permgrad", "global")
+
+
+def inputs_of(card: object = None, task: str = "classification") -> SimpleNamespace:
+    return SimpleNamespace(card=card, task=task, target="y", na_codes=())
+
+
+def local_of(values: np.ndarray, names: tuple[str, ...]) -> Explanation:
+    meta = {"baseline": "the median row"}
+    return Explanation(
+        values[:, :, None], names, ("table",) * len(names), ("yes",), "integrated_gradients", "local", meta=meta
+    )
+
+
+# --- levels -----------------------------------------------------------------------------------------------------------
+def test_numbers_are_cut_at_quantiles():
+    codes, names = levels_of(pd.Series([*range(60), None]))
+    assert np.bincount(codes).tolist() == [10] * 6 + [1]
+    assert names == ["up to 9", "to 19", "to 29", "to 39", "to 49", "above 49", "missing"]
+
+
+def test_a_spike_is_a_level_of_its_own():
+    values = pd.Series([-1.0] * 80 + list(range(1, 21)))
+    codes, names = levels_of(values)
+    assert (codes[:80] == codes[0]).all()
+    assert codes[80] != codes[0]
+    assert names[0] == "up to −1"
+
+
+def test_many_levels_become_the_frequent_ones_and_others():
+    values = pd.Series([f"l{k}" for k in range(20) for _ in range(k + 1)])
+    codes, names = levels_of(values)
+    assert names[:2] == ["l19", "l18"]
+    assert names[-1] == "9 others"
+    assert (codes == len(names) - 1).sum() == sum(range(1, 10))
+
+
+def test_few_different_numbers_stand_in_their_order():
+    assert levels_of(pd.Series([3, 1, 2, 3, 3]))[1] == ["1", "2", "3"]
+    assert levels_of(pd.Series([True, False, True]))[1] == ["True", "False"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6), st.integers(-5, 5)), min_size=1, max_size=60))
+def test_every_row_has_a_level_with_a_name(cells):
+    codes, names = levels_of(pd.Series(cells, dtype=float))
+    assert len(codes) == len(cells)
+    assert codes.min() >= 0
+    assert codes.max() < len(names)
+
+
+def test_level_table_against_groupby():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"level": rng.choice(["a", "b", "c"], 200), "y": rng.random(200)})
+    places = np.arange(0, 200, 2)
+    attribution = rng.normal(size=100)
+    table = level_table(levels_of(frame["level"]), frame["y"].to_numpy(), attribution, places)
+    for row in table:
+        own = frame[frame["level"] == row["level"]]
+        assert row["rows"] == len(own)
+        assert row["outcome"] == pytest.approx(own["y"].mean())
+        assert row["deviation"] == pytest.approx(own["y"].sem())
+        explained = frame["level"].to_numpy()[places] == row["level"]
+        assert row["attribution"] == pytest.approx(attribution[explained].mean())
+
+
+def test_explained_share_is_r_squared_of_the_level_means():
+    rng = np.random.default_rng(1)
+    codes, y = rng.integers(4, size=300), rng.normal(size=300)
+    y = y + codes
+    fitted = pd.Series(y).groupby(codes).transform("mean").to_numpy()
+    assert explained_share(codes, y) == pytest.approx(1 - ((y - fitted) ** 2).sum() / ((y - y.mean()) ** 2).sum())
+    assert explained_share(codes, np.ones(300)) == 0.0
+
+
+# --- sentences --------------------------------------------------------------------------------------------------------
+def level(name: str, outcome: float, attribution: float, explained: int = 100) -> dict[str, object]:
+    row = {"level": name, "rows": 100, "share": 0.5, "outcome": outcome, "deviation": 0.01}
+    return row | {"attribution": attribution, "attribution_error": 0.01, "explained": explained}
+
+
+def test_disagreement_in_sign_is_said_of_the_level():
+    table = [level("may", 0.05, 0.6), level("march", 0.5, -0.6)]
+    notes = disagreements("month", table, 1, 1, 5, 0.2)
+    assert len(notes) == 1
+    assert "may (outcome below average, attribution pushes up)" in notes[0]
+    assert disagreements("month", [level("may", 0.05, -0.6), level("march", 0.5, 0.6)], 1, 1, 5, 0.2) == []
+    few = [level("may", 0.05, 0.6, explained=5), level("march", 0.5, -0.6, explained=5)]
+    assert disagreements("month", few, 1, 1, 5, 0.2) == [], "a handful of rows says nothing"
+
+
+def test_a_shift_of_all_attributions_is_no_disagreement():
+    table = [level("a", 0.1, 5.0), level("b", 0.3, 6.0)]
+    assert disagreements("f", table, 1, 1, 5, 0.2) == [], "the baseline moves all of them alike"
+
+
+def test_disagreement_in_rank():
+    assert "number 1 for the model and number 9 of 9" in disagreements("f", [], 1, 9, 9, 0.2)[0]
+    assert disagreements("f", [], 1, 3, 9, 0.2) == []
+
+
+def test_a_dominant_feature_is_hinted_at():
+    main = ranked({"a": 5.0, "b": 1.0, "c": 1.0, "d": -1.0})
+    hint = leakage_hint(inputs_of(), main, {"a": 5 / 7, "b": 1 / 7, "c": 1 / 7, "d": 0.0})
+    assert hint["text"].endswith("The same run without it: --drop a")
+    assert "71%" in hint["text"]
+    assert (
+        leakage_hint(inputs_of(), ranked({"a": 1.0, "b": 1.0, "c": 1.0, "d": 1.0}), dict.fromkeys("abcd", 0.25)) is None
+    )
+    assert leakage_hint(inputs_of(), ranked({"a": 9.0, "b": 1.0}), {"a": 0.9, "b": 0.1}) is None, "of two, one leads"
+
+
+def test_the_bank_card_speaks_of_duration():
+    main = ranked({"duration": 3.0, "month": 2.0, "day": 2.0, "job": 2.0})
+    shares = {"duration": 3 / 9, "month": 2 / 9, "day": 2 / 9, "job": 2 / 9}
+    hint = leakage_hint(inputs_of(get_card("bank")), main, shares)
+    assert any("known only after the call" in note for note in hint["notes"]), "also below the usual share"
+    assert "--drop duration" in hint["text"]
+
+
+def test_outcomes():
+    words, values = outcome_of(inputs_of(), np.array(["yes", "no"], dtype=object), "yes")
+    assert (words, values.tolist()) == ("share of y = yes", [1.0, 0.0])
+    words, values = outcome_of(inputs_of(task="regression"), np.array([2.0, 3.0]), "all")
+    assert (words, values.tolist()) == ("mean y", [2.0, 3.0])
+
+
+# --- the report -------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def reading():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"month": rng.choice(["may", "june"], 400, p=[0.7, 0.3]), "age": rng.normal(40, 9, 400)})
+    X = X.assign(job="<script>alert(1)</script>", day=rng.integers(1, 28, 400))
+    y = np.where(rng.random(400) < np.where(X["month"] == "may", 0.1, 0.5), "yes", "no").astype(object)
+    main = ranked({"month": 8.0, "age": 1.0, "job": 0.5, "day": 0.5})
+    names = ("month", "age", "job", "day")
+    local = local_of(rng.normal(size=(400, 4)), names)
+    attributions = Attributions(names, local.values[:, :, 0], np.arange(400), local, 0)
+    return reading_help(inputs_of(), main, X, y, attributions)
+
+
+def test_the_report_shows_it(reading):
+    assert [entry["feature"] for entry in reading["features"]] == ["month", "age", "job", "day"]
+    text = render_report(ReportContent(title="t", target="y", task="classification", reading=reading))
+    assert "Beside the raw data" in text
+    assert "Most rows (70\u00a0%): may" in text or "): may, with a share of y = yes" in text
+    assert "--drop month" in text
+    assert "it is not a cause" in text
+    assert text.count("Baseline: the median row") == 5
+    assert "<script>alert(1)" not in text
+
+
+def test_cuts_and_gradients_in_the_report():
+    row = {"cut": "logit 0", "logit": 0.0, "accuracy": 0.8, "balanced_accuracy": 0.7, "precision": 0.1, "recall": 1.0}
+    line = {**row, "f1": 0.2}
+    stored = {"positive": "yes", "shift": 2.0, "held_out_rows": 10, "share_positive": 0.1}
+    stored["test"] = [line, {**line, "cut": "majority", "logit": None}]
+    frame = pd.DataFrame(
+        {"baseline": "zeros", "level": ["feature", "input"], "name": ["a", "a=1"], "mean": [1.0, -1.0]}
+    )
+    frame = frame.assign(mean_absolute=1.0, published=[1.0, -1.0])
+    facts = {"rows": 3, "output": "yes"}
+    own = {"baseline_name": "zeros", "baseline": "all at 0", "completeness_gap": 0.0, "quadrature_error": 0.001}
+    content = ReportContent(
+        title="t",
+        target="y",
+        task="classification",
+        metrics={"cuts": stored},
+        gradients=GradientSection(table=frame, facts={**facts, "baselines": [own]}),
+    )
+    text = render_report(content)
+    for words in ("Where to cut", "majority", "Integrated gradients", "Baseline: all at 0", "The 1 encoded inputs"):
+        assert words in text
+
+
+def test_bars_of_levels_with_undefined_numbers():
+    row = {"level": "a", "rows": 0, "outcome": None, "deviation": None, "attribution": None, "attribution_error": None}
+    assert "<svg" in plots.levels([row]).to_svg()
+    assert "<svg" in plots.signed_bars(["a"], np.zeros(1)).to_svg()
