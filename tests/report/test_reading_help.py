@@ -47,7 +47,15 @@ def local_of(values: np.ndarray, names: tuple[str, ...]) -> Explanation:
 def test_numbers_are_cut_at_quantiles():
     codes, names = levels_of(pd.Series([*range(60), None]))
     assert np.bincount(codes).tolist() == [10] * 6 + [1]
-    assert names == ["up to 9", "to 19", "to 29", "to 39", "to 49", "above 49", "missing"]
+    assert names == [
+        "up to 9",
+        "over 9 to 19",
+        "over 19 to 29",
+        "over 29 to 39",
+        "over 39 to 49",
+        "above 49",
+        "missing",
+    ]
 
 
 def test_a_spike_is_a_level_of_its_own():
@@ -114,7 +122,7 @@ def test_disagreement_in_sign_is_said_of_the_level():
     table = [level("may", 0.05, 0.6), level("march", 0.5, -0.6)]
     notes = disagreements("month", table, 1, 1, 5, 0.2)
     assert len(notes) == 1
-    assert "may (outcome below average, attribution pushes up)" in notes[0]
+    assert "may (outcome below its average, attribution above its own)" in notes[0]
     assert disagreements("month", [level("may", 0.05, -0.6), level("march", 0.5, 0.6)], 1, 1, 5, 0.2) == []
     few = [level("may", 0.05, 0.6, explained=5), level("march", 0.5, -0.6, explained=5)]
     assert disagreements("month", few, 1, 1, 5, 0.2) == [], "a handful of rows says nothing"

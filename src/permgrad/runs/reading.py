@@ -8,6 +8,7 @@ neither: they may disagree without either being wrong, and a reader should see t
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -173,7 +174,7 @@ def _ranges(values: Floats, missing: npt.NDArray[np.bool_]) -> Levels:
     codes = np.searchsorted(edges, values, side="left").astype(np.int64)
     written = [f"{edge:.6g}".replace("-", "−") for edge in edges]
     names = [f"up to {written[0]}"] if written else ["all"]
-    names += [f"to {text}" for text in written[1:]]
+    names += [f"over {low} to {high}" for low, high in pairwise(written)]
     names += [f"above {written[-1]}"] if written else []
     return codes, names
 
@@ -246,8 +247,8 @@ def disagreements(
             clear = abs(raw) > 2 * (row["deviation"] or 0) and abs(attributed) > 2 * (row["attribution_error"] or 0)
             if clear and raw * attributed < 0:
                 side = "below" if raw < 0 else "above"
-                way = "up" if attributed > 0 else "down"
-                opposite.append(f"{row['level']} (outcome {side} average, attribution pushes {way})")
+                way = "above" if attributed > 0 else "below"
+                opposite.append(f"{row['level']} (outcome {side} its average, attribution {way} its own)")
         if opposite:
             notes.append(
                 f"Attribution and raw association disagree in sign for {name} at {'; '.join(opposite)}: other features "
