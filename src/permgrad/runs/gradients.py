@@ -198,7 +198,12 @@ def explain_all(
     """
     place = positive_class(inputs, model.classes_)
     label = str(model.classes_[place])
-    options = {"method": "integrated_gradients", "players": "encoded", "target": label, "random_state": seed}
+    options: dict[str, Any] = {
+        "method": "integrated_gradients",
+        "players": "encoded",
+        "target": label,
+        "random_state": seed,
+    }
     found = [cache.explain(compute, model, X, baseline=baseline, **options) for baseline in BASELINES]
     tables = [summary(encoded, model.preprocessor_) for encoded in found]
     for baseline, table in zip(BASELINES, tables, strict=True):
