@@ -33,7 +33,8 @@ def ranked(values: dict[str, float]) -> Explanation:
 
 
 def inputs_of(card: object = None, task: str = "classification") -> SimpleNamespace:
-    return SimpleNamespace(card=card, task=task, target="y", na_codes=())
+    schema = SimpleNamespace(of_kind=lambda _: [])
+    return SimpleNamespace(card=card, task=task, target="y", na_codes=(), schema=schema)
 
 
 def local_of(values: np.ndarray, names: tuple[str, ...]) -> Explanation:

@@ -52,7 +52,9 @@ def reading_help(
     blanked = blank_codes(X, list(inputs.na_codes))
     ranking = [name for name in main.ranking() if name in blanked.columns]
     looked_at = ranking if len(ranking) <= MOST_RANKED else ranking[:FEATURES]
-    cut = {name: levels_of(blanked[name]) for name in looked_at}
+    # Dates written as text have nearly as many values as there are rows.
+    dates = set(inputs.schema.of_kind("date"))
+    cut = {name: None if name in dates else levels_of(blanked[name]) for name in looked_at}
     association = {name: explained_share(own[0], outcome) for name, own in cut.items() if own is not None}
     by_data = sorted(association, key=lambda name: -association[name])
     shares = importance_shares(main)
@@ -172,7 +174,8 @@ def _ranges(values: Floats, missing: npt.NDArray[np.bool_]) -> Levels:
     edges = np.unique(np.quantile(known, np.linspace(0, 1, PARTS + 1)[1:-1], method="inverted_cdf"))
     edges = edges[edges < known.max()]
     codes = np.searchsorted(edges, values, side="left").astype(np.int64)
-    written = [f"{edge:.6g}".replace("-", "−") for edge in edges]
+    digits = 6 if np.all(edges == np.round(edges)) else 3
+    written = [f"{edge:.{digits}g}".replace("-", "−") for edge in edges]
     names = [f"up to {written[0]}"] if written else ["all"]
     names += [f"over {low} to {high}" for low, high in pairwise(written)]
     names += [f"above {written[-1]}"] if written else []
