@@ -292,8 +292,9 @@ def test_columns_in_another_order_are_an_error():
     model = small().fit(X, y)
     with pytest.raises(ValueError, match="feature names should match those that were passed during fit"):
         model.predict(X[X.columns[::-1]])
-    with pytest.raises(NotFittedError):
-        small().predict(X)
+    for unfitted in (small(), pg.HyNNClassifier()):
+        with pytest.raises(NotFittedError):
+            unfitted.predict(X)
 
 
 def test_arrays_and_frames_meet_by_place_as_in_scikit_learn():

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils.validation import check_is_fitted
 
 from permgrad._errors import InputError
 from permgrad._progress import ProgressMode
@@ -189,11 +190,13 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
 
     def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
         """Return each class's probability, float64 ``(rows, classes)``, calibrated if asked for; rows sum to 1."""
+        check_is_fitted(self, "module_")
         return self.calibration_.probabilities(self.predict_encoded(self.encode(X)))
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """Return the most probable class of each row ``(rows,)``, by ``predict_proba``."""
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
+        best = self.predict_proba(X).argmax(axis=1)
+        return np.asarray(self.classes_[best])
 
 
 class HyNNRegressor(RegressorMixin, HyNNBase):

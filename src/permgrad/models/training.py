@@ -8,6 +8,7 @@ killed and resumed from its last epoch ends with the same weights, bit for bit.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import math
@@ -35,6 +36,14 @@ if TYPE_CHECKING:
 CHECKPOINT_NAME = "training.pt"
 OPTIMIZERS: tuple[str, ...] = ("adamw", "adam", "sgd")
 _CHECKPOINT_FORMAT = 1
+_ENGINE_LOGGERS = (
+    "lightning",
+    "lightning.pytorch",
+    "lightning.fabric",
+    "lightning.pytorch.utilities.rank_zero",
+    "lightning.fabric.utilities.rank_zero",
+    "lightning_utilities.core.rank_zero",
+)
 _EVALUATION_ROWS = 512
 
 
@@ -382,6 +391,23 @@ def _write_checkpoint(path: Path, learner: Learner) -> None:
         ) from error
 
 
+@contextlib.contextmanager
+def _silent_engine() -> Iterator[None]:
+    """Let the engine's loggers report errors alone; each has its own level again afterwards.
+
+    The first training of a process makes these loggers, so that nobody else can know what to put back.
+    """
+    loggers = [logging.getLogger(name) for name in _ENGINE_LOGGERS]
+    levels = [own.level for own in loggers]
+    for own in loggers:
+        own.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for own, level in zip(loggers, levels, strict=True):
+            own.setLevel(level)
+
+
 def _run_lightning(learner: Learner, device: torch.device, progress: ProgressMode, checkpoint: Path | None) -> None:
     """Let Lightning's Trainer drive the learner's epochs; silent, without files of its own."""
     # Named warnings and messages of the engine speak of its own options, which users here cannot set.
@@ -393,17 +419,8 @@ def _run_lightning(learner: Learner, device: torch.device, progress: ProgressMod
     from permgrad.models._lightning import Chunks, LightningLearner
 
     warnings.filterwarnings("ignore", category=PossibleUserWarning)
-    for name in (
-        "lightning",
-        "lightning.pytorch",
-        "lightning.fabric",
-        "lightning.pytorch.utilities.rank_zero",
-        "lightning.fabric.utilities.rank_zero",
-        "lightning_utilities.core.rank_zero",
-    ):
-        logging.getLogger(name).setLevel(logging.ERROR)
     remaining = learner.options.max_epochs - learner.epoch
-    with Progress(remaining * len(learner.order), "training", progress) as bar:
+    with _silent_engine(), Progress(remaining * len(learner.order), "training", progress) as bar:
         trainer = lightning.Trainer(
             accelerator="cpu" if device.type == "cpu" else "gpu",
             devices=1 if device.type == "cpu" or device.index is None else [device.index],
