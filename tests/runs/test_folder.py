@@ -124,7 +124,7 @@ def test_another_configuration_is_refused_and_nothing_changes(tmp_path):
         pass
     assert str(caught.value) == (
         f"a run's folder must be of the same configuration, however: {tmp_path / 'run'} holds another run, "
-        'differing in preset ("fast" there, "paper" now); replace it with --overwrite, '
+        "differing in preset (fast there, paper now); replace it with --overwrite, "
         "or choose another folder with --out"
     )
     assert tree(tmp_path) == before

@@ -59,3 +59,9 @@ def test_classes_keep_their_type():
 def test_a_target_like_an_identifier_is_refused():
     with pytest.raises(InputError, match="must have several rows for each class, however: column 'y' holds 30 classes"):
         target_values(pd.Series([f"patient {i}" for i in range(30)]), "classification", "y")
+
+
+def test_few_numbers_with_a_point_are_said_to_be_perhaps_classes():
+    task, why = choose_task(pd.Series([1.0, 2.5] * 30), "auto", "y")
+    assert task == "regression"
+    assert why == "numbers with 2 different values; if these are classes, pass --task classification"

@@ -193,7 +193,13 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(plain(value), ensure_ascii=False)
+    plainly = plain(value)
+    if plainly is None or plainly == []:
+        text = "none"
+    elif isinstance(plainly, list):
+        text = ", ".join(map(str, plainly))
+    else:
+        text = plainly if isinstance(plainly, str) else json.dumps(plainly, ensure_ascii=False)
     return text if len(text) <= 24 else text[:21] + "..."
 
 

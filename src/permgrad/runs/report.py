@@ -181,7 +181,11 @@ def _prediction_section(folder: Path, task: str, model: Any) -> PredictionSectio
     text = {"truth": str, "prediction": str} if task == "classification" else None
     table = pd.read_csv(folder / "predictions.csv", dtype=text, keep_default_na=False)
     if task == "regression":
-        return PredictionSection(truth=table["truth"].to_numpy(), predictions=table["prediction"].to_numpy())
+        return PredictionSection(
+            truth=table["truth"].to_numpy(),
+            predictions=table["prediction"].to_numpy(),
+            training_mean=float(model.target_mean_),
+        )
     classes = [str(label) for label in model.classes_.tolist()]
     return PredictionSection(
         truth=table["truth"].to_numpy(dtype=object),

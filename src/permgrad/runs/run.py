@@ -44,13 +44,14 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
         )
     if request.from_stage is None and not request.overwrite and find_finished(request.folder, settings) is not None:
         return summarise(request.folder, already=True)
-    if not request.overwrite:
-        check_free(request.folder, settings)
     from permgrad.runs.stages import STAGE_WORK, Work, check_model_options, use_threads
 
     check_model_options(request)
     use_threads(request.threads)
     inputs = load_inputs(request)
+    # Only after the table: a mistyped target must not be answered with "overwrite the other run".
+    if not request.overwrite:
+        check_free(request.folder, settings)
     say(headline(inputs))
     with open_run(
         request.folder,
@@ -158,9 +159,13 @@ def _feature_lines(top: Any, most: int = 8) -> list[str]:
 
 
 def _branch_lines(branches: Mapping[str, Any]) -> list[str]:
+    from permgrad.report._paths import path_words
+
     own = {name: branches[name] for name in ("tabular", "image") if name in branches}
     if len(own) < 2:
         return []
+    if words := path_words(own):
+        return [f"Paths (rise of the loss when a path is exchanged): {words}"]
     shares = [
         f"{name} {'undefined' if facts['share'] is None else format(facts['share'], '.0%')}"
         for name, facts in own.items()

@@ -14,6 +14,8 @@ Task = Literal["classification", "regression"]
 
 #: Most different whole numbers that are read as classes when nobody says.
 MOST_CLASSES = 20
+#: So few different numbers, or fewer, may well be classes written with a decimal point.
+_FEW_NUMBERS = 5
 
 
 def find_column(name: str, names: list[str], role: str) -> None:
@@ -68,7 +70,10 @@ def choose_task(values: pd.Series[Any], asked: str, name: str) -> tuple[Task, st
     different = len(np.unique(numbers))
     if different <= MOST_CLASSES and bool(np.all(numbers == np.floor(numbers))) and different * 5 <= len(numbers):
         return "classification", f"whole numbers with {different} different values"
-    return "regression", f"numbers with {different} different values"
+    reason = f"numbers with {different} different values"
+    if different <= _FEW_NUMBERS and different * 5 <= len(numbers):
+        reason += "; if these are classes, pass --task classification"
+    return "regression", reason
 
 
 def target_values(values: pd.Series[Any], task: Task, name: str) -> npt.NDArray[Any]:
