@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -329,6 +330,51 @@ def _parse_dates(column: pd.Series[Any], form: str) -> pd.Series[Any]:
 def date_seconds(texts: Sequence[str], form: str) -> Floats:
     """Parse texts to seconds since 1970 (UTC), NaN where a text does not fit the format."""
     return _seconds(_parse_dates(pd.Series(list(texts), dtype=object), form))
+
+
+def read_dates(texts: Sequence[str], form: str) -> Floats:
+    """Parse texts to seconds since 1970 (UTC), in the learned format first, then in any other that leaves no doubt.
+
+    What ``form`` does not read, surrounding blanks apart, is read as ISO 8601, then by the other known formats, where
+    all that read it agree. The twin of ``form`` with day and month swapped is never tried: a column that needs it is
+    in another order throughout, and its other days would be read wrongly without a sign.
+
+    Returns:
+        Seconds ``(texts,)``, NaN where no format reads the text without doubt.
+
+    Examples:
+        >>> read_dates(["13.12.2021", "2021-12-13", "13.12.21", "03/04/2021", "soon"], "%d.%m.%Y").tolist()
+        [1639353600.0, 1639353600.0, 1639353600.0, nan, nan]
+    """
+    seconds = date_seconds(texts, form)
+    left = np.flatnonzero(np.isnan(seconds))
+    for trial in (form, "ISO8601"):
+        tried = [texts[i].strip() for i in left]
+        if tried:
+            found = date_seconds(tried, trial)
+            if trial != form:
+                # Alone, ISO 8601 would read "2021" or "20211213", which may well be plain numbers.
+                found[~_looks_like_date(tried)] = np.nan
+            seconds[left] = found
+            left = left[np.isnan(found)]
+    tried = [texts[i].strip() for i in left]
+    if not _looks_like_date(tried).any():
+        return seconds
+    others = [other for other in DATE_FORMATS if other not in (form, "ISO8601") and not _are_swapped(form, other)]
+    readings = np.stack([date_seconds(tried, other) for other in others])
+    earliest, latest = np.fmin.reduce(readings), np.fmax.reduce(readings)
+    seconds[left] = np.where(earliest == latest, earliest, np.nan)
+    return seconds
+
+
+def _looks_like_date(texts: Sequence[str]) -> npt.NDArray[np.bool_]:
+    return np.array([re.match(_LOOKS_LIKE_DATE, text) is not None for text in texts], dtype=bool)
+
+
+def _are_swapped(one: str, other: str) -> bool:
+    """Whether two formats differ by the order of day and month, the time of day left aside."""
+    turned = one.replace("%d", "%x").replace("%m", "%d").replace("%x", "%m")
+    return turned != one and turned.partition(" %H")[0] == other.partition(" %H")[0]
 
 
 def series_seconds(series: pd.Series[Any]) -> Floats:

@@ -21,10 +21,10 @@ from permgrad.data.cells import (
     Kinds,
     MissingCodes,
     as_frame,
-    date_seconds,
     find_date_format,
     is_native_number,
     native_matrix,
+    read_dates,
     refuse_infinite,
     series_seconds,
     text_numbers,
@@ -34,6 +34,7 @@ Kind: TypeAlias = Literal["numeric", "categorical", "boolean", "constant", "iden
 Storage: TypeAlias = Literal["number", "date", "pair", "text"]
 
 _PAIRS = (("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("on", "off"))
+_EVIDENT_PAIRS = (*_PAIRS, ("1", "0"))
 _IDENTIFIER_WORD = re.compile(
     r"(?:^|[_\W])(?:id|ids|index|idx|key|uuid|guid|rowid|record|row|nr|no|number)$|^unnamed", re.IGNORECASE
 )
@@ -57,6 +58,8 @@ class ColumnType:
         date_format: format of a date that is stored as text, None for a date type.
         true_level: for a pair, the text that counts as 1.
         false_level: for a pair, the text that counts as 0.
+        n_unreadable: for dates stored as text, different texts that no format read; they count as missing. Where
+            there were none, a text that cannot be read is refused later on.
     """
 
     name: str
@@ -69,6 +72,7 @@ class ColumnType:
     date_format: str | None = None
     true_level: str | None = None
     false_level: str | None = None
+    n_unreadable: int = 0
 
 
 @dataclass(frozen=True)
@@ -286,7 +290,7 @@ def _is_moment(series: pd.Series[Any]) -> bool:
 
 def _pair_type(base: ColumnType, texts: Sequence[str]) -> ColumnType | None:
     """Find a yes/no pair, whatever the capitals."""
-    by_form = {text.strip().lower(): text for text in texts}
+    by_form = {_plain(text): text for text in texts}
     for yes, no in _PAIRS:
         if len(texts) == 2 and yes in by_form and no in by_form:
             one, zero = by_form[yes], by_form[no]
@@ -303,7 +307,14 @@ def _date_type(base: ColumnType, texts: Sequence[str]) -> ColumnType | None:
     partly = f", {share:.1%} readable" if share < 1 else ""
     order = " (the day and the month could be swapped)" if ambiguous else ""
     reason = f"dates as text, read as {form}{partly}{order}"
-    return replace(base, kind="date", storage="date", reason=reason, date_format=form)
+    return replace(
+        base,
+        kind="date",
+        storage="date",
+        reason=reason,
+        date_format=form,
+        n_unreadable=int(np.isnan(read_dates(texts, form)).sum()),
+    )
 
 
 def _text_type(
@@ -383,7 +394,8 @@ def _declared_date(series: pd.Series[Any], said: ColumnType, codes: MissingCodes
             f"a column declared date must hold dates such as 2024-01-31, however column {said.name!r} has {texts[0]!r};"
             " write the dates in ISO form or declare another kind"
         )
-    return replace(said, storage="date", date_format=found[0])
+    unreadable = int(np.isnan(read_dates(texts, found[0])).sum())
+    return replace(said, storage="date", date_format=found[0], n_unreadable=unreadable)
 
 
 def _declared_boolean(series: pd.Series[Any], said: ColumnType, codes: MissingCodes) -> ColumnType:
@@ -410,7 +422,7 @@ def read_numbers(series: pd.Series[Any], column: ColumnType, codes: MissingCodes
         Values ``(rows,)``, NaN where missing, and the kind of missingness ``(rows,)``.
 
     Raises:
-        InputError: text in a numeric column, or an infinite value.
+        InputError: text in a numeric column, text that is no date in a column of dates, or an infinite value.
     """
     name = column.name
     if _is_moment(series) and column.storage in ("number", "date"):
@@ -429,17 +441,16 @@ def read_numbers(series: pd.Series[Any], column: ColumnType, codes: MissingCodes
     values = distinct.spread(numbers, np.nan)
     if column.storage == "number":
         return values, row_kinds
-    # A date that does not fit the format, or a third value in a pair, counts as blank.
+    # A third value in a pair counts as blank, as does an unreadable date where the training rows had such texts too.
     row_kinds[np.isnan(values) & (row_kinds == PRESENT)] = BLANK
     return values, row_kinds
 
 
 def _numbers_of_texts(distinct: Distinct, column: ColumnType, kinds: Kinds) -> Floats:
     if column.storage == "date":
-        return date_seconds(distinct.texts, column.date_format or "ISO8601")
+        return _dates_of_texts(distinct, column, kinds)
     if column.storage == "pair":
-        known = {column.true_level: 1.0, column.false_level: 0.0}
-        return np.array([known.get(text, np.nan) for text in distinct.texts], dtype=np.float64)
+        return _pair_of_texts(distinct.texts, column.true_level or "", column.false_level or "")
     truth = {"true": "1", "false": "0"}
     numbers = text_numbers([truth.get(text.strip().lower(), text) for text in distinct.texts])
     bad = np.flatnonzero(np.isnan(numbers) & (kinds == PRESENT))
@@ -450,3 +461,33 @@ def _numbers_of_texts(distinct: Distinct, column: ColumnType, kinds: Kinds) -> F
             "correct the cell, leave it empty, or declare it as a code for missing"
         )
     return numbers
+
+
+def _dates_of_texts(distinct: Distinct, column: ColumnType, kinds: Kinds) -> Floats:
+    form = column.date_format or "ISO8601"
+    seconds = read_dates(distinct.texts, form)
+    bad = np.flatnonzero(np.isnan(seconds) & (kinds == PRESENT))
+    if len(bad) and not column.n_unreadable:
+        row = int(np.argmax(distinct.index == bad[0]))
+        raise InputError(
+            f"column {column.name!r} must hold dates, as {form} or in another form that leaves no doubt, however row"
+            f" {row} has {distinct.texts[bad[0]]!r}; write it such as 2024-01-31, leave it empty, or declare it as a"
+            " code for missing"
+        )
+    return seconds
+
+
+def _pair_of_texts(texts: Sequence[str], yes: str, no: str) -> Floats:
+    """Read texts as 1 and 0 whatever their capitals and surrounding blanks; true and false where the pair says so."""
+    forms = _plain(yes), _plain(no)
+    if forms[0] == forms[1]:
+        # A declared pair may differ by nothing else than its capitals.
+        known = {yes: 1.0, no: 0.0}
+        return np.array([known.get(text, np.nan) for text in texts], dtype=np.float64)
+    known = {"true": 1.0, "false": 0.0} if forms in _EVIDENT_PAIRS else {}
+    known |= {forms[0]: 1.0, forms[1]: 0.0}
+    return np.array([known.get(_plain(text), np.nan) for text in texts], dtype=np.float64)
+
+
+def _plain(text: str) -> str:
+    return text.strip().lower()

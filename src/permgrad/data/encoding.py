@@ -22,6 +22,8 @@ Level: TypeAlias = Literal["column", "feature", "group"]
 Places: TypeAlias = npt.NDArray[np.int64]
 
 _FORMAT = 1
+_MOST_NAMED = 5
+"""How many columns one warning names."""
 
 
 class TableEncoder:
@@ -34,8 +36,11 @@ class TableEncoder:
       and one 0/1 column per kind of missing seen in training (blank, and each declared code) says so.
     - Categories are one-hot, the most frequent first; each kind of missing seen in training is a level; beyond
       ``max_levels`` the rare ones share a level "other", which also takes unseen ones; without it an unseen level is
-      all zeros.
-    - Booleans are one column of 0 and 1; dates give time, year, and sine and cosine of month, weekday and hour.
+      all zeros, with a ``PermgradWarning``.
+    - Booleans are one column of 0 and 1, whatever the capitals of yes and no; a third word counts as missing, with a
+      ``PermgradWarning``.
+    - Dates give time, year, and sine and cosine of month, weekday and hour. As text they may come in any form that
+      leaves no doubt; other text is refused where the training rows had none.
     - Constants and identifiers are features with no encoded column.
 
     Args:
@@ -196,7 +201,11 @@ class TableEncoder:
             float32 array ``(rows, encoded)``.
 
         Raises:
-            InputError: other columns, text in a numeric column, infinite numbers, or not fitted yet.
+            InputError: other columns, text in a numeric column, text that is no date in a column of dates, infinite
+                numbers, or not fitted yet.
+
+        Warns:
+            PermgradWarning: levels or words that training did not have; one warning for all columns.
         """
         frame = self._checked(X)
         values, kinds = numeric_cells(frame, self._stored, self.codes_)
@@ -215,12 +224,52 @@ class TableEncoder:
             out[:, target] = kinds[:, source] == kind
         for source_column, parts in self._parts.items():
             self._write_dates(out, values[:, source_column], source_column, parts)
+        surprises = self._unread_words(frame, values)
         for name, targets in self._levels.items():
             distinct = Distinct.of(frame[name], name)
-            row_targets = distinct.spread(self._targets(distinct, name, targets), targets.get(BLANK, -1))
+            places = self._targets(distinct, name, targets)
+            row_targets = distinct.spread(places, targets.get(BLANK, -1))
             rows = np.flatnonzero(row_targets >= 0)
             out[rows, row_targets[rows]] = 1.0
+            if (places < 0).any():
+                surprises[name] = self._surprise(distinct, name, places < 0)
+        said = [surprises[name] for name in self.feature_names_in_ if surprises.get(name)]
+        if said:
+            more = f"; and so in {len(said) - _MOST_NAMED} more columns" if len(said) > _MOST_NAMED else ""
+            warnings.warn("; ".join(said[:_MOST_NAMED]) + more, PermgradWarning, stacklevel=2)
         return out
+
+    def _unread_words(self, frame: pd.DataFrame, values: Floats) -> dict[str, str]:
+        """For columns of yes/no or of dates: what is said of words that could not be read."""
+        found = {}
+        for j, column in enumerate(self._stored):
+            if column.kind in ("boolean", "date") and column.storage in ("pair", "date"):
+                unread = np.isnan(values[:, j])
+                if unread.any():
+                    distinct = Distinct.of(frame[column.name], column.name)
+                    bad = np.zeros(len(distinct.texts), dtype=bool)
+                    bad[distinct.index[unread & (distinct.index >= 0)]] = True
+                    found[column.name] = self._surprise(distinct, column.name, bad, column.kind)
+        return found
+
+    def _surprise(self, distinct: Distinct, name: str, bad: npt.NDArray[np.bool_], kind: Kind = "categorical") -> str:
+        """Say how many cells hold a text marked in ``bad``, with examples; empty when all of these are codes."""
+        counts = distinct.counts()
+        odd = [i for i in np.flatnonzero(bad) if self.codes_.kind_of(distinct.texts[i], name) == PRESENT]
+        n_odd = int(counts[odd].sum())
+        if n_odd == 0:
+            return ""
+        one = n_odd == 1
+        what = {
+            "categorical": f"{'is a level' if one else 'are levels'} that the training rows did not have",
+            "boolean": f"{'is no word' if one else 'are no words'} of the pair in the training rows",
+            "date": f"{'is no date' if one else 'are no dates'} that can be read",
+        }[kind]
+        counted = f"count{'s' if one else ''} as {'no level known' if kind == 'categorical' else 'missing'}"
+        return (
+            f"{n_odd} of {int(counts.sum())} values of {name!r} {what}"
+            f" ({_some([distinct.texts[i] for i in odd], 3)}); {'it' if one else 'they'} {counted}"
+        )
 
     def _targets(self, distinct: Distinct, name: str, targets: Mapping[str | int, int]) -> Places:
         """For each text the encoded column that becomes 1, or −1."""

@@ -1,0 +1,192 @@
+"""Tables at prediction time that spell things in another way than training: read, named in a warning, or refused."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from permgrad import InputError, PermgradWarning
+from permgrad.data.cells import read_dates
+from permgrad.data.column_types import infer_schema
+from permgrad.data.encoding import TableEncoder
+
+DAYS = pd.date_range("2021-11-20", periods=60, freq="D")
+
+
+def encode_quietly(encoder, values, name="c"):
+    """Encode one column; any warning is an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return encoder.transform(pd.DataFrame({name: values}))
+
+
+# ---- dates ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("learned", ["%d.%m.%Y", "%Y-%m-%d", "%m/%d/%Y", None])
+@pytest.mark.parametrize(
+    "spelled", ["%d.%m.%Y", "%Y-%m-%d", " %Y-%m-%d ", "%d.%m.%y", "%Y-%m-%dT%H:%M:%S", "%d.%m.%Y %H:%M", "%d %b %Y"]
+)
+def test_dates_in_another_form_are_the_same_days(learned, spelled):
+    train = DAYS if learned is None else DAYS.strftime(learned)
+    encoder = TableEncoder("minmax").fit(pd.DataFrame({"c": train}))
+    assert encoder.schema_["c"].kind == "date"
+    expected = encode_quietly(encoder, train)
+    assert np.ptp(expected[:, 0]) == 1
+    np.testing.assert_array_equal(encode_quietly(encoder, DAYS.strftime(spelled)), expected)
+    stored = TableEncoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
+    np.testing.assert_array_equal(encode_quietly(stored, DAYS.strftime(spelled)), expected)
+
+
+def test_dates_as_objects_and_a_mixture_of_forms_are_read():
+    encoder = TableEncoder("minmax").fit(pd.DataFrame({"c": DAYS.strftime("%d.%m.%Y")}))
+    expected = encode_quietly(encoder, DAYS)[:3]
+    np.testing.assert_array_equal(encode_quietly(encoder, ["20.11.2021", "2021-11-21", "22.11.21"]), expected)
+    objects = pd.Series([day.date() for day in DAYS[:3]], dtype=object)
+    np.testing.assert_array_equal(encode_quietly(encoder, objects), expected)
+    blank = encode_quietly(encoder, [None, "", np.nan])
+    assert (blank == blank[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("learned", "cell"),
+    [
+        ("%d.%m.%Y", "soon"),
+        ("%d.%m.%Y", "03/04/2021"),  # the third of April or the fourth of March
+        ("%m/%d/%Y", "25/12/2021"),  # day first: then the rest of the column is too
+        ("%m/%d/%Y", "25/12/2021 10:00"),
+        ("%d.%m.%Y", "2021"),
+        ("%d.%m.%Y", "31.02.2021"),
+    ],
+)
+def test_text_that_is_no_date_without_doubt_is_refused(learned, cell):
+    encoder = TableEncoder().fit(pd.DataFrame({"c": DAYS.strftime(learned)}))
+    assert encoder.schema_["c"].date_format == learned
+    with pytest.raises(InputError) as caught:
+        encoder.transform(pd.DataFrame({"c": [DAYS[0].strftime(learned), None, cell]}))
+    assert str(caught.value) == (
+        f"column 'c' must hold dates, as {learned} or in another form that leaves no doubt, however row 2 has {cell!r};"
+        " write it such as 2024-01-31, leave it empty, or declare it as a code for missing"
+    )
+
+
+def test_a_declared_code_among_dates_is_no_text_to_refuse():
+    train = pd.DataFrame({"c": [*DAYS.strftime("%d.%m.%Y"), "never"]})
+    encoder = TableEncoder(na_codes="never").fit(train)
+    assert encoder.encoded_names_[-1] == "c=<missing never>"
+    assert encode_quietly(encoder, ["2021-12-13", "never"])[:, -1].tolist() == [0, 1]
+
+
+def test_training_rows_with_unreadable_dates_stay_usable_and_are_named():
+    long = pd.date_range("2020-01-01", periods=299, freq="D").strftime("%d.%m.%Y")
+    frame = pd.DataFrame({"c": [*long, "soon"]})
+    encoder = TableEncoder().fit(frame)
+    assert encoder.schema_["c"].n_unreadable == 1
+    with pytest.warns(PermgradWarning) as caught:
+        out = encoder.transform(frame)
+    assert [str(one.message) for one in caught] == [
+        "1 of 300 values of 'c' is no date that can be read ('soon'); it counts as missing"
+    ]
+    assert out[:, encoder.encoded_names_.index("c=<missing>")].sum() == 1
+    assert infer_schema(frame[:299])["c"].n_unreadable == 0
+
+
+def test_read_dates_of_nothing():
+    assert read_dates([], "%d.%m.%Y").shape == (0,)
+
+
+# ---- yes and no -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("yes", "no"), [("yes", "no"), ("True", "False"), ("T", "F"), ("y", "n"), ("on", "off"), ("Yes", "NO")]
+)
+def test_words_of_a_pair_whatever_their_spelling_and_real_booleans(yes, no):
+    encoder = TableEncoder().fit(pd.DataFrame({"c": [yes, no, yes, None]}))
+    assert encoder.kinds_ == ["boolean", "missing"]
+    spelled = [yes, no, yes.upper(), f" {no.lower()} ", yes.lower() + " ", True, False]
+    for series in (spelled, pd.Series(spelled, dtype=object)):
+        assert encode_quietly(encoder, series).tolist() == [[1, 0], [0, 0], [1, 0], [0, 0], [1, 0], [1, 0], [0, 0]]
+    assert encode_quietly(encoder, np.array([True, False])).tolist() == [[1, 0], [0, 0]]
+    assert encode_quietly(encoder, pd.array([True, None], dtype="boolean")).tolist() == [[1, 0], [1, 1]]
+
+
+def test_other_words_count_as_missing_with_a_warning():
+    encoder = TableEncoder().fit(pd.DataFrame({"c": ["yes", "no", "yes", None]}))
+    with pytest.warns(PermgradWarning) as caught:
+        out = encoder.transform(pd.DataFrame({"c": ["maybe", "NO", None, "perhaps"]}))
+    assert out.tolist() == [[1, 1], [0, 0], [1, 1], [1, 1]]
+    assert [str(one.message) for one in caught] == [
+        "2 of 3 values of 'c' are no words of the pair in the training rows ('maybe', 'perhaps'); they count as missing"
+    ]
+
+
+def test_a_declared_pair_without_evident_meaning_has_no_true_and_false():
+    encoder = TableEncoder(kinds={"c": "boolean"}).fit(pd.DataFrame({"c": ["left", "Right", "left"]}))
+    assert encode_quietly(encoder, ["LEFT", "right "]).tolist() == (encode_quietly(encoder, ["left", "Right"]).tolist())
+    with pytest.warns(PermgradWarning, match=r"1 of 2 values of 'c' is no word of the pair .* \('True'\); it counts"):
+        encoder.transform(pd.DataFrame({"c": ["left", True]}))
+    # Words that differ by their capitals only are told apart as they were learned.
+    capitals = TableEncoder(kinds={"c": "boolean"}).fit(pd.DataFrame({"c": ["a", "A", "a"]}))
+    assert sorted(encode_quietly(capitals, ["a", "A"])[:, 0]) == [0, 1]
+
+
+# ---- levels ---------------------------------------------------------------------------------------------------------
+def test_unseen_levels_are_named_once_for_all_columns():
+    train = pd.DataFrame({"Geschlecht": ["m", "w", "m", "d"], "town": ["a", "b", "a", None], "n": [1, 2, 3, 4]})
+    encoder = TableEncoder().fit(train)
+    new = pd.DataFrame({"Geschlecht": ["m"] * 9 + ["alien"] * 3, "town": [*"abcdefgh", None, None, "", "a"], "n": 1.0})
+    with pytest.warns(PermgradWarning) as caught:
+        out = encoder.transform(new)
+    assert len(caught) == 1
+    assert str(caught[0].message) == (
+        "3 of 12 values of 'Geschlecht' are levels that the training rows did not have ('alien'); they count as no"
+        " level known; 6 of 9 values of 'town' are levels that the training rows did not have ('c', 'd', 'e' and 3"
+        " more); they count as no level known"
+    )
+    assert caught[0].filename == __file__
+    own = encoder.columns_of("Geschlecht")
+    assert out[-1, own].tolist() == [0, 0, 0]
+    assert out[0, own].sum() == 1
+    assert out[2, encoder.columns_of("town")].tolist() == [0, 0, 0]
+
+
+def test_many_columns_make_one_short_warning():
+    names = [f"c{i}" for i in range(9)]
+    encoder = TableEncoder().fit(pd.DataFrame({name: ["a", "b"] for name in names}))
+    with pytest.warns(PermgradWarning, match="'c4' .*; and so in 4 more columns$") as caught:
+        encoder.transform(pd.DataFrame({name: ["a", "z"] for name in names}))
+    assert len(caught) == 1
+    assert "'c5'" not in str(caught[0].message)
+
+
+def test_no_warning_where_nothing_is_lost():
+    letters = pd.DataFrame({"c": [letter for i, letter in enumerate("abcdef") for _ in range(10 - i)]})
+    assert encode_quietly(TableEncoder(max_levels=3).fit(letters), ["new"]).tolist() == [[0, 0, 0, 1]]
+    codes = TableEncoder(na_codes=["?", "-"]).fit(pd.DataFrame({"c": ["a", "b", "?"]}))
+    assert encode_quietly(codes, ["a", "?", "-", None])[2:].tolist() == [[0, 0, 0], [0, 0, 0]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        numbers = np.random.default_rng(0).integers(0, 2, (30, 3)).astype(float)
+        TableEncoder().fit(numbers).transform(numbers * 7 - 2)
+        frame = pd.DataFrame({"t": ["a", "b", None] * 9, "p": ["yes", "no", None] * 9, "n": range(27)})
+        TableEncoder().fit(frame).transform(frame)
+        # Columns that give no encoded column have nothing to lose.
+        same = TableEncoder().fit(pd.DataFrame({"t": ["a", "a"], "n": [1, 2]}))
+        same.transform(pd.DataFrame({"t": ["b", "a"], "n": [1, 2]}))
+
+
+def test_an_estimator_says_it_once_a_call():
+    from permgrad import HyNNClassifier
+
+    frame = pd.DataFrame({"town": list("ab") * 30, "n": np.arange(60.0)})
+    model = HyNNClassifier(max_epochs=1, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PermgradWarning)
+        model.fit(frame, np.arange(60) % 2)
+    new = frame.assign(town=["alien", *frame["town"][1:]])
+    with pytest.warns(PermgradWarning) as caught:
+        model.predict(new)
+    assert [str(one.message) for one in caught if issubclass(one.category, PermgradWarning)] == [
+        "1 of 60 values of 'town' is a level that the training rows did not have ('alien'); it counts as no level known"
+    ]
