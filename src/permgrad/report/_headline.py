@@ -11,6 +11,8 @@ import numpy as np
 from permgrad.evaluation.baselines import baselines
 from permgrad.evaluation.metrics import Metric, primary_metric
 from permgrad.evaluation.ranking import importance_shares
+from permgrad.report._constant import verdict
+from permgrad.report._paths import path_shares, path_words
 from permgrad.report._views import Fact, listed, percent
 from permgrad.report.plots._base import clean, number, shorten
 
@@ -96,7 +98,15 @@ def headline(content: ReportContent) -> str:
 
 
 def second_sentence(content: ReportContent) -> str:
-    """Name the drivers."""
+    """Say first if the model is no better than a constant; then name the drivers and, if shares cannot, the paths."""
+    found = verdict(content)
+    if found is not None and found.learnt_nothing:
+        return found.text
+    words = path_words(branches_of(content))
+    return " ".join(word for word in (found.text if found else "", _drivers_sentence(content), words) if word)
+
+
+def _drivers_sentence(content: ReportContent) -> str:
     explanation = content.explanation
     if explanation is None:
         return ""
@@ -108,8 +118,8 @@ def second_sentence(content: ReportContent) -> str:
     if len(leading) == 1 or not math.isfinite(share) or not _shares_make_sense(explanation):
         return f"It relies most on {names}."
     return (
-        f"It relies most on {names}, with {percent(share)} of the summed importance of all "
-        f"{len(explanation.names)} features."
+        f"It relies most on {names}, with {percent(share)} of the summed positive importances "
+        f"({len(explanation.names)} features)."
     )
 
 
@@ -133,10 +143,10 @@ def facts(content: ReportContent) -> list[Fact]:
             above = int(np.sum(low[:, 0] > 0))
             confidence = percent(float(explanation.meta.get("confidence", 0.95)))
             found.append(Fact(f"{above} of {len(explanation.names)}", f"features with a {confidence} interval above 0"))
-    shares = branch_shares(branches_of(content))
+    shares = path_shares(branches_of(content))
     if shares:
-        label = " and ".join(name for name, _ in shares)
-        found.append(Fact(" · ".join(percent(share) for _, share in shares), f"{label} path"))
+        label = " and ".join(clean(name) for name in shares)
+        found.append(Fact(" · ".join(percent(share) for share in shares.values()), f"{label} path"))
     return found
 
 
@@ -145,12 +155,3 @@ def branches_of(content: ReportContent) -> Mapping[str, Any]:
     if content.branches is not None:
         return content.branches
     return (content.explanation.branches if content.explanation is not None else None) or {}
-
-
-def branch_shares(branches: Mapping[str, Any]) -> list[tuple[str, float]]:
-    """Return each branch's share where it is defined."""
-    return [
-        (clean(name), float(entry["share"]))
-        for name, entry in branches.items()
-        if isinstance(entry, Mapping) and entry.get("share") is not None
-    ]

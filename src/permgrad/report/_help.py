@@ -131,7 +131,7 @@ def beside_the_data(content: ReportContent) -> SectionView | None:
         section.items([hint["text"] + ".", *(f"From the data card: {note}" for note in hint["notes"])])
     for entry in given["features"]:
         title = clean(entry["feature"])
-        share = "" if entry.get("share") is None else f", {percent(entry['share'])} of the summed importance"
+        share = "" if entry.get("share") is None else f", {percent(entry['share'])} of the summed positive importances"
         section.heading(f"{title}{share}")
         section.figure(
             plots.levels(entry["levels"], outcome=given["outcome"], overall=given["overall"]),

@@ -12,11 +12,12 @@ import pandas as pd
 from permgrad.evaluation.metrics import Metric, metrics
 from permgrad.evaluation.ranking import spearman
 from permgrad.report import plots
+from permgrad.report._constant import Constant, constant, verdict
 from permgrad.report._headline import baseline_label, best_baseline, branches_of, main_metric
 from permgrad.report._help import beside_the_data, cuts, gradients
+from permgrad.report._paths import NOT_BRANCHES, path_words
 from permgrad.report._views import Cell, SectionView, TableView, cell, duration, frame_table, percent, plain_text
 from permgrad.report.plots._base import clean, number, numbers, quantity_of
-from permgrad.report.plots.modality import NOT_BRANCHES
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -34,7 +35,10 @@ def results(content: ReportContent) -> SectionView | None:
         return None
     section = SectionView("results", "How good it is")
     section.text(_comparison(content))
-    section.table(_metrics_table(content))
+    other, found = constant(content), verdict(content)
+    section.text(found.text if found is not None else "")
+    section.table(_metrics_table(content, other))
+    section.text(other.source if other is not None else "")
     for name, entry in ((content.metrics or {}).get("baselines") or {}).items():
         if isinstance(entry, Mapping) and entry.get("problem"):
             section.text(f"{baseline_label(name)}: {clean(entry['problem'])}")
@@ -56,7 +60,7 @@ def _comparison(content: ReportContent) -> str:
     return f"{relation} All models had the same rows and were scored on test rows, which nothing was fitted on."
 
 
-def _metrics_table(content: ReportContent) -> TableView | None:
+def _metrics_table(content: ReportContent, other: Constant | None) -> TableView | None:
     stored = content.metrics or {}
     test = stored.get("test")
     if not test:
@@ -66,6 +70,7 @@ def _metrics_table(content: ReportContent) -> TableView | None:
     if stored.get("validation"):
         models.append(("this network, validation rows", stored["validation"]))
     models += [(baseline_label(name), entry) for name, entry in (stored.get("baselines") or {}).items()]
+    models += [(other.label, other.metrics)] if other is not None else []
     competitors = [entry for name, entry in models if name != "this network, validation rows"]
     timed = any("fit_seconds" in entry for _, entry in models)
     rows = []
@@ -94,7 +99,7 @@ def _metrics_table(content: ReportContent) -> TableView | None:
 def _metric_heading(metric: Metric) -> str:
     """Write a metric's name and direction so that neither the arrow nor half a word stands alone on a line."""
     arrow = "↑" if metric.direction == "higher" else "↓"
-    return f"{metric.label}\u00a0{arrow}".replace("-", "\u2011")
+    return f"{metric.label}\u00a0{arrow}".replace("-", "\u2011").replace(" %", "\u00a0%")
 
 
 def _errors(content: ReportContent, section: SectionView) -> None:
@@ -228,6 +233,10 @@ def branches(content: ReportContent) -> SectionView | None:
     )
     if any(isinstance(entry, Mapping) and "share" in entry and entry["share"] is None for entry in stored.values()):
         section.text("A share is undefined where the total cannot be told from 0.")
+    words = path_words(stored)
+    section.text(
+        f"{words} Shares are left out, because one of them would lie outside 0 to 100\u00a0%." if words else ""
+    )
     label = quantity_of(content.explanation) if content.explanation is not None else "increase of the loss"
     caption = "Importance of each path with its interval. Circle: exchanged alone. Square: exchanged after the other."
     section.figure(plots.branches(stored, label=label), caption)
@@ -275,8 +284,11 @@ def rows(content: ReportContent) -> SectionView | None:
             "Attribution of every row. Colour is the feature's value; grey values have no order or are missing."
             + baseline_words(content.local),
         )
+    label = None
+    if content.task == "regression":
+        label = clean(content.target) + (f" ({clean(content.target_unit)})" if content.target_unit else "")
     for each in content.rows:
-        _one_row(section, each)
+        _one_row(section, each, label)
     return section
 
 
@@ -286,13 +298,13 @@ def baseline_words(explanation: Explanation) -> str:
     return f" Baseline: {clean(baseline)}." if isinstance(baseline, str) and baseline else ""
 
 
-def _one_row(section: SectionView, row: RowSection) -> None:
+def _one_row(section: SectionView, row: RowSection, label: str | None) -> None:
     output = row.output
     if output is None and row.explanation.predictions is not None:
         output = int(np.argmax(row.explanation.predictions[row.row]))
     section.heading(clean(row.title) if row.title else f"Row {row.row}")
     section.text(clean(row.text) if row.text else "")
-    steps = plots.waterfall(row.explanation, row=row.row, output=output, title="")
+    steps = plots.waterfall(row.explanation, row=row.row, output=output, title="", label=label)
     section.figure(
         steps,
         "From the baseline's output (below) to this row's output (above), feature by feature."

@@ -87,6 +87,14 @@ class TrainingSection:
 class PredictionSection:
     """The test rows' truth beside what the model says, for the ROC curves, the confusion matrix or the residuals.
 
+    Attributes:
+        truth: What is true of each row.
+        classes: The classes in the order of the columns of ``probabilities``.
+        probabilities: Predicted probabilities, for classification.
+        predictions: Predicted values, for regression.
+        training_mean: Mean of the target over the training rows, for regression: what a constant would predict. None:
+            unknown; the mean of ``truth`` takes its place.
+
     Shape:
         truth ``(rows,)``; probabilities ``(rows, classes)`` for classification; predictions ``(rows,)`` for regression.
     """
@@ -95,6 +103,7 @@ class PredictionSection:
     classes: Sequence[Any] = ()
     probabilities: npt.NDArray[np.floating] | None = None
     predictions: npt.NDArray[Any] | None = None
+    training_mean: float | None = None
 
 
 @dataclass(kw_only=True)

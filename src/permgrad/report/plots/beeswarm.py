@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 MOST_POINTS = 1500
 """More rows than this are thinned evenly; the order and the description use all of them."""
 
+ISO_DATE = re.compile(r"\d{4}-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?)?Z?")
+"""Text like 2024-05-31 or 2024-05-31 12:30, whose alphabetical order is the order in time."""
+
 
 @styled
 def beeswarm(
@@ -42,7 +47,8 @@ def beeswarm(
 ) -> PlotFigure:
     """Draw one point per row and feature: left or right is the attribution, colour is the feature's value.
 
-    Colours follow the rank of numeric values; values that have no order, and missing ones, are grey.
+    Colours follow the rank of numbers, dates (also ISO dates as text) and ordered categories; values that have no
+    order, and missing ones, are grey.
 
     Args:
         explanation: A local explanation.
@@ -94,12 +100,34 @@ def _ranks(explanation: Explanation, feature: int) -> Floats:
     rows = explanation.values.shape[0]
     frame = explanation.feature_values
     name = explanation.names[feature]
-    if frame is None or name not in frame.columns or not pd.api.types.is_numeric_dtype(frame[name]):
+    column = _ordered(frame[name]) if frame is not None and name in frame.columns else None
+    if column is None:
         return np.full(rows, np.nan)
-    column = pd.Series(pd.to_numeric(frame[name]).to_numpy(dtype=np.float64, na_value=np.nan))
     ranks = column.rank(pct=True, method="average").to_numpy()
     spread = np.nanmax(ranks, initial=0.0) - np.nanmin(ranks, initial=1.0)
     return (ranks - np.nanmin(ranks)) / spread if spread > 0 else np.where(np.isfinite(ranks), 0.5, np.nan)
+
+
+def _ordered(values: pd.Series[Any]) -> pd.Series[Any] | None:
+    """Return numbers in the order of the values: of numbers, dates, times, ISO dates as text, ordered categories."""
+    kinds = pd.api.types
+    if kinds.is_numeric_dtype(values):
+        return pd.Series(pd.to_numeric(values).to_numpy(dtype=np.float64, na_value=np.nan))
+    dtype = values.dtype
+    if isinstance(dtype, pd.CategoricalDtype) and dtype.ordered:
+        return values.cat.codes.astype(np.float64).where(values.cat.codes >= 0).reset_index(drop=True)
+    known = values.dropna()
+    if not len(known):
+        return None
+    if kinds.is_datetime64_any_dtype(dtype) or kinds.is_timedelta64_dtype(dtype):
+        codes = values.rank(method="dense")
+    elif all(isinstance(each, (dt.date, np.datetime64)) for each in known):
+        codes = pd.Series(pd.to_datetime(values, errors="coerce", utc=True)).rank(method="dense")
+    elif all(isinstance(each, str) and ISO_DATE.fullmatch(each.strip()) for each in known):
+        codes = values.map(str.strip, na_action="ignore").astype(object).rank(method="dense")
+    else:
+        return None
+    return codes.astype(np.float64).reset_index(drop=True)
 
 
 def _swarm(axes: Any, place: int, values: Floats, ranks: Floats, limits: tuple[float, float]) -> None:

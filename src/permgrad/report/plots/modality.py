@@ -10,6 +10,7 @@ import numpy as np
 
 from permgrad._errors import InputError
 from permgrad.report import style
+from permgrad.report._paths import NOT_BRANCHES, path_words
 from permgrad.report.plots._base import (
     PlotFigure,
     clean,
@@ -25,8 +26,6 @@ from permgrad.report.plots._base import (
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
-
-NOT_BRANCHES = ("interaction", "paper", "total")
 
 
 @styled
@@ -76,7 +75,8 @@ def branches(content: Mapping[str, Any], *, title: str = "", label: str = "impor
     """Draw the content of ``branches.json``.
 
     The bar is a branch's importance with its interval; the open circle is its effect alone, the open square its effect
-    when it is replaced last. A branch whose share is undefined says so.
+    when it is replaced last. A branch whose share is undefined says so; where one share lies outside 0 … 1, none is
+    written, because they are not parts of a whole.
 
     Args:
         content: ``{name: {"importance", "ci_low", "ci_high", "share", "alone", "last"}}``; entries that are missing or
@@ -90,6 +90,7 @@ def branches(content: Mapping[str, Any], *, title: str = "", label: str = "impor
     figure = new_figure(style.WIDTH, 1.15 + 0.5 * len(names) + (0.3 if title else 0))
     axes = figure.add_subplot()
     reach = [0.0]
+    shared = not path_words(content)
     for place, name in enumerate(names):
         entry = {
             key: _value(content[name].get(key)) for key in ("importance", "ci_low", "ci_high", "share", "alone", "last")
@@ -115,6 +116,7 @@ def branches(content: Mapping[str, Any], *, title: str = "", label: str = "impor
             if np.isfinite(entry["share"])
             else ("undefined" if "share" in content[name] else "")
         )
+        share = share if shared else ""
         words = " · ".join(word for word in (share, number(entry["importance"])) if word)
         axes.annotate(
             words,

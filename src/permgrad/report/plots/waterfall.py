@@ -39,6 +39,7 @@ def waterfall(
     top_n: int | None = 10,
     output: str | int | None = None,
     title: str | None = None,
+    label: str | None = None,
 ) -> PlotFigure:
     """Draw one row's attributions as steps from the baseline's output (bottom) to the row's output (top).
 
@@ -51,6 +52,7 @@ def waterfall(
         top_n: How many features by absolute attribution; None: all.
         output: Which output; None: the first, or the second of two classes.
         title: Title; None: a default; empty: none.
+        label: What the output is, written along the axis; None: "output" with its unit if known.
 
     Raises:
         InputError: If the explanation is global, or there is no such row.
@@ -79,8 +81,7 @@ def waterfall(
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
     plain_axis(axes)
-    name = clean(explanation.outputs[column])
-    axes.set_xlabel(quantity_of(explanation) + ("" if name == "all" else f", towards {name}"))
+    axes.set_xlabel(_output_of(explanation, column) if label is None else clean(label))
     finish_title(axes, f"{explanation.method}: row {place}", title)
     figure.description = (
         f"Steps from {number(base)} (baseline) to {number(final)} (this row). Largest: "
@@ -88,6 +89,16 @@ def waterfall(
         + "."
     )
     return figure
+
+
+def _output_of(explanation: Explanation, column: int) -> str:
+    """Say what the axis shows: the output itself where its baseline is known, else steps from 0 in the steps' words."""
+    quantity = "output" if explanation.base_values is not None else quantity_of(explanation)
+    unit = explanation.meta.get("unit")
+    if unit and clean(unit) not in quantity:
+        quantity = f"{quantity} ({clean(unit)})"
+    name = clean(explanation.outputs[column])
+    return quantity if name == "all" else f"{quantity}, towards {name}"
 
 
 def _ends(explanation: Explanation, row: int, column: int, values: Floats) -> tuple[float, float]:

@@ -1,0 +1,78 @@
+"""Shares of the network's paths where they mean something, and words where they do not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+NOT_BRANCHES = ("interaction", "paper", "total")
+
+
+def entries_of(branches: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the entries of ``branches.json`` that are paths.
+
+    Examples:
+        >>> list(entries_of({"image": {"importance": 0.1}, "interaction": {"importance": 0.0}, "paper": {}}))
+        ['image']
+    """
+    return {name: entry for name, entry in branches.items() if name not in NOT_BRANCHES and isinstance(entry, Mapping)}
+
+
+def path_shares(branches: Mapping[str, Any]) -> dict[str, float]:
+    """Return each path's share, or nothing if one of them lies outside 0 … 1: then they are not parts of a whole.
+
+    Examples:
+        >>> path_shares({"tabular": {"share": 0.7}, "image": {"share": 0.3}})
+        {'tabular': 0.7, 'image': 0.3}
+        >>> path_shares({"tabular": {"share": 1.05}, "image": {"share": -0.05}})
+        {}
+    """
+    shares = {name: float(entry["share"]) for name, entry in entries_of(branches).items() if _known(entry, "share")}
+    return shares if all(0 <= share <= 1 for share in shares.values()) else {}
+
+
+def path_words(branches: Mapping[str, Any]) -> str:
+    """Say how the paths compare where a share lies outside 0 … 1; empty where shares say it well.
+
+    Examples:
+        >>> path_words({
+        ...     "tabular": {"importance": 0.42, "ci_low": 0.4, "ci_high": 0.44, "share": 1.05},
+        ...     "image": {"importance": -0.02, "ci_low": -0.03, "ci_high": 0.01, "share": -0.05},
+        ... })
+        'The tabular path carries it (0.42, interval 0.4 to 0.44); the image path is within noise (−0.02, interval −0.03 to 0.01).'
+    """  # noqa: E501 — the sentence of the example is one line
+    entries = {name: entry for name, entry in entries_of(branches).items() if _known(entry, "importance")}
+    if path_shares(branches) or len(entries) < 2 or not any(_known(entry, "share") for entry in entries.values()):
+        return ""
+    order = sorted(entries, key=lambda name: -float(entries[name]["importance"]))
+    words = [f"{_one_line(name)} path {_role(entries[name], place == 0)}" for place, name in enumerate(order)]
+    return f"The {'; the '.join(words)}."
+
+
+def _role(entry: Mapping[str, Any], first: bool) -> str:
+    low, high = (float(entry[key]) if _known(entry, key) else math.nan for key in ("ci_low", "ci_high"))
+    value = float(entry["importance"])
+    if first:
+        role = "carries it"
+    elif high < 0 or (math.isnan(high) and value < 0):
+        role = "has a negative effect: exchanging it makes the loss smaller"
+    elif low <= 0:
+        role = "is within noise"
+    else:
+        role = "adds to it"
+    interval = "" if math.isnan(low + high) else f", interval {_text(low)} to {_text(high)}"
+    return f"{role} ({_text(value)}{interval})"
+
+
+def _known(entry: Mapping[str, Any], key: str) -> bool:
+    value = entry.get(key)
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _text(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−")
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
