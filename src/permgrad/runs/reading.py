@@ -284,7 +284,7 @@ def leakage_hint(inputs: Inputs, main: Explanation, shares: dict[str, float]) ->
         return None
     text = (
         f"{name} has {share:.0%} of the summed positive importances of all {len(main.names)} features. If its "
-        "value is known only after the outcome, or is made from it, every figure here is too good for a forecast. The same run "
-        f"without it: --drop {name}"
+        "value is known only after the outcome, or is made from it, every figure here is too good for a forecast. "
+        f"The same run without it: --drop {name}"
     )
     return {"feature": name, "share": share, "text": text, "notes": card_notes}
