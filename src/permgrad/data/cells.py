@@ -349,7 +349,7 @@ def read_dates(texts: Sequence[str], form: str) -> Floats:
     seconds = date_seconds(texts, form)
     left = np.flatnonzero(np.isnan(seconds))
     for trial in (form, "ISO8601"):
-        tried = [texts[i].strip() for i in left]
+        tried = [texts[i].strip() for i in left.tolist()]
         if tried:
             found = date_seconds(tried, trial)
             if trial != form:
@@ -357,7 +357,7 @@ def read_dates(texts: Sequence[str], form: str) -> Floats:
                 found[~_looks_like_date(tried)] = np.nan
             seconds[left] = found
             left = left[np.isnan(found)]
-    tried = [texts[i].strip() for i in left]
+    tried = [texts[i].strip() for i in left.tolist()]
     if not _looks_like_date(tried).any():
         return seconds
     others = [other for other in DATE_FORMATS if other not in (form, "ISO8601") and not _are_swapped(form, other)]
