@@ -43,15 +43,16 @@ def roc_curves(
     curves = {k: _curve(codes == k, table[:, k]) for k in wanted if 0 < np.sum(codes == k) < len(codes)}
     absent = [k for k in wanted if k not in curves]
     shown = sorted(curves, key=lambda k: curves[k][2])[:MOST_CURVES] if len(curves) > MOST_CURVES else list(curves)
-    figure = new_figure(5.2 if len(classes) > 2 else 4.0, 3.9 + (0.3 if title else 0))
-    axes = figure.add_subplot()
+    names = [shorten(classes[k], 16) for k in [*shown, *absent[:3]]]
+    legend = 1.15 + 0.085 * max(10, *map(len, names)) if len(classes) > 2 and names else 0.0
+    axes = _square(legend, 0.3 if title else 0.0)
+    figure: PlotFigure = axes.figure
     axes.plot([0, 1], [0, 1], color=style.RULE, linewidth=1)
     for place, k in enumerate(shown):
         x, y, area = curves[k]
         axes.plot(x, y, label=f"{shorten(classes[k], 16)}  {area:.3f}", **series_style(place))
     for k in absent[:3]:
         axes.plot([], [], linestyle="none", label=f"{shorten(classes[k], 16)}  undefined")
-    axes.set_aspect("equal")
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.01)
     for axis in (axes.xaxis, axes.yaxis):
@@ -74,6 +75,19 @@ def roc_curves(
         f"{shorten(classes[k], 30)} {curves[k][2]:.3f}" for k in shown
     )
     return figure
+
+
+def _square(legend: float, title: float) -> Any:
+    """Return square axes in a figure with room (in inches) for a legend at the right and a title.
+
+    They are placed by hand: the automatic arrangement does not know that square axes cannot give way to a legend, and
+    would push the labels at the left off the page.
+    """
+    left, below, side, rest = 0.6, 0.5, 3.3, 0.1
+    width, height = left + side + rest + legend, below + side + rest + title
+    figure = new_figure(width, height)
+    figure.set_layout_engine("none")
+    return figure.add_axes((left / width, below / height, side / width, side / height))
 
 
 def _curve(positive: npt.NDArray[np.bool_], scores: Floats) -> tuple[Floats, Floats, float]:

@@ -1,0 +1,273 @@
+"""What the report says of a useless model, of shares that are none, of axes, and of dates."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from permgrad.evaluation.metrics import evaluate
+from permgrad.report import plots
+from permgrad.report._constant import constant, verdict
+from permgrad.report._headline import facts, second_sentence
+from permgrad.report._paths import path_shares, path_words
+from permgrad.report._sections import results
+from permgrad.report.content import DataSection, PredictionSection, ReportContent
+from permgrad.report.html import render_report
+from permgrad.report.plots.beeswarm import _ranks
+from permgrad.runs.run import _branch_lines
+
+from .conftest import local_explanation, report_content
+
+CLASSES = ["Bad", "Good"]
+OUTSIDE = {
+    "tabular": {"importance": 0.171, "ci_low": 0.159, "ci_high": 0.183, "share": 1.05, "alone": 0.17, "last": 0.172},
+    "image": {"importance": -0.008, "ci_low": -0.02, "ci_high": 0.004, "share": -0.05, "alone": -0.009, "last": -0.007},
+    "interaction": -0.001,
+}
+
+
+def classified(probabilities: np.ndarray, truth: np.ndarray, train=(700, 300), **changes) -> ReportContent:
+    """A report whose network says these probabilities."""
+    test = evaluate("classification", truth, probabilities=probabilities, classes=CLASSES)
+    counts = pd.DataFrame({"train": train}, index=CLASSES)
+    return ReportContent(
+        title="t",
+        target="outcome",
+        task="classification",
+        metrics={"rows": {"test": len(truth)}, "test": test},
+        data=DataSection(rows={"test": len(truth)}, class_counts=counts),
+        predictions=PredictionSection(truth=truth, classes=CLASSES, probabilities=probabilities),
+        **changes,
+    )
+
+
+def noise(rows: int = 500) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    truth = np.where(rng.random(rows) < 0.3, "Good", "Bad").astype(object)
+    good = np.clip(0.3 + 0.05 * rng.normal(size=rows), 0.01, 0.99)
+    return np.stack([1 - good, good], axis=1), truth
+
+
+def regression(guess: np.ndarray, truth: np.ndarray, mean: float | None) -> ReportContent:
+    return ReportContent(
+        title="t",
+        target="height",
+        target_unit="m",
+        task="regression",
+        metrics={"rows": {"test": len(truth)}, "test": evaluate("regression", truth, predictions=guess)},
+        predictions=PredictionSection(truth=truth, predictions=guess, training_mean=mean),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------ the constant
+
+
+def test_the_constant_knows_the_class_shares_of_the_training_rows():
+    probabilities, truth = noise()
+    found = constant(classified(probabilities, truth))
+    good = float(np.mean(truth == "Good"))
+    assert found.metrics["accuracy"] == pytest.approx(1 - good)
+    assert found.metrics["log_loss"] == pytest.approx(-(good * math.log(0.3) + (1 - good) * math.log(0.7)))
+    assert found.metrics["roc_auc"] == 0.5
+    assert np.mean(found.losses) == pytest.approx(found.metrics["log_loss"])
+    assert "Bad for every row" in found.source
+    assert "training rows" in found.source
+
+
+def test_the_constant_takes_the_test_rows_where_nothing_else_is_known():
+    probabilities, truth = noise()
+    content = dataclasses.replace(classified(probabilities, truth), data=None, predictions=None)
+    found = constant(content)
+    good = float(np.mean(truth == "Good"))
+    assert found.metrics["log_loss"] == pytest.approx(-good * math.log(good) - (1 - good) * math.log(1 - good))
+    assert "test rows" in found.source
+    assert constant(dataclasses.replace(content, metrics=None)) is None
+
+
+@pytest.mark.parametrize(("mean", "where"), [(3.0, "training rows"), (None, "test rows")])
+def test_the_constant_of_numbers_is_their_mean(mean, where):
+    truth = np.array([1.0, 2.0, 6.0, 7.0])
+    found = constant(regression(truth + 0.1, truth, mean))
+    centre = truth.mean() if mean is None else mean
+    assert found.metrics["rmse"] == pytest.approx(math.sqrt(np.mean((truth - centre) ** 2)))
+    assert where in found.source
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_the_metrics_table_always_has_the_constant(task):
+    content = report_content(task=task)
+    assert content.metrics["baselines"], "with baselines, and below without"
+    for each in (content, dataclasses.replace(content, metrics={**content.metrics, "baselines": {}})):
+        table = next(block for kind, block in results(each).blocks if kind == "table")
+        label = "always the mean" if task == "regression" else "always the most frequent class"
+        assert [row[0].text for row in table.rows].count(label) == 1
+        assert all(cell.text != "" for row in table.rows for cell in row)
+
+
+# ------------------------------------------------------------------------------------------------------- the verdict
+
+
+def test_a_good_network_gets_no_verdict(content):
+    assert verdict(content) is None
+    truth = np.linspace(0, 9, 40)
+    assert verdict(regression(truth + np.sin(np.arange(40)), truth, 5.0)) is None
+
+
+def test_a_useless_network_is_called_so_before_anything_else():
+    probabilities, truth = noise()
+    content = classified(probabilities, truth, explanation=report_content().explanation)
+    assert facts(content), "there are key figures that look like a result"
+    text = second_sentence(content)
+    assert text.startswith("It is not better by more than chance than a constant prediction that looks at no feature")
+    assert text.endswith("what it relies on says nothing about outcome.")
+    assert "It relies most on" not in text
+    assert render_report(content).count("what it relies on says nothing about outcome.") == 2
+
+
+def test_a_slightly_lower_loss_within_chance_is_not_better():
+    probabilities, truth = noise(60)
+    nudged = probabilities.copy()
+    at = np.flatnonzero(truth == "Good")[:2]
+    nudged[at] = [0.6, 0.4]
+    other = np.tile([0.7, 0.3], (60, 1))
+    other[at] = nudged[at]
+    content = classified(other, truth)
+    assert content.metrics["test"]["log_loss"] < constant(content).metrics["log_loss"]
+    assert "not better by more than chance" in verdict(content).text
+
+
+def test_bad_probabilities_in_a_good_order_are_told_apart_from_nothing_learnt():
+    rng = np.random.default_rng(1)
+    truth = np.where(rng.random(600) < 0.05, "Good", "Bad").astype(object)
+    good = np.clip(0.55 + 0.25 * (truth == "Good") + 0.1 * rng.normal(size=600), 0.01, 0.99)
+    content = classified(np.stack([1 - good, good], axis=1), truth, (950, 50), explanation=report_content().explanation)
+    assert content.metrics["test"]["roc_auc"] > 0.8
+    found = verdict(content)
+    assert not found.learnt_nothing
+    assert found.text.startswith("Its probabilities are worse than a constant (log loss ")
+    assert "It relies most on" in second_sentence(content)
+
+
+def test_a_useless_regression_says_so_in_the_targets_unit():
+    rng = np.random.default_rng(2)
+    truth = rng.normal(10, 2, 200)
+    text = verdict(regression(rng.normal(10, 2, 200), truth, 10.0)).text
+    assert text.startswith("It is worse than a constant prediction")
+    assert " m for the mean of the training rows" in text
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_constant_itself_is_never_better_than_itself(seed):
+    rng = np.random.default_rng(seed)
+    truth = np.where(rng.random(300) < 0.4, "Good", "Bad").astype(object)
+    assert verdict(classified(np.tile([0.7, 0.3], (300, 1)), truth)).learnt_nothing
+
+
+# ---------------------------------------------------------------------------------------------------------- the paths
+
+
+def test_shares_outside_0_to_1_become_words(content):
+    assert any("path" in fact.label for fact in facts(content)), "sensible shares are a key figure"
+    changed = dataclasses.replace(content, branches=OUTSIDE)
+    assert not any("path" in fact.label for fact in facts(changed))
+    words = (
+        "The tabular path carries it (0.171, interval 0.159 to 0.183); "
+        "the image path is within noise (−0.008, interval −0.02 to 0.004)."
+    )
+    assert second_sentence(changed).endswith(words)
+    page = render_report(changed)
+    assert words in page
+    assert "105" not in plots.branches(OUTSIDE).to_svg()
+    assert _branch_lines(OUTSIDE) == [f"Paths (rise of the loss when a path is exchanged): {words}"]
+
+
+def test_roles_of_paths():
+    negative = {**OUTSIDE, "image": {**OUTSIDE["image"], "ci_high": -0.001}}
+    assert "the image path has a negative effect: exchanging it makes the loss smaller" in path_words(negative)
+    sensible = {name: {**OUTSIDE[name], "share": share} for name, share in (("tabular", 0.9), ("image", 0.1))}
+    assert path_shares(sensible) == {"tabular": 0.9, "image": 0.1}
+    assert path_words(sensible) == ""
+    assert _branch_lines(sensible) == ["Branch shares: tabular 90%, image 10%"]
+    undefined = {name: {**entry, "share": None} for name, entry in sensible.items()}
+    assert path_words(undefined) == ""
+
+
+def test_the_leading_share_counts_positive_importances_and_says_so(content):
+    values = content.explanation.values.copy()
+    values[-1, 0] = -0.05
+    changed = dataclasses.replace(content, explanation=dataclasses.replace(content.explanation, values=values))
+    assert "of the summed positive importances (23 features)." in second_sentence(changed)
+
+
+# ----------------------------------------------------------------------------------------------------------- pictures
+
+
+def test_the_waterfall_shows_the_output_and_the_beeswarm_the_difference():
+    local = local_explanation(meta={"quantity": "output minus the output at the baseline", "unit": "logit"})
+    assert plots.waterfall(local).axes[0].get_xlabel() == "output (logit), towards Good"
+    assert plots.waterfall(local, label="height (m)").axes[0].get_xlabel() == "height (m)"
+    beeswarm = "output minus the output at the baseline (logit), towards Good"
+    assert plots.beeswarm(local).axes[0].get_xlabel() == beeswarm
+    without = dataclasses.replace(local, base_values=None)
+    assert plots.waterfall(without).axes[0].get_xlabel() == beeswarm
+
+
+def test_the_waterfall_of_a_number_names_the_target():
+    content = dataclasses.replace(report_content(task="regression", target="height"), target_unit="m")
+    assert content.rows, "there is a row to show"
+    assert "height (m)</text>" in render_report(content)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pd.Series(pd.to_datetime(["2024-01-03", "2023-05-01", None, "2024-01-02"])),
+        pd.Series(pd.to_datetime(["2024-01-03", "2023-05-01", None, "2024-01-02"], utc=True)),
+        pd.Series(["2024-01-03", "2023-05-01", None, "2024-01-02"], dtype=object),
+        pd.Series(["2024-01-03T12:30", "2023-05-01 11:00:05", np.nan, "2024-01-02"], dtype="str"),
+        pd.Series([dt.date(2024, 1, 3), dt.date(2023, 5, 1), None, dt.date(2024, 1, 2)], dtype=object),
+        pd.Series(pd.to_timedelta([3, 1, None, 2], unit="h")),
+        pd.Series(pd.Categorical(["high", "low", None, "middle"], ["low", "middle", "high"], ordered=True)),
+        pd.Series([3.0, 1.0, np.nan, 2.0]),
+    ],
+)
+def test_values_with_an_order_are_coloured_by_it(values):
+    local = local_explanation(names=("when",), rows=4)
+    frame = pd.DataFrame({"when": values})
+    frame.index = [5, 5, 7, 9]
+    ranks = _ranks(dataclasses.replace(local, feature_values=frame), 0)
+    np.testing.assert_allclose(ranks, [1.0, 0.0, np.nan, 0.5])
+
+
+@pytest.mark.parametrize("values", [["red", "2023-05-01", None, "blue"], ["1", "a", "b", "c"], [None] * 4])
+def test_values_without_an_order_stay_grey(values):
+    local = local_explanation(names=("when",), rows=4)
+    frame = pd.DataFrame({"when": pd.Series(values, dtype=object)})
+    assert np.all(np.isnan(_ranks(dataclasses.replace(local, feature_values=frame), 0)))
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ("Bad", "Good"),
+        ("a", "b", "c"),
+        ("Ethanol", "Ethylene", "Ammonia", "Acetaldehyde", "Acetone", "Toluene"),
+        tuple(f"a very long name of a class {k}" for k in range(12)),
+    ],
+)
+def test_everything_of_the_roc_plot_is_on_the_page(classes):
+    given = report_content(classes=classes).predictions
+    figure = plots.roc_curves(given.truth, given.probabilities, list(classes))
+    figure.canvas.draw()
+    page, whole = figure.bbox, figure.get_tightbbox()
+    assert figure.axes[0].yaxis.label.get_window_extent().x0 >= 0
+    assert whole.x0 >= 0
+    assert whole.x1 * figure.dpi <= page.width
+    if len(classes) > 2:
+        legend = figure.axes[0].get_legend()
+        assert legend.get_window_extent().x0 >= figure.axes[0].get_window_extent().x1
