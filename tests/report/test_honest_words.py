@@ -109,6 +109,15 @@ def test_the_metrics_table_always_has_the_constant(task):
         assert all(cell.text != "" for row in table.rows for cell in row)
 
 
+def test_the_share_of_variance_of_the_mean_is_0_in_the_table():
+    truth = np.linspace(0, 9, 40)
+    content = regression(truth + np.sin(np.arange(40)), truth, 4.5 + 1e-4)
+    assert -1e-6 < constant(content).metrics["r2"] < 0
+    table = next(block for kind, block in results(content).blocks if kind == "table")
+    place = [name for name, _ in table.columns].index("R²\u00a0↑")
+    assert table.rows[-1][place].text == "0"
+
+
 # ------------------------------------------------------------------------------------------------------- the verdict
 
 

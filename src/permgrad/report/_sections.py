@@ -81,7 +81,10 @@ def _metrics_table(content: ReportContent, other: Constant | None) -> TableView 
             others = [other.get(metric.name) for other in competitors]
             leads = value is not None and not any(metric.better(other, value) for other in others if other is not None)
             best = leads and len(competitors) > 1 and not name.endswith("validation rows")
-            text = "–" if value is None else number(value) if content.task == "regression" else f"{value:.3f}"
+            text = "–" if value is None else f"{value:.3f}"
+            if value is not None and content.task == "regression":
+                # A share of variance has no unit that could make it small: 3e-8 of it is 0.
+                text = number(round(value, 4) if metric.name == "r2" else value)
             row.append(Cell(text, value, "best" if best else ""))
         if timed:
             seconds = entry.get("fit_seconds")
