@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
 from permgrad.imaging.render import Renderer
-from permgrad.models.branches import PeriodicDenseEmbedding
+from permgrad.models.branches import LevelEmbeddingLinear, PeriodicDenseEmbedding
 
 #: Layers that act on each number alone when the network is in eval mode, and are made of straight pieces.
 _STRAIGHT_PIECES = (nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.Hardtanh)
@@ -399,7 +399,8 @@ def _is_plain_pooling(module: Any) -> bool:
 
 _RULES: list[tuple[tuple[type[nn.Module], ...], Callable[[Any], Rule], Callable[[Any], bool]]] = [
     (_NOTHING, _Nothing, _always),
-    ((nn.Linear,), _Linear, _always),
+    # An embedded category is a product of two matrices: its `weight` is that product.
+    ((nn.Linear, LevelEmbeddingLinear), _Linear, _always),
     ((nn.Flatten,), _Flatten, _always),
     (_STRAIGHT_PIECES, StraightPieces, _always),
     (_CURVED, _Curved, _always),
