@@ -12,8 +12,8 @@ learns how frequent each class is, which is a true difference between classes.
    between the two networks for one class.
 
 Floors: at least one pair of classes with disjoint intervals in both networks, and for effects and maps alike a distance
-between classes above that between refits. With shuffled labels no such pair in both networks, and an excess of the
-distance between classes over that between refits of at most a tenth of what it is with the true labels. (One network
+between classes above that between refits. With shuffled labels no such pair in both networks, and what the distance
+between classes has over that between refits is at most a tenth of the distance with the true labels. (One network
 of noise may have such a pair, and rightly: the features depend on each other, and it reacts by chance to rows that
 marginal replacement makes and that cannot occur. These effects are a hundredth of the true ones.)
 """
@@ -183,7 +183,7 @@ def holds(lines: list[dict[str, Any]]) -> bool:
         if true["in both networks"] < 1 or noise["in both networks"] > 0:
             return False
         for name in ("effects", *VARIANTS):
-            if not (excess(true, name) > 0 and excess(noise, name) <= 0.1 * excess(true, name)):
+            if not (excess(true, name) > 0 and excess(noise, name) <= 0.1 * true[f"{name} between classes"]):
                 return False
     return True
 
