@@ -217,3 +217,20 @@ def test_bars_of_levels_with_undefined_numbers():
     row = {"level": "a", "rows": 0, "outcome": None, "deviation": None, "attribution": None, "attribution_error": None}
     assert "<svg" in plots.levels([row]).to_svg()
     assert "<svg" in plots.signed_bars(["a"], np.zeros(1)).to_svg()
+
+
+def test_plots_of_an_explanation_name_its_baseline():
+    values = np.array([[[1.0], [-2.0]]])
+    explanation = Explanation(
+        values,
+        ("a", "b"),
+        ("table", "table"),
+        ("yes",),
+        "integrated_gradients",
+        "local",
+        additive=True,
+        meta={"baseline": "every encoded input at $0$"},
+    )
+    for figure in (explanation.plot.waterfall(), explanation.plot.beeswarm(), explanation.to_global().plot.bar()):
+        assert "baseline: every encoded input at $0$" in figure.axes[0].get_xlabel()
+        assert not figure.axes[0].xaxis.label.get_parse_math()

@@ -261,7 +261,9 @@ def _plots(explanation: Explanation) -> dict[str, Any]:
         images = {"image": plot.image()} if "cam" in explanation.maps else {}
         if not explanation.additive:
             return images | {"bar": plot.bar()}
-        return images | {"waterfall": plot.waterfall(), "normalised": _normalised_bars(explanation)}
+        # The position among the rows explained says nothing here: rows.csv names the row of the table.
+        drawn = plot.waterfall(title=f"{explanation.method}, one row")
+        return images | {"waterfall": drawn, "normalised": _normalised_bars(explanation)}
     if explanation.scope == "local":
         return {"beeswarm": plot.beeswarm(), "bar": explanation.to_global().plot.bar()}
     found = {"bar": plot.bar()}

@@ -5,9 +5,10 @@ None of them uses pyplot, and the user's matplotlib settings and open figures st
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
-from permgrad.report.plots._base import PlotFigure
+from permgrad.report.plots._base import PlotFigure, clean
 from permgrad.report.plots.bar import bar
 from permgrad.report.plots.beeswarm import beeswarm
 from permgrad.report.plots.classes import classes
@@ -61,9 +62,18 @@ class PlotAccessor:
             return self.bar()
         return self.waterfall() if len(self._explanation.values) == 1 else self.beeswarm()
 
+    def _with_baseline(self, figure: PlotFigure) -> PlotFigure:
+        """Name the baseline under the axis, where a method has one: another baseline gives another picture."""
+        baseline = self._explanation.meta.get("baseline")
+        if isinstance(baseline, str) and figure.axes:
+            words = textwrap.fill(f"baseline: {clean(baseline)}", 90)
+            axes = figure.axes[0]
+            axes.set_xlabel(f"{axes.get_xlabel()}\n{words}")
+        return figure
+
     def bar(self, *, top_n: int | None = 15, output: str | int | None = None, title: str | None = None) -> PlotFigure:
         """Ranked bars with intervals, split by path; see ``permgrad.report.plots.bar``."""
-        return bar(self._explanation, top_n=top_n, output=output, title=title)
+        return self._with_baseline(bar(self._explanation, top_n=top_n, output=output, title=title))
 
     def classes(self, *, top_n: int | None = 15, title: str | None = None) -> PlotFigure:
         """Heat map of features by classes; see ``permgrad.report.plots.classes``."""
@@ -73,13 +83,13 @@ class PlotAccessor:
         self, *, top_n: int | None = 12, output: str | int | None = None, title: str | None = None
     ) -> PlotFigure:
         """Every row as a point; see ``permgrad.report.plots.beeswarm``."""
-        return beeswarm(self._explanation, top_n=top_n, output=output, title=title)
+        return self._with_baseline(beeswarm(self._explanation, top_n=top_n, output=output, title=title))
 
     def waterfall(
         self, *, row: int = 0, top_n: int | None = 10, output: str | int | None = None, title: str | None = None
     ) -> PlotFigure:
         """One row's steps from the baseline to its output; see ``permgrad.report.plots.waterfall``."""
-        return waterfall(self._explanation, row=row, top_n=top_n, output=output, title=title)
+        return self._with_baseline(waterfall(self._explanation, row=row, top_n=top_n, output=output, title=title))
 
     def image(self, *, row: int = 0, output: str | int | None = None, title: str | None = None) -> PlotFigure:
         """One row's activation map over its image; see ``permgrad.report.plots.image``."""
