@@ -218,8 +218,8 @@ def main() -> int:
     )
     text += (
         f"\n\nGrad-CAM separates classes least: between classes it differs by at least {thin:.0%} more than "
-        f"between refits. With shuffled labels the excess of a map is at most {largest:.0%} of its excess with the true "
-        "labels; since that is itself thin, the floor is stated against the distance between classes."
+        f"between refits. With shuffled labels the excess of a map is at most {largest:.0%} of its excess with "
+        "the true labels; since that is itself thin, the floor is stated against the distance between classes."
     )
     text += "\n\nPairs of classes with disjoint intervals in both networks, and their leading features:\n\n"
     text += "\n".join(f"- seed {line['seed']}: {'; '.join(line['pairs'])}" for line in found if line["pairs"])
