@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import permgrad as pg
+import verify_paths as verify
 from permgrad.attribution.donors import donor_rows
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 TOLERANCE = 1e-5
 
 
-def load(name: str):
-    """Import a script of the benchmarks folder without leaving that folder on the import path."""
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        specification = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-        module = importlib.util.module_from_spec(specification)
-        specification.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(BENCHMARKS))
-    return module
-
-
-verify = load("verify_paths")
 ROWS = 210
 TABLE, NUMBERS = verify.mixed_table(2 * ROWS, seed=0)
 TRAIN, TEST = TABLE[:ROWS], TABLE[ROWS:].reset_index(drop=True)
