@@ -353,6 +353,61 @@ def report(
     _tell(outcome.facts, outcome.text, as_json=as_json)
 
 
+@app.command()
+@_command
+def benchmark(
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="multimodal, tabular or all.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder (default: permgrad-runs/benchmark-<suite>).", metavar="DIR")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="How many seeds, from 0 (default: 3; 1 with --quick).", min=1)
+    ] = None,
+    functions: Annotated[
+        list[str] | None,
+        typer.Option(help="Known functions, separated by commas (default: all).", metavar="NAMES"),
+    ] = None,
+    methods: Annotated[
+        list[str] | None, typer.Option(help="Methods, separated by commas (default: all).", metavar="NAMES")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Less of everything, to see that it runs; no results.")
+    ] = False,
+    no_peers: Annotated[bool, typer.Option("--no-peers", help="Leave other packages' methods out.")] = False,
+    threads: Threads = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Hold every method against functions whose true importances are known.
+
+    The same command goes on where an interrupted one stopped; more seeds or functions add to what is there.
+    """
+    _use_threads(threads)
+    from permgrad.runs.benchmark import BenchmarkRequest, run_benchmark
+
+    outcome = run_benchmark(
+        BenchmarkRequest(
+            suite=suite,
+            out=out,
+            seeds=seeds,
+            functions=_names(functions),
+            methods=_names(methods),
+            quick=quick,
+            peers=not no_peers,
+            threads=threads,
+            overwrite=overwrite,
+        ),
+        say=_say,
+    )
+    _tell(outcome.facts, outcome.text, as_json=as_json)
+
+
+def _names(given: list[str] | None) -> tuple[str, ...]:
+    """Return the names in an option that may be given several times, each with several names between commas."""
+    return tuple(dict.fromkeys(name.strip() for text in given or () for name in text.split(",") if name.strip()))
+
+
 @datasets_app.command("list")
 @_command
 def datasets_list(as_json: AsJson = False, debug: Debug = False) -> None:

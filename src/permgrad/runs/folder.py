@@ -243,10 +243,10 @@ def open_run(
     if not overwrite:
         check_free(folder, configuration)
     made = [place for place in (folder, *folder.parents) if not place.exists()]
-    with _writable(folder):
+    with writable_folder(folder):
         folder.mkdir(parents=True, exist_ok=True)
     try:
-        with _lock(folder):
+        with hold_folder(folder):
             yield _begin(folder, configuration, command, overwrite=overwrite, from_stage=from_stage)
     finally:
         # An empty folder says nothing; a run that was refused at once leaves the disk as it was.
@@ -308,7 +308,7 @@ def _begin(
                 f"a run can only start from a stage whose predecessors are finished, however: from={from_stage!r} and "
                 f"{missing[0]!r} is not finished in {folder}; leave --from out"
             )
-    with _writable(folder):
+    with writable_folder(folder):
         if from_stage is not None:
             run.forget_from(from_stage)
         elif keep:
@@ -323,7 +323,8 @@ def _begin(
 
 
 @contextmanager
-def _writable(folder: Path) -> Iterator[None]:
+def writable_folder(folder: Path) -> Iterator[None]:
+    """Turn what the disk refuses into an ``EnvironmentProblem`` that names the folder."""
     try:
         yield
     except EnvironmentProblem:
@@ -336,10 +337,10 @@ def _writable(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _lock(folder: Path) -> Iterator[None]:
+def hold_folder(folder: Path) -> Iterator[None]:
     """Hold the folder for this process; the system lets go of it when the process ends, however it ends."""
     path = folder / LOCK
-    with _writable(folder):
+    with writable_folder(folder):
         descriptor = _take(path)
     if descriptor is None:
         holder = ""

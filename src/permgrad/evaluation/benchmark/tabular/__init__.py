@@ -1,0 +1,1 @@
+"""Tables of known functions through hybrid networks."""

@@ -1,0 +1,152 @@
+"""``permgrad benchmark``: cells, going on after a kill, folders that are refused. With a suite made for the purpose."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from permgrad._errors import InputError
+from permgrad.cli import app
+from permgrad.evaluation.benchmark import COLUMNS, Record, Settings, load_suites
+from permgrad.runs import benchmark as module
+from permgrad.runs.benchmark import BenchmarkRequest, run_benchmark
+
+
+class ToySuite:
+    """Two functions, two methods, no network; counts what it computed, and can break off."""
+
+    name = "toy"
+    functions = ("sum", "product")
+    title = "A toy"
+
+    def __init__(self):
+        self.computed = []
+        self.fails_at = None
+
+    def methods(self, settings):
+        return tuple(name for name in ("good", "bad") if settings.wants(name))
+
+    def run(self, function, seed, settings):
+        if (function, seed) == self.fails_at:
+            raise KeyboardInterrupt
+        self.computed.append((function, seed))
+        records = [Record("toy", function, seed, "truth", "effect", "truth_share:a", 0.25)]
+        for method in self.methods(settings):
+            records.append(Record("toy", function, seed, method, "effect", "share_error", 0.1 if method == "bad" else 0))
+            records.append(Record("toy", function, seed, method, "any", "seconds", math.nan))
+        return records
+
+    def facts(self, settings):
+        return {"contestants": {}, "estimands": {"effect": "an effect"}}
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    registry, suite = load_suites(), ToySuite()
+    monkeypatch.setitem(registry._entries, "toy", suite)
+    monkeypatch.setattr(module, "_page", lambda frame, facts: None)
+    return suite
+
+
+def quiet(text):
+    pass
+
+
+def test_results_have_exactly_the_columns_and_every_cell(toy, tmp_path):
+    outcome = run_benchmark(BenchmarkRequest(suite="toy", out=tmp_path / "out"), say=quiet)
+    frame = pd.read_csv(tmp_path / "out" / "results.csv")
+    assert tuple(frame.columns) == COLUMNS
+    assert set(zip(frame["function"], frame["seed"], strict=True)) == {(f, s) for f in toy.functions for s in range(3)}
+    assert frame[frame["metric"] == "seconds"]["value"].isna().all()
+    stored = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert stored["columns"] == list(COLUMNS)
+    assert len(stored["records"]) == len(frame) == 6 * 5
+    assert stored["metrics"]["share_error"]["direction"] == "lower"
+    assert stored["suites"]["toy"]["title"] == "A toy"
+    assert not outcome.facts["already_finished"]
+
+
+def test_a_killed_run_goes_on_with_the_next_cell(toy, tmp_path):
+    toy.fails_at = ("product", 1)
+    request = BenchmarkRequest(suite="toy", out=tmp_path, seeds=2)
+    with pytest.raises(KeyboardInterrupt):
+        run_benchmark(request, say=quiet)
+    assert toy.computed == [("sum", 0), ("product", 0), ("sum", 1)]
+    toy.fails_at = None
+    run_benchmark(request, say=quiet)
+    assert toy.computed == [("sum", 0), ("product", 0), ("sum", 1), ("product", 1)]
+    before = (tmp_path / "results.csv").stat().st_mtime_ns
+    again = run_benchmark(request, say=quiet)
+    assert again.facts["already_finished"]
+    assert "finished already" in again.text
+    assert len(toy.computed) == 4
+    assert (tmp_path / "results.csv").stat().st_mtime_ns == before
+
+
+def test_more_seeds_add_to_what_is_there(toy, tmp_path):
+    run_benchmark(BenchmarkRequest(suite="toy", out=tmp_path, seeds=1, functions=("sum",)), say=quiet)
+    run_benchmark(BenchmarkRequest(suite="toy", out=tmp_path, seeds=2), say=quiet)
+    assert toy.computed == [("sum", 0), ("product", 0), ("sum", 1), ("product", 1)]
+    frame = pd.read_csv(tmp_path / "results.csv")
+    assert frame[["function", "seed"]].drop_duplicates().values.tolist() == [
+        ["sum", 0], ["sum", 1], ["product", 0], ["product", 1],
+    ]  # fmt: skip
+
+
+def test_another_benchmark_and_foreign_files_are_refused(toy, tmp_path):
+    run_benchmark(BenchmarkRequest(suite="toy", out=tmp_path, seeds=1), say=quiet)
+    other = BenchmarkRequest(suite="toy", out=tmp_path, seeds=1, methods=("good",))
+    with pytest.raises(InputError, match=r"differing in methods \(all there, good now\); replace it with --overwrite"):
+        run_benchmark(other, say=quiet)
+    (tmp_path / "mine.txt").write_text("mine")
+    run_benchmark(BenchmarkRequest(suite="toy", out=tmp_path, seeds=1, methods=("good",), overwrite=True), say=quiet)
+    assert (tmp_path / "mine.txt").exists()
+    assert set(pd.read_csv(tmp_path / "results.csv")["method"]) == {"truth", "good"}
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.txt").write_text("do not touch")
+    with pytest.raises(InputError, match=r"holds other files \(thesis.txt\); choose another folder with --out"):
+        run_benchmark(BenchmarkRequest(suite="toy", out=foreign), say=quiet)
+    assert [path.name for path in foreign.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"suite": "tyo"}, r"suite must be one of .*'toy', 'all', however: suite='tyo' \(did you mean 'toy'\?\)"),
+        ({"functions": ("summ",)}, r"function must be one of 'sum', 'product', .* \(did you mean 'sum'\?\)"),
+        ({"methods": ("god",)}, r"method must be one of 'good', 'bad', .* \(did you mean 'good'\?\)"),
+        ({"seeds": 0}, "seeds must be at least 1, however: seeds=0; give for example --seeds 3"),
+    ],
+)
+def test_bad_requests_write_nothing(toy, tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
+        run_benchmark(BenchmarkRequest(**{"suite": "toy", "out": tmp_path / "out", **change}), say=quiet)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_line(toy, tmp_path):
+    words = ["benchmark", "toy", "--out", str(tmp_path / "out"), "--quick", "--functions", "sum,product", "--json"]
+    answer = CliRunner().invoke(app, words)
+    assert answer.exit_code == 0, answer.output
+    facts = json.loads(answer.stdout)
+    assert facts["cells"] == 2
+    assert not facts["already_finished"]
+    again = CliRunner().invoke(app, words)
+    assert again.exit_code == 0
+    assert json.loads(again.stdout)["already_finished"]
+    wrong = CliRunner().invoke(app, ["benchmark", "nonsense", "--out", str(tmp_path / "other")])
+    assert wrong.exit_code == 2
+    assert "suite must be one of" in wrong.stderr
+
+
+def test_settings():
+    assert Settings().to_dict() == {"scale": "full", "methods": [], "peers": True}
+    with pytest.raises(InputError, match=r"scale must be one of 'full', 'quick', however: scale='quik'"):
+        Settings(scale="quik")
+    with pytest.raises(InputError, match="threads must be at least 1, however: threads=0"):
+        Settings(threads=0)
