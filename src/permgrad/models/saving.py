@@ -26,6 +26,8 @@ from permgrad.models.presets import Preset, preset_from_dict
 
 FORMAT_NAME = "permgrad model"
 FORMAT_VERSION = 1
+#: The estimator of networks of images and a table, which ``image_table_files`` writes and reads.
+IMAGE_TABLE = "ImageTableModel"
 DESCRIPTION, ARRAYS, WEIGHTS = "model.json", "arrays.npz", "weights.safetensors"
 
 #: What a damaged or doctored description leads to while it is read.
@@ -37,7 +39,7 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
     from safetensors.torch import save as weights_to_bytes
 
     target = Path(folder)
-    _check_target(target, overwrite=overwrite)
+    check_target(target, overwrite=overwrite)
     weights = weights_to_bytes({name: value.detach().cpu().contiguous() for name, value in _weights(model).items()})
     description = _describe(model)
     try:
@@ -45,7 +47,7 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
             (temporary / WEIGHTS).write_bytes(weights)
             with (temporary / ARRAYS).open("wb") as file:
                 np.savez(file, **_arrays(model))  # type: ignore[arg-type]
-            description["checksums"] = {name: _checksum((temporary / name).read_bytes()) for name in (WEIGHTS, ARRAYS)}
+            description["checksums"] = {name: checksum((temporary / name).read_bytes()) for name in (WEIGHTS, ARRAYS)}
             text = json.dumps(description, indent=1, ensure_ascii=False, allow_nan=False)
             (temporary / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
     except OSError as error:
@@ -55,7 +57,7 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
 
 
 def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "auto") -> Any:
-    """Read a fitted ``HyNNClassifier`` or ``HyNNRegressor`` that ``save`` wrote; its predictions are the same.
+    """Read a fitted estimator (or ``ImageTableModel``) that ``save`` wrote; its predictions are the same.
 
     Args:
         folder: the model's folder.
@@ -81,6 +83,10 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
     weights = _read_weights(source / WEIGHTS, description)
     arrays = _read_arrays(source / ARRAYS, description)
     try:
+        if description.get("estimator") == IMAGE_TABLE:
+            from permgrad.models.image_table_files import rebuild
+
+            return rebuild(description, arrays, weights, device)
         return _rebuild(description, arrays, weights, images, device)
     except InputError:
         raise
@@ -94,7 +100,8 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
 # ---- writing ---------------------------------------------------------------------------------------------------------
 
 
-def _check_target(target: Path, *, overwrite: bool) -> None:
+def check_target(target: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that holds anything but an older model that may be replaced."""
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise InputError(f"a model is saved into a folder, however: {target} is a file or a link; choose another name")
     if not target.exists() or not any(target.iterdir()):
@@ -228,7 +235,8 @@ def _unpack(value: Any) -> Any:
     return value
 
 
-def _checksum(content: bytes) -> str:
+def checksum(content: bytes) -> str:
+    """Return the SHA-256 of a file's content."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -275,7 +283,7 @@ def _damaged(path: Path, why: str) -> InputError:
 def _check_intact(path: Path, content: bytes, description: Mapping[str, Any]) -> None:
     sums = description.get("checksums")
     expected = sums.get(path.name) if isinstance(sums, dict) else None
-    if _checksum(content) != expected:
+    if checksum(content) != expected:
         raise _damaged(path, "its checksum differs, so it is truncated or was changed")
 
 

@@ -1,0 +1,240 @@
+"""A table whose rows name image files: finding them, reading them into arrays of one size, and what is wrong with them.
+
+The layout is a CSV or Parquet file with a column of paths (relative to the table's own folder, or absolute), columns of
+numbers and categories, and a label. What depends on data, the size and the number of channels and their mean and
+spread, is fitted on training rows only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad._errors import InputError
+
+#: Longest side of an image that nobody gave a size: enough for shapes, and training stays minutes on a processor.
+LONGEST_SIDE = 64
+_FEWEST_PIXELS = 8
+#: Image modes of Pillow without colour.
+_GREY_MODES = frozenset({"1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L"})
+_MOST_NAMED = 4
+#: Training images that size and mode are read from; the headers of more say nothing new.
+_LOOKED_AT = 2000
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ImageColumn:
+    """One column of image paths as fitted on training rows.
+
+    Attributes:
+        name: the column.
+        height, width: size that every image is brought to, in pixels.
+        channels: 1 (grey) or 3 (red, green, blue).
+        mean, spread: mean and standard deviation of each channel over the training images, pixels in 0 … 1.
+    """
+
+    name: str
+    height: int
+    width: int
+    channels: int
+    mean: tuple[float, ...]
+    spread: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, name: str, files: Sequence[Path], *, size: int | None = None) -> tuple[ImageColumn, Pixels]:
+        """Choose size and channels from training images and read them.
+
+        Args:
+            name: the column.
+            files: the training rows' files, one each; the same file may come more than once.
+            size: height and width in pixels; None: the median height and width, at most 64 on the longer side.
+
+        Returns:
+            What was fitted, and the pixels, uint8 ``(rows, channels, height, width)``.
+
+        Raises:
+            InputError: Files that cannot be read, all of them named up to a few.
+
+        Examples:
+            >>> import tempfile
+            >>> from PIL import Image
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     Image.new("L", (10, 12), 255).save(f"{folder}/a.png")
+            ...     column, pixels = ImageColumn.fit("scan", [Path(folder) / "a.png"])
+            >>> (column.height, column.width, column.channels), pixels.shape, int(pixels.min())
+            ((12, 10, 1), (1, 1, 12, 10), 255)
+        """
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < _FEWEST_PIXELS):
+            raise InputError(f"the size of images must be at least {_FEWEST_PIXELS} pixels, however: {size!r}")
+        shapes, coloured = _headers(name, files)
+        height, width = (size, size) if size is not None else _usual_size(shapes)
+        blank = cls(name, height, width, 3 if coloured else 1, (), ())
+        pixels = blank.read(files)
+        by_channel = [pixels[:, channel] for channel in range(blank.channels)]
+        mean = tuple(float(own.mean(dtype=np.float64)) / 255 for own in by_channel)
+        # Images that are all alike have no spread; dividing by 1 leaves them as they are.
+        spread = tuple(float(own.std(dtype=np.float64)) / 255 or 1.0 for own in by_channel)
+        return cls(name, height, width, blank.channels, mean, spread), pixels
+
+    def read(self, files: Sequence[Path]) -> Pixels:
+        """Read images in this column's size and channels: uint8 ``(rows, channels, height, width)``.
+
+        Raises:
+            InputError: Files that cannot be read, named up to a few.
+        """
+        pixels = np.empty((len(files), self.channels, self.height, self.width), dtype=np.uint8)
+        known: dict[Path, int] = {}
+        faults: dict[Path, str] = {}
+        for row, file in enumerate(files):
+            if file in known:
+                pixels[row] = pixels[known[file]]
+                continue
+            try:
+                pixels[row] = _read(file, self.channels, self.height, self.width)
+                known[file] = row
+            except Exception as error:  # noqa: BLE001 — decoders raise almost anything on damaged files
+                faults[file] = _reason(error)
+        _refuse(self.name, faults, len(files))
+        return pixels
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-able form."""
+        facts = {"name": self.name, "height": self.height, "width": self.width, "channels": self.channels}
+        return {**facts, "mean": list(self.mean), "spread": list(self.spread)}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> ImageColumn:
+        """Read back what ``to_dict`` wrote."""
+        sizes = (int(content["height"]), int(content["width"]), int(content["channels"]))
+        mean, spread = (tuple(float(value) for value in content[key]) for key in ("mean", "spread"))
+        if min(sizes) < 1 or sizes[2] not in (1, 3) or not len(mean) == len(spread) == sizes[2]:
+            raise InputError(f"a stored image column must be whole, however: {dict(content)}; save the model again")
+        return cls(str(content["name"]), *sizes, mean, spread)
+
+
+def locate_images(cells: pd.Series[Any], folder: str | os.PathLike[str], table: str = "the table") -> list[Path]:
+    """Return each row's image file.
+
+    Args:
+        cells: column of paths, relative to ``folder`` or absolute.
+        folder: the folder of the table.
+        table: what messages call the table.
+
+    Raises:
+        InputError: Cells without a path, or files that do not exist, named up to a few.
+
+    Examples:
+        >>> locate_images(pd.Series(["a.png"], name="scan"), "/nowhere")
+        Traceback (most recent call last):
+        permgrad._errors.InputError: image files must exist, however: 1 of 1 in column 'scan' of the table does not...
+    """
+    name = str(cells.name)
+    empty = (cells.isna() | (cells.astype(str).str.strip() == "")).to_numpy()
+    if empty.any():
+        rows = ", ".join(str(row) for row in cells.index[empty][:_MOST_NAMED]) + (
+            ", …" if empty.sum() > _MOST_NAMED else ""
+        )
+        raise InputError(
+            f"every row must name an image, however: column {name!r} of {table} is empty in {int(empty.sum())} of "
+            f"{len(cells)} rows (row {rows}, counted from 0); fill these cells or leave the rows out"
+        )
+    base = Path(folder)
+    files = [base / str(cell).strip() for cell in cells.tolist()]
+    missing = [file for file in dict.fromkeys(files) if not file.is_file()]
+    if missing:
+        verb = "does not" if len(missing) == 1 else "do not"
+        raise InputError(
+            f"image files must exist, however: {len(missing)} of {len(set(files))} in column {name!r} of {table} "
+            f"{verb} ({_named(missing)}); paths are taken from the table's folder, {os.fspath(base)}"
+        )
+    return files
+
+
+def shared_images(train: Sequence[Path], test: Sequence[Path]) -> int:
+    """Count test rows whose image file a training row shows as well: figures on them are too good.
+
+    Examples:
+        >>> shared_images([Path("a"), Path("b")], [Path("b"), Path("c")])
+        1
+    """
+    seen = set(train)
+    return sum(file in seen for file in test)
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+def _headers(name: str, files: Sequence[Path]) -> tuple[list[tuple[int, int]], bool]:
+    """Return heights and widths of the files and whether one has colours; pixels are not decoded."""
+    from PIL import Image
+
+    shapes: list[tuple[int, int]] = []
+    coloured = False
+    faults: dict[Path, str] = {}
+    looked_at = list(dict.fromkeys(files))
+    step = max(1, len(looked_at) // _LOOKED_AT)
+    for file in looked_at[::step]:
+        try:
+            with Image.open(file) as image:
+                shapes.append((image.height, image.width))
+                coloured = coloured or image.mode not in _GREY_MODES
+        except Exception as error:  # noqa: BLE001 — decoders raise almost anything on damaged files
+            faults[file] = _reason(error)
+    _refuse(name, faults, len(looked_at))
+    return shapes, coloured
+
+
+def _usual_size(shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    height, width = (float(side) for side in np.median(np.array(shapes, dtype=np.float64), axis=0))
+    shrink = min(1.0, LONGEST_SIDE / max(height, width))
+    return max(_FEWEST_PIXELS, round(height * shrink)), max(_FEWEST_PIXELS, round(width * shrink))
+
+
+def _read(file: Path, channels: int, height: int, width: int) -> Pixels:
+    from PIL import Image, ImageOps
+
+    with Image.open(file) as opened:
+        image: Any = ImageOps.exif_transpose(opened)
+        if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+            image = Image.fromarray(_eight_bits(np.asarray(image)))
+        image = image.convert("RGB" if channels == 3 else "L")
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+        array = np.asarray(image, dtype=np.uint8)
+    return array[None] if channels == 1 else np.moveaxis(array, -1, 0)
+
+
+def _eight_bits(values: npt.NDArray[Any]) -> Pixels:
+    """Bring 16-bit grey levels to 0 … 255 by their format's range, the same for every image."""
+    levels = np.nan_to_num(values.astype(np.float64))
+    top = 1.0 if values.dtype.kind == "f" and levels.max(initial=0.0) <= 1 else 65535.0
+    return np.clip(np.round(levels * (255.0 / top)), 0, 255).astype(np.uint8)
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return "not an image that Pillow can read" if "cannot identify" in text else (text or type(error).__name__)
+
+
+def _refuse(name: str, faults: Mapping[Path, str], count: int) -> None:
+    if faults:
+        listed = "; ".join(f"{os.fspath(file)}: {why}" for file, why in list(faults.items())[:_MOST_NAMED])
+        more = f"; and {len(faults) - _MOST_NAMED} more" if len(faults) > _MOST_NAMED else ""
+        raise InputError(
+            f"image files must be whole, however: {len(faults)} of {count} in column {name!r} cannot be read "
+            f"({listed}{more}); replace them or leave their rows out"
+        )
+
+
+def _named(files: Sequence[Path]) -> str:
+    shown = ", ".join(repr(os.fspath(file)) for file in files[:_MOST_NAMED])
+    return shown + (f" and {len(files) - _MOST_NAMED} more" if len(files) > _MOST_NAMED else "")
