@@ -172,6 +172,14 @@ def run(
         list[str] | None, typer.Option(help="Column to predict (known for named data sets).", metavar="COL")
     ] = None,
     task: Annotated[str, typer.Option(help="auto, classification or regression.")] = "auto",
+    image: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of paths of images beside the table; may be given several times.", metavar="COL"),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(help="Pixels that images are brought to (default: their median, at most 64).", min=8, max=1024),
+    ] = None,
     test: Annotated[Path | None, typer.Option(help="Test rows of your own.", metavar="FILE")] = None,
     validation: Annotated[Path | None, typer.Option(help="Validation rows of your own.", metavar="FILE")] = None,
     drop: Annotated[
@@ -252,6 +260,8 @@ def run(
             from_stage=from_stage,
             overwrite=overwrite,
             cost=cost,
+            images=tuple(image or ()),
+            image_size=image_size,
         ),
         say=_say,
     )

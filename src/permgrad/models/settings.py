@@ -193,7 +193,7 @@ def _argument_faults(given: Mapping[str, Any], task: str) -> list[str]:
     choose("schedule", schedules.names())
     choose("loss", TASK_LOSSES[task])
     choose("numeric", NUMERIC_ENCODINGS)
-    faults += _device_faults(given["device"])
+    faults += device_faults(given["device"])
     progress = given["progress"]
     need("progress", "'auto', True or False", "False", holds=isinstance(progress, bool) or progress == "auto")
     weight = given.get("class_weight")
@@ -210,7 +210,8 @@ def _argument_faults(given: Mapping[str, Any], task: str) -> list[str]:
     return faults
 
 
-def _device_faults(device: Any) -> list[str]:
+def device_faults(device: Any) -> list[str]:
+    """Return what is wrong with a device, in a sentence; nothing if it can be used."""
     import torch
 
     try:

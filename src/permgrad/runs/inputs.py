@@ -23,7 +23,7 @@ from permgrad.data.encoding import align_columns
 from permgrad.data.groups import propose_one_hot_blocks, read_groups
 from permgrad.data.splitting import count_shared_rows, split_rows
 from permgrad.data.table import blank_codes, read_table
-from permgrad.runs import gradients
+from permgrad.runs import gradients, image_files
 from permgrad.runs.folder import file_hash
 from permgrad.runs.request import RunRequest
 from permgrad.runs.target import Task, choose_task, find_column, target_values
@@ -43,12 +43,14 @@ class Part:
         y: Target values.
         rows: Row numbers in the file that the part comes from, counted from 0.
         identifiers: The columns given by ``--id``.
+        images: For each column given by ``--image`` the rows' files.
     """
 
     X: pd.DataFrame
     y: npt.NDArray[Any]
     rows: Rows
     identifiers: pd.DataFrame
+    images: dict[str, list[Path]] = field(default_factory=dict)
 
 
 @dataclass
@@ -120,6 +122,7 @@ def configuration(request: RunRequest) -> dict[str, Any]:
     if request.preset.endswith(".json"):
         content["preset"] = _file_content(Path(request.preset), "preset")
     content |= {} if request.cost is None else {"cost": list(request.cost)}
+    content |= image_files.configuration(request) if request.images else {}
     return content | {"baselines": request.baselines, "seed": request.seed, "split_seed": request.split_seed}
 
 
@@ -161,7 +164,7 @@ def load_inputs(request: RunRequest) -> Inputs:
     frame = load_dataset(request.table).frame if card else read_table(request.table)
     target = _target_name(request, card, list(frame.columns))
     codes: tuple[str | int | float, ...] = request.na_codes or (card.na_codes if card else ())
-    for role, names in (("drop", request.drop), ("id", request.identifier)):
+    for role, names in (("drop", request.drop), ("id", request.identifier), ("image", request.images)):
         for name in names:
             find_column(name, list(frame.columns), role)
     for role, single in (("group", request.group), ("time", request.time)):
@@ -186,7 +189,9 @@ def load_inputs(request: RunRequest) -> Inputs:
     variables = _variables(request, card, features)
     _note_columns(notes, schema, left_out, request, card)
     _note_blocks(notes, tables["train"][features], variables, request)
-    both = [*features, target]
+    both = [*features, *request.images, target]
+    images = image_files.locate(request, tables)
+    notes += image_files.notes_on(images)
     shared = count_shared_rows(tables["train"][both], tables["test"][both])
     if shared:
         share = shared / len(tables["test"])
@@ -197,6 +202,7 @@ def load_inputs(request: RunRequest) -> Inputs:
             truths[part],
             own.index.to_numpy(dtype=np.int64),
             own[[name for name in request.identifier if name in own.columns]],
+            images[part],
         )
         for part, own in tables.items()
     }
@@ -224,6 +230,7 @@ def _roles(request: RunRequest, card: DataCard | None, target: str) -> dict[str,
             roles[card.target] = "left out: the usual target"
     roles |= dict.fromkeys(request.drop, "left out: --drop")
     roles |= dict.fromkeys(request.identifier, "identifier: --id")
+    roles |= dict.fromkeys(request.images, "image: --image")
     if request.group is not None:
         roles[request.group] = "left out: --group"
     if request.time is not None:

@@ -14,6 +14,7 @@ from permgrad._errors import EnvironmentProblem, InputError
 from permgrad._files import atomic_path
 from permgrad.data.encoding import align_columns
 from permgrad.data.table import read_table
+from permgrad.runs import image_table
 from permgrad.runs.folder import read_record
 from permgrad.runs.report import read_json
 from permgrad.runs.request import Outcome, table_name
@@ -93,9 +94,14 @@ def predict_table(
             )
     model, data = open_model(folder)
     use_threads(threads)
-    rows, whole = read_rows(model, data, table)
+    rows: Any
+    if image_table.is_image_model(model):
+        rows, whole = image_table.read_records(model, table)
+        predicted = image_table.predictions_of(model, rows)
+    else:
+        rows, whole = read_rows(model, data, table)
+        predicted = predictions_of(model, rows)
     identifiers = whole[[name for name in data.get("identifiers", ()) if name in whole.columns]]
-    predicted = predictions_of(model, rows)
     result = prediction_table(np.arange(len(rows)), identifiers, predicted, model)
     facts: dict[str, Any] = {"rows": len(result), "out": None if to_stdout else os.fspath(target)}
     if hasattr(model, "classes_"):

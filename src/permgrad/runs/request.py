@@ -36,6 +36,8 @@ class RunRequest:
         target: The column to predict; exactly one, or none for a named data set, whose target is known.
         na: Texts of codes separated by commas, as given.
         identifier: Columns that name rows.
+        images: Columns that hold paths of images; the run then trains a network of images and a table.
+        image_size: Height and width that images are brought to; None: their median size, at most 64.
         cost: What a false positive and a false negative cost, for a threshold chosen on held-out rows.
     """
 
@@ -60,6 +62,8 @@ class RunRequest:
     from_stage: str | None = None
     overwrite: bool = False
     cost: tuple[float, float] | None = None
+    images: tuple[str, ...] = ()
+    image_size: int | None = None
 
     def check(self) -> None:
         """Refuse what can be refused before any file is read.
@@ -82,8 +86,22 @@ class RunRequest:
                 "costs must be two finite numbers of at least 0, not both 0, however: --cost "
                 f"{self.cost[0]:g} {self.cost[1]:g}; give for example --cost 1 5"
             )
+        self._check_images()
         if self.device.partition(":")[0] not in ("auto", "cpu", "cuda", "mps"):
             raise unknown("device", self.device, ("auto", "cpu", "cuda", "mps"))
+
+    def _check_images(self) -> None:
+        for name in self.images:
+            taken = {"--target": self.target, "--drop": self.drop, "--id": self.identifier, "--image": self.images}
+            for option, names in taken.items():
+                if names.count(name) > (option == "--image"):
+                    raise InputError(
+                        f"a column of images has one role, however: --image {name} and {option} {name}; leave one out"
+                    )
+        if self.images and self.cost is not None:
+            raise InputError("--cost belongs to runs without images, however: --image is given; leave one of them out")
+        if not self.images and self.image_size is not None:
+            raise InputError("--image-size belongs to --image, however: no --image is given; name the column of paths")
 
     @property
     def name(self) -> str:
@@ -111,7 +129,7 @@ class RunRequest:
             words += ["--task", self.task]
         single: dict[str, Any] = {"--test": self.test, "--validation": self.validation, "--groups": self.groups}
         single |= {"--group": self.group, "--time": self.time, "--out": self.out}
-        for repeated, values in (("--drop", self.drop), ("--id", self.identifier)):
+        for repeated, values in (("--image", self.images), ("--drop", self.drop), ("--id", self.identifier)):
             words += [word for value in values for word in (repeated, value)]
         words += [f"--na={','.join(self.na_codes)}"] if self.na_codes else []
         words += [word for option, value in single.items() if value is not None for word in (option, str(value))]
@@ -120,7 +138,8 @@ class RunRequest:
             "--seed": (self.seed, 0),
             "--split-seed": (self.split_seed, 42),
         }
-        defaults |= {"--device": (self.device, "auto"), "--threads": (self.threads, None)}
+        defaults |= {"--image-size": (self.image_size, None), "--device": (self.device, "auto")}
+        defaults |= {"--threads": (self.threads, None)}
         words += [
             word for option, (value, usual) in defaults.items() if value != usual for word in (option, str(value))
         ]

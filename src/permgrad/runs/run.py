@@ -44,9 +44,11 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
         )
     if request.from_stage is None and not request.overwrite and find_finished(request.folder, settings) is not None:
         return summarise(request.folder, already=True)
-    from permgrad.runs.stages import STAGE_WORK, Work, check_model_options, use_threads
+    from permgrad.runs import image_table, stages
+    from permgrad.runs.stages import Work, use_threads
 
-    check_model_options(request)
+    (image_table.check_options if request.images else stages.check_model_options)(request)
+    stage_work = image_table.STAGE_WORK if request.images else stages.STAGE_WORK
     use_threads(request.threads)
     inputs = load_inputs(request)
     # Only after the table: a mistyped target must not be answered with "overwrite the other run".
@@ -61,7 +63,7 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
         from_stage=request.from_stage,
     ) as folder:
         work = Work(request, inputs, folder, say)
-        for number, (name, stage) in enumerate(STAGE_WORK.items(), start=1):
+        for number, (name, stage) in enumerate(stage_work.items(), start=1):
             if name in folder.finished_stages:
                 say(f"[{number}/{len(STAGES)}] {name}: finished before")
                 continue

@@ -1,0 +1,168 @@
+"""``permgrad run``, ``predict`` and ``explain`` for a table of records whose rows name images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad._errors import InputError
+from permgrad._files import atomic_path, write_json_atomic
+from permgrad.data.encoding import align_columns
+from permgrad.data.image_table import locate_images
+from permgrad.data.table import read_table
+from permgrad.runs.inputs import PARTS, Part
+from permgrad.runs.request import RunRequest
+from permgrad.runs.stages import Work, data_stage, report_stage, validation_rows, write_predictions
+
+if TYPE_CHECKING:
+    from permgrad.models.image_table import ImageTableModel, Records
+
+#: Where the model is described in ``data.json``.
+IMAGES = "images"
+
+
+def check_options(request: RunRequest) -> None:
+    """Refuse a preset or a device that cannot be used, before anything is written.
+
+    Raises:
+        InputError: Unknown preset, or a device that this machine does not have.
+    """
+    from permgrad.models.image_table import image_presets
+    from permgrad.models.settings import device_faults
+
+    image_presets.get(request.preset)
+    if faults := device_faults(request.device):
+        raise InputError(faults[0])
+
+
+def is_image_model(model: Any) -> bool:
+    """Whether a model reads images beside a table."""
+    from permgrad.models.image_table import ImageTableModel
+
+    return isinstance(model, ImageTableModel)
+
+
+# ---- stages ----------------------------------------------------------------------------------------------------------
+def layout_stage(work: Work) -> None:
+    """Say that nothing is laid out: the images are given."""
+    count = {name: len(set(files)) for name, files in work.inputs.parts["train"].images.items()}
+    work.say("  images are given: " + ", ".join(f"{name} ({files:,} training files)" for name, files in count.items()))
+
+
+def model_stage(work: Work) -> None:
+    """Train the network, measure it on validation and test rows, and train the baselines if asked for."""
+    from permgrad.models.image_table import ImageTableModel
+
+    inputs, request = work.inputs, work.request
+    model = ImageTableModel(
+        inputs.task,
+        preset=request.preset,
+        image_size=request.image_size,
+        na_codes=list(inputs.na_codes) or None,
+        variables=inputs.variables or None,
+        device=request.device,
+        random_state=request.seed,
+    )
+    held = validation_rows(inputs)
+    work.folder.checkpoint.mkdir(exist_ok=True)
+    parts = {part: records_of(inputs.parts[part]) for part in PARTS}
+    model.fit(parts["train"], parts["validation"], checkpoint_folder=work.folder.checkpoint)
+    for column in model.images_:
+        colours = "colour" if column.channels == 3 else "grey"
+        work.say(f"  images of {column.name!r}: {column.height} × {column.width} pixels, {colours}")
+    model.save(work.folder / "model", overwrite=True)
+    work.model = model
+    with atomic_path(work.folder / "history.csv") as temporary:
+        model.history_.to_csv(temporary, index=False)
+    predicted = {part: predictions_of(model, parts[part]) for part in ("validation", "test")}
+    metrics: dict[str, Any] = {"task": inputs.task, "rows": {part: len(parts[part]) for part in PARTS}}
+    for part in ("validation", "test"):
+        metrics[part] = _measure(work, part, predicted[part])
+    metrics["baselines"] = _baselines(work, model) if request.baselines else {}
+    write_predictions(work, predicted["test"])
+    write_json_atomic(work.folder / "metrics.json", metrics)
+    if skipped := len(parts["validation"]) - len(held[1]):
+        work.say(
+            f"note: {skipped} validation rows have a class that no training row has; they did not stop the training"
+        )
+
+
+def _measure(work: Work, part: str, predicted: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
+    from permgrad.runs.stages import measure
+
+    return measure(work.inputs, work.inputs.parts[part].y, predicted, work.model)
+
+
+def _baselines(work: Work, model: ImageTableModel) -> dict[str, Any]:
+    """Train the baselines on the encoded table alone: what the images add to it is seen beside them."""
+    from permgrad.evaluation.baselines import Part as Encoded
+    from permgrad.evaluation.baselines import run_baselines
+
+    parts = {name: Encoded(model.preprocessor_.transform(own.X), own.y) for name, own in work.inputs.parts.items()}
+    work.say("  baselines see the table alone")
+    return run_baselines(
+        work.inputs.task,
+        parts["train"],
+        parts["validation"],
+        parts["test"],
+        classes=getattr(model, "classes_", ()),
+        seed=work.request.seed,
+        threads=work.request.threads or os.cpu_count() or 1,
+        progress="auto",
+    )
+
+
+def explanation_stage(work: Work) -> None:
+    """Explain the network on the test rows."""
+    from permgrad.runs.image_table_explaining import explain_run
+
+    explain_run(work.load_model(), work.inputs, work.folder.path, seed=work.request.seed, say=work.say)
+
+
+#: As ``permgrad.runs.stages.STAGE_WORK``, with images.
+STAGE_WORK: dict[str, Callable[[Work], None]] = {
+    "data": data_stage,
+    "layout": layout_stage,
+    "model": model_stage,
+    "explanation": explanation_stage,
+    "report": report_stage,
+}
+
+
+# ---- rows ------------------------------------------------------------------------------------------------------------
+def records_of(part: Part) -> Records:
+    """Return a part of the split in the form that the model takes."""
+    from permgrad.models.image_table import Records
+
+    return Records(part.images, part.X, part.y)
+
+
+def read_records(model: ImageTableModel, table: Path) -> tuple[Records, pd.DataFrame]:
+    """Return a table's rows in the form that the model takes, and the whole table.
+
+    Raises:
+        InputError: Columns are missing, or images are.
+    """
+    from permgrad.models.image_table import Records
+
+    whole = read_table(table)
+    names = [str(name) for name in model.preprocessor_.feature_names_in_]
+    images = [column.name for column in model.images_]
+    present = [name for name in whole.columns if name in names or name in images]
+    aligned = align_columns(whole[present], [*names, *images])
+    files = {name: locate_images(aligned[name], table.parent, str(table)) for name in images}
+    return Records(files, aligned[names]), whole
+
+
+def predictions_of(model: ImageTableModel, rows: Records) -> dict[str, npt.NDArray[Any]]:
+    """Return ``{"prediction": (rows,)}``, for classifiers also ``"probabilities": (rows, classes)``."""
+    if model.task == "regression":
+        return {"prediction": model.predict(rows)}
+    probabilities = model.predict_proba(rows)
+    return {"prediction": np.asarray(model.classes_)[probabilities.argmax(axis=1)], "probabilities": probabilities}
