@@ -13,9 +13,11 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from torch import Tensor
 
 from permgrad._registry import Registry
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.players import PlayerSpace
 from permgrad.attribution.subject import Subject
 
 Scope = Literal["global", "local"]
@@ -34,6 +36,12 @@ class Request:
             explained.
         players: names of the players and the encoded columns that each of them moves.
         targets: indexes of the outputs asked for.
+        inputs: the rows explained, one tensor per input of the network, rows first; never to be changed.
+        donors: background rows in the same form; the rows explained themselves if ``shared``.
+        space: who may be replaced.
+
+    ``encoded``, ``raw``, ``background`` and ``players`` describe the table of a hybrid network, for the methods that use
+    its structure; for any other network ``encoded`` is ``(rows, 0)`` and every player has no encoded column.
     """
 
     subject: Subject
@@ -46,6 +54,9 @@ class Request:
     groups: dict[str, list[str]]
     scope: Scope
     targets: tuple[int, ...]
+    inputs: tuple[Tensor, ...]
+    donors: tuple[Tensor, ...]
+    space: PlayerSpace
     output: Literal["logit", "probability"] = "logit"
     level: str = "feature"
     sampling: Literal["marginal", "conditional"] = "marginal"
@@ -59,6 +70,16 @@ class Request:
     progress: Any = "auto"
     row_offset: int = 0
     options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """Number of rows explained."""
+        return len(self.inputs[0])
+
+    @property
+    def shared(self) -> bool:
+        """Whether the background is the rows explained."""
+        return self.donors is self.inputs
 
 
 class Method(Protocol):

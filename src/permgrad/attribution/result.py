@@ -21,11 +21,11 @@ from permgrad.attribution.method import Request
 
 def describe(request: Request, **facts: Any) -> dict[str, Any]:
     """Return the facts every explanation carries: seed, repeats, background, versions, and what the caller adds."""
-    background = len(request.encoded) if request.background is None else len(request.background)
+    background = len(request.donors[0])
     return {
         "seed": request.seed,
         "n_repeats": request.n_repeats,
-        "rows_explained": len(request.encoded),
+        "rows_explained": request.count,
         "background": {"kind": request.background_kind, "rows": background},
         "sampling": request.sampling,
         "confidence": request.confidence,
@@ -43,7 +43,7 @@ def describe(request: Request, **facts: Any) -> dict[str, Any]:
 
 def modalities(request: Request) -> tuple[str, ...]:
     """Return the modality of each player: a hybrid network has one, the table, which it reads in two ways."""
-    return ("table",) * len(request.players)
+    return request.space.modality if request.subject.kind == "network" else ("table",) * len(request.players)
 
 
 def shown_values(request: Request) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
@@ -21,14 +21,71 @@ Task = Literal["classification", "regression"]
 
 
 class Subject(Protocol):
-    """A model that can be explained. ``HybridSubject`` is the one for permgrad's own estimators."""
+    """A model that can be explained: ``HybridSubject`` for permgrad's own estimators, ``NetworkSubject`` for any other.
 
-    task: Task
-    class_names: tuple[str, ...]
-    output_names: tuple[str, ...]
-    module: HybridNetwork
-    paths: tuple[str, ...]
-    device: torch.device
+    ``module`` is a ``HybridNetwork`` where ``kind`` is ``"hybrid"``, which also has ``paths``.
+    """
+
+    @property
+    def kind(self) -> Literal["hybrid", "network"]:
+        """Whose network it is."""
+        ...
+
+    @property
+    def task(self) -> Task:
+        """Classification or regression."""
+        ...
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes; empty for a regression."""
+        ...
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs that can be explained."""
+        ...
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the network's inputs, one for each tensor."""
+        ...
+
+    @property
+    def real(self) -> tuple[bool, ...]:
+        """Whether each input is floating point, so that a gradient exists."""
+        ...
+
+    @property
+    def module(self) -> Any:
+        """The network."""
+        ...
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Paths of a hybrid network."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        ...
+
+    def forward(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Return the network's raw outputs, ``(b, K)``; differentiable, and the tensors are never changed."""
+        ...
+
+    def read(self, inputs: Any) -> tuple[Tensor, ...]:
+        """Return further rows in the user's form as the network takes them."""
+        ...
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Return the probability of every class, ``(b, classes)``."""
+        ...
+
+    def encode_target(self, y: Any, rows: int) -> npt.NDArray[Any]:
+        """Return class indexes, or numbers in float64."""
+        ...
 
     def resolve_loss(self, loss: str) -> str:
         """Return the loss's registered name, ``"auto"`` resolved."""
@@ -66,6 +123,9 @@ class HybridSubject:
         from sklearn.utils.validation import check_is_fitted
 
         check_is_fitted(model, "module_")
+        self.kind: Literal["hybrid", "network"] = "hybrid"
+        self.input_names: tuple[str, ...] = ("table",)
+        self.real: tuple[bool, ...] = (True,)
         self.model = model
         self.module: HybridNetwork = model.module_
         self.preprocessor = model.preprocessor_
@@ -135,6 +195,16 @@ class HybridSubject:
         """Copy encoded rows to the network's device and type."""
         return torch.as_tensor(np.ascontiguousarray(encoded), device=self.device).to(self.dtype)
 
+    def read(self, inputs: Any) -> tuple[Tensor, ...]:
+        """Return further rows, encoded."""
+        return (torch.from_numpy(np.ascontiguousarray(self.encode(inputs))),)
+
+    def forward(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Return the raw outputs of encoded rows ``(b, encoded)``; both paths show the same row."""
+        (rows,) = tensors
+        outputs: Tensor = self.module(rows.to(device=self.device, dtype=self.dtype))
+        return outputs
+
     @property
     def background(self) -> npt.NDArray[np.float32]:
         """Encoded training rows kept for donors, ``(≤ background_size, encoded)``."""
@@ -174,6 +244,10 @@ class HybridSubject:
     def _two_columns(logits: Tensor) -> Tensor:
         """Spread a single logit over two classes so that their softmax is its sigmoid."""
         return torch.cat([-logits / 2, logits / 2], dim=1) if logits.shape[1] == 1 else logits
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Return the probability of every class, ``(b, classes)``."""
+        return torch.softmax(self._two_columns(outputs), dim=1)
 
     def readout(self, outputs: Tensor, output: str) -> Tensor:
         """Return logits or probabilities for every class, or the prediction in the units of y."""

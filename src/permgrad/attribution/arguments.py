@@ -1,0 +1,165 @@
+"""The arguments of one call of ``pg.explain``, and the checks that are the same for every kind of model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad._errors import InputError, suggest, unknown
+from permgrad._random import resolve_seed
+from permgrad.attribution.method import Method, Scope
+from permgrad.attribution.subject import Subject
+
+LEVELS = ("column", "feature", "group", "modality")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What the user passed, unchanged; see ``pg.explain`` for what each means."""
+
+    model: Any
+    inputs: Any
+    y: Any
+    method: Any
+    scope: Any
+    target: int | str | Iterable[int | str] | None
+    output: Any
+    level: str
+    groups: Mapping[str, Iterable[str]] | None
+    background: Any
+    sampling: Any
+    loss: str
+    scoring: Any
+    sample_weight: npt.ArrayLike | None
+    confidence: float
+    n_repeats: int
+    batch_size: int | Literal["auto"]
+    random_state: Any
+    progress: Any
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def common(self, subject: Subject, rows: int) -> dict[str, Any]:
+        """Check what does not depend on the kind of model, and return it as fields of a ``Request``."""
+        if self.sampling not in ("marginal", "conditional"):
+            raise unknown("sampling", self.sampling, ("marginal", "conditional"))
+        if self.output not in ("logit", "probability"):
+            raise unknown("output", self.output, ("logit", "probability"))
+        return {
+            "y": None if self.y is None else subject.encode_target(self.y, rows),
+            "targets": resolve_targets(subject, self.target),
+            "output": self.output,
+            "sampling": self.sampling,
+            "loss": resolve_loss(subject, self.loss),
+            "sample_weight": resolve_weights(self.sample_weight, rows),
+            "confidence": float(self.confidence),
+            "n_repeats": int(self.n_repeats),
+            "batch_size": self.batch_size,
+            "seed": resolve_seed(self.random_state),
+            "progress": self.progress,
+        }
+
+
+def check_numbers(confidence: float, n_repeats: int, batch_size: int | str) -> None:
+    """Refuse a confidence, a number of repeats or a batch size that cannot be used."""
+    if not isinstance(confidence, (int, float)) or not 0 < confidence < 1:
+        raise InputError(
+            f"confidence must lie between 0 and 1, however: confidence={confidence!r}; pass for example 0.95"
+        )
+    if isinstance(n_repeats, bool) or not isinstance(n_repeats, (int, np.integer)) or n_repeats < 1:
+        raise InputError(f"n_repeats must be an integer of at least 1, however: n_repeats={n_repeats!r}")
+    whole = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
+    if batch_size != "auto" and not (whole and int(batch_size) >= 1):
+        raise InputError(f"batch_size must be 'auto' or an integer of at least 1, however: batch_size={batch_size!r}")
+
+
+def resolve_options(chosen: Method, method: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the method's options, the user's over its defaults; unknown ones are refused.
+
+    A method whose ``options`` hold ``"**"`` takes any: they are another library's.
+    """
+    if "**" in chosen.options:
+        return dict(options)
+    for name, value in options.items():
+        if name not in chosen.options:
+            known = ", ".join(chosen.options) or "none"
+            raise InputError(
+                f"options of method={method!r} are: {known}, however: {name}={value!r} is not one of them"
+                f"{suggest(name, [*chosen.options, *_PARAMETERS])}"
+            )
+    return {**chosen.options, **options}
+
+
+_PARAMETERS = (
+    "scope", "target", "output", "level", "groups", "background", "sampling", "loss", "scoring", "sample_weight",
+    "confidence", "n_repeats", "batch_size", "random_state", "progress",
+)  # fmt: skip
+
+
+def resolve_scope(chosen: Method, method: str, scope: Literal["auto", "global", "local"]) -> Scope:
+    """Return the scope, the method's first where it is left to it."""
+    if scope == "auto":
+        return chosen.scopes[0]
+    if scope not in ("global", "local"):
+        raise unknown("scope", scope, ("auto", "global", "local"))
+    if scope not in chosen.scopes:
+        hint = "; summarise it with .to_global()" if scope == "global" else ""
+        raise InputError(f"method={method!r} gives scope={chosen.scopes[0]!r}, however: scope={scope!r}{hint}")
+    return scope
+
+
+def resolve_targets(subject: Subject, target: Any) -> tuple[int, ...]:
+    """Return the positions of the outputs asked for."""
+    names = subject.output_names
+    count = len(names)
+    if target is None:
+        return tuple(range(count))
+    wanted = [target] if isinstance(target, (int, str, np.integer)) else list(target)
+    found = []
+    for one in wanted:
+        if isinstance(one, (int, np.integer)) and not isinstance(one, bool) and 0 <= int(one) < count:
+            found.append(int(one))
+        elif isinstance(one, str) and one in names:
+            found.append(names.index(one))
+        else:
+            last = f"0…{count - 1}" if count > 1 else "0"
+            listed = f" or a class ({', '.join(names[:7])})" if subject.task == "classification" else ""
+            raise InputError(
+                f"target must be one of the {count} outputs, however: target={one!r}; "
+                f"pass target={last}{listed} or None"
+            )
+    if not found:
+        raise InputError("target must name at least one output, however: it is empty; pass None for all")
+    return tuple(found)
+
+
+def resolve_loss(subject: Subject, loss: str) -> str:
+    """Return the loss's registered name; one of the other task is refused."""
+    resolved = subject.resolve_loss(loss)
+    fits = {"classification": ("cross_entropy", "brier", "zero_one"), "regression": ("squared_error", "absolute_error")}
+    other = "regression" if subject.task == "classification" else "classification"
+    if resolved in fits[other]:
+        raise InputError(
+            f"loss must fit the task, however: loss={loss!r} and the task is {subject.task}; pass one of "
+            f"{', '.join(fits[subject.task])} or 'auto'"
+        )
+    return resolved
+
+
+def resolve_weights(sample_weight: npt.ArrayLike | None, rows: int) -> npt.NDArray[np.float64] | None:
+    """Return weights of the rows in float64."""
+    if sample_weight is None:
+        return None
+    weights = np.array(sample_weight, dtype=np.float64)
+    if weights.shape != (rows,):
+        raise InputError(
+            f"sample_weight must have one number for each of the {rows} rows, however: its shape is {weights.shape}"
+        )
+    if not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() == 0:
+        raise InputError(
+            "sample_weight must be finite, at least 0 and not all 0, however: it is not; check the weights"
+        )
+    return weights

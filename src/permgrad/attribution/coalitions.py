@@ -1,0 +1,121 @@
+"""Playing coalitions on any network: predictions for rows in which any set of players comes from a donor row.
+
+``predictions(coalition)`` is all that is here; what is measured on them is the method's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from permgrad.attribution.gradients import in_batches
+
+if TYPE_CHECKING:
+    from permgrad.attribution.method import Request
+
+Integers = npt.NDArray[np.int64]
+
+#: Rows per forward on a processor: a batch's activations should stay in its cache.
+_BATCH_IMAGE, _BATCH_TABLE, _BATCH_ACCELERATOR = 256, 2048, 16384
+
+
+def forward_batch_size(request: Request) -> int:
+    """Return the rows per forward pass, ``"auto"`` resolved."""
+    if request.batch_size != "auto":
+        return int(request.batch_size)
+    if request.subject.device.type != "cpu":
+        return _BATCH_ACCELERATOR
+    images = request.subject.kind == "network" and any(tensor.ndim > 2 for tensor in request.inputs)
+    drawn = request.subject.kind == "hybrid" and "image" in request.subject.paths
+    return _BATCH_IMAGE if images or drawn else _BATCH_TABLE
+
+
+class CoalitionGame:
+    """Predictions of the network for pairs of a receiver and a donor row and any coalition of replaced players.
+
+    Args:
+        request: the call; its ``inputs``, ``donors`` and ``space`` are played with.
+
+    Attributes:
+        evaluations: rows of the network evaluated so far.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.subject = request.subject
+        self.space = request.space
+        self.evaluations = 0
+        self._batch = forward_batch_size(request)
+        self._base: Tensor | None = None
+        self._donors: Tensor | None = None
+
+    def outputs(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Return the network's raw outputs for rows, ``(rows, K)``, in batches."""
+        return self._run(len(tensors[0]), lambda part: tuple(tensor[part] for tensor in tensors))
+
+    def base(self) -> Tensor:
+        """Return the outputs of the rows explained, ``(rows, K)``; computed once."""
+        if self._base is None:
+            self._base = self.outputs(self.request.inputs)
+        return self._base
+
+    def donor_outputs(self) -> Tensor:
+        """Return the outputs of the background rows, ``(donors, K)``; computed once."""
+        if self._donors is None:
+            self._donors = self.base() if self.request.shared else self.outputs(self.request.donors)
+        return self._donors
+
+    def predict(
+        self, receivers: Integers | Tensor, donors: Integers | Tensor, replaced: npt.NDArray[np.bool_] | Tensor
+    ) -> Tensor:
+        """Return the outputs of rows in which the replaced players' values come from donors.
+
+        Args:
+            receivers: row numbers in ``request.inputs``, ``(b,)``.
+            donors: row numbers in ``request.donors``, ``(b,)``.
+            replaced: bool ``(b, players)``.
+
+        Returns:
+            ``(b, K)``, on the network's device.
+        """
+        rows, others = torch.as_tensor(receivers), torch.as_tensor(donors)
+        chosen = torch.as_tensor(replaced)
+
+        def blended(part: slice) -> tuple[Tensor, ...]:
+            # Gathered where the tensors are; only a batch at a time goes to the network's device.
+            own = [tensor[rows[part].to(tensor.device)].to(self.subject.device) for tensor in self.request.inputs]
+            other = [tensor[others[part].to(tensor.device)].to(self.subject.device) for tensor in self.request.donors]
+            return self.space.blend(own, other, chosen[part])
+
+        return self._run(len(rows), blended)
+
+    def replace(self, rows: Sequence[Tensor], values: Sequence[Tensor], replaced: Tensor) -> Tensor:
+        """Return the outputs of rows in which the replaced players hold ``values`` (``(b, *)`` or ``(1, *)``)."""
+        count = len(rows[0])
+        wide = [value.expand(count, *value.shape[1:]) for value in values]
+
+        def blended(part: slice) -> tuple[Tensor, ...]:
+            own = [tensor[part].to(self.subject.device) for tensor in rows]
+            other = [tensor[part].to(self.subject.device) for tensor in wide]
+            return self.space.blend(own, other, replaced[part])
+
+        return self._run(count, blended)
+
+    def _run(self, count: int, tensors: Callable[[slice], tuple[Tensor, ...]]) -> Tensor:
+        found: list[Tensor] = []
+
+        def work(part: slice) -> None:
+            with torch.no_grad():
+                outputs = self.subject.forward(tensors(part))
+            if not found:
+                found.append(torch.empty(count, outputs.shape[1], dtype=outputs.dtype, device=outputs.device))
+            found[0][part] = outputs
+
+        self._batch = in_batches(count, self._batch, work)
+        self.evaluations += count
+        return found[0] if found else torch.empty(0, 0, device=self.subject.device)

@@ -1,0 +1,143 @@
+"""From the arguments of ``pg.explain`` to a ``Request``, for permgrad's own estimators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from permgrad._errors import InputError, suggest, unknown
+from permgrad.attribution.arguments import LEVELS, Arguments, resolve_options, resolve_scope
+from permgrad.attribution.method import Method, Request, Scope
+from permgrad.attribution.players import NOBODY, PlayerSpace
+from permgrad.attribution.subject import HybridSubject
+
+#: From this many explained rows on they serve as their own background.
+_OWN_BACKGROUND = 200
+
+
+def hybrid_request(arguments: Arguments, chosen: Method, name: str) -> Request:
+    """Check and resolve every argument for a fitted ``HyNNClassifier`` or ``HyNNRegressor``.
+
+    Raises:
+        InputError: an argument cannot be used; nothing has been computed.
+    """
+    subject = HybridSubject(arguments.model)
+    encoded = subject.encode(arguments.inputs)
+    rows = len(encoded)
+    if rows == 0:
+        raise InputError("explain needs at least one row, however: inputs has none")
+    given = dict(arguments.options)
+    row_offset = given.pop("row_offset", 0)
+    options = resolve_options(chosen, name, given)
+    scope = resolve_scope(chosen, name, arguments.scope)
+    players, named_groups = _players(subject, arguments.level, arguments.groups)
+    donors, kind = _background(subject, arguments.background, rows, scope)
+    check_row_offset(row_offset, donors is None)
+    inputs = (torch.from_numpy(np.ascontiguousarray(encoded)),)
+    return Request(
+        subject=subject,
+        encoded=encoded,
+        raw=subject.raw_frame(arguments.inputs),
+        background=donors,
+        background_kind=kind,
+        players=players,
+        groups=named_groups,
+        scope=scope,
+        level=arguments.level,
+        row_offset=int(row_offset),
+        options=options,
+        inputs=inputs,
+        donors=inputs if donors is None else (torch.from_numpy(np.ascontiguousarray(donors)),),
+        space=_space(players, encoded.shape[1], named_groups),
+        **arguments.common(subject, rows),
+    )
+
+
+def _space(players: dict[str, npt.NDArray[np.intp]], columns: int, groups: dict[str, list[str]]) -> PlayerSpace:
+    owner = torch.full((columns,), NOBODY, dtype=torch.int64)
+    for index, own in enumerate(players.values()):
+        owner[torch.as_tensor(own, dtype=torch.int64)] = index
+    return PlayerSpace(tuple(players), ("table",) * len(players), ("table",), (owner,), groups)
+
+
+def _players(
+    subject: HybridSubject, level: str, groups: Mapping[str, Iterable[str]] | None
+) -> tuple[dict[str, npt.NDArray[np.intp]], dict[str, list[str]]]:
+    if level not in LEVELS:
+        raise unknown("level", level, LEVELS)
+    encoder = subject.preprocessor
+    if level == "modality":
+        return {"table": np.arange(len(encoder.encoded_names_), dtype=np.intp)}, {}
+    if groups is None:
+        declared = {name: list(members) for name, members in getattr(encoder, "groups_", {}).items()}
+        return dict(encoder.features(level)), declared if level == "group" else {}
+    return _grouped_players(dict(encoder.features("feature")), dict(encoder.features("column")), groups)
+
+
+def _grouped_players(
+    features: dict[str, npt.NDArray[np.intp]],
+    columns: dict[str, npt.NDArray[np.intp]],
+    groups: Mapping[str, Iterable[str]],
+) -> tuple[dict[str, npt.NDArray[np.intp]], dict[str, list[str]]]:
+    """Return one player for each group and one for each feature that is in none."""
+    players: dict[str, npt.NDArray[np.intp]] = {}
+    taken: dict[str, str] = {}
+    for group, members in groups.items():
+        listed = [members] if isinstance(members, str) else [str(member) for member in members]
+        for member in listed:
+            if member not in features and member not in columns:
+                raise InputError(
+                    f"a group's members must be features of the model, however: group {group!r} has {member!r}"
+                    f"{suggest(member, [*features, *columns])}"
+                )
+            if member in taken:
+                raise InputError(
+                    f"a feature may be in one group only, however: {member!r} is in {taken[member]!r} and {group!r}"
+                )
+            taken[member] = str(group)
+        if not listed:
+            raise InputError(f"a group must have at least one feature, however: {group!r} is empty")
+        parts = [features[member] if member in features else columns[member] for member in listed]
+        players[str(group)] = np.unique(np.concatenate(parts)).astype(np.intp)
+    inside = {int(column) for block in players.values() for column in block}
+    for name, block in features.items():
+        if name in taken or (len(block) and inside.issuperset(int(column) for column in block)):
+            continue
+        if name in players:
+            raise InputError(f"a group must not have the name of a feature outside it, however: {name!r}; rename it")
+        players[name] = block
+    return players, {name: [str(m) for m in ([v] if isinstance(v, str) else v)] for name, v in groups.items()}
+
+
+def _background(
+    subject: HybridSubject, background: Any, rows: int, scope: Scope
+) -> tuple[npt.NDArray[np.float32] | None, str]:
+    if background is not None:
+        donors = subject.encode(background)
+        if len(donors) == 0:
+            raise InputError("background must hold at least one row, however: it is empty")
+        return donors, "given"
+    if rows >= _OWN_BACKGROUND and scope == "global":
+        return None, "rows explained"
+    return subject.background, "training rows"
+
+
+def check_row_offset(row_offset: Any, shared: bool) -> None:
+    """Refuse a number that is no row number, and parts of a table that would be their own background."""
+    whole = isinstance(row_offset, (int, np.integer)) and not isinstance(row_offset, bool)
+    if not whole or row_offset < 0:
+        raise InputError(
+            "row_offset is the number of the first row explained within a longer table, "
+            f"however: row_offset={row_offset!r}; pass an integer of at least 0"
+        )
+    if row_offset and shared:
+        raise InputError(
+            "row_offset explains one part of a longer table, so that donors must not come from the part itself, "
+            f"however: row_offset={row_offset} and background=None; pass the same background= for every part"
+        )
+
+

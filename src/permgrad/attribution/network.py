@@ -1,0 +1,107 @@
+"""From the arguments of ``pg.explain`` to a ``Request``, for any torch network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from permgrad._errors import InputError, unknown
+from permgrad.attribution.arguments import LEVELS, Arguments, resolve_options, resolve_scope
+from permgrad.attribution.hybrid import check_row_offset
+from permgrad.attribution.method import Method, Request
+from permgrad.attribution.network_subject import NetworkSubject
+from permgrad.attribution.players import PlayerSpace
+from permgrad.attribution.segments import build_space
+
+#: Options that describe the network, not the method.
+NETWORK_OPTIONS = ("head", "output_kind", "task", "class_names", "layer", "segments", "row_offset")
+
+
+def network_request(arguments: Arguments, chosen: Method, name: str) -> Request:
+    """Check and resolve every argument for a torch network.
+
+    Raises:
+        InputError: an argument cannot be used.
+    """
+    mine = {key: value for key, value in arguments.options.items() if key in NETWORK_OPTIONS}
+    for key in set(mine) & set(chosen.options):
+        # A class activation map has a layer of its own: the one that it reads.
+        del mine[key]
+    given = {key: value for key, value in arguments.options.items() if key not in mine}
+    options = _with_known(chosen, name, given)
+    scope = resolve_scope(chosen, name, arguments.scope)
+    _refuse_hybrid_only(arguments)
+    subject = NetworkSubject(
+        arguments.model,
+        arguments.inputs,
+        arguments.y,
+        **{key: mine.get(key) for key in ("head", "output_kind", "task", "class_names")},
+    )
+    inputs = subject.inputs
+    donors = inputs if arguments.background is None else subject.read(arguments.background)
+    row_offset = mine.get("row_offset", 0)
+    check_row_offset(row_offset, donors is inputs)
+    if mine.get("layer") is not None:
+        from permgrad.attribution.inner import at_layer
+
+        subject, inputs, donors, space = at_layer(subject, inputs, donors, mine["layer"], mine.get("segments"))
+    else:
+        space = build_space(subject.input_names, inputs, subject.columns, mine.get("segments"))
+    space = at_level(space, arguments)
+    rows = len(inputs[0])
+    return Request(
+        subject=subject,
+        encoded=np.empty((rows, 0), dtype=np.float32),
+        raw=None,
+        background=None,
+        background_kind="rows explained" if donors is inputs else "given",
+        players=dict.fromkeys(space.names, np.empty(0, dtype=np.intp)),
+        groups=space.groups,
+        scope=scope,
+        level=arguments.level,
+        row_offset=int(row_offset),
+        options=options,
+        inputs=inputs,
+        donors=donors,
+        space=space,
+        **arguments.common(subject, rows),
+    )
+
+
+def at_level(space: PlayerSpace, arguments: Arguments) -> PlayerSpace:
+    """Return the players of the level asked for."""
+    if arguments.level not in LEVELS:
+        raise unknown("level", arguments.level, LEVELS)
+    if arguments.level == "modality":
+        if arguments.groups is not None:
+            raise InputError("level='modality' makes whole inputs players, however: groups= is given; leave one out")
+        return space.modalities()
+    if arguments.level == "group":
+        if arguments.groups is None:
+            raise InputError(
+                "level='group' needs groups, however: groups=None; pass groups={'name': ['feature', …]} with the names "
+                f"of features ({', '.join(space.names[:5])}{', …' if len(space) > 5 else ''})"
+            )
+        return space.grouped({str(group): list(members) for group, members in arguments.groups.items()})
+    return space
+
+
+def _with_known(chosen: Method, name: str, given: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return resolve_options(chosen, name, given)
+    except InputError as error:
+        raise InputError(f"{error}; for a network also: {', '.join(NETWORK_OPTIONS)}") from None
+
+
+def _refuse_hybrid_only(arguments: Arguments) -> None:
+    if arguments.sampling == "conditional":
+        raise InputError(
+            "sampling='conditional' needs to know what each encoded column means, which only permgrad's own estimators "
+            "tell, however: model is a torch network; leave sampling out, or pass groups= of dependent features"
+        )
+    if arguments.scoring is not None:
+        raise InputError(
+            "scoring= needs an estimator with predict, however: model is a torch network; "
+            "pass loss= ('cross_entropy', 'brier', 'zero_one', 'squared_error', 'absolute_error')"
+        )

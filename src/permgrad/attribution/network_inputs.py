@@ -1,0 +1,280 @@
+"""Inputs of any torch network: dict, tuple, list or one table, turned into one tensor per input and back into a call.
+
+Nothing about sizes is typed by hand: names come from the dict's keys or from the forward's parameters, shapes from the
+data, and precision from the network's weights where NumPy and pandas leave it open.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from permgrad._errors import InputError
+
+Passing = Literal["keywords", "positions", "whole"]
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One tensor among the inputs: its name, where it sits in the user's structure, and its columns if it was a frame.
+
+    ``loose``: the precision was NumPy's or pandas' choice, not the user's.
+    """
+
+    name: str
+    place: tuple[Any, ...]
+    columns: tuple[str, ...] | None
+    loose: bool
+
+
+@dataclass(frozen=True)
+class InputForm:
+    """How inputs are laid out for one network, so that other rows (a background) are read in the same way.
+
+    Attributes:
+        leaves: one for each tensor.
+        passing: as keywords, as positional arguments, or the user's whole structure as one argument.
+        structure: the user's structure, with tensors' places left out.
+    """
+
+    leaves: tuple[Leaf, ...]
+    passing: Passing
+    structure: Any
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the inputs, one for each tensor."""
+        return tuple(leaf.name for leaf in self.leaves)
+
+    def call(self, function: Callable[..., Any], tensors: Sequence[Tensor]) -> Any:
+        """Call the network with tensors in the place of the user's inputs."""
+        filled = _fill(self.structure, iter(tensors))
+        if self.passing == "keywords":
+            return function(**filled)
+        if self.passing == "whole":
+            return function(filled)
+        return function(*(filled.values() if isinstance(filled, dict) else filled))
+
+    def read(self, inputs: Any, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """Read further rows laid out like those the form was made from.
+
+        Raises:
+            InputError: they are laid out otherwise.
+        """
+        if not isinstance(inputs, (Mapping, tuple, list)):
+            inputs = (inputs,)
+        leaves, tensors, _ = _flatten(inputs, self.names, dtype)
+        own, other = [leaf.place for leaf in self.leaves], [leaf.place for leaf in leaves]
+        if own != other:
+            raise InputError(
+                f"further rows must be laid out like the inputs ({', '.join(self.names)}), however: they hold "
+                f"{', '.join(leaf.name for leaf in leaves) or 'nothing'}; pass the same structure"
+            )
+        for mine, theirs in zip(self.leaves, leaves, strict=True):
+            if mine.columns is not None and theirs.columns is not None and mine.columns != theirs.columns:
+                raise InputError(
+                    f"further rows of {mine.name!r} must have the columns of the inputs in the same order, however: "
+                    f"{list(theirs.columns[:5])} is not {list(mine.columns[:5])}"
+                )
+        check_rows(self.names, tensors)
+        return tensors
+
+
+def read_form(module: nn.Module, inputs: Any, dtype: torch.dtype) -> tuple[InputForm, tuple[Tensor, ...]]:
+    """Match inputs to the network's forward.
+
+    Args:
+        module: the network.
+        inputs: a dict (keys are matched to the forward's parameter names; where none matches they are passed in
+            order), a tuple or list, or a single tensor, array or frame; values may themselves be lists or dicts.
+        dtype: the network's own, for arrays of 64-bit numbers.
+
+    Raises:
+        InputError: some keys match and others do not, a required parameter is missing, or something is no tensor.
+    """
+    parameters = _parameters(module)
+    passing: Passing = "positions"
+    if isinstance(inputs, Mapping):
+        passing = _match_keys(inputs, parameters)
+    elif isinstance(inputs, (tuple, list)):
+        positional = _positional(parameters)
+        if len(inputs) > 1 and positional is not None and len(positional) == 1:
+            passing = "whole"
+    else:
+        inputs = (inputs,)
+    hint = tuple(name for name, _ in parameters) if passing == "positions" else ()
+    if passing == "whole" and not isinstance(inputs, Mapping):
+        hint = tuple(f"{parameters[0][0]}[{index}]" for index in range(len(inputs)))
+    leaves, tensors, structure = _flatten(inputs, hint, dtype)
+    if not leaves:
+        raise InputError("inputs must hold at least one tensor, array or table, however: there is none")
+    doubled = [leaf.name for leaf in leaves if [other.name for other in leaves].count(leaf.name) > 1]
+    if doubled:
+        raise InputError(f"inputs must have different names, however: {doubled[0]!r} occurs twice; pass a dict")
+    form = InputForm(leaves, passing, structure)
+    check_rows(form.names, tensors)
+    return form, tensors
+
+
+def check_rows(names: Sequence[str], tensors: Sequence[Tensor]) -> None:
+    """Refuse inputs of different lengths, without rows, or without a row dimension."""
+    for name, tensor in zip(names, tensors, strict=True):
+        if tensor.ndim == 0:
+            raise InputError(f"every input must have one entry per row, however: {name!r} is a single number")
+    lengths = {name: len(tensor) for name, tensor in zip(names, tensors, strict=True)}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise InputError(f"all inputs must have the same number of rows, however: {listed}")
+    if 0 in lengths.values():
+        raise InputError("explain needs at least one row, however: inputs has none")
+
+
+def shapes_in_words(names: Sequence[str], tensors: Sequence[Tensor]) -> str:
+    """Return what the network was given, for error messages.
+
+    Examples:
+        >>> shapes_in_words(["x"], [torch.zeros(2, 3)])
+        'x (2, 3) float32'
+    """
+    return ", ".join(
+        f"{name} {tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+        for name, tensor in zip(names, tensors, strict=True)
+    )
+
+
+# ---- the forward's parameters ----------------------------------------------------------------------------------------
+
+
+def _parameters(module: nn.Module) -> list[tuple[str, inspect.Parameter]]:
+    try:
+        signature = inspect.signature(module.forward)
+    except (TypeError, ValueError):
+        return []
+    return [(name, parameter) for name, parameter in signature.parameters.items() if name != "self"]
+
+
+def _positional(parameters: list[tuple[str, inspect.Parameter]]) -> list[str] | None:
+    """Return the names that can be passed by position; None where any number can."""
+    if not parameters or any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for _, parameter in parameters):
+        return None
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [name for name, parameter in parameters if parameter.kind in kinds]
+
+
+def _match_keys(inputs: Mapping[Any, Any], parameters: list[tuple[str, inspect.Parameter]]) -> Passing:
+    keys = [str(key) for key in inputs]
+    fixed = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    names = [name for name, parameter in parameters if parameter.kind not in fixed]
+    required = [
+        name
+        for name, parameter in parameters
+        if parameter.kind not in fixed and parameter.default is inspect.Parameter.empty
+    ]
+    any_keyword = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for _, parameter in parameters)
+    matching = [key for key in keys if key in names]
+    strange = [key for key in keys if key not in names]
+    missing = [name for name in required if name not in keys]
+    if matching and (not strange or any_keyword) and not missing:
+        return "keywords"
+    if not matching:
+        positional = _positional(parameters)
+        if any_keyword and not required:
+            return "keywords"
+        if positional is not None and len(positional) == 1 and len(keys) > 1:
+            # forward(batch): the dict itself is the argument.
+            return "whole"
+        if positional is None or (len(keys) <= len(positional) and not set(missing) - set(positional[: len(keys)])):
+            return "positions"
+    raise InputError(
+        "the keys of inputs must be the names of the forward's parameters, or none of them, "
+        f"however: the keys are {', '.join(keys)} and the parameters are {', '.join(names) or 'none'}; rename the keys"
+    )
+
+
+# ---- the user's structure --------------------------------------------------------------------------------------------
+
+
+class _Slot:
+    """Marks a tensor's place in the structure."""
+
+
+def _is_leaf(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return False
+    if isinstance(value, (tuple, list)):
+        return not any(isinstance(item, (Tensor, np.ndarray, pd.DataFrame, pd.Series, Mapping)) for item in value)
+    return True
+
+
+def _flatten(inputs: Any, hint: Sequence[str], dtype: torch.dtype) -> tuple[tuple[Leaf, ...], tuple[Tensor, ...], Any]:
+    leaves: list[Leaf] = []
+    tensors: list[Tensor] = []
+
+    def walk(value: Any, name: str, place: tuple[Any, ...]) -> Any:
+        if isinstance(value, Mapping):
+            return {key: walk(item, f"{name}.{key}", (*place, key)) for key, item in value.items()}
+        if not _is_leaf(value):
+            return [walk(item, f"{name}[{index}]", (*place, index)) for index, item in enumerate(value)]
+        tensor, columns, loose = _tensor(value, name, dtype)
+        leaves.append(Leaf(name, place, columns, loose))
+        tensors.append(tensor)
+        return _Slot
+
+    structure: Any
+    if isinstance(inputs, Mapping):
+        structure = {key: walk(value, str(key), (key,)) for key, value in inputs.items()}
+    else:
+        parts = inputs if isinstance(inputs, (tuple, list)) and not _is_leaf(inputs) else (inputs,)
+        names = [hint[index] if index < len(hint) else f"input{index}" for index in range(len(parts))]
+        structure = [walk(value, name, (index,)) for index, (name, value) in enumerate(zip(names, parts, strict=True))]
+    return tuple(leaves), tuple(tensors), structure
+
+
+def _fill(structure: Any, tensors: Any) -> Any:
+    if structure is _Slot:
+        return next(tensors)
+    if isinstance(structure, dict):
+        return {key: _fill(value, tensors) for key, value in structure.items()}
+    return [_fill(value, tensors) for value in structure]
+
+
+def _tensor(value: Any, name: str, dtype: torch.dtype) -> tuple[Tensor, tuple[str, ...] | None, bool]:
+    """Return the tensor, the column names of a frame, and whether its precision is open."""
+    if isinstance(value, Tensor):
+        if value.is_complex():
+            raise InputError(f"inputs must be real numbers, however: {name!r} is complex; pass its parts")
+        return value.detach(), None, False
+    columns = None
+    if isinstance(value, pd.Series):
+        value = value.to_numpy()
+    if isinstance(value, pd.DataFrame):
+        columns = tuple(str(column) for column in value.columns)
+        words = [str(c) for c in value.columns if not (pd.api.types.is_numeric_dtype(value[c]))]
+        if words:
+            raise InputError(
+                f"a network's table must hold numbers, however: column {words[0]!r} of {name!r} does not "
+                f"({value[words[0]].dtype}); encode it as the network expects it"
+            )
+        if len(set(columns)) < len(columns):
+            raise InputError(f"columns must have different names, however: {name!r} has one twice; rename it")
+        whole = all(pd.api.types.is_integer_dtype(kind) for kind in value.dtypes) and not value.isna().any(axis=None)
+        value = value.to_numpy(dtype=np.int64 if whole else np.float64)
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise InputError(
+            f"inputs must be tensors, arrays or tables of numbers, however: {name!r} is "
+            f"{type(value).__name__} of {array.dtype}"
+        )
+    if not array.flags.writeable or not array.flags.c_contiguous or array.dtype.byteorder == ">":
+        array = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
+        array = array.astype(np.int64)
+    tensor = torch.from_numpy(array)
+    return (tensor.to(dtype) if tensor.dtype == torch.float64 else tensor), columns, True

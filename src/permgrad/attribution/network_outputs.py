@@ -1,0 +1,299 @@
+"""What a torch network returns: which of its outputs is explained, what its numbers are, and how they meet the target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from permgrad._errors import InputError, unknown
+from permgrad.attribution.subject import Task
+from permgrad.models.losses import losses
+
+OutputKind = Literal["logits", "probabilities", "log_probabilities", "values"]
+OUTPUT_KINDS = ("logits", "probabilities", "log_probabilities", "values")
+TASKS = ("classification", "regression")
+#: How far from 1 the sum of a row's probabilities may be.
+_SUM_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4}
+#: Names under which networks return the output that matters, in the order in which they are looked for.
+_USUAL_HEADS = ("logits", "logit", "output", "out", "prediction", "predictions", "y", "probabilities")
+
+
+def pick_head(returned: Any, head: int | str | None, rows: int) -> tuple[Tensor, int | str | None]:
+    """Return the output to explain as ``(rows, K)``, and its name or position where the network returns several.
+
+    Args:
+        returned: what the forward returned: a tensor, a tuple or list, a dict, or an object with attributes.
+        head: name or position of the output; None: the one with a usual name, else the first that has a row for each.
+        rows: how many rows went in.
+
+    Raises:
+        InputError: there is no such output, or it is not ``(rows,)`` or ``(rows, outputs)``.
+    """
+    if isinstance(returned, Tensor):
+        if head is not None:
+            raise InputError(
+                f"head= picks one of several outputs, however: head={head!r} and the network returns a single tensor; "
+                "leave head out"
+            )
+        return _flat(returned, rows, "the network's output"), None
+    parts: dict[Any, Any]
+    if isinstance(returned, Mapping):
+        parts = dict(returned)
+    elif isinstance(returned, (tuple, list)):
+        names = getattr(returned, "_fields", range(len(returned)))
+        parts = dict(zip(names, returned, strict=True))
+    elif hasattr(returned, "__dict__"):
+        parts = dict(vars(returned))
+    else:
+        raise InputError(
+            "the network must return a tensor, or a tuple or dict of tensors, however: it returned "
+            f"{type(returned).__name__}; wrap it in a module that returns a tensor"
+        )
+    tensors = {name: part for name, part in parts.items() if isinstance(part, Tensor)}
+    if head is not None:
+        if head not in tensors:
+            raise unknown("head", head, [str(name) for name in tensors])
+        return _flat(tensors[head], rows, f"output {head!r}"), head
+    usual = [name for name in _USUAL_HEADS if name in tensors]
+    for name in (*usual, *tensors):
+        part = tensors[name]
+        if part.ndim in (1, 2) and len(part) == rows and part.is_floating_point():
+            return _flat(part, rows, f"output {name!r}"), name
+    raise InputError(
+        "the network must return numbers for each row, however: none of its outputs "
+        f"({', '.join(f'{name} {tuple(part.shape)}' for name, part in tensors.items()) or 'none is a tensor'}) has the "
+        "shape (rows,) or (rows, outputs); wrap it in a module that returns such a tensor"
+    )
+
+
+def _flat(output: Tensor, rows: int, name: str) -> Tensor:
+    flat = output[:, None] if output.ndim == 1 else output.flatten(1) if output.numel() == len(output) else output
+    if flat.ndim != 2 or len(flat) != rows:
+        raise InputError(
+            f"{name} must have the shape (rows,) or (rows, outputs), however: it is {tuple(output.shape)} for {rows} "
+            "rows; wrap the network in a module that returns one row of numbers for each row"
+        )
+    return flat if flat.is_floating_point() else flat.float()
+
+
+@dataclass(frozen=True)
+class OutputForm:
+    """What the numbers of the explained output are.
+
+    Attributes:
+        task: classification or regression.
+        kind: logits, probabilities, log-probabilities or plain values.
+        count: K, the number of columns.
+        class_names: of a classifier; two where one column stands for the second of two classes.
+        output_names: what methods that explain the output call the columns.
+        inferred: whether task and kind were inferred rather than said.
+    """
+
+    task: Task
+    kind: OutputKind
+    count: int
+    class_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    inferred: bool
+
+    # ---- what methods ask for ----------------------------------------------------------------------------------------
+
+    def logits(self, outputs: Tensor) -> Tensor:
+        """Return scores whose softmax (one column: sigmoid) are the probabilities; differentiable."""
+        if self.kind != "probabilities":
+            return outputs
+        tiny = torch.finfo(outputs.dtype).tiny
+        if self.count == 1:
+            # log p − log(1 − p); the complement is formed first, so that p = 1 stays finite.
+            return outputs.clamp_min(tiny).log() - (1 - outputs).clamp_min(torch.finfo(outputs.dtype).eps).log()
+        return outputs.clamp_min(tiny).log()
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Return the probability of every class, ``(b, classes)``; differentiable."""
+        own = self.own_probabilities(outputs)
+        return torch.cat([1 - own, own], dim=1) if own.shape[1] == 1 else own
+
+    def own_probabilities(self, outputs: Tensor) -> Tensor:
+        """Return the probabilities of the network's own columns, ``(b, K)``."""
+        if self.kind == "probabilities":
+            return outputs
+        return torch.sigmoid(outputs) if self.count == 1 else torch.softmax(outputs, dim=1)
+
+    def readout(self, outputs: Tensor, output: str) -> Tensor:
+        """Return the quantity explained, ``(b, K)``: logits or probabilities; plain values as they are."""
+        if self.task == "regression":
+            return outputs
+        return self.own_probabilities(outputs) if output == "probability" else self.logits(outputs)
+
+    def loss_rows(self, outputs: Tensor, y: npt.NDArray[Any], loss: str) -> npt.NDArray[np.float64]:
+        """Return each row's loss in float64; the mean over columns where a regression has several."""
+        target = torch.as_tensor(y, device=outputs.device)
+        if self.task == "classification":
+            rows: Tensor = losses.get(loss)(self.logits(outputs.double()), target)
+        elif self.count == 1:
+            rows = losses.get(loss)(outputs.double(), target.reshape(-1))
+        else:
+            columns = [losses.get(loss)(outputs[:, [k]].double(), target[:, k]) for k in range(self.count)]
+            rows = torch.stack(columns).mean(dim=0)
+        numbers: npt.NDArray[np.float64] = rows.cpu().numpy()
+        return numbers
+
+    def divergence_rows(self, outputs: Tensor, reference: Tensor) -> npt.NDArray[np.float64]:
+        """Return Kullback–Leibler divergence from the reference prediction, or the mean squared difference."""
+        if self.task == "regression":
+            squared: npt.NDArray[np.float64] = (
+                (outputs.double() - reference.double()).square().mean(dim=1).cpu().numpy()
+            )
+            return squared
+        own, other = (self._log_probabilities(part.double()) for part in (reference, outputs))
+        result: npt.NDArray[np.float64] = (own.exp() * (own - other)).sum(dim=1).clamp_min(0).cpu().numpy()
+        return result
+
+    def _log_probabilities(self, outputs: Tensor) -> Tensor:
+        logits = self.logits(outputs)
+        if self.count == 1:
+            return torch.cat(
+                [torch.nn.functional.logsigmoid(-logits), torch.nn.functional.logsigmoid(logits)], dim=1
+            )
+        return torch.log_softmax(logits, dim=1)
+
+    def encode_target(self, y: Any, rows: int) -> npt.NDArray[Any]:
+        """Return class indexes int64, or numbers in float64.
+
+        Raises:
+            InputError: y does not fit the rows, the classes or the columns.
+        """
+        values = as_target(y)
+        if len(values) != rows:
+            raise InputError(
+                f"y must have one value for each of the {rows} rows, however: y has the shape {values.shape}"
+            )
+        if self.task == "regression":
+            wide = values.reshape(rows, -1)
+            if wide.shape[1] != self.count or wide.dtype.kind not in "fiub":
+                raise InputError(
+                    f"y must have {self.count} numbers per row, as the output has, however: its shape is "
+                    f"{values.shape} of {values.dtype}"
+                )
+            numbers = wide.astype(np.float64)
+            if not np.isfinite(numbers).all():
+                raise InputError("y must be finite, however: some values are not; leave those rows out")
+            return numbers[:, 0] if self.count == 1 else numbers
+        return self._class_indexes(values)
+
+    def _class_indexes(self, values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        if values.ndim != 1:
+            raise InputError(f"y must have one class per row, however: y has the shape {values.shape}")
+        count = len(self.class_names)
+        if values.dtype.kind in "fiub" and np.isfinite(values.astype(np.float64)).all():
+            numbers = values.astype(np.float64)
+            indexes: npt.NDArray[np.int64] = numbers.astype(np.int64)
+            if (indexes == numbers).all() and (indexes >= 0).all() and (indexes < count).all():
+                return indexes
+        positions = {name: index for index, name in enumerate(self.class_names)}
+        found = np.array([positions.get(str(value), -1) for value in values.tolist()], dtype=np.int64)
+        if (found < 0).any():
+            strange = values[found < 0].tolist()[0]
+            raise InputError(
+                f"y must hold class numbers 0…{count - 1} or class names ({', '.join(self.class_names[:10])}), however: "
+                f"y holds {strange!r}; pass class_names= in the order of the outputs"
+            )
+        return found
+
+
+def as_target(y: Any) -> npt.NDArray[Any]:
+    """Return y as an array; a single column becomes one-dimensional."""
+    values = y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y)
+    return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+
+
+def resolve_outputs(
+    outputs: Tensor, y: Any, *, kind: str | None, task: str | None, class_names: Any
+) -> OutputForm:
+    """Say or infer what the outputs are.
+
+    Several columns are a classifier's unless y holds numbers for each of them; they are probabilities or
+    log-probabilities where every row sums to 1. One column is a classifier's where y takes two values, or where it is
+    said; it is a probability where all values lie within 0 … 1.
+
+    Args:
+        outputs: ``(rows, K)`` for some rows.
+        y: the target, or None.
+        kind: one of ``OUTPUT_KINDS``, or None.
+        task: one of ``TASKS``, or None.
+        class_names: names in the order of the outputs (one column: of both classes), or None.
+
+    Raises:
+        InputError: what was said does not fit the outputs.
+    """
+    if kind is not None and kind not in OUTPUT_KINDS:
+        raise unknown("output_kind", kind, OUTPUT_KINDS)
+    if task is not None and task not in TASKS:
+        raise unknown("task", task, TASKS)
+    count = outputs.shape[1]
+    inferred = kind is None or task is None
+    if task is None:
+        task = _infer_task(count, y, kind, class_names)
+    if task == "regression":
+        if kind not in (None, "values"):
+            raise InputError(f"a regression's outputs are values, however: output_kind={kind!r}; leave it out")
+        names = ("all",) if count == 1 else tuple(str(k) for k in range(count))
+        return OutputForm("regression", "values", count, (), names, inferred)
+    if kind == "values":
+        raise InputError("a classifier's outputs are logits or probabilities, however: output_kind='values'")
+    chosen = kind or _infer_kind(outputs)
+    _check_kind(outputs, chosen)
+    classes = max(count, 2)
+    names = tuple(str(name) for name in class_names) if class_names is not None else tuple(map(str, range(classes)))
+    if len(names) != classes or len(set(names)) != classes:
+        raise InputError(
+            f"class_names must be {classes} different names, in the order of the outputs, however: {list(names)}"
+        )
+    shown = names if count > 1 else names[1:]
+    return OutputForm("classification", chosen, count, names, shown, inferred)
+
+
+def _infer_task(count: int, y: Any, kind: str | None, class_names: Any) -> Task:
+    if kind is not None:
+        return "regression" if kind == "values" else "classification"
+    if class_names is not None:
+        return "classification"
+    if y is None:
+        return "classification" if count > 1 else "regression"
+    values = as_target(y)
+    if count > 1:
+        return "regression" if values.ndim == 2 else "classification"
+    if values.dtype.kind == "b" or values.dtype.kind not in "fiu":
+        return "classification"
+    return "classification" if set(np.unique(values).tolist()) <= {0, 1} else "regression"
+
+
+def _infer_kind(outputs: Tensor) -> OutputKind:
+    values = outputs.double()
+    if outputs.shape[1] == 1:
+        return "probabilities" if bool(((values >= 0) & (values <= 1)).all()) else "logits"
+    tolerance = _SUM_TOLERANCE.get(outputs.dtype, 1e-2)
+    if bool((values >= 0).all()) and bool(((values.sum(dim=1) - 1).abs() <= tolerance).all()):
+        return "probabilities"
+    if bool((values <= 0).all()) and bool(((values.exp().sum(dim=1) - 1).abs() <= tolerance).all()):
+        return "log_probabilities"
+    return "logits"
+
+
+def _check_kind(outputs: Tensor, kind: str) -> None:
+    if kind == "probabilities" and not bool(((outputs >= 0) & (outputs <= 1)).all()):
+        raise InputError(
+            "probabilities must lie within 0 … 1, however: the outputs go from "
+            f"{float(outputs.min()):.3g} to {float(outputs.max()):.3g}; pass output_kind='logits'"
+        )
+    if kind == "log_probabilities" and bool((outputs > 1e-3).any()):
+        raise InputError(
+            "log-probabilities must not be above 0, however: the outputs reach "
+            f"{float(outputs.max()):.3g}; pass output_kind='logits'"
+        )

@@ -1,0 +1,225 @@
+"""Any torch network behind the uniform face that attribution methods ask: nothing of it is changed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from permgrad._errors import InputError, PermgradError
+from permgrad._random import forked_torch
+from permgrad.attribution.network_inputs import InputForm, read_form, shapes_in_words
+from permgrad.attribution.network_outputs import OutputForm, pick_head, resolve_outputs
+from permgrad.models.losses import losses
+from permgrad.models.replacement import evaluation_mode
+
+#: Rows on which the outputs' form is found out.
+_PROBE_ROWS = 256
+
+
+def unwrap(module: nn.Module) -> nn.Module:
+    """Return the network inside ``torch.compile`` and ``DataParallel``: the same function and the same weights.
+
+    Batches change their size all the time here, and a compiled network would be compiled again for each.
+    """
+    while True:
+        inner = getattr(module, "_orig_mod", None)
+        if inner is None and isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            inner = module.module
+        if not isinstance(inner, nn.Module):
+            return module
+        module = inner
+
+
+class NetworkSubject:
+    """A torch network with the inputs of one call.
+
+    Args:
+        module: any network; it is used in eval mode, and put back as it was.
+        inputs: as for ``pg.explain``.
+        y: the target, for inferring the task; or None.
+        head: which of several outputs.
+        output_kind: what the outputs are; None: inferred.
+        task: None: inferred.
+        class_names: in the order of the outputs.
+
+    Attributes:
+        inputs: one tensor per input, as the network takes them.
+        form: how inputs are laid out.
+        outputs_form: what the outputs are.
+        real: whether each input is floating point.
+
+    Raises:
+        InputError: the network cannot be called with the inputs, or its output cannot be explained.
+
+    Examples:
+        >>> subject = NetworkSubject(nn.Linear(3, 2), torch.zeros(5, 3))
+        >>> subject.input_names, subject.task, subject.output_names
+        (('input',), 'classification', ('0', '1'))
+    """
+
+    kind = "network"
+    paths: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        module: nn.Module,
+        inputs: Any,
+        y: Any = None,
+        *,
+        head: int | str | None = None,
+        output_kind: str | None = None,
+        task: str | None = None,
+        class_names: Any = None,
+    ) -> None:
+        self.module: Any = unwrap(module)
+        parameter = next((p for p in [*self.module.parameters(), *self.module.buffers()] if p.is_floating_point()), None)
+        self.dtype = torch.float32 if parameter is None else parameter.dtype
+        self.form, tensors = read_form(self.module, inputs, self.dtype)
+        self.device = tensors[0].device if parameter is None else parameter.device
+        self.head = head
+        self._casts: tuple[torch.dtype | None, ...] = (None,) * len(tensors)
+        probe = self._probe(tensors)
+        self.inputs = self._cast(tensors)
+        self.outputs_form: OutputForm = resolve_outputs(
+            probe, y, kind=output_kind, task=task, class_names=class_names
+        )
+
+    # ---- rows --------------------------------------------------------------------------------------------------------
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the inputs, one for each tensor."""
+        return self.form.names
+
+    @property
+    def columns(self) -> tuple[tuple[str, ...] | None, ...]:
+        """Column names of each input that was a frame."""
+        return tuple(leaf.columns for leaf in self.form.leaves)
+
+    @property
+    def real(self) -> tuple[bool, ...]:
+        """Whether each input is floating point, so that a gradient exists."""
+        return tuple(tensor.is_floating_point() for tensor in self.inputs)
+
+    def read(self, inputs: Any) -> tuple[Tensor, ...]:
+        """Read further rows, such as a background, laid out as the inputs were."""
+        tensors = self._cast(self.form.read(inputs, self.dtype))
+        for name, own, other in zip(self.input_names, self.inputs, tensors, strict=True):
+            if own.shape[1:] != other.shape[1:]:
+                raise InputError(
+                    f"further rows of {name!r} must have the shape of the inputs', however: "
+                    f"{tuple(other.shape[1:])} is not {tuple(own.shape[1:])}"
+                )
+        return tuple(other.to(own.dtype) for own, other in zip(self.inputs, tensors, strict=True))
+
+    def _cast(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        return tuple(
+            tensor if dtype is None else tensor.to(dtype) for tensor, dtype in zip(tensors, self._casts, strict=True)
+        )
+
+    def _probe(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Call the network on a few rows; where precision does not fit, try the network's own.
+
+        Whole numbers stay whole first (an embedding needs them), and become real ones where that fails.
+        """
+        loose = [leaf.loose for leaf in self.form.leaves]
+        floats = tuple(self.dtype if tensor.is_floating_point() else None for tensor in tensors)
+        every = tuple(self.dtype if own or tensor.is_floating_point() else None for own, tensor in zip(loose, tensors, strict=True))
+        attempts: list[tuple[torch.dtype | None, ...]] = [(None,) * len(tensors), floats, every]
+        for position, (own, tensor) in enumerate(zip(loose, tensors, strict=True)):
+            if own and not tensor.is_floating_point() and len(tensors) > 1:
+                attempts.append(tuple(self.dtype if k == position else floats[k] for k in range(len(tensors))))
+        first: Exception | None = None
+        few = [tensor[:_PROBE_ROWS] for tensor in tensors]
+        for casts in dict.fromkeys(attempts):
+            self._casts = casts
+            try:
+                with torch.no_grad(), self.open():
+                    return self.forward(self._cast(few)).cpu()
+            except PermgradError:
+                raise
+            except Exception as error:  # noqa: BLE001 — whatever the user's forward raises is told to the user
+                first = first or error
+        shapes = shapes_in_words(self.input_names, few)
+        reason = " ".join(str(first).split())[:300]
+        raise InputError(
+            f"the network must accept the inputs, however: called with {shapes} it raised {type(first).__name__}: "
+            f"{reason}; check their order, shapes and types"
+        ) from first
+
+    # ---- running it --------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Eval mode for the body, every submodule's own mode afterwards; the caller's random state is kept."""
+        with evaluation_mode(self.module), forked_torch(0):
+            yield
+
+    def forward(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Return the output that is explained, ``(b, K)``; the tensors are never changed.
+
+        Copies go in: a network whose first layer works in place would write into the caller's rows.
+        """
+        moved = [tensor.to(self.device) if tensor.device != self.device else tensor.clone() for tensor in tensors]
+        with _no_autocast(self.device):
+            returned = self.form.call(self.module, moved)
+        output, _ = pick_head(returned, self.head, len(tensors[0]))
+        return output
+
+    # ---- outputs -----------------------------------------------------------------------------------------------------
+
+    @property
+    def task(self) -> Any:
+        """Classification or regression."""
+        return self.outputs_form.task
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes; empty for a regression."""
+        return self.outputs_form.class_names
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the columns explained."""
+        return self.outputs_form.output_names
+
+    def encode_target(self, y: Any, rows: int) -> npt.NDArray[Any]:
+        """Return class indexes, or numbers in float64."""
+        return self.outputs_form.encode_target(y, rows)
+
+    def resolve_loss(self, loss: str) -> str:
+        """Return a registered loss; ``"auto"`` is cross entropy or squared error."""
+        if loss == "auto":
+            return "cross_entropy" if self.task == "classification" else "squared_error"
+        losses.get(loss)
+        return loss
+
+    def loss_rows(self, outputs: Tensor, y: npt.NDArray[Any], loss: str) -> npt.NDArray[np.float64]:
+        """Return each row's loss in float64."""
+        return self.outputs_form.loss_rows(outputs, y, loss)
+
+    def divergence_rows(self, outputs: Tensor, reference: Tensor) -> npt.NDArray[np.float64]:
+        """Return each row's divergence from the reference prediction."""
+        return self.outputs_form.divergence_rows(outputs, reference)
+
+    def readout(self, outputs: Tensor, output: str) -> Tensor:
+        """Return logits, probabilities or values, ``(b, K)``; differentiable."""
+        return self.outputs_form.readout(outputs, output)
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Return the probability of every class, ``(b, classes)``."""
+        return self.outputs_form.probabilities(outputs)
+
+
+def _no_autocast(device: torch.device) -> Any:
+    """Return a context in which the caller's mixed precision is off: values are those of the network itself."""
+    if device.type in ("cpu", "cuda") and torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return contextlib.nullcontext()
