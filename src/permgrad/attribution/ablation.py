@@ -7,14 +7,17 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from permgrad._errors import InputError, unknown
 from permgrad.attribution.baselines import median_row
+from permgrad.attribution.effects import play_loss, play_rows, single_plays
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.game import path_quantities
 from permgrad.attribution.importance import GAME_OPTIONS, play_loss_game, play_row_game
 from permgrad.attribution.method import Request, Scope, methods
-from permgrad.attribution.result import global_explanation, local_explanation
+from permgrad.attribution.result import global_explanation, local_explanation, network_global, network_local
 
 
 @methods.register("ablation")
@@ -38,6 +41,8 @@ class Ablation:
             raise InputError(
                 f"ablation sets one value and draws none, however: sampling={request.sampling!r}; leave sampling out"
             )
+        if request.subject.kind == "network":
+            return _on_network(request)
         background = request.encoded if request.background is None else request.background
         name = request.options.get("baseline", "typical")
         if name == "typical":
@@ -53,3 +58,34 @@ class Ablation:
             return local_explanation(request, "ablation", quantities, *play_row_game(request, quantities, "ablation"))
         table, _, sampler = play_loss_game(request, quantities, "ablation")
         return global_explanation(request, "ablation", quantities, table, sampler)
+
+
+def _on_network(request: Request) -> Explanation:
+    name = request.options.get("baseline", "typical")
+    if name not in ("typical", "zeros"):
+        raise unknown("baseline", name, ("typical", "zeros"))
+    fixed = [typical_row(tensor) if name == "typical" else torch.zeros_like(tensor[:1]) for tensor in request.donors]
+    request = replace(request, n_repeats=1, options={**request.options, "tolerance": None})
+    names, plays = single_plays(request)
+    facts = {"baseline": "median of numbers, most frequent whole number" if name == "typical" else "zeros"}
+    if request.scope == "local":
+        found = play_rows(request, names, plays, "ablation", fixed)
+        return network_local(request, "ablation", names, found, **facts)
+    return network_global(request, "ablation", names, play_loss(request, names, plays, "ablation", fixed), facts=facts)
+
+
+def typical_row(rows: Tensor) -> Tensor:
+    """Return the median of real numbers, the most frequent value of whole ones, position by position.
+
+    Shape:
+        rows ``(n, *)``; result ``(1, *)`` of the same type.
+
+    Examples:
+        >>> typical_row(torch.tensor([[1, 5], [1, 7], [2, 7]])).tolist()
+        [[1, 7]]
+    """
+    if rows.is_floating_point():
+        return rows.double().median(dim=0, keepdim=True).values.to(rows.dtype)
+    if rows.dtype == torch.bool:
+        return rows.to(torch.uint8).mode(dim=0, keepdim=True).values.bool()
+    return rows.mode(dim=0, keepdim=True).values

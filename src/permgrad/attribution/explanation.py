@@ -110,7 +110,8 @@ class Explanation:
 
     def __repr__(self) -> str:
         rows = f", {self.values.shape[0]} rows" if self.scope == "local" else ""
-        size = f"{len(self.names)} {self.level}s × {len(self.outputs)} outputs"
+        players = {"modality": "modalities"}.get(self.level, f"{self.level}s")
+        size = f"{len(self.names)} {players} × {len(self.outputs)} outputs"
         return f"<Explanation: {self.method}, {self.scope}{rows}, {size}>"
 
     @property

@@ -155,7 +155,7 @@ def play_loss_game(request: Request, quantities: Quantities, label: str) -> tupl
     )
     repeats = _play_until_settled(request, game, collector, label)
     names = ("all", *request.subject.class_names) if class_count > 1 or classes is not None else ("all",)
-    table = _tabulate(request, collector, names, repeats, len(quantities.names))
+    table = tabulate(request, collector, names, repeats, len(quantities.names))
     played = sum(repeats.values()) * len(request.encoded) * len(quantities.coalitions)
     return (
         Table(*table, outputs=names, repeats=repeats, seconds=time.perf_counter() - started, model_rows=played),
@@ -197,9 +197,10 @@ def _settled(collector: MomentCollector, name: str, wanted: float, confidence: f
     return bool((high - low)[0] / 2 <= wanted)
 
 
-def _tabulate(
+def tabulate(
     request: Request, collector: MomentCollector, outputs: tuple[str, ...], repeats: dict[str, int], quantities: int
 ) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    """Return means, standard errors, both ends of the intervals and p-values, ``(players, outputs, quantities)``."""
     shape = (len(request.players), len(outputs), quantities)
     arrays = [np.full(shape, np.nan) for _ in range(5)]
     for position, name in enumerate(request.players):

@@ -12,16 +12,29 @@ from typing import Any, ClassVar
 
 from permgrad.attribution.branch_weights import branch_weights
 from permgrad.attribution.direction import direction
+from permgrad.attribution.effects import (
+    modality_weights,
+    play_loss,
+    play_modalities,
+    play_rows,
+    shapley_play,
+    single_plays,
+)
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.game import path_quantities
 from permgrad.attribution.importance import GAME_OPTIONS, play_loss_game, play_row_game
 from permgrad.attribution.method import Request, Scope, methods
-from permgrad.attribution.result import global_explanation, local_explanation
+from permgrad.attribution.result import global_explanation, local_explanation, network_global, network_local
 
 
 @methods.register("permgrad")
 class PermGrad:
     """The path game, with intervals and p-values, per class and overall.
+
+    On any other network modalities stand in the place of paths. ``level="modality"``: the exact Shapley value of the
+    game of replacing whole modalities (sampled above 12), with each modality's effect ``alone`` and ``last`` beside it.
+    Other levels: the total effect of each player, and ``others_replaced``: its effect while all other modalities are
+    replaced as well; with one modality it is plain permutation.
 
     Options:
         tolerance: stop repeating a feature once its interval's half-width is below this share of the loss scale; widths
@@ -39,6 +52,8 @@ class PermGrad:
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
+        if request.subject.kind == "network":
+            return _on_network(request)
         quantities = path_quantities(request.subject.paths)
         if request.scope == "local":
             return local_explanation(request, "permgrad", quantities, *play_row_game(request, quantities, "permgrad"))
@@ -46,3 +61,20 @@ class PermGrad:
         weights = branch_weights(request, game) if request.options.get("branches", True) else None
         trends = direction(request, game) if request.options.get("direction", True) else None
         return global_explanation(request, "permgrad", quantities, table, sampler, branches=weights, direction=trends)
+
+
+def _on_network(request: Request) -> Explanation:
+    whole = request.level == "modality" and len(request.space) > 1
+    if whole and request.scope == "global":
+        names, table, weights = play_modalities(request, "permgrad")
+        return network_global(request, "permgrad", names, table, branches=weights)
+    names, plays = shapley_play(request) if whole else single_plays(request, others=_several(request))
+    if request.scope == "local":
+        return network_local(request, "permgrad", names, play_rows(request, names, plays, "permgrad"))
+    table = play_loss(request, names, plays, "permgrad")
+    weighed = modality_weights(request) if request.options.get("branches", True) else None
+    return network_global(request, "permgrad", names, table, branches=weighed)
+
+
+def _several(request: Request) -> bool:
+    return len(set(request.space.modality)) > 1

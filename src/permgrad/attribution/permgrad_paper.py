@@ -256,6 +256,11 @@ class PermGradPaper:
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
+        if request.subject.kind == "network":
+            raise InputError(
+                "permgrad-paper is the published method for permgrad's own hybrid networks, however: model is a torch "
+                "network; choose method='permgrad', which plays the same game with modalities"
+            )
         started = time.perf_counter()
         options = {**self.options, **request.options}
         _check(request, options)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from permgrad._errors import unknown
+from permgrad._errors import InputError, unknown
+from permgrad.attribution.effects import play_loss, play_rows, single_plays
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.game import total_quantity
 from permgrad.attribution.importance import GAME_OPTIONS, play_loss_game, play_row_game
 from permgrad.attribution.method import Request, Scope, methods
-from permgrad.attribution.result import global_explanation, local_explanation
+from permgrad.attribution.result import global_explanation, local_explanation, network_global, network_local
 
 
 @methods.register("permutation")
@@ -22,6 +23,9 @@ class Permutation:
             permutation: the image still shows the feature.
         tolerance, incremental, workers: as for ``permgrad``.
 
+    On any other network the players are columns, image segments, groups or whole modalities; with ``layer=`` they are
+    the units of a named layer, so that importance can be followed through the depth of the network.
+
     Source: Breiman (2001); Fisher, Rudin & Dominici (2019).
     """
 
@@ -30,6 +34,8 @@ class Permutation:
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
+        if request.subject.kind == "network":
+            return _on_network(request)
         paths = request.options.get("paths") or request.subject.paths
         for path in (paths,) if isinstance(paths, str) else paths:
             if path not in request.subject.paths:
@@ -41,3 +47,15 @@ class Permutation:
             )
         table, _, sampler = play_loss_game(request, quantities, "permutation")
         return global_explanation(request, "permutation", quantities, table, sampler)
+
+
+def _on_network(request: Request) -> Explanation:
+    if request.options.get("paths") is not None:
+        raise InputError(
+            "paths= names the paths of permgrad's own networks, however: model is a torch network; leave it out, and "
+            "pass level='modality' to replace whole inputs"
+        )
+    names, plays = single_plays(request)
+    if request.scope == "local":
+        return network_local(request, "permutation", names, play_rows(request, names, plays, "permutation"))
+    return network_global(request, "permutation", names, play_loss(request, names, plays, "permutation"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 import warnings
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,9 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.game import Floats, Game, Quantities
 from permgrad.attribution.importance import Table, loss_scale
 from permgrad.attribution.method import Request
+
+if TYPE_CHECKING:
+    from permgrad.attribution.effects import RowEffects
 
 
 def describe(request: Request, **facts: Any) -> dict[str, Any]:
@@ -51,12 +55,148 @@ def shown_values(request: Request) -> Any:
     import pandas as pd
 
     if request.raw is None:
-        return None
+        return _network_values(request)
     columns = {
         name: request.raw[name] if name in request.raw.columns else pd.Series([None] * len(request.raw), dtype=object)
         for name in request.players
     }
     return pd.DataFrame({name: column.to_numpy() for name, column in columns.items()}, columns=list(request.players))
+
+
+def _network_values(request: Request) -> Any:
+    """Return the values of the players that are one number each; missing where a player is several."""
+    import pandas as pd
+
+    sizes, shown = request.space.sizes(), {}
+    for name, tensor, segments in zip(request.space.inputs, request.inputs, request.space.segments, strict=True):
+        if tensor.ndim > 2:
+            continue
+        owners = segments.reshape(-1).tolist()
+        rows = tensor.reshape(request.count, -1).float().cpu().numpy()
+        for column, owner in enumerate(owners):
+            if owner >= 0 and sizes[owner] == 1:
+                shown[request.space.names[owner]] = rows[:, column]
+        del name
+    missing = np.full(request.count, np.nan)
+    return pd.DataFrame({name: shown.get(name, missing) for name in request.space.names})
+
+
+def finish(request: Request, explanation: Explanation) -> Explanation:
+    """Return the explanation after a warning that names the inputs whose values are all exactly 0."""
+    if request.subject.kind == "network":
+        values = np.abs(explanation.values)
+        values = values.max(axis=0) if explanation.scope == "local" else values
+        unused = [
+            name
+            for name in dict.fromkeys(explanation.modality)
+            if not values[[own == name for own in explanation.modality]].any()
+        ]
+        if unused:
+            warnings.warn(
+                f"these inputs do not change the output, so that their importance is exactly 0: {', '.join(unused)}; "
+                "check that the network is meant to leave them out",
+                PermgradWarning,
+                stacklevel=4,
+            )
+    return explanation
+
+
+def input_maps(request: Request, *, numbers: int = 20_000_000) -> dict[str, npt.NDArray[Any]]:
+    """Return what plots over images need: ``images:<input>`` and ``segments:<input>``, for the inputs that are images.
+
+    Args:
+        request: the call.
+        numbers: images of more numbers than this are left out.
+    """
+    found: dict[str, npt.NDArray[Any]] = {}
+    if request.subject.kind != "network":
+        return found
+    for name, tensor, segments in zip(request.space.inputs, request.inputs, request.space.segments, strict=True):
+        if tensor.ndim not in (3, 4):
+            continue
+        found[f"segments:{name}"] = segments.cpu().numpy()
+        if tensor.numel() <= numbers:
+            found[f"images:{name}"] = tensor.float().cpu().numpy()
+    return found
+
+
+def network_global(
+    request: Request, method: str, names: Sequence[str], table: Table, **fields: Any
+) -> Explanation:
+    """Build the result of a loss game on a torch network; the first quantity is the importance, others are parts."""
+    kept = [0, *[1 + target for target in _class_targets(request)]] if len(table.outputs) > 1 else [0]
+    loss = request.subject.resolve_loss(request.loss)
+    facts = fields.pop("facts", {})
+    explanation = Explanation(
+        values=table.mean[:, kept, 0],
+        names=request.space.names,
+        modality=request.space.modality,
+        outputs=tuple(table.outputs[index] for index in kept),
+        method=method,
+        scope="global",
+        std=table.std[:, kept, 0],
+        low=table.low[:, kept, 0],
+        high=table.high[:, kept, 0],
+        p_values=table.p_values[:, kept, 0],
+        parts={name: table.mean[:, kept, index] for index, name in enumerate(names) if index},
+        part_std={name: table.std[:, kept, index] for index, name in enumerate(names) if index},
+        level=request.level,
+        groups=request.groups,
+        maps={name: array for name, array in input_maps(request).items() if name.startswith("segments:")},
+        meta=describe(
+            request,
+            quantity="increase of the loss" if request.y is not None else "divergence from the model's own prediction",
+            unit=_unit(request, loss),
+            loss=loss if request.y is not None else "divergence",
+            loss_scale=loss_scale(request),
+            repeats=table.repeats,
+            seconds=table.seconds,
+            model_rows=table.model_rows,
+            classes_by="y" if request.y is not None else "predicted class",
+            **facts,
+        ),
+        **fields,
+    )
+    return finish(request, explanation)
+
+
+def _class_targets(request: Request) -> Sequence[int]:
+    """Return the classes asked for: a single column stands for both."""
+    if len(request.subject.output_names) == len(request.subject.class_names):
+        return request.targets
+    return range(len(request.subject.class_names))
+
+
+def network_local(
+    request: Request, method: str, names: Sequence[str], found: RowEffects, **facts: Any
+) -> Explanation:
+    """Build the result of a row game on a torch network."""
+    explanation = Explanation(
+        values=found.mean[..., 0],
+        names=request.space.names,
+        modality=request.space.modality,
+        outputs=tuple(request.subject.output_names[target] for target in request.targets),
+        method=method,
+        scope="local",
+        std=found.std[..., 0],
+        parts={name: found.mean[..., index] for index, name in enumerate(names) if index},
+        part_std={name: found.std[..., index] for index, name in enumerate(names) if index},
+        level=request.level,
+        groups=request.groups,
+        feature_values=shown_values(request),
+        predictions=found.predictions,
+        maps=input_maps(request),
+        meta=describe(
+            request,
+            quantity="output minus the mean output with the feature replaced",
+            unit=_output_unit(request),
+            output=request.output,
+            seconds=found.seconds,
+            model_rows=found.model_rows,
+            **facts,
+        ),
+    )
+    return finish(request, explanation)
 
 
 def global_explanation(
