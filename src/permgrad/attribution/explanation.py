@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, unknown
+from permgrad._errors import EnvironmentProblem, InputError, unknown
 from permgrad._files import atomic_folder, plain
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ class Explanation:
             feature_values=None,
             base_values=None,
             predictions=None,
-            maps={},
+            maps=_summarised_maps(self.maps),
             meta={**{k: v for k, v in self.meta.items() if k != "rows"}, "summary": how, "rows_summarised": rows},
         )
 
@@ -236,6 +236,7 @@ class Explanation:
             level="modality",
             direction=None,
             feature_values=None,
+            maps={name: array for name, array in self.maps.items() if not name.startswith("segments:")},
         )
 
     def to_shap(self) -> Any:
@@ -243,8 +244,6 @@ class Explanation:
         try:
             import shap
         except ImportError as error:
-            from permgrad._errors import EnvironmentProblem
-
             raise EnvironmentProblem(
                 "to_shap needs the package shap, however: it is not installed; pip install 'permgrad[peers]'"
             ) from error
@@ -256,9 +255,54 @@ class Explanation:
             base_values=np.broadcast_to(base, (values.shape[0], len(self.outputs)))[:, 0]
             if single
             else np.broadcast_to(base, (values.shape[0], len(self.outputs))),
-            data=None if self.feature_values is None else self.feature_values.to_numpy(),
+            # Players without a raw value, such as segments of an image, have none there.
+            data=None if self.feature_values is None else self._raw_values().to_numpy(),
             feature_names=list(self.names),
             output_names=None if single else list(self.outputs),
+        )
+
+    def _raw_values(self) -> pd.DataFrame:
+        """Return the explained rows' raw values with one column for each name, missing where there is none."""
+        assert self.feature_values is not None
+        own = self.feature_values
+        return own if list(own.columns) == list(self.names) else own.reindex(columns=list(self.names))
+
+    def to_shapiq(self, *, row: int = 0, output: str | int | None = None) -> Any:
+        """Return ``shapiq.InteractionValues`` of order 1 with the same numbers; needs the package shapiq.
+
+        Args:
+            row: position of the row, for a local explanation.
+            output: name or position of the output; None: the first.
+
+        Raises:
+            InputError: there is no such row or output.
+            EnvironmentProblem: shapiq is not installed.
+        """
+        try:
+            from shapiq import InteractionValues
+        except ImportError as error:
+            raise EnvironmentProblem(
+                "to_shapiq needs the package shapiq, however: it is not installed; pip install 'permgrad[peers]'"
+            ) from error
+        column = self.output_index(output)
+        values, base = self.values, self.base_values
+        if self.scope == "local":
+            count = len(values)
+            if isinstance(row, bool) or not isinstance(row, (int, np.integer)) or not -count <= row < count:
+                raise InputError(f"row must be a position from 0 to {count - 1}, however: row={row!r}")
+            values = values[row]
+            base = base[row] if base is not None and base.ndim == 2 else base
+        baseline = 0.0 if base is None else float(np.atleast_1d(base)[..., column].ravel()[0])
+        players = len(self.names)
+        return InteractionValues(
+            np.concatenate([[baseline], np.asarray(values[:, column], dtype=np.float64)]),
+            index="SV",
+            max_order=1,
+            min_order=0,
+            n_players=players,
+            interaction_lookup={(): 0, **{(player,): player + 1 for player in range(players)}},
+            estimated=self.std is not None,
+            baseline_value=baseline,
         )
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -325,6 +369,13 @@ class Explanation:
             raise InputError(
                 f"{source} must hold a whole explanation, however: {error} is missing or wrong; make it again"
             ) from error
+
+
+def _summarised_maps(maps: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    """Keep what a summary over rows can be drawn on: which player owns which pixel, and the mean image."""
+    kept = {name: array for name, array in maps.items() if name.startswith("segments:")}
+    means = {name: array for name, array in maps.items() if name.startswith("images:") and len(array)}
+    return kept | {name: array.mean(axis=0, keepdims=True) for name, array in means.items()}
 
 
 def zlib_error() -> type[Exception]:

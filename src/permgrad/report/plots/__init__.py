@@ -6,7 +6,8 @@ None of them uses pyplot, and the user's matplotlib settings and open figures st
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from permgrad.report.plots._base import PlotFigure, clean
 from permgrad.report.plots.bar import bar
@@ -14,9 +15,11 @@ from permgrad.report.plots.beeswarm import beeswarm
 from permgrad.report.plots.classes import classes
 from permgrad.report.plots.confusion import confusion_matrix
 from permgrad.report.plots.direction import direction
+from permgrad.report.plots.features import features
 from permgrad.report.plots.image import activation, image
 from permgrad.report.plots.levels import levels
-from permgrad.report.plots.modality import branches, modality
+from permgrad.report.plots.modality import branches, modality, shares
+from permgrad.report.plots.overlay import overlay
 from permgrad.report.plots.residuals import residuals
 from permgrad.report.plots.roc import roc_curves
 from permgrad.report.plots.signed import signed_bars
@@ -36,12 +39,15 @@ __all__ = [
     "classes",
     "confusion_matrix",
     "direction",
+    "features",
     "image",
     "learning_curves",
     "levels",
     "modality",
+    "overlay",
     "residuals",
     "roc_curves",
+    "shares",
     "signed_bars",
     "waterfall",
 ]
@@ -91,13 +97,32 @@ class PlotAccessor:
         """One row's steps from the baseline to its output; see ``permgrad.report.plots.waterfall``."""
         return self._with_baseline(waterfall(self._explanation, row=row, top_n=top_n, output=output, title=title))
 
-    def image(self, *, row: int = 0, output: str | int | None = None, title: str | None = None) -> PlotFigure:
-        """One row's activation map over its image; see ``permgrad.report.plots.image``."""
-        return image(self._explanation, row=row, output=output, title=title)
+    def image(
+        self,
+        *,
+        row: int = 0,
+        input: str | None = None,  # noqa: A002 — the word for it everywhere else
+        output: str | int | None = None,
+        title: str | None = None,
+    ) -> PlotFigure:
+        """An image under its activation map or signed attribution; see ``permgrad.report.plots.image``."""
+        return image(self._explanation, row=row, input=input, output=output, title=title)
 
-    def modality(self, *, output: str | int | None = None, title: str | None = None) -> PlotFigure:
-        """Importance of whole branches or modalities; see ``permgrad.report.plots.modality``."""
-        return modality(self._explanation, output=output, title=title)
+    def modality(
+        self,
+        *,
+        truth: Mapping[str, Any] | None = None,
+        output: str | int | None = None,
+        title: str | None = None,
+    ) -> PlotFigure:
+        """Importance of whole branches or modalities, beside the truth; see ``permgrad.report.plots.modality``."""
+        return modality(self._explanation, truth=truth, output=output, title=title)
+
+    def features(
+        self, *, top_n: int | None = 8, output: str | int | None = None, title: str | None = None
+    ) -> PlotFigure:
+        """Ranked bars, a panel for each modality; see ``permgrad.report.plots.features``."""
+        return features(self._explanation, top_n=top_n, output=output, title=title)
 
     def direction(self, *, top_n: int | None = 9, title: str | None = None) -> PlotFigure:
         """Mean prediction by quantile or level; see ``permgrad.report.plots.direction``."""

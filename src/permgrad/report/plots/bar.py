@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,8 +71,9 @@ def bar(
         colours = [style.POSITIVE if value >= 0 else style.NEGATIVE for value in values[order]]
         axes.barh(places, np.nan_to_num(values[order]), height=0.62, color=colours, linewidth=0)
     low, high = (end[:, column][order] for end in shown.ci())
-    _whiskers(axes, values[order], low, high, dot=bool(paths))
-    _frame(axes, shown, order, values[order], low, high)
+    whiskers(axes, values[order], low, high, dot=bool(paths))
+    hidden = len(shown.names) - len(order)
+    ranked_frame(axes, [shown.names[i] for i in order], values[order], low, high, hidden=hidden)
     name = explanation.outputs[column]
     about = ""
     if len(explanation.outputs) > 1:
@@ -132,7 +134,8 @@ def _split_bars(axes: Any, paths: dict[str, Floats], values: Floats, order: npt.
         right, left = right + np.maximum(amount, 0), left + np.minimum(amount, 0)
 
 
-def _whiskers(axes: Any, values: Floats, low: Floats, high: Floats, *, dot: bool) -> None:
+def whiskers(axes: Any, values: Floats, low: Floats, high: Floats, *, dot: bool) -> None:
+    """Draw the intervals of bars, where they are known."""
     places = np.arange(len(values))
     known = np.isfinite(low) & np.isfinite(high)
     axes.hlines(places[known], low[known], high[known], color=style.INK, linewidth=1.1)
@@ -140,13 +143,13 @@ def _whiskers(axes: Any, values: Floats, low: Floats, high: Floats, *, dot: bool
         axes.plot(values, places, "o", color=style.INK, markersize=3.2, linestyle="none")
 
 
-def _frame(
-    axes: Any, explanation: Explanation, order: npt.NDArray[np.intp], values: Floats, low: Floats, high: Floats
+def ranked_frame(
+    axes: Any, names: Sequence[str], values: Floats, low: Floats, high: Floats, *, hidden: int = 0
 ) -> None:
     """Names on the left, values on the right, a line at 0, and a word on what is not shown."""
-    axes.set_yticks(np.arange(len(order)), labels_of([explanation.names[i] for i in order]))
+    axes.set_yticks(np.arange(len(names)), labels_of(names))
     axes.tick_params(axis="y", length=0, labelcolor=style.INK, labelsize=style.SIZE_LABEL)
-    axes.set_ylim(len(order) - 0.4, -0.6)
+    axes.set_ylim(len(names) - 0.4, -0.6)
     data_low, data_high = axes.dataLim.x0, axes.dataLim.x1
     ends = np.concatenate([[0.0, data_low, data_high], low, high, values])
     ends = ends[np.isfinite(ends)]
@@ -169,7 +172,6 @@ def _frame(
             fontsize=style.SIZE_SMALL,
             color=style.MUTED,
         )
-    hidden = len(explanation.names) - len(order)
     if hidden:
         axes.annotate(
             f"{hidden} more not shown",

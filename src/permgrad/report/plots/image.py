@@ -1,13 +1,14 @@
-"""A class activation map over the image of its row, with its colour bar."""
+"""What an explanation says of an image, over that image: activation maps, or signed attributions of its segments."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import InputError
+from permgrad._errors import InputError, unknown
 from permgrad.report import style
 from permgrad.report.plots._base import (
     Floats,
@@ -20,8 +21,10 @@ from permgrad.report.plots._base import (
     number,
     pick_output,
     plain_axis,
+    quantity_of,
     styled,
 )
+from permgrad.report.plots.overlay import overlay
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -35,36 +38,114 @@ def image(
     explanation: Explanation,
     *,
     row: int = 0,
+    input: str | None = None,  # noqa: A002 — the word for it everywhere else
     output: str | int | None = None,
     title: str | None = None,
 ) -> PlotFigure:
-    """Draw one row's image, and its activation map over it.
+    """Draw an image, and what the explanation says of it over it.
+
+    Activation maps (``maps["maps:<input>"]``; of a hybrid network ``maps["cam"]``) are drawn as they are; attributions
+    of pixels or segments (``maps["segments:<input>"]``) are signed: blue pushes the output up, orange down.
 
     Args:
-        explanation: A local explanation whose ``maps`` hold ``images`` ``(rows, [channels,] height, width)``
-            and ``maps`` ``(rows, [outputs,] height, width)``.
-        row: Position of the row.
+        explanation: A local explanation with maps or segments of an image input, or a global one with segments, which
+            is drawn over the mean image.
+        row: Position of the row, for a local explanation.
+        input: Which image input; None: the only one.
         output: Which output; None: the first, or the second of two classes.
         title: Title; None: a default; empty: none.
 
     Raises:
-        InputError: If the explanation is global or has no maps.
+        InputError: If the explanation has nothing to draw over an image, or several image inputs and none is named.
     """
-    need_local(explanation, "image")
-    place, column = check_row(explanation, row), pick_output(explanation, output)
-    heat_name = next((name for name in HEAT_KEYS if name in explanation.maps), None)
-    if heat_name is None:
-        raise InputError(
-            f"image shows activation maps, however: method={explanation.method!r} made none; "
-            "explain with method='gradcam'"
-        )
-    heat = np.asarray(explanation.maps[heat_name][place], dtype=np.float64)
+    column = pick_output(explanation, output)
+    name = _input(explanation, input)
+    if f"segments:{name}" not in explanation.maps:
+        need_local(explanation, "image")
+    local = explanation.scope == "local"
+    place = check_row(explanation, row) if local else 0
+    where = f"row {place}" if local else "all rows"
+    default = f"{explanation.method}: {where}, {clean(explanation.outputs[column])}"
+    if name:
+        default += f", {clean(name)}"
+    text = default if title is None else title
+    picture = _picture(explanation, name, place if local else None)
+    if f"segments:{name}" in explanation.maps:
+        values = explanation.values[place, :, column] if local else explanation.values[:, column]
+        return overlay(picture, _on_segments(values, explanation.maps[f"segments:{name}"]), title=text,
+                       label=_label(explanation, name))  # fmt: skip
+    heat = np.asarray(explanation.maps[_heat_name(explanation, name)][place], dtype=np.float64)
     if heat.ndim == 3:
         heat = heat[min(column, len(heat) - 1)]
-    image_name = next((name for name in IMAGE_KEYS if name in explanation.maps), None)
-    picture = None if image_name is None else np.asarray(explanation.maps[image_name][place], dtype=np.float64)
-    default = f"{explanation.method}: row {place}, {clean(explanation.outputs[column])}"
-    return activation(picture, heat, title=default if title is None else title)
+    if np.nanmin(heat, initial=0.0) < 0:
+        return overlay(picture, heat, title=text, label=_label(explanation, name))
+    return activation(picture, heat, title=text)
+
+
+def _inputs(explanation: Explanation) -> list[str]:
+    """Return the image inputs that the explanation says something about; an empty name is a hybrid network's image."""
+    kinds = ("maps:", "segments:")
+    found = [key.partition(":")[2] for key in explanation.maps if key.startswith(kinds)]
+    own = [""] if any(key in explanation.maps for key in HEAT_KEYS) else []
+    return list(dict.fromkeys(own + found))
+
+
+def _input(explanation: Explanation, wanted: str | None) -> str:
+    known = _inputs(explanation)
+    if not known:
+        raise InputError(
+            f"image shows maps, however: method={explanation.method!r} made none; explain with method='gradcam', "
+            "or explain a network with an image input"
+        )
+    if wanted is not None:
+        if wanted not in known:
+            raise unknown("input", wanted, [name for name in known if name])
+        return wanted
+    if len(known) > 1:
+        raise InputError(
+            f"image draws one input, however: the explanation has {', '.join(map(repr, known))}; "
+            f"pass for example input={known[0]!r}"
+        )
+    return known[0]
+
+
+def _heat_name(explanation: Explanation, name: str) -> str:
+    return f"maps:{name}" if name else next(key for key in HEAT_KEYS if key in explanation.maps)
+
+
+def _picture(explanation: Explanation, name: str, place: int | None) -> Floats | None:
+    """Return the row's image, the mean image where no row is meant, None where images were not kept."""
+    keys = (f"images:{name}",) if name else IMAGE_KEYS
+    key = next((key for key in keys if key in explanation.maps), None)
+    if key is None:
+        return None
+    images = np.asarray(explanation.maps[key], dtype=np.float64)
+    if place is None:
+        return np.asarray(images.mean(axis=0))
+    return np.asarray(images[place])
+
+
+def _on_segments(values: Floats, segments: npt.NDArray[Any]) -> Floats:
+    """Return each pixel's value: its player's, or the sum over channels where each channel has players of its own.
+
+    Segments are positions among the players, −1: nobody, ``(height, width)`` with channels before or after, or without.
+    """
+    owners = np.asarray(segments)
+    if owners.ndim == 3:
+        if owners.shape[2] in (1, 3, 4) and owners.shape[0] not in (1, 3, 4):
+            owners = np.moveaxis(owners, 2, 0)
+        if (owners == owners[:1]).all():
+            owners = owners[0]
+    found = np.where(owners >= 0, np.append(values, np.nan)[owners], np.nan)
+    if found.ndim == 3:
+        nobody = np.isnan(found).all(axis=0)
+        found = np.where(nobody, np.nan, np.nansum(found, axis=0))
+    return np.asarray(found)
+
+
+def _label(explanation: Explanation, name: str) -> str:
+    units = explanation.meta.get("units")
+    return clean(units[name]) if isinstance(units, Mapping) and name in units else quantity_of(explanation)
 
 
 @styled

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from permgrad._errors import InputError
+from permgrad._errors import InputError, unknown
+from permgrad.evaluation.ranking import importance_shares
 from permgrad.report import style
-from permgrad.report._paths import NOT_BRANCHES, path_words
+from permgrad.report._paths import NOT_BRANCHES, entries_of, path_words
 from permgrad.report.plots._base import (
     PlotFigure,
     clean,
@@ -29,7 +30,13 @@ if TYPE_CHECKING:
 
 
 @styled
-def modality(explanation: Explanation, *, output: str | int | None = None, title: str | None = None) -> PlotFigure:
+def modality(
+    explanation: Explanation,
+    *,
+    truth: Mapping[str, Any] | None = None,
+    output: str | int | None = None,
+    title: str | None = None,
+) -> PlotFigure:
     """Draw the importance of whole branches or modalities.
 
     Uses ``explanation.branches`` where there is one; else, for additive methods, the signed sum over the features
@@ -37,26 +44,110 @@ def modality(explanation: Explanation, *, output: str | int | None = None, title
 
     Args:
         explanation: What to draw.
+        truth: Known shares, ``{"image": 0.5, "table": 0.5}``, or several truths by name, ``{"published": {...},
+            "effect": {...}}``. The bars are then shares, and a mark stands at each known share.
         output: Which output, where branches are not given; None: the first.
         title: Title; None: a default; empty: none.
 
     Raises:
-        InputError: If the values cannot be summed; the message names the call to make.
+        InputError: If the values cannot be summed (the message names the call to make), if the modalities were
+            explained by different methods, or if ``truth`` does not fit.
     """
+    if explanation.meta.get("methods"):
+        raise InputError(
+            "modality puts all modalities on one axis, however: they were explained by different methods, each in its "
+            "own unit; call explanation.plot.features(), which gives each its own axis"
+        )
     default = f"{explanation.method}: what each part of the network adds"
     text = default if title is None else title
-    if explanation.branches:
-        return branches(explanation.branches, title=text, label=quantity_of(explanation))
+    content = explanation.branches or _content(explanation, output)
+    if truth is not None:
+        return shares(content, truth, title=text)
+    return branches(content, title=text, label=quantity_of(explanation))
+
+
+def _content(explanation: Explanation, output: str | int | None) -> dict[str, dict[str, float]]:
+    """Return the modalities' values in the form of ``branches.json``."""
     summed = explanation if explanation.level == "modality" else _summed(explanation)
     if summed.scope == "local":
         summed = summed.to_global("mean_abs")
     column = summed.output_index(output)
     low, high = summed.ci()
-    content = {
-        name: {"importance": summed.values[i, column], "ci_low": low[i, column], "ci_high": high[i, column]}
+    return {
+        name: {
+            "importance": float(summed.values[i, column]),
+            "ci_low": float(low[i, column]),
+            "ci_high": float(high[i, column]),
+        }
         for i, name in enumerate(summed.names)
     }
-    return branches(content, title=text, label=quantity_of(explanation))
+
+
+@styled
+def shares(content: Mapping[str, Any], truth: Mapping[str, Any], *, title: str = "") -> PlotFigure:
+    """Draw modalities as shares of a whole, with a mark at each share that is known to be true.
+
+    A negative importance counts as 0, because shares are parts of a whole.
+
+    Args:
+        content: as ``branches`` takes it; only ``importance`` is read.
+        truth: ``{modality: share}``, or several by name, ``{name: {modality: share}}``.
+        title: Title, empty for none.
+
+    Raises:
+        InputError: ``truth`` names no modality, or its shares are none.
+    """
+    names = list(entries_of(content))
+    if not names:
+        raise InputError("shares needs at least one modality with an importance, however: there is none")
+    several = all(isinstance(own, Mapping) for own in truth.values())
+    marks = {str(name): _true_shares(own, names) for name, own in (truth if several else {"truth": truth}).items()}
+    estimated = importance_shares([np.nan_to_num(_value(content[name].get("importance"))) for name in names])
+    figure = new_figure(style.WIDTH, 1.35 + 0.5 * len(names) + (0.3 if title else 0))
+    axes = figure.add_subplot()
+    colours = _colours(names)
+    for place, (name, share) in enumerate(zip(names, estimated, strict=True)):
+        axes.barh(place, share, height=0.52, color=colours[place], linewidth=0)
+        known = [own[name] for own in marks.values() if name in own]
+        words = f"{share * 100:.0f} %" + (f" · truth {' | '.join(f'{value * 100:.0f}' for value in known)} %" * bool(known))
+        at = {"xycoords": ("axes fraction", "data"), "xytext": (8, 0), "textcoords": "offset points"}
+        axes.annotate(words, (1.0, place), va="center", color=style.INK, fontsize=style.SIZE_LABEL, **at)
+    for (label, own), marker in zip(marks.items(), "DoDs", strict=False):
+        places = [place for place, name in enumerate(names) if name in own]
+        axes.plot(
+            [own[names[place]] for place in places],
+            places,
+            marker,
+            markersize=7,
+            markerfacecolor=style.PAPER,
+            markeredgecolor=style.INK,
+            markeredgewidth=1.4,
+            linestyle="none",
+            clip_on=False,
+            zorder=3,
+            label=clean(label),
+        )
+    reach = [0.0, float(estimated.max()), *(value for own in marks.values() for value in own.values())]
+    _frame(axes, names, reach, "share of the sum over modalities")
+    axes.set_xlim(0, max(reach) * 1.04 or 1.0)
+    axes.tick_params(axis="y", pad=8)  # a mark at 0 must not cover the end of a name
+    finish_title(axes, "", title)
+    figure.description = "Shares of the modalities, estimated and true: " + "; ".join(
+        f"{clean(name)} {share:.2f}"
+        + "".join(f", {clean(label)} {own[name]:.2f}" for label, own in marks.items() if name in own)
+        for name, share in zip(names, estimated, strict=True)
+    )
+    return figure
+
+
+def _true_shares(truth: Any, names: list[str]) -> dict[str, float]:
+    own = {str(name): float(share) for name, share in truth.items()}
+    for name in own:
+        if name not in names:
+            raise unknown("truth", name, names)
+    if not own or min(own.values()) < 0 or sum(own.values()) > 1 + 1e-6:
+        raise InputError(f"truth must hold shares of at least 0 that sum to at most 1, however: truth={own}")
+    return own
 
 
 def _summed(explanation: Explanation) -> Explanation:
@@ -90,13 +181,13 @@ def branches(content: Mapping[str, Any], *, title: str = "", label: str = "impor
     figure = new_figure(style.WIDTH, 1.15 + 0.5 * len(names) + (0.3 if title else 0))
     axes = figure.add_subplot()
     reach = [0.0]
+    colours = _colours(names)
     shared = not path_words(content)
     for place, name in enumerate(names):
         entry = {
             key: _value(content[name].get(key)) for key in ("importance", "ci_low", "ci_high", "share", "alone", "last")
         }
-        colour = style.PATH_COLOURS.get(name, style.SERIES[place % len(style.SERIES)])
-        axes.barh(place, np.nan_to_num(entry["importance"]), height=0.52, color=colour, linewidth=0)
+        axes.barh(place, np.nan_to_num(entry["importance"]), height=0.52, color=colours[place], linewidth=0)
         axes.hlines(place, entry["ci_low"], entry["ci_high"], color=style.INK, linewidth=1.2)
         for key, marker in (("alone", "o"), ("last", "s")):
             axes.plot(
@@ -134,6 +225,13 @@ def branches(content: Mapping[str, Any], *, title: str = "", label: str = "impor
         f"{clean(name)} {number(_value(content[name].get('importance')))}" for name in names
     )
     return figure
+
+
+def _colours(names: list[str]) -> list[str]:
+    """Return the paths' own colours, or those of a series where there is something else among them."""
+    if all(name in style.PATH_COLOURS for name in names):
+        return [style.PATH_COLOURS[name] for name in names]
+    return [style.SERIES[place % len(style.SERIES)] for place in range(len(names))]
 
 
 def _value(value: Any) -> float:
