@@ -6,9 +6,11 @@ Importing this package registers every method; a new one is a file and a line he
 from __future__ import annotations
 
 from permgrad.attribution.ablation import Ablation
+from permgrad.attribution.deeplift import DeepLift
 from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.gradcam import GradCam
+from permgrad.attribution.gradient import Gradient
 from permgrad.attribution.integrated_gradients import IntegratedGradients
 from permgrad.attribution.method import methods
 from permgrad.attribution.permgrad import PermGrad
@@ -17,8 +19,10 @@ from permgrad.attribution.permutation import Permutation
 
 __all__ = [
     "Ablation",
+    "DeepLift",
     "Explanation",
     "GradCam",
+    "Gradient",
     "IntegratedGradients",
     "PermGrad",
     "PermGradPaper",
