@@ -50,16 +50,22 @@ def test_sampling(name):
     truth = make_truth(name)
     X, y = truth.sample(4000, random_state=0)
     same, y_same = truth.sample(4000, random_state=0)
-    np.testing.assert_array_equal(X, same)
+    assert X.equals(same)
     np.testing.assert_array_equal(y, y_same)
-    assert not np.array_equal(X, truth.sample(4000, random_state=1)[0])
+    assert not X.equals(truth.sample(4000, random_state=1)[0])
     assert X.shape == (4000, truth.n_features)
+    if truth.task == "classification":
+        probability = 1 / (1 + np.exp(-truth.function(X)))
+        assert set(np.unique(y)) == {0.0, 1.0}
+        # Among rows that are said to be of class 1 with probability p, a share p is.
+        assert np.mean(y[probability > 0.8]) == pytest.approx(np.mean(probability[probability > 0.8]), abs=0.05)
+        return
     residual = y - truth.function(X)
     assert residual.std() == pytest.approx(truth.noise, rel=0.05)
     _, clean = make_truth(name, noise=0).sample(50, random_state=0)
     np.testing.assert_allclose(clean, truth.function(truth.sample(50, random_state=0)[0]))
     generator = np.random.default_rng(0)
-    assert not np.array_equal(truth.sample(5, generator)[0], truth.sample(5, generator)[0])
+    assert not truth.sample(5, generator)[0].equals(truth.sample(5, generator)[0])
 
 
 def test_correlated_features_are_correlated_and_uniform():
