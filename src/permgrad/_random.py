@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -92,6 +92,32 @@ def uniform(seed: int, keys: tuple[object, ...], counters: npt.ArrayLike) -> npt
         words = np.asarray(counters).astype(np.uint64)
         words = _mix(_mix(words * _GOLDEN + key) + _GOLDEN)
     return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def content_keys(arrays: Iterable[npt.NDArray[Any]]) -> npt.NDArray[np.uint64]:
+    """Return one 64-bit number for each row that depends on the row's bytes alone: equal rows have equal numbers.
+
+    Draws counted from such a number do not depend on where in a table, or in which partition of it, a row stands.
+
+    Args:
+        arrays: each ``(rows, *)``; together they are the rows.
+
+    Examples:
+        >>> table = np.array([[1.0, 2.0], [2.0, 1.0], [1.0, 2.0]])
+        >>> first, second, third = content_keys([table])
+        >>> bool(first == third), bool(first == second)
+        (True, False)
+    """
+    total: npt.NDArray[np.uint64] | None = None
+    with np.errstate(over="ignore"):
+        for position, array in enumerate(arrays):
+            flat = np.ascontiguousarray(array).reshape(len(array), -1).view(np.uint8)
+            padded = np.pad(flat, ((0, 0), (0, -flat.shape[1] % 8))).view(np.uint64)
+            places = _mix(np.arange(1, padded.shape[1] + 1, dtype=np.uint64) * _GOLDEN)
+            words = _mix(padded + places).sum(axis=1, dtype=np.uint64)
+            mixed = _mix(words + np.uint64(position + 1) * _GOLDEN)
+            total = mixed if total is None else _mix(total + mixed)
+    return np.zeros(0, dtype=np.uint64) if total is None else total
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from permgrad.attribution.method import methods
 from permgrad.attribution.permgrad import PermGrad
 from permgrad.attribution.permgrad_paper import PermGradPaper
 from permgrad.attribution.permutation import Permutation
+from permgrad.attribution.shapley import Shapley
 
 __all__ = [
     "Ablation",
@@ -27,6 +28,7 @@ __all__ = [
     "PermGrad",
     "PermGradPaper",
     "Permutation",
+    "Shapley",
     "explain",
     "methods",
 ]

@@ -1,0 +1,331 @@
+"""``shapley``: the output, or the loss, shared out fairly among all players (Shapley 1953)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from permgrad._errors import InputError, unknown
+from permgrad._progress import Progress
+from permgrad._random import content_keys, generator
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.importance import loss_scale
+from permgrad.attribution.method import Request, Scope, methods
+from permgrad.attribution.moments import interval
+from permgrad.attribution.owen import STRUCTURES, Tree, make_tree
+from permgrad.attribution.result import describe, finish, input_maps, shown_values
+from permgrad.attribution.shapley_exact import Enumeration
+from permgrad.attribution.shapley_game import ShapleyGame
+from permgrad.attribution.shapley_loss import LossPlan, LossValues, play_loss
+from permgrad.attribution.shapley_sampled import RowValues, StoppingRule, row_blocks, sample_rows, warn_of_error
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+GAMES = ("prediction", "expected")
+#: Players up to which all coalitions are enumerated; over many rows, the rows carry the error and not the orders.
+_EXACT_LOCAL, _EXACT_GLOBAL = 12, 6
+#: Background rows that stand in for players, unless said otherwise.
+_REFERENCES_LOCAL, _REFERENCES_GLOBAL = 100, 50
+
+
+@dataclass(frozen=True)
+class _Options:
+    """Options after they have been checked."""
+
+    exact: int
+    references: int | None
+    structure: str
+    game: str
+    rule: StoppingRule
+
+
+@methods.register("shapley")
+class Shapley:
+    """Shapley values of the output for each row, or of the loss over all rows.
+
+    Local: a coalition is worth the row's mean output over the background rows, with the coalition's players as they are
+    in the row and all others as they are in the background row. The values of a row add up to its output minus the mean
+    output over the background.
+
+    Global, with y (SAGE: Covert, Lundberg & Lee 2020, arXiv 2004.00668): a coalition is worth minus the loss of the
+    prediction averaged over background rows, so that a value is what the player takes off the loss. Without y the loss
+    is the divergence from the model's own prediction.
+
+    Options:
+        exact: up to so many players every coalition is enumerated and the error is exactly 0; with
+            ``structure="owen"`` the count is of the blocks that a single player meets. Default: 12, global: 6. Above,
+            orders are sampled in pairs of an order and its reverse.
+        tolerance: sampling stops at this standard error, as a share of the output's range over the background (global:
+            of the loss without any information).
+        min_permutations, max_permutations: orders per row, at least and at most (local; each pair is two). A global
+            game takes up to ``n_repeats`` pairs per row.
+        references: so many background rows stand in for players. Default: all that ``background=`` gives, else 100;
+            for a global game each row has 50 of its own, drawn from the background.
+        structure: ``"flat"``, or ``"owen"``: players of one modality (and of one group in it) join one after the other
+            (Owen 1977), so that sums over modalities are the Shapley values of the game of modalities.
+        game: of a global explanation: ``"prediction"``: the loss of the averaged prediction, as in SAGE;
+            ``"expected"``: the averaged loss of predictions with one background row each, the game of ``permgrad``.
+
+    The local standard error is that of sampling orders. NOTE[DIFF]: SAGE's is that of its sampled walks too; here the
+    global error is that of the mean over rows, sampled orders included.
+    """
+
+    scopes: ClassVar[tuple[Scope, ...]] = ("local", "global")
+    options: ClassVar[Mapping[str, Any]] = {
+        "exact": None,
+        "tolerance": 0.01,
+        "min_permutations": 100,
+        "max_permutations": 2000,
+        "references": None,
+        "structure": "flat",
+        "game": "prediction",
+    }
+
+    def __call__(self, request: Request) -> Explanation:
+        """Compute the explanation."""
+        options = _checked(request, {**self.options, **request.options})
+        tree = make_tree(request.space, options.structure)
+        explain = _explain_rows if request.scope == "local" else _explain_loss
+        with request.subject.open():
+            return explain(request, tree, options)
+
+
+def _checked(request: Request, given: Mapping[str, Any]) -> _Options:
+    """Refuse options that cannot be used."""
+    if request.sampling != "marginal":
+        raise InputError(
+            "shapley replaces players by those of background rows, however: "
+            f"sampling={request.sampling!r}; leave sampling out, or join dependent features with groups="
+        )
+    for name, least in (("min_permutations", 2), ("max_permutations", 4)):
+        _whole(name, given[name], least)
+    for name in ("exact", "references"):
+        if given[name] is not None:
+            _whole(name, given[name], 0 if name == "exact" else 1)
+    if given["min_permutations"] > given["max_permutations"]:
+        raise InputError(
+            "min_permutations must not be above max_permutations, however: "
+            f"min_permutations={given['min_permutations']}, max_permutations={given['max_permutations']}"
+        )
+    tolerance = given["tolerance"]
+    if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 <= tolerance < np.inf:
+        raise InputError(
+            f"tolerance must be a finite number of at least 0, however: tolerance={tolerance!r}; pass for example 0.01"
+        )
+    for name, known in (("structure", STRUCTURES), ("game", GAMES)):
+        if given[name] not in known:
+            raise unknown(name, given[name], known)
+    if len(request.donors[0]) < (2 if request.shared and request.scope == "global" else 1):
+        raise InputError("shapley needs background rows, however: there are too few; pass background= with more rows")
+    standard = _EXACT_LOCAL if request.scope == "local" else _EXACT_GLOBAL
+    return _Options(
+        exact=standard if given["exact"] is None else int(given["exact"]),
+        references=None if given["references"] is None else int(given["references"]),
+        structure=given["structure"],
+        game=given["game"],
+        rule=StoppingRule(float(tolerance), int(given["min_permutations"]), int(given["max_permutations"])),
+    )
+
+
+def _whole(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise InputError(f"{name} must be an integer of at least {least}, however: {name}={value!r}")
+
+
+# ---- rows ------------------------------------------------------------------------------------------------------------
+
+
+def choose_references(request: Request, wanted: int | None) -> Integers:
+    """Return which background rows stand in for players: all that were given, else up to 100; in rising order."""
+    known = len(request.donors[0])
+    if wanted is None:
+        wanted = known if request.background_kind == "given" else _REFERENCES_LOCAL
+    if wanted >= known:
+        return np.arange(known, dtype=np.int64)
+    chosen: Integers = np.sort(generator(request.seed, "references").permutation(known)[:wanted]).astype(np.int64)
+    return chosen
+
+
+def _explain_rows(request: Request, tree: Tree, options: _Options) -> Explanation:
+    """Explain each row's output."""
+    started = time.perf_counter()
+    game = ShapleyGame(request, "output")
+    references = choose_references(request, options.references)
+    exact = tree.freedom() <= options.exact
+    rows = np.arange(request.count, dtype=np.int64)
+    # What all rows have in common: nobody's worth, and the outputs' range, taken over the background only so that
+    # a row's result does not depend on which others are explained with it.
+    nobody = game.empty(np.zeros(1, dtype=np.int64), references[None])[0]
+    scale = _output_range(game)
+    found = (
+        _enumerated(game, tree, rows, references)
+        if exact
+        else _sampled(game, tree, rows, references, options.rule, scale)
+    )
+    predictions = game.full(rows)
+    gap = np.abs(found.values.sum(axis=1) - (predictions - nobody)) / scale
+    low, high, p_values = interval(found.values, found.std, found.freedom[:, None, None] + 1, request.confidence)
+    if not exact:
+        warn_of_error(found.std, scale, options.rule)
+    return finish(
+        request,
+        Explanation(
+            values=found.values,
+            names=request.space.names,
+            modality=request.space.modality,
+            outputs=tuple(request.subject.output_names[target] for target in request.targets),
+            method="shapley",
+            scope="local",
+            std=found.std,
+            low=low,
+            high=high,
+            p_values=p_values,
+            level=request.level,
+            additive=True,
+            groups=request.groups,
+            feature_values=shown_values(request),
+            base_values=nobody,
+            predictions=predictions,
+            maps=input_maps(request),
+            meta=describe(
+                request,
+                quantity="output minus the mean output over the background",
+                unit="y" if request.subject.task == "regression" else request.output,
+                output=request.output,
+                baseline=f"mean over {len(references):,} background rows",
+                baseline_rows=len(references),
+                structure=options.structure,
+                estimator="enumeration of all coalitions" if exact else "pairs of an order and its reverse",
+                permutations=int(found.orders.max()),
+                mean_permutations=float(found.orders.mean()),
+                completeness_gap=float(gap.max()),
+                output_range=scale.tolist(),
+                model_rows=game.network.evaluations,
+                seconds=time.perf_counter() - started,
+            ),
+        ),
+    )
+
+
+def _output_range(game: ShapleyGame) -> Floats:
+    """Return each output's range over the background, ``(V,)``; 1 where it does not vary."""
+    rows = np.zeros(len(game.donor_outputs), dtype=np.int64)
+    seen = game.measure(game.donor_outputs[:, None], rows)
+    spread: Floats = seen.max(axis=0) - seen.min(axis=0)
+    return np.where(spread > 0, spread, 1.0)
+
+
+def _enumerated(game: ShapleyGame, tree: Tree, rows: Integers, references: Integers) -> RowValues:
+    exact = Enumeration(game, tree)
+    values = np.empty((len(rows), tree.players, game.measure.width))
+    with Progress(len(rows), "shapley", game.request.progress) as progress:
+        for part in exact.blocks(len(rows)):
+            own = rows[part]
+            values[part] = exact(own, np.broadcast_to(references, (len(own), len(references))))
+            progress.advance(len(own))
+    certain = np.full(len(rows), np.inf)
+    return RowValues(values, np.zeros_like(values), certain, np.zeros(len(rows), dtype=np.int64))
+
+
+def _sampled(
+    game: ShapleyGame, tree: Tree, rows: Integers, references: Integers, rule: StoppingRule, scale: Floats
+) -> RowValues:
+    parts = []
+    with Progress(len(rows), "shapley", game.request.progress) as progress:
+        for part in row_blocks(game, len(rows), len(references)):
+            own = rows[part]
+            # Counted from what a row holds, so that it makes no difference where it stands and beside which others.
+            keys = content_keys([_bytes(tensor[part]) for tensor in game.request.inputs])
+            parts.append(sample_rows(game, tree, own, keys, references, rule, scale))
+            progress.advance(len(own))
+    names = ("values", "std", "freedom", "orders")
+    return RowValues(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def _bytes(tensor: torch.Tensor) -> npt.NDArray[np.uint8]:
+    flat = tensor.detach().cpu().reshape(len(tensor), -1).contiguous()
+    found: npt.NDArray[np.uint8] = flat.view(torch.uint8).numpy()
+    return found
+
+
+# ---- loss ------------------------------------------------------------------------------------------------------------
+
+
+def _explain_loss(request: Request, tree: Tree, options: _Options) -> Explanation:
+    """Explain the loss over all rows, or, without y, the divergence from the model's own prediction."""
+    started = time.perf_counter()
+    game = ShapleyGame(request, options.game)
+    if not bool(torch.isfinite(game.base).all()):
+        broken = int((~torch.isfinite(game.base).all(dim=1)).sum())
+        raise InputError(
+            f"the model must predict finite numbers, however: {broken} of {request.count} rows got NaN or infinity; "
+            "check those rows"
+        )
+    exact, expected = tree.freedom() <= options.exact, options.game == "expected"
+    standard = len(request.donors[0]) if expected and not exact else _REFERENCES_GLOBAL
+    plan = LossPlan(
+        expected=expected,
+        references=min(len(request.donors[0]), options.references or standard),
+        exact=exact,
+        tolerance=options.rule.tolerance,
+        most=request.n_repeats,
+    )
+    found = play_loss(game, tree, plan)
+    kept = _kept_outputs(request, found)
+    loss = request.subject.resolve_loss(request.loss) if request.y is not None else "divergence"
+    return finish(
+        request,
+        Explanation(
+            values=found.mean[:, kept],
+            names=request.space.names,
+            modality=request.space.modality,
+            outputs=tuple(found.outputs[index] for index in kept),
+            method="shapley",
+            scope="global",
+            std=found.std[:, kept],
+            low=found.low[:, kept],
+            high=found.high[:, kept],
+            p_values=found.p_values[:, kept],
+            level=request.level,
+            additive=True,
+            groups=request.groups,
+            maps={name: array for name, array in input_maps(request).items() if name.startswith("segments:")},
+            meta=describe(
+                request,
+                quantity="part of the fall of the loss" if request.y is not None else "part of the divergence",
+                unit=_loss_unit(request, loss),
+                loss=loss,
+                loss_scale=loss_scale(request),
+                baseline=f"{plan.references:,} of {len(request.donors[0]):,} background rows for each row explained",
+                game=options.game,
+                structure=options.structure,
+                estimator="enumeration of all coalitions" if exact else "pairs of an order and its reverse",
+                permutations=2 * found.walks,
+                completeness_gap=found.gap,
+                classes_by="y" if request.y is not None else "predicted class",
+                model_rows=game.network.evaluations,
+                seconds=time.perf_counter() - started,
+            ),
+        ),
+    )
+
+
+def _kept_outputs(request: Request, found: LossValues) -> list[int]:
+    """Return which outputs were asked for; the column of a network with one stands for both classes."""
+    classes = len(found.outputs) - 1
+    if classes == len(request.subject.output_names):
+        return [0, *(1 + target for target in request.targets)]
+    return list(range(classes + 1))
+
+
+def _loss_unit(request: Request, loss: str) -> str:
+    if request.subject.task == "classification":
+        return "nats" if loss in ("cross_entropy", "divergence") else loss
+    return "y²" if loss in ("squared_error", "divergence") else "y"

@@ -1,0 +1,201 @@
+"""Shapley and Owen values from sampled orders, with their standard errors.
+
+A *walk* takes one row, one order of its players and that order's reverse (paired or antithetic sampling: Mitchell,
+Cooper, Frank & Holmes 2022, section 4), and the donors that stand in for players who have not joined. Along the walk
+players join one by one, and each gets the change that its joining makes; the mean over both directions is exact for
+games in which at most two players interact. Nobody and everybody are the same for all walks and cost nothing.
+
+For outputs a walk has a single donor, and walks go round all background rows again and again, so that each is used
+equally often. The means then add up exactly, and the choice of donors adds nothing to the error: what is left is the
+spread of orders with the same donor, and this is what the standard error is computed from.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad._errors import PermgradWarning
+from permgrad._random import uniform_integers
+from permgrad.attribution.owen import Tree
+from permgrad.attribution.shapley_game import ShapleyGame, slices
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Counters = npt.NDArray[np.uint64]
+
+#: Bytes of the masks, and numbers of the sums, that are held at once.
+_MASK_BYTES, _BLOCK_NUMBERS = 2**25, 2**22
+#: Walks of a round where the background has too many rows to go round.
+_LOOSE_WALKS = 25
+#: An odd number: keeps the walks of one row apart.
+_STRIDE = np.uint64(0xD1B54A32D192ED03)
+
+
+def walk(game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, counters: Counters) -> Floats:
+    """Return what each player adds along one order and its reverse, ``(walks, players, V)``.
+
+    Args:
+        game: what coalitions are worth.
+        tree: in which orders players may join.
+        rows: receiver of each walk, ``(walks,)``.
+        donors: donors of each walk, ``(walks, donors)``.
+        counters: number of each walk; its order depends on the seed and this number alone.
+    """
+    players = tree.players
+    found = np.empty((len(rows), players, game.measure.width))
+    for part in slices(len(rows), max(1, _MASK_BYTES // max(1, 2 * players * players))):
+        ranks = tree.ranks(game.request.seed, "order", counters[part])
+        forward = ranks[:, None, :] < np.arange(1, players)[None, :, None]
+        kept = np.concatenate([forward, ~forward[:, ::-1]], axis=1)
+        own, theirs = rows[part], donors[part]
+        path = np.empty((len(own), 2, players + 1, game.measure.width))
+        path[:, :, 0] = game.empty(own, theirs)[:, None]
+        path[:, :, -1] = game.full(own)[:, None]
+        if players > 1:
+            path[:, :, 1:-1] = game.values(own, theirs, kept).reshape(len(own), 2, players - 1, -1)
+        steps = np.diff(path, axis=2)
+        steps[np.abs(steps) <= game.rounding(own)[:, None, None]] = 0.0
+        there = np.take_along_axis(steps[:, 0], ranks[:, :, None], axis=1)
+        back = np.take_along_axis(steps[:, 1], players - 1 - ranks[:, :, None], axis=1)
+        found[part] = (there + back) / 2
+    return found
+
+
+def walk_counters(keys: Counters, numbers: Integers) -> Counters:
+    """Return the counters of walks ``numbers`` of the rows with these keys; both broadcast."""
+    with np.errstate(over="ignore"):
+        return keys + numbers.astype(np.uint64) * _STRIDE
+
+
+@dataclass(frozen=True)
+class StoppingRule:
+    """When a row's values are known well enough.
+
+    Attributes:
+        tolerance: largest standard error, as a share of the output's range.
+        least, most: orders per row, each walk being two.
+    """
+
+    tolerance: float
+    least: int
+    most: int
+
+    def walks(self, references: int) -> tuple[int, int, int]:
+        """Return the walks of a round, and the least and largest number of rounds.
+
+        A round is one walk with each background row if two rounds can be afforded, else a fixed number of walks.
+        """
+        size = references if 4 * references <= self.most else _LOOSE_WALKS
+        return size, max(2, -(-self.least // (2 * size))), max(2, self.most // (2 * size))
+
+
+@dataclass
+class RowValues:
+    """Sampled values ``(rows, players, V)``, their standard errors, and per row the degrees of freedom and orders."""
+
+    values: Floats
+    std: Floats
+    freedom: Floats
+    orders: Integers
+
+
+class Strata:
+    """Running means and spreads of walks, per row and stratum (Welford 1962, merged as in Chan et al. 1983).
+
+    Args:
+        shape: ``(rows, strata, players, V)``.
+    """
+
+    def __init__(self, shape: tuple[int, int, int, int]) -> None:
+        self.mean = np.zeros(shape)
+        self.squares = np.zeros((shape[0], *shape[2:]))
+        self.count = 0
+
+    def add(self, sample: Floats) -> None:
+        """Add ``(rows, strata, walks, players, V)``."""
+        walks = sample.shape[2]
+        mean = sample.mean(axis=2)
+        change = mean - self.mean
+        share = self.count * walks / (self.count + walks)
+        self.squares += ((sample - mean[:, :, None]) ** 2).sum(axis=(1, 2)) + (change**2).sum(axis=1) * share
+        self.count += walks
+        self.mean += change * (walks / self.count)
+
+    def estimate(self) -> tuple[Floats, Floats, int]:
+        """Return means and standard errors ``(rows, players, V)``, and the degrees of freedom."""
+        strata, count = self.mean.shape[1], self.count
+        variance = self.squares / (strata**2 * count * max(count - 1, 1))
+        return self.mean.mean(axis=1), np.sqrt(variance), strata * (count - 1)
+
+    def keep(self, rows: npt.NDArray[np.bool_]) -> None:
+        """Go on with some rows only."""
+        self.mean, self.squares = self.mean[rows], self.squares[rows]
+
+
+def row_blocks(game: ShapleyGame, rows: int, references: int) -> Iterator[slice]:
+    """Yield the rows in blocks whose sums fit in memory."""
+    numbers = 3 * references * game.players * game.measure.width
+    return slices(rows, max(1, min(1024, _BLOCK_NUMBERS // max(1, numbers))))
+
+
+def sample_rows(
+    game: ShapleyGame, tree: Tree, rows: Integers, keys: Counters, references: Integers, rule: StoppingRule, scale: Floats
+) -> RowValues:
+    """Sample until every value of a row is known well enough; rows that are drop out.
+
+    Args:
+        game: what coalitions are worth.
+        tree: in which orders players may join.
+        rows: receivers, ``(n,)``.
+        keys: one number for each row from which its draws are counted.
+        references: background rows that stand in.
+        rule: when to stop.
+        scale: range of each output, ``(V,)``.
+    """
+    size, least, most = rule.walks(len(references))
+    around = size == len(references)
+    shape = (len(rows), tree.players, game.measure.width)
+    found = RowValues(np.zeros(shape), np.zeros(shape), np.zeros(len(rows)), np.zeros(len(rows), dtype=np.int64))
+    strata = Strata((len(rows), size if around else 1, *shape[1:]))
+    open_rows = np.arange(len(rows))
+    for number in range(most):
+        counters = walk_counters(keys[open_rows, None], number * size + np.arange(size, dtype=np.int64))
+        if around:
+            donors = np.broadcast_to(references, counters.shape)
+        else:
+            donors = references[uniform_integers(game.request.seed, ("reference",), counters, len(references))]
+        receivers = np.repeat(rows[open_rows], size)
+        sample = walk(game, tree, receivers, donors.reshape(-1, 1), counters.reshape(-1))
+        by_row = sample.reshape(len(open_rows), size, *shape[1:])
+        strata.add(by_row[:, :, None] if around else by_row[:, None])
+        if number + 1 < least:
+            continue
+        mean, std, freedom = strata.estimate()
+        settled = (std <= rule.tolerance * scale).all(axis=(1, 2)) | (number + 1 == most)
+        done = open_rows[settled]
+        found.values[done], found.std[done] = mean[settled], std[settled]
+        found.freedom[done], found.orders[done] = freedom, 2 * size * (number + 1)
+        open_rows = open_rows[~settled]
+        strata.keep(~settled)
+        if not len(open_rows):
+            break
+    return found
+
+
+def warn_of_error(std: Floats, scale: Floats, rule: StoppingRule) -> None:
+    """Warn about rows that stopped at the largest number of orders before they had settled."""
+    relative = (std / scale).max(axis=(1, 2))
+    loose = int((relative > rule.tolerance).sum())
+    if loose:
+        warnings.warn(
+            f"standard errors should fall to {rule.tolerance:g} of the output's range, however: after "
+            f"{rule.most} orders {loose} of {len(std)} rows have not (largest {relative.max():.2g}); raise "
+            "max_permutations or tolerance, or lower references",
+            PermgradWarning,
+            stacklevel=4,
+        )
