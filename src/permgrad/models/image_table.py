@@ -84,7 +84,7 @@ class Records:
     def __len__(self) -> int:
         return len(self.table)
 
-    def take(self, rows: npt.NDArray[np.integer]) -> Records:
+    def take(self, rows: npt.NDArray[np.integer] | list[int]) -> Records:
         """Return some of the rows, by position."""
         images = {name: [files[row] for row in rows] for name, files in self.images.items()}
         return Records(images, self.table.iloc[rows], None if self.y is None else self.y[rows])

@@ -12,7 +12,7 @@ from permgrad.evaluation.baselines import baselines
 from permgrad.evaluation.metrics import Metric, primary_metric
 from permgrad.evaluation.ranking import importance_shares
 from permgrad.report._constant import verdict
-from permgrad.report._paths import path_shares, path_words
+from permgrad.report._paths import is_hybrid, path_shares, path_words
 from permgrad.report._views import Fact, listed, percent
 from permgrad.report.plots._base import clean, number, shorten
 
@@ -30,6 +30,8 @@ def kind_of_network(branches: Sequence[str]) -> str:
     """
     if set(branches) == {"tabular", "image"}:
         return "A hybrid network (table and image)"
+    if set(branches) == {"images", "table"}:
+        return "A network of images and a table"
     alone = {"tabular": "A network on the table alone", "image": "A network on the image of each row alone"}
     return alone.get(branches[0], "A network") if len(branches) == 1 else "A network"
 
@@ -146,7 +148,8 @@ def facts(content: ReportContent) -> list[Fact]:
     shares = path_shares(branches_of(content))
     if shares:
         label = " and ".join(clean(name) for name in shares)
-        found.append(Fact(" · ".join(percent(share) for share in shares.values()), f"{label} path"))
+        what = "path" if is_hybrid(branches_of(content)) else "as whole inputs"
+        found.append(Fact(" · ".join(percent(share) for share in shares.values()), f"{label} {what}"))
     return found
 
 

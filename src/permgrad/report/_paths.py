@@ -19,6 +19,16 @@ def entries_of(branches: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {name: entry for name, entry in branches.items() if name not in NOT_BRANCHES and isinstance(entry, Mapping)}
 
 
+def is_hybrid(branches: Mapping[str, Any]) -> bool:
+    """Whether the entries are the paths of a hybrid network; else they are the inputs of another network.
+
+    Examples:
+        >>> is_hybrid({"tabular": {}, "image": {}}), is_hybrid({"scan": {}, "table": {}})
+        (True, False)
+    """
+    return set(entries_of(branches)) <= {"tabular", "image"}
+
+
 def path_shares(branches: Mapping[str, Any]) -> dict[str, float]:
     """Return each path's share, or nothing if one of them lies outside 0 … 1: then they are not parts of a whole.
 
@@ -46,7 +56,8 @@ def path_words(branches: Mapping[str, Any]) -> str:
     if path_shares(branches) or len(entries) < 2 or not any(_known(entry, "share") for entry in entries.values()):
         return ""
     order = sorted(entries, key=lambda name: -float(entries[name]["importance"]))
-    words = [f"{_one_line(name)} path {_role(entries[name], place == 0)}" for place, name in enumerate(order)]
+    noun = "path" if is_hybrid(branches) else "input"
+    words = [f"{_one_line(name)} {noun} {_role(entries[name], place == 0)}" for place, name in enumerate(order)]
     return f"The {'; the '.join(words)}."
 
 

@@ -15,7 +15,7 @@ from permgrad.report import plots
 from permgrad.report._constant import Constant, constant, verdict
 from permgrad.report._headline import baseline_label, best_baseline, branches_of, main_metric
 from permgrad.report._help import beside_the_data, cuts, gradients
-from permgrad.report._paths import NOT_BRANCHES, path_words
+from permgrad.report._paths import NOT_BRANCHES, is_hybrid, path_words
 from permgrad.report._views import Cell, SectionView, TableView, cell, duration, frame_table, percent, plain_text
 from permgrad.report.plots._base import clean, number, numbers, quantity_of
 
@@ -229,10 +229,14 @@ def branches(content: ReportContent) -> SectionView | None:
     stored = branches_of(content)
     if not any(isinstance(entry, Mapping) and name not in NOT_BRANCHES for name, entry in stored.items()):
         return None
-    section = SectionView("paths", "Table or image")
+    hybrid = is_hybrid(stored)
+    section = SectionView("paths", "Table or image" if hybrid else "Input by input")
     section.text(
         "Here a whole path is exchanged: its embedding of a row is replaced by that of another row. The bar is the "
         "path's fair share (its Shapley value) of the loss that both cause together."
+        if hybrid
+        else "Here a whole input is exchanged: a row's images of one column, or its whole table, are replaced by those "
+        "of another row. The bar is the input's fair share (its Shapley value) of the loss that all cause together."
     )
     if any(isinstance(entry, Mapping) and "share" in entry and entry["share"] is None for entry in stored.values()):
         section.text("A share is undefined where the total cannot be told from 0.")
@@ -241,7 +245,8 @@ def branches(content: ReportContent) -> SectionView | None:
         f"{words} Shares are left out, because one of them would lie outside 0 to 100\u00a0%." if words else ""
     )
     label = quantity_of(content.explanation) if content.explanation is not None else "increase of the loss"
-    caption = "Importance of each path with its interval. Circle: exchanged alone. Square: exchanged after the other."
+    what, others = ("path", "the other") if hybrid else ("input", "all others")
+    caption = f"Importance of each {what} with its interval. Circle: exchanged alone. Square: exchanged after {others}."
     section.figure(plots.branches(stored, label=label), caption)
     interaction = stored.get("interaction")
     if isinstance(interaction, Mapping):
@@ -316,6 +321,8 @@ def _one_row(section: SectionView, row: RowSection, label: str | None) -> None:
     if row.heat is not None:
         picture = plots.activation(row.image, row.heat)
         section.figure(picture, clean(row.heat_title) if row.heat_title else "Activation map over the row's image.")
+    for picture, caption in row.pictures:
+        section.figure(picture, clean(caption))
 
 
 # ------------------------------------------------------------------------------------------------------ materials

@@ -119,6 +119,7 @@ class RowSection:
         heat: Class activation map of the same height and width, or None.
         heat_title: What the map is ("Grad-CAM of the last convolution, class good").
         text: A sentence under the heading.
+        pictures: Further pictures with their captions.
     """
 
     explanation: Explanation
@@ -129,6 +130,7 @@ class RowSection:
     heat: npt.NDArray[np.floating] | None = None
     heat_title: str = ""
     text: str = ""
+    pictures: Sequence[tuple[Figure, str]] = ()
 
 
 @dataclass(kw_only=True)

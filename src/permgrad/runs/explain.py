@@ -16,7 +16,9 @@ from permgrad._errors import EnvironmentProblem, InputError, PermgradError, sugg
 from permgrad._files import atomic_folder, atomic_path
 from permgrad.data.cells import canonical
 from permgrad.data.table import blank_codes
+from permgrad.runs import image_table
 from permgrad.runs.cache import Cache
+from permgrad.runs.image_table_explaining import explain_records, image_inputs, image_plots
 from permgrad.runs.predict import open_model, read_rows
 from permgrad.runs.request import Outcome, table_name
 from permgrad.runs.stages import use_threads
@@ -75,7 +77,9 @@ def explain_table(request: ExplainRequest) -> Outcome:
     _check_folder(request)
     model, data = open_model(request.model_folder)
     use_threads(request.threads)
-    rows, whole = read_rows(model, data, request.table)
+    rows: Any
+    images = image_table.is_image_model(model)
+    rows, whole = image_table.read_records(model, request.table) if images else read_rows(model, data, request.table)
     if request.row is not None and request.row >= len(rows):
         raise InputError(
             f"row must be below the number of rows, however: --row {request.row} and {request.table} has "
@@ -96,21 +100,16 @@ def explain_table(request: ExplainRequest) -> Outcome:
     y = None if y is None else y[kept]
     options: dict[str, Any] = {} if request.row is None or scope != "local" else _offset(request.row)
     options |= {} if request.baseline is None else {"baseline": request.baseline}
-    explanation = Cache.of(request.model_folder).explain(
-        explain,
-        model,
-        rows.iloc[kept],
-        y if scope != "local" else None,
-        method=request.method,
-        scope=scope,
-        target=_targets(model, request.target),
-        n_repeats=request.repeats,
-        random_state=request.seed,
-        **options,
-    )
+    options |= {"method": request.method, "scope": scope, "target": _targets(model, request.target)}
+    options |= {"n_repeats": request.repeats, "random_state": request.seed}
+    chosen_rows, chosen_y = rows.take(kept), y if scope != "local" else None
+    if images:
+        explanation = explain_records(model, chosen_rows, chosen_y, **options)
+    else:
+        explanation = Cache.of(request.model_folder).explain(explain, model, chosen_rows, chosen_y, **options)
     clients = None
     if explanation.scope == "local" and places is not None:
-        clients = client_table(model, rows.iloc[kept], kept, truth)
+        clients = client_table(model, chosen_rows, kept, truth)
     _write(request.folder, explanation, clients)
     return _outcome(request, explanation, clients)
 
@@ -163,13 +162,14 @@ def _as_number(text: str) -> Any:
 
 
 def client_table(
-    model: Any, X: pd.DataFrame, rows: npt.NDArray[np.int64], truth: npt.NDArray[Any] | None
+    model: Any, X: Any, rows: npt.NDArray[np.int64], truth: npt.NDArray[Any] | None
 ) -> pd.DataFrame:
     """Return one line per row explained: its number, the truth if known, the prediction, class probabilities."""
     from permgrad.runs.stages import prediction_table, predictions_of
 
     own = None if truth is None else truth[rows]
-    return prediction_table(rows, pd.DataFrame(index=X.index), predictions_of(model, X), model, truth=own)
+    predict = image_table.predictions_of if image_table.is_image_model(model) else predictions_of
+    return prediction_table(rows, pd.DataFrame(index=range(len(rows))), predict(model, X), model, truth=own)
 
 
 def _offset(row: int) -> dict[str, Any]:
@@ -257,6 +257,8 @@ def _write(folder: Path, explanation: Explanation, clients: pd.DataFrame | None 
 def _plots(explanation: Explanation) -> dict[str, Any]:
     """Return the plots that suit an explanation."""
     plot = explanation.plot
+    if image_inputs(explanation):
+        return _network_plots(explanation)
     if explanation.scope == "local" and len(explanation.values) == 1:
         images = {"image": plot.image()} if "cam" in explanation.maps else {}
         if not explanation.additive:
@@ -272,6 +274,26 @@ def _plots(explanation: Explanation) -> dict[str, Any]:
     if explanation.direction:
         found["direction"] = plot.direction()
     return found
+
+
+def _network_plots(explanation: Explanation) -> dict[str, Any]:
+    """Return the plots of a network with images: each input's features on their own axis, and what lies over images."""
+    plot = explanation.plot
+    one = explanation.scope == "local" and len(explanation.values) == 1
+    found = {} if explanation.level == "modality" else {"features": plot.features()}
+    if one and explanation.additive:
+        found["waterfall"] = plot.waterfall(title=f"{explanation.method}, one row")
+    elif explanation.scope == "local" and explanation.additive:
+        found["beeswarm"] = plot.beeswarm()
+    output = shown_column(explanation) if one else None
+    shown = explanation if one or explanation.scope == "global" else explanation.to_global("mean")
+    title = f"{explanation.method}, one row, {explanation.outputs[output or 0]}" if one else None
+    overlays = image_plots(shown, output=output, title=title)
+    return found | {_file_name("image", name): figure for name, figure in overlays.items()}
+
+
+def _file_name(kind: str, name: str) -> str:
+    return f"{kind}-{''.join(sign if sign.isalnum() else '_' for sign in name)}"
 
 
 def shown_column(explanation: Explanation) -> int:

@@ -177,7 +177,7 @@ def describe_row(
     model: Any, X: Any, y: npt.NDArray[Any], rows: npt.NDArray[np.int64], place: int, why: str
 ) -> dict[str, Any]:
     """Return what the report says about a row."""
-    one = X.iloc[[place]]
+    one = X.take([place])
     truth = y[place].item()
     facts: dict[str, Any] = {"row": int(rows[place]), "truth": truth, "why": why}
     if hasattr(model, "classes_"):

@@ -17,14 +17,14 @@ from permgrad.data.encoding import align_columns
 from permgrad.data.image_table import locate_images
 from permgrad.data.table import read_table
 from permgrad.runs.inputs import PARTS, Part
+from permgrad.runs.report import is_image_model
 from permgrad.runs.request import RunRequest
 from permgrad.runs.stages import Work, data_stage, report_stage, validation_rows, write_predictions
 
 if TYPE_CHECKING:
     from permgrad.models.image_table import ImageTableModel, Records
 
-#: Where the model is described in ``data.json``.
-IMAGES = "images"
+__all__ = ["STAGE_WORK", "check_options", "is_image_model", "predictions_of", "read_records", "records_of"]
 
 
 def check_options(request: RunRequest) -> None:
@@ -39,13 +39,6 @@ def check_options(request: RunRequest) -> None:
     image_presets.get(request.preset)
     if faults := device_faults(request.device):
         raise InputError(faults[0])
-
-
-def is_image_model(model: Any) -> bool:
-    """Whether a model reads images beside a table."""
-    from permgrad.models.image_table import ImageTableModel
-
-    return isinstance(model, ImageTableModel)
 
 
 # ---- stages ----------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from permgrad.report.content import (
     RowSection,
     TrainingSection,
 )
+from permgrad.runs import image_table_report
 from permgrad.runs.explaining import saved_explanation
 from permgrad.runs.folder import STAGES, read_record
 from permgrad.runs.gradients import SUMMARY
@@ -69,6 +70,13 @@ def rebuild_report(folder: str | os.PathLike[str]) -> Outcome:
     return Outcome({"report": os.fspath(report), "folder": os.fspath(path)}, f"Report: {report}")
 
 
+def is_image_model(model: Any) -> bool:
+    """Whether a model reads images beside a table."""
+    from permgrad.models.image_table import ImageTableModel
+
+    return isinstance(model, ImageTableModel)
+
+
 def write_run_report(folder: Path, record: Mapping[str, Any], *, model: Any = None) -> Path:
     """Write ``report.html`` into a run's folder.
 
@@ -92,23 +100,26 @@ def report_content(folder: Path, record: Mapping[str, Any], model: Any) -> Repor
     paper = saved_explanation(folder, "permgrad-paper")
     local = saved_explanation(folder, "integrated_gradients")
     task = cast("Any", data["task"])
+    images = is_image_model(model)
+    rows = _row_sections(folder, local)
     return ReportContent(
         title=data["table"],
         target=data["target"],
         task=task,
         metrics=read_json(folder / "metrics.json"),
         data=_data_section(data),
-        network=_network_section(record, model),
+        network=image_table_report.network_section(record, model) if images else _network_section(record, model),
         training=_training_section(folder, model),
         predictions=_prediction_section(folder, task, model),
         explanation=explanation,
         compared={} if paper is None else {"permgrad-paper": paper},
         branches=read_json(folder / "branches.json"),
-        local=local,
-        rows=_row_sections(folder, local),
+        # Of few rows a beeswarm shows nothing.
+        local=None if images else local,
+        rows=image_table_report.with_overlays(rows, folder) if images else rows,
         gradients=_gradient_section(folder),
         reading=_reading(folder),
-        layout=_layout_section(folder) if "image" in model.module_.paths else None,
+        layout=_layout_section(folder) if not images and "image" in model.module_.paths else None,
         provenance=_provenance_section(record),
         warnings=_warnings(data),
     )

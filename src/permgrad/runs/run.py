@@ -89,6 +89,8 @@ def summarise(folder: Path, *, already: bool = False) -> Outcome:
     """Return the summary of a finished run, read from its folder."""
     import pandas as pd
 
+    from permgrad.report._paths import entries_of
+
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     branches = json.loads((folder / "branches.json").read_text(encoding="utf-8"))
     frame = pd.read_csv(folder / "importance.csv", keep_default_na=False, na_values=[""], dtype={"class": str})
@@ -104,7 +106,7 @@ def summarise(folder: Path, *, already: bool = False) -> Outcome:
         "baselines": metrics["baselines"],
         **({"cuts": metrics["cuts"]} if "cuts" in metrics else {}),
         "top_features": [_plain_row(row) for row in top.head(10).to_dict(orient="records")],
-        "branches": {name: branches[name] for name in ("tabular", "image") if name in branches},
+        "branches": entries_of(branches),
     }
     lines = [f"This run is finished already; nothing was changed. ({folder})"] if already else []
     lines += _metric_lines(metrics) + _cut_lines(metrics) + _feature_lines(top) + _branch_lines(branches)
@@ -161,15 +163,18 @@ def _feature_lines(top: Any, most: int = 8) -> list[str]:
 
 
 def _branch_lines(branches: Mapping[str, Any]) -> list[str]:
-    from permgrad.report._paths import path_words
+    from permgrad.report._paths import entries_of, is_hybrid, path_words
 
-    own = {name: branches[name] for name in ("tabular", "image") if name in branches}
+    own = entries_of(branches)
     if len(own) < 2:
         return []
+    hybrid = is_hybrid(own)
+    what = "Paths (rise of the loss when a path" if hybrid else "Inputs (rise of the loss when an input"
+    whose = "Branch" if hybrid else "Input"
     if words := path_words(own):
-        return [f"Paths (rise of the loss when a path is exchanged): {words}"]
+        return [f"{what} is exchanged): {words}"]
     shares = [
         f"{name} {'undefined' if facts['share'] is None else format(facts['share'], '.0%')}"
         for name, facts in own.items()
     ]
-    return [f"Branch shares: {', '.join(shares)}"]
+    return [f"{whose} shares: {', '.join(shares)}"]
