@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from permgrad.report.plots import PlotAccessor
 
 SCHEMA_VERSION = 1
+#: The method's name where each modality was explained by a method of its own.
+MIXED = "mixed"
 _FRAME_COLUMNS = ["feature", "modality", "class", "importance", "std", "ci_low", "ci_high", "p_value"]
 
 Floats = npt.NDArray[np.float64]
@@ -214,6 +216,11 @@ class Explanation:
 
     def by_modality(self) -> Explanation:
         """Sum an additive explanation over each modality's players; other methods name the call to make."""
+        if self.method == MIXED:
+            raise InputError(
+                "by_modality sums values of one unit, however: each modality was explained by a method of its own; "
+                'call pg.explain(model, inputs, y, method="permgrad", level="modality")'
+            )
         if not self.additive:
             raise InputError(
                 "by_modality sums values, which is right only for additive methods, however: "

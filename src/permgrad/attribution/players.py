@@ -145,6 +145,16 @@ class PlayerSpace:
         shown = tuple("+".join(dict.fromkeys(modality[name])) for name in names)
         return PlayerSpace(tuple(names), shown, self.inputs, segments, dict(groups or {}))
 
+    def only(self, modality: str) -> PlayerSpace:
+        """Return the space of one modality's players; all other positions belong to nobody."""
+        kept = [index for index, own in enumerate(self.modality) if own == modality]
+        target = torch.full((len(self.names) + 1,), NOBODY, dtype=torch.int64)
+        target[torch.as_tensor(kept, dtype=torch.int64)] = torch.arange(len(kept))
+        segments = tuple(target[own.cpu()] for own in self.segments)
+        names = tuple(self.names[index] for index in kept)
+        groups = {name: members for name, members in self.groups.items() if name in names}
+        return PlayerSpace(names, (modality,) * len(kept), self.inputs, segments, groups)
+
     def modalities(self) -> PlayerSpace:
         """Return the space whose players are whole modalities."""
         return self.coarse(dict(zip(self.names, self.modality, strict=True)))

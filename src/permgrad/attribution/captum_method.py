@@ -1,0 +1,204 @@
+"""Any Captum attribution object as ``method=``: its numbers in an ``Explanation``, by the players of the call.
+
+Captum is never imported here: an object is recognised by what it offers, so that it works with any version.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from permgrad._errors import InputError, PermgradError
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.gradients import in_batches
+from permgrad.attribution.method import Method, Request, Scope, methods
+from permgrad.attribution.network_subject import NetworkSubject
+from permgrad.attribution.result import describe, finish, input_maps, shown_values
+from permgrad.attribution.segments import image_shape
+
+#: Rows per call; Captum multiplies them by steps or perturbations itself.
+_BATCH = 256
+#: These draw within the batch, so that all rows go in at once.
+_WHOLE = ("FeaturePermutation",)
+
+
+class CaptumMethod(Method):
+    """A Captum attribution object behind the face of a method.
+
+    Values are what ``attribute`` returns, added up over each player's positions; perturbation methods are given the
+    players as ``feature_mask``, so that a segment acts as one, and then the player's value is the one they return. The
+    options of the call go to ``attribute`` as they are; ``baselines`` may be given in the form of the inputs.
+
+    Args:
+        attribution: for example ``captum.attr.IntegratedGradients(net)``.
+
+    Raises:
+        InputError: the object offers no ``attribute``.
+
+    Examples:
+        >>> import permgrad as pg
+        >>> from captum.attr import InputXGradient
+        >>> net = torch.nn.Linear(3, 1)
+        >>> explanation = pg.explain(net, torch.ones(2, 3), method=InputXGradient(net))
+        >>> explanation.method, explanation.values.shape
+        ('captum.InputXGradient', (2, 3, 1))
+    """
+
+    scopes: ClassVar[tuple[Scope, ...]] = ("local",)
+    options: ClassVar[Mapping[str, Any]] = {"**": None}
+
+    def __init__(self, attribution: Any) -> None:
+        if isinstance(attribution, type) or not callable(getattr(attribution, "attribute", None)):
+            shown = attribution.__name__ if isinstance(attribution, type) else type(attribution).__name__
+            raise InputError(
+                f"method must be a name ({', '.join(methods)}), a Captum attribution object or a dict of them by input, "
+                f"however: it is {shown}; pass for example method='permgrad' or captum.attr.IntegratedGradients(net)"
+            )
+        self.attribution = attribution
+        self.kind = type(attribution).__name__
+        self.name = f"captum.{self.kind}"
+
+    def __call__(self, request: Request) -> Explanation:
+        """Compute the explanation."""
+        started = time.perf_counter()
+        if not isinstance(request.subject, NetworkSubject):
+            raise InputError(
+                "a Captum object explains a torch network, however: model is an estimator of permgrad; pass "
+                "model.module_ and the encoded rows, or choose one of permgrad's own methods"
+            )
+        if request.scope != "local":
+            raise InputError(f"{self.name} gives scope='local', however: scope='global'; call .to_global()")
+        values = np.zeros((request.count, len(request.space), len(request.targets)))
+        size = request.count if self.kind in _WHOLE else _BATCH
+        size = size if request.batch_size == "auto" else int(request.batch_size)
+
+        def work(part: slice) -> None:
+            rows = tuple(tensor[part] for tensor in request.inputs)
+            for column, target in enumerate(request.targets):
+                values[part, :, column] = self._attribute(request, rows, target)
+
+        with request.subject.open(), torch.inference_mode(mode=False), torch.enable_grad():
+            in_batches(request.count, size, work)
+            with torch.no_grad():
+                outputs = request.subject.forward(request.inputs)
+        explanation = Explanation(
+            values=values,
+            names=request.space.names,
+            modality=request.space.modality,
+            outputs=tuple(request.subject.output_names[target] for target in request.targets),
+            method=self.name,
+            scope="local",
+            level=request.level,
+            groups=request.groups,
+            feature_values=shown_values(request),
+            predictions=outputs[:, list(request.targets)].double().cpu().numpy(),
+            maps=input_maps(request),
+            meta=describe(
+                request,
+                quantity=f"attribution by {self.name}",
+                unit="as the network returns it",
+                seconds=time.perf_counter() - started,
+            ),
+        )
+        return finish(request, explanation)
+
+    def _attribute(self, request: Request, rows: tuple[Tensor, ...], target: int) -> Any:
+        """Return the players' values for some rows and one output, ``(rows, players)``."""
+        subject: Any = request.subject
+        order = _call_order(subject)
+        inputs = tuple(rows[position].to(subject.device).clone() for position in order)
+        options = dict(request.options)
+        if "baselines" in options and not isinstance(options["baselines"], (Tensor, int, float)):
+            given = subject.read(options["baselines"])
+            options["baselines"] = tuple(given[position].to(subject.device) for position in order)
+        masked = self._masks(request, order, options)
+        if _takes_target(subject, rows):
+            options.setdefault("target", target)
+        try:
+            found = self.attribution.attribute(inputs, **options)
+        except PermgradError:
+            raise
+        except (torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())[:300]
+            raise InputError(
+                f"{self.name} must be able to attribute these inputs, however: it raised {type(error).__name__}: "
+                f"{reason}; pass what it needs (baselines=, …) as options"
+            ) from error
+        parts = list(found) if isinstance(found, (tuple, list)) else [found]
+        own = self._on_inputs(request, parts, [rows[position] for position in order], order)
+        by_player = request.space.sums([own[order.index(position)].detach() for position in range(len(rows))])
+        if masked:
+            # Every position of a segment holds the segment's value.
+            by_player = by_player / torch.as_tensor(request.space.sizes().clip(min=1), device=by_player.device)
+        return by_player.cpu().numpy()
+
+    def _masks(self, request: Request, order: list[int], options: dict[str, Any]) -> bool:
+        """Hand the players over as ``feature_mask`` where the object takes one; return whether it was."""
+        takes = "feature_mask" in inspect.signature(self.attribution.attribute).parameters
+        if not takes or "feature_mask" in options:
+            return "feature_mask" in options
+        segments = [request.space.segments[position] for position in order]
+        # Positions of nobody become one more feature, whose value is dropped.
+        spare = len(request.space)
+        options["feature_mask"] = tuple(
+            torch.where(own < 0, spare, own)[None].to(request.subject.device) for own in segments
+        )
+        return True
+
+    def _on_inputs(
+        self, request: Request, parts: list[Tensor], rows: list[Tensor], order: list[int]
+    ) -> list[Tensor]:
+        """Return attributions shaped like the inputs; a layer's map is spread over the one image there is."""
+        if len(parts) == len(rows) and all(a.shape == b.shape for a, b in zip(parts, rows, strict=True)):
+            return parts
+        images = [place for place, tensor in enumerate(rows) if image_shape(tuple(tensor.shape[1:]))]
+        maps = [part for part in parts if part.ndim == 4]  # noqa: PLR2004 — rows, channels, height, width
+        if len(parts) == 1 and len(maps) == 1 and len(images) == 1:
+            shape = image_shape(tuple(rows[images[0]].shape[1:]))
+            if shape is not None:
+                size = (shape.height, shape.width)
+                heat = functional.interpolate(
+                    maps[0].sum(dim=1, keepdim=True), size=size, mode="bilinear", align_corners=False
+                )
+                spread = heat if shape.channels == 0 else heat[:, 0] if shape.channels is None else heat.permute(0, 2, 3, 1)
+                whole = [torch.zeros_like(tensor, dtype=torch.float32) for tensor in rows]
+                channels = 1 if shape.channels is None else rows[images[0]].shape[shape.channels + 1]
+                whole[images[0]] = spread.expand(rows[images[0]].shape) / channels
+                return whole
+        shapes = [tuple(part.shape) for part in parts]
+        wanted = [tuple(rows[k].shape) for k in range(len(order))]
+        raise InputError(
+            f"{self.name} must give one number for each number of the inputs {wanted}, however: it gave {shapes}; a "
+            "layer's attributions can be shown for a network with one image"
+        )
+
+
+def _call_order(subject: NetworkSubject) -> list[int]:
+    """Return the inputs in the order of the forward's parameters: Captum passes them by position."""
+    if subject.form.passing == "whole":
+        raise InputError(
+            "a Captum object passes every input by position, however: the network takes a list or dict of them; wrap it "
+            "in a module whose forward has one parameter for each"
+        )
+    if subject.form.passing == "positions":
+        return list(range(len(subject.input_names)))
+    parameters = list(inspect.signature(subject.module.forward).parameters)
+    places = [str(leaf.place[0]) for leaf in subject.form.leaves]
+    return sorted(range(len(places)), key=lambda position: parameters.index(places[position]))
+
+
+def _takes_target(subject: NetworkSubject, rows: tuple[Tensor, ...]) -> bool:
+    """Return whether the network's own output has columns to choose from."""
+    with torch.no_grad():
+        moved = [tensor[:2].to(subject.device).clone() for tensor in rows]
+        returned = subject.form.call(subject.module, moved)
+    return isinstance(returned, Tensor) and returned.ndim > 1
