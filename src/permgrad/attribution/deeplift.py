@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from permgrad._errors import InputError, PermgradWarning
 from permgrad._progress import Progress
+from permgrad.attribution.additive import Additive
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.gradients import in_batches
 from permgrad.attribution.method import Request, Scope, methods
-from permgrad.attribution.network_baselines import TensorBaseline, tensor_baseline
+from permgrad.attribution.network_baselines import tensor_baseline
 from permgrad.attribution.network_slopes import Slopes
-from permgrad.attribution.result import describe, finish, input_maps, modalities, shown_values
 
 #: The gap of the sums, as a share of the output's range, from which on values are called incomplete.
 _GAP = 0.01
-
-Floats = npt.NDArray[np.float64]
 
 
 @methods.register("deeplift")
@@ -48,11 +43,12 @@ class DeepLift:
 
     Source: Shrikumar, Greenside & Kundaje 2017 (arXiv 1704.02685), sections 3.1 to 3.5.1; averaged over a background:
     Lundberg & Lee 2017 (arXiv 1705.07874), section 4.2, "Deep SHAP".
-    NOTE[DIFF]: the paper prefers a normalised rule for softmax and leaves out its logits; here softmax has a rule of its
-        own, and is explained only with ``output="probability"`` or where the network itself calls it.
+    NOTE[DIFF]: the paper explains a softmax by its normalised logits; here softmax has a rule of its own, which is
+        used with ``output="probability"`` and where the network itself calls it. Its rules for products, maxima and
+        normalisations are ours, see ``rescale_rules``.
 
     Examples:
-        >>> import permgrad as pg
+        >>> import numpy as np, torch, permgrad as pg
         >>> net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
         >>> explanation = pg.explain(net, torch.randn(4, 3), method="deeplift", progress=False)
         >>> total = explanation.base_values + explanation.values.sum(axis=1)
@@ -65,106 +61,47 @@ class DeepLift:
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        started = time.perf_counter()
         options = {**self.options, **request.options}
         references = options["references"]
         if isinstance(references, bool) or not isinstance(references, (int, np.integer)) or references < 1:
             raise InputError(f"references must be an integer of at least 1, however: references={references!r}")
-        slopes = Slopes(request, "deeplift", by_path=True)
-        baseline = tensor_baseline(request, options["baseline"], int(references))
-        run = _Run(slopes, baseline)
+        found = Additive(
+            Slopes(request, "deeplift", by_path=True), tensor_baseline(request, options["baseline"], int(references))
+        )
+        slopes = found.slopes
         with Progress(request.count, "deeplift", request.progress) as progress, slopes.open():
-            run.go(progress)
-            scale = slopes.output_range(run.seen_bases()).cpu().numpy()
-        missing = np.abs(run.values.sum(axis=(1, 2)) - (run.predictions - run.base))
-        gap = float((missing / scale).max())
-        _warn_of_gap(gap, matched=run.matched)
-        return finish(request, _explanation(request, run, gap, scale, options, started))
+            matched = _rescale(found, progress)
+            base = found.base[:1] if slopes.whole else found.base
+            scale = slopes.output_range(torch.as_tensor(base, device=request.subject.device)).cpu().numpy()
+        _warn_of_gap(float(found.gaps(scale).max()), matched=matched)
+        return found.explanation("deeplift", scale, rule="Rescale", references=int(references))
 
 
-class _Run:
-    """All rows against all baseline rows."""
+def _rescale(found: Additive, progress: Progress) -> bool:
+    """Compute, in batches of rows that go through all baseline rows; return whether all calls had their partners."""
+    slopes, count, matched = found.slopes, len(found.baseline), True
+    baselines = slopes.rows(slice(0, count), found.baseline.rows)
 
-    def __init__(self, slopes: Slopes, baseline: TensorBaseline) -> None:
-        request = slopes.request
-        self.slopes, self.baseline = slopes, baseline
-        targets = len(request.targets)
-        self.values = np.zeros((request.count, len(slopes.parts), len(request.space), targets))
-        self.predictions = np.zeros((request.count, targets))
-        self.base = np.zeros((request.count, targets))
-        self.matched = True
+    def work(part: slice) -> None:
+        nonlocal matched
+        rows = slopes.rows(part)
+        shape = (part.stop - part.start, len(slopes.targets))
+        values = torch.zeros(shape[0], *found.values.shape[1:], dtype=torch.float64, device=slopes.subject.device)
+        base, outputs = values.new_zeros(shape), values.new_zeros(shape)
+        for place in range(count):
+            start = slopes.at_baseline(rows, [tensor[place : place + 1] for tensor in baselines])
+            walk = slopes.walk(rows)
+            base += walk.stand(slopes.leaves(start))[:, slopes.targets]
+            outputs, own = walk.step(slopes.leaves(rows), slopes.targets, constant_sum=slopes.constant_sum, last=True)
+            values += slopes.attributions(own, start, rows)
+            matched &= walk.matched
+        slopes.evaluations += count * shape[0]
+        slopes.model_rows += 2 * count * shape[0]
+        found.keep(part, values / count, outputs[:, slopes.targets], base / count)
+        progress.advance(shape[0])
 
-    def go(self, progress: Progress) -> None:
-        """Compute, in batches of rows that go through all baseline rows."""
-        slopes, count = self.slopes, len(self.baseline)
-        baselines = slopes.rows(slice(0, count), self.baseline.rows)
-
-        def work(part: slice) -> None:
-            rows = slopes.rows(part)
-            total: Tensor | None = None
-            base = outputs = torch.zeros(())
-            for place in range(count):
-                start = slopes.at_baseline(rows, [tensor[place : place + 1] for tensor in baselines])
-                walk = slopes.walk(rows, crossing=False)
-                base = base + walk.stand(slopes.leaves(start))[:, slopes.targets].double()
-                outputs, found = walk.step(
-                    slopes.leaves(rows), slopes.targets, constant_sum=slopes.constant_sum, last=True
-                )
-                own = slopes.attributions(found, start, rows)
-                total = own if total is None else total + own
-                self.matched &= walk.matched
-            assert total is not None
-            slopes.evaluations += count * (part.stop - part.start)
-            self.values[part] = (total / count).cpu().numpy()
-            self.base[part] = (base / count).cpu().numpy()
-            self.predictions[part] = outputs[:, slopes.targets].double().cpu().numpy()
-            progress.advance(part.stop - part.start)
-
-        in_batches(slopes.request.count, slopes.batch, work)
-
-    def seen_bases(self) -> Tensor:
-        """Return outputs at baselines: one for all rows, where that is so."""
-        rows = self.base[:1] if self.slopes.whole else self.base
-        return torch.as_tensor(rows, device=self.slopes.subject.device)
-
-
-def _explanation(
-    request: Request, run: _Run, gap: float, scale: Floats, options: Mapping[str, Any], started: float
-) -> Explanation:
-    slopes = run.slopes
-    parts = {name: run.values[:, place] for place, name in enumerate(slopes.parts)} if slopes.parts != ("",) else {}
-    return Explanation(
-        values=run.values.sum(axis=1),
-        names=request.space.names,
-        modality=modalities(request),
-        outputs=tuple(request.subject.output_names[target] for target in request.targets),
-        method="deeplift",
-        scope="local",
-        parts=parts,
-        level=request.level,
-        additive=True,
-        groups=request.groups,
-        feature_values=shown_values(request),
-        base_values=run.base[0] if slopes.whole else run.base,
-        predictions=run.predictions,
-        maps=input_maps(request),
-        meta=describe(
-            request,
-            quantity="output minus the output at the baseline",
-            unit="y" if request.subject.task == "regression" else request.output,
-            output=request.output,
-            baseline=run.baseline.words,
-            baseline_name=run.baseline.name,
-            baseline_rows=len(run.baseline),
-            references=int(options["references"]),
-            rule="Rescale",
-            completeness_gap=gap,
-            output_range=scale.tolist(),
-            gradient_evaluations=slopes.evaluations,
-            model_rows=2 * slopes.evaluations,
-            seconds=time.perf_counter() - started,
-        ),
-    )
+    in_batches(slopes.request.count, slopes.batch, work)
+    return matched
 
 
 def _warn_of_gap(gap: float, *, matched: bool) -> None:
@@ -176,8 +113,8 @@ def _warn_of_gap(gap: float, *, matched: bool) -> None:
         else "the network does not make the same calls for the row as for the baseline"
     )
     warnings.warn(
-        f"values should add up to the output's difference from the baseline, however: {gap:.2g} of the output's range is "
-        f"missing, because {why}; choose method='integrated_gradients'",
+        f"values should add up to the output's difference from the baseline, however: {gap:.2g} of the output's range "
+        f"is missing, because {why}; choose method='integrated_gradients'",
         PermgradWarning,
         stacklevel=4,
     )

@@ -36,7 +36,7 @@ class Gradient:
     NOTE[DIFF]: the sum over channels, so that values add up by player and modality.
 
     Examples:
-        >>> import permgrad as pg
+        >>> import numpy as np, torch, permgrad as pg
         >>> net = torch.nn.Linear(3, 1)
         >>> explanation = pg.explain(net, torch.zeros(4, 3), method="gradient", progress=False)
         >>> bool(np.allclose(explanation.values[0, :, 0], net.weight.abs().detach()[0]))
@@ -85,7 +85,7 @@ class Gradient:
                 unit=f"{unit} per unit of the input",
                 output=request.output,
                 signed=signed,
-                model_rows=request.count,
+                model_rows=slopes.model_rows,
                 gradient_evaluations=slopes.evaluations,
                 seconds=time.perf_counter() - started,
             ),

@@ -25,6 +25,7 @@ from permgrad.attribution.baselines import baseline_rows
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.lines import GradientLines, Lines
 from permgrad.attribution.method import Request, Scope, methods
+from permgrad.attribution.network_integrals import integrate_network
 from permgrad.attribution.result import describe, modalities, shown_values
 from permgrad.attribution.secants import SecantLines
 
@@ -115,16 +116,19 @@ class IntegratedGradients:
     values: their accuracy is ``meta["quadrature_error"]``, the largest change of any attribution when the intervals of
     its row were last halved, as a share of the same range.
 
-    The default baseline is the median row: numbers at their median, categories at their most frequent level. Unlike
-    encoded zeros or means it is a row that could stand in the table (no half levels), drawn as a picture like any
-    other; unlike the background it costs one line for each row.
+    On any torch network the same is done from its inputs, see ``network_integrals``; values are there summed over each
+    player's positions.
+
+    The default baseline (``"auto"``) is the median row: numbers at their median, categories at their most frequent
+    level. Unlike encoded zeros or means it is a row that could stand in the table (no half levels), drawn as a picture
+    like any other; unlike the background it costs one line for each row.
 
     The answer depends on the baseline: ``meta["baseline"]`` says in words what it was.
 
     Options:
-        baseline: ``"median"``, ``"mean"``, ``"zeros"`` (encoded 0), ``"background"`` (expected gradients: the mean
-            over background rows), ``"class:<label>"`` (the same over background rows of one class), or rows like those
-            explained.
+        baseline: ``"auto"`` (the median; zeros where a network is explained without a background), ``"median"``,
+            ``"mean"``, ``"zeros"`` (encoded 0), ``"background"`` (expected gradients: the mean over background rows),
+            ``"class:<label>"`` (the same over background rows of one class), or rows like those explained.
         references: background rows that ``"background"`` and ``"class:<label>"`` average over, at most.
         reference_class: a class; ``"median"``, ``"mean"`` and ``"background"`` are then taken over its rows alone.
         players: ``"features"``, or ``"encoded"``: one value for each number that the network sees, by its name in
@@ -132,6 +136,8 @@ class IntegratedGradients:
         tolerance: a row is settled when its gap, and the last change of each of its attributions, are below this
             share of the output's range.
         max_steps: intervals of the quadrature at most.
+        steps: exactly so many gradients for each row and baseline, by the midpoint rule and without any refinement, as
+            other libraries count them; None: as many as it takes.
 
     Examples:
         >>> import numpy as np, permgrad as pg
@@ -145,21 +151,28 @@ class IntegratedGradients:
 
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
     options: ClassVar[Mapping[str, Any]] = {
-        "baseline": "median",
+        "baseline": "auto",
         "references": 50,
         "reference_class": None,
         "players": "features",
         "tolerance": 0.002,
         "max_steps": 1024,
+        "steps": None,
     }
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         started = time.perf_counter()
-        _check(request)
-        request = _with_players(request)
         options = {**self.options, **request.options}
-        baseline = baseline_rows(request, options["baseline"], int(options["references"]), options["reference_class"])
+        _check_numbers(request)
+        if request.subject.kind == "network" or options["steps"] is not None:
+            return integrate_network(request, options)
+        _check_pictures(request)
+        request = _with_players(request)
+        name = (
+            "median" if isinstance(options["baseline"], str) and options["baseline"] == "auto" else options["baseline"]
+        )
+        baseline = baseline_rows(request, name, int(options["references"]), options["reference_class"])
         baselines = baseline.rows
         rows, paths = len(request.encoded), request.subject.module.paths
         values = np.zeros((rows, len(paths), len(request.players), len(request.targets)))
@@ -216,14 +229,18 @@ class IntegratedGradients:
         )
 
 
-def _check(request: Request) -> None:
-    """Refuse pictures without a gradient, and options that cannot be used."""
+def _check_pictures(request: Request) -> None:
+    """Refuse pictures without a gradient."""
     module: Any = request.subject.module
     if "image" in module.paths and not getattr(module.renderer, "differentiable", True):
         raise InputError(
             "integrated_gradients needs a gradient through the picture, however: the pictures are drawn by foreign "
             "code; choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad"
         )
+
+
+def _check_numbers(request: Request) -> None:
+    """Refuse options that cannot be used."""
     for name, least in (("references", 1), ("max_steps", 2)):
         number = request.options.get(name, IntegratedGradients.options[name])
         if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < least:

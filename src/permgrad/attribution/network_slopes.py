@@ -44,6 +44,7 @@ class Slopes:
         whole: whether players own every position of every input, so that a baseline is one row for all.
         batch: rows per backward pass.
         evaluations: how many backward passes of one row were made.
+        model_rows: rows of the network evaluated.
 
     Raises:
         InputError: an owned input is not floating point, or pictures are drawn without a gradient.
@@ -69,6 +70,7 @@ class Slopes:
         self.constant_sum = _constant_sum(request)
         self.batch = 1
         self.evaluations = 0
+        self.model_rows = 0
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -106,11 +108,6 @@ class Slopes:
             points[place] = other if mask is None else torch.where(mask, other, own)
         return tuple(points)
 
-    def blocks(self, lines: int = 1) -> list[slice]:
-        """Cut the rows into blocks that are worked on together, of several batches at most."""
-        size = max(1, min(self.request.count, 4 * self.batch // max(lines, 1)))
-        return [slice(start, min(start + size, self.request.count)) for start in range(0, self.request.count, size)]
-
     # ---- forwards ----------------------------------------------------------------------------------------------------
 
     def leaves(self, points: Tensors) -> list[Tensor]:
@@ -132,9 +129,9 @@ class Slopes:
         out: Tensor = subject.readout(raw, self.request.output)
         return out
 
-    def walk(self, fixed: Tensors, *, crossing: bool = True) -> SecantWalk:
+    def walk(self, fixed: Tensors) -> SecantWalk:
         """Return a walk of secants for rows whose other inputs are ``fixed``."""
-        return SecantWalk(partial(self.explained, fixed), crossing=crossing)
+        return SecantWalk(partial(self.explained, fixed))
 
     def outputs(self, points: Tensors) -> Tensor:
         """Return the outputs asked for, float64 ``(b, targets)``."""
@@ -147,6 +144,7 @@ class Slopes:
                 found[part] = self.explained(own, self.leaves(own))[:, self.targets].double()
 
         self.batch = in_batches(count, self.batch, work)
+        self.model_rows += count
         return found
 
     def output_range(self, base: Tensor) -> Tensor:
@@ -169,6 +167,7 @@ class Slopes:
             outputs = self.explained(points, leaves)
             slopes = output_gradients(outputs, self.targets, leaves, constant_sum=self.constant_sum)
         self.evaluations += len(points[0])
+        self.model_rows += len(points[0])
         return outputs.detach(), slopes
 
     def sums(self, values: Sequence[Tensor]) -> Tensor:

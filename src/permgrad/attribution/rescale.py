@@ -50,7 +50,6 @@ class Rescale(TorchFunctionMode):
 
     Args:
         before: what an earlier run wrote down; None: this is the first.
-        crossing: how maxima are shared, see ``rescale_rules.leaders``.
         keep: whether this run's own inputs are written down, for a next one.
 
     Attributes:
@@ -58,9 +57,9 @@ class Rescale(TorchFunctionMode):
         matched: whether every call had its partner in the earlier run.
     """
 
-    def __init__(self, before: Calls | None, *, crossing: bool, keep: bool = True) -> None:
+    def __init__(self, before: Calls | None, *, keep: bool = True) -> None:
         super().__init__()
-        self.before, self.crossing, self.keep = before, crossing, keep
+        self.before, self.keep = before, keep
         self.calls: Calls = []
         self.matched = True
         self._opened: list[Any] = []
@@ -128,6 +127,10 @@ def _varies(value: Any) -> bool:
     return isinstance(value, Tensor) and not isinstance(value, nn.Parameter) and value.is_floating_point()
 
 
+def _apply(rule: Any, *arguments: Any) -> Any:
+    return rule.apply(*arguments)
+
+
 # ---- answers to calls ------------------------------------------------------------------------------------------------
 
 
@@ -147,7 +150,7 @@ def _elementwise(kind: str, mode: Rescale, func: Any, args: Any, kwargs: Any) ->
     if own is None or not args[0].requires_grad:
         result = function(args[0])
     else:
-        result = Elementwise.apply(args[0], function, own[0], kind)
+        result = _apply(Elementwise, args[0], function, own[0], kind)
     return args[0].copy_(result) if in_place else result
 
 
@@ -158,7 +161,7 @@ def _product(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     own = mode.starts(*args[:2])
     if own is None or not (args[0].requires_grad and args[1].requires_grad):
         return func(*args)
-    return InTheMiddle.apply(lambda first, second: func(first, second, *args[2:]), own, *args[:2])
+    return _apply(InTheMiddle, lambda first, second: func(first, second, *args[2:]), own, *args[:2])
 
 
 def _einsum(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
@@ -168,7 +171,7 @@ def _einsum(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     return _product(mode, lambda first, second: func(args[0], first, second), tuple(operands), kwargs)
 
 
-def _quotient(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
+def _quotient(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001 — an answer
     if kwargs or len(args) != 2 or not _varies(args[1]) or not isinstance(args[0], Tensor):
         return NotImplemented
     with mode:
@@ -184,7 +187,7 @@ def _softmax(logarithm: bool, mode: Rescale, func: Any, args: Any, kwargs: Any) 
     own = mode.starts(values)
     if own is None or not isinstance(dim, int) or not values.requires_grad:
         return func(*args, **kwargs)
-    return Softmax.apply(values, own[0], dim, logarithm)
+    return _apply(Softmax, values, own[0], dim, logarithm)
 
 
 def _maximum_of(
@@ -195,7 +198,7 @@ def _maximum_of(
     found = search(values.detach() if own is not None else values)
     if own is None or not values.requires_grad:
         return search(values)
-    return Maximum.apply(values, own[0], search, places, mode.crossing), found[1]
+    return _apply(Maximum, values, own[0], search, places), found[1]
 
 
 def _pooling(name: str, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001 — an answer
@@ -260,7 +263,7 @@ def _scaled(values: Tensor, dims: tuple[int, ...], epsilon: float, *, centred: b
     return own * torch.rsqrt(torch.square(own).mean(dim=dims, keepdim=True) + epsilon)
 
 
-def _layer_norm(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
+def _layer_norm(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001 — an answer
     if isinstance(func, types.FunctionType):
         return NotImplemented
     values, shape, weight, bias, epsilon = (*args, None, None, 1e-5)[:5] if len(args) < 5 else args[:5]
@@ -270,7 +273,7 @@ def _layer_norm(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
         return result if bias is None else result + bias
 
 
-def _rms_norm(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
+def _rms_norm(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001 — an answer
     if isinstance(func, types.FunctionType):
         return NotImplemented
     values, shape, weight, epsilon = (*args, None, None)[:4]
@@ -280,7 +283,7 @@ def _rms_norm(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
         return result if weight is None else result * weight
 
 
-def _group_norm(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
+def _group_norm(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001 — an answer
     if isinstance(func, types.FunctionType) or len(args) < 5:
         return NotImplemented
     values, groups, weight, bias, epsilon = args[:5]
@@ -292,7 +295,7 @@ def _group_norm(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
         return result if bias is None else result + bias.reshape(wide)
 
 
-def _instance_norm(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
+def _instance_norm(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001 — an answer
     if isinstance(func, types.FunctionType) or len(args) < 8 or not args[5]:
         return NotImplemented  # With running statistics it is linear.
     return _group_norm(mode, func, (args[0], args[0].shape[1], args[1], args[2], args[7]), {})
@@ -351,7 +354,6 @@ class SecantWalk:
 
     Args:
         forward: from leaves to what is explained, ``(rows, outputs)``, differentiable.
-        crossing: how maxima are shared, see ``rescale_rules.leaders``.
 
     Examples:
         >>> walk = SecantWalk(lambda leaves: torch.relu(leaves[0]))
@@ -361,14 +363,14 @@ class SecantWalk:
         ([[[0.75]]], [[0.0]], [[3.0]])
     """
 
-    def __init__(self, forward: Callable[[Sequence[Tensor]], Tensor], *, crossing: bool = True) -> None:
-        self.forward, self.crossing = forward, crossing
+    def __init__(self, forward: Callable[[Sequence[Tensor]], Tensor]) -> None:
+        self.forward = forward
         self.matched = True
         self._calls: Calls = []
 
     def stand(self, points: Sequence[Tensor]) -> Tensor:
         """Start at points; return the outputs there."""
-        mode = Rescale(None, crossing=self.crossing)
+        mode = Rescale(None)
         with torch.inference_mode(mode=False), torch.no_grad(), mode:
             outputs = self.forward(points)
         self._calls = mode.calls
@@ -385,7 +387,7 @@ class SecantWalk:
             constant_sum: whether the outputs of every row have the same sum.
             last: whether the walk ends here, so that nothing need be remembered.
         """
-        mode = Rescale(self._calls, crossing=self.crossing, keep=not last)
+        mode = Rescale(self._calls, keep=not last)
         with torch.inference_mode(mode=False), torch.enable_grad():
             leaves = [point.detach().clone().requires_grad_() for point in points]
             with mode:

@@ -47,7 +47,8 @@ def secant(function: Function, start: Tensor, stop: Tensor, stop_output: Tensor,
 
     Args:
         function: of one tensor.
-        start, stop: the ends, of one shape.
+        start: one end.
+        stop: the other end, of the same shape.
         stop_output: the function at ``stop``.
         kind: ``"straight"``, ``"curved"`` or ``"scale-free"``: how close the ends may be before the slope in the
             middle is better than a division of two small differences.
@@ -58,7 +59,7 @@ def secant(function: Function, start: Tensor, stop: Tensor, stop_output: Tensor,
         [0.75, 1.0, 1.0]
     """
     change = stop - start
-    slope = (stop_output - function(start)) / change
+    slope: Tensor = (stop_output - function(start)) / change
     middle = torch.lerp(start, stop, 0.5)
     # Dividing loses eps/|change| to rounding, the slope in the middle change²/24 to curvature: equal here.
     reach = 0.0 if kind == "straight" else (24 * torch.finfo(change.dtype).eps) ** (1 / 3)
@@ -74,6 +75,7 @@ def derivative(function: Function, points: Tensor) -> Tensor:
     """Return the slope of an elementwise function at points."""
     with torch.enable_grad():
         leaf = points.detach().clone().requires_grad_()
+        slope: Tensor
         (slope,) = torch.autograd.grad(function(leaf).sum(), leaf, allow_unused=True, materialize_grads=True)
     return slope
 
@@ -82,14 +84,14 @@ class Elementwise(torch.autograd.Function):
     """An elementwise function whose backward pass multiplies by the mean slope from ``start``."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, function: Function, start: Tensor, kind: str) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, values: Tensor, function: Function, start: Tensor, kind: str) -> Tensor:
         """Return ``function(values)``."""
         output: Tensor = function(values)
         ctx.save_for_backward(secant(function, start, values, output, kind))
         return output
 
     @staticmethod
-    def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
         """Return slopes towards the input."""
         (own,) = ctx.saved_tensors
         return slopes * own, None, None, None
@@ -105,7 +107,7 @@ class InTheMiddle(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, function: Function, starts: tuple[Tensor, ...], *values: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, function: Function, starts: tuple[Tensor, ...], *values: Tensor) -> Tensor:
         """Return ``function(*values)``."""
         ctx.function = function
         middles = [torch.lerp(start, value, 0.5) for start, value in zip(starts, values, strict=True)]
@@ -114,7 +116,7 @@ class InTheMiddle(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
         """Return slopes towards each factor that needs them."""
         with torch.enable_grad():
             leaves = [
@@ -133,7 +135,7 @@ class Softmax(torch.autograd.Function):
     """Softmax or its logarithm over ``dim``, with slopes by logarithmic means."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, start: Tensor, dim: int, logarithm: bool) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, values: Tensor, start: Tensor, dim: int, logarithm: bool) -> Tensor:
         """Return probabilities, or their logarithms."""
         stop_log, start_log = torch.log_softmax(values, dim), torch.log_softmax(start, dim)
         ctx.save_for_backward(_logarithmic_mean(start_log, stop_log))
@@ -141,7 +143,7 @@ class Softmax(torch.autograd.Function):
         return stop_log if logarithm else stop_log.exp()
 
     @staticmethod
-    def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
         """Return slopes towards the input."""
         (mean,) = ctx.saved_tensors
         share = mean / mean.sum(dim=ctx.dim, keepdim=True)
@@ -167,37 +169,30 @@ def _logarithmic_mean(start: Tensor, stop: Tensor) -> Tensor:
 # ---- the largest of a window -----------------------------------------------------------------------------------------
 
 
-def leaders(start: Tensor, stop: Tensor, first: Tensor, last: Tensor, crossing: bool) -> tuple[Tensor, Tensor]:
+def leaders(start: Tensor, stop: Tensor, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
     """Return the slopes of a maximum towards the numbers that lead at its start and at its stop.
 
-    Where two places lead, ``crossing`` gives each the share of the straight way for which it leads: with the leads d0
-    at the start and d1 at the stop, the last leader has ``d1 / (d0 + d1)``. This is exact if no third place leads in
-    between, and adds up to the change always. Otherwise the whole change goes to the one of them whose value makes the
-    larger maximum.
+    Each has the share of the straight way for which it leads: with the leads d0 at the start and d1 at the stop, the
+    last leader has ``d1 / (d0 + d1)``. This adds up to the change always, and is exact if no third place leads in
+    between.
 
-    NOTE[DIFF]: the paper has no rule for maxima. The second form is that of shap's DeepExplainer and of Captum, which
-        ``deeplift`` follows so that numbers can be compared; integrated gradients use the first.
+    NOTE[DIFF]: the paper has no rule for maxima. Captum and shap give the whole change to one of the two leaders;
+        Captum's values then miss part of the change (observed with 0.8 against a baseline other than zeros).
 
     Args:
-        start, stop: the values at both ends, the last dimension being that of the places.
-        first, last: indexes of the leading place at the start and at the stop, ``(…, windows)``.
-        crossing: which form.
+        start: the values at one end, the last dimension being that of the places.
+        stop: the values at the other end.
+        first: indexes of the leading place at the start, ``(…, windows)``.
+        last: the same at the stop.
 
     Returns:
         Slopes towards ``first`` and towards ``last``, ``(…, windows)``; where both are one place they are to be added.
     """
-    from_first, from_last = start.gather(-1, first), start.gather(-1, last)
-    to_first, to_last = stop.gather(-1, first), stop.gather(-1, last)
-    if crossing:
-        lead, led = to_last - to_first, from_first - from_last
-        total = lead + led
-        share = torch.where(total > 0, lead / total, torch.ones_like(total))
-        return 1 - share, share
-    change = to_last - from_first
-    rises = change >= 0
-    own = torch.where(rises, to_last - from_last, to_first - from_first)
-    slope = torch.where(own == 0, torch.ones_like(own), change / own)
-    return torch.where(rises, torch.zeros_like(slope), slope), torch.where(rises, slope, torch.zeros_like(slope))
+    lead = stop.gather(-1, last) - stop.gather(-1, first)
+    led = start.gather(-1, first) - start.gather(-1, last)
+    total = lead + led
+    share = torch.where(total > 0, lead / total, torch.ones_like(total))
+    return 1 - share, share
 
 
 class Maximum(torch.autograd.Function):
@@ -208,30 +203,29 @@ class Maximum(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         values: Tensor,
         start: Tensor,
         search: Callable[[Tensor], tuple[Tensor, Tensor]],
         places: int,
-        crossing: bool,
     ) -> Tensor:
         """Return the largest values."""
         output, last = search(values)
         first = search(start)[1]
         keep = values.ndim - places
         flat = [tensor.flatten(keep) for tensor in (start, values, first, last)]
-        slopes = leaders(flat[0], flat[1], flat[2], flat[3], crossing)
+        slopes = leaders(flat[0], flat[1], flat[2], flat[3])
         ctx.save_for_backward(flat[2], flat[3], *slopes)
         ctx.shape, ctx.keep = values.shape, keep
         return output
 
     @staticmethod
-    def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
         """Return slopes towards the places."""
         first, last, to_first, to_last = ctx.saved_tensors
         flat = slopes.flatten(ctx.keep)
         places = torch.Size(ctx.shape[ctx.keep :]).numel()
         back = flat.new_zeros(*flat.shape[:-1], places)
         back.scatter_add_(-1, first, flat * to_first).scatter_add_(-1, last, flat * to_last)
-        return back.reshape(ctx.shape), None, None, None, None
+        return back.reshape(ctx.shape), None, None, None
