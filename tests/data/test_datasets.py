@@ -159,7 +159,7 @@ def test_no_route_says_which_file_goes_where(tmp_path, monkeypatch, no_network, 
 def test_a_wrong_download_is_refused_and_not_kept(tmp_path, monkeypatch):
     monkeypatch.delenv("PERMGRAD_DATA", raising=False)
     monkeypatch.setenv("PERMGRAD_CACHE", str(tmp_path))
-    monkeypatch.setattr(store, "_fetch", lambda _url: b"<html>not found</html>")
+    monkeypatch.setattr(store, "fetch_bytes", lambda _url: b"<html>not found</html>")
     with pytest.raises(EnvironmentProblem, match="the download of data set 'heloc' must have the SHA-256 f66d77f"):
         fetch_dataset("heloc")
     with pytest.raises(EnvironmentProblem, match=r"cannot be used \(BadZipFile\)"):
@@ -180,6 +180,6 @@ def test_a_right_download_is_converted_checked_and_kept(tmp_path, monkeypatch):
     with zipfile.ZipFile(outer, "w") as archive:
         archive.writestr("bank.zip", inner.getvalue())
     assert convert_bank(outer.getvalue()) == (FOLDER / "bank-full.csv").read_bytes()
-    monkeypatch.setattr(store, "_fetch", lambda _url: outer.getvalue())
+    monkeypatch.setattr(store, "fetch_bytes", lambda _url: outer.getvalue())
     assert fetch_dataset("bank") == tmp_path / "bank-full.csv"
     assert load_dataset("bank").frame.equals(frame)

@@ -125,7 +125,7 @@ def _download(card: DataCard, cached: Path) -> Path:
         )
     url = card.download.url
     try:
-        content = _fetch(url)
+        content = fetch_bytes(url)
         made = card.download.convert(content) if card.download.convert is not None else content
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise EnvironmentProblem(
@@ -149,8 +149,12 @@ def _download(card: DataCard, cached: Path) -> Path:
     return cached
 
 
-def _fetch(url: str) -> bytes:
-    """Download to memory; the content is checked by the caller, after conversion."""
+def fetch_bytes(url: str) -> bytes:
+    """Download to memory; the content is checked by the caller, after conversion.
+
+    Raises:
+        OSError, ValueError: as pooch raises them.
+    """
     import pooch
 
     logger = pooch.get_logger()

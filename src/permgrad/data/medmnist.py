@@ -1,0 +1,269 @@
+"""Reading MedMNIST: small medical images in one ``.npz`` file, from a path, the user's folder, the cache or their home.
+
+Source: Yang et al., MedMNIST v2, Scientific Data 10:41 (2023); sizes and checksums are those of the package medmnist
+3.0.2 (its ``info.py``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad._errors import EnvironmentProblem, InputError, PermgradWarning, unknown
+from permgrad._files import atomic_path
+from permgrad._registry import Registry
+from permgrad.data.datasets import store
+
+#: The three parts that every file has.
+PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class ImageCard:
+    """What is known about a set of images.
+
+    Attributes:
+        name: the name it is asked for by; the file is ``<name>.npz``.
+        title: name for people.
+        url: address of the file.
+        md5: checksum of the file, as its home publishes it.
+        shape: of one image: ``(28, 28)``, or ``(28, 28, 3)``.
+        counts: images in the parts ``train``, ``val`` and ``test``.
+        known: checksums of other versions of the file, and what they are.
+    """
+
+    name: str
+    title: str
+    url: str
+    md5: str
+    shape: tuple[int, ...]
+    counts: tuple[int, int, int]
+    known: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def file_name(self) -> str:
+        """The file looked up."""
+        return f"{self.name}.npz"
+
+
+image_cards: Registry[ImageCard] = Registry("image set")
+"""Named sets of images; any other file of the same form can be read by its path."""
+
+_HOME = "https://zenodo.org/records/10519652/files/{}.npz?download=1"
+for _card in (
+    ImageCard(
+        "organamnist", "OrganAMNIST: abdominal CT, axial", _HOME.format("organamnist"),
+        "68e3f8846a6bd62f0c9bf841c0d9eacc", (28, 28), (34_561, 6_491, 17_778),
+    ),
+    ImageCard(
+        "organcmnist", "OrganCMNIST: abdominal CT, coronal", _HOME.format("organcmnist"),
+        "b9ceb9546e10131b32923c5bbeaea2b1", (28, 28), (12_975, 2_392, 8_216),
+    ),
+    ImageCard(
+        "organsmnist", "OrganSMNIST: abdominal CT, sagittal", _HOME.format("organsmnist"),
+        "9ab87b696fb54e2a387ebe992d6ed5f1", (28, 28), (13_932, 2_452, 8_827),
+    ),
+    ImageCard(
+        "pneumoniamnist", "PneumoniaMNIST: chest X-rays of children", _HOME.format("pneumoniamnist"),
+        "28209eda62fecd6e6a2d98b1501bb15f", (28, 28), (4_708, 524, 624),
+        known=(("f5b994ec7c2fe8bc81ae15cbab7c3df8", "a part of 5,030 images: 3,882 + 524 + 624"),),
+    ),
+):  # fmt: skip
+    image_cards.register(_card.name)(_card)
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images as read, the parts asked for one behind the other.
+
+    Attributes:
+        name: of the set: its card's, or the file's without its ending.
+        pixels: ``(images, height, width)`` or ``(images, height, width, 3)``, uint8.
+        labels: ``(images, labels)`` as in the file.
+        part: ``(images,)``, the part each came from.
+        md5: checksum of the file.
+    """
+
+    name: str
+    pixels: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.integer]
+    part: npt.NDArray[np.str_]
+    md5: str
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+def load_medmnist(name_or_path: str | os.PathLike[str], parts: Sequence[str] = PARTS) -> Images:
+    """Read a MedMNIST file.
+
+    A name is looked for in the folder that ``PERMGRAD_DATA`` names, then in the cache, then downloaded. A file in
+    ``PERMGRAD_DATA`` is the user's own: unknown content gives a warning. A download and the cache must match the
+    checksum.
+
+    Args:
+        name_or_path: a name such as ``"pneumoniamnist"``, or the path of any ``.npz`` of the same form
+            (``train_images, train_labels, val_images, …``).
+        parts: which parts, in this order.
+
+    Returns:
+        The images with their labels.
+
+    Raises:
+        InputError: no such name or file, an unknown part, or a file of another form.
+        EnvironmentProblem: the file is nowhere and cannot be downloaded; the message says which file to put where.
+
+    Examples:
+        >>> import numpy as np, tempfile
+        >>> path = tempfile.mkdtemp() + "/tiny.npz"
+        >>> shown, label = np.zeros((2, 28, 28), np.uint8), np.zeros((2, 1), int)
+        >>> np.savez(path, **{f"{p}_images": shown for p in PARTS}, **{f"{p}_labels": label for p in PARTS})
+        >>> load_medmnist(path, ("train", "test")).pixels.shape
+        (4, 28, 28)
+    """
+    for part in parts:
+        if part not in PARTS:
+            raise unknown("part", part, PARTS)
+    if not parts:
+        raise InputError(f"parts must name at least one of {', '.join(PARTS)}, however: parts={parts!r}")
+    path, name = find_medmnist(name_or_path)
+    arrays = _read(path, parts)
+    pixels = [arrays[f"{part}_images"] for part in parts]
+    labels = [arrays[f"{part}_labels"] for part in parts]
+    counts = [len(own) for own in pixels]
+    return Images(name, np.concatenate(pixels), np.concatenate(labels), np.repeat(list(parts), counts), _md5(path))
+
+
+def find_medmnist(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
+    """Return the file's path and the set's name, downloading it if it is named and not on this machine.
+
+    Raises:
+        InputError: no such name or file.
+        EnvironmentProblem: the file is nowhere and cannot be downloaded.
+    """
+    given = os.fspath(name_or_path)
+    if given in image_cards:
+        return fetch_medmnist(given), given
+    if given.endswith(".npz") or os.sep in given:
+        path = Path(given).expanduser()
+        if not path.is_file():
+            raise InputError(
+                f"the images must be a file on this machine, however there is none at {str(path)!r}; correct the path, "
+                f"or use a name: {', '.join(image_cards.names())}"
+            )
+        return path, path.stem
+    folder = os.environ.get("PERMGRAD_DATA")
+    own = Path(folder, f"{given}.npz") if folder else None
+    if own is not None and own.is_file():
+        return own, given
+    problem = unknown("image set", given, image_cards.names())
+    raise InputError(f"{problem}; another set is read by its path (….npz), or put into the folder PERMGRAD_DATA names")
+
+
+def fetch_medmnist(name: str) -> Path:
+    """Make sure that a named set is on this machine and return its file.
+
+    Raises:
+        InputError: no such name.
+        EnvironmentProblem: the file is nowhere and cannot be downloaded.
+    """
+    card = image_cards.get(name)
+    folder = os.environ.get("PERMGRAD_DATA")
+    own = Path(folder, card.file_name) if folder else None
+    if own is not None and own.is_file():
+        found = _md5(own)
+        if found != card.md5 and found not in dict(card.known):
+            warnings.warn(
+                f"the file of image set {name!r} should have the MD5 {card.md5}, however {str(own)!r} has {found}; "
+                "it is used as it is",
+                PermgradWarning,
+                stacklevel=2,
+            )
+        return own
+    cached = store.cache_folder() / card.file_name
+    if cached.is_file():
+        if (found := _md5(cached)) == card.md5:
+            return cached
+        raise EnvironmentProblem(
+            f"the file of image set {name!r} must have the MD5 {card.md5}, however {str(cached)!r} has {found}; "
+            "remove it, or name your own folder in PERMGRAD_DATA"
+        )
+    return _download(card, cached)
+
+
+def _download(card: ImageCard, cached: Path) -> Path:
+    by_hand = (
+        f"put the file {card.file_name} (MD5 {card.md5}; its home is {card.url}) into {str(cached.parent)!r}, or name "
+        "the folder that holds it in the environment variable PERMGRAD_DATA"
+    )
+    try:
+        content = store.fetch_bytes(card.url)
+    except (OSError, ValueError) as error:
+        raise EnvironmentProblem(
+            f"image set {card.name!r} must be on this machine, however it is not and {card.url} cannot be reached "
+            f"({type(error).__name__}); {by_hand}"
+        ) from error
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if found != card.md5:
+        raise EnvironmentProblem(
+            f"the download of image set {card.name!r} must have the MD5 {card.md5}, however {card.url} gave {found}; "
+            f"{by_hand}"
+        )
+    try:
+        with atomic_path(cached) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"the cache folder must be writable, however {str(cached.parent)!r}: {error.strerror}; name another folder "
+            "in the environment variable PERMGRAD_CACHE"
+        ) from error
+    return cached
+
+
+def _read(path: Path, parts: Sequence[str]) -> dict[str, npt.NDArray]:
+    """Read the arrays of some parts and check that they are what a MedMNIST file holds."""
+    wanted = [f"{part}_{kind}" for part in parts for kind in ("images", "labels")]
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            missing = [name for name in wanted if name not in content.files]
+            held = list(content.files)
+            arrays = {} if missing else {name: content[name] for name in wanted}
+    except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
+        raise InputError(
+            f"the images must be an .npz file as MedMNIST writes it, however {str(path)!r} cannot be read "
+            f"({type(error).__name__}); download it again"
+        ) from error
+    if missing:
+        raise InputError(
+            f"a MedMNIST file must hold {', '.join(wanted)}, however {str(path)!r} holds "
+            f"{', '.join(held) or 'nothing'}; name the arrays so"
+        )
+    for part in parts:
+        images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
+        if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
+            raise InputError(
+                "images must be uint8 of the shape (images, height, width) or (images, height, width, 3), "
+                f"however {part}_images of {str(path)!r} is {images.dtype} {images.shape}; convert the array"
+            )
+        if len(labels) != len(images):
+            raise InputError(
+                f"every image must have a label, however {str(path)!r} holds {len(images)} {part}_images and "
+                f"{len(labels)} {part}_labels; write both for the same images"
+            )
+    return arrays
+
+
+def _md5(path: Path) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
