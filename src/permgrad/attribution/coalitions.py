@@ -13,7 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from permgrad.attribution.branches import BranchCache, cut_into_branches
 from permgrad.attribution.gradients import in_batches
+from permgrad.attribution.network_subject import NetworkSubject
 
 if TYPE_CHECKING:
     from permgrad.attribution.method import Request
@@ -53,6 +55,8 @@ class CoalitionGame:
         self._batch = forward_batch_size(request)
         self._base: Tensor | None = None
         self._donors: Tensor | None = None
+        self._cache: BranchCache | None = None
+        self._uncut = False
 
     def outputs(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the network's raw outputs for rows, ``(rows, K)``, in batches."""
@@ -85,6 +89,9 @@ class CoalitionGame:
         """
         rows, others = torch.as_tensor(receivers), torch.as_tensor(donors)
         chosen = torch.as_tensor(replaced)
+        cache = self._branches(len(rows))
+        if cache is not None:
+            return self._predict_by_branches(cache, rows, others, chosen)
 
         def blended(part: slice) -> tuple[Tensor, ...]:
             # Gathered where the tensors are; only a batch at a time goes to the network's device.
@@ -105,6 +112,59 @@ class CoalitionGame:
             return self.space.blend(own, other, replaced[part])
 
         return self._run(count, blended)
+
+    def _branches(self, pairs: int) -> BranchCache | None:
+        """Return the embeddings of every branch where the network has branches and there is enough to save.
+
+        That is known when more rows have been asked for than the branches of all rows cost.
+        """
+        request = self.request
+        asked = self.evaluations + pairs
+        if self._cache is None and not self._uncut and asked > 2 * (request.count + len(request.donors[0])):
+            self._uncut = True
+            cut = None
+            if isinstance(self.subject, NetworkSubject) and request.options.get("incremental", True):
+                cut = cut_into_branches(self.subject, request.inputs)
+            if cut is not None:
+                self._cache = BranchCache(cut, request.inputs, request.donors, self._in_batches)
+        return self._cache
+
+    def _in_batches(self, count: int, work: Callable[[slice], None]) -> None:
+        self._batch = in_batches(count, self._batch, work)
+
+    def _predict_by_branches(self, cache: BranchCache, rows: Tensor, others: Tensor, chosen: Tensor) -> Tensor:
+        kept, taken = self._whole_inputs(chosen)
+        found: list[Tensor] = []
+
+        def work(part: slice) -> None:
+            def blended(position: int, pairs: Tensor) -> Tensor:
+                own, other = self.request.inputs[position], self.request.donors[position]
+                mine = own[rows[part][pairs].to(own.device)].to(self.subject.device)
+                theirs = other[others[part][pairs].to(other.device)].to(self.subject.device)
+                return self.space.blend_one(position, mine, theirs, chosen[part][pairs])
+
+            with torch.no_grad():
+                outputs = cache.predict(
+                    rows[part], others[part], blended, [one[part] for one in kept], [one[part] for one in taken]
+                )
+            if not found:
+                found.append(torch.empty(len(rows), outputs.shape[1], dtype=outputs.dtype, device=outputs.device))
+            found[0][part] = outputs
+
+        self._in_batches(len(rows), work)
+        self.evaluations += len(rows)
+        return found[0]
+
+    def _whole_inputs(self, chosen: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Return per input and pair whether nothing of the input is replaced, and whether all of it is."""
+        kept, taken = [], []
+        for segments in self.space.segments:
+            owners = torch.unique(segments)
+            own = chosen[:, owners[owners >= 0]]
+            kept.append(~own.any(dim=1))
+            whole = bool((owners >= 0).all()) and len(owners) > 0
+            taken.append(own.all(dim=1) & ~kept[-1] if whole else torch.zeros_like(kept[-1]))
+        return kept, taken
 
     def _run(self, count: int, tensors: Callable[[slice], tuple[Tensor, ...]]) -> Tensor:
         found: list[Tensor] = []

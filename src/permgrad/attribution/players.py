@@ -64,23 +64,22 @@ class PlayerSpace:
         Returns:
             New tensors; an input of which nothing is replaced is handed through as it is.
         """
-        blended = []
-        for own, other, segments in zip(rows, donors, self.segments, strict=True):
-            owners = segments.to(own.device)
-            flat = owners.reshape(-1)
-            chosen = replaced.to(own.device)
-            first = int(flat[0]) if len(flat) else NOBODY
-            if len(flat) and first >= 0 and bool((flat == first).all()):
-                # One player owns the whole input: no mask of the input's size is needed.
-                taken = chosen[:, first].reshape(-1, *[1] * (own.ndim - 1))
-            elif bool((flat < 0).all()):
-                blended.append(own)
-                continue
-            else:
-                padded = torch.cat([chosen, chosen.new_zeros(len(chosen), 1)], dim=1)
-                taken = padded[:, flat.remainder(len(self.names) + 1)].reshape(own.shape)
-            blended.append(torch.where(taken, other.to(own.device), own))
-        return tuple(blended)
+        pairs = enumerate(zip(rows, donors, strict=True))
+        return tuple(self.blend_one(position, own, other, replaced) for position, (own, other) in pairs)
+
+    def blend_one(self, position: int, own: Tensor, other: Tensor, replaced: Tensor) -> Tensor:
+        """Blend one input: ``own`` and ``other`` are ``(b, *shape)``, ``replaced`` is bool ``(b, players)``."""
+        flat = self.segments[position].to(own.device).reshape(-1)
+        chosen = replaced.to(own.device)
+        if bool((flat < 0).all()):
+            return own
+        if bool((flat == flat[0]).all()):
+            # One player owns the whole input: no mask of the input's size is needed.
+            taken = chosen[:, int(flat[0])].reshape(-1, *[1] * (own.ndim - 1))
+        else:
+            padded = torch.cat([chosen, chosen.new_zeros(len(chosen), 1)], dim=1)
+            taken = padded[:, flat.remainder(len(self.names) + 1)].reshape(own.shape)
+        return torch.where(taken, other.to(own.device), own)
 
     def sums(self, values: Sequence[Tensor]) -> Tensor:
         """Add up values over each player's positions.
