@@ -225,7 +225,7 @@ def test_roc_of_absent_classes_and_residuals_of_nothing():
         (lambda _, rows: rows.plot.direction(), "direction shows mean predictions by quantile or level"),
         (
             lambda _, rows: local_explanation(maps={}).plot.image(),
-            "image shows activation maps, however: method='integrated",
+            "image shows activation maps or segments, however: method='integrated",
         ),
         (lambda *_: plots.confusion_matrix([[1]], ["a", "b"]), "matrix must have shape"),
         (lambda *_: plots.activation(None, [1.0]), "heat must have shape"),

@@ -42,7 +42,7 @@ _ROWS = 256
 class ImageTablePreset:
     """Sizes of the network, how it is trained, and how numbers of the table are scaled."""
 
-    network: ImageTableOptions = ImageTableOptions()
+    network: ImageTableOptions = dataclasses.field(default_factory=ImageTableOptions)
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     numeric: Literal["robust", "standard", "minmax", "quantile"] = "robust"
 
@@ -270,9 +270,7 @@ class ImageTableModel:
         """Return an untrained network for the fitted image columns and a number of encoded columns."""
         columns = [(own.channels, own.height, own.width, own.mean, own.spread) for own in self.images_]
         outputs = len(self.classes_) if self.task == "classification" else 1
-        made = ImageTableNetwork(
-            columns, encoded, outputs, options, centre=self.target_mean_, scale=self.target_scale_
-        )
+        made = ImageTableNetwork(columns, encoded, outputs, options, centre=self.target_mean_, scale=self.target_scale_)
         return made.eval()
 
     def _rows(
@@ -286,7 +284,9 @@ class ImageTableModel:
 
     def _keep_background(self, pixels: Sequence[Pixels], encoded: npt.NDArray[Any], y: Any) -> None:
         chosen = generator(self.seed_, "background").permutation(len(encoded))[: self.background_size]
-        self.background_ = {own.name: array[chosen] for own, array in zip(self.images_, pixels, strict=True)}
+        self.background_: dict[str, npt.NDArray[Any]] = {
+            own.name: array[chosen] for own, array in zip(self.images_, pixels, strict=True)
+        }
         self.background_[self.table_input] = encoded[chosen]
         self.background_target_ = np.asarray(y)[chosen]
 
@@ -296,7 +296,9 @@ class ImageTableModel:
     def table_input(self) -> str:
         """Name of the encoded table among the inputs."""
         names = [own.name for own in self.images_]
-        return TABLE if TABLE not in names else next(f"{TABLE}_{k}" for k in range(2, 99) if f"{TABLE}_{k}" not in names)
+        return (
+            TABLE if TABLE not in names else next(f"{TABLE}_{k}" for k in range(2, 99) if f"{TABLE}_{k}" not in names)
+        )
 
     @property
     def groups_(self) -> dict[str, list[str]]:

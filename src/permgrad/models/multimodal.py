@@ -49,7 +49,8 @@ class ImageTableOptions:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> ImageTableOptions:
         """Read back what ``dataclasses.asdict`` gave, after a way through JSON."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in content.items()})
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+        return cls(**plain)
 
 
 class ImageEncoder(nn.Sequential):

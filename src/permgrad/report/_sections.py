@@ -321,8 +321,8 @@ def _one_row(section: SectionView, row: RowSection, label: str | None) -> None:
     if row.heat is not None:
         picture = plots.activation(row.image, row.heat)
         section.figure(picture, clean(row.heat_title) if row.heat_title else "Activation map over the row's image.")
-    for picture, caption in row.pictures:
-        section.figure(picture, clean(caption))
+    for further, caption in row.pictures:
+        section.figure(further, clean(caption))
 
 
 # ------------------------------------------------------------------------------------------------------ materials

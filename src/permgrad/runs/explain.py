@@ -161,9 +161,7 @@ def _as_number(text: str) -> Any:
         return text
 
 
-def client_table(
-    model: Any, X: Any, rows: npt.NDArray[np.int64], truth: npt.NDArray[Any] | None
-) -> pd.DataFrame:
+def client_table(model: Any, X: Any, rows: npt.NDArray[np.int64], truth: npt.NDArray[Any] | None) -> pd.DataFrame:
     """Return one line per row explained: its number, the truth if known, the prediction, class probabilities."""
     from permgrad.runs.stages import prediction_table, predictions_of
 

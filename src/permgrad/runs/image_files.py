@@ -1,4 +1,4 @@
-"""The image files that a run's tables name: where they are, whether parts of the split share them, and their content."""
+"""The image files that a run's tables name: where they are, what is in them, which parts of the split share them."""
 
 from __future__ import annotations
 

@@ -55,9 +55,7 @@ def explain_records(
     return replace(found, level="feature", groups={}) if found.level == "group" else found
 
 
-def explain_run(
-    model: ImageTableModel, inputs: Inputs, folder: Path, *, seed: int, say: Callable[[str], None]
-) -> None:
+def explain_run(model: ImageTableModel, inputs: Inputs, folder: Path, *, seed: int, say: Callable[[str], None]) -> None:
     """Explain a run's network on its test rows; writes ``explanations/``, ``importance.csv`` and ``branches.json``.
 
     ``branches.json`` holds the importance of each input of the network in the place of a hybrid network's paths.
@@ -77,6 +75,7 @@ def explain_run(
     store = folder / "explanations"
     grid = ("grid", RANKED_PATCHES)
     main = explain_records(model, records, y, n_repeats=REPEATS, random_state=seed, segments=grid)
+    main = replace(main, maps=main.maps | mean_images(model, records))
     main.save(store / "permgrad", overwrite=True)
     with atomic_path(folder / "importance.csv") as temporary:
         main.to_frame().to_csv(temporary, index=False)
@@ -106,6 +105,15 @@ def branches_of(whole: Explanation) -> dict[str, Any]:
         entries[name] = {"importance": whole.values[place, 0], "ci_low": low[place, 0], "ci_high": high[place, 0]}
         entries[name] |= {part: values[place, 0] for part, values in whole.parts.items()}
     return entries
+
+
+def mean_images(model: ImageTableModel, records: Records) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the mean image of each image column, which an explanation over all rows is drawn on."""
+    pixels, _ = model.encode(records)
+    return {
+        f"images:{column.name}": (own.mean(axis=0, keepdims=True, dtype=np.float64) / 255).astype(np.float32)
+        for column, own in zip(model.images_, pixels, strict=True)
+    }
 
 
 def image_inputs(explanation: Explanation) -> list[str]:

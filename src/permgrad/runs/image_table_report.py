@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from permgrad.report import plots
-from permgrad.report.content import NetworkSection, RowSection
+from permgrad.report.content import ExtraSection, NetworkSection, RowSection
 from permgrad.runs.explaining import saved_explanation
 from permgrad.runs.image_table_explaining import image_inputs
 
@@ -23,7 +23,12 @@ def network_section(record: Mapping[str, Any], model: ImageTableModel) -> Networ
     """Describe the network: its parts, its layers with weights, the images it takes."""
     module = model.module_
     layers = [
-        (name.partition(".")[0], name.partition(".")[2] or name, repr(layer), sum(p.numel() for p in layer.parameters()))
+        (
+            name.partition(".")[0],
+            name.partition(".")[2] or name,
+            repr(layer),
+            sum(p.numel() for p in layer.parameters()),
+        )
         for name, layer in module.named_modules()
         if name and not list(layer.children()) and list(layer.parameters())
     ]
@@ -40,6 +45,27 @@ def network_section(record: Mapping[str, Any], model: ImageTableModel) -> Networ
         options={**asdict(module.options), **model.training_options_},
         notes=notes,
     )
+
+
+def where_in_images(folder: Path) -> list[ExtraSection]:
+    """Show the ranking's patches on the mean image of each column."""
+    main = saved_explanation(folder, "permgrad")
+    if main is None:
+        return []
+    text = (
+        "The same numbers as in the ranking, drawn where the patches lie on the mean image of the explained rows. A "
+        "patch that is exchanged alone can be made up for by its neighbours, so that all patches together can be worth "
+        "far more than their sum."
+    )
+    return [
+        ExtraSection(
+            title=f"Where in the images: {name}",
+            text=(text,),
+            drawing=plots.image(main, input=name, title=""),
+            drawing_text=f"Left: mean of the images in {name}. Right: importance of each patch.",
+        )
+        for name in image_inputs(main)
+    ]
 
 
 def with_overlays(sections: list[RowSection], folder: Path) -> list[RowSection]:

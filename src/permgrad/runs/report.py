@@ -122,6 +122,7 @@ def report_content(folder: Path, record: Mapping[str, Any], model: Any) -> Repor
         layout=_layout_section(folder) if not images and "image" in model.module_.paths else None,
         provenance=_provenance_section(record),
         warnings=_warnings(data),
+        extra=image_table_report.where_in_images(folder) if images else (),
     )
 
 

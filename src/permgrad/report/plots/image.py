@@ -94,8 +94,8 @@ def _input(explanation: Explanation, wanted: str | None) -> str:
     known = _inputs(explanation)
     if not known:
         raise InputError(
-            f"image shows maps, however: method={explanation.method!r} made none; explain with method='gradcam', "
-            "or explain a network with an image input"
+            f"image shows activation maps or segments, however: method={explanation.method!r} made none; "
+            "explain with method='gradcam', or explain a network with an image input"
         )
     if wanted is not None:
         if wanted not in known:

@@ -109,8 +109,10 @@ def shares(content: Mapping[str, Any], truth: Mapping[str, Any], *, title: str =
     for place, (name, share) in enumerate(zip(names, estimated, strict=True)):
         axes.barh(place, share, height=0.52, color=colours[place], linewidth=0)
         known = [own[name] for own in marks.values() if name in own]
-        words = f"{share * 100:.0f} %" + (f" · truth {' | '.join(f'{value * 100:.0f}' for value in known)} %" * bool(known))
-        at = {"xycoords": ("axes fraction", "data"), "xytext": (8, 0), "textcoords": "offset points"}
+        words = f"{share * 100:.0f} %" + (
+            f" · truth {' | '.join(f'{value * 100:.0f}' for value in known)} %" * bool(known)
+        )
+        at: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "xytext": (8, 0), "textcoords": "offset points"}
         axes.annotate(words, (1.0, place), va="center", color=style.INK, fontsize=style.SIZE_LABEL, **at)
     for (label, own), marker in zip(marks.items(), "DoDs", strict=False):
         places = [place for place, name in enumerate(names) if name in own]

@@ -42,8 +42,8 @@ def overlay(
 
     Examples:
         >>> figure = overlay(np.zeros((4, 4)), [[1.0, -2.0], [0.0, 0.5]])
-        >>> figure.axes[-1].get_ylim()
-        (-2.0, 2.0)
+        >>> [float(end) for end in figure.axes[-1].get_ylim()]
+        [-2.0, 2.0]
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
@@ -111,7 +111,7 @@ def displayable(picture: npt.ArrayLike) -> Floats:
     raw = np.asarray(picture)
     pixels: Any = np.nan_to_num(raw.astype(np.float64))
     if pixels.ndim == 3:
-        if pixels.shape[0] in (1, 3) and (pixels.shape[2] not in (1, 3) or pixels.shape[1] > 3):
+        if pixels.shape[0] in (1, 3):
             pixels = np.moveaxis(pixels, 0, -1)
         pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
     if pixels.size == 0 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)):

@@ -1,0 +1,121 @@
+"""Reading images that a table names: every format becomes one shape, and every fault names its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from permgrad._errors import InputError
+from permgrad.data.image_table import ImageColumn, locate_images, shared_images
+
+
+def write(folder: Path, name: str, array: np.ndarray, mode: str | None = None) -> Path:
+    image = Image.fromarray(array)
+    (image.convert(mode) if mode else image).save(folder / name)
+    return folder / name
+
+
+@pytest.fixture(name="ramp")
+def _ramp() -> np.ndarray:
+    return np.linspace(0, 255, 20 * 30).reshape(20, 30).astype(np.uint8)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "CMYK"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_mode_becomes_grey_or_colour(tmp_path, ramp, mode, channels):
+    ending = "tif" if mode == "CMYK" else "png"
+    file = write(tmp_path, f"a.{ending}", ramp, mode)
+    column = ImageColumn("scan", 20, 30, channels, (0.5,) * channels, (0.2,) * channels)
+    pixels = column.read([file])
+    assert pixels.shape == (1, channels, 20, 30)
+    assert pixels.dtype == np.uint8
+    if mode == "1":
+        assert set(np.unique(pixels)) == {0, 255}
+    else:
+        np.testing.assert_allclose(pixels[0, 0].astype(int), ramp, atol=3)
+
+
+def test_sixteen_bits_keep_their_scale_over_images(tmp_path):
+    dark, bright = np.full((12, 12), 1000, np.uint16), np.full((12, 12), 65535, np.uint16)
+    files = [write(tmp_path, "dark.png", dark), write(tmp_path, "bright.png", bright)]
+    pixels = ImageColumn("scan", 12, 12, 1, (0.5,), (0.2,)).read(files)
+    assert int(pixels[0].max()) == round(1000 / 65535 * 255)
+    assert int(pixels[1].min()) == 255, "images are not stretched to their own range"
+
+
+def test_size_channels_mean_and_spread_come_from_the_files_given(tmp_path, ramp):
+    grey = [write(tmp_path, f"{k}.png", ramp) for k in range(3)]
+    column, pixels = ImageColumn.fit("scan", grey)
+    assert (column.height, column.width, column.channels) == (20, 30, 1)
+    assert column.mean[0] == pytest.approx(pixels.mean() / 255)
+    assert column.spread[0] == pytest.approx(pixels.std() / 255)
+    assert ImageColumn.from_dict(column.to_dict()) == column
+    colour = write(tmp_path, "c.png", np.stack([ramp, ramp // 2, ramp // 3], axis=-1))
+    assert ImageColumn.fit("scan", [*grey, colour])[0].channels == 3
+    large = write(tmp_path, "large.png", np.tile(ramp, (10, 10)))
+    column, _ = ImageColumn.fit("scan", [large])
+    assert (column.height, column.width) == (43, 64), "the longer side is at most 64, the shape stays"
+    column, _ = ImageColumn.fit("scan", [large], size=32)
+    assert (column.height, column.width) == (32, 32)
+
+
+def test_an_image_that_varies_nowhere_has_no_spread_to_divide_by(tmp_path):
+    file = write(tmp_path, "flat.png", np.full((9, 9), 7, np.uint8))
+    assert ImageColumn.fit("scan", [file, file])[0].spread == (1.0,)
+
+
+def test_turned_photographs_stand_upright(tmp_path):
+    array = np.zeros((16, 8, 3), np.uint8)
+    array[:4] = 255
+    image = Image.fromarray(array)
+    marks = image.getexif()
+    marks[0x0112] = 6  # to be turned by a quarter clockwise
+    image.save(tmp_path / "photo.png", exif=marks)
+    pixels = ImageColumn("photo", 8, 16, 3, (0.5,) * 3, (0.2,) * 3).read([tmp_path / "photo.png"])
+    assert pixels[0, 0, :, -4:].min() == 255
+    assert pixels[0, 0, :, :-4].max() == 0
+
+
+def test_faults_name_their_files(tmp_path, ramp):
+    good = write(tmp_path, "good.png", ramp)
+    (tmp_path / "text.png").write_text("no image")
+    noise = write(tmp_path, "noise.png", np.random.default_rng(0).integers(0, 256, (40, 40), np.uint8))
+    (tmp_path / "cut.png").write_bytes(noise.read_bytes()[:600])
+    column = ImageColumn("scan", 20, 30, 1, (0.5,), (0.2,))
+    with pytest.raises(InputError) as error:
+        column.read([good, tmp_path / "text.png", tmp_path / "cut.png"])
+    said = str(error.value)
+    assert said.startswith("image files must be whole, however: 2 of 3 in column 'scan' cannot be read (")
+    assert f"{tmp_path / 'text.png'}: not an image that Pillow can read" in said
+    assert "cut.png" in said
+    assert "good.png" not in said
+    with pytest.raises(InputError, match="the size of images must be at least 8 pixels, however: 4"):
+        ImageColumn.fit("scan", [good], size=4)
+
+
+def test_paths_are_taken_from_the_tables_folder(tmp_path, ramp):
+    (tmp_path / "scans").mkdir()
+    write(tmp_path / "scans", "a.png", ramp)
+    cells = pd.Series(["scans/a.png", str(tmp_path / "scans" / "a.png"), " scans/a.png "], name="scan")
+    files = locate_images(cells, tmp_path)
+    assert {file.resolve() for file in files} == {(tmp_path / "scans" / "a.png").resolve()}
+    with pytest.raises(InputError) as error:
+        locate_images(pd.Series(["scans/a.png", "b.png", "c.png"], name="scan"), tmp_path, "records.csv")
+    assert str(error.value) == (
+        f"image files must exist, however: 2 of 3 in column 'scan' of records.csv do not ({str(tmp_path / 'b.png')!r}, "
+        f"{str(tmp_path / 'c.png')!r}); paths are taken from the table's folder, {tmp_path}"
+    )
+    with pytest.raises(InputError) as error:
+        locate_images(pd.Series(["scans/a.png", None, " "], name="scan"), tmp_path)
+    assert str(error.value) == (
+        "every row must name an image, however: column 'scan' of the table is empty in 2 of 3 rows "
+        "(row 1, 2, counted from 0); fill these cells or leave the rows out"
+    )
+
+
+def test_images_in_both_parts_are_counted():
+    assert shared_images([Path("a"), Path("a"), Path("b")], [Path("a"), Path("a"), Path("c")]) == 2
