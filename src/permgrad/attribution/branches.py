@@ -60,8 +60,10 @@ def cut_into_branches(subject: NetworkSubject, inputs: Sequence[Tensor]) -> Bran
         subject: a network, already open.
         inputs: some rows of it.
     """
+    if type(subject) is not NetworkSubject or len(inputs) < 2:  # noqa: PLR2004 — one input has no branches
+        return None
     form = subject.form
-    if type(subject) is not NetworkSubject or form.passing == "whole" or len(inputs) < 2:  # noqa: PLR2004 — one input has no branches
+    if form.passing == "whole":
         return None
     if any(len(leaf.place) > 1 for leaf in form.leaves):
         return None

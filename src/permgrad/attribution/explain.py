@@ -147,16 +147,16 @@ def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
     """
     from torch import nn
 
+    if isinstance(arguments.model, nn.Module):
+        from permgrad.attribution.network import network_request
+
+        return network_request(arguments, chosen, name)
     from permgrad.models.estimators import HyNNClassifier, HyNNRegressor
 
     if isinstance(arguments.model, (HyNNClassifier, HyNNRegressor)):
         from permgrad.attribution.hybrid import hybrid_request
 
         return hybrid_request(arguments, chosen, name)
-    if isinstance(arguments.model, nn.Module):
-        from permgrad.attribution.network import network_request
-
-        return network_request(arguments, chosen, name)
     raise InputError(
         "model must be a fitted HyNNClassifier or HyNNRegressor, or a torch.nn.Module, however: it is a "
         f"{type(arguments.model).__module__}.{type(arguments.model).__qualname__}; fit one of permgrad's estimators on "

@@ -1,0 +1,242 @@
+"""Every method on every stranger's network: a whole result, or a sentence that says what to change; nothing is touched."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from strangers import ROWS, STRANGERS
+from torch import Tensor, nn
+
+import permgrad as pg
+from permgrad.attribution import methods
+
+METHODS = [name for name in methods if name != "permgrad-paper"]
+FAST: dict[str, dict[str, Any]] = {}
+
+#: What each method cannot explain, with what it must say.
+REFUSED = {
+    ("gradient", "embedded_codes"): "codes",
+    ("integrated_gradients", "embedded_codes"): "codes",
+    ("deeplift", "embedded_codes"): "codes",
+}
+WITHOUT_CONVOLUTION = {
+    "embedded_codes", "in_place", "batch_norm_in_train_mode", "frozen", "compiled", "data_parallel", "half_precision",
+    "double_precision", "tuple_of_outputs", "attention", "branches_on_values",
+}  # fmt: skip
+REFUSED |= {("gradcam", name): "convolution" for name in WITHOUT_CONVOLUTION}
+
+
+def leaves(inputs: Any) -> list[Any]:
+    if isinstance(inputs, dict):
+        return [leaf for value in inputs.values() for leaf in leaves(value)]
+    if isinstance(inputs, (tuple, list)):
+        return [leaf for value in inputs for leaf in leaves(value)]
+    return [inputs]
+
+
+def frozen_copy(inputs: Any) -> list[bytes]:
+    return [
+        leaf.to_numpy().tobytes() if isinstance(leaf, pd.DataFrame) else np.asarray(leaf).tobytes() for leaf in leaves(inputs)
+    ]
+
+
+def state_of(net: nn.Module, inputs: Any) -> dict[str, Any]:
+    """Return a copy of everything that a call could leave behind."""
+    parts = dict(net.named_modules())
+    tensors = dict(net.named_parameters()) | dict(net.named_buffers())
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return {
+        "hooks": {f"{name}.{kind}": len(getattr(part, kind)) for name, part in parts.items() for kind in hooks},
+        "modes": {name: part.training for name, part in parts.items()},
+        "requires_grad": {name: tensor.requires_grad for name, tensor in tensors.items()},
+        "grad": {name: tensor.grad is None for name, tensor in net.named_parameters()},
+        "weights": {name: tensor.detach().numpy().tobytes() for name, tensor in tensors.items()},
+        "inputs": frozen_copy(inputs),
+        "inputs' gradients": [leaf.requires_grad for leaf in leaves(inputs) if isinstance(leaf, Tensor)],
+        "random": (random.getstate(), str(np.random.get_state()), torch.get_rng_state().numpy().tobytes()),
+        "grad enabled": torch.is_grad_enabled(),
+        "filters": list(warnings.filters),
+    }
+
+
+def assert_untouched(before: dict[str, Any], after: dict[str, Any]) -> None:
+    for name, value in before.items():
+        assert after[name] == value, name
+
+
+def explain(net: nn.Module, inputs: Any, y: Any, method: str, **options: Any) -> pg.Explanation:
+    given = {"random_state": 0, "n_repeats": 2, "progress": False, "segments": None, **FAST.get(method, {}), **options}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pg.PermgradWarning)
+        return pg.explain(net, inputs, y, method=method, **given)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", STRANGERS)
+def test_explained_or_refused(name, method):
+    net, inputs, y = STRANGERS[name]()
+    before = state_of(net, inputs)
+    word = REFUSED.get((method, name))
+    if word is not None:
+        with pytest.raises(pg.InputError, match=rf"(?s){word}.*; "):
+            explain(net, inputs, y, method)
+        assert_untouched(before, state_of(net, inputs))
+        return
+    explanation = explain(net, inputs, y, method)
+    assert_untouched(before, state_of(net, inputs))
+    assert explanation.method == method
+    values = explanation.values
+    assert np.isfinite(values[~np.isnan(values)]).all()
+    assert np.nanmax(np.abs(values)) > 0
+    assert len(explanation.names) == len(set(explanation.names)) == len(explanation.modality)
+    for key in ("seed", "quantity", "unit", "background", "versions", "seconds"):
+        assert key in explanation.meta, key
+    frame = explanation.to_frame()
+    known = frame["p_value"].notna()
+    outside = (frame["ci_low"] > 0) | (frame["ci_high"] < 0)
+    assert ((frame["p_value"] < 0.05) == outside)[known].all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("level", ["feature", "modality"])
+def test_names_and_levels(method, level):
+    net, inputs, y = STRANGERS["images_first"]()
+    explanation = explain(net, inputs, y, method, level=level, segments={"image": ("grid", 3)})
+    of_table = [] if method == "gradcam" else ["clinical"] if level == "modality" else [f"clinical[{k}]" for k in range(4)]
+    of_image = ["image"] if level == "modality" else [f"image[{row},{column}]" for row in range(3) for column in range(3)]
+    assert list(explanation.names) == of_image + of_table
+    assert set(explanation.modality) == {"image", *(["clinical"] if of_table else [])}
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "gradcam"])
+def test_an_unused_input_is_exactly_zero_and_named(method):
+    class Deaf(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 2)
+
+        def forward(self, heard: Tensor, unheard: Tensor) -> Tensor:  # noqa: ARG002 — the point
+            return self.layer(heard)
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net, inputs = Deaf(), {"heard": torch.randn(ROWS, 3), "unheard": torch.randn(ROWS, 2)}
+    with pytest.warns(pg.PermgradWarning, match="unheard"):
+        found = pg.explain(net, inputs, np.arange(ROWS) % 2, method=method, random_state=0, n_repeats=2, progress=False)
+    unheard = [own == "unheard" for own in found.modality]
+    assert sum(unheard) == 2
+    assert np.abs(found.values[..., ~np.array(unheard), :]).max() > 0
+    assert (found.values[..., unheard, :] == 0).all()
+    frame = found.to_frame()
+    mine = frame[frame["modality"] == "unheard"]
+    assert (mine["std"].dropna() == 0).all()
+    assert (mine["p_value"].dropna() == 1).all()
+
+
+class BlownUpError(Exception):
+    """Raised in the middle of a computation."""
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("share", [0.3, 0.999])
+def test_nothing_is_left_behind_after_an_error(method, share, monkeypatch):
+    net, inputs, y = STRANGERS["images_first"]()
+    net.train()
+    net.mlp.eval()
+    calls, bomb = 0, None
+    plain = nn.Linear.forward
+
+    def forward(self: nn.Linear, *arguments: Any) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == bomb:
+            raise BlownUpError
+        return plain(self, *arguments)
+
+    monkeypatch.setattr(nn.Linear, "forward", forward)
+    # Branches are run once per row, and then hardly ever: there would be no middle.
+    options = {"incremental": False} if method in ("permutation", "permgrad", "ablation") else {}
+    explain(net, inputs, y, method, **options)
+    assert calls > 2
+    # The first calls belong to reading the network, whose errors become a sentence.
+    bomb, calls = max(7, int(calls * share)), 0
+    before = state_of(net, inputs)
+    with pytest.raises((BlownUpError, pg.InputError)):
+        explain(net, inputs, y, method, **options)
+    assert_untouched(before, state_of(net, inputs))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_out_of_memory_halves_the_batch_and_goes_on(method, monkeypatch):
+    net, inputs, y = STRANGERS["images_first"]()
+    whole = explain(net, inputs, y, method)
+    plain = nn.Conv2d.forward
+    refused = 0
+
+    def forward(self: nn.Conv2d, rows: Tensor) -> Tensor:
+        nonlocal refused
+        if len(rows) > ROWS:
+            refused += 1
+            raise torch.OutOfMemoryError
+        return plain(self, rows)
+
+    monkeypatch.setattr(nn.Conv2d, "forward", forward)
+    cut = explain(net, inputs, y, method)
+    scale = max(1.0, float(np.nanmax(np.abs(whole.values))))
+    np.testing.assert_allclose(cut.values, whole.values, rtol=0, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("layer", ["fusion", "encoder", "encoder.0", "head.0"])
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "gradcam"])
+def test_inside_the_network(method, layer):
+    net, inputs, y = STRANGERS["shared_encoder"]()
+    before = state_of(net, inputs)
+    explanation = explain(net, inputs, y, method, layer=layer)
+    assert_untouched(before, state_of(net, inputs))
+    if layer == "fusion":
+        assert explanation.names == tuple(f"fusion[{k}]" for k in range(20))
+        assert explanation.modality == ("left",) * 8 + ("right",) * 8 + ("clinical",) * 4
+    assert np.nanmax(np.abs(explanation.values)) > 0
+
+
+def test_a_layer_of_a_network_that_cannot_be_traced():
+    net, inputs, y = STRANGERS["branches_on_values"]()
+    inside = explain(net, inputs, y, "permutation", layer="fusion")
+    assert inside.modality == ("first",) * 4 + ("second",) * 4
+    # The fusion layer hands the second input through: its units are that input's columns, up to the donors' names.
+    assert np.abs(inside.values).max() > 0
+
+
+def test_an_embedding_can_be_explained_where_it_is_read():
+    net, inputs, y = STRANGERS["embedded_codes"]()
+    for method in ("gradient", "integrated_gradients", "deeplift"):
+        if method in METHODS:
+            found = explain(net, inputs, y, method, layer="embedding", level="modality")
+            assert found.names == ("codes",)
+            assert np.abs(found.values).max() > 0
+
+
+def test_branches_change_no_number():
+    net, inputs, y = STRANGERS["shared_encoder"]()
+    for level in ("feature", "modality"):
+        for method in ("permgrad", "permutation"):
+            quick = explain(net, inputs, y, method, level=level, n_repeats=6)
+            dense = explain(net, inputs, y, method, level=level, n_repeats=6, incremental=False)
+            np.testing.assert_allclose(quick.values, dense.values, rtol=0, atol=1e-6)
+
+
+def test_the_branches_are_used():
+    from permgrad.attribution.branches import cut_into_branches
+    from permgrad.attribution.network_subject import NetworkSubject
+
+    for name, wanted in (("shared_encoder", True), ("images_first", True), ("branches_on_values", False)):
+        net, inputs, _ = STRANGERS[name]()
+        subject = NetworkSubject(net, inputs)
+        with subject.open():
+            assert (cut_into_branches(subject, subject.inputs) is not None) == wanted, name
