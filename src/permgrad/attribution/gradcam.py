@@ -20,20 +20,17 @@ from torch.nn import functional
 
 from permgrad._errors import InputError, PermgradWarning, unknown
 from permgrad._progress import Progress
+from permgrad.attribution.cam_maps import KEPT_NUMBERS, check_cam_options, weighted_maps
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.gradients import gradient_batch_size, in_batches, output_gradients, outputs_sum_constant
 from permgrad.attribution.method import Request, Scope, methods
+from permgrad.attribution.network_cam import network_maps
 from permgrad.attribution.result import describe, modalities, shown_values
 from permgrad.attribution.subject import Subject
 from permgrad.models.blocks import ACTIVATIONS
 from permgrad.models.network import HybridNetwork
 
 Floats = npt.NDArray[np.float64]
-
-VARIANTS = ("gradcam", "hirescam", "layercam")
-_UPSAMPLING = ("bilinear", "nearest", "none")
-#: With ``maps="auto"``, maps of more numbers than this are not kept.
-_KEPT_NUMBERS = 20_000_000
 
 
 # ---- reading the network ---------------------------------------------------------------------------------------------
@@ -97,8 +94,7 @@ def class_maps(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return one map per row and output, all rows at once; the gradient is taken at the layer and not one step further.
 
-    With A the layer's maps and g = ∂output/∂A: Grad-CAM Σ_k mean(g_k) A_k; HiResCAM Σ_k g_k A_k; LayerCAM Σ_k
-    max(g_k, 0) A_k; the sums run over the channels k, the mean over all cells of a channel.
+    What each variant is: ``cam_maps.weighted_maps``.
 
     Args:
         subject: the model, already open.
@@ -116,7 +112,7 @@ def class_maps(
     module = subject.module
     with torch.inference_mode(mode=False):
         with torch.no_grad():
-            images: Tensor = module.renderer(encoded)  # type: ignore[misc]
+            images: Tensor = module.renderer(encoded)
             values = images
             for step in layer.before:
                 values = step(values)
@@ -132,12 +128,7 @@ def class_maps(
             )[0]
         with torch.no_grad():
             kept = activation.detach()
-            if variant == "gradcam":
-                maps = torch.einsum("tnc,nchw->nthw", gradients.mean(dim=(3, 4)), kept)
-            else:
-                weights = gradients if variant == "hirescam" else gradients.clamp_min(0)
-                maps = torch.einsum("tnchw,nchw->nthw", weights, kept)
-            return maps.clamp_min(0) if relu else maps, outputs.detach(), images
+            return weighted_maps(kept, gradients, variant, relu=relu), outputs.detach(), images
 
 
 # ---- from pixels to features -----------------------------------------------------------------------------------------
@@ -186,15 +177,7 @@ class _Options:
 
 def _check_options(request: Request) -> _Options:
     given = request.options
-    variant, upsample = given.get("variant", "gradcam"), given.get("upsample", "bilinear")
-    if variant not in VARIANTS:
-        raise unknown("variant", variant, VARIANTS)
-    if upsample not in _UPSAMPLING:
-        raise unknown("upsample", upsample, _UPSAMPLING)
-    for name in ("relu", "maps"):
-        if given.get(name, "auto") not in ("auto", True, False):
-            raise InputError(f"{name} must be 'auto', True or False, however: {name}={given[name]!r}")
-    relu = given.get("relu", "auto")
+    variant, upsample, relu, maps = check_cam_options(given)
     return _Options(
         variant=variant,
         layer=cam_layer(
@@ -203,9 +186,8 @@ def _check_options(request: Request) -> _Options:
             before_activation=bool(given.get("before_activation", False)),
         ),
         upsample=upsample,
-        # NOTE: HiResCAM's equation has no rectifier, so that its cells add up to what the rest of the network computes.
-        relu=variant != "hirescam" if relu == "auto" else bool(relu),
-        maps=given.get("maps", "auto"),
+        relu=relu,
+        maps=maps,
     )
 
 
@@ -231,9 +213,13 @@ class GradCam:
     ``meta["background_share"]``. Maps are for looking
     at: they say where the image path looks, know nothing of the table path, and are as coarse as the layer.
 
+    Of any other network, each image input has a map of its own, and a player's value is its mean over the player's
+    pixels, see ``network_cam``; inputs without a map do not appear.
+
     Options:
         variant: ``"gradcam"``, ``"hirescam"`` or ``"layercam"``.
-        layer: name of a convolution as in ``model.module_.image_layers()``; None is the last.
+        layer: name of a convolution as in ``model.module_.image_layers()``, or of any layer as in
+            ``network.named_modules()``; None is the last convolution (that sees the image input).
         before_activation: read the convolution's result before the activation that follows it.
         upsample: how maps are enlarged to the image's size: ``"bilinear"``, ``"nearest"``, or ``"none"`` (maps keep
             the layer's size; features read the nearest cell).
@@ -264,6 +250,8 @@ class GradCam:
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
+        if request.subject.kind == "network":
+            return network_maps(request)
         started = time.perf_counter()
         options = _check_options(request)
         shares = _shares(request)
@@ -372,7 +360,7 @@ def _make_room(
 ) -> None:
     """Allocate the maps, if they are to be kept, once their size is known."""
     numbers = shape[0] * (shape[1] * size[0] * size[1] + pixels[0] * pixels[1])
-    if maps is True or (maps == "auto" and numbers <= _KEPT_NUMBERS):
+    if maps is True or (maps == "auto" and numbers <= KEPT_NUMBERS):
         store.maps = np.zeros((*shape, *size), dtype=np.float32)
         store.images = np.zeros((shape[0], *pixels), dtype=np.float32)
 

@@ -67,7 +67,7 @@ class Slopes:
             tuple(request.space.inputs[place] for place in self.free),
             tuple(segments[place] for place in self.free),
         )
-        self.constant_sum = _constant_sum(request)
+        self.constant_sum = constant_sum(request)
         self.batch = 1
         self.evaluations = 0
         self.model_rows = 0
@@ -75,7 +75,7 @@ class Slopes:
     @contextmanager
     def open(self) -> Iterator[None]:
         """Open the subject, choose the batch size, and allow gradients through recurrent layers."""
-        with self.subject.open(), _recurrent_layers(self.subject):
+        with self.subject.open(), recurrent_layers(self.subject):
             self.batch = self._batch_size()
             yield
 
@@ -94,10 +94,7 @@ class Slopes:
 
     def rows(self, part: slice, source: Sequence[Tensor] | None = None) -> Tensors:
         """Return copies of rows on the network's device, one tensor per input; fit to be differentiated by."""
-        source = self.request.inputs if source is None else source
-        with torch.inference_mode(mode=False), torch.no_grad():
-            # Cloned also where it moves nothing: what was made in inference mode may not be saved for a backward pass.
-            return tuple(tensor[part].detach().to(self.subject.device).clone() for tensor in source)
+        return copied_rows(self.subject.device, self.request.inputs if source is None else source, part)
 
     def at_baseline(self, rows: Tensors, baselines: Sequence[Tensor]) -> Tensors:
         """Return the rows with what players own taken from baselines ``(b or 1, *)``; the rest is the row's own."""
@@ -188,6 +185,13 @@ class Slopes:
         return self.sums([own.double() * (after.double() - before.double()) for own, before, after in pairs])
 
 
+def copied_rows(device: torch.device, source: Sequence[Tensor], part: slice) -> Tensors:
+    """Return copies of rows on a device, one tensor per input; fit to be differentiated by."""
+    with torch.inference_mode(mode=False), torch.no_grad():
+        # Cloned also where it moves nothing: what was made in inference mode may not be saved for a backward pass.
+        return tuple(tensor[part].detach().to(device).clone() for tensor in source)
+
+
 def _refuse(request: Request, method: str, free: Sequence[int]) -> None:
     """Refuse inputs without a gradient."""
     subject: Any = request.subject
@@ -211,7 +215,7 @@ def _refuse(request: Request, method: str, free: Sequence[int]) -> None:
         )
 
 
-def _constant_sum(request: Request) -> bool:
+def constant_sum(request: Request) -> bool:
     """Return whether the outputs of every row have the same sum."""
     subject: Any = request.subject
     if subject.kind == "hybrid":
@@ -224,7 +228,7 @@ def _constant_sum(request: Request) -> bool:
 
 
 @contextmanager
-def _recurrent_layers(subject: Any) -> Iterator[None]:
+def recurrent_layers(subject: Any) -> Iterator[None]:
     """Let recurrent layers in eval mode be differentiated: cuDNN's own kernels refuse to."""
     recurrent = subject.device.type == "cuda" and any(isinstance(part, nn.RNNBase) for part in subject.module.modules())
     if not recurrent:
