@@ -137,7 +137,7 @@ def _level_effects(levels: int, spread: float, seed: int) -> Floats:
 class Categorical(Truth):
     """y = a[x1] + b[x2] + x3 (1.5 + c[x4]): categories of 40, 12 and 5 levels and a number; four more are irrelevant.
 
-    Levels are equally likely; x5 and x6 are irrelevant categories of 60 and 12 levels, x7 and x8 irrelevant numbers.
+    Levels are equally likely; x5 and x6 are irrelevant categories of 30 and 12 levels, x7 and x8 irrelevant numbers.
     The effects of levels have mean 0 and standard deviations 1.2, 0.8 and 0.7.
     """
 
@@ -147,7 +147,7 @@ class Categorical(Truth):
     n_relevant = 4
     default_noise = 0.5
     parts = ((0,), (1,), (2, 3))
-    levels: ClassVar[tuple[int, ...]] = (40, 12, 0, 5, 60, 12, 0, 0)
+    levels: ClassVar[tuple[int, ...]] = (40, 12, 0, 5, 30, 12, 0, 0)
     a, b, c = _level_effects(40, 1.2, 1), _level_effects(12, 0.8, 2), _level_effects(5, 0.7, 3)
     slope: ClassVar[float] = 1.5
 

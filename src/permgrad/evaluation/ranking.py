@@ -140,12 +140,30 @@ def top_k_recovery(truth: npt.ArrayLike, estimate: npt.ArrayLike, k: int | None 
     return float(np.sum(chance[belongs]) / k)
 
 
+def relevance_auc(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
+    """Chance that a relevant feature (true importance above 0) is ranked above an irrelevant one; ties count half.
+
+    Unlike the other measures it does not ask *how* important a feature is, so that methods which estimate different
+    quantities may be compared by it. NaN if all features are relevant, or none.
+
+    Examples:
+        >>> relevance_auc([5, 4, 0, 0], [9, 0.1, 3, 0.1])
+        0.625
+    """
+    left, right = _pair(truth, estimate)
+    relevant, irrelevant = right[left > 0], right[left <= 0]
+    if not len(relevant) or not len(irrelevant):
+        return math.nan
+    above = relevant[:, None] > irrelevant[None, :]
+    return float(np.mean(above + 0.5 * (relevant[:, None] == irrelevant[None, :])))
+
+
 def compare_rankings(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> dict[str, float]:
     """Compute every registered measure.
 
     Examples:
         >>> sorted(compare_rankings([3, 2, 1, 0], [3, 2, 1, 0]))
-        ['kendall', 'share_error', 'spearman', 'top_k_recovery']
+        ['kendall', 'relevance_auc', 'share_error', 'spearman', 'top_k_recovery']
     """
     return {name: ranking_measures.get(name).compute(truth, estimate) for name in ranking_measures}
 
@@ -155,6 +173,7 @@ for _measure in (
     RankingMeasure("spearman", "Spearman's rank correlation", "higher", (-1.0, 1.0), spearman),
     RankingMeasure("kendall", "Kendall's tau-b", "higher", (-1.0, 1.0), kendall),
     RankingMeasure("top_k_recovery", "top-k recovered", "higher", (0.0, 1.0), top_k_recovery),
+    RankingMeasure("relevance_auc", "AUC, relevant or not", "higher", (0.0, 1.0), relevance_auc),
 ):
     ranking_measures.register(_measure.name)(_measure)
 
