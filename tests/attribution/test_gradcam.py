@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import permgrad as pg
 from permgrad._errors import InputError, PermgradWarning
-from permgrad.attribution.explain import explain
 from permgrad.attribution.cam_maps import VARIANTS
+from permgrad.attribution.explain import explain
 from permgrad.attribution.gradcam import GradCam, cam_layer, enlarging, pixel_shares
 from permgrad.imaging import ForeignRenderer
 
