@@ -201,8 +201,8 @@ def _nothing_to_read(request: Request, images: list[int], layer: str | None) -> 
     shapes = ", ".join(f"{name} {tuple(own.shape)}" for name, own in zip(names, request.inputs, strict=True))
     if not images:
         return InputError(
-            "gradcam needs an image input, (rows, height, width) or (rows, channels, height, width), however: the "
-            f"inputs are {shapes}; choose method='integrated_gradients', 'deeplift' or 'permutation'"
+            "gradcam needs an image input that a convolution sees, (rows, height, width) or (rows, channels, height, "
+            f"width), however: the inputs are {shapes}; choose method='integrated_gradients', 'deeplift' or 'permutation'"
         )
     if layer is not None:
         return InputError(
