@@ -124,11 +124,16 @@ class SecantIntegral(_Lines):
         def work(part: slice) -> None:
             line = torch.arange(part.start, part.stop, device=total.device)
             start, stop = self.ends(rows, line)
-            found = self._mean_slopes(start, stop, intervals)
+            try:
+                found = self._mean_slopes(start, stop, intervals)
+            except (torch.OutOfMemoryError, MemoryError):
+                # Fewer lines alone would only take more intervals at once.
+                slopes.batch = max(1, slopes.batch // 2)
+                raise
             total.index_add_(0, line // self.count, slopes.attributions(found, start, stop))
 
         lines = len(total) * self.count
-        slopes.batch = in_batches(lines, slopes.batch, work)
+        in_batches(lines, slopes.batch, work)
         slopes.evaluations += lines * intervals
         return total / self.count
 
