@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
 
 
@@ -29,6 +31,14 @@ class EnvironmentProblem(PermgradError, OSError):  # noqa: N818 — it is what t
 
 class PermgradWarning(UserWarning):
     """Something the user should know that does not stop the work."""
+
+
+def warn_user(message: str) -> None:
+    """Warn with the line of the caller's own code, however deep inside the package it happens."""
+    depth, frame = 1, sys._getframe(0)  # noqa: SLF001 — the documented way to walk up the stack
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __name__.partition(".")[0]:
+        depth, frame = depth + 1, frame.f_back  # type: ignore[assignment]
+    warnings.warn(message, PermgradWarning, stacklevel=depth)
 
 
 #: How many known names a message lists.

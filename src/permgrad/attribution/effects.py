@@ -49,12 +49,15 @@ class Play:
         names: of the players that the results belong to.
         coalitions: bool ``(coalitions, players of the space)``.
         combine: ``(names, quantities, coalitions)``: how effects of coalitions become quantities.
+        steps: for each name ``(steps, 2)``: the coalitions with and without the player (−1: nobody is replaced). A row
+            whose output none of the steps changes has effects of exactly 0, not sums of rounding.
     """
 
     key: str
     names: tuple[str, ...]
     coalitions: Booleans
     combine: Floats
+    steps: tuple[Integers, ...]
 
 
 def single_plays(request: Request, *, others: bool = False) -> tuple[tuple[str, ...], list[Play]]:
@@ -73,12 +76,12 @@ def single_plays(request: Request, *, others: bool = False) -> tuple[tuple[str, 
     plays = []
     for index, name in enumerate(space.names):
         if not others:
-            plays.append(Play(name, (name,), eye[[index]], np.ones((1, 1, 1))))
+            plays.append(Play(name, (name,), eye[[index]], np.ones((1, 1, 1)), (np.array([[0, -1]]),)))
             continue
         rest = modality != modality[index]
         coalitions = np.stack([eye[index], rest, rest | eye[index]])
         combine = np.array([[[1.0, 0.0, 0.0], [0.0, -1.0, 1.0]]])
-        plays.append(Play(name, (name,), coalitions, combine))
+        plays.append(Play(name, (name,), coalitions, combine, (np.array([[0, -1], [2, 1]]),)))
     return (("total", "others_replaced") if others else ("total",)), plays
 
 
@@ -106,6 +109,7 @@ def shapley_play(request: Request) -> tuple[tuple[str, ...], list[Play]]:
                     combine[player, 0, position[tuple(without)]] -= weight
     else:
         coalitions, combine = _sampled_coalitions(request, count)
+    steps = tuple(_steps(coalitions, player) for player in range(count))
     full = int(np.flatnonzero(coalitions.all(axis=1))[0])
     for player in range(count):
         alone = int(np.flatnonzero(coalitions[:, player] & (coalitions.sum(axis=1) == 1))[0])
@@ -114,7 +118,20 @@ def shapley_play(request: Request) -> tuple[tuple[str, ...], list[Play]]:
         if count > 1:
             least = int(np.flatnonzero(~coalitions[:, player] & (coalitions.sum(axis=1) == count - 1))[0])
             combine[player, 2, least] -= 1.0
-    return ("total", "alone", "last"), [Play("modalities", request.space.names, coalitions, combine)]
+    return ("total", "alone", "last"), [Play("modalities", request.space.names, coalitions, combine, steps)]
+
+
+def _steps(coalitions: Booleans, player: int) -> Integers:
+    """Return every pair of coalitions that differ in one player alone."""
+    position = {row.tobytes(): index for index, row in enumerate(coalitions)}
+    found = []
+    for index in np.flatnonzero(coalitions[:, player]):
+        without = coalitions[index].copy()
+        without[player] = False
+        before = position.get(without.tobytes(), None if without.any() else -1)
+        if before is not None:
+            found.append((index, before))
+    return np.array(found, dtype=np.int64)
 
 
 def _sampled_coalitions(request: Request, count: int, permutations: int = 128) -> tuple[Booleans, Floats]:
@@ -199,7 +216,8 @@ class Effects:
                 axis=1,
             )
             effects = np.einsum("jqs,bsv->jbqv", play.combine, changes)
-            for name, mine in zip(play.names, effects, strict=True):
+            for name, mine, steps in zip(play.names, effects, play.steps, strict=True):
+                mine[_unmoved(outputs, own, steps)] = 0.0
                 collect(name, rows, donors, mine)
 
     def _donors(self, key: str, rows: Integers, repeat: int) -> Integers:
@@ -278,6 +296,21 @@ def _play_repeats(
         ):
             return done
     return request.n_repeats
+
+
+def _unmoved(outputs: Tensor, own: Tensor, steps: Integers) -> Booleans:
+    """Return the rows whose output no step changes by more than rounding, bool ``(b,)``.
+
+    Shape:
+        outputs ``(coalitions, b, K)``, own ``(b, K)``, steps ``(steps, 2)``.
+    """
+    unmoved = np.ones(len(own), dtype=bool)
+    for taken, before in steps.tolist():
+        left = own if before < 0 else outputs[before]
+        unmoved &= (settle(outputs[taken], left) == left).all(dim=1).cpu().numpy()
+        if not unmoved.any():
+            break
+    return unmoved
 
 
 def play_loss(
@@ -367,7 +400,13 @@ def play_modalities(request: Request, label: str) -> tuple[tuple[str, ...], Tabl
     full = play.coalitions.all(axis=1).astype(np.float64)
     total = np.zeros((1, *play.combine.shape[1:]))
     total[0, 0] = full
-    play = replace(play, names=(*play.names, _TOTAL), combine=np.concatenate([play.combine, total]))
+    whole = np.array([[int(full.argmax()), -1]])
+    play = replace(
+        play,
+        names=(*play.names, _TOTAL),
+        combine=np.concatenate([play.combine, total]),
+        steps=(*play.steps, whole),
+    )
     played = _play_game(request, names, [play], label, None)
 
     def entry(name: str) -> dict[str, Any]:

@@ -256,14 +256,14 @@ def _tensor(value: Any, name: str, dtype: torch.dtype) -> tuple[Tensor, tuple[st
         value = value.to_numpy()
     if isinstance(value, pd.DataFrame):
         columns = tuple(str(column) for column in value.columns)
+        if len(set(columns)) < len(columns):
+            raise InputError(f"columns must have different names, however: {name!r} has one twice; rename it")
         words = [str(c) for c in value.columns if not (pd.api.types.is_numeric_dtype(value[c]))]
         if words:
             raise InputError(
                 f"a network's table must hold numbers, however: column {words[0]!r} of {name!r} does not "
                 f"({value[words[0]].dtype}); encode it as the network expects it"
             )
-        if len(set(columns)) < len(columns):
-            raise InputError(f"columns must have different names, however: {name!r} has one twice; rename it")
         whole = all(pd.api.types.is_integer_dtype(kind) for kind in value.dtypes) and not value.isna().any(axis=None)
         value = value.to_numpy(dtype=np.int64 if whole else np.float64)
     array = np.asarray(value)

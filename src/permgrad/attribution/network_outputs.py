@@ -73,7 +73,11 @@ def pick_head(returned: Any, head: int | str | None, rows: int) -> tuple[Tensor,
 
 
 def _flat(output: Tensor, rows: int, name: str) -> Tensor:
-    flat = output[:, None] if output.ndim == 1 else output.flatten(1) if output.numel() == len(output) else output
+    flat = output
+    if output.ndim == 1:
+        flat = output[:, None]
+    elif output.ndim > 2 and output.numel() == len(output):  # noqa: PLR2004 — rows and columns
+        flat = output.flatten(1)
     if flat.ndim != 2 or len(flat) != rows:
         raise InputError(
             f"{name} must have the shape (rows,) or (rows, outputs), however: it is {tuple(output.shape)} for {rows} "

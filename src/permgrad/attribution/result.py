@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from permgrad import __version__
-from permgrad._errors import PermgradWarning
+from permgrad._errors import PermgradWarning, warn_user
 from permgrad.attribution.donors import Sampler
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.game import Floats, Game, Quantities
@@ -92,11 +92,9 @@ def finish(request: Request, explanation: Explanation) -> Explanation:
             if not values[[own == name for own in explanation.modality]].any()
         ]
         if unused:
-            warnings.warn(
+            warn_user(
                 f"these inputs do not change the output, so that their importance is exactly 0: {', '.join(unused)}; "
-                "check that the network is meant to leave them out",
-                PermgradWarning,
-                stacklevel=4,
+                "check that the network is meant to leave them out"
             )
     return explanation
 

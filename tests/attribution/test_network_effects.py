@@ -1,0 +1,219 @@
+"""Permutation, ablation and the modality game on torch networks: closed forms and slow twins."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import permgrad as pg
+from permgrad.attribution.donors import donor_rows
+from permgrad.attribution.effects import EXACT_PLAYERS
+
+ROWS = 400
+
+
+class Sum(nn.Module):
+    """f = a · x + b · z + c · x · z, exactly the target."""
+
+    def __init__(self, a: float, b: float, c: float = 0.0) -> None:
+        super().__init__()
+        self.a, self.b, self.c = a, b, c
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        return self.a * x + self.b * z + self.c * x * z
+
+
+def standard(rows: int, columns: int, seed: int) -> Tensor:
+    """Return columns with mean 0 and variance 1 exactly."""
+    values = np.random.default_rng(seed).normal(size=(rows, columns))
+    values = (values - values.mean(axis=0)) / values.std(axis=0)
+    return torch.as_tensor(values)
+
+
+def test_permutation_of_a_linear_model_is_twice_the_squared_coefficients():
+    x = standard(4000, 3, 0)
+    weights = np.array([2.0, 1.0, 0.0])
+    net = nn.Linear(3, 1).double()
+    with torch.no_grad():
+        net.weight.copy_(torch.as_tensor(weights)[None])
+        net.bias.zero_()
+    y = (x.numpy() @ weights)
+    found = pg.explain(net, x, y, method="permutation", n_repeats=20, random_state=0, progress=False)
+    low, high = found.ci()
+    truth = 2 * weights**2
+    assert ((low[:, 0] <= truth) & (truth <= high[:, 0])).all()
+    assert np.abs(found.values[:, 0] - truth).max() < 0.25
+    frame = found.to_frame().iloc[2]
+    assert (frame["importance"], frame["std"], frame["p_value"]) == (0, 0, 1)
+
+
+@pytest.mark.parametrize(("a", "b"), [(1.0, 2.0), (1.0, 0.0), (1.5, -0.5)])
+def test_the_modality_game_of_the_same_column_twice(a, b):
+    """With x = z (one column shown twice) φ_x = 2a(a+b)σ², φ_z = 2b(a+b)σ²: DESIGN section 3."""
+    x = standard(4000, 1, 1)
+    y = (a + b) * x.numpy()[:, 0]
+    found = pg.explain(
+        Sum(a, b), {"x": x, "z": x}, y, level="modality", n_repeats=20, random_state=0, progress=False
+    )
+    truth = np.array([2 * a * (a + b), 2 * b * (a + b)])
+    np.testing.assert_allclose(found.values[:, 0], truth, atol=0.12 * max(1.0, np.abs(truth).max()))
+    assert found.branches is not None
+    total = found.branches["total"]["importance"]
+    np.testing.assert_allclose(found.values[:, 0].sum(), total, rtol=1e-12)
+    # alone and last bracket the value: the interaction is shared out in halves.
+    alone, last = found.parts["alone"][:, 0], found.parts["last"][:, 0]
+    np.testing.assert_allclose((alone + last) / 2, found.values[:, 0], rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(alone, [2 * a * a, 2 * b * b], atol=0.15 * max(1.0, a * a, b * b))
+    if b == 0:
+        assert (found.values[1, 0], found.std[1, 0], found.p_values[1, 0]) == (0, 0, 1)
+
+
+def slow_shapley(net: nn.Module, inputs: list[Tensor], y: np.ndarray, seed: int, repeats: int) -> np.ndarray:
+    """Return the mean Shapley value of the game S ↦ Δ_S by its definition, coalition by coalition, row by row."""
+    rows, count = len(y), len(inputs)
+    total = np.zeros(count)
+    for repeat in range(repeats):
+        donors = donor_rows(seed, "modalities", repeat, np.arange(rows), rows, shared=True)
+
+        def loss(coalition: tuple[int, ...], donors: np.ndarray = donors) -> np.ndarray:
+            edited = [tensor[donors] if k in coalition else tensor for k, tensor in enumerate(inputs)]
+            with torch.no_grad():
+                return (net(*edited)[:, 0].numpy() - y) ** 2
+
+        for player in range(count):
+            others = [k for k in range(count) if k != player]
+            for size in range(count):
+                for rest in itertools.combinations(others, size):
+                    weight = math.factorial(size) * math.factorial(count - size - 1) / math.factorial(count)
+                    total[player] += weight * (loss((*rest, player)) - loss(rest)).mean()
+    return total / repeats
+
+
+class Mixed(nn.Module):
+    def forward(self, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+        return (a.sum(1) * b.sum(1) + torch.sin(c.sum(1)) + a[:, 0] ** 2)[:, None]
+
+
+def test_the_modality_game_is_the_definition():
+    inputs = [standard(60, columns, seed) for seed, columns in enumerate((2, 3, 1))]
+    y = Mixed()(*inputs)[:, 0].numpy() + np.random.default_rng(0).normal(size=60)
+    found = pg.explain(Mixed(), dict(zip("abc", inputs, strict=True)), y, level="modality", n_repeats=3, random_state=7, progress=False)
+    wanted = slow_shapley(Mixed(), inputs, y, 7, 3)
+    assert np.abs(wanted).min() > 0.1
+    np.testing.assert_allclose(found.values[:, 0], wanted, rtol=1e-10)
+
+
+def test_an_unused_modality_among_several_is_exactly_zero():
+    class Deaf(nn.Module):
+        def forward(self, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:  # noqa: ARG002 — the point
+            return (a * b).sum(dim=1, keepdim=True) + torch.exp(d.mean(dim=1, keepdim=True))
+
+    inputs = {name: standard(300, 3, seed).float() for seed, name in enumerate("abcd")}
+    y = np.random.default_rng(0).normal(size=300)
+    with pytest.warns(pg.PermgradWarning, match="exactly 0: c;"):
+        found = pg.explain(Deaf(), inputs, y, level="modality", n_repeats=2, random_state=0, progress=False)
+    assert (found.values[2, 0], found.std[2, 0], found.p_values[2, 0]) == (0, 0, 1)
+    assert (found.parts["alone"][2, 0], found.parts["last"][2, 0]) == (0, 0)
+    assert np.abs(found.values[[0, 1, 3], 0]).min() > 0
+
+
+class Many(nn.Module):
+    """Fourteen inputs: more than are enumerated."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        first = torch.cat(inputs, dim=1)
+        scale = torch.arange(first.shape[1], dtype=first.dtype)
+        return (first * scale).sum(dim=1, keepdim=True) / 10
+
+
+def test_many_modalities_are_sampled():
+    inputs = [standard(100, 1, seed) for seed in range(EXACT_PLAYERS + 2)]
+    y = Many()(*inputs)[:, 0].numpy()
+    found = pg.explain(Many(), tuple(inputs), y, level="modality", n_repeats=1, random_state=0, progress=False)
+    assert found.branches is not None
+    np.testing.assert_allclose(found.values[:, 0].sum(), found.branches["total"]["importance"], rtol=1e-9)
+    truth = 2 * (np.arange(EXACT_PLAYERS + 2) / 10) ** 2
+    assert np.corrcoef(found.values[:, 0], truth)[0, 1] > 0.9
+    assert found.values[0, 0] == 0
+
+
+def test_the_effect_while_the_others_are_replaced():
+    """With f = x · z replaced together, x adds what the product of two donors' values loses: by definition."""
+    inputs = {"x": standard(50, 1, 0), "z": standard(50, 1, 1)}
+    net, y = Sum(1.0, 0.5, 2.0), standard(50, 1, 2).numpy()[:, 0]
+    found = pg.explain(net, inputs, y, method="permgrad", n_repeats=4, random_state=3, progress=False, branches=False)
+    for index, name in enumerate(("x[0]", "z[0]")):
+        assert found.names[index] == name
+        gains = []
+        for repeat in range(4):
+            donors = donor_rows(3, name, repeat, np.arange(50), 50, shared=True)
+            own, other = list(inputs.values()), [tensor[donors] for tensor in inputs.values()]
+            rest = [own[k] if k == index else other[k] for k in range(2)]
+            both = net(*other)[:, 0].numpy()
+            gains.append(((both - y) ** 2 - (net(*rest)[:, 0].numpy() - y) ** 2).mean())
+        np.testing.assert_allclose(found.parts["others_replaced"][index, 0], np.mean(gains), rtol=1e-10)
+
+
+def test_ablation_is_the_median_row():
+    x = standard(81, 2, 0)
+    net = nn.Linear(2, 1).double()
+    y = np.linspace(-1, 1, 81)
+    found = pg.explain(net, x, y, method="ablation", random_state=0, progress=False)
+    for index in range(2):
+        edited = x.clone()
+        edited[:, index] = x[:, index].median()
+        with torch.no_grad():
+            wanted = ((net(edited)[:, 0].numpy() - y) ** 2 - (net(x)[:, 0].numpy() - y) ** 2).mean()
+        np.testing.assert_allclose(found.values[index, 0], wanted, rtol=1e-10)
+
+
+@pytest.mark.parametrize("method", ["permgrad", "permutation"])
+def test_rows_do_not_depend_on_their_neighbours(method):
+    net, background = Sum(1.0, 2.0, 0.5), {"x": standard(30, 1, 5), "z": standard(30, 1, 6)}
+    inputs = {"x": standard(20, 1, 0), "z": standard(20, 1, 1)}
+    given = {"method": method, "scope": "local", "background": background, "random_state": 0, "progress": False}
+    whole = pg.explain(net, inputs, **given)
+    some = pg.explain(net, {name: rows[4:9] for name, rows in inputs.items()}, row_offset=4, **given)
+    np.testing.assert_allclose(some.values, whole.values[4:9], rtol=1e-12)
+    for batch in (1, 7):
+        again = pg.explain(net, inputs, batch_size=batch, **given)
+        np.testing.assert_allclose(again.values, whole.values, rtol=1e-12)
+
+
+def test_intervals_cover():
+    """95 % intervals of a linear model's effects hold the closed form about as often as they say."""
+    hits, tries = 0, 0
+    net = nn.Linear(2, 1, bias=False).double()
+    with torch.no_grad():
+        net.weight.copy_(torch.tensor([[1.0, 0.5]]))
+    for seed in range(60):
+        x = torch.as_tensor(np.random.default_rng(seed).normal(size=(150, 2)))
+        y = x.numpy() @ [1.0, 0.5]
+        found = pg.explain(net, x, y, method="permutation", n_repeats=5, random_state=seed, progress=False)
+        low, high = found.ci()
+        hits += int(((low[:, 0] <= [2.0, 0.5]) & (high[:, 0] >= [2.0, 0.5])).sum())
+        tries += 2
+    assert 0.88 <= hits / tries <= 0.99
+
+
+def test_groups_and_segments_are_players():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(36, 1))
+    images = torch.randn(30, 6, 6)
+    mask = np.full((6, 6), -1)
+    mask[:2], mask[4:] = 3, 8
+    found = pg.explain(net, images, np.zeros(30), method="permutation", segments=mask, random_state=0, progress=False)
+    assert found.names == ("input[3]", "input[8]")
+    pixels = pg.explain(net, images, np.zeros(30), method="permutation", segments="pixels", random_state=0, n_repeats=1, progress=False)
+    assert len(pixels.names) == 36
+    groups = {"top": [f"input[{r},{c}]" for r in range(2) for c in range(6)]}
+    grouped = pg.explain(net, images, np.zeros(30), method="permutation", segments="pixels", groups=groups, random_state=0, n_repeats=1, progress=False)
+    assert grouped.names[0] == "top"
+    assert len(grouped.names) == 25
+    assert grouped.groups == groups
+    cut = pg.explain(net, images, np.zeros(30), method="permutation", segments=("superpixels", 4), random_state=0, n_repeats=1, progress=False)
+    assert 2 <= len(cut.names) <= 8

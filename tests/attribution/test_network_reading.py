@@ -1,0 +1,320 @@
+"""What ``pg.explain`` makes of a network's inputs and outputs, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import permgrad as pg
+from permgrad.attribution.network_subject import NetworkSubject
+from permgrad.attribution.players import PlayerSpace
+from permgrad.attribution.segments import build_space
+
+ROWS = 12
+
+
+class Two(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(5, 2)
+
+    def forward(self, image: Tensor, table: Tensor) -> Tensor:
+        return self.head(torch.cat([image.flatten(1).mean(dim=1, keepdim=True), table], dim=1))
+
+
+IMAGE, TABLE = torch.randn(ROWS, 1, 6, 6), torch.randn(ROWS, 4)
+
+
+def explain(net: nn.Module, inputs: object, y: object = None, **options: object) -> pg.Explanation:
+    return pg.explain(net, inputs, y, **{"method": "permutation", "random_state": 0, "n_repeats": 2, "progress": False, **options})
+
+
+# ---- inputs ----------------------------------------------------------------------------------------------------------
+
+
+def test_keys_are_matched_in_any_order():
+    one = explain(Two(), {"table": TABLE, "image": IMAGE})
+    assert set(one.modality) == {"table", "image"}
+
+
+def test_keys_that_match_nothing_are_passed_in_order():
+    assert set(explain(Two(), {"picture": IMAGE, "record": TABLE}).modality) == {"picture", "record"}
+
+
+@pytest.mark.parametrize("keys", [("image", "record"), ("picture", "table"), ("image",)])
+def test_a_partial_match_lists_both(keys):
+    inputs = dict(zip(keys, (IMAGE, TABLE), strict=False))
+    with pytest.raises(pg.InputError, match=rf"the keys are {', '.join(keys)} and the parameters are image, table"):
+        explain(Two(), inputs)
+
+
+def test_numpy_and_pandas_get_the_networks_precision():
+    frame = pd.DataFrame(TABLE.double().numpy(), columns=["age", "dose", "weight", "height"])
+    found = explain(Two(), {"image": IMAGE.double().numpy(), "table": frame})
+    assert found.names[-4:] == ("age", "dose", "weight", "height")
+    twin = explain(Two().double(), {"image": IMAGE, "table": TABLE})
+    assert np.isfinite(twin.values[:, 0]).all()
+
+
+def test_whole_numbers_become_real_where_the_network_wants_them():
+    counts = np.random.default_rng(0).integers(0, 9, (ROWS, 3))
+    assert np.isfinite(explain(nn.Linear(3, 1), counts).values).all()
+    assert np.isfinite(explain(nn.Linear(3, 1), pd.DataFrame(counts, columns=list("abc"))).values).all()
+
+
+def test_lengths_shapes_and_types_that_do_not_fit():
+    with pytest.raises(pg.InputError, match="same number of rows, however: image 12, table 11"):
+        explain(Two(), {"image": IMAGE, "table": TABLE[:11]})
+    with pytest.raises(pg.InputError, match=r"must accept the inputs, however: called with .*\(12, 3\).* raised"):
+        explain(Two(), {"image": IMAGE, "table": TABLE[:, :3]})
+    with pytest.raises(pg.InputError, match="column 'b' of 'table' does not"):
+        explain(Two(), {"image": IMAGE, "table": pd.DataFrame({"a": [1.0] * ROWS, "b": ["x"] * ROWS})})
+    with pytest.raises(pg.InputError, match="at least one row"):
+        explain(Two(), {"image": IMAGE[:0], "table": TABLE[:0]})
+    with pytest.raises(pg.InputError, match="real numbers"):
+        explain(nn.Linear(4, 1), TABLE.to(torch.complex64))
+    with pytest.raises(pg.InputError, match="different names"):
+        explain(nn.Linear(2, 1), pd.DataFrame(np.zeros((3, 2)), columns=["a", "a"]))
+
+
+def test_a_background_is_laid_out_like_the_inputs():
+    with pytest.raises(pg.InputError, match="laid out like the inputs"):
+        explain(Two(), {"image": IMAGE, "table": TABLE}, background={"image": IMAGE})
+    with pytest.raises(pg.InputError, match="must have the shape of the inputs"):
+        explain(Two(), {"image": IMAGE, "table": TABLE}, background={"image": IMAGE[:, :, :3], "table": TABLE})
+    with pytest.raises(pg.InputError, match="at least 2 rows"):
+        explain(Two(), {"image": IMAGE[:1], "table": TABLE[:1]})
+
+
+def test_the_same_column_in_two_tables():
+    class Sum(nn.Module):
+        def forward(self, first: Tensor, second: Tensor) -> Tensor:
+            return first.sum(dim=1) + second.sum(dim=1)
+
+    frame = pd.DataFrame(TABLE.numpy(), columns=["age", "b", "c", "d"])
+    found = explain(Sum(), {"first": frame, "second": frame.rename(columns={"b": "e"})})
+    assert found.names == ("first.age", "b", "first.c", "first.d", "second.age", "e", "second.c", "second.d")
+
+
+# ---- outputs ---------------------------------------------------------------------------------------------------------
+
+
+class Fixed(nn.Module):
+    """Returns a function of its input's columns."""
+
+    def __init__(self, function: object) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> object:
+        return self.function(x)  # type: ignore[operator]
+
+
+def form(function: object, y: object = None, **said: object) -> object:
+    return NetworkSubject(Fixed(function), TABLE, y, **said).outputs_form  # type: ignore[arg-type]
+
+
+CLASSES = np.arange(ROWS) % 2
+
+
+@pytest.mark.parametrize(
+    ("function", "y", "task", "kind", "names"),
+    [
+        (lambda x: x[:, :3], None, "classification", "logits", ("0", "1", "2")),
+        (lambda x: x.softmax(1), None, "classification", "probabilities", ("0", "1", "2", "3")),
+        (lambda x: x.log_softmax(1), None, "classification", "log_probabilities", ("0", "1", "2", "3")),
+        (lambda x: x[:, 0], None, "regression", "values", ("all",)),
+        (lambda x: x[:, :1], CLASSES, "classification", "logits", ("1",)),
+        (lambda x: x[:, 0].sigmoid(), CLASSES, "classification", "probabilities", ("1",)),
+        (lambda x: x[:, :1], np.linspace(0, 1, ROWS), "regression", "values", ("all",)),
+        (lambda x: x[:, :2], TABLE[:, :2].numpy(), "regression", "values", ("0", "1")),
+        (lambda x: (x[:, :2], x), None, "classification", "logits", ("0", "1")),
+        (lambda x: {"hidden": x, "logits": x[:, :3]}, None, "classification", "logits", ("0", "1", "2")),
+    ],
+)
+def test_what_outputs_are(function, y, task, kind, names):
+    found = form(function, y)
+    assert (found.task, found.kind, found.output_names, found.inferred) == (task, kind, names, True)
+
+
+def test_what_is_said_wins():
+    assert form(lambda x: x[:, :1].sigmoid(), task="regression").kind == "values"
+    assert form(lambda x: x.softmax(1), output_kind="logits").kind == "logits"
+    assert form(lambda x: {"a": x[:, :1], "b": x}, head="b").count == 4
+    assert form(lambda x: x[:, :2], class_names=["no", "yes"]).output_names == ("no", "yes")
+    assert form(lambda x: x[:, 0], class_names=["no", "yes"]).output_names == ("yes",)
+
+
+@pytest.mark.parametrize(
+    ("function", "said", "message"),
+    [
+        (lambda x: x, {"output_kind": "probabilities"}, "must lie within 0 … 1"),
+        (lambda x: x, {"output_kind": "scores"}, "output_kind must be one of"),
+        (lambda x: x, {"class_names": ["a"]}, "must be 4 different names"),
+        (lambda x: x, {"head": "logits"}, "returns a single tensor"),
+        (lambda x: {"a": x}, {"head": "b"}, "head must be one of 'a'"),
+        (lambda x: x[:3], {}, r"must have the shape \(rows,\) or \(rows, outputs\)"),
+        (lambda x: x.mean(), {}, "must have the shape"),
+        (lambda x: "text", {}, "must return a tensor"),
+    ],
+)
+def test_outputs_that_cannot_be_explained(function, said, message):
+    with pytest.raises(pg.InputError, match=message):
+        form(function, **said)
+
+
+def test_targets_that_do_not_fit():
+    net = Fixed(lambda x: x[:, :3])
+    with pytest.raises(pg.InputError, match=r"class numbers 0…2 or class names \(0, 1, 2\), however: y holds 3"):
+        explain(net, TABLE, np.full(ROWS, 3))
+    with pytest.raises(pg.InputError, match="one value for each of the 12 rows"):
+        explain(net, TABLE, np.zeros(5, dtype=int))
+    with pytest.raises(pg.InputError, match="target must be one of the 3 outputs, however: target=9"):
+        explain(net, TABLE, target=9)
+    named = explain(net, TABLE, np.array(["b", "a", "c"] * 4), class_names=["a", "b", "c"])
+    assert named.outputs == ("all", "a", "b", "c")
+
+
+def test_losses_and_readouts_agree_whatever_the_network_returns():
+    """Logits, probabilities and log-probabilities of the same classifier give the same losses and probabilities."""
+    kinds = [form(lambda x: x), form(lambda x: x.softmax(1)), form(lambda x: x.log_softmax(1))]
+    outputs = [TABLE.double(), TABLE.double().softmax(1), TABLE.double().log_softmax(1)]
+    y = np.arange(ROWS) % 4
+    for loss in ("cross_entropy", "brier", "zero_one"):
+        rows = [kind.loss_rows(output, y, loss) for kind, output in zip(kinds, outputs, strict=True)]
+        np.testing.assert_allclose(rows[1], rows[0], atol=1e-10)
+        np.testing.assert_allclose(rows[2], rows[0], atol=1e-10)
+    for kind, output in zip(kinds, outputs, strict=True):
+        np.testing.assert_allclose(kind.probabilities(output), outputs[1], atol=1e-12)
+        np.testing.assert_allclose(
+            kind.divergence_rows(output.flip(0), output), kinds[0].divergence_rows(outputs[0].flip(0), outputs[0]), atol=1e-10
+        )
+
+
+def test_extreme_probabilities_stay_finite():
+    kind = form(lambda x: x[:, 0].sigmoid(), CLASSES)
+    extreme = torch.tensor([[0.0], [1.0], [0.5]])
+    assert torch.isfinite(kind.logits(extreme)).all()
+    assert np.isfinite(kind.loss_rows(extreme, np.array([1, 0, 1]), "cross_entropy")).all()
+
+
+def test_networks_that_predict_nonsense_are_named():
+    class Broken(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.sum(dim=1) / (x[:, 0] > -9)
+
+    rows = TABLE.clone()
+    rows[2, 0] = -10
+    with pytest.raises(pg.InputError, match="finite numbers, however: 1 of 12 rows"):
+        explain(Broken(), rows)
+
+
+def test_what_only_estimators_can_do_is_said():
+    for options, message in (
+        ({"sampling": "conditional"}, "leave sampling out"),
+        ({"scoring": "accuracy"}, "pass loss="),
+        ({"method": "permgrad-paper"}, "choose method='permgrad'"),
+        ({"paths": ("image",)}, "level='modality'"),
+        ({"level": "group"}, "pass groups="),
+        ({"strange": 1}, "for a network also: head"),
+        ({"layer": "nowhere"}, "layer must be one of 'head'"),
+        ({"segments": "hexagons"}, "segments must be one of 'pixels', 'grid', 'superpixels'"),
+        ({"segments": {"table": "pixels"}}, "'table' is no image"),
+        ({"segments": {"imag": "pixels"}}, "did you mean 'image'"),
+        ({"segments": np.zeros((3, 3), dtype=int)}, "one integer for each of its 6 × 6 pixels"),
+        ({"segments": ("grid", 0)}, "at least 1"),
+    ):
+        with pytest.raises(pg.InputError, match=message):
+            explain(Two(), {"image": IMAGE, "table": TABLE}, **options)
+    with pytest.raises(pg.InputError, match=r"or a torch.nn.Module, however: it is a builtins.dict"):
+        pg.explain({}, TABLE)
+
+
+# ---- players ---------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_blending_and_sums_are_their_definitions(data):
+    players = data.draw(st.integers(1, 4))
+    shapes = data.draw(st.lists(st.lists(st.integers(1, 3), min_size=0, max_size=3), min_size=1, max_size=3))
+    rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    segments = [torch.as_tensor(rng.integers(-1, players, shape)) for shape in shapes]
+    names = tuple(f"p{k}" for k in range(players))
+    space = PlayerSpace(names, ("m",) * players, tuple(f"i{k}" for k in range(len(shapes))), tuple(segments))
+    rows = [torch.as_tensor(rng.normal(size=(3, *shape))) for shape in shapes]
+    donors = [torch.as_tensor(rng.normal(size=(3, *shape))) for shape in shapes]
+    replaced = torch.as_tensor(rng.random((3, players)) < 0.5)
+    blended = space.blend(rows, donors, replaced)
+    sums = np.zeros((3, players))
+    for own, other, mixed, owner in zip(rows, donors, blended, segments, strict=True):
+        for row in range(3):
+            for place in np.ndindex(*owner.shape):
+                player = int(owner[place])
+                taken = player >= 0 and bool(replaced[row, player])
+                assert mixed[(row, *place)] == (other if taken else own)[(row, *place)]
+                if player >= 0:
+                    sums[row, player] += float(own[(row, *place)])
+    np.testing.assert_allclose(space.sums(rows).numpy(), sums, atol=1e-12)
+
+
+def test_levels_are_one_tree():
+    space = build_space(("image", "table"), (IMAGE, TABLE), (None, None), ("grid", 2))
+    grouped = space.grouped({"left": ["image[0,0]", "image[1,0]"], "some": ["table[0]", "table[1]"]})
+    assert grouped.names == ("left", "image[0,1]", "image[1,1]", "some", "table[2]", "table[3]")
+    assert grouped.member(grouped.modalities()).tolist() == [0, 0, 0, 1, 1, 1]
+    assert space.modalities().names == ("image", "table")
+    assert space.only("table").names == ("table[0]", "table[1]", "table[2]", "table[3]")
+    assert space.only("table").sums([IMAGE, TABLE]).shape == (ROWS, 4)
+    for groups, message in (
+        ({"a": ["nothing"]}, "has 'nothing'"),
+        ({"a": ["table[0]"], "b": ["table[0]"]}, "in one group only"),
+        ({"a": []}, "at least one feature"),
+        ({"table[0]": ["table[1]"]}, "name of a feature outside it"),
+    ):
+        with pytest.raises(pg.InputError, match=message):
+            space.grouped(groups)
+
+
+# ---- several methods in one call -------------------------------------------------------------------------------------
+
+
+def test_each_input_by_its_own_method():
+    net, inputs = Two(), {"image": IMAGE, "table": TABLE}
+    found = pg.explain(
+        net, inputs, method={"image": "permutation", "table": ("ablation", {"baseline": "zeros"})}, segments=("grid", 2),
+        random_state=0, n_repeats=2, progress=False,
+    )  # fmt: skip
+    assert found.method == "mixed"
+    assert found.meta["methods"] == {"image": "permutation", "table": "ablation"}
+    assert set(found.meta["units"]) == {"image", "table"}
+    alone = pg.explain(net, inputs, method="ablation", scope="local", baseline="zeros", random_state=0, progress=False)
+    places = [found.names.index(f"table[{k}]") for k in range(4)]
+    np.testing.assert_allclose(found.values[:, places], alone.values[:, [alone.names.index(f"table[{k}]") for k in range(4)]])
+    for modality in ("image", "table"):
+        mine = [own == modality for own in found.modality]
+        np.testing.assert_allclose(found.parts["share"][:, mine].sum(axis=1), 1)
+    with pytest.raises(pg.InputError, match="a method of its own"):
+        found.by_modality()
+    for method, message in (
+        ({}, "the dict is empty"),
+        ({"imag": "permutation"}, "did you mean 'image'"),
+        ({"image": "permutatio"}, "did you mean 'permutation'"),
+        ({"image": ("permutation", 3)}, "a dict of its options"),
+    ):
+        with pytest.raises(pg.InputError, match=message):
+            pg.explain(net, inputs, method=method, progress=False)
+
+
+def test_saved_and_loaded(tmp_path):
+    found = explain(Two(), {"image": IMAGE, "table": TABLE}, CLASSES, method="permgrad")
+    found.save(tmp_path / "why")
+    again = pg.Explanation.load(tmp_path / "why")
+    pd.testing.assert_frame_equal(again.to_frame(), found.to_frame(), check_dtype=False)
+    assert again.branches == found.branches
+    assert set(again.maps) == set(found.maps)
