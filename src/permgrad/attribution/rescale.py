@@ -13,6 +13,7 @@ gap says so.
 from __future__ import annotations
 
 import functools
+import math
 import types
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,6 +28,7 @@ from permgrad.attribution.rescale_rules import (
     CURVED,
     SCALE_FREE,
     STRAIGHT,
+    Choice,
     Elementwise,
     InTheMiddle,
     Maximum,
@@ -201,14 +203,15 @@ def _maximum_of(
     return _apply(Maximum, values, own[0], search, places), found[1]
 
 
-def _pooling(name: str, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001 — an answer
-    """Answer max pooling, in all its forms."""
+def _pooling(name: str, places: bool, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001 — an answer
+    """Answer max pooling, in all its forms; ``places``: the function itself is one that gives places as well."""
     arguments = {key: value for key, value in kwargs.items() if key not in ("input", "return_indices")}
     values = args[0] if args else kwargs["input"]
     rest = list(args[1:])
     # The last argument says whether places are wanted as well.
     full = 2 if name.startswith("adaptive") else 6
     wanted = bool(rest.pop()) if len(rest) == full else bool(kwargs.get("return_indices", False))
+    wanted = wanted or places
     search = functools.partial(getattr(functional, f"{name}_with_indices"), **arguments)
     if not _varies(values):
         return NotImplemented
@@ -248,6 +251,25 @@ def _larger(name: str, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
         return args[0] - torch.relu(args[0] - args[1])
 
 
+def _where(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
+    if kwargs or len(args) != 3:
+        return NotImplemented
+    condition, first, second = (
+        args if isinstance(args[0], Tensor) and args[0].dtype is torch.bool else (args[1], *args[::2])
+    )
+    if not (isinstance(condition, Tensor) and (_varies(first) or _varies(second))):
+        return NotImplemented
+    kept = first if isinstance(first, Tensor) else second
+    sides = [torch.as_tensor(side, dtype=kept.dtype, device=kept.device) for side in (first, second)]
+    if sides[0].dtype != sides[1].dtype:
+        return NotImplemented
+    wide = torch.broadcast_tensors(condition, *sides)
+    own = mode.starts(*wide)
+    if own is None or not (sides[0].requires_grad or sides[1].requires_grad):
+        return func(*args)
+    return _apply(Choice, own, *wide)
+
+
 def _glu(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     if isinstance(func, types.FunctionType):
         return NotImplemented
@@ -261,6 +283,45 @@ def _scaled(values: Tensor, dims: tuple[int, ...], epsilon: float, *, centred: b
     """Return values over their spread, in steps that have rules."""
     own = values - values.mean(dim=dims, keepdim=True) if centred else values
     return own * torch.rsqrt(torch.square(own).mean(dim=dims, keepdim=True) + epsilon)
+
+
+def _norm(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001 — an answer
+    """Answer the Euclidean length of vectors: the root of a sum of squares."""
+    given = dict(zip(("x", "ord", "dim", "keepdim"), args, strict=False)) | kwargs
+    values, dim = given.get("x", given.get("input")), given.get("dim")
+    if not _varies(values) or given.get("ord", 2) != 2 or given.get("dtype") is not None:
+        return NotImplemented
+    dims = tuple(range(values.ndim)) if dim is None else dim
+    with mode:
+        return torch.sqrt(torch.square(values).sum(dim=dims, keepdim=given.get("keepdim", False)))
+
+
+def _variance(root: bool, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001 — an answer
+    """Answer the variance over dimensions, or its root."""
+    given = dict(zip(("input", "dim", "unbiased", "keepdim"), args, strict=False)) | kwargs
+    values, dim = given["input"], given.get("dim")
+    if not _varies(values) or isinstance(dim, bool):
+        return NotImplemented
+    dims = tuple(range(values.ndim)) if dim is None else (dim,) if isinstance(dim, int) else tuple(dim)
+    correction = given.get("correction")
+    correction = int(given.get("unbiased", True)) if correction is None else correction
+    count = math.prod(values.shape[own] for own in dims)
+    with mode:
+        centred = values - values.mean(dim=dims, keepdim=True)
+        found = torch.square(centred).sum(dim=dims, keepdim=given.get("keepdim", False)) / (count - correction)
+        return torch.sqrt(found) if root else found
+
+
+def _logsumexp(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001 — an answer
+    """Answer log Σ exp(x) as x₀ − log softmax(x)₀, whichever number comes first."""
+    given = dict(zip(("input", "dim", "keepdim"), args, strict=False)) | kwargs
+    values, dim = given["input"], given.get("dim")
+    dim = dim[0] if isinstance(dim, (list, tuple)) and len(dim) == 1 else dim
+    if not isinstance(dim, int) or not _varies(values) or not bool(torch.isfinite(values).all()):
+        return NotImplemented
+    with mode:
+        found = (values - torch.log_softmax(values, dim)).narrow(dim, 0, 1)
+        return found if given.get("keepdim", False) else found.squeeze(dim)
 
 
 def _layer_norm(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001 — an answer
@@ -327,12 +388,18 @@ _ANSWERS: dict[str, Answer] = {
     **{name: functools.partial(_elementwise, "scale-free") for name in SCALE_FREE},
     **dict.fromkeys(_PRODUCTS, _product),
     **{
-        name: functools.partial(_pooling, name)
+        f"{name}{ending}": functools.partial(_pooling, name, bool(ending))
         for name in (f"{kind}max_pool{dims}d" for kind in ("", "adaptive_") for dims in (1, 2, 3))
+        for ending in ("", "_with_indices")
     },
     **{name: functools.partial(_largest, name) for name in ("max", "min", "amax", "amin")},
     **{name: functools.partial(_larger, name) for name in ("maximum", "minimum")},
     "einsum": _einsum,
+    "where": _where,
+    "linalg_vector_norm": _norm,
+    "std": functools.partial(_variance, True),
+    "var": functools.partial(_variance, False),
+    "logsumexp": _logsumexp,
     "div": _quotient,
     "softmax": functools.partial(_softmax, False),
     "log_softmax": functools.partial(_softmax, True),

@@ -7,7 +7,8 @@ slopes with the same property, that slopes times changes add up to the change of
 - a function that is linear in each of two factors: its gradient in the middle of both (``Δ(ab) = Δa b̄ + ā Δb``);
 - softmax: with the logarithmic means ``l = Δp / Δ log p`` of the probabilities, ``Δp_i = l_i (Δx_i − Σ_j l_j Δx_j / Σ_j
   l_j)``;
-- the largest of a window: the share of the way for which each number leads, see ``leaders``.
+- the largest of a window, or a choice between two: the share of the way for which each is taken, see ``leaders`` and
+  ``Choice``.
 """
 
 from __future__ import annotations
@@ -164,6 +165,34 @@ def _logarithmic_mean(start: Tensor, stop: Tensor) -> Tensor:
     near = ((start + stop) / 2).exp() * (1 + half.square() / 6)
     mean = torch.where(small, near, wide)
     return torch.where(torch.isfinite(half), mean, torch.zeros_like(mean))
+
+
+# ---- one of two ------------------------------------------------------------------------------------------------------
+
+
+class Choice(torch.autograd.Function):
+    """``where(condition, first, second)``, with each side's slope in the share of the way for which it is taken.
+
+    Where another side is taken at the stop than at the start, and the two are equal where one follows the other, with
+    the differences d0 and d1 of the two sides at both ends the side taken last has the share ``d1 / (d1 − d0)``: what
+    the rectifier's secant is, if it is written as a choice. A choice that jumps has no such share, and misses the jump.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, start: tuple[Tensor, ...], condition: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """Return the choice; all tensors have its shape."""
+        before, after = start[1] - start[2], first - second
+        share = (after / (after - before)).clamp(0, 1)
+        share = torch.where(torch.isfinite(share), share, torch.ones_like(share))
+        share = torch.where(condition, share, 1 - share)
+        ctx.save_for_backward(torch.where(start[0] == condition, condition.to(share.dtype), share))
+        return torch.where(condition, first, second)
+
+    @staticmethod
+    def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
+        """Return slopes towards both sides."""
+        (share,) = ctx.saved_tensors
+        return None, None, slopes * share, slopes * (1 - share)
 
 
 # ---- the largest of a window -----------------------------------------------------------------------------------------

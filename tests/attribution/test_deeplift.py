@@ -1,0 +1,359 @@
+"""DeepLIFT: every rule adds up, the Rescale rule written again slowly, Captum where it can, what hooks cannot do."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import permgrad as pg
+from permgrad.attribution.rescale import SecantWalk
+from permgrad.attribution.rescale_rules import leaders
+
+ROWS = 6
+
+
+def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def seeded(build):
+    """Return what ``build`` makes, the same each time, in float64."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return build().double().eval()
+
+
+# ---- every function that has a rule adds up --------------------------------------------------------------------------
+
+
+ACTIVATIONS = [
+    nn.ReLU(), nn.ReLU(inplace=True), nn.LeakyReLU(0.3), nn.ELU(inplace=True), nn.GELU(), nn.GELU("tanh"), nn.SiLU(),
+    nn.Sigmoid(), nn.Tanh(), nn.Softplus(), nn.Hardtanh(), nn.SELU(), nn.CELU(), nn.Mish(), nn.Softsign(),
+    nn.Tanhshrink(), nn.LogSigmoid(), nn.Hardswish(), nn.Hardsigmoid(), nn.ReLU6(), nn.Threshold(0.1, 0.2), nn.Softshrink(),
+    nn.Hardshrink(), nn.RReLU(), nn.PReLU(), nn.Softmax(1), nn.LogSoftmax(-1), nn.Softmin(1), nn.GLU(), nn.LayerNorm(6),
+    nn.LayerNorm(6, elementwise_affine=False), nn.GroupNorm(2, 6), nn.BatchNorm1d(6),
+]  # fmt: skip
+
+FUNCTIONS = {
+    "product": (lambda x, y: x * y, (3,), (3,)),
+    "product in place": (lambda x, y: (x + 0).mul_(y), (3,), (3,)),
+    "operator in place": (lambda x, y: operator_in_place(x + 0, y), (3,), (3,)),
+    "quotient": (lambda x, y: x / (y**2 + 1), (3,), (3,)),
+    "number over tensor": (lambda x: 2 / (x.abs() + 1), (3,)),
+    "square": (lambda x: x**2, (3,)),
+    "cube": (lambda x: torch.pow(x, 3), (3,)),
+    "power of a number": (lambda x: 2**x, (3,)),
+    "matrix product": (lambda x, y: x @ y, (3, 2), (2, 4)),
+    "einsum": (lambda x, y: torch.einsum("bij,bjk->bik", x, y), (3, 2), (2, 4)),
+    "in place": (lambda x: torch.relu_(x + 0), (3,)),
+    "method in place": (lambda x: (x + 0).sigmoid_(), (3,)),
+    "functional in place": (lambda x: functional.relu(x * 1, inplace=True), (3,)),
+    "clamp": (lambda x: x.clamp(min=0, max=1), (3,)),
+    "choice": (lambda x: torch.where(x > 0, x, 0.1 * x), (3,)),
+    "choice of a number": (lambda x: torch.where(x > 0, x, 0.0), (3,)),
+    "method choice": (lambda x: (2 * x).where(x > 0, x), (3,)),
+    "pooling": (lambda x: functional.max_pool2d(x, 2), (2, 4, 4)),
+    "pooling that overlaps": (nn.MaxPool1d(3, 2, 1), (2, 7)),
+    "pooling of volumes": (nn.MaxPool3d(2), (2, 4, 4, 4)),
+    "adaptive pooling": (nn.AdaptiveMaxPool2d(2), (2, 5, 5)),
+    "pooling with places": (lambda x: functional.max_pool2d(x, 2, return_indices=True)[0], (2, 4, 4)),
+    "largest": (lambda x: x.max(dim=1).values, (5, 3)),
+    "torch.max": (lambda x: torch.max(x, 2)[0], (5, 3)),
+    "amax": (lambda x: x.amax(1), (5, 3)),
+    "amin": (lambda x: x.amin(-1, keepdim=True), (5, 3)),
+    "smallest": (lambda x: x.min(1)[0], (5, 3)),
+    "maximum": (torch.maximum, (3,), (3,)),
+    "minimum": (torch.minimum, (3,), (3,)),
+    "max of two": (torch.max, (3,), (3,)),
+    "attention": (functional.scaled_dot_product_attention, (3, 4), (3, 4), (3, 4)),
+    "causal attention": (lambda q: functional.scaled_dot_product_attention(q, q, q, is_causal=True), (3, 4)),
+    "instance normalisation": (nn.InstanceNorm2d(2), (2, 4, 4)),
+    "length": (lambda x: x.norm(dim=1, keepdim=True), (4,)),
+    "normalize": (lambda x: functional.normalize(x, dim=-1), (4,)),
+    "deviation": (lambda x: x.std(1, keepdim=True), (4,)),
+    "variance": (lambda x: x.var(dim=1, unbiased=False, keepdim=True), (4,)),
+    "logsumexp": (lambda x: x.logsumexp(1, keepdim=True), (4,)),
+    "bilinear": (seeded(lambda: nn.Bilinear(3, 3, 2)), (3,), (3,)),
+    "heads of attention": (lambda x: HEADS(x, x, x)[0], (3, 4)),
+    "transformer": (seeded(lambda: nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)), (3, 4)),
+    "two rectifiers": (lambda x: torch.relu(1 - torch.relu(x)), (3,)),
+}  # fmt: skip
+HEADS = seeded(lambda: nn.MultiheadAttention(4, 2, batch_first=True))
+
+
+def operator_in_place(x: Tensor, y: Tensor) -> Tensor:
+    x *= y
+    return x
+
+
+def step(function, start: list[Tensor], stop: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, bool]:
+    """Return Σ slopes · changes and the output's change, ``(rows, outputs)``, its values at the stop, and matches."""
+
+    def forward(leaves):
+        return function(*[leaf.clone() for leaf in leaves]).flatten(1)
+
+    walk = SecantWalk(forward)
+    before = walk.stand(start)
+    after, slopes = walk.step(stop, range(before.shape[1]), last=True)
+    parts = zip(slopes, start, stop, strict=True)
+    total = sum((own * (end - begin)).flatten(2).sum(2) for own, begin, end in parts).T
+    return total, after - before, after, walk.matched
+
+
+def assert_adds_up(function, *shapes: tuple[int, ...]) -> None:
+    start = [drawn(ROWS, *shape, seed=place) for place, shape in enumerate(shapes)]
+    stop = [drawn(ROWS, *shape, seed=100 + place) for place, shape in enumerate(shapes)]
+    total, change, after, matched = step(function, start, stop)
+    assert matched
+    assert change.abs().max() > 0.01
+    with torch.no_grad():
+        plain = function(*[own.clone() for own in stop]).flatten(1)
+    torch.testing.assert_close(after, plain, rtol=0, atol=1e-13)
+    torch.testing.assert_close(total, change, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)
+def test_activations_add_up(activation):
+    layer = seeded(lambda: nn.Linear(6, 6))
+    activation = activation.double().eval()
+    assert_adds_up(lambda x: activation(layer(x)), (6,))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_add_up(name):
+    function, *shapes = FUNCTIONS[name]
+    assert_adds_up(function, *shapes)
+
+
+@pytest.mark.parametrize(
+    "name", ["exp", "log", "sqrt", "rsqrt", "reciprocal", "log1p", "expm1", "sin", "cos", "erf", "sinh"]
+)
+def test_curved_functions_add_up(name):
+    assert_adds_up(lambda x: getattr(torch, name)(x.abs() + 0.1), (4,))
+
+
+def test_close_ends_have_the_slope_in_the_middle():
+    """Also where a division of two small differences would be noise."""
+    start = drawn(400, 1, dtype=torch.float32) * 3
+    stop = start + 1e-6 * drawn(400, 1, seed=1, dtype=torch.float32)
+    for name in ("sigmoid", "tanh", "exp"):
+        walk = SecantWalk(lambda leaves, name=name: getattr(torch, name)(leaves[0]))
+        walk.stand([start])
+        _, slopes = walk.step([stop], [0])
+        leaf = stop.double().requires_grad_()
+        (exact,) = torch.autograd.grad(getattr(torch, name)(leaf).sum(), leaf)
+        torch.testing.assert_close(slopes[0][0].double(), exact, rtol=1e-4, atol=1e-5)
+
+
+def test_recorded_inputs_survive_later_writes():
+    """What went into a rectifier is later overwritten in place: the second run must see what was, not what is."""
+
+    def forward(x: Tensor) -> Tensor:
+        hidden = x * 2
+        rectified = torch.relu(hidden)
+        hidden += 100
+        return rectified + 0 * hidden
+
+    assert_adds_up(forward, (3,))
+
+
+def test_maxima_share_by_the_way_on_which_each_leads():
+    """Two numbers on straight lines: the maximum's integrated gradient, found by a fine sum."""
+    start, stop = torch.tensor([[0.0, 1.0]], dtype=torch.float64), torch.tensor([[4.0, 2.0]], dtype=torch.float64)
+    times = torch.linspace(0, 1, 300_001, dtype=torch.float64)[:, None]
+    points = torch.lerp(start, stop, times)
+    share = (points[:, 0] > points[:, 1]).double().mean()
+    first, last = start.max(dim=1, keepdim=True).indices, stop.max(dim=1, keepdim=True).indices
+    to_first, to_last = leaders(start, stop, first, last)
+    assert (first, last) == (torch.tensor([[1]]), torch.tensor([[0]]))
+    assert float(to_last) == pytest.approx(float(share), abs=1e-5)
+    assert float(to_first) == pytest.approx(1 - float(share), abs=1e-5)
+
+
+# ---- the Rescale rule, written again ---------------------------------------------------------------------------------
+
+
+def rescale_by_hand(net: nn.Sequential, row: Tensor, baseline: Tensor) -> Tensor:
+    """Return Σ over the chain rule of equation 3, with Δoutput / Δinput for every unit, one row in float64."""
+    before, after = [baseline], [row]
+    for layer in net:
+        before.append(layer(before[-1]))
+        after.append(layer(after[-1]))
+    multipliers = torch.ones_like(after[-1])
+    for place in range(len(net) - 1, -1, -1):
+        layer, u, v = net[place], before[place], after[place]
+        if isinstance(layer, nn.Linear):
+            multipliers = multipliers @ layer.weight
+            continue
+        out = multipliers.clone()
+        for unit in range(len(u)):
+            change = float(v[unit] - u[unit])
+            slope = float(after[place + 1][unit] - before[place + 1][unit]) / change
+            out[unit] = multipliers[unit] * slope
+        multipliers = out
+    return multipliers * (row - baseline)
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh, nn.ELU])
+def test_equals_the_papers_rule(activation):
+    net = seeded(lambda: nn.Sequential(nn.Linear(5, 7), activation(), nn.Linear(7, 4), activation(), nn.Linear(4, 1)))
+    rows, baseline = drawn(ROWS, 5), drawn(1, 5, seed=1)
+    found = pg.explain(net, rows, method="deeplift", baseline=baseline, progress=False)
+    with torch.no_grad():
+        slow = torch.stack([rescale_by_hand(net, row, baseline[0]) for row in rows]).numpy()
+    leaf = rows.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(net(leaf).sum(), leaf)
+    # The rule is not the gradient times the change.
+    assert np.abs(slow - (gradient * (rows - baseline)).numpy()).max() > 0.01
+    np.testing.assert_allclose(found.values[:, :, 0], slow, rtol=0, atol=1e-13)
+    assert found.meta["completeness_gap"] < 1e-12
+    np.testing.assert_allclose(found.base_values + found.values.sum(axis=1), found.predictions, rtol=0, atol=1e-12)
+
+
+def test_equals_captum():
+    captum = pytest.importorskip("captum.attr")
+    net = seeded(
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 4, 3),
+            nn.ReLU(),
+            nn.AvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(100, 10),
+            nn.ReLU(),
+            nn.Linear(10, 3),
+        )
+    ).float()
+    images, baseline = drawn(ROWS, 1, 12, 12, dtype=torch.float32), drawn(1, 1, 12, 12, seed=1, dtype=torch.float32)
+    found = pg.explain(net, images, method="deeplift", baseline=baseline, segments={"input": "pixels"}, progress=False)
+    for target in range(3):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            theirs = captum.DeepLift(net).attribute(images, baseline.expand_as(images), target=target)
+        theirs = theirs.flatten(1).detach().numpy()
+        assert np.abs(theirs).max() > 0.01
+        np.testing.assert_allclose(found.values[:, :, target], theirs, rtol=0, atol=1e-6)
+
+
+# ---- what rules attached to modules cannot do ------------------------------------------------------------------------
+
+
+class Shared(nn.Module):
+    """One encoder for two images, one in-place rectifier for several layers, and functional calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rectifier = nn.ReLU(inplace=True)
+        self.convolution, self.dense = nn.Conv2d(1, 3, 3), nn.Linear(27, 6)
+        self.head, self.last = nn.Linear(16, 8), nn.Linear(8, 2)
+
+    def encode(self, image: Tensor) -> Tensor:
+        hidden = functional.max_pool2d(self.rectifier(self.convolution(image)), 2)
+        return torch.tanh(self.dense(hidden.flatten(1)))
+
+    def forward(self, left: Tensor, right: Tensor, table: Tensor) -> Tensor:
+        joined = torch.cat([self.encode(left), self.encode(right), table], dim=1)
+        return self.last(self.rectifier(self.head(joined)))
+
+
+def shared_inputs() -> dict[str, Tensor]:
+    return {"left": drawn(ROWS, 1, 8, 8), "right": drawn(ROWS, 1, 8, 8, seed=1), "table": drawn(ROWS, 4, seed=2)}
+
+
+@pytest.mark.parametrize("output", ["logit", "probability"])
+def test_shared_modules_in_place_and_functional_calls(output):
+    net, inputs = seeded(Shared), shared_inputs()
+    found = pg.explain(net, inputs, method="deeplift", output=output, progress=False)
+    assert found.meta["completeness_gap"] < 1e-10
+    assert np.abs(found.by_modality().values).max(axis=(0, 2)).min() > 1e-4
+    # The two images are not exchangeable: their parts differ as their pixels do.
+    swapped = pg.explain(
+        net,
+        {**inputs, "left": inputs["right"], "right": inputs["left"]},
+        method="deeplift",
+        output=output,
+        progress=False,
+    )
+    assert np.abs(swapped.values - found.values).max() > 1e-4
+
+
+def test_a_baseline_of_many_rows_is_their_mean():
+    net, inputs = seeded(Shared), shared_inputs()
+    background = {name: own.flip(0) * 0.5 for name, own in inputs.items()}
+    options = {"method": "deeplift", "random_state": 0, "progress": False}
+    many = pg.explain(net, inputs, background=background, baseline="background", **options)
+    each = [
+        pg.explain(net, inputs, baseline={name: own[k : k + 1] for name, own in background.items()}, **options)
+        for k in range(ROWS)
+    ]
+    np.testing.assert_allclose(many.values, np.mean([own.values for own in each], axis=0), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(many.base_values, np.mean([own.base_values for own in each], axis=0), atol=1e-12)
+    assert many.meta["baseline_rows"] == ROWS
+
+
+def test_a_row_does_not_depend_on_the_others():
+    net, inputs = seeded(Shared), shared_inputs()
+    whole = pg.explain(net, inputs, method="deeplift", progress=False)
+    one = pg.explain(net, {name: own[3:4] for name, own in inputs.items()}, method="deeplift", progress=False)
+    np.testing.assert_allclose(one.values[0], whole.values[3], rtol=0, atol=1e-12)
+
+
+def test_a_function_without_a_rule_is_told():
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm, self.head = nn.LSTM(3, 8, batch_first=True), nn.Linear(8, 1)
+
+        def forward(self, series: Tensor) -> Tensor:
+            return self.head(self.lstm(series)[0][:, -1])
+
+    net = seeded(Recurrent)
+    with pytest.warns(pg.PermgradWarning, match=r"functions without a rule.*choose method='integrated_gradients'"):
+        found = pg.explain(net, 3 * drawn(ROWS, 5, 3), method="deeplift", progress=False)
+    assert found.meta["completeness_gap"] > 0.01
+
+
+def test_calls_that_differ_between_row_and_baseline_are_told():
+    class Branching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.head = nn.Linear(3, 8), nn.Linear(8, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            hidden = self.layer(x)
+            if bool((x.detach() != 0).any()):
+                hidden = torch.sigmoid(hidden)
+            return self.head(torch.relu(hidden))
+
+    with pytest.warns(pg.PermgradWarning, match="does not make the same calls for the row as for the baseline"):
+        pg.explain(seeded(Branching), drawn(ROWS, 3), method="deeplift", progress=False)
+
+
+def test_hybrid_paths_add_up():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(200, 3)), rng.normal(size=200)
+    model = pg.HyNNRegressor(preset="fast", max_epochs=2, random_state=0, progress=False).fit(X, y)
+    found = pg.explain(model, X[:9], method="deeplift", progress=False)
+    assert set(found.parts) == {"tabular", "image"}
+    np.testing.assert_allclose(found.parts["tabular"] + found.parts["image"], found.values, atol=1e-12)
+    assert found.meta["completeness_gap"] < 1e-4
+    assert min(np.abs(part).max() for part in found.parts.values()) > 0
+
+
+# ---- arguments -------------------------------------------------------------------------------------------------------
+
+
+def test_refusals():
+    net, inputs = seeded(Shared), shared_inputs()
+    with pytest.raises(pg.InputError, match=r"references must be an integer of at least 1, however: references=0"):
+        pg.explain(net, inputs, method="deeplift", references=0)
+    with pytest.raises(pg.InputError, match=r"baseline must be one of 'auto', 'zeros'.*did you mean 'zeros'"):
+        pg.explain(net, inputs, method="deeplift", baseline="zeroes")
+    with pytest.raises(pg.InputError, match="a reference class is chosen among the training rows"):
+        pg.explain(net, inputs, method="deeplift", baseline="class:1")
+    with pytest.raises(pg.InputError, match="must have the shape of the inputs"):
+        pg.explain(net, inputs, method="deeplift", baseline={**inputs, "table": drawn(ROWS, 5)})
