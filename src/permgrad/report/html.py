@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -18,6 +19,7 @@ from permgrad._files import write_text_atomic
 from permgrad.report import style
 
 if TYPE_CHECKING:
+    from permgrad.report._views import Fact, SectionView
     from permgrad.report.content import ReportContent
 
 
@@ -46,22 +48,58 @@ def write_report(path: str | os.PathLike[str], content: ReportContent) -> Path:
 
 def render_report(content: ReportContent) -> str:
     """Return the report as HTML text."""
-    from permgrad import __version__
     from permgrad.report._headline import facts, headline, second_sentence
     from permgrad.report._sections import all_sections
+
+    return render_page(
+        title=content.title,
+        kind="permgrad report",
+        headline=headline(content),
+        second=second_sentence(content),
+        facts=facts(content),
+        warnings=content.warnings,
+        sections=all_sections(content),
+    )
+
+
+def render_page(
+    *,
+    title: str,
+    kind: str,
+    headline: str,
+    second: str = "",
+    facts: Sequence[Fact] = (),
+    warnings: Sequence[str] = (),
+    sections: Sequence[SectionView] = (),
+    more_css: str = "",
+) -> str:
+    """Return a page in the house style: one self-contained HTML file that asks nothing of the network.
+
+    Args:
+        title: name of what it is about.
+        kind: what it is, for the browser's title.
+        headline: the first sentence.
+        second: the one under it.
+        facts: a few key figures.
+        warnings: sentences that must not be overlooked.
+        sections: what follows.
+        more_css: style of elements of this page's own.
+    """
+    from permgrad import __version__
     from permgrad.report.plots._base import clean
 
     script = _packaged("report.js").strip()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     text: str = _template().render(
-        title=clean(content.title),
-        headline=headline(content),
-        second=second_sentence(content),
-        facts=facts(content),
-        warnings=[clean(warning) for warning in content.warnings],
-        sections=all_sections(content),
+        title=clean(title),
+        kind=kind,
+        headline=headline,
+        second=second,
+        facts=facts,
+        warnings=[clean(warning) for warning in warnings],
+        sections=sections,
         version=__version__,
-        css=_colours() + _packaged("report.css"),
+        css=_colours() + _packaged("report.css") + more_css,
         script=script,
         script_hash=digest,
     )

@@ -23,6 +23,7 @@ from permgrad.report.plots.overlay import overlay
 from permgrad.report.plots.residuals import residuals
 from permgrad.report.plots.roc import roc_curves
 from permgrad.report.plots.signed import signed_bars
+from permgrad.report.plots.tradeoff import tradeoff
 from permgrad.report.plots.training import learning_curves
 from permgrad.report.plots.waterfall import waterfall
 
@@ -49,6 +50,7 @@ __all__ = [
     "roc_curves",
     "shares",
     "signed_bars",
+    "tradeoff",
     "waterfall",
 ]
 

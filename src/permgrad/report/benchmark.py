@@ -1,0 +1,394 @@
+"""The page of the benchmark: every method beside the known truth, one offline HTML file.
+
+Which way a metric is good, and what range it can have, is read from the metrics' registry; nothing here knows a metric
+by name but the shares, their errors and the time, which have pictures of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from permgrad.evaluation.benchmark.metrics import BenchmarkMetric, metric_named
+from permgrad.evaluation.benchmark.records import ANY
+from permgrad.report import plots
+from permgrad.report._benchmark_bars import CSS, share_panels
+from permgrad.report._benchmark_data import (
+    NETWORK,
+    ORACLE,
+    SuiteResults,
+    ends,
+    leaders,
+    out_of_range,
+    suites_of,
+)
+from permgrad.report._views import Cell, Fact, SectionView, TableView, cell, listed
+from permgrad.report.html import render_page
+from permgrad.report.plots._base import clean, number
+
+Kind = Literal["text", "number"]
+
+#: Metrics that have pictures or tables of their own, or say what the network is.
+_SHARES = ("share", "truth_share")
+_NETWORKS = ("accuracy", "r_squared")
+_ERROR, _TIME = "share_error", "seconds"
+_HOW_TO_READ = (
+    (
+        "Truth",
+        (
+            "The functions are known, so what each input is worth can be computed from the function itself. There is "
+            "more than one right answer, because importance means different things; each column says which is meant."
+        ),
+    ),
+    (
+        "Bold and ≈",
+        (
+            "The best mean of a column is bold. ≈ marks methods that cannot be told from it: the 95 % interval of "
+            "their paired differences over functions and seeds includes 0."
+        ),
+    ),
+    (
+        "Grey",
+        (
+            "A method in a grey cell estimates another quantity than the column's. Its figure says how far the two "
+            "quantities are apart, not how good the method is."
+        ),
+    ),
+    (
+        "Oracle",
+        "The same method on the known function instead of the network: what it still gets wrong is its own doing.",
+    ),
+)
+
+
+def benchmark_page(frame: pd.DataFrame, facts: Mapping[str, Any]) -> str:
+    """Return the benchmark's page as one HTML file that asks nothing of the network.
+
+    Args:
+        frame: ``results.csv``: ``suite, function, seed, method, estimand, metric, value``.
+        facts: what ``results.json`` says beside the numbers: ``command, started, settings, versions``, and ``suites``
+            with the title, functions, contestants and estimands of each.
+
+    Raises:
+        InputError: The frame has other columns, or a metric that the registry does not know.
+
+    Examples:
+        >>> rows = [("tabular", "linear", 0, "permgrad", "total", "share_error", 0.01)]
+        >>> columns = ["suite", "function", "seed", "method", "estimand", "metric", "value"]
+        >>> benchmark_page(pd.DataFrame(rows, columns=columns), {})[:15]
+        '<!doctype html>'
+    """
+    suites = suites_of(frame, facts)
+    sections = [section for suite in suites for section in _suite_sections(suite, prefixed=len(suites) > 1)]
+    sections += [_reading(), _provenance(facts)]
+    return render_page(
+        title="Benchmark",
+        kind="permgrad benchmark",
+        headline=_headline(suites),
+        second=" ".join(sentence for suite in suites for sentence in [_lead(suite)] if sentence),
+        facts=_facts(frame),
+        warnings=out_of_range(frame) + _undefined(frame),
+        sections=[section for section in sections if section.blocks],
+        more_css=CSS,
+    )
+
+
+# ---- the first words -------------------------------------------------------------------------------------------------
+def _headline(suites: Sequence[SuiteResults]) -> str:
+    methods = len({method for suite in suites for method in suite.methods})
+    functions = sum(len(suite.functions) for suite in suites)
+    return (
+        f"{methods} method{'s' * (methods != 1)} held against known truth on {functions} "
+        f"function{'s' * (functions != 1)}."
+    )
+
+
+def _lead(suite: SuiteResults) -> str:
+    """Say which method has the smallest error against each truth, among those that estimate it."""
+    metric = metric_named(_ERROR)
+    said = []
+    for estimand in suite.estimands:
+        cells = _competitors(suite, metric, estimand)
+        best, level = leaders(metric, cells)
+        if best is not None:
+            others = f", level with {len(level)} other{'s' * (len(level) != 1)}" if level else ""
+            said.append(f"against {estimand} {suite.label(best)} ({number(float(cells[best].mean()))}{others})")
+    return f"Smallest {metric.label}, {suite.name}: {listed(said)}." if said else ""
+
+
+def _facts(frame: pd.DataFrame) -> list[Fact]:
+    cells = len(frame[["suite", "function", "seed"]].drop_duplicates())
+    seeds = frame["seed"].nunique()
+    found = [Fact(f"{frame['function'].nunique()}", "functions"), Fact(f"{seeds}", f"seed{'s' * (seeds != 1)}")]
+    return [*found, Fact(f"{cells}", "networks or data sets"), Fact(f"{len(frame):,}", "figures")]
+
+
+def _undefined(frame: pd.DataFrame) -> list[str]:
+    missing = frame[frame["value"].isna()]
+    if missing.empty:
+        return []
+    names = listed([metric_named(name).label for name in dict.fromkeys(missing["metric"])][:5])
+    return [f"{len(missing)} of {len(frame):,} figures are undefined and left out of means: {names}."]
+
+
+# ---- one suite -------------------------------------------------------------------------------------------------------
+def _suite_sections(suite: SuiteResults, *, prefixed: bool) -> list[SectionView]:
+    builders: list[tuple[str, str, Callable[[SuiteResults, SectionView], None]]] = [
+        ("functions", "Function by function", _bars),
+        ("errors", "Error against the truth", _errors),
+        ("time", "Error against time", _cost),
+        ("ranks", "Ranked by what all methods share", _ranked),
+        ("crossed", "Each method against each truth", _crossed),
+        ("networks", "The networks themselves", _networks),
+        ("seeds", "All seeds", _all_seeds),
+    ]
+    found = []
+    for anchor, title, build in builders:
+        section = SectionView(f"{suite.name}-{anchor}", f"{suite.name}: {title}" if prefixed else title)
+        build(suite, section)
+        found.append(section)
+    return found
+
+
+def _bars(suite: SuiteResults, section: SectionView) -> None:
+    panels = share_panels(suite)
+    if not panels:
+        return
+    section.text(
+        f"{clean(suite.title)}. Each bar is a share of the importance that a method gives, the mean over seeds; dots "
+        "are single seeds. Grey bars on top are the truth, and lines carry it down: solid the first, dashed the "
+        "second. A diamond is the method's oracle: the same method on the true function."
+    )
+    for title, panel in panels:
+        section.heading(title)
+        section.blocks.append(("figure", panel))
+
+
+def _errors(suite: SuiteResults, section: SectionView) -> None:
+    """One table for each truth: methods by functions, the mean over seeds, oracles beneath their methods."""
+    metric = metric_named(_ERROR)
+    for estimand in suite.estimands:
+        rows = _error_rows(suite, metric, estimand)
+        if not rows:
+            continue
+        columns: list[tuple[str, Kind]] = [("method", "text"), ("mean", "number"), ("range", "number")]
+        columns += [(clean(name), "number") for name in suite.functions]
+        words = suite.facts.get("estimands", {}).get(estimand, "")
+        caption = (
+            f"{metric.label.capitalize()} against the truth “{clean(estimand)}”{f': {clean(words)}' if words else ''}. "
+            f"{_direction(metric)}; mean over {len(suite.seeds)} seed{'s' * (len(suite.seeds) != 1)}."
+        )
+        section.table(TableView(caption, columns, rows, sortable=True, tall=len(rows) > 18))
+
+
+def _error_rows(suite: SuiteResults, metric: BenchmarkMetric, estimand: str) -> list[list[Cell]]:
+    own = suite.select(metric.name, estimand=estimand)
+    table = own.pivot_table(index="method", columns="function", values="value", aggfunc="mean")
+    competing = _competitors(suite, metric, estimand)
+    best, level = leaders(metric, competing)
+    rows = []
+    for method in suite.methods:
+        for name in (method, f"{ORACLE}{method}"):
+            if name not in table.index:
+                continue
+            values = own.loc[own["method"] == name, "value"]
+            oracle = name.startswith(ORACLE)
+            quiet = oracle or method not in competing
+            mark: Literal["", "best", "quiet"] = "best" if name == best else "quiet" if quiet else ""
+            row = [Cell(clean(suite.label(name)), clean(suite.label(name)).casefold(), "quiet" if quiet else "")]
+            row.append(_marked(float(values.mean()), mark, level=name in level))
+            row.append(Cell(_span(values), float(values.mean()) if values.notna().any() else None, "quiet"))
+            for function in suite.functions:
+                value = float(table[function][name]) if function in table.columns else math.nan
+                row.append(_marked(value, "quiet" if quiet else ""))
+            rows.append(row)
+    return rows
+
+
+def _cost(suite: SuiteResults, section: SectionView) -> None:
+    error, time = metric_named(_ERROR), metric_named(_TIME)
+    for estimand in suite.estimands:
+        points = {}
+        for method in suite.methods:
+            y, x = suite.cells(_ERROR, method, estimand), suite.cells(_TIME, method, ANY)
+            both = pd.concat([x.rename("x"), y.rename("y")], axis=1).dropna()
+            if (both["x"] > 0).any():
+                points[suite.label(method)] = (both["x"].to_numpy(), both["y"].to_numpy())
+        if not points:
+            continue
+        competing = _competitors(suite, error, estimand)
+        quiet = tuple(suite.label(method) for method in suite.methods if method not in competing)
+        drawn = plots.tradeoff(points, x_label=time.label, y_label=f"{error.label} ({estimand})", quiet=quiet)
+        caption = "Lower left is better. Large marks are means, small dots single functions and seeds"
+        caption += "; grey: estimates another quantity." if quiet else "."
+        section.figure(drawn, f"Against the truth “{clean(estimand)}”. {caption}")
+
+
+def _ranked(suite: SuiteResults, section: SectionView) -> None:
+    """One table of all metrics by which methods of different estimands may be ranked."""
+    metrics = [metric for metric in suite.metrics() if metric.ranks_across and metric.direction != "none"]
+    columns: list[tuple[str, Kind]] = [("method", "text"), ("estimates", "text")]
+    columns += [(_heading(metric), "number") for metric in metrics]
+    found = {metric.name: _by_method(suite, metric) for metric in metrics}
+    best = {metric.name: leaders(metric, found[metric.name]) for metric in metrics}
+    rows = []
+    for method in suite.methods:
+        row = [Cell(clean(suite.label(method)), clean(suite.label(method)).casefold())]
+        row.append(cell(_words_of(suite.own_estimand(method))))
+        for metric in metrics:
+            first, level = best[metric.name]
+            values = found[metric.name].get(method)
+            mean = math.nan if values is None else float(values.mean())
+            row.append(_marked(mean, "best" if method == first else "", level=method in level))
+        rows.append(row)
+    if metrics and rows:
+        caption = (
+            "Means over functions and seeds. ↑ higher is better, ↓ lower is better, → nearest to the stated value."
+        )
+        section.table(TableView(caption, columns, rows, sortable=True, tall=len(rows) > 18))
+        section.items([f"{metric.label} ({ends(metric)}){_note(metric)}" for metric in metrics])
+
+
+def _crossed(suite: SuiteResults, section: SectionView) -> None:
+    """For each other metric a table of methods by truths."""
+    for metric in suite.metrics():
+        if metric.ranks_across or metric.direction == "none" or metric.name in _NETWORKS:
+            continue
+        estimands = [name for name in [*suite.estimands, ANY] if len(suite.select(metric.name, estimand=name))]
+        columns: list[tuple[str, Kind]] = [("method", "text"), ("estimates", "text")]
+        columns += [(_words_of(estimand), "number") for estimand in estimands]
+        competing = {estimand: _competitors(suite, metric, estimand) for estimand in estimands}
+        best = {estimand: leaders(metric, competing[estimand]) for estimand in estimands}
+        rows = []
+        for method in suite.methods:
+            values = {estimand: suite.cells(metric.name, method, estimand) for estimand in estimands}
+            if not any(len(own) for own in values.values()):
+                continue
+            row = [Cell(clean(suite.label(method)), clean(suite.label(method)).casefold())]
+            row.append(cell(_words_of(suite.own_estimand(method))))
+            for estimand, own in values.items():
+                first, level = best[estimand]
+                mark: Literal["", "best", "quiet"] = "best" if method == first else ""
+                mark = mark if method in competing[estimand] else "quiet"
+                row.append(_marked(float(own.mean()) if len(own) else math.nan, mark, level=method in level))
+            rows.append(row)
+        caption = (
+            f"{metric.label.capitalize()} against each truth ({ends(metric)}). {_direction(metric)}{_note(metric)}."
+        )
+        section.table(TableView(caption, columns, rows, sortable=True, tall=len(rows) > 18))
+
+
+def _networks(suite: SuiteResults, section: SectionView) -> None:
+    metrics = [metric for metric in suite.metrics() if metric.name in _NETWORKS]
+    rows = []
+    for function in suite.functions:
+        row = [cell(clean(function))]
+        for metric in metrics:
+            values = suite.select(metric.name, function=function, method=NETWORK)["value"]
+            values = values if len(values) else suite.select(metric.name, function=function)["value"]
+            row += [cell(float(values.mean()) if len(values) else math.nan), Cell(_span(values), None, "quiet")]
+        rows.append(row)
+    if not metrics:
+        return
+    section.text("No method can tell the truth of a function that its network has not learnt.")
+    columns: list[tuple[str, Kind]] = [("function", "text")]
+    for metric in metrics:
+        columns += [(_heading(metric), "number"), ("range over seeds", "number")]
+    section.table(TableView("How well each function was learnt, on test rows.", columns, rows, sortable=True))
+
+
+def _all_seeds(suite: SuiteResults, section: SectionView) -> None:
+    """Every figure of the leading metrics, a column for each seed, folded away."""
+    for metric in suite.metrics():
+        own = suite.frame[suite.frame["metric"].str.partition(":")[0] == metric.name]
+        if own.empty:
+            continue
+        rows = []
+        keys = ["function", "method", "estimand", "metric"]
+        for (function, method, estimand, name), group in own.groupby(keys, sort=False):
+            by_seed = group.groupby("seed")["value"].mean()
+            part = str(name).partition(":")[2]
+            row = [cell(clean(function)), cell(clean(method)), cell(_words_of(str(estimand)))]
+            row += [cell(clean(part))] if metric.name in _SHARES else []
+            row += [cell(float(by_seed[seed]) if seed in by_seed else math.nan) for seed in suite.seeds]
+            rows.append(row)
+        columns: list[tuple[str, Kind]] = [("function", "text"), ("method", "text"), ("truth", "text")]
+        columns += [("part", "text")] if metric.name in _SHARES else []
+        columns += [(f"seed {seed}", "number") for seed in suite.seeds]
+        caption = f"{metric.label.capitalize()} ({ends(metric)}), every seed."
+        section.table(
+            TableView(caption, columns, rows, sortable=True, tall=len(rows) > 14), f"{metric.label} ({len(rows)})"
+        )
+
+
+# ---- pieces ----------------------------------------------------------------------------------------------------------
+def _competitors(suite: SuiteResults, metric: BenchmarkMetric, estimand: str) -> dict[str, pd.Series[Any]]:
+    """Return the values by (function, seed) of the methods that estimate this truth; all, where none says it does."""
+    everyone = {method: suite.cells(metric.name, method, estimand) for method in suite.methods}
+    everyone = {method: own for method, own in everyone.items() if own.notna().any()}
+    if metric.ranks_across or estimand == ANY:
+        return everyone
+    fair = {method: own for method, own in everyone.items() if suite.own_estimand(method) == estimand}
+    return fair or everyone
+
+
+def _by_method(suite: SuiteResults, metric: BenchmarkMetric) -> dict[str, pd.Series[Any]]:
+    found = {}
+    for method in suite.methods:
+        own = suite.select(metric.name, method=method)
+        if own["value"].notna().any():
+            found[method] = own.groupby(["function", "seed"])["value"].mean()
+    return found
+
+
+def _marked(value: float, mark: Literal["", "best", "own", "quiet"] = "", *, level: bool = False) -> Cell:
+    text = number(value) + (" ≈" if level else "")
+    return Cell(text, value if math.isfinite(value) else None, mark)
+
+
+def _span(values: pd.Series[Any]) -> str:
+    known = values.dropna().to_numpy(dtype=np.float64)
+    return f"{number(float(known.min()), 2)} to {number(float(known.max()), 2)}" if len(known) else "–"
+
+
+def _heading(metric: BenchmarkMetric) -> str:
+    arrow = {"higher": "↑", "lower": "↓", "nominal": f"→ {metric.nominal}"}.get(metric.direction, "")
+    return f"{metric.label} {arrow}".strip()
+
+
+def _direction(metric: BenchmarkMetric) -> str:
+    words = {"higher": "Higher is better", "lower": "Lower is better", "nominal": f"Best near {metric.nominal}"}
+    return words.get(metric.direction, "A fact, neither good nor bad")
+
+
+def _note(metric: BenchmarkMetric) -> str:
+    return f"; {metric.note}" if metric.note else ""
+
+
+def _words_of(estimand: str) -> str:
+    return "–" if estimand == ANY else clean(estimand)
+
+
+def _reading() -> SectionView:
+    section = SectionView("reading", "How to read this")
+    section.blocks.append(("terms", list(_HOW_TO_READ)))
+    return section
+
+
+def _provenance(facts: Mapping[str, Any]) -> SectionView:
+    section = SectionView("run", "What was run")
+    section.code(str(facts.get("command", "")))
+    pairs = {"started": facts.get("started"), "versions": facts.get("versions"), "settings": facts.get("settings")}
+    section.pairs({name: value for name, value in pairs.items() if value})
+    notes = {
+        f"{name}, {method}": own["note"]
+        for name, suite in facts.get("suites", {}).items()
+        for method, own in suite.get("contestants", {}).items()
+        if own.get("note")
+    }
+    section.pairs(notes, "Notes on methods")
+    return section

@@ -1,0 +1,123 @@
+"""Error against cost: one mark for each method, and a dot for each of its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad._errors import InputError
+from permgrad.report import style
+from permgrad.report.plots._base import PlotFigure, clean, new_figure, number, plain_axis, shorten, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Points = tuple[npt.ArrayLike, npt.ArrayLike]
+
+
+@styled
+def tradeoff(points: Mapping[str, Points], *, x_label: str, y_label: str, quiet: tuple[str, ...] = ()) -> PlotFigure:
+    """Draw each method's mean error against its mean cost; small dots are single runs.
+
+    Args:
+        points: for each method its costs and its errors, run by run, of the same length; both axes are logarithmic
+            where their numbers are above 0.
+        x_label: what the cost is.
+        y_label: what the error is.
+        quiet: methods drawn in grey: those of others, for comparison.
+
+    Raises:
+        InputError: There is no method, or lengths differ.
+
+    Examples:
+        >>> figure = tradeoff({"a": ([0.1, 0.2], [0.01, 0.02])}, x_label="seconds", y_label="error")
+        >>> len(figure.axes)
+        1
+    """
+    arrays = {
+        name: (np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)) for name, (x, y) in points.items()
+    }
+    for name, (x, y) in arrays.items():
+        if x.shape != y.shape or x.ndim != 1:
+            raise InputError(
+                f"each method needs as many costs as errors, however: {name!r} has {x.shape} and {y.shape}"
+            )
+    known = {name: np.isfinite(x) & np.isfinite(y) & (x > 0) for name, (x, y) in arrays.items()}
+    shown = {name: (x[known[name]], y[known[name]]) for name, (x, y) in arrays.items() if known[name].any()}
+    if not shown:
+        raise InputError("tradeoff needs a method with a cost above 0 and an error, however: there is none")
+    figure = new_figure(style.WIDTH, 4.4)
+    axes = figure.add_subplot()
+    axes.set_xscale("log")
+    if min(float(y.min()) for _, y in shown.values()) > 0:
+        axes.set_yscale("log")
+    means = {}
+    for place, (name, (x, y)) in enumerate(shown.items()):
+        colour = style.NEUTRAL if name in quiet else style.SERIES[place % len(style.SERIES)]
+        axes.plot(x, y, "o", color=colour, markersize=2.6, alpha=0.35, linestyle="none")
+        means[name] = (float(np.exp(np.log(x).mean())), float(y.mean()))
+        axes.plot(*means[name], "o", color=colour, markersize=7.5, markeredgecolor=style.PAPER, linestyle="none")
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.grid(axis="both")
+    axes.margins(0.08)
+    _place_labels(figure, axes, means)
+    for axis in (axes.xaxis, axes.yaxis):
+        if axis.get_scale() == "log":
+            # Powers would be written as mathematics, which names in this house are never read as.
+            axis.set_major_formatter(lambda value, _: number(value, 2))
+            axis.set_minor_formatter("")
+        else:
+            plain_axis(axes, axis.axis_name)
+    best = min(means, key=lambda name: means[name][1])
+    figure.description = (
+        f"{len(means)} methods by {clean(y_label)} and {clean(x_label)}. Smallest error: {clean(best)}, "
+        f"{number(means[best][1])} at {number(means[best][0])}."
+    )
+    return figure
+
+
+def _place_labels(figure: PlotFigure, axes: Axes, means: Mapping[str, tuple[float, float]]) -> None:
+    """Write names beside the marks, each where it hides no other name and no other mark."""
+    figure.draw_without_rendering()
+    width, height = 5.2, 11.0
+    marks = [axes.transData.transform(place) for place in means.values()]
+    taken: list[tuple[float, float, float, float]] = [(x - 5, y - 5, x + 5, y + 5) for x, y in marks]
+    edge = axes.get_window_extent()
+    scale = figure.dpi / 72
+    for (name, place), (x, y) in zip(means.items(), marks, strict=True):
+        text = shorten(name, 28)
+        long = width * len(text) * scale * 0.95
+        tall = height * scale
+        choices: list[tuple[float, float, Any]] = [
+            (dx, dy, side) for dy in (0, 10, -10, 20, -20, 30, -30) for dx, side in ((9, "left"), (-9, "right"))
+        ]
+        best, offset = float("inf"), choices[0]
+        for number_, (dx, dy, side) in enumerate(choices):
+            left = x + dx * scale - (0 if side == "left" else long)
+            low = y + dy * scale - tall / 2
+            box = (left, low, left + long, low + tall)
+            outside = max(0.0, box[2] - edge.x1) + max(0.0, edge.x0 - box[0])
+            cost = sum(_overlap(box, other) for other in taken) + 1e3 * outside + 0.01 * number_
+            if cost < best:
+                best, offset, chosen = cost, (dx, dy, side), box
+        taken.append(chosen)
+        axes.annotate(
+            text,
+            place,
+            xytext=offset[:2],
+            textcoords="offset points",
+            ha=offset[2],
+            va="center",
+            fontsize=style.SIZE_SMALL,
+            color=style.INK,
+        )
+
+
+def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:
+    across = min(one[2], other[2]) - max(one[0], other[0])
+    up = min(one[3], other[3]) - max(one[1], other[1])
+    return max(across, 0.0) * max(up, 0.0)

@@ -1,0 +1,249 @@
+"""The benchmark's page: bars as in results.csv, tables that read the metrics' direction, and no request."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from permgrad._errors import InputError
+from permgrad.report._benchmark_data import leaders, metric_named
+from permgrad.report.benchmark import benchmark_page
+
+from .conftest import HOSTILE
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+COLUMNS = ["suite", "function", "seed", "method", "estimand", "metric", "value"]
+PARTS = ("X1", "X2", "X3", "X4")
+PUBLISHED = {
+    "F0": (1, 0, 0, 0), "F1": (0, 1, 0, 0), "F2": (0, 0, 1, 0), "F3": (0, 0, 0, 1),
+    "F4": (0.5, 0.5, 0, 0), "F5": (0, 0, 0.5, 0.5), "F6": (0.25, 0.25, 0.25, 0.25), "F7": (1, 0, 0, 0),
+}  # fmt: skip
+EFFECT = {**PUBLISHED, "F5": (0, 0, 0.56, 0.44)}
+METHODS = {"permgrad": 0.01, "shapley": 0.008, "gradient": 0.06, "random": 0.4}
+TOTALS = {"permgrad": "total", "permutation": "total", "shapley": "shapley", "gradient": "any"}
+
+
+def results() -> pd.DataFrame:
+    """Invented figures of both suites, with three seeds."""
+    rng = np.random.default_rng(0)
+    rows: list[tuple] = []
+    for function in PUBLISHED:
+        for seed in range(3):
+            first = ("multimodal", function, seed)
+            rows.append((*first, "network", "any", "accuracy", rng.uniform(0.9, 1)))
+            for estimand, truth in (("published", PUBLISHED), ("effect", EFFECT)):
+                rows += [
+                    (*first, "truth", estimand, f"truth_share:{part}", float(share))
+                    for part, share in zip(PARTS, truth[function], strict=True)
+                ]
+            for method, spread in METHODS.items():
+                for name in (method, f"oracle:{method}"):
+                    shares = np.abs(np.array(EFFECT[function]) + rng.normal(0, spread, 4))
+                    shares /= shares.sum()
+                    rows += [
+                        (*first, name, "any", f"share:{part}", share) for part, share in zip(PARTS, shares, strict=True)
+                    ]
+                    for estimand, truth in (("published", PUBLISHED), ("effect", EFFECT)):
+                        error = float(np.sqrt(np.mean((shares - np.array(truth[function])) ** 2)))
+                        rows.append((*first, name, estimand, "share_error", error))
+                rows.append((*first, method, "any", "seconds", rng.uniform(0.1, 5)))
+    for function in ("linear", "xor"):
+        for seed in range(3):
+            first = ("tabular", function, seed)
+            for method in TOTALS:
+                for estimand in ("total", "shapley"):
+                    rows.append((*first, method, estimand, "share_error", rng.uniform(0.01, 0.1)))
+                    rows.append((*first, method, estimand, "spearman", rng.uniform(0.5, 1)))
+                good = method in ("permgrad", "permutation")
+                rows.append((*first, method, "any", "false_discovery_rate", 0.02 if good else 0.5 + 0.1 * seed))
+                rows.append((*first, method, "any", "power", 1.0 if good else 0.3 + 0.1 * seed))
+                rows.append((*first, method, "total", "interval_coverage", 0.95 if good else 0.7))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def facts() -> dict:
+    contestants = {name: {"label": name, "estimand": own, "kind": "ours", "note": ""} for name, own in TOTALS.items()}
+    return {
+        "command": "permgrad benchmark all",
+        "versions": {"permgrad": "0"},
+        "suites": {
+            "multimodal": {"title": "Two images and two tables", "functions": list(PUBLISHED)},
+            "tabular": {
+                "title": "Known functions",
+                "contestants": contestants,
+                "estimands": {"total": "the total effect"},
+            },
+        },
+    }
+
+
+@pytest.fixture(name="frame", scope="module")
+def _frame() -> pd.DataFrame:
+    return results()
+
+
+@pytest.fixture(name="page", scope="module")
+def _page(frame) -> str:
+    return benchmark_page(frame, facts())
+
+
+def bars_of(text: str) -> pd.DataFrame:
+    """The numbers that the elements of a page carry."""
+    found = []
+    for kind, attributes in re.findall(r'<(?:rect|circle|polygon) class="(bar|seed|oracle)"([^>]*)>', text):
+        own = {name: html.unescape(value) for name, value in re.findall(r'data-([a-z]+)="([^"]*)"', attributes)}
+        found.append({"kind": kind, **own})
+    return pd.DataFrame(found).astype({"value": float})
+
+
+def compare(text: str, stored: pd.DataFrame) -> int:
+    """Compare every bar and dot with the stored results; return how many bars there were."""
+    drawn = bars_of(text)
+    stored = stored.assign(part=stored["metric"].str.partition(":")[2])
+    shares = stored[stored["metric"].str.match(r"(truth_)?share:") & ~stored["method"].str.startswith("oracle:")]
+    keys = ["function", "method", "estimand", "part"]
+    means = shares.groupby(keys)["value"].mean()
+    bars = drawn[drawn["kind"] == "bar"]
+    bars = bars.assign(estimand=bars["estimand"].fillna("any")).set_index(keys)["value"]
+    assert bars.index.is_unique
+    pd.testing.assert_series_equal(bars.sort_index(), means.sort_index(), rtol=1e-12)
+    seeds = drawn[drawn["kind"] == "seed"]
+    assert len(seeds) == len(shares)
+    seeds = seeds.assign(estimand=seeds["estimand"].fillna("any"), seed=seeds["seed"].astype(int))
+    left = seeds.set_index([*keys, "seed"])["value"].sort_index()
+    right = shares.set_index([*keys, "seed"])["value"].sort_index()
+    pd.testing.assert_series_equal(left, right, rtol=1e-12)
+    return len(bars)
+
+
+# ---- bars ------------------------------------------------------------------------------------------------------------
+def test_every_bar_and_every_seed_is_that_of_the_results(page, frame):
+    written = pd.read_csv(io.StringIO(frame.to_csv(index=False)))
+    assert compare(page, written) == 8 * 4 * (2 + len(METHODS))
+    oracles = bars_of(page).query("kind == 'oracle'")
+    assert len(oracles) == 8 * 4 * len(METHODS)
+    assert set(oracles["method"]) == {f"oracle:{name}" for name in METHODS}
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+def test_a_browser_shows_the_bars_without_a_message_or_a_request(page, frame, tmp_path):
+    path, log = tmp_path / "report.html", tmp_path / "net.json"
+    path.write_text(page, encoding="utf-8")
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"]
+    command += ["--disable-component-update", "--disable-background-networking", "--no-first-run"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={log}", "--dump-dom", path.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert compare(done.stdout, frame) == 8 * 4 * (2 + len(METHODS)), "as the browser has them"
+    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
+    requests = set(re.findall(r'"url":"(https?://[^"]+)"', log.read_text(encoding="utf-8", errors="replace")))
+    assert not [url for url in requests if "google" not in url and "gvt1" not in url], requests
+
+
+def test_a_bar_is_as_long_as_its_number(page):
+    for value, width in re.findall(r'class="bar"[^>]*data-value="([^"]+)"[^>]*width="([^"]+)"', page):
+        assert float(width) == pytest.approx(84 * float(value), abs=0.01)
+
+
+# ---- tables ----------------------------------------------------------------------------------------------------------
+def table(page: str, caption: str) -> pd.DataFrame:
+    whole = re.search(rf"<table[^>]*>\s*<caption><span>{caption}.*?</table>", page, flags=re.DOTALL)
+    assert whole, caption
+    text = re.sub(r"</?button[^>]*>", "", whole.group())
+    heads = [html.unescape(head) for head in re.findall(r"<th scope[^>]*>([^<]*)<", text)]
+    rows = [re.findall(r"<td[^>]*>([^<]*)<", row) for row in re.findall(r"<tr>(<td.*?)</tr>", text, flags=re.DOTALL)]
+    return pd.DataFrame([[html.unescape(cell) for cell in row] for row in rows], columns=heads)
+
+
+def best_of(page: str, caption: str) -> list[str]:
+    whole = re.search(rf"<table[^>]*>\s*<caption><span>{caption}.*?</table>", page, flags=re.DOTALL)
+    rows = re.findall(r"<tr>(<td.*?)</tr>", whole.group(), flags=re.DOTALL)
+    return [re.search(r"<td[^>]*>([^<]*)<", row).group(1) for row in rows if ' best"' in row]
+
+
+def test_error_tables_hold_the_means_and_mark_the_best(page, frame):
+    errors = table(page, "Error of importance shares against the truth “effect”").set_index("method")
+    own = frame.query("suite == 'multimodal' and metric == 'share_error' and estimand == 'effect'")
+    means = own.groupby("method")["value"].mean()
+    for method in METHODS:
+        assert float(errors.loc[method, "mean"].split()[0]) == pytest.approx(means[method], rel=0.01)
+        assert float(errors.loc[f"{method}, oracle", "mean"]) == pytest.approx(means[f"oracle:{method}"], rel=0.01)
+        f5 = own.query("method == @method and function == 'F5'")["value"].mean()
+        assert float(errors.loc[method, "F5"]) == pytest.approx(f5, rel=0.01)
+
+
+def test_methods_of_another_estimand_are_no_competitors(page, frame):
+    found = frame.query("suite == 'tabular' and metric == 'share_error' and estimand == 'total'")
+    means = found.groupby("method")["value"].mean()
+    assert best_of(page, "Error of importance shares against the truth “total”: the total effect") == [
+        means[["permgrad", "permutation"]].idxmin()
+    ]
+    assert best_of(page, "Error of importance shares against the truth “shapley”") == ["shapley"]
+
+
+def test_direction_comes_from_the_registry(page):
+    for caption, text in (
+        ("Means over functions and seeds", "false discoveries ↓"),
+        ("Means over functions", "power ↑"),
+    ):
+        whole = re.search(
+            rf"<caption><span>{caption}.*?</table>", page[page.index('id="tabular-ranks"') :], flags=re.DOTALL
+        )
+        assert text in whole.group()
+    assert "false discoveries (0 to 1)" in page
+    assert "Coverage of 95 % intervals against each truth (0 to 1). Best near 0.95" in page
+    assert "0.0200 ≈" in page, "what cannot be told from the best is marked"
+
+
+def test_leaders_use_direction_and_paired_differences():
+    places = pd.MultiIndex.from_product([["f", "g"], range(3)])
+    noise = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    low, near, high = (pd.Series(noise + shift, places) for shift in (0.0, 0.001, 0.4))
+    near += np.array([0.01, -0.01, 0.01, -0.01, 0.01, -0.01])
+    cells = {"low": low, "near": near, "high": high}
+    assert leaders(metric_named("share_error"), cells) == ("low", ["near"])
+    assert leaders(metric_named("auc"), cells) == ("high", [])
+    assert leaders(metric_named("share"), cells) == (None, [])
+    coverage = {"a": pd.Series([0.94, 0.96]), "b": pd.Series([1.0, 1.0])}
+    assert leaders(metric_named("interval_coverage"), coverage) == ("a", [])
+
+
+# ---- odd content -----------------------------------------------------------------------------------------------------
+def test_undefined_and_impossible_figures_are_said_to_be_so(frame):
+    changed = frame.copy()
+    changed.loc[changed.index[changed["metric"] == "power"][0], "value"] = np.nan
+    changed.loc[changed.index[changed["metric"] == "power"][1], "value"] = 1.5
+    page = benchmark_page(changed, {})
+    assert "1 of " in page
+    assert "figures are undefined and left out of means: power." in page
+    assert "values of power lie outside its range 0 to 1." in page
+
+
+def test_hostile_names_stay_text(frame):
+    names = dict(zip(METHODS, [name for name in HOSTILE if name][:4], strict=True))
+    changed = frame.assign(method=frame["method"].map(lambda name: names.get(name, name)))
+    page = benchmark_page(changed, {})
+    assert "<script>alert" not in page
+    assert "onerror=alert(1)>" not in page.replace("&gt;", ">").replace("&lt;img src=x onerror=alert(1)>", "")
+    assert set(names.values()) <= set(bars_of(page)["method"])
+
+
+def test_wrong_tables_are_refused(frame):
+    with pytest.raises(InputError, match="results must have the columns suite, function, seed, method, estimand"):
+        benchmark_page(frame.drop(columns="seed"), {})
+    with pytest.raises(InputError, match=r"benchmark metric must be one of .* \(did you mean 'share_error'\?\)"):
+        benchmark_page(frame.replace({"metric": {"share_error": "shar_error"}}), {})
+
+
+def test_one_suite_one_seed_one_method():
+    row = ("tabular", "linear", 0, "permgrad", "total", "share_error", 0.01)
+    page = benchmark_page(pd.DataFrame([row], columns=COLUMNS), {})
+    assert "1 method held against known truth on 1 function." in page
+    assert "Error against the truth" in page
