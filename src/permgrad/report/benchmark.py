@@ -204,7 +204,7 @@ def _error_rows(suite: SuiteResults, metric: BenchmarkMetric, estimand: str) -> 
             row.append(Cell(_span(values), float(values.mean()) if values.notna().any() else None, "quiet"))
             for function in suite.functions:
                 value = float(table[function][name]) if function in table.columns else math.nan
-                row.append(_marked(value, "quiet" if quiet else ""))
+                row.append(_marked(value, "quiet" if quiet else "", digits=2))
             rows.append(row)
     return rows
 
@@ -345,8 +345,10 @@ def _by_method(suite: SuiteResults, metric: BenchmarkMetric) -> dict[str, pd.Ser
     return found
 
 
-def _marked(value: float, mark: Literal["", "best", "own", "quiet"] = "", *, level: bool = False) -> Cell:
-    text = number(value) + (" ≈" if level else "")
+def _marked(
+    value: float, mark: Literal["", "best", "own", "quiet"] = "", *, level: bool = False, digits: int = 3
+) -> Cell:
+    text = number(value, digits) + (" ≈" if level else "")
     return Cell(text, value if math.isfinite(value) else None, mark)
 
 
