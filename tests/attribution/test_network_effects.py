@@ -42,7 +42,7 @@ def test_permutation_of_a_linear_model_is_twice_the_squared_coefficients():
     with torch.no_grad():
         net.weight.copy_(torch.as_tensor(weights)[None])
         net.bias.zero_()
-    y = (x.numpy() @ weights)
+    y = x.numpy() @ weights
     found = pg.explain(net, x, y, method="permutation", n_repeats=20, random_state=0, progress=False)
     low, high = found.ci()
     truth = 2 * weights**2
@@ -57,9 +57,7 @@ def test_the_modality_game_of_the_same_column_twice(a, b):
     """With x = z (one column shown twice) φ_x = 2a(a+b)σ², φ_z = 2b(a+b)σ²: DESIGN section 3."""
     x = standard(4000, 1, 1)
     y = (a + b) * x.numpy()[:, 0]
-    found = pg.explain(
-        Sum(a, b), {"x": x, "z": x}, y, level="modality", n_repeats=20, random_state=0, progress=False
-    )
+    found = pg.explain(Sum(a, b), {"x": x, "z": x}, y, level="modality", n_repeats=20, random_state=0, progress=False)
     truth = np.array([2 * a * (a + b), 2 * b * (a + b)])
     np.testing.assert_allclose(found.values[:, 0], truth, atol=0.12 * max(1.0, np.abs(truth).max()))
     assert found.branches is not None
@@ -102,7 +100,9 @@ class Mixed(nn.Module):
 def test_the_modality_game_is_the_definition():
     inputs = [standard(60, columns, seed) for seed, columns in enumerate((2, 3, 1))]
     y = Mixed()(*inputs)[:, 0].numpy() + np.random.default_rng(0).normal(size=60)
-    found = pg.explain(Mixed(), dict(zip("abc", inputs, strict=True)), y, level="modality", n_repeats=3, random_state=7, progress=False)
+    found = pg.explain(
+        Mixed(), dict(zip("abc", inputs, strict=True)), y, level="modality", n_repeats=3, random_state=7, progress=False
+    )
     wanted = slow_shapley(Mixed(), inputs, y, 7, 3)
     assert np.abs(wanted).min() > 0.1
     np.testing.assert_allclose(found.values[:, 0], wanted, rtol=1e-10)
@@ -110,7 +110,7 @@ def test_the_modality_game_is_the_definition():
 
 def test_an_unused_modality_among_several_is_exactly_zero():
     class Deaf(nn.Module):
-        def forward(self, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:  # noqa: ARG002 — the point
+        def forward(self, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
             return (a * b).sum(dim=1, keepdim=True) + torch.exp(d.mean(dim=1, keepdim=True))
 
     inputs = {name: standard(300, 3, seed).float() for seed, name in enumerate("abcd")}
@@ -208,12 +208,33 @@ def test_groups_and_segments_are_players():
     mask[:2], mask[4:] = 3, 8
     found = pg.explain(net, images, np.zeros(30), method="permutation", segments=mask, random_state=0, progress=False)
     assert found.names == ("input[3]", "input[8]")
-    pixels = pg.explain(net, images, np.zeros(30), method="permutation", segments="pixels", random_state=0, n_repeats=1, progress=False)
+    pixels = pg.explain(
+        net, images, np.zeros(30), method="permutation", segments="pixels", random_state=0, n_repeats=1, progress=False
+    )
     assert len(pixels.names) == 36
     groups = {"top": [f"input[{r},{c}]" for r in range(2) for c in range(6)]}
-    grouped = pg.explain(net, images, np.zeros(30), method="permutation", segments="pixels", groups=groups, random_state=0, n_repeats=1, progress=False)
+    grouped = pg.explain(
+        net,
+        images,
+        np.zeros(30),
+        method="permutation",
+        segments="pixels",
+        groups=groups,
+        random_state=0,
+        n_repeats=1,
+        progress=False,
+    )
     assert grouped.names[0] == "top"
     assert len(grouped.names) == 25
     assert grouped.groups == groups
-    cut = pg.explain(net, images, np.zeros(30), method="permutation", segments=("superpixels", 4), random_state=0, n_repeats=1, progress=False)
+    cut = pg.explain(
+        net,
+        images,
+        np.zeros(30),
+        method="permutation",
+        segments=("superpixels", 4),
+        random_state=0,
+        n_repeats=1,
+        progress=False,
+    )
     assert 2 <= len(cut.names) <= 8

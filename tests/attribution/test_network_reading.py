@@ -31,7 +31,9 @@ IMAGE, TABLE = torch.randn(ROWS, 1, 6, 6), torch.randn(ROWS, 4)
 
 
 def explain(net: nn.Module, inputs: object, y: object = None, **options: object) -> pg.Explanation:
-    return pg.explain(net, inputs, y, **{"method": "permutation", "random_state": 0, "n_repeats": 2, "progress": False, **options})
+    return pg.explain(
+        net, inputs, y, **{"method": "permutation", "random_state": 0, "n_repeats": 2, "progress": False, **options}
+    )
 
 
 # ---- inputs ----------------------------------------------------------------------------------------------------------
@@ -192,7 +194,9 @@ def test_losses_and_readouts_agree_whatever_the_network_returns():
     for kind, output in zip(kinds, outputs, strict=True):
         np.testing.assert_allclose(kind.probabilities(output), outputs[1], atol=1e-12)
         np.testing.assert_allclose(
-            kind.divergence_rows(output.flip(0), output), kinds[0].divergence_rows(outputs[0].flip(0), outputs[0]), atol=1e-10
+            kind.divergence_rows(output.flip(0), output),
+            kinds[0].divergence_rows(outputs[0].flip(0), outputs[0]),
+            atol=1e-10,
         )
 
 
@@ -286,16 +290,17 @@ def test_levels_are_one_tree():
 
 def test_each_input_by_its_own_method():
     net, inputs = Two(), {"image": IMAGE, "table": TABLE}
-    found = pg.explain(
-        net, inputs, method={"image": "permutation", "table": ("ablation", {"baseline": "zeros"})}, segments=("grid", 2),
-        random_state=0, n_repeats=2, progress=False,
-    )  # fmt: skip
+    own = {"image": "permutation", "table": ("ablation", {"baseline": "zeros"})}
+    given = {"segments": ("grid", 2), "random_state": 0, "n_repeats": 2, "progress": False}
+    found = pg.explain(net, inputs, method=own, **given)
     assert found.method == "mixed"
     assert found.meta["methods"] == {"image": "permutation", "table": "ablation"}
     assert set(found.meta["units"]) == {"image", "table"}
     alone = pg.explain(net, inputs, method="ablation", scope="local", baseline="zeros", random_state=0, progress=False)
     places = [found.names.index(f"table[{k}]") for k in range(4)]
-    np.testing.assert_allclose(found.values[:, places], alone.values[:, [alone.names.index(f"table[{k}]") for k in range(4)]])
+    np.testing.assert_allclose(
+        found.values[:, places], alone.values[:, [alone.names.index(f"table[{k}]") for k in range(4)]]
+    )
     for modality in ("image", "table"):
         mine = [own == modality for own in found.modality]
         np.testing.assert_allclose(found.parts["share"][:, mine].sum(axis=1), 1)

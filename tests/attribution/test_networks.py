@@ -1,4 +1,4 @@
-"""Every method on every stranger's network: a whole result, or a sentence that says what to change; nothing is touched."""
+"""Every method on every stranger's network: a whole result, or a sentence with the fix; nothing is touched."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def leaves(inputs: Any) -> list[Any]:
 
 def frozen_copy(inputs: Any) -> list[bytes]:
     return [
-        leaf.to_numpy().tobytes() if isinstance(leaf, pd.DataFrame) else np.asarray(leaf).tobytes() for leaf in leaves(inputs)
+        leaf.to_numpy().tobytes() if isinstance(leaf, pd.DataFrame) else np.asarray(leaf).tobytes()
+        for leaf in leaves(inputs)
     ]
 
 
@@ -108,8 +109,12 @@ def test_explained_or_refused(name, method):
 def test_names_and_levels(method, level):
     net, inputs, y = STRANGERS["images_first"]()
     explanation = explain(net, inputs, y, method, level=level, segments={"image": ("grid", 3)})
-    of_table = [] if method == "gradcam" else ["clinical"] if level == "modality" else [f"clinical[{k}]" for k in range(4)]
-    of_image = ["image"] if level == "modality" else [f"image[{row},{column}]" for row in range(3) for column in range(3)]
+    of_table = (
+        [] if method == "gradcam" else ["clinical"] if level == "modality" else [f"clinical[{k}]" for k in range(4)]
+    )
+    of_image = (
+        ["image"] if level == "modality" else [f"image[{row},{column}]" for row in range(3) for column in range(3)]
+    )
     assert list(explanation.names) == of_image + of_table
     assert set(explanation.modality) == {"image", *(["clinical"] if of_table else [])}
 
@@ -121,7 +126,7 @@ def test_an_unused_input_is_exactly_zero_and_named(method):
             super().__init__()
             self.layer = nn.Linear(3, 2)
 
-        def forward(self, heard: Tensor, unheard: Tensor) -> Tensor:  # noqa: ARG002 — the point
+        def forward(self, heard: Tensor, unheard: Tensor) -> Tensor:
             return self.layer(heard)
 
     with torch.random.fork_rng():

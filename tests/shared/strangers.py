@@ -74,7 +74,11 @@ def tables_first_positional() -> Stranger:
         def forward(self, x: Tensor, scan: Tensor) -> Tensor:
             return self.head(torch.cat([torch.tanh(self.mlp(x)), self.cnn(scan.unsqueeze(1))], dim=1)).squeeze(1)
 
-    return Net(), (pd.DataFrame(table().numpy(), columns=["age", "dose", "weight", "height"]), images()[:, 0]), table(1).numpy()
+    return (
+        Net(),
+        (pd.DataFrame(table().numpy(), columns=["age", "dose", "weight", "height"]), images()[:, 0]),
+        table(1).numpy(),
+    )
 
 
 @stranger
@@ -139,7 +143,9 @@ def in_place() -> Stranger:
 
 @stranger
 def batch_norm_in_train_mode() -> Stranger:
-    net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 2), nn.Softmax(dim=1))
+    net = nn.Sequential(
+        nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 2), nn.Softmax(dim=1)
+    )
     for _ in range(5):
         net(torch.randn(32, 4))
     return net.train(), table(), classes(2)

@@ -60,7 +60,7 @@ def cut_into_branches(subject: NetworkSubject, inputs: Sequence[Tensor]) -> Bran
         subject: a network, already open.
         inputs: some rows of it.
     """
-    if type(subject) is not NetworkSubject or len(inputs) < 2:  # noqa: PLR2004 — one input has no branches
+    if type(subject) is not NetworkSubject or len(inputs) < 2:
         return None
     form = subject.form
     if form.passing == "whole":
@@ -91,7 +91,11 @@ def _trace(subject: NetworkSubject, count: int) -> BranchCut | None:
             depends[node] = frozenset().union(*(depends[own] for own in node.all_input_nodes))
     frontier: list[list[fx.Node]] = [[] for _ in range(count)]
     for node, own in depends.items():
-        if len(own) == 1 and node.op != "output" and any(depends[user] != own or user.op == "output" for user in node.users):
+        if (
+            len(own) == 1
+            and node.op != "output"
+            and any(depends[user] != own or user.op == "output" for user in node.users)
+        ):
             frontier[next(iter(own))].append(node)
     if not all(frontier) or all(node.op == "placeholder" for nodes in frontier for node in nodes):
         return None
@@ -143,7 +147,7 @@ def _finished(subject: NetworkSubject, graph: fx.Graph, *, keep: str) -> fx.Grap
 def _agrees(cut: BranchCut, inputs: Sequence[Tensor]) -> bool:
     """Return whether every input from other rows, embedded by itself, gives what the whole network gives."""
     count = min(_PROBE_ROWS, len(inputs[0]))
-    if count < 2:  # noqa: PLR2004 — one row cannot be mixed with another
+    if count < 2:
         return False
     with torch.no_grad():
         mixed = [tensor[:count].roll(shift, dims=0) for shift, tensor in enumerate(inputs)]
@@ -208,9 +212,11 @@ class BranchCache:
         """Return outputs for pairs.
 
         Args:
-            receivers, donors: row numbers ``(b,)``.
+            receivers: row numbers of the rows explained, ``(b,)``.
+            donors: row numbers of the background, ``(b,)``.
             blended: ``(input, pairs) -> tensor``: rows of one input with its replaced players' values, for some pairs.
-            kept, taken: per input bool ``(b,)``: nothing of the input is replaced, or all of it.
+            kept: per input bool ``(b,)``: nothing of the input is replaced.
+            taken: per input bool ``(b,)``: all of it is.
         """
         embeddings = []
         for position in range(len(self.inputs)):

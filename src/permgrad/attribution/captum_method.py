@@ -58,8 +58,9 @@ class CaptumMethod(Method):
         if isinstance(attribution, type) or not callable(getattr(attribution, "attribute", None)):
             shown = attribution.__name__ if isinstance(attribution, type) else type(attribution).__name__
             raise InputError(
-                f"method must be a name ({', '.join(methods)}), a Captum attribution object or a dict of them by input, "
-                f"however: it is {shown}; pass for example method='permgrad' or captum.attr.IntegratedGradients(net)"
+                f"method must be a name ({', '.join(methods)}), a Captum attribution object or a dict of them by "
+                f"input, however: it is {shown}; pass for example method='permgrad' or "
+                "captum.attr.IntegratedGradients(net)"
             )
         self.attribution = attribution
         self.kind = type(attribution).__name__
@@ -134,7 +135,7 @@ class CaptumMethod(Method):
                 f"{reason}; pass what it needs (baselines=, …) as options"
             ) from error
         parts = list(found) if isinstance(found, (tuple, list)) else [found]
-        own = self._on_inputs(request, parts, [rows[position] for position in order], order)
+        own = self._on_inputs(parts, [rows[position] for position in order], order)
         by_player = request.space.sums([own[order.index(position)].detach() for position in range(len(rows))])
         if masked:
             # Every position of a segment holds the segment's value.
@@ -154,14 +155,12 @@ class CaptumMethod(Method):
         )
         return True
 
-    def _on_inputs(
-        self, request: Request, parts: list[Tensor], rows: list[Tensor], order: list[int]
-    ) -> list[Tensor]:
+    def _on_inputs(self, parts: list[Tensor], rows: list[Tensor], order: list[int]) -> list[Tensor]:
         """Return attributions shaped like the inputs; a layer's map is spread over the one image there is."""
         if len(parts) == len(rows) and all(a.shape == b.shape for a, b in zip(parts, rows, strict=True)):
             return parts
         images = [place for place, tensor in enumerate(rows) if image_shape(tuple(tensor.shape[1:]))]
-        maps = [part for part in parts if part.ndim == 4]  # noqa: PLR2004 — rows, channels, height, width
+        maps = [part for part in parts if part.ndim == 4]
         if len(parts) == 1 and len(maps) == 1 and len(images) == 1:
             shape = image_shape(tuple(rows[images[0]].shape[1:]))
             if shape is not None:
@@ -169,7 +168,9 @@ class CaptumMethod(Method):
                 heat = functional.interpolate(
                     maps[0].sum(dim=1, keepdim=True), size=size, mode="bilinear", align_corners=False
                 )
-                spread = heat if shape.channels == 0 else heat[:, 0] if shape.channels is None else heat.permute(0, 2, 3, 1)
+                spread = (
+                    heat if shape.channels == 0 else heat[:, 0] if shape.channels is None else heat.permute(0, 2, 3, 1)
+                )
                 whole = [torch.zeros_like(tensor, dtype=torch.float32) for tensor in rows]
                 channels = 1 if shape.channels is None else rows[images[0]].shape[shape.channels + 1]
                 whole[images[0]] = spread.expand(rows[images[0]].shape) / channels
@@ -186,8 +187,8 @@ def _call_order(subject: NetworkSubject) -> list[int]:
     """Return the inputs in the order of the forward's parameters: Captum passes them by position."""
     if subject.form.passing == "whole":
         raise InputError(
-            "a Captum object passes every input by position, however: the network takes a list or dict of them; wrap it "
-            "in a module whose forward has one parameter for each"
+            "a Captum object passes every input by position, however: the network takes a list or dict of them; wrap "
+            "it in a module whose forward has one parameter for each"
         )
     if subject.form.passing == "positions":
         return list(range(len(subject.input_names)))

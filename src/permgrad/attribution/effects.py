@@ -135,7 +135,7 @@ def _steps(coalitions: Booleans, player: int) -> Integers:
 
 
 def _sampled_coalitions(request: Request, count: int, permutations: int = 128) -> tuple[Booleans, Floats]:
-    """Return the coalitions met by sampled permutations and their reverses, with their weights; singles and pairs too."""
+    """Return the coalitions that sampled permutations and their reverses meet, with their weights; singles too."""
     rng = generator(request.seed, "modality permutations")
     weights: dict[bytes, Floats] = {}
 
@@ -209,10 +209,7 @@ class Effects:
             outputs = self._predict(rows, donors, play.coalitions)
             own = self.game.base()[part]
             changes = np.stack(
-                [
-                    self.value(settle(outputs[index], own), part, own) - base[part]
-                    for index in range(count)
-                ],
+                [self.value(settle(outputs[index], own), part, own) - base[part] for index in range(count)],
                 axis=1,
             )
             effects = np.einsum("jqs,bsv->jbqv", play.combine, changes)
@@ -236,7 +233,8 @@ class Effects:
             flat = self.game.replace(own, self.fixed, replaced)
         else:
             flat = self.game.predict(np.tile(rows, many), np.tile(donors, many), replaced)
-        return flat.unflatten(0, (many, count))
+        outputs: Tensor = flat.unflatten(0, (many, count))
+        return outputs
 
 
 @dataclass(frozen=True)
@@ -339,7 +337,7 @@ def _narrow(collector: MomentCollector, name: str, wanted: float, confidence: fl
 
 @dataclass(frozen=True)
 class RowEffects:
-    """Effects on the output of every row: ``mean`` and ``std`` over repeats ``(rows, players, targets, quantities)``."""
+    """Effects on every row's output: ``mean`` and ``std`` over repeats, ``(rows, players, targets, quantities)``."""
 
     mean: Floats
     std: Floats

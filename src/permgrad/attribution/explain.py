@@ -46,7 +46,7 @@ def explain(
         y: their targets. With them, global games measure the loss; without, the divergence from the model's own
             prediction.
         method: a registered method; ``"permgrad"`` is the path game (of modalities, for a network). A Captum
-            attribution object is a method too. A dict gives each input its own method; values then keep their own units.
+            attribution object is a method too. A dict gives each input its own method; values keep their own units.
         scope: ``"global"``: one number per feature; ``"local"``: one per row and feature; ``"auto"``: the method's own.
         target: outputs to explain, by position or class name; None is all.
         output: ``"logit"`` or ``"probability"`` of a classifier, for methods that explain the output (regression: y's
@@ -65,10 +65,10 @@ def explain(
         batch_size: rows per forward; ``"auto"`` fits the cache and halves when memory does not suffice.
         random_state: seed; the same seed gives the same donors whatever the batch size, order, threads or partition.
         progress: a bar on stderr; ``"auto"`` only where stderr is a terminal.
-        **options: the method's own options, and ``row_offset``: the number of the first row where ``inputs`` is one part
-            of a longer table. For a network also ``segments``: how images are cut (``"pixels"``, ``("grid", 7)``,
-            ``"superpixels"`` or a mask; a dict by input); ``layer``: explain the output of a named layer in place of the
-            inputs; ``head``: which of several outputs; ``output_kind``: ``"logits"``, ``"probabilities"``,
+        **options: the method's own options, and ``row_offset``: the number of the first row where ``inputs`` is one
+            part of a longer table. For a network also ``segments``: how images are cut (``"pixels"``, ``("grid", 7)``,
+            ``"superpixels"`` or a mask; a dict by input); ``layer``: explain the output of a named layer in place of
+            the inputs; ``head``: which of several outputs; ``output_kind``: ``"logits"``, ``"probabilities"``,
             ``"log_probabilities"`` or ``"values"``; ``task``; ``class_names``. What is not said is inferred.
 
     Returns:

@@ -139,5 +139,3 @@ def check_row_offset(row_offset: Any, shared: bool) -> None:
             "row_offset explains one part of a longer table, so that donors must not come from the part itself, "
             f"however: row_offset={row_offset} and background=None; pass the same background= for every part"
         )
-
-

@@ -166,7 +166,8 @@ class InnerSubject(NetworkSubject):
     def _check(layer: str, captured: list[Any], rows: int) -> None:
         if not captured:
             raise InputError(
-                f"a layer must be used by the network, however: {layer!r} is not called for these inputs; choose another"
+                f"a layer must be used by the network, however: {layer!r} is not called for these inputs; "
+                "choose another"
             )
         for one in captured:
             if not isinstance(one, Tensor) or one.ndim < 2 or len(one) != rows:
@@ -179,7 +180,7 @@ class InnerSubject(NetworkSubject):
     def _same(self, captured: Sequence[Tensor], few: Sequence[Tensor], wanted: Tensor) -> bool:
         try:
             again = self.forward((*captured, *(few[position] for position in self._kept)))
-        except Exception:  # noqa: BLE001 — a cut that does not run is not used
+        except Exception:
             if self._suffix is not None:
                 return False
             raise

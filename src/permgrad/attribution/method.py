@@ -40,8 +40,8 @@ class Request:
         donors: background rows in the same form; the rows explained themselves if ``shared``.
         space: who may be replaced.
 
-    ``encoded``, ``raw``, ``background`` and ``players`` describe the table of a hybrid network, for the methods that use
-    its structure; for any other network ``encoded`` is ``(rows, 0)`` and every player has no encoded column.
+    ``encoded``, ``raw``, ``background`` and ``players`` describe the table of a hybrid network, for the methods that
+    use its structure; for any other network ``encoded`` is ``(rows, 0)`` and every player has no encoded column.
     """
 
     subject: Subject

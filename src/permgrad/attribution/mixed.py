@@ -34,14 +34,14 @@ def explain_mixed(arguments: Arguments) -> Explanation:
     Raises:
         InputError: an unknown input or method, or options that cannot be used.
     """
-    from permgrad.attribution.explain import _method  # noqa: PLC2701 — the same lookup as for one method
+    from permgrad.attribution.explain import _method
 
     wanted: Mapping[Any, Any] = arguments.method
     if not wanted:
         raise InputError("method= must name at least one input, however: the dict is empty")
     chosen: dict[str, tuple[Method, str, dict[str, Any]]] = {}
     for name, value in wanted.items():
-        given, options = value if isinstance(value, (tuple, list)) and len(value) == 2 else (value, {})  # noqa: PLR2004 — a pair
+        given, options = value if isinstance(value, (tuple, list)) and len(value) == 2 else (value, {})
         if not isinstance(options, Mapping):
             raise InputError(
                 f"method= gives each input a method, or a method and a dict of its options, however: {name!r} has "
@@ -120,7 +120,10 @@ def _combine(found: dict[str, Explanation], scope: str) -> Explanation:
         predictions=_same_predictions(parts, outputs),
         maps={name: array for part in parts for name, array in _renumbered(part, parts).items()},
         meta={
-            **{key: parts[0].meta[key] for key in ("seed", "rows_explained", "background", "confidence", "task", "versions")},
+            **{
+                key: parts[0].meta[key]
+                for key in ("seed", "rows_explained", "background", "confidence", "task", "versions")
+            },
             "methods": {name: part.method for name, part in found.items()},
             "units": {name: part.meta.get("unit", "") for name, part in found.items()},
             "quantities": {name: part.meta.get("quantity", "") for name, part in found.items()},
@@ -137,7 +140,8 @@ def _shares(values: Floats) -> Floats:
     """Return absolute values as shares of their sum over players; 0 where all are 0."""
     absolute = np.abs(values)
     total = absolute.sum(axis=-2, keepdims=True)
-    return np.divide(absolute, total, out=np.zeros_like(absolute), where=total > 0)
+    shares: Floats = np.divide(absolute, total, out=np.zeros_like(absolute), where=total > 0)
+    return shares
 
 
 def _same_predictions(parts: Sequence[Explanation], outputs: tuple[str, ...]) -> Floats | None:
@@ -153,7 +157,7 @@ def _renumbered(part: Explanation, parts: Sequence[Explanation]) -> dict[str, np
     maps = {}
     for name, array in part.maps.items():
         own = name.split(":", 1)
-        if len(own) == 2 and own[1] not in part.modality:  # noqa: PLR2004 — a kind and an input's name
+        if len(own) == 2 and own[1] not in part.modality:
             continue
         maps[name] = np.where(array >= 0, array + before, array) if own[0] == "segments" else array
     return maps

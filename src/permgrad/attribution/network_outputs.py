@@ -1,4 +1,4 @@
-"""What a torch network returns: which of its outputs is explained, what its numbers are, and how they meet the target."""
+"""What a torch network returns: which output is explained, what its numbers are, and how they meet the target."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from permgrad.attribution.subject import Task
 from permgrad.models.losses import losses
 
 OutputKind = Literal["logits", "probabilities", "log_probabilities", "values"]
-OUTPUT_KINDS = ("logits", "probabilities", "log_probabilities", "values")
+OUTPUT_KINDS: tuple[OutputKind, ...] = ("logits", "probabilities", "log_probabilities", "values")
 TASKS = ("classification", "regression")
 #: How far from 1 the sum of a row's probabilities may be.
 _SUM_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4}
@@ -76,7 +76,7 @@ def _flat(output: Tensor, rows: int, name: str) -> Tensor:
     flat = output
     if output.ndim == 1:
         flat = output[:, None]
-    elif output.ndim > 2 and output.numel() == len(output):  # noqa: PLR2004 — rows and columns
+    elif output.ndim > 2 and output.numel() == len(output):
         flat = output.flatten(1)
     if flat.ndim != 2 or len(flat) != rows:
         raise InputError(
@@ -162,9 +162,7 @@ class OutputForm:
     def _log_probabilities(self, outputs: Tensor) -> Tensor:
         logits = self.logits(outputs)
         if self.count == 1:
-            return torch.cat(
-                [torch.nn.functional.logsigmoid(-logits), torch.nn.functional.logsigmoid(logits)], dim=1
-            )
+            return torch.cat([torch.nn.functional.logsigmoid(-logits), torch.nn.functional.logsigmoid(logits)], dim=1)
         return torch.log_softmax(logits, dim=1)
 
     def encode_target(self, y: Any, rows: int) -> npt.NDArray[Any]:
@@ -205,8 +203,8 @@ class OutputForm:
         if (found < 0).any():
             strange = values[found < 0].tolist()[0]
             raise InputError(
-                f"y must hold class numbers 0…{count - 1} or class names ({', '.join(self.class_names[:10])}), however: "
-                f"y holds {strange!r}; pass class_names= in the order of the outputs"
+                f"y must hold class numbers 0…{count - 1} or class names ({', '.join(self.class_names[:10])}), "
+                f"however: y holds {strange!r}; pass class_names= in the order of the outputs"
             )
         return found
 
@@ -217,9 +215,7 @@ def as_target(y: Any) -> npt.NDArray[Any]:
     return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
 
 
-def resolve_outputs(
-    outputs: Tensor, y: Any, *, kind: str | None, task: str | None, class_names: Any
-) -> OutputForm:
+def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | None, class_names: Any) -> OutputForm:
     """Say or infer what the outputs are.
 
     Several columns are a classifier's unless y holds numbers for each of them; they are probabilities or
@@ -251,7 +247,8 @@ def resolve_outputs(
         return OutputForm("regression", "values", count, (), names, inferred)
     if kind == "values":
         raise InputError("a classifier's outputs are logits or probabilities, however: output_kind='values'")
-    chosen = kind or _infer_kind(outputs)
+    said: list[OutputKind] = [known for known in OUTPUT_KINDS if known == kind]
+    chosen = said[0] if said else _infer_kind(outputs)
     _check_kind(outputs, chosen)
     classes = max(count, 2)
     names = tuple(str(name) for name in class_names) if class_names is not None else tuple(map(str, range(classes)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from permgrad._errors import InputError, PermgradError
 from permgrad._random import forked_torch
-from permgrad.attribution.network_inputs import InputForm, read_form, shapes_in_words
+from permgrad.attribution.network_inputs import read_form, shapes_in_words
 from permgrad.attribution.network_outputs import OutputForm, pick_head, resolve_outputs
+from permgrad.attribution.subject import Task
 from permgrad.models.losses import losses
 from permgrad.models.replacement import evaluation_mode
 
@@ -64,7 +65,7 @@ class NetworkSubject:
         (('input',), 'classification', ('0', '1'))
     """
 
-    kind = "network"
+    kind: Literal["hybrid", "network"] = "network"
     paths: tuple[str, ...] = ()
 
     def __init__(
@@ -79,7 +80,9 @@ class NetworkSubject:
         class_names: Any = None,
     ) -> None:
         self.module: Any = unwrap(module)
-        parameter = next((p for p in [*self.module.parameters(), *self.module.buffers()] if p.is_floating_point()), None)
+        parameter = next(
+            (p for p in [*self.module.parameters(), *self.module.buffers()] if p.is_floating_point()), None
+        )
         self.dtype = torch.float32 if parameter is None else parameter.dtype
         self.form, tensors = read_form(self.module, inputs, self.dtype)
         self.device = tensors[0].device if parameter is None else parameter.device
@@ -87,9 +90,7 @@ class NetworkSubject:
         self._casts: tuple[torch.dtype | None, ...] = (None,) * len(tensors)
         probe = self._probe(tensors)
         self.inputs = self._cast(tensors)
-        self.outputs_form: OutputForm = resolve_outputs(
-            probe, y, kind=output_kind, task=task, class_names=class_names
-        )
+        self.outputs_form: OutputForm = resolve_outputs(probe, y, kind=output_kind, task=task, class_names=class_names)
 
     # ---- rows --------------------------------------------------------------------------------------------------------
 
@@ -131,7 +132,10 @@ class NetworkSubject:
         """
         loose = [leaf.loose for leaf in self.form.leaves]
         floats = tuple(self.dtype if tensor.is_floating_point() else None for tensor in tensors)
-        every = tuple(self.dtype if own or tensor.is_floating_point() else None for own, tensor in zip(loose, tensors, strict=True))
+        every = tuple(
+            self.dtype if own or tensor.is_floating_point() else None
+            for own, tensor in zip(loose, tensors, strict=True)
+        )
         attempts: list[tuple[torch.dtype | None, ...]] = [(None,) * len(tensors), floats, every]
         for position, (own, tensor) in enumerate(zip(loose, tensors, strict=True)):
             if own and not tensor.is_floating_point() and len(tensors) > 1:
@@ -176,7 +180,7 @@ class NetworkSubject:
     # ---- outputs -----------------------------------------------------------------------------------------------------
 
     @property
-    def task(self) -> Any:
+    def task(self) -> Task:
         """Classification or regression."""
         return self.outputs_form.task
 

@@ -58,7 +58,8 @@ class PlayerSpace:
         """Return rows in which the replaced players' positions hold the donors' values.
 
         Args:
-            rows, donors: per input ``(b, *shape)``, the same pairs.
+            rows: per input ``(b, *shape)``.
+            donors: the same, of the same pairs.
             replaced: bool ``(b, players)``.
 
         Returns:

@@ -118,9 +118,7 @@ def input_maps(request: Request, *, numbers: int = 20_000_000) -> dict[str, npt.
     return found
 
 
-def network_global(
-    request: Request, method: str, names: Sequence[str], table: Table, **fields: Any
-) -> Explanation:
+def network_global(request: Request, method: str, names: Sequence[str], table: Table, **fields: Any) -> Explanation:
     """Build the result of a loss game on a torch network; the first quantity is the importance, others are parts."""
     kept = [0, *[1 + target for target in _class_targets(request)]] if len(table.outputs) > 1 else [0]
     loss = request.subject.resolve_loss(request.loss)
@@ -165,9 +163,7 @@ def _class_targets(request: Request) -> Sequence[int]:
     return range(len(request.subject.class_names))
 
 
-def network_local(
-    request: Request, method: str, names: Sequence[str], found: RowEffects, **facts: Any
-) -> Explanation:
+def network_local(request: Request, method: str, names: Sequence[str], found: RowEffects, **facts: Any) -> Explanation:
     """Build the result of a row game on a torch network."""
     explanation = Explanation(
         values=found.mean[..., 0],

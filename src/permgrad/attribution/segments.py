@@ -16,7 +16,7 @@ from permgrad._registry import Registry
 from permgrad.attribution.players import NOBODY, PlayerSpace
 
 Integers = npt.NDArray[np.int64]
-Cutter = Callable[[Tensor, tuple[int, int]], tuple[Integers, list[str]]]
+Cutter = Callable[..., tuple[Integers, list[str]]]
 
 #: Ways to cut an image: ``(rows (n, *shape), (height, width)) -> labels (height, width), names``.
 cutters: Registry[Cutter] = Registry("segments")
@@ -65,7 +65,12 @@ def pixels(rows: Tensor, size: tuple[int, int]) -> tuple[Integers, list[str]]:  
 
 
 @cutters.register("grid")
-def grid(rows: Tensor, size: tuple[int, int], cells: int = _GRID, across: int | None = None) -> tuple[Integers, list[str]]:  # noqa: ARG001 — as above
+def grid(
+    rows: Tensor,  # noqa: ARG001 — part of the protocol
+    size: tuple[int, int],
+    cells: int = _GRID,
+    across: int | None = None,
+) -> tuple[Integers, list[str]]:
     """Cut the image into ``cells`` × ``across`` patches of nearly equal size (across: as many as down)."""
     height, width = size
     down, right = min(cells, height), min(across or cells, width)
@@ -96,15 +101,14 @@ def superpixels(rows: Tensor, size: tuple[int, int], count: int = _SUPERPIXELS) 
     across = max(1, round((count * width / height) ** 0.5))
     start, _ = grid(rows, size, max(1, round(count / across)), across)
     step = (height * width / count) ** 0.5
-    where = np.stack(np.mgrid[:height, :width], axis=-1).reshape(-1, 2) / step
-    points, labels = np.concatenate([colour, where], axis=1), start.ravel()
+    where = np.indices((height, width)).reshape(2, -1).T / step
+    points: npt.NDArray[np.float64] = np.concatenate([colour, where], axis=1)
+    labels = start.ravel()
     for _ in range(10):
-        counts = np.bincount(labels, minlength=labels.max() + 1)
+        counts = np.bincount(labels)
         kept = np.flatnonzero(counts)
-        centres = np.stack(
-            [np.bincount(labels, weights=points[:, d], minlength=len(counts))[kept] for d in range(points.shape[1])], 1
-        )
-        centres /= counts[kept, None]
+        sums = [np.bincount(labels, weights=points[:, place]) for place in range(points.shape[1])]
+        centres = np.array(sums).T[kept] / counts[kept, None]
         labels = ((points[:, None] - centres[None]) ** 2).sum(axis=2).argmin(axis=1)
     regions = _connected(labels.reshape(height, width), ndimage.label, int(step**2 / 4))
     return regions, [f"[superpixel {index}]" for index in range(int(regions.max()) + 1)]
@@ -142,8 +146,8 @@ def build_space(
 ) -> PlayerSpace:
     """Return the players of a network's inputs at the level of features.
 
-    A table's players are its columns (a frame's names, else ``table[3]``); an image's are segments ``image[row,column]``
-    by default of a 7 × 7 grid; an input of another shape is one player.
+    A table's players are its columns (a frame's names, else ``table[3]``); an image's are segments
+    ``image[row,column]``, by default of a 7 × 7 grid; an input of another shape is one player.
 
     Args:
         names: of the inputs.
@@ -162,14 +166,14 @@ def build_space(
     maps: list[Tensor] = []
     frames = [column for own in columns if own is not None for column in own]
     for name, tensor, own in zip(names, tensors, columns, strict=True):
-        labels, listed = _cut(name, tensor, own, wanted.get(name, "grid"), frames)
+        labels, listed = _cut_input(name, tensor, own, wanted.get(name, "grid"), frames)
         maps.append(torch.where(labels >= 0, labels + len(players), NOBODY))
         players += listed
         modality += [name] * len(listed)
     doubled = {name for name in players if players.count(name) > 1} if len(set(players)) < len(players) else set()
     if doubled:
         raise InputError(
-            f"players must have different names, however: {sorted(doubled)[0]!r} occurs twice; rename the column"
+            f"players must have different names, however: {min(doubled)!r} occurs twice; rename the column"
         )
     return PlayerSpace(tuple(players), tuple(modality), tuple(names), tuple(maps))
 
@@ -193,7 +197,7 @@ def _by_input(names: Sequence[str], tensors: Sequence[Tensor], segments: Any) ->
     return dict(segments)
 
 
-def _cut(
+def _cut_input(
     name: str, tensor: Tensor, columns: tuple[str, ...] | None, wanted: Any, frames: Sequence[str]
 ) -> tuple[Tensor, list[str]]:
     shape = tuple(tensor.shape[1:])
