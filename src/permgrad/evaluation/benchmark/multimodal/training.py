@@ -122,9 +122,9 @@ class _Batches:
         self.shared = design.shared
         self.members = [torch.from_numpy(own) for own in design.training]
         largest = max(len(own) for own in self.members)
-        self.size = min(settings.batch, min(len(own) for own in self.members))
+        self.size = min(settings.batch, *(len(own) for own in self.members))
+        # The few images left over wait: the next epoch deals anew.
         self.count = largest // self.size
-        # With less noise per image a batch that is left over is no loss: the next epoch deals anew.
 
     def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Deal the images: positions of X1's and of X2's images for each batch, the same where they share a set."""
