@@ -12,6 +12,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.gradcam import GradCam
 from permgrad.attribution.gradient import Gradient
 from permgrad.attribution.integrated_gradients import IntegratedGradients
+from permgrad.attribution.lime import Lime
 from permgrad.attribution.method import methods
 from permgrad.attribution.permgrad import PermGrad
 from permgrad.attribution.permgrad_paper import PermGradPaper
@@ -25,6 +26,7 @@ __all__ = [
     "GradCam",
     "Gradient",
     "IntegratedGradients",
+    "Lime",
     "PermGrad",
     "PermGradPaper",
     "Permutation",
