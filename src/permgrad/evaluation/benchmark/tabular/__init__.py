@@ -1,1 +1,11 @@
-"""Tables of known functions through hybrid networks."""
+"""The tabular suite: known functions of independent and correlated features, through hybrid networks.
+
+Each function states four truths; a method is scored on its own and on all four. A new function is a class with
+``@truths.register(name)`` in ``permgrad.data``; a new method of permgrad enrols itself; a peer is an entry in
+``peers``.
+"""
+
+from permgrad.evaluation.benchmark.tabular import baselines, ours, peers
+from permgrad.evaluation.benchmark.tabular.suite import TabularSuite
+
+__all__ = ["TabularSuite", "baselines", "ours", "peers"]
