@@ -6,6 +6,7 @@ Importing this package registers every method; a new one is a file and a line he
 from __future__ import annotations
 
 from permgrad.attribution.ablation import Ablation
+from permgrad.attribution.aggregate import Aggregate
 from permgrad.attribution.deeplift import DeepLift
 from permgrad.attribution.explain import explain
 from permgrad.attribution.explanation import Explanation
@@ -21,6 +22,7 @@ from permgrad.attribution.shapley import Shapley
 
 __all__ = [
     "Ablation",
+    "Aggregate",
     "DeepLift",
     "Explanation",
     "GradCam",
