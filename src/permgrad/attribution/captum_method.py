@@ -74,8 +74,6 @@ class CaptumMethod(Method):
                 "a Captum object explains a torch network, however: model is an estimator of permgrad; pass "
                 "model.module_ and the encoded rows, or choose one of permgrad's own methods"
             )
-        if request.scope != "local":
-            raise InputError(f"{self.name} gives scope='local', however: scope='global'; call .to_global()")
         values = np.zeros((request.count, len(request.space), len(request.targets)))
         size = request.count if self.kind in _WHOLE else _BATCH
         size = size if request.batch_size == "auto" else int(request.batch_size)

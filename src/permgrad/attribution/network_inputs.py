@@ -72,11 +72,14 @@ class InputForm:
             inputs = (inputs,)
         leaves, tensors, _ = _flatten(inputs, self.names, dtype)
         own, other = [leaf.place for leaf in self.leaves], [leaf.place for leaf in leaves]
-        if own != other:
+        if len(own) != len(other) or any(place not in other for place in own):
             raise InputError(
                 f"further rows must be laid out like the inputs ({', '.join(self.names)}), however: they hold "
                 f"{', '.join(leaf.name for leaf in leaves) or 'nothing'}; pass the same structure"
             )
+        # A dict may name its parts in any order.
+        leaves = tuple(leaves[other.index(place)] for place in own)
+        tensors = tuple(tensors[other.index(place)] for place in own)
         for mine, theirs in zip(self.leaves, leaves, strict=True):
             if mine.columns is not None and theirs.columns is not None and mine.columns != theirs.columns:
                 raise InputError(

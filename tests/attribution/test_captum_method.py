@@ -1,0 +1,125 @@
+"""Captum objects as ``method=``: their numbers, by the players of the call."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from strangers import STRANGERS
+from torch import nn
+
+import permgrad as pg
+
+attr = pytest.importorskip("captum.attr")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+@pytest.fixture(scope="module")
+def case():
+    net, inputs, _ = STRANGERS["images_first"]()
+    return net.eval(), {"image": inputs["image"][:5], "clinical": torch.as_tensor(inputs["clinical"][:5])}
+
+
+def test_gradient_methods_are_added_up_over_players(case):
+    net, inputs = case
+    found = pg.explain(net, inputs, method=attr.IntegratedGradients(net), n_steps=20, target=1, segments=("grid", 3))
+    image, table = attr.IntegratedGradients(net).attribute(tuple(inputs.values()), target=1, n_steps=20)
+    np.testing.assert_allclose(found.values[:, -4:, 0], table.detach().numpy(), atol=1e-6)
+    patch = image.detach().sum(dim=1).reshape(5, 3, 4, 3, 4).sum(dim=(2, 4)).reshape(5, 9)
+    np.testing.assert_allclose(found.values[:, :9, 0], patch.numpy(), atol=1e-5)
+    assert np.abs(found.values).max() > 1e-3
+    assert found.method == "captum.IntegratedGradients"
+    assert found.outputs == ("1",)
+
+
+def test_perturbation_methods_move_players_as_one(case):
+    net, inputs = case
+    found = pg.explain(net, inputs, method=attr.FeatureAblation(net), segments=("grid", 2), level="feature")
+    with torch.no_grad():
+        base = net(**inputs)
+        edited = inputs["image"].clone()
+        edited[:, :, :6, :6] = 0
+        wanted = base - net(edited, inputs["clinical"])
+    np.testing.assert_allclose(found.values[:, 0], wanted.numpy(), atol=1e-6)
+
+
+def test_baselines_are_given_like_the_inputs(case):
+    net, inputs = case
+    baselines = {"clinical": inputs["clinical"][:1] + 1, "image": inputs["image"][:1] * 0}
+    found = pg.explain(net, inputs, method=attr.IntegratedGradients(net), target=0, baselines=baselines)
+    with torch.no_grad():
+        difference = (net(**inputs) - net(**baselines))[:, 0].numpy()
+    np.testing.assert_allclose(found.values[:, :, 0].sum(axis=1), difference, atol=0.02)
+
+
+def test_a_layers_map_is_spread_over_the_one_image():
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution, self.head = nn.Conv2d(1, 4, 3), nn.Linear(4 * 64, 2)
+
+        def forward(self, picture: torch.Tensor) -> torch.Tensor:
+            return self.head(torch.relu(self.convolution(picture)).flatten(1))
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net, images = Net(), torch.randn(3, 1, 10, 10)
+    found = pg.explain(net, images, method=attr.LayerGradCam(net, net.convolution), segments="pixels")
+    assert found.values.shape == (3, 100, 2)
+    heat = attr.LayerGradCam(net, net.convolution).attribute(images, target=0)
+    wanted = attr.LayerAttribution.interpolate(heat, (10, 10), interpolate_mode="bilinear")
+    np.testing.assert_allclose(found.values[:, :, 0], wanted.detach().reshape(3, 100).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name", ["ShapleyValueSampling", "KernelShap", "Lime", "FeaturePermutation", "Saliency", "DeepLift"]
+)
+def test_the_usual_ones_run(name, case):
+    net, inputs = case
+    if name == "DeepLift":
+        # Captum cannot follow a rectifier that is no module of its own; it has none here but in the encoder.
+        net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+        inputs = inputs["clinical"]
+    segments = {"segments": ("grid", 2)} if isinstance(inputs, dict) else {}
+    found = pg.explain(net, inputs, method=getattr(attr, name)(net), target=2, **segments)
+    assert np.isfinite(found.values).all()
+    assert np.abs(found.values).max() > 0
+
+
+def test_what_cannot_be_used_is_said(case):
+    net, inputs = case
+    with pytest.raises(pg.InputError, match=r"method must be a name .*however: it is int"):
+        pg.explain(net, inputs, method=3)
+    with pytest.raises(pg.InputError, match=r"however: it is IntegratedGradients; pass for example"):
+        pg.explain(net, inputs, method=attr.IntegratedGradients)
+    with pytest.raises(pg.InputError, match=r"summarise it with .to_global\(\)"):
+        pg.explain(net, inputs, method=attr.Saliency(net), scope="global")
+    with pytest.raises(pg.InputError, match=r"captum.Occlusion must be able to attribute .*pass what it needs"):
+        pg.explain(net, inputs, method=attr.Occlusion(net))
+    views, pair, _ = STRANGERS["list_of_images"]()
+    with pytest.raises(pg.InputError, match="wrap it in a module whose forward has one parameter for each"):
+        pg.explain(views, pair, method=attr.Saliency(views))
+    model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False)
+    rows = np.random.default_rng(0).normal(size=(60, 2))
+    model.fit(rows, rows[:, 0])
+    with pytest.raises(pg.InputError, match=r"pass model.module_"):
+        pg.explain(model, rows, method=attr.Saliency(net))
+
+
+def test_keyword_only_networks_are_refused_by_captum_in_a_sentence():
+    net, inputs, _ = STRANGERS["keyword_only"]()
+    with pytest.raises(pg.InputError, match=r"captum.Saliency must be able to attribute"):
+        pg.explain(net, inputs, method=attr.Saliency(net))
+
+
+def test_a_captum_object_beside_a_method_of_ours(case):
+    net, inputs = case
+    found = pg.explain(
+        net,
+        inputs,
+        method={"image": attr.Saliency(net), "clinical": "permutation"},
+        random_state=0,
+        n_repeats=2,
+        progress=False,
+    )
+    assert found.meta["methods"] == {"image": "captum.Saliency", "clinical": "permutation"}

@@ -1,0 +1,151 @@
+"""``layer=``: the output of a named layer in the place of the inputs, against the same by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from strangers import STRANGERS
+from torch import Tensor, nn
+
+import permgrad as pg
+from permgrad.attribution.donors import donor_rows
+from permgrad.attribution.inner import InnerSubject
+from permgrad.attribution.network_subject import NetworkSubject
+
+
+class Fused(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.image_branch = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 4))
+        self.fusion = nn.Identity()
+        self.head = nn.Sequential(nn.Linear(7, 5), nn.ReLU(), nn.Linear(5, 1))
+
+    def forward(self, image: Tensor, table: Tensor) -> Tensor:
+        return self.head(self.fusion(torch.cat([self.image_branch(image), table], dim=1)))
+
+
+@pytest.fixture(scope="module")
+def case() -> tuple[Fused, dict[str, Tensor], np.ndarray]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = Fused().double().eval()
+        inputs = {"image": torch.randn(40, 1, 6, 6).double(), "table": torch.randn(40, 3).double()}
+        return net, inputs, torch.randn(40).double().numpy()
+
+
+def by_hand(net: Fused, inputs: dict[str, Tensor], y: np.ndarray, seed: int, repeats: int) -> np.ndarray:
+    """Permute one column of the fusion layer at a time, with the package's donors."""
+    with torch.no_grad():
+        fused = torch.cat([net.image_branch(inputs["image"]), inputs["table"]], dim=1)
+        base = (net.head(fused)[:, 0].numpy() - y) ** 2
+        effects = []
+        for column in range(fused.shape[1]):
+            changes = []
+            for repeat in range(repeats):
+                donors = donor_rows(seed, f"fusion[{column}]", repeat, np.arange(len(y)), len(y), shared=True)
+                edited = fused.clone()
+                edited[:, column] = fused[donors, column]
+                changes.append(((net.head(edited)[:, 0].numpy() - y) ** 2 - base).mean())
+            effects.append(np.mean(changes))
+    return np.array(effects)
+
+
+def test_permuting_a_layer_is_permuting_its_columns(case):
+    net, inputs, y = case
+    found = pg.explain(
+        net, inputs, y, method="permutation", layer="fusion", n_repeats=3, random_state=5, progress=False
+    )
+    wanted = by_hand(net, inputs, y, 5, 3)
+    assert np.abs(wanted).max() > 1e-3
+    np.testing.assert_allclose(found.values[:, 0], wanted, rtol=1e-9, atol=1e-14)
+    assert found.modality == ("image",) * 4 + ("table",) * 3
+
+
+def test_gradients_at_a_layer_are_those_of_the_head(case):
+    net, inputs, _ = case
+    found = pg.explain(net, inputs, method="gradient", layer="fusion", signed=True, progress=False)
+    fused = torch.cat([net.image_branch(inputs["image"]), inputs["table"]], dim=1).detach().requires_grad_()
+    (wanted,) = torch.autograd.grad(net.head(fused).sum(), fused)
+    np.testing.assert_allclose(found.values[:, :, 0], wanted.numpy(), rtol=1e-9, atol=1e-14)
+
+
+def test_only_what_lies_behind_the_layer_runs(case):
+    net, inputs, y = case
+    calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    handle = net.image_branch[0].register_forward_hook(count)
+    pg.explain(net, inputs, y, method="permutation", layer="fusion", n_repeats=5, random_state=0, progress=False)
+    before = calls
+    pg.explain(net, inputs, y, method="permutation", layer="fusion", n_repeats=50, random_state=0, progress=False)
+    handle.remove()
+    # The image branch runs to find the layer's output, however many repeats there are.
+    assert before > 0
+    assert calls == 2 * before
+
+
+def test_whole_and_cut_networks_agree(case):
+    net, inputs, _ = case
+    subject = NetworkSubject(net, inputs)
+    inner = InnerSubject(subject, "fusion", subject.inputs)
+    assert inner.cut
+    lifted = inner.lift(subject.inputs)
+    assert [tuple(tensor.shape) for tensor in lifted] == [(40, 7)]
+    with torch.no_grad(), subject.open():
+        edited = lifted[0].flip(0)
+        cut = inner.forward((edited,))
+        inner._suffix, inner._kept = None, (0, 1)
+        whole = inner.forward((edited, *subject.inputs))
+    np.testing.assert_allclose(cut.numpy(), whole.numpy(), rtol=1e-12)
+
+
+def test_inputs_behind_the_layer_stay_their_rows(case):
+    """At the image branch the table is still read from the row itself."""
+    net, inputs, y = case
+    found = pg.explain(
+        net, inputs, y, method="permutation", layer="image_branch", n_repeats=2, random_state=0, progress=False
+    )
+    assert found.names == tuple(f"image_branch[{k}]" for k in range(4))
+    assert set(found.modality) == {"image"}
+    whole = pg.explain(
+        net,
+        inputs,
+        y,
+        method="permutation",
+        layer="image_branch",
+        level="modality",
+        n_repeats=2,
+        random_state=0,
+        progress=False,
+    )
+    donors = [donor_rows(0, "image", repeat, np.arange(40), 40, shared=True) for repeat in range(2)]
+    with torch.no_grad():
+        base = (net(**inputs)[:, 0].numpy() - y) ** 2
+        wanted = np.mean(
+            [((net(inputs["image"][d], inputs["table"])[:, 0].numpy() - y) ** 2 - base).mean() for d in donors]
+        )
+    np.testing.assert_allclose(whole.values[0, 0], wanted, rtol=1e-9)
+
+
+def test_layers_that_cannot_be_explained(case):
+    net, inputs, y = case
+    with pytest.raises(pg.InputError, match=r"layer must be one of 'image_branch'.*did you mean 'fusion'"):
+        pg.explain(net, inputs, y, method="permutation", layer="fusio")
+    recurrent, sequence, labels = STRANGERS["tuple_of_outputs"]()
+    with pytest.raises(pg.InputError, match="must be a tensor with one entry per row, however: it is tuple"):
+        pg.explain(recurrent, sequence, labels, method="permutation", layer="rnn")
+
+    class Lazy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.spare = nn.Linear(3, 1), nn.Linear(3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.used(x)
+
+    with pytest.raises(pg.InputError, match="'spare' is not called"):
+        pg.explain(Lazy(), torch.randn(5, 3), method="permutation", layer="spare")
