@@ -34,9 +34,9 @@ def seeded(build):
 ACTIVATIONS = [
     nn.ReLU(), nn.ReLU(inplace=True), nn.LeakyReLU(0.3), nn.ELU(inplace=True), nn.GELU(), nn.GELU("tanh"), nn.SiLU(),
     nn.Sigmoid(), nn.Tanh(), nn.Softplus(), nn.Hardtanh(), nn.SELU(), nn.CELU(), nn.Mish(), nn.Softsign(),
-    nn.Tanhshrink(), nn.LogSigmoid(), nn.Hardswish(), nn.Hardsigmoid(), nn.ReLU6(), nn.Threshold(0.1, 0.2), nn.Softshrink(),
-    nn.Hardshrink(), nn.RReLU(), nn.PReLU(), nn.Softmax(1), nn.LogSoftmax(-1), nn.Softmin(1), nn.GLU(), nn.LayerNorm(6),
-    nn.LayerNorm(6, elementwise_affine=False), nn.GroupNorm(2, 6), nn.BatchNorm1d(6),
+    nn.Tanhshrink(), nn.LogSigmoid(), nn.Hardswish(), nn.Hardsigmoid(), nn.ReLU6(), nn.Threshold(0.1, 0.2),
+    nn.Softshrink(), nn.Hardshrink(), nn.RReLU(), nn.PReLU(), nn.Softmax(1), nn.LogSoftmax(-1), nn.Softmin(1), nn.GLU(),
+    nn.LayerNorm(6), nn.LayerNorm(6, elementwise_affine=False), nn.GroupNorm(2, 6), nn.BatchNorm1d(6),
 ]  # fmt: skip
 
 FUNCTIONS = {

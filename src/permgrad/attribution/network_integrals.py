@@ -286,7 +286,7 @@ def integrate_network(request: Request, options: Mapping[str, Any]) -> Explanati
         baselines = slopes.rows(slice(0, len(baseline)), baseline.rows)
         base = slopes.outputs(baselines) if slopes.whole else None
         scale = slopes.output_range(_first_bases(slopes, baselines) if base is None else base)
-        rule = _Settling(float(options["tolerance"]), int(options["max_steps"]), scale)
+        rule = _Settling(_tolerance(slopes, float(options["tolerance"])), int(options["max_steps"]), scale)
         integral = _integral(slopes, baselines, rule, fixed=steps is not None)
         for part in _blocks(slopes):
             rows = slopes.rows(part)
@@ -299,7 +299,13 @@ def integrate_network(request: Request, options: Mapping[str, Any]) -> Explanati
                 seen.append(quality)
             found.keep(part, values, outputs, own)
             progress.advance(part.stop - part.start)
-    facts: dict[str, Any] = {"rule": integral.rule, "steps": steps, "mean_steps": steps, "quadrature_error": None}
+    facts: dict[str, Any] = {
+        "tolerance": rule.tolerance,
+        "rule": integral.rule,
+        "steps": steps,
+        "mean_steps": steps,
+        "quadrature_error": None,
+    }
     if seen:
         gap, change, taken = (
             np.concatenate([getattr(own, name) for own in seen]) for name in ("gap", "change", "intervals")
@@ -319,6 +325,13 @@ def _integral(slopes: Slopes, baselines: Tensors, rule: _Settling, *, fixed: boo
         if secants.complete(slopes.rows(slice(0, _PROBE_ROWS), slopes.request.donors), rule.scale):
             return secants
     return GradientIntegral(slopes, baselines)
+
+
+def _tolerance(slopes: Slopes, wanted: float) -> float:
+    """Return the tolerance; a network in half precision cannot settle further than it can tell numbers apart."""
+    subject: Any = slopes.subject
+    precision = torch.finfo(subject.dtype).eps
+    return max(wanted, 4 * precision) if precision > 1e-4 else wanted
 
 
 def _bases(slopes: Slopes, rows: Tensors, baselines: Tensors) -> Tensor:

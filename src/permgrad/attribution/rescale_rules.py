@@ -156,14 +156,12 @@ class Softmax(torch.autograd.Function):
 def _logarithmic_mean(start: Tensor, stop: Tensor) -> Tensor:
     """Return ``(e^stop − e^start) / (stop − start)``; 0 where either is e^−∞, a masked place.
 
-    Written as ``e^middle · sinh(h) / h`` with h half the change, it needs no special care where both agree.
+    Near each other as ``e^middle · sinh(h) / h`` with h half the change, which loses no digits.
     """
     half = (stop - start) / 2
-    small = half.abs() < 1e-2
-    safe = torch.where(small, torch.ones_like(half), half)
-    wide = (stop.exp() - start.exp()) / (2 * safe)
-    near = ((start + stop) / 2).exp() * (1 + half.square() / 6)
-    mean = torch.where(small, near, wide)
+    safe = torch.where(half == 0, torch.ones_like(half), half)
+    bend = torch.where(half == 0, torch.ones_like(half), torch.sinh(safe) / safe)
+    mean = torch.where(half.abs() < 1, ((start + stop) / 2).exp() * bend, (stop.exp() - start.exp()) / (2 * safe))
     return torch.where(torch.isfinite(half), mean, torch.zeros_like(mean))
 
 

@@ -1,0 +1,205 @@
+"""Gradients: closed forms, finite differences, sums over players, callers in any state, and what is refused."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import permgrad as pg
+
+ROWS = 7
+
+
+def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+class TwoModalities(nn.Module):
+    """An image and a table, with batch normalisation, dropout and an in-place first layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(
+            nn.ReLU(inplace=True), nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ELU(inplace=True), nn.Flatten(),
+            nn.Linear(108, 4),
+        )  # fmt: skip
+        self.head = nn.Sequential(nn.Linear(9, 6), nn.Tanh(), nn.Dropout(0.5), nn.Linear(6, 3))
+
+    def forward(self, image: Tensor, table: Tensor) -> Tensor:
+        return self.head(torch.cat([self.encoder(image), table], dim=1))
+
+
+def network() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = TwoModalities().double()
+        net.encoder[2].running_mean.uniform_(-1, 1)
+    return net.eval()
+
+
+def inputs() -> dict[str, Tensor]:
+    return {"image": drawn(ROWS, 1, 8, 8), "table": drawn(ROWS, 5, seed=1)}
+
+
+def explain(net: nn.Module, rows, **options) -> pg.Explanation:
+    return pg.explain(net, rows, method="gradient", progress=False, **options)
+
+
+@pytest.mark.parametrize("output", ["logit", "probability"])
+@pytest.mark.parametrize("signed", [False, True])
+def test_equals_finite_differences(output, signed):
+    net, rows = network(), inputs()
+    found = explain(net, rows, output=output, signed=signed, segments={"image": "pixels"})
+    step, slow = 1e-6, []
+
+    def outputs(image: Tensor, table: Tensor) -> Tensor:
+        with torch.no_grad():
+            raw = net(image.clone(), table.clone())
+            return torch.softmax(raw, dim=1) if output == "probability" else raw
+
+    for name in ("image", "table"):
+        for place in range(rows[name][0].numel()):
+            ends = []
+            for sign in (1, -1):
+                moved = {key: own.clone() for key, own in rows.items()}
+                moved[name].flatten(1)[:, place] += sign * step
+                ends.append(outputs(**moved))
+            slow.append((ends[0] - ends[1]) / (2 * step))
+    slow = torch.stack(slow, dim=1).numpy()
+    assert np.abs(slow).max() > 0.01
+    np.testing.assert_allclose(found.values, slow if signed else np.abs(slow), rtol=0, atol=1e-8)
+
+
+def test_a_linear_model_has_its_weights():
+    net = nn.Linear(4, 2).double()
+    found = explain(net, drawn(ROWS, 4), task="regression")
+    weights = net.weight.detach().numpy().T
+    np.testing.assert_allclose(found.values, np.broadcast_to(np.abs(weights), (ROWS, 4, 2)), rtol=0, atol=1e-15)
+    assert found.additive
+    # Published: mean over rows, summed by modality, divided by the sum.
+    np.testing.assert_allclose(found.by_modality().to_global().values[0], np.abs(weights).sum(axis=0), atol=1e-14)
+
+
+def test_players_are_sums_over_their_positions():
+    net, rows = network(), inputs()
+    fine = explain(net, rows, segments={"image": "pixels"})
+    coarse = explain(net, rows, segments={"image": ("grid", 2)})
+    pixels = fine.values[:, :64].reshape(ROWS, 2, 4, 2, 4, 3).sum(axis=(2, 4)).reshape(ROWS, 4, 3)
+    assert np.abs(pixels).max() > 0.01
+    np.testing.assert_allclose(coarse.values[:, :4], pixels, rtol=0, atol=1e-12)
+    modality = explain(net, rows, level="modality")
+    np.testing.assert_allclose(modality.values[:, 1], fine.values[:, 64:].sum(axis=1), rtol=0, atol=1e-12)
+
+
+def test_some_targets_are_columns_of_all():
+    net, rows = network(), inputs()
+    every, some = explain(net, rows, output="probability"), explain(net, rows, output="probability", target=[2, 0])
+    np.testing.assert_allclose(some.values, every.values[:, :, [2, 0]], rtol=0, atol=1e-15)
+
+
+def test_one_forward_pass_for_all_outputs():
+    calls = []
+
+    class Counting(TwoModalities):
+        def forward(self, image: Tensor, table: Tensor) -> Tensor:
+            calls.append(len(image))
+            return super().forward(image, table)
+
+    net = Counting().double()
+    found = explain(net, inputs(), batch_size=ROWS)
+    # The first calls read the network's form.
+    assert calls.count(ROWS) == 2
+    assert found.meta["gradient_evaluations"] == found.meta["model_rows"] == ROWS
+
+
+def test_hybrid_network_through_both_paths():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(200, 3)).astype(np.float32), rng.normal(size=200)
+    model = pg.HyNNRegressor(preset="fast", max_epochs=2, random_state=0, progress=False).fit(X, y)
+    found = explain(model, X[:5], signed=True)
+    step = 1e-2
+    module, encoded = copy.deepcopy(model.module_).double(), torch.from_numpy(model.encode(X[:5])).double()
+    for column, name in enumerate(found.names):
+        slow = 0.0
+        for own in model.preprocessor_.columns_of(name):
+            up, down = encoded.clone(), encoded.clone()
+            up[:, own] += step * 1e-4
+            down[:, own] -= step * 1e-4
+            with torch.no_grad():
+                slow = slow + (module(up) - module(down))[:, 0].numpy() / (2e-4 * step) * model.target_scale_
+        np.testing.assert_allclose(found.values[:, column, 0], slow, rtol=1e-3, atol=1e-5)
+
+
+# ---- the caller's state ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["gradient", "deeplift", "integrated_gradients", "gradcam"])
+@pytest.mark.parametrize("caller", ["inference_mode", "no_grad", "frozen", "inputs that want gradients", "float32"])
+def test_works_whatever_the_caller_does(method, caller):
+    net, rows = network(), inputs()
+    expected = pg.explain(net, rows, method=method, progress=False).values
+    if caller == "frozen":
+        net.requires_grad_(False)
+    if caller == "inputs that want gradients":
+        rows = {name: own.requires_grad_() for name, own in rows.items()}
+    if caller == "float32":
+        net, rows = net.float(), {name: own.float() for name, own in rows.items()}
+    context = {"inference_mode": torch.inference_mode, "no_grad": torch.no_grad}.get(caller, torch.enable_grad)
+    with context():
+        if caller == "inference_mode":
+            rows = {name: own + 0 for name, own in rows.items()}
+            assert rows["image"].is_inference()
+        found = pg.explain(net, rows, method=method, progress=False).values
+    atol = 1e-12 if caller != "float32" else 2e-3
+    np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
+    assert all(parameter.grad is None for parameter in net.parameters())
+    assert all(own.grad is None for own in rows.values())
+
+
+@pytest.mark.parametrize("method", ["gradient", "deeplift", "integrated_gradients", "gradcam"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(method, dtype):
+    rows = inputs()
+    expected = pg.explain(network(), rows, method=method, progress=False).values
+    half = {name: own.to(dtype) for name, own in rows.items()}
+    found = (
+        pg.explain(network().to(dtype), half, method=method, progress=False, max_steps=16).values
+        if (method == "integrated_gradients")
+        else pg.explain(network().to(dtype), half, method=method, progress=False).values
+    )
+    assert np.isfinite(found).all()
+    error = 0.02 if dtype is torch.float16 else 0.15
+    assert np.abs(found - expected).max() < error * np.abs(expected).max()
+
+
+# ---- refusals --------------------------------------------------------------------------------------------------------
+
+
+class Codes(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(5, 3), nn.Linear(10, 2)
+
+    def forward(self, codes: Tensor, table: Tensor) -> Tensor:
+        return self.head(torch.cat([self.embedding(codes).flatten(1), table], dim=1))
+
+
+@pytest.mark.parametrize("method", ["gradient", "deeplift", "integrated_gradients"])
+def test_whole_numbers_are_refused(method):
+    rows = {"codes": torch.randint(0, 5, (ROWS, 2)), "table": drawn(ROWS, 4, dtype=torch.float32)}
+    with pytest.raises(pg.InputError) as caught:
+        pg.explain(Codes(), rows, method=method, progress=False)
+    assert str(caught.value) == (
+        f"{method} needs inputs of real numbers, however: 'codes' holds whole numbers (torch.int64), towards which "
+        "there is no gradient; choose method='permutation', 'shapley' or 'lime', a dict of methods "
+        f"('{method}' for 'table' alone), or layer= with the name of the embedding"
+    )
+
+
+def test_signed_is_checked():
+    with pytest.raises(pg.InputError, match="signed must be True or False, however: signed='yes'"):
+        explain(network(), inputs(), signed="yes")
