@@ -57,6 +57,7 @@ def results() -> pd.DataFrame:
     for function in ("linear", "xor"):
         for seed in range(3):
             first = ("tabular", function, seed)
+            rows += [(*first, "truth", "total", f"truth_share:x{k}", float(k == 0)) for k in range(12)]
             for method in TOTALS:
                 for estimand in ("total", "shapley"):
                     rows.append((*first, method, estimand, "share_error", rng.uniform(0.01, 0.1)))
@@ -64,6 +65,8 @@ def results() -> pd.DataFrame:
                 good = method in ("permgrad", "permutation")
                 rows.append((*first, method, "any", "false_discovery_rate", 0.02 if good else 0.5 + 0.1 * seed))
                 rows.append((*first, method, "any", "power", 1.0 if good else 0.3 + 0.1 * seed))
+                shares = rng.dirichlet(np.ones(12))
+                rows += [(*first, method, "any", f"share:x{k}", float(share)) for k, share in enumerate(shares)]
                 rows.append((*first, method, "total", "interval_coverage", 0.95 if good else 0.7))
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -106,6 +109,7 @@ def bars_of(text: str) -> pd.DataFrame:
 def compare(text: str, stored: pd.DataFrame) -> int:
     """Compare every bar and dot with the stored results; return how many bars there were."""
     drawn = bars_of(text)
+    stored = stored[stored["suite"] == "multimodal"]
     stored = stored.assign(part=stored["metric"].str.partition(":")[2])
     shares = stored[stored["metric"].str.match(r"(truth_)?share:") & ~stored["method"].str.startswith("oracle:")]
     keys = ["function", "method", "estimand", "part"]
@@ -145,6 +149,17 @@ def test_a_browser_shows_the_bars_without_a_message_or_a_request(page, frame, tm
     assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
     requests = set(re.findall(r'"url":"(https?://[^"]+)"', log.read_text(encoding="utf-8", errors="replace")))
     assert not [url for url in requests if "google" not in url and "gvt1" not in url], requests
+
+
+def test_many_features_are_cells_with_their_numbers(page, frame):
+    found = re.findall(r'<rect class="cell"([^>]*)>', page)
+    cells = [{k: html.unescape(v) for k, v in re.findall(r'data-([a-z]+)="([^"]*)"', own)} for own in found]
+    assert len(cells) == 2 * 12 * (1 + len(TOTALS))
+    means = frame[frame["suite"] == "tabular"].groupby(["function", "method", "metric"])["value"].mean()
+    for own in cells:
+        metric = "truth_share" if own["method"] == "truth" else "share"
+        expected = means[own["function"], own["method"], f"{metric}:{own['part']}"]
+        assert float(own["value"]) == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_bar_is_as_long_as_its_number(page):

@@ -1,8 +1,8 @@
 """Bars of every method beside the truth, function by function, as SVG whose elements carry their numbers.
 
-Each bar is a ``rect.bar`` with ``data-suite, data-function, data-method, data-part, data-value`` (the mean over seeds),
-each dot a ``circle.seed`` with ``data-seed`` and its own ``data-value``; values are written in full precision, so that
-they can be compared with ``results.csv``.
+Each bar is a ``rect.bar`` (a ``rect.cell`` where parts are many) with ``data-suite, data-function, data-method,
+data-part, data-value`` (the mean over seeds), each dot a ``circle.seed`` with ``data-seed`` and its own ``data-value``.
+Values are written in full precision, so that they can be compared with ``results.csv``.
 """
 
 from __future__ import annotations
@@ -13,18 +13,21 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from permgrad.evaluation.benchmark.records import ANY
 from permgrad.report import style
 from permgrad.report._benchmark_data import ORACLE, TRUTH, SuiteResults, modalities_of
 from permgrad.report._views import FigureView
 from permgrad.report.plots._base import clean, shorten
 
 _NAMES, _COLUMN, _BAR, _ROW, _TOP = 190, 128, 84, 18, 40
-_MOST_COLUMNS = 8
+#: Parts that have room for a bar each; more are drawn as cells, and beyond the second number not at all.
+_MOST_BARS, _MOST_CELLS = 5, 40
 
 CSS = """
 .bars text { font: 400 11px/1 var(--sans); fill: var(--ink); font-variant-numeric: lining-nums tabular-nums; }
 .bars .head { font-weight: 600; }
 .bars .quiet { fill: var(--muted); }
+.bars .cell { stroke: var(--rule); stroke-width: 0.5; }
 .bars .axis { stroke: var(--rule); }
 .bars .seed { fill: var(--ink); fill-opacity: 0.55; }
 .bars .oracle { fill: var(--paper); stroke: var(--ink); stroke-width: 1.2; }
@@ -43,8 +46,8 @@ class _Row:
     label: str
 
 
-def share_panels(suite: SuiteResults) -> list[tuple[str, FigureView]]:
-    """Return title and figure of each function whose shares are recorded: rows are methods, columns are modalities.
+def share_panels(suite: SuiteResults) -> list[tuple[str, str, FigureView]]:
+    """Return name, title and figure of each function with shares: rows are methods, columns are modalities.
 
     The first rows are the truths, whose shares also go down through all rows as lines; dots are seeds; a diamond is the
     same method on the true function.
@@ -54,10 +57,11 @@ def share_panels(suite: SuiteResults) -> list[tuple[str, FigureView]]:
         own = suite.frame[suite.frame["function"] == function]
         shares = [name for name in own["metric"] if name.startswith(("share:", "truth_share:"))]
         parts = modalities_of(shares)
-        if parts and len(parts) <= _MOST_COLUMNS:
+        if parts and len(parts) <= _MOST_CELLS:
             titles = suite.facts.get("function_titles", {})
             title = f"{function}: {titles[function]}" if function in titles else function
-            panels.append((clean(title), _panel(suite, function, parts)))
+            draw = _panel if len(parts) <= _MOST_BARS else _cells
+            panels.append((function, clean(title), draw(suite, function, parts)))
     return panels
 
 
@@ -129,6 +133,50 @@ def _bar(suite: SuiteResults, function: str, part: str, row: _Row, left: int, to
             )
         )
     return [*found, _text(left + _BAR + 34, top + 11, f"{mean:.3f}".replace("-", "−"), "quiet", "end")]
+
+
+def _cells(suite: SuiteResults, function: str, parts: Sequence[str]) -> FigureView:
+    """Draw many parts as cells whose colour is the share: dark is much; the truths are the first rows."""
+    rows = _rows(suite, function)
+    side = min(26, 520 // len(parts))
+    top = 12 + 6 * min(max(len(part) for part in parts), 16)
+    width, height = _NAMES + side * len(parts) + 40, top + _ROW * len(rows) + 8
+    own = suite.frame[(suite.frame["function"] == function) & suite.frame["metric"].str.contains("share:", regex=False)]
+    means = own.groupby(["method", "estimand", "metric"])["value"].mean().to_dict()
+    largest = max([value for value in means.values() if math.isfinite(value)], default=0.0) or 1.0
+    pieces: list[Markup] = []
+    for column, part in enumerate(parts):
+        x = _NAMES + side * column + side / 2 + 4
+        pieces.append(
+            Markup('<text transform="translate({} {}) rotate(-50)">{}</text>').format(x, top - 6, shorten(part, 16))
+        )
+    for place, row in enumerate(rows):
+        y = top + _ROW * place
+        pieces.append(_text(_NAMES - 10, y + 11, shorten(row.label, 30), "head" if row.method == TRUTH else "", "end"))
+        for column, part in enumerate(parts):
+            value = float(means.get((row.method, row.estimand or ANY, f"{row.metric}:{part}"), math.nan))
+            facts = Markup(' data-suite="{}" data-function="{}" data-method="{}" data-part="{}"').format(
+                suite.name, function, row.method, part
+            )
+            facts += Markup(' data-estimand="{}"').format(row.estimand) if row.estimand else Markup("")
+            known = math.isfinite(value)
+            pieces.append(
+                Markup(
+                    '<rect class="cell"{} data-value="{!r}" x="{}" y="{}" width="{}" height="{}" fill="{}" '
+                    'fill-opacity="{:.3f}"><title>{}</title></rect>'
+                ).format(
+                    facts, value, _NAMES + side * column, y, side - 1, _ROW - 2,
+                    "var(--neutral)" if row.method == TRUTH else "var(--series-0)",
+                    max(value, 0.0) / largest if known else 0.0,
+                    f"{clean(row.label)}, {clean(part)}: {value:.3f}" if known else "undefined",
+                )
+            )  # fmt: skip
+    words = f"Shares of {len(parts)} features for {clean(function)}, by method; dark is much, at most {largest:.2f}"
+    svg = Markup(
+        '<svg class="bars" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>'
+    )
+    caption = f"Colour is the share, mean over seeds; the darkest is {largest:.2f}."
+    return FigureView(svg.format(width, height, words, Markup("").join(pieces)), caption, width)
 
 
 def _truth_lines(suite: SuiteResults, function: str, part: str, left: int, bottom: int) -> list[Markup]:

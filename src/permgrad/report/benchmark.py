@@ -36,6 +36,8 @@ Kind = Literal["text", "number"]
 _SHARES = ("share", "truth_share")
 _NETWORKS = ("accuracy", "r_squared")
 _ERROR, _TIME = "share_error", "seconds"
+#: Lines of a table beyond which it is left to ``results.csv``.
+_MOST_LINES = 2500
 _HOW_TO_READ = (
     (
         "Truth",
@@ -159,12 +161,14 @@ def _bars(suite: SuiteResults, section: SectionView) -> None:
     if not panels:
         return
     section.text(
-        f"{clean(suite.title)}. Each bar is a share of the importance that a method gives, the mean over seeds; dots "
-        "are single seeds. Grey bars on top are the truth, and lines carry it down: solid the first, dashed the "
-        "second. A diamond is the method's oracle: the same method on the true function."
+        f"{clean(suite.title)}. Each bar, or the colour of each cell, is a share of the importance that a method "
+        "gives, the mean over seeds; dots are single seeds. Grey on top is the truth, and lines carry it down: solid "
+        "the first, dashed the second. A diamond is the method's oracle: the same method on the true function."
     )
-    for title, panel in panels:
+    notes = suite.facts.get("function_notes", {})
+    for function, title, panel in panels:
         section.heading(title)
+        section.text(clean(notes[function]) if function in notes else "")
         section.blocks.append(("figure", panel))
 
 
@@ -251,6 +255,8 @@ def _ranked(suite: SuiteResults, section: SectionView) -> None:
         )
         section.table(TableView(caption, columns, rows, sortable=True, tall=len(rows) > 18))
         section.items([f"{metric.label} ({ends(metric)}){_note(metric)}" for metric in metrics])
+    missing = [f"{name} ({', '.join(packages)})" for name, packages in suite.facts.get("left_out", {}).items()]
+    section.text(f"Left out, because a package is not installed: {listed(missing)}." if missing else "")
 
 
 def _crossed(suite: SuiteResults, section: SectionView) -> None:
@@ -307,18 +313,19 @@ def _all_seeds(suite: SuiteResults, section: SectionView) -> None:
         own = suite.frame[suite.frame["metric"].str.partition(":")[0] == metric.name]
         if own.empty:
             continue
-        rows = []
         keys = ["function", "method", "estimand", "metric"]
-        for (function, method, estimand, name), group in own.groupby(keys, sort=False):
-            by_seed = group.groupby("seed")["value"].mean()
-            part = str(name).partition(":")[2]
+        table = own.groupby([*keys, "seed"], sort=False)["value"].mean().unstack("seed")  # noqa: PD010 — keeps undefined lines
+        if len(table) > _MOST_LINES:
+            section.text(f"{metric.label.capitalize()}: {len(table):,} lines, which stand in results.csv.")
+            continue
+        rows = []
+        for (function, method, estimand, name), values in zip(table.index, table.to_numpy(), strict=True):
             row = [cell(clean(function)), cell(clean(method)), cell(_words_of(str(estimand)))]
-            row += [cell(clean(part))] if metric.name in _SHARES else []
-            row += [cell(float(by_seed[seed]) if seed in by_seed else math.nan) for seed in suite.seeds]
-            rows.append(row)
+            row += [cell(clean(str(name).partition(":")[2]))] if metric.name in _SHARES else []
+            rows.append([*row, *(cell(float(value)) for value in values)])
         columns: list[tuple[str, Kind]] = [("function", "text"), ("method", "text"), ("truth", "text")]
         columns += [("part", "text")] if metric.name in _SHARES else []
-        columns += [(f"seed {seed}", "number") for seed in suite.seeds]
+        columns += [(f"seed {seed}", "number") for seed in table.columns]
         caption = f"{metric.label.capitalize()} ({ends(metric)}), every seed."
         section.table(
             TableView(caption, columns, rows, sortable=True, tall=len(rows) > 14), f"{metric.label} ({len(rows)})"
