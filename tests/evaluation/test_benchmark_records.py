@@ -1,0 +1,67 @@
+"""Records, cells and contestants."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from permgrad._errors import InputError
+from permgrad.evaluation.benchmark import ANY, COLUMNS, Contestant, Record, Records, Scores, enrolled
+from permgrad.evaluation.benchmark.contestants import enrol
+
+
+def some_records():
+    return [
+        Record("tabular", "linear20", 1, "permgrad", "total_effect", "share_error", 0.1 + 0.2),
+        Record("tabular", "linear20", 1, "permgrad", ANY, "model_rows", math.nan),
+    ]
+
+
+def test_a_cell_comes_back_as_it_was(tmp_path):
+    Records.write_cell(tmp_path, "tabular", "linear20", 1, some_records())
+    found = Records.read_cell(tmp_path, "tabular", "linear20", 1)
+    assert found[0] == some_records()[0]
+    assert math.isnan(found[1].value)
+    assert Records.read_cell(tmp_path, "tabular", "linear20", 2) is None
+    path = Records.cell_path(tmp_path, "tabular", "linear20", 1)
+    path.write_text(path.read_text()[:-30])
+    assert Records.read_cell(tmp_path, "tabular", "linear20", 1) is None
+
+
+def test_records_of_another_cell_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"must all be of \(suite, function, seed\) = \('tabular', 'linear20', 0\)"):
+        Records.write_cell(tmp_path, "tabular", "linear20", 0, some_records())
+    assert list(tmp_path.iterdir()) == []
+    for name in ("../evil", ".hidden", "a/b", ""):
+        with pytest.raises(InputError, match="names of suites and functions must be of letters"):
+            Records.cell_path(tmp_path, "tabular", name, 0)
+
+
+def test_the_table_round_trips(tmp_path):
+    records = Records(some_records())
+    records.add("multimodal", "F0", 0, "truth", "published", "truth_share:X1", None)
+    records.write(tmp_path, {"command": "permgrad benchmark"})
+    frame = pd.read_csv(tmp_path / "results.csv")
+    assert tuple(frame.columns) == COLUMNS
+    pd.testing.assert_frame_equal(frame, records.to_frame())
+    stored = json.loads((tmp_path / "results.json").read_text())
+    assert stored["command"] == "permgrad benchmark"
+    assert stored["records"][0][-1] == 0.1 + 0.2
+    assert stored["records"][2][-1] is None
+    assert len(records) == 3
+    assert list(Records().to_frame().columns) == list(COLUMNS)
+
+
+def test_contestants():
+    with pytest.raises(InputError, match=r"one finite number per player, however: shape \(2,\), 1 not finite"):
+        Scores(np.array([1.0, math.nan]))
+    one = Contestant("a", "A", ANY, "peer", lambda case: Scores(np.ones(2)), needs=("surely_not_installed",))
+    assert one.missing() == ["surely_not_installed"]
+    enrol("a suite of the tests", one)
+    assert enrolled("a suite of the tests").get("a") is one
+    with pytest.raises(KeyError, match="registered already"):
+        enrol("a suite of the tests", one)
