@@ -79,10 +79,23 @@ class SuiteResults:
 
     def select(self, metric: str, **fixed: str) -> pd.DataFrame:
         """Return the rows of a metric, and of a method, function or estimand if given."""
-        chosen = self.frame["metric"] == metric
+        if "method" in fixed:
+            found = self._by_method.get((metric, fixed.pop("method")), self.frame[:0])
+        else:
+            found = self._by_metric.get(metric, self.frame[:0])
         for column, value in fixed.items():
-            chosen &= self.frame[column] == value
-        return self.frame[chosen]
+            found = found[found[column] == value]
+        return found
+
+    @cached_property
+    def _by_metric(self) -> dict[str, pd.DataFrame]:
+        """The rows of each metric: a page asks for thousands of selections."""
+        return {str(name): own for name, own in self.frame.groupby("metric", sort=False)}
+
+    @cached_property
+    def _by_method(self) -> dict[tuple[str, str], pd.DataFrame]:
+        groups = self.frame.groupby(["metric", "method"], sort=False)
+        return {(str(metric), str(method)): own for (metric, method), own in groups}
 
     def cells(self, metric: str, method: str, estimand: str) -> pd.Series[Any]:
         """Return a method's values by (function, seed)."""
