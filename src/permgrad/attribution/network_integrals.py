@@ -372,5 +372,5 @@ def _warn_of_open_rows(gap: Floats, change: Floats, rule: _Settling) -> None:
             f"{rule.max_steps} steps {open_rows} of {len(gap)} rows have not (largest gap {gap.max():.2g}, largest "
             f"change {change.max():.2g}); raise max_steps or tolerance",
             PermgradWarning,
-            stacklevel=4,
+            stacklevel=5,
         )

@@ -1,0 +1,330 @@
+"""Class activation maps of any network: the papers' formulas by hand, Captum, shared encoders, and what is refused."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import permgrad as pg
+from permgrad.attribution.network_cam import listening
+
+ROWS = 6
+
+
+def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def seeded(build) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return build().double().eval()
+
+
+def explain(net: nn.Module, rows, **options) -> pg.Explanation:
+    return pg.explain(net, rows, method="gradcam", progress=False, **options)
+
+
+def chain(channels: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(),
+        nn.Linear(64, 10), nn.ReLU(), nn.Linear(10, 3),
+    )  # fmt: skip
+
+
+class Shared(nn.Module):
+    """Two images through one encoder, called right first, beside a table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(
+            nn.Conv2d(1, 4, 3),
+            nn.BatchNorm2d(4),
+            nn.ReLU(inplace=True),
+            nn.AvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(36, 8),
+        )
+        self.head = nn.Sequential(nn.Linear(20, 12), nn.Tanh(), nn.Linear(12, 2))
+
+    def forward(self, left: Tensor, right: Tensor, table: Tensor) -> Tensor:
+        of_right = self.encoder(right)
+        return self.head(torch.cat([self.encoder(left), of_right, table], dim=1))
+
+
+def shared_inputs() -> dict[str, Tensor]:
+    return {"left": drawn(ROWS, 1, 8, 8), "right": drawn(ROWS, 1, 8, 8, seed=1), "table": drawn(ROWS, 4, seed=2)}
+
+
+# ---- the formulas by hand --------------------------------------------------------------------------------------------
+
+
+def map_by_hand(values: Tensor, slopes: Tensor, variant: str) -> np.ndarray:
+    """Return one row's map from its activations and gradients, ``(channels, h, w)`` each, cell by cell."""
+    channels, height, width = values.shape
+    cells = np.zeros((height, width))
+    for row in range(height):
+        for column in range(width):
+            for channel in range(channels):
+                slope = {
+                    "gradcam": float(slopes[channel].mean()),
+                    "hirescam": float(slopes[channel, row, column]),
+                    "layercam": max(float(slopes[channel, row, column]), 0.0),
+                }[variant]
+                cells[row, column] += slope * float(values[channel, row, column])
+    return cells if variant == "hirescam" else np.maximum(cells, 0)
+
+
+@pytest.mark.parametrize("output", ["logit", "probability"])
+@pytest.mark.parametrize("variant", ["gradcam", "hirescam", "layercam"])
+def test_equals_the_formula(variant, output):
+    net, images = seeded(chain), drawn(ROWS, 1, 14, 14)
+    found = explain(net, images, variant=variant, output=output, upsample="none")
+    assert found.meta["layer"] == {"input": "4"}
+    slow = np.zeros((ROWS, 3, 4, 4))
+    for row in range(ROWS):
+        for target in range(3):
+            values = net[:5](images[row : row + 1]).detach().requires_grad_()
+            outputs = net[5:](values)
+            outputs = torch.softmax(outputs, dim=1) if output == "probability" else outputs
+            (slopes,) = torch.autograd.grad(outputs[0, target], values)
+            slow[row, target] = map_by_hand(values[0].detach(), slopes[0], variant)
+    assert np.abs(slow).max() > 1e-4
+    assert np.abs(slow[:, 0] - slow[:, 1]).max() > 1e-5
+    np.testing.assert_allclose(found.maps["maps:input"], slow, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize(("layer", "before"), [(None, True), (None, False), ("0", False), ("2", False)])
+def test_equals_captum(layer, before):
+    captum = pytest.importorskip("captum.attr")
+    net, images = seeded(chain), drawn(ROWS, 1, 14, 14)
+    found = explain(net, images, layer=layer, before_activation=before, upsample="none")
+    place = {(None, True): 3, (None, False): 4, ("0", False): 1, ("2", False): 2}[layer, before]
+    for target in range(3):
+        theirs = captum.LayerGradCam(net, net[place]).attribute(images, target=target, relu_attributions=True)
+        theirs = theirs[:, 0].detach().numpy()
+        assert np.abs(theirs).max() > 1e-4
+        np.testing.assert_allclose(found.maps["maps:input"][:, target], theirs, rtol=1e-5, atol=1e-8)
+
+
+def test_values_are_means_over_the_players_pixels():
+    net, images = seeded(lambda: chain(2)), drawn(ROWS, 2, 14, 14)
+    found = explain(net, images, segments={"input": ("grid", 2)})
+    maps = found.maps["maps:input"]
+    assert maps.shape == (ROWS, 3, 14, 14)
+    assert found.maps["images:input"].shape == (ROWS, 2, 14, 14)
+    slow = maps.reshape(ROWS, 3, 2, 7, 2, 7).mean(axis=(3, 5)).reshape(ROWS, 3, 4).transpose(0, 2, 1)
+    assert np.abs(slow).max() > 1e-4
+    np.testing.assert_allclose(found.values, slow, rtol=1e-5, atol=1e-8)
+    whole = explain(net, images, level="modality")
+    np.testing.assert_allclose(whole.values[:, 0], maps.mean(axis=(2, 3)), rtol=1e-5, atol=1e-8)
+
+
+def test_maps_of_pixels_are_the_values():
+    net, images = seeded(chain), drawn(ROWS, 1, 14, 14)
+    found = explain(net, images, segments={"input": "pixels"})
+    np.testing.assert_allclose(
+        found.values.transpose(0, 2, 1).reshape(ROWS, 3, 14, 14), found.maps["maps:input"], rtol=1e-6, atol=1e-9
+    )
+
+
+# ---- which call belongs to which image -------------------------------------------------------------------------------
+
+
+def test_a_shared_encoder_has_a_map_for_each_image():
+    net, rows = seeded(Shared), shared_inputs()
+    found = explain(net, rows, upsample="none")
+    # The activation behind the normalisation, and the second call for the image that comes first.
+    assert found.meta["layer"] == {"left": "encoder.2 (call 2)", "right": "encoder.2"}
+    assert found.meta["without_map"] == ["table"]
+    assert set(found.modality) == {"left", "right"}
+    values = {name: net.encoder[:3](rows[name]).detach().requires_grad_() for name in ("left", "right")}
+    encoded = {name: net.encoder[3:](own) for name, own in values.items()}
+    outputs = net.head(torch.cat([encoded["left"], encoded["right"], rows["table"]], dim=1))
+    for target in (0, 1):
+        for name, own in values.items():
+            (slopes,) = torch.autograd.grad(outputs[:, target].sum(), own, retain_graph=True)
+            slow = (slopes.mean(dim=(2, 3), keepdim=True) * own).sum(dim=1).clamp_min(0).detach().numpy()
+            np.testing.assert_allclose(found.maps[f"maps:{name}"][:, target], slow, rtol=1e-5, atol=1e-8)
+    assert np.abs(found.maps["maps:left"] - found.maps["maps:right"]).max() > 1e-4
+
+
+@pytest.mark.parametrize("layer", ["encoder", "encoder.0", "encoder.1"])
+def test_named_layers_of_a_shared_encoder(layer):
+    net, rows = seeded(Shared), shared_inputs()
+    if layer == "encoder":
+        with pytest.raises(pg.InputError, match=r"layer 'encoder' gives \(6, 8\) for 6 rows; pass layer="):
+            explain(net, rows, layer=layer)
+        return
+    found = explain(net, rows, layer=layer, before_activation=True)
+    assert found.meta["layer"] == {"left": f"{layer} (call 2)", "right": layer}
+
+
+def test_images_of_whole_numbers_are_told_apart_by_changing_them():
+    class Bytes(Shared):
+        def forward(self, left: Tensor, right: Tensor, table: Tensor) -> Tensor:
+            return super().forward(left.double() / 255, right.double() / 255, table)
+
+    generator = torch.Generator().manual_seed(0)
+    rows = shared_inputs() | {
+        name: torch.randint(0, 256, (ROWS, 1, 8, 8), dtype=torch.uint8, generator=generator)
+        for name in ("left", "right")
+    }
+    net = seeded(Bytes)
+    found = explain(net, rows)
+    assert found.meta["layer"] == {"left": "encoder.2 (call 2)", "right": "encoder.2"}
+    same = explain(seeded(Shared), {name: own.double() / (255 if name != "table" else 1) for name, own in rows.items()})
+    np.testing.assert_allclose(found.values, same.values, rtol=1e-6, atol=1e-9)
+
+
+def test_an_image_without_a_convolution_has_no_map():
+    class Half(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution, self.dense, self.head = nn.Conv2d(1, 2, 3), nn.Linear(64, 5), nn.Linear(77, 2)
+
+        def forward(self, seen: Tensor, flat: Tensor) -> Tensor:
+            return self.head(torch.cat([self.convolution(seen).flatten(1), self.dense(flat.flatten(1))], dim=1))
+
+    rows = {"seen": drawn(ROWS, 1, 8, 8), "flat": drawn(ROWS, 8, 8, seed=1)}
+    found = explain(seeded(Half), rows)
+    assert found.meta["without_map"] == ["flat"]
+    assert set(found.modality) == {"seen"}
+
+
+def test_series_and_images_without_channels():
+    class Series(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution, self.head = nn.Conv1d(3, 4, 3, stride=2), nn.Linear(4 * 7, 2)
+
+        def forward(self, series: Tensor) -> Tensor:
+            return self.head(torch.relu(self.convolution(series)).flatten(1))
+
+    found = explain(seeded(Series), drawn(ROWS, 3, 16), upsample="nearest", segments={"series": "pixels"})
+    maps = found.maps["maps:series"]
+    assert maps.shape == (ROWS, 2, 3, 16)
+    assert np.abs(maps).max() > 1e-4
+    np.testing.assert_array_equal(maps[:, :, 0], maps[:, :, 2])
+
+    class Flat(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = chain()
+
+        def forward(self, scan: Tensor) -> Tensor:
+            return self.net(scan.unsqueeze(1))
+
+    flat, images = seeded(Flat), drawn(ROWS, 14, 14)
+    found = explain(flat, images)
+    np.testing.assert_allclose(
+        found.maps["maps:scan"], explain(flat.net, images[:, None]).maps["maps:input"], atol=1e-8
+    )
+
+
+# ---- what must not change, and what is refused -----------------------------------------------------------------------
+
+
+def test_batches_change_nothing():
+    net, rows = seeded(Shared), shared_inputs()
+    whole = explain(net, rows)
+    for size in (1, 4):
+        np.testing.assert_allclose(explain(net, rows, batch_size=size).values, whole.values, rtol=1e-6, atol=1e-9)
+    one = explain(net, {name: own[3:4] for name, own in rows.items()})
+    np.testing.assert_allclose(one.values[0], whole.values[3], rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("requires", [True, False])
+def test_hooks_are_gone_and_users_hooks_stay(requires):
+    net, rows = seeded(Shared).requires_grad_(requires), shared_inputs()
+    heard = []
+    handle = net.encoder[0].register_forward_hook(lambda *_: heard.append(1))
+    before = {name: len(part._forward_hooks) for name, part in net.named_modules()}
+    explain(net, rows)
+    assert heard
+    assert {name: len(part._forward_hooks) for name, part in net.named_modules()} == before
+    handle.remove()
+
+
+def test_hooks_are_gone_after_an_error_while_they_are_set():
+    net = seeded(Shared)
+
+    class Refusing(nn.ReLU):
+        def register_forward_hook(self, *arguments, **options):
+            raise RuntimeError
+
+    layers = {"first": net.encoder[0], "second": Refusing()}
+    with pytest.raises(RuntimeError), listening(layers):
+        pass
+    assert not net.encoder[0]._forward_hooks
+
+
+def test_empty_maps_are_zero_and_told():
+    net = seeded(chain)
+    with torch.no_grad():
+        net[8].weight.zero_()
+    with pytest.warns(pg.PermgradWarning, match=r"18 of 18 maps of 'input' at layer '4' are all zero"):
+        found = explain(net, drawn(ROWS, 1, 14, 14))
+    assert (found.values == 0).all()
+    assert not np.isnan(found.maps["maps:input"]).any()
+
+
+def test_maps_can_be_left_out():
+    net, images = seeded(chain), drawn(ROWS, 1, 14, 14)
+    without = explain(net, images, maps=False)
+    assert not without.maps
+    np.testing.assert_array_equal(without.values, explain(net, images).values)
+
+
+@pytest.mark.parametrize(
+    ("build", "rows", "options", "message"),
+    [
+        (
+            lambda: nn.Linear(4, 2),
+            (ROWS, 4),
+            {},
+            r"needs an image input that a convolution sees.*inputs are input \(6, 4\)",
+        ),
+        (
+            lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 2)),
+            (ROWS, 4, 4),
+            {},
+            "calls no Conv1d or Conv2d layer on 'input'",
+        ),
+        (chain, (ROWS, 1, 14, 14), {"layer": "9"}, "layer must be one of '0', '1'"),
+        (chain, (ROWS, 1, 14, 14), {"variant": "gradcan"}, "did you mean 'gradcam'"),
+        (chain, (ROWS, 1, 14, 14), {"upsample": "cubic"}, "upsample must be one of 'bilinear', 'nearest', 'none'"),
+        (chain, (ROWS, 1, 14, 14), {"maps": "some"}, "maps must be 'auto', True or False, however: maps='some'"),
+    ],
+)
+def test_refusals(build, rows, options, message):
+    with pytest.raises(pg.InputError, match=message):
+        explain(seeded(build), drawn(*rows), **options)
+
+
+def test_a_layer_that_sees_no_image_is_refused():
+    class Beside(Shared):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Linear(4, 4)
+
+        def forward(self, left: Tensor, right: Tensor, table: Tensor) -> Tensor:
+            return super().forward(left, right, self.table(table))
+
+    with pytest.raises(pg.InputError, match="layer 'table' does not depend on 'left' or 'right'; name a layer of its"):
+        explain(seeded(Beside), shared_inputs(), layer="table")
+
+
+def test_the_result_can_be_saved_and_drawn(tmp_path):
+    net, rows = seeded(Shared), shared_inputs()
+    found = explain(net, rows)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found.save(tmp_path / "maps")
+        again = pg.Explanation.load(tmp_path / "maps")
+        np.testing.assert_array_equal(again.maps["maps:left"], found.maps["maps:left"])
+        again.plot.image(row=1, input="right", output=1)
