@@ -20,13 +20,16 @@ class Suite(Protocol):
 
     Attributes:
         name: Its name on the command line and in ``results.csv``.
-        functions: Names of its known functions.
         title: A line for people.
     """
 
     name: str
-    functions: tuple[str, ...]
     title: str
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """Names of its known functions."""
+        ...
 
     def methods(self, settings: Settings) -> tuple[str, ...]:
         """Return the names of the contestants that would take part, in the order of the tables."""

@@ -126,7 +126,7 @@ class MultimodalSuite:
         add("network", ANY, "seconds", time.perf_counter() - started)
         pairs = draw_test_pairs(design, sizes.test, seed)
         add("network", ANY, "accuracy", accuracy(network, design, pairs))
-        truths = {name: true_importance(known, design.population(), name) for name in _estimands()}
+        truths = {estimand: true_importance(known, design.population(), estimand) for estimand in ESTIMANDS}
         for estimand, values in truths.items():
             for name, share in zip(MODALITIES, importance_shares(values), strict=True):
                 add("truth", estimand, f"truth_share:{name}", float(share))
@@ -138,10 +138,10 @@ class MultimodalSuite:
                 bar.note(contestant.name)
                 scores = scored(contestant, case)
                 own[contestant.name] = scores.values
-                for estimand, metric, value in judge(case, truths, scores):
-                    add(contestant.name, estimand, metric, value)
-                for estimand, metric, value in compare(truths, scored(contestant, oracle).values):
-                    add(f"oracle:{contestant.name}", estimand, metric, value)
+                for about, metric, value in judge(case, truths, scores):
+                    add(contestant.name, about, metric, value)
+                for about, metric, number in compare(truths, scored(contestant, oracle).values):
+                    add(f"oracle:{contestant.name}", about, metric, number)
                 bar.advance()
         if seed == REPEATED_SEED:
             repeated = [one for one in contestants if not one.name.startswith(NOT_REPEATED)]
@@ -183,10 +183,6 @@ class MultimodalSuite:
             "checksums_as_recorded": [made.known for made in design.bottlenecks],
             "variance_explained": [made.explained for made in design.bottlenecks],
         }
-
-
-def _estimands() -> tuple[Estimand, ...]:
-    return ("published", "effect")
 
 
 def _relevant(function: DecisionFunction) -> list[str]:

@@ -29,7 +29,7 @@ from permgrad.evaluation.benchmark.multimodal.functions import (
 
 Floats = npt.NDArray[np.float64]
 Estimand = Literal["published", "effect"]
-ESTIMANDS: dict[str, str] = {
+ESTIMANDS: dict[Estimand, str] = {
     "published": "mean absolute slope of the true function, added up by modality",
     "effect": "squared change of the true function when the modality is taken from another row",
 }
@@ -136,11 +136,11 @@ def sampled_importance(
     if estimand == "published":
         sums, done = np.zeros(FEATURES), 0
         while done < rows:
-            features = torch.from_numpy(population.draw(min(_BATCH, rows - done), rng)).requires_grad_()
+            drawn = torch.from_numpy(population.draw(min(_BATCH, rows - done), rng)).requires_grad_()
             with torch.enable_grad():
-                (slopes,) = torch.autograd.grad(function.score(features).sum(), features)
+                (slopes,) = torch.autograd.grad(function.score(drawn).sum(), drawn)
             sums += slopes.abs().sum(dim=0).numpy()
-            done += len(features)
+            done += len(drawn)
         return _gather(sums / rows, level)
     players = (
         [[column] for column in range(FEATURES)]
