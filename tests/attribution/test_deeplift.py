@@ -333,6 +333,24 @@ def test_calls_that_differ_between_row_and_baseline_are_told():
         pg.explain(seeded(Branching), drawn(ROWS, 3), method="deeplift", progress=False)
 
 
+def test_parts_that_are_compiled_run_as_written():
+    net, inputs = seeded(Shared), shared_inputs()
+    expected = pg.explain(net, inputs, method="deeplift", progress=False)
+    compiled = []
+
+    def backend(graph, _):
+        compiled.append(graph)
+        return graph.forward
+
+    net.head = torch.compile(net.head, backend=backend)
+    found = pg.explain(net, inputs, method="deeplift", progress=False)
+    np.testing.assert_allclose(found.values, expected.values, rtol=0, atol=1e-12)
+    assert not compiled
+    # What the user compiled is compiled when the user calls it.
+    net(**inputs)
+    assert compiled
+
+
 def test_hybrid_paths_add_up():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(200, 3)), rng.normal(size=200)

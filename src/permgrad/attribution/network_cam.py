@@ -27,7 +27,7 @@ from permgrad.attribution.cam_maps import KEPT_NUMBERS, check_cam_options, weigh
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.gradients import gradient_batch_size, in_batches, output_gradients
 from permgrad.attribution.method import Request
-from permgrad.attribution.network_slopes import Tensors, constant_sum, copied_rows, recurrent_layers
+from permgrad.attribution.network_slopes import Tensors, constant_sum, copied_rows, differentiable
 from permgrad.attribution.players import PlayerSpace
 from permgrad.attribution.result import describe
 from permgrad.attribution.segments import image_shape
@@ -202,7 +202,8 @@ def _nothing_to_read(request: Request, images: list[int], layer: str | None) -> 
     if not images:
         return InputError(
             "gradcam needs an image input that a convolution sees, (rows, height, width) or (rows, channels, height, "
-            f"width), however: the inputs are {shapes}; choose method='integrated_gradients', 'deeplift' or 'permutation'"
+            f"width), however: the inputs are {shapes}; choose method='integrated_gradients', 'deeplift' or "
+            "'permutation'"
         )
     if layer is not None:
         return InputError(
@@ -288,7 +289,7 @@ def network_maps(request: Request) -> Explanation:
     started = time.perf_counter()
     variant, upsample, relu, keep = check_cam_options(request.options)
     before = bool(request.options.get("before_activation", False))
-    with request.subject.open(), recurrent_layers(request.subject):
+    with request.subject.open(), differentiable(request.subject):
         calls = image_calls(request, request.options.get("layer"), before_activation=before)
         images = {place: _image(request, place, call) for place, call in calls.items()}
         space, chosen = _players(request, list(images))

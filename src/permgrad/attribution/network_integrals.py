@@ -322,9 +322,17 @@ def _integral(slopes: Slopes, baselines: Tensors, rule: _Settling, *, fixed: boo
     """
     if not fixed:
         secants = SecantIntegral(slopes, baselines, rule.max_steps)
-        if secants.complete(slopes.rows(slice(0, _PROBE_ROWS), slopes.request.donors), rule.scale):
+        if secants.complete(_probe(slopes, baselines), rule.scale):
             return secants
     return GradientIntegral(slopes, baselines)
+
+
+def _probe(slopes: Slopes, baselines: Tensors) -> Tensors:
+    """Return a few background rows; rows explained where the background is the baseline itself."""
+    rows = slopes.rows(slice(0, _PROBE_ROWS), slopes.request.donors)
+    start = slopes.at_baseline(rows, [tensor[:1] for tensor in baselines])
+    moves = any(not torch.equal(start[place], rows[place]) for place in slopes.free)
+    return rows if moves else slopes.rows(slice(0, _PROBE_ROWS))
 
 
 def _tolerance(slopes: Slopes, wanted: float) -> float:

@@ -7,7 +7,7 @@ are frozen stay so, and it does not matter whether the caller switched gradients
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -74,8 +74,8 @@ class Slopes:
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """Open the subject, choose the batch size, and allow gradients through recurrent layers."""
-        with self.subject.open(), recurrent_layers(self.subject):
+        """Open the subject, choose the batch size, and let every part be differentiated."""
+        with self.subject.open(), differentiable(self.subject):
             self.batch = self._batch_size()
             yield
 
@@ -228,11 +228,17 @@ def constant_sum(request: Request) -> bool:
 
 
 @contextmanager
-def recurrent_layers(subject: Any) -> Iterator[None]:
-    """Let recurrent layers in eval mode be differentiated: cuDNN's own kernels refuse to."""
-    recurrent = subject.device.type == "cuda" and any(isinstance(part, nn.RNNBase) for part in subject.module.modules())
-    if not recurrent:
-        yield
-        return
-    with torch.backends.cudnn.flags(enabled=False):
+def differentiable(subject: Any) -> Iterator[None]:
+    """Let every part of a network be differentiated, and met where it calls torch.
+
+    cuDNN's recurrent layers refuse a gradient in eval mode, so that plain kernels take their place; parts that the user
+    has compiled run as they were written, since batches change their size and modes look on.
+    """
+    parts = list(subject.module.modules())
+    with ExitStack() as stack:
+        if subject.device.type == "cuda" and any(isinstance(part, nn.RNNBase) for part in parts):
+            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        stance = getattr(torch.compiler, "set_stance", None)
+        if stance is not None and any(hasattr(part, "_orig_mod") for part in parts):
+            stack.enter_context(stance("force_eager"))
         yield

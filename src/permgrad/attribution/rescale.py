@@ -42,7 +42,9 @@ _OPERATORS = {
     "__matmul__": "matmul", "__pow__": "pow", "__ipow__": "pow_", "__abs__": "abs", "multiply": "mul",
     "multiply_": "mul_", "divide": "div", "divide_": "div_", "true_divide": "div", "true_divide_": "div_",
 }  # fmt: skip
-_PRODUCTS = frozenset({"mul", "matmul", "mm", "bmm", "mv", "dot", "inner", "outer", "bilinear", "linear"})
+_PRODUCTS = frozenset(
+    {"mul", "matmul", "mm", "bmm", "mv", "dot", "inner", "outer", "bilinear", "linear", "tensordot", "kron"}
+)
 #: Python functions of torch that ask whether a mode is on: a copy that is told no shows what they call.
 _ASKED = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 
