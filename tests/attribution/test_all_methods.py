@@ -20,6 +20,14 @@ CASES = [(name, scope) for name in methods for scope in methods.get(name).scopes
 ROWS = 16
 
 
+#: What is asked here does not depend on precision.
+FAST = {
+    "shapley": {"references": 10},
+    "lime": {"samples": 60},
+    "aggregate": {"members": {"permutation": {}, "lime": {"samples": 60}, "shapley": {"references": 10}}},
+}
+
+
 class BlownUpError(Exception):
     """Raised in the middle of a computation."""
 
@@ -45,7 +53,7 @@ def fitted(request) -> tuple[Any, np.ndarray]:
 
 
 def explain(model: Any, y: np.ndarray, name: str, scope: str, **options: Any) -> pg.Explanation:
-    given = {"random_state": 0, "n_repeats": 2, "progress": False, **options}
+    given = {"random_state": 0, "n_repeats": 2, "progress": False, **FAST.get(name, {}), **options}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pg.PermgradWarning)
         return pg.explain(model, X[:ROWS], y, method=name, scope=scope, **given)
@@ -117,7 +125,7 @@ def test_nothing_is_left_behind(unusual, name, scope):
     inputs, target, background = X[:ROWS].copy(), y.copy(), X[100:150].copy()
     kept = [inputs.copy(), target.copy(), background.copy()]
     before = state_of(model)
-    given = {"method": name, "scope": scope, "random_state": 0, "n_repeats": 2, "progress": False}
+    given = {"method": name, "scope": scope, "random_state": 0, "n_repeats": 2, "progress": False, **FAST.get(name, {})}
     explanation = pg.explain(model, inputs, target, background=background, **given)
     assert_untouched(before, state_of(model))
     pd.testing.assert_frame_equal(inputs, kept[0])

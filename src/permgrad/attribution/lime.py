@@ -260,8 +260,8 @@ class Lime:
     """The slopes of a linear model that imitates the network around each row.
 
     Neighbours of a row differ from it in some players; each is weighted by exp(−d² / (2 w²)), where d is its distance
-    and w the kernel width (the square root of an exponential kernel, as in the authors' package), and a ridge regression
-    of the output on which players were kept gives one coefficient per player: what keeping it adds.
+    and w the kernel width (the square root of an exponential kernel, as in the authors' package). A ridge regression of
+    the output on which players were kept gives one coefficient per player: what keeping it adds.
 
     Options:
         neighbourhood: ``"coalition"``: players are kept or taken from a background row (pass a single row as

@@ -79,7 +79,8 @@ class ExpectedLoss:
             lost = subject.divergence_rows(flat, self.base[_index(repeated)].double())
         else:
             lost = subject.loss_rows(flat, self.request.y[repeated], subject.resolve_loss(self.request.loss))
-        return -lost.reshape(-1, donors).mean(axis=1, keepdims=True)
+        mean: Floats = lost.reshape(-1, donors).mean(axis=1, keepdims=True)
+        return -mean
 
 
 @dataclass(frozen=True)

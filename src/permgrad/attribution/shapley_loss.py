@@ -196,9 +196,7 @@ def _other_rows(
     return order[uniform_integers(request.seed, ("donor", number), shifted, count)]
 
 
-def _tabulate(
-    request: Request, moments: PairMoments, names: tuple[str, ...], walks: int, gap: float
-) -> LossValues:
+def _tabulate(request: Request, moments: PairMoments, names: tuple[str, ...], walks: int, gap: float) -> LossValues:
     groups = [None, *range(len(names))]
     columns = []
     for group in groups:

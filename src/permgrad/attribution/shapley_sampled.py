@@ -144,7 +144,13 @@ def row_blocks(game: ShapleyGame, rows: int, references: int) -> Iterator[slice]
 
 
 def sample_rows(
-    game: ShapleyGame, tree: Tree, rows: Integers, keys: Counters, references: Integers, rule: StoppingRule, scale: Floats
+    game: ShapleyGame,
+    tree: Tree,
+    rows: Integers,
+    keys: Counters,
+    references: Integers,
+    rule: StoppingRule,
+    scale: Floats,
 ) -> RowValues:
     """Sample until every value of a row is known well enough; rows that are drop out.
 
@@ -176,7 +182,7 @@ def sample_rows(
         if number + 1 < least:
             continue
         mean, std, freedom = strata.estimate()
-        settled = (std <= rule.tolerance * scale).all(axis=(1, 2)) | (number + 1 == most)
+        settled = np.asarray((std <= rule.tolerance * scale).all(axis=(1, 2)) | (number + 1 == most))
         done = open_rows[settled]
         found.values[done], found.std[done] = mean[settled], std[settled]
         found.freedom[done], found.orders[done] = freedom, 2 * size * (number + 1)
