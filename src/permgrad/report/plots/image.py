@@ -79,7 +79,7 @@ def image(
         heat = heat[min(column, len(heat) - 1)]
     if np.nanmin(heat, initial=0.0) < 0:
         return overlay(picture, heat, title=text, label=_label(explanation, name))
-    return activation(picture, heat, title=text)
+    return activation(picture, heat, title=text, shown="the image" if name else "the row as an image")
 
 
 def _inputs(explanation: Explanation) -> list[str]:
@@ -150,7 +150,12 @@ def _label(explanation: Explanation, name: str) -> str:
 
 @styled
 def activation(
-    picture: npt.ArrayLike | None, heat: npt.ArrayLike, *, title: str = "", label: str = "activation"
+    picture: npt.ArrayLike | None,
+    heat: npt.ArrayLike,
+    *,
+    title: str = "",
+    label: str = "activation",
+    shown: str = "the row as an image",
 ) -> PlotFigure:
     """Draw an image and a map of it side by side.
 
@@ -160,6 +165,7 @@ def activation(
         heat: ``(height, width)``; a coarser map is drawn over the whole image, cell by cell, without smoothing.
         title: Title, empty for none.
         label: What the colours measure.
+        shown: What the picture is.
     """
     grid = np.nan_to_num(np.asarray(heat, dtype=np.float64))
     if grid.ndim != 2 or grid.size == 0:
@@ -172,7 +178,7 @@ def activation(
     if grey is not None:
         all_axes[0].imshow(grey, cmap="gray", extent=extent)
         finish_title(all_axes[0], "", title)
-        all_axes[0].set_xlabel("the row as an image")
+        all_axes[0].set_xlabel(shown)
         all_axes[1].imshow(grey, cmap="gray", extent=extent)
     elif title:
         finish_title(all_axes[0], "", title)
@@ -180,7 +186,7 @@ def activation(
     low = min(float(grid.min()), 0.0)
     # Strong activation covers the image, weak activation lets it show through.
     strength = np.clip((grid - low) / max(top - low, 1e-300), 0, 1)
-    shown = all_axes[-1].imshow(
+    colours = all_axes[-1].imshow(
         grid,
         cmap=style.heat(),
         vmin=low,
@@ -189,7 +195,7 @@ def activation(
         alpha=None if grey is None else 0.25 + 0.65 * strength,
     )
     all_axes[-1].set_xlabel("activation map" + ("" if grey is None else " over it"))
-    _colour_bar(figure, all_axes[-1], shown, label)
+    _colour_bar(figure, all_axes[-1], colours, label)
     for axes in all_axes:
         axes.set_xticks([])
         axes.set_yticks([])

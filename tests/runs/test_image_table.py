@@ -1,0 +1,175 @@
+"""A table of records and a folder of images, as a user types it: run, go on, predict, explain, report."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import permgrad as pg
+from image_table_example import INFORMATIVE, NOISE, write_records
+from permgrad.cli import app
+from permgrad.runs.folder import STAGES
+
+SOURCE = Path(os.environ.get("PERMGRAD_DATA", ".")) / "pneumoniamnist.npz"
+pytestmark = [
+    pytest.mark.data,
+    pytest.mark.skipif(not SOURCE.is_file(), reason="pneumoniamnist.npz is not in the folder that PERMGRAD_DATA names"),
+]
+WORDS = ("--target", "label", "--image", "scan", "--preset", "fast")
+
+
+def call(*words: object, code: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, f"{result.stdout}\n{result.stderr}"
+    return result.stdout if code == 0 else result.stderr
+
+
+@pytest.fixture(name="table", scope="module")
+def _table(tmp_path_factory):
+    return write_records(tmp_path_factory.mktemp("records"), SOURCE, 400)
+
+
+@pytest.fixture(name="finished", scope="module")
+def _finished(table):
+    """A finished run."""
+    folder = table.parent / "run"
+    call("run", table, *WORDS, "--out", folder)
+    return folder
+
+
+def test_a_run_writes_the_files_of_the_contract(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert {"run.json", "report.html", "metrics.json", "importance.csv", "branches.json", "model"} <= names
+    record = json.loads((finished / "run.json").read_text())
+    assert record["finished_stages"] == list(STAGES)
+    assert "--image scan" in record["command"]
+    assert record["configuration"]["images"] == ["scan"]
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert metrics["rows"] == {"train": 240, "validation": 80, "test": 80}
+    assert metrics["test"]["accuracy"] > 0.8, "half are ill: guessing is right half of the time"
+    assert {path.name for path in (finished / "model").iterdir()} == {"model.json", "arrays.npz", "weights.safetensors"}
+
+
+def test_importance_names_raw_columns_and_patches(finished):
+    frame = pd.read_csv(finished / "importance.csv")
+    first = ["feature", "modality", "class", "importance", "std", "ci_low", "ci_high", "p_value"]
+    assert list(frame.columns)[:8] == first
+    table = set(frame.loc[frame["modality"] == "table", "feature"])
+    assert table == {*INFORMATIVE, *NOISE}, "raw columns, however they are encoded"
+    patches = set(frame.loc[frame["modality"] == "scan", "feature"])
+    assert patches == {f"scan[{row},{column}]" for row in range(4) for column in range(4)}
+    overall = frame[frame["class"] == "all"].set_index("feature")["importance"]
+    assert overall[list(INFORMATIVE)].min() > overall[list(NOISE)].max()
+    branches = json.loads((finished / "branches.json").read_text())
+    for name in ("scan", "table"):
+        assert {"importance", "std", "ci_low", "ci_high", "share", "alone", "last"} <= set(branches[name])
+        assert branches[name]["ci_low"] > 0, "both inputs carry the label"
+    assert branches["scan"]["share"] + branches["table"]["share"] == pytest.approx(1)
+
+
+def test_the_report_shows_images_and_inputs(finished):
+    text = (finished / "report.html").read_text(encoding="utf-8")
+    assert "A network of images and a table predicts label" in text
+    for words in (
+        "Input by input",
+        "Where in the images: scan",
+        "Grad-CAM, over the image scan",
+        "28 × 28 pixels, grey",
+    ):
+        assert words in text, words
+    assert "How a row becomes an image" not in text
+    before = text.split("What was run")[0]
+    call("report", finished)
+    assert (finished / "report.html").read_text(encoding="utf-8").split("What was run")[0] == before
+
+
+def test_the_same_command_goes_on_and_another_image_is_another_run(finished, table, tmp_path):
+    assert "finished already" in call("run", table, *WORDS, "--out", finished)
+    moved = tmp_path / "moved"
+    shutil.copytree(table.parent / "scans", moved / "scans")
+    shutil.copy(table, moved / "records.csv")
+    assert "finished already" in call("run", moved / "records.csv", *WORDS, "--out", finished), "content, not place"
+    first, second = (moved / "scans" / f"{number:05d}.png" for number in (0, 1))
+    shutil.copy(first, second)
+    said = call("run", moved / "records.csv", *WORDS, "--out", finished, code=2)
+    assert "image content" in said
+
+
+def test_predict_reads_images_beside_another_table(finished, table, tmp_path):
+    frame = pd.read_csv(table).head(12)
+    frame["scan"] = [str(table.parent / path) for path in frame["scan"]]
+    frame = frame[["ward", "scan", "cough", "age", "crp"]]
+    frame.to_csv(tmp_path / "new.csv", index=False)
+    call("predict", finished, tmp_path / "new.csv", "--out", tmp_path / "predictions.csv")
+    found = pd.read_csv(tmp_path / "predictions.csv")
+    assert list(found.columns) == ["row", "prediction", "probability_healthy", "probability_pneumonia"]
+    stored = pd.read_csv(finished / "predictions.csv").set_index("row")
+    both = found[found["row"].isin(stored.index)]
+    assert len(both) > 0
+    for row in both.itertuples():
+        assert row.probability_pneumonia == pytest.approx(stored.loc[row.row, "probability_pneumonia"], abs=1e-6)
+
+
+@pytest.mark.parametrize("words", [("--method", "integrated_gradients", "--row", "3"), ("--method", "permutation")])
+def test_explain_writes_pictures_over_images(finished, table, tmp_path, words):
+    few = pd.read_csv(table).head(40)
+    few["scan"] = [str(table.parent / path) for path in few["scan"]]
+    few.to_csv(tmp_path / "few.csv", index=False)
+    call("explain", finished, tmp_path / "few.csv", *words, "--repeats", "1", "--out", tmp_path / "why")
+    found = pg.Explanation.load(tmp_path / "why")
+    assert {*INFORMATIVE, *NOISE} <= set(found.names)
+    plots = {path.name for path in (tmp_path / "why" / "plots").iterdir()}
+    assert {"features.png", "image-scan.png"} <= plots
+    if "--row" in words:
+        assert "waterfall.png" in plots
+        reached = found.values.sum(axis=1) + found.base_values
+        np.testing.assert_allclose(reached, found.predictions, rtol=1e-4, atol=1e-4)
+
+
+IMAGE = ("--target", "label", "--image")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            (*IMAGE, "scn"),
+            "image must be a column of the table, however: there is no column 'scn' (did you mean 'scan'?)",
+        ),
+        (
+            ("--target", "scan", "--image", "scan"),
+            "a column of images has one role, however: --image scan and --target",
+        ),
+        ((*IMAGE, "scan", "--preset", "paper"), "preset must be one of 'default', 'fast', however: preset='paper'"),
+        (("--target", "label", "--image-size", "32"), "--image-size belongs to --image, however: no --image is given"),
+        ((*IMAGE, "ward"), "image files must exist, however: 3 of 3 in column 'ward' of the table file do not"),
+        ((*IMAGE, "scan", "--cost", "1", "2"), "--cost belongs to runs without images, however: --image is given"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_written(table, tmp_path, words, message):
+    said = call("run", table, *words, "--out", tmp_path / "run", code=2)
+    assert message in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_in_both_parts_are_noted(table, tmp_path):
+    frame = pd.read_csv(table).head(80)
+    frame["scan"] = [str(table.parent / path) for path in frame["scan"]]
+    frame.loc[40:, "scan"] = frame.loc[:39, "scan"].to_numpy()
+    frame.to_csv(tmp_path / "doubled.csv", index=False)
+    from permgrad.runs.inputs import load_inputs
+    from permgrad.runs.request import RunRequest
+
+    inputs = load_inputs(RunRequest(table=str(tmp_path / "doubled.csv"), target=("label",), images=("scan",)))
+    assert any("show an image of column 'scan' that a training row shows as well" in note for note in inputs.notes)
+    grouped = RunRequest(
+        table=str(tmp_path / "doubled.csv"), target=("label",), images=("scan",), group="scan", split_seed=1
+    )
+    assert not any("show an image" in note for note in load_inputs(grouped).notes)
