@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from permgrad.attribution.branches import BranchCache, cut_into_branches
 from permgrad.attribution.gradients import in_batches
@@ -32,7 +32,12 @@ def forward_batch_size(request: Request) -> int:
         return int(request.batch_size)
     if request.subject.device.type != "cpu":
         return _BATCH_ACCELERATOR
-    images = request.subject.kind == "network" and any(tensor.ndim > 2 for tensor in request.inputs)
+    # A network may also draw or reshape a table into an image inside.
+    convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    images = request.subject.kind == "network" and (
+        any(tensor.ndim > 2 for tensor in request.inputs)
+        or any(isinstance(part, convolutions) for part in request.subject.module.modules())
+    )
     drawn = request.subject.kind == "hybrid" and "image" in request.subject.paths
     return _BATCH_IMAGE if images or drawn else _BATCH_TABLE
 
