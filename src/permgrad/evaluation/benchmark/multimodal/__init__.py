@@ -7,14 +7,13 @@ call; a new method of permgrad enrols itself; a peer is an entry in ``peers``.
 """
 
 from permgrad.evaluation.benchmark.multimodal import ours, peers
-from permgrad.evaluation.benchmark.multimodal.functions import DecisionFunction, functions, linear, register_function
+from permgrad.evaluation.benchmark.multimodal.functions import DecisionFunction, linear, register_function
 from permgrad.evaluation.benchmark.multimodal.suite import MultimodalSuite
 from permgrad.evaluation.benchmark.multimodal.truth import true_importance
 
 __all__ = [
     "DecisionFunction",
     "MultimodalSuite",
-    "functions",
     "linear",
     "ours",
     "peers",

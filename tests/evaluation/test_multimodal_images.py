@@ -1,0 +1,234 @@
+"""MedMNIST files: found by name or path, checked, refused with a sentence; splits and bottleneck features."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from permgrad._errors import EnvironmentProblem, InputError, PermgradWarning
+from permgrad.data import medmnist
+from permgrad.data.datasets import store
+from permgrad.data.medmnist import fetch_medmnist, find_medmnist, image_cards, load_medmnist
+from permgrad.evaluation.benchmark.multimodal import autoencoder, images
+from permgrad.evaluation.benchmark.multimodal.autoencoder import bottleneck_features, feature_checksum
+from permgrad.evaluation.benchmark.multimodal.images import ImageSet, read_images, split_images
+
+DATA = os.environ.get("PERMGRAD_DATA")
+
+
+def write(path: Path, count: int = 10, side: int = 28, *, rgb: bool = False, seed: int = 0, **changes: object) -> Path:
+    """Write a file of the form, with smooth pictures."""
+    rng = np.random.default_rng(seed)
+    grid = np.linspace(-1, 1, side)
+    arrays: dict[str, object] = {}
+    for part in ("train", "val", "test"):
+        x, y, size = rng.uniform(-0.5, 0.5, (3, count, 1, 1))
+        blobs = np.exp(-((grid[None, None] - x) ** 2 + (grid[None, :, None] - y) ** 2) / (0.7 + size))
+        pictures = (255 * blobs).astype(np.uint8)
+        arrays[f"{part}_images"] = np.repeat(pictures[..., None], 3, axis=3) if rgb else pictures
+        arrays[f"{part}_labels"] = rng.integers(0, 2, (count, 1))
+    arrays |= changes
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+    return path
+
+
+@pytest.fixture
+def nowhere(tmp_path, monkeypatch):
+    """No data folder, an empty cache, no network."""
+
+    def refuse(_url):
+        raise OSError("no route")
+
+    monkeypatch.delenv("PERMGRAD_DATA", raising=False)
+    monkeypatch.setenv("PERMGRAD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(store, "fetch_bytes", refuse)
+    return tmp_path
+
+
+def test_parts_come_in_the_order_asked_for(tmp_path):
+    path = write(tmp_path / "own.npz", 4)
+    whole, some = load_medmnist(path), load_medmnist(str(path), ("test", "train"))
+    assert whole.name == "own"
+    assert len(whole) == 12
+    assert whole.part.tolist() == ["train"] * 4 + ["val"] * 4 + ["test"] * 4
+    assert np.array_equal(some.pixels, np.concatenate([whole.pixels[8:], whole.pixels[:4]]))
+    assert np.array_equal(some.labels[:4], whole.labels[8:])
+    assert not np.array_equal(whole.pixels[8:], whole.pixels[:4]), "parts must differ for this to say something"
+
+
+def test_the_checksum_is_that_of_the_file(tmp_path):
+    import hashlib
+
+    path = write(tmp_path / "own.npz")
+    assert load_medmnist(path).md5 == hashlib.md5(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.skipif(not DATA, reason="PERMGRAD_DATA names no folder")
+def test_the_part_of_pneumoniamnist_is_known_and_gives_no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = load_medmnist("pneumoniamnist")
+    assert found.pixels.shape == (5030, 28, 28)
+    assert found.md5 in dict(image_cards.get("pneumoniamnist").known)
+
+
+def test_a_file_of_the_user_with_other_content_gives_a_warning(tmp_path, monkeypatch):
+    write(tmp_path / "organamnist.npz")
+    monkeypatch.setenv("PERMGRAD_DATA", str(tmp_path))
+    with pytest.warns(PermgradWarning, match="should have the MD5 68e3f8846a6bd62f0c9bf841c0d9eacc"):
+        assert find_medmnist("organamnist") == (tmp_path / "organamnist.npz", "organamnist")
+
+
+def test_any_other_set_in_the_users_folder_is_found_by_its_name(tmp_path, monkeypatch):
+    write(tmp_path / "mine.npz")
+    monkeypatch.setenv("PERMGRAD_DATA", str(tmp_path))
+    assert load_medmnist("mine").name == "mine"
+
+
+def test_without_data_the_error_says_what_to_put_where(nowhere):
+    with pytest.raises(EnvironmentProblem) as caught:
+        fetch_medmnist("pneumoniamnist")
+    url = "https://zenodo.org/records/10519652/files/pneumoniamnist.npz?download=1"
+    assert str(caught.value) == (
+        f"image set 'pneumoniamnist' must be on this machine, however it is not and {url} cannot be reached (OSError); "
+        f"put the file pneumoniamnist.npz (MD5 28209eda62fecd6e6a2d98b1501bb15f; its home is {url}) into "
+        f"{str(nowhere / 'cache')!r}, or name the folder that holds it in the environment variable PERMGRAD_DATA"
+    )
+
+
+def test_a_download_must_have_the_checksum_and_is_kept(nowhere, monkeypatch):
+    path = write(nowhere / "source.npz")
+    monkeypatch.setattr(store, "fetch_bytes", lambda _url: path.read_bytes())
+    with pytest.raises(EnvironmentProblem, match="must have the MD5 b9ceb9546e10131b32923c5bbeaea2b1, however"):
+        fetch_medmnist("organcmnist")
+    assert not (nowhere / "cache" / "organcmnist.npz").exists()
+    card = replace(image_cards.get("organcmnist"), md5=load_medmnist(path).md5)
+    monkeypatch.setitem(image_cards._entries, "organcmnist", card)
+    kept = fetch_medmnist("organcmnist")
+    assert kept == nowhere / "cache" / "organcmnist.npz"
+    monkeypatch.setattr(store, "fetch_bytes", lambda _url: pytest.fail("it is in the cache"))
+    assert fetch_medmnist("organcmnist") == kept
+    kept.write_bytes(b"spoilt")
+    with pytest.raises(EnvironmentProblem, match="remove it, or name your own folder in PERMGRAD_DATA"):
+        fetch_medmnist("organcmnist")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"val_labels": None},
+            "must hold train_images, train_labels, val_images, val_labels, test_images, test_labels",
+        ),
+        ({"val_labels": np.zeros((3, 1))}, "holds 10 val_images and 3 val_labels; write both for the same images"),
+        ({"test_images": np.zeros((10, 28, 28))}, r"however test_images of .* is float64 \(10, 28, 28\); convert"),
+        ({"test_images": np.zeros((10, 28), np.uint8)}, r"is uint8 \(10, 28\); convert the array"),
+    ],
+)
+def test_files_of_another_form_are_refused(tmp_path, changes, message):
+    path = write(tmp_path / "bad.npz", **changes)
+    with pytest.raises(InputError, match=message):
+        load_medmnist(path)
+
+
+def test_what_is_no_npz_is_refused(tmp_path):
+    path = tmp_path / "text.npz"
+    path.write_text("not an archive")
+    with pytest.raises(InputError, match="must be an .npz file as MedMNIST writes it"):
+        load_medmnist(path)
+    with pytest.raises(InputError, match="there is none at"):
+        load_medmnist(tmp_path / "absent.npz")
+    with pytest.raises(InputError, match=r"did you mean 'organamnist'\?\); another set is read by its path"):
+        load_medmnist("organamnst")
+    with pytest.raises(InputError, match="part must be one of 'train', 'val', 'test'"):
+        load_medmnist(path, ("train", "valid"))
+    with pytest.raises(InputError, match="parts must name at least one"):
+        load_medmnist(path, ())
+
+
+def test_pickled_objects_are_never_loaded(tmp_path):
+    path = write(tmp_path / "objects.npz", train_labels=np.array([{}] * 10, dtype=object))
+    with pytest.raises(InputError, match="cannot be read"):
+        load_medmnist(path)
+
+
+def test_colours_become_grey_and_other_sizes_are_refused(tmp_path):
+    grey, coloured = write(tmp_path / "grey.npz", 20), write(tmp_path / "rgb.npz", 20, rgb=True)
+    assert torch.allclose(read_images(str(grey)).grey, read_images(str(coloured)).grey, atol=1e-6)
+    with pytest.raises(InputError, match="images must be of 28×28 pixels, however those of 'large' are of 64×64"):
+        read_images(str(write(tmp_path / "large.npz", 20, 64)))
+    with pytest.raises(InputError, match="at least 40 images, however 'few' holds 30"):
+        read_images(str(write(tmp_path / "few.npz")))
+
+
+def test_images_are_split_apart_and_by_the_seed():
+    training, test = split_images(1000, 3)
+    assert len(training) == 700
+    assert sorted([*training, *test]) == list(range(1000))
+    assert np.array_equal(split_images(1000, 3)[0], training)
+    assert not np.array_equal(split_images(1000, 4)[0], training)
+
+
+# ---- bottleneck features ---------------------------------------------------------------------------------------------
+@pytest.fixture
+def blobs(tmp_path, monkeypatch) -> ImageSet:
+    monkeypatch.setenv("PERMGRAD_CACHE", str(tmp_path / "cache"))
+    images._read.cache_clear()
+    return read_images(str(write(tmp_path / "blobs.npz", 100)))
+
+
+def test_features_are_standardised_and_follow_the_images(blobs):
+    made = bottleneck_features(blobs, 2)
+    assert made.features.shape == (300, 10)
+    assert made.features.dtype == np.float32
+    assert np.allclose(made.features.mean(axis=0), 0, atol=1e-5)
+    assert np.allclose(made.features.std(axis=0), 1, atol=1e-5)
+    assert made.known is None
+    assert made.checksum == feature_checksum(made.features)
+
+
+def test_features_are_the_same_again_and_come_from_the_cache(blobs, monkeypatch):
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    first = autoencoder._train(blobs.grey, 1, 0)
+    again = autoencoder._train(blobs.grey, 1, 0)
+    assert np.array_equal(first[0], again[0])
+    assert not np.array_equal(first[0], autoencoder._train(blobs.grey, 1, 1)[0])
+    assert torch.equal(state, torch.get_rng_state())
+    assert torch.get_num_threads() == threads
+    bottleneck_features.cache_clear()
+    made = bottleneck_features(blobs, 1)
+    bottleneck_features.cache_clear()
+    monkeypatch.setattr(autoencoder, "_train", lambda *_: pytest.fail("it is in the cache"))
+    assert bottleneck_features(blobs, 1).checksum == made.checksum
+
+
+def test_a_spoilt_cache_is_computed_again(blobs):
+    bottleneck_features.cache_clear()
+    made = bottleneck_features(blobs, 1)
+    for kept in Path(os.environ["PERMGRAD_CACHE"]).iterdir():
+        kept.write_bytes(b"spoilt")
+    bottleneck_features.cache_clear()
+    assert bottleneck_features(blobs, 1).checksum == made.checksum
+
+
+def test_the_checksum_sees_what_matters():
+    features = np.random.default_rng(0).normal(size=(50, 10)).astype(np.float32)
+    moved = features.copy()
+    moved[7, 3] += 0.01
+    assert feature_checksum(moved) != feature_checksum(features)
+    assert feature_checksum(features[::-1]) != feature_checksum(features)
+
+
+def test_every_card_is_complete():
+    for name in image_cards:
+        card = image_cards.get(name)
+        assert len(card.md5) == 32
+        assert card.url.startswith("https://zenodo.org/records/10519652/files/")
+        assert card.file_name == f"{name}.npz"
+        assert medmnist.PARTS == ("train", "val", "test")
