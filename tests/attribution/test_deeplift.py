@@ -53,6 +53,12 @@ FUNCTIONS = {
     "in place": (lambda x: torch.relu_(x + 0), (3,)),
     "method in place": (lambda x: (x + 0).sigmoid_(), (3,)),
     "functional in place": (lambda x: functional.relu(x * 1, inplace=True), (3,)),
+    "functional in place by position": (lambda x: functional.elu(x * 1, 0.5, True), (3,)),
+    "by keyword": (lambda x: functional.gelu(input=torch.relu(input=x) - 0.5), (3,)),
+    "product by keyword": (lambda x, y: torch.mul(input=x, other=y), (3,), (3,)),
+    "pooling by keyword": (lambda x: functional.max_pool2d(input=x, kernel_size=2), (2, 4, 4)),
+    "sigmoid by hand": (lambda x: 1 / (1 + torch.exp(-x)), (3,)),
+    "weight of two": (lambda x: functional.linear(x, WEIGHT * WEIGHT.exp()), (3,)),
     "clamp": (lambda x: x.clamp(min=0, max=1), (3,)),
     "choice": (lambda x: torch.where(x > 0, x, 0.1 * x), (3,)),
     "choice of a number": (lambda x: torch.where(x > 0, x, 0.0), (3,)),
@@ -83,6 +89,7 @@ FUNCTIONS = {
     "transformer": (seeded(lambda: nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)), (3, 4)),
     "two rectifiers": (lambda x: torch.relu(1 - torch.relu(x)), (3,)),
 }  # fmt: skip
+WEIGHT = nn.Parameter(drawn(2, 3, seed=9))
 HEADS = seeded(lambda: nn.MultiheadAttention(4, 2, batch_first=True))
 
 

@@ -42,9 +42,7 @@ _OPERATORS = {
     "__matmul__": "matmul", "__pow__": "pow", "__ipow__": "pow_", "__abs__": "abs", "multiply": "mul",
     "multiply_": "mul_", "divide": "div", "divide_": "div_", "true_divide": "div", "true_divide_": "div_",
 }  # fmt: skip
-_PRODUCTS = frozenset(
-    {"mul", "matmul", "mm", "bmm", "mv", "dot", "inner", "outer", "bilinear", "linear", "tensordot", "kron"}
-)
+_PRODUCTS = frozenset({"mul", "matmul", "mm", "bmm", "mv", "dot", "inner", "outer", "bilinear", "linear"})
 #: Python functions of torch that ask whether a mode is on: a copy that is told no shows what they call.
 _ASKED = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 
@@ -72,7 +70,7 @@ class Rescale(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Answer one call of torch; the mode is off meanwhile."""
-        kwargs = kwargs or {}
+        args, kwargs = _in_order(args, kwargs or {})
         name = getattr(func, "__name__", "")
         name = _OPERATORS.get(name, name)
         in_place = name.endswith("_") and not name.endswith("__")
@@ -108,7 +106,19 @@ class Rescale(TorchFunctionMode):
 
 def _not_in_place(func: Callable[..., Any]) -> Callable[..., Any]:
     """Return the same function on a copy of its first argument."""
-    return lambda first, *rest, **named: func(first.clone(), *rest, **named)
+    return functools.partial(_on_copy, func)
+
+
+def _on_copy(func: Callable[..., Any], first: Tensor, *rest: Any, **named: Any) -> Any:
+    return func(first.clone(), *rest, **named)
+
+
+def _in_order(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return arguments with the tensors that were given by their usual names in front."""
+    for place, name in enumerate(("input", "other")):
+        if len(args) == place and name in kwargs:
+            args, kwargs = (*args, kwargs[name]), {key: value for key, value in kwargs.items() if key != name}
+    return args, kwargs
 
 
 @functools.cache
@@ -142,20 +152,17 @@ def _elementwise(kind: str, mode: Rescale, func: Any, args: Any, kwargs: Any) ->
     """Answer a function that acts on each number of its first argument alone."""
     if not args or not _varies(args[0]) or any(_varies(value) and value.ndim for value in args[1:]):
         return NotImplemented
-    # Functions that may work in place do so on a copy, whose result is written back.
-    in_place = bool(kwargs.get("inplace"))
-    named = {name: value for name, value in kwargs.items() if name != "inplace"}
+    if isinstance(func, types.FunctionType) and func.__name__ != "__rpow__":
+        return NotImplemented  # Written in Python, it calls another, which says whether it works in place.
 
     def function(values: Tensor) -> Tensor:
-        out: Tensor = func(values, *args[1:], **named)
+        out: Tensor = func(values, *args[1:], **kwargs)
         return out
 
     own = mode.starts(args[0])
     if own is None or not args[0].requires_grad:
-        result = function(args[0])
-    else:
-        result = _apply(Elementwise, args[0], function, own[0], kind)
-    return args[0].copy_(result) if in_place else result
+        return function(args[0])
+    return _apply(Elementwise, args[0], function, own[0], kind)
 
 
 def _product(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
