@@ -1,0 +1,337 @@
+"""Exact Shapley and Owen values, of outputs and losses, against definitions written out slowly and against shapiq."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import combinations, permutations
+from math import comb
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import permgrad as pg
+from permgrad.attribution.owen import Tree
+
+PLAYERS = 7
+
+
+class Mixed(nn.Module):
+    """Four numbers, two codes and a picture of one player; three logits. The third number is not used."""
+
+    def __init__(self, outputs: int = 3) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(4, 2)
+        self.body = nn.Sequential(nn.Linear(4 + 4 + 4, 16), nn.ReLU(), nn.Linear(16, outputs))
+        self.body[0].weight.data[:, 2] = 0
+        self.double()
+
+    def forward(self, table: Tensor, codes: Tensor, picture: Tensor) -> Tensor:
+        return self.body(torch.cat([table, self.embedding(codes).flatten(1), picture.flatten(1)], dim=1)) * 3
+
+
+def draw(rows: int, seed: int) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        "table": torch.randn(rows, 4, generator=generator, dtype=torch.float64),
+        "codes": torch.randint(0, 4, (rows, 2), generator=generator),
+        "picture": torch.randn(rows, 1, 2, 2, generator=generator, dtype=torch.float64),
+    }
+
+
+NET, ROWS, BACKGROUND = Mixed(), draw(5, 1), draw(9, 2)
+SEGMENTS = {"picture": np.zeros((2, 2), dtype=int)}
+
+
+def blended(row: int, kept: Iterable[int], rows=ROWS, background=BACKGROUND) -> Tensor:
+    """Return the outputs of the row with all but the players ``kept`` taken from each background row."""
+    mixed = {name: own.clone() for name, own in background.items()}
+    for player in kept:
+        if player < 4:
+            mixed["table"][:, player] = rows["table"][row, player]
+        elif player < 6:
+            mixed["codes"][:, player - 4] = rows["codes"][row, player - 4]
+        else:
+            mixed["picture"][:] = rows["picture"][row]
+    with torch.no_grad():
+        return NET(**mixed)
+
+
+def by_formula(worth: Callable[[tuple[int, ...]], np.ndarray], count: int) -> np.ndarray:
+    """Return the Shapley values of a game, from the formula."""
+    known = {own: worth(own) for size in range(count + 1) for own in combinations(range(count), size)}
+    values = []
+    for player in range(count):
+        others = [own for own in known if player not in own]
+        values.append(
+            sum(
+                (known[tuple(sorted((*own, player)))] - known[own]) / (count * comb(count - 1, len(own)))
+                for own in others
+            )
+        )
+    return np.array(values)
+
+
+def by_orders(worth: Callable[[tuple[int, ...]], np.ndarray], orders: list[tuple[int, ...]], count: int) -> np.ndarray:
+    """Return the mean contribution over the orders that are allowed."""
+    total = np.zeros((count, *np.shape(worth(()))))
+    for order in orders:
+        for place, player in enumerate(order):
+            before = tuple(sorted(order[:place]))
+            total[player] += worth(tuple(sorted((*before, player)))) - worth(before)
+    return total / len(orders)
+
+
+def explain(**options) -> pg.Explanation:
+    given = {"background": BACKGROUND, "segments": SEGMENTS, "progress": False, **options}
+    return pg.explain(NET, ROWS, given.pop("y", None), method="shapley", **given)
+
+
+# ---- outputs ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("output", ["logit", "probability"])
+def test_equals_the_formula(output):
+    found = explain(output=output)
+
+    def worth(row: int, kept: tuple[int, ...]) -> np.ndarray:
+        outputs = blended(row, kept)
+        return (outputs.softmax(dim=1) if output == "probability" else outputs).mean(dim=0).numpy()
+
+    want = np.array([by_formula(lambda kept, row=row: worth(row, kept), PLAYERS) for row in range(5)])
+    assert np.ptp(want) > 0.1
+    np.testing.assert_allclose(found.values, want, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(found.std, 0)
+    np.testing.assert_array_equal(found.low, found.values)
+    assert found.meta["estimator"] == "enumeration of all coalitions"
+    assert found.additive
+
+
+def test_equals_shapiq():
+    shapiq = pytest.importorskip("shapiq", reason="shapiq is a peer, in the extra 'peers'")
+    found = explain(target=1)
+    for row in range(3):
+
+        def game(coalitions, row=row):
+            return np.array([blended(row, np.flatnonzero(own)).mean(dim=0)[1].item() for own in coalitions])
+
+        values = shapiq.ExactComputer(n_players=PLAYERS, game=game)("SV", order=1)
+        want = [values[(player,)] for player in range(PLAYERS)]
+        np.testing.assert_allclose(found.values[row, :, 0], want, rtol=0, atol=1e-8)
+
+
+def test_linear_closed_form():
+    net = nn.Linear(6, 2).double()
+    rows, background = torch.randn(8, 6, dtype=torch.float64), torch.randn(30, 6, dtype=torch.float64)
+    found = pg.explain(net, rows, method="shapley", background=background, progress=False)
+    want = (rows - background.mean(dim=0))[:, :, None] * net.weight.T.detach()
+    np.testing.assert_allclose(found.values, want.numpy(), atol=1e-12)
+    np.testing.assert_allclose(found.base_values, net(background).mean(dim=0).detach().numpy(), atol=1e-12)
+
+
+def test_values_add_up_and_unused_players_are_exactly_zero():
+    found = explain()
+    gap = found.values.sum(axis=1) - (found.predictions - found.base_values)
+    assert np.abs(gap).max() < 1e-12
+    assert found.meta["completeness_gap"] < 1e-12
+    unused = found.names.index("table[2]")
+    np.testing.assert_array_equal(found.values[:, unused], 0)
+    np.testing.assert_array_equal(found.p_values[:, unused], 1)
+    used = np.delete(found.values, unused, axis=1)
+    assert np.abs(used).min() > 0
+    np.testing.assert_array_equal(np.delete(found.p_values, unused, axis=1), 0)
+
+
+def test_float32_networks_give_unused_players_exactly_zero():
+    torch.manual_seed(3)
+    net = nn.Sequential(nn.Linear(5, 64), nn.Tanh(), nn.Linear(64, 2))
+    net[0].weight.data[:, 1] = 0
+    found = pg.explain(net, torch.randn(40, 5), method="shapley", background=torch.randn(33, 5), progress=False)
+    np.testing.assert_array_equal(found.values[:, 1], 0)
+    assert (np.delete(found.values, 1, axis=1) != 0).all()
+
+
+def test_alike_players_share_alike():
+    class Alike(nn.Module):
+        def forward(self, table: Tensor) -> Tensor:
+            return (table[:, :1] * table[:, 1:2]) + table[:, 2:]
+
+    rows = torch.tensor([[2.0, 2.0, 1.0]])
+    found = pg.explain(Alike(), rows, method="shapley", background=torch.zeros(1, 3), task="regression")
+    np.testing.assert_allclose(found.values[0, :, 0], [2.0, 2.0, 1.0])
+
+
+def test_levels_sum_only_where_the_game_is_the_same():
+    """Modality values of the flat structure are sums of players; those of a game of modalities are others."""
+    flat = explain().by_modality()
+    game = explain(level="modality")
+    owen = explain(structure="owen").by_modality()
+    assert flat.names == game.names == owen.names == ("table", "codes", "picture")
+    np.testing.assert_allclose(owen.values, game.values, atol=1e-12)
+    assert np.abs(flat.values - game.values).max() > 1e-3
+
+
+# ---- Owen ------------------------------------------------------------------------------------------------------------
+
+
+def allowed_orders(blocks: list[list[int]]) -> list[tuple[int, ...]]:
+    """Return all orders in which each block's members follow one another."""
+    found = []
+    for order in permutations(range(sum(map(len, blocks)))):
+        places = [sorted(order.index(member) for member in block) for block in blocks]
+        if all(own[-1] - own[0] == len(own) - 1 for own in places):
+            found.append(order)
+    return found
+
+
+def test_owen_equals_the_mean_over_allowed_orders():
+    blocks = [[0, 1, 2, 3], [4, 5], [6]]
+    orders = allowed_orders(blocks)
+    assert len(orders) == 6 * 24 * 2
+    found = explain(structure="owen", target=0)
+    for row in range(2):
+        known: dict[tuple[int, ...], np.ndarray] = {}
+
+        def worth(kept: tuple[int, ...], row=row, known=known) -> np.ndarray:
+            if kept not in known:
+                known[kept] = blended(row, kept).mean(dim=0)[0].numpy()
+            return known[kept]
+
+        np.testing.assert_allclose(found.values[row, :, 0], by_orders(worth, orders, PLAYERS), atol=1e-12)
+    assert np.abs(found.values - explain(target=0).values).max() > 1e-3
+
+
+def test_trees_of_three_levels():
+    tree = Tree.build(["a", "a", "a", "a", "b"], ["p", "p", "q", "q", "p"])
+    weights = np.random.default_rng(0).normal(size=2**5)
+
+    def worth(kept: tuple[int, ...]) -> np.ndarray:
+        return weights[sum(2**player for player in kept)]
+
+    orders = [
+        order
+        for order in allowed_orders([[0, 1, 2, 3], [4]])
+        if abs(order.index(0) - order.index(1)) == 1 and abs(order.index(2) - order.index(3)) == 1
+    ]
+    assert len(orders) == 2 * 2 * 2 * 2
+    coalitions = tree.coalitions()
+    worths = np.array([worth(tuple(np.flatnonzero(own))) for own in coalitions.kept])
+    np.testing.assert_allclose(coalitions.weights @ worths, by_orders(worth, orders, 5), atol=1e-12)
+
+
+def test_owen_counts_blocks_not_players():
+    """Twice eight players are too many to enumerate as 2¹⁶ coalitions, but not as blocks of eight."""
+    net = nn.Sequential(nn.Linear(16, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
+        def forward(self, left: Tensor, right: Tensor) -> Tensor:
+            return self.net(torch.cat([left, right], dim=1))
+
+    def both(rows: int) -> dict[str, Tensor]:
+        return {name: torch.randn(rows, 8, dtype=torch.float64) for name in ("left", "right")}
+
+    rows, background = both(2), both(3)
+    given = {"method": "shapley", "background": background, "task": "regression", "progress": False}
+    owen = pg.explain(Two(), rows, structure="owen", **given)
+    assert owen.meta["permutations"] == 0
+    modality = pg.explain(Two(), rows, level="modality", **given)
+    np.testing.assert_allclose(owen.by_modality().values, modality.values, atol=1e-12)
+
+
+# ---- losses ----------------------------------------------------------------------------------------------------------
+
+Y = np.array([0, 2, 1, 0, 2])
+
+
+def minus_loss(row: int, kept: tuple[int, ...], game: str) -> np.ndarray:
+    """Return what a coalition is worth, as SAGE defines it, or with the loss inside the mean."""
+    probabilities = blended(row, kept).softmax(dim=1)[:, Y[row]]
+    return (probabilities.mean().log() if game == "prediction" else probabilities.log().mean()).numpy()
+
+
+@pytest.mark.parametrize("game", ["prediction", "expected"])
+def test_loss_equals_the_formula(game):
+    found = explain(y=Y, scope="global", game=game, exact=PLAYERS)
+    rows = np.array([by_formula(lambda kept, row=row: minus_loss(row, kept, game), PLAYERS) for row in range(5)])
+    assert found.outputs == ("all", "0", "1", "2")
+    np.testing.assert_allclose(found.values[:, 0], rows.mean(axis=0), atol=1e-12)
+    for label in (0, 2):
+        np.testing.assert_allclose(found.values[:, 1 + label], rows[label == Y].mean(axis=0), atol=1e-12)
+    # The overall importance is the mean of the classes, weighted by their rows.
+    shares = np.bincount(Y) / 5
+    np.testing.assert_allclose(found.values[:, 1:] @ shares, found.values[:, 0], atol=1e-12)
+    np.testing.assert_allclose(found.std[:, 0], rows.std(axis=0, ddof=1) / 5**0.5, atol=1e-12)
+    assert found.values[2, 0] == 0
+    assert found.p_values[2, 0] == 1
+
+
+def test_divergence_without_y():
+    found = explain(scope="global", exact=PLAYERS)
+
+    def worth(row: int, kept: tuple[int, ...]) -> np.ndarray:
+        own = blended(row, tuple(range(PLAYERS)))[0].softmax(dim=0)
+        mean = blended(row, kept).softmax(dim=1).mean(dim=0)
+        return -(own * (own.log() - mean.log())).sum().numpy()
+
+    rows = np.array([by_formula(lambda kept, row=row: worth(row, kept), PLAYERS) for row in range(5)])
+    np.testing.assert_allclose(found.values[:, 0], rows.mean(axis=0), atol=1e-12)
+    assert found.meta["quantity"] == "part of the divergence"
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "absolute_error"])
+def test_regression_loss(loss):
+    net = nn.Linear(4, 1).double()
+    rows, background = torch.randn(30, 4, dtype=torch.float64), torch.randn(25, 4, dtype=torch.float64)
+    y = np.random.default_rng(0).normal(size=30)
+    given = {"method": "shapley", "scope": "global", "background": background, "loss": loss, "progress": False}
+    found = pg.explain(net, rows, y, **given)
+    error = {"squared_error": np.square, "absolute_error": np.abs}[loss]
+    with torch.no_grad():
+        nothing = error(net(background).mean().item() - y).mean()
+        everything = error(net(rows)[:, 0].numpy() - y).mean()
+    np.testing.assert_allclose(found.values[:, 0].sum(), nothing - everything, atol=1e-12)
+    weights = np.arange(30) + 1.0
+    weighted = pg.explain(net, rows, y, sample_weight=weights, **given)
+    alone = [pg.explain(net, rows[[i]], y[[i]], **given).values[:, 0] for i in range(30)]
+    np.testing.assert_allclose(weighted.values[:, 0], np.average(alone, axis=0, weights=weights), atol=1e-12)
+
+
+def test_saved_and_shown(tmp_path):
+    found = explain()
+    found.save(tmp_path / "shapley")
+    again = pg.Explanation.load(tmp_path / "shapley")
+    np.testing.assert_array_equal(again.values, found.values)
+    assert again.to_frame().equals(found.to_frame())
+
+
+# ---- bad input -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"structure": "tree"}, "structure must be one of 'flat', 'owen', however: structure='tree'"),
+        ({"game": "loss"}, "game must be one of 'prediction', 'expected', however: game='loss'"),
+        ({"exact": -1}, "exact must be an integer of at least 0, however: exact=-1"),
+        ({"references": 0}, "references must be an integer of at least 1, however: references=0"),
+        ({"max_permutations": 2.5}, "max_permutations must be an integer of at least 4, however: max_permutations=2.5"),
+        (
+            {"max_permutations": 50},
+            "min_permutations must not be above max_permutations, however: min_permutations=100, max_permutations=50",
+        ),
+        (
+            {"tolerance": -0.1},
+            "tolerance must be a finite number of at least 0, however: tolerance=-0.1; pass for example 0.01",
+        ),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(pg.InputError) as caught:
+        explain(**options)
+    assert str(caught.value) == message
