@@ -113,8 +113,11 @@ def test_mixed_methods_never_share_an_axis():
     labels = [axes.get_xlabel() for axes in figure.axes]
     assert labels == ["mean |attribution|, logit per grey level", "mean |attribution|, nats"]
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["scan · gradient", "table · shapley"]
-    with pytest.raises(InputError, match=r"explained by different methods, each in its own unit; call .*features\(\)"):
-        explanation.plot.modality()
+    assert len(explanation.plot().axes) == 2
+    for kind in ("bar", "beeswarm", "waterfall", "classes", "modality"):
+        said = rf"{kind} puts all features on one axis, however: .* call explanation\.plot\.features\(\)"
+        with pytest.raises(InputError, match=said):
+            getattr(explanation.plot, kind)()
 
 
 def test_panels_rank_their_own_features():

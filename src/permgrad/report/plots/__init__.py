@@ -65,7 +65,9 @@ class PlotAccessor:
         self._explanation = explanation
 
     def __call__(self) -> PlotFigure:
-        """Draw a beeswarm of many rows, a waterfall of one, and bars otherwise."""
+        """Draw a beeswarm of many rows, a waterfall of one, and bars otherwise; an axis for each of mixed methods."""
+        if self._explanation.meta.get("methods"):
+            return self.features()
         if self._explanation.scope == "global":
             return self.bar()
         return self.waterfall() if len(self._explanation.values) == 1 else self.beeswarm()

@@ -238,6 +238,15 @@ def pick_output(explanation: Explanation, output: str | int | None) -> int:
     return int(explanation.output_index(output))
 
 
+def need_one_unit(explanation: Explanation, plot: str) -> None:
+    """Refuse to put numbers of different methods on one axis: they have different units."""
+    if explanation.meta.get("methods"):
+        raise InputError(
+            f"{plot} puts all features on one axis, however: the modalities were explained by different methods, each "
+            "in its own unit; call explanation.plot.features(), which gives each its own axis"
+        )
+
+
 def need_local(explanation: Explanation, plot: str) -> None:
     """Refuse a global explanation where single rows are needed."""
     if explanation.scope != "local":

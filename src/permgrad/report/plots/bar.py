@@ -16,6 +16,7 @@ from permgrad.report.plots._base import (
     finish_title,
     labels_of,
     largest,
+    need_one_unit,
     new_figure,
     number,
     numbers,
@@ -57,6 +58,7 @@ def bar(
         >>> len(figure.axes)
         1
     """
+    need_one_unit(explanation, "bar")
     shown = explanation.to_global("mean_abs") if explanation.scope == "local" else explanation
     column = explanation.output_index(output) if explanation.scope == "global" else pick_output(explanation, output)
     values = np.asarray(shown.values[:, column], dtype=np.float64)

@@ -18,6 +18,7 @@ from permgrad.report.plots._base import (
     labels_of,
     largest,
     need_local,
+    need_one_unit,
     new_figure,
     padded,
     pick_output,
@@ -59,6 +60,7 @@ def beeswarm(
     Raises:
         InputError: If the explanation is global.
     """
+    need_one_unit(explanation, "beeswarm")
     need_local(explanation, "beeswarm")
     column = pick_output(explanation, output)
     values = np.asarray(explanation.values[:, :, column], dtype=np.float64)

@@ -14,6 +14,7 @@ from permgrad.report.plots._base import (
     finish_title,
     labels_of,
     largest,
+    need_one_unit,
     new_figure,
     numbers,
     plain_axis,
@@ -37,6 +38,7 @@ def classes(explanation: Explanation, *, top_n: int | None = 15, title: str | No
         top_n: How many features; None: all.
         title: Title; None: a default; empty: none.
     """
+    need_one_unit(explanation, "classes")
     shown = explanation.to_global("mean_abs") if explanation.scope == "local" else explanation
     values = np.asarray(shown.values, dtype=np.float64)
     has_all = shown.outputs[0] == "all" and len(shown.outputs) > 1

@@ -17,6 +17,7 @@ from permgrad.report.plots._base import (
     clean,
     finish_title,
     labels_of,
+    need_one_unit,
     new_figure,
     number,
     padded,
@@ -53,11 +54,7 @@ def modality(
         InputError: If the values cannot be summed (the message names the call to make), if the modalities were
             explained by different methods, or if ``truth`` does not fit.
     """
-    if explanation.meta.get("methods"):
-        raise InputError(
-            "modality puts all modalities on one axis, however: they were explained by different methods, each in its "
-            "own unit; call explanation.plot.features(), which gives each its own axis"
-        )
+    need_one_unit(explanation, "modality")
     default = f"{explanation.method}: what each part of the network adds"
     text = default if title is None else title
     content = explanation.branches or _content(explanation, output)

@@ -16,6 +16,7 @@ from permgrad.report.plots._base import (
     labels_of,
     largest,
     need_local,
+    need_one_unit,
     new_figure,
     number,
     numbers,
@@ -57,6 +58,7 @@ def waterfall(
     Raises:
         InputError: If the explanation is global, or there is no such row.
     """
+    need_one_unit(explanation, "waterfall")
     need_local(explanation, "waterfall")
     place = check_row(explanation, row)
     column = pick_output(explanation, output)
