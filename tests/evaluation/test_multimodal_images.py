@@ -140,7 +140,7 @@ def test_files_of_another_form_are_refused(tmp_path, changes, message):
 def test_what_is_no_npz_is_refused(tmp_path):
     path = tmp_path / "text.npz"
     path.write_text("not an archive")
-    with pytest.raises(InputError, match="must be an .npz file as MedMNIST writes it"):
+    with pytest.raises(InputError, match=r"must be an \.npz file as MedMNIST writes it"):
         load_medmnist(path)
     with pytest.raises(InputError, match="there is none at"):
         load_medmnist(tmp_path / "absent.npz")

@@ -1,4 +1,4 @@
-"""The decision functions and what they are worth: closed forms against plain Monte Carlo and against pencil and paper."""
+"""The decision functions and what they are worth: closed forms against Monte Carlo, and against pencil and paper."""
 
 from __future__ import annotations
 
@@ -142,9 +142,7 @@ def test_bad_input_is_refused():
         true_importance(five, rows, "sage")
     with pytest.raises(InputError, match="level must be one of 'modality', 'feature'"):
         true_importance(five, rows, "effect", level="group")
-    with pytest.raises(
-        InputError, match=r"first must be features \(images, 10\) of at least two images, however: \(1, 10\)"
-    ):
+    with pytest.raises(InputError, match=r"\(images, 10\) of at least two images, however: \(1, 10\)"):
         Population(rows.first[:1], rows.second, rows.covariance)
     with pytest.raises(InputError, match="covariance must be symmetric"):
         draw_clinical(3, np.random.default_rng(0), np.triu(np.ones((20, 20))))

@@ -24,6 +24,8 @@ from permgrad.evaluation.benchmark.records import ANY
 
 Floats = npt.NDArray[np.float64]
 SUITE = "multimodal"
+#: Losses whose games stand beside those of the margin, so that a reader sees what the choice does.
+LOSSES = ("cross_entropy", "brier", "zero_one")
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def _game(name: str, label: str, **more: Any) -> tuple[Entry, ...]:
             lambda case: _whole(case, **more), loss=loss,
             note="whole modalities; the loss against the labels is not linear in F, which its shares show",
         )
-        for loss in ("cross_entropy", "brier", "zero_one")
+        for loss in LOSSES
     )  # fmt: skip
     return (margin, *others)
 

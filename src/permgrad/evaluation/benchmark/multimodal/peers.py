@@ -101,7 +101,8 @@ def shap_permutation(case: Case) -> Any:
     background = case.background().double().numpy()
     masker = shap.maskers.Independent(background, max_samples=len(background))
     explainer = shap.PermutationExplainer(_numpy(case), masker, seed=case.integer_seed("shap permutation"))
-    return explainer(case.fused[: case.sizes.few].double().numpy(), max_evals=2 * FEATURES + 1, silent=True).values
+    rows = case.fused[: max(2, case.sizes.few // 2)].double().numpy()
+    return explainer(rows, max_evals=2 * FEATURES + 1, silent=True).values
 
 
 def shap_gradient(case: Case) -> Any:
