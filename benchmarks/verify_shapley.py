@@ -17,15 +17,16 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from itertools import combinations
 from math import comb
 
 import numpy as np
 import torch
-from _results import markdown_table, parser, record
 from torch import Tensor, nn
 
 import permgrad as pg
+from _results import markdown_table, parser, record
 
 EXACT, COVERAGE = 1e-8, (0.92, 0.98)
 
@@ -108,10 +109,8 @@ def exactness(rows: int) -> list[dict[str, object]]:
     net, inputs, background = Coded(nn.ReLU, 0), draw(rows, 1), draw(20, 2)
     ours = pg.explain(net, inputs, method="shapley", background=background)
     owen = pg.explain(net, inputs, method="shapley", background=background, structure="owen").by_modality()
-    games = [
-        (lambda kept, row={name: own[index] for name, own in inputs.items()}: worth(net, row, background, kept))
-        for index in range(rows)
-    ]
+    singles = [{name: own[index] for name, own in inputs.items()} for index in range(rows)]
+    games = [partial(worth, net, row, background) for row in singles]
     by_hand = np.array([enumerate_values(own, [[player] for player in range(8)]) for own in games])
     peers = np.array([shapiq_values(own, 8) for own in games])
     upper = np.array([enumerate_values(own, [[0, 1, 2, 3, 4], [5, 6, 7]]) for own in games])

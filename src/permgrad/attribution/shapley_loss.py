@@ -175,6 +175,8 @@ class _Walks:
         return max(self._nothing / self._plays, float(np.finfo(np.float64).tiny))
 
     def _settled(self, walks: int) -> bool:
+        if self.plan.tolerance == 0:
+            return False
         _, std, _ = self.moments.estimate()
         if (std <= self.plan.tolerance * self._scale()).all():
             return True

@@ -91,7 +91,8 @@ class StoppingRule:
         A round is one walk with each background row if two rounds can be afforded, else a fixed number of walks.
         """
         size = references if 4 * references <= self.most else _LOOSE_WALKS
-        return size, max(2, -(-self.least // (2 * size))), max(2, self.most // (2 * size))
+        most = max(2, self.most // (2 * size))
+        return size, min(most, max(2, -(-self.least // (2 * size)))), most
 
 
 @dataclass

@@ -1,0 +1,308 @@
+"""Sampled Shapley values: what must hold exactly, what must hold on average, and what they cost."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import permgrad as pg
+from permgrad._random import content_keys
+from permgrad.attribution import shapley_sampled
+from permgrad.attribution.coalitions import CoalitionGame
+from permgrad.attribution.owen import Tree
+from permgrad.attribution.shapley_sampled import StoppingRule, Strata
+
+
+def make_net(players: int = 8, outputs: int = 2, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Linear(players, 24), nn.ReLU(), nn.Linear(24, 24), nn.ReLU(), nn.Linear(24, outputs))
+    for part in net:
+        if isinstance(part, nn.Linear):
+            part.weight.data *= 2
+    return net.double()
+
+
+def draw(rows: int, players: int = 8, seed: int = 1) -> Tensor:
+    return torch.randn(rows, players, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+NET, ROWS, BACKGROUND = make_net(), draw(12), draw(20, seed=2)
+
+
+def explain(rows: Tensor = ROWS, **options) -> pg.Explanation:
+    given = {"background": BACKGROUND, "exact": 0, "random_state": 0, "progress": False, "tolerance": 0, **options}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pg.PermgradWarning)
+        return pg.explain(NET, rows, method="shapley", max_permutations=given.pop("orders", 100), **given)
+
+
+# ---- what holds exactly ----------------------------------------------------------------------------------------------
+
+
+def test_values_add_up_when_the_background_is_gone_round():
+    found = explain()
+    gap = found.values.sum(axis=1) - (found.predictions - found.base_values)
+    assert np.abs(gap).max() < 1e-12
+    assert found.meta["completeness_gap"] < 1e-12
+    # 2 · 20 orders make a round, of which 100 orders hold two and a half.
+    assert found.meta["permutations"] == 80
+
+
+def test_the_gap_is_told_where_the_background_is_too_large():
+    found = explain(background=draw(60, seed=3))
+    gap = np.abs(found.values.sum(axis=1) - (found.predictions - found.base_values)).max(axis=0)
+    assert found.meta["completeness_gap"] == pytest.approx((gap / found.meta["output_range"]).max())
+    assert found.meta["completeness_gap"] > 1e-3
+
+
+def test_every_background_row_is_used_equally_often(monkeypatch):
+    used: Counter[tuple[int, int]] = Counter()
+    plain = shapley_sampled.walk
+
+    def walk(game, tree, rows, donors, counters):
+        used.update(zip(rows.tolist(), donors[:, 0].tolist(), strict=True))
+        return plain(game, tree, rows, donors, counters)
+
+    monkeypatch.setattr(shapley_sampled, "walk", walk)
+    explain()
+    assert set(used.values()) == {2}
+    assert len(used) == 12 * 20
+
+
+def test_pairs_are_exact_where_two_players_interact():
+    class Products(nn.Module):
+        def forward(self, table: Tensor) -> Tensor:
+            return (table[:, :3].sum(dim=1, keepdim=True) ** 2) + table[:, 3:4] * table[:, :1]
+
+    rows, background = draw(3, 4), draw(5, 4, seed=2)
+    options = {"method": "shapley", "background": background, "task": "regression", "progress": False}
+    exact = pg.explain(Products(), rows, **options)
+    sampled = pg.explain(Products(), rows, exact=0, random_state=0, **options)
+    assert sampled.meta["permutations"] > 0
+    np.testing.assert_allclose(sampled.values, exact.values, atol=1e-12)
+    assert sampled.std.max() < 1e-12
+
+
+def test_unused_players_get_exactly_zero():
+    net = make_net()
+    net[0].weight.data[:, 3] = 0
+    for double in (False, True):
+        used = net.double() if double else net.float()
+        options = {"background": BACKGROUND.to(torch.float64 if double else torch.float32), "progress": False}
+        rows = ROWS.to(options["background"].dtype)
+        found = pg.explain(used, rows, method="shapley", exact=0, random_state=0, **options)
+        for array, number in ((found.values, 0), (found.std, 0), (found.p_values, 1)):
+            np.testing.assert_array_equal(array[:, 3], number)
+        assert (np.delete(found.values, 3, axis=1) != 0).all()
+
+
+def test_a_row_is_explained_alike_whoever_stands_beside_it():
+    whole = explain()
+    alone = explain(ROWS[[7]])
+    np.testing.assert_allclose(alone.values[0], whole.values[7], atol=1e-13)
+    np.testing.assert_allclose(alone.std[0], whole.std[7], atol=1e-13)
+    turned = explain(ROWS.flip(0))
+    np.testing.assert_allclose(turned.values[::-1], whole.values, atol=1e-13)
+    other = explain(random_state=1)
+    assert np.abs(other.values - whole.values).max() > 1e-4
+
+
+def test_blocks_of_rows_change_nothing(monkeypatch):
+    whole = explain()
+    monkeypatch.setattr(shapley_sampled, "_BLOCK_NUMBERS", 2000)
+    monkeypatch.setattr(shapley_sampled, "_MASK_BYTES", 3000)
+    np.testing.assert_allclose(explain().values, whole.values, atol=1e-13)
+
+
+def test_costs_are_counted_and_the_ends_are_free(monkeypatch):
+    evaluated = 0
+    plain = CoalitionGame._run
+
+    def run(self, count, tensors):
+        nonlocal evaluated
+        evaluated += count
+        return plain(self, count, tensors)
+
+    monkeypatch.setattr(CoalitionGame, "_run", run)
+    found = explain()
+    # Rows and background once, then 40 walks per row of 7 steps in each direction.
+    assert evaluated == found.meta["model_rows"] == 12 + 20 + 12 * 40 * 14
+
+
+def test_out_of_memory_is_lived_with(monkeypatch):
+    whole = explain()
+    plain = nn.Linear.forward
+
+    def forward(self, tensor):
+        if len(tensor) > 100:
+            raise torch.OutOfMemoryError
+        return plain(self, tensor)
+
+    monkeypatch.setattr(nn.Linear, "forward", forward)
+    np.testing.assert_allclose(explain().values, whole.values, atol=1e-12)
+
+
+# ---- stopping --------------------------------------------------------------------------------------------------------
+
+
+def test_rows_stop_when_they_are_known():
+    found = explain(tolerance=0.004, orders=4000)
+    assert (found.std <= 0.004 * np.asarray(found.meta["output_range"])).all()
+    assert found.meta["mean_permutations"] < found.meta["permutations"] < 4000
+
+
+def test_rows_that_do_not_settle_are_told():
+    with pytest.warns(pg.PermgradWarning, match=r"after 100 orders 12 of 12 rows have not .* raise max_permutations"):
+        pg.explain(
+            NET, ROWS, method="shapley", background=BACKGROUND, exact=0, tolerance=1e-6, max_permutations=100,
+            random_state=0, progress=False,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("references", "least", "most", "walks"),
+    [
+        (20, 100, 2000, (20, 3, 50)),
+        (100, 100, 2000, (100, 2, 10)),
+        (501, 100, 2000, (25, 2, 40)),
+        (1, 2, 4, (1, 2, 2)),
+        (20, 100, 100, (20, 2, 2)),
+    ],
+)
+def test_rounds(references, least, most, walks):
+    assert StoppingRule(0.01, least, most).walks(references) == walks
+
+
+# ---- on average ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"orders": 240}, {"orders": 240, "structure": "owen"}, {"orders": 80, "large": True}],
+    ids=["round", "owen", "large"],
+)
+def test_intervals_cover_the_exact_values(options):
+    """The long form is benchmarks/verify_shapley.py."""
+    given = dict(options)
+    background = draw(300, seed=5) if given.pop("large", False) else BACKGROUND
+    rows = draw(40, seed=9)
+    structure = given.get("structure", "flat")
+    exact = pg.explain(NET, rows, method="shapley", background=background, structure=structure, progress=False)
+    inside, scaled = [], []
+    for seed in range(3):
+        found = explain(rows, background=background, random_state=seed, min_permutations=2, **given)
+        assert np.abs(found.values - exact.values).max() > 1e-3
+        inside.append((found.low <= exact.values) & (exact.values <= found.high))
+        scaled.append((found.values - exact.values) / found.std)
+    # 1,920 cases, of which those of one row hang together.
+    assert 0.92 <= np.mean(inside) <= 0.98
+    assert 0.9 <= np.std(scaled) <= 1.2
+    assert abs(np.mean(scaled)) < 0.1
+
+
+def test_owen_orders_keep_blocks_together():
+    tree = Tree.build(["a", "b", "a", "b", "a"], ["p", "p", "q", "q", "p"])
+    ranks = tree.ranks(0, "order", np.arange(4000, dtype=np.uint64))
+    assert (np.sort(ranks, axis=1) == np.arange(5)).all()
+    for block in ([0, 2, 4], [1, 3], [0, 4]):
+        assert (np.ptp(ranks[:, block], axis=1) == len(block) - 1).all()
+    # Every order that is allowed comes up equally often: 2 · (2 · 2) · 2 of them.
+    counts = np.array(list(Counter(map(tuple, ranks.tolist())).values()))
+    assert len(counts) == 16
+    assert ((counts - 250) ** 2 / 250).sum() < 45
+
+
+@given(st.integers(1, 30), st.integers(0, 2**32))
+@settings(max_examples=30, deadline=None)
+def test_orders_are_permutations_that_depend_on_their_counter_alone(players, counter):
+    tree = Tree.flat(players)
+    counters = np.array([counter, counter + 1, counter], dtype=np.uint64)
+    ranks = tree.ranks(0, "order", counters)
+    assert (np.sort(ranks, axis=1) == np.arange(players)).all()
+    np.testing.assert_array_equal(ranks[0], ranks[2])
+    np.testing.assert_array_equal(tree.ranks(0, "order", counters[1:2])[0], ranks[1])
+
+
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(2, 5), st.integers(0, 2**16))
+@settings(max_examples=30, deadline=None)
+def test_strata_equal_the_plain_formula(strata, walks, rounds, seed):
+    sample = np.random.default_rng(seed).normal(size=(rounds, 2, strata, walks, 3, 1)) + 100
+    running = Strata((2, strata, 3, 1))
+    for own in sample:
+        running.add(own)
+    mean, std, freedom = running.estimate()
+    pooled = sample.transpose(1, 2, 0, 3, 4, 5).reshape(2, strata, rounds * walks, 3, 1)
+    np.testing.assert_allclose(mean, pooled.mean(axis=(1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(std**2, pooled.var(axis=2, ddof=1).sum(axis=1) / (strata**2 * rounds * walks), rtol=1e-9)
+    assert freedom == strata * (rounds * walks - 1)
+
+
+@given(st.integers(1, 40), st.sampled_from(["float32", "float64", "int64", "bool"]))
+@settings(max_examples=30, deadline=None)
+def test_content_keys(columns, dtype):
+    rows = (np.random.default_rng(columns).normal(size=(50, columns)) * 5).astype(dtype)
+    keys = content_keys([rows, np.zeros((50, 2))])
+    np.testing.assert_array_equal(keys[3:9], content_keys([rows[3:9], np.zeros((6, 2))]))
+    assert len(np.unique(keys)) == len(np.unique(rows, axis=0))
+    assert (keys != content_keys([rows, np.ones((50, 2))])).all()
+
+
+# ---- losses ----------------------------------------------------------------------------------------------------------
+
+Y = np.random.default_rng(0).integers(0, 2, 12)
+
+
+@pytest.mark.parametrize("game", ["prediction", "expected"])
+def test_sampled_losses_meet_the_enumerated(game):
+    given = {"method": "shapley", "scope": "global", "background": BACKGROUND, "game": game, "progress": False}
+    exact = pg.explain(NET, ROWS, Y, exact=8, **given)
+    found = pg.explain(NET, ROWS, Y, exact=0, tolerance=0, n_repeats=200, random_state=0, **given)
+    assert found.meta["permutations"] == 400
+    if game == "prediction":
+        assert found.meta["completeness_gap"] < 1e-12
+        np.testing.assert_allclose(found.values.sum(axis=0), exact.values.sum(axis=0), atol=1e-12)
+    spread = exact.std.max()
+    assert np.abs(found.values - exact.values).max() < (0.1 if game == "prediction" else 0.5) * spread
+    np.testing.assert_allclose(found.std[:, 0], exact.std[:, 0], rtol=0.35)
+    frame = found.to_frame()
+    outside = (frame["ci_low"] > 0) | (frame["ci_high"] < 0)
+    assert ((frame["p_value"] < 0.05) == outside).all()
+
+
+def test_loss_intervals_cover_the_value_over_all_rows():
+    rng = np.random.default_rng(1)
+    population, noise = draw(20000, seed=11), torch.as_tensor(rng.normal(size=(20000, 2)))
+    y = (NET(population).detach() + noise).argmax(dim=1).numpy()
+    given = {"method": "shapley", "scope": "global", "exact": 8, "references": 5, "background": BACKGROUND[:5]}
+    truth = pg.explain(NET, population[:4000], y[:4000], progress=False, **given).values[:, 0]
+    inside = []
+    for seed in range(20):
+        rows = rng.choice(np.arange(4000, 20000), 150, replace=False)
+        found = pg.explain(
+            NET, population[rows], y[rows], **{**given, "exact": 0}, random_state=seed, n_repeats=1, progress=False
+        )
+        inside.append((found.low[:, 0] <= truth) & (truth <= found.high[:, 0]))
+    assert 0.88 <= np.mean(inside) <= 0.99
+
+
+def test_rows_as_their_own_background_never_donate_to_themselves(monkeypatch):
+    from permgrad.attribution import shapley_loss
+
+    seen = []
+    plain = shapley_loss.walk
+
+    def walk(game, tree, rows, donors, counters):
+        seen.append((rows, donors[:, 0]))
+        return plain(game, tree, rows, donors, counters)
+
+    monkeypatch.setattr(shapley_loss, "walk", walk)
+    pg.explain(NET, ROWS, Y, method="shapley", scope="global", game="expected", exact=0, progress=False)
+    assert len(seen) > 1
+    assert all((rows != donors).all() for rows, donors in seen)
