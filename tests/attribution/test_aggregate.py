@@ -1,0 +1,123 @@
+"""``aggregate``: shares, their mean, members that refuse, and what is told about them."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import permgrad as pg
+
+MEMBERS = {"gradient": {}, "permutation": {}, "lime": {"samples": 100}, "shapley": {"references": 10}}
+ROWS = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+Y = np.random.default_rng(0).integers(0, 3, 40)
+
+
+def make_net(outputs: int = 3) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, outputs))
+
+
+class Coded(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding, self.head = nn.Embedding(3, 2), nn.Linear(6, 3)
+
+    def forward(self, table: Tensor, codes: Tensor) -> Tensor:
+        return self.head(torch.cat([table, self.embedding(codes[:, 0])], dim=1))
+
+
+CODED = {"table": ROWS, "codes": torch.randint(0, 3, (40, 1), generator=torch.Generator().manual_seed(1))}
+
+
+def explain(net=None, rows=ROWS, y=Y, **options) -> pg.Explanation:
+    given = {"members": MEMBERS, "random_state": 0, "progress": False, **options}
+    return pg.explain(net or make_net(), rows, y, method="aggregate", **given)
+
+
+def test_is_the_mean_of_shares():
+    found = explain()
+    assert found.outputs == ("all", "0", "1", "2")
+    assert list(found.parts) == list(MEMBERS) == found.meta["members"]
+    for part in found.parts.values():
+        np.testing.assert_allclose(part.sum(axis=0), 1)
+    np.testing.assert_allclose(found.values, np.mean(list(found.parts.values()), axis=0))
+    assert len({tuple(part[:, 0].round(3)) for part in found.parts.values()}) == 4
+
+
+def test_shares_are_those_of_each_method_called_alone():
+    found = explain()
+    net, given = make_net(), {"random_state": 0, "progress": False, "scope": "local"}
+    lime = pg.explain(net, ROWS, Y, method="lime", samples=100, **given).to_global("mean_abs").values
+    np.testing.assert_allclose(found.parts["lime"][:, 1:], lime / lime.sum(axis=0), atol=1e-6)
+    np.testing.assert_allclose(found.parts["lime"][:, 0], lime.sum(axis=1) / lime.sum(), atol=1e-6)
+    permutation = pg.explain(net, ROWS, Y, method="permutation", random_state=0, progress=False).values
+    absolute = np.abs(permutation)
+    np.testing.assert_allclose(found.parts["permutation"], absolute / absolute.sum(axis=0), atol=1e-6)
+
+
+def test_modalities_sum():
+    found = explain(Coded(), CODED, members=("permutation", "shapley", "lime")).by_modality()
+    assert found.names == ("table", "codes")
+    np.testing.assert_allclose(found.values.sum(axis=0), 1)
+
+
+@pytest.mark.parametrize(("net", "y", "outputs"), [(1, Y / 2.0, ("all",)), (1, Y % 2, ("all", "0", "1"))])
+def test_single_outputs(net, y, outputs):
+    found = explain(make_net(net), y=y)
+    assert found.outputs == outputs
+    np.testing.assert_allclose(found.values.sum(axis=0), 1)
+    if len(outputs) == 3:
+        np.testing.assert_array_equal(found.parts["lime"][:, 1], found.parts["lime"][:, 2])
+
+
+def test_a_network_that_uses_nothing_gets_zeros():
+    net = make_net()
+    net[2].weight.data.zero_()
+    with pytest.warns(pg.PermgradWarning, match="exactly 0"):
+        found = explain(net)
+    np.testing.assert_array_equal(found.values, 0)
+
+
+def test_members_that_refuse_are_named():
+    with pytest.warns(pg.PermgradWarning, match=r"aggregate should average all its members, however: it leaves out"):
+        found = explain(Coded(), CODED)
+    assert list(found.parts) == ["permutation", "lime", "shapley"]
+    assert set(found.meta["left_out"]) == {"gradient"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        explain(Coded(), CODED, members=("permutation", "shapley"))
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ("lime", "members must be names of methods, or a mapping from names to their options, however: members='lime'"),
+        (["lime", "shaply"], "method must be one of"),
+        (["lime"], "aggregate needs at least two members, however: members=['lime']; name another"),
+        (
+            ["lime", "aggregate"],
+            "members must be methods of their own, however: 'aggregate' is among them; leave it out",
+        ),
+        (
+            {"lime": {"sample": 100}, "permutation": {}},
+            "options of member 'lime' are: neighbourhood, samples, kernel_width, ridge, however: 'sample' is not one of",
+        ),
+    ],
+)
+def test_bad_members(members, message):
+    with pytest.raises(pg.InputError) as caught:
+        explain(members=members)
+    assert str(caught.value).startswith(message)
+
+
+def test_two_members_must_remain():
+    with pytest.raises(pg.InputError) as caught:
+        explain(Coded(), CODED, members=("gradient", "permutation"))
+    assert str(caught.value).startswith(
+        "aggregate needs at least two members that can explain the model, however: 'permutation' can ('gradient': "
+    )

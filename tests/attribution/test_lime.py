@@ -1,0 +1,219 @@
+"""LIME: the regression against a slow twin and scikit-learn, closed forms on linear networks, costs and refusals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+from torch import Tensor, nn
+
+import permgrad as pg
+from permgrad.attribution.lime import CoalitionNeighbourhood, Surrogate
+
+
+def make_net(players: int = 6, outputs: int = 2) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(players, 16), nn.Tanh(), nn.Linear(16, outputs)).double()
+
+
+def draw(rows: int, players: int = 6, seed: int = 1) -> Tensor:
+    return torch.randn(rows, players, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+NET, ROWS, BACKGROUND = make_net(), draw(9), draw(30, seed=2)
+
+
+def explain(rows: Tensor = ROWS, net: nn.Module = NET, **options) -> pg.Explanation:
+    given = {"background": BACKGROUND, "random_state": 0, "progress": False, "samples": 200, **options}
+    return pg.explain(net, rows, method="lime", **given)
+
+
+# ---- the regression --------------------------------------------------------------------------------------------------
+
+
+def design(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    coordinates = (rng.random((60, 4)) < 0.5).astype(float)
+    return coordinates, rng.uniform(0.1, 1, 60), rng.normal(size=(60, 3)) + coordinates @ rng.normal(size=(4, 3))
+
+
+@pytest.mark.parametrize("ridge", [1.0, 10.0])
+def test_coefficients_equal_scikit_learn(ridge):
+    coordinates, weights, outputs = design()
+    coefficients, _, explained = Surrogate(coordinates, weights, ridge).solve(outputs)
+    other = Ridge(alpha=ridge).fit(coordinates, outputs, sample_weight=weights)
+    np.testing.assert_allclose(coefficients.T, other.coef_, atol=1e-10)
+    for column in range(3):
+        one = Ridge(alpha=ridge).fit(coordinates, outputs[:, column], sample_weight=weights)
+        assert explained[column] == pytest.approx(one.score(coordinates, outputs[:, column], sample_weight=weights))
+
+
+def test_errors_equal_the_sandwich_written_out():
+    coordinates, weights, outputs = design(1)
+    _, std, _ = Surrogate(coordinates, weights, 0.0).solve(outputs)
+    wide = np.column_stack([np.ones(60), coordinates])
+    bread = np.linalg.inv(wide.T @ np.diag(weights) @ wide)
+    hat = wide @ bread @ wide.T @ np.diag(weights)
+    for column in range(3):
+        residuals = (outputs[:, column] - hat @ outputs[:, column]) / (1 - np.diag(hat))
+        meat = wide.T @ np.diag((weights * residuals) ** 2) @ wide
+        np.testing.assert_allclose(std[:, column], np.sqrt(np.diag(bread @ meat @ bread))[1:], atol=1e-10)
+
+
+def test_errors_tell_the_spread_over_designs():
+    """The coefficients of many designs scatter as much as each says of itself."""
+    found = [explain(random_state=seed, samples=300) for seed in range(40)]
+    scatter = np.std([one.values for one in found], axis=0, ddof=1)
+    told = np.sqrt(np.mean([one.std**2 for one in found], axis=0))
+    assert 0.85 < np.median(scatter / told) < 1.15
+
+
+# ---- the method ------------------------------------------------------------------------------------------------------
+
+
+def test_equals_the_twin_of_one_row():
+    """Everything but the draws is written again, slowly: neighbours, distances, kernel, regression."""
+    found = explain(target=1, samples=80)
+
+    class Asked:
+        inputs, donors, seed, subject = (ROWS,), (BACKGROUND,), 0, type("S", (), {"device": torch.device("cpu")})
+        space = type("P", (), {"names": range(6), "segments": (torch.arange(6),)})
+
+    drawn = CoalitionNeighbourhood(Asked).design(Asked, 80)
+    assert drawn.coordinates[0].all()
+    assert set(drawn.coordinates[1:].sum(axis=1)) > {2.0, 3.0, 4.0}
+    assert (drawn.coordinates[1::2][:39] + drawn.coordinates[2::2] == 1).all()
+    for row in (0, 5):
+        neighbours, weights, outputs = [], [], []
+        for kept, donor in zip(drawn.coordinates, drawn.donors, strict=True):
+            neighbour = [ROWS[row, j].item() if kept[j] else BACKGROUND[donor, j].item() for j in range(6)]
+            distance = sum((1 - own) ** 2 for own in kept) ** 0.5
+            weights.append(np.sqrt(np.exp(-(distance**2) / (0.75 * 6**0.5) ** 2)))
+            neighbours.append(kept)
+            outputs.append(NET(torch.tensor([neighbour], dtype=torch.float64))[0, 1].item())
+        twin = Ridge(alpha=1.0).fit(np.array(neighbours), np.array(outputs), sample_weight=np.array(weights))
+        np.testing.assert_allclose(found.values[row, :, 0], twin.coef_, atol=1e-10)
+        score = twin.score(np.array(neighbours), np.array(outputs), sample_weight=np.array(weights))
+        assert found.meta["local_r2"][row][0] == pytest.approx(score)
+
+
+def test_linear_networks_have_closed_forms():
+    net = nn.Linear(6, 1).double()
+    weight = net.weight[0].detach()
+    single = BACKGROUND[:1]
+    kept = explain(net=net, background=single, ridge=0.0, task="regression")
+    np.testing.assert_allclose(kept.values[:, :, 0], (weight * (ROWS - single)).numpy(), atol=1e-10)
+    np.testing.assert_allclose(kept.meta["local_r2_mean"], 1)
+    moved = explain(net=net, ridge=0.0, neighbourhood="gaussian", task="regression")
+    want = (weight * BACKGROUND.std(dim=0, correction=0)).numpy()
+    np.testing.assert_allclose(moved.values[:, :, 0], np.tile(want, (9, 1)), atol=1e-10)
+
+
+@pytest.mark.parametrize("neighbourhood", ["coalition", "gaussian"])
+def test_unused_players_get_exactly_zero(neighbourhood):
+    net = make_net().float()
+    net[0].weight.data[:, 4] = 0
+    found = explain(ROWS.float(), net, background=BACKGROUND.float(), neighbourhood=neighbourhood)
+    for array, number in ((found.values, 0), (found.std, 0), (found.p_values, 1)):
+        np.testing.assert_array_equal(array[:, 4], number)
+    assert (np.delete(found.values, 4, axis=1) != 0).all()
+
+
+@pytest.mark.parametrize("neighbourhood", ["coalition", "gaussian"])
+def test_a_row_is_explained_alike_whoever_stands_beside_it(neighbourhood):
+    whole = explain(neighbourhood=neighbourhood)
+    alone = explain(ROWS[[3]], neighbourhood=neighbourhood)
+    np.testing.assert_allclose(alone.values[0], whole.values[3], atol=1e-12)
+    np.testing.assert_allclose(alone.std[0], whole.std[3], atol=1e-12)
+
+
+def test_pictures_and_codes():
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.embedding, self.head = nn.Embedding(3, 2), nn.Linear(2 + 16, 2)
+
+        def forward(self, codes: Tensor, picture: Tensor) -> Tensor:
+            return self.head(torch.cat([self.embedding(codes[:, 0]), picture.flatten(1)], dim=1))
+
+    rows = {"codes": torch.randint(0, 3, (8, 1)), "picture": torch.randn(8, 1, 4, 4)}
+    found = pg.explain(Both(), rows, method="lime", segments={"picture": ("grid", 2)}, samples=100, progress=False)
+    assert len(found.names) == 1 + 4
+    assert np.abs(found.values).max() > 0.1
+    with pytest.raises(pg.InputError) as caught:
+        pg.explain(Both(), rows, method="lime", neighbourhood="gaussian", progress=False)
+    assert str(caught.value) == (
+        "neighbourhood='gaussian' moves numbers by a little, however: input 'codes' is whole numbers; "
+        "pass neighbourhood='coalition'"
+    )
+
+
+def test_levels_cannot_be_moved_by_a_little():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"size": rng.normal(size=80), "colour": rng.choice(["red", "blue", "green"], 80)})
+    model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, X["size"])
+    with pytest.raises(pg.InputError) as caught:
+        pg.explain(model, X[:5], method="lime", neighbourhood="gaussian")
+    assert "'colour' has levels only; pass neighbourhood='coalition'" in str(caught.value)
+    numeric = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X[["size"]], X["size"])
+    moved = pg.explain(numeric, X[["size"]][:5], method="lime", neighbourhood="gaussian", samples=50, progress=False)
+    assert np.isfinite(moved.values).all()
+
+
+# ---- costs -----------------------------------------------------------------------------------------------------------
+
+
+def test_costs_are_counted(monkeypatch):
+    evaluated = 0
+    plain = nn.Linear.forward
+
+    def forward(self, tensor):
+        nonlocal evaluated
+        evaluated += len(tensor) if self is NET[0] else 0
+        return plain(self, tensor)
+
+    monkeypatch.setattr(nn.Linear, "forward", forward)
+    found = explain()
+    probes = evaluated - found.meta["model_rows"]
+    # Reading the network's form takes one look at the rows; all players are used, so that one trial each is enough.
+    assert 0 <= probes <= 2 * len(ROWS)
+    assert found.meta["model_rows"] == 9 + 30 + 9 * 200 + 9 * 6
+
+
+@pytest.mark.parametrize("largest", [1, 50])
+def test_out_of_memory_is_lived_with(monkeypatch, largest):
+    whole = explain()
+    plain = nn.Linear.forward
+
+    def forward(self, tensor):
+        if len(tensor) > largest:
+            raise torch.OutOfMemoryError
+        return plain(self, tensor)
+
+    monkeypatch.setattr(nn.Linear, "forward", forward)
+    monkeypatch.setattr("permgrad.attribution.network_subject._PROBE_ROWS", 1)
+    np.testing.assert_allclose(explain().values, whole.values, atol=1e-12)
+
+
+# ---- bad input -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"neighbourhood": "gauss"},
+            "neighbourhood must be one of 'coalition', 'gaussian', however: neighbourhood='gauss'",
+        ),
+        ({"samples": 8}, "samples must be an integer of at least players + 3 = 9, however: samples=8"),
+        ({"kernel_width": 0}, "kernel_width must be a finite number above 0, however: kernel_width=0"),
+        ({"ridge": -1}, "ridge must be a finite number of at least 0, however: ridge=-1"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(pg.InputError) as caught:
+        explain(**options)
+    assert str(caught.value).startswith(message)
