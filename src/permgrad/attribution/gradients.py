@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from permgrad._errors import InputError
 from permgrad.attribution.method import Request
 from permgrad.attribution.subject import Subject
 
@@ -38,13 +39,23 @@ def in_batches(count: int, size: int, work: Callable[[slice], None]) -> int:
         part = slice(done, min(done + size, count))
         try:
             work(part)
-        except (torch.OutOfMemoryError, MemoryError):
-            if size <= 1:
+        except (RuntimeError, MemoryError) as error:
+            if size <= 1 or not is_out_of_memory(error):
                 raise
             size //= 2
             continue
         done = part.stop
     return size
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory did not suffice; torch's processor allocator says so in words alone.
+
+    Examples:
+        >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("shapes do not fit"))
+        (True, False)
+    """
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
 
 
 def outputs_sum_constant(subject: Subject, output: str) -> bool:
@@ -92,3 +103,23 @@ def output_gradients(
         # Minus the sum, written as 0 − sum: an unused column keeps the plain zero, not a negative one.
         found[wanted[-1]] = [0 - sum(own) for own in zip(*found.values(), strict=True)]
     return [torch.stack([found[target][position] for target in targets]) for position in range(len(leaves))]
+
+
+def network_gradients(
+    outputs: Tensor, targets: Sequence[int], leaves: Sequence[Tensor], *, constant_sum: bool = False
+) -> list[Tensor]:
+    """Return ``output_gradients`` of a user's network, which may refuse to be differentiated.
+
+    Raises:
+        InputError: torch cannot go back through the network.
+    """
+    try:
+        return output_gradients(outputs, targets, leaves, constant_sum=constant_sum)
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"gradient methods need a network that torch can differentiate, however: {reason}; mend that, or choose "
+            "method='permutation', 'shapley' or 'lime'"
+        ) from error

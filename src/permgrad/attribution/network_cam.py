@@ -25,7 +25,7 @@ from permgrad._errors import InputError, PermgradWarning, unknown
 from permgrad._progress import Progress
 from permgrad.attribution.cam_maps import KEPT_NUMBERS, check_cam_options, weighted_maps
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.gradients import gradient_batch_size, in_batches, output_gradients
+from permgrad.attribution.gradients import gradient_batch_size, in_batches, network_gradients
 from permgrad.attribution.method import Request
 from permgrad.attribution.network_slopes import Tensors, constant_sum, copied_rows, differentiable
 from permgrad.attribution.players import PlayerSpace
@@ -239,7 +239,7 @@ def call_maps(
                     f"channels, length), however: layer {call.layer!r} gives {tuple(value.shape)} for {count} rows; "
                     "pass layer= with the name of a convolution"
                 )
-        gradients = output_gradients(outputs, request.targets, activations, constant_sum=constant_sum(request))
+        gradients = network_gradients(outputs, request.targets, activations, constant_sum=constant_sum(request))
     with torch.no_grad():
         maps = [
             weighted_maps(value.detach(), own, variant, relu=relu)

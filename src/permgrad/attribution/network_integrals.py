@@ -24,7 +24,7 @@ from permgrad._errors import InputError, PermgradWarning
 from permgrad._progress import Progress
 from permgrad.attribution.additive import Additive, Floats
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.gradients import in_batches
+from permgrad.attribution.gradients import in_batches, is_out_of_memory
 from permgrad.attribution.method import Request
 from permgrad.attribution.network_baselines import tensor_baseline
 from permgrad.attribution.network_slopes import Slopes, Tensors
@@ -126,9 +126,9 @@ class SecantIntegral(_Lines):
             start, stop = self.ends(rows, line)
             try:
                 found = self._mean_slopes(start, stop, intervals)
-            except (torch.OutOfMemoryError, MemoryError):
+            except (RuntimeError, MemoryError) as error:
                 # Fewer lines alone would only take more intervals at once.
-                slopes.batch = max(1, slopes.batch // 2)
+                slopes.batch = max(1, slopes.batch // (2 if is_out_of_memory(error) else 1))
                 raise
             total.index_add_(0, line // self.count, slopes.attributions(found, start, stop))
 

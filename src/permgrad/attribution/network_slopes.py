@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from permgrad._errors import InputError
-from permgrad.attribution.gradients import in_batches, output_gradients, outputs_sum_constant
+from permgrad.attribution.gradients import in_batches, network_gradients, outputs_sum_constant
 from permgrad.attribution.method import Request
 from permgrad.attribution.players import PlayerSpace
 from permgrad.attribution.rescale import SecantWalk
@@ -162,7 +162,7 @@ class Slopes:
         with torch.inference_mode(mode=False), torch.enable_grad():
             leaves = [leaf.detach().clone().requires_grad_() for leaf in self.leaves(points)]
             outputs = self.explained(points, leaves)
-            slopes = output_gradients(outputs, self.targets, leaves, constant_sum=self.constant_sum)
+            slopes = network_gradients(outputs, self.targets, leaves, constant_sum=self.constant_sum)
         self.evaluations += len(points[0])
         self.model_rows += len(points[0])
         return outputs.detach(), slopes
