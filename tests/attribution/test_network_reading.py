@@ -218,6 +218,48 @@ def test_networks_that_predict_nonsense_are_named():
         explain(Broken(), rows)
 
 
+@pytest.mark.parametrize("method", ["permutation", "ablation", "shapley", "lime", "gradient", "integrated_gradients"])
+def test_nonsense_is_refused_by_every_method(method):
+    rows = pd.DataFrame(TABLE.numpy(), columns=list("abcd"))
+    rows.loc[3, "a"] = np.nan
+    with pytest.raises(pg.InputError, match="finite numbers, however: 1 of 12 rows"):
+        explain(nn.Linear(4, 2), rows, method=method)
+
+
+@pytest.mark.parametrize("method", ["permutation", "ablation", "permgrad", "shapley", "lime"])
+def test_a_row_is_no_background_for_itself(method):
+    with pytest.raises(pg.InputError, match="at least 2 rows, however: it holds 1; pass background="):
+        explain(nn.Linear(4, 2), TABLE[:1], method=method)
+    assert np.abs(explain(nn.Linear(4, 2), TABLE[:1], method=method, background=TABLE[1:]).values).max() > 0
+
+
+def test_networks_of_chance_are_named():
+    class Dice(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.sum(dim=1) + torch.randn(len(x))
+
+    with pytest.warns(pg.PermgradWarning, match="the same output every time, however: it does not"):
+        explain(Dice(), TABLE)
+
+
+def test_inputs_that_are_none():
+    for inputs, message in (
+        (None, "'input' is NoneType"),
+        ("x", "'input' is str"),
+        ({}, "there is none"),
+        ([], "none"),
+    ):
+        with pytest.raises(pg.InputError, match=message):
+            explain(nn.Linear(4, 2), inputs)
+    assert np.isfinite(explain(nn.Linear(2, 1), [[1.0, 2.0], [3.0, 4.0], [0.0, 1.0]]).values).all()
+
+
+def test_one_hot_targets_are_classes():
+    found = explain(nn.Linear(4, 3), TABLE, np.eye(3)[np.arange(ROWS) % 3])
+    twin = explain(nn.Linear(4, 3), TABLE, np.arange(ROWS) % 3)
+    assert found.outputs == twin.outputs == ("all", "0", "1", "2")
+
+
 def test_what_only_estimators_can_do_is_said():
     for options, message in (
         ({"sampling": "conditional"}, "leave sampling out"),

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from permgrad._errors import InputError, unknown
 from permgrad.attribution.baselines import median_row
+from permgrad.attribution.donors import need_background
 from permgrad.attribution.effects import play_loss, play_rows, single_plays
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.game import path_quantities
@@ -64,6 +65,8 @@ def _on_network(request: Request) -> Explanation:
     name = request.options.get("baseline", "typical")
     if name not in ("typical", "zeros"):
         raise unknown("baseline", name, ("typical", "zeros"))
+    if name == "typical":
+        need_background(request.count, shared=request.shared)
     fixed = [typical_row(tensor) if name == "typical" else torch.zeros_like(tensor[:1]) for tensor in request.donors]
     request = replace(request, n_repeats=1, options={**request.options, "tolerance": None})
     names, plays = single_plays(request)

@@ -34,6 +34,18 @@ def donor_rows(seed: int, player: str, repeat: int, rows: Integers, donors: int,
     return drawn + (drawn >= rows)
 
 
+def need_background(rows: int, *, shared: bool) -> None:
+    """Refuse a background that would replace a row by itself.
+
+    Raises:
+        InputError: a single row is explained, and no other is given.
+    """
+    if shared and rows < 2:
+        raise InputError(
+            f"the background must hold at least 2 rows, however: it holds {rows}; pass background= with more rows"
+        )
+
+
 class Sampler(Protocol):
     """Gives replacement values for a player's encoded columns."""
 

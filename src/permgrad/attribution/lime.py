@@ -21,6 +21,7 @@ from permgrad._errors import InputError, unknown
 from permgrad._progress import Progress
 from permgrad._random import generator
 from permgrad.attribution.coalitions import forward_batch_size
+from permgrad.attribution.donors import need_background
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.gradients import in_batches
 from permgrad.attribution.method import Request, Scope, methods
@@ -327,7 +328,7 @@ class Lime:
                     ridge=options["ridge"],
                     local_r2=explained.tolist(),
                     local_r2_mean=float(explained.mean()),
-                    model_rows=lime.game.network.evaluations + lime.evaluations,
+                    model_rows=lime.game.evaluations + lime.evaluations,
                     seconds=time.perf_counter() - started,
                 ),
             ),
@@ -336,6 +337,7 @@ class Lime:
 
 def _checked(request: Request, given: dict[str, Any]) -> dict[str, Any]:
     """Return the options, defaults that depend on the players filled in; refuse what cannot be used."""
+    need_background(request.count, shared=request.shared)
     if request.sampling != "marginal":
         raise InputError(
             f"lime replaces players by those of background rows, however: sampling={request.sampling!r}; leave it out"

@@ -68,9 +68,11 @@ class InputForm:
         Raises:
             InputError: they are laid out otherwise.
         """
-        if not isinstance(inputs, (Mapping, tuple, list)):
-            inputs = (inputs,)
-        leaves, tensors, _ = _flatten(inputs, self.names, dtype)
+        if _is_leaf(inputs):
+            tensor, columns, loose = _tensor(inputs, self.names[0], dtype)
+            leaves, tensors = (Leaf(self.names[0], (0,), columns, loose),), (tensor,)
+        else:
+            leaves, tensors, _ = _flatten(inputs, self.names, dtype)
         own, other = [leaf.place for leaf in self.leaves], [leaf.place for leaf in leaves]
         if len(own) != len(other) or any(place not in other for place in own):
             raise InputError(
@@ -104,6 +106,8 @@ def read_form(module: nn.Module, inputs: Any, dtype: torch.dtype) -> tuple[Input
     """
     parameters = _parameters(module)
     passing: Passing = "positions"
+    if isinstance(inputs, (Mapping, tuple, list)) and len(inputs) == 0:
+        raise InputError("inputs must hold at least one tensor, array or table, however: there is none")
     if isinstance(inputs, Mapping):
         passing = _match_keys(inputs, parameters)
     elif isinstance(inputs, (tuple, list)):
@@ -111,19 +115,31 @@ def read_form(module: nn.Module, inputs: Any, dtype: torch.dtype) -> tuple[Input
         if len(inputs) > 1 and positional is not None and len(positional) == 1:
             passing = "whole"
     else:
-        inputs = (inputs,)
+        return _read_single(inputs, parameters, dtype)
+    if _is_leaf(inputs):
+        # A list of numbers is one array.
+        return _read_single(inputs, parameters, dtype)
     hint = tuple(name for name, _ in parameters) if passing == "positions" else ()
     if passing == "whole" and not isinstance(inputs, Mapping):
         hint = tuple(f"{parameters[0][0]}[{index}]" for index in range(len(inputs)))
     leaves, tensors, structure = _flatten(inputs, hint, dtype)
-    if not leaves:
-        raise InputError("inputs must hold at least one tensor, array or table, however: there is none")
     doubled = [leaf.name for leaf in leaves if [other.name for other in leaves].count(leaf.name) > 1]
     if doubled:
         raise InputError(f"inputs must have different names, however: {doubled[0]!r} occurs twice; pass a dict")
     form = InputForm(leaves, passing, structure)
     check_rows(form.names, tensors)
     return form, tensors
+
+
+def _read_single(
+    inputs: Any, parameters: list[tuple[str, inspect.Parameter]], dtype: torch.dtype
+) -> tuple[InputForm, tuple[Tensor, ...]]:
+    """Read one tensor, array or frame, the forward's first argument."""
+    name = parameters[0][0] if parameters else "input0"
+    tensor, columns, loose = _tensor(inputs, name, dtype)
+    form = InputForm((Leaf(name, (0,), columns, loose),), "positions", [_Slot])
+    check_rows(form.names, (tensor,))
+    return form, (tensor,)
 
 
 def check_rows(names: Sequence[str], tensors: Sequence[Tensor]) -> None:
@@ -234,9 +250,8 @@ def _flatten(inputs: Any, hint: Sequence[str], dtype: torch.dtype) -> tuple[tupl
     if isinstance(inputs, Mapping):
         structure = {key: walk(value, str(key), (key,)) for key, value in inputs.items()}
     else:
-        parts = inputs if isinstance(inputs, (tuple, list)) and not _is_leaf(inputs) else (inputs,)
-        names = [hint[index] if index < len(hint) else f"input{index}" for index in range(len(parts))]
-        structure = [walk(value, name, (index,)) for index, (name, value) in enumerate(zip(names, parts, strict=True))]
+        names = [hint[index] if index < len(hint) else f"input{index}" for index in range(len(inputs))]
+        structure = [walk(value, name, (index,)) for index, (name, value) in enumerate(zip(names, inputs, strict=True))]
     return tuple(leaves), tuple(tensors), structure
 
 

@@ -190,6 +190,8 @@ class OutputForm:
         return self._class_indexes(values)
 
     def _class_indexes(self, values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        if is_one_hot(values):
+            values = values.argmax(axis=1)
         if values.ndim != 1:
             raise InputError(f"y must have one class per row, however: y has the shape {values.shape}")
         count = len(self.class_names)
@@ -213,6 +215,18 @@ def as_target(y: Any) -> npt.NDArray[Any]:
     """Return y as an array; a single column becomes one-dimensional."""
     values = y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y)
     return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+
+
+def is_one_hot(values: npt.NDArray[Any]) -> bool:
+    """Return whether every row has a single 1 among zeros.
+
+    Examples:
+        >>> is_one_hot(np.eye(3)), is_one_hot(np.ones((2, 3)))
+        (True, False)
+    """
+    if values.ndim != 2 or values.shape[1] < 2 or values.dtype.kind not in "fiub":
+        return False
+    return bool(((values == 0) | (values == 1)).all() and (values.sum(axis=1) == 1).all())
 
 
 def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | None, class_names: Any) -> OutputForm:
@@ -269,7 +283,7 @@ def _infer_task(count: int, y: Any, kind: str | None, class_names: Any) -> Task:
         return "classification" if count > 1 else "regression"
     values = as_target(y)
     if count > 1:
-        return "regression" if values.ndim == 2 else "classification"
+        return "regression" if values.ndim == 2 and not is_one_hot(values) else "classification"
     if values.dtype.kind == "b" or values.dtype.kind not in "fiu":
         return "classification"
     return "classification" if set(np.unique(values).tolist()) <= {0, 1} else "regression"

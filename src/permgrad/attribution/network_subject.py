@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from permgrad._errors import InputError, PermgradError
+from permgrad._errors import InputError, PermgradError, warn_user
 from permgrad._random import forked_torch
 from permgrad.attribution.network_inputs import read_form, shapes_in_words
 from permgrad.attribution.network_outputs import OutputForm, pick_head, resolve_outputs
@@ -22,6 +22,7 @@ from permgrad.models.replacement import evaluation_mode
 
 #: Rows on which the outputs' form is found out.
 _PROBE_ROWS = 256
+_PROBE_AGAIN = 8
 
 
 def unwrap(module: nn.Module) -> nn.Module:
@@ -146,7 +147,10 @@ class NetworkSubject:
             self._casts = casts
             try:
                 with torch.no_grad(), self.open():
-                    return self.forward(self._cast(few)).cpu()
+                    outputs = self.forward(self._cast(few))
+                    again = self.forward([tensor[:_PROBE_AGAIN] for tensor in self._cast(few)])
+                self._warn_of_chance(outputs[:_PROBE_AGAIN], again)
+                return outputs.cpu()
             except PermgradError:
                 raise
             except Exception as error:  # noqa: BLE001 — whatever the user's forward raises is told to the user
@@ -157,6 +161,16 @@ class NetworkSubject:
             f"the network must accept the inputs, however: called with {shapes} it raised {type(first).__name__}: "
             f"{reason}; check their order, shapes and types"
         ) from first
+
+    @staticmethod
+    def _warn_of_chance(outputs: Tensor, again: Tensor) -> None:
+        """Say so where the same rows get other outputs: chance, or rows that depend on their neighbours."""
+        scale = outputs.abs().amax().clamp_min(1e-30)
+        if bool(((outputs - again).abs() > 1e-2 * scale).any()):
+            warn_user(
+                "a network in eval mode should give a row the same output every time, however: it does not; switch off "
+                "its chance, or what mixes the rows of a batch, because it would be taken for an effect"
+            )
 
     # ---- running it --------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from permgrad import __version__
-from permgrad._errors import PermgradWarning, warn_user
+from permgrad._errors import InputError, PermgradWarning, warn_user
 from permgrad.attribution.donors import Sampler
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.game import Floats, Game, Quantities
@@ -84,6 +84,7 @@ def _network_values(request: Request) -> Any:
 def finish(request: Request, explanation: Explanation) -> Explanation:
     """Return the explanation after a warning that names the inputs whose values are all exactly 0."""
     if request.subject.kind == "network":
+        _refuse_nonsense(explanation)
         values = np.abs(explanation.values)
         values = values.max(axis=0) if explanation.scope == "local" else values
         unused = [
@@ -92,11 +93,29 @@ def finish(request: Request, explanation: Explanation) -> Explanation:
             if not values[[own == name for own in explanation.modality]].any()
         ]
         if unused:
-            warn_user(
-                f"these inputs do not change the output, so that their importance is exactly 0: {', '.join(unused)}; "
-                "check that the network is meant to leave them out"
+            advice = (
+                "the network leaves them out, or hides the gradient (detach, NumPy, rounding): "
+                "method='permutation' tells which"
+                if explanation.method in _BY_GRADIENT
+                else "they do not change the output; check that the network is meant to leave them out"
             )
+            warn_user(f"the importance of these inputs is exactly 0: {', '.join(unused)}; {advice}")
     return explanation
+
+
+#: Methods that see an input through the gradient alone.
+_BY_GRADIENT = ("gradient", "integrated_gradients", "deeplift", "gradcam")
+
+
+def _refuse_nonsense(explanation: Explanation) -> None:
+    """Refuse rows for which the network predicts NaN or infinity: nothing can be said about them."""
+    if explanation.predictions is None or np.isfinite(explanation.predictions).all():
+        return
+    rows = ~np.isfinite(explanation.predictions).reshape(len(explanation.predictions), -1).all(axis=1)
+    raise InputError(
+        f"the model must predict finite numbers, however: {int(rows.sum())} of {len(rows)} rows got NaN or infinity "
+        f"(the first is row {int(np.argmax(rows))}); check those rows"
+    )
 
 
 def input_maps(request: Request, *, numbers: int = 20_000_000) -> dict[str, npt.NDArray[Any]]:

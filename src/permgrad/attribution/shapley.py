@@ -14,6 +14,7 @@ import torch
 from permgrad._errors import InputError, unknown
 from permgrad._progress import Progress
 from permgrad._random import content_keys, generator
+from permgrad.attribution.donors import need_background
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.importance import loss_scale
 from permgrad.attribution.method import Request, Scope, methods
@@ -99,6 +100,7 @@ class Shapley:
 
 def _checked(request: Request, given: Mapping[str, Any]) -> _Options:
     """Refuse options that cannot be used."""
+    need_background(request.count, shared=request.shared)
     if request.sampling != "marginal":
         raise InputError(
             "shapley replaces players by those of background rows, however: "
@@ -207,7 +209,7 @@ def _explain_rows(request: Request, tree: Tree, options: _Options) -> Explanatio
                 mean_permutations=float(found.orders.mean()),
                 completeness_gap=float(gap.max()),
                 output_range=scale.tolist(),
-                model_rows=game.network.evaluations,
+                model_rows=game.evaluations,
                 seconds=time.perf_counter() - started,
             ),
         ),
@@ -310,7 +312,7 @@ def _explain_loss(request: Request, tree: Tree, options: _Options) -> Explanatio
                 permutations=2 * found.walks,
                 completeness_gap=found.gap,
                 classes_by="y" if request.y is not None else "predicted class",
-                model_rows=game.network.evaluations,
+                model_rows=game.evaluations,
                 seconds=time.perf_counter() - started,
             ),
         ),
