@@ -189,7 +189,9 @@ def test_chance(fitted, name, scope):
 
 
 #: Methods of which it is known whether they draw by chance with their default options.
-SETTLED = {"permgrad", "permutation", "permgrad-paper", "ablation", "gradcam", "integrated_gradients"}
+SETTLED = {
+    "permgrad", "permutation", "permgrad-paper", "ablation", "gradcam", "integrated_gradients", "gradient", "deeplift",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "scope"), CASES)

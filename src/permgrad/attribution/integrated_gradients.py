@@ -162,13 +162,15 @@ class IntegratedGradients:
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        started = time.perf_counter()
         options = {**self.options, **request.options}
         _check_numbers(request)
         if request.subject.kind == "network" or options["steps"] is not None:
             return integrate_network(request, options)
         _check_pictures(request)
-        request = _with_players(request)
+        return self._through_both_paths(_with_players(request), options)
+
+    def _through_both_paths(self, request: Request, options: Mapping[str, Any]) -> Explanation:
+        started = time.perf_counter()
         name = (
             "median" if isinstance(options["baseline"], str) and options["baseline"] == "auto" else options["baseline"]
         )

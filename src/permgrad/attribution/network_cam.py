@@ -25,9 +25,9 @@ from permgrad._errors import InputError, PermgradWarning, unknown
 from permgrad._progress import Progress
 from permgrad.attribution.cam_maps import KEPT_NUMBERS, check_cam_options, weighted_maps
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.gradients import gradient_batch_size, in_batches, network_gradients
+from permgrad.attribution.gradients import in_batches, network_gradients
 from permgrad.attribution.method import Request
-from permgrad.attribution.network_slopes import Tensors, constant_sum, copied_rows, differentiable
+from permgrad.attribution.network_slopes import Tensors, batch_size, constant_sum, copied_rows, differentiable
 from permgrad.attribution.players import PlayerSpace
 from permgrad.attribution.result import describe
 from permgrad.attribution.segments import image_shape
@@ -117,12 +117,12 @@ def listening(layers: dict[str, nn.Module], wanted: Callable[[Call], bool] | Non
 # ---- which call belongs to which image -------------------------------------------------------------------------------
 
 
-def image_calls(request: Request, layer: str | None, *, before_activation: bool) -> dict[int, Call]:
-    """Return, for each image input that a layer sees, the call whose value is its map; the subject is open.
+def image_calls(request: Request, layer: str | None, *, before_activation: bool) -> tuple[dict[int, Call], int]:
+    """Return, for each image input that a layer sees, the call whose value is its map; and numbers held for each row.
 
     It is the last call of the layer, or of any convolution, that depends on the input. The three papers read rectified
     maps, so that an activation module which takes up the convolution's result (a normalisation may lie between)
-    belongs to it, unless ``before_activation``.
+    belongs to it, unless ``before_activation``. The subject is open.
 
     Raises:
         InputError: no layer of this name, or none that sees an image input.
@@ -154,7 +154,8 @@ def image_calls(request: Request, layer: str | None, *, before_activation: bool)
                 found[place] = own.call if before_activation else _rectified(own, heard, listened).call
     if not found:
         raise _nothing_to_read(request, images, layer)
-    return found
+    numbers = sum(own.value.numel() for own in heard) + sum(row.numel() for row in rows)
+    return found, -(-numbers // len(rows[0]))
 
 
 def _may_have_map(heard: _Heard, modules: dict[str, nn.Module], layer: str | None) -> bool:
@@ -290,7 +291,7 @@ def network_maps(request: Request) -> Explanation:
     variant, upsample, relu, keep = check_cam_options(request.options)
     before = bool(request.options.get("before_activation", False))
     with request.subject.open(), differentiable(request.subject):
-        calls = image_calls(request, request.options.get("layer"), before_activation=before)
+        calls, numbers = image_calls(request, request.options.get("layer"), before_activation=before)
         images = {place: _image(request, place, call) for place, call in calls.items()}
         space, chosen = _players(request, list(images))
         values = np.zeros((request.count, len(chosen), len(request.targets)))
@@ -311,7 +312,7 @@ def network_maps(request: Request) -> Explanation:
             progress.advance(part.stop - part.start)
 
         with Progress(request.count, "gradcam", request.progress) as progress:
-            in_batches(request.count, gradient_batch_size(request), work)
+            in_batches(request.count, batch_size(request, numbers), work)
     _warn_of_empty_maps(images, request.count * len(request.targets))
     return Explanation(
         values=values,

@@ -80,15 +80,10 @@ class Slopes:
             yield
 
     def _batch_size(self) -> int:
-        if self.request.batch_size != "auto":
-            return int(self.request.batch_size)
         row = self.rows(slice(0, 1))
         walk = self.walk(row)
         walk.stand(self.leaves(row))
-        numbers = walk.numbers() + sum(tensor.numel() for tensor in row)
-        on_cpu = self.subject.device.type == "cpu"
-        budget, most = (_NUMBERS_CPU, _MOST_CPU) if on_cpu else (_NUMBERS_ACCELERATOR, _MOST_ACCELERATOR)
-        return max(1, min(most, budget // max(numbers, 1)))
+        return batch_size(self.request, walk.numbers() + sum(tensor.numel() for tensor in row))
 
     # ---- rows --------------------------------------------------------------------------------------------------------
 
@@ -183,6 +178,15 @@ class Slopes:
         """Return slopes times changes from ``start`` to ``stop``, added up by player: float64."""
         pairs = zip(slopes, self.leaves(start), self.leaves(stop), strict=True)
         return self.sums([own.double() * (after.double() - before.double()) for own, before, after in pairs])
+
+
+def batch_size(request: Request, numbers: int) -> int:
+    """Return the rows per backward pass, where each row's layers hold about so many numbers."""
+    if request.batch_size != "auto":
+        return int(request.batch_size)
+    on_cpu = request.subject.device.type == "cpu"
+    budget, most = (_NUMBERS_CPU, _MOST_CPU) if on_cpu else (_NUMBERS_ACCELERATOR, _MOST_ACCELERATOR)
+    return max(1, min(most, budget // max(numbers, 1)))
 
 
 def copied_rows(device: torch.device, source: Sequence[Tensor], part: slice) -> Tensors:
