@@ -119,7 +119,7 @@ def read_form(module: nn.Module, inputs: Any, dtype: torch.dtype) -> tuple[Input
     if _is_leaf(inputs):
         # A list of numbers is one array.
         return _read_single(inputs, parameters, dtype)
-    hint = tuple(name for name, _ in parameters) if passing == "positions" else ()
+    hint = tuple(_names_by_position(parameters, len(inputs))) if passing == "positions" else ()
     if passing == "whole" and not isinstance(inputs, Mapping):
         hint = tuple(f"{parameters[0][0]}[{index}]" for index in range(len(inputs)))
     leaves, tensors, structure = _flatten(inputs, hint, dtype)
@@ -177,6 +177,16 @@ def _parameters(module: nn.Module) -> list[tuple[str, inspect.Parameter]]:
     except (TypeError, ValueError):
         return []
     return [(name, parameter) for name, parameter in signature.parameters.items() if name != "self"]
+
+
+def _names_by_position(parameters: list[tuple[str, inspect.Parameter]], count: int) -> list[str]:
+    """Return names for inputs passed in order; those of ``*inputs`` are numbered."""
+    names: list[str] = []
+    for name, parameter in parameters:
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            return names + [f"{name}[{index}]" for index in range(count - len(names))]
+        names.append(name)
+    return names
 
 
 def _positional(parameters: list[tuple[str, inspect.Parameter]]) -> list[str] | None:
