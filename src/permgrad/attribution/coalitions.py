@@ -106,17 +106,25 @@ class CoalitionGame:
 
         return self._run(len(rows), blended)
 
-    def replace(self, rows: Sequence[Tensor], values: Sequence[Tensor], replaced: Tensor) -> Tensor:
-        """Return the outputs of rows in which the replaced players hold ``values`` (``(b, *)`` or ``(1, *)``)."""
-        count = len(rows[0])
-        wide = [value.expand(count, *value.shape[1:]) for value in values]
+    def replace(
+        self, receivers: Integers | Tensor, values: Sequence[Tensor], replaced: npt.NDArray[np.bool_] | Tensor
+    ) -> Tensor:
+        """Return the outputs of rows in which the replaced players hold fixed values.
+
+        Args:
+            receivers: row numbers in ``request.inputs``, ``(b,)``.
+            values: per input ``(1, *shape)``.
+            replaced: bool ``(b, players)``.
+        """
+        rows, chosen = torch.as_tensor(receivers), torch.as_tensor(replaced)
+        fixed = [value.to(self.subject.device) for value in values]
 
         def blended(part: slice) -> tuple[Tensor, ...]:
-            own = [tensor[part].to(self.subject.device) for tensor in rows]
-            other = [tensor[part].to(self.subject.device) for tensor in wide]
-            return self.space.blend(own, other, replaced[part])
+            own = [tensor[rows[part].to(tensor.device)].to(self.subject.device) for tensor in self.request.inputs]
+            wide = [value.expand(len(own[0]), *value.shape[1:]) for value in fixed]
+            return self.space.blend(own, wide, chosen[part])
 
-        return self._run(count, blended)
+        return self._run(len(rows), blended)
 
     def _branches(self, pairs: int) -> BranchCache | None:
         """Return the embeddings of every branch where the network has branches and there is enough to save.

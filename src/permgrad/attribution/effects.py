@@ -228,9 +228,7 @@ class Effects:
         count, many = len(rows), len(coalitions)
         replaced = torch.as_tensor(coalitions).repeat_interleave(count, dim=0)
         if self.fixed is not None:
-            own = [tensor[torch.as_tensor(rows).to(tensor.device)] for tensor in self.request.inputs]
-            own = [tensor.repeat(many, *[1] * (tensor.ndim - 1)) for tensor in own]
-            flat = self.game.replace(own, self.fixed, replaced)
+            flat = self.game.replace(np.tile(rows, many), self.fixed, replaced)
         else:
             flat = self.game.predict(np.tile(rows, many), np.tile(donors, many), replaced)
         outputs: Tensor = flat.unflatten(0, (many, count))
