@@ -144,6 +144,42 @@ def test_curved_functions_add_up(name):
     assert_adds_up(lambda x: getattr(torch, name)(x.abs() + 0.1), (4,))
 
 
+def random_network(seed: int):
+    """Return a function of ``(rows, 8)`` made of randomly chosen parts, as a user may write them."""
+    chooser = np.random.default_rng(seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        dense, gate, heads = (build.double().eval() for build in (
+            nn.Linear(8, 8), nn.Linear(8, 8), nn.MultiheadAttention(2, 1, batch_first=True)
+        ))  # fmt: skip
+        norm, rectifier = nn.LayerNorm(8).double(), nn.ReLU(inplace=True)
+    parts = [
+        lambda x: rectifier(dense(x)),
+        lambda x: x + functional.gelu(dense(x)),
+        lambda x: dense(x) * torch.sigmoid(gate(x)),
+        norm,
+        lambda x: functional.softmax(dense(x), -1) * 8,
+        lambda x: heads(*[x.reshape(-1, 4, 2)] * 3)[0].reshape(-1, 8),
+        lambda x: functional.max_pool1d(x[:, None], 3, 1, 1)[:, 0],
+        lambda x: torch.cat([x.amax(1, keepdim=True), x[:, 1:]], dim=1),
+        lambda x: functional.normalize(x, dim=1) * 3,
+        lambda x: torch.where(x > 0, x, 0.2 * x) + x.std(1, keepdim=True),
+    ]
+    chosen = [parts[place] for place in chooser.integers(0, len(parts), chooser.integers(2, 7))]
+
+    def network(x: Tensor) -> Tensor:
+        for part in chosen:
+            x = part(x)
+        return gate(dense(x))
+
+    return network
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_random_networks_add_up(seed):
+    assert_adds_up(random_network(seed), (8,))
+
+
 def test_close_ends_have_the_slope_in_the_middle():
     """Also where a division of two small differences would be noise."""
     start = drawn(400, 1, dtype=torch.float32) * 3
