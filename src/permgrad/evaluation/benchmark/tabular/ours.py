@@ -44,6 +44,9 @@ class Entry:
     note: str = ""
 
 
+#: Shapley values at a moderate price: orders instead of all coalitions.
+SAMPLED = {"exact": 0, "min_permutations": 20, "max_permutations": 40, "tolerance": 0.02}
+
 #: The ways in which methods with an estimand, or with a price, are called. The rest is called in its defaults.
 ENTRIES: dict[str, tuple[Entry, ...]] = {
     "permgrad": (
@@ -63,10 +66,7 @@ ENTRIES: dict[str, tuple[Entry, ...]] = {
     "shapley": (
         Entry(
             "shapley", "Shapley values", "shapley", "few",
-            lambda case: {
-                "background": case.X_train.iloc[: case.sizes.references],
-                "exact": 0, "min_permutations": 20, "max_permutations": 40, "tolerance": 0.02,
-            },
+            lambda case: {"background": case.X_train.iloc[: case.sizes.references], **SAMPLED},
             note="of the output; mean absolute value over the rows",
         ),
         Entry(
@@ -78,7 +78,16 @@ ENTRIES: dict[str, tuple[Entry, ...]] = {
     "permgrad-paper": (Entry("permgrad-paper", "permgrad as published", ANY, "all"),),
     "ablation": (Entry("ablation", "ablation", ANY, "all", note="replaces by a fixed value"),),
     "lime": (Entry("lime", "LIME", ANY, "few"),),
-    "aggregate": (Entry("aggregate", "mean of normalised methods", ANY, "few"),),
+    "aggregate": (
+        Entry(
+            "aggregate", "mean of normalised methods", ANY, "few",
+            lambda case: {
+                "background": case.X_train.iloc[: case.sizes.references],
+                "members": {"gradient": {}, "permutation": {}, "lime": {}, "shapley": SAMPLED},
+            },
+            note="few rows and few background rows for all its members, because of the Shapley values among them",
+        ),
+    ),
 }  # fmt: skip
 
 

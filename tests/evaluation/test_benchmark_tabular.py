@@ -1,0 +1,249 @@
+"""The tabular suite: contestants on the true function itself get their own truth; a quick cell has every figure."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from permgrad._errors import InputError
+from permgrad.attribution import methods
+from permgrad.data.truth import ESTIMANDS, make_truth
+from permgrad.evaluation.benchmark import ANY, Settings, benchmark_metrics, enrolled, load_suites, metric_named
+from permgrad.evaluation.benchmark.tabular import case as cases
+from permgrad.evaluation.benchmark.tabular import ours, suite
+from permgrad.evaluation.benchmark.tabular.sage import sage_permutation
+from permgrad.evaluation.ranking import share_error
+
+TABULAR = load_suites().get("tabular")
+TINY = cases.Sizes(
+    train=300, test=220, epochs=2, repeats=2, some=16, few=6, references=5, draws=32, retrainings=2
+)  # fmt: skip
+
+
+class TrueLinear:
+    """The known linear function where the estimator should be: what peers ask of it, and no more."""
+
+    target_scale_, target_mean_ = 1.0, 0.0
+
+    def __init__(self, truth):
+        self.truth = truth
+        self.preprocessor_ = self
+        beta = np.zeros(truth.n_features)
+        beta[: truth.n_relevant] = truth.sizes
+        self.module_ = torch.nn.Linear(truth.n_features, 1)
+        with torch.no_grad():
+            self.module_.weight.copy_(torch.from_numpy(beta[None]).float())
+            self.module_.bias.zero_()
+
+    def fit(self, X, y):
+        return self
+
+    def features(self, level):
+        return {name: np.array([place]) for place, name in enumerate(self.truth.feature_names)}
+
+    def encode(self, X):
+        return X.to_numpy(dtype=np.float32)
+
+    def predict(self, X):
+        return self.truth.function(X)
+
+    def predict_encoded(self, encoded):
+        return self.truth.function(encoded)[:, None].astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def oracle():
+    truth = make_truth("linear_correlated", noise=0.0)
+    X_train, y_train = truth.sample(400, random_state=0)
+    X, y = truth.sample(600, random_state=1)
+    sizes = dataclasses.replace(cases.FULL, repeats=3, some=250, few=80, references=40, draws=160)
+    return cases.Case(truth, TrueLinear(truth), X_train, y_train, X, y, 0, sizes)
+
+
+PEERS = [name for name in enrolled("tabular") if enrolled("tabular").get(name).kind == "peer"]
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_peers_on_the_true_function_get_their_truth(name, oracle):
+    """No network stands in between: what is left is their sampling error, so each is called as it should be."""
+    contestant = enrolled("tabular").get(name)
+    if contestant.missing():
+        pytest.skip(f"needs {', '.join(contestant.missing())}")
+    # Attributions of a linear function are β (x − mean), whatever the method.
+    estimand = "shapley" if contestant.estimand == ANY else contestant.estimand
+    state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()
+    scores = contestant.score(oracle)
+    assert np.array_equal(np.random.get_state()[1], state)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert all(weight.requires_grad and weight.grad is None for weight in oracle.model.module_.parameters())
+    errors = {other: share_error(oracle.truth.known(other).values, scores.values) for other in ESTIMANDS}
+    assert errors[estimand] < 0.025
+    assert errors[estimand] == min(errors.values())
+    assert scores.model_rows > 0
+    assert scores.seconds > 0
+    again = contestant.score(oracle)
+    np.testing.assert_allclose(again.values, scores.values, rtol=1e-6)
+
+
+def test_the_four_truths_of_the_oracle_can_be_told_apart(oracle):
+    known = [oracle.truth.known(estimand).values for estimand in ESTIMANDS]
+    assert min(share_error(a, b) for i, a in enumerate(known) for b in known[:i]) > 0.01
+
+
+# ---- SAGE from the paper ---------------------------------------------------------------------------------------------
+def test_sage_meets_the_closed_form_and_its_intervals_hold():
+    truth = make_truth("linear_correlated", noise=0.0)
+    rng = np.random.default_rng(0)
+    x, background = truth._draw(600, rng), truth._draw(60, rng)
+    found = sage_permutation(
+        lambda rows: truth.values(rows)[:, None], lambda said, y: (said[:, 0] - y) ** 2, x, truth.values(x), background,
+        np.arange(12), walks=600, rng=rng,
+    )  # fmt: skip
+    known = truth.known("sage").values
+    assert (np.abs(found.values - known) < 5 * found.std + 0.03 * known.sum()).all()
+    assert (found.values[6:] == 0).all()
+    assert (found.p_values()[6:] == 1).all()
+    assert (found.p_values()[:6] < 0.001).sum() >= 5
+    low, high = found.interval()
+    np.testing.assert_allclose((low + high) / 2, found.values)
+    # What the walks add up to is the fall of the loss from knowing nothing to knowing all, of the rows walked.
+    nothing = np.mean((truth.values(background).mean() - truth.values(x)) ** 2)
+    assert found.values.sum() == pytest.approx(nothing, rel=1e-9)
+
+
+def test_sage_of_two_features_by_enumeration():
+    """Both orders, every row once: the paper's sum written out for y = x1 x2."""
+    rng = np.random.default_rng(1)
+    x, background = rng.standard_normal((400, 2)), rng.standard_normal((30, 2))
+    y = x[:, 0] * x[:, 1]
+    known = {
+        (): np.full(400, (background[:, 0] * background[:, 1]).mean()),
+        (0,): x[:, 0] * background[:, 1].mean(),
+        (1,): x[:, 1] * background[:, 0].mean(),
+        (0, 1): y,
+    }
+    loss = {present: np.mean((said - y) ** 2) for present, said in known.items()}
+    first = 0.5 * (loss[()] - loss[(0,)]) + 0.5 * (loss[(1,)] - loss[(0, 1)])
+    found = sage_permutation(
+        lambda rows: (rows[:, 0] * rows[:, 1])[:, None], lambda said, y: (said[:, 0] - y) ** 2, x, y, background,
+        np.arange(2), walks=8000, rng=rng,
+    )  # fmt: skip
+    assert found.values[0] == pytest.approx(first, abs=4 * found.std[0])
+    assert found.values.sum() == pytest.approx(loss[()], rel=1e-6)
+
+
+def test_sage_refuses_what_does_not_fit():
+    x = np.zeros((5, 2))
+    with pytest.raises(InputError, match="walks must be at least 2, because errors are estimated over them, however: walks=1"):
+        sage_permutation(lambda r: r[:, :1], lambda s, y: s[:, 0], x, x[:, 0], x, np.arange(2), walks=1,
+                         rng=np.random.default_rng(0))  # fmt: skip
+    with pytest.raises(InputError, match=r"must fit together, however: \(5, 2\), \(5,\), \(5, 2\) and \(3,\)"):
+        sage_permutation(lambda r: r[:, :1], lambda s, y: s[:, 0], x, x[:, 0], x, np.arange(3), walks=4,
+                         rng=np.random.default_rng(0))  # fmt: skip
+
+
+# ---- one cell --------------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def cell():
+    """The smallest cell with repetitions, classes, and all of permgrad's methods that are not slow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(suite, "QUICK", TINY)
+        settings = Settings(scale="quick", peers=False, progress=False)
+        return TABULAR.run("logistic", 0, settings)
+
+
+def test_every_method_of_the_registry_takes_part(cell):
+    present = {record.method for record in cell}
+    assert {"permgrad", "permgrad:conditional", "random", "truth", "network"} <= present
+    for method in methods:
+        assert any(entry.name in present for own, entry in ours.entries() if own == method)
+    assert not present & set(PEERS)
+
+
+def test_every_number_is_of_a_known_metric_and_in_its_range(cell):
+    for record in cell:
+        metric = metric_named(record.metric)
+        low, high = metric.range
+        assert math.isnan(record.value) or low - 1e-9 <= record.value <= high + 1e-9, record
+        assert record.estimand in {ANY, *ESTIMANDS}
+    assert {record.metric.split(":")[0] for record in cell} <= set(benchmark_metrics)
+
+
+def test_each_method_is_held_against_all_four_truths(cell):
+    of = {(r.method, r.estimand): r.value for r in cell if r.metric == "share_error"}
+    for method in ("permgrad", "random"):
+        assert [(method, estimand) in of for estimand in ESTIMANDS] == [True] * 4
+    shares = {r.metric: r.value for r in cell if r.method == "permgrad" and r.metric.startswith("share:")}
+    assert len(shares) == 10
+    assert sum(shares.values()) == pytest.approx(1)
+    truth = make_truth("logistic").known("total_effect").shares
+    assert of["permgrad", "total_effect"] == pytest.approx(
+        np.sqrt(np.mean((np.array([shares[f"share:x{j + 1}"] for j in range(10)]) - truth) ** 2))
+    )
+    stated = [r.value for r in cell if r.method == "truth" and r.estimand == "total_effect"]
+    np.testing.assert_allclose(stated, truth)
+
+
+def test_repetitions_are_there(cell):
+    metrics = {r.metric for r in cell if r.method == "permgrad"}
+    for what in ("retraining", "resampling"):
+        assert {f"stability_kendall:{what}", f"stability_spread:{what}"} <= metrics
+    assert {"randomised:parameters", "randomised:labels"} <= metrics
+    random = {r.metric: r.value for r in cell if r.method == "random"}
+    assert random["seconds"] >= 0
+    with_p_values = {r.method for r in cell if r.metric == "power"}
+    assert "permgrad" in with_p_values
+    assert "random" not in with_p_values
+
+
+def test_the_same_cell_again_gives_the_same_figures():
+    settings = Settings(scale="quick", peers=False, progress=False, methods=("permgrad", "permutation", "random"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(suite, "QUICK", TINY)
+        patch.setattr(suite, "REPEATED_FUNCTIONS", ())
+        first, second = (TABULAR.run("xor", 1, settings) for _ in range(2))
+    timeless = [[r for r in run if r.metric != "seconds"] for run in (first, second)]
+    assert len(timeless[0]) > 60
+    assert timeless[0] == timeless[1]
+    shares = {method: [r.value for r in first if r.method == method and r.metric.startswith("share:")]
+              for method in ("permgrad", "permutation")}  # fmt: skip
+    # The path game's total effect is plain permutation, with the same donors.
+    np.testing.assert_allclose(shares["permgrad"], shares["permutation"], atol=1e-4)
+
+
+def test_randomised_networks_and_resamples_are_others():
+    truth = make_truth("categorical")
+    case = cases.fit_network(truth, 0, TINY)
+    before = case.margin(case.encoded)
+    other = cases.randomised(case)
+    assert np.abs(other.margin(case.encoded) - before).max() > 0.1
+    np.testing.assert_array_equal(case.margin(case.encoded), before)
+    sample = cases.resampled(case, 0)
+    assert len(sample.X) == len(case.X)
+    assert len(sample.X.drop_duplicates()) < len(case.X)
+    np.testing.assert_allclose(truth.function(sample.X), sample.y, atol=6 * truth.noise)
+    shuffled = cases.fit_network(truth, 0, TINY, shuffled=True)
+    assert sorted(shuffled.y_train) == sorted(case.y_train)
+    assert abs(np.corrcoef(shuffled.y_train, truth.function(shuffled.X_train))[0, 1]) < 0.2
+    assert case.meter.rows == 2 * len(case.X)
+    assert len(case.columns[case.names[0]]) > 10
+
+
+def test_facts_and_lists():
+    everyone = TABULAR.methods(Settings())
+    assert everyone[:2] == ("permgrad", "permgrad:conditional")
+    if importlib.util.find_spec("captum"):
+        assert "captum:shapley" in everyone
+    assert not any(name.startswith(("captum", "shap:")) for name in TABULAR.methods(Settings(peers=False)))
+    assert TABULAR.methods(Settings(methods=("random",))) == ("random",)
+    facts = TABULAR.facts(Settings())
+    assert facts["contestants"]["permgrad"]["estimand"] == "total_effect"
+    assert facts["contestants"]["permgrad:conditional"]["estimand"] == "conditional_effect"
+    assert set(facts["estimands"]) == set(ESTIMANDS)
+    assert facts["relevant"]["irrelevant40"] == ["x1", "x2", "x3", "x4"]
+    assert len(TABULAR.functions) >= 14
