@@ -238,3 +238,43 @@ def test_groups_and_segments_are_players():
         progress=False,
     )
     assert 2 <= len(cut.names) <= 8
+
+
+@pytest.mark.parametrize("method", ["permutation", "ablation", "permgrad"])
+def test_scores_of_a_network(method):
+    from sklearn.metrics import roc_auc_score
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Linear(3, 2)
+        x = torch.randn(200, 3)
+    with torch.no_grad():
+        net.weight[:, 2] = 0
+        outputs = net(x).softmax(1).numpy()
+    y = (outputs[:, 1] + np.random.default_rng(0).normal(size=200) * 0.1 > 0.5).astype(int)
+    given = {"scoring": ["roc_auc", "accuracy"], "n_repeats": 3, "random_state": 0, "progress": False}
+    found = pg.explain(net, x, y, method=method, **given)
+    assert found.outputs == ("roc_auc", "accuracy")
+    np.testing.assert_allclose(found.meta["scores"]["roc_auc"], roc_auc_score(y, outputs[:, 1]))
+    assert found.values[0, 0] > 0.01
+    assert (found.values[2] == 0).all()
+    if method == "permutation":
+        pooled, labels = [], []
+        for repeat in range(3):
+            donors = donor_rows(0, "input[0]", repeat, np.arange(200), 200, shared=True)
+            edited = x.clone()
+            edited[:, 0] = x[donors, 0]
+            with torch.no_grad():
+                pooled.append(net(edited).softmax(1)[:, 1].numpy())
+            labels.append(y)
+        after = roc_auc_score(np.concatenate(labels), np.concatenate(pooled))
+        np.testing.assert_allclose(found.values[0, 0], found.meta["scores"]["roc_auc"] - after, atol=1e-6)
+
+
+def test_scores_of_modalities_add_up():
+    inputs = {"x": standard(120, 1, 0), "z": standard(120, 1, 1)}
+    y = Sum(1.0, 2.0)(*inputs.values())[:, 0].numpy() + np.random.default_rng(2).normal(size=120)
+    given = {"level": "modality", "n_repeats": 2, "random_state": 0, "progress": False, "scoring": "r2"}
+    found = pg.explain(Sum(1.0, 2.0), inputs, y, **given)
+    np.testing.assert_allclose((found.parts["alone"] + found.parts["last"]) / 2, found.values, rtol=1e-9)
+    assert found.values[1, 0] > found.values[0, 0] > 0

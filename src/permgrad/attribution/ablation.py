@@ -65,9 +65,8 @@ def _on_network(request: Request) -> Explanation:
     name = request.options.get("baseline", "typical")
     if name not in ("typical", "zeros"):
         raise unknown("baseline", name, ("typical", "zeros"))
-    if name == "typical":
-        need_background(request.count, shared=request.shared)
-    fixed = [typical_row(tensor) if name == "typical" else torch.zeros_like(tensor[:1]) for tensor in request.donors]
+    zeros = [torch.zeros_like(tensor[:1]) for tensor in request.donors]
+    fixed = typical_rows(request) if name == "typical" else zeros
     request = replace(request, n_repeats=1, options={**request.options, "tolerance": None})
     names, plays = single_plays(request)
     facts = {"baseline": "median of numbers, most frequent whole number" if name == "typical" else "zeros"}
@@ -75,6 +74,12 @@ def _on_network(request: Request) -> Explanation:
         found = play_rows(request, names, plays, "ablation", fixed)
         return network_local(request, "ablation", names, found, **facts)
     return network_global(request, "ablation", names, play_loss(request, names, plays, "ablation", fixed), facts=facts)
+
+
+def typical_rows(request: Request) -> list[Tensor]:
+    """Return the typical row of the background, ``(1, *)`` per input."""
+    need_background(request.count, shared=request.shared)
+    return [typical_row(tensor) for tensor in request.donors]
 
 
 def typical_row(rows: Tensor) -> Tensor:

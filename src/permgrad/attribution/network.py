@@ -100,8 +100,3 @@ def _refuse_hybrid_only(arguments: Arguments) -> None:
             "sampling='conditional' needs to know what each encoded column means, which only permgrad's own estimators "
             "tell, however: model is a torch network; leave sampling out, or pass groups= of dependent features"
         )
-    if arguments.scoring is not None:
-        raise InputError(
-            "scoring= needs an estimator with predict, however: model is a torch network; "
-            "pass loss= ('cross_entropy', 'brier', 'zero_one', 'squared_error', 'absolute_error')"
-        )

@@ -8,7 +8,8 @@ turn, as receivers and as donors, and the spread of the results is the error (Qu
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,15 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from permgrad._errors import InputError, unknown
 from permgrad._progress import Progress
 from permgrad._random import uniform_integers
+from permgrad.attribution.ablation import typical_rows
+from permgrad.attribution.effects import Effects, shapley_play, single_plays
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.game import Floats, Game, Integers, Quantities, path_quantities, total_quantity
+from permgrad.attribution.game import Floats, Integers, Quantities, path_quantities, total_quantity
 from permgrad.attribution.importance import base_outputs, make_game, make_sampler
 from permgrad.attribution.method import Request
 from permgrad.attribution.moments import interval
-from permgrad.attribution.result import describe, modalities
-from permgrad.attribution.subject import Subject
+from permgrad.attribution.result import describe, finish, modalities
+from permgrad.attribution.subject import HybridSubject, Subject
 
 _GROUPS = 20
 _METHODS = ("permgrad", "permutation", "ablation")
@@ -61,11 +64,20 @@ class _PredictionValue:
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
-        self.width = len(subject.output_names)
+        self.width = max(len(subject.output_names), len(subject.class_names))
+
+    def read(self, outputs: torch.Tensor) -> Floats:
+        """Return the predictions of raw outputs, ``(b, classes)`` or ``(b, 1)``."""
+        wide = outputs.double()
+        if self.subject.task == "classification":
+            wide = self.subject.probabilities(wide)
+        else:
+            wide = self.subject.readout(wide, "probability")
+        values: Floats = wide.cpu().numpy()
+        return values
 
     def __call__(self, outputs: torch.Tensor, rows: slice, base: torch.Tensor) -> Floats:  # noqa: ARG002
-        values: Floats = self.subject.readout(outputs.double(), "probability").cpu().numpy()
-        return values
+        return self.read(outputs)
 
 
 def resolve_scorers(scoring: Any) -> dict[str, Callable[..., float]]:
@@ -108,22 +120,71 @@ def explain_scores(request: Request, method: str, scoring: Any) -> Explanation:
         raise InputError("scoring compares predictions with y, however: y was not given; pass y")
     if request.scope == "local":
         raise InputError("a score is a property of many rows, however: scope='local'; leave scope out")
-    started = time.perf_counter()
     scorers = resolve_scorers(scoring)
+    if request.subject.kind == "network":
+        return _explain_network_scores(request, method, scorers)
+    started = time.perf_counter()
     paths = request.subject.paths
     shared_out = path_quantities(paths) if method != "permutation" else total_quantity(paths)
     played = Quantities(
         tuple(map(str, shared_out.coalitions)), shared_out.coalitions, np.eye(len(shared_out.coalitions))
     )
     game = make_game(request, played, _PredictionValue(request.subject), make_sampler(request))
-    judge = _Judge(request, scorers, base_outputs(request, game), game)
+    judge = _Judge(
+        request, scorers, _PredictionValue(request.subject).read(torch.as_tensor(base_outputs(request, game)))
+    )
     shape = (len(request.players), len(scorers), len(shared_out.names))
     mean, std = np.zeros(shape), np.zeros(shape)
     with Progress(len(request.players), f"{method}, scores", request.progress) as progress:
         for position, (name, columns) in enumerate(request.players.items()):
             if len(columns):
-                mean[position], std[position] = judge.player(name, columns, shared_out.combine)
+                pairs = _Pairs()
+                game.play({name: columns}, range(request.n_repeats), pairs, Progress(0, "", mode=False))
+                mean[position], std[position] = judge.player(pairs, shared_out.combine)
             progress.advance()
+    return _result(request, method, scorers, judge, mean, std, shared_out.names, started)
+
+
+def _explain_network_scores(request: Request, method: str, scorers: dict[str, Callable[..., float]]) -> Explanation:
+    """Return the fall of each score for the players of a torch network."""
+    started = time.perf_counter()
+    fixed = typical_rows(request) if method == "ablation" else None
+    whole = method == "permgrad" and request.level == "modality" and len(request.space) > 1
+    names, plays = shapley_play(request) if whole else single_plays(request)
+    value = _PredictionValue(request.subject)
+    repeats = 1 if fixed is not None else request.n_repeats
+    shape = (len(request.space), len(scorers), len(names))
+    mean, std = np.zeros(shape), np.zeros(shape)
+    with request.subject.open():
+        effects = Effects(request, value, fixed)
+        base = value.read(effects.outputs())
+        judge = _Judge(request, scorers, base)
+        with Progress(len(plays), f"{method}, scores", request.progress) as progress:
+            for play in plays:
+                # Scores are no means over rows: what is kept is each coalition's change of the predictions.
+                count = len(play.coalitions)
+                steps = np.stack([np.arange(count), np.full(count, -1)], axis=1)
+                raw = replace(play, names=("changes",), combine=np.eye(count)[None], steps=(steps,))
+                pairs = _Pairs()
+                for repeat in range(repeats):
+                    effects.play(raw, repeat, pairs, base)
+                for name, combine in zip(play.names, play.combine, strict=True):
+                    position = request.space.names.index(name)
+                    mean[position], std[position] = judge.player(pairs, combine)
+                progress.advance()
+    return finish(request, _result(request, method, scorers, judge, mean, std, names, started))
+
+
+def _result(
+    request: Request,
+    method: str,
+    scorers: Mapping[str, Any],
+    judge: _Judge,
+    mean: Floats,
+    std: Floats,
+    names: Sequence[str],
+    started: float,
+) -> Explanation:
     low, high, p_values = interval(mean, std, _GROUPS, request.confidence)
     return Explanation(
         values=mean[..., 0],
@@ -136,8 +197,8 @@ def explain_scores(request: Request, method: str, scoring: Any) -> Explanation:
         low=low[..., 0],
         high=high[..., 0],
         p_values=p_values[..., 0],
-        parts={part: mean[..., k] for k, part in enumerate(shared_out.names) if k},
-        part_std={part: std[..., k] for k, part in enumerate(shared_out.names) if k},
+        parts={part: mean[..., k] for k, part in enumerate(names) if k},
+        part_std={part: std[..., k] for k, part in enumerate(names) if k},
         level=request.level,
         groups=request.groups,
         meta=describe(
@@ -150,27 +211,33 @@ def explain_scores(request: Request, method: str, scoring: Any) -> Explanation:
     )
 
 
+class _Pairs:
+    """Keeps all pairs of a receiver and a donor, with their changes of the predictions."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Integers, Integers, Floats]] = []
+
+    def __call__(self, player: str, rows: Integers, donors: Integers, effects: Floats) -> None:  # noqa: ARG002
+        self._parts.append((rows, donors, effects))
+
+    def joined(self) -> tuple[Integers, Integers, Floats]:
+        """Return receivers ``(pairs,)``, donors ``(pairs,)`` and changes ``(pairs, coalitions, outputs)``."""
+        rows, donors, changes = zip(*self._parts, strict=True)
+        return np.concatenate(rows), np.concatenate(donors), np.concatenate(changes)
+
+
 class _Judge:
     """Scores stored predictions, whole and with each group of rows left out."""
 
-    def __init__(
-        self,
-        request: Request,
-        scorers: dict[str, Callable[..., float]],
-        outputs: npt.NDArray[np.float32],
-        game: Game,
-    ) -> None:
+    def __init__(self, request: Request, scorers: dict[str, Callable[..., float]], base: Floats) -> None:
         self.request = request
         self.scorers = scorers
-        self.game = game
+        self.base = base
         subject = request.subject
-        self.base = subject.readout(torch.as_tensor(outputs).double(), "probability").numpy()
         assert request.y is not None
-        self.truth = (
-            np.asarray(subject.model.classes_)[request.y]  # type: ignore[attr-defined]
-            if subject.task == "classification"
-            else request.y
-        )
+        classes = np.arange(len(subject.class_names))
+        self.classes = np.asarray(subject.model.classes_) if isinstance(subject, HybridSubject) else classes
+        self.truth = self.classes[request.y] if subject.task == "classification" else request.y
         rows = len(self.base)
         self.groups = uniform_integers(request.seed, ("jackknife",), np.arange(rows), min(_GROUPS, rows))
         everyone = np.arange(rows)
@@ -187,7 +254,7 @@ class _Judge:
         rows = np.arange(len(receivers))
         stored: BaseEstimator
         if subject.task == "classification":
-            stored = _StoredClassifier(np.asarray(subject.model.classes_), predictions)  # type: ignore[attr-defined]
+            stored = _StoredClassifier(self.classes, predictions)
         else:
             stored = _StoredRegressor(predictions[:, 0])
         weights = self.request.sample_weight
@@ -195,18 +262,10 @@ class _Judge:
         truth = self.truth[receivers]
         return np.array([float(scorer(stored, rows, truth, **extra)) for scorer in self.scorers.values()])
 
-    def player(self, name: str, columns: npt.NDArray[np.intp], combine: Floats) -> tuple[Floats, Floats]:
+    def player(self, pairs: _Pairs, combine: Floats) -> tuple[Floats, Floats]:
         """Return mean and standard error of one player, ``(scorers, quantities)`` each."""
-        collected: list[tuple[Integers, Integers, Floats]] = []
-
-        def keep(player: str, rows: Integers, donors: Integers, effects: Floats) -> None:  # noqa: ARG001
-            collected.append((rows, donors, effects))
-
-        self.game.play({name: columns}, range(self.request.n_repeats), keep, Progress(0, "", mode=False))
-        receivers = np.concatenate([part[0] for part in collected])
-        donors = np.concatenate([part[1] for part in collected])
-        changes = np.concatenate([part[2] for part in collected])
-        shared = self.request.background is None
+        receivers, donors, changes = pairs.joined()
+        shared = self.request.shared
         whole = self._fall(receivers, changes, self.base_scores) @ combine.T
         kept = []
         for group in self._left_out():
