@@ -13,8 +13,8 @@ from permgrad._random import generator
 from permgrad.attribution.baselines import BASELINES, baseline_rows
 from permgrad.attribution.method import Request
 
-#: Rows that a mean or a median is taken over, at most: enough for either, and bounded in memory.
-_SUMMARISED = 10_000
+#: Rows and numbers that a mean or a median is taken over, at most: enough for either, and bounded in memory.
+_SUMMARISED_ROWS, _SUMMARISED_NUMBERS = 10_000, 20_000_000
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ def tensor_baseline(request: Request, given: Any, references: int, reference_cla
         few = f"{len(chosen):,} of {known:,}" if len(chosen) < known else f"{known:,}"
         rows = tuple(tensor[chosen.to(tensor.device)].clone() for tensor in request.donors)
         return TensorBaseline(rows, given, f"average over {few} {where} (expected gradients)")
-    chosen = _some(request, _SUMMARISED)
+    widest = max(tensor[:1].numel() for tensor in request.donors)
+    chosen = _some(request, max(50, min(_SUMMARISED_ROWS, _SUMMARISED_NUMBERS // max(widest, 1))))
     summarise = _mean if given == "mean" else _median
     rows = tuple(summarise(tensor[chosen.to(tensor.device)])[None] for tensor in request.donors)
     return TensorBaseline(rows, given, f"{given} of each input over {len(chosen):,} {where}")
