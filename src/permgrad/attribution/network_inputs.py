@@ -68,6 +68,8 @@ class InputForm:
         Raises:
             InputError: they are laid out otherwise.
         """
+        leaves: tuple[Leaf, ...]
+        tensors: tuple[Tensor, ...]
         if _is_leaf(inputs):
             tensor, columns, loose = _tensor(inputs, self.names[0], dtype)
             leaves, tensors = (Leaf(self.names[0], (0,), columns, loose),), (tensor,)

@@ -111,7 +111,8 @@ def _refuse_nonsense(explanation: Explanation) -> None:
     """Refuse rows for which the network predicts NaN or infinity: nothing can be said about them."""
     if explanation.predictions is None or np.isfinite(explanation.predictions).all():
         return
-    rows = ~np.isfinite(explanation.predictions).reshape(len(explanation.predictions), -1).all(axis=1)
+    finite = np.isfinite(explanation.predictions).reshape(len(explanation.predictions), -1)
+    rows = np.asarray(~finite.all(axis=1))
     raise InputError(
         f"the model must predict finite numbers, however: {int(rows.sum())} of {len(rows)} rows got NaN or infinity "
         f"(the first is row {int(np.argmax(rows))}); check those rows"
