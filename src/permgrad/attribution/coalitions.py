@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Integers = npt.NDArray[np.int64]
 
 #: Rows per forward on a processor: a batch's activations should stay in its cache.
-_BATCH_IMAGE, _BATCH_TABLE, _BATCH_ACCELERATOR = 256, 2048, 16384
+_BATCH_IMAGE, _BATCH_TABLE, _BATCH_ACCELERATOR = 256, 1024, 16384
 
 
 def forward_batch_size(request: Request) -> int:

@@ -20,6 +20,7 @@ from torch import Tensor
 from permgrad._errors import InputError, unknown
 from permgrad._progress import Progress
 from permgrad._random import generator
+from permgrad.attribution.coalition_grid import select
 from permgrad.attribution.coalitions import forward_batch_size
 from permgrad.attribution.donors import need_background
 from permgrad.attribution.explanation import Explanation
@@ -123,7 +124,7 @@ class CoalitionNeighbourhood:
 
         def place(rows: list[Tensor]) -> list[Tensor]:
             return [
-                torch.where(mask[None], row[:, None], donor[None])
+                select(mask[None], row[:, None], donor[None])
                 for row, donor, mask in zip(rows, donors, masks, strict=True)
             ]
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from permgrad.attribution.coalition_grid import CoalitionGrid
 from permgrad.attribution.coalitions import CoalitionGame
 from permgrad.attribution.method import Request
 from permgrad.models.losses import losses
@@ -128,9 +129,9 @@ class ShapleyGame:
 
     def __init__(self, request: Request, measured: str) -> None:
         self.request = request
-        self.network = CoalitionGame(request)
-        self.base = self.network.base().cpu()
-        self.donor_outputs = self.network.donor_outputs().cpu()
+        self._network, self._grid = CoalitionGame(request), CoalitionGrid(request)
+        self.base = self._network.base().cpu()
+        self.donor_outputs = self._network.donor_outputs().cpu()
         self.measure: Measure = _make_measure(request, measured, self.base)
         self.players = len(request.space.names)
 
@@ -157,22 +158,21 @@ class ShapleyGame:
         Returns:
             ``(n, coalitions, V)``.
         """
-        count, width = len(rows), donors.shape[1]
-        coalitions = kept.shape[1]
+        count, coalitions, width = len(rows), kept.shape[1], donors.shape[1]
         found = np.empty((count, coalitions, self.measure.width))
-        limit = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // max(self.players, 1)))
-        wide = max(1, limit // max(width, 1))
+        wide = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // max(self.players, 1)) // max(width, 1))
         for columns in slices(coalitions, min(wide, max(coalitions, 1))):
             size = columns.stop - columns.start
             for part in slices(count, max(1, wide // size)):
-                own, shape = rows[part], (part.stop - part.start, size, width)
-                receivers = np.broadcast_to(own[:, None, None], shape).flatten()
-                others = np.broadcast_to(donors[part][:, None], shape).flatten()
-                replaced = ~np.broadcast_to(kept[part, columns][:, :, None], (*shape, self.players))
-                outputs = self.network.predict(receivers, others, replaced.reshape(-1, self.players)).cpu()
-                measured = self.measure(outputs.reshape(-1, width, outputs.shape[1]), np.repeat(own, size))
-                found[part, columns] = measured.reshape(shape[0], size, -1)
+                outputs = self._grid.outputs(rows[part], donors[part], kept[part, columns])
+                measured = self.measure(outputs.flatten(0, 1), np.repeat(rows[part], size))
+                found[part, columns] = measured.reshape(-1, size, measured.shape[1])
         return found
+
+    @property
+    def evaluations(self) -> int:
+        """Rows of the network evaluated so far."""
+        return self._network.evaluations + self._grid.evaluations
 
     def rounding(self, rows: Integers) -> Floats:
         """Return the difference of values below which it is the network's rounding, ``(n, V)``.
