@@ -26,6 +26,8 @@ MOST_ROWS = 300
 REPEATS = 5
 #: Patches on each side of an image in a run's ranking, few enough to stand beside the table's columns.
 RANKED_PATCHES = 4
+#: Methods whose cost does not grow with the number of players; all others get the few patches of a run's ranking.
+_ONE_PASS = ("gradient", "integrated_gradients", "deeplift", "gradcam")
 
 
 def explain_records(
@@ -47,6 +49,8 @@ def explain_records(
         y = None if y is None else np.searchsorted(model.classes_, np.asarray(y).astype(model.classes_.dtype))
     if options.get("level") != "modality":
         given["groups"] = model.groups_
+        if options.get("method", "permgrad") not in _ONE_PASS:
+            given["segments"] = ("grid", RANKED_PATCHES)
     found = explain(model.module_, model.inputs(records), y, **{**given, **options})
     if found.scope == "local" and found.level != "modality":
         names = [name for name in found.names if name in records.table.columns]
@@ -73,8 +77,7 @@ def explain_run(model: ImageTableModel, inputs: Inputs, folder: Path, *, seed: i
     records, rows = records_of(part).take(places), part.rows[places]
     y = part.y[places]
     store = folder / "explanations"
-    grid = ("grid", RANKED_PATCHES)
-    main = explain_records(model, records, y, n_repeats=REPEATS, random_state=seed, segments=grid)
+    main = explain_records(model, records, y, n_repeats=REPEATS, random_state=seed)
     main = replace(main, maps=main.maps | mean_images(model, records))
     main.save(store / "permgrad", overwrite=True)
     with atomic_path(folder / "importance.csv") as temporary:
