@@ -175,6 +175,7 @@ def test_rows_that_do_not_settle_are_told():
         (501, 100, 2000, (25, 2, 40)),
         (1, 2, 4, (1, 2, 2)),
         (20, 100, 100, (20, 2, 2)),
+        (99, 2, 20, (5, 2, 2)),
     ],
 )
 def test_rounds(references, least, most, walks):

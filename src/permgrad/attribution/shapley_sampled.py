@@ -90,7 +90,7 @@ class StoppingRule:
 
         A round is one walk with each background row if two rounds can be afforded, else a fixed number of walks.
         """
-        size = references if 4 * references <= self.most else _LOOSE_WALKS
+        size = references if 4 * references <= self.most else max(1, min(_LOOSE_WALKS, self.most // 4))
         most = max(2, self.most // (2 * size))
         return size, min(most, max(2, -(-self.least // (2 * size)))), most
 
