@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -140,6 +140,16 @@ def make_design(function: DecisionFunction, image_sets: tuple[str, ...], seed: i
 
 def with_threshold(design: Design, threshold: float) -> Design:
     """Return the design with another threshold."""
-    from dataclasses import replace
-
     return replace(design, threshold=threshold)
+
+
+def hold_out(design: Design, share: float = 0.2) -> Design:
+    """Return the design with some training images in the place of the test images: what settings are chosen on.
+
+    Args:
+        design: a design; its test images are out of reach of what is returned.
+        share: of the training images.
+    """
+    cuts = [round((1.0 - share) * len(own)) for own in design.training]
+    first, second = ((own[:cut], own[cut:]) for own, cut in zip(design.training, cuts, strict=True))
+    return replace(design, training=(first[0], second[0]), test=(first[1], second[1]))
