@@ -51,7 +51,12 @@ def explain_records(
         given["groups"] = model.groups_
         if options.get("method", "permgrad") not in _ONE_PASS:
             given["segments"] = ("grid", RANKED_PATCHES)
-    found = explain(model.module_, model.inputs(records), y, **{**given, **options})
+    inputs = model.inputs(records)
+    found = explain(model.module_, inputs, y, **{**given, **options})
+    if found.scope == "global":
+        # What holds for all rows is drawn on their mean image.
+        means = {f"images:{own.name}": inputs[own.name].mean(axis=0, keepdims=True) for own in model.images_}
+        found = replace(found, maps=means | found.maps)
     if found.scope == "local" and found.level != "modality":
         names = [name for name in found.names if name in records.table.columns]
         found = replace(found, feature_values=records.table[names].reset_index(drop=True) if names else None)
@@ -78,7 +83,6 @@ def explain_run(model: ImageTableModel, inputs: Inputs, folder: Path, *, seed: i
     y = part.y[places]
     store = folder / "explanations"
     main = explain_records(model, records, y, n_repeats=REPEATS, random_state=seed)
-    main = replace(main, maps=main.maps | mean_images(model, records))
     main.save(store / "permgrad", overwrite=True)
     with atomic_path(folder / "importance.csv") as temporary:
         main.to_frame().to_csv(temporary, index=False)
@@ -108,15 +112,6 @@ def branches_of(whole: Explanation) -> dict[str, Any]:
         entries[name] = {"importance": whole.values[place, 0], "ci_low": low[place, 0], "ci_high": high[place, 0]}
         entries[name] |= {part: values[place, 0] for part, values in whole.parts.items()}
     return entries
-
-
-def mean_images(model: ImageTableModel, records: Records) -> dict[str, npt.NDArray[np.float32]]:
-    """Return the mean image of each image column, which an explanation over all rows is drawn on."""
-    pixels, _ = model.encode(records)
-    return {
-        f"images:{column.name}": (own.mean(axis=0, keepdims=True, dtype=np.float64) / 255).astype(np.float32)
-        for column, own in zip(model.images_, pixels, strict=True)
-    }
 
 
 def image_inputs(explanation: Explanation) -> list[str]:
