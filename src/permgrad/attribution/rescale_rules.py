@@ -204,7 +204,7 @@ def leaders(start: Tensor, stop: Tensor, first: Tensor, last: Tensor) -> tuple[T
     between.
 
     NOTE[DIFF]: the paper has no rule for maxima. Captum and shap give the whole change to one of the two leaders;
-        Captum's values then miss part of the change (observed with 0.8 against a baseline other than zeros).
+        with Captum 0.9.0 and a rectifier before the pooling, the values then do not add up.
 
     Args:
         start: the values at one end, the last dimension being that of the places.
