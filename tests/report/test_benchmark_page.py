@@ -217,6 +217,15 @@ def test_direction_comes_from_the_registry(page):
     assert "0.0200 ≈" in page, "what cannot be told from the best is marked"
 
 
+def test_the_best_stand_first_and_competitors_before_all_others(page, frame):
+    errors = table(page, "Error of importance shares against the truth “effect”")["method"]
+    own = frame.query("suite == 'multimodal' and metric == 'share_error' and estimand == 'effect'")
+    means = own.groupby("method")["value"].mean()[list(METHODS)].sort_values()
+    assert [name for name in errors if "oracle" not in name] == list(means.index)
+    totals = table(page, "Error of importance shares against the truth “total”")["method"].tolist()
+    assert set(totals[:2]) == {"permgrad", "permutation"}
+
+
 def test_leaders_use_direction_and_paired_differences():
     places = pd.MultiIndex.from_product([["f", "g"], range(3)])
     noise = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5])

@@ -182,6 +182,25 @@ def leaders(metric: BenchmarkMetric, cells: Mapping[str, pd.Series[Any]]) -> tup
     return best, level
 
 
+def best_first(metric: BenchmarkMetric, means: Mapping[str, float]) -> list[str]:
+    """Return names by falling quality, undefined last; a metric that states a fact keeps their order.
+
+    Examples:
+        >>> best_first(metric_named("auc"), {"a": 0.7, "b": math.nan, "c": 0.9})
+        ['c', 'a', 'b']
+    """
+
+    def key(name: str) -> float:
+        value = means[name]
+        if math.isnan(value):
+            return math.inf
+        if metric.direction == "nominal" and metric.nominal is not None:
+            return abs(value - metric.nominal)
+        return {"higher": -value, "lower": value}.get(metric.direction, 0.0)
+
+    return sorted(means, key=key)
+
+
 def _level(metric: BenchmarkMetric, one: pd.Series[Any], best: pd.Series[Any]) -> bool:
     from scipy import stats
 

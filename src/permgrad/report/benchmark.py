@@ -21,6 +21,7 @@ from permgrad.report._benchmark_data import (
     NETWORK,
     ORACLE,
     SuiteResults,
+    best_first,
     ends,
     leaders,
     out_of_range,
@@ -36,6 +37,9 @@ Kind = Literal["text", "number"]
 _SHARES = ("share", "truth_share")
 _NETWORKS = ("accuracy", "r_squared")
 _ERROR, _TIME = "share_error", "seconds"
+_COSTS = ("seconds", "model_rows")
+#: Methods in one picture beyond which only those that compete are named.
+_MOST_NAMED = 12
 #: Lines of a table beyond which it is left to ``results.csv``.
 _MOST_LINES = 2500
 _HOW_TO_READ = (
@@ -143,7 +147,7 @@ def _suite_sections(suite: SuiteResults, *, prefixed: bool) -> list[SectionView]
         ("functions", "Function by function", _bars),
         ("errors", "Error against the truth", _errors),
         ("time", "Error against time", _cost),
-        ("ranks", "Ranked by what all methods share", _ranked),
+        ("ranks", "What all methods can be ranked by", _ranked),
         ("crossed", "Each method against each truth", _crossed),
         ("networks", "The networks themselves", _networks),
         ("seeds", "All seeds", _all_seeds),
@@ -195,7 +199,9 @@ def _error_rows(suite: SuiteResults, metric: BenchmarkMetric, estimand: str) -> 
     competing = _competitors(suite, metric, estimand)
     best, level = leaders(metric, competing)
     rows = []
-    for method in suite.methods:
+    means = {method: float(suite.cells(metric.name, method, estimand).mean()) for method in suite.methods}
+    order = best_first(metric, means)
+    for method in [name for name in order if name in competing] + [name for name in order if name not in competing]:
         for name in (method, f"{ORACLE}{method}"):
             if name not in table.index:
                 continue
@@ -226,7 +232,8 @@ def _cost(suite: SuiteResults, section: SectionView) -> None:
             continue
         competing = _competitors(suite, error, estimand)
         quiet = tuple(suite.label(method) for method in suite.methods if method not in competing)
-        drawn = plots.tradeoff(points, x_label=time.label, y_label=f"{error.label} ({estimand})", quiet=quiet)
+        words = {"x_label": time.label, "y_label": f"{error.label} ({estimand})"}
+        drawn = plots.tradeoff(points, **words, quiet=quiet, name_quiet=len(points) <= _MOST_NAMED)
         caption = "Lower left is better. Large marks are means, small dots single functions and seeds"
         caption += "; grey: estimates another quantity." if quiet else "."
         section.figure(drawn, f"Against the truth “{clean(estimand)}”. {caption}")
@@ -240,7 +247,7 @@ def _ranked(suite: SuiteResults, section: SectionView) -> None:
     found = {metric.name: _by_method(suite, metric) for metric in metrics}
     best = {metric.name: leaders(metric, found[metric.name]) for metric in metrics}
     rows = []
-    for method in suite.methods:
+    for method in _ranked_order(suite, metrics, found):
         row = [Cell(clean(suite.label(method)), clean(suite.label(method)).casefold())]
         row.append(cell(_words_of(suite.own_estimand(method))))
         for metric in metrics:
@@ -250,13 +257,24 @@ def _ranked(suite: SuiteResults, section: SectionView) -> None:
             row.append(_marked(mean, "best" if method == first else "", level=method in level))
         rows.append(row)
     if metrics and rows:
-        caption = (
-            "Means over functions and seeds. ↑ higher is better, ↓ lower is better, → nearest to the stated value."
-        )
+        caption = "Means over functions and seeds; click a heading to sort. ↑ higher is better, ↓ lower is better, → nearest "
+            "to the stated value."
         section.table(TableView(caption, columns, rows, sortable=True, tall=len(rows) > 18))
         section.items([f"{metric.label} ({ends(metric)}){_note(metric)}" for metric in metrics])
     missing = [f"{name} ({', '.join(packages)})" for name, packages in suite.facts.get("left_out", {}).items()]
     section.text(f"Left out, because a package is not installed: {listed(missing)}." if missing else "")
+
+
+def _ranked_order(
+    suite: SuiteResults, metrics: Sequence[BenchmarkMetric], found: Mapping[str, Mapping[str, pd.Series[Any]]]
+) -> list[str]:
+    """Return methods by the first metric that is no cost, best first; those without any figure are left out."""
+    present = [method for method in suite.methods if any(method in own for own in found.values())]
+    leading = next((metric for metric in metrics if metric.name not in _COSTS), None)
+    if leading is None:
+        return present
+    values = found[leading.name]
+    return best_first(leading, {name: float(values[name].mean()) if name in values else math.nan for name in present})
 
 
 def _crossed(suite: SuiteResults, section: SectionView) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,9 @@ Points = tuple[npt.ArrayLike, npt.ArrayLike]
 
 
 @styled
-def tradeoff(points: Mapping[str, Points], *, x_label: str, y_label: str, quiet: tuple[str, ...] = ()) -> PlotFigure:
+def tradeoff(
+    points: Mapping[str, Points], *, x_label: str, y_label: str, quiet: tuple[str, ...] = (), name_quiet: bool = True
+) -> PlotFigure:
     """Draw each method's mean error against its mean cost; small dots are single runs.
 
     Args:
@@ -28,6 +30,7 @@ def tradeoff(points: Mapping[str, Points], *, x_label: str, y_label: str, quiet:
         x_label: what the cost is.
         y_label: what the error is.
         quiet: methods drawn in grey: those of others, for comparison.
+        name_quiet: whether the grey ones have their names written beside them.
 
     Raises:
         InputError: There is no method, or lengths differ.
@@ -64,7 +67,7 @@ def tradeoff(points: Mapping[str, Points], *, x_label: str, y_label: str, quiet:
     axes.set_ylabel(y_label)
     axes.grid(axis="both")
     axes.margins(0.08)
-    _place_labels(figure, axes, means)
+    _place_labels(figure, axes, means, [name for name in means if name_quiet or name not in quiet])
     for axis in (axes.xaxis, axes.yaxis):
         if axis.get_scale() == "log":
             # Powers would be written as mathematics, which names in this house are never read as.
@@ -80,7 +83,9 @@ def tradeoff(points: Mapping[str, Points], *, x_label: str, y_label: str, quiet:
     return figure
 
 
-def _place_labels(figure: PlotFigure, axes: Axes, means: Mapping[str, tuple[float, float]]) -> None:
+def _place_labels(
+    figure: PlotFigure, axes: Axes, means: Mapping[str, tuple[float, float]], named: Sequence[str]
+) -> None:
     """Write names beside the marks, each where it hides no other name and no other mark."""
     figure.draw_without_rendering()
     width, height = 5.2, 11.0
@@ -89,6 +94,8 @@ def _place_labels(figure: PlotFigure, axes: Axes, means: Mapping[str, tuple[floa
     edge = axes.get_window_extent()
     scale = figure.dpi / 72
     for (name, place), (x, y) in zip(means.items(), marks, strict=True):
+        if name not in named:
+            continue
         text = shorten(name, 28)
         long = width * len(text) * scale * 0.95
         tall = height * scale
