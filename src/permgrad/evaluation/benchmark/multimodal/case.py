@@ -36,10 +36,10 @@ class Sizes:
         retrainings: networks trained, and test samples drawn, for stability.
     """
 
-    test: int = 12_000
+    test: int = 8_000
     repeats: int = 4
-    some: int = 1_000
-    few: int = 50
+    some: int = 500
+    few: int = 25
     references: int = 50
     draws: int = 256
     retrainings: int = 5

@@ -7,7 +7,7 @@ All act at the fusion layer. Replacing all ten encoded features of an image ther
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -56,8 +56,8 @@ def _whole(case: Case, **more: Any) -> dict[str, Any]:
     return {"scope": "global", "level": "modality", "n_repeats": case.sizes.repeats, **more}
 
 
-def _game(name: str, label: str, **more: Any) -> tuple[Entry, ...]:
-    """A game of modalities on the margin, and beside it the same game on three classification losses."""
+def _game(name: str, label: str, losses: Iterable[str], **more: Any) -> tuple[Entry, ...]:
+    """A game of modalities on the margin, and beside it the same game on classification losses."""
     margin = Entry(
         name, label, "effect", "all", lambda case: _whole(case, **more),
         note="whole modalities; squared change of the network's log-odds",
@@ -68,17 +68,17 @@ def _game(name: str, label: str, **more: Any) -> tuple[Entry, ...]:
             lambda case: _whole(case, **more), loss=loss,
             note="whole modalities; the loss against the labels is not linear in F, which its shares show",
         )
-        for loss in LOSSES
+        for loss in losses
     )  # fmt: skip
     return (margin, *others)
 
 
 #: How methods with an estimand, or with a price, are called. An empty tuple: the method cannot explain this network.
 ENTRIES: dict[str, tuple[Entry, ...]] = {
-    "permgrad": _game("permgrad", "permgrad", branches=False),
-    "permutation": _game("permutation", "permutation"),
+    "permgrad": _game("permgrad", "permgrad", LOSSES[:1], branches=False),
+    "permutation": _game("permutation", "permutation", LOSSES),
     "shapley": (
-        *_game("shapley", "Shapley values", references=25),
+        *_game("shapley", "Shapley values", LOSSES[:1], references=25),
         Entry(
             "shapley:output", "Shapley values of the output", "published", "some",
             lambda _: {"scope": "local", "level": "modality"},
@@ -90,7 +90,12 @@ ENTRIES: dict[str, tuple[Entry, ...]] = {
     "lime": (Entry("lime", "LIME", "published", "some", note="mean absolute weight, added up by modality"),),
     "integrated_gradients": (Entry("integrated_gradients", "integrated gradients", "published", "some"),),
     "deeplift": (Entry("deeplift", "DeepLIFT", "published", "some"),),
-    "aggregate": (Entry("aggregate", "mean of normalised methods", ANY, "some"),),
+    "aggregate": (
+        Entry(
+            "aggregate", "mean of normalised methods", ANY, "some", lambda _: {"scope": "global", "level": "modality"},
+            note="gradient, permutation, LIME and Shapley values, as in the published work",
+        ),
+    ),
     # The first explains permgrad's own networks only, the second is a map over an image.
     "permgrad-paper": (),
     "gradcam": (),

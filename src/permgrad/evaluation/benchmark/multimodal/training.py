@@ -50,7 +50,7 @@ class TrainingSettings:
     clinical_rows: int = 16_000
     learning_rate: float = 2e-3
     weight_decay: float = 5.0
-    fusion_decay: float = 5.0
+    fusion_decay: float = 1.0
     pixel_noise: float = 0.5
     decorrelation: float = 1.0
 
