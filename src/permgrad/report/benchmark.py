@@ -257,8 +257,10 @@ def _ranked(suite: SuiteResults, section: SectionView) -> None:
             row.append(_marked(mean, "best" if method == first else "", level=method in level))
         rows.append(row)
     if metrics and rows:
-        caption = "Means over functions and seeds; click a heading to sort. ↑ higher is better, ↓ lower is better, → nearest "
-            "to the stated value."
+        caption = (
+            "Means over functions and seeds; click a heading to sort. ↑ higher is better, ↓ lower is better, "
+            "→ nearest to the stated value."
+        )
         section.table(TableView(caption, columns, rows, sortable=True, tall=len(rows) > 18))
         section.items([f"{metric.label} ({ends(metric)}){_note(metric)}" for metric in metrics])
     missing = [f"{name} ({', '.join(packages)})" for name, packages in suite.facts.get("left_out", {}).items()]
