@@ -31,7 +31,7 @@ Integers = npt.NDArray[np.int64]
 
 GAMES = ("prediction", "expected")
 #: Players up to which all coalitions are enumerated; over many rows, the rows carry the error and not the orders.
-_EXACT_LOCAL, _EXACT_GLOBAL = 12, 6
+_EXACT_LOCAL, _EXACT_GLOBAL, _MOST_EXACT = 12, 6, 16
 #: Background rows that stand in for players, unless said otherwise.
 _REFERENCES_LOCAL, _REFERENCES_GLOBAL = 100, 50
 
@@ -106,11 +106,31 @@ def _checked(request: Request, given: Mapping[str, Any]) -> _Options:
             "shapley replaces players by those of background rows, however: "
             f"sampling={request.sampling!r}; leave sampling out, or join dependent features with groups="
         )
+    _check_numbers(given)
+    for name, known in (("structure", STRUCTURES), ("game", GAMES)):
+        if given[name] not in known:
+            raise unknown(name, given[name], known)
+    standard = _EXACT_LOCAL if request.scope == "local" else _EXACT_GLOBAL
+    return _Options(
+        exact=standard if given["exact"] is None else int(given["exact"]),
+        references=None if given["references"] is None else int(given["references"]),
+        structure=given["structure"],
+        game=given["game"],
+        rule=StoppingRule(float(given["tolerance"]), int(given["min_permutations"]), int(given["max_permutations"])),
+    )
+
+
+def _check_numbers(given: Mapping[str, Any]) -> None:
     for name, least in (("min_permutations", 2), ("max_permutations", 4)):
         _whole(name, given[name], least)
     for name in ("exact", "references"):
         if given[name] is not None:
             _whole(name, given[name], 0 if name == "exact" else 1)
+    if given["exact"] is not None and given["exact"] > _MOST_EXACT:
+        raise InputError(
+            f"exact must be at most {_MOST_EXACT}, as every player more doubles the coalitions, however: "
+            f"exact={given['exact']}; leave it out, and pass a smaller tolerance"
+        )
     if given["min_permutations"] > given["max_permutations"]:
         raise InputError(
             "min_permutations must not be above max_permutations, however: "
@@ -121,19 +141,6 @@ def _checked(request: Request, given: Mapping[str, Any]) -> _Options:
         raise InputError(
             f"tolerance must be a finite number of at least 0, however: tolerance={tolerance!r}; pass for example 0.01"
         )
-    for name, known in (("structure", STRUCTURES), ("game", GAMES)):
-        if given[name] not in known:
-            raise unknown(name, given[name], known)
-    if len(request.donors[0]) < (2 if request.shared and request.scope == "global" else 1):
-        raise InputError("shapley needs background rows, however: there are too few; pass background= with more rows")
-    standard = _EXACT_LOCAL if request.scope == "local" else _EXACT_GLOBAL
-    return _Options(
-        exact=standard if given["exact"] is None else int(given["exact"]),
-        references=None if given["references"] is None else int(given["references"]),
-        structure=given["structure"],
-        game=given["game"],
-        rule=StoppingRule(float(tolerance), int(given["min_permutations"]), int(given["max_permutations"])),
-    )
 
 
 def _whole(name: str, value: Any, least: int) -> None:
