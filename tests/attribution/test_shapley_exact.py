@@ -321,7 +321,7 @@ def test_saved_and_shown(tmp_path):
         ({"exact": -1}, "exact must be an integer of at least 0, however: exact=-1"),
         (
             {"exact": 30},
-            "exact must be at most 16, as every player more doubles the coalitions, however: exact=30; leave it out, and",
+            "exact must be at most 16, as every player more doubles the coalitions, however: exact=30; leave it out",
         ),
         ({"references": 0}, "references must be an integer of at least 1, however: references=0"),
         ({"max_permutations": 2.5}, "max_permutations must be an integer of at least 4, however: max_permutations=2.5"),
