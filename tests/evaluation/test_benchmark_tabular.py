@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.base import BaseEstimator, RegressorMixin
 
 from permgrad._errors import InputError
 from permgrad.attribution import methods
@@ -25,7 +26,7 @@ TINY = cases.Sizes(
 )  # fmt: skip
 
 
-class TrueLinear:
+class TrueLinear(RegressorMixin, BaseEstimator):
     """The known linear function where the estimator should be: what peers ask of it, and no more."""
 
     target_scale_, target_mean_ = 1.0, 0.0
@@ -61,7 +62,7 @@ def oracle():
     truth = make_truth("linear_correlated", noise=0.0)
     X_train, y_train = truth.sample(400, random_state=0)
     X, y = truth.sample(600, random_state=1)
-    sizes = dataclasses.replace(cases.FULL, repeats=3, some=250, few=80, references=40, draws=160)
+    sizes = dataclasses.replace(cases.FULL, repeats=3, some=200, few=40, references=40, draws=160)
     return cases.Case(truth, TrueLinear(truth), X_train, y_train, X, y, 0, sizes)
 
 
@@ -139,7 +140,9 @@ def test_sage_of_two_features_by_enumeration():
 
 def test_sage_refuses_what_does_not_fit():
     x = np.zeros((5, 2))
-    with pytest.raises(InputError, match="walks must be at least 2, because errors are estimated over them, however: walks=1"):
+    with pytest.raises(
+        InputError, match="walks must be at least 2, because errors are estimated over them, however: walks=1"
+    ):
         sage_permutation(lambda r: r[:, :1], lambda s, y: s[:, 0], x, x[:, 0], x, np.arange(2), walks=1,
                          rng=np.random.default_rng(0))  # fmt: skip
     with pytest.raises(InputError, match=r"must fit together, however: \(5, 2\), \(5,\), \(5, 2\) and \(3,\)"):
@@ -150,11 +153,11 @@ def test_sage_refuses_what_does_not_fit():
 # ---- one cell --------------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def cell():
-    """The smallest cell with repetitions, classes, and all of permgrad's methods that are not slow."""
+    """The smallest cell of classes, with all of permgrad's methods."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(suite, "QUICK", TINY)
-        settings = Settings(scale="quick", peers=False, progress=False)
-        return TABULAR.run("logistic", 0, settings)
+        patch.setattr(suite, "REPEATED_FUNCTIONS", ())
+        return TABULAR.run("logistic", 0, Settings(scale="quick", peers=False, progress=False))
 
 
 def test_every_method_of_the_registry_takes_part(cell):
@@ -189,16 +192,28 @@ def test_each_method_is_held_against_all_four_truths(cell):
     np.testing.assert_allclose(stated, truth)
 
 
-def test_repetitions_are_there(cell):
-    metrics = {r.metric for r in cell if r.method == "permgrad"}
-    for what in ("retraining", "resampling"):
-        assert {f"stability_kendall:{what}", f"stability_spread:{what}"} <= metrics
-    assert {"randomised:parameters", "randomised:labels"} <= metrics
-    random = {r.metric: r.value for r in cell if r.method == "random"}
-    assert random["seconds"] >= 0
+def test_who_calls_features_relevant(cell):
     with_p_values = {r.method for r in cell if r.metric == "power"}
-    assert "permgrad" in with_p_values
+    assert {"permgrad", "permgrad:conditional", "permutation"} <= with_p_values
     assert "random" not in with_p_values
+    assert {r.method for r in cell if r.metric == "power:share"} > with_p_values
+
+
+def test_repetitions():
+    settings = Settings(scale="quick", peers=False, progress=False, methods=("gradient", "random"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(suite, "QUICK", TINY)
+        patch.setattr(suite, "REPEATED_FUNCTIONS", ("product",))
+        records = TABULAR.run("product", 0, settings)
+    found = {(r.method, r.metric): r.value for r in records}
+    for method in ("gradient", "random"):
+        for what in ("retraining", "resampling"):
+            assert -1 <= found[method, f"stability_kendall:{what}"] <= 1
+            assert 0 <= found[method, f"stability_spread:{what}"] < 1
+        assert found[method, "stability_spread:resampling"] > 0
+        for what in ("parameters", "labels"):
+            assert -1 <= found[method, f"randomised:{what}"] <= 1
+    assert found["gradient", "randomised:labels"] < 0.95
 
 
 def test_the_same_cell_again_gives_the_same_figures():

@@ -195,7 +195,7 @@ def _write_results(folder: Path, registry: Registry[Suite], settings: Settings, 
     for cell in _stored_cells(folder, registry):
         found.extend(Records.read_cell(folder, *cell) or ())
     frame = found.to_frame()
-    facts = _facts(registry, list(dict.fromkeys(frame["suite"])), settings, record)
+    facts = _facts(registry, frame, settings, record)
     with writable_folder(folder):
         found.write(folder, facts)
         page = _page(frame, facts)
@@ -204,15 +204,22 @@ def _write_results(folder: Path, registry: Registry[Suite], settings: Settings, 
 
 
 def _facts(
-    registry: Registry[Suite], present: list[str], settings: Settings, record: Mapping[str, Any]
+    registry: Registry[Suite], frame: pd.DataFrame, settings: Settings, record: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Collect what the page and ``results.json`` say beside the numbers."""
     from permgrad.evaluation.benchmark import benchmark_metrics
+    from permgrad.evaluation.benchmark.standing import summarise
 
     described = {}
-    for name in present:
+    for name in dict.fromkeys(frame["suite"]):
         suite = registry.get(name)
-        described[name] = {"title": suite.title, "functions": list(suite.functions), **suite.facts(settings)}
+        own = suite.facts(settings)
+        described[name] = {
+            "title": suite.title,
+            "functions": list(suite.functions),
+            **own,
+            "summary": summarise(frame[frame["suite"] == name], own.get("contestants", {})),
+        }
     return {
         "command": record["command"],
         "started": record["started"],

@@ -1,0 +1,100 @@
+"""Who is first and who is level: by hand, and under changes that must not matter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from permgrad._errors import InputError
+from permgrad.evaluation.benchmark import ANY, Records
+from permgrad.evaluation.benchmark.standing import share_bias, standings, summarise
+
+
+def frame_of(figures, metric="share_error", estimand="total_effect"):
+    """Return records of {method: (functions, seeds)} figures."""
+    records = Records()
+    for method, table in figures.items():
+        for function, row in enumerate(table):
+            for seed, value in enumerate(row):
+                records.add("tabular", f"f{function}", seed, method, estimand, metric, value)
+    return records.to_frame()
+
+
+RNG = np.random.default_rng(0)
+BASE = RNG.uniform(0.01, 0.1, size=(6, 1)) + RNG.normal(0, 0.002, size=(6, 3))
+FIGURES = {"best": BASE, "level": BASE + RNG.normal(0, 0.005, size=(6, 3)) + 0.0005, "worse": BASE + 0.02}
+
+
+def test_first_level_and_behind():
+    found = standings(frame_of(FIGURES), "share_error", list(FIGURES), "total_effect").set_index("method")
+    assert set(found.index[:2]) == {"best", "level"}
+    assert found["level"].to_dict() == {"best": True, "level": True, "worse": False}
+    first = found.index[0]
+    gaps = FIGURES["worse"].mean(axis=1) - FIGURES[first].mean(axis=1)
+    assert found.loc["worse", "behind"] == pytest.approx(gaps.mean())
+    assert found.loc["worse", "low"] == pytest.approx(gaps.mean() - 2.5706 * gaps.std(ddof=1) / np.sqrt(6), rel=1e-4)
+    assert (found["functions"] == 6).all()
+
+
+def test_seeds_are_not_a_larger_sample():
+    """The same figures under thrice as many seeds tell no more about functions."""
+    often = {name: np.tile(table, (1, 3)) for name, table in FIGURES.items()}
+    once = standings(frame_of(FIGURES), "share_error", list(FIGURES), "total_effect")
+    thrice = standings(frame_of(often), "share_error", list(FIGURES), "total_effect")
+    pd.testing.assert_frame_equal(once, thrice)
+
+
+def test_direction_is_the_metrics():
+    high = {"a": np.full((3, 1), 0.9), "b": np.array([[0.5], [0.6], [0.55]])}
+    assert standings(frame_of(high, "auc", ANY), "auc", ["a", "b"])["method"].tolist() == ["a", "b"]
+    coverage = {"a": np.full((3, 1), 1.0), "b": np.full((3, 1), 0.94)}
+    found = standings(frame_of(coverage, "interval_coverage"), "interval_coverage", ["a", "b"], "total_effect")
+    assert found["method"].tolist() == ["b", "a"]
+    assert found["level"].tolist() == [True, False]
+    same = {"a": np.full((3, 1), 1.0), "b": np.full((3, 1), 1.0)}
+    assert standings(frame_of(same, "auc", ANY), "auc", ["b", "a"])["level"].tolist() == [True, True]
+
+
+def test_only_functions_of_everybody_count():
+    partial = dict(FIGURES, best=FIGURES["best"].copy())
+    partial["best"][0] = np.nan
+    found = standings(frame_of(partial), "share_error", list(partial), "total_effect")
+    assert (found["functions"] == 5).all()
+
+
+def test_refusals():
+    with pytest.raises(InputError, match="standings need a metric with a direction, however: 'share:x1'"):
+        standings(frame_of(FIGURES), "share:x1", ["best"])
+    with pytest.raises(InputError, match="nobody asked for has 'auc' against 'any'"):
+        standings(frame_of(FIGURES), "auc", ["best"])
+
+
+def test_bias_and_spread_by_hand():
+    records = Records()
+    for seed, (one, other) in enumerate([(0.6, 0.4), (0.8, 0.2)]):
+        for name, value, true in (("x1", one, 0.5), ("x2", other, 0.5)):
+            records.add("tabular", "f", seed, "permgrad", ANY, f"share:{name}", value)
+            records.add("tabular", "f", seed, "truth", "total_effect", f"truth_share:{name}", true)
+            records.add("tabular", "f", seed, "other", ANY, f"share:{name}", value)
+    found = share_bias(records.to_frame(), {"permgrad": "total_effect", "truth": "total_effect"})
+    assert found[["function", "method", "seeds"]].values.tolist() == [["f", "permgrad", 2]]
+    assert found.loc[0, "bias"] == pytest.approx(0.2)
+    assert found.loc[0, "spread"] == pytest.approx(0.1)
+
+
+def test_the_summary_groups_by_estimand_and_survives_gaps():
+    frame = pd.concat(
+        [
+            frame_of(FIGURES),
+            frame_of({"best": np.full((6, 1), 0.9), "level": np.full((6, 1), 0.8)}, "auc", ANY),
+            frame_of({"worse": np.full((6, 1), np.nan)}, "power", ANY),
+        ]
+    )
+    estimands = {"best": "total_effect", "level": "sage", "worse": "total_effect", "absent": "sage"}
+    found = summarise(frame, {name: {"estimand": estimand} for name, estimand in estimands.items()})
+    assert [row["method"] for row in found["own"]["total_effect"]] == ["best", "worse"]
+    assert "sage" not in found["own"]
+    assert list(found["relevance"]) == ["auc"]
+    assert [row["level"] for row in found["relevance"]["auc"]] == [True, False]
+    assert found["bias"] == []
