@@ -198,8 +198,11 @@ def test_pictures_of_any_range_can_be_shown():
     assert shown.shape == (5, 7, 3)
     assert (shown.min(), shown.max()) == (0.0, 1.0)
     assert displayable(np.zeros((1, 3, 3))).shape == (3, 3)
-    with pytest.raises(InputError, match=r"an image must have shape .*, however: \(4, 5, 7\)"):
-        displayable(np.zeros((4, 5, 7)))
+    many = rng.uniform(size=(4, 5, 7))
+    np.testing.assert_allclose(displayable(many), many.mean(axis=0))
+    np.testing.assert_allclose(displayable(np.moveaxis(many, 0, 2)), many.mean(axis=0))
+    with pytest.raises(InputError, match=r"an image must have shape .*, however: \(7,\)"):
+        displayable(np.zeros(7))
 
 
 def test_a_map_that_is_zero_is_drawn_and_said_to_be_zero():

@@ -159,6 +159,11 @@ def test_what_cannot_be_is_said_before_anything_is_written(table, tmp_path, word
     assert not (tmp_path / "run").exists()
 
 
+def test_a_named_data_set_has_no_images(tmp_path):
+    said = call("run", "breast_cancer", "--image", "scan", "--out", tmp_path / "run", code=2)
+    assert "breast_cancer is a data set without images; leave --image out" in said
+
+
 def test_images_in_both_parts_are_noted(table, tmp_path):
     frame = pd.read_csv(table).head(80)
     frame["scan"] = [str(table.parent / path) for path in frame["scan"]]

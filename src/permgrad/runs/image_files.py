@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from permgrad._errors import InputError
 from permgrad.data.image_table import locate_images, shared_images
 from permgrad.data.table import read_table
 from permgrad.runs.request import RunRequest
@@ -23,6 +24,10 @@ def configuration(request: RunRequest) -> dict[str, Any]:
     Raises:
         InputError: A column or a file is missing.
     """
+    if not Path(request.table).is_file():
+        raise InputError(
+            f"--image names columns of a file, however: {request.table} is a data set without images; leave --image out"
+        )
     digest = hashlib.sha256()
     paths = {"table": Path(request.table), "test": request.test, "validation": request.validation}
     for role, path in paths.items():

@@ -30,8 +30,8 @@ def overlay(
     """Draw an image, and beside it the same image in grey under the colours of a signed map.
 
     Args:
-        picture: ``(height, width)``, ``(channels, height, width)`` or ``(height, width, channels)`` with 1 or 3
-            channels, in any range; None: only the map.
+        picture: ``(height, width)``, ``(channels, height, width)`` or ``(height, width, channels)``, in any range;
+            three channels are shown in colour, other numbers as their mean; None: only the map.
         signed: ``(height, width)``; a coarser map is drawn over the whole image, cell by cell, without smoothing. NaN:
             a place that belongs to nobody.
         title: Title, empty for none.
@@ -99,10 +99,11 @@ def _words(values: Floats) -> str:
 def displayable(picture: npt.ArrayLike) -> Floats:
     """Return an image as matplotlib draws it, in 0 … 1: ``(height, width)``, or ``(height, width, 3)``.
 
-    Pixels within 0 … 1 or 0 … 255 keep their scale, others are spread over their own range.
+    Pixels within 0 … 1 or 0 … 255 keep their scale, others are spread over their own range. Channels that are neither
+    one nor three (the fewest of the outer dimensions) are averaged.
 
     Raises:
-        InputError: It is no image with 1 or 3 channels.
+        InputError: It is no image.
 
     Examples:
         >>> displayable(np.full((3, 2, 2), 255)).shape, displayable(np.array([[-1.0, 1.0]])).tolist()
@@ -111,13 +112,12 @@ def displayable(picture: npt.ArrayLike) -> Floats:
     raw = np.asarray(picture)
     pixels: Any = np.nan_to_num(raw.astype(np.float64))
     if pixels.ndim == 3:
-        if pixels.shape[0] in (1, 3):
+        outer = (pixels.shape[0], pixels.shape[2])
+        if outer[0] in (1, 3) or (outer[1] not in (1, 3) and outer[0] < outer[1]):
             pixels = np.moveaxis(pixels, 0, -1)
-        pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
-    if pixels.size == 0 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)):
-        raise InputError(
-            f"an image must have shape (height, width), with 1 or 3 channels or without, however: {raw.shape}"
-        )
+        pixels = pixels if pixels.shape[2] == 3 else pixels.mean(axis=2)
+    if pixels.size == 0 or pixels.ndim not in (2, 3):
+        raise InputError(f"an image must have shape (height, width), with channels or without, however: {raw.shape}")
     low, high = float(pixels.min()), float(pixels.max())
     if low >= 0 and high <= 1:
         return np.asarray(pixels)
