@@ -253,7 +253,7 @@ def test_facts_and_lists():
     everyone = TABULAR.methods(Settings())
     assert everyone[:2] == ("permgrad", "permgrad:conditional")
     if importlib.util.find_spec("captum"):
-        assert "captum:shapley" in everyone
+        assert "captum:shapley_sampling" in everyone
     assert not any(name.startswith(("captum", "shap:")) for name in TABULAR.methods(Settings(peers=False)))
     assert TABULAR.methods(Settings(methods=("random",))) == ("random",)
     facts = TABULAR.facts(Settings())

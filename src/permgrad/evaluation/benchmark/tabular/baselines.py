@@ -39,7 +39,7 @@ enrol("tabular", Contestant("random", "random ranking", ANY, "baseline", random_
 enrol(
     "tabular",
     Contestant(
-        "lightgbm-gain", "LightGBM gain", ANY, "baseline", lightgbm_gain, needs=("lightgbm",),
+        "lightgbm_gain", "LightGBM gain", ANY, "baseline", lightgbm_gain, needs=("lightgbm",),
         note="of trees trained on the same rows; it explains another model",
     ),
 )  # fmt: skip

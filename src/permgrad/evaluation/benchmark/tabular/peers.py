@@ -260,11 +260,11 @@ for _name, _label, _estimand, _work, _needs, _note in (
     ("shap:kernel", "shap Kernel", "shapley", shap_kernel, ("shap",), ""),
     ("shap:permutation", "shap Permutation", "shapley", shap_permutation, ("shap",), ""),
     ("shap:gradient", "shap Gradient", ANY, shap_gradient, ("shap",), "expected gradients"),
-    ("captum:feature-permutation", "Captum feature permutation", "total_effect", captum_feature_permutation,
+    ("captum:feature_permutation", "Captum feature permutation", "total_effect", captum_feature_permutation,
      ("captum",), "of the loss"),
-    ("captum:shapley", "Captum Shapley sampling", "shapley", captum_shapley, ("captum",), _MEAN_ROW),
-    ("captum:kernel-shap", "Captum KernelShap", "shapley", captum_kernel_shap, ("captum",), _MEAN_ROW),
+    ("captum:shapley_sampling", "Captum Shapley sampling", "shapley", captum_shapley, ("captum",), _MEAN_ROW),
+    ("captum:kernel_shap", "Captum KernelShap", "shapley", captum_kernel_shap, ("captum",), _MEAN_ROW),
     ("captum:lime", "Captum Lime", ANY, captum_lime, ("captum", "sklearn"), _MEAN_ROW),
-    ("captum:integrated-gradients", "Captum integrated gradients", ANY, captum_integrated_gradients, ("captum",), ""),
+    ("captum:integrated_gradients", "Captum integrated gradients", ANY, captum_integrated_gradients, ("captum",), ""),
 ):  # fmt: skip
     enrol("tabular", Contestant(_name, _label, _estimand, "peer", _metered(_work, _name), _needs, _note))
