@@ -214,7 +214,7 @@ def fit_network(
         truth: The function.
         seed: Seed of the rows, of the network and of the contestants.
         sizes: How many rows and epochs.
-        network_seed: Another seed of the network alone.
+        network_seed: Another seed of the network and the contestants; the rows stay.
         shuffled: Whether the training targets are shuffled, so that there is nothing to learn.
     """
     from permgrad.models.estimators import HyNNClassifier, HyNNRegressor
@@ -223,16 +223,17 @@ def fit_network(
     X, y = truth.sample(sizes.test, random_state=derive_seed(seed, "benchmark", "test") % 2**63)
     if shuffled:
         y_train = generator(seed, "benchmark", "shuffled").permutation(y_train)
+    own_seed = seed if network_seed is None else network_seed
     kind = HyNNClassifier if truth.task == "classification" else HyNNRegressor
     model = kind(
         max_epochs=sizes.epochs,
         device="cpu",
-        random_state=seed if network_seed is None else network_seed,
+        random_state=own_seed,
         progress=False,
     )
     target = y_train.astype(np.int64) if truth.task == "classification" else y_train
     model.fit(X_train, target)
-    return Case(truth, model, X_train, y_train, X, y, seed, sizes)
+    return Case(truth, model, X_train, y_train, X, y, own_seed, sizes)
 
 
 def network_quality(case: Case) -> dict[str, float]:

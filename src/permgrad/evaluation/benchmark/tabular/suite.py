@@ -189,9 +189,10 @@ def repeat(
 ) -> Iterator[tuple[str, str, float]]:
     """Yield ``(method, metric, value)`` of stability and of randomised networks.
 
-    Stability over retrainings: networks of other seeds on the same rows. Over resamples: the test rows drawn again with
-    replacement. Randomised: the Spearman correlation of importances with those of the network with its weights drawn
-    anew (``parameters``) or trained on shuffled targets (``labels``), after Adebayo et al. 2018 (arXiv 1810.03292).
+    Stability over retrainings: networks of other seeds on the same rows, explained with those seeds. Over resamples:
+    the test rows drawn again with replacement. Randomised, everything else the same: the Spearman correlation of
+    importances with those of the network with its weights drawn anew (``parameters``) or trained on shuffled targets
+    (``labels``), after Adebayo et al. 2018 (arXiv 1810.03292).
     """
     listed, sizes = list(contestants), case.sizes
     others = [
