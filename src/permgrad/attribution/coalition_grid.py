@@ -35,11 +35,9 @@ def select(kept: Tensor, own: Tensor, other: Tensor) -> Tensor:
     if width is None or own.device.type != "cpu" or own.dtype != other.dtype:
         return torch.where(kept, own, other)
     first, second = own.view(width), other.view(width)
-    ones = kept.to(width).neg_()
-    chosen = torch.bitwise_and(ones, first ^ second)
-    wide = torch.broadcast_shapes(chosen.shape, second.shape)
-    chosen = chosen.bitwise_xor_(second) if chosen.shape == wide else chosen ^ second
-    return chosen.view(own.dtype)
+    # Its shape is that of all three together, so that the last step needs no further tensor.
+    chosen = torch.bitwise_and(kept.to(width).neg_(), first ^ second)
+    return chosen.bitwise_xor_(second).view(own.dtype)
 
 
 class CoalitionGrid:
