@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from permgrad._errors import InputError
-from permgrad.report._benchmark_data import leaders, metric_named
+from permgrad.report._benchmark_data import leaders, suites_of
 from permgrad.report.benchmark import benchmark_page
 
 from .conftest import HOSTILE
@@ -64,6 +64,7 @@ def results() -> pd.DataFrame:
                     rows.append((*first, method, estimand, "spearman", rng.uniform(0.5, 1)))
                 good = method in ("permgrad", "permutation")
                 rows.append((*first, method, "any", "false_discovery_rate", 0.02 if good else 0.5 + 0.1 * seed))
+                rows.append((*first, method, "any", "power:share", 0.5 + 0.1 * good))
                 rows.append((*first, method, "any", "power", 1.0 if good else 0.3 + 0.1 * seed))
                 shares = rng.dirichlet(np.ones(12))
                 rows += [(*first, method, "any", f"share:x{k}", float(share)) for k, share in enumerate(shares)]
@@ -226,17 +227,27 @@ def test_the_best_stand_first_and_competitors_before_all_others(page, frame):
     assert set(totals[:2]) == {"permgrad", "permutation"}
 
 
-def test_leaders_use_direction_and_paired_differences():
-    places = pd.MultiIndex.from_product([["f", "g"], range(3)])
-    noise = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
-    low, near, high = (pd.Series(noise + shift, places) for shift in (0.0, 0.001, 0.4))
-    near += np.array([0.01, -0.01, 0.01, -0.01, 0.01, -0.01])
-    cells = {"low": low, "near": near, "high": high}
-    assert leaders(metric_named("share_error"), cells) == ("low", ["near"])
-    assert leaders(metric_named("auc"), cells) == ("high", [])
-    assert leaders(metric_named("share"), cells) == (None, [])
-    coverage = {"a": pd.Series([0.94, 0.96]), "b": pd.Series([1.0, 1.0])}
-    assert leaders(metric_named("interval_coverage"), coverage) == ("a", [])
+def test_leaders_use_direction_and_differences_over_functions():
+    rng = np.random.default_rng(0)
+    rows = []
+    for function in range(6):
+        for seed in range(3):
+            base, wobble = 0.1 * function, rng.uniform(-0.005, 0.005)
+            values = {"low": base, "near": base + (0.004 if function % 2 else -0.003), "high": base + 0.4 + wobble}
+            for metric in ("share_error", "auc", "share:a"):
+                rows += [("s", f"f{function}", seed, name, "any", metric, value) for name, value in values.items()]
+    suite = suites_of(pd.DataFrame(rows, columns=COLUMNS), {})[0]
+    assert leaders(suite, "share_error", ["low", "near", "high"], "any") == ("low", ["near"])
+    assert leaders(suite, "auc", ["low", "near", "high"], "any") == ("high", [])
+    assert leaders(suite, "share:a", ["low", "near"], "any") == (None, []), "a fact is never better"
+    assert leaders(suite, "power", ["low"], "any") == (None, [])
+
+
+def test_variants_of_a_metric_have_columns_of_their_own(page):
+    start = page.index('id="tabular-ranks"')
+    heads = re.findall(r"<th[^>]*><button[^>]*>([^<]+)<", page[start : start + 6000])
+    assert "power ↑" in heads
+    assert "power (share) ↑" in heads
 
 
 # ---- odd content -----------------------------------------------------------------------------------------------------

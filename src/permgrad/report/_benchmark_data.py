@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -15,6 +15,7 @@ import pandas as pd
 from permgrad._errors import InputError
 from permgrad.evaluation.benchmark.metrics import BenchmarkMetric, benchmark_metrics, metric_named
 from permgrad.evaluation.benchmark.records import ANY, COLUMNS
+from permgrad.evaluation.benchmark.standing import standings
 
 TRUTH, NETWORK, ORACLE = "truth", "network", "oracle:"
 Floats = npt.NDArray[np.float64]
@@ -102,10 +103,15 @@ class SuiteResults:
         own = self.select(metric, method=method, estimand=estimand)
         return own.groupby(["function", "seed"])["value"].mean()
 
-    def metrics(self) -> list[BenchmarkMetric]:
-        """Return the metrics that occur, in the registry's order."""
-        present = {name.partition(":")[0] for name in self.frame["metric"]}
-        return [benchmark_metrics.get(name) for name in benchmark_metrics if name in present]
+    def metrics(self) -> list[tuple[str, BenchmarkMetric]]:
+        """Return names of the metrics that occur and what they are, in the registry's order, variants behind each."""
+        present = list(dict.fromkeys(str(name) for name in self.frame["metric"]))
+        return [
+            (name, benchmark_metrics.get(known))
+            for known in benchmark_metrics
+            for name in sorted(present)
+            if name.partition(":")[0] == known
+        ]
 
 
 def suites_of(frame: pd.DataFrame, facts: Mapping[str, Any]) -> list[SuiteResults]:
@@ -141,6 +147,17 @@ def out_of_range(frame: pd.DataFrame) -> list[str]:
     return sentences
 
 
+def metric_label(name: str) -> str:
+    """Return a metric's name for people, with its variant.
+
+    Examples:
+        >>> metric_label("power:share")
+        'power (share)'
+    """
+    variant = name.partition(":")[2]
+    return metric_named(name).label + (f" ({variant})" if variant else "")
+
+
 def ends(metric: BenchmarkMetric) -> str:
     """Write a metric's range.
 
@@ -160,26 +177,24 @@ def _number(value: float) -> str:
     return f"{value:.3g}".replace("-", "−")
 
 
-def leaders(metric: BenchmarkMetric, cells: Mapping[str, pd.Series[Any]]) -> tuple[str | None, list[str]]:
-    """Return the best method by its mean, and those that cannot be told from it.
+def leaders(suite: SuiteResults, name: str, methods: Iterable[str], estimand: str) -> tuple[str | None, list[str]]:
+    """Return the best method on a metric, and those that cannot be told from it.
 
-    A method is level if the 95 % t-interval of its paired difference from the best, over (function, seed), includes 0;
-    cells where one of both is undefined are left out.
+    The rule is that of ``permgrad.evaluation.benchmark.standing``: seeds are averaged, functions are the sample. Of a
+    single function nothing can be said.
 
-    Examples:
-        >>> values = {"a": [0.1, 0.2, 0.3], "b": [0.1, 0.21, 0.31], "c": [0.8, 0.9, 1.1]}
-        >>> leaders(metric_named("share_error"), {name: pd.Series(own) for name, own in values.items()})
-        ('a', ['b'])
+    Args:
+        suite: the results.
+        name: of the metric.
+        methods: who is compared.
+        estimand: the truth that figures are held against.
     """
-    means = {name: float(own.mean()) for name, own in cells.items() if own.notna().any()}
-    best: str | None = None
-    for name, value in means.items():
-        if best is None or metric.better(value, means[best]):
-            best = name
-    if best is None or metric.direction == "none":
+    try:
+        table = standings(suite.frame, name, list(methods), estimand)
+    except InputError:  # a fact without better or worse, or no function that all of them have
         return None, []
-    level = [name for name in means if name != best and _level(metric, cells[name], cells[best])]
-    return best, level
+    level = table["method"][table["level"]].tolist()[1:] if int(table["functions"].iloc[0]) > 1 else []
+    return str(table["method"].iloc[0]), [str(method) for method in level]
 
 
 def best_first(metric: BenchmarkMetric, means: Mapping[str, float]) -> list[str]:
@@ -199,22 +214,6 @@ def best_first(metric: BenchmarkMetric, means: Mapping[str, float]) -> list[str]
         return {"higher": -value, "lower": value}.get(metric.direction, 0.0)
 
     return sorted(means, key=key)
-
-
-def _level(metric: BenchmarkMetric, one: pd.Series[Any], best: pd.Series[Any]) -> bool:
-    from scipy import stats
-
-    if metric.direction == "nominal" and metric.nominal is not None:
-        one, best = (one - metric.nominal).abs(), (best - metric.nominal).abs()
-    difference = (one - best).dropna().to_numpy(dtype=np.float64)
-    if not len(difference):
-        return False
-    if np.all(difference == 0):
-        return True
-    if len(difference) < 2:
-        return False
-    half = stats.t.ppf(0.975, len(difference) - 1) * difference.std(ddof=1) / math.sqrt(len(difference))
-    return bool(abs(difference.mean()) <= half)
 
 
 def _ordered(present: Any, wanted: Any) -> list[str]:

@@ -24,6 +24,7 @@ from permgrad.report._benchmark_data import (
     best_first,
     ends,
     leaders,
+    metric_label,
     out_of_range,
     suites_of,
 )
@@ -33,8 +34,7 @@ from permgrad.report.plots._base import clean, number
 
 Kind = Literal["text", "number"]
 
-#: Metrics that have pictures or tables of their own, or say what the network is.
-_SHARES = ("share", "truth_share")
+#: Metrics that say how good the network is.
 _NETWORKS = ("accuracy", "r_squared")
 _ERROR, _TIME = "share_error", "seconds"
 _COSTS = ("seconds", "model_rows")
@@ -53,8 +53,9 @@ _HOW_TO_READ = (
     (
         "Bold and ≈",
         (
-            "The best mean of a column is bold. ≈ marks methods that cannot be told from it: the 95 % interval of "
-            "their paired differences over functions and seeds includes 0."
+            "The best of a column is bold. ≈ marks methods that cannot be told from it: the 95 % interval of their "
+            "mean difference over functions, seeds averaged first, includes 0. Only functions that all compared "
+            "methods have count for both marks."
         ),
     ),
     (
@@ -118,8 +119,8 @@ def _lead(suite: SuiteResults) -> str:
     metric = metric_named(_ERROR)
     said = []
     for estimand in suite.estimands:
-        cells = _competitors(suite, metric, estimand)
-        best, level = leaders(metric, cells)
+        cells = _competitors(suite, _ERROR, estimand)
+        best, level = leaders(suite, _ERROR, cells, estimand)
         if best is not None:
             others = f", level with {len(level)} other{'s' * (len(level) != 1)}" if level else ""
             said.append(f"against {estimand} {suite.label(best)} ({number(float(cells[best].mean()))}{others})")
@@ -196,8 +197,8 @@ def _errors(suite: SuiteResults, section: SectionView) -> None:
 def _error_rows(suite: SuiteResults, metric: BenchmarkMetric, estimand: str) -> list[list[Cell]]:
     own = suite.select(metric.name, estimand=estimand)
     table = own.pivot_table(index="method", columns="function", values="value", aggfunc="mean")
-    competing = _competitors(suite, metric, estimand)
-    best, level = leaders(metric, competing)
+    competing = _competitors(suite, metric.name, estimand)
+    best, level = leaders(suite, metric.name, competing, estimand)
     rows = []
     means = {method: float(suite.cells(metric.name, method, estimand).mean()) for method in suite.methods}
     order = best_first(metric, means)
@@ -230,7 +231,7 @@ def _cost(suite: SuiteResults, section: SectionView) -> None:
                 points[suite.label(method)] = (both["x"].to_numpy(), both["y"].to_numpy())
         if not points:
             continue
-        competing = _competitors(suite, error, estimand)
+        competing = _competitors(suite, _ERROR, estimand)
         quiet = tuple(suite.label(method) for method in suite.methods if method not in competing)
         words = {"x_label": time.label, "y_label": f"{error.label} ({estimand})"}
         drawn = plots.tradeoff(points, **words, quiet=quiet, name_quiet=len(points) <= _MOST_NAMED)
@@ -241,19 +242,18 @@ def _cost(suite: SuiteResults, section: SectionView) -> None:
 
 def _ranked(suite: SuiteResults, section: SectionView) -> None:
     """One table of all metrics by which methods of different estimands may be ranked."""
-    metrics = [metric for metric in suite.metrics() if metric.ranks_across and metric.direction != "none"]
+    metrics = [(name, own) for name, own in suite.metrics() if own.ranks_across and own.direction != "none"]
     columns: list[tuple[str, Kind]] = [("method", "text"), ("estimates", "text")]
-    columns += [(_heading(metric), "number") for metric in metrics]
-    found = {metric.name: _by_method(suite, metric) for metric in metrics}
-    best = {metric.name: leaders(metric, found[metric.name]) for metric in metrics}
+    columns += [(_heading(name), "number") for name, _ in metrics]
+    found = {name: _by_method(suite, name) for name, _ in metrics}
+    best = {name: leaders(suite, name, found[name], ANY) for name, _ in metrics}
     rows = []
-    for method in _ranked_order(suite, metrics, found):
+    for method in _ranked_order(suite, found):
         row = [Cell(clean(suite.label(method)), clean(suite.label(method)).casefold())]
         row.append(cell(_words_of(suite.own_estimand(method))))
-        for metric in metrics:
-            first, level = best[metric.name]
-            values = found[metric.name].get(method)
-            mean = math.nan if values is None else float(values.mean())
+        for name, _ in metrics:
+            first, level = best[name]
+            mean = found[name].get(method, math.nan)
             row.append(_marked(mean, "best" if method == first else "", level=method in level))
         rows.append(row)
     if metrics and rows:
@@ -262,36 +262,33 @@ def _ranked(suite: SuiteResults, section: SectionView) -> None:
             "→ nearest to the stated value."
         )
         section.table(TableView(caption, columns, rows, sortable=True, tall=len(rows) > 18))
-        section.items([f"{metric.label} ({ends(metric)}){_note(metric)}" for metric in metrics])
+        section.items([f"{metric_label(name)} ({ends(metric)}){_note(metric)}" for name, metric in metrics])
     missing = [f"{name} ({', '.join(packages)})" for name, packages in suite.facts.get("left_out", {}).items()]
     section.text(f"Left out, because a package is not installed: {listed(missing)}." if missing else "")
 
 
-def _ranked_order(
-    suite: SuiteResults, metrics: Sequence[BenchmarkMetric], found: Mapping[str, Mapping[str, pd.Series[Any]]]
-) -> list[str]:
+def _ranked_order(suite: SuiteResults, found: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Return methods by the first metric that is no cost, best first; those without any figure are left out."""
     present = [method for method in suite.methods if any(method in own for own in found.values())]
-    leading = next((metric for metric in metrics if metric.name not in _COSTS), None)
+    leading = next((name for name in found if name not in _COSTS), None)
     if leading is None:
         return present
-    values = found[leading.name]
-    return best_first(leading, {name: float(values[name].mean()) if name in values else math.nan for name in present})
+    return best_first(metric_named(leading), {name: found[leading].get(name, math.nan) for name in present})
 
 
 def _crossed(suite: SuiteResults, section: SectionView) -> None:
     """For each other metric a table of methods by truths."""
-    for metric in suite.metrics():
+    for name, metric in suite.metrics():
         if metric.ranks_across or metric.direction == "none" or metric.name in _NETWORKS:
             continue
-        estimands = [name for name in [*suite.estimands, ANY] if len(suite.select(metric.name, estimand=name))]
+        estimands = [own for own in [*suite.estimands, ANY] if len(suite.select(name, estimand=own))]
         columns: list[tuple[str, Kind]] = [("method", "text"), ("estimates", "text")]
         columns += [(_words_of(estimand), "number") for estimand in estimands]
-        competing = {estimand: _competitors(suite, metric, estimand) for estimand in estimands}
-        best = {estimand: leaders(metric, competing[estimand]) for estimand in estimands}
+        competing = {estimand: _competitors(suite, name, estimand) for estimand in estimands}
+        best = {estimand: leaders(suite, name, competing[estimand], estimand) for estimand in estimands}
         rows = []
         for method in suite.methods:
-            values = {estimand: suite.cells(metric.name, method, estimand) for estimand in estimands}
+            values = {estimand: suite.cells(name, method, estimand) for estimand in estimands}
             if not any(len(own) for own in values.values()):
                 continue
             row = [Cell(clean(suite.label(method)), clean(suite.label(method)).casefold())]
@@ -302,14 +299,13 @@ def _crossed(suite: SuiteResults, section: SectionView) -> None:
                 mark = mark if method in competing[estimand] else "quiet"
                 row.append(_marked(float(own.mean()) if len(own) else math.nan, mark, level=method in level))
             rows.append(row)
-        caption = (
-            f"{metric.label.capitalize()} against each truth ({ends(metric)}). {_direction(metric)}{_note(metric)}."
-        )
+        words = metric_label(name).capitalize()
+        caption = f"{words} against each truth ({ends(metric)}). {_direction(metric)}{_note(metric)}."
         section.table(TableView(caption, columns, rows, sortable=True, tall=len(rows) > 18))
 
 
 def _networks(suite: SuiteResults, section: SectionView) -> None:
-    metrics = [metric for metric in suite.metrics() if metric.name in _NETWORKS]
+    metrics = [metric for _, metric in suite.metrics() if metric.name in _NETWORKS]
     rows = []
     for function in suite.functions:
         row = [cell(clean(function))]
@@ -323,13 +319,13 @@ def _networks(suite: SuiteResults, section: SectionView) -> None:
     section.text("No method can tell the truth of a function that its network has not learnt.")
     columns: list[tuple[str, Kind]] = [("function", "text")]
     for metric in metrics:
-        columns += [(_heading(metric), "number"), ("range over seeds", "number")]
+        columns += [(_heading(metric.name), "number"), ("range over seeds", "number")]
     section.table(TableView("How well each function was learnt, on test rows.", columns, rows, sortable=True))
 
 
 def _all_seeds(suite: SuiteResults, section: SectionView) -> None:
     """Every figure of the leading metrics, a column for each seed, folded away."""
-    for metric in suite.metrics():
+    for metric in dict.fromkeys(metric for _, metric in suite.metrics()):
         own = suite.frame[suite.frame["metric"].str.partition(":")[0] == metric.name]
         if own.empty:
             continue
@@ -338,13 +334,14 @@ def _all_seeds(suite: SuiteResults, section: SectionView) -> None:
         if len(table) > _MOST_LINES:
             section.text(f"{metric.label.capitalize()}: {len(table):,} lines, which stand in results.csv.")
             continue
+        parted = any(":" in str(name) for *_, name in table.index)
         rows = []
         for (function, method, estimand, name), values in zip(table.index, table.to_numpy(), strict=True):
             row = [cell(clean(function)), cell(clean(method)), cell(_words_of(str(estimand)))]
-            row += [cell(clean(str(name).partition(":")[2]))] if metric.name in _SHARES else []
+            row += [cell(clean(str(name).partition(":")[2]))] if parted else []
             rows.append([*row, *(cell(float(value)) for value in values)])
         columns: list[tuple[str, Kind]] = [("function", "text"), ("method", "text"), ("truth", "text")]
-        columns += [("part", "text")] if metric.name in _SHARES else []
+        columns += [("part", "text")] if parted else []
         columns += [(f"seed {seed}", "number") for seed in table.columns]
         caption = f"{metric.label.capitalize()} ({ends(metric)}), every seed."
         section.table(
@@ -353,23 +350,20 @@ def _all_seeds(suite: SuiteResults, section: SectionView) -> None:
 
 
 # ---- pieces ----------------------------------------------------------------------------------------------------------
-def _competitors(suite: SuiteResults, metric: BenchmarkMetric, estimand: str) -> dict[str, pd.Series[Any]]:
+def _competitors(suite: SuiteResults, name: str, estimand: str) -> dict[str, pd.Series[Any]]:
     """Return the values by (function, seed) of the methods that estimate this truth; all, where none says it does."""
-    everyone = {method: suite.cells(metric.name, method, estimand) for method in suite.methods}
+    everyone = {method: suite.cells(name, method, estimand) for method in suite.methods}
     everyone = {method: own for method, own in everyone.items() if own.notna().any()}
-    if metric.ranks_across or estimand == ANY:
+    if metric_named(name).ranks_across or estimand == ANY:
         return everyone
     fair = {method: own for method, own in everyone.items() if suite.own_estimand(method) == estimand}
     return fair or everyone
 
 
-def _by_method(suite: SuiteResults, metric: BenchmarkMetric) -> dict[str, pd.Series[Any]]:
-    found = {}
-    for method in suite.methods:
-        own = suite.select(metric.name, method=method)
-        if own["value"].notna().any():
-            found[method] = own.groupby(["function", "seed"])["value"].mean()
-    return found
+def _by_method(suite: SuiteResults, name: str) -> dict[str, float]:
+    """Return each method's mean of a metric, where it has one."""
+    means = {method: float(suite.select(name, method=method)["value"].mean()) for method in suite.methods}
+    return {method: mean for method, mean in means.items() if math.isfinite(mean)}
 
 
 def _marked(
@@ -384,9 +378,10 @@ def _span(values: pd.Series[Any]) -> str:
     return f"{number(float(known.min()), 2)} to {number(float(known.max()), 2)}" if len(known) else "–"
 
 
-def _heading(metric: BenchmarkMetric) -> str:
+def _heading(name: str) -> str:
+    metric = metric_named(name)
     arrow = {"higher": "↑", "lower": "↓", "nominal": f"→ {metric.nominal}"}.get(metric.direction, "")
-    return f"{metric.label} {arrow}".strip()
+    return f"{metric_label(name)} {arrow}".strip()
 
 
 def _direction(metric: BenchmarkMetric) -> str:
