@@ -69,7 +69,7 @@ def _rows(suite: SuiteResults, function: str) -> list[_Row]:
     own = suite.frame[suite.frame["function"] == function]
     shares = own[own["metric"].str.startswith(("share:", "truth_share:"))]
     truths = list(dict.fromkeys(shares.loc[shares["method"] == TRUTH, "estimand"]))
-    rows = [_Row(TRUTH, estimand, "truth_share", f"truth, {estimand}") for estimand in truths]
+    rows = [_Row(TRUTH, estimand, "truth_share", f"truth, {str(estimand).replace('_', ' ')}") for estimand in truths]
     present = set(shares["method"])
     return rows + [_Row(name, None, "share", suite.label(name)) for name in suite.methods if name in present]
 

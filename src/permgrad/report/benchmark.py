@@ -91,14 +91,14 @@ def benchmark_page(frame: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     """
     suites = suites_of(frame, facts)
     sections = [section for suite in suites for section in _suite_sections(suite, prefixed=len(suites) > 1)]
-    sections += [_reading(), _provenance(facts)]
+    sections += [_reading(frame), _provenance(facts)]
     return render_page(
         title="Benchmark",
         kind="permgrad benchmark",
         headline=_headline(suites),
         second=" ".join(sentence for suite in suites for sentence in [_lead(suite)] if sentence),
         facts=_facts(frame),
-        warnings=out_of_range(frame) + _undefined(frame),
+        warnings=out_of_range(frame),
         sections=[section for section in sections if section.blocks],
         more_css=CSS,
     )
@@ -123,7 +123,9 @@ def _lead(suite: SuiteResults) -> str:
         best, level = leaders(suite, _ERROR, cells, estimand)
         if best is not None:
             others = f", level with {len(level)} other{'s' * (len(level) != 1)}" if level else ""
-            said.append(f"against {estimand} {suite.label(best)} ({number(float(cells[best].mean()))}{others})")
+            said.append(
+                f"against {_words_of(estimand)} {suite.label(best)} ({number(float(cells[best].mean()))}{others})"
+            )
     return f"Smallest {metric.label}, {suite.name}: {listed(said)}." if said else ""
 
 
@@ -134,12 +136,12 @@ def _facts(frame: pd.DataFrame) -> list[Fact]:
     return [*found, Fact(f"{cells}", "networks or data sets"), Fact(f"{len(frame):,}", "figures")]
 
 
-def _undefined(frame: pd.DataFrame) -> list[str]:
+def _undefined(frame: pd.DataFrame) -> str:
     missing = frame[frame["value"].isna()]
     if missing.empty:
-        return []
+        return ""
     names = listed([metric_named(name).label for name in dict.fromkeys(missing["metric"])][:5])
-    return [f"{len(missing)} of {len(frame):,} figures are undefined and left out of means: {names}."]
+    return f"{len(missing)} of {len(frame):,} figures are undefined and left out of means: {names}."
 
 
 # ---- one suite -------------------------------------------------------------------------------------------------------
@@ -188,7 +190,7 @@ def _errors(suite: SuiteResults, section: SectionView) -> None:
         columns += [(clean(name), "number") for name in suite.functions]
         words = suite.facts.get("estimands", {}).get(estimand, "")
         caption = (
-            f"{metric.label.capitalize()} against the truth “{clean(estimand)}”{f': {clean(words)}' if words else ''}. "
+            f"{metric.label.capitalize()} against the truth “{_words_of(estimand)}”{f': {clean(words)}' if words else ''}. "
             f"{_direction(metric)}; mean over {len(suite.seeds)} seed{'s' * (len(suite.seeds) != 1)}."
         )
         section.table(TableView(caption, columns, rows, sortable=True, tall=len(rows) > 18))
@@ -233,11 +235,11 @@ def _cost(suite: SuiteResults, section: SectionView) -> None:
             continue
         competing = _competitors(suite, _ERROR, estimand)
         quiet = tuple(suite.label(method) for method in suite.methods if method not in competing)
-        words = {"x_label": time.label, "y_label": f"{error.label} ({estimand})"}
+        words = {"x_label": time.label, "y_label": f"{error.label} ({_words_of(estimand)})"}
         drawn = plots.tradeoff(points, **words, quiet=quiet, name_quiet=len(points) <= _MOST_NAMED)
         caption = "Lower left is better. Large marks are means, small dots single functions and seeds"
         caption += "; grey: estimates another quantity." if quiet else "."
-        section.figure(drawn, f"Against the truth “{clean(estimand)}”. {caption}")
+        section.figure(drawn, f"Against the truth “{_words_of(estimand)}”. {caption}")
 
 
 def _ranked(suite: SuiteResults, section: SectionView) -> None:
@@ -394,12 +396,13 @@ def _note(metric: BenchmarkMetric) -> str:
 
 
 def _words_of(estimand: str) -> str:
-    return "–" if estimand == ANY else clean(estimand)
+    return "–" if estimand == ANY else clean(estimand).replace("_", " ")
 
 
-def _reading() -> SectionView:
+def _reading(frame: pd.DataFrame) -> SectionView:
     section = SectionView("reading", "How to read this")
     section.blocks.append(("terms", list(_HOW_TO_READ)))
+    section.text(_undefined(frame))
     return section
 
 
