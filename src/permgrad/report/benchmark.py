@@ -188,9 +188,9 @@ def _errors(suite: SuiteResults, section: SectionView) -> None:
             continue
         columns: list[tuple[str, Kind]] = [("method", "text"), ("mean", "number"), ("range", "number")]
         columns += [(clean(name), "number") for name in suite.functions]
-        words = suite.facts.get("estimands", {}).get(estimand, "")
+        words = clean(suite.facts.get("estimands", {}).get(estimand, "as the suite states it"))
         caption = (
-            f"{metric.label.capitalize()} against the truth “{_words_of(estimand)}”{f': {clean(words)}' if words else ''}. "
+            f"{metric.label.capitalize()} against the truth “{_words_of(estimand)}”: {words}. "
             f"{_direction(metric)}; mean over {len(suite.seeds)} seed{'s' * (len(suite.seeds) != 1)}."
         )
         section.table(TableView(caption, columns, rows, sortable=True, tall=len(rows) > 18))
