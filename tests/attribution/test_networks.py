@@ -31,7 +31,7 @@ REFUSED = {
     ("deeplift", "embedded_codes"): "codes",
 }
 WITHOUT_CONVOLUTION = {
-    "embedded_codes", "in_place", "batch_norm_in_train_mode", "frozen", "compiled", "data_parallel", "half_precision",
+    "embedded_codes", "in_place", "batch_norm_in_train_mode", "frozen", "compiled", "data_parallel", "half_precision", "brain_float",
     "double_precision", "tuple_of_outputs", "attention", "branches_on_values",
 }  # fmt: skip
 REFUSED |= {("gradcam", name): "convolution" for name in WITHOUT_CONVOLUTION}
@@ -62,7 +62,7 @@ def state_of(net: nn.Module, inputs: Any) -> dict[str, Any]:
         "modes": {name: part.training for name, part in parts.items()},
         "requires_grad": {name: tensor.requires_grad for name, tensor in tensors.items()},
         "grad": {name: tensor.grad is None for name, tensor in net.named_parameters()},
-        "weights": {name: tensor.detach().numpy().tobytes() for name, tensor in tensors.items()},
+        "weights": {name: tensor.detach().double().numpy().tobytes() for name, tensor in tensors.items()},
         "inputs": frozen_copy(inputs),
         "inputs' gradients": [leaf.requires_grad for leaf in leaves(inputs) if isinstance(leaf, Tensor)],
         "random": (random.getstate(), str(np.random.get_state()), torch.get_rng_state().numpy().tobytes()),

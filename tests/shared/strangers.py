@@ -177,6 +177,11 @@ def half_precision() -> Stranger:
 
 
 @stranger
+def brain_float() -> Stranger:
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).bfloat16(), table().numpy(), classes(2)
+
+
+@stranger
 def double_precision() -> Stranger:
     net = nn.Sequential(nn.Linear(4, 8), nn.Softplus(), nn.Linear(8, 1)).double()
     return net, table(), table(1).numpy()

@@ -116,7 +116,7 @@ def _combine(found: dict[str, Explanation], scope: str) -> Explanation:
         parts={"share": shares},
         level=parts[0].level,
         groups={name: members for part in parts for name, members in part.groups.items()},
-        feature_values=pd.concat(frames, axis=1) if len(frames) == len(parts) else None,
+        feature_values=pd.concat(frames, axis=1) if frames else None,
         predictions=_same_predictions(parts, outputs),
         maps={name: array for part in parts for name, array in _renumbered(part, parts).items()},
         meta={

@@ -64,21 +64,20 @@ def shown_values(request: Request) -> Any:
 
 
 def _network_values(request: Request) -> Any:
-    """Return the values of the players that are one number each; missing where a player is several."""
+    """Return the values of the players that are one number each, rows × those players; None where there is none."""
     import pandas as pd
 
     sizes, shown = request.space.sizes(), {}
-    for name, tensor, segments in zip(request.space.inputs, request.inputs, request.space.segments, strict=True):
+    for tensor, segments in zip(request.inputs, request.space.segments, strict=True):
         if tensor.ndim > 2:
             continue
-        owners = segments.reshape(-1).tolist()
-        rows = tensor.reshape(request.count, -1).float().cpu().numpy()
-        for column, owner in enumerate(owners):
+        rows = tensor.reshape(request.count, -1).cpu()
+        # NumPy knows no bfloat16.
+        rows = rows.float() if rows.dtype == torch.bfloat16 else rows
+        for column, owner in enumerate(segments.reshape(-1).tolist()):
             if owner >= 0 and sizes[owner] == 1:
-                shown[request.space.names[owner]] = rows[:, column]
-        del name
-    missing = np.full(request.count, np.nan)
-    return pd.DataFrame({name: shown.get(name, missing) for name in request.space.names})
+                shown[request.space.names[owner]] = rows[:, column].numpy()
+    return pd.DataFrame(shown) if shown else None
 
 
 def finish(request: Request, explanation: Explanation) -> Explanation:
