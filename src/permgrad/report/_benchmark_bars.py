@@ -115,13 +115,12 @@ def _bar(suite: SuiteResults, function: str, part: str, row: _Row, left: int, to
             facts, mean, left, top + 2, _length(mean), fill
         )
     ]
-    if len(own) > 1:
-        for seed, value in zip(own["seed"], own["value"], strict=True):
-            found.append(
-                Markup('<circle class="seed"{} data-seed="{}" data-value="{!r}" cx="{:.2f}" cy="{}" r="1.8"/>').format(
-                    facts, int(seed), float(value), left + _length(float(value)), top + 7.5
-                )
+    for seed, value in zip(own["seed"], own["value"], strict=True):
+        found.append(
+            Markup('<circle class="seed"{} data-seed="{}" data-value="{!r}" cx="{:.2f}" cy="{}" r="1.8"/>').format(
+                facts, int(seed), float(value), left + _length(float(value)), top + 7.5
             )
+        )
     oracle = suite.select(f"share:{part}", function=function, method=f"{ORACLE}{row.method}").dropna(subset="value")
     if len(oracle):
         value = float(oracle["value"].mean())
