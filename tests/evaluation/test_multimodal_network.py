@@ -124,6 +124,13 @@ def test_bad_settings_are_refused():
         TrainingSettings(epochs=0)
 
 
+def test_encoded_features_are_standardised(learned):
+    """Slopes at the fusion layer compare only if all features have like units."""
+    _, case, _ = learned
+    assert np.allclose(case.fused.std(dim=0), 1.0, atol=0.25)
+    assert np.allclose(case.fused.mean(dim=0), 0.0, atol=0.25)
+
+
 def test_the_fused_rows_are_what_the_layer_gives(learned):
     _, case, oracle = learned
     for own in (case, oracle):

@@ -40,7 +40,9 @@ class FusedNetwork(nn.Module):
             nn.Linear(32 * 4 * 4, 64),
             nn.ReLU(),
             nn.Linear(64, ENCODED),
-            nn.BatchNorm1d(ENCODED, affine=False),
+            # Weight decay shrinks the layer before without end, since its scale does not matter: the usual epsilon
+            # would outgrow the variance, and features would not be standardised.
+            nn.BatchNorm1d(ENCODED, eps=1e-12, affine=False),
         )
         self.fusion = nn.Identity()
         self.head = nn.Sequential(

@@ -87,7 +87,16 @@ ENTRIES: dict[str, tuple[Entry, ...]] = {
     ),
     "ablation": (Entry("ablation", "ablation", ANY, "all", _whole, note="replaces by a fixed value"),),
     "gradient": (Entry("gradient", "gradient", "published", "all", note="mean |∂f/∂x|, added up by modality"),),
-    "lime": (Entry("lime", "LIME", "published", "some", note="mean absolute weight, added up by modality"),),
+    "lime": (
+        Entry(
+            "lime", "LIME", "published", "some", lambda _: {"neighbourhood": "gaussian", "samples": 2_000},
+            note="mean absolute weight, added up by modality; numbers are moved by noise",
+        ),
+        Entry(
+            "lime:coalition", "LIME of coalitions", ANY, "some",
+            note="features are kept or replaced, half of them at a time: the errors of forty weights add up",
+        ),
+    ),
     "integrated_gradients": (Entry("integrated_gradients", "integrated gradients", "published", "some"),),
     "deeplift": (Entry("deeplift", "DeepLIFT", "published", "some"),),
     "aggregate": (
