@@ -77,11 +77,11 @@ def pick(frame: pd.DataFrame, method: str, metric: str, estimand: str = "any") -
 
 
 def errors(frame: pd.DataFrame, methods: list[str], chosen: list[str]) -> list[dict[str, Any]]:
-    """Return errors of the shares over some functions: mean and worst of all cells, and the oracle's mean."""
+    """Return errors of the shares over some functions: mean and worst of the cells there are, and the oracle's mean."""
     own = frame[frame["function"].isin(chosen)]
     rows = []
     for method in methods:
-        row: dict[str, Any] = {"method": method}
+        row: dict[str, Any] = {"method": method, "cells": len(pick(own, method, "share:X1"))}
         for estimand in ("effect", "published"):
             found, oracle = (pick(own, name, "share_error", estimand) for name in (method, f"oracle:{method}"))
             row |= {
