@@ -31,8 +31,8 @@ REFUSED = {
     ("deeplift", "embedded_codes"): "codes",
 }
 WITHOUT_CONVOLUTION = {
-    "embedded_codes", "in_place", "batch_norm_in_train_mode", "frozen", "compiled", "data_parallel", "half_precision", "brain_float",
-    "double_precision", "tuple_of_outputs", "attention", "branches_on_values",
+    "embedded_codes", "in_place", "batch_norm_in_train_mode", "frozen", "compiled", "data_parallel", "half_precision",
+    "brain_float", "double_precision", "tuple_of_outputs", "attention", "branches_on_values",
 }  # fmt: skip
 REFUSED |= {("gradcam", name): "convolution" for name in WITHOUT_CONVOLUTION}
 
@@ -147,6 +147,30 @@ def test_an_unused_input_is_exactly_zero_and_named(method):
     mine = frame[frame["modality"] == "unheard"]
     assert (mine["std"].dropna() == 0).all()
     assert (mine["p_value"].dropna() == 1).all()
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("gradcam", "aggregate")])
+@pytest.mark.parametrize("unit", [1e-7, 1e6])
+def test_units_of_the_output_change_nothing(method, unit):
+    """What is rounding and what is an effect must not depend on whether the output is in metres or micrometres."""
+
+    class Scaled(nn.Module):
+        def __init__(self, unit: float) -> None:
+            super().__init__()
+            self.layer, self.unit = nn.Linear(3, 1), unit
+
+        def forward(self, rows: Tensor) -> Tensor:
+            return self.layer(rows) * self.unit
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        rows, net = torch.randn(ROWS, 3), Scaled(1.0)
+    other = Scaled(unit)
+    other.load_state_dict(net.state_dict())
+    one, two = (explain(own, rows, None, method, task="regression") for own in (net, other))
+    power = 2 if method in ("permutation", "permgrad", "ablation") else 1
+    assert np.abs(one.values).min() > 0
+    np.testing.assert_allclose(two.values / unit**power, one.values, rtol=2e-3, atol=1e-5)
 
 
 class BlownUpError(Exception):

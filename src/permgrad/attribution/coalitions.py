@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Integers = npt.NDArray[np.int64]
 
+#: Rows on which the network's rounding is looked at, and by how much it may be larger elsewhere.
+_PROBE_ROWS, _ALONE, _SAFETY = 16, 2, 8
+
 #: Rows per forward on a processor: a batch's activations should stay in its cache.
 _BATCH_IMAGE, _BATCH_TABLE, _BATCH_ACCELERATOR = 256, 1024, 16384
 
@@ -62,6 +65,7 @@ class CoalitionGame:
         self._donors: Tensor | None = None
         self._cache: BranchCache | None = None
         self._uncut = False
+        self._noise: float | None = None
 
     def outputs(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the network's raw outputs for rows, ``(rows, K)``, in batches."""
@@ -78,6 +82,28 @@ class CoalitionGame:
         if self._donors is None:
             self._donors = self.base() if self.request.shared else self.outputs(self.request.donors)
         return self._donors
+
+    def noise(self) -> float | None:
+        """Return how far rounding moves the outputs; None for a hybrid network, whose outputs are around 1.
+
+        Some background rows go through the network once more, one by one and in another order: sums are then taken in
+        another order too. Terms that nearly cancel make this larger than the outputs would let one expect.
+        """
+        if self.subject.kind == "hybrid":
+            return None
+        if self._noise is None:
+            known = self.donor_outputs()
+            count = min(_PROBE_ROWS, len(known))
+            tensors = [tensor[:count].flip(0) for tensor in self.request.donors]
+            whole = self.outputs(tensors)
+            single = [self.outputs([tensor[[row]] for tensor in tensors]) for row in range(min(count, _ALONE))]
+            apart = (whole - known[:count].flip(0)).abs().max()
+            alone = (torch.cat(single) - whole[: len(single)]).abs().max()
+            largest, precision = float(known.abs().max()), torch.finfo(known.dtype).eps
+            # A network whose rows depend on their neighbours moves by more than rounding, and was named already.
+            most = min(1024 * precision, 0.02) * largest
+            self._noise = max(precision * largest, min(_SAFETY * max(float(apart), float(alone)), most))
+        return self._noise
 
     def predict(
         self, receivers: Integers | Tensor, donors: Integers | Tensor, replaced: npt.NDArray[np.bool_] | Tensor

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -181,6 +182,11 @@ class Effects:
             )
         self.donors = donors if fixed is None else request.count
 
+    @cached_property
+    def noise(self) -> float | None:
+        """How far rounding moves the outputs."""
+        return self.game.noise()
+
     def outputs(self) -> Tensor:
         """Return the network's outputs for the rows explained; not finite ones are refused."""
         outputs = self.game.base()
@@ -202,19 +208,22 @@ class Effects:
         self, play: Play, repeat: int, collect: Callable[[str, Integers, Integers, Floats], None], base: Floats
     ) -> None:
         """Play one repeat over all rows: ``collect(name, rows, donors, effects (b, quantities, V))``."""
-        count = len(play.coalitions)
+        count, noise = len(play.coalitions), self.noise
         for part in self.chunks(play):
             rows = np.arange(part.start, part.stop, dtype=np.int64)
             donors = self._donors(play.key, rows, repeat)
             outputs = self._predict(rows, donors, play.coalitions)
             own = self.game.base()[part]
             changes = np.stack(
-                [self.value(settle(outputs[index], own), part, own) - base[part] for index in range(count)],
+                [
+                    self.value(settle(outputs[index], own, noise=noise), part, own) - base[part]
+                    for index in range(count)
+                ],
                 axis=1,
             )
             effects = np.einsum("jqs,bsv->jbqv", play.combine, changes)
             for name, mine, steps in zip(play.names, effects, play.steps, strict=True):
-                mine[_unmoved(outputs, own, steps)] = 0.0
+                mine[_unmoved(outputs, own, steps, noise)] = 0.0
                 collect(name, rows, donors, mine)
 
     def _donors(self, key: str, rows: Integers, repeat: int) -> Integers:
@@ -294,7 +303,7 @@ def _play_repeats(
     return request.n_repeats
 
 
-def _unmoved(outputs: Tensor, own: Tensor, steps: Integers) -> Booleans:
+def _unmoved(outputs: Tensor, own: Tensor, steps: Integers, noise: float | None) -> Booleans:
     """Return the rows whose output no step changes by more than rounding, bool ``(b,)``.
 
     Shape:
@@ -303,7 +312,7 @@ def _unmoved(outputs: Tensor, own: Tensor, steps: Integers) -> Booleans:
     unmoved = np.ones(len(own), dtype=bool)
     for taken, before in steps.tolist():
         left = own if before < 0 else outputs[before]
-        unmoved &= (settle(outputs[taken], left) == left).all(dim=1).cpu().numpy()
+        unmoved &= (settle(outputs[taken], left, noise=noise) == left).all(dim=1).cpu().numpy()
         if not unmoved.any():
             break
     return unmoved

@@ -31,6 +31,8 @@ Integers = npt.NDArray[np.int64]
 _BLOCK_BYTES = 512 * 2**20
 #: Pairs per forward: larger batches fall out of the processor's cache where a convolution follows.
 _BATCH_IMAGE, _BATCH_TABLE = 256, 2048
+#: Roundings of one number that a sum in a network may be off by; precisions coarser than this are half ones.
+_ROUNDING, _HALF = 16, 1e-5
 
 
 class Value(Protocol):
@@ -253,21 +255,34 @@ class Game:
         self._batch //= 2
 
 
-def settle(outputs: Tensor, base: Tensor, same: Tensor | None = None) -> Tensor:
+def rounding_size(outputs: Tensor, noise: float | None = None) -> Tensor:
+    """Return the difference of an output below which it is the network's rounding, ``(rows, 1)``.
+
+    Args:
+        outputs: ``(rows, outputs)``.
+        noise: how far rounding was seen to move outputs; None: as for outputs around 1, logits or standardised.
+    """
+    precision = torch.finfo(outputs.dtype).eps
+    times = 1 if precision > _HALF else _ROUNDING
+    least = times * precision if noise is None else noise
+    return (times * precision * outputs.abs().amax(dim=1, keepdim=True)).clamp_min(least)
+
+
+def settle(outputs: Tensor, base: Tensor, same: Tensor | None = None, noise: float | None = None) -> Tensor:
     """Return ``outputs``, with a row's ``base`` itself where nothing was replaced or the two differ by rounding only.
 
     Computing a part of a network anew, or in a batch of another size, changes last digits. Without this an input that
     the network does not use would get an importance of 1e-9 instead of exactly 0, with a p-value that means nothing.
 
     Shape:
-        outputs, base ``(rows, outputs)``; same ``(rows,)`` bool: rows whose replacement equals what they had.
+        outputs, base ``(rows, outputs)``; same ``(rows,)`` bool: rows whose replacement equals what they had; noise as
+        for ``rounding_size``.
 
     Examples:
         >>> settle(torch.tensor([[1.0 + 2e-7], [1.1]]), torch.tensor([[1.0], [1.0]])).tolist()
         [[1.0], [1.100000023841858]]
     """
-    tolerance = 16 * torch.finfo(base.dtype).eps * base.abs().amax(dim=1, keepdim=True).clamp_min(1.0)
-    unchanged = ((outputs - base).abs() <= tolerance).all(dim=1)
+    unchanged = ((outputs - base).abs() <= rounding_size(base, noise)).all(dim=1)
     if same is not None:
         unchanged |= same
     return torch.where(unchanged[:, None], base, outputs)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from permgrad.attribution.coalition_grid import CoalitionGrid
 from permgrad.attribution.coalitions import CoalitionGame
+from permgrad.attribution.game import rounding_size
 from permgrad.attribution.method import Request
 from permgrad.models.losses import losses
 
@@ -26,8 +27,6 @@ Booleans = npt.NDArray[np.bool_]
 
 #: Network rows, and bytes of their masks, that are laid out at once.
 _CHUNK_ROWS, _CHUNK_BYTES = 2**17, 2**25
-#: Differences below so many times the rounding of one output count as none, as in ``game.settle``.
-_ROUNDING = 16
 #: How much steeper a measure may be elsewhere than at the two ends of the game.
 _STEEPER = 4
 
@@ -132,6 +131,7 @@ class ShapleyGame:
         self._network, self._grid = CoalitionGame(request), CoalitionGrid(request)
         self.base = self._network.base().cpu()
         self.donor_outputs = self._network.donor_outputs().cpu()
+        self._noise = self._network.noise()
         self.measure: Measure = _make_measure(request, measured, self.base)
         self.players = len(request.space.names)
 
@@ -181,10 +181,9 @@ class ShapleyGame:
         """
         own = self.base[_index(rows)]
         mean = self.donor_outputs.double().mean(dim=0).expand(len(rows), -1)
-        step = torch.finfo(self.base.dtype).eps * _ROUNDING
         largest = np.zeros((len(rows), self.measure.width))
         for point in (own.double(), mean):
-            size = step * point.abs().amax(dim=1).clamp_min(1.0)
+            size = rounding_size(point.to(self.base.dtype), self._noise)[:, 0].double()
             at_point = self.measure(point[:, None], rows)
             moved = np.zeros_like(largest)
             for column in range(own.shape[1]):
