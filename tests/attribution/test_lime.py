@@ -178,7 +178,8 @@ def test_costs_are_counted(monkeypatch):
     monkeypatch.setattr(nn.Linear, "forward", forward)
     found = explain()
     probes = evaluated - found.meta["model_rows"]
-    # 18 rows show the rounding. Reading the form takes one look at the rows; all players are used, so that one trial each is enough.
+    # 18 rows show the rounding. Reading the form takes one look at the rows; all players are used, so that one trial
+    # each is enough.
     assert 0 <= probes <= 2 * len(ROWS)
     assert found.meta["model_rows"] == 9 + 30 + 18 + 9 * 200 + 9 * 6
 

@@ -182,6 +182,13 @@ def test_targets_that_do_not_fit():
     assert named.outputs == ("all", "a", "b", "c")
 
 
+def test_class_names_come_before_class_numbers():
+    named = form(lambda x: x[:, :2], class_names=["1", "2"])
+    assert named.encode_target(np.array([1, 2, 1]), 3).tolist() == [0, 1, 0]
+    assert named.encode_target(np.array([0.0, 1.0, 0.0]), 3).tolist() == [0, 1, 0]
+    assert form(lambda x: x[:, :2]).encode_target(np.array([True, False]), 2).tolist() == [1, 0]
+
+
 def test_losses_and_readouts_agree_whatever_the_network_returns():
     """Logits, probabilities and log-probabilities of the same classifier give the same losses and probabilities."""
     kinds = [form(lambda x: x), form(lambda x: x.softmax(1)), form(lambda x: x.log_softmax(1))]

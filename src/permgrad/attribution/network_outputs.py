@@ -195,13 +195,16 @@ class OutputForm:
         if values.ndim != 1:
             raise InputError(f"y must have one class per row, however: y has the shape {values.shape}")
         count = len(self.class_names)
+        positions = {name: index for index, name in enumerate(self.class_names)}
+        found = np.array([positions.get(str(value), -1) for value in values.tolist()], dtype=np.int64)
+        if (found >= 0).all():
+            # Names come first: with class_names=["1", "2"] a 1 is the first class.
+            return found
         if values.dtype.kind in "fiub" and np.isfinite(values.astype(np.float64)).all():
             numbers = values.astype(np.float64)
             indexes: npt.NDArray[np.int64] = numbers.astype(np.int64)
             if (indexes == numbers).all() and (indexes >= 0).all() and (indexes < count).all():
                 return indexes
-        positions = {name: index for index, name in enumerate(self.class_names)}
-        found = np.array([positions.get(str(value), -1) for value in values.tolist()], dtype=np.int64)
         if (found < 0).any():
             strange = values[found < 0].tolist()[0]
             raise InputError(
