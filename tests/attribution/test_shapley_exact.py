@@ -326,7 +326,7 @@ def test_saved_and_shown(tmp_path):
         ({"references": 0}, "references must be an integer of at least 1, however: references=0"),
         ({"max_permutations": 2.5}, "max_permutations must be an integer of at least 4, however: max_permutations=2.5"),
         (
-            {"max_permutations": 50},
+            {"min_permutations": 100, "max_permutations": 50},
             "min_permutations must not be above max_permutations, however: min_permutations=100, max_permutations=50",
         ),
         (

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import permgrad as pg
 from permgrad._random import content_keys
 from permgrad.attribution import shapley_sampled
+from permgrad.attribution.coalition_grid import CoalitionGrid
 from permgrad.attribution.owen import Tree
 from permgrad.attribution.shapley_sampled import StoppingRule, Strata
 
@@ -135,6 +136,27 @@ def test_costs_are_counted_and_the_ends_are_free(monkeypatch):
     assert found.meta["model_rows"] == 12 + 20 + 18 + 12 * 40 * 14
     # Reading the network's form takes one look at the rows.
     assert 0 <= evaluated - found.meta["model_rows"] <= 2 * len(ROWS)
+
+
+@pytest.mark.parametrize("structure", ["flat", "owen"])
+def test_players_that_are_alike_are_not_computed(monkeypatch, structure):
+    """Codes often agree with the donor's; what is left out changes nothing."""
+    rows, background = (draw(6, seed=3) > 0.4).double(), (draw(20, seed=4) > 0.4).double()
+    rows[0] = background[0]
+    sparing = explain(rows, background=background, structure=structure)
+    monkeypatch.setattr(CoalitionGrid, "differs", lambda self, rows, donors: np.ones((len(rows), 8), dtype=bool))
+    whole = explain(rows, background=background, structure=structure)
+    assert whole.meta["model_rows"] == 6 + 20 + 6 * 40 * 14
+    assert sparing.meta["model_rows"] < 0.6 * whole.meta["model_rows"]
+    np.testing.assert_allclose(sparing.values, whole.values, atol=1e-12)
+    np.testing.assert_allclose(sparing.std, whole.std, atol=1e-12)
+
+
+def test_a_row_that_equals_the_background_owes_it_nothing():
+    rows = draw(1).repeat(3, 1)
+    found = explain(rows[:1], background=rows)
+    np.testing.assert_array_equal(found.values, 0)
+    assert found.meta["model_rows"] == 1 + 3
 
 
 def test_out_of_memory_is_lived_with(monkeypatch):

@@ -74,6 +74,24 @@ class CoalitionGrid:
         # Copies: views of broadcast arrays cannot be shared with torch.
         return self._outputs(*(torch.from_numpy(np.array(own)) for own in (rows, donors, kept)))
 
+    def differs(self, rows: Integers, donors: Integers) -> Booleans:
+        """Return which players are not the same in a row and in all its donors, ``(n, players)``.
+
+        Args:
+            rows: receivers, ``(n,)``.
+            donors: donors of each receiver, ``(n, donors)``.
+        """
+        request, players = self.request, len(self.request.space.names)
+        found = torch.zeros(len(rows), players + 1, dtype=torch.int32)
+        own_rows, others = torch.from_numpy(np.array(rows)), torch.from_numpy(np.array(donors))
+        for tensor, donor, owners in zip(request.inputs, request.donors, self._owners, strict=True):
+            own = tensor[own_rows.to(tensor.device)]
+            other = torch.zeros(own.shape, dtype=torch.bool, device=own.device)
+            for column in others.unbind(dim=1):
+                other |= own != donor[column.to(donor.device)].to(own.device)
+            found.index_add_(1, owners.cpu(), other.flatten(1).cpu().to(torch.int32))
+        return (found[:, :-1] > 0).numpy()
+
     def _outputs(self, rows: Tensor, donors: Tensor, kept: Tensor) -> Tensor:
         shape = (len(rows), kept.shape[1], donors.shape[1])
         total = shape[0] * shape[1] * shape[2]

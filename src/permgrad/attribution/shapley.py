@@ -32,6 +32,8 @@ Integers = npt.NDArray[np.int64]
 GAMES = ("prediction", "expected")
 #: Players up to which all coalitions are enumerated; over many rows, the rows carry the error and not the orders.
 _EXACT_LOCAL, _EXACT_GLOBAL, _MOST_EXACT = 12, 6, 16
+#: Orders per row before the error is looked at.
+_LEAST = 100
 #: Background rows that stand in for players, unless said otherwise.
 _REFERENCES_LOCAL, _REFERENCES_GLOBAL = 100, 50
 
@@ -65,8 +67,8 @@ class Shapley:
             orders are sampled in pairs of an order and its reverse.
         tolerance: sampling stops at this standard error, as a share of the output's range over the background (global:
             of the loss without any information).
-        min_permutations, max_permutations: orders per row, at least and at most (local; each pair is two). A global
-            game takes up to ``n_repeats`` pairs per row.
+        min_permutations, max_permutations: orders per row, at least (default: 100, or the most) and at most (local;
+            each pair is two). A global game takes up to ``n_repeats`` pairs per row.
         references: so many background rows stand in for players. Default: all that ``background=`` gives, else 100;
             for a global game each row has 50 of its own, drawn from the background.
         structure: ``"flat"``, or ``"owen"``: players of one modality (and of one group in it) join one after the other
@@ -82,7 +84,7 @@ class Shapley:
     options: ClassVar[Mapping[str, Any]] = {
         "exact": None,
         "tolerance": 0.01,
-        "min_permutations": 100,
+        "min_permutations": None,
         "max_permutations": 2000,
         "references": None,
         "structure": "flat",
@@ -116,22 +118,23 @@ def _checked(request: Request, given: Mapping[str, Any]) -> _Options:
         references=None if given["references"] is None else int(given["references"]),
         structure=given["structure"],
         game=given["game"],
-        rule=StoppingRule(float(given["tolerance"]), int(given["min_permutations"]), int(given["max_permutations"])),
+        rule=StoppingRule(
+            float(given["tolerance"]), int(given["min_permutations"] or _LEAST), int(given["max_permutations"])
+        ),
     )
 
 
 def _check_numbers(given: Mapping[str, Any]) -> None:
-    for name, least in (("min_permutations", 2), ("max_permutations", 4)):
-        _whole(name, given[name], least)
-    for name in ("exact", "references"):
+    _whole("max_permutations", given["max_permutations"], 4)
+    for name, least in (("exact", 0), ("references", 1), ("min_permutations", 2)):
         if given[name] is not None:
-            _whole(name, given[name], 0 if name == "exact" else 1)
+            _whole(name, given[name], least)
     if given["exact"] is not None and given["exact"] > _MOST_EXACT:
         raise InputError(
             f"exact must be at most {_MOST_EXACT}, as every player more doubles the coalitions, however: "
             f"exact={given['exact']}; leave it out, and pass a smaller tolerance"
         )
-    if given["min_permutations"] > given["max_permutations"]:
+    if (given["min_permutations"] or 0) > given["max_permutations"]:
         raise InputError(
             "min_permutations must not be above max_permutations, however: "
             f"min_permutations={given['min_permutations']}, max_permutations={given['max_permutations']}"

@@ -169,6 +169,10 @@ class ShapleyGame:
                 found[part, columns] = measured.reshape(-1, size, measured.shape[1])
         return found
 
+    def differs(self, rows: Integers, donors: Integers) -> Booleans:
+        """Return which players are not the same in a row and in all its donors, ``(n, players)``."""
+        return self._grid.differs(rows, donors)
+
     @property
     def evaluations(self) -> int:
         """Rows of the network evaluated so far."""

@@ -50,20 +50,46 @@ def walk(game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, counte
     found = np.empty((len(rows), players, game.measure.width))
     for part in slices(len(rows), max(1, _MASK_BYTES // max(1, 2 * players * players))):
         ranks = tree.ranks(game.request.seed, "order", counters[part])
-        forward = ranks[:, None, :] < np.arange(1, players)[None, :, None]
-        kept = np.concatenate([forward, ~forward[:, ::-1]], axis=1)
         own, theirs = rows[part], donors[part]
-        path = np.empty((len(own), 2, players + 1, game.measure.width))
-        path[:, :, 0] = game.empty(own, theirs)[:, None]
-        path[:, :, -1] = game.full(own)[:, None]
-        if players > 1:
-            path[:, :, 1:-1] = game.values(own, theirs, kept).reshape(len(own), 2, players - 1, -1)
-        steps = np.diff(path, axis=2)
+        steps = np.diff(_path(game, own, theirs, np.stack([ranks, players - 1 - ranks], axis=1)), axis=2)
         steps[np.abs(steps) <= game.rounding(own)[:, None, None]] = 0.0
         there = np.take_along_axis(steps[:, 0], ranks[:, :, None], axis=1)
         back = np.take_along_axis(steps[:, 1], players - 1 - ranks[:, :, None], axis=1)
         found[part] = (there + back) / 2
     return found
+
+
+def _path(game: ShapleyGame, rows: Integers, donors: Integers, ranks: Integers) -> Floats:
+    """Return what the coalitions along orders are worth, ``(n, orders, players + 1, V)``.
+
+    A player that is the same in the row and in all its donors changes nothing by joining, so that the coalition with it
+    is not computed: with codes, counts and levels this saves a good part of the work.
+
+    Args:
+        game: what coalitions are worth.
+        rows: receivers, ``(n,)``.
+        donors: donors of each receiver, ``(n, donors)``.
+        ranks: place of each player in each order, ``(n, orders, players)``.
+    """
+    count, orders, players = ranks.shape
+    differs = np.broadcast_to(game.differs(rows, donors)[:, None], ranks.shape)
+    changed = np.zeros((count, orders, players + 1), dtype=bool)
+    np.put_along_axis(changed[:, :, 1:], ranks, differs, axis=2)
+    # The last coalition that differs from the one before it; from the last of them on, it is the row itself.
+    source = np.maximum.accumulate(np.where(changed, np.arange(players + 1), 0), axis=2)
+    source[source == source[:, :, -1:]] = players
+    needed = changed & (source < players)
+    path = np.zeros((count, orders, players + 1, game.measure.width))
+    path[:, :, 0] = game.empty(rows, donors)[:, None]
+    path[:, :, -1] = game.full(rows)[:, None]
+    walk_of, order_of, size = np.nonzero(needed)
+    # Narrow numbers: a place for each player of each coalition is the most that is held here.
+    narrow = ranks.reshape(-1, players).astype(np.int32 if players > np.iinfo(np.int16).max else np.int16)
+    for part in slices(len(walk_of), max(1, _MASK_BYTES // (4 * players))):
+        one, order, joined = walk_of[part], order_of[part], size[part]
+        kept = narrow[one * orders + order] < joined[:, None].astype(narrow.dtype)
+        path[one, order, joined] = game.values(rows[one], donors[one], kept[:, None])[:, 0]
+    return np.take_along_axis(path, source[..., None], axis=2)
 
 
 def walk_counters(keys: Counters, numbers: Integers) -> Counters:
