@@ -164,10 +164,24 @@ class ShapleyGame:
         for columns in slices(coalitions, min(wide, max(coalitions, 1))):
             size = columns.stop - columns.start
             for part in slices(count, max(1, wide // size)):
-                outputs = self._grid.outputs(rows[part], donors[part], kept[part, columns])
+                outputs = self._outputs(rows[part], donors[part], kept[part, columns])
                 measured = self.measure(outputs.flatten(0, 1), np.repeat(rows[part], size))
                 found[part, columns] = measured.reshape(-1, size, measured.shape[1])
         return found
+
+    def _outputs(self, rows: Integers, donors: Integers, kept: Booleans) -> Tensor:
+        """Return raw outputs ``(n, coalitions, donors, K)``, in the way that costs least.
+
+        With several inputs the coalition game runs each branch once per row, wherever whole inputs are kept or
+        replaced; with one there is no such branch, and laying everything out by broadcasting is faster.
+        """
+        if len(self.request.inputs) == 1:
+            return self._grid.outputs(rows, donors, kept)
+        shape = (len(rows), kept.shape[1], donors.shape[1])
+        receivers = np.broadcast_to(rows[:, None, None], shape).flatten()
+        others = np.broadcast_to(donors[:, None], shape).flatten()
+        replaced = ~np.broadcast_to(kept[:, :, None], (*shape, self.players)).reshape(-1, self.players)
+        return self._network.predict(receivers, others, replaced).cpu().reshape(*shape, -1)
 
     def differs(self, rows: Integers, donors: Integers) -> Booleans:
         """Return which players are not the same in a row and in all its donors, ``(n, players)``."""
