@@ -12,6 +12,7 @@ measure of relevance.
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 import pandas as pd
 
 from _results import markdown_table, parser, record
+from permgrad.data.truth import make_truth
 from permgrad.evaluation.benchmark import Settings, load_suites
 from permgrad.evaluation.benchmark.standing import summarise
 from permgrad.evaluation.benchmark.tabular.case import FULL
@@ -57,6 +59,14 @@ def means(frame: pd.DataFrame, metrics: tuple[str, ...]) -> str:
     return markdown_table([{"method": name, **row} for name, row in table.to_dict(orient="index").items()])
 
 
+def by_dependence(frame: pd.DataFrame) -> str:
+    """Return discoveries and coverage apart for functions of independent and of dependent features."""
+    own = frame[frame["metric"].isin(("false_discovery_rate", "power", "interval_coverage"))]
+    kind = own["function"].map(lambda name: "dependent" if make_truth(name).correlated else "independent")
+    table = own.assign(features=kind).pivot_table(index=["features", "method"], columns="metric", values="value")
+    return markdown_table(table.reset_index().to_dict(orient="records"))
+
+
 def page(frame: pd.DataFrame, summary: dict[str, Any], contestants: dict[str, Any]) -> tuple[str, bool]:
     """Return the text of the record and whether the floor is met."""
     parts = []
@@ -68,6 +78,7 @@ def page(frame: pd.DataFrame, summary: dict[str, Any], contestants: dict[str, An
         parts.append(f"## Error of shares among methods of {estimand}\n\n" + markdown_table(shown(rows)))
     for metric, rows in summary["relevance"].items():
         parts.append(f"## {metric}, all methods\n\n" + markdown_table(shown(rows)))
+    parts.append("## Discoveries by p-values and coverage, by the dependence of features\n\n" + by_dependence(frame))
     errors = frame[frame["metric"] == "share_error"].pivot_table(index="method", columns="estimand", values="value")
     cross = [{"method": name, **row} for name, row in errors.to_dict(orient="index").items()]
     parts.append("## Error of shares against all four truths\n\n" + markdown_table(cross))
@@ -113,6 +124,8 @@ def main() -> int:
     seeds = sorted(int(seed) for seed in frame["seed"].unique())
     count = frame["function"].nunique()
     head = f"{count} functions, {len(seeds)} seeds each; networks of the default preset, {vars(FULL)}.\n\n"
+    asked = json.loads((folder / "benchmark.json").read_text(encoding="utf-8"))["command"]
+    head += f"The figures are those of `{asked}`.\n\n"
     cells = frame.groupby("function")["seed"].nunique()
     if cells.min() < len(seeds):
         head += f"Not every function has every seed: {cells.to_dict()}.\n\n"
