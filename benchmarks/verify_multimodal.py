@@ -10,8 +10,8 @@ oracle, the same method on the true function. Floors:
   the effect truth itself is away from the published one on F5);
 - ``gradient``, ``lime``: at most 0.09 against the published truth in the mean.
 
-The error is the root mean square over the four modalities. ``--validate`` shows instead what the training settings were
-chosen by, on pairs of training images that were held out.
+The error is the root mean square over the four modalities. What the training settings were chosen by:
+``multimodal_settings.py``.
 """
 
 from __future__ import annotations
@@ -24,26 +24,20 @@ os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS
 import sys
 import time
 from argparse import Namespace
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
 from _results import markdown_table, parser, record
-from permgrad._random import generator
 from permgrad.evaluation.benchmark import Records, Settings
-from permgrad.evaluation.benchmark.multimodal import MultimodalSuite, true_importance
-from permgrad.evaluation.benchmark.multimodal.case import FULL, make_case
+from permgrad.evaluation.benchmark.multimodal import MultimodalSuite
+from permgrad.evaluation.benchmark.multimodal.case import FULL
 from permgrad.evaluation.benchmark.multimodal.functions import functions
 from permgrad.evaluation.benchmark.multimodal.ours import LOSSES
-from permgrad.evaluation.benchmark.multimodal.pairs import hold_out
 from permgrad.evaluation.benchmark.multimodal.suite import IMAGE_SETS
 from permgrad.evaluation.benchmark.multimodal.training import FULL as TRAINING
-from permgrad.evaluation.benchmark.multimodal.training import accuracy, train
-from permgrad.evaluation.ranking import share_error
 
 LEAST_ACCURACY, LEAST_ACCURACY_OF = 0.93, {"F7": 0.91}
 GAMES, SLOPES = ("shapley", "permgrad", "permutation"), ("gradient", "lime")
@@ -157,45 +151,6 @@ def stability_table(frame: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def validate(arguments: Namespace) -> int:
-    """Compare training settings on pairs of training images that were held out; test images take no part."""
-    variants = {
-        "as chosen": TRAINING,
-        "no noise on pixels": replace(TRAINING, pixel_noise=0.0),
-        "weight decay 0.01": replace(TRAINING, weight_decay=0.01),
-        "head's first layer: weight decay 0.01": replace(TRAINING, fusion_decay=0.01),
-        "no penalty on correlations": replace(TRAINING, decorrelation=0.0),
-        "one pair per image": replace(TRAINING, pairings=1),
-        "half the epochs": replace(TRAINING, epochs=TRAINING.epochs // 2),
-    }
-    suite, settings, rows = MultimodalSuite(tuple(arguments.images)), Settings(progress=False), []
-    for name, training in variants.items():
-        row: dict[str, Any] = {"settings": name}
-        for function in ("F0", "F6", "F7"):
-            right, wrong = [], []
-            for seed in range(arguments.seeds):
-                design = hold_out(suite.design(function, seed, settings))
-                network = train(design, seed, training)
-                pairs = design.draw(design.test, 6_000, generator(seed, "validation pairs"))
-                right.append(accuracy(network, design, pairs))
-                case = make_case(design, network, pairs, seed, FULL)
-                fused = case.fused.clone().requires_grad_()
-                (slopes,) = torch.autograd.grad(case.head()(fused).sum(), fused)
-                shares = slopes.abs().mean(dim=0).reshape(4, -1).sum(dim=1).double().numpy()
-                wrong.append(share_error(true_importance(design.function, design.population(), "published"), shares))
-            row |= {f"{function} accuracy": float(np.mean(right)), f"{function} gradient": float(np.mean(wrong))}
-        rows.append(row)
-        print(row, flush=True)
-    text = (
-        "Mean accuracy on pairs of held-out training images (a fifth of them), and mean error of the gradient's "
-        "modality shares against the published truth.\n\n" + markdown_table(rows)
-    )
-    return record(
-        arguments, "Multimodal suite: choice of training settings", text, rows, passed=True,
-        seeds=list(range(arguments.seeds)),
-    )  # fmt: skip
-
-
 def report(frame: pd.DataFrame, arguments: Namespace, suite: MultimodalSuite, settings: Settings) -> int:
     """Write tables and floors."""
     chosen = [name for name in arguments.functions if functions.get(name).published]
@@ -239,11 +194,8 @@ def main() -> int:
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--images", nargs="+", default=list(IMAGE_SETS), help="one MedMNIST set or two, or files")
     options.add_argument("--work", type=Path, help="keep finished cells in this folder, and go on from them")
-    options.add_argument("--validate", action="store_true", help="how the training settings were chosen")
     arguments = options.parse_args()
     torch.set_num_threads(1)
-    if arguments.validate:
-        return validate(arguments)
     suite = MultimodalSuite(tuple(arguments.images))
     settings = Settings(scale="quick" if arguments.quick else "full", progress=False)
     return report(cells(suite, arguments, settings), arguments, suite, settings)
