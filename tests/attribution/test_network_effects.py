@@ -278,3 +278,43 @@ def test_scores_of_modalities_add_up():
     found = pg.explain(Sum(1.0, 2.0), inputs, y, **given)
     np.testing.assert_allclose((found.parts["alone"] + found.parts["last"]) / 2, found.values, rtol=1e-9)
     assert found.values[1, 0] > found.values[0, 0] > 0
+
+
+class Added(nn.Module):
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return (a.sum(dim=1) + b[:, 0] * 2)[:, None]
+
+
+@pytest.mark.parametrize("options", [{}, {"exact": 0, "max_permutations": 200}])
+@pytest.mark.parametrize("method", ["shapley", "lime", "permutation", "integrated_gradients", "gradient", "deeplift"])
+def test_what_belongs_to_nobody_is_nobodys_effect(method, options):
+    """Where one input is explained alone, the others stay as they are: their effect must not be loaded onto it."""
+    if options and method != "shapley":
+        pytest.skip("options of shapley")
+    inputs = {"a": standard(20, 3, 0), "b": standard(20, 2, 1)}
+    background = {"a": standard(30, 3, 2), "b": standard(30, 2, 3)}
+    given = {"background": background, "random_state": 0, "progress": False}
+    found = pg.explain(Added(), inputs, method={"b": (method, options)}, **given)
+    assert found.names == ("b[0]", "b[1]")
+    assert np.abs(found.values[:, 0]).max() > 0.5
+    assert (found.values[:, 1] == 0).all()
+    if method == "shapley":
+        wanted = 2 * (inputs["b"][:, 0] - background["b"][:, 0].mean()).numpy()
+        np.testing.assert_allclose(found.values[:, 0, 0], wanted, atol=1e-12)
+
+
+def test_shapley_of_a_mask_that_leaves_pixels_out():
+    images, background = standard(6, 16, 0).reshape(6, 4, 4), standard(9, 16, 1).reshape(9, 4, 4)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 1)).double()
+    mask = np.full((4, 4), -1)
+    mask[0], mask[1] = 0, 1
+    with torch.no_grad():
+        net[1].weight.reshape(4, 4)[1] = 0
+    found = pg.explain(net, images, method="shapley", segments=mask, background=background, progress=False)
+    weights = net[1].weight.detach().reshape(4, 4)
+    wanted = ((images - background.mean(dim=0))[:, 0] * weights[0]).sum(dim=1).numpy()
+    np.testing.assert_allclose(found.values[:, 0, 0], wanted, atol=1e-12)
+    assert (found.values[:, 1] == 0).all()
+    # base value and values add up to the prediction, row by row.
+    total = found.base_values + found.values.sum(axis=1)
+    np.testing.assert_allclose(total, found.predictions, atol=1e-12)

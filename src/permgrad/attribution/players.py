@@ -99,6 +99,10 @@ class PlayerSpace:
                 total.index_add_(1, flat, own.reshape(count, -1).to(total))
         return total[:, :-1]
 
+    def covers(self) -> bool:
+        """Return whether every position belongs to a player, so that without players nothing is left of a row."""
+        return all(bool((segments >= 0).all()) for segments in self.segments)
+
     def sizes(self) -> npt.NDArray[np.int64]:
         """Return how many positions each player owns, ``(players,)``."""
         counts = np.zeros(len(self.names) + 1, dtype=np.int64)

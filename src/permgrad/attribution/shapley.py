@@ -172,9 +172,10 @@ def _explain_rows(request: Request, tree: Tree, options: _Options) -> Explanatio
     references = choose_references(request, options.references)
     exact = tree.freedom() <= options.exact
     rows = np.arange(request.count, dtype=np.int64)
-    # What all rows have in common: nobody's worth, and the outputs' range, taken over the background only so that
-    # a row's result does not depend on which others are explained with it.
-    nobody = game.empty(np.zeros(1, dtype=np.int64), references[None])[0]
+    # The outputs' range is taken over the background only, so that a row's result does not depend on which others are
+    # explained with it. Nobody's worth is the same for all rows, unless something belongs to nobody.
+    first = rows[:1] if game.covered else rows
+    nobody = game.empty(first, np.broadcast_to(references, (len(first), len(references))))
     scale = _output_range(game)
     found = (
         _enumerated(game, tree, rows, references)
@@ -203,7 +204,7 @@ def _explain_rows(request: Request, tree: Tree, options: _Options) -> Explanatio
             additive=True,
             groups=request.groups,
             feature_values=shown_values(request),
-            base_values=nobody,
+            base_values=nobody[0] if game.covered else nobody,
             predictions=predictions,
             maps=input_maps(request),
             meta=describe(

@@ -134,6 +134,8 @@ class ShapleyGame:
         self._noise = self._network.noise()
         self.measure: Measure = _make_measure(request, measured, self.base)
         self.players = len(request.space.names)
+        #: Without players only the background is left; else what belongs to nobody stays as it is in the row.
+        self.covered = request.space.covers()
 
     def full(self, rows: Integers) -> Floats:
         """Return what the coalition of all players is worth, ``(n, V)``: the row as it is."""
@@ -141,6 +143,8 @@ class ShapleyGame:
 
     def empty(self, rows: Integers, donors: Integers) -> Floats:
         """Return what nobody is worth, ``(n, V)``, with the donors of each row, ``(n, donors)``."""
+        if not self.covered:
+            return self.values(rows, donors, np.zeros((len(rows), 1, self.players), dtype=bool))[:, 0]
         found = [
             self.measure(self.donor_outputs[_index(donors[part])], rows[part])
             for part in slices(len(rows), max(1, _CHUNK_ROWS // max(donors.shape[1], 1)))
