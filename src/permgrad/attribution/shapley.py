@@ -68,7 +68,8 @@ class Shapley:
         tolerance: sampling stops at this standard error, as a share of the output's range over the background (global:
             of the loss without any information).
         min_permutations, max_permutations: orders per row, at least (default: 100, or the most) and at most (local;
-            each pair is two). A global game takes up to ``n_repeats`` pairs per row.
+            each pair is two). A global game takes up to ``n_repeats`` pairs per row, and stops when orders and donors
+            are less than a fifth of the variance; ``tolerance=0`` takes all.
         references: so many background rows stand in for players. Default: all that ``background=`` gives, else 100;
             for a global game each row has 50 of its own, drawn from the background.
         structure: ``"flat"``, or ``"owen"``: players of one modality (and of one group in it) join one after the other

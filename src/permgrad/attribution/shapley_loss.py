@@ -25,8 +25,8 @@ from permgrad.attribution.shapley_sampled import walk
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-#: More walks per row stop to pay when the orders' share of the variance is below this.
-_SMALL_SHARE = 0.1
+#: More walks per row stop to pay when what differs between them is below this share of the variance, over all players.
+_SMALL_SHARE = 0.2
 #: Walks that are under way at once.
 _WALKS = 4096
 
@@ -184,7 +184,7 @@ class _Walks:
             return False
         spread = np.maximum(self.squares - self.sums**2 / walks, 0).sum(axis=0) / (walks - 1)
         of_orders = spread / (walks * self.request.count**2)
-        return bool((of_orders <= _SMALL_SHARE * std**2).all())
+        return bool(of_orders.sum() <= _SMALL_SHARE * (std**2).sum())
 
 
 def _other_rows(
