@@ -80,8 +80,8 @@ class Case:
 
     What is explained is one number for each row: the network's logit margin, log p(1) − log p(0), or F itself. A margin
     that follows F is (nearly) a straight line in it, so that squared changes of the margin are squared changes of F up
-    to a factor, and shares compare with the truth. The cross entropy is not linear in F, and the Brier and zero-one
-    losses saturate: their shares are those of another quantity. All are measured.
+    to a factor, and shares compare with the truth. Losses against the labels bend: where F decides clearly, the cross
+    entropy hardly changes, and the Brier and zero-one losses saturate, which draws shares together. All are measured.
 
     Attributes:
         network: ``(n, 1)`` from X1 to X4.

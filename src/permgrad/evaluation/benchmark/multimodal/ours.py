@@ -66,7 +66,7 @@ def _game(name: str, label: str, losses: Iterable[str], **more: Any) -> tuple[En
         Entry(
             f"{name}:{loss}", f"{label}, {loss.replace('_', ' ')}", ANY, "all",
             lambda case: _whole(case, **more), loss=loss,
-            note="whole modalities; the loss against the labels is not linear in F, which its shares show",
+            note="whole modalities; a loss against the labels, which bends where the log-odds go on with F",
         )
         for loss in losses
     )  # fmt: skip
