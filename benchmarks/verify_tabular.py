@@ -22,7 +22,7 @@ import pandas as pd
 
 from _results import markdown_table, parser, record
 from permgrad.data.truth import make_truth
-from permgrad.evaluation.benchmark import Settings, load_suites
+from permgrad.evaluation.benchmark import COLUMNS, Settings, load_suites
 from permgrad.evaluation.benchmark.standing import summarise
 from permgrad.evaluation.benchmark.tabular.case import FULL
 from permgrad.runs.benchmark import BenchmarkRequest, run_benchmark
@@ -96,19 +96,19 @@ def page(frame: pd.DataFrame, summary: dict[str, Any], contestants: dict[str, An
 
 def main() -> int:
     options = parser(__doc__)
-    options.add_argument("--results", type=Path, help="folder of a finished `permgrad benchmark tabular`")
+    options.add_argument("--results", type=Path, nargs="+", help="folders of finished `permgrad benchmark tabular`")
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--functions", nargs="+", default=[])
     options.add_argument("--no-peers", action="store_true")
     options.add_argument("--threads", type=int)
     arguments = options.parse_args()
-    folder = arguments.results
-    if folder is None:
-        folder = Path(tempfile.mkdtemp(prefix="permgrad-tabular-"))
+    folders = arguments.results
+    if folders is None:
+        folders = [Path(tempfile.mkdtemp(prefix="permgrad-tabular-"))]
         run_benchmark(
             BenchmarkRequest(
                 suite="tabular",
-                out=folder,
+                out=folders[0],
                 seeds=1 if arguments.quick else arguments.seeds,
                 functions=tuple(arguments.functions),
                 quick=arguments.quick,
@@ -116,7 +116,9 @@ def main() -> int:
                 threads=arguments.threads,
             )
         )
-    frame = pd.read_csv(folder / "results.csv")
+    frame = pd.concat([pd.read_csv(folder / "results.csv") for folder in folders])
+    # The same figure in two folders counts once, as in the first.
+    frame = frame.drop_duplicates([name for name in COLUMNS if name != "value"])
     frame = frame[frame["suite"] == "tabular"]
     contestants = load_suites().get("tabular").facts(Settings())["contestants"]
     summary = summarise(frame, contestants)
@@ -124,8 +126,9 @@ def main() -> int:
     seeds = sorted(int(seed) for seed in frame["seed"].unique())
     count = frame["function"].nunique()
     head = f"{count} functions, {len(seeds)} seeds each; networks of the default preset, {vars(FULL)}.\n\n"
-    asked = json.loads((folder / "benchmark.json").read_text(encoding="utf-8"))["command"]
-    head += f"The figures are those of `{asked}`.\n\n"
+    for folder in folders:
+        asked = json.loads((folder / "benchmark.json").read_text(encoding="utf-8"))["command"]
+        head += f"Figures of `{asked}`.\n\n"
     cells = frame.groupby("function")["seed"].nunique()
     if cells.min() < len(seeds):
         head += f"Not every function has every seed: {cells.to_dict()}.\n\n"
