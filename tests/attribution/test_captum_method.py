@@ -123,3 +123,29 @@ def test_a_captum_object_beside_a_method_of_ours(case):
         progress=False,
     )
     assert found.meta["methods"] == {"image": "captum.Saliency", "clinical": "permutation"}
+
+
+def test_an_object_made_for_another_network_is_refused(case):
+    net, inputs = case
+    other, _, _ = STRANGERS["images_first"]()
+    with pytest.raises(
+        pg.InputError, match="made for the network that is explained, however: it was made for another Net"
+    ):
+        pg.explain(net, inputs, method=attr.Saliency(other))
+    # The network inside data parallelism is the same network.
+    assert pg.explain(nn.DataParallel(net), inputs, method=attr.Saliency(net)).values.shape[0] == 5
+
+
+def test_zeros_of_captum_are_not_blamed_on_the_network():
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution, self.head = nn.Conv2d(1, 2, 3), nn.Linear(2 * 16 + 3, 2)
+
+        def forward(self, image: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+            return self.head(torch.cat([torch.relu(self.convolution(image)).flatten(1), table], dim=1))
+
+    net = Net()
+    inputs = {"image": torch.rand(4, 1, 6, 6), "table": torch.randn(4, 3)}
+    with pytest.warns(pg.PermgradWarning, match="gives nothing for them, which need not mean"):
+        pg.explain(net, inputs, method=attr.LayerGradCam(net, net.convolution))

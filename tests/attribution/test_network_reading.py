@@ -48,11 +48,18 @@ def test_keys_that_match_nothing_are_passed_in_order():
     assert set(explain(Two(), {"picture": IMAGE, "record": TABLE}).modality) == {"picture", "record"}
 
 
-@pytest.mark.parametrize("keys", [("image", "record"), ("picture", "table"), ("image",)])
+@pytest.mark.parametrize("keys", [("image", "record"), ("picture", "table")])
 def test_a_partial_match_lists_both(keys):
     inputs = dict(zip(keys, (IMAGE, TABLE), strict=False))
     with pytest.raises(pg.InputError, match=rf"the keys are {', '.join(keys)} and the parameters are image, table"):
         explain(Two(), inputs)
+
+
+def test_too_few_and_too_many_inputs():
+    with pytest.raises(pg.InputError, match=r"all that the forward needs \(image, table\), however: table is missing"):
+        explain(Two(), {"image": IMAGE})
+    with pytest.raises(pg.InputError, match="also hold mask; leave that out"):
+        explain(Two(), {"image": IMAGE, "table": TABLE, "mask": TABLE})
 
 
 def test_numpy_and_pandas_get_the_networks_precision():
@@ -371,3 +378,104 @@ def test_saved_and_loaded(tmp_path):
     pd.testing.assert_frame_equal(again.to_frame(), found.to_frame(), check_dtype=False)
     assert again.branches == found.branches
     assert set(again.maps) == set(found.maps)
+
+
+# ---- what a stranger tried -------------------------------------------------------------------------------------------
+
+
+def test_several_labels_at_once_are_refused():
+    labels = np.array([[1, 0, 1], [0, 0, 0]] * 6)
+    with pytest.raises(pg.InputError, match="several or none"):
+        explain(nn.Linear(4, 3), TABLE, labels)
+    assert explain(nn.Linear(4, 3), TABLE, labels, task="regression").meta["unit"] == "y²"
+
+
+def test_target_picks_among_several_numbers():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net, y = nn.Linear(4, 3), pd.DataFrame(torch.randn(ROWS, 3).numpy(), columns=["u", "v", "w"])
+    one = explain(net, TABLE, y, target="v")
+    alone = explain(nn.Sequential(net, Fixed(lambda x: x[:, 1])), TABLE, y["v"])
+    np.testing.assert_allclose(one.values, alone.values, rtol=1e-5, atol=1e-8)
+    assert not np.allclose(one.values, explain(net, TABLE, y).values)
+    with pytest.raises(pg.InputError, match="scoring= needs one output"):
+        explain(net, TABLE, y, scoring="r2")
+
+
+@pytest.mark.parametrize("method", ["permutation", "permgrad", "shapley", "lime", "integrated_gradients"])
+def test_a_background_of_nonsense_is_refused(method):
+    background = TABLE.clone()
+    background[3, 1] = torch.nan
+    options = {"baseline": "background"} if method == "integrated_gradients" else {}
+    with pytest.raises(pg.InputError, match=r"for the background, however: .*check the rows"):
+        explain(nn.Linear(4, 2), TABLE, method=method, background=background, **options)
+
+
+def test_a_background_that_the_network_does_not_take():
+    net, codes = nn.Sequential(nn.Embedding(3, 2), nn.Flatten(), nn.Linear(4, 2)), np.ones((ROWS, 2), dtype=np.int64)
+    with pytest.raises(pg.InputError, match="must accept the background, however: it raised IndexError"):
+        explain(net, codes, background=codes + 5)
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "deeplift"])
+def test_slopes_over_missing_values_are_refused(method):
+    net = nn.Sequential(Fixed(lambda x: torch.nan_to_num(x) ** 2), nn.Linear(4, 2))
+    rows = TABLE.clone()
+    rows[2, 1] = torch.nan
+    assert np.isfinite(explain(net, rows, method="shapley", background=TABLE).values).all()
+    with pytest.raises(pg.InputError, match="choose method='shapley'"):
+        explain(net, rows, method=method)
+
+
+def test_channels_are_found_where_they_are():
+    for shape, last in (((16, 16, 6), "x[15,15]"), ((6, 16, 16), "x[15,15]"), ((10, 12, 3), "x[9,11]")):
+        net = Fixed(lambda x: x.flatten(1).sum(dim=1))
+        found = pg.explain(net, torch.randn(5, *shape), method="gradient", segments="pixels", progress=False)
+        assert found.names[-1] == last, shape
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target": 1.0}, "however: target=1.0"),
+        ({"y": 1}, "y must have one value per row, however: it is int 1"),
+        ({"layer": ["a"]}, "layer must be one of"),
+        ({"groups": [["a"]]}, "groups must map names to lists of features, however: it is list"),
+        ({"scoring": lambda: 1.0, "y": CLASSES}, "a scorer must give a number"),
+        ({"scoring": lambda *_: "much", "y": CLASSES}, "a scorer must give a number"),
+        ({"y": np.array([np.nan] + [1.0] * (ROWS - 1))}, "y must be known, however: 1 values are missing"),
+        ({"background": TABLE[:0]}, "must be at least one, however: there is none"),
+        ({"background": (TABLE, TABLE)}, "laid out like the inputs"),
+    ],
+)
+def test_wrong_arguments_end_in_a_sentence(options, message):
+    options = dict(options)
+    with pytest.raises(pg.InputError, match=message):
+        explain(nn.Linear(4, 2), TABLE, options.pop("y", None), **options)
+
+
+def test_inputs_of_other_kinds():
+    from torch.utils.data import TensorDataset
+
+    with pytest.raises(pg.InputError, match="inputs must be dense"):
+        explain(nn.Linear(4, 2), TABLE.to_sparse())
+    with pytest.raises(pg.InputError, match="TensorDataset"):
+        explain(nn.Linear(4, 2), TensorDataset(TABLE, torch.zeros(ROWS)))
+    assert np.isfinite(explain(nn.Linear(4, 2), TABLE.long()).values).all()
+
+
+def test_what_was_inferred_is_told():
+    found = explain(Fixed(lambda x: {"hidden": x, "logits": x[:, :3]}), TABLE)
+    assert (found.meta["head"], found.meta["output_kind"], found.meta["output_inferred"]) == ("logits", "logits", True)
+
+
+def test_values_that_do_not_add_up_are_not_stacked():
+    net = nn.Linear(4, 2)
+    for method in ("gradient", "lime", "permutation"):
+        found = explain(net, TABLE, method=method, scope="local")
+        with pytest.raises(pg.InputError, match="waterfall stacks values that add up"):
+            found.plot.waterfall()
+    mixed = pg.explain(Two(), (IMAGE, TABLE), method={"image": "gradient", "table": "lime"}, progress=False)
+    for call in (mixed.to_shap, mixed.ranking):
+        with pytest.raises(pg.InputError, match="a method of its own"):
+            call()

@@ -36,7 +36,8 @@ class ToySuite:
         self.computed.append((function, seed))
         records = [Record("toy", function, seed, "truth", "effect", "truth_share:a", 0.25)]
         for method in self.methods(settings):
-            records.append(Record("toy", function, seed, method, "effect", "share_error", 0.1 if method == "bad" else 0))
+            right = 0.1 if method == "bad" else 0
+            records.append(Record("toy", function, seed, method, "effect", "share_error", right))
             records.append(Record("toy", function, seed, method, "any", "seconds", math.nan))
         return records
 

@@ -117,8 +117,8 @@ def resolve_targets(subject: Subject, target: Any) -> tuple[int, ...]:
     count = len(names)
     if target is None:
         return tuple(range(count))
-    wanted = [target] if isinstance(target, (int, str, np.integer)) else list(target)
-    found = []
+    wanted = list(target) if isinstance(target, Iterable) and not isinstance(target, str) else [target]
+    found: list[int] = []
     for one in wanted:
         if isinstance(one, (int, np.integer)) and not isinstance(one, bool) and 0 <= int(one) < count:
             found.append(int(one))
@@ -133,7 +133,7 @@ def resolve_targets(subject: Subject, target: Any) -> tuple[int, ...]:
             )
     if not found:
         raise InputError("target must name at least one output, however: it is empty; pass None for all")
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
 
 
 def resolve_loss(subject: Subject, loss: str) -> str:

@@ -12,14 +12,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from permgrad._errors import InputError, PermgradError
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.gradients import in_batches
 from permgrad.attribution.method import Method, Request, Scope, methods
-from permgrad.attribution.network_subject import NetworkSubject
+from permgrad.attribution.network_subject import NetworkSubject, unwrap
 from permgrad.attribution.result import describe, finish, input_maps, shown_values
 from permgrad.attribution.segments import image_shape
 
@@ -74,6 +74,7 @@ class CaptumMethod(Method):
                 "a Captum object explains a torch network, however: model is an estimator of permgrad; pass "
                 "model.module_ and the encoded rows, or choose one of permgrad's own methods"
             )
+        self._check_network(request.subject)
         values = np.zeros((request.count, len(request.space), len(request.targets)))
         size = request.count if self.kind in _WHOLE else _BATCH
         size = size if request.batch_size == "auto" else int(request.batch_size)
@@ -107,6 +108,18 @@ class CaptumMethod(Method):
             ),
         )
         return finish(request, explanation)
+
+    def _check_network(self, subject: NetworkSubject) -> None:
+        """Refuse an object that was made for another network: its numbers would be taken for this one's."""
+        function = getattr(self.attribution, "forward_func", None)
+        owner = getattr(function, "__self__", function)
+        if isinstance(owner, nn.Module):
+            inside = unwrap(owner)
+            if not any(part is subject.module for part in inside.modules()):
+                raise InputError(
+                    f"{self.name} must be made for the network that is explained, however: it was made for another "
+                    f"{type(inside).__name__}; pass {self.kind}(model)"
+                )
 
     def _attribute(self, request: Request, rows: tuple[Tensor, ...], target: int) -> Any:
         """Return the players' values for some rows and one output, ``(rows, players)``."""

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from permgrad._errors import InputError
 from permgrad.attribution.branches import BranchCache, cut_into_branches
 from permgrad.attribution.gradients import in_batches
 from permgrad.attribution.network_subject import NetworkSubject
@@ -80,8 +81,27 @@ class CoalitionGame:
     def donor_outputs(self) -> Tensor:
         """Return the outputs of the background rows, ``(donors, K)``; computed once."""
         if self._donors is None:
-            self._donors = self.base() if self.request.shared else self.outputs(self.request.donors)
+            self._donors = self.base() if self.request.shared else self._background()
         return self._donors
+
+    def _background(self) -> Tensor:
+        try:
+            outputs = self.outputs(self.request.donors)
+        except (torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())[:300]
+            raise InputError(
+                f"the network must accept the background, however: it raised {type(error).__name__}: {reason}; "
+                "check the rows of background="
+            ) from error
+        broken = int((~torch.isfinite(outputs).all(dim=1)).sum())
+        if broken:
+            raise InputError(
+                f"the model must predict finite numbers for the background, however: {broken} of {len(outputs)} rows "
+                "got NaN or infinity; check the rows of background="
+            )
+        return outputs
 
     def noise(self) -> float | None:
         """Return how far rounding moves the outputs; None for a hybrid network, whose outputs are around 1.

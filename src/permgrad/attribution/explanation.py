@@ -165,7 +165,12 @@ class Explanation:
         raise unknown("output", output, self.outputs)
 
     def ranking(self, output: str | int | None = None) -> list[str]:
-        """Return the names by falling importance (mean absolute attribution where the explanation is local)."""
+        """Return the names by falling importance (mean absolute attribution where the explanation is local).
+
+        Raises:
+            InputError: each modality was explained by a method of its own, so that their values have no common unit.
+        """
+        self._refuse_mixed("ranking compares")
         column = self.output_index(output)
         scores = self.values[:, column] if self.scope == "global" else np.abs(self.values[:, :, column]).mean(axis=0)
         order = np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")
@@ -248,6 +253,7 @@ class Explanation:
 
     def to_shap(self) -> Any:
         """Return a ``shap.Explanation`` with the same numbers, for shap's plots; needs the package shap."""
+        self._refuse_mixed("shap's plots compare")
         try:
             import shap
         except ImportError as error:
@@ -267,6 +273,13 @@ class Explanation:
             feature_names=list(self.names),
             output_names=None if single else list(self.outputs),
         )
+
+    def _refuse_mixed(self, what: str) -> None:
+        if self.method == MIXED:
+            raise InputError(
+                f"{what} values of one unit, however: each modality was explained by a method of its own; look at "
+                'explanation.plot.features(), or compare parts["share"]'
+            )
 
     def _raw_values(self) -> pd.DataFrame:
         """Return the explained rows' raw values with one column for each name, missing where there is none."""

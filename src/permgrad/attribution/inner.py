@@ -67,12 +67,12 @@ class InnerSubject(NetworkSubject):
 
     def __init__(self, outer: NetworkSubject, layer: str, inputs: tuple[Tensor, ...]) -> None:
         modules = dict(outer.module.named_modules())
-        if layer not in modules or layer == "":
+        if not isinstance(layer, str) or layer not in modules or layer == "":
             raise unknown("layer", layer, [name for name in modules if name])
         self.outer = outer
         self.module = outer.module
         self.layer = modules[layer]
-        self.device, self.dtype, self.head = outer.device, outer.dtype, outer.head
+        self.device, self.dtype, self.head, self.picked = outer.device, outer.dtype, outer.head, outer.picked
         self.outputs_form = outer.outputs_form
         few = tuple(tensor[:_PROBE_ROWS] for tensor in inputs)
         with torch.no_grad(), self.open():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,8 @@ def network_request(arguments: Arguments, chosen: Method, name: str) -> Request:
         space = build_space(subject.input_names, inputs, subject.columns, mine.get("segments"))
     space = at_level(space, arguments)
     rows = len(inputs[0])
+    common = arguments.common(subject, rows)
+    subject.choose(common["targets"])
     return Request(
         subject=subject,
         encoded=np.empty((rows, 0), dtype=np.float32),
@@ -65,7 +68,7 @@ def network_request(arguments: Arguments, chosen: Method, name: str) -> Request:
         inputs=inputs,
         donors=donors,
         space=space,
-        **arguments.common(subject, rows),
+        **common,
     )
 
 
@@ -77,13 +80,18 @@ def at_level(space: PlayerSpace, arguments: Arguments) -> PlayerSpace:
         if arguments.groups is not None:
             raise InputError("level='modality' makes whole inputs players, however: groups= is given; leave one out")
         return space.modalities()
+    if arguments.groups is not None and not isinstance(arguments.groups, Mapping):
+        raise InputError(
+            "groups must map names to lists of features, however: it is "
+            f"{type(arguments.groups).__name__}; pass groups={{'name': ['feature', …]}}"
+        )
     if arguments.level == "group":
         if arguments.groups is None:
             raise InputError(
                 "level='group' needs groups, however: groups=None; pass groups={'name': ['feature', …]} with the names "
                 f"of features ({', '.join(space.names[:5])}{', …' if len(space) > 5 else ''})"
             )
-        return space.grouped({str(group): list(members) for group, members in arguments.groups.items()})
+        return space.grouped(arguments.groups)
     return space
 
 

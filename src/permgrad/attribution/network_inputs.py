@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -77,9 +78,11 @@ class InputForm:
             leaves, tensors, _ = _flatten(inputs, self.names, dtype)
         own, other = [leaf.place for leaf in self.leaves], [leaf.place for leaf in leaves]
         if len(own) != len(other) or any(place not in other for place in own):
+            shown = ", ".join(str(leaf.place[0]) for leaf in leaves) or "nothing"
             raise InputError(
-                f"further rows must be laid out like the inputs ({', '.join(self.names)}), however: they hold "
-                f"{', '.join(leaf.name for leaf in leaves) or 'nothing'}; pass the same structure"
+                "further rows must be laid out like the inputs, as the same dict, tuple or table "
+                f"({', '.join(str(leaf.place[0]) for leaf in self.leaves)}), however: they hold {shown}; pass the same "
+                "structure"
             )
         # A dict may name its parts in any order.
         leaves = tuple(leaves[other.index(place)] for place in own)
@@ -90,6 +93,8 @@ class InputForm:
                     f"further rows of {mine.name!r} must have the columns of the inputs in the same order, however: "
                     f"{list(theirs.columns[:5])} is not {list(mine.columns[:5])}"
                 )
+        if len(tensors[0]) == 0:
+            raise InputError("background and baseline rows must be at least one, however: there is none")
         check_rows(self.names, tensors)
         return tensors
 
@@ -223,6 +228,15 @@ def _match_keys(inputs: Mapping[Any, Any], parameters: list[tuple[str, inspect.P
             return "whole"
         if positional is None or (len(keys) <= len(positional) and not set(missing) - set(positional[: len(keys)])):
             return "positions"
+    if matching and not strange:
+        raise InputError(
+            f"inputs must hold all that the forward needs ({', '.join(required)}), however: {', '.join(missing)} is "
+            "missing; add it"
+        )
+    if matching and not missing:
+        raise InputError(
+            f"the forward takes {', '.join(names)}, however: inputs also hold {', '.join(strange)}; leave that out"
+        )
     raise InputError(
         "the keys of inputs must be the names of the forward's parameters, or none of them, "
         f"however: the keys are {', '.join(keys)} and the parameters are {', '.join(names) or 'none'}; rename the keys"
@@ -278,9 +292,7 @@ def _fill(structure: Any, tensors: Any) -> Any:
 def _tensor(value: Any, name: str, dtype: torch.dtype) -> tuple[Tensor, tuple[str, ...] | None, bool]:
     """Return the tensor, the column names of a frame, and whether its precision is open."""
     if isinstance(value, Tensor):
-        if value.is_complex():
-            raise InputError(f"inputs must be real numbers, however: {name!r} is complex; pass its parts")
-        return value.detach(), None, False
+        return _own_tensor(value, name), None, False
     columns = None
     if isinstance(value, pd.Series):
         value = value.to_numpy()
@@ -296,7 +308,7 @@ def _tensor(value: Any, name: str, dtype: torch.dtype) -> tuple[Tensor, tuple[st
             )
         whole = all(pd.api.types.is_integer_dtype(kind) for kind in value.dtypes) and not value.isna().any(axis=None)
         value = value.to_numpy(dtype=np.int64 if whole else np.float64)
-    array = np.asarray(value)
+    array = _array(value, name)
     if array.dtype.kind not in "fiub":
         raise InputError(
             f"inputs must be tensors, arrays or tables of numbers, however: {name!r} is "
@@ -308,3 +320,22 @@ def _tensor(value: Any, name: str, dtype: torch.dtype) -> tuple[Tensor, tuple[st
         array = array.astype(np.int64)
     tensor = torch.from_numpy(array)
     return (tensor.to(dtype) if tensor.dtype == torch.float64 else tensor), columns, True
+
+
+def _own_tensor(value: Tensor, name: str) -> Tensor:
+    """Return a user's tensor apart from its graph; complex and sparse ones are refused."""
+    if value.is_complex():
+        raise InputError(f"inputs must be real numbers, however: {name!r} is complex; pass its parts")
+    if value.layout != torch.strided or value.is_quantized:
+        raise InputError(f"inputs must be dense, however: {name!r} is {value.layout}; pass {name}.to_dense()")
+    return value.detach()
+
+
+def _array(value: Any, name: str) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise InputError(
+            f"inputs must be tensors, arrays or tables of numbers, however: {name!r} is {type(value).__name__}, whose "
+            "entries differ in shape; pass its tensors"
+        ) from error

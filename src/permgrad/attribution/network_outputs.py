@@ -97,6 +97,7 @@ class OutputForm:
         class_names: of a classifier; two where one column stands for the second of two classes.
         output_names: what methods that explain the output call the columns.
         inferred: whether task and kind were inferred rather than said.
+        columns: of a regression with several outputs, those that losses are the mean of; empty: all.
     """
 
     task: Task
@@ -105,6 +106,7 @@ class OutputForm:
     class_names: tuple[str, ...]
     output_names: tuple[str, ...]
     inferred: bool
+    columns: tuple[int, ...] = ()
 
     # ---- what methods ask for ----------------------------------------------------------------------------------------
 
@@ -143,17 +145,17 @@ class OutputForm:
         elif self.count == 1:
             rows = losses.get(loss)(outputs.double(), target.reshape(-1))
         else:
-            columns = [losses.get(loss)(outputs[:, [k]].double(), target[:, k]) for k in range(self.count)]
-            rows = torch.stack(columns).mean(dim=0)
+            chosen = self.columns or range(self.count)
+            rows = torch.stack([losses.get(loss)(outputs[:, [k]].double(), target[:, k]) for k in chosen]).mean(dim=0)
         numbers: npt.NDArray[np.float64] = rows.cpu().numpy()
         return numbers
 
     def divergence_rows(self, outputs: Tensor, reference: Tensor) -> npt.NDArray[np.float64]:
         """Return Kullback–Leibler divergence from the reference prediction, or the mean squared difference."""
         if self.task == "regression":
-            squared: npt.NDArray[np.float64] = (
-                (outputs.double() - reference.double()).square().mean(dim=1).cpu().numpy()
-            )
+            change = (outputs.double() - reference.double()).square()
+            chosen = list(self.columns or range(self.count))
+            squared: npt.NDArray[np.float64] = change[:, chosen].mean(dim=1).cpu().numpy()
             return squared
         own, other = (self._log_probabilities(part.double()) for part in (reference, outputs))
         result: npt.NDArray[np.float64] = (own.exp() * (own - other)).sum(dim=1).clamp_min(0).cpu().numpy()
@@ -172,6 +174,10 @@ class OutputForm:
             InputError: y does not fit the rows, the classes or the columns.
         """
         values = as_target(y)
+        if values.dtype.kind == "f" and np.isnan(values).any():
+            raise InputError(
+                f"y must be known, however: {int(np.isnan(values).sum())} values are missing; leave those rows out"
+            )
         if len(values) != rows:
             raise InputError(
                 f"y must have one value for each of the {rows} rows, however: y has the shape {values.shape}"
@@ -217,6 +223,8 @@ class OutputForm:
 def as_target(y: Any) -> npt.NDArray[Any]:
     """Return y as an array; a single column becomes one-dimensional."""
     values = y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y)
+    if values.ndim == 0:
+        raise InputError(f"y must have one value per row, however: it is {type(y).__name__} {y!r:.60}; pass an array")
     return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
 
 
@@ -260,7 +268,9 @@ def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | No
     if task == "regression":
         if kind not in (None, "values"):
             raise InputError(f"a regression's outputs are values, however: output_kind={kind!r}; leave it out")
-        names = ("all",) if count == 1 else tuple(str(k) for k in range(count))
+        listed = [str(name) for name in y.columns] if hasattr(y, "columns") else []
+        numbered = listed if len(listed) == count else [str(k) for k in range(count)]
+        names = ("all",) if count == 1 else tuple(numbered)
         return OutputForm("regression", "values", count, (), names, inferred)
     if kind == "values":
         raise InputError("a classifier's outputs are logits or probabilities, however: output_kind='values'")
@@ -286,10 +296,21 @@ def _infer_task(count: int, y: Any, kind: str | None, class_names: Any) -> Task:
         return "classification" if count > 1 else "regression"
     values = as_target(y)
     if count > 1:
-        return "regression" if values.ndim == 2 and not is_one_hot(values) else "classification"
-    if values.dtype.kind == "b" or values.dtype.kind not in "fiu":
+        return _infer_task_of_columns(values)
+    words = values.dtype.kind not in "fiu"
+    return "classification" if words or set(np.unique(values).tolist()) <= {0, 1} else "regression"
+
+
+def _infer_task_of_columns(values: npt.NDArray[Any]) -> Task:
+    """Return the task of a network with several outputs: one class per row, or a number for each output."""
+    if values.ndim != 2 or is_one_hot(values):
         return "classification"
-    return "classification" if set(np.unique(values).tolist()) <= {0, 1} else "regression"
+    if values.dtype.kind in "fiub" and ((values == 0) | (values == 1)).all():
+        raise InputError(
+            "a row of y must have one class, however: some rows have several or none (multi-label); explain one label "
+            "at a time with a module that returns its column, or pass task='regression' for squared errors"
+        )
+    return "regression"
 
 
 def _infer_kind(outputs: Tensor) -> OutputKind:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -87,7 +88,7 @@ class NetworkSubject:
         self.dtype = torch.float32 if parameter is None else parameter.dtype
         self.form, tensors = read_form(self.module, inputs, self.dtype)
         self.device = tensors[0].device if parameter is None else parameter.device
-        self.head = head
+        self.head = self.picked = head
         self._casts: tuple[torch.dtype | None, ...] = (None,) * len(tensors)
         probe = self._probe(tensors)
         self.inputs = self._cast(tensors)
@@ -138,6 +139,7 @@ class NetworkSubject:
             for own, tensor in zip(loose, tensors, strict=True)
         )
         attempts: list[tuple[torch.dtype | None, ...]] = [(None,) * len(tensors), floats, every]
+        attempts.append((self.dtype,) * len(tensors))
         for position, (own, tensor) in enumerate(zip(loose, tensors, strict=True)):
             if own and not tensor.is_floating_point() and len(tensors) > 1:
                 attempts.append(tuple(self.dtype if k == position else floats[k] for k in range(len(tensors))))
@@ -188,8 +190,22 @@ class NetworkSubject:
         moved = [tensor.to(self.device) if tensor.device != self.device else tensor.clone() for tensor in tensors]
         with _no_autocast(self.device):
             returned = self.form.call(self.module, moved)
-        output, _ = pick_head(returned, self.head, len(tensors[0]))
+        output, self.picked = pick_head(returned, self.head, len(tensors[0]))
         return output
+
+    def choose(self, targets: tuple[int, ...]) -> None:
+        """Let losses of a regression with several outputs be those of the outputs asked for."""
+        if self.task == "regression" and self.outputs_form.count > 1:
+            self.outputs_form = replace(self.outputs_form, columns=targets)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was inferred about the network, for an explanation's ``meta``."""
+        return {
+            "head": self.picked,
+            "output_kind": self.outputs_form.kind,
+            "output_inferred": self.outputs_form.inferred,
+        }
 
     # ---- outputs -----------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ map from position to owner differs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -163,7 +163,7 @@ class PlayerSpace:
         """Return the space whose players are whole modalities."""
         return self.coarse(dict(zip(self.names, self.modality, strict=True)))
 
-    def grouped(self, groups: Mapping[str, Sequence[str]]) -> PlayerSpace:
+    def grouped(self, groups: Mapping[str, Iterable[str]]) -> PlayerSpace:
         """Return the space in which every group acts as one player.
 
         Raises:

@@ -35,6 +35,7 @@ def describe(request: Request, **facts: Any) -> dict[str, Any]:
         "confidence": request.confidence,
         "task": request.subject.task,
         "paths": list(request.subject.paths),
+        **getattr(request.subject, "facts", {}),
         "versions": {
             "permgrad": __version__,
             "torch": torch.__version__,
@@ -92,14 +93,22 @@ def finish(request: Request, explanation: Explanation) -> Explanation:
             if not values[[own == name for own in explanation.modality]].any()
         ]
         if unused:
-            advice = (
-                "the network leaves them out, or hides the gradient (detach, NumPy, rounding): "
-                "method='permutation' tells which"
-                if explanation.method in _BY_GRADIENT
-                else "they do not change the output; check that the network is meant to leave them out"
-            )
-            warn_user(f"the importance of these inputs is exactly 0: {', '.join(unused)}; {advice}")
+            listed = ", ".join(unused)
+            warn_user(f"the importance of these inputs is exactly 0: {listed}; {_why_zero(explanation)}")
     return explanation
+
+
+def _why_zero(explanation: Explanation) -> str:
+    if explanation.method in _BY_GRADIENT:
+        return (
+            "the network leaves them out, or hides the gradient (detach, NumPy, rounding): "
+            "method='permutation' tells which"
+        )
+    if explanation.method.startswith("captum."):
+        return f"{explanation.method} gives nothing for them, which need not mean that the network leaves them out"
+    if "scores" in explanation.meta:
+        return "no score changes without them; the outputs may: call without scoring= to see"
+    return "they do not change the output; check that the network is meant to leave them out"
 
 
 #: Methods that see an input through the gradient alone.
@@ -108,13 +117,31 @@ _BY_GRADIENT = ("gradient", "integrated_gradients", "deeplift", "gradcam")
 
 def _refuse_nonsense(explanation: Explanation) -> None:
     """Refuse rows for which the network predicts NaN or infinity: nothing can be said about them."""
-    if explanation.predictions is None or np.isfinite(explanation.predictions).all():
+    predictions, base = explanation.predictions, explanation.base_values
+    if predictions is not None and not np.isfinite(predictions).all():
+        finite = np.isfinite(predictions).reshape(len(predictions), -1)
+        rows = np.asarray(~finite.all(axis=1))
+        raise InputError(
+            f"the model must predict finite numbers, however: {int(rows.sum())} of {len(rows)} rows got NaN or "
+            f"infinity (the first is row {int(np.argmax(rows))}); check those rows"
+        )
+    if base is not None and not np.isfinite(base).all():
+        raise InputError(
+            "the model must predict finite numbers for the background, however: it predicts NaN or infinity; check the "
+            "rows of background= or baseline="
+        )
+    _refuse_undefined_slopes(explanation)
+
+
+def _refuse_undefined_slopes(explanation: Explanation) -> None:
+    """Refuse slopes over values that are missing: a network may read them, but they lie on no line."""
+    if explanation.method not in _BY_GRADIENT or np.isfinite(explanation.values).all():
         return
-    finite = np.isfinite(explanation.predictions).reshape(len(explanation.predictions), -1)
+    finite = np.isfinite(explanation.values).reshape(len(explanation.values), -1)
     rows = np.asarray(~finite.all(axis=1))
     raise InputError(
-        f"the model must predict finite numbers, however: {int(rows.sum())} of {len(rows)} rows got NaN or infinity "
-        f"(the first is row {int(np.argmax(rows))}); check those rows"
+        f"{explanation.method} needs finite slopes, however: {int(rows.sum())} of {len(rows)} rows have NaN or "
+        "infinite ones, as where inputs are missing; fill them in, or choose method='shapley' or 'permutation'"
     )
 
 

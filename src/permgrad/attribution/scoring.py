@@ -147,6 +147,11 @@ def explain_scores(request: Request, method: str, scoring: Any) -> Explanation:
 
 def _explain_network_scores(request: Request, method: str, scorers: dict[str, Callable[..., float]]) -> Explanation:
     """Return the fall of each score for the players of a torch network."""
+    if request.subject.task == "regression" and len(request.subject.output_names) > 1:
+        raise InputError(
+            f"scoring= needs one output, however: the network has {len(request.subject.output_names)}; explain one at "
+            "a time with a module that returns its column, or leave scoring out"
+        )
     started = time.perf_counter()
     fixed = typical_rows(request) if method == "ablation" else None
     whole = method == "permgrad" and request.level == "modality" and len(request.space) > 1
@@ -260,7 +265,17 @@ class _Judge:
         weights = self.request.sample_weight
         extra = {} if weights is None else {"sample_weight": weights[receivers]}
         truth = self.truth[receivers]
-        return np.array([float(scorer(stored, rows, truth, **extra)) for scorer in self.scorers.values()])
+        found = []
+        for name, scorer in self.scorers.items():
+            try:
+                found.append(float(scorer(stored, rows, truth, **extra)))
+            except Exception as error:
+                reason = " ".join(str(error).split())[:200]
+                raise InputError(
+                    f"a scorer must give a number for (estimator, X, y), however: {name!r} raised "
+                    f"{type(error).__name__}: {reason}; choose another scorer"
+                ) from error
+        return np.array(found)
 
     def player(self, pairs: _Pairs, combine: Floats) -> tuple[Floats, Floats]:
         """Return mean and standard error of one player, ``(scorers, quantities)`` each."""

@@ -51,7 +51,9 @@ def image_shape(shape: tuple[int, ...]) -> ImageShape | None:
     if len(shape) == 2:
         return ImageShape(shape[0], shape[1], None)
     if len(shape) == 3:
+        # Torch puts channels first. They are last where that alone leaves a square, or where there are 1, 3 or 4.
         last = shape[2] in (1, 3, 4) and shape[0] not in (1, 3, 4)
+        last |= shape[0] == shape[1] != shape[2] and shape[0] not in (1, 3, 4)
         return ImageShape(shape[0], shape[1], 2) if last else ImageShape(shape[1], shape[2], 0)
     return None
 

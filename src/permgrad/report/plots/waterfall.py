@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from permgrad._errors import InputError
 from permgrad.report import style
 from permgrad.report.plots._base import (
     Floats,
@@ -56,10 +57,16 @@ def waterfall(
         label: What the output is, written along the axis; None: "output" with its unit if known.
 
     Raises:
-        InputError: If the explanation is global, or there is no such row.
+        InputError: If the explanation is global or does not add up, or there is no such row.
     """
     need_one_unit(explanation, "waterfall")
     need_local(explanation, "waterfall")
+    if not explanation.additive or explanation.method == "gradient":
+        raise InputError(
+            "waterfall stacks values that add up from a baseline's output to the row's, however: those of "
+            f"method={explanation.method!r} do not; choose method='shapley', 'integrated_gradients' or 'deeplift', or "
+            "draw plot.beeswarm()"
+        )
     place = check_row(explanation, row)
     column = pick_output(explanation, output)
     values = np.nan_to_num(np.asarray(explanation.values[place, :, column], dtype=np.float64))
