@@ -173,7 +173,7 @@ def report(frame: pd.DataFrame, arguments: Namespace, suite: MultimodalSuite, se
         "## Functions\n\nShares of X1, X2, X3, X4; means over seeds.\n\n"
         + markdown_table(by_function(frame, shown, [*chosen, *further])),
         "## Errors of the shares, eight published functions\n\n" + markdown_table(errors(frame, plain, chosen)),
-        "## What the games measure\n\nF4, F5 and F6, which read several modalities. The plain names measure the squared "
+        "## What the games measure\n\nF4, F5 and F6, which read several modalities. Plain names measure the squared "
         "change of the network's log-odds, which goes with the square of F's; the others a loss against the labels, "
         "which bends: saturating losses draw the shares together.\n\n"
         + markdown_table(errors(frame, [name for name in methods if name.startswith(GAMES)], ["F4", "F5", "F6"])),
