@@ -145,7 +145,7 @@ for _function in (
         "suppressor", "√2·x1 of X3 − x1 of X4", {20: float(np.sqrt(2.0)), 30: -1.0},
         covariance=covariance_with({(0, 10): float(np.sqrt(0.5))}),
         note="x1 of X4 is uncorrelated with F, and is needed to take its part out of x1 of X3; with dependent "
-        "modalities a fair share (permgrad, shapley) is not the effect of replacing one alone, which their oracles show",
+        "modalities a fair share (permgrad, shapley) is not the effect of replacing one alone: their oracles show it",
     ),
 ):  # fmt: skip
     register_function(_function)
