@@ -89,7 +89,7 @@ class CoalitionGame:
             outputs = self.outputs(self.request.donors)
         except (torch.OutOfMemoryError, MemoryError):
             raise
-        except Exception as error:
+        except (IndexError, RuntimeError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())[:300]
             raise InputError(
                 f"the network must accept the background, however: it raised {type(error).__name__}: {reason}; "
@@ -151,6 +151,44 @@ class CoalitionGame:
             return self.space.blend(own, other, chosen[part])
 
         return self._run(len(rows), blended)
+
+    def predict_one(
+        self, receivers: Integers | Tensor, donors: Integers | Tensor, replaced: npt.NDArray[np.bool_] | Tensor
+    ) -> Tensor:
+        """Return the outputs of pairs in which the same players are replaced: only their values are fetched.
+
+        Args:
+            receivers: row numbers in ``request.inputs``, ``(b,)``.
+            donors: row numbers in ``request.donors``, ``(b,)``.
+            replaced: bool ``(players,)``.
+        """
+        rows, others = torch.as_tensor(receivers), torch.as_tensor(donors)
+        chosen = torch.cat([torch.as_tensor(replaced), torch.zeros(1, dtype=torch.bool)])
+        spots = [
+            chosen[own.cpu().reshape(-1).remainder(len(self.space.names) + 1)].nonzero().flatten()
+            for own in self.space.segments
+        ]
+
+        def edited(part: slice) -> tuple[Tensor, ...]:
+            found = []
+            for own, other, spot in zip(self.request.inputs, self.request.donors, spots, strict=True):
+                index, donor = rows[part].to(own.device), others[part].to(other.device)
+                if len(spot) == own[0].numel():
+                    found.append(other[donor].to(self.subject.device))
+                    continue
+                mine = own[index]
+                if len(spot):
+                    here = spot.to(other.device)
+                    values = other.reshape(len(other), -1)[donor[:, None], here]
+                    mine.view(len(mine), -1)[:, spot.to(own.device)] = values.to(own.device)
+                found.append(mine.to(self.subject.device))
+            return tuple(found)
+
+        return self._run(len(rows), edited)
+
+    def has_branches(self, pairs: int) -> bool:
+        """Return whether so many pairs are best put together from branches that run once per row."""
+        return self._branches(pairs) is not None
 
     def replace(
         self, receivers: Integers | Tensor, values: Sequence[Tensor], replaced: npt.NDArray[np.bool_] | Tensor

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -25,7 +25,7 @@ from permgrad._progress import Progress
 from permgrad._random import generator
 from permgrad.attribution.coalitions import CoalitionGame
 from permgrad.attribution.donors import donor_rows
-from permgrad.attribution.game import Floats, MomentCollector, ReadoutValue, Value, settle
+from permgrad.attribution.game import Floats, MomentCollector, ReadoutValue, Value, doubling_rounds, settle
 from permgrad.attribution.importance import Table, loss_scale, make_value, receiver_classes, tabulate
 from permgrad.attribution.method import Request
 from permgrad.attribution.moments import NO_DONOR, interval
@@ -37,6 +37,8 @@ Booleans = npt.NDArray[np.bool_]
 EXACT_PLAYERS = 12
 #: The whole game among the names of its players; no input can have this name.
 _TOTAL = "\0total"
+#: So many coalitions are predicted one by one: the same positions are then replaced in all rows.
+_ONE_BY_ONE = 8
 #: Pairs that are held at once.
 _CHUNK = 65_536
 
@@ -188,8 +190,10 @@ class Effects:
         return self.game.noise()
 
     def outputs(self) -> Tensor:
-        """Return the network's outputs for the rows explained; not finite ones are refused."""
+        """Return the outputs of the rows explained; not finite ones are refused, of the background too."""
         outputs = self.game.base()
+        if self.fixed is None:
+            self.game.donor_outputs()
         if not bool(torch.isfinite(outputs).all()):
             broken = int((~torch.isfinite(outputs).all(dim=1)).sum())
             raise InputError(
@@ -198,33 +202,47 @@ class Effects:
             )
         return outputs
 
-    def chunks(self, play: Play) -> Iterator[slice]:
-        """Cut the rows so that the pairs of one play fit in memory."""
-        size = max(1, _CHUNK // len(play.coalitions))
-        for start in range(0, self.request.count, size):
-            yield slice(start, min(start + size, self.request.count))
-
     def play(
-        self, play: Play, repeat: int, collect: Callable[[str, Integers, Integers, Floats], None], base: Floats
+        self,
+        play: Play,
+        repeats: Sequence[int],
+        collect: Callable[[str, Integers, Integers, Floats], None],
+        base: Floats,
     ) -> None:
-        """Play one repeat over all rows: ``collect(name, rows, donors, effects (b, quantities, V))``."""
-        count, noise = len(play.coalitions), self.noise
-        for part in self.chunks(play):
-            rows = np.arange(part.start, part.stop, dtype=np.int64)
-            donors = self._donors(play.key, rows, repeat)
-            outputs = self._predict(rows, donors, play.coalitions)
-            own = self.game.base()[part]
-            changes = np.stack(
-                [
-                    self.value(settle(outputs[index], own, noise=noise), part, own) - base[part]
-                    for index in range(count)
-                ],
-                axis=1,
-            )
-            effects = np.einsum("jqs,bsv->jbqv", play.combine, changes)
-            for name, mine, steps in zip(play.names, effects, play.steps, strict=True):
-                mine[_unmoved(outputs, own, steps, noise)] = 0.0
-                collect(name, rows, donors, mine)
+        """Play repeats over all rows: ``collect(name, rows, donors, effects (b, quantities, V))``, one repeat at a time.
+
+        Where rows are few, several repeats go through the network together.
+        """
+        count, width = self.request.count, len(play.coalitions)
+        together = max(1, _CHUNK // (width * count))
+        size = max(1, _CHUNK // width)
+        for first in range(0, len(repeats), together):
+            some = repeats[first : first + together]
+            for start in range(0, count, size):
+                rows = np.arange(start, min(start + size, count), dtype=np.int64)
+                self._play_pairs(play, some, rows, collect, base)
+
+    def _play_pairs(
+        self,
+        play: Play,
+        repeats: Sequence[int],
+        rows: Integers,
+        collect: Callable[[str, Integers, Integers, Floats], None],
+        base: Floats,
+    ) -> None:
+        many = np.tile(rows, len(repeats))
+        donors = np.concatenate([self._donors(play.key, rows, repeat) for repeat in repeats])
+        outputs = self._predict(many, donors, play.coalitions)
+        own = self.game.base()[torch.as_tensor(many)]
+        changes = np.stack(
+            [self.value(settle(found, own, noise=self.noise), many, own) - base[many] for found in outputs], axis=1
+        )
+        effects = np.einsum("jqs,bsv->jbqv", play.combine, changes)
+        for name, mine, steps in zip(play.names, effects, play.steps, strict=True):
+            mine[_unmoved(outputs, own, steps, self.noise)] = 0.0
+            for start in range(0, len(many), len(rows)):
+                part = slice(start, start + len(rows))
+                collect(name, rows, donors[part], mine[part])
 
     def _donors(self, key: str, rows: Integers, repeat: int) -> Integers:
         if self.fixed is not None:
@@ -234,6 +252,8 @@ class Effects:
 
     def _predict(self, rows: Integers, donors: Integers, coalitions: Booleans) -> Tensor:
         """Return outputs ``(coalitions, b, K)``."""
+        if self.fixed is None and (len(coalitions) <= _ONE_BY_ONE and not self.game.has_branches(len(rows))):
+            return torch.stack([self.game.predict_one(rows, donors, coalition) for coalition in coalitions])
         count, many = len(rows), len(coalitions)
         replaced = torch.as_tensor(coalitions).repeat_interleave(count, dim=0)
         if self.fixed is not None:
@@ -289,17 +309,14 @@ def _play_repeats(
     request: Request, effects: Effects, play: Play, collector: MomentCollector, base: Floats, half_width: float | None
 ) -> int:
     """Play all repeats, or as many as give intervals of the half-width wanted; return how many."""
-    for repeat in range(request.n_repeats):
-        effects.play(play, repeat, collector, base)
-        done = repeat + 1
+    rounds = [range(request.n_repeats)] if half_width is None else list(doubling_rounds(request.n_repeats))
+    for some in rounds:
+        effects.play(play, some, collector, base)
         # Looked at after 2, 4, 8, … repeats. Only widths decide, so that intervals keep their coverage.
-        if (
-            half_width is not None
-            and done >= 2
-            and done & repeat == 0
-            and all(_narrow(collector, name, half_width, request.confidence) for name in play.names)
+        if half_width is not None and all(
+            _narrow(collector, name, half_width, request.confidence) for name in play.names
         ):
-            return done
+            return some.stop
     return request.n_repeats
 
 
@@ -373,9 +390,8 @@ def play_rows(
         base = effects.value(outputs, slice(0, request.count), outputs)
         with Progress(len(plays) * request.n_repeats, label, request.progress) as progress:
             for play in plays:
-                for repeat in range(request.n_repeats):
-                    effects.play(play, repeat, collect, base)
-                    progress.advance(1)
+                effects.play(play, range(request.n_repeats), collect, base)
+                progress.advance(request.n_repeats)
     repeats = request.n_repeats
     mean = sums / repeats
     std = np.full(shape, np.nan)

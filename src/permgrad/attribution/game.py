@@ -43,7 +43,7 @@ class Value(Protocol):
         """V: how many numbers it gives for each row."""
         ...
 
-    def __call__(self, outputs: Tensor, rows: slice, base: Tensor) -> Floats:
+    def __call__(self, outputs: Tensor, rows: slice | Integers, base: Tensor) -> Floats:
         """Return V numbers for each row."""
         ...
 
@@ -57,7 +57,7 @@ class LossValue:
     loss: str
     width: int = 1
 
-    def __call__(self, outputs: Tensor, rows: slice, base: Tensor) -> Floats:  # noqa: ARG002 — part of the protocol
+    def __call__(self, outputs: Tensor, rows: slice | Integers, base: Tensor) -> Floats:  # noqa: ARG002 — part of the protocol
         """Return the losses, ``(rows, 1)``."""
         return self.subject.loss_rows(outputs, self.y[rows], self.loss)[:, None]
 
@@ -69,7 +69,7 @@ class DivergenceValue:
     subject: Subject
     width: int = 1
 
-    def __call__(self, outputs: Tensor, rows: slice, base: Tensor) -> Floats:  # noqa: ARG002 — part of the protocol
+    def __call__(self, outputs: Tensor, rows: slice | Integers, base: Tensor) -> Floats:  # noqa: ARG002 — part of the protocol
         """Return the divergences, ``(rows, 1)``."""
         return self.subject.divergence_rows(outputs, base)[:, None]
 
@@ -87,7 +87,7 @@ class ReadoutValue:
         """Number of outputs explained."""
         return len(self.targets)
 
-    def __call__(self, outputs: Tensor, rows: slice, base: Tensor) -> Floats:  # noqa: ARG002 — part of the protocol
+    def __call__(self, outputs: Tensor, rows: slice | Integers, base: Tensor) -> Floats:  # noqa: ARG002 — part of the protocol
         """Return minus the outputs, ``(rows, targets)``."""
         values: Floats = self.subject.readout(outputs, self.output)[:, list(self.targets)].double().cpu().numpy()
         return -values

@@ -76,7 +76,7 @@ class _PredictionValue:
         values: Floats = wide.cpu().numpy()
         return values
 
-    def __call__(self, outputs: torch.Tensor, rows: slice, base: torch.Tensor) -> Floats:  # noqa: ARG002
+    def __call__(self, outputs: torch.Tensor, rows: slice | Integers, base: torch.Tensor) -> Floats:  # noqa: ARG002
         return self.read(outputs)
 
 
@@ -171,8 +171,7 @@ def _explain_network_scores(request: Request, method: str, scorers: dict[str, Ca
                 steps = np.stack([np.arange(count), np.full(count, -1)], axis=1)
                 raw = replace(play, names=("changes",), combine=np.eye(count)[None], steps=(steps,))
                 pairs = _Pairs()
-                for repeat in range(repeats):
-                    effects.play(raw, repeat, pairs, base)
+                effects.play(raw, range(repeats), pairs, base)
                 for name, combine in zip(play.names, play.combine, strict=True):
                     position = request.space.names.index(name)
                     mean[position], std[position] = judge.player(pairs, combine)
