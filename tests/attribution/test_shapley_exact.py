@@ -266,7 +266,12 @@ def test_loss_equals_the_formula(game):
     # The overall importance is the mean of the classes, weighted by their rows.
     shares = np.bincount(Y) / 5
     np.testing.assert_allclose(found.values[:, 1:] @ shares, found.values[:, 0], atol=1e-12)
-    np.testing.assert_allclose(found.std[:, 0], rows.std(axis=0, ddof=1) / 5**0.5, atol=1e-12)
+    of_rows = rows.std(axis=0, ddof=1) / 5**0.5
+    if game == "prediction":
+        np.testing.assert_allclose(found.std[:, 0], of_rows, atol=1e-12)
+    else:
+        # The choice of donors is part of the error.
+        assert (found.std[:, 0] >= of_rows - 1e-12).all()
     assert found.values[2, 0] == 0
     assert found.p_values[2, 0] == 1
 

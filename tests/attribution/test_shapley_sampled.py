@@ -333,3 +333,20 @@ def test_rows_as_their_own_background_never_donate_to_themselves(monkeypatch):
     pg.explain(NET, ROWS, Y, method="shapley", scope="global", game="expected", exact=0, progress=False)
     assert len(seen) > 1
     assert all((rows != donors).all() for rows, donors in seen)
+
+
+@pytest.mark.parametrize("game", ["prediction", "expected"])
+def test_intervals_over_rows_that_are_their_own_background(game):
+    """A linear model of two inputs under squared error: φ_j = w_j² (prediction), 2 w_j² (expected)."""
+    net = nn.Linear(2, 1, bias=False).double()
+    with torch.no_grad():
+        net.weight.copy_(torch.tensor([[1.0, 0.5]]))
+    truth = np.array([1.0, 0.25]) * (1 if game == "prediction" else 2)
+    hits = 0
+    for seed in range(120):
+        rows = torch.as_tensor(np.random.default_rng(seed).normal(size=(80, 2)))
+        y = rows.numpy() @ [1.0, 0.5] + np.random.default_rng(seed + 1000).normal(size=80)
+        found = pg.explain(net, rows, y, method="shapley", scope="global", game=game, random_state=seed, progress=False)
+        low, high = found.ci()
+        hits += int(((low[:, 0] <= truth) & (truth <= high[:, 0])).sum())
+    assert 0.88 <= hits / 240 <= 0.99

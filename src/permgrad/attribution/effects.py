@@ -209,7 +209,7 @@ class Effects:
         collect: Callable[[str, Integers, Integers, Floats], None],
         base: Floats,
     ) -> None:
-        """Play repeats over all rows: ``collect(name, rows, donors, effects (b, quantities, V))``, one repeat at a time.
+        """Play repeats over all rows: ``collect(name, rows, donors, effects (b, quantities, V))``, repeat by repeat.
 
         Where rows are few, several repeats go through the network together.
         """

@@ -79,7 +79,9 @@ def play_loss(game: ShapleyGame, tree: Tree, plan: LossPlan) -> LossValues:
     """Play the loss game over all rows and return the importance of every player, overall and by class."""
     request = game.request
     classes, names = row_classes(request, game.base)
-    single = plan.expected and not plan.exact
+    # Pairs with one donor each, so that the error holds the choice of donors: a mean over donors that all rows share
+    # would hide it, and intervals would be too narrow.
+    single = plan.expected
     moments = PairMoments(
         request.count,
         len(request.donors[0]) if single else 1,
@@ -118,9 +120,22 @@ class _Walks:
             for part in exact.blocks(rows):
                 own = np.arange(part.start, part.stop, dtype=np.int64)
                 donors = self._donors(own, 0)
-                self._add(own, donors, exact(own, donors)[:, :, 0], single=False)
+                if self.plan.expected:
+                    for column in donors.T:
+                        self._enumerate_pairs(exact, own, column)
+                else:
+                    self._add(own, donors, exact(own, donors)[:, :, 0], single=False)
                 progress.advance(len(own))
         return 0
+
+    def _enumerate_pairs(self, exact: Enumeration, rows: Integers, donors: Integers) -> None:
+        """Play every coalition of rows with one donor each; never the row itself, where rows are their background."""
+        if self.request.shared:
+            other = donors != rows + self.request.row_offset
+            rows, donors = rows[other], donors[other]
+        if len(rows):
+            single = donors[:, None]
+            self._add(rows, single, exact(rows, single)[:, :, 0], single=True)
 
     def sample(self) -> int:
         """Play walks, each row one after the other, until the errors are small or orders no longer matter."""
