@@ -366,6 +366,7 @@ def test_each_input_by_its_own_method():
         ({"imag": "permutation"}, "did you mean 'image'"),
         ({"image": "permutatio"}, "did you mean 'permutation'"),
         ({"image": ("permutation", 3)}, "a dict of its options"),
+        ({"table": "gradcam"}, "gradcam|convolution"),
     ):
         with pytest.raises(pg.InputError, match=message):
             pg.explain(net, inputs, method=method, progress=False)
