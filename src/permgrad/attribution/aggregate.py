@@ -8,7 +8,6 @@ parts show it.
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -16,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import InputError, PermgradWarning, suggest
+from permgrad._errors import InputError, suggest, warn_user
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.result import describe, finish
@@ -168,9 +167,7 @@ def _check_left(shares: Mapping[str, Floats], left_out: Mapping[str, str]) -> No
             "pass other members="
         )
     if left_out:
-        warnings.warn(
+        warn_user(
             f"aggregate should average all its members, however: it leaves out those that refuse ({reasons}); pass "
-            "members= without them",
-            PermgradWarning,
-            stacklevel=4,
+            "members= without them"
         )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from permgrad._errors import InputError, PermgradWarning
+from permgrad._errors import InputError, warn_user
 from permgrad._progress import Progress
 from permgrad.attribution.additive import Additive
 from permgrad.attribution.explanation import Explanation
@@ -112,9 +111,7 @@ def _warn_of_gap(gap: float, *, matched: bool) -> None:
         if matched
         else "the network does not make the same calls for the row as for the baseline"
     )
-    warnings.warn(
+    warn_user(
         f"values should add up to the output's difference from the baseline, however: {gap:.2g} of the output's range "
-        f"is missing, because {why}; choose method='integrated_gradients'",
-        PermgradWarning,
-        stacklevel=4,
+        f"is missing, because {why}; choose method='integrated_gradients'"
     )

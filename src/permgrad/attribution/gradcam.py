@@ -7,7 +7,6 @@ Grad-CAM: Selvaraju et al. 2017 (arXiv 1610.02391), equations 1 and 2. HiResCAM:
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from permgrad._errors import InputError, PermgradWarning, unknown
+from permgrad._errors import InputError, unknown, warn_user
 from permgrad._progress import Progress
 from permgrad.attribution.cam_maps import KEPT_NUMBERS, check_cam_options, weighted_maps
 from permgrad.attribution.explanation import Explanation
@@ -299,12 +298,10 @@ def _shares(request: Request) -> Tensor | None:
     """Return the players' shares of the pixels; None, with a warning, where foreign code draws the pictures."""
     renderer: Any = request.subject.module.renderer
     if not getattr(renderer, "differentiable", True):
-        warnings.warn(
+        warn_user(
             "gradcam reads maps back to features through a differentiable renderer, however: these pictures are drawn "
             "by foreign code, so only the maps are given and the features' values are NaN; "
-            "choose method='permgrad', 'permutation' or 'ablation' for values",
-            PermgradWarning,
-            stacklevel=4,
+            "choose method='permgrad', 'permutation' or 'ablation' for values"
         )
         return None
     return pixel_shares(renderer.influence(), list(request.players.values())).to(request.subject.device)
@@ -380,10 +377,8 @@ def _keep(store: _Collected, part: slice, outputs: Tensor, large: Tensor, shares
 def _warn_of_empty_maps(collected: _Collected, options: _Options) -> None:
     empty, total = int(collected.empty.sum()), collected.values.shape[0] * collected.values.shape[2]
     if empty:
-        warnings.warn(
+        warn_user(
             f"a class activation map should have cells above zero, however: {empty} of {total} maps at layer "
             f"{options.layer.name!r} are all zero, and so are their features' values; "
-            "try variant='hirescam' or another layer",
-            PermgradWarning,
-            stacklevel=4,
+            "try variant='hirescam' or another layer"
         )

@@ -8,7 +8,6 @@ gradients, Erion et al. 2021 (arXiv 1906.10670), equation 3. How the integral is
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -19,7 +18,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from permgrad._errors import InputError, PermgradWarning, unknown
+from permgrad._errors import InputError, unknown, warn_user
 from permgrad._progress import Progress
 from permgrad.attribution.baselines import baseline_rows
 from permgrad.attribution.explanation import Explanation
@@ -308,10 +307,8 @@ def _by_player(values: Tensor, request: Request) -> Floats:
 def _warn_of_gap(gap: Floats, error: Floats, rule: _Rule) -> None:
     open_rows = int(((gap > rule.tolerance) | (error > rule.tolerance)).sum())
     if open_rows:
-        warnings.warn(
+        warn_user(
             f"attributions should settle to {rule.tolerance:g} of the output's range, however: after {rule.max_steps} "
             f"steps {open_rows} of {len(gap)} rows have not (largest gap {gap.max():.2g}, largest change "
-            f"{error.max():.2g}); raise max_steps or tolerance",
-            PermgradWarning,
-            stacklevel=3,
+            f"{error.max():.2g}); raise max_steps or tolerance"
         )

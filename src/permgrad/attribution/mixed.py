@@ -84,8 +84,8 @@ def _explain_input(
     found = method(replace(request, space=space, players=players, groups=space.groups))
     if name not in found.modality:
         raise InputError(
-            f"each input needs a method that can explain it, however: {label} gives nothing for {name!r}; choose another "
-            "method for it"
+            f"each input needs a method that can explain it, however: {label} gives nothing for {name!r}; choose "
+            "another method for it"
         )
     return found.to_global() if scope == "global" and found.scope == "local" else found
 

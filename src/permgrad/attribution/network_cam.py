@@ -8,7 +8,6 @@ which are taken off again whatever happens.
 from __future__ import annotations
 
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from permgrad._errors import InputError, PermgradWarning, unknown
+from permgrad._errors import InputError, unknown, warn_user
 from permgrad._progress import Progress
 from permgrad.attribution.cam_maps import KEPT_NUMBERS, check_cam_options, weighted_maps
 from permgrad.attribution.explanation import Explanation
@@ -391,10 +390,8 @@ def _warn_of_empty_maps(images: dict[int, _Image], total: int) -> None:
     for own in images.values():
         empty = int(own.empty.sum())
         if empty:
-            warnings.warn(
+            warn_user(
                 f"a class activation map should have cells above zero, however: {empty} of {total} maps of "
                 f"{own.name!r} at layer {str(own.call)!r} are all zero, and so are their players' values; "
-                "try variant='hirescam' or another layer",
-                PermgradWarning,
-                stacklevel=5,
+                "try variant='hirescam' or another layer"
             )

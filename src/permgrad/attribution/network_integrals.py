@@ -11,7 +11,6 @@ the number of steps.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from permgrad._errors import InputError, PermgradWarning
+from permgrad._errors import InputError, warn_user
 from permgrad._progress import Progress
 from permgrad.attribution.additive import Additive, Floats
 from permgrad.attribution.explanation import Explanation
@@ -375,10 +374,8 @@ def _check_steps(steps: Any) -> int | None:
 def _warn_of_open_rows(gap: Floats, change: Floats, rule: _Settling) -> None:
     open_rows = int(((gap > rule.tolerance) | (change > rule.tolerance)).sum())
     if open_rows:
-        warnings.warn(
+        warn_user(
             f"attributions should settle to {rule.tolerance:g} of the output's range, however: after at most "
             f"{rule.max_steps} steps {open_rows} of {len(gap)} rows have not (largest gap {gap.max():.2g}, largest "
-            f"change {change.max():.2g}); raise max_steps or tolerance",
-            PermgradWarning,
-            stacklevel=5,
+            f"change {change.max():.2g}); raise max_steps or tolerance"
         )

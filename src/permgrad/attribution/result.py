@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from permgrad import __version__
-from permgrad._errors import InputError, PermgradWarning, warn_user
+from permgrad._errors import InputError, warn_user
 from permgrad.attribution.donors import Sampler
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.game import Floats, Game, Quantities
@@ -254,11 +253,9 @@ def global_explanation(
     loss = request.subject.resolve_loss(request.loss)
     determined = list(getattr(sampler, "not_identifiable", ()))
     if determined:
-        warnings.warn(
+        warn_user(
             "these features are determined by the others, so that their own effect is not identifiable with "
-            f"sampling='conditional': {', '.join(determined[:10])}; declare them as one group with groups=",
-            PermgradWarning,
-            stacklevel=4,
+            f"sampling='conditional': {', '.join(determined[:10])}; declare them as one group with groups="
         )
     return Explanation(
         values=table.mean[:, kept, 0],

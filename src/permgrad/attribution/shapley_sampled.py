@@ -12,14 +12,13 @@ spread of orders with the same donor, and this is what the standard error is com
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import PermgradWarning
+from permgrad._errors import warn_user
 from permgrad._random import uniform_integers
 from permgrad.attribution.owen import Tree
 from permgrad.attribution.shapley_game import ShapleyGame, slices
@@ -225,10 +224,8 @@ def warn_of_error(std: Floats, scale: Floats, rule: StoppingRule) -> None:
     relative = (std / scale).max(axis=(1, 2))
     loose = int((relative > rule.tolerance).sum())
     if loose:
-        warnings.warn(
+        warn_user(
             f"standard errors should fall to {rule.tolerance:g} of the output's range, however: after "
             f"{rule.most} orders {loose} of {len(std)} rows have not (largest {relative.max():.2g}); raise "
-            "max_permutations or tolerance, or lower references",
-            PermgradWarning,
-            stacklevel=4,
+            "max_permutations or tolerance, or lower references"
         )
