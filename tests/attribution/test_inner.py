@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 import permgrad as pg
 from permgrad.attribution.donors import donor_rows
-from permgrad.attribution.inner import InnerSubject
-from permgrad.attribution.network_subject import NetworkSubject
+from permgrad.attribution.network.inner import InnerSubject
+from permgrad.attribution.network.subject import NetworkSubject
 
 
 class Fused(nn.Module):

@@ -195,7 +195,7 @@ def test_out_of_memory_is_lived_with(monkeypatch, largest):
         return plain(self, tensor)
 
     monkeypatch.setattr(nn.Linear, "forward", forward)
-    monkeypatch.setattr("permgrad.attribution.network_subject._PROBE_ROWS", 1)
+    monkeypatch.setattr("permgrad.attribution.network.subject._PROBE_ROWS", 1)
     np.testing.assert_allclose(explain().values, whole.values, atol=1e-12)
 
 

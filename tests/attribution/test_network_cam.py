@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import permgrad as pg
-from permgrad.attribution.network_cam import listening
+from permgrad.attribution.network.cam import listening
 
 ROWS = 6
 

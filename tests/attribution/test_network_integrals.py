@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import permgrad as pg
-from permgrad.attribution import network_integrals
+from permgrad.attribution.network import integrals as network_integrals
 
 ROWS = 8
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import permgrad as pg
-from permgrad.attribution.network_subject import NetworkSubject
+from permgrad.attribution.network.segments import build_space
+from permgrad.attribution.network.subject import NetworkSubject
 from permgrad.attribution.players import PlayerSpace
-from permgrad.attribution.segments import build_space
 
 ROWS = 12
 

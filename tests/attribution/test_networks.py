@@ -266,8 +266,8 @@ def test_branches_change_no_number():
 
 
 def test_the_branches_are_used():
-    from permgrad.attribution.branches import cut_into_branches
-    from permgrad.attribution.network_subject import NetworkSubject
+    from permgrad.attribution.network.branches import cut_into_branches
+    from permgrad.attribution.network.subject import NetworkSubject
 
     for name, wanted in (("shared_encoder", True), ("images_first", True), ("branches_on_values", False)):
         net, inputs, _ = STRANGERS[name]()

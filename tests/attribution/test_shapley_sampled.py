@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 import permgrad as pg
 from permgrad._random import content_keys
-from permgrad.attribution import shapley_sampled
-from permgrad.attribution.coalition_grid import CoalitionGrid
-from permgrad.attribution.owen import Tree
-from permgrad.attribution.shapley_sampled import StoppingRule, Strata
+from permgrad.attribution.shapley import sampled as shapley_sampled
+from permgrad.attribution.shapley.grid import CoalitionGrid
+from permgrad.attribution.shapley.owen import Tree
+from permgrad.attribution.shapley.sampled import StoppingRule, Strata
 
 
 def make_net(players: int = 8, outputs: int = 2, seed: int = 0) -> nn.Module:
@@ -320,7 +320,7 @@ def test_loss_intervals_cover_the_value_over_all_rows():
 
 
 def test_rows_as_their_own_background_never_donate_to_themselves(monkeypatch):
-    from permgrad.attribution import shapley_loss
+    from permgrad.attribution.shapley import loss as shapley_loss
 
     seen = []
     plain = shapley_loss.walk

@@ -18,7 +18,7 @@ from permgrad.attribution.method import methods
 from permgrad.attribution.permgrad import PermGrad
 from permgrad.attribution.permgrad_paper import PermGradPaper
 from permgrad.attribution.permutation import Permutation
-from permgrad.attribution.shapley import Shapley
+from permgrad.attribution.shapley.method import Shapley
 
 __all__ = [
     "Ablation",

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.network_baselines import TensorBaseline
-from permgrad.attribution.network_slopes import Slopes
+from permgrad.attribution.network.baselines import TensorBaseline
+from permgrad.attribution.network.slopes import Slopes
 from permgrad.attribution.result import describe, finish, input_maps, modalities, shown_values
 
 Floats = npt.NDArray[np.float64]

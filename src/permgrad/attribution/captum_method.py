@@ -19,9 +19,9 @@ from permgrad._errors import InputError, PermgradError
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.gradients import in_batches
 from permgrad.attribution.method import Method, Request, Scope, methods
-from permgrad.attribution.network_subject import NetworkSubject, unwrap
+from permgrad.attribution.network.segments import image_shape
+from permgrad.attribution.network.subject import NetworkSubject, unwrap
 from permgrad.attribution.result import describe, finish, input_maps, shown_values
-from permgrad.attribution.segments import image_shape
 
 #: Rows per call; Captum multiplies them by steps or perturbations itself.
 _BATCH = 256

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from permgrad._errors import InputError
-from permgrad.attribution.branches import BranchCache, cut_into_branches
 from permgrad.attribution.gradients import in_batches
-from permgrad.attribution.network_subject import NetworkSubject
+from permgrad.attribution.network.branches import BranchCache, cut_into_branches
+from permgrad.attribution.network.subject import NetworkSubject
 
 if TYPE_CHECKING:
     from permgrad.attribution.method import Request

@@ -14,8 +14,8 @@ from permgrad.attribution.additive import Additive
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.gradients import in_batches
 from permgrad.attribution.method import Request, Scope, methods
-from permgrad.attribution.network_baselines import tensor_baseline
-from permgrad.attribution.network_slopes import Slopes
+from permgrad.attribution.network.baselines import tensor_baseline
+from permgrad.attribution.network.slopes import Slopes
 
 #: The gap of the sums, as a share of the output's range, from which on values are called incomplete.
 _GAP = 0.01

@@ -148,7 +148,7 @@ def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
     from torch import nn
 
     if isinstance(arguments.model, nn.Module):
-        from permgrad.attribution.network import network_request
+        from permgrad.attribution.network.request import network_request
 
         return network_request(arguments, chosen, name)
     from permgrad.models.estimators import HyNNClassifier, HyNNRegressor

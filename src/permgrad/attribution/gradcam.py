@@ -23,7 +23,7 @@ from permgrad.attribution.cam_maps import KEPT_NUMBERS, check_cam_options, weigh
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.gradients import gradient_batch_size, in_batches, output_gradients, outputs_sum_constant
 from permgrad.attribution.method import Request, Scope, methods
-from permgrad.attribution.network_cam import network_maps
+from permgrad.attribution.network.cam import network_maps
 from permgrad.attribution.result import describe, modalities, shown_values
 from permgrad.attribution.subject import Subject
 from permgrad.models.blocks import ACTIVATIONS

@@ -13,7 +13,7 @@ from permgrad._progress import Progress
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.gradients import in_batches
 from permgrad.attribution.method import Request, Scope, methods
-from permgrad.attribution.network_slopes import Slopes
+from permgrad.attribution.network.slopes import Slopes
 from permgrad.attribution.result import describe, finish, input_maps, modalities, shown_values
 
 

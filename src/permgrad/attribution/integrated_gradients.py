@@ -24,7 +24,7 @@ from permgrad.attribution.baselines import baseline_rows
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.lines import GradientLines, Lines
 from permgrad.attribution.method import Request, Scope, methods
-from permgrad.attribution.network_integrals import integrate_network
+from permgrad.attribution.network.integrals import integrate_network
 from permgrad.attribution.result import describe, modalities, shown_values
 from permgrad.attribution.secants import SecantLines
 

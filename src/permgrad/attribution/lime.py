@@ -20,7 +20,6 @@ from torch import Tensor
 from permgrad._errors import InputError, unknown
 from permgrad._progress import Progress
 from permgrad._random import generator
-from permgrad.attribution.coalition_grid import select
 from permgrad.attribution.coalitions import forward_batch_size
 from permgrad.attribution.donors import need_background
 from permgrad.attribution.explanation import Explanation
@@ -28,7 +27,8 @@ from permgrad.attribution.gradients import in_batches
 from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.moments import interval
 from permgrad.attribution.result import describe, finish, input_maps, shown_values
-from permgrad.attribution.shapley_game import ShapleyGame, slices
+from permgrad.attribution.shapley.game import ShapleyGame, slices
+from permgrad.attribution.shapley.grid import select
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

@@ -19,12 +19,12 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.importance import loss_scale
 from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.moments import interval
-from permgrad.attribution.owen import STRUCTURES, Tree, make_tree
 from permgrad.attribution.result import describe, finish, input_maps, shown_values
-from permgrad.attribution.shapley_exact import Enumeration
-from permgrad.attribution.shapley_game import ShapleyGame
-from permgrad.attribution.shapley_loss import LossPlan, LossValues, play_loss
-from permgrad.attribution.shapley_sampled import RowValues, StoppingRule, row_blocks, sample_rows, warn_of_error
+from permgrad.attribution.shapley.exact import Enumeration
+from permgrad.attribution.shapley.game import ShapleyGame
+from permgrad.attribution.shapley.loss import LossPlan, LossValues, play_loss
+from permgrad.attribution.shapley.owen import STRUCTURES, Tree, make_tree
+from permgrad.attribution.shapley.sampled import RowValues, StoppingRule, row_blocks, sample_rows, warn_of_error
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from permgrad._errors import InputError, PermgradError, warn_user
 from permgrad._random import forked_torch
-from permgrad.attribution.network_inputs import read_form, shapes_in_words
-from permgrad.attribution.network_outputs import OutputForm, pick_head, resolve_outputs
+from permgrad.attribution.network.inputs import read_form, shapes_in_words
+from permgrad.attribution.network.outputs import OutputForm, pick_head, resolve_outputs
 from permgrad.attribution.subject import Task
 from permgrad.models.losses import losses
 from permgrad.models.replacement import evaluation_mode

@@ -25,8 +25,8 @@ from permgrad.attribution.additive import Additive, Floats
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.gradients import in_batches, is_out_of_memory
 from permgrad.attribution.method import Request
-from permgrad.attribution.network_baselines import tensor_baseline
-from permgrad.attribution.network_slopes import Slopes, Tensors
+from permgrad.attribution.network.baselines import tensor_baseline
+from permgrad.attribution.network.slopes import Slopes, Tensors
 
 #: Numbers that a block of rows may hold while its integrals are refined.
 _BLOCK_NUMBERS = 4_000_000

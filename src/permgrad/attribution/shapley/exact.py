@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.attribution.owen import Coalitions, Tree
-from permgrad.attribution.shapley_game import ShapleyGame, slices
+from permgrad.attribution.shapley.game import ShapleyGame, slices
+from permgrad.attribution.shapley.owen import Coalitions, Tree
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

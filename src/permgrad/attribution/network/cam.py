@@ -26,10 +26,10 @@ from permgrad.attribution.cam_maps import KEPT_NUMBERS, check_cam_options, weigh
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.gradients import in_batches, network_gradients
 from permgrad.attribution.method import Request
-from permgrad.attribution.network_slopes import Tensors, batch_size, constant_sum, copied_rows, differentiable
+from permgrad.attribution.network.segments import image_shape
+from permgrad.attribution.network.slopes import Tensors, batch_size, constant_sum, copied_rows, differentiable
 from permgrad.attribution.players import PlayerSpace
 from permgrad.attribution.result import describe
-from permgrad.attribution.segments import image_shape
 from permgrad.models.blocks import ACTIVATIONS
 
 Floats = npt.NDArray[np.float64]

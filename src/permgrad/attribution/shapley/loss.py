@@ -17,10 +17,10 @@ from permgrad._progress import Progress
 from permgrad._random import generator, uniform, uniform_integers
 from permgrad.attribution.method import Request
 from permgrad.attribution.moments import NO_DONOR, PairMoments, interval
-from permgrad.attribution.owen import Tree
-from permgrad.attribution.shapley_exact import Enumeration
-from permgrad.attribution.shapley_game import ShapleyGame, slices
-from permgrad.attribution.shapley_sampled import walk
+from permgrad.attribution.shapley.exact import Enumeration
+from permgrad.attribution.shapley.game import ShapleyGame, slices
+from permgrad.attribution.shapley.owen import Tree
+from permgrad.attribution.shapley.sampled import walk
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

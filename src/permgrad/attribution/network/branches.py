@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
-from permgrad.attribution.network_outputs import pick_head
-from permgrad.attribution.network_subject import NetworkSubject
+from permgrad.attribution.network.outputs import pick_head
+from permgrad.attribution.network.subject import NetworkSubject
 
 Embedding = tuple[Tensor, ...]
 

@@ -15,10 +15,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from permgrad.attribution.coalition_grid import CoalitionGrid
 from permgrad.attribution.coalitions import CoalitionGame
 from permgrad.attribution.game import rounding_size
 from permgrad.attribution.method import Request
+from permgrad.attribution.shapley.grid import CoalitionGrid
 from permgrad.models.losses import losses
 
 Floats = npt.NDArray[np.float64]

@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from permgrad._errors import warn_user
 from permgrad._random import uniform_integers
-from permgrad.attribution.owen import Tree
-from permgrad.attribution.shapley_game import ShapleyGame, slices
+from permgrad.attribution.shapley.game import ShapleyGame, slices
+from permgrad.attribution.shapley.owen import Tree
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

@@ -17,10 +17,10 @@ from torch import Tensor, fx, nn
 
 from permgrad._errors import InputError, unknown
 from permgrad.attribution.gradients import in_batches
-from permgrad.attribution.network_inputs import shapes_in_words
-from permgrad.attribution.network_subject import NetworkSubject
+from permgrad.attribution.network.inputs import shapes_in_words
+from permgrad.attribution.network.segments import build_space
+from permgrad.attribution.network.subject import NetworkSubject
 from permgrad.attribution.players import NOBODY, PlayerSpace
-from permgrad.attribution.segments import build_space
 
 #: Rows on which a cut is compared with the whole network, and on which units are traced back to inputs.
 _PROBE_ROWS = 64
@@ -137,7 +137,7 @@ class InnerSubject(NetworkSubject):
             handle.remove()
 
     def _call_suffix(self, activations: Sequence[Tensor], rest: dict[int, Tensor]) -> Tensor:
-        from permgrad.attribution.network_outputs import pick_head
+        from permgrad.attribution.network.outputs import pick_head
 
         rows = len(activations[0])
         given = [rest[k].to(self.device).clone() if k in rest else None for k in range(len(self.outer.input_names))]

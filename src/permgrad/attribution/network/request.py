@@ -11,9 +11,9 @@ from permgrad._errors import InputError, unknown
 from permgrad.attribution.arguments import LEVELS, Arguments, resolve_options, resolve_scope
 from permgrad.attribution.hybrid import check_row_offset
 from permgrad.attribution.method import Method, Request
-from permgrad.attribution.network_subject import NetworkSubject
+from permgrad.attribution.network.segments import build_space
+from permgrad.attribution.network.subject import NetworkSubject
 from permgrad.attribution.players import PlayerSpace
-from permgrad.attribution.segments import build_space
 
 #: Options that describe the network, not the method.
 NETWORK_OPTIONS = ("head", "output_kind", "task", "class_names", "layer", "segments", "row_offset")
@@ -44,7 +44,7 @@ def network_request(arguments: Arguments, chosen: Method, name: str) -> Request:
     row_offset = mine.get("row_offset", 0)
     check_row_offset(row_offset, donors is inputs)
     if mine.get("layer") is not None:
-        from permgrad.attribution.inner import at_layer
+        from permgrad.attribution.network.inner import at_layer
 
         subject, inputs, donors, space = at_layer(subject, inputs, donors, mine["layer"], mine.get("segments"))
     else:
