@@ -63,6 +63,13 @@ def test_only_functions_of_everybody_count():
     assert (found["functions"] == 5).all()
 
 
+def test_a_method_with_few_functions_is_left_out():
+    few = dict(FIGURES, rare=FIGURES["best"][:2] / 2)
+    found = standings(frame_of(few), "share_error", list(few), "total_effect")
+    assert set(found["method"]) == set(FIGURES)
+    assert (found["functions"] == 6).all()
+
+
 def test_refusals():
     with pytest.raises(InputError, match="standings need a metric with a direction, however: 'share:x1'"):
         standings(frame_of(FIGURES), "share:x1", ["best"])

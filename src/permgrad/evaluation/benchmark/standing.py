@@ -34,7 +34,8 @@ def standings(frame: pd.DataFrame, metric: str, methods: Iterable[str], estimand
     Returns:
         One row per method, best first: ``method, mean, behind`` (mean difference to the first, at least 0), ``low,
         high`` (its interval, NaN for the first), ``level`` (the first, or not told apart from it), ``functions``. Only
-        functions with a figure of every method count, so that nobody is compared on easier ones.
+        functions with a figure of every method count, so that nobody is compared on easier ones; methods with figures
+        on fewer than half of the functions are left out, because they would leave nothing to compare the others on.
 
     Raises:
         InputError: The metric has no better or worse, or nobody has it.
@@ -45,7 +46,7 @@ def standings(frame: pd.DataFrame, metric: str, methods: Iterable[str], estimand
     if measure.direction == "none":
         raise InputError(f"standings need a metric with a direction, however: {metric!r} only states a fact")
     chosen = frame[(frame["metric"] == metric) & (frame["estimand"] == estimand) & frame["method"].isin(list(methods))]
-    table = chosen.pivot_table(index="function", columns="method", values="value", aggfunc="mean").dropna(axis=0)
+    table = _common(chosen)
     if table.empty:
         raise InputError(f"standings need figures, however: nobody asked for has {metric!r} against {estimand!r}")
     losses = {name: _loss(measure, table[name].to_numpy(dtype=np.float64)) for name in table.columns}
@@ -102,8 +103,15 @@ def summarise(frame: pd.DataFrame, contestants: Mapping[str, Mapping[str, Any]])
 def _has(frame: pd.DataFrame, metric: str, methods: list[str], estimand: str) -> bool:
     """Say whether there is a function on which all methods that have the metric have a figure."""
     chosen = frame[(frame["metric"] == metric) & (frame["estimand"] == estimand) & frame["method"].isin(methods)]
+    return not _common(chosen).empty
+
+
+def _common(chosen: pd.DataFrame) -> pd.DataFrame:
+    """Return means over seeds, functions by methods, without methods that miss half of the functions, and gaps."""
     table = chosen.pivot_table(index="function", columns="method", values="value", aggfunc="mean")
-    return not table.dropna(axis=0).empty
+    counts = table.notna().sum()
+    common: pd.DataFrame = table.loc[:, 2 * counts >= counts.max()].dropna(axis=0)
+    return common
 
 
 def _loss(measure: BenchmarkMetric, values: Any) -> Any:
