@@ -26,7 +26,8 @@ NET, ROWS, BACKGROUND = make_net(), draw(9), draw(30, seed=2)
 
 
 def explain(rows: Tensor = ROWS, net: nn.Module = NET, **options) -> pg.Explanation:
-    given = {"background": BACKGROUND, "random_state": 0, "progress": False, "samples": 200, **options}
+    given = {"background": BACKGROUND, "random_state": 0, "progress": False, "samples": 200}
+    given |= {"neighbourhood": "coalition", **options}
     return pg.explain(net, rows, method="lime", **given)
 
 
@@ -207,7 +208,7 @@ def test_out_of_memory_is_lived_with(monkeypatch, largest):
     [
         (
             {"neighbourhood": "gauss"},
-            "neighbourhood must be one of 'coalition', 'gaussian', however: neighbourhood='gauss'",
+            "neighbourhood must be one of 'auto', 'coalition', 'gaussian', however: neighbourhood='gauss'",
         ),
         ({"samples": 8}, "samples must be an integer of at least players + 3 = 9, however: samples=8"),
         ({"kernel_width": 0}, "kernel_width must be a finite number above 0, however: kernel_width=0"),
@@ -218,3 +219,21 @@ def test_bad_options(options, message):
     with pytest.raises(pg.InputError) as caught:
         explain(**options)
     assert str(caught.value).startswith(message)
+
+
+def test_the_neighbourhood_fits_the_players():
+    """Numbers on a scale are moved by a little; levels, segments and groups are kept or replaced."""
+    numbers = torch.randn(30, 4)
+    levels = torch.cat([numbers[:, :3], (numbers[:, 3:] > 0).float()], dim=1)
+    net = nn.Linear(4, 1)
+
+    def chosen(rows: Tensor, **options) -> tuple[str, int]:
+        found = pg.explain(net, rows, method="lime", random_state=0, progress=False, **options)
+        return found.meta["neighbourhood"], found.meta["samples"]
+
+    assert chosen(numbers) == ("gaussian", 1000)
+    assert chosen(levels) == ("coalition", 1000)
+    assert chosen(numbers, groups={"pair": ["input[0]", "input[1]"]})[0] == "coalition"
+    wide = nn.Linear(40, 1)
+    found = pg.explain(wide, torch.randn(30, 40), method="lime", random_state=0, progress=False)
+    assert found.meta["samples"] == 2000

@@ -34,7 +34,9 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
 
-NEIGHBOURHOODS = ("coalition", "gaussian")
+#: Neighbours, unless said otherwise.
+_LEAST_SAMPLES, _SAMPLES_PER_PLAYER = 1000, 50
+NEIGHBOURHOODS = ("auto", "coalition", "gaussian")
 #: Numbers held at once: outputs of one block of rows, and positions of one chunk of neighbours.
 _BLOCK_NUMBERS, _CHUNK_NUMBERS = 2**22, 2**23
 #: Neighbours in which a player is moved to see whether the output uses it.
@@ -266,10 +268,12 @@ class Lime:
     the output on which players were kept gives one coefficient per player: what keeping it adds.
 
     Options:
-        neighbourhood: ``"coalition"``: players are kept or taken from a background row (pass a single row as
+        neighbourhood: ``"auto"``: gaussian for torch networks all of whose players are single numbers on a scale, such
+            as columns or the units of a layer; else coalition. ``"coalition"``: players are kept or taken from a background row (pass a single row as
             ``background=`` to replace by that); ``"gaussian"``: numbers are moved by noise scaled to their spread over
             the background, and a coefficient is the change per standard deviation.
-        samples: neighbours of each row.
+        samples: neighbours of each row; default 50 for each player, at least 1000: the errors of many coefficients add
+            up where their absolute values are averaged.
         kernel_width: w; default 0.75 √players, as in the authors' package.
         ridge: penalty on the squared coefficients.
 
@@ -279,8 +283,8 @@ class Lime:
 
     scopes: ClassVar[tuple[Scope, ...]] = ("local",)
     options: ClassVar[Mapping[str, Any]] = {
-        "neighbourhood": "coalition",
-        "samples": 1000,
+        "neighbourhood": "auto",
+        "samples": None,
         "kernel_width": None,
         "ridge": 1.0,
     }
@@ -346,6 +350,10 @@ def _checked(request: Request, given: dict[str, Any]) -> dict[str, Any]:
     if given["neighbourhood"] not in NEIGHBOURHOODS:
         raise unknown("neighbourhood", given["neighbourhood"], NEIGHBOURHOODS)
     players, samples = len(request.space.names), given["samples"]
+    samples = max(_LEAST_SAMPLES, _SAMPLES_PER_PLAYER * players) if samples is None else samples
+    neighbourhood = given["neighbourhood"]
+    if neighbourhood == "auto":
+        neighbourhood = "gaussian" if _on_a_scale(request) else "coalition"
     if isinstance(samples, bool) or not isinstance(samples, (int, np.integer)) or samples < players + 3:
         raise InputError(
             f"samples must be an integer of at least players + 3 = {players + 3}, however: samples={samples!r}"
@@ -356,7 +364,20 @@ def _checked(request: Request, given: dict[str, Any]) -> dict[str, Any]:
         if not real or not least < number < np.inf or number < 0:
             more = "above 0" if name == "kernel_width" else "of at least 0"
             raise InputError(f"{name} must be a finite number {more}, however: {name}={number!r}")
+    given = {**given, "neighbourhood": neighbourhood}
     return {**given, "samples": int(samples), "kernel_width": float(width), "ridge": float(given["ridge"])}
+
+
+def _on_a_scale(request: Request) -> bool:
+    """Return whether every player is a single number that takes more than two values: no level, no segment."""
+    if request.subject.kind == "hybrid" or not all(request.subject.real) or (request.space.sizes() > 1).any():
+        return False
+    for donors, owners in zip(request.donors, request.space.segments, strict=True):
+        flat = donors.reshape(len(donors), -1)[:, owners.reshape(-1).to(donors.device) >= 0]
+        lowest, highest = flat.amin(dim=0), flat.amax(dim=0)
+        if bool((((flat == lowest) | (flat == highest)).all(dim=0)).any()):
+            return False
+    return True
 
 
 class _Rows:
