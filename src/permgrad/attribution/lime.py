@@ -268,10 +268,10 @@ class Lime:
     the output on which players were kept gives one coefficient per player: what keeping it adds.
 
     Options:
-        neighbourhood: ``"auto"``: gaussian for torch networks all of whose players are single numbers on a scale, such
-            as columns or the units of a layer; else coalition. ``"coalition"``: players are kept or taken from a background row (pass a single row as
+        neighbourhood: ``"coalition"``: players are kept or taken from a background row (pass a single row as
             ``background=`` to replace by that); ``"gaussian"``: numbers are moved by noise scaled to their spread over
-            the background, and a coefficient is the change per standard deviation.
+            the background, and a coefficient is the change per standard deviation; ``"auto"``: gaussian for torch
+            networks all of whose players are single numbers on a scale, such as columns or the units of a layer.
         samples: neighbours of each row; default 50 for each player, at least 1000: the errors of many coefficients add
             up where their absolute values are averaged.
         kernel_width: w; default 0.75 √players, as in the authors' package.
