@@ -350,3 +350,20 @@ def test_intervals_over_rows_that_are_their_own_background(game):
         low, high = found.ci()
         hits += int(((low[:, 0] <= truth) & (truth <= high[:, 0])).sum())
     assert 0.88 <= hits / 240 <= 0.99
+
+
+def test_a_single_round_uses_every_background_row_once():
+    """Where two rounds cannot be afforded, one adds up exactly; its error is told too large rather than too small."""
+    given = {"method": "shapley", "background": BACKGROUND, "exact": 0, "progress": False, "tolerance": 0}
+    exact = pg.explain(NET, ROWS, method="shapley", background=BACKGROUND, progress=False)
+    orders = 2 * len(BACKGROUND)
+    inside, cases = 0, 0
+    for seed in range(20):
+        found = pg.explain(NET, ROWS, random_state=seed, max_permutations=orders, **given)
+        assert found.meta["permutations"] == orders
+        assert found.meta["completeness_gap"] < 1e-12
+        low, high = found.ci()
+        moved = found.std > 0
+        inside += int(((low <= exact.values) & (exact.values <= high))[moved].sum())
+        cases += int(moved.sum())
+    assert inside / cases >= 0.94

@@ -31,6 +31,8 @@ Counters = npt.NDArray[np.uint64]
 _MASK_BYTES, _BLOCK_NUMBERS = 2**25, 2**22
 #: Walks of a round where the background has too many rows to go round.
 _LOOSE_WALKS = 25
+#: Walks of a single round, at most: it cannot stop early.
+_SINGLE_ROUND = 250
 #: An odd number: keeps the walks of one row apart.
 _STRIDE = np.uint64(0xD1B54A32D192ED03)
 
@@ -113,8 +115,11 @@ class StoppingRule:
     def walks(self, references: int) -> tuple[int, int, int]:
         """Return the walks of a round, and the least and largest number of rounds.
 
-        A round is one walk with each background row if two rounds can be afforded, else a fixed number of walks.
+        A round is one walk with each background row if that can be afforded, else a fixed number of walks. A single
+        round is all there is where two cannot be afforded.
         """
+        if 2 * references <= self.most < 4 * references and references <= _SINGLE_ROUND:
+            return references, 1, 1
         size = references if 4 * references <= self.most else max(1, min(_LOOSE_WALKS, self.most // 4))
         most = max(2, self.most // (2 * size))
         return size, min(most, max(2, -(-self.least // (2 * size)))), most
@@ -153,8 +158,14 @@ class Strata:
         self.mean += change * (walks / self.count)
 
     def estimate(self) -> tuple[Floats, Floats, int]:
-        """Return means and standard errors ``(rows, players, V)``, and the degrees of freedom."""
+        """Return means and standard errors ``(rows, players, V)``, and the degrees of freedom.
+
+        After a single round the spread within a stratum is not known; that of all walks holds the spread of the strata
+        as well, which the mean does not have, so that the error is told too large and never too small.
+        """
         strata, count = self.mean.shape[1], self.count
+        if count == 1 and strata > 1:
+            return self.mean.mean(axis=1), self.mean.std(axis=1, ddof=1) / np.sqrt(strata), strata - 1
         variance = self.squares / (strata**2 * count * max(count - 1, 1))
         return self.mean.mean(axis=1), np.sqrt(variance), strata * (count - 1)
 
