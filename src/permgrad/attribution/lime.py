@@ -168,12 +168,12 @@ class GaussianNeighbourhood:
         device = self.request.subject.device
         padded = torch.from_numpy(np.pad(design.coordinates, ((0, 0), (0, 1)))).to(device)
         offsets = [
-            (padded[:, own.reshape(-1)].reshape(len(padded), *own.shape) * spread)
-            for own, spread in zip(self._owners, self._spread, strict=True)
+            (padded[:, own.reshape(-1)].reshape(len(padded), *own.shape) * spread).to(donors.dtype)[None]
+            for own, spread, donors in zip(self._owners, self._spread, self.request.donors, strict=True)
         ]
 
         def place(rows: list[Tensor]) -> list[Tensor]:
-            return [row[:, None] + offset[None].to(row.dtype) for row, offset in zip(rows, offsets, strict=True)]
+            return [row[:, None] + offset for row, offset in zip(rows, offsets, strict=True)]
 
         return place
 
@@ -432,16 +432,21 @@ class _Rows:
 
         def some_neighbours(part: slice) -> None:
             place, count = self.neighbourhood.edit(design.part(part)), part.stop - part.start
+            raw: list[Tensor] = []
 
             def some_rows(own: slice) -> None:
                 placed = place([tensor[own].to(request.subject.device) for tensor in tensors])
                 with torch.no_grad():
-                    raw = request.subject.forward([tensor.flatten(0, 1) for tensor in placed])
-                measured = self.game.measure(raw.cpu()[:, None], np.repeat(rows[own], count))
-                found[own, part] = measured.reshape(-1, count, measured.shape[1])
-                self.evaluations += len(raw)
+                    outputs = request.subject.forward([tensor.flatten(0, 1) for tensor in placed])
+                if not raw:
+                    raw.append(torch.empty(len(rows), count, outputs.shape[1], dtype=outputs.dtype))
+                raw[0][own] = outputs.reshape(-1, count, outputs.shape[1]).cpu()
+                self.evaluations += len(outputs)
 
             in_batches(len(rows), max(1, self._batch // count), some_rows)
+            # Read out once for many batches: for a small network reading out costs nearly as much as running it.
+            measured = self.game.measure(raw[0].flatten(0, 1)[:, None], np.repeat(rows, count))
+            found[:, part] = measured.reshape(len(rows), count, -1)
 
         size = max(1, min(self._batch, _CHUNK_NUMBERS // max(1, positions)))
         in_batches(len(design.donors), size, some_neighbours)
