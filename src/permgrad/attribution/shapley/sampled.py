@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import gcd
 
 import numpy as np
 import numpy.typing as npt
@@ -211,7 +212,8 @@ def sample_rows(
         if around:
             donors = np.broadcast_to(references, counters.shape)
         else:
-            donors = references[uniform_integers(game.request.seed, ("reference",), counters, len(references))]
+            places = _spread_donors(game.request.seed, keys[open_rows], number * size, size, len(references))
+            donors = references[places]
         receivers = np.repeat(rows[open_rows], size)
         sample = walk(game, tree, receivers, donors.reshape(-1, 1), counters.reshape(-1))
         by_row = sample.reshape(len(open_rows), size, *shape[1:])
@@ -228,6 +230,17 @@ def sample_rows(
         if not len(open_rows):
             break
     return found
+
+
+def _spread_donors(seed: int, keys: Counters, first: int, walks: int, references: int) -> Integers:
+    """Return which background rows stand in for the walks ``first …``, ``(rows, walks)``: none twice before all once.
+
+    Every row starts at a place of its own and goes on in steps of about the golden section, which lie evenly.
+    """
+    step = next(size for size in range(max(1, round(0.618 * references)), references + 1) if gcd(size, references) == 1)
+    start = uniform_integers(seed, ("reference",), keys, references)
+    places: Integers = (start[:, None] + (first + np.arange(walks, dtype=np.int64)) * step) % references
+    return places
 
 
 def warn_of_error(std: Floats, scale: Floats, rule: StoppingRule) -> None:
