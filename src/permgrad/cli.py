@@ -415,7 +415,14 @@ def benchmark(
 
 def _names(given: list[str] | None) -> tuple[str, ...]:
     """Return the names in an option that may be given several times, each with several names between commas."""
-    return tuple(dict.fromkeys(name.strip() for text in given or () for name in text.split(",") if name.strip()))
+    from permgrad._errors import InputError
+
+    names = tuple(dict.fromkeys(name.strip() for text in given or () for name in text.split(",") if name.strip()))
+    if given and not names:
+        raise InputError(
+            "an option that lists names must hold at least one, however: it is empty; leave the option out"
+        )
+    return names
 
 
 @datasets_app.command("list")

@@ -47,6 +47,19 @@ def test_sixteen_bits_keep_their_scale_over_images(tmp_path):
     assert int(pixels[1].min()) == 255, "images are not stretched to their own range"
 
 
+@pytest.mark.parametrize("top", [1.0, 255.0, 65535.0])
+def test_levels_of_formats_without_a_range(tmp_path, top):
+    levels = (np.linspace(0, 1, 144).reshape(12, 12) * top).astype(np.float32)
+    Image.fromarray(levels).save(tmp_path / "levels.tiff")
+    pixels = ImageColumn("scan", 12, 12, 1, (0.5,), (0.2,)).read([tmp_path / "levels.tiff"])
+    assert int(pixels.max()) == 255
+    assert abs(float(pixels.mean()) - 127.5) < 1
+    levels[3, 3] = np.nan
+    Image.fromarray(levels).save(tmp_path / "broken.tiff")
+    with pytest.raises(InputError, match="pixels that are not finite"):
+        ImageColumn("scan", 12, 12, 1, (0.5,), (0.2,)).read([tmp_path / "broken.tiff"])
+
+
 def test_size_channels_mean_and_spread_come_from_the_files_given(tmp_path, ramp):
     grey = [write(tmp_path, f"{k}.png", ramp) for k in range(3)]
     column, pixels = ImageColumn.fit("scan", grey)

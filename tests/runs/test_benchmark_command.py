@@ -151,3 +151,30 @@ def test_settings():
         Settings(scale="quik")
     with pytest.raises(InputError, match="threads must be at least 1, however: threads=0"):
         Settings(threads=0)
+
+
+def test_a_list_of_names_must_hold_one(tmp_path):
+    from typer.testing import CliRunner
+
+    from permgrad.cli import app
+
+    for option in ("--functions", "--methods"):
+        words = ["benchmark", "tabular", "--quick", option, "", "--out", str(tmp_path / "out")]
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 2
+        assert "must hold at least one" in result.stderr
+        assert not (tmp_path / "out").exists()
+
+
+def test_data_that_are_not_there_leave_no_folder(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from permgrad.cli import app
+
+    monkeypatch.setenv("PERMGRAD_DATA", str(tmp_path / "nowhere"))
+    monkeypatch.setenv("PERMGRAD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    result = CliRunner().invoke(app, ["benchmark", "multimodal", "--quick", "--out", str(tmp_path / "out")])
+    assert result.exit_code in (2, 3)
+    assert "pneumoniamnist" in result.stderr
+    assert not (tmp_path / "out").exists()

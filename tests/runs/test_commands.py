@@ -388,3 +388,24 @@ def test_an_all_missing_column_and_hostile_names(tmp_path):
     for name in ("nothing", "one"):
         assert importance.loc[(name, "all"), ["importance", "std", "p_value"]].tolist() == [0, 0, 1]
     assert "<b>in</b>" not in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
+def test_explain_refuses_classes_that_the_model_does_not_know(place, classified, tmp_path):
+    frame = pd.read_csv(place / "new.csv")
+    target = next(name for name in frame.columns if "ill" in set(frame[name].astype(str)))
+    frame.loc[[1, 4], target] = "flu"
+    frame.to_csv(tmp_path / "flu.csv", index=False)
+    result = CliRunner().invoke(
+        app, ["explain", str(classified), str(tmp_path / "flu.csv"), "--out", str(tmp_path / "why")]
+    )
+    assert result.exit_code == 2
+    assert "2 of 40 rows" in result.stderr
+    assert "'flu'" in result.stderr
+    assert not (tmp_path / "why").exists()
+    frame[target] = frame[target].replace("flu", None)
+    frame.to_csv(tmp_path / "gaps.csv", index=False)
+    words = ["explain", str(classified), str(tmp_path / "gaps.csv"), "--repeats", "1", "--out", str(tmp_path / "why")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0
+    assert "2 of 40 rows" in result.stderr
+    assert pg.Explanation.load(tmp_path / "why").meta["rows_explained"] == 38

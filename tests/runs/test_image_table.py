@@ -178,3 +178,27 @@ def test_images_in_both_parts_are_noted(table, tmp_path):
         table=str(tmp_path / "doubled.csv"), target=("label",), images=("scan",), group="scan", split_seed=1
     )
     assert not any("show an image" in note for note in load_inputs(grouped).notes)
+
+
+def test_a_damaged_image_is_named_before_anything_is_written(table, tmp_path):
+    few = pd.read_csv(table).head(60)
+    few["scan"] = [str(table.parent / path) for path in few["scan"]]
+    for row, content in ((5, b"no image"), (40, Path(few.loc[40, "scan"]).read_bytes()[:200])):
+        (tmp_path / f"bad{row}.png").write_bytes(content)
+        few.loc[row, "scan"] = str(tmp_path / f"bad{row}.png")
+    few.to_csv(tmp_path / "few.csv", index=False)
+    said = call("run", tmp_path / "few.csv", *WORDS, "--out", tmp_path / "run", code=2)
+    assert "2 of 60 in column 'scan' cannot be read" in said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("method", ["gradient", "permutation"])
+def test_one_row_by_values_that_do_not_add_up(finished, table, tmp_path, method):
+    few = pd.read_csv(table).head(5)
+    few["scan"] = [str(table.parent / path) for path in few["scan"]]
+    few.to_csv(tmp_path / "few.csv", index=False)
+    call("explain", finished, tmp_path / "few.csv", "--method", method, "--row", "3", "--out", tmp_path / "why")
+    assert "waterfall.png" not in {path.name for path in (tmp_path / "why" / "plots").iterdir()}
+    # One grid for all methods: a patch is the same place whatever the method.
+    assert "scan[3,3]" in pg.Explanation.load(tmp_path / "why").names
+    assert "scan[4,4]" not in pg.Explanation.load(tmp_path / "why").names

@@ -159,6 +159,25 @@ def locate_images(cells: pd.Series[Any], folder: str | os.PathLike[str], table: 
     return files
 
 
+def check_images(name: str, files: Sequence[Path]) -> None:
+    """Decode every file once, so that a damaged one is found before hours of work and not after.
+
+    Args:
+        name: of the column.
+        files: to decode.
+
+    Raises:
+        InputError: Some cannot be read; all are counted and the first are named.
+    """
+    faults: dict[Path, str] = {}
+    for file in files:
+        try:
+            _read(file, 1, 1, 1)
+        except Exception as error:  # noqa: BLE001 — decoders raise almost anything on damaged files
+            faults[file] = _reason(error)
+    _refuse(name, faults, len(files))
+
+
 def shared_images(train: Sequence[Path], test: Sequence[Path]) -> int:
     """Count test rows whose image file a training row shows as well: figures on them are too good.
 
@@ -214,9 +233,16 @@ def _read(file: Path, channels: int, height: int, width: int) -> Pixels:
 
 
 def _eight_bits(values: npt.NDArray[Any]) -> Pixels:
-    """Bring 16-bit grey levels to 0 … 255 by their format's range, the same for every image."""
-    levels = np.nan_to_num(values.astype(np.float64))
-    top = 1.0 if values.dtype.kind == "f" and levels.max(initial=0.0) <= 1 else 65535.0
+    """Bring grey levels of more than 8 bits to 0 … 255.
+
+    16-bit files by their format's range; 32-bit and real ones, whose format has none, by the smallest of 1, 255 and
+    65,535 that holds the image.
+    """
+    levels = values.astype(np.float64)
+    if not np.isfinite(levels).all():
+        raise ValueError("it has pixels that are not finite numbers")
+    tops = (65535.0,) if values.dtype.itemsize <= 2 else (1.0, 255.0, 65535.0)
+    top = next((one for one in tops if levels.max(initial=0.0) <= one), tops[-1])
     return np.clip(np.round(levels * (255.0 / top)), 0, 255).astype(np.uint8)
 
 

@@ -130,6 +130,10 @@ def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:
         if _finished(folder, cells):
             return _outcome(folder, already=True)
     use_threads(request.threads)
+    for wanted in chosen:
+        # Data that are not there are found out before a folder is.
+        if any(own == wanted.name for own, _, _ in cells) and (check := getattr(wanted, "check", None)) is not None:
+            check(settings)
     with _open(folder, configuration, request) as record:
         for number, (suite, function, seed) in enumerate(cells, start=1):
             _do_cell(folder, registry.get(suite), function, seed, settings, say, f"[{number}/{len(cells)}] ")

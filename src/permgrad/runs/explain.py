@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import EnvironmentProblem, InputError, PermgradError, suggest
+from permgrad._errors import EnvironmentProblem, InputError, PermgradError, suggest, warn_user
 from permgrad._files import atomic_folder, atomic_path
 from permgrad.data.cells import canonical
 from permgrad.data.table import blank_codes
+from permgrad.report.plots.waterfall import stacks
 from permgrad.runs import image_table
 from permgrad.runs.cache import Cache
 from permgrad.runs.image_table_explaining import explain_records, image_inputs, image_plots
@@ -191,14 +192,31 @@ def _truth(
         # Classes are compared as text: a file may hold 1 where the model learnt from 1.0, or the other way round.
         labels = {canonical(label): label for label in model.classes_.tolist()}
         y = np.array([labels.get(canonical(value)) for value in values.tolist()], dtype=object)
-        known = np.array([value is not None for value in y])
-        return (y, everything[known]) if known.any() else (None, everything)
+        strange = known & np.array([value is None for value in y])
+        if strange.any():
+            first = values.to_numpy()[strange].tolist()[0]
+            raise InputError(
+                f"the target must hold classes of the model ({', '.join(map(str, model.classes_.tolist()[:10]))}), "
+                f"however: {int(strange.sum())} of {len(y)} rows of {request.table} hold another, such as {first!r}; "
+                "correct or leave out those rows, or leave the column out"
+            )
+        _say_left_out(known, request)
+        return y, everything[known]
     if not pd.api.types.is_numeric_dtype(values.dtype):
         raise InputError(
             f"the target must hold numbers as in training, however: column {target!r} of {request.table} holds text; "
             "correct it, or leave the column out"
         )
+    _say_left_out(known, request)
     return values.to_numpy(dtype=np.float64), everything[known]
+
+
+def _say_left_out(known: npt.NDArray[np.bool_], request: ExplainRequest) -> None:
+    if not known.all():
+        warn_user(
+            f"{int((~known).sum())} of {len(known)} rows of {request.table} have no target and are left out where the "
+            "loss is explained; leave the target's column out to explain all of them"
+        )
 
 
 def _targets(model: Any, wanted: tuple[str, ...]) -> list[int | str] | None:
@@ -259,7 +277,7 @@ def _plots(explanation: Explanation) -> dict[str, Any]:
         return _network_plots(explanation)
     if explanation.scope == "local" and len(explanation.values) == 1:
         images = {"image": plot.image()} if "cam" in explanation.maps else {}
-        if not explanation.additive:
+        if not stacks(explanation):
             return images | {"bar": plot.bar()}
         # The position among the rows explained says nothing here: rows.csv names the row of the table.
         drawn = plot.waterfall(title=f"{explanation.method}, one row")
@@ -279,7 +297,7 @@ def _network_plots(explanation: Explanation) -> dict[str, Any]:
     plot = explanation.plot
     one = explanation.scope == "local" and len(explanation.values) == 1
     found = {} if explanation.level == "modality" else {"features": plot.features()}
-    if one and explanation.additive:
+    if one and stacks(explanation):
         found["waterfall"] = plot.waterfall(title=f"{explanation.method}, one row")
     elif explanation.scope == "local" and explanation.additive:
         found["beeswarm"] = plot.beeswarm()

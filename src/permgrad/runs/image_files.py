@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from permgrad._errors import InputError
-from permgrad.data.image_table import locate_images, shared_images
+from permgrad.data.image_table import check_images, locate_images, shared_images
 from permgrad.data.table import read_table
 from permgrad.runs.request import RunRequest
 from permgrad.runs.target import find_column
@@ -22,7 +22,7 @@ def configuration(request: RunRequest) -> dict[str, Any]:
     """Return what the images add to a run's configuration: their columns, their size, and a hash of all contents.
 
     Raises:
-        InputError: A column or a file is missing.
+        InputError: A column or a file is missing, or a file is damaged: all of them are named before work starts.
     """
     if not Path(request.table).is_file():
         raise InputError(
@@ -36,7 +36,9 @@ def configuration(request: RunRequest) -> dict[str, Any]:
         frame = read_table(path)
         for name in request.images:
             find_column(name, list(frame.columns), "image")
-            for file in dict.fromkeys(locate_images(frame[name], path.parent, f"the {role} file")):
+            files = list(dict.fromkeys(locate_images(frame[name], path.parent, f"the {role} file")))
+            check_images(name, files)
+            for file in files:
                 digest.update(hashlib.sha256(file.read_bytes()).digest())
     return {"images": list(request.images), "image_size": request.image_size, "image content": digest.hexdigest()}
 

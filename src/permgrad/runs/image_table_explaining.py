@@ -26,8 +26,6 @@ MOST_ROWS = 300
 REPEATS = 5
 #: Patches on each side of an image in a run's ranking, few enough to stand beside the table's columns.
 RANKED_PATCHES = 4
-#: Methods whose cost does not grow with the number of players; all others get the few patches of a run's ranking.
-_ONE_PASS = ("gradient", "integrated_gradients", "deeplift", "gradcam")
 
 
 def explain_records(
@@ -49,8 +47,8 @@ def explain_records(
         y = None if y is None else np.searchsorted(model.classes_, np.asarray(y).astype(model.classes_.dtype))
     if options.get("level") != "modality":
         given["groups"] = model.groups_
-        if options.get("method", "permgrad") not in _ONE_PASS:
-            given["segments"] = ("grid", RANKED_PATCHES)
+        # One grid for all methods: a patch has the same name and place wherever it is met.
+        given["segments"] = ("grid", RANKED_PATCHES)
     inputs = model.inputs(records)
     found = explain(model.module_, inputs, y, **{**given, **options})
     if found.scope == "global":

@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
 
+def stacks(explanation: Explanation) -> bool:
+    """Return whether values add up from a baseline's output to the row's: slopes can be added up, but to nothing."""
+    return explanation.additive and explanation.method != "gradient"
+
+
 @styled
 def waterfall(
     explanation: Explanation,
@@ -61,7 +66,7 @@ def waterfall(
     """
     need_one_unit(explanation, "waterfall")
     need_local(explanation, "waterfall")
-    if not explanation.additive or explanation.method == "gradient":
+    if not stacks(explanation):
         raise InputError(
             "waterfall stacks values that add up from a baseline's output to the row's, however: those of "
             f"method={explanation.method!r} do not; choose method='shapley', 'integrated_gradients' or 'deeplift', or "

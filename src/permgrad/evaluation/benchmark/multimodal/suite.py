@@ -28,7 +28,7 @@ from permgrad.evaluation.benchmark.multimodal.case import (
     make_oracle,
 )
 from permgrad.evaluation.benchmark.multimodal.functions import COLUMNS_OF, MODALITIES, DecisionFunction, functions
-from permgrad.evaluation.benchmark.multimodal.images import TRAINING_SHARE
+from permgrad.evaluation.benchmark.multimodal.images import TRAINING_SHARE, read_images
 from permgrad.evaluation.benchmark.multimodal.network import FusedNetwork
 from permgrad.evaluation.benchmark.multimodal.ours import LOSSES
 from permgrad.evaluation.benchmark.multimodal.pairs import Design, make_design
@@ -111,6 +111,16 @@ class MultimodalSuite:
             "images": self._image_facts(settings),
             "repeated": {"seed": REPEATED_SEED, "functions": list(REPEATED_FUNCTIONS)},
         }
+
+    def check(self, settings: Settings) -> None:
+        """Read the images.
+
+        Raises:
+            InputError: a set cannot be read.
+            EnvironmentProblem: a named set is nowhere and cannot be downloaded.
+        """
+        for path in self._images(settings):
+            read_images(path)
 
     def run(self, function: str, seed: int, settings: Settings) -> list[Record]:
         """Compute one cell: split, train, draw test pairs, let every contestant explain the network and F itself."""
