@@ -196,6 +196,13 @@ def test_class_names_come_before_class_numbers():
     assert form(lambda x: x[:, :2]).encode_target(np.array([True, False]), 2).tolist() == [1, 0]
 
 
+def test_a_target_is_a_position_or_a_class():
+    net = Fixed(lambda x: x[:, :2])
+    assert explain(net, TABLE, method="gradient", class_names=[10, 20], target=20).outputs == ("20",)
+    assert explain(net, TABLE, method="gradient", class_names=[10, 20], target=1).outputs == ("20",)
+    assert explain(net, TABLE, method="gradient", class_names=[10, 20], target=[0, "10"]).outputs == ("10",)
+
+
 def test_losses_and_readouts_agree_whatever_the_network_returns():
     """Logits, probabilities and log-probabilities of the same classifier give the same losses and probabilities."""
     kinds = [form(lambda x: x), form(lambda x: x.softmax(1)), form(lambda x: x.log_softmax(1))]

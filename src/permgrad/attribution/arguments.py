@@ -122,8 +122,9 @@ def resolve_targets(subject: Subject, target: Any) -> tuple[int, ...]:
     for one in wanted:
         if isinstance(one, (int, np.integer)) and not isinstance(one, bool) and 0 <= int(one) < count:
             found.append(int(one))
-        elif isinstance(one, str) and one in names:
-            found.append(names.index(one))
+        elif isinstance(one, (str, int, np.integer)) and not isinstance(one, bool) and str(one) in names:
+            # A number that is no position may still be the name of a class.
+            found.append(names.index(str(one)))
         else:
             last = f"0…{count - 1}" if count > 1 else "0"
             listed = f" or a class ({', '.join(names[:7])})" if subject.task == "classification" else ""
