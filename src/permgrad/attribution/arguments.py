@@ -76,6 +76,15 @@ def check_numbers(confidence: float, n_repeats: int, batch_size: int | str) -> N
         raise InputError(f"batch_size must be 'auto' or an integer of at least 1, however: batch_size={batch_size!r}")
 
 
+def check_groups(groups: Any) -> None:
+    """Refuse groups that are no mapping from names to features."""
+    if groups is not None and not isinstance(groups, Mapping):
+        raise InputError(
+            "groups must map names to lists of features, however: it is "
+            f"{type(groups).__name__}; pass groups={{'name': ['feature', …]}}"
+        )
+
+
 def resolve_options(chosen: Method, method: str, options: dict[str, Any]) -> dict[str, Any]:
     """Return the method's options, the user's over its defaults; unknown ones are refused.
 

@@ -26,7 +26,7 @@ from permgrad._random import generator
 from permgrad.attribution.coalitions import CoalitionGame
 from permgrad.attribution.donors import donor_rows
 from permgrad.attribution.game import Floats, MomentCollector, ReadoutValue, Value, doubling_rounds, settle
-from permgrad.attribution.importance import Table, loss_scale, make_value, receiver_classes, tabulate
+from permgrad.attribution.importance import Table, loss_scale, make_value, receiver_classes, refuse_nonfinite, tabulate
 from permgrad.attribution.method import Request
 from permgrad.attribution.moments import NO_DONOR, interval
 
@@ -194,12 +194,7 @@ class Effects:
         outputs = self.game.base()
         if self.fixed is None:
             self.game.donor_outputs()
-        if not bool(torch.isfinite(outputs).all()):
-            broken = int((~torch.isfinite(outputs).all(dim=1)).sum())
-            raise InputError(
-                f"the model must predict finite numbers, however: {broken} of {len(outputs)} rows got NaN or infinity; "
-                "check those rows"
-            )
+        refuse_nonfinite(outputs)
         return outputs
 
     def play(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy.typing as npt
 
 from permgrad._errors import InputError
-from permgrad.attribution.arguments import Arguments, check_numbers
+from permgrad.attribution.arguments import Arguments, check_groups, check_numbers
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Method, Request, methods
 
@@ -94,6 +94,7 @@ def explain(
     if background is not None and isinstance(background, (int, float, str)):
         raise InputError(f"background must be rows like inputs, however: background={background!r}; pass a table")
     check_numbers(confidence, n_repeats, batch_size)
+    check_groups(groups)
     arguments = Arguments(
         model=model,
         inputs=inputs,

@@ -84,11 +84,6 @@ def _grouped_players(
     groups: Mapping[str, Iterable[str]],
 ) -> tuple[dict[str, npt.NDArray[np.intp]], dict[str, list[str]]]:
     """Return one player for each group and one for each feature that is in none."""
-    if not isinstance(groups, Mapping):
-        raise InputError(
-            "groups must map names to lists of features, however: it is "
-            f"{type(groups).__name__}; pass groups={{'name': ['feature', …]}}"
-        )
     players: dict[str, npt.NDArray[np.intp]] = {}
     taken: dict[str, str] = {}
     for group, members in groups.items():

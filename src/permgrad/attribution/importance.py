@@ -95,6 +95,20 @@ def base_outputs(request: Request, game: Game) -> npt.NDArray[np.float32]:
     return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
+def refuse_nonfinite(outputs: torch.Tensor) -> None:
+    """Refuse rows for which the model predicts NaN or infinity: a loss over them says nothing.
+
+    Raises:
+        InputError: some of the outputs ``(rows, K)`` are not finite.
+    """
+    finite = torch.isfinite(outputs).all(dim=1)
+    if not bool(finite.all()):
+        raise InputError(
+            f"the model must predict finite numbers, however: {int((~finite).sum())} of {len(outputs)} rows got NaN or "
+            "infinity; check those rows"
+        )
+
+
 def receiver_classes(request: Request, outputs: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int64] | None, int]:
     """Return each row's class, true where y is given, else predicted; None for regression."""
     subject = request.subject
@@ -137,12 +151,7 @@ def play_loss_game(request: Request, quantities: Quantities, label: str) -> tupl
     sampler = make_sampler(request)
     game = make_game(request, quantities, make_value(request), sampler)
     outputs = base_outputs(request, game)
-    if not np.isfinite(outputs).all():
-        broken = int((~np.isfinite(outputs).all(axis=1)).sum())
-        raise InputError(
-            f"the model must predict finite numbers, however: {broken} of {len(outputs)} rows got NaN or infinity; "
-            "check those rows"
-        )
+    refuse_nonfinite(torch.as_tensor(outputs))
     classes, class_count = receiver_classes(request, outputs)
     collector = MomentCollector(
         receivers=len(request.encoded),

@@ -50,10 +50,6 @@ class PlayerSpace:
         """Return the number of players."""
         return len(self.names)
 
-    def owned(self, player: int) -> list[Tensor]:
-        """Return, for each input, which positions the player owns: bool, shaped like the input without rows."""
-        return [segments == player for segments in self.segments]
-
     def blend(self, rows: Sequence[Tensor], donors: Sequence[Tensor], replaced: Tensor) -> tuple[Tensor, ...]:
         """Return rows in which the replaced players' positions hold the donors' values.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -163,42 +163,23 @@ def input_maps(request: Request, *, numbers: int = 20_000_000) -> dict[str, npt.
     return found
 
 
-def network_global(request: Request, method: str, names: Sequence[str], table: Table, **fields: Any) -> Explanation:
+def network_global(
+    request: Request,
+    method: str,
+    names: Sequence[str],
+    table: Table,
+    *,
+    facts: Mapping[str, Any] | None = None,
+    branches: dict[str, Any] | None = None,
+) -> Explanation:
     """Build the result of a loss game on a torch network; the first quantity is the importance, others are parts."""
-    kept = [0, *[1 + target for target in _class_targets(request)]] if len(table.outputs) > 1 else [0]
-    loss = request.subject.resolve_loss(request.loss)
-    facts = fields.pop("facts", {})
-    explanation = Explanation(
-        values=table.mean[:, kept, 0],
-        names=request.space.names,
-        modality=request.space.modality,
-        outputs=tuple(table.outputs[index] for index in kept),
-        method=method,
-        scope="global",
-        std=table.std[:, kept, 0],
-        low=table.low[:, kept, 0],
-        high=table.high[:, kept, 0],
-        p_values=table.p_values[:, kept, 0],
-        parts={name: table.mean[:, kept, index] for index, name in enumerate(names) if index},
-        part_std={name: table.std[:, kept, index] for index, name in enumerate(names) if index},
-        level=request.level,
-        groups=request.groups,
-        maps={name: array for name, array in input_maps(request).items() if name.startswith("segments:")},
-        meta=describe(
-            request,
-            quantity="increase of the loss" if request.y is not None else "divergence from the model's own prediction",
-            unit=_unit(request, loss),
-            loss=loss if request.y is not None else "divergence",
-            loss_scale=loss_scale(request),
-            repeats=table.repeats,
-            seconds=table.seconds,
-            model_rows=table.model_rows,
-            classes_by="y" if request.y is not None else "predicted class",
-            **facts,
+    maps = {name: array for name, array in input_maps(request).items() if name.startswith("segments:")}
+    return finish(
+        request,
+        _of_losses(
+            request, method, names, table, _class_targets(request), branches=branches, maps=maps, facts=facts or {}
         ),
-        **fields,
     )
-    return finish(request, explanation)
 
 
 def _class_targets(request: Request) -> Sequence[int]:
@@ -249,14 +230,37 @@ def global_explanation(
     direction: dict[str, dict[str, Any]] | None = None,
 ) -> Explanation:
     """Build the result of a loss game."""
-    kept = [0, *[1 + target for target in request.targets]] if len(table.outputs) > 1 else [0]
-    loss = request.subject.resolve_loss(request.loss)
     determined = list(getattr(sampler, "not_identifiable", ()))
     if determined:
         warn_user(
             "these features are determined by the others, so that their own effect is not identifiable with "
             f"sampling='conditional': {', '.join(determined[:10])}; declare them as one group with groups="
         )
+    return _of_losses(
+        request,
+        method,
+        quantities.names,
+        table,
+        request.targets,
+        branches=branches,
+        direction=direction,
+        facts={"not_identifiable": determined},
+    )
+
+
+def _of_losses(
+    request: Request,
+    method: str,
+    names: Sequence[str],
+    table: Table,
+    classes: Sequence[int],
+    *,
+    facts: Mapping[str, Any],
+    **fields: Any,
+) -> Explanation:
+    """Build an explanation from a table of losses: the first quantity is the importance, the others are parts."""
+    kept = [0, *[1 + number for number in classes]] if len(table.outputs) > 1 else [0]
+    loss = request.subject.resolve_loss(request.loss)
     return Explanation(
         values=table.mean[:, kept, 0],
         names=tuple(request.players),
@@ -268,13 +272,10 @@ def global_explanation(
         low=table.low[:, kept, 0],
         high=table.high[:, kept, 0],
         p_values=table.p_values[:, kept, 0],
-        parts={name: table.mean[:, kept, index] for index, name in enumerate(quantities.names) if index},
-        part_std={name: table.std[:, kept, index] for index, name in enumerate(quantities.names) if index},
+        parts={name: table.mean[:, kept, index] for index, name in enumerate(names) if index},
+        part_std={name: table.std[:, kept, index] for index, name in enumerate(names) if index},
         level=request.level,
-        additive=False,
         groups=request.groups,
-        branches=branches,
-        direction=direction,
         meta=describe(
             request,
             quantity="increase of the loss" if request.y is not None else "divergence from the model's own prediction",
@@ -285,8 +286,9 @@ def global_explanation(
             seconds=table.seconds,
             model_rows=table.model_rows,
             classes_by="y" if request.y is not None else "predicted class",
-            not_identifiable=determined,
+            **facts,
         ),
+        **fields,
     )
 
 

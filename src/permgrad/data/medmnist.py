@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad._errors import EnvironmentProblem, InputError, PermgradWarning, unknown
-from permgrad._files import atomic_path
 from permgrad._registry import Registry
 from permgrad.data.datasets import store
 
@@ -217,15 +216,7 @@ def _download(card: ImageCard, cached: Path) -> Path:
             f"the download of image set {card.name!r} must have the MD5 {card.md5}, however {card.url} gave {found}; "
             f"{by_hand}"
         )
-    try:
-        with atomic_path(cached) as temporary:
-            temporary.write_bytes(content)
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"the cache folder must be writable, however {str(cached.parent)!r}: {error.strerror}; name another folder "
-            "in the environment variable PERMGRAD_CACHE"
-        ) from error
-    return cached
+    return store.keep(content, cached)
 
 
 def _read(path: Path, parts: Sequence[str]) -> dict[str, npt.NDArray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,21 +93,10 @@ def _measure(work: Work, part: str, predicted: dict[str, npt.NDArray[Any]]) -> d
 
 def _baselines(work: Work, model: ImageTableModel) -> dict[str, Any]:
     """Train the baselines on the encoded table alone: what the images add to it is seen beside them."""
-    from permgrad.evaluation.baselines import Part as Encoded
-    from permgrad.evaluation.baselines import run_baselines
+    from permgrad.runs.stages import train_baselines
 
-    parts = {name: Encoded(model.preprocessor_.transform(own.X), own.y) for name, own in work.inputs.parts.items()}
     work.say("  baselines see the table alone")
-    return run_baselines(
-        work.inputs.task,
-        parts["train"],
-        parts["validation"],
-        parts["test"],
-        classes=getattr(model, "classes_", ()),
-        seed=work.request.seed,
-        threads=work.request.threads or os.cpu_count() or 1,
-        progress="auto",
-    )
+    return train_baselines(work, model, model.preprocessor_.transform)
 
 
 def explanation_stage(work: Work) -> None:

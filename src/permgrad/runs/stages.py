@@ -168,7 +168,7 @@ def model_stage(work: Work) -> None:
     metrics: dict[str, Any] = {"task": inputs.task, "rows": {part: len(inputs.parts[part].X) for part in PARTS}}
     for part in ("validation", "test"):
         metrics[part] = measure(inputs, inputs.parts[part].y, predicted[part], model)
-    metrics["baselines"] = train_baselines(work, model) if request.baselines else {}
+    metrics["baselines"] = train_baselines(work, model, model.encode) if request.baselines else {}
     if len(getattr(model, "classes_", ())) == 2 and (gradients.leads(request.preset) or request.cost is not None):
         metrics["cuts"] = gradients.cuts(model, inputs, request.cost)
     write_predictions(work, predicted["test"])
@@ -241,11 +241,11 @@ def measure(
     return evaluate("classification", y, probabilities=predicted["probabilities"], classes=model.classes_)
 
 
-def train_baselines(work: Work, model: Any) -> dict[str, Any]:
-    """Train the baselines on the same encoded rows."""
+def train_baselines(work: Work, model: Any, encode: Callable[[pd.DataFrame], Any]) -> dict[str, Any]:
+    """Train the baselines on rows encoded as they are for the network."""
     from permgrad.evaluation.baselines import Part, run_baselines
 
-    parts = {name: Part(model.encode(own.X), own.y) for name, own in work.inputs.parts.items()}
+    parts = {name: Part(encode(own.X), own.y) for name, own in work.inputs.parts.items()}
     return run_baselines(
         work.inputs.task,
         parts["train"],

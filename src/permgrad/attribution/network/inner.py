@@ -8,8 +8,7 @@ exchanging them.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -272,7 +271,7 @@ def _modalities(
     # Another row for each: the background's rows backwards, which are others also where both are the same rows.
     others = [tensor[-count:].flip(0) for tensor in donors]
     depends: list[list[str]] = [[] for _ in space.names]
-    with torch.no_grad(), _opened(inner):
+    with torch.no_grad(), inner.open():
         before, _ = inner._capture(rows)  # noqa: SLF001 — the same concept, in the same file
         for position, name in enumerate(outer.input_names):
             edited = [others[k].to(own.device) if k == position else own for k, own in enumerate(rows)]
@@ -288,9 +287,3 @@ def _changed(before: Tensor, after: Tensor) -> Tensor:
     """Return 1 for every unit that differs in some row by more than rounding, else 0."""
     scale = before.abs().amax().clamp_min(1e-30)
     return ((after - before).abs().amax(dim=0) > 1e-5 * scale).double()
-
-
-@contextmanager
-def _opened(subject: NetworkSubject) -> Iterator[None]:
-    with subject.open():
-        yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -80,11 +79,6 @@ def at_level(space: PlayerSpace, arguments: Arguments) -> PlayerSpace:
         if arguments.groups is not None:
             raise InputError("level='modality' makes whole inputs players, however: groups= is given; leave one out")
         return space.modalities()
-    if arguments.groups is not None and not isinstance(arguments.groups, Mapping):
-        raise InputError(
-            "groups must map names to lists of features, however: it is "
-            f"{type(arguments.groups).__name__}; pass groups={{'name': ['feature', …]}}"
-        )
     if arguments.level == "group":
         if arguments.groups is None:
             raise InputError(

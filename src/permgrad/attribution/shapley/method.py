@@ -16,7 +16,7 @@ from permgrad._progress import Progress
 from permgrad._random import content_keys, generator
 from permgrad.attribution.donors import need_background
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.importance import loss_scale
+from permgrad.attribution.importance import loss_scale, refuse_nonfinite
 from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.moments import interval
 from permgrad.attribution.result import describe, finish, input_maps, shown_values
@@ -276,12 +276,7 @@ def _explain_loss(request: Request, tree: Tree, options: _Options) -> Explanatio
     """Explain the loss over all rows, or, without y, the divergence from the model's own prediction."""
     started = time.perf_counter()
     game = ShapleyGame(request, options.game)
-    if not bool(torch.isfinite(game.base).all()):
-        broken = int((~torch.isfinite(game.base).all(dim=1)).sum())
-        raise InputError(
-            f"the model must predict finite numbers, however: {broken} of {request.count} rows got NaN or infinity; "
-            "check those rows"
-        )
+    refuse_nonfinite(game.base)
     exact, expected = tree.freedom() <= options.exact, options.game == "expected"
     standard = len(request.donors[0]) if expected and not exact else _REFERENCES_GLOBAL
     plan = LossPlan(

@@ -138,9 +138,18 @@ def _download(card: DataCard, cached: Path) -> Path:
             f"the download of data set {card.name!r} must have the SHA-256 {card.sha256}, however {url} gave {found}; "
             f"{_by_hand(card, cached)}"
         )
+    return keep(made, cached)
+
+
+def keep(content: bytes, cached: Path) -> Path:
+    """Write a download whose content has been checked into the cache, in one step, and return where it is.
+
+    Raises:
+        EnvironmentProblem: the folder cannot be written.
+    """
     try:
         with atomic_path(cached) as temporary:
-            temporary.write_bytes(made)
+            temporary.write_bytes(content)
     except OSError as error:
         raise EnvironmentProblem(
             f"the cache folder must be writable, however {str(cached.parent)!r}: {error.strerror}; name another folder "

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,10 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from permgrad._random import derive_seed, forked_torch, generator
+from permgrad._random import derive_seed, generator
 from permgrad.evaluation.benchmark.multimodal.functions import MODALITIES, WIDTH
 from permgrad.evaluation.benchmark.multimodal.network import FusedNetwork, MarginNetwork, TrueFunction
 from permgrad.evaluation.benchmark.multimodal.pairs import Design, Pairs
+from permgrad.evaluation.benchmark.other_packages import other_packages
 
 Floats = npt.NDArray[np.float64]
 
@@ -127,24 +127,9 @@ class Case:
         """Return a seed of 31 bits for other packages."""
         return derive_seed(self.seed, "multimodal benchmark", what) % 2**31
 
-    @contextmanager
-    def other_packages(self, what: str) -> Iterator[None]:
-        """Seed the global generators that other packages draw from, and put everything back afterwards."""
-        import warnings
-
-        state = np.random.get_state()  # noqa: NPY002 — shap and Captum draw from the global generator
-        weights = [(weight, weight.requires_grad) for weight in self.network.parameters()]
-        try:
-            np.random.seed(self.integer_seed(what))  # noqa: NPY002 — as above
-            for weight, _ in weights:
-                weight.requires_grad_(False)
-            with forked_torch(self.integer_seed(what)), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                yield
-        finally:
-            np.random.set_state(state)  # noqa: NPY002 — as above
-            for weight, before in weights:
-                weight.requires_grad_(before)
+    def other_packages(self, what: str) -> AbstractContextManager[None]:
+        """Return a context in which other packages explain the network; see ``other_packages``."""
+        return other_packages(self.network, self.integer_seed(what))
 
 
 class Logit(nn.Module):

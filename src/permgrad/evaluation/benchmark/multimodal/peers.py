@@ -46,34 +46,26 @@ def captum_kernel_shap(case: Case) -> Any:
     """``captum.attr.KernelShap`` from the mean row, a row at a time as it works."""
     from captum.attr import KernelShap
 
-    method, rows = KernelShap(case.head()), case.fused[: case.sizes.few]
-    with torch.no_grad():
-        return torch.cat(
-            [
-                method.attribute(
-                    row[None], baselines=_mean_row(case), n_samples=case.sizes.draws,
-                    perturbations_per_eval=case.sizes.draws,
-                )
-                for row in rows
-            ]
-        )  # fmt: skip
+    return _row_by_row(KernelShap, case)
 
 
 def captum_lime(case: Case) -> Any:
     """``captum.attr.Lime`` from the mean row, a row at a time as it works."""
     from captum.attr import Lime
 
-    method, rows = Lime(case.head()), case.fused[: case.sizes.few]
+    return _row_by_row(Lime, case)
+
+
+def _row_by_row(kind: Callable[[torch.nn.Module], Any], case: Case) -> Any:
+    """Sample all coalitions of one row in a forward, one row after the other."""
+    method, draws = kind(case.head()), case.sizes.draws
     with torch.no_grad():
         return torch.cat(
             [
-                method.attribute(
-                    row[None], baselines=_mean_row(case), n_samples=case.sizes.draws,
-                    perturbations_per_eval=case.sizes.draws,
-                )
-                for row in rows
+                method.attribute(row[None], baselines=_mean_row(case), n_samples=draws, perturbations_per_eval=draws)
+                for row in case.fused[: case.sizes.few]
             ]
-        )  # fmt: skip
+        )
 
 
 def captum_integrated_gradients(case: Case) -> Any:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import pandas as pd
 
 from permgrad._random import derive_seed, generator
 from permgrad.data.truth import Truth
+from permgrad.evaluation.benchmark.other_packages import other_packages
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -180,29 +180,9 @@ class Case:
 
         return torch.from_numpy(np.array(encoded, dtype=np.float32))
 
-    @contextmanager
-    def other_packages(self, what: str) -> Iterator[None]:
-        """Seed the global generators that other packages draw from, and put everything back afterwards.
-
-        The network's weights are frozen meanwhile: some packages would collect gradients in them.
-        """
-        import warnings
-
-        from permgrad._random import forked_torch
-
-        state = np.random.get_state()  # noqa: NPY002 — shap and Captum draw from the global generator
-        weights = [(weight, weight.requires_grad) for weight in self.model.module_.parameters()]
-        try:
-            np.random.seed(self.integer_seed(what))  # noqa: NPY002 — as above
-            for weight, _ in weights:
-                weight.requires_grad_(False)
-            with forked_torch(self.integer_seed(what)), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                yield
-        finally:
-            np.random.set_state(state)  # noqa: NPY002 — as above
-            for weight, before in weights:
-                weight.requires_grad_(before)
+    def other_packages(self, what: str) -> AbstractContextManager[None]:
+        """Return a context in which other packages explain the network; see ``other_packages``."""
+        return other_packages(self.model.module_, self.integer_seed(what))
 
 
 def fit_network(

@@ -185,55 +185,40 @@ def _average_row(case: Case) -> Tensor:
     return case.tensor(case.background.mean(axis=0, keepdims=True))
 
 
+def _from_mean_row(case: Case, attribution: Any, rows: int, **options: Any) -> Floats:
+    """Return the mean absolute attribution from the mean row, features masked together."""
+    import torch
+
+    with torch.no_grad():
+        found = attribution.attribute(
+            case.tensor(case.encoded[:rows]), baselines=_average_row(case), feature_mask=_mask(case), **options
+        )
+    return _mean_absolute(_one_column(case, found))
+
+
 def captum_shapley(case: Case) -> Floats:
     """``captum.attr.ShapleyValueSampling`` from the mean row, features masked together."""
-    import torch
     from captum.attr import ShapleyValueSampling
 
     attribution = ShapleyValueSampling(case.module(flat=True))
-    with torch.no_grad():
-        found = attribution.attribute(
-            case.tensor(case.encoded[: case.sizes.some]),
-            baselines=_average_row(case),
-            feature_mask=_mask(case),
-            n_samples=max(2, case.sizes.draws // 10),
-        )
-    return _mean_absolute(_one_column(case, found))
+    return _from_mean_row(case, attribution, case.sizes.some, n_samples=max(2, case.sizes.draws // 10))
 
 
 def captum_kernel_shap(case: Case) -> Floats:
     """``captum.attr.KernelShap`` from the mean row."""
-    import torch
     from captum.attr import KernelShap
 
     attribution = KernelShap(case.module(flat=True))
-    with torch.no_grad():
-        found = attribution.attribute(
-            case.tensor(case.encoded[: case.sizes.few]),
-            baselines=_average_row(case),
-            feature_mask=_mask(case),
-            n_samples=case.sizes.draws,
-            perturbations_per_eval=64,
-        )
-    return _mean_absolute(_one_column(case, found))
+    return _from_mean_row(case, attribution, case.sizes.few, n_samples=case.sizes.draws, perturbations_per_eval=64)
 
 
 def captum_lime(case: Case) -> Floats:
     """``captum.attr.Lime`` from the mean row, with its own similarity, and a weak ridge in place of its lasso."""
-    import torch
     from captum._utils.models.linear_model import SkLearnRidge
     from captum.attr import Lime
 
     attribution = Lime(case.module(flat=True), interpretable_model=SkLearnRidge(alpha=0.01))
-    with torch.no_grad():
-        found = attribution.attribute(
-            case.tensor(case.encoded[: case.sizes.few]),
-            baselines=_average_row(case),
-            feature_mask=_mask(case),
-            n_samples=case.sizes.draws,
-            perturbations_per_eval=64,
-        )
-    return _mean_absolute(_one_column(case, found))
+    return _from_mean_row(case, attribution, case.sizes.few, n_samples=case.sizes.draws, perturbations_per_eval=64)
 
 
 def captum_integrated_gradients(case: Case) -> Floats:
