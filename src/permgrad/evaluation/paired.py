@@ -1,0 +1,161 @@
+"""Whether one model is really better than another when both were measured on the same random splits.
+
+Random splits share most of their training rows, so their scores are not independent and the usual paired t-test
+finds differences that are not there. The test here widens the variance accordingly: Nadeau & Bengio, "Inference for
+the Generalization Error", Machine Learning 52 (2003), 239-281, section 3.2 (the corrected resampled t-test).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad._errors import InputError
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """What the corrected test found.
+
+    Attributes:
+        difference: Mean difference, in the unit of the score.
+        low: Lower end of its 95 % interval; ``p_value < 0.05`` exactly when the interval excludes 0.
+        high: Upper end of its 95 % interval.
+        p_value: Two-sided p-value of "there is no difference".
+        splits: Number of splits.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    splits: int
+
+    def to_dict(self) -> dict[str, float | int]:
+        """Return the fields as JSON-able numbers."""
+        return {
+            "difference": self.difference,
+            "low": self.low,
+            "high": self.high,
+            "p_value": self.p_value,
+            "splits": self.splits,
+        }
+
+
+def corrected_paired_test(differences: npt.ArrayLike, *, train_rows: int, test_rows: int) -> PairedTest:
+    """Test whether the mean difference of two models' scores is 0.
+
+    With J splits, differences d_1 … d_J and their sample variance s², the standard error of the mean is
+    √((1/J + test_rows / train_rows) · s²), with J − 1 degrees of freedom (Nadeau & Bengio 2003, equation 12 ff.).
+
+    Args:
+        differences: ``(splits,)``, score of one model minus score of the other on the same split.
+        train_rows: Number of rows that each split trains on.
+        test_rows: Number of rows that each split tests on.
+
+    Returns:
+        Mean, 95 % interval and p-value. Differences that are all equal have no variance: the interval is the mean
+        itself, and the p-value is 1 if the mean is 0, else 0.
+
+    Raises:
+        InputError: Fewer than two splits, a difference that is not finite, or numbers of rows below 1.
+
+    Examples:
+        >>> found = corrected_paired_test([0.01, 0.02, 0.015, 0.012, 0.018], train_rows=600, test_rows=200)
+        >>> round(found.difference, 3), found.p_value < 0.05
+        (0.015, True)
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    if values.ndim != 1 or len(values) < 2:
+        raise InputError(
+            "a paired test needs the differences of at least two splits, however: their shape is "
+            f"{values.shape}; measure both models on more splits"
+        )
+    if not np.all(np.isfinite(values)):
+        raise InputError(
+            f"differences must be finite, however: {int(np.sum(~np.isfinite(values)))} of {len(values)} are not; "
+            "leave out the splits on which a model has no score"
+        )
+    for name, rows in (("train_rows", train_rows), ("test_rows", test_rows)):
+        if rows < 1:
+            raise InputError(f"{name} must be at least 1, however: {name}={rows!r}; pass the number of rows of a split")
+    splits = len(values)
+    mean = float(values.mean())
+    variance = float(values.var(ddof=1)) * (1 / splits + test_rows / train_rows)
+    # Equal numbers have a variance of rounding alone.
+    if variance <= (4 * np.finfo(np.float64).eps * float(np.abs(values).max())) ** 2:
+        return PairedTest(mean, mean, mean, 1.0 if mean == 0 else 0.0, splits)
+    from scipy import stats
+
+    error = math.sqrt(variance)
+    half = float(stats.t.ppf(0.975, splits - 1)) * error
+    p_value = float(2 * stats.t.sf(abs(mean) / error, splits - 1))
+    return PairedTest(mean, mean - half, mean + half, p_value, splits)
+
+
+def mean_ranks(table: Mapping[str, Sequence[float]], higher_is_better: bool) -> dict[str, float]:
+    """Return each model's rank averaged over cells: 1 is the best, models that tie share the mean of their ranks.
+
+    Args:
+        table: Model to its values, one for each cell, the cells in the same order for all.
+        higher_is_better: Whether a larger value is the better one.
+
+    Raises:
+        InputError: No models, no cells, lists of different lengths, or a NaN.
+
+    Examples:
+        >>> mean_ranks({"a": [0.9, 0.8], "b": [0.7, 0.8], "c": [0.6, 0.1]}, higher_is_better=True)
+        {'a': 1.25, 'b': 1.75, 'c': 3.0}
+    """
+    lengths = {name: len(values) for name, values in table.items()}
+    if not lengths or len(set(lengths.values())) != 1 or min(lengths.values()) == 0:
+        raise InputError(
+            "ranks need at least one model, and as many values of each model as there are cells, however: the numbers "
+            f"of values are {lengths}; leave out models or cells that are not complete"
+        )
+    values = np.array([np.asarray(row, dtype=np.float64) for row in table.values()])
+    if np.isnan(values).any():
+        raise InputError(
+            f"ranks need a value in every cell, however: {int(np.isnan(values).sum())} of {values.size} are missing; "
+            "leave out models or cells that are not complete"
+        )
+    from scipy.stats import rankdata
+
+    ranks = rankdata(-values if higher_is_better else values, method="average", axis=0)
+    return dict(zip(table, ranks.mean(axis=1).tolist(), strict=True))
+
+
+def holm(p_values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Adjust p-values of several tests so that one false discovery among all of them has at most the named level.
+
+    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6 (1979): the
+    k-th smallest of m is multiplied by m − k + 1, and no adjusted value is below that of a smaller one.
+
+    Shape:
+        p_values ``(tests,)``; result the same, in the same order.
+
+    Raises:
+        InputError: Not a list of numbers from 0 to 1.
+
+    Examples:
+        >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
+        [0.03, 0.06, 0.06]
+    """
+    values = np.asarray(p_values, dtype=np.float64)
+    if values.ndim != 1 or not np.all((values >= 0) & (values <= 1)):
+        raise InputError(
+            f"p-values must be numbers from 0 to 1, one for each test, however: {values.tolist()}; "
+            "leave out tests that have none"
+        )
+    order = np.argsort(values, kind="stable")
+    stepped = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted

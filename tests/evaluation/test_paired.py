@@ -1,0 +1,147 @@
+"""The paired test against its closed form and by simulation of overlapping splits; ranks and Holm's steps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy import integrate, special, stats
+
+from permgrad._errors import InputError
+from permgrad.evaluation.paired import PairedTest, corrected_paired_test, holm, mean_ranks
+
+NUMBERS = st.lists(st.floats(-5, 5, allow_subnormal=False), min_size=2, max_size=12)
+
+
+def student_tail(t: float, degrees: int) -> float:
+    """P(T > t) by integrating Student's density as it stands in the book."""
+    scale = special.gamma((degrees + 1) / 2) / (np.sqrt(degrees * np.pi) * special.gamma(degrees / 2))
+    return integrate.quad(lambda x: scale * (1 + x * x / degrees) ** (-(degrees + 1) / 2), t, np.inf)[0]
+
+
+def test_closed_form():
+    differences = [0.012, -0.004, 0.009, 0.021, 0.007]
+    found = corrected_paired_test(differences, train_rows=600, test_rows=200)
+    mean = sum(differences) / 5
+    spread = sum((d - mean) ** 2 for d in differences) / 4
+    error = np.sqrt((1 / 5 + 200 / 600) * spread)
+    assert found.difference == pytest.approx(mean, rel=1e-12)
+    assert found.p_value == pytest.approx(2 * student_tail(mean / error, 4), rel=1e-9)
+    half = 2.776445105197793 * error  # Student's 97.5 % point at 4 degrees of freedom, from a table
+    assert (found.low, found.high) == pytest.approx((mean - half, mean + half), rel=1e-9)
+    assert found.splits == 5
+    assert 0.05 < found.p_value < 0.95, "the case must not be trivial"
+    # Uncorrected, the same numbers would look much better.
+    assert stats.ttest_1samp(differences, 0).pvalue < 0.1 < found.p_value
+
+
+@settings(max_examples=60, deadline=None)
+@given(NUMBERS, st.integers(1, 1000), st.integers(1, 1000))
+def test_p_value_and_interval_agree_and_signs_mirror(differences, train, test):
+    assume(np.std(differences) > 1e-6)
+    one = corrected_paired_test(differences, train_rows=train, test_rows=test)
+    other = corrected_paired_test(np.negative(differences), train_rows=train, test_rows=test)
+    assert one.low <= one.difference <= one.high
+    assume(abs(one.p_value - 0.05) > 1e-9)
+    assert (one.p_value < 0.05) == (one.low > 0 or one.high < 0)
+    assert other.p_value == pytest.approx(one.p_value)
+    assert (other.low, other.high) == pytest.approx((-one.high, -one.low))
+
+
+def test_overlapping_splits_of_equal_models_are_seldom_told_apart():
+    """Two models that are as good: each row has a difference of its own, so test parts that share rows agree."""
+    rng = np.random.default_rng(0)
+    rows, held, splits, times = 300, 60, 8, 1500
+    wrong = {"corrected": 0, "plain": 0}
+    for _ in range(times):
+        noise = rng.normal(size=rows)
+        differences = [noise[rng.permutation(rows)[:held]].mean() for _ in range(splits)]
+        wrong["corrected"] += corrected_paired_test(differences, train_rows=rows - held, test_rows=held).p_value < 0.05
+        wrong["plain"] += stats.ttest_1samp(differences, 0).pvalue < 0.05
+    assert wrong["plain"] / times > 0.12, "the case must be one that the plain test gets wrong"
+    assert wrong["corrected"] / times < 0.07
+
+
+def test_equal_differences_have_no_interval():
+    assert corrected_paired_test([0.0, 0.0], train_rows=3, test_rows=1) == PairedTest(0.0, 0.0, 0.0, 1.0, 2)
+    same = corrected_paired_test([0.1] * 7, train_rows=3, test_rows=1)
+    assert same.p_value == 0.0
+    assert same.low == same.high == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("differences", "rows", "message"),
+    [
+        (
+            [0.1],
+            (3, 1),
+            (
+                "a paired test needs the differences of at least two splits, however: their shape is (1,); "
+                "measure both models on more splits"
+            ),
+        ),
+        (
+            [0.1, np.nan],
+            (3, 1),
+            ("differences must be finite, however: 1 of 2 are not; leave out the splits on which a model has no score"),
+        ),
+        (
+            [0.1, 0.2],
+            (0, 1),
+            "train_rows must be at least 1, however: train_rows=0; pass the number of rows of a split",
+        ),
+        ([0.1, 0.2], (3, 0), "test_rows must be at least 1, however: test_rows=0; pass the number of rows of a split"),
+    ],
+)
+def test_bad_input(differences, rows, message):
+    with pytest.raises(InputError) as caught:
+        corrected_paired_test(differences, train_rows=rows[0], test_rows=rows[1])
+    assert str(caught.value) == message
+
+
+def test_ranks_with_ties_in_both_directions():
+    table = {"a": [1.0, 2.0, 3.0], "b": [2.0, 2.0, 1.0], "c": [3.0, 2.0, 3.0]}
+    assert mean_ranks(table, higher_is_better=True) == pytest.approx({"a": 6.5 / 3, "b": 7 / 3, "c": 4.5 / 3})
+    assert mean_ranks(table, higher_is_better=False) == pytest.approx({"a": 5.5 / 3, "b": 5 / 3, "c": 7.5 / 3})
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), min_size=1, max_size=6))
+def test_ranks_sum_to_what_ranks_sum_to(rows):
+    found = mean_ranks({str(i): [float(v) for v in row] for i, row in enumerate(rows)}, higher_is_better=True)
+    assert sum(found.values()) == pytest.approx(len(rows) * (len(rows) + 1) / 2)
+    # The slow way: 1 + how many are better + half of the others that tie.
+    for i, row in enumerate(rows):
+        slow = np.mean([
+            1 + sum(other[j] > row[j] for other in rows) + (sum(other[j] == row[j] for other in rows) - 1) / 2
+            for j in range(3)
+        ])  # fmt: skip
+        assert found[str(i)] == pytest.approx(slow)
+
+
+@pytest.mark.parametrize("table", [{}, {"a": []}, {"a": [1.0], "b": [1.0, 2.0]}, {"a": [float("nan")]}])
+def test_ranks_of_what_cannot_be_ranked(table):
+    with pytest.raises(InputError, match=r"ranks need .* leave out models or cells that are not complete"):
+        mean_ranks(table, higher_is_better=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_rejects_step_by_step(p_values):
+    adjusted = holm(p_values)
+    assert np.all(adjusted >= p_values)
+    assert np.all(adjusted <= 1)
+    level, order, rejected = 0.05, np.argsort(p_values, kind="stable"), set()
+    for step, index in enumerate(order):
+        if p_values[index] * (len(p_values) - step) >= level:
+            break
+        rejected.add(int(index))
+    assert {int(i) for i in np.flatnonzero(adjusted < level)} == rejected
+
+
+def test_holm_of_what_is_no_p_value():
+    with pytest.raises(InputError, match="p-values must be numbers from 0 to 1, one for each test, however"):
+        holm([0.2, 1.2])
+    with pytest.raises(InputError, match="p-values must be"):
+        holm([0.2, float("nan")])
