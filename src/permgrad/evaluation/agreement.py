@@ -1,0 +1,322 @@
+"""Whether models rely on the same features: agreement between models, held against agreement within each.
+
+Two models never rank features exactly alike, and neither does one model fitted twice. Importances of model A on split i
+are therefore compared with those of model B on *another* split j, and the same is done within A and within B: what
+chance, rows and donors do to agreement is then in all three alike. With the within-agreements W_A and W_B, two models
+that rely on the same features would agree by about √(W_A W_B), the *ceiling* (Spearman 1904: noise weakens correlations
+by the root of both reliabilities). How far agreement stays below its ceiling is what the models themselves differ by.
+
+The interval of that gap is a jackknife over splits (Efron 1982), widened because splits share training rows by the
+factor of Nadeau & Bengio (2003), 1 + J · test rows / training rows, with Student's t of J − 1 degrees of freedom.
+NOTE[DIFF]: both sources treat plain means; here their estimate is applied to a mean over pairs of splits.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad._errors import InputError
+from permgrad._registry import Registry
+from permgrad.evaluation.ranking import importance_shares, kendall, spearman
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = npt.NDArray[np.float64]
+
+#: Splits from which on the gap has an interval: without one of them, two must be left to compare.
+FEWEST_SPLITS = 3
+
+
+@dataclass(frozen=True)
+class AgreementMeasure:
+    """A symmetric comparison of two lists of importances; 1 is full agreement.
+
+    Attributes:
+        name: Key of the measure.
+        label: Name for people.
+        range: Smallest and largest possible value.
+        compute: Function ``(first, second, k) -> float``; NaN where undefined. ``k`` is how many features count as the
+            strongest; measures over all features do not look at it.
+    """
+
+    name: str
+    label: str
+    range: tuple[float, float]
+    compute: Callable[[npt.ArrayLike, npt.ArrayLike, int], float]
+
+
+agreement_measures: Registry[AgreementMeasure] = Registry("agreement measure")
+
+
+# ---- measures --------------------------------------------------------------------------------------------------------
+def strongest(importance: npt.ArrayLike, k: int) -> Floats:
+    """Return how far each feature belongs to the ``k`` strongest: 1, 0, or a part where ties straddle the edge.
+
+    Features whose importance is not above 0 never belong.
+
+    Shape:
+        importance ``(features,)``; result ``(features,)``, summing to ``k`` or to the number of features above 0.
+
+    Examples:
+        >>> strongest([5.0, 3.0, 3.0, -1.0], 2).tolist()
+        [1.0, 0.5, 0.5, 0.0]
+    """
+    values = _importances(importance)
+    if not 1 <= k <= len(values):
+        raise InputError(f"k must be between 1 and the number of features, however: k={k}, features={len(values)}")
+    positive = values > 0
+    if positive.sum() <= k:
+        return positive.astype(np.float64)
+    edge = np.sort(values)[-k]
+    above, tied = values > edge, values == edge
+    part: Floats = np.where(above, 1.0, np.where(tied, (k - above.sum()) / tied.sum(), 0.0))
+    return part
+
+
+def top_overlap(first: npt.ArrayLike, second: npt.ArrayLike, k: int) -> float:
+    """Return the share of the ``k`` strongest features that two lists have in common; NaN if one has none.
+
+    Where fewer than ``k`` features have an importance above 0, the larger of both numbers of strongest features is the
+    whole, so that a list of few features does not count as agreement with a list of many.
+
+    Examples:
+        >>> top_overlap([5, 4, 1, 0], [3, 0, 9, 1], 2)
+        0.5
+    """
+    left, right = strongest(first, k), strongest(second, k)
+    _check_pair(left, right)
+    whole = max(left.sum(), right.sum())
+    return float(np.minimum(left, right).sum() / whole) if min(left.sum(), right.sum()) > 0 else math.nan
+
+
+def weighted_overlap(first: npt.ArrayLike, second: npt.ArrayLike, k: int) -> float:
+    """Return Σ min(p, q) of two lists' shares among their own ``k`` strongest features: 0 disjoint, 1 the same shares.
+
+    It is one minus the total variation distance of the shares, so that features count by how much they matter and the
+    tail of irrelevant ones not at all. NaN if a list has no feature above 0.
+
+    Examples:
+        >>> weighted_overlap([3, 1, 0], [3, 1, 0], 2), weighted_overlap([1, 0, 0], [0, 1, 0], 2)
+        (1.0, 0.0)
+        >>> weighted_overlap([3, 1, 0], [1, 3, 0], 2)
+        0.5
+    """
+    left, right = (importance_shares(strongest(own, k) * _importances(own)) for own in (first, second))
+    _check_pair(left, right)
+    return float(np.minimum(left, right).sum()) if min(left.sum(), right.sum()) > 0 else math.nan
+
+
+def _check_pair(left: Floats, right: Floats) -> None:
+    if left.shape != right.shape:
+        raise InputError(
+            f"both lists must be of the same features, however: their shapes are {left.shape} and {right.shape}"
+        )
+
+
+def _importances(importance: npt.ArrayLike) -> Floats:
+    values = np.asarray(importance, dtype=np.float64)
+    if values.ndim != 1 or len(values) == 0:
+        raise InputError(
+            f"importance must have shape (features,) with at least one, however: its shape is {values.shape}"
+        )
+    if not np.all(np.isfinite(values)):
+        raise InputError(
+            f"importance must be finite, however: {int(np.sum(~np.isfinite(values)))} of {len(values)} values are not"
+        )
+    return values
+
+
+for _measure in (
+    AgreementMeasure("kendall", "Kendall's tau-b", (-1.0, 1.0), lambda a, b, _k: kendall(a, b)),
+    AgreementMeasure("spearman", "Spearman's rank correlation", (-1.0, 1.0), lambda a, b, _k: spearman(a, b)),
+    AgreementMeasure("top_overlap", "share of the strongest features in common", (0.0, 1.0), top_overlap),
+    AgreementMeasure("weighted_overlap", "overlap of importance shares", (0.0, 1.0), weighted_overlap),
+):
+    agreement_measures.register(_measure.name)(_measure)
+
+
+def usual_k(features: int) -> int:
+    """Return how many features count as the strongest: ten, but at most half of them.
+
+    Examples:
+        >>> usual_k(23), usual_k(8), usual_k(1)
+        (10, 4, 1)
+    """
+    return max(1, min(10, features // 2))
+
+
+# ---- between and within ----------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Agreement:
+    """How far two models rely on the same features.
+
+    Attributes:
+        value: Mean agreement of the two on different splits (on the same split where there is only one).
+        spread: Standard deviation over those pairs of splits; NaN for one.
+        within: Mean agreement of each model with itself on different splits; NaN for one split.
+        ceiling: What two models that rely on the same features would reach, √(W_A W_B); NaN where that is undefined.
+        gap: ``ceiling − value``: what the models themselves differ by.
+        low, high: 95 % interval of the gap; NaN for fewer than three splits.
+        splits: How many splits there are.
+    """
+
+    value: float
+    spread: float
+    within: tuple[float, float]
+    ceiling: float
+    gap: float
+    low: float
+    high: float
+    splits: int
+
+    @property
+    def differs(self) -> bool | None:
+        """Whether the models differ by more than fitting one of them again does; None where that cannot be told."""
+        return None if math.isnan(self.low) else self.low > 0
+
+
+def agreement(
+    first: npt.ArrayLike,
+    second: npt.ArrayLike,
+    measure: str = "kendall",
+    *,
+    k: int | None = None,
+    train_rows: float = 1.0,
+    test_rows: float = 0.0,
+) -> Agreement:
+    """Compare two models' importances over the same splits.
+
+    Args:
+        first: Importances of one model ``(splits, features)``, split by split.
+        second: Those of the other, of the same splits and features.
+        measure: A registered measure.
+        k: How many features count as the strongest; None: ten, but at most half of them.
+        train_rows: Training rows of a split, and ``test_rows`` its test rows: they say how much splits overlap. The
+            default, no test rows, is for importances from independent samples.
+        test_rows: See ``train_rows``.
+
+    Raises:
+        InputError: Shapes that differ, or numbers that are not finite.
+
+    Examples:
+        >>> same = agreement([[3, 2, 1], [3, 2, 1]], [[3, 2, 1], [3, 2, 1]])
+        >>> same.value, same.ceiling, same.gap
+        (1.0, 1.0, 0.0)
+    """
+    left, right = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if left.ndim != 2 or left.shape != right.shape or 0 in left.shape:
+        raise InputError(
+            "both models must have importances of shape (splits, features) for the same splits, however: "
+            f"their shapes are {left.shape} and {right.shape}"
+        )
+    if train_rows <= 0 or test_rows < 0:
+        raise InputError(
+            "a split must have training rows and no negative number of test rows, however: "
+            f"train_rows={train_rows}, test_rows={test_rows}"
+        )
+    compute = agreement_measures.get(measure).compute
+    strong = usual_k(left.shape[1]) if k is None else k
+    between, own, other = (
+        _pairs(compute, one, two, strong) for one, two in ((left, right), (left, left), (right, right))
+    )
+    splits = len(left)
+    everyone = np.arange(splits)
+    if splits == 1:
+        value = float(between[0, 0])
+        return Agreement(value, math.nan, (math.nan, math.nan), math.nan, math.nan, math.nan, math.nan, 1)
+    apart = between[~np.eye(splits, dtype=bool)]
+    value, within, ceiling = _summary(between, own, other, everyone)
+    low, high = _gap_interval(between, own, other, test_rows / train_rows)
+    known = apart[np.isfinite(apart)]
+    spread = float(known.std(ddof=1)) if len(known) > 1 else math.nan
+    return Agreement(value, spread, within, ceiling, ceiling - value, low, high, splits)
+
+
+def _pairs(
+    compute: Callable[[npt.ArrayLike, npt.ArrayLike, int], float], left: Floats, right: Floats, k: int
+) -> Floats:
+    """Compare every split of one with every split of the other, ``(splits, splits)``."""
+    return np.array([[compute(one, two, k) for two in right] for one in left], dtype=np.float64)
+
+
+def _summary(
+    between: Floats, own: Floats, other: Floats, kept: npt.NDArray[np.intp]
+) -> tuple[float, tuple[float, float], float]:
+    """Return agreement, both within-agreements and the ceiling over some of the splits."""
+    apart = ~np.eye(len(kept), dtype=bool)
+    value, one, two = (_mean(table[np.ix_(kept, kept)][apart]) for table in (between, own, other))
+    # A model that does not even agree with itself leaves nothing to agree with.
+    ceiling = math.sqrt(one * two) if one > 0 and two > 0 else math.nan
+    return value, (one, two), ceiling
+
+
+def _mean(values: Floats) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else math.nan
+
+
+def _gap_interval(between: Floats, own: Floats, other: Floats, overlap: float) -> tuple[float, float]:
+    from scipy import stats
+
+    splits = len(between)
+    if splits < FEWEST_SPLITS:
+        return math.nan, math.nan
+    everyone = np.arange(splits)
+    value, _, ceiling = _summary(between, own, other, everyone)
+    without = []
+    for left_out in everyone:
+        part, _, top = _summary(between, own, other, np.delete(everyone, left_out))
+        without.append(top - part)
+    gaps = np.array(without)
+    variance = (splits - 1) / splits * float(np.sum((gaps - gaps.mean()) ** 2)) * (1 + splits * overlap)
+    width = float(stats.t.ppf(0.975, splits - 1)) * math.sqrt(variance)
+    return ceiling - value - width, ceiling - value + width
+
+
+def agreement_table(
+    importances: Mapping[str, npt.ArrayLike],
+    *,
+    k: int | None = None,
+    train_rows: float = 1.0,
+    test_rows: float = 0.0,
+) -> pd.DataFrame:
+    """Compare every pair of models by every registered measure.
+
+    Args:
+        importances: For each model its importances ``(splits, features)``; all of the same splits and features.
+        k: As for ``agreement``, and so are ``train_rows`` and ``test_rows``.
+        train_rows: As for ``agreement``.
+        test_rows: As for ``agreement``.
+
+    Returns:
+        One row per pair and measure: ``first, second, measure, agreement, spread, within_first, within_second, ceiling,
+        gap, gap_low, gap_high, differs, splits``. Undefined is NaN, ``differs`` None.
+
+    Examples:
+        >>> table = agreement_table({"a": [[3, 2, 1], [3, 1, 2]], "b": [[1, 2, 3], [1, 2, 3]]})
+        >>> sorted(set(table["measure"]))
+        ['kendall', 'spearman', 'top_overlap', 'weighted_overlap']
+    """
+    import pandas as pd
+
+    rows = []
+    for first, second in itertools.combinations(importances, 2):
+        for measure in agreement_measures:
+            found = agreement(
+                importances[first], importances[second], measure, k=k, train_rows=train_rows, test_rows=test_rows
+            )
+            gap = (found.gap, found.low, found.high, found.differs)
+            rows.append(
+                (first, second, measure, found.value, found.spread, *found.within, found.ceiling, *gap, found.splits)
+            )
+    columns = ["first", "second", "measure", "agreement", "spread", "within_first", "within_second", "ceiling"]
+    frame = pd.DataFrame(rows, columns=[*columns, "gap", "gap_low", "gap_high", "differs", "splits"])
+    return frame.astype({"differs": object})
