@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from permgrad._progress import Progress
-from permgrad.models.training import EpochOrder, Learner
+from permgrad.models.training import EpochOrder, EpochWatcher, Learner
 
 #: Steps per call of Lightning's loop. Its hooks cost about 0.3 ms per call, as much as a small network's whole step.
 _STEPS_PER_CALL = 16
@@ -43,6 +43,7 @@ class LightningLearner(lightning.LightningModule):
         bar: Progress,
         checkpoint: Path | None,
         write_checkpoint: Callable[[Path, Learner], None],
+        on_epoch: EpochWatcher | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -51,6 +52,7 @@ class LightningLearner(lightning.LightningModule):
         self.bar = bar
         self.checkpoint = checkpoint
         self.write_checkpoint = write_checkpoint
+        self.on_epoch = on_epoch
 
     def configure_optimizers(self) -> None:
         """Return nothing: the learner owns its optimizer."""
@@ -75,7 +77,8 @@ class LightningLearner(lightning.LightningModule):
         self.bar.note(f"best validation loss {self.learner.best_loss:.4g}")
         if self.checkpoint is not None:
             self.write_checkpoint(self.checkpoint, self.learner)
-        if self.learner.finished:
+        stop = self.on_epoch is not None and self.on_epoch(self.learner.history[-1])
+        if stop or self.learner.finished:
             self.trainer.should_stop = True
 
     def __getstate__(self) -> dict[str, Any]:

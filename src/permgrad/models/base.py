@@ -23,7 +23,7 @@ from permgrad.models.network import HybridNetwork
 from permgrad.models.network_options import NetworkOptions
 from permgrad.models.presets import get_preset
 from permgrad.models.settings import Settings, choose_device, resolve_settings
-from permgrad.models.training import Rows, TrainingOptions, train
+from permgrad.models.training import EpochWatcher, Rows, TrainingOptions, train
 
 if TYPE_CHECKING:
     from permgrad.models.summary import TrainingTime
@@ -116,14 +116,24 @@ class HyNNBase(BaseEstimator):
         eval_set: Any = None,
         *,
         checkpoint_folder: str | os.PathLike[str] | None = None,
+        on_epoch: EpochWatcher | None = None,
     ) -> Self:
-        """Fit; with a ``checkpoint_folder`` a killed training goes on where it was, given the same arguments."""
+        """Fit; with a ``checkpoint_folder`` a killed training goes on where it was, given the same arguments.
+
+        ``on_epoch`` sees each epoch's line of the history and may end the training, see ``training.train``.
+        """
         # Also around the parts that only calculate: libraries that they load on first use change filters and loggers.
         with untouched():
-            return self._fit_untouched(X, y, sample_weight, eval_set, checkpoint_folder)
+            return self._fit_untouched(X, y, sample_weight, eval_set, checkpoint_folder, on_epoch)
 
     def _fit_untouched(
-        self, X: Any, y: Any, sample_weight: Any, eval_set: Any, checkpoint_folder: str | os.PathLike[str] | None
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        eval_set: Any,
+        checkpoint_folder: str | os.PathLike[str] | None,
+        on_epoch: EpochWatcher | None,
     ) -> Self:
         work = self._prepare(X, y, sample_weight, eval_set)
         result = train(
@@ -135,6 +145,7 @@ class HyNNBase(BaseEstimator):
             device=work.device,
             progress=self.progress,
             checkpoint_folder=checkpoint_folder,
+            on_epoch=on_epoch,
         )
         self.best_epoch_ = result.best_epoch
         history = pd.DataFrame(result.history)

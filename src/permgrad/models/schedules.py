@@ -15,6 +15,7 @@ schedules: Registry[Schedule] = Registry("schedule")
 _WARM_UP_START = 1e-5
 _WARM_UP_SHARE = 0.25
 _FLAT_SHARE = 0.5
+_ONE_CYCLE_SHARE, _ONE_CYCLE_START, _ONE_CYCLE_END = 0.3, 25, 1e4
 
 
 @schedules.register("warmup_cosine")
@@ -46,6 +47,24 @@ def flat_cosine(done: float, rate: float) -> float:
         [1.0, 1.0, 0.5, 0.0]
     """
     return rate if done < _FLAT_SHARE else cosine((done - _FLAT_SHARE) / (1 - _FLAT_SHARE), rate)
+
+
+@schedules.register("one_cycle")
+def one_cycle(done: float, rate: float) -> float:
+    """Rise from a 25th of ``rate`` along a cosine over the first 30 %, then fall to almost nothing along another.
+
+    The learning rate of the one-cycle policy (Smith & Topin 2018, arXiv 1708.07120) with the constants that fastai and
+    ``torch.optim.lr_scheduler.OneCycleLR`` made usual. NOTE[DIFF]: momentum does not cycle.
+
+    Examples:
+        >>> [round(one_cycle(done, 1.0), 3) for done in (0, 0.15, 0.3, 0.65, 1)]
+        [0.04, 0.52, 1.0, 0.5, 0.0]
+    """
+    low, peak = rate / _ONE_CYCLE_START, _ONE_CYCLE_SHARE
+    if done < peak:
+        return rate + (low - rate) * 0.5 * (1 + math.cos(math.pi * done / peak))
+    end = low / _ONE_CYCLE_END
+    return end + (rate - end) * 0.5 * (1 + math.cos(math.pi * (done - peak) / (1 - peak)))
 
 
 @schedules.register("constant")

@@ -15,7 +15,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from permgrad.models.network import HybridNetwork
 
 CHECKPOINT_NAME = "training.pt"
+#: Called after each epoch with its line of the history; True ends the training there, with the best weights so far.
+EpochWatcher = Callable[[Mapping[str, float]], bool | None]
 OPTIMIZERS: tuple[str, ...] = ("adamw", "adam", "sgd")
 _CHECKPOINT_FORMAT = 1
 _ENGINE_LOGGERS = (
@@ -327,6 +329,7 @@ def train(
     device: torch.device | str = "cpu",
     progress: ProgressMode = "auto",
     checkpoint_folder: str | os.PathLike[str] | None = None,
+    on_epoch: EpochWatcher | None = None,
 ) -> TrainingResult:
     """Train the network in place; afterwards it has the weights of the best epoch and is in eval mode.
 
@@ -339,6 +342,8 @@ def train(
         device: where to train.
         progress: ``"auto"``, True or False.
         checkpoint_folder: where the state is kept after each epoch; a training that was killed goes on from there.
+        on_epoch: called after each epoch, when its checkpoint is written, with that epoch's line of the history; True
+            ends the training. A training that goes on from a checkpoint calls it for the earlier epochs again.
 
     Raises:
         InputError: The loss becomes NaN or infinite.
@@ -357,8 +362,9 @@ def train(
         checkpoint = None if checkpoint_folder is None else Path(checkpoint_folder) / CHECKPOINT_NAME
         if checkpoint is not None and checkpoint.exists():
             learner.load_state(_read_checkpoint(checkpoint, device), checkpoint)
-        if not learner.finished:
-            _run_lightning(learner, device, progress, checkpoint)
+        stopped = on_epoch is not None and any(on_epoch(record) for record in learner.history)
+        if not learner.finished and not stopped:
+            _run_lightning(learner, device, progress, checkpoint, on_epoch)
         network.to(device)
         network.load_state_dict(learner.best_state)
     network.eval()
@@ -408,7 +414,13 @@ def _silent_engine() -> Iterator[None]:
             own.setLevel(level)
 
 
-def _run_lightning(learner: Learner, device: torch.device, progress: ProgressMode, checkpoint: Path | None) -> None:
+def _run_lightning(
+    learner: Learner,
+    device: torch.device,
+    progress: ProgressMode,
+    checkpoint: Path | None,
+    on_epoch: EpochWatcher | None,
+) -> None:
     """Let Lightning's Trainer drive the learner's epochs; silent, without files of its own."""
     # Named warnings and messages of the engine speak of its own options, which users here cannot set.
     warnings.filterwarnings("ignore", module=r"lightning(\..*)?")
@@ -429,7 +441,7 @@ def _run_lightning(learner: Learner, device: torch.device, progress: ProgressMod
             use_distributed_sampler=False,
         )
         try:
-            task = LightningLearner(learner, bar, checkpoint, _write_checkpoint)
+            task = LightningLearner(learner, bar, checkpoint, _write_checkpoint, on_epoch)
             trainer.fit(task, train_dataloaders=Chunks(learner.order))
         except SystemExit as stop:
             # Lightning ends the process on Ctrl-C; in a library that decision is the caller's.
