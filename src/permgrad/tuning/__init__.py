@@ -1,0 +1,12 @@
+"""Searching settings on validation rows: spaces, proposals, pruning, and a study that many processes may work on.
+
+See docs/tuning.md. Optuna comes with the extra ``permgrad[tune]`` and is imported on first use.
+"""
+
+from __future__ import annotations
+
+from permgrad.tuning.parameters import Parameter
+from permgrad.tuning.space_files import get_space, read_space, space_from_dict
+from permgrad.tuning.spaces import Space, spaces
+
+__all__ = ["Parameter", "Space", "get_space", "read_space", "space_from_dict", "spaces"]

@@ -1,0 +1,184 @@
+"""One searched setting: where it stands in a preset, what it may be, and how a preset's own value is read.
+
+A name is the path of an option in a preset file: ``layout``, ``training.learning_rate``, ``network.dropout``. Options
+that are lists of sizes have derived names beside it: ``network.dense_units.depth`` is how many there are,
+``network.dense_units.width`` makes all of them equal, and ``network.conv_filters.base`` is the first of sizes that
+double from one to the next.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+#: The options that derived names speak of.
+SIZES = ("dense_units", "conv_filters", "fusion_units", "image_units")
+DEPTH, WIDTH, BASE = "depth", "width", "base"
+DERIVED = (DEPTH, WIDTH, BASE)
+
+Value = str | int | float | bool | None
+
+
+class Trial(Protocol):
+    """What a space needs of Optuna's trials."""
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """Return a number."""
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        """Return a whole number."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """Return one of the choices."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A searched setting: a range, or a list of choices.
+
+    Attributes:
+        name: its path, see the module.
+        low: smallest value; a whole number if ``high`` is one too.
+        high: largest value.
+        log: whether equal ratios are equally likely.
+        step: distance of neighbouring values, or None.
+        choices: what it may be, in the place of a range; lists and null are allowed.
+
+    Examples:
+        >>> Parameter("network.dropout", low=0.0, high=0.4).path
+        ('network', 'dropout')
+        >>> Parameter("network.dense_units.width", low=64, high=512).whole
+        True
+    """
+
+    name: str
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    step: float | None = None
+    choices: tuple[Any, ...] = ()
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The names to follow in a preset, without a derived one."""
+        parts = tuple(self.name.split("."))
+        return parts[:-1] if self.derived else parts
+
+    @property
+    def derived(self) -> str:
+        """``"depth"``, ``"width"`` or ``"base"``; empty for an option as it stands."""
+        parts = self.name.split(".")
+        return parts[2] if len(parts) == 3 and parts[1] in SIZES and parts[2] in DERIVED else ""
+
+    @property
+    def whole(self) -> bool:
+        """Whether its range holds whole numbers alone."""
+        return all(isinstance(end, int) for end in (self.low, self.high, self.step or 1))
+
+    def suggest(self, trial: Trial) -> Any:
+        """Let a trial choose the value."""
+        if self.choices:
+            labels = [choice_label(choice) for choice in self.choices]
+            return self.choices[labels.index(trial.suggest_categorical(self.name, labels))]
+        assert self.low is not None
+        assert self.high is not None
+        if self.whole:
+            step = 1 if self.step is None else int(self.step)
+            return trial.suggest_int(self.name, int(self.low), int(self.high), step=step, log=self.log)
+        return trial.suggest_float(self.name, float(self.low), float(self.high), step=self.step, log=self.log)
+
+    def own_value(self, content: Mapping[str, Any]) -> tuple[bool, Any]:
+        """Return whether a preset's own value lies in this parameter's range, and the value as a trial knows it."""
+        value = self._read(content)
+        if self.choices:
+            labels = [choice_label(choice) for choice in self.choices]
+            label = choice_label(value)
+            return label in labels, label
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return False, value
+        assert self.low is not None
+        assert self.high is not None
+        inside = self.low <= value <= self.high and (not self.whole or value == int(value))
+        if inside and self.step is not None:
+            steps = (value - self.low) / self.step
+            inside = abs(steps - round(steps)) < 1e-8
+        return inside, (int(value) if self.whole and inside else float(value))
+
+    def _read(self, content: Mapping[str, Any]) -> Any:
+        value: Any = content
+        for part in self.path:
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if not self.derived:
+            return value
+        sizes = list(value or ())
+        if self.derived == DEPTH:
+            return len(sizes)
+        rule = doubled if self.derived == BASE else repeated
+        return sizes[0] if sizes and sizes == rule(sizes[0], len(sizes)) else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a space's file holds about it."""
+        if self.choices:
+            return {"choices": list(self.choices)}
+        content: dict[str, Any] = {"low": self.low, "high": self.high}
+        return content | ({"log": True} if self.log else {}) | ({} if self.step is None else {"step": self.step})
+
+
+def repeated(size: int, depth: int) -> list[int]:
+    """Return ``depth`` equal sizes."""
+    return [int(size)] * int(depth)
+
+
+def doubled(base: int, depth: int) -> list[int]:
+    """Return sizes that double from one to the next.
+
+    Examples:
+        >>> doubled(8, 4)
+        [8, 16, 32, 64]
+    """
+    return [int(base) * 2**layer for layer in range(int(depth))]
+
+
+def choice_label(choice: Any) -> Value:
+    """Return a choice as Optuna can store it: lists and objects become JSON text."""
+    if isinstance(choice, tuple):
+        choice = list(choice)
+    if isinstance(choice, (list, dict)):
+        return json.dumps(choice, ensure_ascii=False)
+    plain: Value = choice
+    return plain
+
+
+def place_values(content: dict[str, Any], parameters: Sequence[Parameter], values: Mapping[str, Any]) -> None:
+    """Write chosen values into a preset's mapping, the derived ones last.
+
+    Examples:
+        >>> content = {"network": {"dense_units": [256, 256]}}
+        >>> place_values(content, [Parameter("network.dense_units.depth", low=1, high=4)],
+        ...     {"network.dense_units.depth": 3})
+        >>> content["network"]["dense_units"]
+        [256, 256, 256]
+    """
+    derived: dict[str, dict[str, int]] = {}
+    for parameter in parameters:
+        if parameter.name not in values:
+            continue
+        value = values[parameter.name]
+        if parameter.derived:
+            derived.setdefault(parameter.path[1], {})[parameter.derived] = int(value)
+            continue
+        *sections, option = parameter.path
+        place = content
+        for section in sections:
+            place = place[section]
+        place[option] = list(value) if isinstance(value, tuple) else value
+    for option, parts in derived.items():
+        present = list(content["network"][option])
+        depth = parts.get(DEPTH, len(present))
+        doubles = BASE in parts or (WIDTH not in parts and len(present) > 1 and present[1] == 2 * present[0])
+        size = parts.get(BASE, parts.get(WIDTH, present[0] if present else 64))
+        content["network"][option] = doubled(size, depth) if doubles else repeated(size, depth)
