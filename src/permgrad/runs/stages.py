@@ -9,7 +9,7 @@ import platform
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ from permgrad.runs.folder import RunFolder
 from permgrad.runs.inputs import PARTS, Inputs
 from permgrad.runs.report import write_run_report
 from permgrad.runs.request import RunRequest
+
+if TYPE_CHECKING:
+    from permgrad.models.presets import Preset
 
 Say = Callable[[str], None]
 
@@ -114,12 +117,27 @@ def machine(request: RunRequest) -> str:
 # ---- layout ----------------------------------------------------------------------------------------------------------
 def layout_stage(work: Work) -> None:
     """Place the encoded columns on the pixel grid, and draw where they are."""
-    from permgrad.data.encoding import TableEncoder
-    from permgrad.imaging import draw_layout, fit_layout, layout_to_dict, make_layout
+    from permgrad.imaging import draw_layout, layout_to_dict
     from permgrad.models.presets import get_preset
 
-    inputs = work.inputs
-    preset = get_preset(work.request.preset)
+    layout, names = place_columns(work.inputs, get_preset(work.request.preset), work.request.seed)
+    if layout.pixels > 20:
+        work.say(f"note: the image has grown to {layout.pixels} × {layout.pixels} pixels for {len(names)} columns")
+    stream = io.StringIO()
+    draw_layout(layout, names).savefig(stream, format="svg")
+    write_text_atomic(work.folder / "layout.svg", stream.getvalue())
+    write_json_atomic(work.folder / "layout.json", {**layout_to_dict(layout), "columns": names})
+
+
+def place_columns(inputs: Inputs, preset: Preset, seed: int) -> tuple[Any, list[str]]:
+    """Return the fitted layout of the encoded training columns, and their names.
+
+    Raises:
+        InputError: No column varies.
+    """
+    from permgrad.data.encoding import TableEncoder
+    from permgrad.imaging import fit_layout, make_layout
+
     numeric: Any = preset.numeric
     encoder = TableEncoder(numeric, na_codes=list(inputs.na_codes) or None, variables=inputs.variables or None)
     encoded = encoder.fit_transform(inputs.parts["train"].X)
@@ -129,17 +147,9 @@ def layout_stage(work: Work) -> None:
             "add columns, or check --na"
         )
     # The seed that the estimator would use itself, so that a run equals a fit in Python with the same random_state.
-    seed = derive_seed(resolve_seed(work.request.seed), "layout") % 2**31
-    layout = fit_layout(make_layout(preset.layout, 20, seed), encoded, list(encoder.encoded_names_), seed)
-    content = layout_to_dict(layout)
-    if layout.pixels > 20:
-        work.say(
-            f"note: the image has grown to {layout.pixels} × {layout.pixels} pixels for {encoded.shape[1]} columns"
-        )
-    stream = io.StringIO()
-    draw_layout(layout, list(encoder.encoded_names_)).savefig(stream, format="svg")
-    write_text_atomic(work.folder / "layout.svg", stream.getvalue())
-    write_json_atomic(work.folder / "layout.json", {**content, "columns": list(encoder.encoded_names_)})
+    own_seed = derive_seed(resolve_seed(seed), "layout") % 2**31
+    names = list(encoder.encoded_names_)
+    return fit_layout(make_layout(preset.layout, 20, own_seed), encoded, names, own_seed), names
 
 
 def stored_layout(work: Work) -> Any:
@@ -155,13 +165,25 @@ def model_stage(work: Work) -> None:
     """Train the network, measure it on validation and test rows, and train the baselines if asked for."""
     inputs, request = work.inputs, work.request
     train = inputs.parts["train"]
-    model = make_estimator(work)
+    model = make_estimator(request, inputs, stored_layout(work))
     held = validation_rows(inputs)
     work.say(f"  training: {model.estimate_training_time(train.X, train.y, eval_set=held)}")
     work.folder.checkpoint.mkdir(exist_ok=True)
     model._fit(train.X, train.y, eval_set=held, checkpoint_folder=work.folder.checkpoint)  # noqa: SLF001 — see docs/architecture.md
     model.save(work.folder / "model", overwrite=True)
     work.model = model
+    write_measures(work)
+    skipped = len(inputs.parts["validation"].y) - len(held[1])
+    if skipped:
+        work.say(
+            f"note: {skipped} validation rows have a class that no training row has; they did not stop the training"
+        )
+
+
+def write_measures(work: Work) -> None:
+    """Measure the trained network on validation and test rows, train the baselines if asked for, and write it down."""
+    inputs, request = work.inputs, work.request
+    model = work.load_model()
     with atomic_path(work.folder / "history.csv") as temporary:
         model.history_.to_csv(temporary, index=False)
     predicted = {part: predictions_of(model, inputs.parts[part].X) for part in ("validation", "test")}
@@ -173,11 +195,6 @@ def model_stage(work: Work) -> None:
         metrics["cuts"] = gradients.cuts(model, inputs, request.cost)
     write_predictions(work, predicted["test"])
     write_json_atomic(work.folder / "metrics.json", metrics)
-    skipped = len(inputs.parts["validation"].y) - len(held[1])
-    if skipped:
-        work.say(
-            f"note: {skipped} validation rows have a class that no training row has; they did not stop the training"
-        )
 
 
 def check_model_options(request: RunRequest) -> None:
@@ -193,18 +210,19 @@ def check_model_options(request: RunRequest) -> None:
     resolve_settings(estimator.get_params(deep=False), "classification")
 
 
-def make_estimator(work: Work) -> Any:
-    """Return the unfitted estimator of a run."""
+def make_estimator(request: RunRequest, inputs: Inputs, layout: Any, *, preset: Preset | None = None) -> Any:
+    """Return the unfitted estimator of a run, or of another ``preset`` than the request names."""
     from permgrad.models.estimators import HyNNClassifier, HyNNRegressor
 
-    kind = HyNNClassifier if work.inputs.task == "classification" else HyNNRegressor
+    kind = HyNNClassifier if inputs.task == "classification" else HyNNRegressor
+    chosen: Any = request.preset if preset is None else preset
     return kind(
-        preset=work.request.preset,
-        layout=stored_layout(work),
-        random_state=work.request.seed,
-        device=work.request.device,
-        na_codes=list(work.inputs.na_codes) or None,
-        variables=work.inputs.variables or None,
+        preset=chosen,
+        layout=layout,
+        random_state=request.seed,
+        device=request.device,
+        na_codes=list(inputs.na_codes) or None,
+        variables=inputs.variables or None,
     )
 
 
