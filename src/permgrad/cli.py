@@ -413,11 +413,110 @@ def benchmark(
     _tell(outcome.facts, outcome.text, as_json=as_json)
 
 
-def _names(given: list[str] | None) -> tuple[str, ...]:
+@app.command()
+@_command
+def compare(
+    table: Annotated[
+        str,
+        typer.Argument(metavar="TABLE", help="A CSV or Parquet file, or a named data set (permgrad datasets list)."),
+    ],
+    target: Annotated[
+        list[str] | None, typer.Option(help="Column to predict (known for named data sets).", metavar="COL")
+    ] = None,
+    task: Annotated[str, typer.Option(help="auto, classification or regression.")] = "auto",
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Presets (or preset files; default:tabular and default:image are one branch alone) and baselines, "
+            "separated by commas (default: default,lightgbm,random_forest,linear).",
+            metavar="NAMES",
+        ),
+    ] = None,
+    folds: Annotated[int | None, typer.Option(help="Number of folds (default: 5).", metavar="K")] = None,
+    repeats: Annotated[int, typer.Option(help="How often the rows are divided into folds.", metavar="R")] = 1,
+    splits: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Seeds of 60/20/20 splits in the place of folds, separated by commas, such as 42,43,44.",
+            metavar="SEEDS",
+        ),
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="What decides (default: roc_auc, accuracy or rmse, by the task).")
+    ] = None,
+    explain: Annotated[bool, typer.Option(help="Also ask what each model relies on.")] = True,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="How to explain, separated by commas (default: permutation,permgrad).", metavar="NAMES"),
+    ] = None,
+    drop: Annotated[
+        list[str] | None, typer.Option(help="Column to leave out; may be given several times.", metavar="COL")
+    ] = None,
+    row_id: Annotated[
+        list[str] | None, typer.Option("--id", help="Column that names rows: not a feature.", metavar="COL")
+    ] = None,
+    na: Annotated[
+        list[str] | None,
+        typer.Option(help="Codes that mean missing, separated by commas, such as -9,-8,-7.", metavar="CODES"),
+    ] = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option(help='JSON file of columns that act as one feature: {"name": ["column", ...]}.', metavar="FILE"),
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Column whose equal values stay in one fold.", metavar="COL")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder (default: permgrad-runs/compare-<table>-<seed>).", metavar="DIR")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of folds, models and explanations.", min=0)] = 0,
+    device: Device = "auto",
+    threads: Threads = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Compare models on one table by cross-validation: which is best, and do they rely on the same features?
+
+    The same command goes on where an interrupted one stopped, and does nothing when all is done.
+    """
+    _use_threads(threads)
+    from permgrad.runs.compare import CompareRequest, compare_table, parse_seeds
+
+    outcome = compare_table(
+        CompareRequest(
+            table=table,
+            target=tuple(target or ()),
+            task=task,
+            models=_names(models, once=False),
+            folds=folds,
+            repeats=repeats,
+            splits=parse_seeds(_names(splits, once=False)),
+            metric=metric,
+            explain=explain,
+            methods=_names(method),
+            drop=tuple(drop or ()),
+            identifier=tuple(row_id or ()),
+            na=tuple(na or ()),
+            groups=groups,
+            group=group,
+            out=out,
+            seed=seed,
+            device=device,
+            threads=threads,
+            overwrite=overwrite,
+        ),
+        say=_say,
+    )
+    _tell(outcome.facts, outcome.text, as_json=as_json)
+
+
+def _names(given: list[str] | None, *, once: bool = True) -> tuple[str, ...]:
     """Return the names in an option that may be given several times, each with several names between commas."""
     from permgrad._errors import InputError
 
-    names = tuple(dict.fromkeys(name.strip() for text in given or () for name in text.split(",") if name.strip()))
+    names = tuple(name.strip() for text in given or () for name in text.split(",") if name.strip())
+    names = tuple(dict.fromkeys(names)) if once else names
     if given and not names:
         raise InputError(
             "an option that lists names must hold at least one, however: it is empty; leave the option out"

@@ -20,8 +20,10 @@ from permgrad.report.plots.image import activation, image
 from permgrad.report.plots.levels import levels
 from permgrad.report.plots.modality import branches, modality, shares
 from permgrad.report.plots.overlay import overlay
+from permgrad.report.plots.reliance import agreement_matrix, reliance
 from permgrad.report.plots.residuals import residuals
 from permgrad.report.plots.roc import roc_curves
+from permgrad.report.plots.scores import scores
 from permgrad.report.plots.signed import signed_bars
 from permgrad.report.plots.tradeoff import tradeoff
 from permgrad.report.plots.training import learning_curves
@@ -34,6 +36,7 @@ __all__ = [
     "PlotAccessor",
     "PlotFigure",
     "activation",
+    "agreement_matrix",
     "bar",
     "beeswarm",
     "branches",
@@ -46,8 +49,10 @@ __all__ = [
     "levels",
     "modality",
     "overlay",
+    "reliance",
     "residuals",
     "roc_curves",
+    "scores",
     "shares",
     "signed_bars",
     "tradeoff",

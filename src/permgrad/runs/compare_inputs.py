@@ -1,0 +1,235 @@
+"""From the options of ``permgrad compare``, or from arrays, to one checked table."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad._errors import InputError, PermgradWarning, unknown
+from permgrad.runs.compare_models import Table
+from permgrad.runs.request import DEFAULT_PARENT, TASKS, RunRequest, table_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareRequest:
+    """The options of ``permgrad compare``; see ``permgrad compare --help``.
+
+    Attributes:
+        table: Path of a file, or the name of a data set.
+        target: The column to predict; exactly one, or none for a named data set, whose target is known.
+        models: Presets and baselines; empty: the usual ones.
+        folds: Number of folds; None: five.
+        splits: Seeds of splits in the place of folds.
+        group: Column whose equal values stay in one fold.
+        methods: How models are explained; empty: by permutation, networks also by the path game.
+    """
+
+    table: str
+    target: tuple[str, ...] = ()
+    task: str = "auto"
+    models: tuple[str, ...] = ()
+    folds: int | None = None
+    repeats: int = 1
+    splits: tuple[int, ...] = ()
+    metric: str | None = None
+    explain: bool = True
+    methods: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    identifier: tuple[str, ...] = ()
+    na: tuple[str, ...] = ()
+    groups: Path | None = None
+    group: str | None = None
+    out: Path | None = None
+    seed: int = 0
+    device: str = "auto"
+    threads: int | None = None
+    overwrite: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of the table without folder and endings."""
+        return table_name(self.table)
+
+    @property
+    def folder(self) -> Path:
+        """Where everything goes."""
+        return self.out if self.out is not None else DEFAULT_PARENT / f"compare-{self.name}-{self.seed}"
+
+    def run_request(self) -> RunRequest:
+        """Return the request of a run on the same table: what it reads and refuses is the same."""
+        kept = (self.group,) if self.group is not None and self.group not in self.identifier else ()
+        return RunRequest(
+            table=self.table,
+            target=self.target,
+            task=self.task,
+            drop=self.drop,
+            identifier=(*self.identifier, *kept),
+            na=self.na,
+            groups=self.groups,
+            device=self.device,
+            seed=self.seed,
+        )
+
+    @property
+    def command(self) -> str:
+        """The command line that asks for this, with only the options that differ from their defaults."""
+        words = ["permgrad", "compare", self.table]
+        words += [word for name in self.target for word in ("--target", name)]
+        words += [] if self.task == "auto" else ["--task", self.task]
+        words += ["--models", ",".join(self.models)] if self.models else []
+        words += ["--splits", ",".join(map(str, self.splits))] if self.splits else []
+        words += [] if self.explain else ["--no-explain"]
+        words += [word for name in self.methods for word in ("--method", name)]
+        for option, values in (("--drop", self.drop), ("--id", self.identifier)):
+            words += [word for value in values for word in (option, value)]
+        words += [f"--na={','.join(self.na)}"] if self.na else []
+        usual: dict[str, tuple[Any, Any]] = {
+            "--folds": (self.folds, None),
+            "--repeats": (self.repeats, 1),
+            "--metric": (self.metric, None),
+            "--groups": (self.groups, None),
+            "--group": (self.group, None),
+            "--out": (self.out, None),
+            "--seed": (self.seed, 0),
+            "--device": (self.device, "auto"),
+            "--threads": (self.threads, None),
+        }
+        words += [
+            word for option, (value, default) in usual.items() if value != default for word in (option, str(value))
+        ]
+        return shlex.join(words)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """A checked table.
+
+    Attributes:
+        name: Of the table.
+        target: Name of the target.
+        table: Features and target.
+        groups: ``(rows,)``, or None.
+        notes: Sentences for the user.
+    """
+
+    name: str
+    target: str
+    table: Table
+    groups: npt.NDArray[Any] | None = None
+    notes: tuple[str, ...] = ()
+
+    def configuration(self) -> dict[str, Any]:
+        """Return what decides which rows are compared on: the content in the place of the frame."""
+        table = self.table
+        digest = hashlib.sha256(pd.util.hash_pandas_object(table.X, index=False).to_numpy().tobytes())
+        for array in (table.y, self.groups):
+            digest.update(b"" if array is None else repr(np.asarray(array).tolist()).encode())
+        return {
+            "table": self.name,
+            "table content": digest.hexdigest(),
+            "columns": [str(name) for name in table.X.columns],
+            "task": table.task,
+            "variables": {name: list(own) for name, own in table.variables.items()},
+            "na": [str(code) for code in table.na_codes],
+        }
+
+
+def request_configuration(request: CompareRequest) -> dict[str, Any]:
+    """Return what decides which rows are compared on, with the content of files in the place of their names.
+
+    Raises:
+        InputError: A file does not exist, or options do not go together.
+        EnvironmentProblem: A file cannot be read, or a named data set is not to be had.
+    """
+    from permgrad.runs.inputs import configuration
+
+    run = request.run_request()
+    run.check()
+    content = configuration(run)
+    kept = ("table", "table content", "groups", "target", "task", "drop", "id", "na")
+    return {**{name: content[name] for name in kept}, "group": request.group}
+
+
+def from_request(request: CompareRequest) -> Given:
+    """Read and check the table of a request; everything wrong with it is found here.
+
+    Raises:
+        InputError: Something is wrong with what the user gave; the message says what and how to mend it.
+        EnvironmentProblem: A file cannot be read, or a named data set is not to be had.
+    """
+    from permgrad.runs.inputs import PARTS, load_inputs
+
+    with warnings.catch_warnings():
+        # Rare classes are refused below in the words of folds, not of the split that a run would make.
+        warnings.filterwarnings("ignore", "a stratified split needs several rows", PermgradWarning)
+        inputs = load_inputs(request.run_request())
+    parts = [inputs.parts[name] for name in PARTS]
+    order = np.argsort(np.concatenate([part.rows for part in parts]), kind="stable")
+    X = pd.concat([part.X for part in parts]).iloc[order].reset_index(drop=True)
+    y = np.concatenate([part.y for part in parts])[order]
+    groups = None
+    if request.group is not None:
+        column = pd.concat([part.identifiers for part in parts]).iloc[order][request.group]
+        groups = pd.factorize(column, use_na_sentinel=False)[0].astype(np.int64)
+    # What a run says about its own test rows does not hold for folds.
+    notes = tuple(note for note in inputs.notes if "also stand in the training rows" not in note)
+    table = Table(X=X, y=y, task=inputs.task, variables=inputs.variables, na_codes=inputs.na_codes)
+    return Given(name=request.name, target=inputs.target, table=table, groups=groups, notes=notes)
+
+
+def from_arrays(
+    X: Any,
+    y: Any,
+    *,
+    task: str,
+    groups: Any,
+    variables: Mapping[str, Sequence[str]] | None,
+    na_codes: Sequence[str | int | float],
+    name: str,
+) -> Given:
+    """Check a table given in Python.
+
+    Raises:
+        InputError: Lengths that do not fit together, a target that is missing or cannot be used.
+    """
+    from permgrad.data.cells import as_frame
+    from permgrad.runs.target import choose_task, target_values
+
+    if task not in TASKS:
+        raise unknown("task", task, TASKS)
+    frame = as_frame(X).reset_index(drop=True)
+    title = str(getattr(y, "name", None) or "y")
+    target = pd.Series(np.asarray(y).ravel() if np.ndim(y) == 2 and np.shape(y)[1] == 1 else y).reset_index(drop=True)
+    if len(target) != len(frame):
+        raise InputError(f"X and y must have as many rows, however: {len(frame)} and {len(target)}")
+    if target.isna().any():
+        raise InputError(
+            f"y must be known in every row, however: {int(target.isna().sum())} of {len(target)} values are missing; "
+            "leave those rows out"
+        )
+    chosen, _ = choose_task(target, task, title)
+    codes = None
+    if groups is not None:
+        given = np.asarray(groups)
+        if given.shape != (len(frame),):
+            raise InputError(
+                f"groups must have one value for each of the {len(frame)} rows, however: its shape is {given.shape}"
+            )
+        codes = pd.factorize(pd.Series(given), use_na_sentinel=False)[0].astype(np.int64)
+    table = Table(
+        X=frame,
+        y=target_values(target, chosen, title),
+        task=chosen,
+        variables=dict(variables or {}),
+        na_codes=tuple(na_codes),
+    )
+    return Given(name=name, target=title, table=table, groups=codes)
