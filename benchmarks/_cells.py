@@ -1,0 +1,281 @@
+"""One cell of the comparisons: one model on one split of one set, measured once and kept in a folder.
+
+``CACHE/cells.jsonl`` has a line for each finished cell (the last line of a cell counts), ``CACHE/predictions`` the
+predictions for the validation and test rows. Runs may be stopped at any moment and started again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from permgrad import HyNNClassifier, HyNNRegressor
+from permgrad._files import atomic_path
+from permgrad.data.datasets import load_dataset
+from permgrad.data.encoding import TableEncoder
+from permgrad.data.splitting import split_rows
+from permgrad.evaluation.baselines import Part, baselines, fit_baseline, natural_table
+from permgrad.evaluation.metrics import evaluate
+from permgrad.models.presets import get_preset, presets
+
+SETS = {
+    "heloc": "roc_auc",
+    "dengue": "roc_auc",
+    "covertype": "accuracy",
+    "gas": "accuracy",
+    "bank": "roc_auc",
+    "puma": "rmse",
+}
+"""Each set with the metric that decides on it."""
+SPLITS = (42, 43, 44, 45, 46)
+PARTS = ("train", "validation", "test")
+SEED = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """A model of the comparison.
+
+    Attributes:
+        name: how it is asked for, and its name in the cache.
+        label: its name in tables.
+        preset: for permgrad's own models: name or file of a preset.
+        options: further arguments of the estimator, or of the baseline's library.
+        baseline: for the others: name of the baseline.
+        sets: sets on which it differs from the baseline without options; None: all.
+        matmul: torch's float32 matrix precision while it trains and predicts.
+    """
+
+    name: str
+    label: str
+    preset: str | None = None
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    baseline: str | None = None
+    sets: tuple[str, ...] | None = None
+    matmul: str = "highest"
+
+    @property
+    def ours(self) -> bool:
+        return self.preset is not None
+
+    def fingerprint(self) -> str:
+        """Tell configurations of permgrad's models apart; those of baselines are the versions of their libraries."""
+        content: Any = dict(self.options)
+        if self.preset is not None:
+            content = {"options": content, "preset": get_preset(self.preset).to_dict()}
+        return hashlib.blake2b(json.dumps(content, sort_keys=True, default=str).encode(), digest_size=6).hexdigest()
+
+
+@dataclasses.dataclass
+class Cells:
+    """Finished cells, read from and added to a folder.
+
+    Attributes:
+        folder: the cache.
+        found: (model, set, split) to the cell.
+    """
+
+    folder: Path
+    found: dict[tuple[str, str, int], dict[str, Any]] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path) -> Cells:
+        made = cls(folder)
+        lines = folder / "cells.jsonl"
+        for line in lines.read_text(encoding="utf-8").splitlines() if lines.exists() else ():
+            try:
+                cell = json.loads(line)
+            except ValueError:
+                continue  # the line that was being written when the machine went down
+            made.found[cell["model"], cell["set"], cell["split"]] = cell
+        return made
+
+    def add(self, cell: dict[str, Any], predictions: Mapping[str, np.ndarray]) -> None:
+        """Keep the predictions, then the line that says they are there."""
+        at = self.predictions(cell["model"], cell["set"], cell["split"])
+        at.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(at) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, **predictions)
+        with (self.folder / "cells.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(cell) + "\n")
+        self.found[cell["model"], cell["set"], cell["split"]] = cell
+
+    def predictions(self, model: str, name: str, split: int) -> Path:
+        return self.folder / "predictions" / model / f"{name}-{split}.npz"
+
+    def value(self, model: str, name: str, split: int, part: str = "test") -> float | None:
+        cell = self.found.get((model, name, split))
+        return None if cell is None else cell["metrics"][part][SETS[name]]
+
+
+@lru_cache(maxsize=1)
+def load_split(name: str, split_seed: int) -> dict[str, Any]:
+    """Return the data set, its rows in three parts, and the parts encoded as baselines want them."""
+    data = load_dataset(name)
+    split = split_rows(len(data.frame), data.y, task=data.task, seed=split_seed)
+    facts = {"na_codes": data.na_codes or None, "variables": data.variables or None}
+    rows = {part: getattr(split, part) for part in PARTS}
+    robust = TableEncoder("robust", **facts).fit(data.X.iloc[rows["train"]])
+    plain = TableEncoder("standard", **facts).fit(data.X.iloc[rows["train"]])
+    encoded = {
+        part: Part(
+            robust.transform(data.X.iloc[own]),
+            data.y.iloc[own].to_numpy(),
+            natural_table(plain, plain.transform(data.X.iloc[own])),
+        )
+        for part, own in rows.items()
+    }
+    return {"data": data, "rows": rows, "facts": facts, "encoded": encoded}
+
+
+def measure(contender: Contender, name: str, split: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Train one model on one split and measure it on all three parts."""
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(contender.matmul)
+    try:
+        found, predicted, more = (_ours if contender.ours else _baseline)(contender, name, split)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    loaded = load_split(name, split)
+    cell = {
+        "model": contender.name,
+        "set": name,
+        "split": split,
+        "metrics": {part: _scalars(values) for part, values in found.items()},
+        **more,
+        "rows": {part: len(own) for part, own in loaded["rows"].items()},
+        "seed": SEED,
+        "matmul": contender.matmul,
+        "fingerprint": contender.fingerprint(),
+        "versions": versions(contender),
+        "date": dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
+    }
+    return cell, {part: predicted[part].astype(np.float32) for part in ("validation", "test")}
+
+
+def _ours(contender: Contender, name: str, split: int) -> tuple[Any, Any, Any]:
+    loaded = load_split(name, split)
+    data, rows = loaded["data"], loaded["rows"]
+    regression = data.task == "regression"
+    kind = HyNNRegressor if regression else HyNNClassifier
+    model = kind(
+        preset=contender.preset, random_state=SEED, progress=False, **loaded["facts"], **dict(contender.options)
+    )
+    X, y = data.X, data.y
+    started, clock = time.process_time(), time.perf_counter()
+    model.fit(
+        X.iloc[rows["train"]], y.iloc[rows["train"]], eval_set=(X.iloc[rows["validation"]], y.iloc[rows["validation"]])
+    )
+    times = {"processor_seconds": time.process_time() - started, "seconds": time.perf_counter() - clock}
+    found, predicted = {}, {}
+    for part, own in rows.items():
+        truth = y.iloc[own].to_numpy()
+        if regression:
+            predicted[part] = np.asarray(model.predict(X.iloc[own]), dtype=np.float64)
+            found[part] = evaluate("regression", truth, predictions=predicted[part])
+        else:
+            predicted[part] = model.predict_proba(X.iloc[own])
+            found[part] = evaluate("classification", truth, probabilities=predicted[part], classes=list(model.classes_))
+    return found, predicted, {**times, "epochs": len(model.history_), "best_epoch": int(model.best_epoch_)}
+
+
+def _baseline(contender: Contender, name: str, split: int) -> tuple[Any, Any, Any]:
+    loaded = load_split(name, split)
+    parts, task = loaded["encoded"], loaded["data"].task
+    classes = () if task == "regression" else np.unique(loaded["data"].y.to_numpy())
+    fitted = fit_baseline(
+        str(contender.baseline),
+        task,
+        parts["train"],
+        parts["validation"],
+        classes=classes,
+        seed=SEED,
+        threads=1,
+        options=contender.options,
+    )
+    read = fitted.predict if task == "regression" else fitted.predict_proba
+    predicted = {part: np.asarray(read(own)) for part, own in parts.items()}
+    found = {}
+    for part, own in parts.items():
+        if task == "regression":
+            found[part] = evaluate(task, own.y, predictions=predicted[part])
+        else:
+            found[part] = evaluate(task, own.y, probabilities=predicted[part], classes=list(classes))
+    return found, predicted, {"processor_seconds": fitted.processor_seconds, "seconds": fitted.seconds}
+
+
+def _scalars(values: Mapping[str, Any]) -> dict[str, float | None]:
+    return {name: value for name, value in values.items() if value is None or isinstance(value, float)}
+
+
+def versions(contender: Contender) -> dict[str, str]:
+    """Return what the cell was computed with."""
+    own = {
+        "lightgbm": "lightgbm",
+        "xgboost": "xgboost",
+        "tabm": "pytabkit",
+        "realmlp": "pytabkit",
+    }.get(contender.baseline or "")
+    names = ["permgrad", "numpy", "scikit-learn", "torch", *([own] if own else [])]
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+
+
+def run(
+    cells: Cells, wanted: Iterable[tuple[Contender, str, int]], *, refresh: Iterable[str] = (), quiet: bool = False
+) -> None:
+    """Measure what is not there yet, or asked for again; say what each cell took."""
+    again = set(refresh)
+    for contender, name, split in wanted:
+        if contender.sets is not None and name not in contender.sets:
+            continue
+        key = (contender.name, name, split)
+        if key in cells.found and contender.name not in again:
+            continue
+        cell, predicted = measure(contender, name, split)
+        cells.add(cell, predicted)
+        if not quiet:
+            metric = SETS[name]
+            values = "  ".join(f"{part} {cell['metrics'][part][metric]:.4f}" for part in PARTS)
+            print(
+                f"{dt.datetime.now(tz=dt.UTC):%H:%M:%S}  {contender.name:20} {name:10} {split}  {metric} {values}  "
+                f"{cell['processor_seconds']:.0f} s",
+                flush=True,
+            )
+
+
+def contenders() -> dict[str, Contender]:
+    """Return every model of the comparison by name: permgrad's presets, the baselines, and peers as for ROC-AUC."""
+    made = {name: Contender(name, f"permgrad {name}", preset=name) for name in presets if name in OWN}
+    for name in baselines:
+        made[name] = Contender(name, baselines.get(name).label, baseline=name, matmul=MATMUL.get(name, "highest"))
+    ranked = tuple(name for name, metric in SETS.items() if metric == "roc_auc")
+    for name, options in FOR_ROC_AUC.items():
+        made[f"{name}_logloss"] = Contender(
+            f"{name}_logloss", f"{baselines.get(name).label}, stopped on log-loss", baseline=name, options=options,
+            sets=ranked, matmul=MATMUL.get(name, "highest"),
+        )  # fmt: skip
+    return made
+
+
+OWN = ("default", "fast", "paper")
+MATMUL = {"tabm": "medium"}
+"""TabM multiplies matrices in bfloat16 (sums in float32), as its authors' mixed precision does, to be done in half the
+time on a processor."""
+FOR_ROC_AUC = {
+    "tabm": {"val_metric_name": "cross_entropy"},
+    "realmlp": {"val_metric_name": "cross_entropy", "use_ls": False},
+}
+"""What pytabkit recommends for measures other than accuracy."""
