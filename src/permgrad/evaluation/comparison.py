@@ -116,7 +116,7 @@ class Comparison:
     def table_of(self, metric: str) -> pd.DataFrame:
         """Return a metric's values, folds by models; undefined is NaN. Models without any value are left out."""
         if metric not in self.scores:
-            known = [name for name in self.scores if name in metrics]
+            known = [str(name) for name in self.scores if name in metrics]
             raise InputError(f"scores have the metrics {', '.join(known)}, however: {metric!r} is none of them")
         wide = self.scores.pivot_table(index="fold", columns="model", values=metric, aggfunc="first", dropna=False)
         wide = wide.reindex(index=self.folds, columns=[name for name in self.names if name in wide])
@@ -192,11 +192,12 @@ class Comparison:
         """Test every model against the best one on the folds that both have."""
         if self.best is None:
             return {}
-        found = {str(name): self._test(wide, self.best, str(name)) for name in wide if name != self.best}
-        found = {name: test for name, test in found.items() if test is not None}
-        adjusted = holm([test["p_value"] for test in found.values()]) if found else []
-        for test, p in zip(found.values(), adjusted, strict=True):
-            test["p_holm"] = float(p)
+        tests = {str(name): self._test(wide, self.best, str(name)) for name in wide if name != self.best}
+        found = {name: test for name, test in tests.items() if test is not None}
+        if found:
+            adjusted = holm([test["p_value"] for test in found.values()])
+            for test, p in zip(found.values(), adjusted.tolist(), strict=True):
+                test["p_holm"] = p
         return {self.best: {**_no_test(), "difference": 0.0}, **found}
 
     def _test(self, wide: pd.DataFrame, first: str, second: str) -> dict[str, float] | None:
@@ -320,7 +321,7 @@ class Comparison:
         return found
 
     def _metric_means(self) -> dict[str, dict[str, dict[str, float]]]:
-        known = [name for name in self.scores if name in metrics]
+        known = [str(name) for name in self.scores if name in metrics]
         return {
             str(model): {
                 name: {"mean": float(own[name].astype(float).mean()), "std": float(own[name].astype(float).std(ddof=1))}

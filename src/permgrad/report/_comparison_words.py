@@ -42,8 +42,7 @@ def headline(comparison: Comparison) -> str:
         rest = ", ahead of all others by more than chance." if _tested(comparison) else "."
         return first + rest
     shown = level if len(level) <= 3 else [*level[:2], f"{len(level) - 2} others"]
-    verb = "does" if len(level) == 1 else "do"
-    return f"{first}; {listed(shown)} {verb} not differ from it by more than chance."
+    return f"{first}; {listed(shown)} cannot be told from it."
 
 
 def _metric(comparison: Comparison) -> str:
@@ -88,7 +87,7 @@ def standing_sentences(comparison: Comparison) -> list[str]:
     frame = comparison.standing
     best, others = frame.iloc[0], frame.iloc[1:]
     word = str(comparison.facts.get("fold_word", "fold"))
-    rank = f", mean rank {number(best['rank'], 2)} of {len(frame)}" if math.isfinite(best["rank"]) else ""
+    rank = f", mean rank {count_text(best['rank'])} of {len(frame)}" if math.isfinite(best["rank"]) else ""
     found = [
         (
             f"{clean(best['label'])} is best by {_metric(comparison)}: {score(comparison, best['mean'])} on average "
@@ -119,7 +118,7 @@ def _time_sentence(comparison: Comparison) -> str:
     best = frame[frame["model"] == comparison.best]
     if len(frame) < 2 or best.empty:
         return ""
-    fastest = frame.loc[frame["fit_seconds"].idxmin()]
+    fastest = frame.iloc[int(frame["fit_seconds"].to_numpy().argmin())]
     own = float(best["fit_seconds"].iloc[0])
     if fastest["model"] == comparison.best:
         return f"It is also the fastest to fit: {duration(own)}."
@@ -152,10 +151,10 @@ def reliance_sentences(comparison: Comparison) -> list[str]:
     for first, second in telling_pairs(comparison)[:_MOST_PAIRS]:
         shared, whole, _ = shared_features(comparison, first, second)
         chance = comparison.k**2 / len(comparison.features)
-        by_chance = f" (chance alone: {number(chance, 2)})" if comparison.k < len(comparison.features) else ""
+        by_chance = f" (chance alone: {count_text(chance)})" if comparison.k < len(comparison.features) else ""
         found.append(
-            f"{clean(comparison.label(first))} and {clean(comparison.label(second))} share {number(shared, 2)} of "
-            f"their {number(whole, 2)} strongest features{by_chance}. {agreement_words(comparison, first, second)}"
+            f"{clean(comparison.label(first))} and {clean(comparison.label(second))} share {count_text(shared)} of "
+            f"their {count_text(whole)} strongest features{by_chance}. {agreement_words(comparison, first, second)}"
         )
     everywhere = [
         feature
@@ -201,23 +200,30 @@ def agreement_line(comparison: Comparison, first: str, second: str, measure: str
 
 
 def agreement_words(comparison: Comparison, first: str, second: str) -> str:
-    """Say what the agreement of two models' rankings is worth, against each one's with itself."""
-    line = agreement_line(comparison, first, second, "kendall")
+    """Say how much of their importance falls on the same features, against what each shares with itself."""
+    line = agreement_line(comparison, first, second, "weighted_overlap")
     if line is None or not math.isfinite(line["agreement"]):
         return ""
-    found = f"Their rankings agree by {number(line['agreement'], 2)} (Kendall's tau)"
+    found = f"{percent(line['agreement'])} of their importance falls on the same features"
     if not math.isfinite(line["ceiling"]):
         return f"{found}."
-    found += f", where the same model fitted on another {comparison.facts.get('fold_word', 'fold')} agrees by "
-    found += number(line["ceiling"], 2)
+    word = comparison.facts.get("fold_word", "fold")
+    found += f", {percent(line['ceiling'])} where one model is fitted again on another {word}"
     if line["differs"] is None:
         return f"{found}."
-    verdict = (
-        "they rely on features differently, by more than refitting explains"
-        if line["differs"]
-        else "what differs is no more than refitting explains"
-    )
-    return f"{found}: {verdict}."
+    if line["differs"]:
+        return f"{found}: they weigh features differently, by more than refitting explains."
+    return f"{found}: a difference beyond refitting cannot be told."
+
+
+def count_text(value: float) -> str:
+    """Write a count that may be a mean: whole where it is whole.
+
+    Examples:
+        >>> count_text(9.0), count_text(4.348)
+        ('9', '4.3')
+    """
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:.1f}"
 
 
 # ---- the rest --------------------------------------------------------------------------------------------------------

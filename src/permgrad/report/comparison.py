@@ -12,6 +12,7 @@ from permgrad.evaluation.metrics import metrics
 from permgrad.report import plots
 from permgrad.report._comparison_words import (
     agreement_line,
+    count_text,
     failure_sentences,
     headline,
     path_lines,
@@ -77,6 +78,12 @@ _HOW_TO_READ = (
         ),
     ),
 )
+#: Terms that are explained even where no model was.
+_ALWAYS = ("Folds", "Behind the best")
+_HYNN = (
+    "permgrad's own networks, HyNNClassifier and HyNNRegressor, with the preset behind the name. The others "
+    "come from their own libraries, with the same encoded table."
+)
 
 
 def comparison_page(comparison: Comparison) -> str:
@@ -90,7 +97,7 @@ def comparison_page(comparison: Comparison) -> str:
         _reliance(comparison),
         _paths(comparison),
         _all_metrics(comparison),
-        _reading(),
+        _reading(comparison),
         _provenance(comparison),
     ]
     about = reliance_sentences(comparison)
@@ -246,31 +253,30 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
     section.figures(*pictures)
     rows = []
     for first, second in telling_pairs(comparison):
-        tau = agreement_line(comparison, first, second, "kendall")
         overlap = agreement_line(comparison, first, second, "weighted_overlap")
+        tau = agreement_line(comparison, first, second, "kendall")
         if tau is None or overlap is None:
             continue
         shared, whole, _ = shared_features(comparison, first, second)
-        differs = {True: "yes", False: "no", None: "–"}[tau["differs"]]
-        gap = f"{number(tau['gap_low'], 2)} to {number(tau['gap_high'], 2)}"
+        gap = f"{number(overlap['gap_low'], 2)} to {number(overlap['gap_high'], 2)}"
         rows.append(
             [
-                cell(clean(comparison.label(first))),
-                cell(clean(comparison.label(second))),
-                cell(shared, f"{number(shared, 2)} of {number(whole, 2)}"),
+                cell(f"{clean(comparison.label(first))}, {clean(comparison.label(second))}"),
+                cell(shared, f"{count_text(shared)} of {count_text(whole)}"),
+                cell(overlap["agreement"], number(overlap["agreement"], 2)),
+                cell(overlap["ceiling"], number(overlap["ceiling"], 2)),
+                cell(overlap["gap"], gap if math.isfinite(overlap["gap_low"]) else "–"),
+                cell({True: "yes", False: "not told", None: "–"}[overlap["differs"]]),
                 cell(tau["agreement"], number(tau["agreement"], 2)),
                 cell(tau["ceiling"], number(tau["ceiling"], 2)),
-                cell(tau["gap"], gap if math.isfinite(tau["gap_low"]) else "–"),
-                cell(differs),
-                cell(overlap["agreement"], number(overlap["agreement"], 2)),
             ]
         )
-    columns: list[tuple[str, Kind]] = [("first", "text"), ("second", "text"), ("strongest in common", "number")]
-    columns += [("Kendall's tau", "number"), ("ceiling", "number"), ("missing, 95\u00a0% interval", "number")]
-    columns += [("differ beyond refitting", "text"), ("overlap of shares", "number")]
+    columns: list[tuple[str, Kind]] = [("pair", "text"), ("strongest in common", "number")]
+    columns += [("overlap", "number"), ("ceiling", "number"), ("missing, 95\u00a0% interval", "number")]
+    columns += [("differ beyond refitting", "text"), ("tau", "number"), ("its ceiling", "number")]
     caption = (
-        f"Pairs of models. The ceiling is what each agrees with itself on another {word}; models differ where what is "
-        "missing to it is above 0 by more than chance."
+        "Pairs of models: overlap of their importance shares, and Kendall's tau of their rankings. The ceiling is what "
+        f"each agrees with itself on another {word}; what is missing to it is a difference between the models."
     )
     section.table(TableView(caption, columns, rows, sortable=True, tall=len(rows) > 14))
 
@@ -331,11 +337,12 @@ def _paths(comparison: Comparison) -> SectionView:
 # ---- the rest --------------------------------------------------------------------------------------------------------
 def _all_metrics(comparison: Comparison) -> SectionView:
     section = SectionView("metrics", "By every metric")
-    known = [name for name in comparison.scores if name in metrics]
+    known = [str(name) for name in comparison.scores if name in metrics]
     tables = {name: comparison.table_of(name) for name in known}
     tables = {name: wide for name, wide in tables.items() if not wide.empty}
     order = list(comparison.standing["model"])
     rows = []
+    spreads: dict[str, list[str]] = {model: [] for model in order}
     leaders = {}
     for name, wide in tables.items():
         means = wide.dropna(axis="columns").mean()
@@ -346,27 +353,35 @@ def _all_metrics(comparison: Comparison) -> SectionView:
         for name, wide in tables.items():
             if model not in wide:
                 row.append(Cell("–", None))
+                spreads[model].append("–")
                 continue
             values = wide[model].dropna().to_numpy()
-            spread = f" ± {number(float(values.std(ddof=1)), 1)}" if len(values) > 1 else ""
             bounded = metrics.get(name).range[1] - metrics.get(name).range[0] <= 2
             text = f"{values.mean():.3f}" if bounded else number(float(values.mean()))
             mark: Literal["", "best"] = "best" if leaders.get(name) == model else ""
-            row.append(Cell((text + spread).replace("-", "−"), float(values.mean()), mark))
+            row.append(Cell(text.replace("-", "−"), float(values.mean()), mark))
+            spreads[model].append(number(float(values.std(ddof=1)), 2) if len(values) > 1 else "–")
         rows.append(row)
     columns: list[tuple[str, Kind]] = [("model", "text")]
     for name in tables:
         metric = metrics.get(name)
         arrow = "↑" if metric.direction == "higher" else "↓"
         columns.append((f"{metric.label}\u00a0{arrow}".replace("-", "\u2011"), "number"))
-    caption = "Mean ± standard deviation over folds; the best mean of each column is bold."
+    word = str(comparison.facts.get("fold_word", "fold"))
+    caption = f"Means over {word}s; the best of each column is bold."
     section.table(TableView(caption, columns, rows, sortable=True))
+    lines = [[cell(clean(comparison.label(model))), *(Cell(text) for text in spreads[model])] for model in order]
+    section.table(TableView(f"Standard deviations over {word}s.", columns, lines), f"Spread over {word}s")
     return section
 
 
-def _reading() -> SectionView:
+def _reading(comparison: Comparison) -> SectionView:
     section = SectionView("reading", "How to read this")
-    section.blocks.append(("terms", list(_HOW_TO_READ)))
+    networks = [one for one in comparison.contestants if one.kind == "network"]
+    own = [("HyNN", _HYNN)] if networks else []
+    section.blocks.append(
+        ("terms", [*own, *(term for term in _HOW_TO_READ if comparison.reliance or term[0] in _ALWAYS)])
+    )
     return section
 
 

@@ -178,13 +178,13 @@ def agreement_matrix(
     axes.imshow(shown, cmap=style.sequential(), vmin=limits[0], vmax=limits[1], aspect="equal")
     from matplotlib.patches import Rectangle
 
-    texts = np.array(numbers(table.ravel(), 2), dtype=object).reshape(table.shape)
+    texts = iter(numbers(table.ravel(), 2))
     for row, column in np.ndindex(*table.shape):
         value = float(table[row, column])
         dark = np.isfinite(value) and (value - limits[0]) > 0.55 * (limits[1] - limits[0])
         colour = style.MUTED if not np.isfinite(value) else style.FIXED_LIGHT if dark else style.FIXED_DARK
         axes.text(
-            column, row, texts[row, column], ha="center", va="center", color=colour, fontsize=style.SIZE_LABEL,
+            column, row, next(texts), ha="center", va="center", color=colour, fontsize=style.SIZE_LABEL,
             in_layout=False,
         )  # fmt: skip
         if row == column:
