@@ -14,6 +14,7 @@ _PUBLIC = {
     "HyNNClassifier": "permgrad.models.estimators",
     "HyNNRegressor": "permgrad.models.estimators",
     "load": "permgrad.models.saving",
+    "compare": "permgrad.runs.compare",
     "explain": "permgrad.attribution.explain",
     "Explanation": "permgrad.attribution.explanation",
     "load_dataset": "permgrad.data.datasets",
@@ -33,6 +34,7 @@ __all__ = [
     "PermgradError",
     "PermgradWarning",
     "__version__",
+    "compare",
     "explain",
     "load",
     "load_dataset",
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from permgrad.data.table import read_table
     from permgrad.models.estimators import HyNNClassifier, HyNNRegressor
     from permgrad.models.saving import load
+    from permgrad.runs.compare import compare
 
 
 def __getattr__(name: str) -> Any:

@@ -65,8 +65,7 @@ def row_losses(predictions: npt.NDArray[Any], y: npt.NDArray[Any], loss: str) ->
     given = np.asarray(predictions, dtype=np.float64)
     # The registered losses take logits; the logarithms of probabilities are logits of the same probabilities.
     outputs = given[:, None] if given.ndim == 1 else np.log(np.clip(given, np.finfo(np.float64).eps, None))
-    target = np.ascontiguousarray(y)
-    rows: Floats = losses.get(loss)(torch.from_numpy(outputs), torch.from_numpy(target)).numpy()
+    rows: Floats = losses.get(loss)(torch.tensor(outputs), torch.tensor(np.asarray(y))).numpy()
     return rows
 
 

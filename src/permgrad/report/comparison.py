@@ -245,8 +245,8 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
     labels = [comparison.label(name) for name in order]
     pictures = []
     for measure, words in (
-        ("kendall", "Kendall's tau of the rankings of all features"),
         ("weighted_overlap", f"overlap of the importance shares of the {comparison.k} strongest features"),
+        ("kendall", "Kendall's tau of the rankings of all features"),
     ):
         drawn = plots.agreement_matrix(_matrix(comparison, order, measure), labels)
         pictures.append((drawn, f"{words[:1].upper()}{words[1:]}. Framed: each model with itself on another {word}."))

@@ -123,7 +123,7 @@ def _check_installed(models: Sequence[Model]) -> None:
     ]
     if absent:
         packages = ", ".join(dict.fromkeys(baseline.package for baseline in absent))
-        extras = ",".join(dict.fromkeys(str(getattr(baseline, "extra", "baselines")) for baseline in absent))
+        extras = ",".join(dict.fromkeys(baseline.extra for baseline in absent if baseline.extra))
         raise EnvironmentProblem(
             f"models need their libraries, however: {packages} for {', '.join(repr(one.name) for one in absent)} "
             f"cannot be imported; install the extra with: pip install 'permgrad[{extras}]', or leave the model out"
@@ -302,10 +302,12 @@ def _fit_network(model: Model, table: Table, fold: Fold, seed: int, device: str,
 
 def _fit_baseline(model: Model, table: Table, fold: Fold, seed: int, device: str, threads: int) -> _Fitted:  # noqa: ARG001 — baselines compute on the processor
     from permgrad.data.encoding import TableEncoder
-    from permgrad.evaluation.baselines import Part, fit_baseline
+    from permgrad.evaluation.baselines import Part, baselines, fit_baseline, natural_table
     from permgrad.models.presets import get_preset
 
-    numeric: Any = get_preset("default").numeric
+    # Models that take categories as they are get the table back from its encoding, as natural_table wants it.
+    natural = baselines.get(model.name).takes_natural
+    numeric: Any = "standard" if natural else get_preset("default").numeric
     variables = {name: list(own) for name, own in table.variables.items()}
     encoder = TableEncoder(numeric, na_codes=list(table.na_codes) or None, variables=variables or None)
     encoder.fit(table.X.iloc[fold.train])
@@ -313,15 +315,19 @@ def _fit_baseline(model: Model, table: Table, fold: Fold, seed: int, device: str
     def encode(rows: pd.DataFrame) -> npt.NDArray[np.float32]:
         return np.ascontiguousarray(encoder.transform(rows), dtype=np.float32)
 
+    def part_of(encoded: Array, y: Array) -> Part:
+        return Part(encoded, y, natural_table(encoder, encoded) if natural else None)
+
     def part(rows: npt.NDArray[np.int64]) -> Part:
-        return Part(encode(table.X.iloc[rows]), table.y[rows])
+        return part_of(encode(table.X.iloc[rows]), table.y[rows])
 
     classes, stop = _classes(table), _stopping_rows(table, fold)
     held = part(stop) if len(stop) else None
     fitted = fit_baseline(model.name, table.task, part(fold.train), held, classes=classes, seed=seed, threads=threads)
 
     def of_encoded(encoded: Array) -> Array:
-        return fitted.predict_proba(encoded) if len(classes) else np.asarray(fitted.predict(encoded))
+        rows = part_of(encoded, np.zeros(len(encoded)))
+        return fitted.predict_proba(rows) if len(classes) else np.asarray(fitted.predict(rows))
 
     def predict(rows: pd.DataFrame) -> Array:
         return of_encoded(encode(rows))

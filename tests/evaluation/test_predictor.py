@@ -1,0 +1,100 @@
+"""Permutation importance of any predictor: closed forms, and the same numbers as the networks' own explanation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from permgrad import HyNNClassifier, HyNNRegressor, explain
+from permgrad._errors import InputError
+from permgrad.evaluation.predictor import loss_of, predictor_importance, row_losses
+
+
+def test_linear_model_is_twice_the_squared_slope_times_the_variance():
+    """E (b x' − b x)² − 0 = 2 b² σ² for independent donors, and 0 for a feature that the model does not use."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(4000, 3)).astype(np.float32)
+    slopes = np.array([1.0, -2.0, 0.0])
+    y = rows @ slopes
+    found = predictor_importance(
+        lambda own: own @ slopes, rows, y, {name: np.array([at]) for at, name in enumerate("abc")}, loss="squared_error"
+    )
+    expected = 2 * slopes**2 * rows.var(axis=0)
+    assert expected[1] > 7
+    np.testing.assert_allclose(found.values[:2, 0], expected[:2], rtol=0.08)
+    assert (found.values[2, 0], found.std[2, 0], found.p_values[2, 0]) == (0.0, 0.0, 1.0)
+    assert (found.low[:2, 0] < expected[:2]).all()
+    assert (found.high[:2, 0] > expected[:2]).all()
+
+
+@pytest.mark.parametrize("rows", [260, 90], ids=["own donors", "training donors"])
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_a_network_has_the_numbers_of_its_own_explanation(task, rows):
+    rng = np.random.default_rng(1)
+    X = pd.DataFrame({"a": rng.normal(size=500), "b": rng.choice(["x", "y", "z"], 500), "c": rng.normal(size=500)})
+    signal = X["a"] + (X["b"] == "x") * 1.5
+    y = (signal > 0.5).to_numpy().astype(int) if task == "classification" else signal.to_numpy()
+    kind = HyNNClassifier if task == "classification" else HyNNRegressor
+    model = kind(preset="fast", max_epochs=3, random_state=0, progress=False).fit(X, y)
+    test = X.iloc[:rows]
+    loss = loss_of(task, "auto")
+    own = explain(model, test, y[:rows], method="permutation", loss=loss, n_repeats=3, random_state=7, progress=False)
+    background = None if rows >= 200 else model.background_
+
+    def predict(encoded):
+        raw = model.predict_encoded(encoded).astype(np.float64)
+        if task == "regression":
+            return raw[:, 0] * model.target_scale_ + model.target_mean_
+        return model.calibration_.probabilities(raw)
+
+    found = predictor_importance(
+        predict,
+        model.encode(test),
+        y[:rows],
+        model.preprocessor_.features("feature"),
+        loss=loss,
+        class_names=own.outputs[1:],
+        background=background,
+        n_repeats=3,
+        seed=7,
+        batch_rows=400,
+    )
+    assert found.names == own.names
+    assert found.outputs == own.outputs
+    assert own.values[:2, 0].min() > 0.01, "the network must rely on something"
+    for mine, theirs in ((found.values, own.values), (found.std, own.std), (found.low, own.low)):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_batches_change_nothing_and_seeds_do():
+    rng = np.random.default_rng(2)
+    rows = rng.normal(size=(50, 2)).astype(np.float32)
+    call = {"loss": "squared_error", "n_repeats": 4}
+    players = {"a": np.array([0]), "b": np.array([0, 1])}
+
+    def found(**options):
+        return predictor_importance(
+            lambda own: own.sum(axis=1), rows, rows[:, 0].astype(float), players, **call, **options
+        )
+
+    np.testing.assert_allclose(found(batch_rows=7).values, found().values, rtol=1e-12)
+    assert (found(seed=1).values != found(seed=2).values).any()
+
+
+def test_a_probability_of_zero_has_a_finite_loss():
+    certain = np.array([[1.0, 0.0], [1.0, 0.0]])
+    y = np.array([0, 1])
+    np.testing.assert_allclose(row_losses(certain, y, "brier"), [0, 2], atol=1e-9)
+    assert np.isfinite(row_losses(certain, y, "cross_entropy")).all()
+    np.testing.assert_allclose(row_losses(certain, y, "zero_one"), [0, 1])
+
+
+def test_bad_input():
+    rows = np.zeros((3, 1), dtype=np.float32)
+    with pytest.raises(InputError, match=r"needs rows of shape \(rows, encoded\) and as many y"):
+        predictor_importance(lambda own: own, rows, [1, 2], {}, loss="brier")
+    with pytest.raises(InputError, match="n_repeats must be at least 1, however: n_repeats=0"):
+        predictor_importance(lambda own: own[:, 0], rows, [1.0, 2, 3], {}, loss="squared_error", n_repeats=0)
+    with pytest.raises(InputError, match="loss must be one of 'auto', 'squared_error', 'absolute_error'"):
+        loss_of("regression", "brier")
