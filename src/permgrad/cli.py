@@ -21,6 +21,7 @@ from typing import Annotated, Any
 
 import typer
 
+from permgrad._cli_tune import add_tune
 from permgrad._errors import EnvironmentProblem, PermgradError, PermgradWarning
 
 app = typer.Typer(
@@ -63,7 +64,8 @@ def _outcome(error: BaseException) -> tuple[int, str]:
     if isinstance(error, PermgradError):
         return error.exit_code, _one_line(error)
     if isinstance(error, KeyboardInterrupt):
-        return 130, "interrupted; the same command goes on after the last finished stage"
+        # Commands that know better what was done say so themselves.
+        return 130, str(error) or "interrupted; the same command goes on after the last finished stage"
     if isinstance(error, MemoryError):
         return EnvironmentProblem.exit_code, "the work must fit into memory, however: there is not enough of it"
     if isinstance(error, OSError):
@@ -546,6 +548,9 @@ def datasets_fetch(
 
     outcome = fetch_named(names, say=_say)
     _tell(outcome.facts, outcome.text, as_json=as_json)
+
+
+add_tune(app, _command, say=_say, tell=_tell, use_threads=_use_threads)
 
 
 def main() -> None:

@@ -87,8 +87,9 @@ def space_from_dict(content: Any, source: str = "the mapping") -> Space:
         if key not in ("base", "parameters")
     ]
     base: Preset | None = None
+    base_name = content.get("base", "default")
     try:
-        base = get_preset(content.get("base", "default"))
+        base = get_preset(base_name)
     except InputError as error:
         faults.append(f"'base' must name a preset: {error}")
     given = content.get("parameters")
@@ -109,8 +110,7 @@ def space_from_dict(content: Any, source: str = "the mapping") -> Space:
             "a space must be {'base': preset, 'parameters': {setting: range or choices}}, however: "
             f"{source}: {'; '.join(faults)}"
         )
-    described = {"base": base.to_dict(), "parameters": {own.name: own.to_dict() for own in parameters}}
-    return declared(source, f"{len(parameters)} settings named in {source}", base, parameters, described)
+    return declared(source, base_name, parameters)
 
 
 def settings_names() -> list[str]:

@@ -28,6 +28,7 @@ class Space:
         text: what it is, in a sentence.
         build: ``(trial, task) -> preset mapping``.
         content: what makes it this space and no other, as JSON knows it; part of a study's identity.
+        base_name: the preset that it starts from, by name or file.
         trials: how many trials a study has by default, for each task.
         base: the preset that the search starts from, or None: then trial 0 is drawn like any other.
         start: base's own values of those parameters that can express them; what trial 0 is recorded with.
@@ -37,6 +38,7 @@ class Space:
     text: str
     build: Build
     content: Mapping[str, Any]
+    base_name: str = "default"
     trials: Mapping[str, int] = dataclasses.field(default_factory=dict)
     base: Preset | None = None
     start: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -53,9 +55,12 @@ class Space:
 spaces: Registry[Callable[[], Space]] = Registry("space")
 
 
-def declared(name: str, text: str, base: Preset, parameters: Sequence[Parameter], content: Mapping[str, Any]) -> Space:
+def declared(name: str, base_name: str, parameters: Sequence[Parameter]) -> Space:
     """Return the space of a base preset and a list of parameters; its trial 0 is the base preset itself."""
+    base = get_preset(base_name)
     complete = base.to_dict()
+    content = {"base": complete, "parameters": {own.name: own.to_dict() for own in parameters}}
+    text = f"{len(parameters)} settings around preset {base_name}, which is trial 0"
 
     def build(trial: Trial, task: str) -> dict[str, Any]:  # noqa: ARG001 — every space has the same signature
         made = copy.deepcopy(complete)
@@ -64,7 +69,7 @@ def declared(name: str, text: str, base: Preset, parameters: Sequence[Parameter]
 
     start = {parameter.name: parameter.own_value(complete) for parameter in parameters}
     own = {name: value for name, (inside, value) in start.items() if inside}
-    return Space(name, text, build, content, base=base, start=own)
+    return Space(name, text, build, content, base_name, base=base, start=own)
 
 
 # ---- the published space ---------------------------------------------------------------------------------------------
@@ -111,7 +116,7 @@ def paper() -> Space:
         return made
 
     text = "the search space of the published comparison of TINTO hybrids"
-    return Space("paper", text, build, _PAPER_CONTENT, trials={"regression": 75, "classification": 50})
+    return Space("paper", text, build, _PAPER_CONTENT, "paper", trials={"regression": 75, "classification": 50})
 
 
 # ---- ours ------------------------------------------------------------------------------------------------------------
@@ -140,5 +145,4 @@ def default() -> Space:
     """Return our space: around preset ``default``, which is its trial 0, so that tuning never chooses a worse one."""
     from permgrad.tuning.space_files import space_from_dict
 
-    made = space_from_dict(DEFAULT_CONTENT, "default")
-    return dataclasses.replace(made, text="settings around preset default, which is trial 0")
+    return space_from_dict(DEFAULT_CONTENT, "default")

@@ -351,19 +351,24 @@ def _check_identity(study: Any, identity: Mapping[str, Any], url: str) -> None:
     if there != wanted:
         raise InputError(
             f"a study goes on with what it began with, however: study {study.study_name!r} in {_hidden(url)} differs "
-            f"in {_difference(there, wanted)}; choose another name with --study, another --storage or --out, or begin "
+            f"in {differences(there, wanted)}; choose another name with --study, another --storage or --out, or begin "
             "anew with --overwrite"
         )
 
 
-def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Say which settings differ, with both values where they are short."""
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Say which settings differ, with both values where they are short.
+
+    Examples:
+        >>> differences({"seed": 1, "space": "paper"}, {"seed": 2, "space": "paper"})
+        'seed (1 there, 2 now)'
+    """
     words = []
     for name in dict.fromkeys([*old, *new]):
         if old.get(name) == new.get(name):
             continue
-        before, now = (_short(side.get(name)) for side in (old, new))
-        words.append(f"{name} ({before} there, {now} now)" if before != now else name)
+        before, now_ = (_short(side.get(name)) for side in (old, new))
+        words.append(f"{name} ({before} there, {now_} now)" if before != now_ else name)
     return ", ".join(words)
 
 

@@ -1,0 +1,299 @@
+"""Pictures of a study: its history, its trials' curves, what its settings are worth, and one slice per setting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad._errors import InputError
+from permgrad.report import style
+from permgrad.report.plots._base import (
+    PlotFigure,
+    clean,
+    finish_title,
+    labels_of,
+    new_figure,
+    number,
+    padded,
+    plain_axis,
+    shorten,
+    styled,
+)
+
+_COLUMNS, _PANEL = 3, 1.75
+#: Slices in one picture.
+MOST_SLICES = 24
+_WILD = 3.0
+
+
+def loss_limits(losses: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Return limits that show what is good; what is far worse than most is drawn at the upper edge.
+
+    Examples:
+        >>> low, high = loss_limits(np.array([0.4, 0.41, 0.42, 0.43, 0.44, 0.45, 9.0]))
+        >>> low < 0.4 and high < 1
+        True
+    """
+    finite = losses[np.isfinite(losses)]
+    if not len(finite):
+        return 0.0, 1.0
+    low, middle, high = float(finite.min()), float(np.median(finite)), float(finite.max())
+    if len(finite) > 4 and high - low > _WILD * 2 * (middle - low) > 0:
+        high = low + _WILD * (middle - low)
+    return padded(low, high, 0.08)
+
+
+@styled
+def tuning_history(table: pd.DataFrame, *, reference: str = "", title: str = "") -> PlotFigure:
+    """Draw each trial's validation loss and the best so far.
+
+    Args:
+        table: columns ``trial, state, validation_loss``; a state is ``"complete"``, ``"pruned"`` or ``"failed"``.
+        reference: what trial 0 is, if it is no ordinary trial; a line shows its loss.
+        title: title, empty for none.
+
+    Raises:
+        InputError: There is no trial.
+
+    Examples:
+        >>> rows = {"trial": [0, 1], "state": ["complete", "complete"], "validation_loss": [0.5, 0.4]}
+        >>> tuning_history(pd.DataFrame(rows)).description
+        '2 trials: 2 complete. The best is trial 1 with 0.400.'
+    """
+    if table.empty:
+        raise InputError("tuning_history needs a finished trial, however: there is none")
+    numbers = table["trial"].to_numpy(dtype=np.int64)
+    losses = pd.to_numeric(table["validation_loss"]).to_numpy(dtype=np.float64)
+    state = table["state"].to_numpy(dtype=object)
+    figure = new_figure(style.WIDTH, 3.5 + (0.3 if title else 0))
+    axes = figure.add_subplot()
+    low, high = loss_limits(losses)
+    axes.set_ylim(low, high)
+    shown = np.clip(losses, low, high - 0.012 * (high - low))
+    complete, pruned, failed = (state == name for name in ("complete", "pruned", "failed"))
+    best = np.minimum.accumulate(np.where(complete, np.nan_to_num(losses, nan=np.inf), np.inf))
+    known = np.isfinite(best)
+    axes.step(numbers[known], best[known], where="post", color=style.IMAGE, linewidth=1.8, label="best so far")
+    axes.plot(numbers[complete], shown[complete], "o", color=style.TABULAR, markersize=5, label="complete", alpha=0.9)
+    if pruned.any():
+        hollow: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": style.NEUTRAL, "linestyle": "none"}
+        axes.plot(numbers[pruned], shown[pruned], "o", markersize=4.5, label="pruned", **hollow)
+    if failed.any():
+        axes.plot(
+            numbers[failed],
+            np.full(int(failed.sum()), high - 0.03 * (high - low)),
+            "x",
+            color=style.NEGATIVE,
+            markersize=6,
+            label="failed",
+        )
+    winner = int(np.argmin(best)) if known.any() else None
+    words = ", ".join(f"{int(own.sum())} {name}" for name, own in _named(complete, pruned, failed) if own.any())
+    figure.description = f"{len(table)} trials: {words}."
+    if reference and complete[0] and numbers[0] == 0:
+        axes.axhline(losses[0], color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
+        _note(axes, f"{reference}: {number(float(losses[0]), 4)}", (numbers[-1], losses[0]), (0, 4), "right")
+    if winner is not None:
+        axes.plot(
+            numbers[winner], losses[winner], "o", markersize=9.5, markerfacecolor="none",
+            markeredgecolor=style.IMAGE, markeredgewidth=1.8,
+        )  # fmt: skip
+        side = "left" if numbers[winner] < numbers[0] + 0.7 * max(float(np.ptp(numbers)), 1) else "right"
+        text = f"trial {numbers[winner]}: {number(float(losses[winner]), 4)}"
+        _note(axes, text, (numbers[winner], losses[winner]), (8 if side == "left" else -8, -13), side, strong=True)
+        figure.description += f" The best is trial {numbers[winner]} with {number(float(losses[winner]), 3)}."
+    axes.set_xlim(*padded(float(numbers.min()), float(numbers.max()), 0.03))
+    axes.grid(axis="y")
+    plain_axis(axes)
+    plain_axis(axes, "y")
+    axes.set_xlabel("trial")
+    axes.set_ylabel("validation loss")
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4, borderaxespad=0.2, handletextpad=0.4)
+    finish_title(axes, "", title)
+    return figure
+
+
+def _named(*flags: npt.NDArray[np.bool_]) -> list[tuple[str, npt.NDArray[np.bool_]]]:
+    return list(zip(("complete", "pruned", "failed"), flags, strict=True))
+
+
+def _note(
+    axes: Any, text: str, place: tuple[float, float], offset: tuple[float, float], side: str, *, strong: bool = False
+) -> None:
+    axes.annotate(
+        text,
+        place,
+        xytext=offset,
+        textcoords="offset points",
+        ha=side,
+        fontsize=style.SIZE_SMALL,
+        color=style.INK if strong else style.MUTED,
+        fontweight="bold" if strong else "normal",
+        annotation_clip=False,
+    )
+
+
+@styled
+def trial_curves(
+    curves: Mapping[int, Sequence[float]], *, best: int | None = None, pruned: Sequence[int] = (), title: str = ""
+) -> PlotFigure:
+    """Draw the validation loss of all trials by epoch, the winner in front.
+
+    Args:
+        curves: for each trial its losses from epoch 1 on.
+        best: the winner.
+        pruned: trials that were ended early; a cross marks where.
+        title: title, empty for none.
+    """
+    drawn = {trial: np.asarray(losses, dtype=np.float64) for trial, losses in curves.items() if len(losses)}
+    if not drawn:
+        raise InputError("trial_curves needs a trial with an epoch, however: there is none")
+    figure = new_figure(style.WIDTH, 3.3 + (0.3 if title else 0))
+    axes = figure.add_subplot()
+    everything = np.concatenate(list(drawn.values()))
+    axes.set_ylim(*loss_limits(everything))
+    for trial, losses in drawn.items():
+        if trial == best:
+            continue
+        epochs = np.arange(1, len(losses) + 1)
+        axes.plot(epochs, losses, color=style.NEUTRAL, linewidth=0.9, alpha=0.45)
+        if trial in pruned:
+            axes.plot(epochs[-1], losses[-1], "x", color=style.NEUTRAL, markersize=4.5)
+    if best in drawn:
+        losses = drawn[best]
+        epochs = np.arange(1, len(losses) + 1)
+        axes.plot(epochs, losses, color=style.TABULAR, linewidth=2.2)
+        at = int(np.nanargmin(losses))
+        axes.plot(epochs[at], losses[at], "o", color=style.TABULAR, markersize=6, markeredgecolor=style.PAPER)
+        side = "left" if at < 0.6 * max(len(own) for own in drawn.values()) else "right"
+        _note(axes, f"trial {best}, epoch {at + 1}", (epochs[at], losses[at]), (0, -14), side, strong=True)
+    axes.grid(axis="y")
+    plain_axis(axes)
+    plain_axis(axes, "y")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("validation loss")
+    finish_title(axes, "", title)
+    figure.description = f"Validation loss by epoch of {len(drawn)} trials" + (
+        f", trial {best} in front." * (best in drawn)
+    )
+    return figure
+
+
+@styled
+def setting_importances(importances: Mapping[str, float], *, title: str = "") -> PlotFigure:
+    """Draw how much each setting explains, largest first.
+
+    Args:
+        importances: share of each setting.
+        title: title, empty for none.
+    """
+    if not importances:
+        raise InputError("setting_importances needs a setting, however: there is none")
+    ordered = sorted(importances.items(), key=lambda item: -item[1])
+    figure = new_figure(style.WIDTH, 0.7 + style.ROW * len(ordered) + (0.3 if title else 0))
+    axes = figure.add_subplot()
+    values = [value for _, value in ordered]
+    places = np.arange(len(ordered))
+    axes.barh(places, values, height=0.62, color=style.TABULAR)
+    for place, value in zip(places, values, strict=True):
+        axes.annotate(
+            f"{value:.0%}", (value, place), xytext=(4, 0), textcoords="offset points", va="center",
+            fontsize=style.SIZE_SMALL, color=style.MUTED,
+        )  # fmt: skip
+    axes.set_yticks(places, labels_of([name for name, _ in ordered], 34))
+    axes.tick_params(axis="y", length=0, labelcolor=style.INK, labelsize=style.SIZE_LABEL)
+    axes.invert_yaxis()
+    axes.set_xlim(0, max(values) * 1.12 or 1.0)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel("share of importance")
+    finish_title(axes, "", title)
+    figure.description = "Importance of settings: " + ", ".join(f"{clean(name)} {value:.0%}" for name, value in ordered)
+    return figure
+
+
+@styled
+def tuning_slices(
+    table: pd.DataFrame, names: Sequence[str], *, log: Sequence[str] = (), best: int | None = None
+) -> PlotFigure:
+    """Draw for each setting the trials' losses against its values; dark is late, a ring marks the winner.
+
+    Args:
+        table: columns ``trial, state, validation_loss`` and the settings; trials that do not have a setting are left
+            out of its panel.
+        names: the settings, at most ``MOST_SLICES``.
+        log: those with a logarithmic axis.
+        best: the winner.
+    """
+    own = table[table["state"] != "failed"]
+    names = list(names)[:MOST_SLICES]
+    if own.empty or not names:
+        raise InputError("tuning_slices needs a trial with a loss and a setting, however: there is none")
+    rows = math.ceil(len(names) / _COLUMNS)
+    figure = new_figure(style.WIDTH, _PANEL * rows + 0.25)
+    grid = figure.subplots(rows, min(_COLUMNS, len(names)), squeeze=False, sharey=True)
+    losses = pd.to_numeric(own["validation_loss"]).to_numpy(dtype=np.float64)
+    low, high = loss_limits(losses)
+    for place, axes in enumerate(grid.flat):
+        if place >= len(names):
+            axes.set_visible(False)
+            continue
+        _slice(axes, own, names[place], np.clip(losses, low, high), log=names[place] in log, best=best)
+        axes.set_ylim(low, high)
+        plain_axis(axes, "y")
+        axes.grid(axis="y")
+        if place % _COLUMNS == 0:
+            axes.set_ylabel("loss")
+    figure.description = f"Validation loss against each of {len(names)} settings: {', '.join(map(clean, names))}."
+    return figure
+
+
+def _slice(axes: Any, own: pd.DataFrame, name: str, losses: npt.NDArray[np.float64], *, log: bool, best: Any) -> None:
+    values = own[name].to_numpy(dtype=object)
+    known = ~pd.isna(values)
+    numeric = all(isinstance(value, (int, float, np.number)) and not isinstance(value, bool) for value in values[known])
+    levels: list[Any] = []
+    x = np.zeros(len(values))
+    if numeric:
+        x[known] = values[known].astype(np.float64)
+    else:
+        levels = sorted({str(value) for value in values[known]}, key=lambda text: (not _is_number(text), _order(text)))
+        # Equal choices are moved apart a little, by trial, so that each can be seen.
+        shift = (own["trial"].to_numpy(dtype=np.float64) * 0.618034 % 1 - 0.5) * 0.36
+        x[known] = [levels.index(str(value)) for value in values[known]]
+        x += shift
+    pruned = (own["state"] == "pruned").to_numpy()
+    trials = own["trial"].to_numpy(dtype=np.float64)
+    colours = style.sequential()(0.3 + 0.7 * (trials - trials.min()) / max(float(np.ptp(trials)), 1.0))
+    for flags, filled in ((known & pruned, False), (known & ~pruned, True)):
+        face = {"c": colours[flags]} if filled else {"facecolors": "none", "edgecolors": style.NEUTRAL}
+        axes.scatter(x[flags], losses[flags], s=17 if filled else 14, linewidths=0 if filled else 0.9, **face)
+    chosen = known & (own["trial"].to_numpy() == best)
+    axes.scatter(x[chosen], losses[chosen], s=75, facecolors="none", edgecolors=style.IMAGE, linewidths=1.7)
+    if numeric and log and (x[known] > 0).all():
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: number(value, 1))
+        axes.xaxis.set_minor_formatter("")
+    elif numeric:
+        plain_axis(axes)
+    else:
+        axes.set_xticks(range(len(levels)), [shorten(level, 12) for level in levels])
+        axes.set_xlim(-0.6, len(levels) - 0.4)
+    axes.set_xlabel(shorten(name, 30), color=style.INK)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _order(text: str) -> tuple[float, str]:
+    return (float(text) if _is_number(text) else 0.0, text)
