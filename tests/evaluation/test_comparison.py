@@ -1,0 +1,129 @@
+"""A ``Comparison``: who is best and who is level, in both directions, with folds that failed, and what is shared."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from permgrad._errors import InputError
+from permgrad.evaluation.comparison import Comparison, Contestant
+from permgrad.evaluation.paired import corrected_paired_test
+from permgrad.report.comparison import sentences
+
+NAMES = ("a", "b", "c")
+
+
+def made(values, metric="roc_auc", *, importances=None, problems=()):
+    """A comparison of models with these scores, fold by fold; NaN and a problem where one failed."""
+    rows = []
+    for model, own in values.items():
+        for fold, value in enumerate(own):
+            problem = "out of memory" if (model, fold) in problems else ""
+            rows.append({"model": model, "fold": str(fold), metric: value, "problem": problem})
+    frame = pd.DataFrame(rows).assign(train_rows=80, test_rows=20, fit_seconds=1.0)
+    task = "regression" if metric == "rmse" else "classification"
+    contestants = tuple(Contestant(name, name.upper(), "network" if name == "a" else "baseline") for name in values)
+    return Comparison(
+        "t", "y", task, metric, contestants, frame, importances if importances is not None else pd.DataFrame()
+    )
+
+
+def test_best_level_and_behind():
+    rng = np.random.default_rng(0)
+    base = rng.normal(0.8, 0.02, 5)
+    found = made({"a": base + 0.01, "b": base + 0.008 + rng.normal(0, 0.004, 5), "c": base - 0.05})
+    frame = found.standing.set_index("model")
+    assert found.best == "a"
+    assert list(frame.index) == ["a", "b", "c"]
+    assert frame["level"].tolist() == [True, True, False]
+    test = corrected_paired_test(base + 0.01 - (base - 0.05), train_rows=80, test_rows=20)
+    assert frame.loc["c", "difference"] == pytest.approx(0.06)
+    assert frame.loc["c", "ci_low"] == pytest.approx(test.low)
+    assert frame.loc["b", "rank"] < frame.loc["c", "rank"] == 3
+    assert frame.loc["b", "p_holm"] >= frame.loc["b", "p_value"]
+    said = sentences(found)
+    assert said[0].startswith("A is best by ROC‑AUC: ")
+    assert any(sentence.startswith("It cannot be told from B: it leads by") for sentence in said)
+    assert any(sentence.startswith("It is ahead by more than chance of C by") for sentence in said)
+
+
+def test_lower_is_better_where_the_metric_says_so():
+    found = made({"a": [3.0, 3.1, 3.0], "b": [2.0, 2.1, 2.05]}, "rmse")
+    assert found.best == "b"
+    line = found.standing.set_index("model").loc["a"]
+    assert line["difference"] == pytest.approx(0.983, abs=1e-3)
+    assert line["rank"] == 2
+
+
+def test_a_model_that_failed_stands_behind_and_is_told_of():
+    found = made({"a": [0.9, math.nan, 0.9], "b": [0.7, 0.71, 0.72]}, problems={("a", 1)})
+    frame = found.standing.set_index("model")
+    assert found.best == "b", "a mean over easier folds is no lead"
+    assert list(frame.index) == ["b", "a"]
+    assert frame.loc["a", ["folds", "failed"]].tolist() == [2, 1]
+    assert math.isnan(frame.loc["a", "rank"])
+    assert found.failures == [("a", "1", "out of memory")]
+    assert "A failed on 1 of 3 folds: out of memory" in sentences(found)
+    assert "out of memory" in found.to_html()
+
+
+def test_one_common_fold_is_not_tested():
+    found = made({"a": [0.9, math.nan], "b": [0.7, 0.8]}, problems={("a", 1)})
+    assert found.pairs.empty
+    assert math.isnan(found.standing.set_index("model").loc["a", "p_value"])
+    assert not found.standing.set_index("model").loc["a", "level"]
+    assert "<!doctype html>" in found.to_html()
+
+
+def importance_frame(models, folds=3, names=("x", "y", "z", "w")):
+    rng = np.random.default_rng(1)
+    rows = [
+        (model, str(fold), "permutation", name, centre[at] + rng.normal(0, 0.01))
+        for model, centre in models.items()
+        for fold in range(folds)
+        for at, name in enumerate(names)
+    ]
+    return pd.DataFrame(rows, columns=["model", "fold", "method", "feature", "importance"])
+
+
+def test_shared_features_and_agreement():
+    frame = importance_frame({"a": [4, 2, 0.5, 0.1], "b": [3, 2.5, 0.4, 0.2], "c": [0.1, 0.2, 3, 4]})
+    found = made({name: [0.8, 0.81, 0.79] for name in NAMES}, importances=frame)
+    assert found.k == 2
+    assert found.shares().sum().tolist() == pytest.approx([1, 1, 1])
+    said = " ".join(sentences(found))
+    assert "A and B share 2 of their 2 strongest features (chance alone: 1)." in said
+    assert "A and C share 0 of their 2 strongest features" in said
+    assert "they weigh features differently, by more than refitting explains" in said
+    lines = found.agreement[found.agreement["measure"] == "weighted_overlap"].set_index(["first", "second"])
+    assert lines.loc[("a", "c"), "differs"] is True
+    assert lines.loc[("a", "c"), "agreement"] < 0.1 < lines.loc[("a", "b"), "agreement"]
+    content = found.to_dict()
+    assert content["strongest_features"]["c"] == ["w", "z"]
+    assert content["best"] in NAMES
+
+
+def test_models_are_compared_on_the_folds_all_have():
+    frame = importance_frame({name: [4, 2, 0.5, 0.1] for name in NAMES}, folds=4)
+    frame = frame[~((frame["model"] == "b") & (frame["fold"] == "2"))]
+    frame = frame[~((frame["model"] == "c") & (frame["fold"] != "0"))]
+    found = made({name: [0.8, 0.81, 0.79, 0.8] for name in NAMES}, importances=frame)
+    assert {name: own.shape for name, own in found.reliance.items()} == {"a": (3, 4), "b": (3, 4)}
+
+
+def test_save_writes_what_it_says(tmp_path):
+    frame = importance_frame({name: [4, 2, 0.5, 0.1] for name in NAMES})
+    found = made({name: [0.8, 0.81, 0.79] for name in NAMES}, importances=frame)
+    found.save(tmp_path / "out", record={"finished": "now"})
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"scores.csv", "importances.csv", "agreement.csv", "comparison.json", "comparison.html"}
+    stored = pd.read_csv(tmp_path / "out" / "agreement.csv")
+    assert len(stored) == 3 * 4
+
+
+def test_unknown_metric():
+    with pytest.raises(InputError, match="scores have the metrics roc_auc, however: 'rmse' is none of them"):
+        made({"a": [0.1], "b": [0.2]}).table_of("rmse")

@@ -1,0 +1,357 @@
+"""``permgrad compare``: cells, going on after a kill, models that fail, folders and options that are refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import permgrad as pg
+from permgrad._errors import EnvironmentProblem, InputError
+from permgrad.cli import app
+from permgrad.data.splitting import split_rows
+from permgrad.evaluation.baselines import Baseline, baselines
+from permgrad.runs.compare import CompareRequest, compare_table, make_plan
+from permgrad.runs.compare_folds import make_folds
+from permgrad.runs.compare_models import parse_models
+
+HOSTILE = "<script>alert('x')</script>"
+
+
+@dataclass
+class Mean:
+    """Predicts the class shares, shifted by one column so that something is relied on."""
+
+    shares: np.ndarray
+
+    def predict_proba(self, rows):
+        tilt = 0.3 / (1 + np.exp(-3 * np.nan_to_num(np.asarray(rows, dtype=float)[:, 0])))
+        first = np.clip(self.shares[0] + tilt - 0.15, 0.01, 0.99)
+        return np.c_[first, np.repeat(((1 - first) / (len(self.shares) - 1))[:, None], len(self.shares) - 1, axis=1)]
+
+
+class Toy:
+    """A baseline that counts its fits and can break off."""
+
+    def __init__(self):
+        self.jobs, self.fails_at, self.error = [], None, RuntimeError("toy is broken")
+
+    def __call__(self, job):
+        self.jobs.append(job)
+        if len(self.jobs) == self.fails_at:
+            raise self.error
+        return Mean(np.bincount(job.train.y, minlength=job.n_classes) / len(job.train.y))
+
+
+@pytest.fixture
+def toys(monkeypatch):
+    found = {name: Toy() for name in ("toy", "other")}
+    for name, toy in found.items():
+        monkeypatch.setitem(baselines._entries, name, Baseline(name, f"the {name}", "sklearn", toy))
+    missing = Baseline("absent", "absent", "no_such_package", Toy(), extra="tabular-peers")
+    monkeypatch.setitem(baselines._entries, "absent", missing)
+    return found
+
+
+@pytest.fixture
+def frame():
+    rng = np.random.default_rng(0)
+    first, town = rng.normal(size=240), rng.choice(["Bonn", "Ulm", HOSTILE], 240)
+    label = np.where(first + 0.5 * (town == "Bonn") + rng.normal(0, 0.4, 240) > 0, "yes", HOSTILE)
+    return pd.DataFrame({"first": first, HOSTILE: rng.normal(size=240), "town": town, "label": label})
+
+
+@pytest.fixture
+def table(frame, tmp_path):
+    path = tmp_path / "table.csv"
+    frame.to_csv(path, index=False)
+    return path
+
+
+def quiet(text):
+    pass
+
+
+def request(table, tmp_path, **options):
+    options = {"models": ("toy", "other"), "folds": 3, "target": ("label",), "threads": 1, **options}
+    return CompareRequest(table=str(table), out=tmp_path / "out", **options)
+
+
+def test_the_whole_command_with_a_network(table, tmp_path, toys):
+    words = ["compare", str(table), "--target", "label", "--models", "fast,linear,toy", "--folds", "2"]
+    result = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out"), "--threads", "1", "--json"])
+    assert result.exit_code == 0, result.stderr
+    facts = json.loads(result.stdout)
+    assert {model["model"] for model in facts["models"]} == {"fast", "linear", "toy"}
+    scores = pd.read_csv(tmp_path / "out" / "scores.csv", dtype={"fold": str})
+    assert scores[["model", "fold"]].to_numpy().tolist() == [[m, f] for f in "12" for m in ("fast", "linear", "toy")]
+    assert {"roc_auc", "log_loss", "fit_seconds", "explain_seconds", "problem"} <= set(scores.columns)
+    assert scores["roc_auc"].between(0, 1).all()
+    importances = pd.read_csv(tmp_path / "out" / "importances.csv")
+    assert set(importances["feature"]) == {"first", HOSTILE, "town"}
+    assert importances.groupby("model")["method"].agg(set).to_dict() == {
+        "fast": {"permutation", "permgrad"},
+        "linear": {"permutation"},
+        "toy": {"permutation"},
+    }
+    paths = importances[importances["method"] == "permgrad"]
+    np.testing.assert_allclose(paths["tabular"] + paths["image"], paths["importance"], atol=1e-9)
+    page = (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
+    assert not re.search(r"(src|href)=[\"']?https?:", page)
+    record = json.loads((tmp_path / "out" / "comparison.json").read_text(encoding="utf-8"))
+    assert record["finished"]
+    assert record["command"].startswith("permgrad compare")
+    assert "Page:" in CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out")]).stdout
+
+
+def test_a_networks_totals_are_its_permutation_importances(frame):
+    options = {"models": ["fast", "linear"], "folds": 2, "progress": False, "threads": 1}
+    X, y = frame.drop(columns="label"), frame["label"]
+    plain = pg.compare(X, y, methods=["permutation"], **options).importances
+    both = pg.compare(X, y, **options).importances
+    same = both[both["method"] == "permutation"].reset_index(drop=True)
+    assert plain["importance"].abs().max() > 0.01
+    np.testing.assert_allclose(same["importance"], plain["importance"], rtol=1e-6, atol=1e-9)
+
+
+def test_every_model_has_the_same_rows_and_nothing_is_fitted_on_test_rows(table, tmp_path, toys):
+    compare_table(request(table, tmp_path), say=quiet)
+    for one, two in zip(toys["toy"].jobs, toys["other"].jobs, strict=True):
+        np.testing.assert_array_equal(one.train.encoded, two.train.encoded)
+        np.testing.assert_array_equal(one.validation.encoded, two.validation.encoded)
+    sizes = [(len(job.train.y), len(job.validation.y)) for job in toys["toy"].jobs]
+    assert sizes == [(136, 24)] * 3
+    # The encoder scales by the fitted rows alone: their median is 0 on every fold, that of more rows is not.
+    own = [job.train.encoded[:, 0] for job in toys["toy"].jobs]
+    more = [np.concatenate([job.train.encoded[:, 0], job.validation.encoded[:, 0]]) for job in toys["toy"].jobs]
+    np.testing.assert_allclose([np.median(rows) for rows in own], 0, atol=1e-6)
+    assert np.abs([np.median(rows) for rows in more]).max() > 1e-3
+
+
+def test_a_killed_comparison_goes_on_and_ends_as_an_undisturbed_one(table, tmp_path, toys):
+    toys["toy"].fails_at, toys["toy"].error = 2, KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        compare_table(request(table, tmp_path), say=quiet)
+    assert len(list((tmp_path / "out" / "cells").iterdir())) == 2
+    assert not (tmp_path / "out" / "scores.csv").exists()
+    toys["toy"].fails_at = None
+    said = []
+    outcome = compare_table(request(table, tmp_path), say=said.append)
+    assert [line.endswith("finished before") for line in said[-6:]] == [True, True, False, False, False, False]
+    assert not outcome.facts["already_finished"]
+    compare_table(CompareRequest(**{**request(table, tmp_path).__dict__, "out": tmp_path / "whole"}), say=quiet)
+    drop = ["fit_seconds", "explain_seconds"]
+    first, second = (pd.read_csv(tmp_path / name / "scores.csv").drop(columns=drop) for name in ("out", "whole"))
+    pd.testing.assert_frame_equal(first, second)
+    assert (tmp_path / "out" / "importances.csv").read_bytes() == (tmp_path / "whole" / "importances.csv").read_bytes()
+
+
+def test_finished_is_said_and_nothing_is_written(table, tmp_path, toys):
+    compare_table(request(table, tmp_path), say=quiet)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+    fits = len(toys["toy"].jobs)
+    outcome = compare_table(request(table, tmp_path, models=("other", "toy")), say=quiet)
+    assert outcome.facts["already_finished"]
+    assert outcome.text.startswith("This comparison is finished already; nothing was changed.")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
+    # Another metric needs no new cell.
+    again = compare_table(request(table, tmp_path, metric="log_loss"), say=quiet)
+    assert again.facts["metric"] == "log_loss"
+    assert len(toys["toy"].jobs) == fits
+
+
+def test_other_options_are_refused_with_what_differs(table, tmp_path, toys):
+    compare_table(request(table, tmp_path), say=quiet)
+    with pytest.raises(InputError, match=r"differing in folds \(3 there, 2 now\); replace it with --overwrite"):
+        compare_table(request(table, tmp_path, folds=2), say=quiet)
+    with pytest.raises(InputError, match=r"differing in models \(other, toy there, linear, toy now\)"):
+        compare_table(request(table, tmp_path, models=("toy", "linear")), say=quiet)
+    done = compare_table(request(table, tmp_path, folds=2, overwrite=True), say=quiet)
+    assert len(list((tmp_path / "out" / "cells").iterdir())) == 4
+    assert done.facts["best"] in ("toy", "other")
+
+
+def test_foreign_files_are_refused_and_stay(table, tmp_path, toys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"holds other files \(notes\.txt\)"):
+        compare_table(request(table, tmp_path), say=quiet)
+    compare_table(request(table, tmp_path, overwrite=True), say=quiet)
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+
+
+def test_a_model_that_fails_on_one_fold_does_not_lose_the_rest(table, tmp_path, toys):
+    toys["toy"].fails_at = 2
+    outcome = compare_table(request(table, tmp_path), say=quiet)
+    assert outcome.facts["failures"] == [{"model": "toy", "fold": "2", "reason": "toy is broken"}]
+    models = {model["model"]: model for model in outcome.facts["models"]}
+    assert (models["toy"]["folds"], models["toy"]["failed"], models["other"]["folds"]) == (2, 1, 3)
+    assert outcome.facts["best"] == "other"
+    assert "the toy failed on 1 of 3 folds: toy is broken" in outcome.text
+    assert "the toy failed on 1 of 3 folds: toy is broken" in (tmp_path / "out" / "comparison.html").read_text()
+
+
+def test_if_every_model_fails_that_is_said(frame, monkeypatch):
+    def broken(job):
+        raise RuntimeError("no luck")
+
+    for name in ("toy", "other"):
+        monkeypatch.setitem(baselines._entries, name, Baseline(name, name, "sklearn", broken))
+    with pytest.raises(InputError, match="all 2 failed on every fold; the first, 'toy': no luck"):
+        pg.compare(frame.drop(columns="label"), frame["label"], models=["toy", "other"], folds=2, progress=False)
+
+
+def test_python_and_the_command_agree(frame, table, tmp_path, toys):
+    compare_table(request(table, tmp_path), say=quiet)
+    stored = pd.read_csv(tmp_path / "out" / "scores.csv", dtype={"fold": str})
+    read = pd.read_csv(table)
+    found = pg.compare(
+        read.drop(columns="label"), read["label"], models=["toy", "other"], folds=3, progress=False, threads=1
+    )
+    np.testing.assert_allclose(found.scores["log_loss"], stored["log_loss"])
+    np.testing.assert_allclose(
+        found.importances["importance"].abs().sum(),
+        pd.read_csv(tmp_path / "out" / "importances.csv")["importance"].abs().sum(),
+    )
+    assert "Comparison of 2 models on table: 3 folds" in repr(found)
+
+
+def test_python_keeps_cells_in_a_folder(frame, tmp_path, toys):
+    X, y = frame.drop(columns="label"), frame["label"]
+    options = {"models": ["toy", "other"], "folds": 2, "progress": False, "out": tmp_path / "out"}
+    first = pg.compare(X, y, **options)
+    fits = len(toys["toy"].jobs)
+    again = pg.compare(X, y, **options)
+    assert len(toys["toy"].jobs) == fits == 2
+    pd.testing.assert_frame_equal(first.scores, again.scores)
+    with pytest.raises(InputError, match="differing in table content"):
+        pg.compare(X.assign(first=0.5), y, **options)
+
+
+# ---- folds -----------------------------------------------------------------------------------------------------------
+def test_folds_are_stratified_and_cover_every_row():
+    y = np.repeat([0, 1, 2], [100, 40, 10])
+    folds = make_folds(y, "classification", folds=5, repeats=2, seed=3)
+    assert [fold.name for fold in folds] == [f"{r}.{k}" for r in (1, 2) for k in range(1, 6)]
+    for repeat in (folds[:5], folds[5:]):
+        np.testing.assert_array_equal(np.sort(np.concatenate([fold.test for fold in repeat])), np.arange(150))
+    for fold in folds:
+        assert np.bincount(y[fold.test]).tolist() == [20, 8, 2]
+        assert set(y[fold.train]) == {0, 1, 2}
+        whole = np.concatenate([fold.train, fold.validation, fold.test])
+        assert len(set(whole.tolist())) == 150
+    assert (folds[0].test != folds[5].test).any(), "repeats must divide anew"
+
+
+def test_groups_stay_together():
+    groups = np.repeat(np.arange(30), 5)
+    y = np.tile([0, 1, 0, 1, 1], 30)
+    for task in ("classification", "regression"):
+        for fold in make_folds(y, task, folds=3, groups=groups):
+            parts = [set(groups[rows].tolist()) for rows in (fold.train, fold.validation, fold.test)]
+            assert all(parts)
+            assert not parts[0] & parts[1] | parts[0] & parts[2] | parts[1] & parts[2]
+
+
+def test_splits_are_those_of_a_run():
+    y = np.repeat([0, 1], [60, 40])
+    fold = make_folds(y, "classification", splits=(42, 43))[1]
+    own = split_rows(100, y, task="classification", seed=43)
+    assert fold.name == "43"
+    for part in ("train", "validation", "test"):
+        np.testing.assert_array_equal(getattr(fold, part), getattr(own, part))
+
+
+def test_a_group_column_is_no_feature(frame, tmp_path, toys):
+    path = tmp_path / "grouped.csv"
+    frame.assign(patient=np.repeat(np.arange(48), 5)).to_csv(path, index=False)
+    compare_table(request(path, tmp_path, group="patient"), say=quiet)
+    assert "patient" not in set(pd.read_csv(tmp_path / "out" / "importances.csv")["feature"])
+
+
+# ---- what is refused -------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"models": ("toy", "ligthgbm")}, r"however: 'ligthgbm' \(did you mean 'lightgbm'\?\)"),
+        ({"models": ("toy", "default:imge")}, r"however: 'default:imge' \(did you mean 'image'\?\)"),
+        ({"models": ("toy", "toy")}, "a comparison names each model once, however: 'toy' is named twice"),
+        ({"models": ("toy",)}, "a comparison needs at least 2 models, however: only 'toy' is named"),
+        ({"models": ("toy", "none.json")}, "a preset file must be readable JSON"),
+        ({"folds": 1}, "a comparison needs at least 2 folds, however: folds=1"),
+        ({"repeats": 0}, "repeats must be at least 1, however: repeats=0"),
+        ({"splits": (1, 1), "folds": None}, "splits must differ, however: 1, 1"),
+        ({"splits": (1,), "folds": None}, "a comparison needs at least 2 splits"),
+        ({"splits": (1, 2)}, "rows are divided by folds or by splits, however: splits and folds are both given"),
+        ({"metric": "auc"}, "metric must be one of 'accuracy'"),
+        ({"metric": "rmse"}, "for classification, however: 'rmse' is one for regression"),
+        ({"methods": ("lime",)}, "method must be one of 'permutation', 'permgrad'"),
+        ({"methods": ("permgrad",), "explain": False}, "--no-explain is given as well"),
+        ({"target": ("lable",)}, r"did you mean 'label'\?"),
+        ({"device": "tpu"}, "device"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_bad_options_are_refused_before_anything_is_written(table, tmp_path, toys, options, message):
+    with pytest.raises(InputError, match=message):
+        compare_table(request(table, tmp_path, **options), say=quiet)
+    assert not (tmp_path / "out").exists()
+    assert not toys["toy"].jobs
+
+
+def test_a_class_rarer_than_the_folds(tmp_path, frame, toys):
+    frame.loc[:2, "label"] = "rare"
+    frame.to_csv(tmp_path / "rare.csv", index=False)
+    message = "class 'rare' has 3 rows and folds=5; give --folds 3, join rare classes, or leave their rows out"
+    with pytest.raises(InputError, match=message):
+        compare_table(request(tmp_path / "rare.csv", tmp_path, folds=5), say=quiet)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_library_is_the_environments_fault(table, tmp_path, toys):
+    with pytest.raises(EnvironmentProblem, match=r"no_such_package for 'absent'.*permgrad\[tabular-peers\]"):
+        parse_models(["toy", "absent"])
+    words = ["compare", str(table), "--target", "label", "--models", "toy,absent", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 3
+    assert result.stderr.startswith("error: models need their libraries")
+    bad = CliRunner().invoke(app, [*words[:4], "--models", "toy,toy"])
+    assert bad.exit_code == 2
+    assert CliRunner().invoke(app, [*words[:4], "--splits", "1,x"]).exit_code == 2
+
+
+def test_names_of_models():
+    models = parse_models(["default", "fast:image", "extra_trees"])
+    assert [model.label for model in models] == ["HyNN default", "HyNN fast, image only", "extra trees"]
+    assert [model.branches for model in models] == [None, ("image",), None]
+    assert make_plan(()).models[0].name == "default"
+
+
+def test_a_preset_file_counts_by_its_content(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text('{"base": "fast", "network": {"dropout": 0.1}}')
+    first = make_plan([str(path), "extra_trees"]).configuration()
+    path.write_text('{"base": "fast", "network": {"dropout": 0.2}}')
+    assert make_plan([str(path), "extra_trees"]).configuration() != first
+    assert parse_models([f"{path}:tabular", "linear"])[0].label == "HyNN mine, table only"
+
+
+def test_regression_without_explanations():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(80, 2))
+    found = pg.compare(X, X[:, 0] * 2, models=["linear", "extra_trees"], folds=2, explain=False, progress=False)
+    assert found.metric == "rmse"
+    assert found.best == "linear"
+    assert found.reliance == {}
+    assert "Do they rely" not in found.to_html()
+    with pytest.raises(InputError, match="X and y must have as many rows, however: 80 and 3"):
+        pg.compare(X, [1, 2, 3], models=["linear", "extra_trees"])
+    with pytest.raises(InputError, match="y must be known in every row, however: 1 of 80 values are missing"):
+        pg.compare(X, np.r_[np.nan, X[1:, 0]], models=["linear", "extra_trees"])
