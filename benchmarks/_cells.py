@@ -84,22 +84,32 @@ class Cells:
     Attributes:
         folder: the cache.
         found: (model, set, split) to the cell.
+        read_bytes: size of the list of cells when it was last read.
     """
 
     folder: Path
     found: dict[tuple[str, str, int], dict[str, Any]] = dataclasses.field(default_factory=dict)
+    read_bytes: int = 0
 
     @classmethod
     def read(cls, folder: Path) -> Cells:
         made = cls(folder)
-        lines = folder / "cells.jsonl"
-        for line in lines.read_text(encoding="utf-8").splitlines() if lines.exists() else ():
+        made.update()
+        return made
+
+    def update(self) -> None:
+        """Read the lines that were added since, by this process or by another one on the same folder."""
+        lines = self.folder / "cells.jsonl"
+        if not lines.exists() or lines.stat().st_size == self.read_bytes:
+            return
+        content = lines.read_bytes()
+        self.read_bytes = len(content)
+        for line in content.splitlines():
             try:
                 cell = json.loads(line)
             except ValueError:
                 continue  # the line that was being written when the machine went down
-            made.found[cell["model"], cell["set"], cell["split"]] = cell
-        return made
+            self.found[cell["model"], cell["set"], cell["split"]] = cell
 
     def add(self, cell: dict[str, Any], predictions: Mapping[str, np.ndarray]) -> None:
         """Keep the predictions, then the line that says they are there."""
@@ -107,8 +117,11 @@ class Cells:
         at.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(at) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, **predictions)
-        with (self.folder / "cells.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(cell) + "\n")
+        # One write in append mode: lines of two processes do not mix. A line cut off before is closed first.
+        lines = self.folder / "cells.jsonl"
+        cut = lines.exists() and lines.stat().st_size > 0 and not lines.read_bytes().endswith(b"\n")
+        with lines.open("ab") as file:
+            file.write((("\n" if cut else "") + json.dumps(cell) + "\n").encode())
         self.found[cell["model"], cell["set"], cell["split"]] = cell
 
     def predictions(self, model: str, name: str, split: int) -> Path:
@@ -242,6 +255,7 @@ def run(
         if contender.sets is not None and name not in contender.sets:
             continue
         key = (contender.name, name, split)
+        cells.update()
         if key in cells.found and contender.name not in again:
             continue
         cell, predicted = measure(contender, name, split)
@@ -254,6 +268,15 @@ def run(
                 f"{cell['processor_seconds']:.0f} s",
                 flush=True,
             )
+
+
+def out_of_date(cells: Cells, known: Mapping[str, Contender]) -> list[str]:
+    """Name models with cells that were computed with another configuration than today's."""
+    return sorted({
+        key[0]
+        for key, cell in cells.found.items()
+        if key[0] in known and cell["fingerprint"] != known[key[0]].fingerprint()
+    })  # fmt: skip
 
 
 def contenders() -> dict[str, Contender]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import _cell_tables as tables
-from _cells import FOR_ROC_AUC, SETS, SPLITS, Cells, Contender, contenders, run
+from _cells import FOR_ROC_AUC, SETS, SPLITS, Cells, contenders, out_of_date, run
 
 OURS = "default"
 
@@ -79,14 +79,6 @@ def _strict(cells: Cells, labels: Mapping[str, str]) -> Cells:
     return Cells(cells.folder, found)
 
 
-def warn_of_stale(cells: Cells, known: Mapping[str, Contender]) -> list[str]:
-    """Name models whose cells were computed with another configuration than today's."""
-    return sorted({
-        key[0] for key, cell in cells.found.items()
-        if key[0] in known and cell["fingerprint"] != known[key[0]].fingerprint()
-    })  # fmt: skip
-
-
 def main() -> int:
     known = contenders()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -104,7 +96,7 @@ def main() -> int:
     models = list(dict.fromkeys([*given.models, *given.refresh]))
     wanted = [(known[model], name, split) for split in given.splits for model in models for name in given.sets]
     run(cells, wanted, refresh=given.refresh)
-    if stale := warn_of_stale(cells, known):
+    if stale := out_of_date(cells, known):
         print(f"note: computed with another configuration than today's: {', '.join(stale)}; use --refresh",
               file=sys.stderr)  # fmt: skip
     labels = {model: own.label for model, own in known.items() if any(key[0] == model for key in cells.found)}
