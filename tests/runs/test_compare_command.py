@@ -329,7 +329,7 @@ def test_a_missing_library_is_the_environments_fault(table, tmp_path, toys):
 
 def test_names_of_models():
     models = parse_models(["default", "fast:image", "extra_trees"])
-    assert [model.label for model in models] == ["HyNN default", "HyNN fast, image only", "extra trees"]
+    assert [model.label for model in models] == ["HyNN default", "HyNN fast (image only)", "extra trees"]
     assert [model.branches for model in models] == [None, ("image",), None]
     assert make_plan(()).models[0].name == "default"
 
@@ -340,7 +340,7 @@ def test_a_preset_file_counts_by_its_content(tmp_path):
     first = make_plan([str(path), "extra_trees"]).configuration()
     path.write_text('{"base": "fast", "network": {"dropout": 0.2}}')
     assert make_plan([str(path), "extra_trees"]).configuration() != first
-    assert parse_models([f"{path}:tabular", "linear"])[0].label == "HyNN mine, table only"
+    assert parse_models([f"{path}:tabular", "linear"])[0].label == "HyNN mine (table only)"
 
 
 def test_regression_without_explanations():

@@ -16,8 +16,12 @@ from permgrad.report.plots._base import clean, number, shorten
 if TYPE_CHECKING:
     from permgrad.evaluation.comparison import Comparison
 
-#: Pairs of models whose shared features are said one by one.
+#: Models, or pairs of models, that are said one by one.
 _MOST_PAIRS = 3
+#: Share of the importance from which on a feature may be one of the strongest.
+_MATTERS = 0.01
+#: Models whose overlap is surely less than this below its ceiling rely on the same features.
+_ALIKE = 0.05
 
 
 def sentences(comparison: Comparison) -> list[str]:
@@ -56,17 +60,24 @@ def _article(comparison: Comparison) -> str:
 
 
 def score(comparison: Comparison, value: float) -> str:
-    """Write a value of the metric that decides."""
-    low, high = comparison.measure.range
+    """Write a value of the metric that decides, or a difference of two, with as many decimals as all of them have."""
     if not math.isfinite(value):
         return "–"
-    return f"{value:.4f}".replace("-", "−") if high - low <= 2 else number(value, 4)
+    low, high = comparison.measure.range
+    decimals = 4
+    if high - low > 2:
+        size = float(np.nanmax(np.abs(comparison.standing["mean"].to_numpy()), initial=0.0))
+        if not 1e-3 <= size < 1e6:
+            return number(value, 4)
+        decimals = max(0, 3 - math.floor(math.log10(size)))
+    text = f"{value:,.{decimals}f}".replace("-", "−")
+    return text if text.strip("−0.,") else text.removeprefix("−")
 
 
 def gap_words(comparison: Comparison, line: Any) -> str:
     """Write how far a model is behind the best, with its interval."""
     written = [score(comparison, line[name]) for name in ("difference", "ci_low", "ci_high")]
-    return f"by {written[0]} (95\u00a0% interval {written[1]} to {written[2]})"
+    return f"by {written[0]}, 95\u00a0% interval {written[1]} to {written[2]}"
 
 
 def _labels(comparison: Comparison, *, level: bool) -> list[str]:
@@ -95,21 +106,20 @@ def standing_sentences(comparison: Comparison) -> list[str]:
         )
     ]
     tested = others[others["p_holm"].notna()]
-    for _, line in tested[tested["level"]].iterrows():
-        clear = line["p_value"] < 0.05
-        why = (
-            f", which no longer counts as more than chance once {len(tested)} comparisons are allowed for"
-            if clear
-            else ""
-        )
-        verb = "is ahead of" if clear else "cannot be told from"
-        lead = "it leads " if not clear else ""
-        joined = f"{verb} {clean(line['label'])}: {lead}" if lead else f"{verb} {clean(line['label'])} "
-        found.append(f"It {joined}{gap_words(comparison, line)}{why}.")
-    behind = tested[~tested["level"]]
-    if len(behind):
-        shown = [f"{clean(line['label'])} {gap_words(comparison, line)}" for _, line in behind.iterrows()]
-        found.append(f"It is ahead by more than chance of {listed(shown)}.")
+    clear = tested["p_value"] < 0.05
+    for chosen, before, after in (
+        (tested[tested["level"] & ~clear], "It cannot be told from", ""),
+        (
+            tested[tested["level"] & clear],
+            "It is ahead of",
+            f", but not by more than chance once all {len(tested)} comparisons with it are allowed for",
+        ),
+        (tested[~tested["level"]], "It is ahead by more than chance of", ""),
+    ):
+        lines = [line for _, line in chosen.iterrows()]
+        shown = [f"{clean(line['label'])} ({gap_words(comparison, line)})" for line in lines[:_MOST_PAIRS]]
+        shown += [f"{len(lines) - _MOST_PAIRS} more"] if len(lines) > _MOST_PAIRS else []
+        found += [f"{before} {listed(shown)}{after}."] if shown else []
     return [*found, _time_sentence(comparison)]
 
 
@@ -130,47 +140,68 @@ def _time_sentence(comparison: Comparison) -> str:
 
 
 # ---- what they rely on -----------------------------------------------------------------------------------------------
-def shared_features(comparison: Comparison, first: str, second: str) -> tuple[float, float, list[str]]:
-    """Return how many of their strongest features two models share, of how many, and which.
+def shared_features(comparison: Comparison, first: str, second: str) -> tuple[float, float, float]:
+    """Return how many of their strongest features two models share, of how many, and how many chance alone would give.
 
-    The strongest are those of the mean shares over folds, at most ``comparison.k``.
+    The strongest are those of the mean shares over folds, at most ``comparison.k``, and none with less than a hundredth
+    of the importance: the order of features that do not matter says nothing.
     """
     shares = comparison.shares()
-    left, right = (strongest(shares[name].to_numpy(), comparison.k) for name in (first, second))
-    both = np.minimum(left, right)
-    order = np.argsort(-shares[[first, second]].mean(axis=1).to_numpy(), kind="stable")
-    return float(both.sum()), max(left.sum(), right.sum()), [comparison.features[i] for i in order if both[i] > 0]
+    left, right = (_strong(shares[name].to_numpy(), comparison.k) for name in (first, second))
+    chance = float(left.sum() * right.sum()) / len(comparison.features)
+    return float(np.minimum(left, right).sum()), float(max(left.sum(), right.sum())), chance
+
+
+def _strong(shares: Any, k: int) -> Any:
+    return strongest(np.where(shares >= _MATTERS, shares, 0.0), k)
 
 
 def reliance_sentences(comparison: Comparison) -> list[str]:
-    """Say whether the models rely on the same features: those that stand for their kinds first."""
+    """Say whether the models rely on the same features: the best of both kinds first, then all pairs together."""
     names = list(comparison.reliance)
-    if len(names) < 2 or not len(comparison.features):
+    if len(names) < 2 or not comparison.features:
         return []
-    found = []
-    for first, second in telling_pairs(comparison)[:_MOST_PAIRS]:
-        shared, whole, _ = shared_features(comparison, first, second)
-        chance = comparison.k**2 / len(comparison.features)
-        by_chance = f" (chance alone: {count_text(chance)})" if comparison.k < len(comparison.features) else ""
-        found.append(
-            f"{clean(comparison.label(first))} and {clean(comparison.label(second))} share {count_text(shared)} of "
-            f"their {count_text(whole)} strongest features{by_chance}. {agreement_words(comparison, first, second)}"
-        )
-    everywhere = [
-        feature
-        for feature in comparison.features
-        if all(
-            strongest(comparison.shares()[name].to_numpy(), comparison.k)[comparison.features.index(feature)] > 0
-            for name in names
-        )
-    ]
-    if len(names) > 2 and everywhere:
-        order = comparison.shares().mean(axis=1)
-        shown = sorted(everywhere, key=lambda name: -float(order[name]))
-        words = [shorten(name, 40) for name in shown[:4]]
-        more = [f"{len(shown) - 4} more"] if len(shown) > 4 else []
-        found.append(f"All {len(names)} models have {listed([*words, *more])} among their {comparison.k} strongest.")
-    return found
+    pairs = telling_pairs(comparison)
+    found = [_pair_sentence(comparison, *pairs[0]), _all_pairs_sentence(comparison, pairs)]
+    shares = comparison.shares()
+    member = np.min([_strong(shares[name].to_numpy(), comparison.k) for name in names], axis=0) > 0
+    order = [i for i in np.argsort(-shares.mean(axis=1).to_numpy(), kind="stable") if member[i]]
+    if len(names) > 2 and order:
+        words = [shorten(comparison.features[i], 40) for i in order[:4]]
+        more = [f"{len(order) - 4} more"] if len(order) > 4 else []
+        found.append(f"All {len(names)} models have {listed([*words, *more])} among their strongest features.")
+    return [sentence for sentence in found if sentence]
+
+
+def _pair_sentence(comparison: Comparison, first: str, second: str) -> str:
+    shared, whole, chance = shared_features(comparison, first, second)
+    names = f"{clean(comparison.label(first))} and {clean(comparison.label(second))}"
+    if not whole:
+        return f"{names} rely on no feature by more than a hundredth of anything."
+    plural = "feature" if whole == 1 else "features"
+    by_chance = f" (chance alone: {count_text(round(chance, 1))})" if whole < len(comparison.features) else ""
+    return (
+        f"{names} share {count_text(shared)} of their {count_text(whole)} strongest {plural}{by_chance}. "
+        f"{agreement_words(comparison, first, second)}"
+    )
+
+
+def _all_pairs_sentence(comparison: Comparison, pairs: Sequence[tuple[str, str]]) -> str:
+    """Say how many pairs of models differ, and which the most."""
+    lines = [agreement_line(comparison, *pair, "weighted_overlap") for pair in pairs]
+    told = [line for line in lines if line is not None and line["differs"] is not None]
+    if len(pairs) < 2 or not told:
+        return ""
+    apart = sorted((line for line in told if line["differs"]), key=lambda line: -float(line["gap"]))
+    if not apart:
+        return f"None of the {len(told)} pairs of models can be told to weigh features differently beyond refitting."
+    most = apart[0]
+    names = f"{clean(comparison.label(most['first']))} and {clean(comparison.label(most['second']))}"
+    verb = "weighs" if len(apart) == 1 else "weigh"
+    return (
+        f"Of the {len(told)} pairs of models {len(apart)} {verb} features differently by more than refitting explains, "
+        f"most of all {names} ({percent(most['agreement'])}, refitted {percent(most['ceiling'])})."
+    )
 
 
 def telling_pairs(comparison: Comparison) -> list[tuple[str, str]]:
@@ -208,11 +239,13 @@ def agreement_words(comparison: Comparison, first: str, second: str) -> str:
     if not math.isfinite(line["ceiling"]):
         return f"{found}."
     word = comparison.facts.get("fold_word", "fold")
-    found += f", {percent(line['ceiling'])} where one model is fitted again on another {word}"
+    found += f", {percent(line['ceiling'])} where the same model is fitted again on another {word}"
     if line["differs"] is None:
         return f"{found}."
     if line["differs"]:
         return f"{found}: they weigh features differently, by more than refitting explains."
+    if line["gap_high"] <= _ALIKE:
+        return f"{found}: they rely on the same features alike."
     return f"{found}: a difference beyond refitting cannot be told."
 
 

@@ -78,6 +78,8 @@ _HOW_TO_READ = (
         ),
     ),
 )
+#: Models whose matrices of agreement are drawn beside each other; of more the names would be too small.
+_BESIDE = 5
 #: Terms that are explained even where no model was.
 _ALWAYS = ("Folds", "Behind the best")
 _HYNN = (
@@ -250,7 +252,11 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
     ):
         drawn = plots.agreement_matrix(_matrix(comparison, order, measure), labels)
         pictures.append((drawn, f"{words[:1].upper()}{words[1:]}. Framed: each model with itself on another {word}."))
-    section.figures(*pictures)
+    if len(order) <= _BESIDE:
+        section.figures(*pictures)
+    else:
+        for drawn, words in pictures:
+            section.figure(drawn, words)
     rows = []
     for first, second in telling_pairs(comparison):
         overlap = agreement_line(comparison, first, second, "weighted_overlap")
@@ -268,12 +274,11 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
                 cell(overlap["gap"], gap if math.isfinite(overlap["gap_low"]) else "–"),
                 cell({True: "yes", False: "not told", None: "–"}[overlap["differs"]]),
                 cell(tau["agreement"], number(tau["agreement"], 2)),
-                cell(tau["ceiling"], number(tau["ceiling"], 2)),
             ]
         )
     columns: list[tuple[str, Kind]] = [("pair", "text"), ("strongest in common", "number")]
     columns += [("overlap", "number"), ("ceiling", "number"), ("missing, 95\u00a0% interval", "number")]
-    columns += [("differ beyond refitting", "text"), ("tau", "number"), ("its ceiling", "number")]
+    columns += [("differ beyond refitting", "text"), ("tau", "number")]
     caption = (
         "Pairs of models: overlap of their importance shares, and Kendall's tau of their rankings. The ceiling is what "
         f"each agrees with itself on another {word}; what is missing to it is a difference between the models."

@@ -62,7 +62,7 @@ def parse_models(names: Sequence[str]) -> tuple[Model, ...]:
 
     Examples:
         >>> [model.label for model in parse_models(["fast:image", "extra_trees"])]
-        ['HyNN fast, image only', 'extra trees']
+        ['HyNN fast (image only)', 'extra trees']
     """
     found = [_parse(name) for name in names]
     seen: dict[str, None] = {}
@@ -100,7 +100,7 @@ def _parse(name: str) -> Model:
             )
         get_preset(preset)
         shown = Path(preset).stem if is_file else preset
-        return Model(name, f"HyNN {shown}, {BRANCHES[branch]}", "network", preset, (branch,))
+        return Model(name, f"HyNN {shown} ({BRANCHES[branch]})", "network", preset, (branch,))
     if name in presets or is_file:
         get_preset(name)
         return Model(name, f"HyNN {Path(name).stem if is_file else name}", "network", name)

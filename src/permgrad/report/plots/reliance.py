@@ -114,12 +114,19 @@ def _cells(models: Sequence[str], means: Floats, names: Sequence[str], order: np
     table = means[order]
     top = float(table.max()) or 1.0
     axes.imshow(table, cmap=style.sequential(), vmin=0, vmax=top, aspect="auto")
-    for place in np.ndindex(*table.shape):
+    for row, column in np.ndindex(*table.shape):
+        value = float(table[row, column])
         axes.text(
-            place[1], place[0], f"{table[place]:.2f}".replace("0.", "."), ha="center", va="center", in_layout=False,
-            fontsize=style.SIZE_SMALL, color=style.FIXED_LIGHT if table[place] > 0.55 * top else style.FIXED_DARK,
-        )  # fmt: skip
-    _frame(axes, labels_of(models, 20), labels_of([names[i] for i in order]))
+            column,
+            row,
+            f"{value:.2f}".replace("0.", ".") if value >= 0.005 else "<.01",
+            ha="center",
+            va="center",
+            in_layout=False,  # it lies inside the axes; measuring hundreds of texts takes seconds
+            fontsize=style.SIZE_SMALL,
+            color=style.FIXED_LIGHT if value > 0.55 * top else style.FIXED_DARK,
+        )
+    _frame(axes, labels_of(models, 26), labels_of([names[i] for i in order]))
     axes.xaxis.tick_top()
     for text in axes.get_xticklabels():
         text.set(rotation=32, ha="left", rotation_mode="anchor")
@@ -190,7 +197,7 @@ def agreement_matrix(
         if row == column:
             box = Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, fill=False, edgecolor=style.INK, linewidth=1.3)
             axes.add_patch(box)
-    names = labels_of(labels, 20)
+    names = labels_of(labels, 26)
     _frame(axes, names, names)
     for text in axes.get_xticklabels():
         text.set(rotation=32, ha="right", rotation_mode="anchor")

@@ -60,16 +60,26 @@ def scores(
     figure = new_figure(style.WIDTH, 0.85 + 0.42 * count + (0.3 if title else 0))
     axes = figure.add_subplot()
     places = np.arange(count)
-    if table.shape[1] <= MOST_LINES and count > 1:
-        axes.plot(table, places, color=style.RULE, linewidth=0.9, zorder=1)
     means = np.array([own[np.isfinite(own)].mean() if np.isfinite(own).any() else np.nan for own in table])
+    near = within_reach(means)
+    if table.shape[1] <= MOST_LINES and near.sum() > 1:
+        axes.plot(table[near], places[near], color=style.RULE, linewidth=0.9, zorder=1)
     for place, (name, own) in enumerate(zip(arrays, table, strict=True)):
         colour = style.TABULAR if not level or name in level else style.NEUTRAL
+        if not near[place]:
+            side = means[place] > np.nanmean(means[near])
+            words = "off the scale →" if side else "← off the scale"
+            where, align = (0.99, "right") if side else (0.01, "left")
+            axes.annotate(
+                words, (where, place), xycoords=("axes fraction", "data"), ha=align, va="center",
+                fontsize=style.SIZE_SMALL, color=style.MUTED,
+            )  # fmt: skip
+            continue
         axes.plot(own, np.full(len(own), place), "o", color=colour, alpha=0.45, markersize=4.6, markeredgewidth=0)
         axes.plot(means[place], place, "D", color=colour, markersize=7, markeredgecolor=style.PAPER, zorder=4)
     axes.set_yticks(places, labels_of(list(arrays), 30))
     axes.set_ylim(count - 0.45, -0.55)
-    known = table[np.isfinite(table)]
+    known = table[near][np.isfinite(table[near])]
     axes.set_xlim(*(padded(float(known.min()), float(known.max()), 0.06) if len(known) else (0.0, 1.0)))
     axes.tick_params(axis="y", length=0, labelcolor=style.INK, labelsize=style.SIZE_LABEL)
     axes.spines["left"].set_visible(False)
@@ -87,3 +97,24 @@ def scores(
         f"{clean(name)} {number(float(mean), 4)}" for name, mean in zip(arrays, means, strict=True)
     )
     return figure
+
+
+def within_reach(means: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Say which models lie on a common scale: one far worse than all others would press these into one point.
+
+    A model is out of reach if it is more than four times as far from the first as the next nearer one; at least three
+    stay.
+
+    Examples:
+        >>> within_reach(np.array([3.2, 3.25, 3.3, 4.5])).tolist()
+        [True, True, True, False]
+    """
+    away = np.abs(means - means[0])
+    order = np.argsort(np.nan_to_num(away, nan=-1.0), kind="stable")
+    near = np.ones(len(means), dtype=np.bool_)
+    for place in range(3, len(order)):
+        before = away[order[place - 1]]
+        if np.isfinite(before) and before > 0 and away[order[place]] > 4 * before:
+            near[order[place:]] = False
+            break
+    return near

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from permgrad._errors import InputError
 from permgrad.report import style
@@ -97,7 +98,17 @@ def tuning_history(table: pd.DataFrame, *, reference: str = "", title: str = "")
     figure.description = f"{len(table)} trials: {words}."
     if reference and complete[0] and numbers[0] == 0:
         axes.axhline(losses[0], color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
-        _note(axes, f"{reference}: {number(float(losses[0]), 4)}", (numbers[-1], losses[0]), (0, 4), "right")
+        axes.annotate(
+            f"{reference}\n{number(float(losses[0]), 4)}",
+            (1.0, losses[0]),
+            xycoords=("axes fraction", "data"),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=style.SIZE_SMALL,
+            color=style.MUTED,
+            annotation_clip=False,
+        )
     if winner is not None:
         axes.plot(
             numbers[winner], losses[winner], "o", markersize=9.5, markerfacecolor="none",
@@ -281,6 +292,8 @@ def _slice(axes: Any, own: pd.DataFrame, name: str, losses: npt.NDArray[np.float
         axes.xaxis.set_minor_formatter("")
     elif numeric:
         plain_axis(axes)
+        if all(isinstance(value, (int, np.integer)) for value in values[known]):
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     else:
         axes.set_xticks(range(len(levels)), [shorten(level, 12) for level in levels])
         axes.set_xlim(-0.6, len(levels) - 0.4)
