@@ -210,8 +210,12 @@ def run(
     ] = None,
     preset: Annotated[str, typer.Option(help="Network and training: default, fast, paper, ...")] = "default",
     baselines: Annotated[
-        bool, typer.Option("--baselines", help="Also train forests and boosted trees, for comparison.")
+        bool, typer.Option("--baselines", help="Also train trees, a linear model and a plain MLP, for comparison.")
     ] = False,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(help="Also train this one, such as tabm or realmlp (minutes); may be repeated.", metavar="NAME"),
+    ] = None,
     seed: Seed = 0,
     split_seed: Annotated[int, typer.Option(help="Seed of the split.", min=0)] = 42,
     device: Device = "auto",
@@ -255,6 +259,7 @@ def run(
             out=out,
             preset=preset,
             baselines=baselines,
+            named_baselines=tuple(baseline or ()),
             seed=seed,
             split_seed=split_seed,
             device=device,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import signal
@@ -200,7 +201,31 @@ def test_progress_and_notes_go_to_stderr(place, tmp_path):
     facts = json.loads(result.stdout)
     assert "look like identifiers: code" in result.stderr
     assert "categorical" in result.stderr, "column types are shown"
-    assert list(facts["baselines"]) == ["random_forest", "extra_trees", "bagging", "lightgbm", "xgboost"]
+    trees = ["random_forest", "extra_trees", "bagging", "lightgbm", "xgboost", "histogram_boosting"]
+    assert list(facts["baselines"]) == [*trees, "linear", "mlp"], "TabM and RealMLP are trained when they are named"
+
+
+def test_baselines_by_name(place, tmp_path, monkeypatch):
+    words = ["run", str(place / "table.csv"), "--target", "score", "--drop", "outcome", "--preset", "fast"]
+    folder = ["--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(app, [*words, *folder, "--json", "--baseline", "linear"])
+    assert result.exit_code == 0, result.stderr
+    facts = json.loads(result.stdout)
+    assert list(facts["baselines"]) == ["linear"]
+    assert facts["baselines"]["linear"]["fit_processor_seconds"] > 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["command"].endswith("--baseline linear")
+    again = CliRunner().invoke(app, [*words, *folder, "--baseline", "linear"])
+    assert again.exit_code == 0
+    other = CliRunner().invoke(app, [*words, *folder, "--baseline", "bagging"])
+    assert other.exit_code == 2, "another configuration"
+    unknown = CliRunner().invoke(app, [*words, *folder, "--baseline", "tabn"])
+    assert unknown.exit_code == 2
+    assert "did you mean 'tabm'" in unknown.stderr
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pytabkit" else find(name))
+    missing = CliRunner().invoke(app, [*words, *folder, "--baseline", "tabm"])
+    assert missing.exit_code == 3
+    assert "pip install 'permgrad[tabular-peers]'" in missing.stderr
 
 
 @pytest.mark.slow

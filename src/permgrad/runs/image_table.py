@@ -76,7 +76,7 @@ def model_stage(work: Work) -> None:
     metrics: dict[str, Any] = {"task": inputs.task, "rows": {part: len(parts[part]) for part in PARTS}}
     for part in ("validation", "test"):
         metrics[part] = _measure(work, part, predicted[part])
-    metrics["baselines"] = _baselines(work, model) if request.baselines else {}
+    metrics["baselines"] = _baselines(work, model) if request.wanted_baselines else {}
     write_predictions(work, predicted["test"])
     write_json_atomic(work.folder / "metrics.json", metrics)
     if skipped := len(parts["validation"]) - len(held[1]):

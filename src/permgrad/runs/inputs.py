@@ -123,6 +123,7 @@ def configuration(request: RunRequest) -> dict[str, Any]:
         content["preset"] = _file_content(Path(request.preset), "preset")
     content |= {} if request.cost is None else {"cost": list(request.cost)}
     content |= image_files.configuration(request) if request.images else {}
+    content |= {"named_baselines": sorted(set(request.named_baselines))} if request.named_baselines else {}
     return content | {"baselines": request.baselines, "seed": request.seed, "split_seed": request.split_seed}
 
 

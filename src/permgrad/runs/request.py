@@ -38,6 +38,8 @@ class RunRequest:
         identifier: Columns that name rows.
         images: Columns that hold paths of images; the run then trains a network of images and a table.
         image_size: Height and width that images are brought to; None: their median size, at most 64.
+        baselines: Whether all baselines that take seconds are trained too.
+        named_baselines: Baselines that are trained besides, such as those that take minutes.
         cost: What a false positive and a false negative cost, for a threshold chosen on held-out rows.
     """
 
@@ -55,6 +57,7 @@ class RunRequest:
     out: Path | None = None
     preset: str = "default"
     baselines: bool = False
+    named_baselines: tuple[str, ...] = ()
     seed: int = 0
     split_seed: int = 42
     device: str = "auto"
@@ -70,6 +73,7 @@ class RunRequest:
 
         Raises:
             InputError: Options that are unknown or do not go together.
+            EnvironmentProblem: A baseline that is named has no library here.
         """
         if self.task not in TASKS:
             raise unknown("task", self.task, TASKS)
@@ -87,6 +91,10 @@ class RunRequest:
                 f"{self.cost[0]:g} {self.cost[1]:g}; give for example --cost 1 5"
             )
         self._check_images()
+        if self.named_baselines:
+            from permgrad.evaluation.baselines import check_available
+
+            check_available(self.named_baselines)
         if self.device.partition(":")[0] not in ("auto", "cpu", "cuda", "mps"):
             raise unknown("device", self.device, ("auto", "cpu", "cuda", "mps"))
 
@@ -107,6 +115,16 @@ class RunRequest:
     def name(self) -> str:
         """Name of the table without folder and endings."""
         return table_name(self.table)
+
+    @property
+    def wanted_baselines(self) -> tuple[str, ...]:
+        """Names of the baselines to train, in the order of tables."""
+        if not self.baselines and not self.named_baselines:
+            return ()
+        from permgrad.evaluation.baselines import baselines
+
+        cheap = [name for name in baselines if self.baselines and not baselines.get(name).costly]
+        return tuple(name for name in baselines if name in cheap or name in self.named_baselines)
 
     @property
     def folder(self) -> Path:
@@ -145,6 +163,7 @@ class RunRequest:
         ]
         words += [] if self.cost is None else ["--cost", *(f"{cost:g}" for cost in self.cost)]
         words += ["--baselines"] if self.baselines else []
+        words += [word for name in self.named_baselines for word in ("--baseline", name)]
         return shlex.join(words)
 
 

@@ -190,7 +190,7 @@ def write_measures(work: Work) -> None:
     metrics: dict[str, Any] = {"task": inputs.task, "rows": {part: len(inputs.parts[part].X) for part in PARTS}}
     for part in ("validation", "test"):
         metrics[part] = measure(inputs, inputs.parts[part].y, predicted[part], model)
-    metrics["baselines"] = train_baselines(work, model, model.encode) if request.baselines else {}
+    metrics["baselines"] = train_baselines(work, model, model.encode) if request.wanted_baselines else {}
     if len(getattr(model, "classes_", ())) == 2 and (gradients.leads(request.preset) or request.cost is not None):
         metrics["cuts"] = gradients.cuts(model, inputs, request.cost)
     write_predictions(work, predicted["test"])
@@ -260,16 +260,25 @@ def measure(
 
 
 def train_baselines(work: Work, model: Any, encode: Callable[[pd.DataFrame], Any]) -> dict[str, Any]:
-    """Train the baselines on rows encoded as they are for the network."""
-    from permgrad.evaluation.baselines import Part, run_baselines
+    """Train the baselines on rows encoded as they are for the network; some read categories as categories."""
+    from permgrad.evaluation.baselines import Part, baselines, natural_table, run_baselines
 
-    parts = {name: Part(encode(own.X), own.y) for name, own in work.inputs.parts.items()}
+    inputs, names = work.inputs, work.request.wanted_baselines
+    natural: dict[str, pd.DataFrame | None] = dict.fromkeys(inputs.parts)
+    if any(baselines.get(name).takes_natural for name in names):
+        from permgrad.data.encoding import TableEncoder
+
+        plain = TableEncoder("standard", na_codes=list(inputs.na_codes) or None, variables=inputs.variables or None)
+        plain.fit(inputs.parts["train"].X)
+        natural = {part: natural_table(plain, plain.transform(own.X)) for part, own in inputs.parts.items()}
+    parts = {part: Part(encode(own.X), own.y, natural[part]) for part, own in inputs.parts.items()}
     return run_baselines(
-        work.inputs.task,
+        inputs.task,
         parts["train"],
         parts["validation"],
         parts["test"],
         classes=getattr(model, "classes_", ()),
+        names=names,
         seed=work.request.seed,
         threads=work.request.threads or os.cpu_count() or 1,
         progress="auto",

@@ -22,7 +22,7 @@ from permgrad.evaluation.baselines.base import (
     baselines,
     register,
 )
-from permgrad.evaluation.baselines.fitting import fit_baseline, run_baselines
+from permgrad.evaluation.baselines.fitting import check_available, fit_baseline, run_baselines
 from permgrad.evaluation.baselines.peers import natural_table
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Job",
     "Part",
     "baselines",
+    "check_available",
     "fit_baseline",
     "linear",
     "mlp",

@@ -50,9 +50,8 @@ def fit_baseline(
         >>> fitted.predict(rows).shape
         (60,)
     """
+    check_available([name])
     baseline = baselines.get(name)
-    if not baseline.available():
-        raise EnvironmentProblem(_missing(baseline))
     known, seen, rows, held = _encode_classes(task, train, validation, classes)
     natural = baseline.takes_natural and rows.natural is not None
     if natural and held is not None and held.natural is None:
@@ -116,9 +115,9 @@ def run_baselines(
         raise InputError(f"on_missing must be 'report' or 'raise', however: on_missing={on_missing!r}")
     cheap = [name for name in baselines if not baselines.get(name).costly]
     chosen = [baselines.get(name) for name in (cheap if names is None else names)]
+    if on_missing == "raise":
+        check_available([baseline.name for baseline in chosen])
     absent = [baseline for baseline in chosen if not baseline.available()]
-    if absent and on_missing == "raise":
-        raise EnvironmentProblem(_missing(*absent))
     if not len(classes) and task == "classification":
         classes = np.unique(np.asarray(train.y))
     result: dict[str, dict[str, Any]] = {}
@@ -141,6 +140,20 @@ def run_baselines(
                 }
             bar.advance()
     return result
+
+
+def check_available(names: Iterable[str]) -> None:
+    """Raise where a baseline is unknown or its library is not installed.
+
+    Raises:
+        InputError: An unknown name; the known ones are listed.
+        EnvironmentProblem: A library is missing; the message names the extra.
+
+    Examples:
+        >>> check_available(["extra_trees", "linear"])
+    """
+    if absent := [baseline for baseline in map(baselines.get, names) if not baseline.available()]:
+        raise EnvironmentProblem(_missing(*absent))
 
 
 def _missing(*absent: Baseline) -> str:
