@@ -117,13 +117,25 @@ def _plain_row(row: Mapping[Any, Any]) -> dict[str, Any]:
     return {str(name): value for name, value in row.items() if name not in ("class", "modality")}
 
 
+_MODELS_SIDE_BY_SIDE = 3
+"""With more models each has a line instead of a column."""
+
+
 def _metric_lines(metrics: Mapping[str, Any]) -> list[str]:
     from permgrad.evaluation.metrics import metrics as registry
 
     models = {"permgrad": metrics["test"], **metrics["baselines"]}
     names = [name for name in registry if name in metrics["test"]]
-    width = max(len(registry.get(name).label) for name in names)
     lines = [f"Test rows ({metrics['rows']['test']:,}):"]
+    if len(models) > _MODELS_SIDE_BY_SIDE:
+        labels = {name: registry.get(name).label for name in names}
+        width = max(map(len, models))
+        lines.append(" " * (width + 2) + "".join(f"{label:>{len(label) + 2}}" for label in labels.values()))
+        for model, own in models.items():
+            cells = "".join(f"{_number(own.get(name)):>{len(label) + 2}}" for name, label in labels.items())
+            lines.append(f"  {model:<{width}}{cells}")
+        return lines
+    width = max(len(registry.get(name).label) for name in names)
     lines.append(" " * (width + 2) + "".join(f"{model:>15}" for model in models))
     for name in names:
         cells = "".join(f"{_number(own.get(name)):>15}" for own in models.values())
