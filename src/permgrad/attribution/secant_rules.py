@@ -22,6 +22,7 @@ from torch.nn.grad import conv2d_input
 
 from permgrad.imaging.render import Renderer
 from permgrad.models.branches import LevelEmbeddingLinear, PeriodicDenseEmbedding
+from permgrad.models.members import MemberLinear, MemberMean, MemberScale
 
 #: Layers that act on each number alone when the network is in eval mode, and are made of straight pieces.
 _STRAIGHT_PIECES = (nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.Hardtanh)
@@ -98,6 +99,28 @@ class _Linear(Affine):
 
     def pull(self, slopes: Tensor) -> Tensor:
         return slopes @ self.module.weight.detach()
+
+
+class _MemberScale(Affine):
+    module: MemberScale
+
+    def pull(self, slopes: Tensor) -> Tensor:
+        return (slopes * self.module.weight.detach()).sum(dim=-2)
+
+
+class _MemberLinear(Affine):
+    module: MemberLinear
+
+    def pull(self, slopes: Tensor) -> Tensor:
+        return self.module.pull(slopes).detach()
+
+
+class _MemberMean(Affine):
+    module: MemberMean
+
+    def pull(self, slopes: Tensor) -> Tensor:
+        members = self.module.members
+        return (slopes / members).unsqueeze(-2).expand(*slopes.shape[:-1], members, slopes.shape[-1])
 
 
 class _BatchNormalization(Affine):
@@ -401,6 +424,9 @@ _RULES: list[tuple[tuple[type[nn.Module], ...], Callable[[Any], Rule], Callable[
     (_NOTHING, _Nothing, _always),
     # An embedded category is a product of two matrices: its `weight` is that product.
     ((nn.Linear, LevelEmbeddingLinear), _Linear, _always),
+    ((MemberScale,), _MemberScale, _always),
+    ((MemberLinear,), _MemberLinear, _always),
+    ((MemberMean,), _MemberMean, _always),
     ((nn.Flatten,), _Flatten, _always),
     (_STRAIGHT_PIECES, StraightPieces, _always),
     (_CURVED, _Curved, _always),

@@ -241,6 +241,8 @@ def _read(module: HybridNetwork) -> tuple[dict[str, _Chain], _Chain] | None:
     plain = ("forward", "embed", "embed_image", "fuse")
     if any(getattr(type(module), name) is not getattr(HybridNetwork, name) for name in plain):
         return None
+    if module.members > 1 and module.options.normalization == "layer":
+        return None  # the rule for it sees one vector per row
     chains: dict[str, _Chain] = {}
     for path in module.paths:
         start: list[Rule] = []

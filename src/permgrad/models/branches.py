@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from permgrad._errors import InputError
 from permgrad.models.blocks import convolution_block, dense_stack, initialize_
+from permgrad.models.members import MemberScale
 
 if TYPE_CHECKING:
     from permgrad.models.network_options import NetworkOptions
@@ -113,7 +114,7 @@ class TableBranch(nn.Module):
         level_blocks: for each large category its encoded columns; used if ``options.level_embedding_size`` is not 0.
 
     Shape:
-        ``(rows, encoded)`` to ``(rows, out_features)``.
+        ``(rows, encoded)`` to ``(rows, out_features)``; of several members the vectors lie one behind the other.
     """
 
     numeric: Tensor
@@ -160,6 +161,9 @@ class TableBranch(nn.Module):
                 size=options.level_embedding_size,
                 initializer=options.initializer,
             )
+        if options.members > 1:
+            layers = [MemberScale(options.members, width), *layers, nn.Flatten()]
+            self.out_features *= options.members
         self.layers = nn.Sequential(*layers)
 
     def forward(self, encoded: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from permgrad._errors import InputError, unknown
 from permgrad.models.blocks import dense_stack, initialize_
 from permgrad.models.branches import TableBranch, image_branch
+from permgrad.models.members import MemberLinear, MemberMean
 from permgrad.models.network_options import NetworkOptions
 
 PathName = Literal["tabular", "image"]
@@ -60,6 +61,7 @@ class HybridNetwork(nn.Module):
         super().__init__()
         self.paths = check_paths(paths)
         self.options = options if isinstance(options, NetworkOptions) else NetworkOptions.from_mapping(options or {})
+        self.options.check()
         self.encoded = int(encoded)
         self.outputs = int(outputs)
         self.numeric_columns = (
@@ -89,18 +91,42 @@ class HybridNetwork(nn.Module):
                 if isinstance(layer, nn.Conv2d):
                     layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
             self.image_branch = branch
+        self.members = self.options.members if "tabular" in self.paths else 1
+        self.head = self._make_head()
+
+    def _make_head(self) -> nn.Sequential:
+        """Return the layers from the joined embeddings to the outputs."""
+        options = self.options
         layers, width = dense_stack(
             sum(self.widths.values()),
-            self.options.fusion_units,
-            activation=self.options.activation,
-            normalization=self.options.normalization,
-            dropout=self.options.dropout,
-            initializer=self.options.initializer,
+            options.fusion_units,
+            activation=options.activation,
+            normalization=options.normalization,
+            dropout=options.dropout,
+            initializer=options.initializer,
         )
-        last = nn.Linear(width, self.outputs)
         # The output is linear: He's factor for rectifiers would double its variance.
-        initialize_(last, "torch" if self.options.initializer == "torch" else "glorot_uniform")
-        self.head = nn.Sequential(*layers, last)
+        for_output = "torch" if options.initializer == "torch" else "glorot_uniform"
+        if self.members == 1:
+            last = nn.Linear(width, self.outputs)
+            initialize_(last, for_output)
+            return nn.Sequential(*layers, last)
+        entries = {path: size // (self.members if path == "tabular" else 1) for path, size in self.widths.items()}
+        if layers:
+            layers[0] = MemberLinear(
+                self.members,
+                entries,
+                options.fusion_units[0],
+                per_member=("tabular",),
+                shared=True,
+                initializer=options.initializer,
+            )
+            entries = {"tabular": width}
+            layers.append(nn.Flatten())
+        last_layer = MemberLinear(
+            self.members, entries, self.outputs, per_member=("tabular",), shared=False, initializer=for_output
+        )
+        return nn.Sequential(*layers, last_layer, MemberMean(self.members))
 
     def embed(self, path: str, encoded: Tensor) -> Tensor:
         """Return one path's embedding ``(rows, widths[path])``; ``"image"`` renders first."""
@@ -127,6 +153,14 @@ class HybridNetwork(nn.Module):
     def forward(self, encoded: Tensor) -> Tensor:
         """Return logits, or the standardised prediction, ``(rows, outputs)``."""
         return self.fuse({path: self.embed(path, encoded) for path in self.paths})
+
+    def member_outputs(self, encoded: Tensor) -> Tensor:
+        """Return what each member says, ``(rows, members, outputs)``; ``forward`` returns their mean."""
+        if self.members == 1:
+            return self(encoded).unsqueeze(1)
+        embeddings = [self.embed(path, encoded) for path in self.paths]
+        out: Tensor = self.head[:-1](embeddings[0] if len(embeddings) == 1 else torch.cat(embeddings, dim=1))
+        return out
 
     def image_layers(self) -> dict[str, nn.Module]:
         """Return the convolution layers by name, in order; class activation maps are read at the last by default."""

@@ -36,6 +36,7 @@ class NetworkOptions:
             the table branch through a learned embedding of this size; 0: as it is, one-hot, like all others.
         single_logit: whether two classes share one output, the log odds of the second, instead of one output each;
             more than two classes always have one each.
+        members: how many networks share nearly all weights and predict their mean, see ``members``; 1: a single one.
         image_channels: equal channels of the rendered image.
         image_scale: value of a pixel whose feature stands at its training maximum.
 
@@ -64,6 +65,7 @@ class NetworkOptions:
     embedding_scale: float = 0.1
     level_embedding_size: int = 0
     single_logit: bool = False
+    members: int = 1
     image_channels: int = 3
     image_scale: float = 255.0
 
@@ -83,6 +85,18 @@ class NetworkOptions:
         if faults:
             raise InputError("; ".join(faults))
         return dataclasses.replace(base if base is not None else cls(), **values)
+
+    def check(self) -> None:
+        """Refuse options that exclude each other.
+
+        Raises:
+            InputError: Several members under batch normalisation.
+        """
+        if self.members > 1 and self.normalization == "batch":
+            raise InputError(
+                "several members go with normalization 'none' or 'layer', "
+                f"however: members={self.members}, normalization='batch'; set one of the two"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON knows."""
@@ -165,6 +179,7 @@ _CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "embedding_scale": _number("a number above 0", lambda x: 0 < x < float("inf")),
     "level_embedding_size": _number("a whole number of at least 0", lambda x: x >= 0, whole=True),
     "single_logit": _truth,
+    "members": _number("a whole number of at least 1", lambda x: x >= 1, whole=True),
     "image_channels": _number("a whole number of at least 1", lambda x: x >= 1, whole=True),
     "image_scale": _number("a number above 0", lambda x: 0 < x < float("inf")),
 }

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from permgrad.imaging.render import Renderer
+from permgrad.models.members import MemberLinear
 from permgrad.models.network import HybridNetwork
 
 Box = tuple[int, int, int, int]
@@ -110,7 +111,8 @@ class ReplacementEngine:
         self.module = module
         self.paths = module.paths
         first = module.head[0] if isinstance(module.head, nn.Sequential) and len(module.head) else None
-        self._split_head = isinstance(first, nn.Linear) and first.in_features == sum(module.widths.values())
+        readable = isinstance(first, (nn.Linear, MemberLinear)) and first.in_features == sum(module.widths.values())
+        self._split_head = readable
         self._segments: list[_Segment] = []
         self._dense: tuple[nn.Module, ...] = ()
         self._plans: dict[tuple[int, ...], _Plan | None] = {}
@@ -259,9 +261,14 @@ class ReplacementEngine:
         return int(weight.shape[1]) * self._segments[0].convolution.groups
 
     def _share(self, path: str, embedding: Tensor) -> Tensor:
+        first = self.module.head[0]
+        if isinstance(first, MemberLinear):
+            return first.share(path, embedding)
         return functional.linear(embedding, self._head_columns(path))
 
     def _head_columns(self, path: str) -> Tensor:
+        if isinstance(self.module.head[0], MemberLinear):
+            return self.module.head[0].columns(path)
         start = 0
         for own in self.paths:
             if own == path:
@@ -272,10 +279,13 @@ class ReplacementEngine:
 
     def _finish(self, shares: dict[str, Tensor]) -> Tensor:
         parts = [shares[path] for path in self.paths]
-        values = parts[0] if len(parts) == 1 else parts[0] + parts[1]
-        bias = self.module.head[0].bias
-        if bias is not None:
-            values = values + bias  # type: ignore[operator]
+        first = self.module.head[0]
+        if isinstance(first, MemberLinear):
+            values = first.join(parts)
+        else:
+            values = parts[0] if len(parts) == 1 else parts[0] + parts[1]
+            if first.bias is not None:
+                values = values + first.bias  # type: ignore[operator]
         for layer in list(self.module.head)[1:]:
             values = layer(values)
         return values

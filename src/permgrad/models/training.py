@@ -28,6 +28,7 @@ from permgrad._progress import Progress, ProgressMode
 from permgrad._random import derive_seed, generator
 from permgrad.models.guard import sheltered
 from permgrad.models.losses import loss_rows
+from permgrad.models.members import MemberScale
 from permgrad.models.schedules import schedules
 
 if TYPE_CHECKING:
@@ -187,8 +188,10 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         batch = batch.to(rows.x.device)
-        outputs = self.network(rows.x[batch])
-        loss = training_loss(outputs, rows.y[batch], rows.weight[batch], self.options)
+        outputs = self.network.member_outputs(rows.x[batch])
+        # Every member has a loss of its own, as if it were alone.
+        y, weight = (values[batch].repeat_interleave(self.network.members) for values in (rows.y, rows.weight))
+        loss = training_loss(outputs.flatten(0, 1), y, weight, self.options)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -282,7 +285,12 @@ class Learner:
 
 def build_optimizer(network: nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
     """Return the optimizer over all trainable weights."""
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    scales = {id(layer.weight) for layer in network.modules() if isinstance(layer, MemberScale)}
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    parameters = [{"params": [parameter for parameter in trained if id(parameter) not in scales]}]
+    if scales:
+        # Decay would draw the members' signs towards 0, and so the members towards each other.
+        parameters.append({"params": [p for p in trained if id(p) in scales], "weight_decay": 0.0})
     if options.optimizer == "sgd":
         return torch.optim.SGD(
             parameters, lr=options.learning_rate, momentum=0.9, nesterov=True, weight_decay=options.weight_decay
