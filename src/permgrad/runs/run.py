@@ -130,9 +130,9 @@ def _metric_lines(metrics: Mapping[str, Any]) -> list[str]:
     if len(models) > _MODELS_SIDE_BY_SIDE:
         labels = {name: registry.get(name).label for name in names}
         width = max(map(len, models))
-        lines.append(" " * (width + 2) + "".join(f"{label:>{len(label) + 2}}" for label in labels.values()))
+        lines.append(" " * (width + 2) + "".join(f"{label:>{max(len(label), 8) + 2}}" for label in labels.values()))
         for model, own in models.items():
-            cells = "".join(f"{_number(own.get(name)):>{len(label) + 2}}" for name, label in labels.items())
+            cells = "".join(f"{_number(own.get(name)):>{max(len(label), 8) + 2}}" for name, label in labels.items())
             lines.append(f"  {model:<{width}}{cells}")
         return lines
     width = max(len(registry.get(name).label) for name in names)
