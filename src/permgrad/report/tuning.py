@@ -84,7 +84,8 @@ def _second(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
         gain = 1 - _loss(table, best) / first if first else 0.0
         if best == 0:
             return f"{words} No trial was better than preset {clean(start)} itself."
-        return f"{words} Preset {clean(start)} itself, trial 0, has {number(first, 4)}: {gain:.1%} more was found."
+        own = f"Preset {clean(start)} itself, trial 0, has {number(first, 4)}"
+        return f"{words} {own}; the winner's loss is {gain:.1%} smaller."
     return words
 
 

@@ -7,7 +7,7 @@ import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from permgrad._errors import InputError
 from permgrad._files import atomic_folder, atomic_path, write_json_atomic, write_text_atomic
@@ -162,7 +162,7 @@ def export_winner(session: Session) -> Outcome:
         return _outcome(session.request, session.space, record, already=False)
 
 
-def _refuse_failures(session: Session) -> None:
+def _refuse_failures(session: Session) -> NoReturn:
     reasons = [str(trial.user_attrs.get(REASON, "")) for trial in session.study.finished(session.total)]
     raise InputError(
         f"a study needs a trial that ends well, however: all {len(reasons)} failed, the first of: {reasons[0]}; "

@@ -1,0 +1,378 @@
+"""permgrad tune: a study of a few trials, its files, what it refuses, and that killing changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import permgrad as pg
+from permgrad.cli import app
+from permgrad.runs.tune_folder import differences
+from permgrad.runs.tune_request import TuneRequest
+from permgrad.tuning.locks import Worker
+
+optuna = pytest.importorskip("optuna")
+
+SPACE = {
+    "base": "fast",
+    "parameters": {
+        "training.learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
+        "network.dropout": {"low": 0.0, "high": 0.4},
+        "network.dense_units.depth": {"low": 1, "high": 2},
+        "layout": {"choices": ["assignment", "random"]},
+        "training.max_epochs": {"choices": [2, 3, 20]},
+    },
+}
+FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
+KILLS = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
+
+
+def call(*words: object, code: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, f"{result.stdout}\n{result.stderr}\n{result.exception}"
+    return result.stdout if code == 0 else result.stderr
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tune")
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"age": rng.normal(50, 10, 200), "dose": rng.uniform(0, 1, 200)})
+    frame["town"] = rng.choice(["Bonn", "Ulm"], 200)
+    frame["score"] = frame["age"] / 10 + np.sin(6 * frame["dose"]) + 0.3 * rng.normal(size=200)
+    frame["ill"] = np.where(frame["score"] > 5.4, "yes", "no")
+    frame.to_csv(folder / "table.csv", index=False)
+    (folder / "space.json").write_text(json.dumps(SPACE))
+    return folder
+
+
+def words(place: Path, out: Path, trials: int = 4) -> list[object]:
+    own = ["--target", "ill", "--drop", "score", "--space", place / "space.json"]
+    return ["tune", place / "table.csv", *own, "--trials", trials, "--out", out, "--threads", 1]
+
+
+@pytest.fixture(scope="module")
+def tuned(place):
+    """A finished study of four trials."""
+    call(*words(place, place / "study"))
+    return place / "study"
+
+
+# ---- what it leaves --------------------------------------------------------------------------------------------------
+def test_the_folder_holds_the_study_and_a_run(tuned):
+    names = {path.name for path in tuned.iterdir()}
+    assert {"trials.csv", "preset.json", "tuning.html", "tune.json", "study.db", "trials"} <= names
+    assert {"run.json", "report.html", "metrics.json", "model", "explanations", "predictions.csv"} <= names
+    table = pd.read_csv(tuned / "trials.csv")
+    assert list(table["trial"]) == [0, 1, 2, 3]
+    assert set(SPACE["parameters"]) <= set(table.columns)
+    for trial in range(4):
+        model = pg.load(tuned / "trials" / str(trial) / "model")
+        kept = model.history_["validation_loss"].iloc[model.best_epoch_ - 1]
+        assert kept == table["validation_loss"][trial] == model.history_["validation_loss"].min()
+        assert not (tuned / "trials" / str(trial) / ".checkpoint").exists()
+    finished = json.loads((tuned / "tune.json").read_text())["finished"]
+    assert finished["best"] == table["validation_loss"].idxmin()
+    best = tuned / "trials" / str(finished["best"])
+    assert (best / "preset.json").read_text() == (tuned / "preset.json").read_text()
+    assert (best / "model/weights.safetensors").read_bytes() == (tuned / "model/weights.safetensors").read_bytes()
+
+
+def test_trial_0_is_the_base_preset_itself(place, tuned):
+    call("run", place / "table.csv", "--target", "ill", "--drop", "score", "--preset", "fast", "--out", place / "fast")
+    own = (tuned / "trials/0/model/weights.safetensors").read_bytes()
+    assert own == (place / "fast/model/weights.safetensors").read_bytes()
+
+
+def test_a_run_of_the_preset_is_the_winner_again(place, tuned, tmp_path):
+    finished = json.loads((tuned / "tune.json").read_text())["finished"]
+    assert finished["best"] != 0, "the precondition: the winner is not the base preset"
+    told = finished["again"].split()
+    assert told[:2] == ["permgrad", "run"]
+    call(*told[1:], "--out", tmp_path / "again")
+    for name in ("model/weights.safetensors", "predictions.csv", "importance.csv"):
+        assert (tuned / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+
+
+def test_other_commands_take_the_folder(place, tuned, tmp_path):
+    assert "Report" in call("report", tuned)
+    call("predict", tuned, place / "table.csv", "--out", tmp_path / "p.csv")
+    assert len(pd.read_csv(tmp_path / "p.csv")) == 200
+    words_ = ["--row", 0, "--method", "integrated_gradients", "--out", tmp_path / "e"]
+    call("explain", tuned / "model", place / "table.csv", *words_)
+
+
+def test_a_finished_study_is_left_alone(place, tuned):
+    before = {path: path.stat().st_mtime_ns for path in tuned.rglob("*") if path.is_file()}
+    facts = json.loads(call(*words(place, tuned), "--json"))
+    assert facts["already_finished"] is True
+    assert facts["trials"] == 4
+    assert facts["run"]["test"]["accuracy"] > 0.5
+    assert call(*words(place, tuned, trials=2)).startswith("This study is finished already")
+    assert before == {path: path.stat().st_mtime_ns for path in tuned.rglob("*") if path.is_file()}
+
+
+def test_more_trials_add_to_what_is_there(place, tuned, tmp_path):
+    whole, grown = tmp_path / "whole", tmp_path / "grown"
+    call(*words(place, grown, trials=2))
+    first = (grown / "trials.csv").read_text()
+    call(*words(place, grown, trials=4))
+    assert (grown / "trials.csv").read_text() == (tuned / "trials.csv").read_text() != first
+    assert (grown / "predictions.csv").read_text() == (tuned / "predictions.csv").read_text()
+    call(*words(place, whole, trials=2), "--seed", 1)
+    other = pd.read_csv(whole / "trials.csv")
+    assert other["training.learning_rate"][1] != pd.read_csv(tuned / "trials.csv")["training.learning_rate"][1]
+
+
+def test_the_page(tuned):
+    page = (tuned / "tuning.html").read_text()
+    finished = json.loads((tuned / "tune.json").read_text())["finished"]
+    assert f"Trial {finished['best']} is the best of 4" in page
+    assert 'href="report.html"' in page
+    for part in ("History", "Setting by setting", "Learning curves", "All trials", "training.learning_rate"):
+        assert part in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+
+
+# ---- trials that fail or are pruned ----------------------------------------------------------------------------------
+def test_failed_and_pruned_trials_count(place, tmp_path):
+    wild = {
+        "base": "fast",
+        "parameters": {"training.learning_rate": {"choices": [2e-3, 1e-9, 1e30]}, "training.max_epochs": {"choices": [20]}},
+    }
+    (tmp_path / "wild.json").write_text(json.dumps(wild))
+    own = [place / "table.csv", "--target", "ill", "--drop", "score", "--space", tmp_path / "wild.json"]
+    facts = json.loads(call("tune", *own, "--trials", 14, "--out", tmp_path / "study", "--json"))
+    table = pd.read_csv(tmp_path / "study/trials.csv")
+    assert list(table["trial"]) == list(range(14))
+    failed, pruned = table[table["state"] == "failed"], table[table["state"] == "pruned"]
+    assert len(failed), "the precondition: some diverge"
+    assert len(pruned), "the precondition: some do badly"
+    assert failed["reason"].str.contains("training needs finite losses").all()
+    assert failed["validation_loss"].isna().all()
+    assert (pruned["epochs"] < 20).all()
+    assert (pruned["training.learning_rate"] == 1e-9).all()
+    assert facts["states"] == dict(table["state"].value_counts().reindex(["complete", "pruned", "failed"]))
+    assert (tmp_path / f"study/trials/{pruned['trial'].iloc[0]}/model").is_dir(), "the best so far is kept"
+    page = (tmp_path / "study/tuning.html").read_text()
+    assert "training needs finite losses" in page
+    assert "failed" in page
+
+
+def test_a_study_in_which_all_fail(place, tmp_path):
+    wild = {"base": "fast", "parameters": {"training.learning_rate": {"choices": [1e30]}}}
+    (tmp_path / "wild.json").write_text(json.dumps(wild))
+    own = [place / "table.csv", "--target", "ill", "--drop", "score", "--space", tmp_path / "wild.json"]
+    # Trial 0 would be the base preset, so a base that diverges itself is needed.
+    base = {"base": "fast", "training": {"learning_rate": 1e30}}
+    (tmp_path / "base.json").write_text(json.dumps(base))
+    (tmp_path / "wild.json").write_text(json.dumps(wild | {"base": str(tmp_path / "base.json")}))
+    said = call("tune", *own, "--trials", 2, "--out", tmp_path / "study", code=2)
+    assert "all 2 failed, the first of: training needs finite losses" in said
+
+
+# ---- what it refuses -------------------------------------------------------------------------------------------------
+def test_bad_input_is_refused_before_work(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = place / "table.csv"
+    cases = [
+        ((table, "--target", "ill", "--trials", 0), 2, "a study has at least one trial, however: --trials 0"),
+        ((table, "--target", "ill", "--space", "papr"), 2, "(did you mean 'paper'?)"),
+        ((table, "--target", "il"), 2, "there is no column 'il' (did you mean 'ill'?)"),
+        ((table,), 2, "no --target is given"),
+        ((place / "tabl.csv", "--target", "ill"), 2, "does not exist"),
+        ((table, "--target", "ill", "--storage", "study.db"), 2, "a storage must be a URL"),
+        ((table, "--target", "ill", "--storage", "sqlite://"), 2, "must outlive the process"),
+        ((table, "--target", "ill", "--storage", "nosuch://host/db"), 2, "a database that Optuna knows"),
+        ((table, "--target", "ill", "--storage", "sqlite:///no/folder/x.db"), 3, "does not exist"),
+        ((table, "--target", "ill", "--device", "tpu"), 2, "device"),
+        ((table, "--target", "ill", "--study", " "), 2, "a study must have a name"),
+    ]
+    for given, code, said in cases:
+        message = call("tune", *given, "--out", tmp_path / "study", code=code)
+        assert said in message.splitlines()[-1], (given, message)
+        assert not (tmp_path / "study").exists(), given
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_passwords_are_not_shown(place, tmp_path):
+    url = "nosuch://anna:secret@host/db"
+    said = call("tune", place / "table.csv", "--target", "ill", "--storage", url, "--out", tmp_path / "s", code=2)
+    assert "secret" not in said
+    assert "nosuch://anna:…@host/db" in said
+
+
+def test_other_studies_and_files_are_refused(place, tuned, tmp_path):
+    before = (tuned / "tune.json").read_bytes()
+    said = call(*words(place, tuned), "--seed", 7, "--split-seed", 1, code=2)
+    assert "holds another, differing in seed (0 there, 7 now), split_seed (42 there, 1 now)" in said
+    assert (tuned / "tune.json").read_bytes() == before
+    foreign = tmp_path / "mine"
+    foreign.mkdir()
+    (foreign / "thesis.txt").write_text("x")
+    assert "holds other files (thesis.txt)" in call(*words(place, foreign), code=2)
+    assert {path.name for path in foreign.iterdir()} == {"thesis.txt"}
+    url = f"sqlite:///{tuned / 'study.db'}"
+    said = call(*words(place, tmp_path / "other"), "--storage", url, "--no-pruning", code=2)
+    assert "differs in pruning" in said
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_study_of_another_program_is_refused(place, tmp_path):
+    url = f"sqlite:///{tmp_path / 'theirs.db'}"
+    study = optuna.create_study(storage=url, study_name="permgrad")
+    study.add_trial(optuna.trial.create_trial(value=1.0))
+    said = call(*words(place, tmp_path / "s"), "--storage", url, code=2)
+    assert "holds trials of another program" in said
+    call(*words(place, tmp_path / "s", trials=1), "--storage", url, "--study", "ours")
+    assert len(study.trials) == 1
+
+
+def test_overwrite_begins_anew(place, tmp_path):
+    folder = tmp_path / "study"
+    call(*words(place, folder, trials=2))
+    (folder / "notes.txt").write_text("mine")
+    call(*words(place, folder, trials=1), "--seed", 3, "--overwrite")
+    assert list(pd.read_csv(folder / "trials.csv")["trial"]) == [0]
+    assert not (folder / "trials/1").exists()
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_nobody_overwrites_a_study_at_work(place, tmp_path):
+    folder = tmp_path / "study"
+    with Worker(folder / ".workers"):
+        said = call(*words(place, folder), "--overwrite", code=2)
+    assert "1 other process are at work" not in said
+    assert "1 other process is at work" in said
+
+
+def test_without_optuna(place, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    said = call("tune", place / "table.csv", "--target", "ill", "--out", tmp_path / "s", code=3)
+    assert "pip install 'permgrad[tune]'" in said
+    assert not (tmp_path / "s").exists()
+
+
+def test_differences_and_command():
+    assert differences({"a": 1, "b": "x" * 50}, {"a": 2, "b": "x" * 49 + "y"}) == "a (1 there, 2 now), b"
+    request = TuneRequest(table="t.csv", target=("y",), trials=9, out=Path("d"), space="paper", pruning=False, seed=3)
+    told = "permgrad tune t.csv --target y --out d --seed 3 --trials 9 --space paper --no-pruning"
+    assert request.command == told
+
+
+# ---- killed ----------------------------------------------------------------------------------------------------------
+def session(place: Path, out: Path, deaths: int | None, trials: int) -> int:
+    """Work on a study in a forked process that dies, without any farewell, at its n-th write; return the exit code."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = 1
+    try:
+        from permgrad.runs import tune
+
+        if deaths is not None:
+            _die_after(deaths)
+        tune.export_winner = lambda session_: None  # type: ignore[assignment]
+        target = {"table": str(place / "table.csv"), "target": ("ill",), "drop": ("score",), "threads": 1}
+        request = TuneRequest(**target, space=str(place / "space.json"), out=out, trials=trials)
+        tune.tune_table(request, say=lambda line: None)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _die_after(writes: int) -> None:
+    """Count writes to the storage and renamed files; the last one is left undone, or done and not told."""
+    left = [writes]
+    storage = optuna.storages.RDBStorage
+
+    def doomed(function):
+        def inside(*args, **kwargs):
+            left[0] -= 1
+            if left[0] == 0 and writes % 2:
+                os._exit(9)
+            result = function(*args, **kwargs)
+            if left[0] == 0:
+                os._exit(9)
+            return result
+
+        return inside
+
+    for name in [name for name in vars(storage) if name.startswith(("set_trial_", "create_new_", "set_study_"))]:
+        setattr(storage, name, doomed(getattr(storage, name)))
+    Path.replace = doomed(Path.replace)  # type: ignore[method-assign]
+
+
+@FORKS
+@pytest.mark.slow
+def test_a_study_that_dies_at_any_write_is_the_same(place, tuned, tmp_path):
+    import lightning.pytorch  # noqa: F401 — loaded once, before the forks
+
+    draw, deaths = random.Random(0), 0
+    for _ in range(200):
+        code = session(place, tmp_path / "study", draw.randint(1, 40), trials=4)
+        if code == 0:
+            break
+        assert code == 9, "it ended by the death that was arranged"
+        deaths += 1
+    assert deaths >= 5, "the precondition: it died several times"
+    assert (tmp_path / "study/trials.csv").read_bytes() == (tuned / "trials.csv").read_bytes()
+    for trial in range(4):
+        for name in ("model/weights.safetensors", "preset.json"):
+            ours, theirs = (folder / "trials" / str(trial) / name for folder in (tmp_path / "study", tuned))
+            assert ours.read_bytes() == theirs.read_bytes(), (trial, name)
+
+
+@KILLS
+@pytest.mark.slow
+def test_two_processes_one_of_them_killed(place, tmp_path):
+    out = tmp_path / "study"
+    command = [sys.executable, "-m", "permgrad.cli", *map(str, words(place, out, trials=6))]
+    with (tmp_path / "log").open("wb") as log:
+        both = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log) for _ in range(2)]
+        deadline = time.monotonic() + 200
+        while not any((out / "trials").glob("*/.checkpoint/*")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        both[0].kill()
+        both[0].wait()
+        assert both[1].wait(timeout=300) == 0, (tmp_path / "log").read_text()
+    table = pd.read_csv(out / "trials.csv")
+    assert list(table["trial"]) == list(range(6))
+    study = optuna.load_study(study_name="permgrad", storage=f"sqlite:///{out / 'study.db'}")
+    assert [(trial.number, trial.state.is_finished()) for trial in study.trials] == [(n, True) for n in range(6)]
+    assert all((out / "trials" / str(trial) / "model").is_dir() for trial in range(6))
+    assert (out / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_says_how_to_go_on(place, tmp_path):
+    out = tmp_path / "study"
+    command = [sys.executable, "-m", "permgrad.cli", *map(str, words(place, out, trials=40))]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (out / "trials.csv").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    last = errors.splitlines()[-1]
+    assert last.startswith("error: interrupted after ")
+    assert last.endswith("of 40 trials; the same command goes on with the rest")
+    assert "Traceback" not in errors
+    study = optuna.load_study(study_name="permgrad", storage=f"sqlite:///{out / 'study.db'}")
+    states = {trial.state.name for trial in study.trials}
+    assert "RUNNING" not in states, "what was under way waits for the next"
+    assert (out / "tuning.html").exists()
+    assert not list((out / ".workers").glob("*-*.lock"))

@@ -1,0 +1,214 @@
+"""Search spaces: the published one, ours, files, and every fault of a file."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from permgrad._errors import InputError
+from permgrad.models.presets import get_preset, preset_from_dict
+from permgrad.models.schedules import one_cycle
+from permgrad.tuning import get_space, read_space, space_from_dict, spaces
+from permgrad.tuning.parameters import Parameter, doubled, place_values
+from permgrad.tuning.space_files import check_preset
+
+optuna = pytest.importorskip("optuna")
+
+
+def draws(space: Any, count: int = 60, seed: int = 0, task: str = "classification") -> list[tuple[dict, dict]]:
+    """Return parameters, with their distributions' ranges, and presets of random trials."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    found = []
+    for _ in range(count):
+        trial = study.ask()
+        preset = space(trial, task)
+        found.append((trial, preset))
+        study.tell(trial, 0.0)
+    return found
+
+
+# ---- the published space ---------------------------------------------------------------------------------------------
+def test_the_published_space_has_the_published_ranges():
+    found = draws(get_space("paper"), 200)
+    ranges: dict[str, Any] = {}
+    for trial, _ in found:
+        ranges |= trial.distributions
+    whole = {name: (own.low, own.high, own.log) for name, own in ranges.items() if hasattr(own, "low")}
+    assert whole == {
+        "dropout": (0.1, 0.4, False),
+        "learning_rate": (1e-5, 1e-2, True),
+        "weight_decay": (1e-6, 1e-3, True),
+        "dense_layers": (1, 4, False),
+        "convolution_layers": (1, 4, False),
+        **{f"dense_units_{layer}": (8, 256, False) for layer in (1, 2, 3, 4)},
+        **{f"fusion_units_{layer}": (8, 256, False) for layer in (1, 2)},
+    }
+    assert ranges["base_filters"].choices == (8, 16, 32, 64, 128, 256)
+    assert ranges["optimizer"].choices == ("adam", "adamw")
+
+
+def test_presets_of_the_published_space():
+    space = get_space("paper")
+    found = [preset for _, preset in draws(space, 100)]
+    for preset in found:
+        network, training = preset["network"], preset["training"]
+        filters = network["conv_filters"]
+        assert filters == doubled(filters[0], len(filters))
+        assert (training["batch_size"], training["schedule"], training["patience"]) == (32, "one_cycle", 6)
+        assert len(network["fusion_units"]) == 2
+        check_preset(preset)
+    assert {len(preset["network"]["conv_filters"]) for preset in found} == {1, 2, 3, 4}
+    assert {len(preset["network"]["dense_units"]) for preset in found} == {1, 2, 3, 4}
+    assert (space.trials_for("regression"), space.trials_for("classification")) == (75, 50)
+    assert space.base is None, "its first trial is drawn like any other"
+
+
+@pytest.mark.slow
+def test_the_deepest_published_network_fits_the_smallest_image():
+    import numpy as np
+
+    from permgrad import HyNNRegressor
+
+    preset = get_preset("paper").to_dict()
+    preset["network"] |= {"conv_filters": doubled(8, 4), "dense_units": [8] * 4, "fusion_units": [8, 8]}
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    model = HyNNRegressor(preset=preset_from_dict(preset), max_epochs=1, random_state=0, progress=False)
+    assert np.isfinite(model.fit(X, X[:, 0]).predict(X)).all()
+
+
+def test_one_cycle_is_that_of_torch():
+    import torch
+
+    steps = 400
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=steps)
+    for step in range(steps - 1):
+        # Theirs reaches the peak one step early; at 400 steps that is a small difference.
+        assert one_cycle(step / (steps - 1), 0.01) == pytest.approx(theirs.get_last_lr()[0], abs=2e-4)
+        optimizer.step()
+        theirs.step()
+
+
+# ---- ours ------------------------------------------------------------------------------------------------------------
+def test_our_space_starts_with_the_default_preset():
+    space = get_space("default")
+    assert space.base == get_preset("default")
+    assert space.trials_for("classification") == 30
+    assert len(space.start) >= 5, "most of the preset's own values can be expressed"
+    for trial, preset in draws(space, 60):
+        check_preset(preset)
+        assert set(space.start) <= set(trial.params)
+
+
+@pytest.mark.parametrize("name", list(spaces))
+def test_every_space_gives_presets_that_can_be_used(name):
+    for task in ("classification", "regression"):
+        for _, preset in draws(get_space(name), 20, task=task):
+            assert check_preset(json.loads(json.dumps(preset))) == preset_from_dict(preset)
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+def test_a_file_gives_a_space(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(
+        json.dumps(
+            {
+                "base": "fast",
+                "parameters": {
+                    "training.learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
+                    "network.dropout": {"low": 0.0, "high": 0.4, "step": 0.1},
+                    "network.dense_units.width": {"low": 16, "high": 64, "step": 16},
+                    "network.dense_units.depth": {"low": 1, "high": 3},
+                    "network.conv_filters": {"choices": [[8], [8, 16], [4, 4, 4]]},
+                    "layout": {"choices": ["assignment", "random"]},
+                    "class_weight": {"choices": [None, "balanced"]},
+                },
+            }
+        )
+    )
+    space = read_space(path)
+    assert dict(space.start) == {
+        "training.learning_rate": 2e-3,
+        "network.dropout": 0.0,
+        "network.dense_units.width": 64,
+        "network.dense_units.depth": 2,
+        "network.conv_filters": "[8, 16]",
+        "layout": "assignment",
+        "class_weight": None,
+    }
+    seen = draws(space, 80)
+    for trial, preset in seen:
+        units = preset["network"]["dense_units"]
+        assert units == [trial.params["network.dense_units.width"]] * trial.params["network.dense_units.depth"]
+        assert preset["network"]["conv_filters"] == json.loads(trial.params["network.conv_filters"])
+        assert 1e-4 <= preset["training"]["learning_rate"] <= 1e-2
+        assert preset["training"]["max_epochs"] == 20, "what is not searched is the base preset's"
+    assert {len(preset["network"]["dense_units"]) for _, preset in seen} == {1, 2, 3}
+
+
+def test_sizes_that_double():
+    content = {"network": {"conv_filters": [16, 32]}}
+    depth = Parameter("network.conv_filters.depth", low=1, high=4)
+    place_values(content, [depth], {"network.conv_filters.depth": 4})
+    assert content["network"]["conv_filters"] == [16, 32, 64, 128], "a depth alone keeps the rule of the base preset"
+    base = Parameter("network.conv_filters.base", choices=(8, 64))
+    place_values(content, [base], {"network.conv_filters.base": 8})
+    assert content["network"]["conv_filters"] == [8, 16, 32, 64]
+    assert base.own_value({"network": {"conv_filters": [64, 128]}}) == (True, 64)
+    assert base.own_value({"network": {"conv_filters": [64, 64]}})[0] is False
+
+
+FAULTS: list[tuple[Any, str]] = [
+    ([], "a space must be a JSON object, however: the mapping holds a list"),
+    ({"parameters": {}}, "'parameters' must be an object with at least one setting"),
+    ({"base": "fst", "parameters": {"layout": {"choices": ["tinto"]}}}, "(did you mean 'fast'?)"),
+    ({"bases": "fast", "parameters": {"layout": {"choices": ["tinto"]}}}, "'bases' is not known (did you mean 'base'?)"),
+    ({"parameters": {"network.dropuot": {"low": 0.0, "high": 0.1}}}, "(did you mean 'network.dropout'?)"),
+    ({"parameters": {"network.dropout": 3}}, "must be an object with low and high, or with choices, it is 3"),
+    ({"parameters": {"network.dropout": {"low": 0.0}}}, "'network.dropout' needs a number 'high'"),
+    ({"parameters": {"network.dropout": {"low": 0.5, "high": 0.1}}}, "must have low below high, they are 0.5 and 0.1"),
+    ({"parameters": {"network.dropout": {"low": 0.0, "high": 0.5, "log": True}}}, "low above 0 where log is true"),
+    ({"parameters": {"network.dropout": {"low": 0.1, "high": 0.5, "log": True, "step": 0.1}}}, "has log and step"),
+    ({"parameters": {"network.dropout": {"low": 0.1, "high": 0.5, "stop": 0.1}}}, "(did you mean 'step'?)"),
+    ({"parameters": {"network.dropout": {"low": 0.1, "high": 1.5}}}, "'network.dropout' cannot be 1.5: network option"),
+    ({"parameters": {"training.learning_rate": {"low": -0.1, "high": 0.1}}}, "learning_rate must be None or a number"),
+    ({"parameters": {"training.averaging": {"choices": [0.5, 1.0]}}}, "'training.averaging' cannot be 1.0"),
+    ({"parameters": {"layout": {"choices": []}}}, "must list at least one choice, it has []"),
+    ({"parameters": {"layout": {"choices": ["tinto", "tinto"]}}}, "lists a choice twice"),
+    ({"parameters": {"layout": {"choices": ["tinto", "tonti"]}}}, "'layout' cannot be 'tonti': layout must be one of"),
+    ({"parameters": {"layout": {"choices": ["tinto"], "low": 1}}}, "has choices and 'low'; leave one out"),
+    (
+        {
+            "parameters": {
+                "network.dense_units.width": {"low": 8, "high": 16},
+                "network.dense_units.base": {"low": 8, "high": 16},
+            }
+        },
+        "'network.dense_units.width' and 'network.dense_units.base' are both searched",
+    ),
+]
+
+
+@pytest.mark.parametrize(("given", "said"), FAULTS)
+def test_faults_of_a_space(given, said):
+    with pytest.raises(InputError) as caught:
+        space_from_dict(given)
+    assert said in str(caught.value)
+
+
+def test_all_faults_are_listed_at_once():
+    given = {"parameters": {"network.dropuot": {"low": 0.0, "high": 0.1}, "layout": {"choices": []}}, "bse": 1}
+    with pytest.raises(InputError) as caught:
+        space_from_dict(given)
+    for part in ("'bse'", "'network.dropuot'", "'layout'"):
+        assert part in str(caught.value)
+
+
+def test_unknown_spaces_and_files(tmp_path):
+    with pytest.raises(InputError, match=r"space must be one of 'paper', 'default', 'a path ending in .json'"):
+        get_space("papre")
+    with pytest.raises(InputError, match="must be readable JSON"):
+        get_space(str(tmp_path / "none.json"))
