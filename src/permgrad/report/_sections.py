@@ -15,6 +15,7 @@ from permgrad.report import plots
 from permgrad.report._constant import Constant, constant, verdict
 from permgrad.report._headline import baseline_label, best_baseline, branches_of, main_metric
 from permgrad.report._help import beside_the_data, cuts, gradients
+from permgrad.report._mistakes import mistakes
 from permgrad.report._paths import NOT_BRANCHES, is_hybrid, path_words
 from permgrad.report._views import Cell, SectionView, TableView, cell, duration, frame_table, percent, plain_text
 from permgrad.report.plots._base import clean, number, numbers, quantity_of
@@ -42,7 +43,7 @@ def results(content: ReportContent) -> SectionView | None:
     for name, entry in ((content.metrics or {}).get("baselines") or {}).items():
         if isinstance(entry, Mapping) and entry.get("problem"):
             section.text(f"{baseline_label(name)}: {clean(entry['problem'])}")
-    _errors(content, section)
+    mistakes(content, section)
     return section
 
 
@@ -103,30 +104,6 @@ def _metric_heading(metric: Metric) -> str:
     """Write a metric's name and direction so that neither the arrow nor half a word stands alone on a line."""
     arrow = "↑" if metric.direction == "higher" else "↓"
     return f"{metric.label}\u00a0{arrow}".replace("-", "\u2011").replace(" %", "\u00a0%")
-
-
-def _errors(content: ReportContent, section: SectionView) -> None:
-    test = (content.metrics or {}).get("test") or {}
-    predictions = content.predictions
-    pictures = []
-    if test.get("confusion_matrix") and len(test["labels"]) <= 60:
-        figure = plots.confusion_matrix(test["confusion_matrix"], test["labels"])
-        pictures.append((figure, "Confusion matrix: rows are the truth; colour is the share of each true class."))
-    if predictions is not None and predictions.probabilities is not None:
-        roc = plots.roc_curves(predictions.truth, predictions.probabilities, list(predictions.classes))
-        versus = "" if len(predictions.classes) == 2 else ", each class versus the rest"
-        pictures.append((roc, f"ROC curves{versus}; the diagonal is guessing."))
-    if predictions is not None and predictions.predictions is not None and content.task == "regression":
-        unit = clean(content.target_unit) if content.target_unit else ""
-        left_over = plots.residuals(predictions.truth, predictions.predictions, unit=unit)
-        pictures.append((left_over, "Predictions against the truth, and the error (truth − prediction) by prediction."))
-    if pictures:
-        section.heading("Where it errs")
-        if len(test.get("labels") or ()) > 3:  # side by side these would be too small to read
-            for figure, caption in pictures:
-                section.figure(figure, caption)
-        else:
-            section.figures(*pictures)
 
 
 # -------------------------------------------------------------------------------------------------------- drivers

@@ -94,9 +94,12 @@ class PredictionSection:
         predictions: Predicted values, for regression.
         training_mean: Mean of the target over the training rows, for regression: what a constant would predict. None:
             unknown; the mean of ``truth`` takes its place.
+        before_calibration: Probabilities before they were calibrated; None where the model does not calibrate.
+        strongest: Raw values of the features that the model relies on most, the strongest first; for regression.
 
     Shape:
-        truth ``(rows,)``; probabilities ``(rows, classes)`` for classification; predictions ``(rows,)`` for regression.
+        truth ``(rows,)``; probabilities and before_calibration ``(rows, classes)`` for classification; predictions
+        ``(rows,)`` and strongest ``(rows, features)`` for regression.
     """
 
     truth: npt.NDArray[Any]
@@ -104,6 +107,8 @@ class PredictionSection:
     probabilities: npt.NDArray[np.floating] | None = None
     predictions: npt.NDArray[Any] | None = None
     training_mean: float | None = None
+    before_calibration: npt.NDArray[np.floating] | None = None
+    strongest: pd.DataFrame | None = None
 
 
 @dataclass(kw_only=True)

@@ -14,7 +14,7 @@ import pandas as pd
 from permgrad._errors import PermgradWarning
 from permgrad._files import atomic_path, write_json_atomic
 from permgrad._random import generator
-from permgrad.runs import gradients
+from permgrad.runs import gradients, strongest
 from permgrad.runs.cache import Cache
 from permgrad.runs.reading import FILE, Attributions, reading_help, shown_output
 
@@ -74,6 +74,8 @@ def explain_run(model: Any, inputs: Inputs, folder: Path, *, seed: int, say: Cal
     main.save(store / "permgrad", overwrite=True)
     with atomic_path(folder / "importance.csv") as temporary:
         main.to_frame().to_csv(temporary, index=False)
+    if inputs.task == "regression":
+        strongest.write(folder, main, X, rows, inputs.na_codes)
     branches: dict[str, Any] = dict(main.branches or {})
     paper = None
     if {"tabular", "image"} <= set(model.module_.paths):

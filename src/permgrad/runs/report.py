@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from permgrad._errors import EnvironmentProblem, InputError
@@ -23,7 +24,7 @@ from permgrad.report.content import (
     RowSection,
     TrainingSection,
 )
-from permgrad.runs import image_table_report
+from permgrad.runs import image_table_report, strongest
 from permgrad.runs.explaining import saved_explanation
 from permgrad.runs.folder import STAGES, read_record
 from permgrad.runs.gradients import SUMMARY
@@ -197,13 +198,35 @@ def _prediction_section(folder: Path, task: str, model: Any) -> PredictionSectio
             truth=table["truth"].to_numpy(),
             predictions=table["prediction"].to_numpy(),
             training_mean=float(model.target_mean_),
+            strongest=strongest.stored(folder, table["row"].to_numpy()),
         )
     classes = [str(label) for label in model.classes_.tolist()]
+    probabilities = table[[f"probability_{label}" for label in classes]].to_numpy(dtype=np.float64)
+    calibrated = getattr(model, "calibration_", None)
     return PredictionSection(
         truth=table["truth"].to_numpy(dtype=object),
         classes=classes,
-        probabilities=table[[f"probability_{label}" for label in classes]].to_numpy(dtype=np.float64),
+        probabilities=probabilities,
+        before_calibration=None if calibrated is None else before_calibration(calibrated, probabilities),
     )
+
+
+def before_calibration(calibrated: Any, probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
+    """Return what probabilities were before a calibration that can be undone; None for others, and for none.
+
+    ``p ∝ exp((z − shift) / temperature)`` gives the logits back but for a constant, which the softmax does not see.
+
+    Args:
+        calibrated: The model's ``Calibration``.
+        probabilities: Calibrated ones ``(rows, classes)``.
+    """
+    if calibrated.method not in ("prior", "temperature"):
+        return None
+    logits = np.log(np.clip(probabilities, np.finfo(np.float64).tiny, None)) * calibrated.temperature
+    logits += np.asarray(calibrated.shift) if calibrated.shift else 0.0
+    raw = np.exp(logits - logits.max(axis=1, keepdims=True))
+    found: npt.NDArray[np.float64] = raw / raw.sum(axis=1, keepdims=True)
+    return None if np.allclose(found, probabilities, atol=1e-6) else found
 
 
 def _row_sections(folder: Path, local: Any) -> list[RowSection]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from permgrad.report.plots._base import PlotFigure, clean
 from permgrad.report.plots.bar import bar
 from permgrad.report.plots.beeswarm import beeswarm
+from permgrad.report.plots.calibration import MOST_PANELS as MOST_CALIBRATION_PANELS
+from permgrad.report.plots.calibration import calibration
 from permgrad.report.plots.classes import classes
 from permgrad.report.plots.confusion import confusion_matrix
 from permgrad.report.plots.direction import direction
@@ -21,7 +23,7 @@ from permgrad.report.plots.levels import levels
 from permgrad.report.plots.modality import branches, modality, shares
 from permgrad.report.plots.overlay import overlay
 from permgrad.report.plots.reliance import agreement_matrix, reliance
-from permgrad.report.plots.residuals import residuals
+from permgrad.report.plots.residuals import residuals, residuals_by_feature
 from permgrad.report.plots.roc import roc_curves
 from permgrad.report.plots.scores import scores
 from permgrad.report.plots.signed import signed_bars
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
 __all__ = [
+    "MOST_CALIBRATION_PANELS",
     "PlotAccessor",
     "PlotFigure",
     "activation",
@@ -40,6 +43,7 @@ __all__ = [
     "bar",
     "beeswarm",
     "branches",
+    "calibration",
     "classes",
     "confusion_matrix",
     "direction",
@@ -51,6 +55,7 @@ __all__ = [
     "overlay",
     "reliance",
     "residuals",
+    "residuals_by_feature",
     "roc_curves",
     "scores",
     "shares",

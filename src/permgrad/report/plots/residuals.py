@@ -1,6 +1,8 @@
-"""Predictions against the truth, and what is left over."""
+"""Predictions against the truth, and what is left over: by prediction, by feature, and how it is distributed."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,22 +10,36 @@ import numpy.typing as npt
 from permgrad._errors import InputError
 from permgrad.report import style
 from permgrad.report.plots._base import (
+    Floats,
     PlotFigure,
+    clean,
     finish_title,
     new_figure,
     number,
     padded,
     plain_axis,
+    shorten,
     styled,
     thinned,
+    value_text,
 )
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 MOST_POINTS = 4000
+#: Bins of the running median, rows that one should have at least, and levels of a category that are drawn.
+_BINS, _FEWEST, _MOST_LEVELS = 12, 20, 10
+#: Features that have a panel.
+MOST_FEATURES = 3
 
 
 @styled
 def residuals(truth: npt.ArrayLike, predictions: npt.ArrayLike, *, unit: str = "", title: str = "") -> PlotFigure:
-    """Draw predictions against the truth (left) and the errors against the prediction (right).
+    """Draw predictions against the truth (left), errors against the prediction (right) and how errors are distributed.
+
+    The line through the errors is their running median with the middle half of them: where it leaves 0, predictions of
+    that size are off on one side; where the band widens, they are less sure.
 
     Args:
         truth: ``(rows,)``.
@@ -36,37 +52,147 @@ def residuals(truth: npt.ArrayLike, predictions: npt.ArrayLike, *, unit: str = "
         raise InputError(f"truth and predictions must have as many rows, however: {len(y)} and {len(guess)}")
     known = np.isfinite(y) & np.isfinite(guess)
     y, guess = y[known], guess[known]
-    keep = thinned(len(y), MOST_POINTS)
-    figure = new_figure(style.WIDTH, 3.5 + (0.3 if title else 0))
-    left, right = figure.subplots(1, 2)
+    error = y - guess
+    figure = new_figure(style.WIDTH, 3.3 + (0.3 if title else 0))
+    left, right, beside = figure.subplots(1, 3, width_ratios=(1, 1, 0.26))
     unit = f" ({unit})" if unit else ""
-    alpha = float(np.clip(300 / max(len(keep), 1), 0.12, 0.7))
-    options = {"s": 9, "linewidths": 0, "alpha": alpha, "color": style.TABULAR, "rasterized": True}
     low, high = padded(*(_ends(np.concatenate([y, guess]))))
     left.plot([low, high], [low, high], color=style.MUTED, linewidth=0.9)
-    left.scatter(y[keep], guess[keep], **options)
+    _points(left, y, guess)
     left.set(xlim=(low, high), ylim=(low, high), xlabel=f"truth{unit}", ylabel=f"prediction{unit}", box_aspect=1)
-    error = y - guess
-    right.axhline(0, color=style.MUTED, linewidth=0.9)
-    right.scatter(guess[keep], error[keep], **options)
-    right.set(
-        xlim=padded(*_ends(guess)),
-        ylim=padded(*_ends(error)),
-        xlabel=f"prediction{unit}",
-        ylabel=f"error{unit}",
-        box_aspect=1,
-    )
+    _errors_against(right, guess, error)
+    right.set(xlim=padded(*_ends(guess)), xlabel=f"prediction{unit}", ylabel=f"error{unit}", box_aspect=1)
+    limits = padded(*_ends(error))
+    right.set_ylim(*limits)
+    beside.hist(error, bins=30, orientation="horizontal", color=style.NEUTRAL, linewidth=0, rwidth=0.9)
+    beside.axhline(0, color=style.MUTED, linewidth=0.9)
+    beside.set(ylim=limits, xlabel="rows", box_aspect=1 / 0.26)
+    beside.tick_params(axis="y", labelleft=False, length=0)
     for axes in (left, right):
         axes.grid(visible=True)
         plain_axis(axes)
         plain_axis(axes, "y")
+    _few_rows(beside)
     finish_title(left, "", title)
     spread = float(np.sqrt(np.mean(error**2))) if len(error) else float("nan")
+    usual = float(np.median(np.abs(error))) if len(error) else float("nan")
     figure.description = (
         f"Predictions against the truth and errors against predictions for {len(y)} rows; "
-        f"root mean squared error {number(spread)}."
+        f"root mean squared error {number(spread)}, median absolute error {number(usual)}."
     )
     return figure
+
+
+@styled
+def residuals_by_feature(
+    features: pd.DataFrame, errors: npt.ArrayLike, *, unit: str = "", title: str = ""
+) -> PlotFigure:
+    """Draw errors (truth − prediction) against raw features, a panel for each; numbers as points, categories by level.
+
+    A running median that leaves 0 is something about the feature that the model has not learnt.
+
+    Args:
+        features: Raw values ``(rows, features)``; the first three columns are drawn.
+        errors: ``(rows,)``.
+        unit: Unit of the target.
+        title: Title, empty for none.
+
+    Raises:
+        InputError: Different numbers of rows, or no column.
+
+    Examples:
+        >>> import pandas as pd
+        >>> figure = residuals_by_feature(pd.DataFrame({"age": [1.0, 2.0, 3.0]}), [0.1, -0.2, 0.0])
+        >>> len(figure.axes)
+        1
+    """
+    error = np.asarray(errors, dtype=np.float64).ravel()
+    if len(features) != len(error) or not features.shape[1]:
+        raise InputError(
+            "features must have a column and as many rows as there are errors, however: "
+            f"its shape is {features.shape} and there are {len(error)} errors"
+        )
+    kept = np.isfinite(error)
+    shown = features.loc[:, ~features.columns.duplicated()].iloc[kept, :MOST_FEATURES]
+    error = error[kept]
+    count = shown.shape[1]
+    figure = new_figure(style.WIDTH if count > 1 else 3.9, 2.75 + (0.3 if title else 0))
+    panels = np.atleast_1d(figure.subplots(1, count, sharey=True))
+    for axes, name in zip(panels, shown.columns, strict=True):
+        _one_feature(axes, shown[name], error)
+        axes.set_xlabel(shorten(name, 28))
+        axes.axhline(0, color=style.MUTED, linewidth=0.9, zorder=1)
+        axes.grid(axis="y")
+    panels[0].set_ylabel(f"error ({unit})" if unit else "error")
+    panels[0].set_ylim(*padded(*_ends(error)))
+    plain_axis(panels[0], "y")
+    finish_title(panels[0], "", title)
+    figure.description = "Errors by " + ", ".join(clean(name) for name in shown.columns)
+    return figure
+
+
+def _one_feature(axes: Any, values: pd.Series[Any], error: Floats) -> None:
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+        known = np.isfinite(numbers)
+        if len(np.unique(numbers[known])) > _MOST_LEVELS:
+            _errors_against(axes, numbers[known], error[known])
+            axes.set_xlim(*padded(*_ends(numbers[known])))
+            plain_axis(axes)
+            return
+    texts = np.array([value_text(value, 10) for value in values.tolist()], dtype=object)
+    names, codes, counts = np.unique(texts.astype(str), return_inverse=True, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:_MOST_LEVELS]
+    if pd.api.types.is_numeric_dtype(values):
+        order = np.sort(order)
+    for place, level in enumerate(order):
+        own = error[codes == level]
+        quarter, middle, upper = np.quantile(own, [0.25, 0.5, 0.75])
+        spread = ((np.arange(len(own)) * 0.6180339887) % 1 - 0.5) * 0.5
+        _points(axes, np.asarray(place + spread, dtype=np.float64), own)
+        axes.plot([place - 0.3, place + 0.3], [middle, middle], color=style.INK, linewidth=1.8, zorder=4)
+        axes.fill_between(
+            [place - 0.3, place + 0.3], quarter, upper, color=style.INK, alpha=0.14, linewidth=0, zorder=3
+        )
+    slanted = sum(len(names[level]) for level in order) > 24
+    axes.set_xticks(
+        range(len(order)), [names[level] for level in order], rotation=40 if slanted else 0,
+        ha="right" if slanted else "center", rotation_mode="anchor",
+    )  # fmt: skip
+
+
+def _points(axes: Any, x: Floats, y: Floats) -> None:
+    keep = thinned(len(x), MOST_POINTS)
+    alpha = float(np.clip(300 / max(len(keep), 1), 0.12, 0.7))
+    axes.scatter(x[keep], y[keep], s=9, linewidths=0, alpha=alpha, color=style.TABULAR, rasterized=True)
+
+
+def _errors_against(axes: Any, x: Floats, error: Floats) -> None:
+    """Draw errors as points, and their running median with the middle half of them."""
+    axes.axhline(0, color=style.MUTED, linewidth=0.9)
+    _points(axes, x, error)
+    bins = min(_BINS, len(x) // _FEWEST)
+    if bins < 3:
+        return
+    edges = np.unique(np.quantile(x, np.linspace(0, 1, bins + 1)))
+    member = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, max(len(edges) - 2, 0))
+    places = [np.flatnonzero(member == k) for k in range(max(len(edges) - 1, 0))]
+    places = [own for own in places if len(own) >= _FEWEST // 2]
+    if len(places) < 2:
+        return
+    centre = np.array([np.median(x[own]) for own in places])
+    low, middle, high = (np.array([np.quantile(error[own], q) for own in places]) for q in (0.25, 0.5, 0.75))
+    axes.fill_between(centre, low, high, color=style.INK, alpha=0.14, linewidth=0, zorder=3)
+    axes.plot(centre, middle, color=style.INK, linewidth=1.5, zorder=4)
+
+
+def _few_rows(axes: Any) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=2, integer=True))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
 
 
 def _ends(values: npt.NDArray[np.float64]) -> tuple[float, float]:
