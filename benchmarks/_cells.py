@@ -27,7 +27,7 @@ from permgrad.data.encoding import TableEncoder
 from permgrad.data.splitting import split_rows
 from permgrad.evaluation.baselines import Part, baselines, fit_baseline, natural_table
 from permgrad.evaluation.metrics import evaluate
-from permgrad.models.presets import get_preset, presets
+from permgrad.models.presets import Preset, get_preset, presets
 
 SETS = {
     "heloc": "roc_auc",
@@ -50,7 +50,7 @@ class Contender:
     Attributes:
         name: how it is asked for, and its name in the cache.
         label: its name in tables.
-        preset: for permgrad's own models: name or file of a preset.
+        preset: for permgrad's own models: a preset, or the name or file of one.
         options: further arguments of the estimator, or of the baseline's library.
         baseline: for the others: name of the baseline.
         sets: sets on which it differs from the baseline without options; None: all.
@@ -59,7 +59,7 @@ class Contender:
 
     name: str
     label: str
-    preset: str | None = None
+    preset: str | Preset | None = None
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     baseline: str | None = None
     sets: tuple[str, ...] | None = None

@@ -43,11 +43,13 @@ def make_data() -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
 X, NUMBERS, LABELS = make_data()
 
 
-@pytest.fixture(scope="module", params=["classification", "regression"])
+@pytest.fixture(scope="module", params=["classification", "regression", "members"])
 def fitted(request) -> tuple[Any, np.ndarray]:
-    estimator, y = (pg.HyNNClassifier, LABELS) if request.param == "classification" else (pg.HyNNRegressor, NUMBERS)
+    estimator, y = (pg.HyNNRegressor, NUMBERS) if request.param == "regression" else (pg.HyNNClassifier, LABELS)
     # Dropout and batch normalisation behave otherwise in train mode, so leaving it on would be seen.
     network = {"dropout": 0.3, "normalization": "batch", "conv_normalization": "batch"}
+    if request.param == "members":
+        network |= {"normalization": "none", "members": 3}
     model = estimator(preset="fast", network=network, max_epochs=3, random_state=0, progress=False).fit(X, y)
     return model, y[:ROWS]
 

@@ -1,0 +1,140 @@
+"""What each choice in the default model is worth: the default with one choice taken back, on the same cells.
+
+    python benchmarks/ablations.py --cache DIR                       # what is missing is trained, then the tables
+    python benchmarks/ablations.py --cache DIR --forms one_member --sets heloc --splits 42 43
+    python benchmarks/ablations.py --cache DIR --part validation     # what choices are made on; test rows are for the end
+    python benchmarks/ablations.py --cache DIR --forms               # train nothing, only the tables
+
+Six sets, five splits (60 % train, 20 % say when to stop, 20 % test), the same seed everywhere. Each form is set against
+the default by the corrected resampled t-test over splits, set by set; its cost is the processor time of its training
+and of a path-game explanation of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import _cell_tables as tables
+from _cells import SETS, SPLITS, Cells, Contender, out_of_date, run
+from permgrad.evaluation.paired import corrected_paired_test
+from permgrad.models.presets import preset_from_dict
+
+DEFAULT = "default"
+
+
+def _form(name: str, label: str, **changes: Any) -> Contender:
+    """Return the default with changes to its preset file."""
+    return Contender(name, label, preset=preset_from_dict({"base": DEFAULT, **changes}))
+
+
+FORMS: dict[str, Contender] = {
+    form.name: form
+    for form in (
+        Contender(DEFAULT, "default", preset="default"),
+        _form("one_member", "one network instead of members that share weights", network={"members": 1}),
+        _form("few_members", "half as many members", network={"members": 8}),
+        _form("plain_numbers", "numbers as they are, no periodic embedding", network={"numeric_embedding": "none"}),
+        _form("no_averaging", "no moving average of the weights", training={"averaging": 0.0}),
+        _form("slow", "the learning rate before, 0.001", training={"learning_rate": 1e-3}),
+        _form("minmax", "numbers scaled to 0…1 instead of robustly with smooth clipping", numeric="minmax"),
+        _form("no_dropout", "no dropout", network={"dropout": 0.0}),
+        _form("smoothed_labels", "label smoothing of 0.1", training={"label_smoothing": 0.1}),
+        _form("large_images", "twice the convolution filters", network={"conv_filters": (16, 32)}),
+        # The image itself, and its layout, are the question of image_question.py.
+    )
+}
+
+
+def against_default(cells: Cells, sets: Sequence[str], splits: Sequence[int], part: str) -> list[dict[str, Any]]:
+    """Return each form minus the default, set by set; a positive difference is better than the default."""
+    rows = []
+    for name, form in FORMS.items():
+        for own in sets:
+            sign = 1 if tables.higher(own) else -1
+            shared = [s for s in splits if all((n, own, s) in cells.found for n in (name, DEFAULT))]
+            differences = [
+                sign * (cells.value(name, own, s, part) - cells.value(DEFAULT, own, s, part))  # type: ignore[operator]
+                for s in shared
+            ]
+            if name == DEFAULT or not shared:
+                continue
+            row = {"form": form.label, "set": own, "splits": len(shared), "difference": float(np.mean(differences))}
+            if len(shared) > 1:
+                counts = cells.found[name, own, shared[0]]["rows"]
+                test = corrected_paired_test(differences, train_rows=counts["train"], test_rows=counts[part])
+                row |= {"low": test.low, "high": test.high, "p": test.p_value}
+            rows.append(row)
+    return rows
+
+
+def overview(found: Sequence[dict[str, Any]], cells: Cells, sets: Sequence[str], splits: Sequence[int]) -> list[Any]:
+    """Return a row for each form: its mean difference on each set, starred where p < 0.05, and what it costs."""
+    rows = []
+    for name, form in FORMS.items():
+        own = [entry for entry in found if entry["form"] == form.label]
+        if not own:
+            continue
+        row: dict[str, Any] = {"form": form.label}
+        for entry in own:
+            star = " *" if entry.get("p", 1.0) < tables.LEVEL else ""
+            row[entry["set"]] = f"{entry['difference']:+.4f}{star} ({entry['splits']})"
+        row["time of training"] = _relative_time(cells, name, sets, splits)
+        rows.append(row)
+    return rows
+
+
+def _relative_time(cells: Cells, name: str, sets: Sequence[str], splits: Sequence[int]) -> str:
+    """Return the processor time of the trainings as a multiple of the default's on the same cells."""
+    seconds = [
+        (cells.found[name, n, s]["processor_seconds"], cells.found[DEFAULT, n, s]["processor_seconds"])
+        for n in sets
+        for s in splits
+        if (name, n, s) in cells.found and (DEFAULT, n, s) in cells.found
+    ]
+    own, reference = (sum(column) for column in zip(*seconds, strict=True))
+    return f"× {own / reference:.2f}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", type=Path, required=True, help="folder of finished cells, that of comparison.py")
+    parser.add_argument("--forms", nargs="*", default=list(FORMS), choices=FORMS, metavar="FORM", help=", ".join(FORMS))
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
+    parser.add_argument("--splits", nargs="+", type=int, default=list(SPLITS))
+    parser.add_argument("--part", choices=["test", "validation"], default="test")
+    parser.add_argument("--refresh", nargs="*", default=[], choices=FORMS, metavar="FORM", help="train these again")
+    parser.add_argument("--no-record", action="store_true", help="do not write benchmarks/results")
+    given = parser.parse_args()
+    given.cache.mkdir(parents=True, exist_ok=True)
+    cells = Cells.read(given.cache)
+    forms = list(dict.fromkeys([*given.forms, *given.refresh]))
+    wanted = [(FORMS[form], name, split) for split in given.splits for form in forms for name in given.sets]
+    run(cells, wanted, refresh=given.refresh)
+    found = against_default(cells, given.sets, given.splits, given.part)
+    labels = {name: form.label for name, form in FORMS.items()}
+    text = "\n\n".join([
+        f"Differences to the default on the {given.part} rows: positive is better than the default, * is p < 0.05 "
+        "(corrected resampled t-test of Nadeau & Bengio 2003 over the splits, not corrected for the number of rows of "
+        "this table), in brackets the number of splits.",
+        tables.markdown(overview(found, cells, given.sets, given.splits)),
+        f"## {given.part.capitalize()} rows, mean ± standard deviation over splits\n\n"
+        + tables.markdown(tables.value_table(cells, labels, given.sets, given.splits)),
+    ])  # fmt: skip
+    head = {
+        "splits": ", ".join(map(str, given.splits)),
+        "configurations older than this version": ", ".join(out_of_date(cells, FORMS)) or "none",
+        **tables.dated_versions(cells, labels, given.sets, given.splits),
+    }
+    whole = set(given.sets) == set(SETS) and given.part == "test"
+    tables.write("ablations", "What each choice in the default model is worth", head, text, found,
+                 keep=whole and not given.no_record)  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
