@@ -1,8 +1,9 @@
 """Whether probabilities mean what they say: reliability curves and the expected calibration error.
 
-Rows are put into bins by their predicted probability; a calibrated model is right in each bin as often as it says. The expected calibration error (Naeini, Cooper & Hauskrecht 2015) is the mean distance of the two,
-weighted by rows. It is never 0 on a finite number of rows, also not for a perfectly calibrated model, so that it is
-given beside what chance alone would make of it.
+Rows are put into bins by their predicted probability; a calibrated model is right in each bin as often as it says. The
+expected calibration error (Naeini, Cooper & Hauskrecht 2015) is the mean distance of the two, weighted by rows. It is
+never 0 on a finite number of rows, also not for a perfectly calibrated model, so that it is given beside what chance
+alone would make of it.
 
 NOTE[DIFF]: bins are neither equally wide nor of equally many rows, but of equal Σ p (1 − p), what is uncertain in them:
 the many rows that are surely not of a rare class share one bin and leave the others for those of which there is
@@ -98,7 +99,7 @@ def reliability(positive: npt.ArrayLike, probability: npt.ArrayLike, *, bins: in
 
 def _bins(values: Floats, count: int) -> npt.NDArray[np.int64]:
     """Number each row's bin from 0 without gaps, by rising probability; equal probabilities share one."""
-    distinct, place = np.unique(values, return_inverse=True)
+    place = np.unique(values, return_inverse=True)[1]
     doubt = np.bincount(place, weights=values * (1 - values))
     # Where everything is certain, rows are what is left to count by.
     doubt = doubt if doubt.sum() > 0 else np.bincount(place).astype(np.float64)

@@ -34,6 +34,8 @@ def learning_curves(
             "learning_curves needs the columns epoch and train_loss or validation_loss, however: the columns are "
             f"{[str(name) for name in history.columns]}"
         )
+    from matplotlib.ticker import MaxNLocator
+
     figure = new_figure(style.WIDTH, 3.0 + (0.3 if title else 0))
     axes = figure.add_subplot()
     epochs = history["epoch"].to_numpy(dtype=np.float64)
@@ -48,19 +50,23 @@ def learning_curves(
     if best_epoch is not None and best_epoch in set(history["epoch"]):
         at = history.loc[history["epoch"] == best_epoch, present[-1][0]].iloc[0]
         axes.plot(best_epoch, at, "o", color=present[-1][2], markersize=5.5, markeredgecolor=style.PAPER)
+        axes.axvline(best_epoch, color=style.RULE, linewidth=1, zorder=0)
+        where = (best_epoch - epochs[0]) / max(float(np.ptp(epochs)), 1)
         axes.annotate(
             f"kept: epoch {best_epoch}, {number(float(at))}",
-            (best_epoch, at),
-            xytext=(0, -13),
+            (best_epoch, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 3),
             textcoords="offset points",
-            ha="center" if 0.15 < (best_epoch - epochs[0]) / max(float(np.ptp(epochs)), 1) < 0.85 else "right",
-            va="top",
+            # Above the curves, where it hides none of them.
+            ha="center" if 0.15 < where < 0.85 else "left" if where <= 0.15 else "right",
+            va="bottom",
             fontsize=style.SIZE_SMALL,
             color=style.INK,
         )
     axes.set_xlim(*padded(float(epochs.min()), float(epochs.max()), 0.02))
     axes.grid(axis="y")
-    plain_axis(axes)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
     plain_axis(axes, "y")
     axes.set_xlabel("epoch")
     axes.set_ylabel(label)

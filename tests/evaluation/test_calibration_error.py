@@ -1,0 +1,98 @@
+"""Reliability and single classes: closed forms, scikit-learn's figures, and what chance gives."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
+
+from permgrad._errors import InputError
+from permgrad.evaluation.calibration import reliability
+from permgrad.evaluation.per_class import per_class
+
+
+def test_bins_hold_what_they_say():
+    truth = np.array([0] * 90 + [1] * 10 + [0] * 30 + [1] * 70)
+    said = np.repeat([0.2, 0.6], 100)
+    found = reliability(truth, said, bins=2)
+    np.testing.assert_allclose(found.predicted, [0.2, 0.6])
+    np.testing.assert_allclose(found.observed, [0.1, 0.7])
+    assert found.rows.tolist() == [100, 100]
+    assert found.error == pytest.approx(0.1)
+    assert (found.low < found.observed).all()
+    assert (found.observed < found.high).all()
+
+
+def test_chance_is_what_a_calibrated_model_shows():
+    rng = np.random.default_rng(0)
+    errors, chances = [], []
+    for _ in range(150):
+        said = rng.beta(1, 3, 500)
+        found = reliability(rng.uniform(size=500) < said, said)
+        errors.append(found.error)
+        chances.append(found.chance)
+    assert np.mean(errors) > 0.02, "the error of a perfect model must not be 0, or there is nothing to compare"
+    assert np.mean(errors) == pytest.approx(np.mean(chances), rel=0.05)
+
+
+def test_the_band_covers():
+    rng = np.random.default_rng(1)
+    inside = []
+    for _ in range(100):
+        said = rng.uniform(size=800)
+        found = reliability(rng.uniform(size=800) < said, said)
+        inside += ((found.low <= found.predicted) & (found.predicted <= found.high)).tolist()
+    assert 0.92 < np.mean(inside) < 0.99
+
+
+def test_a_rare_class_has_bins_where_it_is_found():
+    rng = np.random.default_rng(2)
+    said = np.r_[np.full(5000, 1e-4), rng.uniform(0.1, 0.9, 100)]
+    found = reliability(rng.uniform(size=5100) < said, said)
+    assert len(found.rows) >= 5
+    assert np.sum(found.predicted > 0.1) >= len(found.rows) - 1
+
+
+def test_edges():
+    assert reliability([1], [1.0]).error == 0
+    assert reliability([0, 1], [0.5, 0.5]).rows.tolist() == [2]
+    assert reliability([0, 1, 1], [0.5, 0.5, math.nan]).rows.sum() == 2
+    for call, message in (
+        (lambda: reliability([], []), "reliability needs a row with a probability"),
+        (lambda: reliability([1], [1.5]), "probabilities must lie between 0 and 1, however: one is 1.5"),
+        (lambda: reliability([1], [0.5, 0.5]), "as many rows, however: 1 and 2"),
+        (lambda: reliability([1], [0.5], bins=0), "bins must be at least 1, however: bins=0"),
+    ):
+        with pytest.raises(InputError, match=message):
+            call()
+
+
+def test_single_classes_are_scikit_learns():
+    rng = np.random.default_rng(3)
+    classes = ["a", "b", "c"]
+    said = rng.dirichlet(np.ones(3), 300)
+    truth = np.array([classes[rng.choice(3, p=row)] for row in said])
+    found = per_class(truth, said, classes).set_index("class")
+    guess = np.array(classes)[said.argmax(axis=1)]
+    precision, recall, f1, support = precision_recall_fscore_support(truth, guess, labels=classes)
+    np.testing.assert_allclose(found["precision"], precision)
+    np.testing.assert_allclose(found["recall"], recall)
+    np.testing.assert_allclose(found["f1"], f1)
+    assert found["rows"].tolist() == support.tolist()
+    assert found["predicted"].sum() == 300
+    for k, name in enumerate(classes):
+        assert found.loc[name, "roc_auc"] == pytest.approx(roc_auc_score(truth == name, said[:, k]))
+        assert found.loc[name, "average_precision"] == pytest.approx(average_precision_score(truth == name, said[:, k]))
+
+
+def test_classes_that_rows_do_not_define():
+    found = per_class(["a", "z"], [[0.9, 0.1], [0.8, 0.2]], ["a", "b"]).set_index("class")
+    assert found.loc["a", ["rows", "predicted"]].tolist() == [1, 2]
+    assert found.loc["a", "precision"] == 0.5
+    assert found.loc["b", ["precision", "recall", "f1", "roc_auc"]].isna().all()
+    given = per_class(["a", "b"], [[0.9, 0.1], [0.8, 0.2]], ["a", "b"], predictions=["b", "b"]).set_index("class")
+    assert given.loc["b", "recall"] == 1
+    with pytest.raises(InputError, match="probabilities must have one row per row of y"):
+        per_class(["a"], [[1.0]], ["a", "b"])
