@@ -11,6 +11,7 @@ import datetime as dt
 import hashlib
 import json
 import platform
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -40,6 +41,7 @@ SETS = {
 """Each set with the metric that decides on it."""
 SPLITS = (42, 43, 44, 45, 46)
 PARTS = ("train", "validation", "test")
+CACHE = Path("permgrad-runs") / "cells"
 SEED = 0
 
 
@@ -68,6 +70,11 @@ class Contender:
     @property
     def ours(self) -> bool:
         return self.preset is not None
+
+    @property
+    def available(self) -> bool:
+        """Whether its library is installed."""
+        return self.baseline is None or baselines.get(self.baseline).available()
 
     def fingerprint(self) -> str:
         """Tell configurations of permgrad's models apart; those of baselines are the versions of their libraries."""
@@ -266,6 +273,7 @@ def run(
             print(
                 f"{dt.datetime.now(tz=dt.UTC):%H:%M:%S}  {contender.name:20} {name:10} {split}  {metric} {values}  "
                 f"{cell['processor_seconds']:.0f} s",
+                file=sys.stderr,
                 flush=True,
             )
 

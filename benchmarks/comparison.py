@@ -1,9 +1,9 @@
 """Permgrad's models and everyone else on thirty cells: six sets, five splits, the same rows for all.
 
-    python benchmarks/comparison.py --cache DIR                    # what is missing is trained, then the tables
-    python benchmarks/comparison.py --cache DIR --models default   # train ours alone; the tables show all in the cache
-    python benchmarks/comparison.py --cache DIR --models default --refresh default
-    python benchmarks/comparison.py --cache DIR --models           # train nothing, only the tables
+    python benchmarks/comparison.py                      # what is missing is trained, then the tables; hours
+    python benchmarks/comparison.py --models default     # train ours alone; the tables show all that is in the cache
+    python benchmarks/comparison.py --models default --refresh default
+    python benchmarks/comparison.py --models             # train nothing, only the tables
 
 60 % of the rows train, 20 % say when to stop, 20 % test (`permgrad.data.splitting.split_rows`, seed = split). Trees,
 linear models and the plain MLP read permgrad's encoded table; TabM and RealMLP (`pytabkit`, library defaults) read
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import _cell_tables as tables
-from _cells import FOR_ROC_AUC, SETS, SPLITS, Cells, contenders, out_of_date, run
+from _cells import CACHE, FOR_ROC_AUC, SETS, SPLITS, Cells, contenders, out_of_date, run
 
 OURS = "default"
 
@@ -82,8 +82,9 @@ def _strict(cells: Cells, labels: Mapping[str, str]) -> Cells:
 def main() -> int:
     known = contenders()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cache", type=Path, required=True, help="folder of finished cells")
-    parser.add_argument("--models", nargs="*", default=list(known), metavar="MODEL", help=f"of {', '.join(known)}")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="folder of finished cells")
+    usual = [name for name, own in known.items() if own.available]
+    parser.add_argument("--models", nargs="*", default=usual, metavar="MODEL", help=f"of {', '.join(known)}")
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
     parser.add_argument("--splits", nargs="+", type=int, default=list(SPLITS))
     parser.add_argument("--refresh", nargs="*", default=[], metavar="MODEL", help="train these again")

@@ -1,9 +1,9 @@
 """Does the image help? The default model with the table alone, the image alone, both, and both with a random layout.
 
-    python benchmarks/image_question.py --cache DIR                       # what is missing is trained, then the tables
-    python benchmarks/image_question.py --cache DIR --sets heloc --splits 42 43
-    python benchmarks/image_question.py --cache DIR --refresh tabular_only image_only default hybrid_random
-    python benchmarks/image_question.py --cache DIR --models              # train nothing, only the tables
+    python benchmarks/image_question.py                            # what is missing is trained, then the tables
+    python benchmarks/image_question.py --sets heloc --splits 42 43
+    python benchmarks/image_question.py --refresh tabular_only image_only default hybrid_random
+    python benchmarks/image_question.py --models                   # train nothing, only the tables
 
 Six sets, five splits (60 % train, 20 % say when to stop, 20 % test), the same seed everywhere. Published work on
 tables as images reports hybrids alone, and reads a smaller train–test gap as implicit regularisation; here each form
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 import _cell_tables as tables
-from _cells import SETS, SPLITS, Cells, Contender, out_of_date, run
+from _cells import CACHE, SETS, SPLITS, Cells, Contender, out_of_date, run
 from permgrad.evaluation.paired import corrected_paired_test, holm
 
 REFERENCE = "tabular_only"
@@ -115,7 +115,7 @@ def answer(found: Sequence[Mapping[str, Any]], gaps: Sequence[Mapping[str, Any]]
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cache", type=Path, required=True, help="folder of finished cells, that of comparison.py")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="folder of finished cells, that of comparison.py")
     parser.add_argument(
         "--models", nargs="*", default=list(FORMS), choices=FORMS, metavar="FORM", help=", ".join(FORMS)
     )
