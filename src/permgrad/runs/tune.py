@@ -165,7 +165,7 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[Study]:
                 if others:
                     raise InputError(
                         f"a study is only replaced when nobody works on it, however: {len(others)} other process"
-                        f"{'es' * (len(others) > 1)} are at work in {folder}; wait for them, or choose another --out"
+                        f"{' is' if len(others) == 1 else 'es are'} at work in {folder}; wait, or choose another --out"
                     )
                 with writable_folder(folder):
                     clear_study(folder)
