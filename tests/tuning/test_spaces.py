@@ -165,7 +165,10 @@ FAULTS: list[tuple[Any, str]] = [
     ([], "a space must be a JSON object, however: the mapping holds a list"),
     ({"parameters": {}}, "'parameters' must be an object with at least one setting"),
     ({"base": "fst", "parameters": {"layout": {"choices": ["tinto"]}}}, "(did you mean 'fast'?)"),
-    ({"bases": "fast", "parameters": {"layout": {"choices": ["tinto"]}}}, "'bases' is not known (did you mean 'base'?)"),
+    (
+        {"bases": "fast", "parameters": {"layout": {"choices": ["tinto"]}}},
+        "'bases' is not known (did you mean 'base'?)",
+    ),
     ({"parameters": {"network.dropuot": {"low": 0.0, "high": 0.1}}}, "(did you mean 'network.dropout'?)"),
     ({"parameters": {"network.dropout": 3}}, "must be an object with low and high, or with choices, it is 3"),
     ({"parameters": {"network.dropout": {"low": 0.0}}}, "'network.dropout' needs a number 'high'"),

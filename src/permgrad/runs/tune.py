@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -96,7 +97,7 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
     identity = identity_of(request, space)
     folder = request.folder
     if not request.overwrite:
-        check_study_folder(folder, identity, request.storage, request.study)
+        check_study_folder(folder, identity, request.shown_storage, request.study)
         done = finished_outcome(request, identity, space)
         if done is not None:
             return done
@@ -174,7 +175,7 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[Study]:
             )
             with opened as study, writable_folder(folder):
                 if read_tune_record(folder) is None:
-                    record = new_record(identity, request.storage, request.study, request.command)
+                    record = new_record(identity, request.shown_storage, request.study, request.command)
                     write_tune_record(folder, record)
                 yield study
     finally:
@@ -217,7 +218,7 @@ def _remove_checkpoints(session: Session) -> None:
 def _do_trial(session: Session, claim: Claim) -> None:
     """Train one trial, keep its model, and tell the study."""
     place = session.folder / TRIALS / str(claim.number)
-    if not claim.resumed and place.exists():
+    if place.exists() and not (claim.resumed and _same_preset(place / PRESET, claim)):
         shutil.rmtree(place)  # of an older study in this folder
     with writable_folder(session.folder):
         (place / CHECKPOINT).mkdir(parents=True, exist_ok=True)
@@ -235,6 +236,13 @@ def _do_trial(session: Session, claim: Claim) -> None:
     session.study.finish(claim, state, value, facts)
     shutil.rmtree(place / CHECKPOINT, ignore_errors=True)
     session.say(_trial_line(session, claim.number, state, value, facts))
+
+
+def _same_preset(path: Path, claim: Claim) -> bool:
+    try:
+        return bool(json.loads(path.read_text(encoding="utf-8")) == claim.proposal.preset)
+    except (OSError, ValueError):
+        return False
 
 
 def _train(session: Session, claim: Claim, place: Path) -> tuple[str, float, dict[str, Any]]:

@@ -78,6 +78,13 @@ class TuneRequest:
         """The storage."""
         return self.storage if self.storage is not None else f"sqlite:///{(self.folder / DATABASE).absolute()}"
 
+    @property
+    def shown_storage(self) -> str | None:
+        """The storage that was asked for, without a password."""
+        from permgrad.tuning.study import without_password
+
+        return None if self.storage is None else without_password(self.storage)
+
     def run_request(self, preset: str, seed: int | None = None) -> RunRequest:
         """Return the run of one preset and seed on the same rows."""
         return RunRequest(
@@ -107,7 +114,7 @@ class TuneRequest:
         words = [words[0], "tune", *words[2:]]
         own: dict[str, tuple[Any, Any]] = {
             "--trials": (self.trials, None),
-            "--storage": (self.storage, None),
+            "--storage": (self.shown_storage, None),
             "--study": (self.study, STUDY_NAME),
             "--space": (self.space, DEFAULT_SPACE),
         }

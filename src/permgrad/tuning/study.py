@@ -94,23 +94,29 @@ def open_storage(url: str) -> Any:
         return optuna.storages.RDBStorage(url, engine_kwargs=options)
     except (ArgumentError, ImportError, ValueError) as error:
         raise InputError(
-            f"a storage must be a URL of a database that Optuna knows, however: --storage {_hidden(url)}: "
+            f"a storage must be a URL of a database that Optuna knows, however: --storage {without_password(url)}: "
             f"{str(error).splitlines()[0]}; correct the URL, or install the database's driver"
         ) from error
     except (SQLAlchemyError, OSError, RuntimeError, optuna.exceptions.StorageInternalError) as error:
         raise EnvironmentProblem(
-            f"the study's storage must open, however: --storage {_hidden(url)}: {str(error).splitlines()[0]}; "
+            f"the study's storage must open, however: --storage {without_password(url)}: {str(error).splitlines()[0]}; "
             "check that the folder or server exists and that you may write there"
         ) from error
 
 
-def _hidden(url: str) -> str:
-    """Return a URL without its password."""
+def without_password(url: str) -> str:
+    """Return a URL as it may be shown and written down.
+
+    Examples:
+        >>> without_password("postgresql://anna:secret@db.example.org/studies")
+        'postgresql://anna:…@db.example.org/studies'
+    """
     head, at, tail = url.rpartition("@")
     if not at:
         return url
     scheme, _, login = head.partition("://")
-    return f"{scheme}://{login.partition(':')[0]}:…@{tail}"
+    user, colon, _ = login.partition(":")
+    return f"{scheme}://{user}{':…' if colon else ''}@{tail}"
 
 
 class Study:
@@ -345,14 +351,14 @@ def _check_identity(study: Any, identity: Mapping[str, Any], url: str) -> None:
         return
     if there is None:
         raise InputError(
-            f"a study must be one that permgrad made, however: study {study.study_name!r} in {_hidden(url)} holds "
-            "trials of another program; choose another name with --study, or another --storage"
+            f"a study must be one that permgrad made, however: study {study.study_name!r} in {without_password(url)} "
+            "holds trials of another program; choose another name with --study, or another --storage"
         )
     if there != wanted:
         raise InputError(
-            f"a study goes on with what it began with, however: study {study.study_name!r} in {_hidden(url)} differs "
-            f"in {differences(there, wanted)}; choose another name with --study, another --storage or --out, or begin "
-            "anew with --overwrite"
+            f"a study goes on with what it began with, however: study {study.study_name!r} in {without_password(url)} "
+            f"differs in {differences(there, wanted)}; choose another name with --study, another --storage or --out, "
+            "or begin anew with --overwrite"
         )
 
 
