@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 
 import permgrad as pg
 from permgrad.cli import app
-from permgrad.runs.tune_folder import differences
 from permgrad.runs.tune_request import TuneRequest
 from permgrad.tuning.locks import Worker
+from permgrad.tuning.study import differences
 
 optuna = pytest.importorskip("optuna")
 
@@ -266,7 +266,7 @@ def test_without_optuna(place, tmp_path, monkeypatch):
 
 
 def test_differences_and_command():
-    assert differences({"a": 1, "b": "x" * 50}, {"a": 2, "b": "x" * 49 + "y"}) == "a (1 there, 2 now), b"
+    assert differences({"a": 1, "b": "x" * 64}, {"a": 2, "b": "y" * 64}) == "a (1 there, 2 now), b"
     request = TuneRequest(table="t.csv", target=("y",), trials=9, out=Path("d"), space="paper", pruning=False, seed=3)
     told = "permgrad tune t.csv --target y --out d --seed 3 --trials 9 --space paper --no-pruning"
     assert request.command == told

@@ -34,6 +34,7 @@ EPOCHS, BEST_EPOCH, SECONDS = "epochs", "best_epoch", "seconds"
 BEAT_SECONDS, SILENT_SECONDS = 15.0, 120.0
 _SQLITE = "sqlite:///"
 _WAIT_FOR_LOCK = 120
+_LONGEST_SHOWN = 60
 
 
 @dataclass(frozen=True)
@@ -363,21 +364,20 @@ def _check_identity(study: Any, identity: Mapping[str, Any], url: str) -> None:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Say which settings differ, with both values where they are short.
+    """Say which settings differ, with both values where they are short; those of files' contents say nothing.
 
     Examples:
-        >>> differences({"seed": 1, "space": "paper"}, {"seed": 2, "space": "paper"})
-        'seed (1 there, 2 now)'
+        >>> differences({"seed": 1, "table": "0f" * 32}, {"seed": 2, "table": "1e" * 32})
+        'seed (1 there, 2 now), table'
     """
     words = []
     for name in dict.fromkeys([*old, *new]):
         if old.get(name) == new.get(name):
             continue
-        before, now_ = (_short(side.get(name)) for side in (old, new))
-        words.append(f"{name} ({before} there, {now_} now)" if before != now_ else name)
+        before, now = (_worded(side.get(name)) for side in (old, new))
+        words.append(name if max(len(before), len(now)) > _LONGEST_SHOWN else f"{name} ({before} there, {now} now)")
     return ", ".join(words)
 
 
-def _short(value: Any) -> str:
-    text = "none" if value is None or value == [] else str(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+def _worded(value: Any) -> str:
+    return "none" if value is None or value == [] else str(value)
