@@ -38,6 +38,7 @@ FACTS = {
     "curves": {0: [0.6, 0.5], 2: [0.7], 13: [0.6, 0.44]}, "seconds": {0: 1.0, 1: 2.5}, "log_scales": [],
     "command": "permgrad tune patients.csv", "again": "permgrad run patients.csv --preset p.json --seed 9",
     "study": "permgrad", "seed": 0, "split_seed": 42, "split": "60/20/20", "has_report": True,
+    "test": {"roc_auc": 0.8765, "not_a_metric": 1.0},
 }  # fmt: skip
 
 
@@ -46,6 +47,7 @@ def test_everything_is_on_the_page():
     assert "Trial 13 is the best of 20: validation loss 0.4400." in page
     assert 'href="report.html"' in page
     assert 'href="preset.json"' in page
+    assert "On the test rows, seen by no trial: ROC-AUC 0.876." in page or "ROC-AUC 0.877." in page
     for anchor in ("winner", "history", "importance", "slices", "curves", "trials", "provenance"):
         assert f'<section id="{anchor}"' in page
     body = page[page.index('<section id="trials"') :]

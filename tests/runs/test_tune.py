@@ -146,6 +146,15 @@ def test_the_page(tuned):
     assert "https://" not in page
 
 
+def test_a_winner_of_another_folder_is_trained_again(place, tuned, tmp_path):
+    url = f"sqlite:///{tuned / 'study.db'}"
+    facts = json.loads(call(*words(place, tmp_path / "elsewhere"), "--storage", url, "--json"))
+    assert facts["trials"] == 4
+    assert not (tmp_path / "elsewhere/trials").exists(), "no trial was left to do"
+    for name in ("trials.csv", "preset.json", "model/weights.safetensors", "predictions.csv"):
+        assert (tmp_path / "elsewhere" / name).read_bytes() == (tuned / name).read_bytes(), name
+
+
 # ---- trials that fail or are pruned ----------------------------------------------------------------------------------
 def test_failed_and_pruned_trials_count(place, tmp_path):
     wild = {

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import pandas as pd
 from markupsafe import Markup
 
-from permgrad.report._views import Cell, Fact, SectionView, TableView, cell, duration
+from permgrad.evaluation.metrics import metrics
+from permgrad.report._views import Cell, Fact, SectionView, TableView, cell, duration, listed
 from permgrad.report.html import render_page
 from permgrad.report.plots._base import clean, number, value_text
 from permgrad.report.plots.tuning import (
@@ -116,6 +117,7 @@ def _winner(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
             'Its settings as a preset: <a href="preset.json">preset.json</a>.'
         )
         section.text(words)
+        section.text(_test_words(facts.get("test", {})))
     row = table.loc[table["trial"] == best].iloc[0]
     first = table.loc[table["trial"] == 0].iloc[0] if facts.get("starts_with") and best else None
     columns: list[tuple[str, Kind]] = [("setting", "text"), (f"trial {best}", "text")]
@@ -135,6 +137,13 @@ def _winner(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
         section.text("The same model again, by itself:")
         section.code(str(facts["again"]))
     return section
+
+
+def _test_words(test: Mapping[str, Any]) -> str:
+    """Say what the winner's metrics on test rows are."""
+    known = [name for name in metrics if isinstance(test.get(name), (int, float))]
+    said = [f"{metrics.get(name).label} {number(float(test[name]))}" for name in known]
+    return f"On the test rows, seen by no trial: {listed(said)}." if said else ""
 
 
 def _history(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:

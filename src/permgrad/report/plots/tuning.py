@@ -75,7 +75,7 @@ def tuning_history(table: pd.DataFrame, *, reference: str = "", title: str = "")
     axes = figure.add_subplot()
     low, high = loss_limits(losses)
     axes.set_ylim(low, high)
-    shown = np.clip(losses, low, high - 0.012 * (high - low))
+    shown = np.clip(losses, low, high - 0.025 * (high - low))
     complete, pruned, failed = (state == name for name in ("complete", "pruned", "failed"))
     best = np.minimum.accumulate(np.where(complete, np.nan_to_num(losses, nan=np.inf), np.inf))
     known = np.isfinite(best)
@@ -254,7 +254,8 @@ def tuning_slices(
         if place >= len(names):
             axes.set_visible(False)
             continue
-        _slice(axes, own, names[place], np.clip(losses, low, high), log=names[place] in log, best=best)
+        shown = np.clip(losses, low, high - 0.04 * (high - low))
+        _slice(axes, own, names[place], shown, log=names[place] in log, best=best)
         axes.set_ylim(low, high)
         plain_axis(axes, "y")
         axes.grid(axis="y")
