@@ -2,7 +2,7 @@
 
     python benchmarks/ablations.py --cache DIR                       # what is missing is trained, then the tables
     python benchmarks/ablations.py --cache DIR --forms one_member --sets heloc --splits 42 43
-    python benchmarks/ablations.py --cache DIR --part validation     # what choices are made on; test rows are for the end
+    python benchmarks/ablations.py --cache DIR --part validation     # what choices are made on
     python benchmarks/ablations.py --cache DIR --forms               # train nothing, only the tables
 
 Six sets, five splits (60 % train, 20 % say when to stop, 20 % test), the same seed everywhere. Each form is set against
@@ -25,6 +25,11 @@ from permgrad.evaluation.paired import corrected_paired_test
 from permgrad.models.presets import preset_from_dict
 
 DEFAULT = "default"
+NOTE = (
+    "Differences to the default on the {part} rows: positive is better than the default, * is p < 0.05 (corrected "
+    "resampled t-test of Nadeau & Bengio 2003 over the splits, not corrected for the number of rows of this table), in "
+    "brackets the number of splits."
+)
 
 
 def _form(name: str, label: str, **changes: Any) -> Contender:
@@ -118,9 +123,7 @@ def main() -> int:
     found = against_default(cells, given.sets, given.splits, given.part)
     labels = {name: form.label for name, form in FORMS.items()}
     text = "\n\n".join([
-        f"Differences to the default on the {given.part} rows: positive is better than the default, * is p < 0.05 "
-        "(corrected resampled t-test of Nadeau & Bengio 2003 over the splits, not corrected for the number of rows of "
-        "this table), in brackets the number of splits.",
+        NOTE.format(part=given.part),
         tables.markdown(overview(found, cells, given.sets, given.splits)),
         f"## {given.part.capitalize()} rows, mean ± standard deviation over splits\n\n"
         + tables.markdown(tables.value_table(cells, labels, given.sets, given.splits)),

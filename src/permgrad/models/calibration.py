@@ -9,6 +9,7 @@ NOTE[DIFF]: Guo et al. 2017 scale the logits as they are; with class weights no 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -150,7 +151,7 @@ def fit_calibration(
     logits = class_logits(outputs)
     if method == "temperature":
         shift = _shift(class_weights)
-        return Calibration("temperature", shift, _best_temperature(logits - np.asarray(shift), y, rows))
+        return Calibration("temperature", shift, best_temperature(logits - np.asarray(shift), y, rows))
     return Calibration("isotonic", curves=_isotonic_curves(one_versus_rest(logits), y, rows))
 
 
@@ -194,8 +195,16 @@ def _shift(class_weights: Floats) -> tuple[float, ...]:
     return tuple(np.log(class_weights).tolist())
 
 
-def _best_temperature(logits: Floats, y: npt.NDArray[np.int64], weights: Floats) -> float:
-    """Return the temperature of the least log loss, between exp(−5) and exp(5)."""
+def best_temperature(logits: Floats, y: npt.NDArray[np.int64], weights: Floats, *, spread: float = math.inf) -> float:
+    """Return the temperature of the least log loss, between exp(−5) and exp(5).
+
+    Args:
+        logits: one for each class ``(rows, classes)``.
+        y: class indexes ``(rows,)``.
+        weights: of the rows ``(rows,)``.
+        spread: standard deviation of the logarithm of the temperature before any row is seen (a normal prior around
+            0): rows without a single error, if they are few, do not make the network infinitely sure.
+    """
     from scipy.optimize import minimize_scalar
 
     rows = np.arange(len(y))
@@ -203,7 +212,8 @@ def _best_temperature(logits: Floats, y: npt.NDArray[np.int64], weights: Floats)
     def loss(log_temperature: float) -> float:
         scaled = logits * np.exp(-log_temperature)
         scaled = scaled - scaled.max(axis=1, keepdims=True)
-        return float(weights @ (np.log(np.exp(scaled).sum(axis=1)) - scaled[rows, y]) / weights.sum())
+        likelihood = weights @ (np.log(np.exp(scaled).sum(axis=1)) - scaled[rows, y]) / weights.sum()
+        return float(likelihood + (log_temperature / spread) ** 2 / 2 / len(y))
 
     found = minimize_scalar(loss, bounds=_LOG_TEMPERATURES, method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x))

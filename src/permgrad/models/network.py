@@ -162,6 +162,13 @@ class HybridNetwork(nn.Module):
         out: Tensor = self.head[:-1](embeddings[0] if len(embeddings) == 1 else torch.cat(embeddings, dim=1))
         return out
 
+    @torch.no_grad()
+    def divide_outputs(self, temperature: float) -> None:
+        """Divide what the network says by a number, in the weights of its last layer."""
+        last = next(layer for layer in reversed(self.head) if isinstance(layer, (nn.Linear, MemberLinear)))
+        last.weight /= temperature
+        last.bias /= temperature
+
     def image_layers(self) -> dict[str, nn.Module]:
         """Return the convolution layers by name, in order; class activation maps are read at the last by default."""
         if self.image_branch is None:

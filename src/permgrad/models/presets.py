@@ -120,7 +120,7 @@ DEFAULT = presets.register("default")(
             image_scale=1.0,
         ),
         training={
-            "max_epochs": 40,
+            "max_epochs": 60,
             "batch_size": "auto",
             "learning_rate": 3e-3,
             "weight_decay": 1e-2,
@@ -128,6 +128,8 @@ DEFAULT = presets.register("default")(
             "schedule_unit": "step",
             "patience": 12,
             "averaging": 0.99,
+            "label_smoothing": 0.1,
+            "refinement": True,
         },
     )
 )

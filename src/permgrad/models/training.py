@@ -26,6 +26,7 @@ from permgrad._errors import EnvironmentProblem, InputError
 from permgrad._files import atomic_path
 from permgrad._progress import Progress, ProgressMode
 from permgrad._random import derive_seed, generator
+from permgrad.models.calibration import best_temperature, class_logits
 from permgrad.models.guard import sheltered
 from permgrad.models.losses import loss_rows
 from permgrad.models.members import MemberScale
@@ -38,7 +39,7 @@ CHECKPOINT_NAME = "training.pt"
 #: Called after each epoch with its line of the history; True ends the training there, with the best weights so far.
 EpochWatcher = Callable[[Mapping[str, float]], bool | None]
 OPTIMIZERS: tuple[str, ...] = ("adamw", "adam", "sgd")
-_CHECKPOINT_FORMAT = 1
+_CHECKPOINT_FORMAT = 2
 _ENGINE_LOGGERS = (
     "lightning",
     "lightning.pytorch",
@@ -66,6 +67,10 @@ class TrainingOptions:
         loss: ``"cross_entropy"`` or ``"squared_error"``.
         averaging: weight of the past in the moving average of the weights that is validated and kept; 0: no average.
         label_smoothing: share of each label spread over all classes, cross-entropy only.
+        refinement: cross-entropy only: whether an epoch is judged by its validation loss at the temperature that is
+            best for it, and the outputs are divided by that temperature in the end. A network goes on learning which
+            row is which after it has become too sure of itself, or is made too unsure by label smoothing (Berta,
+            Holzmüller, Jordan & Bach 2025, arXiv 2501.19195, "refine, then calibrate").
     """
 
     max_epochs: int = 200
@@ -79,6 +84,7 @@ class TrainingOptions:
     loss: str = "cross_entropy"
     averaging: float = 0.0
     label_smoothing: float = 0.0
+    refinement: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +150,7 @@ class Learner:
         self.best_epoch = 0
         self.best_loss = math.inf
         self.best_state: dict[str, Tensor] = {}
+        self.best_temperature = 1.0
         self.average: dict[str, Tensor] = {}
         if options.averaging:
             self.average = {name: value.detach().clone() for name, value in network.state_dict().items()}
@@ -188,10 +195,15 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         batch = batch.to(rows.x.device)
-        outputs = self.network.member_outputs(rows.x[batch])
-        # Every member has a loss of its own, as if it were alone.
-        y, weight = (values[batch].repeat_interleave(self.network.members) for values in (rows.y, rows.weight))
-        loss = training_loss(outputs.flatten(0, 1), y, weight, self.options)
+        x, y, weight = rows.x[batch], rows.y[batch], rows.weight[batch]
+        members = getattr(self.network, "members", 1)
+        if members == 1:
+            outputs = self.network(x)
+        else:
+            # Every member has a loss of its own, as if it were alone.
+            outputs = self.network.member_outputs(x).flatten(0, 1)
+            y, weight = y.repeat_interleave(members), weight.repeat_interleave(members)
+        loss = training_loss(outputs, y, weight, self.options)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -224,11 +236,11 @@ class Learner:
         }
         present = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         kept = self.average or present
-        score = record["train_loss"]
+        score, temperature = record["train_loss"], 1.0
         if self.validation_rows is not None:
             if self.average:
                 self.network.load_state_dict(self.average)
-            score = evaluate(self.network, self.validation_rows, self.options.loss)
+            score, temperature = self._judge(self.validation_rows)
             record["validation_loss"] = score
             if self.average:
                 self.network.load_state_dict(present)
@@ -243,7 +255,20 @@ class Learner:
         if self.validation_rows is None or score < self.best_loss:
             self.best_loss = score
             self.best_epoch = self.epoch
+            self.best_temperature = temperature
             self.best_state = {name: value.clone() for name, value in kept.items()}
+
+    def _judge(self, rows: Rows) -> tuple[float, float]:
+        """Return the validation loss that epochs are compared by, and the temperature that it is taken at."""
+        if not self.options.refinement or self.options.loss != "cross_entropy":
+            return evaluate(self.network, rows, self.options.loss), 1.0
+        outputs = predict(self.network, rows).double()
+        if not bool(torch.isfinite(outputs).all()):
+            return math.nan, 1.0
+        weights = rows.weight.double().cpu().numpy()
+        temperature = best_temperature(class_logits(outputs.cpu().numpy()), rows.y.cpu().numpy(), weights, spread=1.0)
+        losses = loss_rows(outputs / temperature, rows.y, self.options.loss)
+        return float((losses * rows.weight.double()).sum() / rows.weight.double().sum()), temperature
 
     # -- state ----------------------------------------------------------------------------------------------------
 
@@ -261,6 +286,7 @@ class Learner:
             "history": self.history,
             "best_epoch": self.best_epoch,
             "best_loss": self.best_loss,
+            "best_temperature": self.best_temperature,
             "best_state": self.best_state,
         }
 
@@ -280,6 +306,7 @@ class Learner:
         self.history = state["history"]
         self.best_epoch = state["best_epoch"]
         self.best_loss = state["best_loss"]
+        self.best_temperature = state["best_temperature"]
         self.best_state = state["best_state"]
 
 
@@ -317,14 +344,19 @@ def training_loss(outputs: Tensor, y: Tensor, weight: Tensor, options: TrainingO
 @torch.no_grad()
 def evaluate(network: HybridNetwork, rows: Rows, loss: str) -> float:
     """Return the weighted mean loss in float64 over all rows, in eval mode; the mode is put back."""
+    losses = loss_rows(predict(network, rows), rows.y, loss)
+    return float((losses * rows.weight.double()).sum() / rows.weight.double().sum())
+
+
+@torch.no_grad()
+def predict(network: HybridNetwork, rows: Rows) -> Tensor:
+    """Return the outputs ``(rows, outputs)`` in eval mode; the mode is put back."""
     was_training = network.training
     network.eval()
-    total = torch.zeros((), dtype=torch.float64, device=rows.x.device)
-    for start in range(0, len(rows), _EVALUATION_ROWS):
-        part = slice(start, start + _EVALUATION_ROWS)
-        total += (loss_rows(network(rows.x[part]), rows.y[part], loss) * rows.weight[part].double()).sum()
+    starts = range(0, len(rows), _EVALUATION_ROWS)
+    outputs = torch.cat([network(rows.x[start : start + _EVALUATION_ROWS]) for start in starts])
     network.train(was_training)
-    return float(total / rows.weight.double().sum())
+    return outputs
 
 
 def train(
@@ -375,6 +407,8 @@ def train(
             _run_lightning(learner, device, progress, checkpoint, on_epoch)
         network.to(device)
         network.load_state_dict(learner.best_state)
+        if learner.best_temperature != 1.0:
+            network.divide_outputs(learner.best_temperature)
     network.eval()
     network.requires_grad_(True)
     for parameter in network.parameters():
