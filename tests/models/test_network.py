@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from permgrad import InputError
 from permgrad.imaging import Renderer, StoredLayout
 from permgrad.models.branches import PeriodicDenseEmbedding
+from permgrad.models.members import MemberLinear
 from permgrad.models.network import HybridNetwork
 from permgrad.models.network_options import NetworkOptions
 from permgrad.models.presets import get_preset, presets
@@ -73,7 +74,7 @@ def test_forward_is_fuse_of_embeddings(preset, paths):
         assert isinstance(net.image_branch, torch.nn.Sequential)
     else:
         assert net.image_layers() == {}
-    assert isinstance(net.head[0], torch.nn.Linear)
+    assert isinstance(net.head[0], (torch.nn.Linear, MemberLinear))
 
 
 @pytest.mark.parametrize("preset", presets.names())
