@@ -216,6 +216,15 @@ def test_bad_input_is_refused_before_work(place, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_storage_that_is_no_database(place, tmp_path):
+    (tmp_path / "notes.db").write_text("no database, but a text that is long enough to look at" * 40)
+    url = f"sqlite:///{tmp_path / 'notes.db'}"
+    said = call("tune", place / "table.csv", "--target", "ill", "--storage", url, "--out", tmp_path / "s", code=3)
+    assert "the study's storage must open, however" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "s").exists()
+
+
 def test_passwords_are_not_shown(place, tmp_path):
     url = "nosuch://anna:secret@host/db"
     said = call("tune", place / "table.csv", "--target", "ill", "--storage", url, "--out", tmp_path / "s", code=2)

@@ -157,10 +157,8 @@ def importances(trials: Sequence[Any]) -> dict[str, float]:
     study = _study_of(complete)
     quantile = max(0.1, 2.0 / len(complete))
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile)
-    shared = set.intersection(*(set(trial.params) for trial in complete))
-    names = sorted(shared) if optuna.__version__.split(".")[0] == "4" else None
     try:
-        found = optuna.importance.get_param_importances(study, evaluator=evaluator, params=names)
+        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
     except (ValueError, RuntimeError, ZeroDivisionError):
         return {}  # too few different trials to tell anything
     return {name: float(value) for name, value in found.items() if value == value}  # noqa: PLR0124 — NaN is left out
