@@ -147,7 +147,7 @@ def test_a_killed_comparison_goes_on_and_ends_as_an_undisturbed_one(table, tmp_p
     assert [line.endswith("finished before") for line in said[-6:]] == [True, True, False, False, False, False]
     assert not outcome.facts["already_finished"]
     compare_table(CompareRequest(**{**request(table, tmp_path).__dict__, "out": tmp_path / "whole"}), say=quiet)
-    drop = ["fit_seconds", "explain_seconds"]
+    drop = ["fit_seconds", "processor_seconds", "explain_seconds"]
     first, second = (pd.read_csv(tmp_path / name / "scores.csv").drop(columns=drop) for name in ("out", "whole"))
     pd.testing.assert_frame_equal(first, second)
     assert (tmp_path / "out" / "importances.csv").read_bytes() == (tmp_path / "whole" / "importances.csv").read_bytes()

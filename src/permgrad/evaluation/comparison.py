@@ -31,17 +31,6 @@ Floats = npt.NDArray[np.float64]
 LEVEL = 0.05
 SCORES, IMPORTANCES, AGREEMENT = "scores.csv", "importances.csv", "agreement.csv"
 RECORD, PAGE = "comparison.json", "comparison.html"
-#: Columns of the frame of scores that are no metric.
-FOLD_FACTS = (
-    "model",
-    "fold",
-    "fit_seconds",
-    "explain_seconds",
-    "train_rows",
-    "validation_rows",
-    "test_rows",
-    "problem",
-)
 
 
 @dataclass(frozen=True)
@@ -70,7 +59,8 @@ class Comparison:
         metric: Name of the metric that decides.
         contestants: The models, in the order in which they were asked for.
         scores: One line per model and fold: ``model, fold``, every metric of the task, ``fit_seconds,
-            explain_seconds, train_rows, validation_rows, test_rows, problem`` (why it failed, empty if it did not).
+            processor_seconds, explain_seconds, train_rows, validation_rows, test_rows, problem`` (why it failed, empty
+            if it did not).
         importances: One line per model, fold, method and feature: ``model, fold, method, feature, importance, std,
             ci_low, ci_high``, and ``tabular, image, interaction`` where the path game was played. Empty where nothing
             was explained.
@@ -145,7 +135,7 @@ class Comparison:
         Columns: ``model, label, kind, mean, std`` (over folds), ``lowest, highest, rank`` (mean over folds; NaN for a
         model that has not all of them), ``difference`` (how far it is behind the best), ``ci_low, ci_high, p_value``
         (corrected for overlapping training rows), ``p_holm`` (corrected for several comparisons with the best),
-        ``level`` (the best, or not told from it), ``fit_seconds`` (mean), ``folds, failed``.
+        ``level`` (the best, or not told from it), ``fit_seconds`` (median), ``folds, failed``.
         """
         wide = self.table_of(self.metric)
         complete = wide.dropna(axis="columns")
@@ -173,7 +163,8 @@ class Comparison:
                     "highest": float(values.max()) if len(values) else math.nan,
                     "rank": ranks.get(one.name, math.nan),
                     **tests.get(one.name, _no_test()),
-                    "fit_seconds": float(seconds.mean()) if seconds.notna().any() else math.nan,
+                    # Other work on the machine may disturb a fold: the median does not mind.
+                    "fit_seconds": float(seconds.median()) if seconds.notna().any() else math.nan,
                     "folds": len(values),
                     "failed": failed,
                 }

@@ -173,8 +173,8 @@ def _standing_table(comparison: Comparison) -> TableView:
     columns += [("95\u00a0% interval", "number"), ("p", "number"), ("time to fit", "number")]
     columns += [("failed", "number")] if failed else []
     caption = (
-        f"Means over {word}s; ± is the standard deviation over {word}s. ≈: not told from the best (p of at least 0.05, "
-        "adjusted for the number of models)."
+        f"Means over {word}s (times: the median); ± is the standard deviation over {word}s. ≈: not told from the best "
+        "(p of at least 0.05, adjusted for the number of models)."
     )
     return TableView(caption, columns, rows, sortable=True)
 

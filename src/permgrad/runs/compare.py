@@ -249,6 +249,7 @@ def _result(
                 "fold": cell.fold,
                 **{name: _number(cell.metrics.get(name)) for name in names},
                 "fit_seconds": _number(cell.fit_seconds),
+                "processor_seconds": _number(cell.processor_seconds),
                 "explain_seconds": _number(cell.explain_seconds),
                 **{f"{part}_rows": count for part, count in cell.rows.items()},
                 "problem": cell.problem,
