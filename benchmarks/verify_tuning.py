@@ -26,7 +26,6 @@ from permgrad.runs.inputs import load_inputs
 from permgrad.runs.tune import TuneRequest, tune_table
 
 SETS = ("heloc", "dengue", "covertype", "gas", "bank", "puma")
-LEADING = {"heloc": "roc_auc", "dengue": "roc_auc", "covertype": "accuracy", "gas": "accuracy", "bank": "roc_auc"}
 
 
 def row_losses(model: Any, X: pd.DataFrame, y: np.ndarray) -> np.ndarray:
@@ -38,12 +37,19 @@ def row_losses(model: Any, X: pd.DataFrame, y: np.ndarray) -> np.ndarray:
     return -np.log(np.clip(probabilities[np.arange(len(y)), places], 1e-15, None))
 
 
-def test_metric(name: str, model: Any, X: pd.DataFrame, y: np.ndarray) -> float:
-    """Return the figure that the data set is known by."""
+def leading_metric(model: Any) -> str:
+    """Return the metric that tables of a kind are known by."""
+    if not hasattr(model, "classes_"):
+        return "rmse"
+    return "roc_auc" if len(model.classes_) == 2 else "accuracy"
+
+
+def test_metric(model: Any, X: pd.DataFrame, y: np.ndarray) -> float:
+    """Return that metric on test rows."""
     if not hasattr(model, "classes_"):
         return float(evaluate("regression", y, predictions=model.predict(X))["rmse"])
     found = evaluate("classification", y, probabilities=model.predict_proba(X), classes=model.classes_)
-    return float(found[LEADING[name]])
+    return float(found[leading_metric(model)])
 
 
 def check(name: str, folder: Path, trials: int, threads: int) -> dict[str, Any]:
@@ -63,9 +69,9 @@ def check(name: str, folder: Path, trials: int, threads: int) -> dict[str, Any]:
         "best": best,
         "validation loss, default": float(table["validation_loss"][0]),
         "validation loss, tuned": float(table["validation_loss"][best]),
-        "test metric": LEADING.get(name, "rmse"),
-        "default": test_metric(name, default, test.X, test.y),
-        "tuned": test_metric(name, winner, test.X, test.y),
+        "test metric": leading_metric(default),
+        "default": test_metric(default, test.X, test.y),
+        "tuned": test_metric(winner, test.X, test.y),
         "test loss, tuned − default": mean,
         "± 95 %": 1.96 * error,
     }

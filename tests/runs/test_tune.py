@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -351,6 +352,45 @@ def test_a_study_that_dies_at_any_write_is_the_same(place, tuned, tmp_path):
         for name in ("model/weights.safetensors", "preset.json"):
             ours, theirs = (folder / "trials" / str(trial) / name for folder in (tmp_path / "study", tuned))
             assert ours.read_bytes() == theirs.read_bytes(), (trial, name)
+
+
+def run_session(place: Path, out: Path, preset: str, deaths: int | None) -> int:
+    """Do the stages of a run up to the trained model, likewise."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = 1
+    try:
+        from permgrad.runs import stages
+        from permgrad.runs.run import RunRequest, run_table
+
+        if deaths is not None:
+            _die_after(deaths)
+        for name in ("explanation", "report"):
+            stages.STAGE_WORK[name] = lambda work: None
+        target = {"table": str(place / "table.csv"), "target": ("ill",), "drop": ("score",), "threads": 1}
+        with contextlib.suppress(FileNotFoundError):  # the summary misses the explanation
+            run_table(RunRequest(**target, preset=preset, out=out), say=lambda line: None)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+@FORKS
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["fast", "default"])
+def test_a_run_that_dies_at_any_write_is_the_same(place, tmp_path, preset):
+    draw, deaths = random.Random(1), 0
+    assert run_session(place, tmp_path / "alone", preset, None) == 0
+    for _ in range(100):
+        code = run_session(place, tmp_path / "run", preset, draw.randint(2, 12))
+        if code == 0:
+            break
+        assert code == 9, "it ended by the death that was arranged"
+        deaths += 1
+    assert deaths >= 2, "the precondition: it died more than once"
+    for name in ("model/weights.safetensors", "predictions.csv", "metrics.json"):
+        assert (tmp_path / "alone" / name).read_bytes() == (tmp_path / "run" / name).read_bytes(), name
 
 
 @KILLS

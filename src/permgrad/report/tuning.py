@@ -95,7 +95,7 @@ def _facts(table: pd.DataFrame, facts: Mapping[str, Any]) -> list[Fact]:
     found = [Fact(f"{int(counts[state])}", state) for state in ("complete", "pruned", "failed") if counts.get(state)]
     spent = sum(float(value) for value in facts.get("seconds", {}).values() if value)
     found += [Fact(duration(spent), "training in all")] if spent else []
-    return [*found, Fact(f"{len(settings_of(table))}", "settings searched")]
+    return [*found, Fact(f"{len(settings_of(table))}", "settings searched")][:4]
 
 
 def _warnings(table: pd.DataFrame, facts: Mapping[str, Any]) -> list[str]:
@@ -180,8 +180,8 @@ def _slices(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
     names = [name for name in names if usable[name].notna().any()]
     if names and not usable.empty:
         caption = (
-            "Validation loss against the value of each setting, the most important first. Darker is later; hollow is "
-            "pruned; the ring is the winner. Trials without a setting are not in its panel."
+            "Validation loss against the value of each setting, the most important first. Blue is early, orange "
+            "late; hollow is pruned; the ring is the winner. Trials without a setting are not in its panel."
         )
         if len(names) > MOST_SLICES:
             caption += f" The first {MOST_SLICES} of {len(names)} settings."

@@ -232,7 +232,7 @@ def setting_importances(importances: Mapping[str, float], *, title: str = "") ->
 def tuning_slices(
     table: pd.DataFrame, names: Sequence[str], *, log: Sequence[str] = (), best: int | None = None
 ) -> PlotFigure:
-    """Draw for each setting the trials' losses against its values; dark is late, a ring marks the winner.
+    """Draw for each setting the trials' losses against its values; blue is early, orange late; a ring marks the winner.
 
     Args:
         table: columns ``trial, state, validation_loss`` and the settings; trials that do not have a setting are left
@@ -281,12 +281,12 @@ def _slice(axes: Any, own: pd.DataFrame, name: str, losses: npt.NDArray[np.float
         x += shift
     pruned = (own["state"] == "pruned").to_numpy()
     trials = own["trial"].to_numpy(dtype=np.float64)
-    colours = style.sequential()(0.3 + 0.7 * (trials - trials.min()) / max(float(np.ptp(trials)), 1.0))
+    colours = style.low_to_high()((trials - trials.min()) / max(float(np.ptp(trials)), 1.0))
     for flags, filled in ((known & pruned, False), (known & ~pruned, True)):
         face = {"c": colours[flags]} if filled else {"facecolors": "none", "edgecolors": style.NEUTRAL}
         axes.scatter(x[flags], losses[flags], s=17 if filled else 14, linewidths=0 if filled else 0.9, **face)
     chosen = known & (own["trial"].to_numpy() == best)
-    axes.scatter(x[chosen], losses[chosen], s=75, facecolors="none", edgecolors=style.IMAGE, linewidths=1.7)
+    axes.scatter(x[chosen], losses[chosen], s=75, facecolors="none", edgecolors=style.INK, linewidths=1.5)
     if numeric and log and (x[known] > 0).all():
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: number(value, 1))
