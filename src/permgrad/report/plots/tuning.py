@@ -30,6 +30,11 @@ _COLUMNS, _PANEL = 3, 1.75
 #: Slices in one picture.
 MOST_SLICES = 24
 _WILD = 3.0
+_MARKS: dict[str, dict[str, Any]] = {
+    "complete": {"marker": "o", "color": style.TABULAR, "markersize": 5, "alpha": 0.9},
+    "pruned": {"marker": "o", "markerfacecolor": "none", "markeredgecolor": style.NEUTRAL, "markersize": 4.5},
+    "failed": {"marker": "x", "color": style.NEGATIVE, "markersize": 6},
+}
 
 
 def loss_limits(losses: npt.NDArray[np.float64]) -> tuple[float, float]:
@@ -80,43 +85,18 @@ def tuning_history(table: pd.DataFrame, *, reference: str = "", title: str = "")
     best = np.minimum.accumulate(np.where(complete, np.nan_to_num(losses, nan=np.inf), np.inf))
     known = np.isfinite(best)
     axes.step(numbers[known], best[known], where="post", color=style.IMAGE, linewidth=1.8, label="best so far")
-    axes.plot(numbers[complete], shown[complete], "o", color=style.TABULAR, markersize=5, label="complete", alpha=0.9)
-    if pruned.any():
-        hollow: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": style.NEUTRAL, "linestyle": "none"}
-        axes.plot(numbers[pruned], shown[pruned], "o", markersize=4.5, label="pruned", **hollow)
-    if failed.any():
-        axes.plot(
-            numbers[failed],
-            np.full(int(failed.sum()), high - 0.03 * (high - low)),
-            "x",
-            color=style.NEGATIVE,
-            markersize=6,
-            label="failed",
-        )
-    winner = int(np.argmin(best)) if known.any() else None
-    words = ", ".join(f"{int(own.sum())} {name}" for name, own in _named(complete, pruned, failed) if own.any())
+    flags = {"complete": complete, "pruned": pruned, "failed": failed}
+    shown[failed] = high - 0.03 * (high - low)
+    for name, own in flags.items():
+        if own.any():
+            axes.plot(numbers[own], shown[own], label=name, linestyle="none", **_MARKS[name])
+    words = ", ".join(f"{int(own.sum())} {name}" for name, own in flags.items() if own.any())
     figure.description = f"{len(table)} trials: {words}."
     if reference and complete[0] and numbers[0] == 0:
-        axes.axhline(losses[0], color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
-        axes.annotate(
-            f"{reference}\n{number(float(losses[0]), 4)}",
-            (1.0, losses[0]),
-            xycoords=("axes fraction", "data"),
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=style.SIZE_SMALL,
-            color=style.MUTED,
-            annotation_clip=False,
-        )
-    if winner is not None:
-        axes.plot(
-            numbers[winner], losses[winner], "o", markersize=9.5, markerfacecolor="none",
-            markeredgecolor=style.IMAGE, markeredgewidth=1.8,
-        )  # fmt: skip
-        side = "left" if numbers[winner] < numbers[0] + 0.7 * max(float(np.ptp(numbers)), 1) else "right"
-        text = f"trial {numbers[winner]}: {number(float(losses[winner]), 4)}"
-        _note(axes, text, (numbers[winner], losses[winner]), (8 if side == "left" else -8, -13), side, strong=True)
+        _reference_line(axes, reference, float(losses[0]))
+    if known.any():
+        winner = int(np.argmin(best))
+        _mark_winner(axes, numbers, winner, float(losses[winner]))
         figure.description += f" The best is trial {numbers[winner]} with {number(float(losses[winner]), 3)}."
     axes.set_xlim(*padded(float(numbers.min()), float(numbers.max()), 0.03))
     axes.grid(axis="y")
@@ -129,8 +109,30 @@ def tuning_history(table: pd.DataFrame, *, reference: str = "", title: str = "")
     return figure
 
 
-def _named(*flags: npt.NDArray[np.bool_]) -> list[tuple[str, npt.NDArray[np.bool_]]]:
-    return list(zip(("complete", "pruned", "failed"), flags, strict=True))
+def _reference_line(axes: Any, words: str, loss: float) -> None:
+    """Draw a level with its name to the right of the axes."""
+    axes.axhline(loss, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
+    axes.annotate(
+        f"{words}\n{number(loss, 4)}",
+        (1.0, loss),
+        xycoords=("axes fraction", "data"),
+        xytext=(5, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=style.SIZE_SMALL,
+        color=style.MUTED,
+        annotation_clip=False,
+    )
+
+
+def _mark_winner(axes: Any, numbers: npt.NDArray[np.int64], place: int, loss: float) -> None:
+    """Draw a ring around the best trial and write its name beside it."""
+    at = numbers[place]
+    ring: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": style.IMAGE, "markeredgewidth": 1.8}
+    axes.plot(at, loss, "o", markersize=9.5, **ring)
+    side = "left" if at < numbers[0] + 0.7 * max(float(np.ptp(numbers)), 1) else "right"
+    words = f"trial {at}: {number(loss, 4)}"
+    _note(axes, words, (at, loss), (8 if side == "left" else -8, -13), side, strong=True)
 
 
 def _note(
