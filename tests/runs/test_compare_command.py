@@ -198,6 +198,27 @@ def test_a_model_that_fails_on_one_fold_does_not_lose_the_rest(table, tmp_path, 
     assert "the toy failed on 1 of 3 folds: toy is broken" in (tmp_path / "out" / "comparison.html").read_text()
 
 
+class Once(Mean):
+    """Predicts once, and breaks when it is asked again."""
+
+    def predict_proba(self, rows):
+        if getattr(self, "asked", False):
+            raise ValueError("asked twice")
+        self.asked = True
+        return super().predict_proba(rows)
+
+
+def test_a_model_that_cannot_be_explained_keeps_its_scores(frame, monkeypatch, toys):
+    once = Baseline("once", "once", "sklearn", lambda job: Once(np.bincount(job.train.y) / len(job.train.y)))
+    monkeypatch.setitem(baselines._entries, "once", once)
+    X, y = frame.drop(columns="label"), frame["label"]
+    found = pg.compare(X, y, models=["toy", "other", "once"], folds=2, progress=False)
+    assert found.scores.set_index(["model", "fold"]).loc[("once", "1"), "roc_auc"] > 0
+    assert found.failures[0] == ("once", "1", "it could not be explained: asked twice")
+    assert set(found.reliance) == {"toy", "other"}
+    assert found.standing.set_index("model").loc["once", "folds"] == 2
+
+
 def test_if_every_model_fails_that_is_said(frame, monkeypatch):
     def broken(job):
         raise RuntimeError("no luck")

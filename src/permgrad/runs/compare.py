@@ -204,11 +204,12 @@ def _do_cells(
 
 
 def _words_of(cell: Cell, metric: str) -> str:
-    if cell.problem:
+    if not cell.metrics:
         return f"failed: {cell.problem}"
     value = cell.metrics.get(metric)
     shown = "undefined" if value is None else f"{value:.4g}"
     explained = "" if cell.explain_seconds is None else f", explained in {cell.explain_seconds:.1f} s"
+    explained = f"; {cell.problem}" if cell.problem else explained
     return f"{metrics.get(metric).label} {shown}, fitted in {cell.fit_seconds or 0:.1f} s{explained}"
 
 
@@ -236,7 +237,7 @@ def _result(
     Raises:
         InputError: Every model failed.
     """
-    if all(cell.problem for cell in cells):
+    if not any(cell.metrics for cell in cells):
         raise InputError(
             f"a comparison must have a model that can be fitted, however: all {len(plan.models)} failed on every fold; "
             f"the first, {cells[0].model!r}: {cells[0].problem}"

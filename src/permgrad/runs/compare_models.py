@@ -224,19 +224,24 @@ def do_cell(
     cell = Cell(model.name, fold.name, rows)
     own_seed = derive_seed(seed, "fold", fold.name) % 2**31
     try:
-        fitted = (_fit_network if model.kind == "network" else _fit_baseline)(
-            model, table, fold, own_seed, device, threads
-        )
+        fit = _fit_network if model.kind == "network" else _fit_baseline
+        fitted = fit(model, table, fold, own_seed, device, threads)
         cell.fit_seconds, cell.processor_seconds = fitted.seconds, fitted.processor_seconds
         cell.metrics = _measure(table, table.y[fold.test], fitted.predict(table.X.iloc[fold.test]))
-        started = time.perf_counter()
-        cell.importances = _explanations(model, fitted, table, fold, explaining, own_seed)
-        if explaining.methods:
-            cell.explain_seconds = time.perf_counter() - started
     except Exception as error:  # noqa: BLE001 — whatever a peer's library raises must not lose the other models
-        cell.problem = " ".join(str(error).split()) or type(error).__name__
-        cell.metrics, cell.importances = {}, {}
+        cell.problem = _reason(error)
+        return cell
+    started = time.perf_counter()
+    try:
+        cell.importances = _explanations(model, fitted, table, fold, explaining, own_seed)
+        cell.explain_seconds = time.perf_counter() - started if explaining.methods else None
+    except Exception as error:  # noqa: BLE001 — as above; its scores stay
+        cell.problem = f"it could not be explained: {_reason(error)}"
     return cell
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _classes(table: Table) -> Array:
@@ -380,6 +385,9 @@ def _explanations(
             if "permgrad" in found
             else _numbers(fitted.explain("permutation", X, y, how, seed))
         )
+    for method, numbers in found.items():
+        if not np.all(np.isfinite(numbers["importance"])):
+            raise InputError(f"importances must be finite, however: {method} gives missing or infinite ones")
     return found
 
 
