@@ -167,7 +167,7 @@ def _feature_lines(top: Any, most: int = 8) -> list[str]:
     for place, row in enumerate(top.head(most).to_dict(orient="records"), start=1):
         # A share of an effect that may be nothing says nothing.
         paths = [name for name in ("tabular", "image") if name in row and row["ci_low"] > 0]
-        shares = ", ".join(f"{name} {row[name] / row['importance']:.0%}" for name in paths)
+        shares = ", ".join(f"{name} {row[name] / row['importance']:z.0%}" for name in paths)
         interval = f"[{row['ci_low']:.3g}, {row['ci_high']:.3g}]"
         name, value = str(row["feature"])[:40], f"{row['importance']:.3g}"
         lines.append(f"  {place:>2}. {name:<{width}}  {value:>8}  {interval:<22} {shares}".rstrip())
@@ -186,7 +186,7 @@ def _branch_lines(branches: Mapping[str, Any]) -> list[str]:
     if words := path_words(own):
         return [f"{what} is exchanged): {words}"]
     shares = [
-        f"{name} {'undefined' if facts['share'] is None else format(facts['share'], '.0%')}"
+        f"{name} {'undefined' if facts['share'] is None else format(facts['share'], 'z.0%')}"
         for name, facts in own.items()
     ]
     return [f"{whose} shares: {', '.join(shares)}"]
