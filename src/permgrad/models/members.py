@@ -103,14 +103,16 @@ class MemberLinear(nn.Module):
         own = embedding.unflatten(-1, (self.members, self.widths[path]))
         if self.shared:
             return functional.linear(own, weight[0]).flatten(-2)
-        return torch.einsum("...kw,kuw->...ku", own, weight).flatten(-2)
+        out: Tensor = torch.einsum("...kw,kuw->...ku", own, weight).flatten(-2)
+        return out
 
     def join(self, shares: list[Tensor]) -> Tensor:
         """Return the layer's output from the shares of all paths."""
         total = shares[0]
         for share in shares[1:]:
             total = total + share
-        return total.unflatten(-1, (self.members, self.units)) + self.bias
+        joined: Tensor = total.unflatten(-1, (self.members, self.units)) + self.bias
+        return joined
 
     def columns(self, path: str) -> Tensor:
         """Return the matrix ``(members × units, width)`` on a path that brings one vector for all members."""

@@ -157,7 +157,8 @@ class HybridNetwork(nn.Module):
     def member_outputs(self, encoded: Tensor) -> Tensor:
         """Return what each member says, ``(rows, members, outputs)``; ``forward`` returns their mean."""
         if self.members == 1:
-            return self(encoded).unsqueeze(1)
+            alone: Tensor = self(encoded).unsqueeze(1)
+            return alone
         embeddings = [self.embed(path, encoded) for path in self.paths]
         out: Tensor = self.head[:-1](embeddings[0] if len(embeddings) == 1 else torch.cat(embeddings, dim=1))
         return out
@@ -166,8 +167,8 @@ class HybridNetwork(nn.Module):
     def divide_outputs(self, temperature: float) -> None:
         """Divide what the network says by a number, in the weights of its last layer."""
         last = next(layer for layer in reversed(self.head) if isinstance(layer, (nn.Linear, MemberLinear)))
-        last.weight /= temperature
-        last.bias /= temperature
+        for numbers in (last.weight, last.bias):
+            numbers.div_(temperature)
 
     def image_layers(self) -> dict[str, nn.Module]:
         """Return the convolution layers by name, in order; class activation maps are read at the last by default."""

@@ -314,7 +314,7 @@ def build_optimizer(network: nn.Module, options: TrainingOptions) -> torch.optim
     """Return the optimizer over all trainable weights."""
     scales = {id(layer.weight) for layer in network.modules() if isinstance(layer, MemberScale)}
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    parameters = [{"params": [parameter for parameter in trained if id(parameter) not in scales]}]
+    parameters: list[dict[str, Any]] = [{"params": [parameter for parameter in trained if id(parameter) not in scales]}]
     if scales:
         # Decay would draw the members' signs towards 0, and so the members towards each other.
         parameters.append({"params": [p for p in trained if id(p) in scales], "weight_decay": 0.0})
