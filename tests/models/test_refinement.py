@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
@@ -98,11 +100,11 @@ def test_killed_and_resumed_it_is_the_same(tmp_path) -> None:
             network = HybridNetwork(4, 3, {"dense_units": [8], "normalization": "none"}, paths=("tabular",))
             options = TrainingOptions(max_epochs=12, refinement=True, label_smoothing=0.2, schedule="constant")
             stop = _StopAfter(last)
-            try:
-                train(network, make_rows(100, 0), make_rows(80, 1), options, seed=0, progress=False,
-                      checkpoint_folder=folder, on_epoch=stop)  # fmt: skip
-            except KeyboardInterrupt:
-                pass
+            with contextlib.suppress(KeyboardInterrupt):
+                train(
+                    network, make_rows(100, 0), make_rows(80, 1), options,
+                    seed=0, progress=False, checkpoint_folder=folder, on_epoch=stop,
+                )  # fmt: skip
             assert stop.stopped == (last < 12)
         states.append(network.state_dict())
     for name, value in states[0].items():
