@@ -41,14 +41,19 @@ FORMS: dict[str, Contender] = {
     form.name: form
     for form in (
         Contender(DEFAULT, "default", preset="default"),
-        _form("one_member", "one network instead of members that share weights", network={"members": 1}),
-        _form("few_members", "half as many members", network={"members": 8}),
+        _form("one_member", "one network in the place of eight members", network={"members": 1}),
         _form("plain_numbers", "numbers as they are, no periodic embedding", network={"numeric_embedding": "none"}),
+        _form(
+            "plain_labels",
+            "labels not smoothed, epochs judged by the plain loss",
+            training={"label_smoothing": 0.0, "refinement": False},
+        ),
+        _form("slow", "a third of the learning rate", training={"learning_rate": 1e-3}),
         _form("no_averaging", "no moving average of the weights", training={"averaging": 0.0}),
-        _form("slow", "the learning rate before, 0.001", training={"learning_rate": 1e-3}),
-        _form("minmax", "numbers scaled to 0…1 instead of robustly with smooth clipping", numeric="minmax"),
+        _form("hard_labels", "labels not smoothed", training={"label_smoothing": 0.0}),
+        _form("more_members", "sixteen members", network={"members": 16}),
         _form("no_dropout", "no dropout", network={"dropout": 0.0}),
-        _form("smoothed_labels", "label smoothing of 0.1", training={"label_smoothing": 0.1}),
+        _form("minmax", "numbers scaled to 0…1 in the place of robust scaling", numeric="minmax"),
         _form("large_images", "twice the convolution filters", network={"conv_filters": (16, 32)}),
         # The image itself, and its layout, are the question of image_question.py.
     )
