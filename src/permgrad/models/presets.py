@@ -201,6 +201,8 @@ def read_preset(path: str | os.PathLike[str]) -> Preset:
     """Read a preset file; every fault in it is listed."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"a preset file must exist, however: there is no {path}; correct the path") from error
     except (OSError, ValueError) as error:
         raise InputError(f"a preset file must be readable JSON, however: {path}: {error}; correct the path") from error
     if not isinstance(content, dict):

@@ -131,10 +131,10 @@ def _time_sentence(comparison: Comparison) -> str:
     fastest = frame.iloc[int(frame["fit_seconds"].to_numpy().argmin())]
     own = float(best["fit_seconds"].iloc[0])
     if fastest["model"] == comparison.best:
-        return f"It is also the fastest to fit: {duration(own)}."
+        return f"It was also the fastest to fit here, by the clock: {duration(own)}."
     times = f"{own / fastest['fit_seconds']:.0f} times" if fastest["fit_seconds"] > 0 else "far"
     return (
-        f"It takes {duration(own)} to fit, {times} as long as {clean(fastest['label'])} "
+        f"Here it took {duration(own)} to fit, by the clock, {times} as long as {clean(fastest['label'])} "
         f"({duration(float(fastest['fit_seconds']))})."
     )
 
@@ -231,11 +231,12 @@ def agreement_line(comparison: Comparison, first: str, second: str, measure: str
 
 
 def agreement_words(comparison: Comparison, first: str, second: str) -> str:
-    """Say how much of their importance falls on the same features, against what each shares with itself."""
+    """Say how much of their strongest features' importance is shared, against what each shares with itself."""
     line = agreement_line(comparison, first, second, "weighted_overlap")
     if line is None or not math.isfinite(line["agreement"]):
         return ""
-    found = f"{percent(line['agreement'])} of their importance falls on the same features"
+    whose = f"their {comparison.k} strongest features" if comparison.k > 1 else "their strongest feature"
+    found = f"{percent(line['agreement'])} of the importance of {whose} falls on the same ones"
     if not math.isfinite(line["ceiling"]):
         return f"{found}."
     word = comparison.facts.get("fold_word", "fold")

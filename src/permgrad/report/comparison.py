@@ -264,7 +264,7 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
         if tau is None or overlap is None:
             continue
         shared, whole, _ = shared_features(comparison, first, second)
-        gap = f"{number(overlap['gap_low'], 2)} to {number(overlap['gap_high'], 2)}"
+        gap = f"{number(overlap['gap'], 2)} ({number(overlap['gap_low'], 2)} to {number(overlap['gap_high'], 2)})"
         rows.append(
             [
                 cell(f"{clean(comparison.label(first))}, {clean(comparison.label(second))}"),

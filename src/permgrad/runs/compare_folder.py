@@ -129,8 +129,15 @@ def check_free(folder: Path, configuration: Mapping[str, Any]) -> None:
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     names = [name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name)]
-    shown = ", ".join(f"{name} ({_short(old.get(name))} there, {_short(new.get(name))} now)" for name in names[:3])
+    shown = ", ".join(_both(name, old.get(name), new.get(name)) for name in names[:3])
     return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _both(name: str, old: Any, new: Any) -> str:
+    """Name a setting with both values; digests of contents say nothing to people."""
+    if all(isinstance(value, str) and re.fullmatch("[0-9a-f]{32,}", value) for value in (old, new)):
+        return name.replace("_", " ")
+    return f"{name} ({_short(old)} there, {_short(new)} now)"
 
 
 def _short(value: Any) -> str:

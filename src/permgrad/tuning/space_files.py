@@ -129,7 +129,7 @@ def settings_names() -> list[str]:
 def _parameter(name: str, own: Any) -> tuple[Parameter | None, list[str]]:
     """Return a parameter, or what is wrong with it."""
     names = settings_names()
-    faults = [] if name in names else [f"{name!r} is no setting{suggest(name, names)}"]
+    faults = [] if name in names else [f"{name!r} is no setting{suggest(name, names)}; docs/tuning.md lists them"]
     if not isinstance(own, Mapping):
         return None, [*faults, f"{name!r} must be an object with low and high, or with choices, it is {own!r}"]
     faults += [
@@ -158,7 +158,11 @@ def _is_number(value: Any) -> bool:
 
 
 def _range_faults(name: str, own: Mapping[str, Any]) -> list[str]:
-    faults = [f"{name!r} needs a number {end!r}" for end in ("low", "high") if not _is_number(own.get(end))]
+    faults = [
+        f"{name!r} needs a finite number {end!r}" + (f", it is {own[end]!r}" if end in own else "")
+        for end in ("low", "high")
+        if not _is_number(own.get(end))
+    ]
     if not isinstance(own.get("log", False), bool):
         faults.append(f"{name!r} must have log true or false, it is {own['log']!r}")
     step = own.get("step")
@@ -221,6 +225,9 @@ def check_preset(content: Mapping[str, Any]) -> Preset:
         share = preset.training.get(name, 0.0)
         if not _is_number(share) or not 0 <= share < 1:
             raise InputError(f"{name} must be a number from 0 to below 1, however: {name}={share!r}")
+    if not isinstance(preset.training.get("refinement", False), bool):
+        raise InputError(f"refinement must be true or false, however: it is {preset.training['refinement']!r}")
+    preset.network.check()
     unit = preset.training.get("schedule_unit", "epoch")
     if unit not in ("epoch", "step"):
         raise unknown("schedule_unit", unit, ("epoch", "step"))

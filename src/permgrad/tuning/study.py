@@ -72,8 +72,8 @@ def open_storage(url: str) -> Any:
     """Return the storage at a URL.
 
     Raises:
-        InputError: The URL is none that Optuna knows, or its driver is not installed.
-        EnvironmentProblem: The database cannot be opened.
+        InputError: The URL is none that Optuna knows.
+        EnvironmentProblem: The driver is not installed, or the database cannot be opened.
     """
     optuna = need_optuna()
     from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -93,7 +93,12 @@ def open_storage(url: str) -> Any:
         options = {"connect_args": {"timeout": _WAIT_FOR_LOCK}}
     try:
         return optuna.storages.RDBStorage(url, engine_kwargs=options)
-    except (ArgumentError, ImportError, ValueError) as error:
+    except ImportError as error:
+        raise EnvironmentProblem(
+            f"a storage needs its database's driver, however: that of --storage {without_password(url)} is not "
+            "installed; install it (for PostgreSQL for example psycopg2-binary), or leave --storage out"
+        ) from error
+    except (ArgumentError, ValueError) as error:
         raise InputError(
             f"a storage must be a URL of a database that Optuna knows, however: --storage {without_password(url)}: "
             f"{str(error).splitlines()[0]}; correct the URL, or install the database's driver"
