@@ -305,7 +305,7 @@ def test_a_group_column_is_no_feature(frame, tmp_path, toys):
         ({"models": ("toy", "default:imge")}, r"however: 'default:imge' \(did you mean 'image'\?\)"),
         ({"models": ("toy", "toy")}, "a comparison names each model once, however: 'toy' is named twice"),
         ({"models": ("toy",)}, "a comparison needs at least 2 models, however: only 'toy' is named"),
-        ({"models": ("toy", "none.json")}, "a preset file must be readable JSON"),
+        ({"models": ("toy", "none.json")}, "a preset file must exist"),
         ({"folds": 1}, "a comparison needs at least 2 folds, however: folds=1"),
         ({"repeats": 0}, "repeats must be at least 1, however: repeats=0"),
         ({"splits": (1, 1), "folds": None}, "splits must differ, however: 1, 1"),

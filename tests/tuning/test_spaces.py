@@ -171,7 +171,7 @@ FAULTS: list[tuple[Any, str]] = [
     ),
     ({"parameters": {"network.dropuot": {"low": 0.0, "high": 0.1}}}, "(did you mean 'network.dropout'?)"),
     ({"parameters": {"network.dropout": 3}}, "must be an object with low and high, or with choices, it is 3"),
-    ({"parameters": {"network.dropout": {"low": 0.0}}}, "'network.dropout' needs a number 'high'"),
+    ({"parameters": {"network.dropout": {"low": 0.0}}}, "'network.dropout' needs a finite number 'high'"),
     ({"parameters": {"network.dropout": {"low": 0.5, "high": 0.1}}}, "must have low below high, they are 0.5 and 0.1"),
     ({"parameters": {"network.dropout": {"low": 0.0, "high": 0.5, "log": True}}}, "low above 0 where log is true"),
     ({"parameters": {"network.dropout": {"low": 0.1, "high": 0.5, "log": True, "step": 0.1}}}, "has log and step"),
