@@ -49,8 +49,17 @@ class PeriodicDenseEmbedding(nn.Module):
 
     def forward(self, numbers: Tensor) -> Tensor:
         """Embed every column."""
-        waves = torch.cos(2 * torch.pi * (numbers.unsqueeze(-1) * self.frequency + self.phase))
-        mixed = torch.einsum("ncf,cfs->ncs", waves, self.weight) + self.bias
+        return self._embed(numbers, self.frequency, self.phase, self.weight, self.bias)
+
+    def embed_some(self, numbers: Tensor, columns: Tensor) -> Tensor:
+        """Embed ``numbers (rows, len(columns))`` of some columns, given by their places."""
+        parts = (self.frequency, self.phase, self.weight, self.bias)
+        return self._embed(numbers, *(part[columns] for part in parts))
+
+    @staticmethod
+    def _embed(numbers: Tensor, frequency: Tensor, phase: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        waves = torch.cos(2 * torch.pi * (numbers.unsqueeze(-1) * frequency + phase))
+        mixed = torch.einsum("ncf,cfs->ncs", waves, weight) + bias
         return torch.cat([numbers.unsqueeze(-1), mixed], dim=-1).flatten(1)
 
 
@@ -168,11 +177,15 @@ class TableBranch(nn.Module):
 
     def forward(self, encoded: Tensor) -> Tensor:
         """Embed, then apply the dense blocks."""
-        if self.embedding is not None:
-            embedded = self.embedding(encoded[:, self.numeric])
-            encoded = torch.cat([embedded, encoded[:, self.other]], dim=1) if len(self.other) else embedded
-        out: Tensor = self.layers(encoded)
+        out: Tensor = self.layers(self.embed(encoded))
         return out
+
+    def embed(self, encoded: Tensor) -> Tensor:
+        """Return what the first layer reads: embedded numbers and, behind them, the other columns."""
+        if self.embedding is None:
+            return encoded
+        embedded: Tensor = self.embedding(encoded[:, self.numeric])
+        return torch.cat([embedded, encoded[:, self.other]], dim=1) if len(self.other) else embedded
 
 
 def image_branch(shape: tuple[int, int, int], options: NetworkOptions) -> tuple[nn.Sequential, int]:

@@ -23,6 +23,7 @@ from torch.nn import functional
 from permgrad.imaging.render import Renderer
 from permgrad.models.members import MemberLinear
 from permgrad.models.network import HybridNetwork
+from permgrad.models.table_entry import TableEntry
 
 Box = tuple[int, int, int, int]
 Coalition = frozenset[str]
@@ -87,6 +88,8 @@ class Block:
     outputs: Tensor
     #: the image branch's first dense layer, before its activation, where it has one
     image_dense: Tensor | None = None
+    #: the table branch's first dense layer, before its activation, where that is how replacements enter
+    table_dense: Tensor | None = None
 
 
 class ReplacementEngine:
@@ -118,8 +121,11 @@ class ReplacementEngine:
         self._plans: dict[tuple[int, ...], _Plan | None] = {}
         #: the first convolution's weights; one channel where the renderer draws the same into all
         self._first_weight: Tensor | None = None
-        if incremental and "image" in self.paths and self._split_head:
-            self._read_image_branch()
+        self._table: TableEntry | None = None
+        if incremental and self._split_head:
+            self._table = TableEntry.read(module.table_branch)
+            if "image" in self.paths:
+                self._read_image_branch()
 
     # ---- reading the network -------------------------------------------------------------------------------------
 
@@ -217,20 +223,27 @@ class ReplacementEngine:
             image_dense=None
             if first.image_dense is None
             else join([piece.image_dense for piece in pieces if piece.image_dense is not None]),
+            table_dense=None
+            if first.table_dense is None
+            else join([piece.table_dense for piece in pieces if piece.table_dense is not None]),
         )
 
     def _prepare(self, encoded: Tensor) -> Block:
         embeddings: dict[str, Tensor] = {}
         maps: list[Tensor] = []
         image_dense: Tensor | None = None
+        table_dense: Tensor | None = None
         for path in self.paths:
             if path == "image" and self._segments:
                 embeddings[path], maps, image_dense = self._walk_image(encoded)
+            elif path == "tabular" and self._table is not None:
+                table_dense = self._table.enter(encoded)
+                embeddings[path] = self._table.leave(table_dense)
             else:
                 embeddings[path] = self.module.embed(path, encoded)
         shares = {path: self._share(path, value) for path, value in embeddings.items()} if self._split_head else {}
         outputs = self._finish(shares) if self._split_head else self.module.fuse(embeddings)
-        return Block(encoded, embeddings, maps, shares, outputs, image_dense)
+        return Block(encoded, embeddings, maps, shares, outputs, image_dense, table_dense)
 
     def _walk_image(self, encoded: Tensor) -> tuple[Tensor, list[Tensor], Tensor | None]:
         values: Tensor = self.module.renderer(encoded)  # type: ignore[misc]
@@ -335,6 +348,11 @@ class ReplacementEngine:
     def _replaced_share(
         self, path: str, block: Block, start: int, stop: int, columns: list[int], edited: Tensor
     ) -> Tensor:
+        if path == "tabular" and self._table is not None and block.table_dense is not None:
+            old, new = block.encoded[start:stop][:, columns], edited[:, columns]
+            moved = self._table.moved(block.table_dense[start:stop], columns, old, new)
+            if moved is not None:
+                return self._share(path, self._table.leave(moved))
         plan = self._plan(columns) if path == "image" else None
         if plan is None:
             return self._share(path, self.module.embed(path, edited))
@@ -384,6 +402,7 @@ class ReplacementEngine:
     def bytes_per_row(self) -> int:
         """Estimate how many bytes ``prepare`` keeps for each row."""
         numbers = 2 * sum(self.module.widths.values()) + self.module.encoded
+        numbers += 0 if self._table is None else self._table.numbers
         for segment in self._segments:
             numbers += segment.convolution.in_channels * math.prod(segment.in_size)
         if self._segments and self._dense:
