@@ -13,6 +13,7 @@ from permgrad.models.members import MemberLinear, MemberMean, MemberScale
 from permgrad.models.network import HybridNetwork
 from permgrad.models.network_options import NetworkOptions
 from permgrad.models.replacement import ReplacementEngine
+from permgrad.models.table_entry import TableEntry
 from permgrad.models.training import Learner, Rows, TrainingOptions, build_optimizer, training_loss
 
 MEMBERS, ENCODED, OUTPUTS = 3, 6, 2
@@ -176,6 +177,26 @@ def test_replacing_little_is_replacing(changed: dict[str, object]) -> None:
     both = encoded.clone()
     both[:, :1] = encoded.flip(0)[:, :1]
     torch.testing.assert_close(found[0][coalitions[2]], model.module_(both).detach(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_a_replaced_column_moves_the_first_layer(members: int) -> None:
+    model, X, _ = make_model(members=members)
+    encoded = torch.from_numpy(model.encode(X[:50])).double()
+    entry = TableEntry.read(model.module_.double().table_branch)
+    # Numbers stand first, behind them the levels of the one category.
+    for columns in ([1], [0, 3], list(range(4, 30)), [2, 5]):
+        edited = encoded.clone()
+        edited[:, columns] = encoded.flip(0)[:, columns]
+        with torch.no_grad():
+            before, after = entry.enter(encoded), entry.enter(edited)
+            moved = entry.moved(before, columns, encoded[:, columns], edited[:, columns])
+        assert (after - before).abs().max() > 1e-3
+        torch.testing.assert_close(moved, after)
+        torch.testing.assert_close(entry.leave(before), model.module_.table_branch(encoded))
+    assert entry.moved(before, list(range(encoded.shape[1])), encoded, edited) is None  # whole is cheaper
+    model.module_.table_branch.layers.register_forward_hook(lambda *_: None)
+    assert TableEntry.read(model.module_.table_branch) is None
 
 
 def test_integrated_gradients_walk_through_the_members() -> None:

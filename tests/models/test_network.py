@@ -162,7 +162,7 @@ def test_preset_files_replace_what_they_name(tmp_path):
         InputError, match=r"'netwrok' is not known \(did you mean 'network'\?\); training option 'epochs'"
     ):
         get_preset(str(path))
-    with pytest.raises(InputError, match="a preset file must exist, however: there is no .*none.json"):
+    with pytest.raises(InputError, match=r"a preset file must exist, however: there is no .*none\.json"):
         get_preset(tmp_path / "none.json")
     path.write_text("{")
     with pytest.raises(InputError, match="a preset file must be readable JSON"):
