@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 import os
 import platform
 import shlex
@@ -26,7 +25,16 @@ from permgrad import __version__
 from permgrad._errors import InputError, unknown
 from permgrad._files import plain, write_json_atomic, write_text_atomic
 from permgrad.evaluation.benchmark.records import CELLS, RESULTS_JSON, RESULTS_TABLE
-from permgrad.runs.folder import LOCK, configuration_hash, hold_folder, now, writable_folder
+from permgrad.runs.folder import (
+    another,
+    configuration_hash,
+    hold_folder,
+    now,
+    read_record_file,
+    refuse_file,
+    refuse_foreign,
+    writable_folder,
+)
 from permgrad.runs.request import Outcome
 
 if TYPE_CHECKING:
@@ -286,51 +294,22 @@ def _table_lines(frame: pd.DataFrame) -> list[str]:
 # ---- the folder ------------------------------------------------------------------------------------------------------
 def _read_record(folder: Path) -> dict[str, Any] | None:
     """Return the content of ``benchmark.json``, or None if there is no readable one."""
-    path = folder / RECORD
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
-        return None
-    if not isinstance(record, dict) or "configuration_hash" not in record:
-        return None
-    if int(record.get("schema_version", 0)) > SCHEMA_VERSION:
-        raise InputError(
-            f"a benchmark's folder must be of format {SCHEMA_VERSION} or older, however: {path} is of format "
-            f"{record['schema_version']}; install a newer permgrad, or choose another folder with --out"
-        )
-    return record
+    return read_record_file(folder / RECORD, "benchmark", SCHEMA_VERSION)
 
 
 def _check_free(folder: Path, configuration: Mapping[str, Any]) -> None:
     """Refuse a folder with a benchmark of other settings or with somebody else's files; nothing is written."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(
-            f"a benchmark's folder must be a folder, however: {folder} is a file; choose another with --out"
-        )
+    refuse_file(folder, "benchmark")
     record = _read_record(folder)
-    if record is not None:
-        if record["configuration_hash"] == configuration_hash(configuration):
-            return
+    if record is None:
+        refuse_foreign(folder, "benchmark", lambda name: name.startswith(f".{RECORD}."))
+    elif record["configuration_hash"] != configuration_hash(configuration):
         old = record.get("configuration", {})
         differing = [name for name in dict.fromkeys([*old, *configuration]) if old.get(name) != configuration.get(name)]
         words = ", ".join(
             f"{name} ({_short(old.get(name))} there, {_short(configuration.get(name))} now)" for name in differing
         )
-        raise InputError(
-            f"a benchmark's folder must be of the same settings, however: {folder} holds another benchmark, differing "
-            f"in {words}; replace it with --overwrite, or choose another folder with --out"
-        )
-    if not folder.is_dir():
-        return
-    foreign = sorted(
-        path.name for path in folder.iterdir() if path.name != LOCK and not path.name.startswith(f".{RECORD}.")
-    )
-    if foreign:
-        raise InputError(
-            f"a benchmark's folder must be new, empty or of the same benchmark, however: {folder} holds other files "
-            f"({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''}); "
-            "choose another folder with --out, or write beside them with --overwrite"
-        )
+        raise another(folder, "benchmark", "settings", words)
 
 
 def _short(value: Any) -> str:

@@ -15,11 +15,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from permgrad._errors import InputError
 from permgrad._files import plain, write_json_atomic
 from permgrad.evaluation.comparison import AGREEMENT, IMPORTANCES, PAGE, RECORD, SCORES
 from permgrad.runs.compare_models import Cell
-from permgrad.runs.folder import LOCK, configuration_hash, hold_folder, now, writable_folder
+from permgrad.runs.folder import (
+    another,
+    configuration_hash,
+    hold_folder,
+    now,
+    read_record_file,
+    refuse_file,
+    refuse_foreign,
+    writable_folder,
+)
 
 SCHEMA_VERSION = 1
 CELLS = "cells"
@@ -71,19 +79,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     Raises:
         InputError: It was written by a newer permgrad.
     """
-    path = folder / RECORD
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(record, dict) or "configuration_hash" not in record:
-        return None
-    if int(record.get("schema_version", 0)) > SCHEMA_VERSION:
-        raise InputError(
-            f"a comparison's folder must be of format {SCHEMA_VERSION} or older, however: {path} is of format "
-            f"{record['schema_version']}; install a newer permgrad, or choose another folder with --out"
-        )
-    return record
+    return read_record_file(folder / RECORD, "comparison", SCHEMA_VERSION)
 
 
 def is_finished(folder: Path, configuration: Mapping[str, Any], metric: str | None) -> bool:
@@ -101,30 +97,13 @@ def check_free(folder: Path, configuration: Mapping[str, Any]) -> None:
     Raises:
         InputError: Such a folder; the message says what differs and names ``--overwrite`` and ``--out``.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(
-            f"a comparison's folder must be a folder, however: {folder} is a file; choose another with --out"
-        )
+    refuse_file(folder, "comparison")
     record = read_record(folder)
-    if record is not None:
-        if record["configuration_hash"] == configuration_hash(configuration):
-            return
-        raise InputError(
-            f"a comparison's folder must be of the same settings, however: {folder} holds another comparison, "
-            f"differing in {_difference(record.get('configuration', {}), plain(dict(configuration)))}; "
-            "replace it with --overwrite, or choose another folder with --out"
-        )
-    if not folder.is_dir():
-        return
-    foreign = sorted(
-        path.name for path in folder.iterdir() if path.name != LOCK and not path.name.startswith(f".{RECORD}.")
-    )
-    if foreign:
-        raise InputError(
-            f"a comparison's folder must be new, empty or of the same comparison, however: {folder} holds other files "
-            f"({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''}); "
-            "choose another folder with --out, or write beside them with --overwrite"
-        )
+    if record is None:
+        refuse_foreign(folder, "comparison", lambda name: name.startswith(f".{RECORD}."))
+    elif record["configuration_hash"] != configuration_hash(configuration):
+        differing = _difference(record.get("configuration", {}), plain(dict(configuration)))
+        raise another(folder, "comparison", "settings", differing)
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -75,18 +75,30 @@ def read_record(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     Raises:
         InputError: The record was written by a newer permgrad.
     """
-    path = Path(folder) / RECORD
+    return read_record_file(Path(folder) / RECORD, "run", SCHEMA_VERSION)
+
+
+def read_record_file(path: Path, owner: str, newest: int, *, key: str = "configuration_hash") -> dict[str, Any] | None:
+    """Return the content of the file by which a command knows its folder, or None if there is no readable one.
+
+    Args:
+        path: The file.
+        owner: What the folder is one of, such as ``"run"``.
+        newest: The newest format that is understood.
+        key: An entry that every such file has.
+
+    Raises:
+        InputError: It was written by a newer permgrad.
+    """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         return None
-    except (ValueError, NotADirectoryError, IsADirectoryError):
+    if not isinstance(record, dict) or key not in record:
         return None
-    if not isinstance(record, dict) or "configuration_hash" not in record:
-        return None
-    if int(record.get("schema_version", 0)) > SCHEMA_VERSION:
+    if int(record.get("schema_version", 0)) > newest:
         raise InputError(
-            f"a run's folder must be of format {SCHEMA_VERSION} or older, however: {os.fspath(path)} is of format "
+            f"a {owner}'s folder must be of format {newest} or older, however: {os.fspath(path)} is of format "
             f"{record['schema_version']}; install a newer permgrad, or choose another folder with --out"
         )
     return record
@@ -261,26 +273,51 @@ def check_free(folder: Path, configuration: Mapping[str, Any]) -> None:
     Raises:
         InputError: Such a folder; the message names ``--overwrite`` and ``--out``.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"a run's folder must be a folder, however: {folder} is a file; choose another with --out")
+    refuse_file(folder, "run")
     record = read_record(folder)
-    if record is not None:
-        if record["configuration_hash"] == configuration_hash(configuration):
-            return
-        raise InputError(
-            f"a run's folder must be of the same configuration, however: {folder} holds another run, differing in "
-            f"{_difference(record.get('configuration', {}), configuration)}; "
-            "replace it with --overwrite, or choose another folder with --out"
-        )
-    try:
-        foreign = sorted(entry.name for entry in folder.iterdir() if entry.name != LOCK and not _ours(entry.name))
-    except FileNotFoundError:
+    if record is None:
+        refuse_foreign(folder, "run", _ours)
+    elif record["configuration_hash"] != configuration_hash(configuration):
+        differing = _difference(record.get("configuration", {}), configuration)
+        raise another(folder, "run", "configuration", differing)
+
+
+def refuse_file(folder: Path, owner: str) -> None:
+    """Refuse a file where the folder of a run, study, … should be."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"a {owner}'s folder must be a folder, however: {folder} is a file; choose another with --out")
+
+
+def another(folder: Path, owner: str, same: str, differing: str, *, holds: str | None = None) -> InputError:
+    """Return the error for a folder that holds another run, study, … than the one asked for.
+
+    Args:
+        folder: The folder.
+        owner: What it is one of, such as ``"run"``.
+        same: What should be the same.
+        differing: What is not, in words.
+        holds: What it holds; None: another one of them.
+    """
+    return InputError(
+        f"a {owner}'s folder must be of the same {same}, however: {folder} holds {holds or f'another {owner}'}, "
+        f"differing in {differing}; replace it with --overwrite, or choose another folder with --out"
+    )
+
+
+def refuse_foreign(folder: Path, owner: str, ours: Callable[[str], bool]) -> None:
+    """Refuse a folder that holds somebody else's files.
+
+    Args:
+        folder: The folder; it may not be there.
+        owner: What it is to be, such as ``"run"``.
+        ours: Says of a name whether a process leaves it that was killed before its first record.
+    """
+    if not folder.is_dir():
         return
-    except NotADirectoryError:
-        return  # making the folder will say what is in the way
+    foreign = sorted(entry.name for entry in folder.iterdir() if entry.name != LOCK and not ours(entry.name))
     if foreign:
         raise InputError(
-            f"a run's folder must be new, empty or of the same run, however: {folder} holds other files "
+            f"a {owner}'s folder must be new, empty or of the same {owner}, however: {folder} holds other files "
             f"({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''}); "
             "choose another folder with --out, or write beside them with --overwrite"
         )

@@ -7,15 +7,22 @@ winner's. ``.workers`` holds the locks of the processes at work.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from permgrad._errors import InputError
 from permgrad._files import plain, write_json_atomic
-from permgrad.runs.folder import LOCK, RECORD, STAGES, configuration_hash, now
+from permgrad.runs.folder import (
+    RECORD,
+    STAGES,
+    another,
+    configuration_hash,
+    now,
+    read_record_file,
+    refuse_file,
+    refuse_foreign,
+)
 from permgrad.runs.tune_request import DATABASE
 from permgrad.tuning.study import differences
 
@@ -37,19 +44,7 @@ def read_tune_record(folder: Path) -> dict[str, Any] | None:
     Raises:
         InputError: It was written by a newer permgrad.
     """
-    path = folder / TUNE_RECORD
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
-        return None
-    if not isinstance(record, dict) or "identity" not in record:
-        return None
-    if int(record.get("schema_version", 0)) > SCHEMA_VERSION:
-        raise InputError(
-            f"a study's folder must be of format {SCHEMA_VERSION} or older, however: {path} is of format "
-            f"{record['schema_version']}; install a newer permgrad, or choose another folder with --out"
-        )
-    return record
+    return read_record_file(folder / TUNE_RECORD, "study", SCHEMA_VERSION, key="identity")
 
 
 def new_record(identity: Mapping[str, Any], storage: str | None, study: str, command: str) -> dict[str, Any]:
@@ -72,32 +67,20 @@ def check_study_folder(folder: Path, identity: Mapping[str, Any], storage: str |
     Raises:
         InputError: Such a folder; the message names ``--overwrite`` and ``--out``.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"a study's folder must be a folder, however: {folder} is a file; choose another with --out")
+    refuse_file(folder, "study")
     record = read_tune_record(folder)
-    if record is not None:
-        wanted = {**plain(dict(identity)), "storage": storage, "study": study}
-        there = {**record["identity"], "storage": record["storage"], "study": record["study"]}
-        if there == wanted:
-            return
-        raise InputError(
-            f"a study's folder must be of the same study, however: {folder} holds another, differing in "
-            f"{differences(there, wanted)}; replace it with --overwrite, or choose another folder with --out"
-        )
-    if not folder.is_dir():
+    if record is None:
+        refuse_foreign(folder, "study", _left_behind)
         return
-    foreign = sorted(path.name for path in folder.iterdir() if not _left_behind(path.name))
-    if foreign:
-        raise InputError(
-            f"a study's folder must be new, empty or of the same study, however: {folder} holds other files "
-            f"({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''}); "
-            "choose another folder with --out, or write beside them with --overwrite"
-        )
+    wanted = {**plain(dict(identity)), "storage": storage, "study": study}
+    there = {**record["identity"], "storage": record["storage"], "study": record["study"]}
+    if there != wanted:
+        raise another(folder, "study", "study", differences(there, wanted), holds="another")
 
 
 def _left_behind(name: str) -> bool:
     """Whether a name is what a process killed before its first record leaves."""
-    return name in (LOCK, WORKERS) or name.startswith((f".{TUNE_RECORD}.", DATABASE))
+    return name == WORKERS or name.startswith((f".{TUNE_RECORD}.", DATABASE))
 
 
 def clear_study(folder: Path) -> None:
