@@ -178,13 +178,14 @@ def _verdict(entry: Mapping[str, Any]) -> str:
 
 
 def time_table(cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]) -> list[dict[str, Any]]:
-    """Processor seconds of a fit, mean over splits."""
+    """Processor seconds of a fit, mean over the splits that were trained on a processor."""
     rows = []
     for model, label in labels.items():
         row: dict[str, Any] = {"model": label}
         for name in sets:
-            own = [cells.found[key]["processor_seconds"] for s in splits if (key := (model, name, s)) in cells.found]
-            row[name] = f"{np.mean(own):.1f}" if own else "–"
+            there = [cells.found[key] for s in splits if (key := (model, name, s)) in cells.found]
+            own = [cell["processor_seconds"] for cell in there if "GPU" not in cell["versions"]]
+            row[name] = f"{np.mean(own):.1f}" if own else ("on a GPU" if there else "–")
         rows.append(row)
     return rows
 

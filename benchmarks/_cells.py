@@ -72,6 +72,11 @@ class Contender:
         return self.preset is not None
 
     @property
+    def movable(self) -> bool:
+        """Whether it can train on a GPU."""
+        return self.baseline in ("tabm", "realmlp")
+
+    @property
     def available(self) -> bool:
         """Whether its library is installed."""
         return self.baseline is None or baselines.get(self.baseline).available()
@@ -159,10 +164,25 @@ def load_split(name: str, split_seed: int) -> dict[str, Any]:
     return {"data": data, "rows": rows, "facts": facts, "encoded": encoded}
 
 
-def measure(contender: Contender, name: str, split: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Train one model on one split and measure it on all three parts."""
+def measure(
+    contender: Contender, name: str, split: int, *, device: str = "cpu"
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Train one model on one split and measure it on all three parts.
+
+    Args:
+        contender: the model.
+        name: the set.
+        split: the seed of the split.
+        device: where TabM and RealMLP train; on a GPU in full float32. All others stay on the processor.
+    """
     import torch
 
+    on_gpu = contender.movable and device != "cpu"
+    if on_gpu:
+        moved = {**contender.options, "device": device}
+        configured, contender = contender, dataclasses.replace(contender, options=moved, matmul="highest")
+    else:
+        configured = contender
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(contender.matmul)
     try:
@@ -179,8 +199,8 @@ def measure(contender: Contender, name: str, split: int) -> tuple[dict[str, Any]
         "rows": {part: len(own) for part, own in loaded["rows"].items()},
         "seed": SEED,
         "matmul": contender.matmul,
-        "fingerprint": contender.fingerprint(),
-        "versions": versions(contender),
+        "fingerprint": configured.fingerprint(),
+        "versions": versions(contender) | ({"GPU": torch.cuda.get_device_name()} if on_gpu else {}),
         "date": dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
     }
     return cell, {part: predicted[part].astype(np.float32) for part in ("validation", "test")}
@@ -254,7 +274,12 @@ def versions(contender: Contender) -> dict[str, str]:
 
 
 def run(
-    cells: Cells, wanted: Iterable[tuple[Contender, str, int]], *, refresh: Iterable[str] = (), quiet: bool = False
+    cells: Cells,
+    wanted: Iterable[tuple[Contender, str, int]],
+    *,
+    refresh: Iterable[str] = (),
+    quiet: bool = False,
+    device: str = "cpu",
 ) -> None:
     """Measure what is not there yet, or asked for again; say what each cell took."""
     again = set(refresh)
@@ -265,7 +290,7 @@ def run(
         cells.update()
         if key in cells.found and contender.name not in again:
             continue
-        cell, predicted = measure(contender, name, split)
+        cell, predicted = measure(contender, name, split, device=device)
         cells.add(cell, predicted)
         if not quiet:
             metric = SETS[name]

@@ -57,7 +57,8 @@ def page(cells: Cells, labels: Mapping[str, str], sets: Sequence[str], splits: S
         "measures (RealMLP also without label smoothing), in the place of its defaults, where these cells are "
         "finished.\n\n"
         + tables.markdown(tables.rank_table(strict, listed, sets, splits)) + "\n\n" + tables.markdown(strict_rows),
-        "## Processor seconds of a fit\n\n" + tables.markdown(tables.time_table(cells, *where)),
+        "## Processor seconds of a fit (of the trainings on a processor)\n\n"
+        + tables.markdown(tables.time_table(cells, *where)),
         "## Train–test gap (how much better on training rows; RMSE: how much smaller)\n\n"
         + tables.markdown(tables.gap_table(cells, *where)),
     ]  # fmt: skip
@@ -88,6 +89,7 @@ def main() -> int:
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
     parser.add_argument("--splits", nargs="+", type=int, default=list(SPLITS))
     parser.add_argument("--refresh", nargs="*", default=[], metavar="MODEL", help="train these again")
+    parser.add_argument("--device", default="cpu", help="where TabM and RealMLP train: cpu or cuda")
     parser.add_argument("--no-record", action="store_true", help="do not write benchmarks/results")
     given = parser.parse_args()
     if unknown := [model for model in (*given.models, *given.refresh) if model not in known]:
@@ -96,7 +98,7 @@ def main() -> int:
     cells = Cells.read(given.cache)
     models = list(dict.fromkeys([*given.models, *given.refresh]))
     wanted = [(known[model], name, split) for split in given.splits for model in models for name in given.sets]
-    run(cells, wanted, refresh=given.refresh)
+    run(cells, wanted, refresh=given.refresh, device=given.device)
     if stale := out_of_date(cells, known):
         print(f"note: computed with another configuration than today's: {', '.join(stale)}; use --refresh",
               file=sys.stderr)  # fmt: skip
