@@ -8,16 +8,14 @@ from typing import Annotated, Any, Protocol
 
 import typer
 
+from permgrad import _cli_options as options
+
 
 class Tell(Protocol):
     """How a command prints its result."""
 
     def __call__(self, result: Mapping[str, Any], text: str, *, as_json: bool) -> None:
         """Print one JSON object, or text."""
-
-
-Columns = list[str] | None
-File = Path | None
 
 
 def add_tune(
@@ -33,15 +31,8 @@ def add_tune(
     @app.command()
     @command
     def tune(
-        table: Annotated[
-            str,
-            typer.Argument(
-                metavar="TABLE", help="A CSV or Parquet file, or a named data set (permgrad datasets list)."
-            ),
-        ],
-        target: Annotated[
-            Columns, typer.Option(help="Column to predict (known for named data sets).", metavar="COL")
-        ] = None,
+        table: options.Table,
+        target: options.Target = None,
         trials: Annotated[
             int | None,
             typer.Option(help="The study's total of finished trials (default: as the space says).", metavar="N"),
@@ -55,49 +46,25 @@ def add_tune(
         ] = None,
         study: Annotated[str, typer.Option(help="The study's name in the database.")] = "permgrad",
         no_pruning: Annotated[bool, typer.Option("--no-pruning", help="Train every trial to its end.")] = False,
-        task: Annotated[str, typer.Option(help="auto, classification or regression.")] = "auto",
-        test: Annotated[File, typer.Option(help="Test rows of your own.", metavar="FILE")] = None,
-        validation: Annotated[File, typer.Option(help="Validation rows of your own.", metavar="FILE")] = None,
-        drop: Annotated[
-            Columns, typer.Option(help="Column to leave out; may be given several times.", metavar="COL")
-        ] = None,
-        row_id: Annotated[
-            Columns,
-            typer.Option("--id", help="Column that names rows: not a feature, kept in predictions.", metavar="COL"),
-        ] = None,
-        na: Annotated[
-            Columns,
-            typer.Option(help="Codes that mean missing, separated by commas, such as -9,-8,-7.", metavar="CODES"),
-        ] = None,
-        groups: Annotated[
-            File,
-            typer.Option(
-                help='JSON file of columns that act as one feature: {"name": ["column", ...]}.', metavar="FILE"
-            ),
-        ] = None,
-        group: Annotated[
-            str | None,
-            typer.Option(help="Column whose equal values stay in one part of the split.", metavar="COL"),
-        ] = None,
-        time: Annotated[
-            str | None,
-            typer.Option(help="Column to split by: the latest rows become the test rows.", metavar="COL"),
-        ] = None,
+        task: options.Task = "auto",
+        test: options.Test = None,
+        validation: options.Validation = None,
+        drop: options.Drop = None,
+        row_id: options.RowId = None,
+        na: options.MissingCodes = None,
+        groups: options.Groups = None,
+        group: options.Group = None,
+        time: options.Time = None,
         out: Annotated[
-            File, typer.Option(help="Folder (default: permgrad-runs/<table>-tuned-<seed>).", metavar="DIR")
+            Path | None, typer.Option(help="Folder (default: permgrad-runs/<table>-tuned-<seed>).", metavar="DIR")
         ] = None,
-        seed: Annotated[int, typer.Option(help="Seed of everything random but the split.", min=0)] = 0,
-        split_seed: Annotated[int, typer.Option(help="Seed of the split.", min=0)] = 42,
-        device: Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, mps.")] = "auto",
-        threads: Annotated[
-            int | None,
-            typer.Option(help="Number of threads to compute with (default: as the machine is set).", min=1),
-        ] = None,
-        overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew, replacing what is there.")] = False,
-        as_json: Annotated[
-            bool, typer.Option("--json", help="Print one JSON object on stdout instead of text.")
-        ] = False,
-        debug: Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")] = False,  # noqa: ARG001 — its decorator reads it
+        seed: options.Seed = 0,
+        split_seed: options.SplitSeed = 42,
+        device: options.Device = "auto",
+        threads: options.Threads = None,
+        overwrite: options.Overwrite = False,
+        as_json: options.AsJson = False,
+        debug: options.Debug = False,  # noqa: ARG001 — its decorator reads it
     ) -> None:
         """Try many settings on validation rows, and export the best as a finished run.
 

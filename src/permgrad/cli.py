@@ -21,6 +21,7 @@ from typing import Annotated, Any
 
 import typer
 
+from permgrad import _cli_options as options
 from permgrad._cli_tune import add_tune
 from permgrad._errors import EnvironmentProblem, PermgradError, PermgradWarning
 
@@ -34,16 +35,6 @@ app = typer.Typer(
 )
 datasets_app = typer.Typer(help="Named data sets.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(datasets_app, name="datasets")
-
-Debug = Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of text.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random but the split.", min=0)]
-Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, mps.")]
-Threads = Annotated[
-    int | None, typer.Option(help="Number of threads to compute with (default: as the machine is set).", min=1)
-]
-ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="A run's folder, or the model folder in it.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
 
 # --- how a command ends -----------------------------------------------------------------------------------------------
@@ -166,14 +157,9 @@ def _main_options(
 @app.command()
 @_command
 def run(
-    table: Annotated[
-        str,
-        typer.Argument(metavar="TABLE", help="A CSV or Parquet file, or a named data set (permgrad datasets list)."),
-    ],
-    target: Annotated[
-        list[str] | None, typer.Option(help="Column to predict (known for named data sets).", metavar="COL")
-    ] = None,
-    task: Annotated[str, typer.Option(help="auto, classification or regression.")] = "auto",
+    table: options.Table,
+    target: options.Target = None,
+    task: options.Task = "auto",
     image: Annotated[
         list[str] | None,
         typer.Option(help="Column of paths of images beside the table; may be given several times.", metavar="COL"),
@@ -182,29 +168,14 @@ def run(
         int | None,
         typer.Option(help="Pixels that images are brought to (default: their median, at most 64).", min=8, max=1024),
     ] = None,
-    test: Annotated[Path | None, typer.Option(help="Test rows of your own.", metavar="FILE")] = None,
-    validation: Annotated[Path | None, typer.Option(help="Validation rows of your own.", metavar="FILE")] = None,
-    drop: Annotated[
-        list[str] | None, typer.Option(help="Column to leave out; may be given several times.", metavar="COL")
-    ] = None,
-    row_id: Annotated[
-        list[str] | None,
-        typer.Option("--id", help="Column that names rows: not a feature, kept in predictions.", metavar="COL"),
-    ] = None,
-    na: Annotated[
-        list[str] | None,
-        typer.Option(help="Codes that mean missing, separated by commas, such as -9,-8,-7.", metavar="CODES"),
-    ] = None,
-    groups: Annotated[
-        Path | None,
-        typer.Option(help='JSON file of columns that act as one feature: {"name": ["column", ...]}.', metavar="FILE"),
-    ] = None,
-    group: Annotated[
-        str | None, typer.Option(help="Column whose equal values stay in one part of the split.", metavar="COL")
-    ] = None,
-    time: Annotated[
-        str | None, typer.Option(help="Column to split by: the latest rows become the test rows.", metavar="COL")
-    ] = None,
+    test: options.Test = None,
+    validation: options.Validation = None,
+    drop: options.Drop = None,
+    row_id: options.RowId = None,
+    na: options.MissingCodes = None,
+    groups: options.Groups = None,
+    group: options.Group = None,
+    time: options.Time = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run (default: permgrad-runs/<table>-<seed>).", metavar="DIR")
     ] = None,
@@ -216,10 +187,10 @@ def run(
         list[str] | None,
         typer.Option(help="Also train this one, such as tabm or realmlp (minutes); may be repeated.", metavar="NAME"),
     ] = None,
-    seed: Seed = 0,
-    split_seed: Annotated[int, typer.Option(help="Seed of the split.", min=0)] = 42,
-    device: Device = "auto",
-    threads: Threads = None,
+    seed: options.Seed = 0,
+    split_seed: options.SplitSeed = 42,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
     cost: Annotated[
         tuple[float, float] | None,
         typer.Option(help="What a false and a missed positive cost: adds the threshold of least cost.", metavar="A B"),
@@ -232,9 +203,9 @@ def run(
             metavar="STAGE",
         ),
     ] = None,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
-    debug: Debug = False,
+    overwrite: options.Overwrite = False,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
 ) -> None:
     """Train a network on a table, explain it, and write a report.
 
@@ -278,16 +249,16 @@ def run(
 @app.command()
 @_command
 def predict(
-    model_folder: ModelFolder,
+    model_folder: options.ModelFolder,
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV or Parquet file with the rows to predict.")],
     out: Annotated[
         Path | None,
         typer.Option(help="CSV file to write (default: <table>-predictions.csv here; - for stdout).", metavar="FILE"),
     ] = None,
-    overwrite: Overwrite = False,
-    threads: Threads = None,
-    as_json: AsJson = False,
-    debug: Debug = False,
+    overwrite: options.Overwrite = False,
+    threads: options.Threads = None,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
 ) -> None:
     """Predict the rows of a table with a trained model; columns are matched by name."""
     _use_threads(threads)
@@ -303,7 +274,7 @@ def predict(
 @app.command()
 @_command
 def explain(
-    model_folder: ModelFolder,
+    model_folder: options.ModelFolder,
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV or Parquet file with the rows to explain.")],
     method: Annotated[str, typer.Option(help="How to explain: permgrad, permutation, integrated_gradients, ...")] = (
         "permgrad"
@@ -322,15 +293,15 @@ def explain(
     ] = None,
     scope: Annotated[str, typer.Option(help="auto, global or local.")] = "auto",
     repeats: Annotated[int, typer.Option(help="Number of donors per row, for the methods that draw.", min=1)] = 10,
-    seed: Seed = 0,
+    seed: options.Seed = 0,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder to write (default: <table>-<method> here, with -row<N>).", metavar="DIR"),
     ] = None,
-    overwrite: Overwrite = False,
-    threads: Threads = None,
-    as_json: AsJson = False,
-    debug: Debug = False,
+    overwrite: options.Overwrite = False,
+    threads: options.Threads = None,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
 ) -> None:
     """Explain a trained model on the rows of a table; if the target column is there, the loss is explained."""
     _use_threads(threads)
@@ -360,8 +331,8 @@ def explain(
 @_command
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.")],
-    as_json: AsJson = False,
-    debug: Debug = False,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
 ) -> None:
     """Build a run's report.html again from the files in its folder."""
     from permgrad.runs.report import rebuild_report
@@ -391,10 +362,10 @@ def benchmark(
         bool, typer.Option("--quick", help="Less of everything, to see that it runs; no results.")
     ] = False,
     no_peers: Annotated[bool, typer.Option("--no-peers", help="Leave other packages' methods out.")] = False,
-    threads: Threads = None,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
-    debug: Debug = False,
+    threads: options.Threads = None,
+    overwrite: options.Overwrite = False,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
 ) -> None:
     """Hold every method against functions whose true importances are known.
 
@@ -423,14 +394,9 @@ def benchmark(
 @app.command()
 @_command
 def compare(
-    table: Annotated[
-        str,
-        typer.Argument(metavar="TABLE", help="A CSV or Parquet file, or a named data set (permgrad datasets list)."),
-    ],
-    target: Annotated[
-        list[str] | None, typer.Option(help="Column to predict (known for named data sets).", metavar="COL")
-    ] = None,
-    task: Annotated[str, typer.Option(help="auto, classification or regression.")] = "auto",
+    table: options.Table,
+    target: options.Target = None,
+    task: options.Task = "auto",
     models: Annotated[
         list[str] | None,
         typer.Option(
@@ -456,20 +422,12 @@ def compare(
         list[str] | None,
         typer.Option(help="How to explain, separated by commas (default: permutation,permgrad).", metavar="NAMES"),
     ] = None,
-    drop: Annotated[
-        list[str] | None, typer.Option(help="Column to leave out; may be given several times.", metavar="COL")
-    ] = None,
+    drop: options.Drop = None,
     row_id: Annotated[
         list[str] | None, typer.Option("--id", help="Column that names rows: not a feature.", metavar="COL")
     ] = None,
-    na: Annotated[
-        list[str] | None,
-        typer.Option(help="Codes that mean missing, separated by commas, such as -9,-8,-7.", metavar="CODES"),
-    ] = None,
-    groups: Annotated[
-        Path | None,
-        typer.Option(help='JSON file of columns that act as one feature: {"name": ["column", ...]}.', metavar="FILE"),
-    ] = None,
+    na: options.MissingCodes = None,
+    groups: options.Groups = None,
     group: Annotated[
         str | None, typer.Option(help="Column whose equal values stay in one fold.", metavar="COL")
     ] = None,
@@ -477,11 +435,11 @@ def compare(
         Path | None, typer.Option(help="Folder (default: permgrad-runs/compare-<table>-<seed>).", metavar="DIR")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of folds, models and explanations.", min=0)] = 0,
-    device: Device = "auto",
-    threads: Threads = None,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
-    debug: Debug = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    overwrite: options.Overwrite = False,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
 ) -> None:
     """Compare models on one table by cross-validation: which is best, and do they rely on the same features?
 
@@ -533,7 +491,7 @@ def _names(given: list[str] | None, *, once: bool = True) -> tuple[str, ...]:
 
 @datasets_app.command("list")
 @_command
-def datasets_list(as_json: AsJson = False, debug: Debug = False) -> None:
+def datasets_list(as_json: options.AsJson = False, debug: options.Debug = False) -> None:
     """List the named data sets: target, size, licence, home, and whether they are on this machine."""
     from permgrad.runs.named import list_named
 
@@ -545,8 +503,8 @@ def datasets_list(as_json: AsJson = False, debug: Debug = False) -> None:
 @_command
 def datasets_fetch(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of data sets, or all.")],
-    as_json: AsJson = False,
-    debug: Debug = False,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
 ) -> None:
     """Bring named data sets to this machine and check their content."""
     from permgrad.runs.named import fetch_named

@@ -1,0 +1,45 @@
+"""Options that several commands take, worded once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Table = Annotated[
+    str, typer.Argument(metavar="TABLE", help="A CSV or Parquet file, or a named data set (permgrad datasets list).")
+]
+Target = Annotated[list[str] | None, typer.Option(help="Column to predict (known for named data sets).", metavar="COL")]
+Task = Annotated[str, typer.Option(help="auto, classification or regression.")]
+Test = Annotated[Path | None, typer.Option(help="Test rows of your own.", metavar="FILE")]
+Validation = Annotated[Path | None, typer.Option(help="Validation rows of your own.", metavar="FILE")]
+Drop = Annotated[list[str] | None, typer.Option(help="Column to leave out; may be given several times.", metavar="COL")]
+RowId = Annotated[
+    list[str] | None,
+    typer.Option("--id", help="Column that names rows: not a feature, kept in predictions.", metavar="COL"),
+]
+MissingCodes = Annotated[
+    list[str] | None,
+    typer.Option(help="Codes that mean missing, separated by commas, such as -9,-8,-7.", metavar="CODES"),
+]
+Groups = Annotated[
+    Path | None,
+    typer.Option(help='JSON file of columns that act as one feature: {"name": ["column", ...]}.', metavar="FILE"),
+]
+Group = Annotated[
+    str | None, typer.Option(help="Column whose equal values stay in one part of the split.", metavar="COL")
+]
+Time = Annotated[
+    str | None, typer.Option(help="Column to split by: the latest rows become the test rows.", metavar="COL")
+]
+SplitSeed = Annotated[int, typer.Option(help="Seed of the split.", min=0)]
+Seed = Annotated[int, typer.Option(help="Seed of everything random but the split.", min=0)]
+Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, mps.")]
+Threads = Annotated[
+    int | None, typer.Option(help="Number of threads to compute with (default: as the machine is set).", min=1)
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of text.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")]
+ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="A run's folder, or the model folder in it.")]
