@@ -26,7 +26,7 @@ $(VENV)/installed-demo: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/installed-test: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing permgrad with its test tools (a few minutes the first time) ..."
-	$(PIP) install -c constraints.txt -e '.[baselines,peers,tune,dev]'
+	$(PIP) install -c constraints.txt -e '.[baselines,peers,tune,ray,dev]'
 	@touch $@
 
 demo: $(VENV)/installed-demo ## Train and explain on a data set that ships with scikit-learn; says where the report is
