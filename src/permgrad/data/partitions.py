@@ -1,0 +1,519 @@
+"""Parquet tables that need not fit in memory: a file, or a folder of files, as numbered parts read in batches.
+
+A part is a range of row groups of one file, together with the number of its first row in the whole table. Rows are
+numbered through the files in the order of their names, so that a row has one number however the table is cut. What a
+cell becomes (a number, text, a missing value) is decided from the footers of all files, never from the values of one
+part: every part has the column types that the whole table would have.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from permgrad._errors import EnvironmentProblem, InputError, suggest
+
+#: Endings of the files of a folder that are read; others are left alone.
+SUFFIXES = (".parquet", ".pq")
+#: Rows of a part, unless the table is so long that it would have more parts than this.
+ROWS_PER_PART, MOST_PARTS = 50_000, 1000
+#: Rows that ``read`` decodes at a time, and bytes of a column that are held while it is decoded.
+_READ_ROWS, _BUFFER_BYTES = 65_536, 2**18
+_MAGIC = b"PAR1"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A range of row groups of one file.
+
+    Attributes:
+        number: of the part, from 0.
+        file: name relative to the table's folder.
+        row_group_start, row_group_stop: half-open range of row groups.
+        first_row: number of its first row in the whole table.
+        rows: how many rows it has, at least 1.
+    """
+
+    number: int
+    file: str
+    row_group_start: int
+    row_group_stop: int
+    first_row: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class _File:
+    """What the footer of one file says."""
+
+    name: str
+    digest: str
+    size: int
+    bytes: int
+    row_groups: tuple[int, ...]
+    keys: tuple[tuple[str, str | None], ...]
+
+
+@dataclass(frozen=True)
+class PartitionedTable:
+    """A table of Parquet files. Small and picklable: it holds what the footers say, and no rows.
+
+    Attributes:
+        root: folder of the files.
+        files: what their footers say, in the order of the rows.
+        parts: the table, cut.
+        schema: types of all columns, over all files; the names are those of the frames that are read.
+        null_counts: missing cells of each column; None where a file does not say.
+        keys: columns that stand in the names of folders (``year=2024/``), with whether they are whole numbers.
+        path: as the user gave it, for messages.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for number in range(3):
+        ...         pd.DataFrame({"a": [number, number]}).to_parquet(Path(folder, f"{number}.parquet"))
+        ...     table = open_partitioned(folder)
+        ...     [(part.first_row, table.read(part)["a"].tolist()) for part in table.parts]
+        [(0, [0, 0]), (2, [1, 1]), (4, [2, 2])]
+    """
+
+    root: str
+    files: tuple[_File, ...]
+    parts: list[Part]
+    schema: pa.Schema
+    null_counts: dict[str, int | None]
+    keys: dict[str, bool] = field(default_factory=dict)
+    path: str = ""
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of the whole table."""
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns, as ``read_table`` gives them."""
+        return self._layout.shown
+
+    @property
+    def bytes(self) -> int:
+        """Size of the values once unpacked, as the footers state it."""
+        return sum(file.bytes for file in self.files)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of all files' names, sizes and footers: another table, or a changed file, has another one."""
+        text = json.dumps([[file.name, file.size, file.digest] for file in self.files])
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+    @cached_property
+    def _layout(self) -> _Layout:
+        return _Layout.of(self.schema)
+
+    def read(self, part: Part, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return all rows of a part, numbered from 0, with the types that the whole table would have.
+
+        Args:
+            part: one of ``parts``.
+            columns: names to read, in the order wanted; None: all.
+
+        Raises:
+            InputError: no such column, or the file has changed since the table was opened.
+            EnvironmentProblem: the file cannot be read.
+        """
+        return self._frame(pa.Table.from_batches(list(self._records(part, columns, _READ_ROWS))), part, columns)
+
+    def batches(
+        self, part: Part, rows: int, columns: Sequence[str] | None = None
+    ) -> Iterator[tuple[int, pd.DataFrame]]:
+        """Yield the number of the first row, and at most ``rows`` rows; memory holds one batch, not one part."""
+        first, kept, count = part.first_row, [], 0
+        for record in self._records(part, columns, rows):
+            # A reader stops at the end of each row group; small ones are put together again.
+            while len(record):
+                taken = record.slice(0, rows - count)
+                record = record.slice(len(taken))
+                kept.append(taken)
+                count += len(taken)
+                if count == rows:
+                    yield first, self._frame(pa.Table.from_batches(kept), part, columns, first)
+                    first, kept, count = first + count, [], 0
+        if count:
+            yield first, self._frame(pa.Table.from_batches(kept), part, columns, first)
+
+    def first_rows(self, rows: int) -> pd.DataFrame:
+        """Return the first rows of the table."""
+        return next(self.batches(self.parts[0], rows))[1]
+
+    def check_columns(self, columns: Sequence[str]) -> None:
+        """Refuse names that are not columns of the table.
+
+        Raises:
+            InputError: there is no such column.
+        """
+        for name in columns:
+            if name not in self.columns:
+                raise InputError(
+                    f"a column that is asked for must be in the table, however: {self.path!r} has no column {name!r}"
+                    f"{suggest(name, self.columns)}; check the name"
+                )
+
+    # ---- rows --------------------------------------------------------------------------------------------------------
+
+    def _records(self, part: Part, columns: Sequence[str] | None, rows: int) -> Iterator[pa.RecordBatch]:
+        """Yield the stored columns that are needed, as they stand in the file."""
+        self.check_columns(columns or ())
+        wanted = self.columns if columns is None else list(columns)
+        stored = [self._layout.stored[name] for name in wanted if name in self._layout.stored]
+        path, groups = Path(self.root, part.file), range(part.row_group_start, part.row_group_stop)
+        known = next(file for file in self.files if file.name == part.file)
+        with _readable(path), pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
+            if _footer_digest(path) != known.digest:
+                raise InputError(
+                    f"the files of a table must stay as they are while it is read, however: {str(path)!r} has changed; "
+                    "start again"
+                )
+            if not stored:  # only columns that stand in names of folders
+                yield pa.RecordBatch.from_struct_array(pa.array([{}] * part.rows, type=pa.struct([])))
+                return
+            yield from file.iter_batches(batch_size=rows, row_groups=list(groups), columns=stored, use_threads=False)
+
+    def _frame(
+        self, table: pa.Table, part: Part, columns: Sequence[str] | None, first: int | None = None
+    ) -> pd.DataFrame:
+        """Turn stored columns into a frame with the types of the whole table."""
+        layout = self._layout
+        wanted = self.columns if columns is None else list(columns)
+        file = next(file for file in self.files if file.name == part.file)
+        keys, made = dict(file.keys), {}
+        fields = [self.schema.field(name) for name in table.column_names]
+        table = table.cast(pa.schema([self._stored_type(own) for own in fields], metadata=layout.metadata), safe=False)
+        frame = table.to_pandas(ignore_metadata=False)
+        frame.columns = pd.Index([layout.names[name] for name in table.column_names], dtype=object)
+        for name in frame.columns:
+            if frame[name].dtype == bool and self._may_miss(layout.stored[name]):
+                frame[name] = frame[name].astype(object)
+        for name in wanted:
+            if name in self.keys:
+                value = keys[name]
+                made[name] = int(value) if self.keys[name] and value is not None else value
+            elif name in layout.ranges:
+                begin, step = layout.ranges[name]
+                place = (part.first_row if first is None else first) - self._start_of(part.file)
+                made[name] = range(begin + place * step, begin + (place + table.num_rows) * step, step)
+        return frame.assign(**made)[wanted].reset_index(drop=True)
+
+    def _stored_type(self, own: pa.Field) -> pa.Field:
+        """Whole numbers with missing cells are read as floats, as pandas does for a whole table."""
+        if pa.types.is_integer(own.type) and own.name not in self._layout.nullable and self._may_miss(own.name):
+            return own.with_type(pa.float64())
+        return own
+
+    def _may_miss(self, name: str) -> bool:
+        return self.null_counts.get(name, 0) != 0
+
+    def _start_of(self, name: str) -> int:
+        return next(part.first_row for part in self.parts if part.file == name)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How stored columns become those of a frame: an index that pandas stored is an ordinary column, if it has a name.
+
+    Attributes:
+        shown: names of the frame's columns.
+        stored: shown name to stored name, for the columns that are stored.
+        names: the other way round.
+        ranges: index columns that are stored as a formula: start and step.
+        nullable: stored names whose missing cells pandas keeps in a type of its own.
+        metadata: of the schema, without the index.
+    """
+
+    shown: list[str]
+    stored: dict[str, str]
+    names: dict[str, str]
+    ranges: dict[str, tuple[int, int]]
+    nullable: frozenset[str]
+    metadata: dict[bytes, bytes] | None
+
+    @classmethod
+    def of(cls, schema: pa.Schema) -> _Layout:
+        pandas: dict[str, Any] = schema.pandas_metadata or {}
+        index = pandas.get("index_columns", [])
+        described = {one.get("field_name") or one.get("name"): one for one in pandas.get("columns", ())}
+        hidden, first, ranges = set(), [], {}
+        for one in index:
+            if isinstance(one, dict):
+                if one.get("name") is not None:
+                    ranges[str(one["name"])] = (int(one["start"]), int(one["step"]))
+                    first.append(str(one["name"]))
+            elif described.get(one, {}).get("name") is None:
+                hidden.add(one)
+            else:
+                first.append(one)
+        stored = [name for name in schema.names if name not in hidden]
+        shown = [*first, *(name for name in stored if name not in first)]
+        nullable = {
+            name for name, one in described.items() if str(one.get("numpy_type"))[:1] in ("I", "U", "F", "b") and
+            str(one.get("numpy_type")) not in ("bool", "bytes")
+        }  # fmt: skip
+        metadata = None
+        if pandas:
+            metadata = {b"pandas": json.dumps({**pandas, "index_columns": []}).encode()}
+        return cls(shown, {n: n for n in stored}, {n: n for n in stored}, ranges, frozenset(nullable), metadata)
+
+
+# ---- opening ---------------------------------------------------------------------------------------------------------
+
+
+def is_partitioned(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a folder, or a file that is Parquet by its name or content."""
+    place = Path(path)
+    if place.is_dir() or place.suffix.lower() in SUFFIXES:
+        return True
+    try:
+        with place.open("rb") as stream:
+            return stream.read(4) == _MAGIC
+    except OSError:
+        return False
+
+
+def open_partitioned(path: str | os.PathLike[str], *, rows_per_part: int | None = None) -> PartitionedTable:
+    """Read the footers of a Parquet file, or of all Parquet files in a folder, and cut the table into parts.
+
+    Files are sorted by name; those in folders named ``column=value`` get that column, other folders are searched too,
+    names that begin with a point or an underscore are left out. A part never spans two files and is never smaller than
+    one row group; neighbouring row groups are put together up to ``rows_per_part``.
+
+    Args:
+        path: a file or a folder.
+        rows_per_part: rows that a part is meant to have; None: 50,000, or a thousandth of a table of more than
+            50 million rows.
+
+    Raises:
+        InputError: there is no Parquet file or no row, a file is damaged, or files differ in their columns or types.
+        EnvironmentProblem: a file cannot be read.
+    """
+    if rows_per_part is not None and rows_per_part < 1:
+        raise InputError(f"rows_per_part must be at least 1, however: rows_per_part={rows_per_part}; pass more")
+    place = Path(path)
+    root, paths = _find(place)
+    files, schemas, nulls = [], [], []
+    for one in paths:
+        file, schema, counts = _read_footer(one, root)
+        files.append(file)
+        schemas.append(schema)
+        nulls.append(counts)
+    schema, keys = _common_schema(files, schemas), _keys(files)
+    taken = next((name for name in keys if name in schema.names), None)
+    if taken is not None:
+        raise InputError(
+            f"a column that stands in the names of folders must not stand in the files too, however: {taken!r} does in "
+            f"{str(path)!r}; rename one of them"
+        )
+    rows = sum(sum(file.row_groups) for file in files)
+    if rows == 0:
+        raise InputError(
+            f"a table must have at least one row, however: {str(path)!r} has none; check how it was written"
+        )
+    parts = list(_cut(files, rows_per_part or max(ROWS_PER_PART, -(-rows // MOST_PARTS))))
+    whole = schema
+    for name, number in keys.items():
+        whole = whole.append(pa.field(name, pa.int64() if number else pa.string()))
+    missing = {name: _total([counts.get(name, 0) for counts in nulls]) for name in schema.names}
+    table = PartitionedTable(str(root), tuple(files), parts, whole, missing, keys, os.fspath(path))
+    _check_names(table)
+    return table
+
+
+def _find(place: Path) -> tuple[Path, list[Path]]:
+    """Return the folder of the files, and the files sorted by name."""
+    if not place.exists():
+        raise InputError(
+            f"a table must be an existing file or folder, however: {str(place)!r} does not exist; check the path"
+        )
+    if place.is_file():
+        return place.parent, [place]
+    found = [
+        file
+        for file in place.rglob("*")
+        if file.suffix.lower() in SUFFIXES
+        and file.is_file()
+        and not any(step.startswith((".", "_")) for step in file.relative_to(place).parts)
+    ]
+    if not found:
+        raise InputError(
+            f"a folder that is a table must hold Parquet files, however: {str(place)!r} holds none that ends in "
+            f"{' or '.join(SUFFIXES)}; name the folder that does"
+        )
+    return place, sorted(found, key=lambda file: file.relative_to(place).as_posix())
+
+
+class _readable:  # noqa: N801 — a context manager, used like a function
+    """Turn what can go wrong while a Parquet file is read into permgrad's errors."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, (InputError, EnvironmentProblem)):
+            return
+        if isinstance(error, FileNotFoundError):
+            raise InputError(
+                f"the files of a table must stay where they are while it is read, however: {str(self.path)!r} is gone; "
+                "bring it back"
+            ) from None
+        if isinstance(error, (pa.ArrowException, ValueError, KeyError, struct.error)) or (
+            isinstance(error, OSError) and error.errno is None
+        ):
+            raise InputError(
+                f"a Parquet file must be complete, however {str(self.path)!r} is cut off, damaged or no Parquet; "
+                "write it again"
+            ) from error
+        if isinstance(error, OSError):
+            raise EnvironmentProblem(
+                f"a table must be readable, however {str(self.path)!r}: {error.strerror}; check its rights"
+            ) from error
+
+
+def _footer_digest(path: Path) -> str:
+    """Return the hash of a file's footer: schema, sizes, places and statistics of all its row groups."""
+    with path.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - 8))
+        (length,) = struct.unpack("<I", stream.read(8)[:4])
+        stream.seek(max(0, size - 8 - length))
+        return hashlib.sha256(stream.read(length)).hexdigest()
+
+
+def _read_footer(path: Path, root: Path) -> tuple[_File, pa.Schema, dict[str, int | None]]:
+    with _readable(path):
+        digest = _footer_digest(path)
+        with pq.ParquetFile(path) as opened:
+            metadata, schema = opened.metadata, opened.schema_arrow
+            groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+            nulls: dict[str, int | None] = dict.fromkeys(schema.names, 0)
+            for group in groups:
+                if not group.num_rows:
+                    continue
+                for index in range(group.num_columns):
+                    column = group.column(index)
+                    name, statistics = column.path_in_schema, column.statistics
+                    if name in nulls:
+                        known = statistics is not None and statistics.has_null_count
+                        nulls[name] = _total([nulls[name], statistics.null_count if known else None])
+            name = path.relative_to(root).as_posix()
+            keys = tuple(_key(step) for step in name.split("/")[:-1] if "=" in step)
+            file = _File(
+                name,
+                digest,
+                path.stat().st_size,
+                sum(group.total_byte_size for group in groups),
+                tuple(group.num_rows for group in groups),
+                keys,
+            )
+    return file, schema, nulls
+
+
+def _total(counts: Sequence[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
+
+
+def _key(step: str) -> tuple[str, str | None]:
+    from urllib.parse import unquote
+
+    name, _, value = step.partition("=")
+    return name, None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value)
+
+
+def _keys(files: Sequence[_File]) -> dict[str, bool]:
+    """Return the columns that stand in names of folders, with whether all their values are whole numbers."""
+    names = [name for name, _ in files[0].keys]
+    for file in files:
+        own = [name for name, _ in file.keys]
+        if own != names:
+            raise InputError(
+                "all files of a table must have the same columns in the names of their folders, however: "
+                f"{files[0].name!r} has {names} and {file.name!r} has {own}; move the files that differ"
+            )
+    values = {name: [dict(file.keys)[name] for file in files] for name in names}
+    return {
+        name: all(value is not None and value.lstrip("-").isdecimal() and str(int(value)) == value for value in own)
+        for name, own in values.items()
+    }
+
+
+def _common_schema(files: Sequence[_File], schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """Return types that hold every file's values; a column that is missing or of another kind is refused."""
+    first, common = files[0], schemas[0]
+    for file, schema in zip(files, schemas, strict=True):
+        odd = sorted(set(schema.names) ^ set(common.names))
+        if odd:
+            without, having = (file, first) if odd[0] not in schema.names else (first, file)
+            raise InputError(
+                f"all files of a table must have the same columns, however: {having.name!r} has the column {odd[0]!r} "
+                f"and {without.name!r} has not; add it, or move the files that differ"
+            )
+        for name in schema.names:
+            own, so_far = schema.field(name).type, common.field(name).type
+            if own == so_far:
+                continue
+            wider = _wider(so_far, own)
+            if wider is None:
+                raise InputError(
+                    f"a column must have one kind of values in all files of a table, however: {name!r} is {so_far} in "
+                    f"{first.name!r} and {own} in {file.name!r}; write the files that differ again"
+                )
+            common = common.set(common.get_field_index(name), common.field(name).with_type(wider))
+    return common
+
+
+def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """Return a type for both: longer numbers, plain text for text in other codings; None where they do not fit."""
+    plain = [kind.value_type if pa.types.is_dictionary(kind) else kind for kind in (one, other)]
+    fields = [pa.schema([pa.field("x", kind)]) for kind in plain]
+    try:
+        return pa.unify_schemas(fields, promote_options="permissive").field("x").type
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        return None
+
+
+def _check_names(table: PartitionedTable) -> None:
+    names = table.columns
+    if not names:
+        raise InputError(f"a table must have at least one column, however {table.path!r} has none; write it again")
+    repeated = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+    if repeated is not None:
+        raise InputError(
+            f"column names must be unique, however {repeated!r} stands more than once in {table.path!r}; rename the "
+            "copies"
+        )
+
+
+def _cut(files: Sequence[_File], rows_per_part: int) -> Iterator[Part]:
+    number, first_row = 0, 0
+    for file in files:
+        start, count = 0, 0
+        for index, rows in enumerate(file.row_groups):
+            if count and count + rows > rows_per_part:
+                yield Part(number, file.name, start, index, first_row, count)
+                number, first_row, start, count = number + 1, first_row + count, index, 0
+            count += rows
+        if count:
+            yield Part(number, file.name, start, len(file.row_groups), first_row, count)
+            number, first_row = number + 1, first_row + count
