@@ -6,7 +6,7 @@ import hashlib
 import shlex
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +16,20 @@ import pandas as pd
 
 from permgrad._errors import InputError, PermgradWarning, unknown
 from permgrad.runs.compare_models import Table
-from permgrad.runs.request import DEFAULT_PARENT, TASKS, RunRequest, table_name
+from permgrad.runs.request import DEFAULT_PARENT, TASKS, RunRequest, TableRequest
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareRequest:
+class CompareRequest(TableRequest):
     """The options of ``permgrad compare``; see ``permgrad compare --help``.
 
     Attributes:
-        table: Path of a file, or the name of a data set.
-        target: The column to predict; exactly one, or none for a named data set, whose target is known.
         models: Presets and baselines; empty: the usual ones.
         folds: Number of folds; None: five.
         splits: Seeds of splits in the place of folds.
-        group: Column whose equal values stay in one fold.
         methods: How models are explained; empty: by permutation, networks also by the path game.
     """
 
-    table: str
-    target: tuple[str, ...] = ()
-    task: str = "auto"
     models: tuple[str, ...] = ()
     folds: int | None = None
     repeats: int = 1
@@ -43,21 +37,6 @@ class CompareRequest:
     metric: str | None = None
     explain: bool = True
     methods: tuple[str, ...] = ()
-    drop: tuple[str, ...] = ()
-    identifier: tuple[str, ...] = ()
-    na: tuple[str, ...] = ()
-    groups: Path | None = None
-    group: str | None = None
-    out: Path | None = None
-    seed: int = 0
-    device: str = "auto"
-    threads: int | None = None
-    overwrite: bool = False
-
-    @property
-    def name(self) -> str:
-        """Name of the table without folder and endings."""
-        return table_name(self.table)
 
     @property
     def folder(self) -> Path:
@@ -67,17 +46,15 @@ class CompareRequest:
     def run_request(self) -> RunRequest:
         """Return the request of a run on the same table: what it reads and refuses is the same."""
         kept = (self.group,) if self.group is not None and self.group not in self.identifier else ()
-        return RunRequest(
-            table=self.table,
-            target=self.target,
-            task=self.task,
-            drop=self.drop,
-            identifier=(*self.identifier, *kept),
-            na=self.na,
-            groups=self.groups,
-            device=self.device,
-            seed=self.seed,
-        )
+        shared = {entry.name: getattr(self, entry.name) for entry in fields(TableRequest)}
+        changed = {
+            "identifier": (*self.identifier, *kept),
+            "group": None,
+            "out": None,
+            "threads": None,
+            "overwrite": False,
+        }
+        return RunRequest(**(shared | changed))
 
     @property
     def command(self) -> str:

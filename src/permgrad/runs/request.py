@@ -28,14 +28,60 @@ def table_name(table: str | Path) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunRequest:
-    """The options of ``permgrad run``; see ``permgrad run --help``.
+class TableRequest:
+    """What every command that trains on a table is asked.
 
     Attributes:
         table: Path of a file, or the name of a data set.
         target: The column to predict; exactly one, or none for a named data set, whose target is known.
         na: Texts of codes separated by commas, as given.
         identifier: Columns that name rows.
+        group: Column whose equal values stay together where rows are divided.
+        out: The folder; None: the command's own.
+        overwrite: Begin anew where other files are.
+    """
+
+    table: str
+    target: tuple[str, ...] = ()
+    task: str = "auto"
+    drop: tuple[str, ...] = ()
+    identifier: tuple[str, ...] = ()
+    na: tuple[str, ...] = ()
+    groups: Path | None = None
+    group: str | None = None
+    out: Path | None = None
+    seed: int = 0
+    device: str = "auto"
+    threads: int | None = None
+    overwrite: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of the table without folder and endings."""
+        return table_name(self.table)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitRequest(TableRequest):
+    """What a command is asked that divides a table into training, validation and test rows once.
+
+    Attributes:
+        test: File of test rows.
+        validation: File of validation rows.
+        time: Column to split by: the latest rows are the test rows.
+    """
+
+    test: Path | None = None
+    validation: Path | None = None
+    time: str | None = None
+    split_seed: int = 42
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest(SplitRequest):
+    """The options of ``permgrad run``; see ``permgrad run --help``.
+
+    Attributes:
         images: Columns that hold paths of images; the run then trains a network of images and a table.
         image_size: Height and width that images are brought to; None: their median size, at most 64.
         baselines: Whether all baselines that take seconds are trained too.
@@ -43,27 +89,10 @@ class RunRequest:
         cost: What a false positive and a false negative cost, for a threshold chosen on held-out rows.
     """
 
-    table: str
-    target: tuple[str, ...] = ()
-    task: str = "auto"
-    test: Path | None = None
-    validation: Path | None = None
-    drop: tuple[str, ...] = ()
-    identifier: tuple[str, ...] = ()
-    na: tuple[str, ...] = ()
-    groups: Path | None = None
-    group: str | None = None
-    time: str | None = None
-    out: Path | None = None
     preset: str = "default"
     baselines: bool = False
     named_baselines: tuple[str, ...] = ()
-    seed: int = 0
-    split_seed: int = 42
-    device: str = "auto"
-    threads: int | None = None
     from_stage: str | None = None
-    overwrite: bool = False
     cost: tuple[float, float] | None = None
     images: tuple[str, ...] = ()
     image_size: int | None = None
@@ -110,11 +139,6 @@ class RunRequest:
             raise InputError("--cost belongs to runs without images, however: --image is given; leave one of them out")
         if not self.images and self.image_size is not None:
             raise InputError("--image-size belongs to --image, however: no --image is given; name the column of paths")
-
-    @property
-    def name(self) -> str:
-        """Name of the table without folder and endings."""
-        return table_name(self.table)
 
     @property
     def wanted_baselines(self) -> tuple[str, ...]:

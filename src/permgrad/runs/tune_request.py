@@ -3,56 +3,33 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from permgrad._errors import InputError
-from permgrad.runs.request import DEFAULT_PARENT, RunRequest, table_name
+from permgrad.runs.request import DEFAULT_PARENT, RunRequest, SplitRequest
 
 DATABASE, STUDY_NAME, DEFAULT_SPACE = "study.db", "permgrad", "default"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuneRequest:
+class TuneRequest(SplitRequest):
     """The options of ``permgrad tune``; see ``permgrad tune --help``.
 
     Attributes:
-        table: Path of a file, or the name of a data set.
-        target: The column to predict; exactly one, or none for a named data set.
         trials: The study's total of finished trials; None: as many as the space says for the task.
         storage: URL of the study's database; None: an SQLite file in the folder.
         study: The study's name in the storage.
         space: Name of a space, or path of its file.
         pruning: Whether trials that do badly are ended early.
-        out: Folder; None: ``permgrad-runs/<table>-tuned-<seed>``.
-        overwrite: Begin anew where another study or other files are.
-
-    The other attributes are those of :class:`~permgrad.runs.request.RunRequest`.
     """
 
-    table: str
-    target: tuple[str, ...] = ()
     trials: int | None = None
     storage: str | None = None
     study: str = STUDY_NAME
     space: str = DEFAULT_SPACE
     pruning: bool = True
-    task: str = "auto"
-    test: Path | None = None
-    validation: Path | None = None
-    drop: tuple[str, ...] = ()
-    identifier: tuple[str, ...] = ()
-    na: tuple[str, ...] = ()
-    groups: Path | None = None
-    group: str | None = None
-    time: str | None = None
-    out: Path | None = None
-    seed: int = 0
-    split_seed: int = 42
-    device: str = "auto"
-    threads: int | None = None
-    overwrite: bool = False
 
     def check(self) -> None:
         """Refuse what can be refused before any file is read.
@@ -71,7 +48,7 @@ class TuneRequest:
     @property
     def folder(self) -> Path:
         """The study's folder."""
-        return self.out if self.out is not None else DEFAULT_PARENT / f"{table_name(self.table)}-tuned-{self.seed}"
+        return self.out if self.out is not None else DEFAULT_PARENT / f"{self.name}-tuned-{self.seed}"
 
     @property
     def url(self) -> str:
@@ -87,25 +64,9 @@ class TuneRequest:
 
     def run_request(self, preset: str, seed: int | None = None) -> RunRequest:
         """Return the run of one preset and seed on the same rows."""
-        return RunRequest(
-            table=self.table,
-            target=self.target,
-            task=self.task,
-            test=self.test,
-            validation=self.validation,
-            drop=self.drop,
-            identifier=self.identifier,
-            na=self.na,
-            groups=self.groups,
-            group=self.group,
-            time=self.time,
-            out=self.folder,
-            preset=preset,
-            seed=self.seed if seed is None else seed,
-            split_seed=self.split_seed,
-            device=self.device,
-            threads=self.threads,
-        )
+        shared = {entry.name: getattr(self, entry.name) for entry in fields(SplitRequest)}
+        changed = {"out": self.folder, "seed": self.seed if seed is None else seed, "overwrite": False}
+        return RunRequest(preset=preset, **(shared | changed))
 
     @property
     def command(self) -> str:
