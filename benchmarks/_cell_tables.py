@@ -105,15 +105,18 @@ def rank_table(cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequen
     return rows
 
 
-def paired(cells: Cells, first: str, second: str, name: str, splits: Sequence[int]) -> dict[str, Any] | None:
+def paired(
+    cells: Cells, first: str, second: str, name: str, splits: Sequence[int], part: str = "test"
+) -> dict[str, Any] | None:
     """Test ``first`` against ``second`` on the splits that both have; a positive difference is better for ``first``."""
-    shared = [s for s in splits if cells.value(first, name, s) is not None and cells.value(second, name, s) is not None]
+    found = {s: (cells.value(first, name, s, part), cells.value(second, name, s, part)) for s in splits}
+    shared = {s: (a, b) for s, (a, b) in found.items() if a is not None and b is not None}
     if len(shared) < 2:
         return None
     sign = 1 if higher(name) else -1
-    differences = [sign * (cells.value(first, name, s) - cells.value(second, name, s)) for s in shared]  # type: ignore[operator]
-    rows = cells.found[first, name, shared[0]]["rows"]
-    return corrected_paired_test(differences, train_rows=rows["train"], test_rows=rows["test"]).to_dict()
+    rows = cells.found[first, name, next(iter(shared))]["rows"]
+    differences = [sign * (a - b) for a, b in shared.values()]
+    return corrected_paired_test(differences, train_rows=rows["train"], test_rows=rows[part]).to_dict()
 
 
 def against_best(

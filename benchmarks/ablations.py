@@ -6,8 +6,7 @@
     python benchmarks/ablations.py --cache DIR --forms               # train nothing, only the tables
 
 Six sets, five splits (60 % train, 20 % say when to stop, 20 % test), the same seed everywhere. Each form is set against
-the default by the corrected resampled t-test over splits, set by set; its cost is the processor time of its training
-and of a path-game explanation of it.
+the default by the corrected resampled t-test over splits, set by set; its cost is the processor time of its training.
 """
 
 from __future__ import annotations
@@ -17,11 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import _cell_tables as tables
 from _cells import SETS, SPLITS, Cells, Contender, out_of_date, run
-from permgrad.evaluation.paired import corrected_paired_test
 from permgrad.models.presets import preset_from_dict
 
 DEFAULT = "default"
@@ -62,24 +58,12 @@ FORMS: dict[str, Contender] = {
 
 def against_default(cells: Cells, sets: Sequence[str], splits: Sequence[int], part: str) -> list[dict[str, Any]]:
     """Return each form minus the default, set by set; a positive difference is better than the default."""
-    rows = []
-    for name, form in FORMS.items():
-        for own in sets:
-            sign = 1 if tables.higher(own) else -1
-            shared = [s for s in splits if all((n, own, s) in cells.found for n in (name, DEFAULT))]
-            differences = [
-                sign * (cells.value(name, own, s, part) - cells.value(DEFAULT, own, s, part))  # type: ignore[operator]
-                for s in shared
-            ]
-            if name == DEFAULT or not shared:
-                continue
-            row = {"form": form.label, "set": own, "splits": len(shared), "difference": float(np.mean(differences))}
-            if len(shared) > 1:
-                counts = cells.found[name, own, shared[0]]["rows"]
-                test = corrected_paired_test(differences, train_rows=counts["train"], test_rows=counts[part])
-                row |= {"low": test.low, "high": test.high, "p": test.p_value}
-            rows.append(row)
-    return rows
+    return [
+        {"form": form.label, "set": own, **test}
+        for name, form in FORMS.items()
+        for own in sets
+        if name != DEFAULT and (test := tables.paired(cells, name, DEFAULT, own, splits, part))
+    ]
 
 
 def overview(found: Sequence[dict[str, Any]], cells: Cells, sets: Sequence[str], splits: Sequence[int]) -> list[Any]:
@@ -91,7 +75,7 @@ def overview(found: Sequence[dict[str, Any]], cells: Cells, sets: Sequence[str],
             continue
         row: dict[str, Any] = {"form": form.label}
         for entry in own:
-            star = " *" if entry.get("p", 1.0) < tables.LEVEL else ""
+            star = " *" if entry["p_value"] < tables.LEVEL else ""
             row[entry["set"]] = f"{entry['difference']:+.4f}{star} ({entry['splits']})"
         row["time of training"] = _relative_time(cells, name, sets, splits)
         rows.append(row)
@@ -99,15 +83,15 @@ def overview(found: Sequence[dict[str, Any]], cells: Cells, sets: Sequence[str],
 
 
 def _relative_time(cells: Cells, name: str, sets: Sequence[str], splits: Sequence[int]) -> str:
-    """Return the processor time of the trainings as a multiple of the default's on the same cells."""
-    seconds = [
-        (cells.found[name, n, s]["processor_seconds"], cells.found[DEFAULT, n, s]["processor_seconds"])
-        for n in sets
-        for s in splits
-        if (name, n, s) in cells.found and (DEFAULT, n, s) in cells.found
-    ]
+    """Return the processor time of the trainings as a multiple of the default's, where both had the same machine."""
+    keys = [((name, n, s), (DEFAULT, n, s)) for n in sets for s in splits]
+    pairs = [(cells.found[a], cells.found[b]) for a, b in keys if a in cells.found and b in cells.found]
+    # Versions tell machines apart here.
+    seconds = [(a["processor_seconds"], b["processor_seconds"]) for a, b in pairs if a["versions"] == b["versions"]]
+    if not seconds:
+        return "–"
     own, reference = (sum(column) for column in zip(*seconds, strict=True))
-    return f"× {own / reference:.2f}"
+    return f"× {own / reference:.2f} ({len(seconds)} cells)"
 
 
 def main() -> int:
