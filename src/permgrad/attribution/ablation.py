@@ -15,7 +15,7 @@ from permgrad.attribution.baselines import median_row
 from permgrad.attribution.donors import need_background
 from permgrad.attribution.effects import play_loss, play_rows, single_plays
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.game import path_quantities
+from permgrad.attribution.game import Quantities, path_quantities
 from permgrad.attribution.importance import GAME_OPTIONS, play_loss_game, play_row_game
 from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.result import global_explanation, local_explanation, network_global, network_local
@@ -38,12 +38,19 @@ class Ablation:
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        if request.sampling != "marginal":
-            raise InputError(
-                f"ablation sets one value and draws none, however: sampling={request.sampling!r}; leave sampling out"
-            )
+        _refuse_sampling(request)
         if request.subject.kind == "network":
             return _on_network(request)
+        request, quantities = self.game(request)
+        if request.scope == "local":
+            return local_explanation(request, "ablation", quantities, *play_row_game(request, quantities, "ablation"))
+        table, _, sampler = play_loss_game(request, quantities, "ablation")
+        return global_explanation(request, "ablation", quantities, table, sampler)
+
+    @staticmethod
+    def game(request: Request) -> tuple[Request, Quantities]:
+        """Return the request as it is played on a hybrid network, with the fixed values, and what is kept."""
+        _refuse_sampling(request)
         background = request.encoded if request.background is None else request.background
         name = request.options.get("baseline", "typical")
         if name == "typical":
@@ -54,11 +61,14 @@ class Ablation:
         else:
             raise unknown("baseline", name, ("typical", "zeros"))
         request = replace(request, n_repeats=1, options={**request.options, "tolerance": None, "fixed": baseline})
-        quantities = path_quantities(request.subject.paths)
-        if request.scope == "local":
-            return local_explanation(request, "ablation", quantities, *play_row_game(request, quantities, "ablation"))
-        table, _, sampler = play_loss_game(request, quantities, "ablation")
-        return global_explanation(request, "ablation", quantities, table, sampler)
+        return request, path_quantities(request.subject.paths)
+
+
+def _refuse_sampling(request: Request) -> None:
+    if request.sampling != "marginal":
+        raise InputError(
+            f"ablation sets one value and draws none, however: sampling={request.sampling!r}; leave sampling out"
+        )
 
 
 def _on_network(request: Request) -> Explanation:

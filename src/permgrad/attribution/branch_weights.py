@@ -6,15 +6,16 @@ losing both. Shares are undefined where the interval of the total includes 0.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from permgrad.attribution.donors import donor_rows
-from permgrad.attribution.game import Floats, Game, LossValue, Value, path_quantities, settle
-from permgrad.attribution.importance import make_value
+from permgrad.attribution.game import Floats, Game, path_quantities, settle
+from permgrad.attribution.importance import Estimable, make_value
 from permgrad.attribution.method import Request
 from permgrad.attribution.moments import PairMoments, interval
 from permgrad.models.replacement import Block
@@ -30,13 +31,19 @@ def branch_weights(request: Request, game: Game) -> dict[str, Any] | None:
     """
     if len(request.subject.paths) != 2:
         return None
-    value = make_value(request)
-    moments = _play(request, game, value)
+    quantity: Literal["loss", "divergence"] = "divergence" if request.y is None else "loss"
+    return weigh_branches(branch_moments(request, game), request.subject.paths, request.confidence, quantity)
+
+
+def weigh_branches(
+    moments: Estimable, paths: Sequence[str], confidence: float, quantity: Literal["loss", "divergence"]
+) -> dict[str, Any]:
+    """Return what ``branch_weights`` does, from the sums over pairs of rows that exchanged their branches."""
     mean, std, count = moments.estimate()
-    low, high, p_values = interval(mean, std, count, request.confidence)
+    low, high, p_values = interval(mean, std, count, confidence)
     certain = bool(low[0] > 0 or high[0] < 0)
     result: dict[str, Any] = {}
-    for index, path in enumerate(request.subject.paths, start=1):
+    for index, path in enumerate(paths, start=1):
         half = mean[3] / 2
         result[path] = {
             "importance": float(mean[index]),
@@ -55,11 +62,13 @@ def branch_weights(request: Request, game: Game) -> dict[str, Any] | None:
         "ci_low": float(low[0]),
         "ci_high": float(high[0]),
     }
-    result["quantity"] = "loss" if isinstance(value, LossValue) else "divergence"
+    result["quantity"] = quantity
     return result
 
 
-def _play(request: Request, game: Game, value: Value) -> PairMoments:
+def branch_moments(request: Request, game: Game) -> PairMoments:
+    """Exchange whole branches between rows and their donors, and keep the sums over the pairs."""
+    value = make_value(request)
     quantities = path_quantities(request.subject.paths)
     shared = request.background is None
     rows = len(request.encoded)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from permgrad._errors import InputError
 from permgrad._random import derive_seed, generator, uniform, uniform_integers
-from permgrad.attribution.donors import Integers, donor_rows
+from permgrad.attribution.donors import Integers, RowNumbers, donor_rows
 from permgrad.attribution.moments import NO_DONOR
 
 Floats = npt.NDArray[np.float64]
@@ -126,7 +126,14 @@ class ConditionalSampler:
     """
 
     def __init__(
-        self, preprocessor: Any, encoded: Encoded, background: Encoded, *, seed: int, shared: bool, row_offset: int = 0
+        self,
+        preprocessor: Any,
+        encoded: Encoded,
+        background: Encoded,
+        *,
+        seed: int,
+        shared: bool,
+        row_offset: int | RowNumbers = 0,
     ) -> None:
         if len(background) < 4 * _FOLDS:
             raise InputError(

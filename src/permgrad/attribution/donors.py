@@ -34,6 +34,29 @@ def donor_rows(seed: int, player: str, repeat: int, rows: Integers, donors: int,
     return drawn + (drawn >= rows)
 
 
+class RowNumbers:
+    """Numbers of rows that do not follow each other: added to positions they give the rows' numbers.
+
+    It stands where ``row_offset`` does, so that rows picked out of a longer table draw the donors they draw in it.
+
+    Args:
+        numbers: of the rows explained within the whole table, ``(rows,)``.
+
+    Examples:
+        >>> (np.array([0, 2]) + RowNumbers(np.array([5, 8, 9]))).tolist()
+        [5, 9]
+    """
+
+    # NumPy then leaves the sum to this class.
+    __array_ufunc__ = None
+
+    def __init__(self, numbers: Integers) -> None:
+        self.numbers = numbers
+
+    def __radd__(self, positions: Integers) -> Integers:
+        return self.numbers[positions]
+
+
 def need_background(rows: int, *, shared: bool) -> None:
     """Refuse a background that would replace a row by itself.
 
@@ -69,7 +92,9 @@ class MarginalSampler:
         row_offset: number of the first explained row, where the caller explains one partition of a longer table.
     """
 
-    def __init__(self, background: npt.NDArray[np.float32], seed: int, *, shared: bool, row_offset: int = 0) -> None:
+    def __init__(
+        self, background: npt.NDArray[np.float32], seed: int, *, shared: bool, row_offset: int | RowNumbers = 0
+    ) -> None:
         if len(background) < (2 if shared else 1):
             raise InputError(
                 f"the background must hold at least {2 if shared else 1} rows, however: it holds {len(background)}; "

@@ -338,7 +338,14 @@ def play_loss(
 
 
 def _table(request: Request, played: _Played, quantities: int) -> Table:
-    arrays = tabulate(request, played.collector, played.outputs, played.repeats, quantities)
+    arrays = tabulate(
+        tuple(request.players),
+        played.collector.moments,
+        played.outputs,
+        played.repeats,
+        quantities,
+        request.confidence,
+    )
     return Table(
         *arrays,
         outputs=played.outputs,

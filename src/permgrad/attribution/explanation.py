@@ -199,7 +199,7 @@ class Explanation:
             values = np.divide(values, norm, out=np.zeros_like(values), where=norm > 0)
         elif rows > 1:
             std = per_row.std(axis=0, ddof=1) / np.sqrt(rows)
-        low, high, p_values = _normal_interval(values, std, float(self.meta.get("confidence", 0.95)))
+        low, high, p_values = normal_interval(values, std, float(self.meta.get("confidence", 0.95)))
         keep_parts = how == "mean"
         return replace(
             self,
@@ -433,7 +433,7 @@ def _frame_to_json(frame: pd.DataFrame | None) -> dict[str, Any] | None:
     return {"columns": [str(name) for name in frame.columns], "data": plain(cells.to_numpy())}
 
 
-def _normal_interval(values: Floats, std: Floats, confidence: float) -> tuple[Floats, Floats, Floats]:
+def normal_interval(values: Floats, std: Floats, confidence: float) -> tuple[Floats, Floats, Floats]:
     """Return both ends and the p-value that agrees with them, from a normal distribution; exact zeros get p = 1."""
     from scipy import stats
 

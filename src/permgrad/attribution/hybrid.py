@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,19 @@ from permgrad.attribution.subject import HybridSubject
 
 #: From this many explained rows on they serve as their own background.
 _OWN_BACKGROUND = 200
+
+
+@dataclass(frozen=True)
+class EncodedBackground:
+    """Rows for ``background=`` as the network sees them: encoded once, for many calls with parts of a longer table.
+
+    Attributes:
+        rows: ``(donors, encoded)``.
+        kind: what ``meta["background"]["kind"]`` will say.
+    """
+
+    rows: npt.NDArray[np.float32]
+    kind: str
 
 
 def hybrid_request(arguments: Arguments, chosen: Method, name: str) -> Request:
@@ -116,6 +130,8 @@ def _grouped_players(
 def _background(
     subject: HybridSubject, background: Any, rows: int, scope: Scope
 ) -> tuple[npt.NDArray[np.float32] | None, str]:
+    if isinstance(background, EncodedBackground):
+        return background.rows, background.kind
     if background is not None:
         donors = subject.encode(background)
         if len(donors) == 0:

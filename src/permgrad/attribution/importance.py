@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -137,6 +138,11 @@ def loss_scale(request: Request) -> float:
     shares = np.bincount(np.asarray(y, dtype=np.int64), weights=weights) / (
         len(y) if weights is None else weights.sum()
     )
+    return scale_of_shares(shares, loss)
+
+
+def scale_of_shares(shares: Floats, loss: str) -> float:
+    """Return the mean loss of the constant predictor for classes of these shares, ``(classes,)``."""
     shares = shares[shares > 0]
     if loss == "cross_entropy":
         return float(-(shares * np.log(shares)).sum())
@@ -145,8 +151,21 @@ def loss_scale(request: Request) -> float:
     return float(1 - shares.max())
 
 
-def play_loss_game(request: Request, quantities: Quantities, label: str) -> tuple[Table, Game, Sampler]:
-    """Play the loss game for all players and return means, standard errors and intervals, per class and overall."""
+@dataclass(frozen=True)
+class Played:
+    """A loss game that was played: the sums it left, and what is needed to read them."""
+
+    collector: MomentCollector
+    game: Game
+    sampler: Sampler
+    outputs: tuple[str, ...]
+    repeats: dict[str, int]
+    seconds: float
+    model_rows: int
+
+
+def collect_losses(request: Request, quantities: Quantities, label: str) -> Played:
+    """Play the loss game for all players and keep the sums over its pairs."""
     started = time.perf_counter()
     sampler = make_sampler(request)
     game = make_game(request, quantities, make_value(request), sampler)
@@ -164,13 +183,29 @@ def play_loss_game(request: Request, quantities: Quantities, label: str) -> tupl
     )
     repeats = _play_until_settled(request, game, collector, label)
     names = ("all", *request.subject.class_names) if class_count > 1 or classes is not None else ("all",)
-    table = tabulate(request, collector, names, repeats, len(quantities.names))
     played = sum(repeats.values()) * len(request.encoded) * len(quantities.coalitions)
-    return (
-        Table(*table, outputs=names, repeats=repeats, seconds=time.perf_counter() - started, model_rows=played),
-        game,
-        sampler,
+    return Played(collector, game, sampler, names, repeats, time.perf_counter() - started, played)
+
+
+def play_loss_game(request: Request, quantities: Quantities, label: str) -> tuple[Table, Game, Sampler]:
+    """Play the loss game for all players and return means, standard errors and intervals, per class and overall."""
+    played = collect_losses(request, quantities, label)
+    numbers = tabulate(
+        tuple(request.players),
+        played.collector.moments,
+        played.outputs,
+        played.repeats,
+        len(quantities.names),
+        request.confidence,
     )
+    table = Table(
+        *numbers,
+        outputs=played.outputs,
+        repeats=played.repeats,
+        seconds=played.seconds,
+        model_rows=played.model_rows,
+    )
+    return table, played.game, played.sampler
 
 
 def _play_until_settled(request: Request, game: Game, collector: MomentCollector, label: str) -> dict[str, int]:
@@ -206,21 +241,34 @@ def _settled(collector: MomentCollector, name: str, wanted: float, confidence: f
     return bool((high - low)[0] / 2 <= wanted)
 
 
+class Estimable(Protocol):
+    """Sums over pairs that give an estimate: ``PairMoments``, or what is left of them after summing over receivers."""
+
+    def estimate(self, group: int | None = None) -> tuple[Floats, Floats, Floats]:
+        """Return mean, standard error and effective number of rows, of all receivers or of one class."""
+        ...
+
+
 def tabulate(
-    request: Request, collector: MomentCollector, outputs: tuple[str, ...], repeats: dict[str, int], quantities: int
+    players: Sequence[str],
+    moments: Mapping[str, Estimable],
+    outputs: tuple[str, ...],
+    repeats: Mapping[str, int],
+    quantities: int,
+    confidence: float,
 ) -> tuple[Floats, Floats, Floats, Floats, Floats]:
     """Return means, standard errors, both ends of the intervals and p-values, ``(players, outputs, quantities)``."""
-    shape = (len(request.players), len(outputs), quantities)
+    shape = (len(players), len(outputs), quantities)
     arrays = [np.full(shape, np.nan) for _ in range(5)]
-    for position, name in enumerate(request.players):
+    for position, name in enumerate(players):
         if repeats[name] == 0:
             # A player without encoded columns (a constant column) cannot change anything: exactly 0, and certain.
             for array, number in zip(arrays, (0.0, 0.0, 0.0, 0.0, 1.0), strict=True):
                 array[position] = number
             continue
         for column in range(len(outputs)):
-            mean, std, count = collector.moments[name].estimate(None if column == 0 else column - 1)
-            low, high, p_values = interval(mean, std, count, request.confidence)
+            mean, std, count = moments[name].estimate(None if column == 0 else column - 1)
+            low, high, p_values = interval(mean, std, count, confidence)
             for array, numbers in zip(arrays, (mean, std, low, high, p_values), strict=True):
                 array[position, column] = numbers
     return arrays[0], arrays[1], arrays[2], arrays[3], arrays[4]

@@ -16,6 +16,7 @@ import pandas as pd
 from torch import Tensor
 
 from permgrad._registry import Registry
+from permgrad.attribution.donors import RowNumbers
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.players import PlayerSpace
 from permgrad.attribution.subject import Subject
@@ -68,7 +69,7 @@ class Request:
     batch_size: int | Literal["auto"] = "auto"
     seed: int = 0
     progress: Any = "auto"
-    row_offset: int = 0
+    row_offset: int | RowNumbers = 0
     options: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -21,7 +21,7 @@ from permgrad.attribution.effects import (
     single_plays,
 )
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.game import path_quantities
+from permgrad.attribution.game import Quantities, path_quantities
 from permgrad.attribution.importance import GAME_OPTIONS, play_loss_game, play_row_game
 from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.result import global_explanation, local_explanation, network_global, network_local
@@ -54,13 +54,18 @@ class PermGrad:
         """Compute the explanation."""
         if request.subject.kind == "network":
             return _on_network(request)
-        quantities = path_quantities(request.subject.paths)
+        request, quantities = self.game(request)
         if request.scope == "local":
             return local_explanation(request, "permgrad", quantities, *play_row_game(request, quantities, "permgrad"))
         table, game, sampler = play_loss_game(request, quantities, "permgrad")
         weights = branch_weights(request, game) if request.options.get("branches", True) else None
         trends = direction(request, game) if request.options.get("direction", True) else None
         return global_explanation(request, "permgrad", quantities, table, sampler, branches=weights, direction=trends)
+
+    @staticmethod
+    def game(request: Request) -> tuple[Request, Quantities]:
+        """Return the request as it is played on a hybrid network, and what is kept."""
+        return request, path_quantities(request.subject.paths)
 
 
 def _on_network(request: Request) -> Explanation:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from permgrad._errors import InputError, unknown
 from permgrad.attribution.effects import play_loss, play_rows, single_plays
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.game import total_quantity
+from permgrad.attribution.game import Quantities, total_quantity
 from permgrad.attribution.importance import GAME_OPTIONS, play_loss_game, play_row_game
 from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.result import global_explanation, local_explanation, network_global, network_local
@@ -36,17 +36,22 @@ class Permutation:
         """Compute the explanation."""
         if request.subject.kind == "network":
             return _on_network(request)
-        paths = request.options.get("paths") or request.subject.paths
-        for path in (paths,) if isinstance(paths, str) else paths:
-            if path not in request.subject.paths:
-                raise unknown("paths", path, request.subject.paths)
-        quantities = total_quantity((paths,) if isinstance(paths, str) else tuple(paths))
+        request, quantities = self.game(request)
         if request.scope == "local":
             return local_explanation(
                 request, "permutation", quantities, *play_row_game(request, quantities, "permutation")
             )
         table, _, sampler = play_loss_game(request, quantities, "permutation")
         return global_explanation(request, "permutation", quantities, table, sampler)
+
+    @staticmethod
+    def game(request: Request) -> tuple[Request, Quantities]:
+        """Return the request as it is played on a hybrid network, and what is kept."""
+        paths = request.options.get("paths") or request.subject.paths
+        for path in (paths,) if isinstance(paths, str) else paths:
+            if path not in request.subject.paths:
+                raise unknown("paths", path, request.subject.paths)
+        return request, total_quantity((paths,) if isinstance(paths, str) else tuple(paths))
 
 
 def _on_network(request: Request) -> Explanation:
