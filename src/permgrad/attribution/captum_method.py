@@ -22,9 +22,10 @@ from permgrad.attribution.method import Method, Request, Scope, methods
 from permgrad.attribution.network.segments import image_shape
 from permgrad.attribution.network.subject import NetworkSubject, unwrap
 from permgrad.attribution.result import describe, finish, input_maps, shown_values
+from permgrad.models.devices import rows_at_once
 
 #: Rows per call; Captum multiplies them by steps or perturbations itself.
-_BATCH = 256
+_BATCH, _BATCH_ACCELERATOR = 256, 4096
 #: These draw within the batch, so that all rows go in at once.
 _WHOLE = ("FeaturePermutation",)
 
@@ -76,7 +77,8 @@ class CaptumMethod(Method):
             )
         self._check_network(request.subject)
         values = np.zeros((request.count, len(request.space), len(request.targets)))
-        size = request.count if self.kind in _WHOLE else _BATCH
+        usual = rows_at_once(request.subject.device, on_processor=_BATCH, on_accelerator=_BATCH_ACCELERATOR)
+        size = request.count if self.kind in _WHOLE else usual
         size = size if request.batch_size == "auto" else int(request.batch_size)
 
         def work(part: slice) -> None:

@@ -11,6 +11,7 @@ from permgrad._errors import InputError
 from permgrad.attribution.arguments import Arguments, check_groups, check_numbers
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Method, Request, methods
+from permgrad.models.devices import full_float32
 
 
 def explain(
@@ -117,16 +118,22 @@ def explain(
         progress=progress,
         options=options,
     )
-    if isinstance(method, Mapping):
+    with full_float32():
+        return _explain(arguments)
+
+
+def _explain(arguments: Arguments) -> Explanation:
+    """Explain with arguments that stand alone already checked."""
+    if isinstance(arguments.method, Mapping):
         from permgrad.attribution.mixed import explain_mixed
 
         return explain_mixed(arguments)
-    chosen, name = _method(method)
+    chosen, name = _method(arguments.method)
     request = build_request(arguments, chosen, name)
-    if scoring is not None:
+    if arguments.scoring is not None:
         from permgrad.attribution.scoring import explain_scores
 
-        return explain_scores(request, name, scoring)
+        return explain_scores(request, name, arguments.scoring)
     return chosen(request)
 
 

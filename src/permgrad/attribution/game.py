@@ -22,6 +22,7 @@ from permgrad.attribution.donors import Sampler
 from permgrad.attribution.executor import Executor, LocalExecutor
 from permgrad.attribution.moments import PairMoments
 from permgrad.attribution.subject import Subject
+from permgrad.models.devices import rows_at_once
 from permgrad.models.replacement import Block, Coalition, ReplacementEngine
 
 Floats = npt.NDArray[np.float64]
@@ -29,8 +30,8 @@ Integers = npt.NDArray[np.int64]
 
 #: How much the caches of one block of receivers may take.
 _BLOCK_BYTES = 512 * 2**20
-#: Pairs per forward: larger batches fall out of the processor's cache where a convolution follows.
-_BATCH_IMAGE, _BATCH_TABLE = 256, 2048
+#: Pairs per forward: more fall out of a processor's cache where a convolution follows, fewer leave accelerators idle.
+_BATCH_IMAGE, _BATCH_TABLE, _BATCH_ACCELERATOR = 256, 2048, 16384
 #: Roundings of one number that a sum in a network may be off by; precisions coarser than this are half ones.
 _ROUNDING, _HALF = 16, 1e-5
 
@@ -165,7 +166,8 @@ class Game:
 
     def __post_init__(self) -> None:
         self.engine = ReplacementEngine(self.subject.module, incremental=self.incremental)
-        automatic = _BATCH_IMAGE if "image" in self.subject.paths else _BATCH_TABLE
+        cached = _BATCH_IMAGE if "image" in self.subject.paths else _BATCH_TABLE
+        automatic = rows_at_once(self.subject.device, on_processor=cached, on_accelerator=_BATCH_ACCELERATOR)
         self._batch = automatic if self.batch_size == "auto" else int(self.batch_size)
         self._kept: tuple[slice, Block] | None = None
 

@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from permgrad._errors import InputError, PermgradError, unknown
 from permgrad._random import derive_seed, generator, resolve_seed
 from permgrad.models import inputs
+from permgrad.models.devices import device_of, full_float32, rows_at_once
 from permgrad.models.guard import sheltered, untouched
 from permgrad.models.network import HybridNetwork
 from permgrad.models.network_options import NetworkOptions
@@ -306,11 +307,12 @@ class HyNNBase(BaseEstimator):
         """
         check_is_fitted(self, "module_")
         rows = torch.from_numpy(np.ascontiguousarray(encoded, dtype=np.float32))
-        device = next(self.module_.parameters()).device
+        device = device_of(self.module_)
         full = batch_size == "auto" and device.type == "cpu"
-        size = (_ROWS_ON_CPU if device.type == "cpu" else _ROWS_ON_GPU) if batch_size == "auto" else int(batch_size)
+        usual = rows_at_once(device, on_processor=_ROWS_ON_CPU, on_accelerator=_ROWS_ON_GPU)
+        size = usual if batch_size == "auto" else int(batch_size)
         out = np.empty((len(rows), self.module_.outputs), dtype=np.float32)
-        with torch.inference_mode():
+        with torch.inference_mode(), full_float32():
             for start in range(0, len(rows), size):
                 part = rows[start : start + size]
                 count = len(part)

@@ -67,6 +67,8 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
             ``"prior"``: odds divided by the class weights, which undoes them; ``"temperature"``: the same, then
             sharpened or softened to fit the validation rows; ``"isotonic"``: a rising curve through the validation
             rows, for a thousand of them or more. Attribution explains the network's own outputs, before calibration.
+        precision: of training steps, ``"float32"`` or ``"bfloat16"`` (mixed precision, for GPUs and large networks);
+            None: the preset's, which is float32. Predictions and explanations are float32 always.
 
     Attributes:
         classes_ (array): labels, sorted.
@@ -121,6 +123,7 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         kinds: Mapping[str, Any] | None = None,
         max_levels: int | None = None,
         calibration: str | None = None,
+        precision: str | None = None,
     ) -> None:
         self.branches = branches
         self.layout = layout
@@ -148,6 +151,7 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         self.kinds = kinds
         self.max_levels = max_levels
         self.calibration = calibration
+        self.precision = precision
 
     def _fit_target(self, target: npt.NDArray[Any]) -> npt.NDArray[Any]:
         self.classes_, indexes = inputs.class_target(target)
@@ -250,6 +254,7 @@ class HyNNRegressor(RegressorMixin, HyNNBase):
         variables: Mapping[str, Any] | None = None,
         kinds: Mapping[str, Any] | None = None,
         max_levels: int | None = None,
+        precision: str | None = None,
     ) -> None:
         self.branches = branches
         self.layout = layout
@@ -275,6 +280,7 @@ class HyNNRegressor(RegressorMixin, HyNNBase):
         self.variables = variables
         self.kinds = kinds
         self.max_levels = max_levels
+        self.precision = precision
 
     def _fit_target(self, target: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return inputs.number_target(target)

@@ -23,6 +23,7 @@ from permgrad._random import derive_seed, generator, resolve_seed
 from permgrad._registry import Registry
 from permgrad.data.encoding import TableEncoder
 from permgrad.data.image_table import ImageColumn, Pixels
+from permgrad.models.devices import full_float32, rows_at_once
 from permgrad.models.guard import sheltered, untouched
 from permgrad.models.inputs import class_target, class_weights
 from permgrad.models.multimodal import ImageTableNetwork, ImageTableOptions
@@ -35,7 +36,7 @@ Files = Sequence[Path]
 #: Name of the encoded table among a network's inputs.
 TABLE = "table"
 #: Rows per forward when predicting.
-_ROWS = 256
+_ROWS, _ROWS_ACCELERATOR = 256, 8192
 
 
 @dataclasses.dataclass(frozen=True)
@@ -336,10 +337,12 @@ class ImageTableModel:
         tensors = [torch.from_numpy(array) for array in pixels] + [torch.from_numpy(np.ascontiguousarray(encoded))]
         together = InputRows(tensors)
         device = next(self.module_.parameters()).device
-        found = [
-            self.module_(*together[start : start + _ROWS].to(device).floats()).double().cpu().numpy()
-            for start in range(0, len(together), _ROWS)
-        ]
+        size = rows_at_once(device, on_processor=_ROWS, on_accelerator=_ROWS_ACCELERATOR)
+        with full_float32():
+            found = [
+                self.module_(*together[start : start + size].to(device).floats()).double().cpu().numpy()
+                for start in range(0, len(together), size)
+            ]
         return np.concatenate(found)
 
     def predict_proba(self, rows: Records) -> npt.NDArray[np.float64]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from permgrad._errors import InputError, suggest
+from permgrad.models.devices import PRECISIONS
 from permgrad.models.network import check_paths
 from permgrad.models.network_options import NetworkOptions, check_network
 from permgrad.models.presets import CLASS_WEIGHTS, Preset, get_preset
@@ -19,6 +20,10 @@ NUMERIC_ENCODINGS = ("robust", "standard", "minmax", "quantile")
 TASK_LOSSES = {"classification": ("cross_entropy",), "regression": ("squared_error",)}
 CALIBRATIONS = ("prior", "temperature", "isotonic")
 MOST_LEVELS, MOST_EMBEDDED_LEVELS = 50, 256
+#: Arguments that are training options as they are.
+_OF_TRAINING = (
+    "max_epochs", "batch_size", "learning_rate", "optimizer", "weight_decay", "schedule", "loss", "precision",
+)  # fmt: skip
 _SMALLEST_BATCH, _LARGEST_BATCH, _ROWS_PER_BATCH = 32, 256, 64
 
 
@@ -93,7 +98,7 @@ def resolve_settings(parameters: Mapping[str, Any], task: str) -> Settings:
     paths = paths or preset.branches
     options = dataclasses.replace(preset.network, **network)
     training = dict(preset.training)
-    for name in ("max_epochs", "batch_size", "learning_rate", "optimizer", "weight_decay", "schedule", "loss"):
+    for name in _OF_TRAINING:
         if parameters[name] is not None:
             training[name] = parameters[name]
     if parameters["patience"] is not None:
@@ -193,6 +198,7 @@ def _argument_faults(given: Mapping[str, Any], task: str) -> list[str]:
     choose("schedule", schedules.names())
     choose("loss", TASK_LOSSES[task])
     choose("numeric", NUMERIC_ENCODINGS)
+    choose("precision", PRECISIONS)
     faults += device_faults(given["device"])
     progress = given["progress"]
     need("progress", "'auto', True or False", "False", holds=isinstance(progress, bool) or progress == "auto")

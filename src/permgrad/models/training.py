@@ -27,6 +27,7 @@ from permgrad._files import atomic_path
 from permgrad._progress import Progress, ProgressMode
 from permgrad._random import derive_seed, generator
 from permgrad.models.calibration import best_temperature, class_logits
+from permgrad.models.devices import full_float32, mixed_precision, rows_at_once
 from permgrad.models.guard import sheltered
 from permgrad.models.losses import loss_rows
 from permgrad.models.members import MemberScale
@@ -48,7 +49,7 @@ _ENGINE_LOGGERS = (
     "lightning.fabric.utilities.rank_zero",
     "lightning_utilities.core.rank_zero",
 )
-_EVALUATION_ROWS = 512
+_EVALUATION_ROWS, _EVALUATION_ROWS_ACCELERATOR = 512, 8192
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +72,8 @@ class TrainingOptions:
             best for it, and the outputs are divided by that temperature in the end. A network goes on learning which
             row is which after it has become too sure of itself, or is made too unsure by label smoothing (Berta,
             Holzmüller, Jordan & Bach 2025, arXiv 2501.19195, "refine, then calibrate").
+        precision: of the products in training steps, ``"float32"`` or ``"bfloat16"`` (mixed: weights, losses, the
+            optimizer and validation stay float32).
     """
 
     max_epochs: int = 200
@@ -85,6 +88,7 @@ class TrainingOptions:
     averaging: float = 0.0
     label_smoothing: float = 0.0
     refinement: bool = False
+    precision: str = "float32"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,10 +118,11 @@ class TrainingResult:
 class EpochOrder:
     """A plain iterable of index tensors, one per batch; the order is a function of the seed and the epoch number."""
 
-    def __init__(self, rows: int, batch_size: int, seed: int) -> None:
+    def __init__(self, rows: int, batch_size: int, seed: int, device: torch.device | None = None) -> None:
         self.rows = rows
         self.batch_size = batch_size
         self.seed = seed
+        self.device = device
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -126,7 +131,7 @@ class EpochOrder:
         return max(1, full + (rest > 1))
 
     def __iter__(self) -> Iterator[Tensor]:
-        order = torch.from_numpy(generator(self.seed, "row order", self.epoch).permutation(self.rows))
+        order = torch.from_numpy(generator(self.seed, "row order", self.epoch).permutation(self.rows)).to(self.device)
         batches = len(self)
         for batch in range(batches):
             end = self.rows if batch == batches - 1 else (batch + 1) * self.batch_size
@@ -144,7 +149,7 @@ class Learner:
         self.validation_rows = validation
         self.options = options
         self.seed = seed
-        self.order = EpochOrder(len(train), options.batch_size, seed)
+        self.order = EpochOrder(len(train), options.batch_size, seed, train.x.device)
         self.optimizer = build_optimizer(network, options)
         self.history: list[dict[str, float]] = []
         self.best_epoch = 0
@@ -194,16 +199,14 @@ class Learner:
         rate = self.learning_rate(number)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        batch = batch.to(rows.x.device)
         x, y, weight = rows.x[batch], rows.y[batch], rows.weight[batch]
         members = getattr(self.network, "members", 1)
-        if members == 1:
-            outputs = self.network(x)
-        else:
+        with mixed_precision(rows.x.device, self.options.precision):
             # Every member has a loss of its own, as if it were alone.
-            outputs = self.network.member_outputs(x).flatten(0, 1)
+            outputs = self.network(x) if members == 1 else self.network.member_outputs(x).flatten(0, 1)
+        if members > 1:
             y, weight = y.repeat_interleave(members), weight.repeat_interleave(members)
-        loss = training_loss(outputs, y, weight, self.options)
+        loss = training_loss(outputs.float(), y, weight, self.options)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -293,7 +296,9 @@ class Learner:
     def load_state(self, state: dict[str, Any], source: Path) -> None:
         """Go on from ``state()`` of an earlier, killed training with the same data, options and seed."""
         expected = (_CHECKPOINT_FORMAT, dataclasses.asdict(self.options), str(self.seed), len(self.train_rows))
-        found = tuple(state.get(key) for key in ("format", "options", "seed", "rows"))
+        # Options that came later than the checkpoint have their defaults.
+        options = {**dataclasses.asdict(TrainingOptions()), **state.get("options", {})}
+        found = (state.get("format"), options, state.get("seed"), state.get("rows"))
         if found != expected:
             raise InputError(
                 "a training can only go on with the options, seed and rows it began with, "
@@ -353,8 +358,9 @@ def predict(network: HybridNetwork, rows: Rows) -> Tensor:
     """Return the outputs ``(rows, outputs)`` in eval mode; the mode is put back."""
     was_training = network.training
     network.eval()
-    starts = range(0, len(rows), _EVALUATION_ROWS)
-    outputs = torch.cat([network(rows.x[start : start + _EVALUATION_ROWS]) for start in starts])
+    size = rows_at_once(rows.x.device, on_processor=_EVALUATION_ROWS, on_accelerator=_EVALUATION_ROWS_ACCELERATOR)
+    with full_float32():
+        outputs = torch.cat([network(rows.x[start : start + size]) for start in range(0, len(rows), size)])
     network.train(was_training)
     return outputs
 
@@ -390,7 +396,9 @@ def train(
         KeyboardInterrupt: Ctrl-C; the process's handlers are as before.
     """
     device = torch.device(device)
-    with sheltered(seed):
+    with sheltered(seed), full_float32():
+        # The fastest convolution of a GPU adds up in another order each time: the same seed would give other weights.
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
         network.to(device)
         learner = Learner(
             network,
@@ -477,7 +485,9 @@ def _run_lightning(
     with _silent_engine(), Progress(remaining * len(learner.order), "training", progress) as bar:
         trainer = lightning.Trainer(
             accelerator="cpu" if device.type == "cpu" else "gpu",
-            devices=1 if device.type == "cpu" or device.index is None else [device.index],
+            devices=1
+            if device.type == "cpu"
+            else [torch.cuda.current_device() if device.index is None else device.index],
             max_epochs=remaining,
             barebones=True,
             use_distributed_sampler=False,

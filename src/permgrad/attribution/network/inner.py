@@ -20,10 +20,11 @@ from permgrad.attribution.network.inputs import shapes_in_words
 from permgrad.attribution.network.segments import build_space
 from permgrad.attribution.network.subject import NetworkSubject
 from permgrad.attribution.players import NOBODY, PlayerSpace
+from permgrad.models.devices import rows_at_once
 
 #: Rows on which a cut is compared with the whole network, and on which units are traced back to inputs.
 _PROBE_ROWS = 64
-_BATCH = 256
+_BATCH, _BATCH_ACCELERATOR = 256, 4096
 #: Modality of units that do not depend on any input.
 CONSTANT = "constant"
 
@@ -119,7 +120,8 @@ class InnerSubject(NetworkSubject):
                 whole[part] = one
 
         with self.open():
-            in_batches(count, _BATCH, work)
+            size = rows_at_once(self.device, on_processor=_BATCH, on_accelerator=_BATCH_ACCELERATOR)
+            in_batches(count, size, work)
         return (*found, *(inputs[position] for position in self._kept))
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:

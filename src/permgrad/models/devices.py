@@ -1,0 +1,120 @@
+"""What differs between a processor and an accelerator: how many rows go through at once, and in which precision.
+
+Everything else is the same code: tensors are made where the network is. Results on an accelerator are those of the
+processor up to the rounding of float32, because TF32 is switched off while we predict and explain.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from permgrad._errors import unknown
+
+#: How numbers may be kept while a network is trained; weights, losses and everything after training are float32.
+PRECISIONS: tuple[str, ...] = ("float32", "bfloat16")
+
+
+def rows_at_once(device: torch.device, *, on_processor: int, on_accelerator: int) -> int:
+    """Return how many rows go through a network together, unless somebody says.
+
+    A processor wants few, whose activations stay in its cache. An accelerator is idle below many thousands; who runs
+    out of its memory halves the number and goes on.
+
+    Examples:
+        >>> rows_at_once(torch.device("cpu"), on_processor=64, on_accelerator=8192)
+        64
+        >>> rows_at_once(torch.device("cuda", 1), on_processor=64, on_accelerator=8192)
+        8192
+    """
+    return on_processor if device.type == "cpu" else on_accelerator
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Return where a network computes; the processor if it has no weights.
+
+    Examples:
+        >>> device_of(nn.Linear(2, 1))
+        device(type='cpu')
+    """
+    parameter = next(module.parameters(), None)
+    return torch.device("cpu") if parameter is None else parameter.device
+
+
+@contextlib.contextmanager
+def full_float32() -> Iterator[None]:
+    """Compute float32 products in float32 for the body; the caller's switches are put back, also after an error.
+
+    A caller's ``torch.autocast`` does not reach in either. torch lets convolutions on NVIDIA GPUs round their inputs to
+    10 bits (TF32) unless told otherwise, which moves predictions by about 1e-3 of their size: more than many of the
+    effects that explanations measure.
+
+    Examples:
+        >>> before = torch.backends.cudnn.allow_tf32
+        >>> with full_float32():
+        ...     torch.backends.cudnn.allow_tf32
+        False
+        >>> torch.backends.cudnn.allow_tf32 == before
+        True
+    """
+    with contextlib.ExitStack() as undo:
+        for owner, parts in _switches():
+            undo.callback(_switch_off(owner, parts))
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                undo.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+def _switches() -> list[tuple[Any, tuple[Any, ...]]]:
+    """Return torch's switches of TF32, each with the finer ones that newer versions of torch put in its place."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    finer = tuple(getattr(cudnn, name) for name in ("conv", "rnn") if hasattr(cudnn, name))
+    return [(cudnn, finer), (matmul, (matmul,))]
+
+
+def _switch_off(owner: Any, finer: tuple[Any, ...]) -> Any:
+    """Switch TF32 off and return what puts it back."""
+    try:
+        before = owner.allow_tf32
+    except RuntimeError:
+        # The user has set the finer switches; asked for the coarse one, torch refuses to answer.
+        kept = [(part, part.fp32_precision) for part in finer]
+        for part, _ in kept:
+            part.fp32_precision = "ieee"
+
+        def put_back_finer() -> None:
+            for part, precision in kept:
+                part.fp32_precision = precision
+
+        return put_back_finer
+    if before:
+        owner.allow_tf32 = False
+
+    def put_back() -> None:
+        if before:
+            owner.allow_tf32 = True
+
+    return put_back
+
+
+def mixed_precision(device: torch.device, precision: str) -> contextlib.AbstractContextManager[None]:
+    """Return a context in which a network's products are computed in a precision of ``PRECISIONS``.
+
+    Raises:
+        InputError: there is no such precision.
+
+    Examples:
+        >>> with mixed_precision(torch.device("cpu"), "bfloat16"):
+        ...     nn.Linear(2, 1)(torch.zeros(3, 2)).dtype
+        torch.bfloat16
+    """
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    if precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=getattr(torch, precision))
