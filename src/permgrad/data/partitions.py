@@ -13,6 +13,7 @@ import json
 import os
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -141,9 +142,10 @@ class PartitionedTable:
         first, kept, count = part.first_row, [], 0
         for record in self._records(part, columns, rows):
             # A reader stops at the end of each row group; small ones are put together again.
-            while len(record):
-                taken = record.slice(0, rows - count)
-                record = record.slice(len(taken))
+            done = 0
+            while done < len(record):
+                taken = record.slice(done, rows - count)
+                done += len(taken)
                 kept.append(taken)
                 count += len(taken)
                 if count == rows:
@@ -196,7 +198,7 @@ class PartitionedTable:
         layout = self._layout
         wanted = self.columns if columns is None else list(columns)
         file = next(file for file in self.files if file.name == part.file)
-        keys, made = dict(file.keys), {}
+        keys, made = dict(file.keys), dict[str, Any]()
         fields = [self.schema.field(name) for name in table.column_names]
         table = table.cast(pa.schema([self._stored_type(own) for own in fields], metadata=layout.metadata), safe=False)
         frame = table.to_pandas(ignore_metadata=False)
@@ -212,7 +214,8 @@ class PartitionedTable:
                 begin, step = layout.ranges[name]
                 place = (part.first_row if first is None else first) - self._start_of(part.file)
                 made[name] = range(begin + place * step, begin + (place + table.num_rows) * step, step)
-        return frame.assign(**made)[wanted].reset_index(drop=True)
+        whole: pd.DataFrame = frame.assign(**made)[wanted].reset_index(drop=True)
+        return whole
 
     def _stored_type(self, own: pa.Field) -> pa.Field:
         """Whole numbers with missing cells are read as floats, as pandas does for a whole table."""
@@ -360,34 +363,26 @@ def _find(place: Path) -> tuple[Path, list[Path]]:
     return place, sorted(found, key=lambda file: file.relative_to(place).as_posix())
 
 
-class _readable:  # noqa: N801 — a context manager, used like a function
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     """Turn what can go wrong while a Parquet file is read into permgrad's errors."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, (InputError, EnvironmentProblem)):
-            return
-        if isinstance(error, FileNotFoundError):
-            raise InputError(
-                f"the files of a table must stay where they are while it is read, however: {str(self.path)!r} is gone; "
-                "bring it back"
-            ) from None
-        if isinstance(error, (pa.ArrowException, ValueError, KeyError, struct.error)) or (
-            isinstance(error, OSError) and error.errno is None
-        ):
-            raise InputError(
-                f"a Parquet file must be complete, however {str(self.path)!r} is cut off, damaged or no Parquet; "
-                "write it again"
-            ) from error
-        if isinstance(error, OSError):
-            raise EnvironmentProblem(
-                f"a table must be readable, however {str(self.path)!r}: {error.strerror}; check its rights"
-            ) from error
+    try:
+        yield
+    except (InputError, EnvironmentProblem):
+        raise
+    except FileNotFoundError:
+        raise InputError(
+            f"the files of a table must stay where they are while it is read, however: {str(path)!r} is gone; "
+            "bring it back"
+        ) from None
+    except PermissionError as error:
+        raise EnvironmentProblem(
+            f"a table must be readable, however {str(path)!r}: {error.strerror}; check its rights"
+        ) from error
+    except (pa.ArrowException, OSError, ValueError, KeyError, struct.error) as error:
+        raise InputError(
+            f"a Parquet file must be complete, however {str(path)!r} is cut off, damaged or no Parquet; write it again"
+        ) from error
 
 
 def _footer_digest(path: Path) -> str:

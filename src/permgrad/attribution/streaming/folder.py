@@ -1,0 +1,224 @@
+"""The folder of one streamed explanation: finished parts, so that a killed process goes on where it was.
+
+``stream.json`` says what is computed (the plan's hash and facts); ``parts/part-00012.npz`` holds the sums of part 12
+and ``local/part-00012.parquet`` its rows' explanations. Every file is written under another name and then renamed:
+what has its name is whole. When all parts are there the explanation is written beside them, as ``Explanation.save``
+does, and the sums are removed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from permgrad._errors import EnvironmentProblem, InputError
+from permgrad._files import atomic_path, write_json_atomic
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.streaming.part import PartResult, part_name
+from permgrad.attribution.streaming.plan import StreamPlan
+from permgrad.data.partitions import Part
+
+RECORD, PARTS, LOCAL = "stream.json", "parts", "local"
+SCHEMA_VERSION = 1
+_EXPLANATION = ("values.npz", "explanation.json")
+_OURS = {RECORD, PARTS, LOCAL, *_EXPLANATION, "importance.csv", "plots"}
+
+
+class StreamFolder:
+    """Where one streamed explanation keeps what is done.
+
+    Args:
+        path: the folder; it is made if it does not exist.
+        plan: what is computed.
+        overwrite: whether another explanation that is there is removed.
+
+    Raises:
+        InputError: the folder holds another explanation, or other files.
+        EnvironmentProblem: it cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], plan: StreamPlan, *, overwrite: bool = False) -> None:
+        self.path = Path(path).absolute()
+        self.plan = plan
+        record = check_folder(self.path, plan.key, plan.facts(), overwrite=overwrite)
+        with writable(self.path):
+            if record is None:
+                _empty(self.path)
+                for name in (PARTS, *([LOCAL] if plan.scope == "local" else [])):
+                    (self.path / name).mkdir(parents=True, exist_ok=True)
+                self._write_record(finished=False)
+        self.finished = bool(record and record.get("finished"))
+
+    @property
+    def local(self) -> Path | None:
+        """Where the rows' explanations go; None where the explanation is global."""
+        return self.path / LOCAL if self.plan.scope == "local" else None
+
+    def todo(self, parts: Sequence[Part]) -> list[Part]:
+        """Return the parts that are not finished."""
+        return [part for part in parts if not self._is_finished(part)]
+
+    def accept(self, result: PartResult) -> None:
+        """Keep the result of one part; a second copy of it replaces the first by the same."""
+        facts = {"plan": self.plan.key, **_facts(result)}
+        text = np.array(json.dumps(facts, ensure_ascii=False))
+        with writable(self.path), atomic_path(self._sums(result.number)) as temporary, temporary.open("wb") as stream:
+            # Names of sums hold slashes, which are no more than letters inside the file.
+            np.savez(stream, facts=text, **result.sums)  # type: ignore[arg-type]
+
+    def results(self, parts: Sequence[Part]) -> Iterator[PartResult]:
+        """Yield the finished parts in their order, one at a time in memory."""
+        for part in parts:
+            yield self._read(part)
+
+    def finish(self, explanation: Explanation) -> None:
+        """Write the explanation beside the parts, and remove the sums that it was made from."""
+        with writable(self.path):
+            with atomic_path(self.path / "importance.csv") as temporary:
+                explanation.to_frame().to_csv(temporary, index=False)
+            made = self.path / PARTS / "explanation"
+            if made.exists():
+                shutil.rmtree(made)
+            explanation.save(made)
+            for name in _EXPLANATION:
+                (made / name).replace(self.path / name)
+            self._write_record(finished=True)
+            shutil.rmtree(self.path / PARTS, ignore_errors=True)
+        self.finished = True
+
+    def explanation(self) -> Explanation:
+        """Return the explanation of a finished folder."""
+        return Explanation.load(self.path)
+
+    # ---- files -------------------------------------------------------------------------------------------------------
+
+    def _write_record(self, *, finished: bool) -> None:
+        facts = self.plan.facts()
+        record = {"schema_version": SCHEMA_VERSION, "kind": "explanation", "key": self.plan.key}
+        write_json_atomic(self.path / RECORD, {**record, "finished": finished, "facts": facts})
+
+    def _sums(self, number: int) -> Path:
+        return self.path / PARTS / f"{part_name(number)}.npz"
+
+    def _is_finished(self, part: Part) -> bool:
+        """Whether a part's files are there and whole; a disk may have damaged them, a person removed them."""
+        try:
+            result = self._read(part)
+            if result.file is not None and self.local is not None:
+                pq.read_metadata(self.local / result.file)
+        except (InputError, OSError, pa.ArrowException):
+            return False
+        return True
+
+    def _read(self, part: Part) -> PartResult:
+        path = self._sums(part.number)
+        try:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+                sums = {name: file[name] for name in file.files}
+            facts = json.loads(str(sums.pop("facts")))
+            same = facts.pop("plan") == self.plan.key
+            result = PartResult(sums=sums, **{**facts, "warnings": tuple(facts["warnings"])})
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f"the sums of a finished part must be whole, however: {path} is missing or damaged ({error}); "
+                "run the same command again to compute that part anew"
+            ) from error
+        if not same:
+            raise InputError(f"sums must belong to this explanation, however: {path} does not; remove it")
+        return result
+
+
+def _facts(result: PartResult) -> dict[str, Any]:
+    names = ("number", "rows", "header", "file", "warnings", "seconds")
+    return {name: getattr(result, name) for name in names}
+
+
+# ---- whose folder it is ----------------------------------------------------------------------------------------------
+
+
+def check_folder(
+    folder: Path, key: str, facts: Mapping[str, Any], *, overwrite: bool, kind: str = "explanation"
+) -> dict[str, Any] | None:
+    """Return the record of a folder that holds the same work; None where there is none and the folder may be used.
+
+    Raises:
+        InputError: a file, other files, or other work is there.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(
+            f"what is streamed goes into a folder, however: {folder} is a file; name a folder with --out (out=)"
+        )
+    record = read_record(folder)
+    if record is None or record.get("kind") != kind:
+        names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+        # A process that was killed before its first record leaves folders and files of these names.
+        strange = sorted(name for name in names if name not in (PARTS, LOCAL) and not name.startswith(f".{RECORD}."))
+        if strange:
+            raise InputError(
+                f"the folder of a streamed {kind} must be new, empty or of the same {kind}, however: {folder} holds "
+                f"other files ({', '.join(strange[:3])}); name another with --out (out=)"
+            )
+        return None
+    if record.get("key") == key:
+        return None if overwrite else record
+    if overwrite:
+        return None
+    raise InputError(
+        f"the folder of a streamed {kind} must be of the same {kind}, however: {folder} holds one that differs in "
+        f"{_difference(record.get('facts', {}), facts)}; replace it with --overwrite (overwrite=True), or name another "
+        "with --out (out=)"
+    )
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """Return what ``stream.json`` says, or None where there is none that can be read."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Say in words which facts differ."""
+    words = {"table": "the table's files, which have changed since", "model": "the model", "y": "the target"}
+    differing = [name for name in new if old.get(name) != new[name]]
+    differing += [name for name in old if name not in new]
+    return ", ".join(words.get(name, name) for name in differing[:4]) or "the version that wrote it"
+
+
+def _empty(folder: Path) -> None:
+    """Remove what an explanation left; nothing else is touched."""
+    for name in _OURS:
+        place = folder / name
+        if place.is_dir():
+            shutil.rmtree(place)
+        else:
+            place.unlink(missing_ok=True)
+    for leftover in folder.glob(f".{RECORD}.*"):
+        with suppress(OSError):
+            leftover.unlink()
+
+
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Turn what the disk refuses into an ``EnvironmentProblem`` that names the folder."""
+    try:
+        yield
+    except EnvironmentProblem:
+        raise
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"what is streamed must be written, however: {folder}: {error.strerror or error}; name another folder with "
+            "--out (out=)"
+        ) from error

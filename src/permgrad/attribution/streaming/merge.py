@@ -1,0 +1,154 @@
+"""``merge``: from the sums of all parts to the explanation of the whole table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from permgrad._errors import InputError, warn_user
+from permgrad.attribution.branch_weights import weigh_branches
+from permgrad.attribution.explanation import Explanation, normal_interval
+from permgrad.attribution.importance import tabulate
+from permgrad.attribution.streaming.part import BRANCHES, GAP, PartResult, unpack_branches, unpack_effects
+from permgrad.attribution.streaming.plan import StreamPlan
+from permgrad.attribution.streaming.sums import SummedMoments, TargetSums, ValueSums
+
+
+def merge(plan: StreamPlan, results: Iterable[PartResult]) -> Explanation:
+    """Merge the parts of one explanation; one part is held at a time.
+
+    Args:
+        plan: the plan that all parts were computed by.
+        results: one for each part. In the order of the parts the same numbers come out bit for bit, wherever and in
+            whatever order the parts were computed; in another order they differ by rounding.
+
+    Raises:
+        InputError: no row was explained, or a part came twice.
+    """
+    merged = _Merged(plan)
+    for result in results:
+        merged.add(result)
+    return merged.explanation()
+
+
+class _Merged:
+    def __init__(self, plan: StreamPlan) -> None:
+        self.plan = plan
+        self.header: dict[str, Any] | None = None
+        self.seen: set[int] = set()
+        self.rows, self.seconds, self.gap = 0, 0.0, 0.0
+        self.effects: dict[str, SummedMoments] = {}
+        self.branches: dict[str, SummedMoments] = {}
+        self.target: TargetSums | None = None
+        self.values: ValueSums | None = None
+        self.said: dict[str, int] = {}
+
+    def add(self, result: PartResult) -> None:
+        if result.number in self.seen:
+            raise InputError(f"each part counts once, however: part {result.number} came twice; pass each result once")
+        self.seen.add(result.number)
+        self.seconds += result.seconds
+        for text in result.warnings:
+            self.said.setdefault(text, result.number)
+        if result.header is None:
+            return
+        self.header = self.header or result.header
+        self.rows += result.rows
+        sums = result.sums
+        if self.plan.scope == "local":
+            own = ValueSums(sums["values/count"], sums["values/mean"], sums["values/spread"])
+            self.values = own if self.values is None else self.values.merge(own)
+            self.gap = max(self.gap, float(sums[GAP][0]))
+            return
+        for into, more in (
+            (self.effects, unpack_effects(sums, result.header)),
+            (self.branches, unpack_branches(sums)),
+        ):
+            for name, one in more.items():
+                into[name] = into[name].merge(one) if name in into else one
+        if "target/weight" in sums:
+            target = TargetSums(sums["target/weight"], sums["target/mean"], sums["target/spread"])
+            self.target = target if self.target is None else self.target.merge(target)
+
+    def explanation(self) -> Explanation:
+        if self.header is None:
+            raise InputError("an explanation needs at least one row, however: no part has one; check the table")
+        self._tell()
+        return self._of_rows(self.header) if self.plan.scope == "local" else self._of_losses(self.header)
+
+    def _tell(self) -> None:
+        """Say once what parts of the table gave rise to."""
+        if self.said:
+            text, number = next(iter(self.said.items()))
+            more = f"; and {len(self.said) - 1} more such notes" if len(self.said) > 1 else ""
+            warn_user(f"in part {number} of the table: {text}{more}")
+
+    def _meta(self, header: dict[str, Any]) -> dict[str, Any]:
+        facts = {"parts": len(self.seen), "sample": self.plan.sample, "table": self.plan.table, "key": self.plan.key}
+        return {**header["meta"], "rows_explained": self.rows, "seconds": self.seconds, "streamed": facts}
+
+    def _of_losses(self, header: dict[str, Any]) -> Explanation:
+        names, quantities = tuple(header["names"]), header["quantities"]
+        everything = tuple(header["all_outputs"])
+        mean, std, low, high, p_values = tabulate(
+            names, self.effects, everything, header["repeats"], len(quantities), self.plan.arguments["confidence"]
+        )
+        # The first output stands for all rows; a class may have its name.
+        kept = [0, *(1 + everything[1:].index(name) for name in header["outputs"][1:])]
+        branches = None
+        if self.branches:
+            quantity = "divergence" if self.target is None else "loss"
+            branches = weigh_branches(
+                self.branches[BRANCHES],
+                header["paths"],
+                self.plan.arguments["confidence"],
+                "divergence" if quantity == "divergence" else "loss",
+            )
+        played = sum(header["repeats"].values()) * self.rows * header["coalitions"]
+        meta = self._meta(header) | {
+            "loss_scale": float("nan") if self.target is None else self.target.scale(header["loss"]),
+            "model_rows": played,
+        }
+        return Explanation(
+            values=mean[:, kept, 0],
+            names=names,
+            modality=tuple(header["modality"]),
+            outputs=tuple(header["outputs"]),
+            method=self.plan.method,
+            scope="global",
+            std=std[:, kept, 0],
+            low=low[:, kept, 0],
+            high=high[:, kept, 0],
+            p_values=p_values[:, kept, 0],
+            parts={name: mean[:, kept, place] for place, name in enumerate(quantities) if place},
+            part_std={name: std[:, kept, place] for place, name in enumerate(quantities) if place},
+            level=header["level"],
+            groups=header["groups"],
+            branches=branches,
+            meta=meta,
+        )
+
+    def _of_rows(self, header: dict[str, Any]) -> Explanation:
+        """Return the summary over rows that ``Explanation.to_global("mean_abs")`` gives."""
+        assert self.values is not None
+        mean, std = self.values.mean, self.values.std()
+        low, high, p_values = normal_interval(mean, std, float(self.plan.arguments["confidence"]))
+        return Explanation(
+            values=np.asarray(mean),
+            names=tuple(header["names"]),
+            modality=tuple(header["modality"]),
+            outputs=tuple(header["outputs"]),
+            method=self.plan.method,
+            scope="global",
+            std=std,
+            low=low,
+            high=high,
+            p_values=p_values,
+            level=header["level"],
+            groups=header["groups"],
+            meta=self._meta(header)
+            | {"summary": "mean_abs", "rows_summarised": self.rows}
+            | ({GAP: self.gap} if GAP in header["meta"] else {}),
+        )

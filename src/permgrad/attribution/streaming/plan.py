@@ -1,0 +1,430 @@
+"""``StreamPlan``: one explanation of a long table, described once, so that any process can compute any part of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad._errors import InputError, suggest, unknown
+from permgrad._files import plain
+from permgrad._random import resolve_seed, uniform
+from permgrad.attribution.arguments import Arguments, check_groups, check_numbers, resolve_options, resolve_scope
+from permgrad.attribution.donors import RowNumbers
+from permgrad.attribution.hybrid import EncodedBackground, hybrid_request
+from permgrad.attribution.method import Request, Scope, methods
+from permgrad.data.cells import CodesArgument, canonical
+from permgrad.data.partitions import PartitionedTable
+from permgrad.data.table import blank_codes
+
+Form = Literal["tidy", "wide"]
+Integers = npt.NDArray[np.int64]
+
+#: Cells of a frame that are held at a time, numbers of a local explanation, and rows whatever the cells.
+_CELLS, _NUMBERS = 2_000_000, 2_000_000
+_FEWEST_ROWS, _MOST_ROWS = 256, 50_000
+#: Row numbers looked at together while a sample is drawn.
+_DRAWN = 2**20
+
+
+@dataclass(frozen=True)
+class StreamPlan:
+    """What is explained, how, and by which random numbers. Picklable; holds no rows but the background.
+
+    Attributes:
+        method: registered name.
+        scope: ``"global"`` or ``"local"``.
+        arguments: further arguments of ``pg.explain``.
+        options: the method's own options.
+        seed: of all draws.
+        y: name of the column of targets; None: the divergence from the model's own prediction is explained.
+        na_codes: values of that column that stand for missing.
+        weight: name of the column of weights, or None.
+        background, background_kind: encoded rows that donors and baselines come from.
+        features: the model's columns, in its order.
+        form: how rows of a local explanation are written.
+        sample: how many rows of the table are explained; None: all.
+        threshold: a row is explained if its random number is at most this.
+        batch_rows: rows in memory at a time; results do not depend on it beyond rounding.
+        model: hash of the model.
+        table: hash of the table and of how it is cut.
+        model_folder: where a process that does not have the model finds it.
+    """
+
+    method: str
+    scope: Scope
+    arguments: dict[str, Any]
+    options: dict[str, Any]
+    seed: int
+    y: str | None
+    na_codes: CodesArgument
+    weight: str | None
+    background: npt.NDArray[np.float32]
+    background_kind: str
+    features: tuple[str, ...]
+    form: Form
+    sample: int | None
+    threshold: float
+    batch_rows: int
+    model: str
+    table: str
+    model_folder: str | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of the table that are read."""
+        extra = [name for name in (self.y, self.weight) if name is not None and name not in self.features]
+        return [*self.features, *dict.fromkeys(extra)]
+
+    def facts(self) -> dict[str, Any]:
+        """Return what identifies the explanation, as JSON: equal facts give equal numbers."""
+        donors = np.ascontiguousarray(self.background)
+        return cast(
+            "dict[str, Any]",
+            plain(
+                {
+                    "method": self.method,
+                    "scope": self.scope,
+                    "arguments": self.arguments,
+                    "options": self.options,
+                    "seed": self.seed,
+                    "y": self.y,
+                    "na_codes": self.na_codes,
+                    "weight": self.weight,
+                    "background": [list(donors.shape), hashlib.sha256(donors.tobytes()).hexdigest()],
+                    "form": self.form if self.scope == "local" else None,
+                    "sample": self.sample,
+                    "model": self.model,
+                    "table": self.table,
+                }
+            ),
+        )
+
+    @property
+    def key(self) -> str:
+        """Hash of ``facts``."""
+        return hashlib.sha256(json.dumps(self.facts(), sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+    def chosen(self, first: int, count: int) -> Integers:
+        """Return the numbers of the rows that are explained, out of ``count`` rows from number ``first`` on."""
+        numbers = np.arange(first, first + count, dtype=np.int64)
+        return numbers if self.sample is None else numbers[_lots(self.seed, numbers) <= self.threshold]
+
+    def request(self, model: Any, frame: pd.DataFrame, numbers: Integers) -> Request:
+        """Return the request for some rows of the table.
+
+        Args:
+            model: the fitted estimator.
+            frame: the rows, with ``columns``.
+            numbers: their numbers in the whole table.
+
+        Raises:
+            InputError: a target is missing or no class of the model, a weight is no weight.
+        """
+        y = None
+        if self.y is not None and self.scope == "global":
+            y = read_targets(frame[self.y], model, numbers, self.na_codes)
+        weights = None if self.weight is None else _read_weights(frame[self.weight], numbers)
+        arguments = Arguments(
+            model=model,
+            inputs=frame[list(self.features)].reset_index(drop=True),
+            y=y,
+            method=self.method,
+            scope=self.scope,
+            background=EncodedBackground(self.background, self.background_kind),
+            scoring=None,
+            sample_weight=weights,
+            random_state=self.seed,
+            progress=False,
+            options=self.options,
+            **self.arguments,
+        )
+        request = hybrid_request(arguments, methods.get(self.method)(), self.method)
+        return replace(request, row_offset=RowNumbers(numbers))
+
+
+def make_plan(
+    model: Any,
+    table: PartitionedTable,
+    y: str | None = None,
+    *,
+    method: Any = "permgrad",
+    scope: Literal["auto", "global", "local"] = "auto",
+    background: Any = None,
+    sample_weight: str | None = None,
+    confidence: float = 0.95,
+    n_repeats: int = 10,
+    batch_size: int | Literal["auto"] = "auto",
+    random_state: Any = None,
+    scoring: Any = None,
+    rows: int | None = None,
+    form: Form = "tidy",
+    na_codes: CodesArgument = (),
+    model_folder: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    **arguments: Any,
+) -> StreamPlan:
+    """Check every argument and describe the explanation; nothing is computed but the sample's threshold.
+
+    Args:
+        model: a fitted ``HyNNClassifier`` or ``HyNNRegressor``.
+        table: the rows.
+        y: name of the column of targets.
+        background: rows like the model's inputs; None: the training rows kept in the model. Never the rows explained:
+            they are not all in memory.
+        sample_weight: name of a column of weights.
+        rows: explain this many rows, drawn without replacement; the draw of a row depends on the seed and on its
+            number alone.
+        form: of local explanations. ``"tidy"``: a line for each row, feature and output; ``"wide"``: for each row and
+            output, with a column for each feature.
+        na_codes: values of ``y`` that stand for missing.
+        model_folder: where the model is saved, for other processes.
+        method: as for ``pg.explain``, and so are the following.
+        scope: global or local.
+        confidence: of the intervals.
+        n_repeats: donors per row and feature.
+        batch_size: rows per forward.
+        random_state: seed.
+        scoring: must be None.
+        options: the method's own.
+        **arguments: ``target, output, level, groups, sampling, loss``.
+
+    Raises:
+        InputError: an argument cannot be used for a table that is read in parts.
+    """
+    import permgrad.attribution as _registered  # noqa: F401 — importing the package registers every method
+
+    _check_model(model)
+    if not isinstance(method, str):
+        raise InputError(
+            f"a table that is read in parts is explained by a registered method, however: method is a "
+            f"{type(method).__name__}; pass a name, such as method='permgrad'"
+        )
+    chosen = methods.get(method)
+    resolved = resolve_scope(chosen(), method, scope)
+    given = {**ARGUMENTS, **arguments}
+    check_numbers(confidence, n_repeats, batch_size)
+    check_groups(given["groups"])
+    given["level"] = "group" if given["groups"] is not None and given["level"] == "feature" else given["level"]
+    own_options = dict(options or {})
+    _check_streamable(method, resolved, scoring, resolve_options(chosen(), method, own_options))
+    if form not in ("tidy", "wide"):
+        raise unknown("form", form, ("tidy", "wide"))
+    features = tuple(str(name) for name in model.preprocessor_.feature_names_in_)
+    _check_table(table, features, y, sample_weight)
+    seed = resolve_seed(random_state)
+    donors, kind = model.background_, "training rows"
+    if background is not None:
+        donors, kind = model.encode(background), "given"
+    plan = StreamPlan(
+        method=method,
+        scope=resolved,
+        arguments={**given, "confidence": confidence, "n_repeats": n_repeats, "batch_size": batch_size},
+        options=own_options,
+        seed=seed,
+        y=y,
+        na_codes=na_codes,
+        weight=sample_weight,
+        background=np.ascontiguousarray(donors, dtype=np.float32),
+        background_kind=kind,
+        features=features,
+        form=form,
+        sample=_check_sample(rows, table.rows),
+        threshold=1.0,
+        batch_rows=max(_FEWEST_ROWS, min(_MOST_ROWS, _CELLS // max(1, len(features), donors.shape[1]))),
+        model=model_digest(model),
+        table=table_digest(table),
+        model_folder=model_folder,
+    )
+    plan = _checked(plan, model, table)
+    return plan if plan.sample is None else replace(plan, threshold=_threshold(seed, plan.sample, table.rows))
+
+
+#: Further arguments of ``pg.explain`` with their defaults.
+ARGUMENTS: dict[str, Any] = {
+    "target": None,
+    "output": "logit",
+    "level": "feature",
+    "groups": None,
+    "sampling": "marginal",
+    "loss": "auto",
+}
+
+
+def _check_model(model: Any) -> None:
+    from permgrad.models.estimators import HyNNClassifier, HyNNRegressor
+
+    if not isinstance(model, (HyNNClassifier, HyNNRegressor)) or not hasattr(model, "module_"):
+        what = "not fitted" if isinstance(model, (HyNNClassifier, HyNNRegressor)) else f"a {type(model).__name__}"
+        raise InputError(
+            "a table that is read in parts is explained for a fitted HyNNClassifier or HyNNRegressor, however: model "
+            f"is {what}; for any other network read rows into memory and pass them to pg.explain"
+        )
+
+
+def _check_streamable(method: str, scope: Scope, scoring: Any, options: Mapping[str, Any]) -> None:
+    if scoring is not None:
+        raise InputError(
+            "a score needs all predictions at once, however: the table is read in parts and scoring= is given; leave "
+            "it out, or read a sample of the rows into memory"
+        )
+    if scope == "global" and not hasattr(methods.get(method), "game"):
+        able = [name for name in methods if hasattr(methods.get(name), "game")]
+        also = "; or pass scope='local'" if "local" in methods.get(method).scopes else ""
+        raise InputError(
+            f"global explanations of a table that is read in parts are given by {', '.join(able)}, however: "
+            f"method={method!r}; choose one of these{also}"
+        )
+    if scope == "global" and options.get("tolerance") is not None:
+        raise InputError(
+            "tolerance stops when intervals over all rows are narrow, however: the table is read in parts, each played "
+            f"once; leave tolerance={options['tolerance']!r} out, or explain a sample with rows="
+        )
+
+
+def _check_table(table: PartitionedTable, features: tuple[str, ...], y: str | None, weight: str | None) -> None:
+    known = set(table.columns)
+    missing = [name for name in features if name not in known]
+    if missing:
+        raise InputError(
+            f"a table must have all columns of training, however: {table.path!r} lacks {len(missing)} of them, such as "
+            f"{missing[0]!r}{suggest(missing[0], sorted(known - set(features)))}; add or rename them"
+        )
+    for role, name in (("y", y), ("sample_weight", weight)):
+        if name is None:
+            continue
+        if not isinstance(name, str):
+            raise InputError(
+                f"{role} must name a column where the table is read from a file, however: it is a "
+                f"{type(name).__name__}; pass the column's name"
+            )
+        table.check_columns([name])
+        count = table.null_counts.get(name, 0)
+        if count:
+            raise InputError(
+                f"{role} must be known for every row explained, however: {count} rows of {table.path!r} have no "
+                f"{name!r}; {_WITHOUT[role]}"
+            )
+
+
+_WITHOUT = {
+    "y": "leave those rows out, or leave y out to explain the model's own predictions",
+    "sample_weight": "fill them in, or leave sample_weight out",
+}
+
+
+def _check_sample(rows: int | None, available: int) -> int | None:
+    if rows is None:
+        return None
+    if isinstance(rows, bool) or not isinstance(rows, (int, np.integer)) or rows < 1:
+        raise InputError(f"rows must be an integer of at least 1, however: rows={rows!r}; pass how many to explain")
+    return int(rows) if rows < available else None
+
+
+def _checked(plan: StreamPlan, model: Any, table: PartitionedTable) -> StreamPlan:
+    """Build one request from the first rows, so that a wrong argument is told before the work begins."""
+    first = table.parts[0]
+    start, frame = next(table.batches(first, min(first.rows, 64), plan.columns))
+    request = plan.request(model, frame, np.arange(start, start + len(frame), dtype=np.int64))
+    if plan.scope == "global":
+        methods.get(plan.method).game(request)  # type: ignore[attr-defined]
+        return plan
+    outputs = max(1, len(request.targets) * max(1, len(request.players)))
+    return replace(plan, batch_rows=max(16, min(plan.batch_rows, _NUMBERS // 4 // outputs)))
+
+
+def _lots(seed: int, numbers: Integers) -> npt.NDArray[np.float64]:
+    """Return each row's random number: the rows with the smallest ones are the sample."""
+    return uniform(seed, ("receivers",), numbers)
+
+
+def _threshold(seed: int, wanted: int, rows: int) -> float:
+    """Return the ``wanted``-th smallest random number of all rows; memory holds a few times as many as are wanted."""
+    smallest = np.zeros(0)
+    for start in range(0, rows, _DRAWN):
+        lots = _lots(seed, np.arange(start, min(start + _DRAWN, rows), dtype=np.int64))
+        if len(smallest) == wanted:
+            lots = lots[lots < smallest.max()]
+        smallest = np.concatenate([smallest, lots])
+        if len(smallest) > wanted:
+            smallest = np.partition(smallest, wanted - 1)[:wanted]
+    return float(smallest.max())
+
+
+def read_targets(
+    values: pd.Series[Any], model: Any, numbers: Integers, na_codes: CodesArgument = ()
+) -> npt.NDArray[Any]:
+    """Return targets as ``pg.explain`` takes them; classes are compared as text, as a file may hold 1 for 1.0.
+
+    Raises:
+        InputError: a target is missing, is no number (regression) or no class of the model.
+    """
+    name = str(values.name)
+    values = blank_codes(values.to_frame(), na_codes)[values.name]
+    missing = values.isna().to_numpy()
+    if missing.any():
+        raise InputError(
+            f"y must be known for every row explained, however: row {int(numbers[missing][0])} has no {name!r}; "
+            f"{_WITHOUT['y']}"
+        )
+    if not hasattr(model, "classes_"):
+        if not pd.api.types.is_numeric_dtype(values.dtype):
+            raise InputError(
+                f"y must hold numbers as in training, however: column {name!r} holds text; correct it, or leave y out"
+            )
+        return values.to_numpy(dtype=np.float64)
+    return match_classes(values, model.classes_, numbers)
+
+
+def match_classes(values: pd.Series[Any], classes: npt.NDArray[Any], numbers: Integers) -> npt.NDArray[Any]:
+    """Return the model's own labels for a column's cells, compared as text.
+
+    Raises:
+        InputError: a cell is no class of the model.
+    """
+    labels = {canonical(label): place for place, label in enumerate(classes.tolist())}
+    codes, distinct = pd.factorize(values)
+    places = np.array([labels.get(canonical(cell), -1) for cell in distinct.tolist()], dtype=np.int64)
+    strange = np.flatnonzero(places[codes] < 0)
+    if len(strange):
+        raise InputError(
+            f"y must hold classes of the model ({', '.join(map(str, classes.tolist()[:10]))}), however: row "
+            f"{int(numbers[strange[0]])} has {values.iloc[int(strange[0])]!r} in {str(values.name)!r}; leave such rows "
+            "out, or leave y out"
+        )
+    return np.asarray(classes)[places[codes]]
+
+
+def _read_weights(values: pd.Series[Any], numbers: Integers) -> npt.NDArray[np.float64]:
+    weights = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    wrong = ~np.isfinite(weights) | (weights < 0)
+    if wrong.any():
+        raise InputError(
+            f"sample_weight must hold finite numbers of at least 0, however: row {int(numbers[wrong][0])} has "
+            f"{values.iloc[int(np.flatnonzero(wrong)[0])]!r} in {str(values.name)!r}; correct it"
+        )
+    return weights
+
+
+def model_digest(model: Any) -> str:
+    """Return the hash of all that a fitted model computes with."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(model.module_.state_dict().items()):
+        total.update(f"{name}\0{tuple(tensor.shape)}\0".encode())
+        total.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).tobytes())
+    facts = [model.preprocessor_.to_dict(), plain(getattr(model, "classes_", None))]
+    facts += [float(getattr(model, name, 0.0)) for name in ("target_mean_", "target_scale_")]
+    total.update(json.dumps(plain(facts), sort_keys=True, ensure_ascii=False).encode())
+    return total.hexdigest()
+
+
+def table_digest(table: PartitionedTable) -> str:
+    """Return the hash of a table's files and of how it is cut into parts."""
+    cut = [[part.file, part.row_group_start, part.row_group_stop] for part in table.parts]
+    return hashlib.sha256(json.dumps([table.fingerprint, cut]).encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,259 @@
+"""What is left of a loss game over one part of a table: sums that merge, of a size that does not grow with rows.
+
+``PairMoments`` keeps a number for each receiver, because a receiver may be a donor too. Where donors come from a
+separate background it need not: the estimate asks only for sums over receivers, which are kept here class by class.
+Sums of squares are kept about each class's own mean and moved when parts merge (Chan, Golub & LeVeque 1983), so that
+a small spread of large effects is not lost in the rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad._errors import InputError
+from permgrad.attribution.importance import scale_of_shares
+from permgrad.attribution.moments import Floats, PairMoments
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+@dataclass
+class SummedMoments:
+    """``PairMoments`` of a separate background, summed over the receivers of each class.
+
+    Attributes:
+        count: receivers ``(classes,)``.
+        nonzero: receivers whose effects do not sum to exactly 0, ``(classes, quantities)``.
+        weight, weight_squares: Σ w and Σ w² of receivers, where w is a receiver's weight over all its pairs.
+        total: Σ of the receivers' sums of effects, ``(classes, quantities)``.
+        spread: Σ (received − m w)², where m is the mean effect of the class.
+        lean: Σ (received − m w) w.
+        donor_sum ``(classes, quantities, donors)``, donor_weight ``(classes, donors)``; square_sum, square_cross
+            ``(classes, quantities)`` and pair_weights ``(classes,)``: as in ``PairMoments``.
+    """
+
+    count: npt.NDArray[np.int64]
+    nonzero: npt.NDArray[np.int64]
+    weight: Floats
+    weight_squares: Floats
+    total: Floats
+    spread: Floats
+    lean: Floats
+    donor_sum: Floats
+    donor_weight: Floats
+    square_sum: Floats
+    square_cross: Floats
+    pair_weights: Floats
+
+    @classmethod
+    def of(cls, moments: PairMoments) -> SummedMoments:
+        """Sum over receivers.
+
+        Raises:
+            InputError: receivers are donors too, so that a receiver's own number is needed.
+        """
+        if moments.shared and moments.donor_weight.any():
+            raise InputError(
+                "sums over receivers need donors from a separate background, however: the rows explained are their own "
+                "background; pass background="
+            )
+        member = moments.receiver_weight > 0
+        group, weight = moments.receiver_class[member], moments.receiver_weight[member]
+        received = moments.receiver_sum[:, member]
+        donors = slice(0, 0) if moments.shared else slice(None)
+
+        def by_class(values: npt.NDArray[Any]) -> Floats:
+            return np.bincount(group, weights=values, minlength=moments.classes).astype(np.float64)
+
+        def by_class_each(values: npt.NDArray[Any]) -> Floats:
+            return np.stack([by_class(row) for row in values], axis=1)
+
+        total, whole = by_class_each(received), by_class(weight)
+        centred = received - _mean(total, whole)[group].T * weight
+        return cls(
+            count=by_class(np.ones(len(group))).astype(np.int64),
+            nonzero=by_class_each(received != 0).astype(np.int64),
+            weight=whole,
+            weight_squares=by_class(weight**2),
+            total=total,
+            spread=by_class_each(centred**2),
+            lean=by_class_each(centred * weight),
+            donor_sum=moments.donor_sum[:, :, donors].copy(),
+            donor_weight=moments.donor_weight[:, donors].copy(),
+            square_sum=moments.square_sum.copy(),
+            square_cross=moments.square_cross.copy(),
+            pair_weights=moments.weight_squares.copy(),
+        )
+
+    def merge(self, other: SummedMoments) -> SummedMoments:
+        """Add another part's sums to these, in place, and return self."""
+        if self.donor_sum.shape != other.donor_sum.shape:
+            raise InputError("sums can be merged only if they describe the same donors, classes and quantities")
+        mean = _mean(self.total + other.total, self.weight + other.weight)
+        spread, lean = self._about(mean)
+        more_spread, more_lean = other._about(mean)
+        self.spread[...], self.lean[...] = spread + more_spread, lean + more_lean
+        for name in _ADDED:
+            getattr(self, name)[...] += getattr(other, name)
+        return self
+
+    def _about(self, mean: Floats) -> tuple[Floats, Floats]:
+        """Return spread and lean about another mean of each class, ``(classes, quantities)``."""
+        squares = self.weight_squares[:, None]
+        moved = np.where(squares > 0, mean - _mean(self.total, self.weight), 0.0)
+        return self.spread - 2 * moved * self.lean + moved**2 * squares, self.lean - moved * squares
+
+    def estimate(self, group: int | None = None) -> tuple[Floats, Floats, Floats]:
+        """Return mean, standard error and effective number of rows: what ``PairMoments.estimate`` returns."""
+        chosen = slice(None) if group is None else slice(group, group + 1)
+        quantities = self.total.shape[1]
+        weight, count = float(self.weight[chosen].sum()), int(self.count[chosen].sum())
+        if weight <= 0:
+            missing = np.full(quantities, np.nan)
+            return missing, missing.copy(), np.zeros(quantities)
+        size = weight**2 / float(self.weight_squares[chosen].sum())
+        mean: Floats = self.total[chosen].sum(axis=0) / weight
+        if count < 2:
+            zero = (self.square_sum[chosen].sum(axis=0) == 0) & (self.nonzero[chosen].sum(axis=0) == 0)
+            return mean, np.where(zero, 0.0, np.nan), np.full(quantities, size)
+        spread = self._about(np.broadcast_to(mean, self.total.shape))[0][chosen].sum(axis=0)
+        of_receivers = np.maximum(spread, 0.0) * size / (size - 1)
+        of_donors, freedom_of_donors = self._donors_part(chosen, mean)
+        variance = of_receivers + of_donors
+        share = np.divide(of_donors, variance, out=np.zeros(quantities), where=variance > 0)
+        freedom = 1 / ((1 - share) ** 2 / (size - 1) + share**2 / freedom_of_donors)
+        return mean, np.sqrt(variance) / weight, freedom + 1
+
+    def _donors_part(self, chosen: slice, mean: Floats) -> tuple[Floats, int]:
+        """Return the donors' part of the variance and its degrees of freedom."""
+        donors = self.donor_sum.shape[2]
+        freedom = max(donors - 1, 1)
+        by_donor = self.donor_sum[chosen].sum(axis=0) - mean[:, None] * self.donor_weight[chosen].sum(axis=0)
+        noise = (
+            self.square_sum[chosen].sum(axis=0)
+            - 2 * mean * self.square_cross[chosen].sum(axis=0)
+            + mean**2 * self.pair_weights[chosen].sum()
+        )
+        scores = (by_donor**2).sum(axis=1) * donors / freedom
+        return np.maximum(scores - np.maximum(noise, 0.0), 0.0), freedom
+
+
+_ADDED = (
+    "count",
+    "nonzero",
+    "weight",
+    "weight_squares",
+    "total",
+    "donor_sum",
+    "donor_weight",
+    "square_sum",
+    "square_cross",
+    "pair_weights",
+)
+_ALL = (*_ADDED, "spread", "lean")
+
+
+def _mean(total: Floats, weight: Floats) -> Floats:
+    """Return the mean of each class, 0 where it has no rows, ``(classes, quantities)``."""
+    return np.divide(total, weight[:, None], out=np.zeros_like(total), where=weight[:, None] > 0)
+
+
+def pack(moments: Mapping[str, SummedMoments], prefix: str) -> Arrays:
+    """Return the sums of several players as arrays, players first; nothing for no players."""
+    if not moments:
+        return {}
+    return {f"{prefix}/{name}": np.stack([getattr(one, name) for one in moments.values()]) for name in _ALL}
+
+
+def unpack(arrays: Mapping[str, npt.NDArray[Any]], players: Sequence[str], prefix: str) -> dict[str, SummedMoments]:
+    """Return what ``pack`` was given: the sums of ``players`` in their order."""
+    if f"{prefix}/count" not in arrays:
+        return {}
+    return {
+        player: SummedMoments(**{name: arrays[f"{prefix}/{name}"][place].copy() for name in _ALL})
+        for place, player in enumerate(players)
+    }
+
+
+@dataclass
+class TargetSums:
+    """Sums over the targets of the rows explained, from which the loss scale follows.
+
+    Attributes:
+        weight: of the rows of each class ``(classes,)``; for a regression of all rows ``(1,)``.
+        mean, spread: of a regression's target: Σ w y / Σ w and Σ w (y − mean)², ``(1,)``; zeros for classes.
+    """
+
+    weight: Floats
+    mean: Floats
+    spread: Floats
+
+    @classmethod
+    def of(cls, y: npt.NDArray[Any], classes: int, weights: Floats | None = None) -> TargetSums:
+        """Sum over rows; ``classes`` is 0 for a regression."""
+        if classes:
+            counted = np.bincount(np.asarray(y, dtype=np.int64), weights=weights, minlength=classes)
+            return cls(counted.astype(np.float64), np.zeros(1), np.zeros(1))
+        weight = np.ones(len(y)) if weights is None else weights
+        mean = np.average(y, weights=weight)
+        return cls(np.array([weight.sum()]), np.array([mean]), np.array([(weight * (y - mean) ** 2).sum()]))
+
+    def merge(self, other: TargetSums) -> TargetSums:
+        """Add another part's sums to these, in place, and return self."""
+        if len(self.weight) == 1:
+            whole = self.weight + other.weight
+            apart = other.mean - self.mean
+            self.spread = self.spread + other.spread + apart**2 * self.weight * other.weight / whole
+            self.mean = self.mean + apart * other.weight / whole
+        self.weight = self.weight + other.weight
+        return self
+
+    def scale(self, loss: str) -> float:
+        """Return the mean loss of the constant predictor; NaN for the absolute error, which needs a median."""
+        if loss == "squared_error":
+            return float(self.spread[0] / self.weight[0])
+        if loss == "absolute_error":
+            return float("nan")
+        return scale_of_shares(self.weight / self.weight.sum(), loss)
+
+
+@dataclass
+class ValueSums:
+    """Sums over rows of the absolute values of a local explanation: their mean and its standard error follow.
+
+    Attributes:
+        count: rows ``(1,)``.
+        mean, spread: of each player and output: mean |value|, and Σ (|value| − mean)².
+    """
+
+    count: npt.NDArray[np.int64]
+    mean: Floats
+    spread: Floats
+
+    @classmethod
+    def of(cls, values: Floats) -> ValueSums:
+        """Sum over rows; ``values`` is ``(rows, players, outputs)`` with at least one row."""
+        size = np.abs(values)
+        mean = size.mean(axis=0)
+        return cls(np.array([len(values)]), mean, ((size - mean) ** 2).sum(axis=0))
+
+    def merge(self, other: ValueSums) -> ValueSums:
+        """Add another part's sums to these, in place, and return self."""
+        whole = self.count + other.count
+        apart = other.mean - self.mean
+        self.spread = self.spread + other.spread + apart**2 * (self.count * other.count / whole)
+        self.mean = self.mean + apart * (other.count / whole)
+        self.count = whole
+        return self
+
+    def std(self) -> Floats:
+        """Return the standard error of the mean over rows, NaN for a single row."""
+        count = int(self.count[0])
+        if count < 2:
+            return np.full(self.mean.shape, np.nan)
+        return np.sqrt(self.spread / (count - 1) / count)
