@@ -148,7 +148,23 @@ class Renderer(nn.Module):
         if not encoded.is_floating_point():
             encoded = encoded.to(torch.get_default_dtype())
         plan = self._plan(self._check_box(box), encoded.device, encoded.dtype)
-        values = encoded if plan.columns is None else encoded.index_select(1, plan.columns)
+        return self._pictures(encoded if plan.columns is None else encoded.index_select(1, plan.columns), plan)
+
+    def columns_near(self, box: Box) -> list[int]:
+        """Return the encoded columns on which the pixels of a box may depend."""
+        plan = self._plan(self._check_box(box), torch.device("cpu"), torch.float32)
+        columns: list[int] = list(range(len(self.positions))) if plan.columns is None else plan.columns.tolist()
+        return columns
+
+    def draw_region(self, values: Tensor, box: Box) -> Tensor:
+        """Draw a box from the columns ``columns_near(box)`` of encoded rows alone, which a wide table has few of.
+
+        Shape:
+            values ``(n, len(columns_near(box)))``; the result is that of `render_region`.
+        """
+        return self._pictures(values, self._plan(self._check_box(box), values.device, values.dtype))
+
+    def _pictures(self, values: Tensor, plan: _Plan) -> Tensor:
         values = (values - plan.minimum) * plan.scale
         if self.clip:
             values = values.clamp(0.0, self.scale)

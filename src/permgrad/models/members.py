@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from permgrad._errors import InputError
 from permgrad.models.blocks import initialize_
 
 
@@ -121,6 +122,12 @@ class MemberLinear(nn.Module):
             assert self.scale is not None
             weight = weight * self.scale[:, None, self._place(path, common=True)]
         return weight.expand(self.members, -1, -1).flatten(0, 1)
+
+    def own_matrix(self, path: str) -> Tensor:
+        """Return the matrix ``(units, width)`` that all members use on their own vectors of a path."""
+        if not self.shared:
+            raise InputError("own_matrix needs members that share a matrix, however: shared=False; use share")
+        return self._slice(path)[0]
 
     def pull(self, slopes: Tensor) -> Tensor:
         """Return slopes towards the joined input ``(…, in_features)`` from those towards ``(…, members, units)``."""

@@ -1,38 +1,38 @@
 """Predictions after a replacement, recomputing only what the replacement touches.
 
-A replaced feature changes a few pixels; through convolutions and pooling these reach a box of the last map (the
-receptive field, read the other way round), and only that box, and the columns of the first dense layer that read it,
-are computed again. Everything else comes from the unchanged row's cache. Where a network is not a plain chain, or the
-box is most of the image, the dense computation is used; both give the same numbers up to rounding.
+A replaced feature changes a few pixels. Through convolutions and pooling these reach a box of each map (the receptive
+field, read the other way round), and only these boxes are computed again. A convolution is linear, so that the change
+of what it gives is a small product with the change of what it reads, added to what it gave before; the last box moves
+the first dense layer by the columns that read it. Everything else comes from the unchanged row's cache. Where a network
+is not a plain chain, or the box is most of the image, it is computed whole; both give the same numbers up to rounding.
 """
 
 from __future__ import annotations
 
-import math
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from permgrad.imaging.render import Renderer
-from permgrad.models.members import MemberLinear
+from permgrad.models.image_chain import Box, ImageChain, Segment, Step, area
+from permgrad.models.inference import FoldedNetwork
+from permgrad.models.kernels import linear
 from permgrad.models.network import HybridNetwork
-from permgrad.models.table_entry import TableEntry
 
-Box = tuple[int, int, int, int]
 Coalition = frozenset[str]
 
-#: Layers that act on each number alone when the network is in eval mode.
-_POINTWISE = (
-    nn.ReLU, nn.GELU, nn.SiLU, nn.Mish, nn.SELU, nn.Tanh, nn.ELU, nn.LeakyReLU, nn.Sigmoid, nn.Softplus, nn.Hardswish,
-    nn.Identity, nn.Dropout, nn.Dropout2d, nn.BatchNorm2d,
-)  # fmt: skip
+#: Where the boxes hold more than this share of the arithmetic, the image is computed whole.
+_MOST = 0.8
+#: A convolution of a box becomes one product where the box holds at most so many times the kernel, and the matrix at
+#: most so many numbers.
+_PRODUCT_KERNELS, _PRODUCT_NUMBERS = 2, 2**21
+#: Matrices and plans kept; both are made again in no time.
+_KEPT = 64
 
 
 @contextmanager
@@ -48,30 +48,11 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _Segment:
-    """A convolution and the pointwise and pooling layers that follow it, up to the next convolution."""
-
-    convolution: nn.Conv2d
-    tail: tuple[nn.Module, ...]
-    in_size: tuple[int, int]
-    out_size: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class _Step:
-    """What one segment does for one player: which box of its input is read, and where the result lies."""
-
-    window: Box  # of the segment's input, may reach over its edge (the padding)
-    result: Box  # of the segment's output
-
-
-@dataclass(frozen=True)
 class _Plan:
     """The boxes a player's replacement goes through, and the weights that read the last of them."""
 
-    box: Box
-    steps: tuple[_Step, ...]
-    #: ``(units, channels × height × width)`` of the last box; None where nothing of it survives the pooling
+    steps: tuple[Step, ...]
+    #: ``(units, height × width × channels)`` of the last box; None where nothing of it survives the pooling
     read: Tensor | None
 
 
@@ -81,11 +62,13 @@ class Block:
 
     encoded: Tensor
     embeddings: dict[str, Tensor]
-    #: input of every segment of the image branch, and its last map if dense layers follow; empty on the dense way
-    maps: list[Tensor]
     #: each path's share of the head's first layer, before its bias
     shares: dict[str, Tensor]
     outputs: Tensor
+    #: input of every segment of the image branch, and its last map behind them; empty where it is computed whole
+    maps: list[Tensor] = field(default_factory=list)
+    #: the convolutions of all segments but the first
+    convolved: list[Tensor] = field(default_factory=list)
     #: the image branch's first dense layer, before its activation, where it has one
     image_dense: Tensor | None = None
     #: the table branch's first dense layer, before its activation, where that is how replacements enter
@@ -96,9 +79,9 @@ class ReplacementEngine:
     """Replaces encoded columns of rows, in any set of paths, and predicts.
 
     Args:
-        module: the network; it is only read.
+        module: the network; it is only read, and taken in eval mode.
         incremental: whether to recompute only what is touched where the network allows it; False is the dense
-            reference.
+            reference, the network as it is.
 
     Examples:
         >>> net = HybridNetwork(3, 2, {"dense_units": [4]}, paths=("tabular",)).eval()
@@ -113,94 +96,80 @@ class ReplacementEngine:
     def __init__(self, module: HybridNetwork, *, incremental: bool = True) -> None:
         self.module = module
         self.paths = module.paths
-        first = module.head[0] if isinstance(module.head, nn.Sequential) and len(module.head) else None
-        readable = isinstance(first, (nn.Linear, MemberLinear)) and first.in_features == sum(module.widths.values())
-        self._split_head = readable
-        self._segments: list[_Segment] = []
-        self._dense: tuple[nn.Module, ...] = ()
-        self._plans: dict[tuple[int, ...], _Plan | None] = {}
-        #: the first convolution's weights; one channel where the renderer draws the same into all
-        self._first_weight: Tensor | None = None
-        self._table: TableEntry | None = None
-        if incremental and self._split_head:
-            self._table = TableEntry.read(module.table_branch)
-            if "image" in self.paths:
-                self._read_image_branch()
+        folded = FoldedNetwork(module) if incremental else None
+        self._head = None if folded is None else folded.head
+        # Without the head's first layer in parts there is nothing to carry a change into.
+        self._whole: FoldedNetwork | HybridNetwork = module if folded is None else folded
+        self._chain: ImageChain | None = None if folded is None or self._head is None else folded.image
+        self._table = None if folded is None or self._head is None else folded.table
+        self._plans: OrderedDict[tuple[int, ...], _Plan | None] = OrderedDict()
+        self._products: OrderedDict[tuple[object, ...], Tensor] = OrderedDict()
 
-    # ---- reading the network -------------------------------------------------------------------------------------
-
-    def _read_image_branch(self) -> None:
-        """Split the image branch into segments; leave the list empty where it is not a chain we can follow."""
-        module = self.module
-        renderer, chain = module.renderer, module.image_branch
-        if not isinstance(chain, nn.Sequential) or not hasattr(renderer, "render_region"):
-            return
-        layers = list(chain)
-        flatten = next((i for i, layer in enumerate(layers) if isinstance(layer, nn.Flatten)), None)
-        if flatten is None or not layers or not isinstance(layers[0], nn.Conv2d):
-            return
-        dense = tuple(layers[flatten + 1 :])
-        if dense and not isinstance(dense[0], nn.Linear):
-            return
-        segments: list[_Segment] = []
-        size = (int(module.image_shape[1]), int(module.image_shape[2]))
-        for layer in layers[:flatten]:
-            if isinstance(layer, nn.Conv2d):
-                if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
-                    return
-                out = _convolved_size(size, layer)
-                segments.append(_Segment(layer, (), size, out))
-                size = out
-            elif isinstance(layer, _POINTWISE) or (
-                isinstance(layer, (nn.MaxPool2d, nn.AvgPool2d)) and _plain_pool(layer)
-            ):
-                if not isinstance(layer, _POINTWISE):
-                    size = _pooled_size(size, layer)
-                last = segments[-1]
-                segments[-1] = _Segment(last.convolution, (*last.tail, layer), last.in_size, size)
-            else:
-                return
-        self._segments, self._dense = segments, dense
-        weight = segments[0].convolution.weight
-        if isinstance(renderer, Renderer) and renderer.channels > 1 and segments[0].convolution.groups == 1:
-            weight = weight.sum(dim=1, keepdim=True)
-        self._first_weight = weight.detach().contiguous(memory_format=torch.channels_last)
+    # ---- what a player's replacement goes through ----------------------------------------------------------------
 
     def _plan(self, columns: Sequence[int]) -> _Plan | None:
         """Return the boxes a replacement of these columns goes through, or None where dense is cheaper or needed."""
         key = tuple(int(column) for column in columns)
         if key not in self._plans:
-            self._plans[key] = self._make_plan(key)
+            self._plans[key] = None if self._chain is None or not key else self._make_plan(self._chain, key)
+            if len(self._plans) > _KEPT:
+                self._plans.popitem(last=False)
         return self._plans[key]
 
-    def _make_plan(self, columns: tuple[int, ...]) -> _Plan | None:
-        if not self._segments or self.module.renderer is None or not columns:
-            return None
-        first: Box = self.module.renderer.region_of(columns)  # type: ignore[operator]
-        if first[0] >= first[1] or first[2] >= first[3]:
-            return _Plan(first, (), None)  # drawn over by another column: no pixel shows it
-        box = first
-        steps: list[_Step] = []
+    def _make_plan(self, chain: ImageChain, columns: tuple[int, ...]) -> _Plan | None:
+        box: Box = chain.renderer.region_of(columns)
+        if area(box) == 0:
+            return _Plan((), None)  # drawn over by another column: no pixel shows it
+        steps = tuple(chain.steps(box))
         cost = full = 0.0
-        for segment in self._segments:
-            rows = _through(segment, box[0], box[1], axis=0)
-            cols = _through(segment, box[2], box[3], axis=1)
-            steps.append(_Step((rows[0], rows[1], cols[0], cols[1]), (rows[2], rows[3], cols[2], cols[3])))
+        for segment, step in zip(chain.segments, steps, strict=False):
             weights = segment.convolution.weight.numel()
-            cost += weights * (rows[1] - rows[0]) * (cols[1] - cols[0])
-            full += weights * segment.in_size[0] * segment.in_size[1]
-            box = steps[-1].result
-        if cost >= 0.8 * full:
+            cost += weights * area(step.needed if segment is chain.segments[0] else step.moved)
+            full += weights * segment.convolved_size[0] * segment.convolved_size[1]
+        if cost >= _MOST * full:
             return None
-        if any(step.result[0] >= step.result[1] or step.result[2] >= step.result[3] for step in steps):
-            return _Plan(first, tuple(steps), None)  # pooling drops the only pixels that change
-        last = self._segments[-1]
-        channels = last.convolution.out_channels
-        weight: Tensor = self._dense[0].weight if self._dense else self._head_columns("image")  # type: ignore[assignment]
-        read = weight.reshape(-1, channels, *last.out_size)[:, :, box[0] : box[1], box[2] : box[3]].flatten(1)
-        return _Plan(first, tuple(steps), read.detach().contiguous())
+        if steps[-1].empty:
+            return _Plan(steps, None)  # pooling drops the only pixels that change
+        last, (top, bottom, left, right) = chain.segments[-1], steps[-1].result
+        assert self._head is not None
+        weight = self._head.columns("image") if chain.first is None else chain.first.weight.detach()
+        read = weight.reshape(-1, last.channels, *last.out_size)[:, :, top:bottom, left:right]
+        return _Plan(steps, read.permute(0, 2, 3, 1).flatten(1).contiguous())
 
-    # ---- computing ------------------------------------------------------------------------------------------------
+    def _product(self, number: int, segment: Segment, shape: Sequence[int], place: Box, read: Box) -> Tensor | None:
+        """Return a convolution of a small box as a matrix, or None where the box is too large for one.
+
+        Args:
+            number: of the segment.
+            segment: its convolution.
+            shape: ``(channels, height, width)`` of what is convolved.
+            place: where that lies in the input that is read; around it are zeros.
+            read: the input that is read, as in ``Step.window``.
+
+        Returns:
+            ``(numbers given, numbers read)``, numbers in the order height, width, channels.
+        """
+        height, width = read[1] - read[0], read[3] - read[2]
+        channels, high, wide = shape
+        kernel = segment.weight.shape[2] * segment.weight.shape[3]
+        places = _slid(segment, height, 0) * _slid(segment, width, 1)
+        numbers = channels * high * wide
+        whole = segment.in_channels == 1  # torch convolves one channel at a fraction of a product's speed
+        most = _PRODUCT_KERNELS * kernel * (4 if whole else 1)
+        if high * wide > most or numbers * places * segment.channels > _PRODUCT_NUMBERS:
+            return None
+        offset = (place[0] - read[0], place[2] - read[2])
+        key = (number, channels, high, wide, height, width, offset)
+        if key not in self._products:
+            units = torch.eye(numbers, dtype=segment.weight.dtype, device=segment.weight.device)
+            units = units.view(numbers, high, wide, channels).permute(0, 3, 1, 2)
+            given = segment.convolve(_framed(units, (height, width), offset), 0, bias=False)
+            self._products[key] = given.permute(2, 3, 1, 0).flatten(0, 2).contiguous()
+            if len(self._products) > _KEPT:
+                self._products.popitem(last=False)
+        return self._products[key]
+
+    # ---- computing ---------------------------------------------------------------------------------------------------
 
     def prepare(self, encoded: Tensor, *, batch_size: int = 256) -> Block:
         """Compute and keep what replacements in these rows will need.
@@ -209,99 +178,52 @@ class ReplacementEngine:
             encoded ``(rows, encoded)``; ``Block.outputs`` is ``(rows, outputs)``.
         """
         pieces = [self._prepare(part) for part in encoded.split(batch_size)]
-
-        def join(tensors: list[Tensor]) -> Tensor:
-            return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
-
         first = pieces[0]
+        if len(pieces) == 1:
+            return first
+
+        def join(tensors: Sequence[Tensor | None]) -> Tensor | None:
+            known = [tensor for tensor in tensors if tensor is not None]
+            return _joined(known) if known else None
+
+        def join_all(lists: Sequence[list[Tensor]]) -> list[Tensor]:
+            joined = []
+            for at in range(len(lists[0])):
+                joined.append(_joined([own[at] for own in lists]))
+                for own in lists:
+                    own[at] = joined[-1][:0]  # the pieces of one map at a time, not of all, lie beside the whole
+            return joined
+
         return Block(
             encoded=encoded,
-            embeddings={path: join([piece.embeddings[path] for piece in pieces]) for path in first.embeddings},
-            maps=[join([piece.maps[k] for piece in pieces]) for k in range(len(first.maps))],
-            shares={path: join([piece.shares[path] for piece in pieces]) for path in first.shares},
-            outputs=join([piece.outputs for piece in pieces]),
-            image_dense=None
-            if first.image_dense is None
-            else join([piece.image_dense for piece in pieces if piece.image_dense is not None]),
-            table_dense=None
-            if first.table_dense is None
-            else join([piece.table_dense for piece in pieces if piece.table_dense is not None]),
+            embeddings={path: torch.cat([piece.embeddings[path] for piece in pieces]) for path in first.embeddings},
+            shares={path: torch.cat([piece.shares[path] for piece in pieces]) for path in first.shares},
+            outputs=torch.cat([piece.outputs for piece in pieces]),
+            maps=join_all([piece.maps for piece in pieces]),
+            convolved=join_all([piece.convolved for piece in pieces]),
+            image_dense=join([piece.image_dense for piece in pieces]),
+            table_dense=join([piece.table_dense for piece in pieces]),
         )
 
     def _prepare(self, encoded: Tensor) -> Block:
-        embeddings: dict[str, Tensor] = {}
-        maps: list[Tensor] = []
-        image_dense: Tensor | None = None
-        table_dense: Tensor | None = None
+        block = Block(encoded, {}, {}, encoded[:, :0])
         for path in self.paths:
-            if path == "image" and self._segments:
-                embeddings[path], maps, image_dense = self._walk_image(encoded)
+            if path == "image" and self._chain is not None:
+                block.maps, block.convolved = self._chain.walk(encoded)
+                entered = self._chain.enter(block.maps[-1])
+                block.image_dense = None if self._chain.first is None else entered
+                block.embeddings[path] = self._chain.leave(entered)
             elif path == "tabular" and self._table is not None:
-                table_dense = self._table.enter(encoded)
-                embeddings[path] = self._table.leave(table_dense)
+                block.table_dense = self._table.enter(encoded)
+                block.embeddings[path] = self._table.leave(block.table_dense)
             else:
-                embeddings[path] = self.module.embed(path, encoded)
-        shares = {path: self._share(path, value) for path, value in embeddings.items()} if self._split_head else {}
-        outputs = self._finish(shares) if self._split_head else self.module.fuse(embeddings)
-        return Block(encoded, embeddings, maps, shares, outputs, image_dense, table_dense)
-
-    def _walk_image(self, encoded: Tensor) -> tuple[Tensor, list[Tensor], Tensor | None]:
-        values: Tensor = self.module.renderer(encoded)  # type: ignore[misc]
-        values = values[:, : self._channels()].contiguous(memory_format=torch.channels_last)
-        maps: list[Tensor] = []
-        for number, segment in enumerate(self._segments):
-            maps.append(values)
-            values = _convolve(segment.convolution, values, self._weight(number), segment.convolution.padding)
-            for layer in segment.tail:
-                values = layer(values)
-        if not self._dense:
-            return values.flatten(1), maps, None
-        maps.append(values)
-        values = values.flatten(1)
-        before = self._dense[0](values)
-        values = before
-        for layer in self._dense[1:]:
-            values = layer(values)
-        return values, maps, before
-
-    def _weight(self, segment: int) -> Tensor:
-        if segment == 0 and self._first_weight is not None:
-            return self._first_weight
-        return self._segments[segment].convolution.weight
-
-    def _channels(self) -> int:
-        weight = self._weight(0)
-        return int(weight.shape[1]) * self._segments[0].convolution.groups
-
-    def _share(self, path: str, embedding: Tensor) -> Tensor:
-        first = self.module.head[0]
-        if isinstance(first, MemberLinear):
-            return first.share(path, embedding)
-        return functional.linear(embedding, self._head_columns(path))
-
-    def _head_columns(self, path: str) -> Tensor:
-        if isinstance(self.module.head[0], MemberLinear):
-            return self.module.head[0].columns(path)
-        start = 0
-        for own in self.paths:
-            if own == path:
-                break
-            start += self.module.widths[own]
-        weight: Tensor = self.module.head[0].weight  # type: ignore[assignment]
-        return weight[:, start : start + self.module.widths[path]]
-
-    def _finish(self, shares: dict[str, Tensor]) -> Tensor:
-        parts = [shares[path] for path in self.paths]
-        first = self.module.head[0]
-        if isinstance(first, MemberLinear):
-            values = first.join(parts)
+                block.embeddings[path] = self._whole.embed(path, encoded)
+        if self._head is None:
+            block.outputs = self._whole.fuse(block.embeddings)
         else:
-            values = parts[0] if len(parts) == 1 else parts[0] + parts[1]
-            if first.bias is not None:
-                values = values + first.bias  # type: ignore[operator]
-        for layer in list(self.module.head)[1:]:
-            values = layer(values)
-        return values
+            block.shares = {path: self._head.share(path, value) for path, value in block.embeddings.items()}
+            block.outputs = self._head.finish([block.shares[path] for path in self.paths])
+        return block
 
     def replace(
         self,
@@ -311,6 +233,7 @@ class ReplacementEngine:
         columns: Sequence[int] | npt.NDArray[np.intp],
         values: Tensor,
         coalitions: Sequence[Coalition],
+        rows: Tensor | None = None,
     ) -> dict[Coalition, Tensor]:
         """Predict rows ``start … stop − 1`` of the block with ``columns`` replaced by ``values``, once per coalition.
 
@@ -319,74 +242,95 @@ class ReplacementEngine:
             start: first row within the block.
             stop: one past the last row.
             columns: encoded columns replaced.
-            values: new values ``(stop − start, len(columns))``.
+            values: new values ``(pairs, len(columns))``.
             coalitions: sets of paths in which the replacement is made.
+            rows: ``(pairs,)`` int64: which row each line of ``values`` is for, counted from ``start``; a row may have
+                several lines, or none. None: each row has one, in order.
 
         Returns:
-            For each coalition the outputs ``(stop − start, outputs)``.
+            For each coalition the outputs ``(pairs, outputs)``.
         """
+        part = _Part(block, slice(start, stop), rows)
         index = [int(column) for column in columns]
         if not index:
-            return dict.fromkeys(coalitions, block.outputs[start:stop])
+            return dict.fromkeys(coalitions, part.of(block.outputs))
         touched = frozenset().union(*coalitions)
-        edited = block.encoded[start:stop].clone()
-        edited[:, index] = values
-        if not self._split_head:
-            new = {path: self.module.embed(path, edited) for path in touched}
-            old = {path: block.embeddings[path][start:stop] for path in self.paths}
+        if self._head is None:
+            edited = _edited(part, index, values)
+            new = {path: self._whole.embed(path, edited) for path in touched}
+            old = {path: part.of(block.embeddings[path]) for path in self.paths}
             return {
-                coalition: self.module.fuse({path: (new if path in coalition else old)[path] for path in self.paths})
+                coalition: self._whole.fuse({path: (new if path in coalition else old)[path] for path in self.paths})
                 for coalition in coalitions
             }
-        shares = {path: self._replaced_share(path, block, start, stop, index, edited) for path in touched}
-        kept = {path: block.shares[path][start:stop] for path in self.paths}
-        return {
-            coalition: self._finish({path: (shares if path in coalition else kept)[path] for path in self.paths})
-            for coalition in coalitions
-        }
+        shares = {path: self._replaced_share(path, part, index, values) for path in touched}
+        kept = {path: part.of(block.shares[path]) for path in self.paths}
+        # All coalitions go through the rest of the head together.
+        joined = [
+            torch.cat([(shares if path in coalition else kept)[path] for coalition in coalitions])
+            for path in self.paths
+        ]
+        outputs = self._head.finish(joined)
+        return dict(zip(coalitions, outputs.split(len(values)), strict=True))
 
-    def _replaced_share(
-        self, path: str, block: Block, start: int, stop: int, columns: list[int], edited: Tensor
-    ) -> Tensor:
+    def _replaced_share(self, path: str, part: _Part, columns: list[int], values: Tensor) -> Tensor:
+        assert self._head is not None
+        block = part.block
         if path == "tabular" and self._table is not None and block.table_dense is not None:
-            old, new = block.encoded[start:stop][:, columns], edited[:, columns]
-            moved = self._table.moved(block.table_dense[start:stop], columns, old, new)
+            old = part.of(block.encoded[:, columns])
+            moved = self._table.moved(part.of(block.table_dense), columns, old, values)
             if moved is not None:
-                return self._share(path, self._table.leave(moved))
-        plan = self._plan(columns) if path == "image" else None
+                return self._head.share(path, self._table.leave(moved))
+        plan = self._plan(columns) if path == "image" and block.maps else None
         if plan is None:
-            return self._share(path, self.module.embed(path, edited))
+            return self._head.share(path, self._whole.embed(path, _edited(part, columns, values)))
         if plan.read is None:
-            return block.shares["image"][start:stop]
-        box = plan.box
-        patch: Tensor = self.module.renderer.render_region(edited, box)  # type: ignore[operator, union-attr]
-        patch = patch[:, : self._channels()]
-        for number, (segment, step) in enumerate(zip(self._segments, plan.steps, strict=True)):
-            window = _pasted(segment, step, block.maps[number][start:stop], patch, box)
-            patch = _convolve(segment.convolution, window, self._weight(number), (0, 0))
-            for layer in segment.tail:
-                patch = layer(patch)
-            box = step.result
-        return self._dense_after(block, start, stop, patch, box, plan.read)
+            return part.of(block.shares["image"])
+        return self._moved_share(part, plan, columns, values)
 
-    def _dense_after(self, block: Block, start: int, stop: int, patch: Tensor, box: Box, read: Tensor) -> Tensor:
-        """Carry a changed box of the last map into the first dense layer that reads it."""
-        base = self._last_map(block)[start:stop]
-        difference = (patch - base[:, :, box[0] : box[1], box[2] : box[3]]).reshape(stop - start, -1)
-        change = functional.linear(difference, read)
-        if not self._dense:
-            return block.shares["image"][start:stop] + change
-        values = block.image_dense[start:stop] + change  # type: ignore[index]
-        for layer in self._dense[1:]:
-            values = layer(values)
-        return self._share("image", values)
+    def _moved_share(self, part: _Part, plan: _Plan, columns: list[int], values: Tensor) -> Tensor:
+        """Return the image's share of the head's first layer, from the boxes that change."""
+        chain, block = self._chain, part.block
+        assert chain is not None
+        assert self._head is not None
+        assert plan.read is not None
+        change = self._redrawn(part, chain, plan.steps[0], columns, values)
+        for number, (segment, step) in enumerate(zip(chain.segments[1:], plan.steps[1:], strict=True), start=1):
+            given = part.box(block.convolved[number - 1], step.needed)
+            _add_box(given, self._convolved_change(number, segment, step, change), step)
+            change = segment.tail(given) - part.box(block.maps[number + 1], step.result)
+        moved = linear(change.permute(0, 2, 3, 1).flatten(1), plan.read)
+        if chain.first is None:
+            return moved.add_(part.of(block.shares["image"]))
+        assert block.image_dense is not None
+        return self._head.share("image", chain.leave(moved.add_(part.of(block.image_dense))))
 
-    def _last_map(self, block: Block) -> Tensor:
-        """Return the cached last map ``(rows, channels, height, width)``, before it is flattened."""
-        if self._dense:
-            return block.maps[-1]
-        last = self._segments[-1]
-        return block.embeddings["image"].reshape(-1, last.convolution.out_channels, *last.out_size)
+    def _redrawn(self, part: _Part, chain: ImageChain, step: Step, columns: list[int], values: Tensor) -> Tensor:
+        """Return the change of the first segment's result in its box: its window is drawn and convolved anew."""
+        segment, block = chain.segments[0], part.block
+        patch = _drawn(chain, part, step.box, columns, values)
+        window = part.box(block.maps[0], step.window, padded=segment.in_size)
+        # The patch may reach beyond the window where pooling drops an odd last row or column.
+        _set_box(window, patch, step)
+        shape = (segment.in_channels, *window.shape[2:])
+        product = self._product(0, segment, shape, step.window, step.window)
+        if product is None:
+            given = segment.convolve(window, 0)
+        else:
+            size = step.needed[1] - step.needed[0], step.needed[3] - step.needed[2]
+            bias = None if segment.bias is None else segment.bias.repeat(size[0] * size[1])
+            given = _maps(linear(window.permute(0, 2, 3, 1).flatten(1), product, bias), size)
+        return segment.tail(given) - part.box(block.maps[1], step.result)
+
+    def _convolved_change(self, number: int, segment: Segment, step: Step, change: Tensor) -> Tensor:
+        """Return by how much the convolution moves in ``step.moved`` where its input moves in ``step.box``."""
+        read = _read_by(segment, step.moved)
+        product = self._product(number, segment, change.shape[1:], step.box, read)
+        if product is None:
+            size, offset = (read[1] - read[0], read[3] - read[2]), (step.box[0] - read[0], step.box[2] - read[2])
+            return segment.convolve(_framed(change, size, offset), 0, bias=False)
+        size = step.moved[1] - step.moved[0], step.moved[3] - step.moved[2]
+        return _maps(linear(change.permute(0, 2, 3, 1).flatten(1), product), size)
 
     def exchange(self, block: Block, rows: Tensor, donors: Tensor, donor_block: Block, coalition: Coalition) -> Tensor:
         """Predict receivers ``rows`` with the whole embedding of the coalition's paths taken from donor rows.
@@ -395,112 +339,136 @@ class ReplacementEngine:
             rows, donors ``(pairs,)`` int64; result ``(pairs, outputs)``.
         """
         source = {path: (donor_block, donors) if path in coalition else (block, rows) for path in self.paths}
-        if self._split_head:
-            return self._finish({path: held.shares[path][index] for path, (held, index) in source.items()})
-        return self.module.fuse({path: held.embeddings[path][index] for path, (held, index) in source.items()})
+        if self._head is not None:
+            return self._head.finish([held.shares[path][index] for path, (held, index) in source.items()])
+        return self._whole.fuse({path: held.embeddings[path][index] for path, (held, index) in source.items()})
 
     def bytes_per_row(self) -> int:
         """Estimate how many bytes ``prepare`` keeps for each row."""
         numbers = 2 * sum(self.module.widths.values()) + self.module.encoded
         numbers += 0 if self._table is None else self._table.numbers
-        for segment in self._segments:
-            numbers += segment.convolution.in_channels * math.prod(segment.in_size)
-        if self._segments and self._dense:
-            numbers += self._segments[-1].convolution.out_channels * math.prod(self._segments[-1].out_size)
+        numbers += 0 if self._chain is None else self._chain.numbers
         return 4 * numbers
 
 
-# ---- boxes ---------------------------------------------------------------------------------------------------------
+# ---- rows and boxes --------------------------------------------------------------------------------------------------
 
 
-def _pair(value: Any) -> tuple[int, int]:
-    return (int(value), int(value)) if isinstance(value, int) else (int(value[0]), int(value[1]))
+@dataclass(frozen=True)
+class _Part:
+    """Rows of a block, each once or as often as it is replaced."""
+
+    block: Block
+    span: slice
+    rows: Tensor | None
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """Return the rows of a cached tensor."""
+        own = tensor[self.span]
+        return own if self.rows is None else own.index_select(0, self.rows)
+
+    def box(self, maps: Tensor, box: Box, *, padded: tuple[int, int] | None = None) -> Tensor:
+        """Return a copy of a box of cached maps, channels last; with ``padded``, their size, it may reach beyond them."""
+        top, bottom, left, right = box
+        own = maps[self.span]
+        if padded is not None and (top < 0 or left < 0 or bottom > padded[0] or right > padded[1]):
+            inner = own[:, :, max(top, 0) : min(bottom, padded[0]), max(left, 0) : min(right, padded[1])]
+            own = _framed(inner, (bottom - top, right - left), (max(-top, 0), max(-left, 0)))
+        else:
+            own = own[:, :, top:bottom, left:right]
+        near = own.permute(0, 2, 3, 1).contiguous() if self.rows is None else own.permute(0, 2, 3, 1)
+        if self.rows is not None:
+            # Boxes are copied out once and rows then taken whole: several times faster than taking both at once.
+            near = near.contiguous().index_select(0, self.rows)
+        elif near.data_ptr() == own.data_ptr():
+            near = near.clone()
+        return near.permute(0, 3, 1, 2)
 
 
-def _plain_pool(layer: Any) -> bool:
-    return (
-        not layer.ceil_mode
-        and _pair(layer.padding) == (0, 0)
-        and _pair(getattr(layer, "dilation", 1)) == (1, 1)
-        and not getattr(layer, "return_indices", False)
-    )
+def _edited(part: _Part, columns: list[int], values: Tensor) -> Tensor:
+    """Return whole encoded rows with columns replaced."""
+    edited = part.of(part.block.encoded)
+    edited = edited.clone() if part.rows is None else edited
+    edited[:, columns] = values
+    return edited
 
 
-def _convolved_size(size: tuple[int, int], layer: nn.Conv2d) -> tuple[int, int]:
-    out = []
+def _drawn(chain: ImageChain, part: _Part, box: Box, columns: list[int], values: Tensor) -> Tensor:
+    """Return the pixels of a box with columns replaced, as the first segment reads them."""
+    renderer = chain.renderer
+    if hasattr(renderer, "draw_region"):
+        near: list[int] = renderer.columns_near(box)
+        seen = part.of(part.block.encoded[:, near])
+        place = {column: at for at, column in enumerate(near)}
+        known = [k for k, column in enumerate(columns) if column in place]
+        seen[:, [place[columns[k]] for k in known]] = values[:, known]
+        patch: Tensor = renderer.draw_region(seen, box)
+    else:
+        patch = renderer.render_region(_edited(part, columns, values), box)
+    return patch[:, : chain.segments[0].in_channels]
+
+
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
+
+
+def _slid(segment: Segment, size: int, axis: int) -> int:
+    """Return how many outputs a convolution without padding gives along an axis."""
+    own = segment.convolution
+    reach = own.dilation[axis] * (own.kernel_size[axis] - 1)
+    return max(0, (size - reach - 1) // own.stride[axis] + 1)
+
+
+def _read_by(segment: Segment, outputs: Box) -> Box:
+    """Return the input that outputs of a convolution read; it may reach beyond the edge."""
+    own = segment.convolution
+    edges: list[int] = []
     for axis in (0, 1):
-        reach = _pair(layer.dilation)[axis] * (_pair(layer.kernel_size)[axis] - 1)
-        out.append((size[axis] + 2 * _pair(layer.padding)[axis] - reach - 1) // _pair(layer.stride)[axis] + 1)
-    return out[0], out[1]
-
-
-def _pooled_size(size: tuple[int, int], layer: Any) -> tuple[int, int]:
-    kernel, stride = _pair(layer.kernel_size), _pair(layer.stride)
-    return (size[0] - kernel[0]) // stride[0] + 1, (size[1] - kernel[1]) // stride[1] + 1
-
-
-def _affected(low: int, high: int, kernel: int, stride: int, padding: int, dilation: int, size: int) -> tuple[int, int]:
-    """Return the half-open range of outputs of a sliding window that read any input in ``low … high − 1``."""
-    reach = dilation * (kernel - 1)
-    first = max(0, math.ceil((low + padding - reach) / stride))
-    last = min(size, (high - 1 + padding) // stride + 1)
-    return first, max(first, last)
-
-
-def _through(segment: _Segment, low: int, high: int, *, axis: int) -> tuple[int, int, int, int]:
-    """Follow a changed range through a segment along one axis.
-
-    Returns (window start, window end) of the input to read, and (result start, result end) of the output that changes.
-    """
-    convolution = segment.convolution
-    kernel, stride = _pair(convolution.kernel_size)[axis], _pair(convolution.stride)[axis]
-    padding, dilation = _pair(convolution.padding)[axis], _pair(convolution.dilation)[axis]
-    size = _convolved_size(segment.in_size, convolution)[axis]
-    changed = _affected(low, high, kernel, stride, padding, dilation, size)
-    pools = [layer for layer in segment.tail if isinstance(layer, (nn.MaxPool2d, nn.AvgPool2d))]
-    for pool in pools:
-        own, step = _pair(pool.kernel_size)[axis], _pair(pool.stride)[axis]
-        size = (size - own) // step + 1
-        changed = _affected(*changed, own, step, 0, 1, size)
-    result = changed
-    # Back from the result to the convolution outputs that the pooling windows need, whole.
-    needed = result
-    for pool in reversed(pools):
-        own, step = _pair(pool.kernel_size)[axis], _pair(pool.stride)[axis]
-        needed = (needed[0] * step, (needed[1] - 1) * step + own) if needed[1] > needed[0] else (0, 0)
-    if needed[1] <= needed[0]:
-        return 0, 0, result[0], result[0]
-    window = needed[0] * stride - padding, (needed[1] - 1) * stride - padding + dilation * (kernel - 1) + 1
-    return window[0], window[1], result[0], result[1]
-
-
-def _convolve(convolution: nn.Conv2d, values: Tensor, weight: Tensor, padding: Any) -> Tensor:
-    return functional.conv2d(
-        values, weight, convolution.bias, convolution.stride, padding, convolution.dilation, convolution.groups
-    )
-
-
-def _pasted(segment: _Segment, step: _Step, base: Tensor, patch: Tensor, box: Box) -> Tensor:
-    """Return a segment's input in the step's window: ``base``, padding beyond its edge, and ``patch`` at ``box``."""
-    top, bottom, left, right = step.window
-    height, width = segment.in_size
-    rows, cols = (max(top, 0), min(bottom, height)), (max(left, 0), min(right, width))
-    window = torch.empty(
-        (base.shape[0], base.shape[1], bottom - top, right - left),
-        dtype=base.dtype,
-        device=base.device,
-        memory_format=torch.channels_last,
-    )
-    if (rows[0], rows[1], cols[0], cols[1]) != step.window:
-        window.zero_()
-    window[:, :, rows[0] - top : rows[1] - top, cols[0] - left : cols[1] - left] = base[
-        :, :, rows[0] : rows[1], cols[0] : cols[1]
-    ]
-    # The patch may reach beyond the window where pooling drops an odd last row or column.
-    low_row, high_row = max(box[0], top), min(box[1], bottom)
-    low_col, high_col = max(box[2], left), min(box[3], right)
-    if high_row > low_row and high_col > low_col:
-        window[:, :, low_row - top : high_row - top, low_col - left : high_col - left] = patch[
-            :, :, low_row - box[0] : high_row - box[0], low_col - box[2] : high_col - box[2]
+        low, high = outputs[2 * axis], outputs[2 * axis + 1]
+        first = low * own.stride[axis] - int(own.padding[axis])
+        edges += [
+            first,
+            first + (high - 1 - low) * own.stride[axis] + own.dilation[axis] * (own.kernel_size[axis] - 1) + 1,
         ]
-    return window
+    return edges[0], edges[1], edges[2], edges[3]
+
+
+def _framed(values: Tensor, size: tuple[int, int], offset: tuple[int, int]) -> Tensor:
+    """Return maps of a size that are zero but for ``values`` at ``offset``, cut where they reach over; channels last."""
+    rows, channels, high, wide = values.shape
+    frame = torch.zeros(rows, *size, channels, dtype=values.dtype, device=values.device).permute(0, 3, 1, 2)
+    top, left = max(offset[0], 0), max(offset[1], 0)
+    bottom, right = min(offset[0] + high, size[0]), min(offset[1] + wide, size[1])
+    if bottom > top and right > left:
+        frame[:, :, top:bottom, left:right] = values[
+            :, :, top - offset[0] : bottom - offset[0], left - offset[1] : right - offset[1]
+        ]
+    return frame
+
+
+def _maps(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return rows ``(rows, height × width × channels)`` as maps ``(rows, channels, height, width)``."""
+    return values.view(len(values), *size, -1).permute(0, 3, 1, 2)
+
+
+def _common(first: Box, second: Box) -> Box:
+    return max(first[0], second[0]), min(first[1], second[1]), max(first[2], second[2]), min(first[3], second[3])
+
+
+def _within(maps: Tensor, own: Box, box: Box) -> Tensor:
+    """Return the view of ``box`` in maps that cover the box ``own``."""
+    return maps[:, :, box[0] - own[0] : box[1] - own[0], box[2] - own[2] : box[3] - own[2]]
+
+
+def _add_box(given: Tensor, moved: Tensor, step: Step) -> None:
+    """Add the change of a convolution in ``step.moved`` to its outputs in ``step.needed``."""
+    both = _common(step.moved, step.needed)
+    if area(both):
+        _within(given, step.needed, both).add_(_within(moved, step.moved, both))
+
+
+def _set_box(window: Tensor, patch: Tensor, step: Step) -> None:
+    """Put the new pixels of ``step.box`` into ``step.window``."""
+    both = _common(step.box, step.window)
+    if area(both):
+        _within(window, step.window, both).copy_(_within(patch, step.box, both))

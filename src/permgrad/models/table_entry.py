@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from permgrad.models.branches import LevelEmbeddingLinear, TableBranch
+from permgrad.models.folding import DenseStack, hooked
+from permgrad.models.kernels import linear
 from permgrad.models.members import MemberScale
 
 #: Where a replacement reaches more than this share of what the first layer reads, the layer is computed whole.
@@ -31,7 +33,7 @@ class TableEntry:
     def __init__(
         self, branch: TableBranch, scale: MemberScale | None, first: nn.Linear, rest: Sequence[nn.Module]
     ) -> None:
-        self.branch, self.scale, self.first, self.rest = branch, scale, first, tuple(rest)
+        self.branch, self.scale, self.first, self.rest = branch, scale, first, DenseStack(rest)
         self._numeric = {int(column): at for at, column in enumerate(branch.numeric)}
         self._other = {int(column): at for at, column in enumerate(branch.other)}
         # A layer with embedded categories composes its matrix at every look.
@@ -40,7 +42,7 @@ class TableEntry:
     @classmethod
     def read(cls, branch: nn.Module | None) -> TableEntry | None:
         """Return the entry, or None where the branch is not the one that is known here."""
-        if type(branch) is not TableBranch or any(_hooked(part) for part in branch.modules()):
+        if type(branch) is not TableBranch or any(hooked(part) for part in branch.modules()):
             return None
         layers = list(branch.layers)
         scale = layers.pop(0) if layers and isinstance(layers[0], MemberScale) else None
@@ -56,14 +58,11 @@ class TableEntry:
     def enter(self, encoded: Tensor) -> Tensor:
         """Return the first layer's output ``(rows, [members,] units)``."""
         values = self.branch.embed(encoded)
-        out: Tensor = self.first(values if self.scale is None else self.scale(values))
-        return out
+        return linear(values if self.scale is None else self.scale(values), self._weight, self.first.bias)
 
     def leave(self, entered: Tensor) -> Tensor:
         """Return the branch's embedding from the first layer's output."""
-        for layer in self.rest:
-            entered = layer(entered)
-        return entered
+        return self.rest(entered)
 
     def moved(self, entered: Tensor, columns: Sequence[int], old: Tensor, new: Tensor) -> Tensor | None:
         """Return the first layer's output after a replacement, or None where computing it whole is cheaper.
@@ -113,7 +112,3 @@ class TableEntry:
         if self.scale is not None:
             weight = (weight * self.scale.weight.detach()[:, None, places]).flatten(0, 1)
         return weight
-
-
-def _hooked(module: nn.Module) -> bool:
-    return any(getattr(module, hooks) for hooks in ("_forward_hooks", "_forward_pre_hooks"))

@@ -1,0 +1,60 @@
+"""A hybrid network that only predicts: its branches and its head with everything folded that can be."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from permgrad.models.folding import hooked
+from permgrad.models.head_entry import HeadEntry
+from permgrad.models.image_chain import ImageChain
+from permgrad.models.network import HybridNetwork
+from permgrad.models.table_entry import TableEntry
+
+
+class FoldedNetwork:
+    """Predicts what the network in eval mode predicts, up to rounding, in about half of its time.
+
+    Parts that cannot be read are called as they are. The network's numbers are taken when this is made, so make it
+    anew after training on.
+
+    Args:
+        module: it is only read.
+
+    Attributes:
+        table, image, head: the parts that could be read, else None.
+
+    Shape:
+        ``(rows, encoded)`` to ``(rows, outputs)``.
+
+    Examples:
+        >>> import torch
+        >>> net = HybridNetwork(3, 2, {"dense_units": [4]}, paths=("tabular",)).eval()
+        >>> with torch.inference_mode():
+        ...     bool(torch.allclose(FoldedNetwork(net)(torch.ones(20, 3)), net(torch.ones(20, 3)), atol=1e-6))
+        True
+    """
+
+    def __init__(self, module: HybridNetwork) -> None:
+        self.module = module
+        watched = hooked(module)
+        self.head = None if watched else HeadEntry.read(module)
+        self.table = None if watched else TableEntry.read(module.table_branch)
+        self.image = None if watched else ImageChain.read(module)
+
+    def embed(self, path: str, encoded: Tensor) -> Tensor:
+        """Return one path's embedding ``(rows, widths[path])``."""
+        if path == "tabular" and self.table is not None:
+            return self.table.leave(self.table.enter(encoded))
+        if path == "image" and self.image is not None:
+            return self.image(encoded)
+        return self.module.embed(path, encoded)
+
+    def fuse(self, embeddings: dict[str, Tensor]) -> Tensor:
+        """Return outputs from the embeddings of all paths."""
+        if self.head is None:
+            return self.module.fuse(embeddings)
+        return self.head.finish([self.head.share(path, embeddings[path]) for path in self.module.paths])
+
+    def __call__(self, encoded: Tensor) -> Tensor:
+        """Return logits, or the standardised prediction."""
+        return self.fuse({path: self.embed(path, encoded) for path in self.module.paths})
