@@ -1,0 +1,77 @@
+"""The protocol of an engine, and the registry in which engines are found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+
+from permgrad._errors import InputError
+from permgrad._registry import Registry
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Runs one function over many tasks, somewhere.
+
+    A class that is registered is made with ``workers=`` (how many work at a time; None: as many as there is room for)
+    and ``address=`` (where they are; None: here).
+    """
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What an explanation's ``meta`` says of the engine: its name, and how many worked."""
+        ...
+
+    def run(self, tasks: Sequence[T], work: Callable[[T], R]) -> Iterator[R]:
+        """Yield each task's result once, in any order.
+
+        Args:
+            tasks: small descriptions of what is to be done; they can be pickled.
+            work: the same for all of them; it can be pickled and, where it needs a model, holds or loads it once.
+
+        Raises:
+            PermgradError: what ``work`` raises, and what keeps the engine from working.
+        """
+        ...
+
+
+engines: Registry[Callable[..., Engine]] = Registry("engine")
+
+
+def make_engine(engine: str | Engine, *, workers: int | None = None, address: str | None = None) -> Engine:
+    """Return the engine of that name, or the engine itself.
+
+    Raises:
+        InputError: there is no such engine, or an option does not go with it.
+
+    Examples:
+        >>> list(make_engine("local").run([1, 2, 3], lambda number: number**2))
+        [1, 4, 9]
+    """
+    if isinstance(engine, str):
+        return engines.get(engine)(workers=check_workers(workers), address=address)
+    if not isinstance(engine, Engine) or isinstance(engine, type):
+        raise InputError(
+            f"engine must be one of {', '.join(map(repr, engines))}, or an object with run(tasks, work), "
+            f"however: it is {engine!r}; pass engine='local'"
+        )
+    if workers is not None or address is not None:
+        raise InputError(
+            "workers and the address of a cluster go with an engine's name, however: engine is an object; "
+            "give them to it where you make it"
+        )
+    return engine
+
+
+def check_workers(workers: Any) -> int | None:
+    """Refuse a number of workers that is none."""
+    if workers is None:
+        return None
+    if isinstance(workers, bool) or not isinstance(workers, (int, np.integer)) or workers < 1:
+        raise InputError(f"workers must be an integer of at least 1, however: workers={workers!r}")
+    return int(workers)
