@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from permgrad._errors import InputError, unknown
 from permgrad.models.blocks import dense_stack, initialize_
 from permgrad.models.branches import TableBranch, image_branch
+from permgrad.models.image_entry import ImageEntry
 from permgrad.models.members import MemberLinear, MemberMean
 from permgrad.models.network_options import NetworkOptions
 
@@ -71,6 +72,7 @@ class HybridNetwork(nn.Module):
         self.table_branch: TableBranch | None = None
         self.image_branch: nn.Sequential | None = None
         self.renderer: nn.Module | None = None
+        self._entry: tuple[nn.Module | None, nn.Sequential | None, ImageEntry | None] | None = None
         #: width of each path's embedding
         self.widths: dict[str, int] = {}
         if "tabular" in self.paths:
@@ -134,8 +136,19 @@ class HybridNetwork(nn.Module):
             out: Tensor = self.table_branch(encoded)
             return out
         if path == "image" and self.renderer is not None:
+            entry = self._image_entry() if self.training else None
+            if entry is not None and entry.suits(encoded):
+                embedded: Tensor = entry.rest(entry(encoded))
+                return embedded
             return self.embed_image(self.renderer(encoded))
         raise unknown("path", path, self.paths)
+
+    def _image_entry(self) -> ImageEntry | None:
+        """Return the quick form of the image branch's first layers, found out once; None where there is none."""
+        parts = (self.renderer, self.image_branch)
+        if self._entry is None or self._entry[:2] != parts:
+            self._entry = (*parts, ImageEntry.read(*parts))
+        return self._entry[2]
 
     def embed_image(self, images: Tensor) -> Tensor:
         """Return the image path's embedding of ready images ``(rows, channels, height, width)``."""
