@@ -295,7 +295,7 @@ def _read_parts(table: Any, folder: Path, job: dict[str, Any]) -> dict[str, Any]
 
 
 def _fit(parts: dict[str, Any], features: int, job: dict[str, Any], folder: Path) -> tuple[Any, int]:
-    """Return the network with its best weights, and how many epochs it had: those of the job, or until patience ends."""
+    """Return the network with its best weights, and how many epochs it had: the job's, or until patience ends."""
     from keras import callbacks, saving
 
     network = build_network(features, job["pixels"], 1, job["sizes"])

@@ -180,6 +180,9 @@ def run(
         Path | None, typer.Option(help="Folder of the run (default: permgrad-runs/<table>-<seed>).", metavar="DIR")
     ] = None,
     preset: Annotated[str, typer.Option(help="Network and training: default, fast, paper, ...")] = "default",
+    batch_size: Annotated[
+        int | None, typer.Option(help="Rows per training step (default: the preset's).", metavar="ROWS", min=2)
+    ] = None,
     baselines: Annotated[
         bool, typer.Option("--baselines", help="Also train trees, a linear model and a plain MLP, for comparison.")
     ] = False,
@@ -229,6 +232,7 @@ def run(
             time=time,
             out=out,
             preset=preset,
+            batch_size=batch_size,
             baselines=baselines,
             named_baselines=tuple(baseline or ()),
             seed=seed,

@@ -121,6 +121,7 @@ def configuration(request: RunRequest) -> dict[str, Any]:
     content |= {"group": request.group, "time": request.time, "preset": request.preset}
     if request.preset.endswith(".json"):
         content["preset"] = _file_content(Path(request.preset), "preset")
+    content |= {} if request.batch_size is None else {"batch_size": request.batch_size}
     content |= {} if request.cost is None else {"cost": list(request.cost)}
     content |= image_files.configuration(request) if request.images else {}
     content |= {"named_baselines": sorted(set(request.named_baselines))} if request.named_baselines else {}

@@ -84,12 +84,14 @@ class RunRequest(SplitRequest):
     Attributes:
         images: Columns that hold paths of images; the run then trains a network of images and a table.
         image_size: Height and width that images are brought to; None: their median size, at most 64.
+        batch_size: Rows per training step; None: the preset's.
         baselines: Whether all baselines that take seconds are trained too.
         named_baselines: Baselines that are trained besides, such as those that take minutes.
         cost: What a false positive and a false negative cost, for a threshold chosen on held-out rows.
     """
 
     preset: str = "default"
+    batch_size: int | None = None
     baselines: bool = False
     named_baselines: tuple[str, ...] = ()
     from_stage: str | None = None
@@ -137,6 +139,10 @@ class RunRequest(SplitRequest):
                     )
         if self.images and self.cost is not None:
             raise InputError("--cost belongs to runs without images, however: --image is given; leave one of them out")
+        if self.images and self.batch_size is not None:
+            raise InputError(
+                "--batch-size belongs to runs without images, however: --image is given; leave one of them out"
+            )
         if not self.images and self.image_size is not None:
             raise InputError("--image-size belongs to --image, however: no --image is given; name the column of paths")
 
@@ -177,6 +183,7 @@ class RunRequest(SplitRequest):
         words += [word for option, value in single.items() if value is not None for word in (option, str(value))]
         defaults = {
             "--preset": (self.preset, "default"),
+            "--batch-size": (self.batch_size, None),
             "--seed": (self.seed, 0),
             "--split-seed": (self.split_seed, 42),
         }

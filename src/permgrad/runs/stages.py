@@ -206,7 +206,7 @@ def check_model_options(request: RunRequest) -> None:
     from permgrad.models.estimators import HyNNClassifier
     from permgrad.models.settings import resolve_settings
 
-    estimator = HyNNClassifier(preset=request.preset, device=request.device)
+    estimator = HyNNClassifier(preset=request.preset, batch_size=request.batch_size, device=request.device)
     resolve_settings(estimator.get_params(deep=False), "classification")
 
 
@@ -218,6 +218,7 @@ def make_estimator(request: RunRequest, inputs: Inputs, layout: Any, *, preset: 
     chosen: Any = request.preset if preset is None else preset
     return kind(
         preset=chosen,
+        batch_size=request.batch_size,
         layout=layout,
         random_state=request.seed,
         device=request.device,
