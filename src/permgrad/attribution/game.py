@@ -2,7 +2,7 @@
 
 A *game* is ``predictions(coalition)``, then ``value(predictions)``. This file runs it over players, rows and repeats,
 in blocks that fit in memory and batches that fit in cache; donors are counter-based, so that nothing depends on how the
-work is cut.
+work is cut. The repeats of one player are played together: equal replacements of a row are computed once.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from permgrad._progress import Progress
+from permgrad._random import content_keys
 from permgrad.attribution.donors import Sampler
 from permgrad.attribution.executor import Executor, LocalExecutor
 from permgrad.attribution.moments import PairMoments
@@ -32,6 +33,8 @@ Integers = npt.NDArray[np.int64]
 _BLOCK_BYTES = 512 * 2**20
 #: Pairs per forward: more fall out of a processor's cache where a convolution follows, fewer leave accelerators idle.
 _BATCH_IMAGE, _BATCH_TABLE, _BATCH_ACCELERATOR = 256, 2048, 16384
+#: Numbers that the draws of one player may take at once, and those that a pair needs beside its columns.
+_MOST_NUMBERS, _NUMBERS_PER_PAIR = 2**23, 16
 #: Roundings of one number that a sum in a network may be off by; precisions coarser than this are half ones.
 _ROUNDING, _HALF = 16, 1e-5
 
@@ -198,49 +201,66 @@ class Game:
 
                 def one_player(name: str, rows: slice = rows, block: Block = block, base: Floats = base) -> None:
                     with torch.inference_mode():
-                        for repeat in repeats:
-                            self._play_repeat(name, players[name], repeat, rows, block, base, collect)
-                            progress.advance(rows.stop - rows.start)
+                        for some in self._together(repeats, rows, len(players[name])):
+                            self._play_repeats(name, players[name], some, rows, block, base, collect)
+                            progress.advance(len(some) * (rows.stop - rows.start))
 
                 for _ in self.executor.run(partial(one_player, name) for name in players):
                     pass
 
-    def _play_repeat(
+    @staticmethod
+    def _together(repeats: Sequence[int], rows: slice, columns: int) -> Iterator[Sequence[int]]:
+        """Yield repeats in groups that are played together, as many as fit in memory."""
+        each = (rows.stop - rows.start) * max(columns, _NUMBERS_PER_PAIR)
+        size = max(1, _MOST_NUMBERS // each)
+        for start in range(0, len(repeats), size):
+            yield repeats[start : start + size]
+
+    def _play_repeats(
         self,
         name: str,
         columns: npt.NDArray[np.intp],
-        repeat: int,
+        repeats: Sequence[int],
         rows: slice,
         block: Block,
         base: Floats,
         collect: Collector,
     ) -> None:
         numbers = np.arange(rows.start, rows.stop, dtype=np.int64)
-        donors, values = self.sampler.draw(name, columns, numbers, repeat)
-        replaced = torch.as_tensor(values, device=self.subject.device).to(block.encoded.dtype)
-        count, done = len(numbers), 0
-        while done < count:
-            stop = min(done + self._batch, count)
+        draws = [self.sampler.draw(name, columns, numbers, repeat) for repeat in repeats]
+        pairs = distinct_pairs(self.encoded[rows][:, columns], [values for _, values in draws])
+        changes = self._changes(columns, pairs, rows, block, base)
+        effects = np.einsum("qs,bsv->bqv", self.quantities.combine, changes)
+        # The last line stands for all pairs that change nothing.
+        effects = np.concatenate([effects, np.zeros((1, *effects.shape[1:]))])
+        for (donors, _), places in zip(draws, pairs.places, strict=True):
+            collect(name, numbers, donors, effects[places])
+
+    def _changes(self, columns: npt.NDArray[np.intp], pairs: Pairs, rows: slice, block: Block, base: Floats) -> Floats:
+        """Return what each distinct replacement changes in each coalition, ``(pairs, coalitions, V)``."""
+        coalitions = self.quantities.coalitions
+        changes = np.empty((len(pairs.rows), len(coalitions), self.value.width))
+        values = torch.as_tensor(pairs.values, device=self.subject.device).to(block.encoded.dtype)
+        done = 0
+        while done < len(changes):
+            part = slice(done, min(done + self._batch, len(changes)))
+            own = pairs.rows[part]
+            start, stop = int(own[0]), int(own[-1]) + 1
+            in_order = bool((np.diff(own) == 1).all())
+            places = None if in_order else torch.as_tensor(own - start, device=self.subject.device)
             try:
-                outputs = self.engine.replace(
-                    block, done, stop, columns, replaced[done:stop], self.quantities.coalitions
-                )
+                outputs = self.engine.replace(block, start, stop, columns, values[part], coalitions, places)
             except (torch.OutOfMemoryError, MemoryError) as error:
                 self._halve(error)
                 continue
-            chosen = slice(rows.start + done, rows.start + stop)
-            kept = block.outputs[done:stop]
-            same = (replaced[done:stop] == block.encoded[done:stop][:, columns]).all(dim=1)
-            changes = np.stack(
-                [
-                    self.value(settle(outputs[coalition], kept, same), chosen, kept) - base[done:stop]
-                    for coalition in self.quantities.coalitions
-                ],
-                axis=1,
-            )
-            effects = np.einsum("qs,bsv->bqv", self.quantities.combine, changes)
-            collect(name, numbers[done:stop], donors[done:stop], effects)
-            done = stop
+            kept = block.outputs[start:stop] if places is None else block.outputs[start:stop][places]
+            together = torch.cat([settle(outputs[coalition], kept) for coalition in coalitions])
+            measured = self.value(
+                together, np.tile(own + rows.start, len(coalitions)), kept.repeat(len(coalitions), 1)
+            ).reshape(len(coalitions), len(own), -1)
+            changes[part] = measured.swapaxes(0, 1) - base[own][:, None]
+            done = part.stop
+        return changes
 
     def with_smaller_batches(self, work: Callable[[int], Any]) -> Any:
         """Run ``work(batch size)``; where memory does not suffice, halve the batch and try again."""
@@ -255,6 +275,53 @@ class Game:
         if self._batch <= 1:
             raise error
         self._batch //= 2
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The distinct replacements among many draws for the same rows.
+
+    Attributes:
+        rows: the row of each, counted from the first, in rising order ``(pairs,)``.
+        values: the new values ``(pairs, columns)``.
+        places: per draw the pair of each row ``(rows,)``; −1: the drawn value is the row's own.
+    """
+
+    rows: Integers
+    values: npt.NDArray[np.float32]
+    places: tuple[Integers, ...]
+
+
+def distinct_pairs(own: npt.NDArray[np.float32], drawn: Sequence[npt.NDArray[np.float32]]) -> Pairs:
+    """Find equal replacements of a row, and those that replace a value by itself: codes, counts and levels have many.
+
+    What a network answers to equal questions is equal, so that it is asked once; donors and counts are as drawn.
+
+    Shape:
+        own, and each of drawn ``(rows, columns)``.
+
+    Examples:
+        >>> own, drawn = np.float32([[0], [1]]), [np.float32([[1], [1]]), np.float32([[1], [0]])]
+        >>> pairs = distinct_pairs(own, drawn)
+        >>> pairs.rows.tolist(), pairs.values.tolist(), [places.tolist() for places in pairs.places]
+        ([0, 1], [[1.0], [0.0]], [[0, -1], [0, 1]])
+    """
+    values = np.stack(drawn, axis=1)  # one row's draws next to each other
+    count, repeats, columns = values.shape
+    flat = values.reshape(-1, columns)
+    new = np.flatnonzero((values != own[:, None]).any(axis=2))
+    rows = new // repeats
+    order = np.arange(len(new))
+    if repeats > 1 and len(new):
+        keys = flat[new, 0].view(np.uint32).astype(np.uint64) if columns == 1 else content_keys([flat[new]])
+        order = np.lexsort((keys, rows))
+    sorted_rows, sorted_values = rows[order], flat[new[order]]
+    first = np.ones(len(new), dtype=bool)
+    # Neighbours are compared by their values: the keys only bring equal ones together.
+    first[1:] = (sorted_rows[1:] != sorted_rows[:-1]) | (sorted_values[1:] != sorted_values[:-1]).any(axis=1)
+    places = np.full(count * repeats, -1, dtype=np.int64)
+    places[new[order]] = np.cumsum(first) - 1
+    return Pairs(sorted_rows[first], sorted_values[first], tuple(places.reshape(count, repeats).T))
 
 
 def rounding_size(outputs: Tensor, noise: float | None = None) -> Tensor:

@@ -48,7 +48,7 @@ class Affine:
 
     @classmethod
     def of(cls, layer: nn.Module) -> Affine | None:
-        """Return what batch normalisation does in eval mode; None for other layers, and where it keeps no statistics."""
+        """Return what batch normalisation does in eval mode; None for other layers, or where it keeps no statistics."""
         if not isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)) or hooked(layer):
             return None
         if layer.running_mean is None or layer.running_var is None:

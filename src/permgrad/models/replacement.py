@@ -368,7 +368,7 @@ class _Part:
         return own if self.rows is None else own.index_select(0, self.rows)
 
     def box(self, maps: Tensor, box: Box, *, padded: tuple[int, int] | None = None) -> Tensor:
-        """Return a copy of a box of cached maps, channels last; with ``padded``, their size, it may reach beyond them."""
+        """Return a copy of a box of cached maps, channels last; with ``padded``, their size, it may lie beyond them."""
         top, bottom, left, right = box
         own = maps[self.span]
         if padded is not None and (top < 0 or left < 0 or bottom > padded[0] or right > padded[1]):
@@ -434,7 +434,7 @@ def _read_by(segment: Segment, outputs: Box) -> Box:
 
 
 def _framed(values: Tensor, size: tuple[int, int], offset: tuple[int, int]) -> Tensor:
-    """Return maps of a size that are zero but for ``values`` at ``offset``, cut where they reach over; channels last."""
+    """Return zeros with ``values`` at ``offset``, cut where they reach over; channels last."""
     rows, channels, high, wide = values.shape
     frame = torch.zeros(rows, *size, channels, dtype=values.dtype, device=values.device).permute(0, 3, 1, 2)
     top, left = max(offset[0], 0), max(offset[1], 0)

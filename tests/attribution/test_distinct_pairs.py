@@ -1,0 +1,93 @@
+"""Equal replacements are computed once: what is asked of the network, and that nothing else changes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import permgrad as pg
+from permgrad.attribution import game
+from permgrad.models.replacement import ReplacementEngine
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**31 - 1),
+    rows=st.integers(0, 9),
+    repeats=st.integers(1, 6),
+    columns=st.integers(1, 3),
+    levels=st.integers(1, 5),
+)
+def test_every_draw_finds_its_value_and_nothing_is_asked_twice(seed, rows, repeats, columns, levels):
+    rng = np.random.default_rng(seed)
+    own = rng.integers(0, levels, (rows, columns)).astype(np.float32)
+    drawn = [rng.integers(0, levels, (rows, columns)).astype(np.float32) for _ in range(repeats)]
+    pairs = game.distinct_pairs(own, drawn)
+    for values, places in zip(drawn, pairs.places, strict=True):
+        for row in range(rows):
+            if places[row] < 0:
+                assert (values[row] == own[row]).all()
+            else:
+                assert pairs.rows[places[row]] == row
+                assert (pairs.values[places[row]] == values[row]).all()
+    asked = [(int(row), *values) for row, values in zip(pairs.rows, pairs.values.tolist(), strict=True)]
+    assert len(set(asked)) == len(asked)
+    assert all(tuple(own[row]) != values for row, *rest in asked for values in [tuple(rest)])
+    assert (np.diff(pairs.rows) >= 0).all()
+
+
+def test_a_value_that_is_not_a_number_is_no_value_of_its_own():
+    nothing = np.full((2, 1), np.nan, dtype=np.float32)
+    pairs = game.distinct_pairs(nothing, [nothing, nothing])
+    assert len(pairs.rows) == 4
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "flag": rng.integers(0, 2, 240).astype(float),
+            "count": rng.poisson(1.5, 240).astype(float),
+            "colour": rng.choice(["red", "green", "blue"], 240),
+            "size": rng.normal(size=240),
+        }
+    )
+    y = (frame["flag"] + frame["count"] + (frame["colour"] == "red") + frame["size"] > 2.5).astype(int)
+    return pg.HyNNClassifier(preset="fast", max_epochs=3, random_state=0).fit(frame, y), frame, y
+
+
+@pytest.mark.parametrize("paths", [("tabular", "image"), ("tabular",)])
+def test_the_same_as_if_every_draw_were_computed(fitted, monkeypatch, paths):
+    model, frame, y = fitted
+    if paths == ("tabular",):
+        model = pg.HyNNClassifier(preset="fast", branches=paths, max_epochs=3, random_state=0).fit(frame, y)
+    asked = []
+    plain = ReplacementEngine.replace
+
+    def counted(self, block, start, stop, columns, values, *rest):
+        asked.append(len(values))
+        return plain(self, block, start, stop, columns, values, *rest)
+
+    def all_of_them(own, drawn):
+        values = np.stack(drawn, axis=1)
+        count, repeats, columns = values.shape
+        places = np.arange(count * repeats).reshape(count, repeats)
+        return game.Pairs(np.arange(count).repeat(repeats), values.reshape(-1, columns), tuple(places.T))
+
+    monkeypatch.setattr(ReplacementEngine, "replace", counted)
+    options = {"n_repeats": 6, "random_state": 0, "progress": False, "direction": False}
+    once = pg.explain(model, frame, y, **options)
+    few = sum(asked)
+    asked.clear()
+    monkeypatch.setattr(game, "distinct_pairs", all_of_them)
+    every = pg.explain(model, frame, y, **options)
+    # Precondition: there is something to save, and the plain way asks for every pair.
+    assert sum(asked) == 4 * 6 * 240
+    assert few < 0.75 * sum(asked)
+    scale = np.log(2)
+    np.testing.assert_allclose(once.values, every.values, rtol=0, atol=1e-6 * scale)
+    np.testing.assert_allclose(once.std, every.std, rtol=0, atol=1e-6 * scale)
