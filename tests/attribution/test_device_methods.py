@@ -1,0 +1,111 @@
+"""Every method gives on another device what it gives on the processor.
+
+Where torch sees a GPU, that is the device. Everywhere the same code also runs on a pretended one, whose tensors refuse,
+as a GPU's do, to be mixed with the processor's (``tests/shared/pretended.py``), in a process of its own.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from strangers import STRANGERS
+
+import permgrad as pg
+from permgrad.attribution import methods
+
+_SCRIPT = Path(__file__).parents[1] / "shared" / "on_pretended.py"
+#: Of the largest value: what another order of adding up may change. Measured: 2e-6 at most.
+TOLERANCE = 2e-5
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
+
+
+@pytest.mark.parametrize("what", ["hybrid", "networks", "training", "rendering"])
+def test_as_on_the_processor(what):
+    pytest.importorskip("torch.utils.backend_registration")
+    from torch.utils import backend_registration
+
+    if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
+        pytest.skip("this torch cannot have devices written in Python")
+    ran = subprocess.run(
+        [sys.executable, str(_SCRIPT), what],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    found = json.loads(ran.stdout.strip().splitlines()[-1])
+    assert "failed" not in found, found["failed"]
+    assert len(found) >= {"hybrid": 30, "networks": 30, "training": 2, "rendering": 10}[what]
+    far = {name: value for name, value in found.items() if not value <= TOLERANCE}
+    assert not far
+    if what == "hybrid":
+        # A method that is new is met without a word here.
+        assert {f"default {name} {scope}" for name in methods for scope in methods.get(name).scopes} <= set(found)
+
+
+# ---- on a GPU ------------------------------------------------------------------------------------------------------
+
+FEW = {
+    "shapley": {"min_permutations": 20, "max_permutations": 20, "references": 8},
+    "lime": {"samples": 120},
+    "aggregate": {"members": {"gradient": {}, "permutation": {}}},
+}
+CASES = [(name, scope) for name in methods for scope in methods.get(name).scopes]
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(300, 3)), columns=["a", "b", "c"])
+    X["colour"] = rng.choice(["red", "green", "blue"], 300)
+    y = (X["a"] + (X["colour"] == "red") * 2 + X["b"] * X["c"] > 0).to_numpy()
+    return pg.HyNNClassifier(max_epochs=3, random_state=0, progress=False, device="cpu").fit(X, y), X[:40], y[:40]
+
+
+def explained(model, inputs, y, name, scope):
+    given = {"random_state": 0, "n_repeats": 2, "progress": False, **FEW.get(name, {})}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pg.PermgradWarning)
+        return pg.explain(model, inputs, y, method=name, scope=scope, **given).values
+
+
+def assert_close(own, reference):
+    np.testing.assert_array_equal(np.isnan(own), np.isnan(reference))
+    largest = np.nanmax(np.abs(reference))
+    assert largest > 0
+    # cuDNN adds up in an order of its own: float32 keeps about four digits through a few layers.
+    assert np.nanmax(np.abs(own - reference)) <= 5e-4 * largest
+
+
+@needs_gpu
+@pytest.mark.parametrize(("name", "scope"), CASES)
+def test_hybrid_on_a_gpu(fitted, name, scope):
+    model, X, y = fitted
+    twin = copy.deepcopy(model)
+    twin.module_.to("cuda")
+    assert_close(explained(twin, X, y, name, scope), explained(model, X, y, name, scope))
+
+
+@needs_gpu
+@pytest.mark.parametrize(("name", "scope"), [case for case in CASES if case[0] != "permgrad-paper"])
+@pytest.mark.parametrize("stranger", ["images_first", "embedded_codes", "attention", "tuple_of_outputs"])
+def test_network_on_a_gpu(stranger, name, scope):
+    net, inputs, y = STRANGERS[stranger]()
+    try:
+        reference = explained(net, inputs, y, name, scope)
+    except pg.InputError:
+        pytest.skip("this network does not have what the method needs, on the processor either")
+    assert_close(explained(copy.deepcopy(net).to("cuda"), inputs, y, name, scope), reference)

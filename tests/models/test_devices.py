@@ -1,0 +1,163 @@
+"""Devices and precision: rows at once, TF32 and autocast kept out, bfloat16 steps near float32 ones, GPUs."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import permgrad as pg
+from permgrad.models.devices import device_of, full_float32, mixed_precision, rows_at_once
+from permgrad.models.training import Rows, TrainingOptions, train
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
+
+
+@pytest.fixture
+def switches():
+    """Put torch's switches back to how a process begins, whatever a test does to them."""
+    yield
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def data(rows: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(rows, 5))
+    return X, (X[:, 0] + X[:, 1] * X[:, 2] > 0).astype(int)
+
+
+def test_accelerators_take_more_rows():
+    assert rows_at_once(torch.device("cpu"), on_processor=3, on_accelerator=5) == 3
+    assert rows_at_once(torch.device("cuda", 0), on_processor=3, on_accelerator=5) == 5
+    assert device_of(nn.ReLU()) == torch.device("cpu")
+    assert device_of(nn.Linear(1, 1, device="meta")) == torch.device("meta")
+
+
+@pytest.mark.parametrize("matmul", [False, True])
+def test_full_float32_puts_the_switches_back(switches, matmul):
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    products.allow_tf32 = matmul
+    assert cudnn.allow_tf32
+    with full_float32():
+        assert not cudnn.allow_tf32
+        assert not products.allow_tf32
+    assert (cudnn.allow_tf32, products.allow_tf32) == (True, matmul)
+    with pytest.raises(ZeroDivisionError), full_float32():
+        _ = 1 / 0
+    assert (cudnn.allow_tf32, products.allow_tf32) == (True, matmul)
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="this torch has the coarse switches alone")
+def test_full_float32_with_the_finer_switches(switches):
+    cudnn = torch.backends.cudnn
+    cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = "tf32", "ieee"
+    with pytest.raises(RuntimeError):
+        _ = cudnn.allow_tf32
+    with full_float32():
+        assert cudnn.conv.fp32_precision == cudnn.rnn.fp32_precision == "ieee"
+    assert (cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision) == ("tf32", "ieee")
+
+
+def test_the_callers_autocast_stays_outside():
+    X, y = data()
+    model = pg.HyNNClassifier(preset="fast", max_epochs=2, random_state=0, progress=False, device="cpu").fit(X, y)
+    plain = model.predict_proba(X), pg.explain(model, X[:50], y[:50], random_state=0, n_repeats=2).values
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert nn.Linear(2, 2)(torch.zeros(1, 2)).dtype == torch.bfloat16
+        inside = model.predict_proba(X), pg.explain(model, X[:50], y[:50], random_state=0, n_repeats=2).values
+        again = pg.HyNNClassifier(preset="fast", max_epochs=2, random_state=0, progress=False, device="cpu").fit(X, y)
+    for own, other in zip(inside, plain, strict=True):
+        np.testing.assert_array_equal(own, other)
+    np.testing.assert_array_equal(again.predict_proba(X), plain[0])
+
+
+@pytest.mark.parametrize("preset", ["default", "paper", "fast", "ig-example"])
+def test_mixed_precision_trains_the_same_model_nearly(preset):
+    X, y = data()
+    fits = [
+        pg.HyNNClassifier(
+            preset=preset, max_epochs=3, random_state=0, progress=False, precision=precision, device="cpu"
+        ).fit(X, y)
+        for precision in ("float32", "bfloat16")
+    ]
+    assert all(value.dtype == torch.float32 for value in fits[1].module_.parameters())
+    assert fits[1].training_options_["precision"] == "bfloat16"
+    losses = [model.history_["train_loss"].to_numpy() for model in fits]
+    assert not np.array_equal(*losses), "the steps were the same: nothing was mixed"
+    np.testing.assert_allclose(losses[1], losses[0], rtol=0.1)
+    assert fits[1].predict_proba(X).dtype == np.float64
+
+
+def test_precision_is_checked():
+    X, y = data(40)
+    with pytest.raises(
+        pg.InputError, match="precision must be one of 'float32', 'bfloat16', however: precision='half'"
+    ):
+        pg.HyNNClassifier(precision="half").fit(X, y)
+    with pytest.raises(pg.InputError, match="bfloat16"):
+        mixed_precision(torch.device("cpu"), "float16")
+
+
+def test_a_checkpoint_from_before_an_option_was_there(tmp_path):
+    X, y = data()
+    rows = Rows(torch.from_numpy(X).float(), torch.from_numpy(y), torch.ones(len(y)))
+
+    def stop(record):
+        return record["epoch"] >= 2
+
+    def network():
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            from permgrad.models.network import HybridNetwork
+
+            return HybridNetwork(5, 2, {"dense_units": [4]}, paths=("tabular",))
+
+    options = TrainingOptions(max_epochs=4, patience=None)
+    whole = network()
+    train(whole, rows, None, options, seed=0, progress=False)
+    train(network(), rows, None, options, seed=0, progress=False, checkpoint_folder=tmp_path, on_epoch=stop)
+    state = torch.load(tmp_path / "training.pt", weights_only=True)
+    assert state["options"].pop("precision") == "float32"
+    torch.save(state, tmp_path / "training.pt")
+    resumed = network()
+    train(resumed, rows, None, options, seed=0, progress=False, checkpoint_folder=tmp_path)
+    for own, other in zip(resumed.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(own, other)
+
+
+# ---- on a GPU ------------------------------------------------------------------------------------------------------
+
+
+@needs_gpu
+@pytest.mark.parametrize("preset", ["default", "paper", "ig-example"])
+def test_trained_and_used_on_a_gpu(tmp_path, preset):
+    X, y = data()
+    models = [
+        pg.HyNNClassifier(preset=preset, max_epochs=3, random_state=0, progress=False, device=device).fit(X, y)
+        for device in ("cpu", "cuda", "cuda", "auto")
+    ]
+    on_cpu, on_gpu, again, automatic = models
+    assert device_of(on_gpu.module_).type == device_of(automatic.module_).type == "cuda"
+    np.testing.assert_array_equal(on_gpu.predict_proba(X), again.predict_proba(X))
+    if preset == "ig-example":  # elsewhere dropout draws from another generator, or rounding grows with the steps
+        np.testing.assert_allclose(on_gpu.history_["train_loss"], on_cpu.history_["train_loss"], rtol=0.1)
+    # The same weights predict the same, wherever they are.
+    moved = copy.deepcopy(on_gpu)
+    moved.module_.cpu()
+    np.testing.assert_allclose(moved.predict_proba(X), on_gpu.predict_proba(X), atol=1e-4)
+    on_gpu.save(tmp_path / "model")
+    loaded = pg.load(tmp_path / "model", device="cpu")
+    np.testing.assert_array_equal(loaded.predict_proba(X), moved.predict_proba(X))
+
+
+@needs_gpu
+def test_mixed_precision_on_a_gpu():
+    X, y = data()
+    model = pg.HyNNClassifier(max_epochs=3, random_state=0, progress=False, precision="bfloat16", device="cuda")
+    model.fit(X, y)
+    assert all(value.dtype == torch.float32 for value in model.module_.parameters())
+    assert np.isfinite(model.history_["train_loss"]).all()

@@ -1,0 +1,175 @@
+"""Runs the package on the pretended device, in a process of its own, and prints what differs from the processor.
+
+    python on_pretended.py hybrid | networks | training | rendering
+
+Prints one JSON object: a case's name to the largest difference as a share of the largest value, or to an error's text.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import numpy as np
+import pandas as pd
+import torch
+from pretended import install
+
+#: Before anything is computed: torch counts devices once.
+DEVICE = install()
+
+from strangers import STRANGERS  # noqa: E402
+from torch.utils._pytree import tree_map  # noqa: E402
+
+import permgrad as pg  # noqa: E402
+from permgrad.attribution import methods  # noqa: E402
+from permgrad.imaging import Renderer, StoredLayout, fit_layout, make_layout  # noqa: E402
+from permgrad.models.network import HybridNetwork  # noqa: E402
+from permgrad.models.training import Learner, Rows, TrainingOptions  # noqa: E402
+
+FEW: dict[str, dict[str, Any]] = {
+    "shapley": {"min_permutations": 4, "max_permutations": 8, "tolerance": 0.5, "references": 8},
+    "lime": {"samples": 60},
+}
+FAST = {**FEW, "aggregate": {"members": {"gradient": {}, "permutation": {}, **FEW}}}
+ROWS = 12
+Cases = Iterator[tuple[str, float]]
+
+
+def explain(model: Any, inputs: Any, y: Any, method: str, scope: str, **options: Any) -> np.ndarray:
+    given = {"random_state": 0, "n_repeats": 2, "progress": False, **FAST.get(method, {}), **options}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pg.PermgradWarning)
+        return pg.explain(model, inputs, y, method=method, scope=scope, **given).values
+
+
+def difference(own: np.ndarray, reference: np.ndarray) -> float:
+    assert own.shape == reference.shape
+    assert np.array_equal(np.isnan(own), np.isnan(reference))
+    largest = float(np.nanmax(np.abs(reference)))
+    assert largest > 0, "nothing to compare"
+    return float(np.nanmax(np.abs(own - reference))) / largest
+
+
+def table() -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(200, 3)), columns=["a", "b", "c"])
+    X["colour"] = rng.choice(["red", "green", "blue"], 200)
+    signal = X["a"] + (X["colour"] == "red") * 2 + X["b"] * X["c"]
+    return X, signal.to_numpy(), np.array(["no", "maybe", "yes"])[np.digitize(signal, [-0.3, 1.0])]
+
+
+def hybrid() -> Cases:
+    X, numbers, labels = table()
+    kinds: dict[str, tuple[Any, np.ndarray, dict[str, Any]]] = {
+        "paper": (pg.HyNNClassifier, labels, {"preset": "paper", "network": {"conv_filters": (4, 8)}}),
+        "default": (pg.HyNNClassifier, labels, {"network": {"conv_filters": (4, 8), "members": 2}}),
+        "regression": (pg.HyNNRegressor, numbers, {"preset": "ig-example", "loss": None}),
+    }
+    for kind, (estimator, y, options) in kinds.items():
+        model = estimator(max_epochs=1, random_state=0, progress=False, device="cpu", **options).fit(X, y)
+        twin = copy.deepcopy(model)
+        twin.module_.to(DEVICE)
+        encoded = model.encode(X)
+        yield f"{kind} predict", difference(twin.predict_encoded(encoded), model.predict_encoded(encoded))
+        for name in ("permgrad", "deeplift") if kind == "regression" else methods:
+            for scope in methods.get(name).scopes:
+                found = [explain(one, X[:ROWS], y[:ROWS], name, scope) for one in (twin, model)]
+                yield f"{kind} {name} {scope}", difference(*found)
+        conditional = [
+            explain(one, X[:ROWS], y[:ROWS], "permgrad", "global", sampling="conditional") for one in (twin, model)
+        ]
+        yield f"{kind} conditional", difference(*conditional)
+
+
+def networks() -> Cases:
+    for stranger in ("images_first", "embedded_codes"):
+        net, inputs, y = STRANGERS[stranger]()
+        twin = copy.deepcopy(net).to(DEVICE)
+        there = tree_map(lambda leaf: leaf.to(DEVICE) if isinstance(leaf, torch.Tensor) else leaf, inputs)
+        for name in methods:
+            for scope in methods.get(name).scopes:
+                try:
+                    reference = explain(net, inputs, y, name, scope)
+                except pg.InputError:
+                    continue  # what this network does not have on the processor either
+                yield f"{stranger} {name} {scope}", difference(explain(twin, inputs, y, name, scope), reference)
+                if stranger == "images_first":  # rows that are on the device already
+                    found = explain(twin, there, y, name, scope)
+                    yield f"{stranger} {name} {scope}, rows", difference(found, reference)
+    net, inputs, y = STRANGERS["images_first"]()
+    twin = copy.deepcopy(net).to(DEVICE)
+    found = [explain(one, inputs, y, "shapley", "local", layer="cnn.3") for one in (twin, net)]
+    yield "layer", difference(*found)
+
+
+def training() -> Cases:
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.normal(size=(130, 5)).astype(np.float32))
+    y = (x[:, 0] + x[:, 1] * x[:, 2] > 0).long()
+    rows = Rows(x, y, torch.ones(len(x)))
+    renderer = Renderer(StoredLayout([[k, 2 * k] for k in range(5)], 10), x.amin(dim=0), x.amax(dim=0))
+    for kind, options in {"plain": {}, "members": {"members": 2, "normalization": "none"}}.items():
+        found = []
+        for device in (DEVICE, torch.device("cpu")):
+            torch.manual_seed(0)
+            network = HybridNetwork(5, 2, {"dropout": 0.0, **options}, renderer=renderer).to(device)
+            settings = TrainingOptions(batch_size=32, max_epochs=2, averaging=0.9, refinement=True)
+            learner = Learner(network, rows.to(device), rows.to(device), settings, 0)
+            learner.optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)  # the fused one is for real devices
+            for _ in range(2):
+                learner.start_epoch()
+                for number, batch in enumerate(learner.order):
+                    learner.step(batch, number)
+                learner.end_epoch()
+            found.append(np.array([record["validation_loss"] for record in learner.history]))
+        yield kind, difference(*found)
+
+
+def rendering() -> Cases:
+    encoded = np.random.default_rng(0).random((60, 7)).astype(np.float32)
+    given = torch.from_numpy(encoded)
+    cases: dict[str, dict[str, Any]] = {
+        "assignment": {},
+        "random": {},
+        "tinto": {},
+        "tinto blur mean": {"blur": True},
+        "tinto blur maximum": {"blur": True, "option": "maximum"},
+    }
+    for name, options in cases.items():
+        layout = fit_layout(make_layout(name.partition(" ")[0], 6, 0, **options), encoded, None, 0)
+        renderer = Renderer(layout, encoded.min(axis=0), encoded.max(axis=0), channels=3)
+        found, slopes = [], []
+        for device in (DEVICE, torch.device("cpu")):
+            rows = given.to(device).requires_grad_()
+            images = renderer(rows)
+            (gradient,) = torch.autograd.grad(images.square().sum(), rows)
+            slopes.append(gradient.detach().cpu().numpy())
+            found.append(renderer(given.to(device)).detach().cpu().numpy())
+        yield name, difference(*found)
+        yield f"{name}, slopes", difference(*slopes)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    works: dict[str, Callable[[], Cases]] = {
+        "hybrid": hybrid, "networks": networks, "training": training, "rendering": rendering,
+    }  # fmt: skip
+    result: dict[str, Any] = {}
+    try:
+        for name, value in works[sys.argv[1]]():
+            result[name] = value  # noqa: PERF403 — what was there before an error is kept
+    except Exception as error:  # noqa: BLE001 — the test that reads this shows it
+        result["failed"] = f"after {list(result)[-1:]}: {type(error).__name__}: {str(error)[:800]}"
+    sys.stdout.write(json.dumps(result) + "\n")
+
+
+if __name__ == "__main__":
+    main()

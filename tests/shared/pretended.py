@@ -1,0 +1,144 @@
+"""A device of its own without the hardware: numbers live in the processor's memory, manners are those of a GPU.
+
+Its tensors say ``pretended:0``. As on a GPU, an operation that mixes them with the processor's tensors is an error
+(single numbers, and the processor's indexes into a tensor of the device, are allowed), so is ``.numpy()``. Values are
+the processor's own, so that results can be compared closely. It is registered at torch's own extension point for
+devices, which cannot be undone: only a process that does nothing else may call ``install``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
+
+NAME = "pretended"
+#: Operations that bring numbers from one device to another.
+_COPIES = ("aten::_to_copy", "aten::copy_")
+#: Operations that take the processor's indexes into a tensor of any device.
+_KEPT: list[torch.library.Library] = []
+_INDEXED = ("aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_", "aten::_unsafe_index")
+
+
+class Pretended(Tensor):
+    """A tensor of the device: ``inner`` holds its numbers."""
+
+    inner: Tensor
+
+    @staticmethod
+    def __new__(cls, inner: Tensor) -> Self:
+        return torch.Tensor._make_wrapper_subclass(
+            cls,
+            inner.size(),
+            strides=inner.stride(),
+            storage_offset=inner.storage_offset(),
+            dtype=inner.dtype,
+            layout=inner.layout,
+            device=torch.device(NAME, 0),
+            requires_grad=False,
+        )
+
+    def __init__(self, inner: Tensor) -> None:
+        self.inner = inner
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _run(func, args, kwargs or {})
+
+    def tolist(self) -> Any:
+        return self.cpu().tolist()
+
+    def __repr__(self) -> str:
+        return f"{NAME}({self.inner})"
+
+
+class _Mode(TorchDispatchMode):
+    """Sees the calls without a tensor of the device among their arguments: those that make the first ones."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _run(func, args, kwargs or {})
+
+
+def _check(func: Any, args: Any, own: list[Pretended], others: list[Tensor]) -> None:
+    name = func.name().partition(".")[0]
+    if not own or name in _COPIES:
+        return
+    strangers = [tensor for tensor in others if tensor.dim() > 0]
+    if name in _INDEXED and isinstance(args[0], Pretended):
+        values = [args[2]] if len(args) > 2 else []
+        strangers = [tensor for tensor in strangers if any(tensor is value for value in values)]
+    if strangers:
+        shapes = [tuple(tensor.shape) for tensor in strangers]
+        raise RuntimeError(f"{func.name()} mixes {NAME} tensors with the processor's, of shapes {shapes}")
+
+
+def _inside(value: Any) -> Any:
+    """Return what the processor computes with in the place of a tensor or of the device itself."""
+    if isinstance(value, Pretended):
+        return value.inner
+    return torch.device("cpu") if isinstance(value, torch.device) else value
+
+
+def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    flat, _ = tree_flatten((args, kwargs))
+    own = [value for value in flat if isinstance(value, Pretended)]
+    _check(func, args, own, [v for v in flat if isinstance(v, Tensor) and not isinstance(v, Pretended)])
+    named = [value for value in flat if isinstance(value, torch.device)]
+    if named:
+        there = named[0].type == NAME
+    elif func.name() == "aten::copy_":
+        there = isinstance(args[0], Pretended)
+    else:
+        there = bool(own)
+    args, kwargs = tree_map(_inside, (args, kwargs))
+    result = func(*args, **kwargs)
+    if not there:
+        # What comes to the processor must not share memory with the device.
+        return tree_map(lambda value: value.clone() if isinstance(value, Tensor) and own else value, result)
+    known = {id(value.inner): value for value in own}
+
+    def outside(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        # Operations in place give back the tensor that they were given.
+        return known[id(value)] if id(value) in known else Pretended(value)
+
+    return tree_map(outside, result)
+
+
+def _empty_strided(size: Any, stride: Any, *, dtype: Any = None, layout: Any = None, **rest: Any) -> Pretended:
+    return Pretended(torch.empty_strided(size, stride, dtype=dtype))
+
+
+def _copy(own: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
+    _inside(own).copy_(_inside(source))
+    return own
+
+
+def install() -> torch.device:
+    """Register the device for the rest of the process and return it."""
+    from torch.utils import backend_registration
+
+    class Backend(backend_registration._DummyBackendModule):
+        """What ``torch.random.fork_rng`` asks of a device; chance comes from the processor's generator."""
+
+        def get_rng_state(self, device: Any = None) -> Tensor:
+            return torch.zeros(1, dtype=torch.uint8)
+
+        def set_rng_state(self, state: Tensor, device: Any = None) -> None:
+            """Leave things as they are."""
+
+    backend_registration._setup_privateuseone_for_python_backend(rename=NAME, backend_module=Backend())
+    # Tensors that wrap others cannot be made in inference mode; without gradients is near enough.
+    torch.inference_mode = lambda mode=True: torch.no_grad() if mode else contextlib.nullcontext()  # type: ignore[assignment,misc]
+    # Lists used as indexes become tensors of the device below every mode.
+    library = torch.library.Library("aten", "IMPL")
+    library.impl("empty_strided", _empty_strided, "PrivateUse1")
+    library.impl("copy_", _copy, "PrivateUse1")
+    _KEPT.append(library)
+    _Mode().__enter__()
+    return torch.device(NAME, 0)
