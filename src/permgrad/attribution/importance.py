@@ -166,6 +166,10 @@ class Played:
 
 def collect_losses(request: Request, quantities: Quantities, label: str) -> Played:
     """Play the loss game for all players and keep the sums over its pairs."""
+    if request.engine is not None:
+        from permgrad.attribution.engines.frames import play_parts
+
+        return play_parts(request, quantities, label)
     started = time.perf_counter()
     sampler = make_sampler(request)
     game = make_game(request, quantities, make_value(request), sampler)

@@ -40,6 +40,7 @@ class Request:
         inputs: the rows explained, one tensor per input of the network, rows first; never to be changed.
         donors: background rows in the same form; the rows explained themselves if ``shared``.
         space: who may be replaced.
+        engine: computes a loss game in parts (``engines``); None: it is played here, in one piece.
 
     ``encoded``, ``raw``, ``background`` and ``players`` describe the table of a hybrid network, for the methods that
     use its structure; for any other network ``encoded`` is ``(rows, 0)`` and every player has no encoded column.
@@ -71,6 +72,7 @@ class Request:
     progress: Any = "auto"
     row_offset: int | RowNumbers = 0
     options: dict[str, Any] = field(default_factory=dict)
+    engine: Any = None
 
     @property
     def count(self) -> int:
