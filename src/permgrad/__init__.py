@@ -16,6 +16,7 @@ _PUBLIC = {
     "load": "permgrad.models.saving",
     "compare": "permgrad.runs.compare",
     "explain": "permgrad.attribution.explain",
+    "explain_stream": "permgrad.attribution.streaming.stream",
     "Explanation": "permgrad.attribution.explanation",
     "load_dataset": "permgrad.data.datasets",
     "read_table": "permgrad.data.table",
@@ -36,6 +37,7 @@ __all__ = [
     "__version__",
     "compare",
     "explain",
+    "explain_stream",
     "load",
     "load_dataset",
     "read_table",
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from permgrad._errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning
     from permgrad.attribution.explain import explain
     from permgrad.attribution.explanation import Explanation
+    from permgrad.attribution.streaming.stream import explain_stream
     from permgrad.data.datasets import load_dataset
     from permgrad.data.table import read_table
     from permgrad.models.estimators import HyNNClassifier, HyNNRegressor

@@ -43,3 +43,11 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is th
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of text.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")]
 ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="A run's folder, or the model folder in it.")]
+Stream = Annotated[
+    bool | None,
+    typer.Option(
+        "--stream/--no-stream",
+        help="Read Parquet in parts, so that memory does not grow with rows; goes on where it was stopped "
+        "(default: for folders, and for files of 1 GB and more once unpacked).",
+    ),
+]

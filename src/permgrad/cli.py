@@ -254,11 +254,18 @@ def run(
 @_command
 def predict(
     model_folder: options.ModelFolder,
-    table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV or Parquet file with the rows to predict.")],
+    table: Annotated[
+        Path, typer.Argument(metavar="TABLE", help="CSV or Parquet file, or folder of Parquet files, to predict.")
+    ],
     out: Annotated[
         Path | None,
-        typer.Option(help="CSV file to write (default: <table>-predictions.csv here; - for stdout).", metavar="FILE"),
+        typer.Option(
+            help="CSV file to write (default: <table>-predictions.csv here; - for stdout); with --stream a folder of "
+            "Parquet files (default: <table>-predictions here).",
+            metavar="PATH",
+        ),
     ] = None,
+    stream: options.Stream = None,
     overwrite: options.Overwrite = False,
     threads: options.Threads = None,
     as_json: options.AsJson = False,
@@ -268,7 +275,7 @@ def predict(
     _use_threads(threads)
     from permgrad.runs.predict import predict_table
 
-    outcome = predict_table(model_folder, table, out=out, overwrite=overwrite, threads=threads)
+    outcome = predict_table(model_folder, table, out=out, overwrite=overwrite, threads=threads, stream=stream)
     if str(out) == "-" and not as_json:
         sys.stdout.write(outcome.text)
     else:
@@ -279,7 +286,9 @@ def predict(
 @_command
 def explain(
     model_folder: options.ModelFolder,
-    table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV or Parquet file with the rows to explain.")],
+    table: Annotated[
+        Path, typer.Argument(metavar="TABLE", help="CSV or Parquet file, or folder of Parquet files, to explain.")
+    ],
     method: Annotated[str, typer.Option(help="How to explain: permgrad, permutation, integrated_gradients, ...")] = (
         "permgrad"
     ),
@@ -297,6 +306,13 @@ def explain(
     ] = None,
     scope: Annotated[str, typer.Option(help="auto, global or local.")] = "auto",
     repeats: Annotated[int, typer.Option(help="Number of donors per row, for the methods that draw.", min=1)] = 10,
+    stream: options.Stream = None,
+    rows: Annotated[
+        int | None, typer.Option(help="Explain so many rows, drawn from the whole Parquet table.", min=1)
+    ] = None,
+    form: Annotated[
+        str, typer.Option(help="Files of single rows, with --stream: tidy, or wide (a column for each feature).")
+    ] = "tidy",
     seed: options.Seed = 0,
     out: Annotated[
         Path | None,
@@ -322,6 +338,9 @@ def explain(
             target=tuple(target or ()),
             scope=scope,
             repeats=repeats,
+            stream=stream,
+            rows=rows,
+            form=form,
             seed=seed,
             out=out,
             overwrite=overwrite,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -44,8 +45,10 @@ def explain(
         inputs: the rows to explain. For an estimator a DataFrame or array with the columns of ``fit``. For a network
             what its forward takes, rows first: a dict by parameter name (where no name matches, in order), a tuple, or
             a single tensor, array or frame; tables ``(rows, columns)``, images ``(rows, [channels,] height, width)``.
-        y: their targets. With them, global games measure the loss; without, the divergence from the model's own
-            prediction.
+            For an estimator also the path of a Parquet file, or of a folder of them, which need not fit in memory: see
+            ``pg.explain_stream``, whose ``out, rows, form, engine`` are then options.
+        y: their targets (the name of their column where ``inputs`` is a path). With them, global games measure the
+            loss; without, the divergence from the model's own prediction.
         method: a registered method; ``"permgrad"`` is the path game (of modalities, for a network). A Captum
             attribution object is a method too. A dict gives each input its own method; values keep their own units.
         scope: ``"global"``: one number per feature; ``"local"``: one per row and feature; ``"auto"``: the method's own.
@@ -96,6 +99,31 @@ def explain(
         raise InputError(f"background must be rows like inputs, however: background={background!r}; pass a table")
     check_numbers(confidence, n_repeats, batch_size)
     check_groups(groups)
+    if isinstance(inputs, (str, os.PathLike)):
+        from permgrad.attribution.streaming.stream import explain_stream
+
+        return explain_stream(
+            model,
+            inputs,
+            y,
+            method=method,
+            scope=scope,
+            target=target,
+            output=output,
+            level=level,
+            groups=groups,
+            background=background,
+            sampling=sampling,
+            loss=loss,
+            scoring=scoring,
+            sample_weight=sample_weight,
+            confidence=confidence,
+            n_repeats=n_repeats,
+            batch_size=batch_size,
+            random_state=random_state,
+            progress=progress,
+            **options,
+        )
     arguments = Arguments(
         model=model,
         inputs=inputs,

@@ -347,6 +347,11 @@ def _find(place: Path) -> tuple[Path, list[Path]]:
             f"a table must be an existing file or folder, however: {str(place)!r} does not exist; check the path"
         )
     if place.is_file():
+        if not is_partitioned(place):
+            raise InputError(
+                f"a table that is read in parts must be Parquet, however: {str(place)!r} is not; write it as Parquet, "
+                "or read it into memory with permgrad.read_table"
+            )
         return place.parent, [place]
     found = [
         file

@@ -14,7 +14,9 @@ import pandas as pd
 
 from permgrad._errors import EnvironmentProblem, InputError, PermgradError, suggest, warn_user
 from permgrad._files import atomic_folder, atomic_path
+from permgrad.attribution.streaming.folder import writable
 from permgrad.data.cells import canonical
+from permgrad.data.partitions import is_partitioned
 from permgrad.data.table import blank_codes
 from permgrad.report.plots.waterfall import stacks
 from permgrad.runs import image_table
@@ -23,6 +25,7 @@ from permgrad.runs.image_table_explaining import explain_records, image_inputs, 
 from permgrad.runs.predict import open_model, read_rows
 from permgrad.runs.request import Outcome, table_name
 from permgrad.runs.stages import use_threads
+from permgrad.runs.stream import explain_streamed, is_streamed
 from permgrad.runs.target import find_column
 
 if TYPE_CHECKING:
@@ -48,6 +51,9 @@ class ExplainRequest:
     out: Path | None = None
     overwrite: bool = False
     threads: int | None = None
+    stream: bool | None = None
+    rows: int | None = None
+    form: str = "tidy"
 
     @property
     def folder(self) -> Path:
@@ -75,6 +81,10 @@ def explain_table(request: ExplainRequest) -> Outcome:
 
     chosen = methods.get(request.method)
     _check_options(request, chosen)
+    if request.rows is not None:
+        _check_sampled(request)
+    if is_streamed(request.table, True if request.stream is None and request.rows is not None else request.stream):
+        return _explain_in_parts(request)
     _check_folder(request)
     model, data = open_model(request.model_folder)
     use_threads(request.threads)
@@ -113,6 +123,50 @@ def explain_table(request: ExplainRequest) -> Outcome:
         clients = client_table(model, chosen_rows, kept, truth)
     _write(request.folder, explanation, clients)
     return _outcome(request, explanation, clients)
+
+
+def _check_sampled(request: ExplainRequest) -> None:
+    if request.stream is False or (request.table.is_file() and not is_partitioned(request.table)):
+        what = "it is no Parquet" if request.stream is not False else "--no-stream is given"
+        raise InputError(
+            f"--rows draws rows of a Parquet table that is read in parts, however: {what} ({request.table}); write it as "
+            "Parquet and leave --no-stream out, or leave --rows out"
+        )
+
+
+def _explain_in_parts(request: ExplainRequest) -> Outcome:
+    """Explain a table that need not fit in memory."""
+    if request.row is not None or request.where:
+        given = "--where" if request.where else "--row"
+        raise InputError(
+            f"{given} looks at rows of a table in memory, however: {request.table} is read in parts; name one file of "
+            "it, with --no-stream"
+        )
+    options: dict[str, Any] = {} if request.baseline is None else {"baseline": request.baseline}
+    explanation, finished = explain_streamed(
+        request.model_folder,
+        request.table,
+        request.folder,
+        overwrite=request.overwrite,
+        threads=request.threads,
+        method=request.method,
+        scope=request.scope,
+        rows=request.rows,
+        form=request.form,
+        target=list(request.target) or None,
+        n_repeats=request.repeats,
+        random_state=request.seed,
+        **options,
+    )
+    if not finished:
+        with writable(request.folder):
+            for name, figure in _plots(explanation).items():
+                figure.save(request.folder / "plots" / f"{name}.png")
+    outcome = _outcome(request, explanation)
+    facts = {**outcome.facts, "rows_explained": explanation.meta["rows_explained"]}
+    lines = [f"{facts['rows_explained']:,} rows in {explanation.meta['streamed']['parts']} parts."]
+    lines += ["It was finished before; nothing was computed."] if finished else []
+    return Outcome(facts, "\n".join([*lines, outcome.text]))
 
 
 def _check_options(request: ExplainRequest, chosen: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def read_rows(model: Any, data: dict[str, Any], path: Path) -> tuple[pd.DataFram
     Columns that the model does not know are left out with a warning, but for the run's target and identifiers.
     """
     table = read_table(path)
-    known = [data.get("target"), *data.get("identifiers", ()), *_known_columns(data)]
+    known = known_columns(data)
     own = table.drop(columns=[name for name in known if name in table.columns and name not in _features(model)])
     return align_columns(own, _features(model)), table
 
@@ -59,15 +60,23 @@ def _features(model: Any) -> list[str]:
     return [str(name) for name in model.preprocessor_.feature_names_in_]
 
 
-def _known_columns(data: dict[str, Any]) -> list[str]:
-    """Return the columns that the run left out on purpose: there is nothing to warn of."""
-    return [row["name"] for row in data.get("columns", ()) if str(row["role"]).startswith(("left out", "identifier"))]
+def known_columns(data: Mapping[str, Any]) -> list[str]:
+    """Return the target, the identifiers, and the columns that the run left out: there is nothing to warn of."""
+    left_out = ("left out", "identifier")
+    named = [row["name"] for row in data.get("columns", ()) if str(row["role"]).startswith(left_out)]
+    return [name for name in (data.get("target"), *data.get("identifiers", ()), *named) if name is not None]
 
 
 def predict_table(
-    folder: Path, table: Path, *, out: Path | None = None, overwrite: bool = False, threads: int | None = None
+    folder: Path,
+    table: Path,
+    *,
+    out: Path | None = None,
+    overwrite: bool = False,
+    threads: int | None = None,
+    stream: bool | None = None,
 ) -> Outcome:
-    """Predict the rows of a table and write them as CSV.
+    """Predict the rows of a table and write them as CSV; a table that is read in parts as a folder of Parquet files.
 
     Args:
         folder: A run's folder, or the model folder in it.
@@ -75,11 +84,18 @@ def predict_table(
         out: The file to write; ``-`` gives the CSV as the outcome's text; None: ``<table>-predictions.csv`` here.
         overwrite: Whether a file that is there is replaced.
         threads: Threads to compute with.
+        stream: Whether the table is read in parts; None: see ``stream.is_streamed``. A file to write, named by ``out``,
+            asks for the table in memory.
 
     Raises:
         InputError: No model, a table without the model's columns, or a file that is there already.
         EnvironmentProblem: The file cannot be written.
     """
+    from permgrad.runs.stream import is_streamed, predict_stream
+
+    names_file = out is not None and (str(out) == "-" or out.suffix.lower() == ".csv")
+    if is_streamed(table, False if stream is None and names_file and table.is_file() else stream):
+        return predict_stream(folder, table, out=out, overwrite=overwrite, threads=threads)
     target = Path(f"{table_name(table)}-predictions.csv") if out is None else out
     to_stdout = os.fspath(target) == "-"
     if not to_stdout:
@@ -107,9 +123,9 @@ def predict_table(
     if hasattr(model, "classes_"):
         facts["classes"] = model.classes_.tolist()
     if to_stdout:
-        stream = io.StringIO()
-        result.to_csv(stream, index=False)
-        return Outcome({**facts, "predictions": result.to_dict(orient="records")}, stream.getvalue())
+        text = io.StringIO()
+        result.to_csv(text, index=False)
+        return Outcome({**facts, "predictions": result.to_dict(orient="records")}, text.getvalue())
     try:
         with atomic_path(target) as temporary:
             result.to_csv(temporary, index=False)

@@ -1,6 +1,6 @@
 """The folder of one streamed explanation: finished parts, so that a killed process goes on where it was.
 
-``stream.json`` says what is computed (the plan's hash and facts); ``parts/part-00012.npz`` holds the sums of part 12
+``_stream.json`` says what is computed (the plan's hash and facts); ``parts/part-00012.npz`` holds the sums of part 12
 and ``local/part-00012.parquet`` its rows' explanations. Every file is written under another name and then renamed:
 what has its name is whole. When all parts are there the explanation is written beside them, as ``Explanation.save``
 does, and the sums are removed.
@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from permgrad.attribution.streaming.part import PartResult, part_name
 from permgrad.attribution.streaming.plan import StreamPlan
 from permgrad.data.partitions import Part
 
-RECORD, PARTS, LOCAL = "stream.json", "parts", "local"
+RECORD, PARTS, LOCAL = "_stream.json", "parts", "local"
 SCHEMA_VERSION = 1
 _EXPLANATION = ("values.npz", "explanation.json")
 _OURS = {RECORD, PARTS, LOCAL, *_EXPLANATION, "importance.csv", "plots"}
@@ -51,13 +51,16 @@ class StreamFolder:
         self.path = Path(path).absolute()
         self.plan = plan
         record = check_folder(self.path, plan.key, plan.facts(), overwrite=overwrite)
+        whole = all((self.path / name).is_file() for name in _EXPLANATION)
+        self.finished = bool(record and record.get("finished")) and whole
+        if self.finished:
+            return
         with writable(self.path):
             if record is None:
-                _empty(self.path)
-                for name in (PARTS, *([LOCAL] if plan.scope == "local" else [])):
-                    (self.path / name).mkdir(parents=True, exist_ok=True)
+                empty(self.path, _OURS)
                 self._write_record(finished=False)
-        self.finished = bool(record and record.get("finished"))
+            for name in (PARTS, *([LOCAL] if plan.scope == "local" else [])):
+                (self.path / name).mkdir(parents=True, exist_ok=True)
 
     @property
     def local(self) -> Path | None:
@@ -161,8 +164,8 @@ def check_folder(
     record = read_record(folder)
     if record is None or record.get("kind") != kind:
         names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-        # A process that was killed before its first record leaves folders and files of these names.
-        strange = sorted(name for name in names if name not in (PARTS, LOCAL) and not name.startswith(f".{RECORD}."))
+        # A process that was killed while it wrote its first record leaves a file of such a name.
+        strange = sorted(name for name in names if not name.startswith(f".{RECORD}."))
         if strange:
             raise InputError(
                 f"the folder of a streamed {kind} must be new, empty or of the same {kind}, however: {folder} holds "
@@ -181,7 +184,7 @@ def check_folder(
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """Return what ``stream.json`` says, or None where there is none that can be read."""
+    """Return what ``_stream.json`` says, or None where there is none that can be read."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -197,9 +200,9 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     return ", ".join(words.get(name, name) for name in differing[:4]) or "the version that wrote it"
 
 
-def _empty(folder: Path) -> None:
-    """Remove what an explanation left; nothing else is touched."""
-    for name in _OURS:
+def empty(folder: Path, ours: Iterable[str]) -> None:
+    """Remove what earlier work left under these names; nothing else is touched."""
+    for name in ours:
         place = folder / name
         if place.is_dir():
             shutil.rmtree(place)

@@ -27,6 +27,7 @@ from permgrad.attribution.result import global_explanation
 from permgrad.attribution.streaming.plan import Integers, StreamPlan
 from permgrad.attribution.streaming.sums import Arrays, SummedMoments, TargetSums, ValueSums, pack, unpack
 from permgrad.data.partitions import Part, PartitionedTable
+from permgrad.models.devices import full_float32
 
 #: Name of the sums of whole branches, which are one player.
 BRANCHES = "branches"
@@ -86,7 +87,7 @@ def explain_part(
         EnvironmentProblem: a file cannot be read or written.
     """
     started = time.perf_counter()
-    with _quietly() as said:
+    with full_float32(), quietly() as said:
         if plan.scope == "global":
             result = _losses(model, plan, table, part)
         else:
@@ -98,7 +99,7 @@ def explain_part(
 
 
 @contextmanager
-def _quietly() -> Iterator[list[str]]:
+def quietly() -> Iterator[list[str]]:
     """Keep permgrad's own warnings as text: hundreds of parts would say the same."""
     said: list[str] = []
     with warnings.catch_warnings(record=True) as caught:

@@ -60,7 +60,7 @@ def explain_stream(
     y: str | None = None,
     *,
     out: str | os.PathLike[str] | None = None,
-    method: str = "permgrad",
+    method: Any = "permgrad",
     scope: Literal["auto", "global", "local"] = "auto",
     engine: str | Engine = "local",
     workers: int | None = None,
@@ -122,7 +122,8 @@ def explain_stream(
     from permgrad.attribution.engines import make_engine
 
     running = make_engine(engine, workers=workers, address=address)
-    folder = None
+    # A model that was loaded already may say where from, so that workers need not be sent it.
+    folder = options.pop("model_folder", None)
     if isinstance(model, (str, os.PathLike)):
         from permgrad.models.saving import load
 

@@ -1,0 +1,273 @@
+"""``permgrad predict`` and ``permgrad explain`` on tables that need not fit in memory: Parquet files, read in parts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from permgrad._errors import InputError, warn_user
+from permgrad._files import atomic_path, plain, write_json_atomic
+from permgrad._progress import Progress
+from permgrad.attribution.streaming.folder import RECORD, SCHEMA_VERSION, check_folder, empty, writable
+from permgrad.attribution.streaming.part import part_name, quietly
+from permgrad.attribution.streaming.plan import model_digest, table_digest
+from permgrad.data.encoding import align_columns
+from permgrad.data.partitions import Part, PartitionedTable, is_partitioned, open_partitioned
+from permgrad.runs import image_table
+from permgrad.runs.predict import known_columns, open_model
+from permgrad.runs.request import Outcome, table_name
+from permgrad.runs.stages import prediction_table, predictions_of, use_threads
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+
+#: A single Parquet file is read in parts from this size of its unpacked values on.
+LARGE_BYTES = 2**30
+#: Cells of a frame that are held at a time.
+_CELLS, _MOST_ROWS = 2_000_000, 50_000
+
+
+def is_streamed(table: Path, asked: bool | None) -> bool:
+    """Whether a table is read in parts: a folder always, a Parquet file if it is asked for or is large.
+
+    Args:
+        table: the path.
+        asked: ``--stream``: True, ``--no-stream``: False, neither: None.
+
+    Raises:
+        InputError: what was asked for does not go with what the path is.
+    """
+    if table.is_dir():
+        if asked is False:
+            raise InputError(
+                f"a folder is read in parts, however: {table} is a folder and --no-stream is given; name one file of it"
+            )
+        return True
+    if not table.is_file() or not is_partitioned(table):
+        if asked and table.is_file():
+            raise InputError(
+                f"--stream reads Parquet in parts, however: {table} is not Parquet; write it as Parquet, or leave "
+                "--stream out"
+            )
+        return False
+    if asked is None:
+        return open_partitioned(table).bytes >= LARGE_BYTES
+    return asked
+
+
+def open_streamed(folder: Path, table: Path) -> tuple[Any, dict[str, Any], PartitionedTable]:
+    """Return the model, what its run says of its data, and the table, whose columns are checked.
+
+    Raises:
+        InputError: no model, a model of images, or a table without the model's columns.
+    """
+    opened = open_partitioned(table)
+    model, data = open_model(folder)
+    if image_table.is_image_model(model):
+        raise InputError(
+            f"a model that reads images takes its rows from one table in memory, however: {table} is to be read in "
+            "parts; pass one file, with --no-stream"
+        )
+    known = set(known_columns(data))
+    features = [str(name) for name in model.preprocessor_.feature_names_in_]
+    shown = [name for name in opened.columns if name in features or name not in known]
+    align_columns(pd.DataFrame(columns=shown), features)
+    return model, data, opened
+
+
+# ---- predict ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Predictions:
+    """What is predicted, and into which folder."""
+
+    model: Any
+    table: PartitionedTable
+    identifiers: list[str]
+    folder: Path
+    key: str
+
+    @property
+    def features(self) -> list[str]:
+        return [str(name) for name in self.model.preprocessor_.feature_names_in_]
+
+    def path(self, part: Part) -> Path:
+        return self.folder / f"{part_name(part.number)}.parquet"
+
+    def is_finished(self, part: Part) -> bool:
+        """Whether a part's file is there and whole."""
+        try:
+            found = pq.read_metadata(self.path(part))
+            facts = json.loads((found.metadata or {}).get(b"permgrad", b"{}"))
+        except (OSError, ValueError, pa.ArrowException):
+            return False
+        return bool(found.num_rows == part.rows and facts == self._facts(part))
+
+    def _facts(self, part: Part) -> dict[str, Any]:
+        return {"key": self.key, "part": part.number}
+
+    def write(self, part: Part) -> list[str]:
+        """Predict a part, a batch at a time, into its file; return what was warned of."""
+        columns = list(dict.fromkeys([*self.features, *self.identifiers]))
+        size = max(256, min(_MOST_ROWS, _CELLS // max(1, len(columns), len(self.model.preprocessor_.encoded_names_))))
+        writer: pq.ParquetWriter | None = None
+        with quietly() as said, atomic_path(self.path(part)) as temporary:
+            try:
+                for first, frame in self.table.batches(part, size, columns):
+                    lines = self._lines(first, frame)
+                    if writer is None:
+                        schema = lines.schema.with_metadata({b"permgrad": json.dumps(self._facts(part)).encode()})
+                        writer = pq.ParquetWriter(temporary, schema, compression="zstd")
+                    writer.write_table(lines)
+            finally:
+                if writer is not None:
+                    writer.close()
+        return said
+
+    def _lines(self, first: int, frame: pd.DataFrame) -> pa.Table:
+        predicted = predictions_of(self.model, frame[self.features])
+        rows = np.arange(first, first + len(frame), dtype=np.int64)
+        result = prediction_table(rows, frame[self.identifiers], predicted, self.model)
+        lines = pa.Table.from_pandas(result, preserve_index=False).replace_schema_metadata(None)
+        for name in self.identifiers:
+            # The type of the whole table, also where all cells of a batch are missing.
+            kind = self.table.schema.field(name).type if name in self.table.schema.names else pa.int64()
+            kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+            place = lines.schema.get_field_index(name)
+            lines = lines.set_column(place, name, pa.array(frame[name].astype(object), type=kind, from_pandas=True))
+        return lines
+
+
+def predict_stream(
+    folder: Path,
+    table: Path,
+    *,
+    out: Path | None = None,
+    overwrite: bool = False,
+    threads: int | None = None,
+    progress: Any = "auto",
+) -> Outcome:
+    """Predict the rows of Parquet files in parts; writes a folder of Parquet files, one for each part.
+
+    The same command goes on with the parts that are not finished, and does nothing when all are there.
+
+    Args:
+        folder: a run's folder, or the model folder in it.
+        table: a Parquet file, or a folder of them.
+        out: the folder to write; None: ``<table>-predictions`` here.
+        overwrite: whether other predictions that are there are replaced.
+        threads: threads to compute with.
+        progress: a bar on stderr.
+
+    Raises:
+        InputError: no model, a table without the model's columns, or other files in the folder.
+        EnvironmentProblem: the folder cannot be written.
+    """
+    target = Path(f"{table_name(table)}-predictions") if out is None else out
+    if target.suffix.lower() in (".csv", ".parquet", ".pq") or str(target) == "-":
+        raise InputError(
+            f"predictions of a table that is read in parts are written to a folder, however: --out {target} names a "
+            "file; name a folder, such as --out predictions"
+        )
+    model, data, opened = open_streamed(folder, table)
+    use_threads(threads)
+    identifiers = [name for name in data.get("identifiers", ()) if name in opened.columns]
+    facts: dict[str, Any] = {"model": model_digest(model), "table": table_digest(opened), "identifiers": identifiers}
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    record = check_folder(target, key, facts, overwrite=overwrite, kind="predictions")
+    work = _Predictions(model, opened, identifiers, target, key)
+    with writable(target):
+        if record is None:
+            left = [entry.name for entry in target.glob("part-*.parquet")] if target.is_dir() else []
+            empty(target, [*left, RECORD])
+            about = {"schema_version": SCHEMA_VERSION, "kind": "predictions", "key": key, "facts": facts}
+            write_json_atomic(target / RECORD, about)
+        todo = [part for part in opened.parts if not work.is_finished(part)]
+        _in_turn(todo, work.write, "predict", progress)
+    told: dict[str, Any] = {"rows": opened.rows, "out": str(target), "parts": len(opened.parts), "computed": len(todo)}
+    if hasattr(model, "classes_"):
+        told["classes"] = model.classes_.tolist()
+    was = "" if todo else ", finished before"
+    return Outcome(told, f"{opened.rows:,} rows predicted in {len(opened.parts)} parts{was}: {target}")
+
+
+def _in_turn(todo: Sequence[Part], work: Callable[[Part], list[str]], label: str, progress: Any) -> None:
+    """Do the parts one after the other; what they warn of is said once."""
+    said: dict[str, int] = {}
+    with Progress(sum(part.rows for part in todo), label, progress) as bar:
+        for part in todo:
+            for text in work(part):
+                said.setdefault(text, part.number)
+            bar.advance(part.rows)
+    if said:
+        text, number = next(iter(said.items()))
+        more = f"; and {len(said) - 1} more such notes" if len(said) > 1 else ""
+        warn_user(f"in part {number} of the table: {text}{more}")
+
+
+# ---- explain ---------------------------------------------------------------------------------------------------------
+
+
+def target_column(data: Mapping[str, Any], table: PartitionedTable) -> str | None:
+    """Return the run's target if the table has it, and not for missing cells alone."""
+    name = data.get("target")
+    if name is None or name not in table.columns or table.null_counts.get(name) == table.rows:
+        return None
+    return str(name)
+
+
+def explain_streamed(
+    folder: Path,
+    table: Path,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    threads: int | None = None,
+    progress: Any = "auto",
+    **options: Any,
+) -> tuple[Explanation, bool]:
+    """Explain a run's model on Parquet files in parts, into a folder; see ``pg.explain_stream``.
+
+    Args:
+        folder: a run's folder, or the model folder in it.
+        table: a Parquet file, or a folder of them.
+        out: the folder to write.
+        overwrite: whether another explanation that is there is replaced.
+        threads: threads to compute with.
+        progress: a bar on stderr.
+        **options: those of ``pg.explain_stream``.
+
+    Returns:
+        The explanation, and whether it was finished before.
+    """
+    from permgrad.attribution.streaming.folder import read_record
+    from permgrad.attribution.streaming.stream import explain_stream
+
+    model, data, opened = open_streamed(folder, table)
+    use_threads(threads)
+    y = target_column(data, opened)
+    saved = folder / "model" if (folder / "model").is_dir() else folder
+    before = read_record(out)
+    explanation = explain_stream(
+        model,
+        opened,
+        y,
+        model_folder=str(saved.absolute()),
+        out=out,
+        overwrite=overwrite,
+        progress=progress,
+        na_codes=plain(data.get("na_codes", ())),
+        **options,
+    )
+    finished = bool(before and before.get("finished")) and not overwrite
+    return explanation, finished
