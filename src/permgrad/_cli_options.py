@@ -51,3 +51,17 @@ Stream = Annotated[
         "(default: for folders, and for files of 1 GB and more once unpacked).",
     ),
 ]
+Engine = Annotated[
+    str, typer.Option(help="Who computes: local (this process), or ray (several processes, or a cluster).")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="With --engine ray: how many work at a time (default: one per GPU, or per processor).", min=1),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        help="With --engine ray: the cluster's head, as host:port or auto (default: RAY_ADDRESS, else this machine).",
+        metavar="ADDRESS",
+    ),
+]

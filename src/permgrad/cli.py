@@ -313,6 +313,9 @@ def explain(
     form: Annotated[
         str, typer.Option(help="Files of single rows, with --stream: tidy, or wide (a column for each feature).")
     ] = "tidy",
+    engine: options.Engine = "local",
+    workers: options.Workers = None,
+    ray_address: options.RayAddress = None,
     seed: options.Seed = 0,
     out: Annotated[
         Path | None,
@@ -341,6 +344,9 @@ def explain(
             stream=stream,
             rows=rows,
             form=form,
+            engine=engine,
+            workers=workers,
+            address=ray_address,
             seed=seed,
             out=out,
             overwrite=overwrite,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy.typing as npt
 
@@ -13,6 +13,9 @@ from permgrad.attribution.arguments import Arguments, check_groups, check_number
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Method, Request, methods
 from permgrad.models.devices import full_float32
+
+if TYPE_CHECKING:
+    from permgrad.attribution.engines import Engine
 
 
 def explain(
@@ -70,7 +73,9 @@ def explain(
         random_state: seed; the same seed gives the same donors whatever the batch size, order, threads or partition.
         progress: a bar on stderr; ``"auto"`` only where stderr is a terminal.
         **options: the method's own options, and ``row_offset``: the number of the first row where ``inputs`` is one
-            part of a longer table. For a network also ``segments``: how images are cut (``"pixels"``, ``("grid", 7)``,
+            part of a longer table. ``engine="ray"`` lets ``workers`` processes, here or on the cluster at ``address``,
+            explain parts of the rows; the result is the same (docs/cluster.md). For a network also ``segments``: how
+            images are cut (``"pixels"``, ``("grid", 7)``,
             ``"superpixels"`` or a mask; a dict by input); ``layer``: explain the output of a named layer in place of
             the inputs; ``head``: which of several outputs; ``output_kind``: ``"logits"``, ``"probabilities"``,
             ``"log_probabilities"`` or ``"values"``; ``task``; ``class_names``. What is not said is inferred.
@@ -124,6 +129,7 @@ def explain(
             progress=progress,
             **options,
         )
+    engine = take_engine(options)
     arguments = Arguments(
         model=model,
         inputs=inputs,
@@ -147,11 +153,13 @@ def explain(
         options=options,
     )
     with full_float32():
-        return _explain(arguments)
+        return _explain(arguments, engine)
 
 
-def _explain(arguments: Arguments) -> Explanation:
+def _explain(arguments: Arguments, engine: Engine | None = None) -> Explanation:
     """Explain with arguments that stand alone already checked."""
+    if engine is not None:
+        return _explain_on(engine, arguments)
     if isinstance(arguments.method, Mapping):
         from permgrad.attribution.mixed import explain_mixed
 
@@ -163,6 +171,30 @@ def _explain(arguments: Arguments) -> Explanation:
 
         return explain_scores(request, name, arguments.scoring)
     return chosen(request)
+
+
+def take_engine(options: dict[str, Any]) -> Engine | None:
+    """Take the engine out of the options, with what belongs to it; None where the work is done here, in one piece."""
+    from permgrad.attribution.engines import LocalEngine, make_engine
+
+    engine = options.pop("engine", "local")
+    if engine == "local":
+        return None
+    made = make_engine(engine, workers=options.pop("workers", None), address=options.pop("address", None))
+    return None if isinstance(made, LocalEngine) else made
+
+
+def _explain_on(engine: Engine, arguments: Arguments) -> Explanation:
+    """Explain rows in memory in parts."""
+    from permgrad.attribution.engines.frames import explain_on
+
+    if not isinstance(arguments.method, str) or arguments.scoring is not None:
+        given = "scoring=" if isinstance(arguments.method, str) else f"method={arguments.method!r}"
+        raise InputError(
+            f"an engine takes one registered method and no scores, however: {given} is given; leave it or engine= out"
+        )
+    chosen, name = _method(arguments.method)
+    return explain_on(engine, build_request(arguments, chosen, name), name)
 
 
 def _method(method: Any) -> tuple[Method, str]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from permgrad._errors import InputError, PermgradWarning
+from permgrad._errors import InputError
 from permgrad._registry import Registry
 
 T = TypeVar("T")
@@ -77,17 +75,3 @@ def check_workers(workers: Any) -> int | None:
     if isinstance(workers, bool) or not isinstance(workers, (int, np.integer)) or workers < 1:
         raise InputError(f"workers must be an integer of at least 1, however: workers={workers!r}")
     return int(workers)
-
-
-@contextmanager
-def heard() -> Iterator[list[str]]:
-    """Keep permgrad's own warnings of the body as text, each once: a worker has nobody to warn, and many would repeat.
-
-    The list is complete when the body has ended.
-    """
-    said: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", PermgradWarning)
-        yield said
-    texts = [str(warning.message) for warning in caught if issubclass(warning.category, PermgradWarning)]
-    said += list(dict.fromkeys(texts))

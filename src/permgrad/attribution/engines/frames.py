@@ -18,7 +18,7 @@ import torch
 
 from permgrad._errors import InputError, warn_user
 from permgrad._progress import Progress
-from permgrad.attribution.engines.base import Engine, heard
+from permgrad.attribution.engines.base import Engine
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.game import Game, MomentCollector, Quantities
 from permgrad.attribution.importance import (
@@ -32,6 +32,8 @@ from permgrad.attribution.importance import (
 )
 from permgrad.attribution.method import Request, methods
 from permgrad.attribution.moments import PairMoments
+from permgrad.attribution.streaming.part import quietly
+from permgrad.models.devices import full_float32
 
 R = TypeVar("R")
 Sums = dict[str, dict[str, npt.NDArray[Any]]]
@@ -191,7 +193,7 @@ class _PlaysParts(_Shipped):
 
     def __call__(self, span: Span) -> Done[Sums]:
         """Return the sums of every player over the pairs of a part's receivers."""
-        with heard() as said:
+        with full_float32(), quietly() as said:
             sums = self._play(span)
         return Done(span, sums, said)
 
@@ -301,7 +303,7 @@ class _ExplainsRows(_Shipped):
             inputs=(whole.inputs[0][rows],),
             row_offset=whole.row_offset + span.start,  # type: ignore[operator]
         )
-        with heard() as said:
+        with full_float32(), quietly() as said:
             explanation = methods.get(self.method)()(part)
         return Done(span, explanation, said)
 
