@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 import permgrad as pg
+from _speed import Line, line, take_turns
 from permgrad.attribution.gradcam import cam_layer
 from permgrad.data.datasets import load_dataset
 from permgrad.data.splitting import split_rows
@@ -90,6 +91,22 @@ def check_equal(model: pg.HyNNClassifier, rows) -> float:
     )
     got = pg.explain(model, rows, method="gradcam", target=1, upsample="none", progress=False).maps["cam"][:, 0]
     return float(np.abs(got - want).max() / want.max())
+
+
+def measure(*, quick: bool = False) -> list[Line]:
+    """Return the lines of the speed page."""
+    torch.set_num_threads(1)
+    model, rows = trained()
+    rows = rows[:200] if quick else rows
+    apart = check_equal(model, rows[:200])
+    runs = contestants(model, rows, 20 if quick else 200, [128] if quick else [32, 128, 512, 2048])
+    taken = take_turns({name: work for name, (_, work) in runs.items()}, 1 if quick else 5)
+    per_row = {name: [1000 * own / runs[name][0] for own in taken[name]] for name in runs}
+    note = f"maps differ by at most {apart:.0e} of the largest cell; permgrad also reads the maps at the features"
+    what = f"Grad-CAM of a row, paper network, {len(rows):,} HELOC rows"
+    ours = per_row.pop("permgrad, one class")
+    del per_row["permgrad, both classes"]
+    return [line(what, f"layer Grad-CAM of {name}", ours, own, unit="ms", note=note) for name, own in per_row.items()]
 
 
 def main() -> None:

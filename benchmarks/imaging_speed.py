@@ -89,9 +89,9 @@ def seconds_to_write(method: Any, rows: pd.DataFrame, repeats: int) -> float:
     times = []
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as folder:
-            start = time.perf_counter()
+            start = time.process_time()
             method.transform(rows, folder)
-            times.append(time.perf_counter() - start)
+            times.append(time.process_time() - start)
     return float(np.median(times)) / len(rows)
 
 
@@ -104,14 +104,14 @@ def seconds_to_render(renderer: Renderer, rows: np.ndarray, repeats: int) -> flo
         renderer(batch)
         for _ in range(repeats):
             calls = 5
-            start = time.perf_counter()
+            start = time.process_time()
             for _ in range(calls):
                 renderer(batch)
-            times.append((time.perf_counter() - start) / calls)
+            times.append((time.process_time() - start) / calls)
     return float(np.median(times)) / len(batch)
 
 
-def measure(folder: Path, name: str, blur: str, rows: int, repeats: int) -> dict[str, Any]:
+def compare(folder: Path, name: str, blur: str, rows: int, repeats: int) -> dict[str, Any]:
     options = BLURS[blur]
     table = load(folder, name)
     train, test = train_test_split(table, test_size=0.2, random_state=42)
@@ -149,6 +149,24 @@ def measure(folder: Path, name: str, blur: str, rows: int, repeats: int) -> dict
     }
 
 
+def measure(*, quick: bool = False) -> list[dict[str, Any]]:
+    """Return the lines of the speed page."""
+    from _speed import line
+
+    folder, lines = Path(os.environ.get("PERMGRAD_DATA", "data")), []
+    torch.set_num_threads(1)
+    for name in ("puma",) if quick else ("puma", "heloc", "covertype"):
+        for blur in ("none",) if quick else ("none", "mean"):
+            found = [compare(folder, name, blur, 30 if quick else 300, 1) for _ in range(1 if quick else 3)]
+            apart = max(max(own["difference"], own["difference_float32"]) for own in found)
+            for kind in ("png", "npy"):
+                ours, theirs = ([1e6 / own[f"{who}_rows_per_second"] for own in found] for who in ("ours", kind))
+                what = f"a picture, {name} ({found[0]['columns']} columns), blur: {blur}"
+                note = f"pixels differ by at most {apart:.0e}; TINTOlib writes files"
+                lines.append(line(what, f"TINTOlib, {kind}", ours, theirs, unit="µs", note=note))
+    return lines
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=300, help="test rows that TINTOlib writes")
@@ -159,13 +177,15 @@ def main() -> int:
     arguments = parser.parse_args()
     folder = Path(os.environ.get("PERMGRAD_DATA", "data"))
     torch.set_num_threads(1)
-    print("rows per second, one thread; difference: largest over all pixels from TINTOlib's npy arrays")
+    print(
+        "rows per second of processor time, one thread; difference: largest over all pixels from TINTOlib's npy arrays"
+    )
     head = f"{'set':10} {'columns':>7} {'blur':8} {'difference':>10} {'in float32':>10} "
     print(head + f"{'ours':>10} {'npy':>7} {'png':>7} {'ours/png':>9} {'ours/npy':>9}")
     results = []
     for name in arguments.sets:
         for blur in arguments.blurs:
-            found = measure(folder, name, blur, arguments.rows, arguments.repeats)
+            found = compare(folder, name, blur, arguments.rows, arguments.repeats)
             results.append(found)
             print(
                 f"{name:10} {found['columns']:7d} {blur:8} {found['difference']:10.1e} "

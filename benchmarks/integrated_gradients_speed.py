@@ -35,6 +35,7 @@ import torch
 
 import permgrad as pg
 from _results import markdown_table, parser, record
+from _speed import Line, line, take_turns
 from permgrad.data.datasets import load_dataset
 from permgrad.data.splitting import split_rows
 from permgrad.models.network import HybridNetwork
@@ -209,6 +210,32 @@ def compare(
             }
         )
     return found
+
+
+def measure(*, quick: bool = False) -> list[Line]:
+    """Return the lines of the speed page: two networks against Captum."""
+    torch.set_num_threads(1)
+    lines = []
+    subjects = [("bank 51–80–30–10–1", bank_model(2 if quick else 30), 3)]
+    if not quick:
+        subjects.append(("HELOC, preset default", heloc_model(500), 2))
+    for label, (model, rows, target), rounds in subjects:
+        given = rows[:200] if quick else rows
+        values: dict[str, np.ndarray] = {}
+
+        def one(name: str, given: Any = given, model: Any = model, target: int = target, into: Any = values) -> None:
+            into[name] = CONTESTANTS[name](model, given, target)
+
+        calls = {name: (lambda name=name, one=one: one(name)) for name in CONTESTANTS}
+        taken = take_turns(calls, 1 if quick else rounds)
+        truth = reference(model, given[:20], target, 1000)
+        error = {name: float(np.abs(own[:20] - truth).max()) for name, own in values.items()}
+        note = f"largest error of a value: permgrad {error['permgrad']:.1e}, Captum {error['captum']:.1e}"
+        peer = f"Captum, {STEPS} steps, batches of {INTERNAL_BATCH:,}"
+        ours, theirs = ([own / len(given) * 1000 for own in taken[name]] for name in CONTESTANTS)
+        what = f"integrated gradients of a row, {label}"
+        lines.append(line(what, peer, ours, theirs, unit="ms", note=f"{note}; equal work or less error"))
+    return lines
 
 
 def main() -> int:

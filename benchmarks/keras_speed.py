@@ -2,22 +2,23 @@
 
     PERMGRAD_DATA=/folder/with/tables python benchmarks/keras_speed.py [--environment DIR] [--quick]
 
-The peer is ``keras_peer.py``, in an environment that this script makes the first time (a few minutes, about 2 GB). Both
-have the same layers and widths (preset ``paper``; the numbers of parameters are compared), the same rows, batches of 32,
-AdamW and learning rates; processor time, in processes of their own, which take turns.
+The peer is ``keras_peer.py``, in an environment that this script makes the first time (a few minutes, about 2 GB).
+Both have the same layers and widths (preset ``paper``; the numbers of parameters are compared), the same rows, batches
+of 32, AdamW and learning rates; processor time, in processes of their own, which take turns.
 
 *Training*: ``model.fit`` with the notebook's metrics, and once more without any metric; an epoch is its steps and the
-validation after it. The peer's pictures are drawn beforehand, as in the notebook; permgrad draws them in every step, and
-that is in its time. The first epoch is left out on both sides: TensorFlow compiles in it.
+validation after it. The peer's pictures are drawn beforehand, as in the notebook; permgrad draws them in every step,
+and that is in its time. The first epoch is left out on both sides: TensorFlow compiles in it.
 
 *From CSV to report*: ``permgrad run puma --preset paper --batch-size 32`` against the notebook's steps with as many
-epochs. Ours also measures baselines of the metrics, explains with intervals, and writes an HTML report; the peer's plots
-and its search over 75 networks are left out.
+epochs. Ours also explains with intervals and writes an HTML report; the peer's plots and its search over 75 networks
+are left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import resource
@@ -31,6 +32,7 @@ from typing import Any
 
 import keras_peer
 from _results import data_folder, markdown_table, parser, record
+from _speed import Line, line
 
 BATCH, FLOORS = 32, {"training": 2.0, "notebook": 4.0}
 AIMS = {"training": 4.0, "notebook": 10.0}
@@ -91,7 +93,7 @@ def job(folder: Path, **more: Any) -> dict[str, Any]:
     }
 
 
-# ---- running -----------------------------------------------------------------------------------------------------------
+# ---- running ---------------------------------------------------------------------------------------------------------
 
 
 def run(command: list[str], threads: int | None) -> tuple[float, float]:
@@ -155,12 +157,12 @@ def train_ours(work: dict[str, Any]) -> dict[str, Any]:
         }
     )
     result = train(network, rows("train"), rows("validation"), options, seed=0, progress=False, on_epoch=mark)
-    taken = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(marks, marks[1:], strict=False)]
+    taken = [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(marks)]
     losses = [epoch["validation_loss"] for epoch in result.history]
     return {"epochs": taken, "parameters": network.count_parameters(), "val_loss": losses}
 
 
-# ---- training ----------------------------------------------------------------------------------------------------------
+# ---- training --------------------------------------------------------------------------------------------------------
 
 
 def measure_training(python: Path, tables: list[str], rounds: int, epochs: int) -> list[dict[str, Any]]:
@@ -192,7 +194,7 @@ def _compare_training(
         taken["permgrad"].append([epoch[0] for epoch in ours["epochs"][1:]])
         taken["as published"].append([epoch[0] for epoch in peer["published"]["epochs"][1:]])
         taken["without metrics"].append([epoch[0] for epoch in peer["bare"]["epochs"][1:]])
-    middle = {who: statistics.median(sum(epochs_of, [])) for who, epochs_of in taken.items()}
+    middle = {who: statistics.median(itertools.chain(*epochs_of)) for who, epochs_of in taken.items()}
     ratios = [
         statistics.median(a) / statistics.median(b)
         for a, b in zip(taken["as published"], taken["permgrad"], strict=True)
@@ -206,14 +208,14 @@ def _compare_training(
         "Keras as published, s per epoch": middle["as published"],
         "Keras without metrics, s per epoch": middle["without metrics"],
         "times as fast": statistics.median(ratios),
-        "least and most of the rounds": f"{min(ratios):.2f} to {max(ratios):.2f}",
+        "spread": (min(ratios), max(ratios)),
         "times as fast as without metrics": middle["without metrics"] / middle["permgrad"],
         "rounds": rounds,
         "versions": peer["versions"],
     }
 
 
-# ---- from CSV to report -------------------------------------------------------------------------------------------------
+# ---- from CSV to report ----------------------------------------------------------------------------------------------
 
 
 def measure_notebook(
@@ -251,7 +253,7 @@ def measure_notebook(
         "permgrad, processor s": statistics.median(own[0] for own in own_times),
         "Keras notebook, processor s": statistics.median(peer[0] for peer in peer_times),
         "times as fast": statistics.median(ratios),
-        "least and most of the rounds": f"{min(ratios):.2f} to {max(ratios):.2f}",
+        "spread": (min(ratios), max(ratios)),
         "times as fast on the clock": statistics.median(clock),
         "rounds": rounds,
         "peer's steps, processor s": {step: statistics.median(own) for step, own in steps.items()},
@@ -270,7 +272,32 @@ def run_ours(folder: Path, threads: int | None, seed: int, most_epochs: int | No
     return run(command, threads)
 
 
-# ---- the face ----------------------------------------------------------------------------------------------------------
+def measure(*, quick: bool = False) -> list[Line]:
+    """Return the lines of the speed page."""
+    python = keras_peer.make_environment(keras_peer.DEFAULT_ENVIRONMENT)
+    lines = []
+    for own in measure_training(python, ["puma"] if quick else list(TABLES), 1 if quick else 3, 2 if quick else 4):
+        what = f"an epoch of the paper network, batches of {BATCH}, {own['table']}, threads: {own['threads']}"
+        ours, note = own["permgrad, s per epoch"], "permgrad draws the pictures in each step"
+        for peer, ratio in (("as published", "times as fast"), ("without metrics", "times as fast as without metrics")):
+            theirs = own[f"Keras {peer}, s per epoch"]
+            rest = {"ratio": own[ratio], "low": None, "high": None, "rounds": own["rounds"]}
+            if peer == "as published":
+                rest |= dict(zip(("low", "high"), own["spread"], strict=True))
+            lines.append({**line(what, f"Keras, model.fit {peer}", [ours], [theirs], note=note), **rest})
+    own = measure_notebook(python, 1 if quick else 2, most_epochs=2 if quick else None)
+    found = line(
+        f"from CSV to report, puma, {own['epochs of the last round']} epochs in batches of {BATCH}",
+        "the notebook's steps in Keras",
+        [own["permgrad, processor s"]],
+        [own["Keras notebook, processor s"]],
+        note="permgrad also gives intervals and writes a report",
+    )
+    spread = dict(zip(("low", "high"), own["spread"], strict=True))
+    return [*lines, {**found, "ratio": own["times as fast"], **spread, "rounds": own["rounds"]}]
+
+
+# ---- the face --------------------------------------------------------------------------------------------------------
 
 
 def main() -> int:

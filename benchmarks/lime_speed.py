@@ -21,6 +21,7 @@ import torch
 
 import permgrad as pg
 from _results import markdown_table, parser, record
+from _speed import Line, is_there, line, missing, take_turns
 from shapley_speed import Case, heloc_cases
 
 SAMPLES, BARE_FLOOR, PEER_FLOOR = 1000, 0.70, 3.0
@@ -103,6 +104,50 @@ def compare(case: Case, rows: int, rounds: int) -> dict[str, object]:
         "captum's perturbations per forward": per_forward,
         "times as fast as captum": median["captum"] / median["permgrad"],
     }
+
+
+def lime_package(case: Case, rows: torch.Tensor) -> None:
+    """Fit the linear models of the package ``lime``, one row after the other, on as many neighbours."""
+    from lime.lime_tabular import LimeTabularExplainer
+
+    def predict(array: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            parts = torch.as_tensor(array, dtype=torch.float32).split(256)
+            return torch.cat([torch.softmax(case.net(part), dim=1) for part in parts]).double().numpy()
+
+    explainer = LimeTabularExplainer(case.background.numpy(), discretize_continuous=False, random_state=0)
+    for row in rows.numpy():
+        explainer.explain_instance(row, predict, num_features=len(row), num_samples=SAMPLES)
+
+
+def lines_of(case: Case, rounds: int) -> list[Line]:
+    """Return the lines of the speed page for one network."""
+    many = case.rows if case.name.startswith("MLP") else case.rows[:20]
+    few = case.rows[:3]
+    size = min((100, 500), key=lambda size: timed(lambda: captum(case, few[:1], size)))
+    calls: dict[str, Callable[[], object]] = {
+        "permgrad": lambda: ours(case, many),
+        "captum": lambda: captum(case, few, size),
+    }
+    if is_there("lime"):
+        calls["lime"] = lambda: lime_package(case, few)
+    count = {"permgrad": len(many), "captum": len(few), "lime": len(few)}
+    taken = take_turns(calls, rounds)
+    per_row = {name: [1000 * own / count[name] for own in found] for name, found in taken.items()}
+    what = f"LIME of a row, {SAMPLES:,} neighbours, {case.name}"
+    note = f"{size} perturbations in a forward, the faster of 100 and 500"
+    lines = [line(what, "Captum Lime", per_row["permgrad"], per_row["captum"], unit="ms", note=note)]
+    if "lime" not in per_row:
+        return [*lines, missing(what, "lime", "the package lime is not installed")]
+    note = "as many neighbours, which it draws around the row; forwards of 256 rows"
+    return [*lines, line(what, "lime", per_row["permgrad"], per_row["lime"], unit="ms", note=note)]
+
+
+def measure(*, quick: bool = False) -> list[Line]:
+    """Return the lines of the speed page."""
+    torch.set_num_threads(1)
+    cases = heloc_cases(["fast"], 20 if quick else 100, 100, 1)
+    return [own for case in cases for own in lines_of(case, 1 if quick else 5)]
 
 
 def main() -> int:

@@ -17,6 +17,7 @@ import time
 import numpy as np
 import torch
 
+from _speed import Line, line
 from permgrad._random import forked_torch
 from permgrad.imaging import Renderer, fit_layout, make_layout
 from permgrad.models.network import HybridNetwork
@@ -64,7 +65,7 @@ def bare_loop(network: HybridNetwork, rows: Rows, validation: Rows, options: Tra
     network.load_state_dict(best_state)
 
 
-def measure(paths: tuple[str, ...], n_rows: int, epochs: int, repeats: int) -> None:
+def compare(paths: tuple[str, ...], n_rows: int, epochs: int, repeats: int) -> dict[str, list[tuple[float, float]]]:
     rng = np.random.default_rng(0)
     x = rng.random((n_rows + n_rows // 4, COLUMNS)).astype(np.float32)
     y = torch.from_numpy(x @ rng.normal(size=COLUMNS).astype(np.float32))
@@ -97,6 +98,21 @@ def measure(paths: tuple[str, ...], n_rows: int, epochs: int, repeats: int) -> N
             f"({bare / steps * 1e3:.2f} ms per step), permgrad {ours:.3f} s, ratio {ours / bare:.3f} (floor 1.15)",
             flush=True,
         )
+    return times
+
+
+def measure(*, quick: bool = False) -> list[Line]:
+    """Return the lines of the speed page."""
+    torch.set_num_threads(1)
+    lines = []
+    for paths, rows, epochs in ((("tabular", "image"), 2_000, 2), (("tabular",), 10_000, 5)):
+        times = compare(paths, 200 if quick else rows, 1 if quick else epochs, 1 if quick else 7)
+        ours, bare = ([taken[1] for taken in times[name]] for name in ("permgrad", "bare"))
+        which = "both branches" if len(paths) == 2 else "the table alone"
+        what = f"{epochs} epochs of the paper network, {which}, {rows:,} rows"
+        note = "the same module: what the training engine costs; batches of 128"
+        lines.append(line(what, "a bare PyTorch loop", ours, bare, note=note))
+    return lines
 
 
 def main() -> None:
@@ -104,8 +120,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    measure(("tabular", "image"), 2_000, 2, given.repeats)
-    measure(("tabular",), 10_000, 5, given.repeats)
+    compare(("tabular", "image"), 2_000, 2, given.repeats)
+    compare(("tabular",), 10_000, 5, given.repeats)
 
 
 if __name__ == "__main__":
