@@ -10,10 +10,9 @@ from typing import Any
 
 import lightning.pytorch as lightning
 import torch
-from torch import Tensor
 
 from permgrad._progress import Progress
-from permgrad.models.training import EpochOrder, EpochWatcher, Learner
+from permgrad.models.training import BatchOrder, EpochWatcher, Learner
 
 #: Steps per call of Lightning's loop. Its hooks cost about 0.3 ms per call, as much as a small network's whole step.
 _STEPS_PER_CALL = 16
@@ -22,13 +21,13 @@ _STEPS_PER_CALL = 16
 class Chunks:
     """The batches of an epoch, several at a time: what Lightning iterates over."""
 
-    def __init__(self, order: EpochOrder) -> None:
+    def __init__(self, order: BatchOrder) -> None:
         self.order = order
 
     def __len__(self) -> int:
         return math.ceil(len(self.order) / _STEPS_PER_CALL)
 
-    def __iter__(self) -> Iterator[list[Tensor]]:
+    def __iter__(self) -> Iterator[list[Any]]:
         batches = iter(self.order)
         while chunk := list(itertools.islice(batches, _STEPS_PER_CALL)):
             yield chunk
@@ -57,15 +56,15 @@ class LightningLearner(lightning.LightningModule):
     def configure_optimizers(self) -> None:
         """Return nothing: the learner owns its optimizer."""
 
-    def transfer_batch_to_device(self, batch: list[Tensor], device: torch.device, dataloader_idx: int) -> list[Tensor]:  # noqa: ARG002 — Lightning's signature
-        """Leave the row numbers where they are; the learner moves them."""
+    def transfer_batch_to_device(self, batch: list[Any], device: torch.device, dataloader_idx: int) -> list[Any]:  # noqa: ARG002 — Lightning's signature
+        """Leave the batches where they are: rows bring them to the device themselves."""
         return batch
 
     def on_train_epoch_start(self) -> None:
         """Seed the epoch."""
         self.learner.start_epoch()
 
-    def training_step(self, batch: list[Tensor], batch_idx: int) -> None:
+    def training_step(self, batch: list[Any], batch_idx: int) -> None:
         """Take the chunk's steps, one after the other."""
         for number, rows in enumerate(batch, start=batch_idx * _STEPS_PER_CALL):
             self.learner.step(rows, number)

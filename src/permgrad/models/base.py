@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -20,13 +20,15 @@ from permgrad._random import derive_seed, generator, resolve_seed
 from permgrad.models import inputs
 from permgrad.models.devices import device_of, full_float32, rows_at_once
 from permgrad.models.guard import sheltered, untouched
+from permgrad.models.inference import FoldedNetwork
 from permgrad.models.network import HybridNetwork
 from permgrad.models.network_options import NetworkOptions
 from permgrad.models.presets import get_preset
 from permgrad.models.settings import Settings, choose_device, resolve_settings
-from permgrad.models.training import EpochWatcher, Rows, TrainingOptions, train
+from permgrad.models.training import EpochWatcher, Rows, TrainingOptions, TrainingRows, train
 
 if TYPE_CHECKING:
+    from permgrad.data.encoding import TableEncoder
     from permgrad.models.summary import TrainingTime
 
 _NETWORK_PREFIX = "network__"
@@ -136,7 +138,64 @@ class HyNNBase(BaseEstimator):
         checkpoint_folder: str | os.PathLike[str] | None,
         on_epoch: EpochWatcher | None,
     ) -> Self:
-        work = self._prepare(X, y, sample_weight, eval_set)
+        return self._train(self._prepare(X, y, sample_weight, eval_set), checkpoint_folder, on_epoch)
+
+    def fit_stream(
+        self,
+        path: str | os.PathLike[str],
+        target: str,
+        *,
+        validation: str | os.PathLike[str] | None = None,
+        features: Sequence[str] | None = None,
+        sample_weight: str | None = None,
+        block_rows: int | None = None,
+        checkpoint_folder: str | os.PathLike[str] | None = None,
+        on_epoch: EpochWatcher | None = None,
+    ) -> Self:
+        """Fit on a Parquet file, or a folder of them, that need not fit in memory; see docs/training-at-scale.md.
+
+        The files are read once before training, and once per epoch. Scales, levels, class weights and the target's
+        scale are those of all training rows; types come from up to 100,000 rows spread over the table, layout and
+        background from a uniform sample. A table that fits into one block is trained on as by ``fit``.
+
+        Args:
+            path: a Parquet file, or a folder; files are read in the order of their names.
+            target: name of the target's column.
+            validation: another file or folder with rows for early stopping and calibration, of which at most 50,000
+                are drawn; None: ``validation_fraction`` of the rows, at most 50,000, drawn by their row number.
+            features: columns to learn from; None: all but the target and the weight.
+            sample_weight: name of a column with each row's weight in the loss; rows of weight 0 are left out.
+            block_rows: encoded rows in memory at once, within which rows are shuffled; None: 128 MiB of them.
+            checkpoint_folder: where training's state is kept after each epoch; the same call goes on from there.
+            on_epoch: called with each epoch's line of the history; True ends the training.
+
+        Returns:
+            The estimator itself.
+
+        Raises:
+            InputError: Arguments or files cannot be used, or files change while they are read.
+            EnvironmentProblem: A file cannot be read.
+
+        Examples:
+            >>> import tempfile, permgrad as pg
+            >>> rng = np.random.default_rng(0)
+            >>> table = pd.DataFrame(rng.normal(size=(400, 3)), columns=["a", "b", "y"])
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     for part in range(4):
+            ...         table[part * 100 : (part + 1) * 100].to_parquet(f"{folder}/{part}.parquet")
+            ...     model = pg.HyNNRegressor(preset="fast", max_epochs=2, random_state=0).fit_stream(folder, "y")
+            >>> model.predict(table[["a", "b"]]).shape
+            (400,)
+        """
+        from permgrad.models.streaming import StreamRequest, prepare_stream
+
+        request = StreamRequest(path, target, validation, features, sample_weight, block_rows)
+        with untouched():
+            return self._train(prepare_stream(self, request), checkpoint_folder, on_epoch)
+
+    def _train(
+        self, work: Work, checkpoint_folder: str | os.PathLike[str] | None, on_epoch: EpochWatcher | None
+    ) -> Self:
         result = train(
             self.module_,
             work.train,
@@ -195,14 +254,15 @@ class HyNNBase(BaseEstimator):
         plain = weights[held_out] if validation is None or eval_set is None else np.ones(len(validation))
         return Work(rows, validation, settings.training_for(len(rows)), device, plain)
 
-    def _fit_encoder(self, frame: pd.DataFrame, settings: Settings) -> npt.NDArray[np.float32]:
+    def _make_encoder(self, frame: pd.DataFrame, settings: Settings) -> TableEncoder:
+        """Return an encoder with the estimator's arguments; ``frame`` shows what its columns are."""
         from permgrad.data.encoding import TableEncoder
 
         numeric: Any = settings.numeric
         kinds = self.kinds
         if settings.pairs_as_levels:
             kinds = {**inputs.pairs_as_levels(frame, self.na_codes, self.kinds), **(self.kinds or {})}
-        encoder = TableEncoder(
+        return TableEncoder(
             numeric,
             settings.max_levels,
             na_codes=self.na_codes,
@@ -210,8 +270,13 @@ class HyNNBase(BaseEstimator):
             variables=self.variables,
             kinds=kinds,
         )
-        self.preprocessor_ = encoder.fit(frame)
-        encoded = _contiguous(encoder.transform(frame))
+
+    def _fit_encoder(self, frame: pd.DataFrame, settings: Settings) -> npt.NDArray[np.float32]:
+        self.preprocessor_ = self._make_encoder(frame, settings).fit(frame)
+        return self._encode_training(frame)
+
+    def _encode_training(self, frame: pd.DataFrame) -> npt.NDArray[np.float32]:
+        encoded = _contiguous(self.preprocessor_.transform(frame))
         if encoded.shape[1] == 0:
             raise InputError(
                 "X must have a column that varies and is no identifier, "
@@ -313,13 +378,14 @@ class HyNNBase(BaseEstimator):
         size = usual if batch_size == "auto" else int(batch_size)
         out = np.empty((len(rows), self.module_.outputs), dtype=np.float32)
         with torch.inference_mode(), full_float32():
+            network = self.module_ if self.module_.training else FoldedNetwork(self.module_)
             for start in range(0, len(rows), size):
                 part = rows[start : start + size]
                 count = len(part)
                 if full and count < size:
                     # Matrix products round differently for another number of rows.
                     part = torch.cat([part, part[-1:].expand(size - count, -1)])
-                out[start : start + count] = self.module_(part.to(device))[:count].cpu().numpy()
+                out[start : start + count] = network(part.to(device))[:count].cpu().numpy()
         return out
 
     # ---- saving, showing ---------------------------------------------------------------------------------------------
@@ -360,6 +426,7 @@ class HyNNBase(BaseEstimator):
 
         twin = copy.copy(self)
         work = twin._prepare(X, y, sample_weight, eval_set)  # noqa: SLF001 — a copy of ourselves
+        assert isinstance(work.train, Rows)
         return measure_training_time(twin.module_, work.train, work.validation, work.options, work.device)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -404,7 +471,7 @@ class Work:
 
     def __init__(
         self,
-        train_rows: Rows,
+        train_rows: TrainingRows,
         validation: Rows | None,
         options: TrainingOptions,
         device: torch.device,

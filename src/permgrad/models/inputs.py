@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -27,6 +28,11 @@ def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
     """
     from sklearn.utils.validation import check_array, validate_data
 
+    if isinstance(X, (str, os.PathLike)):
+        raise InputError(
+            f"X must be a table in memory, however: X={os.fspath(X)!r} is a path; read it with pandas, or train from "
+            "the files themselves with fit_stream(path, target)"
+        )
     if not isinstance(X, pd.DataFrame) and hasattr(X, "to_pandas"):
         X = X.to_pandas()
     if isinstance(X, pd.DataFrame):
@@ -234,13 +240,20 @@ def class_weights(
         >>> class_weights("pos_weight", np.array(["no", "yes"]), y).tolist()
         [1.0, 3.0]
     """
+    return weights_of_counts(class_weight, classes, np.bincount(indexes, minlength=len(classes)))
+
+
+def weights_of_counts(
+    class_weight: Any, classes: npt.NDArray[Any], rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Return ``class_weights`` of classes of which there are so many rows, ``(classes,)``."""
     if class_weight is None:
         return np.ones(len(classes))
     if isinstance(class_weight, str):
-        counts = np.maximum(np.bincount(indexes, minlength=len(classes)), 1)
+        counts = np.maximum(rows, 1)
         if class_weight == "pos_weight":
             return np.asarray(counts[0] / counts)
-        return np.asarray(len(indexes) / (len(classes) * counts))
+        return np.asarray(rows.sum() / (len(classes) * counts))
     known = {label: position for position, label in enumerate(classes.tolist())}
     weights = np.ones(len(classes))
     assert isinstance(class_weight, Mapping)

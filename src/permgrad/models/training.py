@@ -17,7 +17,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -103,9 +103,71 @@ class Rows:
     def __len__(self) -> int:
         return len(self.x)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the rows are."""
+        return self.x.device
+
+    @property
+    def identity(self) -> str:
+        """What a checkpoint remembers of the rows beyond their number."""
+        return ""
+
     def to(self, device: torch.device) -> Rows:
         """Return the same rows on a device."""
         return Rows(self.x.to(device), self.y.to(device), self.weight.to(device))
+
+    def take(self, chosen: Tensor | slice) -> Rows:
+        """Return some of the rows."""
+        return Rows(self.x[chosen], self.y[chosen], self.weight[chosen])
+
+    def order(self, batch_size: int, seed: int) -> BatchOrder:
+        """Return the batches of an epoch, as row numbers."""
+        return EpochOrder(len(self), batch_size, seed, self.device)
+
+
+class BatchOrder(Protocol):
+    """The batches of an epoch: row numbers, or rows themselves; a function of the seed and ``epoch``."""
+
+    epoch: int
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the batches, each a tensor of row numbers or ``Rows``."""
+        ...
+
+
+class TrainingRows(Protocol):
+    """Rows that weights are fitted on: ``Rows`` in memory, or ``streaming_rows.StreamedRows`` read from files."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches are."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """What a checkpoint remembers of the rows beyond their number."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        ...
+
+    def to(self, device: torch.device) -> TrainingRows:
+        """Return the same rows, whose batches are on a device."""
+        ...
+
+    def take(self, chosen: Any) -> Rows:
+        """Return the rows of a batch that ``order`` gave."""
+        ...
+
+    def order(self, batch_size: int, seed: int) -> BatchOrder:
+        """Return the batches of an epoch."""
+        ...
 
 
 @dataclasses.dataclass
@@ -143,14 +205,14 @@ class Learner:
     """One network with its optimizer: takes steps, validates, keeps the best weights; knows nothing of Lightning."""
 
     def __init__(
-        self, network: HybridNetwork, train: Rows, validation: Rows | None, options: TrainingOptions, seed: int
+        self, network: HybridNetwork, train: TrainingRows, validation: Rows | None, options: TrainingOptions, seed: int
     ) -> None:
         self.network = network
         self.train_rows = train
         self.validation_rows = validation
         self.options = options
         self.seed = seed
-        self.order = EpochOrder(len(train), options.batch_size, seed, train.x.device)
+        self.order = train.order(options.batch_size, seed)
         self.optimizer = build_optimizer(network, options)
         self.history: list[dict[str, float]] = []
         self.best_epoch = 0
@@ -184,7 +246,7 @@ class Learner:
         """Prepare what the next epoch's steps need."""
         torch.manual_seed(derive_seed(self.seed, "dropout", self.epoch) % 2**63)
         self.order.epoch = self.epoch
-        self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.train_rows.x.device)
+        self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.train_rows.device)
         self._started = time.perf_counter()
         self.network.train()
 
@@ -194,15 +256,15 @@ class Learner:
         done = (self.epoch + share) / self.options.max_epochs
         return self._schedule(done, self.options.learning_rate)
 
-    def step(self, batch: Tensor, number: int) -> None:
-        """Take one optimizer step on the rows that ``batch`` lists."""
-        rows = self.train_rows
+    def step(self, batch: Any, number: int) -> None:
+        """Take one optimizer step on the rows of a batch of ``order``."""
+        rows = self.train_rows.take(batch)
         rate = self.learning_rate(number)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        x, y, weight = rows.x[batch], rows.y[batch], rows.weight[batch]
+        x, y, weight = rows.x, rows.y, rows.weight
         members = getattr(self.network, "members", 1)
-        with mixed_precision(rows.x.device, self.options.precision):
+        with mixed_precision(rows.device, self.options.precision):
             # Every member has a loss of its own, as if it were alone.
             outputs = self.network(x) if members == 1 else self.network.member_outputs(x).flatten(0, 1)
         if members > 1:
@@ -211,7 +273,7 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
-        self._loss_sum += loss.detach().double() * len(batch)
+        self._loss_sum += loss.detach().double() * len(rows)
         if self.average:
             self._update_average()
 
@@ -283,6 +345,7 @@ class Learner:
             "options": dataclasses.asdict(self.options),
             "seed": str(self.seed),
             "rows": len(self.train_rows),
+            "source": self.train_rows.identity,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average,
@@ -296,10 +359,11 @@ class Learner:
 
     def load_state(self, state: dict[str, Any], source: Path) -> None:
         """Go on from ``state()`` of an earlier, killed training with the same data, options and seed."""
-        expected = (_CHECKPOINT_FORMAT, dataclasses.asdict(self.options), str(self.seed), len(self.train_rows))
+        own = (len(self.train_rows), self.train_rows.identity)
+        expected = (_CHECKPOINT_FORMAT, dataclasses.asdict(self.options), str(self.seed), *own)
         # Options that came later than the checkpoint have their defaults.
         options = {**dataclasses.asdict(TrainingOptions()), **state.get("options", {})}
-        found = (state.get("format"), options, state.get("seed"), state.get("rows"))
+        found = (state.get("format"), options, state.get("seed"), state.get("rows"), state.get("source", ""))
         if found != expected:
             raise InputError(
                 "a training can only go on with the options, seed and rows it began with, "
@@ -368,7 +432,7 @@ def predict(network: HybridNetwork, rows: Rows) -> Tensor:
 
 def train(
     network: HybridNetwork,
-    train_rows: Rows,
+    train_rows: TrainingRows,
     validation_rows: Rows | None,
     options: TrainingOptions,
     *,
@@ -382,7 +446,7 @@ def train(
 
     Args:
         network: float32, on any device; ends on ``device``.
-        train_rows: rows that weights are fitted on.
+        train_rows: rows that weights are fitted on, in memory or read in batches.
         validation_rows: rows that early stopping looks at, or None: all epochs run and the last weights stay.
         options: see ``TrainingOptions``.
         seed: decides row order and dropout.
