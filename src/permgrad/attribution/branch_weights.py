@@ -100,7 +100,10 @@ def _prepare(game: Game, tensor: torch.Tensor, batch: int) -> Block:
 
 
 def _whole(game: Game, encoded: np.ndarray[Any, np.dtype[np.float32]]) -> Block:
-    """Return the embeddings of all rows, without the maps that only partial recomputation needs."""
+    """Return what all rows bring to the head, without the maps that only partial recomputation needs."""
+    kept = game.kept(encoded)
+    if kept is not None:
+        return kept
     dtype = next(game.subject.module.parameters()).dtype
     pieces = []
     for start in range(0, len(encoded), 4096):
@@ -108,13 +111,12 @@ def _whole(game: Game, encoded: np.ndarray[Any, np.dtype[np.float32]]) -> Block:
             dtype
         )
         block = game.with_smaller_batches(partial(_prepare, game, tensor))
-        block.maps = []
+        block.maps, block.convolved = [], []
         pieces.append(block)
     first = pieces[0]
     return Block(
         encoded=first.encoded[:0],
         embeddings={path: torch.cat([piece.embeddings[path] for piece in pieces]) for path in first.embeddings},
-        maps=[],
         shares={path: torch.cat([piece.shares[path] for piece in pieces]) for path in first.shares},
         outputs=torch.cat([piece.outputs for piece in pieces]),
     )

@@ -189,6 +189,11 @@ class Game:
             self._kept = rows, self.with_smaller_batches(lambda batch: self.engine.prepare(tensor, batch_size=batch))
         return self._kept[1]
 
+    def kept(self, encoded: npt.NDArray[np.float32]) -> Block | None:
+        """Return the cache of these rows, if they are all of the game's and it still has them."""
+        whole = slice(0, len(self.encoded))
+        return self._kept[1] if encoded is self.encoded and self._kept is not None and self._kept[0] == whole else None
+
     def play(
         self, players: dict[str, npt.NDArray[np.intp]], repeats: Sequence[int], collect: Collector, progress: Progress
     ) -> None:

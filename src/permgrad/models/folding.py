@@ -145,15 +145,15 @@ class DenseStack:
 class MapTail:
     """What follows a convolution up to the next: activations, normalisation and pooling of its maps.
 
-    Where nothing but rising activations and normalisation stands before a maximum, the maximum comes first. A channel
-    that normalisation turns round would then need a minimum; its filter is turned round instead, see ``signs``.
+    Normalisation behind a rectifier goes into the convolution: ``a · max(x, 0) + b`` is ``max(a · x + b, b)`` where a
+    channel's a is positive and ``min(a · x + b, b)`` where it is not. Where nothing but such and other rising steps
+    stand before a maximum, the maximum comes first.
 
     Args:
         layers: in eval mode; they are only read.
 
     Attributes:
-        signs: ``(channels,)`` float64, 1 or −1: the filters and biases of the convolution must be multiplied by them;
-            None: all are 1.
+        before: what the convolution's result is to be mapped by; None: nothing.
 
     Shape:
         ``(rows, channels, height, width)``, channels last in memory, to the pooled maps.
@@ -161,28 +161,15 @@ class MapTail:
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         read = [layer for layer in layers if not isinstance(layer, _NOTHING)]
-        steps: list[Affine | nn.Module] = [Affine.of(layer) or layer for layer in read]
-        self.signs: Tensor | None = None
-        first = next((at for at, step in enumerate(steps) if isinstance(step, nn.MaxPool2d)), 0)
-        before = steps[:first]
-        if all(isinstance(step, Affine) or type(step) in _RISING for step in before):
-            steps = (
-                [*steps[first : first + 1], *self._turned(before), *before, *steps[first + 1 :]] if before else steps
-            )
-        self._steps = [step.step(maps=True) if isinstance(step, Affine) else _map_step(step) for step in steps]
-
-    def _turned(self, before: Sequence[Affine | nn.Module]) -> list[Affine | nn.Module]:
-        """Set the signs; return what turns channels back behind the maximum, if there are any."""
-        affine = [step for step in before if isinstance(step, Affine)]
-        if not affine:
-            return []
-        signs = torch.ones_like(affine[0].scale)
-        for step in affine:
-            signs = torch.where(step.scale < 0, -signs, signs)
-        if not bool((signs < 0).any()):
-            return []
-        self.signs = signs
-        return [Affine(signs, torch.zeros_like(signs), affine[0].dtype)]
+        steps: list[Affine | _Bound | nn.Module] = [Affine.of(layer) or layer for layer in read]
+        self.before: Affine | None = None
+        if len(steps) > 1 and is_plain(read[0], nn.ReLU) and isinstance(steps[1], Affine):
+            self.before = steps[1]
+            steps = [_Bound(steps[1]), *steps[2:]]
+        pool = next((at for at, step in enumerate(steps) if isinstance(step, nn.MaxPool2d)), 0)
+        if all(_rising(step) for step in steps[:pool]):
+            steps = [*steps[pool : pool + 1], *steps[:pool], *steps[pool + 1 :]]
+        self._steps = [_map_step(step) for step in steps]
 
     def __call__(self, values: Tensor) -> Tensor:
         """Apply the layers; the tensor given is not changed."""
@@ -191,7 +178,32 @@ class MapTail:
         return values
 
 
-def _map_step(layer: nn.Module) -> Step:
+class _Bound:
+    """At least the shift of an affine map, in channels that it turns round at most."""
+
+    def __init__(self, affine: Affine) -> None:
+        bound, turned = affine.shift.to(affine.dtype), affine.scale < 0
+        infinite = torch.full_like(bound, torch.inf)
+        self._low = torch.where(turned, -infinite, bound)[:, None, None]
+        self._high = torch.where(turned, bound, infinite)[:, None, None] if bool(turned.any()) else None
+
+    def __call__(self, values: Tensor) -> Tensor:
+        above = torch.maximum(values, self._low)
+        return above if self._high is None else torch.minimum(above, self._high)
+
+
+def _rising(step: Any) -> bool:
+    """Return whether a step and a maximum may change places."""
+    if isinstance(step, Affine):
+        return bool((step.scale >= 0).all())
+    return isinstance(step, _Bound) or (type(step) in _RISING and not hooked(step))
+
+
+def _map_step(layer: Affine | _Bound | nn.Module) -> Step:
+    if isinstance(layer, Affine):
+        return layer.step(maps=True)
+    if isinstance(layer, _Bound):
+        return layer
     if is_plain(layer, nn.MaxPool2d):
         window, stride = pair(layer.kernel_size), pair(layer.stride)
         if window == stride and window[0] == window[1] and not layer.ceil_mode and pair(layer.padding) == (0, 0):

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from permgrad.models.folding import DenseStack, hooked, is_plain
-from permgrad.models.kernels import linear
+from permgrad.models.kernels import channels_first_to_last, linear
 from permgrad.models.members import MemberLinear
 from permgrad.models.network import HybridNetwork
 
@@ -26,9 +27,11 @@ class HeadEntry:
 
     def __init__(self, first: nn.Linear | MemberLinear, widths: dict[str, int], rest: Sequence[nn.Module]) -> None:
         self.first, self.rest = first, DenseStack(rest)
+        self.units = int(first.out_features)
         #: per path its matrix on one vector, or on the vector of each member
         self._columns: dict[str, Tensor] = {}
         self._own: dict[str, Tensor] = {}
+        self._near: dict[tuple[str, torch.Size], Tensor] = {}
         start = 0
         for path, width in widths.items():
             if isinstance(first, nn.Linear):
@@ -53,7 +56,16 @@ class HeadEntry:
         return cls(first, {path: module.widths[path] for path in module.paths}, list(head)[1:])  # type: ignore[arg-type]
 
     def share(self, path: str, embedding: Tensor) -> Tensor:
-        """Return what one path adds to the first layer's output, before the bias, ``(rows, units)``."""
+        """Return what one path adds to the first layer's output, before the bias, ``(rows, units)``.
+
+        The embedding may be a map ``(rows, channels, height, width)`` with channels last in memory, not yet flattened:
+        to bring it into the order of the matrix would cost more than half of the product.
+        """
+        if embedding.ndim == 4:
+            shape = embedding.shape[1:]
+            if (path, shape) not in self._near:
+                self._near[path, shape] = channels_first_to_last(self._columns[path], shape)
+            return linear(embedding.permute(0, 2, 3, 1).flatten(1), self._near[path, shape])
         columns = self._columns.get(path)
         if columns is not None:
             return linear(embedding, columns)

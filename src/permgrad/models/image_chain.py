@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from permgrad.imaging.render import Renderer
 from permgrad.models.folding import DenseStack, MapTail, hooked, is_plain, pair
+from permgrad.models.kernels import channels_first_to_last, channels_last, linear
 from permgrad.models.network import HybridNetwork
 
 Box = tuple[int, int, int, int]
@@ -38,7 +38,7 @@ class Segment:
         one_channel: whether all channels of the input are equal, and only the first is given.
 
     Attributes:
-        weight, bias: of the convolution, turned round where ``tail`` wants that, channels last in memory.
+        weight, bias: of the convolution and the map that ``tail`` wants behind it, channels last in memory.
         tail: what follows.
         convolved_size, out_size: height and width behind the convolution and behind the tail.
     """
@@ -53,11 +53,11 @@ class Segment:
         bias = None if convolution.bias is None else convolution.bias.detach()
         if one_channel:
             weight = weight.sum(dim=1, keepdim=True)
-        if self.tail.signs is not None:
-            signs = self.tail.signs.to(weight.dtype)
-            weight = weight * signs[:, None, None, None]
-            bias = None if bias is None else bias * signs
-        self.weight, self.bias = weight.contiguous(memory_format=torch.channels_last), bias
+        if self.tail.before is not None:
+            scale, shift = self.tail.before.scale, self.tail.before.shift
+            bias = (shift if bias is None else bias.double() * scale + shift).to(weight.dtype)
+            weight = (weight.double() * scale[:, None, None, None]).to(weight.dtype)
+        self.weight, self.bias = channels_last(weight), bias
         self.in_channels = int(weight.shape[1]) * convolution.groups
         self.convolved_size = _sizes(_convolved(self, axis) for axis in (0, 1))
         size = self.convolved_size
@@ -121,7 +121,11 @@ class ImageChain:
         self.segments = segments
         #: the first dense layer, whose input a changed box reaches through few columns; None: the head's
         self.first: nn.Linear | None = dense[0] if dense else None  # type: ignore[assignment]
-        self._enter, self._rest = DenseStack(dense[:1]), DenseStack(dense[1:])
+        self._rest = DenseStack(dense[1:])
+        self._first_near: Tensor | None = None
+        if self.first is not None:
+            shape = (segments[-1].channels, *segments[-1].out_size)
+            self._first_near = channels_first_to_last(self.first.weight.detach(), shape)
 
     @classmethod
     def read(cls, module: HybridNetwork) -> ImageChain | None:
@@ -159,10 +163,10 @@ class ImageChain:
     def draw(self, encoded: Tensor) -> Tensor:
         """Return the pictures as the first segment reads them, channels last in memory."""
         images: Tensor = self.renderer(encoded)
-        return images[:, : self.segments[0].in_channels].contiguous(memory_format=torch.channels_last)
+        return channels_last(images[:, : self.segments[0].in_channels])
 
     def __call__(self, encoded: Tensor) -> Tensor:
-        """Return the image embedding of encoded rows."""
+        """Return the image embedding of encoded rows; without dense layers it is a map, not flattened."""
         values = self.draw(encoded)
         for segment in self.segments:
             values = segment.tail(segment.convolve(values))
@@ -179,11 +183,13 @@ class ImageChain:
         return maps, convolved
 
     def enter(self, last: Tensor) -> Tensor:
-        """Return the first dense layer's output from the last map; without one, the flat map itself."""
-        return self._enter(last.flatten(1))
+        """Return the first dense layer's output from the last map; without one, the map itself."""
+        if self.first is None or self._first_near is None:
+            return last
+        return linear(last.permute(0, 2, 3, 1).flatten(1), self._first_near, self.first.bias)
 
     def leave(self, entered: Tensor) -> Tensor:
-        """Return the embedding from what ``enter`` gave."""
+        """Return the embedding from what ``enter`` gave; without dense layers it is a map, not flattened."""
         return self._rest(entered)
 
     def steps(self, box: Box) -> list[Step]:

@@ -42,7 +42,7 @@ class FoldedNetwork:
         self.image = None if watched else ImageChain.read(module)
 
     def embed(self, path: str, encoded: Tensor) -> Tensor:
-        """Return one path's embedding ``(rows, widths[path])``."""
+        """Return one path's embedding ``(rows, widths[path])``, or the map that it is before it is flattened."""
         if path == "tabular" and self.table is not None:
             return self.table.leave(self.table.enter(encoded))
         if path == "image" and self.image is not None:
@@ -52,7 +52,7 @@ class FoldedNetwork:
     def fuse(self, embeddings: dict[str, Tensor]) -> Tensor:
         """Return outputs from the embeddings of all paths."""
         if self.head is None:
-            return self.module.fuse(embeddings)
+            return self.module.fuse({path: own.flatten(1) for path, own in embeddings.items()})
         return self.head.finish([self.head.share(path, embeddings[path]) for path in self.module.paths])
 
     def __call__(self, encoded: Tensor) -> Tensor:

@@ -61,6 +61,7 @@ class Block:
     """The cache for a block of receivers."""
 
     encoded: Tensor
+    #: of each path; empty where the head is read in parts, which needs ``shares`` alone
     embeddings: dict[str, Tensor]
     #: each path's share of the head's first layer, before its bias
     shares: dict[str, Tensor]
@@ -73,6 +74,37 @@ class Block:
     image_dense: Tensor | None = None
     #: the table branch's first dense layer, before its activation, where that is how replacements enter
     table_dense: Tensor | None = None
+
+    def with_room(self, encoded: Tensor) -> Block:
+        """Return a block for more rows, of the same parts, not yet filled."""
+        rows = len(encoded)
+        return Block(
+            encoded,
+            {path: _room(own, rows) for path, own in self.embeddings.items()},
+            {path: _room(own, rows) for path, own in self.shares.items()},
+            _room(self.outputs, rows),
+            [_room(own, rows) for own in self.maps],
+            [_room(own, rows) for own in self.convolved],
+            None if self.image_dense is None else _room(self.image_dense, rows),
+            None if self.table_dense is None else _room(self.table_dense, rows),
+        )
+
+    def put(self, start: int, part: Block) -> None:
+        """Fill in the rows from ``start``."""
+        for whole, own in zip(self._parts(), part._parts(), strict=True):
+            whole[start : start + len(own)] = own
+
+    def _parts(self) -> list[Tensor]:
+        single = [own for own in (self.image_dense, self.table_dense) if own is not None]
+        return [*self.embeddings.values(), *self.shares.values(), self.outputs, *self.maps, *self.convolved, *single]
+
+
+def _room(tensor: Tensor, rows: int) -> Tensor:
+    """Return an empty tensor of more rows; maps have their channels last in memory."""
+    if tensor.ndim != 4:
+        return tensor.new_empty(rows, *tensor.shape[1:])
+    _, channels, height, width = tensor.shape
+    return tensor.new_empty(rows, height, width, channels).permute(0, 3, 1, 2)
 
 
 class ReplacementEngine:
@@ -177,51 +209,32 @@ class ReplacementEngine:
         Shape:
             encoded ``(rows, encoded)``; ``Block.outputs`` is ``(rows, outputs)``.
         """
-        pieces = [self._prepare(part) for part in encoded.split(batch_size)]
-        first = pieces[0]
-        if len(pieces) == 1:
-            return first
-
-        def join(tensors: Sequence[Tensor | None]) -> Tensor | None:
-            known = [tensor for tensor in tensors if tensor is not None]
-            return _joined(known) if known else None
-
-        def join_all(lists: Sequence[list[Tensor]]) -> list[Tensor]:
-            joined = []
-            for at in range(len(lists[0])):
-                joined.append(_joined([own[at] for own in lists]))
-                for own in lists:
-                    own[at] = joined[-1][:0]  # the pieces of one map at a time, not of all, lie beside the whole
-            return joined
-
-        return Block(
-            encoded=encoded,
-            embeddings={path: torch.cat([piece.embeddings[path] for piece in pieces]) for path in first.embeddings},
-            shares={path: torch.cat([piece.shares[path] for piece in pieces]) for path in first.shares},
-            outputs=torch.cat([piece.outputs for piece in pieces]),
-            maps=join_all([piece.maps for piece in pieces]),
-            convolved=join_all([piece.convolved for piece in pieces]),
-            image_dense=join([piece.image_dense for piece in pieces]),
-            table_dense=join([piece.table_dense for piece in pieces]),
-        )
+        block = self._prepare(encoded[:batch_size])
+        if len(encoded) <= batch_size:
+            return block
+        whole = block.with_room(encoded)
+        for start in range(0, len(encoded), batch_size):
+            whole.put(start, self._prepare(encoded[start : start + batch_size]) if start else block)
+        return whole
 
     def _prepare(self, encoded: Tensor) -> Block:
         block = Block(encoded, {}, {}, encoded[:, :0])
+        found: dict[str, Tensor] = {}
         for path in self.paths:
             if path == "image" and self._chain is not None:
                 block.maps, block.convolved = self._chain.walk(encoded)
                 entered = self._chain.enter(block.maps[-1])
                 block.image_dense = None if self._chain.first is None else entered
-                block.embeddings[path] = self._chain.leave(entered)
+                found[path] = self._chain.leave(entered)
             elif path == "tabular" and self._table is not None:
                 block.table_dense = self._table.enter(encoded)
-                block.embeddings[path] = self._table.leave(block.table_dense)
+                found[path] = self._table.leave(block.table_dense)
             else:
-                block.embeddings[path] = self._whole.embed(path, encoded)
+                found[path] = self._whole.embed(path, encoded)
         if self._head is None:
-            block.outputs = self._whole.fuse(block.embeddings)
+            block.embeddings, block.outputs = found, self._whole.fuse(found)
         else:
-            block.shares = {path: self._head.share(path, value) for path, value in block.embeddings.items()}
+            block.shares = {path: self._head.share(path, value) for path, value in found.items()}
             block.outputs = self._head.finish([block.shares[path] for path in self.paths])
         return block
 
@@ -345,7 +358,9 @@ class ReplacementEngine:
 
     def bytes_per_row(self) -> int:
         """Estimate how many bytes ``prepare`` keeps for each row."""
-        numbers = 2 * sum(self.module.widths.values()) + self.module.encoded
+        numbers = sum(self.module.widths.values()) + self.module.encoded
+        if self._head is not None:
+            numbers = self.module.encoded + len(self.paths) * self._head.units
         numbers += 0 if self._table is None else self._table.numbers
         numbers += 0 if self._chain is None else self._chain.numbers
         return 4 * numbers
@@ -406,10 +421,6 @@ def _drawn(chain: ImageChain, part: _Part, box: Box, columns: list[int], values:
     else:
         patch = renderer.render_region(_edited(part, columns, values), box)
     return patch[:, : chain.segments[0].in_channels]
-
-
-def _joined(tensors: Sequence[Tensor]) -> Tensor:
-    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
 
 
 def _slid(segment: Segment, size: int, axis: int) -> int:
