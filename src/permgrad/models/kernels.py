@@ -34,7 +34,9 @@ def linear(values: Tensor, weight: Tensor, bias: Tensor | None = None, *, rectif
         [[0.0], [0.0]]
     """
     if values.ndim > 2:
-        return linear(values.flatten(0, -2), weight, bias, rectify=rectify).unflatten(0, values.shape[:-1])
+        flat = linear(values.flatten(0, -2), weight, bias, rectify=rectify)
+        shaped: Tensor = flat.unflatten(0, values.shape[:-1])
+        return shaped
     if len(values) < _FEW_ROWS or torch.is_grad_enabled() or not (_plain(values) and _plain(weight) and _found()):
         out: Tensor = functional.linear(values, weight, bias)
         return out.relu_() if rectify else out
