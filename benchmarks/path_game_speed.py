@@ -27,6 +27,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.inspection import permutation_importance
 
 import permgrad as pg
+from _speed import Line, line, take_turns
 from permgrad.data.datasets import load_dataset
 from permgrad.data.splitting import split_rows
 
@@ -51,6 +52,66 @@ class PlainForward(ClassifierMixin, BaseEstimator):
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
 
+def trained(epochs: int = 3):
+    """Return the paper network after a few epochs on HELOC's training rows, the test rows and their labels."""
+    data = load_dataset("heloc")
+    X, y = data.frame.drop(columns=data.target), data.frame[data.target]
+    split = split_rows(len(X), y.to_numpy(), task="classification")
+    model = pg.HyNNClassifier(preset="paper", max_epochs=epochs, random_state=0, progress=False)
+    model.fit(X.iloc[split.train], y.iloc[split.train])
+    return model, X.iloc[split.test].reset_index(drop=True), y.iloc[split.test].to_numpy()
+
+
+def captum_permutation(model, encoded: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the mean rise of each row's loss by Captum's FeaturePermutation, a batch of all rows at once."""
+    from captum.attr import FeaturePermutation
+
+    target = torch.as_tensor((y == model.classes_[1]).astype(np.int64))
+
+    def losses(rows: torch.Tensor) -> torch.Tensor:
+        parts = zip(rows.split(256), target.split(256), strict=True)
+        with torch.no_grad():
+            return torch.cat(
+                [torch.nn.functional.cross_entropy(model.module_(x), t, reduction="none") for x, t in parts]
+            )
+
+    peer, rows = FeaturePermutation(losses), torch.as_tensor(encoded)
+    found = [-peer.attribute(rows).mean(dim=0) for _ in range(REPEATS)]
+    return torch.stack(found).mean(dim=0).numpy()
+
+
+def measure(*, quick: bool = False) -> list[Line]:
+    """Return the lines of the speed page."""
+    torch.set_num_threads(1)
+    model, X, y = trained(1 if quick else 3)
+    X, y = (X[:100], y[:100]) if quick else (X, y)
+    encoded = model.encode(X)
+    plain = PlainForward(model.module_, model.classes_)
+    given = {"n_repeats": REPEATS, "random_state": 0, "scoring": "neg_log_loss"}
+    peers = {
+        "scikit-learn, permutation_importance over a plain forward, batches of 2,048": lambda: permutation_importance(
+            plain, encoded, y, **given
+        ),
+        "scikit-learn, permutation_importance over permgrad's predict": lambda: permutation_importance(
+            model, X, y, **given
+        ),
+        "Captum FeaturePermutation, batches of 256": lambda: captum_permutation(model, encoded, y),
+    }
+    game = {"n_repeats": REPEATS, "random_state": 0, "direction": False, "progress": False}
+    mine = {
+        "path game": lambda: pg.explain(model, X, y, **game),
+        "permutation": lambda: pg.explain(model, X, y, method="permutation", n_repeats=REPEATS, progress=False),
+    }
+    taken = take_turns({**mine, **peers}, 1 if quick else 3)
+    on = f"{len(X):,} HELOC rows, 23 features, {REPEATS} repeats, paper network"
+    lines = [
+        line(f"path game, {on}", name, taken["path game"], taken[name], note="one coalition of our three, no intervals")
+        for name in peers
+    ]
+    first = next(iter(peers))
+    return [*lines, line(f"method='permutation', {on}", first, taken["permutation"], taken[first])]
+
+
 def timed(work):
     start = time.perf_counter()
     result = work()
@@ -63,12 +124,7 @@ def main():
     parser.add_argument("--json")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    data = load_dataset("heloc")
-    X, y = data.frame.drop(columns=data.target), data.frame[data.target]
-    split = split_rows(len(X), y.to_numpy(), task="classification")
-    X_train, y_train = X.iloc[split.train], y.iloc[split.train]
-    X_test, y_test = X.iloc[split.test].reset_index(drop=True), y.iloc[split.test].to_numpy()
-    model = pg.HyNNClassifier(preset="paper", max_epochs=3, random_state=0).fit(X_train, y_train)
+    model, X_test, y_test = trained()
     encoded = model.encode(X_test)
     if encoded.shape[1] != 23:
         raise SystemExit(f"23 encoded columns are expected, however: {encoded.shape[1]}")

@@ -28,6 +28,7 @@ import torch
 
 import permgrad as pg
 from _results import markdown_table, parser, record
+from _speed import Line, is_there, missing
 from permgrad.data.datasets import load_dataset
 from permgrad.data.splitting import split_rows
 
@@ -104,14 +105,7 @@ def kernel(case: Case, samples: int | str, **options: object) -> Callable[[int],
     """Return shap's KernelExplainer over the background rows."""
     import shap
 
-    size = 256 if any(isinstance(part, torch.nn.Conv2d) for part in case.net.modules()) else 1024
-
-    def predict(array: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            tensor = torch.as_tensor(array, dtype=torch.float32)
-            return torch.cat([case.net(part)[:, 1] for part in tensor.split(size)]).numpy()
-
-    explainer = shap.KernelExplainer(predict, case.background.numpy())
+    explainer = shap.KernelExplainer(_predicting(case), case.background.numpy())
 
     def work(seed: int) -> np.ndarray:
         np.random.seed(seed)
@@ -143,10 +137,58 @@ def captum(case: Case, samples: int, per_forward: int) -> Callable[[int], np.nda
     return work
 
 
+def _predicting(case: Case) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the explained output as a function of arrays, called in batches of the size that permgrad uses."""
+    size = 256 if any(isinstance(part, torch.nn.Conv2d) for part in case.net.modules()) else 1024
+
+    def predict(array: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            tensor = torch.as_tensor(np.asarray(array), dtype=torch.float32)
+            return torch.cat([case.net(part)[:, 1] for part in tensor.split(size)]).numpy()
+
+    return predict
+
+
+def shap_permutation(case: Case, rounds: int) -> Callable[[int], np.ndarray]:
+    """Return shap's PermutationExplainer: so many orders, each with its reverse, over all background rows."""
+    import shap
+
+    features = case.rows.shape[1]
+    masker = shap.maskers.Independent(case.background.numpy(), max_samples=len(case.background))
+
+    def work(seed: int) -> np.ndarray:
+        explainer = shap.PermutationExplainer(_predicting(case), masker, seed=seed)
+        return explainer(case.rows.numpy(), max_evals=rounds * (2 * features + 1), silent=True).values
+
+    return work
+
+
+def shapiq_sampling(case: Case, budget: int) -> Callable[[int], np.ndarray]:
+    """Return shapiq's TabularExplainer for plain Shapley values, with as many coalitions as ``budget``."""
+    import shapiq
+
+    rows = case.rows.numpy()
+
+    def work(seed: int) -> np.ndarray:
+        explainer = shapiq.TabularExplainer(
+            _predicting(case),
+            case.background.numpy(),
+            imputer="marginal",
+            index="SV",
+            max_order=1,
+            random_state=seed,
+            sample_size=len(case.background),
+        )
+        found = [explainer.explain(row[None], budget=budget, random_state=seed) for row in rows]
+        return np.stack([own.get_n_order_values(1) for own in found])
+
+    return work
+
+
 # ---- measuring -------------------------------------------------------------------------------------------------------
 
 
-def measure(work: Callable[[int], np.ndarray], truth: np.ndarray, seeds: range) -> tuple[float, float]:
+def measure_errors(work: Callable[[int], np.ndarray], truth: np.ndarray, seeds: range) -> tuple[float, float]:
     """Return processor seconds per row, and the root mean square error; over several random seeds."""
     # Every contestant loads its libraries before the clock runs: the truth was permgrad's first call.
     seconds, errors = [], []
@@ -194,6 +236,12 @@ def contestants(case: Case, quick: bool) -> list[tuple[str, str, Callable[[int],
     for name, options in (("shap KernelExplainer", {}), ("shap KernelExplainer, l1_reg=0", {"l1_reg": 0})):
         counts = ((512, "auto") if options else ("auto",)) if not quick else (256,)
         runs += [(name, f"{samples} coalitions", kernel(case, samples, **options)) for samples in counts]
+    if is_there("shapiq"):
+        budgets = (512, 2048) if not quick else (128,)
+        runs += [("shapiq TabularExplainer", f"budget {budget}", shapiq_sampling(case, budget)) for budget in budgets]
+    for rounds in (2, 10) if not quick else (1,):
+        label = f"{rounds} pairs of orders" + (" (its default)" if rounds == 10 else "")
+        runs.append(("shap PermutationExplainer", label, shap_permutation(case, rounds)))
     per_forward = fastest_captum(case)
     print(f"{case.name}: captum is fastest with {per_forward} perturbations per forward", flush=True)
     runs += [
@@ -209,7 +257,7 @@ def compare(case: Case, quick: bool) -> list[dict[str, object]]:
     truth = ours(case, tolerance=0, max_permutations=1200 if quick else 20000)(12345)
     lines: list[dict[str, object]] = []
     for who, setting, work in contestants(case, quick):
-        seconds, error = measure(work, truth, seeds)
+        seconds, error = measure_errors(work, truth, seeds)
         lines.append({"network": case.name, "method": who, "setting": setting, "s per row": seconds, "error": error})
         print(lines[-1], flush=True)
     curve = [(line["s per row"], line["error"]) for line in lines if line["method"] == "permgrad"]
@@ -217,6 +265,37 @@ def compare(case: Case, quick: bool) -> list[dict[str, object]]:
         taken = time_to(line["error"], curve) if line["method"] != "permgrad" else line["s per row"]
         line["times permgrad's time"] = None if taken is None else line["s per row"] / taken
     return lines
+
+
+def measure(*, quick: bool = False) -> list[Line]:
+    """Return the lines of the speed page."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    found: list[Line] = []
+    for case in heloc_cases(["fast"] if quick else ["fast", "paper"], 2 if quick else 8, 100, 1 if quick else 3):
+        found += [_line(own) for own in compare(case, quick) if own["method"] != "permgrad"]
+    if not is_there("shapiq"):
+        found.append(missing("Shapley values of a row, HELOC", "shapiq", "it is not installed"))
+    return found
+
+
+def _line(own: dict[str, object]) -> Line:
+    """Return a run of a peer as a line of the speed page."""
+    ratio: float | None = own["times permgrad's time"]
+    return {
+        "what": f"Shapley values of a row, 23 features, 100 background rows, HELOC, {own['network']}",
+        "peer": f"{own['method']}, {own['setting']}",
+        "equal": "error",
+        "unit": "s",
+        "ours": None if ratio is None else own["s per row"] / ratio,
+        "theirs": own["s per row"],
+        "ratio": ratio,
+        "low": None,
+        "high": None,
+        "rounds": 2,
+        "note": f"root mean square error {own['error']:.1e}"
+        + ("" if ratio else "; permgrad's longest run here was not as exact"),
+    }
 
 
 def main() -> int:
