@@ -3,11 +3,11 @@
     OMP_NUM_THREADS=1 python benchmarks/verify_streaming.py
 
 Tables of N, 4 N and 16 N rows (16 N is 10 million) with 30 features, of which one is text and one whole numbers, in
-files of 125,000 rows. Each command runs in a process of its own, as a user types it: ``permgrad predict RUN FOLDER`` and
-``permgrad explain RUN FOLDER --rows 50000``, which explains a sample of 50,000 receivers of the whole table. What is
-measured is the largest resident set of that process as the system counts it (``ru_maxrss``), interpreter and libraries
-included. The network has the tabular branch alone. Files are written a row group at a time and linked, so that the
-smaller tables are the first files of the largest one.
+files of 125,000 rows. Each command runs in a process of its own, as a user types it: ``permgrad predict RUN FOLDER``
+and ``permgrad explain RUN FOLDER --rows 50000``, which explains a sample of 50,000 receivers of the whole table. What
+is measured is the largest resident set of that process as the system counts it (``ru_maxrss``), interpreter and
+libraries included. The network has the tabular branch alone. Files are written a row group at a time and linked, so
+that the smaller tables are the first files of the largest one.
 
 Floors: the peaks of the three sizes differ by less than 5 %, and stay below 1.5 GB.
 """
