@@ -136,6 +136,12 @@ def _content_of(table: str) -> str:
 
 
 def _file_content(path: Path, role: str) -> str:
+    if path.is_dir() and role == "table" and any(path.rglob("*.parquet")):
+        raise InputError(
+            f"run needs a table that fits in memory, as one file, however: {os.fspath(path)!r} is a folder of Parquet "
+            "files; train on it in Python with HyNNClassifier().fit_stream(folder, target) and save the model, then "
+            "permgrad predict and explain read the folder"
+        )
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         names = list_datasets() if role == "table" else []

@@ -1,0 +1,354 @@
+"""``fit_stream``: the same model as ``fit`` where rows fit into one block; every row once per epoch elsewhere."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import permgrad as pg
+from permgrad.data.partitions import Part, open_partitioned
+from permgrad.models.streaming_rows import StreamedRows
+from permgrad.models.streaming_scan import Source, _BottomK, scan, type_rows
+from permgrad.models.training import EpochOrder, Rows
+from permgrad.runs.inputs import _file_content
+
+SMALL = {"dense_units": (16,), "conv_filters": (4, 4), "fusion_units": (8,)}
+
+
+def table(rows: int, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(rng.normal(size=(rows, 3)), columns=["a", "b", "c"])
+    frame["colour"] = rng.choice(["red", "green", "blue"], rows)
+    frame["steps"] = rng.integers(0, 9, rows)
+    frame.loc[rng.random(rows) < 0.1, "c"] = np.nan
+    signal = frame["a"] + frame["b"] * frame["steps"] / 4 + (frame["colour"] == "red")
+    frame["number"] = signal + rng.normal(size=rows) * 0.1
+    frame["label"] = np.where(signal > 0.5, "yes", "no")
+    frame["weight"] = rng.integers(0, 4, rows).astype(float)
+    return frame
+
+
+def write(frame: pd.DataFrame, folder: Path, files: int = 4, group: int = 100) -> Path:
+    folder.mkdir()
+    for number, rows in enumerate(np.array_split(np.arange(len(frame)), files)):
+        frame.iloc[rows].to_parquet(folder / f"{number:03}.parquet", row_group_size=group, index=False)
+    return folder
+
+
+def estimator(kind: type, **options):
+    given = {"preset": "fast", "network": SMALL, "max_epochs": 2, "random_state": 0, "progress": False}
+    return kind(device="cpu", pixels=6, **{**given, **options})
+
+
+FEATURES = ["a", "b", "c", "colour", "steps"]
+
+
+# ---- the same as fit -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "options"),
+    [
+        (pg.HyNNClassifier, "label", {"preset": "default", "network": {}, "class_weight": "balanced"}),
+        (pg.HyNNClassifier, "label", {"preset": "paper", "network": {"conv_filters": (4, 8)}}),
+        (pg.HyNNClassifier, "label", {"preset": "ig-example", "network": None, "calibration": "temperature"}),
+        (pg.HyNNRegressor, "number", {"numeric": "quantile"}),
+        (pg.HyNNRegressor, "steps", {"max_levels": 2}),
+    ],
+)
+def test_one_block_is_fit_bit_for_bit(tmp_path, kind, target, options):
+    train, validation = table(600), table(150, seed=1)
+    names = [name for name in FEATURES if name != target]
+    # One chunk, so that sums are taken in the same order too.
+    folder = write(train, tmp_path / "train", files=1, group=600)
+    write(validation, tmp_path / "validation", files=2)
+    reference = estimator(kind, **options).fit(
+        train[names], train[target], eval_set=(validation[names], validation[target])
+    )
+    streamed = estimator(kind, **options).fit_stream(folder, target, validation=tmp_path / "validation", features=names)
+    for name, own in streamed.module_.state_dict().items():
+        assert torch.equal(own, reference.module_.state_dict()[name]), name
+    assert streamed.preprocessor_.to_dict() == reference.preprocessor_.to_dict()
+    np.testing.assert_array_equal(streamed.background_, reference.background_)
+    assert streamed.history_.drop(columns="seconds").equals(reference.history_.drop(columns="seconds"))
+    assert list(streamed.feature_names_in_) == names
+    if kind is pg.HyNNClassifier:
+        np.testing.assert_array_equal(streamed.classes_, reference.classes_)
+        assert streamed.classes_.dtype == reference.classes_.dtype
+        np.testing.assert_array_equal(streamed.class_weights_, reference.class_weights_)
+        np.testing.assert_array_equal(
+            streamed.predict_proba(validation[names]), reference.predict_proba(validation[names])
+        )
+    else:
+        # The target's mean and deviation are sums taken in another order.
+        np.testing.assert_allclose(streamed.predict(validation[names]), reference.predict(validation[names]), rtol=1e-9)
+
+
+def test_weights_in_a_column(tmp_path):
+    train, validation = table(600), table(150, seed=1)
+    assert (train["weight"] == 0).sum() > 100
+    folder = write(train, tmp_path / "train", files=1, group=600)
+    write(validation.drop(columns="weight"), tmp_path / "validation")
+    reference = estimator(pg.HyNNRegressor).fit(
+        train[FEATURES], train["number"], train["weight"], eval_set=(validation[FEATURES], validation["number"])
+    )
+    streamed = estimator(pg.HyNNRegressor).fit_stream(
+        folder, "number", validation=tmp_path / "validation", features=FEATURES, sample_weight="weight"
+    )
+    own, other = (model.predict(validation[FEATURES]) for model in (streamed, reference))
+    np.testing.assert_allclose(own, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("labels", [[True, False], [3, 1, 2], ["b", "a", "c"], [0.0, 1.0]])
+def test_classes_of_any_type(tmp_path, labels):
+    frame = table(200)[FEATURES].assign(y=np.resize(np.array(labels), 200))
+    folder = write(frame, tmp_path / "t")
+    reference = estimator(pg.HyNNClassifier, max_epochs=1).fit(frame[FEATURES], frame["y"])
+    streamed = estimator(pg.HyNNClassifier, max_epochs=1).fit_stream(folder, "y")
+    np.testing.assert_array_equal(streamed.classes_, reference.classes_)
+    assert streamed.classes_.dtype == reference.classes_.dtype
+
+
+@given(files=st.integers(1, 5), group=st.integers(100, 400), rows=st.sampled_from([1000, 150]))
+@settings(max_examples=5, deadline=None)
+def test_the_encoder_does_not_depend_on_the_cut(tmp_path_factory, files, group, rows):
+    frame = table(700)
+    folder = write(frame, tmp_path_factory.mktemp("cut") / "t", files, group)
+    model = estimator(pg.HyNNClassifier)
+    source = Source(open_partitioned(folder, rows_per_part=rows), tuple(FEATURES), "label")
+    found = scan(source, type_rows(source), model, kinds=None, numbers=False, least_sample=10, advance=lambda _: None)
+    from permgrad.data.encoding import TableEncoder
+
+    encoder, whole = TableEncoder().update(found.statistics), TableEncoder().fit(frame[FEATURES])
+    assert encoder.encoded_names_ == whole.encoded_names_
+    np.testing.assert_allclose(encoder.transform(frame[FEATURES]), whole.transform(frame[FEATURES]), atol=1e-6)
+    assert found.rows == len(frame)
+    assert found.labels == frame["label"].value_counts().to_dict()
+    # So few rows are all in the sample, in the table's order.
+    for name in FEATURES:
+        np.testing.assert_array_equal(found.sample.frame[name].to_numpy(), frame[name].to_numpy())
+
+
+# ---- blocks --------------------------------------------------------------------------------------------------------
+
+
+def numbered(counts: list[int], block_rows: int, piece: int = 7) -> tuple[StreamedRows, list[int]]:
+    """Rows that are their own number, and the parts in the order in which they are read."""
+    starts = np.cumsum([0, *counts])
+    parts = [Part(k, f"{k}", 0, 1, int(starts[k]), count) for k, count in enumerate(counts)]
+    seen: list[int] = []
+
+    def read(part: Part):
+        seen.append(part.number)
+        for start in range(0, part.rows, piece):
+            stop = min(start + piece, part.rows)
+            numbers = torch.arange(part.first_row + start, part.first_row + stop)
+            yield Rows(numbers[:, None].float(), numbers, torch.ones(stop - start))
+
+    return StreamedRows(parts, int(starts[-1]), read, block_rows), seen
+
+
+@given(
+    counts=st.lists(st.integers(1, 40), min_size=1, max_size=8),
+    block_rows=st.integers(2, 90),
+    batch_size=st.integers(2, 30),
+    epoch=st.integers(0, 3),
+)
+@settings(max_examples=60, deadline=None)
+def test_every_row_once_per_epoch_in_batches_as_in_memory(counts, block_rows, batch_size, epoch):
+    rows, _ = numbered(counts, max(block_rows, batch_size))
+    if len(rows) < 2:
+        return
+    order, whole = rows.order(batch_size, 0), EpochOrder(len(rows), batch_size, 0)
+    order.epoch = whole.epoch = epoch
+    batches = [batch.y.tolist() for batch in order]
+    assert len(batches) == len(order) == len(whole)
+    assert [len(batch) for batch in batches] == [len(batch) for batch in whole]
+    assert sorted(itertools.chain(*batches)) == list(range(len(rows)))
+    assert batches == [batch.y.tolist() for batch in order], "an epoch's order must be repeatable"
+    if len(rows) <= rows.block_rows:
+        assert batches == [batch.tolist() for batch in whole]
+
+
+def test_blocks_mix_parts_and_epochs_differ():
+    rows, seen = numbered([10] * 20, block_rows=50)
+    order = rows.order(10, 0)
+    first = [batch.y.tolist() for batch in order]
+    assert sorted(seen) == list(range(20))
+    assert seen != sorted(seen)
+    # A batch of ten rows of a block of five parts comes from several of them.
+    places = [len({row // 10 for row in batch}) for batch in first]
+    assert np.mean(places) > 3
+    order.epoch = 1
+    assert [batch.y.tolist() for batch in order] != first
+    other = numbered([10] * 20, block_rows=50)[0].order(10, 1)
+    assert [batch.y.tolist() for batch in other] != first
+
+
+def test_blocks_are_read_one_at_a_time():
+    rows, seen = numbered([10] * 20, block_rows=50)
+    batches = iter(rows.order(10, 0))
+    next(batches)
+    assert len(seen) <= 6
+    for _ in range(5):
+        next(batches)
+    assert len(seen) <= 11
+
+
+def test_files_that_change_are_noticed():
+    rows, _ = numbered([10, 10], block_rows=8)
+    short = StreamedRows(rows.parts[:1], 20, rows.read, 8)
+    with pytest.raises(RuntimeError, match="the files changed while they were read"):
+        list(short.order(4, 0))
+
+
+@pytest.mark.parametrize("size", [1, 40, 1000])
+def test_bottom_k_is_a_function_of_the_row_numbers(size):
+    from permgrad._random import uniform
+    from permgrad.models.streaming_scan import Chunk
+
+    numbers = np.arange(500)
+    wanted = np.sort(np.argsort(uniform(0, ("k",), numbers))[:size])
+    for cut in (1, 7, 500):
+        kept = _BottomK(size, ("k",))
+        for start in range(0, 500, cut):
+            part = numbers[start : start + cut]
+            frame, target = pd.DataFrame({"n": part}), pd.Series(part)
+            kept.add(Chunk(frame, target, np.ones(len(part)), np.zeros(len(part), dtype=bool)), start)
+        np.testing.assert_array_equal(kept.chunk().frame["n"], wanted)
+
+
+# ---- several blocks, held out rows, going on -----------------------------------------------------------------------
+
+
+def test_as_good_in_small_blocks(tmp_path):
+    train, test = table(3000), table(1000, seed=1)
+    folder = write(train, tmp_path / "train", files=6, group=50)
+    options = {"max_epochs": 8, "batch_size": 64}
+    whole = estimator(pg.HyNNClassifier, **options).fit(train[FEATURES], train["label"])
+    parts = estimator(pg.HyNNClassifier, **options).fit_stream(folder, "label", features=FEATURES, block_rows=500)
+    own, reference = (float((model.predict(test[FEATURES]) == test["label"]).mean()) for model in (parts, whole))
+    assert reference > 0.85
+    assert own > reference - 0.03
+    assert not np.array_equal(parts.predict_proba(test[FEATURES]), whole.predict_proba(test[FEATURES]))
+
+
+def test_rows_are_held_out_by_their_number(tmp_path):
+    frame = table(2000).assign(row=np.arange(2000))
+    drawn = []
+    for name, files, group in (("one", 1, 2000), ("many", 5, 33)):
+        folder = write(frame, tmp_path / name, files, group)
+        source = Source(open_partitioned(folder), ("a", "row"), "label", held_out=0.1, seed=5)
+        held = [c.frame.loc[c.held, "row"] for part in source.table.parts for c in source.chunks(part, 70)]
+        drawn.append(np.concatenate(held))
+    np.testing.assert_array_equal(*drawn)
+    assert 150 < len(drawn[0]) < 250
+    other = Source(source.table, ("a", "row"), "label", held_out=0.1, seed=6)
+    again = [c.frame.loc[c.held, "row"] for part in other.table.parts for c in other.chunks(part)]
+    assert not np.array_equal(np.concatenate(again), drawn[0])
+    model = estimator(pg.HyNNRegressor, validation_fraction=0.1).fit_stream(folder, "a", features=["b", "row"])
+    assert np.isfinite(model.history_["validation_loss"]).all()
+    model = estimator(pg.HyNNRegressor, validation_fraction=0.0).fit_stream(folder, "a", features=["b", "row"])
+    assert model.history_["validation_loss"].isna().all()
+
+
+class KilledError(Exception):
+    """Stands for a process that ends."""
+
+
+def test_goes_on_after_the_last_epoch(tmp_path):
+    folder = write(table(900), tmp_path / "t", group=60)
+    options = {"max_epochs": 4, "batch_size": 64, "patience": float("inf"), "network": {**SMALL, "dropout": 0.2}}
+    arguments = {"target": "label", "features": FEATURES, "block_rows": 200}
+
+    def kill(record):
+        if record["epoch"] == 2:
+            raise KilledError
+
+    whole = estimator(pg.HyNNClassifier, **options).fit_stream(folder, **arguments)
+    with pytest.raises(KilledError):
+        estimator(pg.HyNNClassifier, **options).fit_stream(
+            folder, **arguments, checkpoint_folder=tmp_path, on_epoch=kill
+        )
+    seen = []
+    resumed = estimator(pg.HyNNClassifier, **options).fit_stream(
+        folder, **arguments, checkpoint_folder=tmp_path, on_epoch=lambda record: seen.append(record["epoch"])
+    )
+    assert seen == [1, 2, 3, 4]
+    for name, own in resumed.module_.state_dict().items():
+        assert torch.equal(own, whole.module_.state_dict()[name]), name
+    with pytest.raises(pg.InputError, match="a training can only go on with the options, seed and rows it began with"):
+        estimator(pg.HyNNClassifier, **options).fit_stream(
+            folder, **{**arguments, "block_rows": 300}, checkpoint_folder=tmp_path
+        )
+
+
+def test_saved_loaded_and_explained(tmp_path):
+    frame = table(500)
+    folder = write(frame, tmp_path / "t")
+    model = estimator(pg.HyNNClassifier, background_size=64).fit_stream(folder, "label", features=FEATURES)
+    assert model.background_.shape == (64, len(model.preprocessor_.encoded_names_))
+    model.save(tmp_path / "model")
+    loaded = pg.load(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.predict_proba(frame[FEATURES]), model.predict_proba(frame[FEATURES]))
+    explanation = pg.explain(loaded, frame[FEATURES][:50], frame["label"][:50], n_repeats=2, random_state=0)
+    assert set(explanation.names) == set(FEATURES)
+    twin = copy.deepcopy(model)
+    np.testing.assert_array_equal(twin.predict(frame[FEATURES]), model.predict(frame[FEATURES]))
+
+
+# ---- bad input -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"target": "lable"}, "has no column 'lable'.*did you mean 'label'"),
+        ({"target": 3}, "target must be the name of a column, however: target=3"),
+        ({"target": "label", "features": ["a", "label"]}, "features must not hold the target or the weight"),
+        ({"target": "label", "features": ["a", "z"]}, "has no column 'z'"),
+        ({"target": "label", "features": []}, "needs a feature beside 'label'"),
+        ({"target": "label", "block_rows": 1}, "block_rows must be None or a whole number of at least 2"),
+        ({"target": "label", "validation": 0.2}, "validation must be None or the path of a Parquet file or folder"),
+        ({"target": "label", "sample_weight": "a"}, "sample_weight must be finite and at least 0"),
+        ({"target": "c"}, "y must be known for every row"),
+        ({"target": "a", "features": ["b"]}, "Unknown label type|continuous"),
+    ],
+)
+def test_wrong_arguments(tmp_path, arguments, message):
+    folder = write(table(200), tmp_path / "t")
+    with pytest.raises(pg.InputError, match=message):
+        estimator(pg.HyNNClassifier).fit_stream(folder, **arguments)
+
+
+def test_wrong_paths(tmp_path):
+    with pytest.raises(pg.InputError, match="does not exist"):
+        estimator(pg.HyNNClassifier).fit_stream(tmp_path / "nothing", "label")
+    with pytest.raises(pg.InputError, match="give tables in memory to fit"):
+        estimator(pg.HyNNClassifier).fit_stream(table(50), "label")
+    folder = write(table(50), tmp_path / "t")
+    with pytest.raises(pg.InputError, match=r"is a path; .* fit_stream\(path, target\)"):
+        estimator(pg.HyNNClassifier).fit(str(folder), [0, 1])
+    with pytest.raises(pg.InputError, match="fit_stream"):
+        _file_content(folder, "table")
+
+
+def test_a_class_without_a_training_row(tmp_path):
+    frame = table(300).assign(label="no")
+    frame.loc[::2, "label"] = "yes"
+    folder = write(frame, tmp_path / "t")
+    frame.loc[3, "label"] = "perhaps"
+    write(frame, tmp_path / "v")
+    with pytest.raises(pg.InputError, match="however: 'perhaps' has none; leave those rows out"):
+        estimator(pg.HyNNClassifier).fit_stream(folder, "label", validation=tmp_path / "v", features=FEATURES)
+    single = write(frame.assign(label="no"), tmp_path / "s")
+    with pytest.raises(pg.InputError, match="at least 2 classes"):
+        estimator(pg.HyNNClassifier).fit_stream(single, "label", features=FEATURES)
