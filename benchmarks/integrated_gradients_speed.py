@@ -248,7 +248,8 @@ def expected_gradients(model: pg.HyNNClassifier, rows: Any, target: int, *, quic
 
     net, column = model.module_, target if model.module_.outputs > 1 else 0
     some = rows[: 5 if quick else 20].reset_index(drop=True)
-    encoded, background = torch.from_numpy(model.encode(some)), torch.from_numpy(model.background_[:100])
+    references = rows[-100:].reset_index(drop=True)
+    encoded, background = (torch.from_numpy(model.encode(part)) for part in (some, references))
 
     def own() -> np.ndarray:
         found = pg.explain(
@@ -256,8 +257,8 @@ def expected_gradients(model: pg.HyNNClassifier, rows: Any, target: int, *, quic
             some,
             method="integrated_gradients",
             baseline="background",
-            background=background.numpy(),
-            references=100,
+            background=references,
+            references=len(references),
             target=target,
             players="encoded",
             progress=False,
