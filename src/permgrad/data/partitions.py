@@ -64,6 +64,7 @@ class _File:
     bytes: int
     row_groups: tuple[int, ...]
     keys: tuple[tuple[str, str | None], ...]
+    formulas: tuple[tuple[str, tuple[int, int]], ...]
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,10 @@ class PartitionedTable:
         """Yield the stored columns that are needed, as they stand in the file."""
         self.check_columns(columns or ())
         wanted = self.columns if columns is None else list(columns)
-        stored = [self._layout.stored[name] for name in wanted if name in self._layout.stored]
+        inside = [name for name in self._layout.stored if name not in self.keys]
+        stored = [name for name in wanted if name in set(inside)]
+        # Columns that stand in names of folders alone: one that is stored says how many rows there are.
+        stored = stored or inside[:1]
         path, groups = Path(self.root, part.file), range(part.row_group_start, part.row_group_stop)
         known = next(file for file in self.files if file.name == part.file)
         with _readable(path), pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
@@ -186,9 +190,6 @@ class PartitionedTable:
                     f"the files of a table must stay as they are while it is read, however: {str(path)!r} has changed; "
                     "start again"
                 )
-            if not stored:  # only columns that stand in names of folders
-                yield pa.RecordBatch.from_struct_array(pa.array([{}] * part.rows, type=pa.struct([])))
-                return
             yield from file.iter_batches(batch_size=rows, row_groups=list(groups), columns=stored, use_threads=False)
 
     def _frame(
@@ -202,16 +203,16 @@ class PartitionedTable:
         fields = [self.schema.field(name) for name in table.column_names]
         table = table.cast(pa.schema([self._stored_type(own) for own in fields], metadata=layout.metadata), safe=False)
         frame = table.to_pandas(ignore_metadata=False)
-        frame.columns = pd.Index([layout.names[name] for name in table.column_names], dtype=object)
+        frame.columns = pd.Index(table.column_names, dtype=object)
         for name in frame.columns:
-            if frame[name].dtype == bool and self._may_miss(layout.stored[name]):
+            if frame[name].dtype == bool and self._may_miss(name):
                 frame[name] = frame[name].astype(object)
         for name in wanted:
             if name in self.keys:
                 value = keys[name]
                 made[name] = int(value) if self.keys[name] and value is not None else value
-            elif name in layout.ranges:
-                begin, step = layout.ranges[name]
+            elif name in layout.formulas:
+                begin, step = dict(file.formulas)[name]
                 place = (part.first_row if first is None else first) - self._start_of(part.file)
                 made[name] = range(begin + place * step, begin + (place + table.num_rows) * step, step)
         whole: pd.DataFrame = frame.assign(**made)[wanted].reset_index(drop=True)
@@ -236,17 +237,15 @@ class _Layout:
 
     Attributes:
         shown: names of the frame's columns.
-        stored: shown name to stored name, for the columns that are stored.
-        names: the other way round.
-        ranges: index columns that are stored as a formula: start and step.
+        stored: names of the columns that are stored.
+        formulas: names of index columns that are stored as a start and a step.
         nullable: stored names whose missing cells pandas keeps in a type of its own.
         metadata: of the schema, without the index.
     """
 
     shown: list[str]
-    stored: dict[str, str]
-    names: dict[str, str]
-    ranges: dict[str, tuple[int, int]]
+    stored: list[str]
+    formulas: list[str]
     nullable: frozenset[str]
     metadata: dict[bytes, bytes] | None
 
@@ -255,12 +254,11 @@ class _Layout:
         pandas: dict[str, Any] = schema.pandas_metadata or {}
         index = pandas.get("index_columns", [])
         described = {one.get("field_name") or one.get("name"): one for one in pandas.get("columns", ())}
-        hidden, first, ranges = set(), [], {}
+        hidden, first = set(), []
+        formulas = [name for name, _ in _formulas(schema)]
         for one in index:
             if isinstance(one, dict):
-                if one.get("name") is not None:
-                    ranges[str(one["name"])] = (int(one["start"]), int(one["step"]))
-                    first.append(str(one["name"]))
+                first += [str(one["name"])] if one.get("name") is not None else []
             elif described.get(one, {}).get("name") is None:
                 hidden.add(one)
             else:
@@ -274,7 +272,14 @@ class _Layout:
         metadata = None
         if pandas:
             metadata = {b"pandas": json.dumps({**pandas, "index_columns": []}).encode()}
-        return cls(shown, {n: n for n in stored}, {n: n for n in stored}, ranges, frozenset(nullable), metadata)
+        return cls(shown, stored, formulas, frozenset(nullable), metadata)
+
+
+def _formulas(schema: pa.Schema) -> tuple[tuple[str, tuple[int, int]], ...]:
+    """Return the named index columns that are stored as a start and a step."""
+    index = (schema.pandas_metadata or {}).get("index_columns", [])
+    named = [one for one in index if isinstance(one, dict) and one.get("name") is not None]
+    return tuple((str(one["name"]), (int(one["start"]), int(one["step"]))) for one in named)
 
 
 # ---- opening ---------------------------------------------------------------------------------------------------------
@@ -425,6 +430,7 @@ def _read_footer(path: Path, root: Path) -> tuple[_File, pa.Schema, dict[str, in
                 sum(group.total_byte_size for group in groups),
                 tuple(group.num_rows for group in groups),
                 keys,
+                _formulas(schema),
             )
     return file, schema, nulls
 
@@ -462,9 +468,10 @@ def _common_schema(files: Sequence[_File], schemas: Sequence[pa.Schema]) -> pa.S
     """Return types that hold every file's values; a column that is missing or of another kind is refused."""
     first, common = files[0], schemas[0]
     for file, schema in zip(files, schemas, strict=True):
-        odd = sorted(set(schema.names) ^ set(common.names))
+        own_names, names = ({*one.names, *dict(_formulas(one))} for one in (schema, schemas[0]))
+        odd = sorted(own_names ^ names)
         if odd:
-            without, having = (file, first) if odd[0] not in schema.names else (first, file)
+            without, having = (file, first) if odd[0] not in own_names else (first, file)
             raise InputError(
                 f"all files of a table must have the same columns, however: {having.name!r} has the column {odd[0]!r} "
                 f"and {without.name!r} has not; add it, or move the files that differ"

@@ -1,0 +1,258 @@
+"""Parquet tables as numbered parts: the whole is what ``read_table`` reads, however it is cut and written."""
+
+from __future__ import annotations
+
+import datetime as dt
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import permgrad as pg
+from permgrad.data.partitions import PartitionedTable, is_partitioned, open_partitioned
+
+
+def mixed(rows: int, seed: int = 0) -> pd.DataFrame:
+    """Return rows with every kind of column; the missing cells stand in the second half alone."""
+    rng = np.random.default_rng(seed)
+    late = np.arange(rows) >= rows // 2
+    frame = pd.DataFrame(
+        {
+            "number": rng.normal(size=rows),
+            "whole": rng.integers(0, 99, rows),
+            "text": rng.choice(["x", "y", "long text"], rows),
+            "level": pd.Categorical(rng.choice(["u", "v", "w"], rows)),
+            "flag": rng.random(rows) > 0.5,
+            "nullable": pd.array(rng.integers(0, 9, rows), dtype="Int64"),
+            "when": pd.date_range("2020-02-28", periods=rows, freq="37h"),
+            "day": [dt.date(2020, 1, 1) + dt.timedelta(days=int(step)) for step in range(rows)],
+        }
+    )
+    frame.loc[late & (rng.random(rows) < 0.3), ["number", "text", "nullable", "when"]] = None
+    return frame
+
+
+def whole(table: PartitionedTable) -> pd.DataFrame:
+    return pd.concat([table.read(part) for part in table.parts], ignore_index=True)
+
+
+def batched(table: PartitionedTable, rows: int) -> pd.DataFrame:
+    found, expected = [], 0
+    for part in table.parts:
+        for first, frame in table.batches(part, rows):
+            assert first == expected
+            assert 0 < len(frame) <= rows
+            expected += len(frame)
+            found.append(frame)
+    return pd.concat(found, ignore_index=True)
+
+
+def same(left: pd.DataFrame, right: pd.DataFrame) -> None:
+    """Compare values and types; categories may stand in another order."""
+    assert list(left.columns) == list(right.columns)
+    for name in left.columns:
+        one, other = left[name], right[name]
+        if isinstance(one.dtype, pd.CategoricalDtype) or isinstance(other.dtype, pd.CategoricalDtype):
+            one, other = one.astype(object), other.astype(object)
+        pd.testing.assert_series_equal(one, other)
+
+
+@pytest.mark.parametrize("rows_per_group", [7, 100, 1000])
+@pytest.mark.parametrize("rows_per_part", [1, 90, 10_000])
+def test_one_file_is_what_read_table_reads(tmp_path: Path, rows_per_group: int, rows_per_part: int) -> None:
+    frame = mixed(301)
+    frame.to_parquet(tmp_path / "t.parquet", row_group_size=rows_per_group)
+    table = open_partitioned(tmp_path / "t.parquet", rows_per_part=rows_per_part)
+    expected = pg.read_table(tmp_path / "t.parquet")
+    assert expected["number"].isna().any(), "the case must have missing cells"
+    assert len(table.parts) == len({part.first_row for part in table.parts})
+    same(whole(table), expected)
+    same(batched(table, 43), expected)
+
+
+def test_parts_have_the_types_of_the_whole_table(tmp_path: Path) -> None:
+    """A column of whole numbers with one missing cell, far away, holds floats in every part."""
+    arrow = pa.table({"n": pa.array([1, 2, 3, 4, None, 6]), "b": pa.array([True] * 5 + [None])})
+    pq.write_table(arrow, tmp_path / "t.parquet", row_group_size=2)
+    table = open_partitioned(tmp_path, rows_per_part=2)
+    expected = pg.read_table(tmp_path / "t.parquet")
+    assert expected["n"].dtype == np.float64
+    assert [table.read(part)["n"].dtype for part in table.parts] == [np.float64] * 3
+    assert [table.read(part)["b"].dtype for part in table.parts] == [expected["b"].dtype] * 3
+    assert table.null_counts == {"n": 1, "b": 1}
+
+
+def test_without_statistics_whole_numbers_may_miss(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"n": [1, 2, 3]}), tmp_path / "t.parquet", write_statistics=False)
+    table = open_partitioned(tmp_path)
+    assert table.null_counts == {"n": None}
+    assert table.read(table.parts[0])["n"].tolist() == [1.0, 2.0, 3.0]
+
+
+def test_an_index_that_pandas_kept_is_read_as_read_table_does(tmp_path: Path) -> None:
+    frame = mixed(60)
+    cases = {
+        "named": frame.set_index("text"),
+        "formula": frame.rename_axis("id"),
+        "unnamed": frame.set_index(np.arange(60) * 3 + 5),
+        "plain": frame,
+    }
+    for name, case in cases.items():
+        case.to_parquet(tmp_path / f"{name}.parquet", row_group_size=17)
+        table = open_partitioned(tmp_path / f"{name}.parquet", rows_per_part=20)
+        same(batched(table, 11), pg.read_table(tmp_path / f"{name}.parquet"))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    sizes=st.lists(st.integers(0, 40), min_size=1, max_size=6).filter(lambda sizes: sum(sizes) > 0),
+    rows_per_group=st.integers(1, 50),
+    rows_per_part=st.integers(1, 200),
+    rows=st.integers(1, 60),
+)
+def test_row_numbers_do_not_depend_on_how_the_table_is_cut(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], rows_per_group: int, rows_per_part: int, rows: int
+) -> None:
+    """Empty files and odd row groups included: every row once, in the order of the files' names."""
+    folder = tmp_path_factory.mktemp("table")
+    frame = pd.DataFrame({"a": np.arange(sum(sizes)), "b": np.arange(sum(sizes)) / 7})
+    start = 0
+    for place, size in enumerate(sizes):
+        frame.iloc[start : start + size].to_parquet(folder / f"{place:03d}.parquet", row_group_size=rows_per_group)
+        start += size
+    table = open_partitioned(folder, rows_per_part=rows_per_part)
+    assert table.rows == len(frame)
+    assert [part.number for part in table.parts] == list(range(len(table.parts)))
+    assert all(part.rows for part in table.parts)
+    same(batched(table, rows), frame)
+
+
+def test_an_index_kept_as_a_formula_is_that_of_each_file(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": np.arange(20)}).rename_axis("id")
+    for place in range(2):
+        frame.iloc[place * 10 : place * 10 + 10].to_parquet(tmp_path / f"{place}.parquet", row_group_size=4)
+    assert batched(open_partitioned(tmp_path, rows_per_part=4), 3)["id"].tolist() == list(range(20))
+
+
+def test_batches_do_not_follow_small_row_groups(tmp_path: Path) -> None:
+    mixed(100).to_parquet(tmp_path / "t.parquet", row_group_size=3)
+    table = open_partitioned(tmp_path)
+    assert [len(frame) for _, frame in table.batches(table.parts[0], 40)] == [40, 40, 20]
+
+
+def test_chosen_columns_in_the_order_asked_for(tmp_path: Path) -> None:
+    mixed(20).to_parquet(tmp_path / "t.parquet")
+    table = open_partitioned(tmp_path)
+    assert table.read(table.parts[0], ["when", "number"]).columns.tolist() == ["when", "number"]
+    with pytest.raises(pg.InputError, match=r"has no column 'numbr' \(did you mean 'number'\?\); check the name"):
+        table.read(table.parts[0], ["numbr"])
+
+
+def test_columns_in_names_of_folders(tmp_path: Path) -> None:
+    for year, town in ((2023, "Bonn"), (2024, "Köln 1")):
+        folder = tmp_path / f"year={year}" / f"town={town.replace(' ', '%20')}"
+        folder.mkdir(parents=True)
+        pd.DataFrame({"a": [year, year + 1]}).to_parquet(folder / "x.parquet")
+    table = open_partitioned(tmp_path)
+    assert table.columns == ["a", "year", "town"]
+    assert whole(table).to_dict("list") == {
+        "a": [2023, 2024, 2024, 2025],
+        "year": [2023, 2023, 2024, 2024],
+        "town": ["Bonn", "Bonn", "Köln 1", "Köln 1"],
+    }
+    assert table.read(table.parts[1], ["town"])["town"].tolist() == ["Köln 1", "Köln 1"]
+
+
+def test_other_files_and_hidden_ones_are_left_alone(tmp_path: Path) -> None:
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "b.parquet")
+    pd.DataFrame({"z": [9]}).to_parquet(tmp_path / "_temporary.parquet")
+    pd.DataFrame({"z": [9]}).to_parquet(tmp_path / ".hidden.parquet")
+    (tmp_path / "_SUCCESS").touch()
+    (tmp_path / "notes.txt").write_text("hello")
+    assert whole(open_partitioned(tmp_path)).to_dict("list") == {"a": [1]}
+
+
+def test_files_may_differ_in_the_width_of_numbers_and_the_order_of_columns(tmp_path: Path) -> None:
+    pq.write_table(
+        pa.table({"n": pa.array([1, 2], pa.int32()), "t": pa.array(["a", "b"]).dictionary_encode()}),
+        tmp_path / "0.parquet",
+    )
+    pq.write_table(pa.table({"t": ["c", None], "n": pa.array([2.5, None])}), tmp_path / "1.parquet")
+    pq.write_table(pa.table({"t": pa.nulls(1), "n": pa.array([7], pa.int64())}), tmp_path / "2.parquet")
+    table = open_partitioned(tmp_path)
+    frame = whole(table)
+    assert frame["n"].dtype == np.float64
+    assert frame["n"].fillna(-1).tolist() == [1, 2, 2.5, -1, 7]
+    assert frame["t"].astype(object).where(frame["t"].notna(), None).tolist() == ["a", "b", "c", None, None]
+
+
+def test_files_that_disagree_are_refused(tmp_path: Path) -> None:
+    pd.DataFrame({"a": [1], "b": [2]}).to_parquet(tmp_path / "0.parquet")
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "1.parquet")
+    with pytest.raises(pg.InputError) as found:
+        open_partitioned(tmp_path)
+    assert str(found.value) == (
+        "all files of a table must have the same columns, however: '0.parquet' has the column 'b' and '1.parquet' has "
+        "not; add it, or move the files that differ"
+    )
+    pd.DataFrame({"a": [1], "b": ["text"]}).to_parquet(tmp_path / "1.parquet")
+    with pytest.raises(pg.InputError, match=r"'b' is int64 in '0.parquet' and (large_)?string in '1.parquet'; write"):
+        open_partitioned(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({}, r"a folder that is a table must hold Parquet files, however: .* holds none that ends in .parquet or .pq"),
+        ({"x.parquet": b"PAR1 no more"}, "is cut off, damaged or no Parquet; write it again"),
+        ({"x.parquet": b""}, "is cut off, damaged or no Parquet; write it again"),
+    ],
+)
+def test_folders_without_a_table(tmp_path: Path, content: dict[str, bytes], message: str) -> None:
+    for name, text in content.items():
+        (tmp_path / name).write_bytes(text)
+    with pytest.raises(pg.InputError, match=message):
+        open_partitioned(tmp_path)
+
+
+def test_what_is_no_table(tmp_path: Path) -> None:
+    with pytest.raises(pg.InputError, match="does not exist; check the path"):
+        open_partitioned(tmp_path / "nothing")
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(pg.InputError, match=r"must be Parquet, however: .*t.csv' is not; write it as Parquet"):
+        open_partitioned(tmp_path / "t.csv")
+    pd.DataFrame({"a": [1]}).iloc[:0].to_parquet(tmp_path / "empty.parquet")
+    with pytest.raises(pg.InputError, match=r"a table must have at least one row, however: .*empty.parquet' has none"):
+        open_partitioned(tmp_path / "empty.parquet")
+    with pytest.raises(pg.InputError, match="rows_per_part must be at least 1, however: rows_per_part=0"):
+        open_partitioned(tmp_path / "empty.parquet", rows_per_part=0)
+    assert not is_partitioned(tmp_path / "t.csv")
+    assert is_partitioned(tmp_path)
+
+
+def test_the_fingerprint_is_that_of_names_and_contents(tmp_path: Path) -> None:
+    frame = mixed(30)
+    frame.to_parquet(tmp_path / "0.parquet")
+    first = open_partitioned(tmp_path)
+    assert open_partitioned(tmp_path).fingerprint == first.fingerprint
+    assert pickle.loads(pickle.dumps(first)).fingerprint == first.fingerprint
+    frame.assign(number=frame["number"] + 1).to_parquet(tmp_path / "0.parquet")
+    assert open_partitioned(tmp_path).fingerprint != first.fingerprint
+    with pytest.raises(pg.InputError, match=r"must stay as they are while it is read, however: .* has changed"):
+        first.read(first.parts[0])
+    (tmp_path / "0.parquet").unlink()
+    with pytest.raises(pg.InputError, match="is gone; bring it back"):
+        first.read(first.parts[0])
+
+
+def test_a_long_table_has_no_more_parts_than_a_thousand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("permgrad.data.partitions.ROWS_PER_PART", 2)
+    monkeypatch.setattr("permgrad.data.partitions.MOST_PARTS", 10)
+    pd.DataFrame({"a": np.arange(100)}).to_parquet(tmp_path / "t.parquet", row_group_size=1)
+    assert len(open_partitioned(tmp_path).parts) == 10
