@@ -1,0 +1,247 @@
+"""The Ray engine on two workers of this machine: the short forms of ``benchmarks/verify_ray.py``, all but its times."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import permgrad as pg
+from permgrad.attribution.engines import RayEngine, make_engine
+from permgrad.attribution.engines.ray_session import cores
+
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'permgrad[ray]'")
+linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found under /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(cores() < 2, reason="two workers need two processors"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Give a model and a table of eight parts."""
+    import verify_ray
+
+    return verify_ray.make_case(tmp_path_factory.mktemp("ray"), parts=8, rows=120, repeats=2, preset="fast")
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give a session of the user's with two processors."""
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        configure_logging=False,
+        object_store_memory=150 * 2**20,
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def script() -> ModuleType:
+    import verify_ray
+
+    return verify_ray
+
+
+def raised(work: Callable[[Any], Any], tasks: list[Any]) -> BaseException:
+    with pytest.raises(Exception) as caught:  # noqa: PT011 — its kind is what is looked at
+        list(RayEngine(workers=2).run(tasks, work))
+    return caught.value
+
+
+# ---- in a session of the user's --------------------------------------------------------------------------------------
+
+
+@linux
+def test_two_workers_are_killed_and_nothing_is_lost_or_counted_twice(
+    session: None, case: Any, script: ModuleType
+) -> None:
+    alone = script.run(case, "local")
+    assert len(alone.results) == 8
+    found = script.killed_workers(case, alone, after=(1, 4))
+    assert found["killed"] == 2
+    assert found["warned"] == 1
+    assert script.same(found, 8 * 120)
+    assert found["largest difference of sums"] <= 1e-9
+
+
+def test_rows_in_memory_give_what_they_give_in_this_process(session: None, case: Any) -> None:
+    model, rows = pg.load(case.model), pd.read_parquet(case.table)
+    X, y = rows.drop(columns="y"), rows["y"]
+    options: dict[str, Any] = {"n_repeats": 2, "random_state": 0, "progress": False}
+    alone = pg.explain(model, X, y, **options)
+    shared = pg.explain(model, X, y, engine="ray", workers=2, **options)
+    scale = alone.meta["loss_scale"]
+    assert alone.ranking()[0] == "x0"
+    assert np.abs(shared.values - alone.values).max() <= 1e-5 * scale
+    assert np.abs(shared.std - alone.std).max() <= 1e-5 * scale
+    assert shared.meta["background"] == {"kind": "rows explained", "rows": 960}
+    assert shared.meta["engine"] == {"engine": "ray", "workers": 2}
+    assert ray.is_initialized(), "the user's session goes on"
+
+
+def test_an_error_of_a_worker_is_the_error_of_the_call(session: None, case: Any) -> None:
+    def work(task: int) -> int:
+        if task == 3:
+            raise pg.InputError("a part must be good, however: it is not")
+        return task
+
+    error = raised(work, list(range(6)))
+    assert type(error) is pg.InputError
+    assert str(error) == "a part must be good, however: it is not"
+    assert "in work" in str(error.__cause__), "where it was raised is told"
+    assert ray.is_initialized()
+
+
+def test_a_worker_that_cannot_load_says_where(session: None) -> None:
+    class Unloadable:
+        def __call__(self, task: int) -> int:
+            return task
+
+        def __setstate__(self, state: object) -> None:
+            raise ModuleNotFoundError("No module named 'elsewhere'")
+
+        def __getstate__(self) -> dict[str, int]:
+            return {"something": 1}
+
+    error = raised(Unloadable(), [1, 2])
+    assert type(error) is pg.EnvironmentProblem
+    assert str(error).startswith("every worker must be able to load the model, however: on the worker at ")
+    assert "No module named 'elsewhere'" in str(error)
+
+
+def test_a_part_that_kills_every_worker_is_given_up(session: None) -> None:
+    def work(task: int) -> int:
+        if task == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return task
+
+    error = raised(work, list(range(4)))
+    assert type(error) is pg.EnvironmentProblem
+    assert str(error).startswith(
+        "workers must survive every part, however: 4 of them died while they computed the same"
+    )
+
+
+def test_more_workers_than_the_session_has_room_for_are_refused(session: None) -> None:
+    with pytest.raises(pg.InputError) as caught:
+        list(RayEngine(workers=3).run([1], str))
+    assert str(caught.value) == (
+        "workers must not outnumber the processors of the Ray session, however: workers=3 of 1 processors each and it "
+        "has 2; take fewer"
+    )
+    with pytest.raises(pg.InputError) as caught:
+        list(RayEngine(workers=2, gpus=1).run([1], str))
+    assert str(caught.value).startswith("each worker must get its accelerators, however: gpus=1 for each of 2 workers")
+
+
+def test_another_cluster_than_the_sessions_is_refused(session: None) -> None:
+    with pytest.raises(pg.InputError) as caught:
+        list(RayEngine(workers=2, address="192.0.2.1:6379").run([1], str))
+    assert str(caught.value).startswith("a process can use one Ray session at a time, however: it is connected to ")
+
+
+def test_what_cannot_be_sent_is_refused(session: None) -> None:
+    import threading
+
+    lock = threading.Lock()
+    with pytest.raises(pg.InputError) as caught:
+        list(RayEngine(workers=1).run([1], lambda task: (task, lock)))
+    assert str(caught.value).startswith("a model must be one that can be sent to workers, however: ")
+
+
+def test_no_tasks_need_no_workers() -> None:
+    assert list(RayEngine(workers=2).run([], str)) == []
+
+
+# ---- in a session of our own -----------------------------------------------------------------------------------------
+
+
+@linux
+def test_a_session_of_ours_leaves_nothing_behind(case: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    ray.shutdown()
+    time.sleep(0.5)
+    loggers = {name: logging.getLogger(name).level for name in ("", "ray", "ray.data")}
+    before = dict(os.environ), signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), sys.excepthook
+    hint = {name: os.environ.get(name) for name in ("RAY_USAGE_STATS_ENABLED", "RAY_AUTH_MODE", "PYTHONBREAKPOINT")}
+    capfd.readouterr()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pg.PermgradWarning)
+        found = pg.explain_stream(
+            case.model, case.table, "y", engine="ray", workers=2, n_repeats=1, rows_per_part=1, random_state=0
+        )
+    said = capfd.readouterr()
+    assert found.meta["engine"] == {"engine": "ray", "workers": 2}
+    assert not ray.is_initialized()
+    after = dict(os.environ), signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), sys.excepthook
+    assert after == before
+    assert {name: os.environ.get(name) for name in hint} == hint
+    assert {name: logging.getLogger(name).level for name in loggers} == loggers
+    assert said.out == ""
+    assert "ray" not in said.err.lower()
+
+
+def test_more_workers_than_processors_are_refused() -> None:
+    ray.shutdown()
+    with pytest.raises(pg.InputError) as caught:
+        list(make_engine("ray", workers=cores() + 1).run([1], str))
+    assert str(caught.value) == (
+        f"workers must not outnumber the {cores()} processors of this machine, however: workers={cores() + 1}; take "
+        "fewer, or name a cluster with --ray-address"
+    )
+
+
+def test_no_cluster_to_be_found_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray.shutdown()
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    with pytest.raises(pg.EnvironmentProblem) as caught:
+        list(make_engine("ray").run([1], str))
+    assert str(caught.value).startswith("Ray must be able to connect to auto, however: ConnectionError: ")
+
+
+@linux
+def test_the_leader_is_killed_and_the_command_goes_on(case: Any, tmp_path: Path, script: ModuleType) -> None:
+    """The command line is killed with its parts half done; the same command, in one process, does the others."""
+    ray.shutdown()
+    out = tmp_path / "why"
+    words = [sys.executable, "-m", "permgrad.cli", "explain", str(case.model), str(case.table), "--out", str(out)]
+    words += ["--method", "lime", "--json"]
+    environment = {**os.environ, "MPLBACKEND": "Agg"}
+    leader = subprocess.Popen(
+        [*words, "--engine", "ray", "--workers", "2"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    while len(list(out.glob("parts/part-*.npz"))) < 2:
+        assert leader.poll() is None, leader.stderr.read().decode()  # type: ignore[union-attr]
+        time.sleep(0.02)
+    leader.kill()
+    leader.wait()
+    finished = {own: own.stat().st_mtime_ns for own in out.glob("local/part-*.parquet")}
+    # A worker may have renamed one more file after the leader's end, which is then written anew, the same.
+    accepted = {own.stem for own in out.glob("parts/part-*.npz")}
+    assert 1 <= len(accepted) < 8
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("{"), "nothing but the result is printed"
+    assert all(own.stat().st_mtime_ns == was for own, was in finished.items() if own.stem in accepted)
+    rows = pd.read_parquet(out / "local")
+    assert sorted(rows["row"].unique()) == list(range(8 * 120))
+    assert not rows.duplicated(["row", "feature", "class"]).any()

@@ -1,0 +1,329 @@
+"""Engines: what they accept and refuse, and that rows in memory explained in parts give what they give in one piece."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import permgrad as pg
+from permgrad.attribution.engines import Engine, LocalEngine, RayEngine, engines, make_engine
+from permgrad.attribution.engines.frames import join_rows, pack_part, spans, unpack_part
+from permgrad.attribution.engines.ray_session import _check_address
+from permgrad.attribution.moments import PairMoments
+
+ROWS = 1300
+SMALL = {"dense_units": (8,), "conv_filters": (3, 4), "fusion_units": (8,)}
+
+
+class SendingEngine:
+    """Two workers that are sent everything as bytes and answer in another order: what a cluster does, without one."""
+
+    facts: ClassVar[dict[str, Any]] = {"engine": "sending", "workers": 2}
+
+    def run(self, tasks: Sequence[Any], work: Callable[[Any], Any]) -> Iterator[Any]:
+        sent = pickle.dumps(work)
+        workers = [pickle.loads(sent), pickle.loads(sent)]
+        for place, task in enumerate(reversed(tasks)):
+            yield pickle.loads(pickle.dumps(workers[place % 2](pickle.loads(pickle.dumps(task)))))
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(ROWS, 4)), columns=list("abcd"))
+    return frame.assign(kind=rng.choice(["u", "v", "w"], ROWS))
+
+
+@pytest.fixture(scope="module")
+def target(table: pd.DataFrame) -> pd.Series:
+    return 2 * table["a"] + table["b"] * table["c"] + (table["kind"] == "u")
+
+
+@pytest.fixture(scope="module")
+def regressor(table: pd.DataFrame, target: pd.Series) -> pg.HyNNRegressor:
+    model = pg.HyNNRegressor(preset="fast", pixels=6, network=SMALL, max_epochs=3, device="cpu", random_state=0)
+    return model.fit(table, target)
+
+
+@pytest.fixture(scope="module")
+def classes(target: pd.Series) -> np.ndarray[Any, Any]:
+    return np.where(target > 1, "high", np.where(target < -1, "low", "middle"))
+
+
+@pytest.fixture(scope="module")
+def classifier(table: pd.DataFrame, classes: np.ndarray[Any, Any]) -> pg.HyNNClassifier:
+    model = pg.HyNNClassifier(preset="fast", pixels=6, network=SMALL, max_epochs=3, device="cpu", random_state=0)
+    return model.fit(table, classes)
+
+
+# ---- who there is ----------------------------------------------------------------------------------------------------
+
+
+def test_engines_are_registered_and_fit_the_protocol() -> None:
+    assert engines.names() == ["local", "ray"]
+    for name in engines:
+        assert isinstance(make_engine(name), Engine)
+
+
+def test_local_engine_runs_tasks_in_order() -> None:
+    seen: list[int] = []
+    found = LocalEngine().run([3, 1, 2], lambda task: seen.append(task) or task * 10)  # type: ignore[func-returns-value]
+    assert next(found) == 30
+    assert seen == [3], "a task is done when its result is asked for"
+    assert list(found) == [10, 20]
+
+
+def test_an_engine_of_ones_own_is_taken_as_it_is() -> None:
+    own = SendingEngine()
+    assert make_engine(own) is own
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"engine": "spark"}, "engine must be one of 'local', 'ray', however: engine='spark'"),
+        ({"engine": 3}, "engine must be one of 'local', 'ray', or an object with run(tasks, work), however: it is 3"),
+        ({"engine": RayEngine}, "engine must be one of 'local', 'ray', or an object with run(tasks, work)"),
+        ({"engine": "ray", "workers": 0}, "workers must be an integer of at least 1, however: workers=0"),
+        ({"engine": "ray", "workers": True}, "workers must be an integer of at least 1, however: workers=True"),
+        ({"engine": "local", "workers": 2}, "engine='local' works in this process alone, however: workers=2"),
+        ({"engine": "local", "address": "auto"}, "an address is that of a Ray cluster, however: engine='local'"),
+        ({"engine": SendingEngine(), "workers": 2}, "workers and the address of a cluster go with an engine's name"),
+    ],
+)
+def test_what_cannot_be_an_engine_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(pg.InputError) as caught:
+        make_engine(**arguments)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cpus": 0}, "cpus must be an integer of at least 1, however: cpus=0"),
+        ({"gpus": -1}, "gpus must be 'auto' or a number of at least 0, however: gpus=-1"),
+        ({"gpus": "all"}, "gpus must be 'auto' or a number of at least 0, however: gpus='all'"),
+    ],
+)
+def test_what_a_worker_cannot_have_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(pg.InputError) as caught:
+        RayEngine(**options)
+    assert str(caught.value) == message
+
+
+def test_without_the_extra_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(pg.EnvironmentProblem) as caught:
+        list(make_engine("ray").run([1], str))
+    assert str(caught.value).startswith("engine='ray' needs Ray, however: it cannot be imported (")
+    assert str(caught.value).endswith("pip install 'permgrad[ray]'")
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("address", ["head", "ray://head:10001", "head:port", ":6379"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(pg.InputError) as caught:
+        _check_address(address)
+    assert str(caught.value).startswith(f"the address of a cluster must be 'auto' or host:port, however: {address!r}")
+
+
+def test_an_address_where_nobody_answers_is_told_at_once() -> None:
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(pg.EnvironmentProblem) as caught:
+        _check_address(address)
+    assert str(caught.value) == (
+        f"a Ray cluster must answer at its address, however: {address}: Connection refused; check --ray-address, or "
+        "start the cluster's head with `ray start --head`"
+    )
+
+
+# ---- rows in memory, in parts ----------------------------------------------------------------------------------------
+
+GLOBAL: list[dict[str, Any]] = [
+    {},
+    {"y": None},
+    {"method": "permutation", "background": "first"},
+    {"method": "ablation"},
+    {"sampling": "conditional"},
+    {"sample_weight": "drawn"},
+    {"groups": {"both": ["a", "b"]}},
+    {"level": "column", "target": 0},
+]
+LOCAL: list[dict[str, Any]] = [
+    {"method": "permgrad", "scope": "local"},
+    {"method": "gradient"},
+    {"method": "gradcam"},
+    {"method": "lime", "samples": 30},
+    {"method": "integrated_gradients", "background": "first"},
+]
+
+
+def explain(model: Any, table: pd.DataFrame, y: Any, options: dict[str, Any], **more: Any) -> pg.Explanation:
+    given = {"y": y, "n_repeats": 2, "random_state": 3, "progress": False, **options, **more}
+    if isinstance(given.get("background"), str):
+        given["background"] = table[:60]
+    if isinstance(given.get("sample_weight"), str):
+        given["sample_weight"] = np.random.default_rng(1).random(len(table))
+    return pg.explain(model, table, given.pop("y"), **given)
+
+
+def compare(alone: pg.Explanation, shared: pg.Explanation, *, tolerance: float) -> None:
+    for name in ("values", "std", "low", "high", "p_values", "predictions", "base_values"):
+        mine, theirs = getattr(alone, name), getattr(shared, name)
+        assert (mine is None) == (theirs is None), name
+        if mine is not None:
+            np.testing.assert_allclose(theirs, mine, rtol=0, atol=tolerance, equal_nan=True, err_msg=name)
+    for own, other in ((alone.parts, shared.parts), (alone.part_std, shared.part_std), (alone.maps, shared.maps)):
+        assert own.keys() == other.keys()
+        for name, array in own.items():
+            np.testing.assert_allclose(other[name], array, rtol=0, atol=tolerance, err_msg=name)
+    assert (shared.names, shared.outputs, shared.modality) == (alone.names, alone.outputs, alone.modality)
+    assert shared.direction == alone.direction
+    assert shared.branches == alone.branches
+    assert shared.meta["engine"] == {"engine": "sending", "workers": 2}
+
+
+@pytest.mark.parametrize("options", GLOBAL, ids=str)
+@pytest.mark.parametrize("task", ["regression", "classification"])
+def test_losses_in_parts_are_losses_in_one_piece(
+    task: str, options: dict[str, Any], request: pytest.FixtureRequest, table: pd.DataFrame
+) -> None:
+    model = request.getfixturevalue("regressor" if task == "regression" else "classifier")
+    y = request.getfixturevalue("target" if task == "regression" else "classes")
+    alone = explain(model, table, y, options)
+    assert len(spans(ROWS)) > 2
+    assert np.abs(alone.values).max() > 1e-3, "something must matter"
+    # Batches are cut elsewhere, which moves last digits of float32.
+    compare(alone, explain(model, table, y, options, engine=SendingEngine()), tolerance=1e-7)
+
+
+@pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
+@pytest.mark.parametrize("options", LOCAL, ids=str)
+@pytest.mark.parametrize("task", ["regression", "classification"])
+def test_rows_in_parts_are_rows_in_one_piece(
+    task: str, options: dict[str, Any], request: pytest.FixtureRequest, table: pd.DataFrame
+) -> None:
+    model = request.getfixturevalue("regressor" if task == "regression" else "classifier")
+    few = table[:700]
+    assert len(spans(len(few))) == 2
+    alone = explain(model, few, None, options)
+    shared = explain(model, few, None, options, engine=SendingEngine())
+    # Rows go through a network in other batches, which moves last digits of float32.
+    compare(alone, shared, tolerance=1e-5)
+    assert shared.meta["rows_explained"] == 700
+    pd.testing.assert_frame_equal(shared.feature_values, alone.feature_values)
+
+
+def test_donors_are_those_of_the_row_in_the_whole_table(
+    monkeypatch: pytest.MonkeyPatch, regressor: pg.HyNNRegressor, table: pd.DataFrame, target: pd.Series
+) -> None:
+    drawn: list[dict[tuple[str, int], tuple[int, ...]]] = []
+    add = PairMoments.add
+
+    def noted(self: PairMoments, rows: Any, donors: Any, effects: Any, **options: Any) -> None:
+        for row, donor in zip(rows.tolist(), donors.tolist(), strict=True):
+            key = (str(self.quantities), row)
+            drawn[-1][key] = (*drawn[-1].get(key, ()), donor)
+        add(self, rows, donors, effects, **options)
+
+    monkeypatch.setattr(PairMoments, "add", noted)
+    for more in ({}, {"engine": SendingEngine()}):
+        drawn.append({})
+        explain(regressor, table, target, {"branches": False, "method": "permgrad"}, **more)
+    assert len(drawn[0]) == ROWS
+    assert drawn[0] == drawn[1]
+
+
+def test_sums_of_a_part_arrive_as_they_were_sent() -> None:
+    rng = np.random.default_rng(0)
+    sizes = (50, 50, True, 2, 3)
+    whole, parts = PairMoments(*sizes), spans(50)
+    assert len(parts) == 1
+    cut = [type(parts[0])(number, start, start + 10) for number, start in enumerate(range(0, 50, 10))]
+    merged = PairMoments(*sizes)
+    for span in cut:
+        rows = np.repeat(np.arange(span.start, span.stop), 2)
+        donors, effects = rng.integers(0, 50, len(rows)), rng.normal(size=(len(rows), 3))
+        own = PairMoments(*sizes)
+        for moments in (whole, own):
+            moments.add(rows, donors, effects, classes=rows % 2)
+        merged.merge(unpack_part(pickle.loads(pickle.dumps(pack_part(own, span))), span, sizes))
+    for name, array in whole.to_arrays().items():
+        np.testing.assert_allclose(merged.to_arrays()[name], array, atol=1e-13, err_msg=name)
+
+
+def test_a_warning_of_many_parts_is_said_once(classifier: pg.HyNNClassifier, table: pd.DataFrame) -> None:
+    # The last layer's maps of an untrained corner of the data are empty for some rows of each part.
+    with pytest.warns(pg.PermgradWarning) as said:
+        pg.explain(classifier, table, method="gradcam", engine=SendingEngine(), progress=False)
+    texts = [str(one.message) for one in said if "maps at layer" in str(one.message)]
+    assert len(texts) == 1
+    assert texts[0].startswith("in a part of the rows: ")
+
+
+def test_one_local_explanation_is_joined_to_itself(regressor: pg.HyNNRegressor, table: pd.DataFrame) -> None:
+    alone = pg.explain(regressor, table[:5], method="gradient", progress=False)
+    joined = join_rows([alone])
+    assert np.array_equal(joined.values, alone.values)
+    assert joined.meta == alone.meta
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"tolerance": 0.1},
+            "tolerance stops when intervals over all rows are narrow, however: the rows are explained",
+        ),
+        (
+            {"method": "permgrad-paper"},
+            "global explanations that several workers share are given by ablation, permgrad, ",
+        ),
+        ({"scoring": "r2"}, "an engine takes one registered method and no scores, however: scoring= is given"),
+        ({"method": {"table": "gradient"}}, "an engine takes one registered method and no scores, however: method="),
+    ],
+)
+def test_what_cannot_be_taken_apart_is_refused(
+    options: dict[str, Any], message: str, regressor: pg.HyNNRegressor, table: pd.DataFrame, target: pd.Series
+) -> None:
+    with pytest.raises(pg.InputError) as caught:
+        pg.explain(regressor, table, target, engine=SendingEngine(), progress=False, **options)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_torch_network_is_explained_here(table: pd.DataFrame) -> None:
+    rows = table[list("abcd")].to_numpy(dtype=np.float32)
+    with pytest.raises(pg.InputError) as caught:
+        pg.explain(torch.nn.Linear(4, 1), rows, rows[:, 0], engine=SendingEngine())
+    assert str(caught.value).startswith(
+        "an engine explains a fitted HyNNClassifier or HyNNRegressor, however: model is"
+    )
+
+
+def test_the_users_model_and_rows_stay_as_they_are(
+    regressor: pg.HyNNRegressor, table: pd.DataFrame, target: pd.Series
+) -> None:
+    before, weights = table.copy(), {name: value.clone() for name, value in regressor.module_.state_dict().items()}
+    explain(regressor, table, target, {}, engine=SendingEngine())
+    pd.testing.assert_frame_equal(table, before)
+    assert all(torch.equal(value, weights[name]) for name, value in regressor.module_.state_dict().items())
+
+
+def test_local_named_as_engine_is_no_engine_at_all(
+    regressor: pg.HyNNRegressor, table: pd.DataFrame, target: pd.Series
+) -> None:
+    alone = explain(regressor, table[:300], target[:300], {})
+    named = explain(regressor, table[:300], target[:300], {}, engine="local", workers=2)
+    assert np.array_equal(alone.values, named.values)
+    assert "engine" not in named.meta
