@@ -1,0 +1,162 @@
+"""Sums that merge: split into parts in any way, they give what the moments of all pairs give."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import permgrad as pg
+from permgrad.attribution.importance import loss_scale
+from permgrad.attribution.moments import NO_DONOR, PairMoments
+from permgrad.attribution.streaming.sums import SummedMoments, TargetSums, ValueSums, pack, unpack
+
+
+def filled(
+    rng: np.random.Generator, rows: int, donors: int, classes: int, repeats: int, *, offset: float, weighted: bool
+) -> list[tuple[np.ndarray, ...]]:
+    """Return pairs: rows, donors, effects of three quantities, classes, weights; one entry for each repeat."""
+    group = rng.integers(0, classes, rows)
+    weights = rng.choice([0.0, 0.5, 2.0], rows) if weighted else np.ones(rows)
+    own, given_ = rng.normal(size=(rows, 3)), rng.normal(size=(donors, 3))
+    found: list[tuple[np.ndarray, ...]] = []
+    for _ in range(repeats):
+        drawn = rng.integers(0, donors, rows)
+        effects = offset + own + given_[drawn] + 0.1 * rng.normal(size=(rows, 3))
+        effects[:, 2] = 0.0 if offset == 0 else offset
+        found.append((np.arange(rows), drawn, effects, group, weights))
+    return found
+
+
+def moments_of(pairs: list[tuple[np.ndarray, ...]], chosen: np.ndarray, donors: int, classes: int) -> PairMoments:
+    """Return the moments of the chosen receivers, numbered anew."""
+    moments = PairMoments(len(chosen), donors, shared=False, classes=classes, quantities=3)
+    for _, drawn, effects, group, weights in pairs:
+        moments.add(
+            np.arange(len(chosen)), drawn[chosen], effects[chosen], classes=group[chosen], weights=weights[chosen]
+        )
+    return moments
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=6),
+    donors=st.integers(1, 12),
+    classes=st.integers(1, 4),
+    repeats=st.integers(1, 4),
+    offset=st.sampled_from([0.0, 1.0, -1e6]),
+    weighted=st.booleans(),
+)
+def test_merged_parts_estimate_what_the_whole_estimates(
+    seed: int, sizes: list[int], donors: int, classes: int, repeats: int, offset: float, *, weighted: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    rows = sum(sizes)
+    pairs = filled(rng, rows, donors, classes, repeats, offset=offset, weighted=weighted)
+    whole = moments_of(pairs, np.arange(rows), donors, classes)
+    # Parts of any rows: of one class alone, of a class that is missing elsewhere.
+    order = np.argsort(pairs[0][3], kind="stable") if seed % 2 else rng.permutation(rows)
+    parts = np.split(order, np.cumsum(sizes)[:-1])
+    merged = SummedMoments.of(moments_of(pairs, parts[0], donors, classes))
+    for part in parts[1:]:
+        merged.merge(SummedMoments.of(moments_of(pairs, part, donors, classes)))
+    scale = max(1.0, abs(offset))
+    for group in (None, *range(classes)):
+        expected, found = whole.estimate(group), merged.estimate(group)
+        np.testing.assert_allclose(found[0], expected[0], rtol=1e-12, atol=1e-12 * scale)
+        # The whole's own sums over donors round at the size of the effects: a spread cannot be known better.
+        np.testing.assert_allclose(found[1], expected[1], rtol=1e-7, atol=2e-9 * scale)
+        if offset == 0:
+            np.testing.assert_allclose(found[2], expected[2], rtol=1e-7)
+
+
+def test_a_small_spread_of_large_effects_is_kept() -> None:
+    """Sums of squares about 0 would lose it: 1e8² has no digits left for 1."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=4000)
+    summed = None
+    for part in np.split(noise, 8):
+        moments = PairMoments(len(part), 1, shared=False, classes=1, quantities=1)
+        moments.add(np.arange(len(part)), np.full(len(part), NO_DONOR), 1e8 + part[:, None])
+        own = SummedMoments.of(moments)
+        summed = own if summed is None else summed.merge(own)
+    assert summed is not None
+    mean, std, count = summed.estimate()
+    assert mean[0] == pytest.approx(1e8 + noise.mean(), rel=1e-15)
+    assert std[0] == pytest.approx(noise.std(ddof=1) / np.sqrt(4000), rel=1e-6)
+    assert count[0] == pytest.approx(4000)
+
+
+def test_fixed_values_have_no_donors() -> None:
+    """Ablation's moments are shared, but no pair has a donor: the estimate is that of a mean over rows."""
+    rng = np.random.default_rng(1)
+    effects = rng.normal(size=(50, 1))
+    moments = PairMoments(50, 50, shared=True, classes=1, quantities=1)
+    moments.add(np.arange(50), np.full(50, NO_DONOR), effects)
+    summed = SummedMoments.of(moments)
+    assert summed.donor_sum.shape == (1, 1, 0)
+    np.testing.assert_allclose(summed.estimate(), moments.estimate(), rtol=1e-12)
+
+
+def test_rows_that_are_their_own_background_are_refused() -> None:
+    moments = PairMoments(4, 4, shared=True, classes=1, quantities=1)
+    moments.add(np.arange(4), np.array([1, 2, 3, 0]), np.ones((4, 1)))
+    with pytest.raises(pg.InputError, match="the rows explained are their own background; pass background="):
+        SummedMoments.of(moments)
+
+
+def test_packing_keeps_every_number() -> None:
+    pairs = filled(np.random.default_rng(3), 20, 5, 2, 2, offset=1.0, weighted=True)
+    one = SummedMoments.of(moments_of(pairs, np.arange(20), 5, 2))
+    other = SummedMoments.of(moments_of(pairs, np.arange(10), 5, 2))
+    found = unpack(pack({"a": one, "b": other}, "effects"), ("a", "b"), "effects")
+    for name, expected in (("a", one), ("b", other)):
+        np.testing.assert_array_equal(found[name].estimate(), expected.estimate())
+    assert pack({}, "effects") == {}
+    assert unpack({}, ("a",), "effects") == {}
+
+
+class _Request:
+    """What ``loss_scale`` reads of a request."""
+
+    def __init__(self, y: np.ndarray, weights: np.ndarray | None, loss: str) -> None:
+        self.y, self.sample_weight, self.loss, self.subject = y, weights, loss, self
+
+    @staticmethod
+    def resolve_loss(loss: str) -> str:
+        return loss
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("loss", ["cross_entropy", "brier", "zero_one", "squared_error"])
+def test_the_loss_scale_merges(loss: str, *, weighted: bool) -> None:
+    rng = np.random.default_rng(5)
+    classes = 0 if loss == "squared_error" else 3
+    y = rng.normal(size=90) * 3 + 1e4 if classes == 0 else rng.integers(0, 3, 90)
+    weights = rng.random(90) + 0.1 if weighted else None
+    expected = loss_scale(_Request(y, weights, loss))  # type: ignore[arg-type]
+    merged = None
+    for rows in np.split(np.arange(90), [20, 21, 60]):
+        own = TargetSums.of(y[rows], classes, None if weights is None else weights[rows])
+        merged = own if merged is None else merged.merge(own)
+    assert merged is not None
+    assert expected > 0
+    assert merged.scale(loss) == pytest.approx(expected, rel=1e-10)
+
+
+@given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=5))
+def test_absolute_values_merge(sizes: list[int]) -> None:
+    values = np.random.default_rng(7).normal(size=(sum(sizes), 3, 2))
+    merged = None
+    for part in np.split(values, np.cumsum(sizes)[:-1]):
+        own = ValueSums.of(part)
+        merged = own if merged is None else merged.merge(own)
+    assert merged is not None
+    np.testing.assert_allclose(merged.mean, np.abs(values).mean(axis=0), rtol=1e-12)
+    if len(values) > 1:
+        expected = np.abs(values).std(axis=0, ddof=1) / np.sqrt(len(values))
+        np.testing.assert_allclose(merged.std(), expected, rtol=1e-9)
+    else:
+        assert np.isnan(merged.std()).all()
