@@ -75,3 +75,14 @@ def check_workers(workers: Any) -> int | None:
     if isinstance(workers, bool) or not isinstance(workers, (int, np.integer)) or workers < 1:
         raise InputError(f"workers must be an integer of at least 1, however: workers={workers!r}")
     return int(workers)
+
+
+def settle_model(model: Any) -> None:
+    """Bring a model that has just arrived to this worker's accelerator, if it has one and the model may use it.
+
+    Models are sent without an accelerator, because another worker may have another, or none.
+    """
+    from permgrad.models.settings import choose_device
+
+    wanted = getattr(model, "device", "auto")
+    model.module_.to(choose_device("cpu" if str(wanted) == "cpu" else "auto"))

@@ -18,7 +18,7 @@ import torch
 
 from permgrad._errors import InputError, warn_user
 from permgrad._progress import Progress
-from permgrad.attribution.engines.base import Engine
+from permgrad.attribution.engines.base import Engine, settle_model
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.game import Game, MomentCollector, Quantities
 from permgrad.attribution.importance import (
@@ -131,10 +131,8 @@ class _Shipped:
         """Return the request, with the model at hand; made once in each worker."""
         if self.opened is None:
             from permgrad.attribution.subject import HybridSubject
-            from permgrad.models.settings import choose_device
 
-            # A model is sent without its accelerator.
-            self.model.module_.to(choose_device(getattr(self.model, "device", "auto")))
+            settle_model(self.model)
             # Arrays in shared memory cannot be written to, which PyTorch warns of.
             own = replace(self.request, encoded=np.array(self.request.encoded))
             if own.background is not None:

@@ -53,6 +53,13 @@ class Work:
             kept["_model"] = None
         return kept
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._model is not None:
+            from permgrad.attribution.engines.base import settle_model
+
+            settle_model(self._model)
+
 
 def explain_stream(
     model: Any,
