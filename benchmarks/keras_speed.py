@@ -165,13 +165,15 @@ def train_ours(work: dict[str, Any]) -> dict[str, Any]:
 # ---- training --------------------------------------------------------------------------------------------------------
 
 
-def measure_training(python: Path, tables: list[str], rounds: int, epochs: int) -> list[dict[str, Any]]:
+def measure_training(
+    python: Path, tables: list[str], rounds: int, epochs: int, threads: tuple[int | None, ...] = (1, None)
+) -> list[dict[str, Any]]:
     """Return a line for each table and number of threads: processor seconds per epoch, medians and spread."""
     found = []
     for name in tables:
-        for threads in (1, None):
+        for number in threads:
             with tempfile.TemporaryDirectory() as place:
-                found.append(_compare_training(python, name, threads, rounds, epochs, Path(place)))
+                found.append(_compare_training(python, name, number, rounds, epochs, Path(place)))
                 print(found[-1], flush=True)
     return found
 

@@ -84,7 +84,8 @@ def measure(*, quick: bool = False) -> list[Line]:
     """Return the lines of the speed page."""
     torch.set_num_threads(1)
     model, X, y = trained(1 if quick else 3)
-    X, y = (X[:100], y[:100]) if quick else (X, y)
+    count = 100 if quick else 1000
+    X, y = X[:count], y[:count]
     encoded = model.encode(X)
     plain = PlainForward(model.module_, model.classes_)
     given = {"n_repeats": REPEATS, "random_state": 0, "scoring": "neg_log_loss"}
@@ -102,7 +103,7 @@ def measure(*, quick: bool = False) -> list[Line]:
         "path game": lambda: pg.explain(model, X, y, **game),
         "permutation": lambda: pg.explain(model, X, y, method="permutation", n_repeats=REPEATS, progress=False),
     }
-    taken = take_turns({**mine, **peers}, 1 if quick else 3)
+    taken = take_turns({**mine, **peers}, 1 if quick else 2)
     on = f"{len(X):,} HELOC rows, 23 features, {REPEATS} repeats, paper network"
     lines = [
         line(f"path game, {on}", name, taken["path game"], taken[name], note="one coalition of our three, no intervals")
