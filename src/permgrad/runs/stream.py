@@ -14,11 +14,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from permgrad._errors import InputError, warn_user
+from permgrad._errors import InputError
 from permgrad._files import atomic_path, plain, write_json_atomic
 from permgrad._progress import Progress
 from permgrad.attribution.streaming.folder import RECORD, SCHEMA_VERSION, check_folder, empty, writable
-from permgrad.attribution.streaming.part import part_name, quietly
+from permgrad.attribution.streaming.notes import quietly, say_once
+from permgrad.attribution.streaming.part import part_name
 from permgrad.attribution.streaming.plan import model_digest, table_digest
 from permgrad.data.encoding import align_columns
 from permgrad.data.partitions import Part, PartitionedTable, is_partitioned, open_partitioned
@@ -209,10 +210,7 @@ def _in_turn(todo: Sequence[Part], work: Callable[[Part], list[str]], label: str
             for text in work(part):
                 said.setdefault(text, part.number)
             bar.advance(part.rows)
-    if said:
-        text, number = next(iter(said.items()))
-        more = f"; and {len(said) - 1} more such notes" if len(said) > 1 else ""
-        warn_user(f"in part {number} of the table: {text}{more}")
+    say_once(said)
 
 
 # ---- explain ---------------------------------------------------------------------------------------------------------

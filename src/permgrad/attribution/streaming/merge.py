@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from permgrad._errors import InputError, warn_user
+from permgrad._errors import InputError
 from permgrad.attribution.branch_weights import weigh_branches
 from permgrad.attribution.explanation import Explanation, normal_interval
 from permgrad.attribution.importance import tabulate
+from permgrad.attribution.streaming.notes import say_once
 from permgrad.attribution.streaming.part import BRANCHES, GAP, PartResult, unpack_branches, unpack_effects
 from permgrad.attribution.streaming.plan import StreamPlan
 from permgrad.attribution.streaming.sums import SummedMoments, TargetSums, ValueSums
@@ -75,15 +76,8 @@ class _Merged:
     def explanation(self) -> Explanation:
         if self.header is None:
             raise InputError("an explanation needs at least one row, however: no part has one; check the table")
-        self._tell()
+        say_once(self.said)
         return self._of_rows(self.header) if self.plan.scope == "local" else self._of_losses(self.header)
-
-    def _tell(self) -> None:
-        """Say once what parts of the table gave rise to."""
-        if self.said:
-            text, number = next(iter(self.said.items()))
-            more = f"; and {len(self.said) - 1} more such notes" if len(self.said) > 1 else ""
-            warn_user(f"in part {number} of the table: {text}{more}")
 
     def _meta(self, header: dict[str, Any]) -> dict[str, Any]:
         facts = {"parts": len(self.seen), "sample": self.plan.sample, "table": self.plan.table, "key": self.plan.key}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,13 +16,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from permgrad._errors import InputError, PermgradWarning
+from permgrad._errors import InputError
 from permgrad._files import atomic_path, plain
 from permgrad.attribution.branch_weights import branch_moments
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.importance import Played, Table, collect_losses
 from permgrad.attribution.method import Request, methods
 from permgrad.attribution.result import global_explanation
+from permgrad.attribution.streaming.notes import quietly
 from permgrad.attribution.streaming.plan import Integers, StreamPlan
 from permgrad.attribution.streaming.sums import Arrays, SummedMoments, TargetSums, ValueSums, pack, unpack
 from permgrad.data.partitions import Part, PartitionedTable
@@ -96,16 +96,6 @@ def explain_part(
     return PartResult(
         part.number, result.rows, result.sums, result.header, result.file, found, time.perf_counter() - started
     )
-
-
-@contextmanager
-def quietly() -> Iterator[list[str]]:
-    """Keep permgrad's own warnings as text: hundreds of parts would say the same."""
-    said: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", PermgradWarning)
-        yield said
-    said += [str(warning.message) for warning in caught if issubclass(warning.category, PermgradWarning)]
 
 
 def _chosen(plan: StreamPlan, table: PartitionedTable, part: Part) -> Iterator[tuple[Integers, pd.DataFrame]]:

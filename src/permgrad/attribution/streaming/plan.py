@@ -19,6 +19,7 @@ from permgrad.attribution.arguments import Arguments, check_groups, check_number
 from permgrad.attribution.donors import RowNumbers
 from permgrad.attribution.hybrid import EncodedBackground, hybrid_request
 from permgrad.attribution.method import Request, Scope, methods
+from permgrad.attribution.streaming.notes import quietly
 from permgrad.data.cells import CodesArgument, canonical
 from permgrad.data.partitions import PartitionedTable
 from permgrad.data.table import blank_codes
@@ -242,7 +243,8 @@ def make_plan(
         table=table_digest(table),
         model_folder=model_folder,
     )
-    plan = _checked(plan, model, table)
+    with quietly():
+        plan = _checked(plan, model, table)
     return plan if plan.sample is None else replace(plan, threshold=_threshold(seed, plan.sample, table.rows))
 
 
@@ -331,7 +333,11 @@ def _checked(plan: StreamPlan, model: Any, table: PartitionedTable) -> StreamPla
     """Build one request from the first rows, so that a wrong argument is told before the work begins."""
     first = table.parts[0]
     start, frame = next(table.batches(first, min(first.rows, 64), plan.columns))
-    request = plan.request(model, frame, np.arange(start, start + len(frame), dtype=np.int64))
+    numbers = np.arange(start, start + len(frame), dtype=np.int64)
+    if plan.weight is not None:
+        _read_weights(frame[plan.weight], numbers)
+    # The first rows' weights may all be 0, which is no fault of theirs.
+    request = replace(plan, weight=None).request(model, frame, numbers)
     if plan.scope == "global":
         methods.get(plan.method).game(request)  # type: ignore[attr-defined]
         return plan
@@ -407,7 +413,7 @@ def _read_weights(values: pd.Series[Any], numbers: Integers) -> npt.NDArray[np.f
     if wrong.any():
         raise InputError(
             f"sample_weight must hold finite numbers of at least 0, however: row {int(numbers[wrong][0])} has "
-            f"{values.iloc[int(np.flatnonzero(wrong)[0])]!r} in {str(values.name)!r}; correct it"
+            f"{str(values.iloc[int(np.flatnonzero(wrong)[0])])!r} in {str(values.name)!r}; correct it"
         )
     return weights
 

@@ -1,0 +1,459 @@
+"""Explanations of tables in parts: equal to those in memory, gone on with after a kill, clear where they refuse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import permgrad as pg
+from permgrad._random import uniform
+from permgrad.attribution.donors import donor_rows
+from permgrad.attribution.engines import LocalEngine
+from permgrad.attribution.method import methods
+from permgrad.attribution.streaming.merge import merge
+from permgrad.attribution.streaming.part import explain_part
+from permgrad.attribution.streaming.plan import StreamPlan, make_plan
+from permgrad.data.partitions import Part, open_partitioned
+
+ROWS = 900
+SMALL = {"dense_units": (8,), "conv_filters": (4, 4), "fusion_units": (8,)}
+GLOBAL = ("permgrad", "permutation", "ablation")
+
+
+def features(rows: int = ROWS, seed: int = 0) -> pd.DataFrame:
+    """Return rows with numbers, levels, whole numbers with missing cells, dates and a column that never varies."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(rng.normal(size=(rows, 2)), columns=["a", "b"])
+    frame["colour"] = pd.Categorical(rng.choice(["red", "green", "blue"], rows))
+    frame["steps"] = pd.array(rng.integers(0, 9, rows), dtype="Int64")
+    frame.loc[rng.random(rows) < 0.1, "steps"] = pd.NA
+    frame["when"] = pd.date_range("2020-01-01", periods=rows, freq="7h")
+    frame["same"] = 1.0
+    return frame
+
+
+def effect(frame: pd.DataFrame, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed + 1)
+    noise = rng.normal(scale=0.3, size=len(frame))
+    return np.asarray(frame["a"].to_numpy() + (frame["colour"] == "red").to_numpy() + noise)
+
+
+@pytest.fixture(scope="module")
+def classifier() -> pg.HyNNClassifier:
+    frame = features()
+    y = np.select([effect(frame) > 1, effect(frame) > 0], ["high", "middle"], "low")
+    made = pg.HyNNClassifier(
+        preset="fast", network=SMALL, pixels=6, max_epochs=3, background_size=60, random_state=0, progress=False
+    )
+    return made.fit(frame, y)
+
+
+@pytest.fixture(scope="module")
+def regressor() -> pg.HyNNRegressor:
+    frame = features()
+    made = pg.HyNNRegressor(
+        preset="fast", branches=("tabular",), max_epochs=3, background_size=60, random_state=0, progress=False
+    )
+    return made.fit(frame, effect(frame))
+
+
+def target_of(model: Any, frame: pd.DataFrame) -> np.ndarray:
+    if not hasattr(model, "classes_"):
+        return effect(frame)
+    return np.asarray(np.select([effect(frame) > 1, effect(frame) > 0], ["high", "middle"], "low"))
+
+
+def write(folder: Path, frame: pd.DataFrame, sizes: Sequence[int] = (), rows_per_group: int = 70) -> Path:
+    """Write rows as files of these sizes, the last taking the rest."""
+    folder.mkdir(exist_ok=True)
+    start = 0
+    for place, size in enumerate((*sizes, len(frame))):
+        own = frame.iloc[start : start + size]
+        own.to_parquet(folder / f"{place:03d}.parquet", row_group_size=rows_per_group, index=False)
+        start += size
+    return folder
+
+
+def assert_equal(found: pg.Explanation, expected: pg.Explanation) -> None:
+    """Compare every number; the tolerance is 1e-5 of the loss scale."""
+    scale = expected.meta["loss_scale"]
+    scale = 1.0 if np.isnan(scale) else scale
+    assert found.names == expected.names
+    assert found.outputs == expected.outputs
+    assert np.abs(expected.values).max() > 0.01 * scale, "the case must not be trivial"
+    arrays = ("values", "std", "low", "high")
+    for name in arrays:
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=0, atol=1e-5 * scale)
+    np.testing.assert_allclose(found.p_values, expected.p_values, atol=1e-5)
+    assert found.parts.keys() == expected.parts.keys()
+    for name, part in expected.parts.items():
+        np.testing.assert_allclose(found.parts[name], part, rtol=0, atol=1e-5 * scale)
+        np.testing.assert_allclose(found.part_std[name], expected.part_std[name], rtol=0, atol=1e-5 * scale)
+    for name in ("rows_explained", "loss", "unit", "quantity", "n_repeats", "background", "repeats", "model_rows"):
+        assert found.meta[name] == expected.meta[name], name
+    np.testing.assert_allclose(found.meta["loss_scale"], expected.meta["loss_scale"], rtol=1e-9)
+    assert (found.branches is None) == (expected.branches is None)
+    for path, own in (expected.branches or {}).items():
+        if isinstance(own, dict):
+            assert (found.branches or {})[path] == pytest.approx(own, abs=1e-5 * scale)
+
+
+# ---- equality --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("method", GLOBAL)
+@pytest.mark.parametrize("known", [True, False])
+def test_a_folder_is_explained_as_the_table_in_memory(
+    tmp_path: Path, classifier: pg.HyNNClassifier, method: str, *, known: bool
+) -> None:
+    """Odd row groups, a small file, an empty one, and files whose rows are of one class alone."""
+    frame = features()
+    y = target_of(classifier, frame)
+    order = np.argsort(y != "low", kind="stable")
+    frame, y = frame.iloc[order].reset_index(drop=True), y[order]
+    folder = write(tmp_path / "t", frame.assign(y=y), (13, 0, 200, 1, 330))
+    background = features(40, seed=9)
+    options: dict[str, Any] = {"method": method, "background": background, "random_state": 4, "n_repeats": 3}
+    found = pg.explain_stream(classifier, folder, "y" if known else None, rows_per_part=150, **options)
+    assert found.meta["streamed"]["parts"] > 5
+    assert_equal(found, pg.explain(classifier, frame, y if known else None, **options))
+
+
+def test_regression_with_weights_and_one_branch(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
+    frame = features()
+    y = target_of(regressor, frame)
+    weights = np.random.default_rng(3).choice([0.0, 1.0, 2.5], ROWS)
+    weights[:150] = 0
+    folder = write(tmp_path / "t", frame.assign(y=y, w=weights), (150,))
+    options: dict[str, Any] = {"background": features(40, seed=9), "random_state": 4, "n_repeats": 2}
+    found = pg.explain(regressor, folder, "y", sample_weight="w", **options)
+    # Rows of weight 0 are no receivers; in memory they are counted as rows all the same.
+    kept = weights > 0
+    expected = pg.explain(regressor, frame, y, sample_weight=weights, **options)
+    assert found.meta["rows_explained"] == kept.sum() < ROWS
+    for name in ("values", "std", "low", "high", "p_values"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-5, atol=1e-6)
+    assert found.meta["loss_scale"] == pytest.approx(expected.meta["loss_scale"])
+
+
+def test_donors_default_to_the_models_own_background(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
+    """Never to the rows explained: they are not all in memory."""
+    folder = write(tmp_path / "t", features())
+    found = pg.explain_stream(regressor, folder, random_state=0, n_repeats=1)
+    assert found.meta["background"] == {"kind": "training rows", "rows": 60}
+
+
+def test_groups_levels_and_classes(tmp_path: Path, classifier: pg.HyNNClassifier) -> None:
+    frame = features(300)
+    y = target_of(classifier, frame)
+    folder = write(tmp_path / "t", frame.assign(y=y))
+    options: dict[str, Any] = {
+        "groups": {"numbers": ["a", "b"]},
+        "target": ["middle"],
+        "background": frame.iloc[:30],
+        "random_state": 1,
+        "n_repeats": 2,
+        "branches": False,
+    }
+    found = pg.explain_stream(classifier, folder, "y", rows_per_part=100, **options)
+    assert found.outputs == ("all", "middle")
+    assert found.groups == {"numbers": ["a", "b"]}
+    assert_equal(found, pg.explain(classifier, frame, y, **options))
+
+
+@pytest.mark.parametrize("form", ["tidy", "wide"])
+def test_rows_are_written_while_they_are_made(
+    tmp_path: Path, classifier: pg.HyNNClassifier, form: Literal["tidy", "wide"]
+) -> None:
+    frame = features(300)
+    folder = write(tmp_path / "t", frame, (110,))
+    options: dict[str, Any] = {"method": "integrated_gradients", "random_state": 2}
+    found = pg.explain_stream(classifier, folder, out=tmp_path / "out", form=form, rows_per_part=100, **options)
+    expected = pg.explain(classifier, frame, background=None, **options)
+    lines = pd.read_parquet(tmp_path / "out" / "local")
+    if form == "tidy":
+        own = expected.to_frame()
+        assert lines.columns.tolist() == own.columns.tolist()
+        assert lines["row"].tolist() == own["row"].tolist()
+        assert lines["feature"].astype(str).tolist() == own["feature"].tolist()
+        assert lines["class"].astype(str).tolist() == own["class"].tolist()
+        np.testing.assert_allclose(lines["importance"], own["importance"], atol=1e-5)
+    else:
+        assert lines.columns.tolist() == ["row", "class", "prediction", "base", *expected.names]
+        values = lines[list(expected.names)].to_numpy().reshape(300, 3, -1).transpose(0, 2, 1)
+        np.testing.assert_allclose(values, expected.values, atol=1e-5)
+        np.testing.assert_allclose(lines["prediction"].to_numpy().reshape(300, 3), expected.predictions, atol=1e-5)
+    summary = expected.to_global("mean_abs")
+    np.testing.assert_allclose(found.values, summary.values, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(found.std, summary.std, rtol=1e-5, atol=1e-7)
+    assert found.meta["summary"] == "mean_abs"
+    assert found.meta["completeness_gap"] < 0.01
+
+
+@pytest.mark.parametrize("method", [name for name in methods if "local" in methods.get(name).scopes])
+def test_every_local_method(tmp_path: Path, regressor: pg.HyNNRegressor, classifier: Any, method: str) -> None:
+    """Rows in parts get what they get in a whole table: the registry's methods, whatever is added to it."""
+    model = classifier if method == "gradcam" else regressor
+    frame = features(24)
+    folder = write(tmp_path / "t", frame, (10,), rows_per_group=5)
+    options: dict[str, Any] = {
+        "method": method,
+        "scope": "local",
+        "background": features(12, seed=5),
+        "random_state": 3,
+    }
+    pg.explain_stream(model, folder, out=tmp_path / "out", rows_per_part=5, n_repeats=2, **options)
+    expected = pg.explain(model, frame, n_repeats=2, **options)
+    found = pd.read_parquet(tmp_path / "out" / "local")["importance"].to_numpy().reshape(expected.values.shape)
+    scale = np.abs(expected.values).max()
+    assert scale > 0
+    np.testing.assert_allclose(found, expected.values, rtol=0, atol=1e-4 * scale)
+
+
+# ---- samples ---------------------------------------------------------------------------------------------------------
+def test_a_sample_is_the_rows_with_the_smallest_lots(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
+    """Which rows depends on seed and row number; each draws the donors that it draws among all rows."""
+    frame = features()
+    y = target_of(regressor, frame)
+    background = features(40, seed=9)
+    options: dict[str, Any] = {"method": "permutation", "random_state": 6, "n_repeats": 2, "background": background}
+    lots = uniform(6, ("receivers",), np.arange(ROWS))
+    chosen = np.sort(np.argsort(lots)[:70])
+    folder = write(tmp_path / "t", frame.assign(y=y), (100, 311))
+    found = pg.explain_stream(regressor, folder, "y", rows=70, rows_per_part=100, **options)
+    assert found.meta["rows_explained"] == 70
+    # The slow way: every chosen row alone, at its own number.
+    effects = [
+        pg.explain(regressor, frame.iloc[[row]], y[[row]], row_offset=int(row), progress=False, **options).values[:, 0]
+        for row in chosen.tolist()
+    ]
+    np.testing.assert_allclose(found.values[:, 0], np.mean(effects, axis=0), rtol=1e-5, atol=1e-7)
+    more = pg.explain_stream(regressor, folder, "y", rows=70, rows_per_part=5000, **options)
+    np.testing.assert_allclose(more.values, found.values, rtol=1e-5, atol=1e-7)
+    everything = pg.explain_stream(regressor, folder, "y", rows=10_000, **options)
+    assert everything.meta["rows_explained"] == ROWS
+
+
+def test_the_sample_is_uniform_and_of_the_size_wanted(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
+    folder = write(tmp_path / "t", features())
+    table = open_partitioned(folder)
+    counts = np.zeros(ROWS)
+    for seed in range(60):
+        plan = make_plan(regressor, table, rows=90, random_state=seed)
+        chosen = plan.chosen(0, ROWS)
+        assert len(chosen) == 90
+        counts[chosen] += 1
+    # Each row is drawn about 6 times of 60, by chance more or less.
+    assert 4.5 < ((counts - 6) ** 2).mean() < 6.5
+
+
+# ---- parts -----------------------------------------------------------------------------------------------------------
+def test_any_process_gives_the_same_and_any_order_merges(tmp_path: Path, classifier: pg.HyNNClassifier) -> None:
+    import pickle
+
+    frame = features(400)
+    folder = write(tmp_path / "t", frame.assign(y=target_of(classifier, frame)))
+    table = open_partitioned(folder, rows_per_part=80)
+    plan = make_plan(classifier, table, "y", random_state=1, n_repeats=2)
+    sent: StreamPlan = pickle.loads(pickle.dumps(plan))
+    assert sent.key == plan.key
+    results = [explain_part(classifier, plan, table, part) for part in table.parts]
+    again = explain_part(classifier, sent, pickle.loads(pickle.dumps(table)), table.parts[2])
+    for name, array in results[2].sums.items():
+        np.testing.assert_array_equal(again.sums[name], array)
+    assert sum(result.rows for result in results) == 400
+    one, other = merge(plan, results), merge(plan, results[::-1])
+    np.testing.assert_allclose(one.values, other.values, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(one.std, other.std, rtol=1e-9)
+    with pytest.raises(pg.InputError, match="each part counts once, however: part 2 came twice"):
+        merge(plan, [*results, results[2]])
+
+
+def test_sums_do_not_grow_with_rows(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
+    sizes = []
+    for rows in (100, 800):
+        folder = write(tmp_path / str(rows), features(rows))
+        table = open_partitioned(folder)
+        plan = make_plan(regressor, table, random_state=1, n_repeats=1)
+        sizes.append(sum(array.nbytes for array in explain_part(regressor, plan, table, table.parts[0]).sums.values()))
+    assert sizes[0] == sizes[1]
+
+
+def test_donors_are_those_of_the_whole_table() -> None:
+    from permgrad.attribution.donors import RowNumbers
+
+    numbers = np.array([3, 70, 71, 500])
+    everything = donor_rows(0, "a", 1, np.arange(600), 40, shared=False)
+    found = donor_rows(0, "a", 1, np.arange(4) + RowNumbers(numbers), 40, shared=False)
+    np.testing.assert_array_equal(found, everything[numbers])
+
+
+# ---- going on --------------------------------------------------------------------------------------------------------
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Stopping:
+    """An engine that stops after some parts, and counts them."""
+
+    facts: dict[str, Any] = {"engine": "stopping"}  # noqa: RUF012 — a constant of the test
+
+    def __init__(self, after: int) -> None:
+        self.after, self.done = after, list[int]()
+
+    def run(self, tasks: Sequence[T], work: Callable[[T], R]) -> Iterator[R]:
+        for task in tasks:
+            if len(self.done) == self.after:
+                raise KeyboardInterrupt
+            assert isinstance(task, Part)
+            self.done.append(task.number)
+            yield work(task)
+
+
+@pytest.mark.parametrize(("method", "scope"), [("permgrad", "global"), ("gradient", "local")])
+def test_stopped_half_way_and_gone_on_with(
+    tmp_path: Path, classifier: pg.HyNNClassifier, method: str, scope: str
+) -> None:
+    frame = features(400)
+    folder = write(tmp_path / "t", frame.assign(y=target_of(classifier, frame)))
+    options: dict[str, Any] = {"method": method, "scope": scope, "rows_per_part": 80, "random_state": 1}
+    options |= {"n_repeats": 2, "out": tmp_path / "out"}
+    with pytest.raises(KeyboardInterrupt):
+        pg.explain_stream(classifier, folder, "y", engine=Stopping(2), **options)
+    # What a process leaves that is killed while it writes.
+    (tmp_path / "out" / "parts" / ".part-00002.npz.abc.npz").write_bytes(b"half")
+    going_on = Stopping(99)
+    found = pg.explain_stream(classifier, folder, "y", engine=going_on, **options)
+    assert going_on.done == [2, 3, 4, 5]
+    at_once = pg.explain_stream(classifier, folder, "y", **{**options, "out": tmp_path / "other"})
+    np.testing.assert_array_equal(found.values, at_once.values)
+    np.testing.assert_array_equal(found.std, at_once.std)
+    nothing = Stopping(0)
+    third = pg.explain_stream(classifier, folder, "y", engine=nothing, **options)
+    np.testing.assert_array_equal(third.values, found.values)
+    assert not (tmp_path / "out" / "parts").exists()
+    if scope == "local":
+        pd.testing.assert_frame_equal(
+            pd.read_parquet(tmp_path / "out" / "local"), pd.read_parquet(tmp_path / "other" / "local")
+        )
+
+
+def test_a_damaged_part_is_computed_again(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
+    folder = write(tmp_path / "t", features(300))
+    options: dict[str, Any] = {"method": "gradient", "rows_per_part": 80, "random_state": 1, "out": tmp_path / "out"}
+    with pytest.raises(KeyboardInterrupt):
+        pg.explain_stream(regressor, folder, engine=Stopping(3), **options)
+    (tmp_path / "out" / "parts" / "part-00000.npz").write_bytes(b"PK nothing")
+    (tmp_path / "out" / "local" / "part-00001.parquet").unlink()
+    going_on = Stopping(99)
+    pg.explain_stream(regressor, folder, engine=going_on, **options)
+    assert going_on.done == [0, 1, 3, 4]
+
+
+def test_a_changed_table_or_option_is_not_gone_on_with(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
+    frame = features(300)
+    folder = write(tmp_path / "t", frame, (150,))
+    options: dict[str, Any] = {"random_state": 1, "n_repeats": 1, "out": tmp_path / "out"}
+    pg.explain_stream(regressor, folder, **options)
+    with pytest.raises(pg.InputError) as found:
+        pg.explain_stream(regressor, folder, **{**options, "random_state": 2})
+    assert str(found.value) == (
+        "the folder of a streamed explanation must be of the same explanation, however: "
+        f"{tmp_path / 'out'} holds one that differs in seed; replace it with --overwrite (overwrite=True), or name "
+        "another with --out (out=)"
+    )
+    frame.iloc[150:].assign(a=0.5).to_parquet(folder / "001.parquet")
+    with pytest.raises(pg.InputError, match="differs in the table's files, which have changed since; replace it"):
+        pg.explain_stream(regressor, folder, **options)
+    again = pg.explain_stream(regressor, folder, overwrite=True, **options)
+    assert json.loads((tmp_path / "out" / "_stream.json").read_text())["finished"]
+    np.testing.assert_array_equal(pg.Explanation.load(tmp_path / "out").values, again.values)
+
+
+def test_foreign_folders_are_left_alone(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
+    folder = write(tmp_path / "t", features(50))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years of work")
+    for overwrite in (False, True):
+        with pytest.raises(pg.InputError, match=r"holds other files \(thesis.tex\); name another with --out"):
+            pg.explain_stream(regressor, folder, out=tmp_path / "mine", overwrite=overwrite)
+    with pytest.raises(pg.InputError, match=r"goes into a folder, however: .*thesis.tex is a file"):
+        pg.explain_stream(regressor, folder, out=tmp_path / "mine" / "thesis.tex")
+    assert (tmp_path / "mine" / "thesis.tex").read_text() == "years of work"
+
+
+# ---- refusals --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"method": "shapley", "scope": "global"},
+            "are given by .*permutation.*, however: method='shapley'; choose one of these; or pass scope='local'",
+        ),
+        ({"method": "permgrd"}, r"did you mean 'permgrad'\?"),
+        ({"method": "gradient"}, "explains rows and out=None; pass out='a folder'"),
+        ({"scoring": "accuracy"}, "a score needs all predictions at once"),
+        ({"tolerance": 0.1}, "leave tolerance=0.1 out, or explain a sample with rows="),
+        ({"rows": 0}, "rows must be an integer of at least 1, however: rows=0"),
+        ({"form": "long"}, "form must be one of 'tidy', 'wide', however: form='long'"),
+        ({"n_repeats": 0}, "n_repeats must be an integer of at least 1"),
+        ({"loss": "squared_error"}, "loss must fit the task"),
+        ({"branch": False}, "options of method='permgrad' are: .*did you mean 'branches'"),
+        ({"y": "targt"}, r"has no column 'targt' \(did you mean 'target'\?\); check the name"),
+        ({"y": "gaps"}, "y must be known for every row explained, however: 1 rows of .* have no 'gaps'; leave those"),
+        ({"y": "strange"}, "y must hold classes of the model .*, however: row 99 has 'none' in 'strange'; leave such"),
+        ({"y": ["target"]}, "y must name a column where the table is read from a file, however: it is a list"),
+        ({"sample_weight": "negative"}, "finite numbers of at least 0, however: row 0 has '-1.0' in 'negative'"),
+    ],
+)
+def test_refusals(tmp_path: Path, classifier: pg.HyNNClassifier, options: dict[str, Any], message: str) -> None:
+    frame = features(100)
+    y = target_of(classifier, frame).astype(object)
+    gaps, strange = y.copy(), y.copy()
+    gaps[40], strange[99] = None, "none"
+    folder = write(tmp_path / "t", frame.assign(target=y, gaps=gaps, strange=strange, negative=-1.0))
+    with pytest.raises(pg.InputError, match=message):
+        pg.explain_stream(classifier, folder, **{"random_state": 0, "n_repeats": 1, **options})
+
+
+def test_targets_that_are_not_numbers_in_some_row(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
+    """The footers count missing cells, not NaN: those are found when their part is read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    frame = features(100)
+    y = target_of(regressor, frame)
+    y[70] = np.nan
+    folder = tmp_path / "t"
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pandas(frame).append_column("y", pa.array(y)), folder / "x.parquet")
+    with pytest.raises(pg.InputError, match="y must be known for every row explained, however: row 70 has no 'y'"):
+        pg.explain_stream(regressor, folder, "y", n_repeats=1)
+
+
+def test_what_is_no_model_or_no_table(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
+    import torch
+
+    folder = write(tmp_path / "t", features(50).drop(columns="b"))
+    with pytest.raises(pg.InputError, match=r"must have all columns of training, however: .* lacks 1 of them.* 'b'"):
+        pg.explain_stream(regressor, folder)
+    with pytest.raises(pg.InputError, match="however: model is a Linear; for any other network read rows into memory"):
+        pg.explain_stream(torch.nn.Linear(2, 1), folder)
+    with pytest.raises(pg.InputError, match="however: model is not fitted"):
+        pg.explain_stream(pg.HyNNRegressor(), folder)
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(pg.InputError, match="must be Parquet, however"):
+        pg.explain(regressor, str(tmp_path / "t.csv"))
+
+
+def test_notes_of_many_parts_are_said_once(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
+    frame = features(200).assign(colour="mauve")
+    folder = write(tmp_path / "t", frame, rows_per_group=20)
+    with pytest.warns(pg.PermgradWarning) as said:
+        pg.explain_stream(regressor, folder, rows_per_part=20, n_repeats=1, engine=LocalEngine())
+    assert len(said) == 1
+    assert "in part 0 of the table: 20 of 20 values of 'colour' are levels" in str(said[0].message)
