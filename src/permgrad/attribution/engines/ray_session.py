@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import signal
 import socket
@@ -26,6 +27,10 @@ from permgrad._errors import EnvironmentProblem, InputError
 _PATIENCE = 5.0
 #: Least shared memory for results on their way; Ray would take a third of the machine's memory.
 _STORE_BYTES = 256 * 2**20
+#: What lets Ray's C++ part speak of nothing less than its end; it writes on stderr otherwise.
+_BACKEND = ("RAY_BACKEND_LOG_LEVEL", "fatal")
+#: A line that it writes all the same.
+_BACKEND_LINE = re.compile(rb"^\[\d{4}-\d\d-\d\d [^]]*\] \w+\.(cc|h):\d+: ")
 #: Longest name of a folder in which Ray can still make its sockets.
 _LONGEST_FOLDER = 32
 
@@ -100,7 +105,8 @@ def session(*, workers: int | None, address: str | None, store_bytes: int = 0) -
             yield _look(ray, ours=True, shared=False)
         return
     _check_address(str(address))
-    with _restored(), _quiet(("ray", "ray.data"), logging.CRITICAL):
+    with _restored(), _quiet(("ray", "ray.data"), logging.CRITICAL), _silent(ray):
+        os.environ.setdefault(*_BACKEND)
         _start(ray, address=address, log_to_driver=False, configure_logging=False)
         try:
             yield _look(ray, ours=True, shared=True)
@@ -113,10 +119,9 @@ def _own(ray: ModuleType, processors: int, store_bytes: int) -> Iterator[None]:
     """Start Ray on this machine for the body: no dashboard, no report of usage to its makers, nothing printed."""
     folder = tempfile.mkdtemp(prefix="pg-ray-")
     options: dict[str, Any] = {"_temp_dir": folder} if len(folder) <= _LONGEST_FOLDER else {}
-    mine = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
     with _restored(), _quiet(("ray", "ray.data"), logging.CRITICAL), _silent(ray):
         try:
-            for name, value in mine.items():
+            for name, value in (_BACKEND, ("RAY_USAGE_STATS_ENABLED", "0")):
                 os.environ.setdefault(name, value)
             _start(
                 ray,
@@ -144,13 +149,20 @@ def _start(ray: ModuleType, **options: Any) -> None:
         if main and callable(handler):
             signal.signal(signal.SIGTERM, handler)
     except (OSError, ValueError, RuntimeError, SystemExit) as error:
-        where = options["address"]
-        what = "start on this machine" if where == "local" else f"connect to {where}"
-        text = " ".join(str(error).split())
-        raise EnvironmentProblem(
-            f"Ray must be able to {what}, however: {type(error).__name__}: {text[:300]}; "
-            + ("free memory or disk, or leave engine='ray' out" if where == "local" else "check --ray-address")
-        ) from error
+        raise _refused(options["address"], error) from error
+
+
+def _refused(address: str, error: BaseException) -> EnvironmentProblem:
+    """Return the error for a session that could not be had."""
+    text, cause = " ".join(str(error).split()), error.__cause__
+    if "Authentication" in f"{text} {cause}":
+        return EnvironmentProblem(
+            f"a Ray cluster that asks for a token must be given its own, however: {address} refused this process; set "
+            "RAY_AUTH_MODE=token, and have the cluster's token in ~/.ray/auth_token or RAY_AUTH_TOKEN"
+        )
+    what = "start on this machine" if address == "local" else f"connect to {address}"
+    mend = "free memory or disk, or leave engine='ray' out" if address == "local" else "check --ray-address"
+    return EnvironmentProblem(f"Ray must be able to {what}, however: {type(error).__name__}: {text[:300]}; {mend}")
 
 
 def _look(ray: ModuleType, *, ours: bool, shared: bool) -> Session:
@@ -241,7 +253,7 @@ def _quiet(names: tuple[str, ...], level: int) -> Iterator[None]:
 
 @contextmanager
 def _held_back() -> Iterator[None]:
-    """Hold back what is written on stderr, and then write all of it but what Ray's C++ part says of its own logging."""
+    """Hold back what is written on stderr, and then write all of it but the log lines of Ray's C++ part."""
     try:
         sys.stderr.flush()
         kept = os.dup(2)
@@ -258,7 +270,7 @@ def _held_back() -> Iterator[None]:
             os.dup2(kept, 2)
             os.close(kept)
             written.seek(0)
-            lines = [line for line in written if b" logging.cc:" not in line]
+            lines = [line for line in written if not _BACKEND_LINE.match(line)]
             with suppress(OSError):
                 os.write(2, b"".join(lines))
 
