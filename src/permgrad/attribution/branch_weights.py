@@ -7,7 +7,6 @@ losing both. Shares are undefined where the interval of the total includes 0.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +17,6 @@ from permgrad.attribution.game import Floats, Game, path_quantities, settle
 from permgrad.attribution.importance import Estimable, make_value
 from permgrad.attribution.method import Request
 from permgrad.attribution.moments import PairMoments, interval
-from permgrad.models.replacement import Block
 
 _PAIRS = 4096
 
@@ -75,12 +73,13 @@ def branch_moments(request: Request, game: Game) -> PairMoments:
     donors = rows if request.background is None else len(request.background)
     moments = PairMoments(rows, donors, shared, 1, len(quantities.names))
     with torch.inference_mode(), request.subject.open():
-        cache = _whole(game, request.encoded)
-        donor_cache = cache if request.background is None else _whole(game, request.background)
+        cache = game.light(request.encoded)
+        donor_cache = cache if request.background is None else game.light(request.background)
         base = value(cache.outputs, slice(0, rows), cache.outputs)
         for repeat in range(request.n_repeats):
             numbers = np.arange(rows, dtype=np.int64)
             drawn = donor_rows(request.seed, "branches", repeat, numbers + request.row_offset, donors, shared=shared)
+            effects = np.empty((rows, len(quantities.names)))
             for start in range(0, rows, _PAIRS):
                 part = slice(start, min(start + _PAIRS, rows))
                 index, donor_index = (torch.as_tensor(n[part], device=request.subject.device) for n in (numbers, drawn))
@@ -89,34 +88,6 @@ def branch_moments(request: Request, game: Game) -> PairMoments:
                     outputs = game.engine.exchange(cache, index, donor_index, donor_cache, coalition)
                     kept = cache.outputs[part]
                     changes.append(value(settle(outputs, kept), part, kept)[:, 0] - base[part, 0])
-                effects = np.stack(changes, axis=1) @ quantities.combine.T
-                weights = None if request.sample_weight is None else request.sample_weight[part]
-                moments.add(numbers[part], drawn[part], effects, weights=weights)
+                effects[part] = np.stack(changes, axis=1) @ quantities.combine.T
+            moments.add(numbers, drawn, effects, weights=request.sample_weight)
     return moments
-
-
-def _prepare(game: Game, tensor: torch.Tensor, batch: int) -> Block:
-    return game.engine.prepare(tensor, batch_size=batch)
-
-
-def _whole(game: Game, encoded: np.ndarray[Any, np.dtype[np.float32]]) -> Block:
-    """Return what all rows bring to the head, without the maps that only partial recomputation needs."""
-    kept = game.kept(encoded)
-    if kept is not None:
-        return kept
-    dtype = next(game.subject.module.parameters()).dtype
-    pieces = []
-    for start in range(0, len(encoded), 4096):
-        tensor = torch.as_tensor(np.ascontiguousarray(encoded[start : start + 4096]), device=game.subject.device).to(
-            dtype
-        )
-        block = game.with_smaller_batches(partial(_prepare, game, tensor))
-        block.maps, block.convolved = [], []
-        pieces.append(block)
-    first = pieces[0]
-    return Block(
-        encoded=first.encoded[:0],
-        embeddings={path: torch.cat([piece.embeddings[path] for piece in pieces]) for path in first.embeddings},
-        shares={path: torch.cat([piece.shares[path] for piece in pieces]) for path in first.shares},
-        outputs=torch.cat([piece.outputs for piece in pieces]),
-    )

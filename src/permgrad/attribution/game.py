@@ -173,6 +173,7 @@ class Game:
         automatic = rows_at_once(self.subject.device, on_processor=cached, on_accelerator=_BATCH_ACCELERATOR)
         self._batch = automatic if self.batch_size == "auto" else int(self.batch_size)
         self._kept: tuple[slice, Block] | None = None
+        self._seen: Block | None = None
 
     def blocks(self) -> list[slice]:
         """Return the receivers in blocks whose caches fit in memory."""
@@ -184,15 +185,49 @@ class Game:
         """Return the block's cache; the last one is kept, so that rounds of repeats over one block pay once."""
         if self._kept is None or self._kept[0] != rows:
             self._kept = None
-            tensor = torch.as_tensor(np.ascontiguousarray(self.encoded[rows]), device=self.subject.device)
-            tensor = tensor.to(next(self.subject.module.parameters()).dtype)
-            self._kept = rows, self.with_smaller_batches(lambda batch: self.engine.prepare(tensor, batch_size=batch))
+            self._kept = rows, self._computed(self.encoded[rows], light=False)
         return self._kept[1]
 
-    def kept(self, encoded: npt.NDArray[np.float32]) -> Block | None:
-        """Return the cache of these rows, if they are all of the game's and it still has them."""
-        whole = slice(0, len(self.encoded))
-        return self._kept[1] if encoded is self.encoded and self._kept is not None and self._kept[0] == whole else None
+    def outputs(self) -> npt.NDArray[np.float32]:
+        """Return the network's own outputs for the rows of all blocks, ``(rows, K)``."""
+        blocks = self.blocks()
+        if len(blocks) == 1:
+            found = self.prepare(blocks[0]).outputs
+        elif self._small and blocks[-1].stop - blocks[0].start == len(self.encoded):
+            found = self.light(self.encoded).outputs
+        else:
+            found = torch.cat([self._computed(self.encoded[rows], light=True).outputs for rows in blocks])
+        outputs: npt.NDArray[np.float32] = found.cpu().numpy()
+        return outputs
+
+    def light(self, encoded: npt.NDArray[np.float32]) -> Block:
+        """Return what rows bring to the head and their outputs, without the maps that only replacements need.
+
+        What is known of the rows explained is not computed again.
+        """
+        if encoded is not self.encoded:
+            return self._computed(encoded, light=True)
+        if self._kept is not None and self._kept[0] == slice(0, len(encoded)):
+            return self._kept[1]
+        if self._seen is not None:
+            return self._seen
+        block = self._computed(encoded, light=True)
+        if self._small:
+            self._seen = block
+        return block
+
+    @property
+    def _small(self) -> bool:
+        """Whether what all rows bring to the head may be kept."""
+        return len(self.encoded) * self.engine.bytes_per_row(light=True) <= _BLOCK_BYTES
+
+    def _computed(self, encoded: npt.NDArray[np.float32], *, light: bool) -> Block:
+        tensor = torch.as_tensor(np.ascontiguousarray(encoded), device=self.subject.device)
+        tensor = tensor.to(next(self.subject.module.parameters()).dtype)
+        block: Block = self.with_smaller_batches(
+            lambda batch: self.engine.prepare(tensor, batch_size=batch, light=light)
+        )
+        return block
 
     def play(
         self, players: dict[str, npt.NDArray[np.intp]], repeats: Sequence[int], collect: Collector, progress: Progress

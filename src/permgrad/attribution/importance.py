@@ -92,8 +92,7 @@ def make_game(request: Request, quantities: Quantities, value: Value, sampler: S
 def base_outputs(request: Request, game: Game) -> npt.NDArray[np.float32]:
     """Return the network's own outputs for the rows explained, ``(rows, K)``."""
     with torch.inference_mode(), request.subject.open():
-        parts = [game.prepare(rows).outputs.cpu().numpy() for rows in game.blocks()]
-    return np.concatenate(parts) if len(parts) > 1 else parts[0]
+        return game.outputs()
 
 
 def refuse_nonfinite(outputs: torch.Tensor) -> None:

@@ -203,25 +203,32 @@ class ReplacementEngine:
 
     # ---- computing ---------------------------------------------------------------------------------------------------
 
-    def prepare(self, encoded: Tensor, *, batch_size: int = 256) -> Block:
+    def prepare(self, encoded: Tensor, *, batch_size: int = 256, light: bool = False) -> Block:
         """Compute and keep what replacements in these rows will need.
 
-        Shape:
-            encoded ``(rows, encoded)``; ``Block.outputs`` is ``(rows, outputs)``.
+        Args:
+            encoded: ``(rows, encoded)``.
+            batch_size: rows at a time.
+            light: whether only what ``exchange`` needs is kept, and the outputs.
+
+        Returns:
+            The cache; ``Block.outputs`` is ``(rows, outputs)``.
         """
-        block = self._prepare(encoded[:batch_size])
+        block = self._prepare(encoded[:batch_size], light)
         if len(encoded) <= batch_size:
             return block
         whole = block.with_room(encoded)
         for start in range(0, len(encoded), batch_size):
-            whole.put(start, self._prepare(encoded[start : start + batch_size]) if start else block)
+            whole.put(start, self._prepare(encoded[start : start + batch_size], light) if start else block)
         return whole
 
-    def _prepare(self, encoded: Tensor) -> Block:
+    def _prepare(self, encoded: Tensor, light: bool) -> Block:
         block = Block(encoded, {}, {}, encoded[:, :0])
         found: dict[str, Tensor] = {}
         for path in self.paths:
-            if path == "image" and self._chain is not None:
+            if light:
+                found[path] = self._whole.embed(path, encoded)
+            elif path == "image" and self._chain is not None:
                 block.maps, block.convolved = self._chain.walk(encoded)
                 entered = self._chain.enter(block.maps[-1])
                 block.image_dense = None if self._chain.first is None else entered
@@ -356,13 +363,14 @@ class ReplacementEngine:
             return self._head.finish([held.shares[path][index] for path, (held, index) in source.items()])
         return self._whole.fuse({path: held.embeddings[path][index] for path, (held, index) in source.items()})
 
-    def bytes_per_row(self) -> int:
+    def bytes_per_row(self, *, light: bool = False) -> int:
         """Estimate how many bytes ``prepare`` keeps for each row."""
         numbers = sum(self.module.widths.values()) + self.module.encoded
         if self._head is not None:
             numbers = self.module.encoded + len(self.paths) * self._head.units
-        numbers += 0 if self._table is None else self._table.numbers
-        numbers += 0 if self._chain is None else self._chain.numbers
+        if not light:
+            numbers += 0 if self._table is None else self._table.numbers
+            numbers += 0 if self._chain is None else self._chain.numbers
         return 4 * numbers
 
 
