@@ -186,6 +186,7 @@ def test_files_may_differ_in_the_width_of_numbers_and_the_order_of_columns(tmp_p
     pq.write_table(pa.table({"t": ["c", None], "n": pa.array([2.5, None])}), tmp_path / "1.parquet")
     pq.write_table(pa.table({"t": pa.nulls(1), "n": pa.array([7], pa.int64())}), tmp_path / "2.parquet")
     table = open_partitioned(tmp_path)
+    assert table.null_counts == {"n": 1, "t": 2}
     frame = whole(table)
     assert frame["n"].dtype == np.float64
     assert frame["n"].fillna(-1).tolist() == [1, 2, 2.5, -1, 7]

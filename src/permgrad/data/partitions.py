@@ -421,6 +421,9 @@ def _read_footer(path: Path, root: Path) -> tuple[_File, pa.Schema, dict[str, in
                     if name in nulls:
                         known = statistics is not None and statistics.has_null_count
                         nulls[name] = _total([nulls[name], statistics.null_count if known else None])
+            # A column without any value has no type and no statistics.
+            rows = sum(group.num_rows for group in groups)
+            nulls |= {own.name: rows for own in schema if pa.types.is_null(own.type)}
             name = path.relative_to(root).as_posix()
             keys = tuple(_key(step) for step in name.split("/")[:-1] if "=" in step)
             file = _File(

@@ -185,13 +185,13 @@ def predict_stream(
     identifiers = [name for name in data.get("identifiers", ()) if name in opened.columns]
     facts: dict[str, Any] = {"model": model_digest(model), "table": table_digest(opened), "identifiers": identifiers}
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    record = check_folder(target, key, facts, overwrite=overwrite, kind="predictions")
+    record = check_folder(target, key, facts, overwrite=overwrite, kind="prediction")
     work = _Predictions(model, opened, identifiers, target, key)
     with writable(target):
         if record is None:
             left = [entry.name for entry in target.glob("part-*.parquet")] if target.is_dir() else []
             empty(target, [*left, RECORD])
-            about = {"schema_version": SCHEMA_VERSION, "kind": "predictions", "key": key, "facts": facts}
+            about = {"schema_version": SCHEMA_VERSION, "kind": "prediction", "key": key, "facts": facts}
             write_json_atomic(target / RECORD, about)
         todo = [part for part in opened.parts if not work.is_finished(part)]
         _in_turn(todo, work.write, "predict", progress)

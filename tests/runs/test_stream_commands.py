@@ -1,0 +1,236 @@
+"""``permgrad predict`` and ``explain`` on Parquet in parts, as a user types them: results, kills, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import permgrad as pg
+from permgrad.cli import app
+from permgrad.runs.stream import is_streamed
+
+
+def table(rows: int = 240, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"age": rng.normal(50, 10, rows), "dose": rng.normal(size=rows)})
+    frame["town"] = rng.choice(["Bonn", "Ulm", "Köln"], rows)
+    frame["dose"] = frame["dose"].mask(rng.random(rows) < 0.05)
+    frame["case"] = [f"case {i}" for i in range(rows)]
+    strength = (frame["age"] - 50) / 10 + (frame["town"] == "Ulm") + 0.3 * rng.normal(size=rows)
+    frame["outcome"] = np.where(strength > 0.3, "ill", "well")
+    return frame
+
+
+def call(*words: object, code: int = 0) -> str:
+    """Run a command here, and return what it prints: on stdout, or the error."""
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, f"{result.stdout}\n{result.stderr}"
+    return result.stderr if code else result.stdout
+
+
+def write(folder: Path, frame: pd.DataFrame, size: int = 70) -> Path:
+    folder.mkdir()
+    for start in range(0, len(frame), size):
+        frame.iloc[start : start + size].to_parquet(folder / f"{start:05d}.parquet", row_group_size=32, index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    preset = {"base": "fast", "branches": ["tabular"], "training": {"max_epochs": 5}}
+    (folder / "preset.json").write_text(json.dumps(preset))
+    table().to_csv(folder / "table.csv", index=False)
+    words = ("--target", "outcome", "--id", "case", "--preset", folder / "preset.json", "--out", folder / "run")
+    call("run", folder / "table.csv", *words)
+    return folder / "run"
+
+
+def test_predictions_are_those_of_the_table_in_memory(tmp_path: Path, run: Path) -> None:
+    frame = table(300, seed=3)
+    folder = write(tmp_path / "rows", frame)
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    said = json.loads(call("predict", run, folder, "--out", tmp_path / "out", "--json"))
+    assert said == {
+        "rows": 300,
+        "out": str(tmp_path / "out"),
+        "parts": 5,
+        "computed": 5,
+        "classes": ["ill", "well"],
+    }
+    call("predict", run, tmp_path / "rows.csv", "--out", tmp_path / "memory.csv")
+    found, expected = pd.read_parquet(tmp_path / "out"), pd.read_csv(tmp_path / "memory.csv")
+    assert found.columns.tolist() == expected.columns.tolist()
+    assert found["prediction"].nunique() == 2, "the case must not be trivial"
+    for name in ("row", "case", "prediction"):
+        assert found[name].tolist() == expected[name].tolist()
+    np.testing.assert_allclose(found["probability_ill"], expected["probability_ill"], atol=1e-6)
+    # Once more: nothing is done; after a file was lost: that part alone.
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    assert "finished before" in call("predict", run, folder, "--out", tmp_path / "out")
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
+    (tmp_path / "out" / "part-00002.parquet").write_bytes(b"PAR1 half")
+    assert json.loads(call("predict", run, folder, "--out", tmp_path / "out", "--json"))["computed"] == 1
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out"), found)
+
+
+def test_identifiers_that_are_missing_in_a_whole_part(tmp_path: Path, run: Path) -> None:
+    frame = table(140, seed=3)
+    frame.loc[:69, "case"] = None
+    call("predict", run, write(tmp_path / "rows", frame), "--out", tmp_path / "out")
+    found = pd.read_parquet(tmp_path / "out")["case"]
+    assert found.isna().tolist() == [True] * 70 + [False] * 70
+
+
+def test_a_single_file_streams_if_asked_or_large(tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = table(50, seed=4)
+    frame.to_parquet(tmp_path / "rows.parquet", index=False)
+    monkeypatch.chdir(tmp_path)
+    call("predict", run, "rows.parquet")
+    assert (tmp_path / "rows-predictions.csv").is_file()
+    call("predict", run, "rows.parquet", "--stream")
+    assert (tmp_path / "rows-predictions" / "part-00000.parquet").is_file()
+    assert not is_streamed(Path("rows.parquet"), None)
+    monkeypatch.setattr("permgrad.runs.stream.LARGE_BYTES", 100)
+    assert is_streamed(Path("rows.parquet"), None)
+    # A file to write is asked for: the table is read into memory, as large as it is.
+    call("predict", run, "rows.parquet", "--out", "named.csv")
+    assert (tmp_path / "named.csv").is_file()
+    assert not is_streamed(Path("rows.parquet"), asked=False)
+
+
+def test_an_explanation_is_that_of_the_table_in_memory(tmp_path: Path, run: Path) -> None:
+    frame = table(150, seed=5)
+    folder = write(tmp_path / "rows", frame)
+    said = call("explain", run, folder, "--out", tmp_path / "out", "--repeats", 3, "--seed", 7)
+    assert said.startswith("150 rows in 3 parts.\npermgrad: increase of the loss (nats)\n  age ")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "_stream.json", "explanation.json", "values.npz", "importance.csv", "plots",
+    }  # fmt: skip
+    assert (tmp_path / "out" / "plots" / "bar.png").is_file()
+    found = pg.Explanation.load(tmp_path / "out")
+    # Below 200 rows donors come from the model's training rows in memory, too.
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    call("explain", run, tmp_path / "rows.csv", "--out", tmp_path / "memory", "--repeats", 3, "--seed", 7)
+    expected = pg.Explanation.load(tmp_path / "memory")
+    assert found.outputs == expected.outputs
+    np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
+    np.testing.assert_allclose(found.std, expected.std, atol=1e-5)  # type: ignore[arg-type]
+    again = call("explain", run, folder, "--out", tmp_path / "out", "--repeats", 3, "--seed", 7)
+    assert "It was finished before; nothing was computed." in again
+
+
+def test_rows_one_by_one_and_a_sample(tmp_path: Path, run: Path) -> None:
+    folder = write(tmp_path / "rows", table(150, seed=5))
+    words = ("explain", run, folder, "--method", "gradient", "--form", "wide", "--rows", 40, "--json")
+    said = json.loads(call(*words, "--out", tmp_path / "out"))
+    assert said["rows_explained"] == 40
+    lines = pd.read_parquet(tmp_path / "out" / "local")
+    assert lines.columns.tolist() == ["row", "class", "prediction", "base", "age", "dose", "town"]
+    assert lines["row"].is_monotonic_increasing
+    assert lines["row"].nunique() == 40
+    assert lines["row"].max() > 75, "the sample must reach the end of the table"
+
+
+def test_killed_half_way_and_gone_on_with(tmp_path: Path, run: Path) -> None:
+    """``kill -9`` while parts are computed: the same command does the others, and the numbers are those of one go."""
+    folder = write(tmp_path / "rows", table(600, seed=6), size=20)
+    slow = (
+        "import sys, time\n"
+        "import permgrad.attribution.streaming.stream as stream\n"
+        "own = stream.explain_part\n"
+        "def slowly(*given, **named):\n"
+        "    time.sleep(0.2)\n"
+        "    return own(*given, **named)\n"
+        "stream.explain_part = slowly\n"
+        "from permgrad.cli import main\n"
+        "main()\n"
+    )
+    words = ["explain", str(run), str(folder), "--out", str(tmp_path / "out"), "--repeats", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", slow, *words], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    parts = tmp_path / "out" / "parts"
+    deadline = time.monotonic() + 120
+    while len(list(parts.glob("part-*.npz"))) < 5 and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = {path.name: path.stat().st_mtime_ns for path in parts.glob("part-*.npz")}
+    assert 5 <= len(done) < 30
+    stopped = dict(done)
+    call(*words)
+    call(*words[:3], "--out", tmp_path / "other", "--repeats", 2)
+    found, expected = (pg.Explanation.load(tmp_path / name) for name in ("out", "other"))
+    np.testing.assert_array_equal(found.values, expected.values)
+    assert found.meta["rows_explained"] == 600
+    assert found.meta["streamed"]["parts"] == 30
+    assert stopped == done
+
+
+def test_a_changed_table_and_foreign_folders_are_refused(tmp_path: Path, run: Path) -> None:
+    frame = table(100, seed=5)
+    folder = write(tmp_path / "rows", frame)
+    call("predict", run, folder, "--out", tmp_path / "out")
+    frame.iloc[70:].assign(age=40.0).to_parquet(folder / "00070.parquet", index=False)
+    said = call("predict", run, folder, "--out", tmp_path / "out", code=2)
+    assert said == (
+        "error: the folder of a streamed prediction must be of the same prediction, however: "
+        f"{tmp_path / 'out'} holds one that differs in the table's files, which have changed since; replace it with "
+        "--overwrite (overwrite=True), or name another with --out (out=)\n"
+    )
+    call("predict", run, folder, "--out", tmp_path / "out", "--overwrite")
+    assert pd.read_parquet(tmp_path / "out")["row"].tolist() == list(range(100))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    for command in ("predict", "explain"):
+        assert "holds other files (letter.txt)" in call(
+            command, run, folder, "--out", tmp_path / "mine", "--overwrite", code=2
+        )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("predict", "rows", "--out", "p.csv"), "are written to a folder, however: --out p.csv names a file"),
+        (("predict", "rows", "--no-stream"), "a folder is read in parts, however: rows is a folder and --no-stream"),
+        (("predict", "rows.csv", "--stream"), "--stream reads Parquet in parts, however: rows.csv is not Parquet"),
+        (("explain", "rows", "--row", 3), "--row looks at rows of a table in memory, however: rows is read in parts"),
+        (("explain", "rows", "--where", "age=3"), "--where looks at rows of a table in memory"),
+        (("explain", "rows.csv", "--rows", 3), "however: it is no Parquet (rows.csv); write it as Parquet"),
+        (("explain", "one.parquet", "--rows", 3, "--no-stream"), "however: --no-stream is given (one.parquet)"),
+        (("explain", "rows", "--method", "permgrad-paper"), "global explanations of a table that is read in parts are"),
+        (("explain", "gaps"), "y must be known for every row explained, however: 2 rows of 'gaps' have no 'outcome'"),
+        (("predict", "lacking"), "a table must have all columns of training, however 1 are missing: 'age'"),
+    ],
+)
+def test_refusals(
+    tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[object, ...], message: str
+) -> None:
+    frame = table(20, seed=5)
+    monkeypatch.chdir(tmp_path)
+    write(Path("rows"), frame)
+    write(Path("gaps"), frame.assign(outcome=frame["outcome"].where(np.arange(20) > 1)))
+    write(Path("lacking"), frame.drop(columns="age"))
+    frame.to_csv("rows.csv", index=False)
+    frame.to_parquet("one.parquet")
+    said = call(words[0], run, *words[1:], code=2)
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_targets_that_all_miss_are_no_targets(tmp_path: Path, run: Path) -> None:
+    folder = write(tmp_path / "rows", table(60, seed=5).assign(outcome=pd.Series([None] * 60, dtype=object)))
+    said = call("explain", run, folder, "--out", tmp_path / "out", "--repeats", 1)
+    assert "divergence from the model's own prediction" in said
