@@ -278,7 +278,9 @@ def measure(*, quick: bool = False) -> list[Line]:
     """Return the lines of the speed page."""
     python = keras_peer.make_environment(keras_peer.DEFAULT_ENVIRONMENT)
     lines = []
-    for own in measure_training(python, ["puma"] if quick else list(TABLES), 1 if quick else 3, 2 if quick else 4):
+    for own in measure_training(
+        python, ["puma"] if quick else list(TABLES), 1 if quick else 2, 2 if quick else 4, (1,)
+    ):
         what = f"an epoch of the paper network, batches of {BATCH}, {own['table']}, threads: {own['threads']}"
         ours, note = own["permgrad, s per epoch"], "permgrad draws the pictures in each step"
         for peer, ratio in (("as published", "times as fast"), ("without metrics", "times as fast as without metrics")):
@@ -287,7 +289,7 @@ def measure(*, quick: bool = False) -> list[Line]:
             if peer == "as published":
                 rest |= dict(zip(("low", "high"), own["spread"], strict=True))
             lines.append({**line(what, f"Keras, model.fit {peer}", [ours], [theirs], note=note), **rest})
-    own = measure_notebook(python, 1 if quick else 2, most_epochs=2 if quick else None)
+    own = measure_notebook(python, 1, most_epochs=2 if quick else None)
     found = line(
         f"from CSV to report, puma, {own['epochs of the last round']} epochs in batches of {BATCH}",
         "the notebook's steps in Keras",
