@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import importlib
+import inspect
 import json
 import os
 import platform
@@ -169,7 +170,11 @@ def measure_here(name: str, into: Path, quick: bool) -> None:
     """Do a section's work in this process: the child's side."""
     sys.path.insert(0, str(HERE))
     module = importlib.import_module(SECTIONS[name].module)
-    lines = module.measure(quick=quick)
+    # A script whose figures are no comparison has its own rounds instead of a short form.
+    short = (
+        {"quick": quick} if "quick" in inspect.signature(module.measure).parameters else {"rounds": 3} if quick else {}
+    )
+    lines = module.measure(**short)
     into.write_text(json.dumps({"lines": lines, "versions": versions()}) + "\n", encoding="utf-8")
 
 
@@ -210,7 +215,11 @@ def number(value: Any) -> str:
 
 
 def table(lines: list[dict[str, Any]]) -> str:
-    """Return the lines of a section as a Markdown table."""
+    """Return the lines of a section as a Markdown table; figures that compare nobody keep their own columns."""
+    if "ratio" not in lines[0]:
+        names = list(dict.fromkeys(name for own in lines for name in own))
+        bare = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+        return "\n".join(bare + ["| " + " | ".join(number(own.get(name)) for name in names) + " |" for own in lines])
     head = "| what | peer | equal | permgrad | peer's | unit | **times as fast** | least–most | rounds | note |"
     rows = [head, "|" + "---|" * 10]
     for own in lines:
