@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 import permgrad as pg
 from permgrad.data.partitions import Part, open_partitioned
+from permgrad.models.rows import EpochOrder, Rows
 from permgrad.models.streaming_rows import StreamedRows
 from permgrad.models.streaming_scan import Source, _BottomK, scan, type_rows
-from permgrad.models.training import EpochOrder, Rows
 from permgrad.runs.inputs import _file_content
 
 SMALL = {"dense_units": (16,), "conv_filters": (4, 4), "fusion_units": (8,)}

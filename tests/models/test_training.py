@@ -22,8 +22,9 @@ from permgrad import EnvironmentProblem, HyNNClassifier, HyNNRegressor, InputErr
 from permgrad.models import training
 from permgrad.models.losses import cross_entropy, loss_rows, squared_error
 from permgrad.models.network import HybridNetwork
+from permgrad.models.rows import EpochOrder
 from permgrad.models.schedules import schedules
-from permgrad.models.training import EpochOrder, Learner, Rows, TrainingOptions, train
+from permgrad.models.training import Learner, Rows, TrainingOptions, train
 
 SMALL = {"dense_units": [16], "conv_filters": [4], "pooling": [4], "fusion_units": [8]}
 

@@ -12,7 +12,8 @@ import lightning.pytorch as lightning
 import torch
 
 from permgrad._progress import Progress
-from permgrad.models.training import BatchOrder, EpochWatcher, Learner
+from permgrad.models.rows import BatchOrder
+from permgrad.models.training import EpochWatcher, Learner
 
 #: Steps per call of Lightning's loop. Its hooks cost about 0.3 ms per call, as much as a small network's whole step.
 _STEPS_PER_CALL = 16

@@ -19,13 +19,15 @@ from permgrad._errors import InputError, PermgradError, unknown
 from permgrad._random import derive_seed, generator, resolve_seed
 from permgrad.models import inputs
 from permgrad.models.devices import device_of, full_float32, rows_at_once
+from permgrad.models.distributed import count_devices
 from permgrad.models.guard import sheltered, untouched
 from permgrad.models.inference import FoldedNetwork
 from permgrad.models.network import HybridNetwork
 from permgrad.models.network_options import NetworkOptions
 from permgrad.models.presets import get_preset
+from permgrad.models.rows import Rows, TrainingRows
 from permgrad.models.settings import Settings, choose_device, resolve_settings
-from permgrad.models.training import EpochWatcher, Rows, TrainingOptions, TrainingRows, train
+from permgrad.models.training import EpochWatcher, TrainingOptions, train
 
 if TYPE_CHECKING:
     from permgrad.data.encoding import TableEncoder
@@ -52,6 +54,7 @@ class HyNNBase(BaseEstimator):
     _task: str
     # Declared here, set by the constructors of the two estimators.
     network: Mapping[str, Any] | None
+    devices: int | Literal["auto"]
 
     # ---- parameters --------------------------------------------------------------------------------------------------
 
@@ -203,6 +206,7 @@ class HyNNBase(BaseEstimator):
             work.options,
             seed=derive_seed(self.seed_, "training"),
             device=work.device,
+            devices=count_devices(self.devices, work.device),
             progress=self.progress,
             checkpoint_folder=checkpoint_folder,
             on_epoch=on_epoch,

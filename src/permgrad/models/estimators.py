@@ -16,8 +16,8 @@ from permgrad.models import inputs
 from permgrad.models.base import HyNNBase, Work
 from permgrad.models.calibration import Calibration, check_calibration, fit_calibration
 from permgrad.models.network_options import NetworkOptions
+from permgrad.models.rows import Rows
 from permgrad.models.settings import Settings
-from permgrad.models.training import Rows
 
 
 class HyNNClassifier(ClassifierMixin, HyNNBase):
@@ -69,6 +69,8 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
             rows, for a thousand of them or more. Attribution explains the network's own outputs, before calibration.
         precision: of training steps, ``"float32"`` or ``"bfloat16"`` (mixed precision, for GPUs and large networks);
             None: the preset's, which is float32. Predictions and explanations are float32 always.
+        devices: how many devices of the kind ``device`` share each training step, in processes of their own;
+            ``"auto"``: all GPUs, or one processor. Predictions and explanations use one.
 
     Attributes:
         classes_ (array): labels, sorted.
@@ -124,6 +126,7 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         max_levels: int | None = None,
         calibration: str | None = None,
         precision: str | None = None,
+        devices: int | Literal["auto"] = 1,
     ) -> None:
         self.branches = branches
         self.layout = layout
@@ -152,6 +155,7 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         self.max_levels = max_levels
         self.calibration = calibration
         self.precision = precision
+        self.devices = devices
 
     def _fit_target(self, target: npt.NDArray[Any]) -> npt.NDArray[Any]:
         self.classes_, indexes = inputs.class_target(target)
@@ -255,6 +259,7 @@ class HyNNRegressor(RegressorMixin, HyNNBase):
         kinds: Mapping[str, Any] | None = None,
         max_levels: int | None = None,
         precision: str | None = None,
+        devices: int | Literal["auto"] = 1,
     ) -> None:
         self.branches = branches
         self.layout = layout
@@ -281,6 +286,7 @@ class HyNNRegressor(RegressorMixin, HyNNBase):
         self.kinds = kinds
         self.max_levels = max_levels
         self.precision = precision
+        self.devices = devices
 
     def _fit_target(self, target: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return inputs.number_target(target)

@@ -27,8 +27,9 @@ from permgrad.models.devices import full_float32, rows_at_once
 from permgrad.models.guard import sheltered, untouched
 from permgrad.models.inputs import class_target, class_weights
 from permgrad.models.multimodal import ImageTableNetwork, ImageTableOptions
+from permgrad.models.rows import Rows
 from permgrad.models.settings import choose_device
-from permgrad.models.training import Rows, TrainingOptions, train
+from permgrad.models.training import TrainingOptions, train
 
 Task = Literal["classification", "regression"]
 Files = Sequence[Path]

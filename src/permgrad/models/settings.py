@@ -10,6 +10,7 @@ from typing import Any
 
 from permgrad._errors import InputError, suggest
 from permgrad.models.devices import PRECISIONS
+from permgrad.models.distributed import devices_faults
 from permgrad.models.network import check_paths
 from permgrad.models.network_options import NetworkOptions, check_network
 from permgrad.models.presets import CLASS_WEIGHTS, Preset, get_preset
@@ -199,7 +200,7 @@ def _argument_faults(given: Mapping[str, Any], task: str) -> list[str]:
     choose("loss", TASK_LOSSES[task])
     choose("numeric", NUMERIC_ENCODINGS)
     choose("precision", PRECISIONS)
-    faults += device_faults(given["device"])
+    faults += device_faults(given["device"]) or devices_faults(given["devices"], choose_device(given["device"]))
     progress = given["progress"]
     need("progress", "'auto', True or False", "False", holds=isinstance(progress, bool) or progress == "auto")
     weight = given.get("class_weight")

@@ -22,6 +22,7 @@ from permgrad.data.partitions import Part, PartitionedTable, open_partitioned
 from permgrad.models import inputs
 from permgrad.models.base import HyNNBase, Work
 from permgrad.models.guard import sheltered
+from permgrad.models.rows import Rows
 from permgrad.models.settings import Settings, choose_device, resolve_settings
 from permgrad.models.streaming_rows import StreamedRows
 from permgrad.models.streaming_scan import (
@@ -34,7 +35,6 @@ from permgrad.models.streaming_scan import (
     scan,
     type_rows,
 )
-from permgrad.models.training import Rows
 
 #: Bytes of encoded rows in memory at once, and how many rows that may be.
 _BLOCK_BYTES, _FEWEST_BLOCK_ROWS, _MOST_BLOCK_ROWS = 2**27, 4096, 1_000_000

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from permgrad._random import generator
 from permgrad.data.partitions import Part
-from permgrad.models.training import Rows
+from permgrad.models.rows import Rows
 
 #: Reads a part: its training rows, encoded, on the processor, a few thousand at a time.
 PartReader = Callable[[Part], Iterator[Rows]]

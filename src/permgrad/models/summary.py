@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from permgrad.models.guard import sheltered
 from permgrad.models.network import HybridNetwork
-from permgrad.models.training import Learner, Rows, TrainingOptions, evaluate
+from permgrad.models.rows import Rows
+from permgrad.models.training import Learner, TrainingOptions, evaluate
 
 _PART_TITLES = {"tabular": "table branch", "image": "image branch", "head": "head"}
 

@@ -16,8 +16,9 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -25,13 +26,16 @@ from torch import Tensor, nn
 from permgrad._errors import EnvironmentProblem, InputError
 from permgrad._files import atomic_path
 from permgrad._progress import Progress, ProgressMode
-from permgrad._random import derive_seed, generator
+from permgrad._random import derive_seed
 from permgrad.models.calibration import best_temperature, class_logits
 from permgrad.models.devices import full_float32, mixed_precision, rows_at_once
+from permgrad.models.distributed import Outcome, Task, check_watchers, train_together
 from permgrad.models.guard import sheltered
 from permgrad.models.losses import loss_rows
 from permgrad.models.members import MemberScale
+from permgrad.models.rows import Rows, TrainingRows
 from permgrad.models.schedules import schedules
+from permgrad.models.team import Alone, Team
 
 if TYPE_CHECKING:
     from permgrad.models.network import HybridNetwork
@@ -92,84 +96,6 @@ class TrainingOptions:
     precision: str = "float32"
 
 
-@dataclasses.dataclass(frozen=True)
-class Rows:
-    """Encoded rows ``x (rows, encoded)`` float32, targets ``y (rows,)`` and loss weights ``weight (rows,)``."""
-
-    x: Tensor
-    y: Tensor
-    weight: Tensor
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the rows are."""
-        return self.x.device
-
-    @property
-    def identity(self) -> str:
-        """What a checkpoint remembers of the rows beyond their number."""
-        return ""
-
-    def to(self, device: torch.device) -> Rows:
-        """Return the same rows on a device."""
-        return Rows(self.x.to(device), self.y.to(device), self.weight.to(device))
-
-    def take(self, chosen: Tensor | slice) -> Rows:
-        """Return some of the rows."""
-        return Rows(self.x[chosen], self.y[chosen], self.weight[chosen])
-
-    def order(self, batch_size: int, seed: int) -> BatchOrder:
-        """Return the batches of an epoch, as row numbers."""
-        return EpochOrder(len(self), batch_size, seed, self.device)
-
-
-class BatchOrder(Protocol):
-    """The batches of an epoch: row numbers, or rows themselves; a function of the seed and ``epoch``."""
-
-    epoch: int
-
-    def __len__(self) -> int:
-        """Return the number of batches."""
-        ...
-
-    def __iter__(self) -> Iterator[Any]:
-        """Yield the batches, each a tensor of row numbers or ``Rows``."""
-        ...
-
-
-class TrainingRows(Protocol):
-    """Rows that weights are fitted on: ``Rows`` in memory, or ``streaming_rows.StreamedRows`` read from files."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where batches are."""
-        ...
-
-    @property
-    def identity(self) -> str:
-        """What a checkpoint remembers of the rows beyond their number."""
-        ...
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        ...
-
-    def to(self, device: torch.device) -> TrainingRows:
-        """Return the same rows, whose batches are on a device."""
-        ...
-
-    def take(self, chosen: Any) -> Rows:
-        """Return the rows of a batch that ``order`` gave."""
-        ...
-
-    def order(self, batch_size: int, seed: int) -> BatchOrder:
-        """Return the batches of an epoch."""
-        ...
-
-
 @dataclasses.dataclass
 class TrainingResult:
     """What ``train`` gives back: one dictionary per epoch, and the epoch whose weights the network now has."""
@@ -178,40 +104,24 @@ class TrainingResult:
     best_epoch: int
 
 
-class EpochOrder:
-    """A plain iterable of index tensors, one per batch; the order is a function of the seed and the epoch number."""
-
-    def __init__(self, rows: int, batch_size: int, seed: int, device: torch.device | None = None) -> None:
-        self.rows = rows
-        self.batch_size = batch_size
-        self.seed = seed
-        self.device = device
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        # A last batch of one row has no variance to normalise with: it joins the batch before.
-        full, rest = divmod(self.rows, self.batch_size)
-        return max(1, full + (rest > 1))
-
-    def __iter__(self) -> Iterator[Tensor]:
-        order = torch.from_numpy(generator(self.seed, "row order", self.epoch).permutation(self.rows)).to(self.device)
-        batches = len(self)
-        for batch in range(batches):
-            end = self.rows if batch == batches - 1 else (batch + 1) * self.batch_size
-            yield order[batch * self.batch_size : end]
-
-
 class Learner:
     """One network with its optimizer: takes steps, validates, keeps the best weights; knows nothing of Lightning."""
 
     def __init__(
-        self, network: HybridNetwork, train: TrainingRows, validation: Rows | None, options: TrainingOptions, seed: int
+        self,
+        network: HybridNetwork,
+        train: TrainingRows,
+        validation: Rows | None,
+        options: TrainingOptions,
+        seed: int,
+        team: Team | None = None,
     ) -> None:
         self.network = network
         self.train_rows = train
         self.validation_rows = validation
         self.options = options
         self.seed = seed
+        self.team: Team = Alone() if team is None else team
         self.order = train.order(options.batch_size, seed)
         self.optimizer = build_optimizer(network, options)
         self.history: list[dict[str, float]] = []
@@ -244,7 +154,9 @@ class Learner:
 
     def start_epoch(self) -> None:
         """Prepare what the next epoch's steps need."""
-        torch.manual_seed(derive_seed(self.seed, "dropout", self.epoch) % 2**63)
+        # Each device draws its own dropout; the first as if it were alone.
+        keys = ("dropout", self.epoch, self.team.rank) if self.team.rank else ("dropout", self.epoch)
+        torch.manual_seed(derive_seed(self.seed, *keys) % 2**63)
         self.order.epoch = self.epoch
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.train_rows.device)
         self._started = time.perf_counter()
@@ -258,7 +170,7 @@ class Learner:
 
     def step(self, batch: Any, number: int) -> None:
         """Take one optimizer step on the rows of a batch of ``order``."""
-        rows = self.train_rows.take(batch)
+        rows = self.train_rows.take(self.team.share(batch))
         rate = self.learning_rate(number)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -271,9 +183,14 @@ class Learner:
             y, weight = y.repeat_interleave(members), weight.repeat_interleave(members)
         loss = training_loss(outputs.float(), y, weight, self.options)
         self.optimizer.zero_grad(set_to_none=True)
+        if self.team.size > 1:
+            loss = loss * self.team.weight(len(rows), len(batch))
         loss.backward()
+        self.team.add_up(
+            [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        )
         self.optimizer.step()
-        self._loss_sum += loss.detach().double() * len(rows)
+        self._loss_sum += loss.detach().double() * len(batch)
         if self.average:
             self._update_average()
 
@@ -293,6 +210,8 @@ class Learner:
         Raises:
             InputError: The loss is not finite any more.
         """
+        self.team.add_up([self._loss_sum])
+        self.team.level([value for value in self.network.buffers() if value.is_floating_point()])
         record: dict[str, float] = {
             "epoch": float(self.epoch + 1),
             "train_loss": float(self._loss_sum) / len(self.train_rows),
@@ -306,7 +225,7 @@ class Learner:
         if self.validation_rows is not None:
             if self.average:
                 self.network.load_state_dict(self.average)
-            score, temperature = self._judge(self.validation_rows)
+            score, temperature = self.team.agree(partial(self._judge, self.validation_rows))
             record["validation_loss"] = score
             if self.average:
                 self.network.load_state_dict(present)
@@ -438,6 +357,7 @@ def train(
     *,
     seed: int,
     device: torch.device | str = "cpu",
+    devices: int = 1,
     progress: ProgressMode = "auto",
     checkpoint_folder: str | os.PathLike[str] | None = None,
     on_epoch: EpochWatcher | None = None,
@@ -451,6 +371,8 @@ def train(
         options: see ``TrainingOptions``.
         seed: decides row order and dropout.
         device: where to train.
+        devices: how many of its kind share each batch, in processes of their own: nothing but rounding changes, dropout
+            and batch normalisation aside, which each device draws, or measures, on its share.
         progress: ``"auto"``, True or False.
         checkpoint_folder: where the state is kept after each epoch; a training that was killed goes on from there.
         on_epoch: called after each epoch, when its checkpoint is written, with that epoch's line of the history; True
@@ -461,6 +383,15 @@ def train(
         KeyboardInterrupt: Ctrl-C; the process's handlers are as before.
     """
     device = torch.device(device)
+    checkpoint = None if checkpoint_folder is None else Path(checkpoint_folder) / CHECKPOINT_NAME
+    if devices > 1:
+        check_watchers(on_epoch)
+        threads = max(1, torch.get_num_threads() // devices)
+        task = Task(
+            network, train_rows, validation_rows, options, seed, progress, checkpoint, device.type, devices, threads
+        )
+        with sheltered(seed):
+            return _finish(network, train_together(task), device)
     with sheltered(seed), full_float32():
         # The fastest convolution of a GPU adds up in another order each time: the same seed would give other weights.
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
@@ -472,24 +403,29 @@ def train(
             options,
             seed,
         )
-        checkpoint = None if checkpoint_folder is None else Path(checkpoint_folder) / CHECKPOINT_NAME
         if checkpoint is not None and checkpoint.exists():
-            learner.load_state(_read_checkpoint(checkpoint, device), checkpoint)
+            learner.load_state(read_checkpoint(checkpoint, device), checkpoint)
         stopped = on_epoch is not None and any(on_epoch(record) for record in learner.history)
         if not learner.finished and not stopped:
             _run_lightning(learner, device, progress, checkpoint, on_epoch)
-        network.to(device)
-        network.load_state_dict(learner.best_state)
-        if learner.best_temperature != 1.0:
-            network.divide_outputs(learner.best_temperature)
+        return _finish(network, learner, device)
+
+
+def _finish(network: HybridNetwork, found: Learner | Outcome, device: torch.device) -> TrainingResult:
+    """Give the network the weights of the best epoch."""
+    network.to(device)
+    network.load_state_dict(found.best_state)
+    if found.best_temperature != 1.0:
+        network.divide_outputs(found.best_temperature)
     network.eval()
     network.requires_grad_(True)
     for parameter in network.parameters():
         parameter.grad = None
-    return TrainingResult(learner.history, learner.best_epoch)
+    return TrainingResult(found.history, found.best_epoch)
 
 
-def _read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+    """Return the state that ``write_checkpoint`` wrote, on a device."""
     try:
         state = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
@@ -502,7 +438,8 @@ def _read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     return state
 
 
-def _write_checkpoint(path: Path, learner: Learner) -> None:
+def write_checkpoint(path: Path, learner: Learner) -> None:
+    """Write a learner's state; the file appears whole or not at all."""
     try:
         with atomic_path(path) as temporary:
             torch.save(learner.state(), temporary)
@@ -513,7 +450,7 @@ def _write_checkpoint(path: Path, learner: Learner) -> None:
 
 
 @contextlib.contextmanager
-def _silent_engine() -> Iterator[None]:
+def silent_engine() -> Iterator[None]:
     """Let the engine's loggers report errors alone; each has its own level again afterwards.
 
     The first training of a process makes these loggers, so that nobody else can know what to put back.
@@ -547,7 +484,7 @@ def _run_lightning(
 
     warnings.filterwarnings("ignore", category=PossibleUserWarning)
     remaining = learner.options.max_epochs - learner.epoch
-    with _silent_engine(), Progress(remaining * len(learner.order), "training", progress) as bar:
+    with silent_engine(), Progress(remaining * len(learner.order), "training", progress) as bar:
         trainer = lightning.Trainer(
             accelerator="cpu" if device.type == "cpu" else "gpu",
             devices=1
@@ -558,7 +495,7 @@ def _run_lightning(
             use_distributed_sampler=False,
         )
         try:
-            task = LightningLearner(learner, bar, checkpoint, _write_checkpoint, on_epoch)
+            task = LightningLearner(learner, bar, checkpoint, write_checkpoint, on_epoch)
             trainer.fit(task, train_dataloaders=Chunks(learner.order))
         except SystemExit as stop:
             # Lightning ends the process on Ctrl-C; in a library that decision is the caller's.

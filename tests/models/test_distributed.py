@@ -1,0 +1,173 @@
+"""Two processes share each batch and give what one gives, up to rounding; what dies, fails or refuses says so."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import permgrad as pg
+from permgrad.imaging import Renderer, StoredLayout
+from permgrad.models import distributed
+from permgrad.models.distributed import count_devices, devices_faults
+from permgrad.models.network import HybridNetwork
+from permgrad.models.rows import Rows
+from permgrad.models.team import Alone, Several
+from permgrad.models.training import TrainingOptions, train
+
+
+def rows(count: int = 150) -> Rows:
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(count, 5)).astype(np.float32))
+    return Rows(x, (x[:, 0] + x[:, 1] * x[:, 2] > 0).long(), torch.linspace(0.5, 1.5, count))
+
+
+def network(**options) -> HybridNetwork:
+    small = {"dropout": 0.0, "conv_filters": (4, 4), "dense_units": (8,), "fusion_units": (8,)}
+    plain = {"normalization": "none", "conv_normalization": "none"}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        x = rows().x
+        renderer = Renderer(StoredLayout([[k, 2 * k] for k in range(5)], 10), x.amin(dim=0), x.amax(dim=0))
+        return HybridNetwork(5, 2, {**small, **plain, **options}, renderer=renderer)
+
+
+# 150 rows in batches of 32: the last has 22, of which each device takes 11.
+OPTIONS = TrainingOptions(batch_size=32, max_epochs=3, averaging=0.9, refinement=True, patience=None)
+
+
+@pytest.fixture(scope="module")
+def alone():
+    net = network()
+    return net, train(net, rows(), rows(40), OPTIONS, seed=1, progress=False)
+
+
+def assert_close(own, reference):
+    for name, value in own.state_dict().items():
+        torch.testing.assert_close(value, reference.state_dict()[name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_two_devices_are_one(alone, tmp_path):
+    start, net = network(), network()
+    before = (dict(os.environ), torch.get_rng_state())
+    found = train(net, rows(), rows(40), OPTIONS, seed=1, progress=False, devices=2, checkpoint_folder=tmp_path)
+    assert dict(os.environ) == before[0]
+    assert torch.equal(torch.get_rng_state(), before[1])
+    assert_close(net, alone[0])
+    moved = max((own - old).abs().max() for own, old in zip(net.parameters(), start.parameters(), strict=True))
+    assert moved > 1e-3, "nothing was learned, so nothing was compared"
+    for name in ("train_loss", "validation_loss", "learning_rate"):
+        own, reference = ([record[name] for record in result.history] for result in (found, alone[1]))
+        np.testing.assert_allclose(own, reference, rtol=1e-5)
+    # Of two processes one has written; one alone can go on from it, and finds the training finished.
+    assert [file.name for file in tmp_path.iterdir()] == ["training.pt"]
+    resumed = network()
+    train(resumed, rows(), rows(40), OPTIONS, seed=1, progress=False, checkpoint_folder=tmp_path)
+    assert_close(resumed, net)
+
+
+def test_a_script_without_a_guard(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent("""
+            import os, sys
+            sys.stderr.write(f"script runs in {os.getpid()}\\n")
+            import numpy as np
+            import permgrad as pg
+            X = np.random.default_rng(0).normal(size=(80, 3))
+            model = pg.HyNNRegressor(
+                preset="ig-example", loss=None, max_epochs=1, batch_size=32, devices=2, device="cpu", random_state=0,
+                progress=False,
+            ).fit(X, X[:, 0])
+            print(model.predict(X[:2]).shape)
+        """)
+    )
+    ran = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip() == "(2,)"
+    assert ran.stderr.count("script runs in") == 1
+    assert "Initializing distributed" not in ran.stderr
+
+
+def test_from_files_with_two_devices(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(300, 3)), columns=["a", "b", "c"]).assign(y=lambda own: own["a"] - own["b"])
+    frame.to_parquet(tmp_path / "t.parquet", row_group_size=40, index=False)
+    fits = [
+        pg.HyNNRegressor(
+            preset="ig-example", loss=None, network={"dropout": 0.0}, max_epochs=2, batch_size=32, random_state=0,
+            devices=devices, device="cpu", progress=False,
+        ).fit_stream(tmp_path / "t.parquet", "y", block_rows=100)
+        for devices in (1, 2)
+    ]  # fmt: skip
+    one, two = (model.predict(frame[["a", "b", "c"]]) for model in fits)
+    assert one.std() > 0.01
+    np.testing.assert_allclose(two, one, rtol=1e-3, atol=1e-5)
+
+
+def test_an_error_in_a_process_is_told():
+    wild = Rows(rows().x * torch.inf, rows().y, rows().weight)
+    with pytest.raises(pg.InputError, match="training needs finite losses"):
+        train(network(), wild, None, OPTIONS, seed=0, progress=False, devices=2)
+
+
+def test_a_process_that_dies_is_told(monkeypatch):
+    monkeypatch.setattr(distributed.sys, "executable", "/bin/false")
+    with pytest.raises(pg.EnvironmentProblem, match=r"number \d ended with code 1; start again"):
+        train(network(), rows(), None, OPTIONS, seed=0, progress=False, devices=2)
+
+
+def test_what_cannot_be_shared_is_refused():
+    with pytest.raises(pg.InputError, match="on_epoch is called in the process that trains"):
+        train(network(), rows(), None, OPTIONS, seed=0, devices=2, on_epoch=lambda record: None)
+    strange = network()
+    strange.strange = lambda: None
+    with pytest.raises(pg.InputError, match="can be pickled"):
+        train(strange, rows(), None, OPTIONS, seed=0, devices=2)
+
+
+@pytest.mark.parametrize("devices", [0, 1.5, True, "two", None])
+def test_devices_are_checked(devices):
+    with pytest.raises(
+        pg.InputError, match="devices must be 'auto' or a whole number of at least 1, however: devices="
+    ):
+        pg.HyNNClassifier(devices=devices).fit([[0.0], [1.0]], [0, 1])
+
+
+def test_numbers_of_devices():
+    cpu = torch.device("cpu")
+    assert (count_devices("auto", cpu), count_devices(np.int64(3), cpu)) == (1, 3)
+    assert devices_faults(1, torch.device("cpu", 0)) == []
+    assert "names one device" in devices_faults(2, torch.device("cpu", 0))[0]
+    assert "devices must be at most" in devices_faults(torch.cuda.device_count() + 1, torch.device("cuda"))[0]
+
+
+def test_shares_of_a_batch():
+    batch = torch.arange(10)
+    shares = [Several(rank, 3, torch.device("cpu")).share(batch).tolist() for rank in range(3)]
+    assert shares == [[0, 3, 6, 9], [1, 4, 7], [2, 5, 8]]
+    assert sum(Several(rank, 3, torch.device("cpu")).weight(len(own), 10) for rank, own in enumerate(shares)) == 1
+    few = Several(1, 3, torch.device("cpu"))
+    # Too few for two each: all compute the whole batch, and each counts a third.
+    assert few.share(batch[:5]).tolist() == [0, 1, 2, 3, 4]
+    assert few.weight(5, 5) == 1 / 3
+    assert Alone().share(batch) is batch
+    assert Alone().agree(lambda: (0.5, 2.0)) == (0.5, 2.0)
+
+
+def test_the_module_is_where_processes_look_for_it():
+    assert Path(distributed.__file__).name == "distributed.py"
+    assert distributed.__name__ == "permgrad.models.distributed"
