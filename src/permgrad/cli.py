@@ -304,6 +304,9 @@ def explain(
     target: Annotated[
         list[str] | None, typer.Option(help="Output to explain: a class (default: all).", metavar="CLASS")
     ] = None,
+    y: Annotated[
+        str | None, typer.Option(help="Column of targets (default: that of the model's run).", metavar="COL")
+    ] = None,
     scope: Annotated[str, typer.Option(help="auto, global or local.")] = "auto",
     repeats: Annotated[int, typer.Option(help="Number of donors per row, for the methods that draw.", min=1)] = 10,
     stream: options.Stream = None,
@@ -344,6 +347,7 @@ def explain(
             stream=stream,
             rows=rows,
             form=form,
+            y=y,
             engine=engine,
             workers=workers,
             address=ray_address,

@@ -230,6 +230,24 @@ def test_refusals(
     assert said.count("\n") == 1
 
 
+def test_a_model_without_a_run_is_told_where_targets_stand(tmp_path: Path, run: Path) -> None:
+    """As of ``fit_stream``: the table may name its targets otherwise, in parts and in memory."""
+    frame = table(60, seed=5).rename(columns={"outcome": "known"})
+    folder = write(tmp_path / "rows", frame)
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    for name, rows in (("out", folder), ("memory", tmp_path / "rows.csv")):
+        words = ("explain", run / "model", rows, "--y", "known", "--repeats", 1, "--out", tmp_path / name)
+        assert "increase of the loss" in call(*words)
+    found, expected = (pg.Explanation.load(tmp_path / name) for name in ("out", "memory"))
+    np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
+    assert "has no column 'knwn' (did you mean 'known'?)" in call(
+        "explain", run / "model", folder, "--y", "knwn", "--out", tmp_path / "other", code=2
+    )
+    assert "y must be a column of the table" in call(
+        "explain", run / "model", tmp_path / "rows.csv", "--y", "knwn", "--out", tmp_path / "other", code=2
+    )
+
+
 def test_targets_that_all_miss_are_no_targets(tmp_path: Path, run: Path) -> None:
     folder = write(tmp_path / "rows", table(60, seed=5).assign(outcome=pd.Series([None] * 60, dtype=object)))
     said = call("explain", run, folder, "--out", tmp_path / "out", "--repeats", 1)

@@ -26,7 +26,7 @@ from permgrad.runs.image_table_explaining import explain_records, image_inputs, 
 from permgrad.runs.predict import open_model, read_rows
 from permgrad.runs.request import Outcome, table_name
 from permgrad.runs.stages import use_threads
-from permgrad.runs.stream import explain_streamed, is_streamed
+from permgrad.runs.stream import explain_streamed, is_streamed, with_target
 from permgrad.runs.target import find_column
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class ExplainRequest:
     stream: bool | None = None
     rows: int | None = None
     form: str = "tidy"
+    y: str | None = None
     engine: str = "local"
     workers: int | None = None
     address: str | None = None
@@ -97,12 +98,9 @@ def explain_table(request: ExplainRequest) -> Outcome:
     use_threads(request.threads)
     rows: Any
     images = image_table.is_image_model(model)
+    data = with_target(model, data, request.y)
     rows, whole = image_table.read_records(model, request.table) if images else read_rows(model, data, request.table)
-    if request.row is not None and request.row >= len(rows):
-        raise InputError(
-            f"row must be below the number of rows, however: --row {request.row} and {request.table} has "
-            f"{len(rows)} rows, counted from 0"
-        )
+    _check_rows(request, whole)
     scope = cast("Literal['auto', 'global', 'local']", request.scope)
     places = selected(request, whole)
     if places is not None and scope == "auto" and "local" in chosen.scopes:
@@ -139,6 +137,17 @@ def explain_table(request: ExplainRequest) -> Outcome:
     return _outcome(request, explanation, clients)
 
 
+def _check_rows(request: ExplainRequest, whole: pd.DataFrame) -> None:
+    """Refuse a column of targets or a row that the table does not have."""
+    if request.y is not None:
+        find_column(request.y, [str(column) for column in whole.columns], "y")
+    if request.row is not None and request.row >= len(whole):
+        raise InputError(
+            f"row must be below the number of rows, however: --row {request.row} and {request.table} has "
+            f"{len(whole)} rows, counted from 0"
+        )
+
+
 def _check_sampled(request: ExplainRequest) -> None:
     if request.stream is False or (request.table.is_file() and not is_partitioned(request.table)):
         what = "it is no Parquet" if request.stream is not False else "--no-stream is given"
@@ -167,6 +176,7 @@ def _explain_in_parts(request: ExplainRequest, engine: Engine) -> Outcome:
         scope=request.scope,
         rows=request.rows,
         form=request.form,
+        y=request.y,
         engine=engine,
         target=list(request.target) or None,
         n_repeats=request.repeats,

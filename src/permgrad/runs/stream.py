@@ -65,8 +65,20 @@ def is_streamed(table: Path, asked: bool | None) -> bool:
     return asked
 
 
-def open_streamed(folder: Path, table: Path) -> tuple[Any, dict[str, Any], PartitionedTable]:
+def with_target(model: Any, data: Mapping[str, Any], y: str | None) -> dict[str, Any]:
+    """Return what a run says of its data, with another column of targets if one is named."""
+    if y is None:
+        return dict(data)
+    return {**data, "target": y, "task": "classification" if hasattr(model, "classes_") else "regression"}
+
+
+def open_streamed(folder: Path, table: Path, y: str | None = None) -> tuple[Any, dict[str, Any], PartitionedTable]:
     """Return the model, what its run says of its data, and the table, whose columns are checked.
+
+    Args:
+        folder: a run's folder, or the model folder in it.
+        table: a Parquet file, or a folder of them.
+        y: column of targets, if it is not the run's.
 
     Raises:
         InputError: no model, a model of images, or a table without the model's columns.
@@ -78,6 +90,7 @@ def open_streamed(folder: Path, table: Path) -> tuple[Any, dict[str, Any], Parti
             f"a model that reads images takes its rows from one table in memory, however: {table} is to be read in "
             "parts; pass one file, with --no-stream"
         )
+    data = with_target(model, data, y)
     known = set(known_columns(data))
     features = [str(name) for name in model.preprocessor_.feature_names_in_]
     shown = [name for name in opened.columns if name in features or name not in known]
@@ -229,6 +242,7 @@ def explain_streamed(
     table: Path,
     out: Path,
     *,
+    y: str | None = None,
     overwrite: bool = False,
     threads: int | None = None,
     progress: Any = "auto",
@@ -240,6 +254,7 @@ def explain_streamed(
         folder: a run's folder, or the model folder in it.
         table: a Parquet file, or a folder of them.
         out: the folder to write.
+        y: column of targets; None: that of the model's run, if the table has it.
         overwrite: whether another explanation that is there is replaced.
         threads: threads to compute with.
         progress: a bar on stderr.
@@ -251,9 +266,9 @@ def explain_streamed(
     from permgrad.attribution.streaming.folder import read_record
     from permgrad.attribution.streaming.stream import explain_stream
 
-    model, data, opened = open_streamed(folder, table)
+    model, data, opened = open_streamed(folder, table, y)
     use_threads(threads)
-    y = target_column(data, opened)
+    y = target_column(data, opened) if y is None else y
     saved = folder / "model" if (folder / "model").is_dir() else folder
     before = read_record(out)
     explanation = explain_stream(
