@@ -32,7 +32,7 @@ from permgrad.attribution.importance import (
 )
 from permgrad.attribution.method import Request, methods
 from permgrad.attribution.moments import PairMoments
-from permgrad.attribution.streaming.part import quietly
+from permgrad.attribution.streaming.notes import quietly
 from permgrad.models.devices import full_float32
 
 R = TypeVar("R")
