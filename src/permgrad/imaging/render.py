@@ -8,7 +8,7 @@ replace one column.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,6 +149,26 @@ class Renderer(nn.Module):
             encoded = encoded.to(torch.get_default_dtype())
         plan = self._plan(self._check_box(box), encoded.device, encoded.dtype)
         return self._pictures(encoded if plan.columns is None else encoded.index_select(1, plan.columns), plan)
+
+    def placed(self) -> list[tuple[int, int]] | None:
+        """Return the encoded columns that are seen, each with its pixel ``row · width + column``; in order.
+
+        None where a picture is not simply every such column's value on a pixel of its own.
+        """
+        plan = self._plan((0, self.height, 0, self.width), torch.device("cpu"), torch.float32)
+        if plan.kind != "place":
+            return None
+        return [(int(column), int(self._flat[column])) for column in self._visible]
+
+    def scaled(self, values: Tensor, columns: Sequence[int]) -> Tensor:
+        """Return what is drawn of some encoded columns, given their values ``(n, len(columns))``."""
+        index = np.asarray(columns, dtype=np.intp)
+
+        def constant(numbers: npt.NDArray[np.float64]) -> Tensor:
+            return torch.as_tensor(numbers).to(device=values.device, dtype=values.dtype)
+
+        drawn = (values - constant(self.minimum[index])) * constant(self._slope[index] * self.scale)
+        return drawn.clamp(0.0, self.scale) if self.clip else drawn
 
     def columns_near(self, box: Box) -> list[int]:
         """Return the encoded columns on which the pixels of a box may depend."""

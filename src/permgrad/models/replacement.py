@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from permgrad.models.image_chain import Box, ImageChain, Segment, Step, area
+from permgrad.models.image_chain import Box, Entry, ImageChain, LinearPicture, Segment, Step, area, read_by
 from permgrad.models.inference import FoldedNetwork
 from permgrad.models.kernels import linear
 from permgrad.models.network import HybridNetwork
@@ -136,6 +136,7 @@ class ReplacementEngine:
         self._table = None if folded is None or self._head is None else folded.table
         self._plans: OrderedDict[tuple[int, ...], _Plan | None] = OrderedDict()
         self._products: OrderedDict[tuple[object, ...], Tensor] = OrderedDict()
+        self._entries: OrderedDict[Box, Entry] = OrderedDict()
 
     # ---- what a player's replacement goes through ----------------------------------------------------------------
 
@@ -328,6 +329,9 @@ class ReplacementEngine:
     def _redrawn(self, part: _Part, chain: ImageChain, step: Step, columns: list[int], values: Tensor) -> Tensor:
         """Return the change of the first segment's result in its box: its window is drawn and convolved anew."""
         segment, block = chain.segments[0], part.block
+        if chain.picture is not None:
+            given = self._reconvolved(part, chain.picture, step, columns, values)
+            return segment.tail(given) - part.box(block.maps[1], step.result)
         patch = _drawn(chain, part, step.box, columns, values)
         window = part.box(block.maps[0], step.window, padded=segment.in_size)
         # The patch may reach beyond the window where pooling drops an odd last row or column.
@@ -342,9 +346,20 @@ class ReplacementEngine:
             given = _maps(linear(window.permute(0, 2, 3, 1).flatten(1), product, bias), size)
         return segment.tail(given) - part.box(block.maps[1], step.result)
 
+    def _reconvolved(
+        self, part: _Part, picture: LinearPicture, step: Step, columns: list[int], values: Tensor
+    ) -> Tensor:
+        """Return a box of the first convolution where it is a matrix on the columns."""
+        if step.needed not in self._entries:
+            self._entries[step.needed] = picture.entry(step.needed, step.window)
+            if len(self._entries) > _KEPT:
+                self._entries.popitem(last=False)
+        entry = self._entries[step.needed]
+        return picture.convolved(_seen(part, entry.columns, columns, values), entry)
+
     def _convolved_change(self, number: int, segment: Segment, step: Step, change: Tensor) -> Tensor:
         """Return by how much the convolution moves in ``step.moved`` where its input moves in ``step.box``."""
-        read = _read_by(segment, step.moved)
+        read = read_by(segment, step.moved)
         product = self._product(number, segment, change.shape[1:], step.box, read)
         if product is None:
             size, offset = (read[1] - read[0], read[3] - read[2]), (step.box[0] - read[0], step.box[2] - read[2])
@@ -416,16 +431,21 @@ def _edited(part: _Part, columns: list[int], values: Tensor) -> Tensor:
     return edited
 
 
+def _seen(part: _Part, near: list[int], columns: list[int], values: Tensor) -> Tensor:
+    """Return the encoded columns ``near`` with those of ``columns`` among them replaced."""
+    seen = part.of(part.block.encoded[:, near])
+    place = {column: at for at, column in enumerate(near)}
+    known = [k for k, column in enumerate(columns) if column in place]
+    if known:
+        seen[:, [place[columns[k]] for k in known]] = values[:, known]
+    return seen
+
+
 def _drawn(chain: ImageChain, part: _Part, box: Box, columns: list[int], values: Tensor) -> Tensor:
     """Return the pixels of a box with columns replaced, as the first segment reads them."""
     renderer = chain.renderer
     if hasattr(renderer, "draw_region"):
-        near: list[int] = renderer.columns_near(box)
-        seen = part.of(part.block.encoded[:, near])
-        place = {column: at for at, column in enumerate(near)}
-        known = [k for k, column in enumerate(columns) if column in place]
-        seen[:, [place[columns[k]] for k in known]] = values[:, known]
-        patch: Tensor = renderer.draw_region(seen, box)
+        patch: Tensor = renderer.draw_region(_seen(part, renderer.columns_near(box), columns, values), box)
     else:
         patch = renderer.render_region(_edited(part, columns, values), box)
     return patch[:, : chain.segments[0].in_channels]
@@ -436,20 +456,6 @@ def _slid(segment: Segment, size: int, axis: int) -> int:
     own = segment.convolution
     reach = own.dilation[axis] * (own.kernel_size[axis] - 1)
     return max(0, (size - reach - 1) // own.stride[axis] + 1)
-
-
-def _read_by(segment: Segment, outputs: Box) -> Box:
-    """Return the input that outputs of a convolution read; it may reach beyond the edge."""
-    own = segment.convolution
-    edges: list[int] = []
-    for axis in (0, 1):
-        low, high = outputs[2 * axis], outputs[2 * axis + 1]
-        first = low * own.stride[axis] - int(own.padding[axis])
-        edges += [
-            first,
-            first + (high - 1 - low) * own.stride[axis] + own.dilation[axis] * (own.kernel_size[axis] - 1) + 1,
-        ]
-    return edges[0], edges[1], edges[2], edges[3]
 
 
 def _framed(values: Tensor, size: tuple[int, int], offset: tuple[int, int]) -> Tensor:
