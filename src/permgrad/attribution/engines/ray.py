@@ -192,7 +192,7 @@ def _pipeline(ray: ModuleType, plan: _Plan, tasks: Sequence[Any], reference: Any
             _Worker,
             fn_constructor_kwargs={
                 "reference": [reference],
-                "begun": ray.remote(num_cpus=0)(_Begun).remote(),
+                "begun": _counter(ray),
                 "threads": plan.cpus,
                 "version": __version__,
             },
@@ -207,6 +207,15 @@ def _pipeline(ray: ModuleType, plan: _Plan, tasks: Sequence[Any], reference: Any
         )
     finally:
         context.enable_progress_bars, context.print_on_execution_start = shown
+
+
+def _counter(ray: ModuleType) -> Any:
+    """Start the actor that counts, on the driver's machine: it must outlive every other."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    options = {"num_cpus": 0, "scheduling_strategy": here, "max_restarts": -1, "max_task_retries": -1}
+    return ray.remote(**options)(_Begun).remote()
 
 
 class _Begun:
