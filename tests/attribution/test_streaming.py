@@ -457,3 +457,24 @@ def test_notes_of_many_parts_are_said_once(tmp_path: Path, regressor: pg.HyNNReg
         pg.explain_stream(regressor, folder, rows_per_part=20, n_repeats=1, engine=LocalEngine())
     assert len(said) == 1
     assert "in part 0 of the table: 20 of 20 values of 'colour' are levels" in str(said[0].message)
+
+
+def test_the_check_of_memory_reads_its_figures_rightly(tmp_path: Path, benchmark_script: Callable[[str], Any]) -> None:
+    script = benchmark_script("verify_streaming")
+    script.write_files(tmp_path / "all", 3, 40, 20)
+    assert open_partitioned(script.linked(tmp_path / "all", tmp_path / "some", 2)).rows == 80
+    table = open_partitioned(tmp_path / "all")
+    assert len(table.columns) == script.FEATURES + 1
+    assert table.read(table.parts[0])["x0"].nunique() == 40, "row groups must differ"
+
+    def lines(*peaks: float, missing: int = 0) -> list[dict[str, Any]]:
+        return [
+            {"command": name, "rows": 100, "predicted or explained": 100 - missing, "peak GB": peak}
+            for name in ("predict", "explain", "explain rows")
+            for peak in peaks
+        ]
+
+    assert script.verdict(lines(1.0, 1.04, 1.02), 100)[1]
+    assert not script.verdict(lines(1.0, 1.06), 100)[1]
+    assert not script.verdict(lines(1.6, 1.6), 100)[1]
+    assert not script.verdict(lines(1.0, 1.0, missing=1), 100)[1]

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 import permgrad as pg
 from permgrad.cli import app
+from permgrad.runs.folder import hold_folder
 from permgrad.runs.stream import is_streamed
 
 
@@ -128,6 +129,12 @@ def test_an_explanation_is_that_of_the_table_in_memory(tmp_path: Path, run: Path
     np.testing.assert_allclose(found.std, expected.std, atol=1e-5)  # type: ignore[arg-type]
     again = call("explain", run, folder, "--out", tmp_path / "out", "--repeats", 3, "--seed", 7)
     assert "It was finished before; nothing was computed." in again
+    # Either kind of explanation takes the place of the other if told to.
+    words = ("--repeats", 1, "--overwrite")
+    call("explain", run, folder, "--out", tmp_path / "memory", *words)
+    call("explain", run, tmp_path / "rows.csv", "--out", tmp_path / "out", *words)
+    assert (tmp_path / "memory" / "_stream.json").is_file()
+    assert not (tmp_path / "out" / "_stream.json").exists()
 
 
 def test_rows_one_by_one_and_a_sample(tmp_path: Path, run: Path) -> None:
@@ -194,6 +201,8 @@ def test_a_changed_table_and_foreign_folders_are_refused(tmp_path: Path, run: Pa
     assert pd.read_parquet(tmp_path / "out")["row"].tolist() == list(range(100))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with hold_folder(tmp_path / "out"):
+        assert "is at work in" in call("predict", run, folder, "--out", tmp_path / "out", code=2)
     for command in ("predict", "explain"):
         assert "holds other files (letter.txt)" in call(
             command, run, folder, "--out", tmp_path / "mine", "--overwrite", code=2

@@ -15,7 +15,7 @@ import pandas as pd
 
 from permgrad._errors import EnvironmentProblem, InputError, PermgradError, suggest, warn_user
 from permgrad._files import atomic_folder, atomic_path
-from permgrad.attribution.streaming.folder import writable
+from permgrad.attribution.streaming.folder import LOCAL, PARTS, RECORD, writable
 from permgrad.data.cells import canonical
 from permgrad.data.partitions import is_partitioned
 from permgrad.data.table import blank_codes
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from permgrad.attribution.engines import Engine
     from permgrad.attribution.explanation import Explanation
 
-_OURS = {"explanation.json", "values.npz", "importance.csv", "rows.csv", "plots"}
+_OURS = {"explanation.json", "values.npz", "importance.csv", "rows.csv", "plots", RECORD, PARTS, LOCAL}
 
 
 @dataclass(frozen=True, kw_only=True)

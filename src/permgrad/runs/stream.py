@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from permgrad.attribution.streaming.plan import model_digest, table_digest
 from permgrad.data.encoding import align_columns
 from permgrad.data.partitions import Part, PartitionedTable, is_partitioned, open_partitioned
 from permgrad.runs import image_table
+from permgrad.runs.folder import hold_folder
 from permgrad.runs.predict import known_columns, open_model
 from permgrad.runs.request import Outcome, table_name
 from permgrad.runs.stages import prediction_table, predictions_of, use_threads
@@ -96,6 +98,27 @@ def open_streamed(folder: Path, table: Path, y: str | None = None) -> tuple[Any,
     shown = [name for name in opened.columns if name in features or name not in known]
     align_columns(pd.DataFrame(columns=shown), features)
     return model, data, opened
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold the folder against other processes; one that was made for it and stays empty is removed again.
+
+    A folder of somebody else's is left to those who refuse it.
+    """
+    exists = folder.exists()
+    if exists and not (folder.is_dir() and ((folder / RECORD).is_file() or not any(folder.iterdir()))):
+        yield
+        return
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with hold_folder(folder):
+            yield
+    finally:
+        if not exists:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 # ---- predict ---------------------------------------------------------------------------------------------------------
@@ -198,10 +221,11 @@ def predict_stream(
     identifiers = [name for name in data.get("identifiers", ()) if name in opened.columns]
     facts: dict[str, Any] = {"model": model_digest(model), "table": table_digest(opened), "identifiers": identifiers}
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    record = check_folder(target, key, facts, overwrite=overwrite, kind="prediction")
+    check_folder(target, key, facts, overwrite=overwrite, kind="prediction")
     work = _Predictions(model, opened, identifiers, target, key)
-    with writable(target):
-        if record is None:
+    with held(target), writable(target):
+        # Looked at again: another process may have begun in between.
+        if check_folder(target, key, facts, overwrite=overwrite, kind="prediction") is None:
             left = [entry.name for entry in target.glob("part-*.parquet")] if target.is_dir() else []
             empty(target, [*left, RECORD])
             about = {"schema_version": SCHEMA_VERSION, "kind": "prediction", "key": key, "facts": facts}
@@ -270,17 +294,18 @@ def explain_streamed(
     use_threads(threads)
     y = target_column(data, opened) if y is None else y
     saved = folder / "model" if (folder / "model").is_dir() else folder
-    before = read_record(out)
-    explanation = explain_stream(
-        model,
-        opened,
-        y,
-        model_folder=str(saved.absolute()),
-        out=out,
-        overwrite=overwrite,
-        progress=progress,
-        na_codes=plain(data.get("na_codes", ())),
-        **options,
-    )
+    with held(out):
+        before = read_record(out)
+        explanation = explain_stream(
+            model,
+            opened,
+            y,
+            model_folder=str(saved.absolute()),
+            out=out,
+            overwrite=overwrite,
+            progress=progress,
+            na_codes=plain(data.get("na_codes", ())),
+            **options,
+        )
     finished = bool(before and before.get("finished")) and not overwrite
     return explanation, finished

@@ -31,7 +31,8 @@ from permgrad.data.partitions import Part
 RECORD, PARTS, LOCAL = "_stream.json", "parts", "local"
 SCHEMA_VERSION = 1
 _EXPLANATION = ("values.npz", "explanation.json")
-_OURS = {RECORD, PARTS, LOCAL, *_EXPLANATION, "importance.csv", "plots"}
+#: What this folder and that of an explanation in memory hold.
+_OURS = {RECORD, PARTS, LOCAL, *_EXPLANATION, "importance.csv", "rows.csv", "plots"}
 
 
 class StreamFolder:
@@ -164,8 +165,11 @@ def check_folder(
     record = read_record(folder)
     if record is None or record.get("kind") != kind:
         names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-        # A process that was killed while it wrote its first record leaves a file of such a name.
-        strange = sorted(name for name in names if not name.startswith(f".{RECORD}."))
+        # What begins with a point is a lock, what a killed process left of its first record, or a file manager's.
+        replaced = (
+            _OURS | {"rows.csv"} if overwrite and "explanation.json" in names and kind == "explanation" else set()
+        )
+        strange = sorted(name for name in names - replaced if not name.startswith("."))
         if strange:
             raise InputError(
                 f"the folder of a streamed {kind} must be new, empty or of the same {kind}, however: {folder} holds "
