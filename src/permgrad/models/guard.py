@@ -165,8 +165,12 @@ def _torch_flags() -> Callable[[], None]:
     cudnn = torch.backends.cudnn
     cudnn_flags = (cudnn.benchmark, cudnn.deterministic, cudnn.enabled)
     gradients = torch.is_grad_enabled()
+    # The training engine makes the GPU that it trains on the current one.
+    gpu = torch.cuda.current_device() if torch.cuda.is_initialized() else None
 
     def put_back() -> None:
+        if gpu is not None and torch.cuda.current_device() != gpu:
+            torch.cuda.set_device(gpu)
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         torch.set_default_dtype(dtype)
