@@ -52,7 +52,7 @@ def asked(batch: int | str, largest: int = 10**9) -> SimpleNamespace:
             [(table * torch.tensor([1.0, 3.0, 9.0])).sum(dim=1), codes.flatten(1).double().sum(dim=1)], 1
         )
 
-    subject = SimpleNamespace(device=torch.device("cpu"), forward=forward, kind="network", module=torch.nn.Identity())
+    subject = SimpleNamespace(device=torch.device("cpu"), predict=forward, kind="network", module=torch.nn.Identity())
     owners = (torch.tensor([0, 1, 2]), torch.tensor([[1, 3], [-1, 3]]))
     space = PlayerSpace(tuple("abcd"), ("t",) * 4, ("table", "codes"), owners)
     return SimpleNamespace(

@@ -268,7 +268,7 @@ class CoalitionGame:
 
         def work(part: slice) -> None:
             with torch.no_grad():
-                outputs = self.subject.forward(tensors(part))
+                outputs = self.subject.predict(tensors(part))
             if not found:
                 found.append(torch.empty(count, outputs.shape[1], dtype=outputs.dtype, device=outputs.device))
             found[0][part] = outputs

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from permgrad._errors import InputError
+from permgrad.models.inference import FoldedNetwork
 from permgrad.models.losses import losses
 from permgrad.models.network import HybridNetwork
 from permgrad.models.replacement import evaluation_mode
@@ -73,6 +74,10 @@ class Subject(Protocol):
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the network's raw outputs, ``(b, K)``; differentiable, and the tensors are never changed."""
+        ...
+
+    def predict(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Return what ``forward`` returns, up to rounding, where no gradient is followed: the fastest way there is."""
         ...
 
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
@@ -137,6 +142,7 @@ class HybridSubject:
         parameter = next(self.module.parameters())
         self.device = parameter.device
         self.dtype = parameter.dtype
+        self._folded: FoldedNetwork | None = None
         self.target_mean = float(getattr(model, "target_mean_", 0.0))
         self.target_scale = float(getattr(model, "target_scale_", 1.0))
 
@@ -204,6 +210,19 @@ class HybridSubject:
         (rows,) = tensors
         outputs: Tensor = self.module(rows.to(device=self.device, dtype=self.dtype))
         return outputs
+
+    def predict(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Return what ``forward`` returns, up to rounding, where no gradient is followed; faster."""
+        if torch.is_grad_enabled():
+            return self.forward(tensors)
+        if self._folded is None:
+            self._folded = FoldedNetwork(self.module)
+        (rows,) = tensors
+        return self._folded(rows.to(device=self.device, dtype=self.dtype))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the folded network out of copies: it is made again on first use."""
+        return {**self.__dict__, "_folded": None}
 
     @property
     def background(self) -> npt.NDArray[np.float32]:

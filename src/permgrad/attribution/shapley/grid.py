@@ -129,6 +129,6 @@ class CoalitionGrid:
             mask = mask.reshape(*mask.shape[:2], 1, *tensor.shape[1:])
             placed.append(select(mask, own, other).expand(*shape, *tensor.shape[1:]).flatten(0, 2))
         with torch.no_grad():
-            outputs = request.subject.forward(placed)
+            outputs = request.subject.predict(placed)
         self.evaluations += len(outputs)
         return outputs.cpu().reshape(*shape, -1)
