@@ -187,12 +187,13 @@ class Usage:
 # ---- the same, and faster --------------------------------------------------------------------------------------------
 @dataclass
 class Run:
-    """The results of one run over all parts, and how long it took."""
+    """The results of one run over all parts, how long it took, and the processor seconds of this process."""
 
     results: list[PartResult]
     whole: float
     first: float
     usage: Usage
+    own: float = 0.0
 
     @property
     def in_order(self) -> list[PartResult]:
@@ -208,7 +209,7 @@ class Run:
 def run(case: Case, engine: str, workers: int | None = None, each: Callable[[int], None] | None = None) -> Run:
     """Compute all parts; ``each`` is called with the number of results so far."""
     model, table, plan = case.plan()
-    usage, results, begun, first = Usage(), [], time.perf_counter(), 0.0
+    usage, results, begun, spent, first = Usage(), [], time.perf_counter(), time.process_time(), 0.0
     with usage.watched():
         for result in make_engine(engine, workers=workers).run(table.parts, Work(plan, table, None, model)):
             # A part that has come was begun as long ago as it took.
@@ -216,7 +217,7 @@ def run(case: Case, engine: str, workers: int | None = None, each: Callable[[int
             results.append(result)
             if each is not None:
                 each(len(results))
-    return Run(results, time.perf_counter() - begun, first, usage)
+    return Run(results, time.perf_counter() - begun, first, usage, time.process_time() - spent)
 
 
 def differences(case: Case, one: Run, other: Run) -> dict[str, Any]:
@@ -274,6 +275,18 @@ def timing(name: str, own: Run, workers: int) -> dict[str, Any]:
     }
 
 
+def cost(rows: int, own: Run, big: float = 1e9) -> dict[str, Any]:
+    """Return what a table of so many rows would cost at the rate of one run in this process."""
+    rate = rows / own.own
+    hours = big / rate / 3600
+    return {
+        "rows per processor second": rate,
+        "core hours for 10⁹ rows": hours,
+        "hours on 64 cores": hours / 64,
+        "core hours for 50,000 rows": 5e4 / rate / 3600,
+    }
+
+
 # ---- killed ----------------------------------------------------------------------------------------------------------
 class Killer:
     """Kills a worker that is at work, as soon as there are so many results; another one for each number."""
@@ -296,7 +309,7 @@ def killed_workers(case: Case, reference: Run, *, after: Sequence[int]) -> dict[
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", pg.PermgradWarning)
         own = run(case, "ray", 2, killer)
-    said = [str(one.message) for one in caught if "a worker died" in str(one.message)]
+    said = [str(one.message) for one in caught if "had to be started again" in str(one.message)]
     return {"killed": len(killer.killed), "warned": len(said), **differences(case, reference, own)}
 
 
@@ -390,8 +403,10 @@ def killed_leader(case: Case, out: Path, *, after: int) -> dict[str, Any]:
 # ---- all of it -------------------------------------------------------------------------------------------------------
 def main() -> int:
     """Run the checks and write the record."""
-    arguments = parser(__doc__).parse_args()
-    parts, seconds = (6, 1.0) if arguments.quick else (24, 5.0)
+    options = parser(__doc__)
+    options.add_argument("--seconds", type=float, default=5.0, help="processor time of a part in the timed runs")
+    arguments = options.parse_args()
+    parts, seconds = (6, 1.0) if arguments.quick else (24, arguments.seconds)
     with tempfile.TemporaryDirectory(prefix="verify-ray-") as name:
         place = Path(name)
         for folder in ("measured", "long", "short"):
@@ -431,6 +446,7 @@ def main() -> int:
         and leader["processes left"] == 0
         and leader["computed after"] + leader["finished when killed"] == leader["parts"],
     }
+    costs = cost(total, reference)
     about = (
         f"{os.cpu_count()} processors, one thread each; load of the machine {loads} the timed runs (other work makes "
         f"the ratios of times lower). Path game, preset paper, 15 features, 5 repeats, {parts} parts of {rows:,} rows, "
@@ -441,7 +457,9 @@ def main() -> int:
             about,
             markdown_table(times),
             markdown_table([{"ratio": name, "one to two workers": value} for name, value in ratios.items()]),
-            f"Floor {FLOOR}, aim {AIM}, on the first line. Against this process:",
+            f"Floor {FLOOR}, aim {AIM}, on the first line. What this rate would cost elsewhere:",
+            markdown_table([costs]),
+            "Against this process:",
             markdown_table(compared),
             f"Two workers killed with kill -9, {fewer:,} rows in 12 parts:",
             markdown_table([killed]),
@@ -452,7 +470,15 @@ def main() -> int:
             markdown_table([{"check": name, "holds": bool(holds)} for name, holds in checks.items()]),
         ]
     )
-    data = {"times": times, "ratios": ratios, "compared": compared, "killed": killed, "rows": local, "leader": leader}
+    data = {
+        "times": times,
+        "costs": costs,
+        "ratios": ratios,
+        "compared": compared,
+        "killed": killed,
+        "rows": local,
+        "leader": leader,
+    }
     title = "Explanations on a Ray cluster"
     return record(arguments, title, text, data, passed=all(checks.values()), seeds=[0])
 

@@ -93,9 +93,10 @@ class RayEngine:
             plan = self._plan(found, len(tasks))
             yield from self._stream(ray, plan, tasks, work)
         if self._restarted:
+            died = len(self._restarted)
             warn_user(
-                f"{len(self._restarted)} times a worker died and was started again; what it was at is computed again, "
-                "nothing is lost or counted twice"
+                f"{'a worker' if died == 1 else f'{died} workers'} died and had to be started again; what they were at "
+                "was computed again, nothing is lost or counted twice"
             )
 
     def _plan(self, found: Session, tasks: int) -> _Plan:
