@@ -74,6 +74,8 @@ class InnerSubject(NetworkSubject):
         self.layer = modules[layer]
         self.device, self.dtype, self.head, self.picked = outer.device, outer.dtype, outer.head, outer.picked
         self.outputs_form = outer.outputs_form
+        # What is left of a network that is cut is not folded.
+        self._folded, self._looked = None, True
         few = tuple(tensor[:_PROBE_ROWS] for tensor in inputs)
         with torch.no_grad(), self.open():
             captured, wanted = self._capture(few)
