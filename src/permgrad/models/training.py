@@ -27,6 +27,7 @@ from permgrad._errors import EnvironmentProblem, InputError
 from permgrad._files import atomic_path
 from permgrad._progress import Progress, ProgressMode
 from permgrad._random import derive_seed
+from permgrad.models.allocator import keep_freed_memory
 from permgrad.models.calibration import best_temperature, class_logits
 from permgrad.models.devices import full_float32, mixed_precision, rows_at_once
 from permgrad.models.distributed import Outcome, Task, check_watchers, train_together
@@ -124,6 +125,7 @@ class Learner:
         self.team: Team = Alone() if team is None else team
         self.order = train.order(options.batch_size, seed)
         self.optimizer = build_optimizer(network, options)
+        keep_freed_memory()
         self.history: list[dict[str, float]] = []
         self.best_epoch = 0
         self.best_loss = math.inf
