@@ -42,10 +42,11 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Give a session of the user's with two processors."""
+    """Give a session of the user's with two processors, and two accelerators that are there in name alone."""
     ray.init(
         address="local",
         num_cpus=2,
+        num_gpus=2,
         include_dashboard=False,
         log_to_driver=False,
         configure_logging=False,
@@ -112,6 +113,19 @@ def test_an_error_of_a_worker_is_the_error_of_the_call(session: None, case: Any)
     assert ray.is_initialized()
 
 
+def test_each_worker_gets_an_accelerator_and_computes_with_one_thread(session: None) -> None:
+    def work(task: int) -> tuple[int, str, int]:
+        import torch
+
+        time.sleep(0.2)
+        return os.getpid(), os.environ["CUDA_VISIBLE_DEVICES"], torch.get_num_threads()
+
+    found = set(RayEngine().run(list(range(12)), work))
+    assert len({process for process, _, _ in found}) == 2, "one worker for each accelerator"
+    assert {device for _, device, _ in found} == {"0", "1"}
+    assert {threads for _, _, threads in found} == {1}
+
+
 def test_a_worker_that_cannot_load_says_where(session: None) -> None:
     class Unloadable:
         def __call__(self, task: int) -> int:
@@ -150,8 +164,8 @@ def test_more_workers_than_the_session_has_room_for_are_refused(session: None) -
         "has 2; take fewer"
     )
     with pytest.raises(pg.InputError) as caught:
-        list(RayEngine(workers=2, gpus=1).run([1], str))
-    assert str(caught.value).startswith("each worker must get its accelerators, however: gpus=1 for each of 2 workers")
+        list(RayEngine(workers=2, gpus=2).run([1], str))
+    assert str(caught.value).startswith("each worker must get its accelerators, however: gpus=2 for each of 2 workers")
 
 
 def test_another_cluster_than_the_sessions_is_refused(session: None) -> None:

@@ -113,6 +113,11 @@ class RayEngine:
                 f"the Ray cluster has room for {room} of {wanted} workers; the others join when it has grown, "
                 "if it grows"
             )
+        if found.free < self.cpus:
+            warn_user(
+                f"a worker needs {self.cpus} processors and the Ray session has {found.free:g} free ones: the work begins "
+                "when others are done"
+            )
         gpus = self.gpus if self.gpus != "auto" else float(found.gpus >= wanted)
         if gpus * min(wanted, room) > found.gpus and not found.shared:
             raise InputError(

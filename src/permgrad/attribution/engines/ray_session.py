@@ -15,6 +15,7 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -42,12 +43,14 @@ class Session:
     Attributes:
         cpus: logical processors that Ray may give away.
         gpus: accelerators that Ray may give away.
+        free: processors that nobody has at the moment.
         shared: whether other machines may take part, so that files must lie where all can read them.
         ours: whether it was started here, and ends with the work.
     """
 
     cpus: float
     gpus: float
+    free: float
     shared: bool
     ours: bool
 
@@ -166,8 +169,12 @@ def _refused(address: str, error: BaseException) -> EnvironmentProblem:
 
 
 def _look(ray: ModuleType, *, ours: bool, shared: bool) -> Session:
-    found = ray.cluster_resources()
-    return Session(cpus=float(found.get("CPU", 0)), gpus=float(found.get("GPU", 0)), shared=shared, ours=ours)
+    found, free, asked = ray.cluster_resources(), 0.0, time.monotonic()
+    # Workers of work that has just ended are still on their way out.
+    while not free and time.monotonic() - asked < _PATIENCE:
+        free = float(ray.available_resources().get("CPU", 0))
+        time.sleep(0 if free else 0.2)
+    return Session(float(found.get("CPU", 0)), float(found.get("GPU", 0)), free, shared=shared, ours=ours)
 
 
 # ---- what can be wrong -----------------------------------------------------------------------------------------------
