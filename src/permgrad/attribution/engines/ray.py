@@ -115,8 +115,8 @@ class RayEngine:
             )
         if found.free < self.cpus:
             warn_user(
-                f"a worker needs {self.cpus} processors and the Ray session has {found.free:g} free ones: the work begins "
-                "when others are done"
+                f"a worker needs {self.cpus} processors and the Ray session has {found.free:g} free ones: the work "
+                "begins when others are done"
             )
         gpus = self.gpus if self.gpus != "auto" else float(found.gpus >= wanted)
         if gpus * min(wanted, room) > found.gpus and not found.shared:
