@@ -326,6 +326,8 @@ def test_stopped_half_way_and_gone_on_with(
         pg.explain_stream(classifier, folder, "y", engine=Stopping(2), **options)
     # What a process leaves that is killed while it writes.
     (tmp_path / "out" / "parts" / ".part-00002.npz.abc.npz").write_bytes(b"half")
+    (tmp_path / "out" / "local").mkdir(exist_ok=True)
+    (tmp_path / "out" / "local" / ".part-00002.parquet.abc.parquet").write_bytes(b"half")
     going_on = Stopping(99)
     found = pg.explain_stream(classifier, folder, "y", engine=going_on, **options)
     assert going_on.done == [2, 3, 4, 5]
@@ -336,6 +338,7 @@ def test_stopped_half_way_and_gone_on_with(
     third = pg.explain_stream(classifier, folder, "y", engine=nothing, **options)
     np.testing.assert_array_equal(third.values, found.values)
     assert not (tmp_path / "out" / "parts").exists()
+    assert not list((tmp_path / "out" / "local").glob(".*"))
     if scope == "local":
         pd.testing.assert_frame_equal(
             pd.read_parquet(tmp_path / "out" / "local"), pd.read_parquet(tmp_path / "other" / "local")

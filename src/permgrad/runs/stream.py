@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from permgrad._errors import InputError
 from permgrad._files import atomic_path, plain, write_json_atomic
 from permgrad._progress import Progress
-from permgrad.attribution.streaming.folder import RECORD, SCHEMA_VERSION, check_folder, empty, writable
+from permgrad.attribution.streaming.folder import RECORD, SCHEMA_VERSION, check_folder, empty, sweep, writable
 from permgrad.attribution.streaming.notes import quietly, say_once
 from permgrad.attribution.streaming.part import part_name
 from permgrad.attribution.streaming.plan import model_digest, table_digest
@@ -232,6 +232,7 @@ def predict_stream(
             write_json_atomic(target / RECORD, about)
         todo = [part for part in opened.parts if not work.is_finished(part)]
         _in_turn(todo, work.write, "predict", progress)
+        sweep(target)
     told: dict[str, Any] = {"rows": opened.rows, "out": str(target), "parts": len(opened.parts), "computed": len(todo)}
     if hasattr(model, "classes_"):
         told["classes"] = model.classes_.tolist()

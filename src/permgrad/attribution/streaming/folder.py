@@ -98,6 +98,7 @@ class StreamFolder:
                 (made / name).replace(self.path / name)
             self._write_record(finished=True)
             shutil.rmtree(self.path / PARTS, ignore_errors=True)
+            sweep(self.path / LOCAL)
         self.finished = True
 
     def explanation(self) -> Explanation:
@@ -213,6 +214,13 @@ def empty(folder: Path, ours: Iterable[str]) -> None:
         else:
             place.unlink(missing_ok=True)
     for leftover in folder.glob(f".{RECORD}.*"):
+        with suppress(OSError):
+            leftover.unlink()
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left of files of parts that they were writing."""
+    for leftover in folder.glob(".part-*"):
         with suppress(OSError):
             leftover.unlink()
 
