@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -481,3 +482,22 @@ def test_the_check_of_memory_reads_its_figures_rightly(tmp_path: Path, benchmark
     assert not script.verdict(lines(1.0, 1.06), 100)[1]
     assert not script.verdict(lines(1.6, 1.6), 100)[1]
     assert not script.verdict(lines(1.0, 1.0, missing=1), 100)[1]
+
+
+@pytest.mark.skipif("PERMGRAD_DATA" not in os.environ, reason="PERMGRAD_DATA does not name the folder of real tables")
+def test_heloc_with_its_codes_for_missing(tmp_path: Path) -> None:
+    """Real rows with -7, -8 and -9 for three kinds of missing, explained with and without targets."""
+    data = pg.load_dataset("heloc")
+    frame = data.frame.drop(columns=data.target)
+    y = data.frame[data.target].to_numpy()
+    assert (frame == -9).any().any(), "the case must have codes"
+    model = pg.HyNNClassifier(
+        preset="fast", network=SMALL, na_codes=data.na_codes, max_epochs=2, random_state=0, progress=False
+    ).fit(frame.iloc[:2000], y[:2000])
+    chosen = slice(2000, 2600)
+    folder = write(tmp_path / "t", frame.iloc[chosen].assign(y=y[chosen]), (250, 0, 17))
+    options: dict[str, Any] = {"background": frame.iloc[:100], "random_state": 1, "n_repeats": 2}
+    for known in (True, False):
+        found = pg.explain_stream(model, folder, "y" if known else None, rows_per_part=100, **options)
+        rows = frame.iloc[chosen].reset_index(drop=True)
+        assert_equal(found, pg.explain(model, rows, y[chosen] if known else None, direction=False, **options))

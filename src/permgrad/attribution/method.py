@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,9 @@ from permgrad.attribution.donors import RowNumbers
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.players import PlayerSpace
 from permgrad.attribution.subject import Subject
+
+if TYPE_CHECKING:
+    from permgrad.attribution.game import Quantities
 
 Scope = Literal["global", "local"]
 
@@ -101,3 +104,22 @@ class Method(Protocol):
 
 
 methods: Registry[type[Method]] = Registry("method")
+
+
+@runtime_checkable
+class LossGame(Protocol):
+    """What a method offers beside, if on hybrid networks its global importance is one game over (row, donor) pairs.
+
+    Its sums then merge, so that it explains tables in parts (``streaming``).
+    """
+
+    @staticmethod
+    def game(request: Request) -> tuple[Request, Quantities]:
+        """Return the request as it is played, and which quantities are kept."""
+        ...
+
+
+def loss_game(name: str) -> LossGame | None:
+    """Return the method as the loss game that it plays; None where its global importance is none."""
+    found = methods.get(name)
+    return found if isinstance(found, LossGame) else None

@@ -21,7 +21,7 @@ from permgrad._files import atomic_path, plain
 from permgrad.attribution.branch_weights import branch_moments
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.importance import Played, Table, collect_losses
-from permgrad.attribution.method import Request, methods
+from permgrad.attribution.method import LossGame, Request, loss_game, methods
 from permgrad.attribution.result import global_explanation
 from permgrad.attribution.streaming.notes import quietly
 from permgrad.attribution.streaming.plan import Integers, StreamPlan
@@ -88,8 +88,9 @@ def explain_part(
     """
     started = time.perf_counter()
     with full_float32(), quietly() as said:
-        if plan.scope == "global":
-            result = _losses(model, plan, table, part)
+        game = loss_game(plan.method) if plan.scope == "global" else None
+        if game is not None:
+            result = _losses(game, model, plan, table, part)
         else:
             result = _rows(model, plan, table, part, folder)
     found = tuple(dict.fromkeys(said))[:_WARNINGS]
@@ -120,15 +121,15 @@ def _chosen(plan: StreamPlan, table: PartitionedTable, part: Part) -> Iterator[t
 # ---- global ----------------------------------------------------------------------------------------------------------
 
 
-def _losses(model: Any, plan: StreamPlan, table: PartitionedTable, part: Part) -> PartResult:
+def _losses(game: LossGame, model: Any, plan: StreamPlan, table: PartitionedTable, part: Part) -> PartResult:
     """Play the loss game over a part and keep its sums."""
-    method, rows = methods.get(plan.method), 0
+    rows = 0
     effects: dict[str, SummedMoments] = {}
     branches: dict[str, SummedMoments] = {}
     target: TargetSums | None = None
     header: dict[str, Any] | None = None
     for numbers, frame in _chosen(plan, table, part):
-        request, quantities = method.game(plan.request(model, frame, numbers))  # type: ignore[attr-defined]
+        request, quantities = game.game(plan.request(model, frame, numbers))
         played = collect_losses(request, quantities, plan.method)
         _merge_all(effects, {name: SummedMoments.of(own) for name, own in played.collector.moments.items()})
         if _weighs_branches(plan, request):

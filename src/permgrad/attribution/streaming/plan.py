@@ -18,7 +18,7 @@ from permgrad._random import resolve_seed, uniform
 from permgrad.attribution.arguments import Arguments, check_groups, check_numbers, resolve_options, resolve_scope
 from permgrad.attribution.donors import RowNumbers
 from permgrad.attribution.hybrid import EncodedBackground, hybrid_request
-from permgrad.attribution.method import Request, Scope, methods
+from permgrad.attribution.method import Request, Scope, loss_game, methods
 from permgrad.attribution.streaming.notes import quietly
 from permgrad.data.cells import CodesArgument, canonical
 from permgrad.data.partitions import PartitionedTable
@@ -276,8 +276,8 @@ def _check_streamable(method: str, scope: Scope, scoring: Any, options: Mapping[
             "a score needs all predictions at once, however: the table is read in parts and scoring= is given; leave "
             "it out, or read a sample of the rows into memory"
         )
-    if scope == "global" and not hasattr(methods.get(method), "game"):
-        able = [name for name in methods if hasattr(methods.get(name), "game")]
+    if scope == "global" and loss_game(method) is None:
+        able = [name for name in methods if loss_game(name) is not None]
         also = "; or pass scope='local'" if "local" in methods.get(method).scopes else ""
         raise InputError(
             f"global explanations of a table that is read in parts are given by {', '.join(able)}, however: "
@@ -338,8 +338,9 @@ def _checked(plan: StreamPlan, model: Any, table: PartitionedTable) -> StreamPla
         _read_weights(frame[plan.weight], numbers)
     # The first rows' weights may all be 0, which is no fault of theirs.
     request = replace(plan, weight=None).request(model, frame, numbers)
-    if plan.scope == "global":
-        methods.get(plan.method).game(request)  # type: ignore[attr-defined]
+    played = loss_game(plan.method) if plan.scope == "global" else None
+    if played is not None:
+        played.game(request)
         return plan
     outputs = max(1, len(request.targets) * max(1, len(request.players)))
     return replace(plan, batch_rows=max(16, min(plan.batch_rows, _NUMBERS // 4 // outputs)))
