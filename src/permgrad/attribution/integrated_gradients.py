@@ -27,12 +27,13 @@ from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.network.integrals import integrate_network
 from permgrad.attribution.result import describe, modalities, shown_values
 from permgrad.attribution.secants import SecantLines
+from permgrad.models.devices import rows_at_once
 
 Floats = npt.NDArray[np.float64]
 
 #: Numbers that a block of rows may hold while its integrals are refined.
 _BLOCK_NUMBERS = 4_000_000
-_BLOCK_ROWS = 256
+_BLOCK_ROWS, _BLOCK_ROWS_ACCELERATOR = 256, 8192
 
 
 # ---- refining until the values add up --------------------------------------------------------------------------------
@@ -185,7 +186,9 @@ class IntegratedGradients:
             base = lines.outputs(lines.baselines)
             scale = _output_range(request, lines, base)
             rule = _Rule(float(options["tolerance"]), int(options["max_steps"]), scale)
-            for part in _blocks(rows, len(paths) * request.encoded.shape[1] * len(request.targets)):
+            for part in _blocks(
+                rows, len(paths) * request.encoded.shape[1] * len(request.targets), request.subject.device
+            ):
                 block = lines.tensor(request.encoded[part])
                 output = lines.outputs(block)
                 found = _integrate(lines, block, output - base.mean(dim=0), rule)
@@ -291,9 +294,10 @@ def _output_range(request: Request, lines: Lines, base: Tensor) -> Tensor:
     return torch.where(spread > 0, spread, torch.ones_like(spread))
 
 
-def _blocks(rows: int, numbers: int) -> list[slice]:
+def _blocks(rows: int, numbers: int, device: torch.device) -> list[slice]:
     """Cut the rows so that a block's attributions, ``numbers`` for each row, fit in memory."""
-    size = max(1, min(_BLOCK_ROWS, _BLOCK_NUMBERS // max(numbers, 1)))
+    most = rows_at_once(device, on_processor=_BLOCK_ROWS, on_accelerator=_BLOCK_ROWS_ACCELERATOR)
+    size = max(1, min(most, _BLOCK_NUMBERS // max(numbers, 1)))
     return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 
