@@ -147,7 +147,7 @@ def measure(*, quick: bool = False) -> list[Line]:
     """Return the lines of the speed page."""
     torch.set_num_threads(1)
     cases = heloc_cases(["fast"], 20 if quick else 100, 100, 1)
-    return [own for case in cases for own in lines_of(case, 1 if quick else 5)]
+    return [own for case in cases for own in lines_of(case, 1 if quick else 3)]
 
 
 def main() -> int:

@@ -85,7 +85,7 @@ def measure(*, quick: bool = False) -> list[Line]:
     """Return the lines of the speed page."""
     torch.set_num_threads(1)
     model, X, y = trained(1 if quick else 3)
-    count = 100 if quick else 1000
+    count = 100 if quick else 500
     X, y = X[:count], y[:count]
     encoded = model.encode(X)
     plain = PlainForward(model.module_, model.classes_)

@@ -106,7 +106,7 @@ def measure(*, quick: bool = False) -> list[Line]:
     torch.set_num_threads(1)
     lines = []
     for paths, rows, epochs in ((("tabular", "image"), 2_000, 2), (("tabular",), 10_000, 5)):
-        times = compare(paths, 200 if quick else rows, 1 if quick else epochs, 1 if quick else 7)
+        times = compare(paths, 200 if quick else rows, 1 if quick else epochs, 1 if quick else 3)
         ours, bare = ([taken[1] for taken in times[name]] for name in ("permgrad", "bare"))
         which = "both branches" if len(paths) == 2 else "the table alone"
         what = f"{epochs} epochs of the paper network, {which}, {rows:,} rows"
