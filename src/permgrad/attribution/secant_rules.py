@@ -21,14 +21,15 @@ from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
 from permgrad.imaging.render import Renderer
-from permgrad.models.branches import LevelEmbeddingLinear, PeriodicDenseEmbedding
+from permgrad.models.branches import LevelEmbeddingLinear, PeriodicDenseEmbedding, embed_columns
+from permgrad.models.dropout import Dropout
 from permgrad.models.members import MemberLinear, MemberMean, MemberScale
 
 #: Layers that act on each number alone when the network is in eval mode, and are made of straight pieces.
 _STRAIGHT_PIECES = (nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.Hardtanh)
 #: The same, but curved.
 _CURVED = (nn.GELU, nn.SiLU, nn.Mish, nn.SELU, nn.ELU, nn.CELU, nn.Tanh, nn.Sigmoid, nn.Softplus)
-_NOTHING = (nn.Identity, nn.Dropout, nn.Dropout2d)
+_NOTHING = (nn.Identity, nn.Dropout, nn.Dropout2d, Dropout)
 
 
 class Rule(Protocol):
@@ -373,8 +374,7 @@ class TableEmbedding:
 
     def forward(self, values: Tensor) -> Tensor:
         """Return embedded numbers and, behind them, the other columns."""
-        embedded: Tensor = self.embedding(values[:, self.numeric])
-        return torch.cat([embedded, values[:, self.other]], dim=1) if len(self.other) else embedded
+        return embed_columns(self.embedding, values, self.numeric, self.other)
 
     def back(self, slopes: Tensor, ends: Ends) -> Tensor:
         """Return slopes towards the encoded row."""

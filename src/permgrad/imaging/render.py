@@ -160,15 +160,15 @@ class Renderer(nn.Module):
             return None
         return [(int(column), int(self._flat[column])) for column in self._visible]
 
-    def scaled(self, values: Tensor, columns: Sequence[int]) -> Tensor:
-        """Return what is drawn of some encoded columns, given their values ``(n, len(columns))``."""
+    def ranges(self, columns: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return minimum and factor of some encoded columns, of the type and on the device of ``like``.
+
+        What is drawn of a value is ``(value − minimum) · factor``, between 0 and ``scale`` if ``clip``.
+        """
         index = np.asarray(columns, dtype=np.intp)
-
-        def constant(numbers: npt.NDArray[np.float64]) -> Tensor:
-            return torch.as_tensor(numbers).to(device=values.device, dtype=values.dtype)
-
-        drawn = (values - constant(self.minimum[index])) * constant(self._slope[index] * self.scale)
-        return drawn.clamp(0.0, self.scale) if self.clip else drawn
+        pair = self.minimum[index], self._slope[index] * self.scale
+        low, factor = (torch.as_tensor(numbers).to(device=like.device, dtype=like.dtype) for numbers in pair)
+        return low, factor
 
     def columns_near(self, box: Box) -> list[int]:
         """Return the encoded columns on which the pixels of a box may depend."""

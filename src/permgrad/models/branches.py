@@ -63,6 +63,16 @@ class PeriodicDenseEmbedding(nn.Module):
         return torch.cat([numbers.unsqueeze(-1), mixed], dim=-1).flatten(1)
 
 
+def embed_columns(embedding: PeriodicDenseEmbedding, encoded: Tensor, numeric: Tensor, other: Tensor) -> Tensor:
+    """Return the embedded numeric columns and, behind them, the other columns as they are.
+
+    Shape:
+        encoded ``(rows, encoded)``, numeric and other column numbers; ``(rows, numbers × size + others)``.
+    """
+    embedded: Tensor = embedding(encoded[:, numeric])
+    return torch.cat([embedded, encoded[:, other]], dim=1) if len(other) else embedded
+
+
 class LevelEmbeddingLinear(nn.Linear):
     """A dense layer that reads blocks of level columns through learned embeddings, and the other columns as they are.
 
@@ -182,10 +192,7 @@ class TableBranch(nn.Module):
 
     def embed(self, encoded: Tensor) -> Tensor:
         """Return what the first layer reads: embedded numbers and, behind them, the other columns."""
-        if self.embedding is None:
-            return encoded
-        embedded: Tensor = self.embedding(encoded[:, self.numeric])
-        return torch.cat([embedded, encoded[:, self.other]], dim=1) if len(self.other) else embedded
+        return encoded if self.embedding is None else embed_columns(self.embedding, encoded, self.numeric, self.other)
 
 
 def image_branch(shape: tuple[int, int, int], options: NetworkOptions) -> tuple[nn.Sequential, int]:

@@ -91,6 +91,9 @@ class Entry:
     """A box of the first convolution as a matrix on the columns whose pixels it reads; from `LinearPicture.entry`."""
 
     columns: list[int]
+    #: what is drawn of the columns: ``(value − low) · factor``
+    low: Tensor
+    factor: Tensor
     #: ``(height × width × channels, columns)``
     matrix: Tensor
     bias: Tensor | None
@@ -143,12 +146,16 @@ class LinearPicture:
                 pictures[number, 0, row, place] = 1
             maps = self._segment.convolve(pictures, 0, bias=False)
             matrix = maps.permute(2, 3, 1, 0).flatten(0, 2).contiguous()
-        return Entry([column for column, _, _ in near], matrix, bias, size)
+        columns = [column for column, _, _ in near]
+        return Entry(columns, *self._renderer.ranges(columns, weight), matrix, bias, size)
 
     def convolved(self, values: Tensor, entry: Entry) -> Tensor:
         """Return a box of the convolution from the values of its columns: maps, channels last."""
         if entry.columns:
-            flat = linear(self._renderer.scaled(values, entry.columns), entry.matrix, entry.bias)
+            drawn = (values - entry.low) * entry.factor
+            if self._renderer.clip:
+                drawn = drawn.clamp(0.0, self._renderer.scale)
+            flat = linear(drawn, entry.matrix, entry.bias)
         else:
             nothing = values.new_zeros(len(entry.matrix)) if entry.bias is None else entry.bias
             flat = nothing.expand(len(values), -1).contiguous()

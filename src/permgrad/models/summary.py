@@ -86,10 +86,8 @@ def _parts(network: HybridNetwork, encoded: Tensor) -> Iterator[tuple[str, list[
         entry = encoded
         layers: list[tuple[str, nn.Module]] = []
         if network.table_branch.embedding is not None:
-            embedded = network.table_branch.embedding(encoded[:, network.table_branch.numeric])
             # The embedding is one line; what reaches the dense layers is its output beside the other columns.
-            width = embedded.shape[1] + len(network.table_branch.other)
-            entry = encoded.new_zeros(1, width)
+            entry = torch.zeros_like(network.table_branch.embed(encoded))
             layers.append(("PeriodicDenseEmbedding", _Given(network.table_branch.embedding)))
         layers += [(type(layer).__name__, layer) for layer in network.table_branch.layers]
         yield "tabular", layers, entry
