@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
@@ -72,56 +73,91 @@ def test_two_devices_are_one(alone, tmp_path):
     assert_close(resumed, net)
 
 
-def test_a_script_without_a_guard(tmp_path):
+def test_a_script_without_a_guard_on_files(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(300, 3)), columns=["a", "b", "c"]).assign(y=lambda own: own["a"] - own["b"])
+    frame.to_parquet(tmp_path / "t.parquet", row_group_size=40, index=False)
+    text = """
+        import os, sys
+        sys.stderr.write(f"script runs in {os.getpid()}\\n")
+        import permgrad as pg
+        model = pg.HyNNRegressor(
+            preset="ig-example", loss=None, network={"dropout": 0.0}, max_epochs=2, batch_size=32, random_state=0,
+            devices=2, device="cpu", progress=False,
+        ).fit_stream("t.parquet", "y", block_rows=100)
+        model.save("model")
+    """
     script = tmp_path / "script.py"
-    script.write_text(
-        textwrap.dedent("""
-            import os, sys
-            sys.stderr.write(f"script runs in {os.getpid()}\\n")
-            import numpy as np
-            import permgrad as pg
-            X = np.random.default_rng(0).normal(size=(80, 3))
-            model = pg.HyNNRegressor(
-                preset="ig-example", loss=None, max_epochs=1, batch_size=32, devices=2, device="cpu", random_state=0,
-                progress=False,
-            ).fit(X, X[:, 0])
-            print(model.predict(X[:2]).shape)
-        """)
-    )
+    script.write_text(textwrap.dedent(text))
     ran = subprocess.run(
         [sys.executable, str(script)],
         capture_output=True,
         text=True,
         timeout=200,
         check=False,
+        cwd=tmp_path,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.strip() == "(2,)"
     assert ran.stderr.count("script runs in") == 1
     assert "Initializing distributed" not in ran.stderr
+    two = pg.load(tmp_path / "model")
+    one = pg.HyNNRegressor(**{**two.get_params(deep=False), "devices": 1})
+    one.fit_stream(tmp_path / "t.parquet", "y", block_rows=100)
+    own, reference = (model.predict(frame[["a", "b", "c"]]) for model in (two, one))
+    assert reference.std() > 0.01
+    np.testing.assert_allclose(own, reference, rtol=1e-3, atol=1e-5)
 
 
-def test_from_files_with_two_devices(tmp_path):
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame(rng.normal(size=(300, 3)), columns=["a", "b", "c"]).assign(y=lambda own: own["a"] - own["b"])
-    frame.to_parquet(tmp_path / "t.parquet", row_group_size=40, index=False)
-    fits = [
-        pg.HyNNRegressor(
-            preset="ig-example", loss=None, network={"dropout": 0.0}, max_epochs=2, batch_size=32, random_state=0,
-            devices=devices, device="cpu", progress=False,
-        ).fit_stream(tmp_path / "t.parquet", "y", block_rows=100)
-        for devices in (1, 2)
-    ]  # fmt: skip
-    one, two = (model.predict(frame[["a", "b", "c"]]) for model in fits)
-    assert one.std() > 0.01
-    np.testing.assert_allclose(two, one, rtol=1e-3, atol=1e-5)
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="processes are looked for in /proc")
+def test_processes_end_with_the_one_that_asked(tmp_path):
+    script = textwrap.dedent(f"""
+        import sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from test_distributed import TrainingOptions, network, rows, train
+        options = TrainingOptions(batch_size=16, max_epochs=100_000, patience=None)
+        train(network(), rows(), None, options, seed=0, progress=False, devices=2, checkpoint_folder={str(tmp_path)!r})
+    """)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)}
+    asking = subprocess.Popen([sys.executable, "-c", script], env=environment)
+
+    def working() -> int:
+        known = [_bytes(process / "cmdline") for process in Path("/proc").iterdir() if process.name.isdecimal()]
+        return sum(b"permgrad.models.distributed" in command and bytes(tmp_path) in command for command in known)
+
+    try:
+        _until((tmp_path / "training.pt").exists)
+        assert working() == 2
+    finally:
+        asking.kill()
+        asking.wait()
+    _until(lambda: working() == 0)
+    # What it had done is there for one device to go on from.
+    state = torch.load(tmp_path / "training.pt", weights_only=True)
+    assert len(state["history"]) >= 1
 
 
-def test_an_error_in_a_process_is_told():
-    wild = Rows(rows().x * torch.inf, rows().y, rows().weight)
-    with pytest.raises(pg.InputError, match="training needs finite losses"):
-        train(network(), wild, None, OPTIONS, seed=0, progress=False, devices=2)
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:  # it has ended
+        return b""
+
+
+def _until(holds, seconds: float = 120) -> None:
+    ends = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < ends, "waited too long"
+        time.sleep(0.1)
+
+
+def test_an_error_in_a_process_is_told(tmp_path):
+    assert distributed._tell(tmp_path, 1, "InputError", "training needs finite losses, however: …") == 1
+    with pytest.raises(pg.InputError, match=r"^training needs finite losses, however: …$"):
+        distributed._raise(tmp_path, 1, 1)
+    assert distributed._tell(tmp_path, 0, "EnvironmentProblem", "no space") == 1
+    with pytest.raises(pg.EnvironmentProblem, match=r"^no space$"):
+        distributed._raise(tmp_path, 0, 1)
 
 
 def test_a_process_that_dies_is_told(monkeypatch):

@@ -188,9 +188,9 @@ class Learner:
         if self.team.size > 1:
             loss = loss * self.team.weight(len(rows), len(batch))
         loss.backward()
-        self.team.add_up(
-            [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
-        )
+        if self.team.size > 1:
+            trained = (weight for group in self.optimizer.param_groups for weight in group["params"])
+            self.team.add_up([weight.grad for weight in trained if weight.grad is not None])
         self.optimizer.step()
         self._loss_sum += loss.detach().double() * len(batch)
         if self.average:
