@@ -400,12 +400,43 @@ def killed_leader(case: Case, out: Path, *, after: int) -> dict[str, Any]:
     }
 
 
+# ---- what a billion rows would cost ----------------------------------------------------------------------------------
+def rates() -> list[dict[str, Any]]:
+    """Return rows per processor second of one thread, the median of three, for what is done to rows."""
+    train, rows = rows_of(1500, 1), rows_of(8000, 7)
+    X, y, lines = rows.drop(columns="y"), rows["y"], []
+    for preset in ("paper", "default"):
+        model: Any = pg.HyNNRegressor(preset=preset, max_epochs=2, device="cpu", progress=False, random_state=0)
+        model.fit(train.drop(columns="y"), train["y"])
+        game: dict[str, Any] = {"background": X[:1000], "branches": False, "direction": False, "random_state": 0}
+        works: dict[str, tuple[int, Callable[[Any, Any], Any]]] = {
+            "predict": (2000, lambda a, _b, model=model: model.predict(a)),
+            "permgrad, 1 donor": (1500, lambda a, b, m=model, g=game: pg.explain(m, a, b, n_repeats=1, **g)),
+            "permgrad, 5 donors": (1500, lambda a, b, m=model, g=game: pg.explain(m, a, b, n_repeats=5, **g)),
+            "gradient": (1000, lambda a, _b, model=model: pg.explain(model, a, method="gradient")),
+            "integrated_gradients": (300, lambda a, _b, m=model: pg.explain(m, a, method="integrated_gradients")),
+        }
+        for name, (count, work) in works.items():
+            found = []
+            for start in range(1000, 1000 + 4 * count, count):
+                begun = time.process_time()
+                work(X[start : start + count], y[start : start + count])
+                found.append(count / (time.process_time() - begun))
+            rate = float(np.median(found[1:]))  # the first one warms up
+            lines.append({"preset": preset, "work": name, "rows/s": rate, "core hours for 10⁹ rows": 1e9 / rate / 3600})
+    return lines
+
+
 # ---- all of it -------------------------------------------------------------------------------------------------------
 def main() -> int:
     """Run the checks and write the record."""
     options = parser(__doc__)
     options.add_argument("--seconds", type=float, default=5.0, help="processor time of a part in the timed runs")
+    options.add_argument("--rates", action="store_true", help="only measure what rows cost; nothing is recorded")
     arguments = options.parse_args()
+    if arguments.rates:
+        print(markdown_table(rates()))
+        return 0
     parts, seconds = (6, 1.0) if arguments.quick else (24, arguments.seconds)
     with tempfile.TemporaryDirectory(prefix="verify-ray-") as name:
         place = Path(name)
