@@ -136,6 +136,9 @@ class DenseStack:
         last = self.steps[-1] if self.steps else None
         if isinstance(last, _Dense) and not last.rectify and is_plain(layer, nn.ReLU):
             last.rectify = True
+        elif getattr(layer, "inplace", False):
+            # What it is given may be somebody's rows, or a cache.
+            self.steps.append(lambda values: layer(values.clone()))
         else:
             self.steps.append(layer)
 

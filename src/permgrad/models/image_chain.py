@@ -295,6 +295,8 @@ class ImageChain:
 
 
 def _known(layer: nn.Module) -> bool:
+    if getattr(layer, "inplace", False):
+        return False  # it would write into the cache
     if isinstance(layer, nn.Conv2d):
         return is_plain(layer, nn.Conv2d) and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
     if isinstance(layer, nn.BatchNorm2d):
