@@ -67,6 +67,8 @@ def _check(func: Any, args: Any, own: list[Pretended], others: list[Tensor]) -> 
     name = func.name().partition(".")[0]
     if not own or name in _COPIES:
         return
+    if "mkldnn" in name:
+        raise RuntimeError(f"{func.name()} is for the processor alone")
     strangers = [tensor for tensor in others if tensor.dim() > 0]
     if name in _INDEXED and isinstance(args[0], Pretended):
         values = [args[2]] if len(args) > 2 else []
