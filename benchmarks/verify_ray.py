@@ -50,8 +50,8 @@ FLOOR, AIM, TOLERANCE = 1.7, 1.9, 1e-5
 #: Processors that other programs may take in the timed runs.
 _QUIET = 0.2
 _CAVEAT = (
-    f"While others take more than {_QUIET} processors, times of two runs cannot be compared, and the check is not held to "
-    "be met, however large the ratio."
+    f"While others take more than {_QUIET} processors, times of two runs cannot be compared, and the check is not held "
+    "to be met, however large the ratio."
 )
 _TICKS = os.sysconf("SC_CLK_TCK")
 
