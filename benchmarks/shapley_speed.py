@@ -258,7 +258,7 @@ def contestants(case: Case, quick: bool) -> list[tuple[str, str, Callable[[int],
 def compare(case: Case, quick: bool) -> list[dict[str, object]]:
     """Return one line per run of every contestant."""
     seeds = range(1, 2 if quick else 3)
-    truth = ours(case, tolerance=0, max_permutations=1200 if quick else 12000)(12345)
+    truth = ours(case, tolerance=0, max_permutations=1200 if quick else 8000)(12345)
     lines: list[dict[str, object]] = []
     for who, setting, work in contestants(case, quick):
         seconds, error = measure_errors(work, truth, seeds)
@@ -276,7 +276,7 @@ def measure(*, quick: bool = False) -> list[Line]:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     found: list[Line] = []
-    for case in heloc_cases(["fast"], 2 if quick else 4, 100, 1 if quick else 3):
+    for case in heloc_cases(["fast"], 2 if quick else 3, 100, 1 if quick else 2):
         found += [_line(own) for own in compare(case, quick) if own["method"] != "permgrad"]
     if not is_there("shapiq"):
         found.append(missing("Shapley values of a row, HELOC", "shapiq", "it is not installed"))
