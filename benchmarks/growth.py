@@ -121,8 +121,9 @@ def measure(*, rounds: int = 3, quick: bool = False) -> list[dict[str, Any]]:
 def main() -> int:
     """Measure and print."""
     options: argparse.ArgumentParser = parser(__doc__)
+    options.add_argument("--rounds", type=int, default=3)
     arguments = options.parse_args()
-    lines = measure(rounds=1 if arguments.quick else 3, quick=arguments.quick)
+    lines = measure(rounds=1 if arguments.quick else arguments.rounds, quick=arguments.quick)
     slopes = [line["slope of all"] for line in lines if line["slope of all"] is not None]
     text = f"Largest slope of a curve: {max(slopes):.2f} (at most {MOST}).\n\n{markdown_table(lines)}"
     return record(arguments, "Growth of the path game", text, lines, passed=max(slopes) <= MOST, seeds=[0])
