@@ -93,7 +93,7 @@ def test_a_script_without_a_guard_on_files(tmp_path):
         [sys.executable, str(script)],
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=500,
         check=False,
         cwd=tmp_path,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -144,7 +144,7 @@ def _bytes(file: Path) -> bytes:
         return b""
 
 
-def _until(holds, seconds: float = 120) -> None:
+def _until(holds, seconds: float = 300) -> None:
     ends = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < ends, "waited too long"

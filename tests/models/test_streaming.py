@@ -57,7 +57,7 @@ FEATURES = ["a", "b", "c", "colour", "steps"]
 @pytest.mark.parametrize(
     ("kind", "target", "options"),
     [
-        (pg.HyNNClassifier, "label", {"preset": "default", "network": {}, "class_weight": "balanced"}),
+        (pg.HyNNClassifier, "label", {"preset": "default", "network": {}, "class_weight": "balanced", "max_epochs": 1}),
         (pg.HyNNClassifier, "label", {"preset": "paper", "network": {"conv_filters": (4, 8)}}),
         (pg.HyNNClassifier, "label", {"preset": "ig-example", "network": None, "calibration": "temperature"}),
         (pg.HyNNRegressor, "number", {"numeric": "quantile"}),
