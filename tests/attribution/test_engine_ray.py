@@ -20,7 +20,7 @@ import pytest
 
 import permgrad as pg
 from permgrad.attribution.engines import RayEngine, make_engine
-from permgrad.attribution.engines.ray_session import cores
+from permgrad.attribution.engines.ray_session import _refused, cores
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'permgrad[ray]'")
 linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are found under /proc")
@@ -224,12 +224,29 @@ def test_more_workers_than_processors_are_refused() -> None:
     )
 
 
-def test_no_cluster_to_be_found_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    ray.shutdown()
-    monkeypatch.setenv("RAY_ADDRESS", "auto")
-    with pytest.raises(pg.EnvironmentProblem) as caught:
-        list(make_engine("ray").run([1], str))
-    assert str(caught.value).startswith("Ray must be able to connect to auto, however: ConnectionError: ")
+@pytest.mark.parametrize(
+    ("address", "error", "message"),
+    [
+        (
+            "auto",
+            ConnectionError("none found"),
+            "Ray must be able to connect to auto, however: ConnectionError: none found",
+        ),
+        (
+            "local",
+            RuntimeError("no disk"),
+            "Ray must be able to start on this machine, however: RuntimeError: no disk; free",
+        ),
+        (
+            "h:1",
+            RuntimeError("AuthenticationError: no"),
+            "a Ray cluster that asks for a token must be given its own, how",
+        ),
+    ],
+)
+def test_why_there_is_no_session_is_told(address: str, error: Exception, message: str) -> None:
+    # A real attempt would find whatever Ray session runs on this machine.
+    assert str(_refused(address, error)).startswith(message)
 
 
 @linux

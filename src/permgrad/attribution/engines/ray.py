@@ -328,8 +328,9 @@ def _blame(answer: _Answer, plan: _Plan) -> BaseException:
     assert error is not None
     where = f"on the worker at {answer.host}"
     if not answer.opened:
+        text = (str(error).strip().splitlines() or [""])[0]
         told: BaseException = EnvironmentProblem(
-            f"every worker must be able to load the model, however: {where}: {type(error).__name__}: {error}; "
+            f"every worker must be able to load the model, however: {where}: {type(error).__name__}: {text}; "
             "install the same packages there as here"
         )
     elif plan.shared and isinstance(error, (PermgradError, OSError)):
