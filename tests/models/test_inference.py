@@ -190,6 +190,20 @@ def test_what_is_not_known_is_not_folded():
     assert fold(watched) is not None
 
 
+def test_a_subclass_is_called_as_it_is():
+    class Other(HybridNetwork):
+        def fuse(self, embeddings):
+            return 2 * super().fuse(embeddings)
+
+    net = HybridNetwork(3, 2, {"dense_units": [4]}, paths=("tabular",)).eval()
+    rows = torch.randn(20, 3)
+    with torch.inference_mode():
+        plain = FoldedNetwork(net)(rows)
+        net.__class__ = Other
+        torch.testing.assert_close(FoldedNetwork(net)(rows), 2 * plain)
+    assert fold(net) is None
+
+
 @pytest.fixture(scope="module")
 def fitted():
     rng = np.random.default_rng(0)

@@ -12,6 +12,9 @@ from permgrad.models.image_chain import ImageChain
 from permgrad.models.network import HybridNetwork
 from permgrad.models.table_entry import TableEntry
 
+#: What a network of our own computes with; dimensions of a map.
+_METHODS, _MAP = ("forward", "embed", "embed_image", "fuse"), 4
+
 
 class FoldedNetwork:
     """Predicts what the network in eval mode predicts, up to rounding, in about half of its time.
@@ -38,7 +41,10 @@ class FoldedNetwork:
 
     def __init__(self, module: HybridNetwork) -> None:
         self.module = module
-        watched = hooked(module)
+        # A subclass may embed and fuse in another way, and hooks want to be called.
+        own = all(getattr(type(module), name) is getattr(HybridNetwork, name) for name in _METHODS)
+        watched = hooked(module) or not own
+        self._as_it_is = watched
         self.head = None if watched else HeadEntry.read(module)
         self.table = None if watched else TableEntry.read(module.table_branch)
         self.image = None if watched else ImageChain.read(module)
@@ -54,11 +60,15 @@ class FoldedNetwork:
     def fuse(self, embeddings: dict[str, Tensor]) -> Tensor:
         """Return outputs from the embeddings of all paths."""
         if self.head is None:
-            return self.module.fuse({path: own.flatten(1) for path, own in embeddings.items()})
+            flat = {path: own.flatten(1) if own.ndim == _MAP else own for path, own in embeddings.items()}
+            return self.module.fuse(embeddings if self.image is None else flat)
         return self.head.finish([self.head.share(path, embeddings[path]) for path in self.module.paths])
 
     def __call__(self, encoded: Tensor) -> Tensor:
         """Return logits, or the standardised prediction."""
+        if self._as_it_is:
+            out: Tensor = self.module(encoded)
+            return out
         return self.fuse({path: self.embed(path, encoded) for path in self.module.paths})
 
 
