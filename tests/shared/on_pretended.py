@@ -30,8 +30,10 @@ from torch.utils._pytree import tree_map  # noqa: E402
 
 import permgrad as pg  # noqa: E402
 from permgrad.attribution import methods  # noqa: E402
+from permgrad.data.partitions import Part  # noqa: E402
 from permgrad.imaging import Renderer, StoredLayout, fit_layout, make_layout  # noqa: E402
 from permgrad.models.network import HybridNetwork  # noqa: E402
+from permgrad.models.streaming_rows import StreamedRows  # noqa: E402
 from permgrad.models.training import Learner, Rows, TrainingOptions  # noqa: E402
 
 FEW: dict[str, dict[str, Any]] = {
@@ -136,6 +138,12 @@ def training() -> Cases:
                 learner.end_epoch()
             found.append(np.array([record["validation_loss"] for record in learner.history]))
         yield kind, difference(*found)
+    for block_rows in (40, 200):  # rows read from files, in blocks and at once
+        streamed = StreamedRows([Part(0, "", 0, 1, 0, len(x))], len(x), lambda _: iter([rows]), block_rows)
+        there, here = (list(streamed.to(device).order(32, 0)) for device in (DEVICE, torch.device("cpu")))
+        assert all(batch.device == DEVICE for batch in there)
+        joined = [torch.cat([batch.x for batch in batches]).cpu().numpy() for batches in (there, here)]
+        yield f"blocks of {block_rows}", difference(*joined)
 
 
 def rendering() -> Cases:
