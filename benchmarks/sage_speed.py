@@ -93,10 +93,10 @@ def compare(case: Case, y: np.ndarray, *, quick: bool) -> list[dict[str, Any]]:
     # A hybrid network costs twenty times as much for each prediction.
     large = not case.name.startswith("MLP")
     seeds = range(1, 2 if quick else 3 if large else 4)
-    truth = ours(case, y, 2 if quick else 10 if large else 24)(12345)
+    truth = ours(case, y, 2 if quick else 8 if large else 24)(12345)
     runs = [("permgrad", f"{repeats} pairs of orders per row", ours(case, y, repeats)) for repeats in (1, 2, 4)]
     if is_there("sage"):
-        counts = (256,) if quick else (256, 1024) if large else (512, 2048, 8192)
+        counts = (256,) if quick else (256, 512) if large else (512, 2048)
         runs += [("sage", f"{walks:,} walks", sage(case, y, walks)) for walks in counts]
     lines = []
     for who, setting, work in runs:
@@ -117,7 +117,7 @@ def results(*, quick: bool) -> list[dict[str, Any]]:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     lines = []
-    for case in heloc_cases(["fast"], 20 if quick else 400, REFERENCES, 1 if quick else 3):
+    for case in heloc_cases(["fast"], 20 if quick else 200, REFERENCES, 1 if quick else 3):
         rows = case.rows if case.name.startswith("MLP") else case.rows[:40]
         lines += compare(Case(case.name, case.net, rows, case.background), labels(len(rows)), quick=quick)
     return lines
