@@ -4,7 +4,8 @@ Equal work: HELOC's test rows (published split), 23 features, 5 repeats, the `pa
 coalitions (table, image, both) and gives intervals; scikit-learn's plays one. Two peers:
 `sklearn.inspection.permutation_importance` over a plain PyTorch forward of the same module at batch 2,048, and over
 permgrad's own `predict_proba`. HELOC's codes −7, −8, −9 are left as numbers, as in the published work, so that 23
-features are 23 encoded columns for everybody.
+features are 23 encoded columns for everybody. Scikit-learn's log loss cuts probabilities at 2e-16, ours does not: where
+a barely trained network is sure of itself on replaced values, importances differ.
 
     PERMGRAD_DATA=../shared/data python benchmarks/path_game_speed.py [--runs 5]
 """
