@@ -22,7 +22,7 @@ _NOTHING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 #: Activations that never fall, so that they and a maximum may change places.
 _RISING = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.SELU)
 #: What torch's layers compute, as it was when this was loaded: who patches a class wants to be called.
-_FORWARDS = {
+_FORWARDS: dict[type[nn.Module], Any] = {
     kind: kind.forward for kind in (nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d)
 }
 

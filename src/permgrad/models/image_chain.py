@@ -78,7 +78,7 @@ class Segment:
         own = self.convolution
         around = own.padding if padding is None else padding
         added = self.bias if bias else None
-        return functional.conv2d(values, self.weight, added, own.stride, around, own.dilation, own.groups)  # type: ignore[arg-type]
+        return functional.conv2d(values, self.weight, added, own.stride, around, own.dilation, own.groups)
 
 
 def _sizes(numbers: Any) -> tuple[int, int]:
