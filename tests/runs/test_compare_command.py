@@ -348,6 +348,28 @@ def test_a_missing_library_is_the_environments_fault(table, tmp_path, toys):
     assert CliRunner().invoke(app, [*words[:4], "--splits", "1,x"]).exit_code == 2
 
 
+@pytest.mark.parametrize("kept", [(), ("--id", "town")])
+def test_a_group_that_is_no_column_is_called_a_group(table, tmp_path, toys, kept):
+    words = ["compare", str(table), "--target", "label", "--models", "toy,other", "--out", str(tmp_path / "out"), *kept]
+    result = CliRunner().invoke(app, [*words, "--group", "twn"])
+    assert result.exit_code == 2
+    said = "error: group must be a column of the table, however: there is no column 'twn' (did you mean 'town'?);"
+    assert result.stderr.startswith(said)
+    assert "and also --group; choose one" in CliRunner().invoke(app, [*words, "--group", "label"]).stderr
+    assert "id must be a column" in CliRunner().invoke(app, [*words, "--group", "town", "--id", "nope"]).stderr
+
+
+def test_a_folder_of_parquet_files_is_not_compared_on(frame, tmp_path, toys):
+    (tmp_path / "rows").mkdir()
+    frame.to_parquet(tmp_path / "rows" / "one.parquet")
+    with pytest.raises(InputError) as caught:
+        compare_table(request(tmp_path / "rows", tmp_path), say=quiet)
+    assert str(caught.value) == (
+        f"compare needs a table that fits in memory, as one file, however: '{tmp_path / 'rows'}' is a folder of "
+        "Parquet files; write a sample of its rows to one file"
+    )
+
+
 def test_names_of_models():
     models = parse_models(["default", "fast:image", "extra_trees"])
     assert [model.label for model in models] == ["HyNN default", "HyNN fast (image only)", "extra trees"]

@@ -90,6 +90,17 @@ def test_groups_stay_together_and_are_no_feature(here):
     assert "by groups of 'patient'" in inputs.split
 
 
+def test_the_terminal_says_why_a_column_is_left_out(here):
+    inputs = load(group="patient", drop=("weight",), identifier=("code",))
+    lines = {line.split()[0]: line for line in inputs.shown.to_text().splitlines()}
+    assert lines["weight"].endswith("left out: --drop")
+    assert lines["patient"].endswith("left out: --group")
+    assert lines["code"].endswith("identifier: --id")
+    assert lines["age"].endswith(inputs.schema["age"].reason)
+    # A column that nobody named keeps what it was recognised by.
+    assert load().shown["code"].reason == "text, 120 different values in 120 rows"
+
+
 def test_the_latest_rows_are_the_test_rows(here):
     inputs = load(time="year")
     years = table()["year"].to_numpy()

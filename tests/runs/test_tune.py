@@ -197,11 +197,15 @@ def test_a_study_in_which_all_fail(place, tmp_path):
 def test_bad_input_is_refused_before_work(place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table = place / "table.csv"
+    folder = tmp_path.parent / f"{tmp_path.name}-parquet"
+    folder.mkdir()
+    pd.read_csv(table).to_parquet(folder / "rows.parquet")
     cases = [
         ((table, "--target", "ill", "--trials", 0), 2, "a study has at least one trial, however: --trials 0"),
         ((table, "--target", "ill", "--space", "papr"), 2, "(did you mean 'paper'?)"),
         ((table, "--target", "il"), 2, "there is no column 'il' (did you mean 'ill'?)"),
         ((table,), 2, "no --target is given"),
+        ((folder, "--target", "ill"), 2, "error: tune needs a table that fits in memory, as one file, however: '"),
         ((place / "tabl.csv", "--target", "ill"), 2, "does not exist"),
         ((table, "--target", "ill", "--storage", "study.db"), 2, "a storage must be a URL"),
         ((table, "--target", "ill", "--storage", "sqlite://"), 2, "must outlive the process"),

@@ -131,7 +131,7 @@ def request_configuration(request: CompareRequest) -> dict[str, Any]:
 
     run = request.run_request()
     run.check()
-    content = configuration(run)
+    content = configuration(run, command="compare")
     kept = ("table", "table content", "groups", "target", "task", "drop", "id", "na")
     return {**{name: content[name] for name in kept}, "group": request.group}
 
@@ -148,7 +148,7 @@ def from_request(request: CompareRequest) -> Given:
     with warnings.catch_warnings():
         # Rare classes are refused below in the words of folds, not of the split that a run would make.
         warnings.filterwarnings("ignore", "a stratified split needs several rows", PermgradWarning)
-        inputs = load_inputs(request.run_request())
+        inputs = load_inputs(request.run_request(), kept_group=request.group)
     parts = [inputs.parts[name] for name in PARTS]
     order = np.argsort(np.concatenate([part.rows for part in parts]), kind="stable")
     X = pd.concat([part.X for part in parts]).iloc[order].reset_index(drop=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from permgrad.runs.target import Task, choose_task, find_column, target_values
 PARTS = ("train", "validation", "test")
 #: Fewer rows than these are not divided in three.
 FEWEST_ROWS = 10
+_LIKE_AN_IDENTIFIER = "left out: like an identifier"
 Rows = npt.NDArray[np.int64]
 
 
@@ -98,6 +99,12 @@ class Inputs:
             rows.append((column.name, column.kind, column.n_missing, column.n_levels, role, column.reason))
         return pd.DataFrame(rows, columns=["name", "kind", "missing", "levels", "role", "reason"])
 
+    @property
+    def shown(self) -> Schema:
+        """The columns for the terminal: a column that the user left out says so, not what its values look like."""
+        asked = {name: why for name, why in self.left_out.items() if why != _LIKE_AN_IDENTIFIER}
+        return Schema(tuple(replace(column, reason=asked.get(column.name, column.reason)) for column in self.schema))
+
 
 # ---- which table -----------------------------------------------------------------------------------------------------
 def is_named(table: str) -> bool:
@@ -105,14 +112,18 @@ def is_named(table: str) -> bool:
     return table in list_datasets()
 
 
-def configuration(request: RunRequest) -> dict[str, Any]:
+def configuration(request: RunRequest, *, command: str = "run") -> dict[str, Any]:
     """Return everything that changes the result of a run, with the content of files in the place of their names.
+
+    Args:
+        request: What is asked.
+        command: Who asks, for messages.
 
     Raises:
         InputError: A file does not exist.
         EnvironmentProblem: A file cannot be read, or a named data set is not to be had.
     """
-    content: dict[str, Any] = {"table": request.name, "table content": _content_of(request.table)}
+    content: dict[str, Any] = {"table": request.name, "table content": _content_of(request.table, command)}
     for role in ("test", "validation", "groups"):
         path = getattr(request, role)
         content[role] = None if path is None else _file_content(path, role)
@@ -128,20 +139,30 @@ def configuration(request: RunRequest) -> dict[str, Any]:
     return content | {"baselines": request.baselines, "seed": request.seed, "split_seed": request.split_seed}
 
 
-def _content_of(table: str) -> str:
+def _content_of(table: str, command: str) -> str:
     if is_named(table):
         file = fetch_dataset(table)
         return f"data set {table}" if file is None else file_hash(file)
+    if Path(table).is_dir() and any(Path(table).rglob("*.parquet")):
+        raise _in_parts(table, command)
     return _file_content(Path(table), "table")
 
 
-def _file_content(path: Path, role: str) -> str:
-    if path.is_dir() and role == "table" and any(path.rglob("*.parquet")):
-        raise InputError(
-            f"run needs a table that fits in memory, as one file, however: {os.fspath(path)!r} is a folder of Parquet "
-            "files; train on it in Python with HyNNClassifier().fit_stream(folder, target) and save the model, then "
+def _in_parts(table: str, command: str) -> InputError:
+    """Return the error about a folder of Parquet files; what reads one instead depends on what was wanted."""
+    fix = "write a sample of its rows to one file"
+    if command == "run":
+        fix = (
+            "train on it in Python with HyNNClassifier().fit_stream(folder, target) and save the model, then "
             "permgrad predict and explain read the folder"
         )
+    return InputError(
+        f"{command} needs a table that fits in memory, as one file, however: {table!r} is a folder of Parquet files; "
+        f"{fix}"
+    )
+
+
+def _file_content(path: Path, role: str) -> str:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         names = list_datasets() if role == "table" else []
@@ -161,8 +182,13 @@ def _neighbours(path: Path) -> list[str]:
 
 
 # ---- loading ---------------------------------------------------------------------------------------------------------
-def load_inputs(request: RunRequest) -> Inputs:
+def load_inputs(request: RunRequest, *, kept_group: str | None = None) -> Inputs:
     """Read and check all tables of a run, and divide the rows.
+
+    Args:
+        request: What is asked.
+        kept_group: The one of the identifiers that the user gave as ``--group``: ``permgrad compare`` divides the rows
+            itself and needs its values.
 
     Raises:
         InputError: Something is wrong with what the user gave; the message says what and how to mend it.
@@ -172,13 +198,15 @@ def load_inputs(request: RunRequest) -> Inputs:
     frame = load_dataset(request.table).frame if card else read_table(request.table)
     target = _target_name(request, card, list(frame.columns))
     codes: tuple[str | int | float, ...] = request.na_codes or (card.na_codes if card else ())
-    for role, names in (("drop", request.drop), ("id", request.identifier), ("image", request.images)):
+    group = request.group if kept_group is None else kept_group
+    named = [name for name in request.identifier if name != kept_group]
+    for role, names in (("drop", request.drop), ("id", named), ("image", request.images)):
         for name in names:
             find_column(name, list(frame.columns), role)
-    for role, single in (("group", request.group), ("time", request.time)):
+    for role, single in (("group", group), ("time", request.time)):
         if single is not None:
             find_column(single, list(frame.columns), role)
-    left_out = _roles(request, card, target)
+    left_out = _roles(request, card, target, group)
     notes: list[str] = []
     frame = _with_target(frame, target, codes, notes)
     files = _own_files(request, frame, target, codes, notes)
@@ -191,7 +219,7 @@ def load_inputs(request: RunRequest) -> Inputs:
     truths = {part: labels["table"][places[part]] if part in places else labels[part] for part in PARTS}
     _check_training(truths["train"], task, target)
     schema = _schema(tables["train"].drop(columns=target), codes, target)
-    left_out |= {name: "left out: like an identifier" for name in schema.of_kind("identifier") if name not in left_out}
+    left_out |= {name: _LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
     features = [name for name in schema.names if name not in left_out]
     _check_features(schema, features, left_out, target)
     variables = _variables(request, card, features)
@@ -229,7 +257,7 @@ def _target_name(request: RunRequest, card: DataCard | None, names: list[str]) -
     return request.target[0]
 
 
-def _roles(request: RunRequest, card: DataCard | None, target: str) -> dict[str, str]:
+def _roles(request: RunRequest, card: DataCard | None, target: str, group: str | None) -> dict[str, str]:
     """Return the columns that are no features and why; a target among them is a contradiction."""
     roles: dict[str, str] = {}
     if card is not None:
@@ -239,8 +267,8 @@ def _roles(request: RunRequest, card: DataCard | None, target: str) -> dict[str,
     roles |= dict.fromkeys(request.drop, "left out: --drop")
     roles |= dict.fromkeys(request.identifier, "identifier: --id")
     roles |= dict.fromkeys(request.images, "image: --image")
-    if request.group is not None:
-        roles[request.group] = "left out: --group"
+    if group is not None:
+        roles[group] = "left out: --group"
     if request.time is not None:
         roles[request.time] = "left out: --time"
     if target in roles and target not in (card.not_features if card is not None else ()):

@@ -55,7 +55,7 @@ class Work:
 def data_stage(work: Work) -> None:
     """Write what the table is taken for and how it is split."""
     inputs, folder = work.inputs, work.folder
-    for line in inputs.schema.to_text(most=40).splitlines():
+    for line in inputs.shown.to_text(most=40).splitlines():
         work.say(f"  {line}")
     for note in inputs.notes:
         work.say(f"note: {note}")
