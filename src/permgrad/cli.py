@@ -453,7 +453,11 @@ def compare(
     explain: Annotated[bool, typer.Option(help="Also ask what each model relies on.")] = True,
     method: Annotated[
         list[str] | None,
-        typer.Option(help="How to explain, separated by commas (default: permutation,permgrad).", metavar="NAMES"),
+        typer.Option(
+            help="How to explain, separated by commas (default: permutation,permgrad). permutation is always played; "
+            "permgrad, ablation, gradient, integrated_gradients, deeplift and shapley apply to networks only.",
+            metavar="NAMES",
+        ),
     ] = None,
     drop: options.Drop = None,
     row_id: Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +13,11 @@ import pytest
 from typer.testing import CliRunner
 
 import permgrad as pg
-from permgrad._errors import EnvironmentProblem, InputError
+from permgrad._errors import EnvironmentProblem, InputError, PermgradWarning
 from permgrad.cli import app
 from permgrad.data.splitting import split_rows
 from permgrad.evaluation.baselines import Baseline, baselines
-from permgrad.runs.compare import CompareRequest, compare_table, make_plan
+from permgrad.runs.compare import METHODS, CompareRequest, compare_table, make_plan
 from permgrad.runs.compare_folds import make_folds
 from permgrad.runs.compare_models import parse_models
 
@@ -368,6 +369,48 @@ def test_a_folder_of_parquet_files_is_not_compared_on(frame, tmp_path, toys):
         f"compare needs a table that fits in memory, as one file, however: '{tmp_path / 'rows'}' is a folder of "
         "Parquet files; write a sample of its rows to one file"
     )
+
+
+def test_methods_for_networks_are_left_out_for_other_models_and_that_is_said(table, tmp_path, toys):
+    words = ["compare", str(table), "--target", "label", "--folds", "2", "--threads", "1", "--method", "gradient"]
+    said = "gradient applies to networks only and was left out for the toy, the other"
+    first = tmp_path / "baselines"
+    for _ in range(2):  # the second time it is finished already
+        result = CliRunner().invoke(app, [*words, "--models", "toy,other", "--out", str(first)])
+        assert result.exit_code == 0, result.stderr
+        assert [line for line in result.stderr.splitlines() if said in line] == [f"note: {said}"]
+    assert set(pd.read_csv(first / "importances.csv")["method"]) == {"permutation"}
+    record = json.loads((first / "comparison.json").read_text(encoding="utf-8"))
+    assert record["explained"]["methods"] == ["permutation"]
+    page = (first / "comparison.html").read_text(encoding="utf-8")
+    assert said in page
+    assert "methods: permutation" in page
+    assert "methods: permutation, gradient" not in page
+    # With a network it is played, and left out for the others alone.
+    second = tmp_path / "network"
+    result = CliRunner().invoke(app, [*words, "--models", "fast,toy", "--out", str(second)])
+    assert "note: gradient applies to networks only and was left out for the toy\n" in result.stderr
+    found = pd.read_csv(second / "importances.csv").groupby("model")["method"].agg(set).to_dict()
+    assert found == {"fast": {"permutation", "gradient"}, "toy": {"permutation"}}
+    assert "methods: permutation, gradient" in (second / "comparison.html").read_text(encoding="utf-8")
+
+
+def test_methods_that_were_not_asked_for_need_no_note(frame, toys):
+    X, y = frame.drop(columns="label"), frame["label"]
+    options = {"models": ["toy", "other"], "folds": 2, "progress": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = pg.compare(X, y, **options)
+    assert found.facts["explained"]["methods"] == ["permutation"]
+    assert found.facts["notes"] == []
+    with pytest.warns(PermgradWarning, match="^deeplift and shapley apply to networks only and were left out for the"):
+        pg.compare(X, y, methods=["deeplift", "permutation", "shapley"], **options)
+
+
+def test_the_help_names_every_method():
+    text = " ".join(CliRunner().invoke(app, ["compare", "--help"]).stdout.split())
+    assert "permutation is always played; permgrad," in text
+    assert all(name in text for name in METHODS)
 
 
 def test_names_of_models():

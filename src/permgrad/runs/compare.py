@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from permgrad import __version__
-from permgrad._errors import InputError, suggest, unknown
+from permgrad._errors import InputError, suggest, unknown, warn_user
 from permgrad._progress import Progress, ProgressMode
 from permgrad._random import resolve_seed
 from permgrad.evaluation.comparison import PAGE, RECORD, Comparison
@@ -52,6 +52,7 @@ class Plan:
         models: Who takes part.
         folds, repeats, splits: How rows are divided.
         methods: How models are explained; empty: not at all.
+        asked: Those of the methods that the user named.
         loss: ``"auto"`` or a registered loss.
         n_repeats: Donors per row and feature.
         most_rows: Test rows of a fold that are explained at most.
@@ -63,10 +64,26 @@ class Plan:
     repeats: int = 1
     splits: tuple[int, ...] = ()
     methods: tuple[str, ...] = USUAL_METHODS
+    asked: tuple[str, ...] = ()
     loss: str = "auto"
     n_repeats: int = 5
     most_rows: int = 1000
     seed: int = 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user: which of the methods that were named some models cannot be explained by.
+
+        Examples:
+            >>> make_plan(["linear", "bagging"], methods=["gradient"]).notes
+            ('gradient applies to networks only and was left out for logistic or ridge regression, bagging',)
+        """
+        own = [name for name in self.asked if name != "permutation"]
+        others = [model.label for model in self.models if model.kind != "network"]
+        if not own or not others:
+            return ()
+        words = ("applies", "was") if len(own) == 1 else ("apply", "were")
+        return (f"{' and '.join(own)} {words[0]} to networks only and {words[1]} left out for {', '.join(others)}",)
 
     def configuration(self) -> dict[str, Any]:
         """Return it as JSON knows it; the order of models and methods changes nothing."""
@@ -117,6 +134,7 @@ def make_plan(
         splits=tuple(splits),
         # Only permutation importance is defined for every model: agreement is measured on it.
         methods=tuple(dict.fromkeys(("permutation", *(methods or USUAL_METHODS)))) if explain else (),
+        asked=tuple(dict.fromkeys(methods)),
         seed=seed,
         **options,
     )
@@ -266,7 +284,7 @@ def _result(
         contestants=plan.models,
         scores=scores,
         importances=_importance_frame(cells) if plan.methods else pd.DataFrame(),
-        facts={**_facts(given, plan, folds), **facts},
+        facts={**_facts(given, plan, folds, cells), **facts},
     )
 
 
@@ -291,7 +309,7 @@ def _importance_frame(cells: Sequence[Cell]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def _facts(given: Given, plan: Plan, folds: Sequence[Fold]) -> dict[str, Any]:
+def _facts(given: Given, plan: Plan, folds: Sequence[Fold], cells: Sequence[Cell]) -> dict[str, Any]:
     from permgrad.runs.stages import versions
 
     table = given.table
@@ -308,7 +326,7 @@ def _facts(given: Given, plan: Plan, folds: Sequence[Fold]) -> dict[str, Any]:
         "fold_word": "split" if plan.splits else "fold",
         "fold_rows": {part: round(float(np.mean(counts))) for part, counts in sizes.items()},
         "explained": {
-            "methods": list(plan.methods),
+            "methods": [name for name in plan.methods if any(name in cell.importances for cell in cells)],
             "loss": loss_of(table.task, plan.loss),
             "donors": plan.n_repeats,
             "most_rows": plan.most_rows,
@@ -316,7 +334,7 @@ def _facts(given: Given, plan: Plan, folds: Sequence[Fold]) -> dict[str, Any]:
         if plan.methods
         else None,
         "seed": plan.seed,
-        "notes": list(given.notes),
+        "notes": [*given.notes, *plan.notes],
         "versions": versions(),
     }
 
@@ -360,6 +378,8 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
     configuration = {**request_configuration(request), **plan.configuration()}
     folder = request.folder
     if not request.overwrite and is_finished(folder, configuration, request.metric):
+        for note in plan.notes:
+            say(f"note: {note}")
         return _outcome(folder, already=True)
     given = from_request(request)
     metric = check_metric(request.metric, given.table.task, len(set(given.table.y.tolist())))
@@ -375,7 +395,7 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
         seed=plan.seed,
         groups=given.groups,
     )
-    for note in given.notes:
+    for note in (*given.notes, *plan.notes):
         say(f"note: {note}")
     say(
         f"comparing {len(plan.models)} models of {given.target!r} on {given.name}: {len(given.table.y):,} rows, "
@@ -479,7 +499,8 @@ def compare(
         groups: ``(rows,)``; rows of one group stay in one fold.
         metric: What decides; left out: ROC-AUC for two classes, accuracy for more, RMSE for numbers.
         explain: Whether models are explained.
-        methods: How: ``"permutation"`` (every model) and methods of ``permgrad.explain`` for networks; left out:
+        methods: How: permutation importance is there for every model; other methods of ``permgrad.explain`` apply to
+            networks only, and a warning says which models they are left out for. Left out:
             ``("permutation", "permgrad")``.
         loss: Loss of the explanations; ``"auto"``: Brier score or squared error, finite for every model.
         n_repeats: Donors per row and feature.
@@ -523,6 +544,8 @@ def compare(
     loss_of(given.table.task, loss)
     decides = check_metric(metric, given.table.task, len(set(given.table.y.tolist())))
     _check_device(plan, device)
+    for note in plan.notes:
+        warn_user(note)
     divided = make_folds(
         given.table.y, given.table.task, folds=plan.folds, repeats=plan.repeats, splits=plan.splits, seed=plan.seed,
         groups=given.groups,
