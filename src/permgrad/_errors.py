@@ -56,6 +56,16 @@ def suggest(given: str, known: Iterable[str]) -> str:
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, in the plural where it is not one.
+
+    Examples:
+        >>> counted(1, "part"), counted(12000, "row")
+        ('1 part', '12,000 rows')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def unknown(kind: str, given: object, known: Iterable[str]) -> InputError:
     """Build the error for a name that is not in a fixed list.
 

@@ -408,8 +408,15 @@ def test_foreign_folders_are_left_alone(tmp_path: Path, regressor: pg.HyNNRegres
         ({"loss": "squared_error"}, "loss must fit the task"),
         ({"branch": False}, "options of method='permgrad' are: .*did you mean 'branches'"),
         ({"y": "targt"}, r"has no column 'targt' \(did you mean 'target'\?\); check the name"),
-        ({"y": "gaps"}, "y must be known for every row explained, however: 1 rows of .* have no 'gaps'; leave those"),
+        ({"y": "gaps"}, "y must be known for every row explained, however: 1 row of .* has no 'gaps'; leave those"),
         ({"y": "strange"}, "y must hold classes of the model .*, however: row 99 has 'none' in 'strange'; leave such"),
+        ({"y": "visits"}, "y must hold classes of the model .*, however: row 0 has 7 in 'visits'; leave such"),
+        ({"y": "halves"}, "y must hold classes of the model .*, however: row 0 has 0.5 in 'halves'; leave such"),
+        (
+            {"background": "train.parquet"},
+            "background must be rows in memory like the model's inputs, however: background='train.parquet' is a path;",
+        ),
+        ({"background": Path("a/train.parquet")}, "however: background='a/train.parquet' is a path; read some of its"),
         ({"y": ["target"]}, "y must name a column where the table is read from a file, however: it is a list"),
         ({"sample_weight": "negative"}, "finite numbers of at least 0, however: row 0 has '-1.0' in 'negative'"),
     ],
@@ -419,7 +426,8 @@ def test_refusals(tmp_path: Path, classifier: pg.HyNNClassifier, options: dict[s
     y = target_of(classifier, frame).astype(object)
     gaps, strange = y.copy(), y.copy()
     gaps[40], strange[99] = None, "none"
-    folder = write(tmp_path / "t", frame.assign(target=y, gaps=gaps, strange=strange, negative=-1.0))
+    columns = {"target": y, "gaps": gaps, "strange": strange, "negative": -1.0, "visits": 7, "halves": 0.5}
+    folder = write(tmp_path / "t", frame.assign(**columns))
     with pytest.raises(pg.InputError, match=message):
         pg.explain_stream(classifier, folder, **{"random_state": 0, "n_repeats": 1, **options})
 

@@ -420,11 +420,15 @@ def test_wrong_tables_are_refused():
 
 
 def test_columns_are_aligned_by_name_for_the_command_line():
-    with pytest.warns(PermgradWarning, match="1 columns are not used, training did not have them: 'extra'"):
+    with pytest.warns(PermgradWarning, match="1 column is not used, training did not have it: 'extra'"):
         aligned = align_columns(BLOCKS[BLOCKS.columns[::-1]].assign(extra=1), list(BLOCKS.columns))
     pd.testing.assert_frame_equal(aligned, BLOCKS, check_column_type=False)
-    with pytest.raises(InputError, match=r"1 are missing: 'wind' \(did you mean 'winds'\?\); add or rename them"):
+    with pytest.raises(InputError, match=r"1 is missing: 'wind' \(did you mean 'winds'\?\); add or rename them"):
         align_columns(BLOCKS.rename(columns={"wind": "winds"}), list(BLOCKS.columns))
+    with pytest.warns(PermgradWarning, match="2 columns are not used, training did not have them: 'extra', 'more'"):
+        align_columns(BLOCKS.assign(extra=1, more=2), list(BLOCKS.columns))
+    with pytest.raises(InputError, match="2 are missing: 'x', 'z'"):
+        align_columns(BLOCKS, ["x", "z", *BLOCKS.columns])
 
 
 # ---- size -----------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from permgrad.data.partitions import Part, open_partitioned
 from permgrad.models.rows import EpochOrder, Rows
 from permgrad.models.streaming_rows import StreamedRows
 from permgrad.models.streaming_scan import Source, _BottomK, scan, type_rows
-from permgrad.runs.inputs import _file_content
+from permgrad.runs.inputs import _content_of
 
 SMALL = {"dense_units": (16,), "conv_filters": (4, 4), "fusion_units": (8,)}
 
@@ -319,7 +320,7 @@ def test_saved_loaded_and_explained(tmp_path):
         ({"target": "label", "block_rows": 1}, "block_rows must be None or a whole number of at least 2"),
         ({"target": "label", "validation": 0.2}, "validation must be None or the path of a Parquet file or folder"),
         ({"target": "label", "sample_weight": "a"}, "sample_weight must be finite and at least 0"),
-        ({"target": "c"}, "y must be known for every row"),
+        ({"target": "c"}, r"y must be known for every row, however: row 17 of '.*/t' has no 'c'; leave such rows out"),
         ({"target": "a", "features": ["b"]}, "Unknown label type|continuous"),
     ],
 )
@@ -327,6 +328,26 @@ def test_wrong_arguments(tmp_path, arguments, message):
     folder = write(table(200), tmp_path / "t")
     with pytest.raises(pg.InputError, match=message):
         estimator(pg.HyNNClassifier).fit_stream(folder, **arguments)
+
+
+@pytest.mark.parametrize("kind", [pg.HyNNClassifier, pg.HyNNRegressor])
+@pytest.mark.parametrize("row", [0, 111, 299])
+def test_one_missing_target_is_named_by_row_column_and_table(tmp_path, kind, row):
+    target = "label" if kind is pg.HyNNClassifier else "number"
+    frame = table(300).astype({target: object})
+    frame.loc[row, target] = None
+    folder = write(frame.infer_objects(), tmp_path / "t")
+    said = f"y must be known for every row, however: row {row} of '{folder}' has no '{target}'; leave such rows out"
+    with pytest.raises(pg.InputError, match=re.escape(said)):
+        estimator(kind).fit_stream(folder, target, features=FEATURES)
+    # A row of weight 0 is not trained on: it needs no target.
+    frame["weight"] = np.where(np.arange(300) == row, 0.0, 1.0)
+    write(frame.infer_objects(), tmp_path / "weighted")
+    weighted = estimator(kind, max_epochs=1)
+    assert weighted.fit_stream(tmp_path / "weighted", target, features=FEATURES, sample_weight="weight").module_
+    whole = write(table(200, seed=1), tmp_path / "whole")
+    with pytest.raises(pg.InputError, match=re.escape(said)):
+        estimator(kind).fit_stream(whole, target, features=FEATURES, validation=folder)
 
 
 def test_wrong_paths(tmp_path):
@@ -338,7 +359,7 @@ def test_wrong_paths(tmp_path):
     with pytest.raises(pg.InputError, match=r"is a path; .* fit_stream\(path, target\)"):
         estimator(pg.HyNNClassifier).fit(str(folder), [0, 1])
     with pytest.raises(pg.InputError, match="fit_stream"):
-        _file_content(folder, "table")
+        _content_of(str(folder), "run")
 
 
 def test_a_class_without_a_training_row(tmp_path):

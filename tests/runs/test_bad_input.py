@@ -272,7 +272,7 @@ def test_a_group_of_a_column_that_is_no_feature(here):
 def test_own_test_file_without_a_column_of_training(here):
     table(20, seed=1).drop(columns="weight").to_csv("test.csv", index=False)
     said = refused(here, "run", "table.csv", "--target", "y", "--test", "test.csv")
-    assert "1 are missing: 'weight'" in said
+    assert "1 is missing: 'weight'" in said
 
 
 def test_usage_errors_name_the_option(here):

@@ -222,7 +222,7 @@ def test_unseen_levels_missing_columns_and_strange_orders(place, tmp_path):
     assert np.isfinite(pg.Explanation.load(tmp_path / "odd-why").values).all()
     less = save(rows.drop(columns=["age"]), tmp_path / "less.csv")
     _, errors = call("predict", place / "run", less, "--out", tmp_path / "never.csv", code=2)
-    assert "1 are missing: 'age'" in errors
+    assert "1 is missing: 'age'" in errors
     assert not (tmp_path / "never.csv").exists()
 
 

@@ -221,7 +221,7 @@ def test_a_changed_table_and_foreign_folders_are_refused(tmp_path: Path, run: Pa
         (("explain", "one.parquet", "--rows", 3, "--no-stream"), "however: --no-stream is given (one.parquet)"),
         (("explain", "rows", "--method", "permgrad-paper"), "global explanations of a table that is read in parts are"),
         (("explain", "gaps"), "y must be known for every row explained, however: 2 rows of 'gaps' have no 'outcome'"),
-        (("predict", "lacking"), "a table must have all columns of training, however 1 are missing: 'age'"),
+        (("predict", "lacking"), "a table must have all columns of training, however 1 is missing: 'age'"),
     ],
 )
 def test_refusals(
@@ -255,6 +255,17 @@ def test_a_model_without_a_run_is_told_where_targets_stand(tmp_path: Path, run: 
     assert "y must be a column of the table" in call(
         "explain", run / "model", tmp_path / "rows.csv", "--y", "knwn", "--out", tmp_path / "other", code=2
     )
+
+
+def test_one_row_and_one_part_are_counted_in_the_singular(tmp_path: Path, run: Path) -> None:
+    one = write(tmp_path / "one", table(1, seed=5))
+    few = write(tmp_path / "few", table(20, seed=5))
+    assert "1 row predicted in 1 part: " in call("predict", run, one, "--out", tmp_path / "p1")
+    assert "20 rows predicted in 1 part: " in call("predict", run, few, "--out", tmp_path / "p20")
+    words = ("--out", tmp_path / "out", "--repeats", 1)
+    assert call("explain", run, few, *words).startswith("20 rows in 1 part.\n")
+    table(1, seed=5).to_csv(tmp_path / "one.csv", index=False)
+    assert call("predict", run, tmp_path / "one.csv", "--out", tmp_path / "one-out.csv").startswith("1 row predicted: ")
 
 
 def test_targets_that_all_miss_are_no_targets(tmp_path: Path, run: Path) -> None:

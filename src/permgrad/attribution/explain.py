@@ -100,11 +100,11 @@ def explain(
 
     if isinstance(model, type):
         raise InputError(f"model must be a fitted model, however: {model.__name__} is a class; make one and fit it")
-    if background is not None and isinstance(background, (int, float, str)):
+    if background is not None and isinstance(background, (int, float, str, os.PathLike)):
         raise InputError(f"background must be rows like inputs, however: background={background!r}; pass a table")
     check_numbers(confidence, n_repeats, batch_size)
     check_groups(groups)
-    if isinstance(inputs, (str, os.PathLike)):
+    if isinstance(inputs, (str, os.PathLike)) and not _is_network(model):
         from permgrad.attribution.streaming.stream import explain_stream
 
         return explain_stream(
@@ -195,6 +195,13 @@ def _explain_on(engine: Engine, arguments: Arguments) -> Explanation:
         )
     chosen, name = _method(arguments.method)
     return explain_on(engine, build_request(arguments, chosen, name), name)
+
+
+def _is_network(model: Any) -> bool:
+    """Whether a model is a torch network of the user's: it takes tensors, not tables in files."""
+    from torch import nn
+
+    return isinstance(model, nn.Module)
 
 
 def _method(method: Any) -> tuple[Method, str]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, PermgradWarning, suggest, unknown
+from permgrad._errors import InputError, PermgradWarning, counted, suggest, unknown
 from permgrad.data.cells import BLANK, PRESENT, CodesArgument, Distinct, Floats, MissingCodes, as_frame, has_text_names
 from permgrad.data.column_types import Kind, Schema, infer_schema
 from permgrad.data.groups import check_blocks
@@ -490,15 +490,17 @@ def align_columns(X: Any, names: Sequence[str]) -> pd.DataFrame:
     missing = [name for name in names if name not in own]
     if missing:
         guess = suggest(missing[0], [name for name in frame.columns if name not in set(names)])
+        be = "is" if len(missing) == 1 else "are"
         raise InputError(
-            f"a table must have all columns of training, however {len(missing)} are missing: {_some(missing)}{guess};"
+            f"a table must have all columns of training, however {len(missing)} {be} missing: {_some(missing)}{guess};"
             " add or rename them"
         )
     known = set(names)
     extra = [name for name in frame.columns if name not in known]
     if extra:
+        be, whom = ("is", "it") if len(extra) == 1 else ("are", "them")
         warnings.warn(
-            f"{len(extra)} columns are not used, training did not have them: {_some(extra)}",
+            f"{counted(len(extra), 'column')} {be} not used, training did not have {whom}: {_some(extra)}",
             PermgradWarning,
             stacklevel=2,
         )

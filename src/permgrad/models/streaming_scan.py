@@ -53,14 +53,27 @@ class Source:
     seed: int = 0
 
     def chunks(self, part: Part, rows: int = READ_ROWS) -> Iterator[Chunk]:
-        """Yield a part's rows with a known weight above 0, a few at a time."""
+        """Yield a part's rows with a known weight above 0, a few at a time.
+
+        Raises:
+            InputError: such a row has no target.
+        """
         others = [self.target] if self.weight is None else [self.target, self.weight]
         for first, frame in self.table.batches(part, rows, [*self.features, *others]):
             numbers = np.arange(first, first + len(frame), dtype=np.int64)
             weights = np.ones(len(frame)) if self.weight is None else _row_weights(frame[self.weight])
             held = uniform(self.seed, ("validation rows",), numbers) < self.held_out
             chunk = Chunk(frame[list(self.features)], frame[self.target], weights, held)
+            self._check_target(chunk.target[weights > 0], numbers[weights > 0])
             yield chunk if (weights > 0).all() else chunk.take(weights > 0)
+
+    def _check_target(self, target: pd.Series[Any], numbers: npt.NDArray[np.int64]) -> None:
+        missing = target.isna().to_numpy()
+        if missing.any():
+            raise InputError(
+                f"y must be known for every row, however: row {int(numbers[missing][0])} of {self.table.path!r} has no "
+                f"{self.target!r}; leave such rows out of the files"
+            )
 
     def describe(self) -> str:
         """Return what decides which rows are trained on, for checkpoints."""

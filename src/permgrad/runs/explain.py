@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import EnvironmentProblem, InputError, PermgradError, suggest, warn_user
+from permgrad._errors import EnvironmentProblem, InputError, PermgradError, counted, suggest, warn_user
 from permgrad._files import atomic_folder, atomic_path
 from permgrad.attribution.streaming.folder import LOCAL, PARTS, RECORD, writable
 from permgrad.data.cells import canonical
@@ -189,7 +189,8 @@ def _explain_in_parts(request: ExplainRequest, engine: Engine) -> Outcome:
                 figure.save(request.folder / "plots" / f"{name}.png")
     outcome = _outcome(request, explanation)
     facts = {**outcome.facts, "rows_explained": explanation.meta["rows_explained"]}
-    lines = [f"{facts['rows_explained']:,} rows in {explanation.meta['streamed']['parts']} parts."]
+    parts = counted(explanation.meta["streamed"]["parts"], "part")
+    lines = [f"{counted(facts['rows_explained'], 'row')} in {parts}."]
     lines += ["It was finished before; nothing was computed."] if finished else []
     return Outcome(facts, "\n".join([*lines, outcome.text]))
 

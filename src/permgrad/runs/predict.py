@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from permgrad._errors import EnvironmentProblem, InputError
+from permgrad._errors import EnvironmentProblem, InputError, counted
 from permgrad._files import atomic_path
 from permgrad.data.encoding import align_columns
 from permgrad.data.table import read_table
@@ -133,4 +133,4 @@ def predict_table(
         raise EnvironmentProblem(
             f"predictions must be written, however: {target}: {error.strerror or error}; name another file with --out"
         ) from error
-    return Outcome(facts, f"{len(result):,} rows predicted: {target}")
+    return Outcome(facts, f"{counted(len(result), 'row')} predicted: {target}")

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from permgrad._errors import InputError
+from permgrad._errors import InputError, counted
 from permgrad._files import atomic_path, plain, write_json_atomic
 from permgrad._progress import Progress
 from permgrad.attribution.streaming.folder import RECORD, SCHEMA_VERSION, check_folder, empty, sweep, writable
@@ -237,7 +237,8 @@ def predict_stream(
     if hasattr(model, "classes_"):
         told["classes"] = model.classes_.tolist()
     was = "" if todo else ", finished before"
-    return Outcome(told, f"{opened.rows:,} rows predicted in {len(opened.parts)} parts{was}: {target}")
+    parts = counted(len(opened.parts), "part")
+    return Outcome(told, f"{counted(opened.rows, 'row')} predicted in {parts}{was}: {target}")
 
 
 def _in_turn(todo: Sequence[Part], work: Callable[[Part], list[str]], label: str, progress: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, suggest, unknown
+from permgrad._errors import InputError, counted, suggest, unknown
 from permgrad._files import plain
 from permgrad._random import resolve_seed, uniform
 from permgrad.attribution.arguments import Arguments, check_groups, check_numbers, resolve_options, resolve_scope
@@ -226,6 +227,11 @@ def make_plan(
     plan = StreamPlan(
         method=method,
         scope=resolved,
+    if isinstance(background, (str, os.PathLike)):
+        raise InputError(
+            f"background must be rows in memory like the model's inputs, however: background={os.fspath(background)!r} "
+            "is a path; read some of its rows with pandas and pass them"
+        )
         arguments={**given, "confidence": confidence, "n_repeats": n_repeats, "batch_size": batch_size},
         options=own_options,
         seed=seed,
@@ -310,8 +316,8 @@ def _check_table(table: PartitionedTable, features: tuple[str, ...], y: str | No
         count = table.null_counts.get(name, 0)
         if count:
             raise InputError(
-                f"{role} must be known for every row explained, however: {count} rows of {table.path!r} have no "
-                f"{name!r}; {_WITHOUT[role]}"
+                f"{role} must be known for every row explained, however: {counted(count, 'row')} of "
+                f"{table.path!r} {'has' if count == 1 else 'have'} no {name!r}; {_WITHOUT[role]}"
             )
 
 
@@ -402,9 +408,11 @@ def match_classes(values: pd.Series[Any], classes: npt.NDArray[Any], numbers: In
     if len(strange):
         raise InputError(
             f"y must hold classes of the model ({', '.join(map(str, classes.tolist()[:10]))}), however: row "
-            f"{int(numbers[strange[0]])} has {values.iloc[int(strange[0])]!r} in {str(values.name)!r}; leave such rows "
+            f"{int(numbers[strange[0]])} has {shown!r} in {str(values.name)!r}; leave such rows "
             "out, or leave y out"
         )
+        cell = values.iloc[int(strange[0])]
+        shown = cell.item() if isinstance(cell, np.generic) else cell
     return np.asarray(classes)[places[codes]]
 
 
