@@ -222,16 +222,16 @@ def make_plan(
     _check_table(table, features, y, sample_weight)
     seed = resolve_seed(random_state)
     donors, kind = model.background_, "training rows"
-    if background is not None:
-        donors, kind = model.encode(background), "given"
-    plan = StreamPlan(
-        method=method,
-        scope=resolved,
     if isinstance(background, (str, os.PathLike)):
         raise InputError(
             f"background must be rows in memory like the model's inputs, however: background={os.fspath(background)!r} "
             "is a path; read some of its rows with pandas and pass them"
         )
+    if background is not None:
+        donors, kind = model.encode(background), "given"
+    plan = StreamPlan(
+        method=method,
+        scope=resolved,
         arguments={**given, "confidence": confidence, "n_repeats": n_repeats, "batch_size": batch_size},
         options=own_options,
         seed=seed,
@@ -406,13 +406,13 @@ def match_classes(values: pd.Series[Any], classes: npt.NDArray[Any], numbers: In
     places = np.array([labels.get(canonical(cell), -1) for cell in distinct.tolist()], dtype=np.int64)
     strange = np.flatnonzero(places[codes] < 0)
     if len(strange):
+        cell = values.iloc[int(strange[0])]
+        shown = cell.item() if isinstance(cell, np.generic) else cell
         raise InputError(
             f"y must hold classes of the model ({', '.join(map(str, classes.tolist()[:10]))}), however: row "
             f"{int(numbers[strange[0]])} has {shown!r} in {str(values.name)!r}; leave such rows "
             "out, or leave y out"
         )
-        cell = values.iloc[int(strange[0])]
-        shown = cell.item() if isinstance(cell, np.generic) else cell
     return np.asarray(classes)[places[codes]]
 
 
