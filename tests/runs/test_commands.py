@@ -210,6 +210,7 @@ def test_baselines_by_name(place, tmp_path, monkeypatch):
     folder = ["--out", str(tmp_path / "run")]
     result = CliRunner().invoke(app, [*words, *folder, "--json", "--baseline", "linear"])
     assert result.exit_code == 0, result.stderr
+    assert re.search(r"^ +outcome .* left out: --drop$", result.stderr, flags=re.MULTILINE)
     facts = json.loads(result.stdout)
     assert list(facts["baselines"]) == ["linear"]
     assert facts["baselines"]["linear"]["fit_processor_seconds"] > 0
@@ -313,7 +314,7 @@ def test_predict_names_what_is_wrong_with_the_columns(place, classified, tmp_pat
         app, ["predict", str(classified), str(tmp_path / "more.csv"), "--out", str(tmp_path / "o.csv")]
     )
     assert result.exit_code == 0
-    assert result.stderr.strip() == "warning: 1 columns are not used, training did not have them: 'shoe_size'"
+    assert result.stderr.strip() == "warning: 1 column is not used, training did not have it: 'shoe_size'"
 
 
 # --- explain, report, datasets ----------------------------------------------------------------------------------------

@@ -212,7 +212,7 @@ def test_unseen_levels_missing_columns_and_strange_orders(place, tmp_path):
     plain = pd.read_csv(tmp_path / "plain-out.csv")["probability_yes"]
     swapped = save(rows[["loan", "month", "calls", "age"]].assign(shoe=1), tmp_path / "swapped.csv")
     _, errors = call("predict", place / "run", swapped, "--out", tmp_path / "swapped-out.csv")
-    assert errors.strip() == "warning: 1 columns are not used, training did not have them: 'shoe'"
+    assert errors.strip() == "warning: 1 column is not used, training did not have it: 'shoe'"
     np.testing.assert_allclose(pd.read_csv(tmp_path / "swapped-out.csv")["probability_yes"], plain)
     odd = save(rows.assign(month="smarch", age=np.nan), tmp_path / "odd.csv")
     call("predict", place / "run", odd, "--out", tmp_path / "odd-out.csv")

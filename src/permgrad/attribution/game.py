@@ -7,7 +7,7 @@ work is cut. The repeats of one player are played together: equal replacements o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -294,7 +294,8 @@ class Game:
                 self._halve(error)
                 continue
             kept = block.outputs[start:stop] if places is None else block.outputs[start:stop][places]
-            together = torch.cat([settle(outputs[coalition], kept) for coalition in coalitions])
+            settled = settle_coalitions({coalition: outputs[coalition] for coalition in coalitions}, kept)
+            together = torch.cat([settled[coalition] for coalition in coalitions])
             measured = self.value(
                 together, np.tile(own + rows.start, len(coalitions)), kept.repeat(len(coalitions), 1)
             ).reshape(len(coalitions), len(own), -1)
@@ -395,6 +396,29 @@ def settle(outputs: Tensor, base: Tensor, same: Tensor | None = None, noise: flo
     if same is not None:
         unchanged |= same
     return torch.where(unchanged[:, None], base, outputs)
+
+
+def settle_coalitions(outputs: Mapping[Coalition, Tensor], base: Tensor) -> dict[Coalition, Tensor]:
+    """Settle each coalition's outputs against the unchanged ones, then against those of the smaller coalitions in it.
+
+    A path that the head does not read thereby adds exactly 0 to a coalition, as it does alone.
+
+    Shape:
+        outputs, and base ``(rows, outputs)``.
+
+    Examples:
+        >>> outputs = {frozenset("a"): torch.ones(1, 1), frozenset("ab"): torch.ones(1, 1) + 1e-7}
+        >>> settle_coalitions(outputs, torch.zeros(1, 1))[frozenset("ab")].item()
+        1.0
+    """
+    settled: dict[Coalition, Tensor] = {}
+    for coalition in sorted(outputs, key=len):
+        own = settle(outputs[coalition], base)
+        for smaller, theirs in settled.items():
+            if smaller < coalition:
+                own = settle(own, theirs)
+        settled[coalition] = own
+    return settled
 
 
 @dataclass

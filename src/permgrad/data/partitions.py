@@ -341,7 +341,7 @@ def open_partitioned(path: str | os.PathLike[str], *, rows_per_part: int | None 
         whole = whole.append(pa.field(name, pa.int64() if number else pa.string()))
     missing = {name: _total([counts.get(name, 0) for counts in nulls]) for name in schema.names}
     table = PartitionedTable(str(root), tuple(files), parts, whole, missing, keys, os.fspath(path))
-    _check_names(table)
+    _check_names(table.columns, table.path)
     return table
 
 
@@ -410,6 +410,7 @@ def _read_footer(path: Path, root: Path) -> tuple[_File, pa.Schema, dict[str, in
         digest = _footer_digest(path)
         with pq.ParquetFile(path) as opened:
             metadata, schema = opened.metadata, opened.schema_arrow
+            _check_names(schema.names, str(path))
             groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
             nulls: dict[str, int | None] = dict.fromkeys(schema.names, 0)
             for group in groups:
@@ -503,15 +504,13 @@ def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
         return None
 
 
-def _check_names(table: PartitionedTable) -> None:
-    names = table.columns
+def _check_names(names: Sequence[str], path: str) -> None:
     if not names:
-        raise InputError(f"a table must have at least one column, however {table.path!r} has none; write it again")
+        raise InputError(f"a table must have at least one column, however {path!r} has none; write it again")
     repeated = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
     if repeated is not None:
         raise InputError(
-            f"column names must be unique, however {repeated!r} stands more than once in {table.path!r}; rename the "
-            "copies"
+            f"column names must be unique, however {repeated!r} stands more than once in {path!r}; rename the copies"
         )
 
 

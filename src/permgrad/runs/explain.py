@@ -93,6 +93,11 @@ def explain_table(request: ExplainRequest) -> Outcome:
         _check_sampled(request)
     if is_streamed(request.table, True if request.stream is None and request.rows is not None else request.stream):
         return _explain_in_parts(request, engine)
+    if request.form != "tidy":
+        raise InputError(
+            f"--form belongs to tables that are read in parts, however: {request.table} is read into memory; add "
+            "--stream (Parquet), or leave --form out"
+        )
     _check_folder(request)
     model, data = open_model(request.model_folder)
     use_threads(request.threads)

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -294,6 +294,23 @@ def write_predictions(work: Work, predicted: Mapping[str, npt.NDArray[Any]]) -> 
         table.to_csv(temporary, index=False)
 
 
+def identifier_names(identifiers: Sequence[str], model: Any) -> dict[str, str]:
+    """Return the names of identifiers among predictions: their own, with ``_`` behind one that predictions have.
+
+    Examples:
+        >>> identifier_names(["patient", "prediction"], None)
+        {'patient': 'patient', 'prediction': 'prediction_'}
+    """
+    taken = {"row", "truth", "prediction", *(f"probability_{label}" for label in getattr(model, "classes_", ()))}
+    names: dict[str, str] = {}
+    for name in identifiers:
+        shown = name
+        while shown in taken or (shown != name and shown in identifiers):
+            shown += "_"
+        names[name] = shown
+    return names
+
+
 def prediction_table(
     rows: npt.NDArray[np.int64],
     identifiers: pd.DataFrame,
@@ -304,8 +321,8 @@ def prediction_table(
 ) -> pd.DataFrame:
     """Return one line per row: its number in the file, identifiers, (truth,) prediction, class probabilities."""
     table = pd.DataFrame({"row": rows})
-    for name in identifiers.columns:
-        table[name] = identifiers[name].to_numpy()
+    for name, shown in identifier_names(list(identifiers.columns), model).items():
+        table[shown] = identifiers[name].to_numpy()
     if truth is not None:
         table["truth"] = truth
     table["prediction"] = predicted["prediction"]

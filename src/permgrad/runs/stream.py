@@ -18,7 +18,15 @@ import pyarrow.parquet as pq
 from permgrad._errors import InputError, counted
 from permgrad._files import atomic_path, plain, write_json_atomic
 from permgrad._progress import Progress
-from permgrad.attribution.streaming.folder import RECORD, SCHEMA_VERSION, check_folder, empty, sweep, writable
+from permgrad.attribution.streaming.folder import (
+    RECORD,
+    SCHEMA_VERSION,
+    check_folder,
+    empty,
+    refuse_inside,
+    sweep,
+    writable,
+)
 from permgrad.attribution.streaming.notes import quietly, say_once
 from permgrad.attribution.streaming.part import part_name
 from permgrad.attribution.streaming.plan import model_digest, table_digest
@@ -28,7 +36,7 @@ from permgrad.runs import image_table
 from permgrad.runs.folder import hold_folder
 from permgrad.runs.predict import known_columns, open_model
 from permgrad.runs.request import Outcome, table_name
-from permgrad.runs.stages import prediction_table, predictions_of, use_threads
+from permgrad.runs.stages import identifier_names, prediction_table, predictions_of, use_threads
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -176,12 +184,12 @@ class _Predictions:
         rows = np.arange(first, first + len(frame), dtype=np.int64)
         result = prediction_table(rows, frame[self.identifiers], predicted, self.model)
         lines = pa.Table.from_pandas(result, preserve_index=False).replace_schema_metadata(None)
-        for name in self.identifiers:
+        for name, shown in identifier_names(self.identifiers, self.model).items():
             # The type of the whole table, also where all cells of a batch are missing.
             kind = self.table.schema.field(name).type if name in self.table.schema.names else pa.int64()
             kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-            place = lines.schema.get_field_index(name)
-            lines = lines.set_column(place, name, pa.array(frame[name].astype(object), type=kind, from_pandas=True))
+            place = lines.schema.get_field_index(shown)
+            lines = lines.set_column(place, shown, pa.array(frame[name].astype(object), type=kind, from_pandas=True))
         return lines
 
 
@@ -217,6 +225,7 @@ def predict_stream(
             "file; name a folder, such as --out predictions"
         )
     model, data, opened = open_streamed(folder, table)
+    refuse_inside(target, table)
     use_threads(threads)
     identifiers = [name for name in data.get("identifiers", ()) if name in opened.columns]
     facts: dict[str, Any] = {"model": model_digest(model), "table": table_digest(opened), "identifiers": identifiers}
@@ -289,15 +298,17 @@ def explain_streamed(
     Returns:
         The explanation, and whether it was finished before.
     """
-    from permgrad.attribution.streaming.folder import read_record
+    from permgrad.attribution.method import loss_game
     from permgrad.attribution.streaming.stream import explain_stream
 
     model, data, opened = open_streamed(folder, table, y)
     use_threads(threads)
-    y = target_column(data, opened) if y is None else y
+    # Only a loss needs targets: rows without one are no reason to refuse another explanation.
+    if y is None and options.get("scope") != "local" and loss_game(str(options.get("method"))) is not None:
+        y = target_column(data, opened)
     saved = folder / "model" if (folder / "model").is_dir() else folder
     with held(out):
-        before = read_record(out)
+        before = _written(out)
         explanation = explain_stream(
             model,
             opened,
@@ -309,5 +320,12 @@ def explain_streamed(
             na_codes=plain(data.get("na_codes", ())),
             **options,
         )
-    finished = bool(before and before.get("finished")) and not overwrite
-    return explanation, finished
+    return explanation, before is not None and before == _written(out)
+
+
+def _written(folder: Path) -> int | None:
+    """Return when the explanation in a folder was written, in nanoseconds; None where there is none."""
+    try:
+        return (folder / "explanation.json").stat().st_mtime_ns
+    except OSError:
+        return None

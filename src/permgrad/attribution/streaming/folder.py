@@ -28,11 +28,11 @@ from permgrad.attribution.streaming.part import PartResult, part_name
 from permgrad.attribution.streaming.plan import StreamPlan
 from permgrad.data.partitions import Part
 
-RECORD, PARTS, LOCAL = "_stream.json", "parts", "local"
+RECORD, PARTS, LOCAL, IMPORTANCE = "_stream.json", "parts", "local", "importance.csv"
 SCHEMA_VERSION = 1
 _EXPLANATION = ("values.npz", "explanation.json")
 #: What this folder and that of an explanation in memory hold.
-_OURS = {RECORD, PARTS, LOCAL, *_EXPLANATION, "importance.csv", "rows.csv", "plots"}
+_OURS = {RECORD, PARTS, LOCAL, *_EXPLANATION, IMPORTANCE, "rows.csv", "plots"}
 
 
 class StreamFolder:
@@ -52,14 +52,13 @@ class StreamFolder:
         self.path = Path(path).absolute()
         self.plan = plan
         record = check_folder(self.path, plan.key, plan.facts(), overwrite=overwrite)
-        whole = all((self.path / name).is_file() for name in _EXPLANATION)
-        self.finished = bool(record and record.get("finished")) and whole
+        self.finished = bool(record and record.get("finished")) and self._is_whole(record or {})
         if self.finished:
             return
         with writable(self.path):
             if record is None:
                 empty(self.path, _OURS)
-                self._write_record(finished=False)
+            self._write_record()
             for name in (PARTS, *([LOCAL] if plan.scope == "local" else [])):
                 (self.path / name).mkdir(parents=True, exist_ok=True)
 
@@ -88,7 +87,7 @@ class StreamFolder:
     def finish(self, explanation: Explanation) -> None:
         """Write the explanation beside the parts, and remove the sums that it was made from."""
         with writable(self.path):
-            with atomic_path(self.path / "importance.csv") as temporary:
+            with atomic_path(self.path / IMPORTANCE) as temporary:
                 explanation.to_frame().to_csv(temporary, index=False)
             made = self.path / PARTS / "explanation"
             if made.exists():
@@ -96,9 +95,9 @@ class StreamFolder:
             explanation.save(made)
             for name in _EXPLANATION:
                 (made / name).replace(self.path / name)
-            self._write_record(finished=True)
-            shutil.rmtree(self.path / PARTS, ignore_errors=True)
             sweep(self.path / LOCAL)
+            self._write_record(files=sorted(file.name for file in (self.path / LOCAL).glob("part-*.parquet")))
+            shutil.rmtree(self.path / PARTS, ignore_errors=True)
         self.finished = True
 
     def explanation(self) -> Explanation:
@@ -107,10 +106,16 @@ class StreamFolder:
 
     # ---- files -------------------------------------------------------------------------------------------------------
 
-    def _write_record(self, *, finished: bool) -> None:
-        facts = self.plan.facts()
+    def _write_record(self, *, files: Sequence[str] | None = None) -> None:
+        """Write what the folder is of; ``files``: the rows' files of a finished one."""
         record = {"schema_version": SCHEMA_VERSION, "kind": "explanation", "key": self.plan.key}
-        write_json_atomic(self.path / RECORD, {**record, "finished": finished, "facts": facts})
+        finished = {"finished": files is not None, "files": list(files or ())}
+        write_json_atomic(self.path / RECORD, {**record, **finished, "facts": self.plan.facts()})
+
+    def _is_whole(self, record: Mapping[str, Any]) -> bool:
+        """Whether a finished folder still has all its files; a person may have removed some, a disk damaged them."""
+        there = all((self.path / name).is_file() for name in (*_EXPLANATION, IMPORTANCE))
+        return there and all(_is_parquet(self.path / LOCAL / str(name)) for name in record.get("files", ()))
 
     def _sums(self, number: int) -> Path:
         return self.path / PARTS / f"{part_name(number)}.npz"
@@ -148,7 +153,30 @@ def _facts(result: PartResult) -> dict[str, Any]:
     return {name: getattr(result, name) for name in names}
 
 
+def _is_parquet(path: Path) -> bool:
+    """Whether a file is there and whole, by its footer."""
+    try:
+        pq.read_metadata(path)
+    except (OSError, pa.ArrowException):
+        return False
+    return True
+
+
 # ---- whose folder it is ----------------------------------------------------------------------------------------------
+
+
+def refuse_inside(folder: Path, table: str | os.PathLike[str]) -> None:
+    """Refuse to write into the folder that is the table: what is written there would be read as rows of it.
+
+    Raises:
+        InputError: the folder is the table's, or lies in it.
+    """
+    root = Path(table)
+    if root.is_dir() and folder.resolve().is_relative_to(root.resolve()):
+        raise InputError(
+            f"what is written must not become part of the table, however: {folder} lies in {root}; name a folder "
+            "outside it with --out (out=)"
+        )
 
 
 def check_folder(

@@ -218,6 +218,11 @@ def make_plan(
     _check_streamable(method, resolved, scoring, resolve_options(chosen(), method, own_options))
     if form not in ("tidy", "wide"):
         raise unknown("form", form, ("tidy", "wide"))
+    if form == "wide" and resolved == "global":
+        raise InputError(
+            f"form says how explanations of single rows are written, however: method={method!r} is global here; leave "
+            "form='wide' out, or choose a method for rows"
+        )
     features = tuple(str(name) for name in model.preprocessor_.feature_names_in_)
     _check_table(table, features, y, sample_weight)
     seed = resolve_seed(random_state)
@@ -292,7 +297,7 @@ def _check_streamable(method: str, scope: Scope, scoring: Any, options: Mapping[
     if scope == "global" and options.get("tolerance") is not None:
         raise InputError(
             "tolerance stops when intervals over all rows are narrow, however: the table is read in parts, each played "
-            f"once; leave tolerance={options['tolerance']!r} out, or explain a sample with rows="
+            f"once; leave tolerance={options['tolerance']!r} out, or read a sample of the rows into memory"
         )
 
 
@@ -322,7 +327,7 @@ def _check_table(table: PartitionedTable, features: tuple[str, ...], y: str | No
 
 
 _WITHOUT = {
-    "y": "leave those rows out, or leave y out to explain the model's own predictions",
+    "y": "leave those rows out of the files, or (in Python) y=None explains the model's own predictions",
     "sample_weight": "fill them in, or leave sample_weight out",
 }
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from permgrad._errors import InputError
 from permgrad._progress import Progress
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.streaming.folder import StreamFolder
+from permgrad.attribution.streaming.folder import StreamFolder, refuse_inside
 from permgrad.attribution.streaming.merge import merge
 from permgrad.attribution.streaming.part import PartResult, explain_part
 from permgrad.attribution.streaming.plan import ARGUMENTS, StreamPlan, make_plan
@@ -155,6 +155,8 @@ def explain_stream(
             f"explanations of single rows are written to files, however: method={method!r} explains rows and out=None; "
             "pass out='a folder'"
         )
+    if out is not None and table.path:
+        refuse_inside(Path(out), table.path)
     with ExitStack() as stack:
         place = out if out is not None else stack.enter_context(tempfile.TemporaryDirectory(prefix="permgrad-"))
         kept = StreamFolder(place, plan, overwrite=overwrite)

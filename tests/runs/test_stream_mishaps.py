@@ -1,0 +1,130 @@
+"""What goes wrong around tables in parts: names that clash, files that vanish, folders in the wrong place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+import permgrad as pg
+from permgrad.cli import app
+from permgrad.runs.stages import identifier_names
+
+
+def call(*words: object, code: int = 0) -> str:
+    """Run a command here, and return what it prints: on stdout, or the error."""
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, f"{result.stdout}\n{result.stderr}"
+    return result.stderr if code else result.stdout
+
+
+def table(rows: int = 200) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"age": rng.normal(50, 10, rows), "dose": rng.normal(size=rows)})
+    frame["prediction"] = [f"case {number}" for number in range(rows)]
+    frame["outcome"] = np.where(frame["age"] + 5 * rng.normal(size=rows) > 50, "ill", "well")
+    return frame
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rows")
+    frame = table()
+    for start in (0, 120):
+        frame.iloc[start : start + 120].to_parquet(folder / f"{start:03d}.parquet", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    preset = {"base": "fast", "branches": ["tabular"], "training": {"max_epochs": 3}}
+    (folder / "preset.json").write_text(json.dumps(preset))
+    table().to_csv(folder / "table.csv", index=False)
+    words = ("--target", "outcome", "--id", "prediction", "--preset", folder / "preset.json", "--out", folder / "run")
+    call("run", folder / "table.csv", *words)
+    return folder / "run"
+
+
+def test_identifiers_named_like_predictions_replace_nothing(tmp_path: Path, run: Path, rows: Path) -> None:
+    call("predict", run, rows, "--out", tmp_path / "parts")
+    table().to_csv(tmp_path / "rows.csv", index=False)
+    call("predict", run, tmp_path / "rows.csv", "--out", tmp_path / "memory.csv")
+    parts, memory = pd.read_parquet(tmp_path / "parts"), pd.read_csv(tmp_path / "memory.csv")
+    assert parts.columns.tolist() == memory.columns.tolist()
+    for found in (parts, memory):
+        assert set(found["prediction"]) == {"ill", "well"}
+        assert found["prediction_"].tolist() == table()["prediction"].tolist()
+
+
+def test_a_name_stays_free_of_another_identifier() -> None:
+    assert identifier_names(["row", "row_", "town"], None) == {"row": "row__", "row_": "row_", "town": "town"}
+
+
+@pytest.mark.parametrize("lost", ["local/part-00001.parquet", "importance.csv", "values.npz"])
+def test_a_finished_explanation_that_lost_files_is_made_again(tmp_path: Path, run: Path, rows: Path, lost: str) -> None:
+    out = tmp_path / "out"
+    words = ("explain", run, rows, "--method", "gradient", "--form", "wide", "--out", out)
+    call(*words)
+    expected = pd.read_parquet(out / "local")
+    assert "finished before" in call(*words)
+    (out / lost).unlink()
+    assert "finished before" not in call(*words)
+    pd.testing.assert_frame_equal(pd.read_parquet(out / "local"), expected)
+    assert (out / lost).is_file()
+
+
+def test_a_damaged_file_of_rows_is_made_again(tmp_path: Path, run: Path, rows: Path) -> None:
+    words = ("explain", run, rows, "--method", "gradient", "--out", tmp_path / "out")
+    call(*words)
+    path = tmp_path / "out" / "local" / "part-00000.parquet"
+    path.write_bytes(path.read_bytes()[:-20])
+    assert "finished before" not in call(*words)
+    assert pq.read_metadata(path).num_rows > 0
+
+
+@pytest.mark.parametrize("command", ["predict", "explain"])
+def test_nothing_is_written_into_the_table(tmp_path: Path, run: Path, rows: Path, command: str) -> None:
+    before = sorted(path.name for path in rows.iterdir())
+    for out in (rows, rows / "out"):
+        said = call(command, run, rows, "--out", out, code=2)
+        assert "must not become part of the table" in said or "other files" in said
+    assert sorted(path.name for path in rows.iterdir()) == before
+    with pytest.raises(pg.InputError, match="must not become part of the table"):
+        pg.explain_stream(pg.load(run / "model"), rows, "outcome", out=rows / "why")
+
+
+def test_a_repeated_column_name_is_refused(tmp_path: Path, run: Path) -> None:
+    folder = tmp_path / "twice"
+    folder.mkdir()
+    columns = [pa.array([1.0, 2.0])] * 3
+    pq.write_table(pa.table(columns, names=["age", "dose", "age"]), folder / "a.parquet")
+    said = call("predict", run, folder, "--out", tmp_path / "out", code=2)
+    assert "column names must be unique" in said
+    assert "'age'" in said
+    assert "a.parquet" in said
+
+
+def test_rows_without_a_target_hinder_no_explanation_of_outputs(tmp_path: Path, run: Path) -> None:
+    folder = tmp_path / "missing"
+    folder.mkdir()
+    frame = table(60)
+    frame.loc[3, "outcome"] = None
+    frame.to_parquet(folder / "a.parquet", index=False)
+    call("explain", run, folder, "--method", "gradient", "--out", tmp_path / "rows")
+    assert "has no 'outcome'" in call("explain", run, folder, "--out", tmp_path / "loss", code=2)
+
+
+def test_a_form_without_rows_is_refused(tmp_path: Path, run: Path, rows: Path) -> None:
+    assert "global here" in call("explain", run, rows, "--form", "wide", "--out", tmp_path / "a", code=2)
+    table().to_csv(tmp_path / "rows.csv", index=False)
+    words = ("explain", run, tmp_path / "rows.csv", "--method", "gradient", "--form", "wide", "--out", tmp_path / "b")
+    assert "--form belongs to tables that are read in parts" in call(*words, code=2)
+    assert not (tmp_path / "a").exists()
+    assert not (tmp_path / "b").exists()
