@@ -401,7 +401,7 @@ def test_foreign_folders_are_left_alone(tmp_path: Path, regressor: pg.HyNNRegres
         ({"method": "permgrd"}, r"did you mean 'permgrad'\?"),
         ({"method": "gradient"}, "explains rows and out=None; pass out='a folder'"),
         ({"scoring": "accuracy"}, "a score needs all predictions at once"),
-        ({"tolerance": 0.1}, "leave tolerance=0.1 out, or explain a sample with rows="),
+        ({"tolerance": 0.1}, "leave tolerance=0.1 out, or read a sample of the rows"),
         ({"rows": 0}, "rows must be an integer of at least 1, however: rows=0"),
         ({"form": "long"}, "form must be one of 'tidy', 'wide', however: form='long'"),
         ({"n_repeats": 0}, "n_repeats must be an integer of at least 1"),
