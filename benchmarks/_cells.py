@@ -184,15 +184,13 @@ def measure(
     import torch
 
     on_gpu = contender.movable and device != "cpu"
+    placed = contender
     if on_gpu:
-        moved = {**contender.options, "device": device}
-        configured, contender = contender, dataclasses.replace(contender, options=moved, matmul="highest")
-    else:
-        configured = contender
+        placed = dataclasses.replace(contender, options={**contender.options, "device": device}, matmul="highest")
     before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(contender.matmul)
+    torch.set_float32_matmul_precision(placed.matmul)
     try:
-        found, predicted, more = (_ours if contender.ours else _baseline)(contender, name, split)
+        found, predicted, more = (_ours if contender.ours else _baseline)(placed, name, split)
     finally:
         torch.set_float32_matmul_precision(before)
     loaded = load_split(name, split)
@@ -204,8 +202,8 @@ def measure(
         **more,
         "rows": {part: len(own) for part, own in loaded["rows"].items()},
         "seed": SEED,
-        "matmul": contender.matmul,
-        "fingerprint": configured.fingerprint(),
+        "matmul": placed.matmul,
+        "fingerprint": contender.fingerprint(),
         "versions": versions(contender) | ({"GPU": torch.cuda.get_device_name()} if on_gpu else {}),
         "date": dt.datetime.now(tz=dt.UTC).isoformat(timespec="seconds"),
     }

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 #: A line of the speed page. ``ours`` and ``theirs`` are medians in ``unit``; ``ratio`` is how many times as fast
 #: permgrad is, median of the rounds' ratios, and ``low`` and ``high`` are the least and the largest of them.
@@ -30,6 +32,24 @@ def take_turns(
             if number:
                 taken[name].append(clock() - started)
     return taken
+
+
+def timed_errors(
+    work: Callable[[int], np.ndarray], truth: np.ndarray, seeds: Iterable[int]
+) -> tuple[list[float], float]:
+    """Return the processor seconds of ``work(seed)`` for each seed, and the root mean square error over all of them.
+
+    Examples:
+        >>> timed_errors(lambda seed: np.array([1.0, 3.0 - seed]), np.array([1.0, 3.0]), range(1))[1]
+        0.0
+    """
+    seconds, errors = [], []
+    for seed in seeds:
+        started = time.process_time()
+        values = work(seed)
+        seconds.append(time.process_time() - started)
+        errors.append(np.mean((values - truth) ** 2))
+    return seconds, float(np.sqrt(np.mean(errors)))
 
 
 def line(

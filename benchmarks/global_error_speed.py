@@ -19,7 +19,6 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +27,7 @@ import torch
 
 import permgrad as pg
 from _results import markdown_table, parser, record
+from _speed import timed_errors
 from permgrad.data.datasets import load_dataset
 from permgrad.data.splitting import split_rows
 from permgrad.evaluation.benchmark.tabular.sage import sage_permutation
@@ -92,15 +92,10 @@ class Case:
 
 def run(who: str, setting: str, work: Work, truth: np.ndarray, seeds: range) -> dict[str, Any]:
     """Return processor seconds and relative error of a contestant, over several seeds."""
-    seconds, errors = [], []
-    for seed in seeds:
-        started = time.process_time()
-        values = work(seed)
-        seconds.append(time.process_time() - started)
-        errors.append(np.mean((values - truth) ** 2))
+    seconds, error = timed_errors(work, truth, seeds)
     size = np.sqrt(np.mean(truth**2))
     line = {"method": who, "setting": setting, "s": float(np.median(seconds)), "least–most": _range(seconds)}
-    return {**line, "relative error": float(np.sqrt(np.mean(errors)) / size)}
+    return {**line, "relative error": float(error / size)}
 
 
 def _range(seconds: list[float]) -> str:

@@ -28,7 +28,7 @@ import torch
 
 import permgrad as pg
 from _results import markdown_table, parser, record
-from _speed import Line, is_there, missing
+from _speed import Line, is_there, missing, timed_errors
 from permgrad.data.datasets import load_dataset
 from permgrad.data.splitting import split_rows
 
@@ -195,13 +195,8 @@ def shapiq_sampling(case: Case, budget: int) -> Callable[[int], np.ndarray]:
 def measure_errors(work: Callable[[int], np.ndarray], truth: np.ndarray, seeds: range) -> tuple[float, float]:
     """Return processor seconds per row, and the root mean square error; over several random seeds."""
     # Every contestant loads its libraries before the clock runs: the truth was permgrad's first call.
-    seconds, errors = [], []
-    for seed in seeds:
-        started = time.process_time()
-        values = work(seed)
-        seconds.append(time.process_time() - started)
-        errors.append(np.mean((values - truth) ** 2))
-    return float(np.median(seconds)) / len(truth), float(np.sqrt(np.mean(errors)))
+    seconds, error = timed_errors(work, truth, seeds)
+    return float(np.median(seconds)) / len(truth), error
 
 
 def time_to(error: float, curve: list[tuple[float, float]]) -> float | None:

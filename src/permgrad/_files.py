@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from permgrad._errors import EnvironmentProblem
+
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -32,6 +34,24 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(rule: str, path: str | os.PathLike[str], fix: str) -> Iterator[None]:
+    """Turn what the disk refuses in the body into an ``EnvironmentProblem`` of the rule, the path and the fix.
+
+    Examples:
+        >>> with writing("a report must be written", "page.html", "choose another folder"):
+        ...     raise PermissionError(13, "Permission denied")
+        Traceback (most recent call last):
+        permgrad._errors.EnvironmentProblem: a report must be written, however: page.html: Permission denied; choose...
+    """
+    try:
+        yield
+    except EnvironmentProblem:
+        raise
+    except OSError as error:
+        raise EnvironmentProblem(f"{rule}, however: {os.fspath(path)}: {error.strerror or error}; {fix}") from error
 
 
 @contextmanager

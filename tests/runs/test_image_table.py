@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
+from invoking import call
 
 import permgrad as pg
 from image_table_example import INFORMATIVE, NOISE, write_records
-from permgrad.cli import app
 from permgrad.runs.folder import STAGES
 
 SOURCE = Path(os.environ.get("PERMGRAD_DATA", ".")) / "pneumoniamnist.npz"
@@ -23,12 +22,6 @@ pytestmark = [
     pytest.mark.skipif(not SOURCE.is_file(), reason="pneumoniamnist.npz is not in the folder that PERMGRAD_DATA names"),
 ]
 WORDS = ("--target", "label", "--image", "scan", "--preset", "fast")
-
-
-def call(*words: object, code: int = 0) -> str:
-    result = CliRunner().invoke(app, [str(word) for word in words])
-    assert result.exit_code == code, f"{result.stdout}\n{result.stderr}"
-    return result.stdout if code == 0 else result.stderr
 
 
 @pytest.fixture(name="table", scope="module")

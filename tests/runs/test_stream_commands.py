@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
+from invoking import call
 
 import permgrad as pg
-from permgrad.cli import app
 from permgrad.runs.folder import hold_folder
 from permgrad.runs.stream import is_streamed
 
@@ -30,13 +29,6 @@ def table(rows: int = 240, seed: int = 0) -> pd.DataFrame:
     strength = (frame["age"] - 50) / 10 + (frame["town"] == "Ulm") + 0.3 * rng.normal(size=rows)
     frame["outcome"] = np.where(strength > 0.3, "ill", "well")
     return frame
-
-
-def call(*words: object, code: int = 0) -> str:
-    """Run a command here, and return what it prints: on stdout, or the error."""
-    result = CliRunner().invoke(app, [str(word) for word in words])
-    assert result.exit_code == code, f"{result.stdout}\n{result.stderr}"
-    return result.stderr if code else result.stdout
 
 
 def write(folder: Path, frame: pd.DataFrame, size: int = 70) -> Path:

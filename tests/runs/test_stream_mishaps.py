@@ -10,18 +10,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
+from invoking import call
 
 import permgrad as pg
-from permgrad.cli import app
 from permgrad.runs.stages import identifier_names
-
-
-def call(*words: object, code: int = 0) -> str:
-    """Run a command here, and return what it prints: on stdout, or the error."""
-    result = CliRunner().invoke(app, [str(word) for word in words])
-    assert result.exit_code == code, f"{result.stdout}\n{result.stderr}"
-    return result.stderr if code else result.stdout
 
 
 def table(rows: int = 200) -> pd.DataFrame:

@@ -15,10 +15,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
+from invoking import call
 
 import permgrad as pg
-from permgrad.cli import app
 from permgrad.runs.tune_request import TuneRequest
 from permgrad.tuning.locks import Worker
 from permgrad.tuning.study import differences
@@ -38,12 +37,6 @@ SPACE = {
 }
 FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
 KILLS = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
-
-
-def call(*words: object, code: int = 0) -> str:
-    result = CliRunner().invoke(app, [str(word) for word in words])
-    assert result.exit_code == code, f"{result.stdout}\n{result.stderr}\n{result.exception}"
-    return result.stdout if code == 0 else result.stderr
 
 
 @pytest.fixture(scope="module")

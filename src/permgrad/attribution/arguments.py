@@ -17,6 +17,16 @@ from permgrad.attribution.subject import Subject
 LEVELS = ("column", "feature", "group", "modality")
 
 
+def level_of(level: str, groups: Any) -> str:
+    """Return the level that is meant: groups that are given are the players, unless another level is asked for.
+
+    Examples:
+        >>> level_of("feature", {"size": ["height", "weight"]}), level_of("feature", None)
+        ('group', 'feature')
+    """
+    return "group" if groups is not None and level == "feature" else level
+
+
 @dataclass(frozen=True)
 class Arguments:
     """What the user passed, unchanged; see ``pg.explain`` for what each means."""

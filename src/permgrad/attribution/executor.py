@@ -1,4 +1,4 @@
-"""Where the parts of a game are computed: one interface, so that a cluster can take the place of this process.
+"""Where the players of a game are computed in this process; parts of a table are computed by ``engines``.
 
 A task is a function of no arguments that returns a mergeable result; an executor runs tasks in any order and any place
 and hands back the results in the order of the tasks.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy.typing as npt
 
 from permgrad._errors import InputError
-from permgrad.attribution.arguments import Arguments, check_groups, check_numbers
+from permgrad.attribution.arguments import Arguments, check_groups, check_numbers, level_of
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Method, Request, methods
 from permgrad.models.devices import full_float32
@@ -104,54 +104,30 @@ def explain(
         raise InputError(f"background must be rows like inputs, however: background={background!r}; pass a table")
     check_numbers(confidence, n_repeats, batch_size)
     check_groups(groups)
+    given: dict[str, Any] = {
+        "method": method,
+        "scope": scope,
+        "target": target,
+        "output": output,
+        "level": level_of(level, groups),
+        "groups": groups,
+        "background": background,
+        "sampling": sampling,
+        "loss": loss,
+        "scoring": scoring,
+        "sample_weight": sample_weight,
+        "confidence": confidence,
+        "n_repeats": n_repeats,
+        "batch_size": batch_size,
+        "random_state": random_state,
+        "progress": progress,
+    }
     if isinstance(inputs, (str, os.PathLike)) and not _is_network(model):
         from permgrad.attribution.streaming.stream import explain_stream
 
-        return explain_stream(
-            model,
-            inputs,
-            y,
-            method=method,
-            scope=scope,
-            target=target,
-            output=output,
-            level=level,
-            groups=groups,
-            background=background,
-            sampling=sampling,
-            loss=loss,
-            scoring=scoring,
-            sample_weight=sample_weight,
-            confidence=confidence,
-            n_repeats=n_repeats,
-            batch_size=batch_size,
-            random_state=random_state,
-            progress=progress,
-            **options,
-        )
+        return explain_stream(model, inputs, y, **given, **options)
     engine = take_engine(options)
-    arguments = Arguments(
-        model=model,
-        inputs=inputs,
-        y=y,
-        method=method,
-        scope=scope,
-        target=target,
-        output=output,
-        level="group" if groups is not None and level == "feature" else level,
-        groups=groups,
-        background=background,
-        sampling=sampling,
-        loss=loss,
-        scoring=scoring,
-        sample_weight=sample_weight,
-        confidence=confidence,
-        n_repeats=n_repeats,
-        batch_size=batch_size,
-        random_state=random_state,
-        progress=progress,
-        options=options,
-    )
+    arguments = Arguments(model=model, inputs=inputs, y=y, options=options, **given)
     with full_float32():
         return _explain(arguments, engine)
 

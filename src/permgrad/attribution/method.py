@@ -119,6 +119,11 @@ class LossGame(Protocol):
         ...
 
 
+def loss_games() -> list[str]:
+    """Return the names of the methods whose global importance is a loss game."""
+    return [name for name in methods if loss_game(name) is not None]
+
+
 def loss_game(name: str) -> LossGame | None:
     """Return the method as the loss game that it plays; None where its global importance is none."""
     found = methods.get(name)

@@ -162,7 +162,12 @@ class PairMoments:
             return mean, unknown, np.full(self.quantities, size)
         by_receiver = received - mean[:, None] * weight
         by_donor = self.donor_sum[chosen].sum(axis=0) - mean[:, None] * self.donor_weight[chosen].sum(axis=0)
-        noise = self._noise(chosen, mean)
+        noise = pair_noise(
+            mean,
+            self.square_sum[chosen].sum(axis=0),
+            self.square_cross[chosen].sum(axis=0),
+            self.weight_squares[chosen].sum(),
+        )
         correction = size / (size - 1)
         if self.shared:
             score = ((by_receiver + by_donor) ** 2).sum(axis=1)
@@ -170,27 +175,44 @@ class PairMoments:
             variance = np.maximum(score - noise, 0.1 * noise) * correction
             return mean, np.sqrt(variance) / total, np.full(self.quantities, size)
         of_receivers = (by_receiver**2).sum(axis=1) * correction
-        spread = max(self.donors - 1, 1)
-        of_donors = np.maximum((by_donor**2).sum(axis=1) * self.donors / spread - noise, 0.0)
-        variance = of_receivers + of_donors
-        share = np.divide(of_donors, variance, out=np.zeros(self.quantities), where=variance > 0)
-        freedom = 1 / ((1 - share) ** 2 / (size - 1) + share**2 / spread)
-        return mean, np.sqrt(variance) / total, freedom + 1
-
-    def _noise(self, chosen: slice, mean: Floats) -> Floats:
-        """Return Σ w² (h − θ)² over the pairs that have a donor, ``(quantities,)``: what both roles count twice."""
-        squares = (
-            self.square_sum[chosen].sum(axis=0)
-            - 2 * mean * self.square_cross[chosen].sum(axis=0)
-            + mean**2 * self.weight_squares[chosen].sum()
-        )
-        # Rounding may leave a trace below 0 where all effects are equal.
-        noise: Floats = np.maximum(squares, 0.0)
-        return noise
+        variance, effective = with_separate_donors(of_receivers, size, by_donor, noise)
+        return mean, np.sqrt(variance) / total, effective
 
     def _always_zero(self, chosen: slice, received: Floats) -> npt.NDArray[np.bool_]:
         zero: npt.NDArray[np.bool_] = (self.square_sum[chosen].sum(axis=0) == 0) & (received == 0).all(axis=1)
         return zero
+
+
+def pair_noise(mean: Floats, square_sum: Floats, square_cross: Floats, weight_squares: Any) -> Floats:
+    """Return Σ w² (h − θ)² over the pairs that have a donor, ``(quantities,)``: what both roles count twice.
+
+    Shape:
+        mean, square_sum, square_cross ``(quantities,)``; weight_squares a number.
+    """
+    # Rounding may leave a trace below 0 where all effects are equal.
+    noise: Floats = np.maximum(square_sum - 2 * mean * square_cross + mean**2 * weight_squares, 0.0)
+    return noise
+
+
+def with_separate_donors(of_receivers: Floats, size: float, by_donor: Floats, noise: Floats) -> tuple[Floats, Floats]:
+    """Add the donors' part of the variance, where they are a sample of their own.
+
+    Args:
+        of_receivers: the receivers' part, given the background ``(quantities,)``.
+        size: effective number of receivers.
+        by_donor: each donor's sum of centred effects ``(quantities, donors)``.
+        noise: from ``pair_noise``.
+
+    Returns:
+        The variance of the sum, and the effective number of rows, ``(quantities,)`` each.
+    """
+    donors = by_donor.shape[1]
+    spread = max(donors - 1, 1)
+    of_donors = np.maximum((by_donor**2).sum(axis=1) * donors / spread - noise, 0.0)
+    variance = of_receivers + of_donors
+    share = np.divide(of_donors, variance, out=np.zeros(len(variance)), where=variance > 0)
+    freedom = 1 / ((1 - share) ** 2 / (size - 1) + share**2 / spread)
+    return variance, freedom + 1
 
 
 _SUMS = (

@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -120,6 +121,12 @@ class PartitionedTable:
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
     @cached_property
+    def _by_name(self) -> dict[str, tuple[_File, int]]:
+        """Each file by its name, with the number of its first row."""
+        starts = np.cumsum([0, *(sum(file.row_groups) for file in self.files)]).tolist()
+        return {file.name: (file, start) for file, start in zip(self.files, starts, strict=False)}
+
+    @cached_property
     def _layout(self) -> _Layout:
         return _Layout.of(self.schema)
 
@@ -183,7 +190,7 @@ class PartitionedTable:
         # Columns that stand in names of folders alone: one that is stored says how many rows there are.
         stored = stored or inside[:1]
         path, groups = Path(self.root, part.file), range(part.row_group_start, part.row_group_stop)
-        known = next(file for file in self.files if file.name == part.file)
+        known, _ = self._by_name[part.file]
         with _readable(path), pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
             if _footer_digest(path) != known.digest:
                 raise InputError(
@@ -198,7 +205,7 @@ class PartitionedTable:
         """Turn stored columns into a frame with the types of the whole table."""
         layout = self._layout
         wanted = self.columns if columns is None else list(columns)
-        file = next(file for file in self.files if file.name == part.file)
+        file, file_start = self._by_name[part.file]
         keys, made = dict(file.keys), dict[str, Any]()
         fields = [self.schema.field(name) for name in table.column_names]
         table = table.cast(pa.schema([self._stored_type(own) for own in fields], metadata=layout.metadata), safe=False)
@@ -213,7 +220,7 @@ class PartitionedTable:
                 made[name] = int(value) if self.keys[name] and value is not None else value
             elif name in layout.formulas:
                 begin, step = dict(file.formulas)[name]
-                place = (part.first_row if first is None else first) - self._start_of(part.file)
+                place = (part.first_row if first is None else first) - file_start
                 made[name] = range(begin + place * step, begin + (place + table.num_rows) * step, step)
         whole: pd.DataFrame = frame.assign(**made)[wanted].reset_index(drop=True)
         return whole
@@ -226,9 +233,6 @@ class PartitionedTable:
 
     def _may_miss(self, name: str) -> bool:
         return self.null_counts.get(name, 0) != 0
-
-    def _start_of(self, name: str) -> int:
-        return next(part.first_row for part in self.parts if part.file == name)
 
 
 @dataclass(frozen=True)

@@ -212,17 +212,13 @@ def _work(task: Task) -> Outcome:
 
     from permgrad.models.devices import full_float32
     from permgrad.models.guard import sheltered
-    from permgrad.models.training import Learner, read_checkpoint, silent_engine, write_checkpoint
+    from permgrad.models.training import begin, silent_engine, write_checkpoint
 
     if task.kind == "cpu":
         torch.set_num_threads(task.threads)
     with silent_engine(), _team(task) as (team, device), sheltered(task.seed), full_float32():
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-        held = None if task.validation is None else task.validation.to(device)
-        network = task.network.to(device)
-        learner = Learner(network, task.train.to(device), held, task.options, task.seed, team)
-        if task.checkpoint is not None and task.checkpoint.exists():
-            learner.load_state(read_checkpoint(task.checkpoint, device), task.checkpoint)
+        rows = (task.train, task.validation)
+        learner = begin(task.network, *rows, task.options, task.seed, device, task.checkpoint, team)
         steps = (task.options.max_epochs - learner.epoch) * len(learner.order)
         with Progress(steps, "training", task.progress if team.rank == 0 else False) as bar:
             while not learner.finished:

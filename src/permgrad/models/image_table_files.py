@@ -15,7 +15,7 @@ import pandas as pd
 from torch import Tensor
 
 from permgrad import __version__
-from permgrad._errors import EnvironmentProblem, InputError
+from permgrad._errors import InputError
 from permgrad._files import atomic_folder, plain
 from permgrad.models import saving
 
@@ -36,19 +36,14 @@ def save(model: ImageTableModel, folder: str | os.PathLike[str], *, overwrite: b
     saving.check_target(target, overwrite=overwrite)
     state = {name: value.detach().cpu().contiguous() for name, value in model.module_.state_dict().items()}
     description = _describe(model)
-    try:
-        with atomic_folder(target) as temporary:
-            (temporary / saving.WEIGHTS).write_bytes(weights_to_bytes(state))
-            with (temporary / saving.ARRAYS).open("wb") as file:
-                np.savez_compressed(file, **_arrays(model))  # type: ignore[arg-type]
-            names = (saving.WEIGHTS, saving.ARRAYS)
-            description["checksums"] = {name: saving.checksum((temporary / name).read_bytes()) for name in names}
-            text = json.dumps(plain(description), indent=1, ensure_ascii=False, allow_nan=False)
-            (temporary / saving.DESCRIPTION).write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"a model's folder must be writable, however: {target}: {error.strerror or error}; choose another folder"
-        ) from error
+    with saving.writing_model(target), atomic_folder(target) as temporary:
+        (temporary / saving.WEIGHTS).write_bytes(weights_to_bytes(state))
+        with (temporary / saving.ARRAYS).open("wb") as file:
+            np.savez_compressed(file, **_arrays(model))  # type: ignore[arg-type]
+        names = (saving.WEIGHTS, saving.ARRAYS)
+        description["checksums"] = {name: saving.checksum((temporary / name).read_bytes()) for name in names}
+        text = json.dumps(plain(description), indent=1, ensure_ascii=False, allow_nan=False)
+        (temporary / saving.DESCRIPTION).write_text(text + "\n", encoding="utf-8")
 
 
 def _describe(model: ImageTableModel) -> dict[str, Any]:

@@ -90,6 +90,19 @@ class TrainingRows(Protocol):
         ...
 
 
+def count_batches(rows: int, batch_size: int) -> int:
+    """Return the number of batches of an epoch.
+
+    A last batch of one row has no variance to normalise with: it joins the batch before.
+
+    Examples:
+        >>> count_batches(8, 4), count_batches(9, 4), count_batches(10, 4)
+        (2, 2, 3)
+    """
+    full, rest = divmod(rows, batch_size)
+    return max(1, full + (rest > 1))
+
+
 class EpochOrder:
     """A plain iterable of index tensors, one per batch; the order is a function of the seed and the epoch number."""
 
@@ -101,9 +114,7 @@ class EpochOrder:
         self.epoch = 0
 
     def __len__(self) -> int:
-        # A last batch of one row has no variance to normalise with: it joins the batch before.
-        full, rest = divmod(self.rows, self.batch_size)
-        return max(1, full + (rest > 1))
+        return count_batches(self.rows, self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
         order = torch.from_numpy(generator(self.seed, "row order", self.epoch).permutation(self.rows)).to(self.device)

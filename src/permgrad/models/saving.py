@@ -8,6 +8,7 @@ import math
 import os
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from permgrad import __version__
 from permgrad._errors import EnvironmentProblem, InputError
-from permgrad._files import atomic_folder
+from permgrad._files import atomic_folder, writing
 from permgrad.models.calibration import Calibration
 from permgrad.models.guard import sheltered
 from permgrad.models.presets import Preset, preset_from_dict
@@ -42,18 +43,18 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
     check_target(target, overwrite=overwrite)
     weights = weights_to_bytes({name: value.detach().cpu().contiguous() for name, value in _weights(model).items()})
     description = _describe(model)
-    try:
-        with atomic_folder(target) as temporary:
-            (temporary / WEIGHTS).write_bytes(weights)
-            with (temporary / ARRAYS).open("wb") as file:
-                np.savez(file, **_arrays(model))  # type: ignore[arg-type]
-            description["checksums"] = {name: checksum((temporary / name).read_bytes()) for name in (WEIGHTS, ARRAYS)}
-            text = json.dumps(description, indent=1, ensure_ascii=False, allow_nan=False)
-            (temporary / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"a model's folder must be writable, however: {target}: {error.strerror or error}; choose another folder"
-        ) from error
+    with writing_model(target), atomic_folder(target) as temporary:
+        (temporary / WEIGHTS).write_bytes(weights)
+        with (temporary / ARRAYS).open("wb") as file:
+            np.savez(file, **_arrays(model))  # type: ignore[arg-type]
+        description["checksums"] = {name: checksum((temporary / name).read_bytes()) for name in (WEIGHTS, ARRAYS)}
+        text = json.dumps(description, indent=1, ensure_ascii=False, allow_nan=False)
+        (temporary / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+
+
+def writing_model(target: Path) -> AbstractContextManager[None]:
+    """Turn what the disk refuses into an ``EnvironmentProblem`` that names the model's folder."""
+    return writing("a model's folder must be writable", target, "choose another folder")
 
 
 def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "auto") -> Any:

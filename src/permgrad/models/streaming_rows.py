@@ -17,7 +17,7 @@ from torch import Tensor
 
 from permgrad._random import generator
 from permgrad.data.partitions import Part
-from permgrad.models.rows import Rows
+from permgrad.models.rows import Rows, count_batches
 
 #: Reads a part: its training rows, encoded, on the processor, a few thousand at a time.
 PartReader = Callable[[Part], Iterator[Rows]]
@@ -74,9 +74,7 @@ class BlockOrder:
         self._block: Rows | None = None
 
     def __len__(self) -> int:
-        # As in EpochOrder: a last batch of one row joins the batch before.
-        full, rest = divmod(self.rows.rows, self.batch_size)
-        return max(1, full + (rest > 1))
+        return count_batches(self.rows.rows, self.batch_size)
 
     def __iter__(self) -> Iterator[Rows]:
         batches, made = len(self), 0

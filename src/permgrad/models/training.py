@@ -395,22 +395,31 @@ def train(
         with sheltered(seed):
             return _finish(network, train_together(task), device)
     with sheltered(seed), full_float32():
-        # The fastest convolution of a GPU adds up in another order each time: the same seed would give other weights.
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-        network.to(device)
-        learner = Learner(
-            network,
-            train_rows.to(device),
-            None if validation_rows is None else validation_rows.to(device),
-            options,
-            seed,
-        )
-        if checkpoint is not None and checkpoint.exists():
-            learner.load_state(read_checkpoint(checkpoint, device), checkpoint)
+        learner = begin(network, train_rows, validation_rows, options, seed, device, checkpoint)
         stopped = on_epoch is not None and any(on_epoch(record) for record in learner.history)
         if not learner.finished and not stopped:
             _run_lightning(learner, device, progress, checkpoint, on_epoch)
         return _finish(network, learner, device)
+
+
+def begin(
+    network: HybridNetwork,
+    train_rows: TrainingRows,
+    validation_rows: Rows | None,
+    options: TrainingOptions,
+    seed: int,
+    device: torch.device,
+    checkpoint: Path | None,
+    team: Team | None = None,
+) -> Learner:
+    """Return a learner on a device, where its checkpoint says if there is one; for a sheltered process."""
+    # The fastest convolution of a GPU adds up in another order each time: the same seed would give other weights.
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    held = None if validation_rows is None else validation_rows.to(device)
+    learner = Learner(network.to(device), train_rows.to(device), held, options, seed, team)
+    if checkpoint is not None and checkpoint.exists():
+        learner.load_state(_read_checkpoint(checkpoint, device), checkpoint)
+    return learner
 
 
 def _finish(network: HybridNetwork, found: Learner | Outcome, device: torch.device) -> TrainingResult:
@@ -426,7 +435,7 @@ def _finish(network: HybridNetwork, found: Learner | Outcome, device: torch.devi
     return TrainingResult(found.history, found.best_epoch)
 
 
-def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+def _read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     """Return the state that ``write_checkpoint`` wrote, on a device."""
     try:
         state = torch.load(path, map_location=device, weights_only=True)

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import EnvironmentProblem, InputError, PermgradError, counted, suggest, warn_user
-from permgrad._files import atomic_folder, atomic_path
+from permgrad._errors import InputError, counted, suggest, warn_user
+from permgrad._files import atomic_folder, atomic_path, writing
 from permgrad.attribution.streaming.folder import LOCAL, PARTS, RECORD, writable
 from permgrad.data.cells import canonical
 from permgrad.data.partitions import is_partitioned
@@ -337,22 +337,18 @@ def _check_folder(request: ExplainRequest) -> None:
 
 
 def _write(folder: Path, explanation: Explanation, clients: pd.DataFrame | None = None) -> None:
-    try:
-        with atomic_folder(folder) as temporary:
-            explanation.save(temporary)
-            with atomic_path(temporary / "importance.csv") as file:
-                explanation.to_frame().to_csv(file, index=False)
-            if clients is not None:
-                with atomic_path(temporary / "rows.csv") as file:
-                    clients.to_csv(file, index=False)
-            for name, figure in _plots(explanation).items():
-                figure.save(temporary / "plots" / f"{name}.png")
-    except PermgradError:
-        raise
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"the explanation must be written, however: {folder}: {error.strerror or error}; name another with --out"
-        ) from error
+    with (
+        writing("the explanation must be written", folder, "name another with --out"),
+        atomic_folder(folder) as temporary,
+    ):
+        explanation.save(temporary)
+        with atomic_path(temporary / "importance.csv") as file:
+            explanation.to_frame().to_csv(file, index=False)
+        if clients is not None:
+            with atomic_path(temporary / "rows.csv") as file:
+                clients.to_csv(file, index=False)
+        for name, figure in _plots(explanation).items():
+            figure.save(temporary / "plots" / f"{name}.png")
 
 
 def _plots(explanation: Explanation) -> dict[str, Any]:

@@ -13,13 +13,13 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from permgrad._errors import EnvironmentProblem, InputError, unknown
-from permgrad._files import plain, write_json_atomic
+from permgrad._errors import InputError, unknown
+from permgrad._files import plain, write_json_atomic, writing
 
 try:
     import fcntl
@@ -359,18 +359,9 @@ def _begin(
     return run
 
 
-@contextmanager
-def writable_folder(folder: Path) -> Iterator[None]:
+def writable_folder(folder: Path) -> AbstractContextManager[None]:
     """Turn what the disk refuses into an ``EnvironmentProblem`` that names the folder."""
-    try:
-        yield
-    except EnvironmentProblem:
-        raise
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"the run's folder must be writable, however: {folder}: {error.strerror or error}; "
-            "choose another folder with --out"
-        ) from error
+    return writing("the run's folder must be writable", folder, "choose another folder with --out")
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from permgrad._errors import EnvironmentProblem, InputError, counted
-from permgrad._files import atomic_path
+from permgrad._errors import InputError, counted
+from permgrad._files import atomic_path, writing
 from permgrad.data.encoding import align_columns
 from permgrad.data.table import read_table
 from permgrad.runs import image_table
@@ -126,11 +126,9 @@ def predict_table(
         text = io.StringIO()
         result.to_csv(text, index=False)
         return Outcome({**facts, "predictions": result.to_dict(orient="records")}, text.getvalue())
-    try:
-        with atomic_path(target) as temporary:
-            result.to_csv(temporary, index=False)
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"predictions must be written, however: {target}: {error.strerror or error}; name another file with --out"
-        ) from error
+    with (
+        writing("predictions must be written", target, "name another file with --out"),
+        atomic_path(target) as temporary,
+    ):
+        result.to_csv(temporary, index=False)
     return Outcome(facts, f"{counted(len(result), 'row')} predicted: {target}")

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import EnvironmentProblem, InputError
+from permgrad._errors import InputError
+from permgrad._files import writing
 from permgrad.report.content import (
     DataSection,
     GradientSection,
@@ -58,15 +59,8 @@ def rebuild_report(folder: str | os.PathLike[str]) -> Outcome:
             f"a report needs a run whose stages are finished, however: {missing[0]!r} is not finished in {path}; "
             f"go on with: {record.get('command') or 'permgrad run'}"
         )
-    try:
+    with writing("the report must be written beside the run", path, "copy the folder to a place where you may write"):
         write_run_report(path, record)
-    except OSError as error:
-        if isinstance(error, EnvironmentProblem):
-            raise
-        raise EnvironmentProblem(
-            f"the report must be written beside the run, however: {path}: {error.strerror or error}; "
-            "copy the folder to a place where you may write"
-        ) from error
     report = path / REPORT
     return Outcome({"report": os.fspath(report), "folder": os.fspath(path)}, f"Report: {report}")
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from permgrad._errors import InputError, warn_user
+from permgrad._errors import InputError
 from permgrad._progress import Progress
 from permgrad.attribution.engines.base import Engine, settle_model
 from permgrad.attribution.explanation import Explanation
@@ -30,9 +30,9 @@ from permgrad.attribution.importance import (
     receiver_classes,
     refuse_nonfinite,
 )
-from permgrad.attribution.method import Request, methods
+from permgrad.attribution.method import Request, loss_game, loss_games, methods
 from permgrad.attribution.moments import PairMoments
-from permgrad.attribution.streaming.notes import quietly
+from permgrad.attribution.streaming.notes import quietly, say_first
 from permgrad.models.devices import full_float32
 
 R = TypeVar("R")
@@ -85,11 +85,10 @@ def explain_on(engine: Engine, request: Request, method: str) -> Explanation:
             "engine= out"
         )
     if request.scope == "global":
-        if not hasattr(chosen, "game"):
-            able = ", ".join(name for name in methods if hasattr(methods.get(name), "game"))
+        if loss_game(method) is None:
             raise InputError(
-                f"global explanations that several workers share are given by {able}, however: method={method!r}; "
-                "choose one of these, or leave engine= out"
+                f"global explanations that several workers share are given by {', '.join(loss_games())}, however: "
+                f"method={method!r}; choose one of these, or leave engine= out"
             )
         if request.options.get("tolerance") is not None:
             raise InputError(
@@ -146,15 +145,13 @@ class _Shipped:
 def _run(engine: Engine, parts: Sequence[Span], work: Callable[[Span], Done[R]], label: str, mode: Any) -> dict[int, R]:
     """Return each part's result by its number; pass on what was said, once."""
     found: dict[int, R] = {}
-    said: dict[str, None] = {}
+    said: list[str] = []
     with Progress(parts[-1].stop, label, mode) as progress:
         for done in engine.run(parts, work):
             found[done.span.number] = done.result
-            said |= dict.fromkeys(done.said)
+            said += done.said
             progress.advance(done.span.stop - done.span.start)
-    if said:
-        text, more = next(iter(said)), f"; and {len(said) - 1} more such notes" if len(said) > 1 else ""
-        warn_user(f"in a part of the rows: {text}{more}" if len(parts) > 1 else text)
+    say_first(said, "in a part of the rows: " if len(parts) > 1 else "")
     return found
 
 

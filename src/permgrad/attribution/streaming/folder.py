@@ -13,7 +13,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from permgrad._errors import EnvironmentProblem, InputError
-from permgrad._files import atomic_path, write_json_atomic
+from permgrad._errors import InputError
+from permgrad._files import atomic_path, write_json_atomic, writing
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.streaming.part import PartResult, part_name
 from permgrad.attribution.streaming.plan import StreamPlan
@@ -253,15 +253,6 @@ def sweep(folder: Path) -> None:
             leftover.unlink()
 
 
-@contextmanager
-def writable(folder: Path) -> Iterator[None]:
+def writable(folder: Path) -> AbstractContextManager[None]:
     """Turn what the disk refuses into an ``EnvironmentProblem`` that names the folder."""
-    try:
-        yield
-    except EnvironmentProblem:
-        raise
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"what is streamed must be written, however: {folder}: {error.strerror or error}; name another folder with "
-            "--out (out=)"
-        ) from error
+    return writing("what is streamed must be written", folder, "name another folder with --out (out=)")

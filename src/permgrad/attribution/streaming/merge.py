@@ -14,7 +14,7 @@ from permgrad.attribution.importance import tabulate
 from permgrad.attribution.streaming.notes import say_once
 from permgrad.attribution.streaming.part import BRANCHES, GAP, PartResult, unpack_branches, unpack_effects
 from permgrad.attribution.streaming.plan import StreamPlan
-from permgrad.attribution.streaming.sums import SummedMoments, TargetSums, ValueSums
+from permgrad.attribution.streaming.sums import SummedMoments, TargetSums, ValueSums, merge_all
 
 
 def merge(plan: StreamPlan, results: Iterable[PartResult]) -> Explanation:
@@ -63,12 +63,8 @@ class _Merged:
             self.values = own if self.values is None else self.values.merge(own)
             self.gap = max(self.gap, float(sums[GAP][0]))
             return
-        for into, more in (
-            (self.effects, unpack_effects(sums, result.header)),
-            (self.branches, unpack_branches(sums)),
-        ):
-            for name, one in more.items():
-                into[name] = into[name].merge(one) if name in into else one
+        merge_all(self.effects, unpack_effects(sums, result.header))
+        merge_all(self.branches, unpack_branches(sums))
         if "target/weight" in sums:
             target = TargetSums(sums["target/weight"], sums["target/mean"], sums["target/spread"])
             self.target = target if self.target is None else self.target.merge(target)
@@ -93,12 +89,11 @@ class _Merged:
         kept = [0, *(1 + everything[1:].index(name) for name in header["outputs"][1:])]
         branches = None
         if self.branches:
-            quantity = "divergence" if self.target is None else "loss"
             branches = weigh_branches(
                 self.branches[BRANCHES],
                 header["paths"],
                 self.plan.arguments["confidence"],
-                "divergence" if quantity == "divergence" else "loss",
+                "divergence" if self.target is None else "loss",
             )
         played = sum(header["repeats"].values()) * self.rows * header["coalitions"]
         meta = self._meta(header) | {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from permgrad._errors import PermgradWarning, warn_user
@@ -33,6 +33,17 @@ def say_once(said: Mapping[str, int]) -> None:
         said: each note with the number of the part that first gave rise to it.
     """
     if said:
-        text, number = next(iter(said.items()))
-        more = f"; and {len(said) - 1} more such notes" if len(said) > 1 else ""
-        warn_user(f"in part {number} of the table: {text}{more}")
+        say_first(said, f"in part {next(iter(said.values()))} of the table: ")
+
+
+def say_first(said: Iterable[str], where: str) -> None:
+    """Warn of the first of several notes, and say how many others there were.
+
+    Args:
+        said: the notes; equal ones count once.
+        where: what the note begins with.
+    """
+    notes = list(dict.fromkeys(said))
+    if notes:
+        more = f"; and {len(notes) - 1} more such notes" if len(notes) > 1 else ""
+        warn_user(f"{where}{notes[0]}{more}")

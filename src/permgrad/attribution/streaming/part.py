@@ -25,7 +25,7 @@ from permgrad.attribution.method import LossGame, Request, loss_game, methods
 from permgrad.attribution.result import global_explanation
 from permgrad.attribution.streaming.notes import quietly
 from permgrad.attribution.streaming.plan import Integers, StreamPlan
-from permgrad.attribution.streaming.sums import Arrays, SummedMoments, TargetSums, ValueSums, pack, unpack
+from permgrad.attribution.streaming.sums import Arrays, SummedMoments, TargetSums, ValueSums, merge_all, pack, unpack
 from permgrad.data.partitions import Part, PartitionedTable
 from permgrad.models.devices import full_float32
 
@@ -131,9 +131,9 @@ def _losses(game: LossGame, model: Any, plan: StreamPlan, table: PartitionedTabl
     for numbers, frame in _chosen(plan, table, part):
         request, quantities = game.game(plan.request(model, frame, numbers))
         played = collect_losses(request, quantities, plan.method)
-        _merge_all(effects, {name: SummedMoments.of(own) for name, own in played.collector.moments.items()})
+        merge_all(effects, {name: SummedMoments.of(own) for name, own in played.collector.moments.items()})
         if _weighs_branches(plan, request):
-            _merge_all(branches, {BRANCHES: SummedMoments.of(branch_moments(request, played.game))})
+            merge_all(branches, {BRANCHES: SummedMoments.of(branch_moments(request, played.game))})
         if request.y is not None:
             own = TargetSums.of(request.y, len(request.subject.class_names), request.sample_weight)
             target = own if target is None else target.merge(own)
@@ -144,11 +144,6 @@ def _losses(game: LossGame, model: Any, plan: StreamPlan, table: PartitionedTabl
     if target is not None:
         sums |= {"target/weight": target.weight, "target/mean": target.mean, "target/spread": target.spread}
     return PartResult(part.number, rows, sums, header)
-
-
-def _merge_all(into: dict[str, SummedMoments], more: dict[str, SummedMoments]) -> None:
-    for name, own in more.items():
-        into[name] = into[name].merge(own) if name in into else own
 
 
 def _weighs_branches(plan: StreamPlan, request: Request) -> bool:

@@ -16,10 +16,17 @@ import pandas as pd
 from permgrad._errors import InputError, counted, suggest, unknown
 from permgrad._files import plain
 from permgrad._random import resolve_seed, uniform
-from permgrad.attribution.arguments import Arguments, check_groups, check_numbers, resolve_options, resolve_scope
+from permgrad.attribution.arguments import (
+    Arguments,
+    check_groups,
+    check_numbers,
+    level_of,
+    resolve_options,
+    resolve_scope,
+)
 from permgrad.attribution.donors import RowNumbers
 from permgrad.attribution.hybrid import EncodedBackground, hybrid_request
-from permgrad.attribution.method import Request, Scope, loss_game, methods
+from permgrad.attribution.method import Request, Scope, loss_game, loss_games, methods
 from permgrad.attribution.streaming.notes import quietly
 from permgrad.data.cells import CodesArgument, canonical
 from permgrad.data.partitions import PartitionedTable
@@ -213,7 +220,7 @@ def make_plan(
     given = {**ARGUMENTS, **arguments}
     check_numbers(confidence, n_repeats, batch_size)
     check_groups(given["groups"])
-    given["level"] = "group" if given["groups"] is not None and given["level"] == "feature" else given["level"]
+    given["level"] = level_of(given["level"], given["groups"])
     own_options = dict(options or {})
     _check_streamable(method, resolved, scoring, resolve_options(chosen(), method, own_options))
     if form not in ("tidy", "wide"):
@@ -288,10 +295,9 @@ def _check_streamable(method: str, scope: Scope, scoring: Any, options: Mapping[
             "it out, or read a sample of the rows into memory"
         )
     if scope == "global" and loss_game(method) is None:
-        able = [name for name in methods if loss_game(name) is not None]
         also = "; or pass scope='local'" if "local" in methods.get(method).scopes else ""
         raise InputError(
-            f"global explanations of a table that is read in parts are given by {', '.join(able)}, however: "
+            f"global explanations of a table that is read in parts are given by {', '.join(loss_games())}, however: "
             f"method={method!r}; choose one of these{also}"
         )
     if scope == "global" and options.get("tolerance") is not None:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from permgrad._errors import InputError
 from permgrad.attribution.importance import scale_of_shares
-from permgrad.attribution.moments import Floats, PairMoments
+from permgrad.attribution.moments import Floats, PairMoments, pair_noise, with_separate_donors
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -123,24 +123,15 @@ class SummedMoments:
             return mean, np.where(zero, 0.0, np.nan), np.full(quantities, size)
         spread = self._about(np.broadcast_to(mean, self.total.shape))[0][chosen].sum(axis=0)
         of_receivers = np.maximum(spread, 0.0) * size / (size - 1)
-        of_donors, freedom_of_donors = self._donors_part(chosen, mean)
-        variance = of_receivers + of_donors
-        share = np.divide(of_donors, variance, out=np.zeros(quantities), where=variance > 0)
-        freedom = 1 / ((1 - share) ** 2 / (size - 1) + share**2 / freedom_of_donors)
-        return mean, np.sqrt(variance) / weight, freedom + 1
-
-    def _donors_part(self, chosen: slice, mean: Floats) -> tuple[Floats, int]:
-        """Return the donors' part of the variance and its degrees of freedom."""
-        donors = self.donor_sum.shape[2]
-        freedom = max(donors - 1, 1)
         by_donor = self.donor_sum[chosen].sum(axis=0) - mean[:, None] * self.donor_weight[chosen].sum(axis=0)
-        noise = (
-            self.square_sum[chosen].sum(axis=0)
-            - 2 * mean * self.square_cross[chosen].sum(axis=0)
-            + mean**2 * self.pair_weights[chosen].sum()
+        noise = pair_noise(
+            mean,
+            self.square_sum[chosen].sum(axis=0),
+            self.square_cross[chosen].sum(axis=0),
+            self.pair_weights[chosen].sum(),
         )
-        scores = (by_donor**2).sum(axis=1) * donors / freedom
-        return np.maximum(scores - np.maximum(noise, 0.0), 0.0), freedom
+        variance, effective = with_separate_donors(of_receivers, size, by_donor, noise)
+        return mean, np.sqrt(variance) / weight, effective
 
 
 _ADDED = (
@@ -170,6 +161,12 @@ def pack(moments: Mapping[str, SummedMoments], prefix: str) -> Arrays:
     return {f"{prefix}/{name}": np.stack([getattr(one, name) for one in moments.values()]) for name in _ALL}
 
 
+def merge_all(into: dict[str, SummedMoments], more: Mapping[str, SummedMoments]) -> None:
+    """Add the sums of several players to those that are there, in place."""
+    for name, own in more.items():
+        into[name] = into[name].merge(own) if name in into else own
+
+
 def unpack(arrays: Mapping[str, npt.NDArray[Any]], players: Sequence[str], prefix: str) -> dict[str, SummedMoments]:
     """Return what ``pack`` was given: the sums of ``players`` in their order."""
     if f"{prefix}/count" not in arrays:
@@ -178,6 +175,19 @@ def unpack(arrays: Mapping[str, npt.NDArray[Any]], players: Sequence[str], prefi
         player: SummedMoments(**{name: arrays[f"{prefix}/{name}"][place].copy() for name in _ALL})
         for place, player in enumerate(players)
     }
+
+
+def _merged(
+    weight: Any, mean: Floats, spread: Floats, other_weight: Any, other_mean: Floats, other_spread: Floats
+) -> tuple[Any, Floats, Floats]:
+    """Return weight, mean and Σ w (value − mean)² of two samples together (Chan, Golub & LeVeque 1983)."""
+    whole = weight + other_weight
+    apart = other_mean - mean
+    return (
+        whole,
+        mean + apart * (other_weight / whole),
+        spread + other_spread + apart**2 * (weight * other_weight / whole),
+    )
 
 
 @dataclass
@@ -205,12 +215,12 @@ class TargetSums:
 
     def merge(self, other: TargetSums) -> TargetSums:
         """Add another part's sums to these, in place, and return self."""
-        if len(self.weight) == 1:
-            whole = self.weight + other.weight
-            apart = other.mean - self.mean
-            self.spread = self.spread + other.spread + apart**2 * self.weight * other.weight / whole
-            self.mean = self.mean + apart * other.weight / whole
-        self.weight = self.weight + other.weight
+        if len(self.weight) > 1:
+            self.weight = self.weight + other.weight
+        else:
+            self.weight, self.mean, self.spread = _merged(
+                self.weight, self.mean, self.spread, other.weight, other.mean, other.spread
+            )
         return self
 
     def scale(self, loss: str) -> float:
@@ -244,11 +254,9 @@ class ValueSums:
 
     def merge(self, other: ValueSums) -> ValueSums:
         """Add another part's sums to these, in place, and return self."""
-        whole = self.count + other.count
-        apart = other.mean - self.mean
-        self.spread = self.spread + other.spread + apart**2 * (self.count * other.count / whole)
-        self.mean = self.mean + apart * (other.count / whole)
-        self.count = whole
+        self.count, self.mean, self.spread = _merged(
+            self.count, self.mean, self.spread, other.count, other.mean, other.spread
+        )
         return self
 
     def std(self) -> Floats:
