@@ -95,7 +95,7 @@ def test_shared_features_and_agreement():
     assert found.k == 2
     assert found.shares().sum().tolist() == pytest.approx([1, 1, 1])
     said = " ".join(sentences(found))
-    assert "A and B share 2 of their 2 strongest features (chance alone: 1)." in said
+    assert "A and B share 2 of their 2 strongest features (of 4 in all; chance alone: 1): both x and y. " in said
     assert "Of the 3 pairs of models" in said
     assert "weigh features differently by more than refitting explains, most of all" in said
     lines = found.agreement[found.agreement["measure"] == "weighted_overlap"].set_index(["first", "second"])
@@ -104,6 +104,27 @@ def test_shared_features_and_agreement():
     content = found.to_dict()
     assert content["strongest_features"]["c"] == ["w", "z"]
     assert content["best"] in NAMES
+
+
+def test_models_that_rely_on_unlike_numbers_of_features():
+    names = ("x", "y", "z", "w", "u", "v")
+    models = {"a": [4, 2, 1, 0, 0, 0], "b": [5, 0.001, 0.001, 0, 0, 0], "c": [0, 0, 0, 1, 1, 1]}
+    frame = importance_frame(models, names=names)
+    # No noise: features of which b has less than a hundredth are to stay below it.
+    frame["importance"] = [models[model][names.index(name)] for model, name in frame[["model", "feature"]].to_numpy()]
+    found = made({name: [0.8, 0.81, 0.79] for name in NAMES}, importances=frame)
+    assert found.k == 3
+    assert [found.strongest[name].sum() for name in NAMES] == [3, 1, 3], "the numbers must differ"
+    said = " ".join(sentences(found))
+    assert (
+        "Of their 3 strongest features 3 of A and 1 of B have at least a hundredth of the importance; 1 of these is "
+        "the same (of 6 in all; chance alone: 0.5): both x; A alone y and z. 57"
+    ) in said.replace("\u00a0", " ")
+    assert "of the importance of their 3 strongest features falls on the same ones" in said
+    assert "1 of 3 and 1" in found.to_html()
+    content = found.to_dict()
+    assert content["compared"] == {"features": 6, "strongest": 3}
+    assert content["strongest_features"] == {"a": ["x", "y", "z"], "b": ["x"], "c": ["w", "u", "v"]}
 
 
 def test_models_are_compared_on_the_folds_all_have():

@@ -22,6 +22,7 @@ import pandas as pd
 from permgrad._errors import InputError
 from permgrad._files import atomic_path, plain, write_json_atomic, write_text_atomic
 from permgrad.evaluation.agreement import agreement_table, usual_k
+from permgrad.evaluation.agreement import strongest as strongest_of
 from permgrad.evaluation.metrics import Metric, metrics
 from permgrad.evaluation.paired import corrected_paired_test, holm, mean_ranks
 
@@ -29,6 +30,8 @@ Floats = npt.NDArray[np.float64]
 
 #: Differences with a larger adjusted p-value are not told from chance.
 LEVEL = 0.05
+#: Share of a model's importance from which on a feature may be one of its strongest.
+MATTERS = 0.01
 SCORES, IMPORTANCES, AGREEMENT = "scores.csv", "importances.csv", "agreement.csv"
 RECORD, PAGE = "comparison.json", "comparison.html"
 
@@ -283,6 +286,16 @@ class Comparison:
         }
         return pd.DataFrame(columns, index=self.features)
 
+    @cached_property
+    def strongest(self) -> dict[str, Floats]:
+        """For each explained model how far each feature is one of its strongest: 1, 0, or a part where ties straddle.
+
+        They are those of the mean shares over folds, at most ``k``, and none with less than a hundredth of the
+        importance: the order of features that do not matter says nothing. So a model may have fewer than ``k``.
+        """
+        shares = {str(name): column.to_numpy(dtype=np.float64) for name, column in self.shares().items()}
+        return {name: strongest_of(np.where(own >= MATTERS, own, 0.0), self.k) for name, own in shares.items()}
+
     # ---- leaving it --------------------------------------------------------------------------------------------------
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the frames of scores and importances as JSON-able facts."""
@@ -300,16 +313,22 @@ class Comparison:
                 "metrics": self._metric_means(),
                 "pairs": self.pairs.to_dict(orient="records"),
                 "agreement": self.agreement.to_dict(orient="records"),
-                "strongest_features": {
-                    str(name): column.sort_values(ascending=False, kind="stable").head(self.k).index.tolist()
-                    for name, column in self.shares().items()
-                },
+                "compared": {"features": len(self.features), "strongest": self.k},
+                "strongest_features": self._strongest_names(),
                 "failures": [dict(zip(("model", "fold", "reason"), entry, strict=True)) for entry in self.failures],
                 "sentences": sentences(self),
                 **self.facts,
             }
         )
         return found
+
+    def _strongest_names(self) -> dict[str, list[str]]:
+        """Return each model's strongest features, the strongest first."""
+        shares = self.shares()
+        return {
+            name: shares[name][member > 0].sort_values(ascending=False, kind="stable").index.tolist()
+            for name, member in self.strongest.items()
+        }
 
     def _metric_means(self) -> dict[str, dict[str, dict[str, float]]]:
         known = [str(name) for name in self.scores if name in metrics]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from permgrad.evaluation.agreement import strongest
 from permgrad.report._views import duration, listed, percent
 from permgrad.report.plots._base import clean, number, shorten
 
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
 
 #: Models, or pairs of models, that are said one by one.
 _MOST_PAIRS = 3
-#: Share of the importance from which on a feature may be one of the strongest.
-_MATTERS = 0.01
+#: Features that are named of a pair of models, in each of the lists.
+_MOST_NAMED = 4
 #: Models whose overlap is surely less than this below its ceiling rely on the same features.
 _ALIKE = 0.05
 
@@ -140,20 +139,14 @@ def _time_sentence(comparison: Comparison) -> str:
 
 
 # ---- what they rely on -----------------------------------------------------------------------------------------------
-def shared_features(comparison: Comparison, first: str, second: str) -> tuple[float, float, float]:
-    """Return how many of their strongest features two models share, of how many, and how many chance alone would give.
+def shared_features(comparison: Comparison, first: str, second: str) -> tuple[float, tuple[float, float], float]:
+    """Return how many of their strongest features two models share, how many each has, and how many chance alone gives.
 
-    The strongest are those of the mean shares over folds, at most ``comparison.k``, and none with less than a hundredth
-    of the importance: the order of features that do not matter says nothing.
+    A model has fewer than ``comparison.k`` where others have less than a hundredth of its importance.
     """
-    shares = comparison.shares()
-    left, right = (_strong(shares[name].to_numpy(), comparison.k) for name in (first, second))
-    chance = float(left.sum() * right.sum()) / len(comparison.features)
-    return float(np.minimum(left, right).sum()), float(max(left.sum(), right.sum())), chance
-
-
-def _strong(shares: Any, k: int) -> Any:
-    return strongest(np.where(shares >= _MATTERS, shares, 0.0), k)
+    left, right = comparison.strongest[first], comparison.strongest[second]
+    own = (float(left.sum()), float(right.sum()))
+    return float(np.minimum(left, right).sum()), own, own[0] * own[1] / len(comparison.features)
 
 
 def reliance_sentences(comparison: Comparison) -> list[str]:
@@ -164,7 +157,7 @@ def reliance_sentences(comparison: Comparison) -> list[str]:
     pairs = telling_pairs(comparison)
     found = [_pair_sentence(comparison, *pairs[0]), _all_pairs_sentence(comparison, pairs)]
     shares = comparison.shares()
-    member = np.min([_strong(shares[name].to_numpy(), comparison.k) for name in names], axis=0) > 0
+    member = np.min([comparison.strongest[name] for name in names], axis=0) > 0
     order = [i for i in np.argsort(-shares.mean(axis=1).to_numpy(), kind="stable") if member[i]]
     if len(names) > 2 and order:
         words = [shorten(comparison.features[i], 40) for i in order[:4]]
@@ -174,16 +167,39 @@ def reliance_sentences(comparison: Comparison) -> list[str]:
 
 
 def _pair_sentence(comparison: Comparison, first: str, second: str) -> str:
-    shared, whole, chance = shared_features(comparison, first, second)
-    names = f"{clean(comparison.label(first))} and {clean(comparison.label(second))}"
-    if not whole:
-        return f"{names} rely on no feature by more than a hundredth of anything."
-    plural = "feature" if whole == 1 else "features"
-    by_chance = f" (chance alone: {count_text(round(chance, 1))})" if whole < len(comparison.features) else ""
-    return (
-        f"{names} share {count_text(shared)} of their {count_text(whole)} strongest {plural}{by_chance}. "
-        f"{agreement_words(comparison, first, second)}"
-    )
+    shared, own, chance = shared_features(comparison, first, second)
+    left, right = clean(comparison.label(first)), clean(comparison.label(second))
+    k, features = comparison.k, len(comparison.features)
+    if not max(own):
+        return f"{left} and {right} rely on no feature by more than a hundredth of anything."
+    # One number of features for both models and for the overlap that follows; what a model has fewer is said.
+    whose = f"their {k} strongest features" if k > 1 else "their strongest feature"
+    of_all = f"of {features} in all; chance alone: {count_text(round(chance, 1))}"
+    if own == (k, k):
+        found = f"{left} and {right} share {count_text(shared)} of {whose} ({of_all})"
+    else:
+        found = (
+            f"Of {whose} {count_text(own[0])} of {left} and {count_text(own[1])} of {right} have at least a hundredth "
+            f"of the importance; {count_text(shared)} of these {'is' if shared == 1 else 'are'} the same ({of_all})"
+        )
+    return f"{found}: {_named(comparison, first, second)}. {agreement_words(comparison, first, second)}"
+
+
+def _named(comparison: Comparison, first: str, second: str) -> str:
+    """Name the strongest features of two models: those of both, then those of one alone, by their shares."""
+    shares = comparison.shares()
+    left, right = (comparison.strongest[name] > 0 for name in (first, second))
+    said = []
+    for member, whose in (
+        (left & right, "both"),
+        (left & ~right, f"{clean(comparison.label(first))} alone"),
+        (right & ~left, f"{clean(comparison.label(second))} alone"),
+    ):
+        order = shares.loc[member, [first, second]].mean(axis=1).sort_values(ascending=False, kind="stable").index
+        words = [shorten(str(name), 40) for name in order[:_MOST_NAMED]]
+        more = [f"{len(order) - _MOST_NAMED} more"] if len(order) > _MOST_NAMED else []
+        said += [f"{whose} {listed([*words, *more])}"] if words else []
+    return "; ".join(said)
 
 
 def _all_pairs_sentence(comparison: Comparison, pairs: Sequence[tuple[str, str]]) -> str:

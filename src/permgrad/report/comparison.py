@@ -248,7 +248,7 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
     pictures = []
     for measure, words in (
         ("weighted_overlap", f"overlap of the importance shares of the {comparison.k} strongest features"),
-        ("kendall", "Kendall's tau of the rankings of all features"),
+        ("kendall", f"Kendall's tau of the rankings of all {len(comparison.features)} features"),
     ):
         drawn = plots.agreement_matrix(_matrix(comparison, order, measure), labels)
         pictures.append((drawn, f"{words[:1].upper()}{words[1:]}. Framed: each model with itself on another {word}."))
@@ -263,12 +263,13 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
         tau = agreement_line(comparison, first, second, "kendall")
         if tau is None or overlap is None:
             continue
-        shared, whole, _ = shared_features(comparison, first, second)
+        shared, own, _ = shared_features(comparison, first, second)
+        counts = dict.fromkeys(map(count_text, own))
         gap = f"{number(overlap['gap'], 2)} ({number(overlap['gap_low'], 2)} to {number(overlap['gap_high'], 2)})"
         rows.append(
             [
                 cell(f"{clean(comparison.label(first))}, {clean(comparison.label(second))}"),
-                cell(shared, f"{count_text(shared)} of {count_text(whole)}"),
+                cell(shared, f"{count_text(shared)} of {' and '.join(counts)}"),
                 cell(overlap["agreement"], number(overlap["agreement"], 2)),
                 cell(overlap["ceiling"], number(overlap["ceiling"], 2)),
                 cell(overlap["gap"], gap if math.isfinite(overlap["gap_low"]) else "–"),
@@ -280,7 +281,9 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
     columns += [("overlap", "number"), ("ceiling", "number"), ("missing, 95\u00a0% interval", "number")]
     columns += [("differ beyond refitting", "text"), ("tau", "number")]
     caption = (
-        "Pairs of models: overlap of their importance shares, and Kendall's tau of their rankings. The ceiling is what "
+        f"Pairs of models: how many of the {comparison.k} strongest of {len(comparison.features)} features they share "
+        "(fewer count where the others have less than a hundredth of a model's importance: of 8 and 6), overlap of the "
+        f"importance shares of all {comparison.k}, and Kendall's tau of all rankings. The ceiling is what "
         f"each agrees with itself on another {word}; what is missing to it is a difference between the models."
     )
     section.table(TableView(caption, columns, rows, sortable=True, tall=len(rows) > 14))
