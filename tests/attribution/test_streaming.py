@@ -245,7 +245,7 @@ def test_the_sample_is_uniform_and_of_the_size_wanted(tmp_path: Path, regressor:
     counts = np.zeros(ROWS)
     for seed in range(60):
         plan = make_plan(regressor, table, rows=90, random_state=seed)
-        chosen = plan.chosen(0, ROWS)
+        chosen = np.flatnonzero(plan.is_chosen(np.arange(ROWS)))
         assert len(chosen) == 90
         counts[chosen] += 1
     # Each row is drawn about 6 times of 60, by chance more or less.
@@ -408,43 +408,96 @@ def test_foreign_folders_are_left_alone(tmp_path: Path, regressor: pg.HyNNRegres
         ({"loss": "squared_error"}, "loss must fit the task"),
         ({"branch": False}, "options of method='permgrad' are: .*did you mean 'branches'"),
         ({"y": "targt"}, r"has no column 'targt' \(did you mean 'target'\?\); check the name"),
-        ({"y": "gaps"}, "y must be known for every row explained, however: 1 row of .* has no 'gaps'; leave those"),
-        ({"y": "strange"}, "y must hold classes of the model .*, however: row 99 has 'none' in 'strange'; leave such"),
-        ({"y": "visits"}, "y must hold classes of the model .*, however: row 0 has 7 in 'visits'; leave such"),
-        ({"y": "halves"}, "y must hold classes of the model .*, however: row 0 has 0.5 in 'halves'; leave such"),
+        ({"y": "gone"}, "y must be known for some row, however: no row of .*/t' has 'gone'; name another column"),
+        (
+            {"y": "strange"},
+            "y must hold classes of the model .*, however: row 99 of .*000.parquet' has 'none' in 'strange'; leave",
+        ),
+        ({"y": "visits"}, "y must hold classes of the model .*, however: row 0 of .* has 7 in 'visits'; leave such"),
+        ({"y": "halves"}, "y must hold classes of the model .*, however: row 0 of .* has 0.5 in 'halves'; leave such"),
         (
             {"background": "train.parquet"},
             "background must be rows in memory like the model's inputs, however: background='train.parquet' is a path;",
         ),
         ({"background": Path("a/train.parquet")}, "however: background='a/train.parquet' is a path; read some of its"),
         ({"y": ["target"]}, "y must name a column where the table is read from a file, however: it is a list"),
-        ({"sample_weight": "negative"}, "finite numbers of at least 0, however: row 0 has '-1.0' in 'negative'"),
+        ({"sample_weight": "negative"}, "finite numbers of at least 0, however: row 0 of .* has '-1.0' in 'negative'"),
     ],
 )
 def test_refusals(tmp_path: Path, classifier: pg.HyNNClassifier, options: dict[str, Any], message: str) -> None:
     frame = features(100)
     y = target_of(classifier, frame).astype(object)
-    gaps, strange = y.copy(), y.copy()
-    gaps[40], strange[99] = None, "none"
-    columns = {"target": y, "gaps": gaps, "strange": strange, "negative": -1.0, "visits": 7, "halves": 0.5}
+    strange = y.copy()
+    strange[99] = "none"
+    columns = {"target": y, "gone": None, "strange": strange, "negative": -1.0, "visits": 7, "halves": 0.5}
     folder = write(tmp_path / "t", frame.assign(**columns))
     with pytest.raises(pg.InputError, match=message):
         pg.explain_stream(classifier, folder, **{"random_state": 0, "n_repeats": 1, **options})
 
 
-def test_targets_that_are_not_numbers_in_some_row(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
-    """The footers count missing cells, not NaN: those are found when their part is read."""
+def test_rows_without_a_target_are_as_if_they_were_not_there(
+    tmp_path: Path, classifier: pg.HyNNClassifier, regressor: pg.HyNNRegressor
+) -> None:
+    """Same donors, sample, counts and numbers as in memory without those rows; said once, whatever the engine."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    frame = features(100)
-    y = target_of(regressor, frame)
-    y[70] = np.nan
-    folder = tmp_path / "t"
-    folder.mkdir()
-    pq.write_table(pa.Table.from_pandas(frame).append_column("y", pa.array(y)), folder / "x.parquet")
-    with pytest.raises(pg.InputError, match="y must be known for every row explained, however: row 70 has no 'y'"):
-        pg.explain_stream(regressor, folder, "y", n_repeats=1)
+    frame = features(300, seed=4)
+    rng = np.random.default_rng(0)
+    for model, codes in ((classifier, ()), (classifier, ["?"]), (regressor, ()), (regressor, [-9])):
+        y = pd.Series(target_of(model, frame))
+        y = y.astype(object) if model is classifier else y
+        gone = rng.random(300) < 0.3
+        # The first rows, and a whole file, have none.
+        gone[:70] = gone[150:220] = True
+        y[gone] = codes[0] if codes else np.nan if model is regressor else None
+        folder = tmp_path / f"{id(model)}{codes}"
+        folder.mkdir()
+        for number, start in enumerate(range(0, 300, 75)):
+            own = pa.Table.from_pandas(frame[start : start + 75], preserve_index=False)
+            # Not through pandas: NaN stays NaN, which no footer counts.
+            own = own.append_column("y", pa.array(y[start : start + 75].to_numpy(), from_pandas=model is classifier))
+            pq.write_table(own, folder / f"{number}.parquet", row_group_size=30)
+        background = features(60, seed=9)
+        same = {"n_repeats": 2, "random_state": 3, "background": background}
+        said = f"{int(gone.sum())} of 300 rows of {folder} have no 'y' and are left out where the loss is explained"
+        with pytest.warns(pg.PermgradWarning) as told:
+            found = pg.explain_stream(model, folder, "y", na_codes=codes, rows_per_part=60, **same)
+        assert [str(one.message).partition(";")[0] for one in told] == [said]
+        known = frame[~gone].reset_index(drop=True)
+        assert_equal(found, pg.explain(model, known, y[~gone].to_numpy(), **same))
+        with pytest.warns(pg.PermgradWarning, match="are left out"):
+            sampled = pg.explain_stream(model, folder, "y", na_codes=codes, rows=50, rows_per_part=60, **same)
+        known.assign(y=y[~gone].to_numpy()).to_parquet(folder / "whole.parquet")
+        expected = pg.explain_stream(model, folder / "whole.parquet", "y", rows=50, **same)
+        assert sampled.meta["rows_explained"] == 50
+        np.testing.assert_allclose(sampled.values, expected.values, atol=1e-5)
+
+
+def test_a_bad_cell_is_named_by_file_column_and_row(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
+    frame = features(200).assign(y=0.0, weight=1.0)
+    frame.loc[130, "b"] = np.inf
+    frame["text"] = frame["a"].astype(str)
+    frame.loc[171, "y"] = -np.inf
+    frame.loc[99, "weight"] = np.nan
+    folder = write(tmp_path / "t", frame, sizes=(60, 60), rows_per_group=25)
+    same: dict[str, Any] = {"n_repeats": 1, "rows_per_part": 25}
+    row = f"in row 10 of {str(folder / '002.parquet')!r} (row 130 in all); replace inf by NaN"
+    said = f"numbers must be finite, however column 'b' holds an infinite value (inf) {row}"
+    for options in ({}, {"method": "gradient", "out": tmp_path / "out"}):
+        with pytest.raises(pg.InputError) as caught:
+            pg.explain_stream(regressor, folder, **same, **options)
+        assert str(caught.value).startswith(said)
+    frame["b"] = 0.0
+    frame.to_parquet(folder / "one.parquet", index=False)
+    with pytest.raises(pg.InputError, match=r"column 'y' holds -inf in row 171 of '.*one.parquet'; correct it"):
+        pg.explain_stream(regressor, folder / "one.parquet", "y", **same)
+    frame["a"] = frame["a"].astype(object)
+    frame.loc[30, "a"] = "many"
+    frame["a"] = frame["a"].astype(str)
+    frame.to_parquet(folder / "one.parquet", index=False)
+    with pytest.raises(pg.InputError, match=r"'a' must be numeric, however row 30 of '.*one.parquet' has 'many'; corr"):
+        pg.explain_stream(regressor, folder / "one.parquet", **same)
 
 
 def test_what_is_no_model_or_no_table(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:

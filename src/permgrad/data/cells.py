@@ -260,6 +260,40 @@ class Distinct:
         return np.append(values, np.asarray([blank], dtype=values.dtype))[self.index]
 
 
+class CellError(InputError):
+    """A cell that cannot be read; whoever knows more of its row than its place may say so, see ``placed``.
+
+    Attributes:
+        row: place of the cell's row in the frame that was read, from 0.
+        found: the message up to the row, where nothing is known of other rows; ``fix``: from the row on.
+    """
+
+    row: int = 0
+    found: str = ""
+    fix: str = ""
+
+    @classmethod
+    def at(cls, row: int, index: pd.Index[Any], before: str, fix: str, *, found: str | None = None) -> CellError:
+        """Return the error whose message is ``before``, the row, and ``fix``; ``found`` as in the attributes.
+
+        Rows that are numbered by a frame's index keep their numbers where some of them were taken out.
+        """
+        shown = index[row] if index.dtype.kind in "iu" else row
+        error = cls(f"{before}row {shown}{fix}")
+        error.row, error.found, error.fix = row, before if found is None else found, fix
+        return error
+
+    def placed(self, where: str) -> InputError:
+        """Return the error with another name for its row.
+
+        Examples:
+            >>> error = CellError.at(3, pd.RangeIndex(9), "a must be b, however ", " is c; correct it")
+            >>> str(error), str(error.placed("row 1 of 'x'"))
+            ('a must be b, however row 3 is c; correct it', "a must be b, however row 1 of 'x' is c; correct it")
+        """
+        return InputError(f"{self.found}{where}{self.fix}")
+
+
 def _container_error(series: pd.Series[Any], name: str) -> InputError:
     found = next((type(value).__name__ for value in series if isinstance(value, _CONTAINERS)), "object")
     return InputError(
@@ -416,15 +450,23 @@ def native_matrix(frame: pd.DataFrame, names: Sequence[str]) -> Floats:
             matrix[:, j] = picked.iloc[:, j].to_numpy(dtype=np.float64, na_value=np.nan)
     else:
         matrix = np.array(picked.to_numpy(dtype=np.float64))
-    refuse_infinite(matrix, names)
+    refuse_infinite(matrix, names, frame.index)
     return matrix
 
 
-def refuse_infinite(matrix: Floats, names: Sequence[str]) -> None:
-    """Raise when a value is infinite, naming the columns.
+def refuse_infinite(
+    matrix: Floats, names: Sequence[str], index: pd.Index[Any], places: npt.NDArray[np.int64] | None = None
+) -> None:
+    """Raise when a value is infinite, naming the columns and the first such row.
+
+    Args:
+        matrix: the values ``(rows, columns)``, or distinct values of a column.
+        names: of the columns.
+        index: numbers of the rows, as the user's frame has them.
+        places: for each row the place of its value in ``matrix``; None: its own.
 
     Raises:
-        InputError: a value is infinite.
+        CellError: a value is infinite.
     """
     # A sum is infinite or NaN whenever an entry is infinite: one cheap pass for the usual case.
     with np.errstate(over="ignore"):
@@ -433,8 +475,15 @@ def refuse_infinite(matrix: Floats, names: Sequence[str]) -> None:
     infinite = np.isinf(matrix)
     if infinite.any():
         bad = [names[j] for j in np.flatnonzero(infinite.any(axis=0)).tolist()]
-        raise InputError(
+        place = int(np.argmax(infinite.any(axis=1)))
+        first = names[int(np.argmax(infinite[place]))]
+        many = int(infinite.sum()) > 1
+        raise CellError.at(
+            place if places is None else int(np.argmax(places == place)),
+            index,
             f"numbers must be finite, however column{'s' if len(bad) > 1 else ''} {_listed(bad)}"
             f" hold{'' if len(bad) > 1 else 's'} {int(infinite.sum())} infinite"
-            f" value{'s' if infinite.sum() > 1 else ''} (inf); replace inf by NaN (missing) or by a large number"
+            f" value{'s' if many else ''} (inf), {'the first ' if many else ''}in ",
+            "; replace inf by NaN (missing) or by a large number",
+            found=f"numbers must be finite, however column {first!r} holds an infinite value (inf) in ",
         )

@@ -15,6 +15,7 @@ from permgrad._errors import InputError, unknown
 from permgrad.data.cells import (
     BLANK,
     PRESENT,
+    CellError,
     CodesArgument,
     Distinct,
     Floats,
@@ -435,9 +436,9 @@ def read_numbers(series: pd.Series[Any], column: ColumnType, codes: MissingCodes
     distinct = Distinct.of(series, name)
     kinds = np.array([codes.kind_of(text, name) for text in distinct.texts], dtype=np.int16)
     row_kinds = distinct.spread(kinds, BLANK)
-    numbers = _numbers_of_texts(distinct, column, kinds)
+    numbers = _numbers_of_texts(distinct, column, kinds, series.index)
     numbers[kinds != PRESENT] = np.nan
-    refuse_infinite(numbers[:, None], [name])
+    refuse_infinite(numbers[:, None], [name], series.index, distinct.index)
     values = distinct.spread(numbers, np.nan)
     if column.storage == "number":
         return values, row_kinds
@@ -446,9 +447,9 @@ def read_numbers(series: pd.Series[Any], column: ColumnType, codes: MissingCodes
     return values, row_kinds
 
 
-def _numbers_of_texts(distinct: Distinct, column: ColumnType, kinds: Kinds) -> Floats:
+def _numbers_of_texts(distinct: Distinct, column: ColumnType, kinds: Kinds, index: pd.Index[Any]) -> Floats:
     if column.storage == "date":
-        return _dates_of_texts(distinct, column, kinds)
+        return _dates_of_texts(distinct, column, kinds, index)
     if column.storage == "pair":
         return _pair_of_texts(distinct.texts, column.true_level or "", column.false_level or "")
     truth = {"true": "1", "false": "0"}
@@ -456,23 +457,27 @@ def _numbers_of_texts(distinct: Distinct, column: ColumnType, kinds: Kinds) -> F
     bad = np.flatnonzero(np.isnan(numbers) & (kinds == PRESENT))
     if len(bad):
         row = int(np.argmax(distinct.index == bad[0]))
-        raise InputError(
-            f"column {column.name!r} must be numeric, however row {row} has {distinct.texts[bad[0]]!r}; "
-            "correct the cell, leave it empty, or declare it as a code for missing"
+        raise CellError.at(
+            row,
+            index,
+            f"column {column.name!r} must be numeric, however ",
+            f" has {distinct.texts[bad[0]]!r}; correct the cell, leave it empty, or declare it as a code for missing",
         )
     return numbers
 
 
-def _dates_of_texts(distinct: Distinct, column: ColumnType, kinds: Kinds) -> Floats:
+def _dates_of_texts(distinct: Distinct, column: ColumnType, kinds: Kinds, index: pd.Index[Any]) -> Floats:
     form = column.date_format or "ISO8601"
     seconds = read_dates(distinct.texts, form)
     bad = np.flatnonzero(np.isnan(seconds) & (kinds == PRESENT))
     if len(bad) and not column.n_unreadable:
         row = int(np.argmax(distinct.index == bad[0]))
-        raise InputError(
-            f"column {column.name!r} must hold dates, as {form} or in another form that leaves no doubt, however row"
-            f" {row} has {distinct.texts[bad[0]]!r}; write it such as 2024-01-31, leave it empty, or declare it as a"
-            " code for missing"
+        raise CellError.at(
+            row,
+            index,
+            f"column {column.name!r} must hold dates, as {form} or in another form that leaves no doubt, however ",
+            f" has {distinct.texts[bad[0]]!r}; write it such as 2024-01-31, leave it empty, or declare it as a code for"
+            " missing",
         )
     return seconds
 

@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from permgrad._errors import EnvironmentProblem, InputError, suggest
+from permgrad.data.cells import CellError
 
 #: Endings of the files of a folder that are read; others are left alone.
 SUFFIXES = (".parquet", ".pq")
@@ -165,6 +167,32 @@ class PartitionedTable:
     def first_rows(self, rows: int) -> pd.DataFrame:
         """Return the first rows of the table."""
         return next(self.batches(self.parts[0], rows))[1]
+
+    def where(self, number: int) -> str:
+        """Say in which row of which file a row of the table stands, both counted from 0."""
+        if not 0 <= number < self.rows:
+            raise InputError(
+                f"a row's number must be below the number of rows, however: {number} of {self.rows}; rows are counted "
+                "from 0"
+            )
+        name, start = max(
+            ((file.name, begin) for file, begin in self._by_name.values() if begin <= number and sum(file.row_groups)),
+            key=lambda one: one[1],
+        )
+        path = str(Path(self.root, name))
+        return f"row {number} of {path!r}" if start == 0 else f"row {number - start} of {path!r} (row {number} in all)"
+
+    @contextmanager
+    def cells_of(self, numbers: Sequence[int] | npt.NDArray[np.int64]) -> Iterator[None]:
+        """Let an error about a cell of the rows with these numbers name its file and row.
+
+        Raises:
+            InputError: the body raised a ``CellError``.
+        """
+        try:
+            yield
+        except CellError as error:
+            raise error.placed(self.where(int(numbers[error.row]))) from None
 
     def check_columns(self, columns: Sequence[str]) -> None:
         """Refuse names that are not columns of the table.

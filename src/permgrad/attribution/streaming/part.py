@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -24,7 +23,7 @@ from permgrad.attribution.importance import Played, Table, collect_losses
 from permgrad.attribution.method import LossGame, Request, loss_game, methods
 from permgrad.attribution.result import global_explanation
 from permgrad.attribution.streaming.notes import quietly
-from permgrad.attribution.streaming.plan import Integers, StreamPlan
+from permgrad.attribution.streaming.plan import Batch, Integers, StreamPlan
 from permgrad.attribution.streaming.sums import Arrays, SummedMoments, TargetSums, ValueSums, merge_all, pack, unpack
 from permgrad.data.partitions import Part, PartitionedTable
 from permgrad.models.devices import full_float32
@@ -99,23 +98,25 @@ def explain_part(
     )
 
 
-def _chosen(plan: StreamPlan, table: PartitionedTable, part: Part) -> Iterator[tuple[Integers, pd.DataFrame]]:
-    """Yield the rows explained and their numbers, in batches of at most ``batch_rows``; few are put together."""
-    kept: list[pd.DataFrame] = []
-    numbers: list[Integers] = []
-    for first, frame in table.batches(part, plan.batch_rows, plan.columns):
-        chosen = plan.chosen(first, len(frame))
+def _chosen(plan: StreamPlan, table: PartitionedTable, part: Part) -> Iterator[Batch]:
+    """Yield the rows explained, in batches of at most ``batch_rows``; few are put together."""
+    kept: list[Batch] = []
+    count = 0
+    for batch in plan.batches(table, part):
+        own = batch
         if plan.weight is not None:
             # A row of weight 0 is no receiver.
-            chosen = chosen[frame[plan.weight].to_numpy()[chosen - first] != 0]
-        if sum(map(len, numbers)) + len(chosen) > plan.batch_rows:
-            yield np.concatenate(numbers), pd.concat(kept, ignore_index=True)
-            kept, numbers = [], []
-        if len(chosen):
-            kept.append(frame if len(chosen) == len(frame) else frame.iloc[chosen - first])
-            numbers.append(chosen)
-    if numbers:
-        yield np.concatenate(numbers), kept[0] if len(kept) == 1 else pd.concat(kept, ignore_index=True)
+            own = own.take(np.flatnonzero(own.frame[plan.weight].to_numpy() != 0))
+        if plan.sample is not None:
+            own = own.take(np.flatnonzero(plan.is_chosen(own.places)))
+        if count + len(own.numbers) > plan.batch_rows:
+            yield Batch.joined(kept)
+            kept, count = [], 0
+        if len(own.numbers):
+            kept.append(own)
+            count += len(own.numbers)
+    if kept:
+        yield Batch.joined(kept)
 
 
 # ---- global ----------------------------------------------------------------------------------------------------------
@@ -128,8 +129,8 @@ def _losses(game: LossGame, model: Any, plan: StreamPlan, table: PartitionedTabl
     branches: dict[str, SummedMoments] = {}
     target: TargetSums | None = None
     header: dict[str, Any] | None = None
-    for numbers, frame in _chosen(plan, table, part):
-        request, quantities = game.game(plan.request(model, frame, numbers))
+    for batch in _chosen(plan, table, part):
+        request, quantities = game.game(plan.request(model, table, batch))
         played = collect_losses(request, quantities, plan.method)
         merge_all(effects, {name: SummedMoments.of(own) for name, own in played.collector.moments.items()})
         if _weighs_branches(plan, request):
@@ -139,7 +140,7 @@ def _losses(game: LossGame, model: Any, plan: StreamPlan, table: PartitionedTabl
             target = own if target is None else target.merge(own)
         if header is None:
             header = _loss_header(request, plan, played, quantities)
-        rows += len(numbers)
+        rows += len(batch.numbers)
     sums = pack(effects, "effects") | pack(branches, BRANCHES)
     if target is not None:
         sums |= {"target/weight": target.weight, "target/mean": target.mean, "target/spread": target.spread}
@@ -186,14 +187,14 @@ def _rows(model: Any, plan: StreamPlan, table: PartitionedTable, part: Part, fol
     rows, gap = 0, 0.0
     name = f"{part_name(part.number)}.parquet"
     with _file(None if folder is None else folder / name, plan, part) as write:
-        for numbers, frame in _chosen(plan, table, part):
-            explanation = methods.get(plan.method)()(plan.request(model, frame, numbers))
+        for batch in _chosen(plan, table, part):
+            explanation = methods.get(plan.method)()(plan.request(model, table, batch))
             own = ValueSums.of(explanation.values)
             sums = own if sums is None else sums.merge(own)
             gap = max(gap, float(explanation.meta.get(GAP) or 0.0))
             header = header or _row_header(explanation)
-            write(local_table(explanation, numbers, plan.form))
-            rows += len(numbers)
+            write(local_table(explanation, batch.numbers, plan.form))
+            rows += len(batch.numbers)
     if sums is None:
         return PartResult(part.number, 0)
     arrays = {"values/count": sums.count, "values/mean": sums.mean, "values/spread": sums.spread, GAP: np.array([gap])}

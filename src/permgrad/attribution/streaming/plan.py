@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, counted, suggest, unknown
+from permgrad._errors import InputError, counted, suggest, unknown, warn_user
 from permgrad._files import plain
 from permgrad._random import resolve_seed, uniform
 from permgrad.attribution.arguments import (
@@ -28,9 +28,10 @@ from permgrad.attribution.donors import RowNumbers
 from permgrad.attribution.hybrid import EncodedBackground, hybrid_request
 from permgrad.attribution.method import Request, Scope, loss_game, loss_games, methods
 from permgrad.attribution.streaming.notes import quietly
-from permgrad.data.cells import CodesArgument, canonical
-from permgrad.data.partitions import PartitionedTable
-from permgrad.data.table import blank_codes
+from permgrad.attribution.streaming.targets import read_targets, read_weights
+from permgrad.data.cells import CodesArgument
+from permgrad.data.known_rows import KnownRows, find_known
+from permgrad.data.partitions import Part, PartitionedTable
 
 Form = Literal["tidy", "wide"]
 Integers = npt.NDArray[np.int64]
@@ -40,6 +41,36 @@ _CELLS, _NUMBERS = 2_000_000, 2_000_000
 _FEWEST_ROWS, _MOST_ROWS = 256, 50_000
 #: Row numbers looked at together while a sample is drawn.
 _DRAWN = 2**20
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some rows of a table.
+
+    Attributes:
+        numbers: of the rows in the table, by which they are written.
+        places: among the rows that can be explained, by which donors and samples are drawn.
+        frame: their cells.
+    """
+
+    numbers: Integers
+    places: Integers
+    frame: pd.DataFrame
+
+    def take(self, kept: npt.NDArray[Any]) -> Batch:
+        """Return some of the rows."""
+        return Batch(self.numbers[kept], self.places[kept], self.frame.iloc[kept])
+
+    @classmethod
+    def joined(cls, batches: Sequence[Batch]) -> Batch:
+        """Put batches together."""
+        if len(batches) == 1:
+            return batches[0]
+        return cls(
+            np.concatenate([one.numbers for one in batches]),
+            np.concatenate([one.places for one in batches]),
+            pd.concat([one.frame for one in batches], ignore_index=True),
+        )
 
 
 @dataclass(frozen=True)
@@ -64,6 +95,7 @@ class StreamPlan:
         model: hash of the model.
         table: hash of the table and of how it is cut.
         model_folder: where a process that does not have the model finds it.
+        known: the rows that have a target, where some have none: the others are as if they were not in the table.
     """
 
     method: str
@@ -84,6 +116,7 @@ class StreamPlan:
     model: str
     table: str
     model_folder: str | None = None
+    known: KnownRows | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -120,26 +153,41 @@ class StreamPlan:
         """Hash of ``facts``."""
         return hashlib.sha256(json.dumps(self.facts(), sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
-    def chosen(self, first: int, count: int) -> Integers:
-        """Return the numbers of the rows that are explained, out of ``count`` rows from number ``first`` on."""
-        numbers = np.arange(first, first + count, dtype=np.int64)
-        return numbers if self.sample is None else numbers[_lots(self.seed, numbers) <= self.threshold]
+    def batches(self, table: PartitionedTable, part: Part) -> Iterator[Batch]:
+        """Yield the rows of a part that can be explained: all, or those that have a target; a batch may be empty."""
+        first_place = part.first_row if self.known is None else self.known.before[part.number]
+        for first, frame in table.batches(part, self.batch_rows, self.columns):
+            numbers = np.arange(first, first + len(frame), dtype=np.int64)
+            own = frame
+            if self.known is not None:
+                kept = self.known.mask(frame)
+                own, numbers = frame.loc[kept].reset_index(drop=True), numbers[kept]
+            yield Batch(numbers, np.arange(first_place, first_place + len(own), dtype=np.int64), own)
+            first_place += len(own)
 
-    def request(self, model: Any, frame: pd.DataFrame, numbers: Integers) -> Request:
+    def is_chosen(self, places: Integers) -> npt.NDArray[np.bool_]:
+        """Return which of the rows in these places are explained."""
+        return np.ones(len(places), dtype=bool) if self.sample is None else _lots(self.seed, places) <= self.threshold
+
+    def request(self, model: Any, table: PartitionedTable, batch: Batch) -> Request:
         """Return the request for some rows of the table.
 
         Args:
             model: the fitted estimator.
-            frame: the rows, with ``columns``.
-            numbers: their numbers in the whole table.
+            table: where they stand.
+            batch: the rows, with ``columns``.
 
         Raises:
-            InputError: a target is missing or no class of the model, a weight is no weight.
+            InputError: a cell cannot be read, a target is no class of the model, a weight is no weight.
         """
+        with table.cells_of(batch.numbers):
+            return self._request(model, batch.frame, batch.places)
+
+    def _request(self, model: Any, frame: pd.DataFrame, places: Integers) -> Request:
         y = None
         if self.y is not None and self.scope == "global":
-            y = read_targets(frame[self.y], model, numbers, self.na_codes)
-        weights = None if self.weight is None else _read_weights(frame[self.weight], numbers)
+            y = read_targets(frame[self.y], model, self.na_codes)
+        weights = None if self.weight is None else read_weights(frame[self.weight])
         arguments = Arguments(
             model=model,
             inputs=frame[list(self.features)].reset_index(drop=True),
@@ -155,7 +203,7 @@ class StreamPlan:
             **self.arguments,
         )
         request = hybrid_request(arguments, methods.get(self.method)(), self.method)
-        return replace(request, row_offset=RowNumbers(numbers))
+        return replace(request, row_offset=RowNumbers(places))
 
 
 def make_plan(
@@ -232,6 +280,8 @@ def make_plan(
         )
     features = tuple(str(name) for name in model.preprocessor_.feature_names_in_)
     _check_table(table, features, y, sample_weight)
+    known = None if y is None or resolved == "local" else _known_targets(table, y, na_codes)
+    available = table.rows if known is None else known.rows
     seed = resolve_seed(random_state)
     donors, kind = model.background_, "training rows"
     if isinstance(background, (str, os.PathLike)):
@@ -254,16 +304,17 @@ def make_plan(
         background_kind=kind,
         features=features,
         form=form,
-        sample=_check_sample(rows, table.rows),
+        sample=_check_sample(rows, available),
         threshold=1.0,
         batch_rows=max(_FEWEST_ROWS, min(_MOST_ROWS, _CELLS // max(1, len(features), donors.shape[1]))),
         model=model_digest(model),
         table=table_digest(table),
         model_folder=model_folder,
+        known=known,
     )
     with quietly():
         plan = _checked(plan, model, table)
-    return plan if plan.sample is None else replace(plan, threshold=_threshold(seed, plan.sample, table.rows))
+    return plan if plan.sample is None else replace(plan, threshold=_threshold(seed, plan.sample, available))
 
 
 #: Further arguments of ``pg.explain`` with their defaults.
@@ -325,17 +376,28 @@ def _check_table(table: PartitionedTable, features: tuple[str, ...], y: str | No
             )
         table.check_columns([name])
         count = table.null_counts.get(name, 0)
-        if count:
+        if count and role == "sample_weight":
             raise InputError(
                 f"{role} must be known for every row explained, however: {counted(count, 'row')} of "
-                f"{table.path!r} {'has' if count == 1 else 'have'} no {name!r}; {_WITHOUT[role]}"
+                f"{table.path!r} {'has' if count == 1 else 'have'} no {name!r}; fill them in, or leave {role} out"
             )
 
 
-_WITHOUT = {
-    "y": "leave those rows out of the files, or (in Python) y=None explains the model's own predictions",
-    "sample_weight": "fill them in, or leave sample_weight out",
-}
+def _known_targets(table: PartitionedTable, y: str, na_codes: CodesArgument) -> KnownRows | None:
+    """Return which rows have a target, and say how many have none; None if all have one."""
+    known = find_known(table, y, na_codes)
+    if known is None:
+        return None
+    if known.rows == 0:
+        raise InputError(
+            f"y must be known for some row, however: no row of {table.path!r} has {y!r}; name another column, or (in "
+            "Python) y=None explains the model's own predictions"
+        )
+    warn_user(
+        f"{known.left_out(table.path)} where the loss is explained; leave the target's column out to explain all of "
+        "them"
+    )
+    return known
 
 
 def _check_sample(rows: int | None, available: int) -> int | None:
@@ -348,13 +410,17 @@ def _check_sample(rows: int | None, available: int) -> int | None:
 
 def _checked(plan: StreamPlan, model: Any, table: PartitionedTable) -> StreamPlan:
     """Build one request from the first rows, so that a wrong argument is told before the work begins."""
-    first = table.parts[0]
-    start, frame = next(table.batches(first, min(first.rows, 64), plan.columns))
-    numbers = np.arange(start, start + len(frame), dtype=np.int64)
+    batch = next(
+        Batch(own.numbers[:64], own.places[:64], own.frame[:64])
+        for part in table.parts
+        for own in replace(plan, batch_rows=_FEWEST_ROWS).batches(table, part)
+        if len(own.numbers)
+    )
     if plan.weight is not None:
-        _read_weights(frame[plan.weight], numbers)
+        with table.cells_of(batch.numbers):
+            read_weights(batch.frame[plan.weight])
     # The first rows' weights may all be 0, which is no fault of theirs.
-    request = replace(plan, weight=None).request(model, frame, numbers)
+    request = replace(plan, weight=None).request(model, table, batch)
     played = loss_game(plan.method) if plan.scope == "global" else None
     if played is not None:
         played.game(request)
@@ -379,63 +445,6 @@ def _threshold(seed: int, wanted: int, rows: int) -> float:
         if len(smallest) > wanted:
             smallest = np.partition(smallest, wanted - 1)[:wanted]
     return float(smallest.max())
-
-
-def read_targets(
-    values: pd.Series[Any], model: Any, numbers: Integers, na_codes: CodesArgument = ()
-) -> npt.NDArray[Any]:
-    """Return targets as ``pg.explain`` takes them; classes are compared as text, as a file may hold 1 for 1.0.
-
-    Raises:
-        InputError: a target is missing, is no number (regression) or no class of the model.
-    """
-    name = str(values.name)
-    values = blank_codes(values.to_frame(), na_codes)[values.name]
-    missing = values.isna().to_numpy()
-    if missing.any():
-        raise InputError(
-            f"y must be known for every row explained, however: row {int(numbers[missing][0])} has no {name!r}; "
-            f"{_WITHOUT['y']}"
-        )
-    if not hasattr(model, "classes_"):
-        if not pd.api.types.is_numeric_dtype(values.dtype):
-            raise InputError(
-                f"y must hold numbers as in training, however: column {name!r} holds text; correct it, or leave y out"
-            )
-        return values.to_numpy(dtype=np.float64)
-    return match_classes(values, model.classes_, numbers)
-
-
-def match_classes(values: pd.Series[Any], classes: npt.NDArray[Any], numbers: Integers) -> npt.NDArray[Any]:
-    """Return the model's own labels for a column's cells, compared as text.
-
-    Raises:
-        InputError: a cell is no class of the model.
-    """
-    labels = {canonical(label): place for place, label in enumerate(classes.tolist())}
-    codes, distinct = pd.factorize(values)
-    places = np.array([labels.get(canonical(cell), -1) for cell in distinct.tolist()], dtype=np.int64)
-    strange = np.flatnonzero(places[codes] < 0)
-    if len(strange):
-        cell = values.iloc[int(strange[0])]
-        shown = cell.item() if isinstance(cell, np.generic) else cell
-        raise InputError(
-            f"y must hold classes of the model ({', '.join(map(str, classes.tolist()[:10]))}), however: row "
-            f"{int(numbers[strange[0]])} has {shown!r} in {str(values.name)!r}; leave such rows "
-            "out, or leave y out"
-        )
-    return np.asarray(classes)[places[codes]]
-
-
-def _read_weights(values: pd.Series[Any], numbers: Integers) -> npt.NDArray[np.float64]:
-    weights = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    wrong = ~np.isfinite(weights) | (weights < 0)
-    if wrong.any():
-        raise InputError(
-            f"sample_weight must hold finite numbers of at least 0, however: row {int(numbers[wrong][0])} has "
-            f"{str(values.iloc[int(np.flatnonzero(wrong)[0])])!r} in {str(values.name)!r}; correct it"
-        )
-    return weights
 
 
 def model_digest(model: Any) -> str:
