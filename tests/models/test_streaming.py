@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import re
 from pathlib import Path
 
 import numpy as np
@@ -223,7 +222,7 @@ def test_bottom_k_is_a_function_of_the_row_numbers(size):
         for start in range(0, 500, cut):
             part = numbers[start : start + cut]
             frame, target = pd.DataFrame({"n": part}), pd.Series(part)
-            kept.add(Chunk(frame, target, np.ones(len(part)), np.zeros(len(part), dtype=bool)), start)
+            kept.add(Chunk(frame, target, np.ones(len(part)), np.zeros(len(part), dtype=bool), part), start)
         np.testing.assert_array_equal(kept.chunk().frame["n"], wanted)
 
 
@@ -319,8 +318,10 @@ def test_saved_loaded_and_explained(tmp_path):
         ({"target": "label", "features": []}, "needs a feature beside 'label'"),
         ({"target": "label", "block_rows": 1}, "block_rows must be None or a whole number of at least 2"),
         ({"target": "label", "validation": 0.2}, "validation must be None or the path of a Parquet file or folder"),
-        ({"target": "label", "sample_weight": "a"}, "sample_weight must be finite and at least 0"),
-        ({"target": "c"}, r"y must be known for every row, however: row 17 of '.*/t' has no 'c'; leave such rows out"),
+        (
+            {"target": "label", "sample_weight": "a"},
+            "sample_weight must hold finite numbers of at least 0, however: row 3 of ",
+        ),
         ({"target": "a", "features": ["b"]}, "Unknown label type|continuous"),
     ],
 )
@@ -331,23 +332,83 @@ def test_wrong_arguments(tmp_path, arguments, message):
 
 
 @pytest.mark.parametrize("kind", [pg.HyNNClassifier, pg.HyNNRegressor])
-@pytest.mark.parametrize("row", [0, 111, 299])
-def test_one_missing_target_is_named_by_row_column_and_table(tmp_path, kind, row):
+def test_rows_without_a_target_are_as_if_they_were_not_there(tmp_path, kind):
     target = "label" if kind is pg.HyNNClassifier else "number"
-    frame = table(300).astype({target: object})
-    frame.loc[row, target] = None
+    frame = table(400).astype({target: object})
+    gone = np.random.default_rng(0).random(400) < 0.2
+    gone[:120] = True
+    frame.loc[gone, target] = None
     folder = write(frame.infer_objects(), tmp_path / "t")
-    said = f"y must be known for every row, however: row {row} of '{folder}' has no '{target}'; leave such rows out"
-    with pytest.raises(pg.InputError, match=re.escape(said)):
-        estimator(kind).fit_stream(folder, target, features=FEATURES)
-    # A row of weight 0 is not trained on: it needs no target.
-    frame["weight"] = np.where(np.arange(300) == row, 0.0, 1.0)
-    write(frame.infer_objects(), tmp_path / "weighted")
-    weighted = estimator(kind, max_epochs=1)
-    assert weighted.fit_stream(tmp_path / "weighted", target, features=FEATURES, sample_weight="weight").module_
-    whole = write(table(200, seed=1), tmp_path / "whole")
-    with pytest.raises(pg.InputError, match=re.escape(said)):
-        estimator(kind).fit_stream(whole, target, features=FEATURES, validation=folder)
+    whole = tmp_path / "whole.parquet"
+    frame[~gone].infer_objects().to_parquet(whole, index=False)
+    said = f"{int(gone.sum())} of 400 rows of {folder} have no '{target}' and are left out"
+    with pytest.warns(pg.PermgradWarning) as told:
+        found = estimator(kind).fit_stream(folder, target, features=FEATURES)
+    assert [str(one.message) for one in told].count(said) == 1
+    expected = estimator(kind).fit_stream(whole, target, features=FEATURES)
+    np.testing.assert_array_equal(found.encode(frame[FEATURES]), expected.encode(frame[FEATURES]))
+    np.testing.assert_array_equal(found.predict(frame[FEATURES]), expected.predict(frame[FEATURES]))
+    with pytest.warns(pg.PermgradWarning, match="are left out"):
+        judged = estimator(kind, max_epochs=1).fit_stream(whole, target, features=FEATURES, validation=folder)
+    again = estimator(kind, max_epochs=1).fit_stream(whole, target, features=FEATURES, validation=whole)
+    assert judged.history_["validation_loss"].tolist() == again.history_["validation_loss"].tolist()
+    frame[target] = None
+    with pytest.raises(
+        pg.InputError, match=f"the target must be known, however: column '{target}' of .* is missing in"
+    ):
+        estimator(kind).fit_stream(write(frame, tmp_path / "none"), target, features=FEATURES)
+
+
+def with_identifiers(rows=300):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"customer_id": np.arange(rows), "case": [f"c{i}" for i in range(rows)]})
+    frame["a"] = rng.normal(size=rows)
+    return frame.assign(y=frame["a"] + rng.normal(size=rows))
+
+
+@pytest.mark.parametrize("options", [{}, {"write_statistics": False}])
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5], [3, 0, 5, 1, 4, 2]])
+def test_identifiers_are_left_out_whatever_the_order_of_the_files(tmp_path, options, order):
+    frame = with_identifiers()
+    for file, start in enumerate(order):
+        frame[start * 50 : start * 50 + 50].to_parquet(tmp_path / f"{file}.parquet", index=False, **options)
+    with pytest.warns(pg.PermgradWarning) as told:
+        model = estimator(pg.HyNNRegressor, max_epochs=1).fit_stream(tmp_path, "y")
+    said = [str(one.message) for one in told if "identifiers" in str(one.message)]
+    assert len(said) == 1
+    assert said[0].startswith("left out, because they look like identifiers: customer_id, case; to learn from one")
+    memory = estimator(pg.HyNNRegressor, max_epochs=1).fit(frame[["customer_id", "case", "a"]], frame["y"])
+    assert model.preprocessor_.encoded_names_ == memory.preprocessor_.encoded_names_ == ["a"]
+    kinds = {"customer_id": "numeric", "case": "identifier"}
+    asked = estimator(pg.HyNNRegressor, max_epochs=1, kinds=kinds).fit_stream(tmp_path, "y")
+    assert asked.preprocessor_.encoded_names_ == ["customer_id", "a"]
+
+
+def test_identifiers_in_no_order_are_learned_from_but_not_in_silence(tmp_path):
+    with_identifiers().sample(frac=1, random_state=0).to_parquet(tmp_path / "t.parquet", index=False)
+    with pytest.warns(
+        pg.PermgradWarning, match="name is that of an identifier: customer_id; if it is one leave it out"
+    ):
+        model = estimator(pg.HyNNRegressor, max_epochs=1).fit_stream(tmp_path / "t.parquet", "y")
+    assert model.preprocessor_.encoded_names_ == ["customer_id", "a"]
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ("b", "numbers must be finite, however column 'b' holds an infinite value (inf) in row 72 of "),
+        ("number", "y must be finite, however: column 'number' holds inf in row 72 of "),
+    ],
+)
+def test_a_bad_cell_is_named_by_file_and_row(tmp_path, column, said):
+    frame = table(300)
+    frame[column] = frame[column].astype(float)
+    frame.loc[222, column] = np.inf
+    folder = write(frame, tmp_path / "t")
+    with pytest.raises(pg.InputError) as caught:
+        estimator(pg.HyNNRegressor).fit_stream(folder, "number", features=FEATURES)
+    assert str(caught.value).startswith(said)
+    assert "(row 222 in all)" in str(caught.value)
 
 
 def test_wrong_paths(tmp_path):

@@ -11,6 +11,8 @@ import math
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -126,6 +128,8 @@ def canonical(value: Any) -> str:
         >>> canonical(4.0), canonical("4"), canonical(True)
         ('4', '4', 'True')
     """
+    if isinstance(value, (Decimal, Fraction)) and abs(value) < 2**63:
+        value = float(value)
     if isinstance(value, (float, np.floating)):
         number = float(value)
         return str(int(number)) if number.is_integer() and abs(number) < 2**63 else repr(number)
@@ -243,6 +247,10 @@ class Distinct:
         values: list[Hashable] = list(uniques)
         if any(isinstance(value, _CONTAINERS) for value in values):
             raise _container_error(series, name)
+        if series.dtype == object and not all(isinstance(value, str) for value in values):
+            # True equals 1 in Python, and would become whichever of the two stands first.
+            codes, uniques = pd.factorize(series.map(canonical, na_action="ignore"), use_na_sentinel=True)
+            values = list(uniques)
         texts: dict[str, int] = {}
         target = np.empty(len(values) + 1, dtype=np.int64)
         target[-1] = -1

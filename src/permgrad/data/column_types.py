@@ -268,6 +268,28 @@ def _is_running_number(base: ColumnType, values: Floats) -> bool:
     return bool((steps > 0).all() or (steps < 0).all())
 
 
+def is_running(name: str, pieces: Sequence[Floats]) -> bool | None:
+    """Whether whole numbers in several pieces of a table, in whatever order, number its rows; None: they may.
+
+    They do if the column is named like an identifier, no two values are alike, and they rise, or fall, within each
+    piece: files of a folder need not be in the order of their rows. Where they are different but in no order, nobody
+    but the user knows.
+
+    Examples:
+        >>> pieces = [np.arange(20.0, 40.0), np.arange(0.0, 20.0)]
+        >>> is_running("customer_id", pieces), is_running("age", pieces), is_running("id", [np.arange(20.0) * 7 % 20])
+        (True, False, None)
+    """
+    values = np.concatenate(pieces)
+    if len(values) < _FEWEST_FOR_IDENTIFIER or not _named_like_identifier(name):
+        return False
+    if np.isnan(values).any() or (values != np.floor(values)).any() or len(np.unique(values)) < len(values):
+        return False
+    steps = [np.diff(piece) for piece in pieces]
+    told = sum(map(len, steps)) >= len(values) / 2
+    return True if told and (all((own > 0).all() for own in steps) or all((own < 0).all() for own in steps)) else None
+
+
 # ---- everything else ------------------------------------------------------------------------------------------------
 def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> ColumnType:
     """Type of a column that is not stored as numbers."""

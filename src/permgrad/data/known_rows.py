@@ -1,4 +1,4 @@
-"""Rows of a long table that have a value in a column: found by reading that column alone, before anything else is.
+"""Rows of a long table that count: those with a target, found by reading that column alone, and by which weight.
 
 Rows without one are treated as if they were not in the table. So the others keep the random numbers that they would
 have in a table without those rows, which go by a row's place among the rows that count.
@@ -7,6 +7,7 @@ have in a table without those rows, which go by a row's place among the rows tha
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from permgrad._errors import counted
-from permgrad.data.cells import CodesArgument, MissingCodes
+from permgrad.data.cells import CellError, CodesArgument, MissingCodes
 from permgrad.data.partitions import Part, PartitionedTable
 from permgrad.data.table import blank_codes
 
@@ -51,7 +52,7 @@ class KnownRows:
         return f"{rows} {verb} no {self.column!r} and {be} left out"
 
 
-def _has_value(values: pd.Series[object], codes: CodesArgument) -> npt.NDArray[np.bool_]:
+def _has_value(values: pd.Series[Any], codes: CodesArgument) -> npt.NDArray[np.bool_]:
     blanked = blank_codes(values.to_frame(), codes)[values.name]
     known: npt.NDArray[np.bool_] = blanked.notna().to_numpy(dtype=bool)
     return known
@@ -86,3 +87,22 @@ def find_known(table: PartitionedTable, column: str, codes: CodesArgument = ()) 
 
 def _count(table: PartitionedTable, part: Part, column: str, codes: CodesArgument) -> int:
     return sum(int(_has_value(frame[column], codes).sum()) for _, frame in table.batches(part, _READ_ROWS, [column]))
+
+
+def read_weights(values: pd.Series[Any]) -> npt.NDArray[np.float64]:
+    """Return weights of rows, which may all be 0.
+
+    Raises:
+        InputError: a weight is missing, infinite, negative or no number.
+    """
+    weights = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    wrong = ~np.isfinite(weights) | (weights < 0)
+    if wrong.any():
+        place = int(np.flatnonzero(wrong)[0])
+        raise CellError.at(
+            place,
+            values.index,
+            "sample_weight must hold finite numbers of at least 0, however: ",
+            f" has {str(values.iloc[place])!r} in {str(values.name)!r}; correct it",
+        )
+    return weights

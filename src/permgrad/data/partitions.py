@@ -175,10 +175,10 @@ class PartitionedTable:
                 f"a row's number must be below the number of rows, however: {number} of {self.rows}; rows are counted "
                 "from 0"
             )
-        name, start = max(
-            ((file.name, begin) for file, begin in self._by_name.values() if begin <= number and sum(file.row_groups)),
-            key=lambda one: one[1],
-        )
+        name, start = "", 0
+        for file, begin in self._by_name.values():
+            if begin <= number and any(file.row_groups):
+                name, start = file.name, begin
         path = str(Path(self.root, name))
         return f"row {number} of {path!r}" if start == 0 else f"row {number - start} of {path!r} (row {number} in all)"
 

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import InputError, unknown
+from permgrad._errors import InputError, unknown, warn_user
 from permgrad._progress import Progress
 from permgrad._random import derive_seed, resolve_seed
+from permgrad.data.known_rows import KnownRows, find_known
 from permgrad.data.partitions import Part, PartitionedTable, open_partitioned
 from permgrad.models import inputs
 from permgrad.models.base import HyNNBase, Work
@@ -68,24 +69,28 @@ def prepare_stream(model: HyNNBase, request: StreamRequest) -> Work:
     table = open_partitioned(request.path, rows_per_part=_ROWS_PER_PART)
     seed = resolve_seed(model.random_state)
     fraction = settings.validation_fraction if request.validation is None else 0.0
+    features = _features(table, request)
+    known = _known_targets(table, request.target)
     source = Source(
         table,
-        _features(table, request),
+        features,
         request.target,
         request.sample_weight,
-        min(fraction, MOST_VALIDATION_ROWS / table.rows),
+        min(fraction, MOST_VALIDATION_ROWS / (table.rows if known is None else known.rows)),
         seed,
+        known,
     )
     other = None if request.validation is None else _other_source(request.validation, source)
-    schema_rows = type_rows(source)
-    if len(schema_rows) < 2:
-        raise InputError(f"training needs at least 2 rows, however: n_samples={len(schema_rows)}; add rows")
-    inputs.as_frame(model, schema_rows, reset=True)
-    encoder = model._make_encoder(schema_rows, settings)  # noqa: SLF001
+    typed = type_rows(source)
+    if len(typed.frame) < 2:
+        raise InputError(f"training needs at least 2 rows, however: n_samples={len(typed.frame)}; add rows")
+    inputs.as_frame(model, typed.frame, reset=True)
+    with table.cells_of(typed.numbers):
+        encoder = model._make_encoder(typed.frame, settings)  # noqa: SLF001
     with Progress(table.rows, "reading", model.progress) as bar:
         found = scan(
             source,
-            schema_rows,
+            typed,
             model,
             kinds=encoder.kinds,
             numbers=model._task == "regression",  # noqa: SLF001
@@ -96,7 +101,8 @@ def prepare_stream(model: HyNNBase, request: StreamRequest) -> Work:
     class_weight = _learn_target(model, found, settings)
     model.preprocessor_ = encoder.update(found.statistics)
     held = found.held if other is None else _bounded(other)
-    return _build(model, settings, source, found, held, class_weight, request.block_rows)
+    held_in = table if other is None else other.table
+    return _build(model, settings, source, found, held, held_in, class_weight, request.block_rows)
 
 
 def _build(
@@ -105,6 +111,7 @@ def _build(
     source: Source,
     found: Scan,
     held: Chunk | None,
+    held_in: PartitionedTable,
     class_weight: npt.NDArray[np.float64] | None,
     block_rows: int | None,
 ) -> Work:
@@ -115,7 +122,7 @@ def _build(
     coder = _Coder(model, source, found.weight / found.rows, class_weight)
     if held is not None and found.target is None:
         _check_classes(model, held, drawn=held is found.held)
-    validation = None if held is None else coder.rows(held)
+    validation = None if held is None else coder.rows(held, held_in)
     model._keep_background(encoded, coder.code(found.sample))  # noqa: SLF001
     model._check_held_out(validation)  # noqa: SLF001
     options = settings.training_for(found.rows)
@@ -191,8 +198,22 @@ def _other_source(validation: Any, source: Source) -> Source:
         raise unknown(f"column of {os.fspath(Path(validation))!r}", missing[0], table.columns)
     weight = source.weight if source.weight in table.columns else None
     # Held out of everything but judging: at most as many as memory is meant to hold, drawn evenly.
-    share = min(1.0, MOST_VALIDATION_ROWS / table.rows)
-    return Source(table, source.features, source.target, weight, share, source.seed)
+    known = _known_targets(table, source.target)
+    share = min(1.0, MOST_VALIDATION_ROWS / (table.rows if known is None else known.rows))
+    return Source(table, source.features, source.target, weight, share, source.seed, known)
+
+
+def _known_targets(table: PartitionedTable, target: str) -> KnownRows | None:
+    known = find_known(table, target)
+    if known is None:
+        return None
+    if known.rows == 0:
+        raise InputError(
+            f"the target must be known, however: column {target!r} of {table.path!r} is missing in every row; choose "
+            "another target"
+        )
+    warn_user(known.left_out(table.path))
+    return known
 
 
 def _bounded(source: Source) -> Chunk:
@@ -253,11 +274,12 @@ class _Coder:
         """Return the target as the network sees it."""
         return self.model._code_target(chunk.values(self.model))  # noqa: SLF001 — a part of the estimator
 
-    def rows(self, chunk: Chunk) -> Rows:
-        """Return rows with their encoding, target and weight."""
-        encoded = self.model.preprocessor_.transform(chunk.frame)
+    def rows(self, chunk: Chunk, table: PartitionedTable) -> Rows:
+        """Return rows of a table with their encoding, target and weight."""
+        with table.cells_of(chunk.numbers):
+            encoded, target = self.model.preprocessor_.transform(chunk.frame), self.code(chunk)
         return self.model._rows(  # noqa: SLF001
-            encoded, self.code(chunk), chunk.weights / self.mean_weight, self.class_weight
+            encoded, target, chunk.weights / self.mean_weight, self.class_weight
         )
 
     def read(self, part: Part) -> Iterator[Rows]:
@@ -265,4 +287,4 @@ class _Coder:
         for chunk in self.source.chunks(part, READ_ROWS):
             training = chunk.take(~chunk.held) if chunk.held.any() else chunk
             if len(training):
-                yield self.rows(training)
+                yield self.rows(training, self.source.table)

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
-from permgrad._errors import InputError
+from permgrad._errors import InputError, warn_user
 from permgrad._random import uniform
-from permgrad.data.cells import PRESENT
-from permgrad.data.column_types import Schema, infer_schema
+from permgrad.data.cells import PRESENT, CellError
+from permgrad.data.column_types import Kind, Schema, infer_schema, is_running
+from permgrad.data.known_rows import KnownRows, read_weights
 from permgrad.data.partitions import Part, PartitionedTable
 from permgrad.data.statistics import NumericStatistics, TableStatistics, sample_size
 from permgrad.models import inputs
@@ -43,6 +45,7 @@ class Source:
         weight: name of the column of row weights, or None.
         held_out: share of rows held out of training.
         seed: of the draw of rows held out.
+        known: the rows that have a target, where some have none: the others are as if they were not in the table.
     """
 
     table: PartitionedTable
@@ -51,48 +54,50 @@ class Source:
     weight: str | None = None
     held_out: float = 0.0
     seed: int = 0
+    known: KnownRows | None = None
 
     def chunks(self, part: Part, rows: int = READ_ROWS) -> Iterator[Chunk]:
-        """Yield a part's rows with a known weight above 0, a few at a time.
+        """Yield a part's rows with a target and a weight above 0, a few at a time.
 
         Raises:
-            InputError: such a row has no target.
+            InputError: a weight is no number of at least 0.
         """
         others = [self.target] if self.weight is None else [self.target, self.weight]
-        for first, frame in self.table.batches(part, rows, [*self.features, *others]):
-            numbers = np.arange(first, first + len(frame), dtype=np.int64)
-            weights = np.ones(len(frame)) if self.weight is None else _row_weights(frame[self.weight])
-            held = uniform(self.seed, ("validation rows",), numbers) < self.held_out
-            chunk = Chunk(frame[list(self.features)], frame[self.target], weights, held)
-            self._check_target(chunk.target[weights > 0], numbers[weights > 0])
+        place = part.first_row if self.known is None else self.known.before[part.number]
+        for first, whole in self.table.batches(part, rows, [*self.features, *others]):
+            frame, numbers = whole, np.arange(first, first + len(whole), dtype=np.int64)
+            if self.known is not None:
+                known = self.known.mask(whole)
+                frame, numbers = whole.loc[known], numbers[known]
+            places = np.arange(place, place + len(frame), dtype=np.int64)
+            place += len(frame)
+            weights = np.ones(len(frame))
+            if self.weight is not None:
+                with self.table.cells_of(numbers):
+                    weights = read_weights(frame[self.weight])
+            held = uniform(self.seed, ("validation rows",), places) < self.held_out
+            chunk = Chunk(frame[list(self.features)], frame[self.target], weights, held, numbers)
             yield chunk if (weights > 0).all() else chunk.take(weights > 0)
 
-    def _check_target(self, target: pd.Series[Any], numbers: npt.NDArray[np.int64]) -> None:
-        missing = target.isna().to_numpy()
-        if missing.any():
-            raise InputError(
-                f"y must be known for every row, however: row {int(numbers[missing][0])} of {self.table.path!r} has no "
-                f"{self.target!r}; leave such rows out of the files"
-            )
+    @property
+    def rows(self) -> int:
+        """How many rows have a target."""
+        return self.table.rows if self.known is None else self.known.rows
 
     def describe(self) -> str:
         """Return what decides which rows are trained on, for checkpoints."""
         return repr((self.table.fingerprint, self.features, self.target, self.weight, self.held_out, self.seed))
 
 
-def _row_weights(column: pd.Series[Any]) -> npt.NDArray[np.float64]:
-    """Return a chunk's weights, checked; unlike a whole table's they may all be 0."""
-    return inputs.row_weights(np.append(column.to_numpy(), 1.0), len(column) + 1)[:-1]
-
-
 @dataclasses.dataclass(frozen=True)
 class Chunk:
-    """Some rows: features, target, weights, and whether they are held out."""
+    """Some rows: features, target, weights, whether they are held out, and their numbers in the table."""
 
     frame: pd.DataFrame
     target: pd.Series[Any]
     weights: npt.NDArray[np.float64]
     held: npt.NDArray[np.bool_]
+    numbers: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -100,11 +105,21 @@ class Chunk:
     def take(self, chosen: npt.NDArray[np.bool_]) -> Chunk:
         """Return the chosen rows."""
         places = np.flatnonzero(chosen)
-        return Chunk(self.frame.iloc[places], self.target.iloc[places], self.weights[places], self.held[places])
+        rest = (self.weights[places], self.held[places], self.numbers[places])
+        return Chunk(self.frame.iloc[places], self.target.iloc[places], *rest)
 
     def values(self, estimator: Any) -> npt.NDArray[Any]:
-        """Return the target as an array, checked as ``fit`` does."""
-        return inputs.one_column(self.target, estimator=estimator)
+        """Return the target as an array, checked as ``fit`` does.
+
+        Raises:
+            InputError: a number is infinite, and whatever ``fit`` refuses.
+        """
+        values = inputs.one_column(self.target, estimator=estimator)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            place = int(np.argmax(~np.isfinite(values)))
+            found = f"y must be finite, however: column {str(self.target.name)!r} holds {values[place]} in "
+            raise CellError.at(place, self.target.index, found, "; correct it, or leave such rows out")
+        return values
 
 
 @dataclasses.dataclass
@@ -133,27 +148,68 @@ class Scan:
     label_type: Any = None
 
 
-def type_rows(source: Source) -> pd.DataFrame:
+@dataclasses.dataclass(frozen=True)
+class TypeRows:
+    """Rows that the columns' types are read from.
+
+    Attributes:
+        frame: their features.
+        numbers: of the rows in the table.
+        identifiers: columns that number the rows, though not in the order in which the files are read.
+        suspects: columns with a whole number of its own in every row and the name of an identifier, in no order.
+    """
+
+    frame: pd.DataFrame
+    numbers: npt.NDArray[np.int64]
+    identifiers: tuple[str, ...]
+    suspects: tuple[str, ...]
+
+
+def type_rows(source: Source) -> TypeRows:
     """Return training rows spread evenly over the table, for the types of the columns; all rows if they are few."""
     wanted, parts = sample_size(len(source.features)), source.table.parts
-    if source.table.rows > wanted:
+    if source.rows > wanted:
         places = np.unique(np.linspace(0, len(parts) - 1, min(_TYPE_PARTS, len(parts))).round().astype(np.intp))
         parts = [parts[place] for place in places]
     each = -(-wanted // len(parts))
-    found: list[pd.DataFrame] = []
+    pieces: list[Chunk] = []
     for part in parts:
-        known = 0
+        own: list[Chunk] = []
         for chunk in source.chunks(part, min(READ_ROWS, each)):
-            found.append(chunk.frame[~chunk.held][: each - known])
-            known += len(found[-1])
-            if known >= each and source.table.rows > wanted:
+            training = chunk.take(~chunk.held)
+            own.append(training.take(np.arange(len(training)) < each - sum(map(len, own))))
+            if sum(map(len, own)) >= each and source.rows > wanted:
                 break
-    return pd.concat(found, ignore_index=True)
+        pieces.append(joined(own))
+    whole = joined(pieces)
+    frame = whole.frame.astype(dict.fromkeys(_whole_numbers(source, whole.frame), np.int64))
+    running = {name: is_running(name, [_numbers(piece.frame[name]) for piece in pieces]) for name in _integers(frame)}
+    return TypeRows(
+        frame,
+        whole.numbers,
+        tuple(name for name, found in running.items() if found),
+        tuple(name for name, found in running.items() if found is None),
+    )
+
+
+def _integers(frame: pd.DataFrame) -> list[str]:
+    return [str(name) for name, dtype in frame.dtypes.items() if pd.api.types.is_integer_dtype(dtype)]
+
+
+def _whole_numbers(source: Source, frame: pd.DataFrame) -> list[str]:
+    """Return columns of whole numbers that are read as others because the footers say nothing of missing cells."""
+    stored = {own.name for own in source.table.schema if pa.types.is_integer(own.type)}
+    return [str(name) for name, dtype in frame.dtypes.items() if name in stored and dtype == np.float64
+            and not frame[name].isna().any()]  # fmt: skip
+
+
+def _numbers(values: pd.Series[Any]) -> npt.NDArray[np.float64]:
+    return values.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def scan(
     source: Source,
-    schema_rows: pd.DataFrame,
+    typed: TypeRows,
     estimator: Any,
     *,
     kinds: Mapping[str, Any] | None,
@@ -165,7 +221,7 @@ def scan(
 
     Args:
         source: what is read.
-        schema_rows: rows that the columns' types are read from.
+        typed: rows that the columns' types are read from.
         estimator: whose ``na_codes`` hold.
         kinds: columns whose kind is known.
         numbers: whether the target is numbers, not classes.
@@ -175,13 +231,21 @@ def scan(
     Raises:
         InputError: a cell does not fit its column, the target is missing, or there are no two training rows.
     """
-    schema: Schema = infer_schema(schema_rows, na_codes=estimator.na_codes, kinds=kinds)
+    with source.table.cells_of(typed.numbers):
+        schema = _schema(typed, estimator.na_codes, dict(kinds or {}))
+    _tell_of_identifiers(schema, typed, dict(kinds or {}))
     size = max(min(_SAMPLED_ROWS, sample_size(len(source.features))), least_sample)
     kept, held = _BottomK(size, ("stream sample",)), list[Chunk]()
     found = Scan(
         TableStatistics(schema, na_codes=estimator.na_codes),
         {},
-        Chunk(schema_rows[:0], pd.Series(dtype=object), np.zeros(0), np.zeros(0, dtype=bool)),
+        Chunk(
+            typed.frame[:0],
+            pd.Series(dtype=object),
+            np.zeros(0),
+            np.zeros(0, dtype=bool),
+            np.zeros(0, dtype=np.int64),
+        ),
         None,
         {},
         NumericStatistics(1, size=1) if numbers else None,
@@ -192,9 +256,9 @@ def scan(
             if chunk.held.any():
                 held.append(chunk.take(chunk.held))
             training = chunk.take(~chunk.held) if chunk.held.any() else chunk
-            values = training.values(estimator)
-            _count(found, values)
-            found.statistics.update(training.frame, first_row=found.rows)
+            with source.table.cells_of(training.numbers):
+                _count(found, training.values(estimator))
+                found.statistics.update(training.frame, first_row=found.rows)
             kept.add(training, found.rows)
             found.rows += len(training)
             found.weight += float(training.weights.sum())
@@ -209,6 +273,34 @@ def scan(
     found.sample = kept.chunk()
     found.held = joined(held) if held else None
     return found
+
+
+def _schema(typed: TypeRows, na_codes: Any, kinds: dict[str, Any]) -> Schema:
+    found: dict[str, Kind] = {name: "identifier" for name in typed.identifiers if name not in kinds}
+    schema = infer_schema(typed.frame, na_codes=na_codes, kinds={**found, **kinds})
+    reason = "a whole number of its own in each row, rising or falling within files, with the name of an identifier"
+    return Schema(tuple(dataclasses.replace(own, reason=reason) if own.name in found else own for own in schema))
+
+
+def _tell_of_identifiers(schema: Schema, typed: TypeRows, kinds: Mapping[str, Any]) -> None:
+    """Say which columns are not learned from because they number the rows, and which may number them."""
+    left_out = [name for name in schema.of_kind("identifier") if name not in kinds]
+    if left_out:
+        usual = "numeric" if schema[left_out[0]].storage == "number" else "categorical"
+        warn_user(
+            f"left out, because they look like identifiers: {_listed(left_out)}; to learn from one declare what it is, "
+            f"such as kinds={{{left_out[0]!r}: {usual!r}}}"
+        )
+    suspects = [name for name in typed.suspects if name not in kinds]
+    if suspects:
+        warn_user(
+            f"learned from, though each row has a number of its own there and the name is that of an identifier: "
+            f"{_listed(suspects)}; if it is one leave it out with features=, or kinds={{{suspects[0]!r}: 'identifier'}}"
+        )
+
+
+def _listed(names: list[str], most: int = 6) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _count(found: Scan, values: npt.NDArray[Any]) -> None:
@@ -234,6 +326,7 @@ def joined(chunks: list[Chunk]) -> Chunk:
         pd.concat([chunk.target for chunk in chunks], ignore_index=True),
         np.concatenate([chunk.weights for chunk in chunks]),
         np.concatenate([chunk.held for chunk in chunks]),
+        np.concatenate([chunk.numbers for chunk in chunks]),
     )
 
 

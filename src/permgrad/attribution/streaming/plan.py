@@ -28,9 +28,9 @@ from permgrad.attribution.donors import RowNumbers
 from permgrad.attribution.hybrid import EncodedBackground, hybrid_request
 from permgrad.attribution.method import Request, Scope, loss_game, loss_games, methods
 from permgrad.attribution.streaming.notes import quietly
-from permgrad.attribution.streaming.targets import read_targets, read_weights
+from permgrad.attribution.streaming.targets import read_targets
 from permgrad.data.cells import CodesArgument
-from permgrad.data.known_rows import KnownRows, find_known
+from permgrad.data.known_rows import KnownRows, find_known, read_weights
 from permgrad.data.partitions import Part, PartitionedTable
 
 Form = Literal["tidy", "wide"]

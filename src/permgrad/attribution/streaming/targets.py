@@ -1,4 +1,4 @@
-"""Targets and weights of rows, as they stand in the columns of a file."""
+"""Targets of rows, as they stand in a column of a file."""
 
 from __future__ import annotations
 
@@ -56,22 +56,3 @@ def _match_classes(values: pd.Series[Any], classes: npt.NDArray[Any]) -> npt.NDA
             f" has {shown!r} in {str(values.name)!r}; leave such rows out, or leave y out",
         )
     return np.asarray(classes)[places[codes]]
-
-
-def read_weights(values: pd.Series[Any]) -> npt.NDArray[np.float64]:
-    """Return weights of rows, which may all be 0.
-
-    Raises:
-        InputError: a weight is missing, infinite, negative or no number.
-    """
-    weights = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    wrong = ~np.isfinite(weights) | (weights < 0)
-    if wrong.any():
-        place = int(np.flatnonzero(wrong)[0])
-        raise CellError.at(
-            place,
-            values.index,
-            "sample_weight must hold finite numbers of at least 0, however: ",
-            f" has {str(values.iloc[place])!r} in {str(values.name)!r}; correct it",
-        )
-    return weights
