@@ -174,7 +174,10 @@ def _torch_flags() -> Callable[[], None]:
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         torch.set_default_dtype(dtype)
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        now = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+        if now != (deterministic, warn_only):
+            # Not without need: the call loads torch's compiler, which takes longer than reading a model.
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         if torch.get_float32_matmul_precision() != precision:
             torch.set_float32_matmul_precision(precision)
         if (cudnn.benchmark, cudnn.deterministic, cudnn.enabled) != cudnn_flags:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from permgrad.report import plots
 from permgrad.report.content import ExtraSection, NetworkSection, RowSection
 from permgrad.runs.explaining import saved_explanation
 from permgrad.runs.image_table_explaining import image_inputs
@@ -49,6 +48,8 @@ def network_section(record: Mapping[str, Any], model: ImageTableModel) -> Networ
 
 def where_in_images(folder: Path) -> list[ExtraSection]:
     """Show the ranking's patches on the mean image of each column."""
+    from permgrad.report import plots
+
     main = saved_explanation(folder, "permgrad")
     if main is None:
         return []
@@ -70,6 +71,8 @@ def where_in_images(folder: Path) -> list[ExtraSection]:
 
 def with_overlays(sections: list[RowSection], folder: Path) -> list[RowSection]:
     """Add to each row its images under the attributions of their patches, and under their activation maps."""
+    from permgrad.report import plots
+
     local, maps = (saved_explanation(folder, name) for name in ("integrated_gradients", "gradcam"))
     found = []
     for section in sections:
