@@ -134,6 +134,7 @@ class ShapleyGame:
         self._noise = self._network.noise()
         self.measure: Measure = _make_measure(request, measured, self.base)
         self.players = len(request.space.names)
+        self._elsewhere = 0
         #: Without players only the background is left; else what belongs to nobody stays as it is in the row.
         self.covered = request.space.covers()
 
@@ -194,7 +195,11 @@ class ShapleyGame:
     @property
     def evaluations(self) -> int:
         """Rows of the network evaluated so far."""
-        return self._network.evaluations + self._grid.evaluations
+        return self._network.evaluations + self._grid.evaluations + self._elsewhere
+
+    def count(self, evaluations: int) -> None:
+        """Count rows of the network that were evaluated for this game in another way."""
+        self._elsewhere += evaluations
 
     def rounding(self, rows: Integers) -> Floats:
         """Return the difference of values below which it is the network's rounding, ``(n, V)``.

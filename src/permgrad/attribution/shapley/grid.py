@@ -14,6 +14,8 @@ Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
 
 
+#: Bytes, and batches, of the network's inputs that are laid out at once.
+_LAID_OUT_BYTES, _LAID_OUT_BATCHES = 2**20, 16
 #: Integers as wide as numbers of so many bytes.
 _SAME_WIDTH = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -57,6 +59,8 @@ class CoalitionGrid:
         self.request = request
         self.evaluations = 0
         self._batch = forward_batch_size(request)
+        numbers = sum(own[0].numel() * own.element_size() for own in request.inputs)
+        self._laid_out = min(_LAID_OUT_BYTES // max(numbers, 1), _LAID_OUT_BATCHES * self._batch)
         players, device = len(request.space.names), request.subject.device
         # Positions that nobody owns always keep the row's own value: player number `players`, never replaced.
         self._owners = [own.to(device).reshape(-1).remainder(players + 1) for own in request.space.segments]
@@ -94,16 +98,18 @@ class CoalitionGrid:
 
     def _outputs(self, rows: Tensor, donors: Tensor, kept: Tensor) -> Tensor:
         shape = (len(rows), kept.shape[1], donors.shape[1])
-        total = shape[0] * shape[1] * shape[2]
-        if total <= self._batch:
+        total, most = shape[0] * shape[1] * shape[2], max(self._batch, self._laid_out)
+        if total <= most:
             try:
                 return self._forward(rows, donors, kept, shape)
             except (torch.OutOfMemoryError, MemoryError):
-                if total <= 1:
+                if min(self._batch, total) <= 1:
                     raise
                 self._batch = max(1, min(self._batch, total) // 2)
+                self._laid_out = 0
+                return self._outputs(rows, donors, kept)
         axis = next(axis for axis in range(3) if shape[axis] > 1)
-        size = max(1, self._batch * shape[axis] // total)
+        size = max(1, most * shape[axis] // total)
         parts = []
         for start in range(0, shape[axis], size):
             cut = slice(start, start + size)
@@ -128,7 +134,9 @@ class CoalitionGrid:
             mask = here if straight or padded is None else padded[:, :, owners]
             mask = mask.reshape(*mask.shape[:2], 1, *tensor.shape[1:])
             placed.append(select(mask, own, other).expand(*shape, *tensor.shape[1:]).flatten(0, 2))
+        # Whole batches: a network that is read in parts meets few different numbers of rows.
         with torch.no_grad():
-            outputs = request.subject.predict(placed)
+            found = [request.subject.predict(part) for part in zip(*(own.split(self._batch) for own in placed))]
+        outputs = torch.cat(found) if len(found) > 1 else found[0]
         self.evaluations += len(outputs)
         return outputs.cpu().reshape(*shape, -1)

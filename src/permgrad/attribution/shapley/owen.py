@@ -86,6 +86,11 @@ class Tree:
         """Return the number of players."""
         return int(self.labels.shape[1])
 
+    @property
+    def free(self) -> bool:
+        """Return whether players may join in any order."""
+        return len(self.labels) == 1
+
     def freedom(self) -> int:
         """Return the largest number of blocks that one player's contribution is a sum over all subsets of, plus one.
 
@@ -142,9 +147,9 @@ class Tree:
             blocks = int(labels.max()) + 1
             with np.errstate(over="ignore"):
                 numbered = counters[:, None] * np.uint64(blocks) + np.arange(blocks, dtype=np.uint64)
-            drawn = _places(uniform(seed, (what, level), numbered))
+            drawn = places(uniform(seed, (what, level), numbered))
             composite = composite * blocks + drawn[:, labels]
-        return _places(composite)
+        return places(composite)
 
 
 def make_tree(space: PlayerSpace, structure: str) -> Tree:
@@ -164,8 +169,8 @@ def make_tree(space: PlayerSpace, structure: str) -> Tree:
     return Tree.build(*levels)
 
 
-def _places(keys: npt.NDArray[np.generic]) -> Integers:
-    """Return each element's place in its row's order."""
+def places(keys: npt.NDArray[np.generic]) -> Integers:
+    """Return each element's place in its row's order, ``(rows, elements)`` as the keys."""
     order = np.argsort(keys, axis=1, kind="stable")
     places = np.empty_like(order)
     np.put_along_axis(places, order, np.broadcast_to(np.arange(keys.shape[1]), keys.shape), axis=1)

@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad._errors import warn_user
-from permgrad._random import uniform_integers
+from permgrad._random import uniform, uniform_integers
+from permgrad.attribution.shapley.balanced import UsedPlayers, solve
 from permgrad.attribution.shapley.game import ShapleyGame, slices
 from permgrad.attribution.shapley.owen import Tree
 
@@ -34,6 +35,8 @@ _MASK_BYTES, _BLOCK_NUMBERS = 2**25, 2**22
 _LOOSE_WALKS = 25
 #: Walks of a single round, at most: it cannot stop early.
 _SINGLE_ROUND = 250
+#: Steps whose multiples lie evenly on [0, 1), also together: (√5 − 1)/2 and √2 − 1.
+_GOLDEN, _SILVER = 0.6180339887498949, 0.41421356237309503
 #: An odd number: keeps the walks of one row apart.
 _STRIDE = np.uint64(0xD1B54A32D192ED03)
 
@@ -189,6 +192,7 @@ def sample_rows(
     references: Integers,
     rule: StoppingRule,
     scale: Floats,
+    used: UsedPlayers | None = None,
 ) -> RowValues:
     """Sample until every value of a row is known well enough; rows that are drop out.
 
@@ -200,8 +204,11 @@ def sample_rows(
         references: background rows that stand in.
         rule: when to stop.
         scale: range of each output, ``(V,)``.
+        used: finds the players that change nothing; None: nobody asks.
     """
     size, least, most = rule.walks(len(references))
+    balanced = tree.free
+    asked = used(rows, keys, references) if balanced and used is not None else None
     around = size == len(references)
     shape = (len(rows), tree.players, game.measure.width)
     found = RowValues(np.zeros(shape), np.zeros(shape), np.zeros(len(rows)), np.zeros(len(rows), dtype=np.int64))
@@ -215,7 +222,13 @@ def sample_rows(
             places = _spread_donors(game.request.seed, keys[open_rows], number * size, size, len(references))
             donors = references[places]
         receivers = np.repeat(rows[open_rows], size)
-        sample = walk(game, tree, receivers, donors.reshape(-1, 1), counters.reshape(-1))
+        theirs, numbers = donors.reshape(-1, 1), counters.reshape(-1)
+        if balanced:
+            place = _sizes(game.request.seed, keys[open_rows], number, size, around=around).reshape(-1)
+            own = None if asked is None else np.repeat(asked[open_rows], size, axis=0)
+            sample = solve(game, receivers, theirs, numbers, place, own)
+        else:
+            sample = walk(game, tree, receivers, theirs, numbers)
         by_row = sample.reshape(len(open_rows), size, *shape[1:])
         strata.add(by_row[:, :, None] if around else by_row[:, None])
         if number + 1 < least:
@@ -241,6 +254,18 @@ def _spread_donors(seed: int, keys: Counters, first: int, walks: int, references
     start = uniform_integers(seed, ("reference",), keys, references)
     places: Integers = (start[:, None] + (first + np.arange(walks, dtype=np.int64)) * step) % references
     return places
+
+
+def _sizes(seed: int, keys: Counters, number: int, samples: int, *, around: bool) -> Floats:
+    """Return where on [0, 1) the sizes of a round's designs lie, ``(rows, samples)``.
+
+    Each is even by itself, since every row starts anywhere; together they lie more evenly than chance, over the
+    background rows of a round and over the rounds of a background row.
+    """
+    start = uniform(seed, ("design size",), keys)[:, None]
+    along = np.arange(samples) if around else np.arange(samples) + number * samples
+    there: Floats = (start + along * _GOLDEN + (number * _SILVER if around else 0.0)) % 1.0
+    return there
 
 
 def warn_of_error(std: Floats, scale: Floats, rule: StoppingRule) -> None:
