@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 from invoking import call
 
 import permgrad as pg
-from permgrad.runs.folder import hold_folder
+from permgrad._lock import hold_folder
 from permgrad.runs.stream import is_streamed
 
 
@@ -212,7 +213,9 @@ def test_a_changed_table_and_foreign_folders_are_refused(tmp_path: Path, run: Pa
         (("explain", "rows.csv", "--rows", 3), "however: it is no Parquet (rows.csv); write it as Parquet"),
         (("explain", "one.parquet", "--rows", 3, "--no-stream"), "however: --no-stream is given (one.parquet)"),
         (("explain", "rows", "--method", "permgrad-paper"), "global explanations of a table that is read in parts are"),
-        (("explain", "gaps"), "y must be known for every row explained, however: 2 rows of 'gaps' have no 'outcome'"),
+        (("explain", "bad"), "an infinite value (inf) in row 5 of 'bad/00000.parquet'; replace inf by NaN"),
+        (("explain", "bad", "--method", "gradient"), "an infinite value (inf) in row 5 of 'bad/00000.parquet'"),
+        (("predict", "bad"), "an infinite value (inf) in row 5 of 'bad/00000.parquet'"),
         (("predict", "lacking"), "a table must have all columns of training, however 1 is missing: 'age'"),
     ],
 )
@@ -222,13 +225,15 @@ def test_refusals(
     frame = table(20, seed=5)
     monkeypatch.chdir(tmp_path)
     write(Path("rows"), frame)
-    write(Path("gaps"), frame.assign(outcome=frame["outcome"].where(np.arange(20) > 1)))
+    write(Path("bad"), frame.assign(dose=frame["dose"].where(np.arange(20) != 5, np.inf)))
     write(Path("lacking"), frame.drop(columns="age"))
     frame.to_csv("rows.csv", index=False)
     frame.to_parquet("one.parquet")
+    before = sorted(path.name for path in tmp_path.iterdir())
     said = call(words[0], run, *words[1:], code=2)
     assert message in said
     assert said.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == before, "nothing is left"
 
 
 def test_a_model_without_a_run_is_told_where_targets_stand(tmp_path: Path, run: Path) -> None:
@@ -258,6 +263,43 @@ def test_one_row_and_one_part_are_counted_in_the_singular(tmp_path: Path, run: P
     assert call("explain", run, few, *words).startswith("20 rows in 1 part.\n")
     table(1, seed=5).to_csv(tmp_path / "one.csv", index=False)
     assert call("predict", run, tmp_path / "one.csv", "--out", tmp_path / "one-out.csv").startswith("1 row predicted: ")
+
+
+def test_rows_without_a_target_are_left_out_as_in_memory(tmp_path: Path, run: Path) -> None:
+    frame = table(150, seed=5)
+    frame["outcome"] = frame["outcome"].where(np.random.default_rng(0).random(150) > 0.3)
+    missing = int(frame["outcome"].isna().sum())
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    words = ("--repeats", 2, "--seed", 7)
+    for name, rows in (("out", write(tmp_path / "rows", frame)), ("memory", tmp_path / "rows.csv")):
+        with pytest.warns(pg.PermgradWarning) as told:
+            explained(run, rows, "--out", tmp_path / name, *words)
+        said = f"{missing} of 150 rows of {rows} have no 'outcome' and are left out where the loss is explained; "
+        said = said if name == "out" else said.replace("no 'outcome'", "no target")
+        assert [str(one.message).startswith(said) for one in told] == [True]
+    found, expected = (pg.Explanation.load(tmp_path / name) for name in ("out", "memory"))
+    assert found.meta["rows_explained"] == expected.meta["rows_explained"] == 150 - missing
+    np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
+    np.testing.assert_allclose(found.std, expected.std, atol=1e-5)
+
+
+def test_codes_for_missing_alone_are_no_targets(tmp_path: Path, run: Path) -> None:
+    """As in memory: the divergence is explained where every target is a code of the run."""
+    facts = json.loads((run / "data.json").read_text())
+    frame = table(60, seed=5).assign(outcome="?")
+    copied = tmp_path / "run"
+    shutil.copytree(run, copied)
+    (copied / "data.json").write_text(json.dumps({**facts, "na_codes": ["?"]}))
+    said = call("explain", copied, write(tmp_path / "rows", frame), "--out", tmp_path / "out", "--repeats", 1)
+    assert "divergence from the model's own prediction" in said
+
+
+def explained(run: Path, table: Path, *words: object) -> None:
+    from permgrad.runs.explain import ExplainRequest, explain_table
+
+    options = dict(zip(words[::2], words[1::2], strict=True))
+    out, repeats, seed = (options[name] for name in ("--out", "--repeats", "--seed"))
+    explain_table(ExplainRequest(model_folder=run, table=table, out=out, repeats=repeats, seed=seed))
 
 
 def test_targets_that_all_miss_are_no_targets(tmp_path: Path, run: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from invoking import call
 
 import permgrad as pg
+from permgrad._lock import hold_folder
 from permgrad.runs.stages import identifier_names
 
 
@@ -110,7 +112,82 @@ def test_rows_without_a_target_hinder_no_explanation_of_outputs(tmp_path: Path, 
     frame.loc[3, "outcome"] = None
     frame.to_parquet(folder / "a.parquet", index=False)
     call("explain", run, folder, "--method", "gradient", "--out", tmp_path / "rows")
-    assert "has no 'outcome'" in call("explain", run, folder, "--out", tmp_path / "loss", code=2)
+    assert call("explain", run, folder, "--out", tmp_path / "loss").startswith("59 rows in 1 part.\n")
+
+
+def test_names_that_clash_with_the_wide_form_leave_nothing_behind(tmp_path: Path, rows: Path) -> None:
+    frame = table().rename(columns={"dose": "base"})
+    frame["base"] = frame["age"] + frame["base"]
+    model = pg.HyNNRegressor(preset="fast", branches=("tabular",), max_epochs=1, random_state=0, progress=False)
+    model.fit(frame[["age", "base"]], frame["age"])
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    frame.to_parquet(folder / "a.parquet", index=False)
+    words = {"method": "gradient", "form": "wide", "out": tmp_path / "made" / "for" / "it"}
+    with pytest.raises(pg.InputError, match=r"wide form has columns .* a feature is named 'base'; choose the"):
+        pg.explain_stream(model, folder, **words)
+    assert [path.name for path in tmp_path.iterdir()] == ["rows"]
+
+
+@pytest.mark.parametrize("command", ["predict", "explain"])
+def test_a_refusal_half_way_leaves_nothing_and_a_mended_table_begins_anew(
+    tmp_path: Path, run: Path, command: str
+) -> None:
+    """A bad cell in the second part: the first is finished by then, and of no use once the file is mended."""
+    frame = table(120)
+    frame.loc[110, "dose"] = -np.inf
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    for start in (0, 60):
+        frame[start : start + 60].to_parquet(folder / f"{start:03d}.parquet", index=False)
+    said = call(command, run, folder, "--out", tmp_path / "deep" / "out", code=2)
+    assert "in row 50 of " in said
+    assert "(row 110 in all)" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["rows"]
+    frame[60:].assign(dose=0.0).to_parquet(folder / "060.parquet", index=False)
+    call(command, run, folder, "--out", tmp_path / "deep" / "out")
+
+
+def test_a_file_that_is_gone_for_now_keeps_what_is_finished(tmp_path: Path, run: Path, rows: Path) -> None:
+    from permgrad.attribution.engines import LocalEngine
+
+    class Interrupted(LocalEngine):
+        def run(self, tasks, work):
+            for number, result in enumerate(super().run(tasks, work)):
+                yield result
+                if number == 0:
+                    away.rename(tmp_path / "away")
+
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    for path in sorted(rows.iterdir()):
+        (folder / path.name).write_bytes(path.read_bytes())
+    away = folder / "120.parquet"
+    given = {"model": run / "model", "table": folder, "out": tmp_path / "out", "n_repeats": 1, "random_state": 0}
+    with pytest.raises(pg.InputError, match=r"120\.parquet' is gone; bring it back"):
+        pg.explain_stream(**given, engine=Interrupted())
+    assert (tmp_path / "out" / "parts" / "part-00000.npz").is_file()
+    (tmp_path / "away").rename(away)
+    assert pg.explain_stream(**given).meta["rows_explained"] == 200
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_two_at_once_in_one_folder_are_noticed(tmp_path: Path, run: Path, rows: Path, finished: bool) -> None:
+    out = tmp_path / "out"
+    given = {"model": run / "model", "table": rows, "out": out, "n_repeats": 1, "random_state": 0}
+    if finished:
+        pg.explain_stream(**given)
+        (out / "importance.csv").unlink()
+    out.mkdir(exist_ok=True)
+    with (
+        hold_folder(out),
+        pytest.raises(pg.InputError, match=rf"one process at a time .* process {os.getpid()} is at work in .*out"),
+    ):
+        pg.explain_stream(**given)
+    # A lock file that a killed process left does not block, and goes.
+    (out / ".lock").write_text("4194305\n")
+    assert pg.explain_stream(**given).meta["rows_explained"] == 200
+    assert not (out / ".lock").exists()
 
 
 def test_a_form_without_rows_is_refused(tmp_path: Path, run: Path, rows: Path) -> None:

@@ -85,6 +85,13 @@ def find_known(table: PartitionedTable, column: str, codes: CodesArgument = ()) 
     return KnownRows(column, codes, tuple(int(count) for count in before), known, table.rows - known)
 
 
+def any_known(table: PartitionedTable, column: str, codes: CodesArgument = ()) -> bool:
+    """Whether some row has a value in a column; reads no further than to the first part that has one."""
+    if table.null_counts.get(column) == table.rows:
+        return False
+    return any(_count(table, part, column, codes) for part in table.parts)
+
+
 def _count(table: PartitionedTable, part: Part, column: str, codes: CodesArgument) -> int:
     return sum(int(_has_value(frame[column], codes).sum()) for _, frame in table.batches(part, _READ_ROWS, [column]))
 

@@ -37,6 +37,10 @@ _READ_ROWS, _BUFFER_BYTES = 65_536, 2**18
 _MAGIC = b"PAR1"
 
 
+class MissingFileError(InputError):
+    """A file of a table is not there any more; what is done stays good, should it come back."""
+
+
 @dataclass(frozen=True)
 class Part:
     """A range of row groups of one file.
@@ -413,7 +417,7 @@ def _readable(path: Path) -> Iterator[None]:
     except (InputError, EnvironmentProblem):
         raise
     except FileNotFoundError:
-        raise InputError(
+        raise MissingFileError(
             f"the files of a table must stay where they are while it is read, however: {str(path)!r} is gone; "
             "bring it back"
         ) from None

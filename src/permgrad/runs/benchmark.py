@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 from permgrad import __version__
 from permgrad._errors import InputError, unknown
 from permgrad._files import plain, write_json_atomic, write_text_atomic
+from permgrad._lock import hold_folder
 from permgrad.evaluation.benchmark.records import CELLS, RESULTS_JSON, RESULTS_TABLE
 from permgrad.runs.folder import (
     another,
     configuration_hash,
-    hold_folder,
     now,
     read_record_file,
     refuse_file,

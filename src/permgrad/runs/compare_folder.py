@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from permgrad._files import plain, write_json_atomic
+from permgrad._lock import hold_folder
 from permgrad.evaluation.comparison import AGREEMENT, IMPORTANCES, PAGE, RECORD, SCORES
 from permgrad.runs.compare_models import Cell
 from permgrad.runs.folder import (
     another,
     configuration_hash,
-    hold_folder,
     now,
     read_record_file,
     refuse_file,

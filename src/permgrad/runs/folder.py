@@ -20,15 +20,10 @@ from typing import Any
 
 from permgrad._errors import InputError, unknown
 from permgrad._files import plain, write_json_atomic, writing
-
-try:
-    import fcntl
-except ImportError:  # Windows has no flock; there the existence of the lock file has to do
-    fcntl = None  # type: ignore[assignment]
+from permgrad._lock import LOCK, hold_folder
 
 SCHEMA_VERSION = 1
 RECORD = "run.json"
-LOCK = ".lock"
 CHECKPOINT = ".checkpoint"
 #: Explanations computed before, see ``cache``; they stay when a run is explained again, and go with their model.
 CACHE = ".explanations"
@@ -362,54 +357,3 @@ def _begin(
 def writable_folder(folder: Path) -> AbstractContextManager[None]:
     """Turn what the disk refuses into an ``EnvironmentProblem`` that names the folder."""
     return writing("the run's folder must be writable", folder, "choose another folder with --out")
-
-
-@contextmanager
-def hold_folder(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; the system lets go of it when the process ends, however it ends."""
-    path = folder / LOCK
-    with writable_folder(folder):
-        descriptor = _take(path)
-    if descriptor is None:
-        holder = ""
-        with suppress(OSError):
-            holder = path.read_text(encoding="utf-8").strip()
-        hint = "" if fcntl is not None else f" (if it is not running any more, delete {path})"
-        raise InputError(
-            f"one run at a time may work in a folder, however: process {holder or 'unknown'} is at work in {folder}; "
-            f"wait for it, or choose another folder with --out{hint}"
-        )
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            path.unlink()
-        os.close(descriptor)
-
-
-def _take(path: Path) -> int | None:
-    """Return the descriptor of the lock file, or None if somebody else holds it."""
-    if fcntl is None:
-        try:
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
-        except FileExistsError:
-            return None
-        os.write(descriptor, f"{os.getpid()}\n".encode())
-        return descriptor
-    while True:
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        except OSError:
-            os.close(descriptor)
-            raise
-        # Between opening and locking, the former holder may have removed the file: then this lock guards nothing.
-        with suppress(FileNotFoundError):
-            if os.fstat(descriptor).st_ino == path.stat().st_ino:
-                os.ftruncate(descriptor, 0)
-                os.write(descriptor, f"{os.getpid()}\n".encode())
-                return descriptor
-        os.close(descriptor)

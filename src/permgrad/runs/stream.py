@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +20,10 @@ from permgrad._progress import Progress
 from permgrad.attribution.streaming.folder import (
     RECORD,
     SCHEMA_VERSION,
+    began_here,
     check_folder,
     empty,
+    held,
     refuse_inside,
     sweep,
     writable,
@@ -31,9 +32,9 @@ from permgrad.attribution.streaming.notes import quietly, say_once
 from permgrad.attribution.streaming.part import part_name
 from permgrad.attribution.streaming.plan import model_digest, table_digest
 from permgrad.data.encoding import align_columns
+from permgrad.data.known_rows import any_known
 from permgrad.data.partitions import Part, PartitionedTable, is_partitioned, open_partitioned
 from permgrad.runs import image_table
-from permgrad.runs.folder import hold_folder
 from permgrad.runs.predict import known_columns, open_model
 from permgrad.runs.request import Outcome, table_name
 from permgrad.runs.stages import identifier_names, prediction_table, predictions_of, use_threads
@@ -108,27 +109,6 @@ def open_streamed(folder: Path, table: Path, y: str | None = None) -> tuple[Any,
     return model, data, opened
 
 
-@contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Hold the folder against other processes; one that was made for it and stays empty is removed again.
-
-    A folder of somebody else's is left to those who refuse it.
-    """
-    exists = folder.exists()
-    if exists and not (folder.is_dir() and ((folder / RECORD).is_file() or not any(folder.iterdir()))):
-        yield
-        return
-    with writable(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with hold_folder(folder):
-            yield
-    finally:
-        if not exists:
-            with suppress(OSError):
-                folder.rmdir()
-
-
 # ---- predict ---------------------------------------------------------------------------------------------------------
 
 
@@ -169,7 +149,8 @@ class _Predictions:
         with quietly() as said, atomic_path(self.path(part)) as temporary:
             try:
                 for first, frame in self.table.batches(part, size, columns):
-                    lines = self._lines(first, frame)
+                    with self.table.cells_of(range(first, first + len(frame))):
+                        lines = self._lines(first, frame)
                     if writer is None:
                         schema = lines.schema.with_metadata({b"permgrad": json.dumps(self._facts(part)).encode()})
                         writer = pq.ParquetWriter(temporary, schema, compression="zstd")
@@ -232,6 +213,7 @@ def predict_stream(
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     check_folder(target, key, facts, overwrite=overwrite, kind="prediction")
     work = _Predictions(model, opened, identifiers, target, key)
+    begun = False
     with held(target), writable(target):
         # Looked at again: another process may have begun in between.
         if check_folder(target, key, facts, overwrite=overwrite, kind="prediction") is None:
@@ -239,8 +221,10 @@ def predict_stream(
             empty(target, [*left, RECORD])
             about = {"schema_version": SCHEMA_VERSION, "kind": "prediction", "key": key, "facts": facts}
             write_json_atomic(target / RECORD, about)
+            begun = True
         todo = [part for part in opened.parts if not work.is_finished(part)]
-        _in_turn(todo, work.write, "predict", progress)
+        with began_here(begun, lambda: empty(target, [*(work.path(part).name for part in opened.parts), RECORD])):
+            _in_turn(todo, work.write, "predict", progress)
         sweep(target)
     told: dict[str, Any] = {"rows": opened.rows, "out": str(target), "parts": len(opened.parts), "computed": len(todo)}
     if hasattr(model, "classes_"):
@@ -267,7 +251,7 @@ def _in_turn(todo: Sequence[Part], work: Callable[[Part], list[str]], label: str
 def target_column(data: Mapping[str, Any], table: PartitionedTable) -> str | None:
     """Return the run's target if the table has it, and not for missing cells alone."""
     name = data.get("target")
-    if name is None or name not in table.columns or table.null_counts.get(name) == table.rows:
+    if name is None or name not in table.columns or not any_known(table, str(name), plain(data.get("na_codes", ()))):
         return None
     return str(name)
 
@@ -307,19 +291,18 @@ def explain_streamed(
     if y is None and options.get("scope") != "local" and loss_game(str(options.get("method"))) is not None:
         y = target_column(data, opened)
     saved = folder / "model" if (folder / "model").is_dir() else folder
-    with held(out):
-        before = _written(out)
-        explanation = explain_stream(
-            model,
-            opened,
-            y,
-            model_folder=str(saved.absolute()),
-            out=out,
-            overwrite=overwrite,
-            progress=progress,
-            na_codes=plain(data.get("na_codes", ())),
-            **options,
-        )
+    before = _written(out)
+    explanation = explain_stream(
+        model,
+        opened,
+        y,
+        model_folder=str(saved.absolute()),
+        out=out,
+        overwrite=overwrite,
+        progress=progress,
+        na_codes=plain(data.get("na_codes", ())),
+        **options,
+    )
     return explanation, before is not None and before == _written(out)
 
 

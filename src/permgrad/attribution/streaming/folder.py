@@ -12,8 +12,8 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,11 @@ import pyarrow.parquet as pq
 
 from permgrad._errors import InputError
 from permgrad._files import atomic_path, write_json_atomic, writing
+from permgrad._lock import hold_folder
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.streaming.part import PartResult, part_name
 from permgrad.attribution.streaming.plan import StreamPlan
-from permgrad.data.partitions import Part
+from permgrad.data.partitions import MissingFileError, Part
 
 RECORD, PARTS, LOCAL, IMPORTANCE = "_stream.json", "parts", "local", "importance.csv"
 SCHEMA_VERSION = 1
@@ -53,6 +54,7 @@ class StreamFolder:
         self.plan = plan
         record = check_folder(self.path, plan.key, plan.facts(), overwrite=overwrite)
         self.finished = bool(record and record.get("finished")) and self._is_whole(record or {})
+        self.begun = record is None
         if self.finished:
             return
         with writable(self.path):
@@ -99,6 +101,10 @@ class StreamFolder:
             self._write_record(files=sorted(file.name for file in (self.path / LOCAL).glob("part-*.parquet")))
             shutil.rmtree(self.path / PARTS, ignore_errors=True)
         self.finished = True
+
+    def discard(self) -> None:
+        """Remove all that is ours."""
+        empty(self.path, _OURS)
 
     def explanation(self) -> Explanation:
         """Return the explanation of a finished folder."""
@@ -162,6 +168,59 @@ def _is_parquet(path: Path) -> bool:
     return True
 
 
+# ---- who works in it -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold the folder against other processes; what was made for it and stays empty is removed again.
+
+    A folder of somebody else's is left to those who refuse it.
+
+    Raises:
+        InputError: another process is at work there.
+    """
+    exists = folder.exists()
+    if exists and not (folder.is_dir() and ((folder / RECORD).is_file() or not _others(folder))):
+        yield
+        return
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with hold_folder(folder):
+            yield
+    finally:
+        with suppress(OSError):
+            for place in made:
+                place.rmdir()
+
+
+def _others(folder: Path) -> set[str]:
+    """Return what lies in a folder, but for locks, what a killed process left, and a file manager's files."""
+    return {entry.name for entry in folder.iterdir() if not entry.name.startswith(".")} if folder.is_dir() else set()
+
+
+@contextmanager
+def began_here(begun: bool, discard: Callable[[], None]) -> Iterator[None]:
+    """Leave nothing of work that was begun here and is refused half-way: mended tables begin anew.
+
+    Where a file is gone for now, and after Ctrl-C or a full disk, what is finished stays, to be gone on with.
+
+    Args:
+        begun: whether the work was begun by this call.
+        discard: removes what it has written.
+    """
+    try:
+        yield
+    except MissingFileError:
+        raise
+    except InputError:
+        if begun:
+            discard()
+        raise
+
+
 # ---- whose folder it is ----------------------------------------------------------------------------------------------
 
 
@@ -193,12 +252,11 @@ def check_folder(
         )
     record = read_record(folder)
     if record is None or record.get("kind") != kind:
-        names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-        # What begins with a point is a lock, what a killed process left of its first record, or a file manager's.
+        names = _others(folder)
         replaced = (
             _OURS | {"rows.csv"} if overwrite and "explanation.json" in names and kind == "explanation" else set()
         )
-        strange = sorted(name for name in names - replaced if not name.startswith("."))
+        strange = sorted(names - replaced)
         if strange:
             raise InputError(
                 f"the folder of a streamed {kind} must be new, empty or of the same {kind}, however: {folder} holds "

@@ -15,7 +15,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from permgrad._errors import InputError
 from permgrad._files import atomic_path, plain
 from permgrad.attribution.branch_weights import branch_moments
 from permgrad.attribution.explanation import Explanation
@@ -245,12 +244,6 @@ def local_table(explanation: Explanation, numbers: Integers, form: str) -> pa.Ta
     """
     rows, names, outputs = explanation.values.shape
     if form == "wide":
-        taken = [name for name in explanation.names if name in _WIDE]
-        if taken:
-            raise InputError(
-                f"the wide form has columns of its own named {', '.join(_WIDE)}, however: a feature is named "
-                f"{taken[0]!r}; choose the tidy form"
-            )
         flat = explanation.values.transpose(0, 2, 1).reshape(-1, names)
         columns: dict[str, Any] = {
             "row": np.repeat(numbers, outputs),
@@ -280,9 +273,6 @@ def local_table(explanation: Explanation, numbers: Integers, form: str) -> pa.Ta
     }
     columns |= {name: part.reshape(-1) for name, part in explanation.parts.items()}
     return pa.table(columns)
-
-
-_WIDE = ("row", "class", "prediction", "base")
 
 
 def _repeated(names: tuple[str, ...], each: int, times: int) -> pa.DictionaryArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
@@ -34,6 +34,8 @@ from permgrad.data.known_rows import KnownRows, find_known, read_weights
 from permgrad.data.partitions import Part, PartitionedTable
 
 Form = Literal["tidy", "wide"]
+#: Columns that the wide form has beside those of the features.
+WIDE = ("row", "class", "prediction", "base")
 Integers = npt.NDArray[np.int64]
 
 #: Cells of a frame that are held at a time, numbers of a local explanation, and rows whatever the cells.
@@ -421,12 +423,22 @@ def _checked(plan: StreamPlan, model: Any, table: PartitionedTable) -> StreamPla
             read_weights(batch.frame[plan.weight])
     # The first rows' weights may all be 0, which is no fault of theirs.
     request = replace(plan, weight=None).request(model, table, batch)
+    _check_wide(plan, request.players)
     played = loss_game(plan.method) if plan.scope == "global" else None
     if played is not None:
         played.game(request)
         return plan
     outputs = max(1, len(request.targets) * max(1, len(request.players)))
     return replace(plan, batch_rows=max(16, min(plan.batch_rows, _NUMBERS // 4 // outputs)))
+
+
+def _check_wide(plan: StreamPlan, players: Iterable[str]) -> None:
+    taken = [name for name in players if name in WIDE]
+    if plan.scope == "local" and plan.form == "wide" and taken:
+        raise InputError(
+            f"the wide form has columns of its own named {', '.join(WIDE)}, however: a feature is named {taken[0]!r}; "
+            "choose the tidy form"
+        )
 
 
 def _lots(seed: int, numbers: Integers) -> npt.NDArray[np.float64]:

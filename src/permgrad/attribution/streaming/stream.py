@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from permgrad._errors import InputError
 from permgrad._progress import Progress
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.streaming.folder import StreamFolder, refuse_inside
+from permgrad.attribution.streaming.folder import StreamFolder, began_here, check_folder, held, refuse_inside
 from permgrad.attribution.streaming.merge import merge
 from permgrad.attribution.streaming.part import PartResult, explain_part
 from permgrad.attribution.streaming.plan import ARGUMENTS, StreamPlan, make_plan
@@ -158,8 +158,12 @@ def explain_stream(
     if out is not None and table.path:
         refuse_inside(Path(out), table.path)
     with ExitStack() as stack:
-        place = out if out is not None else stack.enter_context(tempfile.TemporaryDirectory(prefix="permgrad-"))
+        place = Path(out if out is not None else stack.enter_context(tempfile.TemporaryDirectory(prefix="permgrad-")))
+        # Before anything is made: a folder that is refused is not even locked.
+        check_folder(place, plan.key, plan.facts(), overwrite=overwrite)
+        stack.enter_context(held(place))
         kept = StreamFolder(place, plan, overwrite=overwrite)
+        stack.enter_context(began_here(kept.begun, kept.discard))
         return run_plan(plan, table, kept, running, model, progress=progress)
 
 
