@@ -111,14 +111,16 @@ def slow_effects(
     """Return total, tabular, image and interaction of each row against its donor, ``(rows, 4)``."""
     edited = edited_table(table, columns, donors, numbers)
     paths = model.module_.paths
-    if next(model.module_.parameters()).dtype == torch.float32:
-        outputs = public_outputs(model, table), public_outputs(model, edited)
-    else:  # ``predict`` computes in float32
-        outputs = network_outputs(model, table, edited, ()), network_outputs(model, table, edited, paths)
+    plain = [network_outputs(model, table, edited, own) for own in ((), paths)]
+    outputs = plain
+    if next(model.module_.parameters()).dtype == torch.float32:  # ``predict`` computes in it
+        outputs = [public_outputs(model, own) for own in (table, edited)]
     before, after = (row_losses(model, y, values) for values in outputs)
     both = after - before
     if len(paths) == 1:
         return np.stack([both, both], axis=1)
+    # ``predict`` rounds otherwise than the network's layers one by one: a difference is taken within one of the two.
+    before = row_losses(model, y, plain[0])
     table_alone, image_alone = (
         row_losses(model, y, network_outputs(model, table, edited, (path,))) - before for path in paths
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -190,3 +192,15 @@ def test_an_estimator_says_it_once_a_call():
     assert [str(one.message) for one in caught if issubclass(one.category, PermgradWarning)] == [
         "1 of 60 values of 'town' is a level that the training rows did not have ('alien'); it counts as no level known"
     ]
+
+
+# ---- cells that Python holds for equal ------------------------------------------------------------------------------
+def test_cells_of_several_types_are_read_alone_as_among_others():
+    cells = [True, 1, 1.0, "1", Decimal("1.0"), Fraction(1, 1), Decimal("1.50"), 1.5, "x", None, False, 0]
+    table = pd.DataFrame({"c": pd.Series(cells, dtype=object)})
+    encoder = TableEncoder().fit(table)
+    assert set(encoder.encoded_names_) == {"c=True", "c=1", "c=1.5", "c=x", "c=False", "c=0", "c=<missing>"}
+    together = encode_quietly(encoder, table["c"])
+    alone = [encode_quietly(encoder, table["c"].iloc[[row]])[0] for row in range(len(table))]
+    np.testing.assert_array_equal(np.stack(alone), together)
+    assert (together.sum(axis=1) == 1).all()

@@ -133,6 +133,34 @@ def test_single_precision_would_lose_a_far_target():
     assert model.score(X, 1e8 + X[:, 0]) > 0.9
 
 
+def test_what_stands_among_texts_is_no_text():
+    X = np.random.default_rng(0).normal(size=(6, 2))
+    with pytest.raises(InputError, match=r"^y must be known for every row, however: 1 of 6 values"):
+        small().fit(X, ["a", "b", float("nan"), "a", "b", "a"])
+    with pytest.raises(InputError, match=r"^classes must be of one type, however: y mixes int and str"):
+        small().fit(X, ["a", 1, "b", 1, "a", "b"])
+    with pytest.raises(InputError, match=r"^y must hold classes, however: Support for labels represented as bytes"):
+        small().fit(X, [b"a", b"b"] * 3)
+    with pytest.raises(InputError, match=r"^y must hold one value for each row, however"):
+        small().fit(X, ["a", "b", ("a", "b"), "a", "b", "a"])
+    assert small().fit(X, ("a", "b") * 3).classes_.tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize("factor", [1e-200, 1e200])
+def test_targets_whose_squares_are_no_numbers_are_refused(factor):
+    X = np.random.default_rng(0).normal(size=(20, 2))
+    with pytest.raises(InputError, match=r"^y's squares must be numbers in float64, however: its largest value is"):
+        small(HyNNRegressor).fit(X, X[:, 0] * factor)
+    assert np.isfinite(small(HyNNRegressor).fit(X, X[:, 0] * factor**0.5).predict(X)).all()
+
+
+@pytest.mark.parametrize("names", [[0, False], [0, "a"], ["a", None]])
+def test_names_that_are_one_or_of_several_kinds_are_refused(names):
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 2)), columns=pd.Index(names, dtype=object))
+    with pytest.raises(InputError, match=r"^column names must (differ|be all text)"):
+        small().fit(X, [0, 1] * 10)
+
+
 def test_a_constant_target_is_predicted():
     X = np.random.default_rng(0).normal(size=(60, 2))
     np.testing.assert_allclose(small(HyNNRegressor, max_epochs=10).fit(X, np.full(60, 5.0)).predict(X), 5.0, atol=0.5)
@@ -223,7 +251,7 @@ WRONG = {
     "missing": (HyNNRegressor, {}, X4, np.where(Y4 == 0, np.nan, 1.0), "y must be known for every row, however: 20 of 40 values of y are missing"),
     "infinite": (HyNNRegressor, {}, X4, np.where(Y4 == 0, np.inf, 1.0), "y must be finite, however: 20 values are infinite"),
     "no target": (HyNNRegressor, {}, X4, None, "requires y to be passed, but the target y is None"),
-    "rows": (HyNNRegressor, {}, X4, X4[:9, 0], "X and y must have the same number of rows, however: they are inconsistent, X has 40 and y has 9"),
+    "rows": (HyNNRegressor, {}, X4, X4[:9, 0], "X and y must have the same number of rows, however: they are inconsistent, X has 40 and y has 9; pass those that belong together"),
     "one row": (HyNNRegressor, {}, pd.DataFrame(X4[:1]), X4[:1, 0], "X must have at least 2 rows, however: n_samples=1"),
     "no column": (HyNNRegressor, {}, pd.DataFrame(index=range(40)), X4[:, 0], "X must have at least one column"),
     "twice": (HyNNRegressor, {}, pd.DataFrame(X4, columns=["a", "b", "a"]), X4[:, 0], "column names must differ, however: 'a' stand more than once"),

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from permgrad import EnvironmentProblem, HyNNClassifier, HyNNRegressor, InputError
+from permgrad import EnvironmentProblem, HyNNClassifier, HyNNRegressor, InputError, PermgradWarning
 from permgrad.models import training
 from permgrad.models.losses import cross_entropy, loss_rows, squared_error
 from permgrad.models.network import HybridNetwork
@@ -316,6 +316,79 @@ def test_an_error_in_training_changes_nothing(empty_folder):
     message = "training needs finite losses, however: the loss became nan in epoch 1; lower learning_rate (now 1e+30) or look for extreme values in X"
     assert str(caught.value).replace("inf", "nan") == message
     assert_same_state(before)
+
+
+def break_down(monkeypatch, epoch):
+    """Let the weights stop being numbers within an epoch, counted from 0."""
+    usual = Learner.step
+
+    def broken(self, batch, number):
+        usual(self, batch, number)
+        if self.epoch == epoch:
+            with torch.no_grad():
+                next(self.network.parameters()).fill_(float("nan"))
+
+    monkeypatch.setattr(Learner, "step", broken)
+
+
+def test_a_training_that_breaks_down_keeps_the_best_weights_and_says_why(monkeypatch, tmp_path):
+    X, y = table()
+    reference = regressor(max_epochs=2).fit(X, y)
+    break_down(monkeypatch, epoch=2)
+    with pytest.warns(PermgradWarning) as said:
+        model = regressor(max_epochs=8)._fit(X, y, checkpoint_folder=tmp_path)
+    message = "training should end with a finite loss, however: the loss became nan in epoch 3; the weights of epoch "
+    assert str(said[0].message).startswith(message)
+    assert "lower learning_rate (now " in str(said[0].message)
+    assert len(model.history_) == 2
+    assert np.isfinite(model.history_.to_numpy()).all()
+    assert np.isfinite(model.predict(X)).all()
+    assert np.corrcoef(model.predict(X), reference.predict(X))[0, 1] > 0.9
+    # Going on from the last good epoch ends the same way.
+    with pytest.warns(PermgradWarning, match="in epoch 3"):
+        again = regressor(max_epochs=8)._fit(X, y, checkpoint_folder=tmp_path)
+    np.testing.assert_array_equal(again.predict(X), model.predict(X))
+
+
+def test_without_validation_rows_broken_weights_are_not_kept(monkeypatch):
+    break_down(monkeypatch, epoch=2)
+    x = torch.rand(50, 3)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = HybridNetwork(3, 1, SMALL, paths=("tabular",))
+    rows = Rows(x, x.sum(1), torch.ones(50))
+    options = TrainingOptions(loss="squared_error", max_epochs=9)  # one step an epoch, whose loss is still a number
+    with pytest.warns(PermgradWarning, match="became nan in epoch 3; the weights of epoch 2 are kept"):
+        train(net, rows, None, options, seed=0, progress=False)
+    assert all(torch.isfinite(value).all() for value in net.state_dict().values())
+
+
+def test_a_first_epoch_that_breaks_down_names_the_column(monkeypatch):
+    break_down(monkeypatch, epoch=0)
+    X, y = table()
+    with pytest.raises(
+        InputError, match=r"in epoch 1; lower learning_rate \(now .*\) or look for extreme values in X$"
+    ):
+        regressor().fit(X, y)
+    x = torch.rand(50, 3)
+    x[7, 1] = -4e7
+    with torch.random.fork_rng():
+        net = HybridNetwork(3, 1, SMALL, paths=("tabular",))
+    rows = Rows(x, x[:, 0], torch.ones(50))
+    message = (
+        "; lower learning_rate (now 0.001); column 'income' reaches 4e+07 once encoded, look for extreme values in it"
+    )
+    with pytest.raises(InputError) as caught:
+        train(
+            net,
+            rows,
+            None,
+            TrainingOptions(loss="squared_error"),
+            seed=0,
+            progress=False,
+            columns=["age", "income", "c"],
+        )
+    assert str(caught.value).endswith(message)
 
 
 @pytest.mark.parametrize("how", ["signal", "raised"])

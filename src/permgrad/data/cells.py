@@ -128,7 +128,7 @@ def canonical(value: Any) -> str:
         >>> canonical(4.0), canonical("4"), canonical(True)
         ('4', '4', 'True')
     """
-    if isinstance(value, (Decimal, Fraction)) and abs(value) < 2**63:
+    if isinstance(value, (Decimal, Fraction)) and -(2**63) < value < 2**63:
         value = float(value)
     if isinstance(value, (float, np.floating)):
         number = float(value)

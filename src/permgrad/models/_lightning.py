@@ -74,6 +74,10 @@ class LightningLearner(lightning.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Validate, keep the best weights, write the checkpoint, stop when it is enough."""
         self.learner.end_epoch()
+        if self.learner.diverged:
+            # The checkpoint of the last good epoch stays.
+            self.trainer.should_stop = True
+            return
         self.bar.note(f"best validation loss {self.learner.best_loss:.4g}")
         if self.checkpoint is not None:
             self.write_checkpoint(self.checkpoint, self.learner)

@@ -210,6 +210,7 @@ class HyNNBase(BaseEstimator):
             progress=self.progress,
             checkpoint_folder=checkpoint_folder,
             on_epoch=on_epoch,
+            columns=self.preprocessor_.encoded_names_,
         )
         self.best_epoch_ = result.best_epoch
         history = pd.DataFrame(result.history)

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from permgrad._errors import EnvironmentProblem, InputError, PermgradError
 from permgrad._progress import Progress, ProgressMode
+from permgrad.models.divergence import DivergenceError
 from permgrad.models.rows import Rows, TrainingRows
 from permgrad.models.team import Several
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from permgrad.models.training import Learner, TrainingOptions
 
 _TASK, _RESULT, _ERROR = "task.pickle", "result.pt", "error.json"
+#: What an error of a process is raised as.
+_KINDS: dict[str, type[PermgradError]] = {"InputError": InputError, "DivergenceError": DivergenceError}
 _POLL_SECONDS, _GRACE_SECONDS = 0.05, 5.0
 
 
@@ -73,6 +76,7 @@ class Outcome:
     best_epoch: int
     best_temperature: float
     best_state: dict[str, Tensor]
+    diverged: str
 
 
 # ---- the process that asks -----------------------------------------------------------------------------------------
@@ -159,8 +163,7 @@ def _raise(folder: Path, rank: int, code: int) -> None:
     written = sorted(folder.glob(f"*-{_ERROR}"))
     if written:
         found = json.loads(written[0].read_text(encoding="utf-8"))
-        kind = InputError if found["kind"] == "InputError" else EnvironmentProblem
-        raise kind(found["text"])
+        raise _KINDS.get(found["kind"], EnvironmentProblem)(found["text"])
     heard = (folder / f"stderr-{rank}").read_text(encoding="utf-8", errors="replace").strip().splitlines()
     last = f": {heard[-1][:300]}" if heard else ""
     raise EnvironmentProblem(
@@ -223,10 +226,10 @@ def _work(task: Task) -> Outcome:
         with Progress(steps, "training", task.progress if team.rank == 0 else False) as bar:
             while not learner.finished:
                 _one_epoch(learner, bar)
-                if task.checkpoint is not None and team.rank == 0:
+                if task.checkpoint is not None and team.rank == 0 and not learner.diverged:
                     write_checkpoint(task.checkpoint, learner)
     best = {name: value.cpu() for name, value in learner.best_state.items()}
-    return Outcome(learner.history, learner.best_epoch, learner.best_temperature, best)
+    return Outcome(learner.history, learner.best_epoch, learner.best_temperature, best, learner.diverged)
 
 
 def _one_epoch(learner: Learner, bar: Progress) -> None:

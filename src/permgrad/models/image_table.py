@@ -238,6 +238,7 @@ class ImageTableModel:
             device=choose_device(self.device),
             progress=self.progress,
             checkpoint_folder=checkpoint_folder,
+            columns=self.preprocessor_.encoded_names_,
         )
         self.best_epoch_ = result.best_epoch
         history = pd.DataFrame(result.history)

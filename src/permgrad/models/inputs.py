@@ -15,6 +15,8 @@ from permgrad._errors import InputError
 from permgrad._random import generator
 
 FEWEST_EMBEDDED_LEVELS = 50
+#: Differences below it vanish when they are squared in float64, and values above its inverse become infinite.
+_SMALLEST_SPAN = 1e-150
 
 
 def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
@@ -56,6 +58,12 @@ def _trained_names(estimator: Any) -> list[str]:
 
 
 def _check_frame(frame: pd.DataFrame, least_rows: int) -> None:
+    kinds = sorted({type(name).__name__ for name in frame.columns})
+    if len(kinds) > 1 and "str" in kinds:
+        raise InputError(
+            f"column names must be all text or all of another kind, however: they are of the kinds {', '.join(kinds)}; "
+            "write X.columns = X.columns.astype(str)"
+        )
     if frame.shape[1] == 0:
         raise InputError(
             f"X must have at least one column, however: 0 feature(s) (shape={frame.shape}) while a minimum of 1 is "
@@ -64,8 +72,11 @@ def _check_frame(frame: pd.DataFrame, least_rows: int) -> None:
     if len(frame) < least_rows:
         raise InputError(f"X must have at least {least_rows} rows, however: n_samples={len(frame)}; add rows")
     names = [str(name) for name in frame.columns]
-    if len(set(names)) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1}, key=names.index)
+    if len(set(names)) < len(names) or frame.columns.has_duplicates:
+        # 0 and False are different as text, and the same as names.
+        twice = sorted({name for name in names if names.count(name) > 1}, key=names.index) or list(
+            map(str, frame.columns[frame.columns.duplicated(keep=False)])
+        )
         raise InputError(
             f"column names must differ, however: {', '.join(map(repr, twice[:5]))} stand more than once; rename them"
         )
@@ -96,7 +107,7 @@ def check_rows_match(frame: pd.DataFrame, y: Any, what: str = "y") -> None:
     if len(frame) != len(y):
         raise InputError(
             f"X and {what} must have the same number of rows, however: they are inconsistent, X has {len(frame)} and "
-            f"{what} has {len(y)}"
+            f"{what} has {len(y)}; pass those that belong together"
         )
 
 
@@ -111,7 +122,17 @@ def one_column(y: Any, *, estimator: Any) -> npt.NDArray[Any]:
     if isinstance(y, (pd.DataFrame, pd.Series, pd.Index)) or hasattr(y, "to_numpy"):
         values = np.asarray(y.to_numpy() if not isinstance(y, pd.Series) else _plain_series(y))
     else:
-        values = np.asarray(y)
+        try:
+            values = np.asarray(y)
+        except ValueError:
+            raise InputError(
+                "y must hold one value for each row, however: some of its values are sequences and others are not; "
+                "pass a list of labels or of numbers"
+            ) from None
+        if values.dtype.kind in "US" and not isinstance(y, np.ndarray):
+            # NumPy turns what stands among texts into text: a missing label would become a class 'nan'.
+            given = np.asarray(y, dtype=object)
+            values = values if all(isinstance(value, str) for value in given.ravel()) else given
     if values.ndim == 2 and values.shape[1] == 1:
         warnings.warn(
             "A column-vector y was passed when a 1d array was expected; it is taken as one target",
@@ -163,7 +184,7 @@ def class_target(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.
         y = np.array(y.tolist()) if kinds != ["str"] else y.astype(str).astype(object)
     try:
         check_classification_targets(y)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise InputError(
             f"y must hold classes, however: {error}; use HyNNRegressor for numbers, or turn the numbers into labels"
         ) from error
@@ -197,6 +218,12 @@ def number_target(y: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     if not np.isfinite(numbers).all():
         count = int((~np.isfinite(numbers)).sum())
         raise InputError(f"y must be finite, however: {count} values are infinite (inf); leave those rows out")
+    largest, span = float(np.abs(numbers).max(initial=0)), float(np.ptp(numbers)) if len(numbers) else 0.0
+    if largest > 1 / _SMALLEST_SPAN or 0 < span < _SMALLEST_SPAN:
+        raise InputError(
+            f"y's squares must be numbers in float64, however: its largest value is {largest:.2g} in size and its "
+            f"values span {span:.2g}; give y in another unit"
+        )
     return numbers
 
 

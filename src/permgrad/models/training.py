@@ -15,7 +15,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from permgrad._errors import EnvironmentProblem, InputError
+from permgrad._errors import EnvironmentProblem, InputError, warn_user
 from permgrad._files import atomic_path
 from permgrad._progress import Progress, ProgressMode
 from permgrad._random import derive_seed
@@ -31,6 +31,7 @@ from permgrad.models.allocator import keep_freed_memory
 from permgrad.models.calibration import best_temperature, class_logits
 from permgrad.models.devices import full_float32, mixed_precision, rows_at_once
 from permgrad.models.distributed import Outcome, Task, check_watchers, train_together
+from permgrad.models.divergence import DivergenceError, what_to_do
 from permgrad.models.guard import sheltered
 from permgrad.models.losses import loss_rows
 from permgrad.models.members import MemberScale
@@ -99,10 +100,14 @@ class TrainingOptions:
 
 @dataclasses.dataclass
 class TrainingResult:
-    """What ``train`` gives back: one dictionary per epoch, and the epoch whose weights the network now has."""
+    """What ``train`` gives back: one dictionary per epoch, and the epoch whose weights the network now has.
+
+    ``diverged`` says what ended the training before its time, a loss that is no number any more; empty otherwise.
+    """
 
     history: list[dict[str, float]]
     best_epoch: int
+    diverged: str = ""
 
 
 class Learner:
@@ -131,6 +136,7 @@ class Learner:
         self.best_loss = math.inf
         self.best_state: dict[str, Tensor] = {}
         self.best_temperature = 1.0
+        self.diverged = ""
         self.average: dict[str, Tensor] = {}
         if options.averaging:
             self.average = {name: value.detach().clone() for name, value in network.state_dict().items()}
@@ -152,7 +158,8 @@ class Learner:
         patience = self.options.patience
         waited = self.epoch - self.best_epoch
         out_of_patience = patience is not None and self.validation_rows is not None and waited >= patience
-        return self.epoch >= self.options.max_epochs or (out_of_patience and self.epoch > 0)
+        exhausted = self.epoch >= self.options.max_epochs or (out_of_patience and self.epoch > 0)
+        return exhausted or bool(self.diverged)
 
     def start_epoch(self) -> None:
         """Prepare what the next epoch's steps need."""
@@ -209,8 +216,11 @@ class Learner:
     def end_epoch(self) -> None:
         """Validate, write the history, keep the weights if they are the best so far.
 
+        An epoch whose loss is not finite ends the training: it has no line in the history, ``diverged`` says so, and
+        the best weights stay those of an earlier epoch.
+
         Raises:
-            InputError: The loss is not finite any more.
+            DivergenceError: There is no earlier epoch.
         """
         self.team.add_up([self._loss_sum])
         self.team.level([value for value in self.network.buffers() if value.is_floating_point()])
@@ -231,12 +241,16 @@ class Learner:
             record["validation_loss"] = score
             if self.average:
                 self.network.load_state_dict(present)
+        elif not all(bool(torch.isfinite(value).all()) for value in kept.values()):
+            # The training loss was taken before the last step.
+            score = math.nan
         record["seconds"] = time.perf_counter() - self._started
         if not math.isfinite(score) or not math.isfinite(record["train_loss"]):
-            raise InputError(
-                f"training needs finite losses, however: the loss became {score} in epoch {self.epoch + 1}; "
-                f"lower learning_rate (now {self.options.learning_rate:g}) or look for extreme values in X"
-            )
+            wrong = record["train_loss"] if not math.isfinite(record["train_loss"]) else score
+            self.diverged = f"the loss became {wrong} in epoch {self.epoch + 1}"
+            if not self.best_state:
+                raise DivergenceError(self.diverged)
+            return
         self.history.append(record)
         # Without validation rows nothing can be compared honestly: the last weights are kept.
         if self.validation_rows is None or score < self.best_loss:
@@ -363,8 +377,11 @@ def train(
     progress: ProgressMode = "auto",
     checkpoint_folder: str | os.PathLike[str] | None = None,
     on_epoch: EpochWatcher | None = None,
+    columns: Sequence[str] = (),
 ) -> TrainingResult:
     """Train the network in place; afterwards it has the weights of the best epoch and is in eval mode.
+
+    A loss that is no number any more ends the training with a ``PermgradWarning``, and the best weights are kept.
 
     Args:
         network: float32, on any device; ends on ``device``.
@@ -379,27 +396,39 @@ def train(
         checkpoint_folder: where the state is kept after each epoch; a training that was killed goes on from there.
         on_epoch: called after each epoch, when its checkpoint is written, with that epoch's line of the history; True
             ends the training. A training that goes on from a checkpoint calls it for the earlier epochs again.
+        columns: names of the encoded columns, for messages.
 
     Raises:
-        InputError: The loss becomes NaN or infinite.
+        DivergenceError: The loss is NaN or infinite from the first epoch on.
         KeyboardInterrupt: Ctrl-C; the process's handlers are as before.
     """
     device = torch.device(device)
     checkpoint = None if checkpoint_folder is None else Path(checkpoint_folder) / CHECKPOINT_NAME
-    if devices > 1:
-        check_watchers(on_epoch)
-        threads = max(1, torch.get_num_threads() // devices)
-        task = Task(
-            network, train_rows, validation_rows, options, seed, progress, checkpoint, device.type, devices, threads
+    try:
+        if devices > 1:
+            check_watchers(on_epoch)
+            threads = max(1, torch.get_num_threads() // devices)
+            task = Task(
+                network, train_rows, validation_rows, options, seed, progress, checkpoint, device.type, devices, threads
+            )
+            with sheltered(seed):
+                result = _finish(network, train_together(task), device)
+        else:
+            with sheltered(seed), full_float32():
+                learner = begin(network, train_rows, validation_rows, options, seed, device, checkpoint)
+                stopped = on_epoch is not None and any(on_epoch(record) for record in learner.history)
+                if not learner.finished and not stopped:
+                    _run_lightning(learner, device, progress, checkpoint, on_epoch)
+                result = _finish(network, learner, device)
+    except DivergenceError as error:
+        fix = what_to_do(options, train_rows, columns)
+        raise DivergenceError(f"training needs finite losses, however: {error}; {fix}") from None
+    if result.diverged:
+        warn_user(
+            f"training should end with a finite loss, however: {result.diverged}; the weights of epoch "
+            f"{result.best_epoch} are kept; {what_to_do(options, train_rows, columns)}"
         )
-        with sheltered(seed):
-            return _finish(network, train_together(task), device)
-    with sheltered(seed), full_float32():
-        learner = begin(network, train_rows, validation_rows, options, seed, device, checkpoint)
-        stopped = on_epoch is not None and any(on_epoch(record) for record in learner.history)
-        if not learner.finished and not stopped:
-            _run_lightning(learner, device, progress, checkpoint, on_epoch)
-        return _finish(network, learner, device)
+    return result
 
 
 def begin(
@@ -432,7 +461,7 @@ def _finish(network: HybridNetwork, found: Learner | Outcome, device: torch.devi
     network.requires_grad_(True)
     for parameter in network.parameters():
         parameter.grad = None
-    return TrainingResult(found.history, found.best_epoch)
+    return TrainingResult(found.history, found.best_epoch, found.diverged)
 
 
 def _read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:

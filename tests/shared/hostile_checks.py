@@ -1,0 +1,127 @@
+"""What must hold of any table: it is refused in one sentence, or encoded, trained on and explained rightly.
+
+Used by the quick set in the tests and by the long run, ``benchmarks/verify_hostile.py``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import permgrad as pg
+from permgrad._errors import PermgradError
+from permgrad.attribution.donors import donor_rows
+from permgrad.data.encoding import TableEncoder
+
+#: Small enough to train in a moment.
+SMALL = {"dense_units": [8], "conv_filters": [4], "fusion_units": [8]}
+SCALINGS = ("robust", "standard", "minmax", "quantile")
+#: Effects of float32 networks, in units of the loss scale, against the slow recomputation.
+TOLERANCE = 1e-5
+
+
+class BrokenError(AssertionError):
+    """A table that was neither refused nor answered rightly."""
+
+
+def refusal(error: PermgradError) -> str:
+    """Return what was said, if it states rule, fact and fix.
+
+    Raises:
+        BrokenError: One of them is missing.
+    """
+    text = str(error)
+    rule, found, rest = text.partition(", however")
+    if not found or not rule.strip() or ";" not in rest:
+        raise BrokenError(f"a refusal states rule, fact and fix, but: {text!r}")
+    return text
+
+
+def holds(condition: Any, what: str) -> None:
+    """Raise ``BrokenError`` where a property does not hold; also under ``python -O``."""
+    if not bool(condition):
+        raise BrokenError(what)
+
+
+def check_encoding(table: pd.DataFrame) -> str:
+    """Encode a table; return "encoded", or the refusal.
+
+    Encoded cells are finite; a row alone is encoded as among others; the table stays as it was.
+    """
+    before = table.copy(deep=True)
+    encoder = TableEncoder(numeric=SCALINGS[len(table) % len(SCALINGS)])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            encoded = encoder.fit(table).transform(table)
+            alone = [encoder.transform(table.iloc[[row]])[0] for row in {0, len(table) // 2, len(table) - 1}]
+    except PermgradError as error:
+        return refusal(error)
+    holds(encoded.shape == (len(table), len(encoder.encoded_names_)), "one encoded row for each row")
+    holds(np.isfinite(encoded).all(), "encoded cells are finite")
+    rows = encoded[list({0, len(table) // 2, len(table) - 1})]
+    holds(np.array_equal(np.stack(alone), rows), "a row is encoded alone as among others")
+    pd.testing.assert_frame_equal(table, before)
+    return "encoded"
+
+
+def check_training(table: pd.DataFrame, y: Any, task: str) -> str:
+    """Train for an epoch, predict and explain; return how far it came, or the refusal.
+
+    Predictions are finite, probabilities add up to 1, and every effect is that of editing the table and predicting.
+    """
+    estimator = pg.HyNNRegressor if task == "regression" else pg.HyNNClassifier
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            model = estimator(preset="fast", network=SMALL, max_epochs=1, random_state=0, progress=False).fit(table, y)
+        except PermgradError as error:
+            return refusal(error)
+        _check_predictions(model, table)
+        try:
+            explained = pg.explain(
+                model, table, y, background=table, n_repeats=1, random_state=0, progress=False, branches=False
+            )
+        except PermgradError as error:
+            return "trained; " + refusal(error)
+        _check_effects(model, table, y, explained)
+    return "explained"
+
+
+def _check_predictions(model: Any, table: pd.DataFrame) -> None:
+    if not hasattr(model, "classes_"):
+        holds(np.isfinite(model.predict(table)).all(), "predictions are finite")
+        return
+    shares = model.predict_proba(table)
+    holds(shares.shape == (len(table), len(model.classes_)), "a probability for each row and class")
+    holds(np.allclose(shares.sum(axis=1), 1), "probabilities add up to 1")
+    holds(set(model.predict(table).tolist()) <= set(model.classes_.tolist()), "predictions are classes")
+
+
+def _losses(model: Any, table: pd.DataFrame, y: Any) -> Any:
+    if not hasattr(model, "classes_"):
+        return (np.asarray(y, dtype=float).reshape(-1) - model.predict(table)) ** 2
+    place = {label: number for number, label in enumerate(model.classes_.tolist())}
+    chosen = [place[label] for label in pd.Series(y).tolist()]
+    return -np.log(model.predict_proba(table)[np.arange(len(table)), chosen])
+
+
+def _check_effects(model: Any, table: pd.DataFrame, y: Any, explained: Any) -> None:
+    """Compare with the slow way: the donors' cells are written into a copy of the table."""
+    donors = table
+    before = _losses(model, table, y)
+    for position, name in enumerate(explained.names):
+        chosen = donor_rows(0, name, 0, np.arange(len(table)), len(donors), shared=False)
+        edited = table.copy()
+        for column in model.preprocessor_.raw_columns_of(name):
+            own = [str(given) for given in table.columns].index(column)
+            cells = donors.iloc[chosen, own].set_axis(edited.index)
+            edited.isetitem(own, cells)
+        slow = float(np.mean(_losses(model, edited, y) - before))
+        found = float(explained.values[position, 0])
+        scale = max(float(explained.meta["loss_scale"]), float(np.abs(before).mean()))
+        holds(np.isfinite(found), f"the effect of {name!r} is finite")
+        holds(abs(found - slow) <= TOLERANCE * max(scale, 1e-300), f"the effect of {name!r} is {slow!r}, not {found!r}")
