@@ -1,0 +1,128 @@
+"""Fifty injection strings as names, levels, target and path: from CSV through `run` to a page in a real browser."""
+
+# ruff: noqa: E501 — payloads stand on one line
+
+from __future__ import annotations
+
+import http.server
+import shutil
+import subprocess
+import threading
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from invoking import call
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+MARK = "document.documentElement.dataset.broken=1"
+#: What runs, asks for something, or ends an element, an attribute, a script, a style or a comment. PORT is ours.
+PAYLOADS = [
+    f"<script>{MARK}</script>", f"</script><script>{MARK}</script>", f"<SCRIPT >{MARK}</SCRIPT >", f"<scr<script>ipt>{MARK}</script>",
+    f"<img src=x onerror={MARK}>", f"<img src=x onerror='{MARK}'>", f'"><img src=x onerror="{MARK}">', f"'><img src=x onerror={MARK}>",
+    f"<svg onload={MARK}>", f"<svg><script>{MARK}</script></svg>", f"<svg><animate onbegin={MARK} attributeName=x dur=1s>", f"<body onload={MARK}>",
+    f"<iframe srcdoc='<script>parent.{MARK}</script>'>", f"<iframe src=javascript:{MARK}>", f"<a href=javascript:{MARK}>x</a>", f"javascript:{MARK}",
+    f"<details open ontoggle={MARK}>", f"<input autofocus onfocus={MARK}>", f"<video><source onerror={MARK}></video>", f"<math><mtext></mtext><script>{MARK}</script></math>",
+    f"</style><script>{MARK}</script>", f"</title><script>{MARK}</script>", f"</textarea><script>{MARK}</script>", f"</td></tr></table><script>{MARK}</script>",
+    f"--><script>{MARK}</script>", f"]]><script>{MARK}</script>", f"<![CDATA[<script>{MARK}</script>]]>", f"<!--><script>{MARK}</script>-->",
+    f"&lt;script&gt;{MARK}&lt;/script&gt;", f"&#60;script&#62;{MARK}&#60;/script&#62;", f"\\u003cscript\\u003e{MARK}\\u003c/script\\u003e", f"%3Cscript%3E{MARK}%3C/script%3E",
+    f"';{MARK};//", f'";{MARK};//', f"`;{MARK};//", f"${{{MARK}}}", "{{ 7 * 7 }}", "{% raw %}{{ config }}", "#{7*7}", "<%= 7*7 %>",
+    "<img src=http://127.0.0.1:PORT/img>", "<link rel=stylesheet href=http://127.0.0.1:PORT/css>", "<style>@import 'http://127.0.0.1:PORT/import';</style>",
+    "<meta http-equiv=refresh content='0;url=http://127.0.0.1:PORT/meta'>", "<base href=http://127.0.0.1:PORT/>", "url(http://127.0.0.1:PORT/url)",
+    "<object data=http://127.0.0.1:PORT/object>", "$\\href{http://127.0.0.1:PORT/tex}{x}$", '=HYPERLINK("http://127.0.0.1:PORT/cell")', "\u202e<b>turned</b>",
+]  # fmt: skip
+
+
+class Words(HTMLParser):
+    """The text of a page, outside script and style."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.inside: list[str] = []
+        self.words: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        if tag in ("script", "style"):
+            self.inside.append(tag)
+
+    def handle_endtag(self, tag):
+        if self.inside and tag == self.inside[-1]:
+            self.inside.pop()
+
+    def handle_data(self, data):
+        if not self.inside:
+            self.words.append(data)
+
+
+@pytest.fixture
+def listener():
+    """A server on this machine that only remembers what it was asked for."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(404)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server.server_address[1], asked
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def opened(path, profile):
+    """Return the page's DOM after its scripts ran, and what the browser's console said."""
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"]
+    command += ["--disable-component-update", "--disable-background-networking", "--no-first-run"]
+    command += [f"--user-data-dir={profile}", "--virtual-time-budget=3000", "--dump-dom", path.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+def test_the_browser_would_run_it(tmp_path, listener):
+    """The mark and the listener work: a page that is not escaped leaves both."""
+    port, asked = listener
+    path = tmp_path / "unsafe.html"
+    path.write_text(f"<html><body>{PAYLOADS[4]}<img src=http://127.0.0.1:{port}/img></body></html>", encoding="utf-8")
+    page, _ = opened(path, tmp_path / "profile")
+    assert 'data-broken="1"' in page
+    assert "/img" in asked
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+def test_nothing_from_a_table_runs_or_asks_for_anything(tmp_path, listener):
+    port, asked = listener
+    strings = [payload.replace("PORT", str(port)) for payload in PAYLOADS]
+    assert len(set(strings)) == 50
+    rng = np.random.default_rng(0)
+    rows = 240
+    table = pd.DataFrame({name: rng.normal(size=rows) for name in strings[:24]})
+    for at, name in enumerate(strings[24:27]):
+        levels = strings[27 + 7 * at : 34 + 7 * at]
+        table[name] = rng.choice(levels, rows)
+    labels = strings[48:50]
+    target = f"<b onclick={MARK}>target</b>"
+    table[target] = np.where(table[strings[0]] + (table[strings[24]] == strings[27]) > 0, *labels)
+    source = tmp_path / f"a&b<img src=x onerror={MARK}>.csv".replace("/", "")
+    table.to_csv(source, index=False)
+    out = tmp_path / f"<svg onload={MARK}>"
+    call("run", source, "--target", target, "--preset", "fast", "--out", out, "--seed", "0")
+    page, said = opened(out / "report.html", tmp_path / "profile")
+    assert 'data-broken="1"' not in page
+    assert asked == []
+    assert said == []
+    words = "".join(Words(page).words)
+    squeezed = "".join(words.split())
+    shown = [text for text in [*strings[:27], *labels, target] if "".join(text.split())[:12] in squeezed]
+    assert len(shown) >= 25, "names are shown as text"
