@@ -208,8 +208,11 @@ def test_a_changed_table_and_foreign_folders_are_refused(tmp_path: Path, run: Pa
         (("predict", "rows", "--out", "p.csv"), "are written to a folder, however: --out p.csv names a file"),
         (("predict", "rows", "--no-stream"), "a folder is read in parts, however: rows is a folder and --no-stream"),
         (("predict", "rows.csv", "--stream"), "--stream reads Parquet in parts, however: rows.csv is not Parquet"),
-        (("explain", "rows", "--row", 3), "--row looks at rows of a table in memory, however: rows is read in parts"),
-        (("explain", "rows", "--where", "age=3"), "--where looks at rows of a table in memory"),
+        (("explain", "rows", "--row", 20), "row must be below the number of rows, however: --row 20 and rows has 20"),
+        (("explain", "rows", "--where", "town=Bon"), "no row has town = Bon (did you mean 'Bonn'?); check the value"),
+        (("explain", "rows", "--where", "twn=Bonn"), "(did you mean 'town'?)"),
+        (("explain", "rows", "--row", 3, "--rows", 5), "by --row or drawn by --rows, however: both are given; leave"),
+        (("explain", "rows", "--row", 3, "--form", "wide"), "however: --row is given as well; leave --form out"),
         (("explain", "rows.csv", "--rows", 3), "however: it is no Parquet (rows.csv); write it as Parquet"),
         (("explain", "one.parquet", "--rows", 3, "--no-stream"), "however: --no-stream is given (one.parquet)"),
         (("explain", "rows", "--method", "permgrad-paper"), "global explanations of a table that is read in parts are"),
@@ -281,6 +284,42 @@ def test_rows_without_a_target_are_left_out_as_in_memory(tmp_path: Path, run: Pa
     assert found.meta["rows_explained"] == expected.meta["rows_explained"] == 150 - missing
     np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
     np.testing.assert_allclose(found.std, expected.std, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        ("--row", 137, "--method", "integrated_gradients"),
+        ("--row", 137),
+        ("--where", "town=Ulm", "--method", "shapley"),
+        ("--where", "town=Ulm"),
+        ("--where", "town=Ulm", "--where", "outcome=ill", "--method", "gradient"),
+    ],
+)
+def test_chosen_rows_are_explained_as_in_memory(tmp_path: Path, run: Path, chosen: tuple[object, ...]) -> None:
+    frame = table(150, seed=5)
+    frame["outcome"] = frame["outcome"].where(np.arange(150) % 7 != 0)
+    folder = write(tmp_path / "rows", frame, size=60)
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    words = (*chosen, "--repeats", 2, "--seed", 7, "--json")
+    said = [
+        json.loads(call("explain", run, rows, "--out", tmp_path / name, *words))
+        for name, rows in (("out", folder), ("memory", tmp_path / "rows.csv"))
+    ]
+    found, expected = (pg.Explanation.load(tmp_path / name) for name in ("out", "memory"))
+    assert np.abs(expected.values).max() > 0.01, "the case must not be trivial"
+    assert found.scope == expected.scope
+    np.testing.assert_allclose(found.values, expected.values, atol=1e-6)
+    rows = [[(one["row"], one.get("outcome"), one.get("prediction")) for one in own.get("rows", ())] for own in said]
+    assert rows[0] == rows[1]
+
+
+def test_few_rows_are_held_in_memory(tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write(tmp_path / "rows", table(150, seed=5), size=60)
+    monkeypatch.setattr("permgrad.runs.chosen_rows.MOST_ROWS", 30)
+    said = call("explain", run, folder, "--where", "town=Ulm", "--out", tmp_path / "out", code=2)
+    assert "however: up to row 1" in said
+    assert "add another --where, or explain a sample of all rows with --rows" in said
 
 
 def test_codes_for_missing_alone_are_no_targets(tmp_path: Path, run: Path) -> None:

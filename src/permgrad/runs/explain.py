@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, counted, suggest, warn_user
+from permgrad._errors import InputError, counted, warn_user
 from permgrad._files import atomic_folder, atomic_path, writing
 from permgrad.attribution.streaming.folder import LOCAL, PARTS, RECORD, writable
 from permgrad.data.cells import canonical
@@ -22,11 +22,12 @@ from permgrad.data.table import blank_codes
 from permgrad.report.plots.waterfall import stacks
 from permgrad.runs import image_table
 from permgrad.runs.cache import Cache
+from permgrad.runs.chosen_rows import check_row, read_selected, selected
 from permgrad.runs.image_table_explaining import explain_records, image_inputs, image_plots
 from permgrad.runs.predict import open_model, read_rows
 from permgrad.runs.request import Outcome, table_name
 from permgrad.runs.stages import use_threads
-from permgrad.runs.stream import explain_streamed, is_streamed, with_target
+from permgrad.runs.stream import explain_streamed, is_streamed, open_streamed, target_column, with_target
 from permgrad.runs.target import find_column
 
 if TYPE_CHECKING:
@@ -91,23 +92,18 @@ def explain_table(request: ExplainRequest) -> Outcome:
     engine = make_engine(request.engine, workers=request.workers, address=request.address)
     if request.rows is not None:
         _check_sampled(request)
-    if is_streamed(request.table, True if request.stream is None and request.rows is not None else request.stream):
+    streamed = is_streamed(
+        request.table, True if request.stream is None and request.rows is not None else request.stream
+    )
+    if streamed and request.row is None and not request.where:
         return _explain_in_parts(request, engine)
-    if request.form != "tidy":
-        raise InputError(
-            f"--form belongs to tables that are read in parts, however: {request.table} is read into memory; add "
-            "--stream (Parquet), or leave --form out"
-        )
+    _check_form(request, streamed=streamed)
     _check_folder(request)
-    model, data = open_model(request.model_folder)
+    model, data, rows, whole, numbers = _read_chosen(request) if streamed else _read_all(request)
     use_threads(request.threads)
-    rows: Any
     images = image_table.is_image_model(model)
-    data = with_target(model, data, request.y)
-    rows, whole = image_table.read_records(model, request.table) if images else read_rows(model, data, request.table)
-    _check_rows(request, whole)
     scope = cast("Literal['auto', 'global', 'local']", request.scope)
-    places = selected(request, whole)
+    places = np.arange(len(whole), dtype=np.int64) if streamed else selected(request, whole)
     if places is not None and scope == "auto" and "local" in chosen.scopes:
         scope = "local"
     y, kept = _truth(model, data, whole, request)
@@ -117,7 +113,7 @@ def explain_table(request: ExplainRequest) -> Outcome:
     if places is not None:
         kept = places if y is None or scope == "local" else np.intersect1d(places, kept)
         if not len(kept):
-            raise InputError("rows explained globally must have a known target, however: of those chosen none has")
+            raise InputError(_UNKNOWN)
     y = None if y is None else y[kept]
     options: dict[str, Any] = {} if request.row is None or scope != "local" else _offset(request.row)
     options |= {} if request.baseline is None else {"baseline": request.baseline}
@@ -137,19 +133,78 @@ def explain_table(request: ExplainRequest) -> Outcome:
         explanation = Cache.of(request.model_folder).explain(compute, model, chosen_rows, chosen_y, **options)
     clients = None
     if explanation.scope == "local" and places is not None:
-        clients = client_table(model, chosen_rows, kept, truth)
+        clients = client_table(model, chosen_rows, numbers[kept], None if truth is None else truth[kept])
     _write(request.folder, explanation, clients)
     return _outcome(request, explanation, clients)
 
 
-def _check_rows(request: ExplainRequest, whole: pd.DataFrame) -> None:
-    """Refuse a column of targets or a row that the table does not have."""
+_Read = tuple[Any, dict[str, Any], Any, pd.DataFrame, npt.NDArray[np.int64]]
+
+
+def _read_all(request: ExplainRequest) -> _Read:
+    """Return model, what its run says of its data, the rows as the model takes them, the table, and numbers of rows."""
+    model, data = open_model(request.model_folder)
+    data = with_target(model, data, request.y)
+    rows: Any
+    if image_table.is_image_model(model):
+        rows, whole = image_table.read_records(model, request.table)
+    else:
+        rows, whole = read_rows(model, data, request.table)
     if request.y is not None:
         find_column(request.y, [str(column) for column in whole.columns], "y")
-    if request.row is not None and request.row >= len(whole):
+    check_row(request, len(whole))
+    return model, data, rows, whole, np.arange(len(whole), dtype=np.int64)
+
+
+def _read_chosen(request: ExplainRequest) -> _Read:
+    """Return the same of the chosen rows of a table that need not fit in memory."""
+    model, data, table = open_streamed(request.model_folder, request.table, request.y)
+    if request.y is not None:
+        find_column(request.y, table.columns, "y")
+    features = [str(name) for name in model.preprocessor_.feature_names_in_]
+    target = target_column(data, table)
+    wanted = features if target is None else list(dict.fromkeys([*features, target]))
+    whole, numbers = read_selected(request, table, wanted)
+    if target is None:
+        data = {**data, "target": None}
+    elif request.scope != "local" and not known_cells(whole[target], data).any():
+        _refuse_unknown(request)
+    return model, data, whole[features], whole, numbers
+
+
+def _refuse_unknown(request: ExplainRequest) -> None:
+    """Refuse rows of which none has a target, where their loss is to be explained."""
+    from permgrad.attribution.method import methods
+
+    if request.row is None and (request.scope == "global" or "local" not in methods.get(request.method).scopes):
+        raise InputError(_UNKNOWN)
+
+
+_UNKNOWN = "rows explained globally must have a known target, however: of those chosen none has"
+
+
+def known_cells(values: pd.Series[Any], data: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
+    """Return which targets are known: neither missing, nor one of the run's codes for missing."""
+    blanked = blank_codes(values.to_frame(), list(data.get("na_codes", ())))[values.name]
+    known: npt.NDArray[np.bool_] = blanked.notna().to_numpy(dtype=bool)
+    return known
+
+
+def _check_form(request: ExplainRequest, *, streamed: bool) -> None:
+    """Refuse what goes with the explanation of a whole table in parts alone."""
+    given = "--where" if request.where else "--row"
+    if streamed and request.rows is not None:
         raise InputError(
-            f"row must be below the number of rows, however: --row {request.row} and {request.table} has "
-            f"{len(whole)} rows, counted from 0"
+            f"rows are chosen by {given} or drawn by --rows, however: both are given; leave one of them out"
+        )
+    if request.form != "tidy" and streamed:
+        raise InputError(
+            f"--form is of files with the explanation of every row, however: {given} is given as well; leave --form out"
+        )
+    if request.form != "tidy":
+        raise InputError(
+            f"--form belongs to tables that are read in parts, however: {request.table} is read into memory; add "
+            "--stream (Parquet), or leave --form out"
         )
 
 
@@ -164,12 +219,6 @@ def _check_sampled(request: ExplainRequest) -> None:
 
 def _explain_in_parts(request: ExplainRequest, engine: Engine) -> Outcome:
     """Explain a table that need not fit in memory."""
-    if request.row is not None or request.where:
-        given = "--where" if request.where else "--row"
-        raise InputError(
-            f"{given} looks at rows of a table in memory, however: {request.table} is read in parts; name one file of "
-            "it, with --no-stream"
-        )
     options: dict[str, Any] = {} if request.baseline is None else {"baseline": request.baseline}
     explanation, finished = explain_streamed(
         request.model_folder,
@@ -211,47 +260,10 @@ def _check_options(request: ExplainRequest, chosen: Any) -> None:
         )
 
 
-def selected(request: ExplainRequest, whole: pd.DataFrame) -> npt.NDArray[np.int64] | None:
-    """Return the rows chosen by number or by value; None: all rows.
-
-    Raises:
-        InputError: No such column, or no row with such a value.
-    """
-    if request.row is not None:
-        return np.array([request.row], dtype=np.int64)
-    if not request.where:
-        return None
-    fits = np.ones(len(whole), dtype=bool)
-    for text in request.where:
-        name, sign, value = text.partition("=")
-        if not sign:
-            raise InputError(f"--where must have the form COLUMN=VALUE, however: --where {text!r}; add the value")
-        find_column(name, [str(column) for column in whole.columns], "where")
-        # Compared as text, so that 1, 1.0 and "1" are one value, as they are for the encoder.
-        written = [canonical(own) for own in whole[name].tolist()]
-        wanted = {canonical(value), canonical(_as_number(value))}
-        found = np.array([own in wanted for own in written], dtype=bool)
-        if not found.any():
-            near = suggest(value, sorted({own for own in written if own is not None})[:1000])
-            raise InputError(f"--where must choose a row, however: no row has {name} = {value}{near}; check the value")
-        fits &= found
-    if not fits.any():
-        raise InputError("--where must choose a row, however: no row has all of these values; give fewer of them")
-    return np.flatnonzero(fits).astype(np.int64)
-
-
-def _as_number(text: str) -> Any:
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def client_table(model: Any, X: Any, rows: npt.NDArray[np.int64], truth: npt.NDArray[Any] | None) -> pd.DataFrame:
+def client_table(model: Any, X: Any, rows: npt.NDArray[np.int64], own: npt.NDArray[Any] | None) -> pd.DataFrame:
     """Return one line per row explained: its number, the truth if known, the prediction, class probabilities."""
     from permgrad.runs.stages import prediction_table, predictions_of
 
-    own = None if truth is None else truth[rows]
     predict = image_table.predictions_of if image_table.is_image_model(model) else predictions_of
     return prediction_table(rows, pd.DataFrame(index=range(len(rows))), predict(model, X), model, truth=own)
 
