@@ -15,6 +15,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from permgrad._errors import InputError
@@ -131,7 +132,9 @@ def figure_view(drawing: Figure | str, caption: str = "", alt: str = "") -> Figu
         return FigureView(_inline(drawing, words), caption, round(drawing.get_size_inches()[0] * 72 * _POINT))
     if isinstance(drawing, Figure):
         buffer = io.BytesIO()
-        drawing.savefig(buffer, format="svg")
+        # The same drawing gives the same bytes: without a date, its parts named by their content.
+        with rc_context({"svg.hashsalt": "permgrad"}):
+            drawing.savefig(buffer, format="svg", metadata={"Date": None})
         width = round(drawing.get_size_inches()[0] * 72 * _POINT)
         return FigureView(_as_image(buffer.getvalue(), alt), caption, width)
     if not isinstance(drawing, str) or "<svg" not in drawing[:4000]:

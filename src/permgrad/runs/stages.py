@@ -117,6 +117,8 @@ def machine(request: RunRequest) -> str:
 # ---- layout ----------------------------------------------------------------------------------------------------------
 def layout_stage(work: Work) -> None:
     """Place the encoded columns on the pixel grid, and draw where they are."""
+    from matplotlib import rc_context
+
     from permgrad.imaging import draw_layout, layout_to_dict
     from permgrad.models.presets import get_preset
 
@@ -124,7 +126,9 @@ def layout_stage(work: Work) -> None:
     if layout.pixels > 20:
         work.say(f"note: the image has grown to {layout.pixels} × {layout.pixels} pixels for {len(names)} columns")
     stream = io.StringIO()
-    draw_layout(layout, names).savefig(stream, format="svg")
+    # The same layout gives the same bytes.
+    with rc_context({"svg.hashsalt": "permgrad"}):
+        draw_layout(layout, names).savefig(stream, format="svg", metadata={"Date": None})
     write_text_atomic(work.folder / "layout.svg", stream.getvalue())
     write_json_atomic(work.folder / "layout.json", {**layout_to_dict(layout), "columns": names})
 

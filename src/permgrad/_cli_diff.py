@@ -1,0 +1,36 @@
+"""The command ``permgrad diff``: its options. Thin like ``cli``, which enters it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from permgrad import _cli_options as options
+from permgrad._cli_tune import Tell
+
+
+def add_diff(app: typer.Typer, command: Callable[[Callable[..., None]], Callable[..., None]], *, tell: Tell) -> None:
+    """Enter the command, with the helpers that all commands share."""
+
+    @app.command()
+    @command
+    def diff(
+        first: Annotated[Path, typer.Argument(metavar="A", help="A folder of results, or a file.")],
+        second: Annotated[Path, typer.Argument(metavar="B", help="Another of the same kind.")],
+        tolerance: Annotated[
+            float, typer.Option(help="Numbers may differ by this share of the larger.", metavar="SHARE")
+        ] = 0.0,
+        as_json: options.AsJson = False,
+        debug: options.Debug = False,  # noqa: ARG001 — its decorator reads it
+    ) -> None:
+        """Compare two folders of results file by file, times and paths aside; exit code 1 if anything differs."""
+        from permgrad.runs.diff import differences, told
+
+        found, compared = differences(first, second, tolerance=tolerance)
+        facts = {"files": compared, "differences": [vars(one) for one in found]}
+        tell(facts, told(found, compared), as_json=as_json)
+        if found:
+            raise typer.Exit(1)

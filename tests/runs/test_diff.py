@@ -1,0 +1,121 @@
+"""`permgrad diff`: times and paths aside, anything that differs is named by file and place."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from invoking import call
+from safetensors.numpy import save_file
+
+from permgrad import InputError
+from permgrad.runs.diff import comparers, differences
+
+TEXT = {".svg": "<svg>a</svg>", ".md": "a", ".txt": "a", ".html": "<p>a</p>"}
+
+
+def folder(path, *, seconds=1.0, value=0.5, name="x", moment="2026-01-01T00:00:00+00:00"):
+    """Write a file of every kind that is known, and one that is not."""
+    path.mkdir()
+    table = pd.DataFrame({"feature": [name, "01"], "value": [value, np.nan], "fit_seconds": [seconds, 2 * seconds]})
+    table.to_csv(path / "a.csv", index=False)
+    table.to_parquet(path / "a.parquet")
+    facts = {"value": value, "name": [name], "seconds": seconds, "at": moment, "file": f"{path}/a.csv", "flag": True}
+    (path / "a.json").write_text(json.dumps(facts), encoding="utf-8")
+    np.savez(
+        path / "a.npz", value=np.array([[1.0, value], [np.nan, 2.0]]), seconds=np.array(seconds), name=np.array([name])
+    )
+    save_file({"value": np.array([value], dtype=np.float32)}, path / "a.safetensors")
+    for ending, text in TEXT.items():
+        (path / f"a{ending}").write_text(f"{text} {name} {moment} took {seconds} s in {path}\n", encoding="utf-8")
+    (path / "a.bin").write_bytes(name.encode())
+    (path / ".hidden").mkdir()
+    (path / ".hidden" / "a.json").write_text(str(seconds), encoding="utf-8")
+    (path / "study.db").write_bytes(str(seconds).encode())
+    return path
+
+
+def test_every_kind_of_file_is_here(tmp_path):
+    endings = {path.suffix for path in folder(tmp_path / "a").iterdir()}
+    assert set(comparers.names()) <= endings
+
+
+def test_times_and_paths_are_no_difference(tmp_path):
+    first = folder(tmp_path / "a")
+    second = folder(tmp_path / "a longer name", seconds=77.25, moment="2027-12-31T23:59:59.5+00:00")
+    assert differences(first, second) == ([], len(comparers.names()) + 1)
+    said = call("diff", first, second)
+    assert said == f"Nothing differs: {len(comparers.names()) + 1} files compared, times and paths aside.\n"
+
+
+def test_each_kind_of_file_shows_what_differs(tmp_path):
+    first, second = folder(tmp_path / "a"), folder(tmp_path / "b", value=0.75, name="y")
+    found, _ = differences(first, second)
+    assert {one.file for one in found} == {f"a{ending}" for ending in [*comparers.names(), ".bin"]}
+    shown = {(one.file, one.where): (one.first, one.second) for one in found}
+    assert shown["a.csv", "feature, row 0"] == ("x", "y")
+    assert shown["a.csv", "value, row 0"] == ("0.5", "0.75")
+    assert shown["a.parquet", "value, row 0"] == ("0.5", "0.75")
+    assert shown["a.json", "value"] == ("0.5", "0.75")
+    assert shown["a.json", "name[0]"] == ("x", "y")
+    assert shown["a.npz", "value[0, 1], 1 of 4 values"] == ("0.5", "0.75")
+    assert shown["a.safetensors", "value[0], 1 of 1 values"] == ("0.5", "0.75")
+    assert shown["a.bin", ""] == ("1 bytes", "other 1 bytes")
+    assert "line 1" in {one.file: one.where for one in found}["a.html"]
+
+
+def test_numbers_may_differ_by_a_share_where_asked(tmp_path):
+    first, second = folder(tmp_path / "a"), folder(tmp_path / "b", value=0.5000001)
+    assert {one.file for one in differences(first, second)[0]} == {
+        "a.csv", "a.parquet", "a.json", "a.npz", "a.safetensors"
+    }  # fmt: skip
+    assert differences(first, second, tolerance=1e-6)[0] == []
+    assert differences(first, second, tolerance=1e-8)[0] != []
+
+
+def test_missing_files_other_shapes_and_damage(tmp_path):
+    first = folder(tmp_path / "a")
+    second = tmp_path / "b"
+    shutil.copytree(first, second)
+    (second / "a.bin").unlink()
+    (second / "new.txt").write_text("x", encoding="utf-8")
+    (second / "a.safetensors").write_bytes((second / "a.safetensors").read_bytes()[:-3])
+    (second / "a.json").write_text("{", encoding="utf-8")
+    np.savez(second / "a.npz", value=np.zeros(3), more=np.zeros(1))
+    pd.read_csv(second / "a.csv")[:1].to_csv(second / "a.csv", index=False)
+    found = {(one.file, one.where): (one.first, one.second) for one in differences(first, second)[0]}
+    assert found["a.bin", ""] == ("there", "missing")
+    assert found["new.txt", ""] == ("missing", "there")
+    assert found["a.safetensors", ""][0] == found["a.json", ""][0] == "(cannot be read as its name says)"
+    assert found["a.npz", "value"] == ("float64 (2, 2)", "float64 (3,)")
+    assert found["a.npz", "more"] == ("missing", "there")
+    assert found["a.csv", "rows"] == ("2", "1")
+
+
+def test_the_command_ends_with_1_and_says_what(tmp_path):
+    first, second = folder(tmp_path / "a"), folder(tmp_path / "b", value=0.75)
+    from typer.testing import CliRunner
+
+    from permgrad.cli import app
+
+    ended = CliRunner().invoke(app, ["diff", str(first), str(second)])
+    assert ended.exit_code == 1
+    assert "a.json: value: 0.5 → 0.75" in ended.stdout
+    assert ended.stdout.splitlines()[-1].endswith("differences in 5 files; 10 files compared.")
+    one_file = CliRunner().invoke(app, ["diff", str(first / "a.json"), str(second / "a.json"), "--json"])
+    assert json.loads(one_file.stdout) == {
+        "files": 1, "differences": [{"file": "a.json", "where": "value", "first": "0.5", "second": "0.75"}]
+    }  # fmt: skip
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path):
+    first = folder(tmp_path / "a")
+    (tmp_path / "empty").mkdir()
+    assert "does not exist; check its name" in call("diff", first, tmp_path / "none", code=2)
+    assert "one is a folder and one is a file" in call("diff", first, first / "a.csv", code=2)
+    assert "--tolerance must be at least 0" in call("diff", first, first, "--tolerance", "nan", code=2)
+    with pytest.raises(InputError, match=r"^diff needs results, however"):
+        differences(tmp_path / "empty", tmp_path / "empty")
