@@ -18,7 +18,6 @@ from permgrad.data.partitions import Part, open_partitioned
 from permgrad.models.rows import EpochOrder, Rows
 from permgrad.models.streaming_rows import StreamedRows
 from permgrad.models.streaming_scan import Source, _BottomK, scan, type_rows
-from permgrad.runs.inputs import _content_of
 
 SMALL = {"dense_units": (16,), "conv_filters": (4, 4), "fusion_units": (8,)}
 
@@ -419,8 +418,6 @@ def test_wrong_paths(tmp_path):
     folder = write(table(50), tmp_path / "t")
     with pytest.raises(pg.InputError, match=r"is a path; .* fit_stream\(path, target\)"):
         estimator(pg.HyNNClassifier).fit(str(folder), [0, 1])
-    with pytest.raises(pg.InputError, match="fit_stream"):
-        _content_of(str(folder), "run")
 
 
 def test_a_class_without_a_training_row(tmp_path):

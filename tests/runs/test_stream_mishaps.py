@@ -190,6 +190,33 @@ def test_two_at_once_in_one_folder_are_noticed(tmp_path: Path, run: Path, rows: 
     assert not (out / ".lock").exists()
 
 
+def test_a_folder_that_fits_in_memory_is_trained_on(
+    tmp_path: Path, run: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one file of the same rows: the same split, model and scores."""
+    words = ("--target", "outcome", "--id", "prediction", "--preset", run.parent / "preset.json")
+    call("run", rows, *words, "--test", rows, "--out", tmp_path / "run")
+    table().to_parquet(tmp_path / "one.parquet", index=False)
+    call("run", tmp_path / "one.parquet", *words, "--test", tmp_path / "one.parquet", "--out", tmp_path / "one")
+    found, expected = ((tmp_path / name / "predictions.csv").read_text() for name in ("run", "one"))
+    assert found == expected
+    # Another file is another table; one that does not fit is refused before anything is read or written.
+    assert "finished" in call("run", rows, *words, "--test", rows, "--out", tmp_path / "run")
+    monkeypatch.setattr("permgrad.data.partitions.free_memory", lambda: 1000)
+    said = call("run", rows, *words, "--out", tmp_path / "large", code=2)
+    assert "must fit there about 3 times, however: " in said
+    assert "HyNNClassifier().fit_stream(folder, target)" in said
+    assert not (tmp_path / "large").exists()
+
+
+def test_levels_of_files_that_list_others_are_put_together(tmp_path: Path) -> None:
+    for number, names in enumerate((["a", "b"], ["c", "b"])):
+        pd.DataFrame({"level": pd.Categorical(names * 3)}).to_parquet(tmp_path / f"{number}.parquet")
+    found = pg.read_table(tmp_path)["level"]
+    assert isinstance(found.dtype, pd.CategoricalDtype)
+    assert found.tolist() == ["a", "b"] * 3 + ["c", "b"] * 3
+
+
 def test_a_form_without_rows_is_refused(tmp_path: Path, run: Path, rows: Path) -> None:
     assert "global here" in call("explain", run, rows, "--form", "wide", "--out", tmp_path / "a", code=2)
     table().to_csv(tmp_path / "rows.csv", index=False)

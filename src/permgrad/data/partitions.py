@@ -35,6 +35,8 @@ ROWS_PER_PART, MOST_PARTS = 50_000, 1000
 #: Rows that ``read`` decodes at a time, and bytes of a column that are held while it is decoded.
 _READ_ROWS, _BUFFER_BYTES = 65_536, 2**18
 _MAGIC = b"PAR1"
+#: How often a table that is read into memory is held there while a model is trained on it.
+_COPIES = 3
 
 
 class MissingFileError(InputError):
@@ -167,6 +169,33 @@ class PartitionedTable:
                     first, kept, count = first + count, [], 0
         if count:
             yield first, self._frame(pa.Table.from_batches(kept), part, columns, first)
+
+    def check_memory(self) -> None:
+        """Refuse a table that is too large for the memory that is free to be read as a whole, and trained on.
+
+        Raises:
+            InputError: it is.
+        """
+        free, needed = free_memory(), max(self.bytes, 8 * self.rows * len(self.columns))
+        if free is not None and _COPIES * needed > free:
+            raise InputError(
+                f"a table that is read into memory must fit there about {_COPIES} times, however: {self.path!r} takes "
+                f"about {needed / 1e9:,.1f} GB and {free / 1e9:,.1f} GB are free; train from its files in Python, "
+                "HyNNClassifier().fit_stream(folder, target), or give a part of its rows"
+            )
+
+    def read_all(self) -> pd.DataFrame:
+        """Return the whole table, rows numbered from 0.
+
+        Raises:
+            InputError: it is too large for the memory that is free.
+        """
+        self.check_memory()
+        frames = [self.read(part) for part in self.parts]
+        # Parts may list other levels, and pandas would make plain text of them.
+        levels = [name for name in frames[0] if all(isinstance(own[name].dtype, pd.CategoricalDtype) for own in frames)]
+        joined = {str(name): pd.api.types.union_categoricals([own[name] for own in frames]) for name in levels}
+        return pd.concat(frames, ignore_index=True).assign(**joined)
 
     def first_rows(self, rows: int) -> pd.DataFrame:
         """Return the first rows of the table."""
@@ -316,6 +345,15 @@ def _formulas(schema: pa.Schema) -> tuple[tuple[str, tuple[int, int]], ...]:
     index = (schema.pandas_metadata or {}).get("index_columns", [])
     named = [one for one in index if isinstance(one, dict) and one.get("name") is not None]
     return tuple((str(one["name"]), (int(one["start"]), int(one["step"]))) for one in named)
+
+
+def free_memory() -> int | None:
+    """Return how many bytes of memory are free; None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return None
 
 
 # ---- opening ---------------------------------------------------------------------------------------------------------

@@ -30,10 +30,11 @@ _ZIP, _GZIP, _PARQUET, _OLD_EXCEL = b"PK\x03\x04", b"\x1f\x8b", b"PAR1", b"\xd0\
 def read_table(
     path: str | os.PathLike[str], *, na: CodesArgument = (), text: Iterable[str] | None = None
 ) -> pd.DataFrame:
-    r"""Read a table from a CSV file (comma, semicolon, tab or pipe; gzip too) or a Parquet file.
+    r"""Read a table from a CSV file (comma, semicolon, tab or pipe; gzip too), a Parquet file or a folder of them.
 
     Args:
-        path: the file. What it is, is told by its content.
+        path: the file. What it is, is told by its content. Or a folder with Parquet files, which are read in the order
+            of their names, as far as memory suffices.
         na: values that stand for missing, compared as numbers and as text; their cells become NaN. To keep each code
             as its own kind of missing leave this empty and give the codes to ``TableEncoder(na_codes=…)``.
         text: columns that are kept as text, for example codes with leading zeros.
@@ -56,6 +57,10 @@ def read_table(
         (2, 2)
     """
     file = Path(path)
+    if is_parquet_folder(file):
+        from permgrad.data.partitions import open_partitioned
+
+        return blank_codes(open_partitioned(file).read_all(), na)
     content = _content(file)
     if content[:4] == _PARQUET or file.suffix.lower() in (".parquet", ".pq"):
         frame = _parse_parquet(content, file)
@@ -67,6 +72,11 @@ def read_table(
             " check how it was written"
         )
     return blank_codes(frame, na)
+
+
+def is_parquet_folder(path: Path) -> bool:
+    """Whether a path is a folder with Parquet files, in it or in folders within it."""
+    return path.is_dir() and any(file.suffix.lower() in (".parquet", ".pq") for file in path.rglob("*"))
 
 
 def blank_codes(X: pd.DataFrame, na: CodesArgument) -> pd.DataFrame:

@@ -131,7 +131,7 @@ def request_configuration(request: CompareRequest) -> dict[str, Any]:
 
     run = request.run_request()
     run.check()
-    content = configuration(run, command="compare")
+    content = configuration(run)
     kept = ("table", "table content", "groups", "target", "task", "drop", "id", "na")
     return {**{name: content[name] for name in kept}, "group": request.group}
 

@@ -59,6 +59,19 @@ def file_hash(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def folder_hash(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of the names and contents of all files of a table that is a folder.
+
+    Raises:
+        InputError: The table is none, or is too large for the memory that is free.
+    """
+    from permgrad.data.partitions import open_partitioned
+
+    table = open_partitioned(path)
+    table.check_memory()
+    return configuration_hash({file.name: file_hash(Path(table.root, file.name)) for file in table.files})
+
+
 def now() -> str:
     """Return the time in UTC, to the second, as ISO 8601 text."""
     return datetime.now(UTC).isoformat(timespec="seconds")

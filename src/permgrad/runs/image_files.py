@@ -25,9 +25,8 @@ def configuration(request: RunRequest) -> dict[str, Any]:
         InputError: A column or a file is missing, or a file is damaged: all of them are named before work starts.
     """
     if not Path(request.table).is_file():
-        raise InputError(
-            f"--image names columns of a file, however: {request.table} is a data set without images; leave --image out"
-        )
+        what = "a folder; name one file" if Path(request.table).is_dir() else "a data set without images"
+        raise InputError(f"--image names columns of a file, however: {request.table} is {what}, or leave --image out")
     digest = hashlib.sha256()
     paths = {"table": Path(request.table), "test": request.test, "validation": request.validation}
     for role, path in paths.items():

@@ -22,9 +22,9 @@ from permgrad.data.datasets import DataCard, fetch_dataset, get_card, list_datas
 from permgrad.data.encoding import align_columns
 from permgrad.data.groups import propose_one_hot_blocks, read_groups
 from permgrad.data.splitting import count_shared_rows, split_rows
-from permgrad.data.table import blank_codes, read_table
+from permgrad.data.table import blank_codes, is_parquet_folder, read_table
 from permgrad.runs import gradients, image_files
-from permgrad.runs.folder import file_hash
+from permgrad.runs.folder import file_hash, folder_hash
 from permgrad.runs.request import RunRequest
 from permgrad.runs.target import Task, choose_task, find_column, target_values
 
@@ -112,18 +112,17 @@ def is_named(table: str) -> bool:
     return table in list_datasets()
 
 
-def configuration(request: RunRequest, *, command: str = "run") -> dict[str, Any]:
+def configuration(request: RunRequest) -> dict[str, Any]:
     """Return everything that changes the result of a run, with the content of files in the place of their names.
 
     Args:
         request: What is asked.
-        command: Who asks, for messages.
 
     Raises:
         InputError: A file does not exist.
         EnvironmentProblem: A file cannot be read, or a named data set is not to be had.
     """
-    content: dict[str, Any] = {"table": request.name, "table content": _content_of(request.table, command)}
+    content: dict[str, Any] = {"table": request.name, "table content": _content_of(request.table)}
     for role in ("test", "validation", "groups"):
         path = getattr(request, role)
         content[role] = None if path is None else _file_content(path, role)
@@ -139,30 +138,16 @@ def configuration(request: RunRequest, *, command: str = "run") -> dict[str, Any
     return content | {"baselines": request.baselines, "seed": request.seed, "split_seed": request.split_seed}
 
 
-def _content_of(table: str, command: str) -> str:
+def _content_of(table: str) -> str:
     if is_named(table):
         file = fetch_dataset(table)
         return f"data set {table}" if file is None else file_hash(file)
-    if Path(table).is_dir() and any(Path(table).rglob("*.parquet")):
-        raise _in_parts(table, command)
     return _file_content(Path(table), "table")
 
 
-def _in_parts(table: str, command: str) -> InputError:
-    """Return the error about a folder of Parquet files; what reads one instead depends on what was wanted."""
-    fix = "write a sample of its rows to one file"
-    if command == "run":
-        fix = (
-            "train on it in Python with HyNNClassifier().fit_stream(folder, target) and save the model, then "
-            "permgrad predict and explain read the folder"
-        )
-    return InputError(
-        f"{command} needs a table that fits in memory, as one file, however: {table!r} is a folder of Parquet files; "
-        f"{fix}"
-    )
-
-
 def _file_content(path: Path, role: str) -> str:
+    if role in ("table", "test", "validation") and is_parquet_folder(path):
+        return folder_hash(path)
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         names = list_datasets() if role == "table" else []

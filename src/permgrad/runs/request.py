@@ -20,7 +20,8 @@ def table_name(table: str | Path) -> str:
         >>> table_name("data/heloc.csv.gz")
         'heloc'
     """
-    name = Path(table).name
+    # A folder may be named by a dot.
+    name = Path(table).name or Path(table).resolve().name
     for ending in (".gz", ".csv", ".tsv", ".txt", ".parquet", ".pq"):
         if name.lower().endswith(ending) and len(name) > len(ending):
             name = name[: -len(ending)]

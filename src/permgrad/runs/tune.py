@@ -128,7 +128,7 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
 
 def identity_of(request: TuneRequest, space: Space) -> dict[str, Any]:
     """Return everything that the results of a study's trials depend on."""
-    content = configuration(request.run_request("default"), command="tune")
+    content = configuration(request.run_request("default"))
     for name in ("preset", "baselines"):
         content.pop(name, None)
     pruning = {"least_complete": LEAST_COMPLETE, "longest_warm_up": LONGEST_WARM_UP} if request.pruning else None
