@@ -103,3 +103,12 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 — one return for each kind of v
     if value is None or isinstance(value, str):
         return value
     return str(value)
+
+
+def free_memory() -> int | None:
+    """Return how many bytes of memory are free; None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return None

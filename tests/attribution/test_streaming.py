@@ -474,6 +474,24 @@ def test_rows_without_a_target_are_as_if_they_were_not_there(
         np.testing.assert_allclose(sampled.values, expected.values, atol=1e-5)
 
 
+def test_targets_of_other_types(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
+    from decimal import Decimal
+
+    frame = features(80)
+    y = [Decimal(f"{value:.3f}") for value in effect(frame)]
+    same: dict[str, Any] = {"n_repeats": 1, "random_state": 0}
+    found = pg.explain_stream(regressor, write(tmp_path / "a", frame.assign(y=y)), "y", **same)
+    plain = frame.assign(y=[float(value) for value in y])
+    assert_equal(found, pg.explain_stream(regressor, write(tmp_path / "b", plain), "y", **same))
+    for bad, what in ((frame["when"], "dates"), (["1"] * 80, "text")):
+        folder = write(tmp_path / what, frame.assign(y=bad))
+        with pytest.raises(pg.InputError, match=f"y must hold numbers as in training, .* column 'y' holds {what};"):
+            pg.explain_stream(regressor, folder, "y", **same)
+    folder = write(tmp_path / "c", frame.assign(y=[[1, 2]] * 80))
+    with pytest.raises(pg.InputError, match=r"column 'y' of .* holds list<.*; name another column, or leave y out"):
+        pg.explain_stream(regressor, folder, "y", **same)
+
+
 def test_a_bad_cell_is_named_by_file_column_and_row(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
     frame = features(200).assign(y=0.0, weight=1.0)
     frame.loc[130, "b"] = np.inf

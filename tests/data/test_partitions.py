@@ -257,3 +257,26 @@ def test_a_long_table_has_no_more_parts_than_a_thousand(tmp_path: Path, monkeypa
     monkeypatch.setattr("permgrad.data.partitions.MOST_PARTS", 10)
     pd.DataFrame({"a": np.arange(100)}).to_parquet(tmp_path / "t.parquet", row_group_size=1)
     assert len(open_partitioned(tmp_path).parts) == 10
+
+
+@pytest.mark.parametrize("place", ["000", "500", "999"])
+def test_a_file_without_rows_says_nothing_about_types(tmp_path: Path, place: str) -> None:
+    frame = pd.DataFrame({"a": ["x", "y"], "n": [1, 2]})
+    frame.to_parquet(tmp_path / "100.parquet", index=False)
+    frame.to_parquet(tmp_path / "600.parquet", index=False)
+    pd.DataFrame({"a": [], "n": []}).to_parquet(tmp_path / f"{place}.parquet", index=False)
+    table = open_partitioned(tmp_path)
+    assert [part.first_row for part in table.parts] == [0, 2]
+    found = table.read_all()
+    assert found["a"].tolist() == ["x", "y"] * 2
+    assert found["n"].dtype == np.int64
+    assert table.where(3) == f"row 1 of {str(tmp_path / '600.parquet')!r} (row 3 in all)"
+
+
+def test_columns_of_lists_are_refused_by_their_type(tmp_path: Path) -> None:
+    rows = pa.table({"a": [1.0, 2.0], "tags": [[1], [2, 3]], "y": [1.0, 2.0]})
+    pq.write_table(rows, tmp_path / "x.parquet")
+    table = open_partitioned(tmp_path / "x.parquet")
+    table.check_cells(["a"], "mend it")
+    with pytest.raises(pg.InputError, match=r"column 'tags' of '.*x.parquet' holds list<.*int64>; mend it"):
+        table.check_cells(["a", "tags"], "mend it")

@@ -22,8 +22,8 @@ Level: TypeAlias = Literal["column", "feature", "group"]
 Places: TypeAlias = npt.NDArray[np.int64]
 
 _FORMAT = 1
-_MOST_NAMED = 5
-"""How many columns one warning names."""
+_MOST_NAMED, _LONGEST = 5, 80
+"""How many columns one warning names, and how much of a long text is shown."""
 
 
 class TableEncoder:
@@ -508,6 +508,5 @@ def align_columns(X: Any, names: Sequence[str]) -> pd.DataFrame:
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(repr(name) for name in names[:most]) + (
-        f" and {len(names) - most} more" if len(names) > most else ""
-    )
+    shown = ", ".join(repr(name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…") for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from permgrad._errors import EnvironmentProblem, InputError, suggest
+from permgrad._files import free_memory
 from permgrad.data.cells import CellError
 
 #: Endings of the files of a folder that are read; others are left alone.
@@ -201,6 +202,19 @@ class PartitionedTable:
         """Return the first rows of the table."""
         return next(self.batches(self.parts[0], rows))[1]
 
+    def check_cells(self, columns: Sequence[str], fix: str) -> None:
+        """Refuse columns whose cells hold several values each, by their types, before any row is read.
+
+        Raises:
+            InputError: there is such a column.
+        """
+        for name in columns:
+            if name in self.schema.names and pa.types.is_nested(self.schema.field(name).type):
+                raise InputError(
+                    f"cells must be numbers, text, booleans or dates, however: column {name!r} of {self.path!r} holds "
+                    f"{self.schema.field(name).type}; {fix}"
+                )
+
     def where(self, number: int) -> str:
         """Say in which row of which file a row of the table stands, both counted from 0."""
         if not 0 <= number < self.rows:
@@ -345,15 +359,6 @@ def _formulas(schema: pa.Schema) -> tuple[tuple[str, tuple[int, int]], ...]:
     index = (schema.pandas_metadata or {}).get("index_columns", [])
     named = [one for one in index if isinstance(one, dict) and one.get("name") is not None]
     return tuple((str(one["name"]), (int(one["start"]), int(one["step"]))) for one in named)
-
-
-def free_memory() -> int | None:
-    """Return how many bytes of memory are free; None where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError):
-        return None
 
 
 # ---- opening ---------------------------------------------------------------------------------------------------------
@@ -544,9 +549,12 @@ def _keys(files: Sequence[_File]) -> dict[str, bool]:
 
 def _common_schema(files: Sequence[_File], schemas: Sequence[pa.Schema]) -> pa.Schema:
     """Return types that hold every file's values; a column that is missing or of another kind is refused."""
-    first, common = files[0], schemas[0]
-    for file, schema in zip(files, schemas, strict=True):
-        own_names, names = ({*one.names, *dict(_formulas(one))} for one in (schema, schemas[0]))
+    # A file without rows says nothing about types; writers often give it others.
+    told = [pair for pair in zip(files, schemas, strict=True) if any(pair[0].row_groups)]
+    told = told or list(zip(files, schemas, strict=True))
+    first, common = told[0]
+    for file, schema in told:
+        own_names, names = ({*one.names, *dict(_formulas(one))} for one in (schema, told[0][1]))
         odd = sorted(own_names ^ names)
         if odd:
             without, having = (file, first) if odd[0] not in own_names else (first, file)

@@ -182,6 +182,7 @@ def _features(table: PartitionedTable, request: StreamRequest) -> tuple[str, ...
                 )
     if not features:
         raise InputError(f"a table needs a feature beside {', '.join(map(repr, named))}, however: it has none")
+    table.check_cells([*features, request.target], "name the columns to learn from with features=, without it")
     return tuple(features)
 
 

@@ -345,7 +345,7 @@ def _check_streamable(method: str, scope: Scope, scoring: Any, options: Mapping[
     if scoring is not None:
         raise InputError(
             "a score needs all predictions at once, however: the table is read in parts and scoring= is given; leave "
-            "it out, or read a sample of the rows into memory"
+            "it out, or read a sample of the rows into memory (permgrad.read_table) and pass it to permgrad.explain"
         )
     if scope == "global" and loss_game(method) is None:
         also = "; or pass scope='local'" if "local" in methods.get(method).scopes else ""
@@ -356,7 +356,8 @@ def _check_streamable(method: str, scope: Scope, scoring: Any, options: Mapping[
     if scope == "global" and options.get("tolerance") is not None:
         raise InputError(
             "tolerance stops when intervals over all rows are narrow, however: the table is read in parts, each played "
-            f"once; leave tolerance={options['tolerance']!r} out, or read a sample of the rows into memory"
+            f"once; leave tolerance={options['tolerance']!r} out, or read a sample of the rows into memory "
+            "(permgrad.read_table) and pass it to permgrad.explain"
         )
 
 
@@ -368,6 +369,7 @@ def _check_table(table: PartitionedTable, features: tuple[str, ...], y: str | No
             f"a table must have all columns of training, however: {table.path!r} lacks {len(missing)} of them, such as "
             f"{missing[0]!r}{suggest(missing[0], sorted(known - set(features)))}; add or rename them"
         )
+    table.check_cells(features, "write its values as columns of their own, as in training")
     for role, name in (("y", y), ("sample_weight", weight)):
         if name is None:
             continue
@@ -377,6 +379,7 @@ def _check_table(table: PartitionedTable, features: tuple[str, ...], y: str | No
                 f"{type(name).__name__}; pass the column's name"
             )
         table.check_columns([name])
+        table.check_cells([name], f"name another column, or leave {role} out")
         count = table.null_counts.get(name, 0)
         if count and role == "sample_weight":
             raise InputError(

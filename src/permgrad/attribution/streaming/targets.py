@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -25,9 +27,13 @@ def read_targets(values: pd.Series[Any], model: Any, na_codes: CodesArgument = (
         # A code such as "?" kept the column from being numbers; the rows that have it are gone.
         own = pd.to_numeric(values.astype(object), errors="coerce")
         own = values if own.isna().any() else own
+    if own.dtype == object and all(isinstance(cell, Decimal) for cell in own):
+        own = own.astype(np.float64)
     if not pd.api.types.is_numeric_dtype(own.dtype):
+        cell = own.iloc[0]
+        what = "text" if isinstance(cell, str) else "dates" if isinstance(cell, dt.date) else type(cell).__name__
         raise InputError(
-            f"y must hold numbers as in training, however: column {name!r} holds text; correct it, or leave y out"
+            f"y must hold numbers as in training, however: column {name!r} holds {what}; correct it, or leave y out"
         )
     found = own.to_numpy(dtype=np.float64)
     infinite = np.flatnonzero(~np.isfinite(found))
