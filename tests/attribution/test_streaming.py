@@ -474,6 +474,27 @@ def test_rows_without_a_target_are_as_if_they_were_not_there(
         np.testing.assert_allclose(sampled.values, expected.values, atol=1e-5)
 
 
+def test_conditional_models_are_fitted_once(
+    tmp_path: Path, regressor: pg.HyNNRegressor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from permgrad.attribution.conditional import ConditionalSampler
+
+    fitted: list[str] = []
+    fit = ConditionalSampler._fit_player
+    monkeypatch.setattr(
+        ConditionalSampler, "_fit_player", lambda own, *given: fitted.append(given[0]) or fit(own, *given)
+    )
+    frame = features(120)
+    folder = write(tmp_path / "t", frame.assign(y=effect(frame)), rows_per_group=40)
+    same: dict[str, Any] = {"n_repeats": 2, "random_state": 0, "sampling": "conditional", "method": "permutation"}
+    same["groups"] = {"both": ["b", "steps"]}
+    found = pg.explain_stream(regressor, folder, "y", rows_per_part=40, background=features(60, seed=9), **same)
+    assert found.meta["streamed"]["parts"] == 3
+    assert sorted(fitted) == ["a", "both", "colour", "when"]
+    expected = pg.explain(regressor, frame, effect(frame), background=features(60, seed=9), **same)
+    assert_equal(found, expected)
+
+
 def test_targets_of_other_types(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
     from decimal import Decimal
 

@@ -8,8 +8,9 @@ probabilities.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,24 @@ class _Conditional:
         return bool(parts) and all(parts)
 
 
+def _for_others(model: _Conditional, encoded: Encoded) -> _Conditional:
+    """Return a fitted model with predictions for other receivers, none of which it has seen."""
+    rows = np.arange(len(encoded))
+    known = encoded[:, model.known].astype(np.float64)
+    level, numeric = model.level, model.numeric
+    if level is not None and level.predict is None:
+        level = replace(level, cumulative=np.tile(level.cumulative[:1], (len(rows), 1)))
+    elif level is not None and level.predict is not None:
+        told = replace(level.predict, fold_of=np.full(len(rows), -1, dtype=np.int64))
+        level = replace(level, cumulative=np.cumsum(told(known, rows), axis=1), predict=told)
+    if numeric is not None and numeric.predict is None:
+        numeric = replace(numeric, predicted=np.full(len(rows), numeric.predicted[0]))
+    elif numeric is not None and numeric.predict is not None:
+        told = replace(numeric.predict, fold_of=np.full(len(rows), -1, dtype=np.int64))
+        numeric = replace(numeric, predicted=told(known, rows), predict=told)
+    return replace(model, level=level, numeric=numeric)
+
+
 class ConditionalSampler:
     """Draws each player given all columns that are not the player's.
 
@@ -152,6 +171,14 @@ class ConditionalSampler:
         self._features = dict(preprocessor.features("feature"))
         self._numeric = {int(column) for column in np.asarray(preprocessor.numeric_columns_)}
         self._models: dict[str, list[_Conditional]] = {}
+
+    def moved_to(self, encoded: Encoded, row_offset: int | RowNumbers) -> ConditionalSampler:
+        """Return a sampler for other receivers by the same fitted models; donors are from a separate background."""
+        made = copy.copy(self)
+        made.encoded, made.row_offset = encoded, row_offset
+        models = {player: [_for_others(model, encoded) for model in own] for player, own in self._models.items()}
+        made._models = models  # noqa: SLF001 — a copy of this very sampler
+        return made
 
     def draw(self, player: str, columns: npt.NDArray[np.intp], rows: Integers, repeat: int) -> tuple[Integers, Encoded]:
         """Return donor numbers (of residuals; −1 where none is used) and new values of ``columns``."""

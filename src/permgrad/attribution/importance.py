@@ -57,7 +57,11 @@ def make_sampler(request: Request) -> Sampler:
     shared = request.background is None
     background = request.encoded if request.background is None else request.background
     if request.sampling == "conditional":
-        return ConditionalSampler(
+        earlier = None if request.kept is None or shared else request.kept.get("sampler")
+        if earlier is not None:
+            moved: ConditionalSampler = earlier.moved_to(request.encoded, request.row_offset)
+            return moved
+        sampler = ConditionalSampler(
             request.subject.preprocessor,  # type: ignore[attr-defined]
             request.encoded,
             background,
@@ -65,6 +69,9 @@ def make_sampler(request: Request) -> Sampler:
             shared=shared,
             row_offset=request.row_offset,
         )
+        if request.kept is not None:
+            request.kept["sampler"] = sampler
+        return sampler
     return MarginalSampler(background, request.seed, shared=shared, row_offset=request.row_offset)
 
 

@@ -44,6 +44,7 @@ class Request:
         donors: background rows in the same form; the rows explained themselves if ``shared``.
         space: who may be replaced.
         engine: computes a loss game in parts (``engines``); None: it is played here, in one piece.
+        kept: where what is fitted on the background waits for the next rows of a longer table; None: nothing is kept.
 
     ``encoded``, ``raw``, ``background`` and ``players`` describe the table of a hybrid network, for the methods that
     use its structure; for any other network ``encoded`` is ``(rows, 0)`` and every player has no encoded column.
@@ -76,6 +77,7 @@ class Request:
     row_offset: int | RowNumbers = 0
     options: dict[str, Any] = field(default_factory=dict)
     engine: Any = None
+    kept: dict[str, Any] | None = None
 
     @property
     def count(self) -> int:

@@ -69,7 +69,13 @@ def part_name(number: int) -> str:
 
 
 def explain_part(
-    model: Any, plan: StreamPlan, table: PartitionedTable, part: Part, *, folder: Path | None = None
+    model: Any,
+    plan: StreamPlan,
+    table: PartitionedTable,
+    part: Part,
+    *,
+    folder: Path | None = None,
+    kept: dict[str, Any] | None = None,
 ) -> PartResult:
     """Explain the rows of one part, a batch at a time.
 
@@ -79,18 +85,21 @@ def explain_part(
         table: the whole table.
         part: one of its parts.
         folder: where local explanations are written as Parquet; None: only their sums are kept.
+        kept: what was fitted on the background for other parts of the same plan, and is here for those to come; it
+            spares work and changes no number.
 
     Raises:
         InputError: a cell cannot be used, or a file has changed.
         EnvironmentProblem: a file cannot be read or written.
     """
     started = time.perf_counter()
+    kept = {} if kept is None else kept
     with full_float32(), quietly() as said:
         game = loss_game(plan.method) if plan.scope == "global" else None
         if game is not None:
-            result = _losses(game, model, plan, table, part)
+            result = _losses(game, model, plan, table, part, kept)
         else:
-            result = _rows(model, plan, table, part, folder)
+            result = _rows(model, plan, table, part, folder, kept)
     found = tuple(dict.fromkeys(said))[:_WARNINGS]
     return PartResult(
         part.number, result.rows, result.sums, result.header, result.file, found, time.perf_counter() - started
@@ -121,7 +130,9 @@ def _chosen(plan: StreamPlan, table: PartitionedTable, part: Part) -> Iterator[B
 # ---- global ----------------------------------------------------------------------------------------------------------
 
 
-def _losses(game: LossGame, model: Any, plan: StreamPlan, table: PartitionedTable, part: Part) -> PartResult:
+def _losses(
+    game: LossGame, model: Any, plan: StreamPlan, table: PartitionedTable, part: Part, kept: dict[str, Any]
+) -> PartResult:
     """Play the loss game over a part and keep its sums."""
     rows = 0
     effects: dict[str, SummedMoments] = {}
@@ -129,7 +140,7 @@ def _losses(game: LossGame, model: Any, plan: StreamPlan, table: PartitionedTabl
     target: TargetSums | None = None
     header: dict[str, Any] | None = None
     for batch in _chosen(plan, table, part):
-        request, quantities = game.game(plan.request(model, table, batch))
+        request, quantities = game.game(plan.request(model, table, batch, kept))
         played = collect_losses(request, quantities, plan.method)
         merge_all(effects, {name: SummedMoments.of(own) for name, own in played.collector.moments.items()})
         if _weighs_branches(plan, request):
@@ -179,7 +190,9 @@ def _loss_header(request: Request, plan: StreamPlan, played: Played, quantities:
 # ---- local -----------------------------------------------------------------------------------------------------------
 
 
-def _rows(model: Any, plan: StreamPlan, table: PartitionedTable, part: Part, folder: Path | None) -> PartResult:
+def _rows(
+    model: Any, plan: StreamPlan, table: PartitionedTable, part: Part, folder: Path | None, kept: dict[str, Any]
+) -> PartResult:
     """Explain every row of a part; the rows go to a file while they are made."""
     sums: ValueSums | None = None
     header: dict[str, Any] | None = None
@@ -187,7 +200,7 @@ def _rows(model: Any, plan: StreamPlan, table: PartitionedTable, part: Part, fol
     name = f"{part_name(part.number)}.parquet"
     with _file(None if folder is None else folder / name, plan, part) as write:
         for batch in _chosen(plan, table, part):
-            explanation = methods.get(plan.method)()(plan.request(model, table, batch))
+            explanation = methods.get(plan.method)()(plan.request(model, table, batch, kept))
             own = ValueSums.of(explanation.values)
             sums = own if sums is None else sums.merge(own)
             gap = max(gap, float(explanation.meta.get(GAP) or 0.0))

@@ -171,19 +171,20 @@ class StreamPlan:
         """Return which of the rows in these places are explained."""
         return np.ones(len(places), dtype=bool) if self.sample is None else _lots(self.seed, places) <= self.threshold
 
-    def request(self, model: Any, table: PartitionedTable, batch: Batch) -> Request:
+    def request(self, model: Any, table: PartitionedTable, batch: Batch, kept: dict[str, Any] | None = None) -> Request:
         """Return the request for some rows of the table.
 
         Args:
             model: the fitted estimator.
             table: where they stand.
             batch: the rows, with ``columns``.
+            kept: what earlier batches of the same plan left for later ones.
 
         Raises:
             InputError: a cell cannot be read, a target is no class of the model, a weight is no weight.
         """
         with table.cells_of(batch.numbers):
-            return self._request(model, batch.frame, batch.places)
+            return replace(self._request(model, batch.frame, batch.places), kept=kept)
 
     def _request(self, model: Any, frame: pd.DataFrame, places: Integers) -> Request:
         y = None

@@ -33,10 +33,11 @@ class Work:
     def __init__(self, plan: StreamPlan, table: PartitionedTable, folder: Path | None, model: Any = None) -> None:
         self.plan, self.table, self.folder = plan, table, folder
         self._model = model
+        self._kept: dict[str, Any] = {}
 
     def __call__(self, part: Part) -> PartResult:
         """Explain one part."""
-        return explain_part(self.model, self.plan, self.table, part, folder=self.folder)
+        return explain_part(self.model, self.plan, self.table, part, folder=self.folder, kept=self._kept)
 
     @property
     def model(self) -> Any:
@@ -48,7 +49,7 @@ class Work:
         return self._model
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = dict(self.__dict__)
+        kept: dict[str, Any] = {**self.__dict__, "_kept": {}}
         if self.plan.model_folder is not None:
             kept["_model"] = None
         return kept
