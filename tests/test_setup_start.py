@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -43,6 +45,47 @@ print(used.ru_utime + used.ru_stime)
 def test_importing_permgrad_loads_nothing_heavy():
     code = f"import sys, permgrad; print([name for name in {HEAVY!r} if name in sys.modules])"
     assert run(code).strip() == "[]"
+
+
+def test_reading_a_model_and_predicting_load_neither_compiler_nor_plots_nor_training(tmp_path):
+    code = f"""
+import sys
+import numpy as np, permgrad as pg
+X = np.random.default_rng(0).normal(size=(60, 3))
+model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, X[:, 0])
+model.save({str(tmp_path / "m")!r})
+assert "lightning" in sys.modules
+"""
+    run(code)
+    (tmp_path / "table.csv").write_text("x0,x1,x2\n1,2,3\n4,5,6\n", encoding="utf-8")
+    words = ["predict", str(tmp_path / "m"), str(tmp_path / "table.csv"), "--out", str(tmp_path / "found.csv")]
+    code = f"""
+import json, sys
+from permgrad.cli import app
+try:
+    app({words!r})
+except SystemExit as end:
+    assert not end.code
+print(json.dumps([name for name in ("torch._dynamo", "matplotlib", "lightning") if name in sys.modules]))
+"""
+    assert json.loads(run(code).splitlines()[-1]) == []
+    assert len((tmp_path / "found.csv").read_text(encoding="utf-8").splitlines()) == 3
+
+
+def test_the_collector_is_left_to_the_user_outside_of_a_command():
+    from permgrad._startup import loading, own_process
+
+    frozen = gc.get_freeze_count()
+    with loading():
+        assert gc.isenabled()
+    assert gc.get_freeze_count() == frozen
+    with own_process():
+        with suppress(ZeroDivisionError), loading():
+            assert not gc.isenabled()
+            raise ZeroDivisionError
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > frozen
+    assert gc.get_freeze_count() == 0
 
 
 def test_every_public_name_resolves():

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Protocol
 import typer
 
 from permgrad import _cli_options as options
+from permgrad._startup import loading
 
 
 class Tell(Protocol):
@@ -72,7 +73,8 @@ def add_tune(
         are looked at once, at the end, for the winner.
         """
         use_threads(threads)
-        from permgrad.runs.tune import TuneRequest, tune_table
+        with loading():
+            from permgrad.runs.tune import TuneRequest, tune_table
 
         outcome = tune_table(
             TuneRequest(

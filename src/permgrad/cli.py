@@ -22,8 +22,10 @@ from typing import Annotated, Any
 import typer
 
 from permgrad import _cli_options as options
+from permgrad._cli_diff import add_diff
 from permgrad._cli_tune import add_tune
 from permgrad._errors import EnvironmentProblem, PermgradError, PermgradWarning
+from permgrad._startup import loading, own_process
 
 app = typer.Typer(
     name="permgrad",
@@ -94,7 +96,7 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
     def guarded(*args: Any, **kwargs: Any) -> None:
         debug = bool(kwargs.get("debug"))
         try:
-            with _plain_warnings(debug):
+            with _plain_warnings(debug), own_process():
                 function(*args, **kwargs)
                 sys.stdout.flush()
         except typer.Exit:
@@ -215,7 +217,8 @@ def run(
     The same command goes on where an interrupted run stopped, and does nothing when the run is finished.
     """
     _use_threads(threads)
-    from permgrad.runs.run import RunRequest, run_table
+    with loading():
+        from permgrad.runs.run import RunRequest, run_table
 
     outcome = run_table(
         RunRequest(
@@ -273,7 +276,8 @@ def predict(
 ) -> None:
     """Predict the rows of a table with a trained model; columns are matched by name."""
     _use_threads(threads)
-    from permgrad.runs.predict import predict_table
+    with loading():
+        from permgrad.runs.predict import predict_table
 
     outcome = predict_table(model_folder, table, out=out, overwrite=overwrite, threads=threads, stream=stream)
     if str(out) == "-" and not as_json:
@@ -331,7 +335,8 @@ def explain(
 ) -> None:
     """Explain a trained model on the rows of a table; if the target column is there, the loss is explained."""
     _use_threads(threads)
-    from permgrad.runs.explain import ExplainRequest, explain_table
+    with loading():
+        from permgrad.runs.explain import ExplainRequest, explain_table
 
     outcome = explain_table(
         ExplainRequest(
@@ -368,7 +373,8 @@ def report(
     debug: options.Debug = False,
 ) -> None:
     """Build a run's report.html again from the files in its folder."""
-    from permgrad.runs.report import rebuild_report
+    with loading():
+        from permgrad.runs.report import rebuild_report
 
     outcome = rebuild_report(folder)
     _tell(outcome.facts, outcome.text, as_json=as_json)
@@ -405,7 +411,8 @@ def benchmark(
     The same command goes on where an interrupted one stopped; more seeds or functions add to what is there.
     """
     _use_threads(threads)
-    from permgrad.runs.benchmark import BenchmarkRequest, run_benchmark
+    with loading():
+        from permgrad.runs.benchmark import BenchmarkRequest, run_benchmark
 
     outcome = run_benchmark(
         BenchmarkRequest(
@@ -483,7 +490,8 @@ def compare(
     The same command goes on where an interrupted one stopped, and does nothing when all is done.
     """
     _use_threads(threads)
-    from permgrad.runs.compare import CompareRequest, compare_table, parse_seeds
+    with loading():
+        from permgrad.runs.compare import CompareRequest, compare_table, parse_seeds
 
     outcome = compare_table(
         CompareRequest(
@@ -551,6 +559,7 @@ def datasets_fetch(
 
 
 add_tune(app, _command, say=_say, tell=_tell, use_threads=_use_threads)
+add_diff(app, _command, tell=_tell)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from permgrad._errors import InputError, counted
 from permgrad._files import atomic_path, writing
+from permgrad._startup import loading
 from permgrad.data.encoding import align_columns
 from permgrad.data.table import read_table
 from permgrad.runs import image_table
@@ -28,8 +29,6 @@ def open_model(folder: Path) -> tuple[Any, dict[str, Any]]:
     Raises:
         InputError: There is no model.
     """
-    from permgrad.models.saving import load
-
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         raise InputError(
@@ -40,7 +39,10 @@ def open_model(folder: Path) -> tuple[Any, dict[str, Any]]:
         raise InputError(
             f"a run must have trained its model, however: in {folder} it has not; finish it with permgrad run"
         )
-    model = load(folder / "model" if (folder / "model").is_dir() else folder)
+    with loading():
+        from permgrad.models.saving import load
+
+        model = load(folder / "model" if (folder / "model").is_dir() else folder)
     data = read_json(run / "data.json") if (run / "data.json").is_file() and read_record(run) is not None else {}
     return model, data
 

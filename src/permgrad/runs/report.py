@@ -14,6 +14,7 @@ import pandas as pd
 
 from permgrad._errors import InputError
 from permgrad._files import writing
+from permgrad._startup import loading
 from permgrad.report.content import (
     DataSection,
     GradientSection,
@@ -80,8 +81,9 @@ def write_run_report(folder: Path, record: Mapping[str, Any], *, model: Any = No
         record: The content of ``run.json``.
         model: The fitted model, if it is at hand; else it is read from the folder.
     """
-    from permgrad.models.saving import load
-    from permgrad.report.html import write_report
+    with loading():
+        from permgrad.models.saving import load
+        from permgrad.report.html import write_report
 
     target = folder / REPORT
     write_report(target, report_content(folder, record, load(folder / "model") if model is None else model))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from permgrad._errors import InputError, suggest
+from permgrad._startup import load_training_engine, loading
 from permgrad.runs.folder import STAGE_ALIASES, STAGES, check_free, find_finished, open_run
 from permgrad.runs.inputs import Inputs, configuration, load_inputs
 from permgrad.runs.request import Outcome, RunRequest
@@ -44,10 +45,11 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
         )
     if request.from_stage is None and not request.overwrite and find_finished(request.folder, settings) is not None:
         return summarise(request.folder, already=True)
-    from permgrad.runs import image_table, stages
-    from permgrad.runs.stages import Work, use_threads
+    with loading():
+        from permgrad.runs import image_table, stages
+        from permgrad.runs.stages import Work, use_threads
 
-    (image_table.check_options if request.images else stages.check_model_options)(request)
+        (image_table.check_options if request.images else stages.check_model_options)(request)
     stage_work = image_table.STAGE_WORK if request.images else stages.STAGE_WORK
     use_threads(request.threads)
     inputs = load_inputs(request)
@@ -69,6 +71,8 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
                 continue
             say(f"[{number}/{len(STAGES)}] {name}")
             with folder.stage(name):
+                if name == "model":
+                    load_training_engine()
                 stage(work)
             say(f"  {name} took {folder.record['stages'][name]['seconds']:.1f} s")
     return summarise(request.folder)
