@@ -198,7 +198,7 @@ def test_bad_input_is_refused_before_work(place, tmp_path, monkeypatch):
         ((table, "--target", "ill", "--space", "papr"), 2, "(did you mean 'paper'?)"),
         ((table, "--target", "il"), 2, "there is no column 'il' (did you mean 'ill'?)"),
         ((table,), 2, "no --target is given"),
-        ((folder, "--target", "ill"), 2, "error: tune needs a table that fits in memory, as one file, however: '"),
+        ((folder, "--target", "il"), 2, "there is no column 'il' (did you mean 'ill'?)"),
         ((place / "tabl.csv", "--target", "ill"), 2, "does not exist"),
         ((table, "--target", "ill", "--storage", "study.db"), 2, "a storage must be a URL"),
         ((table, "--target", "ill", "--storage", "sqlite://"), 2, "must outlive the process"),
