@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ import pandas as pd
 
 from permgrad._errors import EnvironmentProblem, InputError, unknown
 from permgrad._files import atomic_folder, plain
+from permgrad._stored import is_intact, read_npz, sealed
 
 if TYPE_CHECKING:
     from permgrad.report.plots import PlotAccessor
@@ -352,7 +352,7 @@ class Explanation:
         }
         with atomic_folder(target) as temporary:
             np.savez_compressed(temporary / "values.npz", **arrays)  # type: ignore[arg-type]
-            text = json.dumps(plain(header), indent=1, ensure_ascii=False, allow_nan=False)
+            text = json.dumps(sealed(plain(header)), indent=1, ensure_ascii=False, allow_nan=False)
             (temporary / "explanation.json").write_text(text + "\n", encoding="utf-8")
         return target
 
@@ -362,14 +362,12 @@ class Explanation:
         source = Path(folder)
         try:
             header = json.loads((source / "explanation.json").read_text(encoding="utf-8"))
-            # Opened here, so that it is closed also when NumPy finds it damaged.
-            with (source / "values.npz").open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            arrays = read_npz((source / "values.npz").read_bytes())
         except FileNotFoundError as error:
             raise InputError(
                 f"an explanation's folder holds explanation.json and values.npz, however: {error.filename} is missing"
             ) from error
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib_error()) as error:
+        except (ValueError, OSError, RecursionError) as error:
             raise InputError(
                 f"{source} must hold an explanation that permgrad saved, however: it is damaged ({error}); "
                 "make it again"
@@ -384,11 +382,17 @@ class Explanation:
                 f"{header['schema_version']}; install a newer permgrad"
             )
         try:
-            return cls(**_fields_from_file(header, arrays))
-        except (KeyError, TypeError, AttributeError) as error:
+            found = cls(**_fields_from_file(header, arrays))
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise InputError(
                 f"{source} must hold a whole explanation, however: {error} is missing or wrong; make it again"
             ) from error
+        if not is_intact(header):
+            raise InputError(
+                f"{source}/explanation.json must be as it was written, however: its seal differs, so it is damaged or "
+                "was changed; make it again"
+            )
+        return found
 
 
 def _summarised_maps(maps: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
@@ -398,17 +402,11 @@ def _summarised_maps(maps: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDAr
     return kept | {name: array.mean(axis=0, keepdims=True) for name, array in means.items()}
 
 
-def zlib_error() -> type[Exception]:
-    """Return the error that a truncated compressed array raises."""
-    import zlib
-
-    return zlib.error
-
-
 def _fields_from_file(header: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
     def below(prefix: str) -> dict[str, npt.NDArray[Any]]:
         return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
+    _check_types(header)
     fields: dict[str, Any] = {
         name: header[name] for name in ("method", "scope", "level", "additive", "groups", "branches")
     }
@@ -417,6 +415,9 @@ def _fields_from_file(header: Mapping[str, Any], arrays: Mapping[str, npt.NDArra
     for name in ("std", "low", "high", "p_values", "base_values", "predictions"):
         fields[name] = arrays.get(name)
     fields |= {"parts": below("parts/"), "part_std": below("part_std/"), "maps": below("maps/")}
+    rows = header["meta"].get("rows")
+    if header["scope"] == "local" and rows is not None and len(rows) != len(arrays["values"]):
+        raise TypeError(f"meta (of {len(rows)} rows for {len(arrays['values'])} of values)")
     frame = header.get("feature_values")
     fields["feature_values"] = (
         None if frame is None else pd.DataFrame(frame["data"], columns=frame["columns"], dtype=object)
@@ -424,6 +425,31 @@ def _fields_from_file(header: Mapping[str, Any], arrays: Mapping[str, npt.NDArra
     if fields["feature_values"] is not None:
         fields["feature_values"] = fields["feature_values"].infer_objects()
     return fields
+
+
+#: What a stored explanation's parts may be; None where it says so.
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("method", "scope", "level"), (str,)),
+    "additive": (bool,),
+    **dict.fromkeys(("names", "modality", "outputs"), (list,)),
+    **dict.fromkeys(("groups", "branches", "direction", "feature_values"), (dict, type(None))),
+    "meta": (dict,),
+}
+
+
+def _check_types(header: Mapping[str, Any]) -> None:
+    """Refuse a file whose parts are of other types: it would only fail later, where nobody knows why."""
+    for name, types in _TYPES.items():
+        value = header.get(name) if name == "feature_values" else header[name]
+        if not isinstance(value, types):
+            raise TypeError(f"{name} (a {type(value).__name__})")
+    if header["scope"] not in ("global", "local"):
+        raise TypeError(f"scope ({header['scope']!r})")
+    for name in ("names", "modality", "outputs"):
+        if not all(isinstance(item, str) for item in header[name]):
+            raise TypeError(f"{name} (not all text)")
+    if len(header["modality"]) != len(header["names"]):
+        raise TypeError(f"modality (of {len(header['modality'])} for {len(header['names'])} names)")
 
 
 def _frame_to_json(frame: pd.DataFrame | None) -> dict[str, Any] | None:

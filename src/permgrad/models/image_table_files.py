@@ -17,6 +17,7 @@ from torch import Tensor
 from permgrad import __version__
 from permgrad._errors import InputError
 from permgrad._files import atomic_folder, plain
+from permgrad._stored import sealed
 from permgrad.models import saving
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def save(model: ImageTableModel, folder: str | os.PathLike[str], *, overwrite: b
             np.savez_compressed(file, **_arrays(model))  # type: ignore[arg-type]
         names = (saving.WEIGHTS, saving.ARRAYS)
         description["checksums"] = {name: saving.checksum((temporary / name).read_bytes()) for name in names}
-        text = json.dumps(plain(description), indent=1, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(sealed(plain(description)), indent=1, ensure_ascii=False, allow_nan=False)
         (temporary / saving.DESCRIPTION).write_text(text + "\n", encoding="utf-8")
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-import zipfile
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -21,6 +21,7 @@ from torch import Tensor
 from permgrad import __version__
 from permgrad._errors import EnvironmentProblem, InputError
 from permgrad._files import atomic_folder, writing
+from permgrad._stored import is_intact, read_npz, sealed
 from permgrad.models.calibration import Calibration
 from permgrad.models.guard import sheltered
 from permgrad.models.presets import Preset, preset_from_dict
@@ -48,7 +49,7 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
         with (temporary / ARRAYS).open("wb") as file:
             np.savez(file, **_arrays(model))  # type: ignore[arg-type]
         description["checksums"] = {name: checksum((temporary / name).read_bytes()) for name in (WEIGHTS, ARRAYS)}
-        text = json.dumps(description, indent=1, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(sealed(description), indent=1, ensure_ascii=False, allow_nan=False)
         (temporary / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
 
 
@@ -83,12 +84,15 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
     description = _read_description(source)
     weights = _read_weights(source / WEIGHTS, description)
     arrays = _read_arrays(source / ARRAYS, description)
+    if not is_intact(description):
+        raise _damaged(source / DESCRIPTION, "its seal differs, so it is damaged or was changed")
     try:
         if description.get("estimator") == IMAGE_TABLE:
             from permgrad.models.image_table_files import rebuild
 
             return rebuild(description, arrays, weights, device)
-        return _rebuild(description, arrays, weights, images, device)
+        model = _rebuild(description, arrays, weights, images, device)
+        _try_out(model)
     except InputError:
         raise
     except _READING_ERRORS as error:
@@ -96,6 +100,7 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
             f"a model's {DESCRIPTION} must be as permgrad wrote it, however: in {source} a part is missing or damaged "
             f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}); save the model again"
         ) from error
+    return model
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
@@ -307,25 +312,33 @@ def _read_weights(path: Path, description: Mapping[str, Any]) -> dict[str, Tenso
 
 def _read_arrays(path: Path, description: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
     content = _read(path)
-    if content[:1] == b"\x80":
-        raise InputError(
-            f"{path} must be an npz file, however: it looks like a pickle, which could run code on loading and "
-            "is never opened; save the model again with permgrad"
-        )
-    import io
-
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        if "allow_pickle" in str(error) or "pickle" in str(error).lower():
+        arrays = read_npz(content)
+    except ValueError as error:
+        if "pickle" in str(error):
             raise InputError(
-                f"{path} must hold plain arrays, however: it holds a pickle, which could run code on loading and is "
-                "never opened; save the model again with permgrad"
+                f"{path} must be an npz file of plain arrays, however: {error}; save the model again with permgrad"
             ) from error
-        raise _damaged(path, f"it is no complete npz file ({type(error).__name__})") from error
+        raise _damaged(path, str(error)) from error
     _check_intact(path, content, description)
     return arrays
+
+
+def _try_out(model: Any) -> None:
+    """Predict a row without a cell: what does not fit together is found now, not in the middle of somebody's work."""
+    names = model.preprocessor_.feature_names_in_
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        encoded = model.preprocessor_.transform(pd.DataFrame([[None] * len(names)], columns=names, dtype=object))
+        outputs = model.predict_encoded(encoded)
+    expected = (1, model.module_.outputs)
+    if outputs.shape != expected or model.n_features_in_ != len(names):
+        raise ValueError(f"outputs of shape {outputs.shape} in the place of {expected}, or another number of features")
+    given = getattr(model, "feature_names_in_", names)
+    if [str(name) for name in given] != list(names):
+        raise ValueError("the names of its features are not those that its encoder knows")
+    if hasattr(model, "classes_") and (model.classes_.ndim != 1 or len(model.classes_) < 2):
+        raise ValueError(f"classes of shape {model.classes_.shape}")
 
 
 def _rebuild(

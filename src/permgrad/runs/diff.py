@@ -22,7 +22,7 @@ from permgrad._registry import Registry
 
 #: Words in the names of what says when, how long, or where: never compared.
 _WHEN_AND_WHERE = re.compile(
-    r"(^|[_ .])(seconds|started|finished_at|finished|date|duration|command|storage|folder|path|hostname|pid)($|[_ .])"
+    r"(^|[_ .])(seconds|started|finished_at|finished|date|duration|command|seal|storage|folder|path|host|pid)($|[_ .])"
 )
 #: The same in running text: a moment, and a length of time.
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?")

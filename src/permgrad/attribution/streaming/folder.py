@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -24,6 +23,7 @@ import pyarrow.parquet as pq
 from permgrad._errors import InputError
 from permgrad._files import atomic_path, write_json_atomic, writing
 from permgrad._lock import hold_folder
+from permgrad._stored import read_npz
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.streaming.part import PartResult, part_name
 from permgrad.attribution.streaming.plan import StreamPlan
@@ -139,12 +139,11 @@ class StreamFolder:
     def _read(self, part: Part) -> PartResult:
         path = self._sums(part.number)
         try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                sums = {name: file[name] for name in file.files}
+            sums = read_npz(path.read_bytes())
             facts = json.loads(str(sums.pop("facts")))
             same = facts.pop("plan") == self.plan.key
             result = PartResult(sums=sums, **{**facts, "warnings": tuple(facts["warnings"])})
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"the sums of a finished part must be whole, however: {path} is missing or damaged ({error}); "
                 "run the same command again to compute that part anew"

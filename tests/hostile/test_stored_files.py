@@ -1,0 +1,195 @@
+"""Models and explanations on disk: anything changed is refused in one sentence, and nothing it says is believed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import random
+import shutil
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import permgrad as pg
+from permgrad._stored import is_intact, read_npz, sealed
+
+ODD = (None, True, -1, 0, 10**12, 2**63, 1e308, "", "x" * 50, [], {}, [[]], {"a": 1}, "../../x", 0.5)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """A model and an explanation, saved, with rows to use the model on."""
+    place = tmp_path_factory.mktemp("stored")
+    draw = np.random.default_rng(0)
+    days = pd.date_range("2020-01-01", periods=60)
+    X = pd.DataFrame({"a": draw.normal(size=60), "b": draw.choice(["x", "y", "z"], 60), "day": days})
+    network = {"dense_units": [4], "conv_filters": [2], "fusion_units": [4]}
+    model = pg.HyNNClassifier(preset="fast", network=network, max_epochs=1, progress=False, random_state=0)
+    model.fit(X, draw.choice(["p", "q"], 60))
+    model.save(place / "model")
+    pg.explain(model, X, n_repeats=2, method="shapley", progress=False).save(place / "explanation")
+    return place, X
+
+
+LOADERS = {"model": (pg.load, "model.json"), "explanation": (pg.Explanation.load, "explanation.json")}
+
+
+def places(value, place=()):
+    """Return the path of every node of a JSON document but its root."""
+    items = value.items() if isinstance(value, dict) else enumerate(value[:6]) if isinstance(value, list) else ()
+    return [found for key, inner in items for found in [(*place, key), *places(inner, (*place, key))]]
+
+
+def change(document, draw):
+    """Remove a node, or put something odd in its place."""
+    *way, last = draw.choice(places(document))
+    node = document
+    for key in way:
+        node = node[key]
+    if draw.random() < 0.3 and isinstance(node, dict):
+        del node[last]
+    else:
+        node[last] = draw.choice([odd for odd in ODD if odd != node[last]])
+
+
+@pytest.mark.parametrize("what", LOADERS)
+def test_a_changed_description_is_refused(stored, tmp_path, what):
+    load, name = LOADERS[what]
+    draw = random.Random(0)
+    whole = json.loads((stored[0] / what / name).read_text(encoding="utf-8"))
+    assert len(places(whole)) > 40
+    for number in range(60):
+        place = tmp_path / str(number)
+        shutil.copytree(stored[0] / what, place)
+        changed = json.loads(json.dumps(whole))
+        change(changed, draw)
+        if "seal" not in changed:
+            continue
+        (place / name).write_text(json.dumps(changed), encoding="utf-8")
+        with pytest.raises(pg.InputError, match="however"):
+            load(place)
+
+
+@pytest.mark.parametrize("what", LOADERS)
+def test_who_renews_seal_and_checksums_still_gets_a_sentence(stored, tmp_path, what):
+    """Nobody is kept from writing files of their own; what they say must not crash, or ask for memory."""
+    load, name = LOADERS[what]
+    draw = random.Random(1)
+    whole = json.loads((stored[0] / what / name).read_text(encoding="utf-8"))
+    refused, said = 0, []
+    for number in range(120):
+        place = tmp_path / str(number)
+        shutil.copytree(stored[0] / what, place)
+        changed = json.loads(json.dumps(whole))
+        change(changed, draw)
+        (place / name).write_text(json.dumps(sealed(changed)), encoding="utf-8")
+        try:
+            found = load(place)
+            assert repr(found)
+            if what == "explanation":
+                found.to_frame()
+        except pg.InputError as error:
+            refused += 1
+            said.append(str(error))
+    assert all("however" in sentence for sentence in said)
+    assert refused > 20
+
+
+@pytest.mark.parametrize("what", LOADERS)
+def test_flipped_and_missing_bytes_are_refused(stored, tmp_path, what):
+    load, _ = LOADERS[what]
+    draw, said = random.Random(2), []
+    for number in range(80):
+        place = tmp_path / str(number)
+        shutil.copytree(stored[0] / what, place)
+        path = draw.choice(sorted(place.iterdir()))
+        content = bytearray(path.read_bytes())
+        if number % 4 == 0:
+            content = content[: draw.randrange(len(content))]
+        else:
+            at = draw.randrange(len(content))
+            content[at] ^= 1 << draw.randrange(8)
+        path.write_bytes(bytes(content))
+        try:
+            load(place)
+        except pg.InputError as error:
+            said.append(str(error))
+        else:
+            # What a zip file says of times and of its maker may be anything.
+            assert path.suffix == ".npz"
+            assert what == "explanation"
+    assert all("however" in sentence for sentence in said)
+    assert len(said) > 60
+
+
+# ---- arrays ----------------------------------------------------------------------------------------------------------
+
+
+def packed(header, numbers=b"", **options):
+    """Return an npz file whose array says what the header says."""
+    array = io.BytesIO()
+    np.lib.format.write_array_header_1_0(array, {"descr": "<f8", "fortran_order": False, "shape": (1,), **header})
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", **options) as made:
+        made.writestr("a.npy", array.getvalue() + numbers)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.arange(6.0).reshape(2, 3), np.asfortranarray(np.arange(6).reshape(2, 3)), np.zeros((0, 3)), np.array("text"),
+     np.array(["a", "ß"]), np.array(True), np.zeros((2, 0, 2), dtype="<U3"), np.array([np.datetime64("2020-01-01")])],
+)  # fmt: skip
+def test_arrays_are_read_as_numpy_reads_them(array):
+    for save in (np.savez, np.savez_compressed):
+        file = io.BytesIO()
+        save(file, a=array, **{"b/c": array})
+        with np.load(io.BytesIO(file.getvalue())) as expected:
+            found = read_npz(file.getvalue())
+            assert list(found) == expected.files
+            for name in expected.files:
+                assert found[name].dtype == expected[name].dtype
+                np.testing.assert_array_equal(found[name], expected[name])
+                assert found[name].flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (packed({"shape": (10**12,)}, b"\0" * 8), "says it has 1,000,000,000,000 values"),
+        (packed({"shape": (2**40, 2**40)}, b"\0" * 8), "values of float64, and has not"),
+        (packed({"shape": (2,)}, b"\0" * 8), "says it has 2 values"),
+        (packed({"shape": (-1,)}, b""), "and has not"),
+        (packed({"descr": "|O"}, b"\0" * 8), "holds a pickle"),
+        (b"\x80\x04K\x01.", "looks like a pickle"),
+        (b"", "it is no complete npz file"),
+        (b"PK\x03\x04", "it is no complete npz file"),
+        (packed({}, b"\0" * 8)[:-30], "it is no complete npz file"),
+    ],
+)
+def test_arrays_that_lie_about_their_size_are_refused_without_the_memory(content, said):
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=said):
+        read_npz(content)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 10**7
+
+
+def test_seals_see_every_change_and_forgive_order():
+    content = {"a": [1, 2.5, None, "ü"], "b": {"c": (1, 2)}, "d": float(np.float32(0.1))}
+    closed = json.loads(json.dumps(sealed(content)))
+    assert is_intact(closed)
+    assert is_intact(dict(reversed(closed.items())))
+    for place in places(closed):
+        changed = json.loads(json.dumps(closed))
+        node = changed
+        for key in place[:-1]:
+            node = node[key]
+        node[place[-1]] = "other"
+        assert not is_intact(changed), place
+    assert len(hashlib.sha256(b"").hexdigest()) == len(closed["seal"])
