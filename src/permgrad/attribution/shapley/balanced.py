@@ -53,7 +53,7 @@ class _Laid:
     @property
     def coalitions(self) -> int:
         """Predictions for each sample and donor."""
-        return 2 * self.weights.shape[2]
+        return 2 * int(self.weights.shape[2])
 
 
 def solve(
@@ -170,17 +170,25 @@ class UsedPlayers:
         if not len(self._doubted):
             return None
         game, asked = self.game, references[:_ASKED]
-        used = np.ones((len(rows), game.players, game.measure.width), dtype=bool)
-        receivers, donors = np.repeat(rows, len(asked)), np.tile(asked, len(rows))
-        rounding = np.repeat(game.rounding(rows), len(asked), axis=0)
+        used = np.zeros((len(rows), game.players, game.measure.width), dtype=bool)
+        sure = np.setdiff1d(np.arange(game.players), self._doubted)
+        used[:, sure] = True
+        receiver, donors = np.repeat(np.arange(len(rows)), len(asked)), np.tile(asked, len(rows))[:, None]
+        rounding = game.rounding(rows)
         with np.errstate(over="ignore"):
-            numbered = keys[:, None] + np.arange(len(asked), dtype=np.uint64)
+            counters = (keys[:, None] + np.arange(len(asked), dtype=np.uint64)).reshape(-1).astype(np.uint64)
+        differs = game.differs(rows[receiver], donors)
         for player in self._doubted.tolist():
-            size = uniform(game.request.seed, ("asked size", player), numbered.reshape(-1))
-            both = _with_and_without(player, size, _spread(game, ("asked", player), numbered.reshape(-1)))
-            worth = game.values(receivers, donors[:, None], both)
-            moved = np.abs(worth[:, 1] - worth[:, 0]) > rounding
-            used[:, player] = moved.reshape(len(rows), len(asked), -1).any(axis=1)
+            # Where both hold the same there is nothing to ask.
+            pairs = np.flatnonzero(differs[:, player])
+            if not len(pairs):
+                continue
+            size = uniform(game.request.seed, ("asked size", player), counters[pairs])
+            spread = _spread(game, ("asked", player), counters[pairs])
+            both = _with_and_without(player, size, spread)
+            worth = game.values(rows[receiver[pairs]], donors[pairs], both)
+            moved = np.abs(worth[:, 1] - worth[:, 0]) > rounding[receiver[pairs]]
+            np.logical_or.at(used[:, player], receiver[pairs], moved)
         return None if used.all() else used
 
     def _idle_in_background(self) -> Integers:
@@ -189,8 +197,9 @@ class UsedPlayers:
         grid = CoalitionGrid(replace(request, inputs=request.donors))
         rng, background = generator(request.seed, "used"), len(request.donors[0])
         doubted = np.arange(game.players, dtype=np.int64)
+        rounding = game.rounding(np.zeros(1, dtype=np.int64))
         for trials in _TRIALS:
-            if not len(doubted) or background < 2:  # noqa: PLR2004 — a pair of rows
+            if not len(doubted) or background < 2:
                 break
             player = np.repeat(doubted, trials)
             first = rng.integers(0, background, len(player))
@@ -199,8 +208,8 @@ class UsedPlayers:
             outputs = grid.outputs(first, second[:, None], both)
             worth = game.measure(outputs.flatten(0, 1), np.zeros(2 * len(player), dtype=np.int64))
             steps = np.abs(np.diff(worth.reshape(len(player), 2, -1), axis=1))[:, 0]
-            moved = (steps > game.rounding(np.zeros(1, dtype=np.int64))).reshape(len(doubted), trials, -1)
-            doubted = doubted[~moved.any(axis=1).all(axis=1)]
+            moved = np.asarray(steps > rounding).reshape(len(doubted), trials, -1)
+            doubted = doubted[~moved.any(axis=1).all(axis=-1)]
         game.count(grid.evaluations)
         return doubted
 

@@ -1,8 +1,8 @@
 """Balanced coalitions: sets of players from which the values of one row and one donor are solved.
 
-A coalition and its complement are always played together: half of what they differ by, ``O(S) = (v(S) - v(not S)) / 2``,
-holds nothing of what two players do together. With v(all) - v(nobody) shared out equally, a player's Shapley value
-among n is
+A coalition and its complement are always played together: half of what they differ by,
+``O(S) = (v(S) - v(not S)) / 2``, holds nothing of what two players do together. With v(all) - v(nobody) shared out
+equally, a player's Shapley value among n is
 
     (v(all) - v(nobody)) / n  +  the mean over the sizes k = 1 … n - 1 of
     (n - 1) / n · (mean of O over coalitions of size k with the player - mean over those of size k without it),
@@ -75,7 +75,7 @@ def make_design(players: int, size: int) -> Design:
 def _made(players: int, size: int) -> Design:
     if players <= _FEW:
         return _every_coalition(players)
-    if size == 2:  # noqa: PLR2004 — pairs are edges of a graph
+    if size == 2:
         sets = _cycles(players)
         return Design(sets, np.linalg.pinv(sets - size / players))
     return _cyclic(players, size)
@@ -138,7 +138,7 @@ def _cycles(players: int) -> Booleans:
     Pairs are edges of a graph, and only a graph of odd cycles tells all its players apart.
     """
     rest = {0: [], 1: [5, 5], 2: [5]}[players % _TRIANGLE]
-    rest = [7] if players == 7 else rest  # noqa: PLR2004 — too few for two cycles of five
+    rest = [7] if players == 7 else rest
     lengths = [_TRIANGLE] * ((players - sum(rest)) // _TRIANGLE) + rest
     sets = np.zeros((players, players), dtype=bool)
     start = 0

@@ -136,7 +136,8 @@ class CoalitionGrid:
             placed.append(select(mask, own, other).expand(*shape, *tensor.shape[1:]).flatten(0, 2))
         # Whole batches: a network that is read in parts meets few different numbers of rows.
         with torch.no_grad():
-            found = [request.subject.predict(part) for part in zip(*(own.split(self._batch) for own in placed))]
+            batches = zip(*(own.split(self._batch) for own in placed), strict=True)
+            found = [request.subject.predict(part) for part in batches]
         outputs = torch.cat(found) if len(found) > 1 else found[0]
         self.evaluations += len(outputs)
         return outputs.cpu().reshape(*shape, -1)

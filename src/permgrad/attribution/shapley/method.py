@@ -25,11 +25,20 @@ from permgrad.attribution.shapley.exact import Enumeration
 from permgrad.attribution.shapley.game import ShapleyGame
 from permgrad.attribution.shapley.loss import LossPlan, LossValues, play_loss
 from permgrad.attribution.shapley.owen import STRUCTURES, Tree, make_tree
-from permgrad.attribution.shapley.sampled import RowValues, StoppingRule, row_blocks, sample_rows, warn_of_error
+from permgrad.attribution.shapley.sampled import (
+    RowValues,
+    StoppingRule,
+    prefers_designs,
+    row_blocks,
+    sample_rows,
+    warn_of_error,
+)
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
+_ENUMERATION = "enumeration of all coalitions"
+_ORDERS, _DESIGNS = "pairs of an order and its reverse", "balanced coalitions and their complements"
 GAMES = ("prediction", "expected")
 #: Players up to which all coalitions are enumerated; over many rows, the rows carry the error and not the orders.
 _EXACT_LOCAL, _EXACT_GLOBAL, _MOST_EXACT = 12, 6, 16
@@ -65,12 +74,14 @@ class Shapley:
     Options:
         exact: up to so many players every coalition is enumerated and the error is exactly 0; with
             ``structure="owen"`` the count is of the blocks that a single player meets. Default: 12, global: 6. Above,
-            orders are sampled in pairs of an order and its reverse.
+            coalitions are sampled in balanced designs, or orders in pairs of an order and its reverse: what varies less
+            between some pairs of background rows; with ``structure="owen"`` always orders.
         tolerance: sampling stops at this standard error, as a share of the output's range over the background (global:
             of the loss without any information).
         min_permutations, max_permutations: orders per row, at least (default: 100, or the most) and at most (local;
-            each pair is two). A global game takes up to ``n_repeats`` pairs per row, and stops when orders and donors
-            are less than a fifth of the variance; ``tolerance=0`` takes all.
+            each pair is two, and so is each design, which needs as many predictions). A global game takes up to
+            ``n_repeats`` pairs per row, and stops when orders and donors are less than a fifth of the variance;
+            ``tolerance=0`` takes all.
         references: so many background rows stand in for players. Default: all that ``background=`` gives, else 100;
             for a global game each row has 50 of its own, drawn from the background.
         structure: ``"flat"``, or ``"owen"``: players of one modality (and of one group in it) join one after the other
@@ -78,8 +89,8 @@ class Shapley:
         game: of a global explanation: ``"prediction"``: the loss of the averaged prediction, as in SAGE;
             ``"expected"``: the averaged loss of predictions with one background row each, the game of ``permgrad``.
 
-    The local standard error is that of sampling orders. NOTE[DIFF]: SAGE's is that of its sampled walks too; here the
-    global error is that of the mean over rows, sampled orders included.
+    The local standard error is that of sampling orders or coalitions. NOTE[DIFF]: SAGE's is that of its sampled walks
+    too; here the global error is that of the mean over rows, sampled orders included.
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("local", "global")
@@ -179,10 +190,11 @@ def _explain_rows(request: Request, tree: Tree, options: _Options) -> Explanatio
     first = rows[:1] if game.covered else rows
     nobody = game.empty(first, np.broadcast_to(references, (len(first), len(references))))
     scale = _output_range(game)
+    designs = not exact and prefers_designs(game, tree)
     found = (
         _enumerated(game, tree, rows, references)
         if exact
-        else _sampled(game, tree, rows, references, options.rule, scale)
+        else _sampled(game, tree, rows, references, options.rule, scale, designs=designs)
     )
     predictions = game.full(rows)
     gap = np.abs(found.values.sum(axis=1) - (predictions - nobody)) / scale
@@ -217,7 +229,7 @@ def _explain_rows(request: Request, tree: Tree, options: _Options) -> Explanatio
                 baseline=f"mean over {len(references):,} background rows",
                 baseline_rows=len(references),
                 structure=options.structure,
-                estimator="enumeration of all coalitions" if exact else "pairs of an order and its reverse",
+                estimator=_ENUMERATION if exact else _DESIGNS if designs else _ORDERS,
                 permutations=int(found.orders.max()),
                 mean_permutations=float(found.orders.mean()),
                 completeness_gap=float(gap.max()),
@@ -250,10 +262,17 @@ def _enumerated(game: ShapleyGame, tree: Tree, rows: Integers, references: Integ
 
 
 def _sampled(
-    game: ShapleyGame, tree: Tree, rows: Integers, references: Integers, rule: StoppingRule, scale: Floats
+    game: ShapleyGame,
+    tree: Tree,
+    rows: Integers,
+    references: Integers,
+    rule: StoppingRule,
+    scale: Floats,
+    *,
+    designs: bool,
 ) -> RowValues:
     parts = []
-    used = UsedPlayers(game) if tree.free else None
+    used = UsedPlayers(game) if designs else None
     with Progress(len(rows), "shapley", game.request.progress) as progress:
         for part in row_blocks(game, len(rows), len(references)):
             own = rows[part]
@@ -317,7 +336,7 @@ def _explain_loss(request: Request, tree: Tree, options: _Options) -> Explanatio
                 baseline=f"{plan.references:,} of {len(request.donors[0]):,} background rows for each row explained",
                 game=options.game,
                 structure=options.structure,
-                estimator="enumeration of all coalitions" if exact else "pairs of an order and its reverse",
+                estimator=_ENUMERATION if exact else _ORDERS,
                 permutations=2 * found.walks,
                 completeness_gap=found.gap,
                 classes_by="y" if request.y is not None else "predicted class",

@@ -1,26 +1,28 @@
-"""Shapley and Owen values from sampled orders, with their standard errors.
+"""Shapley and Owen values from samples, with their standard errors.
 
-A *walk* takes one row, one order of its players and that order's reverse (paired or antithetic sampling: Mitchell,
-Cooper, Frank & Holmes 2022, section 4), and the donors that stand in for players who have not joined. Along the walk
-players join one by one, and each gets the change that its joining makes; the mean over both directions is exact for
-games in which at most two players interact. Nobody and everybody are the same for all walks and cost nothing.
+A sample is a design of balanced coalitions (``designs``) or a walk. A *walk* takes one row, one order of its players
+and that order's reverse (paired or antithetic sampling: Mitchell, Cooper, Frank & Holmes 2022, section 4), and the
+donors that stand in for players who have not joined. Along the walk players join one by one, and each gets the change
+that its joining makes; the mean over both directions is exact for games in which at most two players interact. Nobody
+and everybody are the same for all walks and cost nothing.
 
-For outputs a walk has a single donor, and walks go round all background rows again and again, so that each is used
+For outputs a sample has a single donor, and samples go round all background rows again and again, so that each is used
 equally often. The means then add up exactly, and the choice of donors adds nothing to the error: what is left is the
-spread of orders with the same donor, and this is what the standard error is computed from.
+spread of samples with the same donor, and this is what the standard error is computed from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from permgrad._errors import warn_user
-from permgrad._random import uniform, uniform_integers
+from permgrad._random import generator, uniform, uniform_integers
 from permgrad.attribution.shapley.balanced import UsedPlayers, solve
 from permgrad.attribution.shapley.game import ShapleyGame, slices
 from permgrad.attribution.shapley.owen import Tree
@@ -35,6 +37,9 @@ _MASK_BYTES, _BLOCK_NUMBERS = 2**25, 2**22
 _LOOSE_WALKS = 25
 #: Walks of a single round, at most: it cannot stop early.
 _SINGLE_ROUND = 250
+#: Pairs of background rows on which designs and orders are compared; how often at most, where they tell nothing; and
+#: what is clearly less.
+_PILOT_PAIRS, _PILOTS, _CLEARLY_LESS = 4, 4, 0.7
 #: Steps whose multiples lie evenly on [0, 1), also together: (√5 − 1)/2 and √2 − 1.
 _GOLDEN, _SILVER = 0.6180339887498949, 0.41421356237309503
 #: An odd number: keeps the walks of one row apart.
@@ -204,11 +209,11 @@ def sample_rows(
         references: background rows that stand in.
         rule: when to stop.
         scale: range of each output, ``(V,)``.
-        used: finds the players that change nothing; None: nobody asks.
+        used: finds the players that change nothing, and says that designs are played; None: orders are.
     """
     size, least, most = rule.walks(len(references))
-    balanced = tree.free
-    asked = used(rows, keys, references) if balanced and used is not None else None
+    balanced = used is not None
+    asked = None if used is None else used(rows, keys, references)
     around = size == len(references)
     shape = (len(rows), tree.players, game.measure.width)
     found = RowValues(np.zeros(shape), np.zeros(shape), np.zeros(len(rows)), np.zeros(len(rows), dtype=np.int64))
@@ -254,6 +259,46 @@ def _spread_donors(seed: int, keys: Counters, first: int, walks: int, references
     start = uniform_integers(seed, ("reference",), keys, references)
     places: Integers = (start[:, None] + (first + np.arange(walks, dtype=np.int64)) * step) % references
     return places
+
+
+def prefers_designs(game: ShapleyGame, tree: Tree) -> bool:
+    """Return whether balanced coalitions have the smaller error; only they know no tree.
+
+    They have where most interactions are of a few players. Where a coalition is worth something only if all of certain
+    players are in it, a step of an order names the last of them, which a coalition does not. So both are played twice
+    for some pairs of background rows, and orders are taken where they vary clearly less; since rows explained have no
+    part in it, their values stay unbiased, and alike whoever stands beside them.
+    """
+    background = len(game.request.donors[0])
+    if not tree.free or background < 2:
+        return tree.free
+    chosen = generator(game.request.seed, "pilot").permutation(background)[: 2 * _PILOT_PAIRS * _PILOTS]
+    parts = torch.from_numpy(chosen).split(2 * _PILOT_PAIRS)
+    designs, orders, telling = 0.0, 0.0, 0
+    for number, part in enumerate(own for own in parts if len(own) > 1):
+        both = _pilot(game, tree, part, number)
+        designs, orders = designs + float(both[0].sum()), orders + float(both[1].sum())
+        telling += int((both > 0).any(axis=0).sum())
+        if telling >= _PILOT_PAIRS - 1:
+            break
+    return orders >= _CLEARLY_LESS * designs
+
+
+def _pilot(game: ShapleyGame, tree: Tree, chosen: torch.Tensor, number: int) -> Floats:
+    """Return how much designs and orders vary for pairs of some background rows, ``(2, pairs)``."""
+    few = tuple(tensor[chosen.to(tensor.device)] for tensor in game.request.donors)
+    pilot = ShapleyGame(replace(game.request, inputs=few, donors=few), "output")
+    receivers = np.repeat(np.arange(len(chosen) // 2, dtype=np.int64), 2)
+    donors = (len(chosen) - 1 - receivers)[:, None]
+    counters = np.arange(len(receivers), dtype=np.uint64) + np.uint64(number * len(receivers))
+    found = (
+        solve(pilot, receivers, donors, counters, uniform(game.request.seed, ("pilot",), counters)),
+        walk(pilot, tree, receivers, donors, counters),
+    )
+    game.count(pilot.evaluations)
+    twice = np.stack(found).reshape(2, -1, 2, *found[0].shape[1:])
+    varied: Floats = ((twice[:, :, 0] - twice[:, :, 1]) ** 2).sum(axis=(2, 3))
+    return varied
 
 
 def _sizes(seed: int, keys: Counters, number: int, samples: int, *, around: bool) -> Floats:
