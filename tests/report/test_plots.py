@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 
 import matplotlib as mpl
@@ -256,3 +257,22 @@ def test_modality_sums_the_paths_of_an_additive_explanation(local):
     total = np.abs(local.values[:, :, 1].sum(axis=1)).mean()
     np.testing.assert_allclose(widths, [0.75 * total, 0.25 * total])
     assert "tabular" in drawn(figure)
+
+
+def test_svg_is_what_savefig_writes_though_it_is_drawn_once(monkeypatch):
+    def figure():
+        drawn = plots.activation(np.linspace(0, 1, 64).reshape(1, 8, 8), np.linspace(0, 1, 16).reshape(4, 4))
+        drawn.suptitle("a title")
+        return drawn
+
+    buffer = io.StringIO()
+    figure().savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    assert "image/png" in buffer.getvalue(), "pictures inside the drawing must be of the same resolution too"
+    drawings = []
+    draw = plots.PlotFigure.draw
+    monkeypatch.setattr(plots.PlotFigure, "draw", lambda self, renderer: drawings.append(draw(self, renderer)))
+    own = figure()
+    before = own.dpi, own.canvas, own.patch.get_facecolor(), own.axes[0].patch.get_facecolor()
+    assert own.to_svg() == buffer.getvalue()
+    assert len(drawings) == 1
+    assert (own.dpi, own.canvas, own.patch.get_facecolor(), own.axes[0].patch.get_facecolor()) == before

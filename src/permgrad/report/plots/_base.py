@@ -62,9 +62,31 @@ class PlotFigure(Figure):
         return target
 
     def to_svg(self) -> str:
-        """Return SVG markup without a background."""
+        """Return SVG markup without a background.
+
+        The same as ``savefig(..., transparent=True)`` writes, which draws everything twice: once to arrange it.
+        """
+        import matplotlib as mpl
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+
         buffer = io.StringIO()
-        self.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        canvas, dots = self.canvas, self.dpi
+        patches = [self.patch, *(axes.patch for axes in self.axes)]
+        colours = [(patch.get_facecolor(), patch.get_edgecolor()) for patch in patches]
+        try:
+            with style.house_style():
+                for patch in patches:
+                    patch.set_facecolor("none")
+                    patch.set_edgecolor("none")
+                # What pictures inside the drawing are scaled to; the drawing itself has no dots.
+                self.dpi = mpl.rcParams["savefig.dpi"]
+                FigureCanvasSVG(self).print_svg(buffer, metadata={"Date": None, "Creator": None})
+        finally:
+            for patch, (face, edge) in zip(patches, colours, strict=True):
+                patch.set_facecolor(face)
+                patch.set_edgecolor(edge)
+            self.set_canvas(canvas)
+            self.dpi = dots
         return buffer.getvalue()
 
     def _repr_png_(self) -> bytes:
