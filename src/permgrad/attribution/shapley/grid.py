@@ -129,8 +129,9 @@ class CoalitionGrid:
         for tensor, others, owners, straight in zip(
             request.inputs, request.donors, self._owners, self._straight, strict=True
         ):
-            own = tensor[rows.to(tensor.device)].to(device)[:, None, None]
-            other = others[donors.to(others.device)].to(device)[:, None]
+            own = tensor.index_select(0, rows.to(tensor.device)).to(device)[:, None, None]
+            picked = donors.to(others.device)
+            other = others.index_select(0, picked.reshape(-1)).unflatten(0, picked.shape).to(device)[:, None]
             mask = here if straight or padded is None else padded[:, :, owners]
             mask = mask.reshape(*mask.shape[:2], 1, *tensor.shape[1:])
             placed.append(select(mask, own, other).expand(*shape, *tensor.shape[1:]).flatten(0, 2))
