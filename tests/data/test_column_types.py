@@ -113,15 +113,15 @@ def test_codes_are_missing_not_values():
         (
             [1.0, np.inf, -np.inf],
             (
-                "numbers must be finite, however column 'a' holds 2 infinite values (inf), the first in row 1; replace inf by NaN (missing)"
-                " or by a large number"
+                "numbers must be finite, however column 'a' holds 2 infinite values (inf), the first in row 1; "
+                "replace inf by NaN (missing) or by a large number"
             ),
         ),
         (
             ["1", "inf", "3"],
             (
-                "numbers must be finite, however column 'a' holds 1 infinite value (inf), in row 1; replace inf by NaN (missing)"
-                " or by a large number"
+                "numbers must be finite, however column 'a' holds 1 infinite value (inf), in row 1; "
+                "replace inf by NaN (missing) or by a large number"
             ),
         ),
         (
