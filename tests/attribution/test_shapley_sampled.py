@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import permgrad as pg
 from permgrad._random import content_keys
+from permgrad.attribution.shapley import method as shapley_method
 from permgrad.attribution.shapley import sampled as shapley_sampled
 from permgrad.attribution.shapley.grid import CoalitionGrid
 from permgrad.attribution.shapley.owen import Tree
@@ -46,6 +47,12 @@ def explain(rows: Tensor = ROWS, **options) -> pg.Explanation:
         return pg.explain(NET, rows, method="shapley", max_permutations=given.pop("orders", 100), **given)
 
 
+@pytest.fixture
+def no_pilot(monkeypatch):
+    """Designs are played wherever they can be, and nothing is tried before."""
+    monkeypatch.setattr(shapley_method, "prefers_designs", lambda game, tree: tree.free)
+
+
 # ---- what holds exactly ----------------------------------------------------------------------------------------------
 
 
@@ -66,6 +73,7 @@ def test_the_gap_is_told_where_the_background_is_too_large():
 
 
 @pytest.mark.parametrize("structure", ["flat", "owen"])
+@pytest.mark.usefixtures("no_pilot")
 def test_every_background_row_is_used_equally_often(monkeypatch, structure):
     used: Counter[tuple[int, int]] = Counter()
     name = "walk" if structure == "owen" else "solve"
@@ -127,6 +135,7 @@ def test_blocks_of_rows_change_nothing(monkeypatch):
     np.testing.assert_allclose(explain().values, whole.values, atol=1e-13)
 
 
+@pytest.mark.usefixtures("no_pilot")
 def test_costs_are_counted_and_the_ends_are_free(monkeypatch):
     evaluated = 0
     plain = nn.Linear.forward
@@ -146,6 +155,7 @@ def test_costs_are_counted_and_the_ends_are_free(monkeypatch):
 
 
 @pytest.mark.parametrize("structure", ["flat", "owen"])
+@pytest.mark.usefixtures("no_pilot")
 def test_players_that_are_alike_are_not_computed(monkeypatch, structure):
     """Codes often agree with the donor's; what is left out changes nothing."""
     rows, background = (draw(6, seed=3) > 0.4).double(), (draw(20, seed=4) > 0.4).double()

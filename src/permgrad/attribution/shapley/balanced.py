@@ -28,8 +28,6 @@ Counters = npt.NDArray[np.uint64]
 _NUMBERS = 2**22
 #: Trials for each player, first of all and then of those who changed nothing yet.
 _TRIALS = (2, 14)
-#: Donors with which a row is asked whether it uses a player.
-_ASKED = 100
 
 
 @dataclass(frozen=True)
@@ -56,9 +54,7 @@ class _Laid:
         return 2 * int(self.weights.shape[2])
 
 
-def solve(
-    game: ShapleyGame, rows: Integers, donors: Integers, counters: Counters, place: Floats, used: Booleans | None = None
-) -> Floats:
+def solve(game: ShapleyGame, rows: Integers, donors: Integers, counters: Counters, place: Floats) -> Floats:
     """Return each player's value from one design, ``(samples, players, V)``; their sum is exact.
 
     Args:
@@ -67,22 +63,16 @@ def solve(
         donors: donors of each sample, ``(samples, donors)``.
         counters: number of each sample; how it shuffles the players depends on the seed and this number alone.
         place: numbers in [0, 1), from which the sizes of the coalitions follow, ``(samples,)``.
-        used: which players change anything in each sample's row, ``(samples, players, V)``; None: all may.
     """
     found = np.empty((len(rows), game.players, game.measure.width))
     for part in slices(len(rows), max(1, _NUMBERS // max(1, game.players**2))):
-        own = None if used is None else used[part]
-        found[part] = _solve(game, rows[part], donors[part], counters[part], place[part], own)
+        found[part] = _solve(game, rows[part], donors[part], counters[part], place[part])
     return found
 
 
-def _solve(
-    game: ShapleyGame, rows: Integers, donors: Integers, counters: Counters, place: Floats, used: Booleans | None
-) -> Floats:
+def _solve(game: ShapleyGame, rows: Integers, donors: Integers, counters: Counters, place: Floats) -> Floats:
     players = game.players
     active = game.differs(rows, donors)
-    if used is not None:
-        active &= used.any(axis=2)
     count = active.sum(axis=1)
     whole = game.full(rows) - game.empty(rows, donors)
     with np.errstate(over="ignore"):
@@ -100,8 +90,6 @@ def _solve(
             stop = start + len(own.kept)
             _share_out(own, worth[start:stop], ranks, found)
             start = stop
-    if used is not None:
-        _clear(found, active, used)
     return found
 
 
@@ -133,91 +121,37 @@ def _share_out(laid: _Laid, worth: Floats, ranks: Integers, found: Floats) -> No
     found[laid.samples] += np.take_along_axis(padded, own[..., None], axis=1)
 
 
-def _clear(found: Floats, active: Booleans, used: Booleans) -> None:
-    """Set the values of players that an output does not use to 0; the others share what they had in equal parts."""
-    excess = np.where(used, 0.0, found).sum(axis=1, keepdims=True)
-    sharing = used & active[..., None]
-    found += np.where(sharing, excess / np.maximum(sharing.sum(axis=1, keepdims=True), 1), 0.0)
-    found[~used] = 0.0
-
-
 # ---- players that change nothing -------------------------------------------------------------------------------------
 
 
-class UsedPlayers:
-    """Which players change anything, row by row: the values of all others are exactly 0.
+def all_used(game: ShapleyGame) -> bool:
+    """Return whether every player was seen to change every output, in a few trials between background rows.
 
     A design mixes the players' contributions, so that one who adds nothing to any coalition would have a value near 0
-    and not 0. A player is tried in a few pairs of background rows first, which costs next to nothing; a row is only
-    asked about players that changed nothing there, and with every one of its donors.
+    and not 0, where a step of an order is 0 exactly.
 
     Args:
         game: what coalitions are worth; its measure must not depend on the row.
     """
-
-    def __init__(self, game: ShapleyGame) -> None:
-        self.game = game
-        self._doubted = self._idle_in_background()
-
-    def __call__(self, rows: Integers, keys: Counters, references: Integers) -> Booleans | None:
-        """Return which players change a row's worth with any donor, ``(rows, players, V)``; None: all may.
-
-        Args:
-            rows: receivers, ``(n,)``.
-            keys: one number for each row from which its draws are counted, ``(n,)``.
-            references: background rows that stand in.
-        """
-        if not len(self._doubted):
-            return None
-        game, asked = self.game, references[:_ASKED]
-        used = np.zeros((len(rows), game.players, game.measure.width), dtype=bool)
-        sure = np.setdiff1d(np.arange(game.players), self._doubted)
-        used[:, sure] = True
-        receiver, donors = np.repeat(np.arange(len(rows)), len(asked)), np.tile(asked, len(rows))[:, None]
-        rounding = game.rounding(rows)
-        with np.errstate(over="ignore"):
-            counters = (keys[:, None] + np.arange(len(asked), dtype=np.uint64)).reshape(-1).astype(np.uint64)
-        differs = game.differs(rows[receiver], donors)
-        for player in self._doubted.tolist():
-            # Where both hold the same there is nothing to ask.
-            pairs = np.flatnonzero(differs[:, player])
-            if not len(pairs):
-                continue
-            size = uniform(game.request.seed, ("asked size", player), counters[pairs])
-            spread = _spread(game, ("asked", player), counters[pairs])
-            both = _with_and_without(player, size, spread)
-            worth = game.values(rows[receiver[pairs]], donors[pairs], both)
-            moved = np.abs(worth[:, 1] - worth[:, 0]) > rounding[receiver[pairs]]
-            np.logical_or.at(used[:, player], receiver[pairs], moved)
-        return None if used.all() else used
-
-    def _idle_in_background(self) -> Integers:
-        """Return the players that changed some output in no trial between background rows."""
-        game, request = self.game, self.game.request
-        grid = CoalitionGrid(replace(request, inputs=request.donors))
-        rng, background = generator(request.seed, "used"), len(request.donors[0])
-        doubted = np.arange(game.players, dtype=np.int64)
-        rounding = game.rounding(np.zeros(1, dtype=np.int64))
-        for trials in _TRIALS:
-            if not len(doubted) or background < 2:
-                break
-            player = np.repeat(doubted, trials)
-            first = rng.integers(0, background, len(player))
-            second = (first + rng.integers(1, background, len(player))) % background
-            both = _with_and_without(player, rng.random(len(player)), rng.random((len(player), game.players)))
-            outputs = grid.outputs(first, second[:, None], both)
-            worth = game.measure(outputs.flatten(0, 1), np.zeros(2 * len(player), dtype=np.int64))
-            steps = np.abs(np.diff(worth.reshape(len(player), 2, -1), axis=1))[:, 0]
-            moved = np.asarray(steps > rounding).reshape(len(doubted), trials, -1)
-            doubted = doubted[~moved.any(axis=1).all(axis=-1)]
-        game.count(grid.evaluations)
-        return doubted
-
-
-def _spread(game: ShapleyGame, what: tuple[object, ...], counters: Counters) -> Floats:
-    with np.errstate(over="ignore"):
-        numbered = counters[:, None] * np.uint64(game.players) + np.arange(game.players, dtype=np.uint64)
-    return uniform(game.request.seed, what, numbered)
+    request = game.request
+    grid = CoalitionGrid(replace(request, inputs=request.donors))
+    rng, background = generator(request.seed, "used"), len(request.donors[0])
+    doubted = np.arange(game.players, dtype=np.int64)
+    rounding = game.rounding(np.zeros(1, dtype=np.int64))
+    for trials in _TRIALS:
+        if not len(doubted) or background < 2:
+            break
+        player = np.repeat(doubted, trials)
+        first = rng.integers(0, background, len(player))
+        second = (first + rng.integers(1, background, len(player))) % background
+        both = _with_and_without(player, rng.random(len(player)), rng.random((len(player), game.players)))
+        outputs = grid.outputs(first, second[:, None], both)
+        worth = game.measure(outputs.flatten(0, 1), np.zeros(2 * len(player), dtype=np.int64))
+        steps = np.abs(np.diff(worth.reshape(len(player), 2, -1), axis=1))[:, 0]
+        moved = np.asarray(steps > rounding).reshape(len(doubted), trials, -1)
+        doubted = doubted[~moved.any(axis=1).all(axis=-1)]
+    game.count(grid.evaluations)
+    return len(doubted) == 0
 
 
 def _with_and_without(player: Integers | int, size: Floats, keys: Floats) -> Booleans:

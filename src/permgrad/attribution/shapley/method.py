@@ -20,7 +20,6 @@ from permgrad.attribution.importance import loss_scale, refuse_nonfinite
 from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.moments import interval
 from permgrad.attribution.result import describe, finish, input_maps, shown_values
-from permgrad.attribution.shapley.balanced import UsedPlayers
 from permgrad.attribution.shapley.exact import Enumeration
 from permgrad.attribution.shapley.game import ShapleyGame
 from permgrad.attribution.shapley.loss import LossPlan, LossValues, play_loss
@@ -272,13 +271,12 @@ def _sampled(
     designs: bool,
 ) -> RowValues:
     parts = []
-    used = UsedPlayers(game) if designs else None
     with Progress(len(rows), "shapley", game.request.progress) as progress:
         for part in row_blocks(game, len(rows), len(references)):
             own = rows[part]
             # Counted from what a row holds, so that it makes no difference where it stands and beside which others.
             keys = content_keys([_bytes(tensor[part]) for tensor in game.request.inputs])
-            parts.append(sample_rows(game, tree, own, keys, references, rule, scale, used))
+            parts.append(sample_rows(game, tree, own, keys, references, rule, scale, designs=designs))
             progress.advance(len(own))
     names = ("values", "std", "freedom", "orders")
     return RowValues(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))

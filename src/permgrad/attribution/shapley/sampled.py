@@ -23,7 +23,7 @@ import torch
 
 from permgrad._errors import warn_user
 from permgrad._random import generator, uniform, uniform_integers
-from permgrad.attribution.shapley.balanced import UsedPlayers, solve
+from permgrad.attribution.shapley.balanced import all_used, solve
 from permgrad.attribution.shapley.game import ShapleyGame, slices
 from permgrad.attribution.shapley.owen import Tree
 
@@ -197,7 +197,8 @@ def sample_rows(
     references: Integers,
     rule: StoppingRule,
     scale: Floats,
-    used: UsedPlayers | None = None,
+    *,
+    designs: bool = False,
 ) -> RowValues:
     """Sample until every value of a row is known well enough; rows that are drop out.
 
@@ -209,11 +210,9 @@ def sample_rows(
         references: background rows that stand in.
         rule: when to stop.
         scale: range of each output, ``(V,)``.
-        used: finds the players that change nothing, and says that designs are played; None: orders are.
+        designs: whether designs are played, not orders.
     """
     size, least, most = rule.walks(len(references))
-    balanced = used is not None
-    asked = None if used is None else used(rows, keys, references)
     around = size == len(references)
     shape = (len(rows), tree.players, game.measure.width)
     found = RowValues(np.zeros(shape), np.zeros(shape), np.zeros(len(rows)), np.zeros(len(rows), dtype=np.int64))
@@ -228,10 +227,9 @@ def sample_rows(
             donors = references[places]
         receivers = np.repeat(rows[open_rows], size)
         theirs, numbers = donors.reshape(-1, 1), counters.reshape(-1)
-        if balanced:
+        if designs:
             place = _sizes(game.request.seed, keys[open_rows], number, size, around=around).reshape(-1)
-            own = None if asked is None else np.repeat(asked[open_rows], size, axis=0)
-            sample = solve(game, receivers, theirs, numbers, place, own)
+            sample = solve(game, receivers, theirs, numbers, place)
         else:
             sample = walk(game, tree, receivers, theirs, numbers)
         by_row = sample.reshape(len(open_rows), size, *shape[1:])
@@ -271,7 +269,9 @@ def prefers_designs(game: ShapleyGame, tree: Tree) -> bool:
     """
     background = len(game.request.donors[0])
     if not tree.free or background < 2:
-        return tree.free
+        return False
+    if not all_used(game):
+        return False
     chosen = generator(game.request.seed, "pilot").permutation(background)[: 2 * _PILOT_PAIRS * _PILOTS]
     parts = torch.from_numpy(chosen).split(2 * _PILOT_PAIRS)
     designs, orders, telling = 0.0, 0.0, 0
