@@ -25,8 +25,10 @@ def configuration(request: RunRequest) -> dict[str, Any]:
         InputError: A column or a file is missing, or a file is damaged: all of them are named before work starts.
     """
     if not Path(request.table).is_file():
-        what = "a folder; name one file" if Path(request.table).is_dir() else "a data set without images"
-        raise InputError(f"--image names columns of a file, however: {request.table} is {what}, or leave --image out")
+        what, fix = "a data set without images", "leave --image out"
+        if Path(request.table).is_dir():
+            what, fix = "a folder", "name one file, or leave --image out"
+        raise InputError(f"--image names columns of a file, however: {request.table} is {what}; {fix}")
     digest = hashlib.sha256()
     paths = {"table": Path(request.table), "test": request.test, "validation": request.validation}
     for role, path in paths.items():
