@@ -110,7 +110,8 @@ def main() -> int:
     wanted = [(FORMS[form], name, split) for split in given.splits for form in forms for name in given.sets]
     run(cells, wanted, refresh=given.refresh)
     found = against_default(cells, given.sets, given.splits, given.part)
-    labels = {name: form.label for name, form in FORMS.items()}
+    measured = {name for name, _, _ in cells.found}
+    labels = {name: form.label for name, form in FORMS.items() if name in measured}
     text = "\n\n".join([
         NOTE.format(part=given.part),
         tables.markdown(overview(found, cells, given.sets, given.splits)),
