@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,7 +40,7 @@ def read_npz(content: bytes) -> dict[str, npt.NDArray[Any]]:
             return {part.filename.removesuffix(".npy"): _read_array(file, part) for part in file.infolist()}
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
         raise ValueError(f"it is no complete npz file ({type(error).__name__})") from error
-    except _decompression_error() as error:
+    except zlib.error as error:
         raise ValueError("its compressed content is damaged") from error
 
 
@@ -62,12 +63,6 @@ def _read_array(file: zipfile.ZipFile, part: zipfile.ZipInfo) -> npt.NDArray[Any
         numbers = np.frombuffer(stream.read(), dtype=dtype, count=count) if left else np.empty(count, dtype)
         # Writable, as arrays that were computed are.
         return numbers.copy().reshape(shape, order="F" if fortran else "C")
-
-
-def _decompression_error() -> type[Exception]:
-    import zlib
-
-    return zlib.error
 
 
 def sealed(description: Mapping[str, Any]) -> dict[str, Any]:

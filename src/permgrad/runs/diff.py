@@ -19,6 +19,7 @@ import pandas as pd
 
 from permgrad._errors import EnvironmentProblem, InputError, counted
 from permgrad._registry import Registry
+from permgrad._stored import read_npz
 
 #: Words in the names of what says when, how long, or where: never compared.
 _WHEN_AND_WHERE = re.compile(
@@ -243,8 +244,8 @@ def _same_cell(sides: Sides, one: str, other: str) -> bool:
 
 @comparers.register(".npz")
 def _npz(sides: Sides) -> Iterator[tuple[str, Any, Any]]:
-    with np.load(sides.first, allow_pickle=False) as one, np.load(sides.second, allow_pickle=False) as other:
-        yield from _arrays(sides, dict(one), dict(other))
+    one, other = (read_npz(path.read_bytes()) for path in (sides.first, sides.second))
+    yield from _arrays(sides, one, other)
 
 
 @comparers.register(".safetensors")
