@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from invoking import call
+from invoking import call, train_run
 
 import permgrad as pg
 from permgrad._lock import hold_folder
@@ -41,13 +41,7 @@ def write(folder: Path, frame: pd.DataFrame, size: int = 70) -> Path:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    preset = {"base": "fast", "branches": ["tabular"], "training": {"max_epochs": 5}}
-    (folder / "preset.json").write_text(json.dumps(preset))
-    table().to_csv(folder / "table.csv", index=False)
-    words = ("--target", "outcome", "--id", "case", "--preset", folder / "preset.json", "--out", folder / "run")
-    call("run", folder / "table.csv", *words)
-    return folder / "run"
+    return train_run(tmp_path_factory.mktemp("run"), table(), identifier="case", epochs=5)
 
 
 def test_predictions_are_those_of_the_table_in_memory(tmp_path: Path, run: Path) -> None:

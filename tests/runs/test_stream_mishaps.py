@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from invoking import call
+from invoking import call, train_run
 
 import permgrad as pg
 from permgrad._lock import hold_folder
@@ -37,13 +36,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    preset = {"base": "fast", "branches": ["tabular"], "training": {"max_epochs": 3}}
-    (folder / "preset.json").write_text(json.dumps(preset))
-    table().to_csv(folder / "table.csv", index=False)
-    words = ("--target", "outcome", "--id", "prediction", "--preset", folder / "preset.json", "--out", folder / "run")
-    call("run", folder / "table.csv", *words)
-    return folder / "run"
+    return train_run(tmp_path_factory.mktemp("run"), table(), identifier="prediction", epochs=3)
 
 
 def test_identifiers_named_like_predictions_replace_nothing(tmp_path: Path, run: Path, rows: Path) -> None:

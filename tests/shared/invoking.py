@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import pandas as pd
 from typer.testing import CliRunner
 
 from permgrad.cli import app
@@ -12,3 +16,13 @@ def call(*words: object, code: int = 0) -> str:
     result = CliRunner().invoke(app, [str(word) for word in words])
     assert result.exit_code == code, f"{result.stdout}\n{result.stderr}\n{result.exception}"
     return result.stderr if code else result.stdout
+
+
+def train_run(folder: Path, table: pd.DataFrame, *, identifier: str, epochs: int) -> Path:
+    """Train a small network on a table with target ``outcome``, as a user would, and return the run's folder."""
+    preset = {"base": "fast", "branches": ["tabular"], "training": {"max_epochs": epochs}}
+    (folder / "preset.json").write_text(json.dumps(preset))
+    table.to_csv(folder / "table.csv", index=False)
+    words = ("--target", "outcome", "--id", identifier, "--preset", folder / "preset.json", "--out", folder / "run")
+    call("run", folder / "table.csv", *words)
+    return folder / "run"
