@@ -14,7 +14,7 @@ from permgrad.evaluation.metrics import evaluate
 from permgrad.report import plots
 from permgrad.report._constant import constant, verdict
 from permgrad.report._headline import facts, second_sentence
-from permgrad.report._paths import path_shares, path_words
+from permgrad.report._paths import map_words, path_shares, path_words
 from permgrad.report._sections import results
 from permgrad.report.content import DataSection, PredictionSection, ReportContent
 from permgrad.report.html import render_report
@@ -204,6 +204,31 @@ def test_roles_of_paths():
     assert _branch_lines(sensible) == ["Branch shares: tabular 90%, image 10%"]
     undefined = {name: {**entry, "share": None} for name, entry in sensible.items()}
     assert path_words(undefined) == ""
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [
+        (0.03, "The image path carries 3 % of the branch weights"),
+        (0.001, "The image path carries next to nothing of the branch weights"),
+        (-0.02, "The image path carries next to nothing of the branch weights"),
+        (0.1, ""),
+        (None, ""),
+    ],
+)
+def test_maps_of_an_image_path_that_hardly_counts_are_not_to_be_trusted(content, share, words):
+    other = None if share is None else 1 - share
+    shares = {name: {**OUTSIDE[name], "share": own} for name, own in (("tabular", other), ("image", share))}
+    assert map_words(shares).startswith(words)
+    assert any(row.heat is not None for row in content.rows), "the page shows maps"
+    said = "its activation maps hardly speak for the prediction" in render_report(
+        dataclasses.replace(content, branches=shares)
+    )
+    assert said == bool(words)
+    without = [dataclasses.replace(row, image=None, heat=None) for row in content.rows]
+    page = render_report(dataclasses.replace(content, branches=shares, rows=without))
+    assert "activation maps hardly" not in page
+    assert map_words({"image": shares["image"]}) == ""
 
 
 def test_the_leading_share_counts_positive_importances_and_says_so(content):

@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 NOT_BRANCHES = ("interaction", "paper", "total")
+#: Below this share of the branch weights another training gives other class activation maps. On Covertype they are 3 to
+#: 5 % for preset default, whose maps differ as much between trainings as between classes, and 11 % for preset fast,
+#: whose maps do not (benchmarks/verify_classes.py).
+LEAST_IMAGE_SHARE = 0.1
 
 
 def entries_of(branches: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -40,6 +44,29 @@ def path_shares(branches: Mapping[str, Any]) -> dict[str, float]:
     """
     shares = {name: float(entry["share"]) for name, entry in entries_of(branches).items() if _known(entry, "share")}
     return shares if all(0 <= share <= 1 for share in shares.values()) else {}
+
+
+def map_words(branches: Mapping[str, Any]) -> str:
+    """Say that activation maps mean little where the image path hardly counts; empty where it does, or is alone.
+
+    Examples:
+        >>> map_words({"tabular": {"share": 0.97}, "image": {"share": 0.03}})
+        'The image path carries 3 % of the branch weights: ...'
+        >>> map_words({"tabular": {"share": 0.6}, "image": {"share": 0.4}})
+        ''
+    """
+    if not is_hybrid(branches) or len(entries_of(branches)) < 2:
+        return ""
+    entry = entries_of(branches)["image"]
+    share = float(entry["share"]) if _known(entry, "share") else math.nan
+    if not share < LEAST_IMAGE_SHARE:
+        return ""
+    amount = f"{round(100 * share)} %" if share >= 0.005 else "next to nothing"
+    return (
+        f"The image path carries {amount} of the branch weights: its activation maps hardly speak for the prediction, "
+        "and would look different after another training. Go by the attributions, or train preset fast or paper if the "
+        "pictures are what you want to read."
+    )
 
 
 def path_words(branches: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from permgrad.report._constant import Constant, constant, verdict
 from permgrad.report._headline import baseline_label, best_baseline, branches_of, main_metric
 from permgrad.report._help import beside_the_data, cuts, gradients
 from permgrad.report._mistakes import mistakes
-from permgrad.report._paths import NOT_BRANCHES, is_hybrid, path_words
+from permgrad.report._paths import NOT_BRANCHES, is_hybrid, map_words, path_words
 from permgrad.report._views import Cell, SectionView, TableView, cell, duration, frame_table, percent, plain_text
 from permgrad.report.plots._base import clean, number, numbers, quantity_of
 
@@ -269,6 +269,8 @@ def rows(content: ReportContent) -> SectionView | None:
             "Attribution of every row. Colour is the feature's value; grey values have no order or are missing."
             + baseline_words(content.local),
         )
+    if any(row.heat is not None for row in content.rows):
+        section.text(map_words(branches_of(content)))
     label = None
     if content.task == "regression":
         label = clean(content.target) + (f" ({clean(content.target_unit)})" if content.target_unit else "")
