@@ -5,17 +5,15 @@
 from __future__ import annotations
 
 import http.server
-import shutil
-import subprocess
 import threading
 from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pytest
+from browsing import needs_browser, visit
 from invoking import call
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MARK = "document.documentElement.dataset.broken=1"
 #: What runs, asks for something, or ends an element, an attribute, a script, a style or a comment. PORT is ours.
 PAYLOADS = [
@@ -79,28 +77,19 @@ def listener():
     thread.join()
 
 
-def opened(path, profile):
-    """Return the page's DOM after its scripts ran, and what the browser's console said."""
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"]
-    command += ["--disable-component-update", "--disable-background-networking", "--no-first-run"]
-    command += [f"--user-data-dir={profile}", "--virtual-time-budget=3000", "--dump-dom", path.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-
-
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+@needs_browser
 def test_the_browser_would_run_it(tmp_path, listener):
     """The mark and the listener work: a page that is not escaped leaves both."""
     port, asked = listener
     path = tmp_path / "unsafe.html"
     path.write_text(f"<html><body>{PAYLOADS[4]}<img src=http://127.0.0.1:{port}/img></body></html>", encoding="utf-8")
-    page, _ = opened(path, tmp_path / "profile")
-    assert 'data-broken="1"' in page
+    seen = visit(path, tmp_path)
+    assert 'data-broken="1"' in seen.page
+    assert any("/img" in url for url in seen.requests), "requests are seen in the browser's log too"
     assert "/img" in asked
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+@needs_browser
 def test_nothing_from_a_table_runs_or_asks_for_anything(tmp_path, listener):
     port, asked = listener
     strings = [payload.replace("PORT", str(port)) for payload in PAYLOADS]
@@ -118,11 +107,12 @@ def test_nothing_from_a_table_runs_or_asks_for_anything(tmp_path, listener):
     table.to_csv(source, index=False)
     out = tmp_path / f"<svg onload={MARK}>"
     call("run", source, "--target", target, "--preset", "fast", "--out", out, "--seed", "0")
-    page, said = opened(out / "report.html", tmp_path / "profile")
-    assert 'data-broken="1"' not in page
+    seen = visit(out / "report.html", tmp_path)
+    assert 'data-broken="1"' not in seen.page
     assert asked == []
-    assert said == []
-    words = "".join(Words(page).words)
+    assert seen.requests == []
+    assert seen.said == []
+    words = "".join(Words(seen.page).words)
     squeezed = "".join(words.split())
     shown = [text for text in [*strings[:27], *labels, target] if "".join(text.split())[:12] in squeezed]
     assert len(shown) >= 25, "names are shown as text"

@@ -5,12 +5,11 @@ from __future__ import annotations
 import html
 import io
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pandas as pd
 import pytest
+from browsing import needs_browser, visit
 
 from permgrad._errors import InputError
 from permgrad.report._benchmark_data import leaders, suites_of
@@ -18,7 +17,6 @@ from permgrad.report.benchmark import benchmark_page
 
 from .conftest import HOSTILE
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 COLUMNS = ["suite", "function", "seed", "method", "estimand", "metric", "value"]
 PARTS = ("X1", "X2", "X3", "X4")
 PUBLISHED = {
@@ -137,19 +135,14 @@ def test_every_bar_and_every_seed_is_that_of_the_results(page, frame):
     assert set(oracles["method"]) == {f"oracle:{name}" for name in METHODS}
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+@needs_browser
 def test_a_browser_shows_the_bars_without_a_message_or_a_request(page, frame, tmp_path):
-    path, log = tmp_path / "report.html", tmp_path / "net.json"
+    path = tmp_path / "report.html"
     path.write_text(page, encoding="utf-8")
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"]
-    command += ["--disable-component-update", "--disable-background-networking", "--no-first-run"]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={log}", "--dump-dom", path.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert compare(done.stdout, frame) == 8 * 4 * (2 + len(METHODS)), "as the browser has them"
-    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
-    requests = set(re.findall(r'"url":"(https?://[^"]+)"', log.read_text(encoding="utf-8", errors="replace")))
-    assert not [url for url in requests if "google" not in url and "gvt1" not in url], requests
+    seen = visit(path, tmp_path)
+    assert compare(seen.page, frame) == 8 * 4 * (2 + len(METHODS)), "as the browser has them"
+    assert seen.said == []
+    assert seen.requests == []
 
 
 def test_many_features_are_cells_with_their_numbers(page, frame):
