@@ -4,6 +4,7 @@
     python benchmarks/ablations.py --cache DIR --forms one_member --sets heloc --splits 42 43
     python benchmarks/ablations.py --cache DIR --part validation     # what choices are made on
     python benchmarks/ablations.py --cache DIR --forms               # train nothing, only the tables
+    python benchmarks/ablations.py --cache DIR --sets bank --into-record   # the other sets stay as they are recorded
 
 Six sets, five splits (60 % train, 20 % say when to stop, 20 % test), the same seed everywhere. Each form is set against
 the default by the corrected resampled t-test over splits, set by set; its cost is the processor time of its training.
@@ -12,15 +13,18 @@ the default by the corrected resampled t-test over splits, set by set; its cost 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import _cell_tables as tables
 from _cells import SETS, SPLITS, Cells, Contender, out_of_date, run
+from _results import RESULTS
 from permgrad.models.presets import preset_from_dict
 
 DEFAULT = "default"
+COST = "time of training"
 NOTE = (
     "Differences to the default on the {part} rows: positive is better than the default, * is p < 0.05 (corrected "
     "resampled t-test of Nadeau & Bengio 2003 over the splits, not corrected for the number of rows of this table), in "
@@ -77,7 +81,7 @@ def overview(found: Sequence[dict[str, Any]], cells: Cells, sets: Sequence[str],
         for entry in own:
             star = " *" if entry["p_value"] < tables.LEVEL else ""
             row[entry["set"]] = f"{entry['difference']:+.4f}{star} ({entry['splits']})"
-        row["time of training"] = _relative_time(cells, name, sets, splits)
+        row[COST] = _relative_time(cells, name, sets, splits)
         rows.append(row)
     return rows
 
@@ -94,6 +98,32 @@ def _relative_time(cells: Cells, name: str, sets: Sequence[str], splits: Sequenc
     return f"× {own / reference:.2f} ({len(seconds)} cells)"
 
 
+def merged(recorded: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]], key: str) -> list[dict[str, Any]]:
+    """Return the recorded rows with the new rows' columns in the place of their own; rows that are new come last."""
+    rows = {row[key]: dict(row) for row in recorded}
+    for row in new:
+        rows.setdefault(row[key], {}).update(row)
+    return list(rows.values())
+
+
+def into_record(results: dict[str, Any], sets: Sequence[str]) -> tuple[dict[str, Any], str]:
+    """Return the recorded results with those of some sets renewed, and when the others were computed.
+
+    The cost stays as it was recorded too: it compares trainings on one machine.
+    """
+    record = json.loads((RESULTS / "ablations.json").read_text(encoding="utf-8"))
+    old = record["results"]
+    others = {name: [entry for entry in old[name] if entry["set"] not in sets] for name in ("tests", "cells")}
+    overview_rows = [{k: v for k, v in row.items() if k != COST} for row in results["overview"]]
+    together = {
+        "tests": others["tests"] + results["tests"],
+        "cells": others["cells"] + results["cells"],
+        "overview": merged(old["overview"], overview_rows, "form"),
+        "values": merged(old["values"], results["values"], "model"),
+    }
+    return together, str(record.get("sets recorded before", record["cells computed"]))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True, help="folder of finished cells, that of comparison.py")
@@ -103,28 +133,38 @@ def main() -> int:
     parser.add_argument("--part", choices=["test", "validation"], default="test")
     parser.add_argument("--refresh", nargs="*", default=[], choices=FORMS, metavar="FORM", help="train these again")
     parser.add_argument("--no-record", action="store_true", help="do not write benchmarks/results")
+    parser.add_argument("--into-record", action="store_true", help="renew these sets in benchmarks/results")
     given = parser.parse_args()
     given.cache.mkdir(parents=True, exist_ok=True)
     cells = Cells.read(given.cache)
     forms = list(dict.fromkeys([*given.forms, *given.refresh]))
     wanted = [(FORMS[form], name, split) for split in given.splits for form in forms for name in given.sets]
     run(cells, wanted, refresh=given.refresh)
-    found = against_default(cells, given.sets, given.splits, given.part)
     measured = {name for name, _, _ in cells.found}
     labels = {name: form.label for name, form in FORMS.items() if name in measured}
-    text = "\n\n".join([
-        NOTE.format(part=given.part),
-        tables.markdown(overview(found, cells, given.sets, given.splits)),
-        f"## {given.part.capitalize()} rows, mean ± standard deviation over splits\n\n"
-        + tables.markdown(tables.value_table(cells, labels, given.sets, given.splits)),
-    ])  # fmt: skip
+    found = against_default(cells, given.sets, given.splits, given.part)
+    results: dict[str, Any] = {
+        "tests": found,
+        "overview": overview(found, cells, given.sets, given.splits),
+        "values": tables.value_table(cells, labels, given.sets, given.splits),
+        "cells": tables.flat(cells, labels, given.sets, given.splits),
+    }
     head = {
         "splits": ", ".join(map(str, given.splits)),
         "configurations older than this version": ", ".join(out_of_date(cells, FORMS)) or "none",
         **tables.dated_versions(cells, labels, given.sets, given.splits),
     }
-    whole = set(given.sets) == set(SETS) and given.part == "test"
-    tables.write("ablations", "What each choice in the default model is worth", head, text, found,
+    if given.into_record:
+        results, before = into_record(results, given.sets)
+        head |= {"renewed sets": ", ".join(given.sets), "sets recorded before": before}
+    text = "\n\n".join([
+        NOTE.format(part=given.part),
+        tables.markdown(results["overview"]),
+        f"## {given.part.capitalize()} rows, mean ± standard deviation over splits\n\n"
+        + tables.markdown(results["values"]),
+    ])  # fmt: skip
+    whole = (set(given.sets) == set(SETS) or given.into_record) and given.part == "test"
+    tables.write("ablations", "What each choice in the default model is worth", head, text, results,
                  keep=whole and not given.no_record)  # fmt: skip
     return 0
 
