@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 from permgrad._errors import EnvironmentProblem, InputError, suggest
 from permgrad._files import free_memory
 from permgrad.data.cells import CellError
+from permgrad.data.parquet_columns import ColumnLayout, index_formulas
 
 #: Endings of the files of a folder that are read; others are left alone.
 SUFFIXES = (".parquet", ".pq")
@@ -136,8 +137,8 @@ class PartitionedTable:
         return {file.name: (file, start) for file, start in zip(self.files, starts, strict=False)}
 
     @cached_property
-    def _layout(self) -> _Layout:
-        return _Layout.of(self.schema)
+    def _layout(self) -> ColumnLayout:
+        return ColumnLayout.of(self.schema)
 
     def read(self, part: Part, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return all rows of a part, numbered from 0, with the types that the whole table would have.
@@ -310,57 +311,6 @@ class PartitionedTable:
         return self.null_counts.get(name, 0) != 0
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """How stored columns become those of a frame: an index that pandas stored is an ordinary column, if it has a name.
-
-    Attributes:
-        shown: names of the frame's columns.
-        stored: names of the columns that are stored.
-        formulas: names of index columns that are stored as a start and a step.
-        nullable: stored names whose missing cells pandas keeps in a type of its own.
-        metadata: of the schema, without the index.
-    """
-
-    shown: list[str]
-    stored: list[str]
-    formulas: list[str]
-    nullable: frozenset[str]
-    metadata: dict[bytes, bytes] | None
-
-    @classmethod
-    def of(cls, schema: pa.Schema) -> _Layout:
-        pandas: dict[str, Any] = schema.pandas_metadata or {}
-        index = pandas.get("index_columns", [])
-        described = {one.get("field_name") or one.get("name"): one for one in pandas.get("columns", ())}
-        hidden, first = set(), []
-        formulas = [name for name, _ in _formulas(schema)]
-        for one in index:
-            if isinstance(one, dict):
-                first += [str(one["name"])] if one.get("name") is not None else []
-            elif described.get(one, {}).get("name") is None:
-                hidden.add(one)
-            else:
-                first.append(one)
-        stored = [name for name in schema.names if name not in hidden]
-        shown = [*first, *(name for name in stored if name not in first)]
-        nullable = {
-            name for name, one in described.items() if str(one.get("numpy_type"))[:1] in ("I", "U", "F", "b") and
-            str(one.get("numpy_type")) not in ("bool", "bytes")
-        }  # fmt: skip
-        metadata = None
-        if pandas:
-            metadata = {b"pandas": json.dumps({**pandas, "index_columns": []}).encode()}
-        return cls(shown, stored, formulas, frozenset(nullable), metadata)
-
-
-def _formulas(schema: pa.Schema) -> tuple[tuple[str, tuple[int, int]], ...]:
-    """Return the named index columns that are stored as a start and a step."""
-    index = (schema.pandas_metadata or {}).get("index_columns", [])
-    named = [one for one in index if isinstance(one, dict) and one.get("name") is not None]
-    return tuple((str(one["name"]), (int(one["start"]), int(one["step"]))) for one in named)
-
-
 # ---- opening ---------------------------------------------------------------------------------------------------------
 
 
@@ -513,7 +463,7 @@ def _read_footer(path: Path, root: Path) -> tuple[_File, pa.Schema, dict[str, in
                 sum(group.total_byte_size for group in groups),
                 tuple(group.num_rows for group in groups),
                 keys,
-                _formulas(schema),
+                index_formulas(schema),
             )
     return file, schema, nulls
 
@@ -554,7 +504,7 @@ def _common_schema(files: Sequence[_File], schemas: Sequence[pa.Schema]) -> pa.S
     told = told or list(zip(files, schemas, strict=True))
     first, common = told[0]
     for file, schema in told:
-        own_names, names = ({*one.names, *dict(_formulas(one))} for one in (schema, told[0][1]))
+        own_names, names = ({*one.names, *dict(index_formulas(one))} for one in (schema, told[0][1]))
         odd = sorted(own_names ^ names)
         if odd:
             without, having = (file, first) if odd[0] not in own_names else (first, file)

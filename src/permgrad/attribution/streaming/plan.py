@@ -261,11 +261,7 @@ def make_plan(
     import permgrad.attribution as _registered  # noqa: F401 — importing the package registers every method
 
     _check_model(model)
-    if not isinstance(method, str):
-        raise InputError(
-            f"a table that is read in parts is explained by a registered method, however: method is a "
-            f"{type(method).__name__}; pass a name, such as method='permgrad'"
-        )
+    _check_method(method)
     chosen = methods.get(method)
     resolved = resolve_scope(chosen(), method, scope)
     given = {**ARGUMENTS, **arguments}
@@ -274,26 +270,13 @@ def make_plan(
     given["level"] = level_of(given["level"], given["groups"])
     own_options = dict(options or {})
     _check_streamable(method, resolved, scoring, resolve_options(chosen(), method, own_options))
-    if form not in ("tidy", "wide"):
-        raise unknown("form", form, ("tidy", "wide"))
-    if form == "wide" and resolved == "global":
-        raise InputError(
-            f"form says how explanations of single rows are written, however: method={method!r} is global here; leave "
-            "form='wide' out, or choose a method for rows"
-        )
+    _check_form(form, method, resolved)
     features = tuple(str(name) for name in model.preprocessor_.feature_names_in_)
     _check_table(table, features, y, sample_weight)
     known = None if y is None or resolved == "local" else _known_targets(table, y, na_codes)
     available = table.rows if known is None else known.rows
     seed = resolve_seed(random_state)
-    donors, kind = model.background_, "training rows"
-    if isinstance(background, (str, os.PathLike)):
-        raise InputError(
-            f"background must be rows in memory like the model's inputs, however: background={os.fspath(background)!r} "
-            "is a path; read some of its rows with pandas and pass them"
-        )
-    if background is not None:
-        donors, kind = model.encode(background), "given"
+    donors, kind = _donors(model, background)
     plan = StreamPlan(
         method=method,
         scope=resolved,
@@ -340,6 +323,36 @@ def _check_model(model: Any) -> None:
             "a table that is read in parts is explained for a fitted HyNNClassifier or HyNNRegressor, however: model "
             f"is {what}; for any other network read rows into memory and pass them to pg.explain"
         )
+
+
+def _check_method(method: Any) -> None:
+    if not isinstance(method, str):
+        raise InputError(
+            f"a table that is read in parts is explained by a registered method, however: method is a "
+            f"{type(method).__name__}; pass a name, such as method='permgrad'"
+        )
+
+
+def _check_form(form: Any, method: str, scope: Scope) -> None:
+    if form not in ("tidy", "wide"):
+        raise unknown("form", form, ("tidy", "wide"))
+    if form == "wide" and scope == "global":
+        raise InputError(
+            f"form says how explanations of single rows are written, however: method={method!r} is global here; leave "
+            "form='wide' out, or choose a method for rows"
+        )
+
+
+def _donors(model: Any, background: Any) -> tuple[npt.NDArray[np.float32], str]:
+    """Return the encoded rows that donors and baselines come from, and what they are."""
+    if background is None:
+        return model.background_, "training rows"
+    if isinstance(background, (str, os.PathLike)):
+        raise InputError(
+            f"background must be rows in memory like the model's inputs, however: background={os.fspath(background)!r} "
+            "is a path; read some of its rows with pandas and pass them"
+        )
+    return model.encode(background), "given"
 
 
 def _check_streamable(method: str, scope: Scope, scoring: Any, options: Mapping[str, Any]) -> None:

@@ -1,0 +1,61 @@
+"""How the columns that a Parquet file stores become those of a frame."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class ColumnLayout:
+    """How stored columns become those of a frame: an index that pandas stored is an ordinary column, if it has a name.
+
+    Attributes:
+        shown: names of the frame's columns.
+        stored: names of the columns that are stored.
+        formulas: names of index columns that are stored as a start and a step.
+        nullable: stored names whose missing cells pandas keeps in a type of its own.
+        metadata: of the schema, without the index.
+    """
+
+    shown: list[str]
+    stored: list[str]
+    formulas: list[str]
+    nullable: frozenset[str]
+    metadata: dict[bytes, bytes] | None
+
+    @classmethod
+    def of(cls, schema: pa.Schema) -> ColumnLayout:
+        """Read what pandas wrote into a schema; without that all columns are shown as they are stored."""
+        pandas: dict[str, Any] = schema.pandas_metadata or {}
+        index = pandas.get("index_columns", [])
+        described = {one.get("field_name") or one.get("name"): one for one in pandas.get("columns", ())}
+        hidden, first = set(), []
+        formulas = [name for name, _ in index_formulas(schema)]
+        for one in index:
+            if isinstance(one, dict):
+                first += [str(one["name"])] if one.get("name") is not None else []
+            elif described.get(one, {}).get("name") is None:
+                hidden.add(one)
+            else:
+                first.append(one)
+        stored = [name for name in schema.names if name not in hidden]
+        shown = [*first, *(name for name in stored if name not in first)]
+        nullable = {
+            name for name, one in described.items() if str(one.get("numpy_type"))[:1] in ("I", "U", "F", "b") and
+            str(one.get("numpy_type")) not in ("bool", "bytes")
+        }  # fmt: skip
+        metadata = None
+        if pandas:
+            metadata = {b"pandas": json.dumps({**pandas, "index_columns": []}).encode()}
+        return cls(shown, stored, formulas, frozenset(nullable), metadata)
+
+
+def index_formulas(schema: pa.Schema) -> tuple[tuple[str, tuple[int, int]], ...]:
+    """Return the named index columns that are stored as a start and a step."""
+    index = (schema.pandas_metadata or {}).get("index_columns", [])
+    named = [one for one in index if isinstance(one, dict) and one.get("name") is not None]
+    return tuple((str(one["name"]), (int(one["start"]), int(one["step"]))) for one in named)
