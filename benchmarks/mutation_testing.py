@@ -336,12 +336,14 @@ def main() -> int:
     options.add_argument("--seconds", type=float, default=60.0, help="test time per mutant, on the unchanged source")
     options.add_argument("--again", action="store_true", help="try survivors again")
     options.add_argument("--show", type=int, default=0, metavar="N", help="only print the first N mutants")
+    options.add_argument("--areas", nargs="*", default=AREAS, help="folders of permgrad that are mutated")
     options.add_argument("--tests", nargs="*", default=["tests", "src"], help="where tests are looked for")
     options.add_argument("--work", type=Path, default=WORK)
     asked = options.parse_args()
     if asked.quick:
-        asked.mutants, asked.tests, asked.work = 10, ["tests/imaging"], asked.work.with_name(".mutants-quick")
-    files = sources(["imaging"] if asked.quick else AREAS)
+        asked.mutants, asked.areas, asked.tests = 10, ["imaging"], ["tests/imaging"]
+        asked.work = asked.work.with_name(".mutants-quick")
+    files = sources(asked.areas)
     mutants, possible = drawn(files, asked.show or asked.mutants, asked.seed)
     if asked.show:
         for mutant in mutants:

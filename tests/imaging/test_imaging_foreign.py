@@ -204,6 +204,17 @@ class SilentMethod:
                 "(n, height, width, channels), however: shape (1, 2, 2) for n=2 rows; return one picture for each row"
             ),
         ),
+        *[
+            (
+                lambda shape=shape: ForeignRenderer(lambda _: np.zeros(shape))(ROWS),
+                (
+                    "foreign pictures must have the shape (n, height, width), (n, channels, height, width) or "
+                    f"(n, height, width, channels), however: shape {shape} for n=2 rows; return one picture for each "
+                    "row"
+                ),
+            )
+            for shape in ((2, 0, 3), (2, 3, 0), (2, 3), (2, 1, 3, 3, 1))
+        ],
         (
             lambda: ForeignRenderer(lambda _: np.full((2, 2, 2), np.nan))(ROWS),
             "foreign pictures must be finite, however: 2 of 2 hold NaN or infinity; mend the callable",

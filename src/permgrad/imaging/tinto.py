@@ -113,9 +113,8 @@ class TintoLayout(PlacedLayout):
 
         columns, rows = points.shape
         copies = 2**self.times
+        # Two points at least: a single column has no direction and does not come here.
         table = np.tile(points, (copies, 1))
-        if len(table) < 2:
-            return np.zeros((columns, 2))
         perplexity = min(_PERPLEXITY, (len(table) - 1) / 3) if len(table) <= _PERPLEXITY else _PERPLEXITY
         model = TSNE(
             n_components=2,
