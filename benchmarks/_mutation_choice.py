@@ -190,9 +190,10 @@ class Chooser:
 
     Args:
         lines: who runs what.
-        costs: from ``costs_of``: seconds of each usable test.
-        shared: seconds of each fixture that tests share, and ``needs``: which test needs which.
-        seconds: how much test time a mutant may cost, unchanged.
+        timed: from ``costs``: ``own`` has the seconds of processor time of each usable test, ``fixtures`` those of
+            each fixture that tests share, ``needs`` which test needs which, ``reading`` the seconds it takes to import
+            a file, ``clock`` the seconds on the clock of each test.
+        seconds: how much processor time the tests of a mutant may cost, on the unchanged source.
     """
 
     def __init__(self, lines: Lines, timed: dict[str, Any], seconds: float) -> None:
@@ -201,14 +202,15 @@ class Chooser:
         self.fixtures: dict[str, float] = timed["fixtures"]
         self.needs: dict[str, list[str]] = timed["needs"]
         self.reading: dict[str, float] = timed["reading"]
+        self.clock: dict[str, float] = timed["clock"]
 
     def alone(self, test: str) -> float:
         """Return the seconds of a test that is run alone, with the fixtures that it shares with others."""
         return self.own[test] + sum(self.fixtures.get(name, 0.0) for name in self.needs.get(test, ()))
 
     def limit(self, test: str) -> float:
-        """Return after how many seconds a test counts as hanging."""
-        return 5 * (self.alone(test) + self.reading.get(_file(test), 0.0)) + 10
+        """Return after how many seconds on the clock a test counts as hanging."""
+        return 5 * max(self.clock[test], self.alone(test)) + 10
 
     def plan(self, mutant: Mutant) -> Plan:
         """Return the tests for a mutant.

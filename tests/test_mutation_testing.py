@@ -210,6 +210,7 @@ def chooser(seconds):
     timed = {
         "own": {"t/a.py::near": 0.1, "t/a.py::slow": 3.0, "t/b.py::far": 0.1, "t/b.py::other": 0.1},
         "fixtures": {"t/b.py::model": 2.0}, "needs": {"t/b.py::far": ["t/b.py::model"]}, "reading": {},
+        "clock": {"t/a.py::near": 0.1, "t/a.py::slow": 9.0, "t/b.py::far": 0.2},
     }  # fmt: skip
     return Chooser(_Lines(), timed, seconds)
 
@@ -221,7 +222,8 @@ def test_light_tests_come_first_and_a_shared_fixture_is_part_of_the_cost():
     plan = chooser(3.0).plan(Mutant("src/a.py", "constant", 0, 1, "2", (1, 1), (1, 1), None, "name"))
     assert plan.rounds == (("t/a.py::near",), ("t/b.py::far",))
     assert plan.left_out == 1
-    assert chooser(60.0).limit("t/b.py::far") == pytest.approx(5 * 2.1 + 10)
+    assert chooser(60.0).limit("t/b.py::far") == pytest.approx(5 * 2.1 + 10), "it may have to make the fixture"
+    assert chooser(60.0).limit("t/a.py::slow") == pytest.approx(5 * 9.0 + 10), "it may have to wait"
 
 
 # --- the server -------------------------------------------------------------------------------------------------------

@@ -68,6 +68,18 @@ def test_a_callable_draws_and_no_gradient_flows():
     assert renderer(ROWS[:0]).shape == (0, 1, 3, 3)
 
 
+def test_no_rows_are_drawn_without_asking_once_the_size_is_known():
+    asked = []
+    renderer = ForeignRenderer(lambda rows: asked.append(len(rows)) or plain(rows))
+    renderer(ROWS)
+    assert renderer(ROWS[:0].double()).shape == (0, 1, 3, 3)
+    assert renderer(ROWS[:0].double()).dtype == torch.float64
+    assert asked == [2]
+    unknown = ForeignRenderer(lambda rows: asked.append(len(rows)) or plain(rows))
+    assert unknown(ROWS[:0]).shape == (0, 1, 3, 3)
+    assert asked == [2, 0], "the callable may know"
+
+
 def test_with_names_a_callable_gets_a_frame_and_may_write_into_it():
     seen = []
 

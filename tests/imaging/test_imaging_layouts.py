@@ -15,6 +15,8 @@ from permgrad import InputError
 from permgrad.imaging import AssignmentLayout, Renderer, StoredLayout, fit_layout, layout_to_dict, layouts, make_layout
 from permgrad.imaging.assignment import block_cells, improve_by_swaps, neighbourhood
 from permgrad.imaging.layout import check_encoded
+from permgrad.imaging.random_layout import RandomLayout
+from permgrad.imaging.tinto import TintoLayout
 
 make_layout("random")  # fills the registry
 NAMES = layouts.names()
@@ -46,6 +48,12 @@ def test_positions_are_on_the_grid(name, shape):
     assert layout.positions.min() >= 0
     assert layout.positions.max() < layout.pixels == 20
     assert not layout.grown
+
+
+def test_a_layout_has_twenty_pixels_unless_told_otherwise():
+    assert {kind().pixels for kind in (AssignmentLayout, RandomLayout, TintoLayout)} == {20}
+    assert StoredLayout([[0, 0]]).pixels == 20
+    assert {make_layout(name).pixels for name in NAMES} == {20}
 
 
 @pytest.mark.parametrize("name", NAMES)

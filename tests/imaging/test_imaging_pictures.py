@@ -256,6 +256,25 @@ def test_titles_are_the_users_if_given():
     ), "nothing is overwritten where the mean is drawn"
 
 
+@pytest.mark.parametrize(("side", "step"), [(20, 1), (21, 2), (40, 2), (41, 3)])
+def test_ticks_are_at_most_twenty(side, step):
+    grid = draw_layout(StoredLayout([[0, 0], [side - 1, side - 1]], pixels=side)).axes[0]
+    assert grid.get_xticks().tolist() == grid.get_yticks().tolist() == list(range(0, side, step))
+
+
+def test_the_parts_of_a_picture_lie_side_by_side():
+    renderer, table = fitted("random", 30)
+    for figure in (draw_layout(renderer), draw_row(renderer, table[0])):
+        width, height = figure.get_size_inches()
+        grid, whole, legend = (axes.get_position() for axes in figure.axes[:3])
+        assert grid.width * width == pytest.approx(grid.height * height), "pixels are square"
+        assert whole.width * width == pytest.approx(whole.height * height)
+        assert 0 < grid.x0 < grid.x1 < legend.x0 == whole.x0 < legend.x1 < 1
+        assert 0 < legend.y0 < legend.y1 < whole.y0 < whole.y1 < 1
+        assert 0 < grid.y0 < grid.y1 < 1
+        assert whole.width < grid.width / 4
+
+
 def test_letters_count_as_in_spreadsheets():
     assert [_letters(index) for index in (0, 25, 26, 51, 52, 701, 702)] == ["A", "Z", "AA", "AZ", "BA", "ZZ", "AAA"]
 
