@@ -8,7 +8,7 @@ RUNS ?= permgrad-runs
 CHECK_PYTHON := import sys; sys.exit(None if sys.version_info >= (3, 11) else "permgrad needs Python 3.11 or newer, however: this is " + sys.version.split()[0] + "; set PYTHON=/path/to/python3.11")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format verify benchmarks pictures clean
+.PHONY: help demo test lint format verify benchmarks mutants pictures clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -50,9 +50,12 @@ VERIFY := $(sort $(wildcard benchmarks/verify_*.py))
 verify: $(VENV)/installed-test ## The long statistical checks (hours)
 	@set -e; for script in $(VERIFY); do echo "== $$script"; $(BIN)/python $$script; done
 
-BENCHMARKS := $(filter-out $(VERIFY),$(sort $(wildcard benchmarks/*.py)))
+BENCHMARKS := $(filter-out $(VERIFY) benchmarks/mutation_testing.py,$(sort $(wildcard benchmarks/*.py)))
 benchmarks: $(VENV)/installed-test ## Speed and quality measurements (prints what was measured and on what)
 	@set -e; for script in $(filter-out benchmarks/_%,$(BENCHMARKS)); do echo "== $$script"; $(BIN)/python $$script; done
+
+mutants: $(VENV)/installed-test ## Are small wrong changes noticed by the tests? (hours; goes on where it was stopped)
+	$(BIN)/python benchmarks/mutation_testing.py --jobs 2
 
 pictures: $(VENV)/installed-test ## Make the pictures of the documentation again
 	$(BIN)/python docs/make_pictures.py

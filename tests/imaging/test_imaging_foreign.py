@@ -68,6 +68,18 @@ def test_a_callable_draws_and_no_gradient_flows():
     assert renderer(ROWS[:0]).shape == (0, 1, 3, 3)
 
 
+def test_no_rows_are_drawn_without_asking_once_the_size_is_known():
+    asked = []
+    renderer = ForeignRenderer(lambda rows: asked.append(len(rows)) or plain(rows))
+    renderer(ROWS)
+    assert renderer(ROWS[:0].double()).shape == (0, 1, 3, 3)
+    assert renderer(ROWS[:0].double()).dtype == torch.float64
+    assert asked == [2]
+    unknown = ForeignRenderer(lambda rows: asked.append(len(rows)) or plain(rows))
+    assert unknown(ROWS[:0]).shape == (0, 1, 3, 3)
+    assert asked == [2, 0], "the callable may know"
+
+
 def test_with_names_a_callable_gets_a_frame_and_may_write_into_it():
     seen = []
 
@@ -204,6 +216,17 @@ class SilentMethod:
                 "(n, height, width, channels), however: shape (1, 2, 2) for n=2 rows; return one picture for each row"
             ),
         ),
+        *[
+            (
+                lambda shape=shape: ForeignRenderer(lambda _: np.zeros(shape))(ROWS),
+                (
+                    "foreign pictures must have the shape (n, height, width), (n, channels, height, width) or "
+                    f"(n, height, width, channels), however: shape {shape} for n=2 rows; return one picture for each "
+                    "row"
+                ),
+            )
+            for shape in ((2, 0, 3), (2, 3, 0), (2, 3), (2, 1, 3, 3, 1))
+        ],
         (
             lambda: ForeignRenderer(lambda _: np.full((2, 2, 2), np.nan))(ROWS),
             "foreign pictures must be finite, however: 2 of 2 hold NaN or infinity; mend the callable",

@@ -12,8 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from permgrad import InputError
-from permgrad.imaging import AssignmentLayout, StoredLayout, fit_layout, layout_to_dict, layouts, make_layout
+from permgrad.imaging import AssignmentLayout, Renderer, StoredLayout, fit_layout, layout_to_dict, layouts, make_layout
 from permgrad.imaging.assignment import block_cells, improve_by_swaps, neighbourhood
+from permgrad.imaging.layout import check_encoded
+from permgrad.imaging.random_layout import RandomLayout
+from permgrad.imaging.tinto import TintoLayout
 
 make_layout("random")  # fills the registry
 NAMES = layouts.names()
@@ -47,6 +50,12 @@ def test_positions_are_on_the_grid(name, shape):
     assert not layout.grown
 
 
+def test_a_layout_has_twenty_pixels_unless_told_otherwise():
+    assert {kind().pixels for kind in (AssignmentLayout, RandomLayout, TintoLayout)} == {20}
+    assert StoredLayout([[0, 0]]).pixels == 20
+    assert {make_layout(name).pixels for name in NAMES} == {20}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_constant_missing_and_huge_columns_are_placed(name):
     table = np.random.default_rng(0).normal(size=(30, 6))
@@ -57,6 +66,12 @@ def test_constant_missing_and_huge_columns_are_placed(name):
     table[:, 4] *= 1e-200
     layout = make_layout(name, 20, 0).fit(table)
     assert layout.positions.shape == (6, 2)
+
+
+def test_a_missing_value_counts_as_its_columns_mean():
+    table = np.array([[1.0, np.nan, np.nan], [4.0, 3.0, np.nan], [7.0, 5.0, np.nan], [np.nan, 1.0, np.nan]])
+    expected = [[1.0, 3.0, 0.0], [4.0, 3.0, 0.0], [7.0, 5.0, 0.0], [4.0, 1.0, 0.0]]
+    assert check_encoded(table).tolist() == expected, "a column without any value counts as constant"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -233,6 +248,8 @@ def test_an_object_with_the_protocol_plugs_in_and_is_not_changed():
     assert not hasattr(mine, "positions")
     assert fitted.positions.tolist() == [[index, index] for index in range(5)]
     assert layout_to_dict(fitted)["name"] == "Diagonal"
+    kept = Renderer(fitted, np.zeros(5), np.ones(5)).layout
+    assert (kept.grown, kept.blur, kept.overlap, kept.pixels) == (False, None, "last", 30)
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+
 import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from permgrad import InputError
-from permgrad.imaging import ForeignRenderer, Renderer, StoredLayout, draw_layout, draw_row, make_layout
-from permgrad.imaging.picture import short_label
+from permgrad.imaging import Blur, ForeignRenderer, Renderer, StoredLayout, draw_layout, draw_row, make_layout
+from permgrad.imaging.picture import _letters, _readable_on, short_label
 
 
 def texts(figure):
@@ -96,6 +98,195 @@ def test_pictures_are_written(tmp_path):
         path = tmp_path / f"layout.{suffix}"
         draw_layout(renderer).savefig(path)
         assert path.stat().st_size > 1000
+
+
+# --- what is drawn where ----------------------------------------------------------------------------------------------
+def boxes_of(figure, axes):
+    """Return the extent of each text in axes, in the axes' own units: left, right, bottom, top."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    found = {}
+    for text in axes.texts:
+        box = text.get_window_extent(renderer).transformed(axes.transData.inverted())
+        found[text] = (box.x0, box.x1, min(box.y0, box.y1), max(box.y0, box.y1))
+    return found
+
+
+def test_the_part_in_use_is_shown_with_a_margin_and_its_place_in_the_whole():
+    layout = StoredLayout([[4, 11], [4, 12], [6, 12], [6, 12]], pixels=30)
+    figure = draw_layout(layout)
+    grid, whole, _ = figure.axes
+    # Rows 4 to 6 and a margin of one pixel; two columns of pixels are widened to the same five.
+    assert (grid.get_xlim(), grid.get_ylim()) == ((8.5, 13.5), (7.5, 2.5))
+    assert grid.get_xticks().tolist() == [9, 10, 11, 12, 13]
+    assert grid.get_yticks().tolist() == [3, 4, 5, 6, 7]
+    (cells,) = grid.images
+    assert tuple(cells.get_extent()) == (8.5, 13.5, 7.5, 2.5)
+    expected = np.zeros((5, 5), dtype=int)
+    expected[1, 2] = expected[1, 3] = 1
+    expected[3, 3] = 2
+    assert cells.get_array().tolist() == expected.tolist(), "empty, one column, shared"
+    assert len({tuple(colour) for colour in cells.cmap(cells.norm([0, 1, 2]))}) == 3
+    (small,) = whole.images
+    assert np.argwhere(small.get_array()).tolist() == [[4, 11], [4, 12], [6, 12]]
+    assert small.get_array().shape == (30, 30)
+    (frame,) = whole.patches
+    assert (frame.get_xy(), frame.get_width(), frame.get_height()) == ((8.5, 2.5), 5, 5)
+    assert whole.get_title(loc="left") == "whole picture, 30 × 30"
+    assert not whole.get_xticks().size
+    assert not whole.get_yticks().size
+
+
+@pytest.mark.parametrize(
+    ("positions", "pixels", "expected"),
+    [
+        ([[0, 0]], 1, ((-0.5, 0.5), (0.5, -0.5))),
+        ([[0, 0]], 9, ((-0.5, 1.5), (1.5, -0.5))),
+        ([[8, 8]], 9, ((6.5, 8.5), (8.5, 6.5))),
+        ([[0, 0], [8, 3]], 9, ((-0.5, 8.5), (8.5, -0.5))),
+    ],
+)
+def test_the_part_in_use_stays_inside_the_picture(positions, pixels, expected):
+    grid = draw_layout(StoredLayout(positions, pixels)).axes[0]
+    assert (grid.get_xlim(), grid.get_ylim()) == expected
+
+
+def test_a_blurred_row_shows_all_that_its_columns_reach():
+    blur = Blur(distance=1, steps=2)
+    renderer = Renderer(StoredLayout([[10, 10]], 30, "mean", blur), [0.0], [1.0])
+    grid = draw_row(renderer, [1.0]).axes[0]
+    assert (grid.get_xlim(), grid.get_ylim()) == ((6.5, 13.5), (13.5, 6.5))
+    shown = np.ma.masked_invalid(grid.images[0].get_array())
+    assert [tuple(cell) for cell in np.argwhere(~shown.mask)] == renderer.pixels_of(0), "blank where nothing is drawn"
+
+
+def test_marks_stand_on_their_cells_and_fit_into_them():
+    for columns in (6, 60, 400):
+        renderer, _ = fitted("random", columns)
+        figure = draw_layout(renderer)
+        grid = figure.axes[0]
+        boxes = boxes_of(figure, grid)
+        marks = [text for text in boxes if text.get_text().isdecimal()]
+        cells = sorted(map(tuple, renderer.positions.tolist()))
+        assert [int(text.get_text()) for text in marks] == list(range(1, columns + 1)), "numbered in reading order"
+        for text, (row, place) in zip(marks, cells, strict=True):
+            left, right, top, bottom = boxes[text]
+            assert place - 0.5 < left < place < right < place + 0.5
+            assert row - 0.5 < top < bottom < row + 0.5
+
+
+def test_cells_with_room_carry_a_short_name_below_their_mark():
+    layout = StoredLayout([[0, 0], [0, 1], [0, 1], [1, 1]], pixels=3)
+    figure = draw_layout(layout, ["a name that is much longer than a cell is wide", "b", "c", "short"])
+    grid = figure.axes[0]
+    boxes = boxes_of(figure, grid)
+    by_text = {text.get_text(): box for text, box in boxes.items()}
+    assert {"1", "A", "2", "× 2", "short"} < set(by_text)
+    (long,) = [text for text in by_text if text.startswith("a name")]
+    assert "…" in long
+    for mark, name in (("1", long), ("A", "× 2"), ("2", "short")):
+        left, right, top, bottom = by_text[name]
+        assert by_text[mark][3] <= top, "the mark ends above the name"
+        assert round(right) == round(left) == round((left + right) / 2)
+        assert round(top) == round(bottom)
+    weights = {text.get_text(): text.get_fontweight() for text in grid.texts}
+    assert (weights["1"], weights["A"]) == ("normal", "bold")
+
+
+@pytest.mark.parametrize("columns", [3, 60, 192, 193])
+def test_the_legend_is_read_from_top_to_bottom_and_its_lines_do_not_touch(columns):
+    renderer, _ = fitted("random", columns)
+    names = [f"column number {index}" for index in range(columns)]
+    figure = draw_layout(renderer, names)
+    legend = figure.axes[2]
+    boxes = boxes_of(figure, legend)
+    marks = [text for text in boxes if text.get_text().isdecimal()]
+    listed = [text for text in boxes if text.get_text() and text not in marks]
+    # In the order of the marks: of the pixels from top left to bottom right.
+    order = np.lexsort(renderer.positions.T[::-1])
+    expected = [names[index] for index in order]
+    if columns > 192:
+        expected = [*expected[:191], "… and 2 more"]
+    assert [text.get_text() for text in listed] == expected
+    assert [int(text.get_text()) for text in marks] == list(range(1, min(columns, 192 if columns < 193 else 191) + 1))
+    for mark, name in zip(marks, listed, strict=False):
+        assert boxes[mark][1] < boxes[name][0], "the mark ends before the name begins"
+        assert mark.get_position()[1] == name.get_position()[1]
+    for upper, lower in itertools.pairwise(listed):
+        if lower.get_position()[0] == upper.get_position()[0]:
+            assert boxes[lower][3] <= boxes[upper][2], "one below the other"
+        else:
+            assert boxes[upper][1] < boxes[lower][0], "or in the next column"
+
+
+def test_ink_can_be_read_on_its_colour():
+    renderer = Renderer(StoredLayout([[0, 0], [0, 1]], pixels=2), [0.0, 0.0], [1.0, 1.0])
+    inks = [text.get_color() for text in draw_row(renderer, [0.0, 1.0]).axes[0].texts if text.get_text() in {"1", "2"}]
+    assert inks == ["white", "#1d2733"], "viridis goes from dark to light"
+    # Green carries most of what the eye sees as light, blue next to nothing (ITU-R BT.709).
+    assert [_readable_on(colour) for colour in ((0, 0.6, 0), (0, 0, 1), (1, 0, 0), (0.6, 0.5, 0))] == [
+        "white", "white", "white", "#1d2733",
+    ]  # fmt: skip
+    assert _readable_on((0, 0.7, 0)) == "#1d2733"
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"), [([0.2, 0.9], "neither"), ([-0.2, 0.9], "min"), ([0.2, 1.9], "max"), ([-1.0, 2.0], "both")]
+)
+def test_the_colour_bar_tells_values_outside_the_training_range(row, expected):
+    renderer = Renderer(StoredLayout([[0, 0], [0, 1]], pixels=2), [0.0, 0.0], [1.0, 1.0], scale=255.0)
+    figure = draw_row(renderer, row)
+    bar = figure.axes[0].images[0].colorbar
+    assert bar.extend == expected
+    assert (bar.vmin, bar.vmax) == (0.0, 255.0)
+    assert figure.axes[0].images[0].norm.gamma == 1.0
+    place, grid = bar.ax.get_position(), figure.axes[0].get_position()
+    assert grid.x1 < place.x0 < place.x1 < figure.axes[1].get_position().x0, "between the grid and the legend"
+    assert (place.y0, place.y1) == pytest.approx((grid.y0, grid.y1))
+
+
+def test_titles_are_the_users_if_given():
+    renderer, table = fitted("assignment", 3)
+    assert draw_layout(renderer, title="Mine").axes[0].get_title(loc="left") == "Mine"
+    assert draw_row(renderer, table[0], title="Mine").axes[0].get_title(loc="left") == "Mine"
+    assert draw_row(renderer, table[0]).axes[0].get_title(loc="left") == "one row's picture"
+    assert draw_layout(renderer).axes[0].get_title(loc="left") == "assignment layout: 3 columns on 20 × 20 pixels"
+    shared = StoredLayout([[0, 0], [0, 0]], 2, "mean")
+    assert draw_layout(shared).axes[0].get_title(loc="left") == (
+        "stored layout: 2 columns on 2 × 2 pixels, 2 share a pixel"
+    ), "nothing is overwritten where the mean is drawn"
+
+
+@pytest.mark.parametrize(("side", "step"), [(20, 1), (21, 2), (40, 2), (41, 3)])
+def test_ticks_are_at_most_twenty(side, step):
+    grid = draw_layout(StoredLayout([[0, 0], [side - 1, side - 1]], pixels=side)).axes[0]
+    assert grid.get_xticks().tolist() == grid.get_yticks().tolist() == list(range(0, side, step))
+
+
+def test_the_parts_of_a_picture_lie_side_by_side():
+    renderer, table = fitted("random", 30)
+    for figure in (draw_layout(renderer), draw_row(renderer, table[0])):
+        width, height = figure.get_size_inches()
+        grid, whole, legend = (axes.get_position() for axes in figure.axes[:3])
+        assert grid.width * width == pytest.approx(grid.height * height), "pixels are square"
+        assert whole.width * width == pytest.approx(whole.height * height)
+        assert 0 < grid.x0 < grid.x1 < legend.x0 == whole.x0 < legend.x1 < 1
+        assert 0 < legend.y0 < legend.y1 < whole.y0 < whole.y1 < 1
+        assert 0 < grid.y0 < grid.y1 < 1
+        assert whole.width < grid.width / 4
+
+
+def test_letters_count_as_in_spreadsheets():
+    assert [_letters(index) for index in (0, 25, 26, 51, 52, 701, 702)] == ["A", "Z", "AA", "AZ", "BA", "ZZ", "AAA"]
+
+
+def test_three_foreign_channels_are_colours_and_others_their_mean():
+    colours = np.random.default_rng(0).random((1, 3, 4, 5))
+    shown = draw_row(ForeignRenderer(lambda _: colours, channels_last=False), [0.0]).axes[0].images[0].get_array()
+    assert np.array_equal(shown, np.moveaxis(colours[0], 0, 2))
+    for other in (colours[:, :2], colours * 3, colours - 0.5, np.repeat(colours[:, :1], 3, axis=1)):
+        figure = draw_row(ForeignRenderer(lambda _, other=other: other, channels_last=False), [0.0])
+        np.testing.assert_allclose(figure.axes[0].images[0].get_array(), other[0].mean(axis=0))
+        assert figure.axes[0].images[0].colorbar is not None
 
 
 @pytest.mark.parametrize("width", range(3, 40))

@@ -166,6 +166,18 @@ def test_scale_and_training_range():
     assert clipped(torch.tensor([[8.0, 4.0]]))[0, 0, 0].tolist() == [255.0, 0.0]
 
 
+def test_columns_count_as_constant_below_ten_times_the_precision_as_in_scikit_learn():
+    from sklearn.preprocessing import MinMaxScaler
+
+    eps = np.finfo(np.float64).eps
+    maximum = np.array([9.5 * eps, 10.5 * eps])
+    drawn = Renderer(StoredLayout([[0, 0], [0, 1]], 2), np.zeros(2), maximum)(torch.from_numpy(maximum[None]))
+    assert (
+        drawn[0, 0, 0].tolist() == MinMaxScaler().fit(np.stack([np.zeros(2), maximum])).transform([maximum])[0].tolist()
+    )
+    assert drawn[0, 0, 0].tolist() == [9.5 * eps, 1.0]
+
+
 def test_rows_drawn_in_inference_mode_first_can_be_followed_later():
     renderer, rows = make("blurred mean")
     with torch.inference_mode():

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from permgrad import InputError
 from permgrad.imaging import Renderer, StoredLayout, TintoLayout, make_layout
+from permgrad.imaging.tinto import square_positions
 
 HERE = Path(__file__).parent
 CASES = {
@@ -147,6 +148,35 @@ def test_tsne_is_a_function_of_its_seed():
     first, again = (TintoLayout(20, algorithm="t-SNE", random_seed=3).fit(table).positions for _ in range(2))
     assert np.array_equal(first, again)
     assert len(np.unique(first, axis=0)) > 1, "precondition: not all on one pixel"
+
+
+@pytest.mark.parametrize(
+    ("columns", "times", "perplexity"),
+    [(3, 0, 2 / 3), (3, 2, 11 / 3), (50, 0, 49 / 3), (25, 1, 49 / 3), (51, 0, 50.0), (26, 1, 50.0)],
+)
+def test_tsne_sees_each_column_several_times_and_the_places_are_averaged(monkeypatch, columns, times, perplexity):
+    from sklearn import manifold
+
+    seen = {}
+
+    class Recorded:
+        def __init__(self, **options):
+            seen.update(options)
+
+        def fit_transform(self, table):
+            seen["table"] = table
+            return np.stack([np.arange(len(table)), np.zeros(len(table))], axis=1).astype(np.float32)
+
+    monkeypatch.setattr(manifold, "TSNE", Recorded)
+    table = np.random.default_rng(0).normal(size=(20, columns))
+    layout = TintoLayout(20, algorithm="t-SNE", times=times, random_seed=5).fit(table)
+    points = ((table - table.min(axis=0)) / np.ptp(table, axis=0)).T
+    np.testing.assert_allclose(seen["table"], np.concatenate([points] * 2**times))
+    # TINTOlib's, which t-SNE refuses for fewer points than that: then a third of them.
+    assert seen["perplexity"] == pytest.approx(perplexity)
+    assert (seen["n_components"], seen["random_state"], seen["init"]) == (2, 5, "pca")
+    mean = np.stack([np.arange(columns) + columns * (2**times - 1) / 2, np.zeros(columns)], axis=1)
+    assert np.array_equal(layout.positions, square_positions(mean, 20))
 
 
 @settings(max_examples=40, deadline=None)

@@ -438,7 +438,7 @@ def _draw_maximum(values: Tensor, plan: _Plan) -> Tensor:
     rows, columns = values.shape
     across = values.t().contiguous()
     drawn = []
-    # On a processor a block of rows stays in its cache; an accelerator takes all rows at once.
+    # On a processor a block of rows stays in its cache; an accelerator takes all rows at once. No rows are one block.
     block = _CACHED_ROWS if values.device.type == "cpu" else max(rows, 1)
     for part in across.split(block, dim=1):
         best = values.new_zeros(plan.height, plan.width, part.shape[1])
@@ -448,7 +448,7 @@ def _draw_maximum(values: Tensor, plan: _Plan) -> Tensor:
             here = best[top:bottom, left:right]
             torch.maximum(here, weight.unsqueeze(2) * part[column], out=here)
         drawn.append(best.flatten(0, 1).t())
-    return torch.cat(drawn) if drawn else values.new_zeros(0, plan.height * plan.width)
+    return torch.cat(drawn)
 
 
 def _visible(flat: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

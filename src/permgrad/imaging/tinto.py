@@ -111,18 +111,15 @@ class TintoLayout(PlacedLayout):
     def _project_tsne(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         from sklearn.manifold import TSNE
 
-        columns, rows = points.shape
-        copies = 2**self.times
+        columns, copies = len(points), 2**self.times
+        # Two points and two rows at least: alone there is no direction, and they do not come here.
         table = np.tile(points, (copies, 1))
-        if len(table) < 2:
-            return np.zeros((columns, 2))
-        perplexity = min(_PERPLEXITY, (len(table) - 1) / 3) if len(table) <= _PERPLEXITY else _PERPLEXITY
+        perplexity = _PERPLEXITY if len(table) > _PERPLEXITY else (len(table) - 1) / 3
         model = TSNE(
             n_components=2,
             random_state=self.random_seed,
             perplexity=perplexity,
-            # A start from principal components needs two of them.
-            init="pca" if min(len(table), rows) >= 2 else "random",
+            init="pca",
         )
         with warnings.catch_warnings():
             # Copies of a column are equal points: their share of the start's variance is 0/0, which t-SNE survives.
