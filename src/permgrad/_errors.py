@@ -56,6 +56,21 @@ def suggest(given: str, known: Iterable[str]) -> str:
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
+def error_in_words(error: BaseException) -> str:
+    """Return an error's type and text in one line, also where it cannot be printed.
+
+    Examples:
+        >>> error_in_words(KeyError("age")), error_in_words(ValueError())
+        ("KeyError: 'age'", 'ValueError')
+    """
+    try:
+        text = " ".join(str(error).split())[:300]
+    except Exception:  # noqa: BLE001 — the user's own error may not even be printed
+        text = ""
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name
+
+
 def counted(count: int, noun: str) -> str:
     """Return a count with its noun, in the plural where it is not one.
 

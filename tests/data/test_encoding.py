@@ -370,7 +370,10 @@ def test_levels_of_features():
             {"max_levels": 0},
             "max_levels must be a whole number of at least 1, however: max_levels=0; the default is 50",
         ),
-        ({"na_codes": [None]}, "a code for missing must be a number or text, however: None"),
+        (
+            {"na_codes": [None]},
+            "a code for missing must be a number or text, however: None; pass for example -9 or '?'",
+        ),
     ],
 )
 def test_bad_options(options, message):

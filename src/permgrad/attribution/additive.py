@@ -49,7 +49,9 @@ class Additive:
 
     def gaps(self, scale: Floats) -> Floats:
         """Return what is missing in each row's sums, the worst of its outputs, as a share of ``scale``."""
-        missing = np.abs(self.values.sum(axis=(1, 2)) - (self.predictions - self.base)) / scale
+        # Predictions that are no numbers are refused once the explanation is made.
+        with np.errstate(invalid="ignore"):
+            missing = np.abs(self.values.sum(axis=(1, 2)) - (self.predictions - self.base)) / scale
         worst: Floats = missing.max(axis=1)
         return worst
 

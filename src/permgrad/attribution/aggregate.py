@@ -18,6 +18,7 @@ import numpy.typing as npt
 from permgrad._errors import InputError, suggest, warn_user
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, Scope, methods
+from permgrad.attribution.network.subject import ForwardError
 from permgrad.attribution.result import describe, finish
 
 Floats = npt.NDArray[np.float64]
@@ -57,6 +58,9 @@ class Aggregate:
         for name, own in members.items():
             try:
                 found = _explain(request, name, own)
+            except ForwardError:
+                # The user's own code raised: that is no refusal of this member.
+                raise
             except InputError as error:
                 left_out[name] = str(error)
                 continue
@@ -99,7 +103,8 @@ def _members(given: Any) -> dict[str, dict[str, Any]]:
         members = {str(name): {} for name in given}
     else:
         raise InputError(
-            f"members must be names of methods, or a mapping from names to their options, however: members={given!r}"
+            f"members must be names of methods, or a mapping from names to their options, however: members={given!r}; "
+            "pass for example members=('permutation', 'lime')"
         )
     for name, own in members.items():
         method = methods.get(name)
@@ -109,7 +114,8 @@ def _members(given: Any) -> dict[str, dict[str, Any]]:
             if option not in method.options:
                 raise InputError(
                     f"options of member {name!r} are: {', '.join(method.options) or 'none'}, "
-                    f"however: {option!r} is not one of them{suggest(option, method.options)}"
+                    f"however: {option!r} is not one of them{suggest(option, method.options)}; "
+                    "leave it out"
                 )
     if len(members) < 2:
         raise InputError(f"aggregate needs at least two members, however: members={list(members)}; name another")
@@ -123,7 +129,8 @@ def _explain(request: Request, name: str, own: Mapping[str, Any]) -> Explanation
     found = method()(replace(request, scope=scope, options={**method.options, **own}))
     if found.names != request.space.names:
         raise InputError(
-            f"members must explain the same players, however: {name!r} explains {', '.join(found.names[:5])}"
+            f"members must explain the same players, however: {name!r} explains {', '.join(found.names[:5])}; "
+            "leave it out"
         )
     return found.to_global("mean_abs") if found.scope == "local" else found
 

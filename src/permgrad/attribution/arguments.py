@@ -80,10 +80,15 @@ def check_numbers(confidence: float, n_repeats: int, batch_size: int | str) -> N
             f"confidence must lie between 0 and 1, however: confidence={confidence!r}; pass for example 0.95"
         )
     if isinstance(n_repeats, bool) or not isinstance(n_repeats, (int, np.integer)) or n_repeats < 1:
-        raise InputError(f"n_repeats must be an integer of at least 1, however: n_repeats={n_repeats!r}")
+        raise InputError(
+            f"n_repeats must be an integer of at least 1, however: n_repeats={n_repeats!r}; pass for example 10"
+        )
     whole = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
     if batch_size != "auto" and not (whole and int(batch_size) >= 1):
-        raise InputError(f"batch_size must be 'auto' or an integer of at least 1, however: batch_size={batch_size!r}")
+        raise InputError(
+            f"batch_size must be 'auto' or an integer of at least 1, however: batch_size={batch_size!r}; "
+            "pass for example 'auto'"
+        )
 
 
 def check_groups(groups: Any) -> None:
@@ -107,7 +112,7 @@ def resolve_options(chosen: Method, method: str, options: dict[str, Any]) -> dic
             known = ", ".join(chosen.options) or "none"
             raise InputError(
                 f"options of method={method!r} are: {known}, however: {name}={value!r} is not one of them"
-                f"{suggest(name, [*chosen.options, *_PARAMETERS])}"
+                f"{suggest(name, [*chosen.options, *_PARAMETERS])}; leave it out"
             )
     return {**chosen.options, **options}
 
@@ -125,7 +130,7 @@ def resolve_scope(chosen: Method, method: str, scope: Literal["auto", "global", 
     if scope not in ("global", "local"):
         raise unknown("scope", scope, ("auto", "global", "local"))
     if scope not in chosen.scopes:
-        hint = "; summarise it with .to_global()" if scope == "global" else ""
+        hint = "; summarise it with .to_global()" if scope == "global" else "; leave it out"
         raise InputError(f"method={method!r} gives scope={chosen.scopes[0]!r}, however: scope={scope!r}{hint}")
     return scope
 
@@ -176,7 +181,8 @@ def resolve_weights(sample_weight: npt.ArrayLike | None, rows: int) -> npt.NDArr
     weights = np.array(sample_weight, dtype=np.float64)
     if weights.shape != (rows,):
         raise InputError(
-            f"sample_weight must have one number for each of the {rows} rows, however: its shape is {weights.shape}"
+            f"sample_weight must have one number for each of the {rows} rows, however: its shape is {weights.shape}; "
+            "pass the weights of the same rows"
         )
     if not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() == 0:
         raise InputError(

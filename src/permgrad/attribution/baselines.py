@@ -125,7 +125,7 @@ def _given_rows(request: Request, given: Any, reference_class: Any) -> Baseline:
     elif not isinstance(given, pd.DataFrame):
         frame = np.atleast_2d(np.asarray(given))
     if len(frame) == 0:
-        raise InputError("baseline must hold at least one row, however: it has none")
+        raise InputError("baseline must hold at least one row, however: it has none; pass a row like the inputs")
     subject: Any = request.subject
     rows: Rows = subject.encode(frame)
     words = "a row given by the user" if len(rows) == 1 else f"average over {len(rows):,} rows given by the user"
@@ -144,7 +144,10 @@ def _of_class(request: Request, rows: Rows, label: Any) -> tuple[Rows, str]:
     """Return the background rows of one class and the class's name; the class may be given by its value or its text."""
     subject: Any = request.subject
     if subject.task != "classification":
-        raise InputError(f"a reference class needs a classifier, however: class {label!r} of a regression model")
+        raise InputError(
+            f"a reference class needs a classifier, however: class {label!r} of a regression model; "
+            "pass baseline='median', or rows"
+        )
     if request.background_kind == "given":
         raise InputError(
             "a reference class is chosen among the training rows kept in the model, whose classes are known, "

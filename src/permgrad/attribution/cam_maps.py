@@ -33,7 +33,7 @@ def check_cam_options(given: Mapping[str, Any]) -> tuple[str, str, bool, bool | 
         raise unknown("upsample", upsample, UPSAMPLING)
     for name in ("relu", "maps"):
         if given.get(name, "auto") not in ("auto", True, False):
-            raise InputError(f"{name} must be 'auto', True or False, however: {name}={given[name]!r}")
+            raise InputError(f"{name} must be 'auto', True or False, however: {name}={given[name]!r}; pass one of them")
     relu = given.get("relu", "auto")
     # NOTE: HiResCAM's equation has no rectifier, so that its cells add up to what the rest of the network computes.
     return variant, upsample, variant != "hirescam" if relu == "auto" else bool(relu), given.get("maps", "auto")

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from permgrad._errors import InputError
+from permgrad.attribution.finite import finite_background, finite_between_rows
 from permgrad.attribution.gradients import in_batches
 from permgrad.attribution.network.branches import BranchCache, cut_into_branches
-from permgrad.attribution.network.subject import NetworkSubject
+from permgrad.attribution.network.subject import ForwardError, NetworkSubject
 
 if TYPE_CHECKING:
     from permgrad.attribution.method import Request
@@ -87,21 +88,12 @@ class CoalitionGame:
     def _background(self) -> Tensor:
         try:
             outputs = self.outputs(self.request.donors)
-        except (torch.OutOfMemoryError, MemoryError):
-            raise
-        except (IndexError, RuntimeError, TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:300]
+        except ForwardError as error:
             raise InputError(
-                f"the network must accept the background, however: it raised {type(error).__name__}: {reason}; "
-                "check the rows of background="
-            ) from error
-        broken = int((~torch.isfinite(outputs).all(dim=1)).sum())
-        if broken:
-            raise InputError(
-                f"the model must predict finite numbers for the background, however: {broken} of {len(outputs)} rows "
-                "got NaN or infinity; check the rows of background="
-            )
-        return outputs
+                f"the network must accept the background, however: it raised {error.words}; check the rows of "
+                "background="
+            ) from error.__cause__
+        return finite_background(outputs)
 
     def noise(self) -> float | None:
         """Return how far rounding moves the outputs; None for a hybrid network, whose outputs are around 1.
@@ -142,7 +134,7 @@ class CoalitionGame:
         chosen = torch.as_tensor(replaced)
         cache = self._branches(len(rows))
         if cache is not None:
-            return self._predict_by_branches(cache, rows, others, chosen)
+            return finite_between_rows(self._predict_by_branches(cache, rows, others, chosen))
 
         def blended(part: slice) -> tuple[Tensor, ...]:
             # Gathered where the tensors are; only a batch at a time goes to the network's device.
@@ -150,7 +142,7 @@ class CoalitionGame:
             other = [tensor[others[part].to(tensor.device)].to(self.subject.device) for tensor in self.request.donors]
             return self.space.blend(own, other, chosen[part])
 
-        return self._run(len(rows), blended)
+        return finite_between_rows(self._run(len(rows), blended))
 
     def predict_one(
         self, receivers: Integers | Tensor, donors: Integers | Tensor, replaced: npt.NDArray[np.bool_] | Tensor
@@ -184,7 +176,7 @@ class CoalitionGame:
                 found.append(mine.to(self.subject.device))
             return tuple(found)
 
-        return self._run(len(rows), edited)
+        return finite_between_rows(self._run(len(rows), edited))
 
     def has_branches(self, pairs: int) -> bool:
         """Return whether so many pairs are best put together from branches that run once per row."""
@@ -208,7 +200,7 @@ class CoalitionGame:
             wide = [value.expand(len(own[0]), *value.shape[1:]) for value in fixed]
             return self.space.blend(own, wide, chosen[part])
 
-        return self._run(len(rows), blended)
+        return finite_between_rows(self._run(len(rows), blended))
 
     def _branches(self, pairs: int) -> BranchCache | None:
         """Return the embeddings of every branch where the network has branches and there is enough to save.

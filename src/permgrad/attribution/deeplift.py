@@ -15,10 +15,12 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.gradients import in_batches
 from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.network.baselines import tensor_baseline
-from permgrad.attribution.network.slopes import Slopes
+from permgrad.attribution.network.slopes import Slopes, Tensors, walks_truly
 
 #: The gap of the sums, as a share of the output's range, from which on values are called incomplete.
 _GAP = 0.01
+#: Rows on which the walk's outputs are compared with the network's.
+_FEW = 8
 
 
 @methods.register("deeplift")
@@ -63,7 +65,9 @@ class DeepLift:
         options = {**self.options, **request.options}
         references = options["references"]
         if isinstance(references, bool) or not isinstance(references, (int, np.integer)) or references < 1:
-            raise InputError(f"references must be an integer of at least 1, however: references={references!r}")
+            raise InputError(
+                f"references must be an integer of at least 1, however: references={references!r}; pass for example 50"
+            )
         found = Additive(
             Slopes(request, "deeplift", by_path=True), tensor_baseline(request, options["baseline"], int(references))
         )
@@ -72,8 +76,9 @@ class DeepLift:
             matched = _rescale(found, progress)
             base = found.base[:1] if slopes.whole else found.base
             scale = slopes.output_range(torch.as_tensor(base, device=request.subject.device)).cpu().numpy()
+        explanation = found.explanation("deeplift", scale, rule="Rescale", references=int(references))
         _warn_of_gap(float(found.gaps(scale).max()), matched=matched)
-        return found.explanation("deeplift", scale, rule="Rescale", references=int(references))
+        return explanation
 
 
 def _rescale(found: Additive, progress: Progress) -> bool:
@@ -94,6 +99,8 @@ def _rescale(found: Additive, progress: Progress) -> bool:
             outputs, own = walk.step(slopes.leaves(rows), slopes.targets, constant_sum=slopes.constant_sum, last=True)
             values += slopes.attributions(own, start, rows)
             matched &= walk.matched
+        if part.start == 0:
+            _check_walk(slopes, rows, outputs)
         slopes.evaluations += count * shape[0]
         slopes.model_rows += 2 * count * shape[0]
         found.keep(part, values / count, outputs[:, slopes.targets], base / count)
@@ -101,6 +108,16 @@ def _rescale(found: Additive, progress: Progress) -> bool:
 
     in_batches(slopes.request.count, slopes.batch, work)
     return matched
+
+
+def _check_walk(slopes: Slopes, rows: Tensors, outputs: torch.Tensor) -> None:
+    """Refuse a network whose own gradients, taken in its forward, would be taken for mean slopes."""
+    few = tuple(tensor[:_FEW] for tensor in rows)
+    if not walks_truly(slopes, few, outputs[: len(few[0])]):
+        raise InputError(
+            "deeplift needs a network whose forward does not differentiate, however: its outputs are others where "
+            "slopes between two points take the place of gradients; choose method='integrated_gradients' or 'shapley'"
+        )
 
 
 def _warn_of_gap(gap: float, *, matched: bool) -> None:

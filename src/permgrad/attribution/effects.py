@@ -25,8 +25,9 @@ from permgrad._progress import Progress
 from permgrad._random import generator
 from permgrad.attribution.coalitions import CoalitionGame
 from permgrad.attribution.donors import donor_rows
+from permgrad.attribution.finite import finite_rows
 from permgrad.attribution.game import Floats, MomentCollector, ReadoutValue, Value, doubling_rounds, settle
-from permgrad.attribution.importance import Table, loss_scale, make_value, receiver_classes, refuse_nonfinite, tabulate
+from permgrad.attribution.importance import Table, loss_scale, make_value, receiver_classes, tabulate
 from permgrad.attribution.method import Request
 from permgrad.attribution.moments import NO_DONOR, interval
 
@@ -194,7 +195,7 @@ class Effects:
         outputs = self.game.base()
         if self.fixed is None:
             self.game.donor_outputs()
-        refuse_nonfinite(outputs)
+        finite_rows(outputs)
         return outputs
 
     def play(

@@ -95,12 +95,14 @@ class Explanation:
         if self.values.shape[-2:] != wanted or self.values.ndim != (2 if self.scope == "global" else 3):
             raise InputError(
                 "values must be (features, outputs) if global and (rows, features, outputs) if local, however: "
-                f"scope={self.scope!r}, values.shape={self.values.shape}, features={wanted[0]}, outputs={wanted[1]}"
+                f"scope={self.scope!r}, values.shape={self.values.shape}, features={wanted[0]}, outputs={wanted[1]}; "
+                "pass arrays of such shapes"
             )
         for name, array in self._arrays_like_values().items():
             if array.shape != self.values.shape:
                 raise InputError(
-                    f"{name} must have the shape of values, however: {array.shape} is not {self.values.shape}"
+                    f"{name} must have the shape of values, however: {array.shape} is not {self.values.shape}; "
+                    "pass such an array"
                 )
 
     def _arrays_like_values(self) -> dict[str, Floats]:
@@ -186,7 +188,9 @@ class Explanation:
         The standard error is that of a mean over rows (NaN for ``sum_l1``).
         """
         if self.scope == "global":
-            raise InputError("to_global summarises a local explanation, however: this one is global already")
+            raise InputError(
+                "to_global summarises a local explanation, however: this one is global already; take it as it is"
+            )
         summarise = ("mean_abs", "mean", "sum_l1")
         if how not in summarise:
             raise unknown("how", how, summarise)
@@ -309,7 +313,9 @@ class Explanation:
         if self.scope == "local":
             count = len(values)
             if isinstance(row, bool) or not isinstance(row, (int, np.integer)) or not -count <= row < count:
-                raise InputError(f"row must be a position from 0 to {count - 1}, however: row={row!r}")
+                raise InputError(
+                    f"row must be a position from 0 to {count - 1}, however: row={row!r}; pass such a number"
+                )
             values = values[row]
             base = base[row] if base is not None and base.ndim == 2 else base
         baseline = 0.0 if base is None else float(np.atleast_1d(base)[..., column].ravel()[0])
@@ -365,7 +371,8 @@ class Explanation:
             arrays = read_npz((source / "values.npz").read_bytes())
         except FileNotFoundError as error:
             raise InputError(
-                f"an explanation's folder holds explanation.json and values.npz, however: {error.filename} is missing"
+                f"an explanation's folder holds explanation.json and values.npz, however: {error.filename} is missing; "
+                "name a folder that save() wrote"
             ) from error
         except (ValueError, OSError, RecursionError) as error:
             raise InputError(

@@ -51,7 +51,7 @@ class Gradient:
         started = time.perf_counter()
         signed = {**self.options, **request.options}["signed"]
         if not isinstance(signed, bool):
-            raise InputError(f"signed must be True or False, however: signed={signed!r}")
+            raise InputError(f"signed must be True or False, however: signed={signed!r}; pass one of them")
         slopes = Slopes(request, "gradient")
         values = np.zeros((request.count, len(request.space), len(request.targets)))
         predictions = np.zeros((request.count, len(request.targets)))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
-from permgrad._errors import InputError
+from permgrad._errors import InputError, PermgradError, error_in_words
 from permgrad.attribution.method import Request
 from permgrad.attribution.subject import Subject
 
@@ -55,7 +56,9 @@ def is_out_of_memory(error: BaseException) -> bool:
         >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("shapes do not fit"))
         (True, False)
     """
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
 
 def outputs_sum_constant(subject: Subject, output: str) -> bool:
@@ -111,15 +114,26 @@ def network_gradients(
     """Return ``output_gradients`` of a user's network, which may refuse to be differentiated.
 
     Raises:
-        InputError: torch cannot go back through the network.
+        InputError: torch cannot go back through the network, or a hook or a backward of the user's own raises.
+    """
+    with differentiating():
+        return output_gradients(outputs, targets, leaves, constant_sum=constant_sum)
+
+
+@contextmanager
+def differentiating() -> Iterator[None]:
+    """Go back through a user's network in the body: what is raised there becomes a sentence, with it as the cause.
+
+    Memory that does not suffice passes as it is: the batch is halved then.
     """
     try:
-        return output_gradients(outputs, targets, leaves, constant_sum=constant_sum)
-    except RuntimeError as error:
+        yield
+    except PermgradError:
+        raise
+    except Exception as error:
         if is_out_of_memory(error):
             raise
-        reason = " ".join(str(error).split())[:300]
         raise InputError(
-            f"gradient methods need a network that torch can differentiate, however: {reason}; mend that, or choose "
-            "method='permutation', 'shapley' or 'lime'"
+            "gradient methods need a network that torch can differentiate, however: it raised "
+            f"{error_in_words(error)}; mend that, or choose method='permutation', 'shapley' or 'lime'"
         ) from error

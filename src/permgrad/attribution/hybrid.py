@@ -43,7 +43,7 @@ def hybrid_request(arguments: Arguments, chosen: Method, name: str) -> Request:
     encoded = subject.encode(arguments.inputs)
     rows = len(encoded)
     if rows == 0:
-        raise InputError("explain needs at least one row, however: inputs has none")
+        raise InputError("explain needs at least one row, however: inputs has none; pass the rows to explain")
     given = dict(arguments.options)
     row_offset = given.pop("row_offset", 0)
     options = resolve_options(chosen, name, given)
@@ -106,15 +106,20 @@ def _grouped_players(
             if member not in features and member not in columns:
                 raise InputError(
                     f"a group's members must be features of the model, however: group {group!r} has {member!r}"
-                    f"{suggest(member, [*features, *columns])}"
+                    f"{suggest(member, [*features, *columns])}; "
+                    "name columns of the table"
                 )
             if member in taken:
                 raise InputError(
-                    f"a feature may be in one group only, however: {member!r} is in {taken[member]!r} and {group!r}"
+                    f"a feature may be in one group only, however: {member!r} is in {taken[member]!r} and {group!r}; "
+                    "take it out of one"
                 )
             taken[member] = str(group)
         if not listed:
-            raise InputError(f"a group must have at least one feature, however: {group!r} is empty")
+            raise InputError(
+                f"a group must have at least one feature, however: {group!r} is empty; "
+                "name its features, or leave it out"
+            )
         parts = [features[member] if member in features else columns[member] for member in listed]
         players[str(group)] = np.unique(np.concatenate(parts)).astype(np.intp)
     inside = {int(column) for block in players.values() for column in block}
@@ -135,7 +140,7 @@ def _background(
     if background is not None:
         donors = subject.encode(background)
         if len(donors) == 0:
-            raise InputError("background must hold at least one row, however: it is empty")
+            raise InputError("background must hold at least one row, however: it is empty; pass rows like the inputs")
         return donors, "given"
     if rows >= _OWN_BACKGROUND and scope == "global":
         return None, "rows explained"

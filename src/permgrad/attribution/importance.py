@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from permgrad._errors import InputError
 from permgrad._progress import Progress
 from permgrad.attribution.conditional import ConditionalSampler
 from permgrad.attribution.donors import FixedSampler, MarginalSampler, Sampler
 from permgrad.attribution.executor import LocalExecutor
+from permgrad.attribution.finite import finite_rows
 from permgrad.attribution.game import (
     DivergenceValue,
     Floats,
@@ -102,20 +102,6 @@ def base_outputs(request: Request, game: Game) -> npt.NDArray[np.float32]:
         return game.outputs()
 
 
-def refuse_nonfinite(outputs: torch.Tensor) -> None:
-    """Refuse rows for which the model predicts NaN or infinity: a loss over them says nothing.
-
-    Raises:
-        InputError: some of the outputs ``(rows, K)`` are not finite.
-    """
-    finite = torch.isfinite(outputs).all(dim=1)
-    if not bool(finite.all()):
-        raise InputError(
-            f"the model must predict finite numbers, however: {int((~finite).sum())} of {len(outputs)} rows got NaN or "
-            "infinity; check those rows"
-        )
-
-
 def receiver_classes(request: Request, outputs: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int64] | None, int]:
     """Return each row's class, true where y is given, else predicted; None for regression."""
     subject = request.subject
@@ -124,7 +110,9 @@ def receiver_classes(request: Request, outputs: npt.NDArray[np.float32]) -> tupl
     if request.y is not None:
         return np.asarray(request.y, dtype=np.int64), len(subject.class_names)
     readout = subject.readout(torch.as_tensor(outputs), "logit").numpy()
-    return readout.argmax(axis=1).astype(np.int64), len(subject.class_names)
+    # A single column stands for the second of two classes.
+    predicted = readout[:, 0] > 0 if readout.shape[1] == 1 else readout.argmax(axis=1)
+    return predicted.astype(np.int64), len(subject.class_names)
 
 
 def loss_scale(request: Request) -> float:
@@ -180,7 +168,7 @@ def collect_losses(request: Request, quantities: Quantities, label: str) -> Play
     sampler = make_sampler(request)
     game = make_game(request, quantities, make_value(request), sampler)
     outputs = base_outputs(request, game)
-    refuse_nonfinite(torch.as_tensor(outputs))
+    finite_rows(torch.as_tensor(outputs))
     classes, class_count = receiver_classes(request, outputs)
     collector = MomentCollector(
         receivers=len(request.encoded),

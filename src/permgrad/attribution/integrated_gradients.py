@@ -248,7 +248,9 @@ def _check_numbers(request: Request) -> None:
     for name, least in (("references", 1), ("max_steps", 2)):
         number = request.options.get(name, IntegratedGradients.options[name])
         if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < least:
-            raise InputError(f"{name} must be an integer of at least {least}, however: {name}={number!r}")
+            raise InputError(
+                f"{name} must be an integer of at least {least}, however: {name}={number!r}; pass such a number"
+            )
     tolerance = request.options.get("tolerance", IntegratedGradients.options["tolerance"])
     if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 <= tolerance < np.inf:
         raise InputError(

@@ -23,6 +23,7 @@ from permgrad._random import generator
 from permgrad.attribution.coalitions import forward_batch_size
 from permgrad.attribution.donors import need_background
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.finite import finite_between_rows
 from permgrad.attribution.gradients import in_batches
 from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.moments import interval
@@ -356,14 +357,15 @@ def _checked(request: Request, given: dict[str, Any]) -> dict[str, Any]:
         neighbourhood = "gaussian" if _on_a_scale(request) else "coalition"
     if isinstance(samples, bool) or not isinstance(samples, (int, np.integer)) or samples < players + 3:
         raise InputError(
-            f"samples must be an integer of at least players + 3 = {players + 3}, however: samples={samples!r}"
+            f"samples must be an integer of at least players + 3 = {players + 3}, however: samples={samples!r}; "
+            "pass such a number, or leave it out"
         )
     width = 0.75 * players**0.5 if given["kernel_width"] is None else given["kernel_width"]
     for name, number, least in (("kernel_width", width, 0.0), ("ridge", given["ridge"], -1.0)):
         real = isinstance(number, (int, float)) and not isinstance(number, bool)
         if not real or not least < number < np.inf or number < 0:
             more = "above 0" if name == "kernel_width" else "of at least 0"
-            raise InputError(f"{name} must be a finite number {more}, however: {name}={number!r}")
+            raise InputError(f"{name} must be a finite number {more}, however: {name}={number!r}; pass such a number")
     given = {**given, "neighbourhood": neighbourhood}
     return {**given, "samples": int(samples), "kernel_width": float(width), "ridge": float(given["ridge"])}
 
@@ -444,6 +446,7 @@ class _Rows:
                 self.evaluations += len(outputs)
 
             in_batches(len(rows), max(1, self._batch // count), some_rows)
+            finite_between_rows(raw[0].flatten(0, 1))
             # Read out once for many batches: for a small network reading out costs nearly as much as running it.
             measured = self.game.measure(raw[0].flatten(0, 1)[:, None], np.repeat(rows, count))
             found[:, part] = measured.reshape(len(rows), count, -1)

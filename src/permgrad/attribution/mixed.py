@@ -38,14 +38,17 @@ def explain_mixed(arguments: Arguments) -> Explanation:
 
     wanted: Mapping[Any, Any] = arguments.method
     if not wanted:
-        raise InputError("method= must name at least one input, however: the dict is empty")
+        raise InputError(
+            "method= must name at least one input, however: the dict is empty; pass for example {'image': 'gradcam'}"
+        )
     chosen: dict[str, tuple[Method, str, dict[str, Any]]] = {}
     for name, value in wanted.items():
         given, options = value if isinstance(value, (tuple, list)) and len(value) == 2 else (value, {})
         if not isinstance(options, Mapping):
             raise InputError(
                 f"method= gives each input a method, or a method and a dict of its options, however: {name!r} has "
-                f"{value!r}"
+                f"{value!r}; "
+                "pass for example ('lime', {'samples': 500})"
             )
         method, label = _method(given)
         chosen[str(name)] = (method, label, dict(options))

@@ -17,6 +17,8 @@ from torch import Tensor
 from permgrad._errors import InputError, suggest
 
 NOBODY = -1
+#: How many names a message lists.
+_LISTED = 8
 
 
 @dataclass(frozen=True)
@@ -170,17 +172,20 @@ class PlayerSpace:
         for group, members in groups.items():
             own = [members] if isinstance(members, str) else [str(member) for member in members]
             if not own:
-                raise InputError(f"a group must have at least one feature, however: {group!r} is empty")
+                raise InputError(
+                    f"a group must have at least one feature, however: {group!r} is empty; name its features, or "
+                    "leave it out"
+                )
             for member in own:
                 if member not in self.names:
                     raise InputError(
                         f"a group's members must be features of the model, however: group {group!r} has {member!r}"
-                        f"{suggest(member, list(self.names))}"
+                        f"{suggest(member, list(self.names))}; they are {_listed(self.names)}"
                     )
                 if member in owners:
                     raise InputError(
                         "a feature may be in one group only, however: "
-                        f"{member!r} is in {owners[member]!r} and {str(group)!r}"
+                        f"{member!r} is in {owners[member]!r} and {str(group)!r}; take it out of one"
                     )
                 owners[member] = str(group)
             listed[str(group)] = own
@@ -190,3 +195,8 @@ class PlayerSpace:
                     f"a group must not have the name of a feature outside it, however: {name!r}; rename it"
                 )
         return self.coarse(owners, listed)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return the first names, for error messages."""
+    return ", ".join(map(repr, names[:_LISTED])) + ", …" * (len(names) > _LISTED)

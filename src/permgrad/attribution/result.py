@@ -14,6 +14,7 @@ from permgrad import __version__
 from permgrad._errors import InputError, warn_user
 from permgrad.attribution.donors import Sampler
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.finite import LARGEST
 from permgrad.attribution.game import Floats, Game, Quantities
 from permgrad.attribution.importance import Table, loss_scale
 from permgrad.attribution.method import Request
@@ -83,7 +84,7 @@ def _network_values(request: Request) -> Any:
 def finish(request: Request, explanation: Explanation) -> Explanation:
     """Return the explanation after a warning that names the inputs whose values are all exactly 0."""
     if request.subject.kind == "network":
-        _refuse_nonsense(explanation)
+        refuse_nonsense(explanation)
         values = np.abs(explanation.values)
         values = values.max(axis=0) if explanation.scope == "local" else values
         unused = [
@@ -114,15 +115,15 @@ def _why_zero(explanation: Explanation) -> str:
 _BY_GRADIENT = ("gradient", "integrated_gradients", "deeplift", "gradcam")
 
 
-def _refuse_nonsense(explanation: Explanation) -> None:
+def refuse_nonsense(explanation: Explanation) -> None:
     """Refuse rows for which the network predicts NaN or infinity: nothing can be said about them."""
     predictions, base = explanation.predictions, explanation.base_values
-    if predictions is not None and not np.isfinite(predictions).all():
-        finite = np.isfinite(predictions).reshape(len(predictions), -1)
+    if predictions is not None and not (np.abs(predictions) <= LARGEST).all():
+        finite = (np.abs(predictions) <= LARGEST).reshape(len(predictions), -1)
         rows = np.asarray(~finite.all(axis=1))
         raise InputError(
-            f"the model must predict finite numbers, however: {int(rows.sum())} of {len(rows)} rows got NaN or "
-            f"infinity (the first is row {int(np.argmax(rows))}); check those rows"
+            f"the model must predict finite numbers, however: {int(rows.sum())} of {len(rows)} rows got NaN, infinity "
+            f"or more than {LARGEST:g} (the first is row {int(np.argmax(rows))}); check those rows"
         )
     if base is not None and not np.isfinite(base).all():
         raise InputError(

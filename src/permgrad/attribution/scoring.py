@@ -103,7 +103,10 @@ def resolve_scorers(scoring: Any) -> dict[str, Callable[..., float]]:
         elif callable(scorer):
             found[str(name)] = scorer
         else:
-            raise InputError(f"a scorer must be a name or a callable (estimator, X, y), however: {scorer!r}")
+            raise InputError(
+                f"a scorer must be a name or a callable (estimator, X, y), however: {scorer!r}; pass for example "
+                "'roc_auc'"
+            )
     return found
 
 

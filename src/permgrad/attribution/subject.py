@@ -173,14 +173,16 @@ class HybridSubject:
             values = values[:, 0]
         if values.shape != (rows,):
             raise InputError(
-                f"y must have one value for each of the {rows} rows, however: y has the shape {values.shape}"
+                f"y must have one value for each of the {rows} rows, however: y has the shape {values.shape}; "
+                "pass the target of the same rows"
             )
         if self.task == "regression":
             try:
                 numbers = values.astype(np.float64)
             except (TypeError, ValueError) as error:
                 raise InputError(
-                    f"y must be numbers for a regression model, however: y has the type {values.dtype}"
+                    f"y must be numbers for a regression model, however: y has the type {values.dtype}; "
+                    "pass numbers, or explain a classifier"
                 ) from error
             broken = int((~np.isfinite(numbers)).sum())
             if broken:

@@ -215,7 +215,9 @@ def _labels(codes: Sequence[Code] | Code) -> tuple[str, ...]:
     many = [codes] if isinstance(codes, (str, int, float, np.integer, np.floating)) else list(codes)
     for code in many:
         if not isinstance(code, (str, int, float, np.integer, np.floating)) or isinstance(code, bool):
-            raise InputError(f"a code for missing must be a number or text, however: {code!r}")
+            raise InputError(
+                f"a code for missing must be a number or text, however: {code!r}; pass for example -9 or '?'"
+            )
     labels = []
     for code in many:
         text = canonical(code).strip()

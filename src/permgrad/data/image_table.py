@@ -74,7 +74,10 @@ class ImageColumn:
             ((12, 10, 1), (1, 1, 12, 10), 255)
         """
         if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < _FEWEST_PIXELS):
-            raise InputError(f"the size of images must be at least {_FEWEST_PIXELS} pixels, however: {size!r}")
+            raise InputError(
+                f"the size of images must be at least {_FEWEST_PIXELS} pixels, however: {size!r}; "
+                "pass for example size=64"
+            )
         shapes, coloured = _headers(name, files)
         height, width = (size, size) if size is not None else _usual_size(shapes)
         blank = cls(name, height, width, 3 if coloured else 1, (), ())

@@ -132,7 +132,9 @@ def load_medmnist(name_or_path: str | os.PathLike[str], parts: Sequence[str] = P
         if part not in PARTS:
             raise unknown("part", part, PARTS)
     if not parts:
-        raise InputError(f"parts must name at least one of {', '.join(PARTS)}, however: parts={parts!r}")
+        raise InputError(
+            f"parts must name at least one of {', '.join(PARTS)}, however: parts={parts!r}; name one of them"
+        )
     path, name = find_medmnist(name_or_path)
     arrays = _read(path, parts)
     pixels = [arrays[f"{part}_images"] for part in parts]

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import csv
 import difflib
-import gzip
 import io
+import math
 import os
-import re
-import zlib
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from permgrad._errors import EnvironmentProblem, InputError
+from permgrad._errors import EnvironmentProblem, InputError, counted, warn_user
 from permgrad.data.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes, is_native_number
+from permgrad.data.text_files import PARQUET, read_text, unzipped
+from permgrad.data.written_numbers import read_numbers
 
 DELIMITERS = (",", ";", "\t", "|")
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
-_UNCOMMON = (":", "^", "~", "\x01", " ")
+_UNCOMMON = (":", "^", "~", "\x01", "/", "!", "#", "@", "*", "&", "%", "=", "§", "¢", "¦", "¬", " ")
 _SAMPLE_RECORDS = 200
-_ZIP, _GZIP, _PARQUET, _OLD_EXCEL = b"PK\x03\x04", b"\x1f\x8b", b"PAR1", b"\xd0\xcf\x11\xe0"
+#: How lines begin that say something about a file and belong to no table.
+_COMMENTS = ("#", "%", "//", "--")
 
 
 def read_table(
@@ -62,16 +63,17 @@ def read_table(
 
         return blank_codes(open_partitioned(file).read_all(), na)
     content = _content(file)
-    if content[:4] == _PARQUET or file.suffix.lower() in (".parquet", ".pq"):
-        frame = _parse_parquet(content, file)
+    if content[:4] == PARQUET or file.suffix.lower() in (".parquet", ".pq"):
+        frame, delimiter = _parse_parquet(content, file), None
     else:
-        frame = _parse_csv(_decode(content, file), file, list(text or ()))
+        frame, delimiter = _parse_csv(read_text(content, file), file, list(text or ()))
     if frame.shape[0] == 0:
         raise InputError(
-            f"a table must have at least one row, however {str(file)!r} has a header only ({frame.shape[1]} columns);"
-            " check how it was written"
+            f"a table must have at least one row, however {str(file)!r} has a header only "
+            f"({counted(frame.shape[1], 'column')}); check how it was written"
         )
-    return blank_codes(frame, na)
+    frame = blank_codes(frame, na)
+    return frame if delimiter is None else _with_numbers(frame, delimiter, set(text or ()))
 
 
 def is_parquet_folder(path: Path) -> bool:
@@ -121,6 +123,8 @@ def _content(file: Path) -> bytes:
         raise InputError(
             f"a table must be a file, however {str(file)!r} is a folder; name the CSV or Parquet file in it"
         )
+    if file.is_char_device() or file.is_block_device() or file.is_socket():
+        raise InputError(f"a table must be a file, however {str(file)!r} is a device; name the CSV or Parquet file")
     if not file.exists():
         raise InputError(
             f"a table must be an existing file, however {str(file)!r} does not exist{_near(file)}; check the path"
@@ -131,13 +135,7 @@ def _content(file: Path) -> bytes:
         raise EnvironmentProblem(
             f"a table must be readable, however {str(file)!r}: {error.strerror}; check its rights"
         ) from error
-    if content[:2] == _GZIP:
-        try:
-            content = gzip.decompress(content)
-        except (EOFError, OSError, zlib.error):
-            raise InputError(
-                f"a gzip file must be complete, however {str(file)!r} is cut off or damaged; copy it again"
-            ) from None
+    content = unzipped(content, file)
     if not content.strip():
         raise InputError(
             f"a table must have a header and rows, however {str(file)!r} is empty; check how it was written"
@@ -154,39 +152,11 @@ def _near(file: Path) -> str:
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
-def _decode(content: bytes, file: Path) -> str:
-    if content[:4] in (_ZIP, _OLD_EXCEL):
-        raise InputError(
-            f"a table must be CSV or Parquet, however {str(file)!r} is a zip or Excel file; unpack it or save it as CSV"
-        )
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        encodings: tuple[str, ...] = ("utf-16",)
-    elif b"\x00" in content[:65_536]:
-        raise _binary(file)
-    else:
-        encodings = ("utf-8-sig", "latin-1")
-    for encoding in encodings:
-        try:
-            text = content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        # Latin-1 reads any byte: control characters give a picture or an archive away.
-        head = text[:65_536]
-        if len(re.findall(r"[\x02-\x08\x0e-\x1f\x7f]", head)) > 0.005 * len(head):
-            raise _binary(file)
-        return text
-    raise _binary(file)
-
-
-def _binary(file: Path) -> InputError:
-    return InputError(
-        f"a table must be CSV or Parquet, however {str(file)!r} is a binary file of another kind; export it as CSV"
-    )
-
-
 # ---- CSV ------------------------------------------------------------------------------------------------------------
 def sniff_delimiter(text: str) -> str:
     r"""Find the delimiter: the one that gives the most lines as many fields as the header has, at least two.
+
+    One after which quotes stand where they belong, at both ends of a field, goes before all others.
 
     Returns:
         One of comma, semicolon, tab, pipe; a comma for a table with one column.
@@ -195,7 +165,7 @@ def sniff_delimiter(text: str) -> str:
         >>> sniff_delimiter("a;b\\n1,5;2\\n2,5;3\\n")
         ';'
     """
-    best, best_score = ",", (0.0, 0)
+    best, best_score = ",", (False, 0.0, 0)
     for delimiter in DELIMITERS:
         records = _records(text, delimiter)
         if not records or len(records[0]) < 2:
@@ -204,29 +174,33 @@ def sniff_delimiter(text: str) -> str:
         agree = sum(len(record) == width for record in records[1:]) / max(len(records) - 1, 1)
         if len(records) == 1:
             agree = 1.0
-        if (agree, width) > best_score:
-            best, best_score = delimiter, (agree, width)
+        score = (bool(_records(text, delimiter, strict=True)), agree, width)
+        if score > best_score:
+            best, best_score = delimiter, score
     return best
 
 
-def _records(text: str, delimiter: str, most: int = _SAMPLE_RECORDS) -> list[list[str]]:
-    """First records, quoted line breaks respected."""
+def _records(text: str, delimiter: str, *, strict: bool = False, most: int = _SAMPLE_RECORDS) -> list[list[str]]:
+    """Return the first records, quoted line breaks respected; none where they cannot be read."""
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=strict)
         return [record for record in islice(reader, most) if record]
     except csv.Error:
         return []
 
 
-def _parse_csv(text: str, file: Path, as_text: Sequence[str]) -> pd.DataFrame:
-    delimiter = sniff_delimiter(text)
+def _parse_csv(text: str, file: Path, as_text: Sequence[str]) -> tuple[pd.DataFrame, str]:
+    """Return the table and its delimiter."""
+    text, said = _without_separator_line(text)
+    delimiter = said or sniff_delimiter(text)
     records = _records(text, delimiter)
     if not records:
         raise InputError(
-            f"a table must have a header and rows, however {str(file)!r} cannot be split into fields; check its quotes"
+            f"a table must be split into fields of at most {csv.field_size_limit():,} characters, however a field of "
+            f"{str(file)!r} is longer; check its quotes (one may not be closed), or shorten it"
         )
     header = [name.strip() for name in records[0]]
-    _check_header(header, records, file)
+    _check_header(header, records, delimiter, file)
     unknown_text = [name for name in as_text if name not in header]
     if unknown_text:
         raise InputError(
@@ -234,13 +208,53 @@ def _parse_csv(text: str, file: Path, as_text: Sequence[str]) -> pd.DataFrame:
             " name"
         )
     _check_widths(text, delimiter, len(header), file)
-    frame = _parse_with_pandas(text, delimiter, header, file, as_text, ".")
-    commas = [name for name in header if name not in as_text and delimiter != "," and _has_decimal_commas(frame[name])]
-    return _parse_with_pandas(text, delimiter, header, file, as_text, ",") if commas else frame
+    frame = _parse_with_pandas(text, delimiter, header, file, as_text)
+    _warn_of_no_header(header, file)
+    return frame, delimiter
+
+
+def _without_separator_line(text: str) -> tuple[str, str | None]:
+    """Return the text without the line ``sep=;`` that Excel understands, and the delimiter that it names."""
+    first, _, rest = text.partition("\n")
+    named = first.strip('\r"')
+    if named.lower().startswith("sep=") and len(named) == len("sep=;") and named[-1] in DELIMITERS:
+        return rest, named[-1]
+    return text, None
+
+
+def _warn_of_no_header(header: list[str], file: Path) -> None:
+    """Say so where names look like numbers of a row; years, pixels and wavelengths rise from column to column."""
+    numbers = [float(name) for name in header if _is_number(name)]
+    alike = len({"." in name for name in header if _is_number(name)}) == 1
+    rising = alike and len(numbers) > 1 and all(one < two for one, two in pairwise(numbers))
+    if len(header) > 1 and numbers and 2 * len(numbers) >= len(header) and not rising:
+        shown = ", ".join(repr(name) for name in header[:4])
+        warn_user(
+            f"the first line should hold the names of the columns, however that of {str(file)!r} looks like a row ("
+            f"{shown}{', …' if len(header) > 4 else ''}) and is taken for names; add a line with names"
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text)) and "_" not in text
+    except ValueError:
+        return False
+
+
+def _with_numbers(frame: pd.DataFrame, delimiter: str, as_text: set[str]) -> pd.DataFrame:
+    """Return a frame in which columns of text that are numbers, written as in some country, are numbers."""
+    changed: dict[str, Any] = {}
+    for name in frame.columns:
+        if name not in as_text and (frame[name].dtype == object or isinstance(frame[name].dtype, pd.StringDtype)):
+            numbers = read_numbers(frame[name], str(name), comma_parts=delimiter == ",")
+            if numbers is not None:
+                changed[name] = numbers
+    return frame.assign(**changed) if changed else frame
 
 
 def _parse_with_pandas(
-    text: str, delimiter: str, header: list[str], file: Path, as_text: Sequence[str], decimal: str
+    text: str, delimiter: str, header: list[str], file: Path, as_text: Sequence[str]
 ) -> pd.DataFrame:
     try:
         return pd.read_csv(
@@ -250,7 +264,6 @@ def _parse_with_pandas(
             names=header,
             index_col=False,
             skipinitialspace=True,
-            decimal=decimal,
             low_memory=False,
             dtype=dict.fromkeys(as_text, str) or None,
         )
@@ -260,18 +273,12 @@ def _parse_with_pandas(
         ) from None
 
 
-def _has_decimal_commas(series: pd.Series[Any]) -> bool:
-    if is_native_number(series.dtype):
-        return False
-    texts = series.dropna().astype(str).iloc[:1000]
-    return (
-        bool(len(texts))
-        and bool(texts.str.fullmatch(r"\s*[+-]?\d+(?:,\d+)?(?:[eE][+-]?\d+)?\s*").all())
-        and bool(texts.str.contains(",").any())
-    )
-
-
-def _check_header(header: list[str], records: list[list[str]], file: Path) -> None:
+def _check_header(header: list[str], records: list[list[str]], delimiter: str, file: Path) -> None:
+    if header[0].startswith(_COMMENTS) and (len(header) == 1 or len(header) < len(records[-1])):
+        raise InputError(
+            f"a table must begin with the names of its columns, however {str(file)!r} begins with the comment "
+            f"{header[0][:40]!r}; take such lines out"
+        )
     if len(header) == 1:
         for sign in _UNCOMMON:
             counts = {record[0].count(sign) for record in records}
@@ -288,6 +295,12 @@ def _check_header(header: list[str], records: list[list[str]], file: Path) -> No
                 " check its quotes and save it with commas"
             )
     empty = [i + 1 for i, name in enumerate(header) if not name]
+    ends = [record[len(header) - 1 :] for record in records]
+    if len(header) > 1 and empty == [len(header)] and all(end in ([], [""]) for end in ends):
+        raise InputError(
+            f"a line must end with its last field, however every line of {str(file)!r} ends with a "
+            f"{_NAMES[delimiter]}; take it off"
+        )
     if empty:
         raise InputError(
             f"every column must have a name, however column {empty[0]} of {str(file)!r} has none ({len(empty)} in all);"
@@ -304,6 +317,8 @@ def _check_header(header: list[str], records: list[list[str]], file: Path) -> No
 def _check_widths(text: str, delimiter: str, width: int, file: Path) -> None:
     """Refuse lines with another number of fields: pandas would fill or cut them in silence."""
     line, found = 0, width
+    if '\\"' in text:
+        _check_escapes(text, delimiter, file)
     if '"' not in text and "\r" not in text.replace("\r\n", ""):
         signs = np.frombuffer(text.encode("utf-8"), dtype=np.uint8)
         ends = np.flatnonzero(signs == ord("\n"))
@@ -334,10 +349,33 @@ def _check_widths(text: str, delimiter: str, width: int, file: Path) -> None:
         )
 
 
+def _looks_like_text(content: bytes) -> bool:
+    head = content[:4096]
+    return b"\n" in head and not any(sign < 9 or 13 < sign < 32 for sign in head)
+
+
+def _check_escapes(text: str, delimiter: str, file: Path) -> None:
+    """Refuse quotes that a backslash is meant to escape: CSV doubles them, and would give other cells in silence."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    try:
+        for _ in reader:
+            pass
+    except csv.Error:
+        raise InputError(
+            f"a quote within quotes must be doubled, however line {reader.line_num} of {str(file)!r} escapes it with a "
+            'backslash; write "" in its place'
+        ) from None
+
+
 # ---- Parquet --------------------------------------------------------------------------------------------------------
 def _parse_parquet(content: bytes, file: Path) -> pd.DataFrame:
     import pyarrow as pa
 
+    if content[:4] != PARQUET and _looks_like_text(content):
+        raise InputError(
+            f"a file must be what its name says, however {str(file)!r} is named as Parquet and holds text; rename it "
+            "to '.csv'"
+        )
     try:
         frame = pd.read_parquet(io.BytesIO(content))
     except (pa.ArrowException, OSError, ValueError, KeyError):

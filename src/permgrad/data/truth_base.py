@@ -95,7 +95,7 @@ class Truth(ABC):
             InputError: ``n`` is below 1, or a bad ``random_state``.
         """
         if n < 1:
-            raise InputError(f"n must be at least 1, however: n={n}")
+            raise InputError(f"n must be at least 1, however: n={n}; pass for example n=1000")
         rng = generator(resolve_seed(random_state), "truth", self.name)
         x = self._draw(n, rng)
         f = self.values(x)

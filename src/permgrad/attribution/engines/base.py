@@ -73,7 +73,7 @@ def check_workers(workers: Any) -> int | None:
     if workers is None:
         return None
     if isinstance(workers, bool) or not isinstance(workers, (int, np.integer)) or workers < 1:
-        raise InputError(f"workers must be an integer of at least 1, however: workers={workers!r}")
+        raise InputError(f"workers must be an integer of at least 1, however: workers={workers!r}; pass for example 2")
     return int(workers)
 
 

@@ -20,6 +20,7 @@ from permgrad._errors import InputError
 from permgrad._progress import Progress
 from permgrad.attribution.engines.base import Engine, settle_model
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.finite import finite_rows
 from permgrad.attribution.game import Game, MomentCollector, Quantities
 from permgrad.attribution.importance import (
     Played,
@@ -28,7 +29,6 @@ from permgrad.attribution.importance import (
     make_sampler,
     make_value,
     receiver_classes,
-    refuse_nonfinite,
 )
 from permgrad.attribution.method import Request, loss_game, loss_games, methods
 from permgrad.attribution.moments import PairMoments
@@ -201,7 +201,7 @@ class _PlaysParts(_Shipped):
         game = self.game
         game.span = span
         outputs = base_outputs(request, game)
-        refuse_nonfinite(torch.as_tensor(outputs))
+        finite_rows(torch.as_tensor(outputs))
         rows = len(request.encoded)
         classes, count = receiver_classes(replace(request, y=_of(request.y, span)), outputs)
         if classes is not None:

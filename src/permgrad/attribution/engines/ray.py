@@ -63,9 +63,11 @@ class RayEngine:
         gpus: float | Literal["auto"] = "auto",
     ) -> None:
         if isinstance(cpus, bool) or not isinstance(cpus, int) or cpus < 1:
-            raise InputError(f"cpus must be an integer of at least 1, however: cpus={cpus!r}")
+            raise InputError(f"cpus must be an integer of at least 1, however: cpus={cpus!r}; pass for example 1")
         if gpus != "auto" and (isinstance(gpus, (bool, str)) or gpus < 0):
-            raise InputError(f"gpus must be 'auto' or a number of at least 0, however: gpus={gpus!r}")
+            raise InputError(
+                f"gpus must be 'auto' or a number of at least 0, however: gpus={gpus!r}; pass for example 0"
+            )
         self.workers = check_workers(workers)
         self.address = address
         self.cpus = cpus

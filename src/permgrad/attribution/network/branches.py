@@ -43,13 +43,17 @@ class BranchCut:
     def embed(self, position: int, tensor: Tensor) -> Embedding:
         """Return the embedding of rows of one input."""
         moved = tensor.to(self.subject.device, copy=tensor.device == self.subject.device)
-        embedding: Embedding = tuple(self.branches[position](moved))
+        with self.subject.theirs([tensor], self.subject.input_names[position : position + 1]):
+            embedding: Embedding = tuple(self.branches[position](moved))
         return embedding
 
     def fuse(self, embeddings: Sequence[Embedding]) -> Tensor:
         """Return the network's output for embeddings of the same rows."""
         flat = [tensor for embedding in embeddings for tensor in embedding]
-        output, _ = pick_head(self.trunk(*flat), self.subject.head, len(flat[0]))
+        with self.subject.theirs(flat, ["embedding"] * len(flat)):
+            returned = self.trunk(*flat)
+        output, picked = pick_head(returned, self.subject.head, len(flat[0]))
+        self.subject.check_output(output, picked)
         return output
 
 

@@ -24,12 +24,12 @@ from permgrad._errors import InputError, unknown, warn_user
 from permgrad._progress import Progress
 from permgrad.attribution.cam_maps import KEPT_NUMBERS, check_cam_options, weighted_maps
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.gradients import in_batches, network_gradients
+from permgrad.attribution.gradients import differentiating, in_batches, network_gradients
 from permgrad.attribution.method import Request
 from permgrad.attribution.network.segments import image_shape
 from permgrad.attribution.network.slopes import Tensors, batch_size, constant_sum, copied_rows, differentiable
 from permgrad.attribution.players import PlayerSpace
-from permgrad.attribution.result import describe
+from permgrad.attribution.result import describe, refuse_nonsense
 from permgrad.models.blocks import ACTIVATIONS
 
 Floats = npt.NDArray[np.float64]
@@ -169,7 +169,8 @@ def _last_that_sees(
     """Return the last call that depends on an input: by its gradient, or by changing an input that has none."""
     if rows[place].is_floating_point():
         for own in reversed(candidates):
-            (gradient,) = torch.autograd.grad(own.value.sum(), rows[place], retain_graph=True, allow_unused=True)
+            with differentiating():
+                (gradient,) = torch.autograd.grad(own.value.sum(), rows[place], retain_graph=True, allow_unused=True)
             if gradient is not None:
                 return own
         return None
@@ -313,7 +314,7 @@ def network_maps(request: Request) -> Explanation:
         with Progress(request.count, "gradcam", request.progress) as progress:
             in_batches(request.count, batch_size(request, numbers), work)
     _warn_of_empty_maps(images, request.count * len(request.targets))
-    return Explanation(
+    explanation = Explanation(
         values=values,
         names=tuple(space.names[place] for place in chosen),
         modality=tuple(space.modality[place] for place in chosen),
@@ -340,6 +341,8 @@ def network_maps(request: Request) -> Explanation:
             seconds=time.perf_counter() - started,
         ),
     )
+    refuse_nonsense(explanation)
+    return explanation
 
 
 def _image(request: Request, place: int, call: Call) -> _Image:

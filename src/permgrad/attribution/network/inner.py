@@ -73,7 +73,7 @@ class InnerSubject(NetworkSubject):
         self.module = outer.module
         self.layer = modules[layer]
         self.device, self.dtype, self.head, self.picked = outer.device, outer.dtype, outer.head, outer.picked
-        self.outputs_form = outer.outputs_form
+        self.outputs_form, self._width = outer.outputs_form, outer._width  # noqa: SLF001 — it is the same network
         # What is left of a network that is cut is not folded.
         self._folded, self._looked = None, True
         few = tuple(tensor[:_PROBE_ROWS] for tensor in inputs)
@@ -150,7 +150,10 @@ class InnerSubject(NetworkSubject):
         def function(*args: Any, **kwargs: Any) -> Any:
             return suffix(*args, **kwargs, **extra)  # type: ignore[misc]
 
-        output, _ = pick_head(self.outer.form.call(function, given), self.head, rows)  # type: ignore[arg-type]
+        with self.theirs(activations, ["activation"] * len(activations)):
+            returned = self.outer.form.call(function, given)  # type: ignore[arg-type]
+        output, picked = pick_head(returned, self.head, rows)
+        self.check_output(output, picked)
         return output
 
     # ---- finding out -------------------------------------------------------------------------------------------------

@@ -91,10 +91,12 @@ class InputForm:
             if mine.columns is not None and theirs.columns is not None and mine.columns != theirs.columns:
                 raise InputError(
                     f"further rows of {mine.name!r} must have the columns of the inputs in the same order, however: "
-                    f"{list(theirs.columns[:5])} is not {list(mine.columns[:5])}"
+                    f"{list(theirs.columns[:5])} is not {list(mine.columns[:5])}; reorder them"
                 )
         if len(tensors[0]) == 0:
-            raise InputError("background and baseline rows must be at least one, however: there is none")
+            raise InputError(
+                "background and baseline rows must be at least one, however: there is none; pass rows like the inputs"
+            )
         check_rows(self.names, tensors)
         return tensors
 
@@ -114,7 +116,9 @@ def read_form(module: nn.Module, inputs: Any, dtype: torch.dtype) -> tuple[Input
     parameters = _parameters(module)
     passing: Passing = "positions"
     if isinstance(inputs, (Mapping, tuple, list)) and len(inputs) == 0:
-        raise InputError("inputs must hold at least one tensor, array or table, however: there is none")
+        raise InputError(
+            "inputs must hold at least one tensor, array or table, however: there is none; pass what the forward takes"
+        )
     if isinstance(inputs, Mapping):
         passing = _match_keys(inputs, parameters)
     elif isinstance(inputs, (tuple, list)):
@@ -153,13 +157,15 @@ def check_rows(names: Sequence[str], tensors: Sequence[Tensor]) -> None:
     """Refuse inputs of different lengths, without rows, or without a row dimension."""
     for name, tensor in zip(names, tensors, strict=True):
         if tensor.ndim == 0:
-            raise InputError(f"every input must have one entry per row, however: {name!r} is a single number")
+            raise InputError(
+                f"every input must have one entry per row, however: {name!r} is a single number; pass (rows, …)"
+            )
     lengths = {name: len(tensor) for name, tensor in zip(names, tensors, strict=True)}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise InputError(f"all inputs must have the same number of rows, however: {listed}")
+        raise InputError(f"all inputs must have the same number of rows, however: {listed}; pass the same rows of each")
     if 0 in lengths.values():
-        raise InputError("explain needs at least one row, however: inputs has none")
+        raise InputError("explain needs at least one row, however: inputs has none; pass the rows to explain")
 
 
 def shapes_in_words(names: Sequence[str], tensors: Sequence[Tensor]) -> str:
@@ -300,19 +306,19 @@ def _tensor(value: Any, name: str, dtype: torch.dtype) -> tuple[Tensor, tuple[st
         columns = tuple(str(column) for column in value.columns)
         if len(set(columns)) < len(columns):
             raise InputError(f"columns must have different names, however: {name!r} has one twice; rename it")
-        words = [str(c) for c in value.columns if not (pd.api.types.is_numeric_dtype(value[c]))]
-        if words:
-            raise InputError(
-                f"a network's table must hold numbers, however: column {words[0]!r} of {name!r} does not "
-                f"({value[words[0]].dtype}); encode it as the network expects it"
-            )
+        for column, kind in zip(columns, value.dtypes, strict=True):
+            if not pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_complex_dtype(kind):
+                raise InputError(
+                    f"a network's table must hold numbers, however: column {column!r} of {name!r} does not ({kind}); "
+                    "encode it as the network expects it"
+                )
         whole = all(pd.api.types.is_integer_dtype(kind) for kind in value.dtypes) and not value.isna().any(axis=None)
-        value = value.to_numpy(dtype=np.int64 if whole else np.float64)
+        value = value.to_numpy(dtype=np.int64, na_value=0) if whole else value.to_numpy(np.float64, na_value=np.nan)
     array = _array(value, name)
     if array.dtype.kind not in "fiub":
         raise InputError(
             f"inputs must be tensors, arrays or tables of numbers, however: {name!r} is "
-            f"{type(value).__name__} of {array.dtype}"
+            f"{type(value).__name__} of {array.dtype}; pass its numbers"
         )
     if not array.flags.writeable or not array.flags.c_contiguous or array.dtype.byteorder == ">":
         array = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
@@ -326,6 +332,8 @@ def _own_tensor(value: Tensor, name: str) -> Tensor:
     """Return a user's tensor apart from its graph; complex and sparse ones are refused."""
     if value.is_complex():
         raise InputError(f"inputs must be real numbers, however: {name!r} is complex; pass its parts")
+    if value.is_meta:
+        raise InputError(f"inputs must hold numbers, however: {name!r} is on the meta device; pass its rows")
     if value.layout != torch.strided or value.is_quantized:
         raise InputError(f"inputs must be dense, however: {name!r} is {value.layout}; pass {name}.to_dense()")
     return value.detach()

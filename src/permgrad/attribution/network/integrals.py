@@ -26,7 +26,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.gradients import in_batches, is_out_of_memory
 from permgrad.attribution.method import Request
 from permgrad.attribution.network.baselines import tensor_baseline
-from permgrad.attribution.network.slopes import Slopes, Tensors
+from permgrad.attribution.network.slopes import Slopes, Tensors, walks_truly
 
 #: Numbers that a block of rows may hold while its integrals are refined.
 _BLOCK_NUMBERS = 4_000_000
@@ -105,6 +105,8 @@ class SecantIntegral(_Lines):
         walk = slopes.walk(rows)
         before = walk.stand(slopes.leaves(start))
         after, found = walk.step(slopes.leaves(rows), slopes.targets, constant_sum=slopes.constant_sum, last=True)
+        if not walks_truly(slopes, rows, after):
+            return False
         total = slopes.attributions(found, start, rows).sum(dim=(1, 2))
         gap = ((total - (after - before)[:, slopes.targets].double()).abs() / scale).max()
         return walk.matched and bool(gap <= max(_COMPLETE, 64 * torch.finfo(after.dtype).eps))
@@ -367,7 +369,10 @@ def _check_steps(steps: Any) -> int | None:
     if steps is None:
         return None
     if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 1:
-        raise InputError(f"steps must be None or an integer of at least 1, however: steps={steps!r}")
+        raise InputError(
+            f"steps must be None or an integer of at least 1, however: steps={steps!r}; leave it out, or pass for "
+            "example 50"
+        )
     return int(steps)
 
 

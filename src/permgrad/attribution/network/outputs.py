@@ -73,15 +73,24 @@ def pick_head(returned: Any, head: int | str | None, rows: int) -> tuple[Tensor,
 
 
 def _flat(output: Tensor, rows: int, name: str) -> Tensor:
+    if output.is_complex() or output.layout != torch.strided or output.is_quantized:
+        shown = str(output.layout if output.layout != torch.strided else output.dtype).removeprefix("torch.")
+        raise InputError(
+            f"{name} must be a dense tensor of real numbers, however: it is {shown}; wrap the network in a module that "
+            "returns real numbers"
+        )
     flat = output
-    if output.ndim == 1:
+    if rows == 1 and output.ndim < 2:
+        # A squeeze() takes the row dimension of a single row as well.
+        flat = output.reshape(1, -1)
+    elif output.ndim == 1:
         flat = output[:, None]
     elif output.ndim > 2 and output.numel() == len(output):
         flat = output.flatten(1)
-    if flat.ndim != 2 or len(flat) != rows:
+    if flat.ndim != 2 or len(flat) != rows or flat.shape[1] == 0:
         raise InputError(
             f"{name} must have the shape (rows,) or (rows, outputs), however: it is {tuple(output.shape)} for {rows} "
-            "rows; wrap the network in a module that returns one row of numbers for each row"
+            f"row{'s' * (rows != 1)}; wrap the network in a module that returns one row of numbers for each row"
         )
     return flat if flat.is_floating_point() else flat.float()
 
@@ -180,14 +189,15 @@ class OutputForm:
             )
         if len(values) != rows:
             raise InputError(
-                f"y must have one value for each of the {rows} rows, however: y has the shape {values.shape}"
+                f"y must have one value for each of the {rows} rows, however: y has the shape {values.shape}; pass the "
+                "target of the same rows"
             )
         if self.task == "regression":
             wide = values.reshape(rows, -1)
             if wide.shape[1] != self.count or wide.dtype.kind not in "fiub":
                 raise InputError(
-                    f"y must have {self.count} numbers per row, as the output has, however: its shape is "
-                    f"{values.shape} of {values.dtype}"
+                    f"y must have {self.count} number{'s' * (self.count != 1)} per row, as the output has, however: "
+                    f"its shape is {values.shape} of {values.dtype}; pass such numbers, or task='classification'"
                 )
             numbers = wide.astype(np.float64)
             if not np.isfinite(numbers).all():
@@ -199,7 +209,9 @@ class OutputForm:
         if is_one_hot(values):
             values = values.argmax(axis=1)
         if values.ndim != 1:
-            raise InputError(f"y must have one class per row, however: y has the shape {values.shape}")
+            raise InputError(
+                f"y must have one class per row, however: y has the shape {values.shape}; pass an array (rows,)"
+            )
         count = len(self.class_names)
         positions = {name: index for index, name in enumerate(self.class_names)}
         found = np.array([positions.get(str(value), -1) for value in values.tolist()], dtype=np.int64)
@@ -222,10 +234,22 @@ class OutputForm:
 
 def as_target(y: Any) -> npt.NDArray[Any]:
     """Return y as an array; a single column becomes one-dimensional."""
-    values = y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y)
+    try:
+        values = _target_tensor(y).numpy() if isinstance(y, Tensor) else np.asarray(y)
+    except ValueError as error:
+        raise InputError(
+            f"y must have one value per row, however: it is {type(y).__name__}, whose entries differ in shape; pass an "
+            "array"
+        ) from error
     if values.ndim == 0:
         raise InputError(f"y must have one value per row, however: it is {type(y).__name__} {y!r:.60}; pass an array")
     return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+
+
+def _target_tensor(y: Tensor) -> Tensor:
+    """Return a target that NumPy can hold: it knows no bfloat16."""
+    own = y.detach().cpu()
+    return own.float() if own.dtype == torch.bfloat16 else own
 
 
 def is_one_hot(values: npt.NDArray[Any]) -> bool:
@@ -273,7 +297,10 @@ def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | No
         names = ("all",) if count == 1 else tuple(numbered)
         return OutputForm("regression", "values", count, (), names, inferred)
     if kind == "values":
-        raise InputError("a classifier's outputs are logits or probabilities, however: output_kind='values'")
+        raise InputError(
+            "a classifier's outputs are logits or probabilities, however: output_kind='values'; pass one of the "
+            "others, or task='regression'"
+        )
     said: list[OutputKind] = [known for known in OUTPUT_KINDS if known == kind]
     chosen = said[0] if said else _infer_kind(outputs)
     _check_kind(outputs, chosen)
@@ -281,7 +308,8 @@ def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | No
     names = tuple(str(name) for name in class_names) if class_names is not None else tuple(map(str, range(classes)))
     if len(names) != classes or len(set(names)) != classes:
         raise InputError(
-            f"class_names must be {classes} different names, in the order of the outputs, however: {list(names)}"
+            f"class_names must be {classes} different names, in the order of the outputs, however: {list(names)}; name "
+            "each class once"
         )
     shown = names if count > 1 else names[1:]
     return OutputForm("classification", chosen, count, names, shown, inferred)

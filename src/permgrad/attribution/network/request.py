@@ -10,6 +10,7 @@ from permgrad._errors import InputError, unknown
 from permgrad.attribution.arguments import LEVELS, Arguments, resolve_options, resolve_scope
 from permgrad.attribution.hybrid import check_row_offset
 from permgrad.attribution.method import Method, Request
+from permgrad.attribution.network.inputs import shapes_in_words
 from permgrad.attribution.network.segments import build_space
 from permgrad.attribution.network.subject import NetworkSubject
 from permgrad.attribution.players import PlayerSpace
@@ -48,6 +49,12 @@ def network_request(arguments: Arguments, chosen: Method, name: str) -> Request:
         subject, inputs, donors, space = at_layer(subject, inputs, donors, mine["layer"], mine.get("segments"))
     else:
         space = build_space(subject.input_names, inputs, subject.columns, mine.get("segments"))
+    if not len(space):
+        shapes = shapes_in_words(subject.input_names, inputs)
+        raise InputError(
+            f"inputs must have a feature to explain, however: there is none ({shapes}); pass inputs with columns or "
+            "pixels"
+        )
     space = at_level(space, arguments)
     rows = len(inputs[0])
     common = arguments.common(subject, rows)

@@ -192,7 +192,7 @@ def _by_input(names: Sequence[str], tensors: Sequence[Tensor], segments: Any) ->
         if name not in names:
             raise InputError(
                 f"segments= must name inputs ({', '.join(names)}), however: {name!r} is none"
-                f"{suggest(str(name), list(names))}"
+                f"{suggest(str(name), list(names))}; name one of them"
             )
         if name not in images:
             raise InputError(f"segments= cuts images, however: {name!r} is no image; leave it out")
@@ -220,11 +220,17 @@ def _cut_input(
             raise unknown("segments", kind, cutters)
         for argument in arguments:
             if isinstance(argument, bool) or not isinstance(argument, (int, np.integer)) or argument < 1:
-                raise InputError(f"segments must be counted by integers of at least 1, however: {wanted!r}")
+                raise InputError(
+                    f"segments must be counted by integers of at least 1, however: {wanted!r}; pass for example "
+                    "('grid', 7)"
+                )
         try:
             labels_2d, listed = cutters.get(kind)(tensor, size, *arguments)
         except TypeError as error:
-            raise InputError(f"segments={wanted!r} has too many numbers, however: {error}") from error
+            raise InputError(
+                "segments= takes ('grid', cells), ('grid', down, across) or ('superpixels', count), however: "
+                f"segments={wanted!r} has too many numbers; leave them out"
+            ) from error
     else:
         labels_2d, listed = _mask(name, wanted, size)
     return image.spread(labels_2d, shape), [f"{name}{label}" for label in listed]
@@ -235,10 +241,13 @@ def _mask(name: str, wanted: Any, size: tuple[int, int]) -> tuple[Integers, list
     if mask.shape != size or mask.dtype.kind not in "iub":
         raise InputError(
             f"a mask of {name!r} must hold one integer for each of its {size[0]} × {size[1]} pixels, however: it is "
-            f"{mask.dtype} of shape {mask.shape}"
+            f"{mask.dtype} of shape {mask.shape}; pass such a mask, or 'grid', 'pixels' or 'superpixels'"
         )
     values = np.unique(mask[mask >= 0])
     if not len(values):
-        raise InputError(f"a mask of {name!r} must give at least one pixel to a player, however: all are below 0")
+        raise InputError(
+            f"a mask of {name!r} must give at least one pixel to a player, however: all are below 0; number the "
+            "pixels of each segment from 0"
+        )
     labels = np.where(mask >= 0, np.searchsorted(values, mask), NOBODY).astype(np.int64)
     return labels, [f"[{value}]" for value in values.astype(np.int64).tolist()]

@@ -180,6 +180,25 @@ class Slopes:
         return self.sums([own.double() * (after.double() - before.double()) for own, before, after in pairs])
 
 
+def walks_truly(slopes: Slopes, rows: Tensors, outputs: Tensor) -> bool:
+    """Return whether outputs met on a walk of secants are the network's own.
+
+    A forward that differentiates meets others.
+
+    Args:
+        slopes: the network, open.
+        rows: a few rows, one tensor per input.
+        outputs: all outputs found for them, ``(b, K)``.
+    """
+    wanted = slopes.outputs(rows)
+    found = outputs[:, slopes.targets].double()
+    finite = torch.isfinite(wanted) & torch.isfinite(found)
+    if not bool(finite.any()):
+        return True
+    allowed = min(1024 * torch.finfo(outputs.dtype).eps, 0.02) * float(wanted[finite].abs().max())
+    return float((wanted - found)[finite].abs().max()) <= allowed
+
+
 def batch_size(request: Request, numbers: int) -> int:
     """Return the rows per backward pass, where each row's layers hold about so many numbers."""
     if request.batch_size != "auto":
@@ -207,7 +226,10 @@ def _refuse(request: Request, method: str, free: Sequence[int]) -> None:
             )
         return
     if not free:
-        raise InputError(f"{method} needs players to attribute to, however: nobody owns any position of the inputs")
+        raise InputError(
+            f"{method} needs players to attribute to, however: nobody owns any position of the inputs; pass segments= "
+            "or inputs with columns"
+        )
     whole = [subject.input_names[place] for place in free if not subject.real[place]]
     if whole:
         others = [subject.input_names[place] for place in free if subject.real[place]]

@@ -13,18 +13,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from permgrad._errors import InputError, PermgradError, warn_user
-from permgrad._random import forked_torch
+from permgrad._errors import InputError, PermgradError, error_in_words
+from permgrad.attribution.gradients import in_batches, is_out_of_memory
+from permgrad.attribution.network.apart import check_apart
 from permgrad.attribution.network.inputs import read_form, shapes_in_words
 from permgrad.attribution.network.outputs import OutputForm, pick_head, resolve_outputs
+from permgrad.attribution.network.state import check_initialised, kept
 from permgrad.attribution.subject import Task
 from permgrad.models.inference import fold
 from permgrad.models.losses import losses
-from permgrad.models.replacement import evaluation_mode
 
 #: Rows on which the outputs' form is found out.
 _PROBE_ROWS = 256
-_PROBE_AGAIN = 8
 
 
 def unwrap(module: nn.Module) -> nn.Module:
@@ -39,6 +39,32 @@ def unwrap(module: nn.Module) -> nn.Module:
         if not isinstance(inner, nn.Module):
             return module
         module = inner
+
+
+class ForwardError(InputError):
+    """The user's own code raised: its error is the cause.
+
+    Args:
+        error: what was raised.
+        shapes: what the network was called with, in words.
+
+    Attributes:
+        words: the error's type and text.
+    """
+
+    def __init__(self, error: Exception, shapes: str) -> None:
+        self.words = error_in_words(error)
+        super().__init__(
+            f"the network must take every batch of rows, however: called with {shapes} it raised {self.words}; mend "
+            "its forward or its hooks, which took other rows"
+        )
+
+
+def _another_width(known: int, found: int, rows: int) -> InputError:
+    return InputError(
+        f"the network must return as many numbers for every batch, however: {known} before and {found} for {rows} "
+        f"row{'s' * (rows != 1)}; mend its forward"
+    )
 
 
 class NetworkSubject:
@@ -83,6 +109,7 @@ class NetworkSubject:
         class_names: Any = None,
     ) -> None:
         self.module: Any = unwrap(module)
+        check_initialised(self.module)
         parameter = next(
             (p for p in [*self.module.parameters(), *self.module.buffers()] if p.is_floating_point()), None
         )
@@ -91,6 +118,7 @@ class NetworkSubject:
         self.device = tensors[0].device if parameter is None else parameter.device
         self.head = self.picked = head
         self._casts: tuple[torch.dtype | None, ...] = (None,) * len(tensors)
+        self._width: int | None = None
         probe = self._probe(tensors)
         self.inputs = self._cast(tensors)
         self._folded: Callable[[Tensor], Tensor] | None = None
@@ -121,7 +149,8 @@ class NetworkSubject:
             if own.shape[1:] != other.shape[1:]:
                 raise InputError(
                     f"further rows of {name!r} must have the shape of the inputs', however: "
-                    f"{tuple(other.shape[1:])} is not {tuple(own.shape[1:])}"
+                    f"{tuple(other.shape[1:])} is not {tuple(own.shape[1:])}; "
+                    "pass rows of that shape"
                 )
         return tuple(other.to(own.dtype) for own, other in zip(self.inputs, tensors, strict=True))
 
@@ -141,48 +170,50 @@ class NetworkSubject:
             self.dtype if own or tensor.is_floating_point() else None
             for own, tensor in zip(loose, tensors, strict=True)
         )
-        attempts: list[tuple[torch.dtype | None, ...]] = [(None,) * len(tensors), floats, every]
+        # NumPy's narrow whole numbers are not taken by an embedding.
+        wide = tuple(
+            torch.int64 if own and kind is None and tensor.dtype != torch.bool else kind
+            for own, kind, tensor in zip(loose, floats, tensors, strict=True)
+        )
+        attempts: list[tuple[torch.dtype | None, ...]] = [(None,) * len(tensors), floats, wide, every]
         attempts.append((self.dtype,) * len(tensors))
         for position, (own, tensor) in enumerate(zip(loose, tensors, strict=True)):
             if own and not tensor.is_floating_point() and len(tensors) > 1:
                 attempts.append(tuple(self.dtype if k == position else floats[k] for k in range(len(tensors))))
-        first: Exception | None = None
+        first: ForwardError | None = None
         few = [tensor[:_PROBE_ROWS] for tensor in tensors]
         for casts in dict.fromkeys(attempts):
             self._casts = casts
             try:
                 with torch.no_grad(), self.open():
-                    outputs = self.forward(self._cast(few))
-                    again = self.forward([tensor[:_PROBE_AGAIN] for tensor in self._cast(few)])
-                self._warn_of_chance(outputs[:_PROBE_AGAIN], again)
+                    outputs = self._first_outputs(self._cast(few))
+                    self._width = outputs.shape[1]
+                    check_apart(self._first_outputs, self._cast(few), outputs)
                 return outputs.cpu()
-            except PermgradError:
-                raise
-            except Exception as error:  # noqa: BLE001 — whatever the user's forward raises is told to the user
+            except ForwardError as error:
+                if self._width is not None:
+                    raise
                 first = first or error
-        shapes = shapes_in_words(self.input_names, few)
-        reason = " ".join(str(first).split())[:300]
+        assert first is not None  # there is at least one attempt
         raise InputError(
-            f"the network must accept the inputs, however: called with {shapes} it raised {type(first).__name__}: "
-            f"{reason}; check their order, shapes and types"
-        ) from first
+            f"the network must accept the inputs, however: called with {shapes_in_words(self.input_names, few)} it "
+            f"raised {first.words}; check their order, shapes and types"
+        ) from first.__cause__
 
-    @staticmethod
-    def _warn_of_chance(outputs: Tensor, again: Tensor) -> None:
-        """Say so where the same rows get other outputs: chance, or rows that depend on their neighbours."""
-        scale = outputs.abs().amax().clamp_min(1e-30)
-        if bool(((outputs - again).abs() > 1e-2 * scale).any()):
-            warn_user(
-                "a network in eval mode should give a row the same output every time, however: it does not; switch off "
-                "its chance, or what mixes the rows of a batch, because it would be taken for an effect"
-            )
+    def _first_outputs(self, rows: Sequence[Tensor]) -> Tensor:
+        """Return the outputs of rows, in batches that fit in memory."""
+        found: list[Tensor] = []
+        in_batches(len(rows[0]), len(rows[0]), lambda part: found.append(self.forward([own[part] for own in rows])))
+        if len({own.shape[1] for own in found}) > 1:
+            raise _another_width(found[0].shape[1], found[1].shape[1], len(found[1]))
+        return torch.cat(found)
 
     # ---- running it --------------------------------------------------------------------------------------------------
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """Eval mode for the body, every submodule's own mode afterwards; the caller's random state is kept."""
-        with evaluation_mode(self.module), forked_torch(0):
+        """Eval mode and seeded generators for the body; the network and the process are then put back as they were."""
+        with kept(self.module):
             yield
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
@@ -191,10 +222,43 @@ class NetworkSubject:
         Copies go in: a network whose first layer works in place would write into the caller's rows.
         """
         moved = [tensor.to(self.device) if tensor.device != self.device else tensor.clone() for tensor in tensors]
-        with _no_autocast(self.device):
+        with self.theirs(tensors), _no_autocast(self.device):
             returned = self.form.call(self.module, moved)
-        output, self.picked = pick_head(returned, self.head, len(tensors[0]))
+        output, picked = pick_head(returned, self.head, len(tensors[0]))
+        self.check_output(output, picked)
+        self.picked = picked
         return output
+
+    @contextmanager
+    def theirs(self, tensors: Sequence[Tensor], names: Sequence[str] | None = None) -> Iterator[None]:
+        """Run code of the user's: what it raises becomes a sentence that names the rows, with the error as its cause.
+
+        Memory that does not suffice passes as it is: the batch is halved then.
+
+        Args:
+            tensors: what it is called with.
+            names: of the tensors; None: of the inputs.
+        """
+        try:
+            yield
+        except PermgradError:
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise ForwardError(error, shapes_in_words(names or self.input_names, tensors)) from error
+
+    def check_output(self, output: Tensor, picked: int | str | None) -> None:
+        """Refuse an output of another width, or another one of several outputs, than for the first rows."""
+        if self._width is None:
+            return
+        if output.shape[1] != self._width:
+            raise _another_width(self._width, output.shape[1], len(output))
+        if picked != self.picked:
+            raise InputError(
+                f"the network must return the same outputs for every batch, however: {self.picked!r} was explained, "
+                f"and for {len(output)} rows there is {picked!r} instead; mend its forward, or pass head="
+            )
 
     def predict(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return what ``forward`` returns, up to rounding, where no gradient is followed; of known networks faster."""
@@ -204,7 +268,7 @@ class NetworkSubject:
             self._folded = fold(self.module) if alone and self.inputs[0].ndim == 2 and self.head is None else None
         if self._folded is None or torch.is_grad_enabled():
             return self.forward(tensors)
-        with _no_autocast(self.device):
+        with self.theirs(tensors), _no_autocast(self.device):
             return self._folded(tensors[0].to(self.device))
 
     def __getstate__(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.coalitions import CoalitionGame
+from permgrad.attribution.finite import finite_rows
 from permgrad.attribution.game import rounding_size
 from permgrad.attribution.method import Request
 from permgrad.attribution.shapley.grid import CoalitionGrid
@@ -129,7 +130,7 @@ class ShapleyGame:
     def __init__(self, request: Request, measured: str) -> None:
         self.request = request
         self._network, self._grid = CoalitionGame(request), CoalitionGrid(request)
-        self.base = self._network.base().cpu()
+        self.base = finite_rows(self._network.base()).cpu()
         self.donor_outputs = self._network.donor_outputs().cpu()
         self._noise = self._network.noise()
         self.measure: Measure = _make_measure(request, measured, self.base)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.coalitions import forward_batch_size
+from permgrad.attribution.finite import finite_between_rows
 from permgrad.attribution.method import Request
 
 Integers = npt.NDArray[np.int64]
@@ -141,4 +142,4 @@ class CoalitionGrid:
             found = [request.subject.predict(part) for part in batches]
         outputs = torch.cat(found) if len(found) > 1 else found[0]
         self.evaluations += len(outputs)
-        return outputs.cpu().reshape(*shape, -1)
+        return finite_between_rows(outputs).cpu().reshape(*shape, -1)

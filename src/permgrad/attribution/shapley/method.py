@@ -16,7 +16,7 @@ from permgrad._progress import Progress
 from permgrad._random import content_keys, generator
 from permgrad.attribution.donors import need_background
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.importance import loss_scale, refuse_nonfinite
+from permgrad.attribution.importance import loss_scale
 from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.moments import interval
 from permgrad.attribution.result import describe, finish, input_maps, shown_values
@@ -149,7 +149,8 @@ def _check_numbers(given: Mapping[str, Any]) -> None:
     if (given["min_permutations"] or 0) > given["max_permutations"]:
         raise InputError(
             "min_permutations must not be above max_permutations, however: "
-            f"min_permutations={given['min_permutations']}, max_permutations={given['max_permutations']}"
+            f"min_permutations={given['min_permutations']}, max_permutations={given['max_permutations']}; lower the "
+            "one or raise the other"
         )
     tolerance = given["tolerance"]
     if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 <= tolerance < np.inf:
@@ -160,7 +161,9 @@ def _check_numbers(given: Mapping[str, Any]) -> None:
 
 def _whole(name: str, value: Any, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise InputError(f"{name} must be an integer of at least {least}, however: {name}={value!r}")
+        raise InputError(
+            f"{name} must be an integer of at least {least}, however: {name}={value!r}; pass such a number"
+        )
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------
@@ -295,7 +298,6 @@ def _explain_loss(request: Request, tree: Tree, options: _Options) -> Explanatio
     """Explain the loss over all rows, or, without y, the divergence from the model's own prediction."""
     started = time.perf_counter()
     game = ShapleyGame(request, options.game)
-    refuse_nonfinite(game.base)
     exact, expected = tree.freedom() <= options.exact, options.game == "expected"
     standard = len(request.donors[0]) if expected and not exact else _REFERENCES_GLOBAL
     plan = LossPlan(

@@ -1,0 +1,95 @@
+"""Whether a network's rows are apart from each other and from chance: what every explanation takes for granted.
+
+A row is explained by predicting it again and again with some values replaced, in batches of the package's choosing. If
+its output depends on the rows beside it, so does its explanation, and on the batch size as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from permgrad._errors import InputError, warn_user
+
+Predict = Callable[[Sequence[Tensor]], Tensor]
+
+#: Rows that are asked again.
+_FEW = 8
+#: Larger changes than this share of the outputs' spread, and than rounding, are refused.
+_SHARE = 1e-2
+
+
+def check_apart(predict: Predict, rows: Sequence[Tensor], outputs: Tensor) -> None:
+    """Warn of outputs that depend on chance; refuse those that depend on the other rows of a batch.
+
+    Args:
+        predict: the network, already open: rows to outputs ``(b, K)``.
+        rows: some rows, one tensor per input.
+        outputs: what the network gives for them in one batch.
+
+    Raises:
+        InputError: a row's output changes with the rows beside it, or a batch of another size is not taken.
+    """
+    few = [tensor[:_FEW] for tensor in rows]
+    count = len(few[0])
+    first, again = predict(few), predict(few)
+    rounding = _rounding(outputs)
+    if _moved(first, again) > rounding:
+        warn_user(
+            "a network in eval mode should give a row the same output every time, however: it does not; switch off its "
+            "chance, or what it remembers between calls, because it would be taken for an effect"
+        )
+        return
+    seen = [
+        _moved(outputs[:count], first),
+        _moved(predict([tensor.flip(0) for tensor in few]).flip(0), first),
+        _moved(predict([tensor[:1] for tensor in few]), first[:1]),
+    ]
+    if count == 1:
+        seen.append(_beside_zeros(predict, few, first))
+    told = f"{max(seen):.3g}, where outputs range over {_spread(outputs):.3g}"
+    if max(seen) > max(rounding, _SHARE * _spread(outputs)):
+        raise InputError(
+            "a row's output must depend on that row alone, however: it changes with the rows beside it in the batch "
+            f"(by {told}); take out what mixes rows (a mean, sort or attention over the first dimension, batch "
+            "normalisation without running statistics), or, if it is rounding, pass the network and its inputs in "
+            "float64"
+        )
+    if max(seen) > rounding:
+        warn_user(
+            "a row's output should depend on that row alone, however: it changes with the rows beside it in the "
+            f"batch (by {told}), so that values are no more exact than that; take out what mixes rows, or, if it is "
+            "rounding, pass the network and its inputs in float64"
+        )
+
+
+def _beside_zeros(predict: Predict, row: Sequence[Tensor], alone: Tensor) -> float:
+    """Return how far a single row's output moves beside a row of zeros, where the network takes that."""
+    try:
+        together = predict([torch.cat([tensor, torch.zeros_like(tensor)]) for tensor in row])
+    except InputError:
+        return 0.0
+    return _moved(together[:1], alone)
+
+
+def _spread(outputs: Tensor) -> float:
+    known = outputs[torch.isfinite(outputs).all(dim=1)].double()
+    return float((known.amax(dim=0) - known.amin(dim=0)).max()) if len(known) else 0.0
+
+
+def _rounding(outputs: Tensor) -> float:
+    """Return the largest change that may be rounding."""
+    known = outputs[torch.isfinite(outputs)].double()
+    largest = float(known.abs().max()) if len(known) else 0.0
+    return min(1024 * torch.finfo(outputs.dtype).eps, 0.02) * largest
+
+
+def _moved(one: Tensor, two: Tensor) -> float:
+    """Return the largest change; infinity where a number is finite in one of them alone."""
+    finite = torch.isfinite(one)
+    if bool((finite != torch.isfinite(two)).any()):
+        return float("inf")
+    change = (one[finite].double() - two[finite].double()).abs()
+    return float(change.max()) if len(change) else 0.0

@@ -1,0 +1,339 @@
+"""Tables in files as people have them: every encoding, delimiter and line end, and files that are no table at all.
+
+Each is read as it was written, or refused in one sentence; what cannot be known from the bytes is said in a warning.
+"""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import collections
+import csv
+import gzip
+import io
+import lzma
+import os
+import warnings
+import zipfile
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hostile_checks import refusal
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from permgrad import InputError, PermgradWarning, read_table
+
+ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "cp1252", "ascii")
+WORDS = "a b,c;d|e\tf'ghi\nj\rk\r\nl m-n_o.p:q/r#s%t"
+
+
+def read(path: Any, content: bytes, name: str = "t.csv") -> tuple[pd.DataFrame, list[str]]:
+    """Return the table of some bytes, and what was warned of."""
+    (path / name).write_bytes(content)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        table = read_table(path / name)
+    assert all(issubclass(one.category, PermgradWarning) for one in caught)
+    return table, [str(one.message) for one in caught]
+
+
+def refused(path: Any, content: bytes, name: str = "t.csv") -> str:
+    (path / name).write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        read_table(path / name)
+    return refusal(caught.value)
+
+
+# ---- any table, written in any way -----------------------------------------------------------------------------------
+
+
+def texts(encoding: str) -> st.SearchStrategy[str]:
+    """Return cells of text that the encoding has, and that no reader would take for a number or a missing value."""
+    wide = {"ascii": "z", "latin-1": "éßÿ¡", "cp1252": "€“”–é"}.get(encoding, "é日本👩\u2028€")
+    return st.lists(st.sampled_from([*WORDS, '"', *wide]), max_size=8).map(lambda signs: "x" + "".join(signs) + "x")
+
+
+@st.composite
+def written(draw: Any) -> tuple[pd.DataFrame, bytes, str]:
+    encoding = draw(st.sampled_from(ENCODINGS))
+    rows = draw(st.integers(1, 6))
+    numbers = st.floats(allow_nan=False, allow_infinity=False, width=64)
+    columns: dict[str, Any] = {
+        "text": draw(st.lists(texts(encoding), min_size=rows, max_size=rows)),
+        "number": draw(st.lists(numbers, min_size=rows, max_size=rows)),
+        "whole": draw(st.lists(st.integers(-(2**53), 2**53), min_size=rows, max_size=rows)),
+        "gaps": draw(st.lists(st.none() | st.integers(0, 9), min_size=rows, max_size=rows)),
+    }
+    chosen = draw(st.lists(st.sampled_from(sorted(columns)), min_size=2, unique=True))
+    frame = pd.DataFrame({name: columns[name] for name in chosen})
+    if draw(st.booleans()):
+        names = st.text(st.sampled_from("abco xyz,;|\"'"), min_size=1, max_size=6).map(str.strip).filter(bool)
+        unlike = st.lists(names, min_size=len(chosen), max_size=len(chosen), unique=True)
+        frame.columns = draw(unlike)
+    delimiter = draw(st.sampled_from([",", ";", "\t", "|"]))
+    quoting = draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]))
+    ends = draw(st.sampled_from(["\n", "\r\n", "\r"]))
+    if "text" in chosen and any("\r" in cell or "\n" in cell for cell in columns["text"]):
+        # The writer leaves line ends unquoted that are not its own, and then nobody can read them.
+        quoting = csv.QUOTE_NONNUMERIC
+    text = frame.to_csv(index=False, sep=delimiter, quoting=quoting, lineterminator=ends)
+    content = text.encode(encoding)
+    return frame, gzip.compress(content) if draw(st.booleans()) else content, encoding
+
+
+def test_what_was_written_is_read(tmp_path):
+    seen = collections.Counter()
+
+    @settings(max_examples=160, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @given(written())
+    def check(case):
+        frame, content, encoding = case
+        try:
+            found, said = read(tmp_path, content, "t.dat")
+        except InputError as error:
+            # A name of signs alone, on few lines, leaves open what the delimiter is.
+            refusal(error)
+            seen["refused"] += 1
+            return
+        western = content[:2] != b"\x1f\x8b" and any(sign > 127 for sign in content)
+        if encoding in ("latin-1", "cp1252") and western:
+            assert any("Windows-1252" in words for words in said)
+        assert list(found.columns) == list(frame.columns)
+        for name in frame.columns:
+            wanted, own = frame[name], found[name]
+            if pd.api.types.is_numeric_dtype(wanted) or wanted.isna().any():
+                np.testing.assert_allclose(own.to_numpy(float), wanted.to_numpy(float), rtol=1e-15, atol=0)
+            else:
+                assert own.tolist() == wanted.tolist()
+        seen[encoding] += 1
+
+    check()
+    assert all(seen[encoding] > 4 for encoding in ENCODINGS)
+    assert seen["refused"] < 4
+
+
+# ---- encodings -------------------------------------------------------------------------------------------------------
+
+TOWNS = "name,größe\nJosé,1.5\nZoë,2.5\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_unicode_is_told_by_its_bytes(tmp_path, encoding):
+    table, said = read(tmp_path, TOWNS.encode(encoding))
+    assert (list(table.columns), table["name"].tolist(), said) == (["name", "größe"], ["José", "Zoë"], [])
+
+
+def test_two_marks_are_no_part_of_a_name(tmp_path):
+    assert read(tmp_path, codecs.BOM_UTF8 * 2 + TOWNS.encode())[0].columns[0] == "name"
+
+
+def test_old_encodings_are_read_as_the_usual_one_and_named(tmp_path):
+    table, said = read(tmp_path, "name,price\n“x” – €,1\nné,2\n".encode("cp1252"))
+    assert table["name"].tolist() == ["“x” – €", "né"]
+    assert len(said) == 1
+    assert "is not: it is read as Windows-1252 (Western European); if names or levels look wrong" in said[0]
+    assert "a byte that none of them knows (0x81)" in refused(tmp_path, "größe,a\n1,2\n".encode("gb18030"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (TOWNS.encode() + b"\xff,1\n", "is UTF-8 but for 1 byte, the first in line 4 (0xff); save it as UTF-8"),
+        ((TOWNS + "日").encode()[:-1], "is UTF-8 but for 2 bytes, the first in line 4 (0xe6); save it as UTF-8"),
+        (TOWNS.encode("utf-16") + b"x", "is UTF-16 that is cut off or damaged; copy it again"),
+        (b"a,b\n1,\x002\n", "line 2 of "),
+        (b"a,b\n" + b"1,2\n" * 20_000 + b"3,\x00\n", "holds a NUL byte; write the file again"),
+        (bytes(range(256)) * 30, "is a binary file of another kind"),
+    ],
+)
+def test_damaged_text_is_refused(tmp_path, content, message):
+    assert message in refused(tmp_path, content)
+
+
+# ---- lines -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ends", [("\n", "\n"), ("\r\n", "\n"), ("\r", "\r"), ("\r\n", "\r"), ("\n", "\r\n")])
+def test_line_ends_of_every_kind_and_mixed(tmp_path, ends):
+    one, two = ends
+    table, _ = read(tmp_path, f'a,b{one}1,"x{two}y"{two}2,z{one}'.encode())
+    assert table["a"].tolist() == [1, 2]
+    assert table["b"].tolist() == [f"x{two}y", "z"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a,b,\n1,2,\n3,4,\n", "every line of {} ends with a comma; take it off"),
+        (b"a,b\n1,2,\n3,4,\n", "line 2 of {} has 3 where the header has 2"),
+        (b"# made by x\na,b\n1,2\n", "{} begins with the comment '# made by x'; take such lines out"),
+        (b"% x\n% y\na\n1\n2\n", "{} begins with the comment '% x'"),
+        (b"a,b\n1,2\n# note\n3,4\n", "line 3 of {} has 1 where the header has 2"),
+        (b"a,b,c\n1,2,3\n4,5\n", "line 3 of {} has 2 where the header has 3"),
+        (b"a,b\n", "{} has a header only (2 columns)"),
+        (b"a", "{} has a header only (1 column)"),
+        (b'a,b\n1,"x\n2,y\n', "must be well-formed CSV"),
+        (b'a,b\n1,"x\n' + b"2,y\n" * 60_000, "check its quotes (one may not be closed)"),
+        (b"a,b\n1," + b"x" * 200_000 + b"\n", "fields of at most 131,072 characters"),
+        (b'a,b\n1,"x \\"y\\" z"\n2,z\n', 'line 2 of {} escapes it with a backslash; write "" in its place'),
+        (b"a/b/c\n1/2/3\n4/5/6\n", "seems to use '/'"),
+        ("a§b§c\n1§2§3\n4§5§6\n".encode(), "seems to use '§'"),
+        (b"a||b\n1||2\n", "column 2 of {} has none"),
+    ],
+)
+def test_lines_that_do_not_fit_are_refused(tmp_path, content, message):
+    assert message.format(repr(str(tmp_path / "t.csv"))) in refused(tmp_path, content)
+
+
+def test_a_line_that_names_the_separator_is_understood(tmp_path):
+    assert read(tmp_path, b"sep=;\na;b\n1;2\n")[0].to_dict("list") == {"a": [1], "b": [2]}
+    assert read(tmp_path, b"sep=|\r\na,x|b\r\n1|2\r\n")[0].to_dict("list") == {"a,x": [1], "b": [2]}
+
+
+@pytest.mark.parametrize(
+    ("header", "warned"),
+    [
+        ("5.1,3.5,1.4,0.2,setosa", True),
+        ("1.5,2,3", True),
+        ("0,0,1", None),
+        ("2019,2020,2021", False),
+        ("400.5,401.0,401.5", False),
+        ("a,b,1", False),
+    ],
+)
+def test_a_first_line_that_looks_like_a_row_is_named(tmp_path, header, warned):
+    content = f"{header}\n{','.join(['1'] * len(header.split(',')))}\n".encode()
+    if warned is None:
+        assert "column names must be unique" in refused(tmp_path, content)
+        return
+    said = read(tmp_path, content)[1]
+    assert [("looks like a row" in words) for words in said] == [True] * warned
+
+
+# ---- numbers ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "cells", "numbers"),
+    [
+        (";", ["1,5", "2,25", "-3"], [1.5, 2.25, -3]),
+        ("\t", ["1,5e3", ",5", ""], [1500, 0.5, np.nan]),
+        (",", ["1,5", "2,25"], [1.5, 2.25]),
+        (";", ["1.234,5", "2.345.678,25", "7"], [1234.5, 2345678.25, 7]),
+        (",", ["1,234.5", "2,345,678", "7.25"], [1234.5, 2345678, 7.25]),
+        (";", ["1 234", "12 345,5", "7"], [1234, 12345.5, 7]),
+        (";", ["1\u00a0234.5", "-2\u202f345"], [1234.5, -2345]),
+        (";", ["1'234", "22'345.5"], [1234, 22345.5]),
+        (",", ["−5", "6"], [-5, 6]),
+        (";", ["0,123", "0,456"], [0.123, 0.456]),
+    ],
+)
+def test_numbers_as_written_in_other_countries(tmp_path, delimiter, cells, numbers):
+    frame = pd.DataFrame({"a": cells, "b": "x", "c": [2.5] * len(cells)})
+    table, said = read(tmp_path, frame.to_csv(index=False, sep=delimiter).encode())
+    np.testing.assert_array_equal(table["a"].to_numpy(float), numbers)
+    # A decimal comma in one column says nothing about the others.
+    assert table["c"].tolist() == [2.5] * len(cells)
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [["1,5", "2.5"], ["1,234", "x"], ["5%", "6%"], ["01.02.2020", "03.04.2021"], ["110 00", "120 00"], ["030 123", "1"],
+     ["1.2.3", "1.2.4"], ["1,23,4", "1"], ["0x10", "0x11"], ["1-2", "3-4"]],
+)  # fmt: skip
+def test_what_is_no_number_stays_text(tmp_path, cells):
+    table, _ = read(tmp_path, pd.DataFrame({"a": cells, "b": 1}).to_csv(index=False, sep=";").encode())
+    assert table["a"].tolist() == cells
+
+
+@pytest.mark.parametrize(("delimiter", "first"), [(";", 1.234), (",", 1234.0)])
+def test_numbers_with_two_readings_are_named(tmp_path, delimiter, first):
+    frame = pd.DataFrame({"price": ["1,234", "22,345"], "b": 1})
+    table, said = read(tmp_path, frame.to_csv(index=False, sep=delimiter).encode())
+    assert table["price"][0] == first
+    assert len(said) == 1
+    assert f"column 'price' may hold thousands or decimals ('1,234'), and is read as {first:g}" in said[0]
+
+
+def test_columns_kept_as_text_are_left_alone(tmp_path):
+    (tmp_path / "t.csv").write_text("a;b\n1,5;x\n2,5;y\n")
+    assert read_table(tmp_path / "t.csv", text=["a"])["a"].tolist() == ["1,5", "2,5"]
+    (tmp_path / "t.csv").write_text("a;b\n1,5;x\n?;y\n")
+    assert read_table(tmp_path / "t.csv", na=["?"])["a"].tolist()[0] == 1.5
+
+
+# ---- files of other kinds --------------------------------------------------------------------------------------------
+
+
+def zipped(name: str, text: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(name, text)
+    return buffer.getvalue()
+
+
+def parquet(**columns: Any) -> bytes:
+    buffer = io.BytesIO()
+    pd.DataFrame(columns).to_parquet(buffer)
+    return buffer.getvalue()
+
+
+PLAIN = b"a,b\n1,2\n3,4\n"
+PARQUET = parquet(a=[1, 2], b=["x", "y"])
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        (gzip.compress(PLAIN * 100)[:30], "t.csv.gz", "is cut off or damaged"),
+        (gzip.compress(PLAIN * 99)[:20] + b"zz" + gzip.compress(PLAIN * 99)[22:], "t.csv.gz", "is cut off or damaged"),
+        (gzip.compress(PLAIN)[:-8] + bytes(8), "t.csv.gz", "is cut off or damaged"),
+        (gzip.compress(b""), "t.csv.gz", "is empty"),
+        (gzip.compress(gzip.compress(PLAIN)), "t.csv.gz", "is compressed by gzip twice"),
+        (zipped("t.csv", "a,b\n1,2\n"), "t.csv", "is a zip or Excel file"),
+        (zipped("t.csv", "a,b\n1,2\n"), "t.csv.gz", "is a zip or Excel file"),
+        (b"PK\x05\x06" + bytes(18), "t.csv", "is an empty zip file"),
+        (bz2.compress(PLAIN), "t.csv", "is compressed by bzip2"),
+        (lzma.compress(PLAIN), "t.csv", "is compressed by xz"),
+        (PARQUET[:-20], "t.parquet", "is cut off, damaged or no Parquet"),
+        (PARQUET[:20], "t.csv", "is cut off, damaged or no Parquet"),
+        (PARQUET[:60] + b"\xff" * 20 + PARQUET[80:], "t.parquet", "is cut off, damaged or no Parquet"),
+        (PLAIN, "t.parquet", "is named as Parquet and holds text; rename it to '.csv'"),
+        (bytes(100), "t.parquet", "is cut off, damaged or no Parquet"),
+        (parquet(a=[]), "t.parquet", "has a header only (1 column)"),
+        (b'{"a": [1, 2]}', "t.csv", "is JSON"),
+        (b'[{"a": 1}, {"a": 2}]', "t.csv", "is JSON"),
+        (b"<!DOCTYPE html>\n<p>not found, sorry</p>\n", "t.csv", "is HTML or XML"),
+        (b"%PDF-1.4\n1 0 obj\n", "t.csv", "is a PDF"),
+        (b"SQLite format 3\x00" + bytes(99), "t.csv", "is an SQLite database"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:a\nsize 1\n", "t.csv", "is a pointer of Git LFS"),
+    ],
+)  # fmt: skip
+def test_files_of_other_kinds_are_refused(tmp_path, content, name, message):
+    assert message in refused(tmp_path, content, name)
+
+
+def test_what_is_inside_counts_and_not_the_name(tmp_path):
+    wanted = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
+    for name, content in (
+        ("t.csv", PARQUET),
+        ("t.gz", PARQUET),
+        ("t", gzip.compress(PARQUET)),
+        ("t.txt.gz", b"a,b\n1,x\n2,y\n"),
+    ):
+        table, said = read(tmp_path, content, name)
+        assert table.to_dict("list") == wanted.to_dict("list")
+        assert said == []
+    parts = gzip.compress(b"a,b\n1,x\n") + gzip.compress(b"2,y\n")
+    assert read(tmp_path, parts)[0].to_dict("list") == wanted.to_dict("list")
+
+
+def test_devices_and_folders_are_refused(tmp_path):
+    for place in (tmp_path, os.devnull):
+        with pytest.raises(InputError) as caught:
+            read_table(place)
+        assert refusal(caught.value)
