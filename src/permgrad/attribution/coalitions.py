@@ -13,10 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from permgrad._errors import InputError
-from permgrad.attribution.gradients import in_batches
+from permgrad._errors import InputError, is_out_of_memory
 from permgrad.attribution.network.branches import BranchCache, cut_into_branches
 from permgrad.attribution.network.subject import NetworkSubject
+from permgrad.models.batches import in_batches
 
 if TYPE_CHECKING:
     from permgrad.attribution.method import Request
@@ -87,9 +87,9 @@ class CoalitionGame:
     def _background(self) -> Tensor:
         try:
             outputs = self.outputs(self.request.donors)
-        except (torch.OutOfMemoryError, MemoryError):
-            raise
         except (IndexError, RuntimeError, TypeError, ValueError) as error:
+            if is_out_of_memory(error):
+                raise
             reason = " ".join(str(error).split())[:300]
             raise InputError(
                 f"the network must accept the background, however: it raised {type(error).__name__}: {reason}; "

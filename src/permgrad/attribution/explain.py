@@ -12,6 +12,7 @@ from permgrad._errors import InputError
 from permgrad.attribution.arguments import Arguments, check_groups, check_numbers, level_of
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Method, Request, methods
+from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def explain(
         return explain_stream(model, inputs, y, **given, **options)
     engine = take_engine(options)
     arguments = Arguments(model=model, inputs=inputs, y=y, options=options, **given)
-    with full_float32():
+    with sparing(), full_float32():
         return _explain(arguments, engine)
 
 

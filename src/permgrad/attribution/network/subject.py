@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -13,11 +14,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from permgrad._errors import InputError, PermgradError, warn_user
+from permgrad._errors import InputError, PermgradError, is_out_of_memory, warn_user
 from permgrad._random import forked_torch
 from permgrad.attribution.network.inputs import read_form, shapes_in_words
 from permgrad.attribution.network.outputs import OutputForm, pick_head, resolve_outputs
 from permgrad.attribution.subject import Task
+from permgrad.models.batches import with_fewer
 from permgrad.models.inference import fold
 from permgrad.models.losses import losses
 from permgrad.models.replacement import evaluation_mode
@@ -91,7 +93,7 @@ class NetworkSubject:
         self.device = tensors[0].device if parameter is None else parameter.device
         self.head = self.picked = head
         self._casts: tuple[torch.dtype | None, ...] = (None,) * len(tensors)
-        probe = self._probe(tensors)
+        probe = with_fewer(min(_PROBE_ROWS, len(tensors[0])), partial(self._probe, tensors))
         self.inputs = self._cast(tensors)
         self._folded: Callable[[Tensor], Tensor] | None = None
         self._looked = False
@@ -130,8 +132,8 @@ class NetworkSubject:
             tensor if dtype is None else tensor.to(dtype) for tensor, dtype in zip(tensors, self._casts, strict=True)
         )
 
-    def _probe(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Call the network on a few rows; where precision does not fit, try the network's own.
+    def _probe(self, tensors: Sequence[Tensor], count: int) -> Tensor:
+        """Call the network on the first rows; where precision does not fit, try the network's own.
 
         Whole numbers stay whole first (an embedding needs them), and become real ones where that fails.
         """
@@ -147,7 +149,7 @@ class NetworkSubject:
             if own and not tensor.is_floating_point() and len(tensors) > 1:
                 attempts.append(tuple(self.dtype if k == position else floats[k] for k in range(len(tensors))))
         first: Exception | None = None
-        few = [tensor[:_PROBE_ROWS] for tensor in tensors]
+        few = [tensor[:count] for tensor in tensors]
         for casts in dict.fromkeys(attempts):
             self._casts = casts
             try:
@@ -158,7 +160,10 @@ class NetworkSubject:
                 return outputs.cpu()
             except PermgradError:
                 raise
-            except Exception as error:  # noqa: BLE001 — whatever the user's forward raises is told to the user
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise
+                # Whatever else the user's forward raises is told to the user.
                 first = first or error
         shapes = shapes_in_words(self.input_names, few)
         reason = " ".join(str(first).split())[:300]
