@@ -38,6 +38,7 @@ import numpy as np
 import pandas as pd
 
 import permgrad as pg
+from _processes import children, processes
 from _results import markdown_table, parser, record
 from permgrad.attribution.engines import make_engine
 from permgrad.attribution.streaming.merge import merge
@@ -118,30 +119,6 @@ def rows_in(seconds: float, folder: Path, model: Path | None = None) -> tuple[in
 
 
 # ---- processes -------------------------------------------------------------------------------------------------------
-def processes() -> dict[int, tuple[int, str, float]]:
-    """Return parent, title and processor seconds of every process."""
-    found = {}
-    for place in Path("/proc").iterdir():
-        if not place.name.isdigit():
-            continue
-        try:
-            fields = (place / "stat").read_text().rpartition(")")[2].split()
-            title = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        found[int(place.name)] = (int(fields[1]), title, (int(fields[11]) + int(fields[12])) / _TICKS)
-    return found
-
-
-def children(leader: int) -> dict[int, tuple[str, float]]:
-    """Return title and processor seconds of all processes that a process has started, and those that these have."""
-    everyone = processes()
-    mine = {leader}
-    while more := {own for own, (parent, _, _) in everyone.items() if parent in mine} - mine:
-        mine |= more
-    return {own: everyone[own][1:] for own in mine - {leader} if own in everyone}
-
-
 def is_worker(title: str) -> bool:
     """Whether a title is that of an actor that holds the model."""
     return title.startswith("ray::") and "MapBatches(_Worker)" in title

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 
 class PermgradError(Exception):
@@ -33,12 +36,62 @@ class PermgradWarning(UserWarning):
     """Something the user should know that does not stop the work."""
 
 
+#: Where warnings go in this thread, or in what it runs in others; None: to the user.
+_kept_warnings: ContextVar[list[str] | None] = ContextVar("permgrad_kept_warnings", default=None)
+
+
+@contextmanager
+def keeping_warnings() -> Iterator[list[str]]:
+    """Collect what the body would warn the user of as text, in the list that is given.
+
+    Not by ``warnings.catch_warnings``, which changes the filters of all threads.
+
+    Examples:
+        >>> with keeping_warnings() as said:
+        ...     warn_user("mind the gap")
+        >>> said
+        ['mind the gap']
+    """
+    said: list[str] = []
+    token = _kept_warnings.set(said)
+    try:
+        yield said
+    finally:
+        _kept_warnings.reset(token)
+
+
 def warn_user(message: str) -> None:
     """Warn with the line of the caller's own code, however deep inside the package it happens."""
+    said = _kept_warnings.get()
+    if said is not None:
+        said.append(message)
+        return
     depth, frame = 1, sys._getframe(0)  # noqa: SLF001 — the documented way to walk up the stack
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __name__.partition(".")[0]:
         depth, frame = depth + 1, frame.f_back  # type: ignore[assignment]
     warnings.warn(message, PermgradWarning, stacklevel=depth)
+
+
+#: What torch says, in words alone, where its memory did not suffice: on a processor, on an accelerator, in a library.
+_OUT_OF_MEMORY = re.compile(
+    r"you tried to allocate|can't allocate memory|not enough memory|out of memory|_ALLOC_FAILED", re.IGNORECASE
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory did not suffice: Python's error, torch's, or one of torch's that says so in words alone.
+
+    Examples:
+        >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("shapes do not fit"))
+        (True, False)
+        >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."))
+        True
+    """
+    if isinstance(error, MemoryError):
+        return True
+    # By its name, so that this module needs no torch.
+    named = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
+    return isinstance(error, RuntimeError) and (named or _OUT_OF_MEMORY.search(str(error)) is not None)
 
 
 #: How many known names a message lists.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import glob
 import json
 import math
 import os
+import secrets
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +19,23 @@ import numpy as np
 
 from permgrad._errors import EnvironmentProblem
 
+#: In the names of files and folders under way, so that what a killed process left is known for what it is.
+_UNDER_WAY = ".permgrad-"
+#: Linux' numbers for "relative to this folder" and "take each other's name".
+_HERE, _RENAME_EXCHANGE = -100, 2
+
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary sibling of ``path``; it takes the name ``path`` when the body ends well, else it is removed."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
-    os.close(descriptor)
-    temporary = Path(name)
+    temporary = _beside(target, _make_file, target.suffix)
     try:
         yield temporary
-        # mkstemp makes files only the owner may read; an ordinary file follows the user's mask.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
         temporary.replace(target)
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
 
 
 @contextmanager
@@ -59,20 +61,89 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary sibling folder; it replaces ``path`` when the body ends well, else it is removed."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    temporary = _beside(target, Path.mkdir)
     try:
         yield temporary
-        temporary.chmod(0o755)
-        if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-            target.replace(old / "old")
-            temporary.replace(target)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            temporary.replace(target)
+        _put_in_place(temporary, target)
     finally:
-        if temporary.exists():
-            shutil.rmtree(temporary, ignore_errors=True)
+        _remove(temporary)
+
+
+def _put_in_place(temporary: Path, target: Path) -> None:
+    """Give a folder its name, in one step also where another has it; that one is removed, or takes the other's name."""
+    try:
+        temporary.replace(target)  # nothing is there, or an empty folder
+    except OSError:
+        if not os.path.lexists(target):
+            raise
+        if not _exchange(temporary, target):
+            _step_aside(temporary, target)
+
+
+def _step_aside(temporary: Path, target: Path) -> None:
+    """Do it without the system's help: there is a moment in which neither has the name."""
+    aside = _beside(target, Path.mkdir)
+    try:
+        target.replace(aside / "old")
+        try:
+            temporary.replace(target)
+        except OSError:
+            (aside / "old").replace(target)
+            raise
+    finally:
+        _remove(aside)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link or a folder as far as the system allows."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders take each other's name in one step; False where the system cannot, or one is gone."""
+    function = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    if function is None:
+        return False
+    return bool(function(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _RENAME_EXCHANGE) == 0)
+
+
+def _beside(target: Path, make: Callable[[Path], None], ending: str = "") -> Path:
+    """Make a new file or folder beside ``target`` and return it.
+
+    Not by ``tempfile``, whose files only the owner may read: these follow the user's mask, as any file does.
+    """
+    while True:
+        temporary = target.parent / f"{_beginning(target.name)}{secrets.token_hex(4)}{ending}"
+        with suppress(FileExistsError):
+            make(temporary)
+            return temporary
+
+
+def _make_file(path: Path) -> None:
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+
+
+def _beginning(name: str) -> str:
+    """Return how the name of what is written for a file or folder begins."""
+    return f".{name}{_UNDER_WAY}"
+
+
+def sweep(folder: Path, name: str | None = None) -> None:
+    """Remove what killed processes left of files and folders that they were writing.
+
+    Only who holds a folder may do so: others may be writing there.
+
+    Args:
+        folder: where to look.
+        name: of the file or folder that was to be written there; None: any, at any depth.
+    """
+    found = folder.rglob(f".*{_UNDER_WAY}*") if name is None else folder.glob(f"{glob.escape(_beginning(name))}*")
+    for leftover in list(found):
+        _remove(leftover)
 
 
 def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad._errors import InputError
+from permgrad._threads import Undo, together
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -122,10 +123,29 @@ def content_keys(arrays: Iterable[npt.NDArray[Any]]) -> npt.NDArray[np.uint64]:
 
 @contextmanager
 def forked_torch(seed: int) -> Iterator[None]:
-    """Seed torch's generators for the body and put back the caller's afterwards, also after an error."""
+    """Seed torch's generators for the body and put back the caller's afterwards, also after an error.
+
+    The generators are the process's: of two threads inside at once neither has its numbers for itself, and who leaves
+    last puts back what the first had found.
+    """
     import torch
 
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
+    with together({"torch's generators": _kept_generators}), torch.random.fork_rng(devices=devices):
         torch.random.manual_seed(seed % 2**63)
         yield
+
+
+def _kept_generators() -> Undo:
+    """Return what puts the states of torch's generators back."""
+    import torch
+
+    state = torch.get_rng_state()
+    others = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+
+    def put_back() -> None:
+        torch.set_rng_state(state)
+        if others:
+            torch.cuda.set_rng_state_all(others)
+
+    return put_back

@@ -16,9 +16,10 @@ import permgrad as pg
 from permgrad._errors import InputError, PermgradWarning
 from permgrad.attribution.baselines import median_row
 from permgrad.attribution.explain import explain
-from permgrad.attribution.gradients import in_batches, output_gradients
+from permgrad.attribution.gradients import output_gradients
 from permgrad.attribution.integrated_gradients import IntegratedGradients
 from permgrad.imaging import ForeignRenderer
+from permgrad.models.batches import in_batches
 
 NETWORK = {"dense_units": [8], "conv_filters": [4, 6], "fusion_units": [8]}
 CLASSES = ("blue", "green", "red")

@@ -119,3 +119,19 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
     assert "--tolerance must be at least 0" in call("diff", first, first, "--tolerance", "nan", code=2)
     with pytest.raises(InputError, match=r"^diff needs results, however"):
         differences(tmp_path / "empty", tmp_path / "empty")
+
+
+def test_lines_that_say_how_long_something_took_are_no_difference(tmp_path):
+    """A table of results has a line for each metric, one of which may be a time."""
+    for name, seconds, error in (("a", 1.0, 0.5), ("b", 2.0, 0.5), ("c", 1.0, 0.75)):
+        (tmp_path / name).mkdir()
+        lines = [["linear", "seconds", seconds], ["linear", "share_error", error]]
+        table = pd.DataFrame(lines, columns=["method", "metric", "value"])
+        table.to_csv(tmp_path / name / "results.csv", index=False)
+        (tmp_path / name / "results.json").write_text(json.dumps({"records": lines, "cached": name == "b"}))
+    assert differences(tmp_path / "a", tmp_path / "b") == ([], 2)
+    found, _ = differences(tmp_path / "a", tmp_path / "c")
+    assert [str(one) for one in found] == [
+        "results.csv: value, row 1: 0.5 → 0.75",
+        "results.json: records[1][2]: 0.5 → 0.75",
+    ]

@@ -15,19 +15,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from permgrad._errors import InputError, PermgradError
+from permgrad._errors import InputError, PermgradError, is_out_of_memory
+from permgrad._threads import Turn
+from permgrad.attribution.coalitions import CoalitionGame
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.gradients import in_batches
 from permgrad.attribution.method import Method, Request, Scope, methods
 from permgrad.attribution.network.segments import image_shape
 from permgrad.attribution.network.subject import NetworkSubject, unwrap
 from permgrad.attribution.result import describe, finish, input_maps, shown_values
+from permgrad.models.batches import in_batches
 from permgrad.models.devices import rows_at_once
 
 #: Rows per call; Captum multiplies them by steps or perturbations itself.
 _BATCH, _BATCH_ACCELERATOR = 256, 4096
 #: These draw within the batch, so that all rows go in at once.
 _WHOLE = ("FeaturePermutation",)
+
+
+_one_explains = Turn()
 
 
 class CaptumMethod(Method):
@@ -78,18 +83,20 @@ class CaptumMethod(Method):
         self._check_network(request.subject)
         values = np.zeros((request.count, len(request.space), len(request.targets)))
         usual = rows_at_once(request.subject.device, on_processor=_BATCH, on_accelerator=_BATCH_ACCELERATOR)
-        size = request.count if self.kind in _WHOLE else usual
-        size = size if request.batch_size == "auto" else int(request.batch_size)
+        size = usual if request.batch_size == "auto" else int(request.batch_size)
 
         def work(part: slice) -> None:
             rows = tuple(tensor[part] for tensor in request.inputs)
             for column, target in enumerate(request.targets):
                 values[part, :, column] = self._attribute(request, rows, target)
 
-        with request.subject.open(), torch.inference_mode(mode=False), torch.enable_grad():
-            in_batches(request.count, size, work)
-            with torch.no_grad():
-                outputs = request.subject.forward(request.inputs)
+        # Captum keeps what it sees of a call in the object, and hooks on the network, for whoever calls it.
+        with _one_explains, request.subject.open(), torch.inference_mode(mode=False), torch.enable_grad():
+            if self.kind in _WHOLE and request.batch_size == "auto":
+                work(slice(0, request.count))
+            else:
+                in_batches(request.count, size, work)
+            outputs = CoalitionGame(request).base()
         explanation = Explanation(
             values=values,
             names=request.space.names,
@@ -139,9 +146,9 @@ class CaptumMethod(Method):
             found = self.attribution.attribute(inputs, **options)
         except PermgradError:
             raise
-        except (torch.OutOfMemoryError, MemoryError):
-            raise
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             reason = " ".join(str(error).split())[:300]
             raise InputError(
                 f"{self.name} must be able to attribute these inputs, however: it raised {type(error).__name__}: "

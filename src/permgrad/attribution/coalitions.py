@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from permgrad._errors import InputError
 from permgrad.attribution.finite import finite_background, finite_between_rows
-from permgrad.attribution.gradients import in_batches
 from permgrad.attribution.network.branches import BranchCache, cut_into_branches
 from permgrad.attribution.network.subject import ForwardError, NetworkSubject
+from permgrad.models.batches import in_batches
 
 if TYPE_CHECKING:
     from permgrad.attribution.method import Request

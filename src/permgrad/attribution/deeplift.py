@@ -12,10 +12,10 @@ from permgrad._errors import InputError, warn_user
 from permgrad._progress import Progress
 from permgrad.attribution.additive import Additive
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.gradients import in_batches
 from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.network.baselines import tensor_baseline
 from permgrad.attribution.network.slopes import Slopes, Tensors, walks_truly
+from permgrad.models.batches import in_batches
 
 #: The gap of the sums, as a share of the output's range, from which on values are called incomplete.
 _GAP = 0.01

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -38,5 +39,8 @@ class LocalExecutor:
             for task in tasks:
                 yield task()
             return
+        given = list(tasks)
         with ThreadPoolExecutor(self.workers) as pool:
-            yield from pool.map(lambda task: task(), list(tasks))
+            # What was said in the caller's work is not said again in a thread; a copy each, since one is entered once.
+            contexts = [copy_context() for _ in given]
+            yield from pool.map(lambda task, context: context.run(task), given, contexts)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy.typing as npt
 
-from permgrad._errors import EnvironmentProblem, InputError, error_in_words
+from permgrad._errors import InputError
 from permgrad.attribution.arguments import Arguments, check_groups, check_numbers, level_of
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.gradients import is_out_of_memory
 from permgrad.attribution.method import Method, Request, methods
+from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 
 if TYPE_CHECKING:
@@ -130,22 +129,8 @@ def explain(
         return explain_stream(model, inputs, y, **given, **options)
     engine = take_engine(options)
     arguments = Arguments(model=model, inputs=inputs, y=y, options=options, **given)
-    with full_float32(), _memory_told():
+    with sparing(), full_float32():
         return _explain(arguments, engine)
-
-
-@contextmanager
-def _memory_told() -> Iterator[None]:
-    """Say in a sentence that memory does not suffice: batches were halved down to one row before that."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise EnvironmentProblem(
-            "memory must suffice for one row at a time, however: it does not "
-            f"({error_in_words(error)}); free memory, choose another device, or explain with fewer features at once"
-        ) from error
 
 
 def _explain(arguments: Arguments, engine: Engine | None = None) -> Explanation:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._errors import EnvironmentProblem, InputError, unknown
-from permgrad._files import atomic_folder, plain
+from permgrad._files import atomic_folder, plain, writing
 from permgrad._stored import is_intact, read_npz, sealed
 
 if TYPE_CHECKING:
@@ -356,7 +356,10 @@ class Explanation:
             "meta": self.meta,
             "feature_values": _frame_to_json(self.feature_values),
         }
-        with atomic_folder(target) as temporary:
+        with (
+            writing("an explanation must be written", target, "choose another folder"),
+            atomic_folder(target) as temporary,
+        ):
             np.savez_compressed(temporary / "values.npz", **arrays)  # type: ignore[arg-type]
             text = json.dumps(sealed(plain(header)), indent=1, ensure_ascii=False, allow_nan=False)
             (temporary / "explanation.json").write_text(text + "\n", encoding="utf-8")

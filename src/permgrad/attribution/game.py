@@ -23,6 +23,7 @@ from permgrad.attribution.donors import Sampler
 from permgrad.attribution.executor import Executor, LocalExecutor
 from permgrad.attribution.moments import PairMoments
 from permgrad.attribution.subject import Subject
+from permgrad.models.batches import halved, in_batches
 from permgrad.models.devices import rows_at_once
 from permgrad.models.replacement import Block, Coalition, ReplacementEngine
 
@@ -281,18 +282,13 @@ class Game:
         coalitions = self.quantities.coalitions
         changes = np.empty((len(pairs.rows), len(coalitions), self.value.width))
         values = torch.as_tensor(pairs.values, device=self.subject.device).to(block.encoded.dtype)
-        done = 0
-        while done < len(changes):
-            part = slice(done, min(done + self._batch, len(changes)))
+
+        def some_pairs(part: slice) -> None:
             own = pairs.rows[part]
             start, stop = int(own[0]), int(own[-1]) + 1
             in_order = bool((np.diff(own) == 1).all())
             places = None if in_order else torch.as_tensor(own - start, device=self.subject.device)
-            try:
-                outputs = self.engine.replace(block, start, stop, columns, values[part], coalitions, places)
-            except (torch.OutOfMemoryError, MemoryError) as error:
-                self._halve(error)
-                continue
+            outputs = self.engine.replace(block, start, stop, columns, values[part], coalitions, places)
             kept = block.outputs[start:stop] if places is None else block.outputs[start:stop][places]
             settled = settle_coalitions({coalition: outputs[coalition] for coalition in coalitions}, kept)
             together = torch.cat([settled[coalition] for coalition in coalitions])
@@ -300,7 +296,8 @@ class Game:
                 together, np.tile(own + rows.start, len(coalitions)), kept.repeat(len(coalitions), 1)
             ).reshape(len(coalitions), len(own), -1)
             changes[part] = measured.swapaxes(0, 1) - base[own][:, None]
-            done = part.stop
+
+        self._batch = in_batches(len(changes), self._batch, some_pairs)
         return changes
 
     def with_smaller_batches(self, work: Callable[[int], Any]) -> Any:
@@ -308,14 +305,8 @@ class Game:
         while True:
             try:
                 return work(self._batch)
-            except (torch.OutOfMemoryError, MemoryError) as error:
-                self._halve(error)
-
-    def _halve(self, error: BaseException) -> None:
-        """Take half the batch, or give up where one row does not fit."""
-        if self._batch <= 1:
-            raise error
-        self._batch //= 2
+            except (RuntimeError, MemoryError) as error:
+                self._batch = halved(self._batch, error)
 
 
 @dataclass(frozen=True)

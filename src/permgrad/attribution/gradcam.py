@@ -21,11 +21,12 @@ from permgrad._errors import InputError, unknown, warn_user
 from permgrad._progress import Progress
 from permgrad.attribution.cam_maps import KEPT_NUMBERS, check_cam_options, weighted_maps
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.gradients import gradient_batch_size, in_batches, output_gradients, outputs_sum_constant
+from permgrad.attribution.gradients import gradient_batch_size, output_gradients, outputs_sum_constant
 from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.network.cam import network_maps
 from permgrad.attribution.result import describe, modalities, shown_values
 from permgrad.attribution.subject import Subject
+from permgrad.models.batches import in_batches
 from permgrad.models.blocks import ACTIVATIONS
 from permgrad.models.network import HybridNetwork
 

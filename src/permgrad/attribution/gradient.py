@@ -11,10 +11,10 @@ import numpy as np
 from permgrad._errors import InputError
 from permgrad._progress import Progress
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.gradients import in_batches
 from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.network.slopes import Slopes
 from permgrad.attribution.result import describe, finish, input_maps, modalities, shown_values
+from permgrad.models.batches import in_batches
 
 
 @methods.register("gradient")

@@ -1,14 +1,14 @@
-"""What gradient methods share: gradients of the outputs asked for, and batches that fit in cache and in memory."""
+"""What gradient methods share: gradients of the outputs asked for, and batches that fit in cache."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
-from permgrad._errors import InputError, PermgradError, error_in_words
+from permgrad._errors import InputError, PermgradError, error_in_words, is_out_of_memory
 from permgrad.attribution.method import Request
 from permgrad.attribution.subject import Subject
 
@@ -21,44 +21,6 @@ def gradient_batch_size(request: Request) -> int:
     if request.batch_size != "auto":
         return int(request.batch_size)
     return _BATCH_CPU if request.subject.device.type == "cpu" else _BATCH_ACCELERATOR
-
-
-def in_batches(count: int, size: int, work: Callable[[slice], None]) -> int:
-    """Call ``work`` with consecutive slices of ``range(count)``; where memory does not suffice, halve them and go on.
-
-    ``work`` must leave nothing behind when it fails. Returns the size that was good enough, to start from next time.
-
-    Examples:
-        >>> seen = []
-        >>> in_batches(5, 2, lambda part: seen.append((part.start, part.stop)))
-        2
-        >>> seen
-        [(0, 2), (2, 4), (4, 5)]
-    """
-    done = 0
-    while done < count:
-        part = slice(done, min(done + size, count))
-        try:
-            work(part)
-        except (RuntimeError, MemoryError) as error:
-            if size <= 1 or not is_out_of_memory(error):
-                raise
-            size //= 2
-            continue
-        done = part.stop
-    return size
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory did not suffice; torch's processor allocator says so in words alone.
-
-    Examples:
-        >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("shapes do not fit"))
-        (True, False)
-    """
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
 
 def outputs_sum_constant(subject: Subject, output: str) -> bool:

@@ -24,12 +24,12 @@ from permgrad.attribution.coalitions import forward_batch_size
 from permgrad.attribution.donors import need_background
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.finite import finite_between_rows
-from permgrad.attribution.gradients import in_batches
 from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.moments import interval
 from permgrad.attribution.result import describe, finish, input_maps, shown_values
 from permgrad.attribution.shapley.game import ShapleyGame, slices
 from permgrad.attribution.shapley.grid import select
+from permgrad.models.batches import in_batches
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

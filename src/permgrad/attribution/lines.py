@@ -11,8 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from permgrad.attribution.gradients import gradient_batch_size, in_batches, output_gradients, outputs_sum_constant
+from permgrad.attribution.gradients import gradient_batch_size, output_gradients, outputs_sum_constant
 from permgrad.attribution.method import Request
+from permgrad.models.batches import in_batches
 
 
 class Lines:

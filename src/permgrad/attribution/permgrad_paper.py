@@ -22,9 +22,10 @@ from permgrad._progress import Progress
 from permgrad._random import generator
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.gradcam import CamLayer, cam_layer, class_maps
-from permgrad.attribution.gradients import gradient_batch_size, in_batches
+from permgrad.attribution.gradients import gradient_batch_size
 from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.result import describe, modalities
+from permgrad.models.batches import in_batches
 
 Floats = npt.NDArray[np.float64]
 

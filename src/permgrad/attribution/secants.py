@@ -20,7 +20,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from permgrad.attribution.gradients import in_batches
 from permgrad.attribution.lines import Lines
 from permgrad.attribution.method import Request
 from permgrad.attribution.secant_rules import (
@@ -33,6 +32,7 @@ from permgrad.attribution.secant_rules import (
     is_affine_drawing,
     rule_of,
 )
+from permgrad.models.batches import halved
 from permgrad.models.network import HybridNetwork
 
 #: Numbers that the layers of a batch may hold: on a processor they should stay near its caches.
@@ -152,20 +152,21 @@ class SecantLines(Lines):
         count = len(self.baselines)
         shape = (len(rows), len(self._chains), rows.shape[1], len(self._asked))
         total = torch.zeros(shape, dtype=torch.float64, device=rows.device)
-        chunk = min(intervals, max(1, self.batch - 1))
-        lines = max(1, self.batch // (chunk + 1))
-
-        def work(part: slice) -> None:
-            line = torch.arange(part.start, part.stop, device=rows.device)
-            with torch.no_grad():
-                slopes = self._line_slopes(rows, line, intervals, chunk)
-            owner = line // count
-            total.index_add_(0, owner, slopes)
-
-        used = in_batches(len(rows) * count, lines, work)
-        if used < lines:
-            self.batch = used * (chunk + 1)
-        self.evaluations += len(rows) * count * intervals
+        every, done = len(rows) * count, 0
+        while done < every:
+            # Where memory does not suffice for one line, fewer of its intervals go in at once.
+            chunk = min(intervals, max(1, self.batch - 1))
+            lines = max(1, self.batch // (chunk + 1))
+            line = torch.arange(done, min(done + lines, every), device=rows.device)
+            try:
+                with torch.no_grad():
+                    slopes = self._line_slopes(rows, line, intervals, chunk)
+            except (RuntimeError, MemoryError) as error:
+                self.batch = halved(min(self.batch, len(line) * (chunk + 1)), error)
+                continue
+            total.index_add_(0, line // count, slopes)
+            done += len(line)
+        self.evaluations += every * intervals
         total /= count
         if self._complement:
             # Minus the sum, written as 0 − sum: an unused column keeps the plain zero, not a negative one.

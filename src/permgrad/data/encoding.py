@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -10,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, PermgradWarning, counted, suggest, unknown
+from permgrad._errors import InputError, counted, suggest, unknown, warn_user
 from permgrad.data.cells import BLANK, PRESENT, CodesArgument, Distinct, Floats, MissingCodes, as_frame, has_text_names
 from permgrad.data.column_types import Kind, Schema, infer_schema
 from permgrad.data.groups import check_blocks
@@ -236,7 +235,7 @@ class TableEncoder:
         said = [surprises[name] for name in self.feature_names_in_ if surprises.get(name)]
         if said:
             more = f"; and so in {len(said) - _MOST_NAMED} more columns" if len(said) > _MOST_NAMED else ""
-            warnings.warn("; ".join(said[:_MOST_NAMED]) + more, PermgradWarning, stacklevel=2)
+            warn_user("; ".join(said[:_MOST_NAMED]) + more)
         return out
 
     def _unread_words(self, frame: pd.DataFrame, values: Floats) -> dict[str, str]:
@@ -499,11 +498,7 @@ def align_columns(X: Any, names: Sequence[str]) -> pd.DataFrame:
     extra = [name for name in frame.columns if name not in known]
     if extra:
         be, whom = ("is", "it") if len(extra) == 1 else ("are", "them")
-        warnings.warn(
-            f"{counted(len(extra), 'column')} {be} not used, training did not have {whom}: {_some(extra)}",
-            PermgradWarning,
-            stacklevel=2,
-        )
+        warn_user(f"{counted(len(extra), 'column')} {be} not used, training did not have {whom}: {_some(extra)}")
     return frame[list(names)]
 
 

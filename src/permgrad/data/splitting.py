@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, PermgradWarning, unknown
+from permgrad._errors import InputError, unknown, warn_user
 from permgrad._random import generator
 from permgrad.data.cells import (
     Distinct,
@@ -129,12 +128,10 @@ def _at_random(n: int, labels: Rows | None, seed: int, shares: tuple[float, floa
     validation, test, second = _halve(others, labels, shares[2] / rest, seed)
     if labels is not None and not (first and second):
         counts = np.bincount(labels)
-        warnings.warn(
+        warn_user(
             "a stratified split needs several rows of each class, however the smallest class has"
             f" {counts[counts > 0].min()} of {n}; the {'parts' if not first else 'validation and test parts'} are drawn"
-            " without stratification",
-            PermgradWarning,
-            stacklevel=3,
+            " without stratification"
         )
     return Split(train, validation, test, "stratified" if first and second else "random")
 

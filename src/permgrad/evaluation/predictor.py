@@ -19,6 +19,7 @@ from permgrad._errors import InputError, unknown
 from permgrad.attribution.donors import MarginalSampler
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.moments import PairMoments, interval
+from permgrad.models.batches import halved, in_batches, sparing
 
 Floats = npt.NDArray[np.float64]
 Predict = Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]]
@@ -69,6 +70,7 @@ def row_losses(predictions: npt.NDArray[Any], y: npt.NDArray[Any], loss: str) ->
     return rows
 
 
+@sparing()
 def predictor_importance(
     predict: Predict,
     encoded: npt.ArrayLike,
@@ -124,7 +126,12 @@ def predictor_importance(
         raise InputError(f"n_repeats must be at least 1, however: n_repeats={n_repeats}")
     donors = rows if background is None else np.ascontiguousarray(background, dtype=np.float32)
     sampler = MarginalSampler(donors, seed, shared=background is None)
-    base = row_losses(predict(rows), target, loss)
+    base = np.empty(len(rows))
+
+    def own_losses(part: slice) -> None:
+        base[part] = row_losses(predict(rows[part]), target[part], loss)
+
+    in_batches(len(rows), len(rows), own_losses)
     groups = target.astype(np.int64) if len(class_names) else None
     outputs = ("all", *class_names)
     numbers = np.zeros((5, len(players), len(outputs)))
@@ -187,10 +194,16 @@ def _effects(
         # A row whose donor has the same values keeps its prediction: nothing to compute, and exactly 0.
         changed = np.flatnonzero((values != rows[receivers][:, columns]).any(axis=1))
         effects = np.zeros(len(receivers))
-        for first in range(0, len(changed), batch_rows):
-            chosen = changed[first : first + batch_rows]
+        done = 0
+        while done < len(changed):
+            chosen = changed[done : done + batch_rows]
             replaced = rows[receivers[chosen]]
             replaced[:, columns] = values[chosen]
             own = receivers[chosen]
-            effects[chosen] = row_losses(predict(replaced), y[own], loss) - base[own]
+            try:
+                effects[chosen] = row_losses(predict(replaced), y[own], loss) - base[own]
+            except (RuntimeError, MemoryError) as error:
+                batch_rows = halved(len(chosen), error)
+            else:
+                done += len(chosen)
         yield receivers, donors, effects[:, None]

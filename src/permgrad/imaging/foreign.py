@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from permgrad._errors import InputError
+from permgrad._errors import InputError, is_out_of_memory
 from permgrad.imaging.render import Box, Renderer
 
 Images = npt.NDArray[np.float64]
@@ -97,6 +97,8 @@ class ForeignRenderer(nn.Module):
         except InputError:
             raise
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             raise InputError(
                 f"the foreign image method must draw every encoded row, however: on {len(rows)} rows it raised "
                 f"{type(error).__name__}: {error}; try it on the same rows outside permgrad"

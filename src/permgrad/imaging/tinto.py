@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad._errors import InputError, unknown
+from permgrad._threads import warning_filters
 from permgrad.imaging.layout import Blur, PlacedLayout, Positions, layouts
 
 _ALGORITHMS = ("PCA", "t-SNE")
@@ -121,7 +122,7 @@ class TintoLayout(PlacedLayout):
             perplexity=perplexity,
             init="pca",
         )
-        with warnings.catch_warnings():
+        with warning_filters, warnings.catch_warnings():
             # Copies of a column are equal points: their share of the start's variance is 0/0, which t-SNE survives.
             warnings.simplefilter("ignore", RuntimeWarning)
             embedded = model.fit_transform(table)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 
 #: Below glibc's upper limit for the block size from which memory is mapped and unmapped singly (32 MiB).
@@ -17,4 +19,6 @@ def keep_freed_memory() -> None:
     after one of 31 MiB it keeps up to 62. The block here is never written to, so it takes no memory itself; other C
     libraries have their own ways, and nothing happens there.
     """
-    torch.empty(_BLOCK, dtype=torch.uint8)
+    # Where there is not even room for this, the training goes on without.
+    with contextlib.suppress(RuntimeError):
+        torch.empty(_BLOCK, dtype=torch.uint8)

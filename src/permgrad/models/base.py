@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from permgrad._errors import InputError, PermgradError, unknown
 from permgrad._random import derive_seed, generator, resolve_seed
 from permgrad.models import inputs
+from permgrad.models.batches import halved, sparing
 from permgrad.models.devices import device_of, full_float32, rows_at_once
 from permgrad.models.distributed import count_devices
 from permgrad.models.guard import sheltered, untouched
@@ -382,15 +383,21 @@ class HyNNBase(BaseEstimator):
         usual = rows_at_once(device, on_processor=_ROWS_ON_CPU, on_accelerator=_ROWS_ON_GPU)
         size = usual if batch_size == "auto" else int(batch_size)
         out = np.empty((len(rows), self.module_.outputs), dtype=np.float32)
-        with torch.inference_mode(), full_float32():
+        with sparing(), torch.inference_mode(), full_float32():
             network = self.module_ if self.module_.training else FoldedNetwork(self.module_)
-            for start in range(0, len(rows), size):
-                part = rows[start : start + size]
+            done = 0
+            while done < len(rows):
+                part = rows[done : done + size]
                 count = len(part)
                 if full and count < size:
                     # Matrix products round differently for another number of rows.
                     part = torch.cat([part, part[-1:].expand(size - count, -1)])
-                out[start : start + count] = network(part.to(device))[:count].cpu().numpy()
+                try:
+                    out[done : done + count] = network(part.to(device))[:count].cpu().numpy()
+                except (RuntimeError, MemoryError) as error:
+                    size = halved(size, error)
+                else:
+                    done += count
         return out
 
     # ---- saving, showing ---------------------------------------------------------------------------------------------

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from permgrad._errors import unknown
+from permgrad._threads import Undo, is_fork, together
 
 #: How numbers may be kept while a network is trained; weights, losses and everything after training are float32.
 PRECISIONS: tuple[str, ...] = ("float32", "bfloat16")
@@ -46,8 +48,27 @@ def device_of(module: nn.Module) -> torch.device:
 
 
 @contextlib.contextmanager
+def own_threads() -> Iterator[None]:
+    """In a forked child, compute with one thread for the body: with more it would wait for its parent's forever."""
+    if not is_fork():
+        yield
+        return
+    from threadpoolctl import threadpool_limits
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1, user_api="openmp"):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
 def full_float32() -> Iterator[None]:
     """Compute float32 products in float32 for the body; the caller's switches are put back, also after an error.
+
+    Everything that computes does so inside this context, which also sees to ``own_threads``.
 
     A caller's ``torch.autocast`` does not reach in either. torch lets convolutions on NVIDIA GPUs round their inputs to
     10 bits (TF32) unless told otherwise, which moves predictions by about 1e-3 of their size: more than many of the
@@ -62,22 +83,23 @@ def full_float32() -> Iterator[None]:
         True
     """
     with contextlib.ExitStack() as undo:
-        for owner, parts in _switches():
-            undo.callback(_switch_off(owner, parts))
+        undo.enter_context(own_threads())
+        # The switches are the process's, autocast is the thread's.
+        undo.enter_context(together({("TF32", name): partial(_switch_off, *own) for name, own in _switches().items()}))
         for kind in ("cpu", "cuda"):
             if torch.is_autocast_enabled(kind):
                 undo.enter_context(torch.autocast(kind, enabled=False))
         yield
 
 
-def _switches() -> list[tuple[Any, tuple[Any, ...]]]:
+def _switches() -> dict[str, tuple[Any, tuple[Any, ...]]]:
     """Return torch's switches of TF32, each with the finer ones that newer versions of torch put in its place."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     finer = tuple(getattr(cudnn, name) for name in ("conv", "rnn") if hasattr(cudnn, name))
-    return [(cudnn, finer), (matmul, (matmul,))]
+    return {"cudnn": (cudnn, finer), "matmul": (matmul, (matmul,))}
 
 
-def _switch_off(owner: Any, finer: tuple[Any, ...]) -> Any:
+def _switch_off(owner: Any, finer: tuple[Any, ...]) -> Undo:
     """Switch TF32 off and return what puts it back."""
     try:
         before = owner.allow_tf32

@@ -23,6 +23,7 @@ from permgrad._random import derive_seed, generator, resolve_seed
 from permgrad._registry import Registry
 from permgrad.data.encoding import TableEncoder
 from permgrad.data.image_table import ImageColumn, Pixels
+from permgrad.models.batches import in_batches, sparing
 from permgrad.models.devices import full_float32, rows_at_once
 from permgrad.models.guard import sheltered, untouched
 from permgrad.models.inputs import class_target, class_weights
@@ -340,11 +341,13 @@ class ImageTableModel:
         together = InputRows(tensors)
         device = next(self.module_.parameters()).device
         size = rows_at_once(device, on_processor=_ROWS, on_accelerator=_ROWS_ACCELERATOR)
-        with full_float32():
-            found = [
-                self.module_(*together[start : start + size].to(device).floats()).double().cpu().numpy()
-                for start in range(0, len(together), size)
-            ]
+        found: list[npt.NDArray[np.float64]] = []
+
+        def some_rows(part: slice) -> None:
+            found.append(self.module_(*together[part].to(device).floats()).double().cpu().numpy())
+
+        with sparing(), full_float32():
+            in_batches(len(together), size, some_rows)
         return np.concatenate(found)
 
     def predict_proba(self, rows: Records) -> npt.NDArray[np.float64]:

@@ -13,12 +13,14 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from permgrad._threads import Undo, together
 from permgrad.models.image_chain import Box, Entry, ImageChain, LinearPicture, Segment, Step, area, read_by
 from permgrad.models.inference import FoldedNetwork
 from permgrad.models.kernels import linear
@@ -37,14 +39,24 @@ _KEPT = 64
 
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Put every submodule into eval mode for the body, and back into its own mode afterwards, also after an error."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
+    """Put every submodule into eval mode for the body, and back into its own mode afterwards, also after an error.
+
+    Threads may do so at the same time, with one module or with modules that share parts.
+    """
+    parts = list(module.modules())
+    with together({("mode", id(part)): partial(_kept_mode, part) for part in parts}):
+        # Also where others have done so: a module may have an eval of its own.
+        module.eval()
         yield
-    finally:
-        for part, training in modes:
-            part.training = training
+
+
+def _kept_mode(part: nn.Module) -> Undo:
+    training = part.training
+
+    def put_back() -> None:
+        part.training = training
+
+    return put_back
 
 
 @dataclass(frozen=True)

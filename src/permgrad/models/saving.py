@@ -22,6 +22,7 @@ from permgrad import __version__
 from permgrad._errors import EnvironmentProblem, InputError
 from permgrad._files import atomic_folder, writing
 from permgrad._stored import is_intact, read_npz, sealed
+from permgrad._threads import warning_filters
 from permgrad.models.calibration import Calibration
 from permgrad.models.guard import sheltered
 from permgrad.models.presets import Preset, preset_from_dict
@@ -327,7 +328,7 @@ def _read_arrays(path: Path, description: Mapping[str, Any]) -> dict[str, npt.ND
 def _try_out(model: Any) -> None:
     """Predict a row without a cell: what does not fit together is found now, not in the middle of somebody's work."""
     names = model.preprocessor_.feature_names_in_
-    with warnings.catch_warnings():
+    with warning_filters, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         encoded = model.preprocessor_.transform(pd.DataFrame([[None] * len(names)], columns=names, dtype=object))
         outputs = model.predict_encoded(encoded)

@@ -23,11 +23,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from permgrad._errors import EnvironmentProblem, InputError, warn_user
+from permgrad._errors import EnvironmentProblem, InputError, is_out_of_memory, warn_user
 from permgrad._files import atomic_path
 from permgrad._progress import Progress, ProgressMode
 from permgrad._random import derive_seed
 from permgrad.models.allocator import keep_freed_memory
+from permgrad.models.batches import in_batches, sparing
 from permgrad.models.calibration import best_temperature, class_logits
 from permgrad.models.devices import full_float32, mixed_precision, rows_at_once
 from permgrad.models.distributed import Outcome, Task, check_watchers, train_together
@@ -183,6 +184,23 @@ class Learner:
         rate = self.learning_rate(number)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        try:
+            loss = self._follow(rows, len(batch))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            fix = f"batch_size={len(rows) // 2}" if len(rows) > 2 else "a smaller network"
+            raise EnvironmentProblem(
+                f"a training step must fit into memory, however: one of {len(rows):,} rows did not; free memory, or "
+                f"take {fix} (--batch-size), which makes other steps and hence another model"
+            ) from error
+        self.optimizer.step()
+        self._loss_sum += loss.detach().double() * len(batch)
+        if self.average:
+            self._update_average()
+
+    def _follow(self, rows: Rows, together: int) -> Tensor:
+        """Return the loss of this device's rows and leave its gradients; ``together``: rows of all devices."""
         x, y, weight = rows.x, rows.y, rows.weight
         members = getattr(self.network, "members", 1)
         with mixed_precision(rows.device, self.options.precision):
@@ -193,15 +211,12 @@ class Learner:
         loss = training_loss(outputs.float(), y, weight, self.options)
         self.optimizer.zero_grad(set_to_none=True)
         if self.team.size > 1:
-            loss = loss * self.team.weight(len(rows), len(batch))
+            loss = loss * self.team.weight(len(rows), together)
         loss.backward()
         if self.team.size > 1:
             trained = (weight for group in self.optimizer.param_groups for weight in group["params"])
             self.team.add_up([weight.grad for weight in trained if weight.grad is not None])
-        self.optimizer.step()
-        self._loss_sum += loss.detach().double() * len(batch)
-        if self.average:
-            self._update_average()
+        return loss
 
     def _update_average(self) -> None:
         """Move the averaged weights towards the present ones; early steps move further, so the start is forgotten."""
@@ -359,10 +374,13 @@ def predict(network: HybridNetwork, rows: Rows) -> Tensor:
     was_training = network.training
     network.eval()
     size = rows_at_once(rows.x.device, on_processor=_EVALUATION_ROWS, on_accelerator=_EVALUATION_ROWS_ACCELERATOR)
-    with full_float32():
-        outputs = torch.cat([network(rows.x[start : start + size]) for start in range(0, len(rows), size)])
-    network.train(was_training)
-    return outputs
+    found: list[Tensor] = []
+    try:
+        with full_float32():
+            in_batches(len(rows), size, lambda part: found.append(network(rows.x[part])))
+    finally:
+        network.train(was_training)
+    return torch.cat(found)
 
 
 def train(
@@ -411,10 +429,10 @@ def train(
             task = Task(
                 network, train_rows, validation_rows, options, seed, progress, checkpoint, device.type, devices, threads
             )
-            with sheltered(seed):
+            with sparing(), sheltered(seed):
                 result = _finish(network, train_together(task), device)
         else:
-            with sheltered(seed), full_float32():
+            with sparing(), sheltered(seed), full_float32():
                 learner = begin(network, train_rows, validation_rows, options, seed, device, checkpoint)
                 stopped = on_epoch is not None and any(on_epoch(record) for record in learner.history)
                 if not learner.finished and not stopped:

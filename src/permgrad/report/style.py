@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
+from permgrad._threads import warning_filters
+
 INK = "#20272b"
 MUTED = "#667077"
 RULE = "#dfddd4"
@@ -170,7 +172,8 @@ def house_style() -> Iterator[None]:
         return
     _drawing.in_style = True
     try:
-        with _house_style():
+        # Matplotlib's settings are the process's, as the filters are: threads draw one after the other.
+        with warning_filters, _house_style():
             yield
     finally:
         _drawing.in_style = False

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from permgrad import __version__
 from permgrad._errors import InputError, unknown
-from permgrad._files import plain, write_json_atomic, write_text_atomic
+from permgrad._files import plain, sweep, write_json_atomic, write_text_atomic
 from permgrad._lock import hold_folder
 from permgrad.evaluation.benchmark.records import CELLS, RESULTS_JSON, RESULTS_TABLE
 from permgrad.runs.folder import (
@@ -336,6 +336,7 @@ def _open(folder: Path, configuration: Mapping[str, Any], request: BenchmarkRequ
     with hold_folder(folder):
         if not request.overwrite:
             _check_free(folder, configuration)  # again, now that nobody else can write
+        sweep(folder)
         with writable_folder(folder):
             record = None if request.overwrite else _read_record(folder)
             if request.overwrite:

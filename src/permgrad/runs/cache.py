@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, PermgradWarning
+from permgrad._errors import InputError, warn_user
 from permgrad._files import atomic_folder, plain, write_json_atomic
 from permgrad.runs.folder import CACHE, file_hash, read_record
 
@@ -112,11 +111,7 @@ def _read(entry: Path) -> Explanation | None:
             return Explanation.load(entry)
     except (OSError, ValueError, TypeError, AttributeError, InputError):
         pass
-    warnings.warn(
-        f"a saved explanation must be as it was written, however: {entry} is damaged; it is computed again",
-        PermgradWarning,
-        stacklevel=4,
-    )
+    warn_user(f"a saved explanation must be as it was written, however: {entry} is damaged; it is computed again")
     return None
 
 

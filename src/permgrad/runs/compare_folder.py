@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from permgrad._files import plain, write_json_atomic
+from permgrad._files import plain, sweep, write_json_atomic
 from permgrad._lock import hold_folder
 from permgrad.evaluation.comparison import AGREEMENT, IMPORTANCES, PAGE, RECORD, SCORES
 from permgrad.runs.compare_models import Cell
@@ -151,6 +151,7 @@ def open_comparison(
         with hold_folder(folder):
             if not overwrite:
                 check_free(folder, configuration)  # again, now that nobody else can write
+            sweep(folder)
             with writable_folder(folder):
                 yield ComparisonFolder(folder, _begin(folder, configuration, command, overwrite=overwrite))
     finally:

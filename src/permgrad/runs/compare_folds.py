@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import InputError, PermgradWarning
+from permgrad._errors import InputError, keeping_warnings
 from permgrad._random import derive_seed
 
 Rows = npt.NDArray[np.int64]
@@ -176,8 +176,7 @@ def _hold_out(
 def _split(y: npt.NDArray[Any], task: Task, seed: int, groups: npt.NDArray[Any] | None) -> Fold:
     from permgrad.data.splitting import split_rows
 
-    with warnings.catch_warnings():
-        # That a class is too rare to be balanced is said once, by the command that reads the table.
-        warnings.simplefilter("ignore", PermgradWarning)
+    # That a class is too rare to be balanced is said once, by the command that reads the table.
+    with keeping_warnings():
         found = split_rows(len(y), y, task=task, seed=seed, groups=groups)
     return Fold(str(seed), found.train, found.validation, found.test)

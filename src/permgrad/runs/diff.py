@@ -21,15 +21,18 @@ from permgrad._errors import EnvironmentProblem, InputError, counted
 from permgrad._registry import Registry
 from permgrad._stored import read_npz
 
-#: Words in the names of what says when, how long, or where: never compared.
+#: Words in the names of what says when, how long, where, or that it was found again: never compared.
 _WHEN_AND_WHERE = re.compile(
-    r"(^|[_ .])(seconds|started|finished_at|finished|date|duration|command|seal|storage|folder|path|host|pid)($|[_ .])"
+    r"(^|[_ .])(seconds|started|finished_at|finished|date|duration|command|seal|storage|folder|path|host|pid|cached)"
+    r"($|[_ .])"
 )
 #: The same in running text: a moment, and a length of time.
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?")
 _LENGTH_OF_TIME = re.compile(r"\b\d+(\.\d+)?(e-?\d+)? ?(ms|s|min|h|seconds?|minutes?|hours?)\b( \d+ (s|min)\b)?")
 #: What is no result: a database's and a lock's state, the state of a training, what a killed process left.
 _NO_RESULT = re.compile(r"\.(db|sqlite3?|lock|pid|tmp|log|pt)$|\.db-(wal|shm|journal)$|^\.")
+#: A metric that says how long something took, in a line of a table.
+_METRIC_OF_TIME = re.compile(r"^(?:\w+_)?(?:seconds|duration)(?:_\w+)?$")
 _HASH = re.compile(r"^[0-9a-f]{32,128}$")
 _MOST_SHOWN = 40
 
@@ -181,8 +184,11 @@ def _values(sides: Sides, one: Any, other: Any, where: str) -> Iterator[tuple[st
             place = f"{where}.{key}" if where else str(key)
             yield from _values(sides, one.get(key, "(missing)"), other.get(key, "(missing)"), place)
     elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        # A line of a table, such as ["permgrad", "seconds", 1.5]: its numbers are what a name in it says.
+        timed = any(isinstance(value, str) and _METRIC_OF_TIME.match(value) for value in one)
         for number, pair in enumerate(zip(one, other, strict=True)):
-            yield from _values(sides, *pair, f"{where}[{number}]")
+            if not (timed and all(map(_is_number, pair))):
+                yield from _values(sides, *pair, f"{where}[{number}]")
     elif not _same_value(sides, one, other):
         yield where, one, other
 
@@ -225,11 +231,14 @@ def _tables(sides: Sides, one: pd.DataFrame, other: pd.DataFrame) -> Iterator[tu
     if len(one) != len(other):
         yield "rows", len(one), len(other)
         return
+    # Where each line has a metric and its value, lines that say how long something took are not compared.
+    metrics = one["metric"].astype(str) if {"metric", "value"} <= set(one.columns) else pd.Series("", index=one.index)
+    timed = metrics.str.contains(_METRIC_OF_TIME).to_numpy(dtype=bool)
     for place, column in enumerate(one.columns):
         if _WHEN_AND_WHERE.search(str(column)):
             continue
         cells = one.iloc[:, place].to_numpy(), other.iloc[:, place].to_numpy()
-        for row in np.flatnonzero(cells[0] != cells[1]):
+        for row in np.flatnonzero((cells[0] != cells[1]) & ~(timed if column == "value" else np.False_)):
             pair = str(cells[0][row]), str(cells[1][row])
             if not _same_cell(sides, *pair):
                 yield f"{column}, row {row}", *pair

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._errors import InputError, counted, warn_user
-from permgrad._files import atomic_folder, atomic_path, writing
+from permgrad._files import atomic_folder, atomic_path, sweep, writing
+from permgrad._lock import hold_folder, hold_name
 from permgrad.attribution.streaming.folder import LOCAL, PARTS, RECORD, writable
 from permgrad.data.cells import canonical
 from permgrad.data.partitions import is_partitioned
@@ -84,7 +85,6 @@ def explain_table(request: ExplainRequest) -> Outcome:
     """
     import permgrad.attribution as _registered  # noqa: F401 — importing the package registers every method
     from permgrad.attribution.engines import make_engine
-    from permgrad.attribution.explain import explain
     from permgrad.attribution.method import methods
 
     chosen = methods.get(request.method)
@@ -99,6 +99,17 @@ def explain_table(request: ExplainRequest) -> Outcome:
         return _explain_in_parts(request, engine)
     _check_form(request, streamed=streamed)
     _check_folder(request)
+    with hold_name(request.folder):
+        _check_folder(request)  # again, now that nobody else can write it
+        return _explain_in_memory(request, engine, streamed=streamed)
+
+
+def _explain_in_memory(request: ExplainRequest, engine: Engine, *, streamed: bool) -> Outcome:
+    """Explain rows in memory: all of a table, or those chosen of one that need not fit there."""
+    from permgrad.attribution.explain import explain
+    from permgrad.attribution.method import methods
+
+    chosen = methods.get(request.method)
     model, data, rows, whole, numbers = _read_chosen(request) if streamed else _read_all(request)
     use_threads(request.threads)
     images = image_table.is_image_model(model)
@@ -237,16 +248,25 @@ def _explain_in_parts(request: ExplainRequest, engine: Engine) -> Outcome:
         random_state=request.seed,
         **options,
     )
-    if not finished:
-        with writable(request.folder):
-            for name, figure in _plots(explanation).items():
-                figure.save(request.folder / "plots" / f"{name}.png")
+    _draw_once(request.folder, explanation)
     outcome = _outcome(request, explanation)
     facts = {**outcome.facts, "rows_explained": explanation.meta["rows_explained"]}
     parts = counted(explanation.meta["streamed"]["parts"], "part")
     lines = [f"{counted(facts['rows_explained'], 'row')} in {parts}."]
     lines += ["It was finished before; nothing was computed."] if finished else []
     return Outcome(facts, "\n".join([*lines, outcome.text]))
+
+
+def _draw_once(folder: Path, explanation: Explanation) -> None:
+    """Draw a streamed explanation beside it, unless that was done: a process may have been killed in between."""
+    plots = folder / "plots"
+    if plots.exists():
+        return
+    with writable(folder), hold_folder(folder):
+        sweep(folder, plots.name)
+        with atomic_folder(plots) as temporary:
+            for name, figure in _plots(explanation).items():
+                figure.save(temporary / f"{name}.png")
 
 
 def _check_options(request: ExplainRequest, chosen: Any) -> None:

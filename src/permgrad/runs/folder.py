@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from permgrad._errors import InputError, unknown
-from permgrad._files import plain, write_json_atomic, writing
+from permgrad._files import plain, sweep, write_json_atomic, writing
 from permgrad._lock import LOCK, hold_folder
 
 SCHEMA_VERSION = 1
@@ -181,8 +181,8 @@ class RunFolder:
         for name in removed:
             _remove(self.path / name)
         for name in [RECORD, *(name for names in STAGES.values() for name in names)]:
-            for temporary in self.path.glob(f".{name}.*"):
-                _remove(temporary)
+            sweep(self.path, name)
+            sweep(self.path / name)
 
 
 def _remove(path: Path) -> None:

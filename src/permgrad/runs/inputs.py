@@ -6,7 +6,6 @@ Everything that can be wrong with the user's input is found here, before the run
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, PermgradWarning, suggest
+from permgrad._errors import InputError, keeping_warnings, suggest
 from permgrad.data.column_types import Schema, infer_schema
 from permgrad.data.datasets import DataCard, fetch_dataset, get_card, list_datasets, load_dataset
 from permgrad.data.encoding import align_columns
@@ -427,8 +426,7 @@ def _note_blocks(
     notes: list[str], features: pd.DataFrame, variables: Mapping[str, Sequence[str]], request: RunRequest
 ) -> None:
     declared = {column for own in variables.values() for column in own}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PermgradWarning)
+    with keeping_warnings():
         proposed = propose_one_hot_blocks(features[[name for name in features.columns if name not in declared]])
     if proposed and request.groups is None:
         blocks = "; ".join(f"{name}: {_listed(own)}" for name, own in list(proposed.items())[:5])

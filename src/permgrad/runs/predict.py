@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pandas as pd
 
 from permgrad._errors import InputError, counted
 from permgrad._files import atomic_path, writing
+from permgrad._lock import hold_name
 from permgrad._startup import loading
 from permgrad.data.encoding import align_columns
 from permgrad.data.table import read_table
@@ -105,11 +107,25 @@ def predict_table(
             raise InputError(
                 f"predictions are written to a file, however: {target} is a folder; name a file with --out"
             )
-        if target.exists() and not overwrite:
-            raise InputError(
-                f"a file must not be replaced in silence, however: {target} exists; "
-                "add --overwrite or name another with --out"
-            )
+        _check_free(target, overwrite=overwrite)
+    with nullcontext() if to_stdout else hold_name(target):
+        if not to_stdout:
+            _check_free(target, overwrite=overwrite)  # again, now that nobody else can write it
+        result, facts = _predicted(folder, table, threads)
+        if to_stdout:
+            text = io.StringIO()
+            result.to_csv(text, index=False)
+            return Outcome({**facts, "out": None, "predictions": result.to_dict(orient="records")}, text.getvalue())
+        with (
+            writing("predictions must be written", target, "name another file with --out"),
+            atomic_path(target) as temporary,
+        ):
+            result.to_csv(temporary, index=False)
+    return Outcome({**facts, "out": os.fspath(target)}, f"{counted(len(result), 'row')} predicted: {target}")
+
+
+def _predicted(folder: Path, table: Path, threads: int | None) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the predictions of a table as they are written, and facts about them."""
     model, data = open_model(folder)
     use_threads(threads)
     rows: Any
@@ -120,17 +136,15 @@ def predict_table(
         rows, whole = read_rows(model, data, table)
         predicted = predictions_of(model, rows)
     identifiers = whole[[name for name in data.get("identifiers", ()) if name in whole.columns]]
-    result = prediction_table(np.arange(len(rows)), identifiers, predicted, model)
-    facts: dict[str, Any] = {"rows": len(result), "out": None if to_stdout else os.fspath(target)}
+    facts: dict[str, Any] = {"rows": len(rows)}
     if hasattr(model, "classes_"):
         facts["classes"] = model.classes_.tolist()
-    if to_stdout:
-        text = io.StringIO()
-        result.to_csv(text, index=False)
-        return Outcome({**facts, "predictions": result.to_dict(orient="records")}, text.getvalue())
-    with (
-        writing("predictions must be written", target, "name another file with --out"),
-        atomic_path(target) as temporary,
-    ):
-        result.to_csv(temporary, index=False)
-    return Outcome(facts, f"{counted(len(result), 'row')} predicted: {target}")
+    return prediction_table(np.arange(len(rows)), identifiers, predicted, model), facts
+
+
+def _check_free(target: Path, *, overwrite: bool) -> None:
+    if target.exists() and not overwrite:
+        raise InputError(
+            f"a file must not be replaced in silence, however: {target} exists; "
+            "add --overwrite or name another with --out"
+        )

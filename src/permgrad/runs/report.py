@@ -14,6 +14,7 @@ import pandas as pd
 
 from permgrad._errors import InputError
 from permgrad._files import writing
+from permgrad._lock import hold_folder
 from permgrad._startup import loading
 from permgrad.report.content import (
     DataSection,
@@ -60,7 +61,8 @@ def rebuild_report(folder: str | os.PathLike[str]) -> Outcome:
             f"a report needs a run whose stages are finished, however: {missing[0]!r} is not finished in {path}; "
             f"go on with: {record.get('command') or 'permgrad run'}"
         )
-    with writing("the report must be written beside the run", path, "copy the folder to a place where you may write"):
+    fix = "copy the folder to a place where you may write"
+    with writing("the report must be written beside the run", path, fix), hold_folder(path, fix):
         write_run_report(path, record)
     report = path / REPORT
     return Outcome({"report": os.fspath(report), "folder": os.fspath(path)}, f"Report: {report}")

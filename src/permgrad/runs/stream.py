@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from permgrad._errors import InputError, counted
+from permgrad._errors import InputError, counted, keeping_warnings
 from permgrad._files import atomic_path, plain, write_json_atomic
 from permgrad._progress import Progress
 from permgrad.attribution.streaming.folder import (
@@ -25,15 +25,15 @@ from permgrad.attribution.streaming.folder import (
     empty,
     held,
     refuse_inside,
-    sweep,
     writable,
 )
-from permgrad.attribution.streaming.notes import quietly, say_once
+from permgrad.attribution.streaming.notes import say_once
 from permgrad.attribution.streaming.part import part_name
 from permgrad.attribution.streaming.plan import model_digest, table_digest
 from permgrad.data.encoding import align_columns
 from permgrad.data.known_rows import any_known
 from permgrad.data.partitions import Part, PartitionedTable, is_partitioned, open_partitioned
+from permgrad.models.batches import halved, sparing
 from permgrad.runs import image_table
 from permgrad.runs.predict import known_columns, open_model
 from permgrad.runs.request import Outcome, table_name
@@ -145,8 +145,20 @@ class _Predictions:
         """Predict a part, a batch at a time, into its file; return what was warned of."""
         columns = list(dict.fromkeys([*self.features, *self.identifiers]))
         size = max(256, min(_MOST_ROWS, _CELLS // max(1, len(columns), len(self.model.preprocessor_.encoded_names_))))
+        with sparing(), keeping_warnings() as said:
+            while True:
+                try:
+                    self._write(part, size, columns)
+                except (RuntimeError, MemoryError) as error:
+                    # Rows are read and encoded before the network can take fewer of them at a time.
+                    size = halved(size, error)
+                else:
+                    return said
+
+    def _write(self, part: Part, size: int, columns: list[str]) -> None:
+        """Predict a part, so many rows at a time, into its file."""
         writer: pq.ParquetWriter | None = None
-        with quietly() as said, atomic_path(self.path(part)) as temporary:
+        with atomic_path(self.path(part)) as temporary:
             try:
                 for first, frame in self.table.batches(part, size, columns):
                     with self.table.cells_of(range(first, first + len(frame))):
@@ -158,7 +170,6 @@ class _Predictions:
             finally:
                 if writer is not None:
                     writer.close()
-        return said
 
     def _lines(self, first: int, frame: pd.DataFrame) -> pa.Table:
         predicted = predictions_of(self.model, frame[self.features])
@@ -225,7 +236,6 @@ def predict_stream(
         todo = [part for part in opened.parts if not work.is_finished(part)]
         with began_here(begun, lambda: empty(target, [*(work.path(part).name for part in opened.parts), RECORD])):
             _in_turn(todo, work.write, "predict", progress)
-        sweep(target)
     told: dict[str, Any] = {"rows": opened.rows, "out": str(target), "parts": len(opened.parts), "computed": len(todo)}
     if hasattr(model, "classes_"):
         told["classes"] = model.classes_.tolist()

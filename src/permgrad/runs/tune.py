@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from permgrad._errors import EnvironmentProblem, InputError
-from permgrad._files import plain, write_json_atomic
+from permgrad._files import atomic_path, plain, sweep, write_json_atomic
 from permgrad._progress import Progress
 from permgrad.models.settings import device_faults
 from permgrad.runs import stages
@@ -220,6 +220,7 @@ def _do_trial(session: Session, claim: Claim) -> None:
     place = session.folder / TRIALS / str(claim.number)
     if place.exists() and not (claim.resumed and _same_preset(place / PRESET, claim)):
         shutil.rmtree(place)  # of an older study in this folder
+    sweep(place)
     with writable_folder(session.folder):
         (place / CHECKPOINT).mkdir(parents=True, exist_ok=True)
         write_json_atomic(place / PRESET, claim.proposal.preset)
@@ -283,8 +284,8 @@ def _train(session: Session, claim: Claim, place: Path) -> tuple[str, float, dic
             on_epoch=watch,
         )
     model.save(place / MODEL, overwrite=True)
-    with writable_folder(session.folder):
-        model.history_.to_csv(place / HISTORY, index=False)
+    with writable_folder(session.folder), atomic_path(place / HISTORY) as temporary:
+        model.history_.to_csv(temporary, index=False)
     value = float(model.history_["validation_loss"].iloc[model.best_epoch_ - 1])
     facts = {
         EPOCHS: len(model.history_),

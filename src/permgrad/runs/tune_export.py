@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from permgrad._errors import InputError
-from permgrad._files import atomic_folder, atomic_path, write_json_atomic, write_text_atomic
+from permgrad._files import atomic_folder, atomic_path, sweep, write_json_atomic, write_text_atomic
 from permgrad.runs.folder import configuration_hash, file_hash, find_finished, open_run, read_record, writable_folder
 from permgrad.runs.inputs import configuration
 from permgrad.runs.request import Outcome
@@ -21,6 +21,7 @@ from permgrad.runs.tune_folder import (
     PRESET,
     TABLE,
     TRIALS,
+    TUNE_RECORD,
     WORKERS,
     read_tune_record,
     write_tune_record,
@@ -151,6 +152,8 @@ def export_winner(session: Session) -> Outcome:
         record = read_tune_record(folder) or {}
         if record.get("finished") == _finished_note(session, best) and (folder / PAGE).exists():
             return _outcome(session.request, session.space, record, already=False)
+        for name in (TUNE_RECORD, TABLE, PRESET, PAGE):
+            sweep(folder, name)  # what a killed process was writing
         write_table(session)
         with writable_folder(folder):
             write_json_atomic(folder / PRESET, best.user_attrs[PROPOSAL]["preset"])

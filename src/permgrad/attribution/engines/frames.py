@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from permgrad._errors import InputError
+from permgrad._errors import InputError, keeping_warnings
 from permgrad._progress import Progress
 from permgrad.attribution.engines.base import Engine, settle_model
 from permgrad.attribution.explanation import Explanation
@@ -32,7 +32,7 @@ from permgrad.attribution.importance import (
 )
 from permgrad.attribution.method import Request, loss_game, loss_games, methods
 from permgrad.attribution.moments import PairMoments
-from permgrad.attribution.streaming.notes import quietly, say_first
+from permgrad.attribution.streaming.notes import say_first
 from permgrad.models.devices import full_float32
 
 R = TypeVar("R")
@@ -188,7 +188,7 @@ class _PlaysParts(_Shipped):
 
     def __call__(self, span: Span) -> Done[Sums]:
         """Return the sums of every player over the pairs of a part's receivers."""
-        with full_float32(), quietly() as said:
+        with full_float32(), keeping_warnings() as said:
             sums = self._play(span)
         return Done(span, sums, said)
 
@@ -298,7 +298,7 @@ class _ExplainsRows(_Shipped):
             inputs=(whole.inputs[0][rows],),
             row_offset=whole.row_offset + span.start,  # type: ignore[operator]
         )
-        with full_float32(), quietly() as said:
+        with full_float32(), keeping_warnings() as said:
             explanation = methods.get(self.method)()(part)
         return Done(span, explanation, said)
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, fx
 
 from permgrad.attribution.network.outputs import pick_head
 from permgrad.attribution.network.subject import NetworkSubject
+from permgrad.attribution.network.tracing import OwnThreadTracer
+from permgrad.models.batches import with_fewer
 
 Embedding = tuple[Tensor, ...]
 
@@ -73,7 +76,7 @@ def cut_into_branches(subject: NetworkSubject, inputs: Sequence[Tensor]) -> Bran
         return None
     try:
         cut = _trace(subject, len(inputs))
-        if cut is None or not _agrees(cut, inputs):
+        if cut is None or not with_fewer(min(_PROBE_ROWS, len(inputs[0])), partial(_agrees, cut, inputs)):
             return None
     except Exception:  # noqa: BLE001 — whatever the user's code does under tracing, the whole network still runs
         return None
@@ -83,7 +86,7 @@ def cut_into_branches(subject: NetworkSubject, inputs: Sequence[Tensor]) -> Bran
 
 
 def _trace(subject: NetworkSubject, count: int) -> BranchCut | None:
-    graph = fx.Tracer().trace(subject.module)
+    graph = OwnThreadTracer().trace(subject.module)
     placeholders = [node for node in graph.nodes if node.op == "placeholder"]
     names = _placeholder_names(subject, [str(node.target) for node in placeholders])
     position = {name: index for index, name in enumerate(names)}
@@ -148,9 +151,8 @@ def _finished(subject: NetworkSubject, graph: fx.Graph, *, keep: str) -> fx.Grap
     return fx.GraphModule(subject.module, graph)
 
 
-def _agrees(cut: BranchCut, inputs: Sequence[Tensor]) -> bool:
+def _agrees(cut: BranchCut, inputs: Sequence[Tensor], count: int) -> bool:
     """Return whether every input from other rows, embedded by itself, gives what the whole network gives."""
-    count = min(_PROBE_ROWS, len(inputs[0]))
     if count < 2:
         return False
     with torch.no_grad():

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,13 @@ from permgrad._errors import InputError, unknown, warn_user
 from permgrad._progress import Progress
 from permgrad.attribution.cam_maps import KEPT_NUMBERS, check_cam_options, weighted_maps
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.gradients import differentiating, in_batches, network_gradients
+from permgrad.attribution.gradients import differentiating, network_gradients
 from permgrad.attribution.method import Request
 from permgrad.attribution.network.segments import image_shape
 from permgrad.attribution.network.slopes import Tensors, batch_size, constant_sum, copied_rows, differentiable
 from permgrad.attribution.players import PlayerSpace
 from permgrad.attribution.result import describe, refuse_nonsense
+from permgrad.models.batches import in_batches
 from permgrad.models.blocks import ACTIVATIONS
 
 Floats = npt.NDArray[np.float64]
@@ -88,10 +90,12 @@ def listening(layers: dict[str, nn.Module], wanted: Callable[[Call], bool] | Non
     """
     heard: list[_Heard] = []
     seen: Counter[str] = Counter()
-    handles = []
+    handles, me = [], get_ident()
 
     def listen(name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], Any]:
         def hook(_: nn.Module, given: tuple[Any, ...], value: Any) -> Any:
+            if get_ident() != me:
+                return None  # another thread calls the layer for itself
             call = Call(name, seen[name])
             seen[name] += 1
             if not isinstance(value, Tensor) or not value.is_floating_point() or (wanted and not wanted(call)):

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from functools import partial
+from threading import get_ident
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from permgrad._errors import InputError, unknown
-from permgrad.attribution.gradients import in_batches
 from permgrad.attribution.network.inputs import shapes_in_words
 from permgrad.attribution.network.segments import build_space
 from permgrad.attribution.network.subject import NetworkSubject
+from permgrad.attribution.network.tracing import OwnThreadTracer
 from permgrad.attribution.players import NOBODY, PlayerSpace
+from permgrad.models.batches import in_batches, with_fewer
 from permgrad.models.devices import rows_at_once
 
 #: Rows on which a cut is compared with the whole network, and on which units are traced back to inputs.
@@ -76,13 +79,17 @@ class InnerSubject(NetworkSubject):
         self.outputs_form, self._width = outer.outputs_form, outer._width  # noqa: SLF001 — it is the same network
         # What is left of a network that is cut is not folded.
         self._folded, self._looked = None, True
-        few = tuple(tensor[:_PROBE_ROWS] for tensor in inputs)
+        self.inputs = with_fewer(min(_PROBE_ROWS, len(inputs[0])), partial(self._look, layer, inputs))
+
+    def _look(self, layer: str, inputs: tuple[Tensor, ...], count: int) -> tuple[Tensor, ...]:
+        """Find out with the first rows how the layer is called and where it can be cut; return what is explained."""
+        few = tuple(tensor[:count] for tensor in inputs)
         with torch.no_grad(), self.open():
             captured, wanted = self._capture(few)
             self.calls = len(captured)
             self._check(layer, captured, len(few[0]))
             self.names = (layer,) if self.calls == 1 else tuple(f"{layer}#{call}" for call in range(self.calls))
-            self._suffix, needed = _cut(outer, layer, self.calls)
+            self._suffix, needed = _cut(self.outer, layer, self.calls)
             self.cut = self._suffix is not None
             self._kept = tuple(range(len(inputs))) if needed is None else needed
             if self._suffix is not None and not self._same(captured, few, wanted):
@@ -92,7 +99,7 @@ class InnerSubject(NetworkSubject):
                     f"the network must give the same output for the same output of the layer {layer!r}, however: it "
                     "does not; choose a layer whose output is a tensor that is not changed in place"
                 )
-        self.inputs = (*captured, *(few[position] for position in self._kept))
+        return (*captured, *(few[position] for position in self._kept))
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -133,7 +140,9 @@ class InnerSubject(NetworkSubject):
         if self._suffix is not None:
             return self._call_suffix(activations, rest)
         pending = iter(activations)
-        handle = self.layer.register_forward_hook(lambda *_: next(pending))
+        me = get_ident()
+        # Other threads may be calling the layer for themselves.
+        handle = self.layer.register_forward_hook(lambda *_: next(pending) if get_ident() == me else None)
         try:
             return self.outer.forward([rest[position] for position in range(len(self.outer.input_names))])
         finally:
@@ -161,7 +170,13 @@ class InnerSubject(NetworkSubject):
     def _capture(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         """Return what the layer gave in each of its calls, and the network's output."""
         seen: list[Any] = []
-        handle = self.layer.register_forward_hook(lambda _module, _args, output: seen.append(_copied(output)))
+        me = get_ident()
+
+        def keep(_module: nn.Module, _args: Any, output: Any) -> None:
+            if get_ident() == me:
+                seen.append(_copied(output))
+
+        handle = self.layer.register_forward_hook(keep)
         try:
             output = self.outer.forward(inputs)
         finally:
@@ -211,7 +226,7 @@ def _cut(outer: NetworkSubject, layer: str, calls: int) -> tuple[fx.GraphModule 
     cannot be traced; they run whole.
     """
 
-    class Tracer(fx.Tracer):
+    class Tracer(OwnThreadTracer):
         def is_leaf_module(self, module: nn.Module, name: str) -> bool:
             return name == layer or super().is_leaf_module(module, name)
 
@@ -273,7 +288,16 @@ def _modalities(
     outer = inner.outer
     if len(outer.input_names) == 1:
         return (outer.input_names[0],) * len(space)
-    count = min(_PROBE_ROWS, len(inputs[0]), len(donors[0]))
+    most = min(_PROBE_ROWS, len(inputs[0]), len(donors[0]))
+    depends = with_fewer(most, partial(_depends, inner, inputs, donors, space))
+    return tuple("+".join(own) if own else CONSTANT for own in depends)
+
+
+def _depends(
+    inner: InnerSubject, inputs: Sequence[Tensor], donors: Sequence[Tensor], space: PlayerSpace, count: int
+) -> list[list[str]]:
+    """Return for each player the inputs that change it when other rows stand there, tried on the first rows."""
+    outer = inner.outer
     rows = [tensor[:count] for tensor in inputs]
     # Another row for each: the background's rows backwards, which are others also where both are the same rows.
     others = [tensor[-count:].flip(0) for tensor in donors]
@@ -287,7 +311,7 @@ def _modalities(
             changed = space.sums(moved)[0]
             for player in torch.nonzero(changed).flatten().tolist():
                 depends[player].append(name)
-    return tuple("+".join(own) if own else CONSTANT for own in depends)
+    return depends
 
 
 def _changed(before: Tensor, after: Tensor) -> Tensor:

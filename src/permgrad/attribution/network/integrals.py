@@ -23,10 +23,10 @@ from permgrad._errors import InputError, warn_user
 from permgrad._progress import Progress
 from permgrad.attribution.additive import Additive, Floats
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.gradients import in_batches, is_out_of_memory
 from permgrad.attribution.method import Request
 from permgrad.attribution.network.baselines import tensor_baseline
 from permgrad.attribution.network.slopes import Slopes, Tensors, walks_truly
+from permgrad.models.batches import halved, in_batches, with_fewer
 
 #: Numbers that a block of rows may hold while its integrals are refined.
 _BLOCK_NUMBERS = 4_000_000
@@ -121,20 +121,19 @@ class SecantIntegral(_Lines):
 
     def _estimate(self, rows: Tensors, intervals: int) -> Tensor:
         total, slopes = self.empty(rows), self.slopes
-
-        def work(part: slice) -> None:
-            line = torch.arange(part.start, part.stop, device=total.device)
+        lines, done = len(total) * self.count, 0
+        while done < lines:
+            line = torch.arange(done, min(done + slopes.batch, lines), device=total.device)
             start, stop = self.ends(rows, line)
             try:
                 found = self._mean_slopes(start, stop, intervals)
+                added = slopes.attributions(found, start, stop)
             except (RuntimeError, MemoryError) as error:
                 # Fewer lines alone would only take more intervals at once.
-                slopes.batch = max(1, slopes.batch // (2 if is_out_of_memory(error) else 1))
-                raise
-            total.index_add_(0, line // self.count, slopes.attributions(found, start, stop))
-
-        lines = len(total) * self.count
-        in_batches(lines, slopes.batch, work)
+                slopes.batch = halved(min(slopes.batch, len(line) * intervals), error)
+                continue
+            total.index_add_(0, line // self.count, added)
+            done += len(line)
         slopes.evaluations += lines * intervals
         return total / self.count
 
@@ -323,17 +322,17 @@ def _integral(slopes: Slopes, baselines: Tensors, rule: _Settling, *, fixed: boo
     """
     if not fixed:
         secants = SecantIntegral(slopes, baselines, rule.max_steps)
-        if secants.complete(_probe(slopes, baselines), rule.scale):
+        if with_fewer(_PROBE_ROWS, lambda count: secants.complete(_probe(slopes, baselines, count), rule.scale)):
             return secants
     return GradientIntegral(slopes, baselines)
 
 
-def _probe(slopes: Slopes, baselines: Tensors) -> Tensors:
+def _probe(slopes: Slopes, baselines: Tensors, count: int) -> Tensors:
     """Return a few background rows; rows explained where the background is the baseline itself."""
-    rows = slopes.rows(slice(0, _PROBE_ROWS), slopes.request.donors)
+    rows = slopes.rows(slice(0, count), slopes.request.donors)
     start = slopes.at_baseline(rows, [tensor[:1] for tensor in baselines])
     moves = any(not torch.equal(start[place], rows[place]) for place in slopes.free)
-    return rows if moves else slopes.rows(slice(0, _PROBE_ROWS))
+    return rows if moves else slopes.rows(slice(0, count))
 
 
 def _tolerance(slopes: Slopes, wanted: float) -> float:

@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from permgrad._errors import InputError
-from permgrad.attribution.gradients import in_batches, network_gradients, outputs_sum_constant
+from permgrad._threads import Undo, together
+from permgrad.attribution.gradients import network_gradients, outputs_sum_constant
 from permgrad.attribution.method import Request
 from permgrad.attribution.players import PlayerSpace
 from permgrad.attribution.rescale import SecantWalk
+from permgrad.models.batches import in_batches
 
 Tensors = tuple[Tensor, ...]
 
@@ -253,6 +255,16 @@ def constant_sum(request: Request) -> bool:
     )
 
 
+def _without_cudnn() -> Undo:
+    cudnn = torch.backends.cudnn
+    before, cudnn.enabled = cudnn.enabled, False
+
+    def put_back() -> None:
+        cudnn.enabled = before
+
+    return put_back
+
+
 @contextmanager
 def differentiable(subject: Any) -> Iterator[None]:
     """Let every part of a network be differentiated, and met where it calls torch.
@@ -263,7 +275,7 @@ def differentiable(subject: Any) -> Iterator[None]:
     parts = list(subject.module.modules())
     with ExitStack() as stack:
         if subject.device.type == "cuda" and any(isinstance(part, nn.RNNBase) for part in parts):
-            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+            stack.enter_context(together({"cuDNN": _without_cudnn}))
         stance = getattr(torch.compiler, "set_stance", None)
         if stance is not None and any(hasattr(part, "_orig_mod") for part in parts):
             stack.enter_context(stance("force_eager"))

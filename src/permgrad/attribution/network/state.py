@@ -8,8 +8,9 @@ it is put back afterwards, also after an error.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch.nn.parameter import is_lazy
 
 from permgrad._errors import InputError
 from permgrad._random import forked_torch
+from permgrad._threads import Change, Undo, together
 from permgrad.models.replacement import evaluation_mode
 
 #: Weights above so many numbers are not copied: what a forward writes into them stays.
@@ -45,25 +47,44 @@ def check_initialised(module: nn.Module) -> None:
 
 @contextmanager
 def kept(module: nn.Module) -> Iterator[None]:
-    """Run the body with a network in eval mode and seeded generators; put back all of both afterwards."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 — it is the user's that is kept
+    """Run the body with a network in eval mode and seeded generators; put back all of both afterwards.
+
+    Threads may do so at the same time: who leaves last puts back what the first had found.
+    """
+    changes: dict[Hashable, Change] = {
+        "Python's generator": _kept_python,
+        "NumPy's generator": _kept_numpy,
+        ("network", id(module)): partial(_kept_network, module),
+    }
+    with evaluation_mode(module), forked_torch(0), together(changes):
+        random.seed(0)
+        np.random.seed(0)  # noqa: NPY002 — it is the user's that is kept
+        yield
+
+
+def _kept_python() -> Undo:
+    return partial(random.setstate, random.getstate())
+
+
+def _kept_numpy() -> Undo:
+    return partial(np.random.set_state, np.random.get_state())  # noqa: NPY002 — it is the user's that is kept
+
+
+def _kept_network(module: nn.Module) -> Undo:
+    """Return what puts back a network's buffers, weights and which of them are trained."""
     gradients = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
     buffers = [(part, dict(part.named_buffers(recurse=False))) for part in module.modules()]
     copies = _copies(module)
-    with evaluation_mode(module), forked_torch(0):
-        random.seed(0)
-        np.random.seed(0)  # noqa: NPY002 — as above
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002 — as above
-            for part, own in buffers:
-                _put_buffers_back(part, own)
-            for tensor, alias, copy in copies:
-                _put_back(tensor, alias, copy)
-            for parameter, wanted in gradients:
-                parameter.requires_grad_(wanted)
+
+    def put_back() -> None:
+        for part, own in buffers:
+            _put_buffers_back(part, own)
+        for tensor, alias, copy in copies:
+            _put_back(tensor, alias, copy)
+        for parameter, wanted in gradients:
+            parameter.requires_grad_(wanted)
+
+    return put_back
 
 
 def _copies(module: nn.Module) -> list[tuple[Tensor, Tensor, Tensor]]:

@@ -13,13 +13,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from permgrad._errors import InputError, PermgradError, error_in_words
-from permgrad.attribution.gradients import in_batches, is_out_of_memory
+from permgrad._errors import InputError, PermgradError, error_in_words, is_out_of_memory
 from permgrad.attribution.network.apart import check_apart
 from permgrad.attribution.network.inputs import read_form, shapes_in_words
 from permgrad.attribution.network.outputs import OutputForm, pick_head, resolve_outputs
 from permgrad.attribution.network.state import check_initialised, kept
 from permgrad.attribution.subject import Task
+from permgrad.models.batches import in_batches
 from permgrad.models.inference import fold
 from permgrad.models.losses import losses
 
@@ -160,7 +160,7 @@ class NetworkSubject:
         )
 
     def _probe(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Call the network on a few rows; where precision does not fit, try the network's own.
+        """Call the network on the first rows; where precision does not fit, try the network's own.
 
         Whole numbers stay whole first (an embedding needs them), and become real ones where that fails.
         """

@@ -10,6 +10,7 @@ from torch import Tensor
 from permgrad.attribution.coalitions import forward_batch_size
 from permgrad.attribution.finite import finite_between_rows
 from permgrad.attribution.method import Request
+from permgrad.models.batches import halved
 
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
@@ -103,10 +104,8 @@ class CoalitionGrid:
         if total <= most:
             try:
                 return self._forward(rows, donors, kept, shape)
-            except (torch.OutOfMemoryError, MemoryError):
-                if min(self._batch, total) <= 1:
-                    raise
-                self._batch = max(1, min(self._batch, total) // 2)
+            except (RuntimeError, MemoryError) as error:
+                self._batch = halved(min(self._batch, total), error)
                 self._laid_out = 0
                 return self._outputs(rows, donors, kept)
         axis = next(axis for axis in range(3) if shape[axis] > 1)

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from permgrad._errors import InputError
-from permgrad._files import atomic_path, write_json_atomic, writing
+from permgrad._files import atomic_path, sweep, write_json_atomic, writing
 from permgrad._lock import hold_folder
 from permgrad._stored import read_npz
 from permgrad.attribution.explanation import Explanation
@@ -56,6 +56,8 @@ class StreamFolder:
         self.finished = bool(record and record.get("finished")) and self._is_whole(record or {})
         self.begun = record is None
         if self.finished:
+            # A process may have been killed between its last word and the removal of the sums.
+            shutil.rmtree(self.path / PARTS, ignore_errors=True)
             return
         with writable(self.path):
             if record is None:
@@ -97,6 +99,7 @@ class StreamFolder:
             explanation.save(made)
             for name in _EXPLANATION:
                 (made / name).replace(self.path / name)
+            # A worker that died may have left some.
             sweep(self.path / LOCAL)
             self._write_record(files=sorted(file.name for file in (self.path / LOCAL).glob("part-*.parquet")))
             shutil.rmtree(self.path / PARTS, ignore_errors=True)
@@ -188,6 +191,7 @@ def held(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     try:
         with hold_folder(folder):
+            sweep(folder)
             yield
     finally:
         with suppress(OSError):
@@ -298,16 +302,6 @@ def empty(folder: Path, ours: Iterable[str]) -> None:
             shutil.rmtree(place)
         else:
             place.unlink(missing_ok=True)
-    for leftover in folder.glob(f".{RECORD}.*"):
-        with suppress(OSError):
-            leftover.unlink()
-
-
-def sweep(folder: Path) -> None:
-    """Remove what killed processes left of files of parts that they were writing."""
-    for leftover in folder.glob(".part-*"):
-        with suppress(OSError):
-            leftover.unlink()
 
 
 def writable(folder: Path) -> AbstractContextManager[None]:

@@ -2,28 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 
-from permgrad._errors import PermgradWarning, warn_user
-
-
-@contextmanager
-def quietly() -> Iterator[list[str]]:
-    """Collect permgrad's own warnings of the body as text, in the list that is given; others are dropped.
-
-    Examples:
-        >>> with quietly() as said:
-        ...     warn_user("mind the gap")
-        >>> said
-        ['mind the gap']
-    """
-    said: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", PermgradWarning)
-        yield said
-    said += [str(warning.message) for warning in caught if issubclass(warning.category, PermgradWarning)]
+from permgrad._errors import warn_user
 
 
 def say_once(said: Mapping[str, int]) -> None:

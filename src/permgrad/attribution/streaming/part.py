@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from permgrad._errors import keeping_warnings
 from permgrad._files import atomic_path, plain
 from permgrad.attribution.branch_weights import branch_moments
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.importance import Played, Table, collect_losses
 from permgrad.attribution.method import LossGame, Request, loss_game, methods
 from permgrad.attribution.result import global_explanation
-from permgrad.attribution.streaming.notes import quietly
 from permgrad.attribution.streaming.plan import Batch, Integers, StreamPlan
 from permgrad.attribution.streaming.sums import Arrays, SummedMoments, TargetSums, ValueSums, merge_all, pack, unpack
 from permgrad.data.partitions import Part, PartitionedTable
+from permgrad.models.batches import halved, sparing
 from permgrad.models.devices import full_float32
 
 #: Name of the sums of whole branches, which are one player.
@@ -94,12 +95,19 @@ def explain_part(
     """
     started = time.perf_counter()
     kept = {} if kept is None else kept
-    with full_float32(), quietly() as said:
+    with sparing(), full_float32(), keeping_warnings() as said:
         game = loss_game(plan.method) if plan.scope == "global" else None
-        if game is not None:
-            result = _losses(game, model, plan, table, part, kept)
-        else:
-            result = _rows(model, plan, table, part, folder, kept)
+        while True:
+            try:
+                if game is not None:
+                    result = _losses(game, model, plan, table, part, kept)
+                else:
+                    result = _rows(model, plan, table, part, folder, kept)
+            except (RuntimeError, MemoryError) as error:
+                # Rows are read and encoded before a method can take fewer of them at a time.
+                plan = replace(plan, batch_rows=halved(plan.batch_rows, error))
+            else:
+                break
     found = tuple(dict.fromkeys(said))[:_WARNINGS]
     return PartResult(
         part.number, result.rows, result.sums, result.header, result.file, found, time.perf_counter() - started

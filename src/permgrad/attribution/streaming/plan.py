@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, counted, suggest, unknown, warn_user
+from permgrad._errors import InputError, counted, keeping_warnings, suggest, unknown, warn_user
 from permgrad._files import plain
 from permgrad._random import resolve_seed, uniform
 from permgrad.attribution.arguments import (
@@ -27,7 +27,6 @@ from permgrad.attribution.arguments import (
 from permgrad.attribution.donors import RowNumbers
 from permgrad.attribution.hybrid import EncodedBackground, hybrid_request
 from permgrad.attribution.method import Request, Scope, loss_game, loss_games, methods
-from permgrad.attribution.streaming.notes import quietly
 from permgrad.attribution.streaming.targets import read_targets
 from permgrad.data.cells import CodesArgument
 from permgrad.data.known_rows import KnownRows, find_known, read_weights
@@ -298,7 +297,7 @@ def make_plan(
         model_folder=model_folder,
         known=known,
     )
-    with quietly():
+    with keeping_warnings():
         plan = _checked(plan, model, table)
     return plan if plan.sample is None else replace(plan, threshold=_threshold(seed, plan.sample, available))
 

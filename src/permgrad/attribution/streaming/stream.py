@@ -18,6 +18,7 @@ from permgrad.attribution.streaming.merge import merge
 from permgrad.attribution.streaming.part import PartResult, explain_part
 from permgrad.attribution.streaming.plan import ARGUMENTS, StreamPlan, make_plan
 from permgrad.data.partitions import Part, PartitionedTable, open_partitioned
+from permgrad.models.batches import sparing
 
 if TYPE_CHECKING:
     from permgrad.attribution.engines import Engine
@@ -165,6 +166,7 @@ def explain_stream(
         stack.enter_context(held(place))
         kept = StreamFolder(place, plan, overwrite=overwrite)
         stack.enter_context(began_here(kept.begun, kept.discard))
+        stack.enter_context(sparing())
         return run_plan(plan, table, kept, running, model, progress=progress)
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from permgrad._errors import InputError
-from permgrad._files import atomic_path
+from permgrad._files import atomic_path, writing
 from permgrad.report import style
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class PlotFigure(Figure):
             raise InputError(
                 f"save writes {', '.join(FORMATS)}, however: path={str(path)!r}; choose one of these endings"
             )
-        with atomic_path(target) as temporary:
+        with writing("a plot must be written", target, "choose another folder"), atomic_path(target) as temporary:
             self.savefig(temporary, format=target.suffix.lower()[1:])
         return target
 

@@ -1,0 +1,185 @@
+"""Does anything stay behind when explanations are made again and again?
+
+500 calls of ``pg.explain`` in one process, every method in turn on a fitted hybrid network, on a network of an image
+and a table, and on a table in parts; now and then a plot is drawn and an explanation saved and read. After 50 calls, by
+which every one has been made, nothing may grow any more: resident memory by less than 2 %, and files, threads, child
+processes and Matplotlib's figures not at all.
+
+Floor: those.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+
+# Before NumPy and PyTorch are imported: one thread, as the measured process would otherwise wait for others.
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+
+import itertools
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+import permgrad as pg
+from _processes import children
+from _results import markdown_table, parser, record
+from permgrad.attribution import methods
+
+CALLS, WARM_UP, EVERY = 500, 50, 50
+QUICK_CALLS, QUICK_WARM_UP = 60, 30
+MOST_GROWTH = 0.02
+ROWS = 40
+#: Fewer draws than usual: more calls say more about what stays behind than longer ones.
+FEW: dict[str, dict[str, Any]] = {
+    "shapley": {"min_permutations": 4, "max_permutations": 8, "tolerance": 0.5, "references": 8},
+    "lime": {"samples": 100},
+    "aggregate": {"members": {"permutation": {}, "gradient": {}}},
+}
+Call = Callable[[], pg.Explanation]
+
+
+# ---- what is explained -----------------------------------------------------------------------------------------------
+def table(rows: int) -> tuple[pd.DataFrame, np.ndarray]:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(rows, 5)), columns=list("abcde"))
+    frame["place"] = rng.choice(["north", "south", "east"], rows)
+    signal = frame["a"] + frame["b"] * frame["c"] + (frame["place"] == "north")
+    return frame, np.array(["low", "middle", "high"])[np.digitize(signal, [-0.5, 1.0])]
+
+
+class Both(nn.Module):
+    """An image and a table into one head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(100, 8))
+        self.table = nn.Sequential(nn.Linear(5, 8), nn.Dropout(0.2), nn.ReLU())
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, image: Tensor, table: Tensor) -> Tensor:
+        return self.head(torch.cat([self.image(image), self.table(table)], dim=1))
+
+
+def make_calls(place: Path) -> list[Call]:
+    """Return one call for every method and scope on every kind of model."""
+    X, y = table(400)
+    model = pg.HyNNClassifier(preset="fast", max_epochs=2, random_state=0, progress=False).fit(X, y)
+    (place / "rows").mkdir()
+    X[:ROWS].to_parquet(place / "rows" / "0.parquet")
+    X[ROWS : 2 * ROWS].to_parquet(place / "rows" / "1.parquet")
+    torch.manual_seed(0)
+    net = Both()
+    inputs = {"image": torch.randn(ROWS, 1, 12, 12), "table": torch.randn(ROWS, 5)}
+    truth = np.random.default_rng(1).integers(0, 3, ROWS)
+    given: dict[str, Any] = {"n_repeats": 2, "random_state": 0, "progress": False}
+
+    def hybrid(method: str, scope: Any) -> Call:
+        return lambda: pg.explain(model, X[:ROWS], y[:ROWS], method=method, scope=scope, **FEW.get(method, {}), **given)
+
+    def network(method: str, **more: Any) -> Call:
+        few = FEW.get(method, {})
+        return lambda: pg.explain(net, inputs, truth, method=method, segments=None, **few, **more, **given)
+
+    calls = [hybrid(name, scope) for name in methods for scope in methods.get(name).scopes]
+    calls += [network(name) for name in methods if name != "permgrad-paper"]
+    calls += [network("permgrad", level="modality"), network("gradient", layer="head")]
+    calls.append(lambda: pg.explain_stream(model, place / "rows", **given))
+    return calls
+
+
+def do_one(call: Call, number: int, place: Path) -> None:
+    """Explain; now and then also draw, save and read."""
+    found = call()
+    if number % 7 == 0:
+        plot = found.plot.bar() if found.scope == "global" else found.to_global().plot.bar()
+        plot._repr_png_()
+        plot.save(place / "plot.png")
+    if number % 11 == 0:
+        found.save(place / "saved", overwrite=True)
+        pg.Explanation.load(place / "saved")
+
+
+# ---- what stays behind -----------------------------------------------------------------------------------------------
+def figures() -> int:
+    """Return how many of Matplotlib's figures there are, those that pyplot keeps and all others."""
+    if "matplotlib" not in sys.modules:
+        return 0
+    from matplotlib.figure import Figure
+
+    return sum(isinstance(own, Figure) for own in gc.get_objects())
+
+
+def look() -> dict[str, int]:
+    """Return what this process holds."""
+    gc.collect()
+    return {
+        "resident KiB": int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024,
+        "open files": len(list(Path("/proc/self/fd").iterdir())),
+        "threads": len(list(Path("/proc/self/task").iterdir())),
+        "of Python": threading.active_count(),
+        "child processes": len(children(os.getpid())),
+        "figures": figures(),
+    }
+
+
+def check(calls: int, warm_up: int, every: int) -> tuple[list[dict[str, int]], list[str]]:
+    """Make so many calls; return what was held at the end of the warm-up and later, and what has grown."""
+    lines: list[dict[str, int]] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="verify-leaks-") as folder,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore", pg.PermgradWarning)
+        turns = itertools.cycle(make_calls(Path(folder)))
+        for number, call in enumerate(itertools.islice(turns, calls), start=1):
+            do_one(call, number, Path(folder))
+            if number == calls or (number >= warm_up and (number - warm_up) % every == 0):
+                lines.append({"calls": number, **look()})
+                print(lines[-1], flush=True)
+    first, last = lines[0], lines[-1]
+    faults = [
+        f"{name}: {first[name]} after {warm_up} calls, {last[name]} after {calls}"
+        for name in first
+        if name not in ("calls", "resident KiB") and last[name] > first[name]
+    ]
+    if growth(lines) >= MOST_GROWTH:
+        faults.append(f"resident memory grew by {growth(lines):.2%}")
+    return lines, faults
+
+
+def growth(lines: list[dict[str, int]]) -> float:
+    """Return by which share resident memory has grown."""
+    return lines[-1]["resident KiB"] / lines[0]["resident KiB"] - 1
+
+
+def main() -> int:
+    """Do the check and record it."""
+    options = parser(__doc__)
+    options.add_argument("--calls", type=int, help=f"how many (default: {CALLS}, {QUICK_CALLS} with --quick)")
+    asked = options.parse_args()
+    calls = asked.calls if asked.calls is not None else QUICK_CALLS if asked.quick else CALLS
+    warm_up = QUICK_WARM_UP if asked.quick else WARM_UP
+    torch.set_num_threads(1)
+    begun = time.process_time()
+    lines, faults = check(calls, warm_up, EVERY)
+    text = (
+        f"{calls} calls in {time.process_time() - begun:.0f} processor seconds. Resident memory grew by "
+        f"{growth(lines):.2%} after the first {warm_up}, floor below {MOST_GROWTH:.0%}.\n\n{markdown_table(lines)}"
+        + "".join(f"\n\n- {fault}" for fault in faults)
+    )
+    return record(asked, "Nothing stays behind", text, {"held": lines, "faults": faults}, passed=not faults, seeds=[0])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""Batches that fit in memory: where one does not, it is halved, the work goes on, and this is said once.
+
+What a network predicts of a row does not depend on the rows beside it, so that smaller batches change no result beyond
+rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TypeVar
+
+from permgrad._errors import EnvironmentProblem, PermgradError, is_out_of_memory, warn_user
+
+T = TypeVar("T")
+
+#: What was said in the work under way, which all that it calls adds to; None outside of any work.
+_said: ContextVar[list[str] | None] = ContextVar("permgrad_said_of_memory", default=None)
+
+
+@contextmanager
+def sparing() -> Iterator[None]:
+    """Say only once in the body that a batch was halved; where memory does not suffice at all, say what can be done.
+
+    Inside another such body nothing is done: the whole work says it once.
+
+    Raises:
+        EnvironmentProblem: memory does not suffice for the smallest batch, or for what is kept of all rows.
+
+    Examples:
+        >>> with sparing():
+        ...     raise MemoryError
+        Traceback (most recent call last):
+        permgrad._errors.EnvironmentProblem: the work must fit into memory, however: there is not enough of it...
+    """
+    if _said.get() is not None:
+        yield
+        return
+    token = _said.set([])
+    try:
+        yield
+    except PermgradError:
+        raise
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        told = f" ({' '.join(str(error).split())[:200]})" if str(error) else ""
+        raise EnvironmentProblem(
+            f"the work must fit into memory, however: there is not enough of it{told}; free memory, or take fewer rows "
+            "or columns at a time"
+        ) from error
+    finally:
+        _said.reset(token)
+
+
+def halved(size: int, error: BaseException) -> int:
+    """Return half of a batch for which memory did not suffice, and say so, once in a work.
+
+    Args:
+        size: rows of the batch.
+        error: what it ended with.
+
+    Raises:
+        BaseException: the error itself, where it is another one, or where the batch cannot be halved.
+    """
+    if size <= 1 or not is_out_of_memory(error):
+        raise error
+    said = _said.get()
+    if not said:
+        text = (
+            f"a batch must fit into memory, however: one of {size:,} rows did not; it is halved as often as is needed, "
+            "and the work goes on with the same results"
+        )
+        if said is not None:
+            said.append(text)
+        warn_user(text)
+    return size // 2
+
+
+def in_batches(count: int, size: int, work: Callable[[slice], None]) -> int:
+    """Call ``work`` with consecutive slices of ``range(count)``; where memory does not suffice, halve them and go on.
+
+    ``work`` must leave nothing behind when it fails. Returns the size that was good enough, to start from next time.
+
+    Examples:
+        >>> seen = []
+        >>> in_batches(5, 2, lambda part: seen.append((part.start, part.stop)))
+        2
+        >>> seen
+        [(0, 2), (2, 4), (4, 5)]
+    """
+    done = 0
+    while done < count:
+        part = slice(done, min(done + size, count))
+        try:
+            work(part)
+        except (RuntimeError, MemoryError) as error:
+            # Of the batch that failed, which may be the smaller last one.
+            size = halved(min(size, count - done), error)
+            continue
+        done = part.stop
+    return size
+
+
+def with_fewer(count: int, work: Callable[[int], T]) -> T:
+    """Return ``work(count)``; where memory does not suffice for so many rows, do it with half as many.
+
+    For work that any rows serve, such as trying a network out.
+
+    Examples:
+        >>> with_fewer(8, lambda count: count)
+        8
+    """
+    while True:
+        try:
+            return work(count)
+        except (RuntimeError, MemoryError) as error:
+            count = halved(count, error)
