@@ -9,6 +9,7 @@ import io
 import os
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -18,12 +19,17 @@ import numpy as np
 import pandas as pd
 
 from permgrad._errors import EnvironmentProblem, InputError
+from permgrad._files import free_memory
 from permgrad.data.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes, is_native_number
 
+#: How often a table that is read into memory is held there while a model is trained on it.
+_COPIES = 3
 DELIMITERS = (",", ";", "\t", "|")
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 _UNCOMMON = (":", "^", "~", "\x01", " ")
 _SAMPLE_RECORDS = 200
+#: What gzip unpacks to, whatever it was before, and beyond that how many times its size.
+_MOST_UNPACKED, _MOST_TIMES = 2**26, 100
 _ZIP, _GZIP, _PARQUET, _OLD_EXCEL = b"PK\x03\x04", b"\x1f\x8b", b"PAR1", b"\xd0\xcf\x11\xe0"
 
 
@@ -132,17 +138,30 @@ def _content(file: Path) -> bytes:
             f"a table must be readable, however {str(file)!r}: {error.strerror}; check its rights"
         ) from error
     if content[:2] == _GZIP:
-        try:
-            content = gzip.decompress(content)
-        except (EOFError, OSError, zlib.error):
-            raise InputError(
-                f"a gzip file must be complete, however {str(file)!r} is cut off or damaged; copy it again"
-            ) from None
+        content = _unpacked(content, file)
     if not content.strip():
         raise InputError(
             f"a table must have a header and rows, however {str(file)!r} is empty; check how it was written"
         )
     return content
+
+
+def _unpacked(content: bytes, file: Path) -> bytes:
+    """Unpack gzip; a small file that becomes a huge table is left to whoever made it."""
+    most = max(_MOST_UNPACKED, _MOST_TIMES * len(content))
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+            unpacked = stream.read(most + 1)
+    except (EOFError, OSError, zlib.error):
+        raise InputError(
+            f"a gzip file must be complete, however {str(file)!r} is cut off or damaged; copy it again"
+        ) from None
+    if len(unpacked) > most:
+        raise InputError(
+            f"a gzip file must not unpack to more than {most:,} bytes, however {str(file)!r} of {len(content):,} bytes "
+            "does; if you know whose it is, unpack it with gunzip and name the unpacked file"
+        )
+    return unpacked
 
 
 def _near(file: Path) -> str:
@@ -293,7 +312,7 @@ def _check_header(header: list[str], records: list[list[str]], file: Path) -> No
             f"every column must have a name, however column {empty[0]} of {str(file)!r} has none ({len(empty)} in all);"
             " name it, or write the file without row numbers (to_csv(index=False))"
         )
-    repeated = sorted({name for name in header if header.count(name) > 1}) if len(set(header)) < len(header) else []
+    repeated = sorted(name for name, count in Counter(header).items() if count > 1)
     if repeated:
         shown = ", ".join(repr(name) for name in repeated[:5])
         raise InputError(
@@ -334,16 +353,42 @@ def _check_widths(text: str, delimiter: str, width: int, file: Path) -> None:
         )
 
 
+def check_fits(needed: int, path: str) -> None:
+    """Refuse a table that is too large for the memory that is free to be read as a whole, and trained on.
+
+    Args:
+        needed: bytes that its cells take.
+        path: of the table, for the message.
+
+    Raises:
+        InputError: it is.
+    """
+    free = free_memory()
+    if free is not None and _COPIES * needed > free:
+        raise InputError(
+            f"a table that is read into memory must fit there about {_COPIES} times, however: {path!r} takes about "
+            f"{needed / 1e9:,.1f} GB and {free / 1e9:,.1f} GB are free; train from its files in Python, "
+            "HyNNClassifier().fit_stream(folder, target), or give a part of its rows"
+        )
+
+
 # ---- Parquet --------------------------------------------------------------------------------------------------------
 def _parse_parquet(content: bytes, file: Path) -> pd.DataFrame:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
+    damaged = InputError(
+        f"a Parquet file must be complete, however {str(file)!r} is cut off, damaged or no Parquet; write it again"
+    )
+    try:
+        footer = pq.read_metadata(io.BytesIO(content))
+    except (pa.ArrowException, OSError, ValueError):
+        raise damaged from None
+    check_fits(footer.num_rows * footer.num_columns * 8, str(file))
     try:
         frame = pd.read_parquet(io.BytesIO(content))
-    except (pa.ArrowException, OSError, ValueError, KeyError):
-        raise InputError(
-            f"a Parquet file must be complete, however {str(file)!r} is cut off, damaged or no Parquet; write it again"
-        ) from None
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+        raise damaged from None
     if any(name is not None for name in frame.index.names):
         frame = frame.reset_index()
     frame.columns = pd.Index([str(name) for name in frame.columns], dtype=object)

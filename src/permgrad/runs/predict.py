@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from permgrad._errors import InputError, counted
+from permgrad._csv import csv_text, write_csv
+from permgrad._errors import InputError, counted, warn_user
 from permgrad._files import atomic_path, writing
 from permgrad._startup import loading
 from permgrad.data.encoding import align_columns
@@ -125,12 +125,22 @@ def predict_table(
     if hasattr(model, "classes_"):
         facts["classes"] = model.classes_.tolist()
     if to_stdout:
-        text = io.StringIO()
-        result.to_csv(text, index=False)
-        return Outcome({**facts, "predictions": result.to_dict(orient="records")}, text.getvalue())
+        text, quoted = csv_text(result)
+        _say_quoted(quoted)
+        return Outcome({**facts, "predictions": result.to_dict(orient="records")}, text)
     with (
         writing("predictions must be written", target, "name another file with --out"),
         atomic_path(target) as temporary,
     ):
-        result.to_csv(temporary, index=False)
+        quoted = write_csv(result, temporary)
+    _say_quoted(quoted)
     return Outcome(facts, f"{counted(len(result), 'row')} predicted: {target}")
+
+
+def _say_quoted(cells: int) -> None:
+    """Predictions are joined to other tables by their identifiers: whoever does so must know that some were quoted."""
+    if cells:
+        warn_user(
+            f"{counted(cells, 'cell')} of the predictions would be formulas in a spreadsheet and got a single quote in "
+            "front; --csv-formulas keep leaves them as they are"
+        )
