@@ -39,6 +39,14 @@ Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, mp
 Threads = Annotated[
     int | None, typer.Option(help="Number of threads to compute with (default: as the machine is set).", min=1)
 ]
+CsvFormulas = Annotated[
+    str,
+    typer.Option(
+        help="Texts in CSV files that a spreadsheet would take for formulas: quote puts a single quote before them, "
+        "keep leaves them.",
+        metavar="quote|keep",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of text.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")]

@@ -64,6 +64,7 @@ def add_tune(
         device: options.Device = "auto",
         threads: options.Threads = None,
         overwrite: options.Overwrite = False,
+        csv_formulas: options.CsvFormulas = "quote",  # noqa: ARG001 — its decorator reads it
         as_json: options.AsJson = False,
         debug: options.Debug = False,  # noqa: ARG001 — its decorator reads it
     ) -> None:

@@ -147,14 +147,25 @@ def sweep(folder: Path, name: str | None = None) -> None:
 
 
 def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:
-    """Write UTF-8 text in one step."""
+    """Write UTF-8 text in one step; what is half a character, as broken files have, becomes a question mark."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="replace")
 
 
 def write_json_atomic(path: str | os.PathLike[str], content: Any) -> None:
     """Write JSON in one step; NaN and infinity become null, NumPy values become plain ones."""
-    write_text_atomic(path, json.dumps(plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text_atomic(path, json_text(plain(content), indent=1) + "\n")
+
+
+def json_text(content: Any, indent: int | None = None) -> str:
+    r"""Return a document as JSON that any file can hold: of text, only what is half a character is escaped.
+
+    Examples:
+        >>> print(json_text({"größe": 1, "broken": "\ud800"}))
+        {"größe": 1, "broken": "\ud800"}
+    """
+    text = json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def plain(value: Any) -> Any:  # noqa: PLR0911 — one return for each kind of value

@@ -9,7 +9,6 @@ Exit codes: 0 good; 1 a fault in permgrad; 2 wrong input; 3 the environment (net
 from __future__ import annotations
 
 import functools
-import json
 import os
 import sys
 import traceback
@@ -24,6 +23,7 @@ import typer
 from permgrad import _cli_options as options
 from permgrad._cli_diff import add_diff
 from permgrad._cli_tune import add_tune
+from permgrad._csv import csv_formulas
 from permgrad._errors import EnvironmentProblem, PermgradError, PermgradWarning
 from permgrad._startup import loading, own_process
 
@@ -96,7 +96,7 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
     def guarded(*args: Any, **kwargs: Any) -> None:
         debug = bool(kwargs.get("debug"))
         try:
-            with _plain_warnings(debug), own_process():
+            with _plain_warnings(debug), own_process(), csv_formulas(kwargs.get("csv_formulas")):
                 function(*args, **kwargs)
                 sys.stdout.flush()
         except typer.Exit:
@@ -122,9 +122,9 @@ def _print(text: str) -> None:
 def _tell(result: Mapping[str, Any], text: str, *, as_json: bool) -> None:
     """Print a command's result: one JSON object, or text for a person."""
     if as_json:
-        from permgrad._files import plain
+        from permgrad._files import json_text, plain
 
-        _print(json.dumps(plain(dict(result)), ensure_ascii=False, allow_nan=False))
+        _print(json_text(plain(dict(result))))
     else:
         _print(text)
 
@@ -209,6 +209,7 @@ def run(
         ),
     ] = None,
     overwrite: options.Overwrite = False,
+    csv_formulas: options.CsvFormulas = "quote",
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -271,6 +272,7 @@ def predict(
     stream: options.Stream = None,
     overwrite: options.Overwrite = False,
     threads: options.Threads = None,
+    csv_formulas: options.CsvFormulas = "quote",
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -330,6 +332,7 @@ def explain(
     ] = None,
     overwrite: options.Overwrite = False,
     threads: options.Threads = None,
+    csv_formulas: options.CsvFormulas = "quote",
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -403,6 +406,7 @@ def benchmark(
     no_peers: Annotated[bool, typer.Option("--no-peers", help="Leave other packages' methods out.")] = False,
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,
+    csv_formulas: options.CsvFormulas = "quote",
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -482,6 +486,7 @@ def compare(
     device: options.Device = "auto",
     threads: options.Threads = None,
     overwrite: options.Overwrite = False,
+    csv_formulas: options.CsvFormulas = "quote",
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:

@@ -145,7 +145,7 @@ def test_wrong_options_are_listed_together_with_guesses():
     with pytest.raises(InputError) as caught:
         NetworkOptions.from_mapping({"droput": 0.1, "activation": "rellu", "dropout": 1.5, "kernel_size": 4})
     text = str(caught.value)
-    assert "network has an option 'droput' that does not exist (did you mean 'dropout'?)" in text
+    assert "network options must be known, however: 'droput' is not (did you mean 'dropout'?)" in text
     assert "(did you mean 'relu'?), however: activation='rellu'" in text
     assert "network option dropout must be a number from 0 to below 1, however: dropout=1.5" in text
     assert "network option kernel_size must be an odd whole number of at least 1, however: kernel_size=4" in text

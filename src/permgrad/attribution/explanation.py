@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,8 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._errors import EnvironmentProblem, InputError, unknown
-from permgrad._files import atomic_folder, plain, writing
-from permgrad._stored import is_intact, read_npz, sealed
+from permgrad._files import atomic_folder, json_text, plain, writing
+from permgrad._stored import is_intact, parse_json, read_npz, sealed, write_npz
 
 if TYPE_CHECKING:
     from permgrad.report.plots import PlotAccessor
@@ -360,8 +359,8 @@ class Explanation:
             writing("an explanation must be written", target, "choose another folder"),
             atomic_folder(target) as temporary,
         ):
-            np.savez_compressed(temporary / "values.npz", **arrays)  # type: ignore[arg-type]
-            text = json.dumps(sealed(plain(header)), indent=1, ensure_ascii=False, allow_nan=False)
+            write_npz(temporary / "values.npz", arrays)
+            text = json_text(sealed(plain(header)), indent=1)
             (temporary / "explanation.json").write_text(text + "\n", encoding="utf-8")
         return target
 
@@ -370,14 +369,14 @@ class Explanation:
         """Read what ``save`` wrote. Nothing executes; a damaged file or a newer format is refused."""
         source = Path(folder)
         try:
-            header = json.loads((source / "explanation.json").read_text(encoding="utf-8"))
-            arrays = read_npz((source / "values.npz").read_bytes())
+            header = parse_json((source / "explanation.json").read_bytes())
+            arrays = read_npz(source / "values.npz")
         except FileNotFoundError as error:
             raise InputError(
                 f"an explanation's folder holds explanation.json and values.npz, however: {error.filename} is missing; "
                 "name a folder that save() wrote"
             ) from error
-        except (ValueError, OSError, RecursionError) as error:
+        except (ValueError, OSError) as error:
             raise InputError(
                 f"{source} must hold an explanation that permgrad saved, however: it is damaged ({error}); "
                 "make it again"
@@ -425,10 +424,13 @@ def _fields_from_file(header: Mapping[str, Any], arrays: Mapping[str, npt.NDArra
     for name in ("std", "low", "high", "p_values", "base_values", "predictions"):
         fields[name] = arrays.get(name)
     fields |= {"parts": below("parts/"), "part_std": below("part_std/"), "maps": below("maps/")}
-    rows = header["meta"].get("rows")
-    if header["scope"] == "local" and rows is not None and len(rows) != len(arrays["values"]):
-        raise TypeError(f"meta (of {len(rows)} rows for {len(arrays['values'])} of values)")
+    for name, array in arrays.items():
+        if not name.startswith("maps/") and array.dtype.kind not in "fiu":
+            raise TypeError(f"{name} (of {array.dtype})")
+    _check_meta(header, len(arrays["values"]))
     frame = header.get("feature_values")
+    if frame is not None and any(len(row) != len(frame["columns"]) for row in frame["data"]):
+        raise TypeError("feature_values (rows of other lengths)")
     fields["feature_values"] = (
         None if frame is None else pd.DataFrame(frame["data"], columns=frame["columns"], dtype=object)
     )
@@ -460,6 +462,18 @@ def _check_types(header: Mapping[str, Any]) -> None:
             raise TypeError(f"{name} (not all text)")
     if len(header["modality"]) != len(header["names"]):
         raise TypeError(f"modality (of {len(header['modality'])} for {len(header['names'])} names)")
+
+
+def _check_meta(header: Mapping[str, Any], count: int) -> None:
+    """Refuse facts that methods of an explanation work with, if they are others."""
+    rows, confidence = header["meta"].get("rows"), header["meta"].get("confidence", 0.95)
+    if header["scope"] == "local" and rows is not None:
+        if len(rows) != count:
+            raise TypeError(f"meta (of {len(rows)} rows for {count} of values)")
+        if any(isinstance(row, (list, dict)) for row in rows):
+            raise TypeError("meta (rows that are no numbers)")
+    if isinstance(confidence, bool) or not isinstance(confidence, (int, float)) or not 0 < confidence < 1:
+        raise TypeError(f"meta (a confidence of {confidence!r})")
 
 
 def _frame_to_json(frame: pd.DataFrame | None) -> dict[str, Any] | None:

@@ -22,6 +22,8 @@ from permgrad._errors import InputError
 #: Longest side of an image that nobody gave a size: enough for shapes, and training stays minutes on a processor.
 LONGEST_SIDE = 64
 _FEWEST_PIXELS = 8
+#: Pixels of one image; where Pillow begins to warn, a process takes nearly 1 GB to read it.
+MOST_PIXELS = 89_478_485
 #: Image modes of Pillow without colour.
 _GREY_MODES = frozenset({"1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L"})
 _MOST_NAMED = 4
@@ -207,6 +209,7 @@ def _headers(name: str, files: Sequence[Path]) -> tuple[list[tuple[int, int]], b
     for file in looked_at[::step]:
         try:
             with Image.open(file) as image:
+                _check_kind(image)
                 shapes.append((image.height, image.width))
                 coloured = coloured or image.mode not in _GREY_MODES
         except Exception as error:  # noqa: BLE001 — decoders raise almost anything on damaged files
@@ -224,15 +227,28 @@ def _usual_size(shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:
 def _read(file: Path, channels: int, height: int, width: int) -> Pixels:
     from PIL import Image, ImageOps
 
+    mode = "RGB" if channels == 3 else "L"
     with Image.open(file) as opened:
-        image: Any = ImageOps.exif_transpose(opened)
+        _check_kind(opened)
+        image: Any = opened
+        # In place: a second copy of a large image is as large.
+        ImageOps.exif_transpose(image, in_place=True)
         if image.mode in ("I", "F") or image.mode.startswith("I;16"):
             image = Image.fromarray(_eight_bits(np.asarray(image)))
-        image = image.convert("RGB" if channels == 3 else "L")
+        image = image if image.mode == mode else image.convert(mode)
         if image.size != (width, height):
             image = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
         array = np.asarray(image, dtype=np.uint8)
     return array[None] if channels == 1 else np.moveaxis(array, -1, 0)
+
+
+def _check_kind(image: Any) -> None:
+    """Refuse, by its header, what is a program or takes more memory than a picture is worth."""
+    if image.format == "EPS":
+        raise ValueError("it is PostScript, which is a program and not an image; save it as PNG")
+    if image.width * image.height > MOST_PIXELS:
+        size = f"{image.width:,} × {image.height:,}"
+        raise ValueError(f"it has {size} pixels, of {MOST_PIXELS:,} allowed; make it smaller")
 
 
 def _eight_bits(values: npt.NDArray[Any]) -> Pixels:
@@ -241,12 +257,15 @@ def _eight_bits(values: npt.NDArray[Any]) -> Pixels:
     16-bit files by their format's range; 32-bit and real ones, whose format has none, by the smallest of 1, 255 and
     65,535 that holds the image.
     """
-    levels = values.astype(np.float64)
-    if not np.isfinite(levels).all():
+    if not np.isfinite(values).all():
         raise ValueError("it has pixels that are not finite numbers")
     tops = (65535.0,) if values.dtype.itemsize <= 2 else (1.0, 255.0, 65535.0)
-    top = next((one for one in tops if levels.max(initial=0.0) <= one), tops[-1])
-    return np.clip(np.round(levels * (255.0 / top)), 0, 255).astype(np.uint8)
+    top = next((one for one in tops if values.max(initial=0) <= one), tops[-1])
+    brought = np.empty(values.shape, dtype=np.uint8)
+    # Row by row of a large image: in float64 it would take eight times the memory that the result does.
+    for row, levels in enumerate(values):
+        brought[row] = np.clip(np.round(levels.astype(np.float64) * (255.0 / top)), 0, 255)
+    return brought
 
 
 def _reason(error: Exception) -> str:

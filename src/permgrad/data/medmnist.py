@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy.typing as npt
 
 from permgrad._errors import EnvironmentProblem, InputError, PermgradWarning, unknown
 from permgrad._registry import Registry
+from permgrad._stored import npz_names, read_npz
 from permgrad.data.datasets import store
 
 #: The three parts that every file has.
@@ -139,6 +139,12 @@ def load_medmnist(name_or_path: str | os.PathLike[str], parts: Sequence[str] = P
     arrays = _read(path, parts)
     pixels = [arrays[f"{part}_images"] for part in parts]
     labels = [arrays[f"{part}_labels"] for part in parts]
+    for kind, own in (("images", pixels), ("labels", labels)):
+        if len({array.shape[1:] for array in own}) > 1:
+            shapes = ", ".join(f"{part}: {array.shape[1:]}" for part, array in zip(parts, own, strict=True))
+            raise InputError(
+                f"all parts must have {kind} of one shape, however {str(path)!r} has {shapes}; write them alike"
+            )
     counts = [len(own) for own in pixels]
     return Images(name, np.concatenate(pixels), np.concatenate(labels), np.repeat(list(parts), counts), _md5(path))
 
@@ -225,19 +231,16 @@ def _read(path: Path, parts: Sequence[str]) -> dict[str, npt.NDArray]:
     """Read the arrays of some parts and check that they are what a MedMNIST file holds."""
     wanted = [f"{part}_{kind}" for part in parts for kind in ("images", "labels")]
     try:
-        with np.load(path, allow_pickle=False) as content:
-            missing = [name for name in wanted if name not in content.files]
-            held = list(content.files)
-            arrays = {} if missing else {name: content[name] for name in wanted}
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
+        arrays = read_npz(path, wanted)
+    except (OSError, ValueError) as error:
         raise InputError(
             f"the images must be an .npz file as MedMNIST writes it, however {str(path)!r} cannot be read "
-            f"({type(error).__name__}); download it again"
+            f"({error}); download it again"
         ) from error
-    if missing:
+    if len(arrays) < len(wanted):
         raise InputError(
             f"a MedMNIST file must hold {', '.join(wanted)}, however {str(path)!r} holds "
-            f"{', '.join(held) or 'nothing'}; name the arrays so"
+            f"{', '.join(npz_names(path)) or 'nothing'}; name the arrays so"
         )
     for part in parts:
         images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]
@@ -250,6 +253,11 @@ def _read(path: Path, parts: Sequence[str]) -> dict[str, npt.NDArray]:
             raise InputError(
                 f"every image must have a label, however {str(path)!r} holds {len(images)} {part}_images and "
                 f"{len(labels)} {part}_labels; write both for the same images"
+            )
+        if labels.dtype.kind not in "iu" or labels.ndim not in (1, 2):
+            raise InputError(
+                "labels must be whole numbers of the shape (images, labels), "
+                f"however {part}_labels of {str(path)!r} is {labels.dtype} {labels.shape}; convert the array"
             )
     return arrays
 

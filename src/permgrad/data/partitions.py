@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import struct
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,9 +27,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from permgrad._errors import EnvironmentProblem, InputError, suggest
-from permgrad._files import free_memory
 from permgrad.data.cells import CellError
 from permgrad.data.parquet_columns import ColumnLayout, index_formulas
+from permgrad.data.table import check_fits
 
 #: Endings of the files of a folder that are read; others are left alone.
 SUFFIXES = (".parquet", ".pq")
@@ -37,8 +38,6 @@ ROWS_PER_PART, MOST_PARTS = 50_000, 1000
 #: Rows that ``read`` decodes at a time, and bytes of a column that are held while it is decoded.
 _READ_ROWS, _BUFFER_BYTES = 65_536, 2**18
 _MAGIC = b"PAR1"
-#: How often a table that is read into memory is held there while a model is trained on it.
-_COPIES = 3
 
 
 class MissingFileError(InputError):
@@ -178,13 +177,7 @@ class PartitionedTable:
         Raises:
             InputError: it is.
         """
-        free, needed = free_memory(), max(self.bytes, 8 * self.rows * len(self.columns))
-        if free is not None and _COPIES * needed > free:
-            raise InputError(
-                f"a table that is read into memory must fit there about {_COPIES} times, however: {self.path!r} takes "
-                f"about {needed / 1e9:,.1f} GB and {free / 1e9:,.1f} GB are free; train from its files in Python, "
-                "HyNNClassifier().fit_stream(folder, target), or give a part of its rows"
-            )
+        check_fits(max(self.bytes, 8 * self.rows * len(self.columns)), self.path)
 
     def read_all(self) -> pd.DataFrame:
         """Return the whole table, rows numbered from 0.
@@ -539,7 +532,7 @@ def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 def _check_names(names: Sequence[str], path: str) -> None:
     if not names:
         raise InputError(f"a table must have at least one column, however {path!r} has none; write it again")
-    repeated = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+    repeated = next((name for name, count in Counter(names).items() if count > 1), None)
     if repeated is not None:
         raise InputError(
             f"column names must be unique, however {repeated!r} stands more than once in {path!r}; rename the copies"

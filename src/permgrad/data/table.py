@@ -7,6 +7,7 @@ import difflib
 import io
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
@@ -16,10 +17,13 @@ import numpy as np
 import pandas as pd
 
 from permgrad._errors import EnvironmentProblem, InputError, counted, warn_user
+from permgrad._files import free_memory
 from permgrad.data.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes, is_native_number
 from permgrad.data.text_files import PARQUET, read_text, unzipped
 from permgrad.data.written_numbers import read_numbers
 
+#: How often a table that is read into memory is held there while a model is trained on it.
+_COPIES = 3
 DELIMITERS = (",", ";", "\t", "|")
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 _UNCOMMON = (":", "^", "~", "\x01", "/", "!", "#", "@", "*", "&", "%", "=", "§", "¢", "¦", "¬", " ")
@@ -306,7 +310,7 @@ def _check_header(header: list[str], records: list[list[str]], delimiter: str, f
             f"every column must have a name, however column {empty[0]} of {str(file)!r} has none ({len(empty)} in all);"
             " name it, or write the file without row numbers (to_csv(index=False))"
         )
-    repeated = sorted({name for name in header if header.count(name) > 1}) if len(set(header)) < len(header) else []
+    repeated = sorted(name for name, count in Counter(header).items() if count > 1)
     if repeated:
         shown = ", ".join(repr(name) for name in repeated[:5])
         raise InputError(
@@ -367,21 +371,47 @@ def _check_escapes(text: str, delimiter: str, file: Path) -> None:
         ) from None
 
 
+def check_fits(needed: int, path: str) -> None:
+    """Refuse a table that is too large for the memory that is free to be read as a whole, and trained on.
+
+    Args:
+        needed: bytes that its cells take.
+        path: of the table, for the message.
+
+    Raises:
+        InputError: it is.
+    """
+    free = free_memory()
+    if free is not None and _COPIES * needed > free:
+        raise InputError(
+            f"a table that is read into memory must fit there about {_COPIES} times, however: {path!r} takes about "
+            f"{needed / 1e9:,.1f} GB and {free / 1e9:,.1f} GB are free; train from its files in Python, "
+            "HyNNClassifier().fit_stream(folder, target), or give a part of its rows"
+        )
+
+
 # ---- Parquet --------------------------------------------------------------------------------------------------------
 def _parse_parquet(content: bytes, file: Path) -> pd.DataFrame:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     if content[:4] != PARQUET and _looks_like_text(content):
         raise InputError(
             f"a file must be what its name says, however {str(file)!r} is named as Parquet and holds text; rename it "
             "to '.csv'"
         )
+    damaged = InputError(
+        f"a Parquet file must be complete, however {str(file)!r} is cut off, damaged or no Parquet; write it again"
+    )
+    try:
+        footer = pq.read_metadata(io.BytesIO(content))
+    except (pa.ArrowException, OSError, ValueError):
+        raise damaged from None
+    check_fits(footer.num_rows * footer.num_columns * 8, str(file))
     try:
         frame = pd.read_parquet(io.BytesIO(content))
-    except (pa.ArrowException, OSError, ValueError, KeyError):
-        raise InputError(
-            f"a Parquet file must be complete, however {str(file)!r} is cut off, damaged or no Parquet; write it again"
-        ) from None
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+        raise damaged from None
     if any(name is not None for name in frame.index.names):
         frame = frame.reset_index()
     frame.columns = pd.Index([str(name) for name in frame.columns], dtype=object)

@@ -7,6 +7,7 @@ with a warning: nothing in a file says which of them it is in.
 from __future__ import annotations
 
 import gzip
+import io
 import re
 import zlib
 from pathlib import Path
@@ -43,22 +44,32 @@ _MARKS: tuple[tuple[bytes, str], ...] = (
     (b"\xfe\xff", "utf-16"),
 )
 _LOOKED_AT = 65_536
+#: What gzip unpacks to, whatever it was before, and beyond that how many times its size.
+_MOST_UNPACKED, _MOST_TIMES = 2**26, 100
 
 
 def unzipped(content: bytes, file: Path) -> bytes:
-    """Return a file's bytes, unpacked where it is gzip.
+    """Return a file's bytes, unpacked where it is gzip; a small file that becomes a huge table is left to its maker.
 
     Raises:
-        InputError: it is cut off or damaged.
+        InputError: it is cut off or damaged, or unpacks to far more than it is.
     """
     if content[:2] != GZIP:
         return content
+    most = max(_MOST_UNPACKED, _MOST_TIMES * len(content))
     try:
-        return gzip.decompress(content)
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+            unpacked = stream.read(most + 1)
     except (EOFError, OSError, zlib.error):
         raise InputError(
             f"a gzip file must be complete, however {str(file)!r} is cut off or damaged; copy it again"
         ) from None
+    if len(unpacked) > most:
+        raise InputError(
+            f"a gzip file must not unpack to more than {most:,} bytes, however {str(file)!r} of {len(content):,} bytes "
+            "does; if you know whose it is, unpack it with gunzip and name the unpacked file"
+        )
+    return unpacked
 
 
 def read_text(content: bytes, file: Path) -> str:

@@ -19,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad._csv import Formulas, write_csv
+from permgrad._csv import csv_formulas as formulas_in_csv
 from permgrad._errors import InputError
 from permgrad._files import atomic_path, plain, write_json_atomic, write_text_atomic
 from permgrad.evaluation.agreement import agreement_table, usual_k
@@ -347,20 +349,28 @@ class Comparison:
 
         return comparison_page(self)
 
-    def save(self, folder: str | os.PathLike[str], *, record: Mapping[str, Any] | None = None) -> Path:
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        record: Mapping[str, Any] | None = None,
+        csv_formulas: Formulas | None = None,
+    ) -> Path:
         """Write ``scores.csv, importances.csv, agreement.csv, comparison.json`` and ``comparison.html`` into a folder.
 
         Args:
             folder: Made if needed; files of these names are replaced.
             record: Further entries of ``comparison.json``, before the others.
+            csv_formulas: ``"quote"`` puts a single quote before texts that a spreadsheet would take for formulas,
+                ``"keep"`` leaves them; None: as the command asks that saves, else ``"quote"``.
 
         Returns:
             The folder.
         """
         target = Path(folder)
         for name, frame in ((SCORES, self.scores), (IMPORTANCES, self.importances), (AGREEMENT, self.agreement)):
-            with atomic_path(target / name) as temporary:
-                frame.to_csv(temporary, index=False)
+            with formulas_in_csv(csv_formulas), atomic_path(target / name) as temporary:
+                write_csv(frame, temporary)
         write_text_atomic(target / PAGE, self.to_html())
         # Last, because its entry "finished" says that the others are there.
         write_json_atomic(target / RECORD, {**(record or {}), **self.to_dict()})

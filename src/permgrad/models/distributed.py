@@ -213,9 +213,10 @@ def _work(task: Task) -> Outcome:
     # Imported before it is silenced: its import sets its loggers' levels.
     import lightning.fabric  # noqa: F401
 
+    from permgrad.models.checkpoint import write_checkpoint
     from permgrad.models.devices import full_float32
     from permgrad.models.guard import sheltered
-    from permgrad.models.training import begin, silent_engine, write_checkpoint
+    from permgrad.models.training import begin, silent_engine
 
     if task.kind == "cpu":
         torch.set_num_threads(task.threads)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,10 +14,10 @@ import pandas as pd
 from torch import Tensor
 
 from permgrad import __version__
-from permgrad._errors import InputError
-from permgrad._files import atomic_folder, plain
+from permgrad._files import atomic_folder, json_text, plain
 from permgrad._stored import sealed
 from permgrad.models import saving
+from permgrad.models.stored_checks import Budget, check_weights, try_out_images
 
 if TYPE_CHECKING:
     from permgrad.models.image_table import ImageTableModel
@@ -43,7 +42,7 @@ def save(model: ImageTableModel, folder: str | os.PathLike[str], *, overwrite: b
             np.savez_compressed(file, **_arrays(model))  # type: ignore[arg-type]
         names = (saving.WEIGHTS, saving.ARRAYS)
         description["checksums"] = {name: saving.checksum((temporary / name).read_bytes()) for name in names}
-        text = json.dumps(sealed(plain(description)), indent=1, ensure_ascii=False, allow_nan=False)
+        text = json_text(sealed(plain(description)), indent=1)
         (temporary / saving.DESCRIPTION).write_text(text + "\n", encoding="utf-8")
 
 
@@ -105,13 +104,13 @@ def rebuild(
     if model.task == "classification":
         model.classes_ = arrays["classes"]
         model.class_weights_ = np.array(description["class_weights"], dtype=np.float64)
-    with sheltered(0):
-        module = model.build(
-            len(model.preprocessor_.encoded_names_), ImageTableOptions.from_dict(description["network"])
-        )
-    missing = set(module.state_dict()) ^ set(weights)
-    if missing:
-        raise InputError(f"stored weights must fit the network, however: {sorted(missing)[:3]} do not; save it again")
+    options = ImageTableOptions.from_dict(description["network"])
+    layers = len(options.filters) + len(options.table_units) + len(options.head_units)
+    if layers > len(weights):
+        raise ValueError(f"a network of {layers} layers for {len(weights)} weights")
+    with sheltered(0), Budget(weights):
+        module = model.build(len(model.preprocessor_.encoded_names_), options)
+    check_weights(module, weights)
     module.load_state_dict(weights)
     model.module_ = module.to(choose_device(device)).eval()
     model.seed_ = int(description["seed"])
@@ -122,4 +121,5 @@ def rebuild(
         str(name): arrays[f"background.{place}"] for place, name in enumerate(description["background"])
     }
     model.background_target_ = arrays["background_target"]
+    try_out_images(model)
     return model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -201,9 +201,10 @@ class HybridNetwork(nn.Module):
         return trained + statistics
 
 
-def check_paths(paths: Sequence[str]) -> tuple[str, ...]:
+def check_paths(paths: Any) -> tuple[str, ...]:
     """Return the paths in their fixed order, or say what is wrong with them."""
-    given = (paths,) if isinstance(paths, str) else tuple(paths)
+    listed = isinstance(paths, Iterable)
+    given = (paths,) if isinstance(paths, str) or not listed else tuple(paths)
     for path in given:
         if path not in PATHS:
             raise unknown("branches", path, PATHS)

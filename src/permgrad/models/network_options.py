@@ -45,7 +45,7 @@ class NetworkOptions:
         (64,)
         >>> NetworkOptions.from_mapping({"dropuot": 2})
         Traceback (most recent call last):
-        permgrad._errors.InputError: network has an option 'dropuot' that does not exist (did you mean 'dropout'?)...
+        permgrad._errors.InputError: network options must be known, however: 'dropuot' is not (did you mean...
     """
 
     dense_units: tuple[int, ...] = (128, 128)
@@ -135,7 +135,7 @@ def _number(rule: str, holds: Callable[[float], bool], *, whole: bool = False) -
     def convert(value: Any) -> float | int:
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(rule) from None
         if isinstance(value, (bool, str)) or (whole and not _whole(value)) or not holds(number):
             raise ValueError(rule)
@@ -197,7 +197,8 @@ def check_network(given: Any) -> tuple[dict[str, Any], list[str]]:
     for name, value in given.items():
         if name not in _CONVERTERS:
             guess = suggest(str(name), _CONVERTERS)
-            faults.append(f"network has an option {name!r} that does not exist{guess}; known: {', '.join(_CONVERTERS)}")
+            known = ", ".join(_CONVERTERS)
+            faults.append(f"network options must be known, however: {name!r} is not{guess}; known: {known}")
             continue
         try:
             values[str(name)] = _CONVERTERS[name](value)

@@ -8,7 +8,6 @@ what the base preset says. That is the form in which a tuned preset is written.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from permgrad._errors import InputError, suggest, unknown
 from permgrad._registry import Registry
+from permgrad._stored import parse_json
 from permgrad.models.network import PATHS, check_paths
 from permgrad.models.network_options import NetworkOptions, check_network
 
@@ -200,7 +200,7 @@ def get_preset(name: Any) -> Preset:
 def read_preset(path: str | os.PathLike[str]) -> Preset:
     """Read a preset file; every fault in it is listed."""
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = parse_json(Path(path).read_bytes())
     except FileNotFoundError as error:
         raise InputError(f"a preset file must exist, however: there is no {path}; correct the path") from error
     except (OSError, ValueError) as error:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
-import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -20,12 +18,12 @@ from torch import Tensor
 
 from permgrad import __version__
 from permgrad._errors import EnvironmentProblem, InputError
-from permgrad._files import atomic_folder, writing
-from permgrad._stored import is_intact, read_npz, sealed
-from permgrad._threads import warning_filters
+from permgrad._files import atomic_folder, json_text, writing
+from permgrad._stored import is_intact, parse_json, read_npz, sealed
 from permgrad.models.calibration import Calibration
 from permgrad.models.guard import sheltered
 from permgrad.models.presets import Preset, preset_from_dict
+from permgrad.models.stored_checks import Budget, Outline, check_columns, check_weights, try_out
 
 FORMAT_NAME = "permgrad model"
 FORMAT_VERSION = 1
@@ -50,7 +48,7 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
         with (temporary / ARRAYS).open("wb") as file:
             np.savez(file, **_arrays(model))  # type: ignore[arg-type]
         description["checksums"] = {name: checksum((temporary / name).read_bytes()) for name in (WEIGHTS, ARRAYS)}
-        text = json.dumps(sealed(description), indent=1, ensure_ascii=False, allow_nan=False)
+        text = json_text(sealed(description), indent=1)
         (temporary / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
 
 
@@ -93,7 +91,7 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
 
             return rebuild(description, arrays, weights, device)
         model = _rebuild(description, arrays, weights, images, device)
-        _try_out(model)
+        try_out(model)
     except InputError:
         raise
     except _READING_ERRORS as error:
@@ -130,7 +128,7 @@ def _is_model(folder: Path) -> bool:
     if {entry.name for entry in folder.iterdir()} - {DESCRIPTION, ARRAYS, WEIGHTS}:
         return False
     try:
-        return bool(json.loads((folder / DESCRIPTION).read_text(encoding="utf-8")).get("format") == FORMAT_NAME)
+        return bool(parse_json((folder / DESCRIPTION).read_bytes()).get("format") == FORMAT_NAME)
     except (OSError, ValueError, AttributeError):
         return False
 
@@ -266,10 +264,11 @@ def _read_description(source: Path) -> dict[str, Any]:
     if not source.is_dir():
         raise InputError(f"a model is a folder, however: {source} is none; pass the folder that save wrote")
     path = source / DESCRIPTION
+    content = _read(path)
     try:
-        description = json.loads(_read(path).decode("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise _damaged(path, "it is no complete JSON") from error
+        description = parse_json(content)
+    except ValueError as error:
+        raise _damaged(path, f"it is no complete JSON ({error})") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT_NAME:
         raise InputError(
             f"{path} must describe a permgrad model, however: it does not; pass the folder that save wrote"
@@ -325,23 +324,6 @@ def _read_arrays(path: Path, description: Mapping[str, Any]) -> dict[str, npt.ND
     return arrays
 
 
-def _try_out(model: Any) -> None:
-    """Predict a row without a cell: what does not fit together is found now, not in the middle of somebody's work."""
-    names = model.preprocessor_.feature_names_in_
-    with warning_filters, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        encoded = model.preprocessor_.transform(pd.DataFrame([[None] * len(names)], columns=names, dtype=object))
-        outputs = model.predict_encoded(encoded)
-    expected = (1, model.module_.outputs)
-    if outputs.shape != expected or model.n_features_in_ != len(names):
-        raise ValueError(f"outputs of shape {outputs.shape} in the place of {expected}, or another number of features")
-    given = getattr(model, "feature_names_in_", names)
-    if [str(name) for name in given] != list(names):
-        raise ValueError("the names of its features are not those that its encoder knows")
-    if hasattr(model, "classes_") and (model.classes_.ndim != 1 or len(model.classes_) < 2):
-        raise ValueError(f"classes of shape {model.classes_.shape}")
-
-
 def _rebuild(
     description: Mapping[str, Any],
     arrays: Mapping[str, npt.NDArray[Any]],
@@ -352,7 +334,6 @@ def _rebuild(
     from permgrad.data.encoding import TableEncoder
     from permgrad.imaging.foreign import renderer_from_dict
     from permgrad.models.estimators import HyNNClassifier, HyNNRegressor
-    from permgrad.models.network import HybridNetwork
     from permgrad.models.settings import choose_device
 
     kinds: dict[str, Callable[..., Any]] = {"HyNNClassifier": HyNNClassifier, "HyNNRegressor": HyNNRegressor}
@@ -367,25 +348,10 @@ def _rebuild(
         layout = parameters["layout"]
     model = kinds[description["estimator"]](**{name: _unpack(value) for name, value in parameters.items()})
     model.layout = layout
-    network = description["network"]
-    with sheltered(0):
-        module = HybridNetwork(
-            int(network["encoded"]),
-            int(network["outputs"]),
-            network["options"],
-            renderer=renderer,
-            paths=network["paths"],
-            numeric_columns=network["numeric_columns"],
-            level_blocks=network.get("level_blocks", ()),
-        )
-    # Strict but for the renderer, which has no weights of ours.
-    expected = {name for name in module.state_dict() if not name.startswith("renderer.")}
-    if set(weights) != expected:
-        raise ValueError(f"weights {sorted(set(weights) ^ expected)[:3]} do not fit the network")
-    module.load_state_dict(weights, strict=False)
+    model.preprocessor_ = TableEncoder.from_dict(description["preprocessor"])
+    module = _rebuild_network(description["network"], len(model.preprocessor_.encoded_names_), renderer, weights)
     model.module_ = module.to(choose_device(device)).eval()
     model.renderer_ = renderer
-    model.preprocessor_ = TableEncoder.from_dict(description["preprocessor"])
     model.network_options_ = module.options.to_dict()
     model.training_options_ = _unpack(description["training_options"])
     model.seed_ = int(description["seed"])
@@ -405,3 +371,40 @@ def _rebuild(
         model.class_weights_ = np.array(description["class_weights"], dtype=np.float64)
         model.calibration_ = Calibration.from_dict(description["calibration"])
     return model
+
+
+def _rebuild_network(content: Mapping[str, Any], encoded: int, renderer: Any, weights: dict[str, Tensor]) -> Any:
+    """Return the network with its weights; no memory is taken for one that is larger than they are."""
+    from permgrad.imaging.foreign import ForeignRenderer
+    from permgrad.models.network import HybridNetwork
+    from permgrad.models.network_options import NetworkOptions
+
+    options = NetworkOptions.from_mapping(content["options"])
+    numeric, blocks = content["numeric_columns"], content.get("level_blocks", ())
+    for columns in (numeric, *blocks):
+        check_columns(columns, encoded)
+    if content["encoded"] != encoded:
+        raise ValueError(f"a network of {content['encoded']!r} columns for an encoder of {encoded}")
+    layers = sum(len(sizes) for sizes in options.to_dict().values() if isinstance(sizes, list))
+    if layers > len(weights) + 1:
+        raise ValueError(f"a network of {layers} layers for {len(weights)} weights")
+    # Only somebody else's code knows the size of its images, and tells it by drawing one.
+    foreign = renderer is not None and (isinstance(renderer, ForeignRenderer))
+    drawn = tuple(renderer(torch.zeros(1, encoded)).shape[1:]) if foreign else None
+
+    size = drawn if renderer is None or foreign else (renderer.channels, renderer.height, renderer.width)
+    with sheltered(0), Budget(weights):
+        module = HybridNetwork(
+            encoded,
+            int(content["outputs"]),
+            options,
+            renderer=None if size is None else Outline((size[0], size[1], size[2])),
+            paths=content["paths"],
+            numeric_columns=numeric,
+            level_blocks=blocks,
+        )
+    if "image" in module.paths:
+        module.renderer = renderer
+    check_weights(module, weights)
+    module.load_state_dict(weights, strict=False)
+    return module

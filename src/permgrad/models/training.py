@@ -24,12 +24,12 @@ import torch
 from torch import Tensor, nn
 
 from permgrad._errors import EnvironmentProblem, InputError, is_out_of_memory, warn_user
-from permgrad._files import atomic_path
 from permgrad._progress import Progress, ProgressMode
 from permgrad._random import derive_seed
 from permgrad.models.allocator import keep_freed_memory
 from permgrad.models.batches import in_batches, sparing
 from permgrad.models.calibration import best_temperature, class_logits
+from permgrad.models.checkpoint import CHECKPOINT_NAME, check_state, damaged, read_checkpoint, write_checkpoint
 from permgrad.models.devices import full_float32, mixed_precision, rows_at_once
 from permgrad.models.distributed import Outcome, Task, check_watchers, train_together
 from permgrad.models.divergence import DivergenceError, what_to_do
@@ -43,7 +43,6 @@ from permgrad.models.team import Alone, Team
 if TYPE_CHECKING:
     from permgrad.models.network import HybridNetwork
 
-CHECKPOINT_NAME = "training.pt"
 #: Called after each epoch with its line of the history; True ends the training there, with the best weights so far.
 EpochWatcher = Callable[[Mapping[str, float]], bool | None]
 OPTIMIZERS: tuple[str, ...] = ("adamw", "adam", "sgd")
@@ -308,7 +307,14 @@ class Learner:
         }
 
     def load_state(self, state: dict[str, Any], source: Path) -> None:
-        """Go on from ``state()`` of an earlier, killed training with the same data, options and seed."""
+        """Go on from ``state()`` of an earlier, killed training with the same data, options and seed.
+
+        Raises:
+            InputError: another training wrote it.
+            EnvironmentProblem: it is damaged.
+        """
+        if not isinstance(state.get("options", {}), dict):
+            raise damaged(source, "holds no options")
         own = (len(self.train_rows), self.train_rows.identity)
         expected = (_CHECKPOINT_FORMAT, dataclasses.asdict(self.options), str(self.seed), *own)
         # Options that came later than the checkpoint have their defaults.
@@ -319,8 +325,12 @@ class Learner:
                 "a training can only go on with the options, seed and rows it began with, "
                 f"however: {source} was written with others; delete it to begin anew"
             )
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        try:
+            check_state(state, self)
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+            raise damaged(source, f"holds another state ({type(error).__name__}: {error})") from error
         self.average = state["average"]
         self._steps = state["steps"]
         self.history = state["history"]
@@ -465,7 +475,7 @@ def begin(
     held = None if validation_rows is None else validation_rows.to(device)
     learner = Learner(network.to(device), train_rows.to(device), held, options, seed, team)
     if checkpoint is not None and checkpoint.exists():
-        learner.load_state(_read_checkpoint(checkpoint, device), checkpoint)
+        learner.load_state(read_checkpoint(checkpoint, device), checkpoint)
     return learner
 
 
@@ -480,31 +490,6 @@ def _finish(network: HybridNetwork, found: Learner | Outcome, device: torch.devi
     for parameter in network.parameters():
         parameter.grad = None
     return TrainingResult(found.history, found.best_epoch, found.diverged)
-
-
-def _read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    """Return the state that ``write_checkpoint`` wrote, on a device."""
-    try:
-        state = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:
-        raise EnvironmentProblem(
-            f"a checkpoint must be a complete file written by permgrad, however: {path} cannot be read "
-            f"({type(error).__name__}); delete it to begin the training anew"
-        ) from error
-    if not isinstance(state, dict):
-        raise EnvironmentProblem(f"a checkpoint must hold a training's state, however: {path} does not; delete it")
-    return state
-
-
-def write_checkpoint(path: Path, learner: Learner) -> None:
-    """Write a learner's state; the file appears whole or not at all."""
-    try:
-        with atomic_path(path) as temporary:
-            torch.save(learner.state(), temporary)
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"the checkpoint must be written, however: {path}: {error}; free or allow space"
-        ) from error
 
 
 @contextlib.contextmanager

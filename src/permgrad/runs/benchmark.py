@@ -22,12 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from permgrad import __version__
+from permgrad._csv import read_csv
 from permgrad._errors import InputError, unknown
 from permgrad._files import plain, sweep, write_json_atomic, write_text_atomic
 from permgrad._lock import hold_folder
 from permgrad.evaluation.benchmark.records import CELLS, RESULTS_JSON, RESULTS_TABLE
 from permgrad.runs.folder import (
     another,
+    believed,
     configuration_hash,
     now,
     read_record_file,
@@ -136,7 +138,8 @@ def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:
     if not request.overwrite:
         _check_free(folder, configuration)
         if _finished(folder, cells):
-            return _outcome(folder, already=True)
+            with believed(folder):
+                return _outcome(folder, already=True)
     use_threads(request.threads)
     for wanted in chosen:
         # Data that are not there are found out before a folder is.
@@ -261,9 +264,7 @@ def _page(frame: pd.DataFrame, facts: Mapping[str, Any]) -> str | None:
 
 def _outcome(folder: Path, *, already: bool = False) -> Outcome:
     """Say where the results are, and the figures that matter most."""
-    import pandas as pd
-
-    frame = pd.read_csv(folder / RESULTS_TABLE)
+    frame = read_csv(folder / RESULTS_TABLE)
     cells = len(frame[["suite", "function", "seed"]].drop_duplicates())
     report = folder / REPORT
     facts = {

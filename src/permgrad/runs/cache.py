@@ -21,6 +21,7 @@ import pandas as pd
 
 from permgrad._errors import InputError, warn_user
 from permgrad._files import atomic_folder, plain, write_json_atomic
+from permgrad._stored import parse_json
 from permgrad.runs.folder import CACHE, file_hash, read_record
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ class Cache:
 
         facts = {"version": __version__, "model": self.model, "method": method, "data": rows_hash(X, y)}
         text = json.dumps([facts, plain(dict(options))], sort_keys=True, ensure_ascii=False)
-        return f"{method}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        return f"{method}-{digest[:24]}"
 
     def explain(
         self,
@@ -106,7 +108,7 @@ def _read(entry: Path) -> Explanation | None:
     if not entry.is_dir():
         return None
     try:
-        sums = json.loads((entry / _SUMS).read_text(encoding="utf-8"))
+        sums = parse_json((entry / _SUMS).read_bytes())
         if {name: file_hash(entry / name) for name in sums} == sums:
             return Explanation.load(entry)
     except (OSError, ValueError, TypeError, AttributeError, InputError):
@@ -145,7 +147,7 @@ def rows_hash(X: pd.DataFrame, y: npt.NDArray[Any] | None = None) -> str:
     columns = [(str(name), X[name]) for name in X.columns]
     columns += [] if y is None else [("\0target", pd.Series(np.asarray(y)))]
     for name, values in columns:
-        total.update(f"{name}\0{values.dtype}\0".encode())
+        total.update(f"{name}\0{values.dtype}\0".encode("utf-8", "surrogatepass"))
         try:
             codes = pd.util.hash_pandas_object(values, index=False)
         except TypeError:  # objects of mixed kinds

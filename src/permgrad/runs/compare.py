@@ -28,7 +28,7 @@ from permgrad.runs.compare_folder import ComparisonFolder, check_free, is_finish
 from permgrad.runs.compare_folds import Fold, check_numbers, make_folds
 from permgrad.runs.compare_inputs import CompareRequest, Given, from_arrays, from_request, request_configuration
 from permgrad.runs.compare_models import Cell, Explaining, Model, do_cell, parse_models, usual_models
-from permgrad.runs.folder import now, writable_folder
+from permgrad.runs.folder import believed, now, writable_folder
 from permgrad.runs.request import Outcome
 
 if TYPE_CHECKING:
@@ -380,7 +380,8 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
     if not request.overwrite and is_finished(folder, configuration, request.metric):
         for note in plan.notes:
             say(f"note: {note}")
-        return _outcome(folder, already=True)
+        with believed(folder):
+            return _outcome(folder, already=True)
     given = from_request(request)
     metric = check_metric(request.metric, given.table.task, len(set(given.table.y.tolist())))
     if not request.overwrite:

@@ -7,7 +7,6 @@ model and fold, so that a killed comparison goes on with the next one.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import Any
 
 from permgrad._files import plain, sweep, write_json_atomic
 from permgrad._lock import hold_folder
+from permgrad._stored import parse_json
 from permgrad.evaluation.comparison import AGREEMENT, IMPORTANCES, PAGE, RECORD, SCORES
 from permgrad.runs.compare_models import Cell
 from permgrad.runs.folder import (
@@ -45,7 +45,7 @@ class ComparisonFolder:
     def read_cell(self, model: str, fold: str) -> Cell | None:
         """Return a finished cell; None if there is none, or one that failed or is damaged, which is tried again."""
         try:
-            content = json.loads(self._cell(model, fold).read_text(encoding="utf-8"))
+            content = parse_json(self._cell(model, fold).read_bytes())
             cell = Cell.from_dict(content)
         except (OSError, ValueError, TypeError):
             return None

@@ -6,7 +6,6 @@ is not known is compared byte for byte.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -17,9 +16,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from permgrad._csv import read_csv
 from permgrad._errors import EnvironmentProblem, InputError, counted
 from permgrad._registry import Registry
-from permgrad._stored import read_npz
+from permgrad._stored import parse_json, read_npz
 
 #: Words in the names of what says when, how long, where, or that it was found again: never compared.
 _WHEN_AND_WHERE = re.compile(
@@ -171,7 +171,7 @@ def _bytes(sides: Sides) -> Iterator[tuple[str, Any, Any]]:
 
 @comparers.register(".json")
 def _json(sides: Sides) -> Iterator[tuple[str, Any, Any]]:
-    one, other = (json.loads(path.read_text(encoding="utf-8")) for path in (sides.first, sides.second))
+    one, other = (parse_json(path.read_bytes()) for path in (sides.first, sides.second))
     yield from _values(sides, one, other, "")
 
 
@@ -214,7 +214,7 @@ def _is_number(value: Any) -> bool:
 @comparers.register(".csv")
 def _csv(sides: Sides) -> Iterator[tuple[str, Any, Any]]:
     # Text stays text: a level "01" is not the number 1.
-    tables = [pd.read_csv(path, dtype=str, keep_default_na=False) for path in (sides.first, sides.second)]
+    tables = [read_csv(path, dtype=str, keep_default_na=False) for path in (sides.first, sides.second)]
     yield from _tables(sides, *tables)
 
 
@@ -253,7 +253,7 @@ def _same_cell(sides: Sides, one: str, other: str) -> bool:
 
 @comparers.register(".npz")
 def _npz(sides: Sides) -> Iterator[tuple[str, Any, Any]]:
-    one, other = (read_npz(path.read_bytes()) for path in (sides.first, sides.second))
+    one, other = (read_npz(path) for path in (sides.first, sides.second))
     yield from _arrays(sides, one, other)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad._csv import write_csv
 from permgrad._errors import InputError, counted, warn_user
 from permgrad._files import atomic_folder, atomic_path, sweep, writing
 from permgrad._lock import hold_folder, hold_name
@@ -375,10 +376,10 @@ def _write(folder: Path, explanation: Explanation, clients: pd.DataFrame | None 
     ):
         explanation.save(temporary)
         with atomic_path(temporary / "importance.csv") as file:
-            explanation.to_frame().to_csv(file, index=False)
+            write_csv(explanation.to_frame(), file)
         if clients is not None:
             with atomic_path(temporary / "rows.csv") as file:
-                clients.to_csv(file, index=False)
+                write_csv(clients, file)
         for name, figure in _plots(explanation).items():
             figure.save(temporary / "plots" / f"{name}.png")
 

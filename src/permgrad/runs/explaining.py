@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad._csv import write_csv
 from permgrad._errors import PermgradWarning
 from permgrad._files import atomic_path, write_json_atomic
 from permgrad._random import generator
@@ -73,7 +74,7 @@ def explain_run(model: Any, inputs: Inputs, folder: Path, *, seed: int, say: Cal
     main = cache.explain(explain, model, X, y, n_repeats=repeats, random_state=seed, direction=direction)
     main.save(store / "permgrad", overwrite=True)
     with atomic_path(folder / "importance.csv") as temporary:
-        main.to_frame().to_csv(temporary, index=False)
+        write_csv(main.to_frame(), temporary)
     if inputs.task == "regression":
         strongest.write(folder, main, X, rows, inputs.na_codes)
     branches: dict[str, Any] = dict(main.branches or {})
@@ -124,7 +125,7 @@ def attributions_of(
 def write_gradients(folder: Path, found: list[Explanation], frame: pd.DataFrame) -> None:
     """Write the summary of integrated gradients over all test rows, and what the report says about it."""
     with atomic_path(folder / gradients.SUMMARY) as temporary:
-        frame.to_csv(temporary, index=False)
+        write_csv(frame, temporary)
     kept = (
         "baseline_name",
         "baseline",

@@ -16,11 +16,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from permgrad._errors import InputError, unknown
+from permgrad._errors import InputError, PermgradError, unknown
 from permgrad._files import plain, sweep, write_json_atomic, writing
 from permgrad._lock import LOCK, hold_folder
+from permgrad._stored import parse_json
 
 SCHEMA_VERSION = 1
 RECORD = "run.json"
@@ -50,7 +52,7 @@ def configuration_hash(configuration: Mapping[str, Any]) -> str:
         True
     """
     text = json.dumps(plain(dict(configuration)), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def file_hash(path: str | os.PathLike[str]) -> str:
@@ -83,33 +85,82 @@ def read_record(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     Raises:
         InputError: The record was written by a newer permgrad.
     """
-    return read_record_file(Path(folder) / RECORD, "run", SCHEMA_VERSION)
+    holds = {"finished_stages": list, "stages": dict, "facts": dict}
+    return read_record_file(Path(folder) / RECORD, "run", SCHEMA_VERSION, also=holds)
 
 
-def read_record_file(path: Path, owner: str, newest: int, *, key: str = "configuration_hash") -> dict[str, Any] | None:
+#: What the record of every folder holds that is known by a configuration.
+_CONFIGURED: dict[str, type] = {"configuration_hash": str, "configuration": dict, "started": str}
+
+
+def read_record_file(
+    path: Path,
+    owner: str,
+    newest: int,
+    *,
+    holds: Mapping[str, type] = _CONFIGURED,
+    also: Mapping[str, type] = MappingProxyType({}),
+) -> dict[str, Any] | None:
     """Return the content of the file by which a command knows its folder, or None if there is no readable one.
 
     Args:
         path: The file.
         owner: What the folder is one of, such as ``"run"``.
         newest: The newest format that is understood.
-        key: An entry that every such file has.
+        holds: Entries that every such file has, with their types.
+        also: More of them.
 
     Raises:
         InputError: It was written by a newer permgrad.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         return None
-    if not isinstance(record, dict) or key not in record:
+    if not isinstance(record, dict) or not isinstance(record.get("schema_version", 0), int):
         return None
-    if int(record.get("schema_version", 0)) > newest:
+    if record.get("schema_version", 0) > newest:
         raise InputError(
             f"a {owner}'s folder must be of format {newest} or older, however: {os.fspath(path)} is of format "
             f"{record['schema_version']}; install a newer permgrad, or choose another folder with --out"
         )
-    return record
+    whole = all(isinstance(record.get(name), kind) for name, kind in {**holds, **also}.items())
+    return record if whole else None
+
+
+#: What content that is not as it was written leads to, while somebody works with it.
+_DAMAGE = (KeyError, TypeError, IndexError, AttributeError, ValueError, ArithmeticError, RuntimeError, AssertionError)
+
+
+@contextmanager
+def believed(folder: Path) -> Iterator[None]:
+    """Let the body work with files of a run as if they were whole; what goes wrong with them names the folder.
+
+    A page is made of a dozen files, each with entries of its own: to check all of them would be to make the page.
+
+    Raises:
+        InputError: a file is missing, or something in it is not as permgrad wrote it.
+
+    Examples:
+        >>> with believed(Path("runs/one")):
+        ...     {}["task"]
+        Traceback (most recent call last):
+        permgrad._errors.InputError: a run's folder must be as permgrad wrote it, however: in runs/one a part is miss...
+    """
+    try:
+        yield
+    except PermgradError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(
+            f"a run's folder must be whole, however: {error.filename} is missing; run again with --from data"
+        ) from error
+    except _DAMAGE as error:
+        said = str(error).splitlines()[0] if str(error) else ""
+        raise InputError(
+            f"a run's folder must be as permgrad wrote it, however: in {folder} a part is missing or damaged "
+            f"({type(error).__name__}: {said}); run again with --from data"
+        ) from error
 
 
 class RunFolder:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad._csv import write_csv
 from permgrad._errors import InputError
 from permgrad._files import atomic_path, write_json_atomic
 from permgrad.data.encoding import align_columns
@@ -71,7 +72,7 @@ def model_stage(work: Work) -> None:
     model.save(work.folder / "model", overwrite=True)
     work.model = model
     with atomic_path(work.folder / "history.csv") as temporary:
-        model.history_.to_csv(temporary, index=False)
+        write_csv(model.history_, temporary)
     predicted = {part: predictions_of(model, parts[part]) for part in ("validation", "test")}
     metrics: dict[str, Any] = {"task": inputs.task, "rows": {part: len(parts[part]) for part in PARTS}}
     for part in ("validation", "test"):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from permgrad._csv import write_csv
 from permgrad._errors import PermgradWarning
 from permgrad._files import atomic_path, write_json_atomic
 from permgrad._random import generator
@@ -83,7 +84,7 @@ def explain_run(model: ImageTableModel, inputs: Inputs, folder: Path, *, seed: i
     main = explain_records(model, records, y, n_repeats=REPEATS, random_state=seed)
     main.save(store / "permgrad", overwrite=True)
     with atomic_path(folder / "importance.csv") as temporary:
-        main.to_frame().to_csv(temporary, index=False)
+        write_csv(main.to_frame(), temporary)
     whole = explain_records(model, records, y, level="modality", random_state=seed)
     whole.save(store / "modality", overwrite=True)
     write_json_atomic(folder / "branches.json", branches_of(whole))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -12,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from permgrad._errors import InputError, counted
+from permgrad._csv import csv_text, write_csv
+from permgrad._errors import InputError, counted, warn_user
 from permgrad._files import atomic_path, writing
 from permgrad._lock import hold_name
 from permgrad._startup import loading
@@ -113,14 +113,15 @@ def predict_table(
             _check_free(target, overwrite=overwrite)  # again, now that nobody else can write it
         result, facts = _predicted(folder, table, threads)
         if to_stdout:
-            text = io.StringIO()
-            result.to_csv(text, index=False)
-            return Outcome({**facts, "out": None, "predictions": result.to_dict(orient="records")}, text.getvalue())
+            text, quoted = csv_text(result)
+            _say_quoted(quoted)
+            return Outcome({**facts, "out": None, "predictions": result.to_dict(orient="records")}, text)
         with (
             writing("predictions must be written", target, "name another file with --out"),
             atomic_path(target) as temporary,
         ):
-            result.to_csv(temporary, index=False)
+            quoted = write_csv(result, temporary)
+    _say_quoted(quoted)
     return Outcome({**facts, "out": os.fspath(target)}, f"{counted(len(result), 'row')} predicted: {target}")
 
 
@@ -147,4 +148,13 @@ def _check_free(target: Path, *, overwrite: bool) -> None:
         raise InputError(
             f"a file must not be replaced in silence, however: {target} exists; "
             "add --overwrite or name another with --out"
+        )
+
+
+def _say_quoted(cells: int) -> None:
+    """Predictions are joined to other tables by their identifiers: whoever does so must know that some were quoted."""
+    if cells:
+        warn_user(
+            f"{counted(cells, 'cell')} of the predictions would be formulas in a spreadsheet and got a single quote in "
+            "front; --csv-formulas keep leaves them as they are"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad._csv import read_csv
 from permgrad._errors import InputError
 from permgrad._files import writing
 from permgrad._lock import hold_folder
 from permgrad._startup import loading
+from permgrad._stored import parse_json
 from permgrad.report.content import (
     DataSection,
     GradientSection,
@@ -29,7 +30,7 @@ from permgrad.report.content import (
 )
 from permgrad.runs import image_table_report, strongest
 from permgrad.runs.explaining import saved_explanation
-from permgrad.runs.folder import STAGES, read_record
+from permgrad.runs.folder import STAGES, believed, read_record
 from permgrad.runs.gradients import SUMMARY
 from permgrad.runs.reading import FILE as READING
 from permgrad.runs.request import Outcome
@@ -62,9 +63,8 @@ def rebuild_report(folder: str | os.PathLike[str]) -> Outcome:
             f"go on with: {record.get('command') or 'permgrad run'}"
         )
     fix = "copy the folder to a place where you may write"
-    with writing("the report must be written beside the run", path, fix), hold_folder(path, fix):
-        write_run_report(path, record)
-    report = path / REPORT
+    with writing("the report must be written beside the run", path, fix), hold_folder(path, fix), believed(path):
+        report = write_run_report(path, record)
     return Outcome({"report": os.fspath(report), "folder": os.fspath(path)}, f"Report: {report}")
 
 
@@ -83,12 +83,23 @@ def write_run_report(folder: Path, record: Mapping[str, Any], *, model: Any = No
         record: The content of ``run.json``.
         model: The fitted model, if it is at hand; else it is read from the folder.
     """
+    return _write(folder, report_content(folder, record, open_run_model(folder) if model is None else model))
+
+
+def open_run_model(folder: Path) -> Any:
+    """Return the model of a run."""
     with loading():
         from permgrad.models.saving import load
+
+    return load(folder / "model")
+
+
+def _write(folder: Path, content: ReportContent) -> Path:
+    with loading():
         from permgrad.report.html import write_report
 
     target = folder / REPORT
-    write_report(target, report_content(folder, record, load(folder / "model") if model is None else model))
+    write_report(target, content)
     return target
 
 
@@ -132,7 +143,7 @@ def read_json(path: Path) -> dict[str, Any]:
         InputError: It is missing or damaged.
     """
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
     except FileNotFoundError as error:
         raise InputError(
             f"a run's folder must be whole, however: {path} is missing; run again with --from data"
@@ -141,6 +152,11 @@ def read_json(path: Path) -> dict[str, Any]:
         raise InputError(
             f"a run's folder must be as permgrad wrote it, however: {path} is damaged; run again with --from data"
         ) from error
+    if not isinstance(content, dict):
+        raise InputError(
+            f"a run's folder must be as permgrad wrote it, however: {path} holds no JSON object; run again with "
+            "--from data"
+        )
     return content
 
 
@@ -179,7 +195,7 @@ def _network_section(record: Mapping[str, Any], model: Any) -> NetworkSection:
 def _training_section(folder: Path, model: Any) -> TrainingSection:
     loss = str(model.training_options_.get("loss", "loss"))
     units = {"cross_entropy": "cross-entropy, nats", "squared_error": "squared error of the standardised target"}
-    history = pd.read_csv(folder / "history.csv")
+    history = read_csv(folder / "history.csv")
     return TrainingSection(
         history=history,
         best_epoch=int(model.best_epoch_),
@@ -190,7 +206,7 @@ def _training_section(folder: Path, model: Any) -> TrainingSection:
 
 def _prediction_section(folder: Path, task: str, model: Any) -> PredictionSection:
     text = {"truth": str, "prediction": str} if task == "classification" else None
-    table = pd.read_csv(folder / "predictions.csv", dtype=text, keep_default_na=False)
+    table = read_csv(folder / "predictions.csv", dtype=text, keep_default_na=False)
     if task == "regression":
         return PredictionSection(
             truth=table["truth"].to_numpy(),
@@ -259,7 +275,7 @@ def _gradient_section(folder: Path) -> GradientSection | None:
     if not (facts.is_file() and table.is_file()):
         return None
     text = {"level": str, "feature": str, "name": str}
-    return GradientSection(table=pd.read_csv(table, dtype=text, keep_default_na=False), facts=read_json(facts))
+    return GradientSection(table=read_csv(table, dtype=text, keep_default_na=False), facts=read_json(facts))
 
 
 def _reading(folder: Path) -> dict[str, Any] | None:

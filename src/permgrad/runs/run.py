@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from permgrad._csv import read_csv
 from permgrad._errors import InputError, suggest
 from permgrad._startup import load_training_engine, loading
-from permgrad.runs.folder import STAGE_ALIASES, STAGES, check_free, find_finished, open_run
+from permgrad.runs.folder import STAGE_ALIASES, STAGES, believed, check_free, find_finished, open_run
 from permgrad.runs.inputs import Inputs, configuration, load_inputs
 from permgrad.runs.request import Outcome, RunRequest
 
@@ -44,7 +44,8 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
             f"{suggest(request.from_stage, STAGES)}"
         )
     if request.from_stage is None and not request.overwrite and find_finished(request.folder, settings) is not None:
-        return summarise(request.folder, already=True)
+        with believed(request.folder):
+            return summarise(request.folder, already=True)
     with loading():
         from permgrad.runs import image_table, stages
         from permgrad.runs.stages import Work, use_threads
@@ -91,13 +92,11 @@ def headline(inputs: Inputs) -> str:
 # ---- the summary -----------------------------------------------------------------------------------------------------
 def summarise(folder: Path, *, already: bool = False) -> Outcome:
     """Return the summary of a finished run, read from its folder."""
-    import pandas as pd
-
     from permgrad.report._paths import entries_of
+    from permgrad.runs.report import read_json
 
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    branches = json.loads((folder / "branches.json").read_text(encoding="utf-8"))
-    frame = pd.read_csv(folder / "importance.csv", keep_default_na=False, na_values=[""], dtype={"class": str})
+    metrics, branches = (read_json(folder / name) for name in ("metrics.json", "branches.json"))
+    frame = read_csv(folder / "importance.csv", keep_default_na=False, na_values=[""], dtype={"class": str})
     top = frame[frame["class"] == "all"].sort_values("importance", ascending=False, kind="stable")
     report = folder / "report.html"
     facts = {

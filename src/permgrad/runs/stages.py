@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import platform
 import sys
@@ -15,12 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad._csv import write_csv
 from permgrad._errors import InputError
 from permgrad._files import atomic_path, write_json_atomic, write_text_atomic
 from permgrad._random import derive_seed, resolve_seed
+from permgrad._stored import parse_json
 from permgrad.runs import gradients
 from permgrad.runs.explaining import explain_run
-from permgrad.runs.folder import RunFolder
+from permgrad.runs.folder import RunFolder, believed
 from permgrad.runs.inputs import PARTS, Inputs
 from permgrad.runs.report import write_run_report
 from permgrad.runs.request import RunRequest
@@ -160,8 +161,8 @@ def stored_layout(work: Work) -> Any:
     """Return the layout of the layout stage."""
     from permgrad.imaging import StoredLayout
 
-    content = json.loads((work.folder / "layout.json").read_text(encoding="utf-8"))
-    return StoredLayout.from_dict(content)
+    with believed(work.folder.path):
+        return StoredLayout.from_dict(parse_json((work.folder / "layout.json").read_bytes()))
 
 
 # ---- model -----------------------------------------------------------------------------------------------------------
@@ -189,7 +190,7 @@ def write_measures(work: Work) -> None:
     inputs, request = work.inputs, work.request
     model = work.load_model()
     with atomic_path(work.folder / "history.csv") as temporary:
-        model.history_.to_csv(temporary, index=False)
+        write_csv(model.history_, temporary)
     predicted = {part: predictions_of(model, inputs.parts[part].X) for part in ("validation", "test")}
     metrics: dict[str, Any] = {"task": inputs.task, "rows": {part: len(inputs.parts[part].X) for part in PARTS}}
     for part in ("validation", "test"):
@@ -295,7 +296,7 @@ def write_predictions(work: Work, predicted: Mapping[str, npt.NDArray[Any]]) -> 
     part = work.inputs.parts["test"]
     table = prediction_table(part.rows, part.identifiers, predicted, work.model, truth=part.y)
     with atomic_path(work.folder / "predictions.csv") as temporary:
-        table.to_csv(temporary, index=False)
+        write_csv(table, temporary)
 
 
 def identifier_names(identifiers: Sequence[str], model: Any) -> dict[str, str]:

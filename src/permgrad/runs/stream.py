@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from permgrad._errors import InputError, counted, keeping_warnings
 from permgrad._files import atomic_path, plain, write_json_atomic
 from permgrad._progress import Progress
+from permgrad._stored import parse_json
 from permgrad.attribution.streaming.folder import (
     RECORD,
     SCHEMA_VERSION,
@@ -133,7 +134,7 @@ class _Predictions:
         """Whether a part's file is there and whole."""
         try:
             found = pq.read_metadata(self.path(part))
-            facts = json.loads((found.metadata or {}).get(b"permgrad", b"{}"))
+            facts = parse_json((found.metadata or {}).get(b"permgrad", b"{}"))
         except (OSError, ValueError, pa.ArrowException):
             return False
         return bool(found.num_rows == part.rows and facts == self._facts(part))

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad._csv import read_csv, write_csv
 from permgrad._files import atomic_path
 from permgrad.data.table import blank_codes
 
@@ -43,7 +44,7 @@ def write(
     kept = blank_codes(X[names], list(na_codes)).reset_index(drop=True)
     kept.insert(0, "row", rows, allow_duplicates=True)
     with atomic_path(folder / FILE) as temporary:
-        kept.to_csv(temporary, index=False)
+        write_csv(kept, temporary)
 
 
 def stored(folder: Path, rows: npt.NDArray[Any]) -> pd.DataFrame | None:
@@ -51,7 +52,7 @@ def stored(folder: Path, rows: npt.NDArray[Any]) -> pd.DataFrame | None:
     path = folder / FILE
     if not path.is_file():
         return None
-    names = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0].tolist()
-    table = pd.read_csv(path, header=None, skiprows=1, index_col=0)
+    names = read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0].tolist()
+    table = read_csv(path, header=None, skiprows=1, index_col=0)
     table.columns = pd.Index(names[1:])
     return table.reindex(rows).reset_index(drop=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -11,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from permgrad._csv import write_csv
 from permgrad._errors import EnvironmentProblem, InputError
 from permgrad._files import atomic_path, plain, sweep, write_json_atomic
 from permgrad._progress import Progress
+from permgrad._stored import parse_json
 from permgrad.models.settings import device_faults
 from permgrad.runs import stages
 from permgrad.runs.folder import configuration_hash, writable_folder
@@ -241,7 +242,7 @@ def _do_trial(session: Session, claim: Claim) -> None:
 
 def _same_preset(path: Path, claim: Claim) -> bool:
     try:
-        return bool(json.loads(path.read_text(encoding="utf-8")) == claim.proposal.preset)
+        return bool(parse_json(path.read_bytes()) == claim.proposal.preset)
     except (OSError, ValueError):
         return False
 
@@ -285,7 +286,7 @@ def _train(session: Session, claim: Claim, place: Path) -> tuple[str, float, dic
         )
     model.save(place / MODEL, overwrite=True)
     with writable_folder(session.folder), atomic_path(place / HISTORY) as temporary:
-        model.history_.to_csv(temporary, index=False)
+        write_csv(model.history_, temporary)
     value = float(model.history_["validation_loss"].iloc[model.best_epoch_ - 1])
     facts = {
         EPOCHS: len(model.history_),

@@ -9,9 +9,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from permgrad._csv import write_csv
 from permgrad._errors import InputError
 from permgrad._files import atomic_folder, atomic_path, sweep, write_json_atomic, write_text_atomic
-from permgrad.runs.folder import configuration_hash, file_hash, find_finished, open_run, read_record, writable_folder
+from permgrad._stored import parse_json
+from permgrad.runs.folder import (
+    believed,
+    configuration_hash,
+    file_hash,
+    find_finished,
+    open_run,
+    read_record,
+    writable_folder,
+)
 from permgrad.runs.inputs import configuration
 from permgrad.runs.request import Outcome
 from permgrad.runs.run import summarise
@@ -74,7 +84,7 @@ def write_table(session: Session) -> None:
     with exclusive(session.folder / WORKERS / "table.guard"), writable_folder(session.folder):
         table = trial_table(session)
         with atomic_path(session.folder / TABLE) as temporary:
-            table.to_csv(temporary, index=False)
+            write_csv(table, temporary)
 
 
 def write_page(session: Session) -> Path:
@@ -123,13 +133,11 @@ def _log_scales(trials: list[Any]) -> list[str]:
 
 
 def _test_metrics(folder: Path) -> dict[str, Any]:
-    import json
-
     try:
-        metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        metrics = parse_json((folder / "metrics.json").read_bytes())
+        return dict(metrics.get("test", {}))
+    except (OSError, ValueError, TypeError, AttributeError):
         return {}
-    return dict(metrics.get("test", {}))
 
 
 def _again(session: Session, best: Any) -> str:
@@ -231,21 +239,18 @@ def finished_outcome(request: TuneRequest, identity: Mapping[str, Any], space: S
     if record is None or record["identity_hash"] != configuration_hash(identity):
         return None
     finished = record.get("finished")
-    total = request.trials
-    if finished is None or (total is not None and finished["trials"] < total):
-        return None
-    if total is None and finished["trials"] < space.trials_for(_task_of(folder)):
-        return None
-    written = all((folder / name).exists() for name in (TABLE, PAGE, PRESET, "report.html", "metrics.json"))
-    return _outcome(request, space, record, already=True) if written else None
+    with believed(folder):
+        total = space.trials_for(_task_of(folder)) if request.trials is None else request.trials
+        if finished is None or finished["trials"] < total:
+            return None
+        written = all((folder / name).exists() for name in (TABLE, PAGE, PRESET, "report.html", "metrics.json"))
+        return _outcome(request, space, record, already=True) if written else None
 
 
 def _task_of(folder: Path) -> str:
-    import json
-
     try:
-        return str(json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["task"])
-    except (OSError, ValueError, KeyError):
+        return str(parse_json((folder / "metrics.json").read_bytes())["task"])
+    except (OSError, ValueError, KeyError, TypeError):
         return ""
 
 

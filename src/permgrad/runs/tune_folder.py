@@ -44,7 +44,8 @@ def read_tune_record(folder: Path) -> dict[str, Any] | None:
     Raises:
         InputError: It was written by a newer permgrad.
     """
-    return read_record_file(folder / TUNE_RECORD, "study", SCHEMA_VERSION, key="identity")
+    holds = {"identity": dict, "identity_hash": str, "study": str, "started": str}
+    return read_record_file(folder / TUNE_RECORD, "study", SCHEMA_VERSION, holds=holds)
 
 
 def new_record(identity: Mapping[str, Any], storage: str | None, study: str, command: str) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def check_study_folder(folder: Path, identity: Mapping[str, Any], storage: str |
         refuse_foreign(folder, "study", _left_behind)
         return
     wanted = {**plain(dict(identity)), "storage": storage, "study": study}
-    there = {**record["identity"], "storage": record["storage"], "study": record["study"]}
+    there = {**record["identity"], "storage": record.get("storage"), "study": record["study"]}
     if there != wanted:
         raise another(folder, "study", "study", differences(there, wanted), holds="another")
 

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from permgrad._errors import InputError, suggest, unknown
+from permgrad._stored import parse_json
 from permgrad.models.network_options import NetworkOptions
 from permgrad.models.presets import Preset, get_preset, preset_from_dict
 from permgrad.tuning.parameters import BASE, DERIVED, SIZES, WIDTH, Parameter, place_values
@@ -59,7 +60,7 @@ def get_space(name: str) -> Space:
 def read_space(path: str | os.PathLike[str]) -> Space:
     """Read a space's file."""
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = parse_json(Path(path).read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(f"a space's file must be readable JSON, however: {path}: {error}; correct the path") from error
     return space_from_dict(content, os.fspath(path))

@@ -20,11 +20,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from permgrad._csv import write_csv
 from permgrad._errors import InputError
 from permgrad._files import atomic_path, sweep, write_json_atomic, writing
 from permgrad._lock import hold_folder
-from permgrad._stored import read_npz
+from permgrad._stored import parse_json, read_npz
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.streaming.merge import check_sums, merge
 from permgrad.attribution.streaming.part import PartResult, part_name
 from permgrad.attribution.streaming.plan import StreamPlan
 from permgrad.data.partitions import MissingFileError, Part
@@ -88,11 +90,27 @@ class StreamFolder:
         for part in parts:
             yield self._read(part)
 
+    def merged(self, parts: Sequence[Part]) -> Explanation:
+        """Return the explanation that the finished parts make.
+
+        Raises:
+            InputError: files of the folder were changed, so that the parts do not fit together.
+        """
+        try:
+            return merge(self.plan, self.results(parts))
+        except InputError:
+            raise
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, ArithmeticError) as error:
+            raise InputError(
+                f"the sums of all parts must fit together, however: those in {self.path} do not, or are damaged "
+                f"({type(error).__name__}: {error}); begin anew with --overwrite (overwrite=True)"
+            ) from error
+
     def finish(self, explanation: Explanation) -> None:
         """Write the explanation beside the parts, and remove the sums that it was made from."""
         with writable(self.path):
             with atomic_path(self.path / IMPORTANCE) as temporary:
-                explanation.to_frame().to_csv(temporary, index=False)
+                write_csv(explanation.to_frame(), temporary)
             made = self.path / PARTS / "explanation"
             if made.exists():
                 shutil.rmtree(made)
@@ -142,11 +160,12 @@ class StreamFolder:
     def _read(self, part: Part) -> PartResult:
         path = self._sums(part.number)
         try:
-            sums = read_npz(path.read_bytes())
-            facts = json.loads(str(sums.pop("facts")))
+            sums = read_npz(path)
+            facts = parse_json(str(sums.pop("facts")))
             same = facts.pop("plan") == self.plan.key
             result = PartResult(sums=sums, **{**facts, "warnings": tuple(facts["warnings"])})
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            check_sums(self.plan, result, part)
+        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise InputError(
                 f"the sums of a finished part must be whole, however: {path} is missing or damaged ({error}); "
                 "run the same command again to compute that part anew"
@@ -280,10 +299,12 @@ def check_folder(
 def read_record(folder: Path) -> dict[str, Any] | None:
     """Return what ``_stream.json`` says, or None where there is none that can be read."""
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = parse_json((folder / RECORD).read_bytes())
     except (OSError, ValueError):
         return None
-    return record if isinstance(record, dict) else None
+    holds = {"key": str, "facts": dict, "finished": bool, "files": list}
+    whole = isinstance(record, dict) and all(isinstance(record.get(name, kind()), kind) for name, kind in holds.items())
+    return record if whole else None
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -12,9 +12,17 @@ from permgrad.attribution.branch_weights import weigh_branches
 from permgrad.attribution.explanation import Explanation, normal_interval
 from permgrad.attribution.importance import tabulate
 from permgrad.attribution.streaming.notes import say_once
-from permgrad.attribution.streaming.part import BRANCHES, GAP, PartResult, unpack_branches, unpack_effects
+from permgrad.attribution.streaming.part import (
+    BRANCHES,
+    GAP,
+    PartResult,
+    part_name,
+    unpack_branches,
+    unpack_effects,
+)
 from permgrad.attribution.streaming.plan import StreamPlan
 from permgrad.attribution.streaming.sums import SummedMoments, TargetSums, ValueSums, merge_all
+from permgrad.data.partitions import Part
 
 
 def merge(plan: StreamPlan, results: Iterable[PartResult]) -> Explanation:
@@ -32,6 +40,23 @@ def merge(plan: StreamPlan, results: Iterable[PartResult]) -> Explanation:
     for result in results:
         merged.add(result)
     return merged.explanation()
+
+
+def check_sums(plan: StreamPlan, result: PartResult, part: Part) -> None:
+    """Refuse sums, read from a file, that are not those of a part, by taking them in alone.
+
+    Raises:
+        ValueError, KeyError, TypeError, IndexError, AttributeError: they are not.
+    """
+    if result.number != part.number or not 0 <= result.rows <= part.rows or not isinstance(result.seconds, float | int):
+        raise ValueError(f"they are of part {result.number!r} with {result.rows!r} rows")
+    if not all(isinstance(text, str) for text in result.warnings):
+        raise ValueError("they warn of what is no text")
+    if result.file is not None and result.file != f"{part_name(part.number)}.parquet":
+        raise ValueError(f"they name the file {result.file!r}")
+    if any(array.dtype.kind not in "fiu" for array in result.sums.values()):
+        raise ValueError("they are no numbers")
+    _Merged(plan).add(result)
 
 
 class _Merged:

@@ -152,7 +152,9 @@ class StreamPlan:
     @property
     def key(self) -> str:
         """Hash of ``facts``."""
-        return hashlib.sha256(json.dumps(self.facts(), sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+        return hashlib.sha256(
+            json.dumps(self.facts(), sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        ).hexdigest()
 
     def batches(self, table: PartitionedTable, part: Part) -> Iterator[Batch]:
         """Yield the rows of a part that can be explained: all, or those that have a target; a batch may be empty."""
@@ -483,7 +485,7 @@ def model_digest(model: Any) -> str:
         total.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).tobytes())
     facts = [model.preprocessor_.to_dict(), plain(getattr(model, "classes_", None))]
     facts += [float(getattr(model, name, 0.0)) for name in ("target_mean_", "target_scale_")]
-    total.update(json.dumps(plain(facts), sort_keys=True, ensure_ascii=False).encode())
+    total.update(json.dumps(plain(facts), sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass"))
     return total.hexdigest()
 
 

@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from permgrad._csv import Formulas
+from permgrad._csv import csv_formulas as formulas_in_csv
 from permgrad._errors import InputError
 from permgrad._progress import Progress
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.streaming.folder import StreamFolder, began_here, check_folder, held, refuse_inside
-from permgrad.attribution.streaming.merge import merge
 from permgrad.attribution.streaming.part import PartResult, explain_part
 from permgrad.attribution.streaming.plan import ARGUMENTS, StreamPlan, make_plan
 from permgrad.data.partitions import Part, PartitionedTable, open_partitioned
@@ -78,6 +79,7 @@ def explain_stream(
     form: Literal["tidy", "wide"] = "tidy",
     rows_per_part: int | None = None,
     overwrite: bool = False,
+    csv_formulas: Formulas | None = None,
     progress: bool | Literal["auto"] = "auto",
     **options: Any,
 ) -> Explanation:
@@ -104,6 +106,8 @@ def explain_stream(
             (for each row and output, with a column for each feature).
         rows_per_part: rows that a part is meant to have.
         overwrite: whether another explanation in ``out`` is replaced.
+        csv_formulas: of ``importance.csv``: ``"quote"`` puts a single quote before names that a spreadsheet would take
+            for formulas, ``"keep"`` leaves them; None: ``"quote"``.
         progress: a bar on stderr.
         **options: as for ``pg.explain``: ``background, target, output, level, groups, sampling, loss, confidence,
             n_repeats, batch_size, random_state`` and the method's own; ``sample_weight`` names a column, ``na_codes``
@@ -160,6 +164,7 @@ def explain_stream(
     if out is not None and table.path:
         refuse_inside(Path(out), table.path)
     with ExitStack() as stack:
+        stack.enter_context(formulas_in_csv(csv_formulas))
         place = Path(out if out is not None else stack.enter_context(tempfile.TemporaryDirectory(prefix="permgrad-")))
         # Before anything is made: a folder that is refused is not even locked.
         check_folder(place, plan.key, plan.facts(), overwrite=overwrite)
@@ -192,7 +197,7 @@ def run_plan(
         for result in engine.run(todo, Work(plan, table, folder.local, model)):
             folder.accept(result)
             bar.advance(rows[result.number])
-    explanation = merge(plan, folder.results(table.parts))
+    explanation = folder.merged(table.parts)
     explanation = replace(explanation, meta={**explanation.meta, "engine": engine.facts})
     folder.finish(explanation)
     return explanation

@@ -6,7 +6,6 @@ was killed goes on with the next cell and never holds half of one.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -15,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from permgrad._csv import write_csv
 from permgrad._errors import InputError
 from permgrad._files import atomic_path, write_json_atomic
+from permgrad._stored import parse_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,7 +105,7 @@ class Records:
         """
         place = Path(folder)
         with atomic_path(place / RESULTS_TABLE) as temporary:
-            self.to_frame().to_csv(temporary, index=False)
+            write_csv(self.to_frame(), temporary)
         content = {
             "schema_version": SCHEMA_VERSION,
             **dict(facts or {}),
@@ -148,13 +149,21 @@ class Records:
 
     @classmethod
     def read_cell(cls, folder: str | os.PathLike[str], suite: str, function: str, seed: int) -> list[Record] | None:
-        """Return the records of a finished cell, or None if it is not finished."""
+        """Return the records of a finished cell, or None if it is not finished, or its file is damaged."""
         path = cls.cell_path(folder, suite, function, seed)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError, ValueError):
+            rows = parse_json(path.read_bytes())["records"]
+            return [
+                Record(
+                    suite,
+                    function,
+                    int(seed),
+                    str(method),
+                    str(estimand),
+                    str(metric),
+                    math.nan if value is None else float(value),
+                )
+                for method, estimand, metric, value in rows
+            ]
+        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError, IndexError):
             return None
-        return [
-            Record(suite, function, int(seed), method, estimand, metric, math.nan if value is None else float(value))
-            for method, estimand, metric, value in content["records"]
-        ]

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from permgrad._files import atomic_path
 from permgrad._random import forked_torch
+from permgrad._stored import read_npz
 from permgrad.data.datasets.store import cache_folder
 from permgrad.evaluation.benchmark.multimodal.functions import WIDTH
 from permgrad.evaluation.benchmark.multimodal.images import ImageSet
@@ -139,9 +140,9 @@ def _key(images: ImageSet, epochs: int, seed: int) -> str:
 def _load(path: Path, count: int) -> tuple[npt.NDArray[np.float32], float] | None:
     """Read kept features, or return None where there are none, or the file is not what it should be."""
     try:
-        with np.load(path, allow_pickle=False) as content:
-            features, explained = content["features"], float(content["explained"])
-    except (OSError, ValueError, KeyError):
+        content = read_npz(path)
+        features, explained = content["features"], float(content["explained"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     return (features, explained) if features.shape == (count, WIDTH) and features.dtype == np.float32 else None
 

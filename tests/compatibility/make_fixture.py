@@ -1,0 +1,89 @@
+"""Save small models and an explanation with the permgrad that is installed, for the test beside this file.
+
+At each release, with the released version installed and not the working tree:
+
+    python tests/compatibility/make_fixture.py
+
+writes ``tests/compatibility/<version>/``: a classifier on both paths, a regression of several members, a network of images
+and a table, an explanation, the rows they are asked about and what they answered. Commit the folder (about 40 kB); never
+write it again: that is what the version wrote.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import permgrad as pg
+from permgrad.models.image_table import ImageTableModel, Records
+
+SMALL = {"dense_units": [4], "conv_filters": [2], "fusion_units": [4]}
+HERE = Path(__file__).parent
+
+
+def table(rows: int, seed: int) -> pd.DataFrame:
+    """Return rows with numbers, missing cells, a code for missing, levels, dates and yes and no."""
+    draw = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {"age": draw.normal(50, 10, rows).round(1), "town": draw.choice(["Bonn", "Ulm", "Köln"], rows)}
+    )
+    frame["dose"] = draw.choice([0.5, 1.0, 2.0, -9.0, np.nan], rows)
+    frame["day"] = pd.date_range("2020-01-01", periods=rows, freq="11D").astype(str)
+    frame["smokes"] = draw.choice(["yes", "no"], rows)
+    return frame
+
+
+def write_images(folder: Path, rows: int) -> list[str]:
+    """Write small grey images and return their names."""
+    from PIL import Image
+
+    folder.mkdir(parents=True)
+    draw = np.random.default_rng(1)
+    for number in range(rows):
+        Image.fromarray(draw.integers(0, 256, (8, 8), dtype=np.uint8)).save(folder / f"{number}.png")
+    return [f"images/{number}.png" for number in range(rows)]
+
+
+def main() -> None:
+    place = HERE / pg.__version__
+    train, rows = table(60, 0), table(4, 1)
+    ill = np.where(train["age"] + 5 * (train["town"] == "Ulm") > 52, "ill", "well")
+    shared = {"max_epochs": 5, "background_size": 12, "random_state": 0, "progress": False}
+    classifier = pg.HyNNClassifier(
+        preset="fast", network=SMALL, pixels=5, na_codes=[-9], groups={"who": ["age", "smokes"]}, **shared
+    ).fit(train, ill)
+    network = {"dense_units": [4], "fusion_units": [4], "members": 2, "embedding_frequencies": 4}
+    regressor = pg.HyNNRegressor(preset="default", branches=("tabular",), network=network, **shared)
+    regressor.fit(train[["age", "town"]], train["age"] * 2)
+    classifier.save(place / "classifier")
+    regressor.save(place / "regressor")
+    explanation = pg.explain(classifier, train, ill, method="permgrad", n_repeats=2, random_state=0, progress=False)
+    explanation.save(place / "explanation")
+
+    names = write_images(place / "images", 4)
+    frame = train.iloc[:12][["age", "town"]]
+    files = [place / names[number % 4] for number in range(12)]
+    options = {"filters": (2,), "cells": 1, "image_units": 3, "table_units": (3,), "head_units": (3,)}
+    pictured = ImageTableModel(preset="fast", network=options, training={"max_epochs": 2}, background_size=3,
+                               random_state=0, progress=False)  # fmt: skip
+    pictured.fit(Records({"scan": files}, frame, ill[:12]), Records({"scan": files}, frame, ill[:12]))
+    pictured.save(place / "image-table")
+
+    rows.assign(scan=names).to_csv(place / "rows.csv", index=False)
+    found = {
+        "classifier": classifier.predict_proba(rows).tolist(),
+        "regressor": regressor.predict(rows[["age", "town"]]).tolist(),
+        "image-table": pictured.predict_proba(
+            Records({"scan": [place / name for name in names]}, rows[["age", "town"]])
+        ).tolist(),
+        "explanation": explanation.to_frame()["importance"].tolist(),
+    }
+    (place / "expected.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(place, sum(path.stat().st_size for path in place.rglob("*") if path.is_file()), "bytes")
+
+
+if __name__ == "__main__":
+    main()

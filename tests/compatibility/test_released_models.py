@@ -1,0 +1,67 @@
+"""What each released version saved loads, and says what it said then. ``make_fixture.py`` tells how to add a release."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import permgrad as pg
+
+RELEASES = sorted(path.parent for path in Path(__file__).parent.glob("*/expected.json"))
+
+
+def test_there_is_a_release():
+    assert "0.1.0" in {place.name for place in RELEASES}
+
+
+@pytest.fixture(params=RELEASES, ids=lambda place: place.name)
+def release(request):
+    place = request.param
+    return place, pd.read_csv(place / "rows.csv"), json.loads((place / "expected.json").read_text(encoding="utf-8"))
+
+
+def test_models_of_tables_predict_what_they_did(release):
+    place, rows, expected = release
+    for name in ("classifier", "regressor"):
+        written = json.loads((place / name / "model.json").read_text(encoding="utf-8"))["written_by"]
+        assert written == f"permgrad {place.name}"
+        model = pg.load(place / name)
+        own = rows[list(model.feature_names_in_)]
+        found = model.predict_proba(own) if name == "classifier" else model.predict(own)
+        assert np.std(np.array(expected[name]), axis=0).max() > 1e-4, "rows must differ"
+        np.testing.assert_allclose(found, expected[name], rtol=1e-5, atol=1e-6)
+
+
+def test_models_of_images_and_a_table_predict_what_they_did(release):
+    from permgrad.models.image_table import Records
+
+    place, rows, expected = release
+    model = pg.load(place / "image-table")
+    files = [place / name for name in rows["scan"]]
+    found = model.predict_proba(Records({"scan": files}, rows[["age", "town"]]))
+    assert np.std(np.array(expected["image-table"])[:, 0]) > 1e-4, "rows must differ"
+    np.testing.assert_allclose(found, expected["image-table"], rtol=1e-5, atol=1e-6)
+
+
+def test_explanations_say_what_they_said(release):
+    place, _, expected = release
+    explanation = pg.Explanation.load(place / "explanation")
+    found = explanation.to_frame()["importance"]
+    assert found.abs().max() > 1e-4
+    np.testing.assert_array_equal(found, expected["explanation"])
+    assert explanation.meta["versions"]["permgrad"] == place.name
+    assert explanation.plot.bar() is not None
+
+
+def test_a_loaded_model_can_be_saved_explained_and_loaded_again(release, tmp_path):
+    place, rows, expected = release
+    model = pg.load(place / "classifier")
+    own = rows[list(model.feature_names_in_)]
+    model.save(tmp_path / "again")
+    np.testing.assert_allclose(pg.load(tmp_path / "again").predict_proba(own), expected["classifier"], atol=1e-6)
+    explanation = pg.explain(model, own, method="permutation", n_repeats=1, random_state=0, progress=False)
+    assert set(explanation.names) == set(model.feature_names_in_)
