@@ -141,8 +141,10 @@ def _changed(frame: pd.DataFrame, change: Any) -> tuple[pd.DataFrame, int]:
                 count += differing
                 column = pd.Series(after, index=column.index, name=column.name, dtype=object)
         columns.append(column)
-    names = [change(name) if isinstance(name, str) else name for name in frame.columns]
-    count += sum(one is not other for one, other in zip(names, frame.columns, strict=True))
+    # An index of texts makes new objects each time that it is gone through.
+    labels = list(frame.columns)
+    names = [change(name) if isinstance(name, str) else name for name in labels]
+    count += sum(one is not other for one, other in zip(names, labels, strict=True))
     if not count:
         return frame, 0
     changed = pd.concat(columns, axis=1) if columns else frame.copy()
