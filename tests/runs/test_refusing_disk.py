@@ -61,7 +61,17 @@ def words(command: str, place: Path, out: Path) -> list[str]:
     listed: dict[str, list[Any]] = {
         "run": ["run", data, *target, "--preset", place / "preset.json"],
         "tune": ["tune", data, *target, "--trials", 2, "--space", place / "space.json"],
-        "compare": ["compare", data, *target, "--models", "linear", "--folds", 2, "--method", "permutation"],
+        "compare": [
+            "compare",
+            data,
+            *target,
+            "--models",
+            "linear,extra_trees",
+            "--folds",
+            2,
+            "--method",
+            "permutation",
+        ],
         "benchmark": ["benchmark", "tabular", "--quick", "--no-peers", "--functions", "xor", "--methods", "random"],
         "predict": ["predict", run, data],
         "predict parts": ["predict", run, place / "parts"],

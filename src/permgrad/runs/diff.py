@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +290,37 @@ def _unequal(sides: Sides, one: np.ndarray[Any, Any], other: np.ndarray[Any, Any
     return np.asarray(one != other)
 
 
+_TABLE, _LINE, _CELL = (
+    re.compile(pattern, re.DOTALL) for pattern in (r"<table.*?</table>", r"<tr.*?</tr>", r"<t[dh][ >].*?</t[dh]>")
+)
+#: The exact number behind a cell that shows a length of time.
+_SORTED_BY_TIME = re.compile(rf'data-sort="[^"]*">(?={_LENGTH_OF_TIME.pattern})')
+
+
+def _without_columns_of_time(page: str) -> str:
+    """Return a page without the cells of its tables that stand below a head such as "seconds", or show a time.
+
+    Examples:
+        >>> _without_columns_of_time("<table><tr><th>a</th><th>seconds</th></tr><tr><td>1</td><td>2</td></tr></table>")
+        '<table><tr><th>a</th></tr><tr><td>1</td></tr></table>'
+    """
+
+    def without(table: re.Match[str]) -> str:
+        head = _LINE.search(table.group())
+        heads = [re.sub(r"<[^>]*>", "", cell) for cell in _CELL.findall(head.group())] if head else []
+        timed = {place for place, name in enumerate(heads) if _WHEN_AND_WHERE.search(name)}
+        if not timed:
+            return table.group()
+
+        def shorter(line: re.Match[str]) -> str:
+            places = count()
+            return _CELL.sub(lambda cell: "" if next(places) in timed else cell.group(), line.group())
+
+        return _LINE.sub(shorter, table.group())
+
+    return _SORTED_BY_TIME.sub('data-sort="">', _TABLE.sub(without, page))
+
+
 @comparers.register(".svg")
 @comparers.register(".md")
 @comparers.register(".txt")
@@ -296,7 +328,7 @@ def _unequal(sides: Sides, one: np.ndarray[Any, Any], other: np.ndarray[Any, Any
 def _text(sides: Sides) -> Iterator[tuple[str, Any, Any]]:
     """Compare line by line; a command that is shown holds paths."""
     one, other = (
-        sides.masked(path.read_text(encoding="utf-8"), side).splitlines()
+        sides.masked(_without_columns_of_time(path.read_text(encoding="utf-8")), side).splitlines()
         for side, path in enumerate((sides.first, sides.second))
     )
     if len(one) != len(other):
