@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from permgrad._errors import InputError
 from permgrad.attribution.gradients import in_batches, network_gradients, outputs_sum_constant
 from permgrad.attribution.method import Request
+from permgrad.attribution.network.state import as_written
 from permgrad.attribution.players import PlayerSpace
 from permgrad.attribution.rescale import SecantWalk
 
@@ -264,7 +265,5 @@ def differentiable(subject: Any) -> Iterator[None]:
     with ExitStack() as stack:
         if subject.device.type == "cuda" and any(isinstance(part, nn.RNNBase) for part in parts):
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-        stance = getattr(torch.compiler, "set_stance", None)
-        if stance is not None and any(hasattr(part, "_orig_mod") for part in parts):
-            stack.enter_context(stance("force_eager"))
+        stack.enter_context(as_written(subject.module))
         yield
