@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import random
 import warnings
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from strangers import ROWS, STRANGERS
 from torch import Tensor, nn
+from untouched import assert_untouched, state_of
 
 import permgrad as pg
 from permgrad.attribution import methods
@@ -35,45 +34,6 @@ WITHOUT_CONVOLUTION = {
     "brain_float", "double_precision", "tuple_of_outputs", "attention", "branches_on_values",
 }  # fmt: skip
 REFUSED |= {("gradcam", name): "convolution" for name in WITHOUT_CONVOLUTION}
-
-
-def leaves(inputs: Any) -> list[Any]:
-    if isinstance(inputs, dict):
-        return [leaf for value in inputs.values() for leaf in leaves(value)]
-    if isinstance(inputs, (tuple, list)):
-        return [leaf for value in inputs for leaf in leaves(value)]
-    return [inputs]
-
-
-def frozen_copy(inputs: Any) -> list[bytes]:
-    return [
-        leaf.to_numpy().tobytes() if isinstance(leaf, pd.DataFrame) else np.asarray(leaf).tobytes()
-        for leaf in leaves(inputs)
-    ]
-
-
-def state_of(net: nn.Module, inputs: Any) -> dict[str, Any]:
-    """Return a copy of everything that a call could leave behind."""
-    parts = dict(net.named_modules())
-    tensors = dict(net.named_parameters()) | dict(net.named_buffers())
-    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return {
-        "hooks": {f"{name}.{kind}": len(getattr(part, kind)) for name, part in parts.items() for kind in hooks},
-        "modes": {name: part.training for name, part in parts.items()},
-        "requires_grad": {name: tensor.requires_grad for name, tensor in tensors.items()},
-        "grad": {name: tensor.grad is None for name, tensor in net.named_parameters()},
-        "weights": {name: tensor.detach().double().numpy().tobytes() for name, tensor in tensors.items()},
-        "inputs": frozen_copy(inputs),
-        "inputs' gradients": [leaf.requires_grad for leaf in leaves(inputs) if isinstance(leaf, Tensor)],
-        "random": (random.getstate(), str(np.random.get_state()), torch.get_rng_state().numpy().tobytes()),
-        "grad enabled": torch.is_grad_enabled(),
-        "filters": list(warnings.filters),
-    }
-
-
-def assert_untouched(before: dict[str, Any], after: dict[str, Any]) -> None:
-    for name, value in before.items():
-        assert after[name] == value, name
 
 
 def explain(net: nn.Module, inputs: Any, y: Any, method: str, **options: Any) -> pg.Explanation:

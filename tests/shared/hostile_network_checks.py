@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from hostile_checks import holds, refusal
 from network_cases import Case
-from network_twins import MOST_PLAYERS, Twin
+from network_twins import Twin
 from untouched import state_of
 
 import permgrad as pg
@@ -168,9 +168,8 @@ def _slow(case: Case, twin: Twin, found: pg.Explanation) -> Any:
         return twin.ablation()
     if found.method == "gradient":
         return twin.gradient()
-    if found.method == "shapley" and found.scope == "local" and len(twin.players) <= MOST_PLAYERS:
-        references = case.options.get("references")
-        return twin.shapley() if references is None or references >= len(twin.donors[0]) else None
+    if found.method == "shapley" and found.scope == "local" and len(twin.players) <= case.options["exact"]:
+        return twin.shapley() if case.options["references"] >= len(twin.donors[0]) else None
     return None
 
 

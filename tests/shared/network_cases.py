@@ -72,6 +72,14 @@ class Three(Net):
 
 
 NAMES = ("first", "second", "third")
+Maker = Callable[[np.random.Generator], "Case"]
+kinds: dict[str, Maker] = {}
+
+
+def kind(maker: Maker) -> Maker:
+    """Enrol a kind of network under its function's name."""
+    kinds[maker.__name__] = maker
+    return maker
 
 
 @dataclass
@@ -79,7 +87,6 @@ class Case:
     """A network, rows for it, and what is asked.
 
     Attributes:
-        kind: what is hostile about it.
         net: the network, as the user has it.
         tensors: one for each input, as the network takes them.
         inputs, background: the same rows in the user's form; ``others`` are the tensors of the background.
@@ -91,10 +98,9 @@ class Case:
         must: ``"refuse"``, ``"explain"``, or ``"either"``.
         parts: of the inputs: ``"table"``, ``"image"`` or ``"codes"``.
         twins: whether the slow twins apply.
+        kind, seed: what it was made from.
     """
 
-    kind: str
-    seed: int
     net: nn.Module
     parts: tuple[str, ...]
     tensors: list[Tensor]
@@ -110,12 +116,15 @@ class Case:
     twins: bool = True
     read: Callable[[Any], Tensor] = lambda returned: returned
     names: tuple[str, ...] = NAMES
+    kind: str = ""
+    seed: int = 0
 
     def __repr__(self) -> str:
         """Return what is needed to make the case again, and what it looks like."""
         shapes = ", ".join(f"{tuple(own.shape)} {own.dtype}" for own in self.tensors)
         given = {key: value for key, value in self.options.items() if key not in ("segments", "groups")}
-        return f"make({self.kind!r}, {self.seed}): {shapes}; y={self.y is not None}, background={self.background is not None}, {given}"
+        beside = f"y={self.y is not None}, background={self.background is not None}"
+        return f"make({self.kind!r}, {self.seed}): {shapes}; {beside}, {given}"
 
 
 def seeded(seed: int, make: Callable[[np.random.Generator], Any]) -> Any:
@@ -167,12 +176,12 @@ def make_net(
     return net, tuple(kinds), widths, last
 
 
-def make_case(kind: str, seed: int, rng: np.random.Generator, *, rows: int | None = None, **wanted: Any) -> Case:
+def make_case(rng: np.random.Generator, *, rows: int | None = None, **wanted: Any) -> Case:
     """Return a case with nothing hostile about it yet; ``wanted`` goes to ``make_net``."""
     net, parts, widths, last = make_net(rng, **wanted)
     count = int(rng.integers(2, 9)) if rows is None else rows
     tensors = [rows_of(part, count, rng, width) for part, width in zip(parts, widths, strict=True)]
-    case = Case(kind, seed, net, parts, tensors, last)
+    case = Case(net, parts, tensors, last)
     if rng.random() < 0.5 or count < 2:
         many = int(rng.integers(2, 7))
         case.others = [rows_of(part, many, rng, width) for part, width in zip(parts, widths, strict=True)]
@@ -219,4 +228,10 @@ def hand_over(case: Case, rng: np.random.Generator) -> Case:
         case.inputs = laid_out(case.tensors)
     if case.background is None and case.others is not None:
         case.background = laid_out(case.others)
+    return case
+
+
+def together(case: Case) -> Case:
+    """Mark a case whose rows are not apart: no slow twin knows their outputs."""
+    case.rowwise = case.twins = False
     return case

@@ -15,8 +15,6 @@ from torch import Tensor
 from permgrad.attribution.donors import donor_rows
 
 Floats = npt.NDArray[np.float64]
-#: Most players for which all coalitions are played here.
-MOST_PLAYERS = 5
 
 
 class Twin:
@@ -168,8 +166,6 @@ class Twin:
     def shapley(self) -> Floats:
         """Return the Shapley values of each row's output over all background rows."""
         names, others = list(self.players), len(self.donors[0])
-        wanted = self.options.get("references")
-        assert wanted is None or wanted >= others
         worth: dict[tuple[str, ...], Floats] = {}
         for size in range(len(names) + 1):
             for kept in itertools.combinations(names, size):

@@ -72,4 +72,5 @@ def state_of(net: nn.Module, inputs: Any) -> dict[str, Any]:
 def assert_untouched(before: dict[str, Any], after: dict[str, Any]) -> None:
     """Raise ``AssertionError`` with the name of what has changed."""
     for name, value in before.items():
-        assert after[name] == value, name
+        if after[name] != value:
+            raise AssertionError(name)

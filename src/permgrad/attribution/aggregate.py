@@ -18,7 +18,7 @@ import numpy.typing as npt
 from permgrad._errors import InputError, suggest, warn_user
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, Scope, methods
-from permgrad.attribution.network.subject import ForwardError
+from permgrad.attribution.network.subject import BatchError
 from permgrad.attribution.result import describe, finish
 
 Floats = npt.NDArray[np.float64]
@@ -58,8 +58,8 @@ class Aggregate:
         for name, own in members.items():
             try:
                 found = _explain(request, name, own)
-            except ForwardError:
-                # The user's own code raised: that is no refusal of this member.
+            except BatchError:
+                # The network itself is at fault: that is no refusal of this member.
                 raise
             except InputError as error:
                 left_out[name] = str(error)

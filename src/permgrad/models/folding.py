@@ -33,8 +33,9 @@ def pair(value: Any) -> tuple[int, int]:
 
 
 def hooked(module: nn.Module) -> bool:
-    """Return whether somebody watches a module's calls, which a folded layer would not make."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)  # noqa: SLF001 — torch has no other way to ask
+    """Return whether somebody watches a module's calls, which a folded layer would not make, or has replaced them."""
+    # A forward set on the object itself is that of this layer alone.
+    return bool(module._forward_hooks or module._forward_pre_hooks) or "forward" in vars(module)  # noqa: SLF001 — torch has no other way to ask
 
 
 def is_plain(layer: nn.Module, kind: type[nn.Module]) -> bool:

@@ -45,7 +45,7 @@ def check_apart(predict: Predict, rows: Sequence[Tensor], outputs: Tensor) -> No
     seen = [
         _moved(outputs[:count], first),
         _moved(predict([tensor.flip(0) for tensor in few]).flip(0), first),
-        _moved(predict([tensor[:1] for tensor in few]), first[:1]),
+        _moved(torch.cat([predict([tensor[row : row + 1] for tensor in few]) for row in range(count)]), first),
     ]
     if count == 1:
         seen.append(_beside_zeros(predict, few, first))

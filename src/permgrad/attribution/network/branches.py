@@ -15,7 +15,6 @@ from functools import partial
 import torch
 from torch import Tensor, fx
 
-from permgrad.attribution.network.outputs import pick_head
 from permgrad.attribution.network.subject import NetworkSubject
 from permgrad.attribution.network.tracing import OwnThreadTracer
 from permgrad.models.batches import with_fewer
@@ -55,9 +54,7 @@ class BranchCut:
         flat = [tensor for embedding in embeddings for tensor in embedding]
         with self.subject.theirs(flat, ["embedding"] * len(flat)):
             returned = self.trunk(*flat)
-        output, picked = pick_head(returned, self.subject.head, len(flat[0]))
-        self.subject.check_output(output, picked)
-        return output
+        return self.subject.taken(returned, len(flat[0]))
 
 
 def cut_into_branches(subject: NetworkSubject, inputs: Sequence[Tensor]) -> BranchCut | None:

@@ -18,6 +18,7 @@ from permgrad._errors import InputError
 from permgrad._threads import Undo, together
 from permgrad.attribution.gradients import network_gradients, outputs_sum_constant
 from permgrad.attribution.method import Request
+from permgrad.attribution.network.state import as_written
 from permgrad.attribution.players import PlayerSpace
 from permgrad.attribution.rescale import SecantWalk
 from permgrad.models.batches import in_batches
@@ -276,7 +277,5 @@ def differentiable(subject: Any) -> Iterator[None]:
     with ExitStack() as stack:
         if subject.device.type == "cuda" and any(isinstance(part, nn.RNNBase) for part in parts):
             stack.enter_context(together({"cuDNN": _without_cudnn}))
-        stance = getattr(torch.compiler, "set_stance", None)
-        if stance is not None and any(hasattr(part, "_orig_mod") for part in parts):
-            stack.enter_context(stance("force_eager"))
+        stack.enter_context(as_written(subject.module))
         yield

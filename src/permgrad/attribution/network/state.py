@@ -87,6 +87,17 @@ def _kept_network(module: nn.Module) -> Undo:
     return put_back
 
 
+@contextmanager
+def as_written(module: nn.Module) -> Iterator[None]:
+    """Run the body with parts that the user has compiled as they were written: each batch size would compile anew."""
+    stance = getattr(torch.compiler, "set_stance", None)
+    if stance is None or not any(hasattr(part, "_orig_mod") for part in module.modules()):
+        yield
+        return
+    with stance("force_eager"):
+        yield
+
+
 def _copies(module: nn.Module) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Return each buffer and weight, its numbers where they are, and a copy of them."""
     tensors = [*module.buffers(), *module.parameters()]

@@ -13,11 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from permgrad._errors import InputError, PermgradError, error_in_words, is_out_of_memory
+from permgrad._errors import InputError, PermgradError, counted, error_in_words, is_out_of_memory
 from permgrad.attribution.network.apart import check_apart
 from permgrad.attribution.network.inputs import read_form, shapes_in_words
 from permgrad.attribution.network.outputs import OutputForm, pick_head, resolve_outputs
-from permgrad.attribution.network.state import check_initialised, kept
+from permgrad.attribution.network.state import as_written, check_initialised, kept
 from permgrad.attribution.subject import Task
 from permgrad.models.batches import in_batches
 from permgrad.models.inference import fold
@@ -41,7 +41,11 @@ def unwrap(module: nn.Module) -> nn.Module:
         module = inner
 
 
-class ForwardError(InputError):
+class BatchError(InputError):
+    """The network does not treat every batch of rows alike: no method can explain it."""
+
+
+class ForwardError(BatchError):
     """The user's own code raised: its error is the cause.
 
     Args:
@@ -60,10 +64,10 @@ class ForwardError(InputError):
         )
 
 
-def _another_width(known: int, found: int, rows: int) -> InputError:
-    return InputError(
-        f"the network must return as many numbers for every batch, however: {known} before and {found} for {rows} "
-        f"row{'s' * (rows != 1)}; mend its forward"
+def _another_width(known: int, found: int, rows: int) -> BatchError:
+    return BatchError(
+        f"the network must return as many numbers for every batch, however: {known} before and {found} for "
+        f"{counted(rows, 'row')}; mend its forward"
     )
 
 
@@ -188,7 +192,8 @@ class NetworkSubject:
                 with torch.no_grad(), self.open():
                     outputs = self._first_outputs(self._cast(few))
                     self._width = outputs.shape[1]
-                    check_apart(self._first_outputs, self._cast(few), outputs)
+                    with as_written(self.module):
+                        check_apart(self._first_outputs, self._cast(few), outputs)
                 return outputs.cpu()
             except ForwardError as error:
                 if self._width is not None:
@@ -224,8 +229,28 @@ class NetworkSubject:
         moved = [tensor.to(self.device) if tensor.device != self.device else tensor.clone() for tensor in tensors]
         with self.theirs(tensors), _no_autocast(self.device):
             returned = self.form.call(self.module, moved)
-        output, picked = pick_head(returned, self.head, len(tensors[0]))
-        self.check_output(output, picked)
+        return self.taken(returned, len(tensors[0]))
+
+    def taken(self, returned: Any, rows: int) -> Tensor:
+        """Return the output that is explained out of all that the network returned for rows.
+
+        Raises:
+            InputError: there is none.
+            BatchError: it is of another width, or another one of several outputs, than for the first rows.
+        """
+        try:
+            output, picked = pick_head(returned, self.head, rows)
+        except InputError as error:
+            if self._width is None:
+                raise
+            raise BatchError(str(error)) from None
+        if self._width is not None and output.shape[1] != self._width:
+            raise _another_width(self._width, output.shape[1], rows)
+        if self._width is not None and picked != self.picked:
+            raise BatchError(
+                f"the network must return the same outputs for every batch, however: {self.picked!r} was explained, "
+                f"and for {counted(rows, 'row')} there is {picked!r} instead; mend its forward, or pass head="
+            )
         self.picked = picked
         return output
 
@@ -247,18 +272,6 @@ class NetworkSubject:
             if is_out_of_memory(error):
                 raise
             raise ForwardError(error, shapes_in_words(names or self.input_names, tensors)) from error
-
-    def check_output(self, output: Tensor, picked: int | str | None) -> None:
-        """Refuse an output of another width, or another one of several outputs, than for the first rows."""
-        if self._width is None:
-            return
-        if output.shape[1] != self._width:
-            raise _another_width(self._width, output.shape[1], len(output))
-        if picked != self.picked:
-            raise InputError(
-                f"the network must return the same outputs for every batch, however: {self.picked!r} was explained, "
-                f"and for {len(output)} rows there is {picked!r} instead; mend its forward, or pass head="
-            )
 
     def predict(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return what ``forward`` returns, up to rounding, where no gradient is followed; of known networks faster."""

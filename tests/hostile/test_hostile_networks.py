@@ -1,0 +1,247 @@
+"""Every kind of hostile network, each by several methods; ``benchmarks/verify_hostile.py`` goes on for thousands."""
+
+import collections
+
+import hostile_network_checks
+import hostile_networks
+import numpy as np
+import pytest
+import torch
+from hostile_checks import BrokenError
+from network_cases import kinds
+from network_kinds_code import TheirOwnError
+from network_twins import Twin
+from torch import nn
+
+import permgrad as pg
+from permgrad.attribution import methods
+
+KINDS = sorted(kinds)
+METHODS = [name for name in methods if name != "permgrad-paper"]
+#: So many methods meet each kind here, others at the next: all of them meet most.
+EACH = 4
+
+
+def asked_of(kind: str) -> list[str]:
+    first = KINDS.index(kind)
+    return [METHODS[(first + 3 * step) % len(METHODS)] for step in range(EACH)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_refused_in_a_sentence_or_explained_rightly(kind):
+    for method in asked_of(kind):
+        hostile_network_checks.check_network(hostile_networks.make(kind, 7, method))
+
+
+def test_every_method_is_asked_of_many_kinds():
+    met = collections.Counter(method for kind in KINDS for method in asked_of(kind))
+    assert set(met) == set(METHODS)
+    assert min(met.values()) > 20
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_well_is_explained(method):
+    ends = collections.Counter()
+    for seed in (0, 1, 3) if method != "aggregate" else (0, 1):
+        ends[hostile_network_checks.check_network(hostile_networks.make("plain", seed, method))] += 1
+    assert ends["explained"] >= 1, ends
+
+
+# ---- what is said ----------------------------------------------------------------------------------------------------
+
+
+class Own(nn.Module):
+    """Returns a function of its input."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.layer, self.function = nn.Linear(3, 2), function
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.function(self, x)
+
+
+def drawn(rows=12):
+    return torch.randn(rows, 3, generator=torch.Generator().manual_seed(0))
+
+
+def explain(function, **options):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = function if isinstance(function, nn.Module) else Own(function)
+    given = {"method": "permutation", "random_state": 0, "n_repeats": 2, "progress": False, **options}
+    return pg.explain(net, drawn(), **given)
+
+
+def shift(net, x):
+    return net.layer(x - x.mean(dim=0))
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (shift, "a row's output must depend on that row alone, however: it changes with the rows beside it"),
+        (lambda net, x: net.layer(x)[:, :1].expand(-1, min(len(x), 2)), "however: 2 before and 1 for 1 row; mend its"),
+        (lambda net, x: {"a": net.layer(x)} if len(x) > 1 else {"b": net.layer(x)}, "'a' was explained, and for 1 row"),
+        (lambda net, x: net.layer(x) + 1j, "must be a dense tensor of real numbers, however: it is complex64"),
+        (lambda net, x: net.layer(x)[:, :0], r"however: it is \(12, 0\) for 12 rows"),
+        (nn.Sequential(nn.LazyLinear(2)), "'0.weight' is lazy and has none yet; call the network once on some rows"),
+        (nn.Linear(3, 2, device="meta"), "'weight' is on the meta device"),
+    ],
+)
+def test_what_is_said_of_networks_that_cannot_be_explained(function, message):
+    with pytest.raises(pg.InputError, match=message):
+        explain(function)
+
+
+@pytest.mark.parametrize("method", ["permutation", "shapley", "lime", "ablation", "permgrad"])
+def test_what_is_no_number_between_rows_is_refused(method):
+    rows = drawn()
+    net = Own(lambda net, x: net.layer(x[:, :3]) / (x[:, 0] == x[:, 3])[:, None])
+    with pytest.raises(
+        pg.InputError, match=r"also for rows that take values from others, however: .*; pass background="
+    ):
+        pg.explain(net, torch.cat([rows, rows[:, :1]], dim=1), method=method, random_state=0, progress=False)
+
+
+def test_little_mixing_and_chance_are_named():
+    with pytest.warns(pg.PermgradWarning, match="so that values are no more exact than that"):
+        explain(lambda net, x: net.layer(x) + 0.002 * x.mean(dim=0)[:2])
+    with pytest.warns(pg.PermgradWarning, match="the same output every time, however: it does not"):
+        explain(lambda net, x: net.layer(x) + 0.001 * torch.randn(len(x), 2))
+    with pytest.warns(pg.PermgradWarning, match="the same output every time, however: it does not"):
+        explain(lambda net, x: net.layer(x) + 0.001 * net.calls)
+
+
+def test_a_single_row_is_tried_beside_others():
+    net = Own(shift)
+    with pytest.raises(pg.InputError, match="depend on that row alone"):
+        pg.explain(net, drawn(1), method="integrated_gradients", progress=False)
+
+
+def test_the_users_own_error_is_the_cause():
+    def broken(net, x):
+        if net.calls > 9:
+            raise TheirOwnError("of their own\nin two lines")
+        return net.layer(x)
+
+    net = Own(broken)
+    with pytest.raises(
+        pg.InputError,
+        match=r"called with x \(\d+, 3\) float32 it raised TheirOwnError: of their own in two lines; mend",
+    ) as caught:
+        explain(net)
+    assert isinstance(caught.value.__cause__, TheirOwnError)
+    net = nn.Linear(3, 2)
+    net.register_full_backward_hook(lambda *_: 1 / 0)
+    with pytest.raises(pg.InputError, match="torch can differentiate, however: it raised ZeroDivisionError") as caught:
+        explain(net, method="gradient")
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_memory_that_suffices_for_no_row_is_the_surroundings_problem():
+    def full(_net, _x):
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(pg.EnvironmentProblem, match="memory must suffice for one row at a time, however: it does not"):
+        explain(full)
+
+
+def test_a_squeezed_row_is_a_row():
+    plain = explain(lambda net, x: net.layer(x)[:, :1], task="regression")
+    squeezed = explain(lambda net, x: net.layer(x)[:, :1].squeeze(), task="regression", batch_size=1)
+    np.testing.assert_allclose(squeezed.values, plain.values, rtol=1e-4, atol=1e-7)
+
+
+def test_predicted_classes_of_a_single_column_are_two():
+    found = explain(lambda net, x: net.layer(x)[:, :1], task="classification")
+    assert found.outputs == ("all", "0", "1")
+    assert np.isfinite(found.values).all()
+
+
+def test_buffers_and_generators_are_put_back():
+    net = Own(lambda net, x: net.layer(x) + 0 * np.random.normal())
+    net.register_buffer("seen", torch.zeros(()))
+    held, state = net.seen, str(np.random.get_state())
+
+    def counting(net, x):
+        net.seen = net.seen + len(x)
+        np.random.normal()
+        return net.layer(x)
+
+    net.function = counting
+    for method in ("permutation", "gradient", "shapley"):
+        explain(net, method=method)
+        assert net.seen is held
+        assert float(net.seen) == 0
+        assert str(np.random.get_state()) == state
+
+
+def test_a_layer_patched_by_hand_is_not_folded():
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+    before = explain(net, task="regression").values
+    net[2].forward = lambda values: values.sum(dim=1, keepdim=True) * 5
+    assert np.abs(explain(net, task="regression").values - before).max() > 0.1
+
+
+def test_a_forward_that_differentiates_is_no_network_for_deeplift():
+    class Forces(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
+
+        def forward(self, x):
+            with torch.enable_grad():
+                x = x if x.requires_grad else x.clone().requires_grad_()
+                return torch.autograd.grad(self.net(x).sum(), x, create_graph=True)[0].sum(dim=1)
+
+    net = Forces()
+    with pytest.raises(pg.InputError, match="deeplift needs a network whose forward does not differentiate"):
+        explain(net, method="deeplift")
+    found = explain(net, method="integrated_gradients")
+    assert found.meta["rule"] == "midpoint rule over gradients"
+    np.testing.assert_allclose(found.predictions[:, 0], net(drawn()).detach(), atol=1e-6)
+
+
+# ---- the checks themselves -------------------------------------------------------------------------------------------
+
+
+def test_the_checks_see_what_is_wrong(monkeypatch):
+    case = hostile_networks.make("plain", 2, "permutation")
+    assert hostile_network_checks.check_network(case) == "explained"
+    usual = pg.explain
+
+    def skewed(*arguments, **options):
+        found = usual(*arguments, **options)
+        found.values[...] *= 1.01
+        return found
+
+    monkeypatch.setattr(pg, "explain", skewed)
+    with pytest.raises(BrokenError, match="beside the slow permutation values differ"):
+        hostile_network_checks.check_network(case)
+
+    def by_batch(*arguments, **options):
+        found = usual(*arguments, **options)
+        found.values[...] += 0.01 * (options.get("batch_size") == 3)
+        return found
+
+    monkeypatch.setattr(pg, "explain", by_batch)
+    with pytest.raises(BrokenError, match="in batches of another size values differ"):
+        hostile_network_checks.check_network(case)
+
+    def leaving(net, *arguments, **options):
+        found = usual(net, *arguments, **options)
+        next(net.parameters()).requires_grad_(False)
+        return found
+
+    monkeypatch.setattr(pg, "explain", leaving)
+    with pytest.raises(BrokenError, match="requires_grad must stay as they were"):
+        hostile_network_checks.check_network(hostile_networks.make("plain", 2, "permutation"))
+
+
+def test_twins_are_not_trivial():
+    for seed in range(3):
+        case = hostile_networks.make("plain", seed, "permutation")
+        assert np.abs(Twin(case).base).max() > 1e-3
