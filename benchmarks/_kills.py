@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 from safetensors.numpy import load as read_safetensors
 
-from _processes import MARK, left_over, marked
+from _processes import MARK, left_over, marked, processor_seconds
 from permgrad._stored import read_npz
 from permgrad.runs.diff import differences
 
@@ -167,15 +167,27 @@ class Job:
         name: what it is called in the record.
         words: gives the command line that writes into a folder.
         stops: how it may be stopped; a way that is named twice is drawn twice as often.
-        seconds: between the first sign of work and the end when nobody disturbs it.
+        alone_at_work: whether the leading process does the work, so that its processor time says how far it is,
+            however busy the machine is; else the clock has to do.
+        seconds: of either, between the first sign of work and the end when nobody disturbs it.
         alone: the folder of the same command left alone.
     """
 
     name: str
     words: Callable[[Path], list[str]]
     stops: tuple[str, ...] = (KILL, KILL, KILL, INTERRUPT)
+    alone_at_work: bool = True
     seconds: float = 0.0
     alone: Path = field(default_factory=Path)
+
+    def clock(self, process: subprocess.Popen[bytes]) -> float:
+        """Return how far a process is, in seconds; endlessly far where it has ended."""
+        if not self.alone_at_work:
+            return time.perf_counter()
+        try:
+            return processor_seconds(process.pid)
+        except OSError:
+            return float("inf")
 
 
 @contextmanager
@@ -220,10 +232,13 @@ def leave_alone(job: Job, place: Path) -> None:
         log, mark = place / f"{job.name}-alone.log", f"{place.name}-{job.name}-alone"
         with started(job.words(job.alone), log, mark) as process:
             wait_for_work(process, job.alone)
-            begun = time.perf_counter()
-            if process.wait():
+            begun = now = job.clock(process)
+            while process.poll() is None:
+                now = min(max(now, job.clock(process)), 1e9)
+                time.sleep(0.01)
+            if process.returncode:
                 raise SystemExit(f"{job.name} ended with {process.returncode}:\n{log.read_text(encoding='utf-8')}")
-            seconds = time.perf_counter() - begun
+            seconds = now - begun
         if faults := [*broken_files(job.alone), *_unlike(job.alone, job.alone)]:
             raise SystemExit(f"{job.name} left alone leaves broken files: {faults}")
         left_over(mark, PATIENCE)
@@ -270,11 +285,11 @@ def tell(job: Job, place: Path, number: int, draw: random.Random, kills: int) ->
     for _ in range(kills):
         with started(job.words(out), log, mark) as process:
             wait_for_work(process, out)
-            begun, stop = time.perf_counter(), draw.choice(job.stops)
-            when = _wait(process, out, draw, max(0.2 * job.seconds, job.seconds - spent))
+            stop = draw.choice(job.stops)
+            when, moment = _wait(job, process, out, draw, max(0.2 * job.seconds, job.seconds - spent))
             if not _stop(process, stop, story, log):
                 break  # it was done before
-        spent += time.perf_counter() - begun
+        spent += moment
         story.kills.append(f"{stop} {when}")
         if stop is not KILL_LEADER:
             # A leader's orphans are met by the next start, as they would be when a user starts again at once.
@@ -301,21 +316,19 @@ def tell(job: Job, place: Path, number: int, draw: random.Random, kills: int) ->
     return story
 
 
-def _wait(process: subprocess.Popen[bytes], out: Path, draw: random.Random, seconds: float) -> str:
-    """Wait for a random moment: of the time that is left, or in the middle of writing a file; return which."""
-    moment = draw.uniform(0, seconds)
-    deadline = time.perf_counter() + moment
-    writing = draw.random() < 0.4
-    if writing:
-        deadline = time.perf_counter() + moment / 2
-    while process.poll() is None and time.perf_counter() < deadline:
+def _wait(
+    job: Job, process: subprocess.Popen[bytes], out: Path, draw: random.Random, seconds: float
+) -> tuple[str, float]:
+    """Wait for a random moment: of the work that is left, or in the middle of writing a file; return when it was."""
+    begun, moment, writing = job.clock(process), draw.uniform(0, seconds), draw.random() < 0.4
+    until = begun + (moment / 2 if writing else moment)
+    while process.poll() is None and job.clock(process) < until:
         time.sleep(0.005)
-    if writing:
-        limit = time.perf_counter() + seconds
-        while process.poll() is None and time.perf_counter() < limit and not files_under_way(out):
-            time.sleep(0.001)
-        return "while a file was written"
-    return f"after {moment:.1f} s"
+    if not writing:
+        return f"after {moment:.1f} s", moment
+    while process.poll() is None and not files_under_way(out):
+        time.sleep(0.001)
+    return "while a file was written", min(job.clock(process) - begun, seconds)
 
 
 def _stop(process: subprocess.Popen[bytes], stop: str, story: Story, log: Path) -> bool:

@@ -56,6 +56,16 @@ def marked(mark: str) -> dict[int, str]:
     return found
 
 
+def processor_seconds(process: int) -> float:
+    """Return the processor time that a process has taken, all its threads together.
+
+    Raises:
+        OSError: there is no such process.
+    """
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
 def left_over(mark: str, patience: float) -> dict[int, str]:
     """Wait until no process with a mark is left, so long at most, and return those that are."""
     deadline = time.monotonic() + patience

@@ -75,7 +75,7 @@ def _explain_jobs(place: Path, quick: bool) -> list[Job]:
         Job("explain", whole),
         Job("rows", rows),
         Job("memory", memory),
-        Job("ray", ray, stops=(KILL, KILL_LEADER, KILL_LEADER, INTERRUPT)),
+        Job("ray", ray, stops=(KILL, KILL_LEADER, KILL_LEADER, INTERRUPT), alone_at_work=False),
     ]
 
 
@@ -109,16 +109,16 @@ def make_jobs(place: Path, names: Sequence[str], *, quick: bool = False) -> list
 JOBS = ("run", "tune", "explain", "rows", "memory", "ray", "benchmark")
 
 
-def check_diff(job: Job, place: Path) -> None:
+def check_diff(job: Job, folder: Path) -> None:
     """See that ``permgrad diff`` finds one changed digit in a job's results; else its finding nothing says nothing."""
-    copy = place / f"{job.name}-changed"
+    copy = folder / f"{job.name}-changed"
     shutil.copytree(job.alone, copy)
     changed = next(copy / name for name in ("importance.csv", "results.csv") if (copy / name).exists())
-    head, first, *more = changed.read_text(encoding="utf-8").splitlines(keepends=True)
-    digit = re.search(r"(?<=\.\d)[1-8]", first)
-    assert digit is not None
-    at = digit.start()
-    changed.write_text("".join([head, first[:at], str(int(first[at]) + 1), first[at + 1 :], *more]), encoding="utf-8")
+    lines = changed.read_text(encoding="utf-8").splitlines(keepends=True)
+    digits = ((place, re.search(r"(?<=\.\d)[1-8]", line)) for place, line in enumerate(lines) if "seconds" not in line)
+    place, digit = next((place, digit) for place, digit in digits if digit is not None)
+    lines[place] = f"{digit.string[: digit.start()]}{int(digit[0]) + 1}{digit.string[digit.end() :]}"
+    changed.write_text("".join(lines), encoding="utf-8")
     found, _ = differences(job.alone, copy)
     if len(found) != 1:
         raise SystemExit(f"permgrad diff finds {len(found)} differences where {changed.name} differs in one digit")
@@ -156,7 +156,7 @@ def lines_of(stories: Sequence[Story], names: Sequence[str]) -> list[dict[str, A
         lines.append(
             {
                 "job": name,
-                "seconds alone": own[0].job.seconds if own else None,
+                "seconds of work": own[0].job.seconds if own else None,
                 "started anew": len(own),
                 "kills": sum(ways.values()),
                 KILL: ways[KILL],
