@@ -159,11 +159,18 @@ def test_nothing_is_left_behind_after_an_error(method, share, monkeypatch):
     explain(net, inputs, y, method, **options)
     assert calls > 2
     # The first calls belong to reading the network, whose errors become a sentence.
-    bomb, calls = max(7, int(calls * share)), 0
-    before = state_of(net, inputs)
-    with pytest.raises((BlownUpError, pg.InputError)):
-        explain(net, inputs, y, method, **options)
-    assert_untouched(before, state_of(net, inputs))
+    middle, before, raised = max(7, int(calls * share)), state_of(net, inputs), False
+    # Some calls try whether a quicker way is open; an error there closes it.
+    for bomb in range(middle, middle + 10):  # noqa: B007 — forward reads it
+        calls = 0
+        try:
+            explain(net, inputs, y, method, **options)
+        except (BlownUpError, pg.InputError):
+            raised = True
+        assert_untouched(before, state_of(net, inputs))
+        if raised:
+            break
+    assert raised
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -145,7 +145,9 @@ def test_memory_that_suffices_for_no_row_is_the_surroundings_problem():
     def full(_net, _x):
         raise torch.OutOfMemoryError
 
-    with pytest.raises(pg.EnvironmentProblem, match="the work must fit into memory, however: there is not enough of it"):
+    with pytest.raises(
+        pg.EnvironmentProblem, match="the work must fit into memory, however: there is not enough of it"
+    ):
         explain(full)
 
 
