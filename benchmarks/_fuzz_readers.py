@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from _fuzz_mutations import Files, unpack
+from _fuzz_mutations import Files
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "shared"))
 
@@ -360,10 +360,8 @@ def seal_run(files: Files) -> Files:
             files = sealed_again(files, name)
         if name.endswith("sums.json"):
             own = name.removesuffix("sums.json")
-            kept = [file for file in files if file.startswith(own) and file != name]
-            files = edited(
-                files, name, lambda _, kept=kept: {file.rpartition("/")[2]: sha(files[file]) for file in kept}
-            )
+            sums = {file.rpartition("/")[2]: sha(content) for file, content in files.items() if file.startswith(own)}
+            files = {**files, name: json.dumps({file: sums[file] for file in sums if file != "sums.json"}).encode()}
     return files
 
 

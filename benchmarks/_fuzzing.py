@@ -3,8 +3,8 @@
     python benchmarks/_fuzzing.py READER --seconds 60 --work FOLDER
 
 is started by ``fuzz_readers.py``. Faults are: an exception that is no permgrad error, or one that does not say rule,
-fact and fix; code that was run, a process started, a connection made, a file written outside the case's folder; more than
-1 GB of memory over what the process had. A hang ends the process, which its parent notices.
+fact and fix; code that was run, a process started, a connection made, a file written outside the case's folder; more
+than 1 GB of memory over what the process had. A hang ends the process, which its parent notices.
 """
 
 from __future__ import annotations

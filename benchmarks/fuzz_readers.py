@@ -4,10 +4,10 @@
     python benchmarks/fuzz_readers.py --reader model --minutes 2 --keep cases
     python benchmarks/fuzz_readers.py --reader model --case cases/model/faults/0a1b2c3d4e5f.case
 
-Each reader starts from valid files. Changes keep the form of a file (``_fuzz_mutations.py``), and checksums and seals are
-renewed after most of them, so that what lies behind is reached. A reader may end well or in a permgrad error that says
-rule, fact and fix. Anything else is a fault: another exception, code that runs (pickles with a canary are among the
-cases), a process, a connection, a file written elsewhere, more than 1 GB of memory, more than 60 seconds, a crash.
+Each reader starts from valid files. Changes keep the form of a file (``_fuzz_mutations.py``), and checksums and seals
+are renewed after most of them, so that what lies behind is reached. A reader may end well or in a permgrad error that
+says rule, fact and fix. Anything else is a fault: another exception, code that runs (pickles with a canary are among
+the cases), a process, a connection, a file written elsewhere, more than 1 GB of memory, more than 60 seconds, a crash.
 
 Floors: no fault; every reader has its minutes, finds more branches than its valid files reach, and lets some changed
 files in and refuses others.
@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import Any
 
 import _fuzz_readers
-from _fuzzing import HANG_SECONDS, MEMORY_MB, Faults, Trial
+from _fuzz_mutations import unpack
+from _fuzzing import HANG_SECONDS, MEMORY_MB, Faults
 from _results import markdown_table, parser, record
 
 _RUNS = re.compile(r"^stat::number_of_executed_units:\s*(\d+)", re.MULTILINE)
@@ -103,7 +104,7 @@ def try_case(name: str, path: Path) -> int:
         prepared = reader.prepare(Path(place))
         folder = Path(place, "case")
         folder.mkdir()
-        _fuzz_readers.write_folder(_fuzz_readers.unpack(path.read_bytes()), folder)
+        _fuzz_readers.write_folder(unpack(path.read_bytes()), folder)
         print("\n".join(f"{file.stat().st_size:>9,} {file.relative_to(folder)}" for file in sorted(folder.rglob("*"))))
         reader.read(folder, prepared)
     return 0
@@ -155,9 +156,9 @@ def _tell(asked: argparse.Namespace, found: list[dict[str, Any]]) -> int:
     faults = [{"reader": one["reader"], **fault} for one in found for fault in one["faults"]]
     executions = sum(one["executions"] for one in found)
     text = (
-        f"{len(found)} readers, {asked.minutes:g} minutes each; {executions:,} executions; {len(faults)} kinds of faults. "
-        f"Memory is what was used beyond the process before, of {MEMORY_MB} MB allowed; edges are branches of permgrad's "
-        f"own code.\n\n{markdown_table(rows)}"
+        f"{len(found)} readers, {asked.minutes:g} minutes each; {executions:,} executions; {len(faults)} kinds of "
+        f"faults. Memory is what was used beyond the process before, of {MEMORY_MB} MB allowed; edges are branches of "
+        f"permgrad's own code.\n\n{markdown_table(rows)}"
     )
     for fault in faults:
         text += (

@@ -167,10 +167,7 @@ def _check_sizes(parts: Collection[zipfile.ZipInfo], size: int) -> None:
 
 def _read_array(file: zipfile.ZipFile, part: zipfile.ZipInfo) -> npt.NDArray[Any]:
     with cast("zipfile.ZipExtFile", file.open(part)) as stream:
-        version = np.lib.format.read_magic(stream)
-        if version not in _HEADERS:
-            raise ValueError(f"its array {part.filename!r} has format {version}, which is not known")
-        shape, fortran, dtype = _HEADERS[version](stream)
+        shape, fortran, dtype = _read_header(part.filename, stream)
         if dtype.hasobject:
             raise ValueError(
                 f"its array {part.filename!r} holds a pickle, which could run code on loading and is never opened"
@@ -187,6 +184,18 @@ def _read_array(file: zipfile.ZipFile, part: zipfile.ZipInfo) -> npt.NDArray[Any
         if left and stream.readinto(numbers.view(np.uint8).data) != left:
             raise ValueError(f"its array {part.filename!r} is cut off")
         return numbers.reshape(shape, order="F" if fortran else "C")
+
+
+def _read_header(name: str, stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(stream)
+    if version not in _HEADERS:
+        raise ValueError(f"its array {name!r} has format {version}, which is not known")
+    try:
+        shape, fortran, dtype = _HEADERS[version](stream)
+    except Exception as error:
+        # NumPy reads headers as Python does its source, and fails in as many ways.
+        raise ValueError(f"its array {name!r} has a header that cannot be read ({type(error).__name__})") from error
+    return shape, fortran, dtype
 
 
 # ---- seals -----------------------------------------------------------------------------------------------------------

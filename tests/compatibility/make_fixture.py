@@ -4,9 +4,9 @@ At each release, with the released version installed and not the working tree:
 
     python tests/compatibility/make_fixture.py
 
-writes ``tests/compatibility/<version>/``: a classifier on both paths, a regression of several members, a network of images
-and a table, an explanation, the rows they are asked about and what they answered. Commit the folder (about 40 kB); never
-write it again: that is what the version wrote.
+writes ``tests/compatibility/<version>/``: a classifier on both paths, a regression of several members, a network of
+images and a table, an explanation, the rows they are asked about and what they answered. Commit the folder (about
+40 kB); never write it again: that is what the version wrote.
 """
 
 from __future__ import annotations
@@ -82,7 +82,6 @@ def main() -> None:
         "explanation": explanation.to_frame()["importance"].tolist(),
     }
     (place / "expected.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(place, sum(path.stat().st_size for path in place.rglob("*") if path.is_file()), "bytes")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What each released version saved loads, and says what it said then. ``make_fixture.py`` tells how to add a release."""
+"""What each released version saved loads, and says what it said then; ``make_fixture.py`` tells how to add one."""
 
 from __future__ import annotations
 

@@ -249,10 +249,11 @@ def _read(path: Path, parts: Sequence[str]) -> dict[str, npt.NDArray]:
                 "images must be uint8 of the shape (images, height, width) or (images, height, width, 3), "
                 f"however {part}_images of {str(path)!r} is {images.dtype} {images.shape}; convert the array"
             )
-        if len(labels) != len(images):
+        count = len(labels) if labels.ndim else 0
+        if count != len(images):
             raise InputError(
                 f"every image must have a label, however {str(path)!r} holds {len(images)} {part}_images and "
-                f"{len(labels)} {part}_labels; write both for the same images"
+                f"{count} {part}_labels; write both for the same images"
             )
         if labels.dtype.kind not in "iu" or labels.ndim not in (1, 2):
             raise InputError(

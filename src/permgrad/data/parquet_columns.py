@@ -54,6 +54,32 @@ class ColumnLayout:
         return cls(shown, stored, formulas, frozenset(nullable), metadata)
 
 
+def check_notes(schema: pa.Schema) -> None:
+    """Refuse what is said of an index and of columns if pandas did not write it so.
+
+    Raises:
+        TypeError, ValueError: it did not.
+    """
+    notes = schema.pandas_metadata
+    if notes is None:
+        return
+    index, columns = (notes.get(name, []) if isinstance(notes, dict) else None for name in ("index_columns", "columns"))
+    if not isinstance(index, list) or not isinstance(columns, list):
+        raise TypeError("notes of pandas that are no lists")
+    for one in index:
+        if not isinstance(one, (str, dict)):
+            raise TypeError(f"an index column {one!r}")
+        if isinstance(one, dict) and not isinstance(one.get("name"), (str, type(None))):
+            raise TypeError(f"an index column of the name {one.get('name')!r}")
+    for one in columns:
+        names = (one.get("name"), one.get("field_name")) if isinstance(one, dict) else (0,)
+        if not all(isinstance(name, (str, type(None))) for name in names):
+            raise TypeError(f"a column {one!r}")
+    missing = {one for one in index if isinstance(one, str)} - set(schema.names)
+    if missing:
+        raise ValueError(f"an index of columns that are not there ({sorted(missing)[:3]})")
+
+
 def index_formulas(schema: pa.Schema) -> tuple[tuple[str, tuple[int, int]], ...]:
     """Return the named index columns that are stored as a start and a step."""
     index = (schema.pandas_metadata or {}).get("index_columns", [])

@@ -28,8 +28,8 @@ import pyarrow.parquet as pq
 
 from permgrad._errors import EnvironmentProblem, InputError, suggest
 from permgrad.data.cells import CellError
-from permgrad.data.parquet_columns import ColumnLayout, index_formulas
-from permgrad.data.table import check_fits
+from permgrad.data.parquet_columns import ColumnLayout, check_notes, index_formulas
+from permgrad.data.table import DAMAGE, check_fits
 
 #: Endings of the files of a folder that are read; others are left alone.
 SUFFIXES = (".parquet", ".pq")
@@ -277,8 +277,9 @@ class PartitionedTable:
         file, file_start = self._by_name[part.file]
         keys, made = dict(file.keys), dict[str, Any]()
         fields = [self.schema.field(name) for name in table.column_names]
-        table = table.cast(pa.schema([self._stored_type(own) for own in fields], metadata=layout.metadata), safe=False)
-        frame = table.to_pandas(ignore_metadata=False)
+        with _readable(Path(self.root, part.file)):
+            stored = pa.schema([self._stored_type(own) for own in fields], metadata=layout.metadata)
+            frame = table.cast(stored, safe=False).to_pandas(ignore_metadata=False)
         frame.columns = pd.Index(table.column_names, dtype=object)
         for name in frame.columns:
             if frame[name].dtype == bool and self._may_miss(name):
@@ -411,7 +412,7 @@ def _readable(path: Path) -> Iterator[None]:
         raise EnvironmentProblem(
             f"a table must be readable, however {str(path)!r}: {error.strerror}; check its rights"
         ) from error
-    except (pa.ArrowException, OSError, ValueError, KeyError, struct.error) as error:
+    except (pa.ArrowException, OSError, struct.error, *DAMAGE) as error:
         raise InputError(
             f"a Parquet file must be complete, however {str(path)!r} is cut off, damaged or no Parquet; write it again"
         ) from error
@@ -433,6 +434,7 @@ def _read_footer(path: Path, root: Path) -> tuple[_File, pa.Schema, dict[str, in
         with pq.ParquetFile(path) as opened:
             metadata, schema = opened.metadata, opened.schema_arrow
             _check_names(schema.names, str(path))
+            check_notes(schema)
             groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
             nulls: dict[str, int | None] = dict.fromkeys(schema.names, 0)
             for group in groups:

@@ -30,6 +30,8 @@ _UNCOMMON = (":", "^", "~", "\x01", "/", "!", "#", "@", "*", "&", "%", "=", "§"
 _SAMPLE_RECORDS = 200
 #: How lines begin that say something about a file and belong to no table.
 _COMMENTS = ("#", "%", "//", "--")
+#: What a Parquet file leads to whose notes are not as pandas writes them.
+DAMAGE = (ValueError, KeyError, TypeError, IndexError, AttributeError, NotImplementedError, OverflowError)
 
 
 def read_table(
@@ -410,10 +412,10 @@ def _parse_parquet(content: bytes, file: Path) -> pd.DataFrame:
     check_fits(footer.num_rows * footer.num_columns * 8, str(file))
     try:
         frame = pd.read_parquet(io.BytesIO(content))
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
-        raise damaged from None
-    if any(name is not None for name in frame.index.names):
-        frame = frame.reset_index()
+        if any(name is not None for name in frame.index.names):
+            frame = frame.reset_index()
+    except (pa.ArrowException, OSError, *DAMAGE) as error:
+        raise damaged from error
     frame.columns = pd.Index([str(name) for name in frame.columns], dtype=object)
     if frame.shape[1] == 0:
         raise InputError(f"a table must have at least one column, however {str(file)!r} has none; write it again")

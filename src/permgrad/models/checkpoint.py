@@ -104,7 +104,10 @@ def _check_optimizer(found: Any, optimizer: torch.optim.Optimizer) -> None:
     if not alike:
         raise ValueError("an optimizer with other settings")
     shapes = [parameter.shape for group in optimizer.param_groups for parameter in _parameters(group)]
+    needed = {"momentum_buffer"} if isinstance(optimizer, torch.optim.SGD) else {"step", "exp_avg", "exp_avg_sq"}
     for place, values in found["state"].items():
+        if not needed <= values.keys():
+            raise ValueError(f"an optimizer without {sorted(needed - values.keys())}")
         for name, value in values.items():
             if value is None:
                 continue
