@@ -50,7 +50,7 @@ VERIFY := $(sort $(wildcard benchmarks/verify_*.py))
 verify: $(VENV)/installed-test ## The long statistical checks (hours)
 	@set -e; for script in $(VERIFY); do echo "== $$script"; $(BIN)/python $$script; done
 
-BENCHMARKS := $(filter-out $(VERIFY) benchmarks/mutation_testing.py,$(sort $(wildcard benchmarks/*.py)))
+BENCHMARKS := $(filter-out $(VERIFY) benchmarks/mutation_testing.py benchmarks/fuzz_readers.py,$(sort $(wildcard benchmarks/*.py)))
 benchmarks: $(VENV)/installed-test ## Speed and quality measurements (prints what was measured and on what)
 	@set -e; for script in $(filter-out benchmarks/_%,$(BENCHMARKS)); do echo "== $$script"; $(BIN)/python $$script; done
 
