@@ -26,6 +26,8 @@ from permgrad.attribution import methods
 _SCRIPT = Path(__file__).parents[1] / "shared" / "on_pretended.py"
 #: Of the largest value: what another order of adding up may change. Measured: 2e-6 at most.
 TOLERANCE = 2e-5
+#: Steps of the optimizer divide by small gradients, so that rounding grows. Measured: 4e-5 at most.
+TRAINED = 5e-4
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
 
@@ -49,7 +51,8 @@ def test_as_on_the_processor(what):
     found = json.loads(ran.stdout.strip().splitlines()[-1])
     assert "failed" not in found, found["failed"]
     assert len(found) >= {"hybrid": 25, "networks": 25, "training": 4, "rendering": 10}[what]
-    far = {name: value for name, value in found.items() if not value <= TOLERANCE}
+    allowed = TRAINED if what == "training" else TOLERANCE
+    far = {name: value for name, value in found.items() if not value <= allowed}
     assert not far
     if what == "hybrid":
         # A method that is new is met without a word here.

@@ -107,9 +107,9 @@ def test_what_cannot_be_an_engine_is_refused(arguments: dict[str, Any], message:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cpus": 0}, "cpus must be an integer of at least 1, however: cpus=0"),
-        ({"gpus": -1}, "gpus must be 'auto' or a number of at least 0, however: gpus=-1"),
-        ({"gpus": "all"}, "gpus must be 'auto' or a number of at least 0, however: gpus='all'"),
+        ({"cpus": 0}, "cpus must be an integer of at least 1, however: cpus=0; pass for example 1"),
+        ({"gpus": -1}, "gpus must be 'auto' or a number of at least 0, however: gpus=-1; pass for example 0"),
+        ({"gpus": "all"}, "gpus must be 'auto' or a number of at least 0, however: gpus='all'; pass for example 0"),
     ],
 )
 def test_what_a_worker_cannot_have_is_refused(options: dict[str, Any], message: str) -> None:

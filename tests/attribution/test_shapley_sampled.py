@@ -150,8 +150,8 @@ def test_costs_are_counted_and_the_ends_are_free(monkeypatch):
     # Rows and background once, 18 rows to see the rounding, then 40
     # designs per row of 8 coalitions and their complements.
     assert found.meta["model_rows"] == 12 + 20 + 18 + 12 * 40 * 16
-    # Reading the network's form takes one look at the rows.
-    assert 0 <= evaluated - found.meta["model_rows"] <= 2 * len(ROWS)
+    # Reading the network takes one look at the rows, and a few at some of them: again, turned round, and alone.
+    assert 0 <= evaluated - found.meta["model_rows"] <= 4 * len(ROWS)
 
 
 @pytest.mark.parametrize("structure", ["flat", "owen"])

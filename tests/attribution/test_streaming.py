@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 import permgrad as pg
+from permgrad._files import _beginning
 from permgrad._random import uniform
 from permgrad.attribution.donors import donor_rows
 from permgrad.attribution.engines import LocalEngine
@@ -326,9 +327,9 @@ def test_stopped_half_way_and_gone_on_with(
     with pytest.raises(KeyboardInterrupt):
         pg.explain_stream(classifier, folder, "y", engine=Stopping(2), **options)
     # What a process leaves that is killed while it writes.
-    (tmp_path / "out" / "parts" / ".part-00002.npz.abc.npz").write_bytes(b"half")
+    (tmp_path / "out" / "parts" / f"{_beginning('part-00002.npz')}abc.npz").write_bytes(b"half")
     (tmp_path / "out" / "local").mkdir(exist_ok=True)
-    (tmp_path / "out" / "local" / ".part-00002.parquet.abc.parquet").write_bytes(b"half")
+    (tmp_path / "out" / "local" / f"{_beginning('part-00002.parquet')}abc.parquet").write_bytes(b"half")
     going_on = Stopping(99)
     found = pg.explain_stream(classifier, folder, "y", engine=going_on, **options)
     assert going_on.done == [2, 3, 4, 5]
