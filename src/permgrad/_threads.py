@@ -51,6 +51,8 @@ class Turn:
         self._lock.release()
 
 
+#: Held by who explains by a Captum object, which keeps what it sees in itself and in hooks on the network.
+captum_turn = Turn()
 #: Held by who changes the warning filters for a while: they are the process's, and are put back in one piece.
 warning_filters = Turn()
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from permgrad._errors import InputError, PermgradError, is_out_of_memory
-from permgrad._threads import Turn
+from permgrad._threads import captum_turn
 from permgrad.attribution.coalitions import CoalitionGame
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Method, Request, Scope, methods
@@ -30,9 +30,6 @@ from permgrad.models.devices import rows_at_once
 _BATCH, _BATCH_ACCELERATOR = 256, 4096
 #: These draw within the batch, so that all rows go in at once.
 _WHOLE = ("FeaturePermutation",)
-
-
-_one_explains = Turn()
 
 
 class CaptumMethod(Method):
@@ -91,7 +88,7 @@ class CaptumMethod(Method):
                 values[part, :, column] = self._attribute(request, rows, target)
 
         # Captum keeps what it sees of a call in the object, and hooks on the network, for whoever calls it.
-        with _one_explains, request.subject.open(), torch.inference_mode(mode=False), torch.enable_grad():
+        with captum_turn, request.subject.open(), torch.inference_mode(mode=False), torch.enable_grad():
             if self.kind in _WHOLE and request.batch_size == "auto":
                 work(slice(0, request.count))
             else:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy.typing as npt
 
 from permgrad._errors import InputError
+from permgrad._threads import captum_turn
 from permgrad.attribution.arguments import Arguments, check_groups, check_numbers, level_of
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Method, Request, methods
@@ -142,12 +144,14 @@ def _explain(arguments: Arguments, engine: Engine | None = None) -> Explanation:
 
         return explain_mixed(arguments)
     chosen, name = _method(arguments.method)
-    request = build_request(arguments, chosen, name)
-    if arguments.scoring is not None:
-        from permgrad.attribution.scoring import explain_scores
+    # Captum's hooks on a network are met by whoever calls it, also to read it.
+    with nullcontext() if isinstance(arguments.method, str) else captum_turn:
+        request = build_request(arguments, chosen, name)
+        if arguments.scoring is not None:
+            from permgrad.attribution.scoring import explain_scores
 
-        return explain_scores(request, name, arguments.scoring)
-    return chosen(request)
+            return explain_scores(request, name, arguments.scoring)
+        return chosen(request)
 
 
 def take_engine(options: dict[str, Any]) -> Engine | None:
