@@ -1,6 +1,7 @@
 """Coverage-guided fuzzing of every reader of saved files, with Atheris (``pip install 'permgrad[fuzz]'``).
 
     python benchmarks/fuzz_readers.py --all --minutes 30      # the record: 30 minutes for each reader
+    python benchmarks/fuzz_readers.py --reader csv --into-record  # the others stay as they are recorded
     python benchmarks/fuzz_readers.py --reader model --minutes 2 --keep cases
     python benchmarks/fuzz_readers.py --reader model --case cases/model/faults/0a1b2c3d4e5f.case
 
@@ -9,6 +10,8 @@ are renewed after most of them, so that what lies behind is reached. A reader ma
 says rule, fact and fix. Anything else is a fault: another exception, code that runs (pickles with a canary are among
 the cases), a process, a connection, a file written elsewhere, more than 1 GB of memory, more than 60 seconds, a crash.
 
+Minutes are processor time, so that they say as much on a machine that does other work.
+
 Floors: no fault; every reader has its minutes, finds more branches than its valid files reach, and lets some changed
 files in and refuses others.
 """
@@ -16,13 +19,14 @@ files in and refuses others.
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,7 +34,7 @@ from typing import Any
 import _fuzz_readers
 from _fuzz_mutations import unpack
 from _fuzzing import HANG_SECONDS, MEMORY_MB, Faults
-from _results import markdown_table, parser, record
+from _results import RESULTS, markdown_table, parser, record
 
 _RUNS = re.compile(r"^stat::number_of_executed_units:\s*(\d+)", re.MULTILINE)
 _PROGRESS = re.compile(r"^#(\d+)\s+\w+\s+cov: (\d+)", re.MULTILINE)
@@ -47,7 +51,6 @@ def fuzz(name: str, seconds: int, work: Path, seed: int) -> dict[str, Any]:
     spent, processes = 0.0, 0
     # A process that ends at once, again and again, is a fault of its own.
     while seconds - spent >= 1 and processes < 50:
-        began = time.monotonic()
         (work / "state.json").unlink(missing_ok=True)
         words = [
             sys.executable,
@@ -57,15 +60,25 @@ def fuzz(name: str, seconds: int, work: Path, seed: int) -> dict[str, Any]:
             str(int(seconds - spent)),
         ]
         words += ["--work", str(work), "--seed", str(seed + processes)]
-        process = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
-        _add(found, work, process.stderr)
+        code, said, taken = _run(words)
+        _add(found, work, said)
         faults = Faults(work / "faults")
-        if process.returncode:
-            _note_end(faults, work, process)
-        spent += time.monotonic() - began
+        if code:
+            _note_end(faults, work, code, said)
+        spent += taken
         processes += 1
     found["faults"] = sorted(faults.found.values(), key=lambda fault: -fault["cases"])
     return {"reader": name, "minutes": round(spent / 60, 2), "processes": processes, **found}
+
+
+def _run(words: list[str]) -> tuple[int, str, float]:
+    """Return how a command ended, what it said on its error stream, and its processor seconds."""
+    with tempfile.TemporaryFile("w+", errors="replace") as said:
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=said)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        return process.returncode, said.read(), usage.ru_utime + usage.ru_stime
 
 
 def _add(found: dict[str, Any], work: Path, said: str) -> None:
@@ -86,15 +99,15 @@ def _add(found: dict[str, Any], work: Path, said: str) -> None:
         found["most MB"] = max(found["most MB"], state["most_mb"])
 
 
-def _note_end(faults: Faults, work: Path, process: subprocess.CompletedProcess[str]) -> None:
+def _note_end(faults: Faults, work: Path, code: int, said: str) -> None:
     """Note why a process ended before its time, with the case that it was reading."""
     left = sorted(work.glob("ended-*"))
     for path in left:
         what = path.name.removeprefix("ended-").partition("-")[0]
-        faults.note(f"the process ended: {_ENDED.get(what, what)}", process.stderr[-3000:], path.read_bytes())
+        faults.note(f"the process ended: {_ENDED.get(what, what)}", said[-3000:], path.read_bytes())
         path.unlink()
     if not left:
-        faults.note(f"the process ended with {process.returncode}", process.stderr[-3000:], b"")
+        faults.note(f"the process ended with {code}", said[-3000:], b"")
 
 
 def try_case(name: str, path: Path) -> int:
@@ -118,6 +131,7 @@ def main() -> int:
     options.add_argument("--jobs", type=int, default=1, help="readers that are tried at a time")
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--keep", type=Path, help="folder for corpus and faults (default: a temporary one)")
+    options.add_argument("--into-record", action="store_true", help="renew these readers in benchmarks/results")
     options.add_argument("--case", type=Path, help="only read this case with --reader, and show what happens")
     asked = options.parse_args()
     if asked.case is not None:
@@ -143,7 +157,19 @@ def _all(asked: argparse.Namespace) -> list[dict[str, Any]]:
         return list(pool.map(one, names))
 
 
+def _into_record(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what is recorded of other readers beside what was found now, in the readers' order."""
+    path = RESULTS / "fuzz_readers.json"
+    before = json.loads(path.read_text(encoding="utf-8"))["results"]["readers"] if path.is_file() else []
+    by_name = {one["reader"]: one for one in [*before, *found]}
+    return [by_name[name] for name in _fuzz_readers.readers if name in by_name]
+
+
 def _tell(asked: argparse.Namespace, found: list[dict[str, Any]]) -> int:
+    today = dt.datetime.now(tz=dt.UTC).date().isoformat()
+    found = [{**one, "date": today} for one in found]
+    if asked.into_record:
+        found = _into_record(found)
     rows = [{**one, "faults": len(one["faults"])} for one in found]
     seconds = 10 if asked.quick else asked.minutes * 60
     alive = all(
@@ -164,7 +190,11 @@ def _tell(asked: argparse.Namespace, found: list[dict[str, Any]]) -> int:
         text += (
             f"\n\n- **{fault['reader']}**: {fault['kind']} ({fault['cases']} cases)\n\n```\n{fault['told'][-800:]}\n```"
         )
-    data = {"readers": rows, "faults": faults}
+    missing = sorted(set(_fuzz_readers.readers) - {one["reader"] for one in found})
+    if missing and (asked.all or asked.into_record):
+        alive = False
+        text += f"\n\nNot tried yet: {', '.join(missing)}."
+    data = {"readers": found, "faults": faults}
     return record(asked, "Readers of saved files, fuzzed", text, data, passed=alive and not faults, seeds=[asked.seed])
 
 
