@@ -46,13 +46,25 @@ def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def record(arguments: argparse.Namespace, title: str, text: str, data: Any, *, passed: bool, seeds: Any) -> int:
-    """Print the result, write it beside the others unless told not to, and return the exit code."""
+def record(
+    arguments: argparse.Namespace,
+    title: str,
+    text: str,
+    data: Any,
+    *,
+    passed: bool,
+    seeds: Any,
+    name: str | None = None,
+) -> int:
+    """Print the result, write it beside the others unless told not to, and return the exit code.
+
+    ``name`` is the record's, left out: the script's.
+    """
     import torch
 
     import permgrad
 
-    name = Path(sys.argv[0]).stem
+    name = name or Path(sys.argv[0]).stem
     head = {
         "command": f"python benchmarks/{Path(sys.argv[0]).name}" + "".join(f" {part}" for part in sys.argv[1:]),
         "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),

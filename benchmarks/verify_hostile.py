@@ -90,7 +90,8 @@ def _note(faults: Faults, name: str, case: Any) -> None:
     found = faults.setdefault(name, {"cases": 0, "example": repr(case)[:2000]})
     found["cases"] += 1
     if found["cases"] == 1:
-        print(f"FAULT {name}\n{found['example']}\n", flush=True)
+        shown = f"FAULT {name}\n{found['example']}\n".encode(errors="backslashreplace").decode()
+        print(shown, flush=True)
 
 
 def main() -> int:

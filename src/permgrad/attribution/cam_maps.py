@@ -14,7 +14,9 @@ from torch import Tensor
 
 from permgrad._errors import InputError, unknown
 
-VARIANTS = ("gradcam", "hirescam", "layercam")
+#: The variants, by the names that their papers give them.
+MAP_NAMES = {"gradcam": "Grad-CAM", "hirescam": "HiResCAM", "layercam": "LayerCAM"}
+VARIANTS = tuple(MAP_NAMES)
 UPSAMPLING = ("bilinear", "nearest", "none")
 #: With ``maps="auto"``, maps of more numbers than this are not kept.
 KEPT_NUMBERS = 20_000_000

@@ -76,7 +76,9 @@ def _points(request: Request, name: str) -> dict[str, Any] | None:
         picked = picked[np.unique(numbers[picked], return_index=True)[1]]
         at = numbers[picked].tolist()
         return {"kind": "numeric", "rows": picked, "at": at, "label": [f"{value:.4g}" for value in at]}
-    text = column.astype(object).where(column.notna(), "missing").astype(str).to_numpy()
+    # One by one: pandas' own texts cannot hold half a character.
+    cells = column.astype(object).where(column.notna(), "missing")
+    text = np.array([str(cell) for cell in cells], dtype=object)
     levels, first, counts = np.unique(text, return_index=True, return_counts=True)
     kept = np.argsort(-counts, kind="stable")[:_LEVELS]
     if numbers is not None:

@@ -130,7 +130,7 @@ class Schema:
             for n, share in zip(frame["missing"], frame["missing_share"], strict=True)
         ]
         frame = frame.drop(columns="missing_share")
-        cells = [list(frame.columns), *frame.astype(str).to_numpy().tolist()]
+        cells = [list(frame.columns), *([str(cell) for cell in row] for row in frame.itertuples(index=False))]
         widths = [max(len(row[j]) for row in cells) for j in range(frame.shape[1])]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells

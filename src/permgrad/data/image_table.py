@@ -143,7 +143,7 @@ def locate_images(cells: pd.Series[Any], folder: str | os.PathLike[str], table: 
         permgrad._errors.InputError: image files must exist, however: 1 of 1 in column 'scan' of the table does not...
     """
     name = str(cells.name)
-    empty = (cells.isna() | (cells.astype(str).str.strip() == "")).to_numpy()
+    empty = cells.isna().to_numpy() | np.array([not str(cell).strip() for cell in cells], dtype=bool)
     if empty.any():
         rows = ", ".join(str(row) for row in cells.index[empty][:_MOST_NAMED]) + (
             ", …" if empty.sum() > _MOST_NAMED else ""

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 NOT_BRANCHES = ("interaction", "paper", "total")
-#: Below this share of the branch weights another training gives other class activation maps. On Covertype they are 3 to
-#: 5 % for preset default, whose maps differ as much between trainings as between classes, and 11 % for preset fast,
-#: whose maps do not (benchmarks/verify_classes.py).
+#: Below this share of the branch weights class activation maps say little about the prediction: what they show is a
+#: small part of it. On Covertype it is 3 to 5 % for preset default and 11 % for preset fast.
 LEAST_IMAGE_SHARE = 0.1
 
 
@@ -63,8 +62,8 @@ def map_words(branches: Mapping[str, Any]) -> str:
         return ""
     amount = f"{round(100 * share)} %" if share >= 0.005 else "next to nothing"
     return (
-        f"The image path carries {amount} of the branch weights: its activation maps hardly speak for the prediction, "
-        "and would look different after another training. Go by the attributions, or train preset fast or paper if the "
+        f"The image path carries {amount} of the branch weights: its activation maps speak for a small part of "
+        "the prediction only. Go by the attributions, or train preset fast or paper if the "
         "pictures are what you want to read."
     )
 

@@ -263,11 +263,18 @@ def _row_sections(folder: Path, local: Any) -> list[RowSection]:
                 output=row["output"],
                 image=image,
                 heat=heat,
-                heat_title="Grad-CAM of the last convolution" + ("" if label == "all" else f", class {label}"),
+                heat_title=_map_title(maps) + ("" if label == "all" else f", class {label}"),
                 text=f"Chosen as {row['why']}." + (empty if heat is not None and not np.any(heat) else ""),
             )
         )
     return sections
+
+
+def _map_title(maps: Any) -> str:
+    from permgrad.attribution.cam_maps import MAP_NAMES
+
+    variant = "gradcam" if maps is None else maps.meta.get("variant", "gradcam")
+    return f"{MAP_NAMES[variant]} of the last convolution"
 
 
 def _gradient_section(folder: Path) -> GradientSection | None:
