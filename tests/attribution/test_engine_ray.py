@@ -80,9 +80,28 @@ def test_two_workers_are_killed_and_nothing_is_lost_or_counted_twice(
     assert len(alone.results) == 8
     found = script.killed_workers(case, alone, after=(1, 4))
     assert found["killed"] == 2
-    assert found["warned"] == 1
+    # Not at all where the other worker has done the rest before the successor of a killed one is there.
+    assert found["warned"] <= 1
     assert script.same(found, 8 * 120)
     assert found["largest difference of sums"] <= 1e-9
+
+
+@linux
+def test_the_only_worker_is_killed_and_its_successor_is_told_of(session: None, tmp_path: Path) -> None:
+    marker = tmp_path / "killed"
+
+    def work(task: int) -> int:
+        if task == 2 and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return task
+
+    engine = RayEngine(workers=1)
+    with pytest.warns(pg.PermgradWarning, match="a worker died and had to be started again; .* nothing is lost"):
+        found = list(engine.run(list(range(4)), work))
+    assert marker.exists()
+    assert sorted(found) == [0, 1, 2, 3]
+    assert engine.facts["workers_restarted"] == 1
 
 
 def test_rows_in_memory_give_what_they_give_in_this_process(session: None, case: Any) -> None:
