@@ -247,3 +247,22 @@ def test_twins_are_not_trivial():
     for seed in range(3):
         case = hostile_networks.make("plain", seed, "permutation")
         assert np.abs(Twin(case).base).max() > 1e-3
+
+
+@pytest.mark.parametrize("method", ["gradient", "integrated_gradients", "permutation", "shapley", "aggregate"])
+def test_gradients_that_the_forward_switches_off_are_as_they_were(method):
+    def off(net, x):
+        out = net.layer(x).tanh()
+        torch.set_grad_enabled(False)
+        return out
+
+    torch.manual_seed(0)
+    rows, net = torch.randn(6, 3), Own(off)
+    plain = Own(lambda net, x: net.layer(x).tanh())
+    plain.load_state_dict(net.state_dict())
+    options = {"method": method, "task": "regression", "random_state": 0, "batch_size": 2}
+    options |= {"members": ["permutation", "gradient"]} if method == "aggregate" else {"scope": "local"}
+    found, wanted = (pg.explain(own, rows, None, progress=False, **options) for own in (net, plain))
+    assert torch.is_grad_enabled()
+    np.testing.assert_allclose(found.values, wanted.values, rtol=1e-5)
+    assert np.abs(wanted.values).max() > 0.05

@@ -9,6 +9,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+import torch
 from hostile_checks import holds, refusal
 from network_cases import Case
 from network_twins import Twin
@@ -41,11 +42,26 @@ def check_network(case: Case) -> str:
     _whole(case, found)
     if any(name in words for words in said for name in NAMED):
         return "warned of chance or neighbours"
-    holds(case.rowwise, "rows that depend on chance or on their neighbours must be refused or named")
+    holds(
+        case.rowwise or not _mixes(case), "rows that depend on chance or on their neighbours must be refused or named"
+    )
     _other_batches(case, found)
     if case.twins:
         _twin(case, found, said)
     return "explained"
+
+
+def _mixes(case: Case) -> bool:
+    """Return whether chance or neighbours change any output: a network may be deaf to the part that they get into."""
+    twin = Twin(case)
+    seen = [twin.predict(twin.rows), twin.predict(twin.rows)]
+    with torch.no_grad():
+        orders = [torch.roll(torch.arange(twin.count), turn) for turn in range(twin.count)]
+        for order in orders:
+            returned = case.net(*(own[order].clone() for own in twin.rows))
+            seen.append(case.read(returned).detach().double().reshape(twin.count, -1)[order.argsort()].numpy())
+    rounding = 1e-6 * float(np.nanmax(np.abs(seen[0]), initial=0.0))
+    return not all(np.allclose(seen[0], own, rtol=0, atol=rounding, equal_nan=True) for own in seen)
 
 
 def explain(case: Case, said: list[str], **others: Any) -> pg.Explanation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -43,6 +44,13 @@ def outputs_in_a_structure(rng: np.random.Generator) -> Case:
     return case
 
 
+def _quantized(out: Tensor) -> Tensor:
+    with warnings.catch_warnings():
+        # torch's own, about what the user does.
+        warnings.simplefilter("ignore")
+        return torch.quantize_per_tensor(out.detach(), 0.1, 0, torch.qint8)
+
+
 @kind
 def outputs_that_are_none(rng: np.random.Generator) -> Case:
     case = make_case(rng, chain=False)
@@ -53,7 +61,7 @@ def outputs_that_are_none(rng: np.random.Generator) -> Case:
         lambda out: torch.cat([out, out]), lambda out: out[:, None, :].expand(-1, 2, -1), lambda out: out + 1j,
         lambda out: out.to_sparse(), lambda out: {"loss": out.sum()}, lambda out: [out.tolist()], lambda out: out[:0],
         lambda out: torch.empty(len(out), 0, 3), iter, lambda out: {1: out[:-1], "b": out.mean()},
-        lambda out: torch.quantize_per_tensor(out.detach(), 0.1, 0, torch.qint8),
+        _quantized,
     ]  # fmt: skip
     way = ways[int(rng.integers(len(ways)))]
     case.net.after = lambda _net, out, *_: way(out)

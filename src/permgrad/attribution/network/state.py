@@ -56,7 +56,9 @@ def kept(module: nn.Module) -> Iterator[None]:
         "NumPy's generator": _kept_numpy,
         ("network", id(module)): partial(_kept_network, module),
     }
-    with evaluation_mode(module), forked_torch(0), together(changes):
+    # A forward may switch gradients: what is switched on here is what they are already, and is put back at the end.
+    followed = torch.set_grad_enabled(torch.is_grad_enabled())
+    with followed, evaluation_mode(module), forked_torch(0), together(changes):
         random.seed(0)
         np.random.seed(0)  # noqa: NPY002 — it is the user's that is kept
         yield

@@ -258,12 +258,14 @@ class NetworkSubject:
     def theirs(self, tensors: Sequence[Tensor], names: Sequence[str] | None = None) -> Iterator[None]:
         """Run code of the user's: what it raises becomes a sentence that names the rows, with the error as its cause.
 
-        Memory that does not suffice passes as it is: the batch is halved then.
+        Whether gradients are followed stays as it was, whatever the code switches. Memory that does not suffice passes
+        as it is: the batch is halved then.
 
         Args:
             tensors: what it is called with.
             names: of the tensors; None: of the inputs.
         """
+        followed = torch.is_grad_enabled()
         try:
             yield
         except PermgradError:
@@ -272,6 +274,9 @@ class NetworkSubject:
             if is_out_of_memory(error):
                 raise
             raise ForwardError(error, shapes_in_words(names or self.input_names, tensors)) from error
+        finally:
+            if torch.is_grad_enabled() != followed:
+                torch.set_grad_enabled(followed)
 
     def predict(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return what ``forward`` returns, up to rounding, where no gradient is followed; of known networks faster."""
