@@ -147,6 +147,7 @@ def _changed(frame: pd.DataFrame, change: Any) -> tuple[pd.DataFrame, int]:
     count += sum(one is not other for one, other in zip(names, labels, strict=True))
     if not count:
         return frame, 0
-    changed = pd.concat(columns, axis=1) if columns else frame.copy()
+    # Under their places: names may stand more than once, and pandas knows no half characters.
+    changed = pd.concat(columns, axis=1, keys=range(len(columns))) if columns else frame.copy()
     changed.columns = pd.Index(names, dtype=object)
     return changed, count
