@@ -18,6 +18,7 @@ import _fuzz_readers
 from _fuzz_mutations import Canary, mutate, pack, scramble, unpack
 from _fuzzing import Faults, Mutator, Trial
 from permgrad import InputError
+from permgrad.runs.diff import differences
 
 #: Cases of each reader; those of whole runs take seconds each and are left to the long form.
 CASES = {
@@ -44,10 +45,30 @@ def test_changed_files_are_read_or_refused(name, tmp_path):
         for _ in range(CASES[name]):
             trial(change(draw.choice(valid), draw))
         assert trial.faults.found == {}
-        # Readers of several files swallow the refusals of each.
-        assert name in ("presets", "folders") or trial.ends["refused"] > 3
+        # Readers of several files swallow the refusals of each; for ``diff`` a damaged file is a difference.
+        assert name in ("presets", "folders", "diff") or trial.ends["refused"] > 3
     finally:
         trial.close()
+
+
+def test_changed_files_are_told_as_differences(tmp_path):
+    """``diff`` refuses nothing that it can compare, so that it must see what was changed."""
+    reader = _fuzz_readers.readers["diff"]
+    (valid,) = _fuzz_readers.corpus(reader)
+    change, draw = Mutator(reader, tmp_path / "canary"), random.Random(0)
+    told = unequal = 0
+    for number in range(20):
+        files = valid if number == 0 else unpack(change(pack(valid), draw))
+        folder = tmp_path / str(number)
+        _fuzz_readers.write_folder(files, folder)
+        sides = [{name.partition("/")[2]: content for name, content in files.items() if name.startswith(side)}
+                 for side in ("one/", "two/")]  # fmt: skip
+        found, _ = differences(folder / "one", folder / "two")
+        assert found == [] or sides[0] != sides[1]
+        told, unequal = told + bool(found), unequal + (sides[0] != sides[1])
+    # Some changes are of times, of the order of keys or of blanks, which are no difference.
+    assert unequal > 10
+    assert told > unequal / 2
 
 
 # ---- what counts as a fault ------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from safetensors.torch import save as weights_to_bytes
 
 import permgrad as pg
 from permgrad import _stored
+from permgrad._csv import csv_text, read_csv, write_csv
 from permgrad._stored import parse_json, read_npz, sealed, write_npz
 from permgrad.models.saving import checksum
 
@@ -59,10 +60,11 @@ def described(descr, shape=(1,)):
         (npz(npy("{" * 90 + "\t\t")), "a header that cannot be read"),
         (npz(kind=zipfile.ZIP_LZMA), "compressed in a way that is not NumPy's"),
         (npz(kind=zipfile.ZIP_BZIP2), "compressed in a way that is not NumPy's"),
-        (npz(described("<U0", (10**12,))), "says it has"),
+        (npz(described("<f8", (10**12,))), "says it has"),
+        (npz(described("<U0", (10**12,))), "which permgrad never writes"),
         (npz(described("|V8")), "which permgrad never writes"),
         (npz(described([("a", "<f8")])), "which permgrad never writes"),
-        (npz(described("|S0", (2**40,))), ""),
+        (npz(described("|S0", (2**40,))), "which permgrad never writes"),
     ],
 )
 def test_odd_arrays_are_refused(content, said):
@@ -176,7 +178,6 @@ def at(*way, value):
         (("network", "options", "conv_filters"), [20_000, 20_000]),
         (("network", "options", "kernel_size"), 9999),
         (("network", "options", "members"), 10**9),
-        (("network", "options", "embedding_frequencies"), 10**9),
         (("network", "options", "numeric_embedding"), "periodic"),
         (("network", "options", "dropout"), 10**400),
         (("network", "options", "membeps"), 1),
@@ -194,6 +195,8 @@ def at(*way, value):
         (("training_options",), [None] * 3),
         (("class_weights",), [1.0]),
         (("calibration", "temperature"), "1"),
+        (("calibration", "temperature"), -1.0),
+        (("calibration", "method"), "magic"),
         (("calibration", "shift"), [1.0, 2.0, 3.0]),
         (("history",), ["nobody"]),
     ],
@@ -207,12 +210,26 @@ def test_descriptions_that_do_not_fit_are_refused_before_they_cost_anything(stor
     tracemalloc.stop()
 
 
+def test_sizes_of_an_embedding_are_refused_where_it_is_used(stored, tmp_path):
+    """A network without one has no use for its size, whatever it is."""
+
+    def periodic(described):
+        described["network"]["options"] |= {"numeric_embedding": "periodic", "embedding_frequencies": 10**9}
+
+    tracemalloc.start()
+    with pytest.raises(pg.InputError, match="however"):
+        pg.load(doctored(stored, tmp_path, periodic))
+    assert tracemalloc.get_traced_memory()[1] < 2e8
+    tracemalloc.stop()
+
+
 @pytest.mark.parametrize(
     "arrays",
     [
         {"background": np.zeros(4, np.float32)}, {"background": np.zeros((4, 9), np.float32)},
         {"background": np.full((40, 3), np.nan, np.float32)}, {"background": np.array(["x"])},
         {"background_target": np.zeros((40, 2))}, {"classes": np.array(["p"])}, {"classes": np.array(["p", "p"])},
+        {"classes": np.array(["p", "q\ud800"])},
         {"history.epoch": np.array(["x"])}, {"history.epoch": np.zeros(7)},
     ],
 )  # fmt: skip
@@ -230,7 +247,7 @@ def test_weights_that_do_not_fit_are_refused(stored, tmp_path):
         {name: weights[name].double()},
         {name: weights[name] * float("nan")},
         {name: weights[name][:1]},
-        {"x": weights[name]},
+        {"x": weights[name].clone()},
     )
     assert pg.load(doctored(stored, tmp_path / "same", weights=weights))
     for number, change in enumerate(changes):
@@ -275,16 +292,45 @@ def test_values_that_are_no_numbers_are_refused(stored, tmp_path):
             pg.Explanation.load(folder)
 
 
-def test_half_characters_in_names_are_kept(tmp_path):
-    """Tables of broken encodings have them; UTF-8 has not, JSON has."""
-    name = "a\ud800"
-    explanation = pg.Explanation(np.ones((1, 1)), (name,), ("table",), ("all",), "permutation", "global")
+HALF = "a\ud800"
+
+
+def test_half_characters_are_refused_before_training():
+    """Broken encodings have them, UTF-8 has not: pandas fails on them since its version 3, in the middle of the work.
+
+    Whoever has them learns the column and how to replace them, instead of a table that lost a few signs in silence.
+    """
+    numbers = np.random.default_rng(0).normal(size=(20, 1))
+    named = pd.DataFrame(numbers, columns=pd.Index([HALF], dtype=object))
+    cells = pd.DataFrame({"a": pd.Series([HALF, "b"] * 10, dtype=object)})
+    target = np.array(["p", "q"] * 10, dtype=object)
+    model = pg.HyNNClassifier(preset="fast", branches=("tabular",), max_epochs=1, progress=False, random_state=0)
+    for X, y, what in (
+        (named, target, "column names"),
+        (cells, target, "cells of column 'a'"),
+        (cells.replace(HALF, "c"), np.array([HALF, "q"] * 10, dtype=object), "classes"),
+    ):
+        with pytest.raises(pg.InputError, match=rf"{what} must be text of whole characters, however 'a\\ud800' holds"):
+            model.fit(X, y)
+    model.fit(cells.replace(HALF, "c"), target)
+    with pytest.raises(pg.InputError, match="cells of column 'a' must be text of whole characters"):
+        model.predict(cells)
+    repaired = cells.map(lambda text: text.encode("utf-8", "replace").decode())
+    assert repaired["a"].tolist()[0] == "a?"
+    assert len(model.fit(repaired, target).predict(repaired)) == 20
+
+
+def test_half_characters_in_explanations_are_kept(tmp_path):
+    """Names of parts of somebody's own network may be anything: the files say them again, and CSV shows them escaped."""
+    explanation = pg.Explanation(np.ones((1, 1)), (HALF,), ("table",), ("all",), "permutation", "global")
     explanation.save(tmp_path / "explanation")
-    assert pg.Explanation.load(tmp_path / "explanation").names == (name,)
-    X = pd.DataFrame({name: np.random.default_rng(0).normal(size=20)})
-    model = pg.HyNNRegressor(preset="fast", branches=("tabular",), max_epochs=1, progress=False, random_state=0)
-    model.fit(X, X[name]).save(tmp_path / "model")
-    np.testing.assert_array_equal(pg.load(tmp_path / "model").predict(X), model.predict(X))
+    again = pg.Explanation.load(tmp_path / "explanation")
+    assert again.names == (HALF,)
+    frame = again.to_frame()
+    assert frame["feature"].tolist() == [HALF]
+    write_csv(frame, tmp_path / "a.csv")
+    assert read_csv(tmp_path / "a.csv")["feature"].tolist() == ["a\\ud800"]
+    assert csv_text(frame)[0].encode() == (tmp_path / "a.csv").read_bytes()
 
 
 # ---- training's checkpoint -------------------------------------------------------------------------------------------
@@ -385,7 +431,12 @@ def run(tmp_path_factory):
 DAMAGE = {
     "run.json": ['{"schema_version": []}', "[]", '{"configuration_hash": 1}', "[" * 500],
     "data.json": ["[]", "{}", '{"columns": [1]}', "NaN"],
-    "metrics.json": ["[]", "{}", '{"task": "classification"}'],
+    "metrics.json": [
+        "[]", "{}", '{"task": "classification"}',
+        '{"task": "classification", "rows": {"test": 1}, "validation": {}, "test": {"rmse": 1}, "baselines": {}}',
+        '{"task": "classification", "rows": {"test": 1}, "validation": {}, "test": {"accuracy": 1}, "baselines": {"a": 1}}',
+        '{"task": "regression", "rows": {"test": 1}, "validation": {}, "test": {"rmse": 1}, "baselines": {}}',
+    ],
     "branches.json": ["[]", "3"],
     "explanations/rows.json": ["[]", '{"rows": [{}]}', '{"rows": [{"output": 99, "title": "", "why": ""}]}'],
     "history.csv": ["", "a\n1\n", "\x80"],
@@ -413,13 +464,41 @@ def test_reports_of_runs_that_lack_a_file_name_it(run, tmp_path, name):
     assert name in said
 
 
-@pytest.mark.parametrize("content", ["[]", '{"columns": [1]}', '{"columns": [{}]}', '{"identifiers": 3}'])
-def test_predictions_of_changed_runs_are_refused(run, tmp_path, content):
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"columns": [1]}, {"columns": [{}]}, {"columns": {}}, {"columns": [{"name": 1, "role": "x"}]},
+        {"identifiers": 3}, {"identifiers": ["code", 3]}, {"na_codes": "a"}, {"na_codes": [[]]}, {"task": "x"},
+        {"task": []}, {"target": None}, {"target": ["outcome"]}, None,
+    ],
+)  # fmt: skip
+def test_predictions_of_changed_runs_are_refused(run, tmp_path, change):
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
-    (folder / "data.json").write_text(content, encoding="utf-8")
+    data = json.loads((folder / "data.json").read_text(encoding="utf-8"))
+    assert set(change or {}) <= set(data)
+    (folder / "data.json").write_text(json.dumps([] if change is None else {**data, **change}), encoding="utf-8")
     (tmp_path / "rows.csv").write_text("a,b\n1,x\n", encoding="utf-8")
-    assert "however" in call("predict", folder, tmp_path / "rows.csv", "--out", tmp_path / "p.csv", code=2)
+    for words in (("predict", "--out", tmp_path / "p.csv"), ("explain", "--out", tmp_path / "e")):
+        said = call(words[0], folder, tmp_path / "rows.csv", *words[1:], code=2)
+        assert "a run's folder must be as permgrad wrote it, however" in said
+        assert "data.json" in said
+    assert not (tmp_path / "p.csv").exists()
+    assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.parametrize("content", ["{}", "[]"])
+def test_summaries_of_changed_runs_are_refused(run, tmp_path, content):
+    """A run that is finished already only tells what it found."""
+    from permgrad.runs.folder import believed
+    from permgrad.runs.run import summarise
+
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    assert "Test rows" in summarise(folder).text
+    (folder / "metrics.json").write_text(content, encoding="utf-8")
+    with pytest.raises(pg.InputError, match=r"must be as permgrad wrote it, however: .*metrics\.json"), believed(folder):
+        summarise(folder)
 
 
 def test_cells_that_were_changed_are_done_again(tmp_path):
@@ -452,9 +531,9 @@ def test_odd_presets_are_refused(tmp_path, content):
 
 
 def test_gzip_that_unpacks_to_a_huge_table_is_refused(tmp_path, monkeypatch):
-    from permgrad.data import table
+    from permgrad.data import text_files
 
-    monkeypatch.setattr(table, "_MOST_UNPACKED", 2**18)
+    monkeypatch.setattr(text_files, "_MOST_UNPACKED", 2**18)
     rows = b"a,b\n" + b"0,0\n" * 2**18
     (tmp_path / "bomb.csv.gz").write_bytes(gzip.compress(rows))
     with pytest.raises(pg.InputError, match=r"a gzip file must not unpack to more than .* unpack it with gunzip"):
