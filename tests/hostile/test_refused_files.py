@@ -432,7 +432,9 @@ DAMAGE = {
     "run.json": ['{"schema_version": []}', "[]", '{"configuration_hash": 1}', "[" * 500],
     "data.json": ["[]", "{}", '{"columns": [1]}', "NaN"],
     "metrics.json": [
-        "[]", "{}", '{"task": "classification"}',
+        "[]",
+        "{}",
+        '{"task": "classification"}',
         '{"task": "classification", "rows": {"test": 1}, "validation": {}, "test": {"rmse": 1}, "baselines": {}}',
         '{"task": "classification", "rows": {"test": 1}, "validation": {}, "test": {"accuracy": 1}, "baselines": {"a": 1}}',
         '{"task": "regression", "rows": {"test": 1}, "validation": {}, "test": {"rmse": 1}, "baselines": {}}',
@@ -497,7 +499,10 @@ def test_summaries_of_changed_runs_are_refused(run, tmp_path, content):
     shutil.copytree(run, folder)
     assert "Test rows" in summarise(folder).text
     (folder / "metrics.json").write_text(content, encoding="utf-8")
-    with pytest.raises(pg.InputError, match=r"must be as permgrad wrote it, however: .*metrics\.json"), believed(folder):
+    with (
+        pytest.raises(pg.InputError, match=r"must be as permgrad wrote it, however: .*metrics\.json"),
+        believed(folder),
+    ):
         summarise(folder)
 
 

@@ -94,6 +94,7 @@ def headline(inputs: Inputs) -> str:
 def summarise(folder: Path, *, already: bool = False) -> Outcome:
     """Return the summary of a finished run, read from its folder."""
     from permgrad.report._paths import entries_of
+
     metrics, branches = read_metrics(folder / METRICS), read_json(folder / BRANCHES)
     frame = read_csv(folder / "importance.csv", keep_default_na=False, na_values=[""], dtype={"class": str})
     top = frame[frame["class"] == "all"].sort_values("importance", ascending=False, kind="stable")
