@@ -321,7 +321,7 @@ def test_half_characters_are_refused_before_training():
 
 
 def test_half_characters_in_explanations_are_kept(tmp_path):
-    """Names of parts of somebody's own network may be anything: the files say them again, and CSV shows them escaped."""
+    """Names of parts of somebody's own network may be anything: files say them again, CSV shows them escaped."""
     explanation = pg.Explanation(np.ones((1, 1)), (HALF,), ("table",), ("all",), "permutation", "global")
     explanation.save(tmp_path / "explanation")
     again = pg.Explanation.load(tmp_path / "explanation")
@@ -436,7 +436,7 @@ DAMAGE = {
         "{}",
         '{"task": "classification"}',
         '{"task": "classification", "rows": {"test": 1}, "validation": {}, "test": {"rmse": 1}, "baselines": {}}',
-        '{"task": "classification", "rows": {"test": 1}, "validation": {}, "test": {"accuracy": 1}, "baselines": {"a": 1}}',
+        '{"task": "classification", "rows": {"test": 1}, "validation": {}, "test": {"accuracy": 1}, "baselines": [1]}',
         '{"task": "regression", "rows": {"test": 1}, "validation": {}, "test": {"rmse": 1}, "baselines": {}}',
     ],
     "branches.json": ["[]", "3"],
@@ -545,6 +545,18 @@ def test_gzip_that_unpacks_to_a_huge_table_is_refused(tmp_path, monkeypatch):
         pg.read_table(tmp_path / "bomb.csv.gz")
     (tmp_path / "plain.csv").write_bytes(rows)
     assert len(pg.read_table(tmp_path / "plain.csv")) == 2**18
+
+
+def test_gzip_that_unpacks_to_more_than_memory_holds_is_refused(tmp_path, monkeypatch):
+    from permgrad.data import table
+
+    rows = b"a,b\n" + b"0,0\n" * 2**16
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(rows))
+    monkeypatch.setattr(table, "free_memory", lambda: 3 * len(rows) + 3)
+    assert len(pg.read_table(tmp_path / "a.csv.gz")) == 2**16
+    monkeypatch.setattr(table, "free_memory", lambda: 3 * len(rows) - 3)
+    with pytest.raises(pg.InputError, match=r"must unpack to a table that fits in the free memory about 3 times, how"):
+        pg.read_table(tmp_path / "a.csv.gz")
 
 
 def test_a_hundred_thousand_equal_names_are_refused_at_once(tmp_path):

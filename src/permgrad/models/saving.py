@@ -347,7 +347,7 @@ def _rebuild(
     elif isinstance(parameters["layout"], (str, type(None))):
         layout = parameters["layout"]
     else:
-        raise ValueError(f"the layout {parameters['layout']!r:.40}, which is no name")
+        raise TypeError(f"the layout {parameters['layout']!r:.40}, which is no name")
     model = kinds[description["estimator"]](**{name: _unpack(value) for name, value in parameters.items()})
     model.layout = layout
     model.preprocessor_ = TableEncoder.from_dict(description["preprocessor"])

@@ -1,4 +1,4 @@
-"""The JSON documents of a run's folder, as permgrad wrote them: what is not is refused before somebody works with it."""
+"""The JSON documents of a run's folder, as permgrad wrote them; others are refused before somebody works with them."""
 
 from __future__ import annotations
 
