@@ -86,7 +86,7 @@ def check_characters(texts: Iterable[object], what: str) -> None:
         >>> check_characters(["größe", 3], "column names")
         >>> check_characters(["a\ud800"], "column names")
         Traceback (most recent call last):
-        permgrad._errors.InputError: column names must be text of whole characters, however 'a\ud800' holds half of on...
+        permgrad._errors.InputError: column names must be text of whole characters, however 'a\ud800' holds...
     """
     text = with_half_character(texts)
     if text is not None:

@@ -77,7 +77,7 @@ def unzipped(content: bytes, file: Path, *, room: int | None = None) -> bytes:
     if room is not None and len(unpacked) > room:
         raise InputError(
             f"a gzip file must unpack to a table that fits in the free memory about 3 times, however {str(file)!r} "
-            f"unpacks to more than {room:,} bytes; write it as Parquet, which is read in parts, or give a part of its rows"
+            f"unpacks to more than {room:,} bytes; write it as Parquet, which is read in parts, or give fewer rows"
         )
     return unpacked
 
