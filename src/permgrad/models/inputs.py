@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -76,7 +77,7 @@ def _check_frame(frame: pd.DataFrame, least_rows: int) -> None:
     check_characters(names, "column names")
     if len(set(names)) < len(names) or frame.columns.has_duplicates:
         # 0 and False are different as text, and the same as names.
-        twice = sorted({name for name in names if names.count(name) > 1}, key=names.index) or list(
+        twice = [name for name, count in Counter(names).items() if count > 1] or list(
             map(str, frame.columns[frame.columns.duplicated(keep=False)])
         )
         raise InputError(
