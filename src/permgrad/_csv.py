@@ -7,12 +7,14 @@ itself gets one more, so that taking one away always gives back what was there.
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from permgrad._errors import unknown
@@ -89,7 +91,7 @@ def write_csv(frame: pd.DataFrame, target: str | os.PathLike[str]) -> int:
         How many cells were quoted.
     """
     safe, count = _safe(frame)
-    safe.to_csv(target, index=False, encoding="utf-8", errors="backslashreplace")
+    safe.to_csv(target, index=False, encoding="utf-8", errors="backslashreplace", quoting=_quoting(safe))
     return count
 
 
@@ -103,7 +105,7 @@ def csv_text(frame: pd.DataFrame) -> tuple[str, int]:
     """
     safe, count = _safe(frame)
     stream = io.StringIO()
-    safe.to_csv(stream, index=False)
+    safe.to_csv(stream, index=False, quoting=_quoting(safe))
     return stream.getvalue().encode("utf-8", "backslashreplace").decode("utf-8"), count
 
 
@@ -122,6 +124,18 @@ def read_csv(path: str | os.PathLike[str], **options: Any) -> pd.DataFrame:
 
 def _safe(frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     return _changed(frame, quoted) if _mode.get() == "quote" else (frame, 0)
+
+
+def _quoting(frame: pd.DataFrame) -> Literal[0, 2]:
+    """Return which cells stand in double quotes: those that need it, or all texts where one holds a carriage return.
+
+    Python's writer leaves it as it is before version 3.13, and readers take what follows for the next line: the text
+    would be torn, and its second half could be a formula.
+    """
+    columns = (frame.iloc[:, place] for place in range(frame.shape[1]))
+    texts = (text for column in columns if column.dtype.kind not in "biufcmM" for text in column.array)
+    torn = any(isinstance(text, str) and "\r" in text for text in chain(frame.columns, texts))
+    return csv.QUOTE_NONNUMERIC if torn else csv.QUOTE_MINIMAL
 
 
 def _changed(frame: pd.DataFrame, change: Any) -> tuple[pd.DataFrame, int]:
@@ -147,6 +161,7 @@ def _changed(frame: pd.DataFrame, change: Any) -> tuple[pd.DataFrame, int]:
     count += sum(one is not other for one, other in zip(names, labels, strict=True))
     if not count:
         return frame, 0
-    changed = pd.concat(columns, axis=1) if columns else frame.copy()
+    # Under their places: names may stand more than once, and pandas knows no half characters.
+    changed = pd.concat(columns, axis=1, keys=range(len(columns))) if columns else frame.copy()
     changed.columns = pd.Index(names, dtype=object)
     return changed, count

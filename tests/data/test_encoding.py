@@ -251,6 +251,18 @@ def test_stored_and_read_back_gives_the_same_bits(mode):
         TableEncoder.from_dict({key: value for key, value in encoder.to_dict().items() if key != "slots"})
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_tables_of_categories_alone_are_stored_and_read_back(mode):
+    """There is no column to scale, so nothing in the file says how wide the scales are."""
+    frame = pd.DataFrame({"town": ["Bonn", "Ulm", "Köln", "Ulm"] * 9, "other": ["p", "q"] * 18})
+    encoder = TableEncoder(mode).fit(frame)
+    assert not any(kind == "numeric" for kind in encoder.kinds_)
+    again = TableEncoder.from_dict(json.loads(json.dumps(encoder.to_dict(), allow_nan=False)))
+    assert again.transform(frame).shape[1] > 3
+    np.testing.assert_array_equal(again.transform(frame), encoder.transform(frame))
+    assert again.to_dict() == encoder.to_dict()
+
+
 def test_merged_statistics_give_the_same_encoder():
     frame = make_mixed()
     whole = TableEncoder(na_codes=[-9, -8]).fit(frame)

@@ -143,9 +143,9 @@ class Explanation:
         columns: dict[str, Any] = {}
         if self.scope == "local":
             columns["row"] = np.repeat(np.asarray(self.meta.get("rows", range(rows))), count_names * count_outputs)
-        columns["feature"] = np.tile(np.repeat(np.array(self.names, dtype=object), count_outputs), rows)
-        columns["modality"] = np.tile(np.repeat(np.array(self.modality, dtype=object), count_outputs), rows)
-        columns["class"] = np.tile(np.array(self.outputs, dtype=object), rows * count_names)
+        columns["feature"] = _texts(np.tile(np.repeat(np.array(self.names, dtype=object), count_outputs), rows))
+        columns["modality"] = _texts(np.tile(np.repeat(np.array(self.modality, dtype=object), count_outputs), rows))
+        columns["class"] = _texts(np.tile(np.array(self.outputs, dtype=object), rows * count_names))
         columns["importance"] = self.values.ravel()
         columns["std"] = missing if self.std is None else self.std.ravel()
         columns["ci_low"] = low.ravel()
@@ -402,6 +402,14 @@ class Explanation:
                 "was changed; make it again"
             )
         return found
+
+
+def _texts(values: npt.NDArray[Any]) -> Any:
+    """Return texts as pandas has them; as objects where one holds half a character, which its own type refuses."""
+    try:
+        return pd.Series(values)
+    except UnicodeEncodeError:
+        return pd.Series(values, dtype=object)
 
 
 def _summarised_maps(maps: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:

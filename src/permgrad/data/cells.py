@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -52,6 +52,7 @@ def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
     """
     frame = _bare_frame(X)
     frame.columns = pd.Index([str(name) for name in frame.columns], dtype=object)
+    check_characters(frame.columns, "column names")
     repeated = frame.columns[frame.columns.duplicated()].unique().tolist()
     if repeated:
         raise InputError(
@@ -69,6 +70,46 @@ def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
             f"{frame.shape}) while a minimum of 1 is required; pass at least one row"
         )
     return frame
+
+
+def check_characters(texts: Iterable[object], what: str) -> None:
+    r"""Refuse text of which a part is half a character: no file in UTF-8 holds it, nor does pandas since its version 3.
+
+    Args:
+        texts: names, levels or classes; what is no text is left alone.
+        what: they are, in the plural.
+
+    Raises:
+        InputError: there is such a text.
+
+    Examples:
+        >>> check_characters(["größe", 3], "column names")
+        >>> check_characters(["a\ud800"], "column names")
+        Traceback (most recent call last):
+        permgrad._errors.InputError: column names must be text of whole characters, however 'a\ud800' holds...
+    """
+    text = with_half_character(texts)
+    if text is not None:
+        raise InputError(
+            f"{what} must be text of whole characters, however {text[:40]!r} holds half of one (a lone surrogate); "
+            "read the table in its own encoding, or replace it: text.encode('utf-8', 'replace').decode()"
+        )
+
+
+def with_half_character(texts: Iterable[object]) -> str | None:
+    r"""Return the first text that UTF-8 cannot hold; None where there is none.
+
+    Examples:
+        >>> with_half_character(["a", "b\ud800"]), with_half_character(["ü", 3])
+        ('b\ud800', None)
+    """
+    for text in texts:
+        if isinstance(text, str):
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                return text
+    return None
 
 
 def has_text_names(X: Any) -> bool:
@@ -259,6 +300,7 @@ class Distinct:
         for i, value in enumerate(values):
             text = canonical(value)
             target[i] = texts.setdefault(text, len(texts)) if text.strip() else -1
+        check_characters(texts, f"cells of column {name!r}")
         return cls(target[np.asarray(codes, dtype=np.int64)], list(texts))
 
     def counts(self) -> npt.NDArray[np.int64]:

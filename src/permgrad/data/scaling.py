@@ -134,7 +134,9 @@ class Scaling:
         """Read back what ``to_dict`` wrote."""
         made = cls(content["mode"])
         made.center, made.factor, made.fill = (exact_array(content[name]) for name in ("center", "factor", "fill"))
-        made.knots = exact_array(content["knots"]).reshape(-1, len(made.fill))
+        knots = exact_array(content["knots"])
+        # A table of categories alone has no column to scale, and its knots no width that NumPy could tell rows by.
+        made.knots = knots.reshape(-1, len(made.fill)) if len(made.fill) else knots.reshape(len(knots), 0)
         return made
 
 

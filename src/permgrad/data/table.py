@@ -141,7 +141,8 @@ def _content(file: Path) -> bytes:
         raise EnvironmentProblem(
             f"a table must be readable, however {str(file)!r}: {error.strerror}; check its rights"
         ) from error
-    content = unzipped(content, file)
+    free = free_memory()
+    content = unzipped(content, file, room=None if free is None else free // _COPIES)
     if not content.strip():
         raise InputError(
             f"a table must have a header and rows, however {str(file)!r} is empty; check how it was written"

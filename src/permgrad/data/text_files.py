@@ -48,18 +48,23 @@ _LOOKED_AT = 65_536
 _MOST_UNPACKED, _MOST_TIMES = 2**26, 100
 
 
-def unzipped(content: bytes, file: Path) -> bytes:
+def unzipped(content: bytes, file: Path, *, room: int | None = None) -> bytes:
     """Return a file's bytes, unpacked where it is gzip; a small file that becomes a huge table is left to its maker.
 
+    Args:
+        content: what is in the file.
+        file: for messages.
+        room: bytes that there is memory for; None: not known.
+
     Raises:
-        InputError: it is cut off or damaged, or unpacks to far more than it is.
+        InputError: it is cut off or damaged, unpacks to far more than it is, or to more than there is room for.
     """
     if content[:2] != GZIP:
         return content
     most = max(_MOST_UNPACKED, _MOST_TIMES * len(content))
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
-            unpacked = stream.read(most + 1)
+            unpacked = stream.read((most if room is None else min(most, room)) + 1)
     except (EOFError, OSError, zlib.error):
         raise InputError(
             f"a gzip file must be complete, however {str(file)!r} is cut off or damaged; copy it again"
@@ -68,6 +73,11 @@ def unzipped(content: bytes, file: Path) -> bytes:
         raise InputError(
             f"a gzip file must not unpack to more than {most:,} bytes, however {str(file)!r} of {len(content):,} bytes "
             "does; if you know whose it is, unpack it with gunzip and name the unpacked file"
+        )
+    if room is not None and len(unpacked) > room:
+        raise InputError(
+            f"a gzip file must unpack to a table that fits in the free memory about 3 times, however {str(file)!r} "
+            f"unpacks to more than {room:,} bytes; write it as Parquet, which is read in parts, or give fewer rows"
         )
     return unpacked
 

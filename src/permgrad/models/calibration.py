@@ -78,17 +78,20 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """Read back what ``to_dict`` wrote."""
+        """Read back what ``to_dict`` wrote.
+
+        Raises:
+            ValueError: it is something else; a temperature below 0 would turn every prediction round.
+        """
         curves = tuple((tuple(map(float, x)), tuple(map(float, y))) for x, y in content["curves"])
         if any(len(x) != len(y) or not x for x, y in curves):
             raise ValueError("the knots of an isotonic curve do not pair up")
-        method = content["method"]
-        return cls(
-            None if method is None else str(method),
-            tuple(map(float, content["shift"])),
-            float(content["temperature"]),
-            curves,
-        )
+        method, temperature = content["method"], content["temperature"]
+        if method not in (None, "prior", "temperature", "isotonic"):
+            raise ValueError(f"a calibration by {method!r:.40}")
+        if not isinstance(temperature, (int, float)) or isinstance(temperature, bool) or not temperature > 0:
+            raise ValueError(f"a temperature of {temperature!r:.40}")
+        return cls(method, tuple(map(float, content["shift"])), float(temperature), curves)
 
 
 def class_logits(outputs: npt.NDArray[Any]) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ import pandas as pd
 
 from permgrad._errors import InputError
 from permgrad._random import generator
+from permgrad.data.cells import check_characters
 
 FEWEST_EMBEDDED_LEVELS = 50
 #: Differences below it vanish when they are squared in float64, and values above its inverse become infinite.
@@ -72,9 +74,10 @@ def _check_frame(frame: pd.DataFrame, least_rows: int) -> None:
     if len(frame) < least_rows:
         raise InputError(f"X must have at least {least_rows} rows, however: n_samples={len(frame)}; add rows")
     names = [str(name) for name in frame.columns]
+    check_characters(names, "column names")
     if len(set(names)) < len(names) or frame.columns.has_duplicates:
         # 0 and False are different as text, and the same as names.
-        twice = sorted({name for name in names if names.count(name) > 1}, key=names.index) or list(
+        twice = [name for name, count in Counter(names).items() if count > 1] or list(
             map(str, frame.columns[frame.columns.duplicated(keep=False)])
         )
         raise InputError(
@@ -189,6 +192,7 @@ def class_target(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.
             f"y must hold classes, however: {error}; use HyNNRegressor for numbers, or turn the numbers into labels"
         ) from error
     classes, indexes = np.unique(y, return_inverse=True)
+    check_characters(classes.tolist(), "classes")
     if len(classes) < 2:
         raise InputError(
             f"y must hold at least 2 classes, however: y has one class ({classes.tolist()[0]!r}); "

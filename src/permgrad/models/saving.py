@@ -344,8 +344,10 @@ def _rebuild(
     if isinstance(parameters["layout"], dict):
         parameters["layout"] = None
         layout = images if images is not None else getattr(renderer, "layout", None)
-    else:
+    elif isinstance(parameters["layout"], (str, type(None))):
         layout = parameters["layout"]
+    else:
+        raise TypeError(f"the layout {parameters['layout']!r:.40}, which is no name")
     model = kinds[description["estimator"]](**{name: _unpack(value) for name, value in parameters.items()})
     model.layout = layout
     model.preprocessor_ = TableEncoder.from_dict(description["preprocessor"])
@@ -353,7 +355,7 @@ def _rebuild(
     model.module_ = module.to(choose_device(device)).eval()
     model.renderer_ = renderer
     model.network_options_ = module.options.to_dict()
-    model.training_options_ = _unpack(description["training_options"])
+    model.training_options_ = dict(_unpack(description["training_options"]))
     model.seed_ = int(description["seed"])
     model.best_epoch_ = int(description["best_epoch"])
     model.n_features_in_ = int(description["n_features_in"])

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from permgrad._threads import warning_filters
+from permgrad.data.cells import with_half_character
 
 _RENDERER = "renderer."
 #: Numbers that building a network may take beyond those of its weights: a few copies, and small constants.
@@ -164,6 +165,8 @@ def check_classes(model: Any, outputs: int) -> None:
         raise ValueError(f"classes of shape {classes.shape} for {outputs} outputs")
     if len(np.unique(classes.astype(str) if classes.dtype == object else classes)) < len(classes):
         raise ValueError("classes that stand more than once")
+    if with_half_character(classes.tolist()) is not None:
+        raise ValueError("classes that hold half a character")
     if weights.shape != classes.shape or not np.isfinite(weights).all():
         raise ValueError(f"class weights of shape {weights.shape} for {len(classes)} classes")
 

@@ -148,11 +148,12 @@ def _compare(sides: Sides, name: str) -> list[Difference]:
     compare = comparers.get(ending) if ending in comparers.names() else _bytes
     try:
         return [Difference(name, where, _short(one), _short(other)) for where, one, other in compare(sides)]
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"both files must be readable, however: {name}: {error}; check the folders' rights"
-        ) from error
-    except Exception:  # noqa: BLE001 — a damaged file is a difference, and is compared as what it is: bytes
+    except Exception as error:  # a damaged file is a difference, and is compared as what it is: bytes
+        # What the system refuses has a number; pyarrow says of a file that is cut off that reading it failed.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise EnvironmentProblem(
+                f"both files must be readable, however: {name}: {error}; check the folders' rights"
+            ) from error
         return [Difference(name, "", "(cannot be read as its name says)", "") for _ in _bytes(sides)]
 
 

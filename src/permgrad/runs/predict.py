@@ -19,8 +19,8 @@ from permgrad._startup import loading
 from permgrad.data.encoding import align_columns
 from permgrad.data.table import read_table
 from permgrad.runs import image_table
+from permgrad.runs.documents import DATA, read_data
 from permgrad.runs.folder import read_record
-from permgrad.runs.report import read_json
 from permgrad.runs.request import Outcome, table_name
 from permgrad.runs.stages import prediction_table, predictions_of, use_threads
 
@@ -45,7 +45,7 @@ def open_model(folder: Path) -> tuple[Any, dict[str, Any]]:
         from permgrad.models.saving import load
 
         model = load(folder / "model" if (folder / "model").is_dir() else folder)
-    data = read_json(run / "data.json") if (run / "data.json").is_file() and read_record(run) is not None else {}
+    data = read_data(run / DATA) if (run / DATA).is_file() and read_record(run) is not None else {}
     return model, data
 
 

@@ -16,7 +16,6 @@ from permgrad._errors import InputError
 from permgrad._files import writing
 from permgrad._lock import hold_folder
 from permgrad._startup import loading
-from permgrad._stored import parse_json
 from permgrad.report.content import (
     DataSection,
     GradientSection,
@@ -29,6 +28,7 @@ from permgrad.report.content import (
     TrainingSection,
 )
 from permgrad.runs import image_table_report, strongest
+from permgrad.runs.documents import BRANCHES, DATA, METRICS, read_data, read_json, read_metrics
 from permgrad.runs.explaining import saved_explanation
 from permgrad.runs.folder import STAGES, believed, read_record
 from permgrad.runs.gradients import SUMMARY
@@ -105,7 +105,7 @@ def _write(folder: Path, content: ReportContent) -> Path:
 
 def report_content(folder: Path, record: Mapping[str, Any], model: Any) -> ReportContent:
     """Gather what the report shows from the files of a run."""
-    data = read_json(folder / "data.json")
+    data = read_data(folder / DATA)
     explanation = saved_explanation(folder, "permgrad")
     paper = saved_explanation(folder, "permgrad-paper")
     local = saved_explanation(folder, "integrated_gradients")
@@ -116,14 +116,14 @@ def report_content(folder: Path, record: Mapping[str, Any], model: Any) -> Repor
         title=data["table"],
         target=data["target"],
         task=task,
-        metrics=read_json(folder / "metrics.json"),
+        metrics=read_metrics(folder / METRICS, data["task"]),
         data=_data_section(data),
         network=image_table_report.network_section(record, model) if images else _network_section(record, model),
         training=_training_section(folder, model),
         predictions=_prediction_section(folder, task, model),
         explanation=explanation,
         compared={} if paper is None else {"permgrad-paper": paper},
-        branches=read_json(folder / "branches.json"),
+        branches=read_json(folder / BRANCHES),
         # Of few rows a beeswarm shows nothing.
         local=None if images else local,
         rows=image_table_report.with_overlays(rows, folder) if images else rows,
@@ -134,30 +134,6 @@ def report_content(folder: Path, record: Mapping[str, Any], model: Any) -> Repor
         warnings=_warnings(data),
         extra=image_table_report.where_in_images(folder) if images else (),
     )
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file of a run's folder.
-
-    Raises:
-        InputError: It is missing or damaged.
-    """
-    try:
-        content = parse_json(path.read_bytes())
-    except FileNotFoundError as error:
-        raise InputError(
-            f"a run's folder must be whole, however: {path} is missing; run again with --from data"
-        ) from error
-    except ValueError as error:
-        raise InputError(
-            f"a run's folder must be as permgrad wrote it, however: {path} is damaged; run again with --from data"
-        ) from error
-    if not isinstance(content, dict):
-        raise InputError(
-            f"a run's folder must be as permgrad wrote it, however: {path} holds no JSON object; run again with "
-            "--from data"
-        )
-    return content
 
 
 def _data_section(data: Mapping[str, Any]) -> DataSection:

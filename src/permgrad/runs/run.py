@@ -11,6 +11,7 @@ from typing import Any
 from permgrad._csv import read_csv
 from permgrad._errors import InputError, suggest
 from permgrad._startup import load_training_engine, loading
+from permgrad.runs.documents import BRANCHES, METRICS, read_json, read_metrics
 from permgrad.runs.folder import STAGE_ALIASES, STAGES, believed, check_free, find_finished, open_run
 from permgrad.runs.inputs import Inputs, configuration, load_inputs
 from permgrad.runs.request import Outcome, RunRequest
@@ -93,9 +94,8 @@ def headline(inputs: Inputs) -> str:
 def summarise(folder: Path, *, already: bool = False) -> Outcome:
     """Return the summary of a finished run, read from its folder."""
     from permgrad.report._paths import entries_of
-    from permgrad.runs.report import read_json
 
-    metrics, branches = (read_json(folder / name) for name in ("metrics.json", "branches.json"))
+    metrics, branches = read_metrics(folder / METRICS), read_json(folder / BRANCHES)
     frame = read_csv(folder / "importance.csv", keep_default_na=False, na_values=[""], dtype={"class": str})
     top = frame[frame["class"] == "all"].sort_values("importance", ascending=False, kind="stable")
     report = folder / "report.html"

@@ -1,0 +1,95 @@
+"""The JSON documents of a run's folder, as permgrad wrote them; others are refused before somebody works with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from permgrad._errors import InputError
+from permgrad._stored import parse_json
+
+DATA, METRICS, BRANCHES = "data.json", "metrics.json", "branches.json"
+TASKS = ("classification", "regression")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file of a run's folder.
+
+    Raises:
+        InputError: It is missing or damaged.
+    """
+    try:
+        content = parse_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise InputError(
+            f"a run's folder must be whole, however: {path} is missing; run again with --from data"
+        ) from error
+    except ValueError as error:
+        raise _changed(path, f"is damaged ({error})") from error
+    if not isinstance(content, dict):
+        raise _changed(path, "holds no JSON object")
+    return content
+
+
+def read_data(path: Path) -> dict[str, Any]:
+    """Read ``data.json``: which column is the target, which are identifiers, what each was taken for.
+
+    Raises:
+        InputError: It is missing or damaged, or an entry is not of the kind that permgrad writes.
+    """
+    data = read_json(path)
+    if data.get("task") not in TASKS:
+        raise _changed(path, f"has the task {data.get('task')!r:.40}")
+    if not isinstance(data.get("target"), str):
+        raise _changed(path, f"has the target {data.get('target')!r:.40}")
+    for name, is_one in (("columns", _is_column), ("identifiers", _is_text), ("na_codes", _is_code)):
+        entry = data.get(name, [])
+        if not isinstance(entry, list) or not all(map(is_one, entry)):
+            raise _changed(path, f"has {name} that are none")
+    return data
+
+
+def read_metrics(path: Path, task: str | None = None) -> dict[str, Any]:
+    """Read ``metrics.json``: rows by part, metrics on validation and test rows, those of the baselines.
+
+    Args:
+        path: The file.
+        task: What the run's other documents say; None: nothing is known of it.
+
+    Raises:
+        InputError: It is missing or damaged, lacks what every run has, or is of another task.
+    """
+    from permgrad.evaluation.metrics import metrics as registry
+
+    metrics = read_json(path)
+    if metrics.get("task") not in (TASKS if task is None else (task,)):
+        raise _changed(path, f"has the task {metrics.get('task')!r:.40}")
+    for name in ("rows", "validation", "test", "baselines"):
+        if not isinstance(metrics.get(name), dict):
+            raise _changed(path, f"has no {name}")
+    if not isinstance(metrics["rows"].get("test"), int):
+        raise _changed(path, "has no number of test rows")
+    if not any(name in registry and registry.get(name).task == metrics["task"] for name in metrics["test"]):
+        raise _changed(path, f"has no metric of a {metrics['task']}")
+    if not all(isinstance(own, dict) for own in metrics["baselines"].values()):
+        raise _changed(path, "has baselines without metrics")
+    return metrics
+
+
+def _is_column(entry: Any) -> bool:
+    return isinstance(entry, Mapping) and _is_text(entry.get("name")) and _is_text(entry.get("role"))
+
+
+def _is_text(entry: Any) -> bool:
+    return isinstance(entry, str)
+
+
+def _is_code(entry: Any) -> bool:
+    return isinstance(entry, (str, int, float)) and not isinstance(entry, bool)
+
+
+def _changed(path: Path, fact: str) -> InputError:
+    return InputError(
+        f"a run's folder must be as permgrad wrote it, however: {path} {fact}; run again with --from data"
+    )

@@ -1,0 +1,170 @@
+"""The readers of saved files on changed files, by the hundred, and what counts as a fault there.
+
+``benchmarks/fuzz_readers.py`` is the long form, guided by coverage; here the same changes are drawn at random.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+import random
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import _fuzz_readers
+from _fuzz_mutations import Canary, mutate, pack, scramble, unpack
+from _fuzzing import Faults, Mutator, Trial
+from permgrad import InputError
+from permgrad.runs.diff import differences
+
+#: Cases of each reader; those of whole runs take seconds each and are left to the long form.
+CASES = {
+    "model": 40, "image-model": 15, "explanation": 60, "streamed": 30, "diff": 15, "folders": 60, "presets": 60,
+    "checkpoint": 25, "csv": 60, "parquet": 40, "images": 60, "medmnist": 60,
+}  # fmt: skip
+
+
+def test_every_reader_is_tried_here_or_in_the_long_form():
+    assert set(CASES) | {"report", "explain"} == set(_fuzz_readers.readers)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", CASES)
+def test_changed_files_are_read_or_refused(name, tmp_path):
+    reader = _fuzz_readers.readers[name]
+    valid = [pack(reader.seal(files)) for files in _fuzz_readers.corpus(reader)]
+    trial = Trial(reader, tmp_path, Faults(tmp_path / "faults"))
+    try:
+        for case in valid:
+            trial(case)
+        assert trial.ends == {"read": len(valid), "refused": 0, "fault": 0}, trial.faults.found
+        change, draw = Mutator(reader, trial.canary), random.Random(0)
+        for _ in range(CASES[name]):
+            trial(change(draw.choice(valid), draw))
+        assert trial.faults.found == {}
+        # Readers of several files swallow the refusals of each; for ``diff`` a damaged file is a difference.
+        assert name in ("presets", "folders", "diff") or trial.ends["refused"] > 3
+    finally:
+        trial.close()
+
+
+def test_changed_files_are_told_as_differences(tmp_path):
+    """``diff`` refuses nothing that it can compare, so that it must see what was changed."""
+    reader = _fuzz_readers.readers["diff"]
+    (valid,) = _fuzz_readers.corpus(reader)
+    change, draw = Mutator(reader, tmp_path / "canary"), random.Random(0)
+    told = unequal = 0
+    for number in range(20):
+        files = valid if number == 0 else unpack(change(pack(valid), draw))
+        folder = tmp_path / str(number)
+        _fuzz_readers.write_folder(files, folder)
+        sides = [{name.partition("/")[2]: content for name, content in files.items() if name.startswith(side)}
+                 for side in ("one/", "two/")]  # fmt: skip
+        found, _ = differences(folder / "one", folder / "two")
+        assert found == [] or sides[0] != sides[1]
+        told, unequal = told + bool(found), unequal + (sides[0] != sides[1])
+    # Some changes are of times, of the order of keys or of blanks, which are no difference.
+    assert unequal > 10
+    assert told > unequal / 2
+
+
+# ---- what counts as a fault ------------------------------------------------------------------------------------------
+
+
+def tried(tmp_path, read, files=None, **options):
+    """Return the kinds of faults of a reader that does what it should not."""
+    reader = dataclasses.replace(_fuzz_readers.readers["csv"], read=read)
+    trial = Trial(reader, tmp_path, Faults(tmp_path / "faults"), **options)
+    try:
+        trial.settle()
+        Canary.path = str(trial.canary)
+        trial(pack(files or {"a.csv": b"a"}))
+        return list(trial.faults.found), trial.ends
+    finally:
+        trial.close()
+
+
+def test_a_quiet_reader_has_no_fault(tmp_path):
+    assert tried(tmp_path, lambda folder, _: (folder / "out").write_text("x")) == (
+        [],
+        {"read": 1, "refused": 0, "fault": 0},
+    )
+
+
+def test_other_exceptions_and_messages_without_a_fact_are_faults(tmp_path):
+    def fail(error):
+        raise error
+
+    found, ends = tried(tmp_path / "a", lambda *_: fail(KeyError("x")))
+    assert found == ["KeyError "]
+    assert ends["fault"] == 1
+    assert tried(tmp_path / "b", lambda *_: fail(InputError("a must be b")))[0] == ["a message without the fact "]
+    assert tried(tmp_path / "c", lambda *_: fail(InputError("a must be b, however: it is c; say b")))[0] == []
+
+
+def test_pickles_processes_connections_and_strange_files_are_noticed(tmp_path):
+    Canary.path = "unset"
+    found, _ = tried(
+        tmp_path / "a", lambda folder, _: [Canary(), pickle.loads((folder / "a.bin").read_bytes())],
+        {"a.bin": pickle.dumps(np.array([1.0]))},
+    )  # fmt: skip
+    assert found == ["code or files: pickle.find_class"]
+
+    def unpickle(folder, _):
+        Canary.path = str(folder.parent / "canary")
+        pickle.loads(pickle.dumps(Canary()))
+
+    assert "a pickle was executed" in tried(tmp_path / "b", unpickle)[0]
+    elsewhere = tmp_path / "elsewhere"
+    assert tried(tmp_path / "c", lambda *_: elsewhere.write_text("x"))[0] == ["code or files: writes"]
+
+    def connect(*_):
+        with socket.socket() as made:
+            made.settimeout(0.01)
+            made.connect_ex(("127.0.0.1", 9))
+
+    assert tried(tmp_path / "d", connect)[0] == ["code or files: socket.connect"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is measured on Linux")
+def test_memory_is_noticed(tmp_path):
+    found, _ = tried(tmp_path, lambda *_: np.ones(2**24).sum(), memory_mb=60)
+    assert found == ["memory: more than 60 MB"]
+
+
+def test_faults_keep_the_smallest_case(tmp_path):
+    faults = Faults(tmp_path)
+    for case in (b"long case", b"short", b"middling"):
+        faults.note("KeyError", "told", case)
+    (kept,) = Faults(tmp_path).found.values()
+    assert kept["bytes"] == 5
+    assert (tmp_path / kept["case"]).read_bytes() == b"short"
+    assert faults.found["KeyError"]["cases"] == 3
+
+
+def test_cases_are_packed_without_loss():
+    files = {"a/b.json": b"{}", "ü": b"", "c": bytes(range(256))}
+    assert unpack(pack(files)) == files
+    assert unpack(pack(files)[:-200])["c"] == bytes(range(56))
+
+
+def test_every_form_is_changed_and_stays_a_form(tmp_path):
+    """A change that only ever scrambles bytes would not get past the first check."""
+    from _fuzz_mutations import FORMS
+
+    draw = random.Random(0)
+    files = {}
+    for name in ("model", "csv", "parquet", "images", "checkpoint"):
+        for case in _fuzz_readers.corpus(_fuzz_readers.readers[name]):
+            files |= {file.rpartition(".")[2]: (file, content) for file, content in case.items()}
+    assert set(files) >= set(FORMS) - {"jpg"}
+    for form, change in FORMS.items():
+        if form not in files:
+            continue
+        name, content = files[form]
+        made = [change(content, draw) for _ in range(8)]
+        assert len({*made, content}) > 4, form
+        assert mutate({name: content}, draw, scramble, [b"\x80\x04."])

@@ -1,0 +1,672 @@
+"""Files that once led to something else than a sentence, made again as found, and files that ask for memory."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import json
+import shutil
+import struct
+import tracemalloc
+import zipfile
+import zlib
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from invoking import call, train_run
+from safetensors.torch import save as weights_to_bytes
+
+import permgrad as pg
+from permgrad import _stored
+from permgrad._csv import csv_text, read_csv, write_csv
+from permgrad._stored import parse_json, read_npz, sealed, write_npz
+from permgrad.models.saving import checksum
+
+
+def npy(header, numbers=b""):
+    """Return an array of an npz file whose header is this text."""
+    text = header.encode() if isinstance(header, str) else repr(header).encode()
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + numbers
+
+
+ONE = npy("{'descr': '<f8', 'fortran_order': False, 'shape': (1,)}", bytes(8))
+
+
+def npz(array=ONE, kind=zipfile.ZIP_STORED):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", kind) as made:
+        made.writestr("a.npy", array)
+    return file.getvalue()
+
+
+# ---- arrays and documents --------------------------------------------------------------------------------------------
+
+
+def described(descr, shape=(1,)):
+    return npy({"descr": descr, "fortran_order": False, "shape": shape}, bytes(8))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (npz(npy("(" * 200)), "a header that cannot be read"),
+        (npz(npy("{[]: 1}")), "a header that cannot be read (TypeError)"),
+        (npz(npy("{'shape': (1,")), "a header that cannot be read"),
+        (npz(npy("{" * 90 + "\t\t")), "a header that cannot be read"),
+        (npz(kind=zipfile.ZIP_LZMA), "compressed in a way that is not NumPy's"),
+        (npz(kind=zipfile.ZIP_BZIP2), "compressed in a way that is not NumPy's"),
+        (npz(described("<f8", (10**12,))), "says it has"),
+        (npz(described("<U0", (10**12,))), "which permgrad never writes"),
+        (npz(described("|V8")), "which permgrad never writes"),
+        (npz(described([("a", "<f8")])), "which permgrad never writes"),
+        (npz(described("|S0", (2**40,))), "which permgrad never writes"),
+    ],
+)
+def test_odd_arrays_are_refused(content, said):
+    with pytest.raises(ValueError, match=r"[^\n]") as error:
+        read_npz(content)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_small_file_that_unpacks_to_a_huge_one_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(_stored, "MOST_UNPACKED", 2**20)
+    bomb = io.BytesIO()
+    np.savez_compressed(bomb, a=np.zeros(2**21))
+    assert len(bomb.getvalue()) < 2**21 * 8 / 200
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="says that it unpacks to 16,777,344, which is not believed"):
+        read_npz(bomb.getvalue())
+    assert tracemalloc.get_traced_memory()[1] < 2**21
+    tracemalloc.stop()
+    # What we write ourselves is always read, however well it could be compressed.
+    write_npz(tmp_path / "a.npz", {"a": np.zeros(2**21)})
+    assert read_npz(tmp_path / "a.npz")["a"].shape == (2**21,)
+    write_npz(tmp_path / "b.npz", {"a": np.zeros(2**10)})
+    assert (tmp_path / "b.npz").stat().st_size < 2**10 * 4, "small ones are compressed"
+
+
+def test_parts_that_share_their_bytes_are_refused():
+    content = bytearray(npz(npy("{'descr': '<f8', 'fortran_order': False, 'shape': (50,)}", bytes(400))))
+    at = content.index(b"PK\x01\x02")
+    entry, end = content[at : at + 51], content[at + 51 :]
+    doubled = content[:at] + entry * 8 + end
+    doubled[-22 + 8 : -22 + 12] = struct.pack("<HH", 8, 8)
+    doubled[-22 + 12 : -22 + 16] = struct.pack("<I", 8 * len(entry))
+    with pytest.raises(ValueError, match="its arrays overlap"):
+        read_npz(bytes(doubled))
+
+
+def test_only_arrays_that_are_asked_for_are_read(tmp_path):
+    np.savez(tmp_path / "a.npz", a=np.arange(2), b=np.arange(3))
+    assert list(read_npz(tmp_path / "a.npz", ["b", "c"])) == ["b"]
+    assert _stored.npz_names(tmp_path / "a.npz") == ["a", "b"]
+    (tmp_path / "b.npz").write_bytes(b"no zip")
+    assert _stored.npz_names(tmp_path / "b.npz") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 150 + "]" * 150, "[" * 100_000, '{"a":' * 500 + "1" + "}" * 500, "NaN", "[Infinity]", "-Infinity", "1e999",
+     "1" * 5000, b"\xff", "{", "", "\ufeff{}"],
+)  # fmt: skip
+def test_documents_that_nobody_can_work_with_are_refused(text):
+    with pytest.raises(ValueError, match=r"\w"):
+        parse_json(text)
+
+
+def test_other_documents_are_as_json_reads_them():
+    text = '{"a": [1, -2.5e10, null, true, "\\ud800ü"], "b": {"c": {}}}'
+    assert parse_json(text) == parse_json(text.encode()) == json.loads(text)
+    assert parse_json("[" * 90 + "]" * 90)
+
+
+# ---- models and explanations -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """A model and an explanation, with the rows that they were made of."""
+    place = tmp_path_factory.mktemp("refused")
+    draw = np.random.default_rng(0)
+    X = pd.DataFrame({"a": draw.normal(size=40), "b": draw.choice(["x", "y"], 40)})
+    network = {"dense_units": [4], "conv_filters": [2], "fusion_units": [4]}
+    model = pg.HyNNClassifier(preset="fast", network=network, max_epochs=1, progress=False, random_state=0)
+    model.fit(X, draw.choice(["p", "q"], 40)).save(place / "model")
+    pg.explain(model, X[:3], method="integrated_gradients", random_state=0, progress=False).save(place / "explanation")
+    return place
+
+
+def doctored(stored, to, change=None, arrays=None, weights=None):
+    """Copy the model with another description, arrays or weights, all checksums and the seal renewed."""
+    folder = to / "model"
+    shutil.copytree(stored / "model", folder)
+    described = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    if change is not None:
+        change(described)
+    if arrays is not None:
+        np.savez(folder / "arrays.npz", **{**read_npz(folder / "arrays.npz"), **arrays})
+    if weights is not None:
+        (folder / "weights.safetensors").write_bytes(weights_to_bytes(weights))
+    names = ("weights.safetensors", "arrays.npz")
+    described["checksums"] = {name: checksum((folder / name).read_bytes()) for name in names}
+    (folder / "model.json").write_text(json.dumps(sealed(described)), encoding="utf-8")
+    return folder
+
+
+def at(*way, value):
+    """Return a change of one entry of a document."""
+
+    def change(document):
+        for key in way[:-1]:
+            document = document[key]
+        document[way[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("way", "value"),
+    [
+        (("network", "options", "dense_units"), [60_000, 60_000]),
+        (("network", "options", "dense_units"), [1] * 5000),
+        (("network", "options", "conv_filters"), [20_000, 20_000]),
+        (("network", "options", "kernel_size"), 9999),
+        (("network", "options", "members"), 10**9),
+        (("network", "options", "numeric_embedding"), "periodic"),
+        (("network", "options", "dropout"), 10**400),
+        (("network", "options", "membeps"), 1),
+        (("network", "encoded"), 10**9),
+        (("network", "outputs"), 10**9),
+        (("network", "numeric_columns"), [-1]),
+        (("network", "level_blocks"), [[10**9]]),
+        (("network", "paths"), 3),
+        (("renderer", "layout", "pixels"), 4096),
+        (("renderer", "channels"), 10**6),
+        (("preprocessor", "max_levels"), {}),
+        (("preprocessor", "kinds"), ["a"]),
+        (("preprocessor", "groups"), {"one": ["nobody"]}),
+        (("parameters", "layout"), [[[]]]),
+        (("training_options",), [None] * 3),
+        (("class_weights",), [1.0]),
+        (("calibration", "temperature"), "1"),
+        (("calibration", "temperature"), -1.0),
+        (("calibration", "method"), "magic"),
+        (("calibration", "shift"), [1.0, 2.0, 3.0]),
+        (("history",), ["nobody"]),
+    ],
+)
+def test_descriptions_that_do_not_fit_are_refused_before_they_cost_anything(stored, tmp_path, way, value):
+    folder = doctored(stored, tmp_path, at(*way, value=value))
+    tracemalloc.start()
+    with pytest.raises(pg.InputError, match="however"):
+        pg.load(folder)
+    assert tracemalloc.get_traced_memory()[1] < 2e8
+    tracemalloc.stop()
+
+
+def test_sizes_of_an_embedding_are_refused_where_it_is_used(stored, tmp_path):
+    """A network without one has no use for its size, whatever it is."""
+
+    def periodic(described):
+        described["network"]["options"] |= {"numeric_embedding": "periodic", "embedding_frequencies": 10**9}
+
+    tracemalloc.start()
+    with pytest.raises(pg.InputError, match="however"):
+        pg.load(doctored(stored, tmp_path, periodic))
+    assert tracemalloc.get_traced_memory()[1] < 2e8
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"background": np.zeros(4, np.float32)}, {"background": np.zeros((4, 9), np.float32)},
+        {"background": np.full((40, 3), np.nan, np.float32)}, {"background": np.array(["x"])},
+        {"background_target": np.zeros((40, 2))}, {"classes": np.array(["p"])}, {"classes": np.array(["p", "p"])},
+        {"classes": np.array(["p", "q\ud800"])},
+        {"history.epoch": np.array(["x"])}, {"history.epoch": np.zeros(7)},
+    ],
+)  # fmt: skip
+def test_arrays_that_do_not_fit_are_refused(stored, tmp_path, arrays):
+    with pytest.raises(pg.InputError, match="however"):
+        pg.load(doctored(stored, tmp_path, arrays=arrays))
+
+
+def test_weights_that_do_not_fit_are_refused(stored, tmp_path):
+    from safetensors.torch import load as weights_from_bytes
+
+    weights = weights_from_bytes((stored / "model" / "weights.safetensors").read_bytes())
+    name = next(iter(weights))
+    changes = (
+        {name: weights[name].double()},
+        {name: weights[name] * float("nan")},
+        {name: weights[name][:1]},
+        {"x": weights[name].clone()},
+    )
+    assert pg.load(doctored(stored, tmp_path / "same", weights=weights))
+    for number, change in enumerate(changes):
+        with pytest.raises(pg.InputError, match=r"a part is missing or damaged .ValueError: weights"):
+            pg.load(doctored(stored, tmp_path / str(number), weights={**weights, **change}))
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_lies_deep_or_is_no_number_is_refused(stored, tmp_path, kept):
+    """A document that Python's own recursion gives up on; and one that it just manages to read."""
+    folder = tmp_path / "model"
+    shutil.copytree(stored / "model", folder)
+    text = (folder / "model.json").read_text(encoding="utf-8")
+    deep = "[" * (400 if kept else 100_000) + "]" * (400 if kept else 100_000)
+    (folder / "model.json").write_text(text.rstrip().removesuffix("}") + f', "more": {deep}}}', encoding="utf-8")
+    with pytest.raises(pg.InputError, match="nested more than 100 levels deep"):
+        pg.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("way", "value"),
+    [(("feature_values", "data", 0), [1]), (("meta", "confidence"), "x"), (("meta", "confidence"), 1.5),
+     (("meta", "rows"), [[1], 2, 3]), (("meta", "rows"), [1])],
+)  # fmt: skip
+def test_explanations_that_do_not_fit_are_refused(stored, tmp_path, way, value):
+    folder = tmp_path / "explanation"
+    shutil.copytree(stored / "explanation", folder)
+    header = json.loads((folder / "explanation.json").read_text(encoding="utf-8"))
+    at(*way, value=value)(header)
+    (folder / "explanation.json").write_text(json.dumps(sealed(header)), encoding="utf-8")
+    with pytest.raises(pg.InputError, match="must hold a whole explanation, however"):
+        pg.Explanation.load(folder)
+
+
+def test_values_that_are_no_numbers_are_refused(stored, tmp_path):
+    folder = tmp_path / "explanation"
+    shutil.copytree(stored / "explanation", folder)
+    arrays = read_npz(folder / "values.npz")
+    for kind in ("<M8[s]", "<U3", "|b1"):
+        np.savez(folder / "values.npz", **{**arrays, "values": arrays["values"].astype(kind)})
+        with pytest.raises(pg.InputError, match=r"values \(of .*\) is missing or wrong"):
+            pg.Explanation.load(folder)
+
+
+HALF = "a\ud800"
+
+
+def test_half_characters_are_refused_before_training():
+    """Broken encodings have them, UTF-8 has not: pandas fails on them since its version 3, in the middle of the work.
+
+    Whoever has them learns the column and how to replace them, instead of a table that lost a few signs in silence.
+    """
+    numbers = np.random.default_rng(0).normal(size=(20, 1))
+    named = pd.DataFrame(numbers, columns=pd.Index([HALF], dtype=object))
+    cells = pd.DataFrame({"a": pd.Series([HALF, "b"] * 10, dtype=object)})
+    target = np.array(["p", "q"] * 10, dtype=object)
+    model = pg.HyNNClassifier(preset="fast", branches=("tabular",), max_epochs=1, progress=False, random_state=0)
+    for X, y, what in (
+        (named, target, "column names"),
+        (cells, target, "cells of column 'a'"),
+        (cells.replace(HALF, "c"), np.array([HALF, "q"] * 10, dtype=object), "classes"),
+    ):
+        with pytest.raises(pg.InputError, match=rf"{what} must be text of whole characters, however 'a\\ud800' holds"):
+            model.fit(X, y)
+    model.fit(cells.replace(HALF, "c"), target)
+    with pytest.raises(pg.InputError, match="cells of column 'a' must be text of whole characters"):
+        model.predict(cells)
+    repaired = cells.map(lambda text: text.encode("utf-8", "replace").decode())
+    assert repaired["a"].tolist()[0] == "a?"
+    assert len(model.fit(repaired, target).predict(repaired)) == 20
+
+
+def test_half_characters_in_explanations_are_kept(tmp_path):
+    """Names of parts of somebody's own network may be anything: files say them again, CSV shows them escaped."""
+    explanation = pg.Explanation(np.ones((1, 1)), (HALF,), ("table",), ("all",), "permutation", "global")
+    explanation.save(tmp_path / "explanation")
+    again = pg.Explanation.load(tmp_path / "explanation")
+    assert again.names == (HALF,)
+    frame = again.to_frame()
+    assert frame["feature"].tolist() == [HALF]
+    write_csv(frame, tmp_path / "a.csv")
+    assert read_csv(tmp_path / "a.csv")["feature"].tolist() == ["a\\ud800"]
+    assert csv_text(frame)[0].encode() == (tmp_path / "a.csv").read_bytes()
+
+
+# ---- training's checkpoint -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A training's state at its end, and what goes on from a folder."""
+    place = tmp_path_factory.mktemp("trained")
+    X = pd.DataFrame({"a": np.random.default_rng(0).normal(size=20)})
+
+    def train(folder):
+        network = {"dense_units": [3], "fusion_units": [3]}
+        made = pg.HyNNRegressor(preset="default", branches=("tabular",), network=network, max_epochs=2, patience=None,
+                                batch_size=16, progress=False, random_state=0)  # fmt: skip
+        return made._fit(X, X["a"], checkpoint_folder=folder)
+
+    train(place)
+    return torch.load(place / "training.pt", weights_only=True), train
+
+
+def first(tree):
+    return next(iter(tree))
+
+
+STATES = {
+    "steps": lambda state: state.update(steps="x"),
+    "no steps": lambda state: state.pop("steps"),
+    "options": lambda state: state.update(options=[1]),
+    "history": lambda state: state.update(history=[{"epoch": 1}]),
+    "long history": lambda state: state.update(history=state["history"] * 9),
+    "best epoch": lambda state: state.update(best_epoch=99),
+    "temperature": lambda state: state.update(best_temperature=float("nan")),
+    "no average": lambda state: state.update(average={}),
+    "average": lambda state: state["average"].update({first(state["average"]): torch.zeros(1)}),
+    "huge": lambda state: state["best_state"].update({first(state["best_state"]): torch.zeros(1).expand(10**9)}),
+    "sparse": lambda state: state["network"].update(
+        {first(state["network"]): state["network"][first(state["network"])].to_sparse()}
+    ),
+    "type": lambda state: state["network"].update(
+        {first(state["network"]): state["network"][first(state["network"])].double()}
+    ),
+    "optimizer": lambda state: state.update(optimizer=None),
+    "rate": lambda state: state["optimizer"]["param_groups"][0].update(lr="x"),
+    "betas": lambda state: state["optimizer"]["param_groups"][0].update(betas=(1, 2, 3)),
+    "moments": lambda state: state["optimizer"]["state"][0].pop("exp_avg_sq"),
+    "moment": lambda state: state["optimizer"]["state"][0].update(exp_avg=torch.zeros(9)),
+    "other parameters": lambda state: state["optimizer"]["state"].update({99: {}}),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_states_that_do_not_fit_are_refused(trained, tmp_path, name):
+    state, train = trained
+    changed = torch.load(io.BytesIO(saved(state)), weights_only=True)
+    STATES[name](changed)
+    (tmp_path / "training.pt").write_bytes(saved(changed))
+    with pytest.raises(pg.EnvironmentProblem, match=r"a checkpoint must be a complete file .* however.*; delete it"):
+        train(tmp_path)
+
+
+def saved(state, **options):
+    file = io.BytesIO()
+    torch.save(state, file, **options)
+    return file.getvalue()
+
+
+def test_states_in_other_forms_are_not_even_opened(trained, tmp_path):
+    state, train = trained
+    (tmp_path / "training.pt").write_bytes(saved(state))
+    assert len(train(tmp_path).history_) == 2, "the state itself is gone on from"
+    (tmp_path / "training.pt").write_bytes(saved(state, _use_new_zipfile_serialization=False))
+    with pytest.raises(pg.EnvironmentProblem, match=r"cannot be read \(BadZipFile\)"):
+        train(tmp_path)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(saved(state))) as file, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as made:
+        for name in file.namelist():
+            made.writestr(name, file.read(name))
+    (tmp_path / "training.pt").write_bytes(packed.getvalue())
+    with pytest.raises(pg.EnvironmentProblem, match=r"cannot be read \(ValueError\)"):
+        train(tmp_path)
+
+
+# ---- folders ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run."""
+    place = tmp_path_factory.mktemp("run")
+    draw = np.random.default_rng(0)
+    table = pd.DataFrame({"a": draw.normal(size=80), "b": draw.choice(["x", "y"], 80)})
+    table["outcome"] = np.where(table["a"] > 0, "yes", "no")
+    table["code"] = [f"case {number}" for number in range(80)]
+    return train_run(place, table, identifier="code", epochs=1)
+
+
+DAMAGE = {
+    "run.json": ['{"schema_version": []}', "[]", '{"configuration_hash": 1}', "[" * 500],
+    "data.json": ["[]", "{}", '{"columns": [1]}', "NaN"],
+    "metrics.json": [
+        "[]",
+        "{}",
+        '{"task": "classification"}',
+        '{"task": "classification", "rows": {"test": 1}, "validation": {}, "test": {"rmse": 1}, "baselines": {}}',
+        '{"task": "classification", "rows": {"test": 1}, "validation": {}, "test": {"accuracy": 1}, "baselines": [1]}',
+        '{"task": "regression", "rows": {"test": 1}, "validation": {}, "test": {"rmse": 1}, "baselines": {}}',
+    ],
+    "branches.json": ["[]", "3"],
+    "explanations/rows.json": ["[]", '{"rows": [{}]}', '{"rows": [{"output": 99, "title": "", "why": ""}]}'],
+    "history.csv": ["", "a\n1\n", "\x80"],
+    "predictions.csv": ["", "a\n1\n"],
+    "importance.csv": [],
+}
+
+
+@pytest.mark.parametrize(("name", "content"), [(name, text) for name, texts in DAMAGE.items() for text in texts])
+def test_reports_of_changed_runs_are_refused(run, tmp_path, name, content):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    assert (folder / name).is_file()
+    (folder / name).write_bytes(content.encode("latin-1"))
+    assert "however" in call("report", folder, code=2)
+
+
+@pytest.mark.parametrize("name", ["history.csv", "predictions.csv", "metrics.json"])
+def test_reports_of_runs_that_lack_a_file_name_it(run, tmp_path, name):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    (folder / name).unlink()
+    said = call("report", folder, code=2)
+    assert "a run's folder must be whole" in said
+    assert name in said
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"columns": [1]}, {"columns": [{}]}, {"columns": {}}, {"columns": [{"name": 1, "role": "x"}]},
+        {"identifiers": 3}, {"identifiers": ["code", 3]}, {"na_codes": "a"}, {"na_codes": [[]]}, {"task": "x"},
+        {"task": []}, {"target": None}, {"target": ["outcome"]}, None,
+    ],
+)  # fmt: skip
+def test_predictions_of_changed_runs_are_refused(run, tmp_path, change):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    data = json.loads((folder / "data.json").read_text(encoding="utf-8"))
+    assert set(change or {}) <= set(data)
+    (folder / "data.json").write_text(json.dumps([] if change is None else {**data, **change}), encoding="utf-8")
+    (tmp_path / "rows.csv").write_text("a,b\n1,x\n", encoding="utf-8")
+    for words in (("predict", "--out", tmp_path / "p.csv"), ("explain", "--out", tmp_path / "e")):
+        said = call(words[0], folder, tmp_path / "rows.csv", *words[1:], code=2)
+        assert "a run's folder must be as permgrad wrote it, however" in said
+        assert "data.json" in said
+    assert not (tmp_path / "p.csv").exists()
+    assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.parametrize("content", ["{}", "[]"])
+def test_summaries_of_changed_runs_are_refused(run, tmp_path, content):
+    """A run that is finished already only tells what it found."""
+    from permgrad.runs.folder import believed
+    from permgrad.runs.run import summarise
+
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    assert "Test rows" in summarise(folder).text
+    (folder / "metrics.json").write_text(content, encoding="utf-8")
+    with (
+        pytest.raises(pg.InputError, match=r"must be as permgrad wrote it, however: .*metrics\.json"),
+        believed(folder),
+    ):
+        summarise(folder)
+
+
+def test_cells_that_were_changed_are_done_again(tmp_path):
+    from permgrad.evaluation.benchmark import Records
+
+    path = Records.cell_path(tmp_path, "tabular", "linear20", 0)
+    path.parent.mkdir(parents=True)
+    for content in ('{"records": [[1, 2, 3]]}', '{"records": 3}', "[]", '{"records": [["a", "b", "c", []]]}', "{}"):
+        path.write_text(content, encoding="utf-8")
+        assert Records.read_cell(tmp_path, "tabular", "linear20", 0) is None
+    path.write_text('{"records": [["a", "b", "c", null], ["a", "b", "c", 1]]}', encoding="utf-8")
+    assert len(Records.read_cell(tmp_path, "tabular", "linear20", 0)) == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"layout": ["tinto"]}', '{"branches": 3}', '{"base": []}', '{"network": {"dropout": 1' + "0" * 400 + "}}",
+     '{"training": {"max_epochs": NaN}}', "[" * 100_000, '{"numeric": {}}'],
+)  # fmt: skip
+def test_odd_presets_are_refused(tmp_path, content):
+    from permgrad.models.presets import get_preset
+    from permgrad.tuning.space_files import check_preset
+
+    (tmp_path / "preset.json").write_text(content, encoding="utf-8")
+    with pytest.raises(pg.InputError, match="however"):
+        check_preset(get_preset(tmp_path / "preset.json").to_dict())
+
+
+# ---- tables and images -----------------------------------------------------------------------------------------------
+
+
+def test_gzip_that_unpacks_to_a_huge_table_is_refused(tmp_path, monkeypatch):
+    from permgrad.data import text_files
+
+    monkeypatch.setattr(text_files, "_MOST_UNPACKED", 2**18)
+    rows = b"a,b\n" + b"0,0\n" * 2**18
+    (tmp_path / "bomb.csv.gz").write_bytes(gzip.compress(rows))
+    with pytest.raises(pg.InputError, match=r"a gzip file must not unpack to more than .* unpack it with gunzip"):
+        pg.read_table(tmp_path / "bomb.csv.gz")
+    (tmp_path / "plain.csv").write_bytes(rows)
+    assert len(pg.read_table(tmp_path / "plain.csv")) == 2**18
+
+
+def test_gzip_that_unpacks_to_more_than_memory_holds_is_refused(tmp_path, monkeypatch):
+    from permgrad.data import table
+
+    rows = b"a,b\n" + b"0,0\n" * 2**16
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(rows))
+    monkeypatch.setattr(table, "free_memory", lambda: 3 * len(rows) + 3)
+    assert len(pg.read_table(tmp_path / "a.csv.gz")) == 2**16
+    monkeypatch.setattr(table, "free_memory", lambda: 3 * len(rows) - 3)
+    with pytest.raises(pg.InputError, match=r"must unpack to a table that fits in the free memory about 3 times, how"):
+        pg.read_table(tmp_path / "a.csv.gz")
+
+
+def test_a_hundred_thousand_equal_names_are_refused_at_once(tmp_path):
+    """Counting each name among all of them would take minutes."""
+    from permgrad.data.partitions import _check_names
+
+    (tmp_path / "a.csv").write_text(",".join(["a", "b"] * 50_000) + "\n", encoding="utf-8")
+    with pytest.raises(pg.InputError, match="column names must be unique, however 'a', 'b' stand more than once"):
+        pg.read_table(tmp_path / "a.csv")
+    with pytest.raises(pg.InputError, match="column names must be unique"):
+        _check_names([*map(str, range(100_000)), "99999"], "x")
+    wide = pd.DataFrame(np.zeros((2, 100_001)), columns=[*map(str, range(100_000)), "99999"])
+    with pytest.raises(pg.InputError, match="column names must differ, however: '99999' stand more than once"):
+        pg.HyNNRegressor().fit(wide, [0.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    "notes",
+    ["3.5", "[]", '{"index_columns": 3, "columns": []}', '{"index_columns": [["a"]], "columns": []}',
+     '{"index_columns": [], "columns": null}', '{"index_columns": [], "columns": [{"name": ["a"]}]}',
+     '{"index_columns": ["nobody"], "columns": [{"name": "nobody", "field_name": "nobody"}]}',
+     '{"index_columns": [{"kind": "range", "name": [], "start": 0, "step": 1, "stop": 3}], "columns": []}', "{",
+     '{"index_columns": [], "columns": [], "column_indexes": [3]}'],
+)  # fmt: skip
+def test_notes_of_pandas_that_are_not_its_own_are_refused(tmp_path, notes):
+    from permgrad.data.partitions import open_partitioned
+
+    table = pa.table({"a": [1, 2, 3]}).replace_schema_metadata({"pandas": notes})
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(pg.InputError, match="a Parquet file must be complete, however"):
+        open_partitioned(tmp_path / "a.parquet").read_all()
+    # pandas itself leaves some of them alone.
+    with contextlib.suppress(pg.InputError):
+        assert len(pg.read_table(tmp_path / "a.parquet")) == 3
+
+
+def test_a_table_that_says_it_has_more_rows_than_memory_holds_is_refused(tmp_path, monkeypatch):
+    from permgrad.data import table
+
+    pd.DataFrame({"a": np.zeros(1000)}).to_parquet(tmp_path / "a.parquet")
+    monkeypatch.setattr(table, "free_memory", lambda: 10_000)
+    with pytest.raises(pg.InputError, match="a table that is read into memory must fit there about 3 times"):
+        pg.read_table(tmp_path / "a.parquet")
+
+
+def png(width, height):
+    """Return a PNG of a few bytes that says it has this size."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (png(10_000, 9_000), "it has 10,000 × 9,000 pixels, of 89,478,485 allowed; make it smaller"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n0 0 moveto\n", "it is PostScript"),
+    ],
+)
+def test_images_that_are_programs_or_huge_are_refused(tmp_path, content, said):
+    from permgrad.data.image_table import ImageColumn, check_images
+
+    (tmp_path / "a.png").write_bytes(content)
+    for read in (check_images, ImageColumn.fit):
+        with pytest.raises(pg.InputError, match="image files must be whole") as error:
+            read("scan", [tmp_path / "a.png"])
+        assert said in str(error.value)
+
+
+def test_grey_levels_are_brought_to_eight_bits_as_before():
+    from permgrad.data.image_table import _eight_bits
+
+    draw = np.random.default_rng(0)
+    for levels, top in (
+        (draw.integers(0, 65536, (5, 7)).astype(np.uint16), 65535),
+        (draw.random((5, 7)).astype(np.float32), 1),
+        (draw.random((5, 7)).astype(np.float32) * 200, 255),
+        (draw.integers(-50, 70_000, (5, 7)).astype(np.int32), 65535),
+    ):
+        expected = np.clip(np.round(levels.astype(np.float64) * (255 / top)), 0, 255).astype(np.uint8)
+        assert len(np.unique(expected)) > 5
+        np.testing.assert_array_equal(_eight_bits(levels), expected)
+    with pytest.raises(ValueError, match="not finite"):
+        _eight_bits(np.array([[np.nan]]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"val_labels": np.array(3)}, "2 val_images and 0 val_labels"),
+        (
+            {"val_labels": np.zeros((2, 1))},
+            "labels must be whole numbers of the shape .images, labels., however val_labels",
+        ),
+        ({"val_images": np.zeros((2, 9, 9), np.uint8)}, "all parts must have images of one shape, however"),
+        ({"test_labels": np.zeros((2, 3), int)}, "all parts must have labels of one shape, however"),
+    ],
+)
+def test_image_sets_that_do_not_fit_are_refused(tmp_path, changes, said):
+    from permgrad.data.medmnist import load_medmnist
+
+    parts = ("train", "val", "test")
+    arrays = {f"{part}_images": np.zeros((2, 8, 8), np.uint8) for part in parts}
+    arrays |= {f"{part}_labels": np.zeros((2, 1), int) for part in parts}
+    np.savez(tmp_path / "set.npz", **arrays)
+    assert len(load_medmnist(tmp_path / "set.npz")) == 6
+    np.savez(tmp_path / "set.npz", **{**arrays, **changes})
+    with pytest.raises(pg.InputError, match=said):
+        load_medmnist(tmp_path / "set.npz")
