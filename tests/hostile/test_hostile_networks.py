@@ -266,3 +266,10 @@ def test_gradients_that_the_forward_switches_off_are_as_they_were(method):
     assert torch.is_grad_enabled()
     np.testing.assert_allclose(found.values, wanted.values, rtol=1e-5)
     assert np.abs(wanted.values).max() > 0.05
+
+
+def test_outputs_that_ask_for_gradients_nobody_follows():
+    found = explain(lambda net, x: net.layer(x).detach().requires_grad_(), task="regression")
+    wanted = explain(lambda net, x: net.layer(x), task="regression")
+    np.testing.assert_allclose(found.values, wanted.values, rtol=1e-6)
+    assert np.abs(wanted.values).max() > 0.01

@@ -252,7 +252,8 @@ class NetworkSubject:
                 f"and for {counted(rows, 'row')} there is {picked!r} instead; mend its forward, or pass head="
             )
         self.picked = picked
-        return output
+        # A forward can switch gradients on, or return a tensor that asks for them, where nobody follows any.
+        return output if torch.is_grad_enabled() else output.detach()
 
     @contextmanager
     def theirs(self, tensors: Sequence[Tensor], names: Sequence[str] | None = None) -> Iterator[None]:
