@@ -67,6 +67,39 @@ def test_each_kind_of_file_shows_what_differs(tmp_path):
     assert "line 1" in {one.file: one.where for one in found}["a.html"]
 
 
+def page(error, seconds, times):
+    from permgrad.report._views import SectionView
+    from permgrad.report.plots.tradeoff import tradeoff
+
+    view = SectionView("a", "A")
+    for timed in (False, True):
+        drawing = tradeoff({"a": ([seconds if timed else 1.0], [error])}, x_label="x", y_label="y")
+        view.figure(drawing, "Lower left is better.", timed=timed)
+    figures = [f"<figure{' data-clock' if own.timed else ''} style=''>{own.markup}</figure>" for _, own in view.blocks]
+    clock = (
+        f"It is ahead. Here it took {seconds} s to fit, by the clock, {times} times as long as B ({seconds / times} s)."
+    )
+    return f"<p>{clock}</p>\n" + "\n".join(figures)
+
+
+def test_figures_and_sentences_of_times_are_no_difference(tmp_path):
+    pages = {"a": page(0.5, 1.25, 3), "b": page(0.5, 17.5, 12), "c": page(0.75, 1.25, 3)}
+    for name, text in pages.items():
+        (tmp_path / f"{name}.html").write_text(text, encoding="utf-8")
+    assert len(set(pages.values())) == 3
+    assert differences(tmp_path / "a.html", tmp_path / "b.html") == ([], 1)
+    found, _ = differences(tmp_path / "a.html", tmp_path / "c.html")
+    assert found
+
+
+def test_the_benchmarks_page_marks_its_figures_of_times(tmp_path):
+    call("benchmark", "tabular", "--methods", "gradient,random", "--functions", "product", "--seeds", "1", "--quick",
+         "--no-peers", "--out", tmp_path / "b")  # fmt: skip
+    text = (tmp_path / "b" / "report.html").read_text(encoding="utf-8")
+    assert "Lower left is better" in text
+    assert text.count("<figure data-clock style") == text.count("Lower left is better")
+
+
 def test_numbers_may_differ_by_a_share_where_asked(tmp_path):
     first, second = folder(tmp_path / "a"), folder(tmp_path / "b", value=0.5000001)
     assert {one.file for one in differences(first, second)[0]} == {

@@ -8,7 +8,7 @@ import io
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 from xml.etree import ElementTree as ET
 
@@ -37,11 +37,14 @@ class FigureView:
         markup: The ``<svg>`` or ``<img>`` element.
         caption: Words under it.
         width: Natural width in CSS pixels.
+        timed: Whether it shows how long something took, so that no two runs draw the same; ``permgrad diff`` leaves it
+            out.
     """
 
     markup: Markup
     caption: str = ""
     width: int = 700
+    timed: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,10 +91,11 @@ class SectionView:
         """Add a heading of the next level."""
         self.blocks.append(("heading", text))
 
-    def figure(self, drawing: Figure | str | None, caption: str = "", alt: str = "") -> None:
-        """Add a picture."""
+    def figure(self, drawing: Figure | str | None, caption: str = "", alt: str = "", *, timed: bool = False) -> None:
+        """Add a picture; ``timed``: of how long something took."""
         if drawing is not None:
-            self.blocks.append(("figure", figure_view(drawing, caption, alt or caption or self.title)))
+            view = figure_view(drawing, caption, alt or caption or self.title)
+            self.blocks.append(("figure", replace(view, timed=timed)))
 
     def figures(self, *pairs: tuple[Figure, str]) -> None:
         """Add pictures side by side where there is room."""

@@ -239,7 +239,7 @@ def _cost(suite: SuiteResults, section: SectionView) -> None:
         drawn = plots.tradeoff(points, **words, quiet=quiet, name_quiet=len(points) <= _MOST_NAMED)
         caption = "Lower left is better. Large marks are means, small dots single functions and seeds"
         caption += "; grey: estimates another quantity." if quiet else "."
-        section.figure(drawn, f"Against the truth “{_words_of(estimand)}”. {caption}")
+        section.figure(drawn, f"Against the truth “{_words_of(estimand)}”. {caption}", timed=True)
 
 
 def _ranked(suite: SuiteResults, section: SectionView) -> None:

@@ -294,15 +294,20 @@ def _unequal(sides: Sides, one: np.ndarray[Any, Any], other: np.ndarray[Any, Any
 _TABLE, _LINE, _CELL = (
     re.compile(pattern, re.DOTALL) for pattern in (r"<table.*?</table>", r"<tr.*?</tr>", r"<t[dh][ >].*?</t[dh]>")
 )
+#: A figure, and a sentence, of how long something took.
+_FIGURE_OF_TIME = re.compile(r"<figure data-clock\b.*?</figure>", re.DOTALL)
+_SENTENCE_OF_TIME = re.compile(r"(Here it took|It was also the fastest)\b[^<>]*\bby the clock\b[^<>]*")
 #: The exact number behind a cell that shows a length of time.
 _SORTED_BY_TIME = re.compile(rf'data-sort="[^"]*">(?={_LENGTH_OF_TIME.pattern})')
 
 
-def _without_columns_of_time(page: str) -> str:
-    """Return a page without the cells of its tables that stand below a head such as "seconds", or show a time.
+def _without_times(page: str) -> str:
+    """Return a page without the figures of times and the cells that stand below a head such as "seconds".
 
     Examples:
-        >>> _without_columns_of_time("<table><tr><th>a</th><th>seconds</th></tr><tr><td>1</td><td>2</td></tr></table>")
+        >>> _without_times('a<figure data-clock style="">how long</figure>b<figure>how much</figure>')
+        'ab<figure>how much</figure>'
+        >>> _without_times("<table><tr><th>a</th><th>seconds</th></tr><tr><td>1</td><td>2</td></tr></table>")
         '<table><tr><th>a</th></tr><tr><td>1</td></tr></table>'
     """
 
@@ -319,7 +324,8 @@ def _without_columns_of_time(page: str) -> str:
 
         return _LINE.sub(shorter, table.group())
 
-    return _SORTED_BY_TIME.sub('data-sort="">', _TABLE.sub(without, page))
+    page = _TABLE.sub(without, _SENTENCE_OF_TIME.sub("", _FIGURE_OF_TIME.sub("", page)))
+    return _SORTED_BY_TIME.sub('data-sort="">', page)
 
 
 @comparers.register(".svg")
@@ -329,7 +335,7 @@ def _without_columns_of_time(page: str) -> str:
 def _text(sides: Sides) -> Iterator[tuple[str, Any, Any]]:
     """Compare line by line; a command that is shown holds paths."""
     one, other = (
-        sides.masked(_without_columns_of_time(path.read_text(encoding="utf-8")), side).splitlines()
+        sides.masked(_without_times(path.read_text(encoding="utf-8")), side).splitlines()
         for side, path in enumerate((sides.first, sides.second))
     )
     if len(one) != len(other):

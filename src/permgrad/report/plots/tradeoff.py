@@ -67,6 +67,14 @@ def tradeoff(
     axes.set_ylabel(y_label)
     axes.grid(axis="both")
     axes.margins(0.08)
+    for scale, limits, values in (
+        (axes.get_xscale(), axes.set_xlim, [x for x, _ in shown.values()]),
+        (axes.get_yscale(), axes.set_ylim, [y for _, y in shown.values()]),
+    ):
+        low, high = (float(end(np.concatenate(values))) for end in (np.min, np.max))
+        # Values that differ by rounding alone, as a mean from its only value, leave an axis no length to draw on.
+        if high - low <= 1e-6 * abs(high) and high:
+            limits(*((low / 2, high * 2) if scale == "log" else (low - abs(low), high + abs(high))))
     _place_labels(figure, axes, means, [name for name in means if name_quiet or name not in quiet])
     for axis in (axes.xaxis, axes.yaxis):
         if axis.get_scale() == "log":
