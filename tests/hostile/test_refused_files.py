@@ -310,7 +310,7 @@ def test_half_characters_are_refused_before_training():
         (cells, target, "cells of column 'a'"),
         (cells.replace(HALF, "c"), np.array([HALF, "q"] * 10, dtype=object), "classes"),
     ):
-        with pytest.raises(pg.InputError, match=rf"{what} must be text of whole characters, however 'a\\ud800' holds"):
+        with pytest.raises(pg.InputError, match=rf"{what} must be text of whole characters, however: 'a\\ud800' holds"):
             model.fit(X, y)
     model.fit(cells.replace(HALF, "c"), target)
     with pytest.raises(pg.InputError, match="cells of column 'a' must be text of whole characters"):

@@ -86,12 +86,12 @@ def check_characters(texts: Iterable[object], what: str) -> None:
         >>> check_characters(["größe", 3], "column names")
         >>> check_characters(["a\ud800"], "column names")
         Traceback (most recent call last):
-        permgrad._errors.InputError: column names must be text of whole characters, however 'a\ud800' holds...
+        permgrad._errors.InputError: column names must be text of whole characters, however: 'a\ud800' holds...
     """
     text = with_half_character(texts)
     if text is not None:
         raise InputError(
-            f"{what} must be text of whole characters, however {text[:40]!r} holds half of one (a lone surrogate); "
+            f"{what} must be text of whole characters, however: {text[:40]!r} holds half of one (a lone surrogate); "
             "read the table in its own encoding, or replace it: text.encode('utf-8', 'replace').decode()"
         )
 
