@@ -140,7 +140,9 @@ def test_what_stands_among_texts_is_no_text():
     with pytest.raises(InputError, match=r"^classes must be of one type, however: y mixes int and str"):
         small().fit(X, ["a", 1, "b", 1, "a", "b"])
     for labels in ([b"a", b"b"] * 3, np.array([b"a", b"b"] * 3)):
-        with pytest.raises(InputError, match=r"^classes must be text or numbers, however: y holds bytes \(b'a'\); turn"):
+        with pytest.raises(
+            InputError, match=r"^classes must be text or numbers, however: y holds bytes \(b'a'\); turn"
+        ):
             small().fit(X, labels)
     with pytest.raises(InputError, match=r"^y must hold one value for each row, however"):
         small().fit(X, ["a", "b", ("a", "b"), "a", "b", "a"])

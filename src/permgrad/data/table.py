@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from permgrad._csv import exact_numbers
 from permgrad._errors import EnvironmentProblem, InputError, counted, warn_user
 from permgrad._files import free_memory
 from permgrad.data.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes, is_native_number
@@ -272,6 +273,7 @@ def _parse_with_pandas(
             skipinitialspace=True,
             low_memory=False,
             dtype=dict.fromkeys(as_text, str) or None,
+            **exact_numbers(),
         )
     except (pd.errors.ParserError, ValueError) as error:
         raise InputError(
