@@ -38,7 +38,7 @@ def test_parquet_is_known_by_content(tmp_path):
 def test_numbers_are_read_to_the_last_digit(tmp_path):
     written = pd.DataFrame({"a": np.random.default_rng(0).normal(size=1000), "b": 10.0 ** np.arange(-300, 300, 0.6)})
     assert (np.round(written["a"], 15) != written["a"]).mean() > 0.5, "rounding would show"
-    write_csv(tmp_path / "t.csv", written)
+    write_csv(written, tmp_path / "t.csv")
     for read in (read_table, read_csv):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
