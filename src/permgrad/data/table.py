@@ -264,7 +264,7 @@ def _parse_with_pandas(
     text: str, delimiter: str, header: list[str], file: Path, as_text: Sequence[str]
 ) -> pd.DataFrame:
     try:
-        return pd.read_csv(
+        frame: pd.DataFrame = pd.read_csv(
             io.StringIO(text),
             sep=delimiter,
             header=0,
@@ -279,6 +279,7 @@ def _parse_with_pandas(
         raise InputError(
             f"a table must be well-formed CSV, however {str(file)!r}: {str(error).strip()}; correct the line"
         ) from None
+    return frame
 
 
 def _check_header(header: list[str], records: list[list[str]], delimiter: str, file: Path) -> None:
