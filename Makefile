@@ -8,10 +8,10 @@ RUNS ?= permgrad-runs
 CHECK_PYTHON := import sys; sys.exit(None if sys.version_info >= (3, 11) else "permgrad needs Python 3.11 or newer, however: this is " + sys.version.split()[0] + "; set PYTHON=/path/to/python3.11")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format verify benchmarks mutants pictures clean
+.PHONY: help demo test test-lowest lint format verify benchmarks mutants pictures clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "permgrad needs Python 3.11 or newer, however: no python3 was found on the PATH" >&2; exit 3; }
@@ -35,6 +35,20 @@ demo: $(VENV)/installed-demo ## Train and explain on a data set that ships with 
 
 test: $(VENV)/installed-test ## Run all tests
 	$(BIN)/python -m pytest
+
+# The oldest supported versions in an environment of their own, without the extras: tests that need one are skipped and say so.
+LOWEST ?= .venv-lowest
+$(LOWEST)/installed: pyproject.toml constraints-lowest.txt
+	@test -n "$(PYTHON)" || { echo "permgrad needs Python 3.11 or newer, however: no python3 was found on the PATH" >&2; exit 3; }
+	@"$(PYTHON)" -c '$(CHECK_PYTHON)'
+	"$(PYTHON)" -m venv $(LOWEST)
+	@echo "Installing permgrad with the oldest versions that it supports (a few minutes the first time) ..."
+	$(LOWEST)/bin/python -m pip --disable-pip-version-check --quiet install -c constraints-lowest.txt -e . \
+		'pytest>=8' 'pytest-timeout>=2.3' 'hypothesis>=6.100'
+	@touch $@
+
+test-lowest: $(LOWEST)/installed ## Run all tests with the oldest supported version of every dependency
+	$(LOWEST)/bin/python -m pytest -rs
 
 lint: $(VENV)/installed-test ## Style, formatting and types
 	$(BIN)/ruff check .
@@ -61,4 +75,4 @@ pictures: $(VENV)/installed-test ## Make the pictures of the documentation again
 	$(BIN)/python docs/make_pictures.py
 
 clean: ## Remove the environment and caches; runs are kept
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -65,18 +65,46 @@ def test_commands_and_options_exist(page):
                 assert re.search(rf"{option}\b", shown), line
 
 
-def test_pinned_versions_cover_every_direct_dependency():
+def project() -> dict:
     import tomllib
 
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = [
-        *project["dependencies"],
-        *(need for extra in project["optional-dependencies"].values() for need in extra),
-    ]
-    pinned = dict(
-        line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if line and line[0] != "#"
-    )
-    for need in wanted:
-        name = re.split(r"[<>=\[ ]", need)[0].lower().replace("_", "-")
-        assert name in pinned, need
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def pins(file: str) -> dict[str, str]:
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    return dict(line.split("==") for line in lines if line and line[0] != "#")
+
+
+def name_of(need: str) -> str:
+    return re.split(r"[<>=\[ ]", need)[0].lower().replace("_", "-")
+
+
+def test_pinned_versions_cover_every_direct_dependency():
+    extras = project()["optional-dependencies"].values()
+    pinned = pins("constraints.txt")
+    for need in [*project()["dependencies"], *(need for extra in extras for need in extra)]:
+        assert name_of(need) in pinned, need
     assert pinned["torch"] == "2.13.0"
+
+
+def test_lower_bounds_are_the_versions_that_the_lowest_environment_has():
+    """Each core dependency states one lower bound and no more, and is pinned to it for `make test-lowest`."""
+    needs = project()["dependencies"]
+    assert {"numpy", "pandas", "torch"} <= {name_of(need) for need in needs}
+    bounds = dict(re.fullmatch(r"([a-z0-9-]+)>=([0-9.]+)", need).groups() for need in needs)
+    lowest = pins("constraints-lowest.txt")
+    assert lowest == bounds
+    # The newest versions, which `make test` has, are another set.
+    newest = pins("constraints.txt")
+    numbers = {name: [tuple(map(int, pinned[name].split("."))) for pinned in (lowest, newest)] for name in bounds}
+    assert all(low <= high for low, high in numbers.values())
+    assert {name for name, (low, high) in numbers.items() if low == high} == {"torch"}, "tried with one version only"
+
+
+def test_the_lowest_environment_has_the_tools_of_the_tests_and_no_extra():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    [installs] = re.findall(r"install -c constraints-lowest\.txt -e \. (.*?)\n\t@touch", makefile, re.DOTALL)
+    tools = re.findall(r"'([^']+)'", installs)
+    assert {name_of(tool) for tool in tools} == {"pytest", "pytest-timeout", "hypothesis"}
+    assert set(tools) <= set(project()["optional-dependencies"]["dev"])

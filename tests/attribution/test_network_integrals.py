@@ -176,6 +176,7 @@ def test_steps_equal_captums():
 
 
 def test_fewer_gradients_than_captum_for_as_small_a_gap(benchmark_script):
+    pytest.importorskip("captum", reason="Captum is a peer, in the extra 'peers'")
     script = benchmark_script("network_gradients_memory")
     with torch.random.fork_rng():
         lines = script.gaps("table", script.table_network(100), 20, 300)

@@ -241,7 +241,7 @@ def test_networks_that_predict_nonsense_are_named():
 
 @pytest.mark.parametrize("method", ["permutation", "ablation", "shapley", "lime", "gradient", "integrated_gradients"])
 def test_nonsense_is_refused_by_every_method(method):
-    rows = pd.DataFrame(TABLE.numpy(), columns=list("abcd"))
+    rows = pd.DataFrame(TABLE.numpy().copy(), columns=list("abcd"))  # pandas before 3 would write into TABLE
     rows.loc[3, "a"] = np.nan
     with pytest.raises(pg.InputError, match="finite numbers, however: 1 of 12 rows"):
         explain(nn.Linear(4, 2), rows, method=method)

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from permgrad import EnvironmentProblem, InputError
+from permgrad._csv import read_csv, write_csv
 from permgrad.data.table import blank_codes, read_table, sniff_delimiter
 
 FRAME = pd.DataFrame({"age": [31, 40, 25], "town": ["Köln", "Ulm", "Bonn"], "height": [1.5, 2.25, 1.75]})
@@ -32,6 +33,17 @@ def test_parquet_is_known_by_content(tmp_path):
     pd.testing.assert_frame_equal(read_table(file), FRAME, check_dtype=False, check_column_type=False)
     FRAME.set_index("town").to_parquet(file)
     assert read_table(file).columns.tolist() == ["town", "age", "height"]
+
+
+def test_numbers_are_read_to_the_last_digit(tmp_path):
+    written = pd.DataFrame({"a": np.random.default_rng(0).normal(size=1000), "b": 10.0 ** np.arange(-300, 300, 0.6)})
+    assert (np.round(written["a"], 15) != written["a"]).mean() > 0.5, "rounding would show"
+    write_csv(written, tmp_path / "t.csv")
+    for read in (read_table, read_csv):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = read(tmp_path / "t.csv")
+        np.testing.assert_array_equal(found.to_numpy(), written.to_numpy())
 
 
 def test_windows_line_ends_quotes_and_blank_lines(tmp_path):

@@ -139,8 +139,11 @@ def test_what_stands_among_texts_is_no_text():
         small().fit(X, ["a", "b", float("nan"), "a", "b", "a"])
     with pytest.raises(InputError, match=r"^classes must be of one type, however: y mixes int and str"):
         small().fit(X, ["a", 1, "b", 1, "a", "b"])
-    with pytest.raises(InputError, match=r"^y must hold classes, however: Support for labels represented as bytes"):
-        small().fit(X, [b"a", b"b"] * 3)
+    for labels in ([b"a", b"b"] * 3, np.array([b"a", b"b"] * 3)):
+        with pytest.raises(
+            InputError, match=r"^classes must be text or numbers, however: y holds bytes \(b'a'\); turn"
+        ):
+            small().fit(X, labels)
     with pytest.raises(InputError, match=r"^y must hold one value for each row, however"):
         small().fit(X, ["a", "b", ("a", "b"), "a", "b", "a"])
     assert small().fit(X, ("a", "b") * 3).classes_.tolist() == ["a", "b"]

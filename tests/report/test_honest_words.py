@@ -191,7 +191,11 @@ def test_shares_outside_0_to_1_become_words(content):
     assert second_sentence(changed).endswith(words)
     page = render_report(changed)
     assert words in page
-    assert "105" not in plots.branches(OUTSIDE).to_svg()
+    sensible = {name: {**OUTSIDE[name], "share": share} for name, share in (("tabular", 0.9), ("image", 0.1))}
+    assert "90 % · 0.171" in plots.branches(sensible).to_svg(), "sensible shares stand in the picture"
+    drawn = plots.branches(OUTSIDE).to_svg()
+    assert "0.171" in drawn
+    assert "105 %" not in drawn
     assert _branch_lines(OUTSIDE) == [f"Paths (rise of the loss when a path is exchanged): {words}"]
 
 

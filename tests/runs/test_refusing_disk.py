@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,13 @@ SPACE = {
     "parameters": {"training.max_epochs": {"choices": [1]}, "branches": {"choices": [["tabular"]]}},
 }
 COMMANDS = ("run", "tune", "compare", "benchmark", "predict", "predict parts", "explain", "explain parts", "report")
+#: The same for pytest: a study needs the extra "tune".
+WRITING = [
+    pytest.param(name, marks=[pytest.mark.skipif(find_spec("optuna") is None, reason="needs Optuna (extra 'tune')")])
+    if name == "tune"
+    else name
+    for name in COMMANDS
+]
 #: Those that write into a folder that one process at a time works in; the others write one name at the end.
 WORKS_IN = ("run", "compare", "benchmark", "predict parts", "explain parts", "report")
 
@@ -139,7 +147,7 @@ def whole(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return of
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", WRITING)
 def test_a_full_disk(command: str, place: Path, tmp_path: Path, whole: Any) -> None:
     """From one new file on there is no room: at the first, and later; then there is room again."""
     out = out_of(command, place, tmp_path)
@@ -163,7 +171,7 @@ def test_a_full_disk(command: str, place: Path, tmp_path: Path, whole: Any) -> N
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the system has no limit for the size of files")
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", WRITING)
 def test_a_disk_that_is_full_in_the_middle_of_a_file(command: str, place: Path, tmp_path: Path, whole: Any) -> None:
     out, times = out_of(command, place, tmp_path), 0
     for most in (0, 500, 5000, 2_000_000):
@@ -179,7 +187,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_file(command: str, place: Path, 
     assert differences(whole(command), out)[0] == []
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", WRITING)
 def test_a_folder_that_may_not_be_written(command: str, place: Path, tmp_path: Path) -> None:
     out = out_of(command, place, tmp_path)
     before = files(tmp_path)

@@ -104,7 +104,8 @@ def _check_predictions(model: Any, table: pd.DataFrame) -> None:
 def _losses(model: Any, table: pd.DataFrame, y: Any) -> Any:
     if not hasattr(model, "classes_"):
         return (np.asarray(y, dtype=float).reshape(-1) - model.predict(table)) ** 2
-    place = {label: number for number, label in enumerate(model.classes_.tolist())}
+    # Both by way of pandas: NumPy itself turns dates in nanoseconds, which pandas before 3 gives, into whole numbers.
+    place = {label: number for number, label in enumerate(pd.Series(model.classes_).tolist())}
     chosen = [place[label] for label in pd.Series(y).tolist()]
     return -np.log(model.predict_proba(table)[np.arange(len(table)), chosen])
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from permgrad._csv import exact_numbers
 from permgrad._errors import EnvironmentProblem, InputError, counted, warn_user
 from permgrad._files import free_memory
 from permgrad.data.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes, is_native_number
@@ -264,7 +265,7 @@ def _parse_with_pandas(
     text: str, delimiter: str, header: list[str], file: Path, as_text: Sequence[str]
 ) -> pd.DataFrame:
     try:
-        return pd.read_csv(
+        frame: pd.DataFrame = pd.read_csv(
             io.StringIO(text),
             sep=delimiter,
             header=0,
@@ -273,11 +274,13 @@ def _parse_with_pandas(
             skipinitialspace=True,
             low_memory=False,
             dtype=dict.fromkeys(as_text, str) or None,
+            **exact_numbers(),
         )
     except (pd.errors.ParserError, ValueError) as error:
         raise InputError(
             f"a table must be well-formed CSV, however {str(file)!r}: {str(error).strip()}; correct the line"
         ) from None
+    return frame
 
 
 def _check_header(header: list[str], records: list[list[str]], delimiter: str, file: Path) -> None:

@@ -90,8 +90,9 @@ def latent_points(truth: Truth, n: int, number: int, what: str, extra: int = 0) 
     from scipy.special import ndtri
     from scipy.stats import qmc
 
-    seed = np.random.default_rng(derive_seed(number, "truth points", truth.name, what))
-    uniform = qmc.Sobol(truth.n_features + extra, scramble=True, rng=seed).random(n)
+    generator = np.random.default_rng(derive_seed(number, "truth points", truth.name, what))
+    # "seed" is what SciPy before 1.15 calls it; later ones, which say "rng", take a generator under either name.
+    uniform = qmc.Sobol(truth.n_features + extra, scramble=True, seed=generator).random(n)
     # The points lie on a grid that holds 0 itself, where the Gaussian is infinite.
     z = ndtri(np.clip(uniform, 2.0**-33, 1 - 2.0**-33))
     return truth.correlate(z[:, : truth.n_features]), z[:, truth.n_features :]

@@ -174,7 +174,7 @@ def class_target(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.
     """Return the sorted classes and each row's class index.
 
     Raises:
-        InputError: One class only, or a continuous target.
+        InputError: One class only, a continuous target, or bytes.
     """
     from sklearn.utils.multiclass import check_classification_targets
 
@@ -185,6 +185,11 @@ def class_target(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.
                 f"classes must be of one type, however: y mixes {' and '.join(kinds)}; turn all labels into text"
             )
         y = np.array(y.tolist()) if kinds != ["str"] else y.astype(str).astype(object)
+    if y.dtype.kind == "S":  # scikit-learn refuses them only from 1.7 on
+        raise InputError(
+            f"classes must be text or numbers, however: y holds bytes ({y.tolist()[0]!r}); "
+            "turn them into text, such as [label.decode() for label in y]"
+        )
     try:
         check_classification_targets(y)
     except (TypeError, ValueError) as error:

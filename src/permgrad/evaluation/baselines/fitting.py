@@ -33,8 +33,8 @@ def fit_baseline(
         name: A registered name.
         task: ``"classification"`` or ``"regression"``.
         train: Training rows; missing values must be encoded already.
-        validation: Rows for early stopping, used by boosting and networks; None: a fixed number of rounds (TabM and
-            RealMLP then hold rows of their own out).
+        validation: Rows for early stopping, used by boosting and networks (histogram boosting: with scikit-learn 1.7 or
+            newer); None: a fixed number of rounds (TabM and RealMLP then hold rows of their own out).
         classes: All classes of the task, in the order of the metrics; left out: those of the training rows, sorted.
         seed: Seed of everything random.
         threads: Number of threads.
