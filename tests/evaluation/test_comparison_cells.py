@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.ensemble import HistGradientBoostingRegressor
 
 import _cell_tables as tables
 import comparison
@@ -167,9 +169,11 @@ def test_real_cells_are_measured_once_and_again_when_asked(tmp_path, monkeypatch
     assert len(first.splitlines()) == 4
     assert comparison.main() == 1
     assert (tmp_path / "cells.jsonl").read_text() == first, "what is there is not measured again"
-    # What LightGBM reaches on split 42 is 3.09; least squares cannot see the waves.
+    # What LightGBM reaches on split 42 is 3.09; least squares cannot see the waves. scikit-learn takes validation rows,
+    # and so stops in time, from 1.7 on.
+    stops = "X_val" in inspect.signature(HistGradientBoostingRegressor.fit).parameters
     boosted, line = (Cells.read(tmp_path).value(m, "puma", 42) for m in ("histogram_boosting", "linear"))
-    assert boosted == pytest.approx(3.10, abs=0.05)
+    assert boosted == pytest.approx(3.10 if stops else 3.20, abs=0.05)
     assert line > 4
     with np.load(Cells.read(tmp_path).predictions("linear", "puma", 42)) as kept:
         assert kept["test"].shape == (1639,)
