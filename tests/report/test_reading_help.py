@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import permgrad as pg
 from permgrad.attribution.explanation import Explanation
 from permgrad.data.datasets import get_card
 from permgrad.report import plots
@@ -19,6 +20,8 @@ from permgrad.runs.reading import (
     Attributions,
     disagreements,
     explained_share,
+    goes_along,
+    is_above_noise,
     leakage_hint,
     level_table,
     levels_of,
@@ -137,6 +140,23 @@ def test_a_shift_of_all_attributions_is_no_disagreement():
 def test_disagreement_in_rank():
     assert "number 1 for the model and number 9 of 9" in disagreements("f", [], 1, 9, 9, 0.2)[0]
     assert disagreements("f", [], 1, 3, 9, 0.2) == []
+    assert disagreements("f", [], 1, 9, 9, 0.2, rank_told=False) == []
+
+
+def test_ranks_of_features_that_do_nothing_are_not_interpreted():
+    """A constant has a rank among features within noise, and a rank by raw association, and neither says anything."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(400, 8)), columns=[f"x{number}" for number in range(8)]).assign(constant=1.0)
+    y = X["x0"].to_numpy() + 0.1 * rng.normal(size=400)
+    model = pg.HyNNRegressor(preset="fast", max_epochs=15, random_state=0, progress=False).fit(X, y)
+    main = pg.explain(model, X, y, n_repeats=2, random_state=0, progress=False)
+    assert is_above_noise(main, "x0")
+    assert not is_above_noise(main, "constant")
+    halves = (X["x0"] > 0).to_numpy().astype(np.int64)
+    assert goes_along(halves, y)
+    assert not goes_along(np.zeros(400, dtype=np.int64), y)
+    by_chance = [goes_along(rng.integers(4, size=400), y) for _ in range(200)]
+    assert np.mean(by_chance) < 0.05
 
 
 def test_a_dominant_feature_is_hinted_at():

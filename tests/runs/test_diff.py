@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -65,6 +66,28 @@ def test_each_kind_of_file_shows_what_differs(tmp_path):
     assert shown["a.safetensors", "value[0], 1 of 1 values"] == ("0.5", "0.75")
     assert shown["a.bin", ""] == ("1 bytes", "other 1 bytes")
     assert "line 1" in {one.file: one.where for one in found}["a.html"]
+
+
+@pytest.mark.parametrize("names", [("tw", "a-b"), ("MT", "k1"), ("aaa", "run-0")])
+def test_folders_named_like_words_or_parts_of_them(tmp_path, monkeypatch, names):
+    """A short name stands within words and within pictures written as text; there it is no folder's."""
+    monkeypatch.chdir(tmp_path)
+    text = "a hybrid network; a-b, base64,xxMTk1OSA0aaaQ== k1MT; tw; run-0 aaa"
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.html").write_text(f"<p>{text}</p>\n<p>permgrad explain {name}/model</p>")
+        (tmp_path / name / "a.json").write_text(json.dumps({"text": text, "from": f"{name}/table.csv"}))
+    assert differences(*map(Path, names)) == ([], 2)
+    (tmp_path / names[1] / "report.html").write_text(f"<p>{text}</p>\n<p>permgrad explain {names[1]}/other</p>")
+    found, _ = differences(*map(Path, names))
+    assert [one.where for one in found] == ["line 2"]
+
+
+def test_stages_that_one_run_has_gone_through_more_often_are_no_difference(tmp_path):
+    for name, stages in (("a", "data 1 s, model 3 s"), ("b", "data 2 s, model 4 s, report 0.5 s")):
+        text = f"<div><dt>seed</dt><dd>0</dd></div><div><dt>time</dt><dd>{stages}; together 4 s</dd></div>"
+        (tmp_path / f"{name}.html").write_text(text)
+    assert differences(tmp_path / "a.html", tmp_path / "b.html") == ([], 1)
 
 
 def page(error, seconds, times):

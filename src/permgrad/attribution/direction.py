@@ -15,9 +15,11 @@ import torch
 
 from permgrad.attribution.game import Game
 from permgrad.attribution.method import Request
+from permgrad.data.column_types import read_numbers
 from permgrad.models.replacement import Block
 
-_ROWS, _POINTS, _LEVELS = 200, 9, 10
+#: Rows that are set, points of a number, levels, and moments that are shown of dates.
+_ROWS, _POINTS, _LEVELS, _MOMENTS = 200, 9, 10, 8
 
 
 def direction(request: Request, game: Game) -> dict[str, dict[str, Any]]:
@@ -42,7 +44,7 @@ def direction(request: Request, game: Game) -> dict[str, dict[str, Any]]:
                 values = torch.as_tensor(request.encoded[row, columns], device=tensor.device).to(tensor.dtype)
                 outputs = _replaced(game, block, columns, values.expand(len(chosen), -1))
                 means.append(request.subject.readout(outputs, "probability").double().mean(dim=0).cpu().tolist())
-            found[name] = {"kind": points["kind"], "at": points["at"], "label": points["label"], "mean": means}
+            found[name] = {key: value for key, value in points.items() if key != "rows"} | {"mean": means}
     return found
 
 
@@ -68,13 +70,21 @@ def _points(request: Request, name: str) -> dict[str, Any] | None:
     column = request.raw[name]
     encoder = request.subject.preprocessor  # type: ignore[attr-defined]
     missing = column.isna().to_numpy() | _coded_missing(encoder, name, request.encoded)
+    moments = _moments(encoder, column)
+    if moments is not None:
+        missing |= ~np.isfinite(moments)
+        picked, _ = _spread(moments, missing, _MOMENTS)
+        labels = [str(cell)[:10] for cell in column.iloc[picked]]
+        return {
+            "kind": "levels",
+            "rows": picked,
+            "at": list(range(len(picked))),
+            "label": labels,
+            "levels": len(picked),
+        }
     numbers = _numbers(column)
     if numbers is not None and len(np.unique(numbers[~missing & np.isfinite(numbers)])) > _LEVELS:
-        usable = np.flatnonzero(~missing & np.isfinite(numbers))
-        order = usable[np.argsort(numbers[usable], kind="stable")]
-        picked = order[np.linspace(0, len(order) - 1, _POINTS).round().astype(np.intp)]
-        picked = picked[np.unique(numbers[picked], return_index=True)[1]]
-        at = numbers[picked].tolist()
+        picked, at = _spread(numbers, missing | ~np.isfinite(numbers), _POINTS)
         return {"kind": "numeric", "rows": picked, "at": at, "label": [f"{value:.4g}" for value in at]}
     # One by one: pandas' own texts cannot hold half a character.
     cells = column.astype(object).where(column.notna(), "missing")
@@ -84,7 +94,28 @@ def _points(request: Request, name: str) -> dict[str, Any] | None:
     if numbers is not None:
         kept = kept[np.argsort(numbers[first[kept]], kind="stable")]
     labels = [str(level) for level in levels[kept]]
-    return {"kind": "levels", "rows": first[kept], "at": list(range(len(kept))), "label": labels}
+    places = list(range(len(kept)))
+    return {"kind": "levels", "rows": first[kept], "at": places, "label": labels, "levels": len(levels)}
+
+
+def _spread(
+    values: npt.NDArray[np.float64], missing: npt.NDArray[np.bool_], points: int
+) -> tuple[npt.NDArray[np.intp], list[float]]:
+    """Return rows at evenly spaced quantiles of the values that are there, and these values, all different."""
+    usable = np.flatnonzero(~missing)
+    order = usable[np.argsort(values[usable], kind="stable")]
+    picked = order[np.linspace(0, len(order) - 1, points).round().astype(np.intp)] if len(order) else order
+    picked = picked[np.unique(values[picked], return_index=True)[1]]
+    return picked, values[picked].tolist()
+
+
+def _moments(encoder: Any, column: pd.Series[Any]) -> npt.NDArray[np.float64] | None:
+    """Return the seconds of a column of dates; None for any other."""
+    types = {own.name: own for own in encoder.schema_}
+    own = types.get(str(column.name))
+    if own is None or own.kind != "date":
+        return None
+    return read_numbers(column, own, encoder.codes_)[0]
 
 
 def _coded_missing(encoder: Any, name: str, encoded: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
@@ -96,7 +127,7 @@ def _coded_missing(encoder: Any, name: str, encoded: npt.NDArray[np.float32]) ->
     return coded
 
 
-def _numbers(column: pd.Series) -> npt.NDArray[np.float64] | None:
+def _numbers(column: pd.Series[Any]) -> npt.NDArray[np.float64] | None:
     if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
         return None
     return column.to_numpy(dtype=np.float64, na_value=np.nan)

@@ -61,11 +61,18 @@ class Sides:
     folders: tuple[Path, Path]
     tolerance: float
 
-    def masked(self, text: str, side: int) -> str:
-        """Return text without its folder's name, moments and lengths of time."""
+    def same_text(self, one: str, other: str) -> bool:
+        """Whether two texts are the same but for moments, lengths of time and the names of their folders."""
+        one, other = (_LENGTH_OF_TIME.sub("<time>", _MOMENT.sub("<moment>", text)) for text in (one, other))
+        # A folder's name may be a word, or stand within one: it is looked for only where there is a difference.
+        return one == other or self._without_folder(one, 0) == self._without_folder(other, 1)
+
+    def _without_folder(self, text: str, side: int) -> str:
         for name in sorted({str(self.folders[side]), str(self.folders[side].resolve())}, key=len, reverse=True):
-            text = text.replace(name, "<folder>")
-        return _LENGTH_OF_TIME.sub("<time>", _MOMENT.sub("<moment>", text))
+            if name in (".", "/"):
+                continue
+            text = re.sub(rf"(?<![\w+=]){re.escape(name)}(?![\w+=])", "<folder>", text)
+        return text
 
     def equal(self, one: float, other: float) -> bool:
         """Whether two numbers are the same, up to the tolerance relative to the larger."""
@@ -199,7 +206,7 @@ def _same_value(sides: Sides, one: Any, other: Any) -> bool:
     if _is_number(one) and _is_number(other):
         return sides.equal(float(one), float(other))
     if isinstance(one, str) and isinstance(other, str):
-        return sides.masked(one, 0) == sides.masked(other, 1)
+        return sides.same_text(one, other)
     return bool(one == other)
 
 
@@ -250,7 +257,7 @@ def _same_cell(sides: Sides, one: str, other: str) -> bool:
     try:
         return sides.equal(float(one), float(other))
     except ValueError:
-        return sides.masked(one, 0) == sides.masked(other, 1)
+        return sides.same_text(one, other)
 
 
 @comparers.register(".npz")
@@ -294,8 +301,9 @@ def _unequal(sides: Sides, one: np.ndarray[Any, Any], other: np.ndarray[Any, Any
 _TABLE, _LINE, _CELL = (
     re.compile(pattern, re.DOTALL) for pattern in (r"<table.*?</table>", r"<tr.*?</tr>", r"<t[dh][ >].*?</t[dh]>")
 )
-#: A figure, and a sentence, of how long something took.
+#: A figure, the stages of a run, and a sentence, of how long something took.
 _FIGURE_OF_TIME = re.compile(r"<figure data-clock\b.*?</figure>", re.DOTALL)
+_STAGES_OF_TIME = re.compile(r"<dt>time</dt><dd>.*?</dd>", re.DOTALL)
 _SENTENCE_OF_TIME = re.compile(r"(Here it took|It was also the fastest)\b[^<>]*\bby the clock\b[^<>]*")
 #: The exact number behind a cell that shows a length of time.
 _SORTED_BY_TIME = re.compile(rf'data-sort="[^"]*">(?={_LENGTH_OF_TIME.pattern})')
@@ -324,7 +332,7 @@ def _without_times(page: str) -> str:
 
         return _LINE.sub(shorter, table.group())
 
-    page = _TABLE.sub(without, _SENTENCE_OF_TIME.sub("", _FIGURE_OF_TIME.sub("", page)))
+    page = _TABLE.sub(without, _SENTENCE_OF_TIME.sub("", _STAGES_OF_TIME.sub("", _FIGURE_OF_TIME.sub("", page))))
     return _SORTED_BY_TIME.sub('data-sort="">', page)
 
 
@@ -334,13 +342,10 @@ def _without_times(page: str) -> str:
 @comparers.register(".html")
 def _text(sides: Sides) -> Iterator[tuple[str, Any, Any]]:
     """Compare line by line; a command that is shown holds paths."""
-    one, other = (
-        sides.masked(_without_times(path.read_text(encoding="utf-8")), side).splitlines()
-        for side, path in enumerate((sides.first, sides.second))
-    )
+    one, other = (_without_times(path.read_text(encoding="utf-8")).splitlines() for path in (sides.first, sides.second))
     if len(one) != len(other):
         yield "lines", len(one), len(other)
     for number, (left, right) in enumerate(zip(one, other, strict=False), start=1):
-        if left != right and not ("<code>" in left and "<code>" in right):
+        if not sides.same_text(left, right) and not ("<code>" in left and "<code>" in right):
             at = next((place for place, pair in enumerate(zip(left, right, strict=False)) if pair[0] != pair[1]), 0)
             yield f"line {number}", left[max(at - 20, 0) : at + 50], right[max(at - 20, 0) : at + 50]

@@ -8,6 +8,7 @@ neither: they may disagree without either being wrong, and a reader should see t
 from __future__ import annotations
 
 import math
+import shlex
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ FEATURES, LEVELS, PARTS = 6, 12, 6
 MOST_RANKED = 1000
 #: A feature with more of the summed importance than this may know the outcome.
 DOMINANT = 0.4
+#: An outcome goes along with a feature if its levels' means differ with a p-value below this.
+CHANCE = 0.01
 #: Rows of a level that are needed to compare signs.
 FEWEST = 30
 
@@ -65,7 +68,9 @@ def reading_help(
             continue
         table = level_table(own, outcome, attributions.of(name), attributions.places)
         rank_by_data = by_data.index(name) + 1
-        notes = disagreements(name, table, rank, rank_by_data, len(by_data), float(outcome.mean()))
+        # Among features that do nothing, or go along with nothing, ranks are chance.
+        told = is_above_noise(main, name) if rank < rank_by_data else goes_along(own[0], outcome)
+        notes = disagreements(name, table, rank, rank_by_data, len(by_data), float(outcome.mean()), rank_told=told)
         features.append(
             {
                 "feature": name,
@@ -231,10 +236,46 @@ def explained_share(codes: npt.NDArray[np.int64], outcome: Floats) -> float:
 
 
 # ---- sentences -------------------------------------------------------------------------------------------------------
+def is_above_noise(main: Explanation, name: str) -> bool:
+    """Whether a feature's importance is above 0, by its interval where it has one."""
+    place = main.names.index(name)
+    low = main.values if main.low is None else main.low
+    return bool(low[place, 0] > 0)
+
+
+def goes_along(codes: npt.NDArray[np.int64], outcome: Floats) -> bool:
+    """Whether the outcome's mean differs between levels by more than chance would have it: an F test at 1 %.
+
+    Examples:
+        >>> outcome = np.tile([0.0, 1.0], 50)
+        >>> goes_along(np.tile([0, 1], 50), outcome), goes_along(np.repeat([0, 1], 50), outcome)
+        (True, False)
+        >>> goes_along(np.zeros(100, dtype=np.int64), outcome)
+        False
+    """
+    from scipy.stats import f as f_distribution
+
+    levels, rows = len(np.unique(codes)), len(codes)
+    if levels < 2 or rows <= levels:
+        return False
+    share = explained_share(codes, outcome)
+    if share >= 1:
+        return True
+    ratio = share / (levels - 1) / ((1 - share) / (rows - levels))
+    return bool(f_distribution.sf(ratio, levels - 1, rows - levels) < CHANCE)
+
+
 def disagreements(
-    name: str, table: Sequence[dict[str, Any]], rank: int, rank_by_data: int, features: int, overall: float
+    name: str,
+    table: Sequence[dict[str, Any]],
+    rank: int,
+    rank_by_data: int,
+    features: int,
+    overall: float,
+    *,
+    rank_told: bool = True,
 ) -> list[str]:
-    """Say where attribution and raw association disagree: in sign, level by level, or in rank.
+    """Say where attribution and raw association disagree: in sign, level by level, or, if it is no chance, in rank.
 
     Both are compared with their own mean over rows, since an attribution's 0 is the baseline and not the average row. A
     level counts only where both differ from their mean by more than two standard errors.
@@ -257,7 +298,7 @@ def disagreements(
                 f"Attribution and raw association disagree in sign for {name} at {'; '.join(opposite)}: other features "
                 "that go with this level explain its raw mean, or the model is wrong here."
             )
-    if abs(rank - rank_by_data) >= max(3, round(features / 3)):
+    if rank_told and abs(rank - rank_by_data) >= max(3, round(features / 3)):
         more = "more" if rank < rank_by_data else "less"
         notes.append(
             f"They disagree in rank: {name} is number {rank} for the model and number {rank_by_data} of {features} by "
@@ -285,6 +326,6 @@ def leakage_hint(inputs: Inputs, main: Explanation, shares: dict[str, float]) ->
     text = (
         f"{name} has {share:.0%} of the summed positive importances of all {len(main.names)} features. If its "
         "value is known only after the outcome, or is made from it, every figure here is too good for a forecast. "
-        f"The same run without it: --drop {name}"
+        f"The same run without it: --drop {shlex.quote(name)}"
     )
     return {"feature": name, "share": share, "text": text, "notes": card_notes}

@@ -139,8 +139,9 @@ def _panel(axes: Any, name: str, entry: dict[str, Any], mean: Floats, chosen: li
         at, words, rotation=40 if crowded else 0, ha="right" if crowded else "center", rotation_mode="anchor"
     )
     axes.set_xlim(-0.6, len(words) - 0.4)
-    if len(entry["at"]) > MOST_LEVELS:
-        more = f"{len(entry['at']) - MOST_LEVELS} more levels"
+    left = int(entry.get("levels", len(entry["at"]))) - len(words)
+    if left > 0:
+        more = f"{left:,} more level{'s' * (left > 1)}"
         axes.text(
             1,
             0.97,
