@@ -38,7 +38,7 @@ def check_network(case: Case) -> str:
         _unchanged(case, before)
         return _refused(case, error)
     _unchanged(case, before)
-    holds(case.must != "refuse", "it must be refused")
+    holds(case.must != "refuse" or _saturated(case), "it must be refused")
     _whole(case, found)
     if any(name in words for words in said for name in NAMED):
         return "warned of chance or neighbours"
@@ -49,6 +49,14 @@ def check_network(case: Case) -> str:
     if case.twins:
         _twin(case, found, said)
     return "explained"
+
+
+def _saturated(case: Case) -> bool:
+    """Return whether outputs are infinite and what is explained of them is not: a logit of infinity is a probability."""
+    if case.options.get("output") != "probability" or case.last != "logits":
+        return False
+    outputs = Twin(case).base
+    return outputs.shape[1] == 1 and not np.isnan(outputs).any()
 
 
 def _mixes(case: Case) -> bool:
