@@ -52,7 +52,7 @@ def check_network(case: Case) -> str:
 
 
 def _saturated(case: Case) -> bool:
-    """Return whether outputs are infinite and what is explained of them is not: a logit of infinity is a probability."""
+    """Return whether outputs are infinite and what is explained of them is not: infinite logits are probabilities."""
     if case.options.get("output") != "probability" or case.last != "logits":
         return False
     outputs = Twin(case).base
