@@ -39,6 +39,14 @@ STAGES: dict[str, tuple[str, ...]] = {
     "report": ("report.html",),
 }
 
+#: What every run's stage has written, by permgrads that did not write the names of all files into the record.
+_ALWAYS: dict[str, tuple[str, ...]] = {
+    "data": ("data.json", "split.npz"),
+    "layout": (),
+    "model": ("model", "metrics.json", "history.csv", "predictions.csv"),
+    "explanation": ("explanations", "importance.csv", "branches.json"),
+    "report": ("report.html",),
+}
 
 #: Other words for a stage.
 STAGE_ALIASES = {"explain": "explanation"}
@@ -169,11 +177,13 @@ class RunFolder:
     Attributes:
         path: The folder.
         record: The content of ``run.json``.
+        lost: Files of finished stages that were gone when the folder was taken; those stages count as unfinished.
     """
 
     def __init__(self, path: Path, record: dict[str, Any]) -> None:
         self.path = path
         self.record = record
+        self.lost: list[str] = []
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -201,7 +211,8 @@ class RunFolder:
         spent = time.perf_counter() - started
         if name == "model":
             shutil.rmtree(self.checkpoint, ignore_errors=True)
-        self.record["stages"][name] = {"seconds": round(spent, 3), "finished_at": now()}
+        files = written_files(self.path, name)
+        self.record["stages"][name] = {"seconds": round(spent, 3), "finished_at": now(), "files": files}
         self.record["finished_stages"].append(name)
         self.write_record()
 
@@ -243,6 +254,51 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def written_files(folder: Path, stage: str) -> list[str]:
+    """Return the files that are there of a stage, relative to the folder, at any depth; hidden ones are no result."""
+    found: list[str] = []
+    for name in STAGES[stage]:
+        place = folder / name
+        if name.startswith("."):
+            continue
+        files = sorted(place.rglob("*")) if place.is_dir() else [place]
+        found += [file.relative_to(folder).as_posix() for file in files if file.is_file()]
+    return found
+
+
+def lost_files(folder: Path, record: Mapping[str, Any]) -> tuple[str, list[str]] | None:
+    """Return the first finished stage of which files are gone, and these files; None where all are there.
+
+    Args:
+        folder: The run's folder.
+        record: The content of its ``run.json``.
+    """
+    for stage in STAGES:
+        if stage not in record["finished_stages"]:
+            continue
+        facts = record["stages"].get(stage)
+        listed = facts.get("files") if isinstance(facts, dict) else None
+        names = listed if isinstance(listed, list) else _ALWAYS[stage]
+        gone = [str(name) for name in names if not (folder / str(name)).exists()]
+        if gone:
+            return stage, gone
+    return None
+
+
+def whole_stages(folder: Path, record: Mapping[str, Any]) -> list[str]:
+    """Return the stages that are finished and whose files are there, up to the first whose files are not."""
+    lost = lost_files(folder, record)
+    order = list(STAGES)
+    done = order if lost is None else order[: order.index(lost[0])]
+    return [stage for stage in record["finished_stages"] if stage in done]
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a folder holds a finished run with all its files."""
+    record = read_record(folder)
+    return record is not None and whole_stages(folder, record) == list(STAGES)
+
+
 def _new_record(configuration: Mapping[str, Any], command: str) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
@@ -275,11 +331,11 @@ def _short(value: Any) -> str:
 
 
 def find_finished(path: str | os.PathLike[str], configuration: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the record if the folder holds this very run, finished; else None. Writes and locks nothing."""
+    """Return the record if the folder holds this very run, finished and whole; else None. Writes and locks nothing."""
     record = read_record(path)
     if record is None or record["configuration_hash"] != configuration_hash(configuration):
         return None
-    return record if list(record["finished_stages"]) == list(STAGES) else None
+    return record if whole_stages(Path(path), record) == list(STAGES) else None
 
 
 @contextmanager
@@ -398,7 +454,8 @@ def _begin(
     run = RunFolder(folder, record if keep and record is not None else _new_record(configuration, command))
     if from_stage is not None:
         before = list(STAGES)[: list(STAGES).index(from_stage)]
-        missing = [stage for stage in before if stage not in run.finished_stages]
+        whole = whole_stages(folder, run.record)
+        missing = [stage for stage in before if stage not in whole]
         if missing:
             raise InputError(
                 f"a run can only start from a stage whose predecessors are finished, however: from={from_stage!r} and "
@@ -408,6 +465,9 @@ def _begin(
         if from_stage is not None:
             run.forget_from(from_stage)
         elif keep:
+            if (lost := lost_files(folder, run.record)) is not None:
+                stage, run.lost = lost
+                run.forget_from(stage)
             run.remove_unfinished()
             run.write_record()
         elif record is not None:

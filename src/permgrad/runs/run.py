@@ -66,6 +66,8 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
         overwrite=request.overwrite,
         from_stage=request.from_stage,
     ) as folder:
+        if folder.lost:
+            say(lost_line(folder.lost))
         work = Work(request, inputs, folder, say)
         for number, (name, stage) in enumerate(stage_work.items(), start=1):
             if name in folder.finished_stages:
@@ -87,6 +89,21 @@ def headline(inputs: Inputs) -> str:
     return (
         f"{source} {inputs.name}: {inputs.task} of {inputs.target!r} ({inputs.task_reason}); rows: "
         f"{', '.join(rows.values())} ({inputs.split})"
+    )
+
+
+def lost_line(files: list[str]) -> str:
+    """Say that files of finished stages are gone, and what follows from it.
+
+    Examples:
+        >>> lost_line(["report.html"])
+        'note: report.html of the finished run is gone; the stage that writes it, and those after it, are done again'
+    """
+    more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+    many = len(files) > 1
+    return (
+        f"note: {', '.join(files[:3])}{more} of the finished run {'are' if many else 'is'} gone; the stage that writes "
+        f"{'them' if many else 'it'}, and those after it, are done again"
     )
 
 
