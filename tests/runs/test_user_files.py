@@ -91,3 +91,36 @@ def test_a_report_of_a_run_that_lost_files_says_which(place):
 
 
 # --- overwriting a run ------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [
+        ({"age": ["dose", "noise"]}, "the name of a group must not be the name of a column outside it, however: 'age'"),
+        ({"both": ["dose", "noise"], "none": []}, "a group must list at least one column, however group 'none' is empty"),
+    ],
+)
+@pytest.mark.parametrize("more", [(), ("--overwrite",)], ids=["", "overwrite"])
+def test_groups_are_refused_before_a_run_is_replaced(place, groups, said, more):
+    Path("g4.json").write_text(json.dumps(groups))
+    found = refused("run", "table.csv", *RUN, "--groups", "g4.json", *more)
+    assert said in found
+    assert found.endswith(" in g4.json")
+    assert "finished already" in call("run", "table.csv", *RUN), "the run is as it was"
+
+
+def test_a_test_file_that_cannot_be_encoded_is_refused_before_a_run_is_replaced(place):
+    table(30).assign(age="old").to_csv("test.csv", index=False)
+    assert "'age'" in refused("run", "table.csv", *RUN, "--test", "test.csv", "--overwrite")
+
+
+def test_a_loss_of_another_task_is_refused_before_a_run_is_replaced(place):
+    Path("other.json").write_text(json.dumps({"base": "fast", "training": {"loss": "squared_error"}}))
+    words = [*RUN[:4], "--preset", "other.json", "--out", "run", "--overwrite"]
+    assert "the loss of a classification must be 'cross_entropy'" in refused("run", "table.csv", *words)
+
+
+def test_a_run_with_all_in_order_is_replaced(place):
+    Path("groups.json").write_text(json.dumps({"both": ["dose", "noise"]}))
+    call("run", "table.csv", *RUN, "--groups", "groups.json", "--overwrite")
+    assert set(pd.read_csv("run/importance.csv")["feature"]) == {"age", "both"}
+
+

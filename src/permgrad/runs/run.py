@@ -12,7 +12,7 @@ from permgrad._csv import read_csv
 from permgrad._errors import InputError, suggest
 from permgrad._startup import load_training_engine, loading
 from permgrad.runs.documents import BRANCHES, METRICS, read_json, read_metrics
-from permgrad.runs.folder import STAGE_ALIASES, STAGES, believed, check_free, find_finished, open_run
+from permgrad.runs.folder import STAGE_ALIASES, STAGES, believed, check_free, find_finished, open_run, read_record, whole_stages
 from permgrad.runs.inputs import Inputs, configuration, load_inputs
 from permgrad.runs.request import Outcome, RunRequest
 
@@ -51,13 +51,16 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
         from permgrad.runs import image_table, stages
         from permgrad.runs.stages import Work, use_threads
 
+        kind: Any = image_table if request.images else stages
         (image_table.check_options if request.images else stages.check_model_options)(request)
-    stage_work = image_table.STAGE_WORK if request.images else stages.STAGE_WORK
     use_threads(request.threads)
     inputs = load_inputs(request)
+    kind.check_inputs(request, inputs)
     # Only after the table: a mistyped target must not be answered with "overwrite the other run".
     if not request.overwrite:
         check_free(request.folder, settings)
+    if replaces_a_model(request, settings):
+        kind.rehearse(request, inputs)
     say(headline(inputs))
     with open_run(
         request.folder,
@@ -69,7 +72,7 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
         if folder.lost:
             say(lost_line(folder.lost))
         work = Work(request, inputs, folder, say)
-        for number, (name, stage) in enumerate(stage_work.items(), start=1):
+        for number, (name, stage) in enumerate(kind.STAGE_WORK.items(), start=1):
             if name in folder.finished_stages:
                 say(f"[{number}/{len(STAGES)}] {name}: finished before")
                 continue
@@ -80,6 +83,17 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
                 stage(work)
             say(f"  {name} took {folder.record['stages'][name]['seconds']:.1f} s")
     return summarise(request.folder)
+
+
+def replaces_a_model(request: RunRequest, settings: Mapping[str, Any]) -> bool:
+    """Whether a run removes a trained model to make way for its own."""
+    record = read_record(request.folder)
+    if record is None or "model" not in record["finished_stages"]:
+        return False
+    order = list(STAGES)
+    if request.from_stage is not None:
+        return order.index(request.from_stage) <= order.index("model")
+    return request.overwrite or "model" not in whole_stages(request.folder, record)
 
 
 def headline(inputs: Inputs) -> str:
