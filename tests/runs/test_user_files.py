@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tests.shared.invoking import call, train_run
+from invoking import call, train_run
 from typer.testing import CliRunner
 
 from permgrad.cli import app
@@ -95,7 +95,10 @@ def test_a_report_of_a_run_that_lost_files_says_which(place):
     ("groups", "said"),
     [
         ({"age": ["dose", "noise"]}, "the name of a group must not be the name of a column outside it, however: 'age'"),
-        ({"both": ["dose", "noise"], "none": []}, "a group must list at least one column, however group 'none' is empty"),
+        (
+            {"both": ["dose", "noise"], "none": []},
+            "at least one column, however group 'none' is empty",
+        ),
     ],
 )
 @pytest.mark.parametrize("more", [(), ("--overwrite",)], ids=["", "overwrite"])
@@ -124,3 +127,70 @@ def test_a_run_with_all_in_order_is_replaced(place):
     assert set(pd.read_csv("run/importance.csv")["feature"]) == {"age", "both"}
 
 
+# --- outputs that are inputs ------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("more", [(), ("--overwrite",)], ids=["", "overwrite"])
+def test_predictions_never_replace_their_table(place, more):
+    Path("link.csv").symlink_to("table.csv")
+    Path("folder").symlink_to(".")
+    for out in ("table.csv", "./link.csv", "folder/table.csv"):
+        said = refused("predict", "run", "table.csv", "--out", out, *more)
+        assert f"a command must not replace what it reads, however: {Path(out)} is or holds the table table.csv" in said
+    assert "is or holds the table link.csv" in refused("predict", "run", "link.csv", "--out", "table.csv", *more)
+
+
+def test_predictions_and_explanations_never_replace_a_file_of_the_run(place):
+    for out in ("run/predictions.csv", "run/model/model.json", "run/run.json"):
+        said = refused("predict", "run", "table.csv", "--out", out, "--overwrite")
+        assert f"{out} belongs to the run in run" in said
+    for model in ("run", "run/model"):
+        said = refused("explain", model, "table.csv", "--out", "run/explanations/permgrad", "--overwrite")
+        assert "run/explanations/permgrad belongs to the run in run" in said
+    call("predict", "run", "table.csv", "--out", "run/other.csv")
+
+
+def test_an_explanation_never_replaces_its_table(place):
+    call("explain", "run", "table.csv", "--method", "gradient", "--row", "3", "--out", "why")
+    shutil.copy("table.csv", "why/rows.csv")
+    said = refused("explain", "run", "why/rows.csv", "--method", "gradient", "--out", "why", "--overwrite")
+    assert "why is or holds the table why/rows.csv" in said
+
+
+def test_explanations_and_predictions_in_parts_never_become_part_of_their_table(place):
+    Path("parts").mkdir()
+    table().to_parquet("parts/a.parquet")
+    for command in ("explain", "predict"):
+        assert "lies in parts" in refused(command, "run", "parts", "--out", "parts/out", "--overwrite")
+    where = ("--row", "3", "--method", "gradient")
+    assert "lies in parts" in refused("explain", "run", "parts", *where, "--out", "parts/out")
+
+
+def test_a_run_never_replaces_its_table(place):
+    words = ("--target", "truth", "--preset", "fast", "--out", "run", "--overwrite")
+    said = refused("run", "run/predictions.csv", *words)
+    assert "run is or holds the table run/predictions.csv" in said
+    said = refused("run", "table.csv", *RUN[:4], "--test", "run/predictions.csv", "--out", "run", "--overwrite")
+    assert "the test file run/predictions.csv" in said
+
+
+# --- files of others --------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [("run", "metrics.json"), ("compare", "scores.csv"), ("tune", "trials.csv"), ("tune", "metrics.json")],
+)
+def test_files_of_others_with_our_names_are_never_replaced(place, command, name):
+    if command == "tune":
+        pytest.importorskip("optuna")
+    Path("mine").mkdir()
+    Path("mine", name).write_text("mine")
+    more = {
+        "compare": ("--models", "linear,mlp", "--folds", "2"),
+        "tune": ("--trials", "1"),
+        "run": ("--preset", "fast"),
+    }
+    words = (command, "table.csv", "--target", "outcome", "--id", "case", *more[command], "--out", "mine")
+    said = refused(*words)
+    assert f"holds other files ({name}); choose another folder with --out" in said
+    assert "--overwrite" not in said
+    said = refused(*words, "--overwrite")
+    assert "must not be replaced, however: mine holds no " in said
+    assert f", but {name}; choose another folder" in said

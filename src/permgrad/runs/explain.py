@@ -17,7 +17,7 @@ from permgrad._csv import write_csv
 from permgrad._errors import InputError, counted, warn_user
 from permgrad._files import atomic_folder, atomic_path, sweep, writing
 from permgrad._lock import hold_folder, hold_name
-from permgrad.attribution.streaming.folder import LOCAL, PARTS, RECORD, writable
+from permgrad.attribution.streaming.folder import LOCAL, PARTS, RECORD, refuse_inside, writable
 from permgrad.data.cells import canonical
 from permgrad.data.partitions import is_partitioned
 from permgrad.data.table import blank_codes
@@ -26,6 +26,7 @@ from permgrad.runs import image_table
 from permgrad.runs.cache import Cache
 from permgrad.runs.chosen_rows import check_row, read_selected, selected
 from permgrad.runs.image_table_explaining import explain_records, image_inputs, image_plots
+from permgrad.runs.outputs import refuse_input, refuse_run_file
 from permgrad.runs.predict import open_model, read_rows
 from permgrad.runs.request import Outcome, table_name
 from permgrad.runs.stages import use_threads
@@ -90,6 +91,9 @@ def explain_table(request: ExplainRequest) -> Outcome:
 
     chosen = methods.get(request.method)
     _check_options(request, chosen)
+    refuse_inside(request.folder, request.table)
+    refuse_input(request.folder, {"table": request.table})
+    refuse_run_file(request.folder, request.model_folder)
     engine = make_engine(request.engine, workers=request.workers, address=request.address)
     if request.rows is not None:
         _check_sampled(request)

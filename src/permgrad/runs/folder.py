@@ -39,6 +39,8 @@ STAGES: dict[str, tuple[str, ...]] = {
     "report": ("report.html",),
 }
 
+#: What a run writes; the record goes first.
+NAMES = (RECORD, *(name for own in STAGES.values() for name in own))
 #: What every run's stage has written, by permgrads that did not write the names of all files into the record.
 _ALWAYS: dict[str, tuple[str, ...]] = {
     "data": ("data.json", "split.npz"),
@@ -242,9 +244,15 @@ class RunFolder:
     def _remove_leftovers(self, removed: Sequence[str]) -> None:
         for name in removed:
             _remove(self.path / name)
-        for name in [RECORD, *(name for names in STAGES.values() for name in names)]:
+        for name in NAMES:
             sweep(self.path, name)
             sweep(self.path / name)
+
+
+def clear_run(folder: Path) -> None:
+    """Remove what a run writes, and nothing else; the record goes first."""
+    for name in NAMES:
+        _remove(folder / name)
 
 
 def _remove(path: Path) -> None:
@@ -391,7 +399,7 @@ def check_free(folder: Path, configuration: Mapping[str, Any]) -> None:
     refuse_file(folder, "run")
     record = read_record(folder)
     if record is None:
-        refuse_foreign(folder, "run", _ours)
+        refuse_foreign(folder, "run", _ours, NAMES)
     elif record["configuration_hash"] != configuration_hash(configuration):
         differing = _difference(record.get("configuration", {}), configuration)
         raise another(folder, "run", "configuration", differing)
@@ -419,23 +427,70 @@ def another(folder: Path, owner: str, same: str, differing: str, *, holds: str |
     )
 
 
-def refuse_foreign(folder: Path, owner: str, ours: Callable[[str], bool]) -> None:
-    """Refuse a folder that holds somebody else's files.
+def refuse_damaged(record: Path, owner: str) -> None:
+    """Refuse a folder whose record is damaged, with what to do.
+
+    Raises:
+        InputError: The record is there and is no JSON object.
+    """
+    if _is_damaged(record):
+        raise InputError(
+            f"a {owner}'s folder must be as permgrad wrote it, however: {record} is damaged; begin anew with "
+            "--overwrite, or choose another folder with --out"
+        )
+
+
+def refuse_foreign(folder: Path, owner: str, ours: Callable[[str], bool], names: Sequence[str]) -> None:
+    """Refuse a folder that holds somebody else's files, or a damaged record.
 
     Args:
         folder: The folder; it may not be there.
         owner: What it is to be, such as ``"run"``.
         ours: Says of a name whether a process leaves it that was killed before its first record.
+        names: What would be written there, the record first.
     """
     if not folder.is_dir():
         return
+    refuse_damaged(folder / names[0], owner)
     foreign = sorted(entry.name for entry in folder.iterdir() if entry.name != LOCK and not ours(entry.name))
     if foreign:
         raise InputError(
             f"a {owner}'s folder must be new, empty or of the same {owner}, however: {folder} holds other files "
-            f"({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''}); "
-            "choose another folder with --out, or write beside them with --overwrite"
+            f"({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''}); choose another folder with --out"
+            f"{'' if set(foreign) & set(names) else ', or write beside them with --overwrite'}"
         )
+
+
+def refuse_taken(folder: Path, owner: str, names: Sequence[str]) -> None:
+    """Refuse a folder in which somebody else's files have names that would be written, also with ``--overwrite``.
+
+    Args:
+        folder: The folder; it holds no run, study, … of ours.
+        owner: What it is to be, such as ``"run"``.
+        names: What would be written there; the first is the record, which may be ours and damaged.
+
+    Raises:
+        InputError: Such files; the message names them.
+    """
+    if _is_damaged(folder / names[0]):
+        return
+    taken = [name for name in names if os.path.lexists(folder / name)]
+    if taken:
+        raise InputError(
+            f"files that are no {owner}'s must not be replaced, however: {folder} holds no {owner}, but "
+            f"{', '.join(taken[:5])}{', ...' if len(taken) > 5 else ''}; choose another folder with --out, or move "
+            f"{'them' if len(taken) > 1 else 'it'} away"
+        )
+
+
+def _is_damaged(record: Path) -> bool:
+    """Whether a record is there and is no JSON object: one of ours that a disk or an editor damaged."""
+    try:
+        return not isinstance(parse_json(record.read_bytes()), dict)
+    except ValueError:
+        return True
+    except OSError:
+        return False
 
 
 def _ours(name: str) -> bool:
@@ -450,6 +505,8 @@ def _begin(
         check_free(folder, configuration)  # again, now that nobody else can write
     record = read_record(folder)
     same = record is not None and record["configuration_hash"] == configuration_hash(configuration)
+    if record is None:
+        refuse_taken(folder, "run", NAMES)
     keep = same and not (overwrite and from_stage is None)
     run = RunFolder(folder, record if keep and record is not None else _new_record(configuration, command))
     if from_stage is not None:
@@ -470,11 +527,10 @@ def _begin(
                 run.forget_from(stage)
             run.remove_unfinished()
             run.write_record()
-        elif record is not None:
-            # The record goes first: killed in between, the folder is an unfinished run of the new configuration.
-            run.forget_from("data")
         else:
-            run.write_record()
+            # The record goes first: killed in between, the folder is an unfinished run of the new configuration. Of a
+            # run whose record is damaged nothing is believed.
+            run.forget_from("data")
     return run
 
 

@@ -14,7 +14,7 @@ from permgrad._csv import write_csv
 from permgrad._errors import InputError, keeping_warnings
 from permgrad._files import atomic_path, write_json_atomic
 from permgrad.data.encoding import TableEncoder, align_columns
-from permgrad.data.image_table import ImageColumn, locate_images
+from permgrad.data.image_table import locate_images
 from permgrad.data.table import read_table
 from permgrad.runs.inputs import PARTS, Inputs, Part
 from permgrad.runs.report import is_image_model
@@ -51,10 +51,10 @@ def check_inputs(request: RunRequest, inputs: Inputs) -> None:  # noqa: ARG001 â
 
 
 def rehearse(request: RunRequest, inputs: Inputs) -> None:
-    """Read and encode all rows, with their images, as the training would; before another run is removed.
+    """Encode the table of all rows as the training would, before another run is removed; images are looked at before.
 
     Raises:
-        InputError: Images or values that cannot be used.
+        InputError: Values that cannot be used.
     """
     from permgrad.models.image_table import image_presets
 
@@ -65,10 +65,6 @@ def rehearse(request: RunRequest, inputs: Inputs) -> None:
         encoder.fit(inputs.parts["train"].X)
         for part in PARTS:
             encoder.transform(inputs.parts[part].X)
-        for name, files in inputs.parts["train"].images.items():
-            column, _ = ImageColumn.fit(name, files, size=request.image_size)
-            for part in ("validation", "test"):
-                column.read(inputs.parts[part].images[name])
 
 
 # ---- stages ----------------------------------------------------------------------------------------------------------

@@ -12,8 +12,19 @@ from permgrad._csv import read_csv
 from permgrad._errors import InputError, suggest
 from permgrad._startup import load_training_engine, loading
 from permgrad.runs.documents import BRANCHES, METRICS, read_json, read_metrics
-from permgrad.runs.folder import STAGE_ALIASES, STAGES, believed, check_free, find_finished, open_run, read_record, whole_stages
+from permgrad.runs.folder import (
+    NAMES,
+    STAGE_ALIASES,
+    STAGES,
+    believed,
+    check_free,
+    find_finished,
+    open_run,
+    read_record,
+    whole_stages,
+)
 from permgrad.runs.inputs import Inputs, configuration, load_inputs
+from permgrad.runs.outputs import refuse_input
 from permgrad.runs.request import Outcome, RunRequest
 
 __all__ = ["RunRequest", "run_table"]
@@ -39,6 +50,7 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     if request.from_stage in STAGE_ALIASES:
         request = replace(request, from_stage=STAGE_ALIASES[request.from_stage])
     settings = configuration(request)
+    refuse_input(request.folder, request.files, names=NAMES)
     if request.from_stage is not None and request.from_stage not in STAGES:
         raise InputError(
             f"--from must be one of {', '.join(STAGES)}, however: --from {request.from_stage}"
@@ -59,7 +71,7 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     # Only after the table: a mistyped target must not be answered with "overwrite the other run".
     if not request.overwrite:
         check_free(request.folder, settings)
-    if replaces_a_model(request, settings):
+    if replaces_a_model(request):
         kind.rehearse(request, inputs)
     say(headline(inputs))
     with open_run(
@@ -85,7 +97,7 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     return summarise(request.folder)
 
 
-def replaces_a_model(request: RunRequest, settings: Mapping[str, Any]) -> bool:
+def replaces_a_model(request: RunRequest) -> bool:
     """Whether a run removes a trained model to make way for its own."""
     record = read_record(request.folder)
     if record is None or "model" not in record["finished_stages"]:

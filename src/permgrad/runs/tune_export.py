@@ -15,6 +15,7 @@ from permgrad._files import atomic_folder, atomic_path, sweep, write_json_atomic
 from permgrad._stored import parse_json
 from permgrad.runs.folder import (
     believed,
+    clear_run,
     configuration_hash,
     file_hash,
     find_finished,
@@ -221,6 +222,9 @@ def _run_stages(session: Session, best: Any) -> None:
     other = there is None or there["configuration_hash"] != configuration_hash(settings)
     if not other and find_finished(folder, settings) is not None:
         return
+    if there is None:
+        with writable_folder(folder):
+            clear_run(folder)  # of a run without its record; the folder is known for ours by the study's
     session.say(f"the best is trial {best.number}; it becomes a run in {folder}")
     with open_run(folder, settings, command=session.request.command, overwrite=other) as run:
         if run.lost:
