@@ -194,3 +194,54 @@ def test_files_of_others_with_our_names_are_never_replaced(place, command, name)
     said = refused(*words, "--overwrite")
     assert "must not be replaced, however: mine holds no " in said
     assert f", but {name}; choose another folder" in said
+# --- rows and classes that were asked for -----------------------------------------------------------------------------
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_rows_have_the_numbers_of_the_table_in_every_file(place, form):
+    frame = table()
+    frame.to_parquet("table.parquet")
+    given, more = (Path("table.csv"), ()) if form == "csv" else (Path("table.parquet"), ("--stream",))
+    words = ("explain", "run", given, "--method", "integrated_gradients", *more)
+    call(*words, "--row", "3", "--out", "one")
+    assert set(pd.read_csv("one/rows.csv")["row"]) == set(pd.read_csv("one/importance.csv")["row"]) == {3}
+    call(*words, "--where", "outcome=ill", "--out", "some")
+    ill = np.flatnonzero(frame["outcome"] == "ill").tolist()
+    assert 1 < len(ill) < len(frame)
+    assert ill[0] > 0 or ill != list(range(len(ill))), "the precondition: other numbers than their places"
+    assert pd.read_csv("some/rows.csv")["row"].tolist() == ill
+    found = pd.read_csv("some/importance.csv")
+    assert found["row"].drop_duplicates().tolist() == ill
+    call("explain", "run", given, "--method", "integrated_gradients", "--out", "all")
+    whole = pd.read_csv("all/importance.csv")
+    assert whole["row"].drop_duplicates().tolist() == list(range(len(frame)))
+    joined = found.merge(whole, on=["row", "feature", "class"], suffixes=("", "_whole"))
+    assert len(joined) == len(found)
+    np.testing.assert_allclose(joined["importance"], joined["importance_whole"], atol=1e-5)
+
+
+def test_rows_left_out_do_not_shift_the_numbers(place):
+    frame = table(20)
+    frame.loc[[0, 5], "outcome"] = None
+    frame.to_csv("gaps.csv", index=False)
+    call("explain", "run", "gaps.csv", "--method", "integrated_gradients", "--scope", "local", "--out", "gaps")
+    rows = pd.read_csv("gaps/importance.csv")["row"].drop_duplicates().tolist()
+    assert rows == pd.Index(range(20)).difference([0, 5]).tolist()
+
+
+def test_the_class_that_was_asked_for_is_printed_and_named(place):
+    def ranking(*more: str) -> tuple[str, dict[str, float]]:
+        lines = call("explain", "run", "table.csv", *more).splitlines()
+        return "\n".join(lines), {line.split()[0]: float(line.split()[1]) for line in lines if line.startswith("  ")}
+
+    text, overall = ranking("--out", "overall")
+    assert "output" not in text
+    text, ill = ranking("--target", "ill", "--out", "ill")
+    assert "output ill:" in text
+    frame = pd.read_csv("ill/importance.csv")
+    wanted = frame[frame["class"] == "ill"].set_index("feature")["importance"]
+    assert ill == pytest.approx(wanted.to_dict(), rel=1e-3)
+    assert ill != overall, "the precondition: they differ"
+    text, _ = ranking("--target", "ill", "--target", "well", "--out", "both")
+    assert "output ill:" in text
+    assert "output well:" in text
+
+
