@@ -148,10 +148,34 @@ def test_foreign_files_are_refused_and_survive_overwriting(tmp_path):
         assert set(tree(folder)) == {"run.json", "thesis.tex", ".lock"}
 
 
-def test_a_damaged_record_counts_as_foreign(tmp_path):
-    (tmp_path / "run.json").write_text('{"schema')
-    with pytest.raises(InputError, match=r"holds other files \(run.json\)"), open_run(tmp_path, CONFIGURATION):
+@pytest.mark.parametrize("content", ['{"schema', "[]", ""])
+def test_a_damaged_record_is_said_and_can_be_replaced(tmp_path, content):
+    with open_run(tmp_path, CONFIGURATION) as run:
+        fill(run)
+    (tmp_path / "run.json").write_text(content)
+    with (
+        pytest.raises(InputError, match=r"run\.json is damaged; begin anew with --overwrite"),
+        open_run(tmp_path, CONFIGURATION),
+    ):
         pass
+    with open_run(tmp_path, CONFIGURATION, overwrite=True) as run:
+        assert run.finished_stages == []
+        assert set(tree(tmp_path)) == {"run.json", ".lock"}
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "model", "run.json"])
+def test_files_of_others_with_our_names_are_refused_also_with_overwrite(tmp_path, name):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    (tmp_path / name).write_text('{"mine": 1}')
+    with pytest.raises(InputError, match="holds other files") as caught, open_run(tmp_path, CONFIGURATION):
+        pass
+    assert "--overwrite" not in str(caught.value)
+    with (
+        pytest.raises(InputError, match=rf"must not be replaced, however: .* holds no run, but {name}; choose another"),
+        open_run(tmp_path, CONFIGURATION, overwrite=True),
+    ):
+        pass
+    assert tree(tmp_path) == {"thesis.tex": b"years of work", name: b'{"mine": 1}'}
 
 
 def test_a_record_of_a_newer_format_is_refused(tmp_path):
@@ -161,6 +185,50 @@ def test_a_record_of_a_newer_format_is_refused(tmp_path):
         open_run(tmp_path, CONFIGURATION),
     ):
         pass
+
+
+@pytest.mark.parametrize("older", [False, True], ids=["names in the record", "record of an older permgrad"])
+@pytest.mark.parametrize(
+    ("gone", "kept"), [("report.html", 4), ("importance.csv", 3), ("history.csv", 2), ("split.npz", 0)]
+)
+def test_a_stage_whose_files_are_gone_is_not_finished(tmp_path, gone, kept, older):
+    with open_run(tmp_path, CONFIGURATION) as run:
+        fill(run)
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["stages"]["data"]["files"] == ["data.json", "split.npz"]
+    if older:
+        for facts in record["stages"].values():
+            del facts["files"]
+        (tmp_path / "run.json").write_text(json.dumps(record))
+    assert find_finished(tmp_path, CONFIGURATION) is not None, "the precondition: whole it is finished"
+    (tmp_path / gone).unlink()
+    assert find_finished(tmp_path, CONFIGURATION) is None
+    if 0 < kept < 4:
+        with (
+            pytest.raises(InputError, match="leave --from out"),
+            open_run(tmp_path, CONFIGURATION, from_stage="report"),
+        ):
+            pass
+    with open_run(tmp_path, CONFIGURATION) as run:
+        assert run.lost == [gone]
+        assert run.finished_stages == list(STAGES)[:kept]
+        later = [name for stage in list(STAGES)[kept:] for name in STAGES[stage]]
+        assert not any((tmp_path / name).exists() for name in later)
+        fill(run)
+    assert find_finished(tmp_path, CONFIGURATION) is not None
+
+
+def test_a_file_within_a_folder_of_a_stage_counts(tmp_path):
+    with open_run(tmp_path, CONFIGURATION) as run:
+        fill(run, ("data", "layout"))
+        with run.stage("model"):
+            write_text_atomic(run.path / "model" / "weights.safetensors", "numbers")
+        fill(run, ("explanation", "report"))
+    assert find_finished(tmp_path, CONFIGURATION) is not None
+    (tmp_path / "model" / "weights.safetensors").unlink()
+    with open_run(tmp_path, CONFIGURATION) as run:
+        assert run.lost == ["model/weights.safetensors"]
+        assert run.finished_stages == ["data", "layout"]
 
 
 def test_from_a_stage_repeats_it_and_what_follows(tmp_path):

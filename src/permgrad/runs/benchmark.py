@@ -35,6 +35,7 @@ from permgrad.runs.folder import (
     read_record_file,
     refuse_file,
     refuse_foreign,
+    refuse_taken,
     writable_folder,
 )
 from permgrad.runs.request import Outcome
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from permgrad.evaluation.benchmark import Settings, Suite
 
 RECORD, REPORT = "benchmark.json", "report.html"
+#: What a benchmark writes.
+_NAMES = (RECORD, RESULTS_TABLE, RESULTS_JSON, REPORT, CELLS)
 SCHEMA_VERSION = 1
 EVERY = "all"
 QUICK_SEEDS, FULL_SEEDS = 1, 3
@@ -303,7 +306,7 @@ def _check_free(folder: Path, configuration: Mapping[str, Any]) -> None:
     refuse_file(folder, "benchmark")
     record = _read_record(folder)
     if record is None:
-        refuse_foreign(folder, "benchmark", lambda name: name.startswith(f".{RECORD}."))
+        refuse_foreign(folder, "benchmark", lambda name: name.startswith(f".{RECORD}."), _NAMES)
     elif record["configuration_hash"] != configuration_hash(configuration):
         old = record.get("configuration", {})
         differing = [name for name in dict.fromkeys([*old, *configuration]) if old.get(name) != configuration.get(name)]
@@ -341,6 +344,8 @@ def _open(folder: Path, configuration: Mapping[str, Any], request: BenchmarkRequ
         with writable_folder(folder):
             record = None if request.overwrite else _read_record(folder)
             if request.overwrite:
+                if _read_record(folder) is None:
+                    refuse_taken(folder, "benchmark", _NAMES)
                 for name in (RECORD, RESULTS_TABLE, RESULTS_JSON, REPORT):
                     (folder / name).unlink(missing_ok=True)
                 if (folder / CELLS).is_dir():

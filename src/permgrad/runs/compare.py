@@ -24,11 +24,12 @@ from permgrad._random import resolve_seed
 from permgrad.evaluation.comparison import PAGE, RECORD, Comparison
 from permgrad.evaluation.metrics import metrics, primary_metric
 from permgrad.evaluation.predictor import loss_of
-from permgrad.runs.compare_folder import ComparisonFolder, check_free, is_finished, open_comparison, read_record
+from permgrad.runs.compare_folder import NAMES, ComparisonFolder, check_free, is_finished, open_comparison, read_record
 from permgrad.runs.compare_folds import Fold, check_numbers, make_folds
 from permgrad.runs.compare_inputs import CompareRequest, Given, from_arrays, from_request, request_configuration
 from permgrad.runs.compare_models import Cell, Explaining, Model, do_cell, parse_models, usual_models
 from permgrad.runs.folder import believed, now, writable_folder
+from permgrad.runs.outputs import refuse_input
 from permgrad.runs.request import Outcome
 
 if TYPE_CHECKING:
@@ -377,6 +378,8 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
     _check_device(plan, request.device)
     configuration = {**request_configuration(request), **plan.configuration()}
     folder = request.folder
+    presets = {f"preset {model}": Path(model) for model in request.models if model.endswith(".json")}
+    refuse_input(folder, {**request.files, **presets}, names=NAMES)
     if not request.overwrite and is_finished(folder, configuration, request.metric):
         for note in plan.notes:
             say(f"note: {note}")

@@ -26,6 +26,7 @@ from permgrad.runs.folder import (
     read_record_file,
     refuse_file,
     refuse_foreign,
+    refuse_taken,
     writable_folder,
 )
 
@@ -33,6 +34,8 @@ SCHEMA_VERSION = 1
 CELLS = "cells"
 #: What a comparison writes beside its record and its cells.
 RESULTS = (SCORES, IMPORTANCES, AGREEMENT, PAGE)
+#: What a comparison writes.
+NAMES = (RECORD, *RESULTS, CELLS)
 
 
 class ComparisonFolder:
@@ -100,7 +103,7 @@ def check_free(folder: Path, configuration: Mapping[str, Any]) -> None:
     refuse_file(folder, "comparison")
     record = read_record(folder)
     if record is None:
-        refuse_foreign(folder, "comparison", lambda name: name.startswith(f".{RECORD}."))
+        refuse_foreign(folder, "comparison", lambda name: name.startswith(f".{RECORD}."), NAMES)
     elif record["configuration_hash"] != configuration_hash(configuration):
         differing = _difference(record.get("configuration", {}), plain(dict(configuration)))
         raise another(folder, "comparison", "settings", differing)
@@ -163,6 +166,8 @@ def open_comparison(
 def _begin(folder: Path, configuration: Mapping[str, Any], command: str, *, overwrite: bool) -> dict[str, Any]:
     record = None if overwrite else read_record(folder)
     if overwrite:
+        if read_record(folder) is None:
+            refuse_taken(folder, "comparison", NAMES)
         for name in (RECORD, *RESULTS):
             (folder / name).unlink(missing_ok=True)
         if (folder / CELLS).is_dir():

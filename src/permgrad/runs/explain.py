@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -17,7 +17,7 @@ from permgrad._csv import write_csv
 from permgrad._errors import InputError, counted, warn_user
 from permgrad._files import atomic_folder, atomic_path, sweep, writing
 from permgrad._lock import hold_folder, hold_name
-from permgrad.attribution.streaming.folder import LOCAL, PARTS, RECORD, writable
+from permgrad.attribution.streaming.folder import LOCAL, PARTS, RECORD, refuse_inside, writable
 from permgrad.data.cells import canonical
 from permgrad.data.partitions import is_partitioned
 from permgrad.data.table import blank_codes
@@ -26,6 +26,7 @@ from permgrad.runs import image_table
 from permgrad.runs.cache import Cache
 from permgrad.runs.chosen_rows import check_row, read_selected, selected
 from permgrad.runs.image_table_explaining import explain_records, image_inputs, image_plots
+from permgrad.runs.outputs import refuse_input, refuse_run_file
 from permgrad.runs.predict import open_model, read_rows
 from permgrad.runs.request import Outcome, table_name
 from permgrad.runs.stages import use_threads
@@ -90,6 +91,9 @@ def explain_table(request: ExplainRequest) -> Outcome:
 
     chosen = methods.get(request.method)
     _check_options(request, chosen)
+    refuse_inside(request.folder, request.table)
+    refuse_input(request.folder, {"table": request.table})
+    refuse_run_file(request.folder, request.model_folder)
     engine = make_engine(request.engine, workers=request.workers, address=request.address)
     if request.rows is not None:
         _check_sampled(request)
@@ -143,6 +147,9 @@ def _explain_in_memory(request: ExplainRequest, engine: Engine, *, streamed: boo
         # Who computes changes nothing in the result, hence nothing in its entry.
         compute = partial(explain, engine=engine)
         explanation = Cache.of(request.model_folder).explain(compute, model, chosen_rows, chosen_y, **options)
+    if explanation.scope == "local" and not np.array_equal(numbers[kept], np.arange(len(kept))):
+        # The rows of the table, wherever rows are named: the same number in importance.csv as in rows.csv.
+        explanation = replace(explanation, meta={**explanation.meta, "rows": numbers[kept].tolist()})
     clients = None
     if explanation.scope == "local" and places is not None:
         clients = client_table(model, chosen_rows, numbers[kept], None if truth is None else truth[kept])
@@ -475,12 +482,12 @@ def _client_lines(explanation: Explanation, clients: pd.DataFrame, most: int = 5
 
 def _outcome(request: ExplainRequest, explanation: Explanation, clients: pd.DataFrame | None = None) -> Outcome:
     glance = explanation if explanation.scope == "global" else explanation.to_global("mean")
-    outputs = list(glance.outputs)[:1] if outputs_share_a_unit(glance) else list(glance.outputs)
+    outputs = shown_outputs(glance, asked=bool(request.target))
     lines = [f"{request.method}: {glance.meta.get('quantity', 'importance')} ({glance.meta.get('unit', 'no unit')})"]
     for output in outputs:
         column = outputs_index(glance, output)
         order = np.argsort(-np.abs(np.nan_to_num(glance.values[:, column])), kind="stable")
-        lines += [] if len(outputs) == 1 else [f"output {output}:"]
+        lines += [f"output {output}:"] if len(outputs) > 1 or request.target else []
         for place in order[:8]:
             lines.append(f"  {glance.names[place]:<30.30}  {glance.values[place, column]:>10.4g}")
     if clients is not None:
@@ -494,9 +501,17 @@ def _outcome(request: ExplainRequest, explanation: Explanation, clients: pd.Data
     return Outcome({**facts, "importance": explanation.to_frame().to_dict(orient="records")[:1000]}, "\n".join(lines))
 
 
-def outputs_share_a_unit(explanation: Explanation) -> bool:
-    """Whether the first output sums up the others, as ``all`` does for the loss of a classifier."""
-    return explanation.outputs[0] == "all"
+def shown_outputs(explanation: Explanation, *, asked: bool) -> list[str]:
+    """Return the outputs that are printed: what sums up the others, as ``all`` does for the loss of a classifier.
+
+    Args:
+        explanation: a global one, of the outputs that were asked for.
+        asked: whether some were: they are then printed themselves.
+    """
+    outputs = list(explanation.outputs)
+    if outputs[0] != "all":
+        return outputs
+    return outputs[1:] or outputs if asked else outputs[:1]
 
 
 def outputs_index(explanation: Explanation, output: str) -> int:

@@ -39,6 +39,16 @@ STAGES: dict[str, tuple[str, ...]] = {
     "report": ("report.html",),
 }
 
+#: What a run writes; the record goes first.
+NAMES = (RECORD, *(name for own in STAGES.values() for name in own))
+#: What every run's stage has written, by permgrads that did not write the names of all files into the record.
+_ALWAYS: dict[str, tuple[str, ...]] = {
+    "data": ("data.json", "split.npz"),
+    "layout": (),
+    "model": ("model", "metrics.json", "history.csv", "predictions.csv"),
+    "explanation": ("explanations", "importance.csv", "branches.json"),
+    "report": ("report.html",),
+}
 
 #: Other words for a stage.
 STAGE_ALIASES = {"explain": "explanation"}
@@ -169,11 +179,13 @@ class RunFolder:
     Attributes:
         path: The folder.
         record: The content of ``run.json``.
+        lost: Files of finished stages that were gone when the folder was taken; those stages count as unfinished.
     """
 
     def __init__(self, path: Path, record: dict[str, Any]) -> None:
         self.path = path
         self.record = record
+        self.lost: list[str] = []
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -201,7 +213,8 @@ class RunFolder:
         spent = time.perf_counter() - started
         if name == "model":
             shutil.rmtree(self.checkpoint, ignore_errors=True)
-        self.record["stages"][name] = {"seconds": round(spent, 3), "finished_at": now()}
+        files = written_files(self.path, name)
+        self.record["stages"][name] = {"seconds": round(spent, 3), "finished_at": now(), "files": files}
         self.record["finished_stages"].append(name)
         self.write_record()
 
@@ -231,9 +244,15 @@ class RunFolder:
     def _remove_leftovers(self, removed: Sequence[str]) -> None:
         for name in removed:
             _remove(self.path / name)
-        for name in [RECORD, *(name for names in STAGES.values() for name in names)]:
+        for name in NAMES:
             sweep(self.path, name)
             sweep(self.path / name)
+
+
+def clear_run(folder: Path) -> None:
+    """Remove what a run writes, and nothing else; the record goes first."""
+    for name in NAMES:
+        _remove(folder / name)
 
 
 def _remove(path: Path) -> None:
@@ -241,6 +260,51 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def written_files(folder: Path, stage: str) -> list[str]:
+    """Return the files that are there of a stage, relative to the folder, at any depth; hidden ones are no result."""
+    found: list[str] = []
+    for name in STAGES[stage]:
+        place = folder / name
+        if name.startswith("."):
+            continue
+        files = sorted(place.rglob("*")) if place.is_dir() else [place]
+        found += [file.relative_to(folder).as_posix() for file in files if file.is_file()]
+    return found
+
+
+def lost_files(folder: Path, record: Mapping[str, Any]) -> tuple[str, list[str]] | None:
+    """Return the first finished stage of which files are gone, and these files; None where all are there.
+
+    Args:
+        folder: The run's folder.
+        record: The content of its ``run.json``.
+    """
+    for stage in STAGES:
+        if stage not in record["finished_stages"]:
+            continue
+        facts = record["stages"].get(stage)
+        listed = facts.get("files") if isinstance(facts, dict) else None
+        names = listed if isinstance(listed, list) else _ALWAYS[stage]
+        gone = [str(name) for name in names if not (folder / str(name)).exists()]
+        if gone:
+            return stage, gone
+    return None
+
+
+def whole_stages(folder: Path, record: Mapping[str, Any]) -> list[str]:
+    """Return the stages that are finished and whose files are there, up to the first whose files are not."""
+    lost = lost_files(folder, record)
+    order = list(STAGES)
+    done = order if lost is None else order[: order.index(lost[0])]
+    return [stage for stage in record["finished_stages"] if stage in done]
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a folder holds a finished run with all its files."""
+    record = read_record(folder)
+    return record is not None and whole_stages(folder, record) == list(STAGES)
 
 
 def _new_record(configuration: Mapping[str, Any], command: str) -> dict[str, Any]:
@@ -275,11 +339,11 @@ def _short(value: Any) -> str:
 
 
 def find_finished(path: str | os.PathLike[str], configuration: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the record if the folder holds this very run, finished; else None. Writes and locks nothing."""
+    """Return the record if the folder holds this very run, finished and whole; else None. Writes and locks nothing."""
     record = read_record(path)
     if record is None or record["configuration_hash"] != configuration_hash(configuration):
         return None
-    return record if list(record["finished_stages"]) == list(STAGES) else None
+    return record if whole_stages(Path(path), record) == list(STAGES) else None
 
 
 @contextmanager
@@ -335,7 +399,7 @@ def check_free(folder: Path, configuration: Mapping[str, Any]) -> None:
     refuse_file(folder, "run")
     record = read_record(folder)
     if record is None:
-        refuse_foreign(folder, "run", _ours)
+        refuse_foreign(folder, "run", _ours, NAMES)
     elif record["configuration_hash"] != configuration_hash(configuration):
         differing = _difference(record.get("configuration", {}), configuration)
         raise another(folder, "run", "configuration", differing)
@@ -363,23 +427,70 @@ def another(folder: Path, owner: str, same: str, differing: str, *, holds: str |
     )
 
 
-def refuse_foreign(folder: Path, owner: str, ours: Callable[[str], bool]) -> None:
-    """Refuse a folder that holds somebody else's files.
+def refuse_damaged(record: Path, owner: str) -> None:
+    """Refuse a folder whose record is damaged, with what to do.
+
+    Raises:
+        InputError: The record is there and is no JSON object.
+    """
+    if _is_damaged(record):
+        raise InputError(
+            f"a {owner}'s folder must be as permgrad wrote it, however: {record} is damaged; begin anew with "
+            "--overwrite, or choose another folder with --out"
+        )
+
+
+def refuse_foreign(folder: Path, owner: str, ours: Callable[[str], bool], names: Sequence[str]) -> None:
+    """Refuse a folder that holds somebody else's files, or a damaged record.
 
     Args:
         folder: The folder; it may not be there.
         owner: What it is to be, such as ``"run"``.
         ours: Says of a name whether a process leaves it that was killed before its first record.
+        names: What would be written there, the record first.
     """
     if not folder.is_dir():
         return
+    refuse_damaged(folder / names[0], owner)
     foreign = sorted(entry.name for entry in folder.iterdir() if entry.name != LOCK and not ours(entry.name))
     if foreign:
         raise InputError(
             f"a {owner}'s folder must be new, empty or of the same {owner}, however: {folder} holds other files "
-            f"({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''}); "
-            "choose another folder with --out, or write beside them with --overwrite"
+            f"({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''}); choose another folder with --out"
+            f"{'' if set(foreign) & set(names) else ', or write beside them with --overwrite'}"
         )
+
+
+def refuse_taken(folder: Path, owner: str, names: Sequence[str]) -> None:
+    """Refuse a folder in which somebody else's files have names that would be written, also with ``--overwrite``.
+
+    Args:
+        folder: The folder; it holds no run, study, … of ours.
+        owner: What it is to be, such as ``"run"``.
+        names: What would be written there; the first is the record, which may be ours and damaged.
+
+    Raises:
+        InputError: Such files; the message names them.
+    """
+    if _is_damaged(folder / names[0]):
+        return
+    taken = [name for name in names if os.path.lexists(folder / name)]
+    if taken:
+        raise InputError(
+            f"files that are no {owner}'s must not be replaced, however: {folder} holds no {owner}, but "
+            f"{', '.join(taken[:5])}{', ...' if len(taken) > 5 else ''}; choose another folder with --out, or move "
+            f"{'them' if len(taken) > 1 else 'it'} away"
+        )
+
+
+def _is_damaged(record: Path) -> bool:
+    """Whether a record is there and is no JSON object: one of ours that a disk or an editor damaged."""
+    try:
+        return not isinstance(parse_json(record.read_bytes()), dict)
+    except ValueError:
+        return True
+    except OSError:
+        return False
 
 
 def _ours(name: str) -> bool:
@@ -394,11 +505,14 @@ def _begin(
         check_free(folder, configuration)  # again, now that nobody else can write
     record = read_record(folder)
     same = record is not None and record["configuration_hash"] == configuration_hash(configuration)
+    if record is None:
+        refuse_taken(folder, "run", NAMES)
     keep = same and not (overwrite and from_stage is None)
     run = RunFolder(folder, record if keep and record is not None else _new_record(configuration, command))
     if from_stage is not None:
         before = list(STAGES)[: list(STAGES).index(from_stage)]
-        missing = [stage for stage in before if stage not in run.finished_stages]
+        whole = whole_stages(folder, run.record)
+        missing = [stage for stage in before if stage not in whole]
         if missing:
             raise InputError(
                 f"a run can only start from a stage whose predecessors are finished, however: from={from_stage!r} and "
@@ -408,13 +522,15 @@ def _begin(
         if from_stage is not None:
             run.forget_from(from_stage)
         elif keep:
+            if (lost := lost_files(folder, run.record)) is not None:
+                stage, run.lost = lost
+                run.forget_from(stage)
             run.remove_unfinished()
             run.write_record()
-        elif record is not None:
-            # The record goes first: killed in between, the folder is an unfinished run of the new configuration.
-            run.forget_from("data")
         else:
-            run.write_record()
+            # The record goes first: killed in between, the folder is an unfinished run of the new configuration. Of a
+            # run whose record is damaged nothing is believed.
+            run.forget_from("data")
     return run
 
 

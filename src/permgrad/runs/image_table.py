@@ -11,12 +11,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._csv import write_csv
-from permgrad._errors import InputError
+from permgrad._errors import InputError, keeping_warnings
 from permgrad._files import atomic_path, write_json_atomic
-from permgrad.data.encoding import align_columns
+from permgrad.data.encoding import TableEncoder, align_columns
 from permgrad.data.image_table import locate_images
 from permgrad.data.table import read_table
-from permgrad.runs.inputs import PARTS, Part
+from permgrad.runs.inputs import PARTS, Inputs, Part
 from permgrad.runs.report import is_image_model
 from permgrad.runs.request import RunRequest
 from permgrad.runs.stages import Work, data_stage, report_stage, validation_rows, write_predictions
@@ -39,6 +39,32 @@ def check_options(request: RunRequest) -> None:
     image_presets.get(request.preset)
     if faults := device_faults(request.device):
         raise InputError(faults[0])
+
+
+def check_inputs(request: RunRequest, inputs: Inputs) -> None:  # noqa: ARG001 — as permgrad.runs.stages.check_inputs
+    """Refuse validation rows that cannot say when to stop, before anything is written.
+
+    Raises:
+        InputError: Such rows.
+    """
+    validation_rows(inputs)
+
+
+def rehearse(request: RunRequest, inputs: Inputs) -> None:
+    """Encode the table of all rows as the training would, before another run is removed; images are looked at before.
+
+    Raises:
+        InputError: Values that cannot be used.
+    """
+    from permgrad.models.image_table import image_presets
+
+    numeric = image_presets.get(request.preset).numeric
+    encoder = TableEncoder(numeric, na_codes=list(inputs.na_codes) or None, variables=inputs.variables or None)
+    # What is warned of is said when it is done in earnest.
+    with keeping_warnings():
+        encoder.fit(inputs.parts["train"].X)
+        for part in PARTS:
+            encoder.transform(inputs.parts[part].X)
 
 
 # ---- stages ----------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from permgrad._errors import InputError, keeping_warnings, suggest
 from permgrad.data.column_types import Schema, infer_schema
 from permgrad.data.datasets import DataCard, fetch_dataset, get_card, list_datasets, load_dataset
 from permgrad.data.encoding import align_columns
-from permgrad.data.groups import propose_one_hot_blocks, read_groups
+from permgrad.data.groups import check_blocks, propose_one_hot_blocks, read_groups
 from permgrad.data.splitting import count_shared_rows, split_rows
 from permgrad.data.table import blank_codes, is_parquet_folder, read_table
 from permgrad.runs import gradients, image_files
@@ -401,6 +401,10 @@ def _variables(request: RunRequest, card: DataCard | None, features: Sequence[st
                         f"groups must list features, however: group {name!r} lists {column!r}, which is none"
                         f"{suggest(column, features)}; correct {request.groups}"
                     )
+        try:
+            check_blocks(groups, list(features), "group")
+        except InputError as error:
+            raise InputError(f"{error} in {request.groups}") from None
         return groups
     if card is None:
         return {}

@@ -21,6 +21,7 @@ from permgrad.data.table import read_table
 from permgrad.runs import image_table
 from permgrad.runs.documents import DATA, read_data
 from permgrad.runs.folder import read_record
+from permgrad.runs.outputs import refuse_input, refuse_run_file
 from permgrad.runs.request import Outcome, table_name
 from permgrad.runs.stages import prediction_table, predictions_of, use_threads
 
@@ -103,6 +104,8 @@ def predict_table(
     target = Path(f"{table_name(table)}-predictions.csv") if out is None else out
     to_stdout = os.fspath(target) == "-"
     if not to_stdout:
+        refuse_input(target, {"table": table})
+        refuse_run_file(target, folder)
         if target.is_dir():
             raise InputError(
                 f"predictions are written to a file, however: {target} is a folder; name a file with --out"

@@ -30,7 +30,7 @@ from permgrad.report.content import (
 from permgrad.runs import image_table_report, strongest
 from permgrad.runs.documents import BRANCHES, DATA, METRICS, read_data, read_json, read_metrics
 from permgrad.runs.explaining import saved_explanation
-from permgrad.runs.folder import STAGES, believed, read_record
+from permgrad.runs.folder import STAGES, believed, lost_files, read_record
 from permgrad.runs.gradients import SUMMARY
 from permgrad.runs.reading import FILE as READING
 from permgrad.runs.request import Outcome
@@ -61,6 +61,13 @@ def rebuild_report(folder: str | os.PathLike[str]) -> Outcome:
         raise InputError(
             f"a report needs a run whose stages are finished, however: {missing[0]!r} is not finished in {path}; "
             f"go on with: {record.get('command') or 'permgrad run'}"
+        )
+    lost = lost_files(path, record)
+    if lost is not None and lost[0] != "report":
+        raise InputError(
+            f"a report needs a run whose files are there, however: {', '.join(lost[1][:3])} of stage {lost[0]!r} "
+            f"{'are' if len(lost[1]) > 1 else 'is'} gone from {path}; write them again with: "
+            f"{record.get('command') or 'permgrad run'}"
         )
     fix = "copy the folder to a place where you may write"
     with writing("the report must be written beside the run", path, fix), hold_folder(path, fix), believed(path):

@@ -61,6 +61,13 @@ class TableRequest:
         """Name of the table without folder and endings."""
         return table_name(self.table)
 
+    @property
+    def files(self) -> dict[str, Path | None]:
+        """The files and folders that are read, by what they are; None: none is."""
+        from permgrad.data.datasets import list_datasets
+
+        return {"table": None if self.table in list_datasets() else Path(self.table), "groups file": self.groups}
+
 
 @dataclass(frozen=True, kw_only=True)
 class SplitRequest(TableRequest):
@@ -76,6 +83,11 @@ class SplitRequest(TableRequest):
     validation: Path | None = None
     time: str | None = None
     split_seed: int = 42
+
+    @property
+    def files(self) -> dict[str, Path | None]:
+        """The files and folders that are read, by what they are; None: none is."""
+        return {**super().files, "test file": self.test, "validation file": self.validation}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +111,11 @@ class RunRequest(SplitRequest):
     cost: tuple[float, float] | None = None
     images: tuple[str, ...] = ()
     image_size: int | None = None
+
+    @property
+    def files(self) -> dict[str, Path | None]:
+        """The files and folders that are read, by what they are; None: none is."""
+        return {**super().files, "preset": Path(self.preset) if self.preset.endswith(".json") else None}
 
     def check(self) -> None:
         """Refuse what can be refused before any file is read.

@@ -12,8 +12,19 @@ from permgrad._csv import read_csv
 from permgrad._errors import InputError, suggest
 from permgrad._startup import load_training_engine, loading
 from permgrad.runs.documents import BRANCHES, METRICS, read_json, read_metrics
-from permgrad.runs.folder import STAGE_ALIASES, STAGES, believed, check_free, find_finished, open_run
+from permgrad.runs.folder import (
+    NAMES,
+    STAGE_ALIASES,
+    STAGES,
+    believed,
+    check_free,
+    find_finished,
+    open_run,
+    read_record,
+    whole_stages,
+)
 from permgrad.runs.inputs import Inputs, configuration, load_inputs
+from permgrad.runs.outputs import refuse_input
 from permgrad.runs.request import Outcome, RunRequest
 
 __all__ = ["RunRequest", "run_table"]
@@ -39,6 +50,7 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     if request.from_stage in STAGE_ALIASES:
         request = replace(request, from_stage=STAGE_ALIASES[request.from_stage])
     settings = configuration(request)
+    refuse_input(request.folder, request.files, names=NAMES)
     if request.from_stage is not None and request.from_stage not in STAGES:
         raise InputError(
             f"--from must be one of {', '.join(STAGES)}, however: --from {request.from_stage}"
@@ -51,13 +63,16 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
         from permgrad.runs import image_table, stages
         from permgrad.runs.stages import Work, use_threads
 
+        kind: Any = image_table if request.images else stages
         (image_table.check_options if request.images else stages.check_model_options)(request)
-    stage_work = image_table.STAGE_WORK if request.images else stages.STAGE_WORK
     use_threads(request.threads)
     inputs = load_inputs(request)
+    kind.check_inputs(request, inputs)
     # Only after the table: a mistyped target must not be answered with "overwrite the other run".
     if not request.overwrite:
         check_free(request.folder, settings)
+    if replaces_a_model(request):
+        kind.rehearse(request, inputs)
     say(headline(inputs))
     with open_run(
         request.folder,
@@ -66,8 +81,10 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
         overwrite=request.overwrite,
         from_stage=request.from_stage,
     ) as folder:
+        if folder.lost:
+            say(lost_line(folder.lost))
         work = Work(request, inputs, folder, say)
-        for number, (name, stage) in enumerate(stage_work.items(), start=1):
+        for number, (name, stage) in enumerate(kind.STAGE_WORK.items(), start=1):
             if name in folder.finished_stages:
                 say(f"[{number}/{len(STAGES)}] {name}: finished before")
                 continue
@@ -80,6 +97,17 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     return summarise(request.folder)
 
 
+def replaces_a_model(request: RunRequest) -> bool:
+    """Whether a run removes a trained model to make way for its own."""
+    record = read_record(request.folder)
+    if record is None or "model" not in record["finished_stages"]:
+        return False
+    order = list(STAGES)
+    if request.from_stage is not None:
+        return order.index(request.from_stage) <= order.index("model")
+    return request.overwrite or "model" not in whole_stages(request.folder, record)
+
+
 def headline(inputs: Inputs) -> str:
     """Say in a line what is learnt from what."""
     rows = {part: f"{len(own.X):,} {part}" for part, own in inputs.parts.items()}
@@ -87,6 +115,21 @@ def headline(inputs: Inputs) -> str:
     return (
         f"{source} {inputs.name}: {inputs.task} of {inputs.target!r} ({inputs.task_reason}); rows: "
         f"{', '.join(rows.values())} ({inputs.split})"
+    )
+
+
+def lost_line(files: list[str]) -> str:
+    """Say that files of finished stages are gone, and what follows from it.
+
+    Examples:
+        >>> lost_line(["report.html"])
+        'note: report.html of the finished run is gone; the stage that writes it, and those after it, are done again'
+    """
+    more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+    many = len(files) > 1
+    return (
+        f"note: {', '.join(files[:3])}{more} of the finished run {'are' if many else 'is'} gone; the stage that writes "
+        f"{'them' if many else 'it'}, and those after it, are done again"
     )
 
 

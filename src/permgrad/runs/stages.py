@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._csv import write_csv
-from permgrad._errors import InputError
+from permgrad._errors import InputError, keeping_warnings
 from permgrad._files import atomic_path, write_json_atomic, write_text_atomic
 from permgrad._random import derive_seed, resolve_seed
 from permgrad._stored import parse_json
@@ -213,6 +213,41 @@ def check_model_options(request: RunRequest) -> None:
 
     estimator = HyNNClassifier(preset=request.preset, batch_size=request.batch_size, device=request.device)
     resolve_settings(estimator.get_params(deep=False), "classification")
+
+
+def check_inputs(request: RunRequest, inputs: Inputs) -> None:
+    """Refuse options that do not go with the task or the rows, before anything is written; takes no time.
+
+    Raises:
+        InputError: A loss of another task, or validation rows that cannot say when to stop.
+    """
+    from permgrad.models.settings import TASK_LOSSES, resolve_settings
+
+    settings = resolve_settings(make_estimator(request, inputs, None).get_params(deep=False), inputs.task)
+    if settings.training.loss not in TASK_LOSSES[inputs.task]:
+        raise InputError(
+            f"the loss of a {inputs.task} must be {TASK_LOSSES[inputs.task][0]!r}, however: --preset {request.preset} "
+            f"says {settings.training.loss!r}; leave loss out of it, or choose another --task"
+        )
+    validation_rows(inputs)
+
+
+def rehearse(request: RunRequest, inputs: Inputs) -> None:
+    """Do all that can be refused on the way to a training's first step, and to predictions of test rows.
+
+    It takes about as long as the layout, hence only where it comes before another run is removed.
+
+    Raises:
+        InputError: The options and the table do not go together.
+    """
+    from permgrad.models.guard import untouched
+
+    model, train = make_estimator(request, inputs, None), inputs.parts["train"]
+    # What it warns of is said when it is done in earnest.
+    with untouched(), keeping_warnings():
+        model._prepare(train.X, train.y, None, validation_rows(inputs))  # noqa: SLF001 — see docs/architecture.md
+        model.preprocessor_.transform(inputs.parts["validation"].X)
+        model.preprocessor_.transform(inputs.parts["test"].X)
 
 
 def make_estimator(request: RunRequest, inputs: Inputs, layout: Any, *, preset: Preset | None = None) -> Any:

@@ -36,6 +36,7 @@ from permgrad.data.known_rows import any_known
 from permgrad.data.partitions import Part, PartitionedTable, is_partitioned, open_partitioned
 from permgrad.models.batches import halved, sparing
 from permgrad.runs import image_table
+from permgrad.runs.outputs import refuse_input, refuse_run_file
 from permgrad.runs.predict import known_columns, open_model
 from permgrad.runs.request import Outcome, table_name
 from permgrad.runs.stages import identifier_names, prediction_table, predictions_of, use_threads
@@ -219,6 +220,8 @@ def predict_stream(
         )
     model, data, opened = open_streamed(folder, table)
     refuse_inside(target, table)
+    refuse_input(target, {"table": table})
+    refuse_run_file(target, folder)
     use_threads(threads)
     identifiers = [name for name in data.get("identifiers", ()) if name in opened.columns]
     facts: dict[str, Any] = {"model": model_digest(model), "table": table_digest(opened), "identifiers": identifiers}

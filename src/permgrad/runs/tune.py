@@ -17,8 +17,9 @@ from permgrad._progress import Progress
 from permgrad._stored import parse_json
 from permgrad.models.settings import device_faults
 from permgrad.runs import stages
-from permgrad.runs.folder import configuration_hash, writable_folder
+from permgrad.runs.folder import configuration_hash, read_record, refuse_taken, writable_folder
 from permgrad.runs.inputs import Inputs, configuration, load_inputs
+from permgrad.runs.outputs import refuse_input
 from permgrad.runs.request import Outcome
 from permgrad.runs.run import headline
 from permgrad.runs.tune_export import export_winner, finished_outcome, write_page, write_table
@@ -26,6 +27,7 @@ from permgrad.runs.tune_folder import (
     CHECKPOINT,
     HISTORY,
     MODEL,
+    NAMES,
     PRESET,
     TRIALS,
     TUNE_RECORD,
@@ -97,6 +99,8 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
     space = get_space(request.space)
     identity = identity_of(request, space)
     folder = request.folder
+    own_space = Path(request.space) if request.space.endswith(".json") else None
+    refuse_input(folder, {**request.files, "space": own_space}, names=NAMES)
     if not request.overwrite:
         check_study_folder(folder, identity, request.shown_storage, request.study)
         done = finished_outcome(request, identity, space)
@@ -169,6 +173,8 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[Study]:
                         f"a study is only replaced when nobody works on it, however: {len(others)} other process"
                         f"{' is' if len(others) == 1 else 'es are'} at work in {folder}; wait, or choose another --out"
                     )
+                if read_tune_record(folder) is None and read_record(folder) is None:
+                    refuse_taken(folder, "study", NAMES)
                 with writable_folder(folder):
                     clear_study(folder)
             opened = open_study(

@@ -15,16 +15,18 @@ from permgrad._files import atomic_folder, atomic_path, sweep, write_json_atomic
 from permgrad._stored import parse_json
 from permgrad.runs.folder import (
     believed,
+    clear_run,
     configuration_hash,
     file_hash,
     find_finished,
+    is_whole,
     open_run,
     read_record,
     writable_folder,
 )
 from permgrad.runs.inputs import configuration
 from permgrad.runs.request import Outcome
-from permgrad.runs.run import summarise
+from permgrad.runs.run import lost_line, summarise
 from permgrad.runs.tune_folder import (
     MODEL,
     PAGE,
@@ -158,7 +160,7 @@ def export_winner(session: Session) -> Outcome:
         _refuse_failures(session)
     with exclusive(folder / WORKERS / "export.guard"):
         record = read_tune_record(folder) or {}
-        if record.get("finished") == _finished_note(session, best) and (folder / PAGE).exists():
+        if record.get("finished") == _finished_note(session, best) and (folder / PAGE).exists() and is_whole(folder):
             return _outcome(session.request, session.space, record, already=False)
         for name in (TUNE_RECORD, TABLE, PRESET, PAGE):
             sweep(folder, name)  # what a killed process was writing
@@ -220,8 +222,13 @@ def _run_stages(session: Session, best: Any) -> None:
     other = there is None or there["configuration_hash"] != configuration_hash(settings)
     if not other and find_finished(folder, settings) is not None:
         return
+    if there is None:
+        with writable_folder(folder):
+            clear_run(folder)  # of a run without its record; the folder is known for ours by the study's
     session.say(f"the best is trial {best.number}; it becomes a run in {folder}")
     with open_run(folder, settings, command=session.request.command, overwrite=other) as run:
+        if run.lost:
+            session.say(lost_line(run.lost))
         work = stages.Work(request, session.inputs, run, session.say)
         for name, stage in {**stages.STAGE_WORK, "model": adopt}.items():
             if name in run.finished_stages:
@@ -243,8 +250,8 @@ def finished_outcome(request: TuneRequest, identity: Mapping[str, Any], space: S
         total = space.trials_for(_task_of(folder)) if request.trials is None else request.trials
         if finished is None or finished["trials"] < total:
             return None
-        written = all((folder / name).exists() for name in (TABLE, PAGE, PRESET, "report.html", "metrics.json"))
-        return _outcome(request, space, record, already=True) if written else None
+        written = all((folder / name).exists() for name in (TABLE, PAGE, PRESET))
+        return _outcome(request, space, record, already=True) if written and is_whole(folder) else None
 
 
 def _task_of(folder: Path) -> str:

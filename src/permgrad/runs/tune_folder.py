@@ -13,16 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from permgrad._files import plain, write_json_atomic
-from permgrad.runs.folder import (
-    RECORD,
-    STAGES,
-    another,
-    configuration_hash,
-    now,
-    read_record_file,
-    refuse_file,
-    refuse_foreign,
-)
+from permgrad.runs.folder import NAMES as RUN_NAMES
+from permgrad.runs.folder import another, configuration_hash, now, read_record_file, refuse_file, refuse_foreign
 from permgrad.runs.tune_request import DATABASE
 from permgrad.tuning.study import differences
 
@@ -71,7 +63,7 @@ def check_study_folder(folder: Path, identity: Mapping[str, Any], storage: str |
     refuse_file(folder, "study")
     record = read_tune_record(folder)
     if record is None:
-        refuse_foreign(folder, "study", _left_behind)
+        refuse_foreign(folder, "study", _left_behind, NAMES)
         return
     wanted = {**plain(dict(identity)), "storage": storage, "study": study}
     there = {**record["identity"], "storage": record.get("storage"), "study": record["study"]}
@@ -84,10 +76,13 @@ def _left_behind(name: str) -> bool:
     return name == WORKERS or name.startswith((f".{TUNE_RECORD}.", DATABASE))
 
 
+#: What a study and its run write; the record goes first.
+NAMES = (TUNE_RECORD, *RUN_NAMES, TRIALS, TABLE, PRESET, PAGE)
+
+
 def clear_study(folder: Path) -> None:
     """Remove what a study and its run write, and nothing else; the record goes first."""
-    names = [TUNE_RECORD, RECORD, TRIALS, TABLE, PRESET, PAGE, *(name for own in STAGES.values() for name in own)]
-    for name in names:
+    for name in NAMES:
         path = folder / name
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

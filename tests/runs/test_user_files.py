@@ -1,0 +1,247 @@
+"""Files that a person deletes, keeps or names: none of them is lost, replaced, or said to be where it is not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from invoking import call, train_run
+from typer.testing import CliRunner
+
+from permgrad.cli import app
+
+
+def table(rows: int = 120) -> pd.DataFrame:
+    rng = np.random.default_rng(5)
+    frame = pd.DataFrame({"age": rng.normal(50, 10, rows), "dose": rng.normal(size=rows)})
+    frame["noise"] = rng.normal(size=rows)
+    frame["case"] = [f"case {place}" for place in range(rows)]
+    frame["outcome"] = np.array(["ill", "so", "well"])[np.digitize(frame["age"], (45, 55))]
+    return frame
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a table, a preset, and a finished run of them."""
+    folder = tmp_path_factory.mktemp("user_files")
+    train_run(folder, table(), identifier="case", epochs=3)
+    return folder
+
+
+@pytest.fixture
+def place(trained, tmp_path, monkeypatch):
+    """A copy of it, which a test may spoil."""
+    shutil.copytree(trained, tmp_path / "place")
+    monkeypatch.chdir(tmp_path / "place")
+    return tmp_path / "place"
+
+
+RUN = ("--target", "outcome", "--id", "case", "--preset", "preset.json", "--out", "run")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def refused(*words: object) -> str:
+    """Run a command that must be refused and change nothing here; return what it says."""
+    before = contents(Path())
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 2, result.output
+    assert contents(Path()) == before, "nothing was changed"
+    return result.stderr.splitlines()[-1]
+
+
+# --- deleted files ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("gone", "kept"),
+    [
+        ("report.html", 4),
+        ("explanations", 3),
+        ("predictions.csv", 2),
+        ("model/weights.safetensors", 2),
+        ("layout.json", 1),
+        ("split.npz", 0),
+    ],
+)
+def test_what_was_deleted_from_a_finished_run_is_made_again(place, gone, kept):
+    path = Path("run", gone)
+    before = {name: Path("run", name).read_bytes() for name in ("importance.csv", "predictions.csv", "data.json")}
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    result = CliRunner().invoke(app, ["run", "table.csv", *RUN])
+    assert result.exit_code == 0, result.output
+    assert "nothing was changed" not in result.stdout
+    assert result.stderr.count("is gone; the stage that writes") + result.stderr.count("are gone; the stage") == 1
+    assert gone in result.stderr
+    assert result.stderr.count("finished before") == kept
+    assert path.exists()
+    assert {name: Path("run", name).read_bytes() for name in before} == before, "the same result as before"
+    assert "nothing was changed" in call("run", "table.csv", *RUN)
+
+
+def test_a_report_of_a_run_that_lost_files_says_which(place):
+    Path("run", "importance.csv").unlink()
+    said = refused("report", "run")
+    assert "importance.csv of stage 'explanation' is gone" in said
+    assert "write them again with: permgrad run" in said
+
+
+# --- overwriting a run ------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [
+        ({"age": ["dose", "noise"]}, "the name of a group must not be the name of a column outside it, however: 'age'"),
+        (
+            {"both": ["dose", "noise"], "none": []},
+            "at least one column, however group 'none' is empty",
+        ),
+    ],
+)
+@pytest.mark.parametrize("more", [(), ("--overwrite",)], ids=["", "overwrite"])
+def test_groups_are_refused_before_a_run_is_replaced(place, groups, said, more):
+    Path("g4.json").write_text(json.dumps(groups))
+    found = refused("run", "table.csv", *RUN, "--groups", "g4.json", *more)
+    assert said in found
+    assert found.endswith(" in g4.json")
+    assert "finished already" in call("run", "table.csv", *RUN), "the run is as it was"
+
+
+def test_a_test_file_that_cannot_be_encoded_is_refused_before_a_run_is_replaced(place):
+    table(30).assign(age="old").to_csv("test.csv", index=False)
+    assert "'age'" in refused("run", "table.csv", *RUN, "--test", "test.csv", "--overwrite")
+
+
+def test_a_loss_of_another_task_is_refused_before_a_run_is_replaced(place):
+    Path("other.json").write_text(json.dumps({"base": "fast", "training": {"loss": "squared_error"}}))
+    words = [*RUN[:4], "--preset", "other.json", "--out", "run", "--overwrite"]
+    assert "the loss of a classification must be 'cross_entropy'" in refused("run", "table.csv", *words)
+
+
+def test_a_run_with_all_in_order_is_replaced(place):
+    Path("groups.json").write_text(json.dumps({"both": ["dose", "noise"]}))
+    call("run", "table.csv", *RUN, "--groups", "groups.json", "--overwrite")
+    assert set(pd.read_csv("run/importance.csv")["feature"]) == {"age", "both"}
+
+
+# --- outputs that are inputs ------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("more", [(), ("--overwrite",)], ids=["", "overwrite"])
+def test_predictions_never_replace_their_table(place, more):
+    Path("link.csv").symlink_to("table.csv")
+    Path("folder").symlink_to(".")
+    for out in ("table.csv", "./link.csv", "folder/table.csv"):
+        said = refused("predict", "run", "table.csv", "--out", out, *more)
+        assert f"a command must not replace what it reads, however: {Path(out)} is or holds the table table.csv" in said
+    assert "is or holds the table link.csv" in refused("predict", "run", "link.csv", "--out", "table.csv", *more)
+
+
+def test_predictions_and_explanations_never_replace_a_file_of_the_run(place):
+    for out in ("run/predictions.csv", "run/model/model.json", "run/run.json"):
+        said = refused("predict", "run", "table.csv", "--out", out, "--overwrite")
+        assert f"{out} belongs to the run in run" in said
+    for model in ("run", "run/model"):
+        said = refused("explain", model, "table.csv", "--out", "run/explanations/permgrad", "--overwrite")
+        assert "run/explanations/permgrad belongs to the run in run" in said
+    call("predict", "run", "table.csv", "--out", "run/other.csv")
+
+
+def test_an_explanation_never_replaces_its_table(place):
+    call("explain", "run", "table.csv", "--method", "gradient", "--row", "3", "--out", "why")
+    shutil.copy("table.csv", "why/rows.csv")
+    said = refused("explain", "run", "why/rows.csv", "--method", "gradient", "--out", "why", "--overwrite")
+    assert "why is or holds the table why/rows.csv" in said
+
+
+def test_explanations_and_predictions_in_parts_never_become_part_of_their_table(place):
+    Path("parts").mkdir()
+    table().to_parquet("parts/a.parquet")
+    for command in ("explain", "predict"):
+        assert "lies in parts" in refused(command, "run", "parts", "--out", "parts/out", "--overwrite")
+    where = ("--row", "3", "--method", "gradient")
+    assert "lies in parts" in refused("explain", "run", "parts", *where, "--out", "parts/out")
+
+
+def test_a_run_never_replaces_its_table(place):
+    words = ("--target", "truth", "--preset", "fast", "--out", "run", "--overwrite")
+    said = refused("run", "run/predictions.csv", *words)
+    assert "run is or holds the table run/predictions.csv" in said
+    said = refused("run", "table.csv", *RUN[:4], "--test", "run/predictions.csv", "--out", "run", "--overwrite")
+    assert "the test file run/predictions.csv" in said
+
+
+# --- files of others --------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [("run", "metrics.json"), ("compare", "scores.csv"), ("tune", "trials.csv"), ("tune", "metrics.json")],
+)
+def test_files_of_others_with_our_names_are_never_replaced(place, command, name):
+    if command == "tune":
+        pytest.importorskip("optuna")
+    Path("mine").mkdir()
+    Path("mine", name).write_text("mine")
+    more = {
+        "compare": ("--models", "linear,mlp", "--folds", "2"),
+        "tune": ("--trials", "1"),
+        "run": ("--preset", "fast"),
+    }
+    words = (command, "table.csv", "--target", "outcome", "--id", "case", *more[command], "--out", "mine")
+    said = refused(*words)
+    assert f"holds other files ({name}); choose another folder with --out" in said
+    assert "--overwrite" not in said
+    said = refused(*words, "--overwrite")
+    assert "must not be replaced, however: mine holds no " in said
+    assert f", but {name}; choose another folder" in said
+# --- rows and classes that were asked for -----------------------------------------------------------------------------
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_rows_have_the_numbers_of_the_table_in_every_file(place, form):
+    frame = table()
+    frame.to_parquet("table.parquet")
+    given, more = (Path("table.csv"), ()) if form == "csv" else (Path("table.parquet"), ("--stream",))
+    words = ("explain", "run", given, "--method", "integrated_gradients", *more)
+    call(*words, "--row", "3", "--out", "one")
+    assert set(pd.read_csv("one/rows.csv")["row"]) == set(pd.read_csv("one/importance.csv")["row"]) == {3}
+    call(*words, "--where", "outcome=ill", "--out", "some")
+    ill = np.flatnonzero(frame["outcome"] == "ill").tolist()
+    assert 1 < len(ill) < len(frame)
+    assert ill[0] > 0 or ill != list(range(len(ill))), "the precondition: other numbers than their places"
+    assert pd.read_csv("some/rows.csv")["row"].tolist() == ill
+    found = pd.read_csv("some/importance.csv")
+    assert found["row"].drop_duplicates().tolist() == ill
+    call("explain", "run", given, "--method", "integrated_gradients", "--out", "all")
+    whole = pd.read_csv("all/importance.csv")
+    assert whole["row"].drop_duplicates().tolist() == list(range(len(frame)))
+    joined = found.merge(whole, on=["row", "feature", "class"], suffixes=("", "_whole"))
+    assert len(joined) == len(found)
+    np.testing.assert_allclose(joined["importance"], joined["importance_whole"], atol=1e-5)
+
+
+def test_rows_left_out_do_not_shift_the_numbers(place):
+    frame = table(20)
+    frame.loc[[0, 5], "outcome"] = None
+    frame.to_csv("gaps.csv", index=False)
+    call("explain", "run", "gaps.csv", "--method", "integrated_gradients", "--scope", "local", "--out", "gaps")
+    rows = pd.read_csv("gaps/importance.csv")["row"].drop_duplicates().tolist()
+    assert rows == pd.Index(range(20)).difference([0, 5]).tolist()
+
+
+def test_the_class_that_was_asked_for_is_printed_and_named(place):
+    def ranking(*more: str) -> tuple[str, dict[str, float]]:
+        lines = call("explain", "run", "table.csv", *more).splitlines()
+        return "\n".join(lines), {line.split()[0]: float(line.split()[1]) for line in lines if line.startswith("  ")}
+
+    text, overall = ranking("--out", "overall")
+    assert "output" not in text
+    text, ill = ranking("--target", "ill", "--out", "ill")
+    assert "output ill:" in text
+    frame = pd.read_csv("ill/importance.csv")
+    wanted = frame[frame["class"] == "ill"].set_index("feature")["importance"]
+    assert ill == pytest.approx(wanted.to_dict(), rel=1e-3)
+    assert ill != overall, "the precondition: they differ"
+    text, _ = ranking("--target", "ill", "--target", "well", "--out", "both")
+    assert "output ill:" in text
+    assert "output well:" in text
+
+
