@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from permgrad._errors import PermgradWarning
 from permgrad.runs.inputs import PARTS, configuration, load_inputs
+from permgrad.runs.predict import read_rows
 from permgrad.runs.request import RunRequest
 
 DATA = os.environ.get("PERMGRAD_DATA", "")
@@ -191,3 +194,25 @@ def test_named_sets(name, features, rows):
             "Wilderness_Area": 4,
             "Soil_Type": 40,
         }
+
+
+def test_thousands_of_a_german_table_are_read_alike_in_training_and_prediction(here):
+    rng = np.random.default_rng(0)
+    price = rng.integers(1100, 9000, 60)
+    frame = pd.DataFrame({"area": [f"{price[i] / 1e4:.4f}".replace(".", ",") for i in range(60)]})
+    frame["price"] = [f"{number // 1000}.{number % 1000:03}" for number in price.tolist()]
+    frame["rent"] = frame["price"]
+    frame.to_csv("table.csv", index=False, sep=";")
+    inputs = load_inputs(RunRequest(table="table.csv", target=("price",)))
+    assert inputs.task == "regression"
+    for part in inputs.parts.values():
+        assert (part.y == price[part.rows]).all()
+    assert inputs.decimals == {"area": ",", "price": ",", "rent": ","}
+    Path("new.csv").write_text("area;rent\n1;1.235\n")
+    model = SimpleNamespace(preprocessor_=SimpleNamespace(feature_names_in_=["area", "rent"]))
+    with pytest.warns(PermgradWarning, match="column 'rent' may hold thousands or decimals"):
+        assert read_rows(model, {"decimals": inputs.decimals}, Path("new.csv"))[0]["rent"].tolist() == [1235]
+    Path("test.csv").write_text("area;rent;price\n1;1.235;3.456\n2;1.500;4.321\n")
+    with pytest.warns(PermgradWarning, match="as in the table that was learned from"):
+        own = load_inputs(RunRequest(table="table.csv", target=("price",), test=Path("test.csv")))
+    assert own.parts["test"].y.tolist() == [3456, 4321]
