@@ -324,7 +324,7 @@ def test_the_decimal_sign_can_be_named(tmp_path):
         point = read_table(tmp_path / "t.csv", decimal=".")
     assert comma.to_numpy().tolist() == [[1575, 6.096], [2, 7]]
     assert point.to_numpy().tolist() == [[1.575, 6096], [2, 7]]
-    with pytest.raises(InputError, match="decimal must be ',' or '.', however: ';'"):
+    with pytest.raises(InputError, match=r"decimal must be ',' or '\.', however: ';'"):
         read_table(tmp_path / "t.csv", decimal=";")
 
 

@@ -67,6 +67,20 @@ def test_identifiers_are_left_out_and_said(here):
     assert roles["age"] == "feature"
 
 
+def test_whole_numbers_that_name_rows_are_left_out_or_named(here):
+    rows = np.arange(200)
+    drawn = np.random.default_rng(3).permutation(200)
+    numbered = table().assign(patient_id=rows + 1, kundennr=200 - rows, lfd=rows + 11, rand_id=drawn)
+    numbered.to_csv("table.csv", index=False)
+    inputs = load()
+    assert not pd.Series(inputs.parts["train"].rows).is_monotonic_increasing, "rows are drawn"
+    note = next(note for note in inputs.notes if "look like identifiers" in note)
+    assert "code, patient_id, kundennr, lfd; keep them" in note
+    assert "rand_id" in inputs.parts["train"].X.columns
+    assert any("the name is that of an identifier: rand_id; if it is one" in note for note in inputs.notes)
+    assert not any("rand_id" in note for note in load(drop=("rand_id",)).notes)
+
+
 def test_an_identifier_that_is_asked_for_is_kept_beside_the_features(here):
     inputs = load(identifier=("code",), drop=("weight",))
     assert list(inputs.parts["test"].identifiers.columns) == ["code"]

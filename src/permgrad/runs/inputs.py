@@ -20,6 +20,7 @@ from permgrad.data.column_types import Schema, infer_schema
 from permgrad.data.datasets import DataCard, fetch_dataset, get_card, list_datasets, load_dataset
 from permgrad.data.encoding import align_columns
 from permgrad.data.groups import propose_one_hot_blocks, read_groups
+from permgrad.data.identifiers import SUSPECT
 from permgrad.data.splitting import count_shared_rows, split_rows
 from permgrad.data.table import blank_codes, is_parquet_folder, read_written
 from permgrad.runs import gradients, image_files
@@ -435,6 +436,12 @@ def _note_columns(
     if identifiers:
         fix = "" if request.identifier else "; keep them in the predictions with --id"
         notes.append(f"left out, because they look like identifiers: {_listed(identifiers)}{fix}")
+    suspects = [column.name for column in schema if column.reason == SUSPECT and column.name not in left_out]
+    if suspects:
+        notes.append(
+            "learned from, though each row has a number of its own there and the name is that of an identifier: "
+            f"{_listed(suspects)}; if it is one leave it out with --id or --drop"
+        )
     constant = [name for name in schema.of_kind("constant") if name not in left_out]
     if constant:
         notes.append(f"constant in the training rows, hence without any effect: {_listed(constant)}")
