@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from permgrad import InputError
+from permgrad import InputError, PermgradWarning
 from permgrad.data.column_types import Schema, infer_schema
+from permgrad.data.identifiers import tell_of_identifiers
 
 
 def kind_of(values, name="a", **options):
@@ -71,10 +73,44 @@ def test_identifiers_need_name_and_order():
     assert kind_of(running, "PatientId") == "identifier"
     assert kind_of(running, "index") == "identifier"
     assert kind_of(running, "age") == "numeric"
-    assert kind_of(running, "humid") == "numeric"
+    assert kind_of(2 * running, "humid") == "numeric"
+    assert kind_of(2 * running, "kundennr") == "identifier"
     assert kind_of(running.astype(float), "id") == "numeric"
     assert kind_of(np.random.default_rng(0).permutation(running), "id") == "numeric"
     assert kind_of(running[:5], "id") == "numeric"
+
+
+def test_whole_numbers_that_count_the_rows_are_identifiers_whatever_their_name():
+    rows = np.arange(60)
+    assert kind_of(rows + 1, "a") == kind_of(rows + 700, "humid") == "identifier"
+    assert kind_of([str(number) for number in rows + 1], "a") == "identifier"
+    assert kind_of(rows[:29], "a") == "numeric"
+    drawn = pd.DataFrame({"a": rows + 5}).sample(frac=0.6, random_state=0)
+    assert not drawn["a"].is_monotonic_increasing
+    assert infer_schema(drawn)["a"].kind == "identifier", "drawn rows keep their numbers"
+    assert infer_schema(drawn.reset_index(drop=True))["a"].kind == "numeric"
+    assert infer_schema(drawn, kinds={"a": "numeric"})["a"].kind == "numeric"
+    drawn.loc[drawn.index[0], "a"] += 1000
+    assert infer_schema(drawn)["a"].kind == "numeric"
+    for name in ("year", "day", "time", "t", "age", "week_of_year"):
+        assert kind_of(rows + 1, name) == "numeric"
+    assert kind_of(rows + 1960, "a") == "numeric", "years by their values"
+    assert kind_of(rows + 1960, "case_no") == "identifier"
+    assert kind_of(rows.astype(float), "a") == "numeric"
+
+
+def test_names_of_identifiers_in_no_order_are_said():
+    frame = pd.DataFrame({"rand_id": np.random.default_rng(0).permutation(60), "size": np.arange(60) ** 2 % 61})
+    schema = infer_schema(frame)
+    assert schema["rand_id"].kind == "numeric"
+    with pytest.warns(PermgradWarning, match="the name is that of an identifier: rand_id; if it is one leave it out"):
+        tell_of_identifiers(schema, {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tell_of_identifiers(schema, {"rand_id": "numeric"})
+    frame["case"] = np.arange(60)
+    with pytest.warns(PermgradWarning, match="look like identifiers: case; to learn from one declare what it is"):
+        tell_of_identifiers(infer_schema(frame), {"rand_id": "numeric"})
 
 
 def test_declared_kinds_win():

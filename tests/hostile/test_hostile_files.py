@@ -25,6 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from permgrad import InputError, PermgradWarning, read_table
+from permgrad.data.table import read_written
 
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "cp1252", "ascii")
 #: One fixed sequence of cases, as for hostile tables.
@@ -264,6 +265,83 @@ def test_numbers_with_two_readings_are_named(tmp_path, delimiter, first):
     assert table["price"][0] == first
     assert len(said) == 1
     assert f"column 'price' may hold thousands or decimals ('1,234'), and is read as {first:g}" in said[0]
+
+
+GERMAN = ["1.575", "7.456", "238", "1.000"]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", ","])
+def test_points_between_thousands_are_told_by_the_decimal_commas_of_other_columns(tmp_path, delimiter):
+    frame = pd.DataFrame({"price": GERMAN, "share": ["0,13", "-0,36", "0,5", "2,25"], "few": ["1.000", "", "2", "3"]})
+    table, said = read(tmp_path, frame.to_csv(index=False, sep=delimiter).encode())
+    assert table["price"].tolist() == [1575, 7456, 238, 1000]
+    assert table["price"].dtype == np.int64
+    assert table["share"].tolist() == [0.13, -0.36, 0.5, 2.25]
+    np.testing.assert_array_equal(table["few"], [1000, np.nan, 2, 3])
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    ("other", "delimiter", "price", "why"),
+    [
+        (["x"] * 4, ";", 1.575, "as no other column shows a decimal comma"),
+        (["0.13", "0.5", "1", "2"], ";", 1.575, "as other columns have decimal points"),
+        (["1.5", "2.500", "1", "2"], ";", 1.575, "as other columns have decimal points"),
+        (["x"] * 4, ",", 1.575, None),
+        (["0.13", "0.5", "1", "2"], ",", 1.575, None),
+        (["1.234.567", "1", "2", "3"], ";", 1575, None),
+    ],
+)
+def test_points_that_may_stand_between_thousands_are_named(tmp_path, other, delimiter, price, why):
+    frame = pd.DataFrame({"price": GERMAN, "other": other})
+    table, said = read(tmp_path, frame.to_csv(index=False, sep=delimiter).encode())
+    assert table["price"][0] == price
+    assert len(said) == (why is not None)
+    if why is not None:
+        assert f"'price' may hold thousands or decimals ('1.575'), and is read as 1.575, {why}" in said[0]
+
+
+def test_files_with_both_signs_are_named(tmp_path):
+    frame = pd.DataFrame({"price": GERMAN, "comma": ["0,13", "1", "2", "3"], "point": [0.13, 1, 2, 3]})
+    table, said = read(tmp_path, frame.to_csv(index=False, sep=";").encode())
+    assert table["price"][0] == 1.575
+    assert len(said) == 1
+    assert "although other columns have decimal commas" in said[0]
+
+
+def test_decimals_of_three_digits_stay_decimals(tmp_path):
+    for cells in (["0.575", "7.456"], ["1.575", "7.45"], ["1.575", "1234.567"], ["01.575", "2"]):
+        frame = pd.DataFrame({"a": cells, "share": ["0,13", "0,2"]})
+        table, _ = read(tmp_path, frame.to_csv(index=False, sep=";").encode())
+        assert table["a"].tolist() == [float(cell) for cell in cells]
+
+
+def test_the_decimal_sign_can_be_named(tmp_path):
+    (tmp_path / "t.csv").write_text("a;b\n1.575;6,096\n2;7\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        comma = read_table(tmp_path / "t.csv", decimal=",")
+        point = read_table(tmp_path / "t.csv", decimal=".")
+    assert comma.to_numpy().tolist() == [[1575, 6.096], [2, 7]]
+    assert point.to_numpy().tolist() == [[1.575, 6096], [2, 7]]
+    with pytest.raises(InputError, match=r"decimal must be ',' or '\.', however: ';'"):
+        read_table(tmp_path / "t.csv", decimal=";")
+
+
+def test_a_table_is_read_like_the_one_that_was_learned_from(tmp_path):
+    learned, new = tmp_path / "learned.csv", tmp_path / "new.csv"
+    learned.write_text("a;b;c\n1.234,5;2;x\n2;3;y\n")
+    signs = read_written(learned)[1]
+    assert signs == {"a": ",", "b": ","}, "whole numbers are of the file's kind"
+    new.write_text("a;b;c\n1.235;1.000;x\n")
+    with pytest.warns(PermgradWarning, match="is read as 1235, as in the table that was learned from"):
+        table = read_written(new, like=signs)[0]
+    assert table[["a", "b"]].to_numpy().tolist() == [[1235, 1000]]
+    with pytest.warns(PermgradWarning, match="is read as 1.235, as no other column"):
+        assert read_written(new)[0]["a"][0] == 1.235
+    new.write_text("a;b;c\n1.235;0.5;x\n")
+    with pytest.warns(PermgradWarning, match="is read as 1.235, as other columns have decimal points"):
+        assert read_written(new, like=signs)[0]["a"][0] == 1.235
 
 
 def test_columns_kept_as_text_are_left_alone(tmp_path):

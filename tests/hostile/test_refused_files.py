@@ -470,7 +470,8 @@ def test_reports_of_runs_that_lack_a_file_name_it(run, tmp_path, name):
     "change",
     [
         {"columns": [1]}, {"columns": [{}]}, {"columns": {}}, {"columns": [{"name": 1, "role": "x"}]},
-        {"identifiers": 3}, {"identifiers": ["code", 3]}, {"na_codes": "a"}, {"na_codes": [[]]}, {"task": "x"},
+        {"identifiers": 3}, {"identifiers": ["code", 3]}, {"na_codes": "a"}, {"na_codes": [[]]}, {"decimals": ["a"]},
+        {"decimals": {"a": [","]}}, {"task": "x"},
         {"task": []}, {"target": None}, {"target": ["outcome"]}, None,
     ],
 )  # fmt: skip

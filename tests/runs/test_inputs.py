@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from permgrad._errors import PermgradWarning
 from permgrad.runs.inputs import PARTS, configuration, load_inputs
+from permgrad.runs.predict import read_rows
 from permgrad.runs.request import RunRequest
 
 DATA = os.environ.get("PERMGRAD_DATA", "")
@@ -62,6 +65,20 @@ def test_identifiers_are_left_out_and_said(here):
     roles = dict(zip(inputs.columns["name"], inputs.columns["role"], strict=True))
     assert roles["code"] == "left out: like an identifier"
     assert roles["age"] == "feature"
+
+
+def test_whole_numbers_that_name_rows_are_left_out_or_named(here):
+    rows = np.arange(200)
+    drawn = np.random.default_rng(3).permutation(200)
+    numbered = table().assign(patient_id=rows + 1, kundennr=200 - rows, lfd=rows + 11, rand_id=drawn)
+    numbered.to_csv("table.csv", index=False)
+    inputs = load()
+    assert not pd.Series(inputs.parts["train"].rows).is_monotonic_increasing, "rows are drawn"
+    note = next(note for note in inputs.notes if "look like identifiers" in note)
+    assert "code, patient_id, kundennr, lfd; keep them" in note
+    assert "rand_id" in inputs.parts["train"].X.columns
+    assert any("the name is that of an identifier: rand_id; if it is one" in note for note in inputs.notes)
+    assert not any("rand_id" in note for note in load(drop=("rand_id",)).notes)
 
 
 def test_an_identifier_that_is_asked_for_is_kept_beside_the_features(here):
@@ -191,3 +208,25 @@ def test_named_sets(name, features, rows):
             "Wilderness_Area": 4,
             "Soil_Type": 40,
         }
+
+
+def test_thousands_of_a_german_table_are_read_alike_in_training_and_prediction(here):
+    rng = np.random.default_rng(0)
+    price = rng.integers(1100, 9000, 60)
+    frame = pd.DataFrame({"area": [f"{price[i] / 1e4:.4f}".replace(".", ",") for i in range(60)]})
+    frame["price"] = [f"{number // 1000}.{number % 1000:03}" for number in price.tolist()]
+    frame["rent"] = frame["price"]
+    frame.to_csv("table.csv", index=False, sep=";")
+    inputs = load_inputs(RunRequest(table="table.csv", target=("price",)))
+    assert inputs.task == "regression"
+    for part in inputs.parts.values():
+        assert (part.y == price[part.rows]).all()
+    assert inputs.decimals == {"area": ",", "price": ",", "rent": ","}
+    Path("new.csv").write_text("area;rent\n1;1.235\n")
+    model = SimpleNamespace(preprocessor_=SimpleNamespace(feature_names_in_=["area", "rent"]))
+    with pytest.warns(PermgradWarning, match="column 'rent' may hold thousands or decimals"):
+        assert read_rows(model, {"decimals": inputs.decimals}, Path("new.csv"))[0]["rent"].tolist() == [1235]
+    Path("test.csv").write_text("area;rent;price\n1;1.235;3.456\n2;1.500;4.321\n")
+    with pytest.warns(PermgradWarning, match="as in the table that was learned from"):
+        own = load_inputs(RunRequest(table="table.csv", target=("price",), test=Path("test.csv")))
+    assert own.parts["test"].y.tolist() == [3456, 4321]

@@ -194,6 +194,8 @@ def test_files_of_others_with_our_names_are_never_replaced(place, command, name)
     said = refused(*words, "--overwrite")
     assert "must not be replaced, however: mine holds no " in said
     assert f", but {name}; choose another folder" in said
+
+
 # --- rows and classes that were asked for -----------------------------------------------------------------------------
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_rows_have_the_numbers_of_the_table_in_every_file(place, form):
@@ -243,5 +245,3 @@ def test_the_class_that_was_asked_for_is_printed_and_named(place):
     text, _ = ranking("--target", "ill", "--target", "well", "--out", "both")
     assert "output ill:" in text
     assert "output well:" in text
-
-

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
@@ -30,17 +29,13 @@ from permgrad.data.cells import (
     series_seconds,
     text_numbers,
 )
+from permgrad.data.identifiers import FEWEST_FOR_IDENTIFIER, kind_of_distinct, row_numbers
 
 Kind: TypeAlias = Literal["numeric", "categorical", "boolean", "constant", "identifier", "date"]
 Storage: TypeAlias = Literal["number", "date", "pair", "text"]
 
 _PAIRS = (("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("on", "off"))
 _EVIDENT_PAIRS = (*_PAIRS, ("1", "0"))
-_IDENTIFIER_WORD = re.compile(
-    r"(?:^|[_\W])(?:id|ids|index|idx|key|uuid|guid|rowid|record|row|nr|no|number)$|^unnamed", re.IGNORECASE
-)
-_IDENTIFIER_CAMEL = re.compile(r"[a-z](?:Id|ID)$")
-_FEWEST_FOR_IDENTIFIER = 20
 _NEARLY_UNIQUE = 0.95
 
 
@@ -156,8 +151,9 @@ def infer_schema(
 
     The rules, in this order: what is declared in ``kinds``; no value or one value: constant; 0 and 1 only, booleans,
     yes/no: boolean; numbers, also as text, and durations (in seconds): numeric, however few values there are; dates,
-    also as text: date; nearly unique
-    text: identifier, as is a running whole number named like one (``id``, ``index``); the rest: categorical.
+    also as text: date; nearly unique text: identifier, as is a rising or falling whole number that is named like one
+    (``id``, ``index``), or that counts the rows one by one and is no year or time; the rest: categorical. The order of
+    rows is that of the frame's row numbers, where it has some.
 
     Args:
         X: the table, training rows only.
@@ -224,23 +220,25 @@ def _native_types(frame: pd.DataFrame, names: list[str], codes: MissingCodes) ->
     with np.errstate(invalid="ignore"):
         n_levels = (np.diff(ordered, axis=0) > 0).sum(axis=0) + (n_missing < n_rows)
     integer = [dtype.kind in "iu" for dtype in frame[names].dtypes]
+    rows = row_numbers(frame.index)
     found = {}
     for j, name in enumerate(names):
         base = ColumnType(name, "numeric", "number", "numbers", n_rows, int(n_missing[j]), int(n_levels[j]))
-        found[name] = _number_type(base, matrix[:, j], binary=bool(binary[j]), integer=integer[j])
+        found[name] = _number_type(base, matrix[:, j], rows, binary=bool(binary[j]), integer=integer[j])
     return found
 
 
-def _number_type(base: ColumnType, values: Floats, *, binary: bool, integer: bool) -> ColumnType:
+def _number_type(
+    base: ColumnType, values: Floats, rows: npt.NDArray[np.int64], *, binary: bool, integer: bool
+) -> ColumnType:
     if base.n_levels <= 1:
         return _constant(base)
     if binary:
         return replace(base, kind="boolean", reason="only 0 and 1")
-    if integer and _is_running_number(base, values):
-        return replace(
-            base, kind="identifier", reason="a running whole number, all different, with the name of an identifier"
-        )
-    return base
+    if not integer or base.n_missing or base.n_levels < base.n_rows or base.n_rows < FEWEST_FOR_IDENTIFIER:
+        return base
+    kind, reason = kind_of_distinct(base.name, values, rows)
+    return replace(base, kind=kind, reason=reason or base.reason)
 
 
 def _constant(base: ColumnType) -> ColumnType:
@@ -250,44 +248,6 @@ def _constant(base: ColumnType) -> ColumnType:
     if base.n_missing == 0:
         return replace(base, kind="constant", reason="one value only")
     return replace(base, reason="one value, and missing")
-
-
-def _named_like_identifier(name: str) -> bool:
-    return bool(_IDENTIFIER_WORD.search(name) or _IDENTIFIER_CAMEL.search(name))
-
-
-def _is_running_number(base: ColumnType, values: Floats) -> bool:
-    if (
-        base.n_rows < _FEWEST_FOR_IDENTIFIER
-        or base.n_missing
-        or base.n_levels < base.n_rows
-        or not _named_like_identifier(base.name)
-    ):
-        return False
-    steps = np.diff(values)
-    return bool((steps > 0).all() or (steps < 0).all())
-
-
-def is_running(name: str, pieces: Sequence[Floats]) -> bool | None:
-    """Whether whole numbers in several pieces of a table, in whatever order, number its rows; None: they may.
-
-    They do if the column is named like an identifier, no two values are alike, and they rise, or fall, within each
-    piece: files of a folder need not be in the order of their rows. Where they are different but in no order, nobody
-    but the user knows.
-
-    Examples:
-        >>> pieces = [np.arange(20.0, 40.0), np.arange(0.0, 20.0)]
-        >>> is_running("customer_id", pieces), is_running("age", pieces), is_running("id", [np.arange(20.0) * 7 % 20])
-        (True, False, None)
-    """
-    values = np.concatenate(pieces)
-    if len(values) < _FEWEST_FOR_IDENTIFIER or not _named_like_identifier(name):
-        return False
-    if np.isnan(values).any() or (values != np.floor(values)).any() or len(np.unique(values)) < len(values):
-        return False
-    steps = [np.diff(piece) for piece in pieces]
-    told = sum(map(len, steps)) >= len(values) / 2
-    return True if told and (all((own > 0).all() for own in steps) or all((own < 0).all() for own in steps)) else None
 
 
 # ---- everything else ------------------------------------------------------------------------------------------------
@@ -353,7 +313,7 @@ def _text_type(
         odd = next(text for text, number in zip(texts, numbers, strict=True) if np.isnan(number))
         reason = f"text; {share_numbers:.0%} are numbers, {odd!r} is not (if it means missing, declare it as a code)"
         return replace(base, reason=reason)
-    if n_present >= _FEWEST_FOR_IDENTIFIER and len(texts) >= _NEARLY_UNIQUE * n_present:
+    if n_present >= FEWEST_FOR_IDENTIFIER and len(texts) >= _NEARLY_UNIQUE * n_present:
         return replace(base, kind="identifier", reason=f"text, {len(texts)} different values in {n_present} rows")
     return base
 
@@ -382,7 +342,8 @@ def _text_number_type(base: ColumnType, series: pd.Series[Any], codes: MissingCo
     seen = values[~np.isnan(values)]
     whole = bool((seen == np.floor(seen)).all())
     base = replace(base, n_levels=len(np.unique(seen)))
-    return _number_type(base, values, binary=bool(np.isin(seen, (0.0, 1.0)).all()), integer=whole)
+    binary = bool(np.isin(seen, (0.0, 1.0)).all())
+    return _number_type(base, values, row_numbers(series.index), binary=binary, integer=whole)
 
 
 # ---- declared kinds -------------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ import io
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from permgrad._errors import EnvironmentProblem, InputError, counted, warn_user
 from permgrad._files import free_memory
 from permgrad.data.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes, is_native_number
 from permgrad.data.text_files import PARQUET, read_text, unzipped
-from permgrad.data.written_numbers import read_numbers
+from permgrad.data.written_numbers import with_numbers
 
 #: How often a table that is read into memory is held there while a model is trained on it.
 _COPIES = 3
@@ -36,7 +37,11 @@ DAMAGE = (ValueError, KeyError, TypeError, IndexError, AttributeError, NotImplem
 
 
 def read_table(
-    path: str | os.PathLike[str], *, na: CodesArgument = (), text: Iterable[str] | None = None
+    path: str | os.PathLike[str],
+    *,
+    na: CodesArgument = (),
+    text: Iterable[str] | None = None,
+    decimal: str | None = None,
 ) -> pd.DataFrame:
     r"""Read a table from a CSV file (comma, semicolon, tab or pipe; gzip too), a Parquet file or a folder of them.
 
@@ -46,6 +51,8 @@ def read_table(
         na: values that stand for missing, compared as numbers and as text; their cells become NaN. To keep each code
             as its own kind of missing leave this empty and give the codes to ``TableEncoder(na_codes=…)``.
         text: columns that are kept as text, for example codes with leading zeros.
+        decimal: the decimal sign of a CSV file, ``","`` or ``"."``, where its cells do not tell (``1.575`` may be a
+            thousand).
 
     Returns:
         A new frame with text column names and rows numbered from 0.
@@ -64,23 +71,46 @@ def read_table(
         ...     read_table(file).shape
         (2, 2)
     """
+    return read_written(path, na=na, text=text, decimal=decimal)[0]
+
+
+def read_written(
+    path: str | os.PathLike[str],
+    *,
+    na: CodesArgument = (),
+    text: Iterable[str] | None = None,
+    decimal: str | None = None,
+    like: Mapping[str, str] | None = None,
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Return what ``read_table`` does, and which columns have a decimal comma: later tables are read ``like`` it."""
+    if decimal not in (",", ".", None):
+        raise InputError(f"decimal must be ',' or '.', however: {decimal!r}; pass one of them, or None")
     file = Path(path)
     if is_parquet_folder(file):
         from permgrad.data.partitions import open_partitioned
 
-        return blank_codes(open_partitioned(file).read_all(), na)
+        return blank_codes(open_partitioned(file).read_all(), na), {}
     content = _content(file)
     if content[:4] == PARQUET or file.suffix.lower() in (".parquet", ".pq"):
-        frame, delimiter = _parse_parquet(content, file), None
+        frame, source = _parse_parquet(content, file), None
     else:
-        frame, delimiter = _parse_csv(read_text(content, file), file, list(text or ()))
+        frame, source = _parse_csv(read_text(content, file), file, list(text or ()))
     if frame.shape[0] == 0:
         raise InputError(
             f"a table must have at least one row, however {str(file)!r} has a header only "
             f"({counted(frame.shape[1], 'column')}); check how it was written"
         )
     frame = blank_codes(frame, na)
-    return frame if delimiter is None else _with_numbers(frame, delimiter, set(text or ()))
+    if source is None:
+        return frame, {}
+    return with_numbers(
+        frame,
+        source.as_written,
+        comma_parts=source.delimiter == ",",
+        as_text=set(text or ()),
+        decimal=decimal,
+        like=like or {},
+    )
 
 
 def is_parquet_folder(path: Path) -> bool:
@@ -197,8 +227,22 @@ def _records(text: str, delimiter: str, *, strict: bool = False, most: int = _SA
         return []
 
 
-def _parse_csv(text: str, file: Path, as_text: Sequence[str]) -> tuple[pd.DataFrame, str]:
-    """Return the table and its delimiter."""
+@dataclass(frozen=True)
+class _Source:
+    """Where the cells of a table stand as they are written."""
+
+    text: str
+    delimiter: str
+    header: list[str]
+    file: Path
+
+    def as_written(self, names: list[str]) -> pd.DataFrame:
+        """Return columns as text."""
+        return _parse_with_pandas(self.text, self.delimiter, self.header, self.file, names, only=names)
+
+
+def _parse_csv(text: str, file: Path, as_text: Sequence[str]) -> tuple[pd.DataFrame, _Source]:
+    """Return the table and what it was read from."""
     text, said = _without_separator_line(text)
     delimiter = said or sniff_delimiter(text)
     records = _records(text, delimiter)
@@ -218,7 +262,7 @@ def _parse_csv(text: str, file: Path, as_text: Sequence[str]) -> tuple[pd.DataFr
     _check_widths(text, delimiter, len(header), file)
     frame = _parse_with_pandas(text, delimiter, header, file, as_text)
     _warn_of_no_header(header, file)
-    return frame, delimiter
+    return frame, _Source(text, delimiter, header, file)
 
 
 def _without_separator_line(text: str) -> tuple[str, str | None]:
@@ -250,19 +294,14 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _with_numbers(frame: pd.DataFrame, delimiter: str, as_text: set[str]) -> pd.DataFrame:
-    """Return a frame in which columns of text that are numbers, written as in some country, are numbers."""
-    changed: dict[str, Any] = {}
-    for name in frame.columns:
-        if name not in as_text and (frame[name].dtype == object or isinstance(frame[name].dtype, pd.StringDtype)):
-            numbers = read_numbers(frame[name], str(name), comma_parts=delimiter == ",")
-            if numbers is not None:
-                changed[name] = numbers
-    return frame.assign(**changed) if changed else frame
-
-
 def _parse_with_pandas(
-    text: str, delimiter: str, header: list[str], file: Path, as_text: Sequence[str]
+    text: str,
+    delimiter: str,
+    header: list[str],
+    file: Path,
+    as_text: Sequence[str],
+    *,
+    only: list[str] | None = None,
 ) -> pd.DataFrame:
     try:
         frame: pd.DataFrame = pd.read_csv(
@@ -271,6 +310,7 @@ def _parse_with_pandas(
             header=0,
             names=header,
             index_col=False,
+            usecols=only,
             skipinitialspace=True,
             low_memory=False,
             dtype=dict.fromkeys(as_text, str) or None,

@@ -1,14 +1,15 @@
 r"""Numbers as they are written in different countries: decimal commas, and signs between thousands.
 
 A column is read as numbers only where all of its cells are written in one way. Where that leaves two readings (1,234
-may be a thousand or a little more than one), the delimiter of the file decides, with a warning.
+may be a thousand or a little more than one, and so may 1.234), the other columns of the file decide; where they do not
+tell, the usual reading is taken, with a warning.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,15 +18,82 @@ from permgrad._errors import warn_user
 
 _SIGN, _POWER, _GROUP = r"[+\-−]?", r"(?:[eE][+-]?\d+)?", r"[1-9]\d{0,2}"
 _SPACES = " \u00a0\u2009\u202f'’"
-#: Ways to write a number: its cells, what stands between thousands, and the decimal sign.
-_WAYS: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
-    (
+
+
+class _Way(NamedTuple):
+    """A way to write a number: its cells, what stands between thousands, and the decimal sign."""
+
+    cells: re.Pattern[str]
+    between: str
+    point: str
+
+
+_WAYS = tuple(
+    _Way(
         re.compile(rf"{_SIGN}(?:(?:\d+{own}?\d*|{own}\d+){_POWER}|{_GROUP}(?:[{between}]\d{{3}})+(?:{own}\d*)?)"),
         between,
         point,
     )
     for own, between, point in ((r"\.", ",", "."), (",", r"\.", ","), (r"\.", _SPACES, "."), (",", _SPACES, ","))
 )
+#: Cells of a column of thousands, written with points, that any reader of CSV takes for decimals.
+_WHOLE = re.compile(r"[+-]?\d+")
+_DOTTED = re.compile(rf"[+-]?{_GROUP}(?:\.\d{{3}})+")
+
+
+def with_numbers(
+    frame: pd.DataFrame,
+    as_written: Callable[[list[str]], pd.DataFrame],
+    *,
+    comma_parts: bool,
+    as_text: set[str],
+    decimal: str | None,
+    like: Mapping[str, str],
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Return a frame whose columns of numbers, written as in some country, are numbers, and their decimal signs.
+
+    Args:
+        frame: as a reader of CSV gives it: numbers where all cells are written with a decimal point, else text.
+        as_written: returns the text of the columns that are named, missing cells missing.
+        comma_parts: whether commas part the fields of the file: decimals are then usually written with a point.
+        as_text: columns that are left alone.
+        decimal: the decimal sign of the file, None: told by its cells.
+        like: decimal signs of another table, by column: where the cells of this one do not tell, those hold, with a
+            warning.
+
+    Returns:
+        The frame, and the columns that are written with a decimal comma: ``{"price": ","}``.
+    """
+    own = [str(name) for name in frame.columns if name not in as_text]
+    ways = {name: _ways_of(frame[name]) for name in own if _is_text(frame[name])}
+    ways = {name: fitting for name, fitting in ways.items() if fitting}
+    signs = [{way.point for way in fitting} for fitting in ways.values()]
+    proven = {next(iter(points)) for points in signs if len(points) == 1}
+    floats = [name for name in own if frame[name].dtype == np.float64]
+    unclear = [name for name in floats if _may_be_thousands(frame[name])]
+    if len(unclear) < len(floats):
+        proven.add(".")
+    # Another look at the file is needed only where a decimal comma may be in use.
+    looked_at = [name for name in unclear if not comma_parts or "," in (*proven, decimal, like.get(name))]
+    written = as_written(looked_at) if looked_at else frame[[]]
+    dotted = [name for name in looked_at if _is_dotted(written[name])]
+    if any(name not in dotted and _has_points(written[name]) for name in looked_at):
+        proven.add(".")
+    sole = decimal or (next(iter(proven)) if len(proven) == 1 else None)
+    changed: dict[str, Any] = {}
+    found: dict[str, str | None] = dict.fromkeys(frame[own].select_dtypes("number").columns, sole)
+    for name, fitting in ways.items():
+        changed[name], found[name] = _read_text(
+            frame[name], name, fitting, sole, like.get(name), comma_parts=comma_parts
+        )
+    for name in dotted:
+        found[name] = sole if sole == "," else (None if sole else like.get(name))
+        if found[name] == ",":
+            changed[name] = _thousands(written[name], frame[name])
+        if decimal is None and sole != ",":
+            _warn_of_points(name, written[name], proven, found[name])
+    named = {str(name): point for name, point in found.items() if point == ","}
+    return (frame.assign(**changed) if changed else frame), named
 
 
 def read_numbers(series: pd.Series[Any], name: str, *, comma_parts: bool) -> pd.Series[Any] | None:
@@ -42,38 +110,101 @@ def read_numbers(series: pd.Series[Any], name: str, *, comma_parts: bool) -> pd.
         >>> read_numbers(pd.Series(["1,5", "2.5"]), "a", comma_parts=False) is None
         True
     """
+    fitting = _ways_of(series)
+    return _read_text(series, name, fitting, None, None, comma_parts=comma_parts)[0] if fitting else None
+
+
+def _is_text(series: pd.Series[Any]) -> bool:
+    return series.dtype == object or isinstance(series.dtype, pd.StringDtype)
+
+
+def _ways_of(series: pd.Series[Any]) -> list[_Way]:
+    """Return the ways in which all cells of a column may be written; none where it is no column of numbers."""
     known = series.dropna()
     # Most columns of text are told by their first cell.
     if not len(known) or not isinstance(known.iloc[0], str) or not re.match(r"\s*[+\-−]?[.,]?\d", known.iloc[0]):
-        return None
+        return []
+    distinct = [text.strip() for text in pd.unique(known) if isinstance(text, str)]
+    return [way for way in _WAYS if all(way.cells.fullmatch(text) for text in distinct)]
+
+
+def _read_text(
+    series: pd.Series[Any],
+    name: str,
+    fitting: Sequence[_Way],
+    sign: str | None,
+    like: str | None,
+    *,
+    comma_parts: bool,
+) -> tuple[pd.Series[Any], str | None]:
+    """Return the numbers of a column of text and its decimal sign; None where no cell tells it."""
+    known = series.dropna()
     distinct = {text: text.strip() for text in pd.unique(known) if isinstance(text, str)}
-    fitting = [way for way in _WAYS if all(way[0].fullmatch(text) for text in distinct.values())]
-    if not fitting:
-        return None
-    _, between, point = fitting[0]
-    if {way[2] for way in fitting} == {".", ","} and _differ(distinct.values(), fitting):
-        _, between, point = next(way for way in fitting if (way[2] == ".") == comma_parts)
-        _warn(name, next(text for text in distinct.values() if "," in text or "." in text), between, point)
-    numbers = {text: _value(stripped, between, point) for text, stripped in distinct.items()}
+    way, point = fitting[0], fitting[0].point if len({way.point for way in fitting}) == 1 else None
+    if point is None and _differ(distinct.values(), fitting):
+        point = sign or like or ("." if comma_parts else ",")
+        way = next(way for way in fitting if way.point == point)
+        if sign is None:
+            example = next(text for text in distinct.values() if "," in text or "." in text)
+            why = "as in the table that was learned from" if like else "as is usual with such delimiters"
+            _warn(name, example, _value(example, way), why)
+    numbers = {text: _value(stripped, way) for text, stripped in distinct.items()}
     found = pd.Series(np.nan, index=series.index, name=series.name, dtype=np.float64)
     found[known.index] = known.map(numbers).to_numpy(np.float64)
-    return found
+    return found, point
 
 
-def _differ(texts: Iterable[str], ways: list[tuple[re.Pattern[str], str, str]]) -> bool:
+def _differ(texts: Iterable[str], ways: Sequence[_Way]) -> bool:
     """Return whether cells are other numbers if they are read in another way."""
-    return any(len({_value(text, between, point) for _, between, point in ways}) > 1 for text in texts)
+    return any(len({_value(text, way) for way in ways}) > 1 for text in texts)
 
 
-def _value(text: str, between: str, point: str) -> float:
-    for sign in between.removeprefix("\\"):
+def _value(text: str, way: _Way) -> float:
+    for sign in way.between.removeprefix("\\"):
         text = text.replace(sign, "")
-    return float(text.replace(point, ".").replace("−", "-"))
+    return float(text.replace(way.point, ".").replace("−", "-"))
 
 
-def _warn(name: str, example: str, between: str, point: str) -> None:
+def _warn(name: str, example: str, value: float, why: str) -> None:
     warn_user(
         f"numbers should be written in one way, however column {name!r} may hold thousands or decimals ({example!r}), "
-        f"and is read as {_value(example, between, point):g}, as is usual with such delimiters; write decimals with a "
-        "point and thousands with nothing"
+        f"and is read as {value:g}, {why}; write decimals with a point and thousands with nothing, or name the decimal "
+        "sign in Python: permgrad.read_table(…, decimal=',')"
     )
+
+
+# ---- points between thousands ---------------------------------------------------------------------------------------
+def _may_be_thousands(series: pd.Series[Any]) -> bool:
+    """Return whether decimals, as a reader of CSV took them, may be thousands: all have up to three digits each side.
+
+    Only what is written can tell: 1.500 and 1.5 are the same number.
+    """
+    values = series.to_numpy(np.float64)
+    broken = np.abs(values[np.isfinite(values) & (values != np.floor(values))])
+    return bool(((broken >= 1) & (broken < 1000) & (np.abs(np.rint(1000 * broken) - 1000 * broken) < 1e-6)).all())
+
+
+def _is_dotted(series: pd.Series[Any]) -> bool:
+    """Return whether all cells are whole numbers or have three digits behind a point, and some do."""
+    distinct = [str(text).strip() for text in pd.unique(series.dropna())]
+    dotted = [text for text in distinct if not _WHOLE.fullmatch(text)]
+    return bool(dotted) and all(_DOTTED.fullmatch(text) for text in dotted)
+
+
+def _has_points(series: pd.Series[Any]) -> bool:
+    return any("." in str(text) for text in pd.unique(series.dropna()))
+
+
+def _thousands(written: pd.Series[Any], read: pd.Series[Any]) -> pd.Series[Any]:
+    """Return cells without their points as numbers, whole ones where none is missing."""
+    numbers = pd.to_numeric(written.str.replace(".", "", regex=False)).where(read.notna())
+    return numbers if numbers.isna().any() else numbers.astype(np.int64)
+
+
+def _warn_of_points(name: str, written: pd.Series[Any], proven: set[str], sign: str | None) -> None:
+    example = next(text for text in (str(cell).strip() for cell in written.dropna()) if "." in text)
+    if sign == ",":
+        _warn(name, example, float(example.replace(".", "")), "as in the table that was learned from")
+        return
+    why = "as other columns have decimal points" if "." in proven else "as no other column shows a decimal comma"
+    _warn(name, example, float(example), "although other columns have decimal commas" if len(proven) == 2 else why)

@@ -17,10 +17,11 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from permgrad._errors import InputError, warn_user
+from permgrad._errors import InputError
 from permgrad._random import uniform
 from permgrad.data.cells import PRESENT, CellError
-from permgrad.data.column_types import Kind, Schema, infer_schema, is_running
+from permgrad.data.column_types import Kind, Schema, infer_schema
+from permgrad.data.identifiers import counts_rows, is_running, tell_of_identifiers
 from permgrad.data.known_rows import KnownRows, read_weights
 from permgrad.data.partitions import Part, PartitionedTable
 from permgrad.data.statistics import NumericStatistics, TableStatistics, sample_size
@@ -187,7 +188,11 @@ def type_rows(source: Source) -> TypeRows:
     return TypeRows(
         frame,
         whole.numbers,
-        tuple(name for name, found in running.items() if found),
+        tuple(
+            name
+            for name, found in running.items()
+            if found or (not whole.frame[name].isna().any() and counts_rows(name, _numbers(frame[name]), whole.numbers))
+        ),
         tuple(name for name, found in running.items() if found is None),
     )
 
@@ -233,7 +238,7 @@ def scan(
     """
     with source.table.cells_of(typed.numbers):
         schema = _schema(typed, estimator.na_codes, dict(kinds or {}))
-    _tell_of_identifiers(schema, typed, dict(kinds or {}))
+    tell_of_identifiers(schema, dict(kinds or {}), typed.suspects)
     size = max(min(_SAMPLED_ROWS, sample_size(len(source.features))), least_sample)
     kept, held = _BottomK(size, ("stream sample",)), list[Chunk]()
     found = Scan(
@@ -278,29 +283,8 @@ def scan(
 def _schema(typed: TypeRows, na_codes: Any, kinds: dict[str, Any]) -> Schema:
     found: dict[str, Kind] = {name: "identifier" for name in typed.identifiers if name not in kinds}
     schema = infer_schema(typed.frame, na_codes=na_codes, kinds={**found, **kinds})
-    reason = "a whole number of its own in each row, rising or falling within files, with the name of an identifier"
+    reason = "a whole number of its own in each row, that rises or falls within files"
     return Schema(tuple(dataclasses.replace(own, reason=reason) if own.name in found else own for own in schema))
-
-
-def _tell_of_identifiers(schema: Schema, typed: TypeRows, kinds: Mapping[str, Any]) -> None:
-    """Say which columns are not learned from because they number the rows, and which may number them."""
-    left_out = [name for name in schema.of_kind("identifier") if name not in kinds]
-    if left_out:
-        usual = "numeric" if schema[left_out[0]].storage == "number" else "categorical"
-        warn_user(
-            f"left out, because they look like identifiers: {_listed(left_out)}; to learn from one declare what it is, "
-            f"such as kinds={{{left_out[0]!r}: {usual!r}}}"
-        )
-    suspects = [name for name in typed.suspects if name not in kinds]
-    if suspects:
-        warn_user(
-            f"learned from, though each row has a number of its own there and the name is that of an identifier: "
-            f"{_listed(suspects)}; if it is one leave it out with features=, or kinds={{{suspects[0]!r}: 'identifier'}}"
-        )
-
-
-def _listed(names: list[str], most: int = 6) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _count(found: Scan, values: npt.NDArray[Any]) -> None:

@@ -166,7 +166,7 @@ def _read_all(request: ExplainRequest) -> _Read:
     data = with_target(model, data, request.y)
     rows: Any
     if image_table.is_image_model(model):
-        rows, whole = image_table.read_records(model, request.table)
+        rows, whole = image_table.read_records(model, data, request.table)
     else:
         rows, whole = read_rows(model, data, request.table)
     if request.y is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from permgrad._errors import InputError, keeping_warnings
 from permgrad._files import atomic_path, write_json_atomic
 from permgrad.data.encoding import TableEncoder, align_columns
 from permgrad.data.image_table import locate_images
-from permgrad.data.table import read_table
+from permgrad.data.table import read_written
 from permgrad.runs.inputs import PARTS, Inputs, Part
 from permgrad.runs.report import is_image_model
 from permgrad.runs.request import RunRequest
@@ -151,7 +151,7 @@ def records_of(part: Part) -> Records:
     return Records(part.images, part.X, part.y)
 
 
-def read_records(model: ImageTableModel, table: Path) -> tuple[Records, pd.DataFrame]:
+def read_records(model: ImageTableModel, data: Mapping[str, Any], table: Path) -> tuple[Records, pd.DataFrame]:
     """Return a table's rows in the form that the model takes, and the whole table.
 
     Raises:
@@ -159,7 +159,7 @@ def read_records(model: ImageTableModel, table: Path) -> tuple[Records, pd.DataF
     """
     from permgrad.models.image_table import Records
 
-    whole = read_table(table)
+    whole = read_written(table, like=data.get("decimals"))[0]
     names = [str(name) for name in model.preprocessor_.feature_names_in_]
     images = [column.name for column in model.images_]
     present = [name for name in whole.columns if name in names or name in images]

@@ -20,8 +20,9 @@ from permgrad.data.column_types import Schema, infer_schema
 from permgrad.data.datasets import DataCard, fetch_dataset, get_card, list_datasets, load_dataset
 from permgrad.data.encoding import align_columns
 from permgrad.data.groups import check_blocks, propose_one_hot_blocks, read_groups
+from permgrad.data.identifiers import SUSPECT
 from permgrad.data.splitting import count_shared_rows, split_rows
-from permgrad.data.table import blank_codes, is_parquet_folder, read_table
+from permgrad.data.table import blank_codes, is_parquet_folder, read_written
 from permgrad.runs import gradients, image_files
 from permgrad.runs.folder import file_hash, folder_hash
 from permgrad.runs.request import RunRequest
@@ -70,6 +71,7 @@ class Inputs:
         shared_rows: Test rows that also stand in the training rows.
         notes: Sentences for the user.
         card: The data card of a named set.
+        decimals: Columns that the file writes with a decimal comma; tables to predict on are read accordingly.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Inputs:
     shared_rows: int
     notes: list[str] = field(default_factory=list)
     card: DataCard | None = None
+    decimals: dict[str, str] = field(default_factory=dict)
 
     @property
     def columns(self) -> pd.DataFrame:
@@ -179,7 +182,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None) -> Inputs
         EnvironmentProblem: A file cannot be read, or a named data set is not to be had.
     """
     card = get_card(request.table) if is_named(request.table) else None
-    frame = load_dataset(request.table).frame if card else read_table(request.table)
+    frame, decimals = (load_dataset(request.table).frame, {}) if card else read_written(request.table)
     target = _target_name(request, card, list(frame.columns))
     codes: tuple[str | int | float, ...] = request.na_codes or (card.na_codes if card else ())
     group = request.group if kept_group is None else kept_group
@@ -193,7 +196,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None) -> Inputs
     left_out = _roles(request, card, target, group)
     notes: list[str] = []
     frame = _with_target(frame, target, codes, notes)
-    files = _own_files(request, frame, target, codes, notes)
+    files = _own_files(request, frame, target, codes, notes, decimals)
     _check_rows(len(frame), files)
     task, reason = _task(request, card, frame[target], target)
     labels = {name: target_values(own[target], task, target) for name, own in _all_tables(frame, files).items()}
@@ -227,7 +230,20 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None) -> Inputs
         for part, own in tables.items()
     }
     return Inputs(
-        request.name, target, task, reason, parts, schema, left_out, variables, codes, split, shared, notes, card
+        request.name,
+        target,
+        task,
+        reason,
+        parts,
+        schema,
+        left_out,
+        variables,
+        codes,
+        split,
+        shared,
+        notes,
+        card,
+        decimals,
     )
 
 
@@ -283,7 +299,12 @@ def _with_target(
 
 
 def _own_files(
-    request: RunRequest, frame: pd.DataFrame, target: str, codes: Sequence[str | int | float], notes: list[str]
+    request: RunRequest,
+    frame: pd.DataFrame,
+    target: str,
+    codes: Sequence[str | int | float],
+    notes: list[str],
+    decimals: Mapping[str, str],
 ) -> dict[str, pd.DataFrame]:
     files: dict[str, pd.DataFrame] = {}
     wanted = [name for name in frame.columns if name not in request.drop]
@@ -291,7 +312,7 @@ def _own_files(
         path = getattr(request, part)
         if path is None:
             continue
-        own = read_table(path)
+        own = read_written(path, like=decimals)[0]
         find_column(target, list(own.columns), f"target of the {part} file")
         needed = [name for name in wanted if name in own.columns or name not in (*request.identifier, request.group)]
         aligned = align_columns(own.drop(columns=[n for n in request.drop if n in own.columns]), needed)
@@ -419,6 +440,12 @@ def _note_columns(
     if identifiers:
         fix = "" if request.identifier else "; keep them in the predictions with --id"
         notes.append(f"left out, because they look like identifiers: {_listed(identifiers)}{fix}")
+    suspects = [column.name for column in schema if column.reason == SUSPECT and column.name not in left_out]
+    if suspects:
+        notes.append(
+            "learned from, though each row has a number of its own there and the name is that of an identifier: "
+            f"{_listed(suspects)}; if it is one leave it out with --id or --drop"
+        )
     constant = [name for name in schema.of_kind("constant") if name not in left_out]
     if constant:
         notes.append(f"constant in the training rows, hence without any effect: {_listed(constant)}")

@@ -17,7 +17,7 @@ from permgrad._files import atomic_path, writing
 from permgrad._lock import hold_name
 from permgrad._startup import loading
 from permgrad.data.encoding import align_columns
-from permgrad.data.table import read_table
+from permgrad.data.table import read_written
 from permgrad.runs import image_table
 from permgrad.runs.documents import DATA, read_data
 from permgrad.runs.folder import read_record
@@ -55,7 +55,7 @@ def read_rows(model: Any, data: dict[str, Any], path: Path) -> tuple[pd.DataFram
 
     Columns that the model does not know are left out with a warning, but for the run's target and identifiers.
     """
-    table = read_table(path)
+    table = read_written(path, like=data.get("decimals"))[0]
     known = known_columns(data)
     own = table.drop(columns=[name for name in known if name in table.columns and name not in _features(model)])
     return align_columns(own, _features(model)), table
@@ -134,7 +134,7 @@ def _predicted(folder: Path, table: Path, threads: int | None) -> tuple[pd.DataF
     use_threads(threads)
     rows: Any
     if image_table.is_image_model(model):
-        rows, whole = image_table.read_records(model, table)
+        rows, whole = image_table.read_records(model, data, table)
         predicted = image_table.predictions_of(model, rows)
     else:
         rows, whole = read_rows(model, data, table)

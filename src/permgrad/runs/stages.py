@@ -73,6 +73,7 @@ def data_stage(work: Work) -> None:
         "identifiers": list(work.request.identifier),
         "variables": inputs.variables,
         "na_codes": list(inputs.na_codes),
+        "decimals": inputs.decimals,
         "notes": inputs.notes,
         "card": None if inputs.card is None else inputs.card.to_dict(),
         "class_counts": None,

@@ -1,0 +1,137 @@
+"""Whole numbers that name or number the rows: they say nothing of other rows, and are not to be learned from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad._errors import warn_user
+from permgrad.data.cells import Floats
+
+if TYPE_CHECKING:
+    from permgrad.data.column_types import Schema
+
+_IDENTIFIER_WORD = re.compile(
+    r"(?:^|[_\W])(?:id|ids|index|idx|key|uuid|guid|rowid|record|row|nr|no|number|nummer)$|\w(?:nr|nummer|number)$|"
+    r"(?:patient|customer|client|user|case|order|item|sample|subject|person)id$|^unnamed",
+    re.IGNORECASE,
+)
+_IDENTIFIER_CAMEL = re.compile(r"[a-z](?:Id|ID)$")
+#: Columns that rightly rise by one from row to row: a table of years, days or steps.
+_TIME_WORD = re.compile(
+    r"(?:^|[_\W])(?:years?|yr|months?|weeks?|days?|hours?|minutes?|seconds?|dates?|time|t|ts|timestamp|quarters?|periods?|"
+    r"epochs?|steps?|age|jahr|monat|woche|tag|stunde|datum|zeit|alter)(?:$|[_\W])",
+    re.IGNORECASE,
+)
+_YEARS = (1500, 2200)
+FEWEST_FOR_IDENTIFIER = 20
+#: A column that counts the rows needs no name to be taken for an identifier, but more rows.
+_FEWEST_FOR_COUNT = 30
+#: Reason of a column that is learned from, though its name and its values are those of an identifier.
+SUSPECT = "numbers, all different, with the name of an identifier"
+
+
+def row_numbers(index: pd.Index[Any]) -> npt.NDArray[np.int64]:
+    """Return the numbers that a frame's index gives its rows, else 0, 1, …: rows that were drawn keep their numbers."""
+    if index.dtype.kind in "iu" and index.is_unique:
+        return index.to_numpy(dtype=np.int64)
+    return np.arange(len(index), dtype=np.int64)
+
+
+def kind_of_distinct(
+    name: str, values: Floats, rows: npt.NDArray[np.int64]
+) -> tuple[Literal["numeric", "identifier"], str | None]:
+    """Tell what a column is whose whole numbers are all different, none missing, and why; None: nothing to say.
+
+    Args:
+        name: of the column.
+        values: of each row.
+        rows: numbers of the rows in the table, of which some may be lacking.
+    """
+    named = named_like_identifier(name)
+    steps = np.diff(values[np.argsort(rows)])
+    if named and ((steps > 0).all() or (steps < 0).all()):
+        return "identifier", "a running whole number, all different, with the name of an identifier"
+    if counts_rows(name, values, rows):
+        return "identifier", "whole numbers that count the rows one by one"
+    return "numeric", SUSPECT if named and len(values) >= _FEWEST_FOR_COUNT else None
+
+
+def named_like_identifier(name: str) -> bool:
+    """Whether a column has the name of an identifier: ``id``, ``customer_no``, ``Kundennr``."""
+    return bool(_IDENTIFIER_WORD.search(name) or _IDENTIFIER_CAMEL.search(name))
+
+
+def counts_rows(name: str, values: Floats, rows: npt.NDArray[np.int64]) -> bool:
+    """Whether whole numbers rise by one from row to row, whatever their start and name; those of years do so rightly.
+
+    Args:
+        name: of the column.
+        values: without missing ones, of each row.
+        rows: numbers of the rows in the table, of which some may be lacking.
+
+    Examples:
+        >>> rows = np.arange(40)
+        >>> counts_rows("a", rows + 7.0, rows), counts_rows("year", rows + 7.0, rows), counts_rows("a", rows**2.0, rows)
+        (True, False, False)
+    """
+    if len(values) < _FEWEST_FOR_COUNT or _TIME_WORD.search(name):
+        return False
+    if values.min() >= _YEARS[0] and values.max() <= _YEARS[1] and not named_like_identifier(name):
+        return False
+    return bool((values - rows == values[0] - rows[0]).all() or (np.diff(values[np.argsort(rows)]) == 1).all())
+
+
+def is_running(name: str, pieces: Sequence[Floats]) -> bool | None:
+    """Whether whole numbers in several pieces of a table, in whatever order, number its rows; None: they may.
+
+    They do if the column is named like an identifier, no two values are alike, and they rise, or fall, within each
+    piece: files of a folder need not be in the order of their rows. Where they are different but in no order, nobody
+    but the user knows.
+
+    Examples:
+        >>> pieces = [np.arange(20.0, 40.0), np.arange(0.0, 20.0)]
+        >>> is_running("customer_id", pieces), is_running("age", pieces), is_running("id", [np.arange(20.0) * 7 % 20])
+        (True, False, None)
+    """
+    values = np.concatenate(pieces)
+    if len(values) < FEWEST_FOR_IDENTIFIER or not named_like_identifier(name):
+        return False
+    if np.isnan(values).any() or (values != np.floor(values)).any() or len(np.unique(values)) < len(values):
+        return False
+    steps = [np.diff(piece) for piece in pieces]
+    told = sum(map(len, steps)) >= len(values) / 2
+    return True if told and (all((own > 0).all() for own in steps) or all((own < 0).all() for own in steps)) else None
+
+
+def tell_of_identifiers(schema: Schema, kinds: Mapping[str, Any], suspects: Sequence[str] | None = None) -> None:
+    """Warn of columns that are not learned from because they number the rows, and of those that may number them.
+
+    Args:
+        schema: types of the columns that are learned from.
+        kinds: columns whose kind the user gave.
+        suspects: columns that may number the rows; None: as the schema says.
+    """
+    left_out = [name for name in schema.of_kind("identifier") if name not in kinds]
+    if left_out:
+        usual = "numeric" if schema[left_out[0]].storage == "number" else "categorical"
+        warn_user(
+            f"left out, because they look like identifiers: {_listed(left_out)}; to learn from one declare what it is, "
+            f"such as kinds={{{left_out[0]!r}: {usual!r}}}"
+        )
+    found = [column.name for column in schema if column.reason == SUSPECT] if suspects is None else suspects
+    found = [name for name in found if name not in kinds]
+    if found:
+        warn_user(
+            f"learned from, though each row has a number of its own there and the name is that of an identifier: "
+            f"{_listed(found)}; if it is one leave it out, or declare kinds={{{found[0]!r}: 'identifier'}}"
+        )
+
+
+def _listed(names: Sequence[str], most: int = 6) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
