@@ -20,7 +20,7 @@ import pandas as pd
 from permgrad._csv import exact_numbers
 from permgrad._errors import EnvironmentProblem, InputError, counted, warn_user
 from permgrad._files import free_memory
-from permgrad.data.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes, is_native_number
+from permgrad.data.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes, canonical, is_native_number
 from permgrad.data.text_files import PARQUET, read_text, unzipped
 from permgrad.data.written_numbers import with_numbers
 
@@ -145,6 +145,25 @@ def blank_codes(X: pd.DataFrame, na: CodesArgument) -> pd.DataFrame:
             # "?" kept a column of numbers from being read as numbers.
             changed[name] = masked if is_native_number(series.dtype) else _numbers_if_all(masked)
     return X.assign(**changed) if changed else X
+
+
+def unused_codes(X: pd.DataFrame, na: CodesArgument) -> list[str]:
+    """Return the declared codes that no cell holds.
+
+    Examples:
+        >>> unused_codes(pd.DataFrame({"a": [1, -9], "b": ["?", "x"]}), [-9, "?", "foo", 7])
+        ['foo', '7']
+    """
+    codes = MissingCodes.of(na)
+    used: set[int] = set()
+    for name in X.columns if codes.labels else ():
+        if is_native_number(X[name].dtype):
+            held = X[name].isin(codes.numbers).to_numpy(dtype=bool)
+            values = X[name][held].unique() if held.any() else ()
+            used |= {codes.kind_of(canonical(value), str(name)) for value in values}
+        else:
+            used |= {codes.kind_of(text, str(name)) for text in Distinct.of(X[name], str(name)).texts}
+    return [label for place, label in enumerate(codes.labels) if place + 2 not in used]
 
 
 def _numbers_if_all(series: pd.Series[Any]) -> pd.Series[Any]:

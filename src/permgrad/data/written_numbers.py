@@ -114,6 +114,16 @@ def read_numbers(series: pd.Series[Any], name: str, *, comma_parts: bool) -> pd.
     return _read_text(series, name, fitting, None, None, comma_parts=comma_parts)[0] if fitting else None
 
 
+def ways_to_read(text: str) -> list[int]:
+    """Return in which of the known ways a number may be written, by their places; none where it is no number.
+
+    Examples:
+        >>> ways_to_read("1.5") == ways_to_read("1,5"), bool(ways_to_read("1.5")), ways_to_read("one")
+        (False, True, [])
+    """
+    return [place for place, way in enumerate(_WAYS) if way.cells.fullmatch(text)]
+
+
 def _is_text(series: pd.Series[Any]) -> bool:
     return series.dtype == object or isinstance(series.dtype, pd.StringDtype)
 

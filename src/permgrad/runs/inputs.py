@@ -21,8 +21,9 @@ from permgrad.data.datasets import DataCard, fetch_dataset, get_card, list_datas
 from permgrad.data.encoding import align_columns
 from permgrad.data.groups import propose_one_hot_blocks, read_groups
 from permgrad.data.identifiers import SUSPECT
+from permgrad.data.spellings import several_ways_said
 from permgrad.data.splitting import count_shared_rows, split_rows
-from permgrad.data.table import blank_codes, is_parquet_folder, read_written
+from permgrad.data.table import blank_codes, is_parquet_folder, read_written, unused_codes
 from permgrad.runs import gradients, image_files
 from permgrad.runs.folder import file_hash, folder_hash
 from permgrad.runs.request import RunRequest
@@ -195,6 +196,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None) -> Inputs
             find_column(single, list(frame.columns), role)
     left_out = _roles(request, card, target, group)
     notes: list[str] = []
+    unused = unused_codes(frame, request.na_codes)
     frame = _with_target(frame, target, codes, notes)
     files = _own_files(request, frame, target, codes, notes, decimals)
     _check_rows(len(frame), files)
@@ -210,6 +212,9 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None) -> Inputs
     features = [name for name in schema.names if name not in left_out]
     _check_features(schema, features, left_out, target)
     variables = _variables(request, card, features)
+    unused = [code for code in unused if all(code in unused_codes(own, request.na_codes) for own in files.values())]
+    if unused:
+        notes.append(f"codes for missing that never occur: {_listed([repr(code) for code in unused])}; check --na")
     _note_columns(notes, schema, left_out, request, card)
     _note_blocks(notes, tables["train"][features], variables, request)
     both = [*features, *request.images, target]
@@ -436,6 +441,8 @@ def _note_columns(
     if identifiers:
         fix = "" if request.identifier else "; keep them in the predictions with --id"
         notes.append(f"left out, because they look like identifiers: {_listed(identifiers)}{fix}")
+    asked = {name: why for name, why in left_out.items() if why != _LIKE_AN_IDENTIFIER}
+    notes += several_ways_said(schema, asked)
     suspects = [column.name for column in schema if column.reason == SUSPECT and column.name not in left_out]
     if suspects:
         notes.append(
