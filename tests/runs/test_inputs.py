@@ -91,6 +91,13 @@ def test_numbers_written_in_several_ways_are_named(here):
     assert not any("price" in note for note in load(drop=("price",)).notes)
 
 
+def test_per_cent_signs_are_told_in_the_columns_report(here):
+    table().assign(share=[f"{i % 100},5 %" for i in range(200)]).to_csv("table.csv", index=False)
+    inputs = load()
+    assert inputs.parts["train"].X["share"].dtype == np.float64
+    assert inputs.schema["share"].reason == "numbers with a per cent sign, as written: 7.4 % is 7.4"
+
+
 def test_codes_that_never_occur_are_named(here):
     frame = table()
     frame.loc[3, "weight"] = -9
