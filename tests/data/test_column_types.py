@@ -13,6 +13,7 @@ import pytest
 from permgrad import InputError, PermgradWarning
 from permgrad.data.column_types import Schema, infer_schema
 from permgrad.data.identifiers import tell_of_identifiers
+from permgrad.data.spellings import several_ways, several_ways_said, tell_of_several_ways
 
 
 def kind_of(values, name="a", **options):
@@ -111,6 +112,40 @@ def test_names_of_identifiers_in_no_order_are_said():
     frame["case"] = np.arange(60)
     with pytest.warns(PermgradWarning, match="look like identifiers: case; to learn from one declare what it is"):
         tell_of_identifiers(infer_schema(frame), {"rand_id": "numeric"})
+
+
+NUMBERS_WRITTEN = [f"{i},{i % 7}5" for i in range(240)]
+DAYS_WRITTEN = [f"{i % 28 + 1:02}.{i % 12 + 1:02}.{1990 + i // 12}" for i in range(240)]
+
+
+@pytest.mark.parametrize(
+    ("cells", "odd", "what", "first"),
+    [
+        (NUMBERS_WRITTEN, {17: "17.35", 40: "40.5"}, "numbers", "17.35"),
+        (NUMBERS_WRITTEN, {17: "(17,35)", 40: "about 4"}, "numbers", "(17,35)"),
+        (NUMBERS_WRITTEN, {i: f"unknown {i}" for i in range(20)}, "numbers", "unknown 0"),
+        (DAYS_WRITTEN, {17: "2001-05-03", 40: "05/31/2002", 60: "soon"}, "dates", "2001-05-03"),
+    ],
+)
+def test_numbers_and_dates_written_in_several_ways_are_told(cells, odd, what, first):
+    cells = [odd.get(i, cell) for i, cell in enumerate(cells)]
+    schema = infer_schema(pd.DataFrame({"a": cells, "b": cells[:120] * 2}))
+    said = f"looks like {what} written in several ways, first odd cell {first!r}"
+    assert (schema["a"].kind, schema["b"].kind) == ("identifier", "categorical")
+    assert schema["a"].reason == f"text, 240 different values in 240 rows; {said}"
+    assert said in schema["b"].reason
+    with pytest.warns(PermgradWarning, match=r"column 'a' looks like .* left out like an identifier; write all its"):
+        tell_of_several_ways(schema, {"b": "categorical"})
+    assert len(several_ways_said(schema, {})) == 2
+
+
+def test_text_that_is_neither_number_nor_date_is_no_matter_of_spelling():
+    codes = [f"{i:08x}-aaaa" for i in range(0, 240_000, 1000)]
+    for cells in (codes, [f"name {i}" for i in range(240)], [f"{i}-{i % 9}" for i in range(240)]):
+        assert several_ways(cells) is None
+    mostly = [f"{i},5" if i % 4 else f"name {i}" for i in range(240)]
+    assert several_ways(mostly) is None, "three quarters are not enough"
+    assert several_ways([f"{i},5 €" for i in range(240)]) == "looks like numbers with other signs, such as '0,5 €'"
 
 
 def test_declared_kinds_win():

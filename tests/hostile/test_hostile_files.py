@@ -250,7 +250,8 @@ def test_numbers_as_written_in_other_countries(tmp_path, delimiter, cells, numbe
 
 @pytest.mark.parametrize(
     "cells",
-    [["1,5", "2.5"], ["1,234", "x"], ["5%", "6%"], ["01.02.2020", "03.04.2021"], ["110 00", "120 00"], ["030 123", "1"],
+    [["1,5", "2.5"], ["1,234", "x"], ["5%", "6"], ["5%", "x%"], ["5%%", "6%"],
+     ["01.02.2020", "03.04.2021"], ["110 00", "120 00"], ["030 123", "1"],
      ["1.2.3", "1.2.4"], ["1,23,4", "1"], ["0x10", "0x11"], ["1-2", "3-4"]],
 )  # fmt: skip
 def test_what_is_no_number_stays_text(tmp_path, cells):
@@ -316,6 +317,18 @@ def test_decimals_of_three_digits_stay_decimals(tmp_path):
         assert table["a"].tolist() == [float(cell) for cell in cells]
 
 
+def test_numbers_with_per_cent_signs_are_read_as_written(tmp_path):
+    (tmp_path / "t.csv").write_text("a;b;c;d\n7,4 %;1.575%;5%;x%\n-0,25%;7.456 %;;5%\n")
+    written = read_written(tmp_path / "t.csv")
+    assert written.frame[["a", "b"]].to_numpy().tolist() == [[7.4, 1575], [-0.25, 7456]]
+    np.testing.assert_array_equal(written.frame["c"], [5, np.nan])
+    assert written.frame["d"].tolist() == ["x%", "5%"]
+    assert (written.percents, written.decimals) == (("a", "b", "c"), {"a": ",", "b": ","})
+    (tmp_path / "t.csv").write_text("a;b\n1.575 %;x\n")
+    with pytest.warns(PermgradWarning, match=r"may hold thousands or decimals \('1.575'\), and is read as 1.575,"):
+        assert read_table(tmp_path / "t.csv")["a"].tolist() == [1.575]
+
+
 def test_the_decimal_sign_can_be_named(tmp_path):
     (tmp_path / "t.csv").write_text("a;b\n1.575;6,096\n2;7\n")
     with warnings.catch_warnings():
@@ -331,17 +344,17 @@ def test_the_decimal_sign_can_be_named(tmp_path):
 def test_a_table_is_read_like_the_one_that_was_learned_from(tmp_path):
     learned, new = tmp_path / "learned.csv", tmp_path / "new.csv"
     learned.write_text("a;b;c\n1.234,5;2;x\n2;3;y\n")
-    signs = read_written(learned)[1]
+    signs = read_written(learned).decimals
     assert signs == {"a": ",", "b": ","}, "whole numbers are of the file's kind"
     new.write_text("a;b;c\n1.235;1.000;x\n")
     with pytest.warns(PermgradWarning, match="is read as 1235, as in the table that was learned from"):
-        table = read_written(new, like=signs)[0]
+        table = read_written(new, like=signs).frame
     assert table[["a", "b"]].to_numpy().tolist() == [[1235, 1000]]
     with pytest.warns(PermgradWarning, match="is read as 1.235, as no other column"):
-        assert read_written(new)[0]["a"][0] == 1.235
+        assert read_written(new).frame["a"][0] == 1.235
     new.write_text("a;b;c\n1.235;0.5;x\n")
     with pytest.warns(PermgradWarning, match="is read as 1.235, as other columns have decimal points"):
-        assert read_written(new, like=signs)[0]["a"][0] == 1.235
+        assert read_written(new, like=signs).frame["a"][0] == 1.235
 
 
 def test_columns_kept_as_text_are_left_alone(tmp_path):

@@ -81,6 +81,35 @@ def test_whole_numbers_that_name_rows_are_left_out_or_named(here):
     assert not any("rand_id" in note for note in load(drop=("rand_id",)).notes)
 
 
+def test_numbers_written_in_several_ways_are_named(here):
+    cells = [f"{i},5" if i % 10 else f"{i}.25" for i in range(200)]
+    table().assign(price=cells).to_csv("table.csv", index=False)
+    said = [note for note in load().notes if "'price' looks like numbers written in several ways" in note]
+    assert len(said) == 1
+    assert "first odd cell '" in said[0]
+    assert ".25', and is left out like an identifier; write all its cells alike" in said[0]
+    assert not any("price" in note for note in load(drop=("price",)).notes)
+
+
+def test_per_cent_signs_are_told_in_the_columns_report(here):
+    table().assign(share=[f"{i % 100},5 %" for i in range(200)]).to_csv("table.csv", index=False)
+    inputs = load()
+    assert inputs.parts["train"].X["share"].dtype == np.float64
+    assert inputs.schema["share"].reason == "numbers with a per cent sign, as written: 7.4 % is 7.4"
+
+
+def test_codes_that_never_occur_are_named(here):
+    frame = table()
+    frame.loc[3, "weight"] = -9
+    frame.to_csv("table.csv", index=False)
+    said = [note for note in load(na=("-9", "foo", "-8")).notes if "never occur" in note]
+    assert said == ["codes for missing that never occur: 'foo', '-8'; check --na"]
+    assert not any("never occur" in note for note in load(na=("-9",)).notes)
+    frame.assign(weight=-8).to_csv("test.csv", index=False)
+    said = [note for note in load(na=("-9", "foo", "-8"), test=Path("test.csv")).notes if "never occur" in note]
+    assert said == ["codes for missing that never occur: 'foo'; check --na"]
+
+
 def test_an_identifier_that_is_asked_for_is_kept_beside_the_features(here):
     inputs = load(identifier=("code",), drop=("weight",))
     assert list(inputs.parts["test"].identifiers.columns) == ["code"]

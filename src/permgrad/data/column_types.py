@@ -30,6 +30,7 @@ from permgrad.data.cells import (
     text_numbers,
 )
 from permgrad.data.identifiers import FEWEST_FOR_IDENTIFIER, kind_of_distinct, row_numbers
+from permgrad.data.spellings import several_ways
 
 Kind: TypeAlias = Literal["numeric", "categorical", "boolean", "constant", "identifier", "date"]
 Storage: TypeAlias = Literal["number", "date", "pair", "text"]
@@ -37,6 +38,8 @@ Storage: TypeAlias = Literal["number", "date", "pair", "text"]
 _PAIRS = (("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("on", "off"))
 _EVIDENT_PAIRS = (*_PAIRS, ("1", "0"))
 _NEARLY_UNIQUE = 0.95
+#: Fewer different cells say little of how most of them are written; they may well be categories.
+_FEWEST_SPELLED = 10
 
 
 @dataclass(frozen=True)
@@ -312,10 +315,14 @@ def _text_type(
     if share_numbers >= 0.5:
         odd = next(text for text, number in zip(texts, numbers, strict=True) if np.isnan(number))
         reason = f"text; {share_numbers:.0%} are numbers, {odd!r} is not (if it means missing, declare it as a code)"
+        spelled = several_ways(texts) if len(texts) >= _FEWEST_SPELLED else None
+        reason = f"{reason}; {spelled}" if spelled else reason
         return replace(base, reason=reason)
+    spelled = several_ways(texts) if len(texts) >= _FEWEST_SPELLED else None
     if n_present >= FEWEST_FOR_IDENTIFIER and len(texts) >= _NEARLY_UNIQUE * n_present:
-        return replace(base, kind="identifier", reason=f"text, {len(texts)} different values in {n_present} rows")
-    return base
+        reason = f"text, {len(texts)} different values in {n_present} rows"
+        return replace(base, kind="identifier", reason=f"{reason}; {spelled}" if spelled else reason)
+    return replace(base, reason=f"text; {spelled}") if spelled else base
 
 
 def _without_codes(distinct: Distinct, name: str, codes: MissingCodes) -> tuple[list[str], npt.NDArray[np.int64], int]:

@@ -20,9 +20,9 @@ import pandas as pd
 from permgrad._csv import exact_numbers
 from permgrad._errors import EnvironmentProblem, InputError, counted, warn_user
 from permgrad._files import free_memory
-from permgrad.data.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes, is_native_number
+from permgrad.data.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes, canonical, is_native_number
 from permgrad.data.text_files import PARQUET, read_text, unzipped
-from permgrad.data.written_numbers import with_numbers
+from permgrad.data.written_numbers import Written, with_numbers
 
 #: How often a table that is read into memory is held there while a model is trained on it.
 _COPIES = 3
@@ -71,7 +71,7 @@ def read_table(
         ...     read_table(file).shape
         (2, 2)
     """
-    return read_written(path, na=na, text=text, decimal=decimal)[0]
+    return read_written(path, na=na, text=text, decimal=decimal).frame
 
 
 def read_written(
@@ -81,15 +81,15 @@ def read_written(
     text: Iterable[str] | None = None,
     decimal: str | None = None,
     like: Mapping[str, str] | None = None,
-) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Return what ``read_table`` does, and which columns have a decimal comma: later tables are read ``like`` it."""
+) -> Written:
+    """Return what ``read_table`` does, and how numbers were written; later tables are read ``like`` the decimals."""
     if decimal not in (",", ".", None):
         raise InputError(f"decimal must be ',' or '.', however: {decimal!r}; pass one of them, or None")
     file = Path(path)
     if is_parquet_folder(file):
         from permgrad.data.partitions import open_partitioned
 
-        return blank_codes(open_partitioned(file).read_all(), na), {}
+        return Written(blank_codes(open_partitioned(file).read_all(), na), {}, ())
     content = _content(file)
     if content[:4] == PARQUET or file.suffix.lower() in (".parquet", ".pq"):
         frame, source = _parse_parquet(content, file), None
@@ -102,7 +102,7 @@ def read_written(
         )
     frame = blank_codes(frame, na)
     if source is None:
-        return frame, {}
+        return Written(frame, {}, ())
     return with_numbers(
         frame,
         source.as_written,
@@ -145,6 +145,25 @@ def blank_codes(X: pd.DataFrame, na: CodesArgument) -> pd.DataFrame:
             # "?" kept a column of numbers from being read as numbers.
             changed[name] = masked if is_native_number(series.dtype) else _numbers_if_all(masked)
     return X.assign(**changed) if changed else X
+
+
+def unused_codes(X: pd.DataFrame, na: CodesArgument) -> list[str]:
+    """Return the declared codes that no cell holds.
+
+    Examples:
+        >>> unused_codes(pd.DataFrame({"a": [1, -9], "b": ["?", "x"]}), [-9, "?", "foo", 7])
+        ['foo', '7']
+    """
+    codes = MissingCodes.of(na)
+    used: set[int] = set()
+    for name in X.columns if codes.labels else ():
+        if is_native_number(X[name].dtype):
+            held = X[name].isin(codes.numbers).to_numpy(dtype=bool)
+            values = X[name][held].unique() if held.any() else ()
+            used |= {codes.kind_of(canonical(value), str(name)) for value in values}
+        else:
+            used |= {codes.kind_of(text, str(name)) for text in Distinct.of(X[name], str(name)).texts}
+    return [label for place, label in enumerate(codes.labels) if place + 2 not in used]
 
 
 def _numbers_if_all(series: pd.Series[Any]) -> pd.Series[Any]:

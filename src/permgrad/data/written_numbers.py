@@ -28,6 +28,20 @@ class _Way(NamedTuple):
     point: str
 
 
+class Written(NamedTuple):
+    """A table whose columns of numbers are numbers, and how they were written.
+
+    Attributes:
+        frame: the table.
+        decimals: columns with a decimal comma: ``{"price": ","}``; later tables are to be read alike.
+        percents: columns whose cells all have a per cent sign: ``7,4 %`` is 7.4.
+    """
+
+    frame: pd.DataFrame
+    decimals: dict[str, str]
+    percents: tuple[str, ...]
+
+
 _WAYS = tuple(
     _Way(
         re.compile(rf"{_SIGN}(?:(?:\d+{own}?\d*|{own}\d+){_POWER}|{_GROUP}(?:[{between}]\d{{3}})+(?:{own}\d*)?)"),
@@ -49,8 +63,8 @@ def with_numbers(
     as_text: set[str],
     decimal: str | None,
     like: Mapping[str, str],
-) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Return a frame whose columns of numbers, written as in some country, are numbers, and their decimal signs.
+) -> Written:
+    """Return a frame whose columns of numbers, written as in some country, are numbers, and how they were written.
 
     Args:
         frame: as a reader of CSV gives it: numbers where all cells are written with a decimal point, else text.
@@ -61,11 +75,18 @@ def with_numbers(
         like: decimal signs of another table, by column: where the cells of this one do not tell, those hold, with a
             warning.
 
-    Returns:
-        The frame, and the columns that are written with a decimal comma: ``{"price": ","}``.
+    Examples:
+        >>> frame = pd.DataFrame({"a": ["1.234,5", "7"], "b": ["1,5", "2.5"], "c": ["5,5 %", "6%"]})
+        >>> options = {"comma_parts": False, "as_text": set(), "decimal": None, "like": {}}
+        >>> written = with_numbers(frame, lambda names: frame[names], **options)
+        >>> written.frame.to_numpy().tolist(), written.decimals, written.percents
+        ([[1234.5, '1,5', 5.5], [7.0, '2.5', 6.0]], {'a': ',', 'c': ','}, ('c',))
     """
     own = [str(name) for name in frame.columns if name not in as_text]
-    ways = {name: _ways_of(frame[name]) for name in own if _is_text(frame[name])}
+    texts = {name: frame[name] for name in own if _is_text(frame[name])}
+    percents = {name: series.str.replace("%", "") for name, series in texts.items() if _has_percents(series)}
+    texts |= percents
+    ways = {name: _ways_of(series) for name, series in texts.items()}
     ways = {name: fitting for name, fitting in ways.items() if fitting}
     signs = [{way.point for way in fitting} for fitting in ways.values()]
     proven = {next(iter(points)) for points in signs if len(points) == 1}
@@ -84,7 +105,7 @@ def with_numbers(
     found: dict[str, str | None] = dict.fromkeys(frame[own].select_dtypes("number").columns, sole)
     for name, fitting in ways.items():
         changed[name], found[name] = _read_text(
-            frame[name], name, fitting, sole, like.get(name), comma_parts=comma_parts
+            texts[name], name, fitting, sole, like.get(name), comma_parts=comma_parts
         )
     for name in dotted:
         found[name] = sole if sole == "," else (None if sole else like.get(name))
@@ -93,29 +114,30 @@ def with_numbers(
         if decimal is None and sole != ",":
             _warn_of_points(name, written[name], proven, found[name])
     named = {str(name): point for name, point in found.items() if point == ","}
-    return (frame.assign(**changed) if changed else frame), named
+    read = frame.assign(**changed) if changed else frame
+    return Written(read, named, tuple(name for name in percents if name in changed))
 
 
-def read_numbers(series: pd.Series[Any], name: str, *, comma_parts: bool) -> pd.Series[Any] | None:
-    """Return a column of text as float64, None where its cells are not all numbers that are written in one way.
-
-    Args:
-        series: text; missing cells stay missing.
-        name: of the column, for warnings.
-        comma_parts: whether commas part the fields of the file: decimals are then usually written with a point.
+def ways_to_read(text: str) -> list[int]:
+    """Return in which of the known ways a number may be written, by their places; none where it is no number.
 
     Examples:
-        >>> read_numbers(pd.Series(["1.234,5", "7"]), "a", comma_parts=False).tolist()
-        [1234.5, 7.0]
-        >>> read_numbers(pd.Series(["1,5", "2.5"]), "a", comma_parts=False) is None
-        True
+        >>> ways_to_read("1.5") == ways_to_read("1,5"), bool(ways_to_read("1.5")), ways_to_read("one")
+        (False, True, [])
     """
-    fitting = _ways_of(series)
-    return _read_text(series, name, fitting, None, None, comma_parts=comma_parts)[0] if fitting else None
+    return [place for place, way in enumerate(_WAYS) if way.cells.fullmatch(text)]
 
 
 def _is_text(series: pd.Series[Any]) -> bool:
     return series.dtype == object or isinstance(series.dtype, pd.StringDtype)
+
+
+def _has_percents(series: pd.Series[Any]) -> bool:
+    """Return whether all cells end with one per cent sign."""
+    known = series.dropna()
+    if not len(known) or not isinstance(known.iloc[0], str) or not known.iloc[0].strip().endswith("%"):
+        return False
+    return all(isinstance(text, str) and re.fullmatch(r"[^%]*\d[^%]*%\s*", text) for text in pd.unique(known))
 
 
 def _ways_of(series: pd.Series[Any]) -> list[_Way]:
@@ -142,7 +164,8 @@ def _read_text(
     distinct = {text: text.strip() for text in pd.unique(known) if isinstance(text, str)}
     way, point = fitting[0], fitting[0].point if len({way.point for way in fitting}) == 1 else None
     if point is None and _differ(distinct.values(), fitting):
-        point = sign or like or ("." if comma_parts else ",")
+        points_only = not any("," in text for text in distinct.values())
+        point = sign or like or ("." if comma_parts or points_only else ",")
         way = next(way for way in fitting if way.point == point)
         if sign is None:
             example = next(text for text in distinct.values() if "," in text or "." in text)

@@ -279,9 +279,11 @@ class HyNNBase(BaseEstimator):
 
     def _fit_encoder(self, frame: pd.DataFrame, settings: Settings) -> npt.NDArray[np.float32]:
         from permgrad.data.identifiers import tell_of_identifiers
+        from permgrad.data.spellings import tell_of_several_ways
 
         self.preprocessor_ = self._make_encoder(frame, settings).fit(frame)
         tell_of_identifiers(self.preprocessor_.schema_, dict(self.kinds or {}))
+        tell_of_several_ways(self.preprocessor_.schema_, dict(self.kinds or {}))
         return self._encode_training(frame)
 
     def _encode_training(self, frame: pd.DataFrame) -> npt.NDArray[np.float32]:

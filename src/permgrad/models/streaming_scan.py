@@ -24,6 +24,7 @@ from permgrad.data.column_types import Kind, Schema, infer_schema
 from permgrad.data.identifiers import counts_rows, is_running, tell_of_identifiers
 from permgrad.data.known_rows import KnownRows, read_weights
 from permgrad.data.partitions import Part, PartitionedTable
+from permgrad.data.spellings import tell_of_several_ways
 from permgrad.data.statistics import NumericStatistics, TableStatistics, sample_size
 from permgrad.models import inputs
 
@@ -239,6 +240,7 @@ def scan(
     with source.table.cells_of(typed.numbers):
         schema = _schema(typed, estimator.na_codes, dict(kinds or {}))
     tell_of_identifiers(schema, dict(kinds or {}), typed.suspects)
+    tell_of_several_ways(schema, dict(kinds or {}))
     size = max(min(_SAMPLED_ROWS, sample_size(len(source.features))), least_sample)
     kept, held = _BottomK(size, ("stream sample",)), list[Chunk]()
     found = Scan(

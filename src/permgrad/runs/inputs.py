@@ -21,8 +21,10 @@ from permgrad.data.datasets import DataCard, fetch_dataset, get_card, list_datas
 from permgrad.data.encoding import align_columns
 from permgrad.data.groups import check_blocks, propose_one_hot_blocks, read_groups
 from permgrad.data.identifiers import SUSPECT
+from permgrad.data.spellings import several_ways_said
 from permgrad.data.splitting import count_shared_rows, split_rows
-from permgrad.data.table import blank_codes, is_parquet_folder, read_written
+from permgrad.data.table import blank_codes, is_parquet_folder, read_written, unused_codes
+from permgrad.data.written_numbers import Written
 from permgrad.runs import gradients, image_files
 from permgrad.runs.folder import file_hash, folder_hash
 from permgrad.runs.request import RunRequest
@@ -182,7 +184,8 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None) -> Inputs
         EnvironmentProblem: A file cannot be read, or a named data set is not to be had.
     """
     card = get_card(request.table) if is_named(request.table) else None
-    frame, decimals = (load_dataset(request.table).frame, {}) if card else read_written(request.table)
+    written = Written(load_dataset(request.table).frame, {}, ()) if card else read_written(request.table)
+    frame, decimals = written.frame, written.decimals
     target = _target_name(request, card, list(frame.columns))
     codes: tuple[str | int | float, ...] = request.na_codes or (card.na_codes if card else ())
     group = request.group if kept_group is None else kept_group
@@ -195,6 +198,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None) -> Inputs
             find_column(single, list(frame.columns), role)
     left_out = _roles(request, card, target, group)
     notes: list[str] = []
+    unused = unused_codes(frame, request.na_codes)
     frame = _with_target(frame, target, codes, notes)
     files = _own_files(request, frame, target, codes, notes, decimals)
     _check_rows(len(frame), files)
@@ -205,11 +209,14 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None) -> Inputs
     tables = {part: frame.iloc[places[part]] if part in places else files[part] for part in PARTS}
     truths = {part: labels["table"][places[part]] if part in places else labels[part] for part in PARTS}
     _check_training(truths["train"], task, target)
-    schema = _schema(tables["train"].drop(columns=target), codes, target)
+    schema = _schema(tables["train"].drop(columns=target), codes, target, written.percents)
     left_out |= {name: _LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
     features = [name for name in schema.names if name not in left_out]
     _check_features(schema, features, left_out, target)
     variables = _variables(request, card, features)
+    unused = [code for code in unused if all(code in unused_codes(own, request.na_codes) for own in files.values())]
+    if unused:
+        notes.append(f"codes for missing that never occur: {_listed([repr(code) for code in unused])}; check --na")
     _note_columns(notes, schema, left_out, request, card)
     _note_blocks(notes, tables["train"][features], variables, request)
     both = [*features, *request.images, target]
@@ -312,7 +319,7 @@ def _own_files(
         path = getattr(request, part)
         if path is None:
             continue
-        own = read_written(path, like=decimals)[0]
+        own = read_written(path, like=decimals).frame
         find_column(target, list(own.columns), f"target of the {part} file")
         needed = [name for name in wanted if name in own.columns or name not in (*request.identifier, request.group)]
         aligned = align_columns(own.drop(columns=[n for n in request.drop if n in own.columns]), needed)
@@ -388,13 +395,19 @@ def _divide(
 
 
 # ---- columns ---------------------------------------------------------------------------------------------------------
-def _schema(frame: pd.DataFrame, codes: Sequence[str | int | float], target: str) -> Schema:
+def _schema(frame: pd.DataFrame, codes: Sequence[str | int | float], target: str, percents: Sequence[str]) -> Schema:
     if frame.shape[1] == 0:
         raise InputError(
             f"a table must have a column to predict from, however: beside the target {target!r} there is none; "
             "add columns"
         )
-    return infer_schema(frame, na_codes=codes)
+    said = "numbers with a per cent sign, as written: 7.4 % is 7.4"
+    return Schema(
+        tuple(
+            replace(own, reason=said) if own.name in percents and own.reason == "numbers" else own
+            for own in infer_schema(frame, na_codes=codes)
+        )
+    )
 
 
 def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[str, str], target: str) -> None:
@@ -440,6 +453,8 @@ def _note_columns(
     if identifiers:
         fix = "" if request.identifier else "; keep them in the predictions with --id"
         notes.append(f"left out, because they look like identifiers: {_listed(identifiers)}{fix}")
+    asked = {name: why for name, why in left_out.items() if why != _LIKE_AN_IDENTIFIER}
+    notes += several_ways_said(schema, asked)
     suspects = [column.name for column in schema if column.reason == SUSPECT and column.name not in left_out]
     if suspects:
         notes.append(
