@@ -122,6 +122,13 @@ def test_time_goes_forward_and_moments_stay_together(form):
             ),
         ),
         (
+            {"n": 3, "time": pd.Series(["Ulm", "Bonn", "Ulm"], name="town")},
+            (
+                "time must be a number or a date in every row, however column 'town' holds neither, but text such as "
+                "'Ulm'; choose another column, or split at random"
+            ),
+        ),
+        (
             {"n": 4, "groups": [1, 2]},
             "groups must have one value for each of the 4 rows, however its shape is (2,); pass a column of the table",
         ),

@@ -114,6 +114,21 @@ def test_codes_become_missing_in_numbers_and_text(tmp_path):
             ),
         ),
         (
+            b"Survey of 2020,,\na,b,c\n1,2,3\n",
+            (
+                "every column must have a name, however column 2 of {} has none (2 in all); name it, or delete the lines "
+                "above the header, such as a title"
+            ),
+        ),
+        (
+            b"Survey of 2020\na,b,c\n1,2,3\n",
+            (
+                "every line must have as many fields as the header, however line 2 of {} has 3 where the header has 1 "
+                "(delimiter: comma); delete the lines above the header, such as a title, or correct the line or quote "
+                "its text"
+            ),
+        ),
+        (
             b"a:b:c\n1:2:3\n4:5:6\n",
             (
                 "the delimiter must be comma, semicolon, tab or pipe, however {} seems to use ':' and gives the single "

@@ -245,3 +245,42 @@ def test_the_class_that_was_asked_for_is_printed_and_named(place):
     text, _ = ranking("--target", "ill", "--target", "well", "--out", "both")
     assert "output ill:" in text
     assert "output well:" in text
+
+
+# --- damaged files ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("content", ["{bad", "[]"])
+def test_a_damaged_record_is_called_damaged(place, content):
+    Path("run/run.json").write_text(content)
+    assert "run/run.json is damaged; run again with --overwrite" in refused("report", "run")
+    assert "run/run.json is damaged; begin anew with --overwrite, or choose another" in refused(
+        "run", "table.csv", *RUN
+    )
+    call("run", "table.csv", *RUN, "--overwrite")
+    call("report", "run")
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "history.csv"])
+@pytest.mark.parametrize(
+    ("content", "fact"),
+    [
+        (b"", "is damaged; run again with --from model"),
+        (b'a,b\n1,2\n3,4,5,"', "is damaged; run again with --from model"),
+        (b"\xff\xfe\x00", "is damaged"),
+        (b"a,b\n1,2\n", "is damaged: it has no column"),
+    ],
+)
+def test_a_damaged_table_of_a_run_is_named_with_the_fix(place, name, content, fact):
+    Path("run", name).write_bytes(content)
+    said = refused("report", "run")
+    assert said.startswith(f"error: a run's folder must be as permgrad wrote it, however: run/{name} {fact}")
+    assert said.endswith("run again with --from model")
+    assert "Error" not in said
+    call("run", "table.csv", *RUN, "--from", "model")
+    call("report", "run")
+
+
+def test_numbers_that_became_text_are_named(place):
+    table_ = pd.read_csv("run/history.csv").astype(object)
+    table_.loc[0, "seconds"] = "long"
+    table_.to_csv("run/history.csv", index=False)
+    assert "run/history.csv is damaged: column 'seconds' holds other things than numbers" in refused("report", "run")

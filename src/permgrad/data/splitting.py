@@ -191,6 +191,12 @@ def _moments(time: Any, n: int) -> Floats:
         found = find_date_format(distinct.texts)
         values = date_seconds(distinct.texts, found[0]) if found else text_numbers(distinct.texts)
         moments = distinct.spread(values, np.nan)
+        if len(distinct.texts) and np.isnan(values).all():
+            which = f"column {series.name!r}" if series.name is not None else "it"
+            raise InputError(
+                f"time must be a number or a date in every row, however {which} holds neither, but text such as "
+                f"{distinct.texts[0]!r:.60}; choose another column, or split at random"
+            )
     bad = int(np.isnan(moments).sum())
     if bad:
         raise InputError(

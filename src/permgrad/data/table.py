@@ -371,9 +371,16 @@ def _check_header(header: list[str], records: list[list[str]], delimiter: str, f
             f"{_NAMES[delimiter]}; take it off"
         )
     if empty:
+        # A title, padded with delimiters by a spreadsheet: text in the first cell, hardly any behind it.
+        titled = bool(header[0]) and 2 * len(empty) >= len(header)
+        fix = (
+            "delete the lines above the header, such as a title"
+            if titled
+            else "write the file without row numbers (to_csv(index=False))"
+        )
         raise InputError(
             f"every column must have a name, however column {empty[0]} of {str(file)!r} has none ({len(empty)} in all);"
-            " name it, or write the file without row numbers (to_csv(index=False))"
+            f" name it, or {fix}"
         )
     repeated = sorted(name for name, count in Counter(header).items() if count > 1)
     if repeated:
@@ -412,9 +419,10 @@ def _check_widths(text: str, delimiter: str, width: int, file: Path) -> None:
                 " line"
             ) from None
     if line:
+        titled = "delete the lines above the header, such as a title, or " if width == 1 else ""
         raise InputError(
             f"every line must have as many fields as the header, however line {line} of {str(file)!r} has {found} where"
-            f" the header has {width} (delimiter: {_NAMES[delimiter]}); correct the line or quote its text"
+            f" the header has {width} (delimiter: {_NAMES[delimiter]}); {titled}correct the line or quote its text"
         )
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from permgrad._csv import read_csv
 from permgrad._errors import InputError
 from permgrad._stored import parse_json
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DATA, METRICS, BRANCHES = "data.json", "metrics.json", "branches.json"
 TASKS = ("classification", "regression")
@@ -80,6 +84,36 @@ def read_metrics(path: Path, task: str | None = None) -> dict[str, Any]:
     return metrics
 
 
+def read_table_of(path: Path, stage: str, *, needs: Sequence[str], numbers: Sequence[str], **options: Any) -> pd.DataFrame:
+    """Read a CSV file of a run's folder.
+
+    Args:
+        path: The file.
+        stage: Which stage writes it.
+        needs: Columns that it must have.
+        numbers: Those of them that hold numbers, and nothing else.
+        **options: Those of ``pandas.read_csv``.
+
+    Raises:
+        InputError: It is missing or damaged; the message names the stage to do again.
+    """
+    fix = f"run again with --from {stage}"
+    try:
+        table = read_csv(path, **options)
+    except FileNotFoundError as error:
+        raise InputError(f"a run's folder must be whole, however: {path} is missing; {fix}") from error
+    except ValueError as error:  # those of pandas and of decoding, whose texts say nothing to people
+        raise _changed(path, "is damaged", fix) from error
+    lacking = [name for name in needs if name not in table.columns]
+    if lacking:
+        raise _changed(path, f"is damaged: it has no column {lacking[0]!r}", fix)
+    texts = [name for name in numbers if table[name].dtype.kind not in "iuf"]
+    if texts or table.empty:
+        fact = f"column {texts[0]!r} holds other things than numbers" if texts else "it has no rows"
+        raise _changed(path, f"is damaged: {fact}", fix)
+    return table
+
+
 def _is_column(entry: Any) -> bool:
     return isinstance(entry, Mapping) and _is_text(entry.get("name")) and _is_text(entry.get("role"))
 
@@ -92,7 +126,5 @@ def _is_code(entry: Any) -> bool:
     return isinstance(entry, (str, int, float)) and not isinstance(entry, bool)
 
 
-def _changed(path: Path, fact: str) -> InputError:
-    return InputError(
-        f"a run's folder must be as permgrad wrote it, however: {path} {fact}; run again with --from data"
-    )
+def _changed(path: Path, fact: str, fix: str = "run again with --from data") -> InputError:
+    return InputError(f"a run's folder must be as permgrad wrote it, however: {path} {fact}; {fix}")

@@ -427,7 +427,9 @@ def another(folder: Path, owner: str, same: str, differing: str, *, holds: str |
     )
 
 
-def refuse_damaged(record: Path, owner: str) -> None:
+def refuse_damaged(
+    record: Path, owner: str, fix: str = "begin anew with --overwrite, or choose another folder with --out"
+) -> None:
     """Refuse a folder whose record is damaged, with what to do.
 
     Raises:
@@ -435,8 +437,7 @@ def refuse_damaged(record: Path, owner: str) -> None:
     """
     if _is_damaged(record):
         raise InputError(
-            f"a {owner}'s folder must be as permgrad wrote it, however: {record} is damaged; begin anew with "
-            "--overwrite, or choose another folder with --out"
+            f"a {owner}'s folder must be as permgrad wrote it, however: {record} is damaged; {fix}"
         )
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._csv import read_csv
 from permgrad._errors import InputError
 from permgrad._files import writing
 from permgrad._lock import hold_folder
@@ -28,9 +27,9 @@ from permgrad.report.content import (
     TrainingSection,
 )
 from permgrad.runs import image_table_report, strongest
-from permgrad.runs.documents import BRANCHES, DATA, METRICS, read_data, read_json, read_metrics
+from permgrad.runs.documents import BRANCHES, DATA, METRICS, read_data, read_json, read_metrics, read_table_of
 from permgrad.runs.explaining import saved_explanation
-from permgrad.runs.folder import STAGES, believed, lost_files, read_record
+from permgrad.runs.folder import RECORD, STAGES, believed, lost_files, read_record, refuse_damaged
 from permgrad.runs.gradients import SUMMARY
 from permgrad.runs.reading import FILE as READING
 from permgrad.runs.request import Outcome
@@ -51,6 +50,7 @@ def rebuild_report(folder: str | os.PathLike[str]) -> Outcome:
         raise InputError(
             f"report needs a run's folder, however: {path} {what}; give the folder that permgrad run wrote"
         )
+    refuse_damaged(path / RECORD, "run", "run again with --overwrite")
     record = read_record(path)
     if record is None:
         raise InputError(
@@ -178,7 +178,8 @@ def _network_section(record: Mapping[str, Any], model: Any) -> NetworkSection:
 def _training_section(folder: Path, model: Any) -> TrainingSection:
     loss = str(model.training_options_.get("loss", "loss"))
     units = {"cross_entropy": "cross-entropy, nats", "squared_error": "squared error of the standardised target"}
-    history = read_csv(folder / "history.csv")
+    needed = ("epoch", "seconds")
+    history = read_table_of(folder / "history.csv", "model", needs=needed, numbers=needed)
     return TrainingSection(
         history=history,
         best_epoch=int(model.best_epoch_),
@@ -189,7 +190,16 @@ def _training_section(folder: Path, model: Any) -> TrainingSection:
 
 def _prediction_section(folder: Path, task: str, model: Any) -> PredictionSection:
     text = {"truth": str, "prediction": str} if task == "classification" else None
-    table = read_csv(folder / "predictions.csv", dtype=text, keep_default_na=False)
+    classes = [str(label) for label in getattr(model, "classes_", np.zeros(0)).tolist()]
+    chances = [f"probability_{label}" for label in classes]
+    table = read_table_of(
+        folder / "predictions.csv",
+        "model",
+        needs=("row", "truth", "prediction", *chances),
+        numbers=("row", *(chances or ("truth", "prediction"))),
+        dtype=text,
+        keep_default_na=False,
+    )
     if task == "regression":
         return PredictionSection(
             truth=table["truth"].to_numpy(),
@@ -197,8 +207,7 @@ def _prediction_section(folder: Path, task: str, model: Any) -> PredictionSectio
             training_mean=float(model.target_mean_),
             strongest=strongest.stored(folder, table["row"].to_numpy()),
         )
-    classes = [str(label) for label in model.classes_.tolist()]
-    probabilities = table[[f"probability_{label}" for label in classes]].to_numpy(dtype=np.float64)
+    probabilities = table[chances].to_numpy(dtype=np.float64)
     calibrated = getattr(model, "calibration_", None)
     return PredictionSection(
         truth=table["truth"].to_numpy(dtype=object),
@@ -265,7 +274,10 @@ def _gradient_section(folder: Path) -> GradientSection | None:
     if not (facts.is_file() and table.is_file()):
         return None
     text = {"level": str, "feature": str, "name": str}
-    return GradientSection(table=read_csv(table, dtype=text, keep_default_na=False), facts=read_json(facts))
+    found = read_table_of(
+        table, "explanation", needs=("level", "feature", "name"), numbers=(), dtype=text, keep_default_na=False
+    )
+    return GradientSection(table=found, facts=read_json(facts))
 
 
 def _reading(folder: Path) -> dict[str, Any] | None:

@@ -8,10 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from permgrad._csv import read_csv
 from permgrad._errors import InputError, suggest
 from permgrad._startup import load_training_engine, loading
-from permgrad.runs.documents import BRANCHES, METRICS, read_json, read_metrics
+from permgrad.runs.documents import BRANCHES, METRICS, read_json, read_metrics, read_table_of
 from permgrad.runs.folder import (
     NAMES,
     STAGE_ALIASES,
@@ -139,7 +138,15 @@ def summarise(folder: Path, *, already: bool = False) -> Outcome:
     from permgrad.report._paths import entries_of
 
     metrics, branches = read_metrics(folder / METRICS), read_json(folder / BRANCHES)
-    frame = read_csv(folder / "importance.csv", keep_default_na=False, na_values=[""], dtype={"class": str})
+    frame = read_table_of(
+        folder / "importance.csv",
+        "explanation",
+        needs=("feature", "class", "importance", "ci_low", "ci_high"),
+        numbers=("importance",),
+        keep_default_na=False,
+        na_values=[""],
+        dtype={"class": str},
+    )
     top = frame[frame["class"] == "all"].sort_values("importance", ascending=False, kind="stable")
     report = folder / "report.html"
     facts = {
