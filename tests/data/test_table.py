@@ -116,8 +116,8 @@ def test_codes_become_missing_in_numbers_and_text(tmp_path):
         (
             b"Survey of 2020,,\na,b,c\n1,2,3\n",
             (
-                "every column must have a name, however column 2 of {} has none (2 in all); name it, or delete the lines "
-                "above the header, such as a title"
+                "every column must have a name, however column 2 of {} has none (2 in all); name it, or delete the "
+                "lines above the header, such as a title"
             ),
         ),
         (

@@ -84,7 +84,9 @@ def read_metrics(path: Path, task: str | None = None) -> dict[str, Any]:
     return metrics
 
 
-def read_table_of(path: Path, stage: str, *, needs: Sequence[str], numbers: Sequence[str], **options: Any) -> pd.DataFrame:
+def read_table_of(
+    path: Path, stage: str, *, needs: Sequence[str], numbers: Sequence[str], **options: Any
+) -> pd.DataFrame:
     """Read a CSV file of a run's folder.
 
     Args:

@@ -436,9 +436,7 @@ def refuse_damaged(
         InputError: The record is there and is no JSON object.
     """
     if _is_damaged(record):
-        raise InputError(
-            f"a {owner}'s folder must be as permgrad wrote it, however: {record} is damaged; {fix}"
-        )
+        raise InputError(f"a {owner}'s folder must be as permgrad wrote it, however: {record} is damaged; {fix}")
 
 
 def refuse_foreign(folder: Path, owner: str, ours: Callable[[str], bool], names: Sequence[str]) -> None:
