@@ -300,7 +300,7 @@ def tell(job: Job, place: Path, number: int, draw: random.Random, kills: int) ->
         shutil.rmtree(out, ignore_errors=True)
         return story
     with started(job.words(out), log, mark) as process:
-        if process.wait():
+        if process.wait() and not _was_done(log):
             story.unlike.append(f"started again it ended with {process.returncode}: {_last(log)}")
             return story
     story.unlike += _unlike(job.alone, out)
@@ -334,7 +334,7 @@ def _wait(
 def _stop(process: subprocess.Popen[bytes], stop: str, story: Story, log: Path) -> bool:
     """Stop a job; return whether it was at work until then."""
     if process.poll() is not None:
-        if process.returncode:
+        if process.returncode and not _was_done(log):
             story.unlike.append(f"it ended with {process.returncode} before it was stopped: {_last(log)}")
         return False
     if stop is INTERRUPT:
@@ -358,6 +358,11 @@ def _stop(process: subprocess.Popen[bytes], stop: str, story: Story, log: Path) 
     else:
         os.killpg(process.pid, signal.SIGKILL)
     return process.wait() == -signal.SIGKILL
+
+
+def _was_done(log: Path) -> bool:
+    """Return whether a command refuses to begin because all that it makes is there: it was stopped after its end."""
+    return _last(log).startswith("error: a folder must not be replaced in silence")
 
 
 def _last(log: Path) -> str:

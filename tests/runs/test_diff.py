@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -121,6 +122,13 @@ def test_the_benchmarks_page_marks_its_figures_of_times(tmp_path):
     text = (tmp_path / "b" / "report.html").read_text(encoding="utf-8")
     assert "Lower left is better" in text
     assert text.count("<figure data-clock style") == text.count("Lower left is better")
+    before, caption, after = text.partition("Run time in seconds (from 0), every seed")
+    assert caption
+    other = before + caption + re.sub(r">(\d+\.\d+)</td></tr>", r">\g<1>7</td></tr>", after, count=1)
+    assert other != text
+    (tmp_path / "b" / "report.html").rename(tmp_path / "a.html")
+    (tmp_path / "b.html").write_text(other, encoding="utf-8")
+    assert differences(tmp_path / "a.html", tmp_path / "b.html") == ([], 1)
 
 
 def test_numbers_may_differ_by_a_share_where_asked(tmp_path):

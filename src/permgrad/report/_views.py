@@ -58,13 +58,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class TableView:
-    """A table ready to be put on the page."""
+    """A table ready to be put on the page; ``timed``: of how long things took, which ``permgrad diff`` leaves out."""
 
     caption: str
     columns: Sequence[tuple[str, Literal["text", "number"]]]
     rows: Sequence[Sequence[Cell]]
     sortable: bool = False
     tall: bool = False
+    timed: bool = False
 
 
 @dataclass(frozen=True)

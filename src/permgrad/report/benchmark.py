@@ -346,9 +346,9 @@ def _all_seeds(suite: SuiteResults, section: SectionView) -> None:
         columns += [("part", "text")] if parted else []
         columns += [(f"seed {seed}", "number") for seed in table.columns]
         caption = f"{metric.label.capitalize()} ({ends(metric)}), every seed."
-        section.table(
-            TableView(caption, columns, rows, sortable=True, tall=len(rows) > 14), f"{metric.label} ({len(rows)})"
-        )
+        timed = metric.name == _TIME
+        view = TableView(caption, columns, rows, sortable=True, tall=len(rows) > 14, timed=timed)
+        section.table(view, f"{metric.label} ({len(rows)})")
 
 
 # ---- pieces ----------------------------------------------------------------------------------------------------------

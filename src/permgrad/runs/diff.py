@@ -301,8 +301,8 @@ def _unequal(sides: Sides, one: np.ndarray[Any, Any], other: np.ndarray[Any, Any
 _TABLE, _LINE, _CELL = (
     re.compile(pattern, re.DOTALL) for pattern in (r"<table.*?</table>", r"<tr.*?</tr>", r"<t[dh][ >].*?</t[dh]>")
 )
-#: A figure, the stages of a run, and a sentence, of how long something took.
-_FIGURE_OF_TIME = re.compile(r"<figure data-clock\b.*?</figure>", re.DOTALL)
+#: A figure or table, the stages of a run, and a sentence, of how long something took.
+_FIGURE_OF_TIME = re.compile(r"<(figure|table) data-clock\b.*?</\1>", re.DOTALL)
 _STAGES_OF_TIME = re.compile(r"<dt>time</dt><dd>.*?</dd>", re.DOTALL)
 _SENTENCE_OF_TIME = re.compile(r"(Here it took|It was also the fastest)\b[^<>]*\bby the clock\b[^<>]*")
 #: The exact number behind a cell that shows a length of time.
