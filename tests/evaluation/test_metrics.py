@@ -187,6 +187,14 @@ def test_every_metric_states_direction_and_range_and_keeps_them(name):
     assert not metric.better(None, worse)
 
 
+def test_a_single_column_is_one_target():
+    rng = np.random.default_rng(3)
+    truth, guess = rng.normal(size=30), rng.normal(size=30)
+    flat = evaluate("regression", truth, predictions=guess)
+    assert flat["rmse"] > 0.5
+    assert evaluate("regression", truth[:, None], predictions=guess[:, None]) == flat
+
+
 def test_primary_metric():
     assert primary_metric("classification", 2).name == "roc_auc"
     assert primary_metric("classification", 7).name == "accuracy"
@@ -205,6 +213,22 @@ def test_primary_metric():
         (
             lambda: evaluate("regression", [1.0], predictions=[1.0, 2.0]),
             "y and predictions must have as many rows, however: 1 and 2",
+        ),
+        (
+            lambda: evaluate("regression", [1.0, 2.0], predictions=[[1.0, 2.0], [3.0, 4.0]]),
+            "predictions must have shape (rows,), however: its shape is (2, 2)",
+        ),
+        (
+            lambda: evaluate("regression", [1.0, math.inf], predictions=[1.0, 2.0]),
+            "y must be finite for regression, however: it has missing or infinite values; drop these rows",
+        ),
+        (
+            lambda: evaluate("classification", [["a"], ["b"]], predictions=["a", "b"], classes=["a", "b"]),
+            "y must have shape (rows,), however: its shape is (2, 1)",
+        ),
+        (
+            lambda: evaluate("classification", ["a", "b"], predictions=["a"], classes=["a", "b"]),
+            "y and predictions must have as many rows, however: shapes (2,) and (1,)",
         ),
         (
             lambda: evaluate("classification", ["a"], probabilities=[[0.5, 0.5]], classes=["a"]),

@@ -230,6 +230,16 @@ def test_roc_of_absent_classes_and_residuals_of_nothing():
         ),
         (lambda *_: plots.confusion_matrix([[1]], ["a", "b"]), "matrix must have shape"),
         (lambda *_: plots.activation(None, [1.0]), "heat must have shape"),
+        (
+            lambda *_: plots.tradeoff({"a": ([1.0], [1.0, 2.0])}, x_label="seconds", y_label="error"),
+            "each method needs as many costs as errors, however: 'a' has (1,) and (2,)",
+        ),
+        (
+            lambda *_: plots.tradeoff(
+                {"a": ([0.0], [1.0]), "b": ([1.0], [np.nan])}, x_label="seconds", y_label="error"
+            ),
+            "tradeoff needs a method with a cost above 0 and an error, however: there is none",
+        ),
         (lambda *_: plots.residuals([1.0], [1.0, 2.0]), "truth and predictions must have as many rows"),
     ],
 )
@@ -237,6 +247,18 @@ def test_messages(call, message, explanation, local):
     with pytest.raises(InputError) as caught:
         call(explanation, local)
     assert message in str(caught.value)
+
+
+def test_a_tradeoff_with_an_error_of_0_has_no_logarithm_of_it_and_names_what_is_asked_for():
+    points = {"exact": ([10.0, 12.0], [0.0, 0.0]), "quick": ([0.1, 0.2], [0.3, 0.4])}
+    zero = plots.tradeoff(points, x_label="seconds", y_label="error", quiet=("quick",), name_quiet=False)
+    above = plots.tradeoff({"quick": points["quick"]}, x_label="seconds", y_label="error")
+    assert [figure.axes[0].get_yscale() for figure in (zero, above)] == ["linear", "log"]
+    assert [figure.axes[0].get_xscale() for figure in (zero, above)] == ["log", "log"]
+    said = [{text.get_text() for text in figure.axes[0].texts} for figure in (zero, above)]
+    assert "exact" in said[0]
+    assert "quick" not in said[0], "a quiet method is a grey point without its name"
+    assert "quick" in said[1]
 
 
 def test_words():

@@ -179,6 +179,23 @@ FAULTS: list[tuple[Any, str]] = [
     ({"parameters": {"network.dropout": {"low": 0.1, "high": 1.5}}}, "'network.dropout' cannot be 1.5: network option"),
     ({"parameters": {"training.learning_rate": {"low": -0.1, "high": 0.1}}}, "learning_rate must be None or a number"),
     ({"parameters": {"training.averaging": {"choices": [0.5, 1.0]}}}, "'training.averaging' cannot be 1.0"),
+    ({"parameters": {"network.dropout": {"low": 0.1, "high": 0.5, "log": 1}}}, "have log true or false, it is 1"),
+    ({"parameters": {"network.dropout": {"low": 0.1, "high": 0.5, "step": 0}}}, "must have a step above 0, it is 0"),
+    ({"parameters": {"network.dropout": {"low": 0.1, "high": 0.5, "step": "a"}}}, "have a step above 0, it is 'a'"),
+    ({"parameters": {"training.refinement": {"choices": [True, 1]}}}, "cannot be 1: refinement must be true or false"),
+    (
+        {"parameters": {"training.schedule_unit": {"choices": ["step", "batch"]}}},
+        "'training.schedule_unit' cannot be 'batch': schedule_unit must be one of 'epoch', 'step'",
+    ),
+    (
+        {
+            "parameters": {
+                "network.dense_units": {"choices": [[8], [16]]},
+                "network.dense_units.width": {"low": 8, "high": 16},
+            }
+        },
+        "'network.dense_units' and 'network.dense_units.width' are both searched; leave one out",
+    ),
     ({"parameters": {"layout": {"choices": []}}}, "must list at least one choice, it has []"),
     ({"parameters": {"layout": {"choices": ["tinto", "tinto"]}}}, "lists a choice twice"),
     ({"parameters": {"layout": {"choices": ["tinto", "tonti"]}}}, "'layout' cannot be 'tonti': layout must be one of"),
