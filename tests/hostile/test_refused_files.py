@@ -462,7 +462,7 @@ def test_reports_of_runs_that_lack_a_file_name_it(run, tmp_path, name):
     shutil.copytree(run, folder)
     (folder / name).unlink()
     said = call("report", folder, code=2)
-    assert "a run's folder must be whole" in said
+    assert "a report needs a run whose files are there, however: " in said
     assert name in said
 
 
