@@ -64,7 +64,7 @@ def map_words(branches: Mapping[str, Any]) -> str:
     return (
         f"The image path carries {amount} of the branch weights: its activation maps speak for a small part of "
         "the prediction only. Go by the attributions; where pictures are what you want to read, train a network on "
-        "them alone (branches=('image',))."
+        'them alone (branches=("image",)).'
     )
 
 
