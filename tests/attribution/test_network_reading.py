@@ -55,6 +55,33 @@ def test_a_partial_match_lists_both(keys):
         explain(Two(), inputs)
 
 
+class Pair(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, pair: list[Tensor]) -> Tensor:
+        return self.head(torch.cat(list(pair), dim=1))
+
+
+@pytest.mark.parametrize("kind", [torch.Tensor, np.ndarray], ids=["tensors", "arrays"])
+@pytest.mark.parametrize("nested", [list, tuple])
+def test_lists_in_a_tuple_of_inputs_are_read_as_lists_in_a_dict(kind, nested):
+    net, (first, second) = Pair(), (TABLE[:, :1], TABLE[:, 1:])
+    if kind is np.ndarray:
+        first, second = first.numpy(), second.numpy()
+    named = explain(net, {"pair": [first, second]})
+    placed = explain(net, (nested([first, second]),))
+    assert placed.names == named.names == ("pair[0][0]", "pair[1][0]", "pair[1][1]", "pair[1][2]")
+    assert np.abs(named.values).max() > 0
+    np.testing.assert_array_equal(placed.values, named.values)
+
+
+def test_a_list_of_lists_of_numbers_is_one_table():
+    net = nn.Linear(4, 2)
+    np.testing.assert_allclose(explain(net, TABLE.tolist()).values, explain(net, TABLE).values, rtol=1e-5, atol=1e-7)
+
+
 def test_too_few_and_too_many_inputs():
     with pytest.raises(pg.InputError, match=r"all that the forward needs \(image, table\), however: table is missing"):
         explain(Two(), {"image": IMAGE})

@@ -257,11 +257,19 @@ class _Slot:
 
 
 def _is_leaf(value: Any) -> bool:
+    """Whether a value is one tensor: a list is, if at any depth it holds numbers alone."""
     if isinstance(value, Mapping):
         return False
     if isinstance(value, (tuple, list)):
-        return not any(isinstance(item, (Tensor, np.ndarray, pd.DataFrame, pd.Series, Mapping)) for item in value)
+        return not any(_holds_tensors(item) for item in value)
     return True
+
+
+def _holds_tensors(value: Any) -> bool:
+    """Whether a value is no number: of a list the first entry says so, since a table may be a million lists."""
+    if isinstance(value, (tuple, list)):
+        return bool(value) and _holds_tensors(value[0])
+    return isinstance(value, (Tensor, np.ndarray, pd.DataFrame, pd.Series, Mapping))
 
 
 def _flatten(inputs: Any, hint: Sequence[str], dtype: torch.dtype) -> tuple[tuple[Leaf, ...], tuple[Tensor, ...], Any]:
