@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from permgrad._errors import InputError
 from permgrad.evaluation.comparison import Comparison, Contestant
 from permgrad.evaluation.paired import corrected_paired_test
 from permgrad.report.comparison import sentences
+from permgrad.report.plots._base import number
 
 NAMES = ("a", "b", "c")
 
@@ -68,6 +70,40 @@ def test_a_model_that_failed_stands_behind_and_is_told_of():
     assert found.failures == [("a", "1", "out of memory")]
     assert "A failed on 1 of 3 folds: out of memory" in sentences(found)
     assert "out of memory" in found.to_html()
+
+
+def test_where_every_model_failed_nobody_is_best():
+    values = {"a": [math.nan] * 2, "b": [math.nan] * 2}
+    found = made(values, problems={(model, fold) for model in values for fold in range(2)})
+    assert found.best is None
+    assert found.pairs.empty
+    said = sentences(found)
+    assert not any("best" in sentence for sentence in said)
+    assert "A failed on all 2 folds: out of memory" in " ".join(said)
+    page = found.to_html()
+    assert "No model could be measured on t by ROC" in page
+    assert "out of memory" in page
+
+
+def test_scores_that_tell_no_problem_have_none():
+    found = made({"a": [0.9, 0.8], "b": [0.7, 0.6]})
+    plain = replace(found, scores=found.scores.drop(columns="problem"))
+    assert plain.failures == found.failures == []
+    assert plain.best == "a"
+
+
+@pytest.mark.parametrize(("unit", "shown"), [(1e7, "20000000"), (1e-6, "2e-06")])
+def test_errors_of_any_size_are_written_with_the_same_digits(unit, shown):
+    found = made({"a": [3 * unit, 3 * unit, 3.5 * unit], "b": [2 * unit] * 3}, "rmse")
+    assert found.best == "b"
+    assert number(2 * unit, 4) in sentences(found)[0]
+
+
+def test_the_time_is_told_only_where_another_has_one_too():
+    found = made({"a": [0.9, 0.91, 0.92], "b": [0.7, 0.71, 0.72]})
+    assert any("fastest" in sentence for sentence in sentences(found))
+    scores = found.scores.assign(fit_seconds=np.where(found.scores["model"] == "a", 1.0, math.nan))
+    assert not any("fastest" in sentence for sentence in sentences(replace(found, scores=scores)))
 
 
 def test_one_common_fold_is_not_tested():

@@ -61,6 +61,20 @@ def test_every_class_has_a_line():
         assert word in text
 
 
+def test_many_classes_out_of_calibration_are_not_described_one_by_one():
+    classes = ("a", "b", "c")
+    truth, bold = classified(classes, rows=1500, sharper=4)
+    text = page(truth=truth, classes=list(classes), probabilities=bold)
+    assert "chance alone would give a perfectly calibrated model" in text
+    assert "Where it says about" not in text
+
+
+def test_one_row_says_nothing_of_the_errors():
+    one, many = (page(truth=np.arange(float(rows)), predictions=np.zeros(rows)) for rows in (1, 40))
+    assert "of the test rows are predicted to within" in many
+    assert "of the test rows are predicted to within" not in one
+
+
 def test_residuals_by_the_strongest_features():
     rng = np.random.default_rng(0)
     values = pd.DataFrame({"age": rng.normal(size=300), HOSTILE[1]: rng.choice(["x", "y", HOSTILE[2]], 300)})
