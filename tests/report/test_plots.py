@@ -240,6 +240,10 @@ def test_roc_of_absent_classes_and_residuals_of_nothing():
             ),
             "tradeoff needs a method with a cost above 0 and an error, however: there is none",
         ),
+        (
+            lambda *_: plots.roc_curves(["a"], [[0.5, 0.5], [0.1, 0.9]], ["a", "b"]),
+            "probabilities must have one row per row of truth and one column per class, however: ",
+        ),
         (lambda *_: plots.residuals([1.0], [1.0, 2.0]), "truth and predictions must have as many rows"),
     ],
 )
