@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ import pytest
 from permgrad._errors import InputError
 from permgrad.evaluation.comparison import Comparison, Contestant
 from permgrad.evaluation.paired import corrected_paired_test
+from permgrad.report._comparison_words import agreement_line, agreement_words, path_lines
 from permgrad.report.comparison import sentences
 from permgrad.report.plots._base import number
 
@@ -140,6 +142,54 @@ def test_shared_features_and_agreement():
     content = found.to_dict()
     assert content["strongest_features"]["c"] == ["w", "z"]
     assert content["best"] in NAMES
+
+
+def test_many_models_have_their_matrices_one_below_the_other():
+    rng = np.random.default_rng(2)
+    pages = []
+    for count in (3, 6):
+        names = [f"m{k}" for k in range(count)]
+        frame = importance_frame({name: rng.uniform(0.1, 4, 4) for name in names})
+        pages.append(made({name: [0.8, 0.81, 0.79] for name in names}, importances=frame).to_html())
+    assert all("verlap of the importance shares" in page for page in pages)
+    assert [page.count('<div class="beside">') for page in pages] == [1, 0]
+
+
+def test_one_explained_model_agrees_with_nobody():
+    frame = importance_frame({"a": [4, 2, 0.5, 0.1]})
+    found = made({name: [0.8, 0.81, 0.79] for name in NAMES}, importances=frame)
+    assert agreement_line(found, "a", "b", "kendall") is None
+    assert agreement_words(found, "a", "b") == ""
+    page = html.unescape(found.to_html())
+    assert "What each model's importance is made of" in page
+    assert "Kendall's tau of the rankings" not in page
+
+
+def test_one_fold_tells_no_ceiling():
+    frame = importance_frame({"a": [4, 2, 0.5, 0.1], "b": [3, 2.5, 0.4, 0.2]}, folds=1)
+    found = made({name: [0.8] for name in ("a", "b")}, importances=frame)
+    said = agreement_words(found, "a", "b")
+    assert said.endswith("falls on the same ones.")
+    assert "fitted again" not in said
+
+
+def test_a_metric_that_one_model_lacks_is_a_dash():
+    found = made({"a": [0.9, 0.8], "b": [0.7, 0.6]})
+    scores = found.scores.assign(accuracy=np.where(found.scores["model"] == "a", 0.75, math.nan))
+    page = replace(found, scores=scores).to_html()
+    assert "accuracy" in page.lower()
+    assert "0.7500" in page or "0.75" in page
+    assert "–" in page
+
+
+def test_paths_of_networks_that_found_nothing_have_no_shares():
+    frame = importance_frame({"a": [4, 2, 0.5, 0.1], "b": [3, 2.5, 0.4, 0.2]}).assign(method="permgrad")
+    frame = frame.assign(tabular=0.75 * frame["importance"], image=0.25 * frame["importance"])
+    frame.loc[frame["model"] == "b", ["importance", "tabular", "image"]] *= -1
+    found = made({name: [0.8, 0.81, 0.79] for name in ("a", "b")}, importances=frame)
+    (line,) = path_lines(found)
+    assert line[0] == "a"
+    assert line[1:3] == pytest.approx((0.75, 0.25))
 
 
 def test_models_that_rely_on_unlike_numbers_of_features():
