@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from permgrad._errors import InputError
 from permgrad.attribution.conditional import ConditionalSampler
 from permgrad.data.encoding import TableEncoder
 
@@ -142,3 +143,32 @@ def test_small_backgrounds_leave_no_fold_empty():
         sampler = ConditionalSampler(encoder, encoded, encoded, seed=seed, shared=True)
         assert np.isfinite(draw(sampler, encoder, "b")[1]).all()
         assert np.isfinite(draw(sampler, encoder, "level")[1]).all()
+
+
+def test_a_background_of_few_rows_is_refused():
+    frame = correlated(11)
+    with pytest.raises(InputError) as caught:
+        sampler_for(frame)
+    said = str(caught.value)
+    assert said.startswith("sampling='conditional' needs at least ")
+    assert "however: there are 11; pass background= with more rows, or sampling='marginal'" in said
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("kind", ["number", "level"])
+def test_where_nothing_else_is_known_values_are_drawn_as_they_are(kind, shared):
+    rng = np.random.default_rng(5)
+    values = rng.normal(3, 2, 400) if kind == "number" else rng.choice(["u", "v", "w"], 400, p=[0.6, 0.3, 0.1])
+    frame = pd.DataFrame({"only": values})
+    encoder, encoded, sampler = sampler_for(frame, shared=shared, background=None if shared else frame)
+    new = draw(sampler, encoder, "only")[1]
+    assert (new != encoded[:, encoder.columns_of("only")]).any(axis=1).mean() > 0.2
+    np.testing.assert_allclose(new.mean(axis=0), encoded.mean(axis=0), atol=0.2)
+    np.testing.assert_allclose(new.std(axis=0), encoded.std(axis=0), atol=0.2)
+    if not shared:
+        # The fitted models serve other receivers, which get values from the same distribution.
+        moved = sampler.moved_to(np.tile(encoded, (2, 1)), 400)
+        other = draw(moved, encoder, "only")[1]
+        assert other.shape == (800, encoded.shape[1])
+        np.testing.assert_allclose(other.mean(axis=0), encoded.mean(axis=0), atol=0.2)
+        np.testing.assert_allclose(other.std(axis=0), encoded.std(axis=0), atol=0.2)

@@ -61,9 +61,20 @@ FUNCTIONS = {
     "weight of two": (lambda x: functional.linear(x, WEIGHT * WEIGHT.exp()), (3,)),
     "clamp": (lambda x: x.clamp(min=0, max=1), (3,)),
     "choice": (lambda x: torch.where(x > 0, x, 0.1 * x), (3,)),
+    "choice by keyword": (lambda x: torch.where(condition=x > 0, input=x, other=0.1 * x), (3,)),
+    "choice partly by keyword": (lambda x: torch.where(x > 0, input=x, other=0.1 * x), (3,)),
+    "method choice by keyword": (lambda x: (2 * x).where(condition=x > 0, other=x), (3,)),
+    "choice among numbers": (lambda x: x * torch.where(MASK, 1.0, 2.0), (3,)),
+    "places of a choice": (lambda x: x[:, torch.where(MASK)[0]], (3,)),
+    "places by keyword": (lambda x: x * torch.searchsorted(sorted_sequence=DRAWN, input=DRAWN), (3,)),
     "choice of a number": (lambda x: torch.where(x > 0, x, 0.0), (3,)),
     "method choice": (lambda x: (2 * x).where(x > 0, x), (3,)),
     "pooling": (lambda x: functional.max_pool2d(x, 2), (2, 4, 4)),
+    "pooling of whole numbers": (lambda x: x * functional.max_pool2d(COUNTS, 2)[0, 0], (3,)),
+    "einsum of a list": (lambda x, y: torch.einsum("bij,bjk->bik", [x, y]), (3, 2), (2, 4)),
+    "amax over a list": (lambda x: x.amax((1,)), (5, 3)),
+    "root mean square": (seeded(lambda: nn.RMSNorm(4)), (4,)),
+    "functional root mean square": (lambda x: functional.rms_norm(x, (4,)), (4,)),
     "pooling that overlaps": (nn.MaxPool1d(3, 2, 1), (2, 7)),
     "pooling of volumes": (nn.MaxPool3d(2), (2, 4, 4, 4)),
     "adaptive pooling": (nn.AdaptiveMaxPool2d(2), (2, 5, 5)),
@@ -89,6 +100,22 @@ FUNCTIONS = {
     "transformer": (seeded(lambda: nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)), (3, 4)),
     "two rectifiers": (lambda x: torch.relu(1 - torch.relu(x)), (3,)),
 }  # fmt: skip
+#: What torch computes and no rule divides: in these cases its gradient at the stop is what is left.
+WITHOUT_RULE = {
+    "einsum of three": (lambda x, y, z: torch.einsum("bi,bi,bi->bi", x, y, z), (3,), (3,), (3,)),
+    "largest over two dimensions": (lambda x: x.amax((1, 2), keepdim=True), (5, 3)),
+    "maximum of whole numbers": (lambda x: torch.maximum(x, torch.zeros(3, dtype=torch.int64)), (3,)),
+    "length by absolute values": (lambda x: torch.linalg.vector_norm(x, 1, dim=1, keepdim=True), (4,)),
+    "deviation over all": (lambda x: x + x[:1].std(False), (4,)),
+    "variance over all": (lambda x: x + x[:1].var(False), (4,)),
+    "logsumexp over two dimensions": (lambda x: x.logsumexp((1, 2), keepdim=True), (4, 3)),
+    "heads that share": (
+        lambda q, k: functional.scaled_dot_product_attention(q, k, k, enable_gqa=True), (4, 3, 2), (2, 3, 2)
+    ),
+}  # fmt: skip
+MASK = torch.tensor([True, False, True])
+DRAWN = torch.tensor([0.5, 1.5, 2.5], dtype=torch.float64)
+COUNTS = torch.tensor([[[[1, 4, 2, 3, 9, 5], [0, 7, 1, 1, 2, 8]]]])
 WEIGHT = nn.Parameter(drawn(2, 3, seed=9))
 HEADS = seeded(lambda: nn.MultiheadAttention(4, 2, batch_first=True))
 
@@ -135,6 +162,34 @@ def test_activations_add_up(activation):
 def test_functions_add_up(name):
     function, *shapes = FUNCTIONS[name]
     assert_adds_up(function, *shapes)
+
+
+@pytest.mark.parametrize("name", WITHOUT_RULE)
+def test_functions_without_a_rule_keep_their_gradient_at_the_stop(name):
+    function, *shapes = WITHOUT_RULE[name]
+    start = [drawn(ROWS, *shape, seed=place) for place, shape in enumerate(shapes)]
+    stop = [drawn(ROWS, *shape, seed=100 + place).requires_grad_() for place, shape in enumerate(shapes)]
+    total, change, after, _ = step(function, start, [own.detach() for own in stop])
+    plain = function(*stop).flatten(1)
+    torch.testing.assert_close(after, plain.detach(), rtol=0, atol=1e-13)
+    assert (total - change).abs().max() > 1e-2, "the case must be one that does not add up"
+    for output in range(plain.shape[1]):
+        gradients = torch.autograd.grad(plain[:, output].sum(), stop, retain_graph=True)
+        parts = zip(gradients, start, stop, strict=True)
+        expected = sum((own * (end.detach() - begin)).flatten(1).sum(1) for own, begin, end in parts)
+        torch.testing.assert_close(total[:, output], expected, rtol=0, atol=1e-12)
+
+
+def test_a_choice_of_two_precisions_has_the_wider_one():
+    def function(x: Tensor) -> Tensor:
+        return torch.where(x > 0, x.float(), x * 2)
+
+    start, stop = [drawn(ROWS, 3)], [drawn(ROWS, 3, seed=100)]
+    total, change, after, matched = step(function, start, stop)
+    assert matched
+    assert after.dtype == torch.float64
+    torch.testing.assert_close(after, function(stop[0]), rtol=0, atol=0)
+    torch.testing.assert_close(total, change, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(

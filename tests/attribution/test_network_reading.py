@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import permgrad as pg
+from permgrad.attribution.ablation import typical_row
+from permgrad.attribution.network import baselines
 from permgrad.attribution.network.segments import build_space
 from permgrad.attribution.network.subject import NetworkSubject
 from permgrad.attribution.players import PlayerSpace
@@ -127,6 +129,57 @@ def test_a_background_is_laid_out_like_the_inputs():
         explain(Two(), {"image": IMAGE[:1], "table": TABLE[:1]})
 
 
+def test_columns_of_further_rows_stand_in_the_order_of_the_inputs():
+    frame = pd.DataFrame(TABLE.numpy(), columns=list("abcd"))
+    assert np.isfinite(explain(nn.Linear(4, 1), frame, background=frame).values).all()
+    with pytest.raises(pg.InputError, match=r"\['d', 'c', 'b', 'a'\] is not \['a', 'b', 'c', 'd'\]; reorder them"):
+        explain(nn.Linear(4, 1), frame, background=frame[list("dcba")])
+
+
+def test_inputs_that_have_no_rows_or_no_numbers():
+    with pytest.raises(pg.InputError, match=r"however: 'input' is a single number; pass \(rows, …\)"):
+        explain(nn.Linear(4, 1), torch.tensor(3.0))
+    with pytest.raises(pg.InputError, match="however: 'input' is on the meta device; pass its rows"):
+        explain(nn.Linear(4, 1), TABLE.to("meta"))
+
+
+def test_a_forward_that_takes_any_keyword_gets_them():
+    class Named(nn.Module):
+        def forward(self, **parts: Tensor) -> Tensor:
+            return parts["one"].sum(dim=1) - parts["two"].sum(dim=1)
+
+    found = explain(Named(), {"two": TABLE, "one": 2 * TABLE}, method="gradient")
+    assert set(found.modality) == {"one", "two"}
+    with pytest.raises(pg.InputError, match=r"must accept the inputs, however: .*KeyError"):
+        explain(Named(), {"one": TABLE})
+
+
+def test_keys_that_match_nothing_must_be_as_many_as_the_forward_takes():
+    with pytest.raises(pg.InputError, match="however: the keys are picture and the parameters are image, table"):
+        explain(Two(), {"picture": IMAGE})
+
+
+def test_nested_inputs_are_named_by_their_place():
+    class Nested(nn.Module):
+        def forward(self, *parts: object, **named: object) -> Tensor:
+            first, second = parts or (named["first"], named["second"])
+            return first[0].sum(dim=1) + 2 * first[1].sum(dim=1) - second["own"].sum(dim=1)
+
+    found = explain(Nested(), {"first": [TABLE, 2 * TABLE], "second": {"own": 3 * TABLE}})
+    assert list(dict.fromkeys(found.modality)) == ["first[0]", "first[1]", "second.own"]
+    flat = {"first[0]": TABLE, "second": {"own": TABLE}, "first": [TABLE, TABLE]}
+    with pytest.raises(pg.InputError, match=r"different names, however: 'first\[0\]' occurs twice; pass a dict"):
+        explain(Nested(), flat)
+
+
+def test_series_and_unsigned_numbers():
+    series = pd.Series(np.arange(ROWS) % 5, dtype="uint16")
+    net = Fixed(lambda x: x.reshape(len(x), -1).double().sum(dim=1) ** 2)
+    found, plain = (explain(net, own) for own in (series, torch.as_tensor(series.to_numpy().astype(np.int64))))
+    assert np.abs(plain.values).max() > 1
+    np.testing.assert_array_equal(found.values, plain.values)
+
+
 def test_the_same_column_in_two_tables():
     class Sum(nn.Module):
         def forward(self, first: Tensor, second: Tensor) -> Tensor:
@@ -197,6 +250,27 @@ def test_what_is_said_wins():
         (lambda x: x[:3], {}, r"must have the shape \(rows,\) or \(rows, outputs\)"),
         (lambda x: x.mean(), {}, "must have the shape"),
         (lambda x: "text", {}, "must return a tensor"),
+        (
+            lambda x: x,
+            {"task": "ranking"},
+            "of 'classification', 'regression', however: task='ranking'",
+        ),
+        (lambda x: x, {"task": "regression", "output_kind": "logits"}, "are values, however: output_kind='logits'"),
+        (
+            lambda x: x,
+            {"task": "classification", "output_kind": "values"},
+            "or probabilities, however: .*'values'",
+        ),
+        (
+            lambda x: x.abs() + 1,
+            {"output_kind": "log_probabilities"},
+            "not be above 0, however: the outputs reach",
+        ),
+        (
+            lambda x: {"maps": x[:, :, None], "whole": x.long(), "short": x[:3]},
+            {},
+            r"none of its outputs \(maps \(12, 4, 1\), whole \(12, 4\), short \(3, 4\)\) has the shape",
+        ),
     ],
 )
 def test_outputs_that_cannot_be_explained(function, said, message):
@@ -204,8 +278,29 @@ def test_outputs_that_cannot_be_explained(function, said, message):
         form(function, **said)
 
 
+def test_one_number_per_row_may_keep_further_dimensions():
+    found = explain(Fixed(lambda x: x[:, :1, None]), TABLE)
+    flat = explain(Fixed(lambda x: x[:, 0]), TABLE)
+    assert np.abs(flat.values).max() > 0.1
+    np.testing.assert_array_equal(found.values, flat.values)
+
+
+def test_an_output_that_has_no_row_for_each_is_passed_over():
+    found = explain(Fixed(lambda x: {"logits": torch.ones(7, 2), "hidden": x[:, :3]}), TABLE)
+    assert found.meta["head"] == "hidden"
+
+
 def test_targets_that_do_not_fit():
     net = Fixed(lambda x: x[:, :3])
+    for y, said, message in (
+        (TABLE[:, :2].numpy(), {"task": "regression"}, r"3 numbers per row, as the output has, however: its shape is"),
+        (np.array(["a"] * ROWS), {"task": "regression"}, "pass such numbers, or task='classification'"),
+        (np.full((ROWS, 3), np.inf), {"task": "regression"}, "y must be finite, however: some values are not"),
+        (np.full((ROWS, 3), 2), {"task": "classification"}, r"one class per row, however: y has the shape \(12, 3\)"),
+        (np.array(["b", "z"] * 6), {"class_names": ["a", "b", "c"]}, r"names \(a, b, c\), however: y holds 'z'"),
+    ):
+        with pytest.raises(pg.InputError, match=message):
+            explain(net, TABLE, y, **said)
     with pytest.raises(pg.InputError, match=r"class numbers 0…2 or class names \(0, 1, 2\), however: y holds 3"):
         explain(net, TABLE, np.full(ROWS, 3))
     with pytest.raises(pg.InputError, match="one value for each of the 12 rows"):
@@ -502,6 +597,69 @@ def test_inputs_of_other_kinds():
 def test_what_was_inferred_is_told():
     found = explain(Fixed(lambda x: {"hidden": x, "logits": x[:, :3]}), TABLE)
     assert (found.meta["head"], found.meta["output_kind"], found.meta["output_inferred"]) == ("logits", "logits", True)
+
+
+# ---- segments and baselines ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("inputs", "segments", "message"),
+    [
+        (TABLE, ("grid", 2), "segments= cuts images, however: none of the inputs is an image; leave it out"),
+        (IMAGE, np.full((6, 6), -1), "at least one pixel to a player, however: all are below 0"),
+    ],
+)
+def test_segments_that_cut_nothing(inputs, segments, message):
+    with pytest.raises(pg.InputError, match=message):
+        explain(Fixed(lambda x: x.flatten(1)[:, :2]), inputs, segments=segments)
+
+
+def test_players_of_one_name_are_refused():
+    frame = pd.DataFrame(np.ones((ROWS, 1)), columns=["image[0,0]"])
+    with pytest.raises(pg.InputError, match=r"however: 'image\[0,0\]' occurs twice; rename the column"):
+        build_space(("image", "table"), (IMAGE, TABLE[:, :1]), (None, tuple(frame.columns)), ("grid", 2))
+
+
+def test_inputs_without_columns_or_pixels_are_one_player():
+    numbers, stack = torch.arange(float(ROWS)), torch.randn(ROWS, 2, 3, 4, 5)
+    space = build_space(("number", "stack"), (numbers, stack), (None, None), None)
+    assert space.names == ("number", "stack")
+    np.testing.assert_allclose(
+        space.sums([numbers.double(), stack.double()]).numpy(),
+        np.stack([numbers.double().numpy(), stack.double().flatten(1).sum(dim=1).numpy()], axis=1),
+    )
+
+
+def test_superpixels_do_not_depend_on_where_the_channels_stand():
+    first = torch.randn(ROWS, 3, 8, 8)
+    (one,), (other,) = (
+        build_space(("image",), (own,), (None,), ("superpixels", 6)).segments
+        for own in (first, first.permute(0, 2, 3, 1).contiguous())
+    )
+    assert len(one.unique()) > 2
+    assert torch.equal(one[0] if one.ndim == 3 else one, other[..., 0] if other.ndim == 3 else other)
+
+
+@pytest.mark.parametrize("kind", [torch.int64, torch.bool])
+def test_summaries_of_whole_numbers_are_their_most_frequent(kind):
+    rows = torch.tensor([[0, 1], [0, 1], [1, 1], [0, 0], [1, 1]]).to(kind)
+    assert rows.double().mean(dim=0).tolist() == [0.4, 0.8], "neither is the most frequent one"
+    for summarise in (baselines._mean, baselines._median, lambda own: typical_row(own)[0]):
+        found = summarise(rows)
+        assert found.dtype == kind
+        assert found.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"baseline": "mode"}, "baseline must be one of 'typical', 'zeros', however: baseline='mode'"),
+        ({"sampling": "conditional"}, "sampling"),
+    ],
+)
+def test_ablation_sets_one_value(options, message):
+    with pytest.raises(pg.InputError, match=message):
+        explain(nn.Linear(4, 2), TABLE, method="ablation", **{"n_repeats": 1, **options})
 
 
 def test_values_that_do_not_add_up_are_not_stacked():

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from permgrad import InputError, PermgradWarning
+from permgrad.data.cells import find_date_format
 from permgrad.data.column_types import Schema, infer_schema
-from permgrad.data.identifiers import tell_of_identifiers
+from permgrad.data.identifiers import is_running, tell_of_identifiers
 from permgrad.data.spellings import several_ways, several_ways_said, tell_of_several_ways
 
 
@@ -164,6 +165,46 @@ def test_declared_kinds_win():
         kind_of(["a", "b", "c"], kinds={"a": "categorial"})
     with pytest.raises(InputError, match=r"column in kinds must be one of 'a', however: column in kinds='b'"):
         kind_of(["a", "b", "c"], kinds={"b": "date"})
+
+
+def test_running_numbers_are_whole_differ_and_are_all_there():
+    running = [np.arange(20.0)]
+    assert is_running("id", running) is True
+    for spoiled in (np.append(running[0], np.nan), running[0] / 2, np.append(running[0], 3.0)):
+        assert is_running("id", [spoiled]) is False
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "storage"),
+    [
+        (pd.date_range("2020-01-01", periods=40), "date", "date"),
+        (pd.Categorical(["2020-01-01", "2021-02-01", "2022-03-01"] * 9), "date", "date"),
+        (["yes", "no", "no"], "boolean", "pair"),
+        (pd.Categorical(["9", "10", "9"]), "boolean", "pair"),
+    ],
+)
+def test_declared_dates_and_pairs_are_read_as_such(values, kind, storage):
+    found = infer_schema(pd.DataFrame({"a": values}), kinds={"a": kind})["a"]
+    assert (found.kind, found.storage) == (kind, storage)
+    if storage == "pair":
+        assert (found.true_level, found.false_level) in (("yes", "no"), ("10", "9"))
+
+
+def test_texts_that_look_like_dates_and_are_none():
+    values = [f"2020-{month}-{day}" for month in range(13, 19) for day in range(32, 38)]
+    assert find_date_format(values) is None
+    assert kind_of(values) != "date"
+
+
+def test_bytes_are_text():
+    found = infer_schema(pd.DataFrame({"a": [b"red", b"green", b"red", b"\xff"]}))["a"]
+    assert (found.kind, found.n_levels) == ("categorical", 3)
+
+
+def test_a_code_is_a_number_however_it_is_written():
+    codes = ["1.5", "-9.0", "red", "2", "-9.0"]
+    assert infer_schema(pd.DataFrame({"a": codes}), na_codes="-9")["a"].n_missing == 2
+    assert infer_schema(pd.DataFrame({"a": codes}), na_codes="-8")["a"].n_missing == 0
 
 
 def test_codes_are_missing_not_values():

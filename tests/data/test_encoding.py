@@ -395,6 +395,18 @@ def test_bad_options(options, message):
 
 
 # ---- wrong tables ---------------------------------------------------------------------------------------------------
+def test_names_of_blocks_and_columns_must_be_known():
+    encoder = TableEncoder(groups={"both": ["number", "gaps"]}).fit(make_mixed())
+    assert encoder.raw_columns_of("both") == ["number", "gaps"]
+    assert encoder.raw_columns_of("town") == encoder.raw_columns_of(5) == ["town"]
+    with pytest.raises(InputError, match=r"feature must be one of .*however: feature='twon' \(did you mean 'town'\?\)"):
+        encoder.raw_columns_of("twon")
+    with pytest.raises(InputError, match=r"must be in 0 … 11, however: 12; pass a name or such an index"):
+        encoder.raw_columns_of(12)
+    with pytest.raises(InputError, match="level must be one of 'column', 'feature', 'group', however: level='row'"):
+        encoder.features("row")
+
+
 def test_wrong_columns_are_refused_as_scikit_learn_does():
     encoder = TableEncoder().fit(BLOCKS)
     with pytest.raises(

@@ -222,6 +222,34 @@ def test_folders_without_a_table(tmp_path: Path, content: dict[str, bytes], mess
         open_partitioned(tmp_path)
 
 
+def test_names_of_columns_and_folders_must_agree(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [1, 2], "year": [3, 4]})
+    for name, files, message in (
+        ("both", ["year=2020/one.parquet"], "however: 'year' does in .*; rename one of them"),
+        ("unlike", ["month=1/one.parquet", "day=2/one.parquet"], r"has \['day'\] and .* has \['month'\]; move the"),
+    ):
+        for file in files:
+            (tmp_path / name / file).parent.mkdir(parents=True)
+            frame.to_parquet(tmp_path / name / file)
+        with pytest.raises(pg.InputError, match=message):
+            open_partitioned(tmp_path / name)
+
+
+def test_a_file_without_columns_is_no_table(tmp_path: Path) -> None:
+    pq.write_table(pa.table({}), tmp_path / "none.parquet")
+    with pytest.raises(pg.InputError, match=r"must have at least one column, however .* has none; write it again"):
+        open_partitioned(tmp_path / "none.parquet")
+
+
+def test_rows_are_found_by_their_number(tmp_path: Path) -> None:
+    mixed(9).to_parquet(tmp_path / "t.parquet")
+    table = open_partitioned(tmp_path / "t.parquet")
+    assert "8" in table.where(8)
+    for number in (-1, 9):
+        with pytest.raises(pg.InputError, match=f"below the number of rows, however: {number} of 9; rows are counted"):
+            table.where(number)
+
+
 def test_what_is_no_table(tmp_path: Path) -> None:
     with pytest.raises(pg.InputError, match="does not exist; check the path"):
         open_partitioned(tmp_path / "nothing")

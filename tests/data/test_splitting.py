@@ -129,6 +129,10 @@ def test_time_goes_forward_and_moments_stay_together(form):
             ),
         ),
         (
+            {"n": 4, "time": [1, 2, 3]},
+            "time must have one value for each of the 4 rows, however it has 3; pass a column of the table",
+        ),
+        (
             {"n": 4, "groups": [1, 2]},
             "groups must have one value for each of the 4 rows, however its shape is (2,); pass a column of the table",
         ),

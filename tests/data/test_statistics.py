@@ -134,3 +134,18 @@ def test_bad_chunks_are_refused():
         statistics.update(frame[:2].assign(big=["1", "oops"]))
     with pytest.raises(InputError, match="statistics can be merged only when they share schema and codes"):
         statistics.merge(TableStatistics(na_codes=[-9]).update(frame))
+
+
+def test_quantiles_of_no_row_are_unknown():
+    empty = NumericStatistics(3)
+    found = empty.quantiles([0.25, 0.75])
+    assert found.shape == (2, 3)
+    assert np.isnan(found).all()
+
+
+def test_codes_are_counted_apart_from_levels():
+    codes = MissingCodes(labels=("none",))
+    counts = LevelCounts(2)
+    counts.update(Distinct.of(pd.Series(["a", "none", "a", None], dtype=object), "town"), "town", codes)
+    assert counts.levels == {"a": 2}
+    assert counts.missing.tolist() == [1, 1]

@@ -7,6 +7,8 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from permgrad import EnvironmentProblem, InputError
@@ -191,6 +193,25 @@ def test_broken_files_are_refused(tmp_path, content, message):
     with pytest.raises(InputError) as caught:
         read_table(file)
     assert str(caught.value) == message.format(repr(str(file)))
+
+
+def test_columns_kept_as_text_must_be_there(tmp_path):
+    file = tmp_path / "table.csv"
+    file.write_text("a,b\n01,2\n")
+    assert read_table(file, text=["a"])["a"].tolist() == ["01"]
+    with pytest.raises(InputError, match=r"must be in the table, however 'c' is not in .*table.csv'; check the name"):
+        read_table(file, text=["c"])
+
+
+def test_parquet_needs_columns_of_different_names(tmp_path):
+    file = tmp_path / "table.parquet"
+    column = pa.array([1, 2])
+    pq.write_table(pa.Table.from_arrays([column, column, column], names=["a", "b", "a"]), file)
+    with pytest.raises(InputError, match=r"must be unique, however 'a' stands more than once in .*; rename the copies"):
+        read_table(file)
+    pq.write_table(pa.table({}), file)
+    with pytest.raises(InputError, match=r"must have at least one column, however .* has none; write it again"):
+        read_table(file)
 
 
 def test_missing_file_and_folder(tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,9 @@ import pytest
 from permgrad._errors import InputError
 from permgrad.evaluation.comparison import Comparison, Contestant
 from permgrad.evaluation.paired import corrected_paired_test
+from permgrad.report._comparison_words import agreement_line, agreement_words, path_lines
 from permgrad.report.comparison import sentences
+from permgrad.report.plots._base import number
 
 NAMES = ("a", "b", "c")
 
@@ -70,6 +74,40 @@ def test_a_model_that_failed_stands_behind_and_is_told_of():
     assert "out of memory" in found.to_html()
 
 
+def test_where_every_model_failed_nobody_is_best():
+    values = {"a": [math.nan] * 2, "b": [math.nan] * 2}
+    found = made(values, problems={(model, fold) for model in values for fold in range(2)})
+    assert found.best is None
+    assert found.pairs.empty
+    said = sentences(found)
+    assert not any("best" in sentence for sentence in said)
+    assert "A failed on all 2 folds: out of memory" in " ".join(said)
+    page = found.to_html()
+    assert "No model could be measured on t by ROC" in page
+    assert "out of memory" in page
+
+
+def test_scores_that_tell_no_problem_have_none():
+    found = made({"a": [0.9, 0.8], "b": [0.7, 0.6]})
+    plain = replace(found, scores=found.scores.drop(columns="problem"))
+    assert plain.failures == found.failures == []
+    assert plain.best == "a"
+
+
+@pytest.mark.parametrize(("unit", "shown"), [(1e7, "20000000"), (1e-6, "2e-06")])
+def test_errors_of_any_size_are_written_with_the_same_digits(unit, shown):
+    found = made({"a": [3 * unit, 3 * unit, 3.5 * unit], "b": [2 * unit] * 3}, "rmse")
+    assert found.best == "b"
+    assert number(2 * unit, 4) in sentences(found)[0]
+
+
+def test_the_time_is_told_only_where_another_has_one_too():
+    found = made({"a": [0.9, 0.91, 0.92], "b": [0.7, 0.71, 0.72]})
+    assert any("fastest" in sentence for sentence in sentences(found))
+    scores = found.scores.assign(fit_seconds=np.where(found.scores["model"] == "a", 1.0, math.nan))
+    assert not any("fastest" in sentence for sentence in sentences(replace(found, scores=scores)))
+
+
 def test_one_common_fold_is_not_tested():
     found = made({"a": [0.9, math.nan], "b": [0.7, 0.8]}, problems={("a", 1)})
     assert found.pairs.empty
@@ -104,6 +142,54 @@ def test_shared_features_and_agreement():
     content = found.to_dict()
     assert content["strongest_features"]["c"] == ["w", "z"]
     assert content["best"] in NAMES
+
+
+def test_many_models_have_their_matrices_one_below_the_other():
+    rng = np.random.default_rng(2)
+    pages = []
+    for count in (3, 6):
+        names = [f"m{k}" for k in range(count)]
+        frame = importance_frame({name: rng.uniform(0.1, 4, 4) for name in names})
+        pages.append(made({name: [0.8, 0.81, 0.79] for name in names}, importances=frame).to_html())
+    assert all("verlap of the importance shares" in page for page in pages)
+    assert [page.count('<div class="beside">') for page in pages] == [1, 0]
+
+
+def test_one_explained_model_agrees_with_nobody():
+    frame = importance_frame({"a": [4, 2, 0.5, 0.1]})
+    found = made({name: [0.8, 0.81, 0.79] for name in NAMES}, importances=frame)
+    assert agreement_line(found, "a", "b", "kendall") is None
+    assert agreement_words(found, "a", "b") == ""
+    page = html.unescape(found.to_html())
+    assert "What each model's importance is made of" in page
+    assert "Kendall's tau of the rankings" not in page
+
+
+def test_one_fold_tells_no_ceiling():
+    frame = importance_frame({"a": [4, 2, 0.5, 0.1], "b": [3, 2.5, 0.4, 0.2]}, folds=1)
+    found = made({name: [0.8] for name in ("a", "b")}, importances=frame)
+    said = agreement_words(found, "a", "b")
+    assert said.endswith("falls on the same ones.")
+    assert "fitted again" not in said
+
+
+def test_a_metric_that_one_model_lacks_is_a_dash():
+    found = made({"a": [0.9, 0.8], "b": [0.7, 0.6]})
+    scores = found.scores.assign(accuracy=np.where(found.scores["model"] == "a", 0.75, math.nan))
+    page = replace(found, scores=scores).to_html()
+    assert "accuracy" in page.lower()
+    assert "0.7500" in page or "0.75" in page
+    assert "–" in page
+
+
+def test_paths_of_networks_that_found_nothing_have_no_shares():
+    frame = importance_frame({"a": [4, 2, 0.5, 0.1], "b": [3, 2.5, 0.4, 0.2]}).assign(method="permgrad")
+    frame = frame.assign(tabular=0.75 * frame["importance"], image=0.25 * frame["importance"])
+    frame.loc[frame["model"] == "b", ["importance", "tabular", "image"]] *= -1
+    found = made({name: [0.8, 0.81, 0.79] for name in ("a", "b")}, importances=frame)
+    (line,) = path_lines(found)
+    assert line[0] == "a"
+    assert line[1:3] == pytest.approx((0.75, 0.25))
 
 
 def test_models_that_rely_on_unlike_numbers_of_features():

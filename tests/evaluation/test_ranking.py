@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from permgrad._errors import InputError
+from permgrad.evaluation.agreement import weighted_overlap
 from permgrad.evaluation.ranking import (
     compare_rankings,
     importance_shares,
@@ -129,3 +130,14 @@ def test_messages(call, message):
     with pytest.raises(InputError) as caught:
         call()
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("importance", [[], [[1.0, 2.0]], 3.0])
+def test_importances_of_another_shape_are_refused(importance):
+    shape = np.shape(importance)
+    for call in (importance_shares, lambda own: weighted_overlap(own, own, 1)):
+        with pytest.raises(InputError) as caught:
+            call(importance)
+        assert f"importance must have shape (features,) with at least one, however: its shape is {shape}" in str(
+            caught.value
+        )

@@ -152,6 +152,7 @@ def test_inputs_stay_as_they_are():
         (([0, "a"], [0.1, 0.2]), {"positive": "b"}, "positive must be one of '0', 'a', however: positive='b'"),
         (([0, 1], [0.1, math.nan]), {}, "scores must be finite, however: 1 of 2 are not; leave those rows out"),
         (([0, 1], [[0.1, 0.9], [0.2, 0.8]]), {}, r"its shape is \(2, 2\); pass predict_proba\(X\)\[:, 1\]"),
+        (([[0], [1]], [0.1, 0.2]), {}, r"y must have shape \(rows,\), however: its shape is \(2, 1\)"),
         (([0, 1], [0.1, 0.2, 0.3]), {}, "y and scores must have as many rows, however: 2 and 3"),
         (
             ([0, 1], [0.1, 0.2]),

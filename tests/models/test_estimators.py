@@ -261,8 +261,13 @@ WRONG = {
     "constant": (HyNNRegressor, {}, np.ones((40, 3)), X4[:, 0], "X must have a column that varies and is no identifier"),
     "mixed labels": (HyNNClassifier, {}, X4, np.array(["a", 1] * 20, dtype=object), "classes must be of one type, however: y mixes int and str"),
     "class weight": (HyNNClassifier, {"class_weight": {5: 1.0}}, X4, Y4, r"class_weight must name classes of y \(0, 1\), however: class_weight has 5"),
+    "a negative class weight": (HyNNClassifier, {"class_weight": {0: -1.0}}, X4, Y4, "class_weight"),
+    "complex target": (HyNNRegressor, {}, X4, X4[:, 0] * 1j, "Complex data not supported"),
     "preset": (HyNNClassifier, {"preset": "papr"}, X4, Y4, r"preset must be one of .* however: preset='papr' \(did you mean 'paper'\?\)"),
     "device": (HyNNClassifier, {"device": "gpu7"}, X4, Y4, "device must be one of 'auto', 'cpu'"),
+    "a device of another kind": (HyNNClassifier, {"device": "meta"}, X4, Y4, "only processors and CUDA devices"),
+    "network": (HyNNClassifier, {"network": [16]}, X4, Y4, r"must be None or a mapping of options, however: network=\[16\]"),
+    "no size": (HyNNClassifier, {"network": {"dense_units": []}}, X4, Y4, "dense_units"),
     "layout": (HyNNClassifier, {"layout": "tnto"}, X4, Y4, r"did you mean 'tinto'\?"),
 }  # fmt: skip
 
@@ -302,11 +307,36 @@ def test_wrong_arguments_are_listed_together():
         (-np.ones(40), "sample_weight must be finite and at least 0"),
         (np.zeros(40), "sample_weight must be above 0 for some row"),
         (["a"] * 40, "sample_weight must be numbers"),
+        ((np.arange(40) == 3).astype(float), "at least 2 rows, however: n_samples=1 have a weight above 0; add rows"),
     ],
 )
 def test_wrong_sample_weights(weight, message):
     with pytest.raises(InputError, match=message):
         small().fit(X4, Y4, sample_weight=weight)
+
+
+def test_cells_that_are_no_values_are_refused():
+    cells = np.array([[{"a": 1}, 2.0], [{"a": 3}, 4.0]] * 20, dtype=object)
+    with pytest.raises(TypeError, match="however: column 'x0' holds a dict; turn it into values"):
+        small().fit(cells, Y4)
+
+
+class Foreign:
+    """A table of another library, which can become a data frame."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.frame, self.shape = frame, frame.shape
+
+    def to_pandas(self) -> pd.DataFrame:
+        return self.frame
+
+
+def test_tables_and_targets_of_other_libraries_are_their_pandas_forms():
+    frame = pd.DataFrame(X4, columns=list("abc"))
+    usual = small(HyNNRegressor).fit(frame, Y4, sample_weight=np.ones(40)).predict(frame)
+    assert np.ptp(usual) > 0
+    own = small(HyNNRegressor).fit(Foreign(frame), pd.Series(pd.array(Y4, dtype="Int64")), sample_weight=1)
+    np.testing.assert_array_equal(own.predict(Foreign(frame)), usual)
 
 
 def test_wrong_eval_sets():

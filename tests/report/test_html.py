@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import hashlib
 import json
+import math
 import re
 from html.parser import HTMLParser
 
@@ -15,6 +16,9 @@ import pytest
 from browsing import needs_browser, visit
 
 from permgrad._errors import InputError
+from permgrad.report import plots
+from permgrad.report._sections import P_VALUE, _p_text
+from permgrad.report._views import _attribute
 from permgrad.report.content import ExtraSection, NetworkSection, ReportContent
 from permgrad.report.html import render_report, write_report
 
@@ -170,6 +174,92 @@ def test_minimal_and_partial_content():
     for names in leanings:
         left_out = {name: () if name == "rows" else None for name in names}
         assert "<h1>" in render_report(dataclasses.replace(content, **left_out)), names
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [
+        (0.9, "It does better than the best baseline, "),
+        (1.1, "does better ("),
+        (1.0, "It is level with the best baseline"),
+    ],
+)
+def test_the_best_baseline_is_told_apart(factor, words):
+    content = light_content()
+    test = dict(content.metrics["test"])
+    baselines = {"forest": {**test, "roc_auc": test["roc_auc"] * factor, "fit_seconds": 1.0}}
+    stored = {**content.metrics, "baselines": baselines}
+    assert words in Page(render_report(dataclasses.replace(content, metrics=stored))).text
+
+
+def test_a_headline_that_was_given_stands_first():
+    content = dataclasses.replace(light_content(), headline="What <b>we</b> found.")
+    assert "What <b>we</b> found." in Page(render_report(content)).text
+
+
+def test_importances_without_intervals_and_p_explain_neither():
+    full = light_content()
+    bare = dataclasses.replace(
+        full, explanation=dataclasses.replace(full.explanation, low=None, high=None, p_values=None)
+    )
+    texts = [Page(render_report(content)).text for content in (full, bare)]
+    assert P_VALUE.split(".")[0] in texts[0]
+    assert P_VALUE.split(".")[0] not in texts[1]
+    unknown = np.full_like(full.explanation.p_values, np.nan)
+    silent = dataclasses.replace(full, explanation=dataclasses.replace(full.explanation, p_values=unknown))
+    assert _p_text(0.0004) == "< 0.001"
+    assert _p_text(0.02) == "0.020"
+    assert _p_text(math.nan) == "–"
+    assert "nan" not in Page(render_report(silent)).text.lower().split()
+
+
+def test_numbers_that_are_no_loss_are_named():
+    content = light_content()
+    meta = {**content.explanation.meta, "quantity": "decrease of the score"}
+    other = dataclasses.replace(content, explanation=dataclasses.replace(content.explanation, meta=meta))
+    assert "how much worse the model's loss becomes" in Page(render_report(content)).text
+    text = Page(render_report(other)).text
+    assert "how much worse the model's loss becomes" not in text
+    assert "The numbers are: decrease of the score" in text
+
+
+@pytest.mark.parametrize(
+    ("interaction", "words"),
+    [
+        (-0.038, "each makes up for the other in part"),
+        ({"importance": 0.02, "std": 0.1}, "they need each other"),
+        (0.0, None),
+        (math.nan, None),
+    ],
+)
+def test_the_interaction_of_the_paths_is_told_where_there_is_one(interaction, words):
+    content = light_content()
+    branches = {**content.explanation.branches, "interaction": interaction}
+    own = dataclasses.replace(content, explanation=dataclasses.replace(content.explanation, branches=branches))
+    text = Page(render_report(own)).text
+    assert ("Interaction of the paths: " in text) == (words is not None)
+    assert words is None or words in text
+
+
+def test_a_training_without_its_network_and_a_run_without_its_times():
+    full = light_content()
+    content = dataclasses.replace(full, network=None, provenance=dataclasses.replace(full.provenance, seconds={}))
+    texts = [Page(render_report(own)).text for own in (full, content)]
+    assert ["trainable parameters" in text for text in texts] == [True, False]
+    assert ["; together " in text for text in texts] == [True, False]
+    assert all("Network and training" in text for text in texts)
+
+
+def test_links_and_handlers_of_our_own_drawings_are_left_out():
+    drawn = plots.scores({"model": [0.1, 0.2], "other": [0.2, 0.3]}, label="error")
+    drawn.axes[0].text(0.15, 0.5, "linked").set_url("https://example.org")
+    assert "example.org" in drawn.to_svg()
+    content = ReportContent(title="t", target="y", task="regression", network=NetworkSection(drawing=drawn))
+    text = render_report(content)
+    assert drawn.description in text
+    assert "example.org" not in text
+    assert _attribute("onclick", "alert(1)", "p-") is None
+    assert _attribute("fill", "url(#b)", "p-") == "url(#p-b)"
 
 
 def test_undefined_metrics_and_importance_without_anything_that_stands_out():

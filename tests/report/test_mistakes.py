@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from permgrad._errors import InputError
+from permgrad.evaluation.metrics import evaluate
 from permgrad.report import plots
 from permgrad.report.content import PredictionSection, ReportContent
 from permgrad.report.html import render_report
@@ -59,6 +60,39 @@ def test_every_class_has_a_line():
     assert "the mean over classes" in text
     for word in ("precision", "recall", "F1", "average precision", "calibration error"):
         assert word in text
+
+
+def test_many_classes_out_of_calibration_are_not_described_one_by_one():
+    classes = ("a", "b", "c")
+    truth, bold = classified(classes, rows=1500, sharper=4)
+    text = page(truth=truth, classes=list(classes), probabilities=bold)
+    assert "chance alone would give a perfectly calibrated model" in text
+    assert "Where it says about" not in text
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_pictures_of_many_classes_stand_one_below_the_other(count):
+    classes = list("abcd")[:count]
+    truth, said = classified(classes)
+    test = evaluate("classification", truth, probabilities=said, classes=classes)
+    text = render_report(
+        ReportContent(
+            title="t",
+            target="y",
+            task="classification",
+            metrics={"task": "classification", "test": test, "rows": {"test": len(truth)}},
+            predictions=PredictionSection(truth=truth, classes=classes, probabilities=said),
+        )
+    )
+    assert "Confusion matrix: rows are the truth" in text
+    between = text[text.index("Where it errs") : text.index("Confusion matrix: rows are the truth")]
+    assert ('<div class="beside">' in between) == (count == 3)
+
+
+def test_one_row_says_nothing_of_the_errors():
+    one, many = (page(truth=np.arange(float(rows)), predictions=np.zeros(rows)) for rows in (1, 40))
+    assert "of the test rows are predicted to within" in many
+    assert "of the test rows are predicted to within" not in one
 
 
 def test_residuals_by_the_strongest_features():

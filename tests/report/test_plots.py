@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import math
 import warnings
 
 import matplotlib as mpl
@@ -13,6 +15,7 @@ from matplotlib.figure import Figure
 
 from permgrad._errors import InputError
 from permgrad.report import plots, style
+from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import labels_of, number, numbers, shorten, value_text
 
 from .conftest import HOSTILE, NAMES, global_explanation, local_explanation
@@ -240,6 +243,18 @@ def test_roc_of_absent_classes_and_residuals_of_nothing():
             ),
             "tradeoff needs a method with a cost above 0 and an error, however: there is none",
         ),
+        (
+            lambda *_: plots.overlay(None, [1.0, 2.0]),
+            "a signed map must have shape (height, width), however: its shape is (2,)",
+        ),
+        (
+            lambda *_: plots.activation([1.0, 2.0], [[1.0]]),
+            "an image must have shape (height, width) with channels or without, however: (2,)",
+        ),
+        (
+            lambda *_: plots.roc_curves(["a"], [[0.5, 0.5], [0.1, 0.9]], ["a", "b"]),
+            "probabilities must have one row per row of truth and one column per class, however: ",
+        ),
         (lambda *_: plots.residuals([1.0], [1.0, 2.0]), "truth and predictions must have as many rows"),
     ],
 )
@@ -259,6 +274,56 @@ def test_a_tradeoff_with_an_error_of_0_has_no_logarithm_of_it_and_names_what_is_
     assert "exact" in said[0]
     assert "quick" not in said[0], "a quiet method is a grey point without its name"
     assert "quick" in said[1]
+
+
+def test_every_feature_is_shown_where_none_is_left_out(explanation):
+    few, every = explanation.plot.bar(top_n=3), explanation.plot.bar(top_n=None)
+    counts = [len(figure.axes[0].get_yticks()) for figure in (few, every)]
+    assert counts == [3, len(explanation.names)]
+
+
+def test_a_map_without_its_image_is_drawn_alone():
+    alone, beside = plots.overlay(None, [[1.0, -2.0]]), plots.overlay(np.zeros((4, 4)), [[1.0, -2.0]])
+    panels = [sum(bool(axes.images) for axes in figure.axes) for figure in (alone, beside)]
+    assert panels == [1, 2]
+    assert alone.axes[-1].get_ylim() == beside.axes[-1].get_ylim() == (-2.0, 2.0)
+
+
+def test_undefined_importances_of_a_class_are_drawn_without_a_colour():
+    explanation = global_explanation(classes=("a", "b", "c"))
+    values = explanation.values.copy()
+    values[0, 2] = np.nan
+    figure = plots.classes(dataclasses.replace(explanation, values=values), top_n=4)
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert "<svg" in figure.to_svg()
+    assert sum("–" in text or "nan" in text for text in texts) == 1
+
+
+def test_the_ticks_of_tiny_and_huge_numbers_are_short():
+    assert [base._tick_text(value) for value in (0.0, 0.25, -12.5, 12345.0)] == ["0", "0.25", "−12.5", "12,345"]
+    assert [base._tick_text(value) for value in (2e-7, -3e8)] == ["2e−7", "−3e8"]
+
+
+def test_limits_of_nothing_are_those_of_a_share():
+    assert base.padded(math.nan, 1.0) == base.padded(0.0, math.inf) == (0.0, 1.0)
+    assert base.padded(0.0, 10.0) == (-0.5, 10.5)
+
+
+def test_features_that_are_not_shown_are_counted():
+    shares = np.arange(1.0, 21.0)[None].repeat(3, axis=0)
+    names = [f"x{k}" for k in range(20)]
+    few, every = (plots.reliance({"a": shares, "b": shares}, names, top_n=top_n) for top_n in (5, None))
+    shown = [[text.get_text() for axes in figure.axes for text in axes.texts] for figure in (few, every)]
+    assert "15 more not shown" in shown[0]
+    assert not any("more not shown" in text for text in shown[1])
+
+
+def test_a_single_model_has_no_lines_between_its_scores():
+    one, two = plots.scores({"a": [0.1, 0.2]}), plots.scores({"a": [0.1, 0.2], "b": [0.2, 0.3]})
+    lines = [sum(len(own.get_xdata()) == len(figure.axes[0].get_yticks()) and own.get_linestyle() == "-"
+                 for own in figure.axes[0].lines) for figure in (one, two)]  # fmt: skip
+    assert lines[1] >= 2
+    assert lines[0] < lines[1]
 
 
 def test_words():

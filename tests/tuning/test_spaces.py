@@ -11,7 +11,7 @@ from permgrad._errors import InputError
 from permgrad.models.presets import get_preset, preset_from_dict
 from permgrad.models.schedules import one_cycle
 from permgrad.tuning import get_space, read_space, space_from_dict, spaces
-from permgrad.tuning.parameters import Parameter, doubled, place_values
+from permgrad.tuning.parameters import Parameter, choice_label, doubled, place_values
 from permgrad.tuning.space_files import check_preset
 
 optuna = pytest.importorskip("optuna")
@@ -159,6 +159,25 @@ def test_sizes_that_double():
     assert content["network"]["conv_filters"] == [8, 16, 32, 64]
     assert base.own_value({"network": {"conv_filters": [64, 128]}}) == (True, 64)
     assert base.own_value({"network": {"conv_filters": [64, 64]}})[0] is False
+
+
+def test_values_of_other_kinds_do_not_lie_in_a_range():
+    rate = Parameter("training.learning_rate", low=1e-4, high=1e-2)
+    assert rate.own_value({"training": {"learning_rate": 1e-3}}) == (True, 1e-3)
+    for value in (None, True, "fast"):
+        assert rate.own_value({"training": {"learning_rate": value}}) == (False, value)
+
+
+def test_a_choice_is_stored_alike_as_a_tuple_and_as_a_list():
+    assert choice_label((64, 32)) == choice_label([64, 32]) == "[64, 32]"
+    assert choice_label("tinto") == "tinto"
+
+
+def test_only_what_a_trial_chose_is_placed():
+    parameters = [Parameter("layout", choices=("tinto", "random")), Parameter("training.averaging", low=0.0, high=0.9)]
+    content = {"layout": "assignment", "training": {"averaging": 0.5}}
+    place_values(content, parameters, {"layout": "tinto"})
+    assert content == {"layout": "tinto", "training": {"averaging": 0.5}}
 
 
 FAULTS: list[tuple[Any, str]] = [

@@ -70,12 +70,13 @@ class Rescale(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Answer one call of torch; the mode is off meanwhile."""
-        args, kwargs = _in_order(args, kwargs or {})
+        kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         name = _OPERATORS.get(name, name)
         in_place = name.endswith("_") and not name.endswith("__")
         answer = _answer(name.removesuffix("_") if in_place else name)
         if answer is not None and "out" not in kwargs:
+            args, kwargs = _in_order(func, args, kwargs)
             called = _not_in_place(func) if in_place else func
             result = answer(self, called, args, kwargs)
             if result is not NotImplemented:
@@ -113,9 +114,12 @@ def _on_copy(func: Callable[..., Any], first: Tensor, *rest: Any, **named: Any) 
     return func(first.clone(), *rest, **named)
 
 
-def _in_order(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _in_order(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return arguments with the tensors that were given by their usual names in front."""
-    for place, name in enumerate(("input", "other")):
+    names = ("condition", "input", "other") if func is torch.where else ("input", "other")
+    if func is Tensor.where:
+        names = ("input", "condition", "other")
+    for place, name in enumerate(names):
         if len(args) == place and name in kwargs:
             args, kwargs = (*args, kwargs[name]), {key: value for key, value in kwargs.items() if key != name}
     return args, kwargs
@@ -268,10 +272,8 @@ def _where(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     )
     if not (isinstance(condition, Tensor) and (_varies(first) or _varies(second))):
         return NotImplemented
-    kept = first if isinstance(first, Tensor) else second
-    sides = [torch.as_tensor(side, dtype=kept.dtype, device=kept.device) for side in (first, second)]
-    if sides[0].dtype != sides[1].dtype:
-        return NotImplemented
+    dtype, device = torch.result_type(first, second), condition.device
+    sides = [torch.as_tensor(side, dtype=dtype, device=device) for side in (first, second)]
     wide = torch.broadcast_tensors(condition, *sides)
     own = mode.starts(*wide)
     if own is None or not (sides[0].requires_grad or sides[1].requires_grad):

@@ -480,6 +480,13 @@ def _parse_parquet(content: bytes, file: Path) -> pd.DataFrame:
         footer = pq.read_metadata(io.BytesIO(content))
     except (pa.ArrowException, OSError, ValueError):
         raise damaged from None
+    # Before the table is read: what reads it refuses names that stand twice with an error like that of a damaged file.
+    names = pd.Index(footer.schema.to_arrow_schema().names)
+    if names.has_duplicates:
+        raise InputError(
+            f"column names must be unique, however {names[names.duplicated()][0]!r} stands more than once in "
+            f"{str(file)!r}; rename the copies"
+        )
     check_fits(footer.num_rows * footer.num_columns * 8, str(file))
     try:
         frame = pd.read_parquet(io.BytesIO(content))
@@ -490,10 +497,4 @@ def _parse_parquet(content: bytes, file: Path) -> pd.DataFrame:
     frame.columns = pd.Index([str(name) for name in frame.columns], dtype=object)
     if frame.shape[1] == 0:
         raise InputError(f"a table must have at least one column, however {str(file)!r} has none; write it again")
-    repeated = frame.columns[frame.columns.duplicated()].unique().tolist()
-    if repeated:
-        raise InputError(
-            f"column names must be unique, however {repeated[0]!r} stands more than once in {str(file)!r}; rename the"
-            " copies"
-        )
     return frame.reset_index(drop=True)

@@ -223,13 +223,11 @@ class OutputForm:
             indexes: npt.NDArray[np.int64] = numbers.astype(np.int64)
             if (indexes == numbers).all() and (indexes >= 0).all() and (indexes < count).all():
                 return indexes
-        if (found < 0).any():
-            strange = values[found < 0].tolist()[0]
-            raise InputError(
-                f"y must hold class numbers 0…{count - 1} or class names ({', '.join(self.class_names[:10])}), "
-                f"however: y holds {strange!r}; pass class_names= in the order of the outputs"
-            )
-        return found
+        strange = values[found < 0].tolist()[0]
+        raise InputError(
+            f"y must hold class numbers 0…{count - 1} or class names ({', '.join(self.class_names[:10])}), "
+            f"however: y holds {strange!r}; pass class_names= in the order of the outputs"
+        )
 
 
 def as_target(y: Any) -> npt.NDArray[Any]:

@@ -132,8 +132,8 @@ def _connected(labels: Integers, label: Callable[..., Any], least: int) -> Integ
             regions[1:][mask[:-1] & ~mask[1:]], regions[:-1][mask[1:] & ~mask[:-1]],
             regions[:, 1:][mask[:, :-1] & ~mask[:, 1:]], regions[:, :-1][mask[:, 1:] & ~mask[:, :-1]],
         ])  # fmt: skip
-        if len(border):
-            regions[mask] = np.bincount(border).argmax()
+        # A region without a border would be the whole image, which is larger than the least.
+        regions[mask] = np.bincount(border).argmax()
     return np.unique(regions, return_inverse=True)[1].reshape(labels.shape).astype(np.int64)
 
 
