@@ -34,6 +34,7 @@ from permgrad.models.devices import full_float32, mixed_precision, rows_at_once
 from permgrad.models.distributed import Outcome, Task, check_watchers, train_together
 from permgrad.models.divergence import DivergenceError, what_to_do
 from permgrad.models.guard import sheltered
+from permgrad.models.inference import fold
 from permgrad.models.losses import loss_rows
 from permgrad.models.members import MemberScale
 from permgrad.models.rows import Rows, TrainingRows
@@ -79,8 +80,9 @@ class TrainingOptions:
             best for it, and the outputs are divided by that temperature in the end. A network goes on learning which
             row is which after it has become too sure of itself, or is made too unsure by label smoothing (Berta,
             Holzmüller, Jordan & Bach 2025, arXiv 2501.19195, "refine, then calibrate").
-        precision: of the products in training steps, ``"float32"`` or ``"bfloat16"`` (mixed: weights, losses, the
-            optimizer and validation stay float32).
+        precision: of the products in training steps, ``"float32"``, ``"bfloat16"`` (mixed: weights, losses, the
+            optimizer and validation stay float32), or ``"auto"``: bfloat16 where it pays on a processor, in
+            convolutions between 32 filters or more if there are matrix units for it, and float32 elsewhere.
     """
 
     max_epochs: int = 200
@@ -95,7 +97,7 @@ class TrainingOptions:
     averaging: float = 0.0
     label_smoothing: float = 0.0
     refinement: bool = False
-    precision: str = "float32"
+    precision: str = "auto"
 
 
 @dataclasses.dataclass
@@ -387,7 +389,9 @@ def predict(network: HybridNetwork, rows: Rows) -> Tensor:
     found: list[Tensor] = []
     try:
         with full_float32():
-            in_batches(len(rows), size, lambda part: found.append(network(rows.x[part])))
+            # Two thirds of the time of the layers as they stand, for the published network.
+            forward = fold(network) or network
+            in_batches(len(rows), size, lambda part: found.append(forward(rows.x[part])))
     finally:
         network.train(was_training)
     return torch.cat(found)
