@@ -1,21 +1,18 @@
-"""Training of a network on tensors in memory, on Lightning's ``Trainer``.
+"""Training of a network: what a step and an epoch do, on one device or on several that share each batch.
 
-Lightning was chosen over skorch: both stay near a bare loop when whole batches are indexed from memory, and Lightning
-brings devices, precision and loggers without owning the estimator's interface. The loop's parts that must be exact are
-functions of the seed and the epoch number alone (row order, dropout, learning rate), so a training that was
-killed and resumed from its last epoch ends with the same weights, bit for bit.
+Row order, dropout and learning rate are functions of the seed and the epoch number alone, so that a training that was
+killed and resumed from its last epoch ends with the same weights, bit for bit. The loop (``loop.py``) is our own:
+Lightning's cost a second to load and 0.3 ms a call, and every part of it that we need not switch off is in ``Learner``.
+Several devices meet through Lightning's Fabric (``distributed.py``).
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import logging
 import math
 import os
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,17 +21,18 @@ import torch
 from torch import Tensor, nn
 
 from permgrad._errors import EnvironmentProblem, InputError, is_out_of_memory, warn_user
-from permgrad._progress import Progress, ProgressMode
+from permgrad._progress import ProgressMode
 from permgrad._random import derive_seed
 from permgrad.models.allocator import keep_freed_memory
 from permgrad.models.batches import in_batches, sparing
 from permgrad.models.calibration import best_temperature, class_logits
-from permgrad.models.checkpoint import CHECKPOINT_NAME, check_state, damaged, read_checkpoint, write_checkpoint
+from permgrad.models.checkpoint import CHECKPOINT_NAME, check_state, damaged, read_checkpoint
 from permgrad.models.devices import full_float32, mixed_precision, rows_at_once
 from permgrad.models.distributed import Outcome, Task, check_watchers, train_together
 from permgrad.models.divergence import DivergenceError, what_to_do
 from permgrad.models.guard import sheltered
 from permgrad.models.inference import fold
+from permgrad.models.loop import run_epochs
 from permgrad.models.losses import loss_rows
 from permgrad.models.members import MemberScale
 from permgrad.models.rows import Rows, TrainingRows
@@ -48,14 +46,6 @@ if TYPE_CHECKING:
 EpochWatcher = Callable[[Mapping[str, float]], bool | None]
 OPTIMIZERS: tuple[str, ...] = ("adamw", "adam", "sgd")
 _CHECKPOINT_FORMAT = 2
-_ENGINE_LOGGERS = (
-    "lightning",
-    "lightning.pytorch",
-    "lightning.fabric",
-    "lightning.pytorch.utilities.rank_zero",
-    "lightning.fabric.utilities.rank_zero",
-    "lightning_utilities.core.rank_zero",
-)
 # On a processor the maps of 128 rows stay in its cache: 0.6 of the time of 512 at once, on the published network.
 _EVALUATION_ROWS, _EVALUATION_ROWS_ACCELERATOR = 128, 8192
 
@@ -450,7 +440,7 @@ def train(
                 learner = begin(network, train_rows, validation_rows, options, seed, device, checkpoint)
                 stopped = on_epoch is not None and any(on_epoch(record) for record in learner.history)
                 if not learner.finished and not stopped:
-                    _run_lightning(learner, device, progress, checkpoint, on_epoch)
+                    run_epochs(learner, progress, checkpoint, on_epoch)
                 result = _finish(network, learner, device)
     except DivergenceError as error:
         fix = what_to_do(options, train_rows, columns)
@@ -494,58 +484,3 @@ def _finish(network: HybridNetwork, found: Learner | Outcome, device: torch.devi
     for parameter in network.parameters():
         parameter.grad = None
     return TrainingResult(found.history, found.best_epoch, found.diverged)
-
-
-@contextlib.contextmanager
-def silent_engine() -> Iterator[None]:
-    """Let the engine's loggers report errors alone; each has its own level again afterwards.
-
-    The first training of a process makes these loggers, so that nobody else can know what to put back.
-    """
-    loggers = [logging.getLogger(name) for name in _ENGINE_LOGGERS]
-    levels = [own.level for own in loggers]
-    for own in loggers:
-        own.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for own, level in zip(loggers, levels, strict=True):
-            own.setLevel(level)
-
-
-def _run_lightning(
-    learner: Learner,
-    device: torch.device,
-    progress: ProgressMode,
-    checkpoint: Path | None,
-    on_epoch: EpochWatcher | None,
-) -> None:
-    """Let Lightning's Trainer drive the learner's epochs; silent, without files of its own."""
-    # Named warnings and messages of the engine speak of its own options, which users here cannot set.
-    warnings.filterwarnings("ignore", module=r"lightning(\..*)?")
-    warnings.filterwarnings("ignore", message=r".*(num_workers|train_dataloader|litlogger|litmodels|LeafSpec).*")
-    import lightning.pytorch as lightning
-    from lightning.fabric.utilities.warnings import PossibleUserWarning
-
-    from permgrad.models._lightning import Chunks, LightningLearner
-
-    warnings.filterwarnings("ignore", category=PossibleUserWarning)
-    remaining = learner.options.max_epochs - learner.epoch
-    with silent_engine(), Progress(remaining * len(learner.order), "training", progress) as bar:
-        trainer = lightning.Trainer(
-            accelerator="cpu" if device.type == "cpu" else "gpu",
-            devices=1
-            if device.type == "cpu"
-            else [torch.cuda.current_device() if device.index is None else device.index],
-            max_epochs=remaining,
-            barebones=True,
-            use_distributed_sampler=False,
-        )
-        try:
-            task = LightningLearner(learner, bar, checkpoint, write_checkpoint, on_epoch)
-            trainer.fit(task, train_dataloaders=Chunks(learner.order))
-        except SystemExit as stop:
-            # Lightning ends the process on Ctrl-C; in a library that decision is the caller's.
-            if isinstance(stop.__context__, KeyboardInterrupt):
-                raise KeyboardInterrupt from None
-            raise
