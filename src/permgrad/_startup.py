@@ -53,9 +53,3 @@ def loading() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
-
-
-def load_training_engine() -> None:
-    """Import what training needs besides torch, before it begins."""
-    with loading():
-        import torch._dynamo  # noqa: F401 — it is the loading that counts: torch's optimizers do it

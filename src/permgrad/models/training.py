@@ -35,6 +35,7 @@ from permgrad.models.inference import fold
 from permgrad.models.loop import run_epochs
 from permgrad.models.losses import loss_rows
 from permgrad.models.members import MemberScale
+from permgrad.models.optimizers import Adam, Optimizer
 from permgrad.models.rows import Rows, TrainingRows
 from permgrad.models.schedules import schedules
 from permgrad.models.team import Alone, Team
@@ -332,7 +333,7 @@ class Learner:
         self.best_state = state["best_state"]
 
 
-def build_optimizer(network: nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
+def build_optimizer(network: nn.Module, options: TrainingOptions) -> Optimizer:
     """Return the optimizer over all trainable weights."""
     scales = {id(layer.weight) for layer in network.modules() if isinstance(layer, MemberScale)}
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -344,9 +345,8 @@ def build_optimizer(network: nn.Module, options: TrainingOptions) -> torch.optim
         return torch.optim.SGD(
             parameters, lr=options.learning_rate, momentum=0.9, nesterov=True, weight_decay=options.weight_decay
         )
-    kind = torch.optim.AdamW if options.optimizer == "adamw" else torch.optim.Adam
-    # One pass over all weights per step where torch has it: on small networks the step costs as much as the gradient.
-    return kind(parameters, lr=options.learning_rate, weight_decay=options.weight_decay, fused=True)
+    decoupled = options.optimizer == "adamw"
+    return Adam(parameters, lr=options.learning_rate, weight_decay=options.weight_decay, decoupled=decoupled)
 
 
 def training_loss(outputs: Tensor, y: Tensor, weight: Tensor, options: TrainingOptions) -> Tensor:
