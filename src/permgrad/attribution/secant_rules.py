@@ -180,8 +180,9 @@ class Drawing(Affine):
         flat = slopes.flatten(0, 1)
         with torch.inference_mode(mode=False), torch.enable_grad():
             leaf = flat.new_zeros(len(flat), self._columns).requires_grad_()
-            # Copied, because tensors made in inference mode may not be saved for a backward pass.
-            (back,) = torch.autograd.grad(self.module(leaf), leaf, flat.clone())
+            # Copied, because tensors made in inference mode may not be saved for a backward pass. A sum, because
+            # slopes given to torch.autograd.grad make it load a library of symbols, which takes half a second.
+            (back,) = torch.autograd.grad((self.module(leaf) * flat.clone()).sum(), leaf)
         out: Tensor = back.unflatten(0, slopes.shape[:2])
         return out
 
