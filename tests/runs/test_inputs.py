@@ -125,6 +125,24 @@ def test_one_hot_blocks_are_proposed_and_declared_groups_are_variables(here):
     assert not any("one-hot" in note for note in inputs.notes)
 
 
+def test_columns_that_say_the_same_are_named(here):
+    assert not any("say the same" in note for note in load().notes)
+    blocks = table().assign(sex_m=[i % 2 for i in range(200)], sex_f=[1 - i % 2 for i in range(200)])
+    blocks.assign(age_copy=blocks["age"]).to_csv("table.csv", index=False)
+    said = [note for note in load().notes if "say the same" in note]
+    assert any("sex: sex_m, sex_f" in note for note in load().notes), "complementary columns are a block, and no copies"
+    assert said == [
+        (
+            "these columns say the same in every training row, so that the importance of one hides in the other: "
+            "age = age_copy; leave out all but one with --drop, or treat them as one feature: write them into a JSON file "
+            '{"age": ["age", "age_copy"]} and give it with --groups'
+        )
+    ]
+    Path("groups.json").write_text('{"age": ["age", "age_copy"]}')
+    assert not any("age_copy" in note for note in load(groups=Path("groups.json")).notes)
+    assert not any("age_copy" in note for note in load(drop=("age_copy",)).notes)
+
+
 def test_groups_stay_together_and_are_no_feature(here):
     inputs = load(group="patient")
     patients = table()["patient"].to_numpy()

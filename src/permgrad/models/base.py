@@ -278,12 +278,11 @@ class HyNNBase(BaseEstimator):
         )
 
     def _fit_encoder(self, frame: pd.DataFrame, settings: Settings) -> npt.NDArray[np.float32]:
-        from permgrad.data.identifiers import tell_of_identifiers
-        from permgrad.data.spellings import tell_of_several_ways
+        from permgrad.data.column_notes import tell_of_columns
 
-        self.preprocessor_ = self._make_encoder(frame, settings).fit(frame)
-        tell_of_identifiers(self.preprocessor_.schema_, dict(self.kinds or {}))
-        tell_of_several_ways(self.preprocessor_.schema_, dict(self.kinds or {}))
+        self.preprocessor_ = encoder = self._make_encoder(frame, settings).fit(frame)
+        together = [*encoder.groups_.values(), *encoder.variables_.values()]
+        tell_of_columns(frame, encoder.schema_, dict(self.kinds or {}), together=together)
         return self._encode_training(frame)
 
     def _encode_training(self, frame: pd.DataFrame) -> npt.NDArray[np.float32]:

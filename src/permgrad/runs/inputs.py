@@ -5,6 +5,7 @@ Everything that can be wrong with the user's input is found here, before the run
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ import pandas as pd
 from permgrad._errors import InputError, keeping_warnings, suggest
 from permgrad.data.column_types import Schema, infer_schema
 from permgrad.data.datasets import DataCard, fetch_dataset, get_card, list_datasets, load_dataset
+from permgrad.data.duplicates import as_groups, duplicates_said, same_columns
 from permgrad.data.encoding import align_columns
 from permgrad.data.groups import check_blocks, propose_one_hot_blocks, read_groups
 from permgrad.data.identifiers import SUSPECT
@@ -218,7 +220,8 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None) -> Inputs
     if unused:
         notes.append(f"codes for missing that never occur: {_listed([repr(code) for code in unused])}; check --na")
     _note_columns(notes, schema, left_out, request, card)
-    _note_blocks(notes, tables["train"][features], variables, request)
+    blocks = _note_blocks(notes, tables["train"][features], variables, request)
+    _note_duplicates(notes, tables["train"][features], schema, [*variables.values(), *blocks])
     both = [*features, *request.images, target]
     images = image_files.locate(request, tables)
     notes += image_files.notes_on(images)
@@ -470,16 +473,32 @@ def _note_columns(
 
 def _note_blocks(
     notes: list[str], features: pd.DataFrame, variables: Mapping[str, Sequence[str]], request: RunRequest
-) -> None:
+) -> list[list[str]]:
+    """Name blocks of columns that look like one variable each, and return them."""
     declared = {column for own in variables.values() for column in own}
     with keeping_warnings():
         proposed = propose_one_hot_blocks(features[[name for name in features.columns if name not in declared]])
-    if proposed and request.groups is None:
-        blocks = "; ".join(f"{name}: {_listed(own)}" for name, own in list(proposed.items())[:5])
-        notes.append(
-            f"these columns look like one-hot blocks of one variable each: {blocks}; to treat each as one feature, "
-            'write them into a JSON file {"name": ["column", ...]} and give it with --groups'
+    if not proposed or request.groups is not None:
+        return []
+    blocks = "; ".join(f"{name}: {_listed(own)}" for name, own in list(proposed.items())[:5])
+    notes.append(
+        f"these columns look like one-hot blocks of one variable each: {blocks}; to treat each as one feature, "
+        'write them into a JSON file {"name": ["column", ...]} and give it with --groups'
+    )
+    return list(proposed.values())
+
+
+def _note_duplicates(
+    notes: list[str], features: pd.DataFrame, schema: Schema, together: Sequence[Sequence[str]]
+) -> None:
+    own = Schema(tuple(column for column in schema if column.name in features.columns))
+    if groups := same_columns(features, own, together):
+        example = json.dumps(as_groups(groups), ensure_ascii=False)
+        fix = (
+            "leave out all but one with --drop, or treat them as one feature: write them into a JSON file "
+            f"{example} and give it with --groups"
         )
+        notes.append(duplicates_said(groups, fix))
 
 
 def _listed(names: Sequence[str], most: int = 6) -> str:

@@ -19,6 +19,7 @@ from permgrad._errors import InputError, keeping_warnings
 from permgrad._files import atomic_path, write_json_atomic, write_text_atomic
 from permgrad._random import derive_seed, resolve_seed
 from permgrad._stored import parse_json
+from permgrad.data.column_notes import told_of_columns
 from permgrad.runs import gradients
 from permgrad.runs.explaining import explain_run
 from permgrad.runs.folder import RunFolder, believed
@@ -173,9 +174,11 @@ def model_stage(work: Work) -> None:
     train = inputs.parts["train"]
     model = make_estimator(request, inputs, stored_layout(work))
     held = validation_rows(inputs)
-    work.say(f"  training: {model.estimate_training_time(train.X, train.y, eval_set=held)}")
     work.folder.checkpoint.mkdir(exist_ok=True)
-    model._fit(train.X, train.y, eval_set=held, checkpoint_folder=work.folder.checkpoint)  # noqa: SLF001 — see docs/architecture.md
+    # The notes of the data stage have said what there is to say of columns.
+    with told_of_columns():
+        work.say(f"  training: {model.estimate_training_time(train.X, train.y, eval_set=held)}")
+        model._fit(train.X, train.y, eval_set=held, checkpoint_folder=work.folder.checkpoint)  # noqa: SLF001 — see docs/architecture.md
     model.save(work.folder / "model", overwrite=True)
     work.model = model
     write_measures(work)
