@@ -93,7 +93,8 @@ def test_an_estimator_names_them_once_and_not_where_they_act_as_one():
     assert [str(one.message) for one in said if issubclass(one.category, PermgradWarning)] == [
         (
             "these columns say the same in every training row, so that the importance of one hides in the other: "
-            "x = x_copy; leave out all but one, or explain them together: pg.explain(..., groups={'x': ['x', 'x_copy']})"
+            "x = x_copy; leave out all but one, or explain them together: "
+            "pg.explain(..., groups={'x': ['x', 'x_copy']})"
         )
     ]
     with warnings.catch_warnings():

@@ -134,8 +134,8 @@ def test_columns_that_say_the_same_are_named(here):
     assert said == [
         (
             "these columns say the same in every training row, so that the importance of one hides in the other: "
-            "age = age_copy; leave out all but one with --drop, or treat them as one feature: write them into a JSON file "
-            '{"age": ["age", "age_copy"]} and give it with --groups'
+            "age = age_copy; leave out all but one with --drop, or treat them as one feature: write them into a "
+            'JSON file {"age": ["age", "age_copy"]} and give it with --groups'
         )
     ]
     Path("groups.json").write_text('{"age": ["age", "age_copy"]}')

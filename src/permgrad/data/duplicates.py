@@ -1,4 +1,4 @@
-"""Columns that say the same in every row: a network may rely on either, and the importance of each hides in others."""
+"""Columns that say the same in every row: a model may rely on either, so that importance of one hides in the other."""
 
 from __future__ import annotations
 
