@@ -159,7 +159,7 @@ def read_records(model: ImageTableModel, data: Mapping[str, Any], table: Path) -
     """
     from permgrad.models.image_table import Records
 
-    whole = read_written(table, like=data.get("decimals")).frame
+    whole = read_written(table, like=data.get("decimals"), codes=data.get("na_codes", ())).frame
     names = [str(name) for name in model.preprocessor_.feature_names_in_]
     images = [column.name for column in model.images_]
     present = [name for name in whole.columns if name in names or name in images]

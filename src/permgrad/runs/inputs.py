@@ -186,7 +186,11 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None) -> Inputs
         EnvironmentProblem: A file cannot be read, or a named data set is not to be had.
     """
     card = get_card(request.table) if is_named(request.table) else None
-    written = Written(load_dataset(request.table).frame, {}, ()) if card else read_written(request.table)
+    written = (
+        Written(load_dataset(request.table).frame, {}, ())
+        if card
+        else read_written(request.table, codes=request.na_codes)
+    )
     frame, decimals = written.frame, written.decimals
     target = _target_name(request, card, list(frame.columns))
     codes: tuple[str | int | float, ...] = request.na_codes or (card.na_codes if card else ())
@@ -322,7 +326,7 @@ def _own_files(
         path = getattr(request, part)
         if path is None:
             continue
-        own = read_written(path, like=decimals).frame
+        own = read_written(path, like=decimals, codes=codes).frame
         find_column(target, list(own.columns), f"target of the {part} file")
         needed = [name for name in wanted if name in own.columns or name not in (*request.identifier, request.group)]
         aligned = align_columns(own.drop(columns=[n for n in request.drop if n in own.columns]), needed)
@@ -407,7 +411,9 @@ def _schema(frame: pd.DataFrame, codes: Sequence[str | int | float], target: str
     said = "numbers with a per cent sign, as written: 7.4 % is 7.4"
     return Schema(
         tuple(
-            replace(own, reason=said) if own.name in percents and own.reason == "numbers" else own
+            replace(own, reason=said)
+            if own.name in percents and own.reason in ("numbers", "numbers stored as text")
+            else own
             for own in infer_schema(frame, na_codes=codes)
         )
     )
