@@ -98,10 +98,9 @@ def no_share_words(branches: Mapping[str, Any]) -> str:
     entries = entries_of(branches)
     if len(entries) < 2 or not all("share" in entry and not _known(entry, "share") for entry in entries.values()):
         return ""
-    total = branches.get("total")
-    known = isinstance(total, Mapping) and all(_known(total, key) for key in ("importance", "ci_low", "ci_high"))
-    numbers = [_text(float(total[key])) for key in ("importance", "ci_low", "ci_high")] if known else []
-    shown = " ({}, interval {} to {})".format(*numbers) if numbers else ""
+    total, keys = branches.get("total"), ("importance", "ci_low", "ci_high")
+    known = isinstance(total, Mapping) and all(_known(total, key) for key in keys)
+    shown = " ({}, interval {} to {})".format(*(_text(float(branches["total"][key])) for key in keys)) if known else ""
     noun = "paths" if is_hybrid(branches) else "inputs"
     return f"the effect of all {noun} together is not certainly above 0{shown}, so that there is nothing to share out"
 
