@@ -59,7 +59,7 @@ def rehearse(request: RunRequest, inputs: Inputs) -> None:
     from permgrad.models.image_table import image_presets
 
     numeric = image_presets.get(request.preset).numeric
-    encoder = TableEncoder(numeric, na_codes=list(inputs.na_codes) or None, variables=inputs.variables or None)
+    encoder = TableEncoder(numeric, **inputs.encoder_options)
     # What is warned of is said when it is done in earnest.
     with keeping_warnings():
         encoder.fit(inputs.parts["train"].X)
@@ -83,8 +83,7 @@ def model_stage(work: Work) -> None:
         inputs.task,
         preset=request.preset,
         image_size=request.image_size,
-        na_codes=list(inputs.na_codes) or None,
-        variables=inputs.variables or None,
+        **inputs.encoder_options,
         device=request.device,
         random_state=request.seed,
     )

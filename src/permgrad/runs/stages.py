@@ -146,7 +146,7 @@ def place_columns(inputs: Inputs, preset: Preset, seed: int) -> tuple[Any, list[
     from permgrad.imaging import fit_layout, make_layout
 
     numeric: Any = preset.numeric
-    encoder = TableEncoder(numeric, na_codes=list(inputs.na_codes) or None, variables=inputs.variables or None)
+    encoder = TableEncoder(numeric, **inputs.encoder_options)
     encoded = encoder.fit_transform(inputs.parts["train"].X)
     if encoded.shape[1] == 0:
         raise InputError(
@@ -266,8 +266,7 @@ def make_estimator(request: RunRequest, inputs: Inputs, layout: Any, *, preset: 
         layout=layout,
         random_state=request.seed,
         device=request.device,
-        na_codes=list(inputs.na_codes) or None,
-        variables=inputs.variables or None,
+        **inputs.encoder_options,
     )
 
 
@@ -313,7 +312,7 @@ def train_baselines(work: Work, model: Any, encode: Callable[[pd.DataFrame], Any
     if any(baselines.get(name).takes_natural for name in names):
         from permgrad.data.encoding import TableEncoder
 
-        plain = TableEncoder("standard", na_codes=list(inputs.na_codes) or None, variables=inputs.variables or None)
+        plain = TableEncoder("standard", **inputs.encoder_options)
         plain.fit(inputs.parts["train"].X)
         natural = {part: natural_table(plain, plain.transform(own.X)) for part, own in inputs.parts.items()}
     parts = {part: Part(encode(own.X), own.y, natural[part]) for part, own in inputs.parts.items()}
