@@ -180,10 +180,12 @@ def from_arrays(
         InputError: Lengths that do not fit together, a target that is missing or cannot be used.
     """
     from permgrad.data.cells import as_frame
+    from permgrad.data.row_order import tell_of_other_order
     from permgrad.runs.target import choose_task, target_values
 
     if task not in TASKS:
         raise unknown("task", task, TASKS)
+    tell_of_other_order(X, y=y, groups=groups)
     frame = as_frame(X).reset_index(drop=True)
     title = str(getattr(y, "name", None) or "y")
     target = pd.Series(np.asarray(y).ravel() if np.ndim(y) == 2 and np.shape(y)[1] == 1 else y).reset_index(drop=True)
