@@ -8,11 +8,12 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from permgrad import InputError, PermgradWarning
-from permgrad.data.cells import find_date_format
-from permgrad.data.column_types import Schema, infer_schema
+from permgrad.data.cells import MissingCodes, find_date_format
+from permgrad.data.column_types import Schema, infer_schema, read_numbers
 from permgrad.data.identifiers import is_running, tell_of_identifiers
 from permgrad.data.spellings import several_ways, several_ways_said, tell_of_several_ways
 
@@ -193,6 +194,17 @@ def test_declared_dates_and_pairs_are_read_as_such(values, kind, storage):
     assert (found.kind, found.storage) == (kind, storage)
     if storage == "pair":
         assert (found.true_level, found.false_level) in (("yes", "no"), ("10", "9"))
+
+
+@pytest.mark.parametrize("kind", ["date32", "date64"])
+def test_days_of_arrow_are_dates(kind):
+    days = [dt.date(2020, 1, 1), None, dt.date(2021, 5, 1), dt.date(1969, 12, 31)] * 10
+    column = pd.Series(pd.array(days, dtype=pd.ArrowDtype(getattr(pa, kind)())))
+    schema = infer_schema(column.to_frame("day"))
+    assert (schema["day"].kind, schema["day"].n_levels, schema["day"].n_missing) == ("date", 3, 10)
+    expected = [(day - dt.date(1970, 1, 1)).days * 86400 if day else None for day in days[:4]]
+    values, _ = read_numbers(column, schema["day"], MissingCodes())
+    assert [None if np.isnan(value) else value for value in values[:4]] == expected
 
 
 def test_texts_that_look_like_dates_and_are_none():

@@ -121,3 +121,14 @@ def test_what_a_command_has_said_is_not_said_again():
         warnings.simplefilter("error")
         with told_of_columns():
             tell_of_columns(frame, infer_schema(frame), {})
+
+
+def test_every_type_of_column_is_looked_at():
+    some = np.arange(40) % 3 == 0
+    day = pd.to_datetime(np.where(some, "2020-01-01", "2021-02-03"))
+    frame = pd.DataFrame({"bool": some, "text": np.where(some, "a", "b"), "day": day, "span": day - day[0]})
+    frame["nullable"], frame["sparse"] = pd.array(some, dtype="boolean"), pd.arrays.SparseArray(np.where(some, 1, 0))
+    frame["category"], frame["period"] = pd.Categorical(np.where(some, 1.5, 2.5)), day.to_period("M")
+    frame["object"], frame["bytes"] = [1 if one else "z" for one in some], [b"x" if one else b"y" for one in some]
+    frame["interval"], frame["zone"] = pd.cut(some.astype(int), 2), day.tz_localize("Europe/Berlin")
+    assert same_columns(frame, infer_schema(frame)) == [tuple(frame.columns)]
