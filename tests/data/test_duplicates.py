@@ -123,6 +123,15 @@ def test_what_a_command_has_said_is_not_said_again():
             tell_of_columns(frame, infer_schema(frame), {})
 
 
+def test_names_that_are_no_text():
+    values = np.random.default_rng(0).normal(size=40)
+    frame = pd.DataFrame({0: values, 1: values, "a": 2 * values})
+    assert same_columns(frame, infer_schema(frame)) == [("0", "1")]
+    model = pg.HyNNRegressor(preset="fast", branches=("tabular",), max_epochs=1, random_state=0, progress=False)
+    with pytest.warns(PermgradWarning, match="in the other: 0 = 1; leave out"):
+        model.fit(frame[[0, 1]], values)
+
+
 def test_every_type_of_column_is_looked_at():
     some = np.arange(40) % 3 == 0
     day = pd.to_datetime(np.where(some, "2020-01-01", "2021-02-03"))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.data.cells import Distinct, is_native_number, series_seconds, text_numbers
+from permgrad.data.cells import Distinct, as_frame, is_native_number, series_seconds, text_numbers
 
 if TYPE_CHECKING:
     from permgrad.data.column_types import Schema
@@ -42,6 +42,8 @@ def same_columns(frame: pd.DataFrame, schema: Schema, together: Iterable[Sequenc
         >>> same_columns(rows, infer_schema(rows))
         [('a', 'd'), ('b', 'c')]
     """
+    # Names in a schema are text, whatever they are in the frame.
+    frame = as_frame(frame)
     names = [own.name for own in schema if own.kind not in ("constant", "identifier")]
     if len(frame) > _LOOKED_AT:
         some = frame.iloc[np.linspace(0, len(frame) - 1, _LOOKED_AT).astype(np.int64)]
