@@ -113,7 +113,9 @@ def build_network(features: int, pixels: int, outputs: int, sizes: dict[str, Any
         maps = layers.Dropout(sizes["dropout"])(layers.MaxPooling2D(2)(maps))
     branches = [dense(table, sizes["dense_units"], "dense"), layers.Flatten()(maps)]
     joined = layers.Concatenate(name="joined")(branches)
-    last = layers.Dense(outputs, activation="softmax" if outputs > 1 else "linear", kernel_initializer=he(), name="out")
+    activation = "softmax" if outputs > 1 else "linear"
+    # Whatever the network computes in, its answer is in float32, as Keras' guide to mixed precision asks.
+    last = layers.Dense(outputs, activation=activation, kernel_initializer=he(), name="out", dtype="float32")
     return Model([table, image], last(dense(joined, sizes["fusion_units"], "fusion")))
 
 
@@ -180,12 +182,15 @@ def epoch_clock() -> Any:
 def train(job: dict[str, Any]) -> dict[str, Any]:
     """Fit on the arrays of ``job["arrays"]``: pictures drawn beforehand, as the notebook has them."""
     import numpy as np
+    from keras import mixed_precision
 
     arrays = np.load(job["arrays"])
     rows = {part: [arrays[f"{part}_table"], arrays[f"{part}_image"]] for part in ("train", "validation")}
     target = {part: arrays[f"{part}_target"] for part in rows}
     found: dict[str, Any] = {"rows": len(target["train"])}
-    for name, published in (("published", True), ("bare", False)):
+    ways = (("published", True, "float32"), ("bare", False, "float32"), ("bfloat16", True, "mixed_bfloat16"))
+    for name, published, precision in ways:
+        mixed_precision.set_global_policy(precision)
         network = build_network(rows["train"][0].shape[1], rows["train"][1].shape[1], job["outputs"], job["sizes"])
         compile_network(network, job, published_metrics=published)
         clock = epoch_clock()

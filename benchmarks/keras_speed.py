@@ -6,9 +6,10 @@ The peer is ``keras_peer.py``, in an environment that this script makes the firs
 Both have the same layers and widths (preset ``paper``; the numbers of parameters are compared), the same rows, batches
 of 32, AdamW and learning rates; processor time, in processes of their own, which take turns.
 
-*Training*: ``model.fit`` with the notebook's metrics, and once more without any metric; an epoch is its steps and the
-validation after it. The peer's pictures are drawn beforehand, as in the notebook; permgrad draws them in every step,
-and that is in its time. The first epoch is left out on both sides: TensorFlow compiles in it.
+*Training*: ``model.fit`` with the notebook's metrics, once more without any metric, and once more in Keras' mixed
+precision of bfloat16; ours as it is by default (convolutions in bfloat16 where the processor has matrix units for it)
+and in float32. An epoch is its steps and the validation after it. The peer's pictures are drawn beforehand, as in the
+notebook; permgrad draws them in every step, and that is in its time. The first epoch is left out on both sides: TensorFlow compiles in it.
 
 *From CSV to report*: ``permgrad run puma --preset paper --batch-size 32`` against the notebook's steps with as many
 epochs. Ours also explains with intervals and writes an HTML report; the peer's plots and its search over 75 networks
@@ -36,6 +37,8 @@ from _speed import Line, line
 
 BATCH, FLOORS = 32, {"training": 2.0, "notebook": 4.0}
 AIMS = {"training": 4.0, "notebook": 10.0}
+#: The peer's trainings, and what its answer calls them.
+PEERS = {"as published": "published", "without metrics": "bare", "in bfloat16": "bfloat16"}
 TABLES = {"puma": "puma8NH.csv", "heloc": "heloc.csv"}
 
 
@@ -154,6 +157,7 @@ def train_ours(work: dict[str, Any]) -> dict[str, Any]:
             "batch_size": work["batch_size"],
             "max_epochs": work["epochs"],
             "patience": None,
+            "precision": work["precision"],
         }
     )
     result = train(network, rows("train"), rows("validation"), options, seed=0, progress=False, on_epoch=mark)
@@ -185,17 +189,22 @@ def _compare_training(
     work = job(folder, work="train", arrays=str(folder / "arrays.npz"), outputs=outputs, epochs=epochs, threads=threads)
     peer_command = [str(python), str(Path(keras_peer.__file__)), "--job"]
     own_command = [sys.executable, "-W", "ignore", __file__, "--ours"]
-    taken: dict[str, list[list[float]]] = {"permgrad": [], "as published": [], "without metrics": []}
+    from permgrad.models.matrix_units import has_matrix_units
+
+    taken: dict[str, list[list[float]]] = {who: [] for who in ("permgrad", "float32", *PEERS)}
+    losses: dict[str, list[float]] = {who: [] for who in taken}
     for _ in range(rounds):
-        ours = ask(own_command, work, folder)
+        ours = ask(own_command, {**work, "precision": "auto"}, folder)
+        exact = ask(own_command, {**work, "precision": "float32"}, folder)
         peer = ask(peer_command, work, folder)
         if ours["parameters"] != peer["parameters"]:
             raise RuntimeError(
                 f"both networks must have as many parameters, however: {ours['parameters']}, {peer['parameters']}"
             )
-        taken["permgrad"].append([epoch[0] for epoch in ours["epochs"][1:]])
-        taken["as published"].append([epoch[0] for epoch in peer["published"]["epochs"][1:]])
-        taken["without metrics"].append([epoch[0] for epoch in peer["bare"]["epochs"][1:]])
+        answers = {"permgrad": ours, "float32": exact} | {who: peer[key] for who, key in PEERS.items()}
+        for who, answer in answers.items():
+            taken[who].append([epoch[0] for epoch in answer["epochs"][1:]])
+            losses[who].append(min(answer["val_loss"]))
     middle = {who: statistics.median(itertools.chain(*epochs_of)) for who, epochs_of in taken.items()}
     ratios = [
         statistics.median(a) / statistics.median(b)
@@ -206,12 +215,16 @@ def _compare_training(
         "threads": threads or f"default ({os.cpu_count()} cores)",
         "rows": ours.get("rows", peer["rows"]),
         "parameters": peer["parameters"],
+        "matrix units": has_matrix_units(),
         "permgrad, s per epoch": middle["permgrad"],
-        "Keras as published, s per epoch": middle["as published"],
-        "Keras without metrics, s per epoch": middle["without metrics"],
+        "permgrad in float32, s per epoch": middle["float32"],
+        **{f"Keras {who}, s per epoch": middle[who] for who in PEERS},
         "times as fast": statistics.median(ratios),
         "spread": (min(ratios), max(ratios)),
-        "times as fast as without metrics": middle["without metrics"] / middle["permgrad"],
+        **{f"times as fast as {who}": middle[who] / middle["permgrad"] for who in PEERS if who != "as published"},
+        "in float32: times as fast": middle["as published"] / middle["float32"],
+        "in float32: times as fast as without metrics": middle["without metrics"] / middle["float32"],
+        "least validation losses": {who: [round(own, 4) for own in losses[who]] for who in losses},
         "rounds": rounds,
         "versions": peer["versions"],
     }
@@ -283,7 +296,8 @@ def measure(*, quick: bool = False) -> list[Line]:
     ):
         what = f"an epoch of the paper network, batches of {BATCH}, {own['table']}, threads: {own['threads']}"
         ours, note = own["permgrad, s per epoch"], "permgrad draws the pictures in each step"
-        for peer, ratio in (("as published", "times as fast"), ("without metrics", "times as fast as without metrics")):
+        for peer in PEERS:
+            ratio = "times as fast" if peer == "as published" else f"times as fast as {peer}"
             theirs = own[f"Keras {peer}, s per epoch"]
             rest = {"ratio": own[ratio], "low": None, "high": None, "rounds": own["rounds"]}
             if peer == "as published":

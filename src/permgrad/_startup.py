@@ -1,6 +1,6 @@
 """Loading libraries without searching for garbage among what stays.
 
-Importing torch, scikit-learn, pandas and Lightning makes about a million objects, which live as long as the process.
+Importing torch, its compiler, scikit-learn and pandas makes about a million objects, which live as long as the process.
 Python's garbage collector goes through them again and again while they come, and once more whenever enough new objects
 stand beside them: over a second of processor time of a short command.
 """
@@ -53,9 +53,3 @@ def loading() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
-
-
-def load_training_engine() -> None:
-    """Import what training needs besides torch, before it begins."""
-    with loading():
-        import lightning.pytorch  # noqa: F401 — it is the loading that counts

@@ -135,6 +135,20 @@ def test_memory_is_noticed(tmp_path):
     assert found == ["memory: more than 60 MB"]
 
 
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is measured on Linux")
+def test_memory_that_the_making_of_a_case_took_is_none_of_the_readers(tmp_path):
+    reader = dataclasses.replace(_fuzz_readers.readers["csv"], read=lambda *_: None)
+    trial = Trial(reader, tmp_path, Faults(tmp_path / "faults"), memory_mb=60)
+    try:
+        trial.settle()
+        assert np.ones(2**24).sum() > 0  # as if a case were being made
+        trial(pack({"a.csv": b"a"}))
+        assert trial.faults.found == {}
+        assert trial.most < 60
+    finally:
+        trial.close()
+
+
 def test_faults_keep_the_smallest_case(tmp_path):
     faults = Faults(tmp_path)
     for case in (b"long case", b"short", b"middling"):

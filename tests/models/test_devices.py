@@ -95,7 +95,7 @@ def test_mixed_precision_trains_the_same_model_nearly(preset):
 def test_precision_is_checked():
     X, y = data(40)
     with pytest.raises(
-        pg.InputError, match="precision must be one of 'float32', 'bfloat16', however: precision='half'"
+        pg.InputError, match="precision must be one of 'auto', 'float32', 'bfloat16', however: precision='half'"
     ):
         pg.HyNNClassifier(precision="half").fit(X, y)
     with pytest.raises(pg.InputError, match="bfloat16"):
@@ -121,7 +121,7 @@ def test_a_checkpoint_from_before_an_option_was_there(tmp_path):
     train(whole, rows, None, options, seed=0, progress=False)
     train(network(), rows, None, options, seed=0, progress=False, checkpoint_folder=tmp_path, on_epoch=stop)
     state = torch.load(tmp_path / "training.pt", weights_only=True)
-    assert state["options"].pop("precision") == "float32"
+    assert state["options"].pop("precision") == "auto"
     torch.save(state, tmp_path / "training.pt")
     resumed = network()
     train(resumed, rows, None, options, seed=0, progress=False, checkpoint_folder=tmp_path)

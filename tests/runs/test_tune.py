@@ -335,7 +335,7 @@ def _die_after(writes: int) -> None:
 @FORKS
 @pytest.mark.slow
 def test_a_study_that_dies_at_any_write_is_the_same(place, tuned, tmp_path):
-    import lightning.pytorch  # noqa: F401 — loaded once, before the forks
+    import torch._dynamo  # noqa: F401 — loaded once, before the forks
 
     draw, deaths = random.Random(0), 0
     for _ in range(200):

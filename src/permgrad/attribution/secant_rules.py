@@ -26,10 +26,10 @@ from permgrad.models.dropout import Dropout
 from permgrad.models.members import MemberLinear, MemberMean, MemberScale
 
 #: Layers that act on each number alone when the network is in eval mode, and are made of straight pieces.
-_STRAIGHT_PIECES = (nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.Hardtanh)
+STRAIGHT_PIECES = (nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.Hardtanh)
 #: The same, but curved.
-_CURVED = (nn.GELU, nn.SiLU, nn.Mish, nn.SELU, nn.ELU, nn.CELU, nn.Tanh, nn.Sigmoid, nn.Softplus)
-_NOTHING = (nn.Identity, nn.Dropout, nn.Dropout2d, Dropout)
+CURVED = (nn.GELU, nn.SiLU, nn.Mish, nn.SELU, nn.ELU, nn.CELU, nn.Tanh, nn.Sigmoid, nn.Softplus)
+NOTHING = (nn.Identity, nn.Dropout, nn.Dropout2d, Dropout)
 
 
 class Rule(Protocol):
@@ -180,8 +180,9 @@ class Drawing(Affine):
         flat = slopes.flatten(0, 1)
         with torch.inference_mode(mode=False), torch.enable_grad():
             leaf = flat.new_zeros(len(flat), self._columns).requires_grad_()
-            # Copied, because tensors made in inference mode may not be saved for a backward pass.
-            (back,) = torch.autograd.grad(self.module(leaf), leaf, flat.clone())
+            # Copied, because tensors made in inference mode may not be saved for a backward pass. A sum, because
+            # slopes given to torch.autograd.grad make it load a library of symbols, which takes half a second.
+            (back,) = torch.autograd.grad((self.module(leaf) * flat.clone()).sum(), leaf)
         out: Tensor = back.unflatten(0, slopes.shape[:2])
         return out
 
@@ -421,15 +422,15 @@ def _is_plain_pooling(module: Any) -> bool:
 
 
 _RULES: list[tuple[tuple[type[nn.Module], ...], Callable[[Any], Rule], Callable[[Any], bool]]] = [
-    (_NOTHING, _Nothing, _always),
+    (NOTHING, _Nothing, _always),
     # An embedded category is a product of two matrices: its `weight` is that product.
     ((nn.Linear, LevelEmbeddingLinear), _Linear, _always),
     ((MemberScale,), _MemberScale, _always),
     ((MemberLinear,), _MemberLinear, _always),
     ((MemberMean,), _MemberMean, _always),
     ((nn.Flatten,), _Flatten, _always),
-    (_STRAIGHT_PIECES, StraightPieces, _always),
-    (_CURVED, _Curved, _always),
+    (STRAIGHT_PIECES, StraightPieces, _always),
+    (CURVED, _Curved, _always),
     ((nn.BatchNorm1d, nn.BatchNorm2d), _BatchNormalization, lambda module: module.running_var is not None),
     ((nn.LayerNorm,), _LayerNormalization, lambda module: len(module.normalized_shape) == 1),
     ((nn.GroupNorm,), _LayerNormalization, lambda module: module.num_groups == 1),

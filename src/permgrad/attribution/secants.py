@@ -32,6 +32,7 @@ from permgrad.attribution.secant_rules import (
     is_affine_drawing,
     rule_of,
 )
+from permgrad.attribution.secant_windows import only_seen_windows
 from permgrad.models.batches import halved
 from permgrad.models.network import HybridNetwork
 
@@ -264,6 +265,9 @@ def _read(module: HybridNetwork) -> tuple[dict[str, _Chain], _Chain] | None:
         known = [rule for rule in rules if rule is not None]
         if len(known) < len(rules):
             return None
+        if path == "image":
+            assert module.renderer is not None
+            known = only_seen_windows(module.renderer, layers, known)
         chains[path] = _Chain([*start, *known], with_front=True)
     rules = [rule_of(layer) for layer in module.head]
     known = [rule for rule in rules if rule is not None]

@@ -15,6 +15,7 @@ from permgrad._files import atomic_path
 from permgrad._stored import check_archive
 
 if TYPE_CHECKING:
+    from permgrad.models.optimizers import Optimizer
     from permgrad.models.training import Learner
 
 CHECKPOINT_NAME = "training.pt"
@@ -94,7 +95,7 @@ def _check_weights(name: str, found: Any, expected: Mapping[str, Tensor]) -> Non
             raise ValueError(f"{name} with a sparse {key}")
 
 
-def _check_optimizer(found: Any, optimizer: torch.optim.Optimizer) -> None:
+def _check_optimizer(found: Any, optimizer: Optimizer) -> None:
     """Compare with the optimizer as it is before its first step."""
     groups, own = found["param_groups"], optimizer.state_dict()["param_groups"]
     alike = len(groups) == len(own) and all(

@@ -16,9 +16,10 @@ from torch import nn
 
 from permgrad._errors import unknown
 from permgrad._threads import Undo, is_fork, together
+from permgrad.models.matrix_units import has_matrix_units, matrix_products
 
 #: How numbers may be kept while a network is trained; weights, losses and everything after training are float32.
-PRECISIONS: tuple[str, ...] = ("float32", "bfloat16")
+PRECISIONS: tuple[str, ...] = ("auto", "float32", "bfloat16")
 
 
 def rows_at_once(device: torch.device, *, on_processor: int, on_accelerator: int) -> int:
@@ -127,6 +128,8 @@ def _switch_off(owner: Any, finer: tuple[Any, ...]) -> Undo:
 def mixed_precision(device: torch.device, precision: str) -> contextlib.AbstractContextManager[None]:
     """Return a context in which a network's products are computed in a precision of ``PRECISIONS``.
 
+    ``"auto"`` is float32, but for large convolutions on a processor that has matrix units (``matrix_units.py``).
+
     Raises:
         InputError: there is no such precision.
 
@@ -137,6 +140,8 @@ def mixed_precision(device: torch.device, precision: str) -> contextlib.Abstract
     """
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
-    if precision == "float32":
+    if precision == "auto" and device.type == "cpu" and has_matrix_units():
+        return matrix_products()
+    if precision in ("auto", "float32"):
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=getattr(torch, precision))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import pickle
 import socket
@@ -27,18 +28,26 @@ import torch
 from torch import Tensor
 
 from permgrad._errors import EnvironmentProblem, InputError, PermgradError
-from permgrad._progress import Progress, ProgressMode
+from permgrad._progress import ProgressMode
 from permgrad.models.divergence import DivergenceError
 from permgrad.models.rows import Rows, TrainingRows
 from permgrad.models.team import Several
 
 if TYPE_CHECKING:
     from permgrad.models.network import HybridNetwork
-    from permgrad.models.training import Learner, TrainingOptions
+    from permgrad.models.training import TrainingOptions
 
 _TASK, _RESULT, _ERROR = "task.pickle", "result.pt", "error.json"
 #: What an error of a process is raised as.
 _KINDS: dict[str, type[PermgradError]] = {"InputError": InputError, "DivergenceError": DivergenceError}
+_ENGINE_LOGGERS = (
+    "lightning",
+    "lightning.pytorch",
+    "lightning.fabric",
+    "lightning.pytorch.utilities.rank_zero",
+    "lightning.fabric.utilities.rank_zero",
+    "lightning_utilities.core.rank_zero",
+)
 _POLL_SECONDS, _GRACE_SECONDS = 0.05, 5.0
 
 
@@ -213,33 +222,34 @@ def _work(task: Task) -> Outcome:
     # Imported before it is silenced: its import sets its loggers' levels.
     import lightning.fabric  # noqa: F401
 
-    from permgrad.models.checkpoint import write_checkpoint
     from permgrad.models.devices import full_float32
     from permgrad.models.guard import sheltered
-    from permgrad.models.training import begin, silent_engine
+    from permgrad.models.loop import run_epochs
+    from permgrad.models.training import begin
 
     if task.kind == "cpu":
         torch.set_num_threads(task.threads)
-    with silent_engine(), _team(task) as (team, device), sheltered(task.seed), full_float32():
+    with _silent_engine(), _team(task) as (team, device), sheltered(task.seed), full_float32():
         rows = (task.train, task.validation)
         learner = begin(task.network, *rows, task.options, task.seed, device, task.checkpoint, team)
-        steps = (task.options.max_epochs - learner.epoch) * len(learner.order)
-        with Progress(steps, "training", task.progress if team.rank == 0 else False) as bar:
-            while not learner.finished:
-                _one_epoch(learner, bar)
-                if task.checkpoint is not None and team.rank == 0 and not learner.diverged:
-                    write_checkpoint(task.checkpoint, learner)
+        first = team.rank == 0
+        run_epochs(learner, task.progress if first else False, task.checkpoint if first else None)
     best = {name: value.cpu() for name, value in learner.best_state.items()}
     return Outcome(learner.history, learner.best_epoch, learner.best_temperature, best, learner.diverged)
 
 
-def _one_epoch(learner: Learner, bar: Progress) -> None:
-    learner.start_epoch()
-    for number, batch in enumerate(learner.order):
-        learner.step(batch, number)
-        bar.advance()
-    learner.end_epoch()
-    bar.note(f"best validation loss {learner.best_loss:.4g}")
+@contextlib.contextmanager
+def _silent_engine() -> Iterator[None]:
+    """Let the engine's loggers report errors alone; each has its own level again afterwards."""
+    loggers = [logging.getLogger(name) for name in _ENGINE_LOGGERS]
+    levels = [own.level for own in loggers]
+    for own in loggers:
+        own.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for own, level in zip(loggers, levels, strict=True):
+            own.setLevel(level)
 
 
 @contextlib.contextmanager

@@ -39,7 +39,7 @@ class ImageEntry:
         self.renderer = renderer
         self.convolution: nn.Conv2d = layers[0]
         self.normalization: nn.BatchNorm2d = layers[2]
-        self.rest = branch[4:]
+        self.rest = nn.Sequential(*list(branch)[4:])
         self._watched = [renderer, branch, *layers]
         self.windows = windows
         self.pooling = int(layers[3].kernel_size)

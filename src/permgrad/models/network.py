@@ -12,6 +12,7 @@ from permgrad._errors import InputError, unknown
 from permgrad.models.blocks import dense_stack, initialize_
 from permgrad.models.branches import TableBranch, image_branch
 from permgrad.models.image_entry import ImageEntry
+from permgrad.models.matrix_units import run_layers
 from permgrad.models.members import MemberLinear, MemberMean
 from permgrad.models.network_options import NetworkOptions
 
@@ -138,8 +139,7 @@ class HybridNetwork(nn.Module):
         if path == "image" and self.renderer is not None:
             entry = self._image_entry() if self.training else None
             if entry is not None and entry.suits(encoded):
-                embedded: Tensor = entry.rest(entry(encoded))
-                return embedded
+                return run_layers(entry.rest, entry(encoded))
             return self.embed_image(self.renderer(encoded))
         raise unknown("path", path, self.paths)
 
@@ -154,8 +154,7 @@ class HybridNetwork(nn.Module):
         """Return the image path's embedding of ready images ``(rows, channels, height, width)``."""
         if self.image_branch is None:
             raise InputError(f"embed_image needs a network with the image path, however: paths={self.paths}")
-        out: Tensor = self.image_branch(images)
-        return out
+        return run_layers(self.image_branch, images)
 
     def fuse(self, embeddings: Mapping[str, Tensor]) -> Tensor:
         """Join the embeddings of all paths, in the order of ``paths``, into outputs ``(rows, outputs)``."""

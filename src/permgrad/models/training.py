@@ -1,21 +1,18 @@
-"""Training of a network on tensors in memory, on Lightning's ``Trainer``.
+"""Training of a network: what a step and an epoch do, on one device or on several that share each batch.
 
-Lightning was chosen over skorch: both stay near a bare loop when whole batches are indexed from memory, and Lightning
-brings devices, precision and loggers without owning the estimator's interface. The loop's parts that must be exact are
-functions of the seed and the epoch number alone (row order, dropout, learning rate), so a training that was
-killed and resumed from its last epoch ends with the same weights, bit for bit.
+Row order, dropout and learning rate are functions of the seed and the epoch number alone, so that a training that was
+killed and resumed from its last epoch ends with the same weights, bit for bit. The loop (``loop.py``) is our own:
+Lightning's cost a second to load and 0.3 ms a call, and every part of it that we need not switch off is in ``Learner``.
+Several devices meet through Lightning's Fabric (``distributed.py``).
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import logging
 import math
 import os
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,18 +21,21 @@ import torch
 from torch import Tensor, nn
 
 from permgrad._errors import EnvironmentProblem, InputError, is_out_of_memory, warn_user
-from permgrad._progress import Progress, ProgressMode
+from permgrad._progress import ProgressMode
 from permgrad._random import derive_seed
 from permgrad.models.allocator import keep_freed_memory
 from permgrad.models.batches import in_batches, sparing
 from permgrad.models.calibration import best_temperature, class_logits
-from permgrad.models.checkpoint import CHECKPOINT_NAME, check_state, damaged, read_checkpoint, write_checkpoint
+from permgrad.models.checkpoint import CHECKPOINT_NAME, check_state, damaged, read_checkpoint
 from permgrad.models.devices import full_float32, mixed_precision, rows_at_once
 from permgrad.models.distributed import Outcome, Task, check_watchers, train_together
 from permgrad.models.divergence import DivergenceError, what_to_do
 from permgrad.models.guard import sheltered
+from permgrad.models.inference import fold
+from permgrad.models.loop import run_epochs
 from permgrad.models.losses import loss_rows
 from permgrad.models.members import MemberScale
+from permgrad.models.optimizers import Adam, Optimizer
 from permgrad.models.rows import Rows, TrainingRows
 from permgrad.models.schedules import schedules
 from permgrad.models.team import Alone, Team
@@ -47,14 +47,6 @@ if TYPE_CHECKING:
 EpochWatcher = Callable[[Mapping[str, float]], bool | None]
 OPTIMIZERS: tuple[str, ...] = ("adamw", "adam", "sgd")
 _CHECKPOINT_FORMAT = 2
-_ENGINE_LOGGERS = (
-    "lightning",
-    "lightning.pytorch",
-    "lightning.fabric",
-    "lightning.pytorch.utilities.rank_zero",
-    "lightning.fabric.utilities.rank_zero",
-    "lightning_utilities.core.rank_zero",
-)
 # On a processor the maps of 128 rows stay in its cache: 0.6 of the time of 512 at once, on the published network.
 _EVALUATION_ROWS, _EVALUATION_ROWS_ACCELERATOR = 128, 8192
 
@@ -79,8 +71,9 @@ class TrainingOptions:
             best for it, and the outputs are divided by that temperature in the end. A network goes on learning which
             row is which after it has become too sure of itself, or is made too unsure by label smoothing (Berta,
             Holzmüller, Jordan & Bach 2025, arXiv 2501.19195, "refine, then calibrate").
-        precision: of the products in training steps, ``"float32"`` or ``"bfloat16"`` (mixed: weights, losses, the
-            optimizer and validation stay float32).
+        precision: of the products in training steps, ``"float32"``, ``"bfloat16"`` (mixed: weights, losses, the
+            optimizer and validation stay float32), or ``"auto"``: bfloat16 where it pays on a processor, in
+            convolutions between 32 filters or more if there are matrix units for it, and float32 elsewhere.
     """
 
     max_epochs: int = 200
@@ -95,7 +88,7 @@ class TrainingOptions:
     averaging: float = 0.0
     label_smoothing: float = 0.0
     refinement: bool = False
-    precision: str = "float32"
+    precision: str = "auto"
 
 
 @dataclasses.dataclass
@@ -340,7 +333,7 @@ class Learner:
         self.best_state = state["best_state"]
 
 
-def build_optimizer(network: nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
+def build_optimizer(network: nn.Module, options: TrainingOptions) -> Optimizer:
     """Return the optimizer over all trainable weights."""
     scales = {id(layer.weight) for layer in network.modules() if isinstance(layer, MemberScale)}
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -352,9 +345,8 @@ def build_optimizer(network: nn.Module, options: TrainingOptions) -> torch.optim
         return torch.optim.SGD(
             parameters, lr=options.learning_rate, momentum=0.9, nesterov=True, weight_decay=options.weight_decay
         )
-    kind = torch.optim.AdamW if options.optimizer == "adamw" else torch.optim.Adam
-    # One pass over all weights per step where torch has it: on small networks the step costs as much as the gradient.
-    return kind(parameters, lr=options.learning_rate, weight_decay=options.weight_decay, fused=True)
+    decoupled = options.optimizer == "adamw"
+    return Adam(parameters, lr=options.learning_rate, weight_decay=options.weight_decay, decoupled=decoupled)
 
 
 def training_loss(outputs: Tensor, y: Tensor, weight: Tensor, options: TrainingOptions) -> Tensor:
@@ -387,7 +379,9 @@ def predict(network: HybridNetwork, rows: Rows) -> Tensor:
     found: list[Tensor] = []
     try:
         with full_float32():
-            in_batches(len(rows), size, lambda part: found.append(network(rows.x[part])))
+            # Two thirds of the time of the layers as they stand, for the published network.
+            forward = fold(network) or network
+            in_batches(len(rows), size, lambda part: found.append(forward(rows.x[part])))
     finally:
         network.train(was_training)
     return torch.cat(found)
@@ -446,7 +440,7 @@ def train(
                 learner = begin(network, train_rows, validation_rows, options, seed, device, checkpoint)
                 stopped = on_epoch is not None and any(on_epoch(record) for record in learner.history)
                 if not learner.finished and not stopped:
-                    _run_lightning(learner, device, progress, checkpoint, on_epoch)
+                    run_epochs(learner, progress, checkpoint, on_epoch)
                 result = _finish(network, learner, device)
     except DivergenceError as error:
         fix = what_to_do(options, train_rows, columns)
@@ -490,58 +484,3 @@ def _finish(network: HybridNetwork, found: Learner | Outcome, device: torch.devi
     for parameter in network.parameters():
         parameter.grad = None
     return TrainingResult(found.history, found.best_epoch, found.diverged)
-
-
-@contextlib.contextmanager
-def silent_engine() -> Iterator[None]:
-    """Let the engine's loggers report errors alone; each has its own level again afterwards.
-
-    The first training of a process makes these loggers, so that nobody else can know what to put back.
-    """
-    loggers = [logging.getLogger(name) for name in _ENGINE_LOGGERS]
-    levels = [own.level for own in loggers]
-    for own in loggers:
-        own.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for own, level in zip(loggers, levels, strict=True):
-            own.setLevel(level)
-
-
-def _run_lightning(
-    learner: Learner,
-    device: torch.device,
-    progress: ProgressMode,
-    checkpoint: Path | None,
-    on_epoch: EpochWatcher | None,
-) -> None:
-    """Let Lightning's Trainer drive the learner's epochs; silent, without files of its own."""
-    # Named warnings and messages of the engine speak of its own options, which users here cannot set.
-    warnings.filterwarnings("ignore", module=r"lightning(\..*)?")
-    warnings.filterwarnings("ignore", message=r".*(num_workers|train_dataloader|litlogger|litmodels|LeafSpec).*")
-    import lightning.pytorch as lightning
-    from lightning.fabric.utilities.warnings import PossibleUserWarning
-
-    from permgrad.models._lightning import Chunks, LightningLearner
-
-    warnings.filterwarnings("ignore", category=PossibleUserWarning)
-    remaining = learner.options.max_epochs - learner.epoch
-    with silent_engine(), Progress(remaining * len(learner.order), "training", progress) as bar:
-        trainer = lightning.Trainer(
-            accelerator="cpu" if device.type == "cpu" else "gpu",
-            devices=1
-            if device.type == "cpu"
-            else [torch.cuda.current_device() if device.index is None else device.index],
-            max_epochs=remaining,
-            barebones=True,
-            use_distributed_sampler=False,
-        )
-        try:
-            task = LightningLearner(learner, bar, checkpoint, write_checkpoint, on_epoch)
-            trainer.fit(task, train_dataloaders=Chunks(learner.order))
-        except SystemExit as stop:
-            # Lightning ends the process on Ctrl-C; in a library that decision is the caller's.
-            if isinstance(stop.__context__, KeyboardInterrupt):
-                raise KeyboardInterrupt from None
-            raise

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from permgrad._errors import InputError, suggest
-from permgrad._startup import load_training_engine, loading
+from permgrad._startup import loading
 from permgrad.runs.documents import BRANCHES, METRICS, read_json, read_metrics, read_table_of
 from permgrad.runs.folder import (
     NAMES,
@@ -89,8 +89,6 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
                 continue
             say(f"[{number}/{len(STAGES)}] {name}")
             with folder.stage(name):
-                if name == "model":
-                    load_training_engine()
                 stage(work)
             say(f"  {name} took {folder.record['stages'][name]['seconds']:.1f} s")
     return summarise(request.folder)

@@ -1,0 +1,129 @@
+"""Adam and AdamW called directly are torch's own, bit for bit, and read each other's states."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from torch import Tensor
+
+from permgrad.models.optimizers import Adam
+
+KINDS = {True: torch.optim.AdamW, False: torch.optim.Adam}
+SHAPES = [(3, 4), (4,), (), (2, 3, 2, 2)]
+
+
+def weights(seed: int = 0) -> list[torch.nn.Parameter]:
+    drawn = torch.Generator().manual_seed(seed)
+    return [torch.nn.Parameter(torch.randn(shape, generator=drawn)) for shape in SHAPES]
+
+
+def groups(of: list[torch.nn.Parameter]) -> list[dict]:
+    """Two groups; the second decays by a rate of its own."""
+    return [{"params": of[:2]}, {"params": of[2:], "weight_decay": 0.5}]
+
+
+def pair(*, decoupled: bool) -> tuple[Adam, list, torch.optim.Optimizer, list]:
+    own, twin = weights(), weights()
+    options = {"lr": 1e-2, "weight_decay": 0.1}
+    ours = Adam(groups(own), decoupled=decoupled, **options)
+    return ours, own, KINDS[decoupled](groups(twin), fused=True, **options), twin
+
+
+def give_gradients(to: list[torch.nn.Parameter], step: int, without: tuple[int, ...] = ()) -> None:
+    drawn = torch.Generator().manual_seed(100 + step)
+    for place, weight in enumerate(to):
+        slope = torch.randn(weight.shape, generator=drawn)
+        weight.grad = None if place in without else slope
+
+
+def walk(optimizer, of: list, steps: range, without: dict[int, tuple[int, ...]] | None = None) -> list[Tensor]:
+    """Take steps at changing rates; some weights may be without a gradient in some steps."""
+    for step in steps:
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-2 / (1 + step)
+        give_gradients(of, step, (without or {}).get(step, ()))
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        assert all(weight.grad is None for weight in of)
+    return [weight.detach().clone() for weight in of]
+
+
+def assert_same(one: list[Tensor], other: list[Tensor]) -> None:
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("without", [{}, {0: (1,), 2: (0, 3), 4: (2,)}, {1: (0, 1, 2, 3)}], ids=["all", "some", "none"])
+@pytest.mark.parametrize("decoupled", [True, False], ids=["AdamW", "Adam"])
+def test_steps_are_torchs(decoupled, without):
+    ours, own, theirs, twin = pair(decoupled=decoupled)
+    found, wanted = walk(ours, own, range(7), without), walk(theirs, twin, range(7), without)
+    # Precondition: every weight has moved.
+    assert all((a != b).any() for a, b in zip(found, weights(), strict=True))
+    assert_same(found, wanted)
+
+
+@pytest.mark.parametrize("decoupled", [True, False], ids=["AdamW", "Adam"])
+def test_the_two_kinds_differ(decoupled):
+    ours, own, *_ = pair(decoupled=decoupled)
+    other, twin, *_ = pair(decoupled=not decoupled)
+    assert not torch.equal(walk(ours, own, range(3))[0], walk(other, twin, range(3))[0])
+
+
+@pytest.mark.parametrize("without", [{}, {0: (1,), 1: (3,)}], ids=["all", "some"])
+@pytest.mark.parametrize("way", ["ours to ours", "torch to ours", "ours to torch"])
+def test_states_go_from_one_to_the_other(way, without, tmp_path):
+    ours, own, theirs, twin = pair(decoupled=True)
+    first, of = (theirs, twin) if way.startswith("torch") else (ours, own)
+    walk(first, of, range(3), without)
+    torch.save(first.state_dict(), tmp_path / "state.pt")
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    wanted = walk(first, of, range(3, 6))
+
+    second, other, torchs, torch_weights = pair(decoupled=True)
+    into, goes_on = (torchs, torch_weights) if way.endswith("torch") else (second, other)
+    walk(into, goes_on, range(50, 52))  # what it knew before is forgotten
+    into.load_state_dict(state)
+    with torch.no_grad():
+        ours_now, own_now, *_ = pair(decoupled=True)
+        walk(ours_now, own_now, range(3), without)
+        for weight, value in zip(goes_on, own_now, strict=True):
+            weight.copy_(value)
+    assert_same(walk(into, goes_on, range(3, 6)), wanted)
+
+
+def test_a_state_before_the_first_step_is_empty():
+    ours, own, *_ = pair(decoupled=True)
+    before = ours.state_dict()
+    assert before["state"] == {}
+    wanted = walk(ours, own, range(2))
+    again, other, *_ = pair(decoupled=True)
+    walk(again, other, range(5))
+    again.load_state_dict(before)
+    with torch.no_grad():
+        for weight, value in zip(other, weights(), strict=True):
+            weight.copy_(value)
+    assert_same(walk(again, other, range(2)), wanted)
+
+
+def test_no_weights_no_steps():
+    nothing = Adam([{"params": []}], lr=0.1, weight_decay=0.0, decoupled=True)
+    nothing.step()
+    assert nothing.state_dict()["state"] == {}
+
+
+def test_training_loads_no_compiler():
+    code = """
+    import sys
+    import numpy as np, permgrad as pg
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    for optimizer in ("adamw", "adam", "sgd"):
+        pg.HyNNRegressor(preset="fast", max_epochs=1, progress=False, optimizer=optimizer).fit(X, X[:, 0])
+        print(optimizer, "torch._dynamo" in sys.modules)
+    """
+    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, capture_output=True, text=True)
+    # Torch's own optimizer loads it: otherwise this would say nothing.
+    assert ended.stdout.split("\n")[:3] == ["adamw False", "adam False", "sgd True"]
