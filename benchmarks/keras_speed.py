@@ -9,7 +9,8 @@ of 32, AdamW and learning rates; processor time, in processes of their own, whic
 *Training*: ``model.fit`` with the notebook's metrics, once more without any metric, and once more in Keras' mixed
 precision of bfloat16; ours as it is by default (convolutions in bfloat16 where the processor has matrix units for it)
 and in float32. An epoch is its steps and the validation after it. The peer's pictures are drawn beforehand, as in the
-notebook; permgrad draws them in every step, and that is in its time. The first epoch is left out on both sides: TensorFlow compiles in it.
+notebook; permgrad draws them in every step, and that is in its time. The first epoch is left out on both sides:
+TensorFlow compiles in it.
 
 *From CSV to report*: ``permgrad run puma --preset paper --batch-size 32`` against the notebook's steps with as many
 epochs. Ours also explains with intervals and writes an HTML report; the peer's plots and its search over 75 networks

@@ -19,6 +19,14 @@ RowId = Annotated[
     list[str] | None,
     typer.Option("--id", help="Column that names rows: not a feature, kept in predictions.", metavar="COL"),
 ]
+ColumnKind = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kind",
+        help="What a column is: numeric, categorical, boolean, date or identifier; may be given several times.",
+        metavar="COL=KIND",
+    ),
+]
 MissingCodes = Annotated[
     list[str] | None,
     typer.Option(help="Codes that mean missing, separated by commas, such as -9,-8,-7.", metavar="CODES"),

@@ -174,6 +174,7 @@ def run(
     validation: options.Validation = None,
     drop: options.Drop = None,
     row_id: options.RowId = None,
+    kind: options.ColumnKind = None,
     na: options.MissingCodes = None,
     groups: options.Groups = None,
     group: options.Group = None,
@@ -230,6 +231,7 @@ def run(
             validation=validation,
             drop=tuple(drop or ()),
             identifier=tuple(row_id or ()),
+            kind=tuple(kind or ()),
             na=tuple(na or ()),
             groups=groups,
             group=group,
@@ -474,6 +476,7 @@ def compare(
     row_id: Annotated[
         list[str] | None, typer.Option("--id", help="Column that names rows: not a feature.", metavar="COL")
     ] = None,
+    kind: options.ColumnKind = None,
     na: options.MissingCodes = None,
     groups: options.Groups = None,
     group: Annotated[
@@ -512,6 +515,7 @@ def compare(
             methods=_names(method),
             drop=tuple(drop or ()),
             identifier=tuple(row_id or ()),
+            kind=tuple(kind or ()),
             na=tuple(na or ()),
             groups=groups,
             group=group,

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import permgrad as pg
+from permgrad.attribution.importance import weighted_median
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,32 @@ def scale_of(net, rows, y, **options):
 def test_of_a_regression(rows, skewed, loss, expected):
     net = nn.Linear(3, 1)
     assert scale_of(net, rows, skewed, loss=loss, task="regression") == pytest.approx(expected(skewed))
+
+
+def test_of_weighted_rows_it_is_that_of_rows_as_often_as_they_weigh(rows, skewed):
+    """Closed form: a whole weight is a row given so many times; and no other constant has less absolute error."""
+    net = nn.Linear(3, 1)
+    weights = np.random.default_rng(1).integers(0, 4, 60).astype(float)
+    weights[np.argmax(skewed)] = 40.0
+    often = np.repeat(skewed, weights.astype(int))
+    assert abs(np.median(often) - np.median(skewed)) > 0.3
+    expected = np.mean(np.abs(often - np.median(often)))
+    options = {"loss": "absolute_error", "task": "regression", "sample_weight": weights}
+    assert scale_of(net, rows, skewed, **options) == pytest.approx(expected)
+    assert expected < np.average(np.abs(skewed - np.median(skewed)), weights=weights) - 0.01
+    others = np.linspace(skewed.min(), skewed.max(), 2000)
+    reached = np.average(np.abs(skewed[:, None] - others), weights=weights, axis=0)
+    assert expected <= reached.min() + 1e-12
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_weighted_median_is_the_median_of_repeated_values(seed):
+    rng = np.random.default_rng(seed)
+    values, weights = rng.integers(0, 5, 9).astype(float), rng.integers(0, 3, 9).astype(float)
+    weights[seed] = 2
+    often = np.repeat(values, weights.astype(int))
+    assert weighted_median(values, weights) == weighted_median(values, 4 * weights) == np.median(often)
+    assert weighted_median(values, np.ones(9)) == weighted_median(values, None) == np.median(values)
 
 
 def test_of_classes_it_is_their_entropy(rows):

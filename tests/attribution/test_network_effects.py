@@ -71,6 +71,18 @@ def test_the_modality_game_of_the_same_column_twice(a, b):
         assert (found.values[1, 0], found.std[1, 0], found.p_values[1, 0]) == (0, 0, 1)
 
 
+def test_inputs_that_a_network_is_better_off_without_have_no_shares():
+    x = standard(2000, 1, 1)
+    options = {"level": "modality", "n_repeats": 5, "random_state": 0, "progress": False}
+    for sign in (1, -1):
+        y = sign * 3 * x.numpy()[:, 0]
+        branches = pg.explain(Sum(1.0, 2.0), {"x": x, "z": x}, y, **options).branches
+        shares = [branches[name]["share"] for name in ("x", "z")]
+        assert sign * branches["x"]["importance"] > 1
+        assert sign * branches["z"]["importance"] > 1
+        assert shares == ([None, None] if sign < 0 else pytest.approx([1 / 3, 2 / 3]))
+
+
 def slow_shapley(net: nn.Module, inputs: list[Tensor], y: np.ndarray, seed: int, repeats: int) -> np.ndarray:
     """Return the mean Shapley value of the game S ↦ Δ_S by its definition, coalition by coalition, row by row."""
     rows, count = len(y), len(inputs)

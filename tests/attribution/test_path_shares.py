@@ -199,3 +199,16 @@ def test_constants_get_exactly_nothing(classifier):
     frame = explained.to_frame().set_index(["feature", "class"]).loc["always"]
     assert (frame[["importance", "std", "ci_low", "ci_high", "tabular", "image", "interaction"]] == 0).all(axis=None)
     assert (frame["p_value"] == 1).all()
+
+
+def test_a_network_that_is_better_off_without_its_paths_has_no_shares():
+    """It says s·x of y = −c·x: exchanging both paths makes the loss smaller by 2·s·c·var x, and that is no whole."""
+    a, b, c = 1.0, 2.0, 3.0
+    model = verify.hand_set([a], [b])
+    X = np.random.default_rng(4).normal(size=(2000, 1))
+    x = model.encode(X)[:, 0].astype(float)
+    branches = pg.explain(model, X, -c * x, random_state=0, n_repeats=10, progress=False).branches
+    for path, own in (("tabular", a), ("image", b)):
+        assert branches[path]["ci_low"] < -2 * own * c * np.var(x) < branches[path]["ci_high"] < 0
+        assert branches[path]["share"] is None
+    assert branches["total"]["ci_high"] < 0

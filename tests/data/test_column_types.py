@@ -8,11 +8,12 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from permgrad import InputError, PermgradWarning
-from permgrad.data.cells import find_date_format
-from permgrad.data.column_types import Schema, infer_schema
+from permgrad.data.cells import MissingCodes, find_date_format
+from permgrad.data.column_types import Schema, infer_schema, read_numbers
 from permgrad.data.identifiers import is_running, tell_of_identifiers
 from permgrad.data.spellings import several_ways, several_ways_said, tell_of_several_ways
 
@@ -132,10 +133,15 @@ def test_numbers_and_dates_written_in_several_ways_are_told(cells, odd, what, fi
     cells = [odd.get(i, cell) for i, cell in enumerate(cells)]
     schema = infer_schema(pd.DataFrame({"a": cells, "b": cells[:120] * 2}))
     said = f"looks like {what} written in several ways, first odd cell {first!r}"
-    assert (schema["a"].kind, schema["b"].kind) == ("identifier", "categorical")
-    assert schema["a"].reason == f"text, 240 different values in 240 rows; {said}"
+    # Numbers with decimal commas are told as those with decimal points are.
+    kind = {"numbers": "categorical", "dates": "identifier"}[what]
+    assert (schema["a"].kind, schema["b"].kind) == (kind, "categorical")
+    share = {1: 100, 2: 99, 20: 92}.get(len(odd))
+    counted = {"numbers": f"text; {share}% are numbers, {first!r} is not (if it means missing, declare it as a code)"}
+    assert schema["a"].reason == f"{counted.get(what, 'text, 240 different values in 240 rows')}; {said}"
     assert said in schema["b"].reason
-    with pytest.warns(PermgradWarning, match=r"column 'a' looks like .* left out like an identifier; write all its"):
+    fate = {"categorical": "taken for categories", "identifier": "left out like an identifier"}[kind]
+    with pytest.warns(PermgradWarning, match=rf"column 'a' looks like .* {fate}; write all its"):
         tell_of_several_ways(schema, {"b": "categorical"})
     assert len(several_ways_said(schema, {})) == 2
 
@@ -188,6 +194,17 @@ def test_declared_dates_and_pairs_are_read_as_such(values, kind, storage):
     assert (found.kind, found.storage) == (kind, storage)
     if storage == "pair":
         assert (found.true_level, found.false_level) in (("yes", "no"), ("10", "9"))
+
+
+@pytest.mark.parametrize("kind", ["date32", "date64"])
+def test_days_of_arrow_are_dates(kind):
+    days = [dt.date(2020, 1, 1), None, dt.date(2021, 5, 1), dt.date(1969, 12, 31)] * 10
+    column = pd.Series(pd.array(days, dtype=pd.ArrowDtype(getattr(pa, kind)())))
+    schema = infer_schema(column.to_frame("day"))
+    assert (schema["day"].kind, schema["day"].n_levels, schema["day"].n_missing) == ("date", 3, 10)
+    expected = [(day - dt.date(1970, 1, 1)).days * 86400 if day else None for day in days[:4]]
+    values, _ = read_numbers(column, schema["day"], MissingCodes())
+    assert [None if np.isnan(value) else value for value in values[:4]] == expected
 
 
 def test_texts_that_look_like_dates_and_are_none():

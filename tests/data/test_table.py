@@ -13,7 +13,10 @@ import pytest
 
 from permgrad import EnvironmentProblem, InputError
 from permgrad._csv import read_csv, write_csv
-from permgrad.data.table import blank_codes, read_table, sniff_delimiter
+from permgrad.data.cells import MissingCodes
+from permgrad.data.column_types import infer_schema, read_numbers
+from permgrad.data.missing_texts import MISSING_ANYWAY, SPREADSHEET_ERRORS
+from permgrad.data.table import blank_codes, read_table, read_written, sniff_delimiter, unused_codes
 
 FRAME = pd.DataFrame({"age": [31, 40, 25], "town": ["Köln", "Ulm", "Bonn"], "height": [1.5, 2.25, 1.75]})
 
@@ -80,6 +83,71 @@ def test_text_columns_keep_leading_zeros(tmp_path):
     file.write_text("code,n\n007,1\n012,2\n")
     assert read_table(file, text=["code"])["code"].tolist() == ["007", "012"]
     assert read_table(file)["code"].tolist() == [7, 12]
+
+
+def test_errors_of_spreadsheets_are_missing_as_other_marks_are(tmp_path):
+    import pandas._libs.parsers as parsers
+
+    assert set(parsers.STR_NA_VALUES) - {""} <= MISSING_ANYWAY
+    file = tmp_path / "t.csv"
+    errors = [*SPREADSHEET_ERRORS, "N/A"]
+    assert {"#NV", "#N/A", "#DIV/0!", "#WERT!", "#VALUE!", "#REF!", "#BEZUG!"} < set(errors)
+    for decimal in ",.":
+        lines = [f"1{decimal}{i:02};{error};{error};#{i}" for i, error in enumerate(errors)]
+        file.write_text("a;b;c;d\n" + "\n".join([*lines, f"1{decimal}75;2{decimal}25;green;#NVIDIA"]), encoding="utf-8")
+        frame = read_table(file)
+        assert frame.isna().sum().tolist() == [0, len(errors), len(errors), 0]
+        assert (frame["b"].iloc[-1], frame["c"].iloc[-1], frame["d"].iloc[-1]) == (2.25, "green", "#NVIDIA")
+        assert unused_codes(frame, ["#NV", "NA", "?"]) == ["?"], "missing without being declared"
+
+
+def test_a_code_does_not_keep_a_column_from_being_read_as_one_without_it(tmp_path):
+    """Decimal commas as decimal points."""
+    file = tmp_path / "t.csv"
+    numbers = [round(12.5 + 1.37 * i, 2) for i in range(40)]
+
+    def read(decimal, odd, codes=(), like=None, values=numbers):
+        cells = [f"{number:.2f}".replace(".", decimal) for number in values]
+        cells[3] = odd
+        file.write_text("a;b\n" + "\n".join(f"{cell};{i % 3}" for i, cell in enumerate(cells)))
+        written = read_written(file, codes=codes, like=like)
+        return infer_schema(written.frame, na_codes=codes)["a"], written
+
+    for decimal in ",.":
+        column, written = read(decimal, " k.A.", ["k.A.", -9])
+        assert (column.kind, column.storage, column.n_missing, column.n_levels) == ("numeric", "number", 1, 39)
+        read_back, missing = read_numbers(written.frame["a"], column, MissingCodes.of(["k.A.", -9]))
+        assert missing.tolist() == [0] * 3 + [2] + [0] * 36
+        assert np.delete(read_back, 3).tolist() == np.delete(numbers, 3).tolist()
+        assert written.decimals == ({"a": ",", "b": ","} if decimal == "," else {})
+        # Undeclared it is named.
+        column, _ = read(decimal, "k.A.")
+        assert column.kind == "categorical"
+        assert "98% are numbers, 'k.A.' is not (if it means missing, declare it as a code)" in column.reason
+        assert "written in several ways, first odd cell 'k.A.'" in column.reason
+        column, _ = read(decimal, "k.A.", values=[number // 15 for number in numbers])
+        assert "are numbers, 'k.A.' is not" in column.reason, "also where there are few values"
+        # In a later table it is what is wrong with the column, not the numbers beside it.
+        learned, signs = read(decimal, f"7{decimal}5")
+        assert learned.kind == "numeric"
+        _, later = read(decimal, "k.A.", like=signs.decimals)
+        with pytest.raises(
+            InputError, match=r"column 'a' must be numeric, however row 3 has 'k\.A\.'; correct the cell"
+        ):
+            read_numbers(later.frame["a"], learned, MissingCodes())
+
+
+def test_codes_beside_thousands_and_per_cent_signs(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text("a;b;c;d\n1.234,5;7,4 %;007;1,5\n?;?;?;2.5\n2.000,25;8 %;012;?\n")
+    written = read_written(file, codes=["?"])
+    assert {name: own.tolist() for name, own in written.frame.items()} == {
+        "a": ["1234.5", "?", "2000.25"],
+        "b": ["7.4", "?", "8"],
+        "c": ["007", "?", "012"],
+        "d": ["1,5", "2.5", "?"],
+    }
+    assert written.percents == ("b",)
 
 
 def test_codes_become_missing_in_numbers_and_text(tmp_path):

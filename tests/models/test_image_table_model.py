@@ -62,6 +62,15 @@ def _regressor(records):
     return fitted(records, "number")
 
 
+def test_kinds_that_are_known(records):
+    rows, _ = records
+    coded = Records(rows.images, rows.table.assign(ward=np.arange(len(rows)) % 3 + 1), rows.y)
+    for kinds, kind in ((None, "numeric"), ({"ward": "categorical"}, "categorical")):
+        model, test = fitted((coded, None), training={"max_epochs": 1}, kinds=kinds)
+        assert model.preprocessor_.schema_["ward"].kind == kind
+        assert np.isfinite(model.predict_proba(test)).all()
+
+
 def test_it_learns_from_both_images_and_table(classifier, regressor):
     model, test = classifier
     assert (model.predict(test) == test.y).mean() > 0.8

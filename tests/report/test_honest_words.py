@@ -14,7 +14,7 @@ from permgrad.evaluation.metrics import evaluate
 from permgrad.report import plots
 from permgrad.report._constant import constant, verdict
 from permgrad.report._headline import facts, second_sentence
-from permgrad.report._paths import map_words, path_shares, path_words
+from permgrad.report._paths import map_words, no_share_words, path_shares, path_words
 from permgrad.report._sections import results
 from permgrad.report.content import DataSection, PredictionSection, ReportContent
 from permgrad.report.html import render_report
@@ -208,6 +208,29 @@ def test_roles_of_paths():
     assert _branch_lines(sensible) == ["Branch shares: tabular 90%, image 10%"]
     undefined = {name: {**entry, "share": None} for name, entry in sensible.items()}
     assert path_words(undefined) == ""
+    assert _branch_lines({**undefined, "total": {"importance": -0.2, "ci_low": -0.3, "ci_high": -0.1}}) == [
+        (
+            "Branch shares: none, because the effect of all paths together is not certainly above 0 "
+            "(−0.2, interval −0.3 to −0.1), so that there is nothing to share out"
+        )
+    ]
+    inputs = {"scan": undefined["image"], "table": undefined["tabular"]}
+    assert _branch_lines(inputs) == [
+        (
+            "Input shares: none, because the effect of all inputs together is not certainly above 0, so that there is "
+            "nothing to share out"
+        )
+    ]
+    assert no_share_words(sensible) == no_share_words({"tabular": undefined["tabular"]}) == ""
+
+
+def test_a_report_without_shares_says_why(content):
+    total = {"importance": -0.2, "ci_low": -0.3, "ci_high": -0.1}
+    undefined = {**{name: {**OUTSIDE[name], "share": None} for name in ("tabular", "image")}, "total": total}
+    page = render_report(dataclasses.replace(content, branches=undefined))
+    why = "No shares are given: the effect of all paths together is not certainly above 0 (−0.2, interval −0.3 to −0.1)"
+    assert why in page
+    assert "No shares are given" not in render_report(dataclasses.replace(content, branches=OUTSIDE))
 
 
 @pytest.mark.parametrize(

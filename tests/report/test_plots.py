@@ -235,14 +235,16 @@ def test_roc_of_absent_classes_and_residuals_of_nothing():
         (lambda *_: plots.activation(None, [1.0]), "heat must have shape"),
         (
             lambda *_: plots.tradeoff({"a": ([1.0], [1.0, 2.0])}, x_label="seconds", y_label="error"),
-            "each method needs as many costs as errors, however: 'a' has (1,) and (2,)",
+            "each method needs as many costs as errors, however: 'a' has (1,) and (2,); pass two lists of one length",
         ),
         (
             lambda *_: plots.tradeoff(
                 {"a": ([0.0], [1.0]), "b": ([1.0], [np.nan])}, x_label="seconds", y_label="error"
             ),
-            "tradeoff needs a method with a cost above 0 and an error, however: there is none",
+            "tradeoff needs a method with a cost above 0 and an error, however: there is none; pass finite num",
         ),
+        (lambda *_: plots.branches({"paper": {}}), "however: there is none; pass explanation.branches of a model with"),
+        (lambda *_: plots.shares({}, {}), "however: there is none; pass explanation.branches of a model with several"),
         (
             lambda *_: plots.overlay(None, [1.0, 2.0]),
             "a signed map must have shape (height, width), however: its shape is (2,)",

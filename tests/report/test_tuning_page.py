@@ -117,5 +117,5 @@ def test_figures_say_what_they_show():
     ],
 )
 def test_nothing_to_draw(draw, given):
-    with pytest.raises(InputError, match="however: there is none"):
+    with pytest.raises(InputError, match="however: there is none; "):
         draw(given)

@@ -206,6 +206,30 @@ def test_progress_and_notes_go_to_stderr(place, tmp_path):
     assert list(facts["baselines"]) == [*trees, "linear", "mlp"], "TabM and RealMLP are trained when they are named"
 
 
+def test_notes_on_columns_are_said_once(place, tmp_path):
+    """By the run alone, not by each training in it once more, in the words for Python."""
+    frame = pd.read_csv(place / "table.csv").head(80)
+    rows = np.arange(len(frame))
+    odd = frame.assign(copied=frame["score"], patient_id=np.random.default_rng(0).permutation(rows) + 100)
+    odd["price"] = [f"{row},5" if row % 10 else f"{row}.25" for row in rows]
+    odd.to_csv(tmp_path / "table.csv", index=False)
+    words = [str(tmp_path / "table.csv"), "--target", "outcome", "--seed", "1"]
+    (tmp_path / "space.json").write_text(
+        json.dumps({"base": "fast", "parameters": {"training.max_epochs": {"choices": [1, 2]}}})
+    )
+    commands = {
+        "run": ["--preset", "fast"],
+        "compare": ["--models", "fast,linear", "--folds", "2", "--method", "permutation"],
+        "tune": ["--space", str(tmp_path / "space.json"), "--trials", "1"],
+    }
+    for command, own in commands.items():
+        result = CliRunner().invoke(app, [command, *words, *own, "--out", str(tmp_path / command)])
+        assert result.exit_code == 0, result.stderr
+        lines = [line for line in result.stderr.splitlines() if line.startswith(("note:", "warning:"))]
+        for said in ("score = copied", "name is that of an identifier: patient_id", "'price' looks like numbers"):
+            assert len([line for line in lines if said in line]) == 1, (command, said, lines)
+
+
 def test_baselines_by_name(place, tmp_path, monkeypatch):
     words = ["run", str(place / "table.csv"), "--target", "score", "--drop", "outcome", "--preset", "fast"]
     folder = ["--out", str(tmp_path / "run")]

@@ -109,6 +109,38 @@ def test_thresholds_are_the_best_of_all_cuts_of_the_held_out_rows(model, split):
         assert score(logits > cut) == pytest.approx(max(score(logits > other) for other in every)), aim
 
 
+def counted_cut(logits, positive, aim, cost):
+    """Try every cut, one by one, falling; slow."""
+    ends = np.unique(logits)[::-1]
+    cuts = [ends[0] + 1, *((ends[1:] + ends[:-1]) / 2), ends[-1] - 1]
+    best, found = -np.inf, 0.0
+    for cut in cuts:
+        hit, false = (positive & (logits > cut)).sum(), (~positive & (logits > cut)).sum()
+        missed, right = (positive & (logits <= cut)).sum(), (~positive & (logits <= cut)).sum()
+        worth = {
+            "f1": 2 * hit / max(2 * hit + missed + false, 1),
+            "balanced_accuracy": (hit / max(hit + missed, 1) + right / max(right + false, 1)) / 2,
+            "cost": -(cost[0] * false + cost[1] * missed),
+        }[aim]
+        if worth > best + 1e-12:
+            best, found = worth, cut
+    return found
+
+
+@pytest.mark.parametrize("aim", ["f1", "balanced_accuracy", "cost"])
+def test_a_cut_is_that_of_trying_all(aim):
+    rng = np.random.default_rng(0)
+    for rows in (2, 5, 40):
+        for _ in range(20):
+            logits = rng.integers(-4, 5, rows) / 2
+            for positive in (rng.random(rows) < 0.4, np.zeros(rows, dtype=bool), np.ones(rows, dtype=bool)):
+                expected = counted_cut(logits, positive, aim, (1.0, 5.0))
+                assert gradients.choose_cut(logits, positive, aim, (1.0, 5.0)) == pytest.approx(expected)
+    # Nothing lies between neighbouring floats, and the upper one of them is to be called positive.
+    logits = np.array([1.0, np.nextafter(1.0, 2.0)])
+    assert (logits > gradients.choose_cut(logits, np.array([False, True]), aim, (1.0, 5.0))).tolist() == [False, True]
+
+
 def test_costs_that_are_no_costs(place):
     words = ("--target", "y", "--preset", "fast", "--cost", "0", "0", "--out", place / "never")
     _, errors = call("run", place / "table.csv", *words, code=2)

@@ -87,7 +87,7 @@ def test_numbers_written_in_several_ways_are_named(here):
     said = [note for note in load().notes if "'price' looks like numbers written in several ways" in note]
     assert len(said) == 1
     assert "first odd cell '" in said[0]
-    assert ".25', and is left out like an identifier; write all its cells alike" in said[0]
+    assert ".25', and is taken for categories; write all its cells alike" in said[0]
     assert not any("price" in note for note in load(drop=("price",)).notes)
 
 
@@ -123,6 +123,24 @@ def test_one_hot_blocks_are_proposed_and_declared_groups_are_variables(here):
     inputs = load(groups=Path("groups.json"))
     assert inputs.variables == {"colour": ["colour_red", "colour_green", "colour_blue"]}
     assert not any("one-hot" in note for note in inputs.notes)
+
+
+def test_columns_that_say_the_same_are_named(here):
+    assert not any("say the same" in note for note in load().notes)
+    blocks = table().assign(sex_m=[i % 2 for i in range(200)], sex_f=[1 - i % 2 for i in range(200)])
+    blocks.assign(age_copy=blocks["age"]).to_csv("table.csv", index=False)
+    said = [note for note in load().notes if "say the same" in note]
+    assert any("sex: sex_m, sex_f" in note for note in load().notes), "complementary columns are a block, and no copies"
+    assert said == [
+        (
+            "these columns say the same in every training row, so that the importance of one hides in the other: "
+            "age = age_copy; leave out all but one with --drop, or treat them as one feature: write them into a "
+            'JSON file {"age": ["age", "age_copy"]} and give it with --groups'
+        )
+    ]
+    Path("groups.json").write_text('{"age": ["age", "age_copy"]}')
+    assert not any("age_copy" in note for note in load(groups=Path("groups.json")).notes)
+    assert not any("age_copy" in note for note in load(drop=("age_copy",)).notes)
 
 
 def test_groups_stay_together_and_are_no_feature(here):
@@ -237,6 +255,25 @@ def test_named_sets(name, features, rows):
             "Wilderness_Area": 4,
             "Soil_Type": 40,
         }
+
+
+def test_a_code_in_a_german_table_is_known_in_training_and_prediction(here):
+    cells = [f"{i},5" for i in range(60)]
+    cells[7] = cells[30] = "k.A."
+    lines = [f"{cell};{i * 0.5:g}".replace(".5", ",5") for i, cell in enumerate(cells)]
+    Path("table.csv").write_text("size;y\n" + "\n".join(lines))
+    assert any("first odd cell 'k.A.'" in note for note in load().notes)
+    inputs = load(na=("k.A.,#NV",))
+    assert inputs.notes == []
+    assert (inputs.schema["size"].kind, inputs.decimals) == ("numeric", {"size": ",", "y": ","})
+    assert {part.X["size"].str.contains(",").sum() for part in inputs.parts.values()} == {0}
+    Path("new.csv").write_text("size;y\n3,5;1\nk.A.;2\n")
+    model = SimpleNamespace(preprocessor_=SimpleNamespace(feature_names_in_=["size"]))
+    data = {"decimals": inputs.decimals, "na_codes": ["k.A."], "target": "y"}
+    assert read_rows(model, data, Path("new.csv"))[0]["size"].tolist() == ["3.5", "k.A."]
+    Path("test.csv").write_text("size;y\n3,5;2,5\nk.A.;3,5\n")
+    own = load(na=("k.A.",), test=Path("test.csv")).parts["test"]
+    assert (own.X["size"].tolist(), own.y.tolist()) == (["3.5", "k.A."], [2.5, 3.5])
 
 
 def test_thousands_of_a_german_table_are_read_alike_in_training_and_prediction(here):

@@ -1,7 +1,8 @@
 """How much each branch carries: the path game on whole branches.
 
 A branch's embedding is taken from a donor row, not set to zero, and the two-player Shapley value shares out the loss of
-losing both. Shares are undefined where the interval of the total includes 0.
+losing both. Shares are undefined unless the interval of the total lies above 0: where losing both does not make the
+loss larger there is nothing to share out, and two negative effects are no parts of a whole.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def weigh_branches(
     """Return what ``branch_weights`` does, from the sums over pairs of rows that exchanged their branches."""
     mean, std, count = moments.estimate()
     low, high, p_values = interval(mean, std, count, confidence)
-    certain = bool(low[0] > 0 or high[0] < 0)
+    certain = bool(low[0] > 0)
     result: dict[str, Any] = {}
     for index, path in enumerate(paths, start=1):
         half = mean[3] / 2

@@ -418,7 +418,7 @@ def play_modalities(request: Request, label: str) -> tuple[tuple[str, ...], Tabl
     Returns:
         Names of the quantities; the numbers per class; and the game as ``Explanation.branches``: importance, share,
         alone and last of every modality. ``alone`` is the effect of replacing this modality only, ``last`` that of
-        replacing it after all others. Shares are null where the interval of the total includes 0.
+        replacing it after all others. Shares are null unless the interval of the total lies above 0.
     """
     names, (play,) = shapley_play(request)
     full = play.coalitions.all(axis=1).astype(np.float64)
@@ -447,7 +447,7 @@ def play_modalities(request: Request, label: str) -> tuple[tuple[str, ...], Tabl
         }
 
     whole_effect = entry(_TOTAL)
-    certain = whole_effect["ci_low"] > 0 or whole_effect["ci_high"] < 0
+    certain = whole_effect["ci_low"] > 0
     result: dict[str, Any] = {}
     for name in request.space.names:
         own = entry(name)

@@ -14,6 +14,7 @@ from permgrad._threads import captum_turn
 from permgrad.attribution.arguments import Arguments, check_groups, check_numbers, level_of
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Method, Request, methods
+from permgrad.data.row_order import tell_of_other_order
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 
@@ -129,6 +130,7 @@ def explain(
         from permgrad.attribution.streaming.stream import explain_stream
 
         return explain_stream(model, inputs, y, **given, **options)
+    tell_of_other_order(inputs, y=y, sample_weight=sample_weight)
     engine = take_engine(options)
     arguments = Arguments(model=model, inputs=inputs, y=y, options=options, **given)
     with sparing(), full_float32():

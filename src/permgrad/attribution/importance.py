@@ -128,11 +128,30 @@ def loss_scale(request: Request) -> float:
     if loss == "squared_error":
         return float(np.average((y - np.average(y, weights=weights)) ** 2, weights=weights))
     if loss == "absolute_error":
-        return float(np.average(np.abs(y - np.median(y)), weights=weights))
+        return float(np.average(np.abs(y - weighted_median(y, weights)), weights=weights))
     shares = np.bincount(np.asarray(y, dtype=np.int64), weights=weights) / (
         len(y) if weights is None else weights.sum()
     )
     return scale_of_shares(shares, loss)
+
+
+def weighted_median(values: Floats, weights: Floats | None) -> float:
+    """Return the number of least weighted absolute distance to ``(rows,)`` values; the mean of the ends of several.
+
+    Examples:
+        >>> values = np.array([3.0, 1.0, 2.0, 10.0])
+        >>> weighted_median(values, None), weighted_median(values, np.array([1.0, 1.0, 1.0, 9.0]))
+        (2.5, 10.0)
+    """
+    if weights is None:
+        return float(np.median(values))
+    order = np.argsort(values, kind="stable")
+    order = order[weights[order] > 0]
+    below = np.cumsum(weights[order])
+    # The first values up to which half of the weight has come, and more than half.
+    first, last = (int(np.searchsorted(below, below[-1] / 2, side=side)) for side in ("left", "right"))
+    ends = values[order][[first, min(last, len(order) - 1)]]
+    return float(ends.mean())
 
 
 def scale_of_shares(shares: Floats, loss: str) -> float:

@@ -467,6 +467,9 @@ def series_seconds(series: pd.Series[Any]) -> Floats:
     """Return a datetime, period or timedelta column in seconds (dates: since 1970, UTC), NaN where missing."""
     if isinstance(series.dtype, pd.PeriodDtype):
         series = series.dt.to_timestamp()
+    elif isinstance(series.dtype, pd.ArrowDtype) and str(series.dtype).startswith("date"):
+        # Arrow's days, unlike its moments, know no time zone and refuse to be asked for it.
+        series = series.astype("datetime64[us]")
     return _seconds(series)
 
 

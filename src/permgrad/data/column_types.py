@@ -30,7 +30,7 @@ from permgrad.data.cells import (
     text_numbers,
 )
 from permgrad.data.identifiers import FEWEST_FOR_IDENTIFIER, kind_of_distinct, row_numbers
-from permgrad.data.spellings import several_ways
+from permgrad.data.spellings import numbers_in_one_way, several_ways
 
 Kind: TypeAlias = Literal["numeric", "categorical", "boolean", "constant", "identifier", "date"]
 Storage: TypeAlias = Literal["number", "date", "pair", "text"]
@@ -309,16 +309,14 @@ def _text_type(
     """Tell identifiers from categories, and say when a text spoils a column of numbers."""
     if isinstance(series.dtype, pd.CategoricalDtype):
         return replace(base, reason="categorical type")
-    numbers = text_numbers(texts)
+    numbers = numbers_in_one_way(texts)
     n_present = int(counts.sum())
-    share_numbers = float(counts[~np.isnan(numbers)].sum() / max(n_present, 1))
-    if share_numbers >= 0.5:
-        odd = next(text for text, number in zip(texts, numbers, strict=True) if np.isnan(number))
-        reason = f"text; {share_numbers:.0%} are numbers, {odd!r} is not (if it means missing, declare it as a code)"
-        spelled = several_ways(texts) if len(texts) >= _FEWEST_SPELLED else None
-        reason = f"{reason}; {spelled}" if spelled else reason
-        return replace(base, reason=reason)
+    share_numbers = float(counts[numbers].sum() / max(n_present, 1))
     spelled = several_ways(texts) if len(texts) >= _FEWEST_SPELLED else None
+    if share_numbers >= 0.5 and not numbers.all():
+        odd = texts[int(np.argmin(numbers))]
+        reason = f"text; {share_numbers:.0%} are numbers, {odd!r} is not (if it means missing, declare it as a code)"
+        return replace(base, reason=f"{reason}; {spelled}" if spelled else reason)
     if n_present >= FEWEST_FOR_IDENTIFIER and len(texts) >= _NEARLY_UNIQUE * n_present:
         reason = f"text, {len(texts)} different values in {n_present} rows"
         return replace(base, kind="identifier", reason=f"{reason}; {spelled}" if spelled else reason)

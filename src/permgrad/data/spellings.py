@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from permgrad._errors import warn_user
-from permgrad.data.cells import DATE_FORMATS, date_seconds
+from permgrad.data.cells import DATE_FORMATS, date_seconds, text_numbers
 from permgrad.data.written_numbers import ways_to_read
 
 if TYPE_CHECKING:
@@ -23,6 +24,26 @@ _UNIT = r"[€$£¥%]|EUR|USD|GBP|CHF"
 _AROUND = re.compile(rf"\(?\s*(?P<before>{_UNIT})?\s*(?P<number>[^()]*?)\s*(?P<after>{_UNIT}|-)?\s*\)?")
 #: A day with all its parts, so that neither plain numbers nor codes such as 20-1 are dates.
 _DAY = re.compile(r"\s*(?:\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2\d{2,4}|.*[A-Za-z]{3,9}.*\d{4})")
+
+
+def numbers_in_one_way(texts: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Say which texts are numbers if all are written as most of them are: in points, in commas, with thousands.
+
+    Examples:
+        >>> numbers_in_one_way(["1,5", "1.234,5", "2.5", "n/a"]).tolist()
+        [True, True, False, False]
+    """
+    plain = ~np.isnan(text_numbers(texts))
+    looked_at = [ways_to_read(text.strip()) for text in texts[:_LOOKED_AT]]
+    every = [way for ways in looked_at for way in ways]
+    if not every or 2 * plain[:_LOOKED_AT].sum() >= len(looked_at):
+        return plain
+    usual = max(dict.fromkeys(every), key=every.count)
+    if len(texts) > _LOOKED_AT and 2 * every.count(usual) >= len(looked_at):
+        looked_at = [ways_to_read(text.strip()) for text in texts]
+    written = np.zeros(len(texts), dtype=bool)
+    written[: len(looked_at)] = [usual in ways for ways in looked_at]
+    return written if written.sum() > plain.sum() else plain
 
 
 def several_ways(texts: Sequence[str]) -> str | None:

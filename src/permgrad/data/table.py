@@ -21,6 +21,7 @@ from permgrad._csv import exact_numbers
 from permgrad._errors import EnvironmentProblem, InputError, counted, warn_user
 from permgrad._files import free_memory
 from permgrad.data.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes, canonical, is_native_number
+from permgrad.data.missing_texts import MISSING_ANYWAY, SPREADSHEET_ERRORS
 from permgrad.data.text_files import PARQUET, read_text, unzipped
 from permgrad.data.written_numbers import Written, with_numbers
 
@@ -49,7 +50,8 @@ def read_table(
         path: the file. What it is, is told by its content. Or a folder with Parquet files, which are read in the order
             of their names, as far as memory suffices.
         na: values that stand for missing, compared as numbers and as text; their cells become NaN. To keep each code
-            as its own kind of missing leave this empty and give the codes to ``TableEncoder(na_codes=…)``.
+            as its own kind of missing leave this empty and give the codes to ``TableEncoder(na_codes=…)``. A column
+            with decimal commas and texts such as ``k.A.`` needs them here.
         text: columns that are kept as text, for example codes with leading zeros.
         decimal: the decimal sign of a CSV file, ``","`` or ``"."``, where its cells do not tell (``1.575`` may be a
             thousand).
@@ -81,8 +83,13 @@ def read_written(
     text: Iterable[str] | None = None,
     decimal: str | None = None,
     like: Mapping[str, str] | None = None,
+    codes: CodesArgument = (),
 ) -> Written:
-    """Return what ``read_table`` does, and how numbers were written; later tables are read ``like`` the decimals."""
+    """Return what ``read_table`` does, and how numbers were written.
+
+    Later tables are read ``like`` the decimals. The cells with one of the ``codes`` keep it, unlike those of ``na``,
+    and do not keep their column from being read as numbers.
+    """
     if decimal not in (",", ".", None):
         raise InputError(f"decimal must be ',' or '.', however: {decimal!r}; pass one of them, or None")
     file = Path(path)
@@ -110,6 +117,7 @@ def read_written(
         as_text=set(text or ()),
         decimal=decimal,
         like=like or {},
+        codes=codes,
     )
 
 
@@ -148,7 +156,7 @@ def blank_codes(X: pd.DataFrame, na: CodesArgument) -> pd.DataFrame:
 
 
 def unused_codes(X: pd.DataFrame, na: CodesArgument) -> list[str]:
-    """Return the declared codes that no cell holds.
+    """Return the declared codes that no cell holds, but for those that are missing without being declared.
 
     Examples:
         >>> unused_codes(pd.DataFrame({"a": [1, -9], "b": ["?", "x"]}), [-9, "?", "foo", 7])
@@ -163,7 +171,8 @@ def unused_codes(X: pd.DataFrame, na: CodesArgument) -> list[str]:
             used |= {codes.kind_of(canonical(value), str(name)) for value in values}
         else:
             used |= {codes.kind_of(text, str(name)) for text in Distinct.of(X[name], str(name)).texts}
-    return [label for place, label in enumerate(codes.labels) if place + 2 not in used]
+    labels = [label for place, label in enumerate(codes.labels) if place + 2 not in used]
+    return [label for label in labels if label not in MISSING_ANYWAY]
 
 
 def _numbers_if_all(series: pd.Series[Any]) -> pd.Series[Any]:
@@ -333,6 +342,7 @@ def _parse_with_pandas(
             skipinitialspace=True,
             low_memory=False,
             dtype=dict.fromkeys(as_text, str) or None,
+            na_values=list(SPREADSHEET_ERRORS),
             **exact_numbers(),
         )
     except (pd.errors.ParserError, ValueError) as error:

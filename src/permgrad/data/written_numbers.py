@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from permgrad._errors import warn_user
+from permgrad.data.cells import CodesArgument, MissingCodes, canonical
 
 _SIGN, _POWER, _GROUP = r"[+\-−]?", r"(?:[eE][+-]?\d+)?", r"[1-9]\d{0,2}"
 _SPACES = " \u00a0\u2009\u202f'’"
@@ -63,6 +65,7 @@ def with_numbers(
     as_text: set[str],
     decimal: str | None,
     like: Mapping[str, str],
+    codes: CodesArgument = (),
 ) -> Written:
     """Return a frame whose columns of numbers, written as in some country, are numbers, and how they were written.
 
@@ -74,6 +77,8 @@ def with_numbers(
         decimal: the decimal sign of the file, None: told by its cells.
         like: decimal signs of another table, by column: where the cells of this one do not tell, those hold, with a
             warning.
+        codes: texts that stand for missing and are kept: a column of numbers and codes stays text, with its numbers as
+            Python writes them.
 
     Examples:
         >>> frame = pd.DataFrame({"a": ["1.234,5", "7"], "b": ["1,5", "2.5"], "c": ["5,5 %", "6%"]})
@@ -81,9 +86,14 @@ def with_numbers(
         >>> written = with_numbers(frame, lambda names: frame[names], **options)
         >>> written.frame.to_numpy().tolist(), written.decimals, written.percents
         ([[1234.5, '1,5', 5.5], [7.0, '2.5', 6.0]], {'a': ',', 'c': ','}, ('c',))
+        >>> frame = pd.DataFrame({"a": ["1,5", "?", "7"]})
+        >>> with_numbers(frame, lambda names: frame[names], **options, codes="?").frame["a"].tolist()
+        ['1.5', '?', '7']
     """
     own = [str(name) for name in frame.columns if name not in as_text]
     texts = {name: frame[name] for name in own if _is_text(frame[name])}
+    coded = _code_cells(texts, MissingCodes.of(codes))
+    texts |= {name: texts[name].mask(cells) for name, cells in coded.items()}
     percents = {name: series.str.replace("%", "") for name, series in texts.items() if _has_percents(series)}
     texts |= percents
     ways = {name: _ways_of(series) for name, series in texts.items()}
@@ -107,15 +117,53 @@ def with_numbers(
         changed[name], found[name] = _read_text(
             texts[name], name, fitting, sole, like.get(name), comma_parts=comma_parts
         )
+        if name in coded:
+            changed[name] = _beside_codes(changed[name], frame[name], coded[name])
     for name in dotted:
         found[name] = sole if sole == "," else (None if sole else like.get(name))
         if found[name] == ",":
             changed[name] = _thousands(written[name], frame[name])
         if decimal is None and sole != ",":
             _warn_of_points(name, written[name], proven, found[name])
+    for name, series in texts.items():
+        if like.get(name) == "," and name not in ways:
+            # So that what is said of a cell that is no number names that cell.
+            changed[name] = _with_points(series, frame[name])
     named = {str(name): point for name, point in found.items() if point == ","}
     read = frame.assign(**changed) if changed else frame
     return Written(read, named, tuple(name for name in percents if name in changed))
+
+
+def _code_cells(texts: Mapping[str, pd.Series[Any]], codes: MissingCodes) -> dict[str, npt.NDArray[np.bool_]]:
+    """Return which cells hold a code that is no number, for the columns that have such cells."""
+    words = [label for label, number in zip(codes.labels, codes.numbers, strict=True) if np.isnan(number)]
+    found = {}
+    for name, series in texts.items() if words else ():
+        own = set(words).intersection(codes.holds_for(name))
+        cells = series.isin([text for text in pd.unique(series.dropna()) if str(text).strip() in own]).to_numpy(bool)
+        if cells.any():
+            found[name] = cells
+    return found
+
+
+def _beside_codes(read: pd.Series[Any], written: pd.Series[Any], codes: npt.NDArray[np.bool_]) -> pd.Series[Any]:
+    """Return a column with its codes as they are, and its numbers in the one form that is read later on."""
+    plain = pd.to_numeric(written.mask(codes), errors="coerce")
+    if plain.equals(read):
+        return written
+    texts = {number: canonical(number) for number in read.dropna().unique()}
+    return written.mask(read.notna(), read.map(texts).astype(object))
+
+
+def _with_points(series: pd.Series[Any], written: pd.Series[Any]) -> pd.Series[Any]:
+    """Return a column in which each number with a decimal comma has a point; the other cells are as they are."""
+    commas = [way for way in _WAYS if way.point == ","]
+    texts = {}
+    for text in pd.unique(series.dropna()):
+        way = next((way for way in commas if way.cells.fullmatch(str(text).strip())), None)
+        if way is not None:
+            texts[text] = canonical(_value(str(text).strip(), way))
+    return written.mask(written.isin(list(texts)), written.map(texts).astype(object))
 
 
 def ways_to_read(text: str) -> list[int]:

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from permgrad._errors import InputError, PermgradError, unknown
 from permgrad._random import derive_seed, generator, resolve_seed
+from permgrad.data.row_order import tell_of_other_order
 from permgrad.models import inputs
 from permgrad.models.batches import halved, sparing
 from permgrad.models.devices import device_of, full_float32, rows_at_once
@@ -223,6 +224,7 @@ class HyNNBase(BaseEstimator):
     def _prepare(self, X: Any, y: Any, sample_weight: Any, eval_set: Any) -> Work:
         """Check everything, fit encoder and layout, build the network: all that comes before the first step."""
         settings = resolve_settings(self.get_params(deep=False), self._task)
+        tell_of_other_order(X, y=y, sample_weight=sample_weight)
         frame = inputs.as_frame(self, X, reset=True)
         target = inputs.one_column(y, estimator=self)
         inputs.check_rows_match(frame, target)
@@ -278,12 +280,11 @@ class HyNNBase(BaseEstimator):
         )
 
     def _fit_encoder(self, frame: pd.DataFrame, settings: Settings) -> npt.NDArray[np.float32]:
-        from permgrad.data.identifiers import tell_of_identifiers
-        from permgrad.data.spellings import tell_of_several_ways
+        from permgrad.data.column_notes import tell_of_columns
 
-        self.preprocessor_ = self._make_encoder(frame, settings).fit(frame)
-        tell_of_identifiers(self.preprocessor_.schema_, dict(self.kinds or {}))
-        tell_of_several_ways(self.preprocessor_.schema_, dict(self.kinds or {}))
+        self.preprocessor_ = encoder = self._make_encoder(frame, settings).fit(frame)
+        together = [*encoder.groups_.values(), *encoder.variables_.values()]
+        tell_of_columns(frame, encoder.schema_, dict(self.kinds or {}), together=together)
         return self._encode_training(frame)
 
     def _encode_training(self, frame: pd.DataFrame) -> npt.NDArray[np.float32]:
@@ -341,6 +342,7 @@ class HyNNBase(BaseEstimator):
                 f"eval_set must be a pair (X, y), however: eval_set is a {type(eval_set).__name__}; "
                 "pass eval_set=(X_validation, y_validation)"
             )
+        tell_of_other_order(eval_set[0], **{"eval_set's y": eval_set[1]})
         frame = inputs.as_frame(self, eval_set[0], reset=False)
         target = inputs.one_column(eval_set[1], estimator=self)
         inputs.check_rows_match(frame, target, "eval_set's y")

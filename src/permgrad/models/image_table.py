@@ -21,6 +21,7 @@ from permgrad._errors import InputError, unknown
 from permgrad._progress import ProgressMode
 from permgrad._random import derive_seed, generator, resolve_seed
 from permgrad._registry import Registry
+from permgrad.data.column_types import Kind
 from permgrad.data.encoding import TableEncoder
 from permgrad.data.image_table import ImageColumn, Pixels
 from permgrad.models.batches import in_batches, sparing
@@ -141,7 +142,7 @@ class ImageTableModel:
         class_weight: None, ``"balanced"``, or a weight for each class; probabilities are then those of a world in
             which the classes are as frequent as the weights make them.
         image_size: height and width of all images in pixels; None: their median size, at most 64.
-        na_codes, variables: as in ``TableEncoder``.
+        na_codes, variables, kinds: as in ``TableEncoder``.
         background_size: training rows kept with the model, from which explanations of few rows draw.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         random_state: seed.
@@ -166,6 +167,7 @@ class ImageTableModel:
         image_size: int | None = None,
         na_codes: Any = None,
         variables: Mapping[str, Sequence[str]] | None = None,
+        kinds: Mapping[str, Kind] | None = None,
         background_size: int = 200,
         device: Any = "auto",
         random_state: Any = None,
@@ -181,6 +183,7 @@ class ImageTableModel:
         self.image_size = image_size
         self.na_codes = na_codes
         self.variables = variables
+        self.kinds = kinds
         self.background_size = background_size
         self.device = device
         self.random_state = random_state
@@ -214,7 +217,9 @@ class ImageTableModel:
         chosen = _changed(TrainingOptions(loss=loss), {**preset.training, **(self.training or {})}, "training option")
         fitted = [ImageColumn.fit(name, files, size=self.image_size) for name, files in rows.images.items()]
         self.images_ = tuple(column for column, _ in fitted)
-        self.preprocessor_ = TableEncoder(preset.numeric, na_codes=self.na_codes, variables=self.variables)
+        self.preprocessor_ = TableEncoder(
+            preset.numeric, na_codes=self.na_codes, variables=self.variables, kinds=self.kinds
+        )
         encoded = self.preprocessor_.fit_transform(rows.table)
         if encoded.shape[1] == 0:
             raise InputError(

@@ -20,11 +20,12 @@ import pyarrow as pa
 from permgrad._errors import InputError
 from permgrad._random import uniform
 from permgrad.data.cells import PRESENT, CellError
+from permgrad.data.column_notes import tell_of_columns
 from permgrad.data.column_types import Kind, Schema, infer_schema
-from permgrad.data.identifiers import counts_rows, is_running, tell_of_identifiers
+from permgrad.data.groups import check_blocks
+from permgrad.data.identifiers import counts_rows, is_running
 from permgrad.data.known_rows import KnownRows, read_weights
 from permgrad.data.partitions import Part, PartitionedTable
-from permgrad.data.spellings import tell_of_several_ways
 from permgrad.data.statistics import NumericStatistics, TableStatistics, sample_size
 from permgrad.models import inputs
 
@@ -239,8 +240,16 @@ def scan(
     """
     with source.table.cells_of(typed.numbers):
         schema = _schema(typed, estimator.na_codes, dict(kinds or {}))
-    tell_of_identifiers(schema, dict(kinds or {}), typed.suspects)
-    tell_of_several_ways(schema, dict(kinds or {}))
+    variables = check_blocks(estimator.variables, schema.names, "variable")
+    together = [*variables.values(), *check_blocks(estimator.groups, schema.names, "group", variables).values()]
+    tell_of_columns(
+        typed.frame,
+        schema,
+        dict(kinds or {}),
+        together=together,
+        suspects=typed.suspects,
+        rows="row that types are read from",
+    )
     size = max(min(_SAMPLED_ROWS, sample_size(len(source.features))), least_sample)
     kept, held = _BottomK(size, ("stream sample",)), list[Chunk]()
     found = Scan(

@@ -87,6 +87,24 @@ def path_words(branches: Mapping[str, Any]) -> str:
     return f"The {'; the '.join(words)}."
 
 
+def no_share_words(branches: Mapping[str, Any]) -> str:
+    """Say why no path has a share; empty where one has, or where shares are not asked for.
+
+    Examples:
+        >>> paths = {"tabular": {"importance": -0.02, "share": None}, "image": {"importance": -0.01, "share": None}}
+        >>> no_share_words({**paths, "total": {"importance": -0.03, "ci_low": -0.05, "ci_high": -0.01}})
+        'the effect of all paths together is not certainly above 0 (−0.03, interval −0.05 to −0.01), so that there is nothing to share out'
+    """  # noqa: E501 — the sentence of the example is one line
+    entries = entries_of(branches)
+    if len(entries) < 2 or not all("share" in entry and not _known(entry, "share") for entry in entries.values()):
+        return ""
+    total, keys = branches.get("total"), ("importance", "ci_low", "ci_high")
+    known = isinstance(total, Mapping) and all(_known(total, key) for key in keys)
+    shown = " ({}, interval {} to {})".format(*(_text(float(branches["total"][key])) for key in keys)) if known else ""
+    noun = "paths" if is_hybrid(branches) else "inputs"
+    return f"the effect of all {noun} together is not certainly above 0{shown}, so that there is nothing to share out"
+
+
 def _role(entry: Mapping[str, Any], first: bool) -> str:
     low, high = (float(entry[key]) if _known(entry, key) else math.nan for key in ("ci_low", "ci_high"))
     value = float(entry["importance"])

@@ -16,7 +16,7 @@ from permgrad.report._constant import Constant, constant, verdict
 from permgrad.report._headline import baseline_label, best_baseline, branches_of, main_metric
 from permgrad.report._help import beside_the_data, cuts, gradients
 from permgrad.report._mistakes import mistakes
-from permgrad.report._paths import NOT_BRANCHES, is_hybrid, map_words, path_words
+from permgrad.report._paths import NOT_BRANCHES, is_hybrid, map_words, no_share_words, path_words
 from permgrad.report._views import Cell, SectionView, TableView, cell, duration, frame_table, percent, plain_text
 from permgrad.report.plots._base import clean, number, numbers, quantity_of
 
@@ -215,8 +215,8 @@ def branches(content: ReportContent) -> SectionView | None:
         else "Here a whole input is exchanged: a row's images of one column, or its whole table, are replaced by those "
         "of another row. The bar is the input's fair share (its Shapley value) of the loss that all cause together."
     )
-    if any(isinstance(entry, Mapping) and "share" in entry and entry["share"] is None for entry in stored.values()):
-        section.text("A share is undefined where the total cannot be told from 0.")
+    if why := no_share_words(stored):
+        section.text(f"No shares are given: {why}.")
     words = path_words(stored)
     section.text(
         f"{words} Shares are left out, because one of them would lie outside 0 to 100\u00a0%." if words else ""

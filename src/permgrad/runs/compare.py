@@ -21,6 +21,7 @@ from permgrad import __version__
 from permgrad._errors import InputError, suggest, unknown, warn_user
 from permgrad._progress import Progress, ProgressMode
 from permgrad._random import resolve_seed
+from permgrad.data.column_notes import told_of_columns
 from permgrad.evaluation.comparison import PAGE, RECORD, Comparison
 from permgrad.evaluation.metrics import metrics, primary_metric
 from permgrad.evaluation.predictor import loss_of
@@ -405,7 +406,10 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
         f"comparing {len(plan.models)} models of {given.target!r} on {given.name}: {len(given.table.y):,} rows, "
         f"{_division(plan, given.table.task, given.groups is not None)}"
     )
-    with open_comparison(folder, configuration, command=request.command, overwrite=request.overwrite) as store:
+    with (
+        open_comparison(folder, configuration, command=request.command, overwrite=request.overwrite) as store,
+        told_of_columns(),
+    ):
         cells = _do_cells(
             given,
             plan,

@@ -66,7 +66,7 @@ class CompareRequest(TableRequest):
         words += ["--splits", ",".join(map(str, self.splits))] if self.splits else []
         words += [] if self.explain else ["--no-explain"]
         words += [word for name in self.methods for word in ("--method", name)]
-        for option, values in (("--drop", self.drop), ("--id", self.identifier)):
+        for option, values in (("--drop", self.drop), ("--id", self.identifier), ("--kind", self.kind)):
             words += [word for value in values for word in (option, value)]
         words += [f"--na={','.join(self.na)}"] if self.na else []
         usual: dict[str, tuple[Any, Any]] = {
@@ -133,7 +133,8 @@ def request_configuration(request: CompareRequest) -> dict[str, Any]:
     run.check()
     content = configuration(run)
     kept = ("table", "table content", "groups", "target", "task", "drop", "id", "na")
-    return {**{name: content[name] for name in kept}, "group": request.group}
+    kinds = {"kind": content["kind"]} if "kind" in content else {}
+    return {**{name: content[name] for name in kept}, **kinds, "group": request.group}
 
 
 def from_request(request: CompareRequest) -> Given:
@@ -159,7 +160,7 @@ def from_request(request: CompareRequest) -> Given:
         groups = pd.factorize(column, use_na_sentinel=False)[0].astype(np.int64)
     # What a run says about its own test rows does not hold for folds.
     notes = tuple(note for note in inputs.notes if "also stand in the training rows" not in note)
-    table = Table(X=X, y=y, task=inputs.task, variables=inputs.variables, na_codes=inputs.na_codes)
+    table = Table(X=X, y=y, task=inputs.task, variables=inputs.variables, na_codes=inputs.na_codes, kinds=inputs.kinds)
     return Given(name=request.name, target=inputs.target, table=table, groups=groups, notes=notes)
 
 
@@ -179,10 +180,12 @@ def from_arrays(
         InputError: Lengths that do not fit together, a target that is missing or cannot be used.
     """
     from permgrad.data.cells import as_frame
+    from permgrad.data.row_order import tell_of_other_order
     from permgrad.runs.target import choose_task, target_values
 
     if task not in TASKS:
         raise unknown("task", task, TASKS)
+    tell_of_other_order(X, y=y, groups=groups)
     frame = as_frame(X).reset_index(drop=True)
     title = str(getattr(y, "name", None) or "y")
     target = pd.Series(np.asarray(y).ravel() if np.ndim(y) == 2 and np.shape(y)[1] == 1 else y).reset_index(drop=True)

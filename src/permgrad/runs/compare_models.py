@@ -14,6 +14,7 @@ import pandas as pd
 
 from permgrad._errors import EnvironmentProblem, InputError, suggest
 from permgrad._random import derive_seed, generator
+from permgrad.data.column_types import Kind
 from permgrad.evaluation.comparison import Contestant
 from permgrad.runs.compare_folds import Fold, Task
 
@@ -141,6 +142,7 @@ class Table:
         task: What it asks for.
         variables: Columns that act as one feature.
         na_codes: Codes that mean missing.
+        kinds: Columns whose kind is known.
     """
 
     X: pd.DataFrame
@@ -148,6 +150,7 @@ class Table:
     task: Task
     variables: Mapping[str, Sequence[str]] = field(default_factory=dict)
     na_codes: Sequence[str | int | float] = ()
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,6 +280,7 @@ def _fit_network(model: Model, table: Table, fold: Fold, seed: int, device: str,
         progress=False,
         na_codes=list(table.na_codes) or None,
         variables={name: list(own) for name, own in table.variables.items()} or None,
+        kinds=dict(table.kinds) or None,
         background_size=DONORS,
     )
     stop = _stopping_rows(table, fold)
@@ -317,7 +321,9 @@ def _fit_baseline(model: Model, table: Table, fold: Fold, seed: int, device: str
     natural = baselines.get(model.name).takes_natural
     numeric: Any = "standard" if natural else get_preset("default").numeric
     variables = {name: list(own) for name, own in table.variables.items()}
-    encoder = TableEncoder(numeric, na_codes=list(table.na_codes) or None, variables=variables or None)
+    encoder = TableEncoder(
+        numeric, na_codes=list(table.na_codes) or None, variables=variables or None, kinds=table.kinds or None
+    )
     encoder.fit(table.X.iloc[fold.train])
 
     def encode(rows: pd.DataFrame) -> npt.NDArray[np.float32]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from permgrad.attribution.explanation import Explanation
+    from permgrad.evaluation.thresholds import Criterion
     from permgrad.runs.cache import Cache
     from permgrad.runs.inputs import Inputs
 
@@ -103,11 +104,11 @@ def scores_at(positive: Flags, said: Flags) -> dict[str, float]:
     }
 
 
-def choose_cut(logits: Floats, positive: Flags, aim: str, cost: tuple[float, float] = (1.0, 1.0)) -> float:
+def choose_cut(logits: Floats, positive: Flags, aim: Criterion, cost: tuple[float, float] = (1.0, 1.0)) -> float:
     """Return the cut that is best on some rows; a row is called positive when its logit is above the cut.
 
-    All cuts between two neighbouring logits decide alike; the one in the middle is taken, and of equally good ones the
-    first.
+    It is that of ``evaluation.thresholds``, but always finite, and one class alone is enough: then all rows are called
+    what they are.
 
     Args:
         logits: ``(rows,)``.
@@ -119,23 +120,17 @@ def choose_cut(logits: Floats, positive: Flags, aim: str, cost: tuple[float, flo
         >>> choose_cut(np.array([0.0, 1.0, 2.0, 3.0]), np.array([False, False, True, True]), "f1")
         1.5
     """
-    order = np.argsort(-logits, kind="stable")
-    values, truth = logits[order], positive[order]
-    ends = np.flatnonzero(np.diff(values) != 0) + 1  # rows called positive, where the next logit is another
-    called = np.concatenate([[0], ends, [len(values)]])
-    hits = np.concatenate([[0], np.cumsum(truth)])[called]
-    false = called - hits
-    yes, no = int(truth.sum()), int((~truth).sum())
-    if aim == "f1":
-        worth = 2 * hits / np.maximum(called + yes, 1)
-    elif aim == "balanced_accuracy":
-        worth = hits / max(yes, 1) - false / max(no, 1)
+    from permgrad.evaluation.thresholds import choose_threshold
+
+    if positive.all() or not positive.any():
+        value = -np.inf if positive.all() else np.inf
     else:
-        worth = -(cost[0] * false + cost[1] * (yes - hits))
-    best = int(called[int(np.argmax(worth))])
-    if best == 0:
-        return float(values[0] + 1)
-    return float((values[best - 1] + values[best]) / 2) if best < len(values) else float(values[-1] - 1)
+        prices = {"false_positive": cost[0], "false_negative": cost[1]} if aim == "cost" else None
+        value = choose_threshold(positive, logits, by=aim, cost=prices, positive=True).value
+    if np.isinf(value):
+        return float(logits.min() - 1) if value < 0 else float(logits.max() + 1)
+    # A threshold calls its own value positive, a cut of the logit does not; they differ between neighbouring floats.
+    return float(np.nextafter(value, -np.inf)) if value in logits else float(value)
 
 
 def cuts(model: Any, inputs: Inputs, cost: tuple[float, float] | None = None) -> dict[str, Any]:
@@ -157,7 +152,7 @@ def cuts(model: Any, inputs: Inputs, cost: tuple[float, float] | None = None) ->
     shift = float(np.log(weights[place]) - np.log(weights[1 - place]))
     found: list[tuple[str, float]] = [("logit 0", 0.0), ("logit 0.5, as published", PUBLISHED_CUT)]
     found.append((f"logit {shift:.3f}: corrected for the class weight", shift))
-    aims = {"f1": "F1", "balanced_accuracy": "balanced accuracy"}
+    aims: dict[Criterion, str] = {"f1": "F1", "balanced_accuracy": "balanced accuracy"}
     aims |= {} if cost is None else {"cost": f"cost ({cost[0]:g} for a false {label}, {cost[1]:g} for a missed one)"}
     for aim, words in aims.items():
         cut = choose_cut(logits["validation"], truth["validation"], aim, cost or (1.0, 1.0))

@@ -59,7 +59,7 @@ def rehearse(request: RunRequest, inputs: Inputs) -> None:
     from permgrad.models.image_table import image_presets
 
     numeric = image_presets.get(request.preset).numeric
-    encoder = TableEncoder(numeric, na_codes=list(inputs.na_codes) or None, variables=inputs.variables or None)
+    encoder = TableEncoder(numeric, **inputs.encoder_options)
     # What is warned of is said when it is done in earnest.
     with keeping_warnings():
         encoder.fit(inputs.parts["train"].X)
@@ -83,8 +83,7 @@ def model_stage(work: Work) -> None:
         inputs.task,
         preset=request.preset,
         image_size=request.image_size,
-        na_codes=list(inputs.na_codes) or None,
-        variables=inputs.variables or None,
+        **inputs.encoder_options,
         device=request.device,
         random_state=request.seed,
     )
@@ -159,7 +158,7 @@ def read_records(model: ImageTableModel, data: Mapping[str, Any], table: Path) -
     """
     from permgrad.models.image_table import Records
 
-    whole = read_written(table, like=data.get("decimals")).frame
+    whole = read_written(table, like=data.get("decimals"), codes=data.get("na_codes", ())).frame
     names = [str(name) for name in model.preprocessor_.feature_names_in_]
     images = [column.name for column in model.images_]
     present = [name for name in whole.columns if name in names or name in images]

@@ -5,6 +5,7 @@ Everything that can be wrong with the user's input is found here, before the run
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,8 +17,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._errors import InputError, keeping_warnings, suggest
-from permgrad.data.column_types import Schema, infer_schema
+from permgrad.data.column_types import Kind, Schema, infer_schema
 from permgrad.data.datasets import DataCard, fetch_dataset, get_card, list_datasets, load_dataset
+from permgrad.data.duplicates import as_groups, duplicates_said, same_columns
 from permgrad.data.encoding import align_columns
 from permgrad.data.groups import check_blocks, propose_one_hot_blocks, read_groups
 from permgrad.data.identifiers import SUSPECT
@@ -26,6 +28,7 @@ from permgrad.data.splitting import count_shared_rows, split_rows
 from permgrad.data.table import blank_codes, is_parquet_folder, read_written, unused_codes
 from permgrad.data.written_numbers import Written
 from permgrad.runs import gradients, image_files
+from permgrad.runs.declared_kinds import check_kinds, parse_kinds
 from permgrad.runs.folder import file_hash, folder_hash
 from permgrad.runs.request import RunRequest
 from permgrad.runs.target import Task, choose_task, find_column, target_values
@@ -73,6 +76,7 @@ class Inputs:
         shared_rows: Test rows that also stand in the training rows.
         notes: Sentences for the user.
         card: The data card of a named set.
+        kinds: Features whose kind the user gave.
         decimals: Columns that the file writes with a decimal comma; tables to predict on are read accordingly.
     """
 
@@ -90,6 +94,13 @@ class Inputs:
     notes: list[str] = field(default_factory=list)
     card: DataCard | None = None
     decimals: dict[str, str] = field(default_factory=dict)
+    kinds: dict[str, Kind] = field(default_factory=dict)
+
+    @property
+    def encoder_options(self) -> dict[str, Any]:
+        """What the table's encoder, and an estimator that makes one, is told of the columns."""
+        codes = list(self.na_codes) or None
+        return {"na_codes": codes, "variables": self.variables or None, "kinds": self.kinds or None}
 
     @property
     def columns(self) -> pd.DataFrame:
@@ -135,6 +146,7 @@ def configuration(request: RunRequest) -> dict[str, Any]:
     content |= {"group": request.group, "time": request.time, "preset": request.preset}
     if request.preset.endswith(".json"):
         content["preset"] = _file_content(Path(request.preset), "preset")
+    content |= {"kind": dict(sorted(parse_kinds(request.kind).items()))} if request.kind else {}
     content |= {} if request.batch_size is None else {"batch_size": request.batch_size}
     content |= {} if request.cost is None else {"cost": list(request.cost)}
     content |= image_files.configuration(request) if request.images else {}
@@ -184,7 +196,11 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None) -> Inputs
         EnvironmentProblem: A file cannot be read, or a named data set is not to be had.
     """
     card = get_card(request.table) if is_named(request.table) else None
-    written = Written(load_dataset(request.table).frame, {}, ()) if card else read_written(request.table)
+    written = (
+        Written(load_dataset(request.table).frame, {}, ())
+        if card
+        else read_written(request.table, codes=request.na_codes)
+    )
     frame, decimals = written.frame, written.decimals
     target = _target_name(request, card, list(frame.columns))
     codes: tuple[str | int | float, ...] = request.na_codes or (card.na_codes if card else ())
@@ -197,6 +213,9 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None) -> Inputs
         if single is not None:
             find_column(single, list(frame.columns), role)
     left_out = _roles(request, card, target, group)
+    kinds = parse_kinds(request.kind)
+    check_kinds(kinds, list(frame.columns), target, left_out, request.task)
+    left_out |= {name: "left out: --kind identifier" for name, kind in kinds.items() if kind == "identifier"}
     notes: list[str] = []
     unused = unused_codes(frame, request.na_codes)
     frame = _with_target(frame, target, codes, notes)
@@ -209,7 +228,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None) -> Inputs
     tables = {part: frame.iloc[places[part]] if part in places else files[part] for part in PARTS}
     truths = {part: labels["table"][places[part]] if part in places else labels[part] for part in PARTS}
     _check_training(truths["train"], task, target)
-    schema = _schema(tables["train"].drop(columns=target), codes, target, written.percents)
+    schema = _schema(tables["train"].drop(columns=target), codes, target, written.percents, kinds)
     left_out |= {name: _LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
     features = [name for name in schema.names if name not in left_out]
     _check_features(schema, features, left_out, target)
@@ -218,7 +237,8 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None) -> Inputs
     if unused:
         notes.append(f"codes for missing that never occur: {_listed([repr(code) for code in unused])}; check --na")
     _note_columns(notes, schema, left_out, request, card)
-    _note_blocks(notes, tables["train"][features], variables, request)
+    blocks = _note_blocks(notes, tables["train"][features], variables, request)
+    _note_duplicates(notes, tables["train"][features], schema, [*variables.values(), *blocks])
     both = [*features, *request.images, target]
     images = image_files.locate(request, tables)
     notes += image_files.notes_on(images)
@@ -251,6 +271,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None) -> Inputs
         notes,
         card,
         decimals,
+        {name: kind for name, kind in kinds.items() if name in features},
     )
 
 
@@ -319,7 +340,7 @@ def _own_files(
         path = getattr(request, part)
         if path is None:
             continue
-        own = read_written(path, like=decimals).frame
+        own = read_written(path, like=decimals, codes=codes).frame
         find_column(target, list(own.columns), f"target of the {part} file")
         needed = [name for name in wanted if name in own.columns or name not in (*request.identifier, request.group)]
         aligned = align_columns(own.drop(columns=[n for n in request.drop if n in own.columns]), needed)
@@ -395,7 +416,13 @@ def _divide(
 
 
 # ---- columns ---------------------------------------------------------------------------------------------------------
-def _schema(frame: pd.DataFrame, codes: Sequence[str | int | float], target: str, percents: Sequence[str]) -> Schema:
+def _schema(
+    frame: pd.DataFrame,
+    codes: Sequence[str | int | float],
+    target: str,
+    percents: Sequence[str],
+    kinds: Mapping[str, Kind],
+) -> Schema:
     if frame.shape[1] == 0:
         raise InputError(
             f"a table must have a column to predict from, however: beside the target {target!r} there is none; "
@@ -404,8 +431,10 @@ def _schema(frame: pd.DataFrame, codes: Sequence[str | int | float], target: str
     said = "numbers with a per cent sign, as written: 7.4 % is 7.4"
     return Schema(
         tuple(
-            replace(own, reason=said) if own.name in percents and own.reason == "numbers" else own
-            for own in infer_schema(frame, na_codes=codes)
+            replace(own, reason=said)
+            if own.name in percents and own.reason in ("numbers", "numbers stored as text")
+            else own
+            for own in infer_schema(frame, na_codes=codes, kinds=kinds)
         )
     )
 
@@ -449,9 +478,11 @@ def _variables(request: RunRequest, card: DataCard | None, features: Sequence[st
 def _note_columns(
     notes: list[str], schema: Schema, left_out: Mapping[str, str], request: RunRequest, card: DataCard | None
 ) -> None:
-    identifiers = [name for name in schema.of_kind("identifier") if left_out.get(name, "").endswith("identifier")]
+    identifiers = [name for name in schema.of_kind("identifier") if left_out.get(name) == _LIKE_AN_IDENTIFIER]
     if identifiers:
+        usual = "numeric" if schema[identifiers[0]].storage == "number" else "categorical"
         fix = "" if request.identifier else "; keep them in the predictions with --id"
+        fix += f"{', or' if fix else ';'} learn from one with --kind {identifiers[0]}={usual}"
         notes.append(f"left out, because they look like identifiers: {_listed(identifiers)}{fix}")
     asked = {name: why for name, why in left_out.items() if why != _LIKE_AN_IDENTIFIER}
     notes += several_ways_said(schema, asked)
@@ -459,7 +490,8 @@ def _note_columns(
     if suspects:
         notes.append(
             "learned from, though each row has a number of its own there and the name is that of an identifier: "
-            f"{_listed(suspects)}; if it is one leave it out with --id or --drop"
+            f"{_listed(suspects)}; if it is one leave it out with --id or --drop, "
+            f"else say --kind {suspects[0]}=numeric"
         )
     constant = [name for name in schema.of_kind("constant") if name not in left_out]
     if constant:
@@ -470,16 +502,32 @@ def _note_columns(
 
 def _note_blocks(
     notes: list[str], features: pd.DataFrame, variables: Mapping[str, Sequence[str]], request: RunRequest
-) -> None:
+) -> list[list[str]]:
+    """Name blocks of columns that look like one variable each, and return them."""
     declared = {column for own in variables.values() for column in own}
     with keeping_warnings():
         proposed = propose_one_hot_blocks(features[[name for name in features.columns if name not in declared]])
-    if proposed and request.groups is None:
-        blocks = "; ".join(f"{name}: {_listed(own)}" for name, own in list(proposed.items())[:5])
-        notes.append(
-            f"these columns look like one-hot blocks of one variable each: {blocks}; to treat each as one feature, "
-            'write them into a JSON file {"name": ["column", ...]} and give it with --groups'
+    if not proposed or request.groups is not None:
+        return []
+    blocks = "; ".join(f"{name}: {_listed(own)}" for name, own in list(proposed.items())[:5])
+    notes.append(
+        f"these columns look like one-hot blocks of one variable each: {blocks}; to treat each as one feature, "
+        'write them into a JSON file {"name": ["column", ...]} and give it with --groups'
+    )
+    return list(proposed.values())
+
+
+def _note_duplicates(
+    notes: list[str], features: pd.DataFrame, schema: Schema, together: Sequence[Sequence[str]]
+) -> None:
+    own = Schema(tuple(column for column in schema if column.name in features.columns))
+    if groups := same_columns(features, own, together):
+        example = json.dumps(as_groups(groups), ensure_ascii=False)
+        fix = (
+            "leave out all but one with --drop, or treat them as one feature: write them into a JSON file "
+            f"{example} and give it with --groups"
         )
+        notes.append(duplicates_said(groups, fix))
 
 
 def _listed(names: Sequence[str], most: int = 6) -> str:

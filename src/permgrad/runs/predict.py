@@ -55,7 +55,7 @@ def read_rows(model: Any, data: dict[str, Any], path: Path) -> tuple[pd.DataFram
 
     Columns that the model does not know are left out with a warning, but for the run's target and identifiers.
     """
-    table = read_written(path, like=data.get("decimals")).frame
+    table = read_written(path, like=data.get("decimals"), codes=data.get("na_codes", ())).frame
     known = known_columns(data)
     own = table.drop(columns=[name for name in known if name in table.columns and name not in _features(model)])
     return align_columns(own, _features(model)), table

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from permgrad._errors import InputError, unknown
+from permgrad.runs.declared_kinds import parse_kinds
 
 TASKS = ("auto", "classification", "regression")
 DEFAULT_PARENT = Path("permgrad-runs")
@@ -37,6 +38,7 @@ class TableRequest:
         target: The column to predict; exactly one, or none for a named data set, whose target is known.
         na: Texts of codes separated by commas, as given.
         identifier: Columns that name rows.
+        kind: Texts ``COL=KIND``, as given.
         group: Column whose equal values stay together where rows are divided.
         out: The folder; None: the command's own.
         overwrite: Begin anew where other files are.
@@ -47,6 +49,7 @@ class TableRequest:
     task: str = "auto"
     drop: tuple[str, ...] = ()
     identifier: tuple[str, ...] = ()
+    kind: tuple[str, ...] = ()
     na: tuple[str, ...] = ()
     groups: Path | None = None
     group: str | None = None
@@ -140,6 +143,7 @@ class RunRequest(SplitRequest):
                 f"{self.cost[0]:g} {self.cost[1]:g}; give for example --cost 1 5"
             )
         self._check_images()
+        parse_kinds(self.kind)
         if self.named_baselines:
             from permgrad.evaluation.baselines import check_available
 
@@ -197,6 +201,7 @@ class RunRequest(SplitRequest):
         single |= {"--group": self.group, "--time": self.time, "--out": self.out}
         for repeated, values in (("--image", self.images), ("--drop", self.drop), ("--id", self.identifier)):
             words += [word for value in values for word in (repeated, value)]
+        words += [word for value in self.kind for word in ("--kind", value)]
         words += [f"--na={','.join(self.na_codes)}"] if self.na_codes else []
         words += [word for option, value in single.items() if value is not None for word in (option, str(value))]
         defaults = {

@@ -226,7 +226,7 @@ def _feature_lines(top: Any, most: int = 8) -> list[str]:
 
 
 def _branch_lines(branches: Mapping[str, Any]) -> list[str]:
-    from permgrad.report._paths import entries_of, is_hybrid, path_words
+    from permgrad.report._paths import entries_of, is_hybrid, no_share_words, path_words
 
     own = entries_of(branches)
     if len(own) < 2:
@@ -236,6 +236,8 @@ def _branch_lines(branches: Mapping[str, Any]) -> list[str]:
     whose = "Branch" if hybrid else "Input"
     if words := path_words(own):
         return [f"{what} is exchanged): {words}"]
+    if why := no_share_words(branches):
+        return [f"{whose} shares: none, because {why}"]
     shares = [
         f"{name} {'undefined' if facts['share'] is None else format(facts['share'], 'z.0%')}"
         for name, facts in own.items()

@@ -19,6 +19,7 @@ from permgrad._errors import InputError, keeping_warnings
 from permgrad._files import atomic_path, write_json_atomic, write_text_atomic
 from permgrad._random import derive_seed, resolve_seed
 from permgrad._stored import parse_json
+from permgrad.data.column_notes import told_of_columns
 from permgrad.runs import gradients
 from permgrad.runs.explaining import explain_run
 from permgrad.runs.folder import RunFolder, believed
@@ -145,7 +146,7 @@ def place_columns(inputs: Inputs, preset: Preset, seed: int) -> tuple[Any, list[
     from permgrad.imaging import fit_layout, make_layout
 
     numeric: Any = preset.numeric
-    encoder = TableEncoder(numeric, na_codes=list(inputs.na_codes) or None, variables=inputs.variables or None)
+    encoder = TableEncoder(numeric, **inputs.encoder_options)
     encoded = encoder.fit_transform(inputs.parts["train"].X)
     if encoded.shape[1] == 0:
         raise InputError(
@@ -173,9 +174,11 @@ def model_stage(work: Work) -> None:
     train = inputs.parts["train"]
     model = make_estimator(request, inputs, stored_layout(work))
     held = validation_rows(inputs)
-    work.say(f"  training: {model.estimate_training_time(train.X, train.y, eval_set=held)}")
     work.folder.checkpoint.mkdir(exist_ok=True)
-    model._fit(train.X, train.y, eval_set=held, checkpoint_folder=work.folder.checkpoint)  # noqa: SLF001 — see docs/architecture.md
+    # The notes of the data stage have said what there is to say of columns.
+    with told_of_columns():
+        work.say(f"  training: {model.estimate_training_time(train.X, train.y, eval_set=held)}")
+        model._fit(train.X, train.y, eval_set=held, checkpoint_folder=work.folder.checkpoint)  # noqa: SLF001 — see docs/architecture.md
     model.save(work.folder / "model", overwrite=True)
     work.model = model
     write_measures(work)
@@ -263,8 +266,7 @@ def make_estimator(request: RunRequest, inputs: Inputs, layout: Any, *, preset: 
         layout=layout,
         random_state=request.seed,
         device=request.device,
-        na_codes=list(inputs.na_codes) or None,
-        variables=inputs.variables or None,
+        **inputs.encoder_options,
     )
 
 
@@ -310,7 +312,7 @@ def train_baselines(work: Work, model: Any, encode: Callable[[pd.DataFrame], Any
     if any(baselines.get(name).takes_natural for name in names):
         from permgrad.data.encoding import TableEncoder
 
-        plain = TableEncoder("standard", na_codes=list(inputs.na_codes) or None, variables=inputs.variables or None)
+        plain = TableEncoder("standard", **inputs.encoder_options)
         plain.fit(inputs.parts["train"].X)
         natural = {part: natural_table(plain, plain.transform(own.X)) for part, own in inputs.parts.items()}
     parts = {part: Part(encode(own.X), own.y, natural[part]) for part, own in inputs.parts.items()}

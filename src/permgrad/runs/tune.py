@@ -15,6 +15,7 @@ from permgrad._errors import EnvironmentProblem, InputError
 from permgrad._files import atomic_path, plain, sweep, write_json_atomic
 from permgrad._progress import Progress
 from permgrad._stored import parse_json
+from permgrad.data.column_notes import told_of_columns
 from permgrad.models.settings import device_faults
 from permgrad.runs import stages
 from permgrad.runs.folder import configuration_hash, read_record, refuse_taken, writable_folder
@@ -119,8 +120,11 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
         session = Session(request, inputs, space, total, folder, study, say)
         say(f"study {study.name!r}, space {space.name}: {space.text}; {_counts(session)}")
         study.enter(total)
+        for note in inputs.notes:
+            say(f"note: {note}")
         try:
-            _work_through(session)
+            with told_of_columns():
+                _work_through(session)
         except KeyboardInterrupt:
             count = len(study.finished(total))
             if count:

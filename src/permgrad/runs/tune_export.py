@@ -229,7 +229,8 @@ def _run_stages(session: Session, best: Any) -> None:
     with open_run(folder, settings, command=session.request.command, overwrite=other) as run:
         if run.lost:
             session.say(lost_line(run.lost))
-        work = stages.Work(request, session.inputs, run, session.say)
+        said = {f"note: {note}" for note in session.inputs.notes}
+        work = stages.Work(request, session.inputs, run, lambda line: None if line in said else session.say(line))
         for name, stage in {**stages.STAGE_WORK, "model": adopt}.items():
             if name in run.finished_stages:
                 continue

@@ -60,7 +60,7 @@ def calibration(
                 f"the shape is {array.shape} and {wanted} is needed"
             )
     if not len(labels):
-        raise InputError("calibration needs at least one row, however: there is none")
+        raise InputError("calibration needs at least one row, however: there is none; pass rows that were predicted")
     codes = pd.Index(np.asarray(classes)).get_indexer(pd.Index(labels))
     counts = np.array([np.sum(codes == k) for k in range(len(classes))])
     shown = [1] if len(classes) == 2 else sorted(np.argsort(-counts, kind="stable")[:MOST_PANELS].tolist())

@@ -96,7 +96,10 @@ def shares(content: Mapping[str, Any], truth: Mapping[str, Any], *, title: str =
     """
     names = list(entries_of(content))
     if not names:
-        raise InputError("shares needs at least one modality with an importance, however: there is none")
+        raise InputError(
+            "shares needs at least one modality with an importance, however: there is none; pass explanation.branches "
+            "of a model with several inputs or paths"
+        )
     several = all(isinstance(own, Mapping) for own in truth.values())
     marks = {str(name): _true_shares(own, names) for name, own in (truth if several else {"truth": truth}).items()}
     estimated = importance_shares([np.nan_to_num(_value(content[name].get("importance"))) for name in names])
@@ -176,7 +179,10 @@ def branches(content: Mapping[str, Any], *, title: str = "", label: str = "impor
     """
     names = [name for name, entry in content.items() if name not in NOT_BRANCHES and isinstance(entry, Mapping)]
     if not names:
-        raise InputError("branches needs at least one branch with an importance, however: there is none")
+        raise InputError(
+            "branches needs at least one branch with an importance, however: there is none; pass explanation.branches "
+            "of a model with several inputs or paths"
+        )
     figure = new_figure(style.WIDTH, 1.15 + 0.5 * len(names) + (0.3 if title else 0))
     axes = figure.add_subplot()
     reach = [0.0]

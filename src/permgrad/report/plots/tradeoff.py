@@ -46,12 +46,16 @@ def tradeoff(
     for name, (x, y) in arrays.items():
         if x.shape != y.shape or x.ndim != 1:
             raise InputError(
-                f"each method needs as many costs as errors, however: {name!r} has {x.shape} and {y.shape}"
+                f"each method needs as many costs as errors, however: {name!r} has {x.shape} and {y.shape}; pass two "
+                "lists of one length"
             )
     known = {name: np.isfinite(x) & np.isfinite(y) & (x > 0) for name, (x, y) in arrays.items()}
     shown = {name: (x[known[name]], y[known[name]]) for name, (x, y) in arrays.items() if known[name].any()}
     if not shown:
-        raise InputError("tradeoff needs a method with a cost above 0 and an error, however: there is none")
+        raise InputError(
+            "tradeoff needs a method with a cost above 0 and an error, however: there is none; pass finite "
+            'numbers, as in points={"permutation": ([0.2], [0.01])}'
+        )
     figure = new_figure(style.WIDTH, 4.4)
     axes = figure.add_subplot()
     axes.set_xscale("log")

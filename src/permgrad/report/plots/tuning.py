@@ -72,7 +72,7 @@ def tuning_history(table: pd.DataFrame, *, reference: str = "", title: str = "")
         '2 trials: 2 complete. The best is trial 1 with 0.400.'
     """
     if table.empty:
-        raise InputError("tuning_history needs a finished trial, however: there is none")
+        raise InputError("tuning_history needs a finished trial, however: there is none; let one finish")
     numbers = table["trial"].to_numpy(dtype=np.int64)
     losses = pd.to_numeric(table["validation_loss"]).to_numpy(dtype=np.float64)
     state = table["state"].to_numpy(dtype=object)
@@ -165,7 +165,7 @@ def trial_curves(
     """
     drawn = {trial: np.asarray(losses, dtype=np.float64) for trial, losses in curves.items() if len(losses)}
     if not drawn:
-        raise InputError("trial_curves needs a trial with an epoch, however: there is none")
+        raise InputError("trial_curves needs a trial with an epoch, however: there is none; let a trial begin")
     figure = new_figure(style.WIDTH, 3.3 + (0.3 if title else 0))
     axes = figure.add_subplot()
     everything = np.concatenate(list(drawn.values()))
@@ -206,7 +206,7 @@ def setting_importances(importances: Mapping[str, float], *, title: str = "") ->
         title: title, empty for none.
     """
     if not importances:
-        raise InputError("setting_importances needs a setting, however: there is none")
+        raise InputError("setting_importances needs a setting, however: there is none; pass {setting: share}")
     ordered = sorted(importances.items(), key=lambda item: -item[1])
     figure = new_figure(style.WIDTH, 0.7 + style.ROW * len(ordered) + (0.3 if title else 0))
     axes = figure.add_subplot()
@@ -246,7 +246,10 @@ def tuning_slices(
     own = table[table["state"] != "failed"]
     names = list(names)[:MOST_SLICES]
     if own.empty or not names:
-        raise InputError("tuning_slices needs a trial with a loss and a setting, however: there is none")
+        raise InputError(
+            "tuning_slices needs a trial with a loss and a setting, however: there is none; let one finish, and name "
+            "settings"
+        )
     rows = math.ceil(len(names) / _COLUMNS)
     figure = new_figure(style.WIDTH, _PANEL * rows + 0.25)
     grid = figure.subplots(rows, min(_COLUMNS, len(names)), squeeze=False, sharey=True)

@@ -1,0 +1,69 @@
+"""``--kind COL=KIND``: what a column is, where its cells or its name would be taken for something else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from permgrad._errors import InputError, unknown
+from permgrad.data.column_types import Kind
+from permgrad.runs.target import find_column
+
+#: A constant column is what its cells say; who wants a column without effect leaves it out.
+KINDS: tuple[Kind, ...] = ("numeric", "categorical", "boolean", "date", "identifier")
+
+
+def parse_kinds(texts: Sequence[str]) -> dict[str, Kind]:
+    """Read what was given with ``--kind``; a name may hold equal signs, a kind does not.
+
+    Raises:
+        InputError: Another form, an unknown kind, or two kinds for one column.
+
+    Examples:
+        >>> parse_kinds(["postcode=categorical", "a=b=numeric"])
+        {'postcode': 'categorical', 'a=b': 'numeric'}
+    """
+    found: dict[str, Kind] = {}
+    for text in texts:
+        name, sign, given = (part.strip() for part in text.rpartition("="))
+        if not sign or not name:
+            raise InputError(
+                f"--kind must have the form COL=KIND, however: --kind {text!r}; give for example "
+                "--kind postcode=categorical"
+            )
+        kind = next((known for known in KINDS if known == given), None)
+        if kind is None:
+            raise unknown(f"kind of column {name!r}", given, KINDS)
+        if found.setdefault(name, kind) != kind:
+            raise InputError(
+                f"a column has one kind, however: --kind {name}={found[name]} and --kind {name}={kind}; leave one out"
+            )
+    return found
+
+
+def check_kinds(
+    kinds: Mapping[str, Kind], columns: Sequence[str], target: str, left_out: Mapping[str, str], task: str
+) -> None:
+    """Refuse kinds for columns that are not there or are no features.
+
+    Args:
+        kinds: What was given.
+        columns: Of the table.
+        target: The column to predict, whose kind is the ``task``.
+        left_out: Columns that are no features, with the reason.
+        task: As asked for.
+
+    Raises:
+        InputError: There is such a kind.
+    """
+    for name, kind in kinds.items():
+        find_column(name, list(columns), "--kind")
+        if name == target:
+            raise InputError(
+                f"--kind is for columns to predict from, however: {name!r} is the target; say --task regression or "
+                f"--task classification (now: {task})"
+            )
+        if name in left_out:
+            raise InputError(
+                f"--kind is for columns to predict from, however: --kind {name}={kind} and {name!r} is "
+                f"{left_out[name]}; leave one of them out"
+            )

@@ -1,0 +1,143 @@
+"""Columns that say the same are found, whatever they are written in, and named once."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import permgrad as pg
+from permgrad import PermgradWarning
+from permgrad.data.column_notes import tell_of_columns, told_of_columns
+from permgrad.data.column_types import infer_schema
+from permgrad.data.duplicates import duplicates_said, same_columns
+
+
+def slow_twin(frame: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Compare each pair of columns cell by cell: equal, or alike in the same pairs of rows where values come again."""
+    names, found = list(frame.columns), list[list[str]]()
+    for name in names:
+        for group in found:
+            one, two = frame[group[0]], frame[name]
+            blank = one.isna() == two.isna()
+            equal = bool((blank & ((one == two) | one.isna())).all())
+            pairs = {*zip(one.dropna(), two.dropna(), strict=False)} if blank.all() else set()
+            coded = len(pairs) == one.nunique() == two.nunique() <= one.notna().sum() / 2
+            if equal or (blank.all() and coded):
+                group.append(name)
+                break
+        else:
+            found.append([name])
+    return [tuple(group) for group in found if len(group) > 1]
+
+
+def table(rows: int) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    x, town = rng.normal(size=rows), rng.integers(0, 5, rows)
+    missing = rng.random(rows) < 0.9
+    frame = pd.DataFrame({"x": x, "town": [f"town {code}" for code in town], "z": 2 * x})
+    frame["x_copy"], frame["code"], frame["flag"] = x, town * 7 - 3, town > 2
+    # Missing in the same rows, but with other values: no copies.
+    frame["lab_1"], frame["lab_2"] = (np.where(missing, np.nan, rng.normal(size=rows)) for _ in range(2))
+    frame["lab_2_copy"] = frame["lab_2"]
+    frame["unlike"] = np.where(np.arange(rows) == rows // 2 + 1, x + 1, x)
+    return frame
+
+
+@pytest.mark.parametrize("rows", [60, 999, 5003])
+def test_copies_and_codes_are_found_as_by_comparing_cell_by_cell(rows):
+    frame = table(rows)
+    found = same_columns(frame, infer_schema(frame))
+    assert found == slow_twin(frame)
+    assert found == [("x", "x_copy"), ("town", "code"), ("lab_2", "lab_2_copy")]
+    assert same_columns(frame, infer_schema(frame), [["x", "x_copy", "z"], ["town"]]) == found[1:]
+
+
+def test_the_same_values_in_other_types_are_the_same():
+    rng = np.random.default_rng(0)
+    whole = rng.permutation(40) * 3 - 40
+    day = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.permutation(40), unit="D")
+    frame = pd.DataFrame({"whole": whole, "float": whole * 1.0, "text": [f"{value}.0" for value in whole], "day": day})
+    frame["nullable"], frame["zero"] = pd.array(whole, dtype="Int64"), np.where(whole == 0, -0.0, whole)
+    frame["day_copy"] = frame["day"].dt.tz_localize("UTC")
+    frame["next_day"] = frame["day"] + pd.Timedelta(days=1)
+    assert infer_schema(frame).of_kind("identifier") == []
+    assert same_columns(frame, infer_schema(frame)) == [
+        ("whole", "float", "text", "nullable", "zero"),
+        ("day", "day_copy"),
+    ]
+
+
+def test_constants_and_identifiers_are_no_copies():
+    frame = pd.DataFrame({"a": 1, "b": 1, "id": range(40), "nr": range(40), "x": np.arange(40) % 3})
+    schema = infer_schema(frame)
+    assert [own.kind for own in schema] == ["constant"] * 2 + ["identifier"] * 2 + ["numeric"]
+    assert same_columns(frame, schema) == []
+
+
+def test_many_groups_are_counted():
+    said = duplicates_said([tuple(f"{letter}{i}" for i in range(7)) for letter in "abcdefg"], "drop some")
+    assert "a0 = a1 = a2 = a3 = a4 and 2 more; b0" in said
+    assert said.endswith("e4 and 2 more and 2 more groups; drop some")
+
+
+def test_an_estimator_names_them_once_and_not_where_they_act_as_one():
+    frame = table(120)[["x", "x_copy", "lab_1"]]
+    y = frame["x"] > 0
+    model = pg.HyNNClassifier(preset="fast", max_epochs=1, random_state=0, progress=False)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        model.fit(frame, y)
+    assert [str(one.message) for one in said if issubclass(one.category, PermgradWarning)] == [
+        (
+            "these columns say the same in every training row, so that the importance of one hides in the other: "
+            "x = x_copy; leave out all but one, or explain them together: "
+            "pg.explain(..., groups={'x': ['x', 'x_copy']})"
+        )
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PermgradWarning)
+        model.set_params(groups={"both": ["x", "x_copy"]}).fit(frame, y)
+        # What the sentence proposes.
+        found = pg.explain(model, frame, y, groups={"x": ["x", "x_copy"]}, random_state=0, progress=False)
+    assert set(found.to_frame()["feature"]) == {"x", "lab_1"}
+
+
+def test_a_long_table_names_them_by_the_rows_that_it_looked_at(tmp_path):
+    frame = table(200)[["x", "x_copy", "lab_1"]]
+    frame.assign(y=frame["x"] * 2).to_parquet(tmp_path / "table.parquet")
+    model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False)
+    with pytest.warns(PermgradWarning, match=r"in every row that types are read from, .* other: x = x_copy; leave"):
+        model.fit_stream(tmp_path / "table.parquet", "y")
+
+
+def test_what_a_command_has_said_is_not_said_again():
+    frame = table(60)
+    with pytest.warns(PermgradWarning, match="x = x_copy"):
+        tell_of_columns(frame, infer_schema(frame), {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with told_of_columns():
+            tell_of_columns(frame, infer_schema(frame), {})
+
+
+def test_names_that_are_no_text():
+    values = np.random.default_rng(0).normal(size=40)
+    frame = pd.DataFrame({0: values, 1: values, "a": 2 * values})
+    assert same_columns(frame, infer_schema(frame)) == [("0", "1")]
+    model = pg.HyNNRegressor(preset="fast", branches=("tabular",), max_epochs=1, random_state=0, progress=False)
+    with pytest.warns(PermgradWarning, match="in the other: 0 = 1; leave out"):
+        model.fit(frame[[0, 1]], values)
+
+
+def test_every_type_of_column_is_looked_at():
+    some = np.arange(40) % 3 == 0
+    day = pd.to_datetime(np.where(some, "2020-01-01", "2021-02-03"))
+    frame = pd.DataFrame({"bool": some, "text": np.where(some, "a", "b"), "day": day, "span": day - day[0]})
+    frame["nullable"], frame["sparse"] = pd.array(some, dtype="boolean"), pd.arrays.SparseArray(np.where(some, 1, 0))
+    frame["category"], frame["period"] = pd.Categorical(np.where(some, 1.5, 2.5)), day.to_period("M")
+    frame["object"], frame["bytes"] = [1 if one else "z" for one in some], [b"x" if one else b"y" for one in some]
+    frame["interval"], frame["zone"] = pd.cut(some.astype(int), 2), day.tz_localize("Europe/Berlin")
+    assert same_columns(frame, infer_schema(frame)) == [tuple(frame.columns)]

@@ -1,0 +1,127 @@
+"""``--kind COL=KIND``: a column is what the user says, in every command that trains."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from invoking import call
+
+from permgrad import InputError
+from permgrad.runs.compare_inputs import CompareRequest, from_request, request_configuration
+from permgrad.runs.inputs import PARTS, configuration, load_inputs
+from permgrad.runs.request import RunRequest
+from permgrad.runs.tune_request import TuneRequest
+
+
+def table(rows: int = 80) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"id_code": [f"n{i}" for i in range(rows)], "ward_id": rng.permutation(rows) + 1})
+    frame["ward"], frame["age"] = rng.integers(1, 4, rows), rng.normal(size=rows)
+    return frame.assign(y=np.where(frame["age"] > 0, "yes", "no"))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table().to_csv("table.csv", index=False)
+    return tmp_path
+
+
+def request(*kinds: str, **options) -> RunRequest:
+    return RunRequest(table="table.csv", target=("y",), kind=kinds, **options)
+
+
+def test_a_declared_column_is_what_it_is_said_to_be(here):
+    usual = load_inputs(request())
+    assert "id_code" not in usual.parts["train"].X.columns
+    said = "\n".join(usual.notes)
+    assert "id_code; keep them in the predictions with --id, or learn from one with --kind id_code=categorical" in said
+    assert "ward_id; if it is one leave it out with --id or --drop, else say --kind ward_id=numeric" in said
+    assert usual.encoder_options == {"na_codes": None, "variables": None, "kinds": None}
+    inputs = load_inputs(request("id_code=categorical", "ward=categorical", "ward_id=identifier", "age = numeric"))
+    assert inputs.kinds == {"id_code": "categorical", "ward": "categorical", "age": "numeric"}
+    assert inputs.notes == []
+    for part in PARTS:
+        assert list(inputs.parts[part].X.columns) == ["id_code", "ward", "age"]
+    described = inputs.columns.set_index("name")
+    assert described["kind"].to_dict() == {
+        "id_code": "categorical", "ward_id": "identifier", "ward": "categorical", "age": "numeric"
+    }  # fmt: skip
+    assert described["role"]["ward_id"] == "left out: --kind identifier"
+    assert load_inputs(request("ward_id=numeric")).notes == usual.notes[:1]
+
+
+def test_what_cannot_be_is_refused_before_any_file_is_read():
+    for given, message in {
+        ("ward",): "--kind must have the form COL=KIND, however: --kind 'ward'; give for example --kind postcode=",
+        ("=numeric",): "--kind must have the form COL=KIND, however: --kind '=numeric'",
+        (
+            "ward=category",
+        ): "kind of column 'ward' must be one of 'numeric', .*='category' .did you mean 'categorical'..",
+        ("ward=constant",): "must be one of 'numeric', 'categorical', 'boolean', 'date', 'identifier', however",
+        ("a=date", "a=numeric"): "a column has one kind, however: --kind a=date and --kind a=numeric; leave one out",
+    }.items():
+        with pytest.raises(InputError, match=message):
+            request(*given).check()
+    request("a=date", "a=date").check()
+
+
+def test_kinds_of_what_is_no_feature_are_refused(here):
+    for given, options, message in [
+        ("wart=numeric", {}, r"--kind must be a column of the table, .* 'wart' \(did you mean 'ward'\?\)"),
+        ("y=categorical", {}, "'y' is the target; say --task regression or --task classification .now: auto.$"),
+        ("ward=numeric", {"drop": ("ward",)}, "--kind ward=numeric and 'ward' is left out: --drop; leave one of them"),
+        ("ward=numeric", {"group": "ward"}, "--kind ward=numeric and 'ward' is left out: --group; leave one of them"),
+        ("id_code=numeric", {}, "a column declared numeric must hold numbers, however column 'id_code' is identifier"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            load_inputs(request(given, **options))
+
+
+def test_runs_of_other_kinds_are_other_runs(here):
+    usual, one, two = request(), request("ward=categorical"), request("ward=numeric")
+    found = [configuration(each) for each in (usual, one, two)]
+    assert "kind" not in found[0], "runs from before the option go on"
+    assert (found[1]["kind"], found[2]["kind"]) == ({"ward": "categorical"}, {"ward": "numeric"})
+    order = ("ward=categorical", "age=numeric")
+    assert configuration(request(*order)) == configuration(request(*order[::-1], order[0]))
+    assert one.command.endswith("--kind ward=categorical")
+    tuned = TuneRequest(table="table.csv", target=("y",), kind=one.kind)
+    assert tuned.run_request("fast").kind == one.kind
+    assert "--kind ward=categorical" in tuned.command
+    compared = CompareRequest(table="table.csv", target=("y",), kind=one.kind)
+    assert request_configuration(compared)["kind"] == {"ward": "categorical"}
+    assert "kind" not in request_configuration(replace(compared, kind=()))
+    assert "--kind ward=categorical" in compared.command
+    assert from_request(compared).table.kinds == {"ward": "categorical"}
+
+
+def test_the_commands_train_on_a_declared_column(here):
+    words = ["table.csv", "--target", "y", "--kind", "id_code=categorical", "--kind", "ward=categorical"]
+    Path("preset.json").write_text(json.dumps({"base": "fast", "training": {"max_epochs": 2}}))
+    run = ["run", *words, "--preset", "preset.json", "--out", "run", "--baseline", "linear"]
+    call(*run)
+    assert {"id_code", "ward"} <= set(pd.read_csv("run/importance.csv")["feature"])
+    schema = json.loads(Path("run/model/model.json").read_text())["preprocessor"]["schema"]["columns"]
+    kinds = {column["name"]: column["kind"] for column in schema}
+    assert kinds == {"id_code": "categorical", "ward_id": "numeric", "ward": "categorical", "age": "numeric"}
+    assert "nothing was changed" in call(*run)
+    other = [word if word != "ward=categorical" else "ward=numeric" for word in run]
+    assert re.search(r"differing in kind .*; replace it with --overwrite", call(*other, code=2))
+    call("predict", "run", "table.csv", "--out", "predicted.csv")
+    assert len(pd.read_csv("predicted.csv")) == len(table())
+    call("compare", *words, "--models", "fast,linear", "--folds", "2", "--out", "compared", "--no-explain")
+    space = {"base": "fast", "parameters": {"training.max_epochs": {"choices": [1, 2]}}}
+    Path("space.json").write_text(json.dumps(space))
+    call("tune", *words, "--space", "space.json", "--trials", "1", "--out", "tuned")
+    files = list(Path("tuned").rglob("model.json"))
+    assert len(files) >= 2, "the trial's model, and the winner's"
+    for file in files:
+        columns = json.loads(file.read_text())["preprocessor"]["schema"]["columns"]
+        assert {column["name"]: column["kind"] for column in columns} == kinds
