@@ -1,4 +1,4 @@
-"""Training on Lightning against a bare PyTorch loop: the same network, batches, optimizer, schedule and validation.
+"""Our training against a bare PyTorch loop: the same network, batches, optimizer, schedule and validation.
 
     python benchmarks/training_speed.py
 
@@ -88,7 +88,7 @@ def compare(paths: tuple[str, ...], n_rows: int, epochs: int, repeats: int) -> d
                     bare_loop(network, rows, validation, options)
                 else:
                     train(network, rows, validation, options, seed=repeat, progress=False)
-                if repeat:  # the first of each is a warm-up: it loads Lightning and oneDNN's kernels
+                if repeat:  # the first of each is a warm-up: it loads oneDNN's kernels
                     times[name].append((time.perf_counter() - wall, time.process_time() - processor))
     for kind, title in ((0, "wall clock"), (1, "processor time")):
         bare, ours = (statistics.median(taken[kind] for taken in times[name]) for name in ("bare", "permgrad"))
