@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -22,6 +23,11 @@ from permgrad.models.network import HybridNetwork
 from permgrad.models.rows import Rows
 from permgrad.models.team import Alone, Several
 from permgrad.models.training import TrainingOptions, train
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("lightning") is None,
+    reason="several devices need the extra 'devices'",
+)
 
 
 def rows(count: int = 150) -> Rows:
@@ -189,6 +195,17 @@ def test_numbers_of_devices():
     assert devices_faults(1, torch.device("cpu", 0)) == []
     assert "names one device" in devices_faults(2, torch.device("cpu", 0))[0]
     assert "devices must be at most" in devices_faults(torch.cuda.device_count() + 1, torch.device("cuda"))[0]
+
+
+def test_several_devices_need_lightning(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    cpu = torch.device("cpu")
+    (fault,) = devices_faults(2, cpu)
+    assert fault == (
+        "devices=2 needs Lightning, however: it is not installed; pip install 'permgrad[devices]', or pass devices=1"
+    )
+    # One processor is what "auto" stands for here.
+    assert devices_faults("auto", cpu) == devices_faults(1, cpu) == []
 
 
 def test_shares_of_a_batch():

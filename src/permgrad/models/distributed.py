@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.util
 import json
 import logging
 import os
@@ -98,6 +99,8 @@ def train_together(task: Task) -> Outcome:
         InputError: as ``train`` raises it.
         EnvironmentProblem: a process could not start, or died.
     """
+    for fault in _engine_faults(task.devices, torch.device(task.kind)):
+        raise InputError(fault)
     with tempfile.TemporaryDirectory(prefix="permgrad-training-") as name:
         folder = Path(name)
         try:
@@ -287,7 +290,7 @@ def check_watchers(on_epoch: Any) -> None:
 def devices_faults(devices: Any, device: torch.device) -> list[str]:
     """Return what is wrong with a number of devices, in a sentence; nothing if it can be used."""
     if devices == "auto" and isinstance(devices, str):
-        return []
+        return _engine_faults(devices, device)
     whole = hasattr(devices, "__index__") and not isinstance(devices, bool)
     if not whole or devices < 1:
         return [f"devices must be 'auto' or a whole number of at least 1, however: devices={devices!r}; pass devices=1"]
@@ -296,7 +299,14 @@ def devices_faults(devices: Any, device: torch.device) -> list[str]:
         return [f"devices must be at most {known} on this machine, however: devices={devices}; pass devices={known}"]
     if device.index is not None and devices > 1:
         return [f"device={str(device)!r} names one device, however: devices={devices}; pass device={device.type!r}"]
-    return []
+    return _engine_faults(devices, device)
+
+
+def _engine_faults(devices: Any, device: torch.device) -> list[str]:
+    if count_devices(devices, device) == 1 or importlib.util.find_spec("lightning") is not None:
+        return []
+    fix = "pip install 'permgrad[devices]', or pass devices=1"
+    return [f"devices={devices!r} needs Lightning, however: it is not installed; {fix}"]
 
 
 def count_devices(devices: Any, device: torch.device) -> int:
