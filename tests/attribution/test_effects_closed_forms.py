@@ -232,9 +232,9 @@ def test_numbers_of_every_kind_reach_the_network_as_torch_can_use_them(kind):
 # ---- what the others determine ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("share", "noise", "known"), [(0.05, 0.0, True), (0.05, 1.0, False), (0.3, 0.1, False)])
+@pytest.mark.parametrize(("share", "noise", "known"), [(0.05, 0.0, True), (0.01, 1.0, False), (0.3, 0.1, False)])
 def test_a_level_is_determined_where_guessing_the_commonest_is_far_worse(share, noise, known):
-    """Always guessing the commonest level is right 95 times in 100 as well, where nothing determines a rare one."""
+    """Always guessing the commonest level is right 99 times in 100 too, where nothing determines the rare one."""
     rng = np.random.default_rng(0)
     rare = rng.random(800) < share
     told = np.where(rng.random(800) < noise, rng.permutation(rare), rare)
