@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 import warnings
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 import permgrad as pg
 from permgrad.attribution.method import methods
+from permgrad.attribution.mixed import _combine, _common_scope
 
 ROWS, REPEATS, BACKGROUND = 12, 2, 40
 #: One value replaces in ablation; the published method counts its shuffles.
@@ -195,3 +197,103 @@ def test_probabilities_are_told_as_such(case, name, scope):
     assert found.meta["unit"].startswith("probability")
     if found.predictions is not None:
         np.testing.assert_allclose(found.predictions.sum(axis=1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("references", [1, 3])
+@pytest.mark.parametrize(("name", "options"), [("deeplift", {}), ("integrated_gradients", {"steps": 4})])
+def test_backward_passes_are_counted_row_by_row(case, name, options, references):
+    options = options | {"baseline": "background", "references": references}
+    for size in ("auto", 5):
+        meta = explain(case, name, "local", batch_size=size, **options).meta
+        assert meta["gradient_evaluations"] == ROWS * references * options.get("steps", 1)
+        assert meta["baseline_rows"] == references
+        assert meta["model_rows"] > meta["gradient_evaluations"]
+    assert explain(case, "gradient", "local").meta["gradient_evaluations"] == ROWS
+
+
+# ---- a method for each input -----------------------------------------------------------------------------------------
+
+
+def side(name: str, outputs: tuple[str, ...], seed: int, **fields: Any) -> pg.Explanation:
+    """Return the explanation of one input with two players."""
+    rng = np.random.default_rng(seed)
+    shape = (4, 2, len(outputs))
+    values = rng.normal(size=shape)
+    facts = {
+        "seed": 3, "rows_explained": 4, "background": {"kind": "given", "rows": 9}, "confidence": 0.9,
+        "task": "classification", "versions": {}, "unit": f"unit of {name}", "quantity": f"quantity of {name}",
+        "n_repeats": 2 + seed, "seconds": 1.5 + seed,
+    } | fields.pop("meta", {})  # fmt: skip
+    given = {
+        "std": rng.random(shape),
+        "maps": {f"segments:{name}": np.array([[-1, 0], [1, 1]]), f"images:{name}": rng.random((4, 2, 2))},
+        "groups": {f"group of {name}": [f"{name}[0]"]}, "predictions": np.ones((4, len(outputs))),
+        "feature_values": pd.DataFrame({f"{name}[0]": range(4)}),
+    } | fields  # fmt: skip
+    return pg.Explanation(
+        values, (f"{name}[0]", f"{name}[1]"), (name, name), outputs, f"method of {name}", "local", meta=facts, **given
+    )
+
+
+def test_methods_of_their_own_stand_side_by_side():
+    """Each keeps its numbers; an output that one does not give is unknown; shares are within an input alone."""
+    first, second = side("a", ("no", "yes"), 0), side("b", ("yes", "all"), 1)
+    second.maps["maps:elsewhere"] = np.zeros((2, 2))
+    found = _combine({"a": first, "b": second}, "local")
+    assert (found.method, found.scope, found.level) == ("mixed", "local", "feature")
+    assert found.names == (*first.names, *second.names)
+    assert found.modality == ("a", "a", "b", "b")
+    assert found.outputs == ("no", "yes", "all")
+    np.testing.assert_array_equal(found.values[:, :2, :2], first.values)
+    np.testing.assert_array_equal(found.values[:, 2:, 1:], second.values)
+    assert np.isnan(found.values[:, :2, 2]).all()
+    assert np.isnan(found.values[:, 2:, 0]).all()
+    np.testing.assert_array_equal(found.std[:, 2:, 1:], second.std)
+    for name in ("low", "high", "p_values"):
+        assert np.isnan(getattr(found, name)).all(), "neither gives one"
+    absolute = np.abs(first.values)
+    np.testing.assert_allclose(found.parts["share"][:, :2, :2], absolute / absolute.sum(axis=1, keepdims=True))
+    assert set(found.groups) == {"group of a", "group of b"}
+    assert found.feature_values.columns.tolist() == ["a[0]", "b[0]"]
+    assert found.predictions is None, "of other outputs"
+    assert set(found.maps) == {"segments:a", "images:a", "segments:b", "images:b"}
+    np.testing.assert_array_equal(found.maps["segments:a"], [[-1, 0], [1, 1]])
+    np.testing.assert_array_equal(found.maps["segments:b"], [[-1, 2], [3, 3]])
+    np.testing.assert_array_equal(found.maps["images:b"], second.maps["images:b"])
+    kept = ("seed", "rows_explained", "background", "confidence", "task", "versions")
+    assert {name: found.meta[name] for name in kept} == {name: first.meta[name] for name in kept}
+    assert found.meta["methods"] == {"a": "method of a", "b": "method of b"}
+    assert found.meta["units"] == {"a": "unit of a", "b": "unit of b"}
+    assert found.meta["quantities"] == {"a": "quantity of a", "b": "quantity of b"}
+    assert (found.meta["n_repeats"], found.meta["seconds"]) == (3, 4.0)
+    assert found.meta["by_input"] == {"a": first.meta, "b": second.meta}
+    assert (found.meta["quantity"], found.meta["unit"]) == (
+        "each modality's own (see quantities)", "each modality's own (see units)"
+    )  # fmt: skip
+
+
+def test_what_all_methods_give_alike_is_given():
+    first = side("a", ("y",), 0, low=np.zeros((4, 2, 1)), feature_values=None, maps={})
+    second = side("b", ("y",), 1, feature_values=None, meta={"unit": "y"})
+    second.values[0] = 0
+    found = _combine({"a": first, "b": second}, "local")
+    np.testing.assert_array_equal(found.predictions, first.predictions)
+    assert found.feature_values is None
+    np.testing.assert_array_equal(found.low[:, :2], first.low)
+    assert np.isnan(found.low[:, 2:]).all()
+    np.testing.assert_array_equal(found.parts["share"][0, 2:], 0)
+    bare = side("b", ("y",), 1, predictions=None)
+    assert _combine({"a": first, "b": bare}, "local").predictions is None
+
+
+@pytest.mark.parametrize(
+    ("scope", "scopes", "expected"),
+    [
+        ("auto", (("local", "global"), ("local",)), "local"),
+        ("auto", (("local",), ("global",)), "global"),
+        ("global", (("local",), ("local",)), "global"),
+        ("local", (("local",), ("global",)), "local"),
+    ],
+)
+def test_the_common_scope_is_local_if_all_can_be(scope, scopes, expected):
+    assert _common_scope(scope, [SimpleNamespace(scopes=own) for own in scopes]) == expected
