@@ -297,3 +297,47 @@ def test_what_all_methods_give_alike_is_given():
 )
 def test_the_common_scope_is_local_if_all_can_be(scope, scopes, expected):
     assert _common_scope(scope, [SimpleNamespace(scopes=own) for own in scopes]) == expected
+
+
+# ---- what values are compared with -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", ["background", "own"])
+@pytest.mark.parametrize("name", ["zeros", "mean", "median", "background", "one row", "rows"])
+@pytest.mark.parametrize(("method", "options"), [("deeplift", {}), ("integrated_gradients", {"steps": 2})])
+def test_the_baseline_is_told_by_name_and_in_words(case, method, options, name, given):
+    kind, model, _, _, background = case
+    baseline: Any = name
+    if name in ("one row", "rows"):
+        count = 1 if name == "one row" else 3
+        first = {key: own[:count] for key, own in background.items()} if kind == "network" else background[:count]
+        baseline = first
+    own = {} if given == "background" else {"background": None}
+    found = explain(case, method, "local", baseline=baseline, references=5, **options, **own)
+    known, where = BACKGROUND, "background rows"
+    if given == "own":
+        known, where = (ROWS, "rows explained") if kind == "network" else (len(model.background_), "training rows")
+    network = kind == "network"
+    words = {
+        "zeros": "every input at 0" if network else "every encoded input at 0",
+        "mean": f"mean of {'each input' if network else 'the encoded inputs'} over {known} {where}",
+        "median": f"median of {'each input' if network else 'numbers and most frequent level'} over {known} {where}",
+        "background": f"average over 5 of {known} {where} (expected gradients)",
+        "one row": "a row given by the user",
+        "rows": "average over 3 rows given by the user",
+    }[name]
+    assert found.meta["baseline"] == words
+    assert found.meta["baseline_name"] == (name if isinstance(baseline, str) else "given")
+    assert found.meta["baseline_rows"] == {"background": 5, "rows": 3}.get(name, 1)
+
+
+@pytest.mark.parametrize("method", ["deeplift", "integrated_gradients"])
+def test_all_background_rows_are_told_where_all_are_taken(case, method):
+    found = explain(case, method, "local", baseline="background", references=BACKGROUND)
+    assert found.meta["baseline"] == f"average over {BACKGROUND} background rows (expected gradients)"
+    drawn = [
+        explain(case, method, "local", baseline="background", references=5, random_state=seed).base_values
+        for seed in (0, 0, 1)
+    ]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn[0], drawn[2]), "which rows are taken is drawn"

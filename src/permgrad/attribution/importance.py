@@ -128,11 +128,20 @@ def loss_scale(request: Request) -> float:
     if loss == "squared_error":
         return float(np.average((y - np.average(y, weights=weights)) ** 2, weights=weights))
     if loss == "absolute_error":
-        return float(np.average(np.abs(y - np.median(y)), weights=weights))
+        return float(np.average(np.abs(y - _median(y, weights)), weights=weights))
     shares = np.bincount(np.asarray(y, dtype=np.int64), weights=weights) / (
         len(y) if weights is None else weights.sum()
     )
     return scale_of_shares(shares, loss)
+
+
+def _median(values: npt.NDArray[Any], weights: Floats | None) -> float:
+    """Return a number with half of the weight at most on each side: no other leaves less absolute error."""
+    if weights is None:
+        return float(np.median(values))
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(reached, reached[-1] / 2)])
 
 
 def scale_of_shares(shares: Floats, loss: str) -> float:
