@@ -102,8 +102,16 @@ def test_shares_are_given_where_the_total_is_certain(sign, shares):
     net = Weighted(0.05, 0.025) if not sign else Weighted(1.0, 0.5)
     if not sign:
         y = np.random.default_rng(4).normal(size=300)
-    found = explain(net, (first, second), y, level="modality", n_repeats=10).branches
+    whole = explain(net, (first, second), y, level="modality", n_repeats=10)
+    found, told = whole.branches, {"importance": "values", "std": "std", "ci_low": "low", "ci_high": "high"}
+    for place, name in enumerate(whole.names):
+        for key, array in (told | {"p_value": "p_values"}).items():
+            assert found[name][key] == pytest.approx(getattr(whole, array)[place, 0], rel=1e-9)
+        assert found[name]["alone"] == pytest.approx(whole.parts["alone"][place, 0], rel=1e-9)
+        assert found[name]["last"] == pytest.approx(whole.parts["last"][place, 0], rel=1e-9)
     total = found["total"]
+    assert set(total) == set(told)
+    assert total["std"] > 0
     assert (total["ci_low"] > 0 or total["ci_high"] < 0) == shares
     assert total["ci_low"] < total["importance"] < total["ci_high"]
     assert total["ci_high"] < 1 or sign > 0
