@@ -272,3 +272,30 @@ def test_a_layer_that_is_called_twice_has_a_value_for_each_call():
         found = inner.forward((first.flip(0), second))
         by_hand = net.head(torch.tanh(first.flip(0))) + 2 * second.sum(dim=1, keepdim=True)
         torch.testing.assert_close(found, by_hand, rtol=0, atol=1e-6)
+
+
+def test_a_layer_inside_a_part_that_is_not_traced_runs_with_the_whole_network():
+    """PyTorch's own modules are traced as one: their insides have no cut, and are met where they are called."""
+
+    class Encoded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = nn.TransformerEncoderLayer(4, 2, 6, batch_first=True)
+            self.head = nn.Linear(4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.encoder(x)[:, 0])
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = Encoded().eval()
+    subject = NetworkSubject(net, drawn(6, 3, 4))
+    inner = InnerSubject(subject, "encoder.linear2", subject.inputs)
+    assert not inner.cut
+    with torch.no_grad(), subject.open():
+        lifted = inner.lift(subject.inputs)
+        torch.testing.assert_close(inner.forward(lifted), subject.forward(subject.inputs), rtol=0, atol=1e-6)
+        moved = inner.forward((lifted[0].flip(0), *lifted[1:]))
+    assert (moved - subject.forward(subject.inputs)).abs().max() > 1e-3
+    found = pg.explain(net, drawn(6, 3, 4), method="permutation", layer="encoder.linear2", progress=False)
+    assert np.abs(found.values).max() > 0

@@ -98,3 +98,8 @@ def test_channels_are_alike(channels):
     assert pictures.shape == (7, channels, renderer.height, renderer.width)
     for channel in range(channels):
         assert torch.equal(pictures[:, channel], made("alone")[0](rows)[:, 0])
+
+
+def test_a_layout_says_what_it_is():
+    assert repr(make_layout("random", 6, 0)) == "RandomLayout(pixels=6, not fitted)"
+    assert repr(make_layout("random", 6, 0).fit(table(30, 9))) == "RandomLayout(pixels=6, 9 columns)"
