@@ -271,3 +271,20 @@ def test_the_range_of_the_outputs_is_taken_evenly_over_a_long_background(monkeyp
     assert few.meta["output_range"][0] == pytest.approx(2 * float(background[1499] - background[1000]), rel=1e-12)
     same = explain(net, drawn(3, 1), background=torch.zeros(9, 1).double(), baseline="zeros", task="regression")
     assert same.meta["output_range"] == [1.0], "where nothing varies, errors are absolute"
+
+
+def test_the_intervals_of_a_row_are_halved_until_it_has_settled():
+    """The last change is then that of halving; each row stops where both its sum and its values stand still."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2)).double()
+    rows = drawn(9, 3) * torch.linspace(0.1, 6, 9, dtype=torch.float64)[:, None]
+    taken = []
+    for tolerance in (1e-2, 1e-4, 1e-6):
+        meta = explain(net, rows, baseline="zeros", tolerance=tolerance, max_steps=2**16, task="regression").meta
+        assert meta["rule"] == "secants of each function"
+        assert meta["quadrature_error"] <= tolerance
+        assert np.log2(meta["steps"]).is_integer()
+        assert 8 < meta["mean_steps"] <= meta["steps"] <= 2**16
+        taken.append(meta["mean_steps"])
+    assert taken[0] <= taken[1] < taken[2], taken

@@ -192,3 +192,25 @@ def test_all_rows_that_were_given_stand_in_else_a_hundred(kind, known, wanted, c
         assert not np.array_equal(found, np.arange(count)), "from anywhere"
         request.seed = 1
         assert not np.array_equal(found, choose_references(request, wanted))
+
+
+@pytest.mark.parametrize(("most", "references"), [(64, 8), (64, 5), (40, 100), (16, 8)])
+def test_rows_that_never_settle_take_all_orders_that_are_allowed(most, references):
+    generator = torch.Generator().manual_seed(0)
+    rows, background = (torch.randn(count, 5, generator=generator, dtype=torch.float64) for count in (4, 100))
+
+    class Triple(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x[:, 0] * x[:, 1] * x[:, 2] + x[:, 3] * x[:, 4] * x[:, 0])[:, None]
+
+    with pytest.warns(pg.PermgradWarning, match=r"standard errors should fall"):
+        found = pg.explain(
+            Triple(), rows, method="shapley", background=background, exact=0, tolerance=0, references=references,
+            max_permutations=most, random_state=0, progress=False, task="regression",
+        )  # fmt: skip
+    size = references if 4 * references <= most or references <= most // 2 < 2 * references else None
+    if size is not None:
+        assert found.meta["permutations"] == most // (2 * size) * 2 * size
+    assert most / 2 < found.meta["permutations"] <= most
+    assert found.meta["mean_permutations"] == found.meta["permutations"]
+    assert (found.std > 0).all()
