@@ -5,13 +5,17 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import permgrad as pg
 from permgrad.attribution.branch_weights import weigh_branches
+from permgrad.attribution.conditional import ConditionalSampler
+from permgrad.attribution.engines.ray import _portable
 from permgrad.attribution.gradients import network_gradients, output_gradients
 from permgrad.attribution.moments import interval
+from permgrad.data.encoding import TableEncoder
 from permgrad.imaging import ForeignRenderer
 from permgrad.imaging.assignment import _standardised_sample
 
@@ -100,3 +104,70 @@ def test_units_leave_standardised_columns_as_they_are(unit):
     table = np.random.default_rng(0).normal(size=(40, 3))
     scaled = table * np.array([1.0, unit, 1.0])
     np.testing.assert_allclose(_standardised_sample(scaled, 0), _standardised_sample(table, 0), rtol=1e-9, atol=1e-12)
+
+
+class HeldError(Exception):
+    """Takes two arguments and keeps one, so that pickle cannot make it again."""
+
+    def __init__(self, text: str, other: int) -> None:
+        super().__init__(text)
+
+
+def test_an_error_that_cannot_be_sent_is_sent_as_its_text():
+    whole = pg.InputError("rule, however: fact; fix")
+    assert _portable(whole) is whole
+    sent = _portable(HeldError("of a kind of its own", 3))
+    assert type(sent) is RuntimeError
+    assert str(sent) == "HeldError: of a kind of its own"
+
+
+@pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("constant", [False, True])
+def test_the_convolution_that_sees_a_picture_of_whole_numbers_is_found(constant, whole):
+    """Where there is no gradient the picture is changed, also one that is the same all over."""
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.other = torch.nn.Conv2d(1, 2, 2), torch.nn.Conv2d(1, 2, 2)
+            self.head = torch.nn.Linear(2, 1)
+
+        def forward(self, picture, beside):
+            seen = self.first(picture.float() / 9).relu().mean(dim=(2, 3))
+            return self.head(seen + self.other(beside).relu().mean(dim=(2, 3)))
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net, beside = Net().eval(), torch.randn(4, 1, 4, 4)
+    picture = torch.full((4, 1, 4, 4), 5) if constant else torch.arange(64).reshape(4, 1, 4, 4) % 7
+    inputs = (picture if whole else picture.float(), beside)
+    found = pg.explain(net, inputs, method="gradcam", task="regression", progress=False)
+    assert found.meta["layer"] == {"picture": "first", "beside": "other"}
+
+
+@pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
+def test_a_network_that_is_one_convolution_has_a_map():
+    pictures = torch.randn(5, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    found = pg.explain(torch.nn.Conv2d(1, 1, 4), pictures, method="gradcam", task="regression", progress=False)
+    assert found.meta["layer"] == {"input": ""}
+    inside = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 4), torch.nn.Flatten())
+    assert pg.explain(inside, pictures, method="gradcam", progress=False).meta["layer"] == {"input": "0"}
+    with pytest.raises(pg.InputError, match="convolution"):
+        pg.explain(torch.nn.Linear(3, 1), torch.randn(5, 3), method="gradcam", task="regression", progress=False)
+
+
+def test_levels_follow_a_bend_that_no_straight_line_has():
+    """Of two models for a level's chances the one is taken that is less wrong on rows it has not seen."""
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=600)
+    outside = np.where(rng.random(600) < 0.95, np.abs(a) > 0.7, np.abs(a) <= 0.7)
+    frame = pd.DataFrame({"a": a, "where": np.where(outside, "outside", "inside"), "c": rng.normal(size=600)})
+    encoder = TableEncoder(numeric="standard").fit(frame)
+    encoded = encoder.transform(frame)
+    sampler = ConditionalSampler(encoder, encoded, encoded, seed=3, shared=True)
+    columns = encoder.columns_of("where")
+    drawn = sampler.draw("where", columns, np.arange(600), 0)[1]
+    same = (drawn == encoded[:, columns]).all(axis=1).mean()
+    assert same > 0.82, "by chance half would be the same"
+    assert sampler.not_identifiable == []
