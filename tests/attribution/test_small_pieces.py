@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 import permgrad as pg
 from permgrad.attribution.branch_weights import weigh_branches
 from permgrad.attribution.conditional import ConditionalSampler
+from permgrad.attribution.donors import MarginalSampler
 from permgrad.attribution.engines.ray import _portable
 from permgrad.attribution.gradients import network_gradients, output_gradients
 from permgrad.attribution.moments import interval
@@ -171,3 +173,13 @@ def test_levels_follow_a_bend_that_no_straight_line_has():
     same = (drawn == encoded[:, columns]).all(axis=1).mean()
     assert same > 0.82, "by chance half would be the same"
     assert sampler.not_identifiable == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "shared", "fine"), [(0, False, False), (1, False, True), (1, True, False), (2, True, True)]
+)
+def test_a_background_needs_a_row_that_is_not_the_own(rows, shared, fine):
+    background = np.zeros((rows, 3), dtype=np.float32)
+    with nullcontext() if fine else pytest.raises(pg.InputError, match=f"at least {2 if shared else 1} rows, however"):
+        sampler = MarginalSampler(background, 0, shared=shared)
+        assert sampler.donors == rows
