@@ -331,12 +331,12 @@ def test_the_baseline_is_told_by_name_and_in_words(case, method, options, name, 
     assert found.meta["baseline_rows"] == {"background": 5, "rows": 3}.get(name, 1)
 
 
-@pytest.mark.parametrize("method", ["deeplift", "integrated_gradients"])
-def test_all_background_rows_are_told_where_all_are_taken(case, method):
-    found = explain(case, method, "local", baseline="background", references=BACKGROUND)
+@pytest.mark.parametrize(("method", "options"), [("deeplift", {}), ("integrated_gradients", {"steps": 2})])
+def test_all_background_rows_are_told_where_all_are_taken(case, method, options):
+    found = explain(case, method, "local", baseline="background", references=BACKGROUND, **options)
     assert found.meta["baseline"] == f"average over {BACKGROUND} background rows (expected gradients)"
     drawn = [
-        explain(case, method, "local", baseline="background", references=5, random_state=seed).base_values
+        explain(case, method, "local", baseline="background", references=5, random_state=seed, **options).base_values
         for seed in (0, 0, 1)
     ]
     np.testing.assert_array_equal(drawn[0], drawn[1])
