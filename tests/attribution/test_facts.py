@@ -238,7 +238,9 @@ def side(name: str, outputs: tuple[str, ...], seed: int, **fields: Any) -> pg.Ex
 def test_methods_of_their_own_stand_side_by_side():
     """Each keeps its numbers; an output that one does not give is unknown; shares are within an input alone."""
     first, second = side("a", ("no", "yes"), 0), side("b", ("yes", "all"), 1)
-    second.maps["maps:elsewhere"] = np.zeros((2, 2))
+    kept = dict(second.maps)
+    second.maps.clear()
+    second.maps.update({"maps:elsewhere": np.zeros((2, 2)), **kept})
     found = _combine({"a": first, "b": second}, "local")
     assert (found.method, found.scope, found.level) == ("mixed", "local", "feature")
     assert found.names == (*first.names, *second.names)

@@ -84,3 +84,41 @@ def test_a_sample_is_drawn_among_rows_with_a_target(case, tmp_path):
     assert every.meta["rows_explained"] == frame["y"].notna().sum()
     other = stream(model, frame, tmp_path, rows=25, random_state=4)
     assert not np.array_equal(found.values, other.values)
+
+
+@pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"method": "gradient"}, "method"),
+        ({"form": "wide"}, "form"),
+        ({"n_repeats": 3}, "arguments"),
+        ({"confidence": 0.9}, "arguments"),
+        ({"target": 0}, "arguments"),
+        ({"random_state": 4}, "seed"),
+        ({"rows": 20}, "sample"),
+        ({"background": "first"}, "background"),
+        ({"frame": "changed"}, "the table's files, which have changed since"),
+        ({"model": "other"}, "background, the model"),
+    ],
+)
+def test_other_work_in_a_folder_is_named_by_what_differs(case, tmp_path, changed, said):
+    model, frame = case
+    out, first, given = tmp_path / "out", frame.drop(columns=["y", "weight"]), {"n_repeats": 2, "random_state": 3}
+
+    def run(model, frame, **options):
+        path = tmp_path / "table.parquet"
+        frame.to_parquet(path, index=False, row_group_size=40)
+        return pg.explain_stream(model, path, scope="local", out=out, rows_per_part=40, progress=False, **options)
+
+    np.testing.assert_array_equal(run(model, first, **given).values, run(model, first, **given).values)
+    options, table = given | changed, first
+    if options.get("background"):
+        options["background"] = first[:30]
+    if options.pop("frame", None):
+        table = first.assign(a=first["a"] + 1)
+    if options.pop("model", None):
+        model = pg.HyNNRegressor(preset="fast", branches=("tabular",), max_epochs=1, random_state=1, progress=False)
+        model.fit(first, first["a"].to_numpy())
+    with pytest.raises(pg.InputError, match=rf"holds one that differs in {said}[;,]"):
+        run(model, table, **options)

@@ -91,6 +91,18 @@ def test_that_a_grid_grew_is_still_known_after_saving(columns):
     assert Renderer.from_dict(renderer.to_dict()).layout.grown == layout.grown
 
 
+def test_a_layout_of_ones_own_has_not_grown():
+    class Own:
+        positions, pixels, overlap, blur = np.array([[0, 0], [1, 1]]), 2, "last", None
+
+        def fit(self, encoded, names=None, random_state=None):
+            return self
+
+    renderer = Renderer(Own(), [0.0, 0.0], [1.0, 1.0])
+    assert renderer.layout.grown is False
+    assert renderer.placed() == [(0, 0), (1, 3)]
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_channels_are_alike(channels):
     renderer, rows = made("alone", channels=channels)
