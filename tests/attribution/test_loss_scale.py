@@ -94,3 +94,7 @@ def test_of_weighted_classes_it_is_that_of_their_weights(rows):
     net = nn.Linear(3, 3)
     found = scale_of(net, rows, y, output_kind="logits", sample_weight=weight)
     assert found == pytest.approx(-(0.25 * np.log(0.25) + 0.75 * np.log(0.75)))
+
+
+def test_without_y_there_is_no_such_size(rows):
+    assert np.isnan(scale_of(nn.Linear(3, 3), rows, None, output_kind="logits"))

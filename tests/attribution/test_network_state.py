@@ -299,3 +299,12 @@ def test_a_layer_inside_a_part_that_is_not_traced_runs_with_the_whole_network():
     assert (moved - subject.forward(subject.inputs)).abs().max() > 1e-3
     found = pg.explain(net, drawn(6, 3, 4), method="permutation", layer="encoder.linear2", progress=False)
     assert np.abs(found.values).max() > 0
+
+
+def test_a_number_that_became_nan_is_a_number_again():
+    net = nn.BatchNorm1d(3)
+    with kept(net):
+        net.running_mean[1] = torch.nan
+        net.running_var.fill_(torch.nan)
+    assert torch.equal(net.running_mean, torch.zeros(3))
+    assert torch.equal(net.running_var, torch.ones(3))

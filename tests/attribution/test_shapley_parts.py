@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import permgrad as pg
+from permgrad.attribution.shapley import sampled
 from permgrad.attribution.shapley.balanced import _with_and_without
 from permgrad.attribution.shapley.designs import drawn_size
 from permgrad.attribution.shapley.loss import LossPlan, _other_rows, _Walks
@@ -214,3 +215,30 @@ def test_rows_that_never_settle_take_all_orders_that_are_allowed(most, reference
     assert most / 2 < found.meta["permutations"] <= most
     assert found.meta["mean_permutations"] == found.meta["permutations"]
     assert (found.std > 0).all()
+
+
+@pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
+@pytest.mark.parametrize(("of_designs", "of_orders", "estimator"), [
+    (1.0, 1.0, "balanced coalitions and their complements"), (1.0, 3.0, "balanced coalitions and their complements"),
+    (1.0, 0.3, "pairs of an order and its reverse"), (5.0, 1.0, "pairs of an order and its reverse"),
+])  # fmt: skip
+def test_orders_are_played_where_they_vary_clearly_less(monkeypatch, of_designs, of_orders, estimator):
+    """What either gives is drawn here, about a mean that differs from pair to pair and must not count."""
+    rng = np.random.default_rng(0)
+
+    def drawn(spread: float):
+        def numbers(game, *given) -> np.ndarray:
+            rows = next(own for own in given if isinstance(own, np.ndarray))
+            shape = (len(rows), game.players, game.measure.width)
+            return spread * rng.normal(size=shape) + 10.0 * rows.reshape(-1, 1, 1)
+
+        return numbers
+
+    monkeypatch.setattr(sampled, "solve", drawn(of_designs))
+    monkeypatch.setattr(sampled, "walk", drawn(of_orders))
+    rows = torch.randn(40, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = pg.explain(
+        nn.Linear(12, 1).double(), rows[:4], method="shapley", background=rows, exact=0, task="regression",
+        random_state=0, max_permutations=64, references=8, tolerance=1.0, progress=False,
+    )  # fmt: skip
+    assert found.meta["estimator"] == estimator
