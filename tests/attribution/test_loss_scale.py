@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import permgrad as pg
-from permgrad.attribution.importance import weighted_median
+from permgrad.attribution.importance import scale_of_shares, weighted_median
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +84,43 @@ def test_a_local_explanation_says_how_long_it_took(rows):
     begun = time.perf_counter()
     found = pg.explain(model, X[:20], method="permutation", scope="local", n_repeats=4, random_state=0, progress=False)
     assert 0 < found.meta["seconds"] < time.perf_counter() - begun
+
+
+@pytest.mark.parametrize("task_loss", ["squared_error", "absolute_error"])
+def test_of_weighted_rows_it_is_that_of_rows_that_stand_there_more_often(rows, skewed, task_loss):
+    """The best constant for an absolute error is then the weighted median."""
+    weight = np.arange(60) % 4 * (skewed > np.median(skewed)) + 1
+    again = np.repeat(np.arange(60), weight)
+    net, options = nn.Linear(3, 1), {"loss": task_loss, "task": "regression"}
+    weighted = scale_of(net, rows, skewed, sample_weight=weight, **options)
+    assert weighted == pytest.approx(scale_of(net, rows[again], skewed[again], **options))
+    assert weighted != pytest.approx(scale_of(net, rows, skewed, **options), rel=0.01)
+    constants = np.linspace(skewed.min(), skewed.max(), 4001)
+    power = 2 if task_loss == "squared_error" else 1
+    best = min(np.average(np.abs(skewed - constant) ** power, weights=weight) for constant in constants)
+    assert weighted == pytest.approx(best, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        ("cross_entropy", -(0.5 * np.log(0.5) + 2 * 0.25 * np.log(0.25))),
+        ("brier", 1 - (0.5**2 + 2 * 0.25**2)),
+        ("zero_one", 0.5),
+    ],
+)
+def test_of_classes_it_is_the_loss_of_their_shares(loss, expected):
+    """A class that nobody has changes nothing."""
+    for shares in ([0.25, 0.5, 0.25], [0.25, 0.0, 0.5, 0.25, 0.0]):
+        assert scale_of_shares(np.array(shares), loss) == pytest.approx(expected)
+
+
+def test_of_weighted_classes_it_is_that_of_their_weights(rows):
+    y, weight = np.repeat([0, 2], [30, 30]), np.repeat([1.0, 3.0], [30, 30])
+    net = nn.Linear(3, 3)
+    found = scale_of(net, rows, y, output_kind="logits", sample_weight=weight)
+    assert found == pytest.approx(-(0.25 * np.log(0.25) + 0.75 * np.log(0.75)))
+
+
+def test_without_y_there_is_no_such_size(rows):
+    assert np.isnan(scale_of(nn.Linear(3, 3), rows, None, output_kind="logits"))

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 #: The method's name where each modality was explained by a method of its own.
 MIXED = "mixed"
-_FRAME_COLUMNS = ["feature", "modality", "class", "importance", "std", "ci_low", "ci_high", "p_value"]
 
 Floats = npt.NDArray[np.float64]
 

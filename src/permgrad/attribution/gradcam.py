@@ -89,8 +89,8 @@ def class_maps(
     *,
     output: str,
     targets: Sequence[int],
-    variant: str = "gradcam",
-    relu: bool = True,
+    variant: str,
+    relu: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return one map per row and output, all rows at once; the gradient is taken at the layer and not one step further.
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import math
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -284,7 +284,7 @@ def _where(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
 def _glu(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     if isinstance(func, types.FunctionType):
         return NotImplemented
-    dim = kwargs.get("dim", args[1] if len(args) > 1 else -1)
+    dim = args[1] if len(args) > 1 else kwargs.get("dim", -1)
     with mode:
         first, second = args[0].chunk(2, dim=dim)
         return first * torch.sigmoid(second)
@@ -335,42 +335,54 @@ def _logsumexp(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa
         return found if given.get("keepdim", False) else found.squeeze(dim)
 
 
-def _layer_norm(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001 — an answer
+def _layer_norm(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     if isinstance(func, types.FunctionType):
         return NotImplemented
-    values, shape, weight, bias, epsilon = (*args, None, None, 1e-5)[:5] if len(args) < 5 else args[:5]
+    given = dict(zip(("input", "normalized_shape", "weight", "bias", "eps"), args, strict=False)) | kwargs
+    weight, bias, dims = given.get("weight"), given.get("bias"), tuple(range(-len(given["normalized_shape"]), 0))
     with mode:
-        result = _scaled(values, tuple(range(-len(shape), 0)), epsilon)
+        result = _scaled(given["input"], dims, given.get("eps", 1e-5))
         result = result if weight is None else result * weight
         return result if bias is None else result + bias
 
 
-def _rms_norm(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001 — an answer
+def _rms_norm(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     if isinstance(func, types.FunctionType):
         return NotImplemented
-    values, shape, weight, epsilon = (*args, None, None)[:4]
-    epsilon = torch.finfo(values.dtype).eps if epsilon is None else epsilon
+    given = dict(zip(("input", "normalized_shape", "weight", "eps"), args, strict=False)) | kwargs
+    weight, epsilon, dims = given.get("weight"), given.get("eps"), tuple(range(-len(given["normalized_shape"]), 0))
+    epsilon = torch.finfo(given["input"].dtype).eps if epsilon is None else epsilon
     with mode:
-        result = _scaled(values, tuple(range(-len(shape), 0)), epsilon, centred=False)
+        result = _scaled(given["input"], dims, epsilon, centred=False)
         return result if weight is None else result * weight
 
 
-def _group_norm(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001 — an answer
-    if isinstance(func, types.FunctionType) or len(args) < 5:
+def _group_norm(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
+    if isinstance(func, types.FunctionType):
         return NotImplemented
-    values, groups, weight, bias, epsilon = args[:5]
+    given = dict(zip(("input", "num_groups", "weight", "bias", "eps"), args, strict=False)) | kwargs
+    return _normalised_groups(mode, given["num_groups"], given)
+
+
+def _instance_norm(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
+    if isinstance(func, types.FunctionType):
+        return NotImplemented
+    names = ("input", "weight", "bias", "running_mean", "running_var", "use_input_stats", "momentum", "eps")
+    given = dict(zip(names, args, strict=False)) | kwargs
+    if not given["use_input_stats"]:
+        return NotImplemented  # With running statistics it is linear.
+    return _normalised_groups(mode, given["input"].shape[1], given)
+
+
+def _normalised_groups(mode: Rescale, groups: int, given: Mapping[str, Any]) -> Tensor:
+    """Return values over the spread of their group of channels, with a weight and a shift for each channel."""
+    values, weight, bias = given["input"], given.get("weight"), given.get("bias")
     with mode:
         flat = values.reshape(len(values), groups, -1)
-        result = _scaled(flat, (2,), epsilon).reshape(values.shape)
+        result = _scaled(flat, (2,), given.get("eps", 1e-5)).reshape(values.shape)
         wide = (1, -1, *[1] * (values.ndim - 2))
         result = result if weight is None else result * weight.reshape(wide)
         return result if bias is None else result + bias.reshape(wide)
-
-
-def _instance_norm(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001 — an answer
-    if isinstance(func, types.FunctionType) or len(args) < 8 or not args[5]:
-        return NotImplemented  # With running statistics it is linear.
-    return _group_norm(mode, func, (args[0], args[0].shape[1], args[1], args[2], args[7]), {})
 
 
 def _attention(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001 — an answer

@@ -218,15 +218,17 @@ class OutputForm:
         if (found >= 0).all():
             # Names come first: with class_names=["1", "2"] a 1 is the first class.
             return found
-        if values.dtype.kind in "fiub" and np.isfinite(values.astype(np.float64)).all():
+        strange = found < 0
+        if values.dtype.kind in "fiub":
             numbers = values.astype(np.float64)
-            indexes: npt.NDArray[np.int64] = numbers.astype(np.int64)
-            if (indexes == numbers).all() and (indexes >= 0).all() and (indexes < count).all():
-                return indexes
-        strange = values[found < 0].tolist()[0]
+            fits = (numbers >= 0) & (numbers < count) & (numbers == np.floor(numbers))
+            if fits.all():
+                return numbers.astype(np.int64)
+            # Neither a name nor a number; or names and numbers are mixed.
+            strange = strange & ~fits if (strange & ~fits).any() else strange
         raise InputError(
             f"y must hold class numbers 0…{count - 1} or class names ({', '.join(self.class_names[:10])}), "
-            f"however: y holds {strange!r}; pass class_names= in the order of the outputs"
+            f"however: y holds {values[strange].tolist()[0]!r}; pass class_names= in the order of the outputs"
         )
 
 

@@ -1,0 +1,133 @@
+"""Conditional draws: the same for a row wherever it stands, whole for what belongs together, other in each repeat."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from permgrad.attribution.conditional import ConditionalSampler
+from permgrad.data.encoding import TableEncoder
+
+ROWS, BACKGROUND = 60, 160
+PLAYERS = {
+    "a number": ["number"], "a level": ["kind"], "gaps": ["gaps"], "a date": ["day"],
+    "a group": ["number", "kind", "gaps"],
+}  # fmt: skip
+
+
+def table(rows: int, seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    number, other = rng.normal(size=rows), rng.normal(size=rows)
+    frame = pd.DataFrame({
+        "number": 0.7 * other + number,
+        "kind": np.where(rng.random(rows) < 1 / (1 + np.exp(-3 * other)), "high", np.where(number > 0, "low", "none")),
+        "gaps": other**2 + number,
+        "day": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, rows), unit="D"),
+        "other": other,
+    })  # fmt: skip
+    frame.loc[rng.random(rows) < 0.25, "gaps"] = np.nan
+    return frame
+
+
+@pytest.fixture(scope="module")
+def encoder() -> TableEncoder:
+    return TableEncoder(numeric="standard").fit(table(BACKGROUND, 1))
+
+
+@pytest.fixture(scope="module")
+def encoded(encoder) -> tuple[np.ndarray, np.ndarray]:
+    return encoder.transform(table(ROWS, 0)), encoder.transform(table(BACKGROUND, 1))
+
+
+def columns_of(encoder: TableEncoder, player: str) -> np.ndarray:
+    return np.concatenate([encoder.columns_of(name) for name in PLAYERS[player]])
+
+
+def draw(encoder, rows, background, player, *, offset=0, which=None):
+    sampler = ConditionalSampler(encoder, rows, background, seed=3, shared=False, row_offset=offset)
+    chosen = np.arange(len(rows)) if which is None else which
+    return sampler.draw(player, columns_of(encoder, player), chosen, 0)
+
+
+@pytest.mark.parametrize("player", PLAYERS)
+def test_a_row_gets_the_same_wherever_it_stands(encoder, encoded, player):
+    rows, background = encoded
+    whole = draw(encoder, rows, background, player)
+    for start, stop in ((20, 60), (59, 60)):
+        part = draw(encoder, rows[start:stop], background, player, offset=start)
+        np.testing.assert_array_equal(part[0], whole[0][start:stop])
+        np.testing.assert_allclose(part[1], whole[1][start:stop], rtol=0, atol=1e-6)
+    some = np.array([5, 31, 7])
+    picked = draw(encoder, rows, background, player, which=some)
+    np.testing.assert_array_equal(picked[0], whole[0][some])
+    np.testing.assert_allclose(picked[1], whole[1][some], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("player", ["a number", "a level", "gaps", "a date"])
+def test_repeats_seeds_and_players_draw_apart(encoder, encoded, player, shared):
+    rows, background = encoded
+    rows = background if shared else rows
+    columns, every = columns_of(encoder, player), np.arange(len(rows))
+    one, two = (ConditionalSampler(encoder, rows, background, seed=seed, shared=shared) for seed in (3, 4))
+    first = one.draw(player, columns, every, 0)[1]
+    assert first.shape == (len(rows), len(columns))
+    # The same columns by another name: donors are those of the name.
+    others = [
+        one.draw(player, columns, every, 1),
+        two.draw(player, columns, every, 0),
+        one.draw("x", columns, every, 0),
+    ]
+    for other in (rows[:, columns], *(values for _, values in others)):
+        assert (np.abs(other - first).max(axis=1) > 1e-6).mean() > 0.15
+
+
+def test_a_date_is_drawn_as_one(encoder, encoded):
+    """Its numbers are those of one day of the background, however many columns it has."""
+    rows, background = encoded
+    columns = encoder.columns_of("day")
+    assert len(columns) > 1
+    drawn = draw(encoder, rows, background, "a date")[1]
+    known = {tuple(np.round(own, 5)) for own in background[:, columns].tolist()}
+    assert {tuple(np.round(own, 5)) for own in drawn.tolist()} <= known
+    assert len({tuple(own) for own in drawn.tolist()}) > 20
+
+
+@pytest.mark.parametrize("player", ["gaps"])
+def test_a_missing_number_is_missing_in_all_its_columns(encoder, encoded, player):
+    """The indicator says so, and the number is the one that stands for it; elsewhere it is a number."""
+    rows, background = encoded
+    columns = columns_of(encoder, player)
+    drawn = draw(encoder, rows, background, player)[1]
+    mine = encoder.columns_of("gaps")
+    (indicator,) = (column for column in mine if encoder.kinds_[column] == "missing")
+    (number,) = (column for column in mine if encoder.kinds_[column] != "missing")
+    place = {int(column): at for at, column in enumerate(columns)}
+    missing = drawn[:, place[indicator]] == background[:, indicator].max()
+    filled = background[background[:, indicator] == background[:, indicator].max(), number]
+    assert np.ptp(filled) == 0, "one number stands for all that are missing"
+    np.testing.assert_allclose(drawn[missing, place[number]], filled[0], rtol=0, atol=1e-6)
+    assert 0.1 < missing.mean() < 0.45
+    assert len(np.unique(drawn[~missing, place[number]])) > 0.8 * (~missing).sum()
+
+
+def test_levels_of_a_group_are_levels_that_there_are(encoder, encoded):
+    rows, background = encoded
+    columns = columns_of(encoder, "a group")
+    drawn = draw(encoder, rows, background, "a group")[1]
+    levels = encoder.columns_of("kind")
+    place = [int(np.flatnonzero(columns == column)[0]) for column in levels]
+    known = {tuple(own) for own in np.round(background[:, levels], 5).tolist()}
+    assert {tuple(own) for own in np.round(drawn[:, place], 5).tolist()} == known
+
+
+def test_a_feature_that_is_always_the_same_stays_so_and_is_not_called_determined():
+    frame = pd.DataFrame({"a": np.random.default_rng(0).normal(size=100), "kind": list("uv") * 50})
+    encoder = TableEncoder(numeric="standard").fit(frame)
+    background = encoder.transform(frame[frame["kind"] == "u"])
+    sampler = ConditionalSampler(encoder, encoder.transform(frame), background, seed=0, shared=False)
+    columns = encoder.columns_of("kind")
+    drawn = sampler.draw("kind", columns, np.arange(100), 0)[1]
+    np.testing.assert_array_equal(drawn, encoder.transform(frame)[:, columns])
+    assert sampler.not_identifiable == []

@@ -1,0 +1,135 @@
+"""Where a feature is set to see which way it pushes, and the mean prediction there, computed again from raw tables."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import permgrad as pg
+from permgrad.attribution.streaming.folder import read_record
+
+NETWORK = {"dense_units": [8], "conv_filters": [3], "fusion_units": [8]}
+
+
+def table(rows: int) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({
+        "number": rng.normal(size=rows) * 3,
+        "count": rng.integers(0, 4, rows),
+        "flag": rng.random(rows) < 0.3,
+        "kind": rng.choice(list("uvwxyzabcdefg"), rows, p=np.arange(13, 0, -1) / 91),
+        "some": rng.normal(size=rows),
+        "alone": 1.0,
+    })  # fmt: skip
+    frame.loc[rng.random(rows) < 0.2, "some"] = np.nan
+    return frame
+
+
+@pytest.fixture(scope="module")
+def models():
+    X = table(400)
+    y = X["number"] + 2 * (X["kind"] == "u") + X["count"] - X["some"].fillna(3)
+    regressor = pg.HyNNRegressor(preset="fast", pixels=8, network=NETWORK, max_epochs=5, random_state=0, progress=False)
+    classifier = pg.HyNNClassifier(
+        preset="fast", pixels=8, network=NETWORK, max_epochs=5, random_state=0, progress=False
+    )
+    return X, regressor.fit(X, y), classifier.fit(X, np.digitize(y, [0.0, 3.0]))
+
+
+def direction_of(model, X, **options):
+    given = {"method": "permgrad", "n_repeats": 1, "random_state": 0, "progress": False} | options
+    return pg.explain(model, X, **given).direction
+
+
+@pytest.mark.parametrize("task", ["regression", "classification"])
+def test_each_mean_is_that_of_predictions_with_the_feature_set(models, task):
+    X, regressor, classifier = models
+    model = regressor if task == "regression" else classifier
+    some = X[:150]
+    found = direction_of(model, some)
+    assert set(found) == {"number", "count", "flag", "kind", "some"}, "a constant pushes nowhere"
+    for name, own in found.items():
+        assert len(own["at"]) == len(own["label"]) == len(own["mean"]) >= 2
+        assert len({tuple(np.round(mean, 9)) for mean in own["mean"]}) > 1
+        cells = {str(cell): cell for cell in some[name].dropna()} | {"missing": np.nan}
+        for at, label, mean in zip(own["at"], own["label"], own["mean"], strict=True):
+            edited = some.copy()
+            edited[name] = at if own["kind"] == "numeric" else cells[label]
+            if name == "flag":
+                edited[name] = edited[name].astype(bool)
+            expected = model.predict(edited)[:, None] if task == "regression" else model.predict_proba(edited)
+            np.testing.assert_allclose(mean, expected.mean(axis=0), rtol=0, atol=2e-4)
+
+
+def test_numbers_are_set_at_quantiles_and_few_numbers_at_each(models):
+    X, regressor, _ = models
+    found = direction_of(regressor, X)
+    numeric = found["number"]
+    assert numeric["kind"] == "numeric"
+    at = np.array(numeric["at"])
+    assert at[0] == X["number"].min()
+    assert at[-1] == X["number"].max()
+    ranks = np.searchsorted(np.sort(X["number"]), at)
+    assert np.ptp(np.diff(ranks)) <= 1, "as many rows between every two"
+    assert numeric["label"] == [f"{value:.4g}" for value in at]
+    counted = found["count"]
+    assert (counted["kind"], counted["label"], counted["at"]) == ("levels", ["0", "1", "2", "3"], [0, 1, 2, 3])
+    gaps = found["some"]
+    assert gaps["kind"] == "numeric"
+    assert np.isfinite(gaps["at"]).all()
+    assert (gaps["at"][0], gaps["at"][-1]) == (X["some"].min(), X["some"].max())
+
+
+def test_levels_are_the_most_frequent_first(models):
+    X, regressor, _ = models
+    found = direction_of(regressor, X)["kind"]
+    counts = X["kind"].value_counts()
+    shown = [counts[label] for label in found["label"]]
+    assert shown == sorted(counts, reverse=True)[: len(shown)]
+    assert len(shown) == 10 < found["levels"] == len(counts)
+    assert direction_of(regressor, X)["flag"]["label"] == ["False", "True"]
+
+
+def test_a_long_table_is_seen_from_end_to_end(models):
+    """Of sorted rows some stand for all: the means are near those over every row."""
+    X, regressor, _ = models
+    ordered = X.sort_values("count", ignore_index=True)
+    found = direction_of(regressor, ordered)["number"]
+    expected = [regressor.predict(ordered.assign(number=at)).mean() for at in found["at"]]
+    first = [regressor.predict(ordered[:200].assign(number=at)).mean() for at in found["at"]]
+    assert np.abs(np.subtract(first, expected)).max() > 0.1
+    np.testing.assert_allclose(np.array(found["mean"])[:, 0], expected, rtol=0, atol=0.05)
+
+
+def test_batches_and_groups(models):
+    X, regressor, _ = models
+    whole, cut = direction_of(regressor, X[:150]), direction_of(regressor, X[:150], batch_size=7)
+    for name, own in whole.items():
+        np.testing.assert_allclose(cut[name]["mean"], own["mean"], rtol=0, atol=1e-5)
+    grouped = direction_of(regressor, X[:150], groups={"pair": ["number", "kind"]})
+    assert set(grouped) == set(whole) - {"number", "kind"}, "several columns have no one way"
+
+
+# ---- what a folder says of itself ------------------------------------------------------------------------------------
+
+
+def test_a_record_is_read_where_its_parts_are_what_they_should_be(tmp_path):
+    whole = {"kind": "explanation", "key": "abc", "facts": {"rows": 3}, "finished": True, "files": ["part-0.parquet"]}
+
+    def read(record) -> dict | None:
+        (tmp_path / "_stream.json").write_text(json.dumps(record), encoding="utf-8")
+        return read_record(tmp_path)
+
+    assert read_record(tmp_path / "nowhere") is None
+    assert read(whole) == whole
+    assert read({"kind": "explanation"}) == {"kind": "explanation"}, "what is not there was not written yet"
+    wrong = {"key": 3, "facts": ["rows"], "finished": "yes", "files": "part-0.parquet"}
+    for name, value in wrong.items():
+        assert read(whole | {name: value}) is None, name
+    for other in ([], "text", 3, None):
+        assert read(other) is None
+    (tmp_path / "_stream.json").write_text("{", encoding="utf-8")
+    assert read_record(tmp_path) is None

@@ -1,0 +1,258 @@
+"""Effects of modalities and of players on rows, against closed forms; how images and their segments are read."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+import permgrad as pg
+from permgrad.attribution.conditional import ConditionalSampler
+from permgrad.attribution.donors import donor_rows
+from permgrad.attribution.effects import _sampled_coalitions, _steps, shapley_play
+from permgrad.attribution.network.segments import image_shape, superpixels
+from permgrad.attribution.network.subject import NetworkSubject
+from permgrad.attribution.players import PlayerSpace
+from permgrad.data.encoding import TableEncoder
+
+
+def standard(rows: int, columns: int, seed: int) -> Tensor:
+    """Return columns of mean 0 and variance 1."""
+    drawn = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return (drawn - drawn.mean(dim=0)) / drawn.std(dim=0, correction=0)
+
+
+def explain(net, inputs, y=None, **options) -> pg.Explanation:
+    return pg.explain(net, inputs, y, **({"random_state": 0, "progress": False} | options))
+
+
+# ---- the modality game -----------------------------------------------------------------------------------------------
+
+
+def worth_of(coalitions: np.ndarray, single: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Return what coalitions are worth where each member and each pair of members has a worth of its own."""
+    return coalitions @ single + np.einsum("ci,ij,cj->c", coalitions, pairs, coalitions)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 8, 12])
+def test_values_alone_and_last_are_those_of_a_game_of_pairs(count):
+    """An order and its reverse share out each pair in halves, so that sampled orders are exact as well."""
+    rng = np.random.default_rng(count)
+    single, pairs = rng.normal(size=count), np.triu(rng.normal(size=(count, count)), 1)
+    players = tuple("abcdefghijkl"[:count])
+    space = PlayerSpace(players, players, ("input",), (torch.arange(count),))
+    names, (play,) = shapley_play(SimpleNamespace(seed=3, space=space))
+    assert play.names == players
+    assert names == ("total", "alone", "last")
+    worth = worth_of(play.coalitions.astype(float), single, pairs)
+    total, alone, last = (play.combine[:, quantity] @ worth for quantity in range(3))
+    both = pairs + pairs.T
+    np.testing.assert_allclose(total, single + both.sum(axis=1) / 2, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(alone, single, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(last, single + both.sum(axis=1), rtol=0, atol=1e-10)
+    assert len({own.tobytes() for own in play.coalitions}) == len(play.coalitions)
+    assert not (~play.coalitions).all(axis=1).any()
+    # Steps: all pairs of coalitions that are there and differ in the player alone; −1 is nobody.
+    known = {tuple(own): place for place, own in enumerate(play.coalitions.tolist())}
+    for player in range(count):
+        expected = set()
+        for own, place in known.items():
+            without = tuple(one and at != player for at, one in enumerate(own))
+            if own[player] and (without in known or not any(without)):
+                expected.add((place, known.get(without, -1)))
+        assert {tuple(pair) for pair in play.steps[player].tolist()} == expected
+        assert {tuple(pair) for pair in _steps(play.coalitions, player).tolist()} == expected
+
+
+def test_sampled_orders_share_out_everything_and_depend_on_the_seed():
+    rng = np.random.default_rng(0)
+    coalitions, combine = _sampled_coalitions(SimpleNamespace(seed=1), 9)
+    worth = dict(zip((own.tobytes() for own in coalitions), rng.normal(size=len(coalitions)), strict=True))
+    values = combine[:, 0] @ np.array(list(worth.values()))
+    assert values.sum() == pytest.approx(worth[np.ones(9, dtype=bool).tobytes()])
+    other = _sampled_coalitions(SimpleNamespace(seed=2), 9)[0]
+    assert not np.array_equal(other[:50], coalitions[:50])
+    assert np.array_equal(_sampled_coalitions(SimpleNamespace(seed=1), 9)[0], coalitions)
+
+
+class Weighted(nn.Module):
+    def __init__(self, first: float, second: float) -> None:
+        super().__init__()
+        self.first, self.second = first, second
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        return self.first * first.sum(dim=1, keepdim=True) + self.second * second.sum(dim=1, keepdim=True)
+
+
+@pytest.mark.parametrize(
+    ("sign", "shares"),
+    [(1.0, True), (-1.0, True), (0.0, False)],
+    ids=["it helps", "it misleads", "it is noise"],
+)
+def test_shares_are_given_where_the_total_is_certain(sign, shares):
+    """y = ± the prediction: replacing all costs, or saves, loss for certain; where y is chance, nobody knows."""
+    first, second = standard(300, 1, 0), standard(300, 1, 1)
+    y = sign * (first + 0.5 * second)[:, 0].numpy() + 0.02 * np.random.default_rng(0).normal(size=300)
+    net = Weighted(0.05, 0.025) if not sign else Weighted(1.0, 0.5)
+    if not sign:
+        y = np.random.default_rng(4).normal(size=300)
+    whole = explain(net, (first, second), y, level="modality", n_repeats=10)
+    found, told = whole.branches, {"importance": "values", "std": "std", "ci_low": "low", "ci_high": "high"}
+    for place, name in enumerate(whole.names):
+        for key, array in (told | {"p_value": "p_values"}).items():
+            assert found[name][key] == pytest.approx(getattr(whole, array)[place, 0], rel=1e-9)
+        assert found[name]["alone"] == pytest.approx(whole.parts["alone"][place, 0], rel=1e-9)
+        assert found[name]["last"] == pytest.approx(whole.parts["last"][place, 0], rel=1e-9)
+    total = found["total"]
+    assert set(total) == set(told)
+    assert total["std"] > 0
+    assert (total["ci_low"] > 0 or total["ci_high"] < 0) == shares
+    assert total["ci_low"] < total["importance"] < total["ci_high"]
+    assert total["ci_high"] < 1 or sign > 0
+    parts = [own for name, own in found.items() if name not in ("total", "quantity")]
+    assert len(parts) == 2
+    for own in parts:
+        if shares:
+            assert own["share"] == pytest.approx(own["importance"] / total["importance"])
+        else:
+            assert own["share"] is None
+        assert own["ci_low"] < own["importance"] < own["ci_high"]
+    assert sum(own["importance"] for own in parts) == pytest.approx(total["importance"])
+    assert found["quantity"] == "loss"
+
+
+# ---- effects on rows -------------------------------------------------------------------------------------------------
+
+
+def test_effects_on_rows_are_means_over_donors_with_their_error():
+    """f = a x + b z: what a row's own x adds is a (x − x of the donor), for every repeat."""
+    first, second = standard(40, 1, 0), standard(40, 1, 1)
+    rows = {"first": first, "second": second}
+    net = Weighted(2.0, 0.5)
+    begun = time.perf_counter()
+    found = explain(net, rows, method="permutation", scope="local", n_repeats=6, task="regression")
+    assert 0 < found.meta["seconds"] < time.perf_counter() - begun
+    assert 6 * 2 * 40 <= found.meta["model_rows"] < 2 * 6 * 2 * 40, "every repeat predicts every row for each player"
+    for place, (name, own, weight) in enumerate((("first[0]", first, 2.0), ("second[0]", second, 0.5))):
+        donors = [donor_rows(0, name, repeat, np.arange(40), 40, shared=True) for repeat in range(6)]
+        effects = weight * np.stack([(own - own[torch.as_tensor(one)])[:, 0].numpy() for one in donors])
+        np.testing.assert_allclose(found.values[:, place, 0], effects.mean(axis=0), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(found.std[:, place, 0], effects.std(axis=0, ddof=1) / np.sqrt(6), rtol=0, atol=1e-6)
+    once = explain(net, rows, method="permutation", scope="local", n_repeats=1, task="regression")
+    assert np.isnan(once.std).all()
+    with torch.no_grad():
+        np.testing.assert_allclose(found.predictions, net(first, second).numpy(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("tolerance", [1e-9, 0.5])
+def test_repeats_go_on_until_intervals_are_narrow(tolerance):
+    rows = standard(200, 2, 0)
+    y = rows.sum(dim=1).numpy()
+    net = nn.Linear(2, 1).double()
+    found = explain(net, rows, y, method="permutation", n_repeats=16, tolerance=tolerance)
+    wide = (found.high - found.low).max() / 2
+    if tolerance == 0.5:
+        assert wide <= 0.5 * found.meta["loss_scale"]
+        assert found.meta["model_rows"] < explain(net, rows, y, method="permutation", n_repeats=16).meta["model_rows"]
+    else:
+        whole = explain(net, rows, y, method="permutation", n_repeats=16)
+        np.testing.assert_allclose(found.values, whole.values, rtol=0, atol=1e-12)
+        assert found.meta["model_rows"] == whole.meta["model_rows"]
+
+
+# ---- images ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", list(itertools.product((1, 2, 3, 4, 5), repeat=3)), ids=str)
+def test_channels_stand_first_unless_only_the_end_can_be_channels(shape):
+    """1, 3 and 4 are numbers of channels; else what leaves a square is."""
+    first, middle, last = shape
+    colours = (1, 3, 4)
+    if last in colours and first not in colours:
+        expected = 2
+    elif first in colours:
+        expected = 0
+    else:
+        expected = 2 if first == middle != last else 0
+    found = image_shape(shape)
+    assert found.channels == expected
+    size = (first, middle) if expected == 2 else (middle, last)
+    assert (found.height, found.width) == size
+
+
+def test_what_is_no_image_has_no_shape():
+    assert image_shape((3,)) is None
+    assert image_shape((3, 3, 3, 3)) is None
+    plain = image_shape((5, 7))
+    assert (plain.height, plain.width, plain.channels) == (5, 7, None)
+
+
+@pytest.mark.parametrize("count", [4, 9, 16])
+def test_superpixels_are_connected_cover_all_and_are_not_tiny(count):
+    from scipy import ndimage
+
+    rows = torch.zeros(3, 1, 20, 24)
+    rows[:, :, :10, :12], rows[:, :, 10:, 12:] = 1.0, 2.0
+    rows += 0.05 * torch.randn(3, 1, 20, 24, generator=torch.Generator().manual_seed(0))
+    labels, names = superpixels(rows, (20, 24), count)
+    assert labels.shape == (20, 24)
+    assert names == [f"[superpixel {place}]" for place in range(len(names))]
+    assert np.array_equal(np.unique(labels), np.arange(len(names)))
+    assert count / 2 <= len(names) <= 2 * count
+    least = int(20 * 24 / count / 4)
+    for place in range(len(names)):
+        assert ndimage.label(labels == place)[1] == 1
+        assert (labels == place).sum() >= least
+    # The quarters differ in colour, and a superpixel lies in one of them but for its edge.
+    quarters = np.zeros((20, 24), dtype=int)
+    quarters[:10, :12], quarters[10:, 12:] = 1, 2
+    pure = [np.bincount(quarters[labels == place]).max() / (labels == place).sum() for place in range(len(names))]
+    assert min(pure) > 0.9
+
+
+# ---- inputs ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "uint32", "uint64", "int8", "bool", ">i4", ">f4"])
+def test_numbers_of_every_kind_reach_the_network_as_torch_can_use_them(kind):
+    """Torch has hardly any function for NumPy's wider numbers without sign: they arrive with one."""
+    numbers = (np.arange(60).reshape(20, 3) % 2 if kind == "bool" else np.arange(60).reshape(20, 3)).astype(kind)
+    arrived = []
+
+    class Net(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            arrived.append(x.dtype)
+            return x.double().sum(dim=1, keepdim=True)
+
+    subject = NetworkSubject(Net(), numbers, task="regression")
+    np.testing.assert_array_equal(subject.inputs[0].numpy().astype(np.float64), numbers.astype(np.float64))
+    assert arrived[0] == subject.inputs[0].dtype
+    assert arrived[0] in (torch.uint8, torch.int8, torch.int32, torch.int64, torch.bool, torch.float32)
+    assert (arrived[0] == torch.int64) == (kind in ("uint16", "uint32", "uint64"))
+
+
+# ---- what the others determine ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("share", "noise", "known"), [(0.05, 0.0, True), (0.01, 1.0, False), (0.3, 0.1, False)])
+def test_a_level_is_determined_where_guessing_the_commonest_is_far_worse(share, noise, known):
+    """Always guessing the commonest level is right 99 times in 100 too, where nothing determines the rare one."""
+    rng = np.random.default_rng(0)
+    rare = rng.random(800) < share
+    told = np.where(rng.random(800) < noise, rng.permutation(rare), rare)
+    frame = pd.DataFrame({"told": told * 1.0, "kind": np.where(rare, "rare", "common"), "c": rng.normal(size=800)})
+    encoder = TableEncoder(numeric="standard").fit(frame)
+    encoded = encoder.transform(frame)
+    sampler = ConditionalSampler(encoder, encoded, encoded, seed=3, shared=True)
+    _, drawn = sampler.draw("kind", encoder.columns_of("kind"), np.arange(800), 0)
+    own = encoded[:, encoder.columns_of("kind")]
+    assert ("kind" in sampler.not_identifiable) == known
+    if known:
+        assert (drawn == own).all(axis=1).mean() > 0.98
+    assert drawn.mean(axis=0) == pytest.approx(own.mean(axis=0), abs=0.05)

@@ -1,0 +1,175 @@
+"""Parts of one explanation: how the facts of parts become facts of the whole, and what workers are sent."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import permgrad as pg
+from permgrad.attribution.engines import LocalEngine
+from permgrad.attribution.engines.frames import Span, join_fact, join_rows, spans
+
+NAMES, OUTPUTS, WHERE = ("a", "b"), ("no", "yes"), ("table", "table")
+LENGTHS = (3, 1, 6)
+
+
+def part(number: int, **meta: Any) -> pg.Explanation:
+    """Return a local explanation of some rows, with every field that can be there, all numbers drawn."""
+    rows, rng = LENGTHS[number], np.random.default_rng(number)
+    shape = (rows, 2, 2)
+    return pg.Explanation(
+        rng.normal(size=shape), NAMES, WHERE, OUTPUTS, "lime", "local",
+        std=rng.random(shape), low=rng.random(shape), high=rng.random(shape), p_values=rng.random(shape),
+        parts={"tabular": rng.random(shape)}, part_std={"tabular": rng.random(shape)},
+        predictions=rng.random((rows, 2)), base_values=rng.random((rows, 2)),
+        maps={"picture": rng.random((rows, 3, 3))},
+        feature_values=pd.DataFrame({"a": rng.random(rows), "b": [f"{number}:{row}" for row in range(rows)]}),
+        meta=meta,
+    )  # fmt: skip
+
+
+def test_rows_follow_each_other_in_every_field():
+    parts = [part(number) for number in range(3)]
+    joined = join_rows(parts)
+    for name in ("values", "std", "low", "high", "p_values", "predictions", "base_values"):
+        np.testing.assert_array_equal(getattr(joined, name), np.concatenate([getattr(own, name) for own in parts]))
+    for name in ("parts", "part_std", "maps"):
+        (key,) = getattr(joined, name)
+        np.testing.assert_array_equal(
+            getattr(joined, name)[key], np.concatenate([getattr(own, name)[key] for own in parts])
+        )
+    assert joined.feature_values["b"].tolist() == [f"{n}:{row}" for n in range(3) for row in range(LENGTHS[n])]
+    assert joined.feature_values.index.tolist() == list(range(10))
+    assert (joined.names, joined.outputs, joined.method, joined.scope) == (NAMES, OUTPUTS, "lime", "local")
+
+
+def test_a_baseline_of_all_rows_is_averaged_by_their_number():
+    parts = [part(number) for number in range(3)]
+    for own in parts:
+        object.__setattr__(own, "base_values", own.base_values[0])
+    expected = sum(own.base_values * len(own.values) for own in parts) / 10
+    np.testing.assert_allclose(join_rows(parts).base_values, expected, rtol=1e-12)
+
+
+def test_what_a_method_does_not_give_is_not_there():
+    bare = [pg.Explanation(part(n).values, NAMES, WHERE, OUTPUTS, "lime", "local") for n in range(3)]
+    joined = join_rows(bare)
+    for name in ("std", "low", "high", "p_values", "predictions", "base_values", "feature_values"):
+        assert getattr(joined, name) is None
+    assert (joined.parts, joined.part_std, joined.maps, joined.meta) == ({}, {}, {}, {})
+
+
+SUMS = ("rows_explained", "seconds", "model_rows", "gradient_evaluations", "empty_maps")
+MEANS = ("mean_steps", "mean_permutations", "local_r2_mean", "background_share")
+LARGEST = ("completeness_gap", "quadrature_error", "steps", "permutations")
+
+
+def test_facts_about_rows_are_facts_about_all_rows():
+    """What is counted adds up, means are weighted by rows, the largest error counts; the rest is one for all."""
+    numbers = (4.0, 1.0, 2.0)
+    facts = [
+        dict.fromkeys((*SUMS, *MEANS, *LARGEST), number)
+        | {"local_r2": [number] * length, "unit": "logit", "seed": 3, "background": {"rows": 9}}
+        for number, length in zip(numbers, LENGTHS, strict=True)
+    ]
+    meta = join_rows([part(number, **facts[number]) for number in range(3)]).meta
+    assert set(meta) == set(facts[0])
+    mean = sum(number * length for number, length in zip(numbers, LENGTHS, strict=True)) / sum(LENGTHS)
+    assert len({sum(numbers), mean, max(numbers), numbers[0]}) == 3, "the first part's is the largest"
+    assert {name: meta[name] for name in SUMS} == dict.fromkeys(SUMS, sum(numbers))
+    assert {name: meta[name] for name in MEANS} == pytest.approx(dict.fromkeys(MEANS, mean))
+    assert {name: meta[name] for name in LARGEST} == dict.fromkeys(LARGEST, max(numbers))
+    later = join_rows([part(number, **facts[number]) for number in (1, 2, 0)]).meta
+    assert {name: later[name] for name in LARGEST} == dict.fromkeys(LARGEST, max(numbers))
+    assert meta["local_r2"] == [4.0] * 3 + [1.0] + [2.0] * 6
+    assert (meta["unit"], meta["seed"], meta["background"]) == ("logit", 3, {"rows": 9})
+
+
+def test_facts_that_are_not_known_of_every_part():
+    assert join_fact("mean_steps", [None, 2.0, 5.0], [100.0, 1.0, 2.0]) == pytest.approx(4.0)
+    assert join_fact("seconds", [None, 2.0, 5.0], [1.0, 1.0, 1.0]) == 7.0
+    assert join_fact("completeness_gap", [None, None], [1.0, 1.0]) is None
+    assert join_fact("empty_maps", [{"conv": 1, "last": 0}, {"conv": 4, "last": 2}], [1.0, 9.0]) == {
+        "conv": 5, "last": 2
+    }  # fmt: skip
+
+
+def test_parts_are_few_and_hold_every_row_once():
+    for rows in (1, 499, 500, 501, 16_001, 100_000, 3_000_000):
+        found = spans(rows)
+        assert [own.number for own in found] == list(range(len(found)))
+        assert found[0].start == 0
+        assert found[-1].stop == rows
+        assert all(one.stop == other.start for one, other in itertools.pairwise(found))
+        sizes = [own.stop - own.start for own in found]
+        assert len(found) <= 32 or max(sizes) == 20_000
+        assert all(500 <= size <= 20_000 for size in sizes[:-1])
+        assert 0 < sizes[-1] <= max(sizes)
+
+
+# ---- what workers are sent -------------------------------------------------------------------------------------------
+
+
+class Keeping:
+    """Works here, and keeps what workers would be sent."""
+
+    facts: ClassVar[dict[str, Any]] = {"engine": "keeping", "workers": 1}
+    work: Any = None
+
+    def run(self, tasks: Sequence[Any], work: Callable[[Any], Any]) -> Iterator[Any]:
+        self.work = work
+        yield from map(work, tasks)
+
+
+@pytest.fixture(scope="module")
+def case():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(300, 3)), columns=list("abc"))
+    y = X["a"].to_numpy() + X["b"].to_numpy() * X["c"].to_numpy()
+    model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, y)
+    engine, whole = Keeping(), {"background": X[:50] + 1.0, "progress": False, "random_state": 0}
+    found = pg.explain(model, X, method="integrated_gradients", baseline="mean", engine=engine, **whole)
+    return model, X, engine.work, found
+
+
+def test_a_worker_is_sent_rows_and_makes_the_rest_itself(case):
+    model, X, kept, _ = case
+    shipped = pickle.loads(pickle.dumps(kept))
+    assert shipped.opened is None, "what was made here is not sent"
+    opened = shipped.open()
+    assert opened is shipped.open(), "made once"
+    assert vars(pickle.loads(pickle.dumps(shipped))).keys() == vars(kept).keys()
+    assert pickle.loads(pickle.dumps(shipped)).opened is None, "what a worker has made is not sent on"
+    for found, rows in ((opened.inputs, X), (opened.donors, X[:50] + 1.0)):
+        assert len(found) == 1
+        np.testing.assert_array_equal(found[0].numpy(), model.encode(rows))
+    pd.testing.assert_frame_equal(opened.raw, X)
+    encoded, background = model.encode(X), model.encode(X[:50])
+    shown = X.memory_usage(deep=True).sum()
+    assert shipped.store_bytes == encoded.nbytes + background.nbytes + shown
+    opened.encoded[:] = 0
+    opened.background[:] = 0
+    np.testing.assert_array_equal(shipped.request.encoded, encoded)
+    assert shipped.request.background.any()
+
+
+def test_a_part_of_the_rows_is_explained_as_it_would_be_alone(case):
+    _, X, work, whole = case
+    span = Span(1, 200, 260)
+    done = work(span)
+    assert (done.span, done.said) == (span, [])
+    np.testing.assert_allclose(done.result.values, whole.values[200:260], rtol=0, atol=1e-5)
+    assert np.abs(whole.values).max() > 1e-3
+    pd.testing.assert_frame_equal(done.result.feature_values.reset_index(drop=True), X[200:260].reset_index(drop=True))
+    assert whole.meta["engine"] == Keeping.facts
+
+
+def test_the_engine_that_needs_nothing_says_so():
+    assert LocalEngine().facts == {"engine": "local", "workers": 1}
+    assert LocalEngine(workers=1).facts == LocalEngine(workers=None).facts

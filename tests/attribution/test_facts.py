@@ -1,0 +1,345 @@
+"""The facts that every explanation carries: which there are, what they say, that their numbers are possible."""
+
+from __future__ import annotations
+
+import platform
+import time
+import warnings
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+import permgrad as pg
+from permgrad.attribution.method import methods
+from permgrad.attribution.mixed import _combine, _common_scope
+
+ROWS, REPEATS, BACKGROUND = 12, 2, 40
+#: One value replaces in ablation; the published method counts its shuffles.
+TIMES = {"ablation": 1, "permgrad-paper": 5}
+CASES = [(name, scope) for name in methods for scope in methods.get(name).scopes]
+FAST: dict[str, dict[str, Any]] = {
+    "shapley": {"references": 9, "max_permutations": 16},
+    "lime": {"samples": 40},
+    "aggregate": {"members": {"permutation": {}, "gradient": {}}},
+}
+
+
+class Pair(nn.Module):
+    """A picture beside a table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, picture: Tensor, table: Tensor) -> Tensor:
+        return self.head(torch.cat([self.encoder(picture), table], dim=1))
+
+
+@pytest.fixture(scope="module", params=["classification", "regression", "network"])
+def case(request) -> tuple[str, Any, Any, Any, Any]:
+    """Return the kind, a model, rows, what is to be predicted, and background rows."""
+    rng = np.random.default_rng(0)
+    if request.param == "network":
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            net = Pair().eval()
+            inputs, background = (
+                {"picture": torch.randn(rows, 1, 4, 4), "table": torch.randn(rows, 2)} for rows in (ROWS, BACKGROUND)
+            )
+        return request.param, net, inputs, (inputs["table"][:, 0] > 0).long().numpy(), background
+    X = pd.DataFrame(rng.normal(size=(80, 3)), columns=list("abc"))
+    y: Any = X["a"] + X["b"] * X["c"]
+    estimator: Any = pg.HyNNRegressor
+    if request.param == "classification":
+        estimator, y = pg.HyNNClassifier, np.where(y > 0, "up", "down")
+    model = estimator(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, y)
+    return request.param, model, X[:ROWS], np.asarray(y)[:ROWS], X[-BACKGROUND:]
+
+
+def explain(case, name: str, scope: str, **options: Any) -> pg.Explanation:
+    _, model, rows, y, background = case
+    given = {"random_state": 5, "n_repeats": REPEATS, "progress": False, "confidence": 0.9, "background": background}
+    given |= FAST.get(name, {}) | options
+    if scope == "global":
+        given.setdefault("y", y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pg.PermgradWarning)
+        return pg.explain(model, rows, given.pop("y", None), method=name, scope=scope, **given)
+
+
+COMMON = {
+    "seed", "n_repeats", "rows_explained", "background", "sampling", "confidence", "task", "paths", "versions",
+    "quantity", "unit", "seconds",
+}  # fmt: skip
+NETWORK = {"head", "output_kind", "output_inferred"}
+LOSSES = {"loss", "loss_scale", "repeats", "model_rows", "classes_by"}
+INTEGRAL = {
+    "baseline", "baseline_name", "baseline_rows", "completeness_gap", "output_range", "gradient_evaluations", "rule",
+}  # fmt: skip
+SHAPLEY = {"baseline", "structure", "estimator", "permutations", "completeness_gap", "model_rows"}
+OWN: dict[tuple[str, str], set[str]] = {
+    **{(name, "global"): LOSSES for name in ("permgrad", "permutation", "ablation")},
+    ("aggregate", "global"): {"members", "member_quantities", "left_out", "model_rows"},
+    ("deeplift", "local"): INTEGRAL | {"model_rows", "references"},
+    ("gradcam", "local"): {"variant", "layer", "upsample", "rectified", "empty_maps"},
+    ("gradient", "local"): {"signed", "model_rows", "gradient_evaluations"},
+    ("integrated_gradients", "local"): INTEGRAL | {"quadrature_error", "steps", "mean_steps"},
+    ("lime", "local"): {
+        "baseline", "neighbourhood", "samples", "kernel_width", "ridge", "local_r2", "local_r2_mean", "model_rows",
+    },
+    ("permgrad-paper", "global"): {
+        "loss", "argmax_class", "transposed", "layer", "base_loss", "branch_weights", "permutation", "gradcam",
+        "empty_maps",
+    },
+    ("shapley", "local"): SHAPLEY | {"baseline_rows", "mean_permutations", "output_range"},
+    ("shapley", "global"): SHAPLEY | {"loss", "loss_scale", "game", "classes_by"},
+}  # fmt: skip
+HYBRID = {
+    **{(name, "global"): {"not_identifiable"} for name in ("permgrad", "permutation", "ablation")},
+    ("gradcam", "local"): {"background_share"},
+    ("integrated_gradients", "local"): {"players"},
+}
+ON_NETWORKS = {
+    **{(name, "local"): {"model_rows"} for name in ("permgrad", "permutation")},
+    ("ablation", "local"): {"model_rows", "baseline"},
+    ("ablation", "global"): {"baseline"},
+    ("gradcam", "local"): {"without_map", "model_rows"},
+    ("integrated_gradients", "local"): {"model_rows", "tolerance"},
+}
+REPLACED = "output minus the mean output with the feature replaced"
+BASELINE = "output minus the output at the baseline"
+#: What the numbers are, and in which unit: ``logit`` stands for y where that is predicted.
+QUANTITIES = {
+    **{(name, "global"): ("increase of the loss", "loss") for name in ("permgrad", "permutation", "ablation")},
+    **{(name, "local"): (REPLACED, "logit") for name in ("permgrad", "permutation", "ablation")},
+    ("aggregate", "global"): ("mean share of the importance over methods", "share"),
+    ("deeplift", "local"): (BASELINE, "logit"),
+    ("integrated_gradients", "local"): (BASELINE, "logit"),
+    ("gradient", "local"): ("absolute slope of the output", "logit per unit of the input"),
+    ("lime", "local"): ("slope of a linear model around the row", "logit"),
+    ("shapley", "local"): ("output minus the mean output over the background", "logit"),
+    ("shapley", "global"): ("part of the fall of the loss", "loss"),
+    ("permgrad-paper", "global"): (
+        "weighted sum of min–max scaled permutation importance and Grad-CAM, as published", "none"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "scope"), CASES)
+def test_every_method_tells_the_same_facts(case, name, scope):
+    kind = case[0]
+    if kind == "network" and name == "permgrad-paper":
+        pytest.skip("the published method is for hybrid networks alone")
+    begun = time.perf_counter()
+    meta = explain(case, name, scope).meta
+    elapsed = time.perf_counter() - begun
+    extra = ON_NETWORKS | {None: NETWORK} if kind == "network" else HYBRID
+    expected = COMMON | OWN.get((name, scope), set()) | extra.get((name, scope), set())
+    expected |= {"output"} if scope == "local" else set()
+    assert set(meta) == expected | (NETWORK if kind == "network" else set())
+    assert 0 < meta["seconds"] < elapsed
+    assert {key: meta[key] for key in ("seed", "n_repeats", "rows_explained", "sampling", "confidence")} == {
+        "seed": 5, "n_repeats": TIMES.get(name, REPEATS), "rows_explained": ROWS, "sampling": "marginal",
+        "confidence": 0.9,
+    }  # fmt: skip
+    assert meta["background"] == {"kind": "given", "rows": BACKGROUND}
+    assert meta["task"] == ("regression" if kind == "regression" else "classification")
+    assert meta["paths"] == ([] if kind == "network" else ["tabular", "image"])
+    assert meta["versions"] == {
+        "permgrad": pg.__version__, "torch": torch.__version__, "numpy": np.__version__,
+        "python": platform.python_version(),
+    }  # fmt: skip
+    if (name, scope) in QUANTITIES:
+        quantity, unit = QUANTITIES[name, scope]
+        unit = {"loss": "y²" if kind == "regression" else "nats"}.get(unit, unit)
+        unit = unit.replace("logit", "y") if kind == "regression" else unit
+        assert (meta["quantity"], meta["unit"]) == (quantity, unit)
+    if "loss" in meta:
+        assert meta["loss"] == ("squared_error" if kind == "regression" else "cross_entropy")
+    assert meta.get("classes_by", "y") == "y"
+    for key in ("model_rows", "gradient_evaluations", "baseline_rows", "samples"):
+        assert isinstance(meta.get(key, 1), int), key
+        assert meta.get(key, 1) >= 1
+    for key in ("completeness_gap", "quadrature_error"):
+        assert 0 <= meta.get(key, 0.0) < 0.2, key
+    assert all(value > 0 for value in meta.get("output_range", [1.0]))
+
+
+@pytest.mark.parametrize("name", ["permgrad", "permutation", "ablation", "shapley"])
+def test_without_y_classes_are_predicted_and_the_loss_is_a_divergence(case, name):
+    meta = explain(case, name, "global", y=None).meta
+    assert meta["classes_by"] == "predicted class"
+    assert meta["loss"] == "divergence"
+    assert meta["unit"] == ("y²" if case[0] == "regression" else "nats")
+    assert "divergence" in meta["quantity"]
+    assert np.isnan(meta["loss_scale"])
+
+
+@pytest.mark.parametrize("name", ["permgrad", "permutation", "ablation", "shapley"])
+def test_other_losses_have_units_of_their_own(case, name):
+    loss, unit = ("absolute_error", "y") if case[0] == "regression" else ("brier", "brier")
+    meta = explain(case, name, "global", loss=loss).meta
+    assert (meta["loss"], meta["unit"]) == (loss, unit)
+
+
+@pytest.mark.parametrize(("name", "scope"), [own for own in CASES if own[1] == "local" and own[0] != "gradcam"])
+def test_probabilities_are_told_as_such(case, name, scope):
+    if case[0] == "regression":
+        pytest.skip("a regression has no probabilities")
+    found = explain(case, name, scope, output="probability")
+    assert found.meta["output"] == "probability"
+    assert found.meta["unit"].startswith("probability")
+    if found.predictions is not None:
+        np.testing.assert_allclose(found.predictions.sum(axis=1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("references", [1, 3])
+@pytest.mark.parametrize(("name", "options"), [("deeplift", {}), ("integrated_gradients", {"steps": 4})])
+def test_backward_passes_are_counted_row_by_row(case, name, options, references):
+    options = options | {"baseline": "background", "references": references}
+    for size in ("auto", 5):
+        meta = explain(case, name, "local", batch_size=size, **options).meta
+        assert meta["gradient_evaluations"] == ROWS * references * options.get("steps", 1)
+        assert meta["baseline_rows"] == references
+        assert meta["model_rows"] > meta["gradient_evaluations"]
+    assert explain(case, "gradient", "local").meta["gradient_evaluations"] == ROWS
+
+
+# ---- a method for each input -----------------------------------------------------------------------------------------
+
+
+def side(name: str, outputs: tuple[str, ...], seed: int, **fields: Any) -> pg.Explanation:
+    """Return the explanation of one input with two players."""
+    rng = np.random.default_rng(seed)
+    shape = (4, 2, len(outputs))
+    values = rng.normal(size=shape)
+    facts = {
+        "seed": 3, "rows_explained": 4, "background": {"kind": "given", "rows": 9}, "confidence": 0.9,
+        "task": "classification", "versions": {}, "unit": f"unit of {name}", "quantity": f"quantity of {name}",
+        "n_repeats": 2 + seed, "seconds": 1.5 + seed,
+    } | fields.pop("meta", {})  # fmt: skip
+    given = {
+        "std": rng.random(shape),
+        "maps": {f"segments:{name}": np.array([[-1, 0], [1, 1]]), f"images:{name}": rng.random((4, 2, 2))},
+        "groups": {f"group of {name}": [f"{name}[0]"]}, "predictions": np.ones((4, len(outputs))),
+        "feature_values": pd.DataFrame({f"{name}[0]": range(4)}),
+    } | fields  # fmt: skip
+    return pg.Explanation(
+        values, (f"{name}[0]", f"{name}[1]"), (name, name), outputs, f"method of {name}", "local", meta=facts, **given
+    )
+
+
+def test_methods_of_their_own_stand_side_by_side():
+    """Each keeps its numbers; an output that one does not give is unknown; shares are within an input alone."""
+    first, second = side("a", ("no", "yes"), 0), side("b", ("yes", "all"), 1)
+    kept = dict(second.maps)
+    second.maps.clear()
+    second.maps.update({"maps:elsewhere": np.zeros((2, 2)), **kept})
+    found = _combine({"a": first, "b": second}, "local")
+    assert (found.method, found.scope, found.level) == ("mixed", "local", "feature")
+    assert found.names == (*first.names, *second.names)
+    assert found.modality == ("a", "a", "b", "b")
+    assert found.outputs == ("no", "yes", "all")
+    np.testing.assert_array_equal(found.values[:, :2, :2], first.values)
+    np.testing.assert_array_equal(found.values[:, 2:, 1:], second.values)
+    assert np.isnan(found.values[:, :2, 2]).all()
+    assert np.isnan(found.values[:, 2:, 0]).all()
+    np.testing.assert_array_equal(found.std[:, 2:, 1:], second.std)
+    for name in ("low", "high", "p_values"):
+        assert np.isnan(getattr(found, name)).all(), "neither gives one"
+    absolute = np.abs(first.values)
+    np.testing.assert_allclose(found.parts["share"][:, :2, :2], absolute / absolute.sum(axis=1, keepdims=True))
+    assert set(found.groups) == {"group of a", "group of b"}
+    assert found.feature_values.columns.tolist() == ["a[0]", "b[0]"]
+    assert found.predictions is None, "of other outputs"
+    assert set(found.maps) == {"segments:a", "images:a", "segments:b", "images:b"}
+    np.testing.assert_array_equal(found.maps["segments:a"], [[-1, 0], [1, 1]])
+    np.testing.assert_array_equal(found.maps["segments:b"], [[-1, 2], [3, 3]])
+    np.testing.assert_array_equal(found.maps["images:b"], second.maps["images:b"])
+    kept = ("seed", "rows_explained", "background", "confidence", "task", "versions")
+    assert {name: found.meta[name] for name in kept} == {name: first.meta[name] for name in kept}
+    assert found.meta["methods"] == {"a": "method of a", "b": "method of b"}
+    assert found.meta["units"] == {"a": "unit of a", "b": "unit of b"}
+    assert found.meta["quantities"] == {"a": "quantity of a", "b": "quantity of b"}
+    assert (found.meta["n_repeats"], found.meta["seconds"]) == (3, 4.0)
+    assert found.meta["by_input"] == {"a": first.meta, "b": second.meta}
+    assert (found.meta["quantity"], found.meta["unit"]) == (
+        "each modality's own (see quantities)", "each modality's own (see units)"
+    )  # fmt: skip
+
+
+def test_what_all_methods_give_alike_is_given():
+    first = side("a", ("y",), 0, low=np.zeros((4, 2, 1)), feature_values=None, maps={})
+    second = side("b", ("y",), 1, feature_values=None, meta={"unit": "y"})
+    second.values[0] = 0
+    found = _combine({"a": first, "b": second}, "local")
+    np.testing.assert_array_equal(found.predictions, first.predictions)
+    assert found.feature_values is None
+    np.testing.assert_array_equal(found.low[:, :2], first.low)
+    assert np.isnan(found.low[:, 2:]).all()
+    np.testing.assert_array_equal(found.parts["share"][0, 2:], 0)
+    bare = side("b", ("y",), 1, predictions=None)
+    assert _combine({"a": first, "b": bare}, "local").predictions is None
+
+
+@pytest.mark.parametrize(
+    ("scope", "scopes", "expected"),
+    [
+        ("auto", (("local", "global"), ("local",)), "local"),
+        ("auto", (("local",), ("global",)), "global"),
+        ("global", (("local",), ("local",)), "global"),
+        ("local", (("local",), ("global",)), "local"),
+    ],
+)
+def test_the_common_scope_is_local_if_all_can_be(scope, scopes, expected):
+    assert _common_scope(scope, [SimpleNamespace(scopes=own) for own in scopes]) == expected
+
+
+# ---- what values are compared with -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", ["background", "own"])
+@pytest.mark.parametrize("name", ["zeros", "mean", "median", "background", "one row", "rows"])
+@pytest.mark.parametrize(("method", "options"), [("deeplift", {}), ("integrated_gradients", {"steps": 2})])
+def test_the_baseline_is_told_by_name_and_in_words(case, method, options, name, given):
+    kind, model, _, _, background = case
+    baseline: Any = name
+    if name in ("one row", "rows"):
+        count = 1 if name == "one row" else 3
+        first = {key: own[:count] for key, own in background.items()} if kind == "network" else background[:count]
+        baseline = first
+    own = {} if given == "background" else {"background": None}
+    found = explain(case, method, "local", baseline=baseline, references=5, **options, **own)
+    known, where = BACKGROUND, "background rows"
+    if given == "own":
+        known, where = (ROWS, "rows explained") if kind == "network" else (len(model.background_), "training rows")
+    network = kind == "network"
+    words = {
+        "zeros": "every input at 0" if network else "every encoded input at 0",
+        "mean": f"mean of {'each input' if network else 'the encoded inputs'} over {known} {where}",
+        "median": f"median of {'each input' if network else 'numbers and most frequent level'} over {known} {where}",
+        "background": f"average over 5 of {known} {where} (expected gradients)",
+        "one row": "a row given by the user",
+        "rows": "average over 3 rows given by the user",
+    }[name]
+    assert found.meta["baseline"] == words
+    assert found.meta["baseline_name"] == (name if isinstance(baseline, str) else "given")
+    assert found.meta["baseline_rows"] == {"background": 5, "rows": 3}.get(name, 1)
+
+
+@pytest.mark.parametrize(("method", "options"), [("deeplift", {}), ("integrated_gradients", {"steps": 2})])
+def test_all_background_rows_are_told_where_all_are_taken(case, method, options):
+    found = explain(case, method, "local", baseline="background", references=BACKGROUND, **options)
+    assert found.meta["baseline"] == f"average over {BACKGROUND} background rows (expected gradients)"
+    drawn = [
+        explain(case, method, "local", baseline="background", references=5, random_state=seed, **options).base_values
+        for seed in (0, 0, 1)
+    ]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn[0], drawn[2]), "which rows are taken is drawn"

@@ -1,0 +1,290 @@
+"""Integrated gradients: the rules written again, when an integral counts as settled, and how much goes in at once."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+import permgrad as pg
+from permgrad.attribution import integrated_gradients, secants
+from permgrad.attribution.lines import GradientLines
+from permgrad.attribution.network import slopes as network_slopes
+from permgrad.attribution.secants import SecantLines
+
+NETWORK = {"dense_units": [6], "conv_filters": [3], "fusion_units": [5]}
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def explain(model, rows, **options) -> pg.Explanation:
+    given = {"method": "integrated_gradients", "progress": False, "random_state": 0} | options
+    return pg.explain(model, rows, **given)
+
+
+# ---- a function that no rule knows -----------------------------------------------------------------------------------
+
+
+class Wave(torch.autograd.Function):
+    """x + c (x / 2 − sin(6πx) / 12π), whose slope 1 + c sin²(3πx) is the same in the middle of 1 and of 3 parts."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x + 2 * (x / 2 - torch.sin(6 * math.pi * x) / (12 * math.pi))
+
+    @staticmethod
+    def backward(ctx, slopes: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return slopes * (1 + 2 * torch.sin(3 * math.pi * x) ** 2)
+
+
+class Difference(nn.Module):
+    """The errors of both inputs cancel in the sum, so that only single values can show them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        moved = Wave.apply(x)
+        return (moved[:, :1] - moved[:, 1:]) + 0 * x[:, :1]
+
+
+def test_one_line_is_not_settled_by_luck():
+    """With 1 and with 3 intervals both values are 3, and the sum is right; their integral is 2."""
+    rows, background = torch.ones(4, 2, dtype=torch.float64), drawn(30, 2)
+    found = explain(Difference(), rows, background=background, baseline="zeros", task="regression")
+    assert found.meta["rule"] == "midpoint rule over gradients"
+    np.testing.assert_allclose(found.values[:, :, 0], np.tile([2.0, -2.0], (4, 1)), rtol=0, atol=1e-9)
+    assert found.meta["completeness_gap"] < 1e-12
+    coarse = explain(
+        Difference(), rows, background=background, baseline="zeros", task="regression", max_steps=3, tolerance=1.0
+    )
+    np.testing.assert_allclose(coarse.values[:, :, 0], np.tile([3.0, -3.0], (4, 1)), rtol=0, atol=1e-9)
+
+
+def test_many_lines_settle_sooner_than_one():
+    class Straight(torch.autograd.Function):
+        """Squares, as a function that no rule knows: its slope at the stop does not add up to the change."""
+
+        @staticmethod
+        def forward(ctx, x: Tensor) -> Tensor:
+            ctx.save_for_backward(x)
+            return x**2
+
+        @staticmethod
+        def backward(ctx, slopes: Tensor) -> Tensor:
+            return slopes * 2 * ctx.saved_tensors[0]
+
+    class Net(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return Straight.apply(x).sum(dim=1, keepdim=True)
+
+    rows, background = drawn(5, 2), drawn(40, 2, seed=1)
+    steps = {}
+    for baseline in ("mean", "background"):
+        found = explain(Net(), rows, background=background, baseline=baseline, task="regression")
+        start = background.mean(dim=0, keepdim=True) if baseline == "mean" else background
+        expected = (rows[:, None] ** 2 - start[None] ** 2).mean(dim=1)
+        np.testing.assert_allclose(found.values[:, :, 0], expected.numpy(), rtol=0, atol=1e-12)
+        steps[baseline] = found.meta["steps"]
+    assert steps["background"] < steps["mean"]
+
+
+# ---- the trapezoid rule, written again -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model() -> pg.HyNNClassifier:
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(200, 4)), columns=list("abcd"))
+    y = np.digitize(X["a"] + X["b"] * X["c"], [-0.5, 0.5])
+    found = pg.HyNNClassifier(preset="fast", pixels=6, network=NETWORK, max_epochs=4, random_state=0, progress=False)
+    found.fit(X, y).module_.double()
+    return found
+
+
+def slow_trapezoid(module, rows: Tensor, baselines: Tensor, intervals: int, targets, read) -> np.ndarray:
+    """Return the mean over baselines, ``(rows, paths, encoded, targets)``: one gradient at a time."""
+    found = np.zeros((len(rows), len(module.paths), rows.shape[1], len(targets)))
+    for row in range(len(rows)):
+        for baseline in baselines:
+            change = (rows[row] - baseline).numpy()
+            for step in range(intervals + 1):
+                weight = (0.5 if step in (0, intervals) else 1.0) / intervals
+                point = (baseline + step / intervals * (rows[row] - baseline))[None]
+                leaves = [point.clone().requires_grad_() for _ in module.paths]
+                parts = {path: module.embed(path, leaf) for path, leaf in zip(module.paths, leaves, strict=True)}
+                outputs = read(module.fuse(parts))
+                for column, target in enumerate(targets):
+                    own = torch.autograd.grad(outputs[0, target], leaves, retain_graph=True)
+                    for path, gradient in enumerate(own):
+                        found[row, path, :, column] += weight * gradient[0].numpy() * change
+    return found / len(baselines)
+
+
+@pytest.mark.parametrize("output", ["logit", "probability"])
+@pytest.mark.parametrize("references", [1, 3])
+def test_the_trapezoid_rule_of_any_network(model, monkeypatch, references, output):
+    rng = np.random.default_rng(1)
+    X = pd.DataFrame(rng.normal(size=(3, 4)), columns=list("abcd"))
+    made = []
+
+    def noted(request, baselines):
+        made.append(GradientLines(request, baselines))
+        return made[-1]
+
+    monkeypatch.setattr(integrated_gradients, "_lines", noted)
+    base = X.iloc[:0].reindex(range(references)).fillna(0.25)
+    base["a"] = np.arange(references) / 2
+    explain(model, X, baseline=base, output=output, max_steps=2, tolerance=10, target=[2, 0])
+    (lines,) = made
+    module, rows = model.module_, lines.tensor(model.encode(X))
+    assert torch.equal(lines.baselines, lines.tensor(model.encode(base)))
+    for batch in (1, 2, 5, 1000):
+        lines.batch = batch
+        values, intervals = lines.start(rows)
+        assert intervals == 1
+        for wanted in (1, 2, 4):
+            if wanted > 1:
+                values = lines.refine(rows, values, wanted)
+            read = torch.nn.Identity() if output == "logit" else lambda outputs: torch.softmax(outputs, dim=1)
+            slow = slow_trapezoid(module, rows, lines.baselines, wanted, [2, 0], read)
+            assert np.abs(slow).max() > 1e-3
+            np.testing.assert_allclose(values.numpy(), slow, rtol=0, atol=1e-12)
+
+
+def test_without_a_rule_one_line_takes_more_steps_than_many(model, monkeypatch):
+    monkeypatch.setattr(SecantLines, "fitting", lambda *_: None)
+    X = pd.DataFrame(np.random.default_rng(1).normal(size=(4, 4)), columns=list("abcd"))
+    one, many = (explain(model, X, baseline=name, tolerance=10.0) for name in ("median", "background"))
+    assert one.meta["rule"] == "trapezoid rule over gradients"
+    assert (one.meta["steps"], many.meta["steps"]) == (8, 2)
+
+
+# ---- secants ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("baseline", ["mean", "background"])
+def test_a_network_without_a_bend_has_one_slope(baseline):
+    """Weights times changes: nothing along the line depends on where one is, in one line or in many."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(60, 3)), columns=list("abc"))
+    model = pg.HyNNRegressor(
+        preset="fast", branches=("tabular",), network=NETWORK, max_epochs=1, random_state=0, progress=False
+    ).fit(X, X["a"].to_numpy())
+    module = model.module_
+    for layers in (module.table_branch.layers, module.head):
+        for place, layer in enumerate(layers):
+            if isinstance(layer, nn.ReLU):
+                layers[place] = nn.Identity()
+    module.double()
+    rows = X[:7] + 1.0
+    found = explain(model, rows, baseline=baseline, references=5)
+    assert found.meta["rule"] == "secants of each layer"
+    with torch.no_grad():
+        zero = torch.zeros(1, 3, dtype=torch.float64)
+        slope = (module(torch.eye(3, dtype=torch.float64)) - module(zero)).numpy()[:, 0] * model.target_scale_
+    encoded = model.encode(rows).astype(np.float64)
+    values = found.values[:, :, 0]
+    # Whatever the baseline is, rows differ by their slopes times how they differ.
+    np.testing.assert_allclose(values - values[:1], (encoded - encoded[:1]) * slope, rtol=0, atol=1e-6)
+    total = found.base_values + found.values.sum(axis=1)
+    np.testing.assert_allclose(total, found.predictions, rtol=0, atol=1e-6)
+    assert np.abs(slope).min() > 1e-4
+    if baseline == "mean":
+        mean = model.background_.astype(np.float64).mean(axis=0)
+        np.testing.assert_allclose(values, (encoded - mean) * slope, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("budget", [50, 2000])
+def test_secants_hold_no_more_numbers_than_allowed(model, monkeypatch, budget):
+    monkeypatch.setattr(secants, "_NUMBERS_CPU", budget)
+    held, plain = [], SecantLines._walk
+
+    def noted(self, entered):
+        seen = plain(self, entered)
+        points, lines = next(iter(entered.values())).shape[:2]
+        held.append((points * lines, sum(value.numel() for layers in seen for value in layers)))
+        return seen
+
+    monkeypatch.setattr(SecantLines, "_walk", noted)
+    X = pd.DataFrame(np.random.default_rng(1).normal(size=(40, 4)), columns=list("abcd"))
+    cut = explain(model, X, baseline="median")
+    point = held[-1][1] // held[-1][0]
+    assert max(points for points, _ in held[2:]) > 1
+    # The smallest stretch has two ends, however little may be held.
+    assert max(numbers for _, numbers in held[2:]) <= max(budget, 2 * point)
+    monkeypatch.undo()
+    np.testing.assert_allclose(cut.values, explain(model, X, baseline="median").values, rtol=0, atol=1e-9)
+
+
+# ---- how much goes in at once ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_rows_at_once_fill_the_budget_and_no_more(device):
+    kind = "CPU" if device == "cpu" else "ACCELERATOR"
+    budget, most = (getattr(network_slopes, f"_{name}_{kind}") for name in ("NUMBERS", "MOST"))
+    request = SimpleNamespace(batch_size="auto", subject=SimpleNamespace(device=torch.device(device)))
+    for numbers in (0, 1, budget // most, budget // most + 1, 1000, budget - 1, budget, budget + 1, 10 * budget):
+        found = network_slopes.batch_size(request, numbers)
+        assert 1 <= found <= most
+        assert found == 1 or found * numbers <= budget
+        assert found == most or (found + 1) * numbers > budget
+    request.batch_size = 7
+    assert network_slopes.batch_size(request, 10**9) == 7
+
+
+def test_wider_networks_take_fewer_rows_at_once(monkeypatch):
+    seen, plain = [], network_slopes.Slopes.gradients
+
+    def noted(self, points):
+        seen[-1] = max(seen[-1], len(points[0]))
+        return plain(self, points)
+
+    monkeypatch.setattr(network_slopes.Slopes, "gradients", noted)
+    monkeypatch.setattr(network_slopes, "_NUMBERS_CPU", 4000)
+    for width in (10, 100, 5000):
+        seen.append(0)
+        net = nn.Sequential(nn.Linear(3, width), nn.ReLU(), nn.Linear(width, 1)).double()
+        explain(net, drawn(50, 3), baseline="zeros", task="regression", steps=4)
+        assert seen[-1] == 1 or seen[-1] * width <= 4000
+    assert seen[0] > seen[1] > seen[2] == 1
+
+
+def test_the_range_of_the_outputs_is_taken_evenly_over_a_long_background(monkeypatch):
+    net = nn.Linear(1, 1, bias=False).double()
+    with torch.no_grad():
+        net.weight.fill_(2.0)
+    background = torch.linspace(-1, 1, 2501, dtype=torch.float64)[:, None]
+    counts, plain = [], network_slopes.Slopes.outputs
+    monkeypatch.setattr(network_slopes.Slopes, "outputs", lambda self, p: counts.append(len(p[0])) or plain(self, p))
+    found = explain(net, drawn(3, 1), background=background, baseline="zeros", task="regression")
+    assert found.meta["output_range"][0] == pytest.approx(4.0, rel=0.005)
+    assert 500 < max(counts) <= 1000
+    few = explain(net, drawn(3, 1), background=background[1000:1500], baseline="zeros", task="regression")
+    assert few.meta["output_range"][0] == pytest.approx(2 * float(background[1499] - background[1000]), rel=1e-12)
+    same = explain(net, drawn(3, 1), background=torch.zeros(9, 1).double(), baseline="zeros", task="regression")
+    assert same.meta["output_range"] == [1.0], "where nothing varies, errors are absolute"
+
+
+def test_the_intervals_of_a_row_are_halved_until_it_has_settled():
+    """The last change is then that of halving; each row stops where both its sum and its values stand still."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2)).double()
+    rows = drawn(9, 3) * torch.linspace(0.1, 6, 9, dtype=torch.float64)[:, None]
+    taken = []
+    for tolerance in (1e-2, 1e-4, 1e-6):
+        meta = explain(net, rows, baseline="zeros", tolerance=tolerance, max_steps=2**16, task="regression").meta
+        assert meta["rule"] == "secants of each function"
+        assert meta["quadrature_error"] <= tolerance
+        assert np.log2(meta["steps"]).is_integer()
+        assert 8 < meta["mean_steps"] <= meta["steps"] <= 2**16
+        taken.append(meta["mean_steps"])
+    assert taken[0] <= taken[1] < taken[2], taken

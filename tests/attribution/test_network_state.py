@@ -1,0 +1,310 @@
+"""A user's network under explanation: what is put back afterwards, when it is folded, what a cut still needs."""
+
+from __future__ import annotations
+
+import copy
+import random
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import permgrad as pg
+from permgrad.attribution.network import state
+from permgrad.attribution.network.inner import InnerSubject
+from permgrad.attribution.network.state import kept
+from permgrad.attribution.network.subject import NetworkSubject
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+# ---- put back --------------------------------------------------------------------------------------------------------
+
+
+class Counting(nn.Module):
+    """Weights and buffers that a forward can write into, with numbers and without."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+        self.register_buffer("numbers", torch.tensor([1.0, torch.nan, 3.0, torch.nan]))
+        self.register_buffer("whole", torch.arange(3))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        [1.0, 5.0, 3.0, torch.nan],
+        [1.0, 5.0, 3.0, 6.0],
+        [torch.nan, torch.nan, 3.0, torch.nan],
+        [torch.nan] * 4,
+        [1.0, torch.nan, 4.0, torch.nan],
+        [torch.nan, 1.0, torch.nan, 3.0],
+    ],
+)
+def test_numbers_that_a_forward_wrote_are_as_before(written):
+    net = Counting()
+    before, place = net.numbers.clone(), net.numbers.data_ptr()
+    with kept(net):
+        net.numbers.copy_(torch.tensor(written))
+    torch.testing.assert_close(net.numbers, before, rtol=0, atol=0, equal_nan=True)
+    assert net.numbers.data_ptr() == place
+
+
+def test_what_nobody_wrote_is_not_written_again():
+    """A write would raise the version of a tensor that a graph of the user's may have saved; NaN is no change."""
+    net = Counting()
+    versions = {name: own._version for name, own in net.state_dict(keep_vars=True).items()}
+    with kept(net):
+        net.whole += 1
+    after = {name: own._version for name, own in net.state_dict(keep_vars=True).items()}
+    assert torch.equal(net.whole, torch.arange(3))
+    assert {name for name in after if after[name] != versions[name]} == {"whole"}
+
+
+def test_buffers_and_weights_that_were_replaced_or_added_are_as_before():
+    net = Counting()
+    numbers, weight, data = net.numbers, net.layer.weight, net.layer.weight.data_ptr()
+    copied = weight.detach().clone()
+    with kept(net):
+        net.numbers = torch.zeros(4)
+        net.layer.register_buffer("more", torch.ones(1))
+        net.layer.weight.data = torch.zeros(2, 3)
+        net.layer.bias.requires_grad_(False)
+        del net.whole
+    assert net.numbers is numbers
+    assert net.layer.weight is weight
+    assert net.layer.weight.data_ptr() == data
+    assert torch.equal(net.layer.weight, copied)
+    assert net.layer.bias.requires_grad
+    assert torch.equal(net.whole, torch.arange(3))
+    assert not hasattr(net.layer, "more")
+
+
+@pytest.mark.parametrize("most", [0, 10**9])
+def test_weights_above_the_limit_are_not_copied_but_buffers_are(monkeypatch, most):
+    monkeypatch.setattr(state, "_MOST_COPIED", most)
+    net = Counting()
+    copied = net.layer.weight.detach().clone()
+    with kept(net), torch.no_grad():
+        net.layer.weight += 1
+        net.whole += 1
+    assert torch.equal(net.whole, torch.arange(3))
+    assert torch.equal(net.layer.weight, copied) == (most > 0)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_modes_generators_and_gradients_are_as_before(fails):
+    net = nn.Sequential(nn.Linear(3, 2), nn.Dropout(), nn.BatchNorm1d(2)).train()
+    net[2].eval()
+
+    def drawing() -> tuple[float, float, float]:
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+    for seed in (random.seed, np.random.seed, torch.manual_seed):
+        seed(5)
+    expected = drawing()
+    for seed in (random.seed, np.random.seed, torch.manual_seed):
+        seed(5)
+    inside = []
+    with pytest.raises(ZeroDivisionError) if fails else nullcontext(), kept(net):
+        inside.append(drawing())
+        assert not any(part.training for part in net.modules())
+        torch.set_grad_enabled(False)
+        assert 1 / (not fails) == 1
+    assert torch.is_grad_enabled()
+    assert [part.training for part in net] == [True, True, False]
+    assert drawing() == expected
+    with kept(net):
+        inside.append(drawing())
+    assert inside[0] == inside[1] != expected
+
+
+def test_generators_are_seeded_alike_for_every_opening():
+    """A forward that draws numbers, as one may in eval mode, gives the same in every call."""
+    first = []
+    for _ in range(2):
+        with kept(nn.Identity()):
+            first.append((random.random(), np.random.rand(), float(torch.rand(()))))
+    for seed in (random.seed, np.random.seed, torch.manual_seed):
+        seed(0)
+    assert first == [(random.random(), np.random.rand(), float(torch.rand(())))] * 2
+
+
+def test_weights_without_numbers_are_refused():
+    with pytest.raises(pg.InputError, match=r"'weight' is lazy and has none yet"):
+        pg.explain(nn.LazyLinear(2), drawn(5, 3), method="permutation")
+    with pytest.raises(pg.InputError, match=r"'0.weight' is on the meta device"):
+        pg.explain(nn.Sequential(nn.Linear(3, 2, device="meta")), drawn(5, 3), method="permutation")
+
+
+# ---- folded ----------------------------------------------------------------------------------------------------------
+
+
+def chain() -> nn.Sequential:
+    net = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    net[1].running_mean += 0.5
+    return net
+
+
+def test_a_chain_of_dense_layers_is_folded_where_no_gradient_is_followed():
+    net, rows = chain(), drawn(40, 3)
+    subject = NetworkSubject(net, rows)
+    with torch.no_grad(), subject.open():
+        found, expected = subject.predict(subject.inputs), subject.forward(subject.inputs)
+    assert subject._folded is not None
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    with subject.open():
+        assert subject.predict(subject.inputs).requires_grad, "with gradients the network itself runs"
+    again = copy.deepcopy(subject)
+    assert again._folded is None
+    with torch.no_grad(), again.open():
+        torch.testing.assert_close(again.predict(again.inputs), expected, rtol=1e-5, atol=1e-5)
+    assert again._folded is not None
+
+
+class Two(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = chain()
+
+    def forward(self, x: Tensor, shift: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        out = self.net(x)
+        return out if shift is None else out + shift, 2 * out
+
+
+@pytest.mark.parametrize(
+    ("net", "inputs", "options"),
+    [
+        (Two(), (drawn(20, 3), drawn(20, 2)), {"head": 0}),
+        (Two(), drawn(20, 3), {"head": 1}),
+        (nn.Sequential(nn.Flatten(), chain()), drawn(20, 3, 1), {}),
+        (Two(), {"x": drawn(20, 3)}, {"head": 0}),
+    ],
+)
+def test_other_networks_run_as_they_are(net, inputs, options):
+    subject = NetworkSubject(net.eval(), inputs, **options)
+    with torch.no_grad(), subject.open():
+        torch.testing.assert_close(subject.predict(subject.inputs), subject.forward(subject.inputs), rtol=0, atol=0)
+    assert subject._folded is None
+
+
+# ---- cut -------------------------------------------------------------------------------------------------------------
+
+
+class Late(nn.Module):
+    """Three inputs; the first runs through the layer, the third is added behind it, the second before it or not."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way, self.layer, self.head = way, nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, first: Tensor, second: Tensor, third: Tensor) -> Tensor:
+        if self.way == "second before":
+            return self.head(self.layer(first + second)) + third
+        if self.way == "second behind":
+            return self.head(self.layer(first)) + third + second[:, :2]
+        return self.head(self.layer(first + second)) + third + first[:, 1:]
+
+
+class Packed(Late):
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        return super().forward(batch["first"], batch["second"], batch["third"])
+
+
+NEEDED = {"second before": (2,), "second behind": (1, 2), "first behind": (0, 2)}
+
+
+@pytest.mark.parametrize("form", ["positions", "keywords", "keywords in another order", "keys of their own", "whole"])
+@pytest.mark.parametrize("way", NEEDED)
+def test_only_the_inputs_that_are_read_behind_the_layer_are_kept(way, form):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = (Packed if form == "whole" else Late)(way).eval()
+    tensors = {"first": drawn(12, 3), "second": drawn(12, 3, seed=1), "third": drawn(12, 2, seed=2)}
+    inputs = {
+        "positions": tuple(tensors.values()),
+        "keywords": tensors,
+        "keywords in another order": {name: tensors[name] for name in ("third", "first", "second")},
+        "keys of their own": dict(zip(("a", "b", "c"), tensors.values(), strict=True)),
+        "whole": tensors,
+    }[form]
+    subject = NetworkSubject(net, inputs)
+    inner = InnerSubject(subject, "layer", subject.inputs)
+    assert inner.cut
+    order = ["third", "first", "second"] if form == "keywords in another order" else list(tensors)
+    wanted = {list(tensors)[place] for place in NEEDED[way]} if form != "whole" else set(tensors)
+    assert {order[place] for place in inner._kept} == wanted
+    assert len(inner.input_names) == 1 + len(wanted)
+    with torch.no_grad(), subject.open():
+        lifted = inner.lift(subject.inputs)
+        found = inner.forward((lifted[0].flip(0), *lifted[1:]))
+        by_hand = net.head(lifted[0].flip(0)) + tensors["third"]
+        if way == "second behind":
+            by_hand = by_hand + tensors["second"][:, :2]
+        if way == "first behind":
+            by_hand = by_hand + tensors["first"][:, 1:]
+    torch.testing.assert_close(found, by_hand, rtol=0, atol=1e-6)
+
+
+def test_a_layer_that_is_called_twice_has_a_value_for_each_call():
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.head = nn.Linear(3, 3), nn.Linear(3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            once = self.layer(x)
+            return self.head(torch.tanh(once)) + 2 * self.layer(torch.tanh(once)).sum(dim=1, keepdim=True)
+
+    net, rows = Twice().eval(), drawn(12, 3)
+    subject = NetworkSubject(net, rows)
+    inner = InnerSubject(subject, "layer", subject.inputs)
+    assert inner.calls == 2
+    with torch.no_grad(), subject.open():
+        first, second = inner.lift(subject.inputs)
+        torch.testing.assert_close(first, net.layer(rows), rtol=0, atol=1e-6)
+        torch.testing.assert_close(second, net.layer(torch.tanh(first)), rtol=0, atol=1e-6)
+        found = inner.forward((first.flip(0), second))
+        by_hand = net.head(torch.tanh(first.flip(0))) + 2 * second.sum(dim=1, keepdim=True)
+        torch.testing.assert_close(found, by_hand, rtol=0, atol=1e-6)
+
+
+def test_a_layer_inside_a_part_that_is_not_traced_runs_with_the_whole_network():
+    """PyTorch's own modules are traced as one: their insides have no cut, and are met where they are called."""
+
+    class Encoded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = nn.TransformerEncoderLayer(4, 2, 6, batch_first=True)
+            self.head = nn.Linear(4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.encoder(x)[:, 0])
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = Encoded().eval()
+    subject = NetworkSubject(net, drawn(6, 3, 4))
+    inner = InnerSubject(subject, "encoder.linear2", subject.inputs)
+    assert not inner.cut
+    with torch.no_grad(), subject.open():
+        lifted = inner.lift(subject.inputs)
+        torch.testing.assert_close(inner.forward(lifted), subject.forward(subject.inputs), rtol=0, atol=1e-6)
+        moved = inner.forward((lifted[0].flip(0), *lifted[1:]))
+    assert (moved - subject.forward(subject.inputs)).abs().max() > 1e-3
+    found = pg.explain(net, drawn(6, 3, 4), method="permutation", layer="encoder.linear2", progress=False)
+    assert np.abs(found.values).max() > 0
+
+
+def test_a_number_that_became_nan_is_a_number_again():
+    net = nn.BatchNorm1d(3)
+    with kept(net):
+        net.running_mean[1] = torch.nan
+        net.running_var.fill_(torch.nan)
+    assert torch.equal(net.running_mean, torch.zeros(3))
+    assert torch.equal(net.running_var, torch.ones(3))

@@ -1,0 +1,311 @@
+"""What a network's outputs are taken for: every kind and width against formulas, targets and what is inferred."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import permgrad as pg
+from permgrad.attribution.network.outputs import (
+    OutputForm,
+    _flat,
+    _infer_kind,
+    as_target,
+    is_one_hot,
+    pick_head,
+    resolve_outputs,
+)
+
+ROWS = 7
+SCORES = np.random.default_rng(0).normal(size=(ROWS, 3)) * 2
+OTHER = np.random.default_rng(1).normal(size=(ROWS, 3)) * 2
+Y = np.array([0, 1, 2, 0, 2, 1, 1])
+
+
+def shares_of(scores: np.ndarray) -> np.ndarray:
+    """Return the probability of every class by the definition."""
+    if scores.shape[1] == 1:
+        own = 1 / (1 + np.exp(-scores))
+        return np.concatenate([1 - own, own], axis=1)
+    raised = np.exp(scores)
+    return raised / raised.sum(axis=1, keepdims=True)
+
+
+def given_as(kind: str, scores: np.ndarray) -> torch.Tensor:
+    """Return what a network with these scores gives, if it gives this kind."""
+    shares = shares_of(scores)[:, -scores.shape[1] :]
+    return torch.from_numpy({"logits": scores, "probabilities": shares, "log_probabilities": np.log(shares)}[kind])
+
+
+CASES = [("logits", 1), ("logits", 2), ("logits", 3), ("probabilities", 1), ("probabilities", 3)]
+CASES += [("log_probabilities", 2), ("log_probabilities", 3)]
+
+
+@pytest.fixture(params=CASES, ids=lambda own: f"{own[0]} {own[1]}")
+def form(request) -> tuple[OutputForm, torch.Tensor, torch.Tensor, np.ndarray, np.ndarray]:
+    """Return the form, outputs and others, and the probabilities that they stand for."""
+    kind, count = request.param
+    names = tuple("abc"[: max(count, 2)])
+    made = OutputForm("classification", kind, count, names, names if count > 1 else names[1:], inferred=False)
+    own, other = SCORES[:, :count], OTHER[:, :count]
+    return made, given_as(kind, own), given_as(kind, other), shares_of(own), shares_of(other)
+
+
+def test_probabilities_logits_and_readouts(form):
+    made, outputs, _, shares, _ = form
+    np.testing.assert_allclose(made.probabilities(outputs), shares, rtol=1e-12)
+    own = shares[:, -made.count :]
+    np.testing.assert_allclose(made.own_probabilities(outputs), own, rtol=1e-12)
+    np.testing.assert_allclose(made.readout(outputs, "probability"), own, rtol=1e-12)
+    logits = made.logits(outputs)
+    np.testing.assert_allclose(shares_of(logits.numpy()), shares, rtol=1e-9)
+    np.testing.assert_allclose(made.readout(outputs, "logit"), logits, rtol=0)
+    if made.kind != "probabilities":
+        assert torch.equal(logits, outputs)
+    leaf = outputs.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(made.readout(leaf, "logit").sum() + made.probabilities(leaf)[:, 0].sum(), leaf)
+    assert torch.isfinite(slope).all()
+
+
+def test_losses_and_divergences(form):
+    made, outputs, other, shares, others = form
+    y = Y % len(made.class_names)
+    chosen = shares[np.arange(ROWS), y]
+    np.testing.assert_allclose(made.loss_rows(outputs, y, "cross_entropy"), -np.log(chosen), rtol=1e-9)
+    eye = np.eye(len(made.class_names))[y]
+    brier = ((shares - eye) ** 2).sum(axis=1)
+    assert made.loss_rows(outputs, y, "brier") == pytest.approx(brier) or made.loss_rows(
+        outputs, y, "brier"
+    ) == pytest.approx(brier / 2)
+    expected = (others * (np.log(others) - np.log(shares))).sum(axis=1)
+    assert expected.min() > 1e-3
+    np.testing.assert_allclose(made.divergence_rows(outputs, other), expected, rtol=1e-9)
+    np.testing.assert_allclose(made.divergence_rows(outputs, outputs), 0, atol=1e-15)
+
+
+@pytest.mark.parametrize("columns", [(), (1,), (0, 2)])
+def test_a_regression_of_several_numbers_is_their_mean(columns):
+    made = OutputForm("regression", "values", 3, (), ("0", "1", "2"), inferred=False, columns=columns)
+    outputs, other = torch.from_numpy(SCORES), torch.from_numpy(OTHER)
+    chosen = list(columns or range(3))
+    squared = (SCORES - OTHER)[:, chosen] ** 2
+    np.testing.assert_allclose(made.loss_rows(outputs, OTHER, "squared_error"), squared.mean(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(made.divergence_rows(outputs, other), squared.mean(axis=1), rtol=1e-12)
+    absolute = np.abs(SCORES - OTHER)[:, chosen]
+    np.testing.assert_allclose(made.loss_rows(outputs, OTHER, "absolute_error"), absolute.mean(axis=1), rtol=1e-12)
+    assert torch.equal(made.readout(outputs, "probability"), outputs)
+    single = OutputForm("regression", "values", 1, (), ("all",), inferred=False)
+    np.testing.assert_allclose(
+        single.loss_rows(outputs[:, :1], OTHER[:, 0], "squared_error"), (SCORES - OTHER)[:, 0] ** 2, rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_certain_probabilities_have_finite_logits(dtype):
+    for count in (1, 2):
+        names = ("a", "b")
+        made = OutputForm("classification", "probabilities", count, names, names[-count:], inferred=False)
+        outputs = torch.tensor([[0.0], [1.0], [0.5]], dtype=dtype)
+        outputs = outputs if count == 1 else torch.cat([1 - outputs, outputs], dim=1)
+        logits = made.logits(outputs)
+        assert torch.isfinite(logits).all()
+        own = logits[:, 0] if count == 1 else logits[:, 1] - logits[:, 0]
+        assert own[0] < -10
+        assert own[1] > 10
+        assert own[2] == 0
+
+
+# ---- targets ---------------------------------------------------------------------------------------------------------
+
+
+def classifier(*names: str) -> OutputForm:
+    return OutputForm("classification", "logits", len(names), names, names, inferred=False)
+
+
+@pytest.mark.parametrize(
+    ("y", "names", "expected"),
+    [
+        ([0, 2, 1], ("a", "b", "c"), [0, 2, 1]),
+        ([0.0, 2.0, 1.0], ("a", "b", "c"), [0, 2, 1]),
+        (["c", "a", "b"], ("a", "b", "c"), [2, 0, 1]),
+        ([[1], [2], [1]], ("1", "2"), [0, 1, 0]),
+        ([2, 1, 2], ("1", "2"), [1, 0, 1]),
+        ([0, 1, 0], ("1", "2"), [0, 1, 0]),
+        ([True, False, True], ("no", "yes"), [1, 0, 1]),
+        (np.eye(3)[[2, 0, 1]], ("a", "b", "c"), [2, 0, 1]),
+        (torch.tensor([1, 0, 1]), ("a", "b"), [1, 0, 1]),
+        (torch.tensor([[1.0], [0.0], [1.0]], dtype=torch.bfloat16), ("a", "b"), [1, 0, 1]),
+        (pd.Series(["b", "a", "b"]), ("a", "b"), [1, 0, 1]),
+    ],
+)
+def test_classes_are_numbers_or_names(y, names, expected):
+    found = classifier(*names).encode_target(y, 3)
+    assert found.dtype == np.int64
+    assert found.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("y", "said"),
+    [
+        ([0, 1, 3], "class numbers 0…2 or class names .*however: y holds 3"),
+        ([0, 1, -1], "y holds -1"),
+        ([0, 1, 0.5], "y holds 0.5"),
+        (["a", "b", "d"], "y holds 'd'"),
+        ([0, 1, np.inf], "y holds inf"),
+        ([0, np.nan, np.nan], "y must be known, however: 2 values are missing"),
+        ([0, 1], "one value for each of the 3 rows"),
+        (np.ones((3, 2)), "one class per row"),
+        ("a", "one value per row"),
+        ([[0], [1, 2], [3]], "entries differ in shape"),
+    ],
+)
+def test_classes_that_there_are_not(y, said):
+    """What is told is the first that is neither a name nor a number of a class."""
+    with pytest.raises(pg.InputError, match=said):
+        classifier("a", "b", "c").encode_target(y, 3)
+
+
+@pytest.mark.parametrize(("y", "strange"), [([1, 2, 3], 3), ([0, 1, 5], 5), ([2, 0, 1], 0)])
+def test_names_that_look_like_numbers(y, strange):
+    """With names 1 and 2 the numbers 0 and 1 are classes as well, but not beside a 2."""
+    with pytest.raises(pg.InputError, match=f"y holds {strange};"):
+        classifier("1", "2").encode_target(y, 3)
+
+
+def test_numbers_to_be_predicted():
+    single = OutputForm("regression", "values", 1, (), ("all",), inferred=False)
+    double = OutputForm("regression", "values", 2, (), ("0", "1"), inferred=False)
+    for y in ([1, 2, 3], [[1], [2], [3]], torch.tensor([1.0, 2.0, 3.0]), pd.Series([1, 2, 3])):
+        found = single.encode_target(y, 3)
+        assert (found.dtype, found.tolist()) == (np.float64, [1.0, 2.0, 3.0])
+    assert double.encode_target([[1, 2], [3, 4], [5, 6]], 3).tolist() == [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+    for made, y, said in (
+        (single, np.ones((3, 2)), "y must have 1 number per row, as the output has"),
+        (double, [1, 2, 3], "y must have 2 numbers per row, as the output has"),
+        (single, ["a", "b", "c"], "y must have 1 number per row"),
+        (single, [1.0, np.inf, 2.0], "y must be finite"),
+        (single, [1.0, np.nan, 2.0], "y must be known, however: 1 values are missing"),
+    ):
+        with pytest.raises(pg.InputError, match=said):
+            made.encode_target(y, 3)
+
+
+def test_single_columns_and_one_hot_rows():
+    assert as_target([[1], [2]]).shape == (2,)
+    assert as_target(np.ones((2, 1, 1))).shape == (2, 1, 1)
+    assert as_target([[1, 2], [3, 4]]).shape == (2, 2)
+    for wrong in (np.ones((3, 1)), np.zeros((3, 2)), np.full((3, 2), 0.5), np.ones(3), np.array([["a", "b"]])):
+        assert not is_one_hot(wrong)
+    assert not is_one_hot(np.array([[2, -1], [0, 1]])), "the sum alone does not make it one"
+    assert is_one_hot(np.array([[True, False], [False, True]]))
+
+
+# ---- what is inferred ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_kinds_are_told_by_their_sums(dtype):
+    shares = shares_of(np.random.default_rng(0).normal(size=(50, 4)))
+    assert _infer_kind(torch.from_numpy(shares).to(dtype)) == "probabilities"
+    assert _infer_kind(torch.from_numpy(np.log(shares)).to(dtype)) == "log_probabilities"
+    for wrong in (1.1 * shares, shares - 0.3, np.log(shares) + 0.3, np.log(shares) - 0.3, shares - 1):
+        assert _infer_kind(torch.from_numpy(wrong).to(dtype)) == "logits"
+    one = torch.tensor([[0.0], [0.3], [1.0]], dtype=dtype)
+    assert _infer_kind(one) == "probabilities"
+    for wrong in (one + 0.1, one - 0.1):
+        assert _infer_kind(wrong) == "logits"
+
+
+def resolved(outputs, y=None, **options) -> OutputForm:
+    given = {"kind": None, "task": None, "class_names": None} | options
+    return resolve_outputs(torch.as_tensor(outputs, dtype=torch.float64), y, **given)
+
+
+@pytest.mark.parametrize(
+    ("columns", "y", "options", "task", "names", "classes"),
+    [
+        (1, None, {}, "regression", ("all",), ()),
+        (1, [0, 1, 1], {}, "classification", ("1",), ("0", "1")),
+        (1, [0.5, 1.0, 1.0], {}, "regression", ("all",), ()),
+        (1, ["a", "b", "b"], {}, "classification", ("1",), ("0", "1")),
+        (1, None, {"class_names": ["no", "yes"]}, "classification", ("yes",), ("no", "yes")),
+        (1, None, {"kind": "logits"}, "classification", ("1",), ("0", "1")),
+        (1, [0, 1, 1], {"kind": "values"}, "regression", ("all",), ()),
+        (2, None, {}, "classification", ("0", "1"), ("0", "1")),
+        (3, [[0.5, 1, 2]] * 3, {}, "regression", ("0", "1", "2"), ()),
+        (3, [0, 1, 2], {}, "classification", ("0", "1", "2"), ("0", "1", "2")),
+        (3, np.eye(3), {}, "classification", ("0", "1", "2"), ("0", "1", "2")),
+        (2, None, {"task": "regression"}, "regression", ("0", "1"), ()),
+        (2, pd.DataFrame({"u": [1.5, 2, 3], "v": [1, 2, 3]}), {}, "regression", ("u", "v"), ()),
+        (2, None, {"class_names": ["a", "b"]}, "classification", ("a", "b"), ("a", "b")),
+    ],
+)
+def test_task_and_names(columns, y, options, task, names, classes):
+    found = resolved(SCORES[:3, :columns], y, **options)
+    assert (found.task, found.output_names, found.class_names, found.count) == (task, names, classes, columns)
+    assert found.kind == ("values" if task == "regression" else "logits")
+    assert found.inferred
+    assert not resolved(SCORES[:, :1], task="regression", kind="values").inferred
+
+
+@pytest.mark.parametrize(
+    ("outputs", "options", "said"),
+    [
+        (SCORES, {"kind": "logit"}, "did you mean 'logits'"),
+        (SCORES, {"task": "regresion"}, "did you mean 'regression'"),
+        (SCORES, {"task": "regression", "kind": "logits"}, "a regression's outputs are values"),
+        (SCORES, {"task": "classification", "kind": "values"}, "a classifier's outputs are logits or probabilities"),
+        (SCORES, {"kind": "probabilities"}, "probabilities must lie within 0 … 1, however: the outputs go from -"),
+        (np.abs(SCORES), {"kind": "log_probabilities"}, "log-probabilities must not be above 0, however: the outputs"),
+        (SCORES, {"class_names": ["a", "b"]}, "class_names must be 3 different names"),
+        (SCORES, {"class_names": ["a", "b", "a"]}, "class_names must be 3 different names"),
+        (SCORES[:, :1], {"class_names": ["a"]}, "class_names must be 2 different names"),
+    ],
+)
+def test_what_is_said_must_fit(outputs, options, said):
+    with pytest.raises(pg.InputError, match=said):
+        resolved(outputs, **options)
+
+
+def test_several_labels_at_once_are_refused():
+    with pytest.raises(pg.InputError, match="multi-label"):
+        resolved(SCORES, np.array([[1, 1, 0]] * ROWS))
+
+
+# ---- shapes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "rows", "expected"),
+    [
+        ((5,), 5, (5, 1)), ((5, 2), 5, (5, 2)), ((5, 1, 1), 5, (5, 1)), ((5, 1, 1, 1), 5, (5, 1)), ((), 1, (1, 1)),
+        ((3,), 1, (1, 3)), ((1,), 1, (1, 1)), ((1, 4), 1, (1, 4)), ((5, 2, 1), 5, None), ((4,), 5, None),
+        ((5, 0), 5, None), ((2, 5), 5, None), ((), 2, None),
+    ],
+)  # fmt: skip
+def test_outputs_are_a_row_of_numbers_for_each_row(shape, rows, expected):
+    output = torch.arange(int(np.prod(shape)), dtype=torch.float32).reshape(shape)
+    if expected is None:
+        with pytest.raises(pg.InputError, match=r"out must have the shape \(rows,\) or \(rows, outputs\)"):
+            _flat(output, rows, "out")
+        return
+    found = _flat(output, rows, "out")
+    assert tuple(found.shape) == expected
+    assert found.flatten().tolist() == output.flatten().tolist()
+
+
+def test_outputs_of_other_kinds():
+    assert _flat(torch.tensor([1, 2]), 2, "out").dtype == torch.float32
+    for wrong in (torch.ones(2, 2, dtype=torch.complex64), torch.ones(2, 2).to_sparse()):
+        with pytest.raises(pg.InputError, match="out must be a dense tensor of real numbers"):
+            _flat(wrong, 2, "out")
+    both = {"loss": torch.ones(()), "logits": torch.ones(2, 3), "hidden": torch.ones(2, 5)}
+    assert pick_head(both, None, 2)[1] == "logits"
+    assert pick_head(both, "hidden", 2)[0].shape == (2, 5)
+    assert pick_head((torch.ones(2, 5), torch.ones(2, 3)), 1, 2)[0].shape == (2, 3)
+    with pytest.raises(pg.InputError, match="did you mean 'hidden'"):
+        pick_head(both, "hiden", 2)
+    with pytest.raises(pg.InputError, match="none of its outputs"):
+        pick_head({"loss": torch.ones(())}, None, 2)

@@ -1,0 +1,151 @@
+"""Scores computed again: a leave-a-group-out jackknife by hand, weights, regressions, modalities, what is told."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import mean_absolute_error, r2_score
+from torch import nn
+
+import permgrad as pg
+from permgrad._random import uniform_integers
+from permgrad.attribution.donors import donor_rows
+from permgrad.attribution.moments import interval
+from permgrad.attribution.scoring import resolve_scorers
+
+ROWS, REPEATS, GROUPS = 90, 3, 20
+
+
+def drawn(rows: int, seed: int) -> torch.Tensor:
+    return torch.randn(rows, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+class Plain(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x[:, 0] * (1 + x[:, 1]))[:, None]
+
+
+def predicted(x: torch.Tensor) -> np.ndarray:
+    return (x[:, 0] * (1 + x[:, 1])).numpy()
+
+
+@pytest.fixture(scope="module")
+def case():
+    x = drawn(ROWS, 0)
+    return x, predicted(x) + 0.3 * np.random.default_rng(0).normal(size=ROWS)
+
+
+def fall_by_hand(x, y, background, score, *, shared: bool, weights=None) -> tuple[float, float]:
+    """Return the fall of a score when column 0 is permuted, and its error by leaving groups of rows out."""
+    groups = uniform_integers(3, ("jackknife",), np.arange(ROWS), GROUPS)
+    receivers = np.tile(np.arange(ROWS), REPEATS)
+    donors = np.concatenate(
+        [donor_rows(3, "x[0]", k, np.arange(ROWS), len(background), shared=shared) for k in range(REPEATS)]
+    )
+    edited = x[torch.as_tensor(receivers)].clone()
+    edited[:, 0] = background[torch.as_tensor(donors), 0]
+    after, before = predicted(edited), predicted(x)
+    weights = np.ones(ROWS) if weights is None else weights
+
+    def fall(stays, rows) -> float:
+        whole = score(y[rows], before[rows], sample_weight=weights[rows])
+        return whole - score(y[receivers[stays]], after[stays], sample_weight=weights[receivers[stays]])
+
+    kept = []
+    for group in range(groups.max() + 1):
+        stays = groups[receivers] != group
+        if shared:
+            stays &= groups[donors] != group
+        kept.append(fall(stays, np.flatnonzero(groups != group)))
+    count = len(kept)
+    error = np.sqrt((count - 1) / count * ((np.array(kept) - np.mean(kept)) ** 2).sum())
+    return fall(np.ones(len(receivers), dtype=bool), np.arange(ROWS)), error
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("shared", [True, False])
+def test_falls_and_errors_of_a_regression(case, shared, weighted):
+    x, y = case
+    background = x if shared else drawn(40, 1)
+    weights = np.arange(ROWS) % 3 + 1.0 if weighted else None
+    found = pg.explain(
+        Plain(), x, y, method="permutation", scoring=["r2", "neg_mean_absolute_error"], n_repeats=REPEATS,
+        background=None if shared else background, sample_weight=weights, random_state=3, progress=False,
+        confidence=0.8,
+    )  # fmt: skip
+    scores = (r2_score, lambda truth, own, sample_weight: -mean_absolute_error(truth, own, sample_weight=sample_weight))
+    for column, score in enumerate(scores):
+        fall, error = fall_by_hand(x, y, background, score, shared=shared, weights=weights)
+        assert fall > 0.1
+        assert found.values[0, column] == pytest.approx(fall, rel=1e-6)
+        assert found.std[0, column] == pytest.approx(error, rel=1e-6)
+        told = found.meta["scores"][("r2", "neg_mean_absolute_error")[column]]
+        assert told == pytest.approx(score(y, predicted(x), sample_weight=weights), rel=1e-6)
+    low, high, p_values = interval(found.values, found.std, GROUPS, 0.8)
+    np.testing.assert_allclose(found.low, low, rtol=1e-9)
+    np.testing.assert_allclose(found.high, high, rtol=1e-9)
+    np.testing.assert_allclose(found.p_values, p_values, rtol=1e-9)
+
+
+def test_what_is_told_of_scores(case):
+    x, y = case
+    begun = time.perf_counter()
+    found = pg.explain(Plain(), x, y, scoring="r2", n_repeats=2, random_state=3, progress=False, level="feature")
+    assert 0 < found.meta["seconds"] < time.perf_counter() - begun
+    assert (found.meta["quantity"], found.meta["unit"]) == ("fall of the score", "score")
+    assert (found.method, found.scope, found.level, found.outputs) == ("permgrad", "global", "feature", ("r2",))
+    assert found.modality == ("x", "x")
+    groups = {"both": ["x[0]", "x[1]"]}
+    grouped = pg.explain(Plain(), x, y, scoring="r2", n_repeats=2, random_state=3, progress=False, groups=groups)
+    assert (grouped.names, grouped.groups, grouped.level) == (("both",), groups, "group")
+
+
+class Sum(nn.Module):
+    def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        return first.sum(dim=1, keepdim=True) * (1 + second.sum(dim=1, keepdim=True))
+
+
+@pytest.mark.parametrize("scoring", ["r2", ["r2", "neg_mean_squared_error"]])
+def test_parts_of_a_fall_have_errors_of_their_own(scoring):
+    inputs = {"first": drawn(ROWS, 0), "second": drawn(ROWS, 1)}
+    with torch.no_grad():
+        y = Sum()(**inputs)[:, 0].numpy() + np.random.default_rng(0).normal(size=ROWS)
+    found = pg.explain(Sum(), inputs, y, level="modality", scoring=scoring, n_repeats=2, random_state=3, progress=False)
+    assert set(found.parts) == set(found.part_std) == {"alone", "last"}
+    for name, part in found.part_std.items():
+        assert part.shape == found.values.shape == found.parts[name].shape
+        assert (part > 0).all()
+        assert not np.allclose(part, found.std)
+    assert not np.allclose(found.parts["alone"], found.parts["last"])
+    np.testing.assert_allclose((found.parts["alone"] + found.parts["last"]) / 2, found.values, rtol=1e-9)
+
+
+def test_networks_with_several_numbers_are_refused(case):
+    x, _ = case
+    y = np.random.default_rng(0).normal(size=(ROWS, 2))
+    with pytest.raises(pg.InputError, match="scoring= needs one output, however: the network has 2; explain one"):
+        pg.explain(nn.Linear(2, 2).double(), x, y, scoring="r2", task="regression")
+    with pytest.raises(pg.InputError, match=r"scoring works with .*permutation.*, however: method='gradient'; leave"):
+        pg.explain(Plain(), x, y[:, 0], scoring="r2", method="gradient")
+
+
+def test_scorers_have_names():
+    def own(estimator, rows, truth) -> float:
+        return 1.0
+
+    class Scorer:
+        def __call__(self, estimator, rows, truth) -> float:
+            return 2.0
+
+    assert list(resolve_scorers("r2")) == ["r2"]
+    assert list(resolve_scorers(own)) == ["own"]
+    assert list(resolve_scorers(["r2", Scorer(), own])) == ["r2", "score_1", "own"]
+    mapped = resolve_scorers({"first": "r2", "second": own})
+    assert list(mapped) == ["first", "second"]
+    assert mapped["second"] is own
+    for wrong in ([3], {"a": None}):
+        with pytest.raises(pg.InputError, match="a scorer must be a name or a callable"):
+            resolve_scorers(wrong)

@@ -1,0 +1,244 @@
+"""The pieces that sampled Shapley values are made of: who stands in, which coalitions are tried, when to stop."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import permgrad as pg
+from permgrad.attribution.shapley import sampled
+from permgrad.attribution.shapley.balanced import _with_and_without
+from permgrad.attribution.shapley.designs import drawn_size
+from permgrad.attribution.shapley.loss import LossPlan, _other_rows, _Walks
+from permgrad.attribution.shapley.method import choose_references
+from permgrad.attribution.shapley.sampled import _sizes, _spread_donors
+
+KEYS = np.arange(200, dtype=np.uint64)
+
+
+def test_a_coalition_with_a_player_is_the_one_without_it_and_the_player():
+    rng = np.random.default_rng(0)
+    player = np.repeat(np.arange(6), 500)
+    both = _with_and_without(player, rng.random(3000), rng.random((3000, 6)))
+    trials = np.arange(3000)
+    assert both.shape == (3000, 2, 6)
+    assert not both[trials, 0, player].any()
+    assert both[trials, 1, player].all()
+    others = np.arange(6) != player[:, None]
+    np.testing.assert_array_equal(both[:, 0][others], both[:, 1][others])
+    # Of the other five any number is as likely as any other.
+    counts = np.bincount(both[:, 0].sum(axis=1), minlength=6) / 3000
+    np.testing.assert_allclose(counts, 1 / 6, atol=0.03)
+
+
+@pytest.mark.parametrize("references", [1, 2, 7, 50, 101])
+def test_background_rows_come_in_turn_and_lie_evenly(references):
+    """None comes twice before all came once, and at any time the places taken lie evenly over the background."""
+    whole = _spread_donors(3, KEYS, 0, 2 * references, references)
+    assert whole.shape == (200, 2 * references)
+    assert whole.min() >= 0
+    for start in (0, references // 2, references):
+        some = np.sort(whole[:, start : start + references], axis=1)
+        np.testing.assert_array_equal(some, np.tile(np.arange(references), (200, 1)))
+    np.testing.assert_array_equal(_spread_donors(3, KEYS, 5, 4, references), _wrapped(whole, 5, 4, references))
+    if references > 20:
+        # Steps of the golden section leave gaps of at most about 1.62² / n of the whole after n of them.
+        for walks in (5, 12):
+            taken = np.sort(whole[:, :walks], axis=1)
+            gaps = np.diff(np.concatenate([taken, taken[:, :1] + references], axis=1), axis=1)
+            assert gaps.max() <= 2.7 * references / walks + 1
+        assert len(np.unique(whole[:, 0])) > 0.4 * references, "rows begin anywhere"
+        assert not np.array_equal(whole, _spread_donors(4, KEYS, 0, 2 * references, references))
+
+
+def _wrapped(whole: np.ndarray, first: int, count: int, references: int) -> np.ndarray:
+    return np.stack([whole[:, (first + step) % references] for step in range(count)], axis=1)
+
+
+@pytest.mark.parametrize("around", [True, False])
+def test_the_sizes_of_designs_are_even_over_rows_and_over_rounds(around):
+    rounds = [_sizes(3, KEYS, number, 10, around=around) for number in range(20)]
+    every = np.stack(rounds)
+    assert every.shape == (20, 200, 10)
+    assert every.min() >= 0
+    assert every.max() < 1
+    for row in range(5):
+        for numbers in (every[:, row].ravel(), every[0, row], every[:, row, 3]):
+            order = np.sort(numbers)
+            # The star discrepancy of so many numbers in a row: far below what chance gives.
+            ideal = (np.arange(len(order)) + 0.5) / len(order)
+            assert np.abs(order - ideal).max() < 1.6 / np.sqrt(len(order)) / 1.5
+    spread = np.sort(every[0, :, 0])
+    assert np.abs(spread - (np.arange(200) + 0.5) / 200).max() < 0.12, "rows begin anywhere"
+    drawn = np.bincount(drawn_size(9, every.ravel()))
+    np.testing.assert_allclose(drawn[1:] / drawn.sum(), 0.25, atol=0.01)
+
+
+# ---- losses ----------------------------------------------------------------------------------------------------------
+
+
+def walks(background: int, references: int, *, expected: bool = False, exact: bool = False, offset: int = 0) -> _Walks:
+    """Return what draws the donors of rows, without a game."""
+    made = object.__new__(_Walks)
+    made.request = SimpleNamespace(seed=3, row_offset=offset, shared=False)
+    made.plan = LossPlan(expected=expected, references=references, exact=exact, tolerance=0.0, most=4)
+    made.order = np.random.default_rng(0).permutation(background)
+    return made
+
+
+@pytest.mark.parametrize(("background", "references"), [(40, 40), (40, 60), (40, 10), (37, 10), (40, 1)])
+def test_every_row_has_an_even_sample_of_the_background(background, references):
+    rows = np.arange(300)
+    own = walks(background, references)
+    donors = own._donors(rows, 0)
+    count = min(background, references)
+    assert donors.shape == (300, count)
+    assert all(len(set(row)) == count for row in donors.tolist()), "none twice"
+    used = np.bincount(donors.ravel(), minlength=background) / 300
+    np.testing.assert_allclose(used, count / background, atol=0.12)
+    again = own._donors(rows, 1)
+    if count < background:
+        places = np.sort(np.argsort(own.order)[donors], axis=1)
+        assert np.diff(places, axis=1).max(initial=0) <= background / count + 1, "systematic: about equally far apart"
+        assert not np.array_equal(donors, again), "another sample in each round"
+        later = walks(background, references, offset=100)
+        np.testing.assert_array_equal(later._donors(rows[:50], 0), donors[100:150])
+    else:
+        np.testing.assert_array_equal(donors, np.tile(np.arange(background), (300, 1)))
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_single_donor_is_any_row_but_the_own(shared):
+    background, rows = 12, np.arange(12)
+    request = SimpleNamespace(seed=3, shared=shared)
+    order = np.random.default_rng(0).permutation(background)
+    found = np.stack([_other_rows(request, order, rows, rows, number, background) for number in range(3000)])
+    for row in rows:
+        used = np.bincount(found[:, row], minlength=background) / 3000
+        if shared:
+            assert used[row] == 0
+            np.testing.assert_allclose(np.delete(used, row), 1 / 11, atol=0.025)
+        else:
+            np.testing.assert_allclose(used, 1 / 12, atol=0.025)
+
+
+@pytest.mark.parametrize(("game", "exact"), [("prediction", None), ("expected", None), ("prediction", 0)])
+def test_weights_of_rows_are_rows_that_stand_there_more_often(game, exact):
+    """A row of weight 3 is three rows, up to what chance does: all coalitions give the same number."""
+    generator = torch.Generator().manual_seed(0)
+    rows, background = (torch.randn(count, 3, generator=generator, dtype=torch.float64) for count in (12, 9))
+    y, weight = (rows[:, 0] * rows[:, 1] + rows[:, 2]).numpy(), np.arange(12) % 3 + 1
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 1)).double()
+    options = {
+        "method": "shapley", "scope": "global", "background": background, "game": game, "exact": exact,
+        "random_state": 0, "progress": False, "tolerance": 0, "n_repeats": 300,
+    }  # fmt: skip
+    weighted = pg.explain(net, rows, y, sample_weight=weight, **options)
+    again = np.repeat(np.arange(12), weight)
+    repeated = pg.explain(net, rows[torch.as_tensor(again)], y[again], **options)
+    plain = pg.explain(net, rows, y, **options)
+    atol = 1e-9 if exact is None else 0.05 * np.abs(repeated.values).max()
+    assert np.abs(plain.values - repeated.values).max() > 2 * atol
+    np.testing.assert_allclose(weighted.values, repeated.values, rtol=0, atol=atol)
+
+
+def test_losses_are_sampled_until_errors_are_small():
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(100, 4, generator=generator, dtype=torch.float64)
+    y = (rows[:, 0] * rows[:, 1] + rows[:, 2]).numpy()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+
+    def explain(**more) -> pg.Explanation:
+        return pg.explain(
+            net,
+            rows,
+            y,
+            method="shapley",
+            scope="global",
+            exact=0,
+            n_repeats=40,
+            random_state=0,
+            progress=False,
+            **more,
+        )
+
+    spent = [explain(tolerance=tolerance).meta["permutations"] for tolerance in (0, 1e-6, 0.05, 10.0)]
+    assert spent[0] == 2 * 40, "0: all that are allowed"
+    assert spent[0] >= spent[1] >= spent[2] >= spent[3] == 2
+
+
+# ---- references ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "known", "wanted", "count"),
+    [("given", 500, None, 500), ("training", 500, None, 100), ("training", 60, None, 60), ("given", 500, 7, 7),
+     ("given", 5, 7, 5), ("training", 500, 300, 300), ("given", 5, 5, 5)],
+)  # fmt: skip
+def test_all_rows_that_were_given_stand_in_else_a_hundred(kind, known, wanted, count):
+    request = SimpleNamespace(donors=[np.zeros((known, 2))], background_kind=kind, seed=0)
+    found = choose_references(request, wanted)
+    assert len(found) == len(set(found.tolist())) == count
+    assert (np.diff(found) > 0).all()
+    assert 0 <= found.min() <= found.max() < known
+    if count < known:
+        assert not np.array_equal(found, np.arange(count)), "from anywhere"
+        request.seed = 1
+        assert not np.array_equal(found, choose_references(request, wanted))
+
+
+@pytest.mark.parametrize(("most", "references"), [(64, 8), (64, 5), (40, 100), (16, 8)])
+def test_rows_that_never_settle_take_all_orders_that_are_allowed(most, references):
+    generator = torch.Generator().manual_seed(0)
+    rows, background = (torch.randn(count, 5, generator=generator, dtype=torch.float64) for count in (4, 100))
+
+    class Triple(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x[:, 0] * x[:, 1] * x[:, 2] + x[:, 3] * x[:, 4] * x[:, 0])[:, None]
+
+    with pytest.warns(pg.PermgradWarning, match=r"standard errors should fall"):
+        found = pg.explain(
+            Triple(), rows, method="shapley", background=background, exact=0, tolerance=0, references=references,
+            max_permutations=most, random_state=0, progress=False, task="regression",
+        )  # fmt: skip
+    size = references if 4 * references <= most or references <= most // 2 < 2 * references else None
+    if size is not None:
+        assert found.meta["permutations"] == most // (2 * size) * 2 * size
+    assert most / 2 < found.meta["permutations"] <= most
+    assert found.meta["mean_permutations"] == found.meta["permutations"]
+    assert (found.std > 0).all()
+
+
+@pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
+@pytest.mark.parametrize(("of_designs", "of_orders", "estimator"), [
+    (1.0, 1.0, "balanced coalitions and their complements"), (1.0, 3.0, "balanced coalitions and their complements"),
+    (1.0, 0.3, "pairs of an order and its reverse"), (5.0, 1.0, "pairs of an order and its reverse"),
+])  # fmt: skip
+def test_orders_are_played_where_they_vary_clearly_less(monkeypatch, of_designs, of_orders, estimator):
+    """What either gives is drawn here, about a mean that differs from pair to pair and must not count."""
+    rng = np.random.default_rng(0)
+
+    def drawn(spread: float):
+        def numbers(game, *given) -> np.ndarray:
+            rows = next(own for own in given if isinstance(own, np.ndarray))
+            shape = (len(rows), game.players, game.measure.width)
+            return spread * rng.normal(size=shape) + 10.0 * rows.reshape(-1, 1, 1)
+
+        return numbers
+
+    monkeypatch.setattr(sampled, "solve", drawn(of_designs))
+    monkeypatch.setattr(sampled, "walk", drawn(of_orders))
+    rows = torch.randn(40, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = pg.explain(
+        nn.Linear(12, 1).double(), rows[:4], method="shapley", background=rows, exact=0, task="regression",
+        random_state=0, max_permutations=64, references=8, tolerance=1.0, progress=False,
+    )  # fmt: skip
+    assert found.meta["estimator"] == estimator

@@ -1,0 +1,185 @@
+"""Small pieces against their definitions: weights of branches, gradients of outputs, regions of foreign pictures."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import permgrad as pg
+from permgrad.attribution.branch_weights import weigh_branches
+from permgrad.attribution.conditional import ConditionalSampler
+from permgrad.attribution.donors import MarginalSampler
+from permgrad.attribution.engines.ray import _portable
+from permgrad.attribution.gradients import network_gradients, output_gradients
+from permgrad.attribution.moments import interval
+from permgrad.data.encoding import TableEncoder
+from permgrad.imaging import ForeignRenderer
+from permgrad.imaging.assignment import _standardised_sample
+
+
+@pytest.mark.parametrize("sign", [1, -1, 0])
+@pytest.mark.parametrize("quantity", ["loss", "divergence"])
+def test_weights_of_branches_are_what_the_moments_say(sign, quantity):
+    """Total, both branches, and what they do together, of which each has half."""
+    mean, std = np.array([2.0, -0.5, 2.5, 0.3]) * (sign or 0.01), np.array([0.3, 0.2, 0.1, 0.05])
+    count = np.full(4, 50.0)
+    moments = SimpleNamespace(estimate=lambda: (mean, std, count))
+    low, high, p_values = interval(mean, std, count, 0.9)
+    found = weigh_branches(moments, ("tabular", "image"), 0.9, quantity)
+    assert set(found) == {"tabular", "image", "interaction", "total", "quantity"}
+    for place, name in ((1, "tabular"), (2, "image")):
+        assert found[name] == {
+            "importance": mean[place], "std": std[place], "ci_low": low[place], "ci_high": high[place],
+            "p_value": p_values[place], "share": pytest.approx(mean[place] / mean[0]) if sign else None,
+            "alone": mean[place] - mean[3] / 2, "last": mean[place] + mean[3] / 2,
+        }  # fmt: skip
+    assert found["interaction"] == mean[3]
+    assert found["quantity"] == quantity
+    assert {name: found["total"][name] for name in ("importance", "std", "ci_low", "ci_high")} == {
+        "importance": mean[0], "std": std[0], "ci_low": low[0], "ci_high": high[0],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("targets", [[0, 1, 2], [2, 0], [1], [1, 1, 0, 2], [2, 1, 0]])
+@pytest.mark.parametrize("constant_sum", [True, False])
+def test_gradients_of_outputs_one_by_one(targets, constant_sum):
+    """Where outputs add up to a constant one of them costs nothing; none is wrong for it."""
+    generator = torch.Generator().manual_seed(0)
+    first, second = (torch.randn(5, 2, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(2))
+    unused = torch.zeros(5, 3, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(4, 3, generator=generator, dtype=torch.float64)
+
+    def outputs() -> torch.Tensor:
+        return torch.softmax(torch.cat([first, second.sin()], dim=1) @ weight, dim=1)
+
+    found = output_gradients(outputs(), targets, [first, second, unused], constant_sum=constant_sum)
+    for leaf, own in zip((first, second), found, strict=False):
+        assert own.shape == (len(targets), *leaf.shape)
+        for place, target in enumerate(targets):
+            (expected,) = torch.autograd.grad(outputs()[:, target].sum(), leaf)
+            torch.testing.assert_close(own[place], expected, rtol=0, atol=1e-12)
+    assert (found[2] == 0).all()
+    assert not torch.signbit(found[2]).any(), "a plain zero"
+
+
+def test_gradients_that_there_are_not():
+    leaf = torch.ones(2, 2, requires_grad=True)
+    assert (output_gradients(torch.ones(2, 1), [0], [leaf])[0] == 0).all(), "of what depends on nothing"
+
+    for fault, expected in ((ValueError("no way back"), pg.InputError), (torch.OutOfMemoryError(), RuntimeError)):
+
+        class Refused(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                return x * 2
+
+            @staticmethod
+            def backward(ctx, slopes, fault=fault):
+                raise fault
+
+        with pytest.raises(expected) as caught:
+            network_gradients(Refused.apply(leaf), [0], [leaf])
+        assert ("no way back" in str(caught.value)) == isinstance(caught.value, pg.InputError)
+
+
+def test_foreign_pictures_depend_on_every_column():
+    renderer = ForeignRenderer(lambda rows: np.zeros((len(rows), 2, 3, 4)), channels_last=False)
+    rows = torch.zeros(5, 6)
+    assert renderer(rows).shape == (5, 2, 3, 4)
+    assert (renderer.channels, renderer.height, renderer.width) == (2, 3, 4)
+    for columns in (0, [1, 2], range(6), np.array([3])):
+        assert renderer.region_of(columns) == (0, 3, 0, 4)
+        assert renderer.pixels_of(columns) == [(row, place) for row in range(3) for place in range(4)]
+    for nothing in ([], range(0), np.array([], dtype=int)):
+        assert renderer.region_of(nothing) == (0, 0, 0, 0)
+        assert renderer.pixels_of(nothing) == []
+    assert renderer.render_region(rows, (1, 3, 0, 2)).shape == (5, 2, 2, 2)
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e-3, 1.0, 1e200])
+def test_units_leave_standardised_columns_as_they_are(unit):
+    table = np.random.default_rng(0).normal(size=(40, 3))
+    scaled = table * np.array([1.0, unit, 1.0])
+    np.testing.assert_allclose(_standardised_sample(scaled, 0), _standardised_sample(table, 0), rtol=1e-9, atol=1e-12)
+
+
+class HeldError(Exception):
+    """Takes two arguments and keeps one, so that pickle cannot make it again."""
+
+    def __init__(self, text: str, other: int) -> None:
+        super().__init__(text)
+
+
+def test_an_error_that_cannot_be_sent_is_sent_as_its_text():
+    whole = pg.InputError("rule, however: fact; fix")
+    assert _portable(whole) is whole
+    sent = _portable(HeldError("of a kind of its own", 3))
+    assert type(sent) is RuntimeError
+    assert str(sent) == "HeldError: of a kind of its own"
+
+
+@pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("constant", [False, True])
+def test_the_convolution_that_sees_a_picture_of_whole_numbers_is_found(constant, whole):
+    """Where there is no gradient the picture is changed, also one that is the same all over."""
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.other = torch.nn.Conv2d(1, 2, 2), torch.nn.Conv2d(1, 2, 2)
+            self.head = torch.nn.Linear(2, 1)
+
+        def forward(self, picture, beside):
+            seen = self.first(picture.float() / 9).relu().mean(dim=(2, 3))
+            return self.head(seen + self.other(beside).relu().mean(dim=(2, 3)))
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net, beside = Net().eval(), torch.randn(4, 1, 4, 4)
+    picture = torch.full((4, 1, 4, 4), 5) if constant else torch.arange(64).reshape(4, 1, 4, 4) % 7
+    inputs = (picture if whole else picture.float(), beside)
+    found = pg.explain(net, inputs, method="gradcam", task="regression", progress=False)
+    assert found.meta["layer"] == {"picture": "first", "beside": "other"}
+
+
+@pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
+def test_a_network_that_is_one_convolution_has_a_map():
+    pictures = torch.randn(5, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    found = pg.explain(torch.nn.Conv2d(1, 1, 4), pictures, method="gradcam", task="regression", progress=False)
+    assert found.meta["layer"] == {"input": ""}
+    inside = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 4), torch.nn.Flatten())
+    assert pg.explain(inside, pictures, method="gradcam", progress=False).meta["layer"] == {"input": "0"}
+    with pytest.raises(pg.InputError, match="convolution"):
+        pg.explain(torch.nn.Linear(3, 1), torch.randn(5, 3), method="gradcam", task="regression", progress=False)
+
+
+def test_levels_follow_a_bend_that_no_straight_line_has():
+    """Of two models for a level's chances the one is taken that is less wrong on rows it has not seen."""
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=600)
+    outside = np.where(rng.random(600) < 0.95, np.abs(a) > 0.7, np.abs(a) <= 0.7)
+    frame = pd.DataFrame({"a": a, "where": np.where(outside, "outside", "inside"), "c": rng.normal(size=600)})
+    encoder = TableEncoder(numeric="standard").fit(frame)
+    encoded = encoder.transform(frame)
+    sampler = ConditionalSampler(encoder, encoded, encoded, seed=3, shared=True)
+    columns = encoder.columns_of("where")
+    drawn = sampler.draw("where", columns, np.arange(600), 0)[1]
+    same = (drawn == encoded[:, columns]).all(axis=1).mean()
+    assert same > 0.82, "by chance half would be the same"
+    assert sampler.not_identifiable == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "shared", "fine"), [(0, False, False), (1, False, True), (1, True, False), (2, True, True)]
+)
+def test_a_background_needs_a_row_that_is_not_the_own(rows, shared, fine):
+    background = np.zeros((rows, 3), dtype=np.float32)
+    with nullcontext() if fine else pytest.raises(pg.InputError, match=f"at least {2 if shared else 1} rows, however"):
+        sampler = MarginalSampler(background, 0, shared=shared)
+        assert sampler.donors == rows

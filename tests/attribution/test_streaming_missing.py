@@ -1,0 +1,124 @@
+"""Tables in parts where some targets are missing: what is explained, which cells are named, which lots are drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import permgrad as pg
+from permgrad._random import uniform
+from permgrad.attribution.streaming.plan import _threshold
+
+ROWS = 160
+
+
+@pytest.fixture(scope="module")
+def case():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(ROWS, 3)), columns=list("abc"))
+    frame["y"] = frame["a"] + frame["b"] * frame["c"]
+    frame["weight"] = rng.choice([1.0, 2.0], ROWS)
+    model = pg.HyNNRegressor(preset="fast", branches=("tabular",), max_epochs=3, random_state=0, progress=False)
+    model.fit(frame[list("abc")], frame["y"].to_numpy())
+    frame.loc[[1, 4, 30, 31, 90, 159], "y"] = np.nan
+    return model, frame
+
+
+def stream(model, frame: pd.DataFrame, folder: Path, **options) -> pg.Explanation:
+    path = folder / "table.parquet"
+    frame.to_parquet(path, index=False, row_group_size=40)
+    given = {"n_repeats": 2, "random_state": 3, "rows_per_part": 40, "progress": False} | options
+    return pg.explain_stream(model, path, "y", **given)
+
+
+@pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
+@pytest.mark.parametrize("weight", [None, "weight"])
+def test_rows_without_a_target_are_as_if_they_were_not_there(case, tmp_path, weight):
+    model, frame = case
+    known = frame[frame["y"].notna()].reset_index(drop=True)
+    found = stream(model, frame, tmp_path, sample_weight=weight)
+    expected = pg.explain(
+        model, known[list("abc")], known["y"], sample_weight=None if weight is None else known[weight], n_repeats=2,
+        random_state=3, background=None, progress=False,
+    )  # fmt: skip
+    assert found.meta["rows_explained"] == len(known)
+    dropped = stream(model, known, tmp_path, sample_weight=weight)
+    for name in ("values", "std", "low", "high"):
+        np.testing.assert_allclose(getattr(found, name), getattr(dropped, name), rtol=0, atol=1e-6)
+    assert found.meta["loss_scale"] == pytest.approx(expected.meta["loss_scale"], rel=1e-9)
+    assert np.abs(found.values).max() > 0.01
+
+
+@pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
+@pytest.mark.parametrize("row", [2, 5, 35, 100, 158])
+@pytest.mark.parametrize(("column", "wrong"), [("weight", -1.0), ("a", np.inf)])
+def test_a_cell_is_named_by_its_row_in_the_table(case, tmp_path, row, column, wrong):
+    """Rows before it without a target are counted all the same."""
+    model, frame = case
+    bad = frame.copy()
+    bad.loc[row, column] = wrong
+    with pytest.raises(pg.InputError, match=rf"row {row} of .*table.parquet"):
+        stream(model, bad, tmp_path, sample_weight="weight")
+
+
+@pytest.mark.parametrize("rows", [1, 7, 1000])
+@pytest.mark.parametrize("drawn", [50, 1000, 10_000])
+def test_the_threshold_leaves_as_many_rows_as_are_wanted(monkeypatch, rows, drawn):
+    monkeypatch.setattr("permgrad.attribution.streaming.plan._DRAWN", drawn)
+    for wanted in {1, min(3, rows), rows}:
+        bound = _threshold(5, wanted, rows)
+        lots = uniform(5, ("receivers",), np.arange(rows))
+        assert (lots <= bound).sum() == wanted
+        assert bound in lots
+
+
+@pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
+def test_a_sample_is_drawn_among_rows_with_a_target(case, tmp_path):
+    model, frame = case
+    found = stream(model, frame, tmp_path, rows=25)
+    assert found.meta["rows_explained"] == 25
+    every = stream(model, frame, tmp_path, rows=ROWS)
+    assert every.meta["rows_explained"] == frame["y"].notna().sum()
+    other = stream(model, frame, tmp_path, rows=25, random_state=4)
+    assert not np.array_equal(found.values, other.values)
+
+
+@pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"method": "gradient"}, "method"),
+        ({"form": "wide"}, "form"),
+        ({"n_repeats": 3}, "arguments"),
+        ({"confidence": 0.9}, "arguments"),
+        ({"target": 0}, "arguments"),
+        ({"random_state": 4}, "seed"),
+        ({"rows": 20}, "sample"),
+        ({"background": "first"}, "background"),
+        ({"frame": "changed"}, "the table's files, which have changed since"),
+        ({"model": "other"}, "background, the model"),
+    ],
+)
+def test_other_work_in_a_folder_is_named_by_what_differs(case, tmp_path, changed, said):
+    model, frame = case
+    out, first, given = tmp_path / "out", frame.drop(columns=["y", "weight"]), {"n_repeats": 2, "random_state": 3}
+
+    def run(model, frame, **options):
+        path = tmp_path / "table.parquet"
+        frame.to_parquet(path, index=False, row_group_size=40)
+        return pg.explain_stream(model, path, scope="local", out=out, rows_per_part=40, progress=False, **options)
+
+    np.testing.assert_array_equal(run(model, first, **given).values, run(model, first, **given).values)
+    options, table = given | changed, first
+    if options.get("background"):
+        options["background"] = first[:30]
+    if options.pop("frame", None):
+        table = first.assign(a=first["a"] + 1)
+    if options.pop("model", None):
+        model = pg.HyNNRegressor(preset="fast", branches=("tabular",), max_epochs=1, random_state=1, progress=False)
+        model.fit(first, first["a"].to_numpy())
+    with pytest.raises(pg.InputError, match=rf"holds one that differs in {said}[;,]"):
+        run(model, table, **options)
