@@ -8,7 +8,7 @@
 Mutants (``_mutants.py``) are drawn at random from all possible ones, in an order that the seed decides. Each is given
 the tests that run the changed lines (``_mutation_choice.py``; the whole suite is run once with coverage to know them),
 light tests first, until one fails: the mutant is killed. It is also killed where the tests cannot be imported any more,
-where a test takes over 5 times its unchanged time and 10 seconds (a hang), and where the process dies. Tests
+where a test twice takes over 5 times its unchanged time and 10 seconds (a hang), and where the process dies. Tests
 that fail on the unchanged source are not used. A mutant that no test runs has survived. A survivor can be answered in
 ``mutation_answers.json`` (name: answer), for example that it changes no result; it counts as a survivor all the same.
 
@@ -186,11 +186,15 @@ def try_mutant(mutant: Mutant, source: str, chooser: Chooser, known: list[str], 
     for tests in plan.rounds:
         files = {test.partition("::")[0] for test in tests}
         reading = sum(chooser.reading.get(name, 0.0) for name in files)
-        end = server.ask(
-            change=[mutant.path, mutant.apply(source)], tests=tests, stop=True, details=None,
-            known=[name for name in known if name.partition("::")[0] in files],
-            limits={test: chooser.limit(test) for test in tests}, limit=5 * reading + 30,
-        )  # fmt: skip
+        asked: dict[str, Any] = {
+            "change": [mutant.path, mutant.apply(source)], "tests": tests, "stop": True, "details": None,
+            "known": [name for name in known if name.partition("::")[0] in files],
+            "limits": {test: chooser.limit(test) for test in tests}, "limit": 5 * reading + 30,
+        }  # fmt: skip
+        end = server.ask(**asked)
+        if end["end"] == "late":
+            # A pause of the machine looks like a hang: only what hangs twice is one.
+            end = server.ask(**asked)
         found["seconds"] += end["seconds"]
         found["tests"] += end["ran"]
         if end["end"] != "passed" and end["end"] != "empty":
