@@ -128,7 +128,7 @@ def training() -> Cases:
         for device in (DEVICE, torch.device("cpu")):
             torch.manual_seed(0)
             network = HybridNetwork(5, 2, {"dropout": 0.0, **options}, renderer=renderer).to(device)
-            settings = TrainingOptions(batch_size=32, max_epochs=2, averaging=0.9, refinement=True)
+            settings = TrainingOptions(batch_size=32, max_epochs=2, averaging=0.9, refinement=True, precision="float32")
             learner = Learner(network, rows.to(device), rows.to(device), settings, 0)
             learner.optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)  # the fused one is for real devices
             for _ in range(2):

@@ -125,7 +125,9 @@ class InTheMiddle(torch.autograd.Function):
                 for middle, needed in zip(ctx.saved_tensors, ctx.needs_input_grad[2:], strict=True)
             ]
             asked = [leaf for leaf in leaves if leaf.requires_grad]
-            found = iter(torch.autograd.grad(ctx.function(*leaves), asked, slopes))
+            # A sum, because slopes given to torch.autograd.grad make it load a library of symbols, which takes half a
+            # second and changes the process's warning filters.
+            found = iter(torch.autograd.grad((ctx.function(*leaves) * slopes).sum(), asked))
         return None, None, *[next(found) if leaf.requires_grad else None for leaf in leaves]
 
 
