@@ -35,7 +35,7 @@ def test_weights_of_branches_are_what_the_moments_say(sign, quantity):
     for place, name in ((1, "tabular"), (2, "image")):
         assert found[name] == {
             "importance": mean[place], "std": std[place], "ci_low": low[place], "ci_high": high[place],
-            "p_value": p_values[place], "share": pytest.approx(mean[place] / mean[0]) if sign else None,
+            "p_value": p_values[place], "share": pytest.approx(mean[place] / mean[0]) if sign > 0 else None,
             "alone": mean[place] - mean[3] / 2, "last": mean[place] + mean[3] / 2,
         }  # fmt: skip
     assert found["interaction"] == mean[3]
