@@ -8,19 +8,16 @@ other, on which the block's layers work as on any other; behind the pooling they
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from permgrad.attribution.secant_rules import CURVED, NOTHING, STRAIGHT_PIECES, Affine, Rule
 from permgrad.imaging.render import Renderer
-from permgrad.models.image_entry import seen_windows
+from permgrad.models.image_entry import few_seen_windows
 
 #: Layers that treat each place of a map by itself.
 _BY_PLACE = (*NOTHING, *STRAIGHT_PIECES, *CURVED, nn.BatchNorm2d)
-#: Above this share of windows that see a feature, packing costs as much as it saves.
-_MOST = 0.7
 
 
 class PackWindows(Affine):
@@ -83,34 +80,15 @@ def only_seen_windows(renderer: nn.Module, layers: Sequence[nn.Module], rules: S
         rules: one for each layer.
     """
     end = next((place for place, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)), 0)
-    if type(renderer) is not Renderer or not end or not _suits(renderer, layers[: end + 1]):
+    if type(renderer) is not Renderer or not end or not isinstance(layers[0], nn.Conv2d):
         return list(rules)
-    convolution: Any = layers[0]
-    size = int(layers[end].kernel_size)  # type: ignore[arg-type]
-    windows = seen_windows(renderer, convolution.kernel_size[0], size)
-    if not 0 < len(windows) <= _MOST * (renderer.height // size) * (renderer.width // size):
+    windows = few_seen_windows(renderer, layers[0], layers[end])
+    if windows is None or any(type(layer) not in _BY_PLACE for layer in layers[1:end]):
         return list(rules)
     with torch.no_grad():
-        weight = convolution.weight
+        weight = layers[0].weight
         maps = renderer(torch.zeros(1, len(renderer.positions), dtype=weight.dtype, device=weight.device))
         for rule in rules[: end + 1]:
             maps = rule.forward(maps)
-    before: list[Rule] = [rules[0], PackWindows(windows, size)]
+    before: list[Rule] = [rules[0], PackWindows(windows, int(layers[end].kernel_size))]  # type: ignore[arg-type]
     return [*before, *rules[1 : end + 1], UnpackWindows(windows, maps[0]), *rules[end + 1 :]]
-
-
-def _suits(renderer: Renderer, block: Sequence[nn.Module]) -> bool:
-    """Whether a block is a convolution that keeps the picture's size, layers by place, and whole windows."""
-    convolution, *between, pooling = block
-    if not isinstance(convolution, nn.Conv2d) or any(type(layer) not in _BY_PLACE for layer in between):
-        return False
-    kernel, window = convolution.kernel_size, pooling.kernel_size
-    return bool(
-        kernel[0] == kernel[1]
-        and kernel[0] % 2 == 1
-        and convolution.padding == (kernel[0] // 2, kernel[0] // 2)
-        and convolution.stride == convolution.dilation == (1, 1)
-        and convolution.padding_mode == "zeros"
-        and isinstance(window, int)
-        and renderer.height % window == renderer.width % window == 0
-    )

@@ -54,12 +54,10 @@ class ImageEntry:
         layers = [branch[number] for number in range(4)]
         if [type(layer) for layer in layers] != [nn.Conv2d, nn.ReLU, nn.BatchNorm2d, nn.MaxPool2d]:
             return None
-        if not _usual(layers, renderer):
+        if not _usual(layers):
             return None
-        window = int(layers[3].kernel_size)  # type: ignore[arg-type]
-        windows = seen_windows(renderer, layers[0].kernel_size[0], window)  # type: ignore[index,arg-type]
-        most = _MOST * (renderer.height // window) * (renderer.width // window)
-        return cls(renderer, branch, windows) if 0 < len(windows) <= most else None
+        windows = few_seen_windows(renderer, layers[0], layers[3])
+        return None if windows is None else cls(renderer, branch, windows)
 
     def suits(self, encoded: Tensor) -> bool:
         """Whether this call may be computed here: in training, on a processor, nobody looks at the layers or inputs."""
@@ -117,26 +115,45 @@ class ImageEntry:
         normalization.num_batches_tracked.add_(1)
 
 
-def _usual(layers: list[Any], renderer: Renderer) -> bool:
-    """Whether the layers are those that ``blocks.convolution_block`` makes, and the windows cover the picture."""
-    convolution, _, normalization, pooling = layers
-    kernel, window = convolution.kernel_size[0], pooling.kernel_size
+def _usual(layers: list[Any]) -> bool:
+    """Whether convolution and normalisation have the numbers that ``blocks.convolution_block`` gives them."""
+    convolution, _, normalization, _ = layers
     return bool(
-        kernel % 2 == 1
-        and convolution.kernel_size == (kernel, kernel)
-        and convolution.padding == (kernel // 2, kernel // 2)
-        and convolution.stride == convolution.dilation == (1, 1)
-        and convolution.groups == 1
-        and convolution.padding_mode == "zeros"
+        convolution.groups == 1
         and convolution.bias is not None
         and normalization.affine
         and normalization.track_running_stats
         and normalization.momentum is not None
+    )
+
+
+def few_seen_windows(renderer: Renderer, convolution: Any, pooling: Any) -> Tensor | None:
+    """Return the windows of a first block that can see a feature, if it pays to compute them alone.
+
+    None where most windows can, none can, or the layers are not a convolution that keeps the picture's size and a
+    pooling whose windows lie side by side and cover it.
+
+    Args:
+        renderer: draws the pictures.
+        convolution: an ``nn.Conv2d``.
+        pooling: an ``nn.MaxPool2d``.
+    """
+    kernel, window = convolution.kernel_size[0], pooling.kernel_size
+    suits = (
+        kernel % 2 == 1
+        and convolution.kernel_size == (kernel, kernel)
+        and convolution.padding == (kernel // 2, kernel // 2)
+        and convolution.stride == convolution.dilation == (1, 1)
+        and convolution.padding_mode == "zeros"
         and isinstance(window, int)
         and (pooling.stride, pooling.padding, pooling.dilation) == (window, 0, 1)
         and not pooling.ceil_mode
         and renderer.height % window == renderer.width % window == 0
     )
+    if not suits:
+        return None
+    windows = seen_windows(renderer, kernel, window)
+    return windows if 0 < len(windows) <= _MOST * (renderer.height // window) * (renderer.width // window) else None
 
 
 def _hooked(part: nn.Module) -> bool:

@@ -83,8 +83,7 @@ def suits(layer: nn.Module, values: Tensor) -> bool:
         (True, False)
     """
     return (
-        isinstance(layer, nn.Conv2d)
-        and type(layer) is nn.Conv2d
+        type(layer) is nn.Conv2d
         and is_plain(layer, nn.Conv2d)
         and layer.training
         and layer.stride == layer.dilation == (1, 1)

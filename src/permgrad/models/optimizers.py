@@ -59,7 +59,7 @@ class Adam:
         common = {"lr": lr, "betas": _BETAS, "eps": _EPS, "weight_decay": weight_decay}
         self.param_groups = [{**common, **group, "params": list(group["params"])} for group in groups]
         self._kernel = torch.ops.aten._fused_adamw_ if decoupled else torch.ops.aten._fused_adam_
-        weights = [weight for group in self.param_groups for weight in group["params"]]
+        self._weights = weights = [weight for group in self.param_groups for weight in group["params"]]
         self._means = [torch.zeros_like(weight) for weight in weights]
         self._squares = [torch.zeros_like(weight) for weight in weights]
         # One count for all weights, as long as every step has a gradient for each of them.
@@ -74,14 +74,13 @@ class Adam:
         for group in self.param_groups:
             own = [place for place in places if first <= place < first + len(group["params"])]
             if own:
-                self._move(group, first, own)
+                self._move(group, own)
             first += len(group["params"])
 
-    def _move(self, group: Mapping[str, Any], first: int, own: Sequence[int]) -> None:
-        weights = [group["params"][place - first] for place in own]
+    def _move(self, group: Mapping[str, Any], own: Sequence[int]) -> None:
         self._kernel(
-            weights,
-            [weight.grad for weight in weights],
+            [self._weights[place] for place in own],
+            [self._weights[place].grad for place in own],
             [self._means[place] for place in own],
             [self._squares[place] for place in own],
             [],
@@ -97,11 +96,10 @@ class Adam:
 
     def _count(self) -> list[int]:
         """Return the places of the weights that have gradients, whose steps are one more now."""
-        weights = [weight for group in self.param_groups for weight in group["params"]]
-        places = [place for place, weight in enumerate(weights) if weight.grad is not None]
-        if len(places) < len(weights):
+        places = [place for place, weight in enumerate(self._weights) if weight.grad is not None]
+        if len(places) < len(self._weights):
             moved = set(places)
-            still = {id(self._steps[place]) for place in range(len(weights)) if place not in moved}
+            still = {id(self._steps[place]) for place in range(len(self._weights)) if place not in moved}
             for place in places:
                 if id(self._steps[place]) in still:
                     self._steps[place] = self._steps[place].clone()
@@ -111,9 +109,8 @@ class Adam:
 
     def zero_grad(self, set_to_none: bool = True) -> None:  # noqa: ARG002 — as in torch
         """Throw gradients away."""
-        for group in self.param_groups:
-            for weight in group["params"]:
-                weight.grad = None
+        for weight in self._weights:
+            weight.grad = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return what coming steps depend on, as ``torch.optim`` writes it; weights that never moved have no state."""
