@@ -6,9 +6,10 @@ import difflib
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 
 class PermgradError(Exception):
@@ -132,6 +133,17 @@ def counted(count: int, noun: str) -> str:
         ('1 part', '12,000 rows')
     """
     return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def listed(names: Sequence[Any], most: int = 6, show: Callable[[Any], str] = str) -> str:
+    """Return up to ``most`` names, and how many more there are.
+
+    Examples:
+        >>> listed(["a", "b", "c"], 2), listed(["a"], 2, repr)
+        ('a, b and 1 more', "'a'")
+    """
+    shown = ", ".join(show(name) for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def unknown(kind: str, given: object, known: Iterable[str]) -> InputError:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError
+from permgrad._errors import InputError, listed
 
 Code: TypeAlias = str | int | float
 CodesArgument: TypeAlias = Code | Sequence[Code] | Mapping[str, Sequence[Code] | Code] | None
@@ -56,8 +56,8 @@ def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
     repeated = frame.columns[frame.columns.duplicated()].unique().tolist()
     if repeated:
         raise InputError(
-            f"column names must be unique, however {_listed(repeated)} stand{'s' if len(repeated) == 1 else ''} there "
-            "more than once; rename or drop the copies"
+            f"column names must be unique, however {listed(repeated, 5, repr)} "
+            f"stand{'s' if len(repeated) == 1 else ''} there more than once; rename or drop the copies"
         )
     if frame.shape[1] == 0:
         raise InputError(
@@ -153,12 +153,6 @@ def _bare_frame(X: Any) -> pd.DataFrame:
 def _named(frame: pd.DataFrame) -> pd.DataFrame:
     frame.columns = pd.Index([f"x{i}" for i in range(frame.shape[1])], dtype=object)
     return frame
-
-
-def _listed(names: Sequence[object], most: int = 5) -> str:
-    """Quote up to ``most`` names and say how many more there are."""
-    shown = ", ".join(repr(name) for name in names[:most])
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 # ---- declared codes -------------------------------------------------------------------------------------------------
@@ -536,7 +530,7 @@ def refuse_infinite(
         raise CellError.at(
             place if places is None else int(np.argmax(places == place)),
             index,
-            f"numbers must be finite, however column{'s' if len(bad) > 1 else ''} {_listed(bad)}"
+            f"numbers must be finite, however column{'s' if len(bad) > 1 else ''} {listed(bad, 5, repr)}"
             f" hold{'' if len(bad) > 1 else 's'} {int(infinite.sum())} infinite"
             f" value{'s' if many else ''} (inf), {'the first ' if many else ''}in ",
             "; replace inf by NaN (missing) or by a large number",

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, counted, suggest, unknown, warn_user
+from permgrad._errors import InputError, counted, listed, suggest, unknown, warn_user
 from permgrad.data.cells import BLANK, PRESENT, CodesArgument, Distinct, Floats, MissingCodes, as_frame, has_text_names
 from permgrad.data.column_types import Kind, Schema, infer_schema
 from permgrad.data.groups import check_blocks
@@ -503,5 +503,4 @@ def align_columns(X: Any, names: Sequence[str]) -> pd.DataFrame:
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:
-    shown = ", ".join(repr(name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…") for name in names[:most])
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+    return listed(names, most, lambda name: repr(name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import warn_user
+from permgrad._errors import listed, warn_user
 from permgrad.data.cells import Floats
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def tell_of_identifiers(schema: Schema, kinds: Mapping[str, Any], suspects: Sequ
     if left_out:
         usual = "numeric" if schema[left_out[0]].storage == "number" else "categorical"
         warn_user(
-            f"left out, because they look like identifiers: {_listed(left_out)}; to learn from one declare what it is, "
+            f"left out, because they look like identifiers: {listed(left_out)}; to learn from one declare what it is, "
             f"such as kinds={{{left_out[0]!r}: {usual!r}}}"
         )
     found = [column.name for column in schema if column.reason == SUSPECT] if suspects is None else suspects
@@ -129,9 +129,5 @@ def tell_of_identifiers(schema: Schema, kinds: Mapping[str, Any], suspects: Sequ
     if found:
         warn_user(
             f"learned from, though each row has a number of its own there and the name is that of an identifier: "
-            f"{_listed(found)}; if it is one leave it out, or declare kinds={{{found[0]!r}: 'identifier'}}"
+            f"{listed(found)}; if it is one leave it out, or declare kinds={{{found[0]!r}: 'identifier'}}"
         )
-
-
-def _listed(names: Sequence[str], most: int = 6) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

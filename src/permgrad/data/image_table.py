@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError
+from permgrad._errors import InputError, listed
 
 #: Longest side of an image that nobody gave a size: enough for shapes, and training stays minutes on a processor.
 LONGEST_SIDE = 64
@@ -284,5 +284,4 @@ def _refuse(name: str, faults: Mapping[Path, str], count: int) -> None:
 
 
 def _named(files: Sequence[Path]) -> str:
-    shown = ", ".join(repr(os.fspath(file)) for file in files[:_MOST_NAMED])
-    return shown + (f" and {len(files) - _MOST_NAMED} more" if len(files) > _MOST_NAMED else "")
+    return listed(files, _MOST_NAMED, lambda file: repr(os.fspath(file)))

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from permgrad._errors import listed
 from permgrad._files import plain, sweep, write_json_atomic
 from permgrad._lock import hold_folder
 from permgrad._stored import parse_json
@@ -111,8 +112,7 @@ def check_free(folder: Path, configuration: Mapping[str, Any]) -> None:
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     names = [name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name)]
-    shown = ", ".join(_both(name, old.get(name), new.get(name)) for name in names[:3])
-    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return listed(names, 3, lambda name: _both(name, old.get(name), new.get(name)))
 
 
 def _both(name: str, old: Any, new: Any) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from permgrad._errors import InputError, PermgradError, unknown
+from permgrad._errors import InputError, PermgradError, listed, unknown
 from permgrad._files import plain, sweep, write_json_atomic, writing
 from permgrad._lock import LOCK, hold_folder
 from permgrad._stored import parse_json
@@ -323,8 +323,7 @@ def _new_record(configuration: Mapping[str, Any], command: str) -> dict[str, Any
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Say in a few words which settings differ, for the message that refuses a folder."""
     names = [name for name in dict.fromkeys([*old, *new]) if plain(old.get(name)) != plain(new.get(name))]
-    shown = ", ".join(f"{name} ({_short(old.get(name))} there, {_short(new.get(name))} now)" for name in names[:3])
-    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return listed(names, 3, lambda name: f"{name} ({_short(old.get(name))} there, {_short(new.get(name))} now)")
 
 
 def _short(value: Any) -> str:

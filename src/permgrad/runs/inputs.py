@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, keeping_warnings, suggest
+from permgrad._errors import InputError, keeping_warnings, listed, suggest
 from permgrad.data.column_types import Kind, Schema, infer_schema
 from permgrad.data.datasets import DataCard, fetch_dataset, get_card, list_datasets, load_dataset
 from permgrad.data.duplicates import as_groups, duplicates_said, same_columns
@@ -235,7 +235,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None) -> Inputs
     variables = _variables(request, card, features)
     unused = [code for code in unused if all(code in unused_codes(own, request.na_codes) for own in files.values())]
     if unused:
-        notes.append(f"codes for missing that never occur: {_listed([repr(code) for code in unused])}; check --na")
+        notes.append(f"codes for missing that never occur: {listed(unused, show=repr)}; check --na")
     _note_columns(notes, schema, left_out, request, card)
     blocks = _note_blocks(notes, tables["train"][features], variables, request)
     _note_duplicates(notes, tables["train"][features], schema, [*variables.values(), *blocks])
@@ -449,7 +449,7 @@ def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[s
     if all(schema[name].kind == "constant" for name in features):
         raise InputError(
             "a table must have a column that varies, however: among the training rows "
-            f"{_listed([repr(name) for name in features])} hold{'s' if len(features) == 1 else ''} one value each; "
+            f"{listed(features, show=repr)} hold{'s' if len(features) == 1 else ''} one value each; "
             "add columns, or check --na"
         )
 
@@ -483,21 +483,21 @@ def _note_columns(
         usual = "numeric" if schema[identifiers[0]].storage == "number" else "categorical"
         fix = "" if request.identifier else "; keep them in the predictions with --id"
         fix += f"{', or' if fix else ';'} learn from one with --kind {identifiers[0]}={usual}"
-        notes.append(f"left out, because they look like identifiers: {_listed(identifiers)}{fix}")
+        notes.append(f"left out, because they look like identifiers: {listed(identifiers)}{fix}")
     asked = {name: why for name, why in left_out.items() if why != _LIKE_AN_IDENTIFIER}
     notes += several_ways_said(schema, asked)
     suspects = [column.name for column in schema if column.reason == SUSPECT and column.name not in left_out]
     if suspects:
         notes.append(
             "learned from, though each row has a number of its own there and the name is that of an identifier: "
-            f"{_listed(suspects)}; if it is one leave it out with --id or --drop, "
+            f"{listed(suspects)}; if it is one leave it out with --id or --drop, "
             f"else say --kind {suspects[0]}=numeric"
         )
     constant = [name for name in schema.of_kind("constant") if name not in left_out]
     if constant:
-        notes.append(f"constant in the training rows, hence without any effect: {_listed(constant)}")
+        notes.append(f"constant in the training rows, hence without any effect: {listed(constant)}")
     if card is not None and card.not_features:
-        notes.append(f"not features by the data card: {_listed(card.not_features)}")
+        notes.append(f"not features by the data card: {listed(card.not_features)}")
 
 
 def _note_blocks(
@@ -509,7 +509,7 @@ def _note_blocks(
         proposed = propose_one_hot_blocks(features[[name for name in features.columns if name not in declared]])
     if not proposed or request.groups is not None:
         return []
-    blocks = "; ".join(f"{name}: {_listed(own)}" for name, own in list(proposed.items())[:5])
+    blocks = "; ".join(f"{name}: {listed(own)}" for name, own in list(proposed.items())[:5])
     notes.append(
         f"these columns look like one-hot blocks of one variable each: {blocks}; to treat each as one feature, "
         'write them into a JSON file {"name": ["column", ...]} and give it with --groups'
@@ -528,8 +528,3 @@ def _note_duplicates(
             f"{example} and give it with --groups"
         )
         notes.append(duplicates_said(groups, fix))
-
-
-def _listed(names: Sequence[str], most: int = 6) -> str:
-    shown = ", ".join(str(name) for name in names[:most])
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
