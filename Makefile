@@ -33,8 +33,10 @@ demo: $(VENV)/installed-demo ## Train and explain on a data set that ships with 
 	$(BIN)/permgrad run breast_cancer --out $(RUNS)/demo
 	@echo "Open the report in any browser: $(abspath $(RUNS))/demo/report.html"
 
+# So many processes share the tests, a file at a time: what a file's tests have in common is made once.
+TEST_PROCESSES ?= 2
 test: $(VENV)/installed-test ## Run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 # The oldest supported versions in an environment of their own, without the extras: tests that need one are skipped and say so.
 LOWEST ?= .venv-lowest
