@@ -132,7 +132,10 @@ def forked_torch(seed: int) -> Iterator[None]:
 
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with together({"torch's generators": _kept_generators}), torch.random.fork_rng(devices=devices):
-        torch.random.manual_seed(seed % 2**63)
+        # torch.manual_seed also seeds the generators of devices that are not here, at 2 ms, and puts none of them back.
+        torch.default_generator.manual_seed(seed % 2**63)
+        if devices:
+            torch.cuda.manual_seed_all(seed % 2**63)
         yield
 
 
