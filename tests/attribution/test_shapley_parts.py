@@ -85,7 +85,7 @@ def walks(background: int, references: int, *, expected: bool = False, exact: bo
     """Return what draws the donors of rows, without a game."""
     made = object.__new__(_Walks)
     made.request = SimpleNamespace(seed=3, row_offset=offset, shared=False)
-    made.plan = LossPlan(expected=expected, references=references, exact=exact, tolerance=0.0, most=4)
+    made.plan = LossPlan(expected=expected, references=references, exact=exact, designs=False, tolerance=0.0, most=4)
     made.order = np.random.default_rng(0).permutation(background)
     return made
 

@@ -2,7 +2,8 @@
 
 Each row has its own values, which add up to the loss without any information minus the row's loss. Their mean over the
 rows is the importance (Covert, Lundberg & Lee 2020), and their spread over the rows, which holds the spread of the
-sampled orders as well, gives the interval.
+samples as well, gives the interval. A sample of a row is an order of its players with its reverse, or a design of
+balanced coalitions (``designs``): both are unbiased for any loss, and their sums are exact.
 """
 
 from __future__ import annotations
@@ -17,18 +18,22 @@ from permgrad._progress import Progress
 from permgrad._random import generator, uniform, uniform_integers
 from permgrad.attribution.method import Request
 from permgrad.attribution.moments import NO_DONOR, PairMoments, interval
+from permgrad.attribution.shapley.balanced import solve
 from permgrad.attribution.shapley.exact import Enumeration
 from permgrad.attribution.shapley.game import ShapleyGame, slices
 from permgrad.attribution.shapley.owen import Tree
-from permgrad.attribution.shapley.sampled import walk
+from permgrad.attribution.shapley.sampled import GOLDEN, SILVER, walk
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+Counters = npt.NDArray[np.uint64]
 
 #: More walks per row stop to pay when what differs between them is below this share of the variance, over all players.
 _SMALL_SHARE = 0.2
-#: Walks that are under way at once.
+#: Samples that are under way at once.
 _WALKS = 4096
+#: Row numbers are turned into places modulo this one, so that a product with a fraction keeps its digits.
+_TURN = np.uint64(2**32)
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class LossPlan:
         expected: whether the loss of every prediction is averaged, not the loss of the averaged prediction taken.
         references: background rows that each row's predictions are averaged over.
         exact: whether all coalitions are enumerated.
+        designs: whether designs are played, not orders.
         tolerance: standard error to stop at, as a share of the loss without any information.
         most: largest number of walks per row.
     """
@@ -46,6 +52,7 @@ class LossPlan:
     expected: bool
     references: int
     exact: bool
+    designs: bool
     tolerance: float
     most: int
 
@@ -138,20 +145,29 @@ class _Walks:
             self._add(rows, single, exact(rows, single)[:, :, 0], single=True)
 
     def sample(self) -> int:
-        """Play walks, each row one after the other, until the errors are small or orders no longer matter."""
+        """Play each row one after the other, again and again, until errors are small or samples no longer matter."""
         rows = np.arange(self.request.count, dtype=np.int64)
         shifted = (rows + self.request.row_offset).astype(np.uint64)
         with Progress(len(rows) * self.plan.most, "shapley", self.request.progress) as progress:
             for number in range(self.plan.most):
                 for part in slices(len(rows), _WALKS):
                     own, donors = rows[part], self._donors(rows[part], number)
-                    counters = shifted[part] + np.uint64(number << 32)
-                    effects = walk(self.game, self.tree, own, donors, counters)[:, :, 0]
+                    effects = self._play(own, donors, shifted[part], number)
                     self._add(own, donors, effects, single=self.plan.expected)
                     progress.advance(len(own))
                 if self._settled(number + 1):
                     break
         return number + 1
+
+    def _play(self, rows: Integers, donors: Integers, shifted: Counters, number: int) -> Floats:
+        """Return each player's value from the sample ``number`` of rows, ``(rows, players)``."""
+        counters = shifted + np.uint64(number << 32)
+        if not self.plan.designs:
+            return walk(self.game, self.tree, rows, donors, counters)[:, :, 0]
+        # Sizes lie evenly over neighbouring rows, and over the samples of a row.
+        start = uniform(self.request.seed, ("design size",), np.zeros(1, dtype=np.uint64))
+        place = (start + (shifted % _TURN).astype(np.float64) * GOLDEN + number * SILVER) % 1.0
+        return solve(self.game, rows, donors, counters, place)[:, :, 0]
 
     def gap(self) -> float:
         """Return how far the values are from adding up, relative to the loss without any information."""

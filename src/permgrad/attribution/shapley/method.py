@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -79,7 +79,7 @@ class Shapley:
             of the loss without any information).
         min_permutations, max_permutations: orders per row, at least (default: 100, or the most) and at most (local;
             each pair is two, and so is each design, which needs as many predictions). A global game takes up to
-            ``n_repeats`` pairs per row, and stops when orders and donors are less than a fifth of the variance;
+            ``n_repeats`` of them per row, and stops when samples and donors are less than a fifth of the variance;
             ``tolerance=0`` takes all.
         references: so many background rows stand in for players. Default: all that ``background=`` gives, else 100;
             for a global game each row has 50 of its own, drawn from the background.
@@ -89,7 +89,7 @@ class Shapley:
             ``"expected"``: the averaged loss of predictions with one background row each, the game of ``permgrad``.
 
     The local standard error is that of sampling orders or coalitions. NOTE[DIFF]: SAGE's is that of its sampled walks
-    too; here the global error is that of the mean over rows, sampled orders included.
+    too; here the global error is that of the mean over rows, samples included.
     """
 
     scopes: ClassVar[tuple[Scope, ...]] = ("local", "global")
@@ -304,6 +304,7 @@ def _explain_loss(request: Request, tree: Tree, options: _Options) -> Explanatio
         expected=expected,
         references=min(len(request.donors[0]), options.references or standard),
         exact=exact,
+        designs=not exact and _designs_for_losses(game, tree),
         tolerance=options.rule.tolerance,
         most=request.n_repeats,
     )
@@ -336,7 +337,7 @@ def _explain_loss(request: Request, tree: Tree, options: _Options) -> Explanatio
                 baseline=f"{plan.references:,} of {len(request.donors[0]):,} background rows for each row explained",
                 game=options.game,
                 structure=options.structure,
-                estimator=_ENUMERATION if exact else _ORDERS,
+                estimator=_ENUMERATION if exact else _DESIGNS if plan.designs else _ORDERS,
                 permutations=2 * found.walks,
                 completeness_gap=found.gap,
                 classes_by="y" if request.y is not None else "predicted class",
@@ -345,6 +346,21 @@ def _explain_loss(request: Request, tree: Tree, options: _Options) -> Explanatio
             ),
         ),
     )
+
+
+def _designs_for_losses(game: ShapleyGame, tree: Tree) -> bool:
+    """Return whether designs vary less than orders for the outputs of the background: losses are taken to be alike.
+
+    Neither the rows explained nor the outputs asked for have a part in it: values do not depend on them.
+    """
+    if not tree.free:
+        return False
+    request = game.request
+    every = tuple(range(len(request.subject.output_names)))
+    outputs = ShapleyGame(replace(request, inputs=request.donors, targets=every), "output")
+    found = prefers_designs(outputs, tree)
+    game.count(outputs.evaluations)
+    return found
 
 
 def _kept_outputs(request: Request, found: LossValues) -> list[int]:

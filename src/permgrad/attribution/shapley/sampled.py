@@ -41,7 +41,7 @@ _SINGLE_ROUND = 250
 #: what is clearly less.
 _PILOT_PAIRS, _PILOTS, _CLEARLY_LESS = 4, 4, 0.7
 #: Steps whose multiples lie evenly on [0, 1), also together: (√5 − 1)/2 and √2 − 1.
-_GOLDEN, _SILVER = 0.6180339887498949, 0.41421356237309503
+GOLDEN, SILVER = 0.6180339887498949, 0.41421356237309503
 #: An odd number: keeps the walks of one row apart.
 _STRIDE = np.uint64(0xD1B54A32D192ED03)
 
@@ -309,7 +309,7 @@ def _sizes(seed: int, keys: Counters, number: int, samples: int, *, around: bool
     """
     start = uniform(seed, ("design size",), keys)[:, None]
     along = np.arange(samples) if around else np.arange(samples) + number * samples
-    there: Floats = (start + along * _GOLDEN + (number * _SILVER if around else 0.0)) % 1.0
+    there: Floats = (start + along * GOLDEN + (number * SILVER if around else 0.0)) % 1.0
     return there
 
 
