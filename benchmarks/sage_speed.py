@@ -7,8 +7,8 @@ takes off the cross-entropy of the prediction averaged over the background rows.
 package ``sage-importance`` (``PermutationEstimator`` over ``MarginalImputer``, its function called in batches of the
 size that permgrad uses). The truth is a long run of permgrad with other random numbers; that the peer converges to it
 is seen in its error falling. It plays so many walks, and, as by default, as many as its own rule asks for, which ends
-when the largest standard error is 2.5 % of the range of the values. For each run of the peer the time that permgrad takes to the same error is read from
-permgrad's own curve, and is never below that of its cheapest run.
+when the largest standard error is 2.5 % of the range of the values. For each run of the peer the time that permgrad
+takes to the same error is read from permgrad's own curve, and is never below that of its cheapest run.
 """
 
 from __future__ import annotations
