@@ -10,7 +10,8 @@ are not installed here are named as missing. Two peers need environments of thei
 network in Keras), which are made the first time in ``benchmarks/.environments``; ``--no-environments`` leaves them out.
 
 A finished section is kept in ``benchmarks/.speed`` and not measured again on the same commit (``--again`` does); with
-``--any-commit`` sections of other commits count too, and the page says which commit each was measured on. The
+``--any-commit`` sections of other commits count too, and the page says which commit each was measured on. With
+``--into-page`` the page's other sections stand as they are, also those of other machines. The
 table is written to ``benchmarks/results/speed.md`` and ``speed.json``, unless ``--quick``.
 """
 
@@ -62,7 +63,7 @@ SECTIONS = {
         Section("training", "Training", "training_speed", 4, data=False),
         Section("keras", "The published system", "keras_speed", 15),
         Section("path-game", "Path game and permutation", "path_game_speed", 5),
-        Section("loss-shapley", "Shapley values of the loss", "sage_speed", 4),
+        Section("loss-shapley", "Shapley values of the loss", "sage_speed", 8),
         Section("cam", "Class activation maps", "cam_speed", 2),
         Section("integrated-gradients", "Integrated gradients", "integrated_gradients_speed", 4),
         Section("shapley", "Shapley values of outputs", "shapley_speed", 12),
@@ -160,7 +161,7 @@ def measure(section: Section, python: Path, peers: str, quick: bool) -> dict[str
         return {"commit": measured_on, "lines": [], "failed": reason, "minutes": (time.time() - begun) / 60}
     found = json.loads(partial.read_text(encoding="utf-8"))
     partial.unlink()
-    found |= {"commit": measured_on, "date": dt.datetime.now(tz=dt.UTC).date().isoformat()}
+    found |= {"commit": measured_on, "date": dt.datetime.now(tz=dt.UTC).date().isoformat(), "machine": machine()}
     found["minutes"] = round((time.time() - begun) / 60, 1)
     out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return found
@@ -235,10 +236,10 @@ def table(lines: list[dict[str, Any]]) -> str:
 def page(results: dict[str, dict[str, Any]], command: str) -> str:
     """Return the whole page."""
     head = (
-        f"`{command}`, {dt.datetime.now(tz=dt.UTC).date().isoformat()}, {machine()}, one thread unless a line says "
-        "otherwise. Processor time; ratios are medians over rounds in which the contestants take turns, beside the "
-        "least and the largest. *Equal work*: the same values on the same rows; *equal error*: the time after which "
-        "the values are as near to the truth. A ratio below 1 says that the peer is faster."
+        f"`{command}`, one thread unless a line says otherwise. Processor time; ratios are medians over rounds in "
+        "which the contestants take turns, beside the least and the largest. *Equal work*: the same values on the "
+        "same rows; *equal error*: the time after which the values are as near to the truth. A ratio "
+        "below 1 says that the peer is faster."
     )
     parts = ["# Speed", head]
     every = {name: version for found in results.values() for name, version in found.get("versions", {}).items()}
@@ -249,8 +250,20 @@ def page(results: dict[str, dict[str, Any]], command: str) -> str:
             parts.append(table(found["lines"]))
         if found.get("failed"):
             parts.append(f"Not measured: {found['failed']}.")
-        parts.append(f"Commit {found['commit']}, {found['minutes']:.1f} minutes.")
+        parts.append(f"Commit {found['commit']}, {found['minutes']:.1f} minutes{_where(found)}.")
     return "\n\n".join(parts) + "\n"
+
+
+def _where(found: dict[str, Any]) -> str:
+    return f", {found['date']}, {found['machine']}" if "machine" in found else ""
+
+
+def recorded() -> dict[str, dict[str, Any]]:
+    """Return the sections that stand on the page; each was measured on a machine of its own."""
+    path = RESULTS / "speed.json"
+    if not path.exists():
+        return {}
+    return dict(json.loads(path.read_text(encoding="utf-8"))["sections"])
 
 
 def not_measured(why: str) -> dict[str, Any]:
@@ -292,6 +305,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="list the sections and what each takes")
     parser.add_argument("--again", action="store_true", help="measure what was measured on this commit again")
     parser.add_argument("--any-commit", action="store_true", help="let sections stand that other commits measured")
+    parser.add_argument("--into-page", action="store_true", help="let the page's other sections stand as they are")
     parser.add_argument("--no-environments", action="store_true", help="make no environments, download nothing")
     parser.add_argument("--no-record", action="store_true", help="do not write benchmarks/results")
     parser.add_argument("--section", choices=list(SECTIONS), help=argparse.SUPPRESS)
@@ -308,14 +322,15 @@ def main() -> int:
     total = sum(SECTIONS[name].minutes for name in chosen)
     print(f"about {total:g} minutes on an idle core, if nothing is kept", file=sys.stderr, flush=True)
     results = collect(chosen, arguments)
+    if arguments.into_page:
+        known = recorded() | results
+        results = {name: known[name] for name in SECTIONS if name in known}
     command = " ".join(["python benchmarks/speed.py", *sys.argv[1:]])
     text = page(results, command)
     print(text)
     if not arguments.quick and not arguments.no_record:
         (RESULTS / "speed.md").write_text(text, encoding="utf-8")
-        (RESULTS / "speed.json").write_text(
-            json.dumps({"machine": machine(), "sections": results}, indent=1) + "\n", encoding="utf-8"
-        )
+        (RESULTS / "speed.json").write_text(json.dumps({"sections": results}, indent=1) + "\n", encoding="utf-8")
     return 1 if any(found.get("failed") for found in results.values()) else 0
 
 
