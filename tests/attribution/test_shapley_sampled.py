@@ -342,18 +342,21 @@ def test_loss_intervals_cover_the_value_over_all_rows():
     assert 0.88 <= np.mean(inside) <= 0.99
 
 
-def test_rows_as_their_own_background_never_donate_to_themselves(monkeypatch):
+@pytest.mark.parametrize(("structure", "sampler"), [("flat", "solve"), ("owen", "walk")])
+def test_rows_as_their_own_background_never_donate_to_themselves(monkeypatch, structure, sampler):
     from permgrad.attribution.shapley import loss as shapley_loss
 
     seen = []
-    plain = shapley_loss.walk
+    plain = getattr(shapley_loss, sampler)
 
-    def walk(game, tree, rows, donors, counters):
+    def watched(game, *given):
+        rows, donors = given[-4:-2] if sampler == "solve" else given[1:3]
         seen.append((rows, donors[:, 0]))
-        return plain(game, tree, rows, donors, counters)
+        return plain(game, *given)
 
-    monkeypatch.setattr(shapley_loss, "walk", walk)
-    pg.explain(NET, ROWS, Y, method="shapley", scope="global", game="expected", exact=0, progress=False)
+    monkeypatch.setattr(shapley_loss, sampler, watched)
+    given = {"method": "shapley", "scope": "global", "game": "expected", "structure": structure}
+    pg.explain(NET, ROWS, Y, exact=0, progress=False, **given)
     assert len(seen) > 1
     assert all((rows != donors).all() for rows, donors in seen)
 
