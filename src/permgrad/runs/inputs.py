@@ -196,30 +196,100 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None) -> Inputs
         EnvironmentProblem: A file cannot be read, or a named data set is not to be had.
     """
     card = get_card(request.table) if is_named(request.table) else None
-    written = (
-        Written(load_dataset(request.table).frame, {}, ())
-        if card
-        else read_written(request.table, codes=request.na_codes)
-    )
-    frame, decimals = written.frame, written.decimals
-    target = _target_name(request, card, list(frame.columns))
+    written = _read(request, card)
+    columns = list(written.frame.columns)
+    target = _target_name(request, card, columns)
     codes: tuple[str | int | float, ...] = request.na_codes or (card.na_codes if card else ())
     group = request.group if kept_group is None else kept_group
-    named = [name for name in request.identifier if name != kept_group]
-    for role, names in (("drop", request.drop), ("id", named), ("image", request.images)):
-        for name in names:
-            find_column(name, list(frame.columns), role)
-    for role, single in (("group", group), ("time", request.time)):
-        if single is not None:
-            find_column(single, list(frame.columns), role)
+    _check_names(request, columns, group, kept_group)
     left_out = _roles(request, card, target, group)
     kinds = parse_kinds(request.kind)
-    check_kinds(kinds, list(frame.columns), target, left_out, request.task)
+    check_kinds(kinds, columns, target, left_out, request.task)
     left_out |= {name: "left out: --kind identifier" for name, kind in kinds.items() if kind == "identifier"}
     notes: list[str] = []
-    unused = unused_codes(frame, request.na_codes)
-    frame = _with_target(frame, target, codes, notes)
-    files = _own_files(request, frame, target, codes, notes, decimals)
+    rows = _divided(request, card, written, target, codes, notes)
+    train = rows.tables["train"]
+    schema = _schema(train.drop(columns=target), codes, target, written.percents, kinds)
+    left_out |= {name: _LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
+    features = [name for name in schema.names if name not in left_out]
+    _check_features(schema, features, left_out, target)
+    variables = _variables(request, card, features)
+    notes += _notes_on_codes(request, [written.frame, *rows.files.values()])
+    _note_columns(notes, schema, left_out, request, card)
+    blocks = _note_blocks(notes, train[features], variables, request)
+    _note_duplicates(notes, train[features], schema, [*variables.values(), *blocks])
+    images = image_files.locate(request, rows.tables)
+    notes += image_files.notes_on(images)
+    shared = _shared_rows(notes, rows.tables, [*features, *request.images, target])
+    return Inputs(
+        name=request.name,
+        target=target,
+        task=rows.task,
+        task_reason=rows.reason,
+        parts=_parts(request, rows, features, images),
+        schema=schema,
+        left_out=left_out,
+        variables=variables,
+        na_codes=codes,
+        split=rows.split,
+        shared_rows=shared,
+        notes=notes,
+        card=card,
+        decimals=written.decimals,
+        kinds={name: kind for name, kind in kinds.items() if name in features},
+    )
+
+
+# ---- rows ------------------------------------------------------------------------------------------------------------
+@dataclass
+class _Divided:
+    """The rows of a run.
+
+    Attributes:
+        task: What the target asks for, and ``reason`` why.
+        files: Tables of the parts that have a file of their own.
+        tables: Every part's table, the target in it, and ``truths`` its target values.
+        split: How the rows were divided, in words.
+    """
+
+    task: Task
+    reason: str
+    files: dict[str, pd.DataFrame]
+    tables: dict[str, pd.DataFrame]
+    truths: dict[str, npt.NDArray[Any]]
+    split: str
+
+
+def _read(request: RunRequest, card: DataCard | None) -> Written:
+    """Return the table as it is written in its file, or in a named data set."""
+    if card:
+        return Written(load_dataset(request.table).frame, {}, ())
+    return read_written(request.table, codes=request.na_codes)
+
+
+def _check_names(request: RunRequest, columns: list[str], group: str | None, kept_group: str | None) -> None:
+    """Refuse options that name columns which are not there."""
+    named = [name for name in request.identifier if name != kept_group]
+    single = [("group", group), ("time", request.time)]
+    for role, names in (("drop", request.drop), ("id", named), ("image", request.images)):
+        for name in names:
+            find_column(name, columns, role)
+    for role, one in single:
+        if one is not None:
+            find_column(one, columns, role)
+
+
+def _divided(
+    request: RunRequest,
+    card: DataCard | None,
+    written: Written,
+    target: str,
+    codes: Sequence[str | int | float],
+    notes: list[str],
+) -> _Divided:
+    """Return the rows whose target is known, in three parts."""
+    frame = _with_target(written.frame, target, codes, notes)
+    files = _own_files(request, frame, target, codes, notes, written.decimals)
     _check_rows(len(frame), files)
     task, reason = _task(request, card, frame[target], target)
     labels = {name: target_values(own[target], task, target) for name, own in _all_tables(frame, files).items()}
@@ -228,51 +298,39 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None) -> Inputs
     tables = {part: frame.iloc[places[part]] if part in places else files[part] for part in PARTS}
     truths = {part: labels["table"][places[part]] if part in places else labels[part] for part in PARTS}
     _check_training(truths["train"], task, target)
-    schema = _schema(tables["train"].drop(columns=target), codes, target, written.percents, kinds)
-    left_out |= {name: _LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
-    features = [name for name in schema.names if name not in left_out]
-    _check_features(schema, features, left_out, target)
-    variables = _variables(request, card, features)
-    unused = [code for code in unused if all(code in unused_codes(own, request.na_codes) for own in files.values())]
-    if unused:
-        notes.append(f"codes for missing that never occur: {listed(unused, show=repr)}; check --na")
-    _note_columns(notes, schema, left_out, request, card)
-    blocks = _note_blocks(notes, tables["train"][features], variables, request)
-    _note_duplicates(notes, tables["train"][features], schema, [*variables.values(), *blocks])
-    both = [*features, *request.images, target]
-    images = image_files.locate(request, tables)
-    notes += image_files.notes_on(images)
-    shared = count_shared_rows(tables["train"][both], tables["test"][both])
-    if shared:
-        share = shared / len(tables["test"])
-        notes.append(f"{shared} of {len(tables['test'])} test rows ({share:.1%}) also stand in the training rows")
-    parts = {
+    return _Divided(task, reason, files, tables, truths, split)
+
+
+def _parts(
+    request: RunRequest, rows: _Divided, features: list[str], images: Mapping[str, dict[str, list[Path]]]
+) -> dict[str, Part]:
+    return {
         part: Part(
             own[features],
-            truths[part],
+            rows.truths[part],
             own.index.to_numpy(dtype=np.int64),
             own[[name for name in request.identifier if name in own.columns]],
             images[part],
         )
-        for part, own in tables.items()
+        for part, own in rows.tables.items()
     }
-    return Inputs(
-        request.name,
-        target,
-        task,
-        reason,
-        parts,
-        schema,
-        left_out,
-        variables,
-        codes,
-        split,
-        shared,
-        notes,
-        card,
-        decimals,
-        {name: kind for name, kind in kinds.items() if name in features},
-    )
+
+
+def _shared_rows(notes: list[str], tables: Mapping[str, pd.DataFrame], columns: list[str]) -> int:
+    """Return how many test rows also stand in the training rows, and note it."""
+    test = tables["test"]
+    shared = count_shared_rows(tables["train"][columns], test[columns])
+    if shared:
+        share = shared / len(test)
+        notes.append(f"{shared} of {len(test)} test rows ({share:.1%}) also stand in the training rows")
+    return shared
+
+
+def _notes_on_codes(request: RunRequest, tables: Sequence[pd.DataFrame]) -> list[str]:
+    """Name codes for missing that no table of the run has."""
+    first, *others = [unused_codes(own, request.na_codes) for own in tables]
+    unused = [code for code in first if all(code in own for own in others)]
+    return [f"codes for missing that never occur: {listed(unused, show=repr)}; check --na"] if unused else []
 
 
 def _target_name(request: RunRequest, card: DataCard | None, names: list[str]) -> str:
