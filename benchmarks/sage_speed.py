@@ -96,8 +96,10 @@ def compare(case: Case, y: np.ndarray, *, quick: bool) -> list[dict[str, Any]]:
     large = not case.name.startswith("MLP")
     seeds = range(1, 2 if quick else 3 if large else 4)
     truth = ours(case, y, 2 if quick else 64)(12345)
-    curve = (1, 2) if quick else (1, 2, 4, 8, 16)
-    runs = [("permgrad", f"{repeats} designs or pairs of orders per row", ours(case, y, repeats)) for repeats in curve]
+    runs = [
+        ("permgrad", f"{repeats} designs or pairs of orders per row", ours(case, y, repeats))
+        for repeats in ((1, 2) if quick else (1, 2, 4, 8, 16))
+    ]
     if is_there("sage"):
         counts = (256,) if quick else (512, None) if large else (512, 2048, None)
         runs += [("sage", _setting(walks), sage(case, y, walks)) for walks in counts]

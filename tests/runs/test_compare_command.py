@@ -257,6 +257,27 @@ def test_python_keeps_cells_in_a_folder(frame, tmp_path, toys):
         pg.compare(X.assign(first=0.5), y, **options)
 
 
+def test_python_declares_kinds(tmp_path):
+    """Codes that mean nothing as numbers: a linear model tells them apart as a category only."""
+    code = np.random.default_rng(0).integers(0, 12, 240)
+    X, y = pd.DataFrame({"code": code, "other": np.arange(240) % 7}), np.where(np.isin(code, [1, 4, 6, 11]), "a", "b")
+    options = {"models": ["linear", "bagging"], "folds": 2, "explain": False, "progress": False}
+    plain = pg.compare(X, y, **options)
+    found = pg.compare(X, y, kinds={"code": "categorical"}, **options)
+    score = {name: own.standing.set_index("model").loc["linear", "mean"] for name, own in
+             {"number": plain, "category": found}.items()}  # fmt: skip
+    assert score["number"] < 0.8
+    assert score["category"] > 0.99
+    kept = {**options, "out": tmp_path / "out"}
+    pg.compare(X, y, kinds={"code": "categorical"}, **kept)
+    with pytest.raises(InputError, match="differing in kinds"):
+        pg.compare(X, y, **kept)
+    with pytest.raises(InputError, match="kind of column 'code' must be one of"):
+        pg.compare(X, y, kinds={"code": "category"}, **options)
+    with pytest.raises(InputError, match="column in kinds must be one of 'code', 'other'"):
+        pg.compare(X, y, kinds={"cod": "numeric"}, **options)
+
+
 # ---- folds -----------------------------------------------------------------------------------------------------------
 def test_folds_are_stratified_and_cover_every_row():
     y = np.repeat([0, 1, 2], [100, 40, 10])

@@ -172,7 +172,7 @@ def infer_schema(
     """
     frame = as_frame(X)
     codes = MissingCodes.of(na_codes)
-    declared = _checked_kinds(kinds, list(frame.columns))
+    declared = checked_kinds(kinds, list(frame.columns))
     native = [name for name, dtype in zip(frame.columns, frame.dtypes, strict=True) if is_native_number(dtype)]
     found: dict[str, ColumnType] = _native_types(frame, native, codes)
     for name in frame.columns:
@@ -183,7 +183,12 @@ def infer_schema(
     return Schema(tuple(found[name] for name in frame.columns))
 
 
-def _checked_kinds(kinds: Mapping[str, Kind] | None, names: Sequence[str]) -> dict[str, Kind]:
+def checked_kinds(kinds: Mapping[str, Kind] | None, names: Sequence[str]) -> dict[str, Kind]:
+    """Return the kinds that were declared, names as text.
+
+    Raises:
+        InputError: No such kind, or no such column.
+    """
     declared = {str(name): kind for name, kind in (kinds or {}).items()}
     for name, kind in declared.items():
         if kind not in get_args(Kind):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from permgrad._errors import InputError, suggest
@@ -147,74 +147,84 @@ def _is_number(value: Any) -> bool:
     return not isinstance(value, (bool, str)) and hasattr(value, "__float__") and not math.isnan(float(value))
 
 
+@dataclasses.dataclass(frozen=True)
+class _Rule:
+    """What an argument that stands alone must be; ``example`` is a value that is.
+
+    Attributes:
+        name: of the argument.
+        words: the rule, behind "must be".
+        example: a value to pass, as it is written.
+        holds: whether a value is right; only asked where None is not.
+        none: whether None is right.
+    """
+
+    name: str
+    words: str
+    example: str
+    holds: Callable[[Any], bool]
+    none: bool = True
+
+    def fault(self, given: Mapping[str, Any]) -> list[str]:
+        """Return the sentence that refuses what was given, if it is wrong."""
+        value = given[self.name]
+        if (value is None and self.none) or (value is not None and self.holds(value)):
+            return []
+        rule = f"None{',' if ' or ' in self.words else ' or'} {self.words}" if self.none else self.words
+        return [
+            f"{self.name} must be {rule}, however: {self.name}={value!r}; pass for example {self.name}={self.example}"
+        ]
+
+
+def _at_least_one(value: Any) -> bool:
+    return _is_whole(value) and value >= 1
+
+
+_RULES = (
+    _Rule("max_epochs", "a whole number of at least 1", "50", _at_least_one),
+    _Rule(
+        "batch_size", "'auto' or a whole number of at least 2", "128",
+        lambda size: size == "auto" if isinstance(size, str) else _is_whole(size) and size >= 2,
+    ),
+    _Rule("learning_rate", "a number above 0", "0.001", lambda rate: _is_number(rate) and 0 < rate < math.inf),
+    _Rule("weight_decay", "a number of at least 0", "0.0001", lambda rate: _is_number(rate) and 0 <= rate < math.inf),
+    _Rule(
+        "patience", "a whole number of at least 1, or float('inf')", "10",
+        lambda epochs: _at_least_one(epochs) or (_is_number(epochs) and epochs == math.inf),
+    ),
+    _Rule("pixels", "a whole number of at least 1", "20", _at_least_one, none=False),
+    _Rule("validation_fraction", "a number from 0 to below 1", "0.1", lambda own: _is_number(own) and 0 <= own < 1),
+    _Rule("background_size", "a whole number of at least 1", "1000", _at_least_one, none=False),
+    _Rule("max_levels", "a whole number of at least 1", "50", _at_least_one),
+    _Rule(
+        "progress", "'auto', True or False", "False",
+        lambda own: isinstance(own, bool) or (isinstance(own, str) and own == "auto"), none=False,
+    ),
+    _Rule(
+        "class_weight", "'balanced', 'pos_weight' or a mapping of class to weight", "'balanced'",
+        lambda own: isinstance(own, Mapping) or (isinstance(own, str) and own in CLASS_WEIGHTS),
+    ),
+)  # fmt: skip
+
+
 def _argument_faults(given: Mapping[str, Any], task: str) -> list[str]:
     """Check the arguments that stand alone."""
-    faults: list[str] = []
-
-    def need(name: str, rule: str, fix: str, *, holds: bool) -> None:
-        if not holds:
-            faults.append(f"{name} must be {rule}, however: {name}={given[name]!r}; pass for example {name}={fix}")
-
-    def choose(name: str, choices: Sequence[str], also: str = "") -> None:
-        value = given[name]
-        if value is not None and (not isinstance(value, str) or value not in choices):
-            listed = ", ".join(map(repr, choices)) + also
-            faults.append(f"{name} must be one of {listed}, however: {name}={value!r}{suggest(str(value), choices)}")
-
-    epochs = given["max_epochs"]
-    holds = epochs is None or (_is_whole(epochs) and epochs >= 1)
-    need("max_epochs", "None or a whole number of at least 1", "50", holds=holds)
-    batch = given["batch_size"]
-    need(
-        "batch_size",
-        "None, 'auto' or a whole number of at least 2",
-        "128",
-        holds=batch is None or (isinstance(batch, str) and batch == "auto") or (_is_whole(batch) and batch >= 2),
-    )
-    rate = given["learning_rate"]
-    holds = rate is None or (_is_number(rate) and 0 < rate < math.inf)
-    need("learning_rate", "None or a number above 0", "0.001", holds=holds)
-    decay = given["weight_decay"]
-    holds = decay is None or (_is_number(decay) and 0 <= decay < math.inf)
-    need("weight_decay", "None or a number of at least 0", "0.0001", holds=holds)
-    patience = given["patience"]
-    holds = (
-        patience is None or (_is_whole(patience) and patience >= 1) or (_is_number(patience) and patience == math.inf)
-    )
-    need("patience", "None, a whole number of at least 1, or float('inf')", "10", holds=holds)
-    need("pixels", "a whole number of at least 1", "20", holds=_is_whole(given["pixels"]) and given["pixels"] >= 1)
-    fraction = given["validation_fraction"]
-    holds = fraction is None or (_is_number(fraction) and 0 <= fraction < 1)
-    need("validation_fraction", "None or a number from 0 to below 1", "0.1", holds=holds)
-    size = given["background_size"]
-    need("background_size", "a whole number of at least 1", "1000", holds=_is_whole(size) and size >= 1)
-    levels = given["max_levels"]
-    need(
-        "max_levels",
-        "None or a whole number of at least 1",
-        "50",
-        holds=levels is None or (_is_whole(levels) and levels >= 1),
-    )
-    choose("optimizer", OPTIMIZERS)
-    choose("schedule", schedules.names())
-    choose("loss", TASK_LOSSES[task])
-    choose("numeric", NUMERIC_ENCODINGS)
-    choose("precision", PRECISIONS)
-    faults += device_faults(given["device"]) or devices_faults(given["devices"], choose_device(given["device"]))
-    progress = given["progress"]
-    need("progress", "'auto', True or False", "False", holds=isinstance(progress, bool) or progress == "auto")
-    weight = given.get("class_weight")
-    if (
-        weight is not None
-        and not isinstance(weight, Mapping)
-        and not (isinstance(weight, str) and weight in CLASS_WEIGHTS)
-    ):
-        need(
-            "class_weight", "None, 'balanced', 'pos_weight' or a mapping of class to weight", "'balanced'", holds=False
-        )
-    if "calibration" in given:
-        choose("calibration", CALIBRATIONS)
-    return faults
+    choices: dict[str, Sequence[str]] = {
+        "optimizer": OPTIMIZERS,
+        "schedule": schedules.names(),
+        "loss": TASK_LOSSES[task],
+        "numeric": NUMERIC_ENCODINGS,
+        "precision": PRECISIONS,
+        "calibration": CALIBRATIONS,
+    }
+    faults = [fault for rule in _RULES if rule.name in given for fault in rule.fault(given)]
+    for name, known in choices.items():
+        value = given.get(name)
+        if value is not None and (not isinstance(value, str) or value not in known):
+            words = ", ".join(map(repr, known))
+            faults.append(f"{name} must be one of {words}, however: {name}={value!r}{suggest(str(value), known)}")
+    # Whether several devices can share a batch can only be said of a device that is one.
+    return faults + (device_faults(given["device"]) or devices_faults(given["devices"], choose_device(given["device"])))
 
 
 def device_faults(device: Any) -> list[str]:

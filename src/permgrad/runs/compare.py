@@ -22,6 +22,7 @@ from permgrad._errors import InputError, suggest, unknown, warn_user
 from permgrad._progress import Progress, ProgressMode
 from permgrad._random import resolve_seed
 from permgrad.data.column_notes import told_of_columns
+from permgrad.data.column_types import Kind
 from permgrad.evaluation.comparison import PAGE, RECORD, Comparison
 from permgrad.evaluation.metrics import metrics, primary_metric
 from permgrad.evaluation.predictor import loss_of
@@ -484,6 +485,7 @@ def compare(
     most_rows: int = 1000,
     variables: Mapping[str, Sequence[str]] | None = None,
     na_codes: Sequence[str | int | float] = (),
+    kinds: Mapping[str, Kind] | None = None,
     random_state: Any = 0,
     device: str = "auto",
     threads: int | None = None,
@@ -515,6 +517,7 @@ def compare(
         most_rows: Test rows of a fold that are explained at most.
         variables: Columns that act as one feature.
         na_codes: Codes that mean missing.
+        kinds: Columns whose kind is known, for example ``{"postcode": "categorical"}``.
         random_state: Seed of folds, models and donors.
         device: Where networks compute.
         threads: Threads to compute with; None: as the machine is set.
@@ -537,7 +540,7 @@ def compare(
         >>> sorted(found.standing["model"]), found.shares().idxmax().tolist()
         (['extra_trees', 'random_forest'], ['x0', 'x0'])
     """
-    given = from_arrays(X, y, task=task, groups=groups, variables=variables, na_codes=na_codes, name=name)
+    given = from_arrays(X, y, task=task, groups=groups, variables=variables, na_codes=na_codes, kinds=kinds, name=name)
     options = {"loss": loss, "n_repeats": n_repeats, "most_rows": most_rows}
     plan = make_plan(
         models,

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._errors import InputError, PermgradWarning, unknown
+from permgrad.data.column_types import Kind, checked_kinds
 from permgrad.runs.compare_models import Table
 from permgrad.runs.request import DEFAULT_PARENT, TASKS, RunRequest, TableRequest
 
@@ -117,6 +118,7 @@ class Given:
             "task": table.task,
             "variables": {name: list(own) for name, own in table.variables.items()},
             "na": [str(code) for code in table.na_codes],
+            **({"kinds": dict(table.kinds)} if table.kinds else {}),
         }
 
 
@@ -172,6 +174,7 @@ def from_arrays(
     groups: Any,
     variables: Mapping[str, Sequence[str]] | None,
     na_codes: Sequence[str | int | float],
+    kinds: Mapping[str, Kind] | None,
     name: str,
 ) -> Given:
     """Check a table given in Python.
@@ -211,5 +214,6 @@ def from_arrays(
         task=chosen,
         variables=dict(variables or {}),
         na_codes=tuple(na_codes),
+        kinds=checked_kinds(kinds, [str(column) for column in frame.columns]),
     )
     return Given(name=name, target=title, table=table, groups=codes)
