@@ -146,6 +146,17 @@ def listed(names: Sequence[Any], most: int = 6, show: Callable[[Any], str] = str
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def check_choice(kind: str, given: object, known: Iterable[str]) -> None:
+    """Refuse what is not one of some names, whatever it is: an array or a list as well.
+
+    Examples:
+        >>> check_choice("output", "logit", ["logit", "probability"])
+    """
+    names = list(known)
+    if not isinstance(given, str) or given not in names:
+        raise unknown(kind, given, names)
+
+
 def unknown(kind: str, given: object, known: Iterable[str]) -> InputError:
     """Build the error for a name that is not in a fixed list.
 

@@ -52,6 +52,35 @@ def test_baselines_are_given_like_the_inputs(case):
     np.testing.assert_allclose(found.values[:, :, 0].sum(axis=1), difference, atol=0.02)
 
 
+def test_options_with_an_entry_for_each_row_go_with_their_rows():
+    """More rows than go into one call: each meets its own baseline, as in one call of Captum."""
+    torch.manual_seed(0)
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layers(x)
+
+    net, rows = Net(), torch.randn(300, 3)
+    baselines = torch.randn(300, 3)
+    found = pg.explain(net, rows, method=attr.IntegratedGradients(net), baselines=baselines, target=0, n_steps=8)
+    wanted = attr.IntegratedGradients(net).attribute(rows, baselines=baselines, target=0, n_steps=8)
+    np.testing.assert_allclose(found.values[:, :, 0], wanted.detach().numpy(), atol=1e-6)
+    small = pg.explain(
+        net, rows, method=attr.IntegratedGradients(net), baselines=baselines, target=0, n_steps=8, batch_size=7
+    )
+    np.testing.assert_allclose(small.values, found.values, atol=1e-6)
+    assert not np.allclose(found.values[256:, :, 0], attr.IntegratedGradients(net).attribute(
+        rows[256:], baselines=baselines[:44], target=0, n_steps=8).detach().numpy(), atol=1e-2)  # fmt: skip
+    # A sample of baselines is whole for every row, also where it has as many rows.
+    sample = pg.explain(net, rows, method=attr.DeepLiftShap(net), baselines=baselines[:300], target=1, batch_size=100)
+    plain = attr.DeepLiftShap(net).attribute(rows[:5], baselines=baselines, target=1)
+    np.testing.assert_allclose(sample.values[:5, :, 0], plain.detach().numpy(), atol=1e-5)
+
+
 def test_a_layers_map_is_spread_over_the_one_image():
     class Net(nn.Module):
         def __init__(self) -> None:

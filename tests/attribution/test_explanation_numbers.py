@@ -11,7 +11,7 @@ from scipy import stats
 
 import permgrad as pg
 from permgrad import Explanation
-from permgrad.attribution.explanation import normal_interval
+from permgrad.attribution.moments import interval
 
 ROWS, NAMES, OUTPUTS = 5, ("a", "b", "c"), ("no", "yes")
 WHERE = ("table", "picture", "table")
@@ -34,7 +34,7 @@ def local(rows: int = ROWS, outputs: tuple[str, ...] = OUTPUTS, **fields) -> Exp
 
 def overall(outputs: tuple[str, ...] = ("all", "yes")) -> Explanation:
     values, std = drawn(len(NAMES), len(outputs)), np.abs(drawn(len(NAMES), len(outputs), seed=3))
-    low, high, p_values = normal_interval(values, std, 0.9)
+    low, high, p_values = interval(values, std, 50, 0.9)
     return Explanation(
         values, NAMES, WHERE, outputs, "permgrad", "global", std=std, low=low, high=high, p_values=p_values,
         parts={"one": values / 2}, part_std={"one": std / 2}, meta={"confidence": 0.9},
@@ -45,18 +45,19 @@ def overall(outputs: tuple[str, ...] = ("all", "yes")) -> Explanation:
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.999])
-def test_the_interval_holds_its_share_of_a_normal_distribution_and_agrees_with_p(confidence):
+@pytest.mark.parametrize("rows", [3, 12, 10**9])
+def test_the_interval_holds_its_share_of_a_t_distribution_and_agrees_with_p(confidence, rows):
     values, std = np.array([[-1.0, 0.3, 2.0, 4.0]]), np.array([[0.5, 1.0, 1.0, 2.0]])
-    low, high, p_values = normal_interval(values, std, confidence)
-    share = stats.norm.cdf(high, values, std) - stats.norm.cdf(low, values, std)
-    np.testing.assert_allclose(share, confidence, rtol=1e-9)
+    low, high, p_values = interval(values, std, rows, confidence)
+    known = stats.t(rows - 1, values, std)
+    np.testing.assert_allclose(known.cdf(high) - known.cdf(low), confidence, rtol=1e-9)
     np.testing.assert_allclose((low + high) / 2, values, rtol=1e-12)
-    np.testing.assert_allclose(p_values, 2 * (1 - stats.norm.cdf(np.abs(values / std))), rtol=1e-9)
+    np.testing.assert_allclose(p_values, 2 * (1 - stats.t(rows - 1).cdf(np.abs(values / std))), rtol=1e-7)
     assert ((p_values < 1 - confidence) == ((low > 0) | (high < 0))).all()
 
 
 def test_an_exact_zero_has_p_one_and_an_exact_other_value_p_zero():
-    low, high, p_values = normal_interval(np.array([0.0, 2.0, 0.0]), np.array([0.0, 0.0, np.nan]), 0.95)
+    low, high, p_values = interval(np.array([0.0, 2.0, 0.0]), np.array([0.0, 0.0, np.nan]), 9, 0.95)
     np.testing.assert_array_equal(p_values, [1.0, 0.0, np.nan])
     np.testing.assert_array_equal(low, [0.0, 2.0, np.nan])
     np.testing.assert_array_equal(high, [0.0, 2.0, np.nan])
@@ -83,10 +84,11 @@ def test_a_summary_has_the_standard_error_of_a_mean_and_its_interval(how, confid
     rows = np.abs(single.values) if how == "mean_abs" else single.values
     error = np.sqrt(((rows - rows.mean(axis=0)) ** 2).sum(axis=0) / (ROWS - 1) / ROWS)
     np.testing.assert_allclose(found.std, error, rtol=1e-12)
-    width = stats.norm.ppf(1 - (1 - (confidence or 0.95)) / 2) * error
+    known = stats.t(ROWS - 1)
+    width = known.ppf(1 - (1 - (confidence or 0.95)) / 2) * error
     np.testing.assert_allclose(found.low, rows.mean(axis=0) - width, rtol=1e-9)
     np.testing.assert_allclose(found.high, rows.mean(axis=0) + width, rtol=1e-9)
-    np.testing.assert_allclose(found.p_values, 2 * stats.norm.sf(np.abs(rows.mean(axis=0)) / error), rtol=1e-9)
+    np.testing.assert_allclose(found.p_values, 2 * known.sf(np.abs(rows.mean(axis=0)) / error), rtol=1e-9)
 
 
 @pytest.mark.filterwarnings("error")
@@ -285,7 +287,10 @@ def test_every_field_comes_back_from_its_files(tmp_path):
         ({"groups": []}, r"groups \(a list\)"),
         ({"feature_values": {"columns": ["a"], "data": [[1, 2]]}}, r"feature_values \(rows of other lengths\)"),
         ({"meta": []}, r"meta \(a list\)"),
-        ({"meta": {"rows": [1]}}, r"meta \(of 1 rows for 5 of values\)"),
+        ({"meta": {"rows": [1]}}, r"meta \(rows: 1 for 5 rows of values\)"),
+        ({"meta": {"sample_weight": [1.0]}}, r"meta \(sample_weight: 1 for 5 rows of values\)"),
+        ({"meta": {"sample_weight": [1, 1, 1, 1, -1]}}, r"meta \(a sample_weight that is no weight\)"),
+        ({"meta": {"sample_weight": [1, 1, 1, 1, "1"]}}, r"meta \(a sample_weight that is no weight\)"),
         ({"meta": {"rows": [0, 1, 2, 3, [4]]}}, r"meta \(rows that are no numbers\)"),
         ({"meta": {"rows": [0, 1, 2, 3, {}]}}, r"meta \(rows that are no numbers\)"),
         *(({"meta": {"confidence": wrong}}, rf"meta \(a confidence of {wrong!r}\)") for wrong in (0, 1, "x", True)),

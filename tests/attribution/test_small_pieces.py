@@ -22,7 +22,7 @@ from permgrad.imaging import ForeignRenderer
 from permgrad.imaging.assignment import _standardised_sample
 
 
-@pytest.mark.parametrize("sign", [1, -1, 0])
+@pytest.mark.parametrize("sign", [1, 0.3, -1, 0])
 @pytest.mark.parametrize("quantity", ["loss", "divergence"])
 def test_weights_of_branches_are_what_the_moments_say(sign, quantity):
     """Total, both branches, and what they do together, of which each has half."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from permgrad._errors import InputError, unknown
+from permgrad._errors import InputError, check_choice
 from permgrad.attribution.baselines import median_row
 from permgrad.attribution.donors import need_background
 from permgrad.attribution.effects import play_loss, play_rows, single_plays
@@ -19,6 +19,9 @@ from permgrad.attribution.game import Quantities, path_quantities
 from permgrad.attribution.importance import GAME_OPTIONS, play_loss_game, play_row_game
 from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.result import global_explanation, local_explanation, network_global, network_local
+
+#: What a feature can be set to.
+BASELINES = ("typical", "zeros")
 
 
 @methods.register("ablation")
@@ -53,13 +56,12 @@ class Ablation:
         _refuse_sampling(request)
         background = request.encoded if request.background is None else request.background
         name = request.options.get("baseline", "typical")
+        check_choice("baseline", name, BASELINES)
         if name == "typical":
             encoder = request.subject.preprocessor  # type: ignore[attr-defined]
             baseline = median_row(background, encoder.kinds_, encoder.features("feature").values())
-        elif name == "zeros":
-            baseline = np.zeros(background.shape[1], dtype=np.float32)
         else:
-            raise unknown("baseline", name, ("typical", "zeros"))
+            baseline = np.zeros(background.shape[1], dtype=np.float32)
         request = replace(request, n_repeats=1, options={**request.options, "tolerance": None, "fixed": baseline})
         return request, path_quantities(request.subject.paths)
 
@@ -73,8 +75,7 @@ def _refuse_sampling(request: Request) -> None:
 
 def _on_network(request: Request) -> Explanation:
     name = request.options.get("baseline", "typical")
-    if name not in ("typical", "zeros"):
-        raise unknown("baseline", name, ("typical", "zeros"))
+    check_choice("baseline", name, BASELINES)
     zeros = [torch.zeros_like(tensor[:1]) for tensor in request.donors]
     fixed = typical_rows(request) if name == "typical" else zeros
     request = replace(request, n_repeats=1, options={**request.options, "tolerance": None})

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import InputError, suggest, unknown
+from permgrad._errors import InputError, check_choice, suggest, unknown
 from permgrad._random import resolve_seed
 from permgrad.attribution.method import Method, Scope
 from permgrad.attribution.subject import Subject
@@ -54,10 +54,8 @@ class Arguments:
 
     def common(self, subject: Subject, rows: int) -> dict[str, Any]:
         """Check what does not depend on the kind of model, and return it as fields of a ``Request``."""
-        if self.sampling not in ("marginal", "conditional"):
-            raise unknown("sampling", self.sampling, ("marginal", "conditional"))
-        if self.output not in ("logit", "probability"):
-            raise unknown("output", self.output, ("logit", "probability"))
+        check_choice("sampling", self.sampling, ("marginal", "conditional"))
+        check_choice("output", self.output, ("logit", "probability"))
         return {
             "y": None if self.y is None else subject.encode_target(self.y, rows),
             "targets": resolve_targets(subject, self.target),
@@ -114,7 +112,22 @@ def resolve_options(chosen: Method, method: str, options: dict[str, Any]) -> dic
                 f"options of method={method!r} are: {known}, however: {name}={value!r} is not one of them"
                 f"{suggest(name, [*chosen.options, *_PARAMETERS])}; leave it out"
             )
-    return {**chosen.options, **options}
+    given = {**chosen.options, **options}
+    if "workers" in given:
+        _check_game_options(given.get("tolerance"), given["workers"])
+    return given
+
+
+def _check_game_options(tolerance: Any, workers: Any) -> None:
+    """Refuse a width to stop at, or a number of threads, that is none."""
+    number = isinstance(tolerance, (int, float, np.number)) and not isinstance(tolerance, bool)
+    if tolerance is not None and not (number and 0 <= tolerance < np.inf):
+        raise InputError(
+            f"tolerance must be None or a finite number of at least 0, however: tolerance={tolerance!r}; "
+            "pass for example 0.01"
+        )
+    if isinstance(workers, bool) or not isinstance(workers, (int, np.integer)) or workers < 1:
+        raise InputError(f"workers must be an integer of at least 1, however: workers={workers!r}; pass for example 2")
 
 
 _PARAMETERS = (

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from permgrad._errors import InputError, unknown
+from permgrad._errors import InputError, check_choice
 
 #: The variants, by the names that their papers give them.
 MAP_NAMES = {"gradcam": "Grad-CAM", "hirescam": "HiResCAM", "layercam": "LayerCAM"}
@@ -29,10 +29,8 @@ def check_cam_options(given: Mapping[str, Any]) -> tuple[str, str, bool, bool | 
         InputError: an option cannot be used.
     """
     variant, upsample = given.get("variant", "gradcam"), given.get("upsample", "bilinear")
-    if variant not in VARIANTS:
-        raise unknown("variant", variant, VARIANTS)
-    if upsample not in UPSAMPLING:
-        raise unknown("upsample", upsample, UPSAMPLING)
+    check_choice("variant", variant, VARIANTS)
+    check_choice("upsample", upsample, UPSAMPLING)
     for name in ("relu", "maps"):
         if given.get(name, "auto") not in ("auto", True, False):
             raise InputError(f"{name} must be 'auto', True or False, however: {name}={given[name]!r}; pass one of them")

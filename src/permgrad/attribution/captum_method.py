@@ -30,6 +30,8 @@ from permgrad.models.devices import rows_at_once
 _BATCH, _BATCH_ACCELERATOR = 256, 4096
 #: These draw within the batch, so that all rows go in at once.
 _WHOLE = ("FeaturePermutation",)
+#: The baselines of these are a sample that every row meets, however many rows there are.
+_DISTRIBUTIONS = ("GradientShap", "DeepLiftShap")
 
 
 class CaptumMethod(Method):
@@ -85,7 +87,7 @@ class CaptumMethod(Method):
         def work(part: slice) -> None:
             rows = tuple(tensor[part] for tensor in request.inputs)
             for column, target in enumerate(request.targets):
-                values[part, :, column] = self._attribute(request, rows, target)
+                values[part, :, column] = self._attribute(request, rows, target, part)
 
         # Captum keeps what it sees of a call in the object, and hooks on the network, for whoever calls it.
         with captum_turn, request.subject.open(), torch.inference_mode(mode=False), torch.enable_grad():
@@ -127,8 +129,8 @@ class CaptumMethod(Method):
                     f"{type(inside).__name__}; pass {self.kind}(model)"
                 )
 
-    def _attribute(self, request: Request, rows: tuple[Tensor, ...], target: int) -> Any:
-        """Return the players' values for some rows and one output, ``(rows, players)``."""
+    def _attribute(self, request: Request, rows: tuple[Tensor, ...], target: int, part: slice) -> Any:
+        """Return the players' values for some rows, which stand at ``part``, and one output, ``(rows, players)``."""
         subject: Any = request.subject
         order = _call_order(subject)
         inputs = tuple(rows[position].to(subject.device).clone() for position in order)
@@ -136,6 +138,10 @@ class CaptumMethod(Method):
         if "baselines" in options and not isinstance(options["baselines"], (Tensor, int, float)):
             given = subject.read(options["baselines"])
             options["baselines"] = tuple(given[position].to(subject.device) for position in order)
+        whole = {"feature_mask", *(["baselines"] if self.kind.endswith(_DISTRIBUTIONS) else [])}
+        options = {
+            name: value if name in whole else _of_rows(value, part, request.count) for name, value in options.items()
+        }
         masked = self._masks(request, order, options)
         if _takes_target(subject, rows):
             options.setdefault("target", target)
@@ -220,3 +226,10 @@ def _takes_target(subject: NetworkSubject, rows: tuple[Tensor, ...]) -> bool:
         moved = [tensor[:2].to(subject.device).clone() for tensor in rows]
         returned = subject.form.call(subject.module, moved)
     return isinstance(returned, Tensor) and returned.ndim > 1
+
+
+def _of_rows(value: Any, part: slice, count: int) -> Any:
+    """Return the part of an option that has one entry for each row, also of each tensor of several."""
+    if isinstance(value, tuple):
+        return tuple(_of_rows(own, part, count) for own in value)
+    return value[part] if isinstance(value, Tensor) and value.ndim > 0 and len(value) == count else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ import pandas as pd
 from permgrad._errors import EnvironmentProblem, InputError, unknown
 from permgrad._files import atomic_folder, json_text, plain, writing
 from permgrad._stored import is_intact, parse_json, read_npz, sealed, write_npz
+from permgrad.attribution.moments import interval, mean_over_rows
 
 if TYPE_CHECKING:
     from permgrad.report.plots import PlotAccessor
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 #: The method's name where each modality was explained by a method of its own.
 MIXED = "mixed"
+#: Facts of a local explanation that have one value for each row: numbers of the rows, and weights for means over them.
+OF_ROWS = ("rows", "sample_weight")
 
 Floats = npt.NDArray[np.float64]
 
@@ -183,7 +187,8 @@ class Explanation:
             how: ``"mean_abs"``: mean of absolute values; ``"mean"``: signed mean; ``"sum_l1"``: sum over rows divided
                 by the sum's L1 norm over features (the form of published integrated-gradients bars).
 
-        The standard error is that of a mean over rows (NaN for ``sum_l1``).
+        Rows count as much as the ``sample_weight`` that they were explained with. The standard error is that of a mean
+        over rows (NaN for ``sum_l1``).
         """
         if self.scope == "global":
             raise InputError(
@@ -194,14 +199,14 @@ class Explanation:
             raise unknown("how", how, summarise)
         rows = self.values.shape[0]
         per_row = np.abs(self.values) if how == "mean_abs" else self.values
-        values = per_row.mean(axis=0)
-        std = np.full(values.shape, np.nan)
+        given = self.meta.get("sample_weight")
+        weights = None if given is None else np.asarray(given, dtype=np.float64)
+        values, std, size = mean_over_rows(per_row, weights)
         if how == "sum_l1":
             norm = np.abs(values).sum(axis=0, keepdims=True)
             values = np.divide(values, norm, out=np.zeros_like(values), where=norm > 0)
-        elif rows > 1:
-            std = per_row.std(axis=0, ddof=1) / np.sqrt(rows)
-        low, high, p_values = normal_interval(values, std, float(self.meta.get("confidence", 0.95)))
+            std = np.full(values.shape, np.nan)
+        low, high, p_values = interval(values, std, size, float(self.meta.get("confidence", 0.95)))
         keep_parts = how == "mean"
         return replace(
             self,
@@ -211,14 +216,18 @@ class Explanation:
             low=low,
             high=high,
             p_values=p_values,
-            parts={name: part.mean(axis=0) for name, part in self.parts.items()} if keep_parts else {},
+            parts={name: mean_over_rows(part, weights)[0] for name, part in self.parts.items()} if keep_parts else {},
             part_std={},
             additive=self.additive and keep_parts,
             feature_values=None,
             base_values=None,
             predictions=None,
             maps=_summarised_maps(self.maps),
-            meta={**{k: v for k, v in self.meta.items() if k != "rows"}, "summary": how, "rows_summarised": rows},
+            meta={
+                **{name: fact for name, fact in self.meta.items() if name not in OF_ROWS},
+                "summary": how,
+                "rows_summarised": rows,
+            },
         )
 
     def by_modality(self) -> Explanation:
@@ -473,14 +482,27 @@ def _check_types(header: Mapping[str, Any]) -> None:
 
 def _check_meta(header: Mapping[str, Any], count: int) -> None:
     """Refuse facts that methods of an explanation work with, if they are others."""
-    rows, confidence = header["meta"].get("rows"), header["meta"].get("confidence", 0.95)
-    if header["scope"] == "local" and rows is not None:
+    confidence = header["meta"].get("confidence", 0.95)
+    for name in OF_ROWS if header["scope"] == "local" else ():
+        rows = header["meta"].get(name)
+        if rows is None:
+            continue
         if len(rows) != count:
-            raise TypeError(f"meta (of {len(rows)} rows for {count} of values)")
+            raise TypeError(f"meta ({name}: {len(rows)} for {count} rows of values)")
         if any(isinstance(row, (list, dict)) for row in rows):
-            raise TypeError("meta (rows that are no numbers)")
+            raise TypeError(f"meta ({name} that are no numbers)")
+    _check_weights(header["meta"].get("sample_weight"))
     if isinstance(confidence, bool) or not isinstance(confidence, (int, float)) or not 0 < confidence < 1:
         raise TypeError(f"meta (a confidence of {confidence!r})")
+
+
+def _check_weights(weights: Any) -> None:
+    """Refuse weights that no mean over rows can be taken with."""
+    if weights is None:
+        return
+    right = all(isinstance(own, (int, float)) and math.isfinite(own) and own >= 0 for own in weights)
+    if not right or not any(weights):
+        raise TypeError("meta (a sample_weight that is no weight)")
 
 
 def _frame_to_json(frame: pd.DataFrame | None) -> dict[str, Any] | None:
@@ -488,14 +510,3 @@ def _frame_to_json(frame: pd.DataFrame | None) -> dict[str, Any] | None:
         return None
     cells = frame.astype(object).where(frame.notna(), None)
     return {"columns": [str(name) for name in frame.columns], "data": plain(cells.to_numpy())}
-
-
-def normal_interval(values: Floats, std: Floats, confidence: float) -> tuple[Floats, Floats, Floats]:
-    """Return both ends and the p-value that agrees with them, from a normal distribution; exact zeros get p = 1."""
-    from scipy import stats
-
-    width = stats.norm.ppf(0.5 + confidence / 2) * std
-    with np.errstate(divide="ignore", invalid="ignore"):
-        p_values = 2 * stats.norm.sf(np.abs(values) / std)
-    p_values = np.where((std == 0) & (values == 0), 1.0, p_values)
-    return values - width, values + width, p_values

@@ -118,21 +118,29 @@ def receiver_classes(request: Request, outputs: npt.NDArray[np.float32]) -> tupl
 def loss_scale(request: Request) -> float:
     """Return the mean loss of the constant predictor, the natural size of an importance.
 
-    The entropy of the classes for cross entropy, the variance of y for squared error; for other losses that of the best
-    constant among the model's own mean prediction.
+    The entropy of the classes for cross entropy, the variance of y for squared error (the mean over the outputs whose
+    losses are averaged); for other losses that of the best constant among the model's own mean prediction.
     """
     y, weights = request.y, request.sample_weight
     if y is None:
         return float("nan")
     loss = request.subject.resolve_loss(request.loss)
-    if loss == "squared_error":
-        return float(np.average((y - np.average(y, weights=weights)) ** 2, weights=weights))
-    if loss == "absolute_error":
-        return float(np.average(np.abs(y - weighted_median(y, weights)), weights=weights))
+    if loss in ("squared_error", "absolute_error"):
+        columns = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        form = getattr(request.subject, "outputs_form", None)
+        chosen = list(form.columns) if form is not None and form.columns else slice(None)
+        return float(np.mean([_spread(column, weights, loss) for column in columns[:, chosen].T]))
     shares = np.bincount(np.asarray(y, dtype=np.int64), weights=weights) / (
         len(y) if weights is None else weights.sum()
     )
     return scale_of_shares(shares, loss)
+
+
+def _spread(y: Floats, weights: Floats | None, loss: str) -> float:
+    """Return the mean loss of the best constant."""
+    if loss == "squared_error":
+        return float(np.average((y - np.average(y, weights=weights)) ** 2, weights=weights))
+    return float(np.average(np.abs(y - weighted_median(y, weights)), weights=weights))
 
 
 def weighted_median(values: Floats, weights: Floats | None) -> float:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from permgrad._errors import InputError, unknown
+from permgrad._errors import InputError, check_choice
 from permgrad._progress import Progress
 from permgrad._random import generator
 from permgrad.attribution.coalitions import forward_batch_size
@@ -348,8 +348,7 @@ def _checked(request: Request, given: dict[str, Any]) -> dict[str, Any]:
         raise InputError(
             f"lime replaces players by those of background rows, however: sampling={request.sampling!r}; leave it out"
         )
-    if given["neighbourhood"] not in NEIGHBOURHOODS:
-        raise unknown("neighbourhood", given["neighbourhood"], NEIGHBOURHOODS)
+    check_choice("neighbourhood", given["neighbourhood"], NEIGHBOURHOODS)
     players, samples = len(request.space.names), given["samples"]
     samples = max(_LEAST_SAMPLES, _SAMPLES_PER_PLAYER * players) if samples is None else samples
     neighbourhood = given["neighbourhood"]

@@ -157,7 +157,8 @@ class PairMoments:
         chosen = slice(None) if group is None else slice(group, group + 1)
         received = np.where(member, self.receiver_sum, 0.0)
         mean = received.sum(axis=1) / total
-        if member.sum() < 2:
+        if member.sum() < 2 or size <= 1:
+            # A single row counts, if not alone then beside others whose weights vanish.
             unknown = np.where(self._always_zero(chosen, received), 0.0, np.nan)
             return mean, unknown, np.full(self.quantities, size)
         by_receiver = received - mean[:, None] * weight
@@ -224,6 +225,31 @@ _SUMS = (
     "square_cross",
     "weight_squares",
 )
+
+
+def mean_over_rows(values: Floats, weights: Floats | None = None) -> tuple[Floats, Floats, float]:
+    """Return the mean over rows, its standard error and the effective number of rows (Kish 1965).
+
+    Args:
+        values: ``(rows, *)``.
+        weights: of the rows, ``(rows,)``; None: equal. Without a row that counts all is missing.
+
+    Examples:
+        >>> mean, std, size = mean_over_rows(np.array([1.0, 2.0, 6.0]), np.array([1.0, 1.0, 0.0]))
+        >>> float(mean), float(std), size
+        (1.5, 0.5, 2.0)
+    """
+    weight = np.ones(len(values)) if weights is None else weights
+    total = float(weight.sum())
+    if total <= 0:
+        missing = np.full(values.shape[1:], np.nan)
+        return missing, missing.copy(), 0.0
+    size = total**2 / float((weight**2).sum())
+    mean = np.tensordot(weight, values, axes=1) / total
+    if size <= 1:
+        return mean, np.full(mean.shape, np.nan), size
+    off = (values - mean) * weight.reshape(-1, *[1] * (values.ndim - 1))
+    return mean, np.sqrt((off**2).sum(axis=0) * size / (size - 1)) / total, size
 
 
 def interval(mean: Floats, std: Floats, count: npt.ArrayLike, confidence: float) -> tuple[Floats, Floats, Floats]:

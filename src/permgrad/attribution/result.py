@@ -36,6 +36,7 @@ def describe(request: Request, **facts: Any) -> dict[str, Any]:
         "task": request.subject.task,
         "paths": list(request.subject.paths),
         **getattr(request.subject, "facts", {}),
+        **_weights_of_rows(request),
         "versions": {
             "permgrad": __version__,
             "torch": torch.__version__,
@@ -44,6 +45,13 @@ def describe(request: Request, **facts: Any) -> dict[str, Any]:
         },
         **facts,
     }
+
+
+def _weights_of_rows(request: Request) -> dict[str, Any]:
+    """Keep the weights beside the values of the rows: a summary over the rows is taken with them."""
+    if request.sample_weight is None or request.scope != "local":
+        return {}
+    return {"sample_weight": request.sample_weight.tolist()}
 
 
 def modalities(request: Request) -> tuple[str, ...]:

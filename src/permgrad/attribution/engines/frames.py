@@ -350,7 +350,7 @@ _SUMMED = {"rows_explained", "seconds", "model_rows", "gradient_evaluations", "e
 _AVERAGED = {"mean_steps", "mean_permutations", "local_r2_mean", "background_share"}
 _LARGEST = {"completeness_gap", "quadrature_error", "steps", "permutations"}
 #: Facts that are a list with one entry for each row.
-_LISTED = {"local_r2"}
+_LISTED = {"local_r2", "sample_weight"}
 
 
 def join_fact(name: str, values: Sequence[Any], weights: Sequence[float]) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from permgrad._errors import InputError, unknown
+from permgrad._errors import InputError, check_choice
 from permgrad._progress import Progress
 from permgrad._random import content_keys, generator
 from permgrad.attribution.donors import need_background
@@ -122,8 +122,7 @@ def _checked(request: Request, given: Mapping[str, Any]) -> _Options:
         )
     _check_numbers(given)
     for name, known in (("structure", STRUCTURES), ("game", GAMES)):
-        if given[name] not in known:
-            raise unknown(name, given[name], known)
+        check_choice(name, given[name], known)
     standard = _EXACT_LOCAL if request.scope == "local" else _EXACT_GLOBAL
     return _Options(
         exact=standard if given["exact"] is None else int(given["exact"]),

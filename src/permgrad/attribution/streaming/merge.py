@@ -9,8 +9,9 @@ import numpy as np
 
 from permgrad._errors import InputError
 from permgrad.attribution.branch_weights import weigh_branches
-from permgrad.attribution.explanation import Explanation, normal_interval
+from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.importance import tabulate
+from permgrad.attribution.moments import interval
 from permgrad.attribution.streaming.notes import say_once
 from permgrad.attribution.streaming.part import (
     BRANCHES,
@@ -148,7 +149,7 @@ class _Merged:
         """Return the summary over rows that ``Explanation.to_global("mean_abs")`` gives."""
         assert self.values is not None
         mean, std = self.values.mean, self.values.std()
-        low, high, p_values = normal_interval(mean, std, float(self.plan.arguments["confidence"]))
+        low, high, p_values = interval(mean, std, self.rows, float(self.plan.arguments["confidence"]))
         return Explanation(
             values=np.asarray(mean),
             names=tuple(header["names"]),

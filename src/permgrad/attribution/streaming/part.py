@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from permgrad._errors import keeping_warnings
 from permgrad._files import atomic_path, plain
 from permgrad.attribution.branch_weights import branch_moments
-from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.explanation import OF_ROWS, Explanation
 from permgrad.attribution.importance import Played, Table, collect_losses
 from permgrad.attribution.method import LossGame, Request, loss_game, methods
 from permgrad.attribution.result import global_explanation
@@ -229,7 +229,7 @@ def _row_header(explanation: Explanation) -> dict[str, Any]:
             "outputs": explanation.outputs,
             "level": explanation.level,
             "groups": explanation.groups,
-            "meta": {name: value for name, value in explanation.meta.items() if name != "rows"},
+            "meta": {name: value for name, value in explanation.meta.items() if name not in OF_ROWS},
         }
     )
     return header

@@ -271,6 +271,7 @@ def make_plan(
     given["level"] = level_of(given["level"], given["groups"])
     own_options = dict(options or {})
     _check_streamable(method, resolved, scoring, resolve_options(chosen(), method, own_options))
+    _check_weight(sample_weight, resolved)
     _check_form(form, method, resolved)
     features = tuple(str(name) for name in model.preprocessor_.feature_names_in_)
     _check_table(table, features, y, sample_weight)
@@ -331,6 +332,14 @@ def _check_method(method: Any) -> None:
         raise InputError(
             f"a table that is read in parts is explained by a registered method, however: method is a "
             f"{type(method).__name__}; pass a name, such as method='permgrad'"
+        )
+
+
+def _check_weight(weight: str | None, scope: Scope) -> None:
+    if weight is not None and scope == "local":
+        raise InputError(
+            "sample_weight weighs rows in a mean over them, however: a local explanation that is written while it is "
+            f"made has none, and sample_weight={weight!r}; leave it out, or pass scope='global'"
         )
 
 

@@ -118,7 +118,7 @@ class SummedMoments:
             return missing, missing.copy(), np.zeros(quantities)
         size = weight**2 / float(self.weight_squares[chosen].sum())
         mean: Floats = self.total[chosen].sum(axis=0) / weight
-        if count < 2:
+        if count < 2 or size <= 1:
             zero = (self.square_sum[chosen].sum(axis=0) == 0) & (self.nonzero[chosen].sum(axis=0) == 0)
             return mean, np.where(zero, 0.0, np.nan), np.full(quantities, size)
         spread = self._about(np.broadcast_to(mean, self.total.shape))[0][chosen].sum(axis=0)

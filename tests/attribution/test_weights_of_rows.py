@@ -1,0 +1,137 @@
+"""Weights of rows: in summaries of local explanations, where all but one vanish, and beside several outputs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import nn
+
+import permgrad as pg
+from permgrad.attribution.moments import mean_over_rows
+
+ROWS = torch.randn(40, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+TIMES = np.random.default_rng(0).integers(0, 4, len(ROWS))
+BACKGROUND = ROWS[:15]
+
+
+def network(outputs: int = 2) -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(4, 12), nn.Tanh(), nn.Linear(12, outputs)).double()
+
+
+NET = network()
+
+
+# ---- summaries of local explanations ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["mean_abs", "mean", "sum_l1"])
+@pytest.mark.parametrize("method", ["gradient", "shapley", "lime"])
+def test_a_weight_is_rows_that_stand_there_more_often(method, how):
+    given = {"method": method, "background": BACKGROUND, "progress": False, "random_state": 0}
+    weighted = pg.explain(NET, ROWS, sample_weight=TIMES.astype(float), **given).to_global(how)
+    plain = pg.explain(NET, ROWS, **given)
+    repeated = np.repeat(plain.values, TIMES, axis=0)
+    per_row = np.abs(repeated) if how == "mean_abs" else repeated
+    expected = per_row.mean(axis=0)
+    if how == "sum_l1":
+        expected = expected / np.abs(expected).sum(axis=0)
+    np.testing.assert_allclose(weighted.values, expected, atol=1e-12)
+    assert not np.allclose(weighted.values, plain.to_global(how).values, atol=1e-3)
+    if plain.parts and how == "mean":
+        assert all(len(part) == 4 for part in weighted.parts.values())
+    assert "sample_weight" not in weighted.meta
+
+
+def test_weights_stay_with_their_rows_through_a_file(tmp_path):
+    given = {"method": "gradient", "background": BACKGROUND, "progress": False}
+    found = pg.explain(NET, ROWS, sample_weight=TIMES.astype(float), **given)
+    found.save(tmp_path / "e")
+    again = pg.Explanation.load(tmp_path / "e")
+    np.testing.assert_array_equal(again.to_global().values, found.to_global().values)
+
+
+def test_members_of_an_aggregate_are_weighted_alike():
+    """Zero weights are rows left out, for members that explain rows and for members that explain losses."""
+    y = NET(ROWS).detach().argmax(dim=1).numpy()
+    kept = np.arange(len(ROWS)) < 20
+    given = {"method": "aggregate", "background": BACKGROUND, "members": ("gradient", "lime"), "progress": False}
+    weighted = pg.explain(NET, ROWS, y, sample_weight=kept.astype(float), random_state=0, **given)
+    alone = pg.explain(NET, ROWS[:20], y[:20], random_state=0, **given)
+    np.testing.assert_allclose(weighted.values[:, 0], alone.values[:, 0], atol=1e-10)
+    whole = pg.explain(NET, ROWS, y, random_state=0, **given)
+    assert np.abs(whole.values[:, 0] - alone.values[:, 0]).max() > 1e-3
+
+
+# ---- the mean and its error ------------------------------------------------------------------------------------------
+
+
+def test_equal_weights_give_the_usual_error_and_few_rows_wide_intervals():
+    values = np.random.default_rng(1).normal(size=(3, 5))
+    mean, std, size = mean_over_rows(values)
+    np.testing.assert_allclose(mean, values.mean(axis=0))
+    np.testing.assert_allclose(std, values.std(axis=0, ddof=1) / np.sqrt(3))
+    assert size == 3
+    np.testing.assert_allclose(mean_over_rows(values, np.full(3, 0.7))[1], std)
+    found = pg.explain(NET, ROWS[:3], method="gradient", background=BACKGROUND, progress=False).to_global()
+    np.testing.assert_allclose(found.high - found.values, stats.t(2).ppf(0.975) * found.std)
+
+
+@pytest.mark.parametrize("weights", [[1.0, 0.0, 0.0], [1.0, 1e-18, 1e-18]])
+def test_a_single_row_that_counts_has_no_error(weights):
+    mean, std, _ = mean_over_rows(np.array([[1.0], [2.0], [3.0]]), np.array(weights))
+    np.testing.assert_allclose(mean, [1.0])
+    assert np.isnan(std).all()
+    assert np.isnan(mean_over_rows(np.zeros((0, 2)))[0]).all()
+
+
+@pytest.mark.parametrize("method", ["permgrad", "permutation", "shapley"])
+def test_weights_that_all_but_vanish_are_no_error(method):
+    y = np.arange(len(ROWS)) % 2
+    weights = np.r_[1.0, np.full(len(ROWS) - 1, 1e-18)]
+    given = {"method": method, "scope": "global", "background": BACKGROUND, "progress": False, "n_repeats": 2}
+    found = pg.explain(NET, ROWS, y, sample_weight=weights, random_state=0, **given)
+    assert np.isfinite(found.values[:, 0]).all()
+    assert np.isnan(found.std[:, 0]).any()
+
+
+# ---- several outputs -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "absolute_error"])
+@pytest.mark.parametrize("weights", [None, np.linspace(0, 2, len(ROWS))])
+def test_the_loss_scale_of_several_outputs_is_the_mean_of_theirs(loss, weights):
+    y = np.stack([ROWS[:, 0].numpy(), 3 * ROWS[:, 1].numpy() + 1000], axis=1)
+    given = {"method": "permutation", "n_repeats": 1, "progress": False, "loss": loss, "sample_weight": weights}
+    both = pg.explain(NET, ROWS, y, task="regression", **given).meta["loss_scale"]
+    alone = [
+        pg.explain(NET, ROWS, y, task="regression", target=k, **given).meta["loss_scale"] for k in (0, 1)
+    ]  # fmt: skip
+    usual = np.ones(len(ROWS)) if weights is None else weights
+    if loss == "squared_error":
+        spread = [np.cov(y[:, k], aweights=usual, ddof=0) for k in (0, 1)]
+        np.testing.assert_allclose(alone, spread)
+    np.testing.assert_allclose(both, np.mean(alone))
+    assert alone[1] > 2 * alone[0] > 0
+
+
+# ---- options that are none -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ({"method": "ablation", "baseline": np.zeros((1, 4))}, "baseline must be one of 'typical', 'zeros'"),
+    ({"method": "lime", "neighbourhood": np.zeros(2)}, "neighbourhood must be one of"),
+    ({"method": "shapley", "structure": ["flat"]}, "structure must be one of"),
+    ({"output": np.array(["logit", "logit"])}, "output must be one of"),
+    ({"sampling": None}, "sampling must be one of"),
+    ({"method": "permutation", "tolerance": "x"}, "tolerance must be None or a finite number"),
+    ({"method": "permutation", "tolerance": -1}, "tolerance must be None or a finite number"),
+    ({"method": "permgrad", "tolerance": float("nan")}, "tolerance must be None or a finite number"),
+    ({"method": "permgrad", "workers": 0}, "workers must be an integer of at least 1"),
+    ({"method": "permgrad", "workers": "a"}, "workers must be an integer of at least 1"),
+])  # fmt: skip
+def test_options_that_are_none_are_refused_in_a_sentence(options, words):
+    with pytest.raises(pg.InputError, match=words):
+        pg.explain(NET, ROWS, np.arange(len(ROWS)) % 2, progress=False, **options)
