@@ -129,6 +129,29 @@ def test_parts_of_a_fall_have_errors_of_their_own(scoring):
     np.testing.assert_allclose((found.parts["alone"] + found.parts["last"]) / 2, found.values, rtol=1e-9)
 
 
+def test_ablation_of_a_network_sets_what_the_baseline_says(case):
+    x, y = case
+    found = {}
+    for baseline, value in (("typical", float(x[:, 0].median())), ("zeros", 0.0)):
+        for background in (None, drawn(41, 1) + 1):
+            set_to = float(background[:, 0].median()) if baseline == "typical" and background is not None else value
+            edited = x.clone()
+            edited[:, 0] = set_to
+            explanation = pg.explain(
+                Plain(), x, y, method="ablation", baseline=baseline, scoring="r2", background=background, progress=False
+            )
+            expected = r2_score(y, predicted(x)) - r2_score(y, predicted(edited))
+            assert explanation.values[0, 0] == pytest.approx(expected, rel=1e-9)
+            assert explanation.std[0, 0] > 0
+            found[set_to] = expected
+    assert len(found) == 3, "the baselines must differ"
+    call = {"scoring": "r2", "progress": False}
+    with pytest.raises(pg.InputError, match="baseline"):
+        pg.explain(Plain(), x, y, method="ablation", baseline="nothing", **call)
+    with pytest.raises(pg.InputError, match="paths= names the paths of permgrad's own networks"):
+        pg.explain(Plain(), x, y, method="permutation", paths="tabular", **call)
+
+
 def test_networks_with_several_numbers_are_refused(case):
     x, _ = case
     y = np.random.default_rng(0).normal(size=(ROWS, 2))

@@ -36,6 +36,7 @@ from permgrad.attribution.importance import base_outputs, make_game, make_sample
 from permgrad.attribution.jackknife import deal_groups, jackknife_variance
 from permgrad.attribution.method import Request, loss_game
 from permgrad.attribution.moments import interval, two_parts
+from permgrad.attribution.permutation import refuse_paths
 from permgrad.attribution.result import describe, finish, modalities
 from permgrad.attribution.subject import HybridSubject, Subject
 
@@ -169,6 +170,7 @@ def _explain_network_scores(request: Request, method: str, scorers: dict[str, Ca
             f"scoring= needs one output, however: the network has {len(request.subject.output_names)}; explain one at "
             "a time with a module that returns its column, or leave scoring out"
         )
+    refuse_paths(request)
     started = time.perf_counter()
     fixed = fixed_rows(request) if method == "ablation" else None
     request = request if fixed is None else replace(request, n_repeats=1)
