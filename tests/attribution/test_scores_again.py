@@ -11,8 +11,8 @@ from sklearn.metrics import mean_absolute_error, r2_score
 from torch import nn
 
 import permgrad as pg
-from permgrad._random import uniform_integers
 from permgrad.attribution.donors import donor_rows
+from permgrad.attribution.jackknife import deal_groups
 from permgrad.attribution.moments import interval
 from permgrad.attribution.scoring import resolve_scorers
 
@@ -38,9 +38,9 @@ def case():
     return x, predicted(x) + 0.3 * np.random.default_rng(0).normal(size=ROWS)
 
 
-def fall_by_hand(x, y, background, score, *, shared: bool, weights=None) -> tuple[float, float]:
-    """Return the fall of a score when column 0 is permuted, and its error by leaving groups of rows out."""
-    groups = uniform_integers(3, ("jackknife",), np.arange(ROWS), GROUPS)
+def fall_by_hand(x, y, background, score, *, shared: bool, weights=None) -> tuple[float, float, float]:
+    """Return the fall of a score when column 0 is permuted, its error by leaving groups out, and degrees of freedom."""
+    groups = deal_groups(ROWS, 3, "rows")
     receivers = np.tile(np.arange(ROWS), REPEATS)
     donors = np.concatenate(
         [donor_rows(3, "x[0]", k, np.arange(ROWS), len(background), shared=shared) for k in range(REPEATS)]
@@ -50,19 +50,26 @@ def fall_by_hand(x, y, background, score, *, shared: bool, weights=None) -> tupl
     after, before = predicted(edited), predicted(x)
     weights = np.ones(ROWS) if weights is None else weights
 
-    def fall(stays, rows) -> float:
+    def fall(stays) -> float:
+        rows = receivers[stays]
         whole = score(y[rows], before[rows], sample_weight=weights[rows])
-        return whole - score(y[receivers[stays]], after[stays], sample_weight=weights[receivers[stays]])
+        return whole - score(y[rows], after[stays], sample_weight=weights[rows])
 
-    kept = []
-    for group in range(groups.max() + 1):
-        stays = groups[receivers] != group
-        if shared:
-            stays &= groups[donors] != group
-        kept.append(fall(stays, np.flatnonzero(groups != group)))
-    count = len(kept)
-    error = np.sqrt((count - 1) / count * ((np.array(kept) - np.mean(kept)) ** 2).sum())
-    return fall(np.ones(len(receivers), dtype=bool), np.arange(ROWS)), error
+    def variance(leaves) -> float:
+        kept = np.array([fall(~leaves(group)) for group in range(GROUPS)])
+        return (GROUPS - 1) / GROUPS * ((kept - kept.mean()) ** 2).sum()
+
+    everything = fall(np.ones(len(receivers), dtype=bool))
+    if shared:
+        total = variance(lambda group: (groups[receivers] == group) | (groups[donors] == group))
+        return everything, total**0.5, GROUPS - 1
+    background_groups, at_random = deal_groups(len(background), 3, "background"), deal_groups(len(donors), 3, "pairs")
+    of_rows = variance(lambda group: groups[receivers] == group)
+    noise = variance(lambda group: at_random == group)
+    of_donors = max(variance(lambda group: background_groups[donors] == group) - noise, 0.0)
+    total = of_rows + of_donors
+    freedom = total**2 / (of_rows**2 / (GROUPS - 1) + of_donors**2 / (GROUPS - 1))
+    return everything, total**0.5, freedom
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -78,16 +85,15 @@ def test_falls_and_errors_of_a_regression(case, shared, weighted):
     )  # fmt: skip
     scores = (r2_score, lambda truth, own, sample_weight: -mean_absolute_error(truth, own, sample_weight=sample_weight))
     for column, score in enumerate(scores):
-        fall, error = fall_by_hand(x, y, background, score, shared=shared, weights=weights)
+        fall, error, freedom = fall_by_hand(x, y, background, score, shared=shared, weights=weights)
         assert fall > 0.1
         assert found.values[0, column] == pytest.approx(fall, rel=1e-6)
         assert found.std[0, column] == pytest.approx(error, rel=1e-6)
         told = found.meta["scores"][("r2", "neg_mean_absolute_error")[column]]
         assert told == pytest.approx(score(y, predicted(x), sample_weight=weights), rel=1e-6)
-    low, high, p_values = interval(found.values, found.std, GROUPS, 0.8)
-    np.testing.assert_allclose(found.low, low, rtol=1e-9)
-    np.testing.assert_allclose(found.high, high, rtol=1e-9)
-    np.testing.assert_allclose(found.p_values, p_values, rtol=1e-9)
+        low, high, p_value = interval(found.values[0, column], found.std[0, column], freedom + 1, 0.8)
+        assert (found.low[0, column], found.high[0, column]) == pytest.approx((low, high), rel=1e-6)
+        assert found.p_values[0, column] == pytest.approx(p_value, rel=1e-6)
 
 
 def test_what_is_told_of_scores(case):
@@ -121,6 +127,29 @@ def test_parts_of_a_fall_have_errors_of_their_own(scoring):
         assert not np.allclose(part, found.std)
     assert not np.allclose(found.parts["alone"], found.parts["last"])
     np.testing.assert_allclose((found.parts["alone"] + found.parts["last"]) / 2, found.values, rtol=1e-9)
+
+
+def test_ablation_of_a_network_sets_what_the_baseline_says(case):
+    x, y = case
+    found = {}
+    for baseline, value in (("typical", float(x[:, 0].median())), ("zeros", 0.0)):
+        for background in (None, drawn(41, 1) + 1):
+            set_to = float(background[:, 0].median()) if baseline == "typical" and background is not None else value
+            edited = x.clone()
+            edited[:, 0] = set_to
+            explanation = pg.explain(
+                Plain(), x, y, method="ablation", baseline=baseline, scoring="r2", background=background, progress=False
+            )
+            expected = r2_score(y, predicted(x)) - r2_score(y, predicted(edited))
+            assert explanation.values[0, 0] == pytest.approx(expected, rel=1e-9)
+            assert explanation.std[0, 0] > 0
+            found[set_to] = expected
+    assert len(found) == 3, "the baselines must differ"
+    call = {"scoring": "r2", "progress": False}
+    with pytest.raises(pg.InputError, match="baseline"):
+        pg.explain(Plain(), x, y, method="ablation", baseline="nothing", **call)
+    with pytest.raises(pg.InputError, match="paths= names the paths of permgrad's own networks"):
+        pg.explain(Plain(), x, y, method="permutation", paths="tabular", **call)
 
 
 def test_networks_with_several_numbers_are_refused(case):

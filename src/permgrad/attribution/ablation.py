@@ -75,9 +75,7 @@ def _refuse_sampling(request: Request) -> None:
 
 def _on_network(request: Request) -> Explanation:
     name = request.options.get("baseline", "typical")
-    check_choice("baseline", name, BASELINES)
-    zeros = [torch.zeros_like(tensor[:1]) for tensor in request.donors]
-    fixed = typical_rows(request) if name == "typical" else zeros
+    fixed = fixed_rows(request)
     request = replace(request, n_repeats=1, options={**request.options, "tolerance": None})
     names, plays = single_plays(request)
     facts = {"baseline": "median of numbers, most frequent whole number" if name == "typical" else "zeros"}
@@ -85,6 +83,14 @@ def _on_network(request: Request) -> Explanation:
         found = play_rows(request, names, plays, "ablation", fixed)
         return network_local(request, "ablation", names, found, **facts)
     return network_global(request, "ablation", names, play_loss(request, names, plays, "ablation", fixed), facts=facts)
+
+
+def fixed_rows(request: Request) -> list[Tensor]:
+    """Return what replaces every row of a torch network, as ``baseline=`` asks for, ``(1, *)`` per input."""
+    _refuse_sampling(request)
+    name = request.options.get("baseline", "typical")
+    check_choice("baseline", name, BASELINES)
+    return typical_rows(request) if name == "typical" else [torch.zeros_like(tensor[:1]) for tensor in request.donors]
 
 
 def typical_rows(request: Request) -> list[Tensor]:

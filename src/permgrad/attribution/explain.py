@@ -70,6 +70,7 @@ def explain(
         sampling: ``"marginal"``, or ``"conditional"``: replacement values fit the rest of the row.
         loss: of each row; ``"auto"`` is the model's own (cross entropy; squared error in the units of y²).
         scoring: one scikit-learn scorer's name, or several, or callables: importance is then the fall of the score.
+            Its error is NaN, with a warning, where the score is undefined without some rows (a class of one row).
         sample_weight: weights of the rows explained, ``(rows,)``.
         confidence: of the intervals.
         n_repeats: donors per row and feature.

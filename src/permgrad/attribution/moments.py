@@ -210,9 +210,29 @@ def with_separate_donors(of_receivers: Floats, size: float, by_donor: Floats, no
     donors = by_donor.shape[1]
     spread = max(donors - 1, 1)
     of_donors = np.maximum((by_donor**2).sum(axis=1) * donors / spread - noise, 0.0)
+    return two_parts(of_receivers, size, of_donors, donors)
+
+
+def two_parts(of_receivers: Floats, size: float, of_donors: Floats, donors: int) -> tuple[Floats, Floats]:
+    """Add the variances of two independent samples, with Satterthwaite's (1946) effective number of rows.
+
+    Args:
+        of_receivers: the first sample's part ``(*)``.
+        size: its effective number of rows, at least 2 where the first part is known.
+        of_donors: the second sample's part ``(*)``.
+        donors: its number of rows; a single one counts as a fixed reference.
+
+    Returns:
+        The variance, and the effective number of rows, ``(*)`` each.
+
+    Examples:
+        >>> variance, effective = two_parts(np.array([1.0]), 21, np.array([1.0]), 21)
+        >>> float(variance[0]), float(effective[0])
+        (2.0, 41.0)
+    """
     variance = of_receivers + of_donors
-    share = np.divide(of_donors, variance, out=np.zeros(len(variance)), where=variance > 0)
-    freedom = 1 / ((1 - share) ** 2 / (size - 1) + share**2 / spread)
+    share = np.divide(of_donors, variance, out=np.zeros_like(variance), where=variance > 0)
+    freedom = 1 / ((1 - share) ** 2 / max(size - 1, 1) + share**2 / max(donors - 1, 1))
     return variance, freedom + 1
 
 

@@ -54,12 +54,17 @@ class Permutation:
         return request, total_quantity((paths,) if isinstance(paths, str) else tuple(paths))
 
 
-def _on_network(request: Request) -> Explanation:
+def refuse_paths(request: Request) -> None:
+    """Refuse ``paths=`` on a torch network, which has none."""
     if request.options.get("paths") is not None:
         raise InputError(
             "paths= names the paths of permgrad's own networks, however: model is a torch network; leave it out, and "
             "pass level='modality' to replace whole inputs"
         )
+
+
+def _on_network(request: Request) -> Explanation:
+    refuse_paths(request)
     names, plays = single_plays(request)
     if request.scope == "local":
         return network_local(request, "permutation", names, play_rows(request, names, plays, "permutation"))

@@ -3,12 +3,20 @@
 The network runs once per coalition; its predictions are stored, and every scorer reads them. A score such as ROC-AUC is
 no mean over rows, so its error comes from a grouped jackknife: rows are cut into groups, each group is left out in
 turn, as receivers and as donors, and the spread of the results is the error (Quenouille 1956; Efron & Stein 1981).
+
+With groups left out, receivers have lost different numbers of their pairs. Both scores of a fall are therefore taken
+over the same pairs: else the spread is that of the score itself, which is many times that of a small fall.
+
+A separate background is a sample of its own, as in ``moments``: the rows explained are left out as receivers, the
+background's as donors, and both variances are added. Leaving donors out leaves pairs out, whose own noise the
+receivers' part already holds; groups of pairs drawn at random tell how much that is, and it is taken off once.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,20 +25,21 @@ import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
-from permgrad._errors import InputError, unknown
+from permgrad._errors import InputError, listed, unknown, warn_user
 from permgrad._progress import Progress
-from permgrad._random import uniform_integers
-from permgrad.attribution.ablation import typical_rows
+from permgrad._threads import warning_filters
+from permgrad.attribution.ablation import fixed_rows
 from permgrad.attribution.effects import Effects, shapley_play, single_plays
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.game import Floats, Integers, Quantities, path_quantities, total_quantity
+from permgrad.attribution.game import Floats, Integers, Quantities
 from permgrad.attribution.importance import base_outputs, make_game, make_sampler
-from permgrad.attribution.method import Request
-from permgrad.attribution.moments import interval
+from permgrad.attribution.jackknife import deal_groups, jackknife_variance
+from permgrad.attribution.method import Request, loss_game
+from permgrad.attribution.moments import interval, two_parts
+from permgrad.attribution.permutation import refuse_paths
 from permgrad.attribution.result import describe, finish, modalities
 from permgrad.attribution.subject import HybridSubject, Subject
 
-_GROUPS = 20
 _METHODS = ("permgrad", "permutation", "ablation")
 
 
@@ -127,8 +136,7 @@ def explain_scores(request: Request, method: str, scoring: Any) -> Explanation:
     if request.subject.kind == "network":
         return _explain_network_scores(request, method, scorers)
     started = time.perf_counter()
-    paths = request.subject.paths
-    shared_out = path_quantities(paths) if method != "permutation" else total_quantity(paths)
+    request, shared_out = _played(request, method)
     played = Quantities(
         tuple(map(str, shared_out.coalitions)), shared_out.coalitions, np.eye(len(shared_out.coalitions))
     )
@@ -137,15 +145,22 @@ def explain_scores(request: Request, method: str, scoring: Any) -> Explanation:
         request, scorers, _PredictionValue(request.subject).read(torch.as_tensor(base_outputs(request, game)))
     )
     shape = (len(request.players), len(scorers), len(shared_out.names))
-    mean, std = np.zeros(shape), np.zeros(shape)
+    found = _Falls(shape)
     with Progress(len(request.players), f"{method}, scores", request.progress) as progress:
         for position, (name, columns) in enumerate(request.players.items()):
             if len(columns):
                 pairs = _Pairs()
                 game.play({name: columns}, range(request.n_repeats), pairs, Progress(0, "", mode=False))
-                mean[position], std[position] = judge.player(pairs, shared_out.combine)
+                found.take(position, judge.player(pairs, shared_out.combine))
             progress.advance()
-    return _result(request, method, scorers, judge, mean, std, shared_out.names, started)
+    return _result(request, method, scorers, judge, found, shared_out.names, started)
+
+
+def _played(request: Request, method: str) -> tuple[Request, Quantities]:
+    """Return the request as the method plays it on a hybrid network, and what is kept."""
+    game = loss_game(method)
+    assert game is not None, "every method that takes scores is a loss game"
+    return game.game(request)
 
 
 def _explain_network_scores(request: Request, method: str, scorers: dict[str, Callable[..., float]]) -> Explanation:
@@ -155,14 +170,15 @@ def _explain_network_scores(request: Request, method: str, scorers: dict[str, Ca
             f"scoring= needs one output, however: the network has {len(request.subject.output_names)}; explain one at "
             "a time with a module that returns its column, or leave scoring out"
         )
+    refuse_paths(request)
     started = time.perf_counter()
-    fixed = typical_rows(request) if method == "ablation" else None
+    fixed = fixed_rows(request) if method == "ablation" else None
+    request = request if fixed is None else replace(request, n_repeats=1)
     whole = method == "permgrad" and request.level == "modality" and len(request.space) > 1
     names, plays = shapley_play(request) if whole else single_plays(request)
     value = _PredictionValue(request.subject)
-    repeats = 1 if fixed is not None else request.n_repeats
     shape = (len(request.space), len(scorers), len(names))
-    mean, std = np.zeros(shape), np.zeros(shape)
+    found = _Falls(shape)
     with request.subject.open():
         effects = Effects(request, value, fixed)
         base = value.read(effects.outputs())
@@ -174,12 +190,12 @@ def _explain_network_scores(request: Request, method: str, scorers: dict[str, Ca
                 steps = np.stack([np.arange(count), np.full(count, -1)], axis=1)
                 raw = replace(play, names=("changes",), combine=np.eye(count)[None], steps=(steps,))
                 pairs = _Pairs()
-                effects.play(raw, range(repeats), pairs, base)
+                effects.play(raw, range(request.n_repeats), pairs, base)
                 for name, combine in zip(play.names, play.combine, strict=True):
                     position = request.space.names.index(name)
-                    mean[position], std[position] = judge.player(pairs, combine)
+                    found.take(position, judge.player(pairs, combine))
                 progress.advance()
-    return finish(request, _result(request, method, scorers, judge, mean, std, names, started))
+    return finish(request, _result(request, method, scorers, judge, found, names, started))
 
 
 def _result(
@@ -187,12 +203,13 @@ def _result(
     method: str,
     scorers: Mapping[str, Any],
     judge: _Judge,
-    mean: Floats,
-    std: Floats,
+    found: _Falls,
     names: Sequence[str],
     started: float,
 ) -> Explanation:
-    low, high, p_values = interval(mean, std, _GROUPS, request.confidence)
+    judge.tell_of_undefined()
+    mean, std = found.mean, found.std
+    low, high, p_values = interval(mean, std, found.effective, request.confidence)
     return Explanation(
         values=mean[..., 0],
         names=tuple(request.players),
@@ -218,6 +235,17 @@ def _result(
     )
 
 
+class _Falls:
+    """Mean, standard error and effective number of rows of every player, ``(players, scorers, quantities)`` each."""
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self.mean, self.std, self.effective = np.zeros(shape), np.zeros(shape), np.ones(shape)
+
+    def take(self, position: int, found: tuple[Floats, Floats, Floats]) -> None:
+        """Set one player's numbers."""
+        self.mean[position], self.std[position], self.effective[position] = found
+
+
 class _Pairs:
     """Keeps all pairs of a receiver and a donor, with their changes of the predictions."""
 
@@ -241,64 +269,126 @@ class _Judge:
         self.scorers = scorers
         self.base = base
         subject = request.subject
-        assert request.y is not None
-        classes = np.arange(len(subject.class_names))
-        self.classes = np.asarray(subject.model.classes_) if isinstance(subject, HybridSubject) else classes
-        self.truth = self.classes[request.y] if subject.task == "classification" else request.y
-        rows = len(self.base)
-        self.groups = uniform_integers(request.seed, ("jackknife",), np.arange(rows), min(_GROUPS, rows))
-        everyone = np.arange(rows)
-        self.base_scores = self._scores(self.base, everyone)
-        self.base_without = [self._scores(self.base, everyone[self.groups != group]) for group in self._left_out()]
-
-    def _left_out(self) -> range:
-        return range(int(self.groups.max()) + 1)
+        truth = request.y
+        assert truth is not None
+        self.classes = np.arange(len(subject.class_names))
+        if subject.task == "classification" and isinstance(subject, HybridSubject):
+            self.classes = np.asarray(subject.model.classes_)
+        self.truth = self.classes[truth] if subject.task == "classification" else truth
+        strata = truth if subject.task == "classification" else None
+        self.groups = deal_groups(len(base), request.seed, "rows", strata)
+        self.donor_groups = self.groups
+        if not request.shared:
+            self.donor_groups = deal_groups(len(request.donors[0]), request.seed, "background")
+        self.base_scores = self._scores(base, np.arange(len(base)))
+        self._undefined: dict[str, str] = {}
 
     def _scores(self, predictions: Floats, receivers: Integers) -> Floats:
         """Score predictions that stand beside their receivers' rows, ``(scorers,)``; NaN where a score is undefined."""
-        subject = self.request.subject
-        predictions = predictions if len(predictions) == len(receivers) else predictions[receivers]
+        scores = [self._score(name, predictions, receivers) for name in self.scorers]
+        for name, score in zip(self.scorers, scores, strict=True):
+            if isinstance(score, Exception):
+                raise InputError(
+                    f"a scorer must give a number for (estimator, X, y), however: {name!r} raised {_in_short(score)}; "
+                    "choose another scorer"
+                ) from score
+        return np.array(scores, dtype=np.float64)
+
+    def _scores_without(self, predictions: Floats, receivers: Integers) -> Floats:
+        """Score what a group leaves, ``(scorers,)``; NaN, and kept in mind why, where that is no number."""
+        found = []
+        for name in self.scorers:
+            score = self._score(name, predictions, receivers) if len(receivers) else ValueError("no row is left")
+            if isinstance(score, Exception) or not np.isfinite(score):
+                reason = _in_short(score) if isinstance(score, Exception) else f"it is {score}"
+                self._undefined.setdefault(name, reason)
+                score = np.nan
+            found.append(score)
+        return np.array(found, dtype=np.float64)
+
+    def _score(self, name: str, predictions: Floats, receivers: Integers) -> float | Exception:
         rows = np.arange(len(receivers))
         stored: BaseEstimator
-        if subject.task == "classification":
+        if self.request.subject.task == "classification":
             stored = _StoredClassifier(self.classes, predictions)
         else:
             stored = _StoredRegressor(predictions[:, 0])
         weights = self.request.sample_weight
         extra = {} if weights is None else {"sample_weight": weights[receivers]}
-        truth = self.truth[receivers]
-        found = []
-        for name, scorer in self.scorers.items():
-            try:
-                found.append(float(scorer(stored, rows, truth, **extra)))
-            except Exception as error:
-                reason = " ".join(str(error).split())[:200]
-                raise InputError(
-                    f"a scorer must give a number for (estimator, X, y), however: {name!r} raised "
-                    f"{type(error).__name__}: {reason}; choose another scorer"
-                ) from error
-        return np.array(found)
+        try:
+            return float(self.scorers[name](stored, rows, self.truth[receivers], **extra))
+        except Exception as error:  # noqa: BLE001 — scorers are the user's code, too
+            return error
 
-    def player(self, pairs: _Pairs, combine: Floats) -> tuple[Floats, Floats]:
-        """Return mean and standard error of one player, ``(scorers, quantities)`` each."""
+    def tell_of_undefined(self) -> None:
+        """Warn once of the scores that have no standard error, as they are undefined without some rows."""
+        known = dict(zip(self.scorers, self.base_scores.tolist(), strict=True))
+        names = [name for name in self._undefined if np.isfinite(known[name])]
+        if names:
+            warn_user(
+                "a standard error needs the score without each group of rows, however: without some of them it is "
+                f"undefined for {listed(names, show=repr)} ({self._undefined[names[0]]}); its standard errors and "
+                "intervals are NaN: pass more rows, of every class where there are classes, or choose another scorer"
+            )
+
+    def player(self, pairs: _Pairs, combine: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return mean, standard error and effective number of rows of one player, ``(scorers, quantities)`` each."""
         receivers, donors, changes = pairs.joined()
-        shared = self.request.shared
-        whole = self._fall(receivers, changes, self.base_scores) @ combine.T
-        kept = []
-        for group in self._left_out():
-            stays = self.groups[receivers] != group
-            if shared:
-                stays &= (donors < 0) | (self.groups[np.maximum(donors, 0)] != group)
-            kept.append(self._fall(receivers[stays], changes[stays], self.base_without[group]) @ combine.T)
-        spread = np.stack(kept)
-        count = len(spread)
-        variance = (count - 1) / count * ((spread - spread.mean(axis=0)) ** 2).sum(axis=0)
-        return whole, np.sqrt(variance)
+        groups = int(self.groups.max()) + 1
+        shape = (len(self.scorers), len(combine))
+        if not changes.any():
+            # Nothing is scored: two equal scores of other numbers of rows may differ by rounding.
+            return np.zeros(shape), np.zeros(shape), np.full(shape, float(groups))
+        whole = [self.base_scores - self._scores(one, receivers) for one in self._edited(receivers, changes)]
+        mean = np.stack(whole, axis=1) @ combine.T
+        has_donor = donors >= 0
+        of_donor = np.where(has_donor, self.donor_groups[np.maximum(donors, 0)], -1)
 
-    def _fall(self, receivers: Integers, changes: Floats, base_scores: Floats) -> Floats:
-        """Return by how much each score falls in each coalition, ``(scorers, coalitions)``."""
-        falls = [
-            base_scores - self._scores(self.base[receivers] + changes[:, coalition], receivers)
-            for coalition in range(changes.shape[1])
-        ]
-        return np.stack(falls, axis=1)
+        def variance(*memberships: Integers) -> Floats:
+            return self._variance(receivers, changes, combine, memberships)
+
+        # What rows lose is told by the score of all rows, which has warned of its own.
+        with warning_filters, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if self.request.shared:
+                return mean, np.sqrt(variance(self.groups[receivers], of_donor)), np.full(shape, float(groups))
+            of_receivers = variance(self.groups[receivers])
+            of_donors = np.zeros(shape)
+            count = int(self.donor_groups.max()) + 1
+            # A background of one row is a fixed reference, as where there are no donors.
+            if has_donor.any() and count > 1:
+                at_random = np.full(len(donors), -1, dtype=np.int64)
+                at_random[has_donor] = deal_groups(int(has_donor.sum()), self.request.seed, "pairs")
+                of_donors = np.maximum(variance(of_donor) - variance(at_random), 0.0)
+        total, effective = two_parts(of_receivers, groups, of_donors, count)
+        return mean, np.sqrt(total), effective
+
+    def _variance(
+        self, receivers: Integers, changes: Floats, combine: Floats, memberships: Sequence[Integers]
+    ) -> Floats:
+        """Return the jackknife's variance over groups of pairs, ``(scorers, quantities)``.
+
+        Args:
+            receivers: of the pairs ``(pairs,)``.
+            changes: of the predictions ``(pairs, coalitions, outputs)``.
+            combine: ``(quantities, coalitions)``.
+            memberships: the group of each pair ``(pairs,)``, −1 where it has none; a pair may have several, and is left
+                out with each of them.
+        """
+        kept = []
+        for group in range(max(int(own.max()) for own in memberships) + 1):
+            stays = np.logical_and.reduce([own != group for own in memberships])
+            rows = receivers[stays]
+            before = self._scores_without(self.base[rows], rows)
+            falls = [before - self._scores_without(one, rows) for one in self._edited(rows, changes[stays])]
+            kept.append(np.stack(falls, axis=1) @ combine.T)
+        return jackknife_variance(np.stack(kept))
+
+    def _edited(self, receivers: Integers, changes: Floats) -> Iterator[Floats]:
+        """Yield the predictions of each coalition, ``(pairs, outputs)``."""
+        for coalition in range(changes.shape[1]):
+            yield self.base[receivers] + changes[:, coalition]
+
+
+def _in_short(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -1,0 +1,62 @@
+"""A separate background is a sample, too: errors of scores hold its part, and small falls have small errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import permgrad as pg
+
+RUNS, ROWS, DONORS = 40, 200, 20
+
+
+class Linear(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (2 * x[:, 0] + 0.02 * x[:, 1])[:, None]
+
+
+def run(seed: int, donors: int | None, repeats: int) -> tuple[pg.Explanation, pg.Explanation]:
+    """Return the loss game and the falls of the same loss as a score, with new rows and a new background."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(ROWS, 3, generator=generator, dtype=torch.float64)
+    y = Linear()(x)[:, 0].numpy() + np.random.default_rng(seed).normal(size=ROWS)
+    background = None if donors is None else torch.randn(donors, 3, generator=generator, dtype=torch.float64)
+    call = {
+        "method": "permutation",
+        "n_repeats": repeats,
+        "background": background,
+        "random_state": seed,
+        "progress": False,
+    }
+    return pg.explain(Linear(), x, y, **call), pg.explain(Linear(), x, y, scoring="neg_mean_squared_error", **call)
+
+
+@pytest.mark.filterwarnings("ignore:the importance of these inputs")
+def test_errors_hold_the_part_of_a_small_background():
+    found = [run(seed, DONORS, 10)[1] for seed in range(RUNS)]
+    values, errors = np.array([f.values[:, 0] for f in found]), np.array([f.std[:, 0] for f in found])
+    # With donors that are drawn at random from the same law, the fall of the score is 2 · 2² · Var(x) = 8.
+    covered = [f.low[0, 0] <= 8 <= f.high[0, 0] for f in found]
+    assert np.mean(covered) > 0.8, "without the background's part it is about one half"
+    ratio = errors[:, :2].mean(axis=0) / values[:, :2].std(axis=0, ddof=1)
+    assert (ratio > 0.7).all(), "without the background's part it is about a third"
+    assert (ratio < 1.6).all()
+    # Intervals count the groups of the background as far as it matters: t with between 19 and 38 degrees of freedom.
+    half = np.array([(f.high - f.low)[0, 0] / 2 / f.std[0, 0] for f in found])
+    assert ((half > 2.02) & (half < 2.10)).all()
+
+
+@pytest.mark.filterwarnings("ignore:the importance of these inputs")
+@pytest.mark.parametrize("donors", [None, DONORS, 2000])
+@pytest.mark.parametrize("repeats", [1, 10])
+def test_errors_of_strong_and_weak_columns_are_those_of_the_loss_game(donors, repeats):
+    pairs = [run(seed, donors, repeats) for seed in range(6)]
+    by_loss = np.mean([loss.std[:, 0] for loss, _ in pairs], axis=0)
+    by_score = np.mean([score.std[:, 0] for _, score in pairs], axis=0)
+    assert by_loss[0] > 100 * by_loss[1] > 0, "the second column must be weak"
+    ratio = by_score[:2] / by_loss[:2]
+    assert (ratio > 0.75).all()
+    assert (ratio < 1.5).all()
+    assert by_score[2] == 0

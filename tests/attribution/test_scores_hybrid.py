@@ -1,0 +1,113 @@
+"""Scores of hybrid networks, regressors too: each method's falls are scikit-learn's on tables edited by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import get_scorer
+
+import permgrad as pg
+from permgrad.attribution.donors import donor_rows
+
+# So many rows are their own background; an odd number, so that one of them is in the middle.
+ROWS, REPEATS = 221, 2
+COLUMNS = ["strong", "weak", "none"]
+
+
+def table(rows: int, seed: int) -> pd.DataFrame:
+    # Skewed, so that the median is no mean; far from 0, so that encoded zeros are no zeros.
+    return pd.DataFrame(np.random.default_rng(seed).gamma(2.0, size=(rows, 3)) + 3, columns=COLUMNS)
+
+
+@pytest.fixture(scope="module")
+def regression():
+    X = table(521, 0)
+    y = 100 + 20 * X["strong"].to_numpy() - 4 * X["weak"].to_numpy() + np.random.default_rng(1).normal(size=521)
+    model = pg.HyNNRegressor(preset="fast", max_epochs=8, random_state=0).fit(X[:300], y[:300])
+    test, truth = X[300:].reset_index(drop=True), y[300:]
+    assert model.score(test, truth) > 0.3, "the model must have learned something"
+    return model, test, truth, ["r2", "neg_mean_absolute_error"]
+
+
+@pytest.fixture(scope="module")
+def classification():
+    X = table(521, 2)
+    y = np.where(X["strong"] - 0.4 * X["weak"] + np.random.default_rng(3).normal(size=521) * 0.3 > 3, "b", "a")
+    model = pg.HyNNClassifier(preset="fast", max_epochs=8, random_state=0).fit(X[:300], y[:300])
+    return model, X[300:].reset_index(drop=True), y[300:], ["neg_log_loss", "roc_auc"]
+
+
+def expected(case, edited: pd.DataFrame) -> list[float]:
+    """Return how far each score falls on a table of edited rows, one below the other."""
+    model, X, y, names = case
+    many = len(edited) // len(X)
+    return [get_scorer(name)(model, X, y) - get_scorer(name)(model, edited, np.tile(y, many)) for name in names]
+
+
+def close(found, wanted) -> None:
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+@pytest.mark.parametrize("method", ["permgrad", "permutation"])
+@pytest.mark.parametrize("shared", [True, False])
+def test_falls_of_replaced_columns(kind, method, shared, request):
+    case = request.getfixturevalue(kind)
+    model, X, y, names = case
+    background = X if shared else table(30, 7)
+    found = pg.explain(
+        model, X, y, method=method, scoring=names, n_repeats=REPEATS, random_state=5, progress=False,
+        background=None if shared else background,
+    )  # fmt: skip
+    assert found.meta["background"]["kind"] == ("rows explained" if shared else "given")
+    assert found.outputs == tuple(names)
+    for row, column in enumerate(COLUMNS[:2]):
+        donors = [donor_rows(5, column, k, np.arange(ROWS), len(background), shared=shared) for k in range(REPEATS)]
+        edited = pd.concat([X.assign(**{column: background[column].to_numpy()[d]}) for d in donors])
+        close(found.values[row], expected(case, edited))
+    assert (found.values[0] > 5 * np.abs(found.values[2])).all()
+    assert (found.std > 0).all()
+    for name, column in zip(names, range(2), strict=True):
+        assert found.meta["scores"][name] == pytest.approx(get_scorer(name)(model, X, y), rel=1e-4)
+        if method == "permgrad" and set(found.parts) >= {"tabular", "image"}:
+            close((found.parts["tabular"] + found.parts["image"])[:, column], found.values[:, column])
+
+
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+def test_falls_of_columns_set_to_their_median(kind, request):
+    case = request.getfixturevalue(kind)
+    model, X, y, names = case
+    background = table(31, 7)
+    for own in (None, background):
+        call = {"scoring": names, "background": own, "progress": False, "random_state": 0}
+        found = pg.explain(model, X, y, method="ablation", **call)
+        drawn = pg.explain(model, X, y, method="permutation", n_repeats=1, **call)
+        for row, column in enumerate(COLUMNS[:2]):
+            middle = float(np.median((X if own is None else own)[column]))
+            close(found.values[row], expected(case, X.assign(**{column: middle})))
+        assert np.abs(found.values[0] / drawn.values[0] - 1).max() > 0.05, "donors must give other numbers"
+        assert found.meta["n_repeats"] == 1
+
+
+def test_options_of_the_method_are_heard(regression):
+    model, X, y, names = regression
+    call = {"scoring": names, "random_state": 5, "progress": False, "n_repeats": 2}
+    typical = pg.explain(model, X, y, method="ablation", **call)
+    zeros = pg.explain(model, X, y, method="ablation", baseline="zeros", **call)
+    assert np.abs(typical.values[0] - zeros.values[0]).max() > 1e-3
+    both = pg.explain(model, X, y, method="permutation", **call)
+    one = pg.explain(model, X, y, method="permutation", paths="tabular", **call)
+    assert np.abs(both.values[0] - one.values[0]).max() > 1e-3
+    with pytest.raises(pg.InputError, match="baseline"):
+        pg.explain(model, X, y, method="ablation", baseline="nothing", **call)
+
+
+def test_errors_of_a_regression_are_those_of_its_loss(regression):
+    model, X, y, _ = regression
+    call = {"random_state": 5, "progress": False, "n_repeats": 4, "background": table(25, 8)}
+    by_loss = pg.explain(model, X, y, loss="squared_error", **call)
+    by_score = pg.explain(model, X, y, scoring="neg_mean_squared_error", **call)
+    close(by_score.values[:2, 0] / by_loss.values[:2, 0], 1.0)
+    ratio = by_score.std / by_loss.std
+    assert ((ratio > 0.6) & (ratio < 1.7)).all()
