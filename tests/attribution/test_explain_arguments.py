@@ -32,6 +32,11 @@ def fitted():
         ({"groups": {"g": ["a"], "h": ["a"]}}, "in one group only"),
         ({"groups": {"g": []}}, "'g' is empty"),
         ({"groups": {"c": ["a", "b"]}}, "must not have the name of a feature outside it"),
+        (
+            {"groups": {"g": ["a"]}, "level": "column"},
+            "level='column' makes each column a player; leave one of",
+        ),
+        ({"groups": {"g": ["a"]}, "level": "modality"}, "level='modality' makes whole inputs players; leave one of"),
         ({"background": 3}, "background must be rows like inputs"),
         ({"sampling": "cond"}, "sampling must be one of"),
         ({"loss": "squared_error"}, "loss must fit the task"),

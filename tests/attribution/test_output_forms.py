@@ -40,7 +40,7 @@ def given_as(kind: str, scores: np.ndarray) -> torch.Tensor:
 
 
 CASES = [("logits", 1), ("logits", 2), ("logits", 3), ("probabilities", 1), ("probabilities", 3)]
-CASES += [("log_probabilities", 2), ("log_probabilities", 3)]
+CASES += [("log_probabilities", 1), ("log_probabilities", 2), ("log_probabilities", 3)]
 
 
 @pytest.fixture(params=CASES, ids=lambda own: f"{own[0]} {own[1]}")
@@ -62,7 +62,7 @@ def test_probabilities_logits_and_readouts(form):
     logits = made.logits(outputs)
     np.testing.assert_allclose(shares_of(logits.numpy()), shares, rtol=1e-9)
     np.testing.assert_allclose(made.readout(outputs, "logit"), logits, rtol=0)
-    if made.kind != "probabilities":
+    if made.kind == "logits" or (made.kind == "log_probabilities" and made.count > 1):
         assert torch.equal(logits, outputs)
     leaf = outputs.clone().requires_grad_()
     (slope,) = torch.autograd.grad(made.readout(leaf, "logit").sum() + made.probabilities(leaf)[:, 0].sum(), leaf)
@@ -117,6 +117,33 @@ def test_certain_probabilities_have_finite_logits(dtype):
         assert own[2] == 0
 
 
+@pytest.mark.parametrize(("dtype", "largest"), [(torch.float32, 80.0), (torch.float64, 700.0)])
+def test_one_log_probability_gives_its_logit_to_the_last_digits(dtype, largest):
+    made = OutputForm("classification", "log_probabilities", 1, ("a", "b"), ("b",), inferred=False)
+    logits = torch.linspace(-largest, largest, 41, dtype=dtype)[:, None].requires_grad_()
+    outputs = torch.nn.functional.logsigmoid(logits)
+    assert (outputs.exp() == 1).any(), "the probability itself is 1 to the last digit"
+    found = made.logits(outputs)
+    torch.testing.assert_close(found, logits, rtol=16 * torch.finfo(dtype).eps, atol=1e-6)
+    torch.testing.assert_close(made.own_probabilities(outputs), torch.sigmoid(logits))
+    (slope,) = torch.autograd.grad(found.sum(), logits)
+    torch.testing.assert_close(slope, torch.ones_like(slope), rtol=1e-4, atol=1e-4)
+    assert torch.isfinite(made.logits(torch.zeros(1, 1, dtype=dtype))).all(), "where p was rounded to 1"
+
+
+@pytest.mark.parametrize("method", ["gradient", "shapley", "permutation", "integrated_gradients"])
+@pytest.mark.parametrize("output", ["logit", "probability"])
+def test_a_network_of_one_log_probability_is_explained_as_one_of_logits(method, output):
+    found = []
+    for kind, last in (("logits", torch.nn.Identity()), ("log_probabilities", torch.nn.LogSigmoid())):
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1), last).double()
+        options = {"method": method, "output": output, "output_kind": kind, "random_state": 0, "progress": False}
+        found.append(pg.explain(net, SCORES, Y % 2, **options).values)
+    assert np.nanmax(np.abs(found[0])) > 1e-2
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-6, atol=1e-8)
+
+
 # ---- targets ---------------------------------------------------------------------------------------------------------
 
 
@@ -133,6 +160,13 @@ def classifier(*names: str) -> OutputForm:
         ([[1], [2], [1]], ("1", "2"), [0, 1, 0]),
         ([2, 1, 2], ("1", "2"), [1, 0, 1]),
         ([0, 1, 0], ("1", "2"), [0, 1, 0]),
+        ([0.0, 1.0, 0.0], ("1", "2"), [0, 1, 0]),
+        ([0, 1, 2], ("2", "1", "0"), [2, 1, 0]),
+        ([0.0, 1.0, 2.0], ("2", "1", "0"), [2, 1, 0]),
+        (torch.tensor([0.0, 1.0, 2.0], dtype=torch.bfloat16), ("2", "1", "0"), [2, 1, 0]),
+        ([True, False, True], ("1", "0"), [0, 1, 0]),
+        ([2, 1, 2], ("1.0", "2.0"), [1, 0, 1]),
+        ([0.5, 1.5, 0.5], ("0.5", "1.5"), [0, 1, 0]),
         ([True, False, True], ("no", "yes"), [1, 0, 1]),
         (np.eye(3)[[2, 0, 1]], ("a", "b", "c"), [2, 0, 1]),
         (torch.tensor([1, 0, 1]), ("a", "b"), [1, 0, 1]),

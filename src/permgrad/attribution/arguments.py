@@ -18,7 +18,7 @@ LEVELS = ("column", "feature", "group", "modality")
 
 
 def level_of(level: str, groups: Any) -> str:
-    """Return the level that is meant: groups that are given are the players, unless another level is asked for.
+    """Return the level that is meant: groups that are given are the players.
 
     Examples:
         >>> level_of("feature", {"size": ["height", "weight"]}), level_of("feature", None)
@@ -89,12 +89,18 @@ def check_numbers(confidence: float, n_repeats: int, batch_size: int | str) -> N
         )
 
 
-def check_groups(groups: Any) -> None:
-    """Refuse groups that are no mapping from names to features."""
+def check_groups(groups: Any, level: str) -> None:
+    """Refuse groups that are no mapping from names to features, or that a level of other players would drop."""
     if groups is not None and not isinstance(groups, Mapping):
         raise InputError(
             "groups must map names to lists of features, however: it is "
             f"{type(groups).__name__}; pass groups={{'name': ['feature', …]}}"
+        )
+    if groups and level in ("column", "modality"):
+        players = "each column a player" if level == "column" else "whole inputs players"
+        raise InputError(
+            f"groups= says which features are one player, however: level={level!r} makes {players}; leave one of them "
+            "out"
         )
 
 

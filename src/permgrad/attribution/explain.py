@@ -64,7 +64,8 @@ def explain(
             units).
         level: ``"feature"`` (a variable that arrived as a one-hot block is one feature; an image's features are its
             segments), ``"column"`` (raw columns), ``"group"``, ``"modality"``.
-        groups: columns that act, and are drawn, as one: group name to feature names. Implies ``level="group"``.
+        groups: columns that act, and are drawn, as one: group name to feature names. Implies ``level="group"``;
+            with another level than that or ``"feature"`` they are refused.
         background: rows that donors or baselines are drawn from, in the form of ``inputs``. Default: the rows explained
             if there are at least 200, else the training rows kept in the model; for a network the rows explained.
         sampling: ``"marginal"``, or ``"conditional"``: replacement values fit the rest of the row.
@@ -108,7 +109,7 @@ def explain(
     if background is not None and isinstance(background, (int, float, str, os.PathLike)):
         raise InputError(f"background must be rows like inputs, however: background={background!r}; pass a table")
     check_numbers(confidence, n_repeats, batch_size)
-    check_groups(groups)
+    check_groups(groups, level)
     given: dict[str, Any] = {
         "method": method,
         "scope": scope,

@@ -181,6 +181,40 @@ def shapes_in_words(names: Sequence[str], tensors: Sequence[Tensor]) -> str:
     )
 
 
+def in_type_of(name: str, own: Tensor, other: Tensor) -> Tensor:
+    """Return further rows in the type of the rows explained; whole numbers are never made by cutting off.
+
+    Args:
+        name: of the input.
+        own: the rows explained.
+        other: the further rows.
+
+    Raises:
+        InputError: the rows explained are whole numbers, and the others hold a number that this type cannot.
+
+    Examples:
+        >>> in_type_of("x", torch.tensor([1, 2]), torch.tensor([3.0])).tolist()
+        [3]
+    """
+    if own.is_floating_point() or other.dtype == own.dtype:
+        return other.to(own.dtype)
+    numbers = other.double() if other.is_floating_point() else other.long()
+    low, high = (0, 1) if own.dtype == torch.bool else (torch.iinfo(own.dtype).min, torch.iinfo(own.dtype).max)
+    if other.is_floating_point():
+        # The largest 64-bit numbers are no doubles; the next power of two is one.
+        fits = (numbers >= low) & (numbers < high + 1) & (numbers == numbers.floor())
+    else:
+        fits = (numbers >= low) & (numbers <= min(high, torch.iinfo(torch.int64).max))
+    if not bool(fits.all()):
+        kind = str(own.dtype).removeprefix("torch.")
+        raise InputError(
+            f"further rows of {name!r} must be numbers that the type of the rows explained can hold ({kind}), "
+            f"however: they hold {numbers[~fits][0].item():.7g}; pass the rows explained as floats too, or further "
+            "rows of whole numbers within that type"
+        )
+    return other.to(own.dtype)
+
+
 # ---- the forward's parameters ----------------------------------------------------------------------------------------
 
 

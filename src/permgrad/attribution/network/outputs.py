@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +20,10 @@ OUTPUT_KINDS: tuple[OutputKind, ...] = ("logits", "probabilities", "log_probabil
 TASKS = ("classification", "regression")
 #: How far from 1 the sum of a row's probabilities may be.
 _SUM_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4}
+#: How far beyond 0 … 1 a probability may lie, in the coarsest precision.
+_ROUNDING = 1e-2
+#: From here on float64 numbers are all whole, and neighbours fall together.
+_NO_FRACTIONS = 2.0**53
 #: Names under which networks return the output that matters, in the order in which they are looked for.
 _USUAL_HEADS = ("logits", "logit", "output", "out", "prediction", "predictions", "y", "probabilities")
 
@@ -107,6 +111,8 @@ class OutputForm:
         output_names: what methods that explain the output call the columns.
         inferred: whether task and kind were inferred rather than said.
         columns: of a regression with several outputs, those that losses are the mean of; empty: all.
+        by_values: whether the kind was told by the numbers of the first rows alone.
+        by_target: whether the task was told by the numbers of y alone.
     """
 
     task: Task
@@ -116,14 +122,25 @@ class OutputForm:
     output_names: tuple[str, ...]
     inferred: bool
     columns: tuple[int, ...] = ()
+    by_values: bool = False
+    by_target: bool = False
 
     # ---- what methods ask for ----------------------------------------------------------------------------------------
 
     def logits(self, outputs: Tensor) -> Tensor:
-        """Return scores whose softmax (one column: sigmoid) are the probabilities; differentiable."""
+        """Return scores whose softmax (one column: sigmoid) are the probabilities; differentiable.
+
+        Raises:
+            InputError: outputs are none of the kind that was said, or inferred from other rows.
+        """
+        self._check(outputs)
+        tiny = torch.finfo(outputs.dtype).tiny
+        if self.kind == "log_probabilities" and self.count == 1:
+            # log p − log(1 − p); 1 − p without cancellation, also where p is all but 1.
+            known = outputs.clamp_max(0)
+            return known - (-torch.expm1(known)).clamp_min(tiny).log()
         if self.kind != "probabilities":
             return outputs
-        tiny = torch.finfo(outputs.dtype).tiny
         if self.count == 1:
             # log p − log(1 − p); the complement is formed first, so that p = 1 stays finite.
             return outputs.clamp_min(tiny).log() - (1 - outputs).clamp_min(torch.finfo(outputs.dtype).eps).log()
@@ -135,9 +152,12 @@ class OutputForm:
         return torch.cat([1 - own, own], dim=1) if own.shape[1] == 1 else own
 
     def own_probabilities(self, outputs: Tensor) -> Tensor:
-        """Return the probabilities of the network's own columns, ``(b, K)``."""
+        """Return the probabilities of the network's own columns, ``(b, K)``; raises as ``logits`` does."""
+        self._check(outputs)
         if self.kind == "probabilities":
             return outputs
+        if self.kind == "log_probabilities" and self.count == 1:
+            return outputs.clamp_max(0).exp()
         return torch.sigmoid(outputs) if self.count == 1 else torch.softmax(outputs, dim=1)
 
     def readout(self, outputs: Tensor, output: str) -> Tensor:
@@ -175,6 +195,13 @@ class OutputForm:
         if self.count == 1:
             return torch.cat([torch.nn.functional.logsigmoid(-logits), torch.nn.functional.logsigmoid(logits)], dim=1)
         return torch.log_softmax(logits, dim=1)
+
+    def _check(self, outputs: Tensor) -> None:
+        """Refuse outputs, of any row that is ever predicted, that cannot be what the first rows were taken for."""
+        if self.task == "classification" and self.kind in ("probabilities", "log_probabilities") and len(outputs):
+            # Methods that watch every function of torch must not take this for a part of the network.
+            with torch._C.DisableTorchFunction():  # noqa: SLF001 — the documented way
+                _check_kind(outputs.detach(), self.kind, _ROUNDING, inferred=self.by_values)
 
     def encode_target(self, y: Any, rows: int) -> npt.NDArray[Any]:
         """Return class indexes int64, or numbers in float64.
@@ -214,7 +241,7 @@ class OutputForm:
             )
         count = len(self.class_names)
         positions = {name: index for index, name in enumerate(self.class_names)}
-        found = np.array([positions.get(str(value), -1) for value in values.tolist()], dtype=np.int64)
+        found = np.array([_position(value, positions) for value in values.tolist()], dtype=np.int64)
         if (found >= 0).all():
             # Names come first: with class_names=["1", "2"] a 1 is the first class.
             return found
@@ -230,6 +257,19 @@ class OutputForm:
             f"y must hold class numbers 0…{count - 1} or class names ({', '.join(self.class_names[:10])}), "
             f"however: y holds {values[strange].tolist()[0]!r}; pass class_names= in the order of the outputs"
         )
+
+
+def _position(label: Any, positions: Mapping[str, int]) -> int:
+    """Return the place of the class with this name, −1 if there is none; 2, 2.0 and True are names as numbers are.
+
+    Examples:
+        >>> [_position(label, {"1": 0, "2.0": 1}) for label in ("1", 1.0, True, 2, 2.5)]
+        [0, 0, 0, 1, -1]
+    """
+    found = positions.get(str(label), -1)
+    if found < 0 and isinstance(label, (int, float)) and abs(label) < _NO_FRACTIONS and float(label).is_integer():
+        found = positions.get(str(int(label)), positions.get(str(float(label)), -1))
+    return found
 
 
 def as_target(y: Any) -> npt.NDArray[Any]:
@@ -287,6 +327,7 @@ def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | No
         raise unknown("task", task, TASKS)
     count = outputs.shape[1]
     inferred = kind is None or task is None
+    by_target = task is None and kind is None and class_names is None and _numbers_tell(count, y)
     if task is None:
         task = _infer_task(count, y, kind, class_names)
     if task == "regression":
@@ -295,7 +336,7 @@ def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | No
         listed = [str(name) for name in y.columns] if hasattr(y, "columns") else []
         numbered = listed if len(listed) == count else [str(k) for k in range(count)]
         names = ("all",) if count == 1 else tuple(numbered)
-        return OutputForm("regression", "values", count, (), names, inferred)
+        return OutputForm("regression", "values", count, (), names, inferred, by_target=by_target)
     if kind == "values":
         raise InputError(
             "a classifier's outputs are logits or probabilities, however: output_kind='values'; pass one of the "
@@ -303,7 +344,7 @@ def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | No
         )
     said: list[OutputKind] = [known for known in OUTPUT_KINDS if known == kind]
     chosen = said[0] if said else _infer_kind(outputs)
-    _check_kind(outputs, chosen)
+    _check_kind(outputs, chosen, _tolerance(outputs))
     classes = max(count, 2)
     names = tuple(str(name) for name in class_names) if class_names is not None else tuple(map(str, range(classes)))
     if len(names) != classes or len(set(names)) != classes:
@@ -312,7 +353,28 @@ def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | No
             "each class once"
         )
     shown = names if count > 1 else names[1:]
-    return OutputForm("classification", chosen, count, names, shown, inferred)
+    return OutputForm("classification", chosen, count, names, shown, inferred, by_values=not said, by_target=by_target)
+
+
+def with_others(form: OutputForm, outputs: Tensor) -> OutputForm:
+    """Return the form with the kind that further outputs ``(rows, K)`` leave possible, where it was inferred.
+
+    What all rows hold is what each part of them holds: where another part is of another kind, all are logits.
+    """
+    known = outputs[torch.isfinite(outputs).all(dim=1)]
+    if form.task == "regression" or not form.by_values or form.kind == "logits" or not len(known):
+        return form
+    return form if _infer_kind(known) == form.kind else replace(form, kind="logits")
+
+
+def _numbers_tell(count: int, y: Any) -> bool:
+    """Return whether a classification is told by y's numbers alone, so that further rows could tell a regression."""
+    if y is None:
+        return False
+    values = as_target(y)
+    if values.dtype.kind not in "fiu":
+        return False
+    return is_one_hot(values) if count > 1 else set(np.unique(values).tolist()) <= {0, 1}
 
 
 def _infer_task(count: int, y: Any, kind: str | None, class_names: Any) -> Task:
@@ -342,10 +404,9 @@ def _infer_task_of_columns(values: npt.NDArray[Any]) -> Task:
 
 
 def _infer_kind(outputs: Tensor) -> OutputKind:
-    values = outputs.double()
+    values, tolerance = outputs.double(), _tolerance(outputs)
     if outputs.shape[1] == 1:
-        return "probabilities" if bool(((values >= 0) & (values <= 1)).all()) else "logits"
-    tolerance = _SUM_TOLERANCE.get(outputs.dtype, 1e-2)
+        return "probabilities" if bool(((values >= -tolerance) & (values <= 1 + tolerance)).all()) else "logits"
     if bool((values >= 0).all()) and bool(((values.sum(dim=1) - 1).abs() <= tolerance).all()):
         return "probabilities"
     if bool((values <= 0).all()) and bool(((values.exp().sum(dim=1) - 1).abs() <= tolerance).all()):
@@ -353,14 +414,22 @@ def _infer_kind(outputs: Tensor) -> OutputKind:
     return "logits"
 
 
-def _check_kind(outputs: Tensor, kind: str) -> None:
-    if kind == "probabilities" and not bool(((outputs >= 0) & (outputs <= 1)).all()):
+def _tolerance(outputs: Tensor) -> float:
+    """Return how far from 1 a sum of probabilities may be, and from 0 … 1 a probability, by rounding alone."""
+    return _SUM_TOLERANCE.get(outputs.dtype, _ROUNDING)
+
+
+def _check_kind(outputs: Tensor, kind: str, tolerance: float, *, inferred: bool = False) -> None:
+    """Refuse outputs that cannot be probabilities or their logarithms; NaN is told elsewhere."""
+    low, high = torch.stack(outputs.aminmax()).tolist()
+    told = ", though those of the first rows lie there" if inferred else ""
+    if kind == "probabilities" and (low < -tolerance or high > 1 + tolerance):
         raise InputError(
-            "probabilities must lie within 0 … 1, however: the outputs go from "
-            f"{float(outputs.min()):.3g} to {float(outputs.max()):.3g}; pass output_kind='logits'"
+            f"probabilities must lie within 0 … 1, however: the outputs go from {low:.3g} to {high:.3g}{told}; pass "
+            "output_kind='logits'"
         )
-    if kind == "log_probabilities" and bool((outputs > 1e-3).any()):
+    if kind == "log_probabilities" and high > max(tolerance, 1e-3):
         raise InputError(
-            "log-probabilities must not be above 0, however: the outputs reach "
-            f"{float(outputs.max()):.3g}; pass output_kind='logits'"
+            f"log-probabilities must not be above 0, however: the outputs reach {high:.3g}{told}; pass "
+            "output_kind='logits'"
         )

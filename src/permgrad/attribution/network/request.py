@@ -41,6 +41,7 @@ def network_request(arguments: Arguments, chosen: Method, name: str) -> Request:
     )
     inputs = subject.inputs
     donors = inputs if arguments.background is None else subject.read(arguments.background)
+    subject.settle(None if donors is inputs else donors)
     row_offset = mine.get("row_offset", 0)
     check_row_offset(row_offset, donors is inputs)
     if mine.get("layer") is not None:
@@ -83,8 +84,6 @@ def at_level(space: PlayerSpace, arguments: Arguments) -> PlayerSpace:
     if arguments.level not in LEVELS:
         raise unknown("level", arguments.level, LEVELS)
     if arguments.level == "modality":
-        if arguments.groups is not None:
-            raise InputError("level='modality' makes whole inputs players, however: groups= is given; leave one out")
         return space.modalities()
     if arguments.level == "group":
         if arguments.groups is None:

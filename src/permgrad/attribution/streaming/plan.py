@@ -267,7 +267,7 @@ def make_plan(
     resolved = resolve_scope(chosen(), method, scope)
     given = {**ARGUMENTS, **arguments}
     check_numbers(confidence, n_repeats, batch_size)
-    check_groups(given["groups"])
+    check_groups(given["groups"], given["level"])
     given["level"] = level_of(given["level"], given["groups"])
     own_options = dict(options or {})
     _check_streamable(method, resolved, scoring, resolve_options(chosen(), method, own_options))
