@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 
 from permgrad._errors import PermgradWarning
+from permgrad.data.encoding import TableEncoder
+from permgrad.runs.image_table import read_records
 from permgrad.runs.inputs import PARTS, configuration, load_inputs
 from permgrad.runs.predict import read_rows
 from permgrad.runs.request import RunRequest
@@ -296,3 +298,56 @@ def test_thousands_of_a_german_table_are_read_alike_in_training_and_prediction(h
     with pytest.warns(PermgradWarning, match="as in the table that was learned from"):
         own = load_inputs(RunRequest(table="table.csv", target=("price",), test=Path("test.csv")))
     assert own.parts["test"].y.tolist() == [3456, 4321]
+
+
+def coded_table(rows: int = 200) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"age": rng.normal(size=rows), "code": rng.choice(["01", "02", "03", "A1"], rows)})
+    frame["smoker"] = rng.choice(["TRUE", "FALSE", "unknown"], rows)
+    frame["size"] = rng.choice(["1.50", "2.00", "x"], rows)
+    frame["ward"] = rng.choice(["07", "08", "?"], rows)
+    return frame
+
+
+CODED = ["code", "smoker", "size", "ward"]
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_columns_of_text_are_text_in_tables_that_hold_numbers_alone(here, form):
+    frame = coded_table()
+    name = f"coded.{form}"
+    frame.to_csv(name, index=False) if form == "csv" else frame.to_parquet(name)
+    options = {"table": name, "target": ("code",), "kind": ("ward=categorical",), "na": ("?",)}
+    inputs = load_inputs(RunRequest(**options))
+    assert inputs.texts == CODED
+    few = frame[(frame["code"] != "A1") & (frame["smoker"] != "unknown") & (frame["size"] != "x")]
+    few = few[few["ward"] != "?"]
+    few.to_csv("few.csv", index=False)
+    assert len(few) > 5
+    assert not any(pd.api.types.is_string_dtype(pd.read_csv("few.csv")[name]) for name in CODED), "cells do not tell"
+    model = SimpleNamespace(preprocessor_=SimpleNamespace(feature_names_in_=["age", *CODED[1:]]))
+    data = {"texts": inputs.texts, "na_codes": ["?"], "target": "code"}
+    rows, whole = read_rows(model, data, Path("few.csv"))
+    encoder = TableEncoder(**inputs.encoder_options).fit(inputs.parts["train"].X)
+    np.testing.assert_array_equal(encoder.transform(rows), encoder.transform(few[rows.columns]))
+    assert whole["code"].tolist() == few["code"].tolist(), "the target is to be compared with classes"
+    # Runs of former versions say nothing of text.
+    with pytest.warns(PermgradWarning, match="(?s)'smoker'.*'size'.*'ward'"):
+        encoder.transform(read_rows(model, {"target": "code"}, Path("few.csv"))[0])
+    own = load_inputs(RunRequest(**options, test=Path("few.csv"))).parts["test"]
+    assert own.y.tolist() == few["code"].tolist()
+    np.testing.assert_array_equal(encoder.transform(own.X[rows.columns]), encoder.transform(few[rows.columns]))
+
+
+def test_tables_of_images_are_read_with_the_columns_of_text(here):
+    from PIL import Image
+
+    Image.new("L", (4, 4)).save("one.png")
+    Path("rows.csv").write_text("code,scan\n01,one.png\n02,one.png\n")
+    model = SimpleNamespace(
+        preprocessor_=SimpleNamespace(feature_names_in_=["code"]), images_=[SimpleNamespace(name="scan")]
+    )
+    table = Path("rows.csv").resolve()
+    records, whole = read_records(model, {"texts": ["code", "scan", "gone"]}, table)
+    assert records.table["code"].tolist() == whole["code"].tolist() == ["01", "02"]
+    assert read_records(model, {}, table)[1]["code"].tolist() == [1, 2], "as in runs of former versions"

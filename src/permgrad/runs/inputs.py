@@ -77,7 +77,8 @@ class Inputs:
         notes: Sentences for the user.
         card: The data card of a named set.
         kinds: Features whose kind the user gave.
-        decimals: Columns that the file writes with a decimal comma; tables to predict on are read accordingly.
+        decimals: Decimal signs of the file's columns; tables to predict on are read accordingly.
+        texts: Columns of text; tables to predict on are read accordingly, also where they hold numbers alone.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Inputs:
     notes: list[str] = field(default_factory=list)
     card: DataCard | None = None
     decimals: dict[str, str] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
     kinds: dict[str, Kind] = field(default_factory=dict)
 
     @property
@@ -236,6 +238,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None) -> Inputs
         notes=notes,
         card=card,
         decimals=written.decimals,
+        texts=_text_columns(written, kinds),
         kinds={name: kind for name, kind in kinds.items() if name in features},
     )
 
@@ -263,8 +266,13 @@ class _Divided:
 def _read(request: RunRequest, card: DataCard | None) -> Written:
     """Return the table as it is written in its file, or in a named data set."""
     if card:
-        return Written(load_dataset(request.table).frame, {}, ())
+        return Written.typed(load_dataset(request.table).frame, card.na_codes)
     return read_written(request.table, codes=request.na_codes)
+
+
+def _text_columns(written: Written, kinds: Mapping[str, Kind]) -> list[str]:
+    """Return the columns that are text also in a table in which they happen to hold numbers alone."""
+    return [*written.texts, *(name for name in written.coded if kinds.get(name) == "categorical")]
 
 
 def _check_names(request: RunRequest, columns: list[str], group: str | None, kept_group: str | None) -> None:
@@ -289,7 +297,7 @@ def _divided(
 ) -> _Divided:
     """Return the rows whose target is known, in three parts."""
     frame = _with_target(written.frame, target, codes, notes)
-    files = _own_files(request, frame, target, codes, notes, written.decimals)
+    files = _own_files(request, frame, target, codes, notes, written)
     _check_rows(len(frame), files)
     task, reason = _task(request, card, frame[target], target)
     labels = {name: target_values(own[target], task, target) for name, own in _all_tables(frame, files).items()}
@@ -390,15 +398,16 @@ def _own_files(
     target: str,
     codes: Sequence[str | int | float],
     notes: list[str],
-    decimals: Mapping[str, str],
+    written: Written,
 ) -> dict[str, pd.DataFrame]:
+    texts = _text_columns(written, parse_kinds(request.kind))
     files: dict[str, pd.DataFrame] = {}
     wanted = [name for name in frame.columns if name not in request.drop]
     for part in ("test", "validation"):
         path = getattr(request, part)
         if path is None:
             continue
-        own = read_written(path, like=decimals, codes=codes).frame
+        own = read_written(path, like=written.decimals, texts=texts, codes=codes).frame
         find_column(target, list(own.columns), f"target of the {part} file")
         needed = [name for name in wanted if name in own.columns or name not in (*request.identifier, request.group)]
         aligned = align_columns(own.drop(columns=[n for n in request.drop if n in own.columns]), needed)
