@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from permgrad._errors import PermgradWarning
+from permgrad._errors import InputError, PermgradWarning
 from permgrad.data.encoding import TableEncoder
 from permgrad.runs.image_table import read_records
 from permgrad.runs.inputs import PARTS, configuration, load_inputs
@@ -185,6 +186,42 @@ def test_own_files(here):
     table(30, seed=2).to_csv("validation.csv", index=False)
     both = load(test=Path("test.csv"), validation=Path("validation.csv"))
     assert {part: len(both.parts[part].X) for part in PARTS} == {"train": 200, "validation": 30, "test": 50}
+
+
+@pytest.mark.parametrize(
+    ("left_out", "options"),
+    [
+        ("code", {}),
+        ("code", {"kind": ("code=identifier",)}),
+        ("code", {"identifier": ("code",)}),
+        ("weight", {"drop": ("weight",)}),
+        ("year", {"time": "year"}),
+        ("patient", {"group": "patient"}),
+    ],
+)
+def test_own_files_need_no_column_that_is_left_out(here, left_out, options):
+    own = table(50, seed=1)
+    own.drop(columns=left_out).to_csv("test.csv", index=False)
+    inputs = load(test=Path("test.csv"), **options)
+    assert left_out in inputs.left_out, "the precondition"
+    assert left_out not in inputs.parts["test"].X.columns
+    features = list(inputs.parts["train"].X.columns)
+    pd.testing.assert_frame_equal(inputs.parts["test"].X, own[features], check_column_type=False)
+    # What the file has of them makes no difference, and is not warned of.
+    own.to_csv("test.csv", index=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = load(test=Path("test.csv"), **options).parts["test"].X
+    pd.testing.assert_frame_equal(found, own[features], check_column_type=False)
+    own.drop(columns="age").to_csv("test.csv", index=False)
+    with pytest.raises(InputError, match="1 is missing: 'age'"):
+        load(test=Path("test.csv"), **options)
+    own.rename(columns={"age": "agee"}).to_csv("test.csv", index=False)
+    with pytest.raises(InputError, match=r"1 is missing: 'age' \(did you mean 'agee'\?\)"):
+        load(test=Path("test.csv"), **options)
+    own.assign(more=1).to_csv("test.csv", index=False)
+    with pytest.warns(PermgradWarning, match="1 column is not used, training did not have it: 'more'"):
+        load(test=Path("test.csv"), **options)
 
 
 def test_rows_in_training_and_test_are_counted(here):
