@@ -224,6 +224,43 @@ def test_own_files_need_no_column_that_is_left_out(here, left_out, options):
         load(test=Path("test.csv"), **options)
 
 
+def test_groups_in_training_and_own_files_are_counted(here):
+    own = table(50, seed=1).assign(patient=lambda own: own["patient"] + 30)
+    own.to_csv("test.csv", index=False)
+    inputs = load(test=Path("test.csv"), group="patient")
+    learned = set(table()["patient"][inputs.parts["train"].rows])
+    there = set(own["patient"])
+    assert 0 < len(learned & there) < len(there), "the precondition"
+    said = [note for note in inputs.notes if "groups of" in note]
+    assert said == [
+        f"{len(learned & there)} of {len(there)} groups of 'patient' in the test file also stand in the training rows"
+    ]
+    # A gap makes the numbers of a column broken ones.
+    own.assign(patient=own["patient"].where(own.index > 0)).to_csv("test.csv", index=False)
+    assert any(
+        "groups of 'patient' in the test file" in note for note in load(test=Path("test.csv"), group="patient").notes
+    )
+    own.assign(patient=own["patient"] + 100).to_csv("test.csv", index=False)
+    assert not any("groups of" in note for note in load(test=Path("test.csv"), group="patient").notes)
+    own.drop(columns="patient").to_csv("test.csv", index=False)
+    assert not any("groups of" in note for note in load(test=Path("test.csv"), group="patient").notes)
+
+
+def test_what_divides_nothing_is_named(here):
+    files = {}
+    for seed, part in enumerate(("test", "validation")):
+        files[part] = Path(f"{part}.csv")
+        table(30, seed=seed + 1).to_csv(files[part], index=False)
+    assert not any("nothing" in note for note in load(**files).notes)
+    assert not any("nothing" in note for note in load(test=files["test"], group="patient").notes)
+    inputs = load(**files, group="patient")
+    reason = "because --test and --validation are both given; the"
+    assert f"--group divides nothing, {reason} column is left out all the same" in inputs.notes
+    assert inputs.left_out["patient"] == "left out: --group"
+    assert [note.split(" in the ")[1].split()[0] for note in inputs.notes if "groups of" in note] == list(files)
+    assert f"--time divides nothing, {reason} column is left out all the same" in load(**files, time="year").notes
+
+
 def test_rows_in_training_and_test_are_counted(here):
     table().iloc[:7].to_csv("test.csv", index=False)
     inputs = load(test=Path("test.csv"), drop=("code",))

@@ -29,7 +29,7 @@ from permgrad.data.written_numbers import Written
 from permgrad.runs import gradients, image_files
 from permgrad.runs.declared_kinds import check_kinds, parse_kinds
 from permgrad.runs.folder import file_hash, folder_hash
-from permgrad.runs.part_files import read_part_files, text_columns, with_needed_columns, with_target
+from permgrad.runs.part_files import notes_on_division, read_part_files, text_columns, with_needed_columns, with_target
 from permgrad.runs.request import RunRequest
 from permgrad.runs.target import Task, choose_task, find_column, target_values
 
@@ -223,6 +223,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None) -> Inputs
     _note_duplicates(notes, train[features], schema, [*variables.values(), *blocks])
     images = image_files.locate(request, rows.tables)
     notes += image_files.notes_on(images)
+    notes += notes_on_division(request, train, rows.files)
     shared = _shared_rows(notes, rows.tables, [*features, *request.images, target])
     return Inputs(
         name=request.name,

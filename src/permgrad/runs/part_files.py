@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from permgrad._errors import InputError
+from permgrad.data.cells import canonical
 from permgrad.data.column_types import Kind
 from permgrad.data.encoding import align_columns
 from permgrad.data.table import blank_codes, read_written
@@ -71,6 +72,25 @@ def with_needed_columns(
     needed = [*features, *(name for name in others if name in own.columns and name not in features)]
     silent = [name for name in own.columns if name in set(known) - set(needed)]
     return align_columns(own.drop(columns=silent), needed)
+
+
+def notes_on_division(request: RunRequest, train: pd.DataFrame, files: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Say which groups of the training rows stand in the files, too, and where nothing is left to be divided."""
+    notes = [
+        f"--{name} divides nothing, because --test and --validation are both given; the column is left out all the same"
+        for name in ("group", "time")
+        if len(files) == 2 and getattr(request, name) is not None
+    ]
+    for part, own in files.items() if request.group is not None else ():
+        if request.group not in own.columns:
+            continue
+        there, learned = (set(map(canonical, table[request.group].dropna().unique())) for table in (own, train))
+        if shared := len(there & learned):
+            notes.append(
+                f"{shared} of {len(there)} groups of {request.group!r} in the {part} file also stand in the training "
+                "rows"
+            )
+    return notes
 
 
 def with_target(
