@@ -309,8 +309,9 @@ def _divided(
 def _align(request: RunRequest, rows: _Divided, needed: Sequence[str], group: str | None) -> None:
     """Leave in the parts' own files what is needed, and refuse files that lack some of it."""
     kept = [*request.identifier, *([] if group is None else [group])]
+    known = list(rows.tables["train"].columns)
     for part, own in rows.files.items():
-        rows.files[part] = rows.tables[part] = with_needed_columns(own, needed, kept, rows.tables["train"].columns)
+        rows.files[part] = rows.tables[part] = with_needed_columns(own, needed, kept, known)
 
 
 def _parts(

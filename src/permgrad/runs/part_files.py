@@ -70,8 +70,8 @@ def with_needed_columns(
         ['a', 'y', 'id']
     """
     needed = [*features, *(name for name in others if name in own.columns and name not in features)]
-    silent = [name for name in own.columns if name in set(known) - set(needed)]
-    return align_columns(own.drop(columns=silent), needed)
+    silent = set(known) - set(needed)
+    return align_columns(own.drop(columns=[name for name in own.columns if name in silent]), needed)
 
 
 def notes_on_division(request: RunRequest, train: pd.DataFrame, files: Mapping[str, pd.DataFrame]) -> list[str]:
