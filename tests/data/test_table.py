@@ -119,7 +119,7 @@ def test_a_code_does_not_keep_a_column_from_being_read_as_one_without_it(tmp_pat
         read_back, missing = read_numbers(written.frame["a"], column, MissingCodes.of(["k.A.", -9]))
         assert missing.tolist() == [0] * 3 + [2] + [0] * 36
         assert np.delete(read_back, 3).tolist() == np.delete(numbers, 3).tolist()
-        assert written.decimals == ({"a": ",", "b": ","} if decimal == "," else {})
+        assert written.decimals == {"a": decimal, "b": decimal}
         # Undeclared it is named.
         column, _ = read(decimal, "k.A.")
         assert column.kind == "categorical"

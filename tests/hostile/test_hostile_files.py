@@ -357,11 +357,55 @@ def test_a_table_is_read_like_the_one_that_was_learned_from(tmp_path):
         assert read_written(new, like=signs).frame["a"][0] == 1.235
 
 
+def test_proven_points_hold_for_later_tables(tmp_path):
+    learned, new = tmp_path / "learned.csv", tmp_path / "new.csv"
+    learned.write_text("p;q\n1,234.5;1\n2,000;2\n")
+    written = read_written(learned)
+    assert written.decimals == {"p": ".", "q": "."}
+    new.write_text("p;q\n2,000;1\n")
+    with pytest.warns(PermgradWarning, match="is read as 2, as is usual with such delimiters"):
+        assert read_table(new)["p"].tolist() == [2]
+    with pytest.warns(PermgradWarning, match="is read as 2000, as in the table that was learned from"):
+        assert read_written(new, like=written.decimals).frame["p"].tolist() == [2000]
+    new.write_text("p;q\n1.575;1\n")
+    with pytest.warns(PermgradWarning, match="is read as 1.575, as in the table that was learned from"):
+        assert read_written(new, like=written.decimals).frame["p"].tolist() == [1.575]
+    # What the table itself shows goes before.
+    new.write_text("p;q\n2,000;0,5\n")
+    assert read_written(new, like=written.decimals).frame.to_numpy().tolist() == [[2, 0.5]]
+    new.write_text("p;q\n2,000;1\nx;007\n")
+    later = read_written(new, like=written.decimals).frame
+    assert later["p"].tolist() == ["2000", "x"], "x is what is wrong with it"
+
+
+def test_each_sign_is_kept_where_a_file_has_both(tmp_path):
+    (tmp_path / "t.csv").write_text("a;b;c;d\n0,13;0.25;x;1.575\n1;7;y;2\n")
+    with pytest.warns(PermgradWarning, match="although other columns have decimal commas"):
+        assert read_written(tmp_path / "t.csv").decimals == {"a": ",", "b": "."}, "and none for the one in doubt"
+
+
 def test_columns_kept_as_text_are_left_alone(tmp_path):
     (tmp_path / "t.csv").write_text("a;b\n1,5;x\n2,5;y\n")
     assert read_table(tmp_path / "t.csv", text=["a"])["a"].tolist() == ["1,5", "2,5"]
     (tmp_path / "t.csv").write_text("a;b\n1,5;x\n?;y\n")
     assert read_table(tmp_path / "t.csv", na=["?"])["a"].tolist()[0] == 1.5
+
+
+def test_columns_that_were_text_are_read_as_text(tmp_path):
+    learned, new = tmp_path / "learned.csv", tmp_path / "new.csv"
+    # g: truth values and a gap, which a reader of CSV takes for truth values.
+    learned.write_text("a,b,c,d,e,f,g\n01,TRUE,1.50,3,x,07,TRUE\n02,FALSE,2.00,4,y,?,\nA1,unknown,x,5,z,08,FALSE\n")
+    written = read_written(learned, codes="?")
+    assert (written.texts, written.coded) == (("a", "b", "c", "e"), ("f",))
+    new.write_text("b,a,c,d,g\nTRUE,01,1.50,3,TRUE\nFALSE,,2.00,4,FALSE\n")
+    usual = read_table(new)
+    assert [usual[name].dtype.kind for name in "abc"] == ["f", "b", "f"], "the precondition: cells alone do not tell"
+    table = read_written(new, texts=written.texts).frame
+    assert table["a"].tolist()[0] == "01"
+    assert table["a"].isna().tolist() == [False, True]
+    assert (table["b"].tolist(), table["c"].tolist()) == (["TRUE", "FALSE"], ["1.50", "2.00"])
+    assert table["d"].tolist() == [3, 4]
+    assert table["g"].tolist() == usual["g"].tolist()
 
 
 # ---- files of other kinds --------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from permgrad._errors import PermgradWarning
+from permgrad._errors import InputError, PermgradWarning
+from permgrad.data.encoding import TableEncoder
+from permgrad.runs.image_table import read_records
 from permgrad.runs.inputs import PARTS, configuration, load_inputs
 from permgrad.runs.predict import read_rows
 from permgrad.runs.request import RunRequest
@@ -185,6 +188,79 @@ def test_own_files(here):
     assert {part: len(both.parts[part].X) for part in PARTS} == {"train": 200, "validation": 30, "test": 50}
 
 
+@pytest.mark.parametrize(
+    ("left_out", "options"),
+    [
+        ("code", {}),
+        ("code", {"kind": ("code=identifier",)}),
+        ("code", {"identifier": ("code",)}),
+        ("weight", {"drop": ("weight",)}),
+        ("year", {"time": "year"}),
+        ("patient", {"group": "patient"}),
+    ],
+)
+def test_own_files_need_no_column_that_is_left_out(here, left_out, options):
+    own = table(50, seed=1)
+    own.drop(columns=left_out).to_csv("test.csv", index=False)
+    inputs = load(test=Path("test.csv"), **options)
+    assert left_out in inputs.left_out, "the precondition"
+    assert left_out not in inputs.parts["test"].X.columns
+    features = list(inputs.parts["train"].X.columns)
+    pd.testing.assert_frame_equal(inputs.parts["test"].X, own[features], check_column_type=False)
+    # What the file has of them makes no difference, and is not warned of.
+    own.to_csv("test.csv", index=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = load(test=Path("test.csv"), **options).parts["test"].X
+    pd.testing.assert_frame_equal(found, own[features], check_column_type=False)
+    own.drop(columns="age").to_csv("test.csv", index=False)
+    with pytest.raises(InputError, match="1 is missing: 'age'"):
+        load(test=Path("test.csv"), **options)
+    own.rename(columns={"age": "agee"}).to_csv("test.csv", index=False)
+    with pytest.raises(InputError, match=r"1 is missing: 'age' \(did you mean 'agee'\?\)"):
+        load(test=Path("test.csv"), **options)
+    own.assign(more=1).to_csv("test.csv", index=False)
+    with pytest.warns(PermgradWarning, match="1 column is not used, training did not have it: 'more'"):
+        load(test=Path("test.csv"), **options)
+
+
+def test_groups_in_training_and_own_files_are_counted(here):
+    own = table(50, seed=1).assign(patient=lambda own: own["patient"] + 30)
+    own.to_csv("test.csv", index=False)
+    inputs = load(test=Path("test.csv"), group="patient")
+    learned = set(table()["patient"][inputs.parts["train"].rows])
+    there = set(own["patient"])
+    assert 0 < len(learned & there) < len(there), "the precondition"
+    said = [note for note in inputs.notes if "groups of" in note]
+    assert said == [
+        f"{len(learned & there)} of {len(there)} groups of 'patient' in the test file also stand in the training rows"
+    ]
+    # A gap makes the numbers of a column broken ones.
+    own.assign(patient=own["patient"].where(own.index > 0)).to_csv("test.csv", index=False)
+    assert any(
+        "groups of 'patient' in the test file" in note for note in load(test=Path("test.csv"), group="patient").notes
+    )
+    own.assign(patient=own["patient"] + 100).to_csv("test.csv", index=False)
+    assert not any("groups of" in note for note in load(test=Path("test.csv"), group="patient").notes)
+    own.drop(columns="patient").to_csv("test.csv", index=False)
+    assert not any("groups of" in note for note in load(test=Path("test.csv"), group="patient").notes)
+
+
+def test_what_divides_nothing_is_named(here):
+    files = {}
+    for seed, part in enumerate(("test", "validation")):
+        files[part] = Path(f"{part}.csv")
+        table(30, seed=seed + 1).to_csv(files[part], index=False)
+    assert not any("nothing" in note for note in load(**files).notes)
+    assert not any("nothing" in note for note in load(test=files["test"], group="patient").notes)
+    inputs = load(**files, group="patient")
+    reason = "because --test and --validation are both given; the"
+    assert f"--group divides nothing, {reason} column is left out all the same" in inputs.notes
+    assert inputs.left_out["patient"] == "left out: --group"
+    assert [note.split(" in the ")[1].split()[0] for note in inputs.notes if "groups of" in note] == list(files)
+    assert f"--time divides nothing, {reason} column is left out all the same" in load(**files, time="year").notes
+
+
 def test_rows_in_training_and_test_are_counted(here):
     table().iloc[:7].to_csv("test.csv", index=False)
     inputs = load(test=Path("test.csv"), drop=("code",))
@@ -296,3 +372,56 @@ def test_thousands_of_a_german_table_are_read_alike_in_training_and_prediction(h
     with pytest.warns(PermgradWarning, match="as in the table that was learned from"):
         own = load_inputs(RunRequest(table="table.csv", target=("price",), test=Path("test.csv")))
     assert own.parts["test"].y.tolist() == [3456, 4321]
+
+
+def coded_table(rows: int = 200) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"age": rng.normal(size=rows), "code": rng.choice(["01", "02", "03", "A1"], rows)})
+    frame["smoker"] = rng.choice(["TRUE", "FALSE", "unknown"], rows)
+    frame["size"] = rng.choice(["1.50", "2.00", "x"], rows)
+    frame["ward"] = rng.choice(["07", "08", "?"], rows)
+    return frame
+
+
+CODED = ["code", "smoker", "size", "ward"]
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_columns_of_text_are_text_in_tables_that_hold_numbers_alone(here, form):
+    frame = coded_table()
+    name = f"coded.{form}"
+    frame.to_csv(name, index=False) if form == "csv" else frame.to_parquet(name)
+    options = {"table": name, "target": ("code",), "kind": ("ward=categorical",), "na": ("?",)}
+    inputs = load_inputs(RunRequest(**options))
+    assert inputs.texts == CODED
+    few = frame[(frame["code"] != "A1") & (frame["smoker"] != "unknown") & (frame["size"] != "x")]
+    few = few[few["ward"] != "?"]
+    few.to_csv("few.csv", index=False)
+    assert len(few) > 5
+    assert not any(pd.api.types.is_string_dtype(pd.read_csv("few.csv")[name]) for name in CODED), "cells do not tell"
+    model = SimpleNamespace(preprocessor_=SimpleNamespace(feature_names_in_=["age", *CODED[1:]]))
+    data = {"texts": inputs.texts, "na_codes": ["?"], "target": "code"}
+    rows, whole = read_rows(model, data, Path("few.csv"))
+    encoder = TableEncoder(**inputs.encoder_options).fit(inputs.parts["train"].X)
+    np.testing.assert_array_equal(encoder.transform(rows), encoder.transform(few[rows.columns]))
+    assert whole["code"].tolist() == few["code"].tolist(), "the target is to be compared with classes"
+    # Runs of former versions say nothing of text.
+    with pytest.warns(PermgradWarning, match="(?s)'smoker'.*'size'.*'ward'"):
+        encoder.transform(read_rows(model, {"target": "code"}, Path("few.csv"))[0])
+    own = load_inputs(RunRequest(**options, test=Path("few.csv"))).parts["test"]
+    assert own.y.tolist() == few["code"].tolist()
+    np.testing.assert_array_equal(encoder.transform(own.X[rows.columns]), encoder.transform(few[rows.columns]))
+
+
+def test_tables_of_images_are_read_with_the_columns_of_text(here):
+    from PIL import Image
+
+    Image.new("L", (4, 4)).save("one.png")
+    Path("rows.csv").write_text("code,scan\n01,one.png\n02,one.png\n")
+    model = SimpleNamespace(
+        preprocessor_=SimpleNamespace(feature_names_in_=["code"]), images_=[SimpleNamespace(name="scan")]
+    )
+    table = Path("rows.csv").resolve()
+    records, whole = read_records(model, {"texts": ["code", "scan", "gone"]}, table)
+    assert records.table["code"].tolist() == whole["code"].tolist() == ["01", "02"]
+    assert read_records(model, {}, table)[1]["code"].tolist() == [1, 2], "as in runs of former versions"

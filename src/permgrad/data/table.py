@@ -8,7 +8,7 @@ import io
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
@@ -83,12 +83,14 @@ def read_written(
     text: Iterable[str] | None = None,
     decimal: str | None = None,
     like: Mapping[str, str] | None = None,
+    texts: Iterable[str] = (),
     codes: CodesArgument = (),
 ) -> Written:
     """Return what ``read_table`` does, and how numbers were written.
 
-    Later tables are read ``like`` the decimals. The cells with one of the ``codes`` keep it, unlike those of ``na``,
-    and do not keep their column from being read as numbers.
+    Later tables are read ``like`` the decimals, and ``texts`` are the columns that were text: of them, unlike of
+    ``text``, a later table may lack some. The cells with one of the ``codes`` keep it, unlike those of ``na``, and do
+    not keep their column from being read as numbers.
     """
     if decimal not in (",", ".", None):
         raise InputError(f"decimal must be ',' or '.', however: {decimal!r}; pass one of them, or None")
@@ -96,12 +98,12 @@ def read_written(
     if is_parquet_folder(file):
         from permgrad.data.partitions import open_partitioned
 
-        return Written(blank_codes(open_partitioned(file).read_all(), na), {}, ())
-    content = _content(file)
+        return Written.typed(blank_codes(open_partitioned(file).read_all(), na), codes)
+    content, as_text = _content(file), list(text or ())
     if content[:4] == PARQUET or file.suffix.lower() in (".parquet", ".pq"):
         frame, source = _parse_parquet(content, file), None
     else:
-        frame, source = _parse_csv(read_text(content, file), file, list(text or ()))
+        frame, source = _parse_csv(read_text(content, file), file, as_text, set(texts))
     if frame.shape[0] == 0:
         raise InputError(
             f"a table must have at least one row, however {str(file)!r} has a header only "
@@ -109,12 +111,12 @@ def read_written(
         )
     frame = blank_codes(frame, na)
     if source is None:
-        return Written(frame, {}, ())
+        return Written.typed(frame, codes)
     return with_numbers(
         frame,
         source.as_written,
         comma_parts=source.delimiter == ",",
-        as_text=set(text or ()),
+        as_text={*as_text, *texts},
         decimal=decimal,
         like=like or {},
         codes=codes,
@@ -269,8 +271,10 @@ class _Source:
         return _parse_with_pandas(self.text, self.delimiter, self.header, self.file, names, only=names)
 
 
-def _parse_csv(text: str, file: Path, as_text: Sequence[str]) -> tuple[pd.DataFrame, _Source]:
-    """Return the table and what it was read from."""
+def _parse_csv(
+    text: str, file: Path, as_text: Sequence[str], if_there: Collection[str]
+) -> tuple[pd.DataFrame, _Source]:
+    """Return the table and what it was read from; columns are kept as text, of the last ones those that are there."""
     text, said = _without_separator_line(text)
     delimiter = said or sniff_delimiter(text)
     records = _records(text, delimiter)
@@ -288,7 +292,8 @@ def _parse_csv(text: str, file: Path, as_text: Sequence[str]) -> tuple[pd.DataFr
             " name"
         )
     _check_widths(text, delimiter, len(header), file)
-    frame = _parse_with_pandas(text, delimiter, header, file, as_text)
+    kept = [*as_text, *(name for name in header if name in if_there)]
+    frame = _parse_with_pandas(text, delimiter, header, file, kept)
     _warn_of_no_header(header, file)
     return frame, _Source(text, delimiter, header, file)
 

@@ -35,13 +35,32 @@ class Written(NamedTuple):
 
     Attributes:
         frame: the table.
-        decimals: columns with a decimal comma: ``{"price": ","}``; later tables are to be read alike.
+        decimals: the decimal sign of columns of numbers, where it is known: ``{"price": ","}``; later tables are to be
+            read alike.
         percents: columns whose cells all have a per cent sign: ``7,4 %`` is 7.4.
+        texts: columns of text, their cells as they are written; later tables are to be read alike, also those in which
+            such a column happens to hold numbers alone.
+        coded: columns of text that hold nothing but numbers and codes, as they are written.
     """
 
     frame: pd.DataFrame
     decimals: dict[str, str]
     percents: tuple[str, ...]
+    texts: tuple[str, ...] = ()
+    coded: tuple[str, ...] = ()
+
+    @classmethod
+    def typed(cls, frame: pd.DataFrame, codes: CodesArgument = ()) -> Written:
+        """Return a table whose file says itself which columns are numbers.
+
+        Examples:
+            >>> Written.typed(pd.DataFrame({"a": ["01", "A1"], "b": ["01", "?"], "c": [1, 2]}), "?")[3:]
+            (('a',), ('b',))
+        """
+        texts = {str(name): own for name, own in frame.items() if _holds_text(own)}
+        cells = _code_cells(texts, MissingCodes.of(codes))
+        coded = [name for name, own in texts.items() if _ways_of(own.mask(cells[name]) if name in cells else own)]
+        return cls(frame, {}, (), tuple(name for name in texts if name not in coded), tuple(coded))
 
 
 _WAYS = tuple(
@@ -53,6 +72,7 @@ _WAYS = tuple(
     for own, between, point in ((r"\.", ",", "."), (",", r"\.", ","), (r"\.", _SPACES, "."), (",", _SPACES, ","))
 )
 #: Cells of a column of thousands, written with points, that any reader of CSV takes for decimals.
+_PLAIN = re.compile(r"[+-]?[\d.]+(?:[eE][+-]?\d+)?")
 _WHOLE = re.compile(r"[+-]?\d+")
 _DOTTED = re.compile(rf"[+-]?{_GROUP}(?:\.\d{{3}})+")
 
@@ -102,17 +122,17 @@ def with_numbers(
     proven = {next(iter(points)) for points in signs if len(points) == 1}
     floats = [name for name in own if frame[name].dtype == np.float64]
     unclear = [name for name in floats if _may_be_thousands(frame[name])]
-    if len(unclear) < len(floats):
-        proven.add(".")
+    pointed = sorted(set(floats) - set(unclear))
     # Another look at the file is needed only where a decimal comma may be in use.
     looked_at = [name for name in unclear if not comma_parts or "," in (*proven, decimal, like.get(name))]
     written = as_written(looked_at) if looked_at else frame[[]]
     dotted = [name for name in looked_at if _is_dotted(written[name])]
-    if any(name not in dotted and _has_points(written[name]) for name in looked_at):
-        proven.add(".")
+    pointed += [name for name in looked_at if name not in dotted and _has_points(written[name])]
+    proven |= {"."} if pointed else set()
     sole = decimal or (next(iter(proven)) if len(proven) == 1 else None)
     changed: dict[str, Any] = {}
     found: dict[str, str | None] = dict.fromkeys(frame[own].select_dtypes("number").columns, sole)
+    found |= {} if decimal else dict.fromkeys(pointed, ".")
     for name, fitting in ways.items():
         changed[name], found[name] = _read_text(
             texts[name], name, fitting, sole, like.get(name), comma_parts=comma_parts
@@ -120,18 +140,22 @@ def with_numbers(
         if name in coded:
             changed[name] = _beside_codes(changed[name], frame[name], coded[name])
     for name in dotted:
-        found[name] = sole if sole == "," else (None if sole else like.get(name))
+        found[name] = sole or like.get(name)
         if found[name] == ",":
             changed[name] = _thousands(written[name], frame[name])
         if decimal is None and sole != ",":
             _warn_of_points(name, written[name], proven, found[name])
     for name, series in texts.items():
-        if like.get(name) == "," and name not in ways:
+        if name in like and name not in ways:
             # So that what is said of a cell that is no number names that cell.
-            changed[name] = _with_points(series, frame[name])
-    named = {str(name): point for name, point in found.items() if point == ","}
-    read = frame.assign(**changed) if changed else frame
-    return Written(read, named, tuple(name for name in percents if name in changed))
+            changed[name] = _with_points(series, frame[name], like[name])
+    return Written(
+        frame.assign(**changed) if changed else frame,
+        {str(name): point for name, point in found.items() if point is not None},
+        tuple(name for name in percents if name in changed),
+        tuple(name for name in texts if name not in changed and _holds_text(frame[name])),
+        tuple(name for name in coded if name in ways and changed[name].equals(frame[name])),
+    )
 
 
 def _code_cells(texts: Mapping[str, pd.Series[Any]], codes: MissingCodes) -> dict[str, npt.NDArray[np.bool_]]:
@@ -155,13 +179,14 @@ def _beside_codes(read: pd.Series[Any], written: pd.Series[Any], codes: npt.NDAr
     return written.mask(read.notna(), read.map(texts).astype(object))
 
 
-def _with_points(series: pd.Series[Any], written: pd.Series[Any]) -> pd.Series[Any]:
-    """Return a column in which each number with a decimal comma has a point; the other cells are as they are."""
-    commas = [way for way in _WAYS if way.point == ","]
+def _with_points(series: pd.Series[Any], written: pd.Series[Any], sign: str) -> pd.Series[Any]:
+    """Return a column whose numbers, written with a decimal sign, are written as Python reads them."""
+    fitting = [way for way in _WAYS if way.point == sign]
     texts = {}
     for text in pd.unique(series.dropna()):
-        way = next((way for way in commas if way.cells.fullmatch(str(text).strip())), None)
-        if way is not None:
+        way = next((way for way in fitting if way.cells.fullmatch(str(text).strip())), None)
+        # Plain numbers stay as they are: 007 may be a name.
+        if way is not None and not (way.point == "." and _PLAIN.fullmatch(str(text).strip())):
             texts[text] = canonical(_value(str(text).strip(), way))
     return written.mask(written.isin(list(texts)), written.map(texts).astype(object))
 
@@ -178,6 +203,13 @@ def ways_to_read(text: str) -> list[int]:
 
 def _is_text(series: pd.Series[Any]) -> bool:
     return series.dtype == object or isinstance(series.dtype, pd.StringDtype)
+
+
+def _holds_text(series: pd.Series[Any]) -> bool:
+    """Return whether cells are texts, also those of a categorical column; a reader of CSV gives truth values, too."""
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        return any(isinstance(level, str) for level in series.cat.categories)
+    return _is_text(series) and any(isinstance(cell, str) for cell in series.dropna().head(1))
 
 
 def _has_percents(series: pd.Series[Any]) -> bool:
@@ -274,8 +306,9 @@ def _thousands(written: pd.Series[Any], read: pd.Series[Any]) -> pd.Series[Any]:
 
 def _warn_of_points(name: str, written: pd.Series[Any], proven: set[str], sign: str | None) -> None:
     example = next(text for text in (str(cell).strip() for cell in written.dropna()) if "." in text)
-    if sign == ",":
-        _warn(name, example, float(example.replace(".", "")), "as in the table that was learned from")
+    if sign is not None and proven != {sign}:
+        value = float(example.replace(".", "") if sign == "," else example)
+        _warn(name, example, value, "as in the table that was learned from")
         return
     why = "as other columns have decimal points" if "." in proven else "as no other column shows a decimal comma"
     _warn(name, example, float(example), "although other columns have decimal commas" if len(proven) == 2 else why)

@@ -47,7 +47,12 @@ def read_data(path: Path) -> dict[str, Any]:
         raise _changed(path, f"has the task {data.get('task')!r:.40}")
     if not isinstance(data.get("target"), str):
         raise _changed(path, f"has the target {data.get('target')!r:.40}")
-    for name, is_one in (("columns", _is_column), ("identifiers", _is_text), ("na_codes", _is_code)):
+    for name, is_one in (
+        ("columns", _is_column),
+        ("identifiers", _is_text),
+        ("na_codes", _is_code),
+        ("texts", _is_text),
+    ):
         entry = data.get(name, [])
         if not isinstance(entry, list) or not all(map(is_one, entry)):
             raise _changed(path, f"has {name} that are none")
@@ -55,6 +60,23 @@ def read_data(path: Path) -> dict[str, Any]:
     if not isinstance(decimals, dict) or not all(sign in (",", ".") for sign in decimals.values()):
         raise _changed(path, "has decimal signs that are none")
     return data
+
+
+def read_like(table: Path, data: Mapping[str, Any]) -> pd.DataFrame:
+    """Read a table as the one that a run learned from: its decimal signs, its columns of text, its codes.
+
+    Args:
+        table: The file.
+        data: What ``data.json`` says; nothing for a model without a run, and less for runs of former versions.
+
+    Raises:
+        InputError: It is no table.
+        EnvironmentProblem: It cannot be read.
+    """
+    from permgrad.data.table import read_written
+
+    like, texts = data.get("decimals"), data.get("texts", ())
+    return read_written(table, like=like, texts=texts, codes=data.get("na_codes", ())).frame
 
 
 def read_metrics(path: Path, task: str | None = None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from permgrad._errors import InputError, keeping_warnings
 from permgrad._files import atomic_path, write_json_atomic
 from permgrad.data.encoding import TableEncoder, align_columns
 from permgrad.data.image_table import locate_images
-from permgrad.data.table import read_written
+from permgrad.runs.documents import read_like
 from permgrad.runs.inputs import PARTS, Inputs, Part
 from permgrad.runs.report import is_image_model
 from permgrad.runs.request import RunRequest
@@ -158,7 +158,7 @@ def read_records(model: ImageTableModel, data: Mapping[str, Any], table: Path) -
     """
     from permgrad.models.image_table import Records
 
-    whole = read_written(table, like=data.get("decimals"), codes=data.get("na_codes", ())).frame
+    whole = read_like(table, data)
     names = [str(name) for name in model.preprocessor_.feature_names_in_]
     images = [column.name for column in model.images_]
     present = [name for name in whole.columns if name in names or name in images]

@@ -20,16 +20,16 @@ from permgrad._errors import InputError, keeping_warnings, listed, suggest
 from permgrad.data.column_types import Kind, Schema, infer_schema
 from permgrad.data.datasets import DataCard, fetch_dataset, get_card, list_datasets, load_dataset
 from permgrad.data.duplicates import as_groups, duplicates_said, same_columns
-from permgrad.data.encoding import align_columns
 from permgrad.data.groups import check_blocks, propose_one_hot_blocks, read_groups
 from permgrad.data.identifiers import SUSPECT
 from permgrad.data.spellings import several_ways_said
 from permgrad.data.splitting import count_shared_rows, split_rows
-from permgrad.data.table import blank_codes, is_parquet_folder, read_written, unused_codes
+from permgrad.data.table import is_parquet_folder, read_written, unused_codes
 from permgrad.data.written_numbers import Written
 from permgrad.runs import gradients, image_files
 from permgrad.runs.declared_kinds import check_kinds, parse_kinds
 from permgrad.runs.folder import file_hash, folder_hash
+from permgrad.runs.part_files import notes_on_division, read_part_files, text_columns, with_needed_columns, with_target
 from permgrad.runs.request import RunRequest
 from permgrad.runs.target import Task, choose_task, find_column, target_values
 
@@ -77,7 +77,8 @@ class Inputs:
         notes: Sentences for the user.
         card: The data card of a named set.
         kinds: Features whose kind the user gave.
-        decimals: Columns that the file writes with a decimal comma; tables to predict on are read accordingly.
+        decimals: Decimal signs of the file's columns; tables to predict on are read accordingly.
+        texts: Columns of text; tables to predict on are read accordingly, also where they hold numbers alone.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Inputs:
     notes: list[str] = field(default_factory=list)
     card: DataCard | None = None
     decimals: dict[str, str] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
     kinds: dict[str, Kind] = field(default_factory=dict)
 
     @property
@@ -213,6 +215,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None) -> Inputs
     left_out |= {name: _LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
     features = [name for name in schema.names if name not in left_out]
     _check_features(schema, features, left_out, target)
+    _align(request, rows, [*features, *request.images, target], group)
     variables = _variables(request, card, features)
     notes += _notes_on_codes(request, [written.frame, *rows.files.values()])
     _note_columns(notes, schema, left_out, request, card)
@@ -220,6 +223,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None) -> Inputs
     _note_duplicates(notes, train[features], schema, [*variables.values(), *blocks])
     images = image_files.locate(request, rows.tables)
     notes += image_files.notes_on(images)
+    notes += notes_on_division(request, train, rows.files)
     shared = _shared_rows(notes, rows.tables, [*features, *request.images, target])
     return Inputs(
         name=request.name,
@@ -236,6 +240,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None) -> Inputs
         notes=notes,
         card=card,
         decimals=written.decimals,
+        texts=text_columns(written, kinds),
         kinds={name: kind for name, kind in kinds.items() if name in features},
     )
 
@@ -263,7 +268,7 @@ class _Divided:
 def _read(request: RunRequest, card: DataCard | None) -> Written:
     """Return the table as it is written in its file, or in a named data set."""
     if card:
-        return Written(load_dataset(request.table).frame, {}, ())
+        return Written.typed(load_dataset(request.table).frame, card.na_codes)
     return read_written(request.table, codes=request.na_codes)
 
 
@@ -288,8 +293,8 @@ def _divided(
     notes: list[str],
 ) -> _Divided:
     """Return the rows whose target is known, in three parts."""
-    frame = _with_target(written.frame, target, codes, notes)
-    files = _own_files(request, frame, target, codes, notes, written.decimals)
+    frame = with_target(written.frame, target, codes, notes)
+    files = read_part_files(request, written, target, codes, notes)
     _check_rows(len(frame), files)
     task, reason = _task(request, card, frame[target], target)
     labels = {name: target_values(own[target], task, target) for name, own in _all_tables(frame, files).items()}
@@ -299,6 +304,14 @@ def _divided(
     truths = {part: labels["table"][places[part]] if part in places else labels[part] for part in PARTS}
     _check_training(truths["train"], task, target)
     return _Divided(task, reason, files, tables, truths, split)
+
+
+def _align(request: RunRequest, rows: _Divided, needed: Sequence[str], group: str | None) -> None:
+    """Leave in the parts' own files what is needed, and refuse files that lack some of it."""
+    kept = [*request.identifier, *([] if group is None else [group])]
+    known = list(rows.tables["train"].columns)
+    for part, own in rows.files.items():
+        rows.files[part] = rows.tables[part] = with_needed_columns(own, needed, kept, known)
 
 
 def _parts(
@@ -364,46 +377,6 @@ def _roles(request: RunRequest, card: DataCard | None, target: str, group: str |
         )
     roles.pop(target, None)
     return roles
-
-
-def _with_target(
-    frame: pd.DataFrame, target: str, codes: Sequence[str | int | float], notes: list[str], where: str = "the table"
-) -> pd.DataFrame:
-    """Return the rows whose target is known, numbered as in the file."""
-    blanked = blank_codes(frame[[target]], list(codes))[target]
-    if not pd.api.types.is_numeric_dtype(blanked.dtype):
-        blanked = blanked.mask(blanked.astype(str).str.strip() == "")
-    missing = blanked.isna().to_numpy()
-    if missing.all():
-        raise InputError(
-            f"the target must be known, however: column {target!r} of {where} is missing in every row; "
-            "choose another target, or check --na"
-        )
-    if missing.any():
-        notes.append(f"{int(missing.sum())} of {len(frame)} rows of {where} have no target and are left out")
-    return frame.assign(**{target: blanked}).loc[~missing]
-
-
-def _own_files(
-    request: RunRequest,
-    frame: pd.DataFrame,
-    target: str,
-    codes: Sequence[str | int | float],
-    notes: list[str],
-    decimals: Mapping[str, str],
-) -> dict[str, pd.DataFrame]:
-    files: dict[str, pd.DataFrame] = {}
-    wanted = [name for name in frame.columns if name not in request.drop]
-    for part in ("test", "validation"):
-        path = getattr(request, part)
-        if path is None:
-            continue
-        own = read_written(path, like=decimals, codes=codes).frame
-        find_column(target, list(own.columns), f"target of the {part} file")
-        needed = [name for name in wanted if name in own.columns or name not in (*request.identifier, request.group)]
-        aligned = align_columns(own.drop(columns=[n for n in request.drop if n in own.columns]), needed)
-        files[part] = _with_target(aligned, target, codes, notes, f"the {part} file")
-    return files
 
 
 def _check_rows(count: int, files: Mapping[str, pd.DataFrame]) -> None:

@@ -17,9 +17,8 @@ from permgrad._files import atomic_path, writing
 from permgrad._lock import hold_name
 from permgrad._startup import loading
 from permgrad.data.encoding import align_columns
-from permgrad.data.table import read_written
 from permgrad.runs import image_table
-from permgrad.runs.documents import DATA, read_data
+from permgrad.runs.documents import DATA, read_data, read_like
 from permgrad.runs.folder import read_record
 from permgrad.runs.outputs import refuse_input, refuse_run_file
 from permgrad.runs.request import Outcome, table_name
@@ -55,7 +54,7 @@ def read_rows(model: Any, data: dict[str, Any], path: Path) -> tuple[pd.DataFram
 
     Columns that the model does not know are left out with a warning, but for the run's target and identifiers.
     """
-    table = read_written(path, like=data.get("decimals"), codes=data.get("na_codes", ())).frame
+    table = read_like(path, data)
     known = known_columns(data)
     own = table.drop(columns=[name for name in known if name in table.columns and name not in _features(model)])
     return align_columns(own, _features(model)), table

@@ -75,6 +75,7 @@ def data_stage(work: Work) -> None:
         "variables": inputs.variables,
         "na_codes": list(inputs.na_codes),
         "decimals": inputs.decimals,
+        "texts": inputs.texts,
         "notes": inputs.notes,
         "card": None if inputs.card is None else inputs.card.to_dict(),
         "class_counts": None,
