@@ -21,6 +21,7 @@ from permgrad import __version__
 from permgrad._errors import InputError, suggest, unknown, warn_user
 from permgrad._progress import Progress, ProgressMode
 from permgrad._random import resolve_seed
+from permgrad.data.cells import CodesArgument
 from permgrad.data.column_notes import told_of_columns
 from permgrad.data.column_types import Kind
 from permgrad.evaluation.comparison import PAGE, RECORD, Comparison
@@ -484,7 +485,7 @@ def compare(
     n_repeats: int = 5,
     most_rows: int = 1000,
     variables: Mapping[str, Sequence[str]] | None = None,
-    na_codes: Sequence[str | int | float] = (),
+    na_codes: CodesArgument = (),
     kinds: Mapping[str, Kind] | None = None,
     random_state: Any = 0,
     device: str = "auto",
@@ -516,7 +517,7 @@ def compare(
         n_repeats: Donors per row and feature.
         most_rows: Test rows of a fold that are explained at most.
         variables: Columns that act as one feature.
-        na_codes: Codes that mean missing.
+        na_codes: Codes that mean missing: one, a list, or a mapping of column to its codes.
         kinds: Columns whose kind is known, for example ``{"postcode": "categorical"}``.
         random_state: Seed of folds, models and donors.
         device: Where networks compute.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._errors import InputError, PermgradWarning, unknown
+from permgrad.data.cells import Code, CodesArgument, MissingCodes
 from permgrad.data.column_types import Kind, checked_kinds
 from permgrad.runs.compare_models import Table
 from permgrad.runs.request import DEFAULT_PARENT, TASKS, RunRequest, TableRequest
@@ -117,9 +118,39 @@ class Given:
             "columns": [str(name) for name in table.X.columns],
             "task": table.task,
             "variables": {name: list(own) for name, own in table.variables.items()},
-            "na": [str(code) for code in table.na_codes],
+            "na": _written_codes(table.na_codes),
             **({"kinds": dict(table.kinds)} if table.kinds else {}),
         }
+
+
+def _kept_codes(codes: CodesArgument) -> list[Code] | dict[str, list[Code]]:
+    """Return codes for missing as a list, or as a list for each column if they were given by column.
+
+    Raises:
+        InputError: Something else than numbers and text.
+
+    Examples:
+        >>> _kept_codes("-9"), _kept_codes({"age": -9})
+        (['-9'], {'age': [-9]})
+    """
+    kept: Any = codes
+    if isinstance(codes, Mapping):
+        kept = {str(name): _listed_codes(own) for name, own in codes.items()}
+    elif codes is not None:
+        kept = _listed_codes(codes)
+    MissingCodes.of(kept)
+    return kept or []
+
+
+def _listed_codes(codes: Any) -> list[Code]:
+    return list(codes) if isinstance(codes, Iterable) and not isinstance(codes, (str, bytes)) else [codes]
+
+
+def _written_codes(codes: CodesArgument) -> Any:
+    """Return codes for missing as they stand in a configuration: those without columns as they always stood there."""
+    if isinstance(codes, Mapping):
+        return MissingCodes.of(codes).to_json()
+    return [str(code) for code in codes] if isinstance(codes, Sequence) else []
 
 
 def request_configuration(request: CompareRequest) -> dict[str, Any]:
@@ -173,7 +204,7 @@ def from_arrays(
     task: str,
     groups: Any,
     variables: Mapping[str, Sequence[str]] | None,
-    na_codes: Sequence[str | int | float],
+    na_codes: CodesArgument,
     kinds: Mapping[str, Kind] | None,
     name: str,
 ) -> Given:
@@ -213,7 +244,7 @@ def from_arrays(
         y=target_values(target, chosen, title),
         task=chosen,
         variables=dict(variables or {}),
-        na_codes=tuple(na_codes),
+        na_codes=_kept_codes(na_codes),
         kinds=checked_kinds(kinds, [str(column) for column in frame.columns]),
     )
     return Given(name=name, target=title, table=table, groups=codes)
