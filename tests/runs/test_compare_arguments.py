@@ -67,3 +67,50 @@ def test_codes_that_are_none_are_refused(frame, tmp_path, codes):
     with pytest.raises(InputError, match="a code for missing must be a number or text, however"):
         compared(frame, na_codes=codes, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+# ---- refused before the folder is taken ------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"variables": {"v": ["a", "zz"]}}, "a variable must list columns of the table, however variable 'v' lists 'z"),
+        ({"variables": {"v": "zz"}}, "variable 'v' lists 'zz'"),
+        ({"variables": {"v": []}}, "variable 'v' is empty"),
+        ({"variables": ["a"]}, "variables must map a name to its columns, however"),
+        ({"kinds": {"b": "boolean"}}, "column 'b'"),
+        ({"kinds": {"c": "numeric"}}, "column 'c'"),
+        ({"na_codes": [True]}, "a code for missing must be a number or text, however: True"),
+        ({"n_repeats": 1.5}, "n_repeats must be an integer of at least 1, however: n_repeats=1.5; pass for example 5"),
+        ({"n_repeats": 0}, "n_repeats must be an integer of at least 1, however: n_repeats=0"),
+        ({"n_repeats": True}, "n_repeats must be an integer of at least 1, however: n_repeats=True"),
+        ({"most_rows": "a"}, "most_rows must be an integer of at least 1, however: most_rows='a'"),
+        ({"threads": 0}, "threads must be an integer of at least 1, however: threads=0"),
+        ({"threads": "2"}, "threads must be an integer of at least 1, however: threads='2'"),
+        ({"folds": 2.0}, "folds must be an integer, however: folds=2.0"),
+        ({"folds": "3"}, "folds must be an integer, however: folds='3'"),
+        ({"repeats": 1.5}, "repeats must be an integer, however: repeats=1.5"),
+        ({"splits": [1, 2.5], "folds": None}, "seeds of splits must be integers, however: splits has 2.5"),
+        ({"splits": 42, "folds": None}, "splits must list seeds, however: splits=42"),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_leave_the_folder_to_the_corrected_call(frame, tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        compared(frame, out=tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_corrected_call_has_the_folder(frame, tmp_path):
+    with pytest.raises(InputError, match="'zz'"):
+        compared(frame, variables={"v": ["a", "zz"]}, out=tmp_path / "out")
+    found = compared(frame, variables={"v": ["a", "b"]}, out=tmp_path / "out", explain=True)
+    assert set(found.importances["feature"]) == {"v", "c"}
+    alone = compared(frame, variables={"v": "a"}, explain=True)
+    assert set(alone.importances["feature"]) == {"v", "b", "c"}, "one column may stand without a list"
+
+
+def test_whole_numbers_of_numpy_and_seeds_in_an_array_are_fine(frame, tmp_path):
+    options = {"folds": None, "out": tmp_path / "out", "threads": np.int64(1), "n_repeats": np.int32(2)}
+    found = compared(frame, splits=np.array([3, 4]), **options)
+    again = compared(frame, splits=[3, 4], **options)
+    assert found.scores["fold"].tolist() == again.scores["fold"].tolist() == ["3", "3", "4", "4"]

@@ -16,7 +16,8 @@ import pandas as pd
 
 from permgrad._errors import InputError, PermgradWarning, unknown
 from permgrad.data.cells import Code, CodesArgument, MissingCodes
-from permgrad.data.column_types import Kind, checked_kinds
+from permgrad.data.column_types import Kind, checked_kinds, infer_schema
+from permgrad.data.groups import check_blocks
 from permgrad.runs.compare_models import Table
 from permgrad.runs.request import DEFAULT_PARENT, TASKS, RunRequest, TableRequest
 
@@ -146,6 +147,22 @@ def _listed_codes(codes: Any) -> list[Code]:
     return list(codes) if isinstance(codes, Iterable) and not isinstance(codes, (str, bytes)) else [codes]
 
 
+def _kept_blocks(variables: Mapping[str, Sequence[str]] | None, names: Sequence[str]) -> dict[str, list[str]]:
+    """Return blocks of columns as they were given, in lists.
+
+    Raises:
+        InputError: No mapping, or what ``check_blocks`` refuses.
+    """
+    if variables is not None and not isinstance(variables, Mapping):
+        raise InputError(
+            f"variables must map a name to its columns, however: variables={variables!r}; pass for example "
+            "{'soil': ['soil_1', 'soil_2']}"
+        )
+    check_blocks(variables, names, "variable")
+    given = (variables or {}).items()
+    return {str(name): [own] if isinstance(own, str) else [str(column) for column in own] for name, own in given}
+
+
 def _written_codes(codes: CodesArgument) -> Any:
     """Return codes for missing as they stand in a configuration: those without columns as they always stood there."""
     if isinstance(codes, Mapping):
@@ -211,7 +228,8 @@ def from_arrays(
     """Check a table given in Python.
 
     Raises:
-        InputError: Lengths that do not fit together, a target that is missing or cannot be used.
+        InputError: Lengths that do not fit together, a target that is missing or cannot be used, blocks of columns that
+            are not there, or columns that cannot be what they are declared as.
     """
     from permgrad.data.cells import as_frame
     from permgrad.data.row_order import tell_of_other_order
@@ -239,12 +257,14 @@ def from_arrays(
                 f"groups must have one value for each of the {len(frame)} rows, however: its shape is {given.shape}"
             )
         codes = pd.factorize(pd.Series(given), use_na_sentinel=False)[0].astype(np.int64)
+    declared: dict[str, Any] = {"na_codes": _kept_codes(na_codes), "kinds": checked_kinds(kinds, list(frame.columns))}
+    # What the encoders of all folds would refuse is refused here, before anything is computed or written.
+    infer_schema(frame, **declared)
     table = Table(
         X=frame,
         y=target_values(target, chosen, title),
         task=chosen,
-        variables=dict(variables or {}),
-        na_codes=_kept_codes(na_codes),
-        kinds=checked_kinds(kinds, [str(column) for column in frame.columns]),
+        variables=_kept_blocks(variables, list(frame.columns)),
+        **declared,
     )
     return Given(name=name, target=title, table=table, groups=codes)
