@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 import permgrad as pg
 from permgrad._errors import InputError
+from permgrad.cli import app
 
 QUICK = {"models": ["linear", "bagging"], "folds": 2, "explain": False, "progress": False, "threads": 1}
 
@@ -114,3 +117,33 @@ def test_whole_numbers_of_numpy_and_seeds_in_an_array_are_fine(frame, tmp_path):
     found = compared(frame, splits=np.array([3, 4]), **options)
     again = compared(frame, splits=[3, 4], **options)
     assert found.scores["fold"].tolist() == again.scores["fold"].tolist() == ["3", "3", "4", "4"]
+
+
+# ---- devices ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("device", ["foo", "mps", "cuda:99", "cuda:x", 3.5])
+def test_a_device_that_is_not_there_is_refused_in_python(frame, tmp_path, device):
+    with pytest.raises(InputError, match=r"device must be one of 'auto', 'cpu'.* on this machine, however: device="):
+        compared(frame, models=["fast", "linear"], device=device, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["compare", "tune", "run"])
+@pytest.mark.parametrize("device", ["foo", "mps", "cuda:99"])
+def test_a_device_that_is_not_there_is_the_users_fault(frame, tmp_path, command, device):
+    if command == "tune":
+        pytest.importorskip("optuna")
+    table = tmp_path / "table.csv"
+    frame.to_csv(table, index=False)
+    words = [command, str(table), "--target", "label", "--out", str(tmp_path / "out"), "--device", device]
+    result = CliRunner().invoke(app, [*words, *(["--models", "fast,linear"] if command == "compare" else [])])
+    assert result.exit_code == 2, result.output
+    said = " ".join(result.output.split())
+    assert "device must be one of 'auto', 'cpu'" in said
+    assert "'mps'" not in said.replace("device='mps'", "")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_help_names_no_device_that_never_works():
+    said = re.sub(r"\x1b\[[0-9;]*m", "", CliRunner().invoke(app, ["compare", "--help"]).output)
+    assert "cuda" in said
+    assert "mps" not in said

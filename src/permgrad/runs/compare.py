@@ -434,11 +434,15 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
 
 
 def _check_device(plan: Plan, device: str) -> None:
-    """Refuse a device that this machine does not have, before anything is written."""
-    from permgrad.models.settings import choose_device
+    """Refuse a device that this machine does not have, before anything is written.
+
+    Raises:
+        InputError: Such a device.
+    """
+    from permgrad.models.settings import device_faults, raise_faults
 
     if any(model.kind == "network" for model in plan.models):
-        choose_device(device)
+        raise_faults(device_faults(device))
 
 
 def _outcome(folder: Path, *, already: bool = False) -> Outcome:
