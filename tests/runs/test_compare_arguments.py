@@ -13,6 +13,10 @@ from typer.testing import CliRunner
 import permgrad as pg
 from permgrad._errors import InputError
 from permgrad.cli import app
+from permgrad.data.splitting import split_rows
+from permgrad.runs.compare import compare_table
+from permgrad.runs.compare_inputs import CompareRequest, from_request
+from permgrad.runs.inputs import load_inputs
 
 QUICK = {"models": ["linear", "bagging"], "folds": 2, "explain": False, "progress": False, "threads": 1}
 
@@ -147,3 +151,53 @@ def test_the_help_names_no_device_that_never_works():
     said = re.sub(r"\x1b\[[0-9;]*m", "", CliRunner().invoke(app, ["compare", "--help"]).output)
     assert "cuda" in said
     assert "mps" not in said
+
+
+# ---- what the command says of columns --------------------------------------------------------------------------------
+@pytest.fixture
+def flagged(frame, tmp_path):
+    """``flag`` has one value in all rows that a run would train on, and tells the label in the others."""
+    label = frame["label"].to_numpy()
+    train = split_rows(len(frame), label, task="classification", seed=42).train
+    flag = np.where(label == "yes", 1, 0)
+    flag[train] = 0
+    frame.assign(flag=flag).to_csv(tmp_path / "flagged.csv", index=False)
+    return tmp_path / "flagged.csv"
+
+
+def request(table, **options):
+    given = {"models": ("linear", "bagging"), "folds": 2, "target": ("label",), "threads": 1, **options}
+    return CompareRequest(table=str(table), out=table.parent / "out", **given)
+
+
+def test_notes_are_on_all_rows_not_on_a_split_that_is_not_made(flagged):
+    asked, said = request(flagged), []
+    constant = "constant in the training rows, hence without any effect: flag"
+    assert constant in load_inputs(asked.run_request()).notes, "a run's own training rows"
+    compare_table(asked, say=said.append)
+    assert not any("constant" in line for line in said)
+    assert said[-1].startswith("[4/4]")
+    record = json.loads((flagged.parent / "out" / "comparison.json").read_text())
+    assert not any("constant" in note for note in record["notes"])
+    shown = pd.read_csv(flagged).assign(flag=5)
+    shown.to_csv(flagged, index=False)
+    compare_table(request(flagged, overwrite=True), say=said.append)
+    assert f"note: {constant}" in said, "what is constant in all rows is said"
+
+
+def test_a_table_is_not_refused_for_a_split_that_is_not_made(flagged):
+    asked = request(flagged, drop=("a", "b", "c"))
+    with pytest.raises(InputError, match="a table must have a column that varies"):
+        load_inputs(asked.run_request())
+    compare_table(asked, say=lambda text: None)
+    assert set(pd.read_csv(flagged.parent / "out" / "importances.csv")["feature"]) == {"flag"}
+
+
+def test_the_rows_of_a_comparison_are_those_of_its_file(flagged):
+    read = pd.read_csv(flagged)
+    read.assign(label=read["label"].mask(read.index % 9 == 0)).to_csv(flagged, index=False)
+    kept = read[read.index % 9 != 0].reset_index(drop=True)
+    given = from_request(request(flagged, group="c"))
+    assert given.table.y.tolist() == kept["label"].tolist()
+    pd.testing.assert_frame_equal(given.table.X, kept[["a", "b", "flag"]], check_dtype=False)
+    assert given.groups.tolist() == pd.factorize(kept["c"])[0].tolist()

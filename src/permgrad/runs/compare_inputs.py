@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, PermgradWarning, unknown
+from permgrad._errors import InputError, unknown
 from permgrad.data.cells import Code, CodesArgument, MissingCodes
 from permgrad.data.column_types import Kind, checked_kinds, infer_schema
 from permgrad.data.groups import check_blocks
@@ -194,24 +193,23 @@ def from_request(request: CompareRequest) -> Given:
         InputError: Something is wrong with what the user gave; the message says what and how to mend it.
         EnvironmentProblem: A file cannot be read, or a named data set is not to be had.
     """
-    from permgrad.runs.inputs import PARTS, load_inputs
+    from permgrad.runs.inputs import load_inputs
 
-    with warnings.catch_warnings():
-        # Rare classes are refused below in the words of folds, not of the split that a run would make.
-        warnings.filterwarnings("ignore", "a stratified split needs several rows", PermgradWarning)
-        inputs = load_inputs(request.run_request(), kept_group=request.group)
-    parts = [inputs.parts[name] for name in PARTS]
-    order = np.argsort(np.concatenate([part.rows for part in parts]), kind="stable")
-    X = pd.concat([part.X for part in parts]).iloc[order].reset_index(drop=True)
-    y = np.concatenate([part.y for part in parts])[order]
+    # Folds divide the rows: what is said of columns, and refused, must hold for all rows, not for a split of a run.
+    inputs = load_inputs(request.run_request(), kept_group=request.group, undivided=True)
+    rows = inputs.parts["train"]
     groups = None
     if request.group is not None:
-        column = pd.concat([part.identifiers for part in parts]).iloc[order][request.group]
-        groups = pd.factorize(column, use_na_sentinel=False)[0].astype(np.int64)
-    # What a run says about its own test rows does not hold for folds.
-    notes = tuple(note for note in inputs.notes if "also stand in the training rows" not in note)
-    table = Table(X=X, y=y, task=inputs.task, variables=inputs.variables, na_codes=inputs.na_codes, kinds=inputs.kinds)
-    return Given(name=request.name, target=inputs.target, table=table, groups=groups, notes=notes)
+        groups = pd.factorize(rows.identifiers[request.group], use_na_sentinel=False)[0].astype(np.int64)
+    table = Table(
+        X=rows.X.reset_index(drop=True),
+        y=rows.y,
+        task=inputs.task,
+        variables=inputs.variables,
+        na_codes=inputs.na_codes,
+        kinds=inputs.kinds,
+    )
+    return Given(name=request.name, target=inputs.target, table=table, groups=groups, notes=tuple(inputs.notes))
 
 
 def from_arrays(
