@@ -47,12 +47,23 @@ def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
             return X.set_axis(_trained_names(estimator), axis=1)
         return X
     array = check_array(
-        X, dtype=None, ensure_all_finite=False, ensure_min_samples=2 if reset else 1, estimator=estimator
+        _plain_rows(X), dtype=None, ensure_all_finite=False, ensure_min_samples=2 if reset else 1, estimator=estimator
     )
     validate_data(estimator, X, reset=reset, skip_check_array=True)
     names = [f"x{column}" for column in range(array.shape[1])] if reset else _trained_names(estimator)
     frame = pd.DataFrame(array, columns=names)
     return _with_types(frame) if array.dtype == object else frame
+
+
+def _plain_rows(X: Any) -> Any:
+    """Return rows whose cells are what they are: where one is text, NumPy would turn numbers and NaN into text too."""
+    if not isinstance(X, (list, tuple)):
+        return X
+    try:
+        turned = np.asarray(X).dtype.kind in "US"
+    except ValueError:  # rows of different lengths: scikit-learn says so in its own words
+        return X
+    return np.asarray(X, dtype=object) if turned else X
 
 
 def _trained_names(estimator: Any) -> list[str]:

@@ -236,6 +236,8 @@ def device_faults(device: Any) -> list[str]:
     except (RuntimeError, TypeError, InputError) as error:
         available = "'auto', 'cpu'" + (", 'cuda'" if torch.cuda.is_available() else "")
         reason = str(error).split("\n", 1)[0] if not isinstance(error, InputError) else str(error)
+        if reason.startswith("Expected one of"):
+            reason = "torch knows none of that name"  # its own sentence lists devices that cannot be used here
         return [f"device must be one of {available} on this machine, however: device={device!r} ({reason})"]
     return []
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +21,14 @@ from permgrad import __version__
 from permgrad._errors import InputError, suggest, unknown, warn_user
 from permgrad._progress import Progress, ProgressMode
 from permgrad._random import resolve_seed
+from permgrad.data.cells import CodesArgument
 from permgrad.data.column_notes import told_of_columns
 from permgrad.data.column_types import Kind
 from permgrad.evaluation.comparison import PAGE, RECORD, Comparison
 from permgrad.evaluation.metrics import metrics, primary_metric
 from permgrad.evaluation.predictor import loss_of
 from permgrad.runs.compare_folder import NAMES, ComparisonFolder, check_free, is_finished, open_comparison, read_record
-from permgrad.runs.compare_folds import Fold, check_numbers, make_folds
+from permgrad.runs.compare_folds import Fold, check_numbers, make_folds, whole
 from permgrad.runs.compare_inputs import CompareRequest, Given, from_arrays, from_request, request_configuration
 from permgrad.runs.compare_models import Cell, Explaining, Model, do_cell, parse_models, usual_models
 from permgrad.runs.folder import believed, now, writable_folder
@@ -111,7 +112,9 @@ def make_plan(
     explain: bool = True,
     methods: Sequence[str] = (),
     seed: int = 0,
-    **options: Any,
+    loss: str = "auto",
+    n_repeats: int = 5,
+    most_rows: int = 1000,
 ) -> Plan:
     """Check what is asked of a comparison, before any row is read.
 
@@ -119,6 +122,9 @@ def make_plan(
         InputError: Unknown or repeated names, too few models or folds, or options that do not go together.
         EnvironmentProblem: A model's library is not installed.
     """
+    if not isinstance(splits, Iterable):
+        raise InputError(f"splits must list seeds, however: splits={splits!r}; pass for example splits=[42, 43, 44]")
+    splits = tuple(splits)
     if splits and (folds is not None or repeats != 1):
         other = "folds" if folds is not None else "repeats"
         raise InputError(
@@ -130,21 +136,19 @@ def make_plan(
     if methods and not explain:
         raise InputError("--method says how to explain, however: --no-explain is given as well; leave one of them out")
     check_numbers(folds=USUAL_FOLDS if folds is None else folds, repeats=repeats, splits=splits)
-    plan = Plan(
+    return Plan(
         models=parse_models(tuple(models) or usual_models()),
-        folds=USUAL_FOLDS if folds is None else folds,
-        repeats=repeats,
-        splits=tuple(splits),
+        folds=USUAL_FOLDS if folds is None else int(folds),
+        repeats=int(repeats),
+        splits=tuple(int(own) for own in splits),
         # Only permutation importance is defined for every model: agreement is measured on it.
         methods=tuple(dict.fromkeys(("permutation", *(methods or USUAL_METHODS)))) if explain else (),
         asked=tuple(dict.fromkeys(methods)),
+        loss=loss,
+        n_repeats=whole("n_repeats", n_repeats, 5),
+        most_rows=whole("most_rows", most_rows, 1000),
         seed=seed,
-        **options,
     )
-    for name in ("n_repeats", "most_rows"):
-        if getattr(plan, name) < 1:
-            raise InputError(f"{name} must be at least 1, however: {name}={getattr(plan, name)}")
-    return plan
 
 
 def parse_seeds(texts: Sequence[str]) -> tuple[int, ...]:
@@ -430,11 +434,15 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
 
 
 def _check_device(plan: Plan, device: str) -> None:
-    """Refuse a device that this machine does not have, before anything is written."""
-    from permgrad.models.settings import choose_device
+    """Refuse a device that this machine does not have, before anything is written.
+
+    Raises:
+        InputError: Such a device.
+    """
+    from permgrad.models.settings import device_faults, raise_faults
 
     if any(model.kind == "network" for model in plan.models):
-        choose_device(device)
+        raise_faults(device_faults(device))
 
 
 def _outcome(folder: Path, *, already: bool = False) -> Outcome:
@@ -484,7 +492,7 @@ def compare(
     n_repeats: int = 5,
     most_rows: int = 1000,
     variables: Mapping[str, Sequence[str]] | None = None,
-    na_codes: Sequence[str | int | float] = (),
+    na_codes: CodesArgument = (),
     kinds: Mapping[str, Kind] | None = None,
     random_state: Any = 0,
     device: str = "auto",
@@ -516,7 +524,7 @@ def compare(
         n_repeats: Donors per row and feature.
         most_rows: Test rows of a fold that are explained at most.
         variables: Columns that act as one feature.
-        na_codes: Codes that mean missing.
+        na_codes: Codes that mean missing: one, a list, or a mapping of column to its codes.
         kinds: Columns whose kind is known, for example ``{"postcode": "categorical"}``.
         random_state: Seed of folds, models and donors.
         device: Where networks compute.
@@ -541,7 +549,6 @@ def compare(
         (['extra_trees', 'random_forest'], ['x0', 'x0'])
     """
     given = from_arrays(X, y, task=task, groups=groups, variables=variables, na_codes=na_codes, kinds=kinds, name=name)
-    options = {"loss": loss, "n_repeats": n_repeats, "most_rows": most_rows}
     plan = make_plan(
         models,
         folds=folds,
@@ -550,11 +557,14 @@ def compare(
         explain=explain,
         methods=methods,
         seed=resolve_seed(random_state),
-        **options,
+        loss=loss,
+        n_repeats=n_repeats,
+        most_rows=most_rows,
     )
     loss_of(given.table.task, loss)
     decides = check_metric(metric, given.table.task, len(set(given.table.y.tolist())))
     _check_device(plan, device)
+    threads = None if threads is None else whole("threads", threads, 2)
     for note in plan.notes:
         warn_user(note)
     divided = make_folds(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, PermgradWarning, unknown
-from permgrad.data.column_types import Kind, checked_kinds
+from permgrad._errors import InputError, unknown
+from permgrad.data.cells import Code, CodesArgument, MissingCodes
+from permgrad.data.column_types import Kind, checked_kinds, infer_schema
+from permgrad.data.groups import check_blocks
 from permgrad.runs.compare_models import Table
 from permgrad.runs.request import DEFAULT_PARENT, TASKS, RunRequest, TableRequest
 
@@ -117,9 +118,55 @@ class Given:
             "columns": [str(name) for name in table.X.columns],
             "task": table.task,
             "variables": {name: list(own) for name, own in table.variables.items()},
-            "na": [str(code) for code in table.na_codes],
+            "na": _written_codes(table.na_codes),
             **({"kinds": dict(table.kinds)} if table.kinds else {}),
         }
+
+
+def _kept_codes(codes: CodesArgument) -> list[Code] | dict[str, list[Code]]:
+    """Return codes for missing as a list, or as a list for each column if they were given by column.
+
+    Raises:
+        InputError: Something else than numbers and text.
+
+    Examples:
+        >>> _kept_codes("-9"), _kept_codes({"age": -9})
+        (['-9'], {'age': [-9]})
+    """
+    kept: Any = codes
+    if isinstance(codes, Mapping):
+        kept = {str(name): _listed_codes(own) for name, own in codes.items()}
+    elif codes is not None:
+        kept = _listed_codes(codes)
+    MissingCodes.of(kept)
+    return kept or []
+
+
+def _listed_codes(codes: Any) -> list[Code]:
+    return list(codes) if isinstance(codes, Iterable) and not isinstance(codes, (str, bytes)) else [codes]
+
+
+def _kept_blocks(variables: Mapping[str, Sequence[str]] | None, names: Sequence[str]) -> dict[str, list[str]]:
+    """Return blocks of columns as they were given, in lists.
+
+    Raises:
+        InputError: No mapping, or what ``check_blocks`` refuses.
+    """
+    if variables is not None and not isinstance(variables, Mapping):
+        raise InputError(
+            f"variables must map a name to its columns, however: variables={variables!r}; pass for example "
+            "{'soil': ['soil_1', 'soil_2']}"
+        )
+    check_blocks(variables, names, "variable")
+    given = (variables or {}).items()
+    return {str(name): [own] if isinstance(own, str) else [str(column) for column in own] for name, own in given}
+
+
+def _written_codes(codes: CodesArgument) -> Any:
+    """Return codes for missing as they stand in a configuration: those without columns as they always stood there."""
+    if isinstance(codes, Mapping):
+        return MissingCodes.of(codes).to_json()
+    return [str(code) for code in codes] if isinstance(codes, Sequence) else []
 
 
 def request_configuration(request: CompareRequest) -> dict[str, Any]:
@@ -146,24 +193,23 @@ def from_request(request: CompareRequest) -> Given:
         InputError: Something is wrong with what the user gave; the message says what and how to mend it.
         EnvironmentProblem: A file cannot be read, or a named data set is not to be had.
     """
-    from permgrad.runs.inputs import PARTS, load_inputs
+    from permgrad.runs.inputs import load_inputs
 
-    with warnings.catch_warnings():
-        # Rare classes are refused below in the words of folds, not of the split that a run would make.
-        warnings.filterwarnings("ignore", "a stratified split needs several rows", PermgradWarning)
-        inputs = load_inputs(request.run_request(), kept_group=request.group)
-    parts = [inputs.parts[name] for name in PARTS]
-    order = np.argsort(np.concatenate([part.rows for part in parts]), kind="stable")
-    X = pd.concat([part.X for part in parts]).iloc[order].reset_index(drop=True)
-    y = np.concatenate([part.y for part in parts])[order]
+    # Folds divide the rows: what is said of columns, and refused, must hold for all rows, not for a split of a run.
+    inputs = load_inputs(request.run_request(), kept_group=request.group, undivided=True)
+    rows = inputs.parts["train"]
     groups = None
     if request.group is not None:
-        column = pd.concat([part.identifiers for part in parts]).iloc[order][request.group]
-        groups = pd.factorize(column, use_na_sentinel=False)[0].astype(np.int64)
-    # What a run says about its own test rows does not hold for folds.
-    notes = tuple(note for note in inputs.notes if "also stand in the training rows" not in note)
-    table = Table(X=X, y=y, task=inputs.task, variables=inputs.variables, na_codes=inputs.na_codes, kinds=inputs.kinds)
-    return Given(name=request.name, target=inputs.target, table=table, groups=groups, notes=notes)
+        groups = pd.factorize(rows.identifiers[request.group], use_na_sentinel=False)[0].astype(np.int64)
+    table = Table(
+        X=rows.X.reset_index(drop=True),
+        y=rows.y,
+        task=inputs.task,
+        variables=inputs.variables,
+        na_codes=inputs.na_codes,
+        kinds=inputs.kinds,
+    )
+    return Given(name=request.name, target=inputs.target, table=table, groups=groups, notes=tuple(inputs.notes))
 
 
 def from_arrays(
@@ -173,14 +219,15 @@ def from_arrays(
     task: str,
     groups: Any,
     variables: Mapping[str, Sequence[str]] | None,
-    na_codes: Sequence[str | int | float],
+    na_codes: CodesArgument,
     kinds: Mapping[str, Kind] | None,
     name: str,
 ) -> Given:
     """Check a table given in Python.
 
     Raises:
-        InputError: Lengths that do not fit together, a target that is missing or cannot be used.
+        InputError: Lengths that do not fit together, a target that is missing or cannot be used, blocks of columns that
+            are not there, or columns that cannot be what they are declared as.
     """
     from permgrad.data.cells import as_frame
     from permgrad.data.row_order import tell_of_other_order
@@ -208,12 +255,14 @@ def from_arrays(
                 f"groups must have one value for each of the {len(frame)} rows, however: its shape is {given.shape}"
             )
         codes = pd.factorize(pd.Series(given), use_na_sentinel=False)[0].astype(np.int64)
+    declared: dict[str, Any] = {"na_codes": _kept_codes(na_codes), "kinds": checked_kinds(kinds, list(frame.columns))}
+    # What the encoders of all folds would refuse is refused here, before anything is computed or written.
+    infer_schema(frame, **declared)
     table = Table(
         X=frame,
         y=target_values(target, chosen, title),
         task=chosen,
-        variables=dict(variables or {}),
-        na_codes=tuple(na_codes),
-        kinds=checked_kinds(kinds, [str(column) for column in frame.columns]),
+        variables=_kept_blocks(variables, list(frame.columns)),
+        **declared,
     )
     return Given(name=name, target=title, table=table, groups=codes)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from permgrad._errors import EnvironmentProblem, InputError, suggest
 from permgrad._random import derive_seed, generator
+from permgrad.data.cells import Code
 from permgrad.data.column_types import Kind
 from permgrad.evaluation.comparison import Contestant
 from permgrad.runs.compare_folds import Fold, Task
@@ -141,7 +142,7 @@ class Table:
         y: Target; classes, or float64.
         task: What it asks for.
         variables: Columns that act as one feature.
-        na_codes: Codes that mean missing.
+        na_codes: Codes that mean missing: a list, or one for each column.
         kinds: Columns whose kind is known.
     """
 
@@ -149,7 +150,7 @@ class Table:
     y: Array
     task: Task
     variables: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    na_codes: Sequence[str | int | float] = ()
+    na_codes: Sequence[Code] | Mapping[str, Sequence[Code] | Code] = ()
     kinds: Mapping[str, Kind] = field(default_factory=dict)
 
 
@@ -278,7 +279,7 @@ def _fit_network(model: Model, table: Table, fold: Fold, seed: int, device: str,
         random_state=seed,
         device=device,
         progress=False,
-        na_codes=list(table.na_codes) or None,
+        na_codes=table.na_codes or None,
         variables={name: list(own) for name, own in table.variables.items()} or None,
         kinds=dict(table.kinds) or None,
         background_size=DONORS,
@@ -322,7 +323,7 @@ def _fit_baseline(model: Model, table: Table, fold: Fold, seed: int, device: str
     numeric: Any = "standard" if natural else get_preset("default").numeric
     variables = {name: list(own) for name, own in table.variables.items()}
     encoder = TableEncoder(
-        numeric, na_codes=list(table.na_codes) or None, variables=variables or None, kinds=table.kinds or None
+        numeric, na_codes=table.na_codes or None, variables=variables or None, kinds=table.kinds or None
     )
     encoder.fit(table.X.iloc[fold.train])
 

@@ -185,13 +185,14 @@ def _neighbours(path: Path) -> list[str]:
 
 
 # ---- loading ---------------------------------------------------------------------------------------------------------
-def load_inputs(request: RunRequest, *, kept_group: str | None = None) -> Inputs:
+def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided: bool = False) -> Inputs:
     """Read and check all tables of a run, and divide the rows.
 
     Args:
         request: What is asked.
         kept_group: The one of the identifiers that the user gave as ``--group``: ``permgrad compare`` divides the rows
             itself and needs its values.
+        undivided: All rows of the table are the training part, and the others are empty.
 
     Raises:
         InputError: Something is wrong with what the user gave; the message says what and how to mend it.
@@ -209,7 +210,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None) -> Inputs
     check_kinds(kinds, columns, target, left_out, request.task)
     left_out |= {name: "left out: --kind identifier" for name, kind in kinds.items() if kind == "identifier"}
     notes: list[str] = []
-    rows = _divided(request, card, written, target, codes, notes)
+    rows = _divided(request, card, written, target, codes, notes, undivided=undivided)
     train = rows.tables["train"]
     schema = _schema(train.drop(columns=target), codes, target, written.percents, kinds)
     left_out |= {name: _LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
@@ -291,15 +292,17 @@ def _divided(
     target: str,
     codes: Sequence[str | int | float],
     notes: list[str],
+    *,
+    undivided: bool,
 ) -> _Divided:
-    """Return the rows whose target is known, in three parts."""
+    """Return the rows whose target is known, in three parts; all of them in the first if they stay undivided."""
     frame = with_target(written.frame, target, codes, notes)
     files = read_part_files(request, written, target, codes, notes)
     _check_rows(len(frame), files)
     task, reason = _task(request, card, frame[target], target)
     labels = {name: target_values(own[target], task, target) for name, own in _all_tables(frame, files).items()}
     _check_labels(labels, task, target, request)
-    places, split = _divide(request, frame, labels["table"], task, files)
+    places, split = _undivided(len(frame)) if undivided else _divide(request, frame, labels["table"], task, files)
     tables = {part: frame.iloc[places[part]] if part in places else files[part] for part in PARTS}
     truths = {part: labels["table"][places[part]] if part in places else labels[part] for part in PARTS}
     _check_training(truths["train"], task, target)
@@ -444,6 +447,11 @@ def _divide(
     how = how or ("stratified by class" if found.kind == "stratified" else "at random")
     seed = "" if request.time is not None else f", seed {request.split_seed}"
     return places, f"{text}; {how}{seed}"
+
+
+def _undivided(count: int) -> tuple[dict[str, Rows], str]:
+    none = np.zeros(0, dtype=np.int64)
+    return {"train": np.arange(count, dtype=np.int64), "validation": none, "test": none}, "not divided"
 
 
 # ---- columns ---------------------------------------------------------------------------------------------------------

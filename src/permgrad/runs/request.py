@@ -11,6 +11,8 @@ from permgrad._errors import InputError, unknown
 from permgrad.runs.declared_kinds import parse_kinds
 
 TASKS = ("auto", "classification", "regression")
+#: What may stand before the colon of a device.
+DEVICES = ("auto", "cpu", "cuda")
 DEFAULT_PARENT = Path("permgrad-runs")
 
 
@@ -148,8 +150,8 @@ class RunRequest(SplitRequest):
             from permgrad.evaluation.baselines import check_available
 
             check_available(self.named_baselines)
-        if self.device.partition(":")[0] not in ("auto", "cpu", "cuda", "mps"):
-            raise unknown("device", self.device, ("auto", "cpu", "cuda", "mps"))
+        if self.device.partition(":")[0] not in DEVICES:
+            raise unknown("device", self.device, DEVICES)
 
     def _check_images(self) -> None:
         for name in self.images:
