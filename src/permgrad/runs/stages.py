@@ -210,13 +210,18 @@ def check_model_options(request: RunRequest) -> None:
     """Refuse a preset or a device that cannot be used, before anything is written.
 
     Raises:
-        InputError: Unknown preset, or a device that this machine does not have.
+        InputError: Unknown preset or values in it, or a device that this machine does not have.
     """
+    from permgrad.models.argument_rules import TASK_LOSSES
     from permgrad.models.estimators import HyNNClassifier
     from permgrad.models.settings import resolve_settings
 
-    estimator = HyNNClassifier(preset=request.preset, batch_size=request.batch_size, device=request.device)
-    resolve_settings(estimator.get_params(deep=False), "classification")
+    # Which loss the preset may say is known with the table, see check_inputs.
+    task = "classification"
+    estimator = HyNNClassifier(
+        preset=request.preset, batch_size=request.batch_size, device=request.device, loss=TASK_LOSSES[task][0]
+    )
+    resolve_settings(estimator.get_params(deep=False), task)
 
 
 def check_inputs(request: RunRequest, inputs: Inputs) -> None:
@@ -225,14 +230,9 @@ def check_inputs(request: RunRequest, inputs: Inputs) -> None:
     Raises:
         InputError: A loss of another task, or validation rows that cannot say when to stop.
     """
-    from permgrad.models.settings import TASK_LOSSES, resolve_settings
+    from permgrad.models.settings import resolve_settings
 
-    settings = resolve_settings(make_estimator(request, inputs, None).get_params(deep=False), inputs.task)
-    if settings.training.loss not in TASK_LOSSES[inputs.task]:
-        raise InputError(
-            f"the loss of a {inputs.task} must be {TASK_LOSSES[inputs.task][0]!r}, however: --preset {request.preset} "
-            f"says {settings.training.loss!r}; leave loss out of it, or choose another --task"
-        )
+    resolve_settings(make_estimator(request, inputs, None).get_params(deep=False), inputs.task)
     validation_rows(inputs)
 
 
