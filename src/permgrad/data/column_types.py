@@ -187,11 +187,16 @@ def checked_kinds(kinds: Mapping[str, Kind] | None, names: Sequence[str]) -> dic
     """Return the kinds that were declared, names as text.
 
     Raises:
-        InputError: No such kind, or no such column.
+        InputError: No mapping, no such kind, or no such column.
     """
+    if kinds is not None and not isinstance(kinds, Mapping):
+        raise InputError(
+            f"kinds must be None or a mapping of column to kind, however: kinds={kinds!r}; pass for example "
+            "kinds={'postcode': 'categorical'}"
+        )
     declared = {str(name): kind for name, kind in (kinds or {}).items()}
     for name, kind in declared.items():
-        if kind not in get_args(Kind):
+        if not isinstance(kind, str) or kind not in get_args(Kind):
             raise unknown(f"kind of column {name!r}", kind, get_args(Kind))
         if name not in names:
             raise unknown("column in kinds", name, names)

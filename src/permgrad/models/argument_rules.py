@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from permgrad._errors import InputError, suggest
+from permgrad.data.cells import MissingCodes
+from permgrad.data.groups import is_blocks
 from permgrad.models.devices import PRECISIONS
 from permgrad.models.presets import CLASS_WEIGHTS
 from permgrad.models.schedules import schedules
@@ -85,14 +86,6 @@ def _below_one(value: Any) -> bool:
     return is_number(value) and 0 <= value < 1
 
 
-def _blocks(value: Any) -> bool:
-    """Whether a value maps names to columns; those of a set have no order, and an iterator gives them once."""
-    return isinstance(value, Mapping) and all(
-        isinstance(columns, Iterable) and not isinstance(columns, (bytes, AbstractSet, Mapping, Iterator))
-        for columns in value.values()
-    )
-
-
 #: Training options that are arguments of the estimators too, where None means: as the preset says.
 _TRAINING_RULES = (
     Rule("max_epochs", "a whole number of at least 1", "50", _at_least_one),
@@ -122,8 +115,8 @@ _ARGUMENT_RULES = (
         lambda own: isinstance(own, Mapping) or (isinstance(own, str) and own in CLASS_WEIGHTS),
     ),
     Rule("kinds", "a mapping of column to kind", "{'postcode': 'categorical'}", lambda own: isinstance(own, Mapping)),
-    Rule("groups", "a mapping of group to a list of columns", "{'size': ['width', 'height']}", _blocks),
-    Rule("variables", "a mapping of variable to a list of columns", "{'soil': ['soil_1', 'soil_2']}", _blocks),
+    Rule("groups", "a mapping of group to a list of columns", "{'size': ['width', 'height']}", is_blocks),
+    Rule("variables", "a mapping of variable to a list of columns", "{'soil': ['soil_1', 'soil_2']}", is_blocks),
 )  # fmt: skip
 #: Training options that only a preset says.
 _PRESET_RULES = (
@@ -206,8 +199,6 @@ def _choice_fault(name: str, value: Any, known: Sequence[str]) -> list[str]:
 
 
 def _code_faults(codes: Any) -> list[str]:
-    from permgrad.data.cells import MissingCodes
-
     try:
         MissingCodes.of(codes)
     except InputError as error:

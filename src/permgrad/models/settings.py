@@ -8,6 +8,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from permgrad._errors import InputError
 from permgrad.models.argument_rules import (
     TASK_LOSSES,
@@ -178,6 +180,7 @@ def most_levels(paths: Sequence[str], network: NetworkOptions) -> int:
 
 def _listed(branches: Any) -> Sequence[str]:
     """Return the branches as a sequence; anything else is given on as one unknown branch."""
+    branches = branches.tolist() if isinstance(branches, np.ndarray) else branches
     return branches if isinstance(branches, (str, list, tuple)) else (branches,)
 
 
