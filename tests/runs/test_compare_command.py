@@ -463,3 +463,14 @@ def test_regression_without_explanations():
         pg.compare(X, [1, 2, 3], models=["linear", "extra_trees"])
     with pytest.raises(InputError, match="y must be known in every row, however: 1 of 80 values are missing"):
         pg.compare(X, np.r_[np.nan, X[1:, 0]], models=["linear", "extra_trees"])
+
+
+def test_folds_may_lack_the_rare_value_of_a_declared_boolean():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"age": rng.normal(size=60), "rare": np.where(np.arange(60) == 7, "yes", "no")})
+    y = np.where(X["age"] > 0, "ill", "well")
+    found = pg.compare(
+        X, y, models=["linear", "extra_trees"], kinds={"rare": "boolean"}, folds=3, explain=False, progress=False
+    )
+    assert found.failures == []
+    assert len(found.scores) == 6, "one model in each fold"

@@ -374,7 +374,8 @@ def _declared_type(
     if kind == "date":
         return _declared_date(series, said, codes)
     if kind == "boolean":
-        return _declared_boolean(series, said, codes)
+        # Training rows may lack a rare value; the other alone says as little as in a column that is not declared.
+        return guess if guess.n_levels == 1 else _declared_boolean(series, said, codes)
     if guess.storage == "number":
         return said
     raise InputError(
@@ -403,8 +404,8 @@ def _declared_boolean(series: pd.Series[Any], said: ColumnType, codes: MissingCo
     texts, _, _ = _without_codes(Distinct.of(series, said.name), said.name, codes)
     if len(texts) != 2:
         raise InputError(
-            f"a column declared boolean must hold two values, however column {said.name!r} holds {len(texts)}; declare"
-            " it categorical"
+            f"a column declared boolean must hold at most two values, however column {said.name!r} holds {len(texts)}; "
+            "declare it categorical"
         )
     if set(texts) == {"0", "1"} and said.storage == "number":
         return said
