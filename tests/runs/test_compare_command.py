@@ -19,6 +19,7 @@ from permgrad.data.splitting import split_rows
 from permgrad.evaluation.baselines import Baseline, baselines
 from permgrad.runs.compare import METHODS, CompareRequest, compare_table, make_plan
 from permgrad.runs.compare_folds import make_folds
+from permgrad.runs.compare_inputs import from_arrays
 from permgrad.runs.compare_models import parse_models
 
 HOSTILE = "<script>alert('x')</script>"
@@ -474,3 +475,25 @@ def test_folds_may_lack_the_rare_value_of_a_declared_boolean():
     )
     assert found.failures == []
     assert len(found.scores) == 6, "one model in each fold"
+
+
+UNSAID = {"task": "auto", "groups": None, "variables": None, "na_codes": (), "kinds": None, "name": "table"}
+
+
+def test_what_is_said_of_columns_is_checked_before_any_model_is_trained():
+    X, y = pd.DataFrame({"a": np.arange(20.0), "b": np.arange(20) % 3}), np.arange(20) % 2
+    for name, value, message in [
+        ("kinds", ["a"], "kinds must be None or a mapping of column to kind"),
+        ("variables", ["a"], "variables must be a mapping of variable to a list of columns"),
+        (
+            "variables",
+            {"both": ["a", "bb"]},
+            "a variable must list columns of the table, however",
+        ),
+        ("na_codes", {-9}, "codes for missing must be one code, a list of codes"),
+        ("na_codes", {"a": -9}, "the codes of a comparison hold for all columns, however: na_codes="),
+    ]:
+        with pytest.raises(InputError, match=message):
+            from_arrays(X, y, **{**UNSAID, name: value})
+    for codes, listed in [(-9, (-9,)), ("-9", ("-9",)), ([-9, "?"], (-9, "?")), (None, ())]:
+        assert from_arrays(X, y, **{**UNSAID, "na_codes": codes}).table.na_codes == listed

@@ -15,7 +15,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._errors import InputError, PermgradWarning, unknown
+from permgrad.data.cells import MissingCodes, as_frame
 from permgrad.data.column_types import Kind, checked_kinds
+from permgrad.data.groups import check_blocks
 from permgrad.runs.compare_models import Table
 from permgrad.runs.request import DEFAULT_PARENT, TASKS, RunRequest, TableRequest
 
@@ -180,9 +182,9 @@ def from_arrays(
     """Check a table given in Python.
 
     Raises:
-        InputError: Lengths that do not fit together, a target that is missing or cannot be used.
+        InputError: Lengths that do not fit together, a target that is missing or cannot be used, or variables, codes or
+            kinds that are none.
     """
-    from permgrad.data.cells import as_frame
     from permgrad.data.row_order import tell_of_other_order
     from permgrad.runs.target import choose_task, target_values
 
@@ -208,12 +210,26 @@ def from_arrays(
                 f"groups must have one value for each of the {len(frame)} rows, however: its shape is {given.shape}"
             )
         codes = pd.factorize(pd.Series(given), use_na_sentinel=False)[0].astype(np.int64)
+    names = [str(column) for column in frame.columns]
+    check_blocks(variables, names, "variable")
     table = Table(
         X=frame,
         y=target_values(target, chosen, title),
         task=chosen,
         variables=dict(variables or {}),
-        na_codes=tuple(na_codes),
-        kinds=checked_kinds(kinds, [str(column) for column in frame.columns]),
+        na_codes=_listed_codes(na_codes),
+        kinds=checked_kinds(kinds, names),
     )
     return Given(name=name, target=title, table=table, groups=codes)
+
+
+def _listed_codes(codes: Any) -> tuple[Any, ...]:
+    """Return codes for missing as they were given, one alone too."""
+    if isinstance(codes, Mapping):
+        raise InputError(
+            f"the codes of a comparison hold for all columns, however: na_codes={codes!r} is a mapping; pass a list"
+        )
+    MissingCodes.of(codes)
+    if codes is None:
+        return ()
+    return (codes,) if isinstance(codes, (str, int, float, np.integer, np.floating)) else tuple(codes)

@@ -228,12 +228,30 @@ def check_inputs(request: RunRequest, inputs: Inputs) -> None:
     """Refuse options that do not go with the task or the rows, before anything is written; takes no time.
 
     Raises:
-        InputError: A loss of another task, or validation rows that cannot say when to stop.
+        InputError: Costs where there are not two classes, a loss of another task, or validation rows that cannot say
+            when to stop.
     """
     from permgrad.models.settings import resolve_settings
 
+    _check_cost(request, inputs)
     resolve_settings(make_estimator(request, inputs, None).get_params(deep=False), inputs.task)
     validation_rows(inputs)
+
+
+def _check_cost(request: RunRequest, inputs: Inputs) -> None:
+    """Refuse costs where no threshold between two classes can be chosen."""
+    if request.cost is None:
+        return
+    if inputs.task == "regression":
+        fact = f"{inputs.target!r} is a number"
+    else:
+        classes = len(np.unique(inputs.parts["train"].y))
+        fact = f"the training rows of {inputs.target!r} hold {classes} class{'es' * (classes != 1)}"
+        if classes == 2:
+            return
+    raise InputError(
+        f"--cost must go with a target of two classes, however: {fact}; leave --cost out, or choose another --target"
+    )
 
 
 def rehearse(request: RunRequest, inputs: Inputs) -> None:
