@@ -163,7 +163,7 @@ def test_declared_kinds_win():
         InputError, match="a column declared numeric must hold numbers, however column 'a' is categorical"
     ):
         kind_of(["a", "b", "c"], kinds={"a": "numeric"})
-    with pytest.raises(InputError, match="a column declared boolean must hold two values, however column 'a' holds 3"):
+    with pytest.raises(InputError, match="declared boolean must hold at most two values, however column 'a' holds 3"):
         kind_of(["a", "b", "c"], kinds={"a": "boolean"})
     with pytest.raises(InputError, match="a column declared date must hold dates such as 2024-01-31"):
         kind_of(["a", "b", "c"], kinds={"a": "date"})
@@ -171,6 +171,17 @@ def test_declared_kinds_win():
         kind_of(["a", "b", "c"], kinds={"a": "categorial"})
     with pytest.raises(InputError, match=r"column in kinds must be one of 'a', however: column in kinds='b'"):
         kind_of(["a", "b", "c"], kinds={"b": "date"})
+
+
+def test_a_declared_boolean_with_one_value_is_what_it_would_be_undeclared():
+    columns = ([0, 0, 0], [1.0, 1.0, None], ["no", "no"], ["no", None], [True, True], ["1", "1.0"], ["0", "0"])
+    for cells in columns:
+        frame = pd.DataFrame({"a": pd.Series(cells)})
+        undeclared = infer_schema(frame)["a"]
+        assert undeclared.n_levels == 1
+        assert infer_schema(frame, kinds={"a": "boolean"})["a"] == undeclared
+    assert kind_of(["no", "no"], kinds={"a": "boolean"}) == "constant"
+    assert kind_of(["no", "yes"], kinds={"a": "boolean"}) == "boolean"
 
 
 def test_running_numbers_are_whole_differ_and_are_all_there():

@@ -344,3 +344,14 @@ def test_interrupted(here, monkeypatch):
     monkeypatch.setattr(permgrad.runs.run, "load_inputs", interrupt)
     said = refused(here, "run", "table.csv", "--target", "y", code=130)
     assert said == "interrupted; the same command goes on after the last finished stage"
+
+
+def test_costs_need_two_classes(here):
+    words = ("run", "table.csv", "--cost", "1", "5", "--target")
+    said = refused(here, *words, "age")
+    fix = "leave --cost out, or choose another --target"
+    assert said == f"--cost must go with a target of two classes, however: 'age' is a number; {fix}"
+    table().assign(y=np.arange(60) % 3).to_csv("table.csv", index=False)
+    said = refused(here, *words, "y", "--task", "classification")
+    fact = "the training rows of 'y' hold 3 classes"
+    assert said == f"--cost must go with a target of two classes, however: {fact}; {fix}"

@@ -19,6 +19,7 @@ from permgrad.data.splitting import split_rows
 from permgrad.evaluation.baselines import Baseline, baselines
 from permgrad.runs.compare import METHODS, CompareRequest, compare_table, make_plan
 from permgrad.runs.compare_folds import make_folds
+from permgrad.runs.compare_inputs import from_arrays
 from permgrad.runs.compare_models import parse_models
 
 HOSTILE = "<script>alert('x')</script>"
@@ -463,3 +464,33 @@ def test_regression_without_explanations():
         pg.compare(X, [1, 2, 3], models=["linear", "extra_trees"])
     with pytest.raises(InputError, match="y must be known in every row, however: 1 of 80 values are missing"):
         pg.compare(X, np.r_[np.nan, X[1:, 0]], models=["linear", "extra_trees"])
+
+
+def test_folds_may_lack_the_rare_value_of_a_declared_boolean():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"age": rng.normal(size=60), "rare": np.where(np.arange(60) == 7, "yes", "no")})
+    y = np.where(X["age"] > 0, "ill", "well")
+    found = pg.compare(
+        X, y, models=["linear", "extra_trees"], kinds={"rare": "boolean"}, folds=3, explain=False, progress=False
+    )
+    assert found.failures == []
+    assert len(found.scores) == 6, "one model in each fold"
+
+
+UNSAID = {"task": "auto", "groups": None, "variables": None, "na_codes": (), "kinds": None, "name": "table"}
+
+
+def test_what_is_said_of_columns_is_checked_before_any_model_is_trained():
+    X, y = pd.DataFrame({"a": np.arange(20.0), "b": np.arange(20) % 3}), np.arange(20) % 2
+    for name, value, message in [
+        ("kinds", ["a"], "kinds must be None or a mapping of column to kind"),
+        ("variables", ["a"], "variables must be a mapping of variable to a list of columns"),
+        (
+            "variables",
+            {"both": ["a", "bb"]},
+            "a variable must list columns of the table, however",
+        ),
+        ("na_codes", {-9}, "codes for missing must be one code, a list of codes"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            from_arrays(X, y, **{**UNSAID, name: value})

@@ -125,3 +125,15 @@ def test_the_commands_train_on_a_declared_column(here):
     for file in files:
         columns = json.loads(file.read_text())["preprocessor"]["schema"]["columns"]
         assert {column["name"]: column["kind"] for column in columns} == kinds
+
+
+def test_a_declared_boolean_may_lack_its_rare_value_in_the_training_rows(here):
+    for values in ((0, 1), ("no", "yes")):
+        frame = table().assign(flag=values[0])
+        usual = load_inputs(request())
+        frame.loc[usual.parts["test"].rows[0], "flag"] = values[1]
+        frame.to_csv("rare.csv", index=False)
+        inputs = load_inputs(replace(request("flag=boolean"), table="rare.csv"))
+        flags = {part: inputs.parts[part].X["flag"].nunique() for part in PARTS}
+        assert flags == {"train": 1, "validation": 1, "test": 2}, "the rare value is among the test rows alone"
+        assert inputs.columns.set_index("name").loc["flag", "kind"] == "constant"

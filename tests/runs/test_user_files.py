@@ -121,6 +121,31 @@ def test_a_loss_of_another_task_is_refused_before_a_run_is_replaced(place):
     assert "the loss of a classification must be 'cross_entropy'" in refused("run", "table.csv", *words)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"training": {"learning_rate": -1}},
+        {"training": {"max_epochs": "ten"}},
+        {"training": {"batch_size": 0}},
+        {"training": {"label_smoothing": 5}},
+        {"training": {"schedule": "nope"}},
+        {"training": {"loss": "nope"}},
+        {"layout": "nope"},
+        {"numeric": "nope"},
+        {"network": {"members": 4, "normalization": "batch"}},
+    ],
+    ids=str,
+)
+def test_values_of_a_preset_are_refused_before_a_run_is_replaced_or_begun(place, content):
+    Path("wrong.json").write_text(json.dumps({"base": "fast", **content}))
+    words = [*RUN[:4], "--preset", "wrong.json"]
+    assert "however: " in refused("run", "table.csv", *words, "--out", "run", "--overwrite")
+    refused("run", "table.csv", *words, "--out", "fresh")
+    assert not Path("fresh").exists()
+    if "loss" not in content.get("training", {}):  # models are compared on a table that is read later
+        refused("compare", "table.csv", *RUN[:4], "--models", "wrong.json,ridge", "--out", "compared")
+
+
 def test_a_run_with_all_in_order_is_replaced(place):
     Path("groups.json").write_text(json.dumps({"both": ["dose", "noise"]}))
     call("run", "table.csv", *RUN, "--groups", "groups.json", "--overwrite")

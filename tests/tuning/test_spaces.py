@@ -196,7 +196,7 @@ FAULTS: list[tuple[Any, str]] = [
     ({"parameters": {"network.dropout": {"low": 0.1, "high": 0.5, "log": True, "step": 0.1}}}, "has log and step"),
     ({"parameters": {"network.dropout": {"low": 0.1, "high": 0.5, "stop": 0.1}}}, "(did you mean 'step'?)"),
     ({"parameters": {"network.dropout": {"low": 0.1, "high": 1.5}}}, "'network.dropout' cannot be 1.5: network option"),
-    ({"parameters": {"training.learning_rate": {"low": -0.1, "high": 0.1}}}, "learning_rate must be None or a number"),
+    ({"parameters": {"training.learning_rate": {"low": -0.1, "high": 0.1}}}, "learning_rate must be a number above 0"),
     ({"parameters": {"training.averaging": {"choices": [0.5, 1.0]}}}, "'training.averaging' cannot be 1.0"),
     ({"parameters": {"network.dropout": {"low": 0.1, "high": 0.5, "log": 1}}}, "have log true or false, it is 1"),
     ({"parameters": {"network.dropout": {"low": 0.1, "high": 0.5, "step": 0}}}, "must have a step above 0, it is 0"),

@@ -9,7 +9,8 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -247,7 +248,16 @@ class MissingCodes:
 
 
 def _labels(codes: Sequence[Code] | Code) -> tuple[str, ...]:
-    many = [codes] if isinstance(codes, (str, int, float, np.integer, np.floating)) else list(codes)
+    if isinstance(codes, (str, int, float, np.integer, np.floating)):
+        many: list[Any] = [codes]
+    elif isinstance(codes, (bytes, AbstractSet, Mapping, Iterator)) or not isinstance(codes, Iterable):
+        # The codes of a set have no order, and each is a kind of its own by its place; an iterator gives them once.
+        raise InputError(
+            "codes for missing must be one code, a list of codes, or a mapping from column to its codes, however: they "
+            f"are of the type {type(codes).__name__} ({codes!r}); pass for example [-9, '?']"
+        )
+    else:
+        many = list(codes)
     for code in many:
         if not isinstance(code, (str, int, float, np.integer, np.floating)) or isinstance(code, bool):
             raise InputError(

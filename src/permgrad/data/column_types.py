@@ -187,11 +187,16 @@ def checked_kinds(kinds: Mapping[str, Kind] | None, names: Sequence[str]) -> dic
     """Return the kinds that were declared, names as text.
 
     Raises:
-        InputError: No such kind, or no such column.
+        InputError: No mapping, no such kind, or no such column.
     """
+    if kinds is not None and not isinstance(kinds, Mapping):
+        raise InputError(
+            f"kinds must be None or a mapping of column to kind, however: kinds={kinds!r}; pass for example "
+            "kinds={'postcode': 'categorical'}"
+        )
     declared = {str(name): kind for name, kind in (kinds or {}).items()}
     for name, kind in declared.items():
-        if kind not in get_args(Kind):
+        if not isinstance(kind, str) or kind not in get_args(Kind):
             raise unknown(f"kind of column {name!r}", kind, get_args(Kind))
         if name not in names:
             raise unknown("column in kinds", name, names)
@@ -369,7 +374,8 @@ def _declared_type(
     if kind == "date":
         return _declared_date(series, said, codes)
     if kind == "boolean":
-        return _declared_boolean(series, said, codes)
+        # Training rows may lack a rare value; the other alone says as little as in a column that is not declared.
+        return guess if guess.n_levels == 1 else _declared_boolean(series, said, codes)
     if guess.storage == "number":
         return said
     raise InputError(
@@ -398,8 +404,8 @@ def _declared_boolean(series: pd.Series[Any], said: ColumnType, codes: MissingCo
     texts, _, _ = _without_codes(Distinct.of(series, said.name), said.name, codes)
     if len(texts) != 2:
         raise InputError(
-            f"a column declared boolean must hold two values, however column {said.name!r} holds {len(texts)}; declare"
-            " it categorical"
+            f"a column declared boolean must hold at most two values, however column {said.name!r} holds {len(texts)}; "
+            "declare it categorical"
         )
     if set(texts) == {"0", "1"} and said.storage == "number":
         return said

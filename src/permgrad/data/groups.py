@@ -6,7 +6,8 @@ import csv
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,14 @@ def check_blocks(
         variables: blocks that must not be split.
 
     Raises:
-        InputError: an unknown column, a column in two blocks, an empty block, a name that is taken, or a variable
-        that is split.
+        InputError: no mapping, an unknown column, a column in two blocks, an empty block, a name that is taken, or a
+        variable that is split.
 
     Examples:
         >>> check_blocks({"size": ["width", "height"]}, ["height", "width", "mass"], "group")
         {'size': ['height', 'width']}
     """
+    _check_mapping(blocks, what)
     known, variables = set(names), variables or {}
     place = {name: i for i, name in enumerate(names)}
     found: dict[str, list[str]] = {}
@@ -81,6 +83,27 @@ def check_blocks(
         if variable in found and set(found[variable]) != set(columns):
             raise InputError(f"a group must not have the name of a variable, however: {variable!r}; rename the group")
     return found
+
+
+def is_blocks(value: Any) -> bool:
+    """Whether a value maps names to columns; those of a set have no order, and an iterator gives them once.
+
+    Examples:
+        >>> [is_blocks(value) for value in ({"size": ["width"]}, {"size": "width"}, {"size": {"width"}}, ["width"])]
+        [True, True, False, False]
+    """
+    return isinstance(value, Mapping) and all(
+        isinstance(columns, Iterable) and not isinstance(columns, (bytes, AbstractSet, Mapping, Iterator))
+        for columns in value.values()
+    )
+
+
+def _check_mapping(blocks: Any, what: str) -> None:
+    if blocks is not None and not is_blocks(blocks):
+        raise InputError(
+            f"{what}s must be a mapping of {what} to a list of columns, however: {what}s={blocks!r}; pass for example "
+            f"{what}s={{'size': ['width', 'height']}}"
+        )
 
 
 def propose_one_hot_blocks(X: Any) -> dict[str, list[str]]:

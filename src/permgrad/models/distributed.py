@@ -13,6 +13,7 @@ import dataclasses
 import importlib.util
 import json
 import logging
+import numbers
 import os
 import pickle
 import socket
@@ -289,9 +290,9 @@ def check_watchers(on_epoch: Any) -> None:
 
 def devices_faults(devices: Any, device: torch.device) -> list[str]:
     """Return what is wrong with a number of devices, in a sentence; nothing if it can be used."""
-    if devices == "auto" and isinstance(devices, str):
+    if isinstance(devices, str) and devices == "auto":
         return _engine_faults(devices, device)
-    whole = hasattr(devices, "__index__") and not isinstance(devices, bool)
+    whole = isinstance(devices, numbers.Integral) and not isinstance(devices, bool)
     if not whole or devices < 1:
         return [f"devices must be 'auto' or a whole number of at least 1, however: devices={devices!r}; pass devices=1"]
     if device.type == "cuda" and devices > torch.cuda.device_count():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections import Counter
@@ -15,6 +16,7 @@ import pandas as pd
 from permgrad._errors import InputError
 from permgrad._random import generator
 from permgrad.data.cells import check_characters
+from permgrad.models.argument_rules import is_number
 
 FEWEST_EMBEDDED_LEVELS = 50
 #: Differences below it vanish when they are squared in float64, and values above its inverse become infinite.
@@ -310,9 +312,17 @@ def weights_of_counts(
                 f"class_weight must name classes of y ({', '.join(map(repr, list(known)[:10]))}), "
                 f"however: class_weight has {label!r}"
             )
-        if not np.isfinite(weight) or weight < 0:
-            raise InputError(f"class_weight must be at least 0, however: class_weight[{label!r}]={weight!r}")
+        if not is_number(weight) or not 0 <= weight < math.inf:
+            raise InputError(
+                f"class_weight must give each class a number of at least 0, however: class_weight[{label!r}]="
+                f"{weight!r}; pass for example class_weight={{{label!r}: 2.0}}"
+            )
         weights[known[label]] = weight
+    if not (weights[rows > 0] > 0).any():
+        raise InputError(
+            f"class_weight must be above 0 for some class of the training rows, however: class_weight={class_weight!r} "
+            "leaves nothing to learn from; weigh a class, or leave class_weight out"
+        )
     return weights
 
 

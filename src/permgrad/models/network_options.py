@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -106,7 +107,7 @@ class NetworkOptions:
 
 
 def _whole(value: Any) -> bool:
-    return not isinstance(value, bool) and hasattr(value, "__index__")
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def _sizes(least: int, *, may_be_empty: bool) -> Callable[[Any], Any]:

@@ -213,7 +213,7 @@ def _pack(value: Any, name: str = "value") -> Any:
         return value if math.isfinite(value) else {"number": str(value)}
     if isinstance(value, tuple):
         return {"tuple": [_pack(item, name) for item in value]}
-    if isinstance(value, (list, np.ndarray)):
+    if isinstance(value, (list, np.ndarray, pd.Index, pd.Series)):
         return [_pack(item, name) for item in value]
     if isinstance(value, Mapping):
         return {"mapping": [[_pack(key, name), _pack(item, name)] for key, item in value.items()]}

@@ -5,25 +5,30 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from permgrad._errors import InputError, suggest
-from permgrad.models.devices import PRECISIONS
+import numpy as np
+
+from permgrad._errors import InputError
+from permgrad.models.argument_rules import (
+    TASK_LOSSES,
+    argument_faults,
+    layout_faults,
+    numeric_faults,
+    training_faults,
+)
 from permgrad.models.distributed import devices_faults
 from permgrad.models.network import check_paths
 from permgrad.models.network_options import NetworkOptions, check_network
-from permgrad.models.presets import CLASS_WEIGHTS, Preset, get_preset
-from permgrad.models.schedules import schedules
-from permgrad.models.training import OPTIMIZERS, TrainingOptions
+from permgrad.models.presets import Preset, get_preset
+from permgrad.models.training import TrainingOptions
 
-NUMERIC_ENCODINGS = ("robust", "standard", "minmax", "quantile")
-TASK_LOSSES = {"classification": ("cross_entropy",), "regression": ("squared_error",)}
-CALIBRATIONS = ("prior", "temperature", "isotonic")
 MOST_LEVELS, MOST_EMBEDDED_LEVELS = 50, 256
 #: Arguments that are training options as they are.
 _OF_TRAINING = (
-    "max_epochs", "batch_size", "learning_rate", "optimizer", "weight_decay", "schedule", "loss", "precision",
+    "max_epochs", "batch_size", "learning_rate", "optimizer", "weight_decay", "schedule", "patience", "loss",
+    "precision",
 )  # fmt: skip
 _SMALLEST_BATCH, _LARGEST_BATCH, _ROWS_PER_BATCH = 32, 256, 64
 
@@ -61,24 +66,24 @@ def automatic_batch_size(rows: int) -> int:
     return int(min(max(power, _SMALLEST_BATCH), _LARGEST_BATCH))
 
 
-def raise_faults(faults: Sequence[str]) -> None:
-    """Raise one error for all faults, if there are any."""
+def raise_faults(faults: Sequence[str], what: str = "arguments") -> None:
+    """Raise one error for all faults of arguments, or of what else they are, if there are any."""
     if len(faults) == 1:
         raise InputError(faults[0])
     if faults:
         listed = "".join(f"\n  - {fault}" for fault in faults)
-        raise InputError(f"{len(faults)} arguments are wrong:{listed}")
+        raise InputError(f"{len(faults)} {what} are wrong:{listed}")
 
 
 def resolve_settings(parameters: Mapping[str, Any], task: str) -> Settings:
-    """Check all arguments of an estimator together.
+    """Check all arguments of an estimator together, and then what its preset says beside them.
 
     Args:
         parameters: the estimator's ``get_params(deep=False)``.
         task: ``"classification"`` or ``"regression"``.
 
     Raises:
-        InputError: Lists every fault at once.
+        InputError: Lists every fault of the arguments at once, or of the preset.
     """
     faults: list[str] = []
     paths: tuple[str, ...] = ()
@@ -93,17 +98,19 @@ def resolve_settings(parameters: Mapping[str, Any], task: str) -> Settings:
         faults.append(str(error))
     network, network_faults = check_network(parameters["network"])
     faults += network_faults
-    faults += _argument_faults(parameters, task)
+    faults += argument_faults(parameters, task)
+    # Whether several devices can share a batch can only be said of a device that is one.
+    device, devices = parameters["device"], parameters["devices"]
+    faults += device_faults(device) or devices_faults(devices, choose_device(device))
     raise_faults(faults)
     assert preset is not None
     paths = paths or preset.branches
     options = dataclasses.replace(preset.network, **network)
     training = dict(preset.training)
-    for name in _OF_TRAINING:
-        if parameters[name] is not None:
-            training[name] = parameters[name]
-    if parameters["patience"] is not None:
-        training["patience"] = None if math.isinf(parameters["patience"]) else int(parameters["patience"])
+    training.update({name: parameters[name] for name in _OF_TRAINING if parameters[name] is not None})
+    raise_faults(_preset_faults(parameters, preset, options, training, task), "settings")
+    if training.get("patience") is not None:
+        training["patience"] = None if math.isinf(training["patience"]) else int(training["patience"])
     training.setdefault("loss", TASK_LOSSES[task][0])
     automatic = training.get("batch_size") == "auto"
     if automatic:
@@ -122,6 +129,43 @@ def resolve_settings(parameters: Mapping[str, Any], task: str) -> Settings:
     )
 
 
+def check_preset(preset: Any) -> None:
+    """Refuse a preset whose values no training could use, before anything is done with it.
+
+    Its loss is left to ``resolve_settings``, as the task's loss is only known with the table.
+
+    Args:
+        preset: as the estimators take it: a name, the path of a file, or a ``Preset``.
+
+    Raises:
+        InputError: Lists every fault.
+    """
+    from permgrad.models.estimators import HyNNClassifier
+
+    task = "classification"
+    resolve_settings(HyNNClassifier(preset=preset, loss=TASK_LOSSES[task][0]).get_params(deep=False), task)
+
+
+def _preset_faults(
+    parameters: Mapping[str, Any], preset: Preset, network: NetworkOptions, training: Mapping[str, Any], task: str
+) -> list[str]:
+    """Check what comes from the preset, arguments being right already, and name the preset's file."""
+    faults = training_faults(training, task)
+    if parameters["numeric"] is None:
+        faults += numeric_faults(preset.numeric)
+    if parameters["layout"] is None:
+        faults += layout_faults(preset.layout)
+    if not isinstance(parameters["preset"], Preset):
+        words = f"however: preset {os.fspath(parameters['preset'])} has "
+        faults = [fault.replace("however: ", words, 1) for fault in faults]
+    try:
+        network.check()
+    except InputError as error:
+        # Either of the options that exclude each other may be an argument.
+        faults.append(str(error))
+    return faults
+
+
 def _given(value: Any, otherwise: Any) -> Any:
     return otherwise if value is None else value
 
@@ -136,95 +180,8 @@ def most_levels(paths: Sequence[str], network: NetworkOptions) -> int:
 
 def _listed(branches: Any) -> Sequence[str]:
     """Return the branches as a sequence; anything else is given on as one unknown branch."""
+    branches = branches.tolist() if isinstance(branches, np.ndarray) else branches
     return branches if isinstance(branches, (str, list, tuple)) else (branches,)
-
-
-def _is_whole(value: Any) -> bool:
-    return hasattr(value, "__index__") and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return not isinstance(value, (bool, str)) and hasattr(value, "__float__") and not math.isnan(float(value))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Rule:
-    """What an argument that stands alone must be; ``example`` is a value that is.
-
-    Attributes:
-        name: of the argument.
-        words: the rule, behind "must be".
-        example: a value to pass, as it is written.
-        holds: whether a value is right; only asked where None is not.
-        none: whether None is right.
-    """
-
-    name: str
-    words: str
-    example: str
-    holds: Callable[[Any], bool]
-    none: bool = True
-
-    def fault(self, given: Mapping[str, Any]) -> list[str]:
-        """Return the sentence that refuses what was given, if it is wrong."""
-        value = given[self.name]
-        if (value is None and self.none) or (value is not None and self.holds(value)):
-            return []
-        rule = f"None{',' if ' or ' in self.words else ' or'} {self.words}" if self.none else self.words
-        return [
-            f"{self.name} must be {rule}, however: {self.name}={value!r}; pass for example {self.name}={self.example}"
-        ]
-
-
-def _at_least_one(value: Any) -> bool:
-    return _is_whole(value) and value >= 1
-
-
-_RULES = (
-    _Rule("max_epochs", "a whole number of at least 1", "50", _at_least_one),
-    _Rule(
-        "batch_size", "'auto' or a whole number of at least 2", "128",
-        lambda size: size == "auto" if isinstance(size, str) else _is_whole(size) and size >= 2,
-    ),
-    _Rule("learning_rate", "a number above 0", "0.001", lambda rate: _is_number(rate) and 0 < rate < math.inf),
-    _Rule("weight_decay", "a number of at least 0", "0.0001", lambda rate: _is_number(rate) and 0 <= rate < math.inf),
-    _Rule(
-        "patience", "a whole number of at least 1, or float('inf')", "10",
-        lambda epochs: _at_least_one(epochs) or (_is_number(epochs) and epochs == math.inf),
-    ),
-    _Rule("pixels", "a whole number of at least 1", "20", _at_least_one, none=False),
-    _Rule("validation_fraction", "a number from 0 to below 1", "0.1", lambda own: _is_number(own) and 0 <= own < 1),
-    _Rule("background_size", "a whole number of at least 1", "1000", _at_least_one, none=False),
-    _Rule("max_levels", "a whole number of at least 1", "50", _at_least_one),
-    _Rule(
-        "progress", "'auto', True or False", "False",
-        lambda own: isinstance(own, bool) or (isinstance(own, str) and own == "auto"), none=False,
-    ),
-    _Rule(
-        "class_weight", "'balanced', 'pos_weight' or a mapping of class to weight", "'balanced'",
-        lambda own: isinstance(own, Mapping) or (isinstance(own, str) and own in CLASS_WEIGHTS),
-    ),
-)  # fmt: skip
-
-
-def _argument_faults(given: Mapping[str, Any], task: str) -> list[str]:
-    """Check the arguments that stand alone."""
-    choices: dict[str, Sequence[str]] = {
-        "optimizer": OPTIMIZERS,
-        "schedule": schedules.names(),
-        "loss": TASK_LOSSES[task],
-        "numeric": NUMERIC_ENCODINGS,
-        "precision": PRECISIONS,
-        "calibration": CALIBRATIONS,
-    }
-    faults = [fault for rule in _RULES if rule.name in given for fault in rule.fault(given)]
-    for name, known in choices.items():
-        value = given.get(name)
-        if value is not None and (not isinstance(value, str) or value not in known):
-            words = ", ".join(map(repr, known))
-            faults.append(f"{name} must be one of {words}, however: {name}={value!r}{suggest(str(value), known)}")
-    # Whether several devices can share a batch can only be said of a device that is one.
-    return faults + (device_faults(given["device"]) or devices_faults(given["devices"], choose_device(given["device"])))
 
 
 def device_faults(device: Any) -> list[str]:

@@ -90,7 +90,8 @@ def usual_models() -> tuple[str, ...]:
 
 def _parse(name: str) -> Model:
     from permgrad.evaluation.baselines import baselines
-    from permgrad.models.presets import get_preset, presets
+    from permgrad.models.presets import presets
+    from permgrad.models.settings import check_preset
 
     preset, colon, branch = name.rpartition(":")
     is_file = (preset if colon else name).endswith(".json")
@@ -100,11 +101,11 @@ def _parse(name: str) -> Model:
                 f"behind a preset's name one of its branches may stand, {' or '.join(map(repr, BRANCHES))}, however: "
                 f"{name!r}{suggest(branch, BRANCHES)}; leave {':' + branch!r} out for the whole network"
             )
-        get_preset(preset)
+        check_preset(preset)
         shown = Path(preset).stem if is_file else preset
         return Model(name, f"HyNN {shown} ({BRANCHES[branch]})", "network", preset, (branch,))
     if name in presets or is_file:
-        get_preset(name)
+        check_preset(name)
         return Model(name, f"HyNN {Path(name).stem if is_file else name}", "network", name)
     if name in baselines:
         return Model(name, baselines.get(name).label, "baseline")

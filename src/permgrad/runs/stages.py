@@ -211,30 +211,48 @@ def check_model_options(request: RunRequest) -> None:
     """Refuse a preset or a device that cannot be used, before anything is written.
 
     Raises:
-        InputError: Unknown preset, or a device that this machine does not have.
+        InputError: Unknown preset or values in it, or a device that this machine does not have.
     """
+    from permgrad.models.argument_rules import TASK_LOSSES
     from permgrad.models.estimators import HyNNClassifier
     from permgrad.models.settings import resolve_settings
 
-    estimator = HyNNClassifier(preset=request.preset, batch_size=request.batch_size, device=request.device)
-    resolve_settings(estimator.get_params(deep=False), "classification")
+    # Which loss the preset may say is known with the table, see check_inputs.
+    task = "classification"
+    estimator = HyNNClassifier(
+        preset=request.preset, batch_size=request.batch_size, device=request.device, loss=TASK_LOSSES[task][0]
+    )
+    resolve_settings(estimator.get_params(deep=False), task)
 
 
 def check_inputs(request: RunRequest, inputs: Inputs) -> None:
     """Refuse options that do not go with the task or the rows, before anything is written; takes no time.
 
     Raises:
-        InputError: A loss of another task, or validation rows that cannot say when to stop.
+        InputError: Costs where there are not two classes, a loss of another task, or validation rows that cannot say
+            when to stop.
     """
-    from permgrad.models.settings import TASK_LOSSES, resolve_settings
+    from permgrad.models.settings import resolve_settings
 
-    settings = resolve_settings(make_estimator(request, inputs, None).get_params(deep=False), inputs.task)
-    if settings.training.loss not in TASK_LOSSES[inputs.task]:
-        raise InputError(
-            f"the loss of a {inputs.task} must be {TASK_LOSSES[inputs.task][0]!r}, however: --preset {request.preset} "
-            f"says {settings.training.loss!r}; leave loss out of it, or choose another --task"
-        )
+    _check_cost(request, inputs)
+    resolve_settings(make_estimator(request, inputs, None).get_params(deep=False), inputs.task)
     validation_rows(inputs)
+
+
+def _check_cost(request: RunRequest, inputs: Inputs) -> None:
+    """Refuse costs where no threshold between two classes can be chosen."""
+    if request.cost is None:
+        return
+    if inputs.task == "regression":
+        fact = f"{inputs.target!r} is a number"
+    else:
+        classes = len(np.unique(inputs.parts["train"].y))
+        fact = f"the training rows of {inputs.target!r} hold {classes} class{'es' * (classes != 1)}"
+        if classes == 2:
+            return
+    raise InputError(
+        f"--cost must go with a target of two classes, however: {fact}; leave --cost out, or choose another --target"
+    )
 
 
 def rehearse(request: RunRequest, inputs: Inputs) -> None:

@@ -30,6 +30,7 @@ from permgrad._errors import InputError, suggest, unknown
 from permgrad._stored import parse_json
 from permgrad.models.network_options import NetworkOptions
 from permgrad.models.presets import Preset, get_preset, preset_from_dict
+from permgrad.models.settings import check_preset as check_values
 from permgrad.tuning.parameters import BASE, DERIVED, SIZES, WIDTH, Parameter, place_values
 from permgrad.tuning.spaces import Space, declared, spaces
 
@@ -91,6 +92,7 @@ def space_from_dict(content: Any, source: str = "the mapping") -> Space:
     base_name = content.get("base", "default")
     try:
         base = get_preset(base_name)
+        check_values(base_name)
     except InputError as error:
         faults.append(f"'base' must name a preset: {error}")
     given = content.get("parameters")
@@ -206,30 +208,11 @@ def _value_faults(base: Preset, parameters: list[Parameter]) -> Iterator[str]:
 
 
 def check_preset(content: Mapping[str, Any]) -> Preset:
-    """Return a preset from its mapping, with the values of training checked as an estimator's arguments are.
+    """Return a preset from its mapping, with all its values checked.
 
     Raises:
         InputError: A value that no training could use.
     """
-    from permgrad.imaging import layouts
-    from permgrad.models.estimators import HyNNClassifier
-    from permgrad.models.settings import resolve_settings
-
     preset = preset_from_dict(content)
-    if preset.layout not in layouts:
-        raise unknown("layout", preset.layout, layouts.names())
-    arguments = HyNNClassifier(preset=preset).get_params(deep=False)
-    training = {name: value for name, value in preset.training.items() if name in arguments and name != "loss"}
-    arguments |= {name: value for name, value in training.items() if value is not None}
-    resolve_settings({**arguments, "numeric": preset.numeric}, "classification")
-    for name in ("averaging", "label_smoothing"):
-        share = preset.training.get(name, 0.0)
-        if not _is_number(share) or not 0 <= share < 1:
-            raise InputError(f"{name} must be a number from 0 to below 1, however: {name}={share!r}")
-    if not isinstance(preset.training.get("refinement", False), bool):
-        raise InputError(f"refinement must be true or false, however: it is {preset.training['refinement']!r}")
-    preset.network.check()
-    unit = preset.training.get("schedule_unit", "epoch")
-    if unit not in ("epoch", "step"):
-        raise unknown("schedule_unit", unit, ("epoch", "step"))
+    check_values(preset)
     return preset

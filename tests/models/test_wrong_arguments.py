@@ -1,0 +1,92 @@
+"""Arguments of odd types: each is refused in a sentence that names it, before any work."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from permgrad import HyNNClassifier, InputError, load
+from permgrad.data.encoding import TableEncoder
+from permgrad.models.inputs import weights_of_counts
+
+X = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 3)), columns=["a", "b", "c"])
+Y = np.array(["no", "yes"])[np.arange(40) % 2]
+TWO = np.array([1, 2])
+
+WRONG = [
+    ("kinds", ["a"], r"kinds must be None or a mapping of column to kind, however: kinds=\['a'\]; pass for example"),
+    ("kinds", {"a": TWO}, "kind of column 'a' must be one of 'numeric'"),
+    (
+        "groups",
+        ["a", "c"],
+        r"groups must be None or a mapping of group to a list of columns, however: groups=",
+    ),
+    ("groups", {"both": 5}, "groups must be None or a mapping of group"),
+    ("groups", {"both": {"a", "b"}}, "groups must be None or a mapping of group"),
+    ("variables", ["a"], "variables must be None or a mapping of variable to a list of columns, however: variables="),
+    (
+        "class_weight",
+        {"yes": "x"},
+        r"class_weight must give each class a number .* class_weight\['yes'\]='x';",
+    ),
+    ("class_weight", {"yes": None}, "class_weight must give each class a number of at least 0, however: "),
+    ("class_weight", {"yes": float("inf")}, "class_weight must give each class a number of at least 0, however: "),
+    (
+        "class_weight",
+        {"yes": 0, "no": 0},
+        "class_weight must be above 0 for some class of the training rows, ",
+    ),
+    ("max_epochs", TWO, "max_epochs must be None or a whole number"),
+    ("batch_size", TWO, "batch_size must be None, 'auto' or a whole number"),
+    ("patience", TWO, "patience must be None, a whole number"),
+    ("pixels", np.array([8]), "pixels must be a whole number"),
+    ("learning_rate", np.array([0.1, 0.2]), "learning_rate must be None or a number above 0"),
+    ("learning_rate", 10**400, "learning_rate must be None or a number above 0"),
+    ("devices", TWO, "devices must be 'auto' or a whole number"),
+    ("network", {"dense_units": TWO}, "network option dense_units must be one or more whole numbers"),
+    ("branches", TWO, "branches must be one of 'tabular', 'image'"),
+    ("layout", 5, "layout must be one of 'assignment'"),
+    (
+        "na_codes",
+        {-9},
+        r"codes for missing must be one code, a list .* they are of the type set \({-9}\); pass",
+    ),
+    ("na_codes", {"a": {-9}}, "codes for missing must be one code, a list"),
+    ("na_codes", iter([-9]), "codes for missing must be one code, a list"),
+    ("na_codes", 1j, "codes for missing must be one code, a list"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "message"), WRONG, ids=lambda value: str(value)[:30])
+def test_odd_arguments_are_refused_by_name(name, value, message, monkeypatch):
+    monkeypatch.setattr("permgrad.models.base.train", lambda *_, **__: pytest.fail("it was refused too late"))
+    with pytest.raises(InputError, match=f"^{message}") as caught:
+        HyNNClassifier(**{"preset": "fast", "progress": False, name: value}).fit(X, Y)
+    assert type(caught.value).__name__ != "DivergenceError"
+
+
+def test_the_encoder_alone_refuses_what_is_no_mapping():
+    for name, value in (("kinds", ["a"]), ("groups", ["a", "c"]), ("variables", {"both": {"a", "b"}})):
+        with pytest.raises(InputError, match=f"^{name} must be .*a mapping of .*however: {name}="):
+            TableEncoder(**{name: value}).fit(X)
+
+
+def test_a_weight_of_zero_is_fine_while_another_class_counts():
+    classes = np.array(["no", "yes"])
+    assert weights_of_counts({"yes": 0}, classes, np.array([3, 5])).tolist() == [1, 0]
+    assert weights_of_counts({"yes": np.float32(2)}, classes, np.array([3, 5])).tolist() == [1, 2]
+    with pytest.raises(InputError, match="leaves nothing to learn from"):  # the other class has no row
+        weights_of_counts({"yes": 0}, classes, np.array([0, 5]))
+
+
+def test_columns_of_an_index_and_numbers_of_numpy_are_taken_and_saved(tmp_path):
+    model = HyNNClassifier(
+        preset="fast", branches=np.array(["tabular"]), max_epochs=np.int64(1), learning_rate=np.float32(0.001),
+        groups={"both": X.columns[:2]}, na_codes=pd.Index([-9]), random_state=0, progress=False,
+    ).fit(X, Y)  # fmt: skip
+    assert model.preprocessor_.groups_ == {"both": ["a", "b"]}
+    model.save(tmp_path / "model")
+    back = load(tmp_path / "model")
+    np.testing.assert_array_equal(back.predict_proba(X), model.predict_proba(X))
+    assert back.groups == {"both": ["a", "b"]}
