@@ -246,7 +246,7 @@ def test_codes_become_missing_in_numbers_and_text(tmp_path):
             "a table must be CSV or Parquet, however {} is a zip or Excel file; unpack it or save it as CSV",
         ),
         (
-            gzip.compress(b"a,b\n1,2\n" * 100)[:-20],
+            gzip.compress(b"a,b\n1,2\n" * 100, mtime=0)[:-20],
             "a gzip file must be complete, however {} is cut off or damaged; copy it again",
         ),
         (

@@ -58,7 +58,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "message"), WRONG, ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize(
+    ("name", "value", "message"), WRONG, ids=[f"{name}-{at}" for at, (name, *_) in enumerate(WRONG)]
+)
 def test_odd_arguments_are_refused_by_name(name, value, message, monkeypatch):
     monkeypatch.setattr("permgrad.models.base.train", lambda *_, **__: pytest.fail("it was refused too late"))
     with pytest.raises(InputError, match=f"^{message}") as caught:
