@@ -232,6 +232,29 @@ def test_branches_change_no_number():
             np.testing.assert_allclose(quick.values, dense.values, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("method", ["permgrad", "permutation", "shapley"])
+def test_explanations_run_each_branch_once_for_each_row(monkeypatch, method):
+    """The games do find the branches, and leave them alone where they are told to."""
+    from permgrad.attribution import coalitions
+
+    made = []
+
+    class Watched(coalitions.BranchCache):
+        def __init__(self, *given: object) -> None:
+            made.append(method)
+            super().__init__(*given)
+
+    monkeypatch.setattr(coalitions, "BranchCache", Watched)
+    net, inputs, y = STRANGERS["shared_encoder"]()
+    scope = {"scope": "global"} if method == "shapley" else {}
+    explain(net, inputs, y, method, level="modality", n_repeats=6, **scope)
+    assert made
+    made.clear()
+    if method != "shapley":
+        explain(net, inputs, y, method, level="modality", n_repeats=6, incremental=False)
+        assert not made
+
+
 def test_the_branches_are_used():
     from permgrad.attribution.network.branches import cut_into_branches
     from permgrad.attribution.network.subject import NetworkSubject
