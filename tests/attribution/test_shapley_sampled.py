@@ -356,7 +356,7 @@ def test_rows_as_their_own_background_never_donate_to_themselves(monkeypatch, st
 
     monkeypatch.setattr(shapley_loss, sampler, watched)
     given = {"method": "shapley", "scope": "global", "game": "expected", "structure": structure}
-    pg.explain(NET, ROWS, Y, exact=0, progress=False, **given)
+    pg.explain(NET, ROWS, Y, exact=0, random_state=0, progress=False, **given)
     assert len(seen) > 1
     assert all((rows != donors).all() for rows, donors in seen)
 
