@@ -44,7 +44,7 @@ def test_codes_for_missing_are_taken_in_every_form_that_an_encoder_takes(frame):
     coded = scores(frame, na_codes=["-9"])
     assert not np.allclose(coded, scores(frame), rtol=1e-3), "the code matters"
     assert not np.allclose(coded, scores(frame, na_codes=["-", "9"]), rtol=1e-3)
-    for form in ("-9", -9, -9.0, (-9,), np.array([-9]), np.int64(-9), iter([-9]), {"a": [-9], "b": "-9"}):
+    for form in ("-9", -9, -9.0, (-9,), np.array([-9]), np.int64(-9), {"a": [-9], "b": "-9"}):
         np.testing.assert_array_equal(scores(frame, na_codes=form), coded, err_msg=repr(form))
     blank = frame.assign(a=frame["a"].astype(float).mask(frame["a"] == -9))
     by_column = scores(frame, na_codes={"a": -9})
@@ -69,9 +69,22 @@ def test_a_folder_tells_comparisons_of_other_codes_apart(frame, tmp_path):
             compared(frame, na_codes=other, out=tmp_path / "column")
 
 
-@pytest.mark.parametrize("codes", [True, [True], {"a": [True]}, {"a": None}, [None], 1j, b"-9"], ids=repr)
-def test_codes_that_are_none_are_refused(frame, tmp_path, codes):
-    with pytest.raises(InputError, match="a code for missing must be a number or text, however"):
+_NO_CODE = "a code for missing must be a number or text, however"
+_NO_LIST = "codes for missing must be one code, a list of codes, or a mapping from column to its codes, however"
+
+
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [
+        *((codes, _NO_CODE) for codes in ([True], {"a": [True]}, [None])),
+        # The codes of a set have no order, and an iterator gives them once; encoders refuse them too.
+        *((codes, _NO_LIST) for codes in ({"a": None}, 1j, b"-9", {-9}, {"a": {-9}}, iter([-9]))),
+        (True, _NO_CODE),
+    ],
+    ids=lambda own: "" if isinstance(own, str) else type(own).__name__,
+)
+def test_codes_that_are_none_are_refused(frame, tmp_path, codes, message):
+    with pytest.raises(InputError, match=message):
         compared(frame, na_codes=codes, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -83,7 +96,7 @@ def test_codes_that_are_none_are_refused(frame, tmp_path, codes):
         ({"variables": {"v": ["a", "zz"]}}, "a variable must list columns of the table, however variable 'v' lists 'z"),
         ({"variables": {"v": "zz"}}, "variable 'v' lists 'zz'"),
         ({"variables": {"v": []}}, "variable 'v' is empty"),
-        ({"variables": ["a"]}, "variables must map a name to its columns, however"),
+        ({"variables": ["a"]}, "variables must be a mapping of variable to a list of columns, however"),
         ({"kinds": {"b": "boolean"}}, "column 'b'"),
         ({"kinds": {"c": "numeric"}}, "column 'c'"),
         ({"na_codes": [True]}, "a code for missing must be a number or text, however: True"),

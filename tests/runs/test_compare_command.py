@@ -484,7 +484,7 @@ def test_what_is_said_of_columns_is_checked_before_any_model_is_trained():
     X, y = pd.DataFrame({"a": np.arange(20.0), "b": np.arange(20) % 3}), np.arange(20) % 2
     for name, value, message in [
         ("kinds", ["a"], "kinds must be None or a mapping of column to kind"),
-        ("variables", ["a"], "variables must map a name to its columns"),
+        ("variables", ["a"], "variables must be a mapping of variable to a list of columns"),
         (
             "variables",
             {"both": ["a", "bb"]},

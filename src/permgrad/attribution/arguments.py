@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad._errors import InputError, check_choice, suggest, unknown
+from permgrad._numbers import check_whole, is_whole
 from permgrad._random import resolve_seed
 from permgrad.attribution.method import Method, Scope
 from permgrad.attribution.subject import Subject
@@ -77,12 +78,8 @@ def check_numbers(confidence: float, n_repeats: int, batch_size: int | str) -> N
         raise InputError(
             f"confidence must lie between 0 and 1, however: confidence={confidence!r}; pass for example 0.95"
         )
-    if isinstance(n_repeats, bool) or not isinstance(n_repeats, (int, np.integer)) or n_repeats < 1:
-        raise InputError(
-            f"n_repeats must be an integer of at least 1, however: n_repeats={n_repeats!r}; pass for example 10"
-        )
-    whole = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
-    if batch_size != "auto" and not (whole and int(batch_size) >= 1):
+    check_whole("n_repeats", n_repeats, "pass for example 10")
+    if not (isinstance(batch_size, str) and batch_size == "auto") and not (is_whole(batch_size) and batch_size >= 1):
         raise InputError(
             f"batch_size must be 'auto' or an integer of at least 1, however: batch_size={batch_size!r}; "
             "pass for example 'auto'"
@@ -132,8 +129,7 @@ def _check_game_options(tolerance: Any, workers: Any) -> None:
             f"tolerance must be None or a finite number of at least 0, however: tolerance={tolerance!r}; "
             "pass for example 0.01"
         )
-    if isinstance(workers, bool) or not isinstance(workers, (int, np.integer)) or workers < 1:
-        raise InputError(f"workers must be an integer of at least 1, however: workers={workers!r}; pass for example 2")
+    check_whole("workers", workers, "pass for example 2")
 
 
 _PARAMETERS = (
@@ -163,7 +159,7 @@ def resolve_targets(subject: Subject, target: Any) -> tuple[int, ...]:
     wanted = list(target) if isinstance(target, Iterable) and not isinstance(target, str) else [target]
     found: list[int] = []
     for one in wanted:
-        if isinstance(one, (int, np.integer)) and not isinstance(one, bool) and 0 <= int(one) < count:
+        if is_whole(one) and 0 <= int(one) < count:
             found.append(int(one))
         elif isinstance(one, (str, int, np.integer)) and not isinstance(one, bool) and str(one) in names:
             # A number that is no position may still be the name of a class.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 
 from permgrad._errors import InputError, warn_user
+from permgrad._numbers import check_whole
 from permgrad._progress import Progress
 from permgrad.attribution.additive import Additive
 from permgrad.attribution.explanation import Explanation
@@ -63,13 +63,9 @@ class DeepLift:
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         options = {**self.options, **request.options}
-        references = options["references"]
-        if isinstance(references, bool) or not isinstance(references, (int, np.integer)) or references < 1:
-            raise InputError(
-                f"references must be an integer of at least 1, however: references={references!r}; pass for example 50"
-            )
+        references = check_whole("references", options["references"], "pass for example 50")
         found = Additive(
-            Slopes(request, "deeplift", by_path=True), tensor_baseline(request, options["baseline"], int(references))
+            Slopes(request, "deeplift", by_path=True), tensor_baseline(request, options["baseline"], references)
         )
         slopes = found.slopes
         with Progress(request.count, "deeplift", request.progress) as progress, slopes.open():

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import EnvironmentProblem, InputError, unknown
+from permgrad._errors import EnvironmentProblem, InputError, check_choice, unknown
 from permgrad._files import atomic_folder, json_text, plain, writing
+from permgrad._numbers import is_whole
 from permgrad._stored import is_intact, parse_json, read_npz, sealed, write_npz
 from permgrad.attribution.moments import interval, mean_over_rows
 
@@ -162,7 +163,7 @@ class Explanation:
         """Return the position of an output given by name or position; None is the first."""
         if output is None:
             return 0
-        if isinstance(output, (int, np.integer)) and not isinstance(output, bool) and 0 <= output < len(self.outputs):
+        if is_whole(output) and 0 <= output < len(self.outputs):
             return int(output)
         if str(output) in self.outputs:
             return self.outputs.index(str(output))
@@ -195,8 +196,7 @@ class Explanation:
                 "to_global summarises a local explanation, however: this one is global already; take it as it is"
             )
         summarise = ("mean_abs", "mean", "sum_l1")
-        if how not in summarise:
-            raise unknown("how", how, summarise)
+        check_choice("how", how, summarise)
         rows = self.values.shape[0]
         per_row = np.abs(self.values) if how == "mean_abs" else self.values
         given = self.meta.get("sample_weight")
@@ -319,7 +319,7 @@ class Explanation:
         values, base = self.values, self.base_values
         if self.scope == "local":
             count = len(values)
-            if isinstance(row, bool) or not isinstance(row, (int, np.integer)) or not -count <= row < count:
+            if not is_whole(row) or not -count <= row < count:
                 raise InputError(
                     f"row must be a position from 0 to {count - 1}, however: row={row!r}; pass such a number"
                 )

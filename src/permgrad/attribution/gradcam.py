@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from permgrad._errors import InputError, unknown, warn_user
+from permgrad._errors import InputError, check_choice, warn_user
 from permgrad._progress import Progress
 from permgrad.attribution.cam_maps import KEPT_NUMBERS, check_cam_options, weighted_maps
 from permgrad.attribution.explanation import Explanation
@@ -69,8 +69,7 @@ def cam_layer(module: HybridNetwork, name: str | None = None, *, before_activati
             "choose method='permgrad' or 'integrated_gradients', or fit with branches=('tabular', 'image')"
         )
     name = list(layers)[-1] if name is None else name
-    if name not in layers:
-        raise unknown("layer", name, layers)
+    check_choice("layer", name, layers)
     chain = list(module.image_branch)
     end = next(place for place, layer in enumerate(chain) if layer is layers[name]) + 1
     if not before_activation and end < len(chain) and _is_activation(chain[end]):

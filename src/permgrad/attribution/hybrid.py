@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from permgrad._errors import InputError, suggest, unknown
+from permgrad._errors import InputError, check_choice, suggest
+from permgrad._numbers import is_whole
 from permgrad.attribution.arguments import LEVELS, Arguments, resolve_options, resolve_scope
 from permgrad.attribution.method import Method, Request, Scope
 from permgrad.attribution.players import NOBODY, PlayerSpace
@@ -81,8 +82,7 @@ def _space(players: dict[str, npt.NDArray[np.intp]], columns: int, groups: dict[
 def _players(
     subject: HybridSubject, level: str, groups: Mapping[str, Iterable[str]] | None
 ) -> tuple[dict[str, npt.NDArray[np.intp]], dict[str, list[str]]]:
-    if level not in LEVELS:
-        raise unknown("level", level, LEVELS)
+    check_choice("level", level, LEVELS)
     encoder = subject.preprocessor
     if level == "modality":
         return {"table": np.arange(len(encoder.encoded_names_), dtype=np.intp)}, {}
@@ -149,8 +149,7 @@ def _background(
 
 def check_row_offset(row_offset: Any, shared: bool) -> None:
     """Refuse a number that is no row number, and parts of a table that would be their own background."""
-    whole = isinstance(row_offset, (int, np.integer)) and not isinstance(row_offset, bool)
-    if not whole or row_offset < 0:
+    if not is_whole(row_offset) or row_offset < 0:
         raise InputError(
             "row_offset is the number of the first row explained within a longer table, "
             f"however: row_offset={row_offset!r}; pass an integer of at least 0"

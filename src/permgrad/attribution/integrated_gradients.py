@@ -18,7 +18,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from permgrad._errors import InputError, unknown, warn_user
+from permgrad._errors import InputError, check_choice, warn_user
+from permgrad._numbers import check_whole
 from permgrad._progress import Progress
 from permgrad.attribution.baselines import baseline_rows
 from permgrad.attribution.explanation import Explanation
@@ -247,10 +248,7 @@ def _check_numbers(request: Request) -> None:
     """Refuse options that cannot be used."""
     for name, least in (("references", 1), ("max_steps", 2)):
         number = request.options.get(name, IntegratedGradients.options[name])
-        if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < least:
-            raise InputError(
-                f"{name} must be an integer of at least {least}, however: {name}={number!r}; pass such a number"
-            )
+        check_whole(name, number, "pass such a number", least=least)
     tolerance = request.options.get("tolerance", IntegratedGradients.options["tolerance"])
     if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 <= tolerance < np.inf:
         raise InputError(
@@ -261,8 +259,7 @@ def _check_numbers(request: Request) -> None:
 def _with_players(request: Request) -> Request:
     """Return the request with one player for each encoded column, if they were asked for."""
     wanted = request.options.get("players", "features")
-    if wanted not in ("features", "encoded"):
-        raise unknown("players", wanted, ("features", "encoded"))
+    check_choice("players", wanted, ("features", "encoded"))
     if wanted == "features":
         return request
     if request.level != "feature":

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from permgrad._errors import InputError, check_choice
+from permgrad._numbers import is_whole
 from permgrad._progress import Progress
 from permgrad._random import generator
 from permgrad.attribution.coalitions import forward_batch_size
@@ -354,7 +355,7 @@ def _checked(request: Request, given: dict[str, Any]) -> dict[str, Any]:
     neighbourhood = given["neighbourhood"]
     if neighbourhood == "auto":
         neighbourhood = "gaussian" if _on_a_scale(request) else "coalition"
-    if isinstance(samples, bool) or not isinstance(samples, (int, np.integer)) or samples < players + 3:
+    if not is_whole(samples) or samples < players + 3:
         raise InputError(
             f"samples must be an integer of at least players + 3 = {players + 3}, however: samples={samples!r}; "
             "pass such a number, or leave it out"

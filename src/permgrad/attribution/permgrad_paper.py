@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from permgrad._errors import InputError
+from permgrad._numbers import check_whole
 from permgrad._progress import Progress
 from permgrad._random import generator
 from permgrad.attribution.explanation import Explanation
@@ -335,11 +336,7 @@ def _check(request: Request, options: Mapping[str, Any]) -> None:
             "permgrad-paper is defined for rows of equal weight, however: sample_weight was given; "
             "leave it out, or choose method='permgrad'"
         )
-    shuffles = options["shuffles"]
-    if isinstance(shuffles, bool) or not isinstance(shuffles, (int, np.integer)) or shuffles < 1:
-        raise InputError(
-            f"shuffles must be an integer of at least 1, however: shuffles={shuffles!r}; 5 is as published"
-        )
+    check_whole("shuffles", options["shuffles"], "5 is as published")
 
 
 def _fuse(permutation: Floats, cam: Floats, weights: Floats) -> dict[str, Floats]:

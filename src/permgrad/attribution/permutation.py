@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from permgrad._errors import InputError, unknown
+from permgrad._errors import InputError, check_choice
 from permgrad.attribution.effects import play_loss, play_rows, single_plays
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.game import Quantities, total_quantity
@@ -49,8 +49,7 @@ class Permutation:
         """Return the request as it is played on a hybrid network, and what is kept."""
         paths = request.options.get("paths") or request.subject.paths
         for path in (paths,) if isinstance(paths, str) else paths:
-            if path not in request.subject.paths:
-                raise unknown("paths", path, request.subject.paths)
+            check_choice("paths", path, request.subject.paths)
         return request, total_quantity((paths,) if isinstance(paths, str) else tuple(paths))
 
 

@@ -25,7 +25,7 @@ import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
-from permgrad._errors import InputError, listed, unknown, warn_user
+from permgrad._errors import InputError, check_choice, listed, warn_user
 from permgrad._progress import Progress
 from permgrad._threads import warning_filters
 from permgrad.attribution.ablation import fixed_rows
@@ -106,8 +106,7 @@ def resolve_scorers(scoring: Any) -> dict[str, Callable[..., float]]:
     found: dict[str, Callable[..., float]] = {}
     for name, scorer in items:
         if isinstance(scorer, str):
-            if scorer not in get_scorer_names():
-                raise unknown("scoring", scorer, get_scorer_names())
+            check_choice("scoring", scorer, get_scorer_names())
             found[str(name)] = get_scorer(scorer)
         elif callable(scorer):
             found[str(name)] = scorer

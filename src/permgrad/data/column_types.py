@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, unknown
+from permgrad._errors import InputError, check_choice, unknown
 from permgrad.data.cells import (
     BLANK,
     PRESENT,
@@ -198,8 +198,7 @@ def checked_kinds(kinds: Mapping[str, Kind] | None, names: Sequence[str]) -> dic
     for name, kind in declared.items():
         if not isinstance(kind, str) or kind not in get_args(Kind):
             raise unknown(f"kind of column {name!r}", kind, get_args(Kind))
-        if name not in names:
-            raise unknown("column in kinds", name, names)
+        check_choice("column in kinds", name, names)
     return declared
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, counted, listed, suggest, unknown, warn_user
+from permgrad._errors import InputError, check_choice, counted, listed, suggest, unknown, warn_user
+from permgrad._numbers import is_whole
 from permgrad.data.cells import BLANK, PRESENT, CodesArgument, Distinct, Floats, MissingCodes, as_frame, has_text_names
 from permgrad.data.column_types import Kind, Schema, infer_schema
 from permgrad.data.groups import check_blocks
@@ -124,11 +125,7 @@ class TableEncoder:
             InputError: unknown options, no rows, blocks that name no column.
         """
         check_mode(self.numeric)
-        if (
-            isinstance(self.max_levels, bool)
-            or not isinstance(self.max_levels, (int, np.integer))
-            or self.max_levels < 1
-        ):
+        if not is_whole(self.max_levels) or self.max_levels < 1:
             raise InputError(
                 f"max_levels must be a whole number of at least 1, however: max_levels={self.max_levels!r}; the default"
                 " is 50"
@@ -339,8 +336,7 @@ class TableEncoder:
             level: ``"column"``: each raw column; ``"feature"``: columns of one variable together; ``"group"``:
                 declared groups together.
         """
-        if level not in ("column", "feature", "group"):
-            raise unknown("level", level, ("column", "feature", "group"))
+        check_choice("level", level, ("column", "feature", "group"))
         blocks: dict[str, list[str]] = {}
         if level != "column":
             blocks.update(self.variables_)

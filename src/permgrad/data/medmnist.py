@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import EnvironmentProblem, InputError, PermgradWarning, unknown
+from permgrad._errors import EnvironmentProblem, InputError, PermgradWarning, check_choice, unknown
 from permgrad._registry import Registry
 from permgrad._stored import npz_names, read_npz
 from permgrad.data.datasets import store
@@ -129,8 +129,7 @@ def load_medmnist(name_or_path: str | os.PathLike[str], parts: Sequence[str] = P
         (4, 28, 28)
     """
     for part in parts:
-        if part not in PARTS:
-            raise unknown("part", part, PARTS)
+        check_choice("part", part, PARTS)
     if not parts:
         raise InputError(
             f"parts must name at least one of {', '.join(PARTS)}, however: parts={parts!r}; name one of them"

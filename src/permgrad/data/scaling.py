@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import unknown
+from permgrad._errors import check_choice
 from permgrad.data.cells import Floats
 from permgrad.data.statistics import NumericStatistics, column_quantiles, exact_array, exact_list
 
@@ -22,8 +22,7 @@ _LOWEST_SHARE = 1e-7
 
 def check_mode(mode: str) -> None:
     """Raise ``InputError`` for an unknown mode."""
-    if mode not in get_args(ScalingMode):
-        raise unknown("numeric", mode, get_args(ScalingMode))
+    check_choice("numeric", mode, get_args(ScalingMode))
 
 
 class Scaling:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, unknown, warn_user
+from permgrad._errors import InputError, check_choice, warn_user
 from permgrad._random import generator
 from permgrad.data.cells import (
     Distinct,
@@ -78,8 +78,7 @@ def split_rows(
         >>> len(split.train), len(split.validation), len(split.test)
         (6, 2, 2)
     """
-    if task not in ("classification", "regression"):
-        raise unknown("task", task, ("classification", "regression"))
+    check_choice("task", task, ("classification", "regression"))
     shares = _checked_fractions(fractions)
     if n < 3:
         raise InputError(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import unknown
+from permgrad._errors import check_choice
 from permgrad._random import derive_seed
 from permgrad.data.cells import Floats
 
@@ -60,8 +60,7 @@ def compute_known(truth: Truth, estimand: str, estimands: Mapping[str, str]) -> 
     Raises:
         InputError: No such estimand.
     """
-    if estimand not in estimands:
-        raise unknown("estimand", estimand, estimands)
+    check_choice("estimand", estimand, estimands)
     closed = truth.closed_form(estimand)
     if closed is None and estimand == "conditional_effect" and not truth.correlated:
         return truth.known("total_effect")

@@ -71,8 +71,8 @@ _WAYS = tuple(
     )
     for own, between, point in ((r"\.", ",", "."), (",", r"\.", ","), (r"\.", _SPACES, "."), (",", _SPACES, ","))
 )
-#: Cells of a column of thousands, written with points, that any reader of CSV takes for decimals.
 _PLAIN = re.compile(r"[+-]?[\d.]+(?:[eE][+-]?\d+)?")
+#: Cells of a column of thousands, written with points, that any reader of CSV takes for decimals.
 _WHOLE = re.compile(r"[+-]?\d+")
 _DOTTED = re.compile(rf"[+-]?{_GROUP}(?:\.\d{{3}})+")
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import InputError, unknown
+from permgrad._errors import InputError, check_choice, unknown
 from permgrad._files import plain
 from permgrad._registry import Registry
 
@@ -143,8 +143,7 @@ def choose_threshold(
         >>> choose_threshold([0, 1], [0.2, 0.4], by="cost", cost={"false_positive": 1, "false_negative": 5}).score
         0.0
     """
-    if by not in criteria:
-        raise unknown("by", by, criteria.names())
+    check_choice("by", by, criteria.names())
     prices = _checked_cost(by, cost)
     truth, label = _truth(y, positive)
     numbers = _scores(scores)
@@ -307,8 +306,7 @@ def _checked_cost(by: str, cost: Mapping[str, float] | None) -> dict[str, float]
             "pass for example cost={'false_negative': 5, 'false_positive': 1}"
         )
     for outcome, price in cost.items():
-        if outcome not in OUTCOMES:
-            raise unknown("outcome in cost", outcome, OUTCOMES)
+        check_choice("outcome in cost", outcome, OUTCOMES)
         if isinstance(price, (str, bool)) or not np.isfinite(price):
             raise InputError(f"a cost must be a finite number, however: cost[{outcome!r}]={price!r}; correct it")
     return {str(outcome): float(price) for outcome, price in cost.items()}

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import InputError
+from permgrad._numbers import check_whole
 from permgrad._random import generator
 from permgrad.imaging.layout import PlacedLayout, Positions, layouts
 
@@ -58,12 +58,7 @@ class AssignmentLayout(PlacedLayout):
 
     def __init__(self, pixels: int = 20, *, random_state: Any = None, spacing: int = 1, refine: bool = True) -> None:
         super().__init__(pixels, random_state=random_state)
-        if isinstance(spacing, bool) or not isinstance(spacing, (int, np.integer)) or spacing < 1:
-            raise InputError(
-                f"spacing must be an integer of at least 1, however: spacing={spacing!r}; "
-                "pass spacing=1 to pack the columns"
-            )
-        self.spacing = int(spacing)
+        self.spacing = check_whole("spacing", spacing, "pass spacing=1 to pack the columns")
         self.refine = bool(refine)
 
     def _pixels_needed(self, columns: int) -> int:

@@ -17,7 +17,8 @@ from typing import Any, ClassVar, Literal, Protocol, Self, get_args, runtime_che
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import InputError, unknown
+from permgrad._errors import InputError, check_choice, unknown
+from permgrad._numbers import check_whole, is_whole
 from permgrad._random import resolve_seed
 from permgrad._registry import Registry
 
@@ -58,12 +59,7 @@ class Blur:
                 f"however: amplification={self.amplification!r}; pass blur=False for pictures without a blur"
             )
         for name in ("distance", "steps"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-                raise InputError(
-                    f"{name} must be an integer of at least 1, however: {name}={value!r}; "
-                    "pass blur=False for pictures without a blur"
-                )
+            check_whole(name, getattr(self, name), "pass blur=False for pictures without a blur")
 
     @property
     def radius(self) -> int:
@@ -365,7 +361,7 @@ def check_encoded(encoded: Any, names: Sequence[str] | None = None) -> npt.NDArr
 
 def check_pixels(pixels: Any) -> int:
     """Return the side of the grid as an int."""
-    if isinstance(pixels, bool) or not isinstance(pixels, (int, np.integer)) or not 1 <= pixels <= MAXIMUM_PIXELS:
+    if not is_whole(pixels) or not 1 <= pixels <= MAXIMUM_PIXELS:
         raise InputError(
             f"pixels must be an integer from 1 to {MAXIMUM_PIXELS}, however: pixels={pixels!r}; "
             "pass for example pixels=20"
@@ -375,8 +371,7 @@ def check_pixels(pixels: Any) -> int:
 
 def check_overlap(overlap: Any) -> Overlap:
     """Return one of the three rules for shared pixels."""
-    if overlap not in get_args(Overlap):
-        raise unknown("overlap", overlap, get_args(Overlap))
+    check_choice("overlap", overlap, get_args(Overlap))
     return overlap  # type: ignore[no-any-return]
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from permgrad._errors import InputError
+from permgrad._numbers import check_whole
 from permgrad.imaging.layout import Layout, StoredLayout, check_layout, layout_to_dict
 
 Box = tuple[int, int, int, int]
@@ -111,11 +112,9 @@ class Renderer(nn.Module):
                 f"maximum must be at least minimum for each encoded column, however: column {worst} has "
                 f"minimum={self.minimum[worst]:g}, maximum={self.maximum[worst]:g}; swap them"
             )
-        if isinstance(channels, bool) or not isinstance(channels, (int, np.integer)) or channels < 1:
-            raise InputError(f"channels must be an integer of at least 1, however: channels={channels!r}; pass 1 or 3")
         if not (isinstance(scale, (int, float)) and np.isfinite(scale) and scale > 0):
             raise InputError(f"scale must be a finite number above 0, however: scale={scale!r}; pass 1 or 255")
-        self.channels = int(channels)
+        self.channels = check_whole("channels", channels, "pass 1 or 3")
         self.scale = float(scale)
         self.clip = bool(clip)
         spread = self.maximum - self.minimum

@@ -15,7 +15,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import InputError, unknown
+from permgrad._errors import InputError, check_choice
+from permgrad._numbers import is_whole
 from permgrad._threads import warning_filters
 from permgrad.imaging.layout import Blur, PlacedLayout, Positions, layouts
 
@@ -72,11 +73,9 @@ class TintoLayout(PlacedLayout):
         random_seed: int = 1,
     ) -> None:
         super().__init__(pixels, random_state=random_state)
-        if algorithm not in _ALGORITHMS:
-            raise unknown("algorithm", algorithm, _ALGORITHMS)
-        if option not in _OPTIONS:
-            raise unknown("option", option, _OPTIONS)
-        if isinstance(times, bool) or not isinstance(times, (int, np.integer)) or not 0 <= times <= 10:
+        check_choice("algorithm", algorithm, _ALGORITHMS)
+        check_choice("option", option, _OPTIONS)
+        if not is_whole(times) or not 0 <= times <= 10:
             raise InputError(
                 f"times must be an integer from 0 to 10, however: times={times!r}; each of them doubles t-SNE's table, "
                 "pass for example times=4"

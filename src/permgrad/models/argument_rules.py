@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from permgrad._errors import InputError, suggest
+from permgrad._numbers import is_number, is_whole
 from permgrad.data.cells import MissingCodes
 from permgrad.data.groups import is_blocks
 from permgrad.models.devices import PRECISIONS
@@ -20,33 +20,6 @@ NUMERIC_ENCODINGS = ("robust", "standard", "minmax", "quantile")
 TASK_LOSSES = {"classification": ("cross_entropy",), "regression": ("squared_error",)}
 CALIBRATIONS = ("prior", "temperature", "isotonic")
 SCHEDULE_UNITS = ("epoch", "step")
-
-
-def is_whole(value: Any) -> bool:
-    """Whether a value is one whole number, Python's or NumPy's; an array with one number in it is none.
-
-    Examples:
-        >>> import numpy as np
-        >>> [is_whole(value) for value in (3, np.int64(3), True, 3.0, np.array([3]))]
-        [True, True, False, False, False]
-    """
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is one number that float64 can hold, infinities included.
-
-    Examples:
-        >>> import numpy as np
-        >>> [is_number(value) for value in (3, 0.5, math.inf, math.nan, "1", np.array([1.0]), 10**400)]
-        [True, True, True, False, False, False, False]
-    """
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        return False
-    try:
-        return not math.isnan(float(value))
-    except OverflowError:
-        return False
 
 
 @dataclasses.dataclass(frozen=True)

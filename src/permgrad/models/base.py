@@ -15,7 +15,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from permgrad._errors import InputError, PermgradError, unknown
+from permgrad._errors import InputError, PermgradError, check_choice
 from permgrad._random import derive_seed, generator, resolve_seed
 from permgrad.data.row_order import tell_of_other_order
 from permgrad.models import inputs
@@ -80,8 +80,7 @@ class HyNNBase(BaseEstimator):
             if name.startswith(_NETWORK_PREFIX)
         }
         for name in options:
-            if name not in NetworkOptions.names():
-                raise unknown("network option", name, NetworkOptions.names())
+            check_choice("network option", name, NetworkOptions.names())
         super().set_params(**params)
         if options:
             base = self.network if isinstance(self.network, Mapping) else {}

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from permgrad._errors import unknown
+from permgrad._errors import check_choice
 from permgrad._threads import Undo, is_fork, together
 from permgrad.models.matrix_units import has_matrix_units, matrix_products
 
@@ -138,8 +138,7 @@ def mixed_precision(device: torch.device, precision: str) -> contextlib.Abstract
         ...     nn.Linear(2, 1)(torch.zeros(3, 2)).dtype
         torch.bfloat16
     """
-    if precision not in PRECISIONS:
-        raise unknown("precision", precision, PRECISIONS)
+    check_choice("precision", precision, PRECISIONS)
     if precision == "auto" and device.type == "cpu" and has_matrix_units():
         return matrix_products()
     if precision in ("auto", "float32"):

@@ -13,7 +13,6 @@ import dataclasses
 import importlib.util
 import json
 import logging
-import numbers
 import os
 import pickle
 import socket
@@ -30,6 +29,7 @@ import torch
 from torch import Tensor
 
 from permgrad._errors import EnvironmentProblem, InputError, PermgradError
+from permgrad._numbers import is_whole
 from permgrad._progress import ProgressMode
 from permgrad.models.divergence import DivergenceError
 from permgrad.models.rows import Rows, TrainingRows
@@ -292,8 +292,7 @@ def devices_faults(devices: Any, device: torch.device) -> list[str]:
     """Return what is wrong with a number of devices, in a sentence; nothing if it can be used."""
     if isinstance(devices, str) and devices == "auto":
         return _engine_faults(devices, device)
-    whole = isinstance(devices, numbers.Integral) and not isinstance(devices, bool)
-    if not whole or devices < 1:
+    if not is_whole(devices) or devices < 1:
         return [f"devices must be 'auto' or a whole number of at least 1, however: devices={devices!r}; pass devices=1"]
     if device.type == "cuda" and devices > torch.cuda.device_count():
         known = torch.cuda.device_count()

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from permgrad._errors import InputError, unknown
+from permgrad._errors import InputError, check_choice, unknown
 from permgrad._progress import ProgressMode
 from permgrad._random import derive_seed, generator, resolve_seed
 from permgrad._registry import Registry
@@ -173,8 +173,7 @@ class ImageTableModel:
         random_state: Any = None,
         progress: ProgressMode = "auto",
     ) -> None:
-        if task not in ("classification", "regression"):
-            raise unknown("task", task, ("classification", "regression"))
+        check_choice("task", task, ("classification", "regression"))
         self.task = task
         self.preset = preset
         self.network = network

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._errors import InputError
+from permgrad._numbers import is_number
 from permgrad._random import generator
 from permgrad.data.cells import check_characters
-from permgrad.models.argument_rules import is_number
 
 FEWEST_EMBEDDED_LEVELS = 50
 #: Differences below it vanish when they are squared in float64, and values above its inverse become infinite.

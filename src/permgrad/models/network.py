@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from permgrad._errors import InputError, unknown
+from permgrad._errors import InputError, check_choice, unknown
 from permgrad.models.blocks import dense_stack, initialize_
 from permgrad.models.branches import TableBranch, image_branch
 from permgrad.models.image_entry import ImageEntry
@@ -205,8 +205,7 @@ def check_paths(paths: Any) -> tuple[str, ...]:
     listed = isinstance(paths, Iterable)
     given = (paths,) if isinstance(paths, str) or not listed else tuple(paths)
     for path in given:
-        if path not in PATHS:
-            raise unknown("branches", path, PATHS)
+        check_choice("branches", path, PATHS)
     if not given or len(set(given)) != len(given):
         raise InputError(
             f"branches must name 'tabular', 'image' or both, each once, however: branches={given!r}; "

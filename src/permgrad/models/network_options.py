@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from permgrad._errors import InputError, suggest
+from permgrad._numbers import is_whole
 from permgrad.models.blocks import ACTIVATIONS, INITIALIZERS, NORMALIZATIONS
 
 NUMERIC_EMBEDDINGS: tuple[str, ...] = ("none", "periodic")
@@ -106,10 +106,6 @@ class NetworkOptions:
         }
 
 
-def _whole(value: Any) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
-
-
 def _sizes(least: int, *, may_be_empty: bool) -> Callable[[Any], Any]:
     """Return a converter of a size or a list of sizes to a tuple."""
     fix = (
@@ -119,9 +115,9 @@ def _sizes(least: int, *, may_be_empty: bool) -> Callable[[Any], Any]:
     )
 
     def convert(value: Any) -> tuple[int, ...]:
-        items = [value] if _whole(value) else value
+        items = [value] if is_whole(value) else value
         listed = isinstance(items, Sequence) and not isinstance(items, str)
-        if not listed or not all(_whole(item) and int(item) >= least for item in items):
+        if not listed or not all(is_whole(item) and int(item) >= least for item in items):
             raise ValueError(fix)
         if not items and not may_be_empty:
             raise ValueError(fix)
@@ -138,7 +134,7 @@ def _number(rule: str, holds: Callable[[float], bool], *, whole: bool = False) -
             number = float(value)
         except (TypeError, ValueError, OverflowError):
             raise ValueError(rule) from None
-        if isinstance(value, (bool, str)) or (whole and not _whole(value)) or not holds(number):
+        if isinstance(value, (bool, str)) or (whole and not is_whole(value)) or not holds(number):
             raise ValueError(rule)
         return int(value) if whole else number
 

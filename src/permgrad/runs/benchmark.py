@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from permgrad import __version__
 from permgrad._csv import read_csv
-from permgrad._errors import InputError, unknown
+from permgrad._errors import InputError, check_choice, unknown
 from permgrad._files import plain, sweep, write_json_atomic, write_text_atomic
 from permgrad._lock import hold_folder
 from permgrad.evaluation.benchmark.records import CELLS, RESULTS_JSON, RESULTS_TABLE
@@ -162,13 +162,11 @@ def _cells(request: BenchmarkRequest, settings: Settings, chosen: list[Suite]) -
     """List the cells asked for, seed by seed, so that a run cut short has every function of the first seeds."""
     functions = list(dict.fromkeys(name for suite in chosen for name in suite.functions))
     for name in request.functions:
-        if name not in functions:
-            raise unknown("function", name, functions)
+        check_choice("function", name, functions)
     everyone = replace(settings, methods=(), peers=True)
     contestants = list(dict.fromkeys(name for suite in chosen for name in suite.methods(everyone)))
     for name in request.methods:
-        if name not in contestants:
-            raise unknown("method", name, contestants)
+        check_choice("method", name, contestants)
     return [
         (suite.name, function, seed)
         for suite in chosen

@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 
 from permgrad import __version__
-from permgrad._errors import InputError, suggest, unknown, warn_user
+from permgrad._errors import InputError, check_choice, suggest, warn_user
+from permgrad._numbers import check_whole
 from permgrad._progress import Progress, ProgressMode
 from permgrad._random import resolve_seed
 from permgrad.data.cells import CodesArgument
@@ -28,7 +29,7 @@ from permgrad.evaluation.comparison import PAGE, RECORD, Comparison
 from permgrad.evaluation.metrics import metrics, primary_metric
 from permgrad.evaluation.predictor import loss_of
 from permgrad.runs.compare_folder import NAMES, ComparisonFolder, check_free, is_finished, open_comparison, read_record
-from permgrad.runs.compare_folds import Fold, check_numbers, make_folds, whole
+from permgrad.runs.compare_folds import Fold, check_numbers, make_folds
 from permgrad.runs.compare_inputs import CompareRequest, Given, from_arrays, from_request, request_configuration
 from permgrad.runs.compare_models import Cell, Explaining, Model, do_cell, parse_models, usual_models
 from permgrad.runs.folder import believed, now, writable_folder
@@ -131,8 +132,7 @@ def make_plan(
             f"rows are divided by folds or by splits, however: splits and {other} are both given; leave one of them out"
         )
     for name in methods:
-        if name not in METHODS:
-            raise unknown("method", name, METHODS)
+        check_choice("method", name, METHODS)
     if methods and not explain:
         raise InputError("--method says how to explain, however: --no-explain is given as well; leave one of them out")
     check_numbers(folds=USUAL_FOLDS if folds is None else folds, repeats=repeats, splits=splits)
@@ -145,8 +145,8 @@ def make_plan(
         methods=tuple(dict.fromkeys(("permutation", *(methods or USUAL_METHODS)))) if explain else (),
         asked=tuple(dict.fromkeys(methods)),
         loss=loss,
-        n_repeats=whole("n_repeats", n_repeats, 5),
-        most_rows=whole("most_rows", most_rows, 1000),
+        n_repeats=check_whole("n_repeats", n_repeats, "pass for example 5"),
+        most_rows=check_whole("most_rows", most_rows, "pass for example 1000"),
         seed=seed,
     )
 
@@ -379,8 +379,8 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
         methods=request.methods,
         seed=request.seed,
     )
-    if request.metric is not None and request.metric not in metrics:
-        raise unknown("metric", request.metric, metrics)
+    if request.metric is not None:
+        check_choice("metric", request.metric, metrics)
     _check_device(plan, request.device)
     configuration = {**request_configuration(request), **plan.configuration()}
     folder = request.folder
@@ -564,7 +564,7 @@ def compare(
     loss_of(given.table.task, loss)
     decides = check_metric(metric, given.table.task, len(set(given.table.y.tolist())))
     _check_device(plan, device)
-    threads = None if threads is None else whole("threads", threads, 2)
+    threads = None if threads is None else check_whole("threads", threads, "pass for example 2")
     for note in plan.notes:
         warn_user(note)
     divided = make_folds(

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad._errors import InputError, keeping_warnings
+from permgrad._numbers import check_whole, is_whole
 from permgrad._random import derive_seed
 
 Rows = npt.NDArray[np.int64]
@@ -85,8 +86,8 @@ def check_numbers(*, folds: int, repeats: int, splits: Sequence[int] = ()) -> No
     Raises:
         InputError: No whole numbers, fewer than two folds or splits, no repeat, or a seed twice.
     """
-    whole("folds", folds, 5, least=None)
-    whole("repeats", repeats, 1, least=None)
+    check_whole("folds", folds, "pass for example 5", least=None)
+    check_whole("repeats", repeats, "pass for example 1", least=None)
     for seed in splits:
         if not is_whole(seed):
             raise InputError(f"seeds of splits must be integers, however: splits has {seed!r}; pass for example 42")
@@ -108,30 +109,6 @@ def check_numbers(*, folds: int, repeats: int, splits: Sequence[int] = ()) -> No
         raise InputError(f"a comparison needs at least 2 folds, however: folds={folds}; give for example --folds 5")
     if repeats < 1:
         raise InputError(f"repeats must be at least 1, however: repeats={repeats}; leave --repeats out for one")
-
-
-def whole(name: str, number: object, example: int, *, least: int | None = 1) -> int:
-    """Return a whole number, of NumPy too, as one of Python.
-
-    Raises:
-        InputError: No whole number, or one that is too small.
-
-    Examples:
-        >>> whole("threads", np.int64(2), 1)
-        2
-        >>> whole("threads", 1.5, 2)
-        Traceback (most recent call last):
-        permgrad._errors.InputError: threads must be an integer of at least 1, however: threads=1.5; pass for example 2
-    """
-    if not is_whole(number) or (least is not None and number < least):  # type: ignore[operator]
-        words = "" if least is None else f" of at least {least}"
-        raise InputError(f"{name} must be an integer{words}, however: {name}={number!r}; pass for example {example}")
-    return int(number)  # type: ignore[call-overload,no-any-return]
-
-
-def is_whole(number: object) -> bool:
-    """Whether it is a whole number of Python or NumPy, and no truth value."""
-    return isinstance(number, (int, np.integer)) and not isinstance(number, bool)
 
 
 def check_rows(y: npt.NDArray[Any], task: Task, *, folds: int, groups: npt.NDArray[Any] | None = None) -> None:

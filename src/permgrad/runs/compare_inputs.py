@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, unknown
+from permgrad._errors import InputError, check_choice
 from permgrad.data.cells import Code, CodesArgument, MissingCodes
 from permgrad.data.column_types import Kind, checked_kinds, infer_schema
 from permgrad.data.groups import check_blocks
@@ -133,30 +133,24 @@ def _kept_codes(codes: CodesArgument) -> list[Code] | dict[str, list[Code]]:
         >>> _kept_codes("-9"), _kept_codes({"age": -9})
         (['-9'], {'age': [-9]})
     """
-    kept: Any = codes
+    if codes is None:
+        return []
+    MissingCodes.of(codes)
     if isinstance(codes, Mapping):
-        kept = {str(name): _listed_codes(own) for name, own in codes.items()}
-    elif codes is not None:
-        kept = _listed_codes(codes)
-    MissingCodes.of(kept)
-    return kept or []
+        return {str(name): _listed_codes(own) for name, own in codes.items()} or []
+    return _listed_codes(codes)
 
 
 def _listed_codes(codes: Any) -> list[Code]:
-    return list(codes) if isinstance(codes, Iterable) and not isinstance(codes, (str, bytes)) else [codes]
+    return list(codes) if isinstance(codes, Iterable) and not isinstance(codes, str) else [codes]
 
 
 def _kept_blocks(variables: Mapping[str, Sequence[str]] | None, names: Sequence[str]) -> dict[str, list[str]]:
     """Return blocks of columns as they were given, in lists.
 
     Raises:
-        InputError: No mapping, or what ``check_blocks`` refuses.
+        InputError: What ``check_blocks`` refuses.
     """
-    if variables is not None and not isinstance(variables, Mapping):
-        raise InputError(
-            f"variables must map a name to its columns, however: variables={variables!r}; pass for example "
-            "{'soil': ['soil_1', 'soil_2']}"
-        )
     check_blocks(variables, names, "variable")
     given = (variables or {}).items()
     return {str(name): [own] if isinstance(own, str) else [str(column) for column in own] for name, own in given}
@@ -233,8 +227,7 @@ def from_arrays(
     from permgrad.data.row_order import tell_of_other_order
     from permgrad.runs.target import choose_task, target_values
 
-    if task not in TASKS:
-        raise unknown("task", task, TASKS)
+    check_choice("task", task, TASKS)
     tell_of_other_order(X, y=y, groups=groups)
     frame = as_frame(X).reset_index(drop=True)
     title = str(getattr(y, "name", None) or "y")

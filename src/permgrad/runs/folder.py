@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from permgrad._errors import InputError, PermgradError, listed, unknown
+from permgrad._errors import InputError, PermgradError, check_choice, listed
 from permgrad._files import plain, sweep, write_json_atomic, writing
 from permgrad._lock import LOCK, hold_folder
 from permgrad._stored import parse_json
@@ -372,8 +372,8 @@ def open_run(
         EnvironmentProblem: The folder cannot be written.
     """
     folder = Path(path)
-    if from_stage is not None and from_stage not in STAGES:
-        raise unknown("from", from_stage, STAGES)
+    if from_stage is not None:
+        check_choice("from", from_stage, STAGES)
     if not overwrite:
         check_free(folder, configuration)
     made = [place for place in (folder, *folder.parents) if not place.exists()]

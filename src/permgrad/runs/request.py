@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from permgrad._errors import InputError, unknown
+from permgrad._errors import InputError, check_choice, unknown
 from permgrad.runs.declared_kinds import parse_kinds
 
 TASKS = ("auto", "classification", "regression")
@@ -129,8 +129,7 @@ class RunRequest(SplitRequest):
             InputError: Options that are unknown or do not go together.
             EnvironmentProblem: A baseline that is named has no library here.
         """
-        if self.task not in TASKS:
-            raise unknown("task", self.task, TASKS)
+        check_choice("task", self.task, TASKS)
         if len(self.target) > 1:
             given = " ".join(f"--target {name}" for name in self.target)
             raise InputError(f"a run predicts one column, however: {given}; run once for each target")

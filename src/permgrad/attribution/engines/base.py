@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-import numpy as np
-
 from permgrad._errors import InputError
+from permgrad._numbers import check_whole
 from permgrad._registry import Registry
 
 T = TypeVar("T")
@@ -70,11 +69,7 @@ def make_engine(engine: str | Engine, *, workers: int | None = None, address: st
 
 def check_workers(workers: Any) -> int | None:
     """Refuse a number of workers that is none."""
-    if workers is None:
-        return None
-    if isinstance(workers, bool) or not isinstance(workers, (int, np.integer)) or workers < 1:
-        raise InputError(f"workers must be an integer of at least 1, however: workers={workers!r}; pass for example 2")
-    return int(workers)
+    return None if workers is None else check_whole("workers", workers, "pass for example 2")
 
 
 def settle_model(model: Any) -> None:

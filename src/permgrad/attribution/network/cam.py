@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from permgrad._errors import InputError, unknown, warn_user
+from permgrad._errors import InputError, check_choice, warn_user
 from permgrad._progress import Progress
 from permgrad.attribution.cam_maps import KEPT_NUMBERS, check_cam_options, weighted_maps
 from permgrad.attribution.explanation import Explanation
@@ -132,8 +132,8 @@ def image_calls(request: Request, layer: str | None, *, before_activation: bool)
     """
     subject: Any = request.subject
     modules = {name: module for name, module in subject.module.named_modules() if name}
-    if layer is not None and layer not in modules:
-        raise unknown("layer", layer, modules)
+    if layer is not None:
+        check_choice("layer", layer, modules)
     images = [place for place, tensor in enumerate(request.inputs) if tensor.ndim in (3, 4)]
     listened = modules if layer is None else {layer: modules[layer]} | modules
     listened = {

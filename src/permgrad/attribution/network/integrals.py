@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from permgrad._errors import InputError, warn_user
+from permgrad._numbers import is_whole
 from permgrad._progress import Progress
 from permgrad.attribution.additive import Additive, Floats
 from permgrad.attribution.explanation import Explanation
@@ -367,7 +368,7 @@ def _blocks(slopes: Slopes) -> list[slice]:
 def _check_steps(steps: Any) -> int | None:
     if steps is None:
         return None
-    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 1:
+    if not is_whole(steps) or steps < 1:
         raise InputError(
             f"steps must be None or an integer of at least 1, however: steps={steps!r}; leave it out, or pass for "
             "example 50"

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from permgrad._errors import InputError, unknown
+from permgrad._errors import InputError, check_choice, unknown
 from permgrad.attribution.subject import Task
 from permgrad.models.losses import losses
 
@@ -321,10 +321,10 @@ def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | No
     Raises:
         InputError: what was said does not fit the outputs.
     """
-    if kind is not None and kind not in OUTPUT_KINDS:
-        raise unknown("output_kind", kind, OUTPUT_KINDS)
-    if task is not None and task not in TASKS:
-        raise unknown("task", task, TASKS)
+    if kind is not None:
+        check_choice("output_kind", kind, OUTPUT_KINDS)
+    if task is not None:
+        check_choice("task", task, TASKS)
     count = outputs.shape[1]
     inferred = kind is None or task is None
     by_target = task is None and kind is None and class_names is None and _numbers_tell(count, y)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from permgrad._errors import InputError, unknown
+from permgrad._errors import InputError, check_choice
 from permgrad.attribution.arguments import LEVELS, Arguments, resolve_options, resolve_scope
 from permgrad.attribution.hybrid import check_row_offset
 from permgrad.attribution.method import Method, Request
@@ -81,8 +81,7 @@ def network_request(arguments: Arguments, chosen: Method, name: str) -> Request:
 
 def at_level(space: PlayerSpace, arguments: Arguments) -> PlayerSpace:
     """Return the players of the level asked for."""
-    if arguments.level not in LEVELS:
-        raise unknown("level", arguments.level, LEVELS)
+    check_choice("level", arguments.level, LEVELS)
     if arguments.level == "modality":
         return space.modalities()
     if arguments.level == "group":

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from permgrad._errors import InputError, suggest, unknown
+from permgrad._errors import InputError, check_choice, suggest
+from permgrad._numbers import is_whole
 from permgrad._registry import Registry
 from permgrad.attribution.players import NOBODY, PlayerSpace
 
@@ -216,10 +217,9 @@ def _cut_input(
     size = (image.height, image.width)
     if isinstance(wanted, (str, tuple, list)) and wanted and isinstance(wanted[0], str):
         kind, arguments = (wanted, ()) if isinstance(wanted, str) else (wanted[0], tuple(wanted[1:]))
-        if kind not in cutters:
-            raise unknown("segments", kind, cutters)
+        check_choice("segments", kind, cutters)
         for argument in arguments:
-            if isinstance(argument, bool) or not isinstance(argument, (int, np.integer)) or argument < 1:
+            if not is_whole(argument) or argument < 1:
                 raise InputError(
                     f"segments must be counted by integers of at least 1, however: {wanted!r}; pass for example "
                     "('grid', 7)"

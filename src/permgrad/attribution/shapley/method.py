@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from permgrad._errors import InputError, check_choice
+from permgrad._numbers import check_whole
 from permgrad._progress import Progress
 from permgrad._random import content_keys, generator
 from permgrad.attribution.donors import need_background
@@ -136,10 +137,10 @@ def _checked(request: Request, given: Mapping[str, Any]) -> _Options:
 
 
 def _check_numbers(given: Mapping[str, Any]) -> None:
-    _whole("max_permutations", given["max_permutations"], 4)
+    check_whole("max_permutations", given["max_permutations"], "pass such a number", least=4)
     for name, least in (("exact", 0), ("references", 1), ("min_permutations", 2)):
         if given[name] is not None:
-            _whole(name, given[name], least)
+            check_whole(name, given[name], "pass such a number", least=least)
     if given["exact"] is not None and given["exact"] > _MOST_EXACT:
         raise InputError(
             f"exact must be at most {_MOST_EXACT}, as every player more doubles the coalitions, however: "
@@ -155,13 +156,6 @@ def _check_numbers(given: Mapping[str, Any]) -> None:
     if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 <= tolerance < np.inf:
         raise InputError(
             f"tolerance must be a finite number of at least 0, however: tolerance={tolerance!r}; pass for example 0.01"
-        )
-
-
-def _whole(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise InputError(
-            f"{name} must be an integer of at least {least}, however: {name}={value!r}; pass such a number"
         )
 
 

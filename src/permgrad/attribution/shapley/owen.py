@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import unknown
+from permgrad._errors import check_choice
 from permgrad._random import uniform
 
 if TYPE_CHECKING:
@@ -158,8 +158,7 @@ def make_tree(space: PlayerSpace, structure: str) -> Tree:
     Raises:
         InputError: an unknown structure.
     """
-    if structure not in STRUCTURES:
-        raise unknown("structure", structure, STRUCTURES)
+    check_choice("structure", structure, STRUCTURES)
     if structure == "flat":
         return Tree.flat(len(space.names))
     group_of = {member: group for group, members in space.groups.items() for member in members}

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, counted, keeping_warnings, suggest, unknown, warn_user
+from permgrad._errors import InputError, check_choice, counted, keeping_warnings, suggest, warn_user
 from permgrad._files import plain
+from permgrad._numbers import check_whole
 from permgrad._random import resolve_seed, uniform
 from permgrad.attribution.arguments import (
     Arguments,
@@ -344,8 +345,7 @@ def _check_weight(weight: str | None, scope: Scope) -> None:
 
 
 def _check_form(form: Any, method: str, scope: Scope) -> None:
-    if form not in ("tidy", "wide"):
-        raise unknown("form", form, ("tidy", "wide"))
+    check_choice("form", form, ("tidy", "wide"))
     if form == "wide" and scope == "global":
         raise InputError(
             f"form says how explanations of single rows are written, however: method={method!r} is global here; leave "
@@ -432,9 +432,8 @@ def _known_targets(table: PartitionedTable, y: str, na_codes: CodesArgument) -> 
 def _check_sample(rows: int | None, available: int) -> int | None:
     if rows is None:
         return None
-    if isinstance(rows, bool) or not isinstance(rows, (int, np.integer)) or rows < 1:
-        raise InputError(f"rows must be an integer of at least 1, however: rows={rows!r}; pass how many to explain")
-    return int(rows) if rows < available else None
+    wanted = check_whole("rows", rows, "pass how many to explain")
+    return wanted if wanted < available else None
 
 
 def _checked(plan: StreamPlan, model: Any, table: PartitionedTable) -> StreamPlan:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from permgrad._errors import InputError, unknown
+from permgrad._errors import InputError, check_choice
 
 Scale = Literal["full", "quick"]
 
@@ -40,8 +40,7 @@ class Settings:
     progress: bool | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
-        if self.scale not in ("full", "quick"):
-            raise unknown("scale", self.scale, ("full", "quick"))
+        check_choice("scale", self.scale, ("full", "quick"))
         if self.threads is not None and self.threads < 1:
             raise InputError(f"threads must be at least 1, however: threads={self.threads}")
 

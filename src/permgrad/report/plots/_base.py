@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from permgrad._errors import InputError
 from permgrad._files import atomic_path, writing
+from permgrad._numbers import is_whole
 from permgrad.report import style
 
 if TYPE_CHECKING:
@@ -242,7 +243,7 @@ def check_top_n(top_n: int | None, available: int) -> int:
     """Return how many to show; None shows all."""
     if top_n is None:
         return available
-    if isinstance(top_n, bool) or not isinstance(top_n, (int, np.integer)) or top_n < 1:
+    if not is_whole(top_n) or top_n < 1:
         raise InputError(f"top_n must be an integer of at least 1 or None for all, however: top_n={top_n!r}")
     return min(int(top_n), available)
 
@@ -281,7 +282,7 @@ def need_local(explanation: Explanation, plot: str) -> None:
 def check_row(explanation: Explanation, row: int) -> int:
     """Return a row's position if it exists; negative positions count from the end."""
     rows = int(explanation.values.shape[0])
-    if isinstance(row, bool) or not isinstance(row, (int, np.integer)) or not -rows <= row < rows:
+    if not is_whole(row) or not -rows <= row < rows:
         raise InputError(f"row must be a position from 0 to {rows - 1}, however: row={row!r}")
     return int(row) % rows
 

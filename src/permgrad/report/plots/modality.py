@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from permgrad._errors import InputError, unknown
+from permgrad._errors import InputError, check_choice
 from permgrad.evaluation.ranking import importance_shares
 from permgrad.report import style
 from permgrad.report._paths import NOT_BRANCHES, entries_of, path_words
@@ -145,8 +145,7 @@ def shares(content: Mapping[str, Any], truth: Mapping[str, Any], *, title: str =
 def _true_shares(truth: Any, names: list[str]) -> dict[str, float]:
     own = {str(name): float(share) for name, share in truth.items()}
     for name in own:
-        if name not in names:
-            raise unknown("truth", name, names)
+        check_choice("truth", name, names)
     if not own or min(own.values()) < 0 or sum(own.values()) > 1 + 1e-6:
         raise InputError(f"truth must hold shares of at least 0 that sum to at most 1, however: truth={own}")
     return own

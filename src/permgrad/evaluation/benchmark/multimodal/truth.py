@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from permgrad._errors import InputError, unknown
+from permgrad._errors import InputError, check_choice
 from permgrad.evaluation.benchmark.multimodal.clinical import draw_clinical
 from permgrad.evaluation.benchmark.multimodal.functions import (
     COLUMNS_OF,
@@ -175,9 +175,7 @@ def _gather(by_feature: Floats, level: str) -> Floats:
 
 
 def _check(estimand: str, level: str) -> None:
-    if estimand not in ESTIMANDS:
-        raise unknown("estimand", estimand, ESTIMANDS)
-    if level not in ("modality", "feature"):
-        raise unknown("level", level, ("modality", "feature"))
+    check_choice("estimand", estimand, ESTIMANDS)
+    check_choice("level", level, ("modality", "feature"))
     if len(MODALITIES) * WIDTH != FEATURES:
         raise AssertionError("the features of all modalities must be the features")
