@@ -99,14 +99,15 @@ def is_out_of_memory(error: BaseException) -> bool:
 _LISTED = 20
 
 
-def suggest(given: str, known: Iterable[str]) -> str:
+def suggest(given: object, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the nearest known name, or an empty string.
 
     Examples:
         >>> suggest("gradcan", ["gradcam", "lime"])
         " (did you mean 'gradcam'?)"
     """
-    near = difflib.get_close_matches(str(given), [str(name) for name in known], n=1, cutoff=0.6)
+    words = given if isinstance(given, str) else shown(given)
+    near = difflib.get_close_matches(words, [str(name) for name in known], n=1, cutoff=0.6)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
@@ -123,6 +124,26 @@ def error_in_words(error: BaseException) -> str:
         text = ""
     name = type(error).__name__
     return f"{name}: {text}" if text else name
+
+
+#: How many characters of a value a message shows.
+_SHOWN = 200
+
+
+def shown(value: object) -> str:
+    """Return a value as messages show it: in one line, not too long, and also where it cannot be printed.
+
+    Examples:
+        >>> shown("no such"), shown(10**5000)
+        ("'no such'", 'a value of type int')
+        >>> len(shown(list(range(1000))))
+        200
+    """
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # noqa: BLE001 — the user's own object may not even be printed, nor may a number of 5,000 digits
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
 def counted(count: int, noun: str) -> str:
@@ -146,17 +167,6 @@ def listed(names: Sequence[Any], most: int = 6, show: Callable[[Any], str] = str
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def check_choice(kind: str, given: object, known: Iterable[str]) -> None:
-    """Refuse what is not one of some names, whatever it is: an array or a list as well.
-
-    Examples:
-        >>> check_choice("output", "logit", ["logit", "probability"])
-    """
-    names = list(known)
-    if not isinstance(given, str) or given not in names:
-        raise unknown(kind, given, names)
-
-
 def unknown(kind: str, given: object, known: Iterable[str]) -> InputError:
     """Build the error for a name that is not in a fixed list.
 
@@ -168,4 +178,4 @@ def unknown(kind: str, given: object, known: Iterable[str]) -> InputError:
     listed = ", ".join(repr(name) for name in names[:_LISTED])
     if len(names) > _LISTED:
         listed += f" … ({len(names)} in all)"
-    return InputError(f"{kind} must be one of {listed}, however: {kind}={given!r}{suggest(str(given), names)}")
+    return InputError(f"{kind} must be one of {listed}, however: {kind}={shown(given)}{suggest(given, names)}")

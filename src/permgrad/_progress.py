@@ -6,7 +6,7 @@ import sys
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from permgrad._errors import InputError
+from permgrad._checks import check_flag_or_auto
 
 ProgressMode = Literal["auto"] | bool
 
@@ -20,9 +20,8 @@ class Progress:
     """
 
     def __init__(self, total: int, label: str, mode: ProgressMode = "auto") -> None:
-        if mode not in ("auto", True, False):
-            raise InputError(f"progress must be 'auto', True or False, however: progress={mode!r}")
-        shown = sys.stderr is not None and sys.stderr.isatty() if mode == "auto" else bool(mode)
+        wanted = check_flag_or_auto("progress", mode)
+        shown = sys.stderr is not None and sys.stderr.isatty() if wanted == "auto" else wanted
         self._bar: Any = None
         if shown and total > 0:
             from tqdm import tqdm

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from permgrad._errors import InputError, check_choice
+from permgrad._checks import check_choice
+from permgrad._errors import InputError
 from permgrad.attribution.baselines import median_row
 from permgrad.attribution.donors import need_background
 from permgrad.attribution.effects import play_loss, play_rows, single_plays

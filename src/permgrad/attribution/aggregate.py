@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import InputError, suggest, warn_user
+from permgrad._errors import InputError, shown, warn_user
+from permgrad.attribution.arguments import resolve_options
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.network.subject import BatchError
@@ -98,7 +99,7 @@ class Aggregate:
 def _members(given: Any) -> dict[str, dict[str, Any]]:
     """Return the members and their options; refuse what is not a method, or too few."""
     if isinstance(given, Mapping):
-        members = {str(name): dict(own or {}) for name, own in given.items()}
+        members = {str(name): {} if own is None else own for name, own in given.items()}
     elif isinstance(given, Iterable) and not isinstance(given, (str, bytes)):
         members = {str(name): {} for name in given}
     else:
@@ -107,16 +108,15 @@ def _members(given: Any) -> dict[str, dict[str, Any]]:
             "pass for example members=('permutation', 'lime')"
         )
     for name, own in members.items():
-        method = methods.get(name)
+        method: Any = methods.get(name)
+        if not isinstance(own, Mapping):
+            raise InputError(
+                f"options of a member must be a mapping from their names, however: {name!r} has {shown(own)}; pass for "
+                f"example members={{{name!r}: {{}}}}"
+            )
         if name == "aggregate":
             raise InputError("members must be methods of their own, however: 'aggregate' is among them; leave it out")
-        for option in own:
-            if option not in method.options:
-                raise InputError(
-                    f"options of member {name!r} are: {', '.join(method.options) or 'none'}, "
-                    f"however: {option!r} is not one of them{suggest(option, method.options)}; "
-                    "leave it out"
-                )
+        resolve_options(method, name, dict(own))
     if len(members) < 2:
         raise InputError(f"aggregate needs at least two members, however: members={list(members)}; name another")
     return members

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import InputError, check_choice, suggest, unknown
-from permgrad._numbers import check_whole, is_whole
+from permgrad._checks import check_choice, check_flag, check_number, check_whole, is_number, is_whole
+from permgrad._errors import InputError, shown, suggest
 from permgrad._random import resolve_seed
 from permgrad.attribution.method import Method, Scope
 from permgrad.attribution.subject import Subject
@@ -74,14 +74,14 @@ class Arguments:
 
 def check_numbers(confidence: float, n_repeats: int, batch_size: int | str) -> None:
     """Refuse a confidence, a number of repeats or a batch size that cannot be used."""
-    if not isinstance(confidence, (int, float)) or not 0 < confidence < 1:
+    if not is_number(confidence) or not 0 < confidence < 1:
         raise InputError(
-            f"confidence must lie between 0 and 1, however: confidence={confidence!r}; pass for example 0.95"
+            f"confidence must lie between 0 and 1, however: confidence={shown(confidence)}; pass for example 0.95"
         )
     check_whole("n_repeats", n_repeats, "pass for example 10")
     if not (isinstance(batch_size, str) and batch_size == "auto") and not (is_whole(batch_size) and batch_size >= 1):
         raise InputError(
-            f"batch_size must be 'auto' or an integer of at least 1, however: batch_size={batch_size!r}; "
+            f"batch_size must be 'auto' or an integer of at least 1, however: batch_size={shown(batch_size)}; "
             "pass for example 'auto'"
         )
 
@@ -93,6 +93,12 @@ def check_groups(groups: Any, level: str) -> None:
             "groups must map names to lists of features, however: it is "
             f"{type(groups).__name__}; pass groups={{'name': ['feature', …]}}"
         )
+    for name, members in (groups or {}).items():
+        if not isinstance(members, Iterable) or isinstance(members, (bytes, Mapping)):
+            raise InputError(
+                f"a group must list its features, however: group {name!r} is {shown(members)}; pass "
+                f"groups={{{name!r}: ['feature', …]}}"
+            )
     if groups and level in ("column", "modality"):
         players = "each column a player" if level == "column" else "whole inputs players"
         raise InputError(
@@ -115,6 +121,9 @@ def resolve_options(chosen: Method, method: str, options: dict[str, Any]) -> dic
                 f"options of method={method!r} are: {known}, however: {name}={value!r} is not one of them"
                 f"{suggest(name, [*chosen.options, *_PARAMETERS])}; leave it out"
             )
+    for name, default in chosen.options.items():
+        if isinstance(default, bool) and name in options:
+            check_flag(name, options[name])
     given = {**chosen.options, **options}
     if "workers" in given:
         _check_game_options(given.get("tolerance"), given["workers"])
@@ -123,12 +132,8 @@ def resolve_options(chosen: Method, method: str, options: dict[str, Any]) -> dic
 
 def _check_game_options(tolerance: Any, workers: Any) -> None:
     """Refuse a width to stop at, or a number of threads, that is none."""
-    number = isinstance(tolerance, (int, float, np.number)) and not isinstance(tolerance, bool)
-    if tolerance is not None and not (number and 0 <= tolerance < np.inf):
-        raise InputError(
-            f"tolerance must be None or a finite number of at least 0, however: tolerance={tolerance!r}; "
-            "pass for example 0.01"
-        )
+    if tolerance is not None:
+        check_number("tolerance", tolerance, "pass for example 0.01, or None")
     check_whole("workers", workers, "pass for example 2")
 
 
@@ -140,10 +145,9 @@ _PARAMETERS = (
 
 def resolve_scope(chosen: Method, method: str, scope: Literal["auto", "global", "local"]) -> Scope:
     """Return the scope, the method's first where it is left to it."""
+    check_choice("scope", scope, ("auto", "global", "local"))
     if scope == "auto":
         return chosen.scopes[0]
-    if scope not in ("global", "local"):
-        raise unknown("scope", scope, ("auto", "global", "local"))
     if scope not in chosen.scopes:
         hint = "; summarise it with .to_global()" if scope == "global" else "; leave it out"
         raise InputError(f"method={method!r} gives scope={chosen.scopes[0]!r}, however: scope={scope!r}{hint}")
@@ -168,7 +172,7 @@ def resolve_targets(subject: Subject, target: Any) -> tuple[int, ...]:
             last = f"0…{count - 1}" if count > 1 else "0"
             listed = f" or a class ({', '.join(names[:7])})" if subject.task == "classification" else ""
             raise InputError(
-                f"target must be one of the {count} outputs, however: target={one!r}; "
+                f"target must be one of the {count} outputs, however: target={shown(one)}; "
                 f"pass target={last}{listed} or None"
             )
     if not found:
@@ -193,7 +197,13 @@ def resolve_weights(sample_weight: npt.ArrayLike | None, rows: int) -> npt.NDArr
     """Return weights of the rows in float64."""
     if sample_weight is None:
         return None
-    weights = np.array(sample_weight, dtype=np.float64)
+    try:
+        weights = np.array(sample_weight, dtype=np.float64)
+    except (ValueError, TypeError, OverflowError):
+        raise InputError(
+            f"sample_weight must have one number for each of the {rows} rows, however: it is {shown(sample_weight)}; "
+            "pass the weights of the rows"
+        ) from None
     if weights.shape != (rows,):
         raise InputError(
             f"sample_weight must have one number for each of the {rows} rows, however: its shape is {weights.shape}; "

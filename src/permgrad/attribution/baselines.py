@@ -17,6 +17,7 @@ from permgrad.attribution.method import Request
 Rows = npt.NDArray[np.float32]
 
 BASELINES = ("zeros", "mean", "median", "background")
+_NAMES = (*BASELINES, "class:<label>", "a table of rows")
 _CLASS = "class:"
 #: Encoded columns of these kinds lie on a scale; all others switch between levels.
 _ON_A_SCALE = ("numeric", "date_part")
@@ -84,7 +85,7 @@ def baseline_rows(request: Request, given: Any, references: int, reference_class
         return _given_rows(request, given, reference_class)
     named_class = given.startswith(_CLASS)
     if not named_class and given not in BASELINES:
-        raise unknown("baseline", given, (*BASELINES, "class:<label>", "a table of rows"))
+        raise unknown("baseline", given, _NAMES)
     if reference_class is not None and (named_class or given == "zeros"):
         raise InputError(
             "reference_class says whose mean, median or background is the baseline, "
@@ -123,6 +124,8 @@ def _given_rows(request: Request, given: Any, reference_class: Any) -> Baseline:
     if isinstance(given, pd.Series):
         frame = given.to_frame().T.infer_objects()
     elif not isinstance(given, pd.DataFrame):
+        if not isinstance(given, (list, tuple)) and np.ndim(given) == 0:
+            raise unknown("baseline", given, _NAMES)
         frame = np.atleast_2d(np.asarray(given))
     if len(frame) == 0:
         raise InputError("baseline must hold at least one row, however: it has none; pass a row like the inputs")

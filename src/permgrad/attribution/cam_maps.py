@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from permgrad._errors import InputError, check_choice
+from permgrad._checks import check_choice, check_flag_or_auto
 
 #: The variants, by the names that their papers give them.
 MAP_NAMES = {"gradcam": "Grad-CAM", "hirescam": "HiResCAM", "layercam": "LayerCAM"}
@@ -31,12 +31,9 @@ def check_cam_options(given: Mapping[str, Any]) -> tuple[str, str, bool, bool | 
     variant, upsample = given.get("variant", "gradcam"), given.get("upsample", "bilinear")
     check_choice("variant", variant, VARIANTS)
     check_choice("upsample", upsample, UPSAMPLING)
-    for name in ("relu", "maps"):
-        if given.get(name, "auto") not in ("auto", True, False):
-            raise InputError(f"{name} must be 'auto', True or False, however: {name}={given[name]!r}; pass one of them")
-    relu = given.get("relu", "auto")
+    relu, maps = (check_flag_or_auto(name, given.get(name, "auto")) for name in ("relu", "maps"))
     # NOTE: HiResCAM's equation has no rectifier, so that its cells add up to what the rest of the network computes.
-    return variant, upsample, variant != "hirescam" if relu == "auto" else bool(relu), given.get("maps", "auto")
+    return variant, upsample, variant != "hirescam" if relu == "auto" else bool(relu), maps
 
 
 def weighted_maps(values: Tensor, gradients: Tensor, variant: str, *, relu: bool) -> Tensor:

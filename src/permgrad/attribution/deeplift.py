@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import torch
 
+from permgrad._checks import check_whole
 from permgrad._errors import InputError, warn_user
-from permgrad._numbers import check_whole
 from permgrad._progress import Progress
 from permgrad.attribution.additive import Additive
 from permgrad.attribution.explanation import Explanation

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import EnvironmentProblem, InputError, check_choice, unknown
+from permgrad._checks import check_choice, is_whole
+from permgrad._errors import EnvironmentProblem, InputError, unknown
 from permgrad._files import atomic_folder, json_text, plain, writing
-from permgrad._numbers import is_whole
 from permgrad._stored import is_intact, parse_json, read_npz, sealed, write_npz
 from permgrad.attribution.moments import interval, mean_over_rows
 

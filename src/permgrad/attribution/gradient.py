@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from permgrad._errors import InputError
 from permgrad._progress import Progress
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, Scope, methods
@@ -50,8 +49,6 @@ class Gradient:
         """Compute the explanation."""
         started = time.perf_counter()
         signed = {**self.options, **request.options}["signed"]
-        if not isinstance(signed, bool):
-            raise InputError(f"signed must be True or False, however: signed={signed!r}; pass one of them")
         slopes = Slopes(request, "gradient")
         values = np.zeros((request.count, len(request.space), len(request.targets)))
         predictions = np.zeros((request.count, len(request.targets)))

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from permgrad._errors import InputError, check_choice, suggest
-from permgrad._numbers import is_whole
+from permgrad._checks import check_choice, is_whole
+from permgrad._errors import InputError, suggest
 from permgrad.attribution.arguments import LEVELS, Arguments, resolve_options, resolve_scope
 from permgrad.attribution.method import Method, Request, Scope
 from permgrad.attribution.players import NOBODY, PlayerSpace

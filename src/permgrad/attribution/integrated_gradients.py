@@ -18,8 +18,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from permgrad._errors import InputError, check_choice, warn_user
-from permgrad._numbers import check_whole
+from permgrad._checks import check_choice, check_number, check_whole
+from permgrad._errors import InputError, warn_user
 from permgrad._progress import Progress
 from permgrad.attribution.baselines import baseline_rows
 from permgrad.attribution.explanation import Explanation
@@ -250,10 +250,7 @@ def _check_numbers(request: Request) -> None:
         number = request.options.get(name, IntegratedGradients.options[name])
         check_whole(name, number, "pass such a number", least=least)
     tolerance = request.options.get("tolerance", IntegratedGradients.options["tolerance"])
-    if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 <= tolerance < np.inf:
-        raise InputError(
-            f"tolerance must be a finite number of at least 0, however: tolerance={tolerance!r}; pass for example 0.002"
-        )
+    check_number("tolerance", tolerance, "pass for example 0.002")
 
 
 def _with_players(request: Request) -> Request:

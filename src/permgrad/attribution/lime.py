@@ -17,8 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from permgrad._errors import InputError, check_choice
-from permgrad._numbers import is_whole
+from permgrad._checks import check_choice, check_number, check_whole
+from permgrad._errors import InputError
 from permgrad._progress import Progress
 from permgrad._random import generator
 from permgrad.attribution.coalitions import forward_batch_size
@@ -355,19 +355,13 @@ def _checked(request: Request, given: dict[str, Any]) -> dict[str, Any]:
     neighbourhood = given["neighbourhood"]
     if neighbourhood == "auto":
         neighbourhood = "gaussian" if _on_a_scale(request) else "coalition"
-    if not is_whole(samples) or samples < players + 3:
-        raise InputError(
-            f"samples must be an integer of at least players + 3 = {players + 3}, however: samples={samples!r}; "
-            "pass such a number, or leave it out"
-        )
+    # A line through as many coalitions as players leaves nothing to tell how good it is.
+    samples = check_whole("samples", samples, "pass such a number, or leave it out", least=players + 3)
     width = 0.75 * players**0.5 if given["kernel_width"] is None else given["kernel_width"]
-    for name, number, least in (("kernel_width", width, 0.0), ("ridge", given["ridge"], -1.0)):
-        real = isinstance(number, (int, float)) and not isinstance(number, bool)
-        if not real or not least < number < np.inf or number < 0:
-            more = "above 0" if name == "kernel_width" else "of at least 0"
-            raise InputError(f"{name} must be a finite number {more}, however: {name}={number!r}; pass such a number")
+    width = check_number("kernel_width", width, "pass such a number", above_zero=True)
+    ridge = check_number("ridge", given["ridge"], "pass such a number")
     given = {**given, "neighbourhood": neighbourhood}
-    return {**given, "samples": int(samples), "kernel_width": float(width), "ridge": float(given["ridge"])}
+    return {**given, "samples": samples, "kernel_width": width, "ridge": ridge}
 
 
 def _on_a_scale(request: Request) -> bool:

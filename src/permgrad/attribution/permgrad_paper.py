@@ -17,8 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from permgrad._checks import check_whole
 from permgrad._errors import InputError
-from permgrad._numbers import check_whole
 from permgrad._progress import Progress
 from permgrad._random import generator
 from permgrad.attribution.explanation import Explanation

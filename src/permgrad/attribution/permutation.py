@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from permgrad._errors import InputError, check_choice
+from permgrad._checks import check_choice
+from permgrad._errors import InputError
 from permgrad.attribution.effects import play_loss, play_rows, single_plays
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.game import Quantities, total_quantity
@@ -47,10 +48,21 @@ class Permutation:
     @staticmethod
     def game(request: Request) -> tuple[Request, Quantities]:
         """Return the request as it is played on a hybrid network, and what is kept."""
-        paths = request.options.get("paths") or request.subject.paths
-        for path in (paths,) if isinstance(paths, str) else paths:
-            check_choice("paths", path, request.subject.paths)
-        return request, total_quantity((paths,) if isinstance(paths, str) else tuple(paths))
+        return request, total_quantity(_paths(request))
+
+
+def _paths(request: Request) -> tuple[str, ...]:
+    """Return the paths that are replaced in; None is all of them."""
+    given, known = request.options.get("paths"), request.subject.paths
+    if given is None:
+        return known
+    listed = given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    paths = tuple(listed)
+    for path in paths:
+        check_choice("paths", path, known)
+    if not paths:
+        raise InputError("paths must name at least one path, however: it is empty; leave it out for all")
+    return paths
 
 
 def refuse_paths(request: Request) -> None:

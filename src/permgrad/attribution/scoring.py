@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +25,8 @@ import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
-from permgrad._errors import InputError, check_choice, listed, warn_user
+from permgrad._checks import check_choice
+from permgrad._errors import InputError, listed, shown, warn_user
 from permgrad._progress import Progress
 from permgrad._threads import warning_filters
 from permgrad.attribution.ablation import fixed_rows
@@ -96,7 +97,11 @@ def resolve_scorers(scoring: Any) -> dict[str, Callable[..., float]]:
     if isinstance(scoring, Mapping):
         items = list(scoring.items())
     else:
-        listed = [scoring] if isinstance(scoring, str) or callable(scoring) else list(scoring)
+        listed = (
+            [scoring]
+            if isinstance(scoring, str) or callable(scoring) or not isinstance(scoring, Iterable)
+            else list(scoring)
+        )
         items = [
             (one if isinstance(one, str) else getattr(one, "__name__", f"score_{k}"), one)
             for k, one in enumerate(listed)
@@ -112,7 +117,7 @@ def resolve_scorers(scoring: Any) -> dict[str, Callable[..., float]]:
             found[str(name)] = scorer
         else:
             raise InputError(
-                f"a scorer must be a name or a callable (estimator, X, y), however: {scorer!r}; pass for example "
+                f"a scorer must be a name or a callable (estimator, X, y), however: {shown(scorer)}; pass for example "
                 "'roc_auc'"
             )
     return found

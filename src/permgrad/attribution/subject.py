@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from permgrad._checks import check_choice
 from permgrad._errors import InputError
 from permgrad.models.inference import FoldedNetwork
 from permgrad.models.losses import losses
@@ -237,10 +238,8 @@ class HybridSubject:
     def resolve_loss(self, loss: str) -> str:
         """Return a loss that fits the task; ``"auto"`` is the model's own."""
         own = "cross_entropy" if self.task == "classification" else "squared_error"
-        if loss == "auto":
-            return own
-        losses.get(loss)
-        return loss
+        check_choice("loss", loss, ("auto", *losses.names()))
+        return own if loss == "auto" else loss
 
     def _in_units(self, outputs: Tensor) -> Tensor:
         return outputs.double() * self.target_scale + self.target_mean if self.task == "regression" else outputs

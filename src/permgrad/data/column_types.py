@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, check_choice, unknown
+from permgrad._checks import check_choice
+from permgrad._errors import InputError, unknown
 from permgrad.data.cells import (
     BLANK,
     PRESENT,

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, check_choice, counted, listed, suggest, unknown, warn_user
-from permgrad._numbers import is_whole
+from permgrad._checks import check_choice, is_whole
+from permgrad._errors import InputError, counted, listed, suggest, unknown, warn_user
 from permgrad.data.cells import BLANK, PRESENT, CodesArgument, Distinct, Floats, MissingCodes, as_frame, has_text_names
 from permgrad.data.column_types import Kind, Schema, infer_schema
 from permgrad.data.groups import check_blocks

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import EnvironmentProblem, InputError, PermgradWarning, check_choice, unknown
+from permgrad._checks import check_choice
+from permgrad._errors import EnvironmentProblem, InputError, PermgradWarning, unknown
 from permgrad._registry import Registry
 from permgrad._stored import npz_names, read_npz
 from permgrad.data.datasets import store

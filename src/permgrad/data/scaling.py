@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import check_choice
+from permgrad._checks import check_choice
 from permgrad.data.cells import Floats
 from permgrad.data.statistics import NumericStatistics, column_quantiles, exact_array, exact_list
 

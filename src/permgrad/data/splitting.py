@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, check_choice, warn_user
+from permgrad._checks import check_choice
+from permgrad._errors import InputError, warn_user
 from permgrad._random import generator
 from permgrad.data.cells import (
     Distinct,

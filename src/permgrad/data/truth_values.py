@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import check_choice
+from permgrad._checks import check_choice
 from permgrad._random import derive_seed
 from permgrad.data.cells import Floats
 

@@ -14,7 +14,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import InputError, check_choice, unknown
+from permgrad._checks import check_choice
+from permgrad._errors import InputError, unknown
 from permgrad._files import plain
 from permgrad._registry import Registry
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._numbers import check_whole
+from permgrad._checks import check_whole
 from permgrad._random import generator
 from permgrad.imaging.layout import PlacedLayout, Positions, layouts
 

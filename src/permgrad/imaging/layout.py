@@ -17,8 +17,8 @@ from typing import Any, ClassVar, Literal, Protocol, Self, get_args, runtime_che
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import InputError, check_choice, unknown
-from permgrad._numbers import check_whole, is_whole
+from permgrad._checks import check_choice, check_whole, is_whole
+from permgrad._errors import InputError, unknown
 from permgrad._random import resolve_seed
 from permgrad._registry import Registry
 

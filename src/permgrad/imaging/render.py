@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from permgrad._checks import check_whole
 from permgrad._errors import InputError
-from permgrad._numbers import check_whole
 from permgrad.imaging.layout import Layout, StoredLayout, check_layout, layout_to_dict
 
 Box = tuple[int, int, int, int]

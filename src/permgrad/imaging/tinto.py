@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import InputError, check_choice
-from permgrad._numbers import is_whole
+from permgrad._checks import check_choice, is_whole
+from permgrad._errors import InputError
 from permgrad._threads import warning_filters
 from permgrad.imaging.layout import Blur, PlacedLayout, Positions, layouts
 

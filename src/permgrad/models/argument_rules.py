@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from permgrad._checks import is_number, is_whole
 from permgrad._errors import InputError, suggest
-from permgrad._numbers import is_number, is_whole
 from permgrad.data.cells import MissingCodes
 from permgrad.data.groups import is_blocks
 from permgrad.models.devices import PRECISIONS

@@ -15,7 +15,8 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from permgrad._errors import InputError, PermgradError, check_choice
+from permgrad._checks import check_choice
+from permgrad._errors import InputError, PermgradError
 from permgrad._random import derive_seed, generator, resolve_seed
 from permgrad.data.row_order import tell_of_other_order
 from permgrad.models import inputs

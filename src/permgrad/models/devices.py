@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from permgrad._errors import check_choice
+from permgrad._checks import check_choice
 from permgrad._threads import Undo, is_fork, together
 from permgrad.models.matrix_units import has_matrix_units, matrix_products
 

@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from permgrad._checks import is_whole
 from permgrad._errors import EnvironmentProblem, InputError, PermgradError
-from permgrad._numbers import is_whole
 from permgrad._progress import ProgressMode
 from permgrad.models.divergence import DivergenceError
 from permgrad.models.rows import Rows, TrainingRows

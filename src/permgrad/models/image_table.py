@@ -17,7 +17,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from permgrad._errors import InputError, check_choice, unknown
+from permgrad._checks import check_choice
+from permgrad._errors import InputError, unknown
 from permgrad._progress import ProgressMode
 from permgrad._random import derive_seed, generator, resolve_seed
 from permgrad._registry import Registry

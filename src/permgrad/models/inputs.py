@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad._checks import is_number
 from permgrad._errors import InputError
-from permgrad._numbers import is_number
 from permgrad._random import generator
 from permgrad.data.cells import check_characters
 
@@ -29,11 +29,8 @@ def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
     Arrays get the column names ``x0, x1, …``. A frame is returned as it is, without a copy.
 
     Raises:
-        InputError: Not a table, or without rows or columns.
-        ValueError: Other columns than in ``fit`` (scikit-learn's own sentence).
+        InputError: Not a table, or without rows or columns; other columns than in ``fit``.
     """
-    from sklearn.utils.validation import check_array, validate_data
-
     if isinstance(X, (str, os.PathLike)):
         raise InputError(
             f"X must be a table in memory, however: X={os.fspath(X)!r} is a path; read it with pandas, or train from "
@@ -43,18 +40,34 @@ def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
         X = X.to_pandas()
     if isinstance(X, pd.DataFrame):
         _check_frame(X, least_rows=2 if reset else 1)
-        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        _validated(estimator, X, reset=reset)
         if not reset and not hasattr(estimator, "feature_names_in_"):
             # Trained without names: columns are taken by their place, as scikit-learn does.
             return X.set_axis(_trained_names(estimator), axis=1)
         return X
-    array = check_array(
-        _plain_rows(X), dtype=None, ensure_all_finite=False, ensure_min_samples=2 if reset else 1, estimator=estimator
-    )
-    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    array = _validated(estimator, X, reset=reset)
     names = [f"x{column}" for column in range(array.shape[1])] if reset else _trained_names(estimator)
     frame = pd.DataFrame(array, columns=names)
     return _with_types(frame) if array.dtype == object else frame
+
+
+def _validated(estimator: Any, X: Any, *, reset: bool) -> npt.NDArray[Any]:
+    """Return rows as an array, and remember or compare their columns, as scikit-learn does and in its words."""
+    from sklearn.utils.validation import check_array, validate_data
+
+    try:
+        array: npt.NDArray[Any] = X
+        if not isinstance(X, pd.DataFrame):
+            least = 2 if reset else 1
+            array = check_array(
+                _plain_rows(X), dtype=None, ensure_all_finite=False, ensure_min_samples=least, estimator=estimator
+            )
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+    except (ValueError, TypeError) as error:
+        # The sentence stands as it is, because users of scikit-learn look for it.
+        fix = "a table of rows and columns" if reset else "the columns that the model was trained on"
+        raise InputError(f"X must be a table of numbers or text, as in fit, however: {error}; pass {fix}") from error
+    return array
 
 
 def _plain_rows(X: Any) -> Any:

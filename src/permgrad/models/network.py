@@ -8,7 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from permgrad._errors import InputError, check_choice, unknown
+from permgrad._checks import check_choice
+from permgrad._errors import InputError, unknown
 from permgrad.models.blocks import dense_stack, initialize_
 from permgrad.models.branches import TableBranch, image_branch
 from permgrad.models.image_entry import ImageEntry

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from permgrad._checks import is_whole
 from permgrad._errors import InputError, suggest
-from permgrad._numbers import is_whole
 from permgrad.models.blocks import ACTIVATIONS, INITIALIZERS, NORMALIZATIONS
 
 NUMERIC_EMBEDDINGS: tuple[str, ...] = ("none", "periodic")

@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from permgrad import __version__
+from permgrad._checks import check_choice
 from permgrad._csv import read_csv
-from permgrad._errors import InputError, check_choice, unknown
+from permgrad._errors import InputError, unknown
 from permgrad._files import plain, sweep, write_json_atomic, write_text_atomic
 from permgrad._lock import hold_folder
 from permgrad.evaluation.benchmark.records import CELLS, RESULTS_JSON, RESULTS_TABLE

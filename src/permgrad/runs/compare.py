@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from permgrad import __version__
-from permgrad._errors import InputError, check_choice, suggest, warn_user
-from permgrad._numbers import check_whole
+from permgrad._checks import check_choice, check_whole
+from permgrad._errors import InputError, suggest, warn_user
 from permgrad._progress import Progress, ProgressMode
 from permgrad._random import resolve_seed
 from permgrad.data.cells import CodesArgument

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from permgrad._checks import check_whole, is_whole
 from permgrad._errors import InputError, keeping_warnings
-from permgrad._numbers import check_whole, is_whole
 from permgrad._random import derive_seed
 
 Rows = npt.NDArray[np.int64]

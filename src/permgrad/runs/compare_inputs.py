@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, check_choice
+from permgrad._checks import check_choice
+from permgrad._errors import InputError
 from permgrad.data.cells import Code, CodesArgument, MissingCodes
 from permgrad.data.column_types import Kind, checked_kinds, infer_schema
 from permgrad.data.groups import check_blocks

@@ -19,7 +19,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from permgrad._errors import InputError, PermgradError, check_choice, listed
+from permgrad._checks import check_choice
+from permgrad._errors import InputError, PermgradError, listed
 from permgrad._files import plain, sweep, write_json_atomic, writing
 from permgrad._lock import LOCK, hold_folder
 from permgrad._stored import parse_json

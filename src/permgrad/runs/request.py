@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from permgrad._errors import InputError, check_choice, unknown
+from permgrad._checks import check_choice
+from permgrad._errors import InputError, unknown
 from permgrad.runs.declared_kinds import parse_kinds
 
 TASKS = ("auto", "classification", "regression")

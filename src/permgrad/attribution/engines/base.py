@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from permgrad._checks import check_whole
 from permgrad._errors import InputError
-from permgrad._numbers import check_whole
 from permgrad._registry import Registry
 
 T = TypeVar("T")

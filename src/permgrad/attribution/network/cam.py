@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from permgrad._errors import InputError, check_choice, warn_user
+from permgrad._checks import check_choice
+from permgrad._errors import InputError, warn_user
 from permgrad._progress import Progress
 from permgrad.attribution.cam_maps import KEPT_NUMBERS, check_cam_options, weighted_maps
 from permgrad.attribution.explanation import Explanation

@@ -93,6 +93,11 @@ class InputForm:
                     f"further rows of {mine.name!r} must have the columns of the inputs in the same order, however: "
                     f"{list(theirs.columns[:5])} is not {list(mine.columns[:5])}; reorder them"
                 )
+        if any(tensor.ndim == 0 for tensor in tensors):
+            raise InputError(
+                "background and baseline rows must have an axis of rows as the inputs have, however: there is a single "
+                "number; pass rows like the inputs"
+            )
         if len(tensors[0]) == 0:
             raise InputError(
                 "background and baseline rows must be at least one, however: there is none; pass rows like the inputs"

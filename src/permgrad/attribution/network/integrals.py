@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from permgrad._errors import InputError, warn_user
-from permgrad._numbers import is_whole
+from permgrad._checks import check_whole
+from permgrad._errors import InputError, shown, warn_user
 from permgrad._progress import Progress
 from permgrad.attribution.additive import Additive, Floats
 from permgrad.attribution.explanation import Explanation
@@ -274,9 +274,10 @@ def integrate_network(request: Request, options: Mapping[str, Any]) -> Explanati
         options: of ``IntegratedGradients``, all of them.
     """
     steps = _check_steps(options["steps"])
-    if options["players"] != "features":
+    players = options["players"]
+    if not isinstance(players, str) or players != "features":
         raise InputError(
-            f"players={options['players']!r} shows the encoded columns of a permgrad estimator, however: they are not "
+            f"players={shown(players)} shows the encoded columns of a permgrad estimator, however: they are not "
             "apart here; leave out players=, or steps= for an estimator"
         )
     slopes = Slopes(request, "integrated_gradients", by_path=True)
@@ -366,14 +367,7 @@ def _blocks(slopes: Slopes) -> list[slice]:
 
 
 def _check_steps(steps: Any) -> int | None:
-    if steps is None:
-        return None
-    if not is_whole(steps) or steps < 1:
-        raise InputError(
-            f"steps must be None or an integer of at least 1, however: steps={steps!r}; leave it out, or pass for "
-            "example 50"
-        )
-    return int(steps)
+    return None if steps is None else check_whole("steps", steps, "leave it out, or pass for example 50")
 
 
 def _warn_of_open_rows(gap: Floats, change: Floats, rule: _Settling) -> None:

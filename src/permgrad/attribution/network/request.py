@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from permgrad._errors import InputError, check_choice
+from permgrad._checks import check_choice
+from permgrad._errors import InputError
 from permgrad.attribution.arguments import LEVELS, Arguments, resolve_options, resolve_scope
 from permgrad.attribution.hybrid import check_row_offset
 from permgrad.attribution.method import Method, Request
@@ -102,7 +103,7 @@ def _with_known(chosen: Method, name: str, given: dict[str, Any]) -> dict[str, A
 
 
 def _refuse_hybrid_only(arguments: Arguments) -> None:
-    if arguments.sampling == "conditional":
+    if isinstance(arguments.sampling, str) and arguments.sampling == "conditional":
         raise InputError(
             "sampling='conditional' needs to know what each encoded column means, which only permgrad's own estimators "
             "tell, however: model is a torch network; leave sampling out, or pass groups= of dependent features"

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from permgrad._errors import InputError, check_choice, suggest
-from permgrad._numbers import is_whole
+from permgrad._checks import check_choice, is_whole
+from permgrad._errors import InputError, suggest
 from permgrad._registry import Registry
 from permgrad.attribution.players import NOBODY, PlayerSpace
 

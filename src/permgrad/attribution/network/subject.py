@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from permgrad._checks import check_choice
 from permgrad._errors import InputError, PermgradError, counted, error_in_words, is_out_of_memory, warn_user
 from permgrad.attribution.network.apart import check_apart
 from permgrad.attribution.network.inputs import in_type_of, read_form, shapes_in_words
@@ -369,10 +370,9 @@ class NetworkSubject:
 
     def resolve_loss(self, loss: str) -> str:
         """Return a registered loss; ``"auto"`` is cross entropy or squared error."""
-        if loss == "auto":
-            return "cross_entropy" if self.task == "classification" else "squared_error"
-        losses.get(loss)
-        return loss
+        check_choice("loss", loss, ("auto", *losses.names()))
+        own = "cross_entropy" if self.task == "classification" else "squared_error"
+        return own if loss == "auto" else loss
 
     def loss_rows(self, outputs: Tensor, y: npt.NDArray[Any], loss: str) -> npt.NDArray[np.float64]:
         """Return each row's loss in float64."""

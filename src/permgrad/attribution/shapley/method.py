@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from permgrad._errors import InputError, check_choice
-from permgrad._numbers import check_whole
+from permgrad._checks import check_choice, check_number, check_whole
+from permgrad._errors import InputError
 from permgrad._progress import Progress
 from permgrad._random import content_keys, generator
 from permgrad.attribution.donors import need_background
@@ -152,11 +152,7 @@ def _check_numbers(given: Mapping[str, Any]) -> None:
             f"min_permutations={given['min_permutations']}, max_permutations={given['max_permutations']}; lower the "
             "one or raise the other"
         )
-    tolerance = given["tolerance"]
-    if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 <= tolerance < np.inf:
-        raise InputError(
-            f"tolerance must be a finite number of at least 0, however: tolerance={tolerance!r}; pass for example 0.01"
-        )
+    check_number("tolerance", given["tolerance"], "pass for example 0.01")
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------

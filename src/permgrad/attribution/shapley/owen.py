@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import check_choice
+from permgrad._checks import check_choice
 from permgrad._random import uniform
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, check_choice, counted, keeping_warnings, suggest, warn_user
+from permgrad._checks import check_choice, check_whole
+from permgrad._errors import InputError, counted, keeping_warnings, suggest, warn_user
 from permgrad._files import plain
-from permgrad._numbers import check_whole
 from permgrad._random import resolve_seed, uniform
 from permgrad.attribution.arguments import (
     Arguments,

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from permgrad._errors import InputError, check_choice
+from permgrad._checks import check_choice
+from permgrad._errors import InputError
 
 Scale = Literal["full", "quick"]
 

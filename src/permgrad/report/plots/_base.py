@@ -16,9 +16,9 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from permgrad._checks import is_whole
 from permgrad._errors import InputError
 from permgrad._files import atomic_path, writing
-from permgrad._numbers import is_whole
 from permgrad.report import style
 
 if TYPE_CHECKING:

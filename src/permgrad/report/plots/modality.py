@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from permgrad._errors import InputError, check_choice
+from permgrad._checks import check_choice
+from permgrad._errors import InputError
 from permgrad.evaluation.ranking import importance_shares
 from permgrad.report import style
 from permgrad.report._paths import NOT_BRANCHES, entries_of, path_words

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from permgrad._errors import InputError, check_choice
+from permgrad._checks import check_choice
+from permgrad._errors import InputError
 from permgrad.evaluation.benchmark.multimodal.clinical import draw_clinical
 from permgrad.evaluation.benchmark.multimodal.functions import (
     COLUMNS_OF,

@@ -1,0 +1,134 @@
+"""What a single argument must be: a number, a truth value, one of some names; the sentences that refuse the rest."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterable
+from typing import Any, Literal, TypeGuard
+
+import numpy as np
+
+from permgrad._errors import InputError, shown, unknown
+
+#: Counts are at most this: the most that every library below can hold.
+MOST = 2**31 - 1
+
+
+def is_whole(value: Any) -> TypeGuard[int]:
+    """Whether a value is one whole number; an array with one number in it is none.
+
+    Examples:
+        >>> import numpy as np
+        >>> [is_whole(value) for value in (3, np.int64(3), True, 3.0, np.array([3]))]
+        [True, True, False, False, False]
+    """
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value is one number that float64 can hold, infinities included.
+
+    Examples:
+        >>> import numpy as np
+        >>> [is_number(value) for value in (3, 0.5, math.inf, math.nan, "1", np.array([1.0]), 10**400)]
+        [True, True, True, False, False, False, False]
+    """
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        return False
+    try:
+        return not math.isnan(float(value))
+    except OverflowError:
+        return False
+
+
+def check_whole(name: str, value: Any, fix: str, *, least: int | None = 1) -> int:
+    """Return a whole number as one of Python.
+
+    Args:
+        name: of the argument.
+        value: what was passed.
+        fix: what to do instead, the end of the message.
+        least: the smallest number allowed; None for any.
+
+    Raises:
+        InputError: No whole number, or one that is too small, or above ``MOST``.
+
+    Examples:
+        >>> import numpy as np
+        >>> check_whole("threads", np.int64(2), "pass 1")
+        2
+        >>> check_whole("threads", 1.5, "pass for example 2")
+        Traceback (most recent call last):
+        permgrad._errors.InputError: threads must be an integer of at least 1, however: threads=1.5; pass for example 2
+    """
+    if not is_whole(value) or (least is not None and value < least):
+        words = "" if least is None else f" of at least {least}"
+        raise InputError(f"{name} must be an integer{words}, however: {name}={shown(value)}; {fix}")
+    if value > MOST:
+        raise InputError(f"{name} must be at most {MOST:,}, however: {name}={shown(value)}; {fix}")
+    return int(value)
+
+
+def check_number(name: str, value: Any, fix: str, *, above_zero: bool = False) -> float:
+    """Return a finite number of at least 0, or above 0, as one of Python.
+
+    Raises:
+        InputError: No number, or one that is too small or not finite.
+
+    Examples:
+        >>> check_number("tolerance", 1, "pass for example 0.01")
+        1.0
+        >>> check_number("tolerance", float("nan"), "pass for example 0.01")
+        Traceback (most recent call last):
+        permgrad._errors.InputError: tolerance must be a finite number of at least 0, however: tolerance=nan; pass for \
+example 0.01
+    """
+    if not is_number(value) or not 0 <= value < math.inf or (above_zero and value == 0):
+        words = "above 0" if above_zero else "of at least 0"
+        raise InputError(f"{name} must be a finite number {words}, however: {name}={shown(value)}; {fix}")
+    return float(value)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return True or False; 1, "False" and an array are refused, as what they mean can only be guessed.
+
+    Raises:
+        InputError: Neither True nor False.
+
+    Examples:
+        >>> check_flag("signed", "False")
+        Traceback (most recent call last):
+        permgrad._errors.InputError: signed must be True or False, however: signed='False'; pass one of them
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise InputError(f"{name} must be True or False, however: {name}={shown(value)}; pass one of them")
+    return bool(value)
+
+
+def check_flag_or_auto(name: str, value: Any) -> bool | Literal["auto"]:
+    """Return True, False or "auto".
+
+    Raises:
+        InputError: Something else.
+
+    Examples:
+        >>> check_flag_or_auto("progress", "auto"), check_flag_or_auto("progress", False)
+        ('auto', False)
+    """
+    if isinstance(value, str) and value == "auto":
+        return "auto"
+    if not isinstance(value, (bool, np.bool_)):
+        raise InputError(f"{name} must be 'auto', True or False, however: {name}={shown(value)}; pass one of them")
+    return bool(value)
+
+
+def check_choice(kind: str, given: object, known: Iterable[str]) -> None:
+    """Refuse what is not one of some names, whatever it is: an array or a list as well.
+
+    Examples:
+        >>> check_choice("output", "logit", ["logit", "probability"])
+    """
+    names = list(known)
+    if not isinstance(given, str) or given not in names:
+        raise unknown(kind, given, names)
