@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
 import numpy as np
@@ -121,6 +123,50 @@ def check_flag_or_auto(name: str, value: Any) -> bool | Literal["auto"]:
     if not isinstance(value, (bool, np.bool_)):
         raise InputError(f"{name} must be 'auto', True or False, however: {name}={shown(value)}; pass one of them")
     return bool(value)
+
+
+def check_path(name: str, value: Any, fix: str = "pass text or a pathlib.Path") -> Path:
+    """Return a path; text and ``os.PathLike`` are, bytes and open files are not.
+
+    Raises:
+        InputError: No path.
+
+    Examples:
+        >>> check_path("folder", "model").name
+        'model'
+        >>> check_path("folder", None)
+        Traceback (most recent call last):
+        permgrad._errors.InputError: folder must be a path, however: folder=None; pass text or a pathlib.Path
+    """
+    if isinstance(value, (str, os.PathLike)):
+        path = os.fspath(value)
+        if isinstance(path, str):
+            return Path(path)
+    raise InputError(f"{name} must be a path, however: {name}={shown(value)}; {fix}")
+
+
+def check_names(name: str, value: Any, fix: str) -> tuple[str, ...]:
+    """Return names as a tuple; one name alone stands for itself.
+
+    Raises:
+        InputError: Something else than names.
+
+    Examples:
+        >>> check_names("models", "linear", "pass names"), check_names("models", ["a", "b"], "pass names")
+        (('linear',), ('a', 'b'))
+        >>> check_names("models", 7, "pass for example models=['default', 'linear']")
+        Traceback (most recent call last):
+        permgrad._errors.InputError: models must list names, however: models=7; pass for example models=['default', \
+'linear']
+    """
+    listed = [value] if isinstance(value, str) else value
+    try:
+        names = None if isinstance(listed, (bytes, Mapping)) else tuple(listed)
+    except TypeError:
+        names = None
+    if names is not None and all(isinstance(own, str) for own in names):
+        return names
+    raise InputError(f"{name} must list names, however: {name}={shown(value)}; {fix}")
 
 
 def check_choice(kind: str, given: object, known: Iterable[str]) -> None:

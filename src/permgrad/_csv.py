@@ -47,7 +47,7 @@ def csv_formulas(mode: str | None) -> Iterator[None]:
     if mode is None:
         yield
         return
-    if mode not in MODES:
+    if not isinstance(mode, str) or mode not in MODES:
         raise unknown("csv-formulas", mode, MODES)
     token = _mode.set(mode)
     try:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._checks import check_choice, is_whole
+from permgrad._checks import check_choice, check_flag, check_path, is_whole
 from permgrad._errors import EnvironmentProblem, InputError, unknown
 from permgrad._files import atomic_folder, json_text, plain, writing
 from permgrad._stored import is_intact, parse_json, read_npz, sealed, write_npz
@@ -343,7 +343,8 @@ class Explanation:
 
         A folder that exists is replaced only if ``overwrite`` is true and it holds an explanation.
         """
-        target = Path(folder)
+        target = check_path("folder", folder)
+        check_flag("overwrite", overwrite)
         if target.exists():
             is_ours = (target / "explanation.json").is_file()
             is_empty = target.is_dir() and not any(target.iterdir())
@@ -375,7 +376,7 @@ class Explanation:
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Explanation:
         """Read what ``save`` wrote. Nothing executes; a damaged file or a newer format is refused."""
-        source = Path(folder)
+        source = check_path("folder", folder)
         try:
             header = parse_json((source / "explanation.json").read_bytes())
             arrays = read_npz(source / "values.npz")

@@ -125,7 +125,13 @@ def _bare_frame(X: Any) -> pd.DataFrame:
     if hasattr(X, "to_pandas") and not isinstance(X, pd.Series):
         return _bare_frame(X.to_pandas())
     if isinstance(X, Mapping):
-        return pd.DataFrame(dict(X))
+        try:
+            return pd.DataFrame(dict(X))
+        except ValueError as error:
+            raise InputError(
+                f"X must map each column to its cells, all of one length, however: {error}; pass for example "
+                "{'age': [31, 40]}"
+            ) from None
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise InputError(
             "X must be dense, however it is a sparse matrix (sparse input is not supported); pass X.toarray()"
@@ -142,11 +148,13 @@ def _bare_frame(X: Any) -> pd.DataFrame:
     array = np.asarray(X)
     if array.ndim != 2:
         raise InputError(
-            f"X must be a table of rows and columns: Expected 2D array, got {array.ndim}D array instead, shape"
+            f"X must be a table of rows and columns, however: Expected 2D array, got {array.ndim}D array instead, shape"
             f" {array.shape}; Reshape your data, X.reshape(-1, 1) for one feature or X.reshape(1, -1) for one row"
         )
     if array.dtype.kind == "c":
-        raise InputError("Complex data not supported: X must hold real numbers; pass X.real and X.imag as columns")
+        raise InputError(
+            "X must hold real numbers, however: Complex data not supported; pass X.real and X.imag as columns"
+        )
     frame = _named(pd.DataFrame(array))
     return frame.infer_objects() if array.dtype == object else frame
 

@@ -26,6 +26,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from permgrad._checks import check_path, check_whole
 from permgrad._errors import EnvironmentProblem, InputError, suggest
 from permgrad.data.cells import CellError
 from permgrad.data.parquet_columns import ColumnLayout, check_notes, index_formulas
@@ -336,9 +337,9 @@ def open_partitioned(path: str | os.PathLike[str], *, rows_per_part: int | None 
         InputError: there is no Parquet file or no row, a file is damaged, or files differ in their columns or types.
         EnvironmentProblem: a file cannot be read.
     """
-    if rows_per_part is not None and rows_per_part < 1:
-        raise InputError(f"rows_per_part must be at least 1, however: rows_per_part={rows_per_part}; pass more")
-    place = Path(path)
+    if rows_per_part is not None:
+        rows_per_part = check_whole("rows_per_part", rows_per_part, "pass for example 50_000")
+    place = check_path("path", path, "pass a Parquet file or a folder of them")
     root, paths = _find(place)
     files, schemas, nulls = [], [], []
     for one in paths:

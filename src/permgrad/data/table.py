@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from permgrad._checks import check_names, check_path
 from permgrad._csv import exact_numbers
-from permgrad._errors import EnvironmentProblem, InputError, counted, warn_user
+from permgrad._errors import EnvironmentProblem, InputError, counted, shown, warn_user
 from permgrad._files import free_memory
 from permgrad.data.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes, canonical, is_native_number
 from permgrad.data.missing_texts import MISSING_ANYWAY, SPREADSHEET_ERRORS
@@ -92,14 +93,15 @@ def read_written(
     ``text``, a later table may lack some. The cells with one of the ``codes`` keep it, unlike those of ``na``, and do
     not keep their column from being read as numbers.
     """
-    if decimal not in (",", ".", None):
-        raise InputError(f"decimal must be ',' or '.', however: {decimal!r}; pass one of them, or None")
-    file = Path(path)
+    if decimal is not None and not (isinstance(decimal, str) and decimal in (",", ".")):
+        raise InputError(f"decimal must be ',' or '.', however: {shown(decimal)}; pass one of them, or None")
+    file = check_path("path", path, "pass the name of a file")
+    as_text = [] if text is None else list(check_names("text", text, "pass for example text=['postcode']"))
     if is_parquet_folder(file):
         from permgrad.data.partitions import open_partitioned
 
         return Written.typed(blank_codes(open_partitioned(file).read_all(), na), codes)
-    content, as_text = _content(file), list(text or ())
+    content = _content(file)
     if content[:4] == PARQUET or file.suffix.lower() in (".parquet", ".pq"):
         frame, source = _parse_parquet(content, file), None
     else:

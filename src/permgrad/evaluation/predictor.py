@@ -15,7 +15,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import InputError, unknown
+from permgrad._checks import check_choice
+from permgrad._errors import InputError
 from permgrad.attribution.donors import MarginalSampler
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.moments import PairMoments, interval
@@ -39,11 +40,8 @@ def loss_of(task: Literal["classification", "regression"], loss: str) -> str:
         ('brier', 'squared_error')
     """
     known = CLASS_LOSSES if task == "classification" else NUMBER_LOSSES
-    if loss == "auto":
-        return known[0]
-    if loss not in known:
-        raise unknown("loss", loss, ("auto", *known))
-    return loss
+    check_choice("loss", loss, ("auto", *known))
+    return known[0] if loss == "auto" else loss
 
 
 def row_losses(predictions: npt.NDArray[Any], y: npt.NDArray[Any], loss: str) -> Floats:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from permgrad._checks import is_number, is_whole
+from permgrad._checks import MOST, is_number, is_whole
 from permgrad._errors import InputError, suggest
 from permgrad.data.cells import MissingCodes
 from permgrad.data.groups import is_blocks
@@ -52,7 +52,7 @@ class Rule:
 
 
 def _at_least_one(value: Any) -> bool:
-    return is_whole(value) and value >= 1
+    return is_whole(value) and 1 <= value <= MOST
 
 
 def _below_one(value: Any) -> bool:
@@ -64,7 +64,7 @@ _TRAINING_RULES = (
     Rule("max_epochs", "a whole number of at least 1", "50", _at_least_one),
     Rule(
         "batch_size", "'auto' or a whole number of at least 2", "128",
-        lambda size: size == "auto" if isinstance(size, str) else is_whole(size) and size >= 2,
+        lambda size: size == "auto" if isinstance(size, str) else is_whole(size) and 2 <= size <= MOST,
     ),
     Rule("learning_rate", "a number above 0", "0.001", lambda rate: is_number(rate) and 0 < rate < math.inf),
     Rule("weight_decay", "a number of at least 0", "0.0001", lambda rate: is_number(rate) and 0 <= rate < math.inf),

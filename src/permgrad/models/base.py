@@ -15,8 +15,8 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from permgrad._checks import check_choice
-from permgrad._errors import InputError, PermgradError
+from permgrad._checks import check_choice, check_path
+from permgrad._errors import InputError, PermgradError, shown
 from permgrad._random import derive_seed, generator, resolve_seed
 from permgrad.data.row_order import tell_of_other_order
 from permgrad.models import inputs
@@ -130,6 +130,7 @@ class HyNNBase(BaseEstimator):
 
         ``on_epoch`` sees each epoch's line of the history and may end the training, see ``training.train``.
         """
+        _check_course(checkpoint_folder, on_epoch)
         # Also around the parts that only calculate: libraries that they load on first use change filters and loggers.
         with untouched():
             return self._fit_untouched(X, y, sample_weight, eval_set, checkpoint_folder, on_epoch)
@@ -195,6 +196,7 @@ class HyNNBase(BaseEstimator):
         from permgrad.models.streaming import StreamRequest, prepare_stream
 
         request = StreamRequest(path, target, validation, features, sample_weight, block_rows)
+        _check_course(checkpoint_folder, on_epoch)
         with untouched():
             return self._train(prepare_stream(self, request), checkpoint_folder, on_epoch)
 
@@ -502,3 +504,14 @@ class Work:
         self.device = device
         #: weights of the validation rows without those of their classes
         self.validation_weight = validation_weight
+
+
+def _check_course(checkpoint_folder: Any, on_epoch: Any) -> None:
+    """Refuse a place for checkpoints, or what is to see each epoch, that can be none."""
+    if checkpoint_folder is not None:
+        check_path("checkpoint_folder", checkpoint_folder)
+    if on_epoch is not None and not callable(on_epoch):
+        raise InputError(
+            f"on_epoch must be a function of one epoch's line of the history, however: on_epoch={shown(on_epoch)}; "
+            "leave it out, or pass a function"
+        )

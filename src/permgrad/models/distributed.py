@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from permgrad._checks import is_whole
-from permgrad._errors import EnvironmentProblem, InputError, PermgradError
+from permgrad._errors import EnvironmentProblem, InputError, PermgradError, shown
 from permgrad._progress import ProgressMode
 from permgrad.models.divergence import DivergenceError
 from permgrad.models.rows import Rows, TrainingRows
@@ -294,6 +294,10 @@ def devices_faults(devices: Any, device: torch.device) -> list[str]:
         return _engine_faults(devices, device)
     if not is_whole(devices) or devices < 1:
         return [f"devices must be 'auto' or a whole number of at least 1, however: devices={devices!r}; pass devices=1"]
+    # Two are allowed anywhere, so that what is written for several can be tried on the smallest machine.
+    most = max(2, os.cpu_count() or 1)
+    if device.type == "cpu" and devices > most:
+        return [f"devices must be at most {most} on this machine, however: devices={shown(devices)}; pass devices=1"]
     if device.type == "cuda" and devices > torch.cuda.device_count():
         known = torch.cuda.device_count()
         return [f"devices must be at most {known} on this machine, however: devices={devices}; pass devices={known}"]

@@ -146,7 +146,8 @@ def one_column(y: Any, *, estimator: Any) -> npt.NDArray[Any]:
 
     if y is None:
         raise InputError(
-            f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is None; pass y"
+            f"y must be one value for each row, however: This {type(estimator).__name__} estimator requires y to be "
+            "passed, but the target y is None; pass y"
         )
     if isinstance(y, (pd.DataFrame, pd.Series, pd.Index)) or hasattr(y, "to_numpy"):
         values = np.asarray(y.to_numpy() if not isinstance(y, pd.Series) else _plain_series(y))
@@ -272,7 +273,7 @@ def row_weights(sample_weight: Any, rows: int) -> npt.NDArray[np.float64]:
         return np.ones(rows)
     try:
         weights = np.asarray(sample_weight, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError("sample_weight must be numbers, however: it holds something else; pass one per row") from None
     if weights.ndim == 0:
         weights = np.full(rows, float(weights))

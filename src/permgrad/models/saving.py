@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from permgrad import __version__
+from permgrad._checks import check_flag, check_path
 from permgrad._errors import EnvironmentProblem, InputError
 from permgrad._files import atomic_folder, json_text, writing
 from permgrad._stored import is_intact, parse_json, read_npz, sealed
@@ -39,7 +40,8 @@ def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False)
     """Write a fitted estimator; the folder appears whole or not at all. See ``HyNNClassifier.save``."""
     from safetensors.torch import save as weights_to_bytes
 
-    target = Path(folder)
+    target = check_path("folder", folder)
+    check_flag("overwrite", overwrite)
     check_target(target, overwrite=overwrite)
     weights = weights_to_bytes({name: value.detach().cpu().contiguous() for name, value in _weights(model).items()})
     description = _describe(model)
@@ -79,7 +81,7 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
         ...     bool((load(f"{parent}/model").predict(X) == model.predict(X)).all())
         True
     """
-    source = Path(folder)
+    source = check_path("folder", folder)
     description = _read_description(source)
     weights = _read_weights(source / WEIGHTS, description)
     arrays = _read_arrays(source / ARRAYS, description)

@@ -190,7 +190,7 @@ def device_faults(device: Any) -> list[str]:
 
     try:
         choose_device(device)
-    except (RuntimeError, TypeError, InputError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         available = "'auto', 'cpu'" + (", 'cuda'" if torch.cuda.is_available() else "")
         reason = str(error).split("\n", 1)[0] if not isinstance(error, InputError) else str(error)
         if reason.startswith("Expected one of"):

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import InputError, unknown, warn_user
+from permgrad._checks import check_names, check_whole
+from permgrad._errors import InputError, shown, unknown, warn_user
 from permgrad._progress import Progress
 from permgrad._random import derive_seed, resolve_seed
 from permgrad.data.known_rows import KnownRows, find_known
@@ -158,12 +159,13 @@ def _check(request: StreamRequest) -> None:
             f"{type(request.path).__name__}; give tables in memory to fit"
         )
     if not isinstance(request.target, str):
-        raise InputError(f"target must be the name of a column, however: target={request.target!r}")
-    rows = request.block_rows
-    if rows is not None and (isinstance(rows, bool) or not hasattr(rows, "__index__") or rows < 2):
+        raise InputError(f"target must be the name of a column, however: target={shown(request.target)}")
+    if request.block_rows is not None:
+        check_whole("block_rows", request.block_rows, "pass for example block_rows=100_000", least=2)
+    if request.sample_weight is not None and not isinstance(request.sample_weight, str):
         raise InputError(
-            f"block_rows must be None or a whole number of at least 2, however: block_rows={rows!r}; pass for example "
-            "block_rows=100_000"
+            f"sample_weight must be the name of a column, however: sample_weight={shown(request.sample_weight)}; pass "
+            "a name, or None"
         )
 
 
@@ -173,7 +175,7 @@ def _features(table: PartitionedTable, request: StreamRequest) -> tuple[str, ...
     if request.features is None:
         features = [name for name in table.columns if name not in named]
     else:
-        features = [request.features] if isinstance(request.features, str) else list(request.features)
+        features = list(check_names("features", request.features, "pass for example features=['age', 'income']"))
         table.check_columns(features)
         for name in named:
             if name in features:

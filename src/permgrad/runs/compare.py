@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from permgrad import __version__
-from permgrad._checks import check_choice, check_whole
-from permgrad._errors import InputError, suggest, warn_user
+from permgrad._checks import check_choice, check_flag, check_names, check_path, check_whole
+from permgrad._errors import InputError, shown, suggest, warn_user
 from permgrad._progress import Progress, ProgressMode
 from permgrad._random import resolve_seed
 from permgrad.data.cells import CodesArgument
@@ -123,6 +123,7 @@ def make_plan(
         InputError: Unknown or repeated names, too few models or folds, or options that do not go together.
         EnvironmentProblem: A model's library is not installed.
     """
+    check_flag("explain", explain)
     if not isinstance(splits, Iterable):
         raise InputError(f"splits must list seeds, however: splits={splits!r}; pass for example splits=[42, 43, 44]")
     splits = tuple(splits)
@@ -131,13 +132,15 @@ def make_plan(
         raise InputError(
             f"rows are divided by folds or by splits, however: splits and {other} are both given; leave one of them out"
         )
+    methods = check_names("methods", methods, "pass for example methods=['permutation']")
+    models = check_names("models", models, "pass for example models=['default', 'linear']")
     for name in methods:
         check_choice("method", name, METHODS)
     if methods and not explain:
         raise InputError("--method says how to explain, however: --no-explain is given as well; leave one of them out")
     check_numbers(folds=USUAL_FOLDS if folds is None else folds, repeats=repeats, splits=splits)
     return Plan(
-        models=parse_models(tuple(models) or usual_models()),
+        models=parse_models(models or usual_models()),
         folds=USUAL_FOLDS if folds is None else int(folds),
         repeats=int(repeats),
         splits=tuple(int(own) for own in splits),
@@ -178,8 +181,9 @@ def check_metric(metric: str | None, task: str, n_classes: int) -> str:
     if metric is None:
         return primary_metric("regression" if task == "regression" else "classification", n_classes).name
     known = [name for name in metrics if metrics.get(name).task == task]
-    if metric not in known:
-        what = f"{metric!r} is one for {metrics.get(metric).task}" if metric in metrics else f"metric={metric!r}"
+    if not isinstance(metric, str) or metric not in known:
+        other = isinstance(metric, str) and metric in metrics
+        what = f"{metric!r} is one for {metrics.get(metric).task}" if other else f"metric={shown(metric)}"
         raise InputError(
             f"metric must be one of {', '.join(known)} for {task}, however: {what}{suggest(metric, known)}"
         )
@@ -548,6 +552,8 @@ def compare(
         >>> sorted(found.standing["model"]), found.shares().idxmax().tolist()
         (['extra_trees', 'random_forest'], ['x0', 'x0'])
     """
+    check_flag("overwrite", overwrite)
+    folder = None if out is None else check_path("out", out)
     given = from_arrays(X, y, task=task, groups=groups, variables=variables, na_codes=na_codes, kinds=kinds, name=name)
     plan = make_plan(
         models,
@@ -579,9 +585,8 @@ def compare(
         )
         return _result(given, plan, divided, cells, decides, seconds=time.perf_counter() - started)
 
-    if out is None:
+    if folder is None:
         return work(None)
-    folder = Path(out)
     configuration = {**given.configuration(), **plan.configuration()}
     if not overwrite:
         check_free(folder, configuration)

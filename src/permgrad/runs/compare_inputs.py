@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._checks import check_choice
-from permgrad._errors import InputError
+from permgrad._errors import InputError, shown
 from permgrad.data.cells import Code, CodesArgument, MissingCodes
 from permgrad.data.column_types import Kind, checked_kinds, infer_schema
 from permgrad.data.groups import check_blocks
@@ -122,6 +122,18 @@ class Given:
             "na": _written_codes(table.na_codes),
             **({"kinds": dict(table.kinds)} if table.kinds else {}),
         }
+
+
+def _target_column(y: Any) -> pd.Series:
+    """Return the target, one value for each row; a table of one column is one."""
+    try:
+        if np.ndim(y) == 2 and np.shape(y)[1] == 1:
+            return pd.Series(np.asarray(y).ravel())
+        return pd.Series(y).reset_index(drop=True)
+    except (ValueError, TypeError):
+        raise InputError(
+            f"y must list one value for each row, however: it is {shown(y)}; pass a list, an array or a column"
+        ) from None
 
 
 def _kept_codes(codes: CodesArgument) -> list[Code] | dict[str, list[Code]]:
@@ -232,7 +244,7 @@ def from_arrays(
     tell_of_other_order(X, y=y, groups=groups)
     frame = as_frame(X).reset_index(drop=True)
     title = str(getattr(y, "name", None) or "y")
-    target = pd.Series(np.asarray(y).ravel() if np.ndim(y) == 2 and np.shape(y)[1] == 1 else y).reset_index(drop=True)
+    target = _target_column(y)
     if len(target) != len(frame):
         raise InputError(f"X and y must have as many rows, however: {len(frame)} and {len(target)}")
     if target.isna().any():

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from permgrad._checks import check_flag, check_path
 from permgrad._csv import Formulas
 from permgrad._csv import csv_formulas as formulas_in_csv
 from permgrad._errors import InputError
@@ -142,7 +143,9 @@ def explain_stream(
 
         folder = os.fspath(Path(model).absolute())
         model = load(folder)
+    check_flag("overwrite", overwrite)
     if not isinstance(table, PartitionedTable):
+        check_path("table", table, "pass a Parquet file or a folder; rows in memory go to permgrad.explain")
         table = open_partitioned(table, rows_per_part=rows_per_part)
     plan = make_plan(
         model,
@@ -162,7 +165,7 @@ def explain_stream(
             "pass out='a folder'"
         )
     if out is not None and table.path:
-        refuse_inside(Path(out), table.path)
+        refuse_inside(check_path("out", out), table.path)
     with ExitStack() as stack:
         stack.enter_context(formulas_in_csv(csv_formulas))
         place = Path(out if out is not None else stack.enter_context(tempfile.TemporaryDirectory(prefix="permgrad-")))

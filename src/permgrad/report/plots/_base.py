@@ -17,7 +17,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from permgrad._checks import is_whole
-from permgrad._errors import InputError
+from permgrad._errors import InputError, shown
 from permgrad._files import atomic_path, writing
 from permgrad.report import style
 
@@ -296,9 +296,16 @@ def series_style(position: int) -> dict[str, Any]:
     }
 
 
+def heading(default: str, title: str | None) -> str:
+    """Return a title: None takes the default, an empty text leaves it out."""
+    if title is not None and not isinstance(title, str):
+        raise InputError(f"title must be text or None, however: title={shown(title)}; pass '' for none")
+    return default if title is None else title
+
+
 def finish_title(axes: Any, default: str, title: str | None) -> None:
     """Set a title: None takes the default, an empty text leaves it out."""
-    text = default if title is None else title
+    text = heading(default, title)
     if text:
         axes.figure.suptitle(clean(text), x=0.012, ha="left", fontsize=style.SIZE_TITLE, fontweight="bold")
 

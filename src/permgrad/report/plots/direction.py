@@ -88,7 +88,7 @@ def direction(
         figure.legend(
             handles, [shorten(labels[k], 18) for k in chosen], loc="outside upper left", ncols=min(len(chosen), 6)
         )
-    finish_title(grid[0][0], "", title or "")
+    finish_title(grid[0][0], "", title)
     figure.description = _describe(names, means, chosen)
     return figure
 

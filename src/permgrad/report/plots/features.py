@@ -11,6 +11,7 @@ from permgrad.report import style
 from permgrad.report.plots._base import (
     PlotFigure,
     clean,
+    heading,
     largest,
     new_figure,
     number,
@@ -62,8 +63,8 @@ def features(
     }
     chosen = {name: own[largest(values[own], top_n)] for name, own in members.items()}
     rows = [max(len(own), 1) for own in chosen.values()]
-    heading = "" if title == "" else (title or f"{explanation.method}: what drives the model, input by input")
-    figure = new_figure(style.WIDTH, 0.95 * len(rows) + style.ROW * sum(rows) + (0.35 if heading else 0))
+    text = heading(f"{explanation.method}: what drives the model, input by input", title)
+    figure = new_figure(style.WIDTH, 0.95 * len(rows) + style.ROW * sum(rows) + (0.35 if text else 0))
     panels = figure.subplots(len(rows), 1, squeeze=False, gridspec_kw={"height_ratios": rows})[:, 0]
     for axes, name in zip(panels, modalities, strict=True):
         order = chosen[name]
@@ -75,10 +76,8 @@ def features(
         ranked_frame(axes, [explanation.names[i] for i in order], own, low[order], high[order], hidden=hidden)
         axes.set_title(clean(name) + _method(explanation, name), fontsize=style.SIZE_LABEL, fontweight="bold")
         axes.set_xlabel(_unit(explanation, name))
-    if heading:
-        figure.suptitle(
-            clean(heading), x=0.01, ha="left", fontsize=style.SIZE_TITLE, fontweight="bold", color=style.INK
-        )
+    if text:
+        figure.suptitle(clean(text), x=0.01, ha="left", fontsize=style.SIZE_TITLE, fontweight="bold", color=style.INK)
     leading = "; ".join(
         f"{clean(name)}: " + ", ".join(f"{clean(explanation.names[i])} {number(values[i])}" for i in order[:3])
         for name, order in chosen.items()

@@ -16,6 +16,7 @@ from permgrad.report.plots._base import (
     check_row,
     clean,
     finish_title,
+    heading,
     need_local,
     new_figure,
     number,
@@ -68,7 +69,7 @@ def image(
     default = f"{explanation.method}: {where}, {clean(explanation.outputs[column])}"
     if name:
         default += f", {clean(name)}"
-    text = default if title is None else title
+    text = heading(default, title)
     picture = _picture(explanation, name, place if local else None)
     if f"segments:{name}" in explanation.maps:
         values = explanation.values[place, :, column] if local else explanation.values[:, column]
@@ -98,7 +99,7 @@ def _input(explanation: Explanation, wanted: str | None) -> str:
             "explain with method='gradcam', or explain a network with an image input"
         )
     if wanted is not None:
-        if wanted not in known:
+        if not isinstance(wanted, str) or wanted not in known:
             raise unknown("input", wanted, [name for name in known if name])
         return wanted
     if len(known) > 1:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from permgrad._checks import check_choice
-from permgrad._errors import InputError
+from permgrad._checks import check_choice, check_number
+from permgrad._errors import InputError, shown
 from permgrad.evaluation.ranking import importance_shares
 from permgrad.report import style
 from permgrad.report._paths import NOT_BRANCHES, entries_of, path_words
@@ -17,6 +17,7 @@ from permgrad.report.plots._base import (
     PlotFigure,
     clean,
     finish_title,
+    heading,
     labels_of,
     need_one_unit,
     new_figure,
@@ -57,7 +58,7 @@ def modality(
     """
     need_one_unit(explanation, "modality")
     default = f"{explanation.method}: what each part of the network adds"
-    text = default if title is None else title
+    text = heading(default, title)
     content = explanation.branches or _content(explanation, output)
     if truth is not None:
         return shares(content, truth, title=text)
@@ -100,6 +101,11 @@ def shares(content: Mapping[str, Any], truth: Mapping[str, Any], *, title: str =
         raise InputError(
             "shares needs at least one modality with an importance, however: there is none; pass explanation.branches "
             "of a model with several inputs or paths"
+        )
+    if not isinstance(truth, Mapping):
+        raise InputError(
+            f"truth must map modalities to their shares, however: truth={shown(truth)}; pass for example "
+            f"{{{names[0]!r}: 0.5}}"
         )
     several = all(isinstance(own, Mapping) for own in truth.values())
     marks = {str(name): _true_shares(own, names) for name, own in (truth if several else {"truth": truth}).items()}
@@ -144,9 +150,10 @@ def shares(content: Mapping[str, Any], truth: Mapping[str, Any], *, title: str =
 
 
 def _true_shares(truth: Any, names: list[str]) -> dict[str, float]:
-    own = {str(name): float(share) for name, share in truth.items()}
-    for name in own:
-        check_choice("truth", name, names)
+    own = {}
+    for name, share in truth.items():
+        check_choice("truth", str(name), names)
+        own[str(name)] = check_number(f"the share of {name!r}", share, "pass a number from 0 to 1")
     if not own or min(own.values()) < 0 or sum(own.values()) > 1 + 1e-6:
         raise InputError(f"truth must hold shares of at least 0 that sum to at most 1, however: truth={own}")
     return own
