@@ -30,8 +30,9 @@ from _fuzz_mutations import Files, canaries, mutate, pack, scramble, unpack
 
 HANG_SECONDS = 60
 MEMORY_MB = 1024
-#: Address space that the whole process may take, so that a fault does not take the machine down.
-_MOST_SPACE = 24 * 2**30
+#: Address space over that of a process which has read the valid cases, so that neither a fault nor the making of a case
+#: (a tensor of 10⁹ numbers that takes no room becomes one that does) takes the machine down.
+_MORE_SPACE = 4 * 2**30
 _SPAWNING = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "subprocess.Popen", "socket.connect")
 
 
@@ -213,6 +214,11 @@ def _peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def _space() -> int:
+    """Return the process's address space in bytes."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+
+
 def _forget_peak() -> None:
     """Let the peak of memory begin anew, where the system can."""
     with contextlib.suppress(OSError):
@@ -261,7 +267,6 @@ def main() -> None:
     import _fuzz_readers
 
     torch.set_num_threads(1)
-    resource.setrlimit(resource.RLIMIT_AS, (_MOST_SPACE, _MOST_SPACE))
     reader = _fuzz_readers.readers[asked.reader]
     work = asked.work
     kept = work / "corpus"
@@ -271,6 +276,8 @@ def main() -> None:
             (kept / f"valid-{number}").write_bytes(pack(reader.seal(files)))
     trial = Trial(reader, work, Faults(work / "faults"))
     warm_up(trial, [path.read_bytes() for path in sorted(kept.glob("valid-*"))])
+    most = _space() + _MORE_SPACE
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
     mutator = Mutator(reader, trial.canary, lambda content, _: atheris.Mutate(content, len(content) + 200))
     saved = 0.0
 
