@@ -106,8 +106,7 @@ def suggest(given: object, known: Iterable[str]) -> str:
         >>> suggest("gradcan", ["gradcam", "lime"])
         " (did you mean 'gradcam'?)"
     """
-    words = given if isinstance(given, str) else shown(given)
-    near = difflib.get_close_matches(words, [str(name) for name in known], n=1, cutoff=0.6)
+    near = difflib.get_close_matches(text_of(given), [str(name) for name in known], n=1, cutoff=0.6)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
@@ -128,6 +127,19 @@ def error_in_words(error: BaseException) -> str:
 
 #: How many characters of a value a message shows.
 _SHOWN = 200
+
+
+def text_of(value: object) -> str:
+    """Return a value as text, also where it has none.
+
+    Examples:
+        >>> text_of(3), text_of("a"), text_of(10**5000)
+        ('3', 'a', 'a value of type int')
+    """
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 — the user's own object may not even be printed
+        return f"a value of type {type(value).__name__}"
 
 
 def shown(value: object) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import InputError
+from permgrad._errors import InputError, shown
 from permgrad._threads import Undo, together
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -36,7 +36,7 @@ def resolve_seed(random_state: Any) -> int:
     ):
         raise InputError(
             "random_state must be None, an integer of at least 0, or a NumPy Generator or RandomState, "
-            f"however: random_state={random_state!r}; pass for example random_state=0"
+            f"however: random_state={shown(random_state)}; pass for example random_state=0"
         )
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(0, 2**63 - 1))

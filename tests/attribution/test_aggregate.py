@@ -105,7 +105,7 @@ def test_members_that_refuse_are_named():
         ),
         (
             {"lime": {"sample": 100}, "permutation": {}},
-            "options of member 'lime' are: neighbourhood, samples, kernel_width, ridge, however: 'sample' is not",
+            "options of method='lime' are: neighbourhood, samples, kernel_width, ridge, however: sample=",
         ),
     ],
 )

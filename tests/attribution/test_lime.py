@@ -210,7 +210,7 @@ def test_out_of_memory_is_lived_with(monkeypatch, largest):
             {"neighbourhood": "gauss"},
             "neighbourhood must be one of 'auto', 'coalition', 'gaussian', however: neighbourhood='gauss'",
         ),
-        ({"samples": 8}, "samples must be an integer of at least players + 3 = 9, however: samples=8"),
+        ({"samples": 8}, "samples must be an integer of at least 9, however: samples=8"),
         ({"kernel_width": 0}, "kernel_width must be a finite number above 0, however: kernel_width=0"),
         ({"ridge": -1}, "ridge must be a finite number of at least 0, however: ridge=-1"),
     ],

@@ -328,7 +328,7 @@ def test_hybrid_networks_count_steps_as_well():
 
 def test_refusals():
     net, rows = seeded(TwoModalities), inputs()
-    with pytest.raises(pg.InputError, match="steps must be None or an integer of at least 1, however: steps=0"):
+    with pytest.raises(pg.InputError, match="steps must be an integer of at least 1, however: steps=0"):
         explain(net, rows, steps=0)
     with pytest.raises(pg.InputError, match="players='encoded' shows the encoded columns of a permgrad estimator"):
         explain(net, rows, players="encoded")

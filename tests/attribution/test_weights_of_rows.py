@@ -126,9 +126,9 @@ def test_the_loss_scale_of_several_outputs_is_the_mean_of_theirs(loss, weights):
     ({"method": "shapley", "structure": ["flat"]}, "structure must be one of"),
     ({"output": np.array(["logit", "logit"])}, "output must be one of"),
     ({"sampling": None}, "sampling must be one of"),
-    ({"method": "permutation", "tolerance": "x"}, "tolerance must be None or a finite number"),
-    ({"method": "permutation", "tolerance": -1}, "tolerance must be None or a finite number"),
-    ({"method": "permgrad", "tolerance": float("nan")}, "tolerance must be None or a finite number"),
+    ({"method": "permutation", "tolerance": "x"}, "tolerance must be a finite number of at least 0"),
+    ({"method": "permutation", "tolerance": -1}, "tolerance must be a finite number of at least 0"),
+    ({"method": "permgrad", "tolerance": float("nan")}, "tolerance must be a finite number of at least 0"),
     ({"method": "permgrad", "workers": 0}, "workers must be an integer of at least 1"),
     ({"method": "permgrad", "workers": "a"}, "workers must be an integer of at least 1"),
 ])  # fmt: skip

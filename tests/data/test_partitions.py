@@ -259,7 +259,7 @@ def test_what_is_no_table(tmp_path: Path) -> None:
     pd.DataFrame({"a": [1]}).iloc[:0].to_parquet(tmp_path / "empty.parquet")
     with pytest.raises(pg.InputError, match=r"a table must have at least one row, however: .*empty.parquet' has none"):
         open_partitioned(tmp_path / "empty.parquet")
-    with pytest.raises(pg.InputError, match="rows_per_part must be at least 1, however: rows_per_part=0"):
+    with pytest.raises(pg.InputError, match="rows_per_part must be an integer of at least 1, however: rows_per_part=0"):
         open_partitioned(tmp_path / "empty.parquet", rows_per_part=0)
     assert not is_partitioned(tmp_path / "t.csv")
     assert is_partitioned(tmp_path)

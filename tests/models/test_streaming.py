@@ -315,7 +315,7 @@ def test_saved_loaded_and_explained(tmp_path):
         ({"target": "label", "features": ["a", "label"]}, "features must not hold the target or the weight"),
         ({"target": "label", "features": ["a", "z"]}, "has no column 'z'"),
         ({"target": "label", "features": []}, "needs a feature beside 'label'"),
-        ({"target": "label", "block_rows": 1}, "block_rows must be None or a whole number of at least 2"),
+        ({"target": "label", "block_rows": 1}, "block_rows must be an integer of at least 2"),
         ({"target": "label", "validation": 0.2}, "validation must be None or the path of a Parquet file or folder"),
         (
             {"target": "label", "sample_weight": "a"},

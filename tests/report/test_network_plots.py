@@ -92,7 +92,7 @@ def test_nothing_at_all_is_drawn_as_nothing():
     [
         ({"X9": 1.0}, r"truth must be one of 'X1', 'X2', 'X3', however: truth='X9'"),
         ({"X1": 0.8, "X2": 0.8}, "truth must hold shares of at least 0 that sum to at most 1, however: "),
-        ({"X1": -0.1}, "truth must hold shares of at least 0 that sum to at most 1, however: "),
+        ({"X1": -0.1}, "the share of 'X1' must be a finite number of at least 0, however: "),
     ],
 )
 def test_a_truth_that_is_none_is_refused(truth, message):

@@ -104,8 +104,8 @@ def _members(given: Any) -> dict[str, dict[str, Any]]:
         members = {str(name): {} for name in given}
     else:
         raise InputError(
-            f"members must be names of methods, or a mapping from names to their options, however: members={given!r}; "
-            "pass for example members=('permutation', 'lime')"
+            "members must be names of methods, or a mapping from names to their options, "
+            f"however: members={shown(given)}; pass for example members=('permutation', 'lime')"
         )
     for name, own in members.items():
         method: Any = methods.get(name)

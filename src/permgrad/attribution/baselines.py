@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, unknown
+from permgrad._checks import check_choice
+from permgrad._errors import InputError, text_of, unknown
 from permgrad._random import generator
 from permgrad.attribution.method import Request
 
@@ -157,9 +158,8 @@ def _of_class(request: Request, rows: Rows, label: Any) -> tuple[Rows, str]:
             "however: background= is given; pass baseline= with rows of that class instead"
         )
     names = list(subject.class_names)
-    if str(label) not in names:
-        raise unknown("reference class", str(label), names)
-    position = names.index(str(label))
+    check_choice("reference class", text_of(label), names)
+    position = names.index(text_of(label))
     chosen = rows[np.asarray(subject.model.background_target_) == position]
     if not len(chosen):
         raise InputError(

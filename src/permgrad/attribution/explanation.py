@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._checks import check_choice, check_flag, check_path, is_whole
-from permgrad._errors import EnvironmentProblem, InputError, unknown
+from permgrad._errors import EnvironmentProblem, InputError, text_of, unknown
 from permgrad._files import atomic_folder, json_text, plain, writing
 from permgrad._stored import is_intact, parse_json, read_npz, sealed, write_npz
 from permgrad.attribution.moments import interval, mean_over_rows
@@ -165,8 +165,8 @@ class Explanation:
             return 0
         if is_whole(output) and 0 <= output < len(self.outputs):
             return int(output)
-        if str(output) in self.outputs:
-            return self.outputs.index(str(output))
+        if text_of(output) in self.outputs:
+            return self.outputs.index(text_of(output))
         raise unknown("output", output, self.outputs)
 
     def ranking(self, output: str | int | None = None) -> list[str]:

@@ -356,7 +356,7 @@ def _checked(request: Request, given: dict[str, Any]) -> dict[str, Any]:
     if neighbourhood == "auto":
         neighbourhood = "gaussian" if _on_a_scale(request) else "coalition"
     # A line through as many coalitions as players leaves nothing to tell how good it is.
-    samples = check_whole("samples", samples, "pass such a number, or leave it out", least=players + 3)
+    samples = check_whole("samples", samples, "pass players + 3 or more, or leave it out", least=players + 3)
     width = 0.75 * players**0.5 if given["kernel_width"] is None else given["kernel_width"]
     width = check_number("kernel_width", width, "pass such a number", above_zero=True)
     ridge = check_number("ridge", given["ridge"], "pass such a number")

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, listed
+from permgrad._errors import InputError, listed, shown
 
 Code: TypeAlias = str | int | float
 CodesArgument: TypeAlias = Code | Sequence[Code] | Mapping[str, Sequence[Code] | Code] | None
@@ -262,14 +262,14 @@ def _labels(codes: Sequence[Code] | Code) -> tuple[str, ...]:
         # The codes of a set have no order, and each is a kind of its own by its place; an iterator gives them once.
         raise InputError(
             "codes for missing must be one code, a list of codes, or a mapping from column to its codes, however: they "
-            f"are of the type {type(codes).__name__} ({codes!r}); pass for example [-9, '?']"
+            f"are of the type {type(codes).__name__} ({shown(codes)}); pass for example [-9, '?']"
         )
     else:
         many = list(codes)
     for code in many:
         if not isinstance(code, (str, int, float, np.integer, np.floating)) or isinstance(code, bool):
             raise InputError(
-                f"a code for missing must be a number or text, however: {code!r}; pass for example -9 or '?'"
+                f"a code for missing must be a number or text, however: {shown(code)}; pass for example -9 or '?'"
             )
     labels = []
     for code in many:

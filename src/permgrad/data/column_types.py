@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._checks import check_choice
-from permgrad._errors import InputError, unknown
+from permgrad._errors import InputError, shown, unknown
 from permgrad.data.cells import (
     BLANK,
     PRESENT,
@@ -192,7 +192,7 @@ def checked_kinds(kinds: Mapping[str, Kind] | None, names: Sequence[str]) -> dic
     """
     if kinds is not None and not isinstance(kinds, Mapping):
         raise InputError(
-            f"kinds must be None or a mapping of column to kind, however: kinds={kinds!r}; pass for example "
+            f"kinds must be None or a mapping of column to kind, however: kinds={shown(kinds)}; pass for example "
             "kinds={'postcode': 'categorical'}"
         )
     declared = {str(name): kind for name, kind in (kinds or {}).items()}

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from permgrad._errors import EnvironmentProblem, InputError, suggest
+from permgrad._errors import EnvironmentProblem, InputError, shown, suggest
 from permgrad.data.cells import as_frame, is_native_number, native_matrix
 
 _LEAST_SHARE_SET = 0.05
@@ -101,8 +101,8 @@ def is_blocks(value: Any) -> bool:
 def _check_mapping(blocks: Any, what: str) -> None:
     if blocks is not None and not is_blocks(blocks):
         raise InputError(
-            f"{what}s must be a mapping of {what} to a list of columns, however: {what}s={blocks!r}; pass for example "
-            f"{what}s={{'size': ['width', 'height']}}"
+            f"{what}s must be a mapping of {what} to a list of columns, however: {what}s={shown(blocks)}; pass for "
+            f"example {what}s={{'size': ['width', 'height']}}"
         )
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad._checks import check_choice, check_whole, is_whole
-from permgrad._errors import InputError, unknown
+from permgrad._errors import InputError, shown, unknown
 from permgrad._random import resolve_seed
 from permgrad._registry import Registry
 
@@ -271,7 +271,7 @@ def make_layout(name_or_object: Any, pixels: int = 20, random_state: Any = None,
         raise InputError(
             f"layout must be one of {', '.join(map(repr, layouts.names()))}, or an object with "
             "fit(encoded, names, random_state) that sets positions, pixels and overlap, "
-            f"however: layout={name_or_object!r}; see docs/architecture.md for the protocol"
+            f"however: layout={shown(name_or_object)}; see docs/architecture.md for the protocol"
         )
     return copy.deepcopy(name_or_object)  # type: ignore[no-any-return]
 

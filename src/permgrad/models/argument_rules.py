@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from permgrad._checks import MOST, is_number, is_whole
-from permgrad._errors import InputError, suggest
+from permgrad._errors import InputError, shown, suggest
 from permgrad.data.cells import MissingCodes
 from permgrad.data.groups import is_blocks
 from permgrad.models.devices import PRECISIONS
@@ -46,9 +46,8 @@ class Rule:
         if (value is None and self.none) or (value is not None and self.holds(value)):
             return []
         rule = f"None{',' if ' or ' in self.words else ' or'} {self.words}" if self.none else self.words
-        return [
-            f"{self.name} must be {rule}, however: {self.name}={value!r}; pass for example {self.name}={self.example}"
-        ]
+        fact, example = f"{self.name}={shown(value)}", f"{self.name}={self.example}"
+        return [f"{self.name} must be {rule}, however: {fact}; pass for example {example}"]
 
 
 def _at_least_one(value: Any) -> bool:
@@ -168,7 +167,7 @@ def _choice_fault(name: str, value: Any, known: Sequence[str]) -> list[str]:
     if isinstance(value, str) and value in known:
         return []
     words = ", ".join(map(repr, known))
-    return [f"{name} must be one of {words}, however: {name}={value!r}{suggest(str(value), known)}"]
+    return [f"{name} must be one of {words}, however: {name}={shown(value)}{suggest(value, known)}"]
 
 
 def _code_faults(codes: Any) -> list[str]:

@@ -293,7 +293,9 @@ def devices_faults(devices: Any, device: torch.device) -> list[str]:
     if isinstance(devices, str) and devices == "auto":
         return _engine_faults(devices, device)
     if not is_whole(devices) or devices < 1:
-        return [f"devices must be 'auto' or a whole number of at least 1, however: devices={devices!r}; pass devices=1"]
+        return [
+            f"devices must be 'auto' or a whole number of at least 1, however: devices={shown(devices)}; pass devices=1"
+        ]
     # Two are allowed anywhere, so that what is written for several can be tried on the smallest machine.
     most = max(2, os.cpu_count() or 1)
     if device.type == "cpu" and devices > most:

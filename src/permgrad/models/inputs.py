@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._checks import is_number
-from permgrad._errors import InputError
+from permgrad._errors import InputError, shown
 from permgrad._random import generator
 from permgrad.data.cells import check_characters
 
@@ -55,6 +55,11 @@ def _validated(estimator: Any, X: Any, *, reset: bool) -> npt.NDArray[Any]:
     """Return rows as an array, and remember or compare their columns, as scikit-learn does and in its words."""
     from sklearn.utils.validation import check_array, validate_data
 
+    if not isinstance(X, (pd.DataFrame, list, tuple)) and np.ndim(X) == 0:
+        raise InputError(
+            f"X must be a table of numbers or text, however: Expected 2D array, got scalar array instead: {shown(X)}; "
+            "Reshape your data, or pass a table of rows and columns"
+        )
     try:
         array: npt.NDArray[Any] = X
         if not isinstance(X, pd.DataFrame):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from permgrad._checks import is_whole
-from permgrad._errors import InputError, suggest
+from permgrad._errors import InputError, shown, suggest
 from permgrad.models.blocks import ACTIVATIONS, INITIALIZERS, NORMALIZATIONS
 
 NUMERIC_EMBEDDINGS: tuple[str, ...] = ("none", "periodic")
@@ -187,7 +187,7 @@ def check_network(given: Any) -> tuple[dict[str, Any], list[str]]:
     if given is None:
         return {}, []
     if not isinstance(given, Mapping):
-        fault = f"network must be None or a mapping of options, however: network={given!r}"
+        fault = f"network must be None or a mapping of options, however: network={shown(given)}"
         return {}, [f"{fault}; pass for example network={{'dropout': 0.2}}"]
     values: dict[str, Any] = {}
     faults: list[str] = []

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from permgrad._errors import InputError
+from permgrad._errors import InputError, shown
 from permgrad.models.argument_rules import (
     TASK_LOSSES,
     argument_faults,
@@ -195,7 +195,7 @@ def device_faults(device: Any) -> list[str]:
         reason = str(error).split("\n", 1)[0] if not isinstance(error, InputError) else str(error)
         if reason.startswith("Expected one of"):
             reason = "torch knows none of that name"  # its own sentence lists devices that cannot be used here
-        return [f"device must be one of {available} on this machine, however: device={device!r} ({reason})"]
+        return [f"device must be one of {available} on this machine, however: device={shown(device)} ({reason})"]
     return []
 
 

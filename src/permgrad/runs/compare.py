@@ -125,7 +125,9 @@ def make_plan(
     """
     check_flag("explain", explain)
     if not isinstance(splits, Iterable):
-        raise InputError(f"splits must list seeds, however: splits={splits!r}; pass for example splits=[42, 43, 44]")
+        raise InputError(
+            f"splits must list seeds, however: splits={shown(splits)}; pass for example splits=[42, 43, 44]"
+        )
     splits = tuple(splits)
     if splits and (folds is not None or repeats != 1):
         other = "folds" if folds is not None else "repeats"

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad._checks import check_whole, is_whole
-from permgrad._errors import InputError, keeping_warnings
+from permgrad._errors import InputError, keeping_warnings, shown
 from permgrad._random import derive_seed
 
 Rows = npt.NDArray[np.int64]
@@ -90,7 +90,9 @@ def check_numbers(*, folds: int, repeats: int, splits: Sequence[int] = ()) -> No
     check_whole("repeats", repeats, "pass for example 1", least=None)
     for seed in splits:
         if not is_whole(seed):
-            raise InputError(f"seeds of splits must be integers, however: splits has {seed!r}; pass for example 42")
+            raise InputError(
+                f"seeds of splits must be integers, however: splits has {shown(seed)}; pass for example 42"
+            )
     if splits:
         if len(splits) != len(set(splits)):
             raise InputError(

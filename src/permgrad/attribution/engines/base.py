@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from permgrad._checks import check_whole
-from permgrad._errors import InputError
+from permgrad._errors import InputError, shown
 from permgrad._registry import Registry
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ def make_engine(engine: str | Engine, *, workers: int | None = None, address: st
     if not isinstance(engine, Engine) or isinstance(engine, type):
         raise InputError(
             f"engine must be one of {', '.join(map(repr, engines))}, or an object with run(tasks, work), "
-            f"however: it is {engine!r}; pass engine='local'"
+            f"however: it is {shown(engine)}; pass engine='local'"
         )
     if workers is not None or address is not None:
         raise InputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from permgrad._errors import InputError
+from permgrad._errors import InputError, shown
 from permgrad.attribution.engines.base import engines
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ class LocalEngine:
     def __init__(self, *, workers: int | None = None, address: str | None = None) -> None:
         if address is not None:
             raise InputError(
-                f"an address is that of a Ray cluster, however: engine='local' and the address is {address!r}; "
+                f"an address is that of a Ray cluster, however: engine='local' and the address is {shown(address)}; "
                 "add engine='ray' (--engine ray), or leave the address out"
             )
         if workers not in (None, 1):

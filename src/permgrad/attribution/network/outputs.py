@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from permgrad._checks import check_choice
-from permgrad._errors import InputError, unknown
+from permgrad._errors import InputError, shown, unknown
 from permgrad.attribution.subject import Task
 from permgrad.models.losses import losses
 
@@ -283,7 +283,7 @@ def as_target(y: Any) -> npt.NDArray[Any]:
             "array"
         ) from error
     if values.ndim == 0:
-        raise InputError(f"y must have one value per row, however: it is {type(y).__name__} {y!r:.60}; pass an array")
+        raise InputError(f"y must have one value per row, however: it is {type(y).__name__} {shown(y)}; pass an array")
     return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
 
 

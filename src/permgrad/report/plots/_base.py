@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from permgrad._checks import is_whole
+from permgrad._checks import check_whole, is_whole
 from permgrad._errors import InputError, shown
 from permgrad._files import atomic_path, writing
 from permgrad.report import style
@@ -243,9 +243,7 @@ def check_top_n(top_n: int | None, available: int) -> int:
     """Return how many to show; None shows all."""
     if top_n is None:
         return available
-    if not is_whole(top_n) or top_n < 1:
-        raise InputError(f"top_n must be an integer of at least 1 or None for all, however: top_n={top_n!r}")
-    return min(int(top_n), available)
+    return min(check_whole("top_n", top_n, "pass for example 10, or None for all"), available)
 
 
 def largest(scores: Floats, top_n: int | None) -> npt.NDArray[np.intp]:
@@ -283,7 +281,7 @@ def check_row(explanation: Explanation, row: int) -> int:
     """Return a row's position if it exists; negative positions count from the end."""
     rows = int(explanation.values.shape[0])
     if not is_whole(row) or not -rows <= row < rows:
-        raise InputError(f"row must be a position from 0 to {rows - 1}, however: row={row!r}")
+        raise InputError(f"row must be a position from 0 to {rows - 1}, however: row={shown(row)}")
     return int(row) % rows
 
 

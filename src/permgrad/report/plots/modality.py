@@ -59,6 +59,7 @@ def modality(
     need_one_unit(explanation, "modality")
     default = f"{explanation.method}: what each part of the network adds"
     text = heading(default, title)
+    explanation.output_index(output)
     content = explanation.branches or _content(explanation, output)
     if truth is not None:
         return shares(content, truth, title=text)

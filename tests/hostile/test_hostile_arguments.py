@@ -1,0 +1,193 @@
+"""Every argument of every public function, given every kind of value that it is not meant for."""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hostile_arguments import check_argument, working_in
+from torch import nn
+
+import permgrad as pg
+from permgrad.attribution import methods
+
+#: A word is a path, a name of a table, a code for missing or a title.
+WORDS = {"out", "folder", "name", "na", "na_codes", "title", "checkpoint_folder"}
+#: Any number of digits seeds a stream, or is more than there is to do at once, or is a code.
+LONG = {"random_state", "batch_size", "na", "na_codes"}
+#: Methods with an option of many values take long: they are asked for little.
+LITTLE: dict[str, dict[str, Any]] = {
+    "shapley": {"max_permutations": 8},
+    "aggregate": {"members": ("gradient", "permutation")},
+    "lime": {"samples": 40},
+    "integrated_gradients": {"max_steps": 8},
+}
+
+
+def meant(name: str) -> tuple[str, ...]:
+    return ("word",) * (name in WORDS) + ("number of 401 digits",) * (name in LONG)
+
+
+def parameters(function: Any, *without: str) -> list[str]:
+    known = inspect.signature(function).parameters.values()
+    return [own.name for own in known if own.kind is not own.VAR_KEYWORD and own.name not in {"self", *without}]
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(60, 3)), columns=list("abc")).assign(d=rng.choice(list("xyz"), 60))
+    y = (table["a"] > 0).astype(int)
+    model = pg.HyNNClassifier(max_epochs=1, random_state=0, progress=False).fit(table, y)
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    convolution = nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(8, 2)
+    )
+    half = torch.tensor([0, 1] * 3)
+    place = tmp_path_factory.mktemp("files")
+    table.assign(y=y).to_parquet(place / "table.parquet", index=False)
+    table.assign(y=y).to_csv(place / "table.csv", index=False)
+    model.save(place / "model")
+    return SimpleNamespace(
+        table=table,
+        y=y,
+        model=model,
+        place=place,
+        hybrid=(model, table[:8], y[:8]),
+        network=(network, torch.randn(6, 3), half),
+        picture=(convolution, torch.rand(6, 1, 8, 8), half),
+    )
+
+
+@pytest.fixture(autouse=True)
+def somewhere(tmp_path: Any) -> Any:
+    with working_in(tmp_path):
+        yield
+    plt.close("all")
+
+
+# ---- explain ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", parameters(pg.explain))
+@pytest.mark.parametrize("kind", ["hybrid", "network"])
+def test_explain(case: Any, kind: str, name: str) -> None:
+    model, inputs, y = getattr(case, kind)
+    usual = {"model": model, "inputs": inputs, "y": y, "method": "permutation", "n_repeats": 1, "random_state": 0}
+    ends = check_argument(lambda own: pg.explain(**{**usual, name: own}), takes=meant(name))
+    assert "refused" in ends.values()
+
+
+@pytest.mark.parametrize(
+    ("method", "option"), [(name, option) for name in methods for option in methods.get(name).options if option != "**"]
+)
+@pytest.mark.parametrize("kind", ["hybrid", "network", "picture"])
+def test_options_of_methods(case: Any, kind: str, method: str, option: str) -> None:
+    usual = {**LITTLE.get(method, {}), "n_repeats": 1, "random_state": 0}
+    ends = check_argument(lambda own: pg.explain(*getattr(case, kind), method=method, **{**usual, option: own}))
+    assert "refused" in ends.values()
+
+
+@pytest.mark.parametrize("name", parameters(pg.explain_stream))
+def test_explain_stream(case: Any, name: str) -> None:
+    usual: dict[str, Any] = {"model": case.model, "table": case.place / "table.parquet", "y": "y", "progress": False}
+    check_argument(lambda own: pg.explain_stream(**{**usual, "n_repeats": 1, name: own}), takes=meant(name))
+
+
+# ---- explanations ----------------------------------------------------------------------------------------------------
+def call(function: Any, usual: dict[str, Any], name: str, value: Any) -> None:
+    """Call a function; a figure that it returns is closed."""
+    function(**usual, **{name: value})
+    plt.close("all")
+
+
+def explained(case: Any, method: str) -> Any:
+    return pg.explain(*case.hybrid, method=method, n_repeats=2, random_state=0)
+
+
+@pytest.mark.parametrize("method", ["permgrad", "gradcam"])
+@pytest.mark.parametrize("name", ["output_index", "ranking", "save", "to_global", "load"])
+def test_explanations(case: Any, method: str, name: str) -> None:
+    explanation = explained(case, method)
+    function = getattr(explanation, name)
+    for own in parameters(function):
+        usual = {"folder": "saved"} if name == "save" and own != "folder" else {}
+        check_argument(partial(call, function, usual, own), takes=meant(own))
+
+
+@pytest.mark.parametrize("method", ["permgrad", "gradcam"])
+def test_plots(case: Any, method: str) -> None:
+    explanation = explained(case, method)
+    drawn = 0
+    for name in dir(explanation.plot):
+        function = getattr(explanation.plot, name)
+        if name.startswith("_") or not callable(function):
+            continue
+        try:
+            function()
+        except pg.InputError:
+            continue  # not of this explanation
+        drawn += 1
+        for own in parameters(function):
+            check_argument(partial(call, function, {}, own), takes=meant(own))
+    assert drawn >= 4
+
+
+# ---- estimators, comparisons, files ----------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", parameters(pg.HyNNClassifier))
+def test_estimators(case: Any, name: str) -> None:
+    usual = {"max_epochs": 1, "random_state": 0, "progress": False, "preset": "fast"}
+    check_argument(
+        lambda own: pg.HyNNClassifier(**{**usual, name: own}).fit(case.table, case.y),
+        takes=(*meant(name), *("number of 401 digits",) * (name == "background_size")),
+    )
+
+
+@pytest.mark.parametrize("name", ["X", "y", "sample_weight", "eval_set"])
+def test_fit(case: Any, name: str) -> None:
+    usual = {"X": case.table, "y": case.table["a"]}
+    model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False)
+    check_argument(lambda own: model.fit(**{**usual, name: own}))
+
+
+@pytest.mark.parametrize("name", parameters(pg.HyNNClassifier.fit_stream))
+def test_fit_stream(case: Any, name: str) -> None:
+    if name == "on_epoch":
+        pytest.skip("a function of the user's own may raise what it likes")
+    usual = {"path": case.place / "table.parquet", "target": "y"}
+    model = pg.HyNNClassifier(preset="fast", max_epochs=1, random_state=0, progress=False)
+    check_argument(lambda own: model.fit_stream(**{**usual, name: own}), takes=meant(name))
+
+
+@pytest.mark.parametrize("name", ["predict", "predict_proba", "encode"])
+def test_prediction(case: Any, name: str) -> None:
+    assert set(check_argument(getattr(case.model, name)).values()) == {"refused"}
+
+
+@pytest.mark.parametrize("name", parameters(pg.compare, "device", "progress", "name", "na_codes"))
+def test_compare(case: Any, name: str) -> None:
+    usual: dict[str, Any] = {"X": case.table, "y": case.y, "models": ("linear", "extra_trees"), "folds": 2}
+    usual |= {"explain": name in ("methods", "loss", "n_repeats", "most_rows"), "progress": False, "random_state": 0}
+    check_argument(lambda own: pg.compare(**{**usual, name: own}), takes=meant(name))
+
+
+@pytest.mark.parametrize("name", parameters(pg.read_table))
+def test_read_table(case: Any, name: str) -> None:
+    usual = {"path": case.place / "table.csv"}
+    check_argument(lambda own: pg.read_table(**{**usual, name: own}), takes=meant(name))
+
+
+@pytest.mark.parametrize("name", parameters(pg.load, "images"))
+def test_load(case: Any, name: str) -> None:
+    usual = {"folder": case.place / "model"}
+    assert check_argument(lambda own: pg.load(**{**usual, name: own}))["word"] == "refused"
+
+
+def test_load_dataset() -> None:
+    assert set(check_argument(pg.load_dataset).values()) == {"refused"}
