@@ -154,7 +154,8 @@ def _apply(rule: Any, *arguments: Any) -> Any:
 
 def _elementwise(kind: str, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     """Answer a function that acts on each number of its first argument alone."""
-    if not args or not _varies(args[0]) or any(_varies(value) and value.ndim for value in args[1:]):
+    others = (*args[1:], *kwargs.values())
+    if not args or not _varies(args[0]) or any(_varies(value) and value.ndim for value in others):
         return NotImplemented
     if isinstance(func, types.FunctionType) and func.__name__ != "__rpow__":
         return NotImplemented  # Written in Python, it calls another, which says whether it works in place.

@@ -222,7 +222,8 @@ class NetworkSubject:
         attempts.append((self.dtype,) * len(tensors))
         for position, (own, tensor) in enumerate(zip(loose, tensors, strict=True)):
             if own and not tensor.is_floating_point() and len(tensors) > 1:
-                attempts.append(tuple(self.dtype if k == position else floats[k] for k in range(len(tensors))))
+                for others in (floats, wide):
+                    attempts.append((*others[:position], self.dtype, *others[position + 1 :]))
         first: ForwardError | None = None
         few = [tensor[:_PROBE_ROWS] for tensor in tensors]
         for casts in dict.fromkeys(attempts):
