@@ -190,6 +190,11 @@ FORMS = {
     "quotient of tensors": (lambda x, y: torch.div(x, torch.exp(y)), (3,), (3,)),
     "quotient in place": (lambda x, y: (x + 0).div_(torch.exp(y)), (3,), (3,)),
     "product with a weight": (lambda x: torch.mul(x, WEIGHTS), (4,)),
+    "powers by known numbers": (lambda x: torch.pow(torch.exp(x), WEIGHTS), (3, 4)),
+    "cut at known numbers": (lambda x: torch.clamp(x, min=-WEIGHTS.abs(), max=SHIFTS.abs()), (4,)),
+    "cut at known numbers by place": (lambda x: x.clamp(-WEIGHTS.abs(), SHIFTS.abs()), (3, 4)),
+    "cut at one known number": (lambda x: x.clamp(min=WEIGHTS[:1]), (3, 4)),
+    "cut in place at known numbers": (lambda x: (x * 2).clamp_(max=WEIGHTS), (4,)),
     "power in place": (lambda x: (x + 0).pow_(2), (3,)),
     "in place after others": (lambda x: torch.tanh((x * 2).relu_().sub_(0.5).tanh_()), (3,)),
     "bilinear": (drawn_weights(nn.Bilinear(3, 4, 2)), (3,), (4,)),
@@ -225,6 +230,9 @@ def test_over_all_numbers(name):
         torch.clamp_min,
         lambda x, y: torch.clamp(x, min=y),
         lambda x, y: x.clamp(max=y),
+        lambda x, y: (x * 1).clamp_(max=y),
+        lambda x, y: x[:, :1].clamp(max=y),
+        lambda x, y: x[:, :1].clamp(min=WEIGHTS[:3]) + y,
     ],
 )
 def test_a_function_of_two_tensors_without_a_rule_keeps_both_gradients(function):

@@ -223,7 +223,7 @@ def test_the_legend_takes_another_column_for_34_lines_and_four_at_most():
     widths = []
     for columns in (1, 34, 35, 69, 136, 144):
         layout = StoredLayout([divmod(place, 12) for place in range(columns)], pixels=12)
-        widths.append(draw_layout(layout, ["a name that is too long to be written out in full"] * columns).get_figwidth())
+        widths.append(draw_layout(layout, ["a name that is too long for its line"] * columns).get_figwidth())
     one = widths[2] - widths[1]
     assert one > 1
     assert np.subtract(widths, widths[0]) == pytest.approx([0, 0, one, 2 * one, 3 * one, 3 * one])

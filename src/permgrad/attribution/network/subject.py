@@ -222,8 +222,7 @@ class NetworkSubject:
         attempts.append((self.dtype,) * len(tensors))
         for position, (own, tensor) in enumerate(zip(loose, tensors, strict=True)):
             if own and not tensor.is_floating_point() and len(tensors) > 1:
-                for others in (floats, wide):
-                    attempts.append((*others[:position], self.dtype, *others[position + 1 :]))
+                attempts += [(*rest[:position], self.dtype, *rest[position + 1 :]) for rest in (floats, wide)]
         first: ForwardError | None = None
         few = [tensor[:_PROBE_ROWS] for tensor in tensors]
         for casts in dict.fromkeys(attempts):
