@@ -179,6 +179,7 @@ FORMS = {
         lambda x: functional.max_pool2d(x, 2, 2, 0, 1, False, True)[0], (2, 4, 4)
     ),
     "attention among some": (lambda q, k, v: attention(q, k, v, MASK), (3, 4), (3, 4), (3, 4)),
+    "attention to what came before": (lambda q, k, v: attention(q, k, v, None, 0.0, True), (3, 4), (3, 4), (3, 4)),
     "attention with a bias": (lambda q, k, v: attention(q, k, v, attn_mask=BIAS), (3, 4), (3, 4), (3, 4)),
     "attention with a scale": (lambda q, k, v: attention(q, k, v, scale=0.3), (3, 4), (3, 4), (3, 4)),
     "attention of all by keyword": (
@@ -189,6 +190,11 @@ FORMS = {
     "quotient of tensors": (lambda x, y: torch.div(x, torch.exp(y)), (3,), (3,)),
     "quotient in place": (lambda x, y: (x + 0).div_(torch.exp(y)), (3,), (3,)),
     "product with a weight": (lambda x: torch.mul(x, WEIGHTS), (4,)),
+    "powers by known numbers": (lambda x: torch.pow(torch.exp(x), WEIGHTS), (3, 4)),
+    "cut at known numbers": (lambda x: torch.clamp(x, min=-WEIGHTS.abs(), max=SHIFTS.abs()), (4,)),
+    "cut at known numbers by place": (lambda x: x.clamp(-WEIGHTS.abs(), SHIFTS.abs()), (3, 4)),
+    "cut at one known number": (lambda x: x.clamp(min=WEIGHTS[:1]), (3, 4)),
+    "cut in place at known numbers": (lambda x: (x * 2).clamp_(max=WEIGHTS), (4,)),
     "power in place": (lambda x: (x + 0).pow_(2), (3,)),
     "in place after others": (lambda x: torch.tanh((x * 2).relu_().sub_(0.5).tanh_()), (3,)),
     "bilinear": (drawn_weights(nn.Bilinear(3, 4, 2)), (3,), (4,)),
@@ -214,6 +220,31 @@ OVER_ALL = {
 @pytest.mark.parametrize("name", OVER_ALL)
 def test_over_all_numbers(name):
     assert_adds_up(OVER_ALL[name], (4, 3), rows=1)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        torch.pow,
+        lambda x, y: torch.pow(x, exponent=y),
+        torch.clamp_min,
+        lambda x, y: torch.clamp(x, min=y),
+        lambda x, y: x.clamp(max=y),
+        lambda x, y: (x * 1).clamp_(max=y),
+        lambda x, y: x[:, :1].clamp(max=y),
+        lambda x, y: x[:, :1].clamp(min=WEIGHTS[:3]) + y,
+    ],
+)
+def test_a_function_of_two_tensors_without_a_rule_keeps_both_gradients(function):
+    start, stop = ([torch.sigmoid(drawn(ROWS, 3, seed=seed + place)) for place in (0, 1)] for seed in (1, 3))
+    walk = SecantWalk(lambda leaves: function(*leaves))
+    walk.stand(start)
+    _, slopes = walk.step(stop, range(3), last=True)
+    leaves = [value.clone().requires_grad_() for value in stop]
+    expected = torch.autograd.grad(function(*leaves).sum(), leaves)
+    for own, gradient in zip(slopes, expected, strict=True):
+        assert gradient.abs().max() > 0.1
+        torch.testing.assert_close(own.sum(dim=0), gradient)
 
 
 # ---- what comes beside the values ------------------------------------------------------------------------------------

@@ -277,10 +277,12 @@ def test_one_logit():
     np.testing.assert_allclose(chance.predictions.sum(axis=1), 1)
 
 
-@pytest.mark.parametrize("change", ["overlap", "layer"])
+@pytest.mark.parametrize("change", ["overlap", "layer", "members"])
 def test_other_networks_fall_back(change):
     X, y = table(120)
-    found = pg.HyNNClassifier(network=NETWORK, max_epochs=1, **SMALL).fit(X, y)
+    # Of several members, each is normalised by its own rows.
+    further = {"members": 2, "normalization": "layer"} if change == "members" else {}
+    found = pg.HyNNClassifier(network={**NETWORK, **further}, max_epochs=1, **SMALL).fit(X, y)
     if change == "overlap":
         # The largest of several columns on one pixel is not affine in the row.
         found.module_.renderer = found.renderer_ = Renderer(
@@ -288,7 +290,7 @@ def test_other_networks_fall_back(change):
             found.preprocessor_.minimum_,
             found.preprocessor_.maximum_,
         )
-    else:
+    elif change == "layer":
         found.module_.head[1] = nn.PReLU()
     found.module_.double()
     explanation = explained(found, X[:5])

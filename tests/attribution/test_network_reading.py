@@ -105,6 +105,29 @@ def test_whole_numbers_become_real_where_the_network_wants_them():
     assert np.isfinite(explain(nn.Linear(3, 1), pd.DataFrame(counts, columns=list("abc"))).values).all()
 
 
+class CodesAndCounts(nn.Module):
+    """An embedding, which takes whole numbers of 32 or 64 bits alone, beside a dense layer, which takes real ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.dense = nn.Embedding(9, 2), nn.Linear(3, 2)
+
+    def forward(self, codes: Tensor, counts: Tensor) -> Tensor:
+        return self.table(codes).mean(dim=1) + self.dense(counts)
+
+
+@pytest.mark.parametrize("kind", ["int64", "int16", "uint8"])
+def test_codes_and_counts_are_told_apart_by_what_the_network_takes(kind):
+    codes, counts = (np.random.default_rng(seed).integers(0, 9, (ROWS, 3)) for seed in (0, 1))
+    net = CodesAndCounts()
+    found = explain(net, {"codes": codes.astype(kind), "counts": counts}, task="regression", scope="local")
+    expected = net(torch.as_tensor(codes), torch.as_tensor(counts).float()).detach()
+    np.testing.assert_allclose(found.predictions, expected, rtol=1e-6)
+    looked_up = nn.Sequential(net.table, nn.Flatten())
+    alone = explain(looked_up, codes[:, :1].astype(kind), task="regression", scope="local")
+    np.testing.assert_allclose(alone.predictions, net.table.weight[codes[:, 0]].detach(), rtol=1e-6)
+
+
 def test_lengths_shapes_and_types_that_do_not_fit():
     with pytest.raises(pg.InputError, match="same number of rows, however: image 12, table 11"):
         explain(Two(), {"image": IMAGE, "table": TABLE[:11]})
@@ -449,6 +472,8 @@ def test_blending_and_sums_are_their_definitions(data):
                 if player >= 0:
                     sums[row, player] += float(own[(row, *place)])
     np.testing.assert_allclose(space.sums(rows).numpy(), sums, atol=1e-12)
+    owned = torch.cat([own.reshape(-1) for own in segments])
+    assert space.sizes().tolist() == [int((owned == player).sum()) for player in range(players)]
 
 
 def test_levels_are_one_tree():

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import permgrad as pg
 from permgrad.attribution.network import state
 from permgrad.attribution.network.inner import InnerSubject
-from permgrad.attribution.network.state import kept
+from permgrad.attribution.network.state import as_written, kept
 from permgrad.attribution.network.subject import NetworkSubject
 
 
@@ -122,6 +122,25 @@ def test_modes_generators_and_gradients_are_as_before(fails):
     with kept(net):
         inside.append(drawing())
     assert inside[0] == inside[1] != expected
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_only_a_network_with_compiled_parts_is_run_as_written(compiled):
+    made = []
+
+    def backend(graph, _):
+        made.append(graph)
+        return graph.forward
+
+    part = torch.compile(nn.Linear(3, 2), backend=backend)
+    net = nn.Sequential(part if compiled else nn.Linear(3, 2), nn.ReLU())
+    with as_written(net):
+        # What is compiled elsewhere goes on as it is, where nothing of the network is compiled.
+        expected = nn.functional.relu(part(drawn(4, 3)))
+    assert len(made) == (0 if compiled else 1)
+    if compiled:
+        torch.testing.assert_close(net(drawn(4, 3)), expected)
+        assert len(made) == 1, "outside it is compiled"
 
 
 def test_generators_are_seeded_alike_for_every_opening():

@@ -175,6 +175,32 @@ def test_losses_are_sampled_until_errors_are_small():
     assert spent[0] >= spent[1] >= spent[2] >= spent[3] == 2
 
 
+def test_losses_take_as_many_samples_in_any_unit():
+    """When samples no longer matter is told by shares of the variance, which have no unit."""
+    generator = torch.Generator().manual_seed(0)
+    background, noise = (torch.randn(count, 4, generator=generator, dtype=torch.float64) for count in (20, 60))
+    # Rows that are much alike: what differs between them are mostly their orders.
+    rows = 1 + 0.3 * noise
+
+    class Products(nn.Module):
+        def __init__(self, times: float) -> None:
+            super().__init__()
+            self.times = times
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.times * (x[:, :1] * x[:, 1:2] * x[:, 2:3] + x[:, 3:])
+
+    spent = {
+        times: pg.explain(
+            Products(times), rows, times * (2 + rows[:, 0].numpy()), method="shapley", scope="global", exact=0,
+            background=background, structure="owen", n_repeats=40, tolerance=1e-6, random_state=0, progress=False,
+        ).meta["permutations"]
+        for times in (1, 64, 1 / 64)
+    }  # fmt: skip
+    assert 2 * 2 < spent[1] < 2 * 40
+    assert spent[64] == spent[1 / 64] == spent[1]
+
+
 # ---- references ------------------------------------------------------------------------------------------------------
 
 
@@ -242,3 +268,55 @@ def test_orders_are_played_where_they_vary_clearly_less(monkeypatch, of_designs,
         random_state=0, max_permutations=64, references=8, tolerance=1.0, progress=False,
     )  # fmt: skip
     assert found.meta["estimator"] == estimator
+
+
+@pytest.mark.parametrize(
+    ("told", "calls", "designs"),
+    [
+        ([[1.0, 1.0]], 1, True),
+        ([[1.0, 0.1]], 1, False),
+        ([[0.0, 0.0], [1.0, 0.1]], 2, False),
+        ([[0.0, 0.0], [0.0, 0.0], [1.0, 1.0]], 3, True),
+        ([[0.0, 0.0]] * 4, 4, True),
+    ],
+)
+def test_pairs_that_tell_nothing_are_followed_by_others(monkeypatch, told, calls, designs):
+    """``told``: how much designs and orders vary for each of four pairs, one entry for each time they are compared."""
+    asked: list[int] = []
+
+    def compared(game, tree, chosen, number) -> np.ndarray:
+        asked.extend(chosen.tolist())
+        return np.repeat(np.array(told[number])[:, None], len(chosen) // 2, axis=1)
+
+    monkeypatch.setattr(sampled, "all_used", lambda game: True)
+    monkeypatch.setattr(sampled, "_pilot", compared)
+    game = SimpleNamespace(request=SimpleNamespace(donors=[torch.zeros(40, 2)], seed=0))
+    assert sampled.prefers_designs(game, SimpleNamespace(free=True)) == designs
+    assert len(asked) == len(set(asked)) == 8 * calls, "others each time"
+
+
+@pytest.mark.parametrize("background", [2, 3, 8, 11])
+def test_designs_and_orders_are_compared_between_rows_that_differ(monkeypatch, background):
+    pairs: dict[str, list[tuple[int, int]]] = {}
+
+    def watched(name: str):
+        def numbers(game, *given) -> np.ndarray:
+            receivers, donors = [own for own in given if isinstance(own, np.ndarray)][:2]
+            pairs.setdefault(name, list(zip(receivers.tolist(), donors[:, 0].tolist(), strict=True)))
+            return np.zeros((len(receivers), game.players, game.measure.width))
+
+        return numbers
+
+    monkeypatch.setattr(sampled, "all_used", lambda game: True)
+    monkeypatch.setattr(sampled, "solve", watched("designs"))
+    monkeypatch.setattr(sampled, "walk", watched("orders"))
+    rows = torch.randn(background, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    pg.explain(
+        nn.Linear(12, 1).double(), rows, method="shapley", background=rows + 1, exact=0, task="regression",
+        random_state=0, max_permutations=64, tolerance=1.0, progress=False,
+    )  # fmt: skip
+    assert pairs["designs"] == pairs["orders"]
+    first, again = pairs["designs"][::2], pairs["designs"][1::2]
+    assert first == again, "each pair twice"
+    assert len(first) == min(background // 2, 4)
+    assert len({row for pair in first for row in pair}) == 2 * len(first), "no row in two pairs, or with itself"

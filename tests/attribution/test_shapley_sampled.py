@@ -154,6 +154,29 @@ def test_costs_are_counted_and_the_ends_are_free(monkeypatch):
     assert 0 <= evaluated - found.meta["model_rows"] <= 4 * len(ROWS)
 
 
+def test_what_is_tried_before_is_counted_too(monkeypatch):
+    evaluated = 0
+    plain = nn.Linear.forward
+
+    def forward(self, tensor):
+        nonlocal evaluated
+        evaluated += len(tensor) if self is NET[0] else 0
+        return plain(self, tensor)
+
+    def rows_of_a_run() -> tuple[int, int]:
+        nonlocal evaluated
+        evaluated = 0
+        counted = explain().meta["model_rows"]
+        return counted, evaluated - counted
+
+    monkeypatch.setattr(nn.Linear, "forward", forward)
+    counted, for_reading = rows_of_a_run()
+    monkeypatch.setattr(shapley_method, "prefers_designs", lambda game, tree: tree.free)
+    without, known = rows_of_a_run()
+    assert counted > without
+    assert for_reading == known
+
+
 @pytest.mark.parametrize("structure", ["flat", "owen"])
 @pytest.mark.usefixtures("no_pilot")
 def test_players_that_are_alike_are_not_computed(monkeypatch, structure):
@@ -204,6 +227,20 @@ def test_rows_stop_when_they_are_known():
     found = explain(tolerance=0.004, orders=4000)
     assert (found.std <= 0.004 * np.asarray(found.meta["output_range"])).all()
     assert found.meta["mean_permutations"] < found.meta["permutations"] < 4000
+
+
+def test_a_row_takes_as_many_orders_in_any_unit(monkeypatch):
+    """The tolerance is a share of the output's range: outputs 64 times as large settle when these do."""
+    plain = NET.forward
+
+    def orders(times: float) -> tuple[float, int]:
+        monkeypatch.setattr(NET, "forward", lambda rows: times * plain(rows))
+        meta = explain(tolerance=0.006, orders=2000, min_permutations=2, task="regression").meta
+        return meta["mean_permutations"], meta["permutations"]
+
+    mean, most = orders(1)
+    assert 80 < mean < most < 2000
+    assert orders(64) == orders(1 / 64) == (mean, most)
 
 
 def test_rows_that_do_not_settle_are_told():

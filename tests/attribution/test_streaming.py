@@ -196,6 +196,19 @@ def test_rows_are_written_while_they_are_made(
     assert found.meta["completeness_gap"] < 0.01
 
 
+@pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
+def test_the_largest_gap_of_all_parts_is_told(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
+    """Where there are more background rows than orders, values do not quite add up."""
+    frame = features(60)
+    folder = write(tmp_path / "t", frame)
+    options: dict[str, Any] = {"method": "shapley", "scope": "local", "background": features(40, seed=5)}
+    options |= {"exact": 0, "max_permutations": 40, "tolerance": 1.0, "random_state": 3}
+    found = pg.explain_stream(regressor, folder, rows_per_part=25, out=tmp_path / "out", **options)
+    expected = pg.explain(regressor, frame, **options).meta["completeness_gap"]
+    assert expected > 1e-3
+    assert found.meta["completeness_gap"] == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.parametrize("method", [name for name in methods if "local" in methods.get(name).scopes])
 def test_every_local_method(tmp_path: Path, regressor: pg.HyNNRegressor, classifier: Any, method: str) -> None:
     """Rows in parts get what they get in a whole table: the registry's methods, whatever is added to it."""
@@ -357,6 +370,22 @@ def test_a_damaged_part_is_computed_again(tmp_path: Path, regressor: pg.HyNNRegr
     going_on = Stopping(99)
     pg.explain_stream(regressor, folder, engine=going_on, **options)
     assert going_on.done == [0, 1, 3, 4]
+
+
+def test_sums_of_another_part_are_not_taken(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
+    """Somebody copied one part's sums over another's: every row would count twice or never."""
+    folder = write(tmp_path / "t", features(300))
+    options: dict[str, Any] = {"method": "permutation", "rows_per_part": 80, "random_state": 1, "n_repeats": 1}
+    options["out"] = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        pg.explain_stream(regressor, folder, engine=Stopping(3), **options)
+    parts = tmp_path / "out" / "parts"
+    (parts / "part-00001.npz").write_bytes((parts / "part-00002.npz").read_bytes())
+    going_on = Stopping(99)
+    found = pg.explain_stream(regressor, folder, engine=going_on, **options)
+    assert going_on.done == [1, 3, 4]
+    at_once = pg.explain_stream(regressor, folder, **{**options, "out": tmp_path / "other"})
+    np.testing.assert_array_equal(found.values, at_once.values)
 
 
 def test_a_changed_table_or_option_is_not_gone_on_with(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:

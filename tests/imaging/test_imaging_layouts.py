@@ -69,8 +69,9 @@ def test_constant_missing_and_huge_columns_are_placed(name):
 
 
 def test_a_missing_value_counts_as_its_columns_mean():
-    table = np.array([[1.0, np.nan, np.nan], [4.0, 3.0, np.nan], [7.0, 5.0, np.nan], [np.nan, 1.0, np.nan]])
-    expected = [[1.0, 3.0, 0.0], [4.0, 3.0, 0.0], [7.0, 5.0, 0.0], [4.0, 1.0, 0.0]]
+    nan = np.nan
+    table = np.array([[1.0, nan, nan, nan], [4.0, 3.0, nan, 8.0], [7.0, 5.0, nan, nan], [nan, 1.0, nan, nan]])
+    expected = [[1.0, 3.0, 0.0, 8.0], [4.0, 3.0, 0.0, 8.0], [7.0, 5.0, 0.0, 8.0], [4.0, 1.0, 0.0, 8.0]]
     assert check_encoded(table).tolist() == expected, "a column without any value counts as constant"
 
 

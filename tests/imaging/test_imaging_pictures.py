@@ -218,6 +218,17 @@ def test_the_legend_is_read_from_top_to_bottom_and_its_lines_do_not_touch(column
             assert boxes[upper][1] < boxes[lower][0], "or in the next column"
 
 
+def test_the_legend_takes_another_column_for_34_lines_and_four_at_most():
+    """A picture is as wide as the columns of its legend need."""
+    widths = []
+    for columns in (1, 34, 35, 69, 136, 144):
+        layout = StoredLayout([divmod(place, 12) for place in range(columns)], pixels=12)
+        widths.append(draw_layout(layout, ["a name that is too long for its line"] * columns).get_figwidth())
+    one = widths[2] - widths[1]
+    assert one > 1
+    assert np.subtract(widths, widths[0]) == pytest.approx([0, 0, one, 2 * one, 3 * one, 3 * one])
+
+
 def test_ink_can_be_read_on_its_colour():
     renderer = Renderer(StoredLayout([[0, 0], [0, 1]], pixels=2), [0.0, 0.0], [1.0, 1.0])
     inks = [text.get_color() for text in draw_row(renderer, [0.0, 1.0]).axes[0].texts if text.get_text() in {"1", "2"}]

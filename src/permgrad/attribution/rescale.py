@@ -145,6 +145,12 @@ def _varies(value: Any) -> bool:
     return isinstance(value, Tensor) and not isinstance(value, nn.Parameter) and value.is_floating_point()
 
 
+def _fits(value: Tensor, first: Tensor) -> bool:
+    """Return whether a function of both is as large as the first."""
+    sizes = zip(value.shape[::-1], first.shape[::-1], strict=False)
+    return value.ndim <= first.ndim and all(own in (1, wide) for own, wide in sizes)
+
+
 def _apply(rule: Any, *arguments: Any) -> Any:
     return rule.apply(*arguments)
 
@@ -154,7 +160,8 @@ def _apply(rule: Any, *arguments: Any) -> Any:
 
 def _elementwise(kind: str, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     """Answer a function that acts on each number of its first argument alone."""
-    if not args or not _varies(args[0]) or any(_varies(value) and value.ndim for value in args[1:]):
+    others = [value for value in (*args[1:], *kwargs.values()) if _varies(value) and value.ndim]
+    if not args or not _varies(args[0]) or not all(_fits(value, args[0]) for value in others):
         return NotImplemented
     if isinstance(func, types.FunctionType) and func.__name__ != "__rpow__":
         return NotImplemented  # Written in Python, it calls another, which says whether it works in place.
@@ -164,7 +171,8 @@ def _elementwise(kind: str, mode: Rescale, func: Any, args: Any, kwargs: Any) ->
         return out
 
     own = mode.starts(args[0])
-    if own is None or not args[0].requires_grad:
+    # The secant is that of the first argument alone: where others depend on the inputs too, all keep their gradients.
+    if own is None or not args[0].requires_grad or any(value.requires_grad for value in others):
         return function(args[0])
     return _apply(Elementwise, args[0], function, own[0], kind)
 

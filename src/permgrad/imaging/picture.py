@@ -223,7 +223,7 @@ def _frame(positions: Positions, pixels: int, reach: int) -> tuple[int, int, int
 
 
 def _legend_columns(entries: list[_Entry]) -> int:
-    return min(4, max(1, math.ceil(len(_legend_lines(entries)) / 34)))
+    return min(4, math.ceil(len(_legend_lines(entries)) / 34))
 
 
 def _legend_type(entries: list[_Entry]) -> tuple[float, int, float]:

@@ -222,7 +222,7 @@ class NetworkSubject:
         attempts.append((self.dtype,) * len(tensors))
         for position, (own, tensor) in enumerate(zip(loose, tensors, strict=True)):
             if own and not tensor.is_floating_point() and len(tensors) > 1:
-                attempts.append(tuple(self.dtype if k == position else floats[k] for k in range(len(tensors))))
+                attempts += [(*rest[:position], self.dtype, *rest[position + 1 :]) for rest in (floats, wide)]
         first: ForwardError | None = None
         few = [tensor[:_PROBE_ROWS] for tensor in tensors]
         for casts in dict.fromkeys(attempts):

@@ -167,9 +167,9 @@ class ShapleyGame:
         count, coalitions, width = len(rows), kept.shape[1], donors.shape[1]
         found = np.empty((count, coalitions, self.measure.width))
         wide = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // max(self.players, 1)) // max(width, 1))
-        for columns in slices(coalitions, min(wide, max(coalitions, 1))):
+        for columns in slices(coalitions, wide):
             size = columns.stop - columns.start
-            for part in slices(count, max(1, wide // size)):
+            for part in slices(count, wide // size):
                 outputs = self._outputs(rows[part], donors[part], kept[part, columns])
                 measured = self.measure(outputs.flatten(0, 1), np.repeat(rows[part], size))
                 found[part, columns] = measured.reshape(-1, size, measured.shape[1])

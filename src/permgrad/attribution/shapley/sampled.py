@@ -114,7 +114,7 @@ class StoppingRule:
 
     Attributes:
         tolerance: largest standard error, as a share of the output's range.
-        least, most: orders per row, each walk being two.
+        least, most: orders per row, each walk being two; ``most`` is at least 4, which is two rounds of one walk.
     """
 
     tolerance: float
@@ -129,8 +129,8 @@ class StoppingRule:
         """
         if 2 * references <= self.most < 4 * references and references <= _SINGLE_ROUND:
             return references, 1, 1
-        size = references if 4 * references <= self.most else max(1, min(_LOOSE_WALKS, self.most // 4))
-        most = max(2, self.most // (2 * size))
+        size = references if 4 * references <= self.most else min(_LOOSE_WALKS, self.most // 4)
+        most = self.most // (2 * size)
         return size, min(most, max(2, -(-self.least // (2 * size)))), most
 
 
