@@ -91,3 +91,23 @@ def test_the_same_as_if_every_draw_were_computed(fitted, monkeypatch, paths):
     scale = np.log(2)
     np.testing.assert_allclose(once.values, every.values, rtol=0, atol=1e-6 * scale)
     np.testing.assert_allclose(once.std, every.std, rtol=0, atol=1e-6 * scale)
+
+
+def test_rounds_of_repeats_prepare_their_rows_once(fitted, monkeypatch):
+    model, frame, y = fitted
+    rounds, prepared = [], []
+    play, prepare = game.Game.play, ReplacementEngine.prepare
+
+    def played(self, players, repeats, *rest):
+        rounds.append(repeats)
+        return play(self, players, repeats, *rest)
+
+    def noted(self, encoded, **options):
+        prepared.append(options.get("light", False))
+        return prepare(self, encoded, **options)
+
+    monkeypatch.setattr(game.Game, "play", played)
+    monkeypatch.setattr(ReplacementEngine, "prepare", noted)
+    pg.explain(model, frame, y, method="permutation", n_repeats=12, tolerance=1e-9, random_state=0, progress=False)
+    assert len(rounds) > 1, "the interval is not narrow after the first"
+    assert prepared.count(False) == 1

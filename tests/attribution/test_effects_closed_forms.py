@@ -16,7 +16,7 @@ import permgrad as pg
 from permgrad.attribution.conditional import ConditionalSampler
 from permgrad.attribution.donors import donor_rows
 from permgrad.attribution.effects import _sampled_coalitions, _steps, shapley_play
-from permgrad.attribution.network.segments import image_shape, superpixels
+from permgrad.attribution.network.segments import _connected, image_shape, superpixels
 from permgrad.attribution.network.subject import NetworkSubject
 from permgrad.attribution.players import PlayerSpace
 from permgrad.data.encoding import TableEncoder
@@ -215,6 +215,24 @@ def test_superpixels_are_connected_cover_all_and_are_not_tiny(count):
     quarters[:10, :12], quarters[10:, 12:] = 1, 2
     pure = [np.bincount(quarters[labels == place]).max() / (labels == place).sum() for place in range(len(names))]
     assert min(pure) > 0.9
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_small_region_goes_to_the_neighbour_with_the_longest_border(turns):
+    """The region of eight pixels touches 4 of the neighbour above it, and 2 of each of the others."""
+    from scipy import ndimage
+
+    labels = np.full((16, 12), 4)
+    labels[:4] = 5
+    labels[4:, :4], labels[4:, 8:] = 1, 2
+    labels[6:, 6:8] = 3
+    labels[4:6, 4:8] = 0
+    small = np.rot90(labels == 0, turns)
+    found = _connected(np.rot90(labels, turns), ndimage.label, 9)
+    assert len(np.unique(found)) == 5
+    assert np.unique(found[small]).tolist() == np.unique(found[np.rot90(labels == 5, turns)]).tolist()
+    untouched = _connected(np.rot90(labels, turns), ndimage.label, 8)
+    assert len(np.unique(untouched)) == 6
 
 
 # ---- inputs ----------------------------------------------------------------------------------------------------------

@@ -5,15 +5,19 @@ from __future__ import annotations
 import itertools
 import pickle
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import permgrad as pg
 from permgrad.attribution.engines import LocalEngine
+from permgrad.attribution.engines.base import settle_model
 from permgrad.attribution.engines.frames import Span, join_fact, join_rows, spans
+from permgrad.models import settings
 
 NAMES, OUTPUTS, WHERE = ("a", "b"), ("no", "yes"), ("table", "table")
 LENGTHS = (3, 1, 6)
@@ -173,3 +177,24 @@ def test_a_part_of_the_rows_is_explained_as_it_would_be_alone(case):
 def test_the_engine_that_needs_nothing_says_so():
     assert LocalEngine().facts == {"engine": "local", "workers": 1}
     assert LocalEngine(workers=1).facts == LocalEngine(workers=None).facts
+
+
+def test_texts_count_with_all_their_letters(case):
+    """The store of a session of ours is made as large as what is put into it."""
+    _, X, kept, _ = case
+    texts = pd.DataFrame({"text": pd.Series(["a long text " * 50] * 300, dtype=object)})
+    shipped = pickle.loads(pickle.dumps(kept))
+    before = shipped.store_bytes - X.memory_usage(deep=True).sum()
+    shipped.raw = texts
+    assert shipped.store_bytes - before > 300 * 12 * 50 > 10 * texts.memory_usage(deep=False).sum()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"), [("cpu", "cpu"), (torch.device("cpu"), "cpu"), ("auto", "meta"), ("cuda:1", "meta")]
+)
+def test_a_model_made_for_the_processor_stays_there_on_a_worker_with_an_accelerator(monkeypatch, wanted, found):
+    # What holds no numbers stands for the accelerator of the worker.
+    monkeypatch.setattr(settings, "choose_device", {"cpu": torch.device("cpu"), "auto": torch.device("meta")}.get)
+    model = SimpleNamespace(device=wanted, module_=torch.nn.Linear(1, 1))
+    settle_model(model)
+    assert model.module_.weight.device.type == found

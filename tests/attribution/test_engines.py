@@ -13,9 +13,9 @@ import pytest
 import torch
 
 import permgrad as pg
-from permgrad.attribution.engines import Engine, LocalEngine, RayEngine, engines, make_engine
+from permgrad.attribution.engines import Engine, LocalEngine, RayEngine, engines, make_engine, ray_session
 from permgrad.attribution.engines.frames import join_rows, pack_part, spans, unpack_part
-from permgrad.attribution.engines.ray_session import _check_address
+from permgrad.attribution.engines.ray_session import Session, _check_address
 from permgrad.attribution.moments import PairMoments
 
 ROWS = 1300
@@ -110,12 +110,97 @@ def test_what_cannot_be_an_engine_is_refused(arguments: dict[str, Any], message:
         ({"cpus": 0}, "cpus must be an integer of at least 1, however: cpus=0; pass for example 1"),
         ({"gpus": -1}, "gpus must be 'auto' or a number of at least 0, however: gpus=-1; pass for example 0"),
         ({"gpus": "all"}, "gpus must be 'auto' or a number of at least 0, however: gpus='all'; pass for example 0"),
+        ({"gpus": None}, "gpus must be 'auto' or a number of at least 0, however: gpus=None; pass for example 0"),
+        ({"gpus": np.nan}, "gpus must be 'auto' or a number of at least 0, however: gpus=nan; pass for example 0"),
     ],
 )
 def test_what_a_worker_cannot_have_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(pg.InputError) as caught:
         RayEngine(**options)
     assert str(caught.value) == message
+
+
+# ---- what a Ray session has, without one -----------------------------------------------------------------------------
+
+
+def has(cpus: float, gpus: float = 0, *, shared: bool = False) -> Session:
+    return Session(cpus=cpus, gpus=gpus, free=cpus, shared=shared, ours=not shared)
+
+
+@pytest.mark.parametrize(
+    ("options", "found", "expected"),
+    [
+        ({"workers": 2}, has(4), (2, 0)),
+        ({"workers": 2}, has(4, 1), (2, 0)),
+        ({"workers": 2}, has(4, 2), (2, 1)),
+        ({"workers": 2}, has(4, 3), (2, 1)),
+        ({"workers": 2, "gpus": 0}, has(4, 2), (2, 0)),
+        ({"workers": 2, "gpus": 0.5}, has(4, 1), (2, 0.5)),
+        ({"workers": 1, "gpus": 2}, has(4, 2), (1, 2)),
+        ({}, has(4), (4, 0)),
+        ({"cpus": 2}, has(5), (2, 0)),
+        ({}, has(4, 3), (3, 1)),
+        ({"workers": 9}, has(9), (6, 0)),
+    ],
+)
+def test_workers_and_their_accelerators_are_those_of_the_session(
+    options: dict[str, Any], found: Session, expected: tuple[int, float]
+) -> None:
+    plan = RayEngine(**options)._plan(found, tasks=6)
+    assert (plan.least, plan.most, plan.gpus) == (expected[0], *expected)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_session_in_which_no_worker_has_room_is_refused(shared: bool) -> None:
+    with pytest.raises(pg.InputError, match="workers=1 of 4 processors each and it has 3; take fewer"):
+        RayEngine(workers=1, cpus=4)._plan(has(3, shared=shared), tasks=2)
+
+
+def test_a_cluster_may_grow_and_one_machine_not() -> None:
+    with pytest.raises(pg.InputError, match="workers must not outnumber the processors of the Ray session"):
+        RayEngine(workers=3)._plan(has(2), tasks=9)
+    with pytest.warns(pg.PermgradWarning, match="has room for 2 of 3 workers; the others join when it has grown"):
+        plan = RayEngine(workers=3)._plan(has(2, shared=True), tasks=9)
+    assert (plan.least, plan.most, plan.shared) == (2, 3, True)
+
+
+class PretendedRay:
+    """A session of the user's, or none where there are no machines."""
+
+    def __init__(self, machines: int) -> None:
+        self.machines = machines
+
+    def is_initialized(self) -> bool:
+        return self.machines > 0
+
+    def nodes(self) -> list[int]:
+        return list(range(self.machines))
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 2.0 * self.machines}
+
+    available_resources = cluster_resources
+
+
+@pytest.mark.parametrize("machines", [1, 2])
+def test_a_session_of_one_machine_is_shared_with_nobody(monkeypatch: pytest.MonkeyPatch, machines: int) -> None:
+    monkeypatch.setattr(ray_session, "import_ray", lambda: PretendedRay(machines))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with ray_session.session(workers=None, address=None) as found:
+        assert found == Session(2.0 * machines, 0.0, 2.0 * machines, shared=machines > 1, ours=False)
+
+
+def test_the_address_in_the_environment_is_looked_at_before_ray_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_session, "import_ray", lambda: PretendedRay(0))
+    monkeypatch.setenv("RAY_ADDRESS", "somewhere")
+    with (
+        pytest.raises(pg.InputError, match="address of a cluster must be 'auto' or host:port, however: 'somewhere'"),
+        ray_session.session(workers=None, address=None),
+    ):
+        pass
+
+
+# ---- what goes wrong before a session --------------------------------------------------------------------------------
 
 
 def test_without_the_extra_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,3 +149,46 @@ def test_layers_that_cannot_be_explained(case):
 
     with pytest.raises(pg.InputError, match="'spare' is not called"):
         pg.explain(Lazy(), torch.randn(5, 3), method="permutation", layer="spare")
+
+
+@pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
+@pytest.mark.parametrize(("rows", "background"), [(1e6, 1e6), (0.0, 1e9)])
+def test_a_unit_belongs_to_its_input_however_large_the_units_beside_it_are(rows, background):
+    """A yes or no beside an income; in a background the income may be larger still."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.joined, self.head = nn.Identity(), nn.Linear(3, 1)
+
+        def forward(self, one: Tensor, other: Tensor) -> Tensor:
+            return self.head(self.joined(torch.cat([one, other], dim=1)))
+
+    def table(income: float, says: float) -> dict[str, Tensor]:
+        one = torch.stack([income * (1 + torch.arange(8.0)), torch.full((8,), says)], dim=1)
+        return {"one": one, "other": torch.full((8, 1), says)}
+
+    found = pg.explain(
+        Net(), table(rows, 1.0), method="permutation", layer="joined", scope="local", n_repeats=2, task="regression",
+        background=table(background, 0.0), random_state=0, progress=False,
+    )  # fmt: skip
+    assert found.modality == ("one", "one", "other")
+
+
+def test_a_network_that_refuses_the_layers_output_given_back_is_told_of():
+    class Same(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.head = nn.Linear(3, 2), nn.Linear(2, 1)
+            self.last = None
+
+        def forward(self, x: Tensor) -> Tensor:
+            seen = self.layer(x)
+            if self.last is not None and seen is not self.last:
+                raise ValueError("this is not what the layer gave")
+            return self.head(seen)
+
+    net = Same()
+    net.layer.register_forward_hook(lambda _layer, _given, output: setattr(net, "last", output))
+    with pytest.raises(pg.InputError, match="it raised ValueError: this is not what the layer gave"):
+        pg.explain(net, torch.ones(9, 3), method="permutation", layer="layer", scope="local", task="regression")

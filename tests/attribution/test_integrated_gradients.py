@@ -285,6 +285,16 @@ def test_the_background_is_the_users_where_given(model, rows):
     assert few.meta["baseline_rows"] == 7
 
 
+def test_errors_are_parts_of_the_range_over_the_background_that_is_given(model, rows):
+    background = table(12, seed=5)[0]
+    given = explained(model, rows, baseline="zeros", background=background).meta["output_range"]
+    own = explained(model, rows, baseline="zeros").meta["output_range"]
+    encoded = model.encode(background)
+    seen = outputs(model, np.concatenate([encoded, np.zeros_like(encoded[:1])]))
+    np.testing.assert_allclose(given, np.ptp(seen, axis=0), rtol=1e-9)
+    assert np.min(np.array(own) / given) > 1.05, "the training rows reach further"
+
+
 def test_bad_options(model, rows):
     with pytest.raises(InputError) as error:
         explained(model, rows, baseline="zero")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 import permgrad as pg
 from permgrad.attribution.network import state
 from permgrad.attribution.network.inner import InnerSubject
+from permgrad.attribution.network.slopes import differentiable
 from permgrad.attribution.network.state import as_written, kept
 from permgrad.attribution.network.subject import NetworkSubject
 
@@ -23,6 +25,23 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 
 # ---- put back --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("device", "layer", "off"), [
+    ("cuda", nn.LSTM(2, 3), True), ("cuda", nn.Sequential(nn.Linear(2, 2), nn.GRU(2, 3)), True),
+    ("cuda", nn.Linear(2, 3), False), ("cpu", nn.LSTM(2, 3), False),
+])  # fmt: skip
+def test_cudnn_is_off_where_its_recurrent_layers_would_refuse_gradients(device, layer, off):
+    cudnn, before = torch.backends.cudnn, torch.backends.cudnn.enabled
+    subject = SimpleNamespace(device=torch.device(device), module=layer)
+    try:
+        for setting in (True, False):
+            cudnn.enabled = setting
+            with differentiable(subject):
+                assert cudnn.enabled == (setting and not off)
+            assert cudnn.enabled == setting
+    finally:
+        cudnn.enabled = before
 
 
 class Counting(nn.Module):

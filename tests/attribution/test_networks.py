@@ -264,3 +264,32 @@ def test_the_branches_are_used():
         subject = NetworkSubject(net, inputs)
         with subject.open():
             assert (cut_into_branches(subject, subject.inputs) is not None) == wanted, name
+
+
+def test_branches_of_more_rows_than_are_tried_are_found():
+    from permgrad.attribution.network.branches import _PROBE_ROWS, cut_into_branches
+    from permgrad.attribution.network.subject import NetworkSubject
+
+    net, inputs, _ = STRANGERS["shared_encoder"]()
+    many = {name: torch.as_tensor(own)[torch.arange(_PROBE_ROWS + 1) % ROWS] for name, own in inputs.items()}
+    subject = NetworkSubject(net, many)
+    with subject.open():
+        assert cut_into_branches(subject, subject.inputs) is not None
+
+
+def test_repeats_cost_branches_nothing():
+    """Each branch has run for all rows when the first few repeats are done; the others are put together behind it."""
+    net, inputs, _ = STRANGERS["shared_encoder"]()
+    rows = 0
+
+    def count(_layer: nn.Module, given: tuple[Tensor, ...]) -> None:
+        nonlocal rows
+        rows += len(given[0])
+
+    net.encoder[0].register_forward_pre_hook(count)
+    costs = []
+    for repeats in (10, 40):
+        rows = 0
+        explain(net, inputs, None, "permutation", level="modality", scope="local", n_repeats=repeats)
+        costs.append(rows)
+    assert costs[0] == costs[1] > 0

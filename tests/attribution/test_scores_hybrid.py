@@ -111,3 +111,17 @@ def test_errors_of_a_regression_are_those_of_its_loss(regression):
     close(by_score.values[:2, 0] / by_loss.values[:2, 0], 1.0)
     ratio = by_score.std / by_loss.std
     assert ((ratio > 0.6) & (ratio < 1.7)).all()
+
+
+def test_effects_of_columns_set_to_encoded_zeros(regression):
+    """On every row's output: what its own value adds to what encoded 0 gives."""
+    model, X, _, _ = regression
+    call = {"method": "ablation", "scope": "local", "background": X + 2, "progress": False}
+    found, typical = pg.explain(model, X, baseline="zeros", **call), pg.explain(model, X, **call)
+    encoded = model.encode(X)
+    for place, column in enumerate(COLUMNS):
+        edited = encoded.copy()
+        edited[:, model.preprocessor_.columns_of(column)] = 0
+        effects = (model.predict_encoded(encoded) - model.predict_encoded(edited)) * model.target_scale_
+        close(found.values[:, place], effects)
+    assert np.abs(found.values - typical.values).max() > 0.1

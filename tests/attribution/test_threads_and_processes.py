@@ -25,6 +25,7 @@ from torch import fx, nn
 import permgrad as pg
 from permgrad._threads import together
 from permgrad.attribution import methods
+from permgrad.attribution.executor import LocalExecutor
 
 CASES = [(name, scope) for name in methods for scope in methods.get(name).scopes]
 ROWS = 12
@@ -266,6 +267,16 @@ def test_who_comes_first_changes_and_who_leaves_last_puts_back() -> None:
     with pytest.raises(ValueError, match="cannot"), together({"a": change, "c": broken}):
         pass
     assert seen[4:] == ["changed", "put back"]
+
+
+def test_one_worker_works_in_the_callers_thread_and_only_when_asked() -> None:
+    """What the caller has set for its thread, gradients switched off for example, holds for the work."""
+    where: list[int] = []
+    given = LocalExecutor(1).run([lambda: where.append(threading.get_ident())] * 3)
+    next(given)
+    assert where == [threading.get_ident()]
+    list(given)
+    assert where == [threading.get_ident()] * 3
 
 
 # ---- processes -------------------------------------------------------------------------------------------------------

@@ -369,23 +369,20 @@ def rounding_size(outputs: Tensor, noise: float | None = None) -> Tensor:
     return (times * precision * outputs.abs().amax(dim=1, keepdim=True)).clamp_min(least)
 
 
-def settle(outputs: Tensor, base: Tensor, same: Tensor | None = None, noise: float | None = None) -> Tensor:
-    """Return ``outputs``, with a row's ``base`` itself where nothing was replaced or the two differ by rounding only.
+def settle(outputs: Tensor, base: Tensor, noise: float | None = None) -> Tensor:
+    """Return ``outputs``, with a row's ``base`` itself where the two differ by rounding only.
 
     Computing a part of a network anew, or in a batch of another size, changes last digits. Without this an input that
     the network does not use would get an importance of 1e-9 instead of exactly 0, with a p-value that means nothing.
 
     Shape:
-        outputs, base ``(rows, outputs)``; same ``(rows,)`` bool: rows whose replacement equals what they had; noise as
-        for ``rounding_size``.
+        outputs, base ``(rows, outputs)``; noise as for ``rounding_size``.
 
     Examples:
         >>> settle(torch.tensor([[1.0 + 2e-7], [1.1]]), torch.tensor([[1.0], [1.0]])).tolist()
         [[1.0], [1.100000023841858]]
     """
     unchanged = ((outputs - base).abs() <= rounding_size(base, noise)).all(dim=1)
-    if same is not None:
-        unchanged |= same
     return torch.where(unchanged[:, None], base, outputs)
 
 

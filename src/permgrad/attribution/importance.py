@@ -207,7 +207,7 @@ def collect_losses(request: Request, quantities: Quantities, label: str) -> Play
         weights=request.sample_weight,
     )
     repeats = _play_until_settled(request, game, collector, label)
-    names = ("all", *request.subject.class_names) if class_count > 1 or classes is not None else ("all",)
+    names = ("all", *request.subject.class_names) if classes is not None else ("all",)
     played = sum(repeats.values()) * len(request.encoded) * len(quantities.coalitions)
     return Played(collector, game, sampler, names, repeats, time.perf_counter() - started, played)
 

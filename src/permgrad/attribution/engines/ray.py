@@ -13,6 +13,7 @@ which is equal, is dropped.
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import socket
@@ -23,7 +24,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal, TypeVar
 
-from permgrad._errors import EnvironmentProblem, InputError, PermgradError, warn_user
+from permgrad._checks import check_whole, is_number
+from permgrad._errors import EnvironmentProblem, InputError, PermgradError, shown, warn_user
 from permgrad.attribution.engines.base import check_workers, engines
 from permgrad.attribution.engines.ray_session import Session, import_ray, session
 
@@ -62,16 +64,10 @@ class RayEngine:
         cpus: int = 1,
         gpus: float | Literal["auto"] = "auto",
     ) -> None:
-        if isinstance(cpus, bool) or not isinstance(cpus, int) or cpus < 1:
-            raise InputError(f"cpus must be an integer of at least 1, however: cpus={cpus!r}; pass for example 1")
-        if gpus != "auto" and (isinstance(gpus, (bool, str)) or gpus < 0):
-            raise InputError(
-                f"gpus must be 'auto' or a number of at least 0, however: gpus={gpus!r}; pass for example 0"
-            )
         self.workers = check_workers(workers)
         self.address = address
-        self.cpus = cpus
-        self.gpus = gpus
+        self.cpus = check_whole("cpus", cpus, "pass for example 1")
+        self.gpus = _accelerators(gpus)
         self._restarted: set[tuple[str, int]] = set()
 
     @property
@@ -154,6 +150,17 @@ class RayEngine:
                 f"every part must come back, however: {len(tasks) - len(seen)} of {len(tasks)} did not; "
                 "the same command goes on with the parts that are missing"
             )
+
+
+def _accelerators(gpus: Any) -> float | Literal["auto"]:
+    """Return how many accelerators a worker has, a part of one too; refuse what is no number."""
+    if isinstance(gpus, str) and gpus == "auto":
+        return "auto"
+    if not is_number(gpus) or not 0 <= gpus < math.inf:
+        raise InputError(
+            f"gpus must be 'auto' or a number of at least 0, however: gpus={shown(gpus)}; pass for example 0"
+        )
+    return float(gpus)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ from permgrad.models.devices import rows_at_once
 #: Rows on which a cut is compared with the whole network, and on which units are traced back to inputs.
 _PROBE_ROWS = 64
 _BATCH, _BATCH_ACCELERATOR = 256, 4096
+#: Part of a unit's size by which rounding may change it.
+_SAME = 1e-5
 #: Modality of units that do not depend on any input.
 CONSTANT = "constant"
 
@@ -311,6 +313,12 @@ def _depends(
 
 
 def _changed(before: Tensor, after: Tensor) -> Tensor:
-    """Return 1 for every unit that differs in some row by more than rounding, else 0."""
-    scale = before.abs().amax().clamp_min(1e-30)
-    return ((after - before).abs().amax(dim=0) > 1e-5 * scale).double()
+    """Return 1 for every unit that differs in some row by more than rounding, else 0.
+
+    Rounding goes by the unit's own size, since its neighbours may be measured in other units: an income beside a yes or
+    no. What is below the last digit of the largest of all is rounding too, of sums in which much cancels.
+    """
+    size = before.abs().amax(dim=0)
+    last = min(torch.finfo(before.dtype).eps, _SAME) if before.is_floating_point() else 0.0
+    rounding = (_SAME * size).clamp_min(max(last * float(size.max()), 1e-30))
+    return ((after - before).abs().amax(dim=0) > rounding).double()
