@@ -32,7 +32,7 @@ HANG_SECONDS = 60
 MEMORY_MB = 1024
 #: Address space over that of a process which has read the valid cases, so that neither a fault nor the making of a case
 #: (a tensor of 10⁹ numbers that takes no room becomes one that does) takes the machine down.
-_MORE_SPACE = 4 * 2**30
+_MORE_SPACE = 8 * 2**30
 _SPAWNING = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "subprocess.Popen", "socket.connect")
 
 
@@ -262,6 +262,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     sys.dont_write_bytecode = True
     os.environ["MPLBACKEND"] = "Agg"
+    # Arrow's own allocators reserve address space that they give to nobody.
+    os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
     import torch
 
     import _fuzz_readers

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import pickle
+import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -308,3 +310,16 @@ def test_columns_of_lists_are_refused_by_their_type(tmp_path: Path) -> None:
     table.check_cells(["a"], "mend it")
     with pytest.raises(pg.InputError, match=r"column 'tags' of '.*x.parquet' holds list<.*int64>; mend it"):
         table.check_cells(["a", "tags"], "mend it")
+
+
+@pytest.mark.parametrize("rest", [b"PAR1", b"PAR1" + b"x" * 100], ids=["alone", "behind others"])
+def test_a_footer_that_says_it_is_long_takes_no_room(tmp_path, rest):
+    file = tmp_path / "long.parquet"
+    file.write_bytes(rest + struct.pack("<I", 2**32 - 1) + b"PAR1")
+    tracemalloc.start()
+    try:
+        with pytest.raises(pg.InputError, match="a Parquet file must be complete, however"):
+            open_partitioned(file)
+        assert tracemalloc.get_traced_memory()[1] < 100 * 2**20
+    finally:
+        tracemalloc.stop()

@@ -425,7 +425,9 @@ def _footer_digest(path: Path) -> str:
         size = stream.seek(0, os.SEEK_END)
         stream.seek(max(0, size - 8))
         (length,) = struct.unpack("<I", stream.read(8)[:4])
-        stream.seek(max(0, size - 8 - length))
+        # The length is what the file says: no more is read, nor room made for it, than there is.
+        length = min(length, max(0, size - 8))
+        stream.seek(size - 8 - length if size > 8 else 0)
         return hashlib.sha256(stream.read(length)).hexdigest()
 
 
