@@ -295,6 +295,7 @@ def test_pairs_that_tell_nothing_are_followed_by_others(monkeypatch, told, calls
     assert len(asked) == len(set(asked)) == 8 * calls, "others each time"
 
 
+@pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
 @pytest.mark.parametrize("background", [2, 3, 8, 11])
 def test_designs_and_orders_are_compared_between_rows_that_differ(monkeypatch, background):
     pairs: dict[str, list[tuple[int, int]]] = {}
