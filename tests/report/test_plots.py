@@ -224,7 +224,7 @@ def test_roc_of_absent_classes_and_residuals_of_nothing():
         (lambda g, _: g.plot.beeswarm(), "beeswarm shows single rows and needs a local explanation"),
         (lambda g, _: g.plot.waterfall(), "waterfall shows single rows and needs a local explanation"),
         (lambda _, rows: rows.plot.waterfall(row=300), "row must be a position from 0 to 299, however: row=300"),
-        (lambda g, _: g.plot.bar(top_n=0), "top_n must be an integer of at least 1 or None for all, however: top_n=0"),
+        (lambda g, _: g.plot.bar(top_n=0), "top_n must be an integer of at least 1, however: top_n=0"),
         (lambda g, _: g.plot.bar(output="Godo"), "did you mean 'Good'"),
         (lambda _, rows: rows.plot.direction(), "direction shows mean predictions by quantile or level"),
         (

@@ -55,7 +55,7 @@ def _validated(estimator: Any, X: Any, *, reset: bool) -> npt.NDArray[Any]:
     """Return rows as an array, and remember or compare their columns, as scikit-learn does and in its words."""
     from sklearn.utils.validation import check_array, validate_data
 
-    if not isinstance(X, (pd.DataFrame, list, tuple)) and np.ndim(X) == 0:
+    if not isinstance(X, pd.DataFrame) and not hasattr(X, "__array__") and not hasattr(X, "__len__"):
         raise InputError(
             f"X must be a table of numbers or text, however: Expected 2D array, got scalar array instead: {shown(X)}; "
             "Reshape your data, or pass a table of rows and columns"
