@@ -118,7 +118,7 @@ def resolve_options(chosen: Method, method: str, options: dict[str, Any]) -> dic
         if name not in chosen.options:
             known = ", ".join(chosen.options) or "none"
             raise InputError(
-                f"options of method={method!r} are: {known}, however: {name}={value!r} is not one of them"
+                f"options of method={method!r} are: {known}, however: {name}={shown(value)} is not one of them"
                 f"{suggest(name, [*chosen.options, *_PARAMETERS])}; leave it out"
             )
     for name, default in chosen.options.items():

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._checks import check_choice, check_flag, check_path, is_whole
-from permgrad._errors import EnvironmentProblem, InputError, text_of, unknown
+from permgrad._errors import EnvironmentProblem, InputError, shown, text_of, unknown
 from permgrad._files import atomic_folder, json_text, plain, writing
 from permgrad._stored import is_intact, parse_json, read_npz, sealed, write_npz
 from permgrad.attribution.moments import interval, mean_over_rows
@@ -321,7 +321,7 @@ class Explanation:
             count = len(values)
             if not is_whole(row) or not -count <= row < count:
                 raise InputError(
-                    f"row must be a position from 0 to {count - 1}, however: row={row!r}; pass such a number"
+                    f"row must be a position from 0 to {count - 1}, however: row={shown(row)}; pass such a number"
                 )
             values = values[row]
             base = base[row] if base is not None and base.ndim == 2 else base
