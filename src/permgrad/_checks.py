@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import numbers
 import os
@@ -129,7 +130,7 @@ def check_path(name: str, value: Any, fix: str = "pass text or a pathlib.Path") 
     """Return a path; text and ``os.PathLike`` are, bytes and open files are not.
 
     Raises:
-        InputError: No path.
+        InputError: No path, or one that no file of this system can have. Whether there is a file is not asked.
 
     Examples:
         >>> check_path("folder", "model").name
@@ -141,8 +142,21 @@ def check_path(name: str, value: Any, fix: str = "pass text or a pathlib.Path") 
     if isinstance(value, (str, os.PathLike)):
         path = os.fspath(value)
         if isinstance(path, str):
+            if (why := _no_name(path)) is not None:
+                raise InputError(f"{name} must be a path, however: {name}={shown(value)} ({why}); {fix}")
             return Path(path)
     raise InputError(f"{name} must be a path, however: {name}={shown(value)}; {fix}")
+
+
+def _no_name(path: str) -> str | None:
+    """Return why no file can have this name, None if one can."""
+    try:
+        os.lstat(path)
+    except ValueError as error:  # a null character, or one that the system's encoding has not
+        return str(error)
+    except OSError as error:
+        return "the name is too long" if error.errno == errno.ENAMETOOLONG else None
+    return None
 
 
 def check_names(name: str, value: Any, fix: str) -> tuple[str, ...]:

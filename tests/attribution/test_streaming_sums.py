@@ -107,6 +107,20 @@ def test_rows_that_are_their_own_background_are_refused() -> None:
         SummedMoments.of(moments)
 
 
+def test_parts_of_different_explanations_are_not_merged() -> None:
+    rng = np.random.default_rng(5)
+
+    def summed(donors: int, classes: int) -> SummedMoments:
+        pairs = filled(rng, 20, donors, classes, 2, offset=1.0, weighted=False)
+        return SummedMoments.of(moments_of(pairs, np.arange(20), donors, classes))
+
+    assert summed(5, 2).merge(summed(5, 2)).count.sum() == 40
+    with pytest.raises(pg.InputError, match=r"however: their donor_sum are \(2, 3, 5\) and \(2, 3, 6\); begin anew"):
+        summed(5, 2).merge(summed(6, 2))
+    with pytest.raises(pg.InputError, match=r"however: their count are \(2,\) and \(1,\); begin anew"):
+        summed(5, 2).merge(summed(5, 1))
+
+
 def test_packing_keeps_every_number() -> None:
     pairs = filled(np.random.default_rng(3), 20, 5, 2, 2, offset=1.0, weighted=True)
     one = SummedMoments.of(moments_of(pairs, np.arange(20), 5, 2))

@@ -122,6 +122,9 @@ def test_paths_are_taken_from_the_tables_folder(tmp_path, ramp):
         f"image files must exist, however: 2 of 3 in column 'scan' of records.csv do not ({str(tmp_path / 'b.png')!r}, "
         f"{str(tmp_path / 'c.png')!r}); paths are taken from the table's folder, {tmp_path}"
     )
+    for name in ("9" * 3000, "a\0b"):  # no file can have these names, and the system says so by raising
+        with pytest.raises(InputError, match="image files must exist, however: 1 of 2 in column 'scan'"):
+            locate_images(pd.Series(["scans/a.png", name], name="scan"), tmp_path)
     with pytest.raises(InputError) as error:
         locate_images(pd.Series(["scans/a.png", None, " "], name="scan"), tmp_path)
     assert str(error.value) == (

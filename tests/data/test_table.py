@@ -267,7 +267,7 @@ def test_columns_kept_as_text_must_be_there(tmp_path):
     file = tmp_path / "table.csv"
     file.write_text("a,b\n01,2\n")
     assert read_table(file, text=["a"])["a"].tolist() == ["01"]
-    with pytest.raises(InputError, match=r"must be in the table, however 'c' is not in .*table.csv'; check the name"):
+    with pytest.raises(InputError, match=r"must be in the table, however: 'c' is not in .*table.csv'; check the name"):
         read_table(file, text=["c"])
 
 

@@ -508,6 +508,39 @@ def test_summaries_of_changed_runs_are_refused(run, tmp_path, content):
         summarise(folder)
 
 
+@pytest.mark.parametrize("column", ["importance", "ci_low", "ci_high", "tabular"])
+def test_summaries_of_changed_importances_are_refused(run, tmp_path, column):
+    from permgrad.runs.folder import believed
+    from permgrad.runs.run import summarise
+
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    path = folder / "importance.csv"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    cells = lines[1].split(",")
+    cells[lines[0].split(",").index(column)] = "high"
+    path.write_text("\n".join([lines[0], ",".join(cells), *lines[2:]]) + "\n", encoding="utf-8")
+    fact = f"importance.csv is damaged: column {column!r} holds other things than numbers"
+    with pytest.raises(pg.InputError, match=fact), believed(folder):
+        summarise(folder)
+
+
+def test_a_changed_importance_of_nothing_has_no_shares(run, tmp_path):
+    """Its interval lies above 0, as no importance of permgrad's own does."""
+    from permgrad.runs.folder import believed
+    from permgrad.runs.run import summarise
+
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    path = folder / "importance.csv"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    cells, columns = lines[1].split(","), lines[0].split(",")
+    cells[columns.index("importance")], cells[columns.index("ci_low")] = "0", "1"
+    path.write_text("\n".join([lines[0], ",".join(cells)]) + "\n", encoding="utf-8")
+    with believed(folder):
+        assert cells[columns.index("feature")] in summarise(folder).text
+
+
 def test_cells_that_were_changed_are_done_again(tmp_path):
     from permgrad.evaluation.benchmark import Records
 

@@ -217,6 +217,14 @@ def test_a_description_with_a_part_missing_or_wrong_is_refused(copied, key):
             pg.load(copied)
 
 
+def test_a_device_that_is_none_is_not_the_files_fault(saved):
+    for device in ("no such", "cuda:99", 1.5, object()):
+        with pytest.raises(
+            InputError, match=r"^device must be one of 'auto', 'cpu'.* on this machine, however: device="
+        ):
+            pg.load(saved[0], device=device)
+
+
 def test_saving_never_overwrites_in_silence(saved, tmp_path):
     _, model, X = saved
     folder = tmp_path / "model"

@@ -52,6 +52,9 @@ SUSPECT: dict[str, Callable[[], Any]] = {
     "inf": lambda: float("inf"),
     "None": lambda: None,
     "empty text": str,
+    "text with a null": lambda: "a\0b",
+    "text of half a character": lambda: "\ud800",
+    "long text": lambda: "a" * 5000,
     "empty list": list,
     "True": lambda: True,
     "series": lambda: pd.Series([1.0, 2.0]),
@@ -85,7 +88,7 @@ def check_argument(call: Callable[[Any], Any], *, takes: tuple[str, ...] = ()) -
     for name, text in said.items():
         rule, however, fact = text.partition("however")
         assert rule.strip() and however and fact.strip(), f"{name}: {text}"  # noqa: PT018
-        assert len(text) < 3000, f"{name}: {len(text)} characters"
+        assert len(text) < 3000, f"{name}: {len(text)} characters: {text[:70]}…{text[-120:]}"
     guessed = {name for name in NONSENSE if ends[name] == "taken"} - set(takes)
     assert not guessed, f"taken without a meaning: {sorted(guessed)}"
     return ends

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy.typing as npt
 
-from permgrad._errors import InputError
+from permgrad._errors import InputError, shown
 from permgrad._threads import captum_turn
 from permgrad.attribution.arguments import Arguments, check_groups, check_numbers, level_of
 from permgrad.attribution.explanation import Explanation
@@ -107,7 +107,7 @@ def explain(
     if isinstance(model, type):
         raise InputError(f"model must be a fitted model, however: {model.__name__} is a class; make one and fit it")
     if background is not None and isinstance(background, (int, float, str, os.PathLike)):
-        raise InputError(f"background must be rows like inputs, however: background={background!r}; pass a table")
+        raise InputError(f"background must be rows like inputs, however: background={shown(background)}; pass a table")
     check_numbers(confidence, n_repeats, batch_size)
     check_groups(groups, level)
     given: dict[str, Any] = {

@@ -154,7 +154,8 @@ def locate_images(cells: pd.Series[Any], folder: str | os.PathLike[str], table: 
         )
     base = Path(folder)
     files = [base / str(cell).strip() for cell in cells.tolist()]
-    missing = [file for file in dict.fromkeys(files) if not file.is_file()]
+    # Not Path.is_file, which raises for names that are too long to be one.
+    missing = [file for file in dict.fromkeys(files) if not os.path.isfile(file)]  # noqa: PTH113
     if missing:
         verb = "does not" if len(missing) == 1 else "do not"
         raise InputError(

@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from permgrad._checks import check_path, check_whole
-from permgrad._errors import EnvironmentProblem, InputError, suggest
+from permgrad._errors import EnvironmentProblem, InputError, shown, suggest
 from permgrad.data.cells import CellError
 from permgrad.data.parquet_columns import ColumnLayout, check_notes, index_formulas
 from permgrad.data.table import DAMAGE, check_fits
@@ -245,8 +245,8 @@ class PartitionedTable:
         for name in columns:
             if name not in self.columns:
                 raise InputError(
-                    f"a column that is asked for must be in the table, however: {self.path!r} has no column {name!r}"
-                    f"{suggest(name, self.columns)}; check the name"
+                    f"a column that is asked for must be in the table, however: {self.path!r} has no column "
+                    f"{shown(name)}{suggest(name, self.columns)}; check the name"
                 )
 
     # ---- rows --------------------------------------------------------------------------------------------------------

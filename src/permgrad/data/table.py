@@ -290,8 +290,8 @@ def _parse_csv(
     unknown_text = [name for name in as_text if name not in header]
     if unknown_text:
         raise InputError(
-            f"columns kept as text must be in the table, however {unknown_text[0]!r} is not in {str(file)!r}; check the"
-            " name"
+            f"columns kept as text must be in the table, however: {shown(unknown_text[0])} is not in {str(file)!r}; "
+            "check the name"
         )
     _check_widths(text, delimiter, len(header), file)
     kept = [*as_text, *(name for name in header if name in if_there)]

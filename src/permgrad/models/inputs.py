@@ -33,8 +33,8 @@ def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
     """
     if isinstance(X, (str, os.PathLike)):
         raise InputError(
-            f"X must be a table in memory, however: X={os.fspath(X)!r} is a path; read it with pandas, or train from "
-            "the files themselves with fit_stream(path, target)"
+            f"X must be a table in memory, however: X={shown(os.fspath(X))} is a path; read it with pandas, or train "
+            "from the files themselves with fit_stream(path, target)"
         )
     if not isinstance(X, pd.DataFrame) and hasattr(X, "to_pandas"):
         X = X.to_pandas()

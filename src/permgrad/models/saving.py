@@ -69,7 +69,7 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
 
     Raises:
         InputError: The folder is no model, a file is missing, damaged, holds a pickle, or is of a newer version; or the
-            model needs ``images``.
+            model needs ``images``; or the device cannot be used.
 
     Examples:
         >>> import tempfile
@@ -81,7 +81,11 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
         ...     bool((load(f"{parent}/model").predict(X) == model.predict(X)).all())
         True
     """
+    from permgrad.models.settings import device_faults
+
     source = check_path("folder", folder)
+    if faults := device_faults(device):
+        raise InputError(faults[0])
     description = _read_description(source)
     weights = _read_weights(source / WEIGHTS, description)
     arrays = _read_arrays(source / ARRAYS, description)

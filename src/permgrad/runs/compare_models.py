@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import EnvironmentProblem, InputError, suggest
+from permgrad._errors import EnvironmentProblem, InputError, shown, suggest
 from permgrad._random import derive_seed, generator
 from permgrad.data.cells import Code
 from permgrad.data.column_types import Kind
@@ -99,11 +99,11 @@ def _parse(name: str) -> Model:
         if branch not in BRANCHES:
             raise InputError(
                 f"behind a preset's name one of its branches may stand, {' or '.join(map(repr, BRANCHES))}, however: "
-                f"{name!r}{suggest(branch, BRANCHES)}; leave {':' + branch!r} out for the whole network"
+                f"{shown(name)}{suggest(branch, BRANCHES)}; leave {shown(':' + branch)} out for the whole network"
             )
         check_preset(preset)
-        shown = Path(preset).stem if is_file else preset
-        return Model(name, f"HyNN {shown} ({BRANCHES[branch]})", "network", preset, (branch,))
+        label = Path(preset).stem if is_file else preset
+        return Model(name, f"HyNN {label} ({BRANCHES[branch]})", "network", preset, (branch,))
     if name in presets or is_file:
         check_preset(name)
         return Model(name, f"HyNN {Path(name).stem if is_file else name}", "network", name)
@@ -112,7 +112,7 @@ def _parse(name: str) -> Model:
     known = [*presets.names(), *baselines.names()]
     raise InputError(
         f"a model must be a preset ({', '.join(presets.names())}, or a path ending in .json) or a baseline "
-        f"({', '.join(baselines.names())}), however: {name!r}{suggest(name, known)}"
+        f"({', '.join(baselines.names())}), however: {shown(name)}{suggest(name, known)}"
     )
 
 

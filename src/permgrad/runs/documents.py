@@ -115,7 +115,7 @@ def read_table_of(
         path: The file.
         stage: Which stage writes it.
         needs: Columns that it must have.
-        numbers: Those of them that hold numbers, and nothing else.
+        numbers: Columns that hold numbers, and nothing else, where the file has them.
         **options: Those of ``pandas.read_csv``.
 
     Raises:
@@ -131,7 +131,7 @@ def read_table_of(
     lacking = [name for name in needs if name not in table.columns]
     if lacking:
         raise _changed(path, f"is damaged: it has no column {lacking[0]!r}", fix)
-    texts = [name for name in numbers if table[name].dtype.kind not in "iuf"]
+    texts = [name for name in numbers if name in table.columns and table[name].dtype.kind not in "iuf"]
     if texts or table.empty:
         fact = f"column {texts[0]!r} holds other things than numbers" if texts else "it has no rows"
         raise _changed(path, f"is damaged: {fact}", fix)

@@ -131,6 +131,9 @@ def lost_line(files: list[str]) -> str:
 
 
 # ---- the summary -----------------------------------------------------------------------------------------------------
+_PATHS = ("tabular", "image")
+
+
 def summarise(folder: Path, *, already: bool = False) -> Outcome:
     """Return the summary of a finished run, read from its folder."""
     from permgrad.report._paths import entries_of
@@ -140,7 +143,7 @@ def summarise(folder: Path, *, already: bool = False) -> Outcome:
         folder / "importance.csv",
         "explanation",
         needs=("feature", "class", "importance", "ci_low", "ci_high"),
-        numbers=("importance",),
+        numbers=("importance", "ci_low", "ci_high", *_PATHS),
         keep_default_na=False,
         na_values=[""],
         dtype={"class": str},
@@ -217,7 +220,7 @@ def _feature_lines(top: Any, most: int = 8) -> list[str]:
     width = min(max((len(str(name)) for name in top["feature"].head(most)), default=0), 40)
     for place, row in enumerate(top.head(most).to_dict(orient="records"), start=1):
         # A share of an effect that may be nothing says nothing.
-        paths = [name for name in ("tabular", "image") if name in row and row["ci_low"] > 0]
+        paths = [name for name in _PATHS if name in row and min(row["ci_low"], row["importance"]) > 0]
         shares = ", ".join(f"{name} {row[name] / row['importance']:z.0%}" for name in paths)
         interval = f"[{row['ci_low']:.3g}, {row['ci_high']:.3g}]"
         name, value = str(row["feature"])[:40], f"{row['importance']:.3g}"

@@ -91,9 +91,18 @@ class SummedMoments:
         )
 
     def merge(self, other: SummedMoments) -> SummedMoments:
-        """Add another part's sums to these, in place, and return self."""
-        if self.donor_sum.shape != other.donor_sum.shape:
-            raise InputError("sums can be merged only if they describe the same donors, classes and quantities")
+        """Add another part's sums to these, in place, and return self.
+
+        Raises:
+            InputError: the parts are not of one explanation.
+        """
+        for name in _ALL:
+            own, more = getattr(self, name).shape, getattr(other, name).shape
+            if own != more:
+                raise InputError(
+                    "the sums of two parts must describe the same donors, classes and quantities, however: their "
+                    f"{name} are {own} and {more}; begin anew with --overwrite (overwrite=True)"
+                )
         mean = _mean(self.total + other.total, self.weight + other.weight)
         spread, lean = self._about(mean)
         more_spread, more_lean = other._about(mean)
