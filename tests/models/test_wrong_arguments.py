@@ -28,10 +28,23 @@ WRONG = [
     (
         "class_weight",
         {"yes": "x"},
-        r"class_weight must give each class a number .* class_weight\['yes'\]='x';",
+        r"class_weight must give each class 0 or a number .* class_weight\['yes'\]='x';",
     ),
-    ("class_weight", {"yes": None}, "class_weight must give each class a number of at least 0, however: "),
-    ("class_weight", {"yes": float("inf")}, "class_weight must give each class a number of at least 0, however: "),
+    (
+        "class_weight",
+        {"yes": None},
+        "class_weight must give each class 0 or a number between 1e-06 and ",
+    ),
+    (
+        "class_weight",
+        {"yes": 1e300},
+        r"class_weight must .*, however: class_weight\['yes'\]=1e[+]300;",
+    ),
+    (
+        "class_weight",
+        {"yes": float("inf")},
+        "class_weight must give each class 0 or a number between 1e-06 and ",
+    ),
     (
         "class_weight",
         {"yes": 0, "no": 0},

@@ -14,6 +14,7 @@ from permgrad._errors import InputError, shown, suggest
 from permgrad._random import resolve_seed
 from permgrad.attribution.method import Method, Scope
 from permgrad.attribution.subject import Subject
+from permgrad.data.weights import check_weights
 
 LEVELS = ("column", "feature", "group", "modality")
 
@@ -63,7 +64,7 @@ class Arguments:
             "output": self.output,
             "sampling": self.sampling,
             "loss": resolve_loss(subject, self.loss),
-            "sample_weight": resolve_weights(self.sample_weight, rows),
+            "sample_weight": None if self.sample_weight is None else check_weights(self.sample_weight, rows),
             "confidence": float(self.confidence),
             "n_repeats": int(self.n_repeats),
             "batch_size": self.batch_size,
@@ -191,26 +192,3 @@ def resolve_loss(subject: Subject, loss: str) -> str:
             f"{', '.join(fits[subject.task])} or 'auto'"
         )
     return resolved
-
-
-def resolve_weights(sample_weight: npt.ArrayLike | None, rows: int) -> npt.NDArray[np.float64] | None:
-    """Return weights of the rows in float64."""
-    if sample_weight is None:
-        return None
-    try:
-        weights = np.array(sample_weight, dtype=np.float64)
-    except (ValueError, TypeError, OverflowError):
-        raise InputError(
-            f"sample_weight must have one number for each of the {rows} rows, however: it is {shown(sample_weight)}; "
-            "pass the weights of the rows"
-        ) from None
-    if weights.shape != (rows,):
-        raise InputError(
-            f"sample_weight must have one number for each of the {rows} rows, however: its shape is {weights.shape}; "
-            "pass the weights of the same rows"
-        )
-    if not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() == 0:
-        raise InputError(
-            "sample_weight must be finite, at least 0 and not all 0, however: it is not; check the weights"
-        )
-    return weights

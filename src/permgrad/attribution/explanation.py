@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from permgrad._errors import EnvironmentProblem, InputError, shown, text_of, unk
 from permgrad._files import atomic_folder, json_text, plain, writing
 from permgrad._stored import is_intact, parse_json, read_npz, sealed, write_npz
 from permgrad.attribution.moments import interval, mean_over_rows
+from permgrad.data.weights import are_weights
 
 if TYPE_CHECKING:
     from permgrad.report.plots import PlotAccessor
@@ -401,7 +401,7 @@ class Explanation:
             )
         try:
             found = cls(**_fields_from_file(header, arrays))
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise InputError(
                 f"{source} must hold a whole explanation, however: {error} is missing or wrong; make it again"
             ) from error
@@ -501,8 +501,8 @@ def _check_weights(weights: Any) -> None:
     """Refuse weights that no mean over rows can be taken with."""
     if weights is None:
         return
-    right = all(isinstance(own, (int, float)) and math.isfinite(own) and own >= 0 for own in weights)
-    if not right or not any(weights):
+    numbers = all(isinstance(own, (int, float)) for own in weights)
+    if not numbers or not any(weights) or not are_weights(np.array(weights, dtype=np.float64)).all():
         raise TypeError("meta (a sample_weight that is no weight)")
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from permgrad._errors import counted
-from permgrad.data.cells import CellError, CodesArgument, MissingCodes
+from permgrad.data.cells import CodesArgument, MissingCodes
 from permgrad.data.partitions import Part, PartitionedTable
 from permgrad.data.table import blank_codes
 
@@ -94,22 +94,3 @@ def any_known(table: PartitionedTable, column: str, codes: CodesArgument = ()) -
 
 def _count(table: PartitionedTable, part: Part, column: str, codes: CodesArgument) -> int:
     return sum(int(_has_value(frame[column], codes).sum()) for _, frame in table.batches(part, _READ_ROWS, [column]))
-
-
-def read_weights(values: pd.Series[Any]) -> npt.NDArray[np.float64]:
-    """Return weights of rows, which may all be 0.
-
-    Raises:
-        InputError: a weight is missing, infinite, negative or no number.
-    """
-    weights = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    wrong = ~np.isfinite(weights) | (weights < 0)
-    if wrong.any():
-        place = int(np.flatnonzero(wrong)[0])
-        raise CellError.at(
-            place,
-            values.index,
-            "sample_weight must hold finite numbers of at least 0, however: ",
-            f" has {str(values.iloc[place])!r} in {str(values.name)!r}; correct it",
-        )
-    return weights

@@ -19,6 +19,7 @@ from permgrad._checks import check_choice, check_path
 from permgrad._errors import InputError, PermgradError, shown
 from permgrad._random import derive_seed, generator, resolve_seed
 from permgrad.data.row_order import tell_of_other_order
+from permgrad.data.weights import check_weights
 from permgrad.models import inputs
 from permgrad.models.batches import halved, sparing
 from permgrad.models.devices import device_of, full_float32, rows_at_once
@@ -230,7 +231,7 @@ class HyNNBase(BaseEstimator):
         frame = inputs.as_frame(self, X, reset=True)
         target = inputs.one_column(y, estimator=self)
         inputs.check_rows_match(frame, target)
-        weights = inputs.row_weights(sample_weight, len(frame))
+        weights = np.ones(len(frame)) if sample_weight is None else check_weights(sample_weight, len(frame))
         kept = np.flatnonzero(weights > 0)
         if len(kept) < len(weights):
             frame, target, weights = frame.iloc[kept], target[kept], weights[kept]

@@ -48,8 +48,8 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         patience: epochs without a better validation loss before stopping; ``float("inf")``: never.
         loss: ``"cross_entropy"``.
         class_weight: ``"balanced"``; ``"pos_weight"``, which is the same ratio with weight 1 for the first class; or a
-            mapping of class to weight, others having 1, so that ``{}`` is no weights. None: the preset's, which is no
-            weights but for ``"ig-example"``.
+            mapping of class to weight (0, or 1e-6 to 1e6), others having 1, so that ``{}`` is no weights. None: the
+            preset's, which is no weights but for ``"ig-example"``.
         validation_fraction: share of the rows held out for early stopping and calibration, within classes; unused with
             an ``eval_set``. None: the preset's, which is 0.1, and 0 for ``"ig-example"``.
         background_size: training rows kept for explanations.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
 from collections import Counter
@@ -19,6 +18,8 @@ from permgrad._random import generator
 from permgrad.data.cells import check_characters
 
 FEWEST_EMBEDDED_LEVELS = 50
+#: Weights of classes scale the loss and are not brought to a mean of 1; beyond these the optimiser's steps suffer.
+LEAST_OF_CLASS, MOST_OF_CLASS = 1e-6, 1e6
 #: Differences below it vanish when they are squared in float64, and values above its inverse become infinite.
 _SMALLEST_SPAN = 1e-150
 
@@ -268,32 +269,6 @@ def number_target(y: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return numbers
 
 
-def row_weights(sample_weight: Any, rows: int) -> npt.NDArray[np.float64]:
-    """Return weights of all rows; ones if none are given.
-
-    Raises:
-        InputError: Wrong length, negative, not finite, or all zero.
-    """
-    if sample_weight is None:
-        return np.ones(rows)
-    try:
-        weights = np.asarray(sample_weight, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
-        raise InputError("sample_weight must be numbers, however: it holds something else; pass one per row") from None
-    if weights.ndim == 0:
-        weights = np.full(rows, float(weights))
-    if weights.shape != (rows,):
-        raise InputError(
-            f"sample_weight must have one value per row, however: sample_weight.shape == {weights.shape}, "
-            f"expected {(rows,)}"
-        )
-    if not np.isfinite(weights).all() or (weights < 0).any():
-        raise InputError("sample_weight must be finite and at least 0, however: some values are not; correct them")
-    if not (weights > 0).any():
-        raise InputError("sample_weight must be above 0 for some row, however: all weights are zero; leave it out")
-    return weights
-
-
 def class_weights(
     class_weight: Any, classes: npt.NDArray[Any], indexes: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
@@ -331,10 +306,10 @@ def weights_of_counts(
                 f"class_weight must name classes of y ({', '.join(map(repr, list(known)[:10]))}), "
                 f"however: class_weight has {label!r}"
             )
-        if not is_number(weight) or not 0 <= weight < math.inf:
+        if not is_number(weight) or not (weight == 0 or LEAST_OF_CLASS <= weight <= MOST_OF_CLASS):
             raise InputError(
-                f"class_weight must give each class a number of at least 0, however: class_weight[{label!r}]="
-                f"{weight!r}; pass for example class_weight={{{label!r}: 2.0}}"
+                f"class_weight must give each class 0 or a number between {LEAST_OF_CLASS:g} and {MOST_OF_CLASS:,.0f}, "
+                f"however: class_weight[{label!r}]={shown(weight)}; pass for example class_weight={{{label!r}: 2.0}}"
             )
         weights[known[label]] = weight
     if not (weights[rows > 0] > 0).any():

@@ -24,9 +24,10 @@ from permgrad.data.column_notes import tell_of_columns
 from permgrad.data.column_types import Kind, Schema, infer_schema
 from permgrad.data.groups import check_blocks
 from permgrad.data.identifiers import counts_rows, is_running
-from permgrad.data.known_rows import KnownRows, read_weights
+from permgrad.data.known_rows import KnownRows
 from permgrad.data.partitions import Part, PartitionedTable
 from permgrad.data.statistics import NumericStatistics, TableStatistics, sample_size
+from permgrad.data.weights import read_weights
 from permgrad.models import inputs
 
 #: Rows decoded at a time; rows of the sample and of validation at most, fewer for wide tables.

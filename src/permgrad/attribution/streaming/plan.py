@@ -30,8 +30,9 @@ from permgrad.attribution.hybrid import EncodedBackground, hybrid_request
 from permgrad.attribution.method import Request, Scope, loss_game, loss_games, methods
 from permgrad.attribution.streaming.targets import read_targets
 from permgrad.data.cells import CodesArgument
-from permgrad.data.known_rows import KnownRows, find_known, read_weights
+from permgrad.data.known_rows import KnownRows, find_known
 from permgrad.data.partitions import Part, PartitionedTable
+from permgrad.data.weights import read_weights
 
 Form = Literal["tidy", "wide"]
 #: Columns that the wide form has beside those of the features.

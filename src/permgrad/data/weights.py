@@ -1,0 +1,90 @@
+"""Weights of rows: what they may be, given for a table in memory or read from one of its columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad._errors import InputError, shown
+from permgrad.data.cells import CellError
+
+#: Only ratios of weights count; beyond these their squares, and those of their sums, are no longer float64's.
+LEAST, MOST = 1e-100, 1e100
+
+
+def are_weights(values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Whether each number can be a weight.
+
+    Examples:
+        >>> are_weights(np.array([0.0, 1.0, 1e-300, 1e300, -1.0, np.nan])).tolist()
+        [True, True, False, False, False, False]
+    """
+    right: npt.NDArray[np.bool_] = (values == 0) | ((values >= LEAST) & (values <= MOST))
+    return right
+
+
+def check_weights(sample_weight: Any, rows: int) -> npt.NDArray[np.float64]:
+    """Return the weights of rows in memory, a new array ``(rows,)``; one number stands for all rows.
+
+    Raises:
+        InputError: Not one number per row, numbers that are no weights, or all zero.
+
+    Examples:
+        >>> check_weights([0, 2], 2), check_weights(3, 2)
+        (array([0., 2.]), array([3., 3.]))
+        >>> check_weights([1, 1e300], 2)
+        Traceback (most recent call last):
+        permgrad._errors.InputError: sample_weight must be 0 or between 1e-100 and 1e+100, however: that of row 1 is \
+1e+300; only ratios count, so divide all by the largest, and write 0 for what does not count
+    """
+    try:
+        weights = np.array(sample_weight, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last: a tensor that wants gradients
+        raise InputError(
+            f"sample_weight must be numbers, however: it is {shown(sample_weight)}; pass one for each of "
+            f"the {rows} rows"
+        ) from None
+    if weights.ndim == 0:
+        weights = np.full(rows, float(weights))
+    if weights.shape != (rows,):
+        raise InputError(
+            f"sample_weight must have one value per row, however: sample_weight.shape == {weights.shape}, "
+            f"expected {(rows,)}; pass the weights of the same rows"
+        )
+    if (wrong := np.flatnonzero(~are_weights(weights))).size:
+        value = float(weights[wrong[0]])
+        rule, fix = "finite and at least 0", "correct it"
+        if 0 < value < np.inf:
+            rule, fix = f"0 or between {LEAST} and {MOST}", "only ratios count, so divide all by the largest"
+        raise InputError(
+            f"sample_weight must be {rule}, however: that of row {wrong[0]} is {value:g}; {fix}, and write 0 for what "
+            "does not count"
+        )
+    if not weights.any():
+        raise InputError("sample_weight must be above 0 for some row, however: all weights are zero; leave it out")
+    return weights
+
+
+def read_weights(values: pd.Series[Any]) -> npt.NDArray[np.float64]:
+    """Return weights of the rows of a part of a table, which may all be 0.
+
+    Raises:
+        InputError: a weight is missing, infinite, negative or no number.
+    """
+    weights = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    wrong = ~are_weights(weights)
+    if wrong.any():
+        place = int(np.flatnonzero(wrong)[0])
+        out_of_range = np.isfinite(weights[place]) and weights[place] > 0
+        raise CellError.at(
+            place,
+            values.index,
+            f"sample_weight must hold 0 or numbers between {LEAST} and {MOST}, however: "
+            if out_of_range
+            else "sample_weight must hold finite numbers of at least 0, however: ",
+            f" has {str(values.iloc[place])!r} in {str(values.name)!r}; correct it",
+        )
+    return weights

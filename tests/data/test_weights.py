@@ -1,0 +1,82 @@
+"""Weights of rows: only their ratios count, from the smallest to the largest that are taken; others are refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import permgrad as pg
+from permgrad.data.cells import CellError
+from permgrad.data.weights import LEAST, MOST, check_weights, read_weights
+
+ROWS = 120
+X = np.random.default_rng(0).normal(size=(ROWS, 3))
+Y = (X[:, 0] + 0.3 * X[:, 1] > 0).astype(int)
+WEIGHTS = np.random.default_rng(1).uniform(1, 2, ROWS)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return pg.HyNNClassifier(preset="fast", max_epochs=2, random_state=0).fit(X, Y)
+
+
+@pytest.mark.parametrize("scale", [LEAST, MOST / 2])
+@pytest.mark.parametrize("method", ["permgrad", "permutation", "ablation", "shapley", "aggregate"])
+def test_only_ratios_count_where_losses_are_explained(model, method, scale):
+    given = {"method": method, "scope": "global", "random_state": 0, "progress": False}
+    plain = pg.explain(model, X, Y, sample_weight=WEIGHTS, **given)
+    scaled = pg.explain(model, X, Y, sample_weight=WEIGHTS * scale, **given)
+    np.testing.assert_allclose(scaled.values, plain.values, rtol=1e-9, atol=1e-12)
+    if plain.std is not None:
+        np.testing.assert_allclose(scaled.std, plain.std, rtol=1e-9)
+    assert not np.allclose(plain.values, pg.explain(model, X, Y, **given).values, rtol=1e-3)
+
+
+@pytest.mark.parametrize("scale", [LEAST, MOST / 2])
+def test_only_ratios_count_in_training(scale):
+    def trained(weights, class_weight=None):
+        model = pg.HyNNClassifier(preset="fast", max_epochs=1, random_state=0, class_weight=class_weight)
+        return model.fit(X, Y, sample_weight=weights).predict_proba(X)
+
+    plain = trained(WEIGHTS)
+    np.testing.assert_allclose(trained(WEIGHTS * scale), plain, atol=1e-6)
+    assert not np.allclose(trained(WEIGHTS**4), plain, atol=1e-4)
+    # Those of classes scale the loss, which the optimiser all but undoes.
+    both = trained(WEIGHTS, {0: 1, 1: 3})
+    np.testing.assert_allclose(trained(WEIGHTS * scale, {0: 1, 1: 3}), both, atol=1e-6)
+    np.testing.assert_allclose(trained(WEIGHTS * scale, {0: 3e5, 1: 9e5}), both, atol=1e-3)
+
+
+def test_weights_of_all_sizes_at_once_are_those_of_the_largest(model):
+    """What is 1e100 times smaller says nothing beside the rest, and breaks nothing."""
+    mixed = np.where(np.arange(ROWS) < 60, WEIGHTS, WEIGHTS * LEAST)
+    zeros = np.where(np.arange(ROWS) < 60, WEIGHTS, 0.0)
+    given = {"method": "permutation", "random_state": 0, "progress": False}
+    found, expected = (pg.explain(model, X, Y, sample_weight=own, **given) for own in (mixed, zeros))
+    np.testing.assert_allclose(found.values[:, 0], expected.values[:, 0], rtol=1e-9)
+    assert np.isfinite(found.values).all()
+
+
+@pytest.mark.parametrize("value", [1e300, 1e-300, 5e-324, float("inf"), float("nan"), -1.0])
+def test_other_weights_are_refused(model, value):
+    weights = WEIGHTS.copy()
+    weights[7] = value
+    rule = "be 0 or between 1e-100 and" if 0 < value < np.inf else "be finite and at least 0"
+    message = f"sample_weight must {rule}.*, however: that of row 7 is "
+    with pytest.raises(pg.InputError, match=message):
+        pg.explain(model, X, Y, sample_weight=weights)
+    with pytest.raises(pg.InputError, match=message):
+        pg.HyNNClassifier(preset="fast", max_epochs=1).fit(X, Y, sample_weight=weights)
+    with pytest.raises(CellError, match=r"however: .*row 7.* has '.*' in 'w'; correct it"):
+        read_weights(pd.Series(weights, name="w"))
+
+
+def test_weights_are_a_new_array():
+    own = np.ones(3)
+    assert check_weights(own, 3) is not own
+    with pytest.raises(pg.InputError, match=r"sample_weight must be numbers, however: it is tensor"):
+        check_weights(torch.ones(3, requires_grad=True), 3)
+    with pytest.raises(pg.InputError, match=r"sample_weight.shape == \(2, 1\), expected \(2,\); pass"):
+        check_weights(np.ones((2, 1)), 2)
