@@ -221,6 +221,17 @@ def test_bad_options(options, message):
     assert str(caught.value).startswith(message)
 
 
+@pytest.mark.parametrize("neighbourhood", ["coalition", "gaussian"])
+def test_a_kernel_that_leaves_neighbours_no_weight_is_refused(neighbourhood):
+    """The ridge alone would decide: coefficients of 0, which say that no player matters."""
+    for width in (1e-300, 1e-160, 0.03):
+        with pytest.raises(pg.InputError, match=r"^kernel_width must leave neighbours a weight, however: "):
+            explain(neighbourhood=neighbourhood, kernel_width=width)
+    wide = [explain(neighbourhood=neighbourhood, kernel_width=width).values for width in (1e5, 1e300)]
+    np.testing.assert_allclose(wide[0], wide[1], rtol=1e-6)
+    assert np.abs(wide[0]).max() > 0.1
+
+
 def test_the_neighbourhood_fits_the_players():
     """Numbers on a scale are moved by a little; levels, segments and groups are kept or replaced."""
     numbers = torch.randn(30, 4)

@@ -50,6 +50,8 @@ SUSPECT: dict[str, Callable[[], Any]] = {
     "2.5": lambda: 2.5,
     "nan": lambda: float("nan"),
     "inf": lambda: float("inf"),
+    "1e300": lambda: 1e300,
+    "1e-300": lambda: 1e-300,
     "None": lambda: None,
     "empty text": str,
     "text with a null": lambda: "a\0b",

@@ -38,6 +38,8 @@ Booleans = npt.NDArray[np.bool_]
 
 #: Neighbours, unless said otherwise.
 _LEAST_SAMPLES, _SAMPLES_PER_PLAYER = 1000, 50
+#: Of all neighbours that differ from the row, whose own weight is 1.
+_LEAST_WEIGHT = 0.1
 NEIGHBOURHOODS = ("auto", "coalition", "gaussian")
 #: Numbers held at once: outputs of one block of rows, and positions of one chunk of neighbours.
 _BLOCK_NUMBERS, _CHUNK_NUMBERS = 2**22, 2**23
@@ -376,6 +378,24 @@ def _on_a_scale(request: Request) -> bool:
     return True
 
 
+def _kernel(distances: Floats, width: float) -> Floats:
+    """Return the weights of neighbours, ``(neighbours,)``.
+
+    Raises:
+        InputError: all the weight is the row's own, so that the ridge alone would decide, and call every player idle.
+    """
+    with np.errstate(over="ignore"):
+        weights: Floats = np.exp(-((distances / width) ** 2) / 2)
+    away = distances > 0
+    if weights[away].sum() < _LEAST_WEIGHT:
+        raise InputError(
+            f"kernel_width must leave neighbours a weight, however: with kernel_width={width:g} the {away.sum():,} "
+            f"that differ from their row weigh {weights[away].sum():.2g} together, where the row weighs 1; pass a "
+            "larger width, or leave it out"
+        )
+    return weights
+
+
 class _Rows:
     """Explains blocks of rows with one design."""
 
@@ -388,8 +408,7 @@ class _Rows:
         }
         self.neighbourhood: Neighbourhood = kinds[options["neighbourhood"]](request)
         self.design = self.neighbourhood.design(request, options["samples"])
-        squared = self.neighbourhood.distances(self.design) ** 2
-        weights = np.exp(-squared / (2 * options["kernel_width"] ** 2))
+        weights = _kernel(self.neighbourhood.distances(self.design), options["kernel_width"])
         self.surrogate = Surrogate(self.design.coordinates, weights, options["ridge"])
         self.evaluations = 0
         self._batch = forward_batch_size(request)
