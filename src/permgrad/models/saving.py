@@ -81,11 +81,10 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
         ...     bool((load(f"{parent}/model").predict(X) == model.predict(X)).all())
         True
     """
-    from permgrad.models.settings import device_faults
+    from permgrad.models.settings import device_faults, raise_faults
 
     source = check_path("folder", folder)
-    if faults := device_faults(device):
-        raise InputError(faults[0])
+    raise_faults(device_faults(device))
     description = _read_description(source)
     weights = _read_weights(source / WEIGHTS, description)
     arrays = _read_arrays(source / ARRAYS, description)
