@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
 import numpy as np
+import numpy.typing as npt
 
 from permgrad._errors import InputError, shown, unknown
 
@@ -91,6 +92,28 @@ example 0.01
         words = "above 0" if above_zero else "of at least 0"
         raise InputError(f"{name} must be a finite number {words}, however: {name}={shown(value)}; {fix}")
     return float(value)
+
+
+def as_numbers(name: str, value: Any, fix: str) -> npt.NDArray[np.float64]:
+    """Return numbers as an array of float64, of whatever shape they are; nothing is copied that is one already.
+
+    Raises:
+        InputError: Something else than real numbers.
+
+    Examples:
+        >>> as_numbers("scores", [1, 0.5], "pass a list")
+        array([1. , 0.5])
+        >>> as_numbers("scores", ["high", "low"], "pass a list of numbers")
+        Traceback (most recent call last):
+        permgrad._errors.InputError: scores must be numbers, however: scores=['high', 'low']; pass a list of numbers
+    """
+    try:
+        # A complex array would lose its imaginary parts with no more than a warning.
+        if getattr(value, "dtype", None) is None or np.asarray(value).dtype.kind != "c":
+            return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last: a tensor that wants gradients
+        pass
+    raise InputError(f"{name} must be numbers, however: {name}={shown(value)}; {fix}") from None
 
 
 def check_flag(name: str, value: Any) -> bool:

@@ -106,7 +106,7 @@ def test_faults_name_their_files(tmp_path, ramp):
     assert f"{tmp_path / 'text.png'}: not an image that Pillow can read" in said
     assert "cut.png" in said
     assert "good.png" not in said
-    with pytest.raises(InputError, match="the size of images must be at least 8 pixels, however: 4"):
+    with pytest.raises(InputError, match="the size of images must be from 8 to 4,096 pixels, however: 4"):
         ImageColumn.fit("scan", [good], size=4)
 
 

@@ -76,7 +76,7 @@ def test_other_weights_are_refused(model, value):
 def test_weights_are_a_new_array():
     own = np.ones(3)
     assert check_weights(own, 3) is not own
-    with pytest.raises(pg.InputError, match=r"sample_weight must be numbers, however: it is tensor"):
+    with pytest.raises(pg.InputError, match=r"sample_weight must be numbers, however: sample_weight=tensor"):
         check_weights(torch.ones(3, requires_grad=True), 3)
     with pytest.raises(pg.InputError, match=r"sample_weight.shape == \(2, 1\), expected \(2,\); pass"):
         check_weights(np.ones((2, 1)), 2)

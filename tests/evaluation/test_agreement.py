@@ -173,7 +173,7 @@ def test_the_table_has_every_pair_and_measure():
             ),
         ),
         (lambda: agreement([[1, 2]], [[2, 1]], "tau"), "agreement measure must be one of 'kendall'"),
-        (lambda: agreement([[1, 2]], [[2, 1]], train_rows=0), "a split must have training rows"),
+        (lambda: agreement([[1, 2]], [[2, 1]], train_rows=0), "train_rows must be a finite number above 0"),
     ],
 )
 def test_bad_input(call, message):

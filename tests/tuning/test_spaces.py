@@ -190,7 +190,7 @@ FAULTS: list[tuple[Any, str]] = [
     ),
     ({"parameters": {"network.dropuot": {"low": 0.0, "high": 0.1}}}, "(did you mean 'network.dropout'?)"),
     ({"parameters": {"network.dropout": 3}}, "must be an object with low and high, or with choices, it is 3"),
-    ({"parameters": {"network.dropout": {"low": 0.0}}}, "'network.dropout' needs a finite number 'high'"),
+    ({"parameters": {"network.dropout": {"low": 0.0}}}, "needs a finite number 'high'"),
     ({"parameters": {"network.dropout": {"low": 0.5, "high": 0.1}}}, "must have low below high, they are 0.5 and 0.1"),
     ({"parameters": {"network.dropout": {"low": 0.0, "high": 0.5, "log": True}}}, "low above 0 where log is true"),
     ({"parameters": {"network.dropout": {"low": 0.1, "high": 0.5, "log": True, "step": 0.1}}}, "has log and step"),
@@ -214,6 +214,15 @@ FAULTS: list[tuple[Any, str]] = [
             }
         },
         "'network.dense_units' and 'network.dense_units.width' are both searched; leave one out",
+    ),
+    (
+        {"parameters": {"network.dense_units.depth": {"low": 1, "high": 10**30}}},
+        "'network.dense_units.depth' cannot be 1000000000000000000000000000000: at most 1,000 layers are searched",
+    ),
+    ({"parameters": {"network.dense_units.width": {"low": 8, "high": 10**8}}}, "whole numbers from 1 to 1,000,000"),
+    (
+        {"parameters": {"network.dropout": {"low": 0, "high": 10**400}}},
+        "'network.dropout' needs a finite number 'high'",
     ),
     ({"parameters": {"layout": {"choices": []}}}, "must list at least one choice, it has []"),
     ({"parameters": {"layout": {"choices": ["tinto", "tinto"]}}}, "lists a choice twice"),

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._checks import check_choice, check_flag, check_path, is_whole
+from permgrad._checks import check_choice, check_flag, check_path, is_number, is_whole
 from permgrad._errors import EnvironmentProblem, InputError, shown, text_of, unknown
 from permgrad._files import atomic_folder, json_text, plain, writing
 from permgrad._stored import is_intact, parse_json, read_npz, sealed, write_npz
@@ -493,7 +493,7 @@ def _check_meta(header: Mapping[str, Any], count: int) -> None:
         if any(isinstance(row, (list, dict)) for row in rows):
             raise TypeError(f"meta ({name} that are no numbers)")
     _check_weights(header["meta"].get("sample_weight"))
-    if isinstance(confidence, bool) or not isinstance(confidence, (int, float)) or not 0 < confidence < 1:
+    if not is_number(confidence) or not 0 < confidence < 1:
         raise TypeError(f"meta (a confidence of {confidence!r})")
 
 

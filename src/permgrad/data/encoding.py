@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._checks import check_choice, is_whole
+from permgrad._checks import check_choice, check_whole
 from permgrad._errors import InputError, counted, listed, suggest, unknown, warn_user
 from permgrad.data.cells import BLANK, PRESENT, CodesArgument, Distinct, Floats, MissingCodes, as_frame, has_text_names
 from permgrad.data.column_types import Kind, Schema, infer_schema
@@ -125,11 +125,7 @@ class TableEncoder:
             InputError: unknown options, no rows, blocks that name no column.
         """
         check_mode(self.numeric)
-        if not is_whole(self.max_levels) or self.max_levels < 1:
-            raise InputError(
-                f"max_levels must be a whole number of at least 1, however: max_levels={self.max_levels!r}; the default"
-                " is 50"
-            )
+        check_whole("max_levels", self.max_levels, "the default is 50")
         if statistics.rows == 0:
             raise InputError(
                 "an encoder must be fitted on at least one row, however the statistics hold none; update them first"
@@ -295,8 +291,8 @@ class TableEncoder:
         if not hasattr(X, "columns") and not isinstance(X, Mapping):
             if frame.shape[1] != self.n_features_in_:
                 raise InputError(
-                    f"X has {frame.shape[1]} features, but TableEncoder is expecting {self.n_features_in_} features as"
-                    " input; pass the columns of training"
+                    f"X must have the columns of training, however: X has {frame.shape[1]} features, but TableEncoder "
+                    f"is expecting {self.n_features_in_} features as input; pass them in their order"
                 )
             frame.columns = pd.Index(self.feature_names_in_, dtype=object)
         check_names(list(frame.columns), self.feature_names_in_)

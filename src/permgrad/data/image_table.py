@@ -17,11 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, listed
+from permgrad._checks import check_path, is_whole
+from permgrad._errors import InputError, listed, shown
 
 #: Longest side of an image that nobody gave a size: enough for shapes, and training stays minutes on a processor.
 LONGEST_SIDE = 64
-_FEWEST_PIXELS = 8
+#: Sides of the square that images are brought to, in pixels.
+_FEWEST_PIXELS, _MOST_SIDE = 8, 4096
 #: Pixels of one image; where Pillow begins to warn, a process takes nearly 1 GB to read it.
 MOST_PIXELS = 89_478_485
 #: Image modes of Pillow without colour.
@@ -75,9 +77,9 @@ class ImageColumn:
             >>> (column.height, column.width, column.channels), pixels.shape, int(pixels.min())
             ((12, 10, 1), (1, 1, 12, 10), 255)
         """
-        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < _FEWEST_PIXELS):
+        if size is not None and not (is_whole(size) and _FEWEST_PIXELS <= size <= _MOST_SIDE):
             raise InputError(
-                f"the size of images must be at least {_FEWEST_PIXELS} pixels, however: {size!r}; "
+                f"the size of images must be from {_FEWEST_PIXELS} to {_MOST_SIDE:,} pixels, however: {shown(size)}; "
                 "pass for example size=64"
             )
         shapes, coloured = _headers(name, files)
@@ -142,6 +144,9 @@ def locate_images(cells: pd.Series[Any], folder: str | os.PathLike[str], table: 
         Traceback (most recent call last):
         permgrad._errors.InputError: image files must exist, however: 1 of 1 in column 'scan' of the table does not...
     """
+    if not isinstance(cells, pd.Series):
+        raise InputError(f"cells must be a column of a table, however: cells={shown(cells)}; pass frame['scan']")
+    base = check_path("folder", folder, "pass the folder of the table")
     name = str(cells.name)
     empty = cells.isna().to_numpy() | np.array([not str(cell).strip() for cell in cells], dtype=bool)
     if empty.any():
@@ -152,7 +157,6 @@ def locate_images(cells: pd.Series[Any], folder: str | os.PathLike[str], table: 
             f"every row must name an image, however: column {name!r} of {table} is empty in {int(empty.sum())} of "
             f"{len(cells)} rows (row {rows}, counted from 0); fill these cells or leave the rows out"
         )
-    base = Path(folder)
     files = [base / str(cell).strip() for cell in cells.tolist()]
     # Not Path.is_file, which raises for names that are too long to be one.
     missing = [file for file in dict.fromkeys(files) if not os.path.isfile(file)]  # noqa: PTH113

@@ -6,7 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,44 @@ def check_notes(schema: pa.Schema) -> None:
     missing = {one for one in index if isinstance(one, str)} - set(schema.names)
     if missing:
         raise ValueError(f"an index of columns that are not there ({sorted(missing)[:3]})")
+
+
+def check_types(footer: pq.FileMetaData) -> None:
+    """Refuse columns whose type is another in a row group than in the schema: Arrow ends the process over them.
+
+    Raises:
+        ValueError: there is one.
+    """
+    said = [footer.schema.column(index).physical_type for index in range(len(footer.schema))]
+    for number in range(footer.num_row_groups):
+        group = footer.row_group(number)
+        if [group.column(index).physical_type for index in range(group.num_columns)] != said:
+            raise ValueError(f"a row group ({number}) whose columns are of other types than the schema's")
+
+
+def check_texts(table: pa.Table) -> None:
+    """Refuse text that is no UTF-8, which Arrow reads as it stands and Python cannot read at all.
+
+    Raises:
+        pyarrow.ArrowInvalid: there is some.
+    """
+    for column in table.columns:
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+            column.validate(full=True)
+
+
+def check_frame_texts(frame: pd.DataFrame) -> None:
+    """Refuse text that is no UTF-8 in a frame made from Arrow's columns, as ``check_texts`` does.
+
+    Raises:
+        pyarrow.ArrowInvalid: there is some.
+    """
+    for place in range(frame.shape[1]):
+        cells = frame.iloc[:, place]
+        values = cells.cat.categories if isinstance(cells.dtype, pd.CategoricalDtype) else cells
+        if isinstance(values.dtype, pd.StringDtype):
+            pa.array(values).validate(full=True)
 
 
 def index_formulas(schema: pa.Schema) -> tuple[tuple[str, tuple[int, int]], ...]:

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from permgrad._checks import check_path, check_whole
 from permgrad._errors import EnvironmentProblem, InputError, shown, suggest
 from permgrad.data.cells import CellError
-from permgrad.data.parquet_columns import ColumnLayout, check_notes, index_formulas
+from permgrad.data.parquet_columns import ColumnLayout, check_notes, check_texts, check_types, index_formulas
 from permgrad.data.table import DAMAGE, check_fits
 
 #: Endings of the files of a folder that are read; others are left alone.
@@ -267,7 +267,14 @@ class PartitionedTable:
                     f"the files of a table must stay as they are while it is read, however: {str(path)!r} has changed; "
                     "start again"
                 )
-            yield from file.iter_batches(batch_size=rows, row_groups=list(groups), columns=stored, use_threads=False)
+            found = 0
+            for record in file.iter_batches(
+                batch_size=rows, row_groups=list(groups), columns=stored, use_threads=False
+            ):
+                found += len(record)
+                yield record
+            if found != part.rows:
+                raise ValueError(f"{found} rows where the footer says {part.rows}")
 
     def _frame(
         self, table: pa.Table, part: Part, columns: Sequence[str] | None, first: int | None = None
@@ -279,6 +286,7 @@ class PartitionedTable:
         keys, made = dict(file.keys), dict[str, Any]()
         fields = [self.schema.field(name) for name in table.column_names]
         with _readable(Path(self.root, part.file)):
+            check_texts(table)
             stored = pa.schema([self._stored_type(own) for own in fields], metadata=layout.metadata)
             frame = table.cast(stored, safe=False).to_pandas(ignore_metadata=False)
         frame.columns = pd.Index(table.column_names, dtype=object)
@@ -438,6 +446,7 @@ def _read_footer(path: Path, root: Path) -> tuple[_File, pa.Schema, dict[str, in
             metadata, schema = opened.metadata, opened.schema_arrow
             _check_names(schema.names, str(path))
             check_notes(schema)
+            check_types(metadata)
             groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
             nulls: dict[str, int | None] = dict.fromkeys(schema.names, 0)
             for group in groups:

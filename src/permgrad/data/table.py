@@ -485,6 +485,8 @@ def _parse_parquet(content: bytes, file: Path) -> pd.DataFrame:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from permgrad.data.parquet_columns import check_frame_texts, check_types
+
     if content[:4] != PARQUET and _looks_like_text(content):
         raise InputError(
             f"a file must be what its name says, however {str(file)!r} is named as Parquet and holds text; rename it "
@@ -506,7 +508,9 @@ def _parse_parquet(content: bytes, file: Path) -> pd.DataFrame:
         )
     check_fits(footer.num_rows * footer.num_columns * 8, str(file))
     try:
+        check_types(footer)
         frame = pd.read_parquet(io.BytesIO(content))
+        check_frame_texts(frame)
         if any(name is not None for name in frame.index.names):
             frame = frame.reset_index()
     except (pa.ArrowException, OSError, *DAMAGE) as error:

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, shown
+from permgrad._checks import as_numbers
+from permgrad._errors import InputError
 from permgrad.data.cells import CellError
 
 #: Only ratios of weights count; beyond these their squares, and those of their sums, are no longer float64's.
@@ -40,13 +41,7 @@ def check_weights(sample_weight: Any, rows: int) -> npt.NDArray[np.float64]:
         permgrad._errors.InputError: sample_weight must be 0 or between 1e-100 and 1e+100, however: that of row 1 is \
 1e+300; only ratios count, so divide all by the largest, and write 0 for what does not count
     """
-    try:
-        weights = np.array(sample_weight, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last: a tensor that wants gradients
-        raise InputError(
-            f"sample_weight must be numbers, however: it is {shown(sample_weight)}; pass one for each of "
-            f"the {rows} rows"
-        ) from None
+    weights = as_numbers("sample_weight", sample_weight, f"pass one for each of the {rows} rows").copy()
     if weights.ndim == 0:
         weights = np.full(rows, float(weights))
     if weights.shape != (rows,):

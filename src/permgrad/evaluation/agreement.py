@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import InputError
+from permgrad._checks import as_numbers, check_number, check_whole
+from permgrad._errors import InputError, shown
 from permgrad._registry import Registry
 from permgrad.evaluation.ranking import importance_shares, kendall, spearman
 
@@ -70,8 +71,10 @@ def strongest(importance: npt.ArrayLike, k: int) -> Floats:
         [1.0, 0.5, 0.5, 0.0]
     """
     values = _importances(importance)
-    if not 1 <= k <= len(values):
-        raise InputError(f"k must be between 1 and the number of features, however: k={k}, features={len(values)}")
+    if check_whole("k", k, "pass for example 10") > len(values):
+        raise InputError(
+            f"k must be between 1 and the number of features, however: k={k}, features={len(values)}; lower it"
+        )
     positive = values > 0
     if positive.sum() <= k:
         return positive.astype(np.float64)
@@ -122,7 +125,7 @@ def _check_pair(left: Floats, right: Floats) -> None:
 
 
 def _importances(importance: npt.ArrayLike) -> Floats:
-    values = np.asarray(importance, dtype=np.float64)
+    values = as_numbers("importance", importance, "pass one for each feature")
     if values.ndim != 1 or len(values) == 0:
         raise InputError(
             f"importance must have shape (features,) with at least one, however: its shape is {values.shape}"
@@ -211,17 +214,17 @@ def agreement(
         >>> same.value, same.ceiling, same.gap
         (1.0, 1.0, 0.0)
     """
-    left, right = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    fix = "pass an array (splits, features)"
+    left, right = as_numbers("first", first, fix), as_numbers("second", second, fix)
     if left.ndim != 2 or left.shape != right.shape or 0 in left.shape:
         raise InputError(
             "both models must have importances of shape (splits, features) for the same splits, however: "
-            f"their shapes are {left.shape} and {right.shape}"
+            f"their shapes are {left.shape} and {right.shape}; {fix} for each"
         )
-    if train_rows <= 0 or test_rows < 0:
-        raise InputError(
-            "a split must have training rows and no negative number of test rows, however: "
-            f"train_rows={train_rows}, test_rows={test_rows}"
-        )
+    check_number("train_rows", train_rows, "pass the number of training rows of a split", above_zero=True)
+    check_number("test_rows", test_rows, "pass the number of test rows of a split")
+    if k is not None:
+        check_whole("k", k, "pass for example 10, or None")
     compute = agreement_measures.get(measure).compute
     strong = usual_k(left.shape[1]) if k is None else k
     between, own, other = (
@@ -307,6 +310,11 @@ def agreement_table(
     """
     import pandas as pd
 
+    if not isinstance(importances, Mapping):
+        raise InputError(
+            f"importances must map each model to an array (splits, features), however: importances="
+            f"{shown(importances)}; pass for example {{'a': [[3, 2], [3, 1]], 'b': [[1, 2], [1, 3]]}}"
+        )
     rows = []
     for first, second in itertools.combinations(importances, 2):
         for measure in agreement_measures:

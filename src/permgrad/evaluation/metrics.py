@@ -23,7 +23,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import InputError
+from permgrad._checks import as_numbers, check_choice
+from permgrad._errors import InputError, shown
 from permgrad._files import plain
 from permgrad._registry import Registry
 
@@ -277,12 +278,11 @@ def evaluate(
         >>> evaluate("regression", [1.0], predictions=[1.5])["r2"] is None
         True
     """
+    check_choice("task", task, ("classification", "regression"))
     if task == "classification":
         case = _classification_case(y, predictions, probabilities, classes)
-    elif task == "regression":
-        case = _regression_case(y, predictions)
     else:
-        raise InputError(f"task must be 'classification' or 'regression', however: task={task!r}")
+        case = _regression_case(y, predictions)
     result: dict[str, Any] = {}
     for name in metrics:
         metric = metrics.get(name)
@@ -317,9 +317,9 @@ def _value(metric: Metric, case: Case) -> float | None:
 
 def _regression_case(y: npt.ArrayLike, predictions: npt.ArrayLike | None) -> Case:
     if predictions is None:
-        raise InputError("evaluate needs predictions= for regression, however: predictions=None")
-    truth = np.asarray(y, dtype=np.float64)
-    guess = np.asarray(predictions, dtype=np.float64)
+        raise InputError("evaluate needs predictions= for regression, however: predictions=None; pass them")
+    truth = as_numbers("y", y, "pass one for each row")
+    guess = as_numbers("predictions", predictions, "pass one for each row")
     for name, array in (("y", truth), ("predictions", guess)):
         if array.ndim == 2 and array.shape[1] == 1:
             continue
@@ -341,13 +341,16 @@ def _classification_case(
 ) -> Case:
     import pandas as pd
 
-    known = pd.Index(np.asarray(classes)) if len(classes) else pd.Index([])
+    given = np.asarray(classes)
+    known = pd.Index(given) if given.ndim == 1 and len(given) else pd.Index([])
     if not len(known) or not known.is_unique:
-        raise InputError(f"classes must name each class of the model once, however: classes={list(classes)!r}")
+        raise InputError(
+            f"classes must name each class of the model once, however: classes={shown(classes)}; pass model.classes_"
+        )
     truth = np.asarray(y)
     if truth.ndim != 1:
         raise InputError(f"y must have shape (rows,), however: its shape is {truth.shape}")
-    table = None if probabilities is None else np.asarray(probabilities, dtype=np.float64)
+    table = None if probabilities is None else as_numbers("probabilities", probabilities, "pass predict_proba(X)")
     if table is not None and table.shape != (len(truth), len(known)):
         raise InputError(
             "probabilities must have one row per row of y and one column per class, however: "

@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import InputError
+from permgrad._checks import as_numbers, check_flag, check_number
+from permgrad._errors import InputError, shown
 
 Array = npt.NDArray[Any]
+_ROWS = "pass the number of rows of a split"
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def corrected_paired_test(differences: npt.ArrayLike, *, train_rows: int, test_r
         >>> round(found.difference, 3), found.p_value < 0.05
         (0.015, True)
     """
-    values = np.asarray(differences, dtype=np.float64)
+    values = as_numbers("differences", differences, "pass one for each split")
     if values.ndim != 1 or len(values) < 2:
         raise InputError(
             "a paired test needs the differences of at least two splits, however: their shape is "
@@ -84,8 +86,8 @@ def corrected_paired_test(differences: npt.ArrayLike, *, train_rows: int, test_r
             "leave out the splits on which a model has no score"
         )
     for name, rows in (("train_rows", train_rows), ("test_rows", test_rows)):
-        if rows < 1:
-            raise InputError(f"{name} must be at least 1, however: {name}={rows!r}; pass the number of rows of a split")
+        if check_number(name, rows, _ROWS) < 1:
+            raise InputError(f"{name} must be at least 1, however: {name}={rows!r}; {_ROWS}")
     splits = len(values)
     mean = float(values.mean())
     variance = float(values.var(ddof=1)) * (1 / splits + test_rows / train_rows)
@@ -114,13 +116,20 @@ def mean_ranks(table: Mapping[str, Sequence[float]], higher_is_better: bool) -> 
         >>> mean_ranks({"a": [0.9, 0.8], "b": [0.7, 0.8], "c": [0.6, 0.1]}, higher_is_better=True)
         {'a': 1.25, 'b': 1.75, 'c': 3.0}
     """
-    lengths = {name: len(values) for name, values in table.items()}
+    check_flag("higher_is_better", higher_is_better)
+    if not isinstance(table, Mapping):
+        raise InputError(
+            f"ranks need a mapping of model to its values, however: table={shown(table)}; pass for example "
+            "{'a': [0.9, 0.8], 'b': [0.7, 0.8]}"
+        )
+    rows = {name: np.atleast_1d(as_numbers(f"values of {name!r}", own, "pass a list")) for name, own in table.items()}
+    lengths = {name: len(own) for name, own in rows.items()}
     if not lengths or len(set(lengths.values())) != 1 or min(lengths.values()) == 0:
         raise InputError(
             "ranks need at least one model, and as many values of each model as there are cells, however: the numbers "
             f"of values are {lengths}; leave out models or cells that are not complete"
         )
-    values = np.array([np.asarray(row, dtype=np.float64) for row in table.values()])
+    values = np.array(list(rows.values()))
     if np.isnan(values).any():
         raise InputError(
             f"ranks need a value in every cell, however: {int(np.isnan(values).sum())} of {values.size} are missing; "
@@ -129,7 +138,7 @@ def mean_ranks(table: Mapping[str, Sequence[float]], higher_is_better: bool) -> 
     from scipy.stats import rankdata
 
     ranks = rankdata(-values if higher_is_better else values, method="average", axis=0)
-    return dict(zip(table, ranks.mean(axis=1).tolist(), strict=True))
+    return dict(zip(rows, ranks.mean(axis=1).tolist(), strict=True))
 
 
 def holm(p_values: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -148,10 +157,10 @@ def holm(p_values: npt.ArrayLike) -> npt.NDArray[np.float64]:
         >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
         [0.03, 0.06, 0.06]
     """
-    values = np.asarray(p_values, dtype=np.float64)
+    values = as_numbers("p_values", p_values, "pass one for each test")
     if values.ndim != 1 or not np.all((values >= 0) & (values <= 1)):
         raise InputError(
-            f"p-values must be numbers from 0 to 1, one for each test, however: {values.tolist()}; "
+            f"p-values must be numbers from 0 to 1, one for each test, however: {shown(values.tolist())}; "
             "leave out tests that have none"
         )
     order = np.argsort(values, kind="stable")

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._checks import check_choice
-from permgrad._errors import InputError
+from permgrad._checks import as_numbers, check_choice, check_names, check_whole, is_number
+from permgrad._errors import InputError, shown
 from permgrad.attribution.donors import MarginalSampler
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.moments import PairMoments, interval
@@ -113,16 +113,23 @@ def predictor_importance(
         (0.0, True)
     """
     started = time.perf_counter()
-    rows = np.ascontiguousarray(encoded, dtype=np.float32)
-    target = np.asarray(y)
-    if rows.ndim != 2 or target.shape != (len(rows),) or not len(rows):
+    class_names = check_names("class_names", class_names, "pass for example ('no', 'yes')")
+    if not is_number(confidence) or not 0 < confidence < 1:
+        raise InputError(f"confidence must lie between 0 and 1, however: confidence={shown(confidence)}; pass 0.95")
+    check_choice("loss", loss, (*CLASS_LOSSES, *NUMBER_LOSSES))
+    check_whole("n_repeats", n_repeats, "pass for example 10")
+    check_whole("batch_rows", batch_rows, "pass for example 20_000")
+    rows, target, donors = _tables(encoded, y, background)
+    if class_names and not np.isin(target, np.arange(len(class_names))).all():
         raise InputError(
-            "predictor_importance needs rows of shape (rows, encoded) and as many y, however: "
-            f"their shapes are {rows.shape} and {target.shape}"
+            f"y must hold indexes of the {len(class_names)} classes, however: y={shown(target)} and class_names="
+            f"{shown(class_names)}; name every class"
         )
-    if n_repeats < 1:
-        raise InputError(f"n_repeats must be at least 1, however: n_repeats={n_repeats}")
-    donors = rows if background is None else np.ascontiguousarray(background, dtype=np.float32)
+    if not isinstance(players, Mapping):
+        raise InputError(
+            f"players must map features to their encoded columns, however: players={shown(players)}; pass "
+            "TableEncoder.features()"
+        )
     sampler = MarginalSampler(donors, seed, shared=background is None)
     base = np.empty(len(rows))
 
@@ -167,6 +174,33 @@ def predictor_importance(
             "seconds": time.perf_counter() - started,
         },
     )
+
+
+def _tables(
+    encoded: npt.ArrayLike, y: npt.ArrayLike, background: npt.ArrayLike | None
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any], npt.NDArray[np.float32]]:
+    """Return rows, targets and the rows that donors come from.
+
+    Raises:
+        InputError: Shapes do not fit together.
+    """
+    fix = "pass rows of an encoder and their targets"
+    rows = np.ascontiguousarray(as_numbers("encoded", encoded, fix), dtype=np.float32)
+    target = np.asarray(y)
+    if rows.ndim != 2 or target.shape != (len(rows),) or not len(rows):
+        raise InputError(
+            "predictor_importance needs rows of shape (rows, encoded) and as many y, however: "
+            f"their shapes are {rows.shape} and {target.shape}; {fix}"
+        )
+    if background is None:
+        return rows, target, rows
+    donors = np.ascontiguousarray(as_numbers("background", background, fix), dtype=np.float32)
+    if donors.ndim != 2 or donors.shape[1:] != rows.shape[1:] or not len(donors):
+        raise InputError(
+            f"background must be rows like encoded, however: their shapes are {donors.shape} and {rows.shape}; "
+            "pass rows of the same encoder"
+        )
+    return rows, target, donors
 
 
 def _effects(

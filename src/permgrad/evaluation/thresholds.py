@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._checks import check_choice
-from permgrad._errors import InputError, unknown
+from permgrad._checks import as_numbers, check_choice, is_number
+from permgrad._errors import InputError, shown, unknown
 from permgrad._files import plain
 from permgrad._registry import Registry
 
@@ -189,8 +189,8 @@ def metrics_at(
         >>> metrics_at(["no", "yes", "no"], [0.2, 0.7, 0.8], 0.5)["confusion_matrix"]
         [[1, 1], [0, 1]]
     """
-    if math.isnan(value):
-        raise InputError("a threshold must be a number, however: value=nan; pass for example 0.5")
+    if not is_number(value):
+        raise InputError(f"a threshold must be a number, however: value={shown(value)}; pass for example 0.5")
     truth, _ = _truth(y, positive)
     called = _scores(scores) >= value
     _check_lengths(truth, called)
@@ -266,19 +266,22 @@ def _truth(y: npt.ArrayLike, positive: Any) -> tuple[npt.NDArray[np.bool_], Any]
     except TypeError as error:
         raise InputError(f"y must hold two labels of one type, however: {error}; correct them") from error
     if len(labels) != 2:
-        shown = ", ".join(map(repr, labels[:5]))
         raise InputError(
-            f"y must hold two labels, however: it holds {len(labels)} ({shown}); pass rows of both classes"
+            f"y must hold two labels, however: it holds {len(labels)} ({shown(labels[:5])}); pass rows of both classes"
         )
     if positive is None:
         positive = labels[1]
-    if positive not in labels:
+    try:
+        known = positive in labels
+    except (TypeError, ValueError, RuntimeError):  # arrays, tensors and pandas' NA are equal to nothing
+        known = False
+    if not known:
         raise unknown("positive", positive, list(map(str, labels)))
     return np.asarray(values == positive, dtype=bool), positive
 
 
 def _scores(scores: npt.ArrayLike) -> Floats:
-    numbers = np.asarray(scores, dtype=np.float64)
+    numbers = as_numbers("scores", scores, "pass predict_proba(X)[:, 1]")
     if numbers.ndim != 1:
         raise InputError(
             f"scores must have shape (rows,), however: its shape is {numbers.shape}; pass predict_proba(X)[:, 1]"
@@ -301,13 +304,13 @@ def _checked_cost(by: str, cost: Mapping[str, float] | None) -> dict[str, float]
         if cost is not None:
             raise InputError(f"cost is used with by='cost' only, however: by={by!r}; leave one of them out")
         return {}
-    if not cost:
+    if not isinstance(cost, Mapping) or not cost:
         raise InputError(
-            "by='cost' needs what outcomes cost, however: cost is empty; "
+            f"by='cost' needs what outcomes cost, however: cost={shown(cost)}; "
             "pass for example cost={'false_negative': 5, 'false_positive': 1}"
         )
     for outcome, price in cost.items():
         check_choice("outcome in cost", outcome, OUTCOMES)
-        if isinstance(price, (str, bool)) or not np.isfinite(price):
-            raise InputError(f"a cost must be a finite number, however: cost[{outcome!r}]={price!r}; correct it")
+        if not is_number(price) or not math.isfinite(price):
+            raise InputError(f"a cost must be a finite number, however: cost[{outcome!r}]={shown(price)}; correct it")
     return {str(outcome): float(price) for outcome, price in cost.items()}

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._checks import check_whole
+from permgrad._checks import check_flag, check_whole
 from permgrad._random import generator
 from permgrad.imaging.layout import PlacedLayout, Positions, layouts
 
@@ -59,7 +59,7 @@ class AssignmentLayout(PlacedLayout):
     def __init__(self, pixels: int = 20, *, random_state: Any = None, spacing: int = 1, refine: bool = True) -> None:
         super().__init__(pixels, random_state=random_state)
         self.spacing = check_whole("spacing", spacing, "pass spacing=1 to pack the columns")
-        self.refine = bool(refine)
+        self.refine = check_flag("refine", refine)
 
     def _pixels_needed(self, columns: int) -> int:
         return (math.isqrt(columns - 1)) * self.spacing + 1

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self, get_args, runtime_che
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._checks import check_choice, check_whole, is_whole
+from permgrad._checks import as_numbers, check_choice, check_names, check_number, check_whole, is_whole
 from permgrad._errors import InputError, shown, unknown
 from permgrad._random import resolve_seed
 from permgrad._registry import Registry
@@ -53,13 +53,15 @@ class Blur:
 
     def __post_init__(self) -> None:
         """Refuse what paints nothing."""
-        if not (isinstance(self.amplification, (int, float)) and 0 < self.amplification < math.inf):
-            raise InputError(
-                "amplification must be a finite number above 0, "
-                f"however: amplification={self.amplification!r}; pass blur=False for pictures without a blur"
-            )
+        fix = "pass blur=False for pictures without a blur"
+        check_number("amplification", self.amplification, fix, above_zero=True)
         for name in ("distance", "steps"):
-            check_whole(name, getattr(self, name), "pass blur=False for pictures without a blur")
+            check_whole(name, getattr(self, name), fix)
+        if self.radius > MAXIMUM_PIXELS:
+            raise InputError(
+                f"a blur must reach at most {MAXIMUM_PIXELS} pixels, however: distance={self.distance} times "
+                f"steps={self.steps} is {self.radius}; {fix}"
+            )
 
     @property
     def radius(self) -> int:
@@ -196,7 +198,9 @@ class StoredLayout(PlacedLayout):
     ) -> None:
         super().__init__(pixels)
         self.overlap = check_overlap(overlap)
-        self.blur = blur
+        self.blur = check_blur(blur)
+        if not isinstance(name, str):
+            raise InputError(f"name must be text, however: name={shown(name)}; pass for example name='stored'")
         self.name = name  # type: ignore[misc]  # the name of the layout that was stored, so not the class's
         self.positions = check_positions(positions, self.pixels)
 
@@ -258,7 +262,7 @@ def make_layout(name_or_object: Any, pixels: int = 20, random_state: Any = None,
             if option not in known:
                 if not known:
                     raise InputError(
-                        f"layout {name_or_object!r} takes no options, however: {option}={value!r}; leave it out"
+                        f"layout {name_or_object!r} takes no options, however: {option}={shown(value)}; leave it out"
                     )
                 raise unknown(f"option of layout {name_or_object!r}", option, known)
         return maker(pixels=pixels, random_state=random_state, **options)
@@ -283,6 +287,12 @@ def fit_layout(layout: Layout, encoded: npt.NDArray[Any], names: Sequence[str] |
         InputError: if positions, pixels or overlap are missing or wrong after ``fit``.
     """
     seed = resolve_seed(random_state)
+    if np.ndim(encoded) != 2:
+        check_encoded(encoded)
+    if names is not None:
+        names = check_names("names", names, "pass the encoder's encoded_names_")
+    if not callable(getattr(layout, "fit", None)):
+        raise InputError(f"layout must have a fit, however: layout={shown(layout)}; pass what make_layout gives")
     returned = layout.fit(encoded, list(names) if names is not None else None, seed)
     fitted = layout if returned is None else returned
     check_layout(fitted, np.shape(encoded)[1])
@@ -297,11 +307,7 @@ def check_layout(layout: Any, columns: int | None = None) -> tuple[Positions, in
             f"a fitted layout must have positions, pixels and overlap, however: {type(layout).__name__} has no "
             f"{', '.join(missing)}; set them in its fit"
         )
-    blur = getattr(layout, "blur", None)
-    if blur is not None and not isinstance(blur, Blur):
-        raise InputError(
-            f"a layout's blur must be None or a permgrad.imaging.Blur, however: blur={blur!r}; leave it out"
-        )
+    blur = check_blur(getattr(layout, "blur", None))
     pixels = check_pixels(layout.pixels)
     return check_positions(layout.positions, pixels, columns), pixels, check_overlap(layout.overlap), blur
 
@@ -334,12 +340,14 @@ def count_collisions(positions: Positions) -> int:
 
 def check_encoded(encoded: Any, names: Sequence[str] | None = None) -> npt.NDArray[np.float64]:
     """Return encoded rows as float64 with at least one row and one column; NaN becomes the column's mean."""
-    table = np.asarray(encoded, dtype=np.float64)
+    table = as_numbers("encoded", encoded, "pass the encoded training rows")
     if table.ndim != 2 or 0 in table.shape:
         raise InputError(
             "a layout is fitted on encoded rows of shape (rows, columns), at least one of each, "
             f"however: shape {table.shape}; pass the encoded training rows"
         )
+    if names is not None:
+        names = check_names("names", names, "pass the encoder's encoded_names_")
     if names is not None and len(names) != table.shape[1]:
         raise InputError(
             f"a layout needs one name for each encoded column, however: {len(names)} names, {table.shape[1]} columns; "
@@ -363,10 +371,19 @@ def check_pixels(pixels: Any) -> int:
     """Return the side of the grid as an int."""
     if not is_whole(pixels) or not 1 <= pixels <= MAXIMUM_PIXELS:
         raise InputError(
-            f"pixels must be an integer from 1 to {MAXIMUM_PIXELS}, however: pixels={pixels!r}; "
+            f"pixels must be an integer from 1 to {MAXIMUM_PIXELS}, however: pixels={shown(pixels)}; "
             "pass for example pixels=20"
         )
     return int(pixels)
+
+
+def check_blur(blur: Any) -> Blur | None:
+    """Return a blur, or None."""
+    if blur is not None and not isinstance(blur, Blur):
+        raise InputError(
+            f"a layout's blur must be None or a permgrad.imaging.Blur, however: blur={shown(blur)}; leave it out"
+        )
+    return blur
 
 
 def check_overlap(overlap: Any) -> Overlap:
@@ -381,7 +398,7 @@ def check_positions(positions: Any, pixels: int, columns: int | None = None) -> 
         given = np.asarray(positions)
         whole = given.astype(np.int64)
         exact = bool(np.all(whole == given))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         given, whole, exact = np.zeros(0), np.zeros(0, dtype=np.int64), False
     if given.ndim != 2 or given.shape[1:] != (2,) or not exact:
         raise InputError(

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import InputError
+from permgrad._checks import as_numbers, check_names
+from permgrad._errors import InputError, shown
 from permgrad.imaging.layout import Layout, Positions, check_layout, count_collisions
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def draw_layout(layout: Layout | Renderer, names: Sequence[str] | None = None, t
         >>> figure.axes[0].get_title(loc="left")
         'stored layout: 2 columns on 2 × 2 pixels'
     """
+    _check_title(title)
     positions, pixels, kind, overwrites = _read(layout)
     entries = _entries(positions, _checked_names(names, len(positions)))
     frame = _frame(positions, pixels, 0)
@@ -115,9 +117,15 @@ def draw_row(
     """
     import torch
 
+    from permgrad.imaging.foreign import ForeignRenderer
     from permgrad.imaging.render import Renderer
 
-    encoded = torch.as_tensor(np.array(row, dtype=np.float64))
+    if not isinstance(renderer, (Renderer, ForeignRenderer)):
+        raise InputError(
+            f"renderer must be one of permgrad.imaging, however: renderer={shown(renderer)}; pass model.renderer_"
+        )
+    _check_title(title)
+    encoded = torch.from_numpy(as_numbers("row", row, "pass for example encoded[0]").copy())
     if encoded.ndim != 1:
         raise InputError(f"row must be one encoded row, however: shape {tuple(encoded.shape)}; pass for example X[0]")
     with torch.no_grad():
@@ -174,12 +182,18 @@ def _read(source: Any) -> tuple[Positions, int, str, bool]:
 def _checked_names(names: Sequence[str] | None, columns: int) -> list[str]:
     if names is None:
         return [f"x{index}" for index in range(columns)]
+    names = check_names("names", names, "pass the encoder's encoded_names_")
     if len(names) != columns:
         raise InputError(
             f"names must hold one name for each encoded column, however: {len(names)} names, {columns} columns; "
             "pass the encoder's encoded_names_"
         )
-    return [str(name) for name in names]
+    return list(names)
+
+
+def _check_title(title: str | None) -> None:
+    if title is not None and not isinstance(title, str):
+        raise InputError(f"title must be text, however: title={shown(title)}; pass text, or leave it out")
 
 
 def _entries(positions: Positions, names: list[str]) -> list[_Entry]:

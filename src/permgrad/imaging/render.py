@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from permgrad._checks import check_whole
+from permgrad._checks import as_numbers, check_flag, check_number, check_whole
 from permgrad._errors import InputError
 from permgrad.imaging.layout import Layout, StoredLayout, check_layout, layout_to_dict
 
@@ -112,11 +112,9 @@ class Renderer(nn.Module):
                 f"maximum must be at least minimum for each encoded column, however: column {worst} has "
                 f"minimum={self.minimum[worst]:g}, maximum={self.maximum[worst]:g}; swap them"
             )
-        if not (isinstance(scale, (int, float)) and np.isfinite(scale) and scale > 0):
-            raise InputError(f"scale must be a finite number above 0, however: scale={scale!r}; pass 1 or 255")
         self.channels = check_whole("channels", channels, "pass 1 or 3")
-        self.scale = float(scale)
-        self.clip = bool(clip)
+        self.scale = check_number("scale", scale, "pass 1 or 255", above_zero=True)
+        self.clip = check_flag("clip", clip)
         spread = self.maximum - self.minimum
         # The same bound as MinMaxScaler's: narrower columns count as constant.
         spread = np.where(spread < 10 * np.finfo(np.float64).eps, 1.0, spread)
@@ -457,7 +455,7 @@ def _visible(flat: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def _check_range(name: str, values: npt.ArrayLike, columns: int) -> npt.NDArray[np.float64]:
-    checked = np.asarray(values, dtype=np.float64)
+    checked = as_numbers(name, values, f"pass the encoder's {name}_")
     if checked.shape != (columns,) or not np.isfinite(checked).all():
         raise InputError(
             f"{name} must be {columns} finite numbers, one for each encoded column, "

@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._checks import check_choice, is_whole
-from permgrad._errors import InputError
+from permgrad._checks import check_choice, check_flag, check_whole, is_whole
+from permgrad._errors import InputError, shown
 from permgrad._threads import warning_filters
 from permgrad.imaging.layout import Blur, PlacedLayout, Positions, layouts
 
@@ -77,13 +77,14 @@ class TintoLayout(PlacedLayout):
         check_choice("option", option, _OPTIONS)
         if not is_whole(times) or not 0 <= times <= 10:
             raise InputError(
-                f"times must be an integer from 0 to 10, however: times={times!r}; each of them doubles t-SNE's table, "
-                "pass for example times=4"
+                f"times must be an integer from 0 to 10, however: times={shown(times)}; each of them doubles t-SNE's "
+                "table, pass for example times=4"
             )
         self.algorithm = algorithm
         self.times = int(times)
-        self.random_seed = random_seed
-        self.blur = Blur(amplification, distance, steps) if blur else None
+        self.random_seed = check_whole("random_seed", random_seed, "pass for example 1", least=0)
+        discs = Blur(amplification, distance, steps)
+        self.blur = discs if check_flag("blur", blur) else None
         self.overlap = option if blur else "last"
 
     def _place(self, encoded: npt.NDArray[np.float64], seed: int) -> Positions:  # noqa: ARG002 — see random_state

@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from permgrad._checks import is_number
 from permgrad._errors import InputError
 
 Floats = npt.NDArray[np.float64]
@@ -89,7 +90,7 @@ class Calibration:
         method, temperature = content["method"], content["temperature"]
         if method not in (None, "prior", "temperature", "isotonic"):
             raise ValueError(f"a calibration by {method!r:.40}")
-        if not isinstance(temperature, (int, float)) or isinstance(temperature, bool) or not temperature > 0:
+        if not is_number(temperature) or not temperature > 0:
             raise ValueError(f"a temperature of {temperature!r:.40}")
         return cls(method, tuple(map(float, content["shift"])), float(temperature), curves)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from permgrad._checks import is_number
 from permgrad._errors import EnvironmentProblem
 from permgrad._files import atomic_path
 from permgrad._stored import check_archive
@@ -120,7 +121,7 @@ def _check_optimizer(found: Any, optimizer: Optimizer) -> None:
 
 def _is_rate(value: Any) -> bool:
     """Whether it can be a learning rate, which alone changes from step to step."""
-    return isinstance(value, float | int) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    return is_number(value) and 0 <= value < math.inf
 
 
 def _parameters(group: Mapping[str, Any]) -> list[nn.Parameter]:

@@ -18,20 +18,21 @@ import torch
 from torch import Tensor, nn
 
 from permgrad._checks import check_choice
-from permgrad._errors import InputError, unknown
+from permgrad._errors import InputError, shown, unknown
 from permgrad._progress import ProgressMode
 from permgrad._random import derive_seed, generator, resolve_seed
 from permgrad._registry import Registry
 from permgrad.data.column_types import Kind
 from permgrad.data.encoding import TableEncoder
 from permgrad.data.image_table import ImageColumn, Pixels
+from permgrad.models.argument_rules import argument_faults, training_faults
 from permgrad.models.batches import in_batches, sparing
 from permgrad.models.devices import full_float32, rows_at_once
 from permgrad.models.guard import sheltered, untouched
 from permgrad.models.inputs import class_target, class_weights
 from permgrad.models.multimodal import ImageTableNetwork, ImageTableOptions
 from permgrad.models.rows import Rows
-from permgrad.models.settings import choose_device
+from permgrad.models.settings import choose_device, device_faults, raise_faults
 from permgrad.models.training import TrainingOptions, train
 
 Task = Literal["classification", "regression"]
@@ -209,6 +210,7 @@ class ImageTableModel:
 
     def _fit(self, rows: Records, held: Records, checkpoint_folder: str | os.PathLike[str] | None) -> Self:
         preset = image_presets.get(self.preset)
+        self._check_arguments()
         options = _changed(preset.network, self.network, "network option")
         self.seed_ = resolve_seed(self.random_state)
         target = self._fit_target(rows)
@@ -251,6 +253,18 @@ class ImageTableModel:
         self.history_ = history.assign(epoch=history["epoch"].astype(int))
         self.training_options_ = dataclasses.asdict(chosen)
         return self
+
+    def _check_arguments(self) -> None:
+        """Refuse arguments that cannot be used, all at once, before an image is read."""
+        names = ("background_size", "progress", "class_weight", "kinds", "variables", "na_codes")
+        faults = argument_faults({name: getattr(self, name) for name in names}, self.task)
+        for name in ("network", "training"):
+            if not isinstance(getattr(self, name), Mapping | None):
+                fact = f"{name}={shown(getattr(self, name))}"
+                faults.append(f"{name} must be None or a mapping of options, however: {fact}; leave it out")
+        if isinstance(self.training, Mapping):
+            faults += training_faults(self.training, self.task)
+        raise_faults(faults + device_faults(self.device))
 
     def _fit_target(self, rows: Records) -> npt.NDArray[Any]:
         if rows.y is None:

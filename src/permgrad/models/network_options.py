@@ -10,6 +10,8 @@ from permgrad._checks import is_whole
 from permgrad._errors import InputError, shown, suggest
 from permgrad.models.blocks import ACTIVATIONS, INITIALIZERS, NORMALIZATIONS
 
+#: Of one layer; a square layer of so many would take terabytes.
+MOST_UNITS = 1_000_000
 NUMERIC_EMBEDDINGS: tuple[str, ...] = ("none", "periodic")
 
 
@@ -109,15 +111,15 @@ class NetworkOptions:
 def _sizes(least: int, *, may_be_empty: bool) -> Callable[[Any], Any]:
     """Return a converter of a size or a list of sizes to a tuple."""
     fix = (
-        f"one or more whole numbers of at least {least}"
+        f"one or more whole numbers from {least} to {MOST_UNITS:,}"
         if not may_be_empty
-        else (f"a list of whole numbers of at least {least}, which may be empty")
+        else (f"a list of whole numbers from {least} to {MOST_UNITS:,}, which may be empty")
     )
 
     def convert(value: Any) -> tuple[int, ...]:
         items = [value] if is_whole(value) else value
         listed = isinstance(items, Sequence) and not isinstance(items, str)
-        if not listed or not all(is_whole(item) and int(item) >= least for item in items):
+        if not listed or not all(is_whole(item) and least <= item <= MOST_UNITS for item in items):
             raise ValueError(fix)
         if not items and not may_be_empty:
             raise ValueError(fix)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from permgrad._checks import is_number
 from permgrad._errors import InputError, suggest, unknown
 from permgrad._registry import Registry
 from permgrad._stored import parse_json
@@ -254,7 +255,7 @@ def _own_faults(content: Mapping[str, Any]) -> list[str]:
     if weight is not None and weight not in CLASS_WEIGHTS:
         faults.append(f"'class_weight' must be null or one of {', '.join(map(repr, CLASS_WEIGHTS))}, it is {weight!r}")
     fraction = content.get("validation_fraction", 0.1)
-    if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 <= fraction < 1:
+    if not is_number(fraction) or not 0 <= fraction < 1:
         faults.append(f"'validation_fraction' must be a number from 0 to below 1, it is {fraction!r}")
     if not isinstance(content.get("pairs_as_levels", False), bool):
         faults.append("'pairs_as_levels' must be true or false")

@@ -13,9 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from permgrad._checks import is_number
+
 #: The options that derived names speak of.
 SIZES = ("dense_units", "conv_filters", "fusion_units", "image_units")
 DEPTH, WIDTH, BASE = "depth", "width", "base"
+#: Of one branch; each doubling of a size is a layer, too.
+MOST_LAYERS = 1000
 DERIVED = (DEPTH, WIDTH, BASE)
 
 Value = str | int | float | bool | None
@@ -98,7 +102,7 @@ class Parameter:
             labels = [choice_label(choice) for choice in self.choices]
             label = choice_label(value)
             return label in labels, label
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if not is_number(value):
             return False, value
         assert self.low is not None
         assert self.high is not None
@@ -179,6 +183,8 @@ def place_values(content: dict[str, Any], parameters: Sequence[Parameter], value
     for option, parts in derived.items():
         present = list(content["network"][option])
         depth = parts.get(DEPTH, len(present))
+        if depth > MOST_LAYERS:
+            raise ValueError(f"at most {MOST_LAYERS:,} layers are searched, however: {depth}")
         doubles = BASE in parts or (WIDTH not in parts and len(present) > 1 and present[1] == 2 * present[0])
         size = parts.get(BASE, parts.get(WIDTH, present[0] if present else 64))
         content["network"][option] = doubled(size, depth) if doubles else repeated(size, depth)

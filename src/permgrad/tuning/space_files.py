@@ -23,9 +23,9 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
+from permgrad._checks import check_path, is_number
 from permgrad._errors import InputError, suggest, unknown
 from permgrad._stored import parse_json
 from permgrad.models.network_options import NetworkOptions
@@ -51,19 +51,24 @@ def get_space(name: str) -> Space:
         >>> get_space("paper").trials_for("regression")
         75
     """
-    if name.endswith(_SUFFIX):
+    if isinstance(name, str) and name.endswith(_SUFFIX):
         return read_space(name)
-    if name not in spaces:
+    if not isinstance(name, str) or name not in spaces:
         raise unknown("space", name, [*spaces.names(), "a path ending in .json"])
     return spaces.get(name)()
 
 
 def read_space(path: str | os.PathLike[str]) -> Space:
-    """Read a space's file."""
+    """Read a space's file.
+
+    Raises:
+        InputError: No such file, or it is no space; all faults are listed.
+    """
+    file = check_path("path", path)
     try:
-        content = parse_json(Path(path).read_bytes())
+        content = parse_json(file.read_bytes())
     except (OSError, ValueError) as error:
-        raise InputError(f"a space's file must be readable JSON, however: {path}: {error}; correct the path") from error
+        raise InputError(f"a space's file must be readable JSON, however: {file}: {error}; correct the path") from error
     return space_from_dict(content, os.fspath(path))
 
 
@@ -82,7 +87,9 @@ def space_from_dict(content: Any, source: str = "the mapping") -> Space:
         permgrad._errors.InputError: a space must be ... 'network.dropuot' is no setting (did you mean ...
     """
     if not isinstance(content, Mapping):
-        raise InputError(f"a space must be a JSON object, however: {source} holds a {type(content).__name__}")
+        raise InputError(
+            f"a space must be a JSON object, however: {source} holds a {type(content).__name__}; see docs/tuning.md"
+        )
     faults = [
         f"{key!r} is not known{suggest(str(key), ('base', 'parameters'))}"
         for key in content
@@ -157,7 +164,7 @@ def _choice_faults(name: str, own: Mapping[str, Any]) -> list[str]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return is_number(value) and math.isfinite(value)
 
 
 def _range_faults(name: str, own: Mapping[str, Any]) -> list[str]:
@@ -201,7 +208,7 @@ def _value_faults(base: Preset, parameters: list[Parameter]) -> Iterator[str]:
             try:
                 place_values(content, [parameter], {parameter.name: value})
                 check_preset(content)
-            except (InputError, TypeError, ValueError) as error:
+            except (InputError, TypeError, ValueError, OverflowError) as error:
                 words = str(error).removeprefix("a preset file must hold known options, however: the mapping: ")
                 yield f"{parameter.name!r} cannot be {value!r}: {words}"
                 break

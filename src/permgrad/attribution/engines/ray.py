@@ -65,6 +65,11 @@ class RayEngine:
         gpus: float | Literal["auto"] = "auto",
     ) -> None:
         self.workers = check_workers(workers)
+        if address is not None and not isinstance(address, str):
+            raise InputError(
+                f"address must be 'auto' or 'host:port', however: address={shown(address)}; pass one of them, or leave "
+                "it out"
+            )
         self.address = address
         self.cpus = check_whole("cpus", cpus, "pass for example 1")
         self.gpus = _accelerators(gpus)

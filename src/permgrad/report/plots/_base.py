@@ -330,10 +330,24 @@ def thinned(count: int, most: int) -> npt.NDArray[np.intp]:
     return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).astype(np.intp))
 
 
+_WIDEST = 1e300
+
+
 def padded(low: float, high: float, share: float = 0.05) -> tuple[float, float]:
-    """Return limits with some air; a range of nothing becomes a small one around it."""
+    """Return limits with some air; a range of nothing becomes a small one around it.
+
+    Examples:
+        >>> padded(0, 10), padded(3, 3, 0.1)
+        ((-0.5, 10.5), (2.7, 3.3))
+        >>> padded(-1.5e308, 1.5e308)
+        (-1e+300, 1e+300)
+    """
     if not (math.isfinite(low) and math.isfinite(high)):
         return 0.0, 1.0
+    # The width of a wider range is no number of float64, and what lies beyond is drawn at the edge.
+    low, high = (min(max(end, -_WIDEST), _WIDEST) for end in (low, high))
+    if abs(low) == _WIDEST or abs(high) == _WIDEST:
+        return low, high
     if high <= low:
         room = abs(high) * 0.1 or 1.0
         return low - room, high + room

@@ -1,0 +1,141 @@
+"""Every argument of the parts that stand alone, layouts, measures, thresholds, spaces, given every kind of value."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from hostile_arguments import check_argument, working_in
+from PIL import Image
+
+from permgrad import imaging, tuning
+from permgrad.attribution.engines import RayEngine
+from permgrad.data.encoding import TableEncoder
+from permgrad.data.image_table import locate_images
+from permgrad.evaluation import agreement, metrics, paired, predictor, thresholds
+from permgrad.models.image_table import ImageTableModel, Records
+
+NAMES = list("abcd")
+ROWS = np.random.default_rng(0).normal(size=(40, 4))
+TABLE = pd.DataFrame(ROWS, columns=NAMES)
+Y, SCORES = (ROWS[:, 0] > 0).astype(int), 1 / (1 + np.exp(-ROWS[:, 0]))
+SPLITS = np.random.default_rng(1).random((3, 5))
+FITTED = imaging.fit_layout(imaging.AssignmentLayout(6), ROWS, NAMES, 0)
+RENDERER = imaging.Renderer(FITTED, ROWS.min(axis=0), ROWS.max(axis=0))
+#: Arguments that any text means something to, or a number of any size.
+WORDS = {"title", "name", "na_codes", "address"}
+LONG = {"random_state", "na_codes", "seed"}
+
+
+def predicted(rows: np.ndarray) -> np.ndarray:
+    chance = 1 / (1 + np.exp(-rows[:, 0]))
+    return np.stack([1 - chance, chance], axis=1)
+
+
+def fitted(layout: type) -> Callable[..., Any]:
+    return lambda **given: layout(**{"pixels": 6, **given}).fit(ROWS)
+
+
+def drawn(function: Callable[..., Any]) -> Callable[..., Any]:
+    def draw(**given: Any) -> None:
+        function(**given)
+        plt.close("all")
+
+    return draw
+
+
+#: Function, whose arguments are tried, and what it is given beside the one that is.
+PARTS: dict[str, tuple[Callable[..., Any], Any, dict[str, Any]]] = {
+    **{f"{own.__name__}.fit": (fitted(own), own, {}) for own in (
+        imaging.AssignmentLayout, imaging.RandomLayout, imaging.TintoLayout,
+    )},
+    "StoredLayout": (imaging.StoredLayout, None, {"positions": [[0, 0], [1, 1]], "pixels": 4}),
+    "Blur": (imaging.Blur, None, {}),
+    "Renderer": (imaging.Renderer, None, {
+        "layout": FITTED, "minimum": ROWS.min(axis=0), "maximum": ROWS.max(axis=0),
+    }),
+    "make_layout": (lambda **given: imaging.make_layout(**given).fit(ROWS), imaging.make_layout, {
+        "name_or_object": "random",
+    }),
+    "fit_layout": (imaging.fit_layout, None, {
+        "layout": imaging.AssignmentLayout(6), "encoded": ROWS, "names": NAMES, "random_state": 0,
+    }),
+    "layout_to_dict": (imaging.layout_to_dict, None, {}),
+    "draw_layout": (drawn(imaging.draw_layout), imaging.draw_layout, {"layout": FITTED}),
+    "draw_row": (drawn(imaging.draw_row), imaging.draw_row, {"renderer": RENDERER, "row": ROWS[0]}),
+    "TableEncoder.fit_transform": (lambda **given: TableEncoder(**given).fit_transform(TABLE), TableEncoder, {}),
+    "get_space": (tuning.get_space, None, {}),
+    "read_space": (tuning.read_space, None, {}),
+    "space_from_dict": (tuning.space_from_dict, ("content",), {}),
+    "choose_threshold": (thresholds.choose_threshold, None, {"y": Y, "scores": SCORES}),
+    "choose_threshold by cost": (
+        lambda cost: thresholds.choose_threshold(Y, SCORES, "cost", cost), None, {},
+    ),
+    "choose_threshold at a price": (
+        lambda price: thresholds.choose_threshold(Y, SCORES, "cost", {"false_negative": price}), None, {},
+    ),
+    "metrics_at": (thresholds.metrics_at, None, {"y": Y, "scores": SCORES, "value": 0.5}),
+    "evaluate": (metrics.evaluate, None, {
+        "task": "classification", "y": Y, "probabilities": predicted(ROWS), "classes": [0, 1],
+    }),
+    "evaluate numbers": (lambda **given: metrics.evaluate("regression", **given), ("y", "predictions"), {
+        "y": ROWS[:, 0], "predictions": ROWS[:, 1],
+    }),
+    "corrected_paired_test": (paired.corrected_paired_test, None, {
+        "differences": [0.1, 0.2, 0.3], "train_rows": 100, "test_rows": 20,
+    }),
+    "mean_ranks": (paired.mean_ranks, None, {"table": {"a": [1, 2], "b": [2, 3]}, "higher_is_better": True}),
+    "holm": (paired.holm, None, {}),
+    "agreement": (agreement.agreement, None, {"first": SPLITS, "second": SPLITS[:, ::-1], "test_rows": 1}),
+    "agreement_table": (agreement.agreement_table, None, {"importances": {"a": SPLITS, "b": SPLITS[:, ::-1]}}),
+    "strongest": (agreement.strongest, None, {"importance": SPLITS[0], "k": 2}),
+    "predictor_importance": (predictor.predictor_importance, ("encoded", "class_names", "background", "loss",
+                             "n_repeats", "confidence", "batch_rows"), {
+        "predict": predicted, "encoded": ROWS, "y": Y, "players": {"a": np.array([0])}, "loss": "brier",
+        "class_names": ("no", "yes"), "n_repeats": 1,
+    }),
+    "locate_images": (locate_images, ("cells", "folder"), {"cells": pd.Series(["a"], name="scan"), "folder": "."}),
+    "RayEngine": (RayEngine, None, {}),
+}  # fmt: skip
+
+
+def arguments(function: Any, named: Any) -> list[str]:
+    if isinstance(named, tuple):
+        return list(named)
+    known = inspect.signature(function if named is None else named).parameters.values()
+    return [own.name for own in known if own.kind not in (own.VAR_KEYWORD, own.VAR_POSITIONAL)]
+
+
+@pytest.mark.parametrize(
+    ("part", "name"), [(part, name) for part, own in PARTS.items() for name in arguments(own[0], own[1])]
+)
+def test_parts(part: str, name: str, tmp_path: Any) -> None:
+    function, _, usual = PARTS[part]
+    takes = ("word",) * (name in WORDS) + ("number of 401 digits",) * (name in LONG)
+    with working_in(tmp_path):
+        ends = check_argument(lambda own: function(**{**usual, name: own}), takes=takes)
+    assert "refused" in ends.values()
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Records:
+    folder, rng = tmp_path_factory.mktemp("scans"), np.random.default_rng(0)
+    for row in range(12):
+        Image.fromarray(rng.integers(0, 120, (8, 8), np.uint8)).save(folder / f"{row}.png")
+    cells = pd.Series([f"{row}.png" for row in range(12)], name="scan")
+    return Records({"scan": locate_images(cells, folder)}, TABLE[["a"]].iloc[:12], np.array(["no", "yes"] * 6))
+
+
+@pytest.mark.parametrize("name", list(inspect.signature(ImageTableModel).parameters))
+def test_models_of_images_and_tables(records: Records, name: str) -> None:
+    usual = {"task": "classification", "preset": "fast", "training": {"max_epochs": 1}, "progress": False}
+    takes = ("word",) * (name in WORDS) + ("number of 401 digits",) * (name in LONG)
+    ends = check_argument(
+        lambda own: ImageTableModel(**{**usual, "random_state": 0, name: own}).fit(records, records), takes=takes
+    )
+    assert "refused" in ends.values()
