@@ -380,7 +380,7 @@ def test_levels_of_features():
         ),
         (
             {"max_levels": 0},
-            "max_levels must be a whole number of at least 1, however: max_levels=0; the default is 50",
+            "max_levels must be an integer of at least 1, however: max_levels=0; the default is 50",
         ),
         (
             {"na_codes": [None]},

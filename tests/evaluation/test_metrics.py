@@ -205,10 +205,13 @@ def test_primary_metric():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: evaluate("ranking", [1]), "task must be 'classification' or 'regression', however: task='ranking'"),
+        (
+            lambda: evaluate("ranking", [1]),
+            "task must be one of 'classification', 'regression', however: task='ranking'",
+        ),
         (
             lambda: evaluate("regression", [1.0]),
-            "evaluate needs predictions= for regression, however: predictions=None",
+            "evaluate needs predictions= for regression, however: predictions=None; pass them",
         ),
         (
             lambda: evaluate("regression", [1.0], predictions=[1.0, 2.0]),
@@ -239,7 +242,7 @@ def test_primary_metric():
         ),
         (
             lambda: evaluate("classification", ["a"], predictions=["a"], classes=["a", "a"]),
-            "classes must name each class of the model once, however: classes=['a', 'a']",
+            "classes must name each class of the model once, however: classes=['a', 'a']; pass model.classes_",
         ),
         (
             lambda: evaluate("classification", ["a"], classes=["a", "b"]),

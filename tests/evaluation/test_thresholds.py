@@ -147,8 +147,8 @@ def test_inputs_stay_as_they_are():
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
-        (([0, 0], [0.1, 0.2]), {}, r"y must hold two labels, however: it holds 1 \(0\); pass rows of both classes"),
-        (([0, 1, 2], [0.1, 0.2, 0.3]), {}, r"y must hold two labels, however: it holds 3 \(0, 1, 2\)"),
+        (([0, 0], [0.1, 0.2]), {}, r"y must hold two labels, however: it holds 1 \(\[0\]\); pass rows of both classes"),
+        (([0, 1, 2], [0.1, 0.2, 0.3]), {}, r"y must hold two labels, however: it holds 3 \(\[0, 1, 2\]\)"),
         (([0, "a"], [0.1, 0.2]), {"positive": "b"}, "positive must be one of '0', 'a', however: positive='b'"),
         (([0, 1], [0.1, math.nan]), {}, "scores must be finite, however: 1 of 2 are not; leave those rows out"),
         (([0, 1], [[0.1, 0.9], [0.2, 0.8]]), {}, r"its shape is \(2, 2\); pass predict_proba\(X\)\[:, 1\]"),
@@ -159,7 +159,7 @@ def test_inputs_stay_as_they_are():
             {"by": "costs"},
             r"by must be one of 'f1', .* however: by='costs' \(did you mean 'cost'\?\)",
         ),
-        (([0, 1], [0.1, 0.2]), {"by": "cost"}, "by='cost' needs what outcomes cost, however: cost is empty"),
+        (([0, 1], [0.1, 0.2]), {"by": "cost"}, "by='cost' needs what outcomes cost, however: cost=None"),
         (([0, 1], [0.1, 0.2]), {"cost": COST}, "cost is used with by='cost' only, however: by='f1'"),
         (([0, 1], [0.1, 0.2]), {"by": "cost", "cost": {"false_alarm": 1}}, "outcome in cost must be one of"),
         (([0, 1], [0.1, 0.2]), {"by": "cost", "cost": {"false_positive": math.inf}}, "a cost must be a finite number"),
