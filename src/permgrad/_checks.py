@@ -46,6 +46,16 @@ def is_number(value: Any) -> TypeGuard[float]:
         return False
 
 
+def is_finite_number(value: Any) -> TypeGuard[float]:
+    """Whether a value is one number that float64 can hold, infinities excluded.
+
+    Examples:
+        >>> [is_finite_number(value) for value in (3, 0.5, math.inf, "1")]
+        [True, True, False, False]
+    """
+    return is_number(value) and math.isfinite(value)
+
+
 def check_whole(name: str, value: Any, fix: str, *, least: int | None = 1) -> int:
     """Return a whole number as one of Python.
 
@@ -91,6 +101,24 @@ example 0.01
     if not is_number(value) or not 0 <= value < math.inf or (above_zero and value == 0):
         words = "above 0" if above_zero else "of at least 0"
         raise InputError(f"{name} must be a finite number {words}, however: {name}={shown(value)}; {fix}")
+    return float(value)
+
+
+def check_confidence(value: Any) -> float:
+    """Return the share of cases in which an interval is meant to hold, as a number of Python.
+
+    Raises:
+        InputError: No number, or one that is not between 0 and 1.
+
+    Examples:
+        >>> check_confidence(95)
+        Traceback (most recent call last):
+        permgrad._errors.InputError: confidence must lie between 0 and 1, however: confidence=95; pass for example 0.95
+    """
+    if not is_number(value) or not 0 < value < 1:
+        raise InputError(
+            f"confidence must lie between 0 and 1, however: confidence={shown(value)}; pass for example 0.95"
+        )
     return float(value)
 
 

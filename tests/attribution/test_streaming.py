@@ -367,9 +367,44 @@ def test_a_damaged_part_is_computed_again(tmp_path: Path, regressor: pg.HyNNRegr
         pg.explain_stream(regressor, folder, engine=Stopping(3), **options)
     (tmp_path / "out" / "parts" / "part-00000.npz").write_bytes(b"PK nothing")
     (tmp_path / "out" / "local" / "part-00001.parquet").unlink()
+    last = tmp_path / "out" / "local" / "part-00002.parquet"
+    no_text = last.read_bytes().replace(b"feature", b"\x8feature")
+    assert no_text != last.read_bytes()
+    last.write_bytes(no_text)
     going_on = Stopping(99)
     pg.explain_stream(regressor, folder, engine=going_on, **options)
-    assert going_on.done == [0, 1, 3, 4]
+    assert going_on.done == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda out: _replace(out / "local" / "part-00001.parquet", b"feature", b"\x8feature"),
+        lambda out: _replace(out / "_stream.json", b"part-00001", b"\\ud800rt-00001"),
+        lambda out: (out / "local" / "part-00001.parquet").unlink(),
+    ],
+    ids=["a name that is no text", "a file's name that is none", "a file that is gone"],
+)
+def test_a_damaged_finished_explanation_is_made_again(
+    tmp_path: Path, regressor: pg.HyNNRegressor, damage: Callable[[Path], None]
+) -> None:
+    folder = write(tmp_path / "t", features(300))
+    options: dict[str, Any] = {"method": "gradient", "rows_per_part": 80, "random_state": 1, "out": tmp_path / "out"}
+    first = pg.explain_stream(regressor, folder, **options)
+    unchanged = Stopping(99)
+    pg.explain_stream(regressor, folder, engine=unchanged, **options)
+    assert unchanged.done == [], "it is finished"
+    damage(tmp_path / "out")
+    again = Stopping(99)
+    found = pg.explain_stream(regressor, folder, engine=again, **options)
+    assert again.done
+    np.testing.assert_array_equal(found.values, first.values)
+
+
+def _replace(path: Path, old: bytes, new: bytes) -> None:
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new))
 
 
 def test_sums_of_another_part_are_not_taken(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:

@@ -171,6 +171,8 @@ def test_declared_kinds_win():
         kind_of(["a", "b", "c"], kinds={"a": "categorial"})
     with pytest.raises(InputError, match=r"column in kinds must be one of 'a', however: column in kinds='b'"):
         kind_of(["a", "b", "c"], kinds={"b": "date"})
+    with pytest.raises(InputError, match=r"column in na_codes must be one of 'a', however: column in na_codes='b'"):
+        kind_of(["a", "b", "c"], na_codes={"b": -9})
 
 
 def test_a_declared_boolean_with_one_value_is_what_it_would_be_undeclared():

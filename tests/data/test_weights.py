@@ -69,7 +69,7 @@ def test_other_weights_are_refused(model, value):
         pg.explain(model, X, Y, sample_weight=weights)
     with pytest.raises(pg.InputError, match=message):
         pg.HyNNClassifier(preset="fast", max_epochs=1).fit(X, Y, sample_weight=weights)
-    with pytest.raises(CellError, match=r"however: .*row 7.* has '.*' in 'w'; correct it"):
+    with pytest.raises(CellError, match=rf"sample_weight must {rule}.*, however: row 7 has '.*' in 'w'; "):
         read_weights(pd.Series(weights, name="w"))
 
 

@@ -319,7 +319,7 @@ def test_saved_loaded_and_explained(tmp_path):
         ({"target": "label", "validation": 0.2}, "validation must be None or the path of a Parquet file or folder"),
         (
             {"target": "label", "sample_weight": "a"},
-            "sample_weight must hold finite numbers of at least 0, however: row 3 of ",
+            "sample_weight must be finite and at least 0, however: row 3 of ",
         ),
         ({"target": "a", "features": ["b"]}, "Unknown label type|continuous"),
     ],

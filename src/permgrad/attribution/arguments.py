@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._checks import check_choice, check_flag, check_number, check_whole, is_number, is_whole
+from permgrad._checks import check_choice, check_confidence, check_flag, check_number, check_whole, is_whole
 from permgrad._errors import InputError, shown, suggest
 from permgrad._random import resolve_seed
 from permgrad.attribution.method import Method, Scope
@@ -75,10 +75,7 @@ class Arguments:
 
 def check_numbers(confidence: float, n_repeats: int, batch_size: int | str) -> None:
     """Refuse a confidence, a number of repeats or a batch size that cannot be used."""
-    if not is_number(confidence) or not 0 < confidence < 1:
-        raise InputError(
-            f"confidence must lie between 0 and 1, however: confidence={shown(confidence)}; pass for example 0.95"
-        )
+    check_confidence(confidence)
     check_whole("n_repeats", n_repeats, "pass for example 10")
     if not (isinstance(batch_size, str) and batch_size == "auto") and not (is_whole(batch_size) and batch_size >= 1):
         raise InputError(

@@ -165,7 +165,8 @@ def infer_schema(
         kinds: columns whose kind is known, for example ``{"postcode": "categorical"}``.
 
     Raises:
-        InputError: infinite or complex numbers, cells that hold containers, a kind that the column cannot have.
+        InputError: infinite or complex numbers, cells that hold containers, a kind that the column cannot have, kinds
+            or codes for a column that is not there.
 
     Examples:
         >>> infer_schema({"a": [1, 1, 1], "b": ["x", "y", "x"]}).to_frame()["kind"].tolist()
@@ -173,6 +174,8 @@ def infer_schema(
     """
     frame = as_frame(X)
     codes = MissingCodes.of(na_codes)
+    for name in codes.columns or ():
+        check_choice("column in na_codes", name, list(frame.columns))
     declared = checked_kinds(kinds, list(frame.columns))
     native = [name for name, dtype in zip(frame.columns, frame.dtypes, strict=True) if is_native_number(dtype)]
     found: dict[str, ColumnType] = _native_types(frame, native, codes)

@@ -27,6 +27,13 @@ def are_weights(values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     return right
 
 
+def _rule_of(weight: float) -> tuple[str, str]:
+    """Return the rule that a number breaks which can be no weight, and how it is mended."""
+    if 0 < weight < np.inf:
+        return f"0 or between {LEAST} and {MOST}", "only ratios count, so divide all by the largest"
+    return "finite and at least 0", "correct it"
+
+
 def check_weights(sample_weight: Any, rows: int) -> npt.NDArray[np.float64]:
     """Return the weights of rows in memory, a new array ``(rows,)``; one number stands for all rows.
 
@@ -51,9 +58,7 @@ def check_weights(sample_weight: Any, rows: int) -> npt.NDArray[np.float64]:
         )
     if (wrong := np.flatnonzero(~are_weights(weights))).size:
         value = float(weights[wrong[0]])
-        rule, fix = "finite and at least 0", "correct it"
-        if 0 < value < np.inf:
-            rule, fix = f"0 or between {LEAST} and {MOST}", "only ratios count, so divide all by the largest"
+        rule, fix = _rule_of(value)
         raise InputError(
             f"sample_weight must be {rule}, however: that of row {wrong[0]} is {value:g}; {fix}, and write 0 for what "
             "does not count"
@@ -70,16 +75,13 @@ def read_weights(values: pd.Series[Any]) -> npt.NDArray[np.float64]:
         InputError: a weight is missing, infinite, negative or no number.
     """
     weights = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    wrong = ~are_weights(weights)
-    if wrong.any():
-        place = int(np.flatnonzero(wrong)[0])
-        out_of_range = np.isfinite(weights[place]) and weights[place] > 0
+    if (wrong := np.flatnonzero(~are_weights(weights))).size:
+        place = int(wrong[0])
+        rule, fix = _rule_of(weights[place])
         raise CellError.at(
             place,
             values.index,
-            f"sample_weight must hold 0 or numbers between {LEAST} and {MOST}, however: "
-            if out_of_range
-            else "sample_weight must hold finite numbers of at least 0, however: ",
-            f" has {str(values.iloc[place])!r} in {str(values.name)!r}; correct it",
+            f"sample_weight must be {rule}, however: ",
+            f" has {str(values.iloc[place])!r} in {str(values.name)!r}; {fix}",
         )
     return weights

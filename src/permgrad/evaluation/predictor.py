@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._checks import as_numbers, check_choice, check_names, check_whole, is_number
+from permgrad._checks import as_numbers, check_choice, check_confidence, check_names, check_whole
 from permgrad._errors import InputError, shown
 from permgrad.attribution.donors import MarginalSampler
 from permgrad.attribution.explanation import Explanation
@@ -114,8 +114,7 @@ def predictor_importance(
     """
     started = time.perf_counter()
     class_names = check_names("class_names", class_names, "pass for example ('no', 'yes')")
-    if not is_number(confidence) or not 0 < confidence < 1:
-        raise InputError(f"confidence must lie between 0 and 1, however: confidence={shown(confidence)}; pass 0.95")
+    confidence = check_confidence(confidence)
     check_choice("loss", loss, (*CLASS_LOSSES, *NUMBER_LOSSES))
     check_whole("n_repeats", n_repeats, "pass for example 10")
     check_whole("batch_rows", batch_rows, "pass for example 20_000")

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._checks import as_numbers, check_choice, is_number
+from permgrad._checks import as_numbers, check_choice, is_finite_number, is_number
 from permgrad._errors import InputError, shown, unknown
 from permgrad._files import plain
 from permgrad._registry import Registry
@@ -311,6 +311,6 @@ def _checked_cost(by: str, cost: Mapping[str, float] | None) -> dict[str, float]
         )
     for outcome, price in cost.items():
         check_choice("outcome in cost", outcome, OUTCOMES)
-        if not is_number(price) or not math.isfinite(price):
+        if not is_finite_number(price):
             raise InputError(f"a cost must be a finite number, however: cost[{outcome!r}]={shown(price)}; correct it")
     return {str(outcome): float(price) for outcome, price in cost.items()}

@@ -56,8 +56,7 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
             f"{suggest(request.from_stage, STAGES)}"
         )
     if request.from_stage is None and not request.overwrite and find_finished(request.folder, settings) is not None:
-        with believed(request.folder):
-            return summarise(request.folder, already=True)
+        return summarise(request.folder, already=True)
     with loading():
         from permgrad.runs import image_table, stages
         from permgrad.runs.stages import Work, use_threads
@@ -135,7 +134,20 @@ _PATHS = ("tabular", "image")
 
 
 def summarise(folder: Path, *, already: bool = False) -> Outcome:
-    """Return the summary of a finished run, read from its folder."""
+    """Return the summary of a finished run, read from its folder.
+
+    Args:
+        folder: Of the run.
+        already: Whether it was finished before, and nothing was done now.
+
+    Raises:
+        InputError: A file is missing or damaged: also a run that goes on finds files of an earlier day.
+    """
+    with believed(folder):
+        return _summary(folder, already)
+
+
+def _summary(folder: Path, already: bool) -> Outcome:
     from permgrad.report._paths import entries_of
 
     metrics, branches = read_metrics(folder / METRICS), read_json(folder / BRANCHES)

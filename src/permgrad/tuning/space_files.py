@@ -20,12 +20,11 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from permgrad._checks import check_path, is_number
+from permgrad._checks import check_path, is_finite_number
 from permgrad._errors import InputError, suggest, unknown
 from permgrad._stored import parse_json
 from permgrad.models.network_options import NetworkOptions
@@ -163,20 +162,16 @@ def _choice_faults(name: str, own: Mapping[str, Any]) -> list[str]:
     return faults + ([f"{name!r} lists a choice twice"] if len(set(texts)) < len(texts) else [])
 
 
-def _is_number(value: Any) -> bool:
-    return is_number(value) and math.isfinite(value)
-
-
 def _range_faults(name: str, own: Mapping[str, Any]) -> list[str]:
     faults = [
         f"{name!r} needs a finite number {end!r}" + (f", it is {own[end]!r}" if end in own else "")
         for end in ("low", "high")
-        if not _is_number(own.get(end))
+        if not is_finite_number(own.get(end))
     ]
     if not isinstance(own.get("log", False), bool):
         faults.append(f"{name!r} must have log true or false, it is {own['log']!r}")
     step = own.get("step")
-    if step is not None and (not _is_number(step) or step <= 0):
+    if step is not None and (not is_finite_number(step) or step <= 0):
         faults.append(f"{name!r} must have a step above 0, it is {step!r}")
     if faults:
         return faults

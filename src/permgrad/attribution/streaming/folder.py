@@ -30,6 +30,7 @@ from permgrad.attribution.streaming.merge import check_sums, merge
 from permgrad.attribution.streaming.part import PartResult, part_name
 from permgrad.attribution.streaming.plan import StreamPlan
 from permgrad.data.partitions import MissingFileError, Part
+from permgrad.data.table import DAMAGE
 
 RECORD, PARTS, LOCAL, IMPORTANCE = "_stream.json", "parts", "local", "importance.csv"
 SCHEMA_VERSION = 1
@@ -151,11 +152,9 @@ class StreamFolder:
         """Whether a part's files are there and whole; a disk may have damaged them, a person removed them."""
         try:
             result = self._read(part)
-            if result.file is not None and self.local is not None:
-                pq.read_metadata(self.local / result.file)
-        except (InputError, OSError, pa.ArrowException):
+        except InputError:
             return False
-        return True
+        return result.file is None or self.local is None or _is_parquet(self.local / result.file)
 
     def _read(self, part: Part) -> PartResult:
         path = self._sums(part.number)
@@ -183,8 +182,10 @@ def _facts(result: PartResult) -> dict[str, Any]:
 def _is_parquet(path: Path) -> bool:
     """Whether a file is there and whole, by its footer."""
     try:
-        pq.read_metadata(path)
-    except (OSError, pa.ArrowException):
+        # Opened here: of a path, Arrow asks whether it is an address too, and refuses what is no UTF-8 in it.
+        with path.open("rb") as stream:
+            pq.read_metadata(stream)
+    except (OSError, pa.ArrowException, *DAMAGE):
         return False
     return True
 
