@@ -456,6 +456,16 @@ def test_reports_of_changed_runs_are_refused(run, tmp_path, name, content):
     assert "however" in call("report", folder, code=2)
 
 
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0", "\ud800", ["metrics.json"], None, "../" * 3000])
+def test_files_of_a_stage_that_no_file_can_be_count_as_gone(run, tmp_path, name):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    record["stages"]["model"]["files"].append(name)
+    (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    assert "a report needs a run whose files are there, however: " in call("report", folder, code=2)
+
+
 @pytest.mark.parametrize("name", ["history.csv", "predictions.csv", "metrics.json"])
 def test_reports_of_runs_that_lack_a_file_name_it(run, tmp_path, name):
     folder = tmp_path / "run"
