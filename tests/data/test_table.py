@@ -325,3 +325,6 @@ def test_codes_with_decimals_are_found_in_columns_of_float32():
         assert blank_codes(frame, [-99.9, -9])["temperature"].isna().tolist() == [False, True, False, True, False]
         assert unused_codes(frame, [-99.9, -9]) == ["-9"]
     assert MissingCodes.of(["?", -99.9]).kind_of("abc", "temperature") == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert unused_codes(narrow, [1e300, -1e39, 3.4028235e38]) == ["1e+300", "-1e+39", "3.4028235e+38"]

@@ -32,6 +32,8 @@ PRESENT = 0
 BLANK = 1
 """Kind of a cell that is NaN, None, NaT or an empty text; the declared codes follow as 2, 3, …"""
 
+#: As Python's own number: beside one of NumPy's a larger code would be cast first, with a warning.
+_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 _CONTAINERS = (dict, list, tuple, set, frozenset, np.ndarray)
 
 
@@ -191,7 +193,7 @@ def as_float32(code: float) -> float:
         >>> as_float32(-9.0), as_float32(-99.9) == -99.9, as_float32(1e300)
         (-9.0, False, 1e+300)
     """
-    return float(np.float32(code)) if abs(code) < np.finfo(np.float32).max else code
+    return float(np.float32(code)) if abs(code) <= _LARGEST_FLOAT32 else code
 
 
 def _number_or_nan(text: str) -> float:
