@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import permgrad as pg
 from permgrad._files import _beginning
@@ -441,6 +443,21 @@ def test_a_changed_table_or_option_is_not_gone_on_with(tmp_path: Path, regressor
     again = pg.explain_stream(regressor, folder, overwrite=True, **options)
     assert json.loads((tmp_path / "out" / "_stream.json").read_text())["finished"]
     np.testing.assert_array_equal(pg.Explanation.load(tmp_path / "out").values, again.values)
+
+
+@pytest.mark.parametrize("kind", [lambda rows: rows, lambda rows: rows["a"], lambda rows: torch.tensor(rows["a"])])
+def test_tables_among_the_options_are_told_by_all_their_cells(
+    tmp_path: Path, regressor: pg.HyNNRegressor, kind: Callable[[pd.DataFrame], Any]
+) -> None:
+    table = open_partitioned(write(tmp_path / "t", features(300)))
+    plan = make_plan(regressor, table, method="integrated_gradients", random_state=0)
+    rows = features(1100)
+    other = rows.assign(a=rows["a"].where(rows.index != 400, 0.5))
+    tables = [kind(rows), kind(rows.copy()), kind(other)]
+    # As text, which leaves most cells out, they are the same.
+    assert len({str(own) for own in tables}) == 1
+    keys = [replace(plan, options={"baseline": own}).key for own in tables]
+    assert keys[0] == keys[1] != keys[2]
 
 
 def test_foreign_folders_are_left_alone(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:

@@ -135,3 +135,15 @@ def test_the_loss_scale_of_several_outputs_is_the_mean_of_theirs(loss, weights):
 def test_options_that_are_none_are_refused_in_a_sentence(options, words):
     with pytest.raises(pg.InputError, match=words):
         pg.explain(NET, ROWS, np.arange(len(ROWS)) % 2, progress=False, **options)
+
+
+def test_a_ranking_is_that_of_the_weighted_summary():
+    net = nn.Linear(2, 1, bias=False).double()
+    nn.init.ones_(net.weight)
+    rows = torch.zeros(20, 2, dtype=torch.float64)
+    rows[:10, 0], rows[10:, 1] = 3.0, 2.0
+    given = {"method": "shapley", "background": torch.zeros(3, 2, dtype=torch.float64), "progress": False}
+    plain = pg.explain(net, rows, **given)
+    weighted = pg.explain(net, rows, sample_weight=np.repeat([0.01, 1.0], 10), **given)
+    assert plain.ranking() == plain.to_global().ranking() == list(plain.names)
+    assert weighted.ranking() == weighted.to_global().ranking() == list(plain.names)[::-1]

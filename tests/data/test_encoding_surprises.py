@@ -204,3 +204,37 @@ def test_cells_of_several_types_are_read_alone_as_among_others():
     alone = [encode_quietly(encoder, table["c"].iloc[[row]])[0] for row in range(len(table))]
     np.testing.assert_array_equal(np.stack(alone), together)
     assert (together.sum(axis=1) == 1).all()
+
+
+def test_codes_with_decimals_mean_missing_in_columns_of_float32_too():
+    cells = np.random.default_rng(0).normal(20, 5, 60)
+    cells[::5] = -99.9
+    encoders = [
+        TableEncoder("standard", na_codes=[-99.9]).fit(pd.DataFrame({"t": cells.astype(kind)}))
+        for kind in (np.float64, np.float32)
+    ]
+    assert encoders[0].encoded_names_ == ["t", "t=<missing -99.9>"]
+    assert encoders[1].encoded_names_ == encoders[0].encoded_names_
+    encoded = [encoder.transform(pd.DataFrame({"t": cells.astype(np.float32)})) for encoder in encoders]
+    np.testing.assert_allclose(encoded[1], encoded[0], atol=1e-5)
+    assert encoded[1][:, 1].sum() == 12
+
+
+def test_dates_are_no_numbers_and_durations_no_dates():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"age": rng.normal(50, 9, 60), "day": DAYS, "lasted": pd.to_timedelta(rng.integers(1, 99, 60), "h")}
+    )
+    encoder = TableEncoder("standard").fit(frame)
+    assert np.isfinite(encoder.transform(frame)).all()
+    with pytest.raises(
+        InputError, match="column 'age' must hold numbers, as in training, however row 2 has a date, 2021"
+    ):
+        encoder.transform(frame.assign(age=frame["day"].where(frame.index > 1)))
+    with pytest.raises(InputError, match="column 'lasted' must hold numbers, as in training, however row 0 has a date"):
+        encoder.transform(frame.assign(lasted=frame["day"]))
+    with pytest.raises(InputError, match="column 'day' must hold dates, as in training, however row 0 has a duration"):
+        encoder.transform(frame.assign(day=frame["lasted"]))
+    # Nothing but missing cells says nothing of their type.
+    empty = encoder.transform(frame.assign(age=pd.Series(pd.NaT, index=frame.index)))
+    np.testing.assert_array_equal(empty, encoder.transform(frame.assign(age=np.nan)))

@@ -323,3 +323,17 @@ def test_a_footer_that_says_it_is_long_takes_no_room(tmp_path, rest):
         assert tracemalloc.get_traced_memory()[1] < 100 * 2**20
     finally:
         tracemalloc.stop()
+
+
+def test_cells_that_change_places_are_another_table(tmp_path: Path) -> None:
+    # Labels that stood beside the wrong rows, and are put right: sizes, extremes and counts stay as they were.
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=400), "y": rng.normal(size=400)})
+    path = tmp_path / "t.parquet"
+    frame.assign(y=frame["y"].to_numpy()[::-1]).to_parquet(path)
+    wrong = open_partitioned(path)
+    before = wrong.fingerprint
+    frame.to_parquet(path)
+    right = open_partitioned(path)
+    assert right.files == wrong.files
+    assert right.fingerprint != before

@@ -315,3 +315,16 @@ def test_wide_table(tmp_path):
     wide = pd.DataFrame(np.arange(20_000).reshape(2, 10_000), columns=[f"c{i}" for i in range(10_000)])
     wide.to_csv(file, index=False)
     pd.testing.assert_frame_equal(read_table(file), wide, check_column_type=False)
+
+
+def test_codes_with_decimals_are_found_in_columns_of_float32():
+    cells = np.array([20.5, -99.9, 18.25, -99.9, 7.0])
+    narrow = pd.DataFrame({"temperature": cells.astype(np.float32)})
+    assert float(narrow["temperature"].iloc[1]) != -99.9
+    for frame in (narrow, pd.DataFrame({"temperature": cells})):
+        assert blank_codes(frame, [-99.9, -9])["temperature"].isna().tolist() == [False, True, False, True, False]
+        assert unused_codes(frame, [-99.9, -9]) == ["-9"]
+    assert MissingCodes.of(["?", -99.9]).kind_of("abc", "temperature") == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert unused_codes(narrow, [1e300, -1e39, 3.4028235e38]) == ["1e+300", "-1e+39", "3.4028235e+38"]

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import permgrad as pg
 from permgrad._errors import EnvironmentProblem, InputError, PermgradWarning
 from permgrad.cli import app
+from permgrad.data.column_types import infer_schema
 from permgrad.data.splitting import split_rows
 from permgrad.evaluation.baselines import Baseline, baselines
 from permgrad.runs.compare import METHODS, CompareRequest, compare_table, make_plan
@@ -493,3 +494,17 @@ def test_what_is_said_of_columns_is_checked_before_any_model_is_trained():
     ]:
         with pytest.raises(InputError, match=message):
             from_arrays(X, y, **{**UNSAID, name: value})
+
+
+def test_the_same_cells_of_another_type_are_another_comparison():
+    names = [f"n{row:03d}" for row in range(120)]
+    X = pd.DataFrame({"name": names, "b": np.random.default_rng(0).normal(size=120)})
+    levels = X.astype({"name": "category"})
+    # Nearly unique text is an identifier, a categorical column is what it says.
+    given = {"task": "auto", "groups": None, "variables": None, "na_codes": (), "kinds": None, "name": "t"}
+    kinds = [infer_schema(own)["name"].kind for own in (X, levels)]
+    assert kinds == ["identifier", "categorical"]
+    first, second = (from_arrays(own, X["b"], **given).configuration() for own in (X, levels))
+    assert first["table content"] == second["table content"]
+    assert first != second
+    assert first == from_arrays(X.copy(), X["b"], **given).configuration()

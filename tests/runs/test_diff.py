@@ -199,3 +199,15 @@ def test_lines_that_say_how_long_something_took_are_no_difference(tmp_path):
         "results.csv: value, row 1: 0.5 → 0.75",
         "results.json: records[1][2]: 0.5 → 0.75",
     ]
+
+
+@pytest.mark.parametrize(("one", "other", "same"), [
+    ("01", "1", False), ("1_0", "10", False), ("1.50", "1.5", True), ("1e+02", "100", True), ("nan", "NaN", True),
+    ("-0.5", "-.5", True),
+])  # fmt: skip
+def test_texts_that_python_would_take_for_numbers_differ(tmp_path, one, other, same):
+    for name, cell in (("a", one), ("b", other)):
+        (tmp_path / f"{name}.csv").write_text(f"level,rows\n{cell},3\n")
+    found, compared = differences(tmp_path / "a.csv", tmp_path / "b.csv")
+    assert compared == 1
+    assert [str(own) for own in found] == ([] if same else [f"a.csv: level, row 0: {one} → {other}"])

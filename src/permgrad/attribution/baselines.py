@@ -94,7 +94,7 @@ def baseline_rows(request: Request, given: Any, references: int, reference_class
         )
     if given == "zeros":
         return Baseline(np.zeros((1, request.encoded.shape[1]), dtype=np.float32), given, "every encoded input at 0")
-    rows, where = _background(request)
+    rows, where = background_rows(request)
     label = given.removeprefix(_CLASS) if named_class else reference_class
     if label is not None:
         rows, shown = _of_class(request, rows, label)
@@ -136,10 +136,10 @@ def _given_rows(request: Request, given: Any, reference_class: Any) -> Baseline:
     return Baseline(rows, "given", words)
 
 
-def _background(request: Request) -> tuple[Rows, str]:
+def background_rows(request: Request) -> tuple[Rows, str]:
     """Return the rows that baselines are taken from, and what they are."""
-    if request.background is not None and request.background_kind == "given":
-        return request.background, "background rows"
+    if request.background_kind == "given":
+        return request.encoded if request.background is None else request.background, "background rows"
     subject: Any = request.subject
     return subject.background, "training rows"
 

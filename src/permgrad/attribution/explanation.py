@@ -170,16 +170,23 @@ class Explanation:
         raise unknown("output", output, self.outputs)
 
     def ranking(self, output: str | int | None = None) -> list[str]:
-        """Return the names by falling importance (mean absolute attribution where the explanation is local).
+        """Return the names by falling importance (where the explanation is local: that of ``to_global()``).
 
         Raises:
             InputError: each modality was explained by a method of its own, so that their values have no common unit.
         """
         self._refuse_mixed("ranking compares")
         column = self.output_index(output)
-        scores = self.values[:, column] if self.scope == "global" else np.abs(self.values[:, :, column]).mean(axis=0)
+        scores = self.values[:, column]
+        if self.scope == "local":
+            scores = mean_over_rows(np.abs(self.values[:, :, column]), self._row_weights())[0]
         order = np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")
         return [self.names[index] for index in order]
+
+    def _row_weights(self) -> Floats | None:
+        """Return what each row of a local explanation counts; None: all alike."""
+        given = self.meta.get("sample_weight")
+        return None if given is None else np.asarray(given, dtype=np.float64)
 
     def to_global(self, how: Literal["mean_abs", "mean", "sum_l1"] = "mean_abs") -> Explanation:
         """Summarise a local explanation over its rows.
@@ -199,8 +206,7 @@ class Explanation:
         check_choice("how", how, summarise)
         rows = self.values.shape[0]
         per_row = np.abs(self.values) if how == "mean_abs" else self.values
-        given = self.meta.get("sample_weight")
-        weights = None if given is None else np.asarray(given, dtype=np.float64)
+        weights = self._row_weights()
         values, std, size = mean_over_rows(per_row, weights)
         if how == "sum_l1":
             norm = np.abs(values).sum(axis=0, keepdims=True)

@@ -51,6 +51,8 @@ def hybrid_request(arguments: Arguments, chosen: Method, name: str) -> Request:
     scope = resolve_scope(chosen, name, arguments.scope)
     players, named_groups = _players(subject, arguments.level, arguments.groups)
     donors, kind = _background(subject, arguments.background, rows, scope)
+    if scope == "global" and _is_own_background(arguments, donors, encoded):
+        donors = None
     check_row_offset(row_offset, donors is None)
     inputs = (torch.from_numpy(np.ascontiguousarray(encoded)),)
     return Request(
@@ -100,6 +102,7 @@ def _grouped_players(
     """Return one player for each group and one for each feature that is in none."""
     players: dict[str, npt.NDArray[np.intp]] = {}
     taken: dict[str, str] = {}
+    owner: dict[int, str] = {}
     for group, members in groups.items():
         listed = [members] if isinstance(members, str) else [str(member) for member in members]
         for member in listed:
@@ -121,15 +124,41 @@ def _grouped_players(
                 "name its features, or leave it out"
             )
         parts = [features[member] if member in features else columns[member] for member in listed]
+        _take_columns(owner, str(group), dict(zip(listed, parts, strict=True)))
         players[str(group)] = np.unique(np.concatenate(parts)).astype(np.intp)
-    inside = {int(column) for block in players.values() for column in block}
     for name, block in features.items():
-        if name in taken or (len(block) and inside.issuperset(int(column) for column in block)):
+        # A variable of which a group has some columns is what is left of it: no column is two players'.
+        rest = block[~np.isin(block, np.array(sorted(owner), dtype=np.intp))]
+        if name in taken or (len(block) and not len(rest)):
             continue
         if name in players:
             raise InputError(f"a group must not have the name of a feature outside it, however: {name!r}; rename it")
-        players[name] = block
+        players[name] = rest
     return players, {name: [str(m) for m in ([v] if isinstance(v, str) else v)] for name, v in groups.items()}
+
+
+def _take_columns(owner: dict[int, str], group: str, members: Mapping[str, npt.NDArray[np.intp]]) -> None:
+    """Note which group each encoded column is in; a variable and a column of it must not be in two."""
+    for member, columns in members.items():
+        for column in columns.tolist():
+            if owner.setdefault(column, group) != group:
+                raise InputError(
+                    f"a feature may be in one group only, however: columns of {member!r} are in {owner[column]!r} and "
+                    f"{group!r}; take them out of one"
+                )
+
+
+def _is_own_background(
+    arguments: Arguments, donors: npt.NDArray[np.float32] | None, encoded: npt.NDArray[np.float32]
+) -> bool:
+    """Return whether the rows explained were given as their own background.
+
+    Not where they are one part of a longer table: they draw the donors that they draw among all of it.
+    """
+    is_part = "row_offset" in arguments.options or isinstance(arguments.background, EncodedBackground)
+    if donors is None or arguments.background is None or is_part or len(encoded) < 2:
+        return False
+    return bool(np.array_equal(donors, encoded))
 
 
 def _background(

@@ -21,7 +21,7 @@ from torch import Tensor
 from permgrad._checks import check_choice, check_number, check_whole
 from permgrad._errors import InputError, warn_user
 from permgrad._progress import Progress
-from permgrad.attribution.baselines import baseline_rows
+from permgrad.attribution.baselines import background_rows, baseline_rows
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.lines import GradientLines, Lines
 from permgrad.attribution.method import Request, Scope, methods
@@ -282,9 +282,7 @@ def _output_range(request: Request, lines: Lines, base: Tensor) -> Tensor:
 
     Not over the rows explained: a row's result must not depend on which others are explained in the same call.
     """
-    background: Any = request.background if request.background_kind == "given" else None
-    if background is None:
-        background = request.subject.background  # type: ignore[attr-defined]
+    background, _ = background_rows(request)
     seen = torch.cat([lines.outputs(lines.tensor(background)), base])
     spread = seen.amax(dim=0) - seen.amin(dim=0)
     return torch.where(spread > 0, spread, torch.ones_like(spread))

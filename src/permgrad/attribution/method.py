@@ -37,7 +37,7 @@ class Request:
         raw: the rows as the user gave them, for reading values; None where there is no table.
         y: the target as class index, or in float64 and its own units (regression), ``(rows,)``; None if not given.
         background: encoded rows from which donors or baselines come, ``(donors, encoded)``; ``None`` if it is the rows
-            explained.
+            explained, also where those were given: a row in both roles counts once in a standard error.
         players: names of the players and the encoded columns that each of them moves.
         targets: indexes of the outputs asked for.
         inputs: the rows explained, one tensor per input of the network, rows first; never to be changed.

@@ -32,6 +32,8 @@ PRESENT = 0
 BLANK = 1
 """Kind of a cell that is NaN, None, NaT or an empty text; the declared codes follow as 2, 3, …"""
 
+#: As Python's own number: beside one of NumPy's a larger code would be cast first, with a warning.
+_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 _CONTAINERS = (dict, list, tuple, set, frozenset, np.ndarray)
 
 
@@ -184,6 +186,16 @@ def canonical(value: Any) -> str:
     return str(value)
 
 
+def as_float32(code: float) -> float:
+    """Return a code for missing as a column of float32 holds it: its −99.9 is −99.90000152587890625.
+
+    Examples:
+        >>> as_float32(-9.0), as_float32(-99.9) == -99.9, as_float32(1e300)
+        (-9.0, False, 1e+300)
+    """
+    return float(np.float32(code)) if abs(code) <= _LARGEST_FLOAT32 else code
+
+
 def _number_or_nan(text: str) -> float:
     try:
         return float(text)
@@ -238,7 +250,9 @@ class MissingCodes:
             return 2 + self.labels.index(text.strip())
         number = _number_or_nan(text)
         for label in own:
-            if _number_or_nan(label) == number:
+            code = _number_or_nan(label)
+            # NaN, which texts are, equals nothing.
+            if number == code or number == as_float32(code):
                 return 2 + self.labels.index(label)
         return PRESENT
 

@@ -21,6 +21,7 @@ from permgrad.data.cells import (
     Floats,
     Kinds,
     MissingCodes,
+    as_float32,
     as_frame,
     find_date_format,
     is_native_number,
@@ -217,7 +218,7 @@ def missing_kinds(matrix: Floats, names: Sequence[str], codes: MissingCodes) -> 
     applies = codes.applies(names)
     for i, number in enumerate(codes.numbers):
         if np.isfinite(number):
-            hit = (matrix == number) & applies[i]
+            hit = ((matrix == number) | (matrix == as_float32(number))) & applies[i]
             kinds[hit] = 2 + i
             matrix[hit] = np.nan
     return kinds
@@ -430,6 +431,7 @@ def read_numbers(series: pd.Series[Any], column: ColumnType, codes: MissingCodes
     name = column.name
     if _is_moment(series) and column.storage in ("number", "date"):
         values = series_seconds(series)
+        _refuse_other_moments(series, column, values)
         return values, np.where(np.isnan(values), BLANK, PRESENT).astype(np.int16)
     if column.storage == "number" and is_native_number(series.dtype):
         matrix = native_matrix(series.to_frame(name), [name])
@@ -447,6 +449,22 @@ def read_numbers(series: pd.Series[Any], column: ColumnType, codes: MissingCodes
     # A third value in a pair counts as blank, as does an unreadable date where the training rows had such texts too.
     row_kinds[np.isnan(values) & (row_kinds == PRESENT)] = BLANK
     return values, row_kinds
+
+
+def _refuse_other_moments(series: pd.Series[Any], column: ColumnType, seconds: Floats) -> None:
+    """Refuse dates in a column of numbers, and durations in one of dates: their seconds count from elsewhere."""
+    is_duration = series.dtype.kind == "m"
+    known = ~np.isnan(seconds)
+    if column.kind == "constant" or is_duration == (column.storage == "number") or not known.any():
+        return
+    row = int(np.argmax(known))
+    wanted, found = ("dates", "a duration") if is_duration else ("numbers", "a date")
+    raise CellError.at(
+        row,
+        series.index,
+        f"column {column.name!r} must hold {wanted}, as in training, however ",
+        f" has {found}, {series.iloc[row]}; write it as in training",
+    )
 
 
 def _numbers_of_texts(distinct: Distinct, column: ColumnType, kinds: Kinds, index: pd.Index[Any]) -> Floats:

@@ -71,7 +71,6 @@ class _File:
 
     name: str
     digest: str
-    size: int
     bytes: int
     row_groups: tuple[int, ...]
     keys: tuple[tuple[str, str | None], ...]
@@ -126,8 +125,12 @@ class PartitionedTable:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of all files' names, sizes and footers: another table, or a changed file, has another one."""
-        text = json.dumps([[file.name, file.size, file.digest] for file in self.files])
+        """Hash of all files' names and contents: another table, or a changed file, has another one.
+
+        Footers do not tell: two cells that change places leave sizes, extremes and counts as they were. All bytes are
+        read, once and not decoded.
+        """
+        text = json.dumps([[file.name, _content_digest(Path(self.root, file.name))] for file in self.files])
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
     @cached_property
@@ -427,6 +430,11 @@ def _readable(path: Path) -> Iterator[None]:
         ) from error
 
 
+def _content_digest(path: Path) -> str:
+    with _readable(path), path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def _footer_digest(path: Path) -> str:
     """Return the hash of a file's footer: schema, sizes, places and statistics of all its row groups."""
     with path.open("rb") as stream:
@@ -466,7 +474,6 @@ def _read_footer(path: Path, root: Path) -> tuple[_File, pa.Schema, dict[str, in
             file = _File(
                 name,
                 digest,
-                path.stat().st_size,
                 sum(group.total_byte_size for group in groups),
                 tuple(group.num_rows for group in groups),
                 keys,

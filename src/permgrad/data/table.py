@@ -15,13 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from permgrad._checks import check_names, check_path
 from permgrad._csv import exact_numbers
 from permgrad._errors import EnvironmentProblem, InputError, counted, shown, warn_user
 from permgrad._files import free_memory
-from permgrad.data.cells import BLANK, PRESENT, CodesArgument, Distinct, MissingCodes, canonical, is_native_number
+from permgrad.data.cells import (
+    BLANK,
+    PRESENT,
+    CodesArgument,
+    Distinct,
+    MissingCodes,
+    as_float32,
+    canonical,
+    is_native_number,
+)
 from permgrad.data.missing_texts import MISSING_ANYWAY, SPREADSHEET_ERRORS
 from permgrad.data.text_files import PARQUET, read_text, unzipped
 from permgrad.data.written_numbers import Written, with_numbers
@@ -144,9 +154,7 @@ def blank_codes(X: pd.DataFrame, na: CodesArgument) -> pd.DataFrame:
     for name in X.columns:
         series = X[name]
         if is_native_number(series.dtype):
-            own = [
-                float(label) for label in codes.holds_for(str(name)) if not np.isnan(MissingCodes((label,)).numbers[0])
-            ]
+            own = _as_stored(MissingCodes(codes.holds_for(str(name))).numbers)
             hit = series.isin(own).to_numpy(dtype=bool) if own else np.zeros(len(series), dtype=bool)
         else:
             distinct = Distinct.of(series, str(name))
@@ -170,13 +178,19 @@ def unused_codes(X: pd.DataFrame, na: CodesArgument) -> list[str]:
     used: set[int] = set()
     for name in X.columns if codes.labels else ():
         if is_native_number(X[name].dtype):
-            held = X[name].isin(codes.numbers).to_numpy(dtype=bool)
+            held = X[name].isin(_as_stored(codes.numbers)).to_numpy(dtype=bool)
             values = X[name][held].unique() if held.any() else ()
             used |= {codes.kind_of(canonical(value), str(name)) for value in values}
         else:
             used |= {codes.kind_of(text, str(name)) for text in Distinct.of(X[name], str(name)).texts}
     labels = [label for place, label in enumerate(codes.labels) if place + 2 not in used]
     return [label for label in labels if label not in MISSING_ANYWAY]
+
+
+def _as_stored(numbers: npt.NDArray[np.float64]) -> list[float]:
+    """Return codes that are numbers, as columns of float64 and of float32 hold them."""
+    known = numbers[~np.isnan(numbers)].tolist()
+    return list(dict.fromkeys([*known, *map(as_float32, known)]))
 
 
 def _numbers_if_all(series: pd.Series[Any]) -> pd.Series[Any]:

@@ -53,9 +53,13 @@ class Conditions:
         fits = np.ones(len(frame), dtype=bool)
         for place, (name, value) in enumerate(self.conditions):
             # Compared as text, so that 1, 1.0 and "1" are one value, as they are for the encoder.
-            codes, written = _texts(frame[name])
-            wanted = {canonical(value), canonical(_as_number(value))}
-            own = np.array([text in wanted for text in written], dtype=bool)[codes]
+            codes, written, is_text = _texts(frame[name])
+            # What is written as text is that text alone: "07" is no "7".
+            as_text, as_number = canonical(value), canonical(_as_number(value))
+            fitting = [
+                text == as_text or (text == as_number and not own) for text, own in zip(written, is_text, strict=True)
+            ]
+            own = np.array(fitting, dtype=bool)[codes]
             self._found[place] |= bool(own.any())
             if not self._found[place] and len(self._values[place]) < _GUESSED:
                 self._values[place].update(sorted(text for text in written if text is not None)[:_GUESSED])
@@ -78,13 +82,15 @@ class Conditions:
             raise InputError("--where must choose a row, however: no row has all of these values; give fewer of them")
 
 
-def _texts(values: pd.Series[Any]) -> tuple[npt.NDArray[np.intp], list[str]]:
-    """Return a column's cells as text: for each row a place in the list of texts."""
+def _texts(values: pd.Series[Any]) -> tuple[npt.NDArray[np.intp], list[str], list[bool]]:
+    """Return a column's cells as text: for each row a place in the list of texts, and which of these are texts."""
     if values.dtype == object:
         # Single cells: True and 1 would be one value here, and are not.
-        return np.arange(len(values)), [canonical(own) for own in values.tolist()]
-    codes, distinct = pd.factorize(values, use_na_sentinel=False)
-    return codes, [canonical(own) for own in distinct.tolist()]
+        codes, cells = np.arange(len(values)), values.tolist()
+    else:
+        codes, distinct = pd.factorize(values, use_na_sentinel=False)
+        cells = distinct.tolist()
+    return codes, [canonical(own) for own in cells], [isinstance(own, str) for own in cells]
 
 
 def _as_number(text: str) -> Any:

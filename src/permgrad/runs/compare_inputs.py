@@ -117,6 +117,8 @@ class Given:
             "table": self.name,
             "table content": digest.hexdigest(),
             "columns": [str(name) for name in table.X.columns],
+            # The same cells are text here and levels there: what a column is taken for depends on it.
+            "types": [str(dtype) for dtype in table.X.dtypes],
             "task": table.task,
             "variables": {name: list(own) for name, own in table.variables.items()},
             "na": _written_codes(table.na_codes),

@@ -253,11 +253,14 @@ def _tables(sides: Sides, one: pd.DataFrame, other: pd.DataFrame) -> Iterator[tu
                 yield f"{column}, row {row}", *pair
 
 
+#: A number as a table has it; 01 and 1_0 are text, which Python would take for numbers too.
+_NUMBER = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)(e[+-]?\d+)?|nan|[+-]?inf", re.IGNORECASE)
+
+
 def _same_cell(sides: Sides, one: str, other: str) -> bool:
-    try:
+    if _NUMBER.fullmatch(one) and _NUMBER.fullmatch(other):
         return sides.equal(float(one), float(other))
-    except ValueError:
-        return sides.same_text(one, other)
+    return sides.same_text(one, other)
 
 
 @comparers.register(".npz")

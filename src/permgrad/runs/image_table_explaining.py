@@ -45,7 +45,8 @@ def explain_records(
     given: dict[str, Any] = {"background": model.background(), "task": model.task, "progress": "auto"}
     if model.task == "classification":
         given |= {"output_kind": "logits", "class_names": [str(label) for label in model.classes_.tolist()]}
-        y = None if y is None else np.searchsorted(model.classes_, np.asarray(y).astype(model.classes_.dtype))
+        # By name: numbers of classes would be taken for names where classes are 1, 2, 3 and no row is of the first.
+        y = None if y is None else np.array([str(own) for own in np.asarray(y).astype(model.classes_.dtype).tolist()])
     if options.get("level") != "modality":
         given["groups"] = model.groups_
         # One grid for all methods: a patch has the same name and place wherever it is met.

@@ -160,7 +160,12 @@ def _summary(folder: Path, already: bool) -> Outcome:
         na_values=[""],
         dtype={"class": str},
     )
-    top = frame[frame["class"] == "all"].sort_values("importance", ascending=False, kind="stable")
+    # The first line of a feature is that of all rows; a class may have its name.
+    top = (
+        frame[frame["class"] == "all"]
+        .drop_duplicates("feature")
+        .sort_values("importance", ascending=False, kind="stable")
+    )
     report = folder / "report.html"
     facts = {
         "folder": os.fspath(folder),

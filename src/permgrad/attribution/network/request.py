@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from permgrad._checks import check_choice
 from permgrad._errors import InputError
@@ -42,6 +45,9 @@ def network_request(arguments: Arguments, chosen: Method, name: str) -> Request:
     )
     inputs = subject.inputs
     donors = inputs if arguments.background is None else subject.read(arguments.background)
+    if scope == "global" and "row_offset" not in mine and _are_same(donors, inputs):
+        # Their own background, though it was given: a row in both roles counts once in a standard error.
+        donors = inputs
     subject.settle(None if donors is inputs else donors)
     row_offset = mine.get("row_offset", 0)
     check_row_offset(row_offset, donors is inputs)
@@ -66,7 +72,7 @@ def network_request(arguments: Arguments, chosen: Method, name: str) -> Request:
         encoded=np.empty((rows, 0), dtype=np.float32),
         raw=None,
         background=None,
-        background_kind="rows explained" if donors is inputs else "given",
+        background_kind="rows explained" if arguments.background is None else "given",
         players=dict.fromkeys(space.names, np.empty(0, dtype=np.intp)),
         groups=space.groups,
         scope=scope,
@@ -77,6 +83,14 @@ def network_request(arguments: Arguments, chosen: Method, name: str) -> Request:
         donors=donors,
         space=space,
         **common,
+    )
+
+
+def _are_same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
+    """Return whether two samples are the same rows in the same order, more than one."""
+    pairs = list(zip(one, other, strict=True))
+    return len(other[0]) > 1 and all(
+        a.shape == b.shape and a.dtype == b.dtype and bool(torch.equal(a, b.to(a.device))) for a, b in pairs
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 
 from permgrad._checks import check_choice, check_whole
 from permgrad._errors import InputError, counted, keeping_warnings, suggest, warn_user
@@ -137,7 +138,7 @@ class StreamPlan:
                     "method": self.method,
                     "scope": self.scope,
                     "arguments": self.arguments,
-                    "options": self.options,
+                    "options": _identified(self.options),
                     "seed": self.seed,
                     "y": self.y,
                     "na_codes": self.na_codes,
@@ -316,6 +317,35 @@ ARGUMENTS: dict[str, Any] = {
     "sampling": "marginal",
     "loss": "auto",
 }
+
+
+def _identified(value: Any) -> Any:
+    """Return options with the hash of all cells in the place of tables and tensors, whose text leaves most of them out.
+
+    Examples:
+        >>> rows = pd.DataFrame({"a": np.arange(100.0)})
+        >>> other = rows.assign(a=rows["a"].replace(50.0, 51.0))
+        >>> _identified({"baseline": rows}) == _identified({"baseline": rows.copy()})
+        True
+        >>> _identified({"baseline": rows}) == _identified({"baseline": other})
+        False
+    """
+    if isinstance(value, Mapping):
+        return {name: _identified(own) for name, own in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_identified(own) for own in value]
+    cells: Any
+    if isinstance(value, pd.DataFrame):
+        cells = [[name, value.iloc[:, place].tolist()] for place, name in enumerate(value.columns)]
+    elif isinstance(value, pd.Series):
+        cells = [[name, own] for name, own in value.items()]
+    elif isinstance(value, torch.Tensor):
+        own = value.detach().cpu()
+        cells = [list(own.shape), (own.float() if own.dtype == torch.bfloat16 else own).numpy()]
+    else:
+        return value
+    text = json.dumps([type(value).__name__, plain(cells)], ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _check_model(model: Any) -> None:

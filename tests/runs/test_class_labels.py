@@ -1,0 +1,52 @@
+"""Labels of classes that are numbers, or words with a meaning of their own: rows keep their class."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from permgrad.runs.image_table_explaining import explain_records
+from permgrad.runs.run import summarise
+
+
+@pytest.mark.parametrize("labels", [[1, 2, 3], [0, 1, 2], ["1", "2", "3"], ["a", "b", "c"], [1.0, 2.0, 3.0]])
+def test_rows_of_images_keep_their_class_where_the_first_has_none(labels):
+    classes = np.array(labels)
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(40, 3)).astype(np.float32)
+    network = nn.Linear(3, 3)
+    network.weight.data, network.bias.data = 3 * torch.eye(3), torch.zeros(3)
+    place = rng.integers(1, 3, len(table))
+    model = SimpleNamespace(
+        module_=network, task="classification", classes_=classes, groups_={}, images_=[],
+        background=lambda: {"input": table[:20]}, inputs=lambda records: {"input": records.table.to_numpy()},
+    )  # fmt: skip
+    records = SimpleNamespace(table=pd.DataFrame(table))
+    found = explain_records(
+        model, records, classes[place], level="modality", n_repeats=3, random_state=0, progress=False
+    )
+    assert found.outputs == ("all", *map(str, labels))
+    assert np.isnan(found.values[0]).tolist() == [False, True, False, False]
+    # Whose loss it is: the mean over all rows is that over the rows of both classes.
+    shares = np.bincount(place, minlength=3)[1:] / len(place)
+    assert found.values[0, 0] == pytest.approx(found.values[0, 2:] @ shares)
+
+
+def test_a_class_named_all_is_not_all_rows(tmp_path):
+    lines = ["feature,modality,class,importance,std,ci_low,ci_high,p_value"]
+    lines += [f"{name},table,{label},{value},0.1,{value - 0.2},{value + 0.2},0.01"
+              for name, own in (("a", (1.0, 9.0, 0.5)), ("b", (2.0, 0.1, 3.0)))
+              for label, value in zip(("all", "all", "some"), own, strict=True)]  # fmt: skip
+    (tmp_path / "importance.csv").write_text("\n".join(lines) + "\n")
+    scores = {"accuracy": 0.5}
+    metrics = {"task": "classification", "rows": {"train": 6, "validation": 2, "test": 2}, "baselines": {}}
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics | {"validation": scores, "test": scores}))
+    (tmp_path / "branches.json").write_text("{}")
+    facts = summarise(tmp_path).facts
+    assert [(row["feature"], row["importance"]) for row in facts["top_features"]] == [("b", 2.0), ("a", 1.0)]
