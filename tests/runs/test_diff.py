@@ -211,3 +211,11 @@ def test_texts_that_python_would_take_for_numbers_differ(tmp_path, one, other, s
     found, compared = differences(tmp_path / "a.csv", tmp_path / "b.csv")
     assert compared == 1
     assert [str(own) for own in found] == ([] if same else [f"a.csv: level, row 0: {one} → {other}"])
+
+
+@pytest.mark.parametrize("column", ["duration", "date", "probability_finished", "path of the ball"])
+def test_columns_of_the_data_differ_whatever_their_names(tmp_path, column):
+    for name, value in (("a", 1), ("b", 2)):
+        (tmp_path / f"{name}.csv").write_text(f"{column},seconds\n{value},{value}\n", encoding="utf-8")
+    found, _ = differences(tmp_path / "a.csv", tmp_path / "b.csv")
+    assert [str(one) for one in found] == [f"a.csv: {column}, row 0: 1 → 2"], "seconds are permgrad's own"

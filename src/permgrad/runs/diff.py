@@ -34,6 +34,8 @@ _LENGTH_OF_TIME = re.compile(r"\b\d+(\.\d+)?(e-?\d+)? ?(ms|s|min|h|seconds?|minu
 _NO_RESULT = re.compile(r"\.(db|sqlite3?|lock|pid|tmp|log|pt)$|\.db-(wal|shm|journal)$|^\.")
 #: A metric that says how long something took, in a line of a table.
 _METRIC_OF_TIME = re.compile(r"^(?:\w+_)?(?:seconds|duration)(?:_\w+)?$")
+#: The columns of permgrad's own tables that say the same; others, such as a feature named "duration", are results.
+_COLUMNS_OF_TIME = ("seconds", "fit_seconds", "fit_processor_seconds", "processor_seconds", "explain_seconds")
 _HASH = re.compile(r"^[0-9a-f]{32,128}$")
 _MOST_SHOWN = 40
 
@@ -244,7 +246,7 @@ def _tables(sides: Sides, one: pd.DataFrame, other: pd.DataFrame) -> Iterator[tu
     metrics = one["metric"].astype(str) if {"metric", "value"} <= set(one.columns) else pd.Series("", index=one.index)
     timed = metrics.str.contains(_METRIC_OF_TIME).to_numpy(dtype=bool)
     for place, column in enumerate(one.columns):
-        if _WHEN_AND_WHERE.search(str(column)):
+        if column in _COLUMNS_OF_TIME:
             continue
         cells = one.iloc[:, place].to_numpy(), other.iloc[:, place].to_numpy()
         for row in np.flatnonzero((cells[0] != cells[1]) & ~(timed if column == "value" else np.False_)):
