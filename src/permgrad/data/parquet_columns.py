@@ -120,6 +120,21 @@ def check_frame_texts(frame: pd.DataFrame) -> None:
             pa.array(values).validate(full=True)
 
 
+def exact_columns(table: pa.Table) -> dict[str, pd.Series[Any]]:
+    """Return the columns of 64-bit whole numbers so that missing cells do not make floats of them, which round.
+
+    Examples:
+        >>> exact_columns(pa.table({"nr": [2**53 + 1, None], "x": [0.5, 1.5]}))["nr"].tolist()
+        [9007199254740993, <NA>]
+    """
+    kinds = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
+    return {
+        name: table.column(name).to_pandas(types_mapper=kinds.get)
+        for name in table.column_names
+        if table.schema.field(name).type in kinds
+    }
+
+
 def index_formulas(schema: pa.Schema) -> tuple[tuple[str, tuple[int, int]], ...]:
     """Return the named index columns that are stored as a start and a step."""
     index = (schema.pandas_metadata or {}).get("index_columns", [])

@@ -29,8 +29,16 @@ import pyarrow.parquet as pq
 from permgrad._checks import check_path, check_whole
 from permgrad._errors import EnvironmentProblem, InputError, shown, suggest
 from permgrad.data.cells import CellError
-from permgrad.data.parquet_columns import ColumnLayout, check_notes, check_texts, check_types, index_formulas
+from permgrad.data.parquet_columns import (
+    ColumnLayout,
+    check_notes,
+    check_texts,
+    check_types,
+    exact_columns,
+    index_formulas,
+)
 from permgrad.data.table import DAMAGE, check_fits
+from permgrad.data.whole_numbers import FIRST_INEXACT
 
 #: Endings of the files of a folder that are read; others are left alone.
 SUFFIXES = (".parquet", ".pq")
@@ -87,6 +95,7 @@ class PartitionedTable:
         parts: the table, cut.
         schema: types of all columns, over all files; the names are those of the frames that are read.
         null_counts: missing cells of each column; None where a file does not say.
+        large: columns of whole numbers that floats may round.
         keys: columns that stand in the names of folders (``year=2024/``), with whether they are whole numbers.
         path: as the user gave it, for messages.
 
@@ -105,6 +114,7 @@ class PartitionedTable:
     parts: list[Part]
     schema: pa.Schema
     null_counts: dict[str, int | None]
+    large: frozenset[str] = frozenset()
     keys: dict[str, bool] = field(default_factory=dict)
     path: str = ""
 
@@ -293,6 +303,10 @@ class PartitionedTable:
             stored = pa.schema([self._stored_type(own) for own in fields], metadata=layout.metadata)
             frame = table.cast(stored, safe=False).to_pandas(ignore_metadata=False)
         frame.columns = pd.Index(table.column_names, dtype=object)
+        exact = [own.name for own in fields if self._stays_exact(own)]
+        if exact:
+            own = table.select(exact).cast(pa.schema([self.schema.field(name) for name in exact]))
+            frame = frame.assign(**exact_columns(own))
         for name in frame.columns:
             if frame[name].dtype == bool and self._may_miss(name):
                 frame[name] = frame[name].astype(object)
@@ -310,8 +324,13 @@ class PartitionedTable:
     def _stored_type(self, own: pa.Field) -> pa.Field:
         """Whole numbers with missing cells are read as floats, as pandas does for a whole table."""
         if pa.types.is_integer(own.type) and own.name not in self._layout.nullable and self._may_miss(own.name):
-            return own.with_type(pa.float64())
+            return own if self._stays_exact(own) else own.with_type(pa.float64())
         return own
+
+    def _stays_exact(self, own: pa.Field) -> bool:
+        """But for those that a float would round, such as identifiers of 17 digits."""
+        rounded = own.name in self.large and pa.types.is_integer(own.type)
+        return rounded and own.name not in self._layout.nullable and self._may_miss(own.name)
 
     def _may_miss(self, name: str) -> bool:
         return self.null_counts.get(name, 0) != 0
@@ -352,12 +371,13 @@ def open_partitioned(path: str | os.PathLike[str], *, rows_per_part: int | None 
         rows_per_part = check_whole("rows_per_part", rows_per_part, "pass for example 50_000")
     place = check_path("path", path, "pass a Parquet file or a folder of them")
     root, paths = _find(place)
-    files, schemas, nulls = [], [], []
+    files, schemas, nulls, large = list[_File](), list[pa.Schema](), list[dict[str, int | None]](), list[set[str]]()
     for one in paths:
-        file, schema, counts = _read_footer(one, root)
+        file, schema, counts, own_large = _read_footer(one, root)
         files.append(file)
         schemas.append(schema)
         nulls.append(counts)
+        large.append(own_large)
     schema, keys = _common_schema(files, schemas), _keys(files)
     taken = next((name for name in keys if name in schema.names), None)
     if taken is not None:
@@ -375,7 +395,9 @@ def open_partitioned(path: str | os.PathLike[str], *, rows_per_part: int | None 
     for name, number in keys.items():
         whole = whole.append(pa.field(name, pa.int64() if number else pa.string()))
     missing = {name: _total([counts.get(name, 0) for counts in nulls]) for name in schema.names}
-    table = PartitionedTable(str(root), tuple(files), parts, whole, missing, keys, os.fspath(path))
+    table = PartitionedTable(
+        str(root), tuple(files), parts, whole, missing, frozenset().union(*large), keys, os.fspath(path)
+    )
     _check_names(table.columns, table.path)
     return table
 
@@ -447,7 +469,7 @@ def _footer_digest(path: Path) -> str:
         return hashlib.sha256(stream.read(length)).hexdigest()
 
 
-def _read_footer(path: Path, root: Path) -> tuple[_File, pa.Schema, dict[str, int | None]]:
+def _read_footer(path: Path, root: Path) -> tuple[_File, pa.Schema, dict[str, int | None], set[str]]:
     with _readable(path):
         digest = _footer_digest(path)
         with pq.ParquetFile(path) as opened:
@@ -479,7 +501,23 @@ def _read_footer(path: Path, root: Path) -> tuple[_File, pa.Schema, dict[str, in
                 keys,
                 index_formulas(schema),
             )
-    return file, schema, nulls
+    return file, schema, nulls, _large(groups, schema)
+
+
+def _large(groups: Sequence[Any], schema: pa.Schema) -> set[str]:
+    """Return the columns of 64-bit whole numbers in which some are, or may be, more than a float can hold."""
+    wide = {own.name for own in schema if pa.types.is_int64(own.type) or pa.types.is_uint64(own.type)}
+    large: set[str] = set()
+    for group in groups:
+        for index in range(group.num_columns if wide else 0):
+            column = group.column(index)
+            said = column.statistics
+            if column.path_in_schema not in wide or (said is not None and said.null_count == group.num_rows):
+                continue
+            known = said is not None and said.has_min_max
+            if not known or said.max >= FIRST_INEXACT or said.min <= -FIRST_INEXACT:
+                large.add(column.path_in_schema)
+    return large
 
 
 def _total(counts: Sequence[int | None]) -> int | None:

@@ -34,6 +34,7 @@ from permgrad.data.cells import (
 )
 from permgrad.data.missing_texts import MISSING_ANYWAY, SPREADSHEET_ERRORS
 from permgrad.data.text_files import PARQUET, read_text, unzipped
+from permgrad.data.whole_numbers import masked, may_be_rounded, with_exact
 from permgrad.data.written_numbers import Written, with_numbers
 
 #: How often a table that is read into memory is held there while a model is trained on it.
@@ -121,6 +122,8 @@ def read_written(
             f"a table must have at least one row, however {str(file)!r} has a header only "
             f"({counted(frame.shape[1], 'column')}); check how it was written"
         )
+    if source is not None:
+        frame = with_exact(frame, source.as_written)
     frame = blank_codes(frame, na)
     if source is None:
         return Written.typed(frame, codes)
@@ -161,9 +164,9 @@ def blank_codes(X: pd.DataFrame, na: CodesArgument) -> pd.DataFrame:
             kinds = np.array([codes.kind_of(value, str(name)) for value in distinct.texts], dtype=np.int16)
             hit = distinct.spread(kinds, PRESENT) >= BLANK
         if hit.any():
-            masked = series.mask(hit)
+            left = masked(series, hit)
             # "?" kept a column of numbers from being read as numbers.
-            changed[name] = masked if is_native_number(series.dtype) else _numbers_if_all(masked)
+            changed[name] = left if is_native_number(series.dtype) else _numbers_if_all(left)
     return X.assign(**changed) if changed else X
 
 
@@ -499,7 +502,7 @@ def _parse_parquet(content: bytes, file: Path) -> pd.DataFrame:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from permgrad.data.parquet_columns import check_frame_texts, check_types
+    from permgrad.data.parquet_columns import check_frame_texts, check_types, exact_columns
 
     if content[:4] != PARQUET and _looks_like_text(content):
         raise InputError(
@@ -527,6 +530,9 @@ def _parse_parquet(content: bytes, file: Path) -> pd.DataFrame:
         check_frame_texts(frame)
         if any(name is not None for name in frame.index.names):
             frame = frame.reset_index()
+        rounded = [name for name in names if name in frame and may_be_rounded(frame[name])]
+        if rounded:
+            frame = frame.assign(**exact_columns(pq.read_table(io.BytesIO(content), columns=rounded)))
     except (pa.ArrowException, OSError, *DAMAGE) as error:
         raise damaged from error
     frame.columns = pd.Index([str(name) for name in frame.columns], dtype=object)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +96,8 @@ def _texts(values: pd.Series[Any]) -> tuple[npt.NDArray[np.intp], list[str], lis
 
 def _as_number(text: str) -> Any:
     try:
-        return float(text)
+        # A float would be one with its neighbours from 2^53 on.
+        return int(text) if re.fullmatch(r"[+-]?[0-9]{1,18}", text.strip()) else float(text)
     except ValueError:
         return text
 

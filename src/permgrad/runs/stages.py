@@ -20,6 +20,7 @@ from permgrad._files import atomic_path, write_json_atomic, write_text_atomic
 from permgrad._random import derive_seed, resolve_seed
 from permgrad._stored import parse_json
 from permgrad.data.column_notes import told_of_columns
+from permgrad.data.whole_numbers import without_points
 from permgrad.runs import gradients
 from permgrad.runs.explaining import explain_run
 from permgrad.runs.folder import RunFolder, believed
@@ -384,7 +385,7 @@ def prediction_table(
     """Return one line per row: its number in the file, identifiers, (truth,) prediction, class probabilities."""
     table = pd.DataFrame({"row": rows})
     for name, shown in identifier_names(list(identifiers.columns), model).items():
-        table[shown] = identifiers[name].to_numpy()
+        table[shown] = without_points(identifiers[name]).array
     if truth is not None:
         table["truth"] = truth
     table["prediction"] = predicted["prediction"]
