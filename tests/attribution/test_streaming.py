@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,7 @@ from permgrad.attribution.engines import LocalEngine
 from permgrad.attribution.method import methods
 from permgrad.attribution.streaming.merge import merge
 from permgrad.attribution.streaming.part import explain_part
-from permgrad.attribution.streaming.plan import StreamPlan, make_plan
+from permgrad.attribution.streaming.plan import StreamPlan, make_plan, model_digest
 from permgrad.data.partitions import Part, open_partitioned
 
 ROWS = 900
@@ -683,3 +684,23 @@ def test_heloc_with_its_codes_for_missing(tmp_path: Path) -> None:
         found = pg.explain_stream(model, folder, "y" if known else None, rows_per_part=100, **options)
         rows = frame.iloc[chosen].reset_index(drop=True)
         assert_equal(found, pg.explain(model, rows, y[chosen] if known else None, direction=False, **options))
+
+
+@pytest.mark.parametrize("part", ["activation", "layout", "calibration"])
+def test_models_are_told_apart_by_all_that_they_compute_with(
+    tmp_path: Path, classifier: pg.HyNNClassifier, part: str
+) -> None:
+    """Weights alone do not: the same ones with another activation, picture or calibration give other logits."""
+    own = model_digest(classifier)
+    classifier.save(tmp_path / "model")
+    assert model_digest(pg.load(tmp_path / "model")) == own
+    other = copy.deepcopy(classifier)
+    assert model_digest(other) == own
+    if part == "activation":
+        other.module_.options = replace(other.module_.options, activation="tanh")
+        assert classifier.module_.options.activation != "tanh"
+    elif part == "layout":
+        other.renderer_.clip = not other.renderer_.clip
+    else:
+        other.calibration_ = replace(other.calibration_, temperature=2 * other.calibration_.temperature)
+    assert model_digest(other) != own

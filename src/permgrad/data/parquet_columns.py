@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 
 @dataclass(frozen=True)
@@ -80,19 +79,6 @@ def check_notes(schema: pa.Schema) -> None:
     missing = {one for one in index if isinstance(one, str)} - set(schema.names)
     if missing:
         raise ValueError(f"an index of columns that are not there ({sorted(missing)[:3]})")
-
-
-def check_types(footer: pq.FileMetaData) -> None:
-    """Refuse columns whose type is another in a row group than in the schema: Arrow ends the process over them.
-
-    Raises:
-        ValueError: there is one.
-    """
-    said = [footer.schema.column(index).physical_type for index in range(len(footer.schema))]
-    for number in range(footer.num_row_groups):
-        group = footer.row_group(number)
-        if [group.column(index).physical_type for index in range(group.num_columns)] != said:
-            raise ValueError(f"a row group ({number}) whose columns are of other types than the schema's")
 
 
 def check_texts(table: pa.Table) -> None:

@@ -29,16 +29,9 @@ import pyarrow.parquet as pq
 from permgrad._checks import check_path, check_whole
 from permgrad._errors import EnvironmentProblem, InputError, shown, suggest
 from permgrad.data.cells import CellError
-from permgrad.data.parquet_columns import (
-    ColumnLayout,
-    check_notes,
-    check_texts,
-    check_types,
-    exact_columns,
-    index_formulas,
-)
+from permgrad.data.parquet_columns import ColumnLayout, check_notes, check_texts, exact_columns, index_formulas
+from permgrad.data.parquet_footer import FooterFacts, total
 from permgrad.data.table import DAMAGE, check_fits
-from permgrad.data.whole_numbers import FIRST_INEXACT
 
 #: Endings of the files of a folder that are read; others are left alone.
 SUFFIXES = (".parquet", ".pq")
@@ -371,13 +364,12 @@ def open_partitioned(path: str | os.PathLike[str], *, rows_per_part: int | None 
         rows_per_part = check_whole("rows_per_part", rows_per_part, "pass for example 50_000")
     place = check_path("path", path, "pass a Parquet file or a folder of them")
     root, paths = _find(place)
-    files, schemas, nulls, large = list[_File](), list[pa.Schema](), list[dict[str, int | None]](), list[set[str]]()
+    files, schemas, facts = [], [], []
     for one in paths:
-        file, schema, counts, own_large = _read_footer(one, root)
+        file, schema, own = _read_footer(one, root)
         files.append(file)
         schemas.append(schema)
-        nulls.append(counts)
-        large.append(own_large)
+        facts.append(own)
     schema, keys = _common_schema(files, schemas), _keys(files)
     taken = next((name for name in keys if name in schema.names), None)
     if taken is not None:
@@ -394,10 +386,9 @@ def open_partitioned(path: str | os.PathLike[str], *, rows_per_part: int | None 
     whole = schema
     for name, number in keys.items():
         whole = whole.append(pa.field(name, pa.int64() if number else pa.string()))
-    missing = {name: _total([counts.get(name, 0) for counts in nulls]) for name in schema.names}
-    table = PartitionedTable(
-        str(root), tuple(files), parts, whole, missing, frozenset().union(*large), keys, os.fspath(path)
-    )
+    missing = {name: total([own.null_counts.get(name, 0) for own in facts]) for name in schema.names}
+    large = frozenset[str]().union(*(own.large for own in facts))
+    table = PartitionedTable(str(root), tuple(files), parts, whole, missing, large, keys, os.fspath(path))
     _check_names(table.columns, table.path)
     return table
 
@@ -469,30 +460,17 @@ def _footer_digest(path: Path) -> str:
         return hashlib.sha256(stream.read(length)).hexdigest()
 
 
-def _read_footer(path: Path, root: Path) -> tuple[_File, pa.Schema, dict[str, int | None], set[str]]:
+def _read_footer(path: Path, root: Path) -> tuple[_File, pa.Schema, FooterFacts]:
     with _readable(path):
         digest = _footer_digest(path)
         with pq.ParquetFile(path) as opened:
             metadata, schema = opened.metadata, opened.schema_arrow
             _check_names(schema.names, str(path))
             check_notes(schema)
-            check_types(metadata)
-            groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-            nulls: dict[str, int | None] = dict.fromkeys(schema.names, 0)
-            for group in groups:
-                if not group.num_rows:
-                    continue
-                for index in range(group.num_columns):
-                    column = group.column(index)
-                    name, statistics = column.path_in_schema, column.statistics
-                    if name in nulls:
-                        known = statistics is not None and statistics.has_null_count
-                        nulls[name] = _total([nulls[name], statistics.null_count if known else None])
-            # A column without any value has no type and no statistics.
-            rows = sum(group.num_rows for group in groups)
-            nulls |= {own.name: rows for own in schema if pa.types.is_null(own.type)}
+            facts = FooterFacts.of(metadata, schema)
             name = path.relative_to(root).as_posix()
             keys = tuple(_key(step) for step in name.split("/")[:-1] if "=" in step)
+            groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
             file = _File(
                 name,
                 digest,
@@ -501,28 +479,7 @@ def _read_footer(path: Path, root: Path) -> tuple[_File, pa.Schema, dict[str, in
                 keys,
                 index_formulas(schema),
             )
-    return file, schema, nulls, _large(groups, schema)
-
-
-def _large(groups: Sequence[Any], schema: pa.Schema) -> set[str]:
-    """Return the columns of 64-bit whole numbers in which some are, or may be, more than a float can hold."""
-    wide = {own.name for own in schema if pa.types.is_int64(own.type) or pa.types.is_uint64(own.type)}
-    large: set[str] = set()
-    for group in groups:
-        for index in range(group.num_columns if wide else 0):
-            column = group.column(index)
-            said = column.statistics
-            if column.path_in_schema not in wide or (said is not None and said.null_count == group.num_rows):
-                continue
-            known = said is not None and said.has_min_max
-            if not known or said.max >= FIRST_INEXACT or said.min <= -FIRST_INEXACT:
-                large.add(column.path_in_schema)
-    return large
-
-
-def _total(counts: Sequence[int | None]) -> int | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) if len(known) == len(counts) else None
+    return file, schema, facts
 
 
 def _key(step: str) -> tuple[str, str | None]:

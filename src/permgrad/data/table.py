@@ -502,7 +502,8 @@ def _parse_parquet(content: bytes, file: Path) -> pd.DataFrame:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from permgrad.data.parquet_columns import check_frame_texts, check_types, exact_columns
+    from permgrad.data.parquet_columns import check_frame_texts, exact_columns
+    from permgrad.data.parquet_footer import check_types
 
     if content[:4] != PARQUET and _looks_like_text(content):
         raise InputError(

@@ -522,7 +522,9 @@ def model_digest(model: Any) -> str:
     for name, tensor in sorted(model.module_.state_dict().items()):
         total.update(f"{name}\0{tuple(tensor.shape)}\0".encode())
         total.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).tobytes())
-    facts = [model.preprocessor_.to_dict(), plain(getattr(model, "classes_", None))]
+    module, renderer, calibration = model.module_, model.renderer_, getattr(model, "calibration_", None)
+    facts = [model.preprocessor_.to_dict(), plain(getattr(model, "classes_", None)), module.options.to_dict()]
+    facts += [list(module.paths), *(None if own is None else own.to_dict() for own in (renderer, calibration))]
     facts += [float(getattr(model, name, 0.0)) for name in ("target_mean_", "target_scale_")]
     total.update(json.dumps(plain(facts), sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass"))
     return total.hexdigest()

@@ -1,0 +1,86 @@
+"""What the footer of a Parquet file says of its columns, before any row is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from permgrad.data.whole_numbers import FIRST_INEXACT
+
+
+@dataclass(frozen=True)
+class FooterFacts:
+    """What a footer says of the columns of all its row groups.
+
+    Attributes:
+        null_counts: missing cells of each column; None where a row group does not say.
+        large: columns of 64-bit whole numbers of which some are, or may be, more than a float can hold.
+    """
+
+    null_counts: dict[str, int | None]
+    large: frozenset[str]
+
+    @classmethod
+    def of(cls, footer: pq.FileMetaData, schema: pa.Schema) -> FooterFacts:
+        """Read a footer, row group by row group.
+
+        Raises:
+            ValueError: a row group's types are not those of the schema.
+        """
+        wide = {own.name for own in schema if pa.types.is_int64(own.type) or pa.types.is_uint64(own.type)}
+        nulls: dict[str, int | None] = dict.fromkeys(schema.names, 0)
+        large, all_rows = set[str](), 0
+        for rows, columns in _row_groups(footer):
+            all_rows += rows
+            for column in columns if rows else ():
+                name, said = column.path_in_schema, column.statistics
+                if name not in nulls:
+                    continue
+                missing = said.null_count if said is not None and said.has_null_count else None
+                nulls[name] = total([nulls[name], missing])
+                if name in wide and missing != rows and _may_be_large(said):
+                    large.add(name)
+        # A column without any value has no type and no statistics.
+        nulls |= {own.name: all_rows for own in schema if pa.types.is_null(own.type)}
+        return cls(nulls, frozenset(large))
+
+
+def check_types(footer: pq.FileMetaData) -> None:
+    """Refuse columns whose type is another in a row group than in the schema: Arrow ends the process over them.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for _ in _row_groups(footer):
+        pass
+
+
+def total(counts: Sequence[int | None]) -> int | None:
+    """Return a sum, or None where a part of it is not known.
+
+    Examples:
+        >>> total([1, 2]), total([1, None])
+        (3, None)
+    """
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
+
+
+def _row_groups(footer: pq.FileMetaData) -> Iterator[tuple[int, list[Any]]]:
+    """Yield the number of rows and the columns of each row group, of which the types are those of the schema."""
+    types = [footer.schema.column(index).physical_type for index in range(len(footer.schema))]
+    for number in range(footer.num_row_groups):
+        group = footer.row_group(number)
+        columns = [group.column(index) for index in range(group.num_columns)]
+        if [column.physical_type for column in columns] != types:
+            raise ValueError(f"a row group ({number}) whose columns are of other types than the schema's")
+        yield group.num_rows, columns
+
+
+def _may_be_large(statistics: Any) -> bool:
+    known = statistics is not None and statistics.has_min_max
+    return not known or statistics.max >= FIRST_INEXACT or statistics.min <= -FIRST_INEXACT
