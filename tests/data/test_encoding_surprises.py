@@ -113,6 +113,20 @@ def test_words_of_a_pair_whatever_their_spelling_and_real_booleans(yes, no):
     assert encode_quietly(encoder, pd.array([True, None], dtype="boolean")).tolist() == [[1, 0], [1, 1]]
 
 
+@pytest.mark.parametrize(
+    ("yes", "no"), [("yes", "no"), ("True", "False"), ("y", "n"), (1, 0), (1.0, 0.0), (True, False)]
+)
+def test_words_that_evidently_mean_true_and_false_whichever_were_learned(yes, no):
+    encoder = TableEncoder().fit(pd.DataFrame({"c": [yes, no, yes, no]}))
+    assert encoder.kinds_ == ["boolean"]
+    for one, other in [("yes", "no"), ("TRUE", "false"), ("y", "N"), ("on", "off"), ("t", "f"), ("1", "0"), (1, 0)]:
+        for series in ([one, other], pd.Series([one, other], dtype=object)):
+            assert encode_quietly(encoder, series).tolist() == [[1], [0]], (one, other)
+    if not isinstance(yes, str):
+        with pytest.raises(InputError, match=r"column 'c' must be 0 or 1, or true or false, however row 1 has 'maybe'"):
+            encoder.transform(pd.DataFrame({"c": ["yes", "maybe"]}))
+
+
 def test_other_words_count_as_missing_with_a_warning():
     encoder = TableEncoder().fit(pd.DataFrame({"c": ["yes", "no", "yes", None]}))
     with pytest.warns(PermgradWarning) as caught:

@@ -74,12 +74,14 @@ def test_mixed_tables(branches):
         np.array(["no", "yes"]),
         np.array(["no", "yes"], dtype=object),
         np.array([False, True]),
+        np.array([False, True], dtype=object),
+        pd.Series([False, True], dtype="boolean"),
         np.array([-1, 1]),
         np.array([1.0, 2.0]),
         pd.Series(["no", "yes"], dtype="string"),
         pd.Series(["no", "yes"], dtype="category"),
     ],
-    ids=["text", "object", "boolean", "integer", "float", "string", "category"],
+    ids=["text", "object", "boolean", "boolean objects", "nullable boolean", "integer", "float", "string", "category"],
 )
 def test_labels_of_every_type(labels):
     X, y = load_breast_cancer(return_X_y=True)
@@ -87,6 +89,7 @@ def test_labels_of_every_type(labels):
     model = small(max_epochs=8).fit(X, target)
     assert set(model.classes_.tolist()) == set(np.asarray(labels).tolist())
     assert model.score(X, np.asarray(target)) > 0.9
+    assert model.score(X, target) == np.mean(model.predict(X) == np.asarray(target))
 
 
 def test_every_preset_and_layout_learns():

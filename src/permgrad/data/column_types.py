@@ -39,6 +39,8 @@ Storage: TypeAlias = Literal["number", "date", "pair", "text"]
 
 _PAIRS = (("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("on", "off"))
 _EVIDENT_PAIRS = (*_PAIRS, ("1", "0"))
+#: What the words of these pairs mean, whichever of them a column had in training.
+_TRUTH = {yes: 1.0 for yes, _ in _EVIDENT_PAIRS} | {no: 0.0 for _, no in _EVIDENT_PAIRS}
 _NEARLY_UNIQUE = 0.95
 #: Fewer different cells say little of how most of them are written; they may well be categories.
 _FEWEST_SPELLED = 10
@@ -472,15 +474,16 @@ def _numbers_of_texts(distinct: Distinct, column: ColumnType, kinds: Kinds, inde
         return _dates_of_texts(distinct, column, kinds, index)
     if column.storage == "pair":
         return _pair_of_texts(distinct.texts, column.true_level or "", column.false_level or "")
-    truth = {"true": "1", "false": "0"}
-    numbers = text_numbers([truth.get(text.strip().lower(), text) for text in distinct.texts])
+    is_truth = column.kind == "boolean"
+    words = _TRUTH if is_truth else {"true": 1.0, "false": 0.0}
+    numbers = text_numbers([str(words.get(_plain(text), text)) for text in distinct.texts])
     bad = np.flatnonzero(np.isnan(numbers) & (kinds == PRESENT))
     if len(bad):
         row = int(np.argmax(distinct.index == bad[0]))
         raise CellError.at(
             row,
             index,
-            f"column {column.name!r} must be numeric, however ",
+            f"column {column.name!r} must be {'0 or 1, or true or false' if is_truth else 'numeric'}, however ",
             f" has {distinct.texts[bad[0]]!r}; correct the cell, leave it empty, or declare it as a code for missing",
         )
     return numbers
@@ -503,13 +506,16 @@ def _dates_of_texts(distinct: Distinct, column: ColumnType, kinds: Kinds, index:
 
 
 def _pair_of_texts(texts: Sequence[str], yes: str, no: str) -> Floats:
-    """Read texts as 1 and 0 whatever their capitals and surrounding blanks; true and false where the pair says so."""
+    """Read texts as 1 and 0 whatever their capitals and surrounding blanks; also y, true, 1, … for a pair such as yes.
+
+    Of another pair, such as left and right, nobody knows which is true.
+    """
     forms = _plain(yes), _plain(no)
     if forms[0] == forms[1]:
         # A declared pair may differ by nothing else than its capitals.
         known = {yes: 1.0, no: 0.0}
         return np.array([known.get(text, np.nan) for text in texts], dtype=np.float64)
-    known = {"true": 1.0, "false": 0.0} if forms in _EVIDENT_PAIRS else {}
+    known = dict(_TRUTH) if forms in _EVIDENT_PAIRS else {}
     known |= {forms[0]: 1.0, forms[1]: 0.0}
     return np.array([known.get(_plain(text), np.nan) for text in texts], dtype=np.float64)
 

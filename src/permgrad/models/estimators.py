@@ -207,6 +207,12 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         best = self.predict_proba(X).argmax(axis=1)
         return np.asarray(self.classes_[best])
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy, of labels in every form that ``fit`` takes: also booleans in an array of objects."""
+        labels = np.asarray(y)
+        labels = np.array(labels.tolist()) if labels.dtype == object else labels
+        return float(super().score(X, labels, sample_weight))
+
 
 class HyNNRegressor(RegressorMixin, HyNNBase):
     """A network that reads each row as a table and as an image, for numbers.
