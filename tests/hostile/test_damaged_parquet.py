@@ -36,6 +36,36 @@ FILES = {
         "S!Q~Dmw(R0IUGIo2K8I}tXF7)A~nm-`P=bkgYKcjHOTrZD{ho|JRInMKDTohU9JtxI%n%#Rl`>pL(TS%#%{Aw^ZRKLszBm`c"
         "A"
     ),
+    "facts of a column that contradict each other": (
+        "c-"
+        "mEwO;5r=5Qe9l+MppuNT%6M_Rvck4+Vt;4n_~N#3~UY)PwOz2&o>FQiKwIqd&^s1wVKXGqbbL%$w|vC~cvOCwMwQhHf3;=*$6t4F"
+        "cBDk4+Oj^kf&#oeg(3wVJ*?4w#P2aTp*IaR<1!oW9Q9C#W0M(BlxoKx)KiLJApy#Ht8gPjJoq%rE?H)Q&3umx@>$xn>@0y4Itfh`"
+        "<<Wo<$XZ3qtZLrRn4I)y|H8ITuD9G8)rP4@4!Yj1r=ZdYSDhMRaS5^+@xjMU@H3zPcmo6TOfsX=u*L-#(?%@efY-"
+        "2UZ8_8$Yr>HV;kc*_@fZ{a^Bl_S|^C)#?U#kWY%mYWCTf=6PdM6!S7z&x+;S{3B?0o0rX&kmgxe`in;T=e_}2rCK`"
+    ),
+    "an index that counts in steps of 0": (
+        "c-p;J?`zve7}mU!bx=wvDA<q>#;~wLno5eDRAv1jIgu?daTBMLER_;;l5EM*uSzG|O2~h*e`C-"
+        "O`_~4$JK2t7TU`s=1eWgJ_r3Rd?z#8w@VU@q=|?n0KR-"
+        "n;>N!RI{Ku=ms?>KB>d{Z>>K<L9pV3?N)($oE{lHUHi6TGxQDv_|mA4Ypv3-"
+        "LsQFQ62Qu%w!$h<#M#CEB&Q`y<2cIZ;2L2W&&5EuPqyR?124R;TBAHUcm;3W+941Ioiu~pf{$te_3+I_qYsmfk?D>4GhNXnmoysf"
+        "!`Wlyin&`bRwslBOwxUF3y8)_ZxRcnFa+o)L!YN(SyBZjEQkaifMCd-kwjoZwA<L)Es=DDs&VtbZymM2I(4@C@I+q147+Hy))FpC"
+        "Ia8n|X?*%&rR{U}>F5*TBnZ$rZ}pn*)cH9J7DZZO3D-`-"
+        "0vU)S!Im^`FVGis|0a?=WdffpL^u)a=U$+1KN&*E;cdJhBEVZa8M5R7aSe$6!35X^N1^FNpfs<3sSnepG7Oc1Vv<hB(I5Qg45!rb"
+        "~L2vXK-Aam;qjA=l77{;z?Y(R4Z_<F4fQOMPN6e)YWHNx1kV;k?Lf#D_g-"
+        "2*}s#}3vB&8;hh5RMI9f5VQLdk*U#(&XbmsW5Ru&)$SOGq1p+scxzrIVh+cyzLAKV;7{5sBn9SH)3oXFpP;#o(p0l&Ty6}GvYX$;"
+        "5=hHPTVlSR_<`0*=K8a_hgow2m37cQROE>ulG)Ulb@93&re_BhZ7`05H5uL`Bf0=f;hysq0k%>n<zf;Pw@9-"
+        ";XlW1@|#5wzl^^k`Qo5sS;UF3=X8i-#Ut7GQoW_r`&@Sn+6n~0nfuNaft__?Lv38kqj1>GCPUe8I6(ak`2-"
+        "iZaw0c7H&#o^tfqV@9}BZSKf&>5@8^Cc?>Fo0Kw+?L1h^>+)W!hk*87fUW@x+wkM8q}sijVn)286+zUP5fZvcD=>X#_4)nGwug7Z"
+        "u?G+yg>2Ugpg5MQ&y0^dXVd!FnPzAWgAjs8KeVYYJK=0PvZeXNJLqwzfl^Fwp>fZrYKEu=+8aw*D*2H!P1{0i?I9IqZE?t)XZ<K#"
+        "K@NLQ!VeePZ-"
+        "?NTn{>Vp>VSjQSu#8vmFW37L|b(<sy)Dc&`B{AAUhbe#B6pxnIMa$R4H&i9jB|g<u*28>dUv{ycW=leAE!`~R0Iu^%SG&x&Y6b!&"
+        "0d1sB`+*jtLM^iYR}18C6mePj0?`3}&oNn^vHRjoE8aDHWn|@8s216Ytt|P2E@Qf1&ja|c-Ho-"
+        "3a)V+`(7NzRksg}QkHI%+VQ{Ffn?<z&Bj8^Y)`!MPjILT^6YVWcosc-"
+        "R_Rws5%X}jcT+|Ep7S?dElqcWw$Ak~+_dL^A$T_3?QetunKe(KbaSM)t73yleNXG-CrKH8{*>li2#27eNQGFr(kd6`3i|a~|HCZN"
+        "~r>ZcTipQTU&ZSM<(AnS>)tbdQV}Njq^hM_&(;ZzD>DocMezETRml#)Ktac~T0tL;3oZm+SV((_UDly<dCN|lhqL_|j2G{xCZhNT"
+        "R8C!WBa(cgWW2k&e<~5SJ(~*##U3U0~+;z_kx)I>&B*$4+pPr6R+(CXbweV{mJHKiqA#X|K9?}GHBAm@Gulao@3O(}Gg!!QSImR!"
+        "%Uva27zu(C7_AOPeMn?Q8wc$%Mie8cnxjMUWtNB%2*}?x+et$wy=jh+f-?F+3!T"
+    ),
 }
 
 

@@ -72,6 +72,8 @@ def check_notes(schema: pa.Schema) -> None:
             raise TypeError(f"an index column {one!r}")
         if isinstance(one, dict) and not isinstance(one.get("name"), (str, type(None))):
             raise TypeError(f"an index column of the name {one.get('name')!r}")
+        if isinstance(one, dict) and not (one.get("step") and _numbers_rows(one)):
+            raise ValueError(f"an index that does not number the rows ({one!r:.100})")
     for one in columns:
         names = (one.get("name"), one.get("field_name")) if isinstance(one, dict) else (0,)
         if not all(isinstance(name, (str, type(None))) for name in names):
@@ -79,6 +81,12 @@ def check_notes(schema: pa.Schema) -> None:
     missing = {one for one in index if isinstance(one, str)} - set(schema.names)
     if missing:
         raise ValueError(f"an index of columns that are not there ({sorted(missing)[:3]})")
+
+
+def _numbers_rows(index: dict[str, Any]) -> bool:
+    """Whether an index is stored as whole numbers that stay within 64 bits, however many rows there are."""
+    bounds = {"start": 2**62, "stop": 2**62, "step": 2**31}
+    return all(isinstance(own := index.get(name), int) and abs(own) < bound for name, bound in bounds.items())
 
 
 def check_texts(table: pa.Table) -> None:

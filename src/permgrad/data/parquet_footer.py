@@ -2,14 +2,78 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from permgrad.data.whole_numbers import FIRST_INEXACT
+
+
+class _EnoughError(Exception):
+    """Arrow is done with the footer, and begins to read columns."""
+
+
+class _Guarded(io.RawIOBase):
+    """A file that can be read until it is closed to readers."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self.is_enough = False
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def read(self, size: int = -1) -> bytes:
+        if self.is_enough:
+            raise _EnoughError
+        return self._stream.read(size)
+
+
+def read_footer(stream: BinaryIO) -> tuple[pq.FileMetaData, pa.Schema]:
+    """Read a file's footer, of which Arrow then gives each column's facts.
+
+    Of a column whose facts contradict each other Python cannot ask: Arrow's exception ends the process. What reads the
+    column refuses it in good order, so that it is let look at all columns, and stopped before it reads one.
+
+    Args:
+        stream: the file; it stays open.
+
+    Raises:
+        pyarrow.ArrowException, OSError, ValueError: it is damaged, or no Parquet.
+    """
+    guarded = _Guarded(stream)
+    file = pq.ParquetFile(guarded, pre_buffer=True)
+    metadata, schema = file.metadata, file.schema_arrow
+    guarded.is_enough = True
+    with contextlib.suppress(_EnoughError):
+        next(file.iter_batches(batch_size=1, use_threads=False), None)
+    return metadata, schema
+
+
+def check_file(stream: BinaryIO) -> None:
+    """Refuse a file whose footer contradicts itself, before Arrow reads the file: some would end the process.
+
+    Raises:
+        pyarrow.ArrowException, OSError, ValueError: it does, or the file is no Parquet.
+    """
+    metadata, _ = read_footer(stream)
+    for _ in _row_groups(metadata):
+        pass
 
 
 @dataclass(frozen=True)
@@ -49,16 +113,6 @@ class FooterFacts:
         return cls(nulls, frozenset(large))
 
 
-def check_types(footer: pq.FileMetaData) -> None:
-    """Refuse columns whose type is another in a row group than in the schema: Arrow ends the process over them.
-
-    Raises:
-        ValueError: there is one.
-    """
-    for _ in _row_groups(footer):
-        pass
-
-
 def total(counts: Sequence[int | None]) -> int | None:
     """Return a sum, or None where a part of it is not known.
 
@@ -71,7 +125,10 @@ def total(counts: Sequence[int | None]) -> int | None:
 
 
 def _row_groups(footer: pq.FileMetaData) -> Iterator[tuple[int, list[Any]]]:
-    """Yield the number of rows and the columns of each row group, of which the types are those of the schema."""
+    """Yield the number of rows and the columns of each row group, of which the types are those of the schema.
+
+    Where they are not, Arrow ends the process as it reads the column.
+    """
     types = [footer.schema.column(index).physical_type for index in range(len(footer.schema))]
     for number in range(footer.num_row_groups):
         group = footer.row_group(number)

@@ -30,7 +30,7 @@ from permgrad._checks import check_path, check_whole
 from permgrad._errors import EnvironmentProblem, InputError, shown, suggest
 from permgrad.data.cells import CellError
 from permgrad.data.parquet_columns import ColumnLayout, check_notes, check_texts, exact_columns, index_formulas
-from permgrad.data.parquet_footer import FooterFacts, total
+from permgrad.data.parquet_footer import FooterFacts, read_footer, total
 from permgrad.data.table import DAMAGE, check_fits
 
 #: Endings of the files of a folder that are read; others are left alone.
@@ -463,22 +463,22 @@ def _footer_digest(path: Path) -> str:
 def _read_footer(path: Path, root: Path) -> tuple[_File, pa.Schema, FooterFacts]:
     with _readable(path):
         digest = _footer_digest(path)
-        with pq.ParquetFile(path) as opened:
-            metadata, schema = opened.metadata, opened.schema_arrow
-            _check_names(schema.names, str(path))
-            check_notes(schema)
-            facts = FooterFacts.of(metadata, schema)
-            name = path.relative_to(root).as_posix()
-            keys = tuple(_key(step) for step in name.split("/")[:-1] if "=" in step)
-            groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-            file = _File(
-                name,
-                digest,
-                sum(group.total_byte_size for group in groups),
-                tuple(group.num_rows for group in groups),
-                keys,
-                index_formulas(schema),
-            )
+        with path.open("rb") as stream:
+            metadata, schema = read_footer(stream)
+        _check_names(schema.names, str(path))
+        check_notes(schema)
+        facts = FooterFacts.of(metadata, schema)
+        name = path.relative_to(root).as_posix()
+        keys = tuple(_key(step) for step in name.split("/")[:-1] if "=" in step)
+        groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+        file = _File(
+            name,
+            digest,
+            sum(group.total_byte_size for group in groups),
+            tuple(group.num_rows for group in groups),
+            keys,
+            index_formulas(schema),
+        )
     return file, schema, facts
 
 

@@ -503,7 +503,7 @@ def _parse_parquet(content: bytes, file: Path) -> pd.DataFrame:
     import pyarrow.parquet as pq
 
     from permgrad.data.parquet_columns import check_frame_texts, exact_columns
-    from permgrad.data.parquet_footer import check_types
+    from permgrad.data.parquet_footer import check_file
 
     if content[:4] != PARQUET and _looks_like_text(content):
         raise InputError(
@@ -526,7 +526,7 @@ def _parse_parquet(content: bytes, file: Path) -> pd.DataFrame:
         )
     check_fits(footer.num_rows * footer.num_columns * 8, str(file))
     try:
-        check_types(footer)
+        check_file(io.BytesIO(content))
         frame = pd.read_parquet(io.BytesIO(content))
         check_frame_texts(frame)
         if any(name is not None for name in frame.index.names):

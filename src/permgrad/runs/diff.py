@@ -231,7 +231,13 @@ def _csv(sides: Sides) -> Iterator[tuple[str, Any, Any]]:
 
 @comparers.register(".parquet")
 def _parquet(sides: Sides) -> Iterator[tuple[str, Any, Any]]:
-    tables = [pd.read_parquet(path) for path in (sides.first, sides.second)]
+    from permgrad.data.parquet_footer import check_file
+
+    tables = []
+    for path in (sides.first, sides.second):
+        with path.open("rb") as stream:
+            check_file(stream)
+            tables.append(pd.read_parquet(stream))
     yield from _tables(sides, *(table.astype(object).where(table.notna(), "").astype(str) for table in tables))
 
 
