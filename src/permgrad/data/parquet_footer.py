@@ -14,6 +14,10 @@ import pyarrow.parquet as pq
 from permgrad.data.whole_numbers import FIRST_INEXACT
 
 
+#: With a buffer of any size Arrow looks at all columns of a row group before it reads one.
+_BUFFER_BYTES = 4096
+
+
 class _EnoughError(Exception):
     """Arrow is done with the footer, and begins to read columns."""
 
@@ -57,11 +61,13 @@ def read_footer(stream: BinaryIO) -> tuple[pq.FileMetaData, pa.Schema]:
         pyarrow.ArrowException, OSError, ValueError: it is damaged, or no Parquet.
     """
     guarded = _Guarded(stream)
-    file = pq.ParquetFile(guarded, pre_buffer=True)
+    # Read by this thread and no other, which could still be at it when the process ends.
+    file = pq.ParquetFile(guarded, pre_buffer=False, buffer_size=_BUFFER_BYTES)
     metadata, schema = file.metadata, file.schema_arrow
     guarded.is_enough = True
-    with contextlib.suppress(_EnoughError):
-        next(file.iter_batches(batch_size=1, use_threads=False), None)
+    for group in range(metadata.num_row_groups):
+        with contextlib.suppress(_EnoughError):
+            next(file.iter_batches(batch_size=1, row_groups=[group], use_threads=False), None)
     return metadata, schema
 
 
