@@ -66,6 +66,39 @@ FILES = {
         "R8C!WBa(cgWW2k&e<~5SJ(~*##U3U0~+;z_kx)I>&B*$4+pPr6R+(CXbweV{mJHKiqA#X|K9?}GHBAm@Gulao@3O(}Gg!!QSImR!"
         "%Uva27zu(C7_AOPeMn?Q8wc$%Mie8cnxjMUWtNB%2*}?x+et$wy=jh+f-?F+3!T"
     ),
+    "a page that says it is 1.4 GB long": (
+        "c-rk)&2QUA7N-=&b&}R_(xo9`b1(#i*kavSlx(Lex(7<OD5{ogD~>2BYZ&~pM42L0iIOY_#`e&o5B&pj=&{Efd&r@O{s-"
+        "N|9((9v5d_6z(c5OxeQ!v8*c6qzO|adq2jXzP-uwODn>WK5ZF2>d4$<@U{3acwL$@gEM<@M-rs!MrttD)wXXu&R;n_jYsI)-"
+        "+VM6Q8n-"
+        "oO_@d*Ti)LHET%1K`BgPu_dwR>AV+CkSQWT+ipbM!yIdG_yT|9bW#Xk7~q#!@(PkzO3|7)!z38{c{P%%30OZ2^8iVbn|c&W%vV*b"
+        "aLrhfg2?KR_h!ah?C;v-f|(o$}RA4fVK%Pf)wJ)ua6~T7S-rPvLuJHwZ=^uTtTewo=m?5<L$RcY@)7<i2H!zK(ANRV>oM@D)|+-"
+        "?>izj^14QGv+weK^PG<E#oPfcc_F8byIaTgnBj2bc$DdHOtVbg-"
+        "~QEa>`J*=}_cOXeI(+G_??1cp88ov%<_?%<9MzSQVm!XeGWrcxNWU5bMSv<S~eU1emV_7Yq04AlF?Gg@EiX>@tt9FrQpOKTi}yIU"
+        "+dc2%=Ak=qdh~&qB;!ue{n&p3Xn$(10l<EVdW6nHN`?Z?C>Hl{^)>Gebq3xgHw+Waa};%tvlxF#1gm36QbbdGZGH=^L*h1f1v_1A"
+        "0Eod^P*3!eHTtYYRbU7G9KpY=3c`d2#J^NB4I(m@jX<zUX#9K7Wh(;mwQf>C-_buY~7w%#*qQ@=EyIJo9w^XRL(No4<4=oZe!-"
+        "z4>}q0uuf5ZRYXY)AuSTx?fx);k^`|X-"
+        "cLlwZq@fKZ=6M+R?sZ8J&jNj=sP6@KF@q0HtV4GOJp2X)$U_4GkMith8;ZWkW4S%2pGKY@C!eQa;&(ilc9zDA!!It`@Un7%<{M*9"
+        ">*vZF>~OArIM@llJyb5Vg~2_V?|6lVG>)7NR#aTT&%kB0`#}SgLMTp%OnC!#xWam7?eIoF>N$LxcmvlI*pWs0VtiV+<bc0GcBh*$"
+        "X32fU)Gdrr6P+V4w#<@ggX{$PjfR46I=<klXm`j4>@Qh|_isL$)l#i!f-N20;SZ12Skm2ct-"
+        "~R<&BXB27TkP5V7h_`#6<ffNaHTn1K4)mj>^p99HgYbR$2;RfL)G-"
+        "y3X2yir8Z)jdNgPygOhn@D`%e+8#i%F<%^Ep^BbyDmIrq2=}%dVwKw$&nw_))a0wc5I6qEvkCZtN}_J=xnE0gbvJUZ&q%iYD%|5D"
+        "|Nq={J{7sPLOyq41ITzH?a(KmYwQrg-&3j^lPXCqa3IOI5iH$5pv>m9(W&XZm~i-Wc}hdV*6QXu&MaCA-VZ2VB*yr#flKwSKNCHw"
+        "uQ9N!I1~5i5(U$3oqziix%^#f?rSEvyOYT)!-?nw9%P8_J!s$Qn3CXsqa)X--"
+        "!Xg_>gS=pX4^&#iYAlw05EyLH2<XOgA+J&@b#%GshV8%YP7FAg!~M#cu5HGyAcWxj`a4M{AvE1BdFSL+Lam6FBdjb478BTuQwCJ{"
+        "?Ei?)(A4%DpCBYM)gV>K%fp0ZesmBm6$<u_3Np3o?E%JJl(1h%2xyvd&BXXXhG_-"
+        "M@L4Wg^kFbtV591QuUb2UK+Su<4wn`#Q1jA^BmD^qF9@l0&1zN7naY{-"
+        "1FrmmM`L`Q=)R6cW9E){Ah598Z%Hr5uhWBy6!bZ2a(SrLy8OYzm3EIz<F(91fRryk51=-"
+        "3*^>6RN!qnz;N;peN4Dju~Dz&B@ok@xdO{gwMdoazg(^U#mWuutJLoeG~hE+q=93h($zj^{qEh+8fe#9S%0I^GYl+rPk^bmYD;F="
+        "jz`*WV|(t{m_A`2#p6+ZW)_f_Ogkiw$>8`^85cbQ_g;vM-"
+        "5SHQ5;lbI<m);y7QUqpnwd))e@#m>kpNtnEDElk8XcV!tBdUXf~)#iQd&3D+%=8*)_RHAB{Y{Aj9HMO^WnPpHQ#r9u;R`S=t42Yx"
+        "i{%5FI(CW^-;XJ4~Hu7>jE;r??piCb6ZANa*uLgJHccb}Z(-"
+        "==Kt#JBwXdWe3Vwg<2(;+7LR1KPWa4mvY7?oaVbDR(T1$qvy|7vh_Bu9Lr?OO}eUvs@a*z7jXOvMVdHm(S(%>wAQH9^!Z9NHACxz"
+        "U`OK<@2k14&WG_!sB$-"
+        "{igTulnsfm!ttE5@R+@f^*lL$m$4{gwqE51=kxydz2#**zV8U+q|T2H?ao0Ti&@ozv$=uw?qED#2O$0NW%8UO58q5uzjsdl!|i2P"
+        "zU(j0+i*^I+7dXPU5D&FG$BQdNR8}ql0fbka*xPwxc7|}yxNev%Mlr*4D~x{9W(g;uHrpreQ=-"
+        "QhOWaq5!V{>B~Ep%81W@VK9A}o7cb3i?GE_fpUfAFDV^iWh{xl5tmgsp0FkVF&)ON0-"
+        "bg$8dXx0k2z8i!BHtrUanb{l|A`7OHl^0b9nF4MX*S=LS}m)$=>8eB==@O>IlWC$6Mxj-A=~B(?0*1D7E?|"
+    ),
 }
 
 
@@ -77,6 +110,7 @@ def damaged(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 _READ = """
+import resource
 import sys
 import permgrad as pg
 from permgrad.data.partitions import open_partitioned
@@ -87,11 +121,13 @@ def in_parts(path):
     table.check_cells(table.columns, "leave it out")
     table.read_all()
 
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for read in (pg.read_table, in_parts):
     try:
         read(sys.argv[1])
     except pg.InputError as error:
         print(error)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
@@ -99,8 +135,9 @@ def test_they_are_refused(damaged: Path) -> None:
     """In a process of its own: one of them ended it."""
     found = subprocess.run([sys.executable, "-c", _READ, str(damaged)], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr[-2000:]
-    lines = found.stdout.splitlines()
+    *lines, kibibytes = found.stdout.splitlines()
     assert len(lines) == 2
+    assert int(kibibytes) < 512 * 1024
     assert all(line.startswith("a Parquet file must be complete, however ") for line in lines)
 
 

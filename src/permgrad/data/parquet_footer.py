@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 
 from permgrad.data.whole_numbers import FIRST_INEXACT
 
-
 #: With a buffer of any size Arrow looks at all columns of a row group before it reads one.
 _BUFFER_BYTES = 4096
 
@@ -89,10 +88,12 @@ class FooterFacts:
     Attributes:
         null_counts: missing cells of each column; None where a row group does not say.
         large: columns of 64-bit whole numbers of which some are, or may be, more than a float can hold.
+        packed_bytes: what the largest row group takes in the file.
     """
 
     null_counts: dict[str, int | None]
     large: frozenset[str]
+    packed_bytes: int
 
     @classmethod
     def of(cls, footer: pq.FileMetaData, schema: pa.Schema) -> FooterFacts:
@@ -103,9 +104,10 @@ class FooterFacts:
         """
         wide = {own.name for own in schema if pa.types.is_int64(own.type) or pa.types.is_uint64(own.type)}
         nulls: dict[str, int | None] = dict.fromkeys(schema.names, 0)
-        large, all_rows = set[str](), 0
+        large, all_rows, packed_bytes = set[str](), 0, 0
         for rows, columns in _row_groups(footer):
             all_rows += rows
+            packed_bytes = max(packed_bytes, sum(column.total_compressed_size for column in columns))
             for column in columns if rows else ():
                 name, said = column.path_in_schema, column.statistics
                 if name not in nulls:
@@ -116,7 +118,7 @@ class FooterFacts:
                     large.add(name)
         # A column without any value has no type and no statistics.
         nulls |= {own.name: all_rows for own in schema if pa.types.is_null(own.type)}
-        return cls(nulls, frozenset(large))
+        return cls(nulls, frozenset(large), packed_bytes)
 
 
 def total(counts: Sequence[int | None]) -> int | None:

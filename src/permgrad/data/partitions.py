@@ -37,8 +37,9 @@ from permgrad.data.table import DAMAGE, check_fits
 SUFFIXES = (".parquet", ".pq")
 #: Rows of a part, unless the table is so long that it would have more parts than this.
 ROWS_PER_PART, MOST_PARTS = 50_000, 1000
-#: Rows that ``read`` decodes at a time, and bytes of a column that are held while it is decoded.
-_READ_ROWS, _BUFFER_BYTES = 65_536, 2**18
+#: Rows that ``read`` decodes at a time, and bytes of a column that are held while it is decoded. Row groups of at most
+#: so many bytes are held whole: then a page cannot make Arrow believe that it is larger than the file.
+_READ_ROWS, _BUFFER_BYTES, _HELD_BYTES = 65_536, 2**18, 2**23
 _MAGIC = b"PAR1"
 
 
@@ -73,6 +74,7 @@ class _File:
     name: str
     digest: str
     bytes: int
+    packed_bytes: int
     row_groups: tuple[int, ...]
     keys: tuple[tuple[str, str | None], ...]
     formulas: tuple[tuple[str, tuple[int, int]], ...]
@@ -267,7 +269,8 @@ class PartitionedTable:
         stored = stored or inside[:1]
         path, groups = Path(self.root, part.file), range(part.row_group_start, part.row_group_stop)
         known, _ = self._by_name[part.file]
-        with _readable(path), pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
+        buffer = 0 if known.packed_bytes <= _HELD_BYTES else _BUFFER_BYTES
+        with _readable(path), pq.ParquetFile(path, buffer_size=buffer, pre_buffer=False) as file:
             if _footer_digest(path) != known.digest:
                 raise InputError(
                     f"the files of a table must stay as they are while it is read, however: {str(path)!r} has changed; "
@@ -475,6 +478,7 @@ def _read_footer(path: Path, root: Path) -> tuple[_File, pa.Schema, FooterFacts]
             name,
             digest,
             sum(group.total_byte_size for group in groups),
+            facts.packed_bytes,
             tuple(group.num_rows for group in groups),
             keys,
             index_formulas(schema),
