@@ -56,6 +56,9 @@ def read_data(path: Path) -> dict[str, Any]:
         entry = data.get(name, [])
         if not isinstance(entry, list) or not all(map(is_one, entry)):
             raise _changed(path, f"has {name} that are none")
+    named = data.get("identifiers", [])
+    if len(set(named)) < len(named):
+        raise _changed(path, "has an identifier twice")
     decimals = data.get("decimals", {})
     if not isinstance(decimals, dict) or not all(sign in (",", ".") for sign in decimals.values()):
         raise _changed(path, "has decimal signs that are none")
