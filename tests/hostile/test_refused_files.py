@@ -480,7 +480,8 @@ def test_reports_of_runs_that_lack_a_file_name_it(run, tmp_path, name):
     "change",
     [
         {"columns": [1]}, {"columns": [{}]}, {"columns": {}}, {"columns": [{"name": 1, "role": "x"}]},
-        {"identifiers": 3}, {"identifiers": ["code", 3]}, {"identifiers": ["code", "code"]}, {"na_codes": "a"}, {"na_codes": [[]]}, {"decimals": ["a"]},
+        {"identifiers": 3}, {"identifiers": ["code", 3]}, {"identifiers": ["code", "code"]},
+        {"na_codes": "a"}, {"na_codes": [[]]}, {"decimals": ["a"]},
         {"texts": "code"}, {"texts": [1]},
         {"decimals": {"a": [","]}}, {"task": "x"},
         {"task": []}, {"target": None}, {"target": ["outcome"]}, None,
