@@ -64,7 +64,8 @@ def read_footer(stream: BinaryIO) -> tuple[pq.FileMetaData, pa.Schema]:
     file = pq.ParquetFile(guarded, pre_buffer=False, buffer_size=_BUFFER_BYTES)
     metadata, schema = file.metadata, file.schema_arrow
     guarded.is_enough = True
-    for group in range(metadata.num_row_groups):
+    # Without any column Arrow would make an empty batch for each row that the footer says there is.
+    for group in range(metadata.num_row_groups if metadata.num_columns else 0):
         with contextlib.suppress(_EnoughError):
             next(file.iter_batches(batch_size=1, row_groups=[group], use_threads=False), None)
     return metadata, schema
