@@ -504,7 +504,10 @@ def test_foreign_folders_are_left_alone(tmp_path: Path, regressor: pg.HyNNRegres
         ),
         ({"background": Path("a/train.parquet")}, "however: background='a/train.parquet' is a path; read some of its"),
         ({"y": ["target"]}, "y must name a column where the table is read from a file, however: it is a list"),
-        ({"sample_weight": "negative"}, "finite numbers of at least 0, however: row 0 of .* has '-1.0' in 'negative'"),
+        (
+            {"sample_weight": "negative"},
+            "sample_weight must be finite and at least 0, however: row 0 of .* has '-1.0' in 'negative'",
+        ),
     ],
 )
 def test_refusals(tmp_path: Path, classifier: pg.HyNNClassifier, options: dict[str, Any], message: str) -> None:

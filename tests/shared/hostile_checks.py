@@ -115,7 +115,8 @@ def _check_effects(model: Any, table: pd.DataFrame, y: Any, explained: Any) -> N
     donors = table
     before = _losses(model, table, y)
     for position, name in enumerate(explained.names):
-        chosen = donor_rows(0, name, 0, np.arange(len(table)), len(donors), shared=False)
+        # The rows are their own background: none is its own donor.
+        chosen = donor_rows(0, name, 0, np.arange(len(table)), len(donors), shared=True)
         edited = table.copy()
         for column in model.preprocessor_.raw_columns_of(name):
             own = [str(given) for given in table.columns].index(column)

@@ -71,15 +71,19 @@ def read_footer(stream: BinaryIO) -> tuple[pq.FileMetaData, pa.Schema]:
     return metadata, schema
 
 
-def check_file(stream: BinaryIO) -> None:
-    """Refuse a file whose footer contradicts itself, before Arrow reads the file: some would end the process.
+def read_whole(content: bytes) -> pa.Table:
+    """Return the table of a file that is in memory.
+
+    Read by this thread alone: others can still hold the bytes when the process ends over an error, and would end it
+    with a signal.
 
     Raises:
-        pyarrow.ArrowException, OSError, ValueError: it does, or the file is no Parquet.
+        pyarrow.ArrowException, OSError, ValueError: the file is damaged, or no Parquet.
     """
-    metadata, _ = read_footer(stream)
+    metadata, _ = read_footer(io.BytesIO(content))
     for _ in _row_groups(metadata):
         pass
+    return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False, use_pandas_metadata=True)
 
 
 @dataclass(frozen=True)

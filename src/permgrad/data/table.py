@@ -503,7 +503,7 @@ def _parse_parquet(content: bytes, file: Path) -> pd.DataFrame:
     import pyarrow.parquet as pq
 
     from permgrad.data.parquet_columns import check_frame_texts, exact_columns
-    from permgrad.data.parquet_footer import check_file
+    from permgrad.data.parquet_footer import read_whole
 
     if content[:4] != PARQUET and _looks_like_text(content):
         raise InputError(
@@ -526,15 +526,14 @@ def _parse_parquet(content: bytes, file: Path) -> pd.DataFrame:
         )
     check_fits(footer.num_rows * footer.num_columns * 8, str(file))
     try:
-        check_file(io.BytesIO(content))
-        # A buffer of Arrow's own: threads that read from one of Python may still do so when the process ends.
-        frame = pd.read_parquet(pa.BufferReader(content))
+        stored = read_whole(content)
+        frame: pd.DataFrame = stored.to_pandas()
         check_frame_texts(frame)
         if any(name is not None for name in frame.index.names):
             frame = frame.reset_index()
         rounded = [name for name in names if name in frame and may_be_rounded(frame[name])]
         if rounded:
-            frame = frame.assign(**exact_columns(pq.read_table(pa.BufferReader(content), columns=rounded)))
+            frame = frame.assign(**exact_columns(stored.select(rounded)))
     except (pa.ArrowException, OSError, *DAMAGE) as error:
         raise damaged from error
     frame.columns = pd.Index([str(name) for name in frame.columns], dtype=object)

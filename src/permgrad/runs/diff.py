@@ -6,7 +6,6 @@ is not known is compared byte for byte.
 
 from __future__ import annotations
 
-import io
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -232,15 +231,9 @@ def _csv(sides: Sides) -> Iterator[tuple[str, Any, Any]]:
 
 @comparers.register(".parquet")
 def _parquet(sides: Sides) -> Iterator[tuple[str, Any, Any]]:
-    import pyarrow as pa
+    from permgrad.data.parquet_footer import read_whole
 
-    from permgrad.data.parquet_footer import check_file
-
-    tables = []
-    for path in (sides.first, sides.second):
-        content = path.read_bytes()
-        check_file(io.BytesIO(content))
-        tables.append(pd.read_parquet(pa.BufferReader(content)))
+    tables = [read_whole(path.read_bytes()).to_pandas() for path in (sides.first, sides.second)]
     yield from _tables(sides, *(table.astype(object).where(table.notna(), "").astype(str) for table in tables))
 
 
