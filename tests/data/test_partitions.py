@@ -337,3 +337,20 @@ def test_cells_that_change_places_are_another_table(tmp_path: Path) -> None:
     right = open_partitioned(path)
     assert right.files == wrong.files
     assert right.fingerprint != before
+
+
+def test_a_column_that_is_counted_in_one_file_and_stored_in_another_is_refused(tmp_path: Path) -> None:
+    counted = pd.DataFrame({"a": [0.5, 1.5]}, index=pd.RangeIndex(2, name="n"))
+    counted.to_parquet(tmp_path / "0.parquet")
+    assert open_partitioned(tmp_path).read_all()["n"].tolist() == [0, 1]
+    counted.reset_index().to_parquet(tmp_path / "1.parquet")
+    message = "'n' is a column in '1.parquet' and an index that is counted in '0.parquet'; write the files that differ"
+    with pytest.raises(pg.InputError, match=message):
+        open_partitioned(tmp_path)
+    (tmp_path / "0.parquet").rename(tmp_path / "2.parquet")
+    with pytest.raises(pg.InputError, match="in '1.parquet' and an index that is counted in '2.parquet'"):
+        open_partitioned(tmp_path)
+    both = counted.rename_axis("a")
+    both.to_parquet(tmp_path / "both.parquet")
+    with pytest.raises(pg.InputError, match="a Parquet file must be complete"):
+        open_partitioned(tmp_path / "both.parquet")

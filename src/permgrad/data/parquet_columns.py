@@ -78,6 +78,9 @@ def check_notes(schema: pa.Schema) -> None:
         names = (one.get("name"), one.get("field_name")) if isinstance(one, dict) else (0,)
         if not all(isinstance(name, (str, type(None))) for name in names):
             raise TypeError(f"a column {one!r}")
+    counted = [one["name"] for one in index if isinstance(one, dict) and one.get("name") is not None]
+    if len(set(counted)) < len(counted) or set(counted) & set(schema.names):
+        raise ValueError(f"an index that is counted, and stored or counted again ({counted[:3]})")
     missing = {one for one in index if isinstance(one, str)} - set(schema.names)
     if missing:
         raise ValueError(f"an index of columns that are not there ({sorted(missing)[:3]})")

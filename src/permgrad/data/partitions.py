@@ -525,6 +525,12 @@ def _common_schema(files: Sequence[_File], schemas: Sequence[pa.Schema]) -> pa.S
                 f"all files of a table must have the same columns, however: {having.name!r} has the column {odd[0]!r} "
                 f"and {without.name!r} has not; add it, or move the files that differ"
             )
+        if moved := sorted(set(schema.names) ^ set(told[0][1].names)):
+            stored, counted = (file, first) if moved[0] in schema.names else (first, file)
+            raise InputError(
+                f"a column must be stored alike in all files of a table, however: {moved[0]!r} is a column in "
+                f"{stored.name!r} and an index that is counted in {counted.name!r}; write the files that differ again"
+            )
         for name in schema.names:
             own, so_far = schema.field(name).type, common.field(name).type
             if own == so_far:
