@@ -344,11 +344,11 @@ def test_a_column_that_is_counted_in_one_file_and_stored_in_another_is_refused(t
     counted.to_parquet(tmp_path / "0.parquet")
     assert open_partitioned(tmp_path).read_all()["n"].tolist() == [0, 1]
     counted.reset_index().to_parquet(tmp_path / "1.parquet")
-    message = "'n' is a column in '1.parquet' and an index that is counted in '0.parquet'; write the files that differ"
+    message = r"'n' is a column in '1.parquet' and an index that is counted in '0.parquet'; write the files that differ"
     with pytest.raises(pg.InputError, match=message):
         open_partitioned(tmp_path)
     (tmp_path / "0.parquet").rename(tmp_path / "2.parquet")
-    with pytest.raises(pg.InputError, match="in '1.parquet' and an index that is counted in '2.parquet'"):
+    with pytest.raises(pg.InputError, match=r"in '1.parquet' and an index that is counted in '2.parquet'"):
         open_partitioned(tmp_path)
     both = counted.rename_axis("a")
     both.to_parquet(tmp_path / "both.parquet")
