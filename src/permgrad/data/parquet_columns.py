@@ -70,20 +70,26 @@ def check_notes(schema: pa.Schema) -> None:
     for one in index:
         if not isinstance(one, (str, dict)):
             raise TypeError(f"an index column {one!r}")
-        if isinstance(one, dict) and not isinstance(one.get("name"), (str, type(None))):
-            raise TypeError(f"an index column of the name {one.get('name')!r}")
-        if isinstance(one, dict) and not (one.get("step") and _numbers_rows(one)):
-            raise ValueError(f"an index that does not number the rows ({one!r:.100})")
     for one in columns:
         names = (one.get("name"), one.get("field_name")) if isinstance(one, dict) else (0,)
         if not all(isinstance(name, (str, type(None))) for name in names):
             raise TypeError(f"a column {one!r}")
-    counted = [one["name"] for one in index if isinstance(one, dict) and one.get("name") is not None]
-    if len(set(counted)) < len(counted) or set(counted) & set(schema.names):
-        raise ValueError(f"an index that is counted, and stored or counted again ({counted[:3]})")
+    _check_counted([one for one in index if isinstance(one, dict)], schema.names)
     missing = {one for one in index if isinstance(one, str)} - set(schema.names)
     if missing:
         raise ValueError(f"an index of columns that are not there ({sorted(missing)[:3]})")
+
+
+def _check_counted(index: list[dict[str, Any]], stored: list[str]) -> None:
+    """Refuse index columns, stored as a start and a step, that do not number the rows under a name of their own."""
+    for one in index:
+        if not isinstance(one.get("name"), (str, type(None))):
+            raise TypeError(f"an index column of the name {one.get('name')!r}")
+        if not (one.get("step") and _numbers_rows(one)):
+            raise ValueError(f"an index that does not number the rows ({one!r:.100})")
+    counted = [one["name"] for one in index if one.get("name") is not None]
+    if len(set(counted)) < len(counted) or set(counted) & set(stored):
+        raise ValueError(f"an index that is counted, and stored or counted again ({counted[:3]})")
 
 
 def _numbers_rows(index: dict[str, Any]) -> bool:
