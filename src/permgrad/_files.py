@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import glob
+import hashlib
 import json
 import math
 import os
@@ -166,6 +167,12 @@ def json_text(content: Any, indent: int | None = None) -> str:
     """
     text = json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def file_hash(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's content."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def plain(value: Any) -> Any:  # noqa: PLR0911 — one return for each kind of value

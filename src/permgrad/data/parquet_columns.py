@@ -110,19 +110,6 @@ def check_texts(table: pa.Table) -> None:
             column.validate(full=True)
 
 
-def check_frame_texts(frame: pd.DataFrame) -> None:
-    """Refuse text that is no UTF-8 in a frame made from Arrow's columns, as ``check_texts`` does.
-
-    Raises:
-        pyarrow.ArrowInvalid: there is some.
-    """
-    for place in range(frame.shape[1]):
-        cells = frame.iloc[:, place]
-        values = cells.cat.categories if isinstance(cells.dtype, pd.CategoricalDtype) else cells
-        if isinstance(values.dtype, pd.StringDtype):
-            pa.array(values).validate(full=True)
-
-
 def exact_columns(table: pa.Table) -> dict[str, pd.Series[Any]]:
     """Return the columns of 64-bit whole numbers so that missing cells do not make floats of them, which round.
 

@@ -83,7 +83,7 @@ def read_whole(content: bytes) -> pa.Table:
     metadata, _ = read_footer(io.BytesIO(content))
     for _ in _row_groups(metadata):
         pass
-    return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False, use_pandas_metadata=True)
+    return pq.ParquetFile(pa.BufferReader(content), metadata=metadata).read(use_threads=False, use_pandas_metadata=True)
 
 
 @dataclass(frozen=True)

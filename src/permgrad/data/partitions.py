@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 
 from permgrad._checks import check_path, check_whole
 from permgrad._errors import EnvironmentProblem, InputError, shown, suggest
+from permgrad._files import file_hash
 from permgrad.data.cells import CellError
 from permgrad.data.parquet_columns import ColumnLayout, check_notes, check_texts, exact_columns, index_formulas
 from permgrad.data.parquet_footer import FooterFacts, read_footer, total
@@ -319,14 +320,17 @@ class PartitionedTable:
 
     def _stored_type(self, own: pa.Field) -> pa.Field:
         """Whole numbers with missing cells are read as floats, as pandas does for a whole table."""
-        if pa.types.is_integer(own.type) and own.name not in self._layout.nullable and self._may_miss(own.name):
-            return own if self._stays_exact(own) else own.with_type(pa.float64())
+        if self._is_read_as_float(own) and not self._stays_exact(own):
+            return own.with_type(pa.float64())
         return own
 
     def _stays_exact(self, own: pa.Field) -> bool:
         """But for those that a float would round, such as identifiers of 17 digits."""
-        rounded = own.name in self.large and pa.types.is_integer(own.type)
-        return rounded and own.name not in self._layout.nullable and self._may_miss(own.name)
+        return own.name in self.large and self._is_read_as_float(own)
+
+    def _is_read_as_float(self, own: pa.Field) -> bool:
+        is_plain = pa.types.is_integer(own.type) and own.name not in self._layout.nullable
+        return is_plain and self._may_miss(own.name)
 
     def _may_miss(self, name: str) -> bool:
         return self.null_counts.get(name, 0) != 0
@@ -447,8 +451,8 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _content_digest(path: Path) -> str:
-    with _readable(path), path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    with _readable(path):
+        return file_hash(path)
 
 
 def _footer_digest(path: Path) -> str:

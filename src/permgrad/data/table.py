@@ -502,7 +502,7 @@ def _parse_parquet(content: bytes, file: Path) -> pd.DataFrame:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from permgrad.data.parquet_columns import check_frame_texts, exact_columns
+    from permgrad.data.parquet_columns import check_texts, exact_columns
     from permgrad.data.parquet_footer import read_whole
 
     if content[:4] != PARQUET and _looks_like_text(content):
@@ -527,8 +527,8 @@ def _parse_parquet(content: bytes, file: Path) -> pd.DataFrame:
     check_fits(footer.num_rows * footer.num_columns * 8, str(file))
     try:
         stored = read_whole(content)
+        check_texts(stored)
         frame: pd.DataFrame = stored.to_pandas()
-        check_frame_texts(frame)
         if any(name is not None for name in frame.index.names):
             frame = frame.reset_index()
         rounded = [name for name in names if name in frame and may_be_rounded(frame[name])]

@@ -20,9 +20,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._errors import InputError, warn_user
-from permgrad._files import atomic_folder, plain, write_json_atomic
+from permgrad._files import atomic_folder, file_hash, plain, write_json_atomic
 from permgrad._stored import parse_json
-from permgrad.runs.folder import CACHE, file_hash, read_record
+from permgrad.runs.folder import CACHE, read_record
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation

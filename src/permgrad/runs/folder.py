@@ -21,7 +21,7 @@ from typing import Any
 
 from permgrad._checks import check_choice
 from permgrad._errors import InputError, PermgradError, listed
-from permgrad._files import plain, sweep, write_json_atomic, writing
+from permgrad._files import file_hash, plain, sweep, write_json_atomic, writing
 from permgrad._lock import LOCK, hold_folder
 from permgrad._stored import parse_json
 
@@ -64,12 +64,6 @@ def configuration_hash(configuration: Mapping[str, Any]) -> str:
     """
     text = json.dumps(plain(dict(configuration)), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def file_hash(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file's content."""
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def folder_hash(path: str | os.PathLike[str]) -> str:

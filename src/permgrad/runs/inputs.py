@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._errors import InputError, keeping_warnings, listed, suggest
+from permgrad._files import file_hash
 from permgrad.data.column_types import Kind, Schema, infer_schema
 from permgrad.data.datasets import DataCard, fetch_dataset, get_card, list_datasets, load_dataset
 from permgrad.data.duplicates import as_groups, duplicates_said, same_columns
@@ -28,7 +29,7 @@ from permgrad.data.table import is_parquet_folder, read_written, unused_codes
 from permgrad.data.written_numbers import Written
 from permgrad.runs import gradients, image_files
 from permgrad.runs.declared_kinds import check_kinds, parse_kinds
-from permgrad.runs.folder import file_hash, folder_hash
+from permgrad.runs.folder import folder_hash
 from permgrad.runs.part_files import notes_on_division, read_part_files, text_columns, with_needed_columns, with_target
 from permgrad.runs.request import RunRequest
 from permgrad.runs.target import Task, choose_task, find_column, target_values

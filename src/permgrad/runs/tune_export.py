@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from permgrad._csv import write_csv
 from permgrad._errors import InputError
-from permgrad._files import atomic_folder, atomic_path, sweep, write_json_atomic, write_text_atomic
+from permgrad._files import atomic_folder, atomic_path, file_hash, sweep, write_json_atomic, write_text_atomic
 from permgrad._stored import parse_json
 from permgrad.runs.folder import (
     believed,
     clear_run,
     configuration_hash,
-    file_hash,
     find_finished,
     is_whole,
     open_run,

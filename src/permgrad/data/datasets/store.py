@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from permgrad._errors import EnvironmentProblem, PermgradWarning
-from permgrad._files import atomic_path
+from permgrad._files import atomic_path, file_hash
 from permgrad.data.datasets.card import DataCard, Dataset, cards
 from permgrad.data.table import read_table
 
@@ -90,7 +90,7 @@ def fetch_dataset(name: str) -> Path | None:
     if own:
         file = Path(own, card.file_name)
         if file.is_file():
-            found = _sha256(file)
+            found = file_hash(file)
             if found != card.sha256:
                 warnings.warn(
                     f"the file of data set {name!r} should have the SHA-256 {card.sha256}, however {str(file)!r} has"
@@ -101,11 +101,11 @@ def fetch_dataset(name: str) -> Path | None:
             return file
     cached = cache_folder() / card.file_name
     if cached.is_file():
-        if _sha256(cached) == card.sha256:
+        if file_hash(cached) == card.sha256:
             return cached
         raise EnvironmentProblem(
             f"the file of data set {name!r} must have the SHA-256 {card.sha256}, however {str(cached)!r} has"
-            f" {_sha256(cached)}; remove it, or name your own folder in PERMGRAD_DATA"
+            f" {file_hash(cached)}; remove it, or name your own folder in PERMGRAD_DATA"
         )
     return _download(card, cached)
 
@@ -175,11 +175,3 @@ def fetch_bytes(url: str) -> bytes:
     finally:
         logger.setLevel(level)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
