@@ -157,3 +157,26 @@ def test_whole_files_are_read(tmp_path: Path) -> None:
     table = open_partitioned(file, rows_per_part=4)
     assert len(table.parts) == 3
     assert table.read_all()["kind"].tolist() == frame["kind"].tolist()
+
+
+@pytest.mark.parametrize("name", ["(1", "(" * 5000, "__import__('os').abort()"])
+def test_names_that_are_said_to_be_tuples_are_not_believed(tmp_path: Path, name: str) -> None:
+    """Notes of two levels of columns: Arrow parses the names, as literals."""
+    import json
+
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = tmp_path / "table.parquet"
+    pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_tuples([("a", "b"), ("a", "c")])).to_parquet(file)
+    whole = pq.read_table(file)
+    notes = json.loads(whole.schema.metadata[b"pandas"])
+    assert len(notes["column_indexes"]) == 2
+    for one in notes["columns"]:
+        one["name"] = one["field_name"] = name + one["field_name"]
+    changed = pa.table([pa.array([1]), pa.array([2])], [one["name"] for one in notes["columns"]])
+    pq.write_table(changed.replace_schema_metadata({b"pandas": json.dumps(notes).encode()}), file)
+    for read in (pg.read_table, lambda path: open_partitioned(path).read_all()):
+        with pytest.raises(pg.InputError, match=r"a Parquet file must be complete, however "):
+            read(file)

@@ -46,7 +46,10 @@ _SAMPLE_RECORDS = 200
 #: How lines begin that say something about a file and belong to no table.
 _COMMENTS = ("#", "%", "//", "--")
 #: What a Parquet file leads to whose notes are not as pandas writes them.
-DAMAGE = (ValueError, KeyError, TypeError, IndexError, AttributeError, NotImplementedError, OverflowError)
+DAMAGE = (
+    ValueError, KeyError, TypeError, IndexError, AttributeError, NotImplementedError, OverflowError,
+    SyntaxError, RecursionError,  # names of columns that are said to be tuples are parsed, not run
+)  # fmt: skip
 
 
 def read_table(
