@@ -426,7 +426,9 @@ def test_sums_of_another_part_are_not_taken(tmp_path: Path, regressor: pg.HyNNRe
     np.testing.assert_array_equal(found.values, at_once.values)
 
 
-def test_a_changed_table_or_option_is_not_gone_on_with(tmp_path: Path, regressor: pg.HyNNRegressor) -> None:
+def test_a_changed_table_option_or_version_is_not_gone_on_with(
+    tmp_path: Path, regressor: pg.HyNNRegressor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     frame = features(300)
     folder = write(tmp_path / "t", frame, (150,))
     options: dict[str, Any] = {"random_state": 1, "n_repeats": 1, "out": tmp_path / "out"}
@@ -438,6 +440,10 @@ def test_a_changed_table_or_option_is_not_gone_on_with(tmp_path: Path, regressor
         f"{tmp_path / 'out'} holds one that differs in seed; replace it with --overwrite (overwrite=True), or name "
         "another with --out (out=)"
     )
+    with monkeypatch.context() as later:
+        later.setattr("permgrad.attribution.streaming.plan.__version__", "99.0")
+        with pytest.raises(pg.InputError, match="holds one that differs in the version of permgrad; replace it"):
+            pg.explain_stream(regressor, folder, **options)
     frame.iloc[150:].assign(a=0.5).to_parquet(folder / "001.parquet")
     with pytest.raises(pg.InputError, match="differs in the table's files, which have changed since; replace it"):
         pg.explain_stream(regressor, folder, **options)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import base64
+import json
 import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import permgrad as pg
@@ -148,8 +153,6 @@ def test_they_are_refused(damaged: Path) -> None:
 
 def test_whole_files_are_read(tmp_path: Path) -> None:
     """What is refused above is read where it is whole: text beyond ASCII, categories, several row groups."""
-    import pandas as pd
-
     file = tmp_path / "table.parquet"
     frame = pd.DataFrame({"who": ["Zoë", "李", None] * 3, "kind": pd.Categorical(["ä", "b", "ä"] * 3), "n": range(9)})
     frame.to_parquet(file, row_group_size=4)
@@ -159,24 +162,47 @@ def test_whole_files_are_read(tmp_path: Path) -> None:
     assert table.read_all()["kind"].tolist() == frame["kind"].tolist()
 
 
+def _with_notes(file: Path, frame: pd.DataFrame, **changed: Any) -> None:
+    """Write a frame as pandas does, with other notes of its own."""
+    whole = pa.Table.from_pandas(frame)
+    notes = {**json.loads(whole.schema.metadata[b"pandas"]), **changed}
+    pq.write_table(whole.replace_schema_metadata({b"pandas": json.dumps(notes).encode()}), file)
+
+
 @pytest.mark.parametrize("name", ["(1", "(" * 5000, "__import__('os').abort()"])
-def test_names_that_are_said_to_be_tuples_are_not_believed(tmp_path: Path, name: str) -> None:
-    """Notes of two levels of columns: Arrow parses the names, as literals."""
-    import json
-
-    import pandas as pd
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def test_names_that_are_said_to_be_tuples_are_names(tmp_path: Path, name: str) -> None:
+    """Notes of two levels of columns: Arrow would parse the names, as literals."""
+    levels = pa.Table.from_pandas(pd.DataFrame([[1]], columns=pd.MultiIndex.from_tuples([("a", "b")])))
+    two = json.loads(levels.schema.metadata[b"pandas"])["column_indexes"]
+    assert len(two) == 2
     file = tmp_path / "table.parquet"
-    pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_tuples([("a", "b"), ("a", "c")])).to_parquet(file)
-    whole = pq.read_table(file)
-    notes = json.loads(whole.schema.metadata[b"pandas"])
-    assert len(notes["column_indexes"]) == 2
-    for one in notes["columns"]:
-        one["name"] = one["field_name"] = name + one["field_name"]
-    changed = pa.table([pa.array([1]), pa.array([2])], [one["name"] for one in notes["columns"]])
-    pq.write_table(changed.replace_schema_metadata({b"pandas": json.dumps(notes).encode()}), file)
+    _with_notes(file, pd.DataFrame({f"{name}, 'b')": [1], "y": [2]}), column_indexes=two)
+    with pytest.raises((SyntaxError, ValueError, RecursionError, MemoryError)):
+        pq.read_table(file).to_pandas()
     for read in (pg.read_table, lambda path: open_partitioned(path).read_all()):
-        with pytest.raises(pg.InputError, match=r"a Parquet file must be complete, however "):
-            read(file)
+        assert read(file).columns.tolist() == [f"{name}, 'b')", "y"]
+
+
+@pytest.mark.parametrize("own", [("a", "b"), 1.5, b"x", pd.Timestamp("2020-01-01")], ids=lambda own: type(own).__name__)
+def test_names_of_any_type_are_the_same_in_parts_and_as_a_whole(tmp_path: Path, own: Any) -> None:
+    file = tmp_path / "table.parquet"
+    columns = pd.MultiIndex.from_tuples([own]) if isinstance(own, tuple) else pd.Index([own])
+    pd.DataFrame([[1]], columns=columns).to_parquet(file)
+    stored = pq.read_schema(file).names
+    for read in (pg.read_table, lambda path: open_partitioned(path).read_all()):
+        assert read(file).columns.tolist() == stored
+
+
+def test_attributes_of_a_frame_are_left_out_however_deep(tmp_path: Path) -> None:
+    """Pandas copies them with every column that is taken."""
+    deep: list[Any] = []
+    for _ in range(600):
+        deep = [deep]
+    file = tmp_path / "table.parquet"
+    _with_notes(file, pd.DataFrame({"x": [True, False]}), attributes={"mine": deep})
+    with pytest.raises(RecursionError):
+        _ = pq.read_table(file).to_pandas()["x"]
+    for read in (pg.read_table, lambda path: open_partitioned(path).read_all()):
+        frame = read(file)
+        assert frame["x"].tolist() == [True, False]
+        assert frame.attrs == {}

@@ -14,6 +14,7 @@ import pytest
 
 from permgrad._errors import InputError, PermgradWarning
 from permgrad.data.encoding import TableEncoder
+from permgrad.runs.folder import check_free, open_run
 from permgrad.runs.image_table import read_records
 from permgrad.runs.inputs import PARTS, configuration, load_inputs
 from permgrad.runs.predict import read_rows
@@ -303,6 +304,16 @@ def test_the_configuration_follows_content_and_options(here):
     assert of(na=("-9",)) != base
     table(seed=5).to_csv("table.csv", index=False)
     assert of() != base, "another content under the same name is another run"
+
+
+def test_another_version_is_another_run(here, monkeypatch):
+    table().to_csv("table.csv", index=False)
+    request = RunRequest(table="table.csv", target=("y",), out=Path("run"))
+    with open_run(request.folder, configuration(request)) as run:
+        assert run.finished_stages == []
+    monkeypatch.setattr("permgrad.runs.inputs.__version__", "99.0")
+    with pytest.raises(InputError, match=r"differing in permgrad \(.* there, 99\.0 now\); replace it with --overwrite"):
+        check_free(request.folder, configuration(request))
 
 
 def test_the_command_can_be_typed_again():

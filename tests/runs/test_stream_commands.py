@@ -173,7 +173,9 @@ def test_killed_half_way_and_gone_on_with(tmp_path: Path, run: Path) -> None:
     assert stopped == done
 
 
-def test_a_changed_table_and_foreign_folders_are_refused(tmp_path: Path, run: Path) -> None:
+def test_a_changed_table_another_version_and_foreign_folders_are_refused(
+    tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     frame = table(100, seed=5)
     folder = write(tmp_path / "rows", frame)
     call("predict", run, folder, "--out", tmp_path / "out")
@@ -186,6 +188,9 @@ def test_a_changed_table_and_foreign_folders_are_refused(tmp_path: Path, run: Pa
     )
     call("predict", run, folder, "--out", tmp_path / "out", "--overwrite")
     assert pd.read_parquet(tmp_path / "out")["row"].tolist() == list(range(100))
+    with monkeypatch.context() as later:
+        later.setattr("permgrad.runs.stream.__version__", "99.0")
+        assert "differs in the version of permgrad" in call("predict", run, folder, "--out", tmp_path / "out", code=2)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     with hold_folder(tmp_path / "out"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import pyarrow as pa
@@ -49,10 +49,19 @@ class ColumnLayout:
             name for name, one in described.items() if str(one.get("numpy_type"))[:1] in ("I", "U", "F", "b") and
             str(one.get("numpy_type")) not in ("bool", "bytes")
         }  # fmt: skip
-        metadata = None
-        if pandas:
-            metadata = {b"pandas": json.dumps({**pandas, "index_columns": []}).encode()}
-        return cls(shown, stored, formulas, frozenset(nullable), metadata)
+        return cls(shown, stored, formulas, frozenset(nullable), cell_notes(schema, index=False))
+
+
+def cell_notes(schema: pa.Schema, *, index: bool = True) -> dict[bytes, bytes] | None:
+    """Return what pandas noted of cells and index; not the types of names and a frame's own attributes.
+
+    Nobody needs these: names are the schema's, and pandas copies attributes with every column, however deep they are.
+    """
+    notes = schema.pandas_metadata
+    if not isinstance(notes, dict):
+        return cast("dict[bytes, bytes] | None", schema.metadata)
+    kept = {**notes, "column_indexes": [], "attributes": {}} | ({} if index else {"index_columns": []})
+    return {b"pandas": json.dumps(kept).encode()}
 
 
 def check_notes(schema: pa.Schema) -> None:

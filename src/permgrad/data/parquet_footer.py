@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from permgrad.data.parquet_columns import cell_notes
 from permgrad.data.whole_numbers import FIRST_INEXACT
 
 #: With a buffer of any size Arrow looks at all columns of a row group before it reads one.
@@ -83,7 +84,9 @@ def read_whole(content: bytes) -> pa.Table:
     metadata, _ = read_footer(io.BytesIO(content))
     for _ in _row_groups(metadata):
         pass
-    return pq.ParquetFile(pa.BufferReader(content), metadata=metadata).read(use_threads=False, use_pandas_metadata=True)
+    file = pq.ParquetFile(pa.BufferReader(content), metadata=metadata)
+    table = file.read(use_threads=False, use_pandas_metadata=True)
+    return table.replace_schema_metadata(cell_notes(table.schema))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad import __version__
 from permgrad._errors import InputError, keeping_warnings, listed, suggest
 from permgrad._files import file_hash
 from permgrad.data.column_types import Kind, Schema, infer_schema
@@ -140,7 +141,9 @@ def configuration(request: RunRequest) -> dict[str, Any]:
         InputError: A file does not exist.
         EnvironmentProblem: A file cannot be read, or a named data set is not to be had.
     """
-    content: dict[str, Any] = {"table": request.name, "table content": _content_of(request.table)}
+    # With the version: what another one began is not gone on with, and what it finished is not taken for this one's.
+    content: dict[str, Any] = {"permgrad": __version__, "table": request.name}
+    content["table content"] = _content_of(request.table)
     for role in ("test", "validation", "groups"):
         path = getattr(request, role)
         content[role] = None if path is None else _file_content(path, role)

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from permgrad import __version__
 from permgrad._errors import InputError, counted, keeping_warnings
 from permgrad._files import atomic_path, plain, write_json_atomic
 from permgrad._progress import Progress
@@ -224,7 +225,8 @@ def predict_stream(
     refuse_run_file(target, folder)
     use_threads(threads)
     identifiers = [name for name in data.get("identifiers", ()) if name in opened.columns]
-    facts: dict[str, Any] = {"model": model_digest(model), "table": table_digest(opened), "identifiers": identifiers}
+    facts: dict[str, Any] = {"permgrad": __version__, "model": model_digest(model), "table": table_digest(opened)}
+    facts["identifiers"] = identifiers
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     check_folder(target, key, facts, overwrite=overwrite, kind="prediction")
     work = _Predictions(model, opened, identifiers, target, key)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
+from permgrad import __version__
 from permgrad._checks import check_choice, check_whole
 from permgrad._errors import InputError, counted, keeping_warnings, suggest, warn_user
 from permgrad._files import plain
@@ -135,6 +136,7 @@ class StreamPlan:
             "dict[str, Any]",
             plain(
                 {
+                    "permgrad": __version__,
                     "method": self.method,
                     "scope": self.scope,
                     "arguments": self.arguments,
