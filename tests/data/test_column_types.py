@@ -102,6 +102,25 @@ def test_whole_numbers_that_count_the_rows_are_identifiers_whatever_their_name()
     assert kind_of(rows.astype(float), "a") == "numeric"
 
 
+@pytest.mark.parametrize("whole", ["Int64", "float64", "object"])
+def test_cells_that_are_missing_do_not_hide_an_identifier(whole):
+    rows = np.arange(60)
+    gaps = np.array([3, 17, 18])
+
+    def kind(values, name):
+        column = pd.Series(values, dtype="Int64")
+        column[gaps] = pd.NA
+        column = column.astype(float) if whole == "float64" else column.astype(whole)
+        assert column.isna().sum() == 3
+        return kind_of(column, name)
+
+    assert kind(2 * rows + 7, "patient_id") == "identifier"
+    assert kind(rows + 7, "a") == "identifier"
+    assert kind(2 * rows + 7, "a") == kind(rows + 7, "age") == kind(rows // 2, "patient_id") == "numeric"
+    assert kind_of(np.where(rows == 3, np.nan, rows + 0.5), "patient_id") == "numeric"
+    assert kind_of(np.where(rows < 41, np.nan, rows), "patient_id") == "numeric", "too few to tell"
+
+
 def test_names_of_identifiers_in_no_order_are_said():
     frame = pd.DataFrame({"rand_id": np.random.default_rng(0).permutation(60), "size": np.arange(60) ** 2 % 61})
     schema = infer_schema(frame)
@@ -186,10 +205,11 @@ def test_a_declared_boolean_with_one_value_is_what_it_would_be_undeclared():
     assert kind_of(["no", "yes"], kinds={"a": "boolean"}) == "boolean"
 
 
-def test_running_numbers_are_whole_differ_and_are_all_there():
+def test_running_numbers_are_whole_and_differ_where_they_are_there():
     running = [np.arange(20.0)]
     assert is_running("id", running) is True
-    for spoiled in (np.append(running[0], np.nan), running[0] / 2, np.append(running[0], 3.0)):
+    assert is_running("id", [np.append(running[0], np.nan), np.full(3, np.nan)]) is True
+    for spoiled in (running[0] / 2, np.append(running[0], 3.0), np.append(running[0], np.inf), running[0][1:]):
         assert is_running("id", [spoiled]) is False
 
 

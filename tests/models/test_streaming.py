@@ -365,10 +365,13 @@ def with_identifiers(rows=300):
     return frame.assign(y=frame["a"] + rng.normal(size=rows))
 
 
+@pytest.mark.parametrize("gaps", [[], [7, 180]])
 @pytest.mark.parametrize("options", [{}, {"write_statistics": False}])
 @pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5], [3, 0, 5, 1, 4, 2]])
-def test_identifiers_are_left_out_whatever_the_order_of_the_files(tmp_path, options, order):
+def test_identifiers_are_left_out_whatever_the_order_of_the_files(tmp_path, options, order, gaps):
     frame = with_identifiers()
+    frame["customer_id"] = frame["customer_id"].astype("Int64")
+    frame.loc[gaps, "customer_id"] = pd.NA
     for file, start in enumerate(order):
         frame[start * 50 : start * 50 + 50].to_parquet(tmp_path / f"{file}.parquet", index=False, **options)
     with pytest.warns(pg.PermgradWarning) as told:
@@ -380,7 +383,8 @@ def test_identifiers_are_left_out_whatever_the_order_of_the_files(tmp_path, opti
     assert model.preprocessor_.encoded_names_ == memory.preprocessor_.encoded_names_ == ["a"]
     kinds = {"customer_id": "numeric", "case": "identifier"}
     asked = estimator(pg.HyNNRegressor, max_epochs=1, kinds=kinds).fit_stream(tmp_path, "y")
-    assert asked.preprocessor_.encoded_names_ == ["customer_id", "a"]
+    missing = ["customer_id=<missing>"] if gaps else []
+    assert asked.preprocessor_.encoded_names_ == ["customer_id", *missing, "a"]
 
 
 def test_identifiers_in_no_order_are_learned_from_but_not_in_silence(tmp_path):

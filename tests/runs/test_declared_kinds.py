@@ -14,7 +14,8 @@ from invoking import call
 
 from permgrad import InputError
 from permgrad.runs.compare_inputs import CompareRequest, from_request, request_configuration
-from permgrad.runs.inputs import PARTS, configuration, load_inputs
+from permgrad.runs.dividing import PARTS
+from permgrad.runs.inputs import configuration, load_inputs
 from permgrad.runs.request import RunRequest
 from permgrad.runs.tune_request import TuneRequest
 

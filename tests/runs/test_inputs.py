@@ -14,9 +14,10 @@ import pytest
 
 from permgrad._errors import InputError, PermgradWarning
 from permgrad.data.encoding import TableEncoder
+from permgrad.runs.dividing import PARTS
 from permgrad.runs.folder import check_free, open_run
 from permgrad.runs.image_table import read_records
-from permgrad.runs.inputs import PARTS, configuration, load_inputs
+from permgrad.runs.inputs import configuration, load_inputs
 from permgrad.runs.predict import read_rows
 from permgrad.runs.request import RunRequest
 

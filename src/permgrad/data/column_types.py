@@ -31,7 +31,7 @@ from permgrad.data.cells import (
     series_seconds,
     text_numbers,
 )
-from permgrad.data.identifiers import FEWEST_FOR_IDENTIFIER, kind_of_distinct, row_numbers
+from permgrad.data.identifiers import FEWEST_FOR_IDENTIFIER, are_whole, kind_of_distinct, row_numbers
 from permgrad.data.spellings import numbers_in_one_way, several_ways
 
 Kind: TypeAlias = Literal["numeric", "categorical", "boolean", "constant", "identifier", "date"]
@@ -254,7 +254,11 @@ def _number_type(
         return _constant(base)
     if binary:
         return replace(base, kind="boolean", reason="only 0 and 1")
-    if not integer or base.n_missing or base.n_levels < base.n_rows or base.n_rows < FEWEST_FOR_IDENTIFIER:
+    n_known = base.n_rows - base.n_missing
+    if base.n_levels < n_known or n_known < FEWEST_FOR_IDENTIFIER:
+        return base
+    # One missing cell, and whole numbers are stored as others.
+    if not integer and not (base.n_missing and are_whole(values)):
         return base
     kind, reason = kind_of_distinct(base.name, values, rows)
     return replace(base, kind=kind, reason=reason or base.reason)

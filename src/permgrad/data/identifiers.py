@@ -46,13 +46,14 @@ def row_numbers(index: pd.Index[Any]) -> npt.NDArray[np.int64]:
 def kind_of_distinct(
     name: str, values: Floats, rows: npt.NDArray[np.int64]
 ) -> tuple[Literal["numeric", "identifier"], str | None]:
-    """Tell what a column is whose whole numbers are all different, none missing, and why; None: nothing to say.
+    """Tell what a column is whose whole numbers are all different, and why; None: nothing to say.
 
     Args:
         name: of the column.
-        values: of each row.
+        values: of each row, NaN where it is missing.
         rows: numbers of the rows in the table, of which some may be lacking.
     """
+    values, rows = _known(values, rows)
     named = named_like_identifier(name)
     steps = np.diff(values[np.argsort(rows)])
     if named and ((steps > 0).all() or (steps < 0).all()):
@@ -72,7 +73,7 @@ def counts_rows(name: str, values: Floats, rows: npt.NDArray[np.int64]) -> bool:
 
     Args:
         name: of the column.
-        values: without missing ones, of each row.
+        values: of each row, NaN where it is missing.
         rows: numbers of the rows in the table, of which some may be lacking.
 
     Examples:
@@ -80,11 +81,28 @@ def counts_rows(name: str, values: Floats, rows: npt.NDArray[np.int64]) -> bool:
         >>> counts_rows("a", rows + 7.0, rows), counts_rows("year", rows + 7.0, rows), counts_rows("a", rows**2.0, rows)
         (True, False, False)
     """
-    if len(values) < _FEWEST_FOR_COUNT or _TIME_WORD.search(name):
+    values, rows = _known(values, rows)
+    if len(values) < _FEWEST_FOR_COUNT or _TIME_WORD.search(name) or not are_whole(values):
         return False
     if values.min() >= _YEARS[0] and values.max() <= _YEARS[1] and not named_like_identifier(name):
         return False
     return bool((values - rows == values[0] - rows[0]).all() or (np.diff(values[np.argsort(rows)]) == 1).all())
+
+
+def are_whole(values: Floats) -> bool:
+    """Whether all numbers that are not missing are whole.
+
+    Examples:
+        >>> are_whole(np.array([1.0, np.nan])), are_whole(np.array([1.0, np.inf])), are_whole(np.array([0.5]))
+        (True, False, False)
+    """
+    known = values[~np.isnan(values)]
+    return bool((np.isfinite(known) & (known == np.floor(known))).all())
+
+
+def _known(values: Floats, rows: npt.NDArray[np.int64]) -> tuple[Floats, npt.NDArray[np.int64]]:
+    there = ~np.isnan(values)
+    return values[there], rows[there]
 
 
 def is_running(name: str, pieces: Sequence[Floats]) -> bool | None:
@@ -92,17 +110,18 @@ def is_running(name: str, pieces: Sequence[Floats]) -> bool | None:
 
     They do if the column is named like an identifier, no two values are alike, and they rise, or fall, within each
     piece: files of a folder need not be in the order of their rows. Where they are different but in no order, nobody
-    but the user knows.
+    but the user knows. Missing ones, NaN, are passed over.
 
     Examples:
         >>> pieces = [np.arange(20.0, 40.0), np.arange(0.0, 20.0)]
         >>> is_running("customer_id", pieces), is_running("age", pieces), is_running("id", [np.arange(20.0) * 7 % 20])
         (True, False, None)
     """
+    pieces = [piece[~np.isnan(piece)] for piece in pieces]
     values = np.concatenate(pieces)
     if len(values) < FEWEST_FOR_IDENTIFIER or not named_like_identifier(name):
         return False
-    if np.isnan(values).any() or (values != np.floor(values)).any() or len(np.unique(values)) < len(values):
+    if not are_whole(values) or len(np.unique(values)) < len(values):
         return False
     steps = [np.diff(piece) for piece in pieces]
     told = sum(map(len, steps)) >= len(values) / 2

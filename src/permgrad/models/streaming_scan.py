@@ -192,16 +192,19 @@ def type_rows(source: Source) -> TypeRows:
         frame,
         whole.numbers,
         tuple(
-            name
-            for name, found in running.items()
-            if found or (not whole.frame[name].isna().any() and counts_rows(name, _numbers(frame[name]), whole.numbers))
+            name for name, found in running.items() if found or counts_rows(name, _numbers(frame[name]), whole.numbers)
         ),
         tuple(name for name, found in running.items() if found is None),
     )
 
 
 def _integers(frame: pd.DataFrame) -> list[str]:
-    return [str(name) for name, dtype in frame.dtypes.items() if pd.api.types.is_integer_dtype(dtype)]
+    """Return columns of whole numbers, and those that may be such where cells are missing."""
+    return [
+        str(name)
+        for name, own in frame.items()
+        if pd.api.types.is_integer_dtype(own.dtype) or (own.dtype == np.float64 and own.isna().any())
+    ]
 
 
 def _whole_numbers(source: Source, frame: pd.DataFrame) -> list[str]:

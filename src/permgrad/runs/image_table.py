@@ -15,8 +15,9 @@ from permgrad._errors import InputError, keeping_warnings
 from permgrad._files import atomic_path, write_json_atomic
 from permgrad.data.encoding import TableEncoder, align_columns
 from permgrad.data.image_table import locate_images
+from permgrad.runs.dividing import PARTS
 from permgrad.runs.documents import read_like
-from permgrad.runs.inputs import PARTS, Inputs, Part
+from permgrad.runs.inputs import Inputs, Part
 from permgrad.runs.report import is_image_model
 from permgrad.runs.request import RunRequest
 from permgrad.runs.stages import Work, data_stage, report_stage, validation_rows, write_predictions

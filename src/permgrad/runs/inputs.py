@@ -5,7 +5,6 @@ Everything that can be wrong with the user's input is found here, before the run
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,29 +16,21 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad import __version__
-from permgrad._errors import InputError, keeping_warnings, listed, suggest
+from permgrad._errors import InputError, listed, suggest
 from permgrad._files import file_hash
 from permgrad.data.column_types import Kind, Schema, infer_schema
 from permgrad.data.datasets import DataCard, fetch_dataset, get_card, list_datasets, load_dataset
-from permgrad.data.duplicates import as_groups, duplicates_said, same_columns
-from permgrad.data.groups import check_blocks, propose_one_hot_blocks, read_groups
-from permgrad.data.identifiers import SUSPECT
-from permgrad.data.spellings import several_ways_said
-from permgrad.data.splitting import count_shared_rows, split_rows
-from permgrad.data.table import is_parquet_folder, read_written, unused_codes
+from permgrad.data.groups import check_blocks, read_groups
+from permgrad.data.table import is_parquet_folder, read_written
 from permgrad.data.written_numbers import Written
-from permgrad.runs import gradients, image_files
+from permgrad.runs import image_files
 from permgrad.runs.declared_kinds import check_kinds, parse_kinds
+from permgrad.runs.dividing import Divided, Rows, divided, shared_rows
 from permgrad.runs.folder import folder_hash
-from permgrad.runs.part_files import notes_on_division, read_part_files, text_columns, with_needed_columns, with_target
+from permgrad.runs.input_notes import LIKE_AN_IDENTIFIER, note_blocks, note_columns, note_duplicates, notes_on_codes
+from permgrad.runs.part_files import notes_on_division, text_columns, with_needed_columns
 from permgrad.runs.request import RunRequest
-from permgrad.runs.target import Task, choose_task, find_column, target_values
-
-PARTS = ("train", "validation", "test")
-#: Fewer rows than these are not divided in three.
-FEWEST_ROWS = 10
-_LIKE_AN_IDENTIFIER = "left out: like an identifier"
-Rows = npt.NDArray[np.int64]
+from permgrad.runs.target import Task, find_column
 
 
 @dataclass
@@ -121,7 +112,7 @@ class Inputs:
     @property
     def shown(self) -> Schema:
         """The columns for the terminal: a column that the user left out says so, not what its values look like."""
-        asked = {name: why for name, why in self.left_out.items() if why != _LIKE_AN_IDENTIFIER}
+        asked = {name: why for name, why in self.left_out.items() if why != LIKE_AN_IDENTIFIER}
         return Schema(tuple(replace(column, reason=asked.get(column.name, column.reason)) for column in self.schema))
 
 
@@ -214,22 +205,22 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     check_kinds(kinds, columns, target, left_out, request.task)
     left_out |= {name: "left out: --kind identifier" for name, kind in kinds.items() if kind == "identifier"}
     notes: list[str] = []
-    rows = _divided(request, card, written, target, codes, notes, undivided=undivided)
+    rows = divided(request, card, written, target, codes, notes, undivided=undivided)
     train = rows.tables["train"]
     schema = _schema(train.drop(columns=target), codes, target, written.percents, kinds)
-    left_out |= {name: _LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
+    left_out |= {name: LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
     features = [name for name in schema.names if name not in left_out]
     _check_features(schema, features, left_out, target)
     _align(request, rows, [*features, *request.images, target], group)
     variables = _variables(request, card, features)
-    notes += _notes_on_codes(request, [written.frame, *rows.files.values()])
-    _note_columns(notes, schema, left_out, request, card)
-    blocks = _note_blocks(notes, train[features], variables, request)
-    _note_duplicates(notes, train[features], schema, [*variables.values(), *blocks])
+    notes += notes_on_codes(request, [written.frame, *rows.files.values()])
+    note_columns(notes, schema, left_out, request, card)
+    blocks = note_blocks(notes, train[features], variables, request)
+    note_duplicates(notes, train[features], schema, [*variables.values(), *blocks])
     images = image_files.locate(request, rows.tables)
     notes += image_files.notes_on(images)
     notes += notes_on_division(request, train, rows.files)
-    shared = _shared_rows(notes, rows.tables, [*features, *request.images, target])
+    shared = shared_rows(notes, rows.tables, [*features, *request.images, target])
     return Inputs(
         name=request.name,
         target=target,
@@ -250,24 +241,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     )
 
 
-# ---- rows ------------------------------------------------------------------------------------------------------------
-@dataclass
-class _Divided:
-    """The rows of a run.
-
-    Attributes:
-        task: What the target asks for, and ``reason`` why.
-        files: Tables of the parts that have a file of their own.
-        tables: Every part's table, the target in it, and ``truths`` its target values.
-        split: How the rows were divided, in words.
-    """
-
-    task: Task
-    reason: str
-    files: dict[str, pd.DataFrame]
-    tables: dict[str, pd.DataFrame]
-    truths: dict[str, npt.NDArray[Any]]
-    split: str
+# ---- what was read ---------------------------------------------------------------------------------------------------
 
 
 def _read(request: RunRequest, card: DataCard | None) -> Written:
@@ -289,31 +263,7 @@ def _check_names(request: RunRequest, columns: list[str], group: str | None, kep
             find_column(one, columns, role)
 
 
-def _divided(
-    request: RunRequest,
-    card: DataCard | None,
-    written: Written,
-    target: str,
-    codes: Sequence[str | int | float],
-    notes: list[str],
-    *,
-    undivided: bool,
-) -> _Divided:
-    """Return the rows whose target is known, in three parts; all of them in the first if they stay undivided."""
-    frame = with_target(written.frame, target, codes, notes)
-    files = read_part_files(request, written, target, codes, notes)
-    _check_rows(len(frame), files)
-    task, reason = _task(request, card, frame[target], target)
-    labels = {name: target_values(own[target], task, target) for name, own in _all_tables(frame, files).items()}
-    _check_labels(labels, task, target, request)
-    places, split = _undivided(len(frame)) if undivided else _divide(request, frame, labels["table"], task, files)
-    tables = {part: frame.iloc[places[part]] if part in places else files[part] for part in PARTS}
-    truths = {part: labels["table"][places[part]] if part in places else labels[part] for part in PARTS}
-    _check_training(truths["train"], task, target)
-    return _Divided(task, reason, files, tables, truths, split)
-
-
-def _align(request: RunRequest, rows: _Divided, needed: Sequence[str], group: str | None) -> None:
+def _align(request: RunRequest, rows: Divided, needed: Sequence[str], group: str | None) -> None:
     """Leave in the parts' own files what is needed, and refuse files that lack some of it."""
     kept = [*request.identifier, *([] if group is None else [group])]
     known = list(rows.tables["train"].columns)
@@ -322,7 +272,7 @@ def _align(request: RunRequest, rows: _Divided, needed: Sequence[str], group: st
 
 
 def _parts(
-    request: RunRequest, rows: _Divided, features: list[str], images: Mapping[str, dict[str, list[Path]]]
+    request: RunRequest, rows: Divided, features: list[str], images: Mapping[str, dict[str, list[Path]]]
 ) -> dict[str, Part]:
     return {
         part: Part(
@@ -334,23 +284,6 @@ def _parts(
         )
         for part, own in rows.tables.items()
     }
-
-
-def _shared_rows(notes: list[str], tables: Mapping[str, pd.DataFrame], columns: list[str]) -> int:
-    """Return how many test rows also stand in the training rows, and note it."""
-    test = tables["test"]
-    shared = count_shared_rows(tables["train"][columns], test[columns])
-    if shared:
-        share = shared / len(test)
-        notes.append(f"{shared} of {len(test)} test rows ({share:.1%}) also stand in the training rows")
-    return shared
-
-
-def _notes_on_codes(request: RunRequest, tables: Sequence[pd.DataFrame]) -> list[str]:
-    """Name codes for missing that no table of the run has."""
-    first, *others = [unused_codes(own, request.na_codes) for own in tables]
-    unused = [code for code in first if all(code in own for own in others)]
-    return [f"codes for missing that never occur: {listed(unused, show=repr)}; check --na"] if unused else []
 
 
 def _target_name(request: RunRequest, card: DataCard | None, names: list[str]) -> str:
@@ -384,78 +317,6 @@ def _roles(request: RunRequest, card: DataCard | None, target: str, group: str |
         )
     roles.pop(target, None)
     return roles
-
-
-def _check_rows(count: int, files: Mapping[str, pd.DataFrame]) -> None:
-    fewest, why = (2, "to learn from") if len(files) == 2 else (FEWEST_ROWS, "to be divided")
-    if count < fewest:
-        fix = "give more rows" + ("" if len(files) == 2 else ", or --test and --validation files")
-        raise InputError(
-            f"a table must have at least {fewest} rows with a target {why}, however: it has {count}; {fix}"
-        )
-
-
-def _all_tables(frame: pd.DataFrame, files: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    return {"table": frame, **files}
-
-
-def _task(request: RunRequest, card: DataCard | None, values: pd.Series[Any], target: str) -> tuple[Task, str]:
-    if card is not None and request.task == "auto" and target == card.target:
-        return card.task, "known from its data card"
-    return choose_task(values, request.task, target)
-
-
-def _check_labels(labels: Mapping[str, npt.NDArray[Any]], task: Task, target: str, request: RunRequest) -> None:
-    """Refuse classes of one kind in the table and of another in the files."""
-    kinds = {name: ("text" if own.dtype.kind in "UO" else "numbers") for name, own in labels.items()}
-    if task == "classification" and len(set(kinds.values())) > 1:
-        raise InputError(
-            f"classes must be of one type in all files, however: column {target!r} holds "
-            f"{', '.join(f'{kind} in the {name} file' for name, kind in kinds.items())}; "
-            f"write them alike in {request.table} and the other files"
-        )
-
-
-def _check_training(y: npt.NDArray[Any], task: Task, target: str) -> None:
-    if task == "classification" and len(np.unique(y)) < 2:
-        raise InputError(
-            f"training rows must have at least two classes, however: with this split column {target!r} holds only "
-            f"{y[0].item()!r} in them; choose another --split-seed, --group or --time, or give more rows"
-        )
-
-
-# ---- rows ------------------------------------------------------------------------------------------------------------
-def _divide(
-    request: RunRequest, frame: pd.DataFrame, y: npt.NDArray[Any], task: Task, files: Mapping[str, pd.DataFrame]
-) -> tuple[dict[str, Rows], str]:
-    """Return for each part taken from the table its places there, and in words how they came about."""
-    by: dict[str, Any] = {} if request.group is None else {"groups": frame[request.group].to_numpy()}
-    if request.time is not None:
-        by["time"] = frame[request.time]
-    how = f"by groups of {request.group!r}" if request.group else f"by time, {request.time!r}" if request.time else ""
-    given = " and ".join(f"{part} rows from {getattr(request, part)}" for part in files)
-    if len(files) == 2:
-        return {"train": np.arange(len(frame), dtype=np.int64)}, given
-    if not files and not by and task == "classification" and gradients.leads(request.preset):
-        text = "72 % training, 8 % held out of training to choose thresholds, 20 % test"
-        return gradients.divide(len(frame), y, request.split_seed), f"{text}; stratified, seed {request.split_seed}"
-    shares = (0.8, 0.1, 0.1) if files else (0.6, 0.2, 0.2)
-    found = split_rows(len(frame), y, task=task, seed=request.split_seed, fractions=shares, **by)
-    places = {"train": found.train, "validation": found.validation, "test": found.test}
-    text = "60 % training, 20 % validation, 20 % test"
-    if files:
-        # Two parts are wanted: both halves of what was taken off serve as the part that has no file.
-        wanted = "validation" if "test" in files else "test"
-        places = {"train": found.train, wanted: np.sort(np.concatenate([found.validation, found.test]))}
-        text = f"80 % training, 20 % {wanted}; {given}"
-    how = how or ("stratified by class" if found.kind == "stratified" else "at random")
-    seed = "" if request.time is not None else f", seed {request.split_seed}"
-    return places, f"{text}; {how}{seed}"
-
-
-def _undivided(count: int) -> tuple[dict[str, Rows], str]:
-    none = np.zeros(0, dtype=np.int64)
-    return {"train": np.arange(count, dtype=np.int64), "validation": none, "test": none}, "not divided"
 
 
 # ---- columns ---------------------------------------------------------------------------------------------------------
@@ -516,58 +377,3 @@ def _variables(request: RunRequest, card: DataCard | None, features: Sequence[st
         return {}
     present = {name: [column for column in own if column in features] for name, own in card.variables.items()}
     return {name: own for name, own in present.items() if own}
-
-
-def _note_columns(
-    notes: list[str], schema: Schema, left_out: Mapping[str, str], request: RunRequest, card: DataCard | None
-) -> None:
-    identifiers = [name for name in schema.of_kind("identifier") if left_out.get(name) == _LIKE_AN_IDENTIFIER]
-    if identifiers:
-        usual = "numeric" if schema[identifiers[0]].storage == "number" else "categorical"
-        fix = "" if request.identifier else "; keep them in the predictions with --id"
-        fix += f"{', or' if fix else ';'} learn from one with --kind {identifiers[0]}={usual}"
-        notes.append(f"left out, because they look like identifiers: {listed(identifiers)}{fix}")
-    asked = {name: why for name, why in left_out.items() if why != _LIKE_AN_IDENTIFIER}
-    notes += several_ways_said(schema, asked)
-    suspects = [column.name for column in schema if column.reason == SUSPECT and column.name not in left_out]
-    if suspects:
-        notes.append(
-            "learned from, though each row has a number of its own there and the name is that of an identifier: "
-            f"{listed(suspects)}; if it is one leave it out with --id or --drop, "
-            f"else say --kind {suspects[0]}=numeric"
-        )
-    constant = [name for name in schema.of_kind("constant") if name not in left_out]
-    if constant:
-        notes.append(f"constant in the training rows, hence without any effect: {listed(constant)}")
-    if card is not None and card.not_features:
-        notes.append(f"not features by the data card: {listed(card.not_features)}")
-
-
-def _note_blocks(
-    notes: list[str], features: pd.DataFrame, variables: Mapping[str, Sequence[str]], request: RunRequest
-) -> list[list[str]]:
-    """Name blocks of columns that look like one variable each, and return them."""
-    declared = {column for own in variables.values() for column in own}
-    with keeping_warnings():
-        proposed = propose_one_hot_blocks(features[[name for name in features.columns if name not in declared]])
-    if not proposed or request.groups is not None:
-        return []
-    blocks = "; ".join(f"{name}: {listed(own)}" for name, own in list(proposed.items())[:5])
-    notes.append(
-        f"these columns look like one-hot blocks of one variable each: {blocks}; to treat each as one feature, "
-        'write them into a JSON file {"name": ["column", ...]} and give it with --groups'
-    )
-    return list(proposed.values())
-
-
-def _note_duplicates(
-    notes: list[str], features: pd.DataFrame, schema: Schema, together: Sequence[Sequence[str]]
-) -> None:
-    own = Schema(tuple(column for column in schema if column.name in features.columns))
-    if groups := same_columns(features, own, together):
-        example = json.dumps(as_groups(groups), ensure_ascii=False)
-        fix = (
-            "leave out all but one with --drop, or treat them as one feature: write them into a JSON file "
-            f"{example} and give it with --groups"
-        )
-        notes.append(duplicates_said(groups, fix))

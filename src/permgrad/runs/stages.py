@@ -22,9 +22,10 @@ from permgrad._stored import parse_json
 from permgrad.data.column_notes import told_of_columns
 from permgrad.data.whole_numbers import without_points
 from permgrad.runs import gradients
+from permgrad.runs.dividing import PARTS
 from permgrad.runs.explaining import explain_run
 from permgrad.runs.folder import RunFolder, believed
-from permgrad.runs.inputs import PARTS, Inputs
+from permgrad.runs.inputs import Inputs
 from permgrad.runs.report import write_run_report
 from permgrad.runs.request import RunRequest
 

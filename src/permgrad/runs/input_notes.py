@@ -1,0 +1,85 @@
+"""What the user is told of the columns of a table before it is learned from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from permgrad._errors import keeping_warnings, listed
+from permgrad.data.column_types import Schema
+from permgrad.data.datasets import DataCard
+from permgrad.data.duplicates import as_groups, duplicates_said, same_columns
+from permgrad.data.groups import propose_one_hot_blocks
+from permgrad.data.identifiers import SUSPECT
+from permgrad.data.spellings import several_ways_said
+from permgrad.data.table import unused_codes
+from permgrad.runs.request import RunRequest
+
+#: Why a column is no feature, in the words of the table of columns.
+LIKE_AN_IDENTIFIER = "left out: like an identifier"
+
+
+def notes_on_codes(request: RunRequest, tables: Sequence[pd.DataFrame]) -> list[str]:
+    """Name codes for missing that no table of the run has."""
+    first, *others = [unused_codes(own, request.na_codes) for own in tables]
+    unused = [code for code in first if all(code in own for own in others)]
+    return [f"codes for missing that never occur: {listed(unused, show=repr)}; check --na"] if unused else []
+
+
+def note_columns(
+    notes: list[str], schema: Schema, left_out: Mapping[str, str], request: RunRequest, card: DataCard | None
+) -> None:
+    """Name columns that are left out, doubtful, constant or written in several ways."""
+    identifiers = [name for name in schema.of_kind("identifier") if left_out.get(name) == LIKE_AN_IDENTIFIER]
+    if identifiers:
+        usual = "numeric" if schema[identifiers[0]].storage == "number" else "categorical"
+        fix = "" if request.identifier else "; keep them in the predictions with --id"
+        fix += f"{', or' if fix else ';'} learn from one with --kind {identifiers[0]}={usual}"
+        notes.append(f"left out, because they look like identifiers: {listed(identifiers)}{fix}")
+    asked = {name: why for name, why in left_out.items() if why != LIKE_AN_IDENTIFIER}
+    notes += several_ways_said(schema, asked)
+    suspects = [column.name for column in schema if column.reason == SUSPECT and column.name not in left_out]
+    if suspects:
+        notes.append(
+            "learned from, though each row has a number of its own there and the name is that of an identifier: "
+            f"{listed(suspects)}; if it is one leave it out with --id or --drop, "
+            f"else say --kind {suspects[0]}=numeric"
+        )
+    constant = [name for name in schema.of_kind("constant") if name not in left_out]
+    if constant:
+        notes.append(f"constant in the training rows, hence without any effect: {listed(constant)}")
+    if card is not None and card.not_features:
+        notes.append(f"not features by the data card: {listed(card.not_features)}")
+
+
+def note_blocks(
+    notes: list[str], features: pd.DataFrame, variables: Mapping[str, Sequence[str]], request: RunRequest
+) -> list[list[str]]:
+    """Name blocks of columns that look like one variable each, and return them."""
+    declared = {column for own in variables.values() for column in own}
+    with keeping_warnings():
+        proposed = propose_one_hot_blocks(features[[name for name in features.columns if name not in declared]])
+    if not proposed or request.groups is not None:
+        return []
+    blocks = "; ".join(f"{name}: {listed(own)}" for name, own in list(proposed.items())[:5])
+    notes.append(
+        f"these columns look like one-hot blocks of one variable each: {blocks}; to treat each as one feature, "
+        'write them into a JSON file {"name": ["column", ...]} and give it with --groups'
+    )
+    return list(proposed.values())
+
+
+def note_duplicates(
+    notes: list[str], features: pd.DataFrame, schema: Schema, together: Sequence[Sequence[str]]
+) -> None:
+    """Name columns with the same values in all rows; those that count as one feature belong together."""
+    own = Schema(tuple(column for column in schema if column.name in features.columns))
+    if groups := same_columns(features, own, together):
+        example = json.dumps(as_groups(groups), ensure_ascii=False)
+        fix = (
+            "leave out all but one with --drop, or treat them as one feature: write them into a JSON file "
+            f"{example} and give it with --groups"
+        )
+        notes.append(duplicates_said(groups, fix))
