@@ -35,8 +35,17 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(target)
+    except OSError as error:
+        _name(error, target)
+        raise
     finally:
         _remove(temporary)
+
+
+def _name(error: OSError, path: Path) -> None:
+    """Say where the disk is full: opening a file names it in an error, writing to it does not."""
+    if error.errno is not None and error.filename is None:
+        error.filename = os.fspath(path)
 
 
 @contextmanager
@@ -66,6 +75,9 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield temporary
         _put_in_place(temporary, target)
+    except OSError as error:
+        _name(error, target)
+        raise
     finally:
         _remove(temporary)
 

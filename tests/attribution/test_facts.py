@@ -122,7 +122,7 @@ QUANTITIES = {
     ("deeplift", "local"): (BASELINE, "logit"),
     ("integrated_gradients", "local"): (BASELINE, "logit"),
     ("gradient", "local"): ("absolute slope of the output", "logit per unit of the input"),
-    ("lime", "local"): ("slope of a linear model around the row", "logit"),
+    ("lime", "local"): ("what keeping the feature adds in a linear model around the row", "logit"),
     ("shapley", "local"): ("output minus the mean output over the background", "logit"),
     ("shapley", "global"): ("part of the fall of the loss", "loss"),
     ("permgrad-paper", "global"): (
@@ -157,6 +157,8 @@ def test_every_method_tells_the_same_facts(case, name, scope):
     }  # fmt: skip
     if (name, scope) in QUANTITIES:
         quantity, unit = QUANTITIES[name, scope]
+        if (kind, name) == ("network", "lime"):  # whose inputs are numbers on a scale
+            quantity = "change per standard deviation in a linear model around the row"
         unit = {"loss": "y²" if kind == "regression" else "nats"}.get(unit, unit)
         unit = unit.replace("logit", "y") if kind == "regression" else unit
         assert (meta["quantity"], meta["unit"]) == (quantity, unit)

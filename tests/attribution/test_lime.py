@@ -248,3 +248,27 @@ def test_the_neighbourhood_fits_the_players():
     wide = nn.Linear(40, 1)
     found = pg.explain(wide, torch.randn(30, 40), method="lime", random_state=0, progress=False)
     assert found.meta["samples"] == 2000
+
+
+def test_a_constant_column_changes_nothing():
+    """It is no level: the other players keep their neighbourhood, and it gets exactly 0."""
+    numbers = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    three, four = nn.Linear(3, 1), nn.Linear(4, 1)
+    with torch.no_grad():
+        four.weight[:, :3], four.weight[:, 3], four.bias[:] = three.weight, 5.0, three.bias
+    seven = torch.cat([numbers, torch.full((40, 1), 7.0)], dim=1)
+
+    def found(net: nn.Module, rows: Tensor, background: Tensor) -> pg.Explanation:
+        given = {"method": "lime", "random_state": 0, "progress": False, "task": "regression", "ridge": 0.0}
+        return pg.explain(net, rows, background=background, **given)
+
+    without, beside = found(three, numbers[:5], numbers), found(four, seven[:5], seven)
+    assert without.meta["neighbourhood"] == beside.meta["neighbourhood"] == "gaussian"
+    assert without.meta["quantity"] == "change per standard deviation in a linear model around the row"
+    assert np.abs(without.values).max() > 0.1, "the precondition"
+    np.testing.assert_allclose(beside.values[:, :3], without.values, rtol=1e-4)
+    assert (beside.values[:, 3] == 0).all()
+    for background in (seven[:1], torch.cat([numbers, torch.full((40, 1), 6.0)], dim=1)):
+        kept = found(four, seven[:5], background)
+        assert kept.meta["neighbourhood"] == "coalition", "another constant than the rows' own is a baseline"
+        assert kept.meta["quantity"] == "what keeping the feature adds in a linear model around the row"

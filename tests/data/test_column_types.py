@@ -165,6 +165,20 @@ def test_numbers_and_dates_written_in_several_ways_are_told(cells, odd, what, fi
     assert len(several_ways_said(schema, {})) == 2
 
 
+def test_dates_whose_day_and_month_could_be_swapped_are_told():
+    days = [f"{1 + row % 12:02d}/{1 + row % 9:02d}/2020" for row in range(60)]
+    schema = infer_schema(pd.DataFrame({"a": days, "b": [*days[:59], "25/03/2020"]}))
+    assert (schema["a"].kind, schema["a"].date_format) == ("date", "%m/%d/%Y")
+    assert (schema["b"].kind, schema["b"].date_format) == ("date", "%d/%m/%Y")
+    (said,) = several_ways_said(schema, {})
+    assert said == (
+        "dates should tell the day from the month, however column 'a' is read as %m/%d/%Y and in all its cells the two "
+        "could be swapped; if that is wrong write them as 2024-01-31"
+    )
+    assert several_ways_said(schema, {"a": "date"}) == [said], "nobody has said in which order"
+    assert several_ways_said(schema, {"a": "left out: --drop"}) == []
+
+
 def test_text_that_is_neither_number_nor_date_is_no_matter_of_spelling():
     codes = [f"{i:08x}-aaaa" for i in range(0, 240_000, 1000)]
     for cells in (codes, [f"name {i}" for i in range(240)], [f"{i}-{i % 9}" for i in range(240)]):

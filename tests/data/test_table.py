@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from permgrad import EnvironmentProblem, InputError
+from permgrad import EnvironmentProblem, InputError, PermgradWarning
 from permgrad._csv import read_csv, write_csv
 from permgrad.data.cells import MissingCodes
 from permgrad.data.column_types import infer_schema, read_numbers
@@ -280,6 +280,29 @@ def test_parquet_needs_columns_of_different_names(tmp_path):
     pq.write_table(pa.table({}), file)
     with pytest.raises(InputError, match=r"must have at least one column, however .* has none; write it again"):
         read_table(file)
+
+
+def test_the_word_none_among_texts_is_told(tmp_path):
+    file = tmp_path / "table.csv"
+    rows = [
+        ("None", "None", "a", " None"),
+        ("2", "2020-01-01", "b", "Mild"),
+        ("3", "", "NA", "Severe"),
+        ("4", "x", "c", ""),
+    ]
+    file.write_text("n,day,town,severity\n" + "".join(",".join(row) + "\n" for row in rows * 5))
+    with pytest.warns(PermgradWarning) as told:
+        frame = read_table(file)
+    assert frame["severity"].isna().sum() == 10
+    (said,) = [str(one.message) for one in told]
+    assert said == (
+        "the word None means a missing cell, however among the texts of 'day' (5 of 20), 'severity' (5 of 20) it may "
+        "be a level; if so write it in another way, such as 'no'"
+    )
+    file.write_text(file.read_text().replace("None", "none"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert set(read_table(file)["severity"].dropna()) == {"none", "Mild", "Severe"}
 
 
 def test_missing_file_and_folder(tmp_path):

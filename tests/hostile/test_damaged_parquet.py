@@ -200,8 +200,10 @@ def test_attributes_of_a_frame_are_left_out_however_deep(tmp_path: Path) -> None
         deep = [deep]
     file = tmp_path / "table.parquet"
     _with_notes(file, pd.DataFrame({"x": [True, False]}), attributes={"mine": deep})
-    with pytest.raises(RecursionError):
-        _ = pq.read_table(file).to_pandas()["x"]
+    told = pq.read_table(file).to_pandas()
+    if told.attrs:  # older Arrow leaves them out itself
+        with pytest.raises(RecursionError):
+            _ = told["x"]
     for read in (pg.read_table, lambda path: open_partitioned(path).read_all()):
         frame = read(file)
         assert frame["x"].tolist() == [True, False]

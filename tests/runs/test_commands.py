@@ -208,6 +208,7 @@ def test_progress_and_notes_go_to_stderr(place, tmp_path):
 
 def test_notes_on_columns_are_said_once(place, tmp_path):
     """By the run alone, not by each training in it once more, in the words for Python."""
+    pytest.importorskip("optuna")
     frame = pd.read_csv(place / "table.csv").head(80)
     rows = np.arange(len(frame))
     odd = frame.assign(copied=frame["score"], patient_id=np.random.default_rng(0).permutation(rows) + 100)

@@ -120,6 +120,7 @@ def test_the_commands_train_on_a_declared_column(here):
     call("compare", *words, "--models", "fast,linear", "--folds", "2", "--out", "compared", "--no-explain")
     space = {"base": "fast", "parameters": {"training.max_epochs": {"choices": [1, 2]}}}
     Path("space.json").write_text(json.dumps(space))
+    pytest.importorskip("optuna")
     call("tune", *words, "--space", "space.json", "--trials", "1", "--out", "tuned")
     files = list(Path("tuned").rglob("model.json"))
     assert len(files) >= 2, "the trial's model, and the winner's"

@@ -148,6 +148,35 @@ def test_foreign_files_are_refused_and_survive_overwriting(tmp_path):
         assert set(tree(folder)) == {"run.json", "thesis.tex", ".lock"}
 
 
+@pytest.mark.parametrize("options", [{"overwrite": True}, {"from_stage": "model"}, {"from_stage": "data"}])
+def test_what_was_laid_beside_a_model_is_not_removed(tmp_path, options):
+    with open_run(tmp_path, CONFIGURATION) as run:
+        fill(run, ("data", "layout"))
+        with run.stage("model"):
+            write_text_atomic(run.path / "model" / "model.json", "{}")
+        fill(run)
+    (tmp_path / "model" / "thesis.tex").write_text("years of work")
+    (tmp_path / "model" / ".thesis.tex.1-2.tmp").write_text("what a killed process left")
+    before = tree(tmp_path)
+    with (
+        pytest.raises(
+            InputError,
+            match=r"files that are no run's must not be removed, however: .* holds model/thesis\.tex in folders that "
+            "are made anew; move it away, or choose another folder with --out",
+        ),
+        open_run(tmp_path, CONFIGURATION, **options),
+    ):
+        pass
+    assert tree(tmp_path) == before
+    with open_run(tmp_path, CONFIGURATION, from_stage="explanation") as run:
+        assert "model" in run.finished_stages
+    assert (tmp_path / "model" / "thesis.tex").read_text() == "years of work"
+    (tmp_path / "model" / "thesis.tex").unlink()
+    with open_run(tmp_path, CONFIGURATION, **options) as run:
+        assert "model" not in run.finished_stages
+        assert not (tmp_path / "model").exists()
+
+
 @pytest.mark.parametrize("content", ['{"schema', "[]", ""])
 def test_a_damaged_record_is_said_and_can_be_replaced(tmp_path, content):
     with open_run(tmp_path, CONFIGURATION) as run:

@@ -25,6 +25,7 @@ import permgrad as pg
 from _kills import broken_files, is_temporary
 from permgrad._lock import hold_folder, hold_name
 from permgrad.cli import app
+from permgrad.models import loop
 from permgrad.runs.diff import differences
 
 PRESET = {"base": "fast", "branches": ["tabular"], "training": {"max_epochs": 1}}
@@ -174,7 +175,7 @@ def test_a_full_disk(command: str, place: Path, tmp_path: Path, whole: Any) -> N
 @pytest.mark.parametrize("command", WRITING)
 def test_a_disk_that_is_full_in_the_middle_of_a_file(command: str, place: Path, tmp_path: Path, whole: Any) -> None:
     out, times = out_of(command, place, tmp_path), 0
-    for most in (0, 500, 5000, 2_000_000):
+    for most in (0, 500, 5000, 20_000, 60_000, 2_000_000):
         with small_files(most):
             again = refused(command, place, out)
         if not again:
@@ -185,6 +186,32 @@ def test_a_disk_that_is_full_in_the_middle_of_a_file(command: str, place: Path, 
     assert times >= 1
     assert not again
     assert differences(whole(command), out)[0] == []
+
+
+@pytest.mark.skipif(find_spec("optuna") is None, reason="needs Optuna (extra 'tune')")
+@pytest.mark.parametrize("fails_at", [1, 2])
+def test_a_trial_that_met_a_full_disk_is_not_lost(
+    fails_at: int, place: Path, tmp_path: Path, whole: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its state could not be written: that says nothing of the trial, which goes on where there is room again."""
+    out, calls = tmp_path / "out", 0
+    write = loop.write_checkpoint
+
+    def full(path: Path, learner: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls >= fails_at:
+            with refusing_disk(path.parent, FULL):
+                write(path, learner)
+        write(path, learner)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(loop, "write_checkpoint", full)
+        assert refused("tune", place, out)
+    assert calls == fails_at, "the study stops at once"
+    call(*words("tune", place, out))
+    assert set(pd.read_csv(out / "trials.csv")["state"]) == {"complete"}
+    assert differences(whole("tune"), out)[0] == []
 
 
 @pytest.mark.parametrize("command", WRITING)

@@ -41,6 +41,11 @@ _LEAST_SAMPLES, _SAMPLES_PER_PLAYER = 1000, 50
 #: Of all neighbours that differ from the row, whose own weight is 1.
 _LEAST_WEIGHT = 0.1
 NEIGHBOURHOODS = ("auto", "coalition", "gaussian")
+#: What a coefficient is.
+_QUANTITIES = {
+    "coalition": "what keeping the feature adds in a linear model around the row",
+    "gaussian": "change per standard deviation in a linear model around the row",
+}
 #: Numbers held at once: outputs of one block of rows, and positions of one chunk of neighbours.
 _BLOCK_NUMBERS, _CHUNK_NUMBERS = 2**22, 2**23
 #: Neighbours in which a player is moved to see whether the output uses it.
@@ -327,7 +332,7 @@ class Lime:
                 maps=input_maps(request),
                 meta=describe(
                     request,
-                    quantity="slope of a linear model around the row",
+                    quantity=_QUANTITIES[options["neighbourhood"]],
                     unit="y" if request.subject.task == "regression" else request.output,
                     output=request.output,
                     baseline=lime.words,
@@ -367,15 +372,23 @@ def _checked(request: Request, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _on_a_scale(request: Request) -> bool:
-    """Return whether every player is a single number that takes more than two values: no level, no segment."""
+    """Return whether every player is a single number on a scale: no level, no segment.
+
+    A number of two values is a level. One of a single value, in the rows explained and in the background, says nothing.
+    """
     if request.subject.kind == "hybrid" or not all(request.subject.real) or (request.space.sizes() > 1).any():
         return False
-    for donors, owners in zip(request.donors, request.space.segments, strict=True):
-        flat = donors.reshape(len(donors), -1)[:, owners.reshape(-1).to(donors.device) >= 0]
+    varies = False
+    for rows, donors, owners in zip(request.inputs, request.donors, request.space.segments, strict=True):
+        mine = owners.reshape(-1).to(donors.device) >= 0
+        flat, explained = (own.reshape(len(own), -1)[:, mine] for own in (donors, rows.to(donors.device)))
         lowest, highest = flat.amin(dim=0), flat.amax(dim=0)
-        if bool((((flat == lowest) | (flat == highest)).all(dim=0)).any()):
+        constant = (lowest == highest) & (explained == lowest).all(dim=0)
+        few = ((flat == lowest) | (flat == highest)).all(dim=0)
+        if bool((few & ~constant).any()):
             return False
-    return True
+        varies |= bool((~constant).any())
+    return varies
 
 
 def _kernel(distances: Floats, width: float) -> Floats:

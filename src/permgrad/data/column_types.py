@@ -32,7 +32,7 @@ from permgrad.data.cells import (
     text_numbers,
 )
 from permgrad.data.identifiers import FEWEST_FOR_IDENTIFIER, are_whole, kind_of_distinct, row_numbers
-from permgrad.data.spellings import numbers_in_one_way, several_ways
+from permgrad.data.spellings import SWAPPED, numbers_in_one_way, several_ways
 
 Kind: TypeAlias = Literal["numeric", "categorical", "boolean", "constant", "identifier", "date"]
 Storage: TypeAlias = Literal["number", "date", "pair", "text"]
@@ -311,7 +311,7 @@ def _date_type(base: ColumnType, texts: Sequence[str]) -> ColumnType | None:
         return None
     form, share, ambiguous = found
     partly = f", {share:.1%} readable" if share < 1 else ""
-    order = " (the day and the month could be swapped)" if ambiguous else ""
+    order = f" ({SWAPPED})" if ambiguous else ""
     reason = f"dates as text, read as {form}{partly}{order}"
     return replace(
         base,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: What the reason of such a column says.
 _MARK = "looks like "
+#: What the reason of a column of dates says that fit two forms.
+SWAPPED = "the day and the month could be swapped"
 _SHARE, _LOOKED_AT = 0.8, 2000
 #: What may stand around a number: a currency, a per cent sign, the brackets or the last minus of accountants.
 _UNIT = r"[€$£¥%]|EUR|USD|GBP|CHF"
@@ -81,8 +83,17 @@ def tell_of_several_ways(schema: Schema, kinds: Mapping[str, Any]) -> None:
 
 
 def several_ways_said(schema: Schema, kinds: Mapping[str, Any]) -> list[str]:
-    """Return for each such column the sentence that names it, its first odd cell and what to do."""
-    return [
+    """Return for each such column the sentence that names it, its first odd cell and what to do.
+
+    And for each column of dates of which nobody can tell the day from the month.
+    """
+    said = [
+        f"dates should tell the day from the month, however column {column.name!r} is read as {column.date_format} "
+        "and in all its cells the two could be swapped; if that is wrong write them as 2024-01-31"
+        for column in schema
+        if SWAPPED in column.reason and kinds.get(column.name, "date") == "date"
+    ]
+    return said + [
         "numbers and dates should be written plainly and in one way, however column "
         f"{column.name!r} {column.reason[column.reason.index(_MARK) :]}, and is "
         f"{'left out like an identifier' if column.kind == 'identifier' else 'taken for categories'}; write all "

@@ -20,7 +20,7 @@ import pandas as pd
 
 from permgrad._checks import check_names, check_path
 from permgrad._csv import exact_numbers
-from permgrad._errors import EnvironmentProblem, InputError, counted, shown, warn_user
+from permgrad._errors import EnvironmentProblem, InputError, counted, listed, shown, warn_user
 from permgrad._files import free_memory
 from permgrad.data.cells import (
     BLANK,
@@ -130,7 +130,7 @@ def read_written(
     frame = blank_codes(frame, na)
     if source is None:
         return Written.typed(frame, codes)
-    return with_numbers(
+    written = with_numbers(
         frame,
         source.as_written,
         comma_parts=source.delimiter == ",",
@@ -139,6 +139,8 @@ def read_written(
         like=like or {},
         codes=codes,
     )
+    _warn_of_none(written, source)
+    return written
 
 
 def is_parquet_folder(path: Path) -> bool:
@@ -342,6 +344,21 @@ def _warn_of_no_header(header: list[str], file: Path) -> None:
         )
 
 
+def _warn_of_none(written: Written, source: _Source) -> None:
+    """Say where the word None is a missing cell among texts: it may be a level like these."""
+    names = [name for name in written.texts if written.frame[name].isna().any()] if "None" in source.text else []
+    if not names:
+        return
+    cells = _parse_with_pandas(source.text, source.delimiter, source.header, source.file, names, only=names, plain=True)
+    counts = {name: int((cells[name].str.strip() == "None").sum()) for name in names}
+    found = [f"{name!r} ({count:,} of {len(cells):,})" for name, count in counts.items() if count]
+    if found:
+        warn_user(
+            f"the word None means a missing cell, however among the texts of {listed(found)} it may be a level; if so "
+            "write it in another way, such as 'no'"
+        )
+
+
 def _is_number(text: str) -> bool:
     try:
         return math.isfinite(float(text)) and "_" not in text
@@ -357,7 +374,9 @@ def _parse_with_pandas(
     as_text: Sequence[str],
     *,
     only: list[str] | None = None,
+    plain: bool = False,
 ) -> pd.DataFrame:
+    """Return the columns that are asked for; with ``plain`` no text means missing."""
     try:
         frame: pd.DataFrame = pd.read_csv(
             io.StringIO(text),
@@ -369,7 +388,8 @@ def _parse_with_pandas(
             skipinitialspace=True,
             low_memory=False,
             dtype=dict.fromkeys(as_text, str) or None,
-            na_values=list(SPREADSHEET_ERRORS),
+            keep_default_na=not plain,
+            na_values=None if plain else list(SPREADSHEET_ERRORS),
             **exact_numbers(),
         )
     except (pd.errors.ParserError, ValueError) as error:

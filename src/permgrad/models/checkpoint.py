@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from permgrad._checks import is_number
 from permgrad._errors import EnvironmentProblem
-from permgrad._files import atomic_path
+from permgrad._files import atomic_path, writing
 from permgrad._stored import check_archive
 
 if TYPE_CHECKING:
@@ -26,13 +27,11 @@ EPOCH = ("epoch", "train_loss", "validation_loss", "learning_rate", "seconds")
 
 def write_checkpoint(path: Path, learner: Learner) -> None:
     """Write a learner's state; the file appears whole or not at all."""
-    try:
-        with atomic_path(path) as temporary:
-            torch.save(learner.state(), temporary)
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"the checkpoint must be written, however: {path}: {error}; free or allow space"
-        ) from error
+    # PyTorch says of a full disk that a position within the file is wrong; Python says what it is.
+    content = io.BytesIO()
+    torch.save(learner.state(), content)
+    with writing("the checkpoint must be written", path, "free or allow space"), atomic_path(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
 
 
 def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -512,6 +512,10 @@ def _begin(
                 f"a run can only start from a stage whose predecessors are finished, however: from={from_stage!r} and "
                 f"{missing[0]!r} is not finished in {folder}; leave --from out"
             )
+    if record is not None and not keep:
+        _refuse_added(folder, record, STAGES)
+    elif from_stage is not None and record is not None:
+        _refuse_added(folder, record, list(STAGES)[list(STAGES).index(from_stage) :])
     with writable_folder(folder):
         if from_stage is not None:
             run.forget_from(from_stage)
@@ -526,6 +530,24 @@ def _begin(
             # run whose record is damaged nothing is believed.
             run.forget_from("data")
     return run
+
+
+def _refuse_added(folder: Path, record: Mapping[str, Any], stages: Iterable[str]) -> None:
+    """Refuse to remove what somebody laid into a folder that a finished stage wrote, such as notes beside the model."""
+    added: list[str] = []
+    for stage in stages:
+        facts = record["stages"].get(stage) if stage in record["finished_stages"] else None
+        listed = facts.get("files") if isinstance(facts, dict) else None
+        if isinstance(listed, list):
+            # What a killed process left is hidden.
+            hidden = [name for name in written_files(folder, stage) if f"/{name}".count("/.")]
+            added += [name for name in written_files(folder, stage) if name not in {*listed, *hidden}]
+    if added:
+        raise InputError(
+            f"files that are no run's must not be removed, however: {folder} holds {', '.join(added[:5])}"
+            f"{', ...' if len(added) > 5 else ''} in folders that are made anew; move "
+            f"{'them' if len(added) > 1 else 'it'} away, or choose another folder with --out"
+        )
 
 
 def writable_folder(folder: Path) -> AbstractContextManager[None]:

@@ -238,7 +238,8 @@ def _do_trial(session: Session, claim: Claim) -> None:
     try:
         with session.study.at_work(claim):
             state, value, facts = _train(session, claim, place)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, OSError):
+        # A full disk says nothing of the trial.
         session.study.release(claim)
         raise
     except _TRIAL_FAULTS as error:
