@@ -193,6 +193,15 @@ def test_names_of_any_type_are_the_same_in_parts_and_as_a_whole(tmp_path: Path, 
         assert read(file).columns.tolist() == stored
 
 
+@pytest.mark.parametrize("notes", [[3], "x", None, [{"name": [1]}], [{}, {}]])
+def test_notes_of_names_are_passed_over(tmp_path: Path, notes: Any) -> None:
+    """Names are those that the file stores, whatever else is said of them."""
+    file = tmp_path / "table.parquet"
+    _with_notes(file, pd.DataFrame({"1": [5, 6]}), column_indexes=notes)
+    for read in (pg.read_table, lambda path: open_partitioned(path).read_all()):
+        assert read(file).to_dict("list") == {"1": [5, 6]}
+
+
 def test_attributes_of_a_frame_are_left_out_however_deep(tmp_path: Path) -> None:
     """Pandas copies them with every column that is taken."""
     deep: list[Any] = []
