@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -181,10 +182,10 @@ def json_text(content: Any, indent: int | None = None) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def file_hash(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file's content."""
+def file_hash(path: str | os.PathLike[str], kind: str = "sha256") -> str:
+    """Return the SHA-256 of a file's content, or another digest such as ``"md5"`` where others published that."""
     with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return hashlib.file_digest(stream, partial(hashlib.new, kind, usedforsecurity=False)).hexdigest()
 
 
 def plain(value: Any) -> Any:  # noqa: PLR0911 — one return for each kind of value

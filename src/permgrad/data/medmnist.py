@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from permgrad._checks import check_choice
 from permgrad._errors import EnvironmentProblem, InputError, PermgradWarning, unknown
+from permgrad._files import file_hash
 from permgrad._registry import Registry
 from permgrad._stored import npz_names, read_npz
 from permgrad.data.datasets import store
@@ -146,7 +147,9 @@ def load_medmnist(name_or_path: str | os.PathLike[str], parts: Sequence[str] = P
                 f"all parts must have {kind} of one shape, however {str(path)!r} has {shapes}; write them alike"
             )
     counts = [len(own) for own in pixels]
-    return Images(name, np.concatenate(pixels), np.concatenate(labels), np.repeat(list(parts), counts), _md5(path))
+    return Images(
+        name, np.concatenate(pixels), np.concatenate(labels), np.repeat(list(parts), counts), file_hash(path, "md5")
+    )
 
 
 def find_medmnist(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
@@ -186,7 +189,7 @@ def fetch_medmnist(name: str) -> Path:
     folder = os.environ.get("PERMGRAD_DATA")
     own = Path(folder, card.file_name) if folder else None
     if own is not None and own.is_file():
-        found = _md5(own)
+        found = file_hash(own, "md5")
         if found != card.md5 and found not in dict(card.known):
             warnings.warn(
                 f"the file of image set {name!r} should have the MD5 {card.md5}, however {str(own)!r} has {found}; "
@@ -197,7 +200,7 @@ def fetch_medmnist(name: str) -> Path:
         return own
     cached = store.cache_folder() / card.file_name
     if cached.is_file():
-        if (found := _md5(cached)) == card.md5:
+        if (found := file_hash(cached, "md5")) == card.md5:
             return cached
         raise EnvironmentProblem(
             f"the file of image set {name!r} must have the MD5 {card.md5}, however {str(cached)!r} has {found}; "
@@ -261,11 +264,3 @@ def _read(path: Path, parts: Sequence[str]) -> dict[str, npt.NDArray]:
                 f"however {part}_labels of {str(path)!r} is {labels.dtype} {labels.shape}; convert the array"
             )
     return arrays
-
-
-def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

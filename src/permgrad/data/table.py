@@ -290,9 +290,9 @@ class _Source:
     header: list[str]
     file: Path
 
-    def as_written(self, names: list[str]) -> pd.DataFrame:
-        """Return columns as text."""
-        return _parse_with_pandas(self.text, self.delimiter, self.header, self.file, names, only=names)
+    def as_written(self, names: list[str], *, plain: bool = False) -> pd.DataFrame:
+        """Return columns as text; with ``plain`` no text means missing."""
+        return _parse_with_pandas(self.text, self.delimiter, self.header, self.file, names, only=names, plain=plain)
 
 
 def _parse_csv(
@@ -349,7 +349,7 @@ def _warn_of_none(written: Written, source: _Source) -> None:
     names = [name for name in written.texts if written.frame[name].isna().any()] if "None" in source.text else []
     if not names:
         return
-    cells = _parse_with_pandas(source.text, source.delimiter, source.header, source.file, names, only=names, plain=True)
+    cells = source.as_written(names, plain=True)
     counts = {name: int((cells[name].str.strip() == "None").sum()) for name in names}
     found = [f"{name!r} ({count:,} of {len(cells):,})" for name, count in counts.items() if count]
     if found:

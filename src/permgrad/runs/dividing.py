@@ -59,7 +59,8 @@ def divided(
     files = read_part_files(request, written, target, codes, notes)
     _check_rows(len(frame), files)
     task, reason = _task(request, card, frame[target], target)
-    labels = {name: target_values(own[target], task, target) for name, own in _all_tables(frame, files).items()}
+    all_tables = {"table": frame, **files}
+    labels = {name: target_values(own[target], task, target) for name, own in all_tables.items()}
     _check_labels(labels, task, target, request)
     places, split = _undivided(len(frame)) if undivided else _divide(request, frame, labels["table"], task, files)
     tables = {part: frame.iloc[places[part]] if part in places else files[part] for part in PARTS}
@@ -75,10 +76,6 @@ def _check_rows(count: int, files: Mapping[str, pd.DataFrame]) -> None:
         raise InputError(
             f"a table must have at least {fewest} rows with a target {why}, however: it has {count}; {fix}"
         )
-
-
-def _all_tables(frame: pd.DataFrame, files: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    return {"table": frame, **files}
 
 
 def _task(request: RunRequest, card: DataCard | None, values: pd.Series[Any], target: str) -> tuple[Task, str]:

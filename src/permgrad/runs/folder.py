@@ -269,6 +269,13 @@ def written_files(folder: Path, stage: str) -> list[str]:
     return found
 
 
+def _recorded_files(record: Mapping[str, Any], stage: str) -> list[Any] | None:
+    """Return what a record says that a stage has written; None where it does not say."""
+    facts = record["stages"].get(stage)
+    listed = facts.get("files") if isinstance(facts, dict) else None
+    return listed if isinstance(listed, list) else None
+
+
 def lost_files(folder: Path, record: Mapping[str, Any]) -> tuple[str, list[str]] | None:
     """Return the first finished stage of which files are gone, and these files; None where all are there.
 
@@ -279,9 +286,8 @@ def lost_files(folder: Path, record: Mapping[str, Any]) -> tuple[str, list[str]]
     for stage in STAGES:
         if stage not in record["finished_stages"]:
             continue
-        facts = record["stages"].get(stage)
-        listed = facts.get("files") if isinstance(facts, dict) else None
-        names = listed if isinstance(listed, list) else _ALWAYS[stage]
+        told = _recorded_files(record, stage)
+        names = _ALWAYS[stage] if told is None else told
         # Unlike Path.exists this is False, and no error, of a name that no file can have.
         gone = [str(name) for name in names if not os.path.exists(folder / str(name))]  # noqa: PTH110
         if gone:
@@ -512,10 +518,9 @@ def _begin(
                 f"a run can only start from a stage whose predecessors are finished, however: from={from_stage!r} and "
                 f"{missing[0]!r} is not finished in {folder}; leave --from out"
             )
-    if record is not None and not keep:
-        _refuse_added(folder, record, STAGES)
-    elif from_stage is not None and record is not None:
-        _refuse_added(folder, record, list(STAGES)[list(STAGES).index(from_stage) :])
+    if record is not None and not (keep and from_stage is None):
+        first = from_stage if keep and from_stage is not None else "data"
+        _refuse_added(folder, record, list(STAGES)[list(STAGES).index(first) :])
     with writable_folder(folder):
         if from_stage is not None:
             run.forget_from(from_stage)
@@ -536,12 +541,10 @@ def _refuse_added(folder: Path, record: Mapping[str, Any], stages: Iterable[str]
     """Refuse to remove what somebody laid into a folder that a finished stage wrote, such as notes beside the model."""
     added: list[str] = []
     for stage in stages:
-        facts = record["stages"].get(stage) if stage in record["finished_stages"] else None
-        listed = facts.get("files") if isinstance(facts, dict) else None
-        if isinstance(listed, list):
+        told = _recorded_files(record, stage) if stage in record["finished_stages"] else None
+        if told is not None:
             # What a killed process left is hidden.
-            hidden = [name for name in written_files(folder, stage) if f"/{name}".count("/.")]
-            added += [name for name in written_files(folder, stage) if name not in {*listed, *hidden}]
+            added += [name for name in written_files(folder, stage) if name not in told and "/." not in name]
     if added:
         raise InputError(
             f"files that are no run's must not be removed, however: {folder} holds {', '.join(added[:5])}"

@@ -133,8 +133,11 @@ def configuration(request: RunRequest) -> dict[str, Any]:
         EnvironmentProblem: A file cannot be read, or a named data set is not to be had.
     """
     # With the version: what another one began is not gone on with, and what it finished is not taken for this one's.
-    content: dict[str, Any] = {"permgrad": __version__, "table": request.name}
-    content["table content"] = _content_of(request.table)
+    content: dict[str, Any] = {
+        "permgrad": __version__,
+        "table": request.name,
+        "table content": _content_of(request.table),
+    }
     for role in ("test", "validation", "groups"):
         path = getattr(request, role)
         content[role] = None if path is None else _file_content(path, role)

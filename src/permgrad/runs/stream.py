@@ -225,8 +225,12 @@ def predict_stream(
     refuse_run_file(target, folder)
     use_threads(threads)
     identifiers = [name for name in data.get("identifiers", ()) if name in opened.columns]
-    facts: dict[str, Any] = {"permgrad": __version__, "model": model_digest(model), "table": table_digest(opened)}
-    facts["identifiers"] = identifiers
+    facts: dict[str, Any] = {
+        "permgrad": __version__,
+        "model": model_digest(model),
+        "table": table_digest(opened),
+        "identifiers": identifiers,
+    }
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     check_folder(target, key, facts, overwrite=overwrite, kind="prediction")
     work = _Predictions(model, opened, identifiers, target, key)

@@ -310,8 +310,12 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Say in words which facts differ."""
-    words = {"table": "the table's files, which have changed since", "model": "the model", "y": "the target"}
-    words["permgrad"] = "the version of permgrad"
+    words = {
+        "permgrad": "the version of permgrad",
+        "table": "the table's files, which have changed since",
+        "model": "the model",
+        "y": "the target",
+    }
     differing = [name for name in new if old.get(name) != new[name]]
     differing += [name for name in old if name not in new]
     return ", ".join(words.get(name, name) for name in differing[:4]) or "the version that wrote it"
