@@ -18,10 +18,11 @@ from permgrad.cli import app
 from permgrad.data.column_types import infer_schema
 from permgrad.data.splitting import split_rows
 from permgrad.evaluation.baselines import Baseline, baselines
-from permgrad.runs.compare import METHODS, CompareRequest, compare_table, make_plan
+from permgrad.runs.compare import CompareRequest, compare_table
 from permgrad.runs.compare_folds import make_folds
 from permgrad.runs.compare_inputs import from_arrays
 from permgrad.runs.compare_models import parse_models
+from permgrad.runs.compare_plan import METHODS, make_plan
 
 HOSTILE = "<script>alert('x')</script>"
 

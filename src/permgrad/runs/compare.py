@@ -1,37 +1,28 @@
-"""``permgrad compare``: several models on the same folds of one table, and what each of them relies on.
-
-Cells, one for each model and fold, are what can be done again alone: each is written as soon as it is done, so that a
-killed comparison goes on with the next one.
-"""
+"""``permgrad compare``: several models on the same folds of one table, and what each of them relies on."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-
-from permgrad import __version__
-from permgrad._checks import check_choice, check_flag, check_names, check_path, check_whole
-from permgrad._errors import InputError, shown, suggest, warn_user
-from permgrad._progress import Progress, ProgressMode
+from permgrad._checks import check_choice, check_flag, check_path, check_whole
+from permgrad._errors import warn_user
+from permgrad._progress import ProgressMode
 from permgrad._random import resolve_seed
 from permgrad.data.cells import CodesArgument
 from permgrad.data.column_notes import told_of_columns
 from permgrad.data.column_types import Kind
 from permgrad.evaluation.comparison import PAGE, RECORD, Comparison
-from permgrad.evaluation.metrics import metrics, primary_metric
+from permgrad.evaluation.metrics import metrics
 from permgrad.evaluation.predictor import loss_of
+from permgrad.runs.compare_cells import Say, division, do_cells, put_together
 from permgrad.runs.compare_folder import NAMES, ComparisonFolder, check_free, is_finished, open_comparison, read_record
-from permgrad.runs.compare_folds import Fold, check_numbers, make_folds
+from permgrad.runs.compare_folds import Fold, make_folds
 from permgrad.runs.compare_inputs import CompareRequest, Given, from_arrays, from_request, request_configuration
-from permgrad.runs.compare_models import Cell, Explaining, Model, do_cell, parse_models, usual_models
+from permgrad.runs.compare_plan import Plan, check_metric, make_plan, parse_seeds
 from permgrad.runs.folder import believed, now, writable_folder
 from permgrad.runs.outputs import refuse_input
 from permgrad.runs.request import Outcome
@@ -40,325 +31,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 __all__ = ["CompareRequest", "compare", "compare_table", "parse_seeds"]
-
-Say = Callable[[str], None]
-
-#: What models may be explained by; permutation is for all of them, the others for networks.
-METHODS = ("permutation", "permgrad", "ablation", "gradient", "integrated_gradients", "deeplift", "shapley")
-USUAL_METHODS = ("permutation", "permgrad")
-USUAL_FOLDS = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """Everything that decides what cells hold, checked.
-
-    Attributes:
-        models: Who takes part.
-        folds, repeats, splits: How rows are divided.
-        methods: How models are explained; empty: not at all.
-        asked: Those of the methods that the user named.
-        loss: ``"auto"`` or a registered loss.
-        n_repeats: Donors per row and feature.
-        most_rows: Test rows of a fold that are explained at most.
-        seed: Of everything random but the seeds of ``splits``.
-    """
-
-    models: tuple[Model, ...]
-    folds: int = USUAL_FOLDS
-    repeats: int = 1
-    splits: tuple[int, ...] = ()
-    methods: tuple[str, ...] = USUAL_METHODS
-    asked: tuple[str, ...] = ()
-    loss: str = "auto"
-    n_repeats: int = 5
-    most_rows: int = 1000
-    seed: int = 0
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Sentences for the user: which of the methods that were named some models cannot be explained by.
-
-        Examples:
-            >>> make_plan(["linear", "bagging"], methods=["gradient"]).notes
-            ('gradient applies to networks only and was left out for logistic or ridge regression, bagging',)
-        """
-        own = [name for name in self.asked if name != "permutation"]
-        others = [model.label for model in self.models if model.kind != "network"]
-        if not own or not others:
-            return ()
-        words = ("applies", "was") if len(own) == 1 else ("apply", "were")
-        return (f"{' and '.join(own)} {words[0]} to networks only and {words[1]} left out for {', '.join(others)}",)
-
-    def configuration(self) -> dict[str, Any]:
-        """Return it as JSON knows it; the order of models and methods changes nothing."""
-        divided = {"splits": list(self.splits)} if self.splits else {"folds": self.folds, "repeats": self.repeats}
-        explained = {"loss": self.loss, "donors": self.n_repeats, "rows explained": self.most_rows}
-        return {
-            "permgrad": __version__,
-            "models": sorted((model.identity() for model in self.models), key=str),
-            **divided,
-            "explain": sorted(self.methods),
-            **(explained if self.methods else {}),
-            "seed": self.seed,
-        }
-
-
-def make_plan(
-    models: Sequence[str],
-    *,
-    folds: int | None = None,
-    repeats: int = 1,
-    splits: Sequence[int] = (),
-    explain: bool = True,
-    methods: Sequence[str] = (),
-    seed: int = 0,
-    loss: str = "auto",
-    n_repeats: int = 5,
-    most_rows: int = 1000,
-) -> Plan:
-    """Check what is asked of a comparison, before any row is read.
-
-    Raises:
-        InputError: Unknown or repeated names, too few models or folds, or options that do not go together.
-        EnvironmentProblem: A model's library is not installed.
-    """
-    check_flag("explain", explain)
-    if not isinstance(splits, Iterable):
-        raise InputError(
-            f"splits must list seeds, however: splits={shown(splits)}; pass for example splits=[42, 43, 44]"
-        )
-    splits = tuple(splits)
-    if splits and (folds is not None or repeats != 1):
-        other = "folds" if folds is not None else "repeats"
-        raise InputError(
-            f"rows are divided by folds or by splits, however: splits and {other} are both given; leave one of them out"
-        )
-    methods = check_names("methods", methods, "pass for example methods=['permutation']")
-    models = check_names("models", models, "pass for example models=['default', 'linear']")
-    for name in methods:
-        check_choice("method", name, METHODS)
-    if methods and not explain:
-        raise InputError("--method says how to explain, however: --no-explain is given as well; leave one of them out")
-    check_numbers(folds=USUAL_FOLDS if folds is None else folds, repeats=repeats, splits=splits)
-    return Plan(
-        models=parse_models(models or usual_models()),
-        folds=USUAL_FOLDS if folds is None else int(folds),
-        repeats=int(repeats),
-        splits=tuple(int(own) for own in splits),
-        # Only permutation importance is defined for every model: agreement is measured on it.
-        methods=tuple(dict.fromkeys(("permutation", *(methods or USUAL_METHODS)))) if explain else (),
-        asked=tuple(dict.fromkeys(methods)),
-        loss=loss,
-        n_repeats=check_whole("n_repeats", n_repeats, "pass for example 5"),
-        most_rows=check_whole("most_rows", most_rows, "pass for example 1000"),
-        seed=seed,
-    )
-
-
-def parse_seeds(texts: Sequence[str]) -> tuple[int, ...]:
-    """Return seeds of splits from text.
-
-    Raises:
-        InputError: One of them is no whole number.
-
-    Examples:
-        >>> parse_seeds(["42", "43"])
-        (42, 43)
-    """
-    for text in texts:
-        if not text.isdecimal():
-            raise InputError(
-                f"seeds of splits must be whole numbers, however: --splits has {text!r}; give for example 42,43,44"
-            )
-    return tuple(int(text) for text in texts)
-
-
-def check_metric(metric: str | None, task: str, n_classes: int) -> str:
-    """Return the metric that decides: the one asked for, or the task's first.
-
-    Raises:
-        InputError: No metric of this task.
-    """
-    if metric is None:
-        return primary_metric("regression" if task == "regression" else "classification", n_classes).name
-    known = [name for name in metrics if metrics.get(name).task == task]
-    if not isinstance(metric, str) or metric not in known:
-        other = isinstance(metric, str) and metric in metrics
-        what = f"{metric!r} is one for {metrics.get(metric).task}" if other else f"metric={shown(metric)}"
-        raise InputError(
-            f"metric must be one of {', '.join(known)} for {task}, however: {what}{suggest(metric, known)}"
-        )
-    return metric
-
-
-# ---- the work --------------------------------------------------------------------------------------------------------
-def _do_cells(
-    given: Given,
-    plan: Plan,
-    folds: Sequence[Fold],
-    folder: ComparisonFolder | None,
-    *,
-    device: str,
-    threads: int | None,
-    say: Say,
-    progress: ProgressMode,
-    metric: str,
-) -> list[Cell]:
-    """Do all cells, fold by fold, so that a comparison cut short has every model on the first folds."""
-    table = given.table
-    how = Explaining(
-        methods=plan.methods,
-        loss=loss_of(table.task, plan.loss) if plan.methods else "",
-        n_repeats=plan.n_repeats,
-        most_rows=plan.most_rows,
-    )
-    done: list[Cell] = []
-    total = len(folds) * len(plan.models)
-    with Progress(total, "comparison", progress) as bar, _torch_threads(threads):
-        for fold in folds:
-            for model in plan.models:
-                words = f"[{len(done) + 1}/{total}] {model.label}, {'split' if plan.splits else 'fold'} {fold.name}"
-                cell = None if folder is None else folder.read_cell(model.name, fold.name)
-                if cell is not None:
-                    say(f"{words}: finished before")
-                else:
-                    cell = do_cell(
-                        model, table, fold, how, seed=plan.seed, device=device, threads=threads or os.cpu_count() or 1
-                    )
-                    if folder is not None:
-                        folder.write_cell(cell)
-                    say(f"{words}: {_words_of(cell, metric)}")
-                done.append(cell)
-                bar.advance()
-    return done
-
-
-def _words_of(cell: Cell, metric: str) -> str:
-    if not cell.metrics:
-        return f"failed: {cell.problem}"
-    value = cell.metrics.get(metric)
-    shown = "undefined" if value is None else f"{value:.4g}"
-    explained = "" if cell.explain_seconds is None else f", explained in {cell.explain_seconds:.1f} s"
-    explained = f"; {cell.problem}" if cell.problem else explained
-    return f"{metrics.get(metric).label} {shown}, fitted in {cell.fit_seconds or 0:.1f} s{explained}"
-
-
-@contextmanager
-def _torch_threads(threads: int | None) -> Iterator[None]:
-    """Let torch compute with so many threads during the body, and with as many as before afterwards."""
-    if threads is None:
-        yield
-        return
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _result(
-    given: Given, plan: Plan, folds: Sequence[Fold], cells: Sequence[Cell], metric: str, **facts: Any
-) -> Comparison:
-    """Put the cells together.
-
-    Raises:
-        InputError: Every model failed.
-    """
-    if not any(cell.metrics for cell in cells):
-        raise InputError(
-            f"a comparison must have a model that can be fitted, however: all {len(plan.models)} failed on every fold; "
-            f"the first, {cells[0].model!r}: {cells[0].problem}"
-        )
-    names = [name for name in metrics if metrics.get(name).task == given.table.task]
-    scores = pd.DataFrame(
-        [
-            {
-                "model": cell.model,
-                "fold": cell.fold,
-                **{name: _number(cell.metrics.get(name)) for name in names},
-                "fit_seconds": _number(cell.fit_seconds),
-                "processor_seconds": _number(cell.processor_seconds),
-                "explain_seconds": _number(cell.explain_seconds),
-                **{f"{part}_rows": count for part, count in cell.rows.items()},
-                "problem": cell.problem,
-            }
-            for cell in cells
-        ]
-    )
-    return Comparison(
-        table=given.name,
-        target=given.target,
-        task=given.table.task,
-        metric=metric,
-        contestants=plan.models,
-        scores=scores,
-        importances=_importance_frame(cells) if plan.methods else pd.DataFrame(),
-        facts={**_facts(given, plan, folds, cells), **facts},
-    )
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else float(value)
-
-
-def _importance_frame(cells: Sequence[Cell]) -> pd.DataFrame:
-    parts = [
-        pd.DataFrame(
-            {
-                "model": cell.model,
-                "fold": cell.fold,
-                "method": method,
-                "feature": numbers["names"],
-                **{name: np.array(column, dtype=np.float64) for name, column in numbers.items() if name != "names"},
-            }
-        )
-        for cell in cells
-        for method, numbers in cell.importances.items()
-    ]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-
-
-def _facts(given: Given, plan: Plan, folds: Sequence[Fold], cells: Sequence[Cell]) -> dict[str, Any]:
-    from permgrad.runs.stages import versions
-
-    table = given.table
-    sizes = {part: [len(getattr(fold, part)) for fold in folds] for part in ("train", "validation", "test")}
-    classes = None
-    if table.task == "classification":
-        labels, counts = np.unique(table.y, return_counts=True)
-        classes = {str(label): int(count) for label, count in zip(labels.tolist(), counts, strict=True)}
-    return {
-        "rows": len(table.y),
-        "columns": table.X.shape[1],
-        "classes": classes,
-        "divided": _division(plan, table.task, given.groups is not None),
-        "fold_word": "split" if plan.splits else "fold",
-        "fold_rows": {part: round(float(np.mean(counts))) for part, counts in sizes.items()},
-        "explained": {
-            "methods": [name for name in plan.methods if any(name in cell.importances for cell in cells)],
-            "loss": loss_of(table.task, plan.loss),
-            "donors": plan.n_repeats,
-            "most_rows": plan.most_rows,
-        }
-        if plan.methods
-        else None,
-        "seed": plan.seed,
-        "notes": [*given.notes, *plan.notes],
-        "versions": versions(),
-    }
-
-
-def _division(plan: Plan, task: str, grouped: bool) -> str:
-    how = "groups kept together" if grouped else "stratified by class" if task == "classification" else "at random"
-    if plan.splits:
-        seeds = ", ".join(map(str, plan.splits))
-        return f"{len(plan.splits)} splits of 60 % training, 20 % validation, 20 % test, {how}, seeds {seeds}"
-    times = "" if plan.repeats == 1 else f", {plan.repeats} times over"
-    return f"{plan.folds} folds{times}, {how}; 15 % of each training part held out to stop the training"
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------
@@ -402,26 +74,18 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
     if not request.overwrite:
         # Only after the table: a mistyped target must not be answered with "overwrite the other comparison".
         check_free(folder, configuration)
-    folds = make_folds(
-        given.table.y,
-        given.table.task,
-        folds=plan.folds,
-        repeats=plan.repeats,
-        splits=plan.splits,
-        seed=plan.seed,
-        groups=given.groups,
-    )
+    folds = _divide(plan, given)
     for note in (*given.notes, *plan.notes):
         say(f"note: {note}")
     say(
         f"comparing {len(plan.models)} models of {given.target!r} on {given.name}: {len(given.table.y):,} rows, "
-        f"{_division(plan, given.table.task, given.groups is not None)}"
+        f"{division(plan, given.table.task, given.groups is not None)}"
     )
     with (
         open_comparison(folder, configuration, command=request.command, overwrite=request.overwrite) as store,
         told_of_columns(),
     ):
-        cells = _do_cells(
+        cells = do_cells(
             given,
             plan,
             folds,
@@ -433,10 +97,18 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
             metric=metric,
         )
         said = {"command": request.command, "started": store.record["started"]}
-        found = _result(given, plan, folds, cells, metric, **said)
+        found = put_together(given, plan, folds, cells, metric, **said)
         with writable_folder(folder):
             found.save(folder, record={**store.record, "metric_asked": request.metric, "finished": now()})
     return _outcome(folder)
+
+
+def _divide(plan: Plan, given: Given) -> list[Fold]:
+    """Divide the rows into folds, before anything is written."""
+    return make_folds(
+        given.table.y, given.table.task, folds=plan.folds, repeats=plan.repeats, splits=plan.splits, seed=plan.seed,
+        groups=given.groups,
+    )  # fmt: skip
 
 
 def _check_device(plan: Plan, device: str) -> None:
@@ -548,6 +220,7 @@ def compare(
         EnvironmentProblem: A model's library is not installed.
 
     Examples:
+        >>> import numpy as np
         >>> import permgrad as pg
         >>> rows = np.random.default_rng(0).normal(size=(120, 3))
         >>> found = pg.compare(rows, rows[:, 0], models=["extra_trees", "random_forest"], folds=2, progress=False)
@@ -575,17 +248,14 @@ def compare(
     threads = None if threads is None else check_whole("threads", threads, "pass for example 2")
     for note in plan.notes:
         warn_user(note)
-    divided = make_folds(
-        given.table.y, given.table.task, folds=plan.folds, repeats=plan.repeats, splits=plan.splits, seed=plan.seed,
-        groups=given.groups,
-    )  # fmt: skip
+    divided = _divide(plan, given)
     started = time.perf_counter()
 
     def work(store: ComparisonFolder | None) -> Comparison:
-        cells = _do_cells(
+        cells = do_cells(
             given, plan, divided, store, device=device, threads=threads, say=_silent, progress=progress, metric=decides
         )
-        return _result(given, plan, divided, cells, decides, seconds=time.perf_counter() - started)
+        return put_together(given, plan, divided, cells, decides, seconds=time.perf_counter() - started)
 
     if folder is None:
         return work(None)
