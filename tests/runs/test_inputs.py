@@ -86,6 +86,32 @@ def test_whole_numbers_that_name_rows_are_left_out_or_named(here):
     assert not any("rand_id" in note for note in load(drop=("rand_id",)).notes)
 
 
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (["01067", "80331", "10115"], True),
+        (["01067", "80331", ""], True),
+        (["1067", "80331", "10115"], False),  # no zeros in front
+        (["01067", "0080331", "10115"], False),  # of several lengths
+        (["00", "07", "23"], False),  # hours
+        (["0.5", "001", "002"], False),  # a number among them
+        (["A1067", "01067", "80331"], False),  # text as it is
+    ],
+)
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_numbers_written_like_codes_are_named(here, cells, said, delimiter):
+    coded = table().assign(town=np.resize(cells, 200), before=np.resize(["0123", "x"], 200))
+    coded.to_csv("table.csv", index=False, sep=delimiter)
+    kind = "numeric" if said else None
+    assert ("town" in load().schema.of_kind("numeric")) or kind is None, "read as numbers"
+    notes = [note for note in load().notes if "zeros stand in front" in note]
+    assert [note.rpartition("; ")[0] for note in notes] == said * [
+        "read as numbers, though zeros stand in front as in codes: town"
+    ]
+    for declared in ("categorical", "numeric") if said else ():
+        assert not any("zeros stand" in note for note in load(kind=(f"town={declared}",)).notes)
+
+
 def test_numbers_written_in_several_ways_are_named(here):
     cells = [f"{i},5" if i % 10 else f"{i}.25" for i in range(200)]
     table().assign(price=cells).to_csv("table.csv", index=False)

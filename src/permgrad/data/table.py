@@ -7,6 +7,7 @@ import difflib
 import io
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,9 @@ _UNCOMMON = (":", "^", "~", "\x01", "/", "!", "#", "@", "*", "&", "%", "=", "§"
 _SAMPLE_RECORDS = 200
 #: How lines begin that say something about a file and belong to no table.
 _COMMENTS = ("#", "%", "//", "--")
+#: A number with a zero in front that may be a code; shorter ones are often hours and months.
+_SHORTEST_CODE = 3
+_PADDED = re.compile(r'(?:^|[,;\t|])[ "]*0\d{2,}[ "]*\r?(?=[,;\t|\n]|$)', re.MULTILINE)
 #: What a Parquet file leads to whose notes are not as pandas writes them.
 DAMAGE = (
     ValueError, KeyError, TypeError, IndexError, AttributeError, NotImplementedError, OverflowError,
@@ -140,7 +144,7 @@ def read_written(
         codes=codes,
     )
     _warn_of_none(written, source)
-    return written
+    return written._replace(padded=_padded_codes(written.frame, source))
 
 
 def is_parquet_folder(path: Path) -> bool:
@@ -357,6 +361,21 @@ def _warn_of_none(written: Written, source: _Source) -> None:
             f"the word None means a missing cell, however among the texts of {listed(found)} it may be a level; if so "
             "write it in another way, such as 'no'"
         )
+
+
+def _padded_codes(frame: pd.DataFrame, source: _Source) -> tuple[str, ...]:
+    """Return the columns of numbers whose cells are digits of one length, some with zeros in front, such as 01067."""
+    if not _PADDED.search(source.text):
+        return ()
+    numbers = [str(name) for name in frame.select_dtypes("number").columns]
+    found = []
+    for name, cells in source.as_written(numbers).items() if numbers else ():
+        texts = cells.dropna().str.strip()
+        lengths = texts.str.len()
+        one_length = len(lengths) > 0 and lengths.min() == lengths.max() >= _SHORTEST_CODE
+        if one_length and texts.str.isdecimal().all() and texts.str.startswith("0").any():
+            found.append(str(name))
+    return tuple(found)
 
 
 def _is_number(text: str) -> bool:

@@ -41,6 +41,8 @@ class Written(NamedTuple):
         texts: columns of text, their cells as they are written; later tables are to be read alike, also those in which
             such a column happens to hold numbers alone.
         coded: columns of text that hold nothing but numbers and codes, as they are written.
+        padded: columns of numbers that are written like codes: digits alone, all of one length, some with zeros in
+            front.
     """
 
     frame: pd.DataFrame
@@ -48,6 +50,7 @@ class Written(NamedTuple):
     percents: tuple[str, ...]
     texts: tuple[str, ...] = ()
     coded: tuple[str, ...] = ()
+    padded: tuple[str, ...] = ()
 
     @classmethod
     def typed(cls, frame: pd.DataFrame, codes: CodesArgument = ()) -> Written:

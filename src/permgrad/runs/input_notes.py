@@ -15,6 +15,7 @@ from permgrad.data.groups import propose_one_hot_blocks
 from permgrad.data.identifiers import SUSPECT
 from permgrad.data.spellings import several_ways_said
 from permgrad.data.table import unused_codes
+from permgrad.runs.declared_kinds import parse_kinds
 from permgrad.runs.request import RunRequest
 
 #: Why a column is no feature, in the words of the table of columns.
@@ -29,7 +30,12 @@ def notes_on_codes(request: RunRequest, tables: Sequence[pd.DataFrame]) -> list[
 
 
 def note_columns(
-    notes: list[str], schema: Schema, left_out: Mapping[str, str], request: RunRequest, card: DataCard | None
+    notes: list[str],
+    schema: Schema,
+    left_out: Mapping[str, str],
+    request: RunRequest,
+    card: DataCard | None,
+    padded: Sequence[str] = (),
 ) -> None:
     """Name columns that are left out, doubtful, constant or written in several ways."""
     identifiers = [name for name in schema.of_kind("identifier") if left_out.get(name) == LIKE_AN_IDENTIFIER]
@@ -46,6 +52,13 @@ def note_columns(
             "learned from, though each row has a number of its own there and the name is that of an identifier: "
             f"{listed(suspects)}; if it is one leave it out with --id or --drop, "
             f"else say --kind {suspects[0]}=numeric"
+        )
+    decided = {*left_out, *parse_kinds(request.kind)}
+    codes = [name for name in padded if name in schema.of_kind("numeric") and name not in decided]
+    if codes:
+        notes.append(
+            f"read as numbers, though zeros stand in front as in codes: {listed(codes)}; if they are codes say "
+            f"--kind {codes[0]}=categorical"
         )
     constant = [name for name in schema.of_kind("constant") if name not in left_out]
     if constant:

@@ -217,7 +217,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     _align(request, rows, [*features, *request.images, target], group)
     variables = _variables(request, card, features)
     notes += notes_on_codes(request, [written.frame, *rows.files.values()])
-    note_columns(notes, schema, left_out, request, card)
+    note_columns(notes, schema, left_out, request, card, written.padded)
     blocks = note_blocks(notes, train[features], variables, request)
     note_duplicates(notes, train[features], schema, [*variables.values(), *blocks])
     images = image_files.locate(request, rows.tables)
