@@ -7,7 +7,6 @@ import difflib
 import io
 import math
 import os
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from permgrad.data.cells import (
     is_native_number,
 )
 from permgrad.data.missing_texts import MISSING_ANYWAY, SPREADSHEET_ERRORS
+from permgrad.data.padded_codes import padded_codes
 from permgrad.data.text_files import PARQUET, read_text, unzipped
 from permgrad.data.whole_numbers import masked, may_be_rounded, with_exact
 from permgrad.data.written_numbers import Written, with_numbers
@@ -46,9 +46,6 @@ _UNCOMMON = (":", "^", "~", "\x01", "/", "!", "#", "@", "*", "&", "%", "=", "§"
 _SAMPLE_RECORDS = 200
 #: How lines begin that say something about a file and belong to no table.
 _COMMENTS = ("#", "%", "//", "--")
-#: A number with a zero in front that may be a code; shorter ones are often hours and months.
-_SHORTEST_CODE = 3
-_PADDED = re.compile(r'(?:^|[,;\t|])[ "]*0\d{2,}[ "]*\r?(?=[,;\t|\n]|$)', re.MULTILINE)
 #: What a Parquet file leads to whose notes are not as pandas writes them.
 DAMAGE = (
     ValueError, KeyError, TypeError, IndexError, AttributeError, NotImplementedError, OverflowError,
@@ -144,7 +141,7 @@ def read_written(
         codes=codes,
     )
     _warn_of_none(written, source)
-    return written._replace(padded=_padded_codes(written.frame, source))
+    return written._replace(padded=padded_codes(written.frame, source.text, source.as_written))
 
 
 def is_parquet_folder(path: Path) -> bool:
@@ -294,9 +291,11 @@ class _Source:
     header: list[str]
     file: Path
 
-    def as_written(self, names: list[str], *, plain: bool = False) -> pd.DataFrame:
-        """Return columns as text; with ``plain`` no text means missing."""
-        return _parse_with_pandas(self.text, self.delimiter, self.header, self.file, names, only=names, plain=plain)
+    def as_written(self, names: list[str], *, plain: bool = False, rows: int | None = None) -> pd.DataFrame:
+        """Return columns as text, or the first rows of them; with ``plain`` no text means missing."""
+        return _parse_with_pandas(
+            self.text, self.delimiter, self.header, self.file, names, only=names, plain=plain, rows=rows
+        )
 
 
 def _parse_csv(
@@ -363,21 +362,6 @@ def _warn_of_none(written: Written, source: _Source) -> None:
         )
 
 
-def _padded_codes(frame: pd.DataFrame, source: _Source) -> tuple[str, ...]:
-    """Return the columns of numbers whose cells are digits of one length, some with zeros in front, such as 01067."""
-    if not _PADDED.search(source.text):
-        return ()
-    numbers = [str(name) for name in frame.select_dtypes("number").columns]
-    found = []
-    for name, cells in source.as_written(numbers).items() if numbers else ():
-        texts = cells.dropna().str.strip()
-        lengths = texts.str.len()
-        one_length = len(lengths) > 0 and lengths.min() == lengths.max() >= _SHORTEST_CODE
-        if one_length and texts.str.isdecimal().all() and texts.str.startswith("0").any():
-            found.append(str(name))
-    return tuple(found)
-
-
 def _is_number(text: str) -> bool:
     try:
         return math.isfinite(float(text)) and "_" not in text
@@ -394,8 +378,9 @@ def _parse_with_pandas(
     *,
     only: list[str] | None = None,
     plain: bool = False,
+    rows: int | None = None,
 ) -> pd.DataFrame:
-    """Return the columns that are asked for; with ``plain`` no text means missing."""
+    """Return the columns that are asked for, or the first rows of them; with ``plain`` no text means missing."""
     try:
         frame: pd.DataFrame = pd.read_csv(
             io.StringIO(text),
@@ -404,6 +389,7 @@ def _parse_with_pandas(
             names=header,
             index_col=False,
             usecols=only,
+            nrows=rows,
             skipinitialspace=True,
             low_memory=False,
             dtype=dict.fromkeys(as_text, str) or None,

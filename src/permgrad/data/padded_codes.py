@@ -1,0 +1,44 @@
+"""Columns of digits that may be codes: a reader of CSV takes 01067 for the number 1067."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+#: Shorter ones are often hours and months.
+_SHORTEST = 3
+_PADDED = re.compile(r'(?:^|[,;\t|])[ "]*0\d{2,}[ "]*\r?(?=[,;\t|\n]|$)', re.MULTILINE)
+_FIRST_ROWS = 1000
+
+
+def padded_codes(frame: pd.DataFrame, text: str, as_written: Callable[..., pd.DataFrame]) -> tuple[str, ...]:
+    r"""Return the columns of numbers whose cells are digits of one length, some with zeros in front.
+
+    Args:
+        frame: The table, numbers read.
+        text: What it was read from.
+        as_written: Returns the text of columns by name, with ``rows=`` that of the first rows alone.
+
+    Examples:
+        >>> written = pd.DataFrame({"town": ["01067", "80331"], "age": ["31", "007"]})
+        >>> padded_codes(written.astype(int), "town,age\n01067,31\n80331,007\n", lambda names, rows: written[names])
+        ('town',)
+    """
+    if not _PADDED.search(text):
+        return ()
+    names = [str(name) for name in frame.select_dtypes("number").columns]
+    cells = frame[[]]
+    # Most columns are told from codes by their first rows: few are looked at as a whole.
+    for rows in (_FIRST_ROWS, None):
+        cells = as_written(names, rows=rows) if names else cells
+        names = [name for name in names if _are_digits_of_one_length(cells[name])]
+    return tuple(name for name in names if cells[name].str.strip().str.startswith("0").any())
+
+
+def _are_digits_of_one_length(cells: pd.Series[Any]) -> bool:
+    texts = cells.dropna().str.strip()
+    lengths = texts.str.len()
+    return bool(texts.str.isdecimal().all() and (texts.empty or lengths.min() == lengths.max() >= _SHORTEST))
