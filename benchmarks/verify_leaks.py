@@ -3,7 +3,8 @@
 First, 500 calls of each kind in a process of its own: every method and scope on a fitted hybrid network, on a network
 of an image and a table, and a table in parts. Then 500 calls in one process, the kinds in turn; now and then a plot is
 drawn and an explanation saved and read. After 50 calls, by which every one has been made, nothing may grow any more:
-resident memory by less than 2 %, and files, threads, child processes and Matplotlib's figures not at all.
+resident memory by less than 2 %, and Python's objects, files, threads, child processes and Matplotlib's figures not at
+all.
 
 Where kinds alternate the C library keeps freed memory in pieces that do not fit the next call, and takes more, in steps
 of megabytes, by chance, and less and less often. There it gives back what nobody holds before resident memory is read;
@@ -141,6 +142,7 @@ def look(give_back: bool) -> dict[str, int]:
         found = {"resident KiB": resident(), "with what was free KiB": found["resident KiB"]}
     return {
         **found,
+        "objects": len(gc.get_objects()),
         "open files": len(list(Path("/proc/self/fd").iterdir())),
         "threads": len(list(Path("/proc/self/task").iterdir())),
         "of Python": threading.active_count(),
@@ -188,8 +190,13 @@ def faults_of(what: str, lines: list[dict[str, int]]) -> list[str]:
     faults = [
         f"{what}, {name}: {first[name]} after {first['calls']} calls, {last[name]} after {last['calls']}"
         for name in first
-        if name != "calls" and not name.endswith("KiB") and last[name] > first[name]
+        if name not in ("calls", "objects") and not name.endswith("KiB") and last[name] > first[name]
     ]
+    # Caches of the libraries below fill and empty: what stays behind with every call grows all the time.
+    early, late = lines[: len(lines) // 2], lines[len(lines) // 2 :]
+    most, least = max(line["objects"] for line in early), min(line["objects"] for line in late)
+    if least > most:
+        faults.append(f"{what}, objects: at most {most} in the first half of the calls, at least {least} later")
     if growth(lines) >= MOST_GROWTH:
         faults.append(f"{what}: resident memory grew by {growth(lines):.2%}")
     return faults

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import linecache
 import random
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 import permgrad as pg
 from permgrad.attribution.network import state
@@ -18,6 +19,7 @@ from permgrad.attribution.network.inner import InnerSubject
 from permgrad.attribution.network.slopes import differentiable
 from permgrad.attribution.network.state import as_written, kept
 from permgrad.attribution.network.subject import NetworkSubject
+from permgrad.attribution.network.tracing import OwnThreadTracer
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -346,3 +348,70 @@ def test_a_number_that_became_nan_is_a_number_again():
         net.running_var.fill_(torch.nan)
     assert torch.equal(net.running_mean, torch.zeros(3))
     assert torch.equal(net.running_var, torch.ones(3))
+
+
+# ---- traces ----------------------------------------------------------------------------------------------------------
+
+
+class Remembering(nn.Module):
+    """Two inputs; keeps what it computes, and uses a constant that is no buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right, self.head = nn.Linear(3, 4), nn.Linear(2, 4), nn.Linear(8, 2)
+        self.nested = nn.Module()
+        self.last, self.nested.last = None, None
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        hidden = self.left(left + torch.ones(3)).relu() if self.last is None else self.last
+        self.last, self.nested.last, self.new = None, hidden, hidden
+        return self.head(torch.cat([hidden, self.right(right)], dim=1))
+
+
+def asked_of(net: nn.Module, **options: object) -> pg.Explanation:
+    inputs = drawn(24, 3), drawn(24, 2, seed=1)
+    return pg.explain(net, inputs, [0, 1] * 12, random_state=0, progress=False, **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"method": "permgrad"}, {"method": "shapley"}, {"method": "permutation", "layer": "head"}]
+)
+def test_a_trace_leaves_nothing_on_the_network(options, monkeypatch):
+    torch.manual_seed(0)
+    net, made = Remembering(), []
+    original = OwnThreadTracer.as_module
+    monkeypatch.setattr(OwnThreadTracer, "as_module", lambda *own: made.append(original(*own)) or made[-1])
+    before = {name: set(vars(part)) for name, part in net.named_modules()}
+    found = asked_of(net, **options)
+    assert made, "it was traced"
+    left = {name: set(vars(part)) - before[name] for name, part in net.named_modules()}
+    assert left == {name: {"new"} if name == "" else set() for name in before}, "of the constants nothing is left"
+    assert all(isinstance(own, Tensor) for own in (net.new, net.nested.last)), "no stand-ins for tensors"
+    monkeypatch.setattr(fx.Tracer, "trace", lambda *_: 1 / 0)
+    np.testing.assert_allclose(asked_of(net, **options).values, found.values, rtol=0, atol=1e-6)
+
+
+def test_a_trace_that_fails_leaves_what_the_network_had():
+    class Branching(Remembering):
+        def forward(self, left: Tensor, right: Tensor) -> Tensor:
+            out = super().forward(left, right)
+            return out if out.sum() > 0 else -out
+
+    net = Branching()
+    net.nested.last = before = torch.zeros(1)
+    with pytest.raises(fx.proxy.TraceError):
+        OwnThreadTracer().trace(net)
+    assert net.nested.last is before
+    assert net.last is None
+    assert not hasattr(net, "new")
+    assert not [name for name in vars(net) if name.startswith("_tensor_constant")]
+
+
+def test_no_source_of_a_traced_network_stays_behind():
+    net = Remembering()
+    graph = fx.GraphModule(net, fx.symbolic_trace(net).graph)
+    assert [name for name in linecache.cache if name.startswith("<eval_with_key>")], "torch keeps those of others"
+    sources = set(linecache.cache), len(fx.graph_module._loader.eval_cache)
+    asked_of(Remembering(), method="shapley")
+    assert (set(linecache.cache), len(fx.graph_module._loader.eval_cache)) == sources
+    assert graph.forward.__code__.co_filename in sources[0]

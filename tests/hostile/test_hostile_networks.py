@@ -1,6 +1,7 @@
 """Every kind of hostile network, each by several methods; ``benchmarks/verify_hostile.py`` goes on for thousands."""
 
 import collections
+import warnings
 
 import hostile_network_checks
 import hostile_networks
@@ -119,6 +120,42 @@ def test_a_single_row_is_tried_beside_others():
     net = Own(shift)
     with pytest.raises(pg.InputError, match="depend on that row alone"):
         pg.explain(net, drawn(1), method="integrated_gradients", progress=False)
+
+
+def test_rows_that_mix_only_where_they_are_alike_are_found():
+    """Two rows far apart hardly attend to each other; rows that take values from others do."""
+    rows = torch.tensor([[2.7, 1.8, 2.3], [-2.1, 0.3, -0.3]])
+    net = Own(lambda net, x: net.layer(torch.softmax(x @ x.T, dim=1) @ x))
+    with torch.no_grad():
+        alone = torch.cat([net(rows[:1]), net(rows[1:])])
+        assert float((net(rows) - alone).abs().max()) < 1e-4, "not seen on the rows themselves"
+    for method in ("lime", "permutation", "shapley"):
+        with pytest.raises(pg.InputError, match="depend on that row alone"):
+            pg.explain(net, rows, [0, 1], method=method, random_state=0, progress=False)
+
+
+def test_rows_of_any_strides_and_of_no_width_are_explained():
+    """NumPy and pandas hand over columns whose strides are of the table they were cut from."""
+    table = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
+
+    class Two(nn.Module):
+        def forward(self, one, other):
+            return (other * torch.tensor([1.0, -2.0, 0.5])).sum(dim=1, keepdim=True) + one.sum(dim=1, keepdim=True)
+
+    torch_rows = torch.from_numpy(table)
+    cut = torch_rows.as_strided((9, 1), (4, 4)), torch_rows[:, 1:]
+    assert cut[0][:1].is_contiguous()
+    assert cut[0][:1].stride(-1) == 4, "what torch calls contiguous"
+    options = {"method": "shapley", "random_state": 0, "progress": False, "exact": 1, "task": "regression"}
+    found = pg.explain(Two(), cut, **options)
+    copied = pg.explain(Two(), tuple(own.clone() for own in cut), **options)
+    np.testing.assert_array_equal(found.values, copied.values)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        options = {"method": "lime", "random_state": 0, "progress": False, "task": "regression"}
+        found = pg.explain(Two(), (torch_rows[:, :0], torch_rows[:, 1:]), **options)
+    assert found.values.shape[1] == 3
+    assert np.abs(found.values).min() > 0
 
 
 def test_the_users_own_error_is_the_cause():

@@ -156,7 +156,9 @@ class GaussianNeighbourhood:
         self._owners = [own.to(device).remainder(players + 1) for own in request.space.segments]
         self._spread = []
         for position, (donors, own) in enumerate(zip(request.donors, self._owners, strict=True)):
-            spread = donors.double().std(dim=0, correction=0).to(device) * (own < players)
+            # torch warns of the deviation of no columns.
+            known = donors.double().std(dim=0, correction=0) if donors.numel() else torch.zeros(own.shape)
+            spread = known.double().to(device) * (own < players)
             self._spread.append(spread * _movable(request, position, own.shape).to(device))
 
     def design(self, request: Request, samples: int) -> Design:

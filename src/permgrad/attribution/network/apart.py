@@ -15,8 +15,8 @@ from permgrad._errors import InputError, warn_user
 
 Predict = Callable[[Sequence[Tensor]], Tensor]
 
-#: Rows that are asked again.
-_FEW = 8
+#: Rows that are asked again, and rows mixed of them.
+_FEW, _FEW_MIXED = 8, 4
 #: Larger changes than this share of the outputs' spread, and than rounding, are refused.
 _SHARE = 1e-2
 
@@ -42,13 +42,18 @@ def check_apart(predict: Predict, rows: Sequence[Tensor], outputs: Tensor) -> No
             "chance, or what it remembers between calls, because it would be taken for an effect"
         )
         return
+    alone = torch.cat([predict([tensor[row : row + 1] for tensor in few]) for row in range(count)])
     seen = [
         _moved(outputs[:count], first),
         _moved(predict([tensor.flip(0) for tensor in few]).flip(0), first),
-        _moved(torch.cat([predict([tensor[row : row + 1] for tensor in few]) for row in range(count)]), first),
+        _moved(alone, first),
     ]
     if count == 1:
         seen.append(_beside_zeros(predict, few, first))
+    else:
+        moved, largest = _moved_by_mixed(predict, few, alone)
+        seen.append(moved)
+        rounding = max(rounding, largest)
     told = f"{max(seen):.3g}, where outputs range over {_spread(outputs):.3g}"
     if max(seen) > max(rounding, _SHARE * _spread(outputs)):
         raise InputError(
@@ -63,6 +68,30 @@ def check_apart(predict: Predict, rows: Sequence[Tensor], outputs: Tensor) -> No
             f"batch (by {told}), so that values are no more exact than that; take out what mixes rows, or, if it is "
             "rounding, pass the network and its inputs in float64"
         )
+
+
+def _moved_by_mixed(predict: Predict, few: Sequence[Tensor], alone: Tensor) -> tuple[float, float]:
+    """Return how far rows move beside rows that take values from others, and how far rounding may move them.
+
+    Explanations are made of such rows. They are more alike than the rows themselves, so that what mixes rows by how
+    alike they are, as attention does, shows among them first. A network that does not take them has its say later.
+    """
+    mixed = [_mixed(tensor, position) for position, tensor in enumerate(few)]
+    try:
+        beside = predict([torch.cat(pair) for pair in zip(few, mixed, strict=True)])
+        alone = torch.cat([alone, *(predict([own[row : row + 1] for own in mixed]) for row in range(_FEW_MIXED))])
+    except InputError:
+        return 0.0, 0.0
+    return _moved(beside, alone), _rounding(alone)
+
+
+def _mixed(tensor: Tensor, position: int) -> Tensor:
+    """Return rows that take every second value, every third and so on from the next row."""
+    rows = torch.arange(_FEW_MIXED, device=tensor.device)
+    flat = tensor.reshape(len(tensor), -1)
+    own, other = (flat[(rows + shift) % len(flat)] for shift in (0, 1))
+    taken = (torch.arange(flat.shape[1], device=flat.device) + position) % (rows[:, None] + 2) == 1
+    return torch.where(taken, other, own).reshape(_FEW_MIXED, *tensor.shape[1:])
 
 
 def _beside_zeros(predict: Predict, row: Sequence[Tensor], alone: Tensor) -> float:

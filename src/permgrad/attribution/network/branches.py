@@ -83,7 +83,8 @@ def cut_into_branches(subject: NetworkSubject, inputs: Sequence[Tensor]) -> Bran
 
 
 def _trace(subject: NetworkSubject, count: int) -> BranchCut | None:
-    graph = OwnThreadTracer().trace(subject.module)
+    tracer = OwnThreadTracer()
+    graph = tracer.trace(subject.module)
     placeholders = [node for node in graph.nodes if node.op == "placeholder"]
     names = _placeholder_names(subject, [str(node.target) for node in placeholders])
     position = {name: index for index, name in enumerate(names)}
@@ -103,8 +104,8 @@ def _trace(subject: NetworkSubject, count: int) -> BranchCut | None:
             frontier[next(iter(own))].append(node)
     if not all(frontier) or all(node.op == "placeholder" for nodes in frontier for node in nodes):
         return None
-    branches = tuple(_branch(subject, graph, frontier[k], names[k]) for k in range(count))
-    return BranchCut(subject, branches, _trunk(subject, graph, [node for nodes in frontier for node in nodes]))
+    branches = tuple(_branch(tracer, graph, frontier[k], names[k]) for k in range(count))
+    return BranchCut(subject, branches, _trunk(tracer, graph, [node for nodes in frontier for node in nodes]))
 
 
 def _placeholder_names(subject: NetworkSubject, parameters: list[str]) -> list[str]:
@@ -121,31 +122,31 @@ def _copy(graph: fx.Graph) -> tuple[fx.Graph, dict[fx.Node, fx.Node]]:
     return other, mapped
 
 
-def _branch(subject: NetworkSubject, graph: fx.Graph, frontier: Sequence[fx.Node], name: str) -> fx.GraphModule:
+def _branch(tracer: OwnThreadTracer, graph: fx.Graph, frontier: Sequence[fx.Node], name: str) -> fx.GraphModule:
     other, mapped = _copy(graph)
     output = next(node for node in other.nodes if node.op == "output")
     output.args = (tuple(mapped[node] for node in frontier),)
-    return _finished(subject, other, keep=name)
+    return _finished(tracer, other, keep=name)
 
 
-def _trunk(subject: NetworkSubject, graph: fx.Graph, frontier: Sequence[fx.Node]) -> fx.GraphModule:
+def _trunk(tracer: OwnThreadTracer, graph: fx.Graph, frontier: Sequence[fx.Node]) -> fx.GraphModule:
     other, mapped = _copy(graph)
     first = next(iter(other.nodes))
     for index, node in enumerate(frontier):
         with other.inserting_before(first):
             place = other.placeholder(f"embedding_{index}")
         mapped[node].replace_all_uses_with(place)
-    return _finished(subject, other, keep="embedding_")
+    return _finished(tracer, other, keep="embedding_")
 
 
-def _finished(subject: NetworkSubject, graph: fx.Graph, *, keep: str) -> fx.GraphModule:
+def _finished(tracer: OwnThreadTracer, graph: fx.Graph, *, keep: str) -> fx.GraphModule:
     """Erase what is not used, inputs too, except those that are passed."""
     for node in reversed(list(graph.nodes)):
         passed = node.op == "placeholder" and (node.target == keep or str(node.target).startswith("embedding_"))
         if node.op != "output" and not node.users and not passed:
             graph.erase_node(node)
     graph.lint()
-    return fx.GraphModule(subject.module, graph)
+    return tracer.as_module(graph)
 
 
 def _agrees(cut: BranchCut, inputs: Sequence[Tensor], count: int) -> bool:

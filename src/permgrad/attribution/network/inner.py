@@ -229,7 +229,8 @@ def _cut(outer: NetworkSubject, layer: str, calls: int) -> tuple[fx.GraphModule 
             return name == layer or super().is_leaf_module(module, name)
 
     try:
-        graph = Tracer().trace(outer.module)
+        tracer = Tracer()
+        graph = tracer.trace(outer.module)
         nodes = [node for node in graph.nodes if node.op == "call_module" and node.target == layer]
         if len(nodes) != calls:
             return None, None
@@ -241,7 +242,7 @@ def _cut(outer: NetworkSubject, layer: str, calls: int) -> tuple[fx.GraphModule 
             graph.erase_node(node)
         _sweep(graph)
         graph.lint()
-        suffix = fx.GraphModule(outer.module, graph)
+        suffix = tracer.as_module(graph)
     except Exception:  # noqa: BLE001 — whatever the user's code does under tracing, the whole network still runs
         return None, None
     own = [node for node in graph.nodes if node.op == "placeholder" and not node.target.startswith(_PLACE)]

@@ -275,7 +275,8 @@ def _sampled(
 
 
 def _bytes(tensor: torch.Tensor) -> npt.NDArray[np.uint8]:
-    flat = tensor.detach().cpu().reshape(len(tensor), -1).contiguous()
+    # A copy even of what torch calls contiguous: where there is one column its strides may be anything.
+    flat = tensor.detach().cpu().reshape(len(tensor), -1).clone(memory_format=torch.contiguous_format)
     found: npt.NDArray[np.uint8] = flat.view(torch.uint8).numpy()
     return found
 
