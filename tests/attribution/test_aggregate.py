@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import permgrad as pg
+from permgrad.attribution.aggregate import _shares
 
 MEMBERS = {"gradient": {}, "permutation": {}, "lime": {"samples": 100}, "shapley": {"references": 10}}
 ROWS = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
@@ -47,6 +49,11 @@ def test_is_the_mean_of_shares():
         np.testing.assert_allclose(part.sum(axis=0), 1)
     np.testing.assert_allclose(found.values, np.mean(list(found.parts.values()), axis=0))
     assert len({tuple(part[:, 0].round(3)) for part in found.parts.values()}) == 4
+
+
+def test_shares_of_values_that_are_shares_already():
+    found = SimpleNamespace(values=np.array([[0.25, 0.0], [-0.75, 0.0]]), outputs=("all", "0"))
+    np.testing.assert_array_equal(_shares(found, ("all", "0")), [[0.25, 0.0], [0.75, 0.0]])
 
 
 def test_shares_are_those_of_each_method_called_alone():

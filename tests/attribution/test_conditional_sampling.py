@@ -172,3 +172,11 @@ def test_where_nothing_else_is_known_values_are_drawn_as_they_are(kind, shared):
         assert other.shape == (800, encoded.shape[1])
         np.testing.assert_allclose(other.mean(axis=0), encoded.mean(axis=0), atol=0.2)
         np.testing.assert_allclose(other.std(axis=0), encoded.std(axis=0), atol=0.2)
+
+
+def test_a_fold_with_one_level_has_it_for_certain():
+    """Where a fold's other rows all have one level nothing is fitted: the level gets all of the probability."""
+    _, _, sampler = sampler_for(correlated(60))
+    for name in ("logistic", "trees"):
+        predict = sampler._probabilities(name, np.zeros((9, 2)), np.full(9, 2), 4)
+        np.testing.assert_array_equal(predict(np.ones((3, 2))), [[0.0, 0.0, 1.0, 0.0]] * 3)

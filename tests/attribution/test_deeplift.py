@@ -393,6 +393,14 @@ def test_a_baseline_of_many_rows_is_their_mean():
     assert many.meta["baseline_rows"] == ROWS
 
 
+def test_fifty_background_rows_are_the_baseline_unless_told_otherwise():
+    net, inputs = seeded(Shared), shared_inputs()
+    background = {name: own.repeat(60 // ROWS + 1, *[1] * (own.ndim - 1)) for name, own in inputs.items()}
+    options = {"method": "deeplift", "random_state": 0, "progress": False, "baseline": "background"}
+    assert pg.explain(net, inputs, background=background, **options).meta["baseline_rows"] == 50
+    assert pg.explain(net, inputs, background=background, references=55, **options).meta["baseline_rows"] == 55
+
+
 def test_a_row_does_not_depend_on_the_others():
     net, inputs = seeded(Shared), shared_inputs()
     whole = pg.explain(net, inputs, method="deeplift", progress=False)

@@ -17,6 +17,7 @@ import permgrad as pg
 from permgrad.attribution.engines import LocalEngine
 from permgrad.attribution.engines.base import settle_model
 from permgrad.attribution.engines.frames import Span, join_fact, join_rows, spans
+from permgrad.attribution.engines.ray import _Begun
 from permgrad.models import settings
 
 NAMES, OUTPUTS, WHERE = ("a", "b"), ("no", "yes"), ("table", "table")
@@ -198,3 +199,8 @@ def test_a_model_made_for_the_processor_stays_there_on_a_worker_with_an_accelera
     model = SimpleNamespace(device=wanted, module_=torch.nn.Linear(1, 1))
     settle_model(model)
     assert model.module_.weight.device.type == found
+
+
+def test_how_often_a_task_was_begun_is_counted_for_each():
+    begun = _Begun()
+    assert [begun.begin(number) for number in (3, 3, 0, 3, 0)] == [1, 2, 1, 3, 2]

@@ -65,6 +65,8 @@ def test_wrong_rows_and_targets(fitted):
         pg.explain(model, X, y[:10])
     with pytest.raises(InputError, match="y holds 'perhaps'"):
         pg.explain(model, X, np.where(y == "yes", "perhaps", y))
+    with pytest.raises(InputError, match="y holds 'perhaps'"):
+        pg.explain(model, X, np.where(np.arange(len(y)) == 299, "perhaps", "no"))
     with pytest.raises(InputError, match=r"at least (one|1) row"):
         pg.explain(model, X.iloc[:0], y[:0])
     with pytest.raises(ValueError, match=r"feature names|columns"):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import permgrad as pg
-from permgrad.attribution.network.cam import listening
+from permgrad.attribution.network.cam import enlarged, listening
 
 ROWS = 6
 
@@ -328,3 +328,9 @@ def test_the_result_can_be_saved_and_drawn(tmp_path):
         again = pg.Explanation.load(tmp_path / "maps")
         np.testing.assert_array_equal(again.maps["maps:left"], found.maps["maps:left"])
         again.plot.image(row=1, input="right", output=1)
+
+
+def test_cells_lie_in_the_middle_of_what_they_cover_when_maps_are_enlarged():
+    cells = torch.tensor([[[0.0, 1.0]]])
+    np.testing.assert_allclose(enlarged(cells, (1, 4), "bilinear")[0, 0], [[0.0, 0.25, 0.75, 1.0]])
+    np.testing.assert_allclose(enlarged(cells, (2, 4), "nearest")[0, 0], [[0.0, 0.0, 1.0, 1.0]] * 2)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import permgrad as pg
+from permgrad.attribution.network import baselines
 from permgrad.attribution.network import integrals as network_integrals
 
 ROWS = 8
@@ -220,6 +221,16 @@ def test_named_baselines():
     assert min(np.abs(seen[0] - seen[1]).max(), np.abs(seen[1] - seen[2]).max()) > 1e-3
     assert explain(net, rows, background=background).meta["baseline_name"] == "median"
     assert explain(net, rows).meta["baseline_name"] == "zeros"
+
+
+def test_a_baseline_of_wide_rows_is_made_of_fewer(monkeypatch):
+    net, rows, background = seeded(TwoModalities), inputs(), inputs(80)
+    widest = max(own[:1].numel() for own in rows.values())
+    assert explain(net, rows, background=background).meta["baseline"].endswith("over 80 background rows")
+    monkeypatch.setattr(baselines, "_SUMMARISED_NUMBERS", 60 * widest)
+    assert explain(net, rows, background=background).meta["baseline"].endswith("over 60 background rows")
+    monkeypatch.setattr(baselines, "_SUMMARISED_NUMBERS", widest)
+    assert explain(net, rows, background=background).meta["baseline"].endswith("over 50 background rows"), "at least"
 
 
 def test_the_median_of_an_even_count_lies_in_the_middle():

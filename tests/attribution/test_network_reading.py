@@ -146,6 +146,8 @@ def test_lengths_shapes_and_types_that_do_not_fit():
 def test_a_background_is_laid_out_like_the_inputs():
     with pytest.raises(pg.InputError, match="laid out like the inputs"):
         explain(Two(), {"image": IMAGE, "table": TABLE}, background={"image": IMAGE})
+    with pytest.raises(pg.InputError, match=r"\(image, table\), however: they hold nothing; pass the same structure"):
+        explain(Two(), {"image": IMAGE, "table": TABLE}, background={})
     with pytest.raises(pg.InputError, match="must have the shape of the inputs"):
         explain(Two(), {"image": IMAGE, "table": TABLE}, background={"image": IMAGE[:, :, :3], "table": TABLE})
     with pytest.raises(pg.InputError, match="at least 2 rows"):
@@ -240,6 +242,8 @@ CLASSES = np.arange(ROWS) % 2
         (lambda x: x[:, :3], None, "classification", "logits", ("0", "1", "2")),
         (lambda x: x.softmax(1), None, "classification", "probabilities", ("0", "1", "2", "3")),
         (lambda x: x.log_softmax(1), None, "classification", "log_probabilities", ("0", "1", "2", "3")),
+        # Where a class is certain the logarithm is 0.
+        (lambda x: (1000 * x).log_softmax(1), None, "classification", "log_probabilities", ("0", "1", "2", "3")),
         (lambda x: x[:, 0], None, "regression", "values", ("all",)),
         (lambda x: x[:, :1], CLASSES, "classification", "logits", ("1",)),
         (lambda x: x[:, 0].sigmoid(), CLASSES, "classification", "probabilities", ("1",)),

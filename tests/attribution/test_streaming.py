@@ -21,6 +21,7 @@ from permgrad._random import uniform
 from permgrad.attribution.donors import donor_rows
 from permgrad.attribution.engines import LocalEngine
 from permgrad.attribution.method import methods
+from permgrad.attribution.streaming.folder import _difference
 from permgrad.attribution.streaming.merge import merge
 from permgrad.attribution.streaming.part import explain_part
 from permgrad.attribution.streaming.plan import StreamPlan, make_plan, model_digest
@@ -695,7 +696,20 @@ def test_heloc_with_its_codes_for_missing(tmp_path: Path) -> None:
         assert_equal(found, pg.explain(model, rows, y[chosen] if known else None, direction=False, **options))
 
 
-@pytest.mark.parametrize("part", ["activation", "layout", "calibration"])
+def test_what_differs_from_an_earlier_explanation_is_said_in_words() -> None:
+    old = {"permgrad": 1, "table": 2, "model": 3, "y": 4, "seed": 5}
+    for name, words in [
+        ("permgrad", "the version of permgrad"), ("table", "the table's files, which have changed since"),
+        ("model", "the model"), ("y", "the target"), ("seed", "seed"),
+    ]:  # fmt: skip
+        assert _difference(old, old | {name: 0}) == words
+        assert _difference(old, {own: value for own, value in old.items() if own != name}) == words
+    four = "the version of permgrad, the table's files, which have changed since, the model, the target"
+    assert _difference(old, dict.fromkeys(old, 0)) == four
+    assert _difference(old, old) == "the version that wrote it"
+
+
+@pytest.mark.parametrize("part", ["activation", "layout", "calibration", "classes"])
 def test_models_are_told_apart_by_all_that_they_compute_with(
     tmp_path: Path, classifier: pg.HyNNClassifier, part: str
 ) -> None:
@@ -710,6 +724,8 @@ def test_models_are_told_apart_by_all_that_they_compute_with(
         assert classifier.module_.options.activation != "tanh"
     elif part == "layout":
         other.renderer_.clip = not other.renderer_.clip
+    elif part == "classes":
+        other.classes_ = other.classes_[::-1]
     else:
         other.calibration_ = replace(other.calibration_, temperature=2 * other.calibration_.temperature)
     assert model_digest(other) != own

@@ -215,6 +215,13 @@ def test_positions_stay_inside_and_do_not_depend_on_units(rows, columns, pixels,
             ),
         ),
         (
+            {"times": 11},
+            (
+                "times must be an integer from 0 to 10, however: times=11; each of them doubles t-SNE's table, "
+                "pass for example times=4"
+            ),
+        ),
+        (
             {"times": -1},
             (
                 "times must be an integer from 0 to 10, however: times=-1; each of them doubles t-SNE's table, "

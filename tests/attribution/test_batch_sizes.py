@@ -1,0 +1,54 @@
+"""How many rows go through a network at once where nobody says so, and whose outputs add up to the same sum."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from permgrad.attribution.coalitions import forward_batch_size
+from permgrad.attribution.network.slopes import constant_sum
+
+TABLE, IMAGE = torch.zeros(2, 3), torch.zeros(2, 1, 4, 4)
+
+
+def asked(kind, inputs, *, module=None, paths=(), batch_size="auto", device="cpu"):
+    subject = SimpleNamespace(
+        kind=kind, device=torch.device(device), module=module or nn.Linear(3, 1), paths=dict.fromkeys(paths)
+    )
+    return SimpleNamespace(batch_size=batch_size, subject=subject, inputs=inputs)
+
+
+@pytest.mark.parametrize(
+    ("request_", "rows"),
+    [
+        (asked("network", [TABLE]), 1024),
+        (asked("network", [TABLE, IMAGE]), 256),
+        (asked("network", [TABLE], module=nn.Sequential(nn.Unflatten(1, (1, 3)), nn.Conv1d(1, 2, 2))), 256),
+        (asked("hybrid", [TABLE], paths=["tabular", "image"]), 256),
+        (asked("hybrid", [TABLE], paths=["tabular"]), 1024),
+        (asked("network", [IMAGE], device="cuda"), 16384),
+        (asked("network", [IMAGE], batch_size=7), 7),
+    ],
+)
+def test_rows_of_a_batch(request_, rows):
+    assert forward_batch_size(request_) == rows
+
+
+@pytest.mark.parametrize(
+    ("kind", "output", "task", "names", "constant"),
+    [
+        ("logits", "probability", "classification", ("0", "1", "2"), True),
+        ("log_probabilities", "probability", "classification", ("0", "1"), True),
+        ("logits", "probability", "classification", ("1",), False),  # one logit: its probability alone
+        ("logits", "logit", "classification", ("0", "1"), False),
+        ("probabilities", "probability", "classification", ("0", "1"), False),  # only as exact as the network
+        ("values", "logit", "regression", ("0", "1"), False),
+    ],
+)
+def test_whose_outputs_add_up_to_one(kind, output, task, names, constant):
+    form = SimpleNamespace(kind=kind)
+    subject = SimpleNamespace(kind="network", outputs_form=form, task=task, output_names=names)
+    assert constant_sum(SimpleNamespace(subject=subject, output=output)) is constant
