@@ -194,6 +194,12 @@ def test_what_is_no_image_has_no_shape():
     assert (plain.height, plain.width, plain.channels) == (5, 7, None)
 
 
+def test_superpixels_of_a_tall_image_lie_one_above_the_other():
+    labels, names = superpixels(torch.zeros(2, 1, 40, 2), (40, 2), 4)
+    np.testing.assert_array_equal(labels, np.repeat(np.arange(4), 10)[:, None] * [1, 1])
+    assert len(names) == 4
+
+
 @pytest.mark.parametrize("count", [4, 9, 16])
 def test_superpixels_are_connected_cover_all_and_are_not_tiny(count):
     from scipy import ndimage

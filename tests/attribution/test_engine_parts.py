@@ -14,10 +14,11 @@ import pytest
 import torch
 
 import permgrad as pg
+from permgrad._errors import EnvironmentProblem
 from permgrad.attribution.engines import LocalEngine
 from permgrad.attribution.engines.base import settle_model
 from permgrad.attribution.engines.frames import Span, join_fact, join_rows, spans
-from permgrad.attribution.engines.ray import _Begun
+from permgrad.attribution.engines.ray import _Begun, _next
 from permgrad.models import settings
 
 NAMES, OUTPUTS, WHERE = ("a", "b"), ("no", "yes"), ("table", "table")
@@ -204,3 +205,20 @@ def test_a_model_made_for_the_processor_stays_there_on_a_worker_with_an_accelera
 def test_how_often_a_task_was_begun_is_counted_for_each():
     begun = _Begun()
     assert [begun.begin(number) for number in (3, 3, 0, 3, 0)] == [1, 2, 1, 3, 2]
+
+
+def test_workers_that_ray_could_not_keep_alive_are_told():
+    class RayError(Exception):
+        """Stands for Ray's own."""
+
+    def answers():
+        yield {"number": 0}
+        raise RayError("the node\nis gone")
+
+    ray, rows = SimpleNamespace(exceptions=SimpleNamespace(RayError=RayError)), answers()
+    assert _next(ray, rows, 3, 0) == {"number": 0}
+    message = "however: after 1 of 3 parts RayError: the node is gone; check the cluster, then the same command goes on"
+    with pytest.raises(EnvironmentProblem, match=message) as caught:
+        _next(ray, rows, 3, 1)
+    assert isinstance(caught.value.__cause__, RayError)
+    assert _next(ray, iter([]), 3, 3) is None

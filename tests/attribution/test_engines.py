@@ -5,6 +5,8 @@ from __future__ import annotations
 import pickle
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -210,6 +212,21 @@ def test_without_the_extra_the_message_says_how_to_get_it(monkeypatch: pytest.Mo
     assert str(caught.value).startswith("engine='ray' needs Ray, however: it cannot be imported (")
     assert str(caught.value).endswith("pip install 'permgrad[ray]'")
     assert caught.value.exit_code == 3
+
+
+def test_a_cluster_is_joined_quietly_and_left_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+    left: list[str] = []
+    ray = SimpleNamespace(is_initialized=lambda: False, shutdown=lambda: left.append("ray"))
+    monkeypatch.setattr(ray_session, "import_ray", lambda: ray)
+    monkeypatch.setattr(ray_session, "_start", lambda _, **options: asked.update(options))
+    monkeypatch.setattr(ray_session, "_silent", lambda _: nullcontext())
+    monkeypatch.setattr(ray_session, "_look", lambda _, **found: found)
+    with ray_session.session(workers=None, address="head:6379") as found:
+        assert asked == {"address": "head:6379", "log_to_driver": False, "configure_logging": False}
+        assert found == {"ours": True, "shared": True}
+        assert not left
+    assert left == ["ray"]
 
 
 @pytest.mark.parametrize("address", ["head", "ray://head:10001", "head:port", ":6379"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import permgrad as pg
 from permgrad import InputError
+from permgrad.attribution.subject import HybridSubject
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +60,15 @@ def test_wrong_arguments(fitted, arguments, message):
     with pytest.raises(InputError) as caught:
         pg.explain(model, X, y, **{"progress": False, **arguments})
     assert message in str(caught.value)
+
+
+def test_wrong_targets_of_a_regression_model():
+    subject = SimpleNamespace(task="regression")
+    np.testing.assert_array_equal(HybridSubject.encode_target(subject, [1, 2.5], 2), [1.0, 2.5])
+    with pytest.raises(InputError, match="y must be finite, however: 2 values are not; leave those rows out"):
+        HybridSubject.encode_target(subject, [np.inf, 1.0, np.nan], 3)
+    with pytest.raises(InputError, match="y must be numbers for a regression model, however: y has the type"):
+        HybridSubject.encode_target(subject, ["a", "b"], 2)
 
 
 def test_wrong_rows_and_targets(fitted):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import permgrad as pg
 from permgrad.attribution import integrated_gradients, secants
 from permgrad.attribution.lines import GradientLines
+from permgrad.attribution.network import integrals
 from permgrad.attribution.network import slopes as network_slopes
 from permgrad.attribution.secants import SecantLines
 
@@ -65,6 +66,27 @@ def test_one_line_is_not_settled_by_luck():
         Difference(), rows, background=background, baseline="zeros", task="regression", max_steps=3, tolerance=1.0
     )
     np.testing.assert_allclose(coarse.values[:, :, 0], np.tile([3.0, -3.0], (4, 1)), rtol=0, atol=1e-9)
+
+
+def test_the_gap_is_each_rows_own_where_nothing_is_refined():
+    rows, background = drawn(5, 2), drawn(30, 2, seed=1)
+    options = {"baseline": "zeros", "task": "regression", "max_steps": 2, "tolerance": 9.0}
+    found = explain(Difference(), rows, background=background, **options)
+    assert found.meta["rule"] == "midpoint rule over gradients", "1 interval, then 3"
+    outputs, known = (Difference()(own)[:, 0] for own in (rows, background))
+    gaps = np.abs(found.values[:, :, 0].sum(axis=1) - outputs.numpy()) / float(known.max() - known.min())
+    assert np.ptp(gaps) > 1e-2
+    np.testing.assert_allclose(found.meta["completeness_gap"], gaps.max(), rtol=1e-6)
+
+
+def test_half_precision_settles_as_far_as_it_can_tell_numbers_apart():
+    def tolerance(dtype: torch.dtype, wanted: float) -> float:
+        return integrals._tolerance(SimpleNamespace(subject=SimpleNamespace(dtype=dtype)), wanted)
+
+    assert tolerance(torch.float16, 1e-3) == 4 * 2.0**-10
+    assert tolerance(torch.bfloat16, 1e-3) == 4 * 2.0**-7
+    assert tolerance(torch.float16, 0.5) == 0.5
+    assert tolerance(torch.float32, 1e-9) == 1e-9, "as it is asked for"
 
 
 def test_many_lines_settle_sooner_than_one():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from untouched import assert_untouched, state_of
 
 import permgrad as pg
 from permgrad.attribution import methods
+from permgrad.attribution.shapley.game import ShapleyGame
 
 METHODS = [name for name in methods if name != "permgrad-paper"]
 #: Fewer draws than usual: here only the way through matters.
@@ -253,6 +255,19 @@ def test_explanations_run_each_branch_once_for_each_row(monkeypatch, method):
     if method != "shapley":
         explain(net, inputs, y, method, level="modality", n_repeats=6, incremental=False)
         assert not made
+
+
+@pytest.mark.parametrize(("inputs", "by_branches"), [(1, False), (2, True), (3, True)])
+def test_coalitions_of_several_inputs_are_laid_out_by_branches(inputs, by_branches):
+    """Laying them out by broadcasting gives the same numbers, and runs every branch for each of them."""
+    game: Any = object.__new__(ShapleyGame)
+    game.request, game.players = SimpleNamespace(inputs=[None] * inputs), 2
+    game._network = SimpleNamespace(predict=lambda rows, *_: torch.zeros(len(rows), 3))
+    game._grid = SimpleNamespace(outputs=lambda *_: torch.ones(2, 4, 5, 3))
+    rows, donors, kept = np.arange(2), np.zeros((2, 5), dtype=np.int64), np.ones((2, 4, 2), dtype=bool)
+    found = game._outputs(rows, donors, kept)
+    assert found.shape == (2, 4, 5, 3)
+    assert bool((found == 0).all()) == by_branches
 
 
 def test_the_branches_are_used():

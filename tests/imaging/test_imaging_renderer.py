@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -286,3 +287,10 @@ def test_mistakes_are_named(call, message):
 def test_an_accelerator_draws_the_same(kind):
     renderer, rows = make(kind)
     torch.testing.assert_close(renderer(rows.cuda()).cpu(), renderer(rows), rtol=1e-10, atol=1e-10)
+
+
+def test_a_layout_of_ones_own_without_a_name_is_called_stored():
+    own = SimpleNamespace(positions=np.array([[0, 0], [1, 1]]), pixels=2, overlap="last", blur=None)
+    assert Renderer(own, minimum=[0, 0], maximum=[1, 1]).layout.name == "stored"
+    own.name = "spiral"
+    assert Renderer(own, minimum=[0, 0], maximum=[1, 1]).layout.name == "spiral"
