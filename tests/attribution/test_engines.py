@@ -222,6 +222,7 @@ def test_a_cluster_is_joined_quietly_and_left_again(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(ray_session, "_start", lambda _, **options: asked.update(options))
     monkeypatch.setattr(ray_session, "_silent", lambda _: nullcontext())
     monkeypatch.setattr(ray_session, "_look", lambda _, **found: found)
+    monkeypatch.setattr(ray_session, "_check_address", lambda _: None)
     with ray_session.session(workers=None, address="head:6379") as found:
         assert asked == {"address": "head:6379", "log_to_driver": False, "configure_logging": False}
         assert found == {"ours": True, "shared": True}
