@@ -40,7 +40,7 @@ class SendingEngine:
 def table() -> pd.DataFrame:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(ROWS, 4)), columns=list("abcd"))
-    return frame.assign(kind=rng.choice(["u", "v", "w"], ROWS))
+    return frame.assign(kind=rng.choice(["u", "v", "w"], ROWS), same=1.0)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from scipy import stats
 
 from permgrad._errors import InputError
 from permgrad.attribution.donors import donor_rows
-from permgrad.attribution.moments import NO_DONOR, PairMoments, interval
+from permgrad.attribution.moments import NO_DONOR, PairMoments, interval, two_parts
 
 
 def slow_estimate(rows, donors, effects, weights, members, shared, donor_count):
@@ -269,3 +269,10 @@ def test_p_values_agree_with_intervals(mean, std, count, confidence):
     assert (p_value[0] < 1 - confidence) == (low[0] > 0 or high[0] < 0)
     width = stats.t.ppf((1 + confidence) / 2, count - 1) * std
     np.testing.assert_allclose((low[0], high[0]), (mean - width, mean + width), rtol=1e-12, atol=1e-12)
+
+
+def test_a_single_receiver_or_donor_adds_no_variance_and_no_freedom():
+    variance, effective = two_parts(np.array([0.0]), 1, np.array([2.0]), 5)
+    assert (variance.tolist(), effective.tolist()) == ([2.0], [5.0])
+    variance, effective = two_parts(np.array([2.0]), 5, np.array([0.0]), 1)
+    assert (variance.tolist(), effective.tolist()) == ([2.0], [5.0])
