@@ -190,6 +190,10 @@ FORMS = {
     "quotient of tensors": (lambda x, y: torch.div(x, torch.exp(y)), (3,), (3,)),
     "quotient in place": (lambda x, y: (x + 0).div_(torch.exp(y)), (3,), (3,)),
     "product with a weight": (lambda x: torch.mul(x, WEIGHTS), (4,)),
+    "product of matrices, one known": (lambda x: torch.mm(x, torch.stack([WEIGHTS, SHIFTS], dim=1)), (4,)),
+    "products of matrices, one by one": (
+        lambda x, y: torch.stack([torch.mm(one, two) for one, two in zip(x, y, strict=True)]), (3, 4), (4, 2)
+    ),
     "powers by known numbers": (lambda x: torch.pow(torch.exp(x), WEIGHTS), (3, 4)),
     "cut at known numbers": (lambda x: torch.clamp(x, min=-WEIGHTS.abs(), max=SHIFTS.abs()), (4,)),
     "cut at known numbers by place": (lambda x: x.clamp(-WEIGHTS.abs(), SHIFTS.abs()), (3, 4)),

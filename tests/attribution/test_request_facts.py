@@ -1,4 +1,4 @@
-"""How many rows go through a network at once where nobody says so, and whose outputs add up to the same sum."""
+"""What is found out of a request: rows of a batch, images for plots, whether outputs add up to the same sum."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import nn
 
 from permgrad.attribution.coalitions import forward_batch_size
 from permgrad.attribution.network.slopes import constant_sum
+from permgrad.attribution.result import input_maps
 
 TABLE, IMAGE = torch.zeros(2, 3), torch.zeros(2, 1, 4, 4)
 
@@ -35,6 +36,18 @@ def asked(kind, inputs, *, module=None, paths=(), batch_size="auto", device="cpu
 )
 def test_rows_of_a_batch(request_, rows):
     assert forward_batch_size(request_) == rows
+
+
+def test_inputs_that_are_images_are_kept_for_plots():
+    """Images with channels and without; tables are none, and large images leave their segments alone."""
+    inputs = [TABLE, torch.ones(2, 4, 4), torch.ones(2, 3, 8, 8)]
+    space = SimpleNamespace(inputs=("table", "grey", "colour"), segments=[torch.zeros(own.shape[1:]) for own in inputs])
+    request_ = SimpleNamespace(subject=SimpleNamespace(kind="network"), space=space, inputs=inputs)
+    assert set(input_maps(request_)) == {"images:grey", "segments:grey", "images:colour", "segments:colour"}
+    assert set(input_maps(request_, numbers=32)) == {"images:grey", "segments:grey", "segments:colour"}
+    assert input_maps(request_)["images:colour"].shape == (2, 3, 8, 8)
+    request_.subject.kind = "hybrid"
+    assert input_maps(request_) == {}
 
 
 @pytest.mark.parametrize(
