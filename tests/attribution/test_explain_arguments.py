@@ -10,6 +10,8 @@ import pytest
 
 import permgrad as pg
 from permgrad import InputError
+from permgrad._progress import Progress
+from permgrad.attribution import methods
 from permgrad.attribution.subject import HybridSubject
 
 
@@ -147,3 +149,28 @@ def test_direction_follows_the_function(fitted):
     assert trend["b"]["kind"] == "levels"
     by_level = dict(zip(trend["b"]["label"], trend["b"]["mean"], strict=True))
     assert by_level["u"][1] > by_level["v"][1]
+
+
+@pytest.mark.parametrize(
+    ("method", "scope"),
+    [(name, scope) for name in methods for scope in methods.get(name).scopes if name != "aggregate"],
+)
+def test_bars_end_where_the_work_ends(fitted, method, scope, monkeypatch):
+    model, X, y = fitted
+    bars: dict[int, list[float]] = {}
+    made, advance = Progress.__init__, Progress.advance
+
+    def begin(self, total, *rest):
+        bars[id(self)] = [total, 0, self]
+        made(self, total, *rest)
+
+    def step(self, steps=1):
+        bars[id(self)][1] += steps
+        advance(self, steps)
+
+    monkeypatch.setattr(Progress, "__init__", begin)
+    monkeypatch.setattr(Progress, "advance", step)
+    few = {"shapley": {"exact": 8}, "lime": {"samples": 50}}.get(method, {})
+    pg.explain(model, X[:40], y[:40], method=method, scope=scope, progress=False, random_state=0, n_repeats=2, **few)
+    assert all(done == total for total, done, _ in bars.values()), bars
+    assert bars or method in ("gradient", "permgrad-paper")

@@ -8,6 +8,7 @@ import math
 import os
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,14 @@ from hypothesis import strategies as st
 import permgrad as pg
 from permgrad._errors import InputError
 from permgrad.attribution.explain import explain
-from permgrad.attribution.permgrad_paper import PermGradPaper, nearest_cells, scale_to_unit, shuffle, stable_softmax
+from permgrad.attribution.permgrad_paper import (
+    PermGradPaper,
+    _listed,
+    nearest_cells,
+    scale_to_unit,
+    shuffle,
+    stable_softmax,
+)
 from permgrad.imaging import ForeignRenderer
 
 NETWORK = {"dense_units": [8], "conv_filters": [4, 6], "fusion_units": [8]}
@@ -414,3 +422,8 @@ def test_the_form_of_the_published_arrays_on_heloc():
         assert explanation.meta[name].keys() == published[name].keys() == {"Bad", "Good"}
         assert explanation.meta[name]["Bad"].keys() == published[name]["Bad"].keys()
     assert explanation.meta["gradcam"]["Bad"] == pytest.approx(explanation.meta["gradcam"]["Good"])
+
+
+def test_the_raw_list_of_a_regression_is_that_of_all_rows():
+    asked = SimpleNamespace(subject=SimpleNamespace(task="regression"), players=["a", "b"])
+    assert _listed(asked, np.array([[1.5], [np.nan]])) == {"all": {"a": 1.5, "b": None}}
