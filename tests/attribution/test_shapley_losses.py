@@ -52,6 +52,7 @@ def test_the_mean_over_many_samples_is_the_enumerated_value(game, y):
 def test_sums_are_exact_after_a_single_sample():
     exact, found = explain(exact=PLAYERS), explain()
     assert found.meta["permutations"] == 2
+    assert exact.meta["permutations"] == 0, "all coalitions, no order"
     assert np.abs(found.values - exact.values).max() > 1e-4
     np.testing.assert_allclose(found.values.sum(axis=0), exact.values.sum(axis=0), atol=1e-12)
     assert found.meta["completeness_gap"] < 1e-12
