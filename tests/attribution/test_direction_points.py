@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import permgrad as pg
+from permgrad.attribution.direction import _points
 from permgrad.attribution.streaming.folder import read_record
+from permgrad.data.encoding import TableEncoder
 
 NETWORK = {"dense_units": [8], "conv_filters": [3], "fusion_units": [8]}
 
@@ -133,3 +136,15 @@ def test_a_record_is_read_where_its_parts_are_what_they_should_be(tmp_path):
         assert read(other) is None
     (tmp_path / "_stream.json").write_text("{", encoding="utf-8")
     assert read_record(tmp_path) is None
+
+
+def test_dates_are_shown_at_a_few_moments_from_the_first_to_the_last():
+    days = pd.date_range("2020-01-01", periods=60)
+    frame = pd.DataFrame({"day": days, "x": np.arange(60.0)})
+    encoder = TableEncoder().fit(frame)
+    subject = SimpleNamespace(preprocessor=encoder)
+    found = _points(SimpleNamespace(raw=frame, subject=subject, encoded=encoder.transform(frame)), "day")
+    assert (found["label"][0], found["label"][-1]) == ("2020-01-01", "2020-02-29")
+    assert [str(days[row].date()) for row in found["rows"]] == found["label"]
+    assert found["at"] == list(range(found["levels"])) == list(range(len(found["label"])))
+    assert 2 < found["levels"] < 60

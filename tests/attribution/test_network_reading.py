@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -236,6 +238,13 @@ def form(function: object, y: object = None, **said: object) -> object:
 CLASSES = np.arange(ROWS) % 2
 
 
+class Named(NamedTuple):
+    """What a forward may return; the output with the usual name is explained."""
+
+    hidden: Tensor
+    logits: Tensor
+
+
 @pytest.mark.parametrize(
     ("function", "y", "task", "kind", "names"),
     [
@@ -251,6 +260,7 @@ CLASSES = np.arange(ROWS) % 2
         (lambda x: x[:, :2], TABLE[:, :2].numpy(), "regression", "values", ("0", "1")),
         (lambda x: (x[:, :2], x), None, "classification", "logits", ("0", "1")),
         (lambda x: {"hidden": x, "logits": x[:, :3]}, None, "classification", "logits", ("0", "1", "2")),
+        (lambda x: Named(x, x[:, :3]), None, "classification", "logits", ("0", "1", "2")),
     ],
 )
 def test_what_outputs_are(function, y, task, kind, names):

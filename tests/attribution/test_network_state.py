@@ -87,6 +87,13 @@ def test_what_nobody_wrote_is_not_written_again():
     assert {name for name in after if after[name] != versions[name]} == {"whole"}
 
 
+def test_nan_is_the_same_as_nan():
+    one = torch.tensor([1.0, torch.nan])
+    assert state._same(one, one.clone())
+    assert not state._same(one, torch.tensor([1.0, 2.0]))
+    assert not state._same(one, torch.tensor([2.0, torch.nan]))
+
+
 def test_buffers_and_weights_that_were_replaced_or_added_are_as_before():
     net = Counting()
     numbers, weight, data = net.numbers, net.layer.weight, net.layer.weight.data_ptr()
