@@ -71,12 +71,14 @@ def test_one_line_is_not_settled_by_luck():
 def test_the_gap_is_each_rows_own_where_nothing_is_refined():
     rows, background = drawn(5, 2), drawn(30, 2, seed=1)
     options = {"baseline": "zeros", "task": "regression", "max_steps": 2, "tolerance": 9.0}
-    found = explain(Difference(), rows, background=background, **options)
+    with pytest.warns(pg.PermgradWarning, match="5 of 5 rows have not") as said:
+        found = explain(Difference(), rows, background=background, **options)
     assert found.meta["rule"] == "midpoint rule over gradients", "1 interval, then 3"
     outputs, known = (Difference()(own)[:, 0] for own in (rows, background))
     gaps = np.abs(found.values[:, :, 0].sum(axis=1) - outputs.numpy()) / float(known.max() - known.min())
     assert np.ptp(gaps) > 1e-2
     np.testing.assert_allclose(found.meta["completeness_gap"], gaps.max(), rtol=1e-6)
+    assert f"(largest gap {gaps.max():.2g}, largest change inf)" in str(said[0].message)
 
 
 def test_half_precision_settles_as_far_as_it_can_tell_numbers_apart():

@@ -99,7 +99,7 @@ def test_options_of_the_method_are_heard(regression):
     both = pg.explain(model, X, y, method="permutation", **call)
     one = pg.explain(model, X, y, method="permutation", paths="tabular", **call)
     assert np.abs(both.values[0] - one.values[0]).max() > 1e-3
-    with pytest.raises(pg.InputError, match="baseline must be one of"):
+    with pytest.raises(pg.InputError, match=r"^baseline must be one of"):
         pg.explain(model, X, y, method="ablation", baseline="nothing", **call)
 
 
