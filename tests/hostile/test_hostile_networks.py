@@ -134,6 +134,16 @@ def test_rows_that_mix_only_where_they_are_alike_are_found():
             pg.explain(net, rows, [0, 1], method=method, random_state=0, progress=False)
 
 
+def test_rows_that_mix_in_batches_of_some_sizes_alone_are_found():
+    """As where only some batches leave the flat part of a rectifier: rows are asked alone, together and in halves."""
+    rows = drawn()
+    net = Own(lambda net, x: net.layer(x) + (len(x) in (4, 6)) * 1.0)
+    with torch.no_grad():
+        assert torch.allclose(net(rows)[:1], net(rows[:1]), atol=1e-6), "not seen there"
+    with pytest.raises(pg.InputError, match="depend on that row alone"):
+        pg.explain(net, rows, method="gradient", random_state=0, progress=False)
+
+
 def test_rows_of_any_strides_and_of_no_width_are_explained():
     """NumPy and pandas hand over columns whose strides are of the table they were cut from."""
     table = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)

@@ -42,10 +42,11 @@ def check_apart(predict: Predict, rows: Sequence[Tensor], outputs: Tensor) -> No
             "chance, or what it remembers between calls, because it would be taken for an effect"
         )
         return
-    alone = torch.cat([predict([tensor[row : row + 1] for tensor in few]) for row in range(count)])
+    alone = _in_batches_of(predict, few, 1)
     seen = [
         _moved(outputs[:count], first),
         _moved(predict([tensor.flip(0) for tensor in few]).flip(0), first),
+        _moved(_in_batches_of(predict, few, max(1, count // 2)), first),
         _moved(alone, first),
     ]
     if count == 1:
@@ -70,6 +71,10 @@ def check_apart(predict: Predict, rows: Sequence[Tensor], outputs: Tensor) -> No
         )
 
 
+def _in_batches_of(predict: Predict, rows: Sequence[Tensor], size: int) -> Tensor:
+    return torch.cat([predict([own[begin : begin + size] for own in rows]) for begin in range(0, len(rows[0]), size)])
+
+
 def _moved_by_mixed(predict: Predict, few: Sequence[Tensor], alone: Tensor) -> tuple[float, float]:
     """Return how far rows move beside rows that take values from others, and how far rounding may move them.
 
@@ -79,7 +84,7 @@ def _moved_by_mixed(predict: Predict, few: Sequence[Tensor], alone: Tensor) -> t
     mixed = [_mixed(tensor, position) for position, tensor in enumerate(few)]
     try:
         beside = predict([torch.cat(pair) for pair in zip(few, mixed, strict=True)])
-        alone = torch.cat([alone, *(predict([own[row : row + 1] for own in mixed]) for row in range(_FEW_MIXED))])
+        alone = torch.cat([alone, _in_batches_of(predict, mixed, 1)])
     except InputError:
         return 0.0, 0.0
     return _moved(beside, alone), _rounding(alone)
