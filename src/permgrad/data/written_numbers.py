@@ -57,7 +57,7 @@ class Written(NamedTuple):
         """Return a table whose file says itself which columns are numbers.
 
         Examples:
-            >>> Written.typed(pd.DataFrame({"a": ["01", "A1"], "b": ["01", "?"], "c": [1, 2]}), "?")[3:]
+            >>> Written.typed(pd.DataFrame({"a": ["01", "A1"], "b": ["01", "?"], "c": [1, 2]}), "?")[3:5]
             (('a',), ('b',))
         """
         texts = {str(name): own for name, own in frame.items() if _holds_text(own)}
