@@ -114,6 +114,11 @@ def test_a_foreign_image_callable_is_given_again(tmp_path):
     assert twin.layout is images
 
 
+def test_images_that_a_model_has_no_use_for_are_refused(saved):
+    with pytest.raises(InputError, match=r"images must be left out for a model .*, however: images='tinto'; call"):
+        pg.load(saved[0], images="tinto")
+
+
 def test_a_loaded_model_can_be_fitted_again(saved):
     folder, model, X = saved
     twin = pg.load(folder)

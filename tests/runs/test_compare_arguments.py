@@ -138,9 +138,10 @@ def test_whole_numbers_of_numpy_and_seeds_in_an_array_are_fine(frame, tmp_path):
 
 # ---- devices ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("device", ["foo", "mps", "cuda:99", "cuda:x", 3.5])
-def test_a_device_that_is_not_there_is_refused_in_python(frame, tmp_path, device):
+@pytest.mark.parametrize("models", [["fast", "linear"], ["linear", "bagging"]], ids=["a network", "none"])
+def test_a_device_that_is_not_there_is_refused_in_python(frame, tmp_path, device, models):
     with pytest.raises(InputError, match=r"device must be one of 'auto', 'cpu'.* on this machine, however: device="):
-        compared(frame, models=["fast", "linear"], device=device, out=tmp_path / "out")
+        compared(frame, models=models, device=device, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -157,6 +158,27 @@ def test_a_device_that_is_not_there_is_the_users_fault(frame, tmp_path, command,
     said = " ".join(result.output.split())
     assert "device must be one of 'auto', 'cpu'" in said
     assert said.count("mps") == (device == "mps"), "only where the user names it"
+    assert not (tmp_path / "out").exists()
+
+
+# ---- presets of the other task ---------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("loss", "target", "task"), [("squared_error", "label", "classification"), ("cross_entropy", "b", "regression")]
+)
+def test_a_preset_for_the_other_task_is_refused_before_work(frame, tmp_path, loss, target, task):
+    preset = tmp_path / "mine.json"
+    preset.write_text(json.dumps({"base": "fast", "training": {"loss": loss}}))
+    models = ["linear", f"{preset}:tabular"]
+    with pytest.raises(InputError, match=rf"the loss of a {task} must be '\w+', however: preset .*{loss}"):
+        pg.compare(
+            frame.drop(columns=target), frame[target], **{**QUICK, "models": models}, task=task, out=tmp_path / "out"
+        )
+    table = tmp_path / "table.csv"
+    frame.to_csv(table, index=False)
+    words = ["compare", str(table), "--target", target, "--task", task, "--models", ",".join(models)]
+    result = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2, result.output
+    assert f"the loss of a {task} must be" in " ".join(result.output.split())
     assert not (tmp_path / "out").exists()
 
 

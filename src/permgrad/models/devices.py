@@ -49,6 +49,29 @@ def device_of(module: nn.Module) -> torch.device:
 
 
 @contextlib.contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Let torch compute with so many threads for the body, and with as many as before afterwards; None: as it is.
+
+    Examples:
+        >>> before = torch.get_num_threads()
+        >>> with torch_threads(1):
+        ...     torch.get_num_threads()
+        1
+        >>> torch.get_num_threads() == before
+        True
+    """
+    if count is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
 def own_threads() -> Iterator[None]:
     """In a forked child, compute with one thread for the body: with more it would wait for its parent's forever."""
     if not is_fork():
@@ -56,13 +79,8 @@ def own_threads() -> Iterator[None]:
         return
     from threadpoolctl import threadpool_limits
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1, user_api="openmp"):
-            yield
-    finally:
-        torch.set_num_threads(threads)
+    with torch_threads(1), threadpool_limits(1, user_api="openmp"):
+        yield
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from permgrad import __version__
 from permgrad._checks import check_flag, check_path
-from permgrad._errors import EnvironmentProblem, InputError
+from permgrad._errors import EnvironmentProblem, InputError, shown
 from permgrad._files import atomic_folder, json_text, writing
 from permgrad._stored import is_intact, parse_json, read_npz, sealed
 from permgrad.models.calibration import Calibration
@@ -69,7 +69,7 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
 
     Raises:
         InputError: The folder is no model, a file is missing, damaged, holds a pickle, or is of a newer version; or the
-            model needs ``images``; or the device cannot be used.
+            model needs ``images``, or has no use for them; or the device cannot be used.
 
     Examples:
         >>> import tempfile
@@ -90,6 +90,11 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
     arrays = _read_arrays(source / ARRAYS, description)
     if not is_intact(description):
         raise _damaged(source / DESCRIPTION, "its seal differs, so it is damaged or was changed")
+    if images is not None and not _needs_images(description):
+        raise InputError(
+            "images must be left out for a model that was not fitted with a callable or method of somebody else, "
+            f"however: images={shown(images)}; call pg.load(folder)"
+        )
     try:
         if description.get("estimator") == IMAGE_TABLE:
             from permgrad.models.image_table_files import rebuild
@@ -105,6 +110,11 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
             f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}); save the model again"
         ) from error
     return model
+
+
+def _needs_images(description: Mapping[str, Any]) -> bool:
+    renderer = description.get("renderer")
+    return isinstance(renderer, Mapping) and renderer.get("kind") == "foreign"
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------

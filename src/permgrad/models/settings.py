@@ -129,21 +129,25 @@ def resolve_settings(parameters: Mapping[str, Any], task: str) -> Settings:
     )
 
 
-def check_preset(preset: Any) -> None:
+def check_preset(preset: Any, task: str | None = None) -> None:
     """Refuse a preset whose values no training could use, before anything is done with it.
-
-    Its loss is left to ``resolve_settings``, as the task's loss is only known with the table.
 
     Args:
         preset: as the estimators take it: a name, the path of a file, or a ``Preset``.
+        task: ``"classification"`` or ``"regression"``; None: not known before the table, the preset's loss may be for
+            either.
 
     Raises:
         InputError: Lists every fault.
     """
-    from permgrad.models.estimators import HyNNClassifier
+    from permgrad.models.estimators import HyNNClassifier, HyNNRegressor
 
-    task = "classification"
-    resolve_settings(HyNNClassifier(preset=preset, loss=TASK_LOSSES[task][0]).get_params(deep=False), task)
+    loss = None
+    if task is None:
+        task = "classification"
+        loss = TASK_LOSSES[task][0]
+    kind = HyNNClassifier if task == "classification" else HyNNRegressor
+    resolve_settings(kind(preset=preset, loss=loss).get_params(deep=False), task)
 
 
 def _preset_faults(

@@ -22,7 +22,7 @@ from permgrad.runs.compare_cells import Say, division, do_cells, put_together
 from permgrad.runs.compare_folder import NAMES, ComparisonFolder, check_free, is_finished, open_comparison, read_record
 from permgrad.runs.compare_folds import Fold, make_folds
 from permgrad.runs.compare_inputs import CompareRequest, Given, from_arrays, from_request, request_configuration
-from permgrad.runs.compare_plan import Plan, check_metric, make_plan, parse_seeds
+from permgrad.runs.compare_plan import Plan, check_metric, check_task, make_plan, parse_seeds
 from permgrad.runs.folder import believed, now, writable_folder
 from permgrad.runs.outputs import refuse_input
 from permgrad.runs.request import Outcome
@@ -59,7 +59,7 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
     )
     if request.metric is not None:
         check_choice("metric", request.metric, metrics)
-    _check_device(plan, request.device)
+    _check_device(request.device)
     configuration = {**request_configuration(request), **plan.configuration()}
     folder = request.folder
     presets = {f"preset {model}": Path(model) for model in request.models if model.endswith(".json")}
@@ -70,6 +70,7 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
         with believed(folder):
             return _outcome(folder, already=True)
     given = from_request(request)
+    check_task(plan, given.table.task)
     metric = check_metric(request.metric, given.table.task, len(set(given.table.y.tolist())))
     if not request.overwrite:
         # Only after the table: a mistyped target must not be answered with "overwrite the other comparison".
@@ -111,16 +112,15 @@ def _divide(plan: Plan, given: Given) -> list[Fold]:
     )  # fmt: skip
 
 
-def _check_device(plan: Plan, device: str) -> None:
+def _check_device(device: str) -> None:
     """Refuse a device that this machine does not have, before anything is written.
 
     Raises:
-        InputError: Such a device.
+        InputError: Such a device, also where no model would compute on it.
     """
     from permgrad.models.settings import device_faults, raise_faults
 
-    if any(model.kind == "network" for model in plan.models):
-        raise_faults(device_faults(device))
+    raise_faults(device_faults(device))
 
 
 def _outcome(folder: Path, *, already: bool = False) -> Outcome:
@@ -242,9 +242,10 @@ def compare(
         n_repeats=n_repeats,
         most_rows=most_rows,
     )
+    check_task(plan, given.table.task)
     loss_of(given.table.task, loss)
     decides = check_metric(metric, given.table.task, len(set(given.table.y.tolist())))
-    _check_device(plan, device)
+    _check_device(device)
     threads = None if threads is None else check_whole("threads", threads, "pass for example 2")
     for note in plan.notes:
         warn_user(note)

@@ -7,8 +7,7 @@ killed comparison goes on with the next one.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,6 +40,8 @@ def do_cells(
     metric: str,
 ) -> list[Cell]:
     """Do all cells, fold by fold, so that a comparison cut short has every model on the first folds."""
+    from permgrad.models.devices import torch_threads
+
     table = given.table
     how = Explaining(
         methods=plan.methods,
@@ -50,7 +51,7 @@ def do_cells(
     )
     done: list[Cell] = []
     total = len(folds) * len(plan.models)
-    with Progress(total, "comparison", progress) as bar, _torch_threads(threads):
+    with Progress(total, "comparison", progress) as bar, torch_threads(threads):
         for fold in folds:
             for model in plan.models:
                 words = f"[{len(done) + 1}/{total}] {model.label}, {'split' if plan.splits else 'fold'} {fold.name}"
@@ -77,22 +78,6 @@ def _words_of(cell: Cell, metric: str) -> str:
     explained = "" if cell.explain_seconds is None else f", explained in {cell.explain_seconds:.1f} s"
     explained = f"; {cell.problem}" if cell.problem else explained
     return f"{metrics.get(metric).label} {shown}, fitted in {cell.fit_seconds or 0:.1f} s{explained}"
-
-
-@contextmanager
-def _torch_threads(threads: int | None) -> Iterator[None]:
-    """Let torch compute with so many threads during the body, and with as many as before afterwards."""
-    if threads is None:
-        yield
-        return
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def put_together(

@@ -10,7 +10,7 @@ from permgrad import __version__
 from permgrad._checks import check_choice, check_flag, check_names, check_whole
 from permgrad._errors import InputError, shown, suggest
 from permgrad.evaluation.metrics import metrics, primary_metric
-from permgrad.runs.compare_folds import check_numbers
+from permgrad.runs.compare_folds import Task, check_numbers
 from permgrad.runs.compare_models import Model, parse_models, usual_models
 
 #: What models may be explained by; permutation is for all of them, the others for networks.
@@ -142,6 +142,19 @@ def parse_seeds(texts: Sequence[str]) -> tuple[int, ...]:
                 f"seeds of splits must be whole numbers, however: --splits has {text!r}; give for example 42,43,44"
             )
     return tuple(int(text) for text in texts)
+
+
+def check_task(plan: Plan, task: Task) -> None:
+    """Refuse presets that are for the other task, once the table has told which it is.
+
+    Raises:
+        InputError: Such a preset.
+    """
+    from permgrad.models.settings import check_preset
+
+    for model in plan.models:
+        if model.kind == "network":
+            check_preset(model.preset, task)
 
 
 def check_metric(metric: str | None, task: str, n_classes: int) -> str:

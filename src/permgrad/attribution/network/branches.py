@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, fx
 
 from permgrad.attribution.network.subject import NetworkSubject
-from permgrad.attribution.network.tracing import OwnThreadTracer
+from permgrad.attribution.network.tracing import OwnThreadTracer, erase_unused
 from permgrad.models.batches import with_fewer
 
 Embedding = tuple[Tensor, ...]
@@ -141,10 +141,11 @@ def _trunk(tracer: OwnThreadTracer, graph: fx.Graph, frontier: Sequence[fx.Node]
 
 def _finished(tracer: OwnThreadTracer, graph: fx.Graph, *, keep: str) -> fx.GraphModule:
     """Erase what is not used, inputs too, except those that are passed."""
-    for node in reversed(list(graph.nodes)):
-        passed = node.op == "placeholder" and (node.target == keep or str(node.target).startswith("embedding_"))
-        if node.op != "output" and not node.users and not passed:
-            graph.erase_node(node)
+
+    def passed(node: fx.Node) -> bool:
+        return node.op == "placeholder" and (node.target == keep or str(node.target).startswith("embedding_"))
+
+    erase_unused(graph, keep=passed)
     graph.lint()
     return tracer.as_module(graph)
 

@@ -20,7 +20,7 @@ from permgrad._errors import InputError, unknown
 from permgrad.attribution.network.inputs import shapes_in_words
 from permgrad.attribution.network.segments import build_space
 from permgrad.attribution.network.subject import NetworkSubject
-from permgrad.attribution.network.tracing import OwnThreadTracer
+from permgrad.attribution.network.tracing import OwnThreadTracer, erase_unused
 from permgrad.attribution.players import NOBODY, PlayerSpace
 from permgrad.models.batches import in_batches, with_fewer
 from permgrad.models.devices import rows_at_once
@@ -240,7 +240,7 @@ def _cut(outer: NetworkSubject, layer: str, calls: int) -> tuple[fx.GraphModule 
                 last = graph.placeholder(f"{_PLACE}{call}", default_value=None)
             node.replace_all_uses_with(last)
             graph.erase_node(node)
-        _sweep(graph)
+        erase_unused(graph, keep=lambda node: node.op == "placeholder")
         graph.lint()
         suffix = tracer.as_module(graph)
     except Exception:  # noqa: BLE001 — whatever the user's code does under tracing, the whole network still runs
@@ -252,13 +252,6 @@ def _cut(outer: NetworkSubject, layer: str, calls: int) -> tuple[fx.GraphModule 
     if outer.form.passing == "whole" or any(str(node.target).startswith("*") for node in own):
         return suffix, tuple(range(len(outer.input_names)))
     return suffix, _positions(outer, [str(node.target) for node in own], used)
-
-
-def _sweep(graph: fx.Graph) -> None:
-    """Erase nodes whose result is not used; a module in eval mode has no effect but its result."""
-    for node in reversed(list(graph.nodes)):
-        if node.op not in ("placeholder", "output") and not node.users:
-            graph.erase_node(node)
 
 
 def _positions(outer: NetworkSubject, parameters: list[str], used: set[str]) -> tuple[int, ...]:

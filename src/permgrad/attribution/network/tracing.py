@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+from collections.abc import Callable
 from operator import attrgetter
 from threading import get_ident
 from typing import Any
@@ -65,6 +66,16 @@ class OwnThreadTracer(fx.Tracer):
         if get_ident() != self._thread:
             return attr_val
         return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+
+def erase_unused(graph: fx.Graph, keep: Callable[[fx.Node], bool]) -> None:
+    """Erase nodes whose result is not used, but the output and what is kept.
+
+    A module in eval mode has no effect but its result.
+    """
+    for node in reversed(list(graph.nodes)):
+        if node.op != "output" and not node.users and not keep(node):
+            graph.erase_node(node)
 
 
 def _put_back(part: nn.Module, attributes: dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +23,7 @@ from permgrad._stored import read_npz
 from permgrad.data.datasets.store import cache_folder
 from permgrad.evaluation.benchmark.multimodal.functions import WIDTH
 from permgrad.evaluation.benchmark.multimodal.images import ImageSet
+from permgrad.models.devices import torch_threads
 
 #: Fixed by the design.
 SEED, EPOCHS, QUICK_EPOCHS = 0, 20, 2
@@ -121,17 +121,6 @@ def feature_checksum(features: npt.NDArray[np.float32]) -> str:
     return hashlib.sha256(whole.tobytes()).hexdigest()
 
 
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread of torch for the body: sums in parallel are rounded by how the work was cut."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _key(images: ImageSet, epochs: int, seed: int) -> str:
     text = f"{images.md5} {len(images)} {epochs} {seed} {torch.__version__}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -148,7 +137,8 @@ def _load(path: Path, count: int) -> tuple[npt.NDArray[np.float32], float] | Non
 
 
 def _train(grey: Tensor, epochs: int, seed: int) -> tuple[npt.NDArray[np.float32], float]:
-    with forked_torch(seed), one_thread(), torch.enable_grad():
+    # Sums in parallel are rounded by how the work was cut.
+    with forked_torch(seed), torch_threads(1), torch.enable_grad():
         network = Autoencoder()
         optimizer = torch.optim.Adam(network.parameters(), lr=_RATE)
         batches = -(-len(grey) // _BATCH)
@@ -162,7 +152,7 @@ def _train(grey: Tensor, epochs: int, seed: int) -> tuple[npt.NDArray[np.float32
                 optimizer.step()
                 schedule.step()
     network.eval()
-    with torch.no_grad(), one_thread():
+    with torch.no_grad(), torch_threads(1):
         codes = torch.cat([network.encoder(part) for part in grey.split(512)]).double()
         errors = torch.cat([(network(part) - part).square().mean(dim=(1, 2, 3)) for part in grey.split(512)])
         spread = grey.var(dim=0, correction=0).mean()
