@@ -43,7 +43,9 @@ def resolve_seed(random_state: Any) -> int:
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(0, 2**31 - 1))
     if random_state < 0:
-        raise InputError(f"random_state must be at least 0, however: random_state={random_state}")
+        raise InputError(
+            f"random_state must be at least 0, however: random_state={random_state}; pass for example random_state=0"
+        )
     return int(random_state)
 
 

@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import permgrad as pg
 from permgrad._errors import InputError
 from permgrad.attribution.conditional import ConditionalSampler
+from permgrad.attribution.method import methods
 from permgrad.data.encoding import TableEncoder
 
 ROWS = 1500
@@ -180,3 +182,30 @@ def test_a_fold_with_one_level_has_it_for_certain():
     for name in ("logistic", "trees"):
         predict = sampler._probabilities(name, np.zeros((9, 2)), np.full(9, 2), 4)
         np.testing.assert_array_equal(predict(np.ones((3, 2))), [[0.0, 0.0, 1.0, 0.0]] * 3)
+
+
+@pytest.mark.parametrize("method", ["gradient", "integrated_gradients", "deeplift", "gradcam"])
+def test_a_method_that_draws_nothing_refuses_it(method):
+    X = correlated(80)
+    model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0).fit(X, X["a"])
+    said = f"^{method} draws no values that could fit the rest of a row, however: sampling='conditional'; leave"
+    with pytest.raises(InputError, match=said):
+        pg.explain(model, X, method=method, sampling="conditional", progress=False)
+
+
+def test_it_is_refused_or_changes_something():
+    """A method registered later must not pass over it in silence."""
+    X = correlated(80)
+    model = pg.HyNNRegressor(preset="fast", max_epochs=2, random_state=0).fit(X, X["a"])
+    followed, refused = [], {}
+    for method in sorted(methods):
+        own = {"random_state": 0, "progress": False, "n_repeats": 2}
+        try:
+            found = pg.explain(model, X, X["a"], method=method, sampling="conditional", **own)
+        except InputError as error:
+            refused[method] = str(error)
+            continue
+        followed.append(method)
+        assert not np.array_equal(found.values, pg.explain(model, X, X["a"], method=method, **own).values), method
+    assert {"permgrad", "permutation"} <= set(followed)
+    assert all("sampling='conditional'" in said for said in refused.values()), refused

@@ -12,7 +12,7 @@ from permgrad._errors import InputError, warn_user
 from permgrad._progress import Progress
 from permgrad.attribution.additive import Additive
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Request, Scope, methods
+from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
 from permgrad.attribution.network.baselines import tensor_baseline
 from permgrad.attribution.network.slopes import Slopes, Tensors, walks_truly
 from permgrad.models.batches import in_batches
@@ -62,6 +62,7 @@ class DeepLift:
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
+        refuse_conditional(request, "deeplift")
         options = {**self.options, **request.options}
         references = check_whole("references", options["references"], "pass for example 50")
         found = Additive(

@@ -68,13 +68,14 @@ def explain(
             with another level than that or ``"feature"`` they are refused.
         background: rows that donors or baselines are drawn from, in the form of ``inputs``. Default: the rows explained
             if there are at least 200, else the training rows kept in the model; for a network the rows explained.
-        sampling: ``"marginal"``, or ``"conditional"``: replacement values fit the rest of the row.
+        sampling: ``"marginal"``, or ``"conditional"``: replacement values fit the rest of the row (``permgrad`` and
+            ``permutation``; other methods refuse it).
         loss: of each row; ``"auto"`` is the model's own (cross entropy; squared error in the units of y²).
         scoring: one scikit-learn scorer's name, or several, or callables: importance is then the fall of the score.
             Its error is NaN, with a warning, where the score is undefined without some rows (a class of one row).
         sample_weight: weights of the rows explained, ``(rows,)``.
         confidence: of the intervals.
-        n_repeats: donors per row and feature.
+        n_repeats: donors per row and feature, for methods that draw them one by one.
         batch_size: rows per forward; ``"auto"`` fits the cache and halves when memory does not suffice.
         random_state: seed; the same seed gives the same donors whatever the batch size, order, threads or partition.
         progress: a bar on stderr; ``"auto"`` only where stderr is a terminal.

@@ -23,7 +23,7 @@ from permgrad._progress import Progress
 from permgrad.attribution.cam_maps import KEPT_NUMBERS, check_cam_options, weighted_maps
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.gradients import gradient_batch_size, output_gradients, outputs_sum_constant
-from permgrad.attribution.method import Request, Scope, methods
+from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
 from permgrad.attribution.network.cam import network_maps
 from permgrad.attribution.result import describe, modalities, shown_values
 from permgrad.attribution.subject import Subject
@@ -250,6 +250,7 @@ class GradCam:
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
+        refuse_conditional(request, "gradcam")
         if request.subject.kind == "network":
             return network_maps(request)
         started = time.perf_counter()

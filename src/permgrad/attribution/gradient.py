@@ -10,7 +10,7 @@ import numpy as np
 
 from permgrad._progress import Progress
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Request, Scope, methods
+from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
 from permgrad.attribution.network.slopes import Slopes
 from permgrad.attribution.result import describe, finish, input_maps, modalities, shown_values
 from permgrad.models.batches import in_batches
@@ -47,6 +47,7 @@ class Gradient:
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
+        refuse_conditional(request, "gradient")
         started = time.perf_counter()
         signed = {**self.options, **request.options}["signed"]
         slopes = Slopes(request, "gradient")

@@ -24,7 +24,7 @@ from permgrad._progress import Progress
 from permgrad.attribution.baselines import background_rows, baseline_rows
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.lines import GradientLines, Lines
-from permgrad.attribution.method import Request, Scope, methods
+from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
 from permgrad.attribution.network.integrals import integrate_network
 from permgrad.attribution.result import describe, modalities, shown_values
 from permgrad.attribution.secants import SecantLines
@@ -163,6 +163,7 @@ class IntegratedGradients:
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
+        refuse_conditional(request, "integrated_gradients")
         options = {**self.options, **request.options}
         _check_numbers(request)
         if request.subject.kind == "network" or options["steps"] is not None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 from torch import Tensor
 
+from permgrad._errors import InputError
 from permgrad._registry import Registry
 from permgrad.attribution.donors import RowNumbers
 from permgrad.attribution.explanation import Explanation
@@ -88,6 +89,19 @@ class Request:
     def shared(self) -> bool:
         """Whether the background is the rows explained."""
         return self.donors is self.inputs
+
+
+def refuse_conditional(request: Request, name: str) -> None:
+    """Refuse ``sampling="conditional"`` for a method that draws no replacement values.
+
+    Raises:
+        InputError: It was asked for.
+    """
+    if request.sampling != "marginal":
+        raise InputError(
+            f"{name} draws no values that could fit the rest of a row, however: sampling={request.sampling!r}; leave "
+            "sampling out, or choose method='permgrad' or 'permutation'"
+        )
 
 
 class Method(Protocol):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from permgrad._errors import InputError
+from permgrad._errors import InputError, warn_user
 from permgrad._progress import ProgressMode
 from permgrad.models import inputs
 from permgrad.models.base import HyNNBase, Work
@@ -301,7 +301,11 @@ class HyNNRegressor(RegressorMixin, HyNNBase):
     def _scale_target(self, coded: npt.NDArray[Any], training: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         self.target_mean_ = float(coded[training].mean())
         spread = float(coded[training].std())
-        # A constant target is predicted as it is.
+        if spread == 0:
+            warn_user(
+                f"y should vary, however: all {len(training)} training values are {self.target_mean_:.6g}; there is "
+                "nothing to learn, predictions stay near that value"
+            )
         self.target_scale_ = spread if spread > 0 else 1.0
         return np.asarray((coded - self.target_mean_) / self.target_scale_)
 

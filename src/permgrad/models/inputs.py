@@ -63,6 +63,10 @@ def _validated(estimator: Any, X: Any, *, reset: bool) -> npt.NDArray[Any]:
         )
     try:
         array: npt.NDArray[Any] = X
+        if hasattr(X, "dtype") and np.iscomplexobj(X):
+            raise InputError(
+                "X must hold real numbers, however: Complex data not supported; pass X.real and X.imag as columns"
+            )
         if not isinstance(X, pd.DataFrame):
             least = 2 if reset else 1
             array = check_array(
@@ -71,7 +75,7 @@ def _validated(estimator: Any, X: Any, *, reset: bool) -> npt.NDArray[Any]:
         validate_data(estimator, X, reset=reset, skip_check_array=True)
     except (ValueError, TypeError) as error:
         # The sentence stands as it is, because users of scikit-learn look for it.
-        fix = "a table of rows and columns" if reset else "the columns that the model was trained on"
+        fix = "a table of rows and columns" if reset else "the columns that the model was trained on, in their order"
         raise InputError(f"X must be a table of numbers or text, as in fit, however: {error}; pass {fix}") from error
     return array
 

@@ -260,7 +260,8 @@ def from_arrays(
         given = np.asarray(groups)
         if given.shape != (len(frame),):
             raise InputError(
-                f"groups must have one value for each of the {len(frame)} rows, however: its shape is {given.shape}"
+                f"groups must have one value for each of the {len(frame)} rows, however: its shape is {given.shape}; "
+                "pass for example groups=frame['patient'], which keeps rows of one patient in one fold"
             )
         codes = pd.factorize(pd.Series(given), use_na_sentinel=False)[0].astype(np.int64)
     declared: dict[str, Any] = {"na_codes": _kept_codes(na_codes), "kinds": checked_kinds(kinds, list(frame.columns))}

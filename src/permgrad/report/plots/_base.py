@@ -281,7 +281,10 @@ def check_row(explanation: Explanation, row: int) -> int:
     """Return a row's position if it exists; negative positions count from the end."""
     rows = int(explanation.values.shape[0])
     if not is_whole(row) or not -rows <= row < rows:
-        raise InputError(f"row must be a position from 0 to {rows - 1}, however: row={shown(row)}")
+        raise InputError(
+            f"row must be a position from 0 to {rows - 1}, however: row={shown(row)}; pass for example "
+            "row=0, or row=-1 for the last"
+        )
     return int(row) % rows
 
 
