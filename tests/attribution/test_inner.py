@@ -151,6 +151,16 @@ def test_layers_that_cannot_be_explained(case):
         pg.explain(Lazy(), torch.randn(5, 3), method="permutation", layer="spare")
 
 
+def test_a_network_without_parts_has_no_layer_and_options_are_listed_where_one_is_unknown():
+    net, rows = torch.nn.Linear(3, 1), torch.zeros(5, 3)
+    with pytest.raises(pg.InputError, match=r"however: layer='zz' and Linear has no parts; leave it out$"):
+        pg.explain(net, rows, layer="zz", progress=False)
+    with pytest.raises(pg.InputError, match=r"tolerance=-1; pass for example 0.01, or None$"):
+        pg.explain(net, rows, tolerance=-1, progress=False)
+    with pytest.raises(pg.InputError, match=r"toler=1 is not one of them.*; for a network also: head,"):
+        pg.explain(net, rows, toler=1, progress=False)
+
+
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
 @pytest.mark.parametrize(("rows", "background"), [(1e6, 1e6), (0.0, 1e9)])
 def test_a_unit_belongs_to_its_input_however_large_the_units_beside_it_are(rows, background):

@@ -608,7 +608,7 @@ def test_channels_are_found_where_they_are():
     [
         ({"target": 1.0}, "however: target=1.0"),
         ({"y": 1}, "y must have one value per row, however: it is int 1"),
-        ({"layer": ["a"]}, "layer must be one of"),
+        ({"layer": ["a"]}, "layer names a part of"),
         ({"groups": {"g": ["table[0]"]}, "level": "column"}, "level='column' makes each column a player; leave one of"),
         ({"groups": {"g": ["table[0]"]}, "level": "modality"}, "level='modality' makes whole inputs players; leave"),
         ({"groups": [["a"]]}, "groups must map names to lists of features, however: it is list"),

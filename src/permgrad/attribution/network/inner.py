@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from permgrad._errors import InputError, unknown
+from permgrad._errors import InputError, shown, unknown
 from permgrad.attribution.network.inputs import shapes_in_words
 from permgrad.attribution.network.segments import build_space
 from permgrad.attribution.network.subject import NetworkSubject
@@ -73,7 +73,14 @@ class InnerSubject(NetworkSubject):
     def __init__(self, outer: NetworkSubject, layer: str, inputs: tuple[Tensor, ...]) -> None:
         modules = dict(outer.module.named_modules())
         if not isinstance(layer, str) or layer not in modules or layer == "":
-            raise unknown("layer", layer, [name for name in modules if name])
+            named = [name for name in modules if name]
+            if not named:
+                kind = type(outer.module).__name__
+                raise InputError(
+                    f"layer names a part of the network, however: layer={shown(layer)} and {kind} has no parts; "
+                    "leave it out"
+                )
+            raise unknown("layer", layer, named)
         self.outer = outer
         self.module = outer.module
         self.layer = modules[layer]

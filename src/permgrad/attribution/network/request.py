@@ -113,6 +113,8 @@ def _with_known(chosen: Method, name: str, given: dict[str, Any]) -> dict[str, A
     try:
         return resolve_options(chosen, name, given)
     except InputError as error:
+        if "is not one of them" not in str(error):
+            raise
         raise InputError(f"{error}; for a network also: {', '.join(NETWORK_OPTIONS)}") from None
 
 
