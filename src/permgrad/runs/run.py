@@ -235,14 +235,16 @@ def _feature_lines(top: Any, most: int = 8) -> list[str]:
         f"What the model relies on most (rise of the loss when the feature is exchanged, 95 % interval), of {len(top)}:"
     ]
     width = min(max((len(str(name)) for name in top["feature"].head(most)), default=0), 40)
+    below = False
     for place, row in enumerate(top.head(most).to_dict(orient="records"), start=1):
         # A share of an effect that may be nothing says nothing.
         paths = [name for name in _PATHS if name in row and min(row["ci_low"], row["importance"]) > 0]
         shares = ", ".join(f"{name} {row[name] / row['importance']:z.0%}" for name in paths)
+        below |= "-" in shares
         interval = f"[{row['ci_low']:.3g}, {row['ci_high']:.3g}]"
         name, value = str(row["feature"])[:40], f"{row['importance']:.3g}"
         lines.append(f"  {place:>2}. {name:<{width}}  {value:>8}  {interval:<22} {shares}".rstrip())
-    return lines
+    return [*lines, "  (a share below 0 %: what that path says of the feature makes the loss larger)"] if below else lines
 
 
 def _branch_lines(branches: Mapping[str, Any]) -> list[str]:
