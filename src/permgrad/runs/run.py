@@ -244,7 +244,9 @@ def _feature_lines(top: Any, most: int = 8) -> list[str]:
         interval = f"[{row['ci_low']:.3g}, {row['ci_high']:.3g}]"
         name, value = str(row["feature"])[:40], f"{row['importance']:.3g}"
         lines.append(f"  {place:>2}. {name:<{width}}  {value:>8}  {interval:<22} {shares}".rstrip())
-    return [*lines, "  (a share below 0 %: what that path says of the feature makes the loss larger)"] if below else lines
+    if below:
+        lines.append("  (a share below 0 %: what that path says of the feature makes the loss larger)")
+    return lines
 
 
 def _branch_lines(branches: Mapping[str, Any]) -> list[str]:
