@@ -86,7 +86,7 @@ def explain_table(request: ExplainRequest) -> Outcome:
     """Explain a model on the rows of a table: ``explanation.json, values.npz, importance.csv, plots/``.
 
     If the run's target stands in the table, global games measure the loss; else the divergence from the model's own
-    prediction. With a row, the explanation is local.
+    prediction. With a row, the explanation is local unless the scope says otherwise.
 
     Raises:
         InputError: No model, no such row or method, a table without the model's columns, or a folder in the way.
@@ -365,7 +365,7 @@ def _check_kept(request: ExplainRequest, asked: npt.NDArray[np.int64], kept: npt
         row = "leave --row out and " if request.row is not None else ""
         raise InputError(
             "permgrad-paper shuffles each feature among the rows explained, which must be several, however: there is 1 "
-            f"here; {row}choose more rows, or choose --method permgrad"
+            f"here; {row}choose more rows, or pass --method permgrad"
         )
 
 
