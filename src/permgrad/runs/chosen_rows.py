@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError, suggest
+from permgrad._errors import InputError, counted, suggest
 from permgrad.data.cells import canonical
 from permgrad.runs.target import find_column
 
@@ -167,6 +167,6 @@ def check_row(request: ExplainRequest, rows: int) -> None:
     """
     if request.row is not None and request.row >= rows:
         raise InputError(
-            f"row must be below the number of rows, however: --row {request.row} and {request.table} has {rows} rows, "
-            "counted from 0"
+            f"row must be below the number of rows, however: --row {request.row} and {request.table} has "
+            f"{counted(rows, 'row')}, counted from 0"
         )

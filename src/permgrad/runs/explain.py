@@ -30,7 +30,14 @@ from permgrad.runs.outputs import refuse_input, refuse_run_file
 from permgrad.runs.predict import open_model, read_rows
 from permgrad.runs.request import Outcome, table_name
 from permgrad.runs.stages import use_threads
-from permgrad.runs.stream import explain_streamed, is_streamed, open_streamed, target_column, with_target
+from permgrad.runs.stream import (
+    explain_streamed,
+    is_streamed,
+    open_streamed,
+    target_column,
+    tell_no_targets,
+    with_target,
+)
 from permgrad.runs.target import find_column
 
 if TYPE_CHECKING:
@@ -79,7 +86,7 @@ def explain_table(request: ExplainRequest) -> Outcome:
     """Explain a model on the rows of a table: ``explanation.json, values.npz, importance.csv, plots/``.
 
     If the run's target stands in the table, global games measure the loss; else the divergence from the model's own
-    prediction. With a row, the explanation is local.
+    prediction. With a row, the explanation is local unless the scope says otherwise.
 
     Raises:
         InputError: No model, no such row or method, a table without the model's columns, or a folder in the way.
@@ -122,20 +129,20 @@ def _explain_in_memory(request: ExplainRequest, engine: Engine, *, streamed: boo
     places = np.arange(len(whole), dtype=np.int64) if streamed else selected(request, whole)
     if places is not None and scope == "auto" and "local" in chosen.scopes:
         scope = "local"
-    y, kept = _truth(model, data, whole, request)
-    truth = y
-    # A single row is explained relative to the model's own prediction; its truth only stands beside it.
-    y = None if request.row is not None else y
-    if places is not None:
-        kept = places if y is None or scope == "local" else np.intersect1d(places, kept)
-        if not len(kept):
-            raise InputError(_UNKNOWN)
-    y = None if y is None else y[kept]
+    truth, known = _truth(model, data, whole, request)
+    asked = np.arange(len(whole), dtype=np.int64) if places is None else places
+    # A local explanation is of the model's own prediction; the truth only stands beside it.
+    measured = _measures_loss(chosen, scope)
+    if measured and truth is None:
+        tell_no_targets(data, whole.columns, request.table, named=request.y is not None)
+    kept = np.intersect1d(asked, known) if measured else asked
+    if measured:
+        _check_kept(request, asked, kept)
     options: dict[str, Any] = {} if request.row is None or scope != "local" else _offset(request.row)
     options |= {} if request.baseline is None else {"baseline": request.baseline}
     options |= {"method": request.method, "scope": scope, "target": _targets(model, request.target)}
     options |= {"n_repeats": request.repeats, "random_state": request.seed}
-    chosen_rows, chosen_y = rows.take(kept), y if scope != "local" else None
+    chosen_rows, chosen_y = rows.take(kept), truth[kept] if measured and truth is not None else None
     if images:
         if request.engine != "local":
             raise InputError(
@@ -152,7 +159,8 @@ def _explain_in_memory(request: ExplainRequest, engine: Engine, *, streamed: boo
         explanation = replace(explanation, meta={**explanation.meta, "rows": numbers[kept].tolist()})
     clients = None
     if explanation.scope == "local" and places is not None:
-        clients = client_table(model, chosen_rows, numbers[kept], None if truth is None else truth[kept])
+        own = None if truth is None or pd.isna(truth[kept]).all() else truth[kept]
+        clients = client_table(model, chosen_rows, numbers[kept], own)
     _write(request.folder, explanation, clients)
     return _outcome(request, explanation, clients)
 
@@ -177,6 +185,8 @@ def _read_all(request: ExplainRequest) -> _Read:
 
 def _read_chosen(request: ExplainRequest) -> _Read:
     """Return the same of the chosen rows of a table that need not fit in memory."""
+    from permgrad.attribution.method import methods
+
     model, data, table = open_streamed(request.model_folder, request.table, request.y)
     if request.y is not None:
         find_column(request.y, table.columns, "y")
@@ -184,22 +194,27 @@ def _read_chosen(request: ExplainRequest) -> _Read:
     target = target_column(data, table)
     wanted = features if target is None else list(dict.fromkeys([*features, target]))
     whole, numbers = read_selected(request, table, wanted)
+    # Of chosen rows the loss is explained only if that is asked for, or if the method knows nothing else.
+    chosen = methods.get(request.method)
+    measured = request.scope == "global" or (request.scope == "auto" and "local" not in chosen.scopes)
     if target is None:
+        if measured:
+            tell_no_targets(data, table.columns, request.table, named=request.y is not None)
         data = {**data, "target": None}
-    elif request.scope != "local" and not known_cells(whole[target], data).any():
-        _refuse_unknown(request)
+    elif measured and not known_cells(whole[target], data).any():
+        raise InputError(_UNKNOWN)
     return model, data, whole[features], whole, numbers
 
 
-def _refuse_unknown(request: ExplainRequest) -> None:
-    """Refuse rows of which none has a target, where their loss is to be explained."""
-    from permgrad.attribution.method import methods
-
-    if request.row is None and (request.scope == "global" or "local" not in methods.get(request.method).scopes):
-        raise InputError(_UNKNOWN)
+def _measures_loss(chosen: Any, scope: str) -> bool:
+    """Whether a method with this scope explains the loss, if there are targets, and not the outputs of single rows."""
+    return (chosen.scopes[0] if scope == "auto" else scope) == "global"
 
 
-_UNKNOWN = "rows explained globally must have a known target, however: of those chosen none has"
+_UNKNOWN = (
+    "rows explained globally must have a known target, however: of those chosen none has; choose others, or leave "
+    "the target's column out of the table"
+)
 
 
 def known_cells(values: pd.Series[Any], data: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
@@ -304,7 +319,7 @@ def _offset(row: int) -> dict[str, Any]:
 def _truth(
     model: Any, data: Mapping[str, Any], whole: pd.DataFrame, request: ExplainRequest
 ) -> tuple[npt.NDArray[Any] | None, npt.NDArray[np.int64]]:
-    """Return the target of all rows, if it is there, and the rows that can be explained with it."""
+    """Return the target of all rows, if any has one, and the rows whose loss can be explained."""
     everything = np.arange(len(whole), dtype=np.int64)
     target = data.get("target")
     if target is None or target not in whole.columns:
@@ -322,25 +337,35 @@ def _truth(
             first = values.to_numpy()[strange].tolist()[0]
             raise InputError(
                 f"the target must hold classes of the model ({', '.join(map(str, model.classes_.tolist()[:10]))}), "
-                f"however: {int(strange.sum())} of {len(y)} rows of {request.table} hold another, such as {first!r}; "
-                "correct or leave out those rows, or leave the column out"
+                f"however: {int(strange.sum())} of {counted(len(y), 'row')} of {request.table} "
+                f"{'holds' if strange.sum() == 1 else 'hold'} another, such as {first!r}; correct or leave out such "
+                "rows, or leave the column out"
             )
-        _say_left_out(known, request)
         return y, everything[known]
     if not pd.api.types.is_numeric_dtype(values.dtype):
         raise InputError(
             f"the target must hold numbers as in training, however: column {target!r} of {request.table} holds text; "
             "correct it, or leave the column out"
         )
-    _say_left_out(known, request)
     return values.to_numpy(dtype=np.float64), everything[known]
 
 
-def _say_left_out(known: npt.NDArray[np.bool_], request: ExplainRequest) -> None:
-    if not known.all():
+def _check_kept(request: ExplainRequest, asked: npt.NDArray[np.int64], kept: npt.NDArray[np.int64]) -> None:
+    """Refuse rows whose loss cannot be explained, and tell how many of those asked for have no target."""
+    if not len(kept):
+        raise InputError(_UNKNOWN)
+    left_out = len(asked) - len(kept)
+    if left_out:
+        verb, be = ("has", "is") if left_out == 1 else ("have", "are")
         warn_user(
-            f"{int((~known).sum())} of {len(known)} rows of {request.table} have no target and are left out where the "
-            "loss is explained; leave the target's column out to explain all of them"
+            f"{left_out:,} of {counted(len(asked), 'row')} of {request.table} {verb} no target and {be} left out where "
+            "the loss is explained; leave the target's column out to explain all of them"
+        )
+    if request.method == "permgrad-paper" and len(kept) == 1:
+        row = "leave --row out and " if request.row is not None else ""
+        raise InputError(
+            "permgrad-paper shuffles each feature among the rows explained, which must be several, however: there is 1 "
+            f"here; {row}choose more rows, or pass --method permgrad"
         )
 
 
@@ -468,6 +493,8 @@ def _client_lines(explanation: Explanation, clients: pd.DataFrame, most: int = 5
     lines = []
     for place, facts in enumerate(clients.head(most).to_dict(orient="records")):
         named = {name: value for name, value in facts.items() if not str(name).startswith("probability_")}
+        if pd.isna(named.get("truth")):
+            named.pop("truth", None)
         said = ", ".join(f"{name} {value}" for name, value in named.items())
         chances = [f"{name}={value:.3f}" for name, value in facts.items() if str(name).startswith("probability_")]
         lines.append(f"{said}{'; ' if chances else ''}{', '.join(chances)}")
@@ -477,19 +504,43 @@ def _client_lines(explanation: Explanation, clients: pd.DataFrame, most: int = 5
             lines.append(f"shares of its attribution to {explanation.outputs[column]}, absolute values sum to 1:")
             order = np.argsort(-np.abs(own), kind="stable")[:8]
             lines += [f"  {explanation.names[at]:<30.30}  {own[at]:>+8.3f}" for at in order]
-    return [*lines, f"and {len(clients) - most} more rows"] if len(clients) > most else lines
+    return [*lines, f"and {counted(len(clients) - most, 'more row')}"] if len(clients) > most else lines
+
+
+def _importance_lines(explanation: Explanation, *, asked: bool, most: int = 8) -> list[str]:
+    """Return a line for each of the features that come first in the explanation's own ranking.
+
+    Of several rows the mean size is shown, by which they are ranked: signed values of different rows cancel. Beside it
+    stands the signed mean, unless it is the same for every feature.
+    """
+    glance = explanation if explanation.scope == "global" else explanation.to_global("mean_abs")
+    values, signed = glance.values, None
+    lines = []
+    if explanation.scope == "local":
+        means = explanation.to_global("mean").values
+        if len(explanation.values) == 1:
+            values = means
+        elif not np.array_equal(means, values, equal_nan=True):
+            signed = means
+    if glance.meta.get("summary") == "mean_abs" and (explanation.scope == "global" or len(explanation.values) > 1):
+        rows = counted(int(glance.meta["rows_summarised"]), "row")
+        lines.append(f"mean size over {rows}{'' if signed is None else '; beside it the signed mean'}:")
+    outputs = shown_outputs(glance, asked=asked)
+    for output in outputs:
+        column = outputs_index(glance, output)
+        # As in Explanation.ranking, without its names: two players may share one.
+        order = np.argsort(-np.nan_to_num(glance.values[:, column], nan=-np.inf), kind="stable")
+        lines += [f"output {output}:"] if len(outputs) > 1 or asked else []
+        for place in order[:most]:
+            beside = "" if signed is None else f"  {signed[place, column]:>+11.4g}"
+            lines.append(f"  {glance.names[place]:<30.30}  {values[place, column]:>10.4g}{beside}")
+    return lines
 
 
 def _outcome(request: ExplainRequest, explanation: Explanation, clients: pd.DataFrame | None = None) -> Outcome:
-    glance = explanation if explanation.scope == "global" else explanation.to_global("mean")
-    outputs = shown_outputs(glance, asked=bool(request.target))
-    lines = [f"{request.method}: {glance.meta.get('quantity', 'importance')} ({glance.meta.get('unit', 'no unit')})"]
-    for output in outputs:
-        column = outputs_index(glance, output)
-        order = np.argsort(-np.abs(np.nan_to_num(glance.values[:, column])), kind="stable")
-        lines += [f"output {output}:"] if len(outputs) > 1 or request.target else []
-        for place in order[:8]:
-            lines.append(f"  {glance.names[place]:<30.30}  {glance.values[place, column]:>10.4g}")
+    meta = explanation.meta
+    lines = [f"{request.method}: {meta.get('quantity', 'importance')} ({meta.get('unit', 'no unit')})"]
+    lines += _importance_lines(explanation, asked=bool(request.target))
     if clients is not None:
         lines = [*_client_lines(explanation, clients), *lines]
     if isinstance(explanation.meta.get("baseline"), str):

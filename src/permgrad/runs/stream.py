@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from permgrad import __version__
-from permgrad._errors import InputError, counted, keeping_warnings
+from permgrad._errors import InputError, counted, keeping_warnings, warn_user
 from permgrad._files import atomic_path, plain, write_json_atomic
 from permgrad._progress import Progress
 from permgrad._stored import parse_json
@@ -276,6 +276,32 @@ def target_column(data: Mapping[str, Any], table: PartitionedTable) -> str | Non
     return str(name)
 
 
+def tell_no_targets(data: Mapping[str, Any], columns: Iterable[str], table: Path, *, named: bool) -> None:
+    """Tell that a table's column of targets holds none, so that no loss can be explained; without the column, nothing.
+
+    Args:
+        data: what the run says of its data.
+        columns: names of the table's columns.
+        table: its path.
+        named: whether the user named the column.
+
+    Raises:
+        InputError: the column was named.
+    """
+    name = data.get("target")
+    if name is None or name not in columns:
+        return
+    if named:
+        raise InputError(
+            f"y must be known for some row, however: no row of {table} has {name!r}; name another column with --y, or "
+            "leave it out"
+        )
+    warn_user(
+        f"no row of {table} has a value in the target's column {name!r}, so that no loss can be explained, only the "
+        "divergence from the model's own prediction; fill it in to explain the loss"
+    )
+
+
 def explain_streamed(
     folder: Path,
     table: Path,
@@ -310,6 +336,8 @@ def explain_streamed(
     # Only a loss needs targets: rows without one are no reason to refuse another explanation.
     if y is None and options.get("scope") != "local" and loss_game(str(options.get("method"))) is not None:
         y = target_column(data, opened)
+        if y is None:
+            tell_no_targets(data, opened.columns, table, named=False)
     saved = folder / "model" if (folder / "model").is_dir() else folder
     before = _written(out)
     explanation = explain_stream(

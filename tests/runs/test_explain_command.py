@@ -1,0 +1,191 @@
+"""What ``permgrad explain`` prints, and when it explains the loss: by the targets of the rows that are asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from invoking import call, train_run
+from typer.testing import CliRunner
+
+import permgrad as pg
+from permgrad.cli import app
+from permgrad.runs.explain import _importance_lines
+
+NO_TARGET = "so that no loss can be explained, only the divergence from the model's own prediction; fill it in"
+
+
+def table(rows: int = 200, seed: int = 0) -> pd.DataFrame:
+    """Return rows whose outcome is nearly the sign of ``a``, whose attributions therefore cancel over rows."""
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(size=(2, rows))
+    ill = a + 0.3 * rng.normal(size=rows) > 0
+    town = rng.choice(["Bonn", "Ulm", "Trier"], rows)
+    return pd.DataFrame(
+        {"code": np.arange(rows), "a": a, "b": b, "town": town, "outcome": np.where(ill, "ill", "well")}
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_run(tmp_path_factory.mktemp("explain"), table(), identifier="code", epochs=10)
+
+
+@pytest.fixture(params=["csv", "parts"])
+def write(request: pytest.FixtureRequest, tmp_path: Path):
+    """Write a table as a file that is read into memory, or as one that is read in parts."""
+
+    def written(name: str, frame: pd.DataFrame) -> Path:
+        if request.param == "csv":
+            frame.to_csv(tmp_path / f"{name}.csv", index=False)
+            return tmp_path / f"{name}.csv"
+        (tmp_path / name).mkdir()
+        frame.to_parquet(tmp_path / name / "part.parquet")
+        return tmp_path / name
+
+    return written
+
+
+def told(*words: object) -> tuple[str, str]:
+    """Run a command that ends well; return what it prints and what it warns of."""
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 0, result.stderr
+    return result.stdout, result.stderr
+
+
+def without(frame: pd.DataFrame, rows: list[int] | slice) -> pd.DataFrame:
+    gaps = frame.astype({"outcome": object})
+    gaps.loc[gaps.index[rows], "outcome"] = None
+    return gaps
+
+
+def printed(said: str, output: str) -> list[tuple[str, float, float | None]]:
+    """Return the features printed for an output: name, value, and what stands beside it."""
+    lines = said.split(f"output {output}:\n")[1].splitlines()
+    fields = [line.split() for line in lines if line.startswith("  ")]
+    own = fields[: next((at for at, line in enumerate(lines) if not line.startswith("  ")), len(fields))]
+    return [(name, float(value), float(beside[0]) if beside else None) for name, value, *beside in own]
+
+
+# --- what is printed --------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("method", ["shapley", "integrated_gradients", "gradient", "lime", "deeplift"])
+def test_several_rows_are_printed_by_their_mean_size(tmp_path, run, write, method):
+    rows = write("rows", table(60, seed=1))
+    said = call("explain", run, rows, "--method", method, "--where", "town=Ulm", "--out", tmp_path / "out")
+    explanation = pg.Explanation.load(tmp_path / "out")
+    assert f"\nmean size over {len(explanation.values)} rows" in said
+    for column, output in enumerate(explanation.outputs):
+        found = printed(said, output)
+        assert [name for name, _, _ in found] == explanation.ranking(output), "the order of its own ranking"
+        own = explanation.values[:, [explanation.names.index(name) for name, _, _ in found], column]
+        np.testing.assert_allclose([size for _, size, _ in found], np.abs(own).mean(axis=0), rtol=1e-3)
+        signed = [beside for _, _, beside in found]
+        if method == "gradient":
+            assert signed == [None] * 3, "its sizes have no sign"
+        else:
+            np.testing.assert_allclose(np.array(signed, dtype=float), own.mean(axis=0), rtol=1e-3, atol=1e-9)
+    assert explanation.ranking()[0] == "a", "the precondition"
+
+
+def test_single_rows_stay_signed(tmp_path, run, write):
+    rows = write("rows", table(60, seed=1))
+    said = call("explain", run, rows, "--method", "shapley", "--row", 3, "--out", tmp_path / "out")
+    explanation = pg.Explanation.load(tmp_path / "out")
+    assert "mean size" not in said
+    found = printed(said, "ill")
+    assert [name for name, _, _ in found] == explanation.ranking("ill")
+    own = explanation.values[0, [explanation.names.index(name) for name, _, _ in found], 0]
+    np.testing.assert_allclose([value for _, value, _ in found], own, rtol=1e-3)
+    assert (own < 0).any(), "the precondition"
+
+
+def test_rows_that_are_written_in_parts_are_printed_by_their_mean_size(tmp_path, run):
+    (tmp_path / "rows").mkdir()
+    table(60, seed=1).to_parquet(tmp_path / "rows" / "part.parquet")
+    said = call("explain", run, tmp_path / "rows", "--method", "shapley", "--out", tmp_path / "out")
+    assert "\nmean size over 60 rows:\n" in said
+    explanation = pg.Explanation.load(tmp_path / "out")
+    assert [name for name, _, _ in printed(said, "well")] == explanation.ranking("well")
+
+
+def test_global_importances_are_printed_in_the_order_of_the_ranking():
+    values = np.array([[0.1], [-0.5], [np.nan], [0.3]])
+    explanation = pg.Explanation(values, ("a", "b", "c", "d"), ("table",) * 4, ("all",), "permutation", "global")
+    lines = _importance_lines(explanation, asked=False)
+    assert [line.split()[0] for line in lines] == explanation.ranking() == ["d", "a", "b", "c"]
+
+
+# --- targets ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("named", [(), ("--y", "outcome")])
+def test_the_loss_of_a_single_row_is_explained_if_asked_for(tmp_path, run, write, named):
+    rows = write("rows", without(table(60, seed=1), [5]))
+    words = ("explain", run, rows, "--scope", "global", "--repeats", 2, *named)
+    said, errors = told(*words, "--row", 3, "--out", tmp_path / "out")
+    assert "permgrad: increase of the loss" in said
+    assert errors == "", "row 5 is not asked for"
+    said = call(*words, "--row", 5, "--out", tmp_path / "never", code=2)
+    assert "must have a known target, however: of those chosen none has; choose others" in said
+    assert not (tmp_path / "never").exists()
+
+
+def test_a_column_without_any_target_is_told_of(tmp_path, run, write):
+    rows = write("rows", without(table(60, seed=1), slice(None)))
+    for chosen in ((), ("--row", 3, "--scope", "global")):
+        words = ("explain", run, rows, "--repeats", 1, *chosen, "--overwrite", "--out", tmp_path / "out")
+        said, errors = told(*words)
+        assert "divergence from the model's own prediction" in said
+        assert errors.startswith(f"warning: no row of {rows} has a value in the target's column 'outcome', {NO_TARGET}")
+        assert errors.count("\n") == 1
+        said = call(*words, "--y", "outcome", code=2)
+        assert "y must be known for some row, however: no row of" in said
+        assert "has 'outcome'; name another column" in said
+    # Where no loss is measured, nobody misses a target.
+    assert told("explain", run, rows, "--method", "gradient", "--out", tmp_path / "g")[1] == ""
+    assert told("explain", run, rows, "--row", 3, "--repeats", 1, "--out", tmp_path / "r")[1] == ""
+
+
+def test_a_table_without_the_column_needs_no_warning(tmp_path, run, write):
+    rows = write("rows", table(60, seed=1).drop(columns="outcome"))
+    said, errors = told("explain", run, rows, "--repeats", 1, "--out", tmp_path / "out")
+    assert "divergence" in said
+    assert errors == ""
+
+
+def test_the_published_method_needs_several_rows(tmp_path, run, write):
+    rows = write("rows", table(60, seed=1))
+    words = ("explain", run, rows, "--method", "permgrad-paper", "--out", tmp_path / "never")
+    for chosen, fix in (
+        (("--row", 3, "--y", "outcome"), "leave --row out and choose"),
+        (("--where", "code=7"), "choose"),
+    ):
+        said = call(*words, *chosen, code=2)
+        assert f"which must be several, however: there is 1 here; {fix} more rows" in said
+        assert "y=None" not in said
+
+
+def test_a_row_without_a_target_has_no_truth(tmp_path, run, write):
+    rows = write("rows", without(table(60, seed=1), [1]))
+    words = ("explain", run, rows, "--method", "gradient")
+    said, errors = told(*words, "--row", 1, "--out", tmp_path / "one")
+    assert said.startswith("row 1, prediction ")
+    assert "truth" not in pd.read_csv(tmp_path / "one" / "rows.csv").columns
+    assert errors == "", "no loss is measured"
+    said, errors = told(*words, "--row", 2, "--out", tmp_path / "two")
+    assert said.startswith("row 2, truth ")
+    assert errors == ""
+    said, errors = told(*words, "--out", tmp_path / "all")
+    assert errors == ""
+    shown = pg.Explanation.load(tmp_path / "all").meta
+    assert shown.get("rows_explained", shown.get("rows_summarised")) == 60, "also the row without a target"
+
+
+def test_only_rows_that_are_asked_for_are_counted_among_those_left_out(tmp_path, run, write):
+    frame = table(60, seed=1)
+    ulm = np.flatnonzero(frame["town"] == "Ulm")
+    rows = write("rows", without(frame, [int(ulm[0]), int(np.flatnonzero(frame["town"] == "Bonn")[0])]))
+    words = ("explain", run, rows, "--scope", "global", "--repeats", 1, "--where", "town=Ulm")
+    _, errors = told(*words, "--out", tmp_path / "out")
+    assert errors.startswith(f"warning: 1 of {len(ulm)} rows of {rows} has no target and is left out where the loss")
+    assert pg.Explanation.load(tmp_path / "out").meta["rows_explained"] == len(ulm) - 1
