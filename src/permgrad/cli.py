@@ -377,7 +377,12 @@ def report(
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Build a run's report.html again from the files in its folder."""
+    """Build a run's report.html again from the files in its folder.
+
+    It reads run.json, data.json, layout.json, layout.svg, model/, metrics.json, history.csv, predictions.csv,
+    explanations/, integrated_gradients.csv and branches.json, not importance.csv and split.npz, which hold the same
+    numbers and rows for others.
+    """
     with loading():
         from permgrad.runs.report import rebuild_report
 
