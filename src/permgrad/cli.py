@@ -578,7 +578,7 @@ add_diff(app, _command, tell=_tell)
 
 def main() -> None:
     """Run the command line; the entry point of the ``permgrad`` program."""
-    app()
+    app(prog_name="permgrad")
 
 
 if __name__ == "__main__":

@@ -307,16 +307,19 @@ def test_named_set_that_is_nowhere(here, monkeypatch):
     assert "PERMGRAD_DATA" in said
 
 
-def test_the_program_itself_in_a_process_of_its_own(here):
+@pytest.mark.parametrize("module", ["permgrad", "permgrad.cli"])
+def test_the_program_itself_in_a_process_of_its_own(here, module):
     """What the runner inside pytest cannot show: the exit code of the process and what really reaches stderr."""
     ended = subprocess.run(
-        [sys.executable, "-m", "permgrad.cli", "run", "tabel.csv", "--target", "y"],
+        [sys.executable, "-m", module, "run", "tabel.csv", "--target", "y"],
         check=False, capture_output=True, text=True,
     )  # fmt: skip
     assert ended.returncode == 2
     assert ended.stdout == ""
     assert ended.stderr.count("\n") == 1
     assert ended.stderr.startswith("error: table must be an existing file, however: 'tabel.csv' does not exist")
+    told = subprocess.run([sys.executable, "-m", module, "--help"], check=False, capture_output=True, text=True)
+    assert told.stdout.startswith("Usage: permgrad [OPTIONS]")
 
 
 def test_debug_shows_the_traceback(here):
