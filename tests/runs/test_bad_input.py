@@ -299,6 +299,15 @@ def test_other_commands(here, words, fact):
     assert fact in refused(here, *words)
 
 
+@pytest.mark.parametrize("command", ["predict", "explain"])
+@pytest.mark.parametrize("model", ["nowhere", "table.csv"])
+def test_the_model_is_looked_at_before_the_place_to_write(here, command, model):
+    Path("table-predictions.csv").write_text("of another day")
+    Path("table-permgrad").mkdir()
+    Path("table-permgrad/explanation.json").write_text("{}")
+    assert f"a model is a folder, however: {model} " in refused(here, command, model, "table.csv")
+
+
 def test_named_set_that_is_nowhere(here, monkeypatch):
     monkeypatch.setenv("PERMGRAD_DATA", str(here / "none"))
     monkeypatch.setenv("PERMGRAD_CACHE", str(here / "cache"))
