@@ -231,6 +231,7 @@ def test_folder_of_other_files(here):
 @pytest.mark.parametrize(
     ("words", "fact"),
     [
+        (["--threads", "0"], "--threads must be at least 1, however: --threads 0; leave it out for as many as the"),
         (["--task", "ranking"], "task must be one of 'auto', 'classification', 'regression', however: task='ranking'"),
         (["--preset", "defualt"], "(did you mean 'default'?)"),
         (["--device", "tpu"], "device must be one of"),
