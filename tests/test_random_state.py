@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -38,3 +41,44 @@ def test_anything_else_is_refused(given, message):
     with pytest.raises(InputError) as caught:
         resolve_seed(given)
     assert message in str(caught.value)
+
+
+def test_libraries_loaded_on_the_way_leave_the_random_state_of_the_caller():
+    program = """
+import random
+import subprocess
+import sys
+
+import numpy as np
+import permgrad as pg
+random.seed(0)
+before = random.getstate()
+X = np.random.default_rng(0).normal(size=(60, 2))
+y = np.where(X[:, 0] > 0, "yes", "no")
+pg.compare(X, y, models=["linear", "extra_trees"], folds=2, progress=False)
+assert random.getstate() == before, "a comparison draws nothing"
+model = pg.HyNNClassifier(preset="fast", max_epochs=1, random_state=0).fit(X, y)
+model.score(X, y)
+assert random.getstate() == before, "nor does a fit, nor a score"
+"""
+    ended = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_a_score_leaves_the_random_state_of_the_caller():
+    program = """
+import random
+import subprocess
+import sys
+
+import numpy as np
+import permgrad as pg
+X = np.random.default_rng(0).normal(size=(60, 2))
+model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0).fit(X, X[:, 0])
+random.seed(0)
+before = random.getstate()
+model.score(X, X[:, 0])
+assert random.getstate() == before
+"""
+    ended = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr

@@ -45,7 +45,7 @@ SplitSeed = Annotated[int, typer.Option(help="Seed of the split.", min=0)]
 Seed = Annotated[int, typer.Option(help="Seed of everything random but the split.", min=0)]
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda or one of several, such as cuda:1.")]
 Threads = Annotated[
-    int | None, typer.Option(help="Number of threads to compute with (default: as the machine is set).", min=1)
+    int | None, typer.Option(help="Number of threads to compute with, at least 1 (default: as the machine is set).")
 ]
 CsvFormulas = Annotated[
     str,

@@ -8,9 +8,10 @@ without the others.
 from __future__ import annotations
 
 import hashlib
+import random
 import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,23 @@ from permgrad._threads import Undo, together
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
+
+
+def _load_rich() -> None:
+    """Import what draws from Python's own generator while it is imported, and put the caller's state back.
+
+    scikit-learn and Lightning import ``rich`` on the way to something else, whenever they happen to need it first: in
+    the middle of a fit, or when the caller asks for a score.
+    """
+    state = random.getstate()
+    try:
+        with suppress(ImportError):
+            import rich.style  # noqa: F401 — it stays imported, and draws no more
+    finally:
+        random.setstate(state)
+
+
+_load_rich()
 
 
 def resolve_seed(random_state: Any) -> int:

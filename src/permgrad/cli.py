@@ -24,7 +24,7 @@ from permgrad import _cli_options as options
 from permgrad._cli_diff import add_diff
 from permgrad._cli_tune import add_tune
 from permgrad._csv import csv_formulas
-from permgrad._errors import EnvironmentProblem, PermgradError, PermgradWarning
+from permgrad._errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning
 from permgrad._startup import loading, own_process
 
 app = typer.Typer(
@@ -132,6 +132,11 @@ def _tell(result: Mapping[str, Any], text: str, *, as_json: bool) -> None:
 def _use_threads(threads: int | None) -> None:
     """Limit the threads of this process; it has to be said before the numeric libraries are loaded."""
     if threads is not None:
+        if threads < 1:
+            raise InputError(
+                f"--threads must be at least 1, however: --threads {threads}; leave it out for as many as the machine "
+                "is set to"
+            )
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ[name] = str(threads)
 
@@ -377,7 +382,12 @@ def report(
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Build a run's report.html again from the files in its folder."""
+    """Build a run's report.html again from the files in its folder.
+
+    It reads run.json, data.json, layout.json, layout.svg, model/, metrics.json, history.csv, predictions.csv,
+    explanations/, integrated_gradients.csv and branches.json, not importance.csv and split.npz, which hold the same
+    numbers and rows for others.
+    """
     with loading():
         from permgrad.runs.report import rebuild_report
 
@@ -532,8 +542,6 @@ def compare(
 
 def _names(given: list[str] | None, *, once: bool = True) -> tuple[str, ...]:
     """Return the names in an option that may be given several times, each with several names between commas."""
-    from permgrad._errors import InputError
-
     names = tuple(name.strip() for text in given or () for name in text.split(",") if name.strip())
     names = tuple(dict.fromkeys(names)) if once else names
     if given and not names:
@@ -573,7 +581,7 @@ add_diff(app, _command, tell=_tell)
 
 def main() -> None:
     """Run the command line; the entry point of the ``permgrad`` program."""
-    app()
+    app(prog_name="permgrad")
 
 
 if __name__ == "__main__":

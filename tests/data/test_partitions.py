@@ -180,6 +180,16 @@ def test_other_files_and_hidden_ones_are_left_alone(tmp_path: Path) -> None:
     assert whole(open_partitioned(tmp_path)).to_dict("list") == {"a": [1]}
 
 
+def test_tables_in_other_forms_are_left_out_and_said(tmp_path: Path) -> None:
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "b.parquet")
+    for name in ("1.csv", "2.CSV", "deep/3.csv.gz", "4.tsv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("a\n2\n")
+    said = r"holds 4 other data files as well \(1.csv, 2.CSV, 4.tsv and 1 more\), which are left out; write them as"
+    with pytest.warns(pg.PermgradWarning, match=said):
+        assert whole(open_partitioned(tmp_path)).to_dict("list") == {"a": [1]}
+
+
 def test_files_may_differ_in_the_width_of_numbers_and_the_order_of_columns(tmp_path: Path) -> None:
     pq.write_table(
         pa.table({"n": pa.array([1, 2], pa.int32()), "t": pa.array(["a", "b"]).dictionary_encode()}),

@@ -231,6 +231,7 @@ def test_folder_of_other_files(here):
 @pytest.mark.parametrize(
     ("words", "fact"),
     [
+        (["--threads", "0"], "--threads must be at least 1, however: --threads 0; leave it out for as many as the"),
         (["--task", "ranking"], "task must be one of 'auto', 'classification', 'regression', however: task='ranking'"),
         (["--preset", "defualt"], "(did you mean 'default'?)"),
         (["--device", "tpu"], "device must be one of"),
@@ -299,6 +300,15 @@ def test_other_commands(here, words, fact):
     assert fact in refused(here, *words)
 
 
+@pytest.mark.parametrize("command", ["predict", "explain"])
+@pytest.mark.parametrize("model", ["nowhere", "table.csv"])
+def test_the_model_is_looked_at_before_the_place_to_write(here, command, model):
+    Path("table-predictions.csv").write_text("of another day")
+    Path("table-permgrad").mkdir()
+    Path("table-permgrad/explanation.json").write_text("{}")
+    assert f"a model is a folder, however: {model} " in refused(here, command, model, "table.csv")
+
+
 def test_named_set_that_is_nowhere(here, monkeypatch):
     monkeypatch.setenv("PERMGRAD_DATA", str(here / "none"))
     monkeypatch.setenv("PERMGRAD_CACHE", str(here / "cache"))
@@ -307,16 +317,19 @@ def test_named_set_that_is_nowhere(here, monkeypatch):
     assert "PERMGRAD_DATA" in said
 
 
-def test_the_program_itself_in_a_process_of_its_own(here):
+@pytest.mark.parametrize("module", ["permgrad", "permgrad.cli"])
+def test_the_program_itself_in_a_process_of_its_own(here, module):
     """What the runner inside pytest cannot show: the exit code of the process and what really reaches stderr."""
     ended = subprocess.run(
-        [sys.executable, "-m", "permgrad.cli", "run", "tabel.csv", "--target", "y"],
+        [sys.executable, "-m", module, "run", "tabel.csv", "--target", "y"],
         check=False, capture_output=True, text=True,
     )  # fmt: skip
     assert ended.returncode == 2
     assert ended.stdout == ""
     assert ended.stderr.count("\n") == 1
     assert ended.stderr.startswith("error: table must be an existing file, however: 'tabel.csv' does not exist")
+    told = subprocess.run([sys.executable, "-m", module, "--help"], check=False, capture_output=True, text=True)
+    assert told.stdout.startswith("Usage: permgrad [OPTIONS]")
 
 
 def test_debug_shows_the_traceback(here):

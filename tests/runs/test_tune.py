@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,9 +17,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from invoking import call
+from typer.testing import CliRunner
 
 import permgrad as pg
 from permgrad._errors import PermgradError
+from permgrad.cli import app
 from permgrad.runs.tune_request import TuneRequest
 from permgrad.tuning.locks import Worker
 from permgrad.tuning.study import differences
@@ -119,6 +122,25 @@ def test_a_finished_study_is_left_alone(place, tuned):
     assert facts["run"]["test"]["accuracy"] > 0.5
     assert call(*words(place, tuned, trials=2)).startswith("This study is finished already")
     assert before == {path: path.stat().st_mtime_ns for path in tuned.rglob("*") if path.is_file()}
+
+
+def test_a_damaged_model_of_a_finished_study_is_made_again(place, tuned, tmp_path):
+    study = tmp_path / "study"
+    shutil.copytree(tuned, study)
+    whole = (study / "model/weights.safetensors").read_bytes()
+    best = study / "trials" / str(json.loads((study / "tune.json").read_text())["finished"]["best"])
+    for damaged, said in (
+        ((study,), "model/weights.safetensors of stage 'model' is damaged"),
+        ((study, best), "again"),
+    ):
+        for folder in damaged:
+            (folder / "model/weights.safetensors").write_bytes(whole[:500])
+        result = CliRunner().invoke(app, [str(word) for word in words(place, study)])
+        assert result.exit_code == 0, result.output
+        assert "nothing was changed" not in result.stdout
+        assert said in result.stderr
+        assert (study / "model/weights.safetensors").read_bytes() == whole
+    assert "nothing was changed" in call(*words(place, study))
 
 
 def test_more_trials_add_to_what_is_there(place, tuned, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import pytest
 from invoking import call, train_run
 from typer.testing import CliRunner
 
+from permgrad import InputError
 from permgrad.cli import app
+from permgrad.runs.documents import read_drawing
 
 
 def table(rows: int = 120) -> pd.DataFrame:
@@ -86,8 +89,18 @@ def test_what_was_deleted_from_a_finished_run_is_made_again(place, gone, kept):
 def test_a_report_of_a_run_that_lost_files_says_which(place):
     Path("run", "importance.csv").unlink()
     said = refused("report", "run")
-    assert "importance.csv of stage 'explanation' is gone" in said
-    assert "write them again with: permgrad run" in said
+    assert "importance.csv of stage 'explanation' is gone in run; write them again with: permgrad run " in said
+
+
+def test_the_command_that_mends_a_copied_run_names_the_copy(place):
+    shutil.copytree("run", "my copy")
+    shutil.rmtree("my copy/explanations")
+    said = refused("report", "my copy")
+    command = shlex.split(said.partition("write them again with: ")[2])
+    assert command[-2:] == ["--out", "my copy"]
+    assert command.count("--out") == 1
+    assert "nothing was changed" not in call(*command[1:])
+    call("report", "my copy")
 
 
 # --- overwriting a run ------------------------------------------------------------------------------------------------
@@ -273,6 +286,53 @@ def test_the_class_that_was_asked_for_is_printed_and_named(place):
 
 
 # --- damaged files ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("model/weights.safetensors", 2),
+        ("model/arrays.npz", 2),
+        ("model/model.json", 2),
+        ("explanations/permgrad/values.npz", 3),
+        ("explanations/permgrad/explanation.json", 3),
+        ("split.npz", 0),
+    ],
+)
+def test_a_damaged_file_of_a_finished_run_is_made_again(place, name, kept):
+    path = Path("run", name)
+    same = ("importance.csv", "predictions.csv", "data.json", "model/weights.safetensors", "explanations/rows.json")
+    before = {own: Path("run", own).read_bytes() for own in same}
+    path.write_bytes(path.read_bytes()[:200])
+    assert f"{name} of stage " in refused("report", "run"), "nor is a report made of it"
+    result = CliRunner().invoke(app, ["run", "table.csv", *RUN])
+    assert result.exit_code == 0, result.output
+    assert "nothing was changed" not in result.stdout
+    assert result.stderr.count("is damaged; the stage that writes it, and those after it, are done again") == 1
+    assert name in result.stderr
+    assert result.stderr.count("finished before") == kept
+    assert {own: Path("run", own).read_bytes() for own in before} == before, "the same result as before"
+    assert "nothing was changed" in call("run", "table.csv", *RUN)
+    call("report", "run")
+
+
+@pytest.mark.parametrize("name", ["history.csv", "predictions.csv"])
+def test_a_report_is_not_made_of_half_a_file(place, name):
+    path = Path("run", name)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(0.6 * len(content))])
+    said = refused("report", "run")
+    assert f"however: run/{name} is damaged: " in said
+    assert said.endswith("; run again with --from model")
+
+
+def test_half_a_drawing_is_refused(tmp_path):
+    path = tmp_path / "layout.svg"
+    path.write_text("<svg>\n<g/>\n</svg>\n")
+    assert read_drawing(path, "layout") == path.read_text()
+    path.write_text("<svg>\n<g/>\n")
+    with pytest.raises(InputError, match=r"layout.svg is damaged: .*; run again with --from layout"):
+        read_drawing(path, "layout")
+
+
 @pytest.mark.parametrize("content", ["{bad", "[]"])
 def test_a_damaged_record_is_called_damaged(place, content):
     Path("run/run.json").write_text(content)

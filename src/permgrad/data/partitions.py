@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from permgrad._checks import check_path, check_whole
-from permgrad._errors import EnvironmentProblem, InputError, shown, suggest
+from permgrad._errors import EnvironmentProblem, InputError, counted, listed, shown, suggest, warn_user
 from permgrad._files import file_hash
 from permgrad.data.cells import CellError
 from permgrad.data.parquet_columns import ColumnLayout, check_notes, check_texts, exact_columns, index_formulas
@@ -36,6 +36,8 @@ from permgrad.data.table import DAMAGE, check_fits
 
 #: Endings of the files of a folder that are read; others are left alone.
 SUFFIXES = (".parquet", ".pq")
+#: Endings of tables in other forms, which whoever lays them beside Parquet files may take for part of the table.
+_OTHER_TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".feather", ".arrow", ".orc", ".jsonl", ".xlsx")
 #: Rows of a part, unless the table is so long that it would have more parts than this.
 ROWS_PER_PART, MOST_PARTS = 50_000, 1000
 #: Rows that ``read`` decodes at a time, and bytes of a column that are held while it is decoded. Row groups of at most
@@ -355,8 +357,9 @@ def open_partitioned(path: str | os.PathLike[str], *, rows_per_part: int | None 
     """Read the footers of a Parquet file, or of all Parquet files in a folder, and cut the table into parts.
 
     Files are sorted by name; those in folders named ``column=value`` get that column, other folders are searched too,
-    names that begin with a point or an underscore are left out. A part never spans two files and is never smaller than
-    one row group; neighbouring row groups are put together up to ``rows_per_part``.
+    names that begin with a point or an underscore are left out, tables in other forms with a warning. A part never
+    spans two files and is never smaller than one row group; neighbouring row groups are put together up to
+    ``rows_per_part``.
 
     Args:
         path: a file or a folder.
@@ -413,13 +416,21 @@ def _find(place: Path) -> tuple[Path, list[Path]]:
                 "or read it into memory with permgrad.read_table"
             )
         return place.parent, [place]
-    found = [
+    seen = [
         file
         for file in place.rglob("*")
-        if file.suffix.lower() in SUFFIXES
+        if file.name.lower().endswith((*SUFFIXES, *_OTHER_TABLES))
         and file.is_file()
         and not any(step.startswith((".", "_")) for step in file.relative_to(place).parts)
     ]
+    found = [file for file in seen if file.suffix.lower() in SUFFIXES]
+    if found and len(found) < len(seen):
+        others = sorted(file.relative_to(place).as_posix() for file in seen if file.suffix.lower() not in SUFFIXES)
+        warn_user(
+            f"of a folder that is a table only the Parquet files are read, however: {str(place)!r} holds "
+            f"{counted(len(others), 'other data file')} as well ({listed(others, 3)}), which "
+            f"{'are' if len(others) > 1 else 'is'} left out; write them as Parquet, or move them away"
+        )
     if not found:
         raise InputError(
             f"a folder that is a table must hold Parquet files, however: {str(place)!r} holds none that ends in "

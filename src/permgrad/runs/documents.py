@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from permgrad._csv import read_csv
-from permgrad._errors import InputError
+from permgrad._errors import InputError, counted
 from permgrad._stored import parse_json
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def read_metrics(path: Path, task: str | None = None) -> dict[str, Any]:
 
 
 def read_table_of(
-    path: Path, stage: str, *, needs: Sequence[str], numbers: Sequence[str], **options: Any
+    path: Path, stage: str, *, needs: Sequence[str], numbers: Sequence[str], rows: int | None = None, **options: Any
 ) -> pd.DataFrame:
     """Read a CSV file of a run's folder.
 
@@ -119,6 +119,7 @@ def read_table_of(
         stage: Which stage writes it.
         needs: Columns that it must have.
         numbers: Columns that hold numbers, and nothing else, where the file has them.
+        rows: How many it has; None: nothing is known of that.
         **options: Those of ``pandas.read_csv``.
 
     Raises:
@@ -138,7 +139,25 @@ def read_table_of(
     if texts or table.empty:
         fact = f"column {texts[0]!r} holds other things than numbers" if texts else "it has no rows"
         raise _changed(path, f"is damaged: {fact}", fix)
+    if rows is not None and len(table) != rows:
+        raise _changed(path, f"is damaged: of {counted(rows, 'row')} it has {len(table):,}", fix)
     return table
+
+
+def read_drawing(path: Path, stage: str) -> str:
+    """Read an SVG file of a run's folder.
+
+    Args:
+        path: The file.
+        stage: Which stage writes it.
+
+    Raises:
+        InputError: It is damaged; the message names the stage to do again.
+    """
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if "<svg" not in text or not text.rstrip().endswith("</svg>"):
+        raise _changed(path, "is damaged: it is no whole drawing", f"run again with --from {stage}")
+    return text
 
 
 def _is_column(entry: Any) -> bool:

@@ -27,7 +27,7 @@ from permgrad.runs.cache import Cache
 from permgrad.runs.chosen_rows import check_row, read_selected, selected
 from permgrad.runs.image_table_explaining import explain_records, image_inputs, image_plots
 from permgrad.runs.outputs import refuse_input, refuse_run_file
-from permgrad.runs.predict import open_model, read_rows
+from permgrad.runs.predict import check_model, open_model, read_rows
 from permgrad.runs.request import Outcome, table_name
 from permgrad.runs.stages import use_threads
 from permgrad.runs.stream import (
@@ -98,6 +98,7 @@ def explain_table(request: ExplainRequest) -> Outcome:
 
     chosen = methods.get(request.method)
     _check_options(request, chosen)
+    check_model(request.model_folder)
     refuse_inside(request.folder, request.table)
     refuse_input(request.folder, {"table": request.table})
     refuse_run_file(request.folder, request.model_folder)

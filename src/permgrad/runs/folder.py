@@ -17,13 +17,14 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from permgrad._checks import check_choice
 from permgrad._errors import InputError, PermgradError, listed
 from permgrad._files import file_hash, plain, sweep, write_json_atomic, writing
 from permgrad._lock import LOCK, hold_folder
 from permgrad._stored import parse_json
+from permgrad.runs.damage import damaged_files
 
 SCHEMA_VERSION = 1
 RECORD = "run.json"
@@ -174,13 +175,13 @@ class RunFolder:
     Attributes:
         path: The folder.
         record: The content of ``run.json``.
-        lost: Files of finished stages that were gone when the folder was taken; those stages count as unfinished.
+        lost: Files of a finished stage that were gone or damaged when the folder was taken; it counts as unfinished.
     """
 
     def __init__(self, path: Path, record: dict[str, Any]) -> None:
         self.path = path
         self.record = record
-        self.lost: list[str] = []
+        self.lost: Lost | None = None
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -276,8 +277,31 @@ def _recorded_files(record: Mapping[str, Any], stage: str) -> list[Any] | None:
     return listed if isinstance(listed, list) else None
 
 
-def lost_files(folder: Path, record: Mapping[str, Any]) -> tuple[str, list[str]] | None:
-    """Return the first finished stage of which files are gone, and these files; None where all are there.
+class Lost(NamedTuple):
+    """Files of a finished stage that cannot be used.
+
+    Attributes:
+        stage: Which writes them.
+        files: Relative to the run's folder.
+        fact: What is with them: ``"gone"`` or ``"damaged"``.
+    """
+
+    stage: str
+    files: list[str]
+    fact: str
+
+    def words(self) -> str:
+        """Say which they are, and what is with them.
+
+        Examples:
+            >>> Lost("report", ["report.html"], "gone").words()
+            "report.html of stage 'report' is gone"
+        """
+        return f"{listed(self.files, 3)} of stage {self.stage!r} {'are' if len(self.files) > 1 else 'is'} {self.fact}"
+
+
+def lost_files(folder: Path, record: Mapping[str, Any]) -> Lost | None:
+    """Return the files of the first finished stage that has lost some, gone or damaged; None where all are whole.
 
     Args:
         folder: The run's folder.
@@ -287,19 +311,22 @@ def lost_files(folder: Path, record: Mapping[str, Any]) -> tuple[str, list[str]]
         if stage not in record["finished_stages"]:
             continue
         told = _recorded_files(record, stage)
-        names = _ALWAYS[stage] if told is None else told
+        names = [str(name) for name in (_ALWAYS[stage] if told is None else told)]
         # Unlike Path.exists this is False, and no error, of a name that no file can have.
-        gone = [str(name) for name in names if not os.path.exists(folder / str(name))]  # noqa: PTH110
+        gone = [name for name in names if not os.path.exists(folder / name)]  # noqa: PTH110
         if gone:
-            return stage, gone
+            return Lost(stage, gone, "gone")
+        damaged = damaged_files(folder, written_files(folder, stage) if told is None else names)
+        if damaged:
+            return Lost(stage, damaged, "damaged")
     return None
 
 
 def whole_stages(folder: Path, record: Mapping[str, Any]) -> list[str]:
-    """Return the stages that are finished and whose files are there, up to the first whose files are not."""
+    """Return the stages that are finished and whose files are whole, up to the first that has lost some."""
     lost = lost_files(folder, record)
     order = list(STAGES)
-    done = order if lost is None else order[: order.index(lost[0])]
+    done = order if lost is None else order[: order.index(lost.stage)]
     return [stage for stage in record["finished_stages"] if stage in done]
 
 
@@ -526,8 +553,8 @@ def _begin(
             run.forget_from(from_stage)
         elif keep:
             if (lost := lost_files(folder, run.record)) is not None:
-                stage, run.lost = lost
-                run.forget_from(stage)
+                run.lost = lost
+                run.forget_from(lost.stage)
             run.remove_unfinished()
             run.write_record()
         else:

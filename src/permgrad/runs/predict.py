@@ -25,22 +25,31 @@ from permgrad.runs.request import Outcome, table_name
 from permgrad.runs.stages import prediction_table, predictions_of, use_threads
 
 
-def open_model(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """Return the model of a run's folder (or of the model folder in it), and what ``data.json`` says, if it is there.
+def check_model(folder: Path) -> None:
+    """Refuse what can be no model, without reading one.
 
     Raises:
-        InputError: There is no model.
+        InputError: No folder, or that of a run without its model.
     """
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         raise InputError(
             f"a model is a folder, however: {folder} {what}; give a run's folder, such as permgrad-runs/heloc-0"
         )
-    run = folder if (folder / "model").is_dir() else folder.parent
     if read_record(folder) is not None and not (folder / "model").is_dir():
         raise InputError(
             f"a run must have trained its model, however: in {folder} it has not; finish it with permgrad run"
         )
+
+
+def open_model(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """Return the model of a run's folder (or of the model folder in it), and what ``data.json`` says, if it is there.
+
+    Raises:
+        InputError: There is no model.
+    """
+    check_model(folder)
+    run = folder if (folder / "model").is_dir() else folder.parent
     with loading():
         from permgrad.models.saving import load
 
@@ -100,6 +109,8 @@ def predict_table(
     names_file = out is not None and (str(out) == "-" or out.suffix.lower() == ".csv")
     if is_streamed(table, False if stream is None and names_file and table.is_file() else stream):
         return predict_stream(folder, table, out=out, overwrite=overwrite, threads=threads)
+    # Before the place to write: whoever is told of that first overwrites files for a model that there is not.
+    opened = open_model(folder)
     target = Path(f"{table_name(table)}-predictions.csv") if out is None else out
     to_stdout = os.fspath(target) == "-"
     if not to_stdout:
@@ -113,7 +124,7 @@ def predict_table(
     with nullcontext() if to_stdout else hold_name(target):
         if not to_stdout:
             _check_free(target, overwrite=overwrite)  # again, now that nobody else can write it
-        result, facts = _predicted(folder, table, threads)
+        result, facts = _predicted(*opened, table, threads)
         if to_stdout:
             text, quoted = csv_text(result)
             _say_quoted(quoted)
@@ -127,9 +138,10 @@ def predict_table(
     return Outcome({**facts, "out": os.fspath(target)}, f"{counted(len(result), 'row')} predicted: {target}")
 
 
-def _predicted(folder: Path, table: Path, threads: int | None) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _predicted(
+    model: Any, data: dict[str, Any], table: Path, threads: int | None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the predictions of a table as they are written, and facts about them."""
-    model, data = open_model(folder)
     use_threads(threads)
     rows: Any
     if image_table.is_image_model(model):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -27,7 +28,16 @@ from permgrad.report.content import (
     TrainingSection,
 )
 from permgrad.runs import image_table_report, strongest
-from permgrad.runs.documents import BRANCHES, DATA, METRICS, read_data, read_json, read_metrics, read_table_of
+from permgrad.runs.documents import (
+    BRANCHES,
+    DATA,
+    METRICS,
+    read_data,
+    read_drawing,
+    read_json,
+    read_metrics,
+    read_table_of,
+)
 from permgrad.runs.explaining import saved_explanation
 from permgrad.runs.folder import RECORD, STAGES, believed, lost_files, read_record, refuse_damaged
 from permgrad.runs.gradients import SUMMARY
@@ -60,19 +70,36 @@ def rebuild_report(folder: str | os.PathLike[str]) -> Outcome:
     if missing:
         raise InputError(
             f"a report needs a run whose stages are finished, however: {missing[0]!r} is not finished in {path}; "
-            f"go on with: {record.get('command') or 'permgrad run'}"
+            f"go on with: {command_for(path, record)}"
         )
     lost = lost_files(path, record)
-    if lost is not None and lost[0] != "report":
+    if lost is not None and lost.stage != "report":
         raise InputError(
-            f"a report needs a run whose files are there, however: {', '.join(lost[1][:3])} of stage {lost[0]!r} "
-            f"{'are' if len(lost[1]) > 1 else 'is'} gone from {path}; write them again with: "
-            f"{record.get('command') or 'permgrad run'}"
+            f"a report needs a run whose files are whole, however: {lost.words()} in {path}; write them again with: "
+            f"{command_for(path, record)}"
         )
     fix = "copy the folder to a place where you may write"
     with writing("the report must be written beside the run", path, fix), hold_folder(path, fix), believed(path):
         report = write_run_report(path, record)
     return Outcome({"report": os.fspath(report), "folder": os.fspath(path)}, f"Report: {report}")
+
+
+def command_for(folder: Path, record: Mapping[str, Any]) -> str:
+    """Return the command that a run was asked for with, for the folder where the run is now.
+
+    Examples:
+        >>> command_for(Path("copy"), {"command": "permgrad run 'my table.csv' --target y --out runs/one --seed 3"})
+        "permgrad run 'my table.csv' --target y --seed 3 --out copy"
+    """
+    try:
+        words = shlex.split(str(record.get("command") or ""))
+    except ValueError:  # of a record that somebody has changed
+        words = []
+    words = words or ["permgrad", "run", "TABLE"]
+    if "--out" in words:
+        place = words.index("--out")
+        del words[place : place + 2]
+    return shlex.join([*words, "--out", os.fspath(folder)])
 
 
 def is_image_model(model: Any) -> bool:
@@ -127,7 +154,7 @@ def report_content(folder: Path, record: Mapping[str, Any], model: Any) -> Repor
         data=_data_section(data),
         network=image_table_report.network_section(record, model) if images else _network_section(record, model),
         training=_training_section(folder, model),
-        predictions=_prediction_section(folder, task, model),
+        predictions=_prediction_section(folder, task, model, int(data["rows"]["test"])),
         explanation=explanation,
         compared={} if paper is None else {"permgrad-paper": paper},
         branches=read_json(folder / BRANCHES),
@@ -179,7 +206,7 @@ def _training_section(folder: Path, model: Any) -> TrainingSection:
     loss = str(model.training_options_.get("loss", "loss"))
     units = {"cross_entropy": "cross-entropy, nats", "squared_error": "squared error of the standardised target"}
     needed = ("epoch", "seconds")
-    history = read_table_of(folder / "history.csv", "model", needs=needed, numbers=needed)
+    history = read_table_of(folder / "history.csv", "model", needs=needed, numbers=needed, rows=len(model.history_))
     return TrainingSection(
         history=history,
         best_epoch=int(model.best_epoch_),
@@ -188,7 +215,7 @@ def _training_section(folder: Path, model: Any) -> TrainingSection:
     )
 
 
-def _prediction_section(folder: Path, task: str, model: Any) -> PredictionSection:
+def _prediction_section(folder: Path, task: str, model: Any, rows: int) -> PredictionSection:
     text = {"truth": str, "prediction": str} if task == "classification" else None
     classes = [str(label) for label in getattr(model, "classes_", np.zeros(0)).tolist()]
     chances = [f"probability_{label}" for label in classes]
@@ -197,6 +224,7 @@ def _prediction_section(folder: Path, task: str, model: Any) -> PredictionSectio
         "model",
         needs=("row", "truth", "prediction", *chances),
         numbers=("row", *(chances or ("truth", "prediction"))),
+        rows=rows,
         dtype=text,
         keep_default_na=False,
     )
@@ -291,7 +319,7 @@ def _layout_section(folder: Path) -> LayoutSection:
     columns.insert(0, "encoded column", content["columns"])
     text = "Each encoded column of the table has a pixel; the value of the column is the brightness of its pixel."
     return LayoutSection(
-        drawing=(folder / "layout.svg").read_text(encoding="utf-8"),
+        drawing=read_drawing(folder / "layout.svg", "layout"),
         name=content["name"],
         pixels=content["pixels"],
         table=columns,

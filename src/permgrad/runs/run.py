@@ -15,6 +15,7 @@ from permgrad.runs.folder import (
     NAMES,
     STAGE_ALIASES,
     STAGES,
+    Lost,
     believed,
     check_free,
     find_finished,
@@ -79,7 +80,7 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
         overwrite=request.overwrite,
         from_stage=request.from_stage,
     ) as folder:
-        if folder.lost:
+        if folder.lost is not None:
             say(lost_line(folder.lost))
         work = Work(request, inputs, folder, say)
         for number, (name, stage) in enumerate(kind.STAGE_WORK.items(), start=1):
@@ -114,19 +115,15 @@ def headline(inputs: Inputs) -> str:
     )
 
 
-def lost_line(files: list[str]) -> str:
-    """Say that files of finished stages are gone, and what follows from it.
+def lost_line(lost: Lost) -> str:
+    """Say that files of a finished stage are gone or damaged, and what follows from it.
 
     Examples:
-        >>> lost_line(["report.html"])
-        'note: report.html of the finished run is gone; the stage that writes it, and those after it, are done again'
+        >>> lost_line(Lost("report", ["report.html"], "gone"))
+        "note: report.html of stage 'report' is gone; the stage that writes it, and those after it, are done again"
     """
-    more = f" and {len(files) - 3} more" if len(files) > 3 else ""
-    many = len(files) > 1
-    return (
-        f"note: {', '.join(files[:3])}{more} of the finished run {'are' if many else 'is'} gone; the stage that writes "
-        f"{'them' if many else 'it'}, and those after it, are done again"
-    )
+    what = "them" if len(lost.files) > 1 else "it"
+    return f"note: {lost.words()}; the stage that writes {what}, and those after it, are done again"
 
 
 # ---- the summary -----------------------------------------------------------------------------------------------------

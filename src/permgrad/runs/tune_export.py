@@ -13,6 +13,7 @@ from permgrad._csv import write_csv
 from permgrad._errors import InputError
 from permgrad._files import atomic_folder, atomic_path, file_hash, sweep, write_json_atomic, write_text_atomic
 from permgrad._stored import parse_json
+from permgrad.runs.damage import is_damaged
 from permgrad.runs.folder import (
     believed,
     clear_run,
@@ -213,6 +214,10 @@ def _run_stages(session: Session, best: Any) -> None:
             session.say(f"  trial {best.number} was trained elsewhere; the same training is done again here")
             stages.model_stage(work)
             return
+        if is_damaged(source):
+            session.say(f"  the model of trial {best.number} is damaged; the same training is done again")
+            stages.model_stage(work)
+            return
         with atomic_folder(work.folder / "model") as temporary:
             shutil.copytree(source, temporary, dirs_exist_ok=True)
         stages.write_measures(work)
@@ -226,7 +231,7 @@ def _run_stages(session: Session, best: Any) -> None:
             clear_run(folder)  # of a run without its record; the folder is known for ours by the study's
     session.say(f"the best is trial {best.number}; it becomes a run in {folder}")
     with open_run(folder, settings, command=session.request.command, overwrite=other) as run:
-        if run.lost:
+        if run.lost is not None:
             session.say(lost_line(run.lost))
         said = {f"note: {note}" for note in session.inputs.notes}
         work = stages.Work(request, session.inputs, run, lambda line: None if line in said else session.say(line))
