@@ -356,6 +356,16 @@ def distinct_pairs(own: npt.NDArray[np.float32], drawn: Sequence[npt.NDArray[np.
     return Pairs(sorted_rows[first], sorted_values[first], tuple(places.reshape(count, repeats).T))
 
 
+def is_half(dtype: torch.dtype) -> bool:
+    """Whether numbers of this type are so coarse that their rounding may be as large as an effect.
+
+    Examples:
+        >>> is_half(torch.bfloat16), is_half(torch.float32)
+        (True, False)
+    """
+    return torch.finfo(dtype).eps > _HALF
+
+
 def rounding_size(outputs: Tensor, noise: float | None = None) -> Tensor:
     """Return the difference of an output below which it is the network's rounding, ``(rows, 1)``.
 
@@ -364,7 +374,7 @@ def rounding_size(outputs: Tensor, noise: float | None = None) -> Tensor:
         noise: how far rounding was seen to move outputs; None: as for outputs around 1, logits or standardised.
     """
     precision = torch.finfo(outputs.dtype).eps
-    times = 1 if precision > _HALF else _ROUNDING
+    times = 1 if is_half(outputs.dtype) else _ROUNDING
     least = times * precision if noise is None else noise
     return (times * precision * outputs.abs().amax(dim=1, keepdim=True)).clamp_min(least)
 

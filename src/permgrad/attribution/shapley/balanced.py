@@ -137,7 +137,7 @@ def all_used(game: ShapleyGame) -> bool:
     grid = CoalitionGrid(replace(request, inputs=request.donors))
     rng, background = generator(request.seed, "used"), len(request.donors[0])
     doubted = np.arange(game.players, dtype=np.int64)
-    rounding = game.rounding(np.zeros(1, dtype=np.int64))
+    rounding = game.rounding(np.zeros(1, dtype=np.int64), 1)
     for trials in _TRIALS:
         if not len(doubted) or background < 2:
             break

@@ -55,7 +55,7 @@ class Enumeration:
             shown = np.broadcast_to(kept[self._between], (len(rows), len(self._between), kept.shape[1]))
             worth[:, self._between] = self.game.values(rows, donors, shown)
         values: Floats = np.einsum("pc,ncv->npv", self.coalitions.weights, worth, optimize=True)
-        values[self._idle(worth, self.game.rounding(rows))] = 0.0
+        values[self._idle(worth, self.game.rounding(rows, donors.shape[1]))] = 0.0
         return values
 
     def _idle(self, worth: Floats, rounding: Floats) -> npt.NDArray[np.bool_]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from permgrad.attribution.coalitions import CoalitionGame
 from permgrad.attribution.finite import finite_rows
-from permgrad.attribution.game import rounding_size
+from permgrad.attribution.game import is_half, rounding_size
 from permgrad.attribution.method import Request
 from permgrad.attribution.shapley.grid import CoalitionGrid
 from permgrad.models.losses import losses
@@ -202,10 +202,15 @@ class ShapleyGame:
         """Count rows of the network that were evaluated for this game in another way."""
         self._elsewhere += evaluations
 
-    def rounding(self, rows: Integers) -> Floats:
+    def rounding(self, rows: Integers, donors: int) -> Floats:
         """Return the difference of values below which it is the network's rounding, ``(n, V)``.
 
-        Found by moving each output by its rounding, at the row's own prediction and at the background's mean.
+        Found by moving each output by its rounding, at the row's own prediction and at the background's mean. In half
+        precision real effects are as small: there the roundings of several donors' outputs are taken to average out.
+
+        Args:
+            rows: receivers, ``(n,)``.
+            donors: how many donors a value is taken over.
         """
         own = self.base[_index(rows)]
         mean = self.donor_outputs.double().mean(dim=0).expand(len(rows), -1)
@@ -219,7 +224,7 @@ class ShapleyGame:
                 shifted[:, column] += size
                 moved += np.abs(self.measure(shifted[:, None], rows) - at_point)
             largest = np.maximum(largest, moved)
-        return _STEEPER * largest
+        return largest / np.sqrt(donors) if is_half(self.base.dtype) else _STEEPER * largest
 
 
 def _make_measure(request: Request, measured: str, base: Tensor) -> Measure:

@@ -62,7 +62,7 @@ def walk(game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, counte
         ranks = tree.ranks(game.request.seed, "order", counters[part])
         own, theirs = rows[part], donors[part]
         steps = np.diff(_path(game, own, theirs, np.stack([ranks, players - 1 - ranks], axis=1)), axis=2)
-        steps[np.abs(steps) <= game.rounding(own)[:, None, None]] = 0.0
+        steps[np.abs(steps) <= game.rounding(own, theirs.shape[1])[:, None, None]] = 0.0
         there = np.take_along_axis(steps[:, 0], ranks[:, :, None], axis=1)
         back = np.take_along_axis(steps[:, 1], players - 1 - ranks[:, :, None], axis=1)
         found[part] = (there + back) / 2
