@@ -60,7 +60,8 @@ def divided(
     _check_rows(len(frame), files)
     task, reason = _task(request, card, frame[target], target)
     all_tables = {"table": frame, **files}
-    labels = {name: target_values(own[target], task, target) for name, own in all_tables.items()}
+    alike = {"table": written.alike.get(target)}
+    labels = {name: target_values(own[target], task, target, alike=alike.get(name)) for name, own in all_tables.items()}
     _check_labels(labels, task, target, request)
     places, split = _undivided(len(frame)) if undivided else _divide(request, frame, labels["table"], task, files)
     tables = {part: frame.iloc[places[part]] if part in places else files[part] for part in PARTS}
