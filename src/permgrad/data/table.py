@@ -401,8 +401,9 @@ def _parse_with_pandas(
             **exact_numbers(),
         )
     except (pd.errors.ParserError, ValueError) as error:
+        fix = "close the quote that begins there" if "EOF inside string" in str(error) else "correct the line"
         raise InputError(
-            f"a table must be well-formed CSV, however {str(file)!r}: {str(error).strip()}; correct the line"
+            f"a table must be well-formed CSV, however {str(file)!r}: {str(error).strip()}; {fix}"
         ) from None
     return frame
 
@@ -449,9 +450,9 @@ def _check_header(header: list[str], records: list[list[str]], delimiter: str, f
         )
     repeated = sorted(name for name, count in Counter(header).items() if count > 1)
     if repeated:
-        shown = ", ".join(repr(name) for name in repeated[:5])
         raise InputError(
-            f"column names must be unique, however {shown} stand more than once in {str(file)!r}; rename the copies"
+            f"column names must be unique, however {listed(repeated, 5, repr)} stand{'s' * (len(repeated) == 1)} more "
+            f"than once in {str(file)!r}; rename the copies"
         )
 
 
@@ -473,15 +474,18 @@ def _check_widths(text: str, delimiter: str, width: int, file: Path) -> None:
             line, found = int(bad[0]) + 1, int(fields[bad[0]])
     else:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+        first = 1
         try:
             for record in reader:
                 if record and len(record) != width:
+                    _check_quotes(record, first, reader.line_num, width, delimiter, file)
                     line, found = reader.line_num, len(record)
                     break
+                first = reader.line_num + 1
         except csv.Error as error:
             raise InputError(
-                f"a table must be well-formed CSV, however {str(file)!r}, line {reader.line_num}: {error}; correct the"
-                " line"
+                f"a table must be well-formed CSV, however {str(file)!r}, from line {first} on: {error}; check its "
+                "quotes (one may not be closed), or correct the line"
             ) from None
     if line:
         titled = "delete the lines above the header, such as a title, or " if width == 1 else ""
@@ -489,6 +493,19 @@ def _check_widths(text: str, delimiter: str, width: int, file: Path) -> None:
             f"every line must have as many fields as the header, however line {line} of {str(file)!r} has {found} where"
             f" the header has {width} (delimiter: {_NAMES[delimiter]}); {titled}correct the line or quote its text"
         )
+
+
+def _check_quotes(record: list[str], first: int, last: int, width: int, delimiter: str, file: Path) -> None:
+    """Refuse a record of too few or many fields one of which goes on over whole lines: its quote is hardly closed."""
+    for place, field in enumerate(record):
+        # Only quotes let a field go on in the next line, and a text of several lines hardly looks like fields.
+        if delimiter in field.partition("\n")[2]:
+            line = first + sum(before.count("\n") for before in record[:place])
+            raise InputError(
+                f"every quote must be closed, however one that a field of line {line} of {str(file)!r} begins with is "
+                f"probably not: the field goes on to line {last}, and makes {counted(len(record), 'field')} where the "
+                f"header has {width} (delimiter: {_NAMES[delimiter]}); close the quote, or take it out"
+            )
 
 
 def _looks_like_text(content: bytes) -> bool:
