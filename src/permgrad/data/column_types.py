@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._checks import check_choice
-from permgrad._errors import InputError, shown, unknown
+from permgrad._errors import InputError, counted, shown, unknown
 from permgrad.data.cells import (
     BLANK,
     PRESENT,
@@ -139,7 +139,7 @@ class Schema:
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
         ]
         if len(self) > most:
-            lines.append(f"… and {len(self) - most} more columns")
+            lines.append(f"… and {counted(len(self) - most, 'more column')}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:

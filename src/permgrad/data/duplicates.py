@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad._errors import counted
 from permgrad.data.cells import Distinct, as_frame, is_native_number, series_seconds, text_numbers
 from permgrad.data.whole_numbers import is_fused
 
@@ -67,7 +68,7 @@ def duplicates_said(groups: Sequence[Sequence[str]], fix: str, *, rows: str = "t
         " = ".join(group[:most]) + (f" and {len(group) - most} more" if len(group) > most else "")
         for group in groups[:most]
     )
-    more = f" and {len(groups) - most} more groups" if len(groups) > most else ""
+    more = f" and {counted(len(groups) - most, 'more group')}" if len(groups) > most else ""
     return (
         f"these columns say the same in every {rows}, so that the importance of one hides in the other: {shown}"
         f"{more}; {fix}"

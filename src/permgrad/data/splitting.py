@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._checks import check_choice
-from permgrad._errors import InputError, warn_user
+from permgrad._errors import InputError, by_count, warn_user
 from permgrad._random import generator
 from permgrad.data.cells import (
     Distinct,
@@ -201,8 +201,8 @@ def _moments(time: Any, n: int) -> Floats:
     bad = int(np.isnan(moments).sum())
     if bad:
         raise InputError(
-            f"time must be a number or a date in every row, however {bad} of {n} rows have none; drop these rows or"
-            " split at random"
+            f"time must be a number or a date in every row, however {bad} of {n} rows {by_count(bad, 'has', 'have')} "
+            f"none; drop {by_count(bad, 'this row', 'these rows')} or split at random"
         )
     return moments
 

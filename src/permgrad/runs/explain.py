@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._csv import write_csv
-from permgrad._errors import InputError, counted, warn_user
+from permgrad._errors import InputError, by_count, counted, warn_user
 from permgrad._files import atomic_folder, atomic_path, sweep, writing
 from permgrad._lock import hold_folder, hold_name
 from permgrad.attribution.streaming.folder import LOCAL, PARTS, RECORD, refuse_inside, writable
@@ -322,8 +322,9 @@ def _truth(
             first = values.to_numpy()[strange].tolist()[0]
             raise InputError(
                 f"the target must hold classes of the model ({', '.join(map(str, model.classes_.tolist()[:10]))}), "
-                f"however: {int(strange.sum())} of {len(y)} rows of {request.table} hold another, such as {first!r}; "
-                "correct or leave out those rows, or leave the column out"
+                f"however: {int(strange.sum())} of {len(y)} rows of {request.table} "
+                f"{by_count(int(strange.sum()), 'holds', 'hold')} another, such as {first!r}; "
+                "correct or leave out such rows, or leave the column out"
             )
         _say_left_out(known, request)
         return y, everything[known]
@@ -337,10 +338,11 @@ def _truth(
 
 
 def _say_left_out(known: npt.NDArray[np.bool_], request: ExplainRequest) -> None:
-    if not known.all():
+    if missing := int((~known).sum()):
         warn_user(
-            f"{int((~known).sum())} of {len(known)} rows of {request.table} have no target and are left out where the "
-            "loss is explained; leave the target's column out to explain all of them"
+            f"{missing} of {len(known)} rows of {request.table} {by_count(missing, 'has', 'have')} no target and "
+            f"{by_count(missing, 'is', 'are')} left out where the loss is explained; leave the target's column out to "
+            "explain all of them"
         )
 
 
