@@ -12,9 +12,10 @@ from permgrad.data.cells import PRESENT, CodesArgument, MissingCodes
 
 #: Shorter ones are often hours and months.
 _SHORTEST = 3
-_PADDED = re.compile(r'(?:^|[,;\t|])[ "]*0\d{2,}[ "]*\r?(?=[,;\t|\n]|$)', re.MULTILINE)
+#: They begin with the zero, which is looked for fast; what must stand before it is asked afterwards.
+_PADDED = re.compile(r'0(?<=[,;\t|\r\n "]0)\d{2,}[ "]*\r?(?=[,;\t|\n]|$)', re.MULTILINE)
 #: Of classes zeros in front say the more the fewer digits there are.
-_ZERO_IN_FRONT = re.compile(r'(?:^|[,;\t|])[ "]*0\d+[ "]*\r?(?=[,;\t|\n]|$)', re.MULTILINE)
+_ZERO_IN_FRONT = re.compile(_PADDED.pattern.replace(r"\d{2,}", r"\d+"), re.MULTILINE)
 _FIRST_ROWS = 1000
 
 
