@@ -168,6 +168,16 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
+def by_count(count: int, one: str, many: str) -> str:
+    """Return the words that go with a count of one, or with another.
+
+    Examples:
+        >>> by_count(1, "it is", "they are"), by_count(0, "it is", "they are")
+        ('it is', 'they are')
+    """
+    return one if count == 1 else many
+
+
 def listed(names: Sequence[Any], most: int = 6, show: Callable[[Any], str] = str) -> str:
     """Return up to ``most`` names, and how many more there are.
 

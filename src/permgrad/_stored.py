@@ -9,6 +9,7 @@ import math
 import os
 import zipfile
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -151,6 +152,21 @@ def check_archive(stream: BinaryIO) -> None:
             raise ValueError("its parts are compressed")
         if sum(part.file_size for part in parts) > size:
             raise ValueError("its parts overlap")
+
+
+def is_whole_npz(path: Path) -> bool:
+    """Whether an npz file is one, of a size that is believed, and its parts have their checksums; nothing is kept.
+
+    Examples:
+        >>> is_whole_npz(Path(__file__))
+        False
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            _check_sizes(file.infolist(), path.stat().st_size)
+            return file.testzip() is None
+    except Exception:  # noqa: BLE001 — broken archives lead to errors of many kinds: of zip, and of what unpacks
+        return False
 
 
 def _check_sizes(parts: Collection[zipfile.ZipInfo], size: int) -> None:

@@ -614,7 +614,10 @@ def test_channels_are_found_where_they_are():
         ({"groups": [["a"]]}, "groups must map names to lists of features, however: it is list"),
         ({"scoring": lambda: 1.0, "y": CLASSES}, "a scorer must give a number"),
         ({"scoring": lambda *_: "much", "y": CLASSES}, "a scorer must give a number"),
-        ({"y": np.array([np.nan] + [1.0] * (ROWS - 1))}, "y must be known, however: 1 values are missing"),
+        (
+            {"y": np.array([np.nan] + [1.0] * (ROWS - 1))},
+            "y must be known, however: 1 value is missing; leave that row out",
+        ),
         ({"background": TABLE[:0]}, "must be at least one, however: there is none"),
         ({"background": (TABLE, TABLE)}, "laid out like the inputs"),
     ],

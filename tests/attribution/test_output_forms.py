@@ -220,7 +220,7 @@ def test_numbers_to_be_predicted():
         (double, [1, 2, 3], "y must have 2 numbers per row, as the output has"),
         (single, ["a", "b", "c"], "y must have 1 number per row"),
         (single, [1.0, np.inf, 2.0], "y must be finite"),
-        (single, [1.0, np.nan, 2.0], "y must be known, however: 1 values are missing"),
+        (single, [1.0, np.nan, 2.0], "y must be known, however: 1 value is missing; leave that row out"),
     ):
         with pytest.raises(pg.InputError, match=said):
             made.encode_target(y, 3)

@@ -153,6 +153,31 @@ def test_float32_networks_give_unused_players_exactly_zero():
     assert (np.delete(found.values, 1, axis=1) != 0).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("exact", [12, 0], ids=["exact", "sampled"])
+def test_small_effects_in_half_precision_are_no_rounding(dtype, exact):
+    """A number that moves the output by less than the output is rounded to, which the mean over donors still shows."""
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.tensor([1.0, -2.0, 0.25, 0.0])
+
+    class Sum(nn.Module):
+        def forward(self, small: Tensor, large: Tensor) -> Tensor:
+            return (small @ weights.to(small))[:, None] + 3 * large
+
+    small = (torch.randn(300, 4, generator=generator) + 2).to(dtype)
+    large = (3 * torch.randn(300, 1, generator=generator)).to(dtype)
+    rows = {"small": small[:5], "large": large[:5]}
+    options = {"output_kind": "values", "task": "regression", "random_state": 0, "progress": False}
+    options |= {"background": {"small": small, "large": large}, "exact": exact}
+    found = pg.explain(Sum(), rows, method="shapley", **options)
+    wide = small.double()
+    expected = (weights * (wide - wide.mean(dim=0)))[:5].numpy()
+    assert (np.abs(expected[:, 2]) < 0.5).all(), "smaller than the outputs' last digits"
+    np.testing.assert_allclose(found.values[:, :4, 0], expected, atol=0.05 if exact else 0.25)
+    assert (found.values[:, :3] != 0).all()
+    np.testing.assert_array_equal(found.values[:, 3], 0)
+
+
 def test_alike_players_share_alike():
     class Alike(nn.Module):
         def forward(self, table: Tensor) -> Tensor:

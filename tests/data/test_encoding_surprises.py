@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 
 from permgrad import InputError, PermgradWarning
+from permgrad._errors import keeping_warnings
 from permgrad.data.cells import read_dates
 from permgrad.data.column_types import infer_schema
-from permgrad.data.encoding import TableEncoder
+from permgrad.data.encoding import TableEncoder, surprises_told_once
 
 DAYS = pd.date_range("2021-11-20", periods=60, freq="D")
 
@@ -174,6 +175,26 @@ def test_many_columns_make_one_short_warning():
         encoder.transform(pd.DataFrame({name: ["a", "z"] for name in names}))
     assert len(caught) == 1
     assert "'c5'" not in str(caught[0].message)
+
+
+def test_a_run_says_it_once_for_each_column():
+    encoder = TableEncoder().fit(pd.DataFrame({"mix": ["a", "b", "a"], "town": ["x", "y", "x"]}))
+    frames = [
+        pd.DataFrame({"mix": mix, "town": town})
+        for mix, town in ((["a", "c"], ["x", "y"]), (["d", "e"], ["x", "z"]), (["f"], ["z"]))
+    ]
+    for _ in range(2):
+        with keeping_warnings() as said, surprises_told_once():
+            for frame in frames:
+                encoder.transform(frame)
+        assert [sentence.partition(" is a level")[0] for sentence in said] == [
+            "1 of 2 values of 'mix'",
+            "1 of 2 values of 'town'",
+        ]
+    with keeping_warnings() as said:
+        for frame in frames:
+            encoder.transform(frame)
+    assert len(said) == 3, "outside of a run it is said each time"
 
 
 def test_no_warning_where_nothing_is_lost():

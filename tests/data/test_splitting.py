@@ -117,8 +117,8 @@ def test_time_goes_forward_and_moments_stay_together(form):
         (
             {"n": 4, "time": [1, None, 2, 3]},
             (
-                "time must be a number or a date in every row, however 1 of 4 rows have none; drop these rows or split"
-                " at random"
+                "time must be a number or a date in every row, however 1 of 4 rows has none; drop this row or split at "
+                "random"
             ),
         ),
         (

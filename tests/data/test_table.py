@@ -174,7 +174,7 @@ def test_codes_become_missing_in_numbers_and_text(tmp_path):
         ),
         (
             b"a,b,a\n1,2,3\n",
-            "column names must be unique, however 'a' stand more than once in {}; rename the copies",
+            "column names must be unique, however 'a' stands more than once in {}; rename the copies",
         ),
         (
             b",b\n1,2\n",
@@ -231,6 +231,36 @@ def test_codes_become_missing_in_numbers_and_text(tmp_path):
             (
                 "every line must have as many fields as the header, however line 3 of {} has 1 where the header has 2 "
                 "(delimiter: comma); correct the line or quote its text"
+            ),
+        ),
+        (
+            b'a,b,c\n1,"x\ny",3\n4,"z,5\n6,w,7\n8,v,9\n',
+            (
+                "every quote must be closed, however one that a field of line 4 of {} begins with is probably not: the "
+                "field goes on to line 6, and makes 2 fields where the header has 3 (delimiter: comma); close the "
+                "quote, or take it out"
+            ),
+        ),
+        (
+            b'a,b\n1,2\n"3,4\n5,6\n',
+            (
+                "every quote must be closed, however one that a field of line 3 of {} begins with is probably not: the "
+                "field goes on to line 4, and makes 1 field where the header has 2 (delimiter: comma); close the "
+                "quote, or take it out"
+            ),
+        ),
+        (
+            b'a,b\n1,2\n"x\ny",4,5\n',  # a text of two lines, and a field too many
+            (
+                "every line must have as many fields as the header, however line 4 of {} has 3 where the header has 2 "
+                "(delimiter: comma); correct the line or quote its text"
+            ),
+        ),
+        (
+            b"a,b\n" + 300 * b"1,2\n" + b'3,"4\n' + 50_000 * b"5,6\n",
+            (
+                "a table must be well-formed CSV, however {}, from line 302 on: field larger than field limit (131072);"
+                " check its quotes (one may not be closed), or correct the line"
             ),
         ),
         (

@@ -619,7 +619,7 @@ def test_a_hundred_thousand_equal_names_are_refused_at_once(tmp_path):
     with pytest.raises(pg.InputError, match="column names must be unique"):
         _check_names([*map(str, range(100_000)), "99999"], "x")
     wide = pd.DataFrame(np.zeros((2, 100_001)), columns=[*map(str, range(100_000)), "99999"])
-    with pytest.raises(pg.InputError, match="column names must differ, however: '99999' stand more than once"):
+    with pytest.raises(pg.InputError, match="column names must differ, however: '99999' stands more than once"):
         pg.HyNNRegressor().fit(wide, [0.0, 1.0])
 
 

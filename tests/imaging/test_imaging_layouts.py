@@ -311,7 +311,7 @@ def test_an_object_with_the_protocol_plugs_in_and_is_not_changed():
         ),
         (
             lambda: make_layout("tinto").fit(np.array([[1.0, np.inf]])),
-            "encoded values must be finite, however: 1 of 2 columns hold infinity; clean them first",
+            "encoded values must be finite, however: 1 of 2 columns holds infinity; clean it first",
         ),
         (
             lambda: StoredLayout([[0, 1.5]], 4),

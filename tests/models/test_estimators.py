@@ -264,7 +264,7 @@ WRONG = {
     "rows": (HyNNRegressor, {}, X4, X4[:9, 0], "X and y must have the same number of rows, however: they are inconsistent, X has 40 and y has 9; pass those that belong together"),
     "one row": (HyNNRegressor, {}, pd.DataFrame(X4[:1]), X4[:1, 0], "X must have at least 2 rows, however: n_samples=1"),
     "no column": (HyNNRegressor, {}, pd.DataFrame(index=range(40)), X4[:, 0], "X must have at least one column"),
-    "twice": (HyNNRegressor, {}, pd.DataFrame(X4, columns=["a", "b", "a"]), X4[:, 0], "column names must differ, however: 'a' stand more than once"),
+    "twice": (HyNNRegressor, {}, pd.DataFrame(X4, columns=["a", "b", "a"]), X4[:, 0], "column names must differ, however: 'a' stands more than once"),
     "constant": (HyNNRegressor, {}, np.ones((40, 3)), X4[:, 0], "X must have a column that varies and is no identifier"),
     "mixed labels": (HyNNClassifier, {}, X4, np.array(["a", 1] * 20, dtype=object), "classes must be of one type, however: y mixes int and str"),
     "class weight": (HyNNClassifier, {"class_weight": {5: 1.0}}, X4, Y4, r"class_weight must name classes of y \(0, 1\), however: class_weight has 5"),

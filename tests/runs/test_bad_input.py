@@ -119,13 +119,43 @@ def test_infinite_target(here):
     )
 
 
-def test_infinite_values(here):
+def test_a_target_too_large_to_be_squared(here):
+    for row in range(0, 60, 10):
+        frame = table()
+        frame.loc[row, "age"] = 1e300
+        frame.to_csv("huge.csv", index=False)
+        said = refused(here, "run", "huge.csv", "--target", "age")
+        assert said == (
+            "y's squares must be numbers in float64, however: its largest value is 1e+300 in size and its values span "
+            "1e+300; give y in another unit"
+        )
+
+
+@pytest.mark.parametrize("row", range(0, 60, 5))
+def test_infinite_values_in_whichever_part(here, row):
     frame = table()
-    frame.loc[3, "weight"] = -np.inf
+    frame.loc[row, "weight"] = -np.inf
     frame.to_csv("infinite.csv", index=False)
     said = refused(here, "run", "infinite.csv", "--target", "y")
-    assert "'weight'" in said
-    assert "finite" in said
+    assert said == (
+        f"numbers must be finite, however column 'weight' holds 1 infinite value (inf), in row {row}; replace inf by "
+        "NaN (missing) or by a large number"
+    )
+
+
+def test_cells_of_a_test_file_that_are_no_numbers(here):
+    table().assign(weight="heavy").to_csv("test.csv", index=False)
+    said = refused(here, "run", "table.csv", "--target", "y", "--test", "test.csv")
+    assert said.startswith("column 'weight' must be numeric, however row 0 has 'heavy'; correct the cell")
+
+
+def test_one_class_written_in_two_ways(here):
+    table().assign(y=np.resize(["001", "1"], 60)).to_csv("one.csv", index=False)
+    said = refused(here, "run", "one.csv", "--target", "y")
+    assert said == (
+        "a classification target must have at least two classes, however: column 'y' holds only 1, which '001' and "
+        "'1' are both read as; write them as text, for example with a letter in front, or choose another target"
+    )
 
 
 @pytest.mark.parametrize(

@@ -464,7 +464,9 @@ def test_regression_without_explanations():
     assert "Do they rely" not in found.to_html()
     with pytest.raises(InputError, match="X and y must have as many rows, however: 80 and 3"):
         pg.compare(X, [1, 2, 3], models=["linear", "extra_trees"])
-    with pytest.raises(InputError, match="y must be known in every row, however: 1 of 80 values are missing"):
+    with pytest.raises(
+        InputError, match="y must be known in every row, however: 1 of 80 values is missing; leave that row out"
+    ):
         pg.compare(X, np.r_[np.nan, X[1:, 0]], models=["linear", "extra_trees"])
 
 

@@ -173,6 +173,18 @@ def test_images_in_both_parts_are_noted(table, tmp_path):
     assert not any("show an image" in note for note in load_inputs(grouped).notes)
 
 
+@pytest.mark.parametrize("place", [0, 7, 15, 23, 31])
+def test_infinite_cells_are_named_before_anything_is_written(table, tmp_path, place):
+    frame = pd.read_csv(table)
+    frame[NOISE[0]] = frame[NOISE[0]].astype(float)
+    frame.loc[place, NOISE[0]] = np.inf
+    other = table.with_name("infinite.csv")
+    frame.to_csv(other, index=False)
+    said = call("run", other, *WORDS, "--out", tmp_path / "run", code=2)
+    assert f"column {NOISE[0]!r} holds 1 infinite value (inf), in row {place}" in said
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_damaged_image_is_named_before_anything_is_written(table, tmp_path):
     few = pd.read_csv(table).head(60)
     few["scan"] = [str(table.parent / path) for path in few["scan"]]

@@ -112,6 +112,39 @@ def test_numbers_written_like_codes_are_named(here, cells, said, delimiter):
         assert not any("zeros stand" in note for note in load(kind=(f"town={declared}",)).notes)
 
 
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (["001", "1", "2"], "such as '001' and '1', because they are read as numbers; if they are not the same write"),
+        (["7", "07", "2"], "such as '7' and '07', because they are read as numbers; if they are not the same write"),
+        (["001", "002", "010"], "though zeros stand in front as in codes, and is predicted without them; if it holds"),
+        (["01", "02"], None),  # nothing falls together, and months are written so
+        (["10", "1", "2"], None),
+        (["00", "0", "1", "2"], None),  # 0 is declared to be missing
+        (["a001", "a1"], None),
+    ],
+)
+@pytest.mark.parametrize("delimiter", [",", "\t"])
+def test_zeros_in_front_of_the_target_are_said(here, cells, said, delimiter):
+    table().assign(y=np.resize(cells, 200)).to_csv("table.csv", index=False, sep=delimiter)
+    notes = [note for note in load(na=("0",)).notes if "'y'" in note and "have no target" not in note]
+    assert len(notes) == (said is not None)
+    assert said is None or said in notes[0]
+    assert said is None or notes[0].endswith("write them as text, for example with a letter in front")
+
+
+def test_zeros_in_front_of_numbers_to_predict_are_said_where_they_are_codes(here):
+    for width, count in ((5, 1), (1, 0)):
+        towns = [f"{i:0{width}}" for i in range(7, 207)]
+        table().assign(y=towns).to_csv("table.csv", index=False)
+        inputs = load()
+        assert inputs.task == "regression"
+        said = [note for note in inputs.notes if "the target 'y' is read as numbers, though zeros stand" in note]
+        assert len(said) == count
+    table().assign(y=["007", "07", "3", "4.5"] * 50).to_csv("table.csv", index=False)
+    assert not any("one class" in note for note in load(task="regression").notes)
+
+
 def test_numbers_written_in_several_ways_are_named(here):
     cells = [f"{i},5" if i % 10 else f"{i}.25" for i in range(200)]
     table().assign(price=cells).to_csv("table.csv", index=False)

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import InputError
+from permgrad._errors import InputError, counted
 from permgrad._random import uniform_integers
 from permgrad.attribution.moments import NO_DONOR
 
@@ -95,9 +95,10 @@ class MarginalSampler:
     def __init__(
         self, background: npt.NDArray[np.float32], seed: int, *, shared: bool, row_offset: int | RowNumbers = 0
     ) -> None:
-        if len(background) < (2 if shared else 1):
+        fewest = 2 if shared else 1
+        if len(background) < fewest:
             raise InputError(
-                f"the background must hold at least {2 if shared else 1} rows, however: it holds {len(background)}; "
+                f"the background must hold at least {counted(fewest, 'row')}, however: it holds {len(background)}; "
                 "pass background= with more rows"
             )
         self.background = background

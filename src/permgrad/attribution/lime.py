@@ -485,7 +485,7 @@ class _Rows:
 
     def _idle(self, rows: Integers, outputs: Floats) -> Booleans:
         """Return which players change an output in no trial by more than rounding, ``(n, players, targets)``."""
-        rounding = self.game.rounding(rows)
+        rounding = self.game.rounding(rows, 1)
         idle = np.ones((len(rows), self.design.coordinates.shape[1], outputs.shape[2]), dtype=bool)
         for neighbour in range(1, min(_TRIALS + 1, len(self.design.donors))):
             open_rows = np.flatnonzero(idle.any(axis=(1, 2)))

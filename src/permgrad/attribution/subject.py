@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from permgrad._checks import check_choice
-from permgrad._errors import InputError
+from permgrad._errors import InputError, by_count, counted
 from permgrad.models.inference import FoldedNetwork
 from permgrad.models.losses import losses
 from permgrad.models.network import HybridNetwork
@@ -187,7 +187,10 @@ class HybridSubject:
                 ) from error
             broken = int((~np.isfinite(numbers)).sum())
             if broken:
-                raise InputError(f"y must be finite, however: {broken} values are not; leave those rows out")
+                raise InputError(
+                    f"y must be finite, however: {counted(broken, 'value')} {by_count(broken, 'is', 'are')} not; leave "
+                    f"{by_count(broken, 'that row', 'those rows')} out"
+                )
             return numbers
         classes = np.asarray(self.model.classes_)
         positions = {label: index for index, label in enumerate(classes.tolist())}

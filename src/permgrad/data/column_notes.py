@@ -11,6 +11,7 @@ from permgrad._errors import warn_user
 from permgrad.data.duplicates import as_groups, duplicates_said, same_columns
 from permgrad.data.identifiers import tell_of_identifiers
 from permgrad.data.spellings import tell_of_several_ways
+from permgrad.data.whole_numbers import tell_of_fused
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +41,7 @@ def tell_of_columns(
     suspects: Sequence[str] | None = None,
     rows: str = "training row",
 ) -> None:
-    """Warn of identifiers, of numbers and dates that are written in several ways, and of columns that say the same.
+    """Warn of identifiers, numbers in several spellings or with too many digits, and columns that say the same.
 
     Args:
         frame: training rows, or as many of them as types are read from.
@@ -54,6 +55,7 @@ def tell_of_columns(
         return
     tell_of_identifiers(schema, kinds, suspects)
     tell_of_several_ways(schema, kinds)
+    tell_of_fused(schema)
     if groups := same_columns(frame, schema, together):
         fix = f"leave out all but one, or explain them together: pg.explain(..., groups={as_groups(groups)!r})"
         warn_user(duplicates_said(groups, fix, rows=rows))

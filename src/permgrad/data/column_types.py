@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._checks import check_choice
-from permgrad._errors import InputError, shown, unknown
+from permgrad._errors import InputError, counted, shown, unknown
 from permgrad.data.cells import (
     BLANK,
     PRESENT,
@@ -33,6 +33,7 @@ from permgrad.data.cells import (
 )
 from permgrad.data.identifiers import FEWEST_FOR_IDENTIFIER, are_whole, kind_of_distinct, row_numbers
 from permgrad.data.spellings import SWAPPED, numbers_in_one_way, several_ways
+from permgrad.data.whole_numbers import FUSED, fused_reason, fused_reason_of_texts
 
 Kind: TypeAlias = Literal["numeric", "categorical", "boolean", "constant", "identifier", "date"]
 Storage: TypeAlias = Literal["number", "date", "pair", "text"]
@@ -138,7 +139,7 @@ class Schema:
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
         ]
         if len(self) > most:
-            lines.append(f"… and {len(self) - most} more columns")
+            lines.append(f"… and {counted(len(self) - most, 'more column')}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -242,7 +243,10 @@ def _native_types(frame: pd.DataFrame, names: list[str], codes: MissingCodes) ->
     rows = row_numbers(frame.index)
     found = {}
     for j, name in enumerate(names):
-        base = ColumnType(name, "numeric", "number", "numbers", n_rows, int(n_missing[j]), int(n_levels[j]))
+        # Fewer levels than cells may be fewer than there are numbers.
+        fused = fused_reason(frame[name][present[:, j]]) if integer[j] and n_levels[j] < n_rows - n_missing[j] else None
+        reason = fused or "numbers"
+        base = ColumnType(name, "numeric", "number", reason, n_rows, int(n_missing[j]), int(n_levels[j]))
         found[name] = _number_type(base, matrix[:, j], rows, binary=bool(binary[j]), integer=integer[j])
     return found
 
@@ -265,9 +269,14 @@ def _number_type(
 
 
 def _constant(base: ColumnType) -> ColumnType:
-    """One value and nothing missing, or nothing at all; one value with gaps still says who has one."""
+    """One value and nothing missing, or nothing at all; one value with gaps still says who has one.
+
+    Of numbers that are one value only as float64 the reason says so already.
+    """
     if base.n_levels == 0:
         return replace(base, kind="constant", reason="no value at all")
+    if base.reason.endswith(FUSED):
+        return base if base.n_missing else replace(base, kind="constant")
     if base.n_missing == 0:
         return replace(base, kind="constant", reason="one value only")
     return replace(base, reason="one value, and missing")
@@ -283,7 +292,7 @@ def _other_type(series: pd.Series[Any], name: str, codes: MissingCodes) -> Colum
     base = ColumnType(name, "categorical", "text", "text", len(series), n_missing, len(texts))
     numbers = text_numbers(texts)
     if texts and not np.isnan(numbers).any():
-        return _text_number_type(base, series, codes)
+        return _text_number_type(base, series, codes, fused_reason_of_texts(texts))
     if base.n_levels <= 1:
         return _constant(base)
     return _pair_type(base, texts) or _date_type(base, texts) or _text_type(base, series, texts, counts)
@@ -361,8 +370,8 @@ def _moment_type(series: pd.Series[Any], name: str) -> ColumnType:
     return _constant(base) if n_levels <= 1 else base
 
 
-def _text_number_type(base: ColumnType, series: pd.Series[Any], codes: MissingCodes) -> ColumnType:
-    base = replace(base, kind="numeric", storage="number", reason="numbers stored as text")
+def _text_number_type(base: ColumnType, series: pd.Series[Any], codes: MissingCodes, fused: str | None) -> ColumnType:
+    base = replace(base, kind="numeric", storage="number", reason=fused or "numbers stored as text")
     values, _ = read_numbers(series, base, codes)
     seen = values[~np.isnan(values)]
     whole = bool((seen == np.floor(seen)).all())
@@ -376,7 +385,11 @@ def _declared_type(
     series: pd.Series[Any], name: str, kind: Kind, codes: MissingCodes, guessed: ColumnType | None
 ) -> ColumnType:
     guess = guessed if guessed is not None else _other_type(series, name, codes)
-    said = replace(guess, kind=kind, reason="declared")
+    fused = guess.reason.endswith(FUSED)
+    if fused and kind != "numeric":
+        # As numbers they are fewer than they are.
+        guess = replace(guess, n_levels=len(_without_codes(Distinct.of(series, name), name, codes)[0]))
+    said = replace(guess, kind=kind, reason=guess.reason if fused and kind == "numeric" else "declared")
     if guess.n_levels == 0 or kind in ("constant", "identifier"):
         return replace(said, kind=kind if guess.n_levels else "constant")
     if kind == "categorical":
@@ -420,7 +433,8 @@ def _declared_boolean(series: pd.Series[Any], said: ColumnType, codes: MissingCo
     if set(texts) == {"0", "1"} and said.storage == "number":
         return said
     numbers = text_numbers(texts)
-    low, high = sorted(texts) if np.isnan(numbers).any() else [texts[i] for i in np.argsort(numbers)]
+    # By their texts, too: two numbers of 19 digits may be one as float64.
+    low, high = sorted(texts) if np.isnan(numbers).any() else [texts[i] for i in np.lexsort((np.array(texts), numbers))]
     return replace(said, storage="pair", true_level=high, false_level=low, date_format=None)
 
 

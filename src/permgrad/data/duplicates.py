@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad._errors import counted
 from permgrad.data.cells import Distinct, as_frame, is_native_number, series_seconds, text_numbers
+from permgrad.data.whole_numbers import is_fused
 
 if TYPE_CHECKING:
     from permgrad.data.column_types import Schema
@@ -66,7 +68,7 @@ def duplicates_said(groups: Sequence[Sequence[str]], fix: str, *, rows: str = "t
         " = ".join(group[:most]) + (f" and {len(group) - most} more" if len(group) > most else "")
         for group in groups[:most]
     )
-    more = f" and {len(groups) - most} more groups" if len(groups) > most else ""
+    more = f" and {counted(len(groups) - most, 'more group')}" if len(groups) > most else ""
     return (
         f"these columns say the same in every {rows}, so that the importance of one hides in the other: {shown}"
         f"{more}; {fix}"
@@ -104,6 +106,9 @@ def _levels(series: pd.Series[Any], name: str) -> tuple[npt.NDArray[Any], npt.ND
     """Return each row's level, −1 where it is missing, numbered as they first occur, and the levels in this order."""
     moments = series.dtype.kind in "mM" or isinstance(series.dtype, (pd.DatetimeTZDtype, pd.PeriodDtype))
     if moments or is_native_number(series.dtype):
+        if is_fused(series):
+            codes, whole = pd.factorize(series)
+            return codes, np.asarray(whole, dtype=np.float64)
         cells = series_seconds(series) if moments else series.to_numpy(dtype=np.float64, na_value=np.nan)
         # A minus zero is a zero.
         codes, values = pd.factorize(cells + 0.0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -24,6 +26,21 @@ Places: TypeAlias = npt.NDArray[np.int64]
 _FORMAT = 1
 _MOST_NAMED, _LONGEST = 5, 80
 """How many columns one warning names, and how much of a long text is shown."""
+#: Columns whose new levels and words were told of; None: they are told of each time.
+_told: ContextVar[set[str] | None] = ContextVar("permgrad_told_of_surprises", default=None)
+
+
+@contextmanager
+def surprises_told_once() -> Iterator[None]:
+    """Within the body warn once for each column of levels and words that training did not have.
+
+    A run encodes its rows part by part, and some of them again and again.
+    """
+    token = _told.set(set())
+    try:
+        yield
+    finally:
+        _told.reset(token)
 
 
 class TableEncoder:
@@ -225,10 +242,7 @@ class TableEncoder:
             out[rows, row_targets[rows]] = 1.0
             if (places < 0).any():
                 surprises[name] = self._surprise(distinct, name, places < 0)
-        said = [surprises[name] for name in self.feature_names_in_ if surprises.get(name)]
-        if said:
-            more = f"; and so in {len(said) - _MOST_NAMED} more columns" if len(said) > _MOST_NAMED else ""
-            warn_user("; ".join(said[:_MOST_NAMED]) + more)
+        _tell({name: surprises[name] for name in self.feature_names_in_ if surprises.get(name)})
         return out
 
     def _unread_words(self, frame: pd.DataFrame, values: Floats) -> dict[str, str]:
@@ -430,6 +444,17 @@ class TableEncoder:
                 " again"
             ) from error
         return made
+
+
+def _tell(surprises: Mapping[str, str]) -> None:
+    """Warn of what training did not have, in one sentence for all columns."""
+    told = _told.get()
+    said = [own for name, own in surprises.items() if told is None or name not in told]
+    if told is not None:
+        told.update(surprises)
+    if said:
+        more = f"; and so in {counted(len(said) - _MOST_NAMED, 'more column')}" if len(said) > _MOST_NAMED else ""
+        warn_user("; ".join(said[:_MOST_NAMED]) + more)
 
 
 def check_names(given: Sequence[str], expected: Sequence[str]) -> None:

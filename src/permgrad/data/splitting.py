@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._checks import check_choice
-from permgrad._errors import InputError, warn_user
+from permgrad._errors import InputError, by_count, warn_user
 from permgrad._random import generator
 from permgrad.data.cells import (
     Distinct,
@@ -23,6 +23,7 @@ from permgrad.data.cells import (
     series_seconds,
     text_numbers,
 )
+from permgrad.data.whole_numbers import are_inexact
 
 Task: TypeAlias = Literal["classification", "regression"]
 Rows: TypeAlias = npt.NDArray[np.int64]
@@ -200,8 +201,8 @@ def _moments(time: Any, n: int) -> Floats:
     bad = int(np.isnan(moments).sum())
     if bad:
         raise InputError(
-            f"time must be a number or a date in every row, however {bad} of {n} rows have none; drop these rows or"
-            " split at random"
+            f"time must be a number or a date in every row, however {bad} of {n} rows {by_count(bad, 'has', 'have')} "
+            f"none; drop {by_count(bad, 'this row', 'these rows')} or split at random"
         )
     return moments
 
@@ -247,7 +248,7 @@ def count_shared_rows(train: Any, test: Any) -> int:
     with np.errstate(over="ignore"):
         for name in first.columns:
             one, two = first[name], second[name]
-            if is_native_number(one.dtype) and is_native_number(two.dtype):
+            if is_native_number(one.dtype) and is_native_number(two.dtype) and not _are_large(one, two):
                 values = np.concatenate(
                     [one.to_numpy(np.float64, na_value=np.nan), two.to_numpy(np.float64, na_value=np.nan)]
                 )
@@ -259,3 +260,8 @@ def count_shared_rows(train: Any, test: Any) -> int:
             keys = keys * np.uint64(0x9E3779B97F4A7C15) + codes
             keys ^= keys >> np.uint64(29)
     return int(np.isin(keys[len(first) :], keys[: len(first)]).sum())
+
+
+def _are_large(*columns: pd.Series[Any]) -> bool:
+    """Whether columns hold whole numbers alone, some of which float64 cannot hold."""
+    return all(pd.api.types.is_integer_dtype(own.dtype) for own in columns) and any(map(are_inexact, columns))

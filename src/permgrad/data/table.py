@@ -33,7 +33,7 @@ from permgrad.data.cells import (
     is_native_number,
 )
 from permgrad.data.missing_texts import MISSING_ANYWAY, SPREADSHEET_ERRORS
-from permgrad.data.padded_codes import padded_codes
+from permgrad.data.padded_codes import padded_codes, written_alike
 from permgrad.data.text_files import PARQUET, read_text, unzipped
 from permgrad.data.whole_numbers import masked, may_be_rounded, with_exact
 from permgrad.data.written_numbers import Written, with_numbers
@@ -101,12 +101,13 @@ def read_written(
     like: Mapping[str, str] | None = None,
     texts: Iterable[str] = (),
     codes: CodesArgument = (),
+    classes: Iterable[str] = (),
 ) -> Written:
     """Return what ``read_table`` does, and how numbers were written.
 
     Later tables are read ``like`` the decimals, and ``texts`` are the columns that were text: of them, unlike of
     ``text``, a later table may lack some. The cells with one of the ``codes`` keep it, unlike those of ``na``, and do
-    not keep their column from being read as numbers.
+    not keep their column from being read as numbers. The ``classes`` are columns in which 01 and 1 may differ.
     """
     if decimal is not None and not (isinstance(decimal, str) and decimal in (",", ".")):
         raise InputError(f"decimal must be ',' or '.', however: {shown(decimal)}; pass one of them, or None")
@@ -141,7 +142,9 @@ def read_written(
         codes=codes,
     )
     _warn_of_none(written, source)
-    return written._replace(padded=padded_codes(written.frame, source.text, source.as_written))
+    padded = padded_codes(written.frame, source.text, source.as_written)
+    alike = written_alike(written.frame, source.text, source.as_written, classes, codes)
+    return written._replace(padded=padded, alike=alike)
 
 
 def is_parquet_folder(path: Path) -> bool:
@@ -398,8 +401,9 @@ def _parse_with_pandas(
             **exact_numbers(),
         )
     except (pd.errors.ParserError, ValueError) as error:
+        fix = "close the quote that begins there" if "EOF inside string" in str(error) else "correct the line"
         raise InputError(
-            f"a table must be well-formed CSV, however {str(file)!r}: {str(error).strip()}; correct the line"
+            f"a table must be well-formed CSV, however {str(file)!r}: {str(error).strip()}; {fix}"
         ) from None
     return frame
 
@@ -446,9 +450,9 @@ def _check_header(header: list[str], records: list[list[str]], delimiter: str, f
         )
     repeated = sorted(name for name, count in Counter(header).items() if count > 1)
     if repeated:
-        shown = ", ".join(repr(name) for name in repeated[:5])
         raise InputError(
-            f"column names must be unique, however {shown} stand more than once in {str(file)!r}; rename the copies"
+            f"column names must be unique, however {listed(repeated, 5, repr)} stand{'s' * (len(repeated) == 1)} more "
+            f"than once in {str(file)!r}; rename the copies"
         )
 
 
@@ -470,15 +474,18 @@ def _check_widths(text: str, delimiter: str, width: int, file: Path) -> None:
             line, found = int(bad[0]) + 1, int(fields[bad[0]])
     else:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+        first = 1
         try:
             for record in reader:
                 if record and len(record) != width:
+                    _check_quotes(record, first, reader.line_num, width, delimiter, file)
                     line, found = reader.line_num, len(record)
                     break
+                first = reader.line_num + 1
         except csv.Error as error:
             raise InputError(
-                f"a table must be well-formed CSV, however {str(file)!r}, line {reader.line_num}: {error}; correct the"
-                " line"
+                f"a table must be well-formed CSV, however {str(file)!r}, from line {first} on: {error}; check its "
+                "quotes (one may not be closed), or correct the line"
             ) from None
     if line:
         titled = "delete the lines above the header, such as a title, or " if width == 1 else ""
@@ -486,6 +493,19 @@ def _check_widths(text: str, delimiter: str, width: int, file: Path) -> None:
             f"every line must have as many fields as the header, however line {line} of {str(file)!r} has {found} where"
             f" the header has {width} (delimiter: {_NAMES[delimiter]}); {titled}correct the line or quote its text"
         )
+
+
+def _check_quotes(record: list[str], first: int, last: int, width: int, delimiter: str, file: Path) -> None:
+    """Refuse a record of too few or many fields one of which goes on over whole lines: its quote is hardly closed."""
+    for place, field in enumerate(record):
+        # Only quotes let a field go on in the next line, and a text of several lines hardly looks like fields.
+        if delimiter in field.partition("\n")[2]:
+            line = first + sum(before.count("\n") for before in record[:place])
+            raise InputError(
+                f"every quote must be closed, however one that a field of line {line} of {str(file)!r} begins with is "
+                f"probably not: the field goes on to line {last}, and makes {counted(len(record), 'field')} where the "
+                f"header has {width} (delimiter: {_NAMES[delimiter]}); close the quote, or take it out"
+            )
 
 
 def _looks_like_text(content: bytes) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,6 +44,8 @@ class Written(NamedTuple):
         coded: columns of text that hold nothing but numbers and codes, as they are written.
         padded: columns of numbers that are written like codes: digits alone, all of one length, some with zeros in
             front.
+        alike: two cells that are one number, though zeros in front differ, ``{"y": ("001", "1")}``; of the columns that
+            this was asked for.
     """
 
     frame: pd.DataFrame
@@ -51,6 +54,7 @@ class Written(NamedTuple):
     texts: tuple[str, ...] = ()
     coded: tuple[str, ...] = ()
     padded: tuple[str, ...] = ()
+    alike: Mapping[str, tuple[str, str]] = MappingProxyType({})
 
     @classmethod
     def typed(cls, frame: pd.DataFrame, codes: CodesArgument = ()) -> Written:

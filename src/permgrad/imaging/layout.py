@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad._checks import as_numbers, check_choice, check_names, check_number, check_whole, is_whole
-from permgrad._errors import InputError, shown, unknown
+from permgrad._errors import InputError, by_count, shown, unknown
 from permgrad._random import resolve_seed
 from permgrad._registry import Registry
 
@@ -353,11 +353,11 @@ def check_encoded(encoded: Any, names: Sequence[str] | None = None) -> npt.NDArr
             f"a layout needs one name for each encoded column, however: {len(names)} names, {table.shape[1]} columns; "
             "pass the encoder's encoded_names_"
         )
-    infinite = np.isinf(table).any(axis=0)
-    if infinite.any():
+    infinite = int(np.isinf(table).any(axis=0).sum())
+    if infinite:
         raise InputError(
-            "encoded values must be finite, "
-            f"however: {int(infinite.sum())} of {table.shape[1]} columns hold infinity; clean them first"
+            f"encoded values must be finite, however: {infinite} of {table.shape[1]} columns "
+            f"{by_count(infinite, 'holds', 'hold')} infinity; clean {by_count(infinite, 'it', 'them')} first"
         )
     empty = np.isnan(table)
     if empty.any():

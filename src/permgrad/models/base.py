@@ -16,10 +16,11 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from permgrad._checks import check_choice, check_path
-from permgrad._errors import InputError, PermgradError, shown
+from permgrad._errors import InputError, PermgradError, listed, shown
 from permgrad._random import derive_seed, generator, resolve_seed
 from permgrad.data.row_order import tell_of_other_order
 from permgrad.data.weights import check_weights
+from permgrad.data.whole_numbers import fused_columns
 from permgrad.models import inputs
 from permgrad.models.batches import halved, sparing
 from permgrad.models.devices import device_of, full_float32, rows_at_once
@@ -293,9 +294,12 @@ class HyNNBase(BaseEstimator):
     def _encode_training(self, frame: pd.DataFrame) -> npt.NDArray[np.float32]:
         encoded = _contiguous(self.preprocessor_.transform(frame))
         if encoded.shape[1] == 0:
+            fused = fused_columns(self.preprocessor_.schema_)
+            why = f" as float64: {listed(list(fused.values()))}" if fused else f" ({_listed(frame.columns)})"
+            fix = f"; declare kinds={{{next(iter(fused))!r}: 'categorical'}}, or" if fused else ";"
             raise InputError(
                 "X must have a column that varies and is no identifier, "
-                f"however: none of its {frame.shape[1]} feature(s) does ({_listed(frame.columns)}); add columns"
+                f"however: none of its {frame.shape[1]} feature(s) does{why}{fix} add columns"
             )
         return encoded
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._checks import is_number
-from permgrad._errors import InputError, shown
+from permgrad._errors import InputError, by_count, counted, shown
 from permgrad._random import generator
 from permgrad.data.cells import check_characters
 
@@ -108,7 +108,8 @@ def _check_frame(frame: pd.DataFrame, least_rows: int) -> None:
             "required; add columns"
         )
     if len(frame) < least_rows:
-        raise InputError(f"X must have at least {least_rows} rows, however: n_samples={len(frame)}; add rows")
+        least = counted(least_rows, "row")
+        raise InputError(f"X must have at least {least}, however: n_samples={len(frame)}; add rows")
     names = [str(name) for name in frame.columns]
     check_characters(names, "column names")
     if len(set(names)) < len(names) or frame.columns.has_duplicates:
@@ -117,7 +118,8 @@ def _check_frame(frame: pd.DataFrame, least_rows: int) -> None:
             map(str, frame.columns[frame.columns.duplicated(keep=False)])
         )
         raise InputError(
-            f"column names must differ, however: {', '.join(map(repr, twice[:5]))} stand more than once; rename them"
+            f"column names must differ, however: {', '.join(map(repr, twice[:5]))} "
+            f"{by_count(len(twice), 'stands', 'stand')} more than once; rename them"
         )
 
 
@@ -189,9 +191,10 @@ def one_column(y: Any, *, estimator: Any) -> npt.NDArray[Any]:
         raise InputError("y must be real, however: Complex data not supported; pass its real and imaginary part apart")
     missing = pd.isna(values)
     if missing.any():
+        count = int(missing.sum())
         raise InputError(
-            f"y must be known for every row, however: {int(missing.sum())} of {len(values)} values of y are missing "
-            "(NaN); leave those rows out"
+            f"y must be known for every row, however: {count} of {len(values)} values of y "
+            f"{by_count(count, 'is', 'are')} missing (NaN); leave {by_count(count, 'that row', 'those rows')} out"
         )
     return values
 
@@ -263,7 +266,10 @@ def number_target(y: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     numbers = y.astype(np.float64)
     if not np.isfinite(numbers).all():
         count = int((~np.isfinite(numbers)).sum())
-        raise InputError(f"y must be finite, however: {count} values are infinite (inf); leave those rows out")
+        raise InputError(
+            f"y must be finite, however: {counted(count, 'value')} {by_count(count, 'is', 'are')} infinite (inf); "
+            f"leave {by_count(count, 'that row', 'those rows')} out"
+        )
     largest, span = float(np.abs(numbers).max(initial=0)), float(np.ptp(numbers)) if len(numbers) else 0.0
     if largest > 1 / _SMALLEST_SPAN or 0 < span < _SMALLEST_SPAN:
         raise InputError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from permgrad._errors import by_count, counted
 from permgrad.evaluation.metrics import Metric, metrics
 from permgrad.evaluation.ranking import spearman
 from permgrad.report import plots
@@ -317,7 +318,8 @@ def data(content: ReportContent) -> SectionView | None:
     total = sum(count for count in given.rows.values() if count is not None)
     section.text(f"{total:,} rows: {', '.join(counts)}." + (f" Split: {clean(given.split)}." if given.split else ""))
     if given.shared_rows:
-        section.text(f"{given.shared_rows:,} test rows are equal to a training row in every column.")
+        equal = by_count(given.shared_rows, "is", "are")
+        section.text(f"{counted(given.shared_rows, 'test row')} {equal} equal to a training row in every column.")
     elif given.shared_rows == 0:
         section.text("No test row is equal to a training row.")
     section.items(given.notes)

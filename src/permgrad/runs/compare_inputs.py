@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._checks import check_choice
-from permgrad._errors import InputError, shown
+from permgrad._errors import InputError, by_count, shown
 from permgrad.data.cells import Code, CodesArgument, MissingCodes
 from permgrad.data.column_types import Kind, checked_kinds, infer_schema
 from permgrad.data.groups import check_blocks
@@ -249,10 +249,10 @@ def from_arrays(
     target = _target_column(y)
     if len(target) != len(frame):
         raise InputError(f"X and y must have as many rows, however: {len(frame)} and {len(target)}")
-    if target.isna().any():
+    if missing := int(target.isna().sum()):
         raise InputError(
-            f"y must be known in every row, however: {int(target.isna().sum())} of {len(target)} values are missing; "
-            "leave those rows out"
+            f"y must be known in every row, however: {missing} of {len(target)} values "
+            f"{by_count(missing, 'is', 'are')} missing; leave {by_count(missing, 'that row', 'those rows')} out"
         )
     chosen, _ = choose_task(target, task, title)
     codes = None

@@ -5,12 +5,11 @@ Bytes are read and summed up, nothing is made of them: a run that is finished sa
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from permgrad._files import file_hash
-from permgrad._stored import is_intact, parse_json
+from permgrad._stored import is_intact, is_whole_npz, parse_json
 
 #: Descriptions of models and explanations: each carries a seal, and a model's the checksums of the files beside it.
 _SEALED = ("model.json", "explanation.json")
@@ -32,7 +31,7 @@ def damaged_files(folder: Path, names: Iterable[str]) -> list[str]:
         path = folder / name
         if path.name in _SEALED and path.is_file():
             found |= {(Path(name).parent / own).as_posix() for own in _damaged_beside(path)}
-        elif path.suffix == ".npz" and path.is_file() and not _is_archive(path):
+        elif path.suffix == ".npz" and path.is_file() and not is_whole_npz(path):
             found.add(name)
     return sorted(found)
 
@@ -55,12 +54,3 @@ def _damaged_beside(path: Path) -> list[str]:
         return []
     beside = path.parent
     return [name for name in sums if not (beside / name).is_file() or file_hash(beside / name) != sums[name]]
-
-
-def _is_archive(path: Path) -> bool:
-    """Whether an npz file is one, and its parts have their checksums."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except Exception:  # noqa: BLE001 — broken archives lead to errors of many kinds: of zip, and of what unpacks
-        return False

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError
+from permgrad._errors import InputError, by_count
 from permgrad.data.datasets import DataCard
 from permgrad.data.splitting import count_shared_rows, split_rows
 from permgrad.data.written_numbers import Written
@@ -60,7 +60,8 @@ def divided(
     _check_rows(len(frame), files)
     task, reason = _task(request, card, frame[target], target)
     all_tables = {"table": frame, **files}
-    labels = {name: target_values(own[target], task, target) for name, own in all_tables.items()}
+    alike = {"table": written.alike.get(target)}
+    labels = {name: target_values(own[target], task, target, alike=alike.get(name)) for name, own in all_tables.items()}
     _check_labels(labels, task, target, request)
     places, split = _undivided(len(frame)) if undivided else _divide(request, frame, labels["table"], task, files)
     tables = {part: frame.iloc[places[part]] if part in places else files[part] for part in PARTS}
@@ -142,5 +143,6 @@ def shared_rows(notes: list[str], tables: Mapping[str, pd.DataFrame], columns: l
     shared = count_shared_rows(tables["train"][columns], test[columns])
     if shared:
         share = shared / len(test)
-        notes.append(f"{shared} of {len(test)} test rows ({share:.1%}) also stand in the training rows")
+        stand = by_count(shared, "stands", "stand")
+        notes.append(f"{shared} of {len(test)} test rows ({share:.1%}) also {stand} in the training rows")
     return shared

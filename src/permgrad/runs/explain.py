@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._csv import write_csv
-from permgrad._errors import InputError, counted, warn_user
+from permgrad._errors import InputError, by_count, counted, warn_user
 from permgrad._files import atomic_folder, atomic_path, sweep, writing
 from permgrad._lock import hold_folder, hold_name
 from permgrad.attribution.streaming.folder import LOCAL, PARTS, RECORD, refuse_inside, writable
@@ -339,8 +339,8 @@ def _truth(
             raise InputError(
                 f"the target must hold classes of the model ({', '.join(map(str, model.classes_.tolist()[:10]))}), "
                 f"however: {int(strange.sum())} of {counted(len(y), 'row')} of {request.table} "
-                f"{'holds' if strange.sum() == 1 else 'hold'} another, such as {first!r}; correct or leave out such "
-                "rows, or leave the column out"
+                f"{by_count(int(strange.sum()), 'holds', 'hold')} another, such as {first!r}; correct or leave "
+                "out such rows, or leave the column out"
             )
         return y, everything[known]
     if not pd.api.types.is_numeric_dtype(values.dtype):
@@ -357,9 +357,9 @@ def _check_kept(request: ExplainRequest, asked: npt.NDArray[np.int64], kept: npt
         raise InputError(_UNKNOWN)
     left_out = len(asked) - len(kept)
     if left_out:
-        verb, be = ("has", "is") if left_out == 1 else ("have", "are")
         warn_user(
-            f"{left_out:,} of {counted(len(asked), 'row')} of {request.table} {verb} no target and {be} left out where "
+            f"{left_out:,} of {counted(len(asked), 'row')} of {request.table} "
+            f"{by_count(left_out, 'has', 'have')} no target and {by_count(left_out, 'is', 'are')} left out where "
             "the loss is explained; leave the target's column out to explain all of them"
         )
     if request.method == "permgrad-paper" and len(kept) == 1:

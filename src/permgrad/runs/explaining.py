@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._csv import write_csv
-from permgrad._errors import PermgradWarning
+from permgrad._errors import PermgradWarning, by_count, counted
 from permgrad._files import atomic_path, write_json_atomic
 from permgrad._random import generator
 from permgrad.runs import gradients, strongest
@@ -65,8 +65,9 @@ def explain_run(model: Any, inputs: Inputs, folder: Path, *, seed: int, say: Cal
 
     test = inputs.parts["test"]
     known = np.ones(len(test.y), dtype=bool) if inputs.task == "regression" else np.isin(test.y, model.classes_)
-    if not known.all():
-        say(f"note: {int((~known).sum())} test rows have a class that no training row has; they are not explained")
+    if unknown := int((~known).sum()):
+        said = f"{counted(unknown, 'test row')} {by_count(unknown, 'has', 'have')} a class that no training row has"
+        say(f"note: {said}; {by_count(unknown, 'it is', 'they are')} not explained")
     X, y, rows = test.X[known], test.y[known], test.rows[known]
     store = folder / "explanations"
     features = len(model.preprocessor_.features())

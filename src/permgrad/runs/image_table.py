@@ -20,7 +20,7 @@ from permgrad.runs.documents import read_like
 from permgrad.runs.inputs import Inputs, Part
 from permgrad.runs.report import is_image_model
 from permgrad.runs.request import RunRequest
-from permgrad.runs.stages import Work, data_stage, report_stage, validation_rows, write_predictions
+from permgrad.runs.stages import Work, data_stage, report_stage, say_skipped, validation_rows, write_predictions
 
 if TYPE_CHECKING:
     from permgrad.models.image_table import ImageTableModel, Records
@@ -106,10 +106,7 @@ def model_stage(work: Work) -> None:
     metrics["baselines"] = _baselines(work, model) if request.wanted_baselines else {}
     write_predictions(work, predicted["test"])
     write_json_atomic(work.folder / "metrics.json", metrics)
-    if skipped := len(parts["validation"]) - len(held[1]):
-        work.say(
-            f"note: {skipped} validation rows have a class that no training row has; they did not stop the training"
-        )
+    say_skipped(work, len(parts["validation"]) - len(held[1]))
 
 
 def _measure(work: Work, part: str, predicted: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:

@@ -15,8 +15,11 @@ from permgrad.data.groups import propose_one_hot_blocks
 from permgrad.data.identifiers import SUSPECT
 from permgrad.data.spellings import several_ways_said
 from permgrad.data.table import unused_codes
+from permgrad.data.whole_numbers import fused_columns, fused_said
+from permgrad.data.written_numbers import Written
 from permgrad.runs.declared_kinds import parse_kinds
 from permgrad.runs.request import RunRequest
+from permgrad.runs.target import AS_TEXT, Task
 
 #: Why a column is no feature, in the words of the table of columns.
 LIKE_AN_IDENTIFIER = "left out: like an identifier"
@@ -27,6 +30,21 @@ def notes_on_codes(request: RunRequest, tables: Sequence[pd.DataFrame]) -> list[
     first, *others = [unused_codes(own, request.na_codes) for own in tables]
     unused = [code for code in first if all(code in own for own in others)]
     return [f"codes for missing that never occur: {listed(unused, show=repr)}; check --na"] if unused else []
+
+
+def note_target(notes: list[str], target: str, task: Task, written: Written) -> None:
+    """Say where zeros in front of the target's values, read as numbers, are passed over."""
+    alike = written.alike.get(target)
+    if alike is not None and task == "classification":
+        notes.append(
+            f"classes of {target!r} that differ only by zeros in front are one class, such as {alike[0]!r} and "
+            f"{alike[1]!r}, because they are read as numbers; if they are not the same {AS_TEXT}"
+        )
+    elif target in written.padded:
+        notes.append(
+            f"the target {target!r} is read as numbers, though zeros stand in front as in codes, and is predicted "
+            f"without them; if it holds codes {AS_TEXT}"
+        )
 
 
 def note_columns(
@@ -46,6 +64,7 @@ def note_columns(
         notes.append(f"left out, because they look like identifiers: {listed(identifiers)}{fix}")
     asked = {name: why for name, why in left_out.items() if why != LIKE_AN_IDENTIFIER}
     notes += several_ways_said(schema, asked)
+    notes += fused_said(schema, "say --kind {}=categorical", left_out)
     suspects = [column.name for column in schema if column.reason == SUSPECT and column.name not in left_out]
     if suspects:
         notes.append(
@@ -60,7 +79,8 @@ def note_columns(
             f"read as numbers, though zeros stand in front as in codes: {listed(codes)}; if they are codes say "
             f"--kind {codes[0]}=categorical"
         )
-    constant = [name for name in schema.of_kind("constant") if name not in left_out]
+    # Of numbers that are one only as float64 it is said already.
+    constant = [name for name in schema.of_kind("constant") if name not in {*left_out, *fused_columns(schema)}]
     if constant:
         notes.append(f"constant in the training rows, hence without any effect: {listed(constant)}")
     if card is not None and card.not_features:

@@ -18,16 +18,26 @@ import pandas as pd
 from permgrad import __version__
 from permgrad._errors import InputError, listed, suggest
 from permgrad._files import file_hash
+from permgrad.data.cells import MissingCodes
 from permgrad.data.column_types import Kind, Schema, infer_schema
 from permgrad.data.datasets import DataCard, fetch_dataset, get_card, list_datasets, load_dataset
 from permgrad.data.groups import check_blocks, read_groups
+from permgrad.data.statistics import numeric_cells
 from permgrad.data.table import is_parquet_folder, read_written
+from permgrad.data.whole_numbers import fused_columns
 from permgrad.data.written_numbers import Written
 from permgrad.runs import image_files
 from permgrad.runs.declared_kinds import check_kinds, parse_kinds
 from permgrad.runs.dividing import Divided, Rows, divided, shared_rows
 from permgrad.runs.folder import folder_hash
-from permgrad.runs.input_notes import LIKE_AN_IDENTIFIER, note_blocks, note_columns, note_duplicates, notes_on_codes
+from permgrad.runs.input_notes import (
+    LIKE_AN_IDENTIFIER,
+    note_blocks,
+    note_columns,
+    note_duplicates,
+    note_target,
+    notes_on_codes,
+)
 from permgrad.runs.part_files import notes_on_division, text_columns, with_needed_columns
 from permgrad.runs.request import RunRequest
 from permgrad.runs.target import Task, find_column
@@ -217,9 +227,11 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     _align(request, rows, [*features, *request.images, target], group)
     variables = _variables(request, card, features)
     notes += notes_on_codes(request, [written.frame, *rows.files.values()])
+    note_target(notes, target, rows.task, written)
     note_columns(notes, schema, left_out, request, card, written.padded)
     blocks = note_blocks(notes, train[features], variables, request)
     note_duplicates(notes, train[features], schema, [*variables.values(), *blocks])
+    _check_cells(rows, Schema(tuple(schema[name] for name in features)), codes)
     images = image_files.locate(request, rows.tables)
     notes += image_files.notes_on(images)
     notes += notes_on_division(request, train, rows.files)
@@ -251,7 +263,7 @@ def _read(request: RunRequest, card: DataCard | None) -> Written:
     """Return the table as it is written in its file, or in a named data set."""
     if card:
         return Written.typed(load_dataset(request.table).frame, card.na_codes)
-    return read_written(request.table, codes=request.na_codes)
+    return read_written(request.table, codes=request.na_codes, classes=request.target[:1])
 
 
 def _check_names(request: RunRequest, columns: list[str], group: str | None, kept_group: str | None) -> None:
@@ -354,11 +366,26 @@ def _check_features(schema: Schema, features: Sequence[str], left_out: Mapping[s
             f"({reasons}); add columns, or leave fewer out"
         )
     if all(schema[name].kind == "constant" for name in features):
+        fused = fused_columns(schema, left_out)
+        why = f" as float64: {listed(list(fused.values()))}" if fused else ""
+        fix = f"say --kind {next(iter(fused))}=categorical, or add columns" if fused else "add columns, or check --na"
         raise InputError(
             "a table must have a column that varies, however: among the training rows "
-            f"{listed(features, show=repr)} hold{'s' if len(features) == 1 else ''} one value each; "
-            "add columns, or check --na"
+            f"{listed(features, show=repr)} hold{'s' if len(features) == 1 else ''} one value each{why}; {fix}"
         )
+
+
+def _check_cells(rows: Divided, schema: Schema, codes: Sequence[str | int | float]) -> None:
+    """Refuse cells that cannot be encoded, as the encoder would; those of training rows gave the types.
+
+    Raises:
+        InputError: There is such a cell.
+    """
+    read = [column for column in schema if column.kind != "identifier" and column.storage != "text"]
+    for part in ("validation", "test"):
+        own = rows.tables[part]
+        if read and len(own):
+            numeric_cells(own[[column.name for column in read]], read, MissingCodes.of(codes))
 
 
 def _variables(request: RunRequest, card: DataCard | None, features: Sequence[str]) -> dict[str, list[str]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from permgrad._errors import InputError
+from permgrad._errors import InputError, by_count
 from permgrad.data.cells import canonical
 from permgrad.data.column_types import Kind
 from permgrad.data.encoding import align_columns
@@ -87,8 +87,8 @@ def notes_on_division(request: RunRequest, train: pd.DataFrame, files: Mapping[s
         there, learned = (set(map(canonical, table[request.group].dropna().unique())) for table in (own, train))
         if shared := len(there & learned):
             notes.append(
-                f"{shared} of {len(there)} groups of {request.group!r} in the {part} file also stand in the training "
-                "rows"
+                f"{shared} of {len(there)} groups of {request.group!r} in the {part} file also "
+                f"{by_count(shared, 'stands', 'stand')} in the training rows"
             )
     return notes
 
@@ -110,6 +110,7 @@ def with_target(
             f"the target must be known, however: column {target!r} of {where} is missing in every row; "
             "choose another target, or check --na"
         )
-    if missing.any():
-        notes.append(f"{int(missing.sum())} of {len(frame)} rows of {where} have no target and are left out")
+    if count := int(missing.sum()):
+        said = f"{by_count(count, 'has', 'have')} no target and {by_count(count, 'is', 'are')} left out"
+        notes.append(f"{count} of {len(frame)} rows of {where} {said}")
     return frame.assign(**{target: blanked}).loc[~missing]

@@ -10,6 +10,7 @@ from typing import Any
 
 from permgrad._errors import InputError, suggest
 from permgrad._startup import loading
+from permgrad.data.encoding import surprises_told_once
 from permgrad.runs.documents import BRANCHES, METRICS, read_json, read_metrics, read_table_of
 from permgrad.runs.folder import (
     NAMES,
@@ -73,13 +74,16 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     if replaces_a_model(request):
         kind.rehearse(request, inputs)
     say(headline(inputs))
-    with open_run(
-        request.folder,
-        settings,
-        command=request.command,
-        overwrite=request.overwrite,
-        from_stage=request.from_stage,
-    ) as folder:
+    with (
+        open_run(
+            request.folder,
+            settings,
+            command=request.command,
+            overwrite=request.overwrite,
+            from_stage=request.from_stage,
+        ) as folder,
+        surprises_told_once(),
+    ):
         if folder.lost is not None:
             say(lost_line(folder.lost))
         work = Work(request, inputs, folder, say)

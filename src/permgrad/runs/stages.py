@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._csv import write_csv
-from permgrad._errors import InputError, keeping_warnings
+from permgrad._errors import InputError, by_count, counted, keeping_warnings
 from permgrad._files import atomic_path, write_json_atomic, write_text_atomic
 from permgrad._random import derive_seed, resolve_seed
 from permgrad._stored import parse_json
@@ -185,11 +185,14 @@ def model_stage(work: Work) -> None:
     model.save(work.folder / "model", overwrite=True)
     work.model = model
     write_measures(work)
-    skipped = len(inputs.parts["validation"].y) - len(held[1])
-    if skipped:
-        work.say(
-            f"note: {skipped} validation rows have a class that no training row has; they did not stop the training"
-        )
+    say_skipped(work, len(inputs.parts["validation"].y) - len(held[1]))
+
+
+def say_skipped(work: Work, count: int) -> None:
+    """Say how many validation rows had no say in when to stop."""
+    if count:
+        said = f"{counted(count, 'validation row')} {by_count(count, 'has', 'have')} a class that no training row has"
+        work.say(f"note: {said}; {by_count(count, 'it', 'they')} did not stop the training")
 
 
 def write_measures(work: Work) -> None:

@@ -14,6 +14,8 @@ Task = Literal["classification", "regression"]
 
 #: Most different whole numbers that are read as classes when nobody says.
 MOST_CLASSES = 20
+#: What to do with classes that are written with zeros in front.
+AS_TEXT = "write them as text, for example with a letter in front"
 #: So few different numbers, or fewer, may well be classes written with a decimal point.
 _FEW_NUMBERS = 5
 
@@ -76,11 +78,19 @@ def choose_task(values: pd.Series[Any], asked: str, name: str) -> tuple[Task, st
     return "regression", reason
 
 
-def target_values(values: pd.Series[Any], task: Task, name: str) -> npt.NDArray[Any]:
+def target_values(
+    values: pd.Series[Any], task: Task, name: str, *, alike: tuple[str, str] | None = None
+) -> npt.NDArray[Any]:
     """Return the values as an array: float64 for regression; classes as whole numbers, booleans or text.
 
+    Args:
+        values: Of the column.
+        task: What it asks for.
+        name: Of the column.
+        alike: Two cells that are one number, though they are written differently; None: there are none.
+
     Raises:
-        InputError: Infinite values, one class only, or (nearly) as many classes as rows.
+        InputError: Infinite values, or numbers whose squares are none; one class only, or (nearly) as many as rows.
     """
     if task == "regression":
         numbers = values.to_numpy(dtype=np.float64)
@@ -95,7 +105,10 @@ def target_values(values: pd.Series[Any], task: Task, name: str) -> npt.NDArray[
                 f"a regression target must vary, however: column {name!r} holds {numbers[0]:g} in every row; "
                 "choose another target"
             )
-        return np.asarray(numbers)
+        # What a fit refuses of training rows is refused here of all of them.
+        from permgrad.models.inputs import number_target
+
+        return number_target(numbers)
     if pd.api.types.is_bool_dtype(values.dtype):
         classes = values.to_numpy(dtype=bool)
     elif pd.api.types.is_numeric_dtype(values.dtype) and bool((values == np.floor(values)).all()):
@@ -104,9 +117,11 @@ def target_values(values: pd.Series[Any], task: Task, name: str) -> npt.NDArray[
         classes = np.array([str(value) for value in values], dtype=object).astype(str)
     found = np.unique(classes)
     if len(found) < 2:
+        why = "" if alike is None else f", which {alike[0]!r} and {alike[1]!r} are both read as"
+        fix = "choose another target" if alike is None else f"{AS_TEXT}, or choose another target"
         raise InputError(
             f"a classification target must have at least two classes, however: column {name!r} holds only "
-            f"{found[0].item()!r}; choose another target"
+            f"{found[0].item()!r}{why}; {fix}"
         )
     if len(found) > 2 and len(found) > len(classes) / 2:
         raise InputError(

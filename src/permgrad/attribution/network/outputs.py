@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from permgrad._checks import check_choice
-from permgrad._errors import InputError, shown, unknown
+from permgrad._errors import InputError, by_count, counted, shown, unknown
 from permgrad.attribution.subject import Task
 from permgrad.models.losses import losses
 
@@ -212,8 +212,10 @@ class OutputForm:
         """
         values = as_target(y)
         if values.dtype.kind == "f" and np.isnan(values).any():
+            missing = int(np.isnan(values).sum())
             raise InputError(
-                f"y must be known, however: {int(np.isnan(values).sum())} values are missing; leave those rows out"
+                f"y must be known, however: {counted(missing, 'value')} {by_count(missing, 'is', 'are')} missing; "
+                f"leave {by_count(missing, 'that row', 'those rows')} out"
             )
         if len(values) != rows:
             raise InputError(
