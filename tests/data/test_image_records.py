@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from permgrad._errors import InputError
-from permgrad.data.image_table import ImageColumn, locate_images, shared_images
+from permgrad._errors import InputError, PermgradWarning
+from permgrad.data.image_table import ImageColumn, check_images, locate_images, pages_said, shared_images
 
 
 def write(folder: Path, name: str, array: np.ndarray, mode: str | None = None) -> Path:
@@ -47,17 +49,82 @@ def test_sixteen_bits_keep_their_scale_over_images(tmp_path):
     assert int(pixels[1].min()) == 255, "images are not stretched to their own range"
 
 
-@pytest.mark.parametrize("top", [1.0, 255.0, 65535.0])
-def test_levels_of_formats_without_a_range(tmp_path, top):
-    levels = (np.linspace(0, 1, 144).reshape(12, 12) * top).astype(np.float32)
-    Image.fromarray(levels).save(tmp_path / "levels.tiff")
-    pixels = ImageColumn("scan", 12, 12, 1, (0.5,), (0.2,)).read([tmp_path / "levels.tiff"])
-    assert int(pixels.max()) == 255
-    assert abs(float(pixels.mean()) - 127.5) < 1
+@pytest.mark.parametrize(("kind", "top"), [(np.float32, 1.0), (np.int32, 65535)])
+def test_levels_of_formats_without_a_range(tmp_path, kind, top):
+    levels = (np.linspace(0, 1, 144).reshape(12, 12) * top).astype(kind)
+    dark = (levels / 300).astype(kind)
+    files = [write(tmp_path, "levels.tiff", levels), write(tmp_path, "dark.tiff", dark)]
+    pixels = ImageColumn("scan", 12, 12, 1, (0.5,), (0.2,)).read(files)
+    assert int(pixels[0].max()) == 255
+    assert abs(float(pixels[0].mean()) - 127.5) < 1
+    assert int(pixels[1].max()) == 1, "images of one storage type have one scale, whatever the brightest pixel is"
+
+
+def test_real_numbers_may_miss_their_range_by_rounding_and_must_be_finite(tmp_path):
+    column = ImageColumn("scan", 12, 12, 1, (0.5,), (0.2,))
+    levels = np.full((12, 12), np.float32(1) + np.float32(2e-7))
+    levels[0, 0] = -1e-8
+    assert set(np.unique(column.read([write(tmp_path, "rounded.tiff", levels)]))) == {0, 255}
     levels[3, 3] = np.nan
-    Image.fromarray(levels).save(tmp_path / "broken.tiff")
     with pytest.raises(InputError, match="pixels that are not finite"):
-        ImageColumn("scan", 12, 12, 1, (0.5,), (0.2,)).read([tmp_path / "broken.tiff"])
+        column.read([write(tmp_path, "broken.tiff", levels)])
+
+
+def test_levels_without_a_scale_are_refused_by_name(tmp_path):
+    ramp = np.linspace(0, 1, 144).reshape(12, 12)
+    good = write(tmp_path, "good.tif", ramp.astype(np.float32))
+    scan = write(tmp_path, "scan.tif", (ramp * 2000 - 1000).astype(np.float32))
+    bright = write(tmp_path, "bright.tif", (ramp * 1.5).astype(np.float32))
+    column = ImageColumn("scan", 12, 12, 1, (0.5,), (0.2,))
+    for read in (column.read, partial(check_images, "scan"), partial(ImageColumn.fit, "scan")):
+        with pytest.raises(InputError) as error:
+            read([good, scan, bright])
+        assert str(error.value) == (
+            f"image files of real numbers must hold 0 … 1, however: 2 of 3 in column 'scan' do not ({scan}: -1000.0 … "
+            f"1000.0; {bright}: 0.0 … 1.5); rescale all images of the column to 0 … 1 in the same way, or save them "
+            "with 8 or 16 bits"
+        )
+    for levels, fact in (((ramp * 2000 - 1000), "-1,000 … 1,000"), (ramp * 65536, "0 … 65,536")):
+        file = write(tmp_path, "integers.tif", levels.astype(np.int32))
+        with pytest.raises(InputError) as error:
+            column.read([good, file])
+        assert str(error.value) == (
+            "image files of integers with a sign or 32 bits must hold 0 … 65,535, however: 1 of 2 in column 'scan' do "
+            f"not ({file}: {fact}); rescale all images of the column to 0 … 65,535 in the same way, or save them with "
+            "8 or 16 bits"
+        )
+
+
+def test_a_column_that_keeps_few_of_its_levels_is_told_of(tmp_path):
+    levels = np.linspace(0, 4095, 144).reshape(12, 12).astype(np.uint16)
+    twelve = write(tmp_path, "twelve.png", levels)
+    with pytest.warns(
+        PermgradWarning, match="the training images of column 'scan' reach level 16 at most; rescale all"
+    ):
+        ImageColumn.fit("scan", [twelve])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ImageColumn.fit("scan", [twelve, write(tmp_path, "full.png", levels * 16)])
+        ImageColumn.fit("mask", [write(tmp_path, "mask.png", (levels > 9).astype(np.uint8))])  # it loses nothing
+
+
+def test_files_of_several_pages_are_told_of(tmp_path, ramp):
+    one, other = Image.fromarray(ramp), Image.fromarray(255 - ramp)
+    for name in ("moving.gif", "pages.tif"):
+        one.save(tmp_path / name, save_all=True, append_images=[other])
+    one.save(tmp_path / "photo.jpg", format="MPO", save_all=True, append_images=[other])
+    (tmp_path / "text.png").write_text("no image")
+    whole = [write(tmp_path, name, ramp) for name in ("still.gif", "still.tif", "still.png")]
+    whole += [tmp_path / "photo.jpg", tmp_path / "text.png"]
+    assert pages_said("scan", whole) == []
+    several = [tmp_path / "pages.tif", tmp_path / "moving.gif"]
+    (said,) = pages_said("scan", [*whole, *several, *several])
+    assert said == (
+        f"2 of 7 image files of column 'scan' have several frames or pages ({str(several[0])!r}, …): the first of each "
+        "is read and the others are not"
+    )
+    pixels = ImageColumn("scan", 20, 30, 1, (0.5,), (0.2,)).read(several)
+    np.testing.assert_allclose(pixels[:, 0].astype(int), np.stack([ramp, ramp]), atol=3)
 
 
 def test_size_channels_mean_and_spread_come_from_the_files_given(tmp_path, ramp):

@@ -11,10 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from invoking import call
+from PIL import Image
 
 import permgrad as pg
 from image_table_example import INFORMATIVE, NOISE, write_records
 from permgrad.runs.folder import STAGES
+from permgrad.runs.inputs import load_inputs
+from permgrad.runs.predict import predict_table
+from permgrad.runs.request import RunRequest
 
 SOURCE = Path(os.environ.get("PERMGRAD_DATA", ".")) / "pneumoniamnist.npz"
 pytestmark = [
@@ -162,9 +166,6 @@ def test_images_in_both_parts_are_noted(table, tmp_path):
     frame["scan"] = [str(table.parent / path) for path in frame["scan"]]
     frame.loc[40:, "scan"] = frame.loc[:39, "scan"].to_numpy()
     frame.to_csv(tmp_path / "doubled.csv", index=False)
-    from permgrad.runs.inputs import load_inputs
-    from permgrad.runs.request import RunRequest
-
     inputs = load_inputs(RunRequest(table=str(tmp_path / "doubled.csv"), target=("label",), images=("scan",)))
     assert any("show an image of column 'scan' that a training row shows as well" in note for note in inputs.notes)
     grouped = RunRequest(
@@ -195,6 +196,39 @@ def test_a_damaged_image_is_named_before_anything_is_written(table, tmp_path):
     said = call("run", tmp_path / "few.csv", *WORDS, "--out", tmp_path / "run", code=2)
     assert "2 of 60 in column 'scan' cannot be read" in said
     assert not (tmp_path / "run").exists()
+
+
+def with_image(table, folder, content, rows=60):
+    """Write a table of which one row names an image with this content, in another kind of file."""
+    few = pd.read_csv(table).head(rows)
+    few["scan"] = [str(table.parent / path) for path in few["scan"]]
+    images = [Image.fromarray(array) for array in content]
+    images[0].save(folder / "odd.tif", save_all=True, append_images=images[1:])
+    few.loc[3, "scan"] = str(folder / "odd.tif")
+    few.to_csv(folder / "few.csv", index=False)
+    return folder / "few.csv"
+
+
+def test_levels_without_a_scale_are_named_before_anything_is_written(finished, table, tmp_path):
+    few = with_image(table, tmp_path, [np.linspace(-1000, 1000, 144, dtype=np.float32).reshape(12, 12)])
+    for words in (
+        ("run", few, *WORDS),
+        ("predict", finished, few),
+        ("explain", finished, few, "--method", "gradient", "--row", "3"),
+    ):
+        said = call(*words, "--out", tmp_path / "out", code=2)
+        assert "in column 'scan' do not" in said
+        assert "odd.tif: -1000.0 … 1000.0" in said
+        assert not (tmp_path / "out").exists()
+
+
+def test_files_of_several_pages_are_told_of(finished, table, tmp_path):
+    few = with_image(table, tmp_path, [np.full((12, 12), level, np.uint8) for level in (50, 200)])
+    said = "1 of 60 image files of column 'scan' have several frames or pages"
+    request = RunRequest(table=str(few), target=("label",), images=("scan",))
+    assert sum(said in note for note in load_inputs(request).notes) == 1
+    with pytest.warns(pg.PermgradWarning, match=said):
+        predict_table(finished, few, out=tmp_path / "predictions.csv")
 
 
 @pytest.mark.parametrize("method", ["gradient", "permutation"])

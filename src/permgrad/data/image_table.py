@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._checks import check_path, is_whole
-from permgrad._errors import InputError, listed, shown
+from permgrad._errors import InputError, listed, shown, warn_user
 
 #: Longest side of an image that nobody gave a size: enough for shapes, and training stays minutes on a processor.
 LONGEST_SIDE = 64
@@ -28,11 +28,41 @@ _FEWEST_PIXELS, _MOST_SIDE = 8, 4096
 MOST_PIXELS = 89_478_485
 #: Image modes of Pillow without colour.
 _GREY_MODES = frozenset({"1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L"})
+#: Formats of several pictures of which the first is the whole: a photograph with its preview, a picture and its layers.
+_WHOLE_FIRST = frozenset({"MPO", "PSD"})
+#: What real numbers may lie outside 0 … 1, in which rescaled images end up by rounding.
+_ROUNDING = 1e-6
+#: The brightest of 0 … 255 where an image is likely to have fewer levels than its file: 12 bits written as 16.
+_DARK = 16
 _MOST_NAMED = 4
 #: Training images that size and mode are read from; the headers of more say nothing new.
 _LOOKED_AT = 2000
 
 Pixels = npt.NDArray[np.uint8]
+#: Why a file is refused: the rule that it breaks, a key of ``_RULES``, and the fact.
+_Fault = tuple[str, str]
+#: Rule, what files do that break it, and how to mend them.
+_RULES = {
+    "whole": ("image files must be whole", "cannot be read", "replace them or leave their rows out"),
+    "real": (
+        "image files of real numbers must hold 0 … 1",
+        "do not",
+        "rescale all images of the column to 0 … 1 in the same way, or save them with 8 or 16 bits",
+    ),
+    "integer": (
+        "image files of integers with a sign or 32 bits must hold 0 … 65,535",
+        "do not",
+        "rescale all images of the column to 0 … 65,535 in the same way, or save them with 8 or 16 bits",
+    ),
+}
+
+
+class _LevelsError(ValueError):
+    """Grey levels lie outside what their storage type stands for."""
+
+    def __init__(self, rule: str, fact: str) -> None:
+        super().__init__(fact)
+        self.rule = rule
 
 
 @dataclass(frozen=True)
@@ -66,7 +96,7 @@ class ImageColumn:
             What was fitted, and the pixels, uint8 ``(rows, channels, height, width)``.
 
         Raises:
-            InputError: Files that cannot be read, all of them named up to a few.
+            InputError: Files that cannot be read, or whose levels have no scale, all of them named up to a few.
 
         Examples:
             >>> import tempfile
@@ -82,10 +112,16 @@ class ImageColumn:
                 f"the size of images must be from {_FEWEST_PIXELS} to {_MOST_SIDE:,} pixels, however: {shown(size)}; "
                 "pass for example size=64"
             )
-        shapes, coloured = _headers(name, files)
+        shapes, coloured, deep = _headers(name, files)
         height, width = (size, size) if size is not None else _usual_size(shapes)
         blank = cls(name, height, width, 3 if coloured else 1, (), ())
         pixels = blank.read(files)
+        if deep and (top := int(pixels.max(initial=0))) <= _DARK:
+            warn_user(
+                "images are brought to 256 levels (integers from 0 … 65,535, real numbers from 0 … 1), however the "
+                f"training images of column {name!r} reach level {top} at most; rescale all images of the column by "
+                "one factor"
+            )
         by_channel = [pixels[:, channel] for channel in range(blank.channels)]
         mean = tuple(float(own.mean(dtype=np.float64)) / 255 for own in by_channel)
         # Images that are all alike have no spread; dividing by 1 leaves them as they are.
@@ -96,11 +132,11 @@ class ImageColumn:
         """Read images in this column's size and channels: uint8 ``(rows, channels, height, width)``.
 
         Raises:
-            InputError: Files that cannot be read, named up to a few.
+            InputError: Files that cannot be read, or whose levels have no scale, named up to a few.
         """
         pixels = np.empty((len(files), self.channels, self.height, self.width), dtype=np.uint8)
         known: dict[Path, int] = {}
-        faults: dict[Path, str] = {}
+        faults: dict[Path, _Fault] = {}
         for row, file in enumerate(files):
             if file in known:
                 pixels[row] = pixels[known[file]]
@@ -109,7 +145,7 @@ class ImageColumn:
                 pixels[row] = _read(file, self.channels, self.height, self.width)
                 known[file] = row
             except Exception as error:  # noqa: BLE001 — decoders raise almost anything on damaged files
-                faults[file] = _reason(error)
+                faults[file] = _fault(error)
         _refuse(self.name, faults, len(files))
         return pixels
 
@@ -170,21 +206,21 @@ def locate_images(cells: pd.Series[Any], folder: str | os.PathLike[str], table: 
 
 
 def check_images(name: str, files: Sequence[Path]) -> None:
-    """Decode every file once, so that a damaged one is found before hours of work and not after.
+    """Decode every file once, so that one that cannot be used is found before hours of work and not after.
 
     Args:
         name: of the column.
         files: to decode.
 
     Raises:
-        InputError: Some cannot be read; all are counted and the first are named.
+        InputError: Some cannot be read or have levels without a scale; all are counted and the first are named.
     """
-    faults: dict[Path, str] = {}
+    faults: dict[Path, _Fault] = {}
     for file in files:
         try:
             _read(file, 1, 1, 1)
         except Exception as error:  # noqa: BLE001 — decoders raise almost anything on damaged files
-            faults[file] = _reason(error)
+            faults[file] = _fault(error)
     _refuse(name, faults, len(files))
 
 
@@ -199,16 +235,38 @@ def shared_images(train: Sequence[Path], test: Sequence[Path]) -> int:
     return sum(file in seen for file in test)
 
 
+def pages_said(name: str, files: Sequence[Path]) -> list[str]:
+    """Return what is to be said of files with several frames or pages, none or one sentence; pixels are not decoded.
+
+    Args:
+        name: of the column.
+        files: its images; those that cannot be opened are left to who reads them.
+    """
+    distinct = list(dict.fromkeys(files))
+    several = [file for file in distinct if _has_pages(file)]
+    if not several:
+        return []
+    more = ", …" if len(several) > 1 else ""
+    said = (
+        f"{len(several):,} of {len(distinct):,} image files of column {name!r} have several frames or pages "
+        f"({_named(several[:1])}{more}): the first of each is read and the others are not"
+    )
+    return [said]
+
+
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 
-def _headers(name: str, files: Sequence[Path]) -> tuple[list[tuple[int, int]], bool]:
-    """Return heights and widths of the files and whether one has colours; pixels are not decoded."""
+def _headers(name: str, files: Sequence[Path]) -> tuple[list[tuple[int, int]], bool, bool]:
+    """Return heights and widths of the files, whether one has colours, and whether one has grey levels of over 8 bits.
+
+    Pixels are not decoded.
+    """
     from PIL import Image
 
     shapes: list[tuple[int, int]] = []
-    coloured = False
-    faults: dict[Path, str] = {}
+    coloured = deep = False
+    faults: dict[Path, _Fault] = {}
     looked_at = list(dict.fromkeys(files))
     step = max(1, len(looked_at) // _LOOKED_AT)
     for file in looked_at[::step]:
@@ -217,10 +275,27 @@ def _headers(name: str, files: Sequence[Path]) -> tuple[list[tuple[int, int]], b
                 _check_kind(image)
                 shapes.append((image.height, image.width))
                 coloured = coloured or image.mode not in _GREY_MODES
+                deep = deep or _is_deep(image)
         except Exception as error:  # noqa: BLE001 — decoders raise almost anything on damaged files
-            faults[file] = _reason(error)
+            faults[file] = _fault(error)
     _refuse(name, faults, len(looked_at))
-    return shapes, coloured
+    return shapes, coloured, deep
+
+
+def _is_deep(image: Any) -> bool:
+    """Whether an image has grey levels of more than 8 bits."""
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def _has_pages(file: Path) -> bool:
+    """Whether a file has several frames or pages of which the first is not the whole image."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            return image.format not in _WHOLE_FIRST and bool(getattr(image, "is_animated", False))
+    except Exception:  # noqa: BLE001 — decoders raise almost anything on damaged files, which are refused elsewhere
+        return False
 
 
 def _usual_size(shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:
@@ -238,7 +313,7 @@ def _read(file: Path, channels: int, height: int, width: int) -> Pixels:
         image: Any = opened
         # In place: a second copy of a large image is as large.
         ImageOps.exif_transpose(image, in_place=True)
-        if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        if _is_deep(image):
             image = Image.fromarray(_eight_bits(np.asarray(image)))
         image = image if image.mode == mode else image.convert(mode)
         if image.size != (width, height):
@@ -257,15 +332,18 @@ def _check_kind(image: Any) -> None:
 
 
 def _eight_bits(values: npt.NDArray[Any]) -> Pixels:
-    """Bring grey levels of more than 8 bits to 0 … 255.
+    """Bring grey levels of more than 8 bits to 0 … 255, by one scale for each storage type.
 
-    16-bit files by their format's range; 32-bit and real ones, whose format has none, by the smallest of 1, 255 and
-    65,535 that holds the image.
+    Real numbers by 1, integers by 65,535: also those of 32 bits, in which older Pillow opens 16-bit PNG files. A scale
+    from the image's own levels would make one brighter than another for what neither file says.
     """
     if not np.isfinite(values).all():
         raise ValueError("it has pixels that are not finite numbers")
-    tops = (65535.0,) if values.dtype.itemsize <= 2 else (1.0, 255.0, 65535.0)
-    top = next((one for one in tops if values.max(initial=0) <= one), tops[-1])
+    real = values.dtype.kind == "f"
+    top, slack = (1.0, _ROUNDING) if real else (65535.0, 0.0)
+    lowest, highest = values.min(initial=0), values.max(initial=0)
+    if lowest < -slack or highest > top + slack:
+        raise _LevelsError("real" if real else "integer", f"{_levels(values.min())} … {_levels(values.max())}")
     brought = np.empty(values.shape, dtype=np.uint8)
     # Row by row of a large image: in float64 it would take eight times the memory that the result does.
     for row, levels in enumerate(values):
@@ -273,19 +351,29 @@ def _eight_bits(values: npt.NDArray[Any]) -> Pixels:
     return brought
 
 
-def _reason(error: Exception) -> str:
+def _levels(value: Any) -> str:
+    # Numbers of NumPy as text have as many digits as tell them from their neighbours.
+    return f"{int(value):,}" if np.issubdtype(type(value), np.integer) else str(value)
+
+
+def _fault(error: Exception) -> _Fault:
+    """Return the rule and the fact of an error as text, which keeps no image in memory as the error does."""
     text = " ".join(str(error).split())
-    return "not an image that Pillow can read" if "cannot identify" in text else (text or type(error).__name__)
+    if isinstance(error, _LevelsError):
+        return error.rule, text
+    return "whole", "not an image that Pillow can read" if "cannot identify" in text else (text or type(error).__name__)
 
 
-def _refuse(name: str, faults: Mapping[Path, str], count: int) -> None:
-    if faults:
-        listed = "; ".join(f"{os.fspath(file)}: {why}" for file, why in list(faults.items())[:_MOST_NAMED])
-        more = f"; and {len(faults) - _MOST_NAMED} more" if len(faults) > _MOST_NAMED else ""
-        raise InputError(
-            f"image files must be whole, however: {len(faults)} of {count} in column {name!r} cannot be read "
-            f"({listed}{more}); replace them or leave their rows out"
-        )
+def _refuse(name: str, faults: Mapping[Path, _Fault], count: int) -> None:
+    """Raise if there are faults, for the first rule that is broken."""
+    for rule, (said, fact, fix) in _RULES.items():
+        own = [f"{os.fspath(file)}: {why}" for file, (broken, why) in faults.items() if broken == rule]
+        if own:
+            more = f"; and {len(own) - _MOST_NAMED} more" if len(own) > _MOST_NAMED else ""
+            raise InputError(
+                f"{said}, however: {len(own)} of {count} in column {name!r} {fact} "
+                f"({'; '.join(own[:_MOST_NAMED])}{more}); {fix}"
+            )
 
 
 def _named(files: Sequence[Path]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from permgrad._errors import InputError
-from permgrad.data.image_table import check_images, locate_images, shared_images
+from permgrad.data.image_table import check_images, locate_images, pages_said, shared_images
 from permgrad.data.table import read_table
 from permgrad.runs.request import RunRequest
 from permgrad.runs.target import find_column
@@ -22,7 +22,7 @@ def configuration(request: RunRequest) -> dict[str, Any]:
     """Return what the images add to a run's configuration: their columns, their size, and a hash of all contents.
 
     Raises:
-        InputError: A column or a file is missing, or a file is damaged: all of them are named before work starts.
+        InputError: A column or a file is missing, or a file cannot be used: all are named before work starts.
     """
     if not Path(request.table).is_file():
         what, fix = "a data set without images", "leave --image out"
@@ -59,8 +59,10 @@ def locate(request: RunRequest, tables: Mapping[str, pd.DataFrame]) -> PartFiles
 
 
 def notes_on(files: PartFiles) -> list[str]:
-    """Say where test rows show images that training rows show as well."""
+    """Say which columns have files of several pages, and where test rows show images that training rows show."""
     notes = []
+    for name in files["train"]:
+        notes += pages_said(name, [file for part in files.values() for file in part[name]])
     for name, train in files["train"].items():
         test = files["test"][name]
         if count := shared_images(train, test):

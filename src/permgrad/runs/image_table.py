@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._csv import write_csv
-from permgrad._errors import InputError, keeping_warnings
+from permgrad._errors import InputError, keeping_warnings, warn_user
 from permgrad._files import atomic_path, write_json_atomic
 from permgrad.data.encoding import TableEncoder, align_columns
-from permgrad.data.image_table import locate_images
+from permgrad.data.image_table import locate_images, pages_said
 from permgrad.runs.dividing import PARTS
 from permgrad.runs.documents import read_like
 from permgrad.runs.inputs import Inputs, Part
@@ -162,6 +162,9 @@ def read_records(model: ImageTableModel, data: Mapping[str, Any], table: Path) -
     present = [name for name in whole.columns if name in names or name in images]
     aligned = align_columns(whole[present], [*names, *images])
     files = {name: locate_images(aligned[name], table.parent, str(table)) for name in images}
+    for name in images:
+        for said in pages_said(name, files[name]):
+            warn_user(said)
     return Records(files, aligned[names]), whole
 
 
