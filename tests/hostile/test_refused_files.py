@@ -463,7 +463,7 @@ def test_files_of_a_stage_that_no_file_can_be_count_as_gone(run, tmp_path, name)
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     record["stages"]["model"]["files"].append(name)
     (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
-    assert "a report needs a run whose files are there, however: " in call("report", folder, code=2)
+    assert "a report needs a run whose files are whole, however: " in call("report", folder, code=2)
 
 
 @pytest.mark.parametrize("name", ["history.csv", "predictions.csv", "metrics.json"])
@@ -472,7 +472,7 @@ def test_reports_of_runs_that_lack_a_file_name_it(run, tmp_path, name):
     shutil.copytree(run, folder)
     (folder / name).unlink()
     said = call("report", folder, code=2)
-    assert "a report needs a run whose files are there, however: " in said
+    assert "a report needs a run whose files are whole, however: " in said
     assert name in said
 
 
