@@ -510,6 +510,10 @@ def test_foreign_folders_are_left_alone(tmp_path: Path, regressor: pg.HyNNRegres
             "background must be rows in memory like the model's inputs, however: background='train.parquet' is a path;",
         ),
         ({"background": Path("a/train.parquet")}, "however: background='a/train.parquet' is a path; read some of its"),
+        (
+            {"background": pd.DataFrame({"z": [1.0]})},
+            "^background must have the columns .*: it lacks .* has 'z';",
+        ),
         ({"y": ["target"]}, "y must name a column where the table is read from a file, however: it is a list"),
         (
             {"sample_weight": "negative"},
