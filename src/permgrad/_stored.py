@@ -30,8 +30,13 @@ _KINDS = "biufcSUmM"
 # ---- JSON ------------------------------------------------------------------------------------------------------------
 
 
-def parse_json(content: str | bytes) -> Any:
+def parse_json(content: str | bytes, *, names_once: bool = False) -> Any:
     """Return what a JSON document says.
+
+    Args:
+        content: the document.
+        names_once: whether an object must hold each name once; else the last of equal names counts, as usual. For
+            files that people write: what stands first would be lost without a word.
 
     Raises:
         ValueError: it is no complete JSON in UTF-8, is nested too deeply to be worked with, or holds a number that is
@@ -47,7 +52,12 @@ def parse_json(content: str | bytes) -> Any:
     text = content.decode("utf-8") if isinstance(content, bytes) else content
     too_deep = f"it is nested more than {_DEEPEST} levels deep"
     try:
-        document = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        document = json.loads(
+            text,
+            parse_constant=_no_number,
+            parse_float=_finite,
+            object_pairs_hook=_named_once if names_once else None,
+        )
     except RecursionError as error:
         raise ValueError(too_deep) from error
     level = [document]
@@ -60,6 +70,15 @@ def parse_json(content: str | bytes) -> Any:
 
 def _inside(outer: dict[str, Any] | list[Any]) -> Collection[Any]:
     return outer.values() if isinstance(outer, dict) else outer
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"it holds {name!r} twice in one object")
+        found[name] = value
+    return found
 
 
 def _no_number(name: str) -> float:

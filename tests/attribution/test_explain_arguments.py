@@ -64,6 +64,37 @@ def test_wrong_arguments(fitted, arguments, message):
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda X: X.assign(z=1), "it also has 'z'; pass background[model.feature_names_in_]"),
+        (lambda X: X[["a"]], "it lacks 'b', 'c'; pass rows like the inputs"),
+        (lambda X: X[["a", "c"]].assign(z=1), "it lacks 'b' and also has 'z'; pass rows like the inputs"),
+        (lambda X: X[["c", "b", "a"]], "it has them in another order; pass background[model.feature_names_in_]"),
+    ],
+)
+def test_columns_of_a_background_are_said_to_be_its_own(fitted, change, message):
+    model, X, y = fitted
+    with pytest.raises(InputError) as caught:
+        pg.explain(model, X, y, background=change(X), progress=False)
+    rule = "background must have the columns that the model was trained on, in their order, however: "
+    assert str(caught.value) == rule + message
+
+
+def test_other_faults_of_a_background_are_said_to_be_its_own(fitted):
+    model, X, y = fitted
+    for background, message in (
+        (X[:0], "background must hold at least one row, however: it is empty; pass rows like the inputs"),
+        (X.assign(a="t"), "background: column 'a' must be numeric, however row 0 has 't'; correct the cell"),
+        (X.set_axis(["a", "a", "c"], axis=1), "background: column names must differ, however: 'a' stand more than"),
+        (X.to_numpy()[:, :2], "background must be a table of numbers or text, as in fit, however: it has 2 features,"),
+    ):
+        with pytest.raises(InputError) as caught:
+            pg.explain(model, X, y, background=background, progress=False)
+        assert str(caught.value).startswith(message)
+        assert "\n" not in str(caught.value)
+
+
 def test_wrong_targets_of_a_regression_model():
     subject = SimpleNamespace(task="regression")
     np.testing.assert_array_equal(HybridSubject.encode_target(subject, [1, 2.5], 2), [1.0, 2.5])

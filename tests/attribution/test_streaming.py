@@ -510,10 +510,22 @@ def test_foreign_folders_are_left_alone(tmp_path: Path, regressor: pg.HyNNRegres
             "background must be rows in memory like the model's inputs, however: background='train.parquet' is a path;",
         ),
         ({"background": Path("a/train.parquet")}, "however: background='a/train.parquet' is a path; read some of its"),
+        (
+            {"background": pd.DataFrame({"z": [1.0]})},
+            "^background must have the columns .*: it lacks .* has 'z';",
+        ),
         ({"y": ["target"]}, "y must name a column where the table is read from a file, however: it is a list"),
         (
             {"sample_weight": "negative"},
             "sample_weight must be finite and at least 0, however: row 0 of .* has '-1.0' in 'negative'",
+        ),
+        (
+            {"sample_weight": "never"},
+            "sample_weight must be above 0 for some row, however: 'never' is 0 in every row explained; name another",
+        ),
+        (
+            {"sample_weight": "never", "rows": 20},
+            "sample_weight must be above 0 for some row, however: 'never' is 0 in every row drawn; draw more rows, or",
         ),
     ],
 )
@@ -522,7 +534,7 @@ def test_refusals(tmp_path: Path, classifier: pg.HyNNClassifier, options: dict[s
     y = target_of(classifier, frame).astype(object)
     strange = y.copy()
     strange[99] = "none"
-    columns = {"target": y, "gone": None, "strange": strange, "negative": -1.0, "visits": 7, "halves": 0.5}
+    columns = {"target": y, "gone": None, "strange": strange, "visits": 7, "halves": 0.5, "negative": -1.0, "never": 0}
     folder = write(tmp_path / "t", frame.assign(**columns))
     with pytest.raises(pg.InputError, match=message):
         pg.explain_stream(classifier, folder, **{"random_state": 0, "n_repeats": 1, **options})

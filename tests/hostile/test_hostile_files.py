@@ -443,6 +443,8 @@ PARQUET = parquet(a=[1, 2], b=["x", "y"])
         (packed(packed(PLAIN)), "t.csv.gz", "is compressed by gzip twice"),
         (zipped("t.csv", "a,b\n1,2\n"), "t.csv", "is a zip or Excel file"),
         (zipped("t.csv", "a,b\n1,2\n"), "t.csv.gz", "is a zip or Excel file"),
+        (zipped("a.npy", "no array"), "t.csv", "is a file of NumPy arrays (.npz); save its table as CSV; images go"),
+        (zipped("a.npy", "no array")[:40], "t.npz", "is a file of NumPy arrays (.npz)"),
         (b"PK\x05\x06" + bytes(18), "t.csv", "is an empty zip file"),
         (bz2.compress(PLAIN), "t.csv", "is compressed by bzip2"),
         (lzma.compress(PLAIN), "t.csv", "is compressed by xz"),

@@ -321,11 +321,19 @@ def test_saved_loaded_and_explained(tmp_path):
             {"target": "label", "sample_weight": "a"},
             "sample_weight must be finite and at least 0, however: row 3 of ",
         ),
+        (
+            {"target": "label", "sample_weight": "label"},
+            "sample_weight must name another column than the target, however: both are 'label'; name the column of",
+        ),
+        (
+            {"target": "label", "sample_weight": "never"},
+            "sample_weight must be above 0 for some row, however: 'never' is 0 in every training row read; name",
+        ),
         ({"target": "a", "features": ["b"]}, "Unknown label type|continuous"),
     ],
 )
 def test_wrong_arguments(tmp_path, arguments, message):
-    folder = write(table(200), tmp_path / "t")
+    folder = write(table(200).assign(never=0.0), tmp_path / "t")
     with pytest.raises(pg.InputError, match=message):
         estimator(pg.HyNNClassifier).fit_stream(folder, **arguments)
 

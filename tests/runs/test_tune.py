@@ -242,6 +242,7 @@ def test_a_storage_that_is_no_database(place, tmp_path):
     url = f"sqlite:///{tmp_path / 'notes.db'}"
     said = call("tune", place / "table.csv", "--target", "ill", "--storage", url, "--out", tmp_path / "s", code=3)
     assert "the study's storage must open, however" in said
+    assert "; delete that file to begin anew, or name another --out (another --storage, where you gave it)" in said
     assert "Traceback" not in said
     assert not (tmp_path / "s").exists()
 

@@ -201,6 +201,10 @@ FAULTS: list[tuple[Any, str]] = [
     ({"parameters": {"network.dropout": {"low": 0.1, "high": 0.5, "log": 1}}}, "have log true or false, it is 1"),
     ({"parameters": {"network.dropout": {"low": 0.1, "high": 0.5, "step": 0}}}, "must have a step above 0, it is 0"),
     ({"parameters": {"network.dropout": {"low": 0.1, "high": 0.5, "step": "a"}}}, "have a step above 0, it is 'a'"),
+    (
+        {"parameters": {"network.dropout": {"low": 0, "high": 0.5, "step": 3}}},
+        "must have a step of at most high - low, it is 3 from 0 to 0.5",
+    ),
     ({"parameters": {"training.refinement": {"choices": [True, 1]}}}, "cannot be 1: refinement must be true or false"),
     (
         {"parameters": {"training.schedule_unit": {"choices": ["step", "batch"]}}},
@@ -260,3 +264,33 @@ def test_unknown_spaces_and_files(tmp_path):
         get_space("papre")
     with pytest.raises(InputError, match="must be readable JSON"):
         get_space(str(tmp_path / "none.json"))
+
+
+def test_a_step_as_wide_as_the_range_gives_both_ends():
+    """In floating point 0.3 - 0.1 is a little less than 0.2."""
+    space = space_from_dict({"parameters": {"network.dropout": {"low": 0.1, "high": 0.3, "step": 0.2}}})
+    found = sorted({trial.params["network.dropout"] for trial, _ in draws(space, 20)})
+    assert found == pytest.approx([0.1, 0.3])
+
+
+RANGE = b'{"low": 0, "high": 0.2}'
+UNREADABLE = [
+    (b"{'base':", "Expecting property name"),
+    (b'{"base": "\xff"}', "codec can't decode byte 0xff"),
+    (b"[" * 2000 + b"]" * 2000, "nested more than 100 levels deep"),
+    (b'{"parameters": {"layout": %b, "layout": %b}}' % (RANGE, RANGE), "it holds 'layout' twice in one object"),
+    (b'{"base": "fast", "base": "paper"}', "it holds 'base' twice in one object"),
+]
+
+
+@pytest.mark.parametrize(("content", "said"), UNREADABLE)
+@pytest.mark.parametrize(("read", "kind"), [(get_space, "a space's file"), (get_preset, "a preset file")])
+def test_files_whose_contents_are_wrong_are_to_be_corrected(tmp_path, content, said, read, kind):
+    file = tmp_path / "own.json"
+    file.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        read(str(file))
+    words = str(caught.value)
+    assert words.startswith(f"{kind} must be readable JSON that names nothing twice, however: {file}: ")
+    assert said in words
+    assert words.endswith("; correct what the file holds")

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from permgrad._errors import InputError
+from permgrad._errors import EnvironmentProblem, InputError
 from permgrad.tuning import study as study_module
 from permgrad.tuning.locks import Worker
 from permgrad.tuning.space_files import get_space, space_from_dict
-from permgrad.tuning.study import Study, open_study
+from permgrad.tuning.study import Study, open_storage, open_study
 
 optuna = pytest.importorskip("optuna")
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -224,3 +224,29 @@ def test_importances_need_trials():
 
 def test_spaces_by_name_are_studies_of_their_own():
     assert get_space("paper").content != get_space("default").content
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:3000], lambda _: b"no database, but a text\n" * 300])
+def test_a_damaged_storage_is_to_be_deleted(tmp_path, damage):
+    database = tmp_path / "study.db"
+    url = f"sqlite:///{database}"
+    close(open_storage(url))
+    database.write_bytes(damage(database.read_bytes()))
+    with pytest.raises(EnvironmentProblem) as caught:
+        open_storage(url)
+    assert str(caught.value).startswith(f"the study's storage must open, however: --storage {url}: ")
+    assert str(caught.value).endswith(
+        "; delete that file to begin anew, or name another --out (another --storage, where you gave it)"
+    )
+    database.unlink()
+    close(open_storage(url))
+
+
+def test_a_storage_that_cannot_be_written_is_not_called_damaged(tmp_path):
+    with pytest.raises(EnvironmentProblem, match="; check that the folder or server exists and that you may write"):
+        open_storage(f"sqlite:///{tmp_path / 'no folder' / 'study.db'}")
+
+
+def close(storage: Any) -> None:
+    storage.remove_session()
+    storage.engine.dispose()

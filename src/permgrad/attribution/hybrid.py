@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 
 from permgrad._checks import check_choice, is_whole
-from permgrad._errors import InputError, suggest
+from permgrad._errors import InputError, listed, suggest
 from permgrad.attribution.arguments import LEVELS, Arguments, resolve_options, resolve_scope
 from permgrad.attribution.method import Method, Request, Scope
 from permgrad.attribution.players import NOBODY, PlayerSpace
@@ -167,13 +168,45 @@ def _background(
     if isinstance(background, EncodedBackground):
         return background.rows, background.kind
     if background is not None:
-        donors = subject.encode(background)
-        if len(donors) == 0:
-            raise InputError("background must hold at least one row, however: it is empty; pass rows like the inputs")
-        return donors, "given"
+        return encode_background(subject.model, background), "given"
     if rows >= _OWN_BACKGROUND and scope == "global":
         return None, "rows explained"
     return subject.background, "training rows"
+
+
+def encode_background(model: Any, background: Any) -> npt.NDArray[np.float32]:
+    """Return rows for ``background=`` as a fitted estimator's network sees them.
+
+    Raises:
+        InputError: they are none, have other columns than in training, or a cell cannot be read; it says of which rows.
+    """
+    if isinstance(background, pd.DataFrame):
+        _check_background_columns(model, background)
+    if hasattr(background, "__len__") and len(background) == 0:
+        raise InputError("background must hold at least one row, however: it is empty; pass rows like the inputs")
+    try:
+        encoded: npt.NDArray[np.float32] = model.encode(background)
+    except InputError as error:
+        # The estimator speaks of X, which is not what is wrong here.
+        words = " ".join(str(error).splitlines()).replace("however: X ", "however: it ")
+        raise InputError(f"background{words[1:] if words.startswith('X ') else f': {words}'}") from error
+    return encoded
+
+
+def _check_background_columns(model: Any, background: pd.DataFrame) -> None:
+    """Refuse other columns than those of training; the number alone counts where it was trained without names."""
+    trained = [str(name) for name in getattr(model, "feature_names_in_", ())]
+    given = [str(name) for name in background.columns]
+    if not trained or given == trained or len(set(given)) < len(given):
+        return
+    missing = [name for name in trained if name not in given]
+    further = [name for name in given if name not in trained]
+    faults = [f"{word} {listed(own, show=repr)}" for word, own in (("lacks", missing), ("also has", further)) if own]
+    raise InputError(
+        "background must have the columns that the model was trained on, in their order, however: it "
+        f"{' and '.join(faults) or 'has them in another order'}; pass "
+        f"{'rows like the inputs' if missing else 'background[model.feature_names_in_]'}"
+    )
 
 
 def check_row_offset(row_offset: Any, shared: bool) -> None:

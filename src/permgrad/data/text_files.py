@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import re
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -96,6 +97,12 @@ def read_text(content: bytes, file: Path) -> str:
         >>> read_text("a;b\n1;é\n".encode("utf-16"), Path("t.csv"))
         'a;b\n1;é\n'
     """
+    if _holds_arrays(content, file):
+        raise _another_kind(
+            file,
+            "a file of NumPy arrays (.npz)",
+            "save its table as CSV; images go into files that a column of a table names (--image)",
+        )
     for sign, kind, fix in _SIGNS:
         if content.startswith(sign):
             raise _another_kind(file, kind, fix)
@@ -115,6 +122,18 @@ def read_text(content: bytes, file: Path) -> str:
         if re.match(pattern, head.lstrip()[:200], re.IGNORECASE):
             raise _another_kind(file, kind, "export it as CSV")
     return text
+
+
+def _holds_arrays(content: bytes, file: Path) -> bool:
+    """Return whether a zip file is NumPy's: each of its parts is an array. A damaged one is told by its name."""
+    if not content.startswith(b"PK"):
+        return False
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            names = archive.namelist()
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return file.suffix.lower() == ".npz"
+    return bool(names) and all(name.endswith(".npy") for name in names)
 
 
 def _decoded(content: bytes, file: Path) -> str:

@@ -201,11 +201,16 @@ def get_preset(name: Any) -> Preset:
 def read_preset(path: str | os.PathLike[str]) -> Preset:
     """Read a preset file; every fault in it is listed."""
     try:
-        content = parse_json(Path(path).read_bytes())
+        content = parse_json(Path(path).read_bytes(), names_once=True)
     except FileNotFoundError as error:
         raise InputError(f"a preset file must exist, however: there is no {path}; correct the path") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise InputError(f"a preset file must be readable JSON, however: {path}: {error}; correct the path") from error
+    except ValueError as error:
+        raise InputError(
+            f"a preset file must be readable JSON that names nothing twice, however: {path}: {error}; correct what the "
+            "file holds"
+        ) from error
     if not isinstance(content, dict):
         raise InputError(f"a preset file must hold a JSON object, however: {path} holds a {type(content).__name__}")
     return preset_from_dict(content, str(path))

@@ -83,6 +83,11 @@ def prepare_stream(model: HyNNBase, request: StreamRequest) -> Work:
     )
     other = None if request.validation is None else _other_source(request.validation, source)
     typed = type_rows(source)
+    if len(typed.frame) == 0 and request.sample_weight is not None:
+        raise InputError(
+            f"sample_weight must be above 0 for some row, however: {request.sample_weight!r} is 0 in every training "
+            "row read; name another column, or leave it out"
+        )
     if len(typed.frame) < 2:
         raise InputError(f"training needs at least 2 rows, however: n_samples={len(typed.frame)}; add rows")
     inputs.as_frame(model, typed.frame, reset=True)
@@ -166,6 +171,11 @@ def _check(request: StreamRequest) -> None:
         raise InputError(
             f"sample_weight must be the name of a column, however: sample_weight={shown(request.sample_weight)}; pass "
             "a name, or None"
+        )
+    if request.sample_weight == request.target:
+        raise InputError(
+            f"sample_weight must name another column than the target, however: both are {shown(request.target)}; name "
+            "the column of weights, or leave it out"
         )
 
 

@@ -22,6 +22,7 @@ import copy
 import json
 import os
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 from permgrad._checks import check_path, is_finite_number
@@ -65,9 +66,14 @@ def read_space(path: str | os.PathLike[str]) -> Space:
     """
     file = check_path("path", path)
     try:
-        content = parse_json(file.read_bytes())
-    except (OSError, ValueError) as error:
+        content = parse_json(file.read_bytes(), names_once=True)
+    except OSError as error:
         raise InputError(f"a space's file must be readable JSON, however: {file}: {error}; correct the path") from error
+    except ValueError as error:
+        raise InputError(
+            f"a space's file must be readable JSON that names nothing twice, however: {file}: {error}; correct what "
+            "the file holds"
+        ) from error
     return space_from_dict(content, os.fspath(path))
 
 
@@ -177,11 +183,20 @@ def _range_faults(name: str, own: Mapping[str, Any]) -> list[str]:
         return faults
     if own["low"] >= own["high"]:
         faults.append(f"{name!r} must have low below high, they are {own['low']} and {own['high']}")
+    elif step is not None and Decimal(str(step)) > _width(own["low"], own["high"]):
+        faults.append(
+            f"{name!r} must have a step of at most high - low, it is {step!r} from {own['low']} to {own['high']}"
+        )
     if own.get("log") and own["low"] <= 0:
         faults.append(f"{name!r} must have low above 0 where log is true, it is {own['low']}")
     if own.get("log") and step is not None:
         faults.append(f"{name!r} has log and step; leave one out")
     return faults
+
+
+def _width(low: float, high: float) -> Decimal:
+    """Return the width of a range in the digits that were written: 0.3 - 0.1 is 0.2 and not a little less."""
+    return Decimal(str(high)) - Decimal(str(low))
 
 
 def _conflicts(parameters: list[Parameter]) -> Iterator[str]:

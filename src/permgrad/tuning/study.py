@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -106,8 +107,17 @@ def open_storage(url: str) -> Any:
     except (SQLAlchemyError, OSError, RuntimeError, optuna.exceptions.StorageInternalError) as error:
         raise EnvironmentProblem(
             f"the study's storage must open, however: --storage {without_password(url)}: {str(error).splitlines()[0]}; "
-            "check that the folder or server exists and that you may write there"
+            f"{_mending(url, error)}"
         ) from error
+
+
+def _mending(url: str, error: BaseException) -> str:
+    """Return how a storage that does not open is mended."""
+    cause: BaseException | None = getattr(error, "orig", None) or error.__cause__
+    # SQLite's errors of use, such as a folder that may not be written, are of kinds below this one.
+    if storage_file(url) is not None and type(getattr(cause, "orig", cause)) is sqlite3.DatabaseError:
+        return "delete that file to begin anew, or name another --out (another --storage, where you gave it)"
+    return "check that the folder or server exists and that you may write there"
 
 
 def without_password(url: str) -> str:

@@ -60,6 +60,17 @@ def check_sums(plan: StreamPlan, result: PartResult, part: Part) -> None:
     _Merged(plan).add(result)
 
 
+def _nothing_explained(plan: StreamPlan) -> InputError:
+    """Return why there is nothing to explain, where no part had a row for it."""
+    if plan.weight is None:
+        return InputError("an explanation needs at least one row, however: no part has one; check the table")
+    drawn = plan.sample is not None
+    return InputError(
+        f"sample_weight must be above 0 for some row, however: {plan.weight!r} is 0 in every row "
+        f"{'drawn' if drawn else 'explained'}; {'draw more rows' if drawn else 'name another column'}, or leave it out"
+    )
+
+
 class _Merged:
     def __init__(self, plan: StreamPlan) -> None:
         self.plan = plan
@@ -97,7 +108,7 @@ class _Merged:
 
     def explanation(self) -> Explanation:
         if self.header is None:
-            raise InputError("an explanation needs at least one row, however: no part has one; check the table")
+            raise _nothing_explained(self.plan)
         say_once(self.said)
         return self._of_rows(self.header) if self.plan.scope == "local" else self._of_losses(self.header)
 

@@ -28,7 +28,7 @@ from permgrad.attribution.arguments import (
     resolve_scope,
 )
 from permgrad.attribution.donors import RowNumbers
-from permgrad.attribution.hybrid import EncodedBackground, hybrid_request
+from permgrad.attribution.hybrid import EncodedBackground, encode_background, hybrid_request
 from permgrad.attribution.method import Request, Scope, loss_game, loss_games, methods
 from permgrad.attribution.streaming.targets import read_targets
 from permgrad.data.cells import CodesArgument
@@ -395,7 +395,7 @@ def _donors(model: Any, background: Any) -> tuple[npt.NDArray[np.float32], str]:
             f"background must be rows in memory like the model's inputs, however: background={os.fspath(background)!r} "
             "is a path; read some of its rows with pandas and pass them"
         )
-    return model.encode(background), "given"
+    return encode_background(model, background), "given"
 
 
 def _check_streamable(method: str, scope: Scope, scoring: Any, options: Mapping[str, Any]) -> None:
