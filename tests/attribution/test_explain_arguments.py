@@ -86,7 +86,7 @@ def test_other_faults_of_a_background_are_said_to_be_its_own(fitted):
     for background, message in (
         (X[:0], "background must hold at least one row, however: it is empty; pass rows like the inputs"),
         (X.assign(a="t"), "background: column 'a' must be numeric, however row 0 has 't'; correct the cell"),
-        (X.set_axis(["a", "a", "c"], axis=1), "background: column names must differ, however: 'a' stand more than"),
+        (X.set_axis(["a", "a", "c"], axis=1), "background: column names must differ, however: 'a' stands more than"),
         (X.to_numpy()[:, :2], "background must be a table of numbers or text, as in fit, however: it has 2 features,"),
     ):
         with pytest.raises(InputError) as caught:
