@@ -649,7 +649,7 @@ def make_image_tables(place: Path) -> list[Files]:
     written = io.BytesIO()
     Image.fromarray(grey).save(written, "PNG")
     real = io.BytesIO()
-    Image.fromarray(grey.astype(np.float32)).save(real, "TIFF")
+    Image.fromarray((grey / 65535).astype(np.float32)).save(real, "TIFF")
     jpeg = io.BytesIO()
     Image.fromarray((grey // 256).astype(np.uint8)).save(jpeg, "JPEG")
     found.append({**found[0], "0.png": written.getvalue(), "1.png": real.getvalue()})

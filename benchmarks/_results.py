@@ -76,10 +76,11 @@ def record(
         f"- {key}: {'yes' if value is True else 'NO' if value is False else value}" for key, value in head.items()
     )
     page = f"# {title}\n\n{shown}\n\n{text}\n"
-    print(page)
     # Only the full form is a result; the short one is for a look and for the tests.
     if not arguments.no_record and not arguments.quick:
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / f"{name}.md").write_text(page, encoding="utf-8")
         (RESULTS / f"{name}.json").write_text(json.dumps({**head, "results": data}, indent=1) + "\n", encoding="utf-8")
+    # Last: who reads the output may close it early.
+    print(page)
     return 0 if passed else 1

@@ -180,6 +180,10 @@ def test_levels_follow_a_bend_that_no_straight_line_has():
 )
 def test_a_background_needs_a_row_that_is_not_the_own(rows, shared, fine):
     background = np.zeros((rows, 3), dtype=np.float32)
-    with nullcontext() if fine else pytest.raises(pg.InputError, match=f"at least {2 if shared else 1} rows, however"):
+    with (
+        nullcontext()
+        if fine
+        else pytest.raises(pg.InputError, match=f"at least {'2 rows' if shared else '1 row'}, however")
+    ):
         sampler = MarginalSampler(background, 0, shared=shared)
         assert sampler.donors == rows
