@@ -202,3 +202,30 @@ def test_a_network_that_refuses_the_layers_output_given_back_is_told_of():
     net.layer.register_forward_hook(lambda _layer, _given, output: setattr(net, "last", output))
     with pytest.raises(pg.InputError, match="it raised ValueError: this is not what the layer gave"):
         pg.explain(net, torch.ones(9, 3), method="permutation", layer="layer", scope="local", task="regression")
+
+
+class Bounded(nn.Module):
+    """Holds the norm of its head's weights below a bound, in the forward, as networks with a max-norm constraint do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.left, self.right, self.head = nn.Linear(3, 4), nn.Linear(2, 4), nn.Linear(8, 1)
+        self.head.weight.data *= 20
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        self.head.weight.data = torch.renorm(self.head.weight.data, p=2, dim=0, maxnorm=0.2)
+        return self.head(torch.cat([self.left(left).tanh(), self.right(right).tanh()], dim=1))
+
+
+@pytest.mark.parametrize("options", [{"layer": "left"}, {}], ids=["at a layer", "by branches"])
+@pytest.mark.parametrize("method", ["gradient", "shapley", "permutation"])
+def test_weights_that_the_forward_writes_are_those_it_computes_with(method, options):
+    inputs = (torch.randn(20, 3), torch.randn(20, 2))
+    fresh, settled = Bounded(), Bounded()
+    settled(*inputs)
+    assert not torch.equal(fresh.head.weight, settled.head.weight)
+    own = {"method": method, "task": "regression", "random_state": 0, "progress": False, **options}
+    found, wanted = (pg.explain(net, inputs, **own).values for net in (fresh, settled))
+    assert np.abs(wanted).max() > 1e-4
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)

@@ -64,7 +64,7 @@ def cut_into_branches(subject: NetworkSubject, inputs: Sequence[Tensor]) -> Bran
         subject: a network, already open.
         inputs: some rows of it.
     """
-    if type(subject) is not NetworkSubject or len(inputs) < 2:
+    if type(subject) is not NetworkSubject or subject.rewrites or len(inputs) < 2:
         return None
     form = subject.form
     if form.passing == "whole":

@@ -86,6 +86,7 @@ class InnerSubject(NetworkSubject):
         self.layer = modules[layer]
         self.device, self.dtype, self.head, self.picked = outer.device, outer.dtype, outer.head, outer.picked
         self.outputs_form, self._width = outer.outputs_form, outer._width  # noqa: SLF001 — it is the same network
+        self.rewrites = outer.rewrites
         # What is left of a network that is cut is not folded.
         self._folded, self._looked = None, True
         self.inputs = with_fewer(min(_PROBE_ROWS, len(inputs[0])), partial(self._look, layer, inputs))
@@ -98,7 +99,7 @@ class InnerSubject(NetworkSubject):
             self.calls = len(captured)
             self._check(layer, captured, len(few[0]))
             self.names = (layer,) if self.calls == 1 else tuple(f"{layer}#{call}" for call in range(self.calls))
-            self._suffix, needed = _cut(self.outer, layer, self.calls)
+            self._suffix, needed = (None, None) if self.outer.rewrites else _cut(self.outer, layer, self.calls)
             self.cut = self._suffix is not None
             self._kept = tuple(range(len(inputs))) if needed is None else needed
             if self._suffix is not None and not self._same(captured, few, wanted):

@@ -109,6 +109,20 @@ def _copies(module: nn.Module) -> list[tuple[Tensor, Tensor, Tensor]]:
         return [(tensor, tensor.data, tensor.detach().clone()) for tensor in tensors if tensor.layout == torch.strided]
 
 
+def copied_weights(module: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """Return each weight and a copy of its numbers; none of a network so large that nothing is copied of it."""
+    weights = [weight for weight in module.parameters() if weight.layout == torch.strided]
+    if sum(weight.numel() for weight in weights) > _MOST_COPIED:
+        return []
+    with torch.inference_mode(mode=False):
+        return [(weight, weight.detach().clone()) for weight in weights]
+
+
+def are_rewritten(copied: list[tuple[Tensor, Tensor]]) -> bool:
+    """Whether a forward has written other numbers into weights since they were copied."""
+    return any(weight.shape != copy.shape or not _same(weight.detach(), copy) for weight, copy in copied)
+
+
 def _put_buffers_back(part: nn.Module, wanted: dict[str, Tensor]) -> None:
     """Put back buffers that were replaced, and take away those that came along."""
     found = dict(part.named_buffers(recurse=False))

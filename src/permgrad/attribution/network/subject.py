@@ -18,7 +18,7 @@ from permgrad._errors import InputError, PermgradError, counted, error_in_words,
 from permgrad.attribution.network.apart import check_apart
 from permgrad.attribution.network.inputs import in_type_of, read_form, shapes_in_words
 from permgrad.attribution.network.outputs import OutputForm, pick_head, resolve_outputs, with_others
-from permgrad.attribution.network.state import as_written, check_initialised, kept
+from permgrad.attribution.network.state import are_rewritten, as_written, check_initialised, copied_weights, kept
 from permgrad.attribution.subject import Task
 from permgrad.models.batches import in_batches
 from permgrad.models.inference import fold
@@ -92,6 +92,7 @@ class NetworkSubject:
         form: how inputs are laid out.
         outputs_form: what the outputs are.
         real: whether each input is floating point.
+        rewrites: whether the forward writes into its own weights, as layers that hold a norm below a bound do.
 
     Raises:
         InputError: the network cannot be called with the inputs, or its output cannot be explained.
@@ -127,6 +128,7 @@ class NetworkSubject:
         self.head = self.picked = head
         self._casts: tuple[torch.dtype | None, ...] = (None,) * len(tensors)
         self._width: int | None = None
+        self.rewrites = False
         probe = self._probe(tensors)
         self.inputs = self._cast(tensors)
         self._folded: Callable[[Tensor], Tensor] | None = None
@@ -229,7 +231,10 @@ class NetworkSubject:
             self._casts = casts
             try:
                 with torch.no_grad(), self.open():
+                    copied = copied_weights(self.module)
                     outputs = self._first_outputs(self._cast(few))
+                    # Parts of such a network, run by themselves, would compute with the weights as they were before.
+                    self.rewrites = are_rewritten(copied)
                     self._width = outputs.shape[1]
                     with as_written(self.module):
                         check_apart(self._first_outputs, self._cast(few), outputs)
