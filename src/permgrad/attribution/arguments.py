@@ -105,8 +105,8 @@ def check_groups(groups: Any, level: str) -> None:
         )
 
 
-def resolve_options(chosen: Method, method: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the method's options, the user's over its defaults; unknown ones are refused.
+def resolve_options(chosen: Method, method: str, options: dict[str, Any], *, hint: str = "") -> dict[str, Any]:
+    """Return the method's options, the user's over its defaults; unknown ones are refused, with a hint at others.
 
     A method whose ``options`` hold ``"**"`` takes any: they are another library's.
     """
@@ -117,7 +117,7 @@ def resolve_options(chosen: Method, method: str, options: dict[str, Any]) -> dic
             known = ", ".join(chosen.options) or "none"
             raise InputError(
                 f"options of method={method!r} are: {known}, however: {name}={shown(value)} is not one of them"
-                f"{suggest(name, [*chosen.options, *_PARAMETERS])}; leave it out"
+                f"{suggest(name, [*chosen.options, *_PARAMETERS])}; leave it out{hint}"
             )
     for name, default in chosen.options.items():
         if isinstance(default, bool) and name in options:

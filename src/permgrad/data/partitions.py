@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from permgrad._checks import check_path, check_whole
-from permgrad._errors import EnvironmentProblem, InputError, counted, listed, shown, suggest, warn_user
+from permgrad._errors import EnvironmentProblem, InputError, by_count, counted, listed, shown, suggest, warn_user
 from permgrad._files import file_hash
 from permgrad.data.cells import CellError
 from permgrad.data.parquet_columns import ColumnLayout, check_notes, check_texts, exact_columns, index_formulas
@@ -429,7 +429,7 @@ def _find(place: Path) -> tuple[Path, list[Path]]:
         warn_user(
             f"of a folder that is a table only the Parquet files are read, however: {str(place)!r} holds "
             f"{counted(len(others), 'other data file')} as well ({listed(others, 3)}), which "
-            f"{'are' if len(others) > 1 else 'is'} left out; write them as Parquet, or move them away"
+            f"{by_count(len(others), 'is', 'are')} left out; write them as Parquet, or move them away"
         )
     if not found:
         raise InputError(

@@ -61,12 +61,12 @@ def _validated(estimator: Any, X: Any, *, reset: bool) -> npt.NDArray[Any]:
             f"X must be a table of numbers or text, however: Expected 2D array, got scalar array instead: {shown(X)}; "
             "Reshape your data, or pass a table of rows and columns"
         )
+    if hasattr(X, "dtype") and np.iscomplexobj(X):
+        raise InputError(
+            "X must hold real numbers, however: Complex data not supported; pass X.real and X.imag as columns"
+        )
     try:
         array: npt.NDArray[Any] = X
-        if hasattr(X, "dtype") and np.iscomplexobj(X):
-            raise InputError(
-                "X must hold real numbers, however: Complex data not supported; pass X.real and X.imag as columns"
-            )
         if not isinstance(X, pd.DataFrame):
             least = 2 if reset else 1
             array = check_array(

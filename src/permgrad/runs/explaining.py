@@ -65,9 +65,7 @@ def explain_run(model: Any, inputs: Inputs, folder: Path, *, seed: int, say: Cal
 
     test = inputs.parts["test"]
     known = np.ones(len(test.y), dtype=bool) if inputs.task == "regression" else np.isin(test.y, model.classes_)
-    if unknown := int((~known).sum()):
-        said = f"{counted(unknown, 'test row')} {by_count(unknown, 'has', 'have')} a class that no training row has"
-        say(f"note: {said}; {by_count(unknown, 'it is', 'they are')} not explained")
+    say_unknown(say, int((~known).sum()))
     X, y, rows = test.X[known], test.y[known], test.rows[known]
     store = folder / "explanations"
     features = len(model.preprocessor_.features())
@@ -118,6 +116,13 @@ def explain_run(model: Any, inputs: Inputs, folder: Path, *, seed: int, say: Cal
         maps.save(store / "gradcam", overwrite=True)
     described = [describe_row(model, X, y, rows, place, why) for place, why in chosen]
     write_json_atomic(store / "rows.json", {"rows": described, "swarm": rows[swarm]})
+
+
+def say_unknown(say: Callable[[str], None], count: int) -> None:
+    """Say how many test rows are of a class that the model does not know."""
+    if count:
+        said = f"{counted(count, 'test row')} {by_count(count, 'has', 'have')} a class that no training row has"
+        say(f"note: {said}; {by_count(count, 'it is', 'they are')} not explained")
 
 
 def attributions_of(

@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from permgrad._checks import check_choice
-from permgrad._errors import InputError, PermgradError, listed
+from permgrad._errors import InputError, PermgradError, by_count, listed
 from permgrad._files import file_hash, plain, sweep, write_json_atomic, writing
 from permgrad._lock import LOCK, hold_folder
 from permgrad._stored import parse_json
@@ -297,7 +297,7 @@ class Lost(NamedTuple):
             >>> Lost("report", ["report.html"], "gone").words()
             "report.html of stage 'report' is gone"
         """
-        return f"{listed(self.files, 3)} of stage {self.stage!r} {'are' if len(self.files) > 1 else 'is'} {self.fact}"
+        return f"{listed(self.files, 3)} of stage {self.stage!r} {by_count(len(self.files), 'is', 'are')} {self.fact}"
 
 
 def lost_files(folder: Path, record: Mapping[str, Any]) -> Lost | None:

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad._csv import write_csv
-from permgrad._errors import PermgradWarning, by_count, counted
+from permgrad._errors import PermgradWarning
 from permgrad._files import atomic_path, write_json_atomic
 from permgrad._random import generator
-from permgrad.runs.explaining import choose_rows, describe_row
+from permgrad.runs.explaining import choose_rows, describe_row, say_unknown
 from permgrad.runs.inputs import Inputs
 
 if TYPE_CHECKING:
@@ -73,9 +73,7 @@ def explain_run(model: ImageTableModel, inputs: Inputs, folder: Path, *, seed: i
 
     part = inputs.parts["test"]
     known = np.ones(len(part.y), dtype=bool) if inputs.task == "regression" else np.isin(part.y, model.classes_)
-    if unknown := int((~known).sum()):
-        said = f"{counted(unknown, 'test row')} {by_count(unknown, 'has', 'have')} a class that no training row has"
-        say(f"note: {said}; {by_count(unknown, 'it is', 'they are')} not explained")
+    say_unknown(say, int((~known).sum()))
     places = np.flatnonzero(known)
     if len(places) > MOST_ROWS:
         say(f"note: {MOST_ROWS} of {len(places):,} test rows, drawn at random, are explained")

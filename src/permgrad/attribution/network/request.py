@@ -110,12 +110,7 @@ def at_level(space: PlayerSpace, arguments: Arguments) -> PlayerSpace:
 
 
 def _with_known(chosen: Method, name: str, given: dict[str, Any]) -> dict[str, Any]:
-    try:
-        return resolve_options(chosen, name, given)
-    except InputError as error:
-        if "is not one of them" not in str(error):
-            raise
-        raise InputError(f"{error}; for a network also: {', '.join(NETWORK_OPTIONS)}") from None
+    return resolve_options(chosen, name, given, hint=f"; for a network also: {', '.join(NETWORK_OPTIONS)}")
 
 
 def _refuse_hybrid_only(arguments: Arguments) -> None:

@@ -111,11 +111,7 @@ def _copies(module: nn.Module) -> list[tuple[Tensor, Tensor, Tensor]]:
 
 def copied_weights(module: nn.Module) -> list[tuple[Tensor, Tensor]]:
     """Return each weight and a copy of its numbers; none of a network so large that nothing is copied of it."""
-    weights = [weight for weight in module.parameters() if weight.layout == torch.strided]
-    if sum(weight.numel() for weight in weights) > _MOST_COPIED:
-        return []
-    with torch.inference_mode(mode=False):
-        return [(weight, weight.detach().clone()) for weight in weights]
+    return [(tensor, copy) for tensor, _, copy in _copies(module) if isinstance(tensor, nn.Parameter)]
 
 
 def are_rewritten(copied: list[tuple[Tensor, Tensor]]) -> bool:
