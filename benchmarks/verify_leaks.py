@@ -3,8 +3,8 @@
 First, 500 calls of each kind in a process of its own: every method and scope on a fitted hybrid network, on a network
 of an image and a table, and a table in parts. Then 500 calls in one process, the kinds in turn; now and then a plot is
 drawn and an explanation saved and read. After 50 calls, by which every one has been made, nothing may grow any more:
-resident memory by less than 2 %, and Python's objects, files, threads, child processes and Matplotlib's figures not at
-all.
+the most resident memory seen by less than 2 %, and Python's objects, files, threads, child processes and Matplotlib's
+figures not at all.
 
 The hybrid network is trained by another process and loaded: after a training the C library keeps up to 62 MiB of freed
 memory (``models/allocator.py``), which fills in steps that say nothing of explanations.
@@ -206,8 +206,15 @@ def faults_of(what: str, lines: list[dict[str, int]]) -> list[str]:
 
 
 def growth(lines: list[dict[str, int]]) -> float:
-    """Return by which share resident memory has grown."""
-    return lines[-1]["resident KiB"] / lines[0]["resident KiB"] - 1
+    """Return by which share resident memory has grown since the end of the warm-up.
+
+    One look may meet a moment at which the C library has just given 10 MB back, and another one at which it holds them:
+    the most that was seen in the first half of the calls is compared with the most that was seen later, and what came
+    in between is drawn out to all calls.
+    """
+    early, late = lines[: len(lines) // 2], lines[len(lines) // 2 :]
+    grown = max(line["resident KiB"] for line in late) / max(line["resident KiB"] for line in early) - 1
+    return grown * (lines[-1]["calls"] - lines[0]["calls"]) / (lines[-1]["calls"] - early[-1]["calls"])
 
 
 def main() -> int:
