@@ -290,6 +290,19 @@ def test_overwrite_begins_anew(place, tmp_path):
     assert (folder / "notes.txt").read_text() == "mine"
 
 
+def test_overwrite_removes_nothing_where_the_storage_does_not_open(place, tuned, tmp_path):
+    folder = tmp_path / "study"
+    shutil.copytree(tuned, folder)
+    (folder / "study.db").write_bytes(b"no database, but a text\n" * 300)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    said = call(*words(place, folder), "--overwrite", code=3)
+    assert "the study's storage must open, however: " in said
+    assert before == {path: path.read_bytes() for path in before}
+    (folder / "study.db").unlink()
+    call(*words(place, folder), "--overwrite")
+    assert (folder / "trials.csv").read_bytes() == (tuned / "trials.csv").read_bytes()
+
+
 def test_nobody_overwrites_a_study_at_work(place, tmp_path):
     folder = tmp_path / "study"
     with Worker(folder / ".workers"):

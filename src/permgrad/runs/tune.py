@@ -45,7 +45,7 @@ from permgrad.tuning.locks import Worker
 from permgrad.tuning.optuna_tools import Pruner, need_optuna, quiet_optuna
 from permgrad.tuning.space_files import check_preset
 from permgrad.tuning.spaces import Space
-from permgrad.tuning.study import BEST_EPOCH, EPOCHS, REASON, SECONDS, Claim, Study, open_study
+from permgrad.tuning.study import BEST_EPOCH, EPOCHS, REASON, SECONDS, Claim, Study, check_storage, open_study
 
 __all__ = ["TuneRequest", "tune_table"]
 
@@ -179,6 +179,7 @@ def _opened(request: TuneRequest, identity: dict[str, Any]) -> Iterator[Study]:
                     )
                 if read_tune_record(folder) is None and read_record(folder) is None:
                     refuse_taken(folder, "study", NAMES)
+                check_storage(request.url, worker.folder)
                 with writable_folder(folder):
                     clear_study(folder)
             opened = open_study(

@@ -338,13 +338,7 @@ def open_study(
         EnvironmentProblem: The storage cannot be opened.
     """
     optuna = need_optuna()
-    file = storage_file(url)
-    guard = folder / "claim.guard" if file is None else file.with_name(f"{file.name}.guard")
-    if file is not None and not file.parent.is_dir():
-        raise EnvironmentProblem(
-            f"the study's storage must open, however: the folder {file.parent} of --storage {url} does not exist; "
-            "make it, or choose another storage"
-        )
+    guard = _guard(url, folder)
     with exclusive(guard):
         storage = open_storage(url)
         if overwrite and name in {own.study_name for own in storage.get_all_studies()}:
@@ -356,6 +350,38 @@ def open_study(
     finally:
         storage.remove_session()
         storage.engine.dispose()
+
+
+def check_storage(url: str, folder: Path) -> None:
+    """Refuse a storage that does not open, before anything is removed for the sake of a study in it.
+
+    Args:
+        url: the storage.
+        folder: where this worker keeps what it makes.
+
+    Raises:
+        EnvironmentProblem: The storage cannot be opened.
+    """
+    with exclusive(_guard(url, folder)):
+        storage = open_storage(url)
+        try:
+            storage.get_all_studies()
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
+
+
+def _guard(url: str, folder: Path) -> Path:
+    """Return the file that one worker at a time holds while it changes a storage."""
+    file = storage_file(url)
+    if file is None:
+        return folder / "claim.guard"
+    if not file.parent.is_dir():
+        raise EnvironmentProblem(
+            f"the study's storage must open, however: the folder {file.parent} of --storage {url} does not exist; "
+            "make it, or choose another storage"
+        )
+    return file.with_name(f"{file.name}.guard")
 
 
 def _check_identity(study: Any, identity: Mapping[str, Any], url: str) -> None:
