@@ -234,6 +234,25 @@ def check_names(name: str, value: Any, fix: str) -> tuple[str, ...]:
     raise InputError(f"{name} must list names, however: {name}={shown(value)}; {fix}")
 
 
+def check_class_names(names: Iterable[object]) -> None:
+    """Refuse a class, or another output, that is called as explanations call all of them together.
+
+    Raises:
+        InputError: One is.
+
+    Examples:
+        >>> check_class_names(["some", "all"])
+        Traceback (most recent call last):
+        permgrad._errors.InputError: no class may be called 'all', which explanations call all classes together, \
+however: one is; rename it, for example to 'every'
+    """
+    if any(str(name) == "all" for name in names):
+        raise InputError(
+            "no class may be called 'all', which explanations call all classes together, however: one is; rename it, "
+            "for example to 'every'"
+        )
+
+
 def check_choice(kind: str, given: object, known: Iterable[str]) -> None:
     """Refuse what is not one of some names, whatever it is: an array or a list as well.
 

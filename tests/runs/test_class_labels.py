@@ -11,7 +11,12 @@ import pytest
 import torch
 from torch import nn
 
+import permgrad as pg
+from permgrad._errors import InputError
+from permgrad.evaluation.predictor import predictor_importance
 from permgrad.runs.image_table_explaining import explain_records
+from permgrad.runs.inputs import load_inputs
+from permgrad.runs.request import RunRequest
 from permgrad.runs.run import summarise
 
 
@@ -50,3 +55,29 @@ def test_a_class_named_all_is_not_all_rows(tmp_path):
     (tmp_path / "branches.json").write_text("{}")
     facts = summarise(tmp_path).facts
     assert [(row["feature"], row["importance"]) for row in facts["top_features"]] == [("b", 2.0), ("a", 1.0)]
+
+
+ALL_ROWS = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+ALL_LABELS = np.array(["all", "none", "some"])[np.arange(60) % 3]
+
+
+def command(folder):
+    pd.DataFrame(ALL_ROWS, columns=list("abc")).assign(kind=ALL_LABELS).to_csv(folder / "table.csv", index=False)
+    load_inputs(RunRequest(table=str(folder / "table.csv"), target=("kind",)))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        command,
+        lambda _: pg.HyNNClassifier(preset="fast", max_epochs=1, progress=False).fit(ALL_ROWS, ALL_LABELS),
+        lambda _: pg.explain(nn.Linear(3, 3), ALL_ROWS, class_names=["all", "none", "some"], method="gradient"),
+        lambda _: predictor_importance(
+            lambda rows: rows, ALL_ROWS, np.arange(60) % 3, {"a": np.array([0])}, loss="cross_entropy",
+            class_names=["all", "none", "some"],
+        ),
+    ],
+)  # fmt: skip
+def test_a_class_named_all_is_refused(tmp_path, given):
+    with pytest.raises(InputError, match="no class may be called 'all', which explanations call all classes together"):
+        given(tmp_path)

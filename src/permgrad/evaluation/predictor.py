@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._checks import as_numbers, check_choice, check_confidence, check_names, check_whole
+from permgrad._checks import as_numbers, check_choice, check_class_names, check_confidence, check_names, check_whole
 from permgrad._errors import InputError, shown
 from permgrad.attribution.donors import MarginalSampler
 from permgrad.attribution.explanation import Explanation
@@ -103,7 +103,7 @@ def predictor_importance(
         A global ``Explanation`` by the method ``"permutation"``.
 
     Raises:
-        InputError: Shapes do not fit together.
+        InputError: Shapes do not fit together, or a class is called ``"all"``.
 
     Examples:
         >>> rows = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32)
@@ -114,6 +114,7 @@ def predictor_importance(
     """
     started = time.perf_counter()
     class_names = check_names("class_names", class_names, "pass for example ('no', 'yes')")
+    check_class_names(class_names)
     confidence = check_confidence(confidence)
     check_choice("loss", loss, (*CLASS_LOSSES, *NUMBER_LOSSES))
     check_whole("n_repeats", n_repeats, "pass for example 10")

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._checks import is_number
+from permgrad._checks import check_class_names, is_number
 from permgrad._errors import InputError, by_count, counted, shown
 from permgrad._random import generator
 from permgrad.data.cells import check_characters
@@ -214,7 +214,7 @@ def class_target(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.
     """Return the sorted classes and each row's class index.
 
     Raises:
-        InputError: One class only, a continuous target, or bytes.
+        InputError: One class only, a continuous target, bytes, or a class called ``"all"``.
     """
     from sklearn.utils.multiclass import check_classification_targets
 
@@ -238,6 +238,7 @@ def class_target(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.
         ) from error
     classes, indexes = np.unique(y, return_inverse=True)
     check_characters(classes.tolist(), "classes")
+    check_class_names(classes.tolist())
     if len(classes) < 2:
         raise InputError(
             f"y must hold at least 2 classes, however: y has one class ({classes.tolist()[0]!r}); "

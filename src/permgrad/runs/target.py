@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad._checks import check_class_names
 from permgrad._errors import InputError, suggest
 
 Task = Literal["classification", "regression"]
@@ -90,7 +91,8 @@ def target_values(
         alike: Two cells that are one number, though they are written differently; None: there are none.
 
     Raises:
-        InputError: Infinite values, or numbers whose squares are none; one class only, or (nearly) as many as rows.
+        InputError: Infinite values, or numbers whose squares are none; one class only, (nearly) as many as rows, or one
+            called ``"all"``.
     """
     if task == "regression":
         numbers = values.to_numpy(dtype=np.float64)
@@ -116,6 +118,7 @@ def target_values(
     else:
         classes = np.array([str(value) for value in values], dtype=object).astype(str)
     found = np.unique(classes)
+    check_class_names(found.tolist())
     if len(found) < 2:
         why = "" if alike is None else f", which {alike[0]!r} and {alike[1]!r} are both read as"
         fix = "choose another target" if alike is None else f"{AS_TEXT}, or choose another target"

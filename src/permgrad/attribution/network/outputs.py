@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from permgrad._checks import check_choice
+from permgrad._checks import check_choice, check_class_names
 from permgrad._errors import InputError, by_count, counted, shown, unknown
 from permgrad.attribution.subject import Task
 from permgrad.models.losses import losses
@@ -355,6 +355,7 @@ def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | No
             f"class_names must be {classes} different names, in the order of the outputs, however: {list(names)}; name "
             "each class once"
         )
+    check_class_names(names)
     shown = names if count > 1 else names[1:]
     return OutputForm("classification", chosen, count, names, shown, inferred, by_values=not said, by_target=by_target)
 
