@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 import permgrad as pg
 from permgrad.attribution.network.cam import enlarged, listening
@@ -236,6 +237,55 @@ def test_batches_change_nothing():
         np.testing.assert_allclose(explain(net, rows, batch_size=size).values, whole.values, rtol=1e-6, atol=1e-9)
     one = explain(net, {name: own[3:4] for name, own in rows.items()})
     np.testing.assert_allclose(one.values[0], whole.values[3], rtol=1e-6, atol=1e-9)
+
+
+class Activated(nn.Module):
+    """A convolution, a normalisation or none, and an activation however it is called; two images share them."""
+
+    def __init__(self, activation, *, normalised: bool = False) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4) if normalised else nn.Identity()
+        self.act = activation
+        self.head = nn.Linear(2 * 144, 3)
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        return self.head(torch.cat([self.act(self.norm(self.conv(own))).flatten(1) for own in (right, left)], dim=1))
+
+
+def in_place(values: Tensor) -> Tensor:
+    values.relu_()
+    return values
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+@pytest.mark.parametrize("requires", [True, False])
+@pytest.mark.parametrize(
+    ("called", "module"),
+    [
+        (functional.relu, nn.ReLU()),
+        (lambda values: functional.relu(values, inplace=True), nn.ReLU()),
+        (lambda values: functional.relu(input=values), nn.ReLU()),
+        (torch.relu, nn.ReLU()),
+        (lambda values: values.relu(), nn.ReLU()),
+        (in_place, nn.ReLU()),
+        (functional.gelu, nn.GELU()),
+        (functional.silu, nn.SiLU()),
+        (torch.tanh, nn.Tanh()),
+        (lambda values: values.sigmoid(), nn.Sigmoid()),
+        (lambda values: functional.leaky_relu(values, 0.1), nn.LeakyReLU(0.1)),
+    ],
+)
+def test_functions_are_activations_as_modules_are(called, module, requires, normalised):
+    nets = [seeded(lambda own=own: Activated(own, normalised=normalised)) for own in (called, module)]
+    rows = {"left": drawn(ROWS, 1, 8, 8), "right": drawn(ROWS, 1, 8, 8, seed=1)}
+    behind, twin = (explain(net.requires_grad_(requires), rows, segments=("grid", 2)) for net in nets)
+    np.testing.assert_array_equal(behind.values, twin.values)
+    before = explain(nets[0], rows, segments=("grid", 2), before_activation=True)
+    assert not np.allclose(before.values, twin.values), "the precondition: where the map is read matters"
+    same = explain(nets[1], rows, segments=("grid", 2), before_activation=True)
+    np.testing.assert_array_equal(before.values, same.values)
+    assert behind.meta["layer"]["left"].startswith("norm (call 2), ")
+    assert twin.meta["layer"] == {"left": "act (call 2)", "right": "act"}
 
 
 @pytest.mark.parametrize("requires", [True, False])

@@ -10,8 +10,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from threading import get_ident
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from permgrad._checks import check_choice
 from permgrad._errors import InputError, warn_user
@@ -46,7 +47,19 @@ _NORMALISATIONS: tuple[type[nn.Module], ...] = (
     nn.Identity,
     nn.Dropout,
 )
-_ACTIVATIONS: tuple[Any, ...] = (*ACTIVATIONS.values(), nn.LeakyReLU, nn.ReLU6, nn.Hardswish, nn.PReLU)
+_ACTIVATIONS: tuple[Any, ...] = (
+    *ACTIVATIONS.values(),
+    *(nn.CELU, nn.ELU, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ReLU6),
+    *(nn.Sigmoid, nn.Softplus, nn.Softsign),
+)
+#: The same as functions, which networks may call themselves: in ``torch``, as methods, and in ``torch.nn.functional``.
+_FUNCTIONS: frozenset[Any] = frozenset(
+    found
+    for name in ("leaky_relu", *(activation.__name__.lower() for activation in _ACTIVATIONS))
+    for place in (torch, Tensor, functional)
+    for own in (name, f"{name}_")
+    if (found := getattr(place, own, None)) is not None
+)
 #: Rows on which it is found out which calls see which input.
 _PROBE_ROWS = 2
 
@@ -56,14 +69,22 @@ _PROBE_ROWS = 2
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a layer: its name as in ``named_modules``, and how many calls of it came before."""
+    """One call of a layer, or of the function that takes up what the layer returned.
+
+    Attributes:
+        layer: its name as in ``named_modules``.
+        number: how many calls of it came before.
+        function: name of an activation such as ``"relu"`` that the network calls on the value; empty: the layer itself.
+    """
 
     layer: str
     number: int
+    function: str = ""
 
     def __str__(self) -> str:
-        """Return the name, with the number of the call where it is not the first."""
-        return self.layer if not self.number else f"{self.layer} (call {self.number + 1})"
+        """Return the name, with the number of the call where it is not the first, and the function."""
+        name = self.layer if not self.number else f"{self.layer} (call {self.number + 1})"
+        return f"{name}, {self.function}" if self.function else name
 
 
 @dataclass
@@ -76,43 +97,81 @@ class _Heard:
     handed_on: Tensor
 
 
+class _Listener(TorchFunctionMode):
+    """Hears what layers return, and what activation functions make of it while the mode is on."""
+
+    def __init__(self, wanted: Callable[[Call], bool] | None) -> None:
+        super().__init__()
+        self.heard: list[_Heard] = []
+        self._wanted = wanted
+        self._counts: Counter[str] = Counter()
+        #: What the network goes on with behind each call of a layer.
+        self._returned: dict[Call, Any] = {}
+        self._taken_up: set[Call] = set()
+        self._thread = get_ident()
+
+    def hook(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], Any]:
+        """Return the forward hook for a layer."""
+
+        def hear(_: nn.Module, given: tuple[Any, ...], value: Any) -> Any:
+            if get_ident() != self._thread:
+                return None  # another thread calls the layer for itself
+            call = Call(name, self._counts[name])
+            self._counts[name] += 1
+            self._returned[call] = self._handed_on(call, given, value)
+            return self._returned[call]
+
+        return hear
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        options = kwargs or {}
+        value = func(*args, **options)
+        if func not in _FUNCTIONS:
+            return value
+        given = args[0] if args else options.get("input")
+        layer = next((call for call, own in self._returned.items() if own is given), None)
+        if layer is None:
+            return value
+        call = replace(layer, function=func.__name__)
+        if call in self._taken_up:
+            return value
+        self._taken_up.add(call)
+        return self._handed_on(call, (given,), value)
+
+    def _handed_on(self, call: Call, given: tuple[Any, ...], value: Any) -> Any:
+        if not isinstance(value, Tensor) or not value.is_floating_point() or (self._wanted and not self._wanted(call)):
+            return value
+        if torch.is_grad_enabled() and not value.requires_grad:
+            value.requires_grad_()
+        copy = value.clone()
+        self.heard.append(_Heard(call, given, value, copy))
+        return copy
+
+
 @contextmanager
-def listening(layers: dict[str, nn.Module], wanted: Callable[[Call], bool] | None = None) -> Iterator[list[_Heard]]:
-    """Listen to calls of layers; all hooks are gone afterwards, also after an error.
+def listening(
+    layers: dict[str, nn.Module], wanted: Callable[[Call], bool] | None = None, *, functions: bool = True
+) -> Iterator[list[_Heard]]:
+    """Listen to calls of layers, and of activation functions on what these return; all hooks are gone afterwards.
 
     The network goes on with a copy of each value, so that a layer that works in place leaves the value as it was.
 
     Args:
         layers: by name.
         wanted: which calls; None: all.
+        functions: whether functions are listened to.
 
     Yields:
         The calls, in order, as they come.
     """
-    heard: list[_Heard] = []
-    seen: Counter[str] = Counter()
-    handles, me = [], get_ident()
-
-    def listen(name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], Any]:
-        def hook(_: nn.Module, given: tuple[Any, ...], value: Any) -> Any:
-            if get_ident() != me:
-                return None  # another thread calls the layer for itself
-            call = Call(name, seen[name])
-            seen[name] += 1
-            if not isinstance(value, Tensor) or not value.is_floating_point() or (wanted and not wanted(call)):
-                return None
-            if torch.is_grad_enabled() and not value.requires_grad:
-                value.requires_grad_()
-            copy = value.clone()
-            heard.append(_Heard(call, given, value, copy))
-            return copy
-
-        return hook
-
+    listener, handles = _Listener(wanted), []
     try:
         for name, layer in layers.items():
-            handles.append(layer.register_forward_hook(listen(name)))
-        yield heard
+            handles.append(layer.register_forward_hook(listener.hook(name)))
+        with listener if functions else nullcontext():
+            yield listener.heard
     finally:
         for handle in handles:
             handle.remove()
@@ -125,8 +184,8 @@ def image_calls(request: Request, layer: str | None, *, before_activation: bool)
     """Return, for each image input that a layer sees, the call whose value is its map; and numbers held for each row.
 
     It is the last call of the layer, or of any convolution, that depends on the input. The three papers read rectified
-    maps, so that an activation module which takes up the convolution's result (a normalisation may lie between)
-    belongs to it, unless ``before_activation``. The subject is open.
+    maps, so that an activation which takes up the convolution's result (a normalisation may lie between), a module or
+    a function, belongs to it, unless ``before_activation``. The subject is open.
 
     Raises:
         InputError: no layer of this name, or none that sees an image input.
@@ -158,11 +217,13 @@ def image_calls(request: Request, layer: str | None, *, before_activation: bool)
                 found[place] = own.call if before_activation else _rectified(own, heard, listened).call
     if not found:
         raise _nothing_to_read(request, images, layer)
-    numbers = sum(own.value.numel() for own in heard) + sum(row.numel() for row in rows)
+    numbers = sum(own.value.numel() for own in heard if not own.call.function) + sum(row.numel() for row in rows)
     return found, -(-numbers // len(rows[0]))
 
 
 def _may_have_map(heard: _Heard, modules: dict[str, nn.Module], layer: str | None) -> bool:
+    if heard.call.function:
+        return False
     if layer is not None:
         return heard.call.layer == layer
     return isinstance(modules[heard.call.layer], _CONVOLUTIONS) and heard.value.ndim in (3, 4)
@@ -182,7 +243,7 @@ def _last_that_sees(
     other = list(rows)
     low, high = rows[place].amin(), rows[place].amax()
     other[place] = low + high - rows[place] if bool(low < high) else (rows[place] == 0).to(rows[place].dtype)
-    with torch.no_grad(), listening(modules) as changed:
+    with torch.no_grad(), listening(modules, functions=False) as changed:
         request.subject.forward(other)
     values = {own.call: own.value for own in changed}
     return next((own for own in reversed(candidates) if not torch.equal(values[own.call], own.value)), None)
@@ -194,9 +255,10 @@ def _rectified(heard: _Heard, every: list[_Heard], modules: dict[str, nn.Module]
         return heard
     current = heard
     while True:
-        after = next((own for own in every if any(given is current.handed_on for given in own.given)), None)
+        takers = [own for own in every if any(given is current.handed_on for given in own.given)]
+        after = next((own for own in takers if not own.call.function), None)
         if after is None or not isinstance(modules[after.call.layer], (*_NORMALISATIONS, *_ACTIVATIONS)):
-            return heard
+            return next((own for own in takers if own.call.function), heard)
         if isinstance(modules[after.call.layer], _ACTIVATIONS):
             return after
         current = after
@@ -234,7 +296,7 @@ def call_maps(
     layers = {call.layer: subject.module.get_submodule(call.layer) for call in calls}
     count = len(rows[0])
     with torch.inference_mode(mode=False), torch.enable_grad():
-        with listening(layers, lambda call: call in calls) as heard:
+        with listening(layers, lambda call: call in calls, functions=any(call.function for call in calls)) as heard:
             outputs = subject.readout(subject.forward(rows), request.output)
         values = {own.call: own.value for own in heard}
         activations = [values[call] for call in calls]
