@@ -408,6 +408,23 @@ def test_a_row_does_not_depend_on_the_others():
     np.testing.assert_allclose(one.values[0], whole.values[3], rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("method", ["deeplift", "integrated_gradients"])
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_a_background_of_one_row_has_no_range_to_measure_by(method, count, kind, recwarn):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 2)).to(kind)
+    rows, one = torch.randn(40, 3).to(kind), torch.randn(1, 3).to(kind)
+    given = one.repeat(count, 1)
+    found = pg.explain(net, rows, method=method, background=given, baseline=given, output_kind="logits", progress=False)
+    with torch.no_grad():
+        difference = (net(rows) - net(one)).numpy()
+    assert np.abs(difference).max() > 0.5
+    np.testing.assert_allclose(found.values.sum(axis=1), difference, atol=1e-3)
+    assert found.meta["completeness_gap"] < 1e-3
+    assert not recwarn.list
+
+
 def test_a_function_without_a_rule_is_told():
     class Recurrent(nn.Module):
         def __init__(self) -> None:

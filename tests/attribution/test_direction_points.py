@@ -107,6 +107,32 @@ def test_a_long_table_is_seen_from_end_to_end(models):
     np.testing.assert_allclose(np.array(found["mean"])[:, 0], expected, rtol=0, atol=0.05)
 
 
+def test_rows_count_as_much_as_their_weight(models):
+    X, regressor, _ = models
+    some = X[:120].reset_index(drop=True)
+    kept = some["kind"].isin(["u", "v"]).to_numpy() & (some["number"] < 1).to_numpy()
+    background = X[200:]
+    left_out = direction_of(regressor, some, sample_weight=kept.astype(float), background=background)
+    alone = direction_of(regressor, some[kept], background=background)
+    assert alone == left_out != direction_of(regressor, some, background=background)
+
+    times = np.random.default_rng(0).integers(1, 4, len(some))
+    repeated = some.loc[np.repeat(np.arange(len(some)), times)].reset_index(drop=True)
+    assert len(repeated) > 200, "some rows stand for all of these"
+    weighted = direction_of(regressor, some, sample_weight=times.astype(float), background=background)
+    for name, own in weighted.items():
+        edited = some.copy()
+        for at, label, mean in zip(own["at"], own["label"], own["mean"], strict=True):
+            if own["kind"] == "numeric":
+                edited[name] = at
+                expected = np.average(regressor.predict(edited), weights=times)
+                np.testing.assert_allclose(mean[0], expected, rtol=0, atol=2e-4)
+            else:
+                assert label in direction_of(regressor, repeated, background=background)[name]["label"]
+    ranks = np.searchsorted(np.sort(repeated["number"]), weighted["number"]["at"])
+    assert np.ptp(np.diff(ranks)) <= 4, "as much weight between every two, up to one row at both ends"
+
+
 def test_batches_and_groups(models):
     X, regressor, _ = models
     whole, cut = direction_of(regressor, X[:150]), direction_of(regressor, X[:150], batch_size=7)
@@ -143,7 +169,8 @@ def test_dates_are_shown_at_a_few_moments_from_the_first_to_the_last():
     frame = pd.DataFrame({"day": days, "x": np.arange(60.0)})
     encoder = TableEncoder().fit(frame)
     subject = SimpleNamespace(preprocessor=encoder)
-    found = _points(SimpleNamespace(raw=frame, subject=subject, encoded=encoder.transform(frame)), "day")
+    request = SimpleNamespace(raw=frame, subject=subject, encoded=encoder.transform(frame))
+    found = _points(request, "day", np.ones(60))
     assert (found["label"][0], found["label"][-1]) == ("2020-01-01", "2020-02-29")
     assert [str(days[row].date()) for row in found["rows"]] == found["label"]
     assert found["at"] == list(range(found["levels"])) == list(range(len(found["label"])))

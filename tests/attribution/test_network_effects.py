@@ -171,14 +171,15 @@ def test_the_effect_while_the_others_are_replaced():
         np.testing.assert_allclose(found.parts["others_replaced"][index, 0], np.mean(gains), rtol=1e-10)
 
 
-def test_ablation_is_the_median_row():
-    x = standard(81, 2, 0)
+@pytest.mark.parametrize("rows", [81, 80, 2])
+def test_ablation_is_the_median_row(rows):
+    x = standard(rows, 2, 0)
     net = nn.Linear(2, 1).double()
-    y = np.linspace(-1, 1, 81)
+    y = np.linspace(-1, 1, rows)
     found = pg.explain(net, x, y, method="ablation", random_state=0, progress=False)
     for index in range(2):
         edited = x.clone()
-        edited[:, index] = x[:, index].median()
+        edited[:, index] = float(np.median(x[:, index].numpy()))
         with torch.no_grad():
             wanted = ((net(edited)[:, 0].numpy() - y) ** 2 - (net(x)[:, 0].numpy() - y) ** 2).mean()
         np.testing.assert_allclose(found.values[index, 0], wanted, rtol=1e-10)

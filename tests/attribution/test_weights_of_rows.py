@@ -24,6 +24,13 @@ def network(outputs: int = 2) -> nn.Module:
 NET = network()
 
 
+class Sum(nn.Module):
+    """Two inputs that do not interact, so that each one's values are the same whoever else plays."""
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return torch.stack([a[:, 0] * a[:, 1] + b.prod(dim=1), b[:, 0] ** 3 - a.sin().sum(dim=1)], dim=1)
+
+
 # ---- summaries of local explanations ---------------------------------------------------------------------------------
 
 
@@ -43,6 +50,19 @@ def test_a_weight_is_rows_that_stand_there_more_often(method, how):
     if plain.parts and how == "mean":
         assert all(len(part) == 4 for part in weighted.parts.values())
     assert "sample_weight" not in weighted.meta
+
+
+@pytest.mark.parametrize("how", ["mean_abs", "mean", "sum_l1"])
+def test_weights_count_where_each_input_has_a_method_of_its_own(how):
+    net = Sum()
+    inputs, others = ({"a": own[:, :2], "b": own[:, 2:]} for own in (ROWS, BACKGROUND))
+    given = {"background": others, "progress": False, "random_state": 0, "sample_weight": TIMES.astype(float)}
+    one = pg.explain(net, inputs, method="shapley", **given)
+    each = pg.explain(net, inputs, method={"a": "shapley", "b": "shapley"}, **given)
+    assert each.method == "mixed"
+    np.testing.assert_allclose(each.values, one.values, atol=1e-12)
+    for name in ("values", "std", "low", "high"):
+        np.testing.assert_allclose(getattr(each.to_global(how), name), getattr(one.to_global(how), name), atol=1e-12)
 
 
 def test_weights_stay_with_their_rows_through_a_file(tmp_path):

@@ -19,6 +19,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.game import Quantities, path_quantities
 from permgrad.attribution.importance import GAME_OPTIONS, play_loss_game, play_row_game
 from permgrad.attribution.method import Request, Scope, methods
+from permgrad.attribution.network.baselines import typical_row
 from permgrad.attribution.result import global_explanation, local_explanation, network_global, network_local
 
 #: What a feature can be set to.
@@ -98,20 +99,3 @@ def typical_rows(request: Request) -> list[Tensor]:
     """Return the typical row of the background, ``(1, *)`` per input."""
     need_background(request.count, shared=request.shared)
     return [typical_row(tensor) for tensor in request.donors]
-
-
-def typical_row(rows: Tensor) -> Tensor:
-    """Return the median of real numbers, the most frequent value of whole ones, position by position.
-
-    Shape:
-        rows ``(n, *)``; result ``(1, *)`` of the same type.
-
-    Examples:
-        >>> typical_row(torch.tensor([[1, 5], [1, 7], [2, 7]])).tolist()
-        [[1, 7]]
-    """
-    if rows.is_floating_point():
-        return rows.double().median(dim=0, keepdim=True).values.to(rows.dtype)
-    if rows.dtype == torch.bool:
-        return rows.to(torch.uint8).mode(dim=0, keepdim=True).values.bool()
-    return rows.mode(dim=0, keepdim=True).values

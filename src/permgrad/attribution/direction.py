@@ -18,6 +18,8 @@ from permgrad.attribution.method import Request
 from permgrad.data.column_types import read_numbers
 from permgrad.models.replacement import Block
 
+Floats = npt.NDArray[np.float64]
+
 #: Rows that are set, points of a number, levels, and moments that are shown of dates.
 _ROWS, _POINTS, _LEVELS, _MOMENTS = 200, 9, 10, 8
 
@@ -26,24 +28,28 @@ def direction(request: Request, game: Game) -> dict[str, dict[str, Any]]:
     """Return for each player where it was set (``at``, ``label``) and the mean prediction there (``mean``).
 
     Classifiers: mean probabilities ``(points, classes)``; regression: ``(points, 1)`` in the units of y. Players that
-    are not one raw column (groups, modalities) are left out.
+    are not one raw column (groups, modalities) are left out. Rows count as much as their ``sample_weight``; of many
+    rows 200 are set, evenly spaced.
     """
     if request.raw is None:
         return {}
-    chosen = np.linspace(0, len(request.encoded) - 1, min(_ROWS, len(request.encoded))).round().astype(np.intp)
+    weights = np.ones(request.count) if request.sample_weight is None else request.sample_weight
+    usable = np.flatnonzero(weights > 0)
+    chosen = usable[np.linspace(0, len(usable) - 1, min(_ROWS, len(usable))).round().astype(np.intp)]
     tensor = request.subject.tensor(request.encoded[chosen])  # type: ignore[attr-defined]
     found: dict[str, dict[str, Any]] = {}
     with torch.inference_mode(), request.subject.open():
         block = game.with_smaller_batches(lambda batch: game.engine.prepare(tensor, batch_size=batch))
         for name, columns in request.players.items():
-            points = _points(request, name)
+            points = _points(request, name, weights)
             if points is None or not len(columns):
                 continue
             means = []
             for row in points["rows"]:
                 values = torch.as_tensor(request.encoded[row, columns], device=tensor.device).to(tensor.dtype)
                 outputs = _replaced(game, block, columns, values.expand(len(chosen), -1))
-                means.append(request.subject.readout(outputs, "probability").double().mean(dim=0).cpu().tolist())
+                rows = request.subject.readout(outputs, "probability").double().cpu().numpy()
+                means.append(np.average(rows, axis=0, weights=weights[chosen]).tolist())
             found[name] = {key: value for key, value in points.items() if key != "rows"} | {"mean": means}
     return found
 
@@ -63,17 +69,17 @@ def _replaced(game: Game, block: Block, columns: npt.NDArray[np.intp], values: t
     return outputs
 
 
-def _points(request: Request, name: str) -> dict[str, Any] | None:
-    """Choose rows that show the feature at its quantiles or levels."""
+def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | None:
+    """Choose rows that show the feature at its quantiles or levels, each row counted by its weight."""
     if request.raw is None or name not in request.raw.columns:
         return None
     column = request.raw[name]
     encoder = request.subject.preprocessor  # type: ignore[attr-defined]
-    missing = column.isna().to_numpy() | _coded_missing(encoder, name, request.encoded)
+    missing = column.isna().to_numpy() | _coded_missing(encoder, name, request.encoded) | (weights == 0)
     moments = _moments(encoder, column)
     if moments is not None:
         missing |= ~np.isfinite(moments)
-        picked, _ = _spread(moments, missing, _MOMENTS)
+        picked, _ = _spread(moments, missing, weights, _MOMENTS)
         labels = [str(cell)[:10] for cell in column.iloc[picked]]
         return {
             "kind": "levels",
@@ -84,13 +90,15 @@ def _points(request: Request, name: str) -> dict[str, Any] | None:
         }
     numbers = _numbers(column)
     if numbers is not None and len(np.unique(numbers[~missing & np.isfinite(numbers)])) > _LEVELS:
-        picked, at = _spread(numbers, missing | ~np.isfinite(numbers), _POINTS)
+        picked, at = _spread(numbers, missing | ~np.isfinite(numbers), weights, _POINTS)
         return {"kind": "numeric", "rows": picked, "at": at, "label": [f"{value:.4g}" for value in at]}
     # One by one: pandas' own texts cannot hold half a character.
-    cells = column.astype(object).where(column.notna(), "missing")
+    usable = np.flatnonzero(weights > 0)
+    cells = column.astype(object).where(column.notna(), "missing").iloc[usable]
     text = np.array([str(cell) for cell in cells], dtype=object)
-    levels, first, counts = np.unique(text, return_index=True, return_counts=True)
-    kept = np.argsort(-counts, kind="stable")[:_LEVELS]
+    levels, first, place = np.unique(text, return_index=True, return_inverse=True)
+    first = usable[first]
+    kept = np.argsort(-np.bincount(place, weights[usable]), kind="stable")[:_LEVELS]
     if numbers is not None:
         kept = kept[np.argsort(numbers[first[kept]], kind="stable")]
     labels = [str(level) for level in levels[kept]]
@@ -99,12 +107,18 @@ def _points(request: Request, name: str) -> dict[str, Any] | None:
 
 
 def _spread(
-    values: npt.NDArray[np.float64], missing: npt.NDArray[np.bool_], points: int
+    values: Floats, missing: npt.NDArray[np.bool_], weights: Floats, points: int
 ) -> tuple[npt.NDArray[np.intp], list[float]]:
     """Return rows at evenly spaced quantiles of the values that are there, and these values, all different."""
     usable = np.flatnonzero(~missing)
-    order = usable[np.argsort(values[usable], kind="stable")]
-    picked = order[np.linspace(0, len(order) - 1, points).round().astype(np.intp)] if len(order) else order
+    picked = order = usable[np.argsort(values[usable], kind="stable")]
+    if len(order):
+        places = np.linspace(0, len(order) - 1, points)
+        if (weights != weights[0]).any():
+            # Each row stands in the middle of its weight.
+            middles = np.cumsum(weights[order]) - weights[order] / 2
+            places = np.interp(np.linspace(middles[0], middles[-1], points), middles, np.arange(len(order)))
+        picked = order[places.round().astype(np.intp)]
     picked = picked[np.unique(values[picked], return_index=True)[1]]
     return picked, values[picked].tolist()
 

@@ -26,6 +26,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.lines import GradientLines, Lines
 from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
 from permgrad.attribution.network.integrals import integrate_network
+from permgrad.attribution.output_range import output_range
 from permgrad.attribution.result import describe, modalities, shown_values
 from permgrad.attribution.secants import SecantLines
 from permgrad.models.devices import rows_at_once
@@ -285,8 +286,7 @@ def _output_range(request: Request, lines: Lines, base: Tensor) -> Tensor:
     """
     background, _ = background_rows(request)
     seen = torch.cat([lines.outputs(lines.tensor(background)), base])
-    spread = seen.amax(dim=0) - seen.amin(dim=0)
-    return torch.where(spread > 0, spread, torch.ones_like(spread))
+    return output_range(seen, request.subject.dtype, alike=bool((background == background[:1]).all()))
 
 
 def _blocks(rows: int, numbers: int, device: torch.device) -> list[slice]:

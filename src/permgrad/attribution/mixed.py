@@ -130,7 +130,8 @@ def _combine(found: dict[str, Explanation], scope: str) -> Explanation:
         meta={
             **{
                 key: parts[0].meta[key]
-                for key in ("seed", "rows_explained", "background", "confidence", "task", "versions")
+                for key in ("seed", "rows_explained", "background", "confidence", "task", "versions", "sample_weight")
+                if key in parts[0].meta
             },
             "methods": {name: part.method for name, part in found.items()},
             "units": {name: part.meta.get("unit", "") for name, part in found.items()},

@@ -54,6 +54,11 @@ class Subject(Protocol):
         ...
 
     @property
+    def dtype(self) -> torch.dtype:
+        """The precision that the network computes in."""
+        ...
+
+    @property
     def real(self) -> tuple[bool, ...]:
         """Whether each input is floating point, so that a gradient exists."""
         ...

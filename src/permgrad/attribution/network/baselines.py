@@ -78,8 +78,8 @@ def tensor_baseline(request: Request, given: Any, references: int, reference_cla
         return TensorBaseline(rows, given, f"average over {few} {where} (expected gradients)")
     widest = max(tensor[:1].numel() for tensor in request.donors)
     chosen = _some(request, max(50, min(_SUMMARISED_ROWS, _SUMMARISED_NUMBERS // max(widest, 1))))
-    summarise = _mean if given == "mean" else _median
-    rows = tuple(summarise(tensor[chosen.to(tensor.device)])[None] for tensor in request.donors)
+    summarise = _mean if given == "mean" else typical_row
+    rows = tuple(summarise(tensor[chosen.to(tensor.device)]) for tensor in request.donors)
     return TensorBaseline(rows, given, f"{given} of each input over {len(chosen):,} {where}")
 
 
@@ -100,17 +100,30 @@ def _some(request: Request, most: int) -> Tensor:
 def _mean(rows: Tensor) -> Tensor:
     """Return the mean of real numbers; half a level or half a word is none, so of whole numbers the most frequent."""
     if not rows.is_floating_point():
-        return _most_frequent(rows)
-    return rows.double().mean(dim=0).to(rows.dtype)
+        return _most_frequent(rows)[None]
+    return rows.double().mean(dim=0, keepdim=True).to(rows.dtype)
 
 
-def _median(rows: Tensor) -> Tensor:
-    """Return the median of real numbers (of an even count the mean of the middle two), of whole ones the mode."""
+def typical_row(rows: Tensor) -> Tensor:
+    """Return the median of real numbers, the most frequent value of whole ones, position by position.
+
+    Of an even number of rows the median is the mean of the two in the middle; where one is no number, neither is it.
+
+    Shape:
+        rows ``(n, *)``; result ``(1, *)`` of the same type.
+
+    Examples:
+        >>> typical_row(torch.tensor([[1, 5], [1, 7], [2, 7]])).tolist()
+        [[1, 7]]
+        >>> typical_row(torch.tensor([1.0, 9.0, 4.0, 2.0])).tolist()
+        [3.0]
+    """
     if not rows.is_floating_point():
-        return _most_frequent(rows)
-    ordered = rows.double().sort(dim=0).values
-    middle = (ordered[(len(rows) - 1) // 2] + ordered[len(rows) // 2]) / 2
-    return middle.to(rows.dtype)
+        return _most_frequent(rows)[None]
+    ordered = rows.double().sort(dim=0).values  # what is no number comes last
+    low, high, last = ordered[(len(rows) - 1) // 2], ordered[len(rows) // 2], ordered[-1]
+    middle = torch.where(low == high, low, low / 2 + high / 2)
+    return torch.where(last.isnan(), last, middle).to(rows.dtype)[None]
 
 
 def _most_frequent(rows: Tensor) -> Tensor:

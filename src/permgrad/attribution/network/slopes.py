@@ -19,6 +19,7 @@ from permgrad._threads import Undo, together
 from permgrad.attribution.gradients import network_gradients, outputs_sum_constant
 from permgrad.attribution.method import Request
 from permgrad.attribution.network.state import as_written
+from permgrad.attribution.output_range import output_range
 from permgrad.attribution.players import PlayerSpace
 from permgrad.attribution.rescale import SecantWalk
 from permgrad.models.batches import in_batches
@@ -150,8 +151,8 @@ class Slopes:
         count = len(self.request.donors[0])
         some = slice(0, count, max(1, -(-count // _RANGE_ROWS)))
         seen = torch.cat([self.outputs(self.rows(some, self.request.donors)), base])
-        spread = seen.amax(dim=0) - seen.amin(dim=0)
-        return torch.where(spread > 0, spread, torch.ones_like(spread))
+        alike = all(torch.equal(tensor, tensor[:1].expand_as(tensor)) for tensor in self.request.donors)
+        return output_range(seen, self.subject.dtype, alike=alike)
 
     # ---- gradients ---------------------------------------------------------------------------------------------------
 

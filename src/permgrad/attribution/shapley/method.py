@@ -20,6 +20,7 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.importance import loss_scale
 from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.moments import interval
+from permgrad.attribution.output_range import output_range
 from permgrad.attribution.result import describe, finish, input_maps, shown_values
 from permgrad.attribution.shapley.exact import Enumeration
 from permgrad.attribution.shapley.game import ShapleyGame
@@ -236,8 +237,8 @@ def _output_range(game: ShapleyGame) -> Floats:
     """Return each output's range over the background, ``(V,)``; 1 where it does not vary."""
     rows = np.zeros(len(game.donor_outputs), dtype=np.int64)
     seen = game.measure(game.donor_outputs[:, None], rows)
-    spread: Floats = seen.max(axis=0) - seen.min(axis=0)
-    return np.where(spread > 0, spread, 1.0)
+    found: Floats = output_range(torch.as_tensor(seen), game.request.subject.dtype, alike=len(seen) == 1).numpy()
+    return found
 
 
 def _enumerated(game: ShapleyGame, tree: Tree, rows: Integers, references: Integers) -> RowValues:
