@@ -311,8 +311,8 @@ def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | No
     """Say or infer what the outputs are.
 
     Several columns are a classifier's unless y holds numbers for each of them; they are probabilities or
-    log-probabilities where every row sums to 1. One column is a classifier's where y takes two values, or where it is
-    said; it is a probability where all values lie within 0 … 1.
+    log-probabilities where every row sums to 1. One column is a classifier's where y holds 0 and 1, booleans or words,
+    or where it is said; it is a probability where all values lie within 0 … 1.
 
     Args:
         outputs: ``(rows, K)`` for some rows.
