@@ -145,7 +145,7 @@ def test_the_convolution_that_sees_a_picture_of_whole_numbers_is_found(constant,
     picture = torch.full((4, 1, 4, 4), 5) if constant else torch.arange(64).reshape(4, 1, 4, 4) % 7
     inputs = (picture if whole else picture.float(), beside)
     found = pg.explain(net, inputs, method="gradcam", task="regression", progress=False)
-    assert found.meta["layer"] == {"picture": "first", "beside": "other"}
+    assert found.meta["layer"] == {"picture": "first, relu", "beside": "other, relu"}
 
 
 @pytest.mark.filterwarnings("ignore::permgrad.PermgradWarning")
