@@ -41,7 +41,7 @@ Group = Annotated[
 Time = Annotated[
     str | None, typer.Option(help="Column to split by: the latest rows become the test rows.", metavar="COL")
 ]
-SplitSeed = Annotated[int, typer.Option(help="Seed of the split.", min=0)]
+SplitSeed = Annotated[int, typer.Option(help="Seed of the split.", min=0, max=2**32 - 1)]
 Seed = Annotated[int, typer.Option(help="Seed of everything random but the split.", min=0)]
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda or one of several, such as cuda:1.")]
 Threads = Annotated[

@@ -39,6 +39,10 @@ datasets_app = typer.Typer(help="Named data sets.", no_args_is_help=True, rich_m
 app.add_typer(datasets_app, name="datasets")
 
 
+#: More threads than any machine has cores for are a slip of the hand, and numeric libraries crash on far more.
+_MOST_THREADS = 1024
+
+
 # --- how a command ends -----------------------------------------------------------------------------------------------
 
 
@@ -132,10 +136,10 @@ def _tell(result: Mapping[str, Any], text: str, *, as_json: bool) -> None:
 def _use_threads(threads: int | None) -> None:
     """Limit the threads of this process; it has to be said before the numeric libraries are loaded."""
     if threads is not None:
-        if threads < 1:
+        if not 1 <= threads <= _MOST_THREADS:
             raise InputError(
-                f"--threads must be at least 1, however: --threads {threads}; leave it out for as many as the machine "
-                "is set to"
+                f"--threads must be 1…{_MOST_THREADS}, however: --threads {threads}; leave it out for as many as the "
+                "machine is set to"
             )
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             os.environ[name] = str(threads)

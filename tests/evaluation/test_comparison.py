@@ -35,15 +35,19 @@ def made(values, metric="roc_auc", *, importances=None, problems=()):
     )
 
 
+#: Without a mean, so that differences are not all one number.
+WOBBLE = np.array([0.001, -0.002, 0.002, -0.001, 0.0])
+
+
 def test_best_level_and_behind():
     rng = np.random.default_rng(0)
     base = rng.normal(0.8, 0.02, 5)
-    found = made({"a": base + 0.01, "b": base + 0.008 + rng.normal(0, 0.004, 5), "c": base - 0.05})
+    found = made({"a": base + 0.01, "b": base + 0.008 + rng.normal(0, 0.004, 5), "c": base - 0.05 + WOBBLE})
     frame = found.standing.set_index("model")
     assert found.best == "a"
     assert list(frame.index) == ["a", "b", "c"]
     assert frame["level"].tolist() == [True, True, False]
-    test = corrected_paired_test(base + 0.01 - (base - 0.05), train_rows=80, test_rows=20)
+    test = corrected_paired_test(base + 0.01 - (base - 0.05 + WOBBLE), train_rows=80, test_rows=20)
     assert frame.loc["c", "difference"] == pytest.approx(0.06)
     assert frame.loc["c", "ci_low"] == pytest.approx(test.low)
     assert frame.loc["b", "rank"] < frame.loc["c", "rank"] == 3

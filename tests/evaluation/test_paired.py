@@ -63,11 +63,24 @@ def test_overlapping_splits_of_equal_models_are_seldom_told_apart():
     assert wrong["corrected"] / times < 0.07
 
 
-def test_equal_differences_have_no_interval():
+@pytest.mark.parametrize("splits", [2, 3, 5, 10, 40])
+@pytest.mark.parametrize("size", [0.1, -2 / 150, 0.9 - 0.8])
+def test_equal_differences_are_as_certain_as_their_signs(splits, size):
+    """One more right row in both of two folds is no proof."""
+    same = corrected_paired_test([size + 1e-16 * (-1) ** split for split in range(splits)], train_rows=3, test_rows=1)
+    assert same.difference == pytest.approx(size)
+    assert same.p_value == pytest.approx(2 * 0.5**splits)
+    assert same.low < size < same.high
+    assert (same.low > 0 or same.high < 0) == (same.p_value < 0.05) == (splits > 5)
+    assert same.high - size == pytest.approx(size - same.low)
+
+
+def test_differences_that_cancel_are_none():
     assert corrected_paired_test([0.0, 0.0], train_rows=3, test_rows=1) == PairedTest(0.0, 0.0, 0.0, 1.0, 2)
-    same = corrected_paired_test([0.1] * 7, train_rows=3, test_rows=1)
-    assert same.p_value == 0.0
-    assert same.low == same.high == pytest.approx(0.1)
+    scores, others = np.array([0.98, 0.9666666666666667]), np.array([0.9666666666666667, 0.98])
+    found = corrected_paired_test(scores - others + [1e-16, 0], train_rows=3, test_rows=1)
+    assert (scores - others + [1e-16, 0]).mean() != 0, "the precondition: only up to rounding"
+    assert (found.difference, found.p_value) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize(

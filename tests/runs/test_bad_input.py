@@ -258,10 +258,19 @@ def test_folder_of_other_files(here):
     assert "--overwrite" in said
 
 
+def test_a_seed_by_which_no_rows_can_be_divided(here):
+    words = ["run", "table.csv", "--target", "y", "--split-seed", "4294967296", "--out", "out"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert "--split-seed" in result.stderr
+    assert not (here / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "fact"),
     [
-        (["--threads", "0"], "--threads must be at least 1, however: --threads 0; leave it out for as many as the"),
+        (["--threads", "0"], "--threads must be 1…1024, however: --threads 0; leave it out for as many as the"),
+        (["--threads", "99999999999999999999"], "--threads must be 1…1024, however: --threads 99999999999999999999;"),
         (["--task", "ranking"], "task must be one of 'auto', 'classification', 'regression', however: task='ranking'"),
         (["--preset", "defualt"], "(did you mean 'default'?)"),
         (["--device", "tpu"], "device must be one of"),

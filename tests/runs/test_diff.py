@@ -116,6 +116,18 @@ def test_figures_and_sentences_of_times_are_no_difference(tmp_path):
     assert found
 
 
+def test_sentences_of_times_in_a_record_are_no_difference(tmp_path):
+    def record(name, took, gap):
+        said = ["A is best.", f"Here it took {took} s to fit, by the clock, 2 times as long as B (0.3 s).", gap]
+        (tmp_path / name).write_text(json.dumps({"sentences": said}), encoding="utf-8")
+        return tmp_path / name
+
+    first, second, third = record("a.json", 0.63, "one"), record("b.json", 1.8, "one"), record("c.json", 0.63, "two")
+    assert differences(first, second) == ([], 1)
+    found, _ = differences(first, third)
+    assert found
+
+
 def test_the_benchmarks_page_marks_its_figures_of_times(tmp_path):
     call("benchmark", "tabular", "--methods", "gradient,random", "--functions", "product", "--seeds", "1", "--quick",
          "--no-peers", "--out", tmp_path / "b")  # fmt: skip

@@ -20,6 +20,8 @@ from permgrad._errors import InputError, shown
 
 Array = npt.NDArray[Any]
 _ROWS = "pass the number of rows of a split"
+#: Differences that are alike up to this share are the same.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,9 @@ def corrected_paired_test(differences: npt.ArrayLike, *, train_rows: int, test_r
         test_rows: Number of rows that each split tests on.
 
     Returns:
-        Mean, 95 % interval and p-value. Differences that are all equal have no variance: the interval is the mean
-        itself, and the p-value is 1 if the mean is 0, else 0.
+        Mean, 95 % interval and p-value. Differences that are all equal, as counts of right rows easily are, say nothing
+        of their spread: the p-value is that of their signs, 2 · 2^−J, and the interval is the one that belongs to it;
+        if they are all 0, the p-value is 1 and the interval is 0.
 
     Raises:
         InputError: Fewer than two splits, a difference that is not finite, or numbers of rows below 1.
@@ -89,14 +92,19 @@ def corrected_paired_test(differences: npt.ArrayLike, *, train_rows: int, test_r
         if check_number(name, rows, _ROWS) < 1:
             raise InputError(f"{name} must be at least 1, however: {name}={rows!r}; {_ROWS}")
     splits = len(values)
+    # Scores near 1 round at 1e-16, and so do their differences, however small these are.
+    largest = _ROUNDING * float(np.abs(values).max())
     mean = float(values.mean())
+    mean = 0.0 if abs(mean) <= largest else mean
     variance = float(values.var(ddof=1)) * (1 / splits + test_rows / train_rows)
-    # Equal numbers have a variance of rounding alone.
-    if variance <= (4 * np.finfo(np.float64).eps * float(np.abs(values).max())) ** 2:
-        return PairedTest(mean, mean, mean, 1.0 if mean == 0 else 0.0, splits)
     from scipy import stats
 
     error = math.sqrt(variance)
+    if error <= largest:
+        # NOTE[DIFF]: the paper's variance is 0 here, and any difference certain.
+        if mean == 0:
+            return PairedTest(0.0, 0.0, 0.0, 1.0, splits)
+        error = abs(mean) / float(stats.t.isf(0.5**splits, splits - 1))
     half = float(stats.t.ppf(0.975, splits - 1)) * error
     p_value = float(2 * stats.t.sf(abs(mean) / error, splits - 1))
     return PairedTest(mean, mean - half, mean + half, p_value, splits)

@@ -19,6 +19,8 @@ Task = Literal["classification", "regression"]
 
 #: Share of each training part that is held out for early stopping.
 VALIDATION_SHARE = 0.15
+#: What scikit-learn divides rows by.
+LARGEST_SPLIT_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,11 @@ def check_numbers(*, folds: int, repeats: int, splits: Sequence[int] = ()) -> No
                 f"splits must differ, however: {', '.join(map(str, splits))}; name each seed once, as in "
                 "--splits 42,43,44"
             )
-        if min(splits) < 0:
-            raise InputError(f"seeds of splits must be at least 0, however: splits has {min(splits)}")
+        strange = [seed for seed in splits if not 0 <= seed <= LARGEST_SPLIT_SEED]
+        if strange:
+            raise InputError(
+                f"seeds of splits must be 0…{LARGEST_SPLIT_SEED}, however: splits has {strange[0]}; pass for example 42"
+            )
         if len(splits) < 2:
             raise InputError(
                 f"a comparison needs at least 2 splits, because one says nothing about chance, however: splits has "

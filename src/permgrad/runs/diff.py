@@ -208,7 +208,7 @@ def _same_value(sides: Sides, one: Any, other: Any) -> bool:
     if _is_number(one) and _is_number(other):
         return sides.equal(float(one), float(other))
     if isinstance(one, str) and isinstance(other, str):
-        return sides.same_text(one, other)
+        return sides.same_text(_SENTENCE_OF_TIME.sub("", one), _SENTENCE_OF_TIME.sub("", other))
     return bool(one == other)
 
 
