@@ -188,6 +188,17 @@ def test_text_that_is_neither_number_nor_date_is_no_matter_of_spelling():
     assert several_ways([f"{i},5 €" for i in range(240)]) == "looks like numbers with other signs, such as '0,5 €'"
 
 
+def test_texts_of_one_number_are_as_many_declared_categories():
+    frame = pd.DataFrame({"a": ["007", "7", "07", "8"] * 5, "b": ["7", "07"] * 10, "c": ["0", "00", "1", "?"] * 5})
+    schema = infer_schema(frame, kinds=dict.fromkeys("abc", "categorical"), na_codes="?")
+    assert [(column.kind, column.n_levels) for column in schema] == [
+        ("categorical", 4),
+        ("categorical", 2),
+        ("categorical", 3),
+    ]
+    assert infer_schema(frame)["a"].n_levels == 2, "numbers, where nobody says otherwise"
+
+
 def test_declared_kinds_win():
     assert kind_of(NUMBERS, kinds={"a": "categorical"}) == "categorical"
     assert kind_of(["a", "b"], kinds={"a": "identifier"}) == "identifier"

@@ -386,7 +386,9 @@ def _declared_type(
 ) -> ColumnType:
     guess = guessed if guessed is not None else _other_type(series, name, codes)
     fused = guess.reason.endswith(FUSED)
-    if fused and kind != "numeric":
+    # The texts 007 and 7 are two categories, though one number.
+    spelled = kind == "categorical" and guess.storage == "number" and guessed is None and not _is_moment(series)
+    if spelled or (fused and kind != "numeric"):
         # As numbers they are fewer than they are.
         guess = replace(guess, n_levels=len(_without_codes(Distinct.of(series, name), name, codes)[0]))
     said = replace(guess, kind=kind, reason=guess.reason if fused and kind == "numeric" else "declared")

@@ -33,7 +33,7 @@ from permgrad.data.cells import (
     is_native_number,
 )
 from permgrad.data.missing_texts import MISSING_ANYWAY, SPREADSHEET_ERRORS
-from permgrad.data.padded_codes import padded_codes, written_alike
+from permgrad.data.padded_codes import kept_as_written, padded_codes, written_alike
 from permgrad.data.text_files import PARQUET, read_text, unzipped
 from permgrad.data.whole_numbers import masked, may_be_rounded, with_exact
 from permgrad.data.written_numbers import Written, with_numbers
@@ -102,12 +102,15 @@ def read_written(
     texts: Iterable[str] = (),
     codes: CodesArgument = (),
     classes: Iterable[str] = (),
+    categories: Iterable[str] = (),
+    identifiers: Iterable[str] = (),
 ) -> Written:
     """Return what ``read_table`` does, and how numbers were written.
 
     Later tables are read ``like`` the decimals, and ``texts`` are the columns that were text: of them, unlike of
     ``text``, a later table may lack some. The cells with one of the ``codes`` keep it, unlike those of ``na``, and do
-    not keep their column from being read as numbers. The ``classes`` are columns in which 01 and 1 may differ.
+    not keep their column from being read as numbers. The ``classes`` are columns in which 01 and 1 may differ; the
+    ``categories`` and ``identifiers`` are kept as text where they do.
     """
     if decimal is not None and not (isinstance(decimal, str) and decimal in (",", ".")):
         raise InputError(f"decimal must be ',' or '.', however: {shown(decimal)}; pass one of them, or None")
@@ -142,6 +145,7 @@ def read_written(
         codes=codes,
     )
     _warn_of_none(written, source)
+    written = kept_as_written(written, source.text, source.as_written, categories, identifiers, codes)
     padded = padded_codes(written.frame, source.text, source.as_written)
     alike = written_alike(written.frame, source.text, source.as_written, classes, codes)
     return written._replace(padded=padded, alike=alike)

@@ -78,8 +78,8 @@ def read_like(table: Path, data: Mapping[str, Any]) -> pd.DataFrame:
     """
     from permgrad.data.table import read_written
 
-    like, texts = data.get("decimals"), data.get("texts", ())
-    return read_written(table, like=like, texts=texts, codes=data.get("na_codes", ())).frame
+    options = {"texts": data.get("texts", ()), "codes": data.get("na_codes", ())}
+    return read_written(table, like=data.get("decimals"), identifiers=data.get("identifiers", ()), **options).frame
 
 
 def read_metrics(path: Path, task: str | None = None) -> dict[str, Any]:

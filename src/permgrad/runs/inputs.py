@@ -263,7 +263,16 @@ def _read(request: RunRequest, card: DataCard | None) -> Written:
     """Return the table as it is written in its file, or in a named data set."""
     if card:
         return Written.typed(load_dataset(request.table).frame, card.na_codes)
-    return read_written(request.table, codes=request.na_codes, classes=request.target[:1])
+    categories = [name for name, kind in parse_kinds(request.kind).items() if kind == "categorical"]
+    # A time is read as a number, whatever else it is.
+    identifiers = [name for name in request.identifier if name != request.time]
+    return read_written(
+        request.table,
+        codes=request.na_codes,
+        classes=request.target[:1],
+        categories=categories,
+        identifiers=identifiers,
+    )
 
 
 def _check_names(request: RunRequest, columns: list[str], group: str | None, kept_group: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -44,7 +45,8 @@ def read_part_files(
         path = getattr(request, part)
         if path is None:
             continue
-        own = read_written(path, like=written.decimals, texts=texts, codes=codes).frame
+        options: dict[str, Any] = {"codes": codes, "identifiers": request.identifier}
+        own = read_written(path, like=written.decimals, texts=texts, **options).frame
         find_column(target, list(own.columns), f"target of the {part} file")
         files[part] = with_target(own, target, codes, notes, f"the {part} file")
     return files

@@ -1,0 +1,145 @@
+"""Codes that are declared as categories, and identifiers, stay as they are written in a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from invoking import call
+
+from permgrad._csv import csv_text
+from permgrad.runs.dividing import PARTS
+from permgrad.runs.documents import read_like
+from permgrad.runs.inputs import load_inputs
+from permgrad.runs.request import RunRequest
+from permgrad.runs.stages import prediction_table
+
+
+def table(rows: int = 200) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"age": rng.normal(size=rows), "patient": rng.integers(0, 40, rows)})
+    return frame.assign(year=rng.integers(2000, 2020, rows), y=np.where(frame["age"] > 0, "yes", "no"))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table().to_csv("table.csv", index=False)
+    return tmp_path
+
+
+def load(**options):
+    return load_inputs(RunRequest(table="table.csv", target=("y",), **options))
+
+
+def coded(cells, rows: int = 200) -> None:
+    table(rows).assign(town=np.resize(cells, rows)).to_csv("table.csv", index=False)
+
+
+@pytest.mark.parametrize(
+    ("cells", "levels"),
+    [
+        (["007", "7", "07", "8"], {"007", "7", "07", "8"}),
+        (["007", "008", ""], {"007", "008"}),
+        (["7.10", "7.1", "8"], {"7.10", "7.1", "8"}),
+        (["7.10", "8.2"], {"7.10", "8.2"}),
+        (["7,10", "7,1"], {"7,10", "7,1"}),
+        (["1e3", "1000"], {"1e3", "1000"}),
+        (["-9", "07", "8"], {"-9", "07", "8"}),
+    ],
+)
+def test_declared_codes_stay_as_they_are_written(here, cells, levels):
+    coded(cells)
+    inputs = load(kind=("town=categorical",), na=("-9",), test=Path("table.csv"))
+    for part in PARTS:
+        assert set(inputs.parts[part].X["town"].dropna()) == levels
+    assert inputs.schema["town"].n_levels == len(levels - {"-9"})
+    assert "town" in inputs.texts
+    assert "town" not in inputs.decimals
+    later = read_like(Path("table.csv"), {"texts": inputs.texts, "decimals": inputs.decimals})
+    assert set(later["town"].dropna()) == levels
+    undeclared = load(na=("-9",)).parts["train"].X
+    assert "town" not in undeclared or pd.api.types.is_numeric_dtype(undeclared["town"]), "nobody said so"
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["1", "2", "3"],
+        ["1", "2", ""],
+        ["1.0", "2.0", ""],  # whole numbers of a program that writes floats
+        ["1", "1.0", "2"],
+        ["0.50", "1.00", "1.50"],  # as many decimals everywhere
+        ["0,50", "1,00", "1,50"],
+        ["0.5", "-9", "1.25"],
+        ["0.50", "-9", "1.50"],  # -9 is declared to be missing
+        ["1.500,25", "20,50"],  # thousands
+        ["5 %", "7 %"],
+    ],
+)
+def test_declared_numbers_that_lose_nothing_stay_numbers(here, cells):
+    coded(cells)
+    plain, declared = (load(kind=kind, na=("-9",)) for kind in ((), ("town=categorical",)))
+    assert declared.texts == plain.texts
+    assert declared.decimals == plain.decimals
+    pd.testing.assert_series_equal(declared.parts["train"].X["town"], plain.parts["train"].X["town"])
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["00036", "36", "7"],
+        ["7.10", "7.1", ""],
+        ["+49170", "49170"],
+        ["7,10", "8"],
+        ["17.0", "18.0"],
+        ["TRUE", "True"],
+        ["17", "", "18"],
+        ["17", "18", "19"],
+        ["a07", "7"],
+    ],
+)
+def test_identifiers_stay_as_they_are_written(here, cells):
+    coded(cells)
+    inputs = load(identifier=("town",), test=Path("table.csv"))
+    for part in PARTS:
+        own = inputs.parts[part]
+        assert shown(own.rows, own.identifiers) == [np.resize(cells, 200)[row] for row in own.rows]
+    later = read_like(Path("table.csv"), {"identifiers": ["town"]})[["town"]]
+    assert shown(np.arange(200), later) == np.resize(cells, 200).tolist()
+
+
+def shown(rows, identifiers: pd.DataFrame) -> list[str]:
+    """Return the identifiers among predictions as they are written."""
+    text, _ = csv_text(prediction_table(rows, identifiers, {"prediction": np.zeros(len(rows))}, None))
+    return [row["town"] for row in csv.DictReader(io.StringIO(text))]
+
+
+def test_a_file_without_such_cells_is_read_once(here, monkeypatch):
+    read = []
+    parsed = pd.read_csv
+    monkeypatch.setattr(pd, "read_csv", lambda *given, **options: read.append(options) or parsed(*given, **options))
+    load(identifier=("patient",), kind=("year=categorical",))
+    assert len(read) == 1
+
+
+def test_run_predict_and_explain_tell_codes_apart(here):
+    cells = np.resize(["007", "7", "07", "8"], 200)
+    rows = table().assign(code=cells, nr=[f"{i:05}" for i in range(200)], y=np.isin(cells, ["007", "8"]))
+    rows.drop(columns=["patient", "year"]).to_csv("codes.csv", index=False)
+    words = ["--target", "y", "--preset", "fast", "--kind", "code=categorical", "--id", "nr"]
+    call("run", "codes.csv", *words, "--out", "run")
+    predictions = pd.read_csv("run/predictions.csv", dtype=str)
+    assert predictions["nr"].tolist() == [f"{int(row):05}" for row in predictions["row"]]
+    call("predict", "run", "codes.csv", "--out", "all.csv")
+    found = pd.read_csv("all.csv", dtype=str)
+    assert found["nr"].tolist() == rows["nr"].tolist()
+    assert (found["prediction"] == found["prediction"].iloc[:4].tolist() * 50).all()
+    assert found["prediction"].iloc[:4].tolist() == ["True", "False", "False", "True"]
+    assert "mean size over 50 rows" in call(
+        "explain", "run", "codes.csv", "--method", "gradient", "--where", "code=007", "--out", "explained"
+    )
