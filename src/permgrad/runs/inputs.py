@@ -264,14 +264,12 @@ def _read(request: RunRequest, card: DataCard | None) -> Written:
     if card:
         return Written.typed(load_dataset(request.table).frame, card.na_codes)
     categories = [name for name, kind in parse_kinds(request.kind).items() if kind == "categorical"]
-    # A time is read as a number, whatever else it is.
-    identifiers = [name for name in request.identifier if name != request.time]
     return read_written(
         request.table,
         codes=request.na_codes,
         classes=request.target[:1],
         categories=categories,
-        identifiers=identifiers,
+        identifiers=request.names_of_rows,
     )
 
 

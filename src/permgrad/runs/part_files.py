@@ -45,7 +45,7 @@ def read_part_files(
         path = getattr(request, part)
         if path is None:
             continue
-        options: dict[str, Any] = {"codes": codes, "identifiers": request.identifier}
+        options: dict[str, Any] = {"codes": codes, "identifiers": request.names_of_rows}
         own = read_written(path, like=written.decimals, texts=texts, **options).frame
         find_column(target, list(own.columns), f"target of the {part} file")
         files[part] = with_target(own, target, codes, notes, f"the {part} file")

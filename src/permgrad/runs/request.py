@@ -95,6 +95,11 @@ class SplitRequest(TableRequest):
         """The files and folders that are read, by what they are; None: none is."""
         return {**super().files, "test file": self.test, "validation file": self.validation}
 
+    @property
+    def names_of_rows(self) -> tuple[str, ...]:
+        """The identifiers that stay as they are written; a time is read as a number, whatever else it is."""
+        return tuple(name for name in self.identifier if name != self.time)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest(SplitRequest):
