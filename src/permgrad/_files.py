@@ -146,6 +146,26 @@ def _beginning(name: str) -> str:
     return f".{name}{_UNDER_WAY}"
 
 
+def is_taken(path: str | os.PathLike[str]) -> bool:
+    """Whether a name is somebody's: also that of a link that leads nowhere, which a file of that name would replace.
+
+    Examples:
+        >>> is_taken("/"), is_taken("/no/such/file")
+        (True, False)
+    """
+    return os.path.lexists(path)
+
+
+def what_lies_at(path: Path) -> str:
+    """Return what has a name that a folder should have, in words; it is no folder.
+
+    Examples:
+        >>> what_lies_at(Path("/dev/null"))
+        'a file'
+    """
+    return "a link that leads nowhere" if path.is_symlink() and not path.exists() else "a file"
+
+
 def sweep(folder: Path, name: str | None = None) -> None:
     """Remove what killed processes left of files and folders that they were writing.
 
