@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import glob
 import hashlib
 import json
@@ -154,6 +155,23 @@ def is_taken(path: str | os.PathLike[str]) -> bool:
         (True, False)
     """
     return os.path.lexists(path)
+
+
+def why_missing(path: Path) -> str:
+    """Return why there is nothing to read at a path, in words: it does not exist, or is a link that leads nowhere.
+
+    Examples:
+        >>> why_missing(Path("nothing here"))
+        'does not exist'
+    """
+    if not path.is_symlink():
+        return "does not exist"
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "is a link that leads back to itself"
+    return f"is a link to {os.fspath(path.readlink())!r}, where nothing is"
 
 
 def what_lies_at(path: Path) -> str:
