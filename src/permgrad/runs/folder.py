@@ -54,6 +54,10 @@ _ALWAYS: dict[str, tuple[str, ...]] = {
 
 #: Other words for a stage.
 STAGE_ALIASES = {"explain": "explanation"}
+#: What a user calls the stages.
+STAGE_WORDS = tuple(
+    {**{stage: stage for stage in STAGES}, **{own: word for word, own in STAGE_ALIASES.items()}}.values()
+)
 
 
 def configuration_hash(configuration: Mapping[str, Any]) -> str:
