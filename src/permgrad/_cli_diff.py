@@ -18,8 +18,12 @@ def add_diff(app: typer.Typer, command: Callable[[Callable[..., None]], Callable
     @app.command()
     @command
     def diff(
-        first: Annotated[Path, typer.Argument(metavar="A", help="A folder of results, or a file.")],
-        second: Annotated[Path, typer.Argument(metavar="B", help="Another of the same kind.")],
+        first: Annotated[
+            Path, typer.Argument(metavar="A", parser=options.named_path, help="A folder of results, or a file.")
+        ],
+        second: Annotated[
+            Path, typer.Argument(metavar="B", parser=options.named_path, help="Another of the same kind.")
+        ],
         tolerance: Annotated[
             float, typer.Option(help="Numbers may differ by this share of the larger.", metavar="SHARE")
         ] = 0.0,

@@ -3,17 +3,51 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+
+def named_path(text: str) -> Path:
+    """Return the path that a text names; an empty one, such as an unset variable leaves, names none.
+
+    Examples:
+        >>> named_path("runs/a").name
+        'a'
+    """
+    return Path(named(text))
+
+
+def named(text: str) -> str:
+    """Return a name as it is.
+
+    Raises:
+        typer.BadParameter: it is empty: ``Path("")`` would be the folder that the command is called in.
+    """
+    if not text:
+        raise typer.BadParameter(
+            "a file or folder must have a name, however: it is empty; name one, or a dot for the folder that you are in"
+        )
+    return text
+
+
+def folder(default: str, *, what: str = "Folder") -> Any:
+    """Return the option that names the folder to write."""
+    return typer.Option(help=f"{what} (default: {default}).", metavar="DIR", parser=named_path)
+
+
 Table = Annotated[
-    str, typer.Argument(metavar="TABLE", help="A CSV or Parquet file, or a named data set (permgrad datasets list).")
+    str,
+    typer.Argument(
+        metavar="TABLE", parser=named, help="A CSV or Parquet file, or a named data set (permgrad datasets list)."
+    ),
 ]
 Target = Annotated[list[str] | None, typer.Option(help="Column to predict (known for named data sets).", metavar="COL")]
 Task = Annotated[str, typer.Option(help="auto, classification or regression.")]
-Test = Annotated[Path | None, typer.Option(help="Test rows of your own.", metavar="FILE")]
-Validation = Annotated[Path | None, typer.Option(help="Validation rows of your own.", metavar="FILE")]
+Test = Annotated[Path | None, typer.Option(parser=named_path, help="Test rows of your own.", metavar="FILE")]
+Validation = Annotated[
+    Path | None, typer.Option(parser=named_path, help="Validation rows of your own.", metavar="FILE")
+]
 Drop = Annotated[list[str] | None, typer.Option(help="Column to leave out; may be given several times.", metavar="COL")]
 RowId = Annotated[
     list[str] | None,
@@ -33,7 +67,11 @@ MissingCodes = Annotated[
 ]
 Groups = Annotated[
     Path | None,
-    typer.Option(help='JSON file of columns that act as one feature: {"name": ["column", ...]}.', metavar="FILE"),
+    typer.Option(
+        parser=named_path,
+        help='JSON file of columns that act as one feature: {"name": ["column", ...]}.',
+        metavar="FILE",
+    ),
 ]
 Group = Annotated[
     str | None, typer.Option(help="Column whose equal values stay in one part of the split.", metavar="COL")
@@ -58,7 +96,9 @@ CsvFormulas = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout instead of text.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")]
-ModelFolder = Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="A run's folder, or the model folder in it.")]
+ModelFolder = Annotated[
+    Path, typer.Argument(metavar="MODEL_DIR", parser=named_path, help="A run's folder, or the model folder in it.")
+]
 Stream = Annotated[
     bool | None,
     typer.Option(

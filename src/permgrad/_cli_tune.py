@@ -57,9 +57,7 @@ def add_tune(
         groups: options.Groups = None,
         group: options.Group = None,
         time: options.Time = None,
-        out: Annotated[
-            Path | None, typer.Option(help="Folder (default: permgrad-runs/<table>-tuned-<seed>).", metavar="DIR")
-        ] = None,
+        out: Annotated[Path | None, options.folder("permgrad-runs/<table>-tuned-<seed>")] = None,
         seed: options.Seed = 0,
         split_seed: options.SplitSeed = 42,
         device: options.Device = "auto",

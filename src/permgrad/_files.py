@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import glob
 import hashlib
 import json
@@ -144,6 +145,43 @@ def _make_file(path: Path) -> None:
 def _beginning(name: str) -> str:
     """Return how the name of what is written for a file or folder begins."""
     return f".{name}{_UNDER_WAY}"
+
+
+def is_taken(path: str | os.PathLike[str]) -> bool:
+    """Whether a name is somebody's: also that of a link that leads nowhere, which a file of that name would replace.
+
+    Examples:
+        >>> is_taken("/"), is_taken("/no/such/file")
+        (True, False)
+    """
+    return os.path.lexists(path)
+
+
+def why_missing(path: Path) -> str:
+    """Return why there is nothing to read at a path, in words: it does not exist, or is a link that leads nowhere.
+
+    Examples:
+        >>> why_missing(Path("nothing here"))
+        'does not exist'
+    """
+    if not path.is_symlink():
+        return "does not exist"
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "is a link that leads back to itself"
+    return f"is a link to {os.fspath(path.readlink())!r}, where nothing is"
+
+
+def what_lies_at(path: Path) -> str:
+    """Return what has a name that a folder should have, in words; it is no folder.
+
+    Examples:
+        >>> what_lies_at(Path("/dev/null"))
+        'a file'
+    """
+    return "a link that leads nowhere" if path.is_symlink() and not path.exists() else "a file"
 
 
 def sweep(folder: Path, name: str | None = None) -> None:

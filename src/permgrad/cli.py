@@ -188,9 +188,7 @@ def run(
     groups: options.Groups = None,
     group: options.Group = None,
     time: options.Time = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the run (default: permgrad-runs/<table>-<seed>).", metavar="DIR")
-    ] = None,
+    out: Annotated[Path | None, options.folder("permgrad-runs/<table>-<seed>", what="Folder of the run")] = None,
     preset: Annotated[str, typer.Option(help="Network and training: default, fast, paper, ...")] = "default",
     batch_size: Annotated[
         int | None, typer.Option(help="Rows per training step (default: the preset's).", metavar="ROWS", min=2)
@@ -270,11 +268,17 @@ def run(
 def predict(
     model_folder: options.ModelFolder,
     table: Annotated[
-        Path, typer.Argument(metavar="TABLE", help="CSV or Parquet file, or folder of Parquet files, to predict.")
+        Path,
+        typer.Argument(
+            metavar="TABLE",
+            parser=options.named_path,
+            help="CSV or Parquet file, or folder of Parquet files, to predict.",
+        ),
     ],
     out: Annotated[
         Path | None,
         typer.Option(
+            parser=options.named_path,
             help="CSV file to write (default: <table>-predictions.csv here; - for stdout); with --stream a folder of "
             "Parquet files (default: <table>-predictions here).",
             metavar="PATH",
@@ -304,7 +308,12 @@ def predict(
 def explain(
     model_folder: options.ModelFolder,
     table: Annotated[
-        Path, typer.Argument(metavar="TABLE", help="CSV or Parquet file, or folder of Parquet files, to explain.")
+        Path,
+        typer.Argument(
+            metavar="TABLE",
+            parser=options.named_path,
+            help="CSV or Parquet file, or folder of Parquet files, to explain.",
+        ),
     ],
     method: Annotated[str, typer.Option(help="How to explain: permgrad, permutation, integrated_gradients, ...")] = (
         "permgrad"
@@ -337,10 +346,7 @@ def explain(
     workers: options.Workers = None,
     ray_address: options.RayAddress = None,
     seed: options.Seed = 0,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder to write (default: <table>-<method> here, with -row<N>).", metavar="DIR"),
-    ] = None,
+    out: Annotated[Path | None, options.folder("<table>-<method> here, with -row<N>", what="Folder to write")] = None,
     overwrite: options.Overwrite = False,
     threads: options.Threads = None,
     csv_formulas: options.CsvFormulas = "quote",
@@ -382,7 +388,7 @@ def explain(
 @app.command()
 @_command
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run's folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", parser=options.named_path, help="A run's folder.")],
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -403,9 +409,7 @@ def report(
 @_command
 def benchmark(
     suite: Annotated[str, typer.Argument(metavar="SUITE", help="multimodal, tabular or all.")],
-    out: Annotated[
-        Path | None, typer.Option(help="Folder (default: permgrad-runs/benchmark-<suite>).", metavar="DIR")
-    ] = None,
+    out: Annotated[Path | None, options.folder("permgrad-runs/benchmark-<suite>")] = None,
     seeds: Annotated[
         int | None, typer.Option(help="How many seeds, from 0 (default: 3; 1 with --quick).", min=1)
     ] = None,
@@ -496,9 +500,7 @@ def compare(
     group: Annotated[
         str | None, typer.Option(help="Column whose equal values stay in one fold.", metavar="COL")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder (default: permgrad-runs/compare-<table>-<seed>).", metavar="DIR")
-    ] = None,
+    out: Annotated[Path | None, options.folder("permgrad-runs/compare-<table>-<seed>")] = None,
     seed: Annotated[int, typer.Option(help="Seed of folds, models and explanations.", min=0)] = 0,
     device: options.Device = "auto",
     threads: options.Threads = None,

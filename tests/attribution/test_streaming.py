@@ -478,6 +478,9 @@ def test_foreign_folders_are_left_alone(tmp_path: Path, regressor: pg.HyNNRegres
     with pytest.raises(pg.InputError, match=r"goes into a folder, however: .*thesis.tex is a file"):
         pg.explain_stream(regressor, folder, out=tmp_path / "mine" / "thesis.tex")
     assert (tmp_path / "mine" / "thesis.tex").read_text() == "years of work"
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(pg.InputError, match=r"goes into a folder, however: .*link is a link that leads nowhere"):
+        pg.explain_stream(regressor, folder, out=tmp_path / "link")
 
 
 # ---- refusals --------------------------------------------------------------------------------------------------------

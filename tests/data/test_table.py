@@ -16,6 +16,7 @@ from permgrad._csv import read_csv, write_csv
 from permgrad.data.cells import MissingCodes
 from permgrad.data.column_types import infer_schema, read_numbers
 from permgrad.data.missing_texts import MISSING_ANYWAY, SPREADSHEET_ERRORS
+from permgrad.data.partitions import open_partitioned
 from permgrad.data.table import blank_codes, read_table, read_written, sniff_delimiter, unused_codes
 
 FRAME = pd.DataFrame({"age": [31, 40, 25], "town": ["Köln", "Ulm", "Bonn"], "height": [1.5, 2.25, 1.75]})
@@ -341,6 +342,17 @@ def test_missing_file_and_folder(tmp_path):
         read_table(tmp_path / "helok.csv")
     with pytest.raises(InputError, match="is a folder; name the CSV or Parquet file in it"):
         read_table(tmp_path)
+
+
+def test_links_that_lead_nowhere_are_called_links(tmp_path):
+    (tmp_path / "lost.csv").symlink_to("gone.csv")
+    (tmp_path / "ring.csv").symlink_to("ring.csv")
+    with pytest.raises(InputError, match=r"lost\.csv' is a link to 'gone\.csv', where nothing is; check the path"):
+        read_table(tmp_path / "lost.csv")
+    with pytest.raises(InputError, match=r"ring\.csv' is a link that leads back to itself; check the path"):
+        read_table(tmp_path / "ring.csv")
+    with pytest.raises(InputError, match=r"lost\.csv' is a link to 'gone\.csv', where nothing is; check the path"):
+        open_partitioned(tmp_path / "lost.csv")
 
 
 def test_unreadable_file_is_the_environments_fault(tmp_path, monkeypatch):

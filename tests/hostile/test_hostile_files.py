@@ -307,6 +307,23 @@ def test_points_that_may_stand_between_thousands_are_named(tmp_path, other, deli
         assert f"'price' may hold thousands or decimals ('1.575'), and is read as 1.575, {why}" in said[0]
 
 
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        (["6.2", "6,9", "7.1", "7"], "although other columns have decimal commas"),
+        (["6,2", "1 000", "1.000", "7"], None),
+        (["1.2.3", "6,9", "7.1", "7"], None),
+    ],
+    ids=["both signs", "commas alone", "no numbers"],
+)
+def test_a_column_of_mixed_spelling_tells_decimal_signs_too(tmp_path, other, why):
+    frame = pd.DataFrame({"price": GERMAN, "comma": ["0,13", "1", "2", "3"], "other": other})
+    table, said = read(tmp_path, frame.to_csv(index=False, sep=";").encode())
+    assert table["price"][0] == (1575 if why is None else 1.575)
+    assert table["other"].tolist() == other
+    assert [why in text for text in said] == ([] if why is None else [True])
+
+
 def test_files_with_both_signs_are_named(tmp_path):
     frame = pd.DataFrame({"price": GERMAN, "comma": ["0,13", "1", "2", "3"], "point": [0.13, 1, 2, 3]})
     table, said = read(tmp_path, frame.to_csv(index=False, sep=";").encode())

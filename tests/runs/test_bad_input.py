@@ -277,7 +277,14 @@ def test_a_seed_by_which_no_rows_can_be_divided(here):
         (["--device", "cuda:99"], "device must be one of"),
         (
             ["--from", "modell"],
-            "--from must be one of data, layout, model, explanation, report, however: --from modell",
+            "--from must be one of data, layout, model, explain, report, however: --from modell",
+        ),
+        (["--from", "explan"], "(did you mean 'explain'?)"),
+        (["--from", "explanation"], "is not finished"),
+        (["--cost", "1e308", "1e308"], "at least 0, not both 0 and with a finite sum, however: --cost 1e+308 1e+308"),
+        (
+            ["--batch-size", "99999999999999999999"],
+            "'auto' or a whole number of at least 2 and at most 2147483647, however: batch_size=9999999999",
         ),
         (["--from", "report"], "is not finished"),
         (
@@ -320,6 +327,36 @@ def test_usage_errors_name_the_option(here):
     result = CliRunner().invoke(app, ["run", "table.csv", "--targt", "y"])
     assert result.exit_code == 2
     assert re.search(r"No such option:? '?--targt'?", result.stderr), result.stderr  # as versions of Click word it
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", ""],
+        ["run", "table.csv", "--target", "y", "--out", ""],
+        ["run", "table.csv", "--target", "y", "--test", ""],
+        ["run", "table.csv", "--target", "y", "--validation", ""],
+        ["run", "table.csv", "--target", "y", "--groups", ""],
+        ["predict", "", "table.csv"],
+        ["predict", ".", ""],
+        ["predict", ".", "table.csv", "--out", ""],
+        ["explain", ".", ""],
+        ["explain", ".", "table.csv", "--out", ""],
+        ["report", ""],
+        ["diff", "", "."],
+        ["diff", ".", ""],
+        ["tune", "table.csv", "--out", ""],
+        ["compare", "table.csv", "--out", ""],
+        ["benchmark", "tabular", "--out", ""],
+    ],
+    ids=" ".join,
+)
+def test_names_of_files_and_folders_are_not_empty(here, words):
+    before = tree(here)
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert "a file or folder must have a name, however: it is empty; name one" in " ".join(result.stderr.split())
+    assert tree(here) == before
 
 
 @pytest.mark.parametrize(

@@ -309,6 +309,9 @@ def test_a_file_in_the_place_of_the_folder(tmp_path):
     ):
         pass
     assert (tmp_path / "run").read_text() == "mine"
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(InputError, match="is a link that leads nowhere"), open_run(tmp_path / "link", CONFIGURATION):
+        pass
 
 
 def test_a_run_that_is_refused_at_once_leaves_no_folder(tmp_path):

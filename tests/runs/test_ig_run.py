@@ -144,7 +144,10 @@ def test_a_cut_is_that_of_trying_all(aim):
 def test_costs_that_are_no_costs(place):
     words = ("--target", "y", "--preset", "fast", "--cost", "0", "0", "--out", place / "never")
     _, errors = call("run", place / "table.csv", *words, code=2)
-    assert "costs must be two finite numbers of at least 0, not both 0, however: --cost 0 0; give for" in errors
+    assert (
+        "costs must be two numbers of at least 0, not both 0 and with a finite sum, however: --cost 0 0; give for"
+        in errors
+    )
 
 
 # --- integrated gradients ---------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 from invoking import call, train_run
 from typer.testing import CliRunner
 
-from permgrad import InputError
+from permgrad import Explanation, InputError
 from permgrad.cli import app
 from permgrad.runs.documents import read_drawing
 
@@ -174,6 +174,33 @@ def test_predictions_never_replace_their_table(place, more):
         said = refused("predict", "run", "table.csv", "--out", out, *more)
         assert f"a command must not replace what it reads, however: {Path(out)} is or holds the table table.csv" in said
     assert "is or holds the table link.csv" in refused("predict", "run", "link.csv", "--out", "table.csv", *more)
+
+
+@pytest.mark.parametrize("leads_to", ["nowhere.csv", "link.csv"], ids=["nowhere", "to itself"])
+def test_links_that_lead_nowhere_are_not_replaced_in_silence(place, leads_to):
+    link = Path("link.csv")
+    link.symlink_to(leads_to)
+    assert "link.csv exists; add --overwrite" in refused("predict", "run", "table.csv", "--out", link)
+    said = refused("explain", "run", "table.csv", "--method", "gradient", "--row", "3", "--out", link)
+    assert "into a folder, however: link.csv is a link that leads nowhere; name another" in said
+    with pytest.raises(InputError, match=r"link\.csv exists; choose another folder"):
+        Explanation.load("run/explanations/permgrad").save(link)
+    assert link.is_symlink()
+    call("predict", "run", "table.csv", "--out", link, "--overwrite")
+    assert not link.is_symlink()
+
+
+@pytest.mark.parametrize("name", ["p.parquet", "p.xlsx", "p.json", "p.tsv", "p", "p.csv.zip"])
+def test_predictions_are_not_written_under_the_name_of_another_format(place, name):
+    said = refused("predict", "run", "table.csv", "--out", name)
+    assert f"written as CSV, into a file whose name ends with .csv, .csv.gz or .txt, however: --out {name}; " in said
+
+
+def test_predictions_are_written_under_each_name_of_csv(place):
+    for name in ("p.CSV", "p.txt", "p.csv.gz"):
+        call("predict", "run", "table.csv", "--out", name)
+    pd.testing.assert_frame_equal(pd.read_csv("p.csv.gz"), pd.read_csv("p.txt"))
+    assert Path("p.txt").read_bytes() == Path("p.CSV").read_bytes()
 
 
 def test_predictions_and_explanations_never_replace_a_file_of_the_run(place):

@@ -14,7 +14,7 @@ import pandas as pd
 
 from permgrad._checks import check_choice, check_flag, check_path, is_number, is_whole
 from permgrad._errors import EnvironmentProblem, InputError, shown, text_of, unknown
-from permgrad._files import atomic_folder, json_text, plain, writing
+from permgrad._files import atomic_folder, is_taken, json_text, plain, writing
 from permgrad._stored import is_intact, parse_json, read_npz, sealed, write_npz
 from permgrad.attribution.moments import interval, mean_over_rows
 from permgrad.data.weights import are_weights
@@ -351,7 +351,7 @@ class Explanation:
         """
         target = check_path("folder", folder)
         check_flag("overwrite", overwrite)
-        if target.exists():
+        if is_taken(target):
             is_ours = (target / "explanation.json").is_file()
             is_empty = target.is_dir() and not any(target.iterdir())
             if not (is_empty or (is_ours and overwrite)):

@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 
 from permgrad._checks import check_path, check_whole
 from permgrad._errors import EnvironmentProblem, InputError, by_count, counted, listed, shown, suggest, warn_user
-from permgrad._files import file_hash
+from permgrad._files import file_hash, why_missing
 from permgrad.data.cells import CellError
 from permgrad.data.parquet_columns import ColumnLayout, check_notes, check_texts, exact_columns, index_formulas
 from permgrad.data.parquet_footer import FooterFacts, read_footer, total
@@ -407,7 +407,7 @@ def _find(place: Path) -> tuple[Path, list[Path]]:
     """Return the folder of the files, and the files sorted by name."""
     if not place.exists():
         raise InputError(
-            f"a table must be an existing file or folder, however: {str(place)!r} does not exist; check the path"
+            f"a table must be an existing file or folder, however: {str(place)!r} {why_missing(place)}; check the path"
         )
     if place.is_file():
         if not is_partitioned(place):

@@ -21,7 +21,7 @@ import pandas as pd
 from permgrad._checks import check_names, check_path
 from permgrad._csv import exact_numbers
 from permgrad._errors import EnvironmentProblem, InputError, counted, listed, shown, warn_user
-from permgrad._files import free_memory
+from permgrad._files import free_memory, why_missing
 from permgrad.data.cells import (
     BLANK,
     PRESENT,
@@ -226,7 +226,7 @@ def _content(file: Path) -> bytes:
         raise InputError(f"a table must be a file, however {str(file)!r} is a device; name the CSV or Parquet file")
     if not file.exists():
         raise InputError(
-            f"a table must be an existing file, however {str(file)!r} does not exist{_near(file)}; check the path"
+            f"a table must be an existing file, however {str(file)!r} {why_missing(file)}{_near(file)}; check the path"
         )
     try:
         content = file.read_bytes()
@@ -245,7 +245,7 @@ def _content(file: Path) -> bytes:
 
 def _near(file: Path) -> str:
     try:
-        names = [entry.name for entry in islice(file.parent.iterdir(), 1000)]
+        names = [entry.name for entry in islice(file.parent.iterdir(), 1000) if entry.name != file.name]
     except OSError:
         return ""
     near = difflib.get_close_matches(file.name, names, n=1, cutoff=0.75)

@@ -79,6 +79,7 @@ _WAYS = tuple(
     for own, between, point in ((r"\.", ",", "."), (",", r"\.", ","), (r"\.", _SPACES, "."), (",", _SPACES, ","))
 )
 _PLAIN = re.compile(r"[+-]?[\d.]+(?:[eE][+-]?\d+)?")
+_NUMBER_BEGINS = re.compile(r"\s*[+\-−]?[.,]?\d")
 #: Cells of a column of thousands, written with points, that any reader of CSV takes for decimals.
 _WHOLE = re.compile(r"[+-]?\d+")
 _DOTTED = re.compile(rf"[+-]?{_GROUP}(?:\.\d{{3}})+")
@@ -127,6 +128,7 @@ def with_numbers(
     ways = {name: fitting for name, fitting in ways.items() if fitting}
     signs = [{way.point for way in fitting} for fitting in ways.values()]
     proven = {next(iter(points)) for points in signs if len(points) == 1}
+    proven |= {sign for name in texts if name not in ways for sign in _signs_in(texts[name])}
     floats = [name for name in own if frame[name].dtype == np.float64]
     unclear = [name for name in floats if _may_be_thousands(frame[name])]
     pointed = sorted(set(floats) - set(unclear))
@@ -231,10 +233,28 @@ def _ways_of(series: pd.Series[Any]) -> list[_Way]:
     """Return the ways in which all cells of a column may be written; none where it is no column of numbers."""
     known = series.dropna()
     # Most columns of text are told by their first cell.
-    if not len(known) or not isinstance(known.iloc[0], str) or not re.match(r"\s*[+\-−]?[.,]?\d", known.iloc[0]):
+    if not len(known) or not isinstance(known.iloc[0], str) or not _NUMBER_BEGINS.match(known.iloc[0]):
         return []
     distinct = [text.strip() for text in pd.unique(known) if isinstance(text, str)]
     return [way for way in _WAYS if all(way.cells.fullmatch(text) for text in distinct)]
+
+
+def _signs_in(series: pd.Series[Any]) -> set[str]:
+    """Return the decimal signs that single cells of a column prove, which as a whole is written in no one way.
+
+    Only of a column of nothing but numbers: dates, versions and addresses hold points that are no decimal signs.
+    """
+    known = series.dropna()
+    if not len(known) or not isinstance(known.iloc[0], str) or not _NUMBER_BEGINS.match(known.iloc[0]):
+        return set()
+    signs: set[str] = set()
+    for text in pd.unique(known):
+        fitting = [_WAYS[place] for place in ways_to_read(text.strip())] if isinstance(text, str) else []
+        if not fitting:
+            return set()
+        points = {way.point for way in fitting}
+        signs |= points if len(points) == 1 else set()
+    return signs
 
 
 def _read_text(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,9 @@ NUMERIC_ENCODINGS = ("robust", "standard", "minmax", "quantile")
 TASK_LOSSES = {"classification": ("cross_entropy",), "regression": ("squared_error",)}
 CALIBRATIONS = ("prior", "temperature", "isotonic")
 SCHEDULE_UNITS = ("epoch", "step")
+
+
+_LEAST = re.compile(r"a whole number of at least \d+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +50,8 @@ class Rule:
         if (value is None and self.none) or (value is not None and self.holds(value)):
             return []
         rule = f"None{',' if ' or ' in self.words else ' or'} {self.words}" if self.none else self.words
+        if is_whole(value) and value > MOST:
+            rule = _LEAST.sub(rf"\g<0> and at most {MOST}", rule)
         fact, example = f"{self.name}={shown(value)}", f"{self.name}={self.example}"
         return [f"{self.name} must be {rule}, however: {fact}; pass for example {example}"]
 

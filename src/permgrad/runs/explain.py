@@ -15,7 +15,7 @@ import pandas as pd
 
 from permgrad._csv import write_csv
 from permgrad._errors import InputError, by_count, counted, warn_user
-from permgrad._files import atomic_folder, atomic_path, sweep, writing
+from permgrad._files import atomic_folder, atomic_path, is_taken, sweep, what_lies_at, writing
 from permgrad._lock import hold_folder, hold_name
 from permgrad.attribution.streaming.folder import LOCAL, PARTS, RECORD, refuse_inside, writable
 from permgrad.data.cells import canonical
@@ -381,11 +381,12 @@ def _targets(model: Any, wanted: tuple[str, ...]) -> list[int | str] | None:
 # ---- files -----------------------------------------------------------------------------------------------------------
 def _check_folder(request: ExplainRequest) -> None:
     folder = request.folder
-    if not folder.exists():
+    if not is_taken(folder):
         return
     if not folder.is_dir():
         raise InputError(
-            f"an explanation is written into a folder, however: {folder} is a file; name another with --out"
+            f"an explanation is written into a folder, however: {folder} is {what_lies_at(folder)}; name another "
+            "with --out"
         )
     names = {entry.name for entry in folder.iterdir()}
     if not names:

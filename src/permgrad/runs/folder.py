@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from permgrad._checks import check_choice
 from permgrad._errors import InputError, PermgradError, by_count, listed
-from permgrad._files import file_hash, plain, sweep, write_json_atomic, writing
+from permgrad._files import file_hash, is_taken, plain, sweep, what_lies_at, write_json_atomic, writing
 from permgrad._lock import LOCK, hold_folder
 from permgrad._stored import parse_json
 from permgrad.runs.damage import damaged_files
@@ -54,6 +54,10 @@ _ALWAYS: dict[str, tuple[str, ...]] = {
 
 #: Other words for a stage.
 STAGE_ALIASES = {"explain": "explanation"}
+#: What a user calls the stages.
+STAGE_WORDS = tuple(
+    {**{stage: stage for stage in STAGES}, **{own: word for word, own in STAGE_ALIASES.items()}}.values()
+)
 
 
 def configuration_hash(configuration: Mapping[str, Any]) -> str:
@@ -435,8 +439,11 @@ def check_free(folder: Path, configuration: Mapping[str, Any]) -> None:
 
 def refuse_file(folder: Path, owner: str) -> None:
     """Refuse a file where the folder of a run, study, … should be."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"a {owner}'s folder must be a folder, however: {folder} is a file; choose another with --out")
+    if is_taken(folder) and not folder.is_dir():
+        raise InputError(
+            f"a {owner}'s folder must be a folder, however: {folder} is {what_lies_at(folder)}; choose another with "
+            "--out"
+        )
 
 
 def another(folder: Path, owner: str, same: str, differing: str, *, holds: str | None = None) -> InputError:

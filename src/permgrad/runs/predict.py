@@ -13,7 +13,7 @@ import pandas as pd
 
 from permgrad._csv import csv_text, write_csv
 from permgrad._errors import InputError, counted, warn_user
-from permgrad._files import atomic_path, writing
+from permgrad._files import atomic_path, is_taken, writing
 from permgrad._lock import hold_name
 from permgrad._startup import loading
 from permgrad.data.encoding import align_columns
@@ -94,7 +94,8 @@ def predict_table(
     Args:
         folder: A run's folder, or the model folder in it.
         table: The rows.
-        out: The file to write; ``-`` gives the CSV as the outcome's text; None: ``<table>-predictions.csv`` here.
+        out: The file to write, ``.csv``, ``.csv.gz`` or ``.txt``; ``-`` gives the CSV as the outcome's text; None:
+            ``<table>-predictions.csv`` here.
         overwrite: Whether a file that is there is replaced.
         threads: Threads to compute with.
         stream: Whether the table is read in parts; None: see ``stream.is_streamed``. A file to write, named by ``out``,
@@ -106,7 +107,7 @@ def predict_table(
     """
     from permgrad.runs.stream import is_streamed, predict_stream
 
-    names_file = out is not None and (str(out) == "-" or out.suffix.lower() == ".csv")
+    names_file = out is not None and (str(out) == "-" or _names_csv(out))
     if is_streamed(table, False if stream is None and names_file and table.is_file() else stream):
         return predict_stream(folder, table, out=out, overwrite=overwrite, threads=threads)
     # Before the place to write: whoever is told of that first overwrites files for a model that there is not.
@@ -120,6 +121,7 @@ def predict_table(
             raise InputError(
                 f"predictions are written to a file, however: {target} is a folder; name a file with --out"
             )
+        _check_name(target)
         _check_free(target, overwrite=overwrite)
     with nullcontext() if to_stdout else hold_name(target):
         if not to_stdout:
@@ -157,8 +159,21 @@ def _predicted(
     return prediction_table(np.arange(len(rows)), identifiers, predicted, model), facts
 
 
+def _check_name(target: Path) -> None:
+    """Refuse a name that promises another format than CSV: whoever opens the file would find it broken."""
+    if not _names_csv(target):
+        raise InputError(
+            "predictions are written as CSV, into a file whose name ends with .csv, .csv.gz or .txt, however: "
+            f"--out {target}; name it {target.with_suffix('.csv')}"
+        )
+
+
+def _names_csv(target: Path) -> bool:
+    return target.name.lower().removesuffix(".gz").endswith((".csv", ".txt"))
+
+
 def _check_free(target: Path, *, overwrite: bool) -> None:
-    if target.exists() and not overwrite:
+    if is_taken(target) and not overwrite:
         raise InputError(
             f"a file must not be replaced in silence, however: {target} exists; "
             "add --overwrite or name another with --out"

@@ -146,7 +146,7 @@ class RunRequest(SplitRequest):
             )
         if self.cost is not None and not (min(self.cost) >= 0 and 0 < sum(self.cost) < float("inf")):
             raise InputError(
-                "costs must be two finite numbers of at least 0, not both 0, however: --cost "
+                "costs must be two numbers of at least 0, not both 0 and with a finite sum, however: --cost "
                 f"{self.cost[0]:g} {self.cost[1]:g}; give for example --cost 1 5"
             )
         self._check_images()

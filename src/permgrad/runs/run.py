@@ -15,6 +15,7 @@ from permgrad.runs.documents import BRANCHES, METRICS, read_json, read_metrics, 
 from permgrad.runs.folder import (
     NAMES,
     STAGE_ALIASES,
+    STAGE_WORDS,
     STAGES,
     Lost,
     believed,
@@ -54,8 +55,8 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     refuse_input(request.folder, request.files, names=NAMES)
     if request.from_stage is not None and request.from_stage not in STAGES:
         raise InputError(
-            f"--from must be one of {', '.join(STAGES)}, however: --from {request.from_stage}"
-            f"{suggest(request.from_stage, STAGES)}"
+            f"--from must be one of {', '.join(STAGE_WORDS)}, however: --from {request.from_stage}"
+            f"{suggest(request.from_stage, STAGE_WORDS)}"
         )
     if request.from_stage is None and not request.overwrite and find_finished(request.folder, settings) is not None:
         return summarise(request.folder, already=True)

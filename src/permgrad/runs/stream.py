@@ -214,7 +214,7 @@ def predict_stream(
         EnvironmentProblem: the folder cannot be written.
     """
     target = Path(f"{table_name(table)}-predictions") if out is None else out
-    if target.suffix.lower() in (".csv", ".parquet", ".pq") or str(target) == "-":
+    if target.suffix.lower() in (".csv", ".gz", ".txt", ".parquet", ".pq") or str(target) == "-":
         raise InputError(
             f"predictions of a table that is read in parts are written to a folder, however: --out {target} names a "
             "file; name a folder, such as --out predictions"

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from permgrad._csv import write_csv
 from permgrad._errors import InputError
-from permgrad._files import atomic_path, sweep, write_json_atomic, writing
+from permgrad._files import atomic_path, is_taken, sweep, what_lies_at, write_json_atomic, writing
 from permgrad._lock import hold_folder
 from permgrad._stored import parse_json, read_npz
 from permgrad.attribution.explanation import Explanation
@@ -202,8 +202,7 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         InputError: another process is at work there.
     """
-    exists = folder.exists()
-    if exists and not (folder.is_dir() and ((folder / RECORD).is_file() or not _others(folder))):
+    if is_taken(folder) and not (folder.is_dir() and ((folder / RECORD).is_file() or not _others(folder))):
         yield
         return
     made = [place for place in (folder, *folder.parents) if not place.exists()]
@@ -269,9 +268,10 @@ def check_folder(
     Raises:
         InputError: a file, other files, or other work is there.
     """
-    if folder.exists() and not folder.is_dir():
+    if is_taken(folder) and not folder.is_dir():
         raise InputError(
-            f"what is streamed goes into a folder, however: {folder} is a file; name a folder with --out (out=)"
+            f"what is streamed goes into a folder, however: {folder} is {what_lies_at(folder)}; name a folder with "
+            "--out (out=)"
         )
     record = read_record(folder)
     if record is None or record.get("kind") != kind:
