@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pandas as pd
 
 from permgrad import __version__
 from permgrad._errors import InputError, listed, suggest
-from permgrad._files import file_hash
+from permgrad._files import file_hash, why_missing
 from permgrad.data.cells import MissingCodes
 from permgrad.data.column_types import Kind, Schema, infer_schema
 from permgrad.data.datasets import DataCard, fetch_dataset, get_card, list_datasets, load_dataset
@@ -175,7 +176,7 @@ def _file_content(path: Path, role: str) -> str:
     if role in ("table", "test", "validation") and is_parquet_folder(path):
         return folder_hash(path)
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
+        what = "is a folder" if path.is_dir() else why_missing(path)
         names = list_datasets() if role == "table" else []
         near = suggest(path.name, [*names, *_neighbours(path)])
         known = f"; named data sets are {', '.join(names)}" if names else ""
@@ -187,7 +188,7 @@ def _file_content(path: Path, role: str) -> str:
 
 def _neighbours(path: Path) -> list[str]:
     try:
-        return [entry.name for entry in path.parent.iterdir()][:1000]
+        return [entry.name for entry in islice(path.parent.iterdir(), 1000) if entry.name != path.name]
     except OSError:
         return []
 
