@@ -211,15 +211,15 @@ def with_image(table, folder, content, rows=60):
 
 def test_levels_without_a_scale_are_named_before_anything_is_written(finished, table, tmp_path):
     few = with_image(table, tmp_path, [np.linspace(-1000, 1000, 144, dtype=np.float32).reshape(12, 12)])
-    for words in (
-        ("run", few, *WORDS),
-        ("predict", finished, few),
-        ("explain", finished, few, "--method", "gradient", "--row", "3"),
+    for words, out in (
+        (("run", few, *WORDS), tmp_path / "out"),
+        (("predict", finished, few), tmp_path / "out.csv"),
+        (("explain", finished, few, "--method", "gradient", "--row", "3"), tmp_path / "out"),
     ):
-        said = call(*words, "--out", tmp_path / "out", code=2)
+        said = call(*words, "--out", out, code=2)
         assert "in column 'scan' do not" in said
         assert "odd.tif: -1000.0 … 1000.0" in said
-        assert not (tmp_path / "out").exists()
+        assert not out.exists()
 
 
 def test_files_of_several_pages_are_told_of(finished, table, tmp_path):

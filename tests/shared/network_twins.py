@@ -138,7 +138,9 @@ class Twin:
         typical = []
         for own in self.donors:
             if own.is_floating_point():
-                typical.append(own.double().median(dim=0, keepdim=True).values.to(own.dtype))
+                # Of an even number of rows torch's own median is the lower of the two in the middle.
+                middle = np.median(own.double().numpy(), axis=0, keepdims=True)
+                typical.append(torch.as_tensor(middle).to(own.dtype))
             else:
                 typical.append(own.mode(dim=0, keepdim=True).values)
         values = [self._effect([self.predict(self.blend(every, typical, [name]))], every) for name in self.players]
