@@ -55,9 +55,7 @@ _ALWAYS: dict[str, tuple[str, ...]] = {
 #: Other words for a stage.
 STAGE_ALIASES = {"explain": "explanation"}
 #: What a user calls the stages.
-STAGE_WORDS = tuple(
-    {**{stage: stage for stage in STAGES}, **{own: word for word, own in STAGE_ALIASES.items()}}.values()
-)
+STAGE_WORDS = tuple({own: word for word, own in STAGE_ALIASES.items()}.get(stage, stage) for stage in STAGES)
 
 
 def configuration_hash(configuration: Mapping[str, Any]) -> str:

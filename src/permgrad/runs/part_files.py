@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -45,8 +44,9 @@ def read_part_files(
         path = getattr(request, part)
         if path is None:
             continue
-        options: dict[str, Any] = {"codes": codes, "identifiers": request.names_of_rows}
-        own = read_written(path, like=written.decimals, texts=texts, **options).frame
+        own = read_written(
+            path, like=written.decimals, texts=texts, codes=codes, identifiers=request.names_of_rows
+        ).frame
         find_column(target, list(own.columns), f"target of the {part} file")
         files[part] = with_target(own, target, codes, notes, f"the {part} file")
     return files
