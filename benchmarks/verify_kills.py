@@ -46,7 +46,7 @@ _CUTS = ("product", "xor")
 
 
 def _command(*words: object) -> list[str]:
-    return [sys.executable, "-m", "permgrad.cli", *map(str, words), "--threads", "1"]
+    return [sys.executable, "-m", "permgrad", *map(str, words), "--threads", "1"]
 
 
 def _table_jobs(place: Path, quick: bool) -> list[Job]:

@@ -25,7 +25,7 @@ from permgrad._cli_diff import add_diff
 from permgrad._cli_tune import add_tune
 from permgrad._csv import csv_formulas
 from permgrad._errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning
-from permgrad._startup import loading, own_process
+from permgrad._startup import loading, own_process, uninterrupted_end
 
 app = typer.Typer(
     name="permgrad",
@@ -586,8 +586,9 @@ add_diff(app, _command, tell=_tell)
 
 
 def main() -> None:
-    """Run the command line; the entry point of the ``permgrad`` program."""
-    app(prog_name="permgrad")
+    """Run the command line and end the process; the entry point of the ``permgrad`` program."""
+    with uninterrupted_end():
+        app(prog_name="permgrad")
 
 
 if __name__ == "__main__":

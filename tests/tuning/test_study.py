@@ -188,6 +188,21 @@ def test_another_identity_is_refused(tmp_path):
         pass
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not list open files")
+def test_no_file_stays_open_where_another_identity_is_refused(tmp_path):
+    database = tmp_path / "s.db"
+    with opened(tmp_path / "w", database):
+        assert database in open_files(), "the precondition: an open database is in the list"
+    with pytest.raises(InputError) as refused, opened(tmp_path / "w", database, {"seed": 1}):
+        pass
+    assert refused.value, "and while the error is looked at, its frames are alive"
+    assert database not in open_files()
+
+
+def open_files() -> list[Path]:
+    return [path.resolve() for path in Path("/proc/self/fd").iterdir()]
+
+
 # ---- pruning ---------------------------------------------------------------------------------------------------------
 def finished_with(losses: list[float]) -> Any:
     values = dict(enumerate(losses, start=1))

@@ -339,17 +339,14 @@ def open_study(
     """
     optuna = need_optuna()
     guard = _guard(url, folder)
-    with exclusive(guard):
-        storage = open_storage(url)
-        if overwrite and name in {own.study_name for own in storage.get_all_studies()}:
-            optuna.delete_study(study_name=name, storage=storage)
-        study = optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True)
-        _check_identity(study, identity, url)
-    try:
+    with contextlib.ExitStack() as to_close:
+        with exclusive(guard):
+            storage = to_close.enter_context(_opened(url))
+            if overwrite and name in {own.study_name for own in storage.get_all_studies()}:
+                optuna.delete_study(study_name=name, storage=storage)
+            study = optuna.create_study(storage=storage, study_name=name, direction="minimize", load_if_exists=True)
+            _check_identity(study, identity, url)
         yield Study(storage, study, url, worker, guard)
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
 
 
 def check_storage(url: str, folder: Path) -> None:
@@ -362,13 +359,19 @@ def check_storage(url: str, folder: Path) -> None:
     Raises:
         EnvironmentProblem: The storage cannot be opened.
     """
-    with exclusive(_guard(url, folder)):
-        storage = open_storage(url)
-        try:
-            storage.get_all_studies()
-        finally:
-            storage.remove_session()
-            storage.engine.dispose()
+    with exclusive(_guard(url, folder)), _opened(url) as storage:
+        storage.get_all_studies()
+
+
+@contextlib.contextmanager
+def _opened(url: str) -> Iterator[Any]:
+    """Open a storage for the body, and close what it holds afterwards."""
+    storage = open_storage(url)
+    try:
+        yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def _guard(url: str, folder: Path) -> Path:
