@@ -72,27 +72,6 @@ print(json.dumps([name for name in ("torch._dynamo", "matplotlib", "lightning") 
     assert len((tmp_path / "found.csv").read_text(encoding="utf-8").splitlines()) == 3
 
 
-@pytest.mark.parametrize("words", [["datasets", "list"], ["explain", "absent", "absent.csv"]], ids=["done", "refused"])
-def test_ctrl_c_on_the_way_out_changes_nothing(words):
-    found = {}
-    for program in ("main()", "app()"):
-        code = f"""
-import atexit, os, signal, sys
-from permgrad.cli import app, main
-signal.signal(signal.SIGINT, signal.default_int_handler)
-atexit.register(os.kill, os.getpid(), signal.SIGINT)
-sys.argv[1:] = {words!r}
-{program}
-"""
-        found[program] = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
-    ended, interrupted = found.values()
-    assert "KeyboardInterrupt" in interrupted.stderr, "the precondition: it arrives while the process ends"
-    assert ended.returncode == (2 if "absent" in words else 0)
-    assert "KeyboardInterrupt" not in ended.stderr
-    assert ended.stdout == interrupted.stdout
-    assert interrupted.stderr.startswith(ended.stderr)
-
-
 def test_the_collector_is_left_to_the_user_outside_of_a_command():
     from permgrad._startup import loading, own_process
 

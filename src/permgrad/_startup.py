@@ -1,16 +1,13 @@
-"""How a process of the command line begins and ends.
+"""Loading libraries without searching for garbage among what stays.
 
-It loads libraries without searching for garbage among what stays: importing torch, its compiler, scikit-learn and
-pandas makes about a million objects, which live as long as the process. Python's garbage collector goes through them
-again and again while they come, and once more whenever enough new objects stand beside them: over a second of processor
-time of a short command. And once it has said how the command ended, nothing changes that any more.
+Importing torch, its compiler, scikit-learn and pandas makes about a million objects, which live as long as the process.
+Python's garbage collector goes through them again and again while they come, and once more whenever enough new objects
+stand beside them: over a second of processor time of a short command.
 """
 
 from __future__ import annotations
 
 import gc
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -56,18 +53,3 @@ def loading() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
-
-
-@contextmanager
-def uninterrupted_end() -> Iterator[None]:
-    """Let Ctrl-C count during the body, and no longer once the process is on its way out.
-
-    Then the work is done, or the reason why it is not was said: what is left is half a second in which libraries are
-    taken down. Ctrl-C there would end a finished command as if it were not, and half-way through a library's own end.
-    """
-    try:
-        yield
-    finally:
-        # Python gives handlers to the main thread only; elsewhere the process is not ours to end.
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -25,7 +25,8 @@ from permgrad._cli_diff import add_diff
 from permgrad._cli_tune import add_tune
 from permgrad._csv import csv_formulas
 from permgrad._errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning
-from permgrad._startup import loading, own_process, uninterrupted_end
+from permgrad._interrupts import uninterrupted_end
+from permgrad._startup import loading, own_process
 
 app = typer.Typer(
     name="permgrad",

@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import Any
 
 from permgrad._errors import EnvironmentProblem, InputError
+from permgrad._interrupts import interrupts_wait
 
 #: Seconds to wait for a cluster's head to answer; Ray itself waits for two minutes, and then ends the process.
 _PATIENCE = 5.0
@@ -110,11 +111,11 @@ def session(*, workers: int | None, address: str | None, store_bytes: int = 0) -
     _check_address(str(address))
     with _restored(), _quiet(("ray", "ray.data"), logging.CRITICAL), _silent(ray):
         os.environ.setdefault(*_BACKEND)
-        _start(ray, address=address, log_to_driver=False, configure_logging=False)
         try:
+            _start(ray, address=address, log_to_driver=False, configure_logging=False)
             yield _look(ray, ours=True, shared=True)
         finally:
-            ray.shutdown()
+            _end(ray)
 
 
 @contextmanager
@@ -138,7 +139,7 @@ def _own(ray: ModuleType, processors: int, store_bytes: int) -> Iterator[None]:
             )
             yield
         finally:
-            ray.shutdown()
+            _end(ray)
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -146,13 +147,18 @@ def _start(ray: ModuleType, **options: Any) -> None:
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM) if main else None
     try:
-        with _held_back():
+        with _held_back(), interrupts_wait():
             ray.init(**options)
         # Ray's handler ends the process in an orderly way, so that no worker stays behind; the user's own comes first.
         if main and callable(handler):
             signal.signal(signal.SIGTERM, handler)
     except (OSError, ValueError, RuntimeError, SystemExit) as error:
         raise _refused(options["address"], error) from error
+
+
+def _end(ray: ModuleType) -> None:
+    with interrupts_wait():
+        ray.shutdown()
 
 
 def _refused(address: str, error: BaseException) -> EnvironmentProblem:

@@ -1,0 +1,151 @@
+"""When Ctrl-C counts: while libraries start processes it waits, on the way out it no longer counts."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from permgrad._interrupts import interrupts_wait, uninterrupted_end
+from permgrad.attribution.engines.ray_session import session
+
+
+@pytest.fixture(autouse=True)
+def default_handler():
+    """As in a terminal; what started the tests may have told them to ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def press() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def held(body) -> None:
+    with interrupts_wait():
+        body()
+
+
+def test_the_body_comes_to_its_end_and_then_ctrl_c_counts():
+    done = []
+
+    def body():
+        press()
+        done.append("the rest of the body")
+
+    with pytest.raises(KeyboardInterrupt):
+        held(body)
+    assert done
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_does_not_wait():
+    done = []
+
+    def body():
+        press()
+        done.append("the first waits")
+        press()
+        done.append("the second too")
+
+    with pytest.raises(KeyboardInterrupt):
+        held(body)
+    assert done == ["the first waits"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_before_an_error_wins_and_the_error_is_its_context():
+    def body():
+        press()
+        raise OSError("no disk")
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        held(body)
+    assert isinstance(caught.value.__context__, OSError)
+
+
+def test_ray_is_started_and_ended_whole(monkeypatch):
+    """A session that Ctrl-C meets while it starts is there whole, and then ended whole."""
+    done = []
+
+    def start(**_):
+        press()
+        done.append("started")
+
+    def shutdown():
+        press()
+        done.append("ended")
+
+    def work():
+        with session(workers=1, address=None):
+            done.append("at work")
+
+    stand_in = SimpleNamespace(is_initialized=lambda: False, init=start, shutdown=shutdown)
+    monkeypatch.setattr("permgrad.attribution.engines.ray_session.import_ray", lambda: stand_in)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["started", "ended"]
+
+
+def test_a_handler_of_the_users_is_called_and_stays():
+    heard = []
+
+    def handler(*arguments):
+        heard.append(arguments)
+
+    signal.signal(signal.SIGINT, handler)
+    with interrupts_wait():
+        press()
+        assert not heard
+    assert [number for number, _ in heard] == [signal.SIGINT]
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+@pytest.mark.parametrize("kept", [signal.SIG_IGN, signal.SIG_DFL], ids=["ignored", "system"])
+def test_what_is_no_function_stays(kept):
+    signal.signal(signal.SIGINT, kept)
+    with interrupts_wait():
+        assert signal.getsignal(signal.SIGINT) is kept
+    assert signal.getsignal(signal.SIGINT) is kept
+
+
+@pytest.mark.parametrize("manager", [interrupts_wait, uninterrupted_end])
+def test_other_threads_change_no_handler(manager):
+    seen = []
+
+    def work():
+        with manager():
+            seen.append(signal.getsignal(signal.SIGINT))
+        seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [signal.default_int_handler] * 2
+
+
+@pytest.mark.parametrize("words", [["datasets", "list"], ["explain", "absent", "absent.csv"]], ids=["done", "refused"])
+def test_ctrl_c_on_the_way_out_changes_nothing(words):
+    found = {}
+    for program in ("main()", "app()"):
+        code = f"""
+import atexit, os, signal, sys
+from permgrad.cli import app, main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+sys.argv[1:] = {words!r}
+{program}
+"""
+        found[program] = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    ended, interrupted = found.values()
+    assert "KeyboardInterrupt" in interrupted.stderr, "the precondition: it arrives while the process ends"
+    assert ended.returncode == (2 if "absent" in words else 0)
+    assert "KeyboardInterrupt" not in ended.stderr
+    assert ended.stdout == interrupted.stdout
+    assert interrupted.stderr.startswith(ended.stderr)
