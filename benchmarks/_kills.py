@@ -346,9 +346,7 @@ def _stop(process: subprocess.Popen[bytes], stop: str, story: Story, log: Path) 
             process.wait()
             story.unlike.append(f"Ctrl-C did not end it in {PATIENCE:g} s")
             return True
-        # A signal that falls into code which Python runs for a library's initialisation ends the process by this very
-        # signal, after the same sentence: 130 to a shell.
-        if code not in (0, 130, -signal.SIGINT):
+        if code not in (0, 130):
             story.unlike.append(f"after Ctrl-C it ended with {code}: {_last(log)}")
         elif code and not _last(log).startswith("error: "):
             story.unlike.append(f"after Ctrl-C it said: {_last(log)}")

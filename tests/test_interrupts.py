@@ -149,3 +149,24 @@ sys.argv[1:] = {words!r}
     assert "KeyboardInterrupt" not in ended.stderr
     assert ended.stdout == interrupted.stdout
     assert interrupted.stderr.startswith(ended.stderr)
+
+
+def test_ctrl_c_in_code_made_from_text_leaves_the_exit_code(tmp_path):
+    """Of ``python -m``, which would else be that of a process that was ended by the signal."""
+    codes = {}
+    for manager in ("uninterrupted_end", "nullcontext"):
+        code = f"""
+import signal, sys
+from contextlib import nullcontext, suppress
+from permgrad._interrupts import uninterrupted_end
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with {manager}():
+    with suppress(KeyboardInterrupt):
+        exec("signal.raise_signal(signal.SIGINT)")
+    sys.exit(130)
+"""
+        (tmp_path / f"{manager}.py").write_text(code, encoding="utf-8")
+        words = [sys.executable, "-m", manager]
+        codes[manager] = subprocess.run(words, check=False, capture_output=True, cwd=tmp_path).returncode
+    assert codes["nullcontext"] == -signal.SIGINT, "the precondition: Python has taken note of it"
+    assert codes["uninterrupted_end"] == 130
