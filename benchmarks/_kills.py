@@ -14,7 +14,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -210,12 +210,24 @@ def started(words: Sequence[str], log: Path, mark: str) -> Iterator[subprocess.P
 
 
 def wait_for_work(process: subprocess.Popen[bytes], out: Path) -> None:
-    """Return when a process has taken its folder, or has ended."""
+    """Return when a process has taken its folder, or has ended.
+
+    The file of a lock says nothing: a process that was killed leaves it. It is taken by the one that has it open.
+    """
+    locks = {out.with_name(f".{out.name}.lock"), out / ".lock"}
     while process.poll() is None:
-        beside = out.with_name(f".{out.name}.lock")
-        if beside.exists() or (out / ".lock").exists() or any((out / ".workers").glob(f"{process.pid}-*.lock")):
+        if locks & _open_files(process.pid) or any((out / ".workers").glob(f"{process.pid}-*.lock")):
             return
         time.sleep(0.005)
+
+
+def _open_files(process: int) -> set[Path]:
+    found = set()
+    with suppress(OSError):  # the process has ended
+        for link in Path(f"/proc/{process}/fd").iterdir():
+            with suppress(OSError):  # it has closed the file
+                found.add(link.readlink())
+    return found
 
 
 def files_under_way(out: Path) -> int:
