@@ -22,7 +22,9 @@ from typer.testing import CliRunner
 import permgrad as pg
 from permgrad._errors import PermgradError
 from permgrad.cli import app
+from permgrad.runs.tune import identity_of
 from permgrad.runs.tune_request import TuneRequest
+from permgrad.tuning import get_space
 from permgrad.tuning.locks import Worker
 from permgrad.tuning.study import differences
 
@@ -323,6 +325,15 @@ def test_differences_and_command():
     request = TuneRequest(table="t.csv", target=("y",), trials=9, out=Path("d"), space="paper", pruning=False, seed=3)
     told = "permgrad tune t.csv --target y --out d --seed 3 --trials 9 --space paper --no-pruning"
     assert request.command == told
+
+
+def test_the_published_space_prunes_nothing():
+    def rule(space: str, **options) -> object:
+        request = TuneRequest(table="breast_cancer", space=space, **options)
+        return identity_of(request, get_space(space))["pruning"]
+
+    assert rule("default") is not None
+    assert rule("default", pruning=False) is rule("paper", pruning=False) is rule("paper") is None
 
 
 # ---- killed ----------------------------------------------------------------------------------------------------------

@@ -41,12 +41,12 @@ def test_the_published_space_has_the_published_ranges():
         "dropout": (0.1, 0.4, False),
         "learning_rate": (1e-5, 1e-2, True),
         "weight_decay": (1e-6, 1e-3, True),
+        "base_filters": (8, 256, False),
         "dense_layers": (1, 4, False),
         "convolution_layers": (1, 4, False),
         **{f"dense_units_{layer}": (8, 256, False) for layer in (1, 2, 3, 4)},
-        **{f"fusion_units_{layer}": (8, 256, False) for layer in (1, 2)},
+        **{f"fusion_units_{layer}": (8, 256, False) for layer in (1, 2, 3, 4)},
     }
-    assert ranges["base_filters"].choices == (8, 16, 32, 64, 128, 256)
     assert ranges["optimizer"].choices == ("adam", "adamw")
 
 
@@ -57,11 +57,16 @@ def test_presets_of_the_published_space():
         network, training = preset["network"], preset["training"]
         filters = network["conv_filters"]
         assert filters == doubled(filters[0], len(filters))
-        assert (training["batch_size"], training["schedule"], training["patience"]) == (32, "one_cycle", 6)
-        assert len(network["fusion_units"]) == 2
+        assert (training["batch_size"], training["patience"]) == (32, 6)
+        assert (training["schedule"], training["schedule_unit"]) == ("warmup_cosine", "epoch")
+        assert len(network["fusion_units"]) == len(network["dense_units"])
+        assert (training["weight_decay"] > 0) == (training["optimizer"] == "adamw")
         check_preset(preset)
     assert {len(preset["network"]["conv_filters"]) for preset in found} == {1, 2, 3, 4}
     assert {len(preset["network"]["dense_units"]) for preset in found} == {1, 2, 3, 4}
+    assert {preset["training"]["optimizer"] for preset in found} == {"adam", "adamw"}
+    bases = {preset["network"]["conv_filters"][0] for preset in found}
+    assert any(base & (base - 1) for base in bases), "any whole number, not powers of two alone"
     assert (space.trials_for("regression"), space.trials_for("classification")) == (75, 50)
     assert space.base is None, "its first trial is drawn like any other"
 

@@ -140,9 +140,14 @@ def identity_of(request: TuneRequest, space: Space) -> dict[str, Any]:
     content = configuration(request.run_request("default"))
     for name in ("preset", "baselines"):
         content.pop(name, None)
-    pruning = {"least_complete": LEAST_COMPLETE, "longest_warm_up": LONGEST_WARM_UP} if request.pruning else None
+    rule = {"least_complete": LEAST_COMPLETE, "longest_warm_up": LONGEST_WARM_UP}
+    pruning = rule if _prunes(request, space) else None
     space_name = Path(space.name).name
     return content | {"space": space_name, "space content": configuration_hash(space.content), "pruning": pruning}
+
+
+def _prunes(request: TuneRequest, space: Space) -> bool:
+    return request.pruning and space.pruning
 
 
 @contextlib.contextmanager
@@ -265,7 +270,7 @@ def _train(session: Session, claim: Claim, place: Path) -> tuple[str, float, dic
     request = session.request.run_request(session.space.base_name, claim.proposal.seed)
     inputs, epochs = session.inputs, int(preset.training["max_epochs"])
     pruner = None
-    if session.request.pruning:
+    if _prunes(session.request, session.space):
         warm_up = min(max(epochs // 4, 1), LONGEST_WARM_UP)
         pruner = Pruner(claim.history, warm_up=warm_up, least=LEAST_COMPLETE)
     layout, _ = stages.place_columns(inputs, preset, request.seed)
