@@ -197,7 +197,7 @@ class InnerSubject(NetworkSubject):
                 "choose another"
             )
         for one in captured:
-            if not isinstance(one, Tensor) or one.ndim < 2 or len(one) != rows:
+            if not isinstance(one, Tensor) or one.ndim < 1 or len(one) != rows:
                 shown = shapes_in_words([layer], [one]) if isinstance(one, Tensor) else type(one).__name__
                 raise InputError(
                     "a layer's output must be a tensor with one entry per row, however: it is "

@@ -95,7 +95,7 @@ class CoalitionGrid:
             other = torch.zeros(own.shape, dtype=torch.bool, device=own.device)
             for column in others.unbind(dim=1):
                 other |= own != donor[column.to(donor.device)].to(own.device)
-            found.index_add_(1, owners.cpu(), other.flatten(1).cpu().to(torch.int32))
+            found.index_add_(1, owners.cpu(), other.reshape(len(other), -1).cpu().to(torch.int32))
         return (found[:, :-1] > 0).numpy()
 
     def _outputs(self, rows: Tensor, donors: Tensor, kept: Tensor) -> Tensor:
