@@ -76,13 +76,32 @@ def test_what_cannot_be_is_refused_before_any_file_is_read():
 def test_kinds_of_what_is_no_feature_are_refused(here):
     for given, options, message in [
         ("wart=numeric", {}, r"--kind must be a column of the table, .* 'wart' \(did you mean 'ward'\?\)"),
-        ("y=categorical", {}, "'y' is the target; say --task regression or --task classification .now: auto.$"),
+        ("y=date", {}, "^The target 'y' cannot be of kind date. Say --kind y=categorical to predict classes, or "),
+        ("y=categorical", {"task": "regression"}, "^--kind y=categorical asks for a classification, --task regression"),
         ("ward=numeric", {"drop": ("ward",)}, "--kind ward=numeric and 'ward' is left out: --drop; leave one of them"),
         ("ward=numeric", {"group": "ward"}, "--kind ward=numeric and 'ward' is left out: --group; leave one of them"),
         ("id_code=numeric", {}, "a column declared numeric must hold numbers, however column 'id_code' is identifier"),
     ]:
         with pytest.raises(InputError, match=message):
             load_inputs(request(given, **options))
+
+
+def test_the_kind_of_the_target_says_the_task(here):
+    frame = table(120).assign(grade=np.tile(np.arange(1, 13), 10))
+    frame.to_csv("grades.csv", index=False)
+    for command in (RunRequest, CompareRequest, TuneRequest):
+        asked = command(table="grades.csv", target=("grade",), kind=("ward=categorical",))
+        for own in (asked, replace(asked, kind=(*asked.kind, "grade=categorical"))):
+            run = own if command is RunRequest else own.run_request(*(["fast"] if command is TuneRequest else []))
+            inputs = load_inputs(run)
+            said = [note for note in inputs.notes if "--task classification" in note]
+            assert inputs.kinds == {"ward": "categorical"}
+            if own is asked:
+                assert (inputs.task, len(said)) == ("regression", 1)
+            else:
+                assert (inputs.task, inputs.task_reason, said) == ("classification", "asked for", [])
+                assert inputs.parts["train"].y.dtype == np.int64
+    assert load_inputs(RunRequest(table="grades.csv", target=("ward",), kind=("ward=numeric",))).task == "regression"
 
 
 def test_runs_of_other_kinds_are_other_runs(here):

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from permgrad import InputError
-from permgrad.runs.target import choose_task, target_values
+from permgrad.runs.compare_inputs import from_arrays
+from permgrad.runs.target import choose_task, doubt_on_task, target_values
 
 
 @pytest.mark.parametrize(
@@ -18,8 +19,11 @@ from permgrad.runs.target import choose_task, target_values
         (pd.Categorical([1, 2] * 20), "classification"),
         ([1, 2, 3] * 20, "classification"),
         ([1.0, 2.0] * 20, "classification"),
-        (list(range(20)) * 5, "classification"),
-        (list(range(21)) * 5, "regression"),
+        (list(range(10)) * 5, "classification"),
+        (list(range(11)) * 50, "regression"),
+        ([3, 4, 5, 6] * 50 + [9] * 4, "regression"),
+        ([3, 4, 5, 6] * 50 + [9] * 5, "classification"),
+        ([0] * 200 + [1] * 3, "classification"),
         ([0.5, 1.5] * 20, "regression"),
         (list(range(12)), "regression"),
         (np.linspace(0, 1, 50), "regression"),
@@ -30,8 +34,11 @@ from permgrad.runs.target import choose_task, target_values
         "categories",
         "3 integers",
         "whole floats",
-        "20 integers",
-        "21 integers",
+        "10 integers",
+        "11 integers",
+        "a thin class",
+        "a class just wide enough",
+        "two integers, one rare",
         "halves",
         "few",
         "real",
@@ -65,3 +72,26 @@ def test_few_numbers_with_a_point_are_said_to_be_perhaps_classes():
     task, why = choose_task(pd.Series([1.0, 2.5] * 30), "auto", "y")
     assert task == "regression"
     assert why == "numbers with 2 different values; if these are classes, pass --task classification"
+
+
+def test_whole_numbers_that_may_be_classes_are_told():
+    school = pd.Series(np.repeat(np.arange(8, 21), 30))
+    (said,) = doubt_on_task(school, "regression", "school")
+    assert said.startswith("target 'school' is predicted as a number: whole numbers with 13 different values; if they")
+    assert said.endswith("are classes, pass --task classification")
+    thin = pd.Series([3, 4, 5] * 40 + [9])
+    assert "whole numbers with 4 different values, the rarest in 1 row; if" in doubt_on_task(thin, "regression", "q")[0]
+    prices = pd.Series(np.arange(1000))
+    assert doubt_on_task(prices, "regression", "price") == []
+    assert doubt_on_task(school + 0.5, "regression", "school") == []
+
+
+def test_in_python_the_rule_is_the_same():
+    rng = np.random.default_rng(0)
+    X, y = pd.DataFrame({"a": rng.normal(size=130)}), pd.Series(np.repeat(np.arange(13), 10), name="grade")
+    options = {"groups": None, "variables": None, "na_codes": None, "kinds": None, "name": "t"}
+    given = from_arrays(X, y, task="auto", **options)
+    assert given.table.task == "regression"
+    assert "if they are classes, pass task='classification'" in given.notes[0]
+    asked = from_arrays(X, y, task="classification", **options)
+    assert (asked.table.task, asked.notes) == ("classification", ())

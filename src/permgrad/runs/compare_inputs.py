@@ -240,7 +240,7 @@ def from_arrays(
     """
     from permgrad.data.cells import as_frame
     from permgrad.data.row_order import tell_of_other_order
-    from permgrad.runs.target import choose_task, target_values
+    from permgrad.runs.target import choose_task, doubt_on_task, target_values
 
     check_choice("task", task, TASKS)
     tell_of_other_order(X, y=y, groups=groups)
@@ -274,4 +274,5 @@ def from_arrays(
         variables=_kept_blocks(variables, list(frame.columns)),
         **declared,
     )
-    return Given(name=name, target=title, table=table, groups=codes)
+    notes = doubt_on_task(target, chosen, title, "task='classification'") if task == "auto" else []
+    return Given(name=name, target=title, table=table, groups=codes, notes=tuple(notes))

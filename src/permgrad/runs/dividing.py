@@ -17,11 +17,13 @@ from permgrad.data.written_numbers import Written
 from permgrad.runs import gradients
 from permgrad.runs.part_files import read_part_files, with_target
 from permgrad.runs.request import RunRequest
-from permgrad.runs.target import Task, choose_task, target_values
+from permgrad.runs.target import Task, choose_task, doubt_on_task, target_values
 
 PARTS = ("train", "validation", "test")
 #: Fewer rows than these are not divided in three.
 FEWEST_ROWS = 10
+#: Why a named data set has its task.
+OF_CARD = "known from its data card"
 Rows = npt.NDArray[np.int64]
 
 
@@ -59,6 +61,8 @@ def divided(
     files = read_part_files(request, written, target, codes, notes)
     _check_rows(len(frame), files)
     task, reason = _task(request, card, frame[target], target)
+    if request.task == "auto" and reason != OF_CARD:
+        notes += doubt_on_task(frame[target], task, target)
     all_tables = {"table": frame, **files}
     alike = {"table": written.alike.get(target)}
     labels = {name: target_values(own[target], task, target, alike=alike.get(name)) for name, own in all_tables.items()}
@@ -81,7 +85,7 @@ def _check_rows(count: int, files: Mapping[str, pd.DataFrame]) -> None:
 
 def _task(request: RunRequest, card: DataCard | None, values: pd.Series[Any], target: str) -> tuple[Task, str]:
     if card is not None and request.task == "auto" and target == card.target:
-        return card.task, "known from its data card"
+        return card.task, OF_CARD
     return choose_task(values, request.task, target)
 
 

@@ -28,7 +28,7 @@ from permgrad.data.table import is_parquet_folder, read_written
 from permgrad.data.whole_numbers import fused_columns
 from permgrad.data.written_numbers import Written
 from permgrad.runs import image_files
-from permgrad.runs.declared_kinds import check_kinds, parse_kinds
+from permgrad.runs.declared_kinds import check_kinds, parse_kinds, task_of_target
 from permgrad.runs.dividing import Divided, Rows, divided, shared_rows
 from permgrad.runs.folder import folder_hash
 from permgrad.runs.input_notes import (
@@ -216,7 +216,8 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     _check_names(request, columns, group, kept_group)
     left_out = _roles(request, card, target, group)
     kinds = parse_kinds(request.kind)
-    check_kinds(kinds, columns, target, left_out, request.task)
+    request = replace(request, task=task_of_target(kinds, target, request.task))
+    check_kinds(kinds, columns, left_out)
     left_out |= {name: "left out: --kind identifier" for name, kind in kinds.items() if kind == "identifier"}
     notes: list[str] = []
     rows = divided(request, card, written, target, codes, notes, undivided=undivided)

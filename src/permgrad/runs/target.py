@@ -9,12 +9,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._checks import check_class_names
-from permgrad._errors import InputError, suggest
+from permgrad._errors import InputError, counted, suggest
 
 Task = Literal["classification", "regression"]
 
 #: Most different whole numbers that are read as classes when nobody says.
-MOST_CLASSES = 20
+MOST_CLASSES = 10
+#: Fewest rows of each such class: with fewer, training, validation and test rows cannot all have some of them.
+FEWEST_IN_CLASS = 5
+#: With more different whole numbers than these nobody takes a target for classes.
+_MOST_DOUBTFUL = 50
 #: What to do with classes that are written with zeros in front.
 AS_TEXT = "write them as text, for example with a letter in front"
 #: So few different numbers, or fewer, may well be classes written with a decimal point.
@@ -46,8 +50,8 @@ def find_column(name: str, names: list[str], role: str) -> None:
 def choose_task(values: pd.Series[Any], asked: str, name: str) -> tuple[Task, str]:
     """Return the task and why.
 
-    Text, booleans and categories are classes, and so are whole numbers with at most 20 different values; other numbers
-    are for regression. The values must not be missing.
+    Text, booleans and categories are classes, and so are whole numbers with at most 10 different values, each in at
+    least 5 rows, and two whole numbers anyhow; other numbers are for regression. The values must not be missing.
 
     Raises:
         InputError: Regression was asked for, but the values are not numbers.
@@ -70,13 +74,42 @@ def choose_task(values: pd.Series[Any], asked: str, name: str) -> tuple[Task, st
     if not is_number:
         return "classification", "its values are not numbers"
     numbers = values.to_numpy(dtype=np.float64)
-    different = len(np.unique(numbers))
-    if different <= MOST_CLASSES and bool(np.all(numbers == np.floor(numbers))) and different * 5 <= len(numbers):
-        return "classification", f"whole numbers with {different} different values"
-    reason = f"numbers with {different} different values"
-    if different <= _FEW_NUMBERS and different * 5 <= len(numbers):
-        reason += "; if these are classes, pass --task classification"
-    return "regression", reason
+    counts = np.unique(numbers, return_counts=True)[1]
+    different, fewest = len(counts), int(counts.min(initial=len(numbers)))
+    if not np.all(numbers == np.floor(numbers)):
+        reason = f"numbers with {different} different values"
+        if different <= _FEW_NUMBERS and different * FEWEST_IN_CLASS <= len(numbers):
+            reason += "; if these are classes, pass --task classification"
+        return "regression", reason
+    reason = f"whole numbers with {different} different values"
+    if different <= 2 or (different <= MOST_CLASSES and fewest >= FEWEST_IN_CLASS):
+        return "classification", reason
+    thin = different <= MOST_CLASSES
+    return "regression", reason + (f", the rarest in {counted(fewest, 'row')}" if thin else "")
+
+
+def doubt_on_task(values: pd.Series[Any], task: Task, name: str, option: str = "--task classification") -> list[str]:
+    """Return a sentence if a target that is taken for numbers, though nobody said so, may well hold classes.
+
+    Args:
+        values: The target.
+        task: As it was inferred.
+        name: Of the column.
+        option: How to ask for classes.
+
+    Examples:
+        >>> import pandas as pd
+        >>> doubt_on_task(pd.Series([8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18] * 9), "regression", "school")
+        ["target 'school' is predicted as a number: whole numbers with 11 different values; if they are classes, pass \
+--task classification"]
+    """
+    if task == "classification":
+        return []
+    numbers = np.unique(values.to_numpy(dtype=np.float64))
+    if len(numbers) > _MOST_DOUBTFUL or not np.all(numbers == np.floor(numbers)):
+        return []
+    _, reason = choose_task(values, "auto", name)
+    return [f"target {name!r} is predicted as a number: {reason}; if they are classes, pass {option}"]
 
 
 def target_values(
