@@ -331,6 +331,33 @@ def test_rows_in_training_and_test_are_counted(here):
     assert load(test=Path("test.csv"), drop=("code",)).shared_rows == 0
 
 
+@pytest.mark.parametrize("words", [{"identifier": ("visit",)}, {"drop": ("visit",)}, {}])
+def test_rows_that_differ_in_a_column_that_is_left_out_are_not_equal(here, words):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"sex": rng.choice(["f", "m"], 300), "dose": rng.integers(0, 4, 300)})
+    frame["y"] = rng.choice(["ill", "well"], 300)
+    frame.insert(0, "visit", [f"v{i:04}" for i in range(300)])
+    assert not frame.duplicated().any(), "no row of the file is there twice"
+    assert frame[["sex", "dose", "y"]].drop_duplicates().shape[0] <= 16, "few rows differ in features and target"
+    frame.to_csv("table.csv", index=False)
+    inputs = load(**words)
+    assert "visit" in inputs.left_out
+    assert (inputs.shared_rows, inputs.alike_rows) == (0, 60)
+    assert not any("stand in the training rows" in note for note in inputs.notes)
+    assert (
+        sum("60 of 60 test rows agree with a training row in every feature and the target" in n for n in inputs.notes)
+        == 1
+    )
+    # The same rows again, a few of them whole.
+    pd.concat([frame, frame.iloc[:20]]).to_csv("table.csv", index=False)
+    inputs = load(**words)
+    whole = pd.concat([frame, frame.iloc[:20]], ignore_index=True)
+    train, test = (whole.iloc[inputs.parts[part].rows] for part in ("train", "test"))
+    twice = len(test.merge(train.drop_duplicates(), how="inner"))
+    assert 0 < twice < 20
+    assert (inputs.shared_rows, inputs.alike_rows) == (twice, len(test))
+
+
 def test_rows_without_a_target_are_left_out_and_counted(here):
     frame = table()
     frame.loc[[3, 10], "y"] = None

@@ -317,11 +317,8 @@ def data(content: ReportContent) -> SectionView | None:
     counts = [f"{count:,} {part}" for part, count in given.rows.items() if count is not None]
     total = sum(count for count in given.rows.values() if count is not None)
     section.text(f"{total:,} rows: {', '.join(counts)}." + (f" Split: {clean(given.split)}." if given.split else ""))
-    if given.shared_rows:
-        equal = by_count(given.shared_rows, "is", "are")
-        section.text(f"{counted(given.shared_rows, 'test row')} {equal} equal to a training row in every column.")
-    elif given.shared_rows == 0:
-        section.text("No test row is equal to a training row.")
+    if given.shared_rows is not None:
+        section.text(_equal_rows(given.shared_rows, given.alike_rows or 0))
     section.items(given.notes)
     if given.class_counts is not None:
         section.table(frame_table(given.class_counts, "Rows by class and part.", index="class", sortable=True))
@@ -333,6 +330,21 @@ def data(content: ReportContent) -> SectionView | None:
         section.table(table, f"Columns ({len(frame)})")
     section.pairs(given.card)
     return section
+
+
+def _equal_rows(equal: int, alike: int) -> str:
+    """Say how many test rows are equal to a training row, and how many only in what the model reads.
+
+    Examples:
+        >>> _equal_rows(0, 3)
+        'No test row is equal to a training row in every column; 3 agree with one in every feature and the target.'
+    """
+    said = f"{counted(equal, 'test row')} {by_count(equal, 'is', 'are')}" if equal else "No test row is"
+    said += " equal to a training row in every column"
+    if alike > equal:
+        more = f"{alike - equal:,}" + (" more" if equal else "")
+        said += f"; {more} {by_count(alike - equal, 'agrees', 'agree')} with one in every feature and the target"
+    return f"{said}."
 
 
 def network(content: ReportContent) -> SectionView | None:

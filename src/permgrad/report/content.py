@@ -28,7 +28,8 @@ class DataSection:
         columns: One row per column of the table. Known headings are shown first and in this order:
             ``name, kind, missing, levels, role, reason``; any other column of the frame follows.
         split: How the rows were divided, in words ("named split: 40 % off, then halved, stratified, seed 42").
-        shared_rows: Test rows that also stand in the training rows, or None when nobody counted.
+        shared_rows: Test rows that are equal to a training row in every column of the file; None when nobody counted.
+        alike_rows: Test rows that are equal to a training row in every feature and the target, or None.
         class_counts: For classification, one row per class, one column per part; None for regression.
         notes: Sentences the reader should know (codes declared as missing, columns dropped, one-hot blocks found).
         card: Facts about a named data set (``{"home": …, "licence": …}``), shown as a small list.
@@ -38,6 +39,7 @@ class DataSection:
     columns: pd.DataFrame | None = None
     split: str = ""
     shared_rows: int | None = None
+    alike_rows: int | None = None
     class_counts: pd.DataFrame | None = None
     notes: Sequence[str] = ()
     card: Mapping[str, str] = field(default_factory=dict)

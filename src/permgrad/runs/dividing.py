@@ -141,12 +141,29 @@ def _undivided(count: int) -> tuple[dict[str, Rows], str]:
     return {"train": np.arange(count, dtype=np.int64), "validation": none, "test": none}, "not divided"
 
 
-def shared_rows(notes: list[str], tables: Mapping[str, pd.DataFrame], columns: list[str]) -> int:
-    """Return how many test rows also stand in the training rows, and note it."""
-    test = tables["test"]
-    shared = count_shared_rows(tables["train"][columns], test[columns])
-    if shared:
-        share = shared / len(test)
-        stand = by_count(shared, "stands", "stand")
-        notes.append(f"{shared} of {len(test)} test rows ({share:.1%}) also {stand} in the training rows")
-    return shared
+def shared_rows(notes: list[str], train: pd.DataFrame, test: pd.DataFrame, read: Sequence[str]) -> tuple[int, int]:
+    """Count the test rows that are equal to a training row, and note it.
+
+    Args:
+        notes: Take the sentence.
+        train: The training rows with every column of their file.
+        test: The test rows alike; columns that only one of the two files has cannot be compared.
+        read: The columns that the model learns from, and the target.
+
+    Returns:
+        Rows that are equal in every column, and rows that are equal at least in the columns that are read.
+    """
+    columns = [name for name in train.columns if name in test.columns]
+    alike = count_shared_rows(train[list(read)], test[list(read)])
+    equal = count_shared_rows(train[columns], test[columns]) if alike else 0
+    if equal:
+        stand = by_count(equal, "stands", "stand")
+        notes.append(f"{equal} of {len(test)} test rows ({equal / len(test):.1%}) also {stand} in the training rows")
+    if alike > equal:
+        others = f"a further {alike - equal}" if equal else str(alike)
+        agree = by_count(alike - equal, "agrees", "agree")
+        notes.append(
+            f"{others} of {len(test)} test rows {agree} with a training row in every feature and the target, but not "
+            "in the columns that are left out"
+        )
+    return equal, alike

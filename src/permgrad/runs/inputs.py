@@ -77,7 +77,8 @@ class Inputs:
         variables: Columns that act as one feature.
         na_codes: Codes that mean missing.
         split: How the rows were divided, in words.
-        shared_rows: Test rows that also stand in the training rows.
+        shared_rows: Test rows that are equal to a training row in every column of the file.
+        alike_rows: Test rows that are equal to a training row in every feature and the target.
         notes: Sentences for the user.
         card: The data card of a named set.
         kinds: Features whose kind the user gave.
@@ -96,6 +97,7 @@ class Inputs:
     na_codes: tuple[str | int | float, ...]
     split: str
     shared_rows: int
+    alike_rows: int
     notes: list[str] = field(default_factory=list)
     card: DataCard | None = None
     decimals: dict[str, str] = field(default_factory=dict)
@@ -226,6 +228,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     left_out |= {name: LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
     features = [name for name in schema.names if name not in left_out]
     _check_features(schema, features, left_out, target)
+    test = rows.tables["test"]
     _align(request, rows, [*features, *request.images, target], group)
     variables = _variables(request, card, features)
     notes += notes_on_codes(request, [written.frame, *rows.files.values()])
@@ -237,7 +240,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     images = image_files.locate(request, rows.tables)
     notes += image_files.notes_on(images)
     notes += notes_on_division(request, train, rows.files)
-    shared = shared_rows(notes, rows.tables, [*features, *request.images, target])
+    shared, alike = shared_rows(notes, train, test, [*features, *request.images, target])
     return Inputs(
         name=request.name,
         target=target,
@@ -250,6 +253,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
         na_codes=codes,
         split=rows.split,
         shared_rows=shared,
+        alike_rows=alike,
         notes=notes,
         card=card,
         decimals=written.decimals,

@@ -178,6 +178,7 @@ def _data_section(data: Mapping[str, Any]) -> DataSection:
         columns=pd.DataFrame(data["columns"]),
         split=data["split"],
         shared_rows=data["shared_rows"],
+        alike_rows=data.get("alike_rows"),
         class_counts=None if counts is None else pd.DataFrame.from_dict(counts, orient="index"),
         notes=[f"Task: {data['task']} ({data['task_reason']}).", *data["notes"], *card.get("notes", ())],
         card={name: str(card[name]) for name in ("title", "description", "home", "licence") if card.get(name)},

@@ -72,6 +72,7 @@ def data_stage(work: Work) -> None:
         "rows": counts,
         "split": inputs.split,
         "shared_rows": inputs.shared_rows,
+        "alike_rows": inputs.alike_rows,
         "columns": inputs.columns.to_dict(orient="records"),
         "identifiers": list(work.request.identifier),
         "variables": inputs.variables,
