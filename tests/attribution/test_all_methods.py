@@ -219,7 +219,7 @@ def test_the_result_is_whole(fitted, name, scope, tmp_path):
         assert key in explanation.meta, key
     assert np.abs(explanation.values).max() > 0
     frame = explanation.to_frame()
-    columns = ["feature", "modality", "class", "importance", "std", "ci_low", "ci_high", "p_value"]
+    columns = ["feature", "modality", "class", "importance", "std", "ci_low", "ci_high", "p_value", "p_adjusted"]
     if scope == "local":
         columns = ["row", *columns]
     assert list(frame.columns)[: len(columns)] == columns

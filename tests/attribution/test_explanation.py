@@ -50,7 +50,7 @@ def make_global():
 def test_tidy_frame_has_the_contracts_columns_in_order():
     frame = make_global().to_frame()
     assert list(frame.columns) == [
-        "feature", "modality", "class", "importance", "std", "ci_low", "ci_high", "p_value",
+        "feature", "modality", "class", "importance", "std", "ci_low", "ci_high", "p_value", "p_adjusted",
         "tabular", "image", "interaction",
     ]  # fmt: skip
     assert frame["feature"].tolist() == ["a", "a", "b", "b"]

@@ -111,7 +111,7 @@ def test_metrics_follow_the_contract(classified, regressed):
 
 def test_importance_and_branches_follow_the_contract(classified, regressed):
     frame = pd.read_csv(classified / "importance.csv")
-    first = ["feature", "modality", "class", "importance", "std", "ci_low", "ci_high", "p_value"]
+    first = ["feature", "modality", "class", "importance", "std", "ci_low", "ci_high", "p_value", "p_adjusted"]
     assert list(frame.columns) == [*first, "tabular", "image", "interaction"]
     assert set(frame["feature"]) == {"age", "dose", "noise", "town"}, "raw columns; no identifier"
     assert set(frame["class"]) == {"all", "ill", "well"}

@@ -56,8 +56,8 @@ def test_a_run_writes_the_files_of_the_contract(finished):
 
 def test_importance_names_raw_columns_and_patches(finished):
     frame = pd.read_csv(finished / "importance.csv")
-    first = ["feature", "modality", "class", "importance", "std", "ci_low", "ci_high", "p_value"]
-    assert list(frame.columns)[:8] == first
+    first = ["feature", "modality", "class", "importance", "std", "ci_low", "ci_high", "p_value", "p_adjusted"]
+    assert list(frame.columns)[:9] == first
     table = set(frame.loc[frame["modality"] == "table", "feature"])
     assert table == {*INFORMATIVE, *NOISE}, "raw columns, however they are encoded"
     patches = set(frame.loc[frame["modality"] == "scan", "feature"])

@@ -15,6 +15,7 @@ import pandas as pd
 from permgrad._checks import check_choice, check_flag, check_path, is_number, is_whole
 from permgrad._errors import EnvironmentProblem, InputError, shown, text_of, unknown
 from permgrad._files import atomic_folder, is_taken, json_text, plain, writing
+from permgrad._significance import adjusted, clearly
 from permgrad._stored import is_intact, parse_json, read_npz, sealed, write_npz
 from permgrad.attribution.moments import interval, mean_over_rows
 from permgrad.data.weights import are_weights
@@ -47,6 +48,7 @@ class Explanation:
         std: standard error, shaped like ``values``; None where the method has none.
         low, high: ends of the confidence interval at ``meta["confidence"]``, shaped like ``values``.
         p_values: two-sided, of "the importance is 0"; below 0.05 exactly when the 95 % interval excludes 0.
+            ``p_adjusted`` has them adjusted for all features.
         parts: named parts that stand beside the value, each shaped like ``values``: ``tabular`` and ``image`` add up to
             ``values`` in the path game, ``interaction`` is already shared out among them.
         part_std: standard errors of ``parts``.
@@ -134,11 +136,46 @@ class Explanation:
         missing = np.full(self.values.shape, np.nan)
         return (missing if self.low is None else self.low, missing.copy() if self.high is None else self.high)
 
+    @property
+    def p_adjusted(self) -> Floats | None:
+        """The p-values adjusted for all features of an output (and row) by Holm's steps; None where there are none.
+
+        Undefined p-values stay NaN and count as no test.
+        """
+        return None if self.p_values is None else adjusted(self.p_values)
+
+    def clearly_matter(self, output: str | int | None = None) -> list[str]:
+        """Return the names that clearly matter to an output of a global explanation, by falling importance.
+
+        These are the names with an importance above 0 whose p-value passes Holm's steps over all features at 5 %;
+        none where the method has no p-values.
+
+        Args:
+            output: its name or position; None: the first.
+
+        Raises:
+            InputError: the explanation is local, or each modality was explained by a method of its own.
+
+        Examples:
+            >>> values, p_values = np.array([[2.0], [1.0], [0.5]]), np.array([[0.001], [0.3], [0.02]])
+            >>> names = ("a", "b", "c")
+            >>> found = Explanation(values, names, ("t",) * 3, ("all",), "permutation", "global", p_values=p_values)
+            >>> found.clearly_matter()
+            ['a', 'c']
+        """
+        if self.scope == "local":
+            raise InputError("clearly_matter needs a global explanation. Call .to_global() first.")
+        column = self.output_index(output)
+        if self.p_adjusted is None:
+            return []
+        passed = clearly(self.values[:, column], self.p_adjusted[:, column])
+        return [self.names[place] for place in self._order(output) if passed[place]]
+
     def to_frame(self) -> pd.DataFrame:
         """Return the tidy frame, one line per (row,) feature and output.
 
-        Columns: ``(row,) feature, modality, class, importance, std, ci_low, ci_high, p_value`` and then the parts
-        (``tabular, image, interaction`` for the path game). Undefined is NaN, never 0.
+        Columns: ``(row,) feature, modality, class, importance, std, ci_low, ci_high, p_value, p_adjusted`` and then
+        the parts (``tabular, image, interaction`` for the path game). Undefined is NaN, never 0.
         """
         low, high = self.ci()
         count_names, count_outputs = len(self.names), len(self.outputs)
@@ -155,6 +192,7 @@ class Explanation:
         columns["ci_low"] = low.ravel()
         columns["ci_high"] = high.ravel()
         columns["p_value"] = missing if self.p_values is None else self.p_values.ravel()
+        columns["p_adjusted"] = missing if self.p_adjusted is None else self.p_adjusted.ravel()
         for name, part in self.parts.items():
             columns[name] = part.ravel()
         return pd.DataFrame(columns)
@@ -175,13 +213,16 @@ class Explanation:
         Raises:
             InputError: each modality was explained by a method of its own, so that their values have no common unit.
         """
+        return [self.names[place] for place in self._order(output)]
+
+    def _order(self, output: str | int | None) -> list[int]:
+        """Return the positions of the names by falling importance."""
         self._refuse_mixed("ranking compares")
         column = self.output_index(output)
         scores = self.values[:, column]
         if self.scope == "local":
             scores = mean_over_rows(np.abs(self.values[:, :, column]), self._row_weights())[0]
-        order = np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")
-        return [self.names[index] for index in order]
+        return np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable").tolist()
 
     def _row_weights(self) -> Floats | None:
         """Return what each row of a local explanation counts; None: all alike."""

@@ -17,6 +17,9 @@ import numpy.typing as npt
 
 from permgrad._checks import as_numbers, check_flag, check_number
 from permgrad._errors import InputError, shown
+from permgrad._significance import holm
+
+__all__ = ["PairedTest", "corrected_paired_test", "holm", "mean_ranks"]
 
 Array = npt.NDArray[Any]
 _ROWS = "pass the number of rows of a split"
@@ -147,32 +150,3 @@ def mean_ranks(table: Mapping[str, Sequence[float]], higher_is_better: bool) -> 
 
     ranks = rankdata(-values if higher_is_better else values, method="average", axis=0)
     return dict(zip(rows, ranks.mean(axis=1).tolist(), strict=True))
-
-
-def holm(p_values: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Adjust p-values of several tests so that one false discovery among all of them has at most the named level.
-
-    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6 (1979): the
-    k-th smallest of m is multiplied by m − k + 1, and no adjusted value is below that of a smaller one.
-
-    Shape:
-        p_values ``(tests,)``; result the same, in the same order.
-
-    Raises:
-        InputError: Not a list of numbers from 0 to 1.
-
-    Examples:
-        >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
-        [0.03, 0.06, 0.06]
-    """
-    values = as_numbers("p_values", p_values, "pass one for each test")
-    if values.ndim != 1 or not np.all((values >= 0) & (values <= 1)):
-        raise InputError(
-            f"p-values must be numbers from 0 to 1, one for each test, however: {shown(values.tolist())}; "
-            "leave out tests that have none"
-        )
-    order = np.argsort(values, kind="stable")
-    stepped = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
-    adjusted = np.empty_like(values)
-    adjusted[order] = np.minimum(stepped, 1.0)
-    return adjusted

@@ -291,6 +291,7 @@ def local_table(explanation: Explanation, numbers: Integers, form: str) -> pa.Ta
         "ci_low": low.reshape(-1),
         "ci_high": high.reshape(-1),
         "p_value": numbers_of(explanation.p_values),
+        "p_adjusted": numbers_of(explanation.p_adjusted),
     }
     columns |= {name: part.reshape(-1) for name, part in explanation.parts.items()}
     return pa.table(columns)

@@ -1,0 +1,102 @@
+"""Which p-values pass for many features at once, and which effects deserve a sentence."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from permgrad._errors import InputError
+from permgrad._significance import adjusted, clearly, deserves_words, holm
+from permgrad.attribution.explanation import Explanation
+
+
+def rejected_step_by_step(p_values, level):
+    """Holm's procedure as his paper writes it: from the smallest on, until one does not pass; NaN is no test."""
+    known = [place for place, p in enumerate(p_values) if not np.isnan(p)]
+    rejected = np.zeros(len(p_values), dtype=bool)
+    for step, place in enumerate(sorted(known, key=lambda place: p_values[place])):
+        if p_values[place] > level / (len(known) - step):
+            break
+        rejected[place] = True
+    return rejected
+
+
+def test_adjusted_p_values_reject_what_holms_steps_reject():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        p_values = rng.random(rng.integers(1, 12)) ** 4
+        p_values[rng.random(len(p_values)) < 0.2] = np.nan
+        found = adjusted(p_values[:, None])[:, 0]
+        assert (np.isnan(found) == np.isnan(p_values)).all()
+        for level in (0.01, 0.05, 0.3):
+            np.testing.assert_array_equal(found <= level, rejected_step_by_step(p_values, level))
+
+
+def test_each_output_and_each_row_is_a_family_of_its_own():
+    p_values = np.random.default_rng(1).random((5, 7, 3)) ** 3
+    p_values[2, 4, 1] = np.nan
+    together = adjusted(p_values)
+    assert (together > p_values)[np.isfinite(p_values)].any(), "the adjustment is not trivial"
+    for row in range(5):
+        for output in range(3):
+            own = p_values[row, :, output]
+            known = np.isfinite(own)
+            np.testing.assert_array_equal(together[row, known, output], holm(own[known]))
+
+
+def made(p_values, values=None, scope="global"):
+    p_values = np.asarray(p_values, dtype=np.float64)
+    values = np.arange(p_values.size, 0, -1, dtype=np.float64).reshape(p_values.shape) if values is None else values
+    names = tuple(f"x{place}" for place in range(p_values.shape[-2]))
+    outputs = ("all", "yes", "no")[: p_values.shape[-1]]
+    return Explanation(
+        np.asarray(values, dtype=np.float64), names, ("table",) * len(names), outputs, "permutation", scope,
+        p_values=p_values,
+    )  # fmt: skip
+
+
+def test_the_frame_has_them_behind_p_value_also_where_local_and_undefined(tmp_path):
+    p_values = np.array([[0.01, 0.2], [np.nan, 0.01], [0.04, np.nan], [0.03, 1.0]])
+    frame = made(p_values).to_frame()
+    assert list(frame.columns)[-2:] == ["p_value", "p_adjusted"]
+    for name, expected in (("all", [0.03, np.nan, 0.06, 0.06]), ("yes", [0.4, 0.03, np.nan, 1.0])):
+        np.testing.assert_allclose(frame.loc[frame["class"] == name, "p_adjusted"], expected, rtol=1e-12)
+    local = made(np.stack([p_values, p_values[::-1]]), scope="local")
+    rows = local.to_frame()
+    own = rows[(rows["row"] == 1) & (rows["class"] == "all")]
+    np.testing.assert_allclose(own["p_adjusted"], [0.06, 0.06, np.nan, 0.03], rtol=1e-12)
+    bare = dataclasses.replace(made(p_values), p_values=None)
+    assert bare.to_frame()["p_adjusted"].isna().all()
+    local.save(tmp_path / "kept")
+    pd.testing.assert_frame_equal(Explanation.load(tmp_path / "kept").to_frame(), rows)
+
+
+def test_what_clearly_matters_passes_is_positive_and_stands_in_rank_order():
+    values = [[5.0, 1.0], [-4.0, 2.0], [3.0, 3.0], [2.0, 4.0]]
+    found = made([[0.04, 0.001], [1e-9, 0.9], [1e-6, 0.9], [0.001, 0.02]], values)
+    assert found.ranking() == ["x0", "x2", "x3", "x1"]
+    # Each is below 0.05 alone; x0 is so after the steps too, being the largest of them.
+    assert found.clearly_matter() == ["x0", "x2", "x3"]
+    assert found.clearly_matter("yes") == ["x0"], "0.02 is the second of four: 0.06"
+    assert made([[np.nan], [np.nan]]).clearly_matter() == []
+    assert dataclasses.replace(found, p_values=None).clearly_matter() == []
+    with pytest.raises(InputError, match="to_global"):
+        made([[[0.01]]], scope="local").clearly_matter()
+    assert clearly([0.1, np.nan, 0.1], [0.05, 0.01, np.nan]).tolist() == [False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "share", "said"),
+    [
+        (0.1, 0.2, 0.05, True),
+        (-0.2, -0.1, -0.3, True),
+        (0.1, 0.2, 0.049, False),
+        (0.0, 0.2, 0.5, False),
+        (-0.2, 0.0, -0.5, False),
+        (float("nan"), float("nan"), 0.5, False),
+        (0.1, 0.2, float("nan"), False),
+    ],
+)
+def test_a_sentence_needs_an_interval_without_0_and_a_share(low, high, share, said):
+    assert deserves_words(low, high, share) is said
