@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -52,13 +53,13 @@ def record(
     text: str,
     data: Any,
     *,
-    passed: bool,
+    passed: bool | None,
     seeds: Any,
     name: str | None = None,
 ) -> int:
     """Print the result, write it beside the others unless told not to, and return the exit code.
 
-    ``name`` is the record's, left out: the script's.
+    ``name`` is the record's, left out: the script's. ``passed`` is None where nothing has a floor.
     """
     import torch
 
@@ -70,8 +71,10 @@ def record(
         "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
         "seeds": seeds,
         "versions": f"permgrad {permgrad.__version__}, torch {torch.__version__}, Python {platform.python_version()}",
-        "floor met": passed,
+        "commit": commit(),
     }
+    if passed is not None:
+        head["floor met"] = passed
     shown = "\n".join(
         f"- {key}: {'yes' if value is True else 'NO' if value is False else value}" for key, value in head.items()
     )
@@ -83,4 +86,19 @@ def record(
         (RESULTS / f"{name}.json").write_text(json.dumps({**head, "results": data}, indent=1) + "\n", encoding="utf-8")
     # Last: who reads the output may close it early.
     print(page)
-    return 0 if passed else 1
+    return 1 if passed is False else 0
+
+
+def commit() -> str:
+    """Return the commit that is measured, with a mark where files of permgrad or of the scripts were changed since."""
+    asked = [["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--", "src", "benchmarks/*.py"]]
+    try:
+        head, changed = (
+            subprocess.run(
+                ["git", *words], cwd=RESULTS.parents[1], check=True, capture_output=True, text=True
+            ).stdout.strip()
+            for words in asked
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "no repository"
+    return head + ("+" if changed else "")

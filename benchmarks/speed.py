@@ -31,6 +31,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from _results import commit
+
 HERE = Path(__file__).resolve().parent
 KEPT, RESULTS, ENVIRONMENTS = HERE / ".speed", HERE / "results", HERE / ".environments"
 
@@ -87,19 +89,6 @@ PEER_PACKAGES = ("lime==0.2.0.1", "sage-importance==0.0.6")
 
 
 # ---- one section -----------------------------------------------------------------------------------------------------
-
-
-def commit() -> str:
-    """Return the commit that is measured, with a mark where files of permgrad or of the scripts were changed since."""
-    asked = [["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--", "src", "benchmarks/*.py"]]
-    try:
-        head, changed = (
-            subprocess.run(["git", *words], cwd=HERE.parent, check=True, capture_output=True, text=True).stdout.strip()
-            for words in asked
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "no repository"
-    return head + ("+" if changed else "")
 
 
 def kept(section: Section, quick: bool, any_commit: bool) -> dict[str, Any] | None:
