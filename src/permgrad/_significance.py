@@ -5,8 +5,6 @@ Every sentence of a report or of the terminal that says that a feature matters, 
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 

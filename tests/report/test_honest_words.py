@@ -262,7 +262,7 @@ def test_the_leading_share_counts_positive_importances_and_says_so(content):
     values = content.explanation.values.copy()
     values[-1, 0] = -0.05
     changed = dataclasses.replace(content, explanation=dataclasses.replace(content.explanation, values=values))
-    assert "of the summed positive importances (23 features)." in second_sentence(changed)
+    assert "of the total importance (23 features)." in second_sentence(changed)
 
 
 # ----------------------------------------------------------------------------------------------------------- pictures

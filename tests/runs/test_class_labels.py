@@ -55,6 +55,8 @@ def test_a_class_named_all_is_not_all_rows(tmp_path):
     (tmp_path / "branches.json").write_text("{}")
     facts = summarise(tmp_path).facts
     assert [(row["feature"], row["importance"]) for row in facts["top_features"]] == [("b", 2.0), ("a", 1.0)]
+    # The file is of an older permgrad, which did not adjust: two features are tested, and the classes are not.
+    assert [row["p_adjusted"] for row in facts["top_features"]] == [0.02, 0.02]
 
 
 ALL_ROWS = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)

@@ -60,17 +60,8 @@ def baseline_label(name: str) -> str:
 
 
 def drivers(explanation: Explanation, count: int = 3) -> list[str]:
-    """Return the leading names whose interval lies above 0, or that are above 0 where there are no intervals."""
-    low, _ = explanation.ci()
-    names = []
-    for name in explanation.ranking():
-        at = explanation.names.index(name)
-        floor = explanation.values[at, 0] if math.isnan(low[at, 0]) else low[at, 0]
-        if floor > 0:
-            names.append(name)
-        if len(names) == count:
-            break
-    return names
+    """Return the first of the names that clearly matter, in rank order."""
+    return explanation.clearly_matter()[:count]
 
 
 def share_of(explanation: Explanation, names: Sequence[str]) -> float:
@@ -112,17 +103,34 @@ def _drivers_sentence(content: ReportContent) -> str:
     explanation = content.explanation
     if explanation is None:
         return ""
-    leading = drivers(explanation)
+    leading, tests = drivers(explanation), tests_of(explanation)
+    if not tests:
+        return "Which features clearly matter cannot be said, because this explanation has no p-values."
     if not leading:
-        return "No feature has an effect that stands out from chance."
+        return f"No feature clearly matters: no p-value passes Holm's correction for {tests} features at 5\u00a0%."
     names = listed([shorten(name, 40) for name in leading])
     share = share_of(explanation, leading)
-    if len(leading) == 1 or not math.isfinite(share) or not _shares_make_sense(explanation):
-        return f"It relies most on {names}."
-    return (
-        f"It relies most on {names}, with {percent(share)} of the summed positive importances "
-        f"({len(explanation.names)} features)."
-    )
+    sized = math.isfinite(share) and _shares_make_sense(explanation)
+    together = "" if len(leading) == 1 else "together "
+    size = f", {together}{percent(share)} of the total importance ({len(explanation.names)} features)" if sized else ""
+    return " ".join([f"It relies most on {names}{size}.", *_left_out(explanation, leading)])
+
+
+def _left_out(explanation: Explanation, leading: Sequence[str]) -> list[str]:
+    """Say which ranks before the last of the names are left out, because their effects may be chance."""
+    ranking = explanation.ranking()
+    ranks = [place + 1 for place, name in enumerate(ranking[: ranking.index(leading[-1])]) if name not in leading]
+    if not ranks:
+        return []
+    which = listed([str(rank) for rank in ranks[:5]] + ([f"{len(ranks) - 5} more"] if len(ranks) > 5 else []))
+    if len(ranks) == 1:
+        return [f"Number {which} by estimate is left out, because its effect may be chance."]
+    return [f"Numbers {which} by estimate are left out, because their effects may be chance."]
+
+
+def tests_of(explanation: Explanation) -> int:
+    """Return how many features have a p-value."""
+    return 0 if explanation.p_values is None else int(np.isfinite(explanation.p_values[:, 0]).sum())
 
 
 def _shares_make_sense(explanation: Explanation) -> bool:
@@ -139,12 +147,9 @@ def facts(content: ReportContent) -> list[Fact]:
     if best is not None:
         found.append(Fact(number(best[1]), f"{metric.label}, best baseline ({best[0]})"))
     explanation = content.explanation
-    if explanation is not None:
-        low, _ = explanation.ci()
-        if np.any(np.isfinite(low[:, 0])):
-            above = int(np.sum(low[:, 0] > 0))
-            confidence = percent(float(explanation.meta.get("confidence", 0.95)))
-            found.append(Fact(f"{above} of {len(explanation.names)}", f"features with a {confidence} interval above 0"))
+    if explanation is not None and tests_of(explanation):
+        clear = len(explanation.clearly_matter())
+        found.append(Fact(f"{clear} of {len(explanation.names)}", "features that clearly matter"))
     shares = path_shares(branches_of(content))
     if shares:
         label = " and ".join(clean(name) for name in shares)

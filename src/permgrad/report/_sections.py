@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -152,25 +153,31 @@ def ranking_table(explanation: Explanation) -> TableView:
     written = dict(zip(order, numbers(explanation.values[order, 0]), strict=True))
     parts = {name: dict(zip(order, numbers(part[order, 0]), strict=True)) for name, part in explanation.parts.items()}
     lows, highs = numbers(low[order, 0]), numbers(high[order, 0])
+    adjusted, clear = explanation.p_adjusted, explanation.clearly_matter()
     rows = []
     for rank, at in enumerate(order):
         value = float(explanation.values[at, 0])
-        p_value = math.nan if explanation.p_values is None else float(explanation.p_values[at, 0])
+        p_value, p_adjusted = (
+            math.nan if array is None else float(array[at, 0]) for array in (explanation.p_values, adjusted)
+        )
         interval = f"{lows[rank]} to {highs[rank]}" if math.isfinite(low[at, 0]) else "–"
         rows.append(
             [
                 Cell(str(rank + 1), rank + 1.0, "quiet"),
-                cell(clean(explanation.names[at])),
+                replace(cell(clean(explanation.names[at])), mark="best" if explanation.names[at] in clear else ""),
                 cell(value, written[at]),
                 cell(float(low[at, 0]), interval),
                 cell(p_value, _p_text(p_value)),
+                cell(p_adjusted, _p_text(p_adjusted)),
                 *(cell(float(explanation.parts[name][at, 0]), parts[name][at]) for name in parts),
             ]
         )
     columns: list[tuple[str, Kind]] = [("", "number"), (explanation.level, "text"), ("importance", "number")]
-    columns += [(f"{percent(float(explanation.meta.get('confidence', 0.95)))} interval", "number"), ("p", "number")]
+    columns += [(f"{percent(float(explanation.meta.get('confidence', 0.95)))} interval", "number")]
+    columns += [("p", "number"), ("adjusted\u00a0p", "number")]
     columns += [(clean(name), "number") for name in parts]
-    caption = f"All {len(rows)} {explanation.level}s; click a heading to sort."
+    marked = " Bold: clearly matters (adjusted p below 0.05)." if clear else ""
+    caption = f"All {len(rows)} {explanation.level}s, the highest estimates first; click a heading to sort.{marked}"
     return TableView(caption, columns, rows, sortable=True, tall=len(rows) > 14)
 
 
@@ -427,7 +434,8 @@ INTERVAL = (
 )
 P_VALUE = (
     "How often chance alone would give an effect at least this far from 0. With many features some small p are "
-    "expected by chance."
+    "expected by chance; the adjusted p allows for all of them (Holm 1979). A feature clearly matters when its "
+    "importance is above 0 and its adjusted p below 0.05."
 )
 PATHS = (
     "The network sees each row twice, as numbers and as an image. The two coloured parts add up to the whole effect; "

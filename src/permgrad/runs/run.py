@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from permgrad._errors import InputError, suggest
+from permgrad._significance import adjusted, clearly
 from permgrad._startup import loading
 from permgrad.data.encoding import surprises_told_once
 from permgrad.runs.documents import BRANCHES, METRICS, read_json, read_metrics, read_table_of
@@ -156,8 +157,8 @@ def _summary(folder: Path, already: bool) -> Outcome:
     frame = read_table_of(
         folder / "importance.csv",
         "explanation",
-        needs=("feature", "class", "importance", "ci_low", "ci_high"),
-        numbers=("importance", "ci_low", "ci_high", *_PATHS),
+        needs=("feature", "class", "importance", "ci_low", "ci_high", "p_value"),
+        numbers=("importance", "ci_low", "ci_high", "p_value", "p_adjusted", *_PATHS),
         keep_default_na=False,
         na_values=[""],
         dtype={"class": str},
@@ -168,6 +169,8 @@ def _summary(folder: Path, already: bool) -> Outcome:
         .drop_duplicates("feature")
         .sort_values("importance", ascending=False, kind="stable")
     )
+    if "p_adjusted" not in top:  # of a run of an older permgrad
+        top.insert(top.columns.get_loc("p_value") + 1, "p_adjusted", adjusted(top[["p_value"]])[:, 0])
     report = folder / "report.html"
     facts = {
         "folder": os.fspath(folder),
@@ -233,19 +236,25 @@ def _cut_lines(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _feature_lines(top: Any, most: int = 8) -> list[str]:
-    lines = [
-        f"What the model relies on most (rise of the loss when the feature is exchanged, 95 % interval), of {len(top)}:"
-    ]
+    clear = clearly(top["importance"], top["p_adjusted"])
+    tests = int(top["p_value"].notna().sum())
+    lines = [f"Highest estimates of {len(top)} features (rise of the loss when one is shuffled, 95 % interval):"]
     width = min(max((len(str(name)) for name in top["feature"].head(most)), default=0), 40)
     below = False
     for place, row in enumerate(top.head(most).to_dict(orient="records"), start=1):
         # A share of an effect that may be nothing says nothing.
-        paths = [name for name in _PATHS if name in row and min(row["ci_low"], row["importance"]) > 0]
+        paths = [name for name in _PATHS if name in row and clear[place - 1]]
         shares = ", ".join(f"{name} {row[name] / row['importance']:z.0%}" for name in paths)
         below |= "-" in shares
         interval = f"[{row['ci_low']:.3g}, {row['ci_high']:.3g}]"
-        name, value = str(row["feature"])[:40], f"{row['importance']:.3g}"
-        lines.append(f"  {place:>2}. {name:<{width}}  {value:>8}  {interval:<22} {shares}".rstrip())
+        mark, name, value = "*" if clear[place - 1] else " ", str(row["feature"])[:40], f"{row['importance']:.3g}"
+        lines.append(f"{mark} {place:>2}. {name:<{width}}  {value:>8}  {interval:<22} {shares}".rstrip())
+    if clear.any():
+        lines.append(
+            f"  * clearly matters: the p-value passes Holm's correction for {tests} features at 5 % ({clear.sum()} do)"
+        )
+    elif tests:
+        lines.append(f"  None clearly matters: no p-value passes Holm's correction for {tests} features at 5 %.")
     if below:
         lines.append("  (a share below 0 %: what that path says of the feature makes the loss larger)")
     return lines
