@@ -74,9 +74,7 @@ def task_of_target(kinds: dict[str, Kind], target: str, task: str) -> str:
     return found
 
 
-def check_kinds(
-    kinds: Mapping[str, Kind], columns: Sequence[str], left_out: Mapping[str, str]
-) -> None:
+def check_kinds(kinds: Mapping[str, Kind], columns: Sequence[str], left_out: Mapping[str, str]) -> None:
     """Refuse kinds for columns that are not there or are no features.
 
     Args:
