@@ -40,6 +40,14 @@ def test_the_pages_that_must_have_examples_have_them():
     } <= with_blocks
 
 
+def test_the_examples_of_the_readme_give_the_same_numbers_to_everybody():
+    page = "\n".join(blocks(ROOT / "README.md", "python"))
+    drawing = re.findall(r"^.*(?:pg\.explain|pg\.compare|HyNN\w+|train_test_split)\(.*$", page, re.MULTILINE)
+    assert len(drawing) >= 6
+    assert [line for line in drawing if not re.search(r"(random_state|seed)=\d", line)] == []
+    assert "torch.rand" not in page or "torch.manual_seed(" in page
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     targets = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))

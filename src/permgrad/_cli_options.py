@@ -81,7 +81,7 @@ Time = Annotated[
 ]
 SplitSeed = Annotated[int, typer.Option(help="Seed of the split.", min=0, max=2**32 - 1)]
 Seed = Annotated[int, typer.Option(help="Seed of everything random but the split.", min=0)]
-Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda or one of several, such as cuda:1.")]
+Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda (or gpu; one of several: cuda:1) or mps.")]
 Threads = Annotated[
     int | None, typer.Option(help="Number of threads to compute with, at least 1 (default: as the machine is set).")
 ]

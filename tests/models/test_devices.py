@@ -11,6 +11,7 @@ from torch import nn
 
 import permgrad as pg
 from permgrad.models.devices import device_of, full_float32, mixed_precision, rows_at_once
+from permgrad.models.settings import choose_device, device_faults
 from permgrad.models.training import Rows, TrainingOptions, train
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
@@ -161,3 +162,17 @@ def test_mixed_precision_on_a_gpu():
     model.fit(X, y)
     assert all(value.dtype == torch.float32 for value in model.module_.parameters())
     assert np.isfinite(model.history_["train_loss"]).all()
+
+
+@pytest.mark.parametrize(("name", "kind"), [("gpu", "cuda"), ("gpu:1", "cuda:1"), ("cuda:1", "cuda:1"), ("mps", "mps")])
+def test_names_of_devices(monkeypatch, name, kind):
+    if not torch.cuda.is_available() and not torch.backends.mps.is_available():
+        assert device_faults(name), "without hardware each is refused"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device(name) == torch.device(kind)
+    assert device_faults(name) == []
+    assert device_faults("gpu:2")[0].endswith("device='gpu:2' (2 CUDA devices are visible)")
+    assert device_faults("gpu:2")[0].startswith("device must be one of 'auto', 'cpu', 'mps' on this machine")
+    assert device_faults("cpuu")[0].endswith("device='cpuu' (did you mean 'cpu'?)")

@@ -272,7 +272,7 @@ WRONG = {
     "complex target": (HyNNRegressor, {}, X4, X4[:, 0] * 1j, "Complex data not supported"),
     "preset": (HyNNClassifier, {"preset": "papr"}, X4, Y4, r"preset must be one of .* however: preset='papr' \(did you mean 'paper'\?\)"),
     "device": (HyNNClassifier, {"device": "gpu7"}, X4, Y4, "device must be one of 'auto', 'cpu'"),
-    "a device of another kind": (HyNNClassifier, {"device": "meta"}, X4, Y4, "only processors and CUDA devices"),
+    "a device of another kind": (HyNNClassifier, {"device": "meta"}, X4, Y4, "only processors, CUDA devices and"),
     "network": (HyNNClassifier, {"network": [16]}, X4, Y4, r"must be None or a mapping of options, however: network=\[16\]"),
     "no size": (HyNNClassifier, {"network": {"dense_units": []}}, X4, Y4, "dense_units"),
     "layout": (HyNNClassifier, {"layout": "tnto"}, X4, Y4, r"did you mean 'tinto'\?"),

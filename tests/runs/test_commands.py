@@ -66,6 +66,9 @@ def place(tmp_path_factory):
 WORDS = ("--target", "outcome", "--drop", "score", "--id", "code", "--preset", "fast")
 
 
+REGRESSED = ("--target", "score", "--drop", "outcome", "--preset", "fast")
+
+
 @pytest.fixture(scope="module")
 def classified(place):
     """A finished run of a classification."""
@@ -76,8 +79,7 @@ def classified(place):
 @pytest.fixture(scope="module")
 def regressed(place):
     """A finished run of a regression."""
-    words = ("--target", "score", "--drop", "outcome", "--preset", "fast")
-    call("run", place / "table.csv", *words, "--out", place / "score")
+    call("run", place / "table.csv", *REGRESSED, "--out", place / "score")
     return place / "score"
 
 
@@ -106,6 +108,7 @@ def test_metrics_follow_the_contract(classified, regressed):
     assert metrics["test"]["accuracy"] > 0.7, "the precondition of all that is explained"
     metrics = json.loads((regressed / "metrics.json").read_text())
     assert set(metrics["test"]) == {"rmse", "mae", "mse", "mape", "r2"}
+    assert "MAPE (fraction)" in call("run", regressed.parent / "table.csv", *REGRESSED, "--out", regressed)
     assert metrics["test"]["r2"] > 0.5
 
 
@@ -117,6 +120,10 @@ def test_importance_and_branches_follow_the_contract(classified, regressed):
     assert set(frame["class"]) == {"all", "ill", "well"}
     assert set(pd.read_csv(regressed / "importance.csv")["class"]) == {"all"}
     overall = frame[frame["class"] == "all"].set_index("feature")
+    assert frame["class"].tolist() == ["all"] * 4 + ["ill"] * 4 + ["well"] * 4
+    assert all((own["importance"].diff().dropna() <= 0).all() for _, own in frame.groupby("class"))
+    loaded = pg.Explanation.load(classified / "explanations" / "permgrad").to_frame()
+    assert loaded["feature"].tolist() != frame["feature"].tolist(), "the frame keeps its own order, by feature"
     assert overall["importance"].idxmax() == "age"
     np.testing.assert_allclose(overall["tabular"] + overall["image"], overall["importance"], atol=1e-9)
     branches = json.loads((classified / "branches.json").read_text())

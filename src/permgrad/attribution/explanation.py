@@ -558,3 +558,19 @@ def _frame_to_json(frame: pd.DataFrame | None) -> dict[str, Any] | None:
         return None
     cells = frame.astype(object).where(frame.notna(), None)
     return {"columns": [str(name) for name in frame.columns], "data": plain(cells.to_numpy())}
+
+
+def file_frame(explanation: Explanation) -> pd.DataFrame:
+    """Return the tidy frame as ``importance.csv`` has it: (row by row,) class by class, by falling importance.
+
+    Examples:
+        >>> values = np.array([[1.0, 0.2], [3.0, 0.1]])
+        >>> found = Explanation(values, ("a", "b"), ("table", "table"), ("all", "no"), "permutation", "global")
+        >>> file_frame(found)[["class", "feature"]].to_numpy().tolist()
+        [['all', 'b'], ['all', 'a'], ['no', 'a'], ['no', 'b']]
+    """
+    frame = explanation.to_frame()
+    keys = [-frame["importance"].to_numpy(), pd.factorize(frame["class"])[0]]  # what is undefined comes last
+    if "row" in frame:
+        keys.append(pd.factorize(frame["row"])[0])
+    return frame.iloc[np.lexsort(keys)].reset_index(drop=True)

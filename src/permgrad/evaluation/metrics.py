@@ -226,9 +226,9 @@ def mse(case: Case) -> float | None:
     return float(np.mean((case.truth - case.predictions) ** 2))
 
 
-@_regression("mape", "MAPE", "lower", (0.0, math.inf))
+@_regression("mape", "MAPE (fraction)", "lower", (0.0, math.inf))
 def mape(case: Case) -> float | None:
-    """Mean of |error / truth| as a fraction; undefined if any true value is 0."""
+    """Mean of |error / truth| as a fraction (0.1 is 10 %); undefined if any true value is 0."""
     if np.any(case.truth == 0):
         return None
     return float(np.mean(np.abs((case.truth - case.predictions) / case.truth)))

@@ -53,7 +53,7 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         validation_fraction: share of the rows held out for early stopping and calibration, within classes; unused with
             an ``eval_set``. None: the preset's, which is 0.1, and 0 for ``"ig-example"``.
         background_size: training rows kept for explanations.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"``.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` (or ``"gpu"``), ``"mps"``.
         random_state: None, an integer, or a NumPy generator; the same integer gives the same model.
         progress: ``"auto"``, True or False.
         numeric: how numbers are scaled: ``"robust"``, ``"standard"``, ``"minmax"``, ``"quantile"``; None: the preset's.

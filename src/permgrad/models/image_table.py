@@ -146,7 +146,7 @@ class ImageTableModel:
         image_size: height and width of all images in pixels; None: their median size, at most 64.
         na_codes, variables, kinds: as in ``TableEncoder``.
         background_size: training rows kept with the model, from which explanations of few rows draw.
-        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` (or ``"gpu"``), ``"mps"``.
         random_state: seed.
 
     Attributes:

@@ -65,7 +65,7 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
     Args:
         folder: the model's folder.
         images: the callable ``X -> images`` or TINTOlib method that the model was fitted with; code is never stored.
-        device: where the network goes: ``"auto"``, ``"cpu"``, ``"cuda"``.
+        device: where the network goes: ``"auto"``, ``"cpu"``, ``"cuda"`` (or ``"gpu"``), ``"mps"``.
 
     Raises:
         InputError: The folder is no model, a file is missing, damaged, holds a pickle, or is of a newer version; or the

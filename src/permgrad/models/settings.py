@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from permgrad._errors import InputError, shown
+from permgrad._errors import InputError, shown, suggest
 from permgrad.models.argument_rules import (
     TASK_LOSSES,
     argument_faults,
@@ -195,23 +195,36 @@ def device_faults(device: Any) -> list[str]:
     try:
         choose_device(device)
     except (RuntimeError, TypeError, ValueError) as error:
-        available = "'auto', 'cpu'" + (", 'cuda'" if torch.cuda.is_available() else "")
-        reason = str(error).split("\n", 1)[0] if not isinstance(error, InputError) else str(error)
-        if reason.startswith("Expected one of"):
-            reason = "torch knows none of that name"  # its own sentence lists devices that cannot be used here
-        return [f"device must be one of {available} on this machine, however: device={shown(device)} ({reason})"]
+        there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        available = ["auto", "cpu", *(kind for kind, is_there in there.items() if is_there)]
+        reason = f" ({error if isinstance(error, InputError) else str(error).split(chr(10), 1)[0]})"
+        if reason.startswith(" (Expected one of"):
+            # Its own sentence lists devices that cannot be used here.
+            reason = suggest(device, available) or " (torch knows none of that name)"
+        listed = ", ".join(map(repr, available))
+        return [f"device must be one of {listed} on this machine, however: device={shown(device)}{reason}"]
     return []
 
 
 def choose_device(device: Any) -> Any:
-    """Return the torch device that ``"auto"``, a name or a device stands for."""
+    """Return the torch device that ``"auto"``, a name or a device stands for; ``"gpu"`` is another name of ``"cuda"``.
+
+    ``"auto"`` is a CUDA device, else the processor; Apple's ``"mps"`` is taken only by name.
+
+    Raises:
+        InputError: A device that this machine does not have, or of another kind than those.
+    """
     import torch
 
     if device is None or (isinstance(device, str) and device == "auto"):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    chosen = torch.device(os.fspath(device) if isinstance(device, str) else device)
-    if chosen.type not in ("cpu", "cuda"):
-        raise InputError("only processors and CUDA devices are supported")
+    name = os.fspath(device) if isinstance(device, str) else device
+    kind, colon, index = name.partition(":") if isinstance(name, str) else ("", "", "")
+    chosen = torch.device(f"cuda{colon}{index}" if kind == "gpu" else name)
+    if chosen.type not in ("cpu", "cuda", "mps"):
+        raise InputError("only processors, CUDA devices and Apple's mps are supported")
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError("torch finds no Apple GPU")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise InputError(f"{torch.cuda.device_count()} CUDA devices are visible")
     return chosen

@@ -54,7 +54,7 @@ def _metric(comparison: Comparison) -> str:
 
 def _article(comparison: Comparison) -> str:
     label = comparison.measure.label
-    vowel = label[0].lower() in "aeio" or label in ("RMSE", "MAE", "MSE", "MAPE", "R²", "F1")
+    vowel = label[0].lower() in "aeio" or label.split()[0] in ("RMSE", "MAE", "MSE", "MAPE", "R²", "F1")
     return f"{'an' if vowel else 'a'} {_metric(comparison)}"
 
 

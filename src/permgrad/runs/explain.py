@@ -404,13 +404,15 @@ def _check_folder(request: ExplainRequest) -> None:
 
 
 def _write(folder: Path, explanation: Explanation, clients: pd.DataFrame | None = None) -> None:
+    from permgrad.attribution.explanation import file_frame
+
     with (
         writing("the explanation must be written", folder, "name another with --out"),
         atomic_folder(folder) as temporary,
     ):
         explanation.save(temporary)
         with atomic_path(temporary / "importance.csv") as file:
-            write_csv(explanation.to_frame(), file)
+            write_csv(file_frame(explanation), file)
         if clients is not None:
             with atomic_path(temporary / "rows.csv") as file:
                 write_csv(clients, file)

@@ -62,6 +62,7 @@ def explain_run(model: Any, inputs: Inputs, folder: Path, *, seed: int, say: Cal
         say: Takes lines that tell how it goes.
     """
     from permgrad.attribution.explain import explain
+    from permgrad.attribution.explanation import file_frame
 
     test = inputs.parts["test"]
     known = np.ones(len(test.y), dtype=bool) if inputs.task == "regression" else np.isin(test.y, model.classes_)
@@ -80,7 +81,7 @@ def explain_run(model: Any, inputs: Inputs, folder: Path, *, seed: int, say: Cal
     main = cache.explain(explain, model, X, y, n_repeats=repeats, random_state=seed, direction=direction)
     main.save(store / "permgrad", overwrite=True)
     with atomic_path(folder / "importance.csv") as temporary:
-        write_csv(main.to_frame(), temporary)
+        write_csv(file_frame(main), temporary)
     if inputs.task == "regression":
         strongest.write(folder, main, X, rows, inputs.na_codes)
     branches: dict[str, Any] = dict(main.branches or {})

@@ -69,6 +69,7 @@ def explain_run(model: ImageTableModel, inputs: Inputs, folder: Path, *, seed: i
 
     ``branches.json`` holds the importance of each input of the network in the place of a hybrid network's paths.
     """
+    from permgrad.attribution.explanation import file_frame
     from permgrad.runs.image_table import records_of
 
     part = inputs.parts["test"]
@@ -84,7 +85,7 @@ def explain_run(model: ImageTableModel, inputs: Inputs, folder: Path, *, seed: i
     main = explain_records(model, records, y, n_repeats=REPEATS, random_state=seed)
     main.save(store / "permgrad", overwrite=True)
     with atomic_path(folder / "importance.csv") as temporary:
-        write_csv(main.to_frame(), temporary)
+        write_csv(file_frame(main), temporary)
     whole = explain_records(model, records, y, level="modality", random_state=seed)
     whole.save(store / "modality", overwrite=True)
     write_json_atomic(folder / "branches.json", branches_of(whole))

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from permgrad._checks import check_choice
-from permgrad._errors import InputError, unknown
+from permgrad._errors import InputError
 from permgrad.runs.declared_kinds import parse_kinds
 
 TASKS = ("auto", "classification", "regression")
 #: What may stand before the colon of a device.
-DEVICES = ("auto", "cpu", "cuda")
 DEFAULT_PARENT = Path("permgrad-runs")
 
 
@@ -155,8 +154,6 @@ class RunRequest(SplitRequest):
             from permgrad.evaluation.baselines import check_available
 
             check_available(self.named_baselines)
-        if self.device.partition(":")[0] not in DEVICES:
-            raise unknown("device", self.device, DEVICES)
 
     def _check_images(self) -> None:
         for name in self.images:

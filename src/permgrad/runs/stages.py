@@ -114,10 +114,10 @@ def machine(request: RunRequest) -> str:
     """Say in a few words what the run is computed on."""
     import torch
 
+    from permgrad.models.settings import choose_device
+
     threads = f"{torch.get_num_threads()} thread{'s' * (torch.get_num_threads() != 1)}"
-    device = request.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose_device(request.device)
     return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {threads}, device {device}"
 
 

@@ -25,7 +25,7 @@ from permgrad._errors import InputError
 from permgrad._files import atomic_path, is_taken, sweep, what_lies_at, write_json_atomic, writing
 from permgrad._lock import hold_folder
 from permgrad._stored import parse_json, read_npz
-from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.explanation import Explanation, file_frame
 from permgrad.attribution.streaming.merge import check_sums, merge
 from permgrad.attribution.streaming.part import PartResult, part_name
 from permgrad.attribution.streaming.plan import StreamPlan
@@ -111,7 +111,7 @@ class StreamFolder:
         """Write the explanation beside the parts, and remove the sums that it was made from."""
         with writable(self.path):
             with atomic_path(self.path / IMPORTANCE) as temporary:
-                write_csv(explanation.to_frame(), temporary)
+                write_csv(file_frame(explanation), temporary)
             made = self.path / PARTS / "explanation"
             if made.exists():
                 shutil.rmtree(made)
