@@ -126,7 +126,7 @@ def test_what_cannot_be_used_is_said(case):
     with pytest.raises(pg.InputError, match=r"captum.Occlusion must be able to attribute .*pass what it needs"):
         pg.explain(net, inputs, method=attr.Occlusion(net))
     views, pair, _ = STRANGERS["list_of_images"]()
-    with pytest.raises(pg.InputError, match="wrap it in a module whose forward has one parameter for each"):
+    with pytest.raises(pg.InputError, match="Wrap it in a module whose forward has one parameter for each"):
         pg.explain(views, pair, method=attr.Saliency(views))
     model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False)
     rows = np.random.default_rng(0).normal(size=(60, 2))

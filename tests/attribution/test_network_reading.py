@@ -54,7 +54,9 @@ def test_keys_that_match_nothing_are_passed_in_order():
 @pytest.mark.parametrize("keys", [("image", "record"), ("picture", "table")])
 def test_a_partial_match_lists_both(keys):
     inputs = dict(zip(keys, (IMAGE, TABLE), strict=False))
-    with pytest.raises(pg.InputError, match=rf"the keys are {', '.join(keys)} and the parameters are image, table"):
+    with pytest.raises(
+        pg.InputError, match=rf"The keys of the inputs \({', '.join(keys)}\) do not .* \(image, table\)"
+    ):
         explain(Two(), inputs)
 
 
@@ -86,9 +88,9 @@ def test_a_list_of_lists_of_numbers_is_one_table():
 
 
 def test_too_few_and_too_many_inputs():
-    with pytest.raises(pg.InputError, match=r"all that the forward needs \(image, table\), however: table is missing"):
+    with pytest.raises(pg.InputError, match=r"The forward also needs table\. Add it to the inputs"):
         explain(Two(), {"image": IMAGE})
-    with pytest.raises(pg.InputError, match="also hold mask; leave that out"):
+    with pytest.raises(pg.InputError, match=r"The forward takes no mask, only image, table\. Leave that out"):
         explain(Two(), {"image": IMAGE, "table": TABLE, "mask": TABLE})
 
 
@@ -132,7 +134,7 @@ def test_codes_and_counts_are_told_apart_by_what_the_network_takes(kind):
 def test_lengths_shapes_and_types_that_do_not_fit():
     with pytest.raises(pg.InputError, match="same number of rows, however: image 12, table 11"):
         explain(Two(), {"image": IMAGE, "table": TABLE[:11]})
-    with pytest.raises(pg.InputError, match=r"must accept the inputs, however: called with .*\(12, 3\).* raised"):
+    with pytest.raises(pg.InputError, match=r"does not accept the inputs: called with .*\(12, 3\).* raised"):
         explain(Two(), {"image": IMAGE, "table": TABLE[:, :3]})
     with pytest.raises(pg.InputError, match="column 'b' of 'table' does not"):
         explain(Two(), {"image": IMAGE, "table": pd.DataFrame({"a": [1.0] * ROWS, "b": ["x"] * ROWS})})
@@ -176,12 +178,12 @@ def test_a_forward_that_takes_any_keyword_gets_them():
 
     found = explain(Named(), {"two": TABLE, "one": 2 * TABLE}, method="gradient")
     assert set(found.modality) == {"one", "two"}
-    with pytest.raises(pg.InputError, match=r"must accept the inputs, however: .*KeyError"):
+    with pytest.raises(pg.InputError, match=r"does not accept the inputs: .*KeyError"):
         explain(Named(), {"one": TABLE})
 
 
 def test_keys_that_match_nothing_must_be_as_many_as_the_forward_takes():
-    with pytest.raises(pg.InputError, match="however: the keys are picture and the parameters are image, table"):
+    with pytest.raises(pg.InputError, match=r"\(picture\) do not match the forward's parameters \(image, table\)"):
         explain(Two(), {"picture": IMAGE})
 
 
@@ -425,8 +427,8 @@ def test_inputs_that_are_none():
     for inputs, message in (
         (None, "'input' is NoneType"),
         ("x", "'input' is str"),
-        ({}, "there is none"),
-        ([], "none"),
+        ({}, "hold no tensor, array or table"),
+        ([], "hold no tensor"),
     ):
         with pytest.raises(pg.InputError, match=message):
             explain(nn.Linear(4, 2), inputs)

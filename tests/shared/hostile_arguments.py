@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import contextlib
 import os
 from collections.abc import Callable, Iterator
@@ -89,7 +90,8 @@ def check_argument(call: Callable[[Any], Any], *, takes: tuple[str, ...] = ()) -
             ends[name] = "taken"
     for name, text in said.items():
         rule, however, fact = text.partition("however")
-        assert rule.strip() and however and fact.strip(), f"{name}: {text}"  # noqa: PT018
+        sentences = re.fullmatch(r"[A-Z].*[.:)] [A-Z].*[.?]", text, flags=re.DOTALL)
+        assert sentences or (rule.strip() and however and fact.strip()), f"{name}: {text}"
         assert len(text) < 3000, f"{name}: {len(text)} characters: {text[:70]}…{text[-120:]}"
     guessed = {name for name in NONSENSE if ends[name] == "taken"} - set(takes)
     assert not guessed, f"taken without a meaning: {sorted(guessed)}"

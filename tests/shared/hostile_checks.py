@@ -5,6 +5,7 @@ Used by the quick set in the tests and by the long run, ``benchmarks/verify_host
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import Any
 
@@ -28,15 +29,16 @@ class BrokenError(AssertionError):
 
 
 def refusal(error: PermgradError) -> str:
-    """Return what was said, if it states rule, fact and fix.
+    """Return what was said, if it states the problem and then a hint, as two sentences (or as rule, fact and fix).
 
     Raises:
         BrokenError: One of them is missing.
     """
     text = str(error)
     rule, found, rest = text.partition(", however")
-    if not found or not rule.strip() or ";" not in rest:
-        raise BrokenError(f"a refusal states rule, fact and fix, but: {text!r}")
+    sentences = re.fullmatch(r"[A-Z].*[.:)] [A-Z].*[.?]", text, flags=re.DOTALL)
+    if not sentences and (not found or not rule.strip() or ";" not in rest):
+        raise BrokenError(f"a refusal states the problem and a hint, but: {text!r}")
     return text
 
 

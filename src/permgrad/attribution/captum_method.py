@@ -208,16 +208,16 @@ class CaptumMethod(Method):
 
 def _call_order(subject: NetworkSubject) -> list[int]:
     """Return the inputs in the order of the forward's parameters: Captum passes them by position."""
-    if subject.form.passing == "whole":
+    form = subject.form
+    named = list(inspect.signature(subject.module.forward).parameters) if form.passing == "keywords" else form.arguments
+    places = [] if form.passing == "whole" else [named.index(leaf.place[0]) for leaf in form.leaves]
+    order = sorted(range(len(places)), key=places.__getitem__)
+    if not places or [places[position] for position in order] != list(range(len(order))):
         raise InputError(
-            "a Captum object passes every input by position, however: the network takes a list or dict of them; wrap "
-            "it in a module whose forward has one parameter for each"
+            "A Captum object passes every input by position, and this network takes them in another way (a list or "
+            "dict, or None before an input). Wrap it in a module whose forward has one parameter for each input."
         )
-    if subject.form.passing == "positions":
-        return list(range(len(subject.input_names)))
-    parameters = list(inspect.signature(subject.module.forward).parameters)
-    places = [str(leaf.place[0]) for leaf in subject.form.leaves]
-    return sorted(range(len(places)), key=lambda position: parameters.index(places[position]))
+    return order
 
 
 def _takes_target(subject: NetworkSubject, rows: tuple[Tensor, ...]) -> bool:

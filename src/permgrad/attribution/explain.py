@@ -50,7 +50,7 @@ def explain(
     Args:
         model: a fitted ``HyNNClassifier`` or ``HyNNRegressor``, or a ``torch.nn.Module``.
         inputs: the rows to explain. For an estimator a DataFrame or array with the columns of ``fit``. For a network
-            what its forward takes, rows first: a dict by parameter name (where no name matches, in order), a tuple, or
+            what its forward takes, rows first: a dict by parameter name (or the only argument it needs), a tuple, or
             a single tensor, array or frame; tables ``(rows, columns)``, images ``(rows, [channels,] height, width)``.
             For an estimator also the path of a Parquet file, or of a folder of them, which need not fit in memory: see
             ``pg.explain_stream``, whose ``out, rows, form, engine`` are then options.

@@ -46,14 +46,14 @@ class BranchCut:
         """Return the embedding of rows of one input."""
         moved = tensor.to(self.subject.device, copy=tensor.device == self.subject.device)
         with self.subject.theirs([tensor], self.subject.input_names[position : position + 1]):
-            embedding: Embedding = tuple(self.branches[position](moved))
+            embedding: Embedding = tuple(self.branches[position].forward(moved))
         return embedding
 
     def fuse(self, embeddings: Sequence[Embedding]) -> Tensor:
         """Return the network's output for embeddings of the same rows."""
         flat = [tensor for embedding in embeddings for tensor in embedding]
         with self.subject.theirs(flat, ["embedding"] * len(flat)):
-            returned = self.trunk(*flat)
+            returned = self.trunk.forward(*flat)
         return self.subject.taken(returned, len(flat[0]))
 
 
@@ -111,7 +111,8 @@ def _trace(subject: NetworkSubject, count: int) -> BranchCut | None:
 def _placeholder_names(subject: NetworkSubject, parameters: list[str]) -> list[str]:
     if subject.form.passing == "keywords":
         return [str(leaf.place[0]) for leaf in subject.form.leaves]
-    return parameters[: len(subject.form.leaves)]
+    places = subject.form.arguments
+    return [parameters[places.index(leaf.place[0])] for leaf in subject.form.leaves]
 
 
 def _copy(graph: fx.Graph) -> tuple[fx.Graph, dict[fx.Node, fx.Node]]:

@@ -7,7 +7,6 @@ exchanging them.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from functools import partial
 from threading import get_ident
@@ -165,7 +164,7 @@ class InnerSubject(NetworkSubject):
         suffix = self._suffix
 
         def function(*args: Any, **kwargs: Any) -> Any:
-            return suffix(*args, **kwargs, **extra)  # type: ignore[misc]
+            return suffix.forward(*args, **kwargs, **extra)  # type: ignore[union-attr]
 
         with self.theirs(activations, ["activation"] * len(activations)):
             returned = self.outer.form.call(function, given)  # type: ignore[arg-type]
@@ -265,13 +264,13 @@ def _cut(outer: NetworkSubject, layer: str, calls: int) -> tuple[fx.GraphModule 
 def _positions(outer: NetworkSubject, parameters: list[str], used: set[str]) -> tuple[int, ...]:
     """Return which input tensors belong to the parameters that are still used."""
     positions = []
-    keys = list(outer.form.structure) if isinstance(outer.form.structure, dict) else None
+    places = outer.form.arguments
     for position, leaf in enumerate(outer.form.leaves):
         top = leaf.place[0]
         if outer.form.passing == "keywords":
             name = str(top)
         else:
-            index = keys.index(top) if keys is not None else operator.index(top)
+            index = places.index(top)
             name = parameters[index] if index < len(parameters) else ""
         if name in used or name == "":
             positions.append(position)

@@ -42,17 +42,24 @@ class InputForm:
     Attributes:
         leaves: one for each tensor.
         passing: as keywords, as positional arguments, or the user's whole structure as one argument.
-        structure: the user's structure, with tensors' places left out.
+        structure: the user's structure, with tensors' places left out; what is None in it is passed on as None.
+        whole: name of the parameter that takes the whole structure, where it is passed so; else empty.
     """
 
     leaves: tuple[Leaf, ...]
     passing: Passing
     structure: Any
+    whole: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the inputs, one for each tensor."""
         return tuple(leaf.name for leaf in self.leaves)
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """Key or position of each argument, in the order of the user's structure; of those that are None too."""
+        return tuple(self.structure if isinstance(self.structure, dict) else range(len(self.structure)))
 
     def call(self, function: Callable[..., Any], tensors: Sequence[Tensor]) -> Any:
         """Call the network with tensors in the place of the user's inputs."""
@@ -106,45 +113,45 @@ class InputForm:
         return tensors
 
 
-def read_form(module: nn.Module, inputs: Any, dtype: torch.dtype) -> tuple[InputForm, tuple[Tensor, ...]]:
+def read_forms(module: nn.Module, inputs: Any, dtype: torch.dtype) -> tuple[tuple[InputForm, ...], tuple[Tensor, ...]]:
     """Match inputs to the network's forward.
 
     Args:
         module: the network.
-        inputs: a dict (keys are matched to the forward's parameter names; where none matches they are passed in
-            order), a tuple or list, or a single tensor, array or frame; values may themselves be lists or dicts.
+        inputs: a dict (its keys are the names of the forward's parameters; where none is, the values are passed in
+            order, or the dict itself is the argument of a forward that needs no other), a tuple or list, or a single
+            tensor, array or frame; values may themselves be lists or dicts, or None, which is passed on.
         dtype: the network's own, for arrays of 64-bit numbers.
+
+    Returns:
+        The ways in which the inputs may be meant, the likeliest first, and one tensor per input.
 
     Raises:
         InputError: some keys match and others do not, a required parameter is missing, or something is no tensor.
     """
     parameters = _parameters(module)
-    passing: Passing = "positions"
-    if isinstance(inputs, (Mapping, tuple, list)) and len(inputs) == 0:
-        raise InputError(
-            "inputs must hold at least one tensor, array or table, however: there is none; pass what the forward takes"
-        )
-    if isinstance(inputs, Mapping):
-        passing = _match_keys(inputs, parameters)
-    elif isinstance(inputs, (tuple, list)):
-        positional = _positional(parameters)
-        if len(inputs) > 1 and positional is not None and len(positional) == 1:
-            passing = "whole"
-    else:
-        return _read_single(inputs, parameters, dtype)
+    structured = isinstance(inputs, (Mapping, tuple, list))
+    if structured and not _has_values(inputs):
+        raise InputError("The inputs hold no tensor, array or table. Pass what the forward takes.")
     if _is_leaf(inputs):
         # A list of numbers is one array.
-        return _read_single(inputs, parameters, dtype)
-    hint = tuple(_names_by_position(parameters, len(inputs))) if passing == "positions" else ()
-    if passing == "whole" and not isinstance(inputs, Mapping):
-        hint = tuple(f"{parameters[0][0]}[{index}]" for index in range(len(inputs)))
-    leaves, tensors, structure = _flatten(inputs, hint, dtype)
-    doubled = [leaf.name for leaf in leaves if [other.name for other in leaves].count(leaf.name) > 1]
+        form, tensors = _read_single(inputs, parameters, dtype)
+        return (form,), tensors
+    named = isinstance(inputs, Mapping)
+    ways = _ways_of_keys([str(key) for key in inputs], parameters) if named else _ways_of_places(inputs, parameters)
+    forms = []
+    for way in ways:
+        first = parameters[0][0] if way == "whole" else ""
+        places = range(len(inputs))
+        hint = [f"{first}[{place}]" for place in places] if first else _names_by_position(parameters, len(inputs))
+        leaves, tensors, structure = _flatten(inputs, hint, dtype)
+        forms.append(InputForm(leaves, way, structure, first))
+    names = forms[0].names
+    doubled = [name for name in names if names.count(name) > 1]
     if doubled:
         raise InputError(f"inputs must have different names, however: {doubled[0]!r} occurs twice; pass a dict")
-    form = InputForm(leaves, passing, structure)
-    check_rows(form.names, tensors)
-    return form, tensors
+    check_rows(names, tensors)
+    return tuple(forms), tensors
 
 
 def _read_single(
@@ -249,42 +256,51 @@ def _positional(parameters: list[tuple[str, inspect.Parameter]]) -> list[str] | 
     return [name for name, parameter in parameters if parameter.kind in kinds]
 
 
-def _match_keys(inputs: Mapping[Any, Any], parameters: list[tuple[str, inspect.Parameter]]) -> Passing:
-    keys = [str(key) for key in inputs]
-    fixed = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    names = [name for name, parameter in parameters if parameter.kind not in fixed]
-    required = [
-        name
-        for name, parameter in parameters
-        if parameter.kind not in fixed and parameter.default is inspect.Parameter.empty
-    ]
-    any_keyword = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for _, parameter in parameters)
-    matching = [key for key in keys if key in names]
+def _required(parameters: list[tuple[str, inspect.Parameter]]) -> list[str]:
+    """Return the names of parameters that must be passed."""
+    any_number = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [name for name, own in parameters if own.kind not in any_number and own.default is inspect.Parameter.empty]
+
+
+def _ways_of_places(inputs: Sequence[Any], parameters: list[tuple[str, inspect.Parameter]]) -> tuple[Passing, ...]:
+    """Return how a tuple or list may be meant: as arguments, or as the only argument that the forward needs."""
+    positional = _positional(parameters)
+    if not positional or len(inputs) < 2 or not set(_required(parameters)) <= {positional[0]}:
+        return ("positions",)
+    return ("whole",) if len(inputs) > len(positional) else ("positions", "whole")
+
+
+def _ways_of_keys(keys: list[str], parameters: list[tuple[str, inspect.Parameter]]) -> tuple[Passing, ...]:
+    """Return how a dict with these keys may be meant.
+
+    Raises:
+        InputError: the forward cannot be called with it.
+    """
+    any_keyword = any(own.kind is inspect.Parameter.VAR_KEYWORD for _, own in parameters)
+    any_number = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    names = [name for name, own in parameters if own.kind not in any_number]
+    required, positional = _required(parameters), _positional(parameters)
     strange = [key for key in keys if key not in names]
     missing = [name for name in required if name not in keys]
-    if matching and (not strange or any_keyword) and not missing:
-        return "keywords"
-    if not matching:
-        positional = _positional(parameters)
-        if any_keyword and not required:
-            return "keywords"
-        if positional is not None and len(positional) == 1 and len(keys) > 1:
-            # forward(batch): the dict itself is the argument.
-            return "whole"
-        if positional is None or (len(keys) <= len(positional) and not set(missing) - set(positional[: len(keys)])):
-            return "positions"
-    if matching and not strange:
-        raise InputError(
-            f"inputs must hold all that the forward needs ({', '.join(required)}), however: {', '.join(missing)} is "
-            "missing; add it"
-        )
-    if matching and not missing:
-        raise InputError(
-            f"the forward takes {', '.join(names)}, however: inputs also hold {', '.join(strange)}; leave that out"
-        )
+    if not missing and (any_keyword or not strange):
+        return ("keywords",)
+    unknown = len(strange) == len(keys)
+    ways: list[Passing] = []
+    # forward(batch, y=None): the dict itself is the argument, unless it holds that.
+    if positional and set(required) <= {positional[0]} and (unknown or missing):
+        ways.append("whole")
+    in_order = positional is None or (len(keys) <= len(positional) and set(missing) <= set(positional[: len(keys)]))
+    if unknown and in_order:
+        ways.append("positions")
+    if ways:
+        return tuple(ways)
+    if not missing:
+        raise InputError(f"The forward takes no {', '.join(strange)}, only {', '.join(names)}. Leave that out.")
+    if not strange:
+        raise InputError(f"The forward also needs {', '.join(missing)}. Add it to the inputs.")
     raise InputError(
-        "the keys of inputs must be the names of the forward's parameters, or none of them, "
-        f"however: the keys are {', '.join(keys)} and the parameters are {', '.join(names) or 'none'}; rename the keys"
+        f"The keys of the inputs ({', '.join(keys)}) do not match the forward's parameters "
+        f"({', '.join(names) or 'none'}). Rename the keys."
     )
 
 
@@ -304,10 +320,20 @@ def _is_leaf(value: Any) -> bool:
     return True
 
 
+def _has_values(value: Any) -> bool:
+    """Whether a structure holds anything but None."""
+    if isinstance(value, Mapping):
+        return any(_has_values(item) for item in value.values())
+    if isinstance(value, (tuple, list)):
+        # Of a table of a million lists the first number says so.
+        return any(_has_values(item) for item in value)
+    return value is not None
+
+
 def _holds_tensors(value: Any) -> bool:
     """Whether a value is no number: of a list the first entry says so, since a table may be a million lists."""
     if isinstance(value, (tuple, list)):
-        return bool(value) and _holds_tensors(value[0])
+        return _holds_tensors(next((item for item in value if item is not None), None))
     return isinstance(value, (Tensor, np.ndarray, pd.DataFrame, pd.Series, Mapping))
 
 
@@ -316,6 +342,8 @@ def _flatten(inputs: Any, hint: Sequence[str], dtype: torch.dtype) -> tuple[tupl
     tensors: list[Tensor] = []
 
     def walk(value: Any, name: str, place: tuple[Any, ...]) -> Any:
+        if value is None:
+            return None
         if isinstance(value, Mapping):
             return {key: walk(item, f"{name}.{key}", (*place, key)) for key, item in value.items()}
         if not _is_leaf(value):
@@ -337,6 +365,8 @@ def _flatten(inputs: Any, hint: Sequence[str], dtype: torch.dtype) -> tuple[tupl
 def _fill(structure: Any, tensors: Any) -> Any:
     if structure is _Slot:
         return next(tensors)
+    if structure is None:
+        return None
     if isinstance(structure, dict):
         return {key: _fill(value, tensors) for key, value in structure.items()}
     return [_fill(value, tensors) for value in structure]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from permgrad._checks import check_choice
 from permgrad._errors import InputError, PermgradError, counted, error_in_words, is_out_of_memory, warn_user
 from permgrad.attribution.network.apart import check_apart
-from permgrad.attribution.network.inputs import in_type_of, read_form, shapes_in_words
+from permgrad.attribution.network.inputs import InputForm, in_type_of, read_forms, shapes_in_words
 from permgrad.attribution.network.outputs import OutputForm, pick_head, resolve_outputs, with_others
 from permgrad.attribution.network.state import are_rewritten, as_written, check_initialised, copied_weights, kept
 from permgrad.attribution.subject import Task
@@ -123,13 +123,14 @@ class NetworkSubject:
             (p for p in [*self.module.parameters(), *self.module.buffers()] if p.is_floating_point()), None
         )
         self.dtype = torch.float32 if parameter is None else parameter.dtype
-        self.form, tensors = read_form(self.module, inputs, self.dtype)
+        forms, tensors = read_forms(self.module, inputs, self.dtype)
+        self.form = forms[0]
         self.device = tensors[0].device if parameter is None else parameter.device
         self.head = self.picked = head
         self._casts: tuple[torch.dtype | None, ...] = (None,) * len(tensors)
         self._width: int | None = None
         self.rewrites = False
-        probe = self._probe(tensors)
+        probe = self._probe_forms(forms, tensors)
         self.inputs = self._cast(tensors)
         self._folded: Callable[[Tensor], Tensor] | None = None
         self._looked = False
@@ -204,6 +205,27 @@ class NetworkSubject:
             tensor if dtype is None else tensor.to(dtype) for tensor, dtype in zip(tensors, self._casts, strict=True)
         )
 
+    def _probe_forms(self, forms: Sequence[InputForm], tensors: Sequence[Tensor]) -> Tensor:
+        """Call the network on the first rows, with the inputs in each way that they may be meant until one fits."""
+        told: list[str] = []
+        cause: BaseException | None = None
+        for form in forms:
+            self.form = form
+            try:
+                return self._probe(tensors)
+            except ForwardError as error:
+                if self._width is not None:
+                    raise
+                way = f"as one argument {form.whole!r} " if form.whole else "one after the other " * (len(forms) > 1)
+                told.append(f"{way}it raised {error.words}")
+                cause = cause or error.__cause__
+        few = shapes_in_words(self.input_names, [tensor[:_PROBE_ROWS] for tensor in tensors])
+        keys = "keys, " * isinstance(self.form.structure, dict)
+        raise InputError(
+            f"The network does not accept the inputs: called with {few} {', and '.join(told)}. "
+            f"Check their {keys}order, shapes and types."
+        ) from cause
+
     def _probe(self, tensors: Sequence[Tensor]) -> Tensor:
         """Call the network on the first rows; where precision does not fit, try the network's own.
 
@@ -244,10 +266,7 @@ class NetworkSubject:
                     raise
                 first = first or error
         assert first is not None  # there is at least one attempt
-        raise InputError(
-            f"the network must accept the inputs, however: called with {shapes_in_words(self.input_names, few)} it "
-            f"raised {first.words}; check their order, shapes and types"
-        ) from first.__cause__
+        raise first
 
     def _first_outputs(self, rows: Sequence[Tensor]) -> Tensor:
         """Return the outputs of rows, in batches that fit in memory."""

@@ -45,6 +45,7 @@ class OwnThreadTracer(fx.Tracer):
         """Return a graph, the traced one or a part of it, as a module with the parts of the network.
 
         For messages, torch keeps the source of every such module as long as the process lives: this one's is taken out.
+        Call its ``forward``: the module itself prints to stderr what a part of the network raises.
         """
         names = {str(node.target) for node in graph.nodes if node.op in ("call_module", "get_attr")}
         parts = {name: attrgetter(name)(self.root) for name in names - self._constants.keys()}
