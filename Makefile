@@ -29,6 +29,8 @@ $(VENV)/installed-test: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install -c constraints.txt -e '.[baselines,peers,tune,ray,dev]'
 	@touch $@
 
+# On so small a table threads take longer to meet than to compute; a number that you set is taken.
+demo: export OMP_NUM_THREADS ?= 1
 demo: $(VENV)/installed-demo ## Train and explain on a data set that ships with scikit-learn; says where the report is
 	$(BIN)/permgrad run breast_cancer --out $(RUNS)/demo
 	@echo "Open the report in any browser: $(abspath $(RUNS))/demo/report.html"

@@ -1,11 +1,16 @@
-"""Examples in docstrings that need an extra are skipped, and say so, where it is not installed."""
+"""What holds for all tests: how many threads they compute with, and which examples in docstrings are skipped."""
 
 from __future__ import annotations
 
+import os
 import re
 from importlib.util import find_spec
 
 import pytest
+
+# Before torch is imported: on small tables threads take longer to meet than to compute, the more so where two processes
+# share two cores. Who sets the variable is heard.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 #: What examples import from the extras.
 EXTRAS = ("captum", "shap", "shapiq", "optuna", "ray", "lightgbm", "xgboost", "pytabkit")

@@ -1,4 +1,22 @@
-"""What is not looked at for doctests."""
+"""What is not looked at for doctests, and what tests of every folder share."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
 
 # It registers a device with torch as soon as it is imported: a script, for processes of its own.
 collect_ignore = ["shared/on_pretended.py"]
+
+
+@pytest.fixture
+def ctrl_c_counts() -> Iterator[None]:
+    """Let Ctrl-C interrupt this process and those that the test starts, as in a terminal.
+
+    A background job of a script is started with Ctrl-C ignored, and hands that on to every process it starts.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -13,13 +13,7 @@ import pytest
 from permgrad._interrupts import interrupts_wait, uninterrupted_end
 from permgrad.attribution.engines.ray_session import session
 
-
-@pytest.fixture(autouse=True)
-def default_handler():
-    """As in a terminal; what started the tests may have told them to ignore Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+pytestmark = pytest.mark.usefixtures("ctrl_c_counts")
 
 
 def press() -> None:

@@ -18,6 +18,7 @@ def interrupts_wait() -> Iterator[None]:
     started, so that its end crashes.
 
     Examples:
+        >>> before = signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal
         >>> said = []
         >>> try:
         ...     with interrupts_wait():
@@ -27,6 +28,7 @@ def interrupts_wait() -> Iterator[None]:
         ...     said.append("now it counts")
         >>> said
         ['the body is through', 'now it counts']
+        >>> _ = signal.signal(signal.SIGINT, before)
     """
     handler = signal.getsignal(signal.SIGINT)
     # Python gives handlers to the main thread only; and what is ignored, or ends the process at once, stays so.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -152,6 +153,28 @@ def test_nothing_is_printed_and_no_global_state_changes(capfd, recwarn):
     assert captured.out == ""
     assert captured.err == ""
     assert [str(warning.message) for warning in recwarn] == []
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("name", ["mlp", "lightgbm"])
+def test_threads_to_come_compute_with_as_many_as_before(name, threads):
+    """Torch keeps their number apart from that of the thread that fits."""
+    if not baselines.get(name).available():
+        pytest.skip(f"{name} is not installed")
+
+    def in_a_new_thread():
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(torch.get_num_threads).result()
+
+    train, *_ = parts("regression")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert in_a_new_thread() == 2
+        fit_baseline(name, "regression", train, threads=threads)
+        assert (torch.get_num_threads(), in_a_new_thread()) == (2, 2)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_bad_input():

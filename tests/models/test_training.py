@@ -388,6 +388,7 @@ def test_a_first_epoch_that_breaks_down_names_the_column(monkeypatch):
     assert str(caught.value).endswith(message)
 
 
+@pytest.mark.usefixtures("ctrl_c_counts")
 @pytest.mark.parametrize("how", ["signal", "raised"])
 def test_control_c_changes_nothing_and_reaches_the_caller(empty_folder, monkeypatch, capfd, how):
     usual = Learner.step

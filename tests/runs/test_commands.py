@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from rounding import as_many_threads
 from typer.testing import CliRunner
 
 import permgrad as pg
@@ -267,7 +268,7 @@ def test_baselines_by_name(place, tmp_path, monkeypatch):
 def test_a_run_killed_while_training_goes_on_and_ends_the_same(place, classified, tmp_path):
     folder = tmp_path / "run"
     words = [sys.executable, "-m", "permgrad.cli", "run", str(place / "table.csv"), *WORDS, "--out", str(folder)]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(words, env=as_many_threads(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not any((folder / ".checkpoint").glob("*")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -278,10 +279,13 @@ def test_a_run_killed_while_training_goes_on_and_ends_the_same(place, classified
     call("run", place / "table.csv", *WORDS, "--out", folder)
     assert {path.name for path in folder.iterdir()} == FILES
     ours, theirs = (pd.read_csv(run / "predictions.csv") for run in (folder, classified))
-    np.testing.assert_allclose(ours["probability_ill"], theirs["probability_ill"], atol=1e-6)
+    pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+    ours, theirs = (pd.read_csv(run / "importance.csv") for run in (folder, classified))
+    pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ctrl_c_counts")
 def test_interrupting_ends_with_130_and_one_sentence(place, tmp_path):
     folder = tmp_path / "run"
     words = [sys.executable, "-m", "permgrad.cli", "run", str(place / "table.csv"), *WORDS, "--out", str(folder)]

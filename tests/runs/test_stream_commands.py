@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -15,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from invoking import call, train_run
+from rounding import as_many_threads
 
 import permgrad as pg
 from permgrad._lock import hold_folder
@@ -151,9 +151,11 @@ def test_killed_half_way_and_gone_on_with(tmp_path: Path, run: Path) -> None:
         "main()\n"
     )
     words = ["explain", str(run), str(folder), "--out", str(tmp_path / "out"), "--repeats", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-c", slow, *words], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", slow, *words],
+        env=as_many_threads(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     parts = tmp_path / "out" / "parts"
     deadline = time.monotonic() + 120

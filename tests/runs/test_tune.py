@@ -460,6 +460,7 @@ def test_two_processes_one_of_them_killed(place, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ctrl_c_counts")
 def test_ctrl_c_says_how_to_go_on(place, tmp_path):
     out = tmp_path / "study"
     command = [sys.executable, "-m", "permgrad.cli", *map(str, words(place, out, trials=40))]

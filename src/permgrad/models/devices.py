@@ -52,6 +52,10 @@ def device_of(module: nn.Module) -> torch.device:
 def torch_threads(count: int | None) -> Iterator[None]:
     """Let torch compute with so many threads for the body, and with as many as before afterwards; None: as it is.
 
+    Torch has one number for the threads of the caller and another for those that threads to come begin with, and tells
+    the first alone. Where that is right already nothing is set: a limit of threadpoolctl changes the first alone, and
+    setting would leave the second changed for ever.
+
     Examples:
         >>> before = torch.get_num_threads()
         >>> with torch_threads(1):
@@ -60,10 +64,10 @@ def torch_threads(count: int | None) -> Iterator[None]:
         >>> torch.get_num_threads() == before
         True
     """
-    if count is None:
+    before = torch.get_num_threads()
+    if count in (None, before):
         yield
         return
-    before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
         yield

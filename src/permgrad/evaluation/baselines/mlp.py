@@ -147,12 +147,10 @@ class PlainMLP:
 
 @register("mlp", "plain MLP", "torch")
 def _mlp(job: Job) -> Any:
-    import torch
-
+    from permgrad.models.devices import torch_threads
     from permgrad.models.guard import sheltered
 
     model = PlainMLP(job.n_classes if job.classify else 0, MLPOptions(**job.options), job.seed)
     held = None if job.validation is None else (job.validation.encoded, job.validation.y)
-    with sheltered(job.seed):
-        torch.set_num_threads(job.threads)
+    with sheltered(job.seed), torch_threads(job.threads):
         return model.fit(job.train.encoded, job.train.y, held)
