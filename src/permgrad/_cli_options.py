@@ -65,6 +65,14 @@ MissingCodes = Annotated[
     list[str] | None,
     typer.Option(help="Codes that mean missing, separated by commas, such as -9,-8,-7.", metavar="CODES"),
 ]
+NotMissing = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--not-na",
+        help="Texts that are categories though they usually mean missing, such as None,NA.",
+        metavar="TEXTS",
+    ),
+]
 Groups = Annotated[
     Path | None,
     typer.Option(

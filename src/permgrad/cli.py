@@ -186,6 +186,7 @@ def run(
     row_id: options.RowId = None,
     kind: options.ColumnKind = None,
     na: options.MissingCodes = None,
+    not_na: options.NotMissing = None,
     groups: options.Groups = None,
     group: options.Group = None,
     time: options.Time = None,
@@ -241,6 +242,7 @@ def run(
             identifier=tuple(row_id or ()),
             kind=tuple(kind or ()),
             na=tuple(na or ()),
+            not_na=tuple(not_na or ()),
             groups=groups,
             group=group,
             time=time,
@@ -497,6 +499,7 @@ def compare(
     ] = None,
     kind: options.ColumnKind = None,
     na: options.MissingCodes = None,
+    not_na: options.NotMissing = None,
     groups: options.Groups = None,
     group: Annotated[
         str | None, typer.Option(help="Column whose equal values stay in one fold.", metavar="COL")
@@ -534,6 +537,7 @@ def compare(
             identifier=tuple(row_id or ()),
             kind=tuple(kind or ()),
             na=tuple(na or ()),
+            not_na=tuple(not_na or ()),
             groups=groups,
             group=group,
             out=out,

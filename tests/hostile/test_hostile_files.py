@@ -212,6 +212,7 @@ def test_a_line_that_names_the_separator_is_understood(tmp_path):
         ("5.1,3.5,1.4,0.2,setosa", True),
         ("1.5,2,3", True),
         ("0,0,1", None),
+        ("0,0,a", True),
         ("2019,2020,2021", False),
         ("400.5,401.0,401.5", False),
         ("a,b,1", False),
@@ -223,7 +224,7 @@ def test_a_first_line_that_looks_like_a_row_is_named(tmp_path, header, warned):
         assert "column names must be unique" in refused(tmp_path, content)
         return
     said = read(tmp_path, content)[1]
-    assert [("looks like a row" in words) for words in said] == [True] * warned
+    assert [words for words in said if "looks like a row" in words] == said[:warned]
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------------

@@ -609,13 +609,14 @@ def test_gzip_that_unpacks_to_more_than_memory_holds_is_refused(tmp_path, monkey
         pg.read_table(tmp_path / "a.csv.gz")
 
 
-def test_a_hundred_thousand_equal_names_are_refused_at_once(tmp_path):
+def test_a_hundred_thousand_equal_names_are_counted_at_once(tmp_path):
     """Counting each name among all of them would take minutes."""
+    from permgrad.data.csv_table import numbered
     from permgrad.data.partitions import _check_names
 
-    (tmp_path / "a.csv").write_text(",".join(["a", "b"] * 50_000) + "\n", encoding="utf-8")
-    with pytest.raises(pg.InputError, match="column names must be unique, however 'a', 'b' stand more than once"):
-        pg.read_table(tmp_path / "a.csv")
+    names = numbered(["a", "b"] * 50_000)
+    assert names[:4] == ["a", "b", "a.1", "b.1"]
+    assert len(set(names)) == 100_000
     with pytest.raises(pg.InputError, match="column names must be unique"):
         _check_names([*map(str, range(100_000)), "99999"], "x")
     wide = pd.DataFrame(np.zeros((2, 100_001)), columns=[*map(str, range(100_000)), "99999"])

@@ -114,7 +114,7 @@ def test_infinite_target(here):
     frame.to_csv("infinite.csv", index=False)
     said = refused(here, "run", "infinite.csv", "--target", "age")
     assert said == (
-        "a regression target must be finite, however: column 'age' holds inf in row 3; "
+        "a regression target must be finite, however: column 'age' holds inf in line 5 of 'infinite.csv'; "
         "correct the cell or leave it empty"
     )
 
@@ -138,15 +138,15 @@ def test_infinite_values_in_whichever_part(here, row):
     frame.to_csv("infinite.csv", index=False)
     said = refused(here, "run", "infinite.csv", "--target", "y")
     assert said == (
-        f"numbers must be finite, however column 'weight' holds 1 infinite value (inf), in row {row}; replace inf by "
-        "NaN (missing) or by a large number"
+        f"numbers must be finite, however column 'weight' holds an infinite value (inf) in line {row + 2} of "
+        "'infinite.csv'; replace inf by NaN (missing) or by a large number"
     )
 
 
 def test_cells_of_a_test_file_that_are_no_numbers(here):
     table().assign(weight="heavy").to_csv("test.csv", index=False)
     said = refused(here, "run", "table.csv", "--target", "y", "--test", "test.csv")
-    assert said.startswith("column 'weight' must be numeric, however row 0 has 'heavy'; correct the cell")
+    assert said.startswith("column 'weight' must be numeric, however line 2 of 'test.csv' has 'heavy'; correct the ce")
 
 
 def test_one_class_written_in_two_ways(here):
@@ -189,11 +189,14 @@ def test_nothing_to_predict_from(here):
     assert "a column that varies" in refused(here, "run", "constant.csv", "--target", "y")
 
 
-def test_duplicate_column_names(here):
-    Path("twice.csv").write_text("a,a,y\n" + "1,2,x\n2,3,z\n" * 30)
+def test_the_target_stands_once(here):
+    Path("twice.csv").write_text("y,a,y\n" + "x,2,x\nz,3,z\n" * 30)
     said = refused(here, "run", "twice.csv", "--target", "y")
-    assert "column names must be unique" in said
-    assert "'a'" in said
+    assert said == (
+        "Column 'y' stands 2 times in the header of 'twice.csv', so it is unclear which one is to be predicted. Rename "
+        "or delete the others."
+    )
+    assert "there is no column 'b'" in refused(here, "run", "twice.csv", "--target", "b"), "others are numbered"
 
 
 def test_wrong_delimiter(here):

@@ -343,10 +343,12 @@ class CellError(InputError):
 
     Attributes:
         row: place of the cell's row in the frame that was read, from 0.
+        number: what the frame's index numbers that row; None: it has no numbers.
         found: the message up to the row, where nothing is known of other rows; ``fix``: from the row on.
     """
 
     row: int = 0
+    number: int | None = None
     found: str = ""
     fix: str = ""
 
@@ -356,8 +358,9 @@ class CellError(InputError):
 
         Rows that are numbered by a frame's index keep their numbers where some of them were taken out.
         """
-        shown = index[row] if index.dtype.kind in "iu" else row
-        error = cls(f"{before}row {shown}{fix}")
+        number = int(index[row]) if index.dtype.kind in "iu" else None
+        error = cls(f"{before}row {row if number is None else number}{fix}")
+        error.number = number
         error.row, error.found, error.fix = row, before if found is None else found, fix
         return error
 

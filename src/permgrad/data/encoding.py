@@ -245,6 +245,14 @@ class TableEncoder:
         _tell({name: surprises[name] for name in self.feature_names_in_ if surprises.get(name)})
         return out
 
+    def check_cells(self, X: Any) -> None:
+        """Refuse rows with a cell that ``transform`` would refuse.
+
+        Raises:
+            InputError: as ``transform``.
+        """
+        numeric_cells(self._checked(X), self._stored, self.codes_)
+
     def _unread_words(self, frame: pd.DataFrame, values: Floats) -> dict[str, str]:
         """For columns of yes/no or of dates: what is said of words that could not be read."""
         found = {}

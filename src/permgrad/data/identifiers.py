@@ -28,7 +28,7 @@ _TIME_WORD = re.compile(
     r"epochs?|steps?|age|jahr|monat|woche|tag|stunde|datum|zeit|alter)(?:$|[_\W])",
     re.IGNORECASE,
 )
-_YEARS = (1500, 2200)
+YEARS = (1500, 2200)
 FEWEST_FOR_IDENTIFIER = 20
 #: A column that counts the rows needs no name to be taken for an identifier, but more rows.
 _FEWEST_FOR_COUNT = 30
@@ -84,7 +84,7 @@ def counts_rows(name: str, values: Floats, rows: npt.NDArray[np.int64]) -> bool:
     values, rows = _known(values, rows)
     if len(values) < _FEWEST_FOR_COUNT or _TIME_WORD.search(name) or not are_whole(values):
         return False
-    if values.min() >= _YEARS[0] and values.max() <= _YEARS[1] and not named_like_identifier(name):
+    if values.min() >= YEARS[0] and values.max() <= YEARS[1] and not named_like_identifier(name):
         return False
     return bool((values - rows == values[0] - rows[0]).all() or (np.diff(values[np.argsort(rows)]) == 1).all())
 

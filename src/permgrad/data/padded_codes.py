@@ -110,7 +110,7 @@ def kept_as_written(
     Examples:
         >>> cells = pd.DataFrame({"code": ["007", "7"], "level": ["1", "2"]})
         >>> frame, text = cells.astype(int), "code,level\n007,1\n7,2\n"
-        >>> kept = kept_as_written(Written(frame, {}, ()), text, lambda names: cells[names], cells.columns, ())
+        >>> kept = kept_as_written(Written(frame, {}, {}), text, lambda names: cells[names], cells.columns, ())
         >>> kept.frame.to_numpy().tolist(), kept.texts
         ([['007', 1], ['7', 2]], ('code',))
     """
@@ -131,7 +131,7 @@ def kept_as_written(
     return written._replace(
         frame=frame.assign(**{name: cells[name] for name in kept}) if kept else frame,
         decimals={name: sign for name, sign in written.decimals.items() if name not in kept},
-        percents=tuple(name for name in written.percents if name not in kept),
+        units={name: unit for name, unit in written.units.items() if name not in kept},
         texts=(*written.texts, *kept),
     )
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import io
-import math
 import os
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice, pairwise
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._checks import check_names, check_path
-from permgrad._csv import exact_numbers
-from permgrad._errors import EnvironmentProblem, InputError, counted, listed, shown, warn_user
+from permgrad._errors import EnvironmentProblem, InputError, counted, shown, warn_user
 from permgrad._files import free_memory, why_missing
 from permgrad.data.cells import (
     BLANK,
@@ -32,20 +27,18 @@ from permgrad.data.cells import (
     canonical,
     is_native_number,
 )
-from permgrad.data.missing_texts import MISSING_ANYWAY, SPREADSHEET_ERRORS
+from permgrad.data.csv_table import parse_csv, sniff_delimiter
+from permgrad.data.missing_texts import MISSING_ANYWAY, check_not_na, found_missing, missing_said
 from permgrad.data.padded_codes import kept_as_written, padded_codes, written_alike
+from permgrad.data.row_lines import RowLines
 from permgrad.data.text_files import PARQUET, read_text, unzipped
 from permgrad.data.whole_numbers import masked, may_be_rounded, with_exact
 from permgrad.data.written_numbers import Written, with_numbers
 
+__all__ = ["DAMAGE", "blank_codes", "read_table", "read_written", "sniff_delimiter", "unused_codes"]
+
 #: How often a table that is read into memory is held there while a model is trained on it.
 _COPIES = 3
-DELIMITERS = (",", ";", "\t", "|")
-_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
-_UNCOMMON = (":", "^", "~", "\x01", "/", "!", "#", "@", "*", "&", "%", "=", "§", "¢", "¦", "¬", " ")
-_SAMPLE_RECORDS = 200
-#: How lines begin that say something about a file and belong to no table.
-_COMMENTS = ("#", "%", "//", "--")
 #: What a Parquet file leads to whose notes are not as pandas writes them.
 DAMAGE = (
     ValueError, KeyError, TypeError, IndexError, AttributeError, NotImplementedError, OverflowError,
@@ -59,6 +52,7 @@ def read_table(
     na: CodesArgument = (),
     text: Iterable[str] | None = None,
     decimal: str | None = None,
+    not_na: Iterable[str] = (),
 ) -> pd.DataFrame:
     r"""Read a table from a CSV file (comma, semicolon, tab or pipe; gzip too), a Parquet file or a folder of them.
 
@@ -71,14 +65,16 @@ def read_table(
         text: columns that are kept as text, for example codes with leading zeros.
         decimal: the decimal sign of a CSV file, ``","`` or ``"."``, where its cells do not tell (``1.575`` may be a
             thousand).
+        not_na: texts of a CSV file that are kept, though they usually mean missing, such as ``["None"]``.
 
     Returns:
-        A new frame with text column names and rows numbered from 0.
+        A new frame with text column names and rows numbered from 0. A column of a CSV file without a name is left out
+        if it only numbers the rows, as ``to_csv()`` writes them, else it is called by its place, ``column 7``; a name
+        that occurs again is numbered, as pandas does (``x.1``).
 
     Raises:
-        InputError: no such file, a folder, a binary file, an empty table, a header only, duplicate or empty column
-        names, a wrong
-            delimiter, lines of different length.
+        InputError: no such file, a folder, a binary file, an empty table, a header only, a wrong delimiter, lines of
+            different length.
         EnvironmentProblem: the file cannot be read.
 
     Examples:
@@ -89,7 +85,12 @@ def read_table(
         ...     read_table(file).shape
         (2, 2)
     """
-    return read_written(path, na=na, text=text, decimal=decimal).frame
+    written = read_written(path, na=na, text=text, decimal=decimal, not_na=check_not_na(not_na, MissingCodes.of(na)))
+    # What every reader takes for missing among numbers is a level only among texts.
+    among_texts = {name: own for name, own in written.missing.items() if name in written.texts}
+    for said in (*written.notes, *missing_said(among_texts)):
+        warn_user(said)
+    return written.frame
 
 
 def read_written(
@@ -104,13 +105,17 @@ def read_written(
     classes: Iterable[str] = (),
     categories: Iterable[str] = (),
     identifiers: Iterable[str] = (),
+    known: Iterable[str] = (),
+    not_na: Iterable[str] = (),
+    units: Mapping[str, str] | None = None,
 ) -> Written:
     """Return what ``read_table`` does, and how numbers were written.
 
-    Later tables are read ``like`` the decimals, and ``texts`` are the columns that were text: of them, unlike of
-    ``text``, a later table may lack some. The cells with one of the ``codes`` keep it, unlike those of ``na``, and do
-    not keep their column from being read as numbers. The ``classes`` are columns in which 01 and 1 may differ; the
-    ``categories`` and ``identifiers`` are kept as text where they do.
+    Later tables are read ``like`` the decimals and in the ``units``, and ``texts`` are the columns that were text: of
+    them, unlike of ``text``, a later table may lack some. The cells with one of the ``codes`` keep it, unlike those of
+    ``na``, and do not keep their column from being read as numbers. The ``classes`` are columns in which 01 and 1 may
+    differ, and which must not stand twice; the ``categories`` and ``identifiers`` are kept as text where they do. A
+    column without a name is kept where its place is ``known``; ``not_na`` are texts that do not mean missing.
     """
     if decimal is not None and not (isinstance(decimal, str) and decimal in (",", ".")):
         raise InputError(f"decimal must be ',' or '.', however: {shown(decimal)}; pass one of them, or None")
@@ -124,7 +129,15 @@ def read_written(
     if content[:4] == PARQUET or file.suffix.lower() in (".parquet", ".pq"):
         frame, source = _parse_parquet(content, file), None
     else:
-        frame, source = _parse_csv(read_text(content, file), file, as_text, set(texts))
+        frame, source = parse_csv(
+            read_text(content, file),
+            file,
+            as_text,
+            set(texts),
+            known={*known, *categories, *identifiers},
+            once=set(classes),
+            kept=not_na,
+        )
     if frame.shape[0] == 0:
         raise InputError(
             f"a table must have at least one row, however {str(file)!r} has a header only "
@@ -142,13 +155,16 @@ def read_written(
         as_text={*as_text, *texts},
         decimal=decimal,
         like=like or {},
+        units=units or {},
         codes=codes,
     )
-    _warn_of_none(written, source)
+    declared = {*MissingCodes.of(na).labels, *MissingCodes.of(codes).labels}
+    missing = found_missing(written.frame, source.text, source.as_written, declared)
     written = kept_as_written(written, source.text, source.as_written, categories, identifiers, codes)
     padded = padded_codes(written.frame, source.text, source.as_written)
     alike = written_alike(written.frame, source.text, source.as_written, classes, codes)
-    return written._replace(padded=padded, alike=alike)
+    lines = RowLines(file, source.lines)
+    return written._replace(padded=padded, alike=alike, missing=missing, lines=lines, notes=source.notes)
 
 
 def is_parquet_folder(path: Path) -> bool:
@@ -252,284 +268,6 @@ def _near(file: Path) -> str:
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
-# ---- CSV ------------------------------------------------------------------------------------------------------------
-def sniff_delimiter(text: str) -> str:
-    r"""Find the delimiter: the one that gives the most lines as many fields as the header has, at least two.
-
-    One after which quotes stand where they belong, at both ends of a field, goes before all others.
-
-    Returns:
-        One of comma, semicolon, tab, pipe; a comma for a table with one column.
-
-    Examples:
-        >>> sniff_delimiter("a;b\\n1,5;2\\n2,5;3\\n")
-        ';'
-    """
-    best, best_score = ",", (False, 0.0, 0)
-    for delimiter in DELIMITERS:
-        records = _records(text, delimiter)
-        if not records or len(records[0]) < 2:
-            continue
-        width = len(records[0])
-        agree = sum(len(record) == width for record in records[1:]) / max(len(records) - 1, 1)
-        if len(records) == 1:
-            agree = 1.0
-        score = (bool(_records(text, delimiter, strict=True)), agree, width)
-        if score > best_score:
-            best, best_score = delimiter, score
-    return best
-
-
-def _records(text: str, delimiter: str, *, strict: bool = False, most: int = _SAMPLE_RECORDS) -> list[list[str]]:
-    """Return the first records, quoted line breaks respected; none where they cannot be read."""
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=strict)
-        return [record for record in islice(reader, most) if record]
-    except csv.Error:
-        return []
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Where the cells of a table stand as they are written."""
-
-    text: str
-    delimiter: str
-    header: list[str]
-    file: Path
-
-    def as_written(self, names: list[str], *, plain: bool = False, rows: int | None = None) -> pd.DataFrame:
-        """Return columns as text, or the first rows of them; with ``plain`` no text means missing."""
-        return _parse_with_pandas(
-            self.text, self.delimiter, self.header, self.file, names, only=names, plain=plain, rows=rows
-        )
-
-
-def _parse_csv(
-    text: str, file: Path, as_text: Sequence[str], if_there: Collection[str]
-) -> tuple[pd.DataFrame, _Source]:
-    """Return the table and what it was read from; columns are kept as text, of the last ones those that are there."""
-    text, said = _without_separator_line(text)
-    delimiter = said or sniff_delimiter(text)
-    records = _records(text, delimiter)
-    if not records:
-        raise InputError(
-            f"a table must be split into fields of at most {csv.field_size_limit():,} characters, however a field of "
-            f"{str(file)!r} is longer; check its quotes (one may not be closed), or shorten it"
-        )
-    header = [name.strip() for name in records[0]]
-    _check_header(header, records, delimiter, file)
-    unknown_text = [name for name in as_text if name not in header]
-    if unknown_text:
-        raise InputError(
-            f"columns kept as text must be in the table, however: {shown(unknown_text[0])} is not in {str(file)!r}; "
-            "check the name"
-        )
-    _check_widths(text, delimiter, len(header), file)
-    kept = [*as_text, *(name for name in header if name in if_there)]
-    frame = _parse_with_pandas(text, delimiter, header, file, kept)
-    _warn_of_no_header(header, file)
-    return frame, _Source(text, delimiter, header, file)
-
-
-def _without_separator_line(text: str) -> tuple[str, str | None]:
-    """Return the text without the line ``sep=;`` that Excel understands, and the delimiter that it names."""
-    first, _, rest = text.partition("\n")
-    named = first.strip('\r"')
-    if named.lower().startswith("sep=") and len(named) == len("sep=;") and named[-1] in DELIMITERS:
-        return rest, named[-1]
-    return text, None
-
-
-def _warn_of_no_header(header: list[str], file: Path) -> None:
-    """Say so where names look like numbers of a row; years, pixels and wavelengths rise from column to column."""
-    numbers = [float(name) for name in header if _is_number(name)]
-    alike = len({"." in name for name in header if _is_number(name)}) == 1
-    rising = alike and len(numbers) > 1 and all(one < two for one, two in pairwise(numbers))
-    if len(header) > 1 and numbers and 2 * len(numbers) >= len(header) and not rising:
-        shown = ", ".join(repr(name) for name in header[:4])
-        warn_user(
-            f"the first line should hold the names of the columns, however that of {str(file)!r} looks like a row ("
-            f"{shown}{', …' if len(header) > 4 else ''}) and is taken for names; add a line with names"
-        )
-
-
-def _warn_of_none(written: Written, source: _Source) -> None:
-    """Say where the word None is a missing cell among texts: it may be a level like these."""
-    names = [name for name in written.texts if written.frame[name].isna().any()] if "None" in source.text else []
-    if not names:
-        return
-    cells = source.as_written(names, plain=True)
-    counts = {name: int((cells[name].str.strip() == "None").sum()) for name in names}
-    found = [f"{name!r} ({count:,} of {len(cells):,})" for name, count in counts.items() if count]
-    if found:
-        warn_user(
-            f"the word None means a missing cell, however among the texts of {listed(found)} it may be a level; if so "
-            "write it in another way, such as 'no'"
-        )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text)) and "_" not in text
-    except ValueError:
-        return False
-
-
-def _parse_with_pandas(
-    text: str,
-    delimiter: str,
-    header: list[str],
-    file: Path,
-    as_text: Sequence[str],
-    *,
-    only: list[str] | None = None,
-    plain: bool = False,
-    rows: int | None = None,
-) -> pd.DataFrame:
-    """Return the columns that are asked for, or the first rows of them; with ``plain`` no text means missing."""
-    try:
-        frame: pd.DataFrame = pd.read_csv(
-            io.StringIO(text),
-            sep=delimiter,
-            header=0,
-            names=header,
-            index_col=False,
-            usecols=only,
-            nrows=rows,
-            skipinitialspace=True,
-            low_memory=False,
-            dtype=dict.fromkeys(as_text, str) or None,
-            keep_default_na=not plain,
-            na_values=None if plain else list(SPREADSHEET_ERRORS),
-            **exact_numbers(),
-        )
-    except (pd.errors.ParserError, ValueError) as error:
-        fix = "close the quote that begins there" if "EOF inside string" in str(error) else "correct the line"
-        raise InputError(
-            f"a table must be well-formed CSV, however {str(file)!r}: {str(error).strip()}; {fix}"
-        ) from None
-    return frame
-
-
-def _check_header(header: list[str], records: list[list[str]], delimiter: str, file: Path) -> None:
-    if header[0].startswith(_COMMENTS) and (len(header) == 1 or len(header) < len(records[-1])):
-        raise InputError(
-            f"a table must begin with the names of its columns, however {str(file)!r} begins with the comment "
-            f"{header[0][:40]!r}; take such lines out"
-        )
-    if len(header) == 1:
-        for sign in _UNCOMMON:
-            counts = {record[0].count(sign) for record in records}
-            # A space is common inside a name: it must stand in every line, as often as in the header.
-            if len(records) > 1 and len(counts) == 1 and counts.pop() > 0:
-                name = {" ": "a space", "\x01": "Ctrl-A"}.get(sign, repr(sign))
-                raise InputError(
-                    f"the delimiter must be comma, semicolon, tab or pipe, however {str(file)!r} seems to use {name}"
-                    f" and gives the single column {header[0]!r}; save it again with commas"
-                )
-        if any(sign in header[0] for sign in DELIMITERS):
-            raise InputError(
-                f"a table must be split by one delimiter, however {str(file)!r} gives the single column {header[0]!r};"
-                " check its quotes and save it with commas"
-            )
-    empty = [i + 1 for i, name in enumerate(header) if not name]
-    ends = [record[len(header) - 1 :] for record in records]
-    if len(header) > 1 and empty == [len(header)] and all(end in ([], [""]) for end in ends):
-        raise InputError(
-            f"a line must end with its last field, however every line of {str(file)!r} ends with a "
-            f"{_NAMES[delimiter]}; take it off"
-        )
-    if empty:
-        # A title, padded with delimiters by a spreadsheet: text in the first cell, hardly any behind it.
-        titled = bool(header[0]) and 2 * len(empty) >= len(header)
-        fix = (
-            "delete the lines above the header, such as a title"
-            if titled
-            else "write the file without row numbers (to_csv(index=False))"
-        )
-        raise InputError(
-            f"every column must have a name, however column {empty[0]} of {str(file)!r} has none ({len(empty)} in all);"
-            f" name it, or {fix}"
-        )
-    repeated = sorted(name for name, count in Counter(header).items() if count > 1)
-    if repeated:
-        raise InputError(
-            f"column names must be unique, however {listed(repeated, 5, repr)} stand{'s' * (len(repeated) == 1)} more "
-            f"than once in {str(file)!r}; rename the copies"
-        )
-
-
-def _check_widths(text: str, delimiter: str, width: int, file: Path) -> None:
-    """Refuse lines with another number of fields: pandas would fill or cut them in silence."""
-    line, found = 0, width
-    if '\\"' in text:
-        _check_escapes(text, delimiter, file)
-    if '"' not in text and "\r" not in text.replace("\r\n", ""):
-        signs = np.frombuffer(text.encode("utf-8"), dtype=np.uint8)
-        ends = np.flatnonzero(signs == ord("\n"))
-        ends = np.append(ends, len(signs)) if len(ends) == 0 or ends[-1] != len(signs) - 1 else ends
-        starts = np.append(0, ends[:-1] + 1)
-        places = np.flatnonzero(signs == ord(delimiter))
-        fields = np.searchsorted(places, ends) - np.searchsorted(places, starts) + 1
-        # Blank lines are skipped; a line may end with a carriage return.
-        bad = np.flatnonzero((fields != width) & (ends - starts > 1))
-        if len(bad):
-            line, found = int(bad[0]) + 1, int(fields[bad[0]])
-    else:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-        first = 1
-        try:
-            for record in reader:
-                if record and len(record) != width:
-                    _check_quotes(record, first, reader.line_num, width, delimiter, file)
-                    line, found = reader.line_num, len(record)
-                    break
-                first = reader.line_num + 1
-        except csv.Error as error:
-            raise InputError(
-                f"a table must be well-formed CSV, however {str(file)!r}, from line {first} on: {error}; check its "
-                "quotes (one may not be closed), or correct the line"
-            ) from None
-    if line:
-        titled = "delete the lines above the header, such as a title, or " if width == 1 else ""
-        raise InputError(
-            f"every line must have as many fields as the header, however line {line} of {str(file)!r} has {found} where"
-            f" the header has {width} (delimiter: {_NAMES[delimiter]}); {titled}correct the line or quote its text"
-        )
-
-
-def _check_quotes(record: list[str], first: int, last: int, width: int, delimiter: str, file: Path) -> None:
-    """Refuse a record of too few or many fields one of which goes on over whole lines: its quote is hardly closed."""
-    for place, field in enumerate(record):
-        # Only quotes let a field go on in the next line, and a text of several lines hardly looks like fields.
-        if delimiter in field.partition("\n")[2]:
-            line = first + sum(before.count("\n") for before in record[:place])
-            raise InputError(
-                f"every quote must be closed, however one that a field of line {line} of {str(file)!r} begins with is "
-                f"probably not: the field goes on to line {last}, and makes {counted(len(record), 'field')} where the "
-                f"header has {width} (delimiter: {_NAMES[delimiter]}); close the quote, or take it out"
-            )
-
-
-def _looks_like_text(content: bytes) -> bool:
-    head = content[:4096]
-    return b"\n" in head and not any(sign < 9 or 13 < sign < 32 for sign in head)
-
-
-def _check_escapes(text: str, delimiter: str, file: Path) -> None:
-    """Refuse quotes that a backslash is meant to escape: CSV doubles them, and would give other cells in silence."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
-    try:
-        for _ in reader:
-            pass
-    except csv.Error:
-        raise InputError(
-            f"a quote within quotes must be doubled, however line {reader.line_num} of {str(file)!r} escapes it with a "
-            'backslash; write "" in its place'
-        ) from None
-
-
 def check_fits(needed: int, path: str) -> None:
     """Refuse a table that is too large for the memory that is free to be read as a whole, and trained on.
 
@@ -592,3 +330,8 @@ def _parse_parquet(content: bytes, file: Path) -> pd.DataFrame:
     if frame.shape[1] == 0:
         raise InputError(f"a table must have at least one column, however {str(file)!r} has none; write it again")
     return frame.reset_index(drop=True)
+
+
+def _looks_like_text(content: bytes) -> bool:
+    head = content[:4096]
+    return b"\n" in head and not any(sign < 9 or 13 < sign < 32 for sign in head)

@@ -72,6 +72,7 @@ class CompareRequest(TableRequest):
         for option, values in (("--drop", self.drop), ("--id", self.identifier), ("--kind", self.kind)):
             words += [word for value in values for word in (option, value)]
         words += [f"--na={','.join(self.na)}"] if self.na else []
+        words += [f"--not-na={','.join(self.not_na)}"] if self.not_na else []
         usual: dict[str, tuple[Any, Any]] = {
             "--folds": (self.folds, None),
             "--repeats": (self.repeats, 1),
@@ -191,8 +192,8 @@ def request_configuration(request: CompareRequest) -> dict[str, Any]:
     run.check()
     content = configuration(run)
     kept = ("table", "table content", "groups", "target", "task", "drop", "id", "na")
-    kinds = {"kind": content["kind"]} if "kind" in content else {}
-    return {**{name: content[name] for name in kept}, **kinds, "group": request.group}
+    given: dict[str, Any] = {name: content[name] for name in ("kind", "not_na") if name in content}
+    return {**{name: content[name] for name in kept}, **given, "group": request.group}
 
 
 def from_request(request: CompareRequest) -> Given:

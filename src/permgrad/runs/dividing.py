@@ -12,6 +12,7 @@ import pandas as pd
 
 from permgrad._errors import InputError, by_count
 from permgrad.data.datasets import DataCard
+from permgrad.data.row_lines import RowLines
 from permgrad.data.splitting import count_shared_rows, split_rows
 from permgrad.data.written_numbers import Written
 from permgrad.runs import gradients
@@ -36,6 +37,7 @@ class Divided:
         files: Tables of the parts that have a file of their own.
         tables: Every part's table, the target in it, and ``truths`` its target values.
         split: How the rows were divided, in words.
+        lines: Where the rows of every part stand in their file.
     """
 
     task: Task
@@ -44,6 +46,7 @@ class Divided:
     tables: dict[str, pd.DataFrame]
     truths: dict[str, npt.NDArray[Any]]
     split: str
+    lines: dict[str, RowLines]
 
 
 def divided(
@@ -58,20 +61,24 @@ def divided(
 ) -> Divided:
     """Return the rows whose target is known, in three parts; all of them in the first if they stay undivided."""
     frame = with_target(written.frame, target, codes, notes)
-    files = read_part_files(request, written, target, codes, notes)
+    files, lines = read_part_files(request, written, target, codes, notes)
     _check_rows(len(frame), files)
     task, reason = _task(request, card, frame[target], target)
     if request.task == "auto" and reason != OF_CARD:
         notes += doubt_on_task(frame[target], task, target)
     all_tables = {"table": frame, **files}
     alike = {"table": written.alike.get(target)}
-    labels = {name: target_values(own[target], task, target, alike=alike.get(name)) for name, own in all_tables.items()}
+    labels = {}
+    for name, own in all_tables.items():
+        with lines.get(name, written.lines).named():
+            labels[name] = target_values(own[target], task, target, alike=alike.get(name))
     _check_labels(labels, task, target, request)
     places, split = _undivided(len(frame)) if undivided else _divide(request, frame, labels["table"], task, files)
     tables = {part: frame.iloc[places[part]] if part in places else files[part] for part in PARTS}
     truths = {part: labels["table"][places[part]] if part in places else labels[part] for part in PARTS}
     _check_training(truths["train"], task, target)
-    return Divided(task, reason, files, tables, truths, split)
+    places_of_rows = {part: lines.get(part, written.lines) for part in PARTS}
+    return Divided(task, reason, files, tables, truths, split, places_of_rows)
 
 
 def _check_rows(count: int, files: Mapping[str, pd.DataFrame]) -> None:

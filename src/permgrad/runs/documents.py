@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from permgrad._csv import read_csv
-from permgrad._errors import InputError, counted
+from permgrad._errors import InputError, counted, keeping_warnings
 from permgrad._stored import parse_json
+from permgrad.data.cells import CellError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from permgrad.data.encoding import TableEncoder
 
 DATA, METRICS, BRANCHES = "data.json", "metrics.json", "branches.json"
 TASKS = ("classification", "regression")
@@ -52,6 +55,7 @@ def read_data(path: Path) -> dict[str, Any]:
         ("identifiers", _is_text),
         ("na_codes", _is_code),
         ("texts", _is_text),
+        ("not_na", _is_text),
     ):
         entry = data.get(name, [])
         if not isinstance(entry, list) or not all(map(is_one, entry)):
@@ -62,15 +66,18 @@ def read_data(path: Path) -> dict[str, Any]:
     decimals = data.get("decimals", {})
     if not isinstance(decimals, dict) or not all(sign in (",", ".") for sign in decimals.values()):
         raise _changed(path, "has decimal signs that are none")
+    if not isinstance(data.get("units", {}), dict) or not all(map(_is_text, data.get("units", {}).values())):
+        raise _changed(path, "has units that are none")
     return data
 
 
-def read_like(table: Path, data: Mapping[str, Any]) -> pd.DataFrame:
+def read_like(table: Path, data: Mapping[str, Any], features: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table as the one that a run learned from: its decimal signs, its columns of text, its codes.
 
     Args:
         table: The file.
         data: What ``data.json`` says; nothing for a model without a run, and less for runs of former versions.
+        features: Columns that the model reads.
 
     Raises:
         InputError: It is no table.
@@ -78,8 +85,41 @@ def read_like(table: Path, data: Mapping[str, Any]) -> pd.DataFrame:
     """
     from permgrad.data.table import read_written
 
-    options = {"texts": data.get("texts", ()), "codes": data.get("na_codes", ())}
-    return read_written(table, like=data.get("decimals"), identifiers=data.get("identifiers", ()), **options).frame
+    return read_written(
+        table,
+        like=data.get("decimals"),
+        texts=data.get("texts", ()),
+        codes=data.get("na_codes", ()),
+        identifiers=data.get("identifiers", ()),
+        known=[*features, *(column["name"] for column in data.get("columns", ()))],
+        not_na=data.get("not_na", ()),
+        units=data.get("units"),
+    ).frame
+
+
+def check_cells(encoder: TableEncoder, rows: pd.DataFrame, table: Path) -> None:
+    """Refuse a cell that a model cannot read, by its line.
+
+    Args:
+        encoder: The model's.
+        rows: All rows of the table, the model's columns in its order.
+        table: The file that they come from.
+
+    Raises:
+        InputError: There is such a cell.
+    """
+    from permgrad.data.table import read_written
+
+    try:
+        encoder.check_cells(rows)
+    except CellError as error:
+        if not table.is_file():
+            raise
+        # Lines are counted only where one is wanted.
+        with keeping_warnings():
+            lines = read_written(table).lines
+        with lines.named():
+            raise error from None
 
 
 def read_metrics(path: Path, task: str | None = None) -> dict[str, Any]:

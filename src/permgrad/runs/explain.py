@@ -25,6 +25,7 @@ from permgrad.report.plots.waterfall import stacks
 from permgrad.runs import image_table
 from permgrad.runs.cache import Cache
 from permgrad.runs.chosen_rows import check_row, read_selected, selected
+from permgrad.runs.documents import check_cells
 from permgrad.runs.image_table_explaining import explain_records, image_inputs, image_plots
 from permgrad.runs.outputs import refuse_input, refuse_run_file
 from permgrad.runs.predict import check_model, open_model, read_rows
@@ -144,6 +145,8 @@ def _explain_in_memory(request: ExplainRequest, engine: Engine, *, streamed: boo
     options |= {"method": request.method, "scope": scope, "target": _targets(model, request.target)}
     options |= {"n_repeats": request.repeats, "random_state": request.seed}
     chosen_rows, chosen_y = rows.take(kept), truth[kept] if measured and truth is not None else None
+    if not streamed:
+        check_cells(model.preprocessor_, chosen_rows.table if images else chosen_rows, request.table)
     if images:
         if request.engine != "local":
             raise InputError(

@@ -156,8 +156,8 @@ def read_records(model: ImageTableModel, data: Mapping[str, Any], table: Path) -
     """
     from permgrad.models.image_table import Records
 
-    whole = read_like(table, data)
     names = [str(name) for name in model.preprocessor_.feature_names_in_]
+    whole = read_like(table, data, names)
     images = [column.name for column in model.images_]
     present = [name for name in whole.columns if name in names or name in images]
     aligned = align_columns(whole[present], [*names, *images])

@@ -23,8 +23,10 @@ from permgrad.data.cells import MissingCodes
 from permgrad.data.column_types import Kind, Schema, infer_schema
 from permgrad.data.datasets import DataCard, fetch_dataset, get_card, list_datasets, load_dataset
 from permgrad.data.groups import check_blocks, read_groups
+from permgrad.data.missing_texts import missing_said
 from permgrad.data.statistics import numeric_cells
 from permgrad.data.table import is_parquet_folder, read_written
+from permgrad.data.units import unit_said, units_said
 from permgrad.data.whole_numbers import fused_columns
 from permgrad.data.written_numbers import Written
 from permgrad.runs import image_files
@@ -83,6 +85,7 @@ class Inputs:
         card: The data card of a named set.
         kinds: Features whose kind the user gave.
         decimals: Decimal signs of the file's columns; tables to predict on are read accordingly.
+        units: Units of the file's columns of numbers; tables to predict on are read accordingly.
         texts: Columns of text; tables to predict on are read accordingly, also where they hold numbers alone.
     """
 
@@ -101,6 +104,7 @@ class Inputs:
     notes: list[str] = field(default_factory=list)
     card: DataCard | None = None
     decimals: dict[str, str] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
     kinds: dict[str, Kind] = field(default_factory=dict)
 
@@ -159,6 +163,7 @@ def configuration(request: RunRequest) -> dict[str, Any]:
     content |= {"group": request.group, "time": request.time, "preset": request.preset}
     if request.preset.endswith(".json"):
         content["preset"] = _file_content(Path(request.preset), "preset")
+    content |= {"not_na": sorted(set(request.kept_texts))} if request.kept_texts else {}
     content |= {"kind": dict(sorted(parse_kinds(request.kind).items()))} if request.kind else {}
     content |= {} if request.batch_size is None else {"batch_size": request.batch_size}
     content |= {} if request.cost is None else {"cost": list(request.cost)}
@@ -221,10 +226,12 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     request = replace(request, task=task_of_target(kinds, target, request.task))
     check_kinds(kinds, columns, left_out)
     left_out |= {name: "left out: --kind identifier" for name, kind in kinds.items() if kind == "identifier"}
-    notes: list[str] = []
+    notes = [*written.notes]
+    notes += missing_said({name: own for name, own in written.missing.items() if name not in left_out})
     rows = divided(request, card, written, target, codes, notes, undivided=undivided)
     train = rows.tables["train"]
-    schema = _schema(train.drop(columns=target), codes, target, written.percents, kinds)
+    with written.lines.named():
+        schema = _schema(train.drop(columns=target), codes, target, written.units, kinds)
     left_out |= {name: LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
     features = [name for name in schema.names if name not in left_out]
     _check_features(schema, features, left_out, target)
@@ -233,6 +240,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     variables = _variables(request, card, features)
     notes += notes_on_codes(request, [written.frame, *rows.files.values()])
     note_target(notes, target, rows.task, written)
+    notes += units_said(written.units, {name: why for name, why in left_out.items() if name != target} | dict(kinds))
     note_columns(notes, schema, left_out, request, card, written.padded)
     blocks = note_blocks(notes, train[features], variables, request)
     note_duplicates(notes, train[features], schema, [*variables.values(), *blocks])
@@ -257,6 +265,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
         notes=notes,
         card=card,
         decimals=written.decimals,
+        units=dict(written.units),
         texts=text_columns(written, kinds),
         kinds={name: kind for name, kind in kinds.items() if name in features},
     )
@@ -276,6 +285,8 @@ def _read(request: RunRequest, card: DataCard | None) -> Written:
         classes=request.target[:1],
         categories=categories,
         identifiers=request.names_of_rows,
+        known=request.named_columns,
+        not_na=request.kept_texts,
     )
 
 
@@ -352,7 +363,7 @@ def _schema(
     frame: pd.DataFrame,
     codes: Sequence[str | int | float],
     target: str,
-    percents: Sequence[str],
+    units: Mapping[str, str],
     kinds: Mapping[str, Kind],
 ) -> Schema:
     if frame.shape[1] == 0:
@@ -360,11 +371,10 @@ def _schema(
             f"a table must have a column to predict from, however: beside the target {target!r} there is none; "
             "add columns"
         )
-    said = "numbers with a per cent sign, as written: 7.4 % is 7.4"
     return Schema(
         tuple(
-            replace(own, reason=said)
-            if own.name in percents and own.reason in ("numbers", "numbers stored as text")
+            replace(own, reason=unit_said(units[own.name]))
+            if own.name in units and own.reason in ("numbers", "numbers stored as text")
             else own
             for own in infer_schema(frame, na_codes=codes, kinds=kinds)
         )
@@ -398,7 +408,8 @@ def _check_cells(rows: Divided, schema: Schema, codes: Sequence[str | int | floa
     for part in ("validation", "test"):
         own = rows.tables[part]
         if read and len(own):
-            numeric_cells(own[[column.name for column in read]], read, MissingCodes.of(codes))
+            with rows.lines[part].named():
+                numeric_cells(own[[column.name for column in read]], read, MissingCodes.of(codes))
 
 
 def _variables(request: RunRequest, card: DataCard | None, features: Sequence[str]) -> dict[str, list[str]]:

@@ -10,6 +10,7 @@ from permgrad._errors import InputError, by_count
 from permgrad.data.cells import canonical
 from permgrad.data.column_types import Kind
 from permgrad.data.encoding import align_columns
+from permgrad.data.row_lines import RowLines
 from permgrad.data.table import blank_codes, read_written
 from permgrad.data.written_numbers import Written
 from permgrad.runs.declared_kinds import parse_kinds
@@ -24,8 +25,10 @@ def text_columns(written: Written, kinds: Mapping[str, Kind]) -> list[str]:
 
 def read_part_files(
     request: RunRequest, written: Written, target: str, codes: Sequence[str | int | float], notes: list[str]
-) -> dict[str, pd.DataFrame]:
-    """Return the tables of the parts that have a file of their own, all their columns, rows without a target left out.
+) -> tuple[dict[str, pd.DataFrame], dict[str, RowLines]]:
+    """Return the tables of the parts that have a file of their own, and where their rows stand in it.
+
+    They have all their columns, rows without a target are left out.
 
     Args:
         request: What is asked.
@@ -40,16 +43,26 @@ def read_part_files(
     """
     texts = text_columns(written, parse_kinds(request.kind))
     files: dict[str, pd.DataFrame] = {}
+    lines: dict[str, RowLines] = {}
     for part in ("test", "validation"):
         path = getattr(request, part)
         if path is None:
             continue
         own = read_written(
-            path, like=written.decimals, texts=texts, codes=codes, identifiers=request.names_of_rows
-        ).frame
-        find_column(target, list(own.columns), f"target of the {part} file")
-        files[part] = with_target(own, target, codes, notes, f"the {part} file")
-    return files
+            path,
+            like=written.decimals,
+            texts=texts,
+            codes=codes,
+            classes=[target],
+            identifiers=request.names_of_rows,
+            known=written.frame.columns,
+            not_na=request.kept_texts,
+            units=written.units,
+        )
+        find_column(target, list(own.frame.columns), f"target of the {part} file")
+        files[part] = with_target(own.frame, target, codes, notes, f"the {part} file")
+        lines[part] = own.lines
+    return files, lines
 
 
 def with_needed_columns(

@@ -18,7 +18,7 @@ from permgrad._lock import hold_name
 from permgrad._startup import loading
 from permgrad.data.encoding import align_columns
 from permgrad.runs import image_table
-from permgrad.runs.documents import DATA, read_data, read_like
+from permgrad.runs.documents import DATA, check_cells, read_data, read_like
 from permgrad.runs.folder import read_record
 from permgrad.runs.outputs import refuse_input, refuse_run_file
 from permgrad.runs.request import Outcome, table_name
@@ -63,7 +63,7 @@ def read_rows(model: Any, data: dict[str, Any], path: Path) -> tuple[pd.DataFram
 
     Columns that the model does not know are left out with a warning, but for the run's target and identifiers.
     """
-    table = read_like(path, data)
+    table = read_like(path, data, _features(model))
     known = known_columns(data)
     own = table.drop(columns=[name for name in known if name in table.columns and name not in _features(model)])
     return align_columns(own, _features(model)), table
@@ -148,9 +148,11 @@ def _predicted(
     rows: Any
     if image_table.is_image_model(model):
         rows, whole = image_table.read_records(model, data, table)
+        check_cells(model.preprocessor_, rows.table, table)
         predicted = image_table.predictions_of(model, rows)
     else:
         rows, whole = read_rows(model, data, table)
+        check_cells(model.preprocessor_, rows, table)
         predicted = predictions_of(model, rows)
     identifiers = whole[[name for name in data.get("identifiers", ()) if name in whole.columns]]
     facts: dict[str, Any] = {"rows": len(rows)}

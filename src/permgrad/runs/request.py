@@ -9,6 +9,8 @@ from typing import Any
 
 from permgrad._checks import check_choice
 from permgrad._errors import InputError
+from permgrad.data.cells import MissingCodes
+from permgrad.data.missing_texts import check_not_na
 from permgrad.runs.declared_kinds import parse_kinds
 
 TASKS = ("auto", "classification", "regression")
@@ -31,6 +33,11 @@ def table_name(table: str | Path) -> str:
     return name
 
 
+def _parted(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what stands between the commas of an option that may be given several times."""
+    return tuple(part.strip() for text in texts for part in text.split(",") if part.strip())
+
+
 @dataclass(frozen=True, kw_only=True)
 class TableRequest:
     """What every command that trains on a table is asked.
@@ -39,6 +46,7 @@ class TableRequest:
         table: Path of a file, or the name of a data set.
         target: The column to predict; exactly one, or none for a named data set, whose target is known.
         na: Texts of codes separated by commas, as given.
+        not_na: Texts separated by commas, as given, that are categories, though they usually mean missing.
         identifier: Columns that name rows.
         kind: Texts ``COL=KIND``, as given.
         group: Column whose equal values stay together where rows are divided.
@@ -53,6 +61,7 @@ class TableRequest:
     identifier: tuple[str, ...] = ()
     kind: tuple[str, ...] = ()
     na: tuple[str, ...] = ()
+    not_na: tuple[str, ...] = ()
     groups: Path | None = None
     group: str | None = None
     out: Path | None = None
@@ -150,6 +159,7 @@ class RunRequest(SplitRequest):
             )
         self._check_images()
         parse_kinds(self.kind)
+        check_not_na(self.kept_texts, MissingCodes.of(self.na_codes))
         if self.named_baselines:
             from permgrad.evaluation.baselines import check_available
 
@@ -173,6 +183,12 @@ class RunRequest(SplitRequest):
             raise InputError("--image-size belongs to --image, however: no --image is given; name the column of paths")
 
     @property
+    def named_columns(self) -> tuple[str, ...]:
+        """The columns that an option names: they are read, also where they only number the rows."""
+        single = [name for name in (self.group, self.time) if name is not None]
+        return (*self.target, *self.drop, *self.identifier, *parse_kinds(self.kind), *self.images, *single)
+
+    @property
     def wanted_baselines(self) -> tuple[str, ...]:
         """Names of the baselines to train, in the order of tables."""
         if not self.baselines and not self.named_baselines:
@@ -190,7 +206,12 @@ class RunRequest(SplitRequest):
     @property
     def na_codes(self) -> tuple[str, ...]:
         """The single codes of ``--na``."""
-        return tuple(code.strip() for text in self.na for code in text.split(",") if code.strip())
+        return _parted(self.na)
+
+    @property
+    def kept_texts(self) -> tuple[str, ...]:
+        """The single texts of ``--not-na``."""
+        return _parted(self.not_na)
 
     @property
     def command(self) -> str:
@@ -207,6 +228,7 @@ class RunRequest(SplitRequest):
             words += [word for value in values for word in (repeated, value)]
         words += [word for value in self.kind for word in ("--kind", value)]
         words += [f"--na={','.join(self.na_codes)}"] if self.na_codes else []
+        words += [f"--not-na={','.join(self.kept_texts)}"] if self.kept_texts else []
         words += [word for option, value in single.items() if value is not None for word in (option, str(value))]
         defaults = {
             "--preset": (self.preset, "default"),

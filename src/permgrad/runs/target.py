@@ -10,6 +10,7 @@ import pandas as pd
 
 from permgrad._checks import check_class_names
 from permgrad._errors import InputError, counted, suggest
+from permgrad.data.cells import CellError
 
 Task = Literal["classification", "regression"]
 
@@ -131,9 +132,11 @@ def target_values(
         numbers = values.to_numpy(dtype=np.float64)
         if not np.all(np.isfinite(numbers)):
             row = int(np.argmin(np.isfinite(numbers)))
-            raise InputError(
-                f"a regression target must be finite, however: column {name!r} holds {numbers[row]} in row "
-                f"{values.index[row]}; correct the cell or leave it empty"
+            raise CellError.at(
+                row,
+                values.index,
+                f"a regression target must be finite, however: column {name!r} holds {numbers[row]} in ",
+                "; correct the cell or leave it empty",
             )
         if len(np.unique(numbers)) < 2:
             raise InputError(

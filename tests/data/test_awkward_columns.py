@@ -1,0 +1,236 @@
+"""Columns as other programs write them: without a name or with one twice, with units, with texts that mean missing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from permgrad._errors import InputError, PermgradWarning
+from permgrad.data.cells import CellError
+from permgrad.data.csv_table import numbered, parse_csv
+from permgrad.data.missing_texts import MISSING_ANYWAY
+from permgrad.data.table import read_table, read_written
+
+
+def read(tmp_path, content, **options):
+    file = tmp_path / "t.csv"
+    file.write_text(content, encoding="utf-8", newline="")
+    return read_written(file, **options)
+
+
+# ---- names -----------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.sampled_from(["x", "x.1", "x.2", "y", "y.1"]), min_size=1, max_size=8))
+def test_names_that_occur_again_are_numbered_as_pandas_does(names):
+    twin = pd.read_csv(io.StringIO(",".join(names) + "\n" + ",".join("1" for _ in names))).columns.tolist()
+    assert numbered(names) == twin
+    assert len(set(twin)) == len(names)
+
+
+def test_a_header_that_occurs_twice_is_numbered_and_told(tmp_path):
+    content = "kg,m,kg,y,kg\n1,2,3,a,5\n2,3,4,b,6\n"
+    written = read(tmp_path, content)
+    assert written.frame.to_dict("list") == {"kg": [1, 2], "m": [2, 3], "kg.1": [3, 4], "y": ["a", "b"], "kg.2": [5, 6]}
+    assert written.notes == ("columns of the same name are numbered: 'kg' (the second 'kg' is called 'kg.1')",)
+    with pytest.warns(PermgradWarning, match="columns of the same name are numbered"):
+        assert "kg.2" in read_table(tmp_path / "t.csv")
+    with pytest.raises(
+        InputError, match=r"^Column 'kg' stands 3 times in the header of .*t\.csv', so it is unclear whi"
+    ):
+        read(tmp_path, content, classes=["kg"])
+    assert read(tmp_path, content, classes=["m"]).frame.shape == (2, 5)
+
+
+TABLE = pd.DataFrame({"weight": [71.5, 64, 80.25, 55, 91], "town": list("abcab")})
+
+
+@pytest.mark.parametrize(
+    "index", [range(5), range(1, 6), range(4000, 4005), [17, 3, 88, 40, 2], [1990, 17, 3, 5000, 2]], ids=str
+)
+def test_row_numbers_that_pandas_writes_are_left_out(tmp_path, index):
+    written = read(tmp_path, TABLE.set_axis(pd.Index(index)).to_csv())
+    assert written.frame.columns.tolist() == ["weight", "town"]
+    assert written.notes == ("left out, because it has no name and only numbers the rows: column 1",)
+    assert written.lines.lines is not None
+    assert written.lines.lines.tolist() == [2, 3, 4, 5, 6]
+    kept = read(tmp_path, TABLE.set_axis(pd.Index(index)).to_csv(), known=["column 1"])
+    assert kept.frame["column 1"].tolist() == list(index)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [[0, 1, 0, 1, 2], [1990, 1991, 1992, 1993, 1994], [0.5, 1, 2, 3, 4], list("abcde"), [-2, -1, 0, 1, 2]],
+    ids=str,
+)
+def test_another_column_without_a_name_is_called_by_its_place(tmp_path, cells):
+    written = read(tmp_path, TABLE.set_axis(pd.Index(cells)).to_csv())
+    assert written.frame["column 1"].tolist() == cells
+    assert written.notes == ("columns without a name are called by their place: column 1",)
+
+
+def test_a_column_without_a_name_further_back(tmp_path):
+    numbers = read(tmp_path, "a,,b\n7,30,x\n8,12,y\n9,25,z\n")
+    assert numbers.frame["column 2"].tolist() == [30, 12, 25], "different, but not one by one"
+    counted = read(tmp_path, "a,,b\n7,1,x\n8,2,y\n9,3,z\n")
+    assert counted.frame.columns.tolist() == ["a", "b"]
+    empty = read(tmp_path, "a,b,,c,d\n7,1,,x,1\n8,2,,y,2\n")
+    assert empty.frame.columns.tolist() == ["a", "b", "c", "d"]
+    assert empty.notes == ("left out, because it has no name and no values: column 3",)
+
+
+# ---- lines -----------------------------------------------------------------------------------------------------------
+
+CELL = st.text(alphabet='ab"\n,;é ', max_size=6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(CELL, CELL), min_size=1, max_size=8), st.sets(st.integers(0, 7)), st.booleans())
+def test_each_row_begins_in_the_line_that_is_named(rows, blank_before, separator):
+    """A slow twin: each row is written alone, and its line ends are counted as an editor shows them."""
+    text = "sep=,\na,b\n" if separator else "a,b\n"
+    expected = []
+    for place, row in enumerate(rows):
+        text += "\n" * (place in blank_before)
+        expected.append(text.count("\n") + 1)
+        stream = io.StringIO()
+        csv.writer(stream, quoting=csv.QUOTE_ALL, lineterminator="\n").writerow(["1", *row][:2])
+        text += stream.getvalue()
+    frame, source = parse_csv(text, Path("x.csv"), [], [])
+    assert len(frame) == len(rows)
+    assert source.lines is not None
+    assert source.lines.tolist() == expected
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+def test_a_cell_that_cannot_be_read_is_named_by_its_line(tmp_path, ends):
+    lines = ["a,b", "1,x", "", '2,"two', 'lines"', "3,y", "4,z"]
+    written = read(tmp_path, ends.join(lines) + ends)
+    assert written.frame["a"].tolist() == [1, 2, 3, 4]
+    assert written.lines.lines is not None
+    assert written.lines.lines.tolist() == [2, 4, 6, 7]
+    rows = written.frame.index[[3, 1]]
+    with pytest.raises(InputError, match=r"^a must be b, however line 4 of '.*t\.csv' is c$"), written.lines.named():
+        raise CellError.at(1, rows, "a must be b, however ", " is c")
+    # Row labels of the user's own say nothing of lines.
+    with pytest.raises(CellError, match=r"^a must be b, however row 1 is c$"), written.lines.named():
+        raise CellError.at(1, pd.Index(["p", "q"]), "a must be b, however ", " is c")
+
+
+def test_rows_that_cannot_be_counted_have_no_lines(tmp_path):
+    """A reader skips lines of blanks, as far as they may not be a cell: no line is better than a wrong one."""
+    written = read(tmp_path, "a\n1\n   \n3\n")
+    assert (written.lines.lines is None) == (len(written.frame) == 2)
+
+
+def test_a_short_line_of_one_sign_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"line 3 of .* has 1 where the header has 2"):
+        read(tmp_path, "a,b\n1,2\n7\n3,4\n")
+
+
+def test_lines_are_counted_from_the_one_that_names_the_delimiter(tmp_path):
+    with pytest.raises(InputError, match=r"line 4 of .* has 3 where the header has 2"):
+        read(tmp_path, "sep=;\na;b\n1;2\n1;2;3\n")
+
+
+# ---- texts that mean missing -----------------------------------------------------------------------------------------
+
+
+def test_the_texts_are_at_least_those_of_pandas():
+    from pandas._libs.parsers import STR_NA_VALUES
+
+    assert set(STR_NA_VALUES) - {""} <= MISSING_ANYWAY
+
+
+def test_how_often_a_text_was_taken_as_missing_is_known_by_column(tmp_path):
+    frame = pd.DataFrame({"pool": ["NA"] * 7 + ["good", "", "poor"], "n": ["1", "null", "NA", *"2345678"], "z": "NAME"})
+    written = read(tmp_path, frame.to_csv(index=False))
+    assert written.missing == {"pool": {"NA": 0.7}, "n": {"null": 0.1, "NA": 0.1}}
+    with pytest.warns(PermgradWarning, match=r'taken as missing: "NA" in pool \(70 %\); if a text is a level') as told:
+        read_table(tmp_path / "t.csv")
+    assert len(told) == 1, "among numbers NA is no level"
+    kept = read(tmp_path, frame.to_csv(index=False), not_na=["NA"])
+    assert kept.frame["pool"].tolist() == [*frame["pool"][:8], *kept.frame["pool"][8:9], "poor"]
+    assert kept.frame["pool"].isna().tolist() == [False] * 8 + [True, False]
+    assert kept.missing == {"n": {"null": 0.1}}
+    assert read(tmp_path, frame.to_csv(index=False), codes=["NA"]).missing == {"n": {"null": 0.1}}, "declared"
+
+
+def test_nothing_is_told_where_nothing_was_taken_as_missing(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        frame = pd.DataFrame({"a": ["Nathan", "", "nanny"], "b": [1.5, np.nan, 2], "NA": ["NANCY", "null?", "#"]})
+        assert read(tmp_path, frame.to_csv(index=False)).missing == {}
+        read_table(tmp_path / "t.csv")
+
+
+# ---- units -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cells", "numbers", "unit"),
+    [
+        (["$64,000", "$1,250,000", "-$5"], [64000, 1250000, -5], "$"),
+        (["$64,000", "$900", ""], [64000, 900, np.nan], "$"),
+        (["€ 1.250,50", "3 €", "€7"], [1250.5, 3, 7], "€"),
+        (["12.50 EUR", "3 EUR"], [12.5, 3], "EUR"),
+        (["US$5", "US$ 7.5"], [5, 7.5], "US$"),
+        (["12 %", "7.4%"], [12, 7.4], "%"),
+        (["1.2k", "950", "3M"], [1200, 950, 3e6], "k"),
+        (["19M", "8.7M"], [19e6, 8.7e6], "k"),
+        (["4K", "8K"], [4000, 8000], "k"),
+        (["$1.2B", "$3m", "$7"], [1.2e9, 3e6, 7], "$k"),
+        (["£1,200k", "£3k"], [1.2e6, 3000], "£k"),
+    ],
+)
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_numbers_with_a_unit_are_numbers(tmp_path, cells, numbers, unit, delimiter):
+    content = pd.DataFrame({"a": cells, "b": list("xyz")[: len(cells)]}).to_csv(index=False, sep=delimiter)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        written = read(tmp_path, content)
+    np.testing.assert_array_equal(written.frame["a"].to_numpy(float), numbers)
+    assert written.units == {"a": unit}
+    # Read like this one, each row alone is the same number, and text stays what it is.
+    for cell, number in zip(cells, numbers, strict=True):
+        alone = read(tmp_path, f'a{delimiter}b\n"{cell}"{delimiter}x\n', units=written.units, like=written.decimals)
+        np.testing.assert_array_equal(alone.frame["a"].to_numpy(float), [number])
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [["$5", "€6"], ["$5", "6"], ["$5", "5%"], ["2B", "14B"], ["10M", "11M", "9"], ["1.5m", "2m"], ["5k%", "6%"],
+     ["$5$", "$6"], ["1.2k", "2.4kg"], ["$", "$5"], ["USD", "USD 5"], ["$-5-", "$5"]],
+)  # fmt: skip
+def test_units_in_doubt_stay_text(tmp_path, cells):
+    written = read(tmp_path, pd.DataFrame({"a": cells, "b": 1}).to_csv(index=False))
+    assert written.frame["a"].tolist() == cells
+    assert written.units == {}
+
+
+def test_a_later_table_is_read_in_the_units_that_were_learned(tmp_path):
+    units = read(tmp_path, 'p,v,r\n"$1,500",1.2M,5 %\n$20,30k,6 %\n').units
+    assert units == {"p": "$", "v": "k", "r": "%"}
+    later = read(tmp_path, "p,v,r\n$7,2M,1 %\n9,3M,2 %\n", units=units).frame
+    assert later.to_numpy().tolist() == [[7, 2e6, 1], [9, 3e6, 2]], "2M alone may be a size; here it was learned"
+    odd = read(tmp_path, "p,v,r\n$7,2M,1 %\n€9,many,0.02\n", units=units).frame
+    assert odd["p"].tolist() == ["7", "€9"], "€9 is what is wrong with it"
+    assert [float(odd["v"][0]), odd["v"][1]] == [2e6, "many"]
+    assert odd["r"].tolist() == ["1 %", "0.02"], "which may be the same share as 2 %"
+
+
+def test_money_with_three_digits_everywhere_is_named(tmp_path):
+    """The price of a litre may well have three decimals."""
+    with pytest.warns(
+        PermgradWarning, match=r"'fuel' may hold thousands or decimals \('1\.459'\), and is read as 1\.459"
+    ):
+        assert read(tmp_path, "fuel;b\n€1.459;x\n€1.799;y\n").frame["fuel"].tolist() == [1.459, 1.799]
+    assert read(tmp_path, "rent;b\n€1.459;x\n€900;y\n").frame["rent"].tolist() == [1459, 900]

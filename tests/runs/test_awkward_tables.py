@@ -1,0 +1,139 @@
+"""Tables as other programs write them, through the commands: what is noted, what is stored, what errors name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from permgrad._errors import InputError
+from permgrad.cli import app
+from permgrad.data.encoding import TableEncoder
+from permgrad.runs.compare_inputs import CompareRequest, request_configuration
+from permgrad.runs.documents import check_cells, read_data, read_like
+from permgrad.runs.inputs import configuration, load_inputs
+from permgrad.runs.request import RunRequest
+from permgrad.runs.tune_request import TuneRequest
+
+ROWS = 120
+ASKED = RunRequest(table="t.csv", target=("y",))
+
+
+def table() -> pd.DataFrame:
+    draw = np.random.default_rng(3)
+    frame = pd.DataFrame({"kg": draw.normal(70, 9, ROWS).round(1), "pay": draw.integers(900, 90_000, ROWS)})
+    frame["pay"] = [f"£{pay:,}" for pay in frame["pay"]]
+    frame["garage"] = np.resize(["None", "None", "None", "brick", "wood"], ROWS)
+    return frame.assign(y=np.resize(["a", "b", "b"], ROWS))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table().sample(frac=1, random_state=0).to_csv("t.csv")
+    return tmp_path
+
+
+def test_what_is_unusual_of_columns_is_noted(here):
+    inputs = load_inputs(ASKED)
+    assert list(inputs.parts["train"].X.columns) == ["kg", "pay", "garage"]
+    assert inputs.notes[:3] == [
+        "left out, because it has no name and only numbers the rows: column 1",
+        (
+            'taken as missing: "None" in garage (60 %); if a text is a level, keep it with --not-na None (in Python: '
+            'not_na=["None"])'
+        ),
+        "read as numbers with a unit: pay (£); for categories say --kind pay=categorical",
+    ]
+    assert inputs.schema["pay"].reason == "numbers in £"
+    assert inputs.schema["garage"].n_levels == 2
+    named = load_inputs(replace(ASKED, identifier=("column 1",), drop=("garage",), kind=("pay=categorical",)))
+    assert named.parts["train"].identifiers.columns.tolist() == ["column 1"]
+    assert named.notes[:1] != inputs.notes[:1], "what an option names is not told"
+    assert not any("taken as missing" in note or "with a unit" in note for note in named.notes)
+
+
+def test_texts_that_are_kept_are_a_level(here):
+    asked = replace(ASKED, not_na=("None,NA",))
+    inputs = load_inputs(asked)
+    assert inputs.schema["garage"].n_levels == 3
+    assert not any("taken as missing" in note for note in inputs.notes)
+    assert configuration(asked)["not_na"] == ["NA", "None"]
+    assert "not_na" not in configuration(ASKED), "former runs are gone on with"
+    for request in (asked, TuneRequest(table="t.csv", not_na=("None",))):
+        assert "--not-na=None" in request.command
+    compared = CompareRequest(table="t.csv", target=("y",), not_na=("None",))
+    assert "--not-na=None" in compared.command
+    assert request_configuration(compared)["not_na"] == ["None"]
+    for not_na, na, said in (
+        (("none",), (), "not one of the texts"),
+        (("NA",), ("NA",), "as missing and as not"),
+    ):
+        with pytest.raises(InputError, match=said):
+            replace(asked, not_na=not_na, na=na).check()
+
+
+@pytest.mark.parametrize("command", ["run", "compare", "tune"])
+def test_each_command_takes_them(here, command):
+    said = CliRunner().invoke(app, [command, "t.csv", "--target", "y", "--not-na", "nothing"])
+    assert said.exit_code == 2
+    assert "'nothing' is not one of the texts that are taken as missing" in said.stderr
+
+
+def encoder_of(inputs) -> TableEncoder:
+    return TableEncoder(**inputs.encoder_options).fit(inputs.parts["train"].X)
+
+
+def test_later_tables_are_read_in_the_same_way(here):
+    inputs = load_inputs(replace(ASKED, not_na=("None",)))
+    data = {"texts": inputs.texts, "decimals": inputs.decimals, "units": inputs.units, "not_na": ["None"]}
+    encoder = encoder_of(inputs)
+    frame = table().head(5).assign(pay=["£7", "£1,000", "£2k", "5", "£3k"], more="None")
+    frame.to_csv("later.csv")
+    with pytest.raises(InputError, match=r"column 'pay' must be numeric, however line 4 of 'later\.csv' has '£2k'"):
+        check_cells(encoder, read_like(Path("later.csv"), data)[encoder.feature_names_in_], Path("later.csv"))
+    table().head(2).assign(pay=["£7", "8"]).to_csv("later.csv")
+    later = read_like(Path("later.csv"), data, encoder.feature_names_in_)
+    assert later["pay"].tolist() == [7, 8]
+    assert later["garage"].tolist() == ["None", "None"]
+    assert read_like(Path("later.csv"), data | {"not_na": []})["garage"].isna().all()
+    assert list(later.columns) == ["kg", "pay", "garage", "y"]
+
+
+def test_a_column_without_a_name_that_was_learned_from_is_kept(here):
+    frame = table()
+    frame.insert(0, "", np.resize([4, 4, 9, 1], ROWS))
+    frame.to_csv("t.csv", index=False)
+    inputs = load_inputs(ASKED)
+    assert "column 1" in inputs.parts["train"].X
+    # In two rows the numbers are all different, and might count them.
+    frame.iloc[2:4].to_csv("later.csv", index=False)
+    assert read_like(Path("later.csv"), {}, ["column 1"])["column 1"].tolist() == [9, 1]
+    assert "column 1" not in read_like(Path("later.csv"), {})
+
+
+@pytest.mark.parametrize("part", ["table", "test"])
+def test_a_cell_that_is_no_number_is_named_by_its_line(here, part):
+    frame = table().astype(object)
+    frame.loc[1, "garage"] = "two\nlines"
+    frame.loc[30, "kg"] = np.inf
+    frame.to_csv("bad.csv", index=False)
+    asked = replace(ASKED, table="bad.csv") if part == "table" else replace(ASKED, test=Path("bad.csv"))
+    with pytest.raises(InputError, match=r"column 'kg' holds an infinite value \(inf\) in line 33 of 'bad\.csv'; repl"):
+        load_inputs(asked)
+
+
+@pytest.mark.parametrize("entry", [{"units": ["$"]}, {"units": {"a": 3}}, {"not_na": "None"}], ids=str)
+def test_stored_units_and_texts_are_checked(tmp_path, entry):
+    import json
+
+    file = tmp_path / "data.json"
+    file.write_text(json.dumps({"task": "regression", "target": "y"}))
+    assert read_data(file)
+    file.write_text(json.dumps({"task": "regression", "target": "y", **entry}))
+    with pytest.raises(InputError, match=r"a run's folder must be as permgrad wrote it"):
+        read_data(file)
