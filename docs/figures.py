@@ -22,7 +22,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-_NUMBER = r"[-+−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?"
+_NUMBER = r"[-+−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?"
 _SLOT = re.compile(r"\{[^}]*\}")
 
 
@@ -69,12 +69,14 @@ class Table:
         record: name of the record.
         header: the table's first line.
         rows: ``record -> rows``, each a list of cells.
+        also: further records that the rows come from.
     """
 
     page: str
     record: str
     header: str
     rows: Callable[[Any], Sequence[Sequence[str]]]
+    also: tuple[str, ...] = ()
 
     def find(self, page: str) -> re.Match[str] | None:
         """Return where the rows stand, behind the line under the header."""
@@ -104,7 +106,8 @@ def commits(record: str) -> str:
 
 def origin(page: str) -> str:
     """Return the line that says where a page's figures come from."""
-    records = dict.fromkeys(own.record for own in (*SENTENCES, *TABLES) if own.page == page)
+    found = [own for own in (*SENTENCES, *TABLES) if own.page == page]
+    records = dict.fromkeys(name for own in found for name in (own.record, *getattr(own, "also", ())))
     folder = "../" * page.count("/") + "benchmarks/results"
     listed = [f"[{name}]({folder}/{name}.md) ({commits(name)})" for name in records]
     return f"Figures on this page, with the commit that was measured: {', '.join(listed)}."
@@ -476,8 +479,15 @@ TABLES = (
         "verify_multimodal",
         "| method | compared with | PneumoniaMNIST: mean | worst function | digits: mean | worst function |",
         _method_rows,
+        also=("verify_multimodal_digits",),
     ),
-    Table(DOCS + "benchmark.md", "verify_multimodal", "| method | images | errors, worst first |", _function_rows),
+    Table(
+        DOCS + "benchmark.md",
+        "verify_multimodal",
+        "| method | images | errors, worst first |",
+        _function_rows,
+        also=("verify_multimodal_digits",),
+    ),
     Table(
         DOCS + "imbalance-and-integrated-gradients.md",
         "ig_example",
@@ -520,7 +530,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     DOCS + "the-default-network.md": ("0.003", "0.1", "0.05"),
     DOCS + "training-at-scale.md": ("128 MiB",),
     DOCS + "tuning.md": ("0.1", "0.4"),
-    DOCS + "your-own-table.md": ("7.4", "60 %", "20 %"),
+    DOCS + "your-own-table.md": ("7.4", "60 %", "20 %", "0.1", "10 %"),
 }
 
 
