@@ -41,6 +41,8 @@ def results(content: ReportContent) -> SectionView | None:
     other, found = constant(content), verdict(content)
     section.text(found.text if found is not None else "")
     section.table(_metrics_table(content, other))
+    if content.task == "classification" and content.positive is not None:
+        section.text(f"Average precision, lift and curves are of {clean(content.positive)}, the positive class.")
     section.text(other.source if other is not None else "")
     for name, entry in ((content.metrics or {}).get("baselines") or {}).items():
         if isinstance(entry, Mapping) and entry.get("problem"):

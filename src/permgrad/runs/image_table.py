@@ -20,7 +20,15 @@ from permgrad.runs.documents import read_like
 from permgrad.runs.inputs import Inputs, Part
 from permgrad.runs.report import is_image_model
 from permgrad.runs.request import RunRequest
-from permgrad.runs.stages import Work, data_stage, report_stage, say_skipped, validation_rows, write_predictions
+from permgrad.runs.stages import (
+    Work,
+    data_stage,
+    measures,
+    report_stage,
+    say_skipped,
+    validation_rows,
+    write_predictions,
+)
 
 if TYPE_CHECKING:
     from permgrad.models.image_table import ImageTableModel, Records
@@ -100,19 +108,11 @@ def model_stage(work: Work) -> None:
     with atomic_path(work.folder / "history.csv") as temporary:
         write_csv(model.history_, temporary)
     predicted = {part: predictions_of(model, parts[part]) for part in ("validation", "test")}
-    metrics: dict[str, Any] = {"task": inputs.task, "rows": {part: len(parts[part]) for part in PARTS}}
-    for part in ("validation", "test"):
-        metrics[part] = _measure(work, part, predicted[part])
+    metrics = measures(inputs, predicted, model)
     metrics["baselines"] = _baselines(work, model) if request.wanted_baselines else {}
     write_predictions(work, predicted["test"])
     write_json_atomic(work.folder / "metrics.json", metrics)
     say_skipped(work, len(parts["validation"]) - len(held[1]))
-
-
-def _measure(work: Work, part: str, predicted: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
-    from permgrad.runs.stages import measure
-
-    return measure(work.inputs, work.inputs.parts[part].y, predicted, work.model)
 
 
 def _baselines(work: Work, model: ImageTableModel) -> dict[str, Any]:

@@ -151,10 +151,8 @@ def outcome_of(inputs: Inputs, y: npt.NDArray[Any], label: str) -> tuple[str, Fl
 
 def shown_output(inputs: Inputs, classes: Sequence[Any], y: npt.NDArray[Any]) -> str:
     """Return the class that is looked at: of two the positive one, of more the most frequent one."""
-    from permgrad.runs.gradients import positive_class
-
-    if len(classes) == 2:
-        return str(classes[positive_class(inputs, np.asarray(classes, dtype=object))])
+    if inputs.positive is not None:
+        return str(inputs.positive)
     counts = [int((np.asarray(y) == label).sum()) for label in classes]
     return str(classes[int(np.argmax(counts))])
 

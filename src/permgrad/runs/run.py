@@ -29,6 +29,7 @@ from permgrad.runs.folder import (
 from permgrad.runs.inputs import Inputs, configuration, load_inputs
 from permgrad.runs.outputs import refuse_input
 from permgrad.runs.request import Outcome, RunRequest
+from permgrad.runs.target import positive_note
 
 __all__ = ["RunRequest", "run_table"]
 
@@ -172,7 +173,7 @@ def _summary(folder: Path, already: bool) -> Outcome:
     if "p_adjusted" not in top:  # of a run of an older permgrad
         top.insert(top.columns.get_loc("p_value") + 1, "p_adjusted", adjusted(top[["p_value"]])[:, 0])
     report = folder / "report.html"
-    facts = {
+    facts: dict[str, Any] = {
         "folder": os.fspath(folder),
         "report": os.fspath(report),
         "already_finished": already,
@@ -180,12 +181,13 @@ def _summary(folder: Path, already: bool) -> Outcome:
         "rows": metrics["rows"],
         "test": metrics["test"],
         "baselines": metrics["baselines"],
-        **({"cuts": metrics["cuts"]} if "cuts" in metrics else {}),
+        **{name: metrics[name] for name in ("positive", "never_predicted", "cuts") if name in metrics},
         "top_features": [_plain_row(row) for row in top.head(10).to_dict(orient="records")],
         "branches": entries_of(branches),
     }
     lines = [f"This run is finished already; nothing was changed. ({folder})"] if already else []
-    lines += _metric_lines(metrics) + _cut_lines(metrics) + _feature_lines(top) + _branch_lines(branches)
+    lines += [*_metric_lines(metrics), *_class_lines(metrics), *_cut_lines(metrics)]
+    lines += [*_feature_lines(top), *_branch_lines(branches)]
     return Outcome(facts, "\n".join([*lines, f"Report: {report}"]))
 
 
@@ -221,6 +223,14 @@ def _metric_lines(metrics: Mapping[str, Any]) -> list[str]:
 
 def _number(value: Any) -> str:
     return "–" if value is None else f"{value:.4g}"
+
+
+def _class_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """Say which class is the positive one, and which are never predicted."""
+    from permgrad.evaluation.never_predicted import never_predicted_words
+
+    said = [f"{note[0].upper()}{note[1:]}." for note in positive_note(metrics.get("positive"))]
+    return said + never_predicted_words(metrics.get("never_predicted") or [])
 
 
 def _cut_lines(metrics: Mapping[str, Any]) -> list[str]:

@@ -156,11 +156,12 @@ class FittedBaseline:
             return np.asarray(self.model.predict(self._readable(rows)), dtype=np.float64)
         return np.asarray(self.classes[np.argmax(self.predict_proba(rows), axis=1)])
 
-    def evaluate(self, part: Part) -> dict[str, Any]:
-        """Compute the metrics on some rows."""
+    def evaluate(self, part: Part, positive: Any = None) -> dict[str, Any]:
+        """Compute the metrics on some rows; ``positive`` is of two classes the positive one, None the second."""
         if len(self.classes) == 0:
             return evaluate("regression", part.y, predictions=self.predict(part))
-        return evaluate("classification", part.y, probabilities=self.predict_proba(part), classes=list(self.classes))
+        chances = self.predict_proba(part)
+        return evaluate("classification", part.y, probabilities=chances, classes=list(self.classes), positive=positive)
 
     def _readable(self, rows: Array | Part) -> Any:
         if not self.natural:

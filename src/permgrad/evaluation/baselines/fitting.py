@@ -84,6 +84,7 @@ def run_baselines(
     threads: int = 1,
     on_missing: Literal["report", "raise"] = "report",
     progress: ProgressMode = False,
+    positive: Any = None,
 ) -> dict[str, dict[str, Any]]:
     """Fit and score baselines: the entry ``baselines`` of ``metrics.json``.
 
@@ -99,6 +100,7 @@ def run_baselines(
         on_missing: ``"report"`` enters a library that is not installed with null metrics and a ``"problem"``;
             ``"raise"`` raises ``EnvironmentProblem`` before anything is fitted.
         progress: Show a progress bar.
+        positive: Of two classes the one that average precision and lift are of; None: the second.
 
     Returns:
         ``{name: {metric: value on the test rows, …, "validation": {…} or None, "fit_seconds": …,
@@ -133,8 +135,8 @@ def run_baselines(
                     baseline.name, task, train, validation, classes=classes, seed=seed, threads=threads
                 )
                 result[baseline.name] = {
-                    **fitted.evaluate(test),
-                    "validation": None if validation is None else fitted.evaluate(validation),
+                    **fitted.evaluate(test, positive),
+                    "validation": None if validation is None else fitted.evaluate(validation, positive),
                     "fit_seconds": fitted.seconds,
                     "fit_processor_seconds": fitted.processor_seconds,
                 }

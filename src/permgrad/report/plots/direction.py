@@ -44,8 +44,8 @@ def direction(
 ) -> PlotFigure:
     """Draw one small panel per feature: the mean prediction when every row takes one quantile or level of it.
 
-    All panels share the vertical axis, so that their slopes compare. Of two classes only the second is drawn, of more
-    than six only the first six.
+    All panels share the vertical axis, so that their slopes compare. Of two classes only the positive one is drawn, of
+    more than six only the first six.
 
     Args:
         explanation: An explanation with ``direction``.
@@ -67,7 +67,7 @@ def direction(
     entries = [_pooled(explanation.direction[name]) for name in names]
     means = [_means(entry) for entry in entries]
     labels = _output_names(explanation, outputs, means[0].shape[1])
-    chosen = _chosen(means[0].shape[1])
+    chosen = _chosen(explanation, labels)
     ncols = max(1, min(ncols, len(names)))
     rows = math.ceil(len(names) / ncols)
     figure = new_figure(2.5 * ncols if ncols > 1 else 4.2, 1.75 * rows + 0.35)
@@ -143,8 +143,13 @@ def _output_names(explanation: Explanation, outputs: list[str] | None, count: in
     return [clean(name) for name in names] if len(names) == count else [f"output {k}" for k in range(count)]
 
 
-def _chosen(count: int) -> list[int]:
-    return [1] if count == 2 else list(range(min(count, MOST_LINES)))
+def _chosen(explanation: Explanation, labels: list[str]) -> list[int]:
+    """Return the outputs that are drawn: of two the positive one."""
+    count = len(labels)
+    if count != 2:
+        return list(range(min(count, MOST_LINES)))
+    positive = explanation.meta.get("positive")
+    return [labels.index(clean(positive)) if positive is not None and clean(positive) in labels else 1]
 
 
 def _axis_label(explanation: Explanation, labels: list[str], chosen: list[int]) -> str:
