@@ -13,7 +13,7 @@ import pytest
 from permgrad.evaluation.metrics import evaluate
 from permgrad.report import plots
 from permgrad.report._constant import constant, verdict
-from permgrad.report._headline import facts, second_sentence
+from permgrad.report._headline import facts, headline, second_sentence
 from permgrad.report._paths import map_words, no_share_words, path_shares, path_words
 from permgrad.report._sections import results
 from permgrad.report.content import DataSection, PredictionSection, ReportContent
@@ -74,7 +74,7 @@ def test_the_constant_knows_the_class_shares_of_the_training_rows():
     assert found.metrics["accuracy"] == pytest.approx(1 - good)
     assert found.metrics["log_loss"] == pytest.approx(-(good * math.log(0.3) + (1 - good) * math.log(0.7)))
     assert found.metrics["roc_auc"] == 0.5
-    assert np.mean(found.losses) == pytest.approx(found.metrics["log_loss"])
+    assert found.guess.tolist() == [[0.7, 0.3]] * len(truth)
     assert "Bad for every row" in found.source
     assert "training rows" in found.source
 
@@ -131,11 +131,18 @@ def test_a_useless_network_is_called_so_before_anything_else():
     probabilities, truth = noise()
     content = classified(probabilities, truth, explanation=report_content().explanation)
     assert facts(content), "there are key figures that look like a result"
-    text = second_sentence(content)
-    assert text.startswith("It is not better by more than chance than a constant prediction that looks at no feature")
-    assert text.endswith("what it relies on says nothing about outcome.")
-    assert "It relies most on" not in text
-    assert render_report(content).count("what it relies on says nothing about outcome.") == 2
+    first = headline(content)
+    assert first.startswith("A network predicts outcome no better than a constant that looks at no feature (ROC-AUC 0.")
+    assert " against 0.5" in first
+    assert "and log loss 0.5" in first
+    assert second_sentence(content) == "What it relies on says nothing about outcome."
+    assert "always the most frequent class" in facts(content)[1].label
+    page = render_report(content)
+    assert page.index("no better than a constant") < page.index("What it relies on says nothing about outcome.")
+    assert "What it uses without having learnt anything" in page
+    assert "What drives it" not in page
+    own = dataclasses.replace(content, headline="Mine.")
+    assert second_sentence(own).startswith("This model predicts outcome no better than a constant")
 
 
 def test_a_slightly_lower_loss_within_chance_is_not_better():
@@ -147,7 +154,9 @@ def test_a_slightly_lower_loss_within_chance_is_not_better():
     other[at] = nudged[at]
     content = classified(other, truth)
     assert content.metrics["test"]["log_loss"] < constant(content).metrics["log_loss"]
-    assert "not better by more than chance" in verdict(content).text
+    found = verdict(content)
+    assert found.learnt_nothing
+    assert "This model predicts outcome not significantly better than a constant" in found.text
 
 
 def test_bad_probabilities_in_a_good_order_are_told_apart_from_nothing_learnt():
@@ -166,8 +175,8 @@ def test_a_useless_regression_says_so_in_the_targets_unit():
     rng = np.random.default_rng(2)
     truth = rng.normal(10, 2, 200)
     text = verdict(regression(rng.normal(10, 2, 200), truth, 10.0)).text
-    assert text.startswith("It is worse than a constant prediction")
-    assert " m for the mean of the training rows" in text
+    assert text.startswith("This model predicts height worse than a constant that looks at no feature (RMSE 2.")
+    assert text.endswith(" m on the test rows).")
 
 
 @pytest.mark.parametrize("seed", range(3))

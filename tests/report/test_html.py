@@ -177,19 +177,32 @@ def test_minimal_and_partial_content():
 
 
 @pytest.mark.parametrize(
-    ("factor", "words"),
+    ("factor", "difference", "p", "words"),
     [
-        (0.9, "It does better than the best baseline, "),
-        (1.1, "does better ("),
-        (1.0, "It is level with the best baseline"),
+        (
+            0.9,
+            0.09,
+            0.001,
+            "The model does better than the best baseline, forest: ROC-AUC 0.899 against 0.809 (",
+        ),
+        (1.1, -0.09, 0.001, "The best baseline, forest, does better: ROC-AUC 0.989 against 0.899 (difference 0.0900, "),
+        (0.9, 0.09, 0.06, "There is no significant difference from the best baseline, forest: ROC-AUC 0.899 against"),
+        (1.1, -0.09, 0.06, "There is no significant difference from the best baseline, forest: ROC-AUC 0.899 against"),
+        (1.1, None, None, "ROC-AUC is 0.899, that of the best baseline, forest, 0.989."),
     ],
 )
-def test_the_best_baseline_is_told_apart(factor, words):
+def test_only_a_paired_interval_says_who_is_ahead(factor, difference, p, words):
     content = light_content()
     test = dict(content.metrics["test"])
     baselines = {"forest": {**test, "roc_auc": test["roc_auc"] * factor, "fit_seconds": 1.0}}
+    if p is not None:
+        ends = (difference - 0.02, difference + 0.02) if p < 0.05 else (difference - 0.1, difference + 0.1)
+        ahead = {"metric": "roc_auc", "difference": difference, "ci_low": ends[0], "ci_high": ends[1], "p_holm": p}
+        baselines["forest"]["ahead"] = ahead
     stored = {**content.metrics, "baselines": baselines}
-    assert words in Page(render_report(dataclasses.replace(content, metrics=stored))).text
+    text = Page(render_report(dataclasses.replace(content, metrics=stored))).text
+    assert words in text
+    assert ("better" in words) == ("does better" in text), "nobody else is said to be ahead"
 
 
 def test_a_headline_that_was_given_stands_first():
@@ -224,27 +237,21 @@ def test_numbers_that_are_no_loss_are_named():
 
 
 @pytest.mark.parametrize(
-    ("interaction", "low", "high", "words"),
+    ("interaction", "words"),
     [
-        (-0.038, -0.05, -0.02, "(interval −0.05 to −0.02), 16 % of the total; each makes up for the other in part"),
-        (0.02, 0.01, 0.03, "8 % of the total; they need each other"),
-        (0.02, -0.01, 0.05, None),
-        (0.01, 0.009, 0.011, None),
-        (-0.011, -0.012, -0.01, None),
-        (0.0, 0.0, 0.0, None),
-        (math.nan, math.nan, math.nan, None),
+        (-0.038, "each makes up for the other in part"),
+        ({"importance": 0.02, "std": 0.1}, "they need each other"),
+        (0.0, None),
+        (math.nan, None),
     ],
 )
-def test_the_interaction_of_the_paths_is_told_where_it_is_shown_and_not_small(interaction, low, high, words):
+def test_the_interaction_of_the_paths_is_told_where_there_is_one(interaction, words):
     content = light_content()
-    total = {"importance": 0.241, "interaction_low": low, "interaction_high": high}
-    branches = {**content.explanation.branches, "interaction": interaction, "total": total}
+    branches = {**content.explanation.branches, "interaction": interaction}
     own = dataclasses.replace(content, explanation=dataclasses.replace(content.explanation, branches=branches))
     text = Page(render_report(own)).text
     assert ("Interaction of the paths: " in text) == (words is not None)
     assert words is None or words in text
-    older = dataclasses.replace(own.explanation, branches={**branches, "total": {"importance": 0.241}})
-    assert "Interaction of the paths: " not in Page(render_report(dataclasses.replace(own, explanation=older))).text
 
 
 def test_a_training_without_its_network_and_a_run_without_its_times():

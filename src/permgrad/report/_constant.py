@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,16 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.evaluation.metrics import evaluate
+from permgrad.evaluation.metrics import Task, evaluate, metrics, primary_metric
+from permgrad.evaluation.skill import Predicted, skill
 from permgrad.report.plots._base import clean, number, shorten
 
 if TYPE_CHECKING:
     from permgrad.report.content import ReportContent
 
 Floats = npt.NDArray[np.float64]
-
-TWO_SIDED_95 = 1.959963984540054
-"""The quantile of the normal distribution beyond which a difference is more than chance."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +27,13 @@ class Constant:
         label: Its name in tables.
         source: What it knows, as a sentence.
         metrics: Its test metrics, as in ``metrics.json``.
-        losses: Its loss on every test row (log loss in nats, or squared error), NaN where undefined; None: unknown.
-        knows: Where its shares or its mean come from, in words.
+        guess: What it says of every test row: ``(rows,)``, or probabilities ``(rows, classes)``.
     """
 
     label: str
     source: str
     metrics: Mapping[str, Any]
-    losses: Floats | None
-    knows: str
+    guess: Floats
 
 
 def constant(content: ReportContent) -> Constant | None:
@@ -59,22 +54,12 @@ def _most_frequent(content: ReportContent) -> Constant | None:
     shares = counts / counts.sum()
     probabilities = np.tile(shares, (len(truth), 1))
     most = classes[int(np.argmax(shares))]
-    losses = None
-    if content.predictions is not None and content.predictions.probabilities is not None:
-        losses = _log_losses(truth, probabilities, classes)
     return Constant(
         "always the most frequent class",
         f"“Always the most frequent class” says {shorten(most, 40)} for every row; its probabilities are the class "
         f"shares of {knows}.",
-        evaluate(
-            "classification",
-            truth,
-            probabilities=probabilities,
-            classes=_objects(classes),
-            positive=content.positive if len(classes) == 2 else None,
-        ),
-        losses,
-        f"the class shares of {knows}",
+        evaluate("classification", truth, probabilities=probabilities, classes=_objects(classes)),
+        probabilities,
     )
 
 
@@ -90,8 +75,7 @@ def _mean(content: ReportContent) -> Constant | None:
         "always the mean",
         f"“Always the mean” says {number(mean, 4)} for every row, the mean of {knows}.",
         evaluate("regression", truth, predictions=np.full(len(truth), mean)),
-        (truth - mean) ** 2,
-        f"the mean of {knows}",
+        np.full(len(truth), mean),
     )
 
 
@@ -123,93 +107,122 @@ def _objects(values: list[Any]) -> npt.NDArray[Any]:
     return array
 
 
-def _log_losses(truth: npt.NDArray[Any], probabilities: Floats, classes: list[Any]) -> Floats:
-    position = {name: place for place, name in enumerate(classes)}
-    codes = np.array([position.get(name, -1) for name in truth])
-    chosen = probabilities[np.arange(len(codes)), np.maximum(codes, 0)] / probabilities.sum(axis=1)
-    return np.where(codes >= 0, -np.log(np.clip(chosen, np.finfo(np.float64).eps, 1.0)), np.nan)
-
-
 # -------------------------------------------------------------------------------------------------------- verdict
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A network that is not better than the constant by more than chance.
+    """A network that is not better than the constant by more than chance, wholly or in part.
 
     Attributes:
         text: The sentence.
-        learnt_nothing: Nothing else speaks for the network either; False if at least its order of the rows is good.
+        learnt_nothing: Nothing speaks for the network; False if at least one of its measures is better.
     """
 
     text: str
     learnt_nothing: bool
 
 
-def verdict(content: ReportContent) -> Verdict | None:
+def verdict(content: ReportContent, subject: str = "This model") -> Verdict | None:
     """Say that the network is not better than the constant, where that is so.
 
-    The loss is compared row by row (log loss, squared error); "more than chance" is a mean difference more than 1.96
-    standard errors above 0. Where the rows are not given, the two losses alone are compared.
+    A run has compared them when it measured the model, see ``permgrad.evaluation.skill``; else that is done here. Where
+    the rows are not given, the two losses alone are compared.
     """
     other = constant(content)
+    stored = (content.metrics or {}).get("constant")
     test = (content.metrics or {}).get("test") or {}
-    name, label = ("rmse", "RMSE") if content.task == "regression" else ("log_loss", "log loss")
-    mine, its = test.get(name), other.metrics.get(name) if other is not None else None
-    if other is None or mine is None or its is None:
+    if isinstance(stored, Mapping) and "learnt" in stored:
+        judged = stored
+    elif other is None or (found := _judged(content, other, test)) is None:
         return None
-    gain, margin = _gain(content, other)
-    if math.isnan(gain):
-        gain, margin = its - mine, 0.0
-    if gain > margin:
-        return None
-    unit = f" {clean(content.target_unit)}" if content.target_unit and content.task == "regression" else ""
-    against = f"{label} {number(mine, 4)} against {number(its, 4)}{unit} for {other.knows}"
-    relation = "worse than" if gain < -margin else "not better by more than chance than"
-    area = test.get("roc_auc")
-    if content.task == "classification" and area is not None and _orders_rows(test, area):
-        return Verdict(
-            f"Its probabilities are {relation} a constant ({against}), although it puts the rows in a better order "
-            f"than chance (ROC-AUC {number(area)} against 0.5).",
-            learnt_nothing=False,
-        )
-    return Verdict(
-        f"It is {relation} a constant prediction that looks at no feature ({against}): what it relies on says nothing "
-        f"about {shorten(content.target, 60)}.",
-        learnt_nothing=True,
-    )
-
-
-def _gain(content: ReportContent, other: Constant) -> tuple[float, float]:
-    """Return by how much the network's mean loss is lower than the constant's, and how much chance alone explains."""
-    given = content.predictions
-    if given is None or other.losses is None:
-        return math.nan, math.nan
-    if content.task == "regression":
-        if given.predictions is None:
-            return math.nan, math.nan
-        own = (np.asarray(given.truth, dtype=np.float64) - np.asarray(given.predictions, dtype=np.float64)) ** 2
     else:
-        truth, classes = _truth_and_classes(content)
-        own = _log_losses(truth, np.asarray(given.probabilities, dtype=np.float64), classes)
-    difference = other.losses - own
-    difference = difference[np.isfinite(difference)]
-    if len(difference) < 2:
-        return math.nan, math.nan
-    return float(difference.mean()), TWO_SIDED_95 * float(difference.std(ddof=1)) / math.sqrt(len(difference))
+        judged = {**other.metrics, **found}
+    unit = f" {clean(content.target_unit)}" if content.target_unit and content.task == "regression" else ""
+    return skill_words(content.target, content.task, test, judged, subject=subject, unit=unit)
 
 
-def _orders_rows(test: Mapping[str, Any], area: float) -> bool:
-    """Tell whether a ROC-AUC is above 0.5 by more than chance.
+def _judged(content: ReportContent, other: Constant, test: Mapping[str, Any]) -> dict[str, Any] | None:
+    given = content.predictions
+    guess = None if given is None else given.predictions if content.task == "regression" else given.probabilities
+    if given is not None and guess is not None:
+        truth = np.asarray(given.truth)
+        if content.task == "classification":
+            texts, classes = _truth_and_classes(content)
+            position = {name: place for place, name in enumerate(classes)}
+            truth = np.array([position.get(name, -1) for name in texts])
+        ours = Predicted(truth, np.asarray(guess, dtype=np.float64))
+        seed = content.provenance.seed if content.provenance is not None else None
+        found = skill(content.task, ours, Predicted(truth, other.guess), seed=seed or 0)
+        return None if found is None else found.to_dict()
+    mine, its = (own.get("rmse" if content.task == "regression" else "log_loss") for own in (test, other.metrics))
+    return None if mine is None or its is None else {"learnt": mine < its, "ahead": {}}
 
-    Without any order, the area of one class versus the rest has variance (n + 1) / (12 n₁ n₀) (Hanley & McNeil 1982,
-    by way of the rank sum); for a mean over classes the mean of their deviations bounds its own.
+
+def known_classes(measured: Mapping[str, Any]) -> int:
+    """Return how many classes the model knows that some test metrics are of.
+
+    Examples:
+        >>> known_classes({"labels": ["a", "b", "c"], "unseen": {"c": 1}}), known_classes({"rmse": 1.0})
+        (2, 0)
     """
-    counts = np.asarray(test.get("confusion_matrix") or [[0]], dtype=np.float64).sum(axis=1)
-    total = counts.sum()
-    own = counts[counts > 0]
-    own = own[:1] if len(own) == 2 else own
-    if not len(own) or np.any(own >= total):
-        return False
-    deviations = np.sqrt((total + 1) / (12 * own * (total - own)))
-    return area - 0.5 > TWO_SIDED_95 * float(deviations.mean())
+    return len(measured.get("labels") or ()) - len(measured.get("unseen") or ())
+
+
+def skill_words(
+    target: str,
+    task: Task,
+    test: Mapping[str, Any],
+    judged: Mapping[str, Any],
+    *,
+    subject: str = "The model",
+    unit: str = "",
+) -> Verdict | None:
+    """Say that a model is no better than a constant, wholly or in its probabilities or its classes alone.
+
+    Args:
+        target: Name of the target.
+        task: ``"classification"`` or ``"regression"``.
+        test: The model's test metrics.
+        judged: Those of the constant, ``learnt`` and ``ahead`` (differences by metric), as in ``metrics.json``.
+        subject: What the sentence is about.
+        unit: Of the target, behind a blank.
+    """
+    ahead = judged["ahead"]
+    first = metrics.get(next(iter(ahead))) if ahead else primary_metric(task, known_classes(test))
+
+    def pair(name: str) -> str:
+        return f"{metrics.get(name).label} {number(test.get(name))} against {number(judged.get(name))}{unit}"
+
+    def above(name: str) -> bool:
+        return name in ahead and ahead[name]["ci_low"] > 0
+
+    def relation(name: str) -> str:
+        if name not in ahead or ahead[name]["difference"] <= 0:
+            return "worse than" if name in ahead and ahead[name]["ci_high"] < 0 else "no better than"
+        return "not significantly better than"
+
+    if not judged["learnt"]:
+        names = [first.name] if task == "regression" else dict.fromkeys([first.name, "log_loss"])
+        pairs = " and ".join(pair(name) for name in names if test.get(name) is not None)
+        return Verdict(
+            f"{subject} predicts {shorten(target, 60)} {relation(first.name)} a constant that looks at no feature "
+            f"({pairs} on the test rows).",
+            True,
+        )
+    if "log_loss" in ahead and not above("log_loss"):
+        order = above("roc_auc")
+        but = "it puts the rows in a better order than chance" if order else "its classes are right more often"
+        name = "roc_auc" if order else first.name
+        return Verdict(
+            f"Its probabilities are {relation('log_loss')} a constant ({pair('log_loss')}), although {but} "
+            f"({pair(name)}).",
+            False,
+        )
+    if first.name == "accuracy" and first.name in ahead and not above("accuracy"):
+        return Verdict(
+            f"Its classes are right no more often than the most frequent class ({pair('accuracy')}), although its "
+            f"probabilities are better than a constant ({pair('log_loss')}).",
+            False,
+        )
+    return None

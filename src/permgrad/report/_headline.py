@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from permgrad.evaluation.baselines import baselines
 from permgrad.evaluation.metrics import Metric, primary_metric
 from permgrad.evaluation.ranking import importance_shares
-from permgrad.report._constant import verdict
+from permgrad.report._baseline_words import baseline_label, best_baseline
+from permgrad.report._constant import constant, known_classes, verdict
 from permgrad.report._paths import is_hybrid, path_shares, path_words
 from permgrad.report._views import Fact, listed, percent
 from permgrad.report.plots._base import clean, number, shorten
@@ -39,24 +39,8 @@ def kind_of_network(branches: Sequence[str]) -> str:
 def main_metric(content: ReportContent) -> tuple[Metric, float | None]:
     """Return the metric that stands first and its value on the test rows."""
     test = (content.metrics or {}).get("test") or {}
-    metric = primary_metric(content.task, len(test.get("labels") or ()))
+    metric = primary_metric(content.task, known_classes(test))
     return metric, test.get(metric.name)
-
-
-def best_baseline(content: ReportContent) -> tuple[str, float] | None:
-    """Return name and value of the best baseline by the metric that stands first."""
-    metric, _ = main_metric(content)
-    best: tuple[str, float] | None = None
-    for name, entry in ((content.metrics or {}).get("baselines") or {}).items():
-        value = entry.get(metric.name) if isinstance(entry, Mapping) else None
-        if value is not None and math.isfinite(value) and metric.better(value, best[1] if best else None):
-            best = (baseline_label(name), float(value))
-    return best
-
-
-def baseline_label(name: str) -> str:
-    """Return a baseline's name for people."""
-    return baselines.get(name).label if name in baselines else clean(name)
 
 
 def drivers(explanation: Explanation, count: int = 3) -> list[str]:
@@ -77,6 +61,9 @@ def headline(content: ReportContent) -> str:
     if content.headline is not None:
         return clean(content.headline)
     network = kind_of_network(content.network.branches if content.network else ())
+    found = verdict(content, network)
+    if found is not None and found.learnt_nothing:
+        return found.text
     metric, value = main_metric(content)
     target = shorten(content.target, 60)
     if value is None:
@@ -91,10 +78,11 @@ def headline(content: ReportContent) -> str:
 
 
 def second_sentence(content: ReportContent) -> str:
-    """Say first if the model is no better than a constant; then name the drivers and, if shares cannot, the paths."""
+    """Say first what speaks against the model; then name the drivers and, if shares cannot, the paths."""
     found = verdict(content)
     if found is not None and found.learnt_nothing:
-        return found.text
+        rest = f"What it relies on says nothing about {shorten(content.target, 60)}."
+        return rest if content.headline is None else f"{found.text} {rest}"
     words = path_words(branches_of(content))
     return " ".join(word for word in (found.text if found else "", _drivers_sentence(content), words) if word)
 
@@ -143,9 +131,12 @@ def facts(content: ReportContent) -> list[Fact]:
     metric, value = main_metric(content)
     if value is not None:
         found.append(Fact(number(value), f"{metric.label}, this network"))
-    best = best_baseline(content)
+        judged, other = verdict(content), constant(content)
+        if judged is not None and judged.learnt_nothing and other is not None:
+            found.append(Fact(number(other.metrics.get(metric.name)), f"{metric.label}, {other.label}"))
+    best = best_baseline(content.task, content.metrics or {})
     if best is not None:
-        found.append(Fact(number(best[1]), f"{metric.label}, best baseline ({best[0]})"))
+        found.append(Fact(number(best[1]), f"{metric.label}, best baseline ({baseline_label(best[0])})"))
     explanation = content.explanation
     if explanation is not None and tests_of(explanation):
         clear = len(explanation.clearly_matter())

@@ -14,11 +14,12 @@ from permgrad._errors import by_count, counted
 from permgrad.evaluation.metrics import Metric, metrics
 from permgrad.evaluation.ranking import spearman
 from permgrad.report import plots
+from permgrad.report._baseline_words import against_baselines, baseline_label, unseen_words
 from permgrad.report._constant import Constant, constant, verdict
-from permgrad.report._headline import baseline_label, best_baseline, branches_of, main_metric
+from permgrad.report._headline import branches_of
 from permgrad.report._help import beside_the_data, cuts, gradients
 from permgrad.report._mistakes import mistakes
-from permgrad.report._paths import NOT_BRANCHES, interaction_words, is_hybrid, map_words, no_share_words, path_words
+from permgrad.report._paths import NOT_BRANCHES, is_hybrid, map_words, no_share_words, path_words
 from permgrad.report._views import Cell, SectionView, TableView, cell, duration, frame_table, percent, plain_text
 from permgrad.report.plots._base import clean, number, numbers, quantity_of
 
@@ -39,10 +40,10 @@ def results(content: ReportContent) -> SectionView | None:
     section = SectionView("results", "How good it is")
     section.text(_comparison(content))
     other, found = constant(content), verdict(content)
-    section.text(found.text if found is not None else "")
+    section.text(
+        found.text if found is not None else "", unseen_words(content.target, (content.metrics or {}).get("test"))
+    )
     section.table(_metrics_table(content, other))
-    if content.task == "classification" and content.positive is not None:
-        section.text(f"Average precision, lift and curves are of {clean(content.positive)}, the positive class.")
     section.text(other.source if other is not None else "")
     for name, entry in ((content.metrics or {}).get("baselines") or {}).items():
         if isinstance(entry, Mapping) and entry.get("problem"):
@@ -52,16 +53,9 @@ def results(content: ReportContent) -> SectionView | None:
 
 
 def _comparison(content: ReportContent) -> str:
-    metric, value = main_metric(content)
-    best = best_baseline(content)
-    if value is None or best is None:
+    relation = against_baselines(content.task, content.metrics or {})
+    if not relation:
         return "All numbers are for test rows, which nothing was fitted on."
-    if metric.better(best[1], value):
-        relation = f"The best baseline, {best[0]}, does better ({number(best[1])} against {number(value)})."
-    elif best[1] == value:
-        relation = f"It is level with the best baseline, {best[0]} ({number(value)})."
-    else:
-        relation = f"It does better than the best baseline, {best[0]} ({number(value)} against {number(best[1])})."
     return f"{relation} All models had the same rows and were scored on test rows, which nothing was fitted on."
 
 
@@ -118,7 +112,9 @@ def ranking(content: ReportContent) -> SectionView | None:
     explanation = content.explanation
     if explanation is None:
         return None
-    section = SectionView("drivers", "What drives it")
+    found = verdict(content)
+    useless = found is not None and found.learnt_nothing
+    section = SectionView("drivers", "What it uses without having learnt anything" if useless else "What drives it")
     section.text(_quantity_sentence(explanation))
     confidence = _confidence(explanation)
     caption = f"Importance: {quantity_of(explanation)}. Whiskers are {confidence} intervals."
@@ -235,7 +231,15 @@ def branches(content: ReportContent) -> SectionView | None:
     what, others = ("path", "the other") if hybrid else ("input", "all others")
     caption = f"Importance of each {what} with its interval. Circle: exchanged alone. Square: exchanged after {others}."
     section.figure(plots.branches(stored, label=label), caption)
-    section.text(interaction_words(stored))
+    interaction = stored.get("interaction")
+    if isinstance(interaction, Mapping):
+        interaction = interaction.get("importance")
+    if isinstance(interaction, (int, float)) and math.isfinite(interaction):
+        meaning = "each makes up for the other in part" if interaction < 0 else "they need each other"
+        if interaction:
+            section.text(
+                f"Interaction of the paths: {number(float(interaction))}; {meaning}. It is shared out in the bars."
+            )
     return section
 
 

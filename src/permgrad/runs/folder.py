@@ -36,7 +36,7 @@ CACHE = ".explanations"
 STAGES: dict[str, tuple[str, ...]] = {
     "data": ("data.json", "split.npz"),
     "layout": ("layout.json", "layout.svg"),
-    "model": ("model", "metrics.json", "history.csv", "predictions.csv", CHECKPOINT, CACHE),
+    "model": ("model", "metrics.json", "history.csv", "predictions.csv", "baseline_predictions.npz", CHECKPOINT, CACHE),
     "explanation": ("explanations", "importance.csv", "integrated_gradients.csv", "branches.json"),
     "report": ("report.html",),
 }

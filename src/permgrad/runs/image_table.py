@@ -23,9 +23,9 @@ from permgrad.runs.request import RunRequest
 from permgrad.runs.stages import (
     Work,
     data_stage,
-    measures,
     report_stage,
     say_skipped,
+    train_baselines,
     validation_rows,
     write_predictions,
 )
@@ -108,19 +108,22 @@ def model_stage(work: Work) -> None:
     with atomic_path(work.folder / "history.csv") as temporary:
         write_csv(model.history_, temporary)
     predicted = {part: predictions_of(model, parts[part]) for part in ("validation", "test")}
-    metrics = measures(inputs, predicted, model)
-    metrics["baselines"] = _baselines(work, model) if request.wanted_baselines else {}
+    metrics: dict[str, Any] = {"task": inputs.task, "rows": {part: len(parts[part]) for part in PARTS}}
+    for part in ("validation", "test"):
+        metrics[part] = _measure(work, part, predicted[part])
+    if request.wanted_baselines:
+        # What the images add to the table is seen beside models of the table alone.
+        work.say("  baselines see the table alone")
+    train_baselines(work, model, model.preprocessor_.transform, metrics, predicted["test"])
     write_predictions(work, predicted["test"])
     write_json_atomic(work.folder / "metrics.json", metrics)
     say_skipped(work, len(parts["validation"]) - len(held[1]))
 
 
-def _baselines(work: Work, model: ImageTableModel) -> dict[str, Any]:
-    """Train the baselines on the encoded table alone: what the images add to it is seen beside them."""
-    from permgrad.runs.stages import train_baselines
+def _measure(work: Work, part: str, predicted: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
+    from permgrad.runs.stages import measure
 
-    work.say("  baselines see the table alone")
-    return train_baselines(work, model, model.preprocessor_.transform)
+    return measure(work.inputs, work.inputs.parts[part].y, predicted, work.model)
 
 
 def explanation_stage(work: Work) -> None:

@@ -29,7 +29,6 @@ from permgrad.runs.folder import (
 from permgrad.runs.inputs import Inputs, configuration, load_inputs
 from permgrad.runs.outputs import refuse_input
 from permgrad.runs.request import Outcome, RunRequest
-from permgrad.runs.target import positive_note
 
 __all__ = ["RunRequest", "run_table"]
 
@@ -173,7 +172,7 @@ def _summary(folder: Path, already: bool) -> Outcome:
     if "p_adjusted" not in top:  # of a run of an older permgrad
         top.insert(top.columns.get_loc("p_value") + 1, "p_adjusted", adjusted(top[["p_value"]])[:, 0])
     report = folder / "report.html"
-    facts: dict[str, Any] = {
+    facts = {
         "folder": os.fspath(folder),
         "report": os.fspath(report),
         "already_finished": already,
@@ -181,13 +180,17 @@ def _summary(folder: Path, already: bool) -> Outcome:
         "rows": metrics["rows"],
         "test": metrics["test"],
         "baselines": metrics["baselines"],
-        **{name: metrics[name] for name in ("positive", "never_predicted", "cuts") if name in metrics},
+        "verdict": metrics.get("verdict") or [],
+        **({"cuts": metrics["cuts"]} if "cuts" in metrics else {}),
         "top_features": [_plain_row(row) for row in top.head(10).to_dict(orient="records")],
         "branches": entries_of(branches),
     }
     lines = [f"This run is finished already; nothing was changed. ({folder})"] if already else []
-    lines += [*_metric_lines(metrics), *_class_lines(metrics), *_cut_lines(metrics)]
-    lines += [*_feature_lines(top), *_branch_lines(branches)]
+    # Runs of older permgrads have none.
+    verdict = metrics.get("verdict") or []
+    lines += [one["sentence"] for one in verdict]
+    learnt = all(one["facts"].get("learnt", True) for one in verdict)
+    lines += _metric_lines(metrics) + _cut_lines(metrics) + _feature_lines(top, learnt=learnt) + _branch_lines(branches)
     return Outcome(facts, "\n".join([*lines, f"Report: {report}"]))
 
 
@@ -225,14 +228,6 @@ def _number(value: Any) -> str:
     return "–" if value is None else f"{value:.4g}"
 
 
-def _class_lines(metrics: Mapping[str, Any]) -> list[str]:
-    """Say which class is the positive one, and which are never predicted."""
-    from permgrad.evaluation.never_predicted import never_predicted_words
-
-    said = [f"{note[0].upper()}{note[1:]}." for note in positive_note(metrics.get("positive"))]
-    return said + never_predicted_words(metrics.get("never_predicted") or [])
-
-
 def _cut_lines(metrics: Mapping[str, Any]) -> list[str]:
     stored = metrics.get("cuts")
     if not stored:
@@ -245,10 +240,11 @@ def _cut_lines(metrics: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _feature_lines(top: Any, most: int = 8) -> list[str]:
+def _feature_lines(top: Any, most: int = 8, *, learnt: bool = True) -> list[str]:
     clear = clearly(top["importance"], top["p_adjusted"])
     tests = int(top["p_value"].notna().sum())
-    lines = [f"Highest estimates of {len(top)} features (rise of the loss when one is shuffled, 95 % interval):"]
+    whose = f"{len(top)} features" + ("" if learnt else ", by a model that has learnt nothing")
+    lines = [f"Highest estimates of {whose} (rise of the loss when one is shuffled, 95 % interval):"]
     width = min(max((len(str(name)) for name in top["feature"].head(most)), default=0), 40)
     below = False
     for place, row in enumerate(top.head(most).to_dict(orient="records"), start=1):

@@ -16,7 +16,7 @@ import pandas as pd
 
 from permgrad._csv import write_csv
 from permgrad._errors import InputError, by_count, counted, keeping_warnings
-from permgrad._files import atomic_path, plain, write_json_atomic, write_text_atomic
+from permgrad._files import atomic_path, write_json_atomic, write_text_atomic
 from permgrad._random import derive_seed, resolve_seed
 from permgrad._stored import parse_json
 from permgrad.data.column_notes import told_of_columns
@@ -26,6 +26,7 @@ from permgrad.runs.dividing import PARTS
 from permgrad.runs.explaining import explain_run
 from permgrad.runs.folder import RunFolder, believed
 from permgrad.runs.inputs import Inputs
+from permgrad.runs.judging import judge, write_guesses
 from permgrad.runs.report import write_run_report
 from permgrad.runs.request import RunRequest
 
@@ -84,7 +85,6 @@ def data_stage(work: Work) -> None:
         "notes": inputs.notes,
         "card": None if inputs.card is None else inputs.card.to_dict(),
         "class_counts": None,
-        "positive": plain(inputs.positive),
     }
     if inputs.task == "classification":
         tables = {part: pd.Series(inputs.parts[part].y).value_counts() for part in PARTS}
@@ -206,8 +206,10 @@ def write_measures(work: Work) -> None:
     with atomic_path(work.folder / "history.csv") as temporary:
         write_csv(model.history_, temporary)
     predicted = {part: predictions_of(model, inputs.parts[part].X) for part in ("validation", "test")}
-    metrics = measures(inputs, predicted, model)
-    metrics["baselines"] = train_baselines(work, model, model.encode) if request.wanted_baselines else {}
+    metrics: dict[str, Any] = {"task": inputs.task, "rows": {part: len(inputs.parts[part].X) for part in PARTS}}
+    for part in ("validation", "test"):
+        metrics[part] = measure(inputs, inputs.parts[part].y, predicted[part], model)
+    train_baselines(work, model, model.encode, metrics, predicted["test"])
     if len(getattr(model, "classes_", ())) == 2 and (gradients.leads(request.preset) or request.cost is not None):
         metrics["cuts"] = gradients.cuts(model, inputs, request.cost)
     write_predictions(work, predicted["test"])
@@ -318,30 +320,44 @@ def predictions_of(model: Any, X: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
     return {"prediction": model.classes_[probabilities.argmax(axis=1)], "probabilities": probabilities}
 
 
-def measures(inputs: Inputs, predicted: Mapping[str, Mapping[str, npt.NDArray[Any]]], model: Any) -> dict[str, Any]:
-    """Return what ``metrics.json`` says of a model, but for its baselines; ``predicted`` is by part of the split."""
+def measure(
+    inputs: Inputs, y: npt.NDArray[Any], predicted: Mapping[str, npt.NDArray[Any]], model: Any
+) -> dict[str, Any]:
+    """Return all metrics of one part."""
     from permgrad.evaluation.metrics import evaluate
-    from permgrad.evaluation.never_predicted import never_predicted
 
-    parts = inputs.parts
-    found: dict[str, Any] = {"task": inputs.task, "rows": {part: len(parts[part].X) for part in PARTS}}
     if inputs.task == "regression":
-        return found | {
-            part: evaluate("regression", parts[part].y, predictions=own["prediction"])
-            for part, own in predicted.items()
-        }
-    given = {part: (parts[part].y, own["probabilities"]) for part, own in predicted.items()}
-    for part, (y, table) in given.items():
-        found[part] = evaluate(
-            "classification", y, probabilities=table, classes=model.classes_, positive=inputs.positive
-        )
-    found["positive"] = plain(inputs.positive)
-    found["never_predicted"] = never_predicted(np.asarray(model.classes_), given["validation"], given["test"])
-    return found
+        return evaluate("regression", y, predictions=predicted["prediction"])
+    return evaluate("classification", y, probabilities=predicted["probabilities"], classes=model.classes_)
 
 
-def train_baselines(work: Work, model: Any, encode: Callable[[pd.DataFrame], Any]) -> dict[str, Any]:
-    """Train the baselines on rows encoded as they are for the network; some read categories as categories."""
+def train_baselines(
+    work: Work,
+    model: Any,
+    encode: Callable[[pd.DataFrame], Any],
+    metrics: dict[str, Any],
+    predicted: Mapping[str, npt.NDArray[Any]],
+) -> None:
+    """Train the baselines that are asked for, and compare the network with them and with a constant.
+
+    Args:
+        work: The run; its folder gets what the baselines say of the test rows.
+        model: The fitted network.
+        encode: Gives the rows that the network sees; some baselines read categories as categories.
+        metrics: The content of ``metrics.json`` so far, which gets what is found.
+        predicted: What the network says of the test rows.
+    """
+    inputs, classes = work.inputs, getattr(model, "classes_", np.zeros(0))
+    guesses: dict[str, npt.NDArray[Any]] = {}
+    metrics["baselines"] = _fit_baselines(work, classes, encode, guesses) if work.request.wanted_baselines else {}
+    if guesses:
+        write_guesses(work.folder.path, inputs, classes, guesses)
+    judge(metrics, inputs, classes, predicted, guesses, seed=work.request.seed)
+
+
+def _fit_baselines(
+    work: Work, classes: Any, encode: Callable[[pd.DataFrame], Any], guesses: dict[str, npt.NDArray[Any]]
+) -> dict[str, Any]:
     from permgrad.evaluation.baselines import Part, baselines, natural_table, run_baselines
 
     inputs, names = work.inputs, work.request.wanted_baselines
@@ -358,12 +374,12 @@ def train_baselines(work: Work, model: Any, encode: Callable[[pd.DataFrame], Any
         parts["train"],
         parts["validation"],
         parts["test"],
-        classes=getattr(model, "classes_", ()),
+        classes=classes,
         names=names,
         seed=work.request.seed,
         threads=work.request.threads or os.cpu_count() or 1,
         progress="auto",
-        positive=inputs.positive,
+        guesses=guesses,
     )
 
 

@@ -259,7 +259,7 @@ def make_plan(
         random_state: seed.
         scoring: must be None.
         options: the method's own.
-        **arguments: ``target, output, level, groups, sampling, loss, positive``.
+        **arguments: ``target, output, level, groups, sampling, loss``.
 
     Raises:
         InputError: an argument cannot be used for a table that is read in parts.
@@ -318,7 +318,6 @@ ARGUMENTS: dict[str, Any] = {
     "groups": None,
     "sampling": "marginal",
     "loss": "auto",
-    "positive": None,
 }
 
 

@@ -156,12 +156,16 @@ class FittedBaseline:
             return np.asarray(self.model.predict(self._readable(rows)), dtype=np.float64)
         return np.asarray(self.classes[np.argmax(self.predict_proba(rows), axis=1)])
 
-    def evaluate(self, part: Part, positive: Any = None) -> dict[str, Any]:
-        """Compute the metrics on some rows; ``positive`` is of two classes the positive one, None the second."""
+    def guess(self, rows: Array | Part) -> npt.NDArray[np.float64]:
+        """Return predicted values ``(rows,)``, or probabilities ``(rows, classes)``."""
+        return self.predict_proba(rows) if len(self.classes) else self.predict(rows)
+
+    def evaluate(self, part: Part, guess: npt.NDArray[np.float64] | None = None) -> dict[str, Any]:
+        """Compute the metrics on some rows; ``guess`` is what the model says of them, if that is known."""
+        guess = self.guess(part) if guess is None else guess
         if len(self.classes) == 0:
-            return evaluate("regression", part.y, predictions=self.predict(part))
-        chances = self.predict_proba(part)
-        return evaluate("classification", part.y, probabilities=chances, classes=list(self.classes), positive=positive)
+            return evaluate("regression", part.y, predictions=guess)
+        return evaluate("classification", part.y, probabilities=guess, classes=list(self.classes))
 
     def _readable(self, rows: Array | Part) -> Any:
         if not self.natural:

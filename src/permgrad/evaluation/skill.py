@@ -1,0 +1,280 @@
+"""Whether one model predicts the same rows better than another, or than a constant: the paired bootstrap.
+
+Rows are drawn with replacement, and both models are measured on each draw: what makes a row hard is hard for both, so
+the interval of the difference is narrower than that of either score. A metric is computed from sums over rows, so all
+draws are one product of two matrices. ROC-AUC is a mean over the rows of the one class plus a mean over the rows of
+the other, to first order (Hanley & McNeil 1982; DeLong, DeLong & Clarke-Pearson 1988).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad._random import generator
+from permgrad._significance import LEVEL, holm
+from permgrad.evaluation.metrics import Task, metrics, primary_metric
+
+Floats = npt.NDArray[np.float64]
+
+#: Draws of rows; with 1,999 of them p-values are multiples of 0.001.
+DRAWS = 1999
+#: More rows than this are drawn in as many random groups of equal size, which gives the same spread.
+_MOST_DRAWN = 4000
+#: The quantile of the normal distribution beyond which an order of rows is more than chance.
+_TWO_SIDED_95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a model says of the test rows.
+
+    Attributes:
+        truth: Regression: y ``(rows,)``. Classification: position of each row's class among the columns of
+            ``guess``; positions outside are classes that the model does not know.
+        guess: Regression: predictions ``(rows,)``. Classification: probabilities ``(rows, classes)``.
+    """
+
+    truth: npt.NDArray[Any]
+    guess: Floats
+
+
+@dataclass(frozen=True)
+class Paired:
+    """By how much one model is better than another on the same rows.
+
+    Attributes:
+        metric: Name of the metric.
+        difference: Above 0 where the first model is better, in the metric's unit.
+        ci_low: Lower end of its 95 % interval.
+        ci_high: Upper end; the interval excludes 0 exactly when ``p_value < 0.05``.
+        p_value: Two-sided p-value of "there is no difference".
+    """
+
+    metric: str
+    difference: float
+    ci_low: float
+    ci_high: float
+    p_value: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON-able values."""
+        return dict(vars(self))
+
+
+# ---- what rows contribute to a metric --------------------------------------------------------------------------------
+#: Returns a matrix ``(rows, columns)`` and a function from sums of its columns ``(draws, columns)`` to ``(draws,)``.
+Sums = tuple[Floats, Callable[[Floats], Floats]]
+
+
+def _ratio(own: Floats, weight: Floats | None = None) -> Sums:
+    weight = np.ones(len(own)) if weight is None else weight
+    return np.column_stack([own * weight, weight]), lambda sums: sums[:, 0] / sums[:, 1]
+
+
+def _rmse(given: Predicted) -> Sums:
+    table, mean = _ratio((given.truth - given.guess) ** 2)
+    return table, lambda sums: np.sqrt(mean(sums))
+
+
+def _accuracy(given: Predicted) -> Sums:
+    return _ratio((given.guess.argmax(axis=1) == given.truth).astype(np.float64))
+
+
+def _log_loss(given: Predicted) -> Sums:
+    classes = given.guess.shape[1]
+    known = (given.truth >= 0) & (given.truth < classes)
+    at = np.where(known, given.truth, 0)
+    chosen = given.guess[np.arange(len(at)), at] / given.guess.sum(axis=1)
+    return _ratio(-np.log(np.clip(chosen, np.finfo(np.float64).eps, 1.0)), known.astype(np.float64))
+
+
+def _roc_auc(given: Predicted) -> Sums:
+    """Mean over the classes that occur, of two classes the second one."""
+    classes = given.guess.shape[1]
+    columns: list[Floats] = []
+    for k in [1] if classes == 2 else range(classes):
+        own = given.truth == k
+        if own.any() and not own.all():
+            scores = given.guess[:, k]
+            columns += [*_placements(scores, own), *_placements(scores, ~own)]
+    if not columns:
+        return _ratio(np.full(len(given.truth), np.nan))
+    table = np.column_stack(columns)
+    whole = table.sum(axis=0)
+    centre = whole[0::4] / whole[1::4]
+
+    def area(sums: Floats) -> Floats:
+        # The rows of the other class say with which probability a row of the class lies above them.
+        with np.errstate(invalid="ignore", divide="ignore"):
+            each = sums[:, 0::4] / sums[:, 1::4] + 1 - sums[:, 2::4] / sums[:, 3::4] - centre
+        drawn = np.isfinite(each)
+        return np.where(drawn, each, 0.0).sum(axis=1) / np.where(drawn.any(axis=1), drawn.sum(axis=1), np.nan)
+
+    return table, area
+
+
+def _placements(scores: Floats, own: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Return for each row of ``own`` the share of the others that it lies above (0 elsewhere), and ``own``."""
+    others = np.sort(scores[~own])
+    above = np.searchsorted(others, scores[own], "left") + np.searchsorted(others, scores[own], "right")
+    placed = np.zeros(len(scores))
+    placed[own] = above / (2 * len(others))
+    return placed, own.astype(np.float64)
+
+
+_SUMS: dict[str, Callable[[Predicted], Sums]] = {
+    "rmse": _rmse,
+    "accuracy": _accuracy,
+    "log_loss": _log_loss,
+    "roc_auc": _roc_auc,
+}
+
+
+# ---- the bootstrap ---------------------------------------------------------------------------------------------------
+def paired_bootstrap(metric: str, ours: Predicted, theirs: Predicted, *, seed: int) -> Paired | None:
+    """Compare two models on the same rows.
+
+    Args:
+        metric: ``"rmse"``, ``"accuracy"``, ``"log_loss"`` or ``"roc_auc"`` (more than two classes: the mean over those
+            that occur of one against the rest).
+        ours: What the first model says.
+        theirs: What the second says of the same rows.
+        seed: Of the run; the draws have a stream of their own.
+
+    Returns:
+        The difference, above 0 where the first is better; None where the metric is undefined or there is one row only.
+
+    Examples:
+        >>> y = np.arange(40.0)
+        >>> near, far = Predicted(y, y + np.sin(y)), Predicted(y, np.full(40, 19.5))
+        >>> found = paired_bootstrap("rmse", near, far, seed=0)
+        >>> found.difference > 10, found.ci_low > 9, found.p_value
+        (True, True, 0.001)
+    """
+    if len(ours.truth) < 2:
+        return None
+    (first, value), (second, other) = _SUMS[metric](ours), _SUMS[metric](theirs)
+    sign = 1.0 if metrics.get(metric).direction == "higher" else -1.0
+    width = first.shape[1]
+
+    def differ(sums: Floats) -> Floats:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return sign * (value(sums[:, :width]) - other(sums[:, width:]))
+
+    table = np.hstack([first, second])
+    observed = float(differ(table.sum(axis=0)[None])[0])
+    if not math.isfinite(observed):
+        return None
+    drawn = differ(_drawn_sums(table, generator(seed, "paired bootstrap")))
+    drawn = np.sort(drawn[np.isfinite(drawn)])
+    if not len(drawn):
+        return None
+    below, above = int(np.sum(drawn <= 0)), int(np.sum(drawn >= 0))
+    draws = len(drawn)
+    # The interval ends where the p-value of the value there reaches 5 %.
+    at = max(0, math.ceil(LEVEL * (draws + 1) / 2) - 2)
+    p_value = min(1.0, 2 * (1 + min(below, above)) / (draws + 1))
+    return Paired(metric, observed, float(drawn[at]), float(drawn[-1 - at]), p_value)
+
+
+def _drawn_sums(table: Floats, stream: np.random.Generator) -> Floats:
+    """Return the sums of the columns ``(draws, columns)`` over rows drawn with replacement."""
+    rows = len(table)
+    if rows > _MOST_DRAWN:
+        group = stream.permutation(np.arange(rows) % _MOST_DRAWN)
+        table = np.column_stack([np.bincount(group, column, _MOST_DRAWN) for column in table.T])
+        rows = _MOST_DRAWN
+    found = np.empty((DRAWS, table.shape[1]))
+    step = max(1, 2_000_000 // rows)
+    for start in range(0, DRAWS, step):
+        count = min(step, DRAWS - start)
+        places = stream.integers(0, rows, (count, rows)) + rows * np.arange(count)[:, None]
+        times = np.bincount(places.ravel(), minlength=count * rows).reshape(count, rows)
+        found[start : start + count] = times @ table
+    return found
+
+
+# ---- against a constant, against other models ------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Skill:
+    """A model beside the prediction that looks at no feature.
+
+    Attributes:
+        measures: Differences by metric, that which stands first for the task first.
+        learnt: Whether the model is better by more than chance in one of them.
+    """
+
+    measures: Mapping[str, Paired]
+    learnt: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return both as JSON-able values."""
+        return {"learnt": self.learnt, "ahead": {name: one.to_dict() for name, one in self.measures.items()}}
+
+
+def skill_measures(task: Task, classes: int) -> tuple[str, ...]:
+    """Return the metrics by which a model may be better than a constant.
+
+    For classes these are the metric that stands first, the log loss and the ROC-AUC: where one class is frequent, a
+    model may order the rows well and still name that class in every row, so that accuracy alone would call it useless;
+    and probabilities that are too sure have a bad log loss, whatever their order.
+
+    Examples:
+        >>> skill_measures("classification", 3), skill_measures("regression", 0)
+        (('accuracy', 'log_loss', 'roc_auc'), ('rmse',))
+    """
+    first = primary_metric(task, classes).name
+    return (first,) if task == "regression" else tuple(dict.fromkeys([first, "log_loss", "roc_auc"]))
+
+
+def skill(task: Task, ours: Predicted, constant: Predicted, *, seed: int) -> Skill | None:
+    """Compare a model with a constant; None where nothing can be compared.
+
+    The model has learnt something if it is better in one of ``skill_measures`` at 5 % divided by their number: so noise
+    is taken for knowledge in at most 2.5 % of all tables.
+    """
+    classes = 0 if task == "regression" else ours.guess.shape[1]
+    found = {
+        name: one
+        for name in skill_measures(task, classes)
+        if (one := paired_bootstrap(name, ours, constant, seed=seed)) is not None
+    }
+    if not found:
+        return None
+    better = [one for one in found.values() if one.difference > 0 and one.p_value * len(found) < LEVEL]
+    learnt = any(one.metric != "roc_auc" or orders_rows(ours, one) for one in better)
+    return Skill(found, learnt)
+
+
+def orders_rows(ours: Predicted, area: Paired) -> bool:
+    """Tell whether a ROC-AUC is above 0.5 by more than chance also where a class has few rows to be drawn from.
+
+    Without any order, the area of one class versus the rest has variance (n + 1) / (12 n₁ n₀) (the rank sum's); for a
+    mean over classes the mean of their deviations bounds its own.
+    """
+    total = len(ours.truth)
+    own = np.array([np.sum(ours.truth == k) for k in range(ours.guess.shape[1])], dtype=np.float64)
+    own = own[(own > 0) & (own < total)]
+    own = own[:1] if ours.guess.shape[1] == 2 else own
+    if not len(own):
+        return False
+    deviation = float(np.sqrt((total + 1) / (12 * own * (total - own))).mean())
+    return area.ci_low > 0 and area.difference > _TWO_SIDED_95 * deviation
+
+
+def against_others(
+    task: Task, ours: Predicted, others: Mapping[str, Predicted], *, seed: int
+) -> dict[str, dict[str, Any]]:
+    """Compare a model with others by the metric that stands first; ``p_holm`` is adjusted for their number."""
+    classes = 0 if task == "regression" else ours.guess.shape[1]
+    metric = primary_metric(task, classes).name
+    tests = {name: paired_bootstrap(metric, ours, own, seed=seed) for name, own in others.items()}
+    known = {name: one for name, one in tests.items() if one is not None}
+    adjusted = holm([one.p_value for one in known.values()]).tolist() if known else []
+    return {name: {**one.to_dict(), "p_holm": p} for (name, one), p in zip(known.items(), adjusted, strict=True)}

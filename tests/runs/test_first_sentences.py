@@ -1,0 +1,94 @@
+"""The first sentences of a run, on the page and on the terminal: nothing learnt, a class never seen, other models."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from permgrad.cli import app
+from permgrad.evaluation.metrics import evaluate
+from permgrad.runs.diff import differences
+
+WORDS = ("--target", "grade", "--preset", "fast", "--baseline", "linear")
+
+
+def call(*words: object) -> str:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 0, f"{result.stdout}\n{result.stderr}"
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def useless(tmp_path_factory):
+    """A run on noise, whose test file has a class that no training row has; and what it printed."""
+    folder = tmp_path_factory.mktemp("useless")
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(220, 3)), columns=list("abc"))
+    frame["grade"] = rng.choice(["low", "middle", "high"], 220, p=[0.3, 0.4, 0.3])
+    frame.iloc[:160].to_csv(folder / "table.csv", index=False)
+    test = frame.iloc[160:].copy()
+    test.iloc[0, 3] = "top"
+    test.to_csv(folder / "test.csv", index=False)
+    said = call("run", folder / "table.csv", "--test", folder / "test.csv", *WORDS, "--out", folder / "run")
+    return folder / "run", said
+
+
+def test_a_model_that_learnt_nothing_says_so_first(useless):
+    folder, said = useless
+    metrics = json.loads((folder / "metrics.json").read_text())
+    accuracy = metrics["test"]["accuracy"]
+    assert accuracy <= metrics["constant"]["accuracy"] + 0.05, "there is nothing to learn"
+    assert metrics["constant"]["learnt"] is False
+    first = metrics["verdict"][0]
+    assert re.match(r"The model predicts grade (worse|no|not significantly) .*than a constant", first["sentence"])
+    assert list(first["facts"]["ahead"]) == ["accuracy", "log_loss", "roc_auc"]
+    lines = said.splitlines()
+    assert lines[0] == first["sentence"]
+    assert any(line.startswith("Highest estimates of 3 features, by a model that has learnt nothing") for line in lines)
+    page = (folder / "report.html").read_text()
+    heading = page[page.index("<h1>") : page.index("</h1>")]
+    assert first["sentence"].removeprefix("The model") in heading
+    assert "It relies most on" not in page
+
+
+def test_a_class_of_the_test_rows_alone_empties_no_metric(useless):
+    folder, said = useless
+    test = json.loads((folder / "metrics.json").read_text())["test"]
+    assert test["unseen"] == {"top": 1}
+    assert all(value is not None for value in test.values())
+    words = "1 test row has a class of grade that no training row has (top): it counts as wrong"
+    assert words in said
+    assert words in (folder / "report.html").read_text()
+
+
+def test_what_baselines_said_is_kept_and_measured_row_by_row(useless, tmp_path):
+    folder, _ = useless
+    metrics = json.loads((folder / "metrics.json").read_text())
+    kept = np.load(folder / "baseline_predictions.npz")
+    ours = pd.read_csv(folder / "predictions.csv")
+    assert kept["row"].tolist() == ours["row"].tolist()
+    classes = kept["classes"].tolist()
+    again = evaluate("classification", ours["truth"], probabilities=kept["linear"], classes=classes)
+    assert {name: metrics["baselines"]["linear"][name] for name in again} == again
+    ahead = metrics["baselines"]["linear"]["ahead"]
+    assert ahead["difference"] == pytest.approx(metrics["test"]["accuracy"] - again["accuracy"])
+    assert ahead["ci_low"] < 0 < ahead["ci_high"], "noise: nobody is ahead"
+    assert any("There is no significant difference from the best baseline" in v["sentence"] for v in metrics["verdict"])
+    assert "baseline_predictions.npz" in json.loads((folder / "run.json").read_text())["stages"]["model"]["files"]
+    # A copy does not differ; a file that is gone or damaged is noticed.
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy)
+    assert differences(folder, copy)[0] == []
+    path = copy / "baseline_predictions.npz"
+    for content, fact in ((path.read_bytes()[:-40], "damaged"), (None, "gone")):
+        path.unlink() if content is None else path.write_bytes(content)
+        assert {one.file for one in differences(folder, copy)[0]} == {path.name}
+        result = CliRunner().invoke(app, ["report", str(copy)])
+        assert result.exit_code == 2
+        assert f"baseline_predictions.npz of stage 'model' is {fact}" in result.stderr
