@@ -137,3 +137,46 @@ def test_stored_units_and_texts_are_checked(tmp_path, entry):
     file.write_text(json.dumps({"task": "regression", "target": "y", **entry}))
     with pytest.raises(InputError, match=r"a run's folder must be as permgrad wrote it"):
         read_data(file)
+
+
+def notes_of(frame: pd.DataFrame, **options) -> list[str]:
+    frame.assign(y=np.resize(["a", "b", "b"], len(frame))).to_csv("codes.csv", index=False)
+    notes = load_inputs(replace(ASKED, table="codes.csv", **options)).notes
+    return [note for note in notes if "learned from as amounts" in note or "thousands of values" in note]
+
+
+def test_codes_that_are_read_as_numbers_are_named(here):
+    draw = np.random.default_rng(1)
+    rows = 2400
+    frame = pd.DataFrame({
+        "lot": draw.integers(10**6, 10**7, rows),  # nearly unique, of one length
+        "ticket": draw.permutation(rows) + 5,  # a stretch of numbers in another order
+        "route_no": draw.integers(1, 3000, rows),  # a thousand values and the name of a code
+        "people": np.exp(draw.normal(9, 3, rows)).astype(int),  # nearly unique, over many magnitudes
+        "seconds": draw.integers(10**6, 10**7, rows),  # times are no codes
+        "metres": draw.integers(0, 3000, rows),
+        "weight": draw.normal(size=rows),
+        "tail": [f"N{value}" for value in draw.integers(0, 2500, rows)],
+    })  # fmt: skip
+    assert frame["people"].nunique() > 0.8 * rows
+    assert 1000 < frame["tail"].nunique() < 0.9 * rows
+    first, second = notes_of(frame)
+    assert first == (
+        "learned from as amounts, though nearly unique or named like codes: lot, ticket, route_no; say "
+        "--kind lot=categorical if it is a code, --id lot if it only names rows, or --kind lot=numeric if it is an "
+        "amount"
+    )
+    levels = frame["tail"].iloc[load_inputs(replace(ASKED, table="codes.csv")).parts["train"].rows].nunique()
+    assert second == (
+        f"categories with thousands of values: tail ({levels:,}); say --id tail if it only names rows, or "
+        "--kind tail=categorical to learn from it all the same"
+    )
+    said = ("lot=categorical", "ticket=numeric", "tail=categorical")
+    assert notes_of(frame, kind=said, identifier=("route_no",)) == []
+
+
+def test_money_is_no_code(here):
+    draw = np.random.default_rng(2)
+    prices = pd.DataFrame({"price": draw.integers(10**5, 10**6, 200), "x": draw.normal(size=200)})
+    assert len(notes_of(prices)) == 1
+    assert notes_of(prices.assign(price=[f"${price:,}" for price in prices["price"]])) == []

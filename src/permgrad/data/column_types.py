@@ -31,7 +31,7 @@ from permgrad.data.cells import (
     series_seconds,
     text_numbers,
 )
-from permgrad.data.identifiers import FEWEST_FOR_IDENTIFIER, are_whole, kind_of_distinct, row_numbers
+from permgrad.data.identifiers import FEWEST_FOR_IDENTIFIER, are_whole, codes_reason, kind_of_distinct, row_numbers
 from permgrad.data.spellings import SWAPPED, numbers_in_one_way, several_ways
 from permgrad.data.whole_numbers import FUSED, fused_reason, fused_reason_of_texts
 
@@ -259,12 +259,12 @@ def _number_type(
     if binary:
         return replace(base, kind="boolean", reason="only 0 and 1")
     n_known = base.n_rows - base.n_missing
-    if base.n_levels < n_known or n_known < FEWEST_FOR_IDENTIFIER:
-        return base
     # One missing cell, and whole numbers are stored as others.
-    if not integer and not (base.n_missing and are_whole(values)):
+    if n_known < FEWEST_FOR_IDENTIFIER or not (integer or (base.n_missing and are_whole(values))):
         return base
-    kind, reason = kind_of_distinct(base.name, values, rows)
+    kind, reason = ("numeric", None) if base.n_levels < n_known else kind_of_distinct(base.name, values, rows)
+    if reason is None and not base.reason.endswith(FUSED):
+        reason = codes_reason(base.name, values)
     return replace(base, kind=kind, reason=reason or base.reason)
 
 

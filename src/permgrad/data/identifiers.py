@@ -34,6 +34,18 @@ FEWEST_FOR_IDENTIFIER = 20
 _FEWEST_FOR_COUNT = 30
 #: Reason of a column that is learned from, though its name and its values are those of an identifier.
 SUSPECT = "numbers, all different, with the name of an identifier"
+#: How the reason of numbers begins that are learned from as amounts, though they may be codes.
+CODES = "numbers, maybe codes: "
+#: Whole numbers of which nearly every row has another, in so many rows and of so many digits, are hardly amounts.
+_NEARLY_ALL, _FEWEST_NEARLY, _DIGITS = 0.95, 50, 5
+#: So many different values make codes a burden, and an order of them without meaning a pity.
+MANY_CODES = 1000
+_CODE_WORD = re.compile(
+    r"(?:^|[_\W])(?:codes?|flights?|flt|parcels?|zip|zipcode|plz|postcode|postal|accounts?|acct|invoices?|tickets?|tracts?|"
+    r"serial|sku|ean|isbn|upc|gtin|barcode|phone|tel|fips|naics|sic|route|train|store|product|article|vendor|supplier|"
+    r"customer|employee|patient|polic(?:y|ies)|contract|pin|ssn|vin|imo|icao|mmsi)(?:$|[_\W])|(?:code|num)$",
+    re.IGNORECASE,
+)
 
 
 def row_numbers(index: pd.Index[Any]) -> npt.NDArray[np.int64]:
@@ -61,6 +73,36 @@ def kind_of_distinct(
     if counts_rows(name, values, rows):
         return "identifier", "whole numbers that count the rows one by one"
     return "numeric", SUSPECT if named and len(values) >= _FEWEST_FOR_COUNT else None
+
+
+def codes_reason(name: str, values: Floats) -> str | None:
+    """Say why whole numbers, of which some are alike or that are in no order, may be codes; None: nothing says so.
+
+    Nearly all of them differ and have about as many digits, as numbers of parcels do, or they fill a stretch of numbers
+    in another order; or there are a thousand different ones, and the name is that of a code, as with flights.
+
+    Args:
+        name: of the column.
+        values: of each row, NaN where it is missing.
+
+    Examples:
+        >>> plots = np.random.default_rng(0).integers(10**8, 10**9, 400).astype(float)
+        >>> codes_reason("plot", plots), codes_reason("plot", np.round(plots / 1e7)), codes_reason("plot", plots / 7)
+        ('numbers, maybe codes: 400 different whole numbers in 400 rows', None, None)
+    """
+    known = values[~np.isnan(values)]
+    if len(known) < _FEWEST_NEARLY or not are_whole(known) or _TIME_WORD.search(name):
+        return None
+    different = np.unique(known)
+    reason = f"{CODES}{len(different):,} different whole numbers in {len(known):,} rows"
+    if len(different) >= MANY_CODES and (_CODE_WORD.search(name) or named_like_identifier(name)):
+        return reason
+    if len(different) < _NEARLY_ALL * len(known):
+        return None
+    low, high = np.quantile(different, (0.05, 0.95))
+    alike = low > 0 and high >= 10 ** (_DIGITS - 1) and len(str(int(high))) - len(str(int(low))) <= 1
+    is_dense = different[-1] - different[0] < len(known) / _NEARLY_ALL
+    return reason if alike or is_dense else None
 
 
 def named_like_identifier(name: str) -> bool:

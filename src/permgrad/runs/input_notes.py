@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pandas as pd
 
@@ -12,7 +12,7 @@ from permgrad.data.column_types import Schema
 from permgrad.data.datasets import DataCard
 from permgrad.data.duplicates import as_groups, duplicates_said, same_columns
 from permgrad.data.groups import propose_one_hot_blocks
-from permgrad.data.identifiers import SUSPECT
+from permgrad.data.identifiers import CODES, MANY_CODES, SUSPECT
 from permgrad.data.spellings import several_ways_said
 from permgrad.data.table import unused_codes
 from permgrad.data.whole_numbers import fused_columns, fused_said
@@ -73,6 +73,7 @@ def note_columns(
             f"else say --kind {suspects[0]}=numeric"
         )
     decided = {*left_out, *parse_kinds(request.kind)}
+    notes += _codes_said(schema, decided)
     codes = [name for name in padded if name in schema.of_kind("numeric") and name not in decided]
     if codes:
         notes.append(
@@ -85,6 +86,26 @@ def note_columns(
         notes.append(f"constant in the training rows, hence without any effect: {listed(constant)}")
     if card is not None and card.not_features:
         notes.append(f"not features by the data card: {listed(card.not_features)}")
+
+
+def _codes_said(schema: Schema, decided: Collection[str]) -> list[str]:
+    """Name columns that are learned from as amounts or as categories, though they may be codes."""
+    own = [column for column in schema if column.name not in decided]
+    said = []
+    if numbers := [column.name for column in own if column.reason.startswith(CODES) and column.kind == "numeric"]:
+        fix = f"say --kind {numbers[0]}=categorical if it is a code, --id {numbers[0]} if it only names rows, or"
+        said.append(
+            f"learned from as amounts, though nearly unique or named like codes: {listed(numbers)}; {fix} "
+            f"--kind {numbers[0]}=numeric if it is an amount"
+        )
+    if texts := [column for column in own if column.kind == "categorical" and column.n_levels >= MANY_CODES]:
+        names = listed([f"{column.name} ({column.n_levels:,})" for column in texts])
+        name = texts[0].name
+        said.append(
+            f"categories with thousands of values: {names}; say --id {name} if it only names rows, or "
+            f"--kind {name}=categorical to learn from it all the same"
+        )
+    return said
 
 
 def note_blocks(

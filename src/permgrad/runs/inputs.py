@@ -27,7 +27,7 @@ from permgrad.data.missing_texts import missing_said
 from permgrad.data.statistics import numeric_cells
 from permgrad.data.table import is_parquet_folder, read_written
 from permgrad.data.units import unit_said, units_said
-from permgrad.data.whole_numbers import fused_columns
+from permgrad.data.whole_numbers import FUSED, fused_columns
 from permgrad.data.written_numbers import Written
 from permgrad.runs import image_files
 from permgrad.runs.declared_kinds import check_kinds, parse_kinds, task_of_target
@@ -374,7 +374,7 @@ def _schema(
     return Schema(
         tuple(
             replace(own, reason=unit_said(units[own.name]))
-            if own.name in units and own.reason in ("numbers", "numbers stored as text")
+            if own.name in units and own.reason.startswith("numbers") and not own.reason.endswith(FUSED)
             else own
             for own in infer_schema(frame, na_codes=codes, kinds=kinds)
         )
