@@ -66,7 +66,7 @@ def compare(work: Callable[[], np.ndarray], where: str = "processor", share: flo
     said = [str(one.message) for one in caught if "must fit into memory" in str(one.message)]
     assert len(said) == 1
     assert said[0].endswith(
-        "rows did not; it is halved as often as is needed, and the work goes on with the same results"
+        "rows did not; it is halved as often as is needed, and the work goes on; results are equal up to rounding"
     )
 
 

@@ -42,7 +42,7 @@ class PermGrad:
         branches: also weigh the branches (``Explanation.branches``).
         direction: also trace the mean prediction by quantile or level (``Explanation.direction``).
         incremental: recompute only what a replacement touches; False is the dense reference.
-        workers: threads over features; results do not depend on it.
+        workers: threads over features; results do not depend on it beyond rounding.
 
     Source: DESIGN.md section 3; marginal replacement as in Breiman (2001) and Fisher, Rudin & Dominici (2019).
     """

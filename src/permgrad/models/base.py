@@ -387,8 +387,8 @@ class HyNNBase(BaseEstimator):
         Args:
             encoded: what ``encode`` returns.
             batch_size: rows at a time. ``"auto"`` keeps a batch's activations in the processor's cache, which is
-                faster than larger batches, and fills the last batch up, so that a row's prediction is the same
-                bit for bit whatever else is asked for beside it; on a GPU it takes large batches.
+                faster than larger batches, and fills the last batch up, so that a row's prediction does not
+                depend on how many are asked for beside it; on a GPU it takes large batches.
         """
         check_is_fitted(self, "module_")
         rows = torch.from_numpy(np.ascontiguousarray(encoded, dtype=np.float32))

@@ -70,7 +70,7 @@ def halved(size: int, error: BaseException) -> int:
     if not said:
         text = (
             f"a batch must fit into memory, however: one of {size:,} rows did not; it is halved as often as is needed, "
-            "and the work goes on with the same results"
+            "and the work goes on; results are equal up to rounding"
         )
         if said is not None:
             said.append(text)

@@ -54,7 +54,8 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
             an ``eval_set``. None: the preset's, which is 0.1, and 0 for ``"ig-example"``.
         background_size: training rows kept for explanations.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` (or ``"gpu"``), ``"mps"``.
-        random_state: None, an integer, or a NumPy generator; the same integer gives the same model.
+        random_state: None, an integer, or a NumPy generator; the same integer gives the same model, within what
+            docs/reproducibility.md says.
         progress: ``"auto"``, True or False.
         numeric: how numbers are scaled: ``"robust"``, ``"standard"``, ``"minmax"``, ``"quantile"``; None: the preset's.
         na_codes: codes that stand for missing values, as ``TableEncoder`` takes them.

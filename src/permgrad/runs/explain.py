@@ -155,7 +155,7 @@ def _explain_in_memory(request: ExplainRequest, engine: Engine, *, streamed: boo
             )
         explanation = explain_records(model, chosen_rows, chosen_y, **options)
     else:
-        # Who computes changes nothing in the result, hence nothing in its entry.
+        # Who computes changes nothing in the result but rounding, hence nothing in its entry.
         compute = partial(explain, engine=engine)
         explanation = Cache.of(request.model_folder).explain(compute, model, chosen_rows, chosen_y, **options)
     if explanation.scope == "local" and not np.array_equal(numbers[kept], np.arange(len(kept))):

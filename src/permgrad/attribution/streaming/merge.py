@@ -31,8 +31,8 @@ def merge(plan: StreamPlan, results: Iterable[PartResult]) -> Explanation:
 
     Args:
         plan: the plan that all parts were computed by.
-        results: one for each part. In the order of the parts the same numbers come out bit for bit, wherever and in
-            whatever order the parts were computed; in another order they differ by rounding.
+        results: one for each part. In the order of the parts the sums of the same results are identical, in
+            whatever order these were computed; in another order they differ by rounding.
 
     Raises:
         InputError: no row was explained, or a part came twice.
