@@ -1,9 +1,9 @@
 """Training of a network: what a step and an epoch do, on one device or on several that share each batch.
 
 Row order, dropout and learning rate are functions of the seed and the epoch number alone, so that a training that was
-killed and resumed with as many threads ends with identical weights (docs/reproducibility.md). The loop (``loop.py``) is our own:
-Lightning's cost a second to load and 0.3 ms a call, and every part of it that we need not switch off is in ``Learner``.
-Several devices meet through Lightning's Fabric (``distributed.py``).
+killed and resumed with as many threads ends with identical weights (docs/reproducibility.md). The loop (``loop.py``) is
+our own: Lightning's cost a second to load and 0.3 ms a call, and every part of it that we need not switch off is in
+``Learner``. Several devices meet through Lightning's Fabric (``distributed.py``).
 """
 
 from __future__ import annotations

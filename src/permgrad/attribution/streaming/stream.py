@@ -87,9 +87,10 @@ def explain_stream(
     """Explain a model on a table that need not fit in memory: a Parquet file, or a folder of them.
 
     The table is cut into parts. A global explanation merges sums over the parts, and is equal up to rounding to
-    ``pg.explain`` of the whole table with the same ``background=`` and seed; donors come from the background, never from the rows explained. A
-    local explanation writes the rows of each part to ``out/local/part-00012.parquet`` and returns the summary that
-    ``to_global("mean_abs")`` gives. A process that was killed goes on with the parts that are not finished.
+    ``pg.explain`` of the whole table with the same ``background=`` and seed; donors come from the background, never
+    from the rows explained. A local explanation writes the rows of each part to ``out/local/part-00012.parquet`` and
+    returns the summary that ``to_global("mean_abs")`` gives. A process that was killed goes on with the parts that are
+    not finished.
 
     Args:
         model: a fitted ``HyNNClassifier`` or ``HyNNRegressor``, or the folder of a saved one.
