@@ -65,7 +65,7 @@ def torch_threads(count: int | None) -> Iterator[None]:
         True
     """
     before = torch.get_num_threads()
-    if count in (None, before):
+    if count is None or count == before:
         yield
         return
     torch.set_num_threads(count)
