@@ -8,7 +8,7 @@ RUNS ?= permgrad-runs
 CHECK_PYTHON := import sys; sys.exit(None if sys.version_info >= (3, 11) else "permgrad needs Python 3.11 or newer, however: this is " + sys.version.split()[0] + "; set PYTHON=/path/to/python3.11")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest lint format verify benchmarks mutants pictures clean
+.PHONY: help demo test test-lowest lint format verify benchmarks mutants pictures figures clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -77,6 +77,9 @@ mutants: $(VENV)/installed-test ## Are small wrong changes noticed by the tests?
 
 pictures: $(VENV)/installed-test ## Make the pictures of the documentation again
 	$(BIN)/python docs/make_pictures.py
+
+figures: $(VENV)/installed-test ## Write the measured figures of README and docs from the records
+	$(BIN)/python docs/figures.py
 
 clean: ## Remove the environment and caches; runs are kept
 	rm -rf $(VENV) $(LOWEST) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from _cells import SETS, Cells
-from _results import RESULTS
+from _results import RESULTS, commit
 from permgrad.evaluation.metrics import metrics
 from permgrad.evaluation.paired import corrected_paired_test, holm, mean_ranks
 
@@ -233,6 +233,7 @@ def write(name: str, title: str, head: Mapping[str, Any], text: str, data: Any, 
     full = {
         "command": f"python benchmarks/{Path(sys.argv[0]).name}" + "".join(f" {part}" for part in sys.argv[1:]),
         "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
+        "commit": commit(),
         "machine": f"{platform.machine()}, one thread",
         **head,
     }

@@ -33,7 +33,7 @@ import torch
 from torch import Tensor, nn
 
 import permgrad as pg
-from _results import markdown_table
+from _results import commit, markdown_table
 from permgrad.attribution import methods
 from permgrad.imaging import Renderer, fit_layout, make_layout
 
@@ -473,6 +473,7 @@ def head(device: torch.device) -> dict[str, Any]:
     found: dict[str, Any] = {
         "command": "python benchmarks/gpu.py " + " ".join(sys.argv[1:]),
         "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
+        "commit": commit(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads",
         "versions": f"permgrad {pg.__version__}, torch {torch.__version__}, NumPy {np.__version__}, "
         f"Python {platform.python_version()}",

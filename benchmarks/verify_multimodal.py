@@ -198,7 +198,7 @@ def report(frame: pd.DataFrame, arguments: Namespace, suite: MultimodalSuite, se
     shown = [name for name in (*GAMES, *SLOPES) if name in methods]
     images = suite.facts(settings)["images"]
     about = (
-        f"Images: {', '.join(images['sets'])} ({images.get('counts')}); bottleneck features "
+        f"Images: {', '.join(Path(own).stem for own in images['sets'])} ({images.get('counts')}); bottleneck features "
         f"{[one[:12] for one in images.get('checksums', [])]}, as recorded: {images.get('checksums_as_recorded')}, "
         f"variance explained {[round(one, 3) for one in images.get('variance_explained', [])]}. "
         f"{FULL.test} test pairs; {TRAINING.epochs} epochs of {TRAINING.pairings} pairs per training image. "
@@ -231,7 +231,7 @@ def report(frame: pd.DataFrame, arguments: Namespace, suite: MultimodalSuite, se
     }
     usual = tuple(arguments.images) == IMAGE_SETS
     passed = all(one["met"] for one in checks) if usual else None
-    name = None if usual else f"verify_multimodal_{'_'.join(images['sets'])}"
+    name = None if usual else f"verify_multimodal_{'_'.join(Path(own).stem for own in images['sets'])}"
     text = "\n\n".join(parts if usual else [part for part in parts if not part.startswith("## Floors")])
     return record(arguments, "Modality shares of known functions", text, data, passed=passed, seeds=seeds, name=name)
 

@@ -44,6 +44,10 @@ Table = Annotated[
 ]
 Target = Annotated[list[str] | None, typer.Option(help="Column to predict (known for named data sets).", metavar="COL")]
 Task = Annotated[str, typer.Option(help="auto, classification or regression.")]
+Positive = Annotated[
+    str | None,
+    typer.Option(help="Of two classes the positive one (default: the rarer).", metavar="LEVEL"),
+]
 Test = Annotated[Path | None, typer.Option(parser=named_path, help="Test rows of your own.", metavar="FILE")]
 Validation = Annotated[
     Path | None, typer.Option(parser=named_path, help="Validation rows of your own.", metavar="FILE")

@@ -172,6 +172,7 @@ def run(
     table: options.Table,
     target: options.Target = None,
     task: options.Task = "auto",
+    positive: options.Positive = None,
     image: Annotated[
         list[str] | None,
         typer.Option(help="Column of paths of images beside the table; may be given several times.", metavar="COL"),
@@ -236,6 +237,7 @@ def run(
             table=table,
             target=tuple(target or ()),
             task=task,
+            positive=positive,
             test=test,
             validation=validation,
             drop=tuple(drop or ()),
@@ -336,6 +338,7 @@ def explain(
     y: Annotated[
         str | None, typer.Option(help="Column of targets (default: that of the model's run).", metavar="COL")
     ] = None,
+    positive: options.Positive = None,
     scope: Annotated[str, typer.Option(help="auto, global or local.")] = "auto",
     repeats: Annotated[int, typer.Option(help="Number of donors per row, for the methods that draw.", min=1)] = 10,
     stream: options.Stream = None,
@@ -376,6 +379,7 @@ def explain(
             rows=rows,
             form=form,
             y=y,
+            positive=positive,
             engine=engine,
             workers=workers,
             address=ray_address,
@@ -392,6 +396,7 @@ def explain(
 @_command
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", parser=options.named_path, help="A run's folder.")],
+    positive: options.Positive = None,
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
@@ -404,7 +409,7 @@ def report(
     with loading():
         from permgrad.runs.report import rebuild_report
 
-    outcome = rebuild_report(folder)
+    outcome = rebuild_report(folder, positive=positive)
     _tell(outcome.facts, outcome.text, as_json=as_json)
 
 
@@ -464,6 +469,7 @@ def compare(
     table: options.Table,
     target: options.Target = None,
     task: options.Task = "auto",
+    positive: options.Positive = None,
     models: Annotated[
         list[str] | None,
         typer.Option(
@@ -526,6 +532,7 @@ def compare(
             table=table,
             target=tuple(target or ()),
             task=task,
+            positive=positive,
             models=_names(models, once=False),
             folds=folds,
             repeats=repeats,

@@ -43,6 +43,7 @@ def test_weights_of_branches_are_what_the_moments_say(sign, quantity):
     assert {name: found["total"][name] for name in ("importance", "std", "ci_low", "ci_high")} == {
         "importance": mean[0], "std": std[0], "ci_low": low[0], "ci_high": high[0],
     }  # fmt: skip
+    assert (found["total"]["interaction_low"], found["total"]["interaction_high"]) == (low[3], high[3])
 
 
 @pytest.mark.parametrize("targets", [[0, 1, 2], [2, 0], [1], [1, 1, 0, 2], [2, 1, 0]])

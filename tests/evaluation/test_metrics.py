@@ -259,3 +259,23 @@ def test_messages(call, message):
     with pytest.raises(InputError) as caught:
         call()
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("labels", [(0, 1), ("bad", "good")], ids=["numbers", "texts"])
+@pytest.mark.parametrize("place", [0, 1])
+def test_average_precision_and_lift_are_of_the_positive_class(labels, place):
+    rng = np.random.default_rng(3)
+    codes = (rng.random(200) < 0.8).astype(int)
+    scores = np.clip(rng.normal(0.4 + 0.2 * codes, 0.25), 0.01, 0.99)
+    y, table = np.array(labels)[codes], np.stack([1 - scores, scores], axis=1)
+    found = evaluate("classification", y, probabilities=table, classes=labels, positive=labels[place])
+    other = evaluate("classification", y, probabilities=table, classes=labels, positive=labels[1 - place])
+    own = table[:, place]
+    assert found["average_precision"] == pytest.approx(reference.average_precision_score(codes == place, own))
+    tenth = np.argsort(-own)[:20]
+    assert found["lift"] == pytest.approx((codes[tenth] == place).mean() / (codes == place).mean())
+    assert abs(found["average_precision"] - other["average_precision"]) > 0.1, "the choice must matter here"
+    for name in set(found) - {"average_precision", "lift", "roc_auc"}:
+        assert found[name] == other[name]
+    assert found["roc_auc"] == pytest.approx(other["roc_auc"])
+    assert evaluate("classification", y, probabilities=table, classes=labels) == (found if place else other)

@@ -237,21 +237,27 @@ def test_numbers_that_are_no_loss_are_named():
 
 
 @pytest.mark.parametrize(
-    ("interaction", "words"),
+    ("interaction", "low", "high", "words"),
     [
-        (-0.038, "each makes up for the other in part"),
-        ({"importance": 0.02, "std": 0.1}, "they need each other"),
-        (0.0, None),
-        (math.nan, None),
+        (-0.038, -0.05, -0.02, "(interval −0.05 to −0.02), 16 % of the total; each makes up for the other in part"),
+        (0.02, 0.01, 0.03, "8 % of the total; they need each other"),
+        (0.02, -0.01, 0.05, None),
+        (0.01, 0.009, 0.011, None),
+        (-0.011, -0.012, -0.01, None),
+        (0.0, 0.0, 0.0, None),
+        (math.nan, math.nan, math.nan, None),
     ],
 )
-def test_the_interaction_of_the_paths_is_told_where_there_is_one(interaction, words):
+def test_the_interaction_of_the_paths_is_told_where_it_is_shown_and_not_small(interaction, low, high, words):
     content = light_content()
-    branches = {**content.explanation.branches, "interaction": interaction}
+    total = {"importance": 0.241, "interaction_low": low, "interaction_high": high}
+    branches = {**content.explanation.branches, "interaction": interaction, "total": total}
     own = dataclasses.replace(content, explanation=dataclasses.replace(content.explanation, branches=branches))
     text = Page(render_report(own)).text
     assert ("Interaction of the paths: " in text) == (words is not None)
     assert words is None or words in text
+    older = dataclasses.replace(own.explanation, branches={**branches, "total": {"importance": 0.241}})
+    assert "Interaction of the paths: " not in Page(render_report(dataclasses.replace(own, explanation=older))).text
 
 
 def test_a_training_without_its_network_and_a_run_without_its_times():

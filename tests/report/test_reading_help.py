@@ -18,15 +18,17 @@ from permgrad.report.content import GradientSection, ReportContent
 from permgrad.report.html import render_report
 from permgrad.runs.reading import (
     Attributions,
-    disagreements,
     explained_share,
     goes_along,
-    is_above_noise,
     leakage_hint,
     level_table,
     levels_of,
+    like_output,
     outcome_of,
+    rank_notes,
     reading_help,
+    sign_notes,
+    told_features,
 )
 
 
@@ -122,25 +124,90 @@ def level(name: str, outcome: float, attribution: float, explained: int = 100) -
     return row | {"attribution": attribution, "attribution_error": 0.01, "explained": explained}
 
 
-def test_disagreement_in_sign_is_said_of_the_level():
+def test_disagreement_in_sign_is_said_of_the_level_with_its_size():
     table = [level("may", 0.05, 0.6), level("march", 0.5, -0.6)]
-    notes = disagreements("month", table, 1, 1, 5, 0.2)
+    notes = sign_notes("month", table, 0.2)
     assert len(notes) == 1
-    assert "may (outcome below its average, attribution above its own)" in notes[0]
-    assert disagreements("month", [level("may", 0.05, -0.6), level("march", 0.5, 0.6)], 1, 1, 5, 0.2) == []
+    assert "may (outcome 0.15 below its average, attribution 0.6 above its own)" in notes[0]
+    assert sign_notes("month", [level("may", 0.05, -0.6), level("march", 0.5, 0.6)], 0.2) == []
     few = [level("may", 0.05, 0.6, explained=5), level("march", 0.5, -0.6, explained=5)]
-    assert disagreements("month", few, 1, 1, 5, 0.2) == [], "a handful of rows says nothing"
+    assert sign_notes("month", few, 0.2) == [], "a handful of rows says nothing"
+
+
+def test_a_small_disagreement_in_sign_is_not_said_however_certain():
+    large = [level("a", 0.9, 6.0), level("b", 0.1, -6.0)]
+    opposite = level("c", 0.54, -0.3)
+    assert "c (outcome 0.04 above" in sign_notes("f", [level("a", 0.6, 1.0), level("b", 0.4, -0.7), opposite], 0.5)[0]
+    for error in ("deviation", "attribution_error"):
+        assert 2 * opposite[error] < min(0.04, 0.3), "it is certain"
+    assert sign_notes("f", [*large, opposite], 0.5) == []
 
 
 def test_a_shift_of_all_attributions_is_no_disagreement():
     table = [level("a", 0.1, 5.0), level("b", 0.3, 6.0)]
-    assert disagreements("f", table, 1, 1, 5, 0.2) == [], "the baseline moves all of them alike"
+    assert sign_notes("f", table, 0.2) == [], "the baseline moves all of them alike"
 
 
 def test_disagreement_in_rank():
-    assert "number 1 for the model and number 9 of 9" in disagreements("f", [], 1, 9, 9, 0.2)[0]
-    assert disagreements("f", [], 1, 3, 9, 0.2) == []
-    assert disagreements("f", [], 1, 9, 9, 0.2, rank_told=False) == []
+    said = rank_notes("f", (1, 0.4), (9, 0.001), 9)[0]
+    assert "number 1 for the model, with 40 % of the importance, and number 9 of 9" in said
+    assert "0.1 % of the outcome's variance; the model relies on it more" in said
+    assert rank_notes("f", (1, 0.4), (3, 0.01), 9) == []
+    assert "relies on it less" in rank_notes("f", (6, 0.06), (1, 0.3), 9)[0]
+    assert rank_notes("f", (6, 0.06), (1, 0.04), 9) == [], "an association of 4 % suggests nothing"
+
+
+def with_intervals(values: dict[str, float], p: float = 1e-9) -> Explanation:
+    own = np.array(list(values.values()))[:, None]
+    names = tuple(values)
+    return Explanation(
+        own, names, ("table",) * len(names), ("all",), "permgrad", "global", low=own / 2, high=own * 2,
+        p_values=np.full(own.shape, p),
+    )  # fmt: skip
+
+
+def test_a_feature_with_little_importance_gets_no_sentence():
+    """Number 4 for the model and 14 by raw association, beside 0.1 % of the importance, says nothing."""
+    values = {"a": 0.6, "b": 0.3, "c": 0.1, "d": 0.001}
+    main = with_intervals(values)
+    assert set(main.clearly_matter()) == set(values), "each is certain"
+    assert told_features(main, 0, {name: own / 1.001 for name, own in values.items()}) == {"a", "b", "c"}
+    unsure = with_intervals(values, p=0.02)
+    assert (unsure.low > 0).all()
+    assert told_features(unsure, 0, values) == set()
+
+
+def many_classes() -> Explanation:
+    """Class by class importances whose order differs: 'left' leads overall, 'right' on the rows of class b."""
+    outputs = ("all", "a", "b", "c")
+    values = np.array([[0.5, 0.8, 0.1, 0.6], [0.3, 0.1, 0.7, 0.1], [0.2, 0.1, 0.2, 0.3]])
+    return Explanation(
+        values, ("left", "right", "other"), ("table",) * 3, outputs, "permgrad", "global", low=values / 2,
+        high=2 * values, p_values=np.full(values.shape, 1e-9),
+    )  # fmt: skip
+
+
+def test_attributions_to_one_of_many_classes_stand_beside_that_classes_importances():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(300, 3)), columns=["left", "right", "other"])
+    y = rng.choice(["a", "b", "b", "c"], 300).astype(object)
+    main = many_classes()
+    assert main.ranking()[0] == "left", "overall it is another one"
+    local = local_of(rng.normal(size=(300, 3)), main.names)
+    found = {}
+    for label in ("b", "c"):
+        source = SimpleNamespace(outputs=(label,), meta={}, method="integrated_gradients")
+        given = Attributions(main.names, local.values[:, :, 0], np.arange(300), source, 0)
+        found[label] = reading_help(inputs_of(), main, X, y, given)
+    assert [entry["feature"] for entry in found["b"]["features"]] == ["right", "other", "left"]
+    assert [entry["feature"] for entry in found["c"]["features"]] == ["left", "other", "right"]
+    assert found["b"]["features"][0]["share"] == pytest.approx(0.7)
+    assert found["b"]["class"] == "b"
+    text = render_report(ReportContent(title="t", target="y", task="classification", reading=found["b"]))
+    assert "right, 70\u00a0% of the total importance for class b (on its rows)" in text
+    two = Explanation(main.values[:, :3], main.names, main.modality, main.outputs[:3], "permgrad", "global")
+    assert like_output(two, "b") == 0, "of two classes both concern all rows"
+    assert [like_output(main, label) for label in ("a", "b", "c", "all")] == [1, 2, 3, 0]
 
 
 def test_ranks_of_features_that_do_nothing_are_not_interpreted():
@@ -150,8 +217,9 @@ def test_ranks_of_features_that_do_nothing_are_not_interpreted():
     y = X["x0"].to_numpy() + 0.1 * rng.normal(size=400)
     model = pg.HyNNRegressor(preset="fast", max_epochs=15, random_state=0, progress=False).fit(X, y)
     main = pg.explain(model, X, y, n_repeats=2, random_state=0, progress=False)
-    assert is_above_noise(main, "x0")
-    assert not is_above_noise(main, "constant")
+    told = told_features(main, 0, dict(zip(main.names, main.values[:, 0], strict=True)))
+    assert "x0" in told
+    assert "constant" not in told
     halves = (X["x0"] > 0).to_numpy().astype(np.int64)
     assert goes_along(halves, y)
     assert not goes_along(np.zeros(400, dtype=np.int64), y)

@@ -14,6 +14,7 @@ from permgrad._errors import InputError, shown, suggest
 from permgrad._random import resolve_seed
 from permgrad.attribution.method import Method, Scope
 from permgrad.attribution.subject import Subject
+from permgrad.data.positive import find_positive, usual_positive
 from permgrad.data.weights import check_weights
 
 LEVELS = ("column", "feature", "group", "modality")
@@ -53,13 +54,16 @@ class Arguments:
     random_state: Any
     progress: Any
     options: dict[str, Any] = field(default_factory=dict)
+    positive: Any = None
 
     def common(self, subject: Subject, rows: int) -> dict[str, Any]:
         """Check what does not depend on the kind of model, and return it as fields of a ``Request``."""
         check_choice("sampling", self.sampling, ("marginal", "conditional"))
         check_choice("output", self.output, ("logit", "probability"))
+        y = None if self.y is None else subject.encode_target(self.y, rows)
         return {
-            "y": None if self.y is None else subject.encode_target(self.y, rows),
+            "y": y,
+            "positive": resolve_positive(subject, self.positive, y),
             "targets": resolve_targets(subject, self.target),
             "output": self.output,
             "sampling": self.sampling,
@@ -137,7 +141,7 @@ def _check_game_options(tolerance: Any, workers: Any) -> None:
 
 _PARAMETERS = (
     "scope", "target", "output", "level", "groups", "background", "sampling", "loss", "scoring", "sample_weight",
-    "confidence", "n_repeats", "batch_size", "random_state", "progress",
+    "confidence", "n_repeats", "batch_size", "random_state", "progress", "positive",
 )  # fmt: skip
 
 
@@ -176,6 +180,20 @@ def resolve_targets(subject: Subject, target: Any) -> tuple[int, ...]:
     if not found:
         raise InputError("target must name at least one output, however: it is empty; pass None for all")
     return tuple(dict.fromkeys(found))
+
+
+def resolve_positive(subject: Subject, positive: Any, y: npt.NDArray[Any] | None) -> str | None:
+    """Return the name of the positive one of two classes; None where there are not two.
+
+    Unless it is said it is the rarer one among the training rows that an estimator keeps, for a network in ``y``.
+    """
+    names = subject.class_names if subject.task == "classification" else ()
+    if positive is not None:
+        return str(names[find_positive(names, positive)])
+    if len(names) != 2:
+        return None
+    codes = getattr(getattr(subject, "model", None), "background_target_", y)
+    return str(names[1 if codes is None else usual_positive(names, codes)])
 
 
 def resolve_loss(subject: Subject, loss: str) -> str:

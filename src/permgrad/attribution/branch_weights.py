@@ -25,7 +25,8 @@ _PAIRS = 4096
 def branch_weights(request: Request, game: Game) -> dict[str, Any] | None:
     """Return the weight of each branch, as written to ``branches.json``; None for a network with one branch.
 
-    Keys: for each path ``importance, std, ci_low, ci_high, share, alone, last``; then ``interaction, total``.
+    Keys: for each path ``importance, std, ci_low, ci_high, share, alone, last``; then ``interaction``, and ``total``,
+    which holds the interval of the interaction too.
     ``alone`` is the effect of exchanging this branch only, ``last`` that of exchanging it after the other.
     """
     if len(request.subject.paths) != 2:
@@ -60,6 +61,8 @@ def weigh_branches(
         "std": float(std[0]),
         "ci_low": float(low[0]),
         "ci_high": float(high[0]),
+        "interaction_low": float(low[3]),
+        "interaction_high": float(high[3]),
     }
     result["quantity"] = quantity
     return result

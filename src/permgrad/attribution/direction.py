@@ -98,12 +98,14 @@ def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | No
     text = np.array([str(cell) for cell in cells], dtype=object)
     levels, first, place = np.unique(text, return_index=True, return_inverse=True)
     first = usable[first]
-    kept = np.argsort(-np.bincount(place, weights[usable]), kind="stable")[:_LEVELS]
+    counts = np.bincount(place, weights[usable])
+    kept = np.argsort(-counts, kind="stable")[:_LEVELS]
     if numbers is not None:
-        kept = kept[np.argsort(numbers[first[kept]], kind="stable")]
+        # All of them, from the lowest to the highest.
+        kept = np.argsort(numbers[first], kind="stable")
     labels = [str(level) for level in levels[kept]]
-    places = list(range(len(kept)))
-    return {"kind": "levels", "rows": first[kept], "at": places, "label": labels, "levels": len(levels)}
+    found = {"kind": "levels", "rows": first[kept], "at": list(range(len(kept))), "label": labels}
+    return found | {"levels": len(levels), "share": (counts[kept] / counts.sum()).tolist()}
 
 
 def _spread(

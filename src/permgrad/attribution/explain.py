@@ -43,6 +43,7 @@ def explain(
     batch_size: int | Literal["auto"] = "auto",
     random_state: Any = None,
     progress: bool | Literal["auto"] = "auto",
+    positive: Any = None,
     **options: Any,
 ) -> Explanation:
     """Explain what a model relies on: a fitted estimator of permgrad, or any torch network as it is.
@@ -79,6 +80,8 @@ def explain(
         batch_size: rows per forward; ``"auto"`` fits the cache and halves when memory does not suffice.
         random_state: seed; the same seed gives the same donors whatever the batch size, order, threads or partition.
         progress: a bar on stderr; ``"auto"`` only where stderr is a terminal.
+        positive: of two classes the one that plots show where they show one; no value changes. None: the rarer one, in
+            the training rows that an estimator keeps or in ``y``; of equal ones 1, yes or true; else the second.
         **options: the method's own options, and ``row_offset``: the number of the first row where ``inputs`` is one
             part of a longer table. ``engine="ray"`` lets ``workers`` processes, here or on the cluster at ``address``,
             explain parts of the rows; the result is the same (docs/cluster.md). For a network also ``segments``: how
@@ -128,6 +131,7 @@ def explain(
         "batch_size": batch_size,
         "random_state": random_state,
         "progress": progress,
+        "positive": positive,
     }
     if isinstance(inputs, (str, os.PathLike)) and not _is_network(model):
         from permgrad.attribution.streaming.stream import explain_stream

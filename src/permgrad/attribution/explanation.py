@@ -560,6 +560,18 @@ def _frame_to_json(frame: pd.DataFrame | None) -> dict[str, Any] | None:
     return {"columns": [str(name) for name in frame.columns], "data": plain(cells.to_numpy())}
 
 
+def positive_output(explanation: Explanation) -> int:
+    """Return which of two outputs is that of the positive class; the second of an explanation that does not know.
+
+    Examples:
+        >>> values, names = np.array([[1.0, -1.0]]), (("a",), ("table",), ("no", "yes"))
+        >>> positive_output(Explanation(values, *names, "gradient", "global", meta={"positive": "no"}))
+        0
+    """
+    named = explanation.meta.get("positive")
+    return explanation.outputs.index(named) if named in explanation.outputs else 1
+
+
 def file_frame(explanation: Explanation) -> pd.DataFrame:
     """Return the tidy frame as ``importance.csv`` has it: (row by row,) class by class, by falling importance.
 

@@ -45,6 +45,7 @@ class Request:
         donors: background rows in the same form; the rows explained themselves if ``shared``.
         space: who may be replaced.
         engine: computes a loss game in parts (``engines``); None: it is played here, in one piece.
+        positive: name of the positive one of two classes; None where there are not two.
         kept: where what is fitted on the background waits for the next rows of a longer table; None: nothing is kept.
 
     ``encoded``, ``raw``, ``background`` and ``players`` describe the table of a hybrid network, for the methods that
@@ -78,6 +79,7 @@ class Request:
     row_offset: int | RowNumbers = 0
     options: dict[str, Any] = field(default_factory=dict)
     engine: Any = None
+    positive: str | None = None
     kept: dict[str, Any] | None = None
 
     @property

@@ -34,6 +34,7 @@ def describe(request: Request, **facts: Any) -> dict[str, Any]:
         "sampling": request.sampling,
         "confidence": request.confidence,
         "task": request.subject.task,
+        **({} if request.positive is None else {"positive": request.positive}),
         "paths": list(request.subject.paths),
         **getattr(request.subject, "facts", {}),
         **_weights_of_rows(request),

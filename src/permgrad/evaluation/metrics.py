@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +27,7 @@ from permgrad._checks import as_numbers, check_choice
 from permgrad._errors import InputError, shown
 from permgrad._files import plain
 from permgrad._registry import Registry
+from permgrad.data.positive import find_positive
 
 Task = Literal["classification", "regression"]
 Direction = Literal["higher", "lower"]
@@ -42,6 +43,7 @@ class Case:
         probabilities: Classification: ``(rows, classes)`` float64, or None.
         n_classes: Number of classes that the model knows; positions from here on are classes it has never seen.
         labels: The model's classes, followed by classes that stand in the truth or the predictions only.
+        positive: Position of the positive one of two classes.
     """
 
     truth: npt.NDArray[Any]
@@ -49,6 +51,7 @@ class Case:
     probabilities: npt.NDArray[np.float64] | None = None
     n_classes: int = 0
     labels: tuple[Any, ...] = ()
+    positive: int = 1
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ def roc_auc(case: Case) -> float | None:
 
 @_classification("average_precision", "average precision", "higher", (0.0, 1.0), probabilistic=True)
 def average_precision(case: Case) -> float | None:
-    """Area under the precision–recall steps of the second class; more than two classes: mean of one versus the rest."""
+    """Area under the precision–recall steps of the positive class; of more than two the mean of one versus the rest."""
     from sklearn.metrics import average_precision_score
 
     return _one_versus_rest(case, average_precision_score)
@@ -155,7 +158,7 @@ def average_precision(case: Case) -> float | None:
 
 @_classification("lift", "lift at 10 %", "higher", (0.0, 10.0), probabilistic=True)
 def lift(case: Case) -> float | None:
-    """How many times more frequent the second class is among the tenth of the rows scored highest than among all.
+    """How many times more frequent the positive class is among the tenth of the rows scored highest than among all.
 
     1 is chance and at most 10 is possible. Where equal scores straddle the edge of the tenth, the expected value over
     every way of breaking the tie is taken. More than two classes: mean of one versus the rest.
@@ -202,7 +205,7 @@ def _one_versus_rest(case: Case, score: Callable[..., float]) -> float | None:
     if case.n_classes < 2 or np.any(counts[: case.n_classes] == 0):
         return None
     if case.n_classes == 2:
-        return float(score(case.truth == 1, probabilities[:, 1]))
+        return float(score(case.truth == case.positive, probabilities[:, case.positive]))
     return float(np.mean([score(case.truth == k, probabilities[:, k]) for k in range(case.n_classes)]))
 
 
@@ -254,6 +257,7 @@ def evaluate(
     predictions: npt.ArrayLike | None = None,
     probabilities: npt.ArrayLike | None = None,
     classes: Sequence[Any] | npt.NDArray[Any] = (),
+    positive: Any = None,
 ) -> dict[str, Any]:
     """Compute every metric of a task, in the shape that ``metrics.json`` has for one part of the rows.
 
@@ -263,6 +267,7 @@ def evaluate(
         predictions: Predicted values or classes ``(rows,)``; for classification the most probable class if left out.
         probabilities: Classification: ``(rows, classes)`` in the order of ``classes``.
         classes: Classification: the classes that the model knows, in its order.
+        positive: Of two classes the one that average precision and lift are of; None: the second.
 
     Returns:
         ``{name: value or None}`` in order of registration; for classification also ``confusion_matrix`` (rows are the
@@ -271,7 +276,7 @@ def evaluate(
         is left out where there is none.
 
     Raises:
-        InputError: If lengths or shapes do not fit together, or nothing is given to compare with.
+        InputError: If lengths or shapes do not fit together, nothing is given to compare with, or ``positive`` is none.
 
     Examples:
         >>> result = evaluate("classification", ["a", "b", "b"], probabilities=[[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]],
@@ -284,6 +289,8 @@ def evaluate(
     check_choice("task", task, ("classification", "regression"))
     if task == "classification":
         case = _classification_case(y, predictions, probabilities, classes)
+        if positive is not None:
+            case = replace(case, positive=find_positive(classes, positive))
     else:
         case = _regression_case(y, predictions)
     result: dict[str, Any] = {}

@@ -58,7 +58,13 @@ def _most_frequent(content: ReportContent) -> Constant | None:
         "always the most frequent class",
         f"“Always the most frequent class” says {shorten(most, 40)} for every row; its probabilities are the class "
         f"shares of {knows}.",
-        evaluate("classification", truth, probabilities=probabilities, classes=_objects(classes)),
+        evaluate(
+            "classification",
+            truth,
+            probabilities=probabilities,
+            classes=_objects(classes),
+            positive=content.positive if len(classes) == 2 else None,
+        ),
         probabilities,
     )
 

@@ -119,10 +119,12 @@ def beside_the_data(content: ReportContent) -> SectionView | None:
     if not given or not given.get("features"):
         return None
     section = SectionView("beside", "Beside the raw data")
+    label = given.get("class")  # of more than two classes, whose importances on their own rows compare
+    whose = "" if label is None else f" for class {clean(label)} (on its rows)"
     section.text(
-        f"For each leading feature: how its values are distributed over the {given['rows']:,} test rows, the "
-        f"{clean(given['outcome'])} at each value (the line is that of all rows, {number(given['overall'])}), and the "
-        f"{clean(given['attribution'])}. Baseline: {clean(given['baseline'])}.",
+        f"For the highest estimates of importance{whose}: how the feature's values are distributed over the "
+        f"{given['rows']:,} test rows, the {clean(given['outcome'])} at each value (the line is that of all rows, "
+        f"{number(given['overall'])}), and the {clean(given['attribution'])}. Baseline: {clean(given['baseline'])}.",
         "An attribution is what the model does with a value, given all others; it is not a cause. A raw mean mixes the "
         "feature with all that goes along with it. Each can be right where they disagree.",
     )
@@ -131,7 +133,7 @@ def beside_the_data(content: ReportContent) -> SectionView | None:
         section.items([hint["text"] + ".", *(f"From the data card: {note}" for note in hint["notes"])])
     for entry in given["features"]:
         title = clean(entry["feature"])
-        share = "" if entry.get("share") is None else f", {percent(entry['share'])} of the summed positive importances"
+        share = "" if entry.get("share") is None else f", {percent(entry['share'])} of the total importance{whose}"
         section.heading(f"{title}{share}")
         section.figure(
             plots.levels(entry["levels"], outcome=given["outcome"], overall=given["overall"]),

@@ -31,11 +31,12 @@ def mistakes(content: ReportContent, section: SectionView) -> None:
         return
     pictures = []
     if test.get("confusion_matrix") and len(test["labels"]) <= 60:
-        figure = plots.confusion_matrix(test["confusion_matrix"], test["labels"])
+        figure = plots.confusion_matrix(*_positive_last(content, test["confusion_matrix"], test["labels"]))
         pictures.append((figure, "Confusion matrix: rows are the truth; colour is the share of each true class."))
     known = predictions if predictions is not None and predictions.probabilities is not None else None
     if known is not None and known.probabilities is not None:
-        roc = plots.roc_curves(known.truth, known.probabilities, list(known.classes))
+        positive = positive_place(content, known.classes)
+        roc = plots.roc_curves(known.truth, known.probabilities, list(known.classes), positive=positive)
         versus = "" if len(known.classes) == 2 else ", each class versus the rest"
         pictures.append((roc, f"ROC curves{versus}; the diagonal is guessing."))
     if pictures:
@@ -48,7 +49,19 @@ def mistakes(content: ReportContent, section: SectionView) -> None:
     if known is not None and len(known.truth):
         section.heading("Each class")
         section.table(_class_table(known))
-        _calibration(known, section)
+        _calibration(known, section, positive_place(content, known.classes))
+
+
+def positive_place(content: ReportContent, classes: Sequence[Any]) -> int:
+    """Return the position of the positive one of two classes: the second where nobody said."""
+    names = [str(label) for label in classes]
+    return names.index(str(content.positive)) if str(content.positive) in names else 1
+
+
+def _positive_last(content: ReportContent, matrix: Any, labels: Sequence[Any]) -> tuple[Any, list[Any]]:
+    """Return a confusion matrix and its labels; of two classes the positive one is last."""
+    order = [1, 0] if len(labels) == 2 and positive_place(content, labels) == 0 else list(range(len(labels)))
+    return np.asarray(matrix)[np.ix_(order, order)], [labels[place] for place in order]
 
 
 # ---- classes ---------------------------------------------------------------------------------------------------------
@@ -73,22 +86,22 @@ def _class_table(given: PredictionSection) -> TableView:
     return TableView(caption, columns, rows, sortable=True, tall=len(rows) > 14)
 
 
-def _calibration(given: PredictionSection, section: SectionView) -> None:
+def _calibration(given: PredictionSection, section: SectionView, positive: int) -> None:
     section.heading("Do its probabilities mean what they say?")
     table = np.clip(np.asarray(given.probabilities, dtype=np.float64), 0, 1)
     truth, classes = _objects(given.truth), _objects(given.classes)
-    shown = [1] if len(classes) == 2 else range(len(classes))
+    shown = [positive] if len(classes) == 2 else range(len(classes))
     found = [reliability(truth == classes[k], table[:, k]) for k in shown]
-    section.text(_calibration_words(found, clean(classes[1]) if len(classes) == 2 else ""))
+    section.text(_calibration_words(found, clean(classes[positive]) if len(classes) == 2 else ""))
     before = given.before_calibration
     if before is not None:
         older = [reliability(truth == classes[k], np.clip(before[:, k], 0, 1)) for k in shown]
         own, other = (float(np.mean([each.error for each in errors])) for errors in (found, older))
         section.text(f"Calibration on the validation rows took the error from {number(other, 2)} to {number(own, 2)}.")
     some = " (the nine classes with the most rows)" if len(classes) > plots.MOST_CALIBRATION_PANELS else ""
-    what = clean(classes[1]) if len(classes) == 2 else f"each class versus the rest{some}"
+    what = clean(classes[positive]) if len(classes) == 2 else f"each class versus the rest{some}"
     section.figure(
-        plots.calibration(truth, table, list(classes), before=before),
+        plots.calibration(truth, table, list(classes), before=before, positive=positive),
         f"Observed share of {what} by predicted probability, on test rows; on the diagonal the model is right as often "
         "as it says. Bars: how many rows get which probability.",
     )

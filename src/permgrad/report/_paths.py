@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from permgrad._significance import deserves_words
+
 NOT_BRANCHES = ("interaction", "paper", "total")
 #: Below this share of the branch weights class activation maps say little about the prediction: what they show is a
 #: small part of it. On Covertype it is 3 to 5 % for preset default and 11 % for preset fast.
@@ -87,6 +89,30 @@ def path_words(branches: Mapping[str, Any]) -> str:
     return f"The {'; the '.join(words)}."
 
 
+def interaction_words(branches: Mapping[str, Any]) -> str:
+    """Say what the interaction of the paths means; empty where it may be chance, or is less than 5 % of the total.
+
+    Examples:
+        >>> total = {"importance": 0.4, "interaction_low": 0.04, "interaction_high": 0.08}
+        >>> interaction_words({"interaction": 0.06, "total": total})
+        'Interaction of the paths: 0.06 (interval 0.04 to 0.08), 15 % of the total; they need each other. It is shared out in the bars.'
+        >>> interaction_words({"interaction": 0.06, "total": {**total, "importance": 2.0}})
+        ''
+    """  # noqa: E501 — the sentence of the example is one line
+    total = branches.get("total")
+    known = isinstance(total, Mapping) and all(_known(total, key) for key in ("interaction_low", "interaction_high"))
+    if not (known and _known(branches, "interaction") and _known(branches["total"], "importance")):
+        return ""  # of a run of an older permgrad
+    low, high, whole = (float(branches["total"][key]) for key in ("interaction_low", "interaction_high", "importance"))
+    value = float(branches["interaction"])
+    share = value / whole if whole > 0 else math.nan
+    if not deserves_words(low, high, share):
+        return ""
+    meaning = "each makes up for the other in part" if value < 0 else "they need each other"
+    size = f"{_text(value)} (interval {_text(low)} to {_text(high)}), {round(100 * abs(share))} % of the total"
+    return f"Interaction of the paths: {size}; {meaning}. It is shared out in the bars."
+
+
 def no_share_words(branches: Mapping[str, Any]) -> str:
     """Say why no path has a share; empty where one has, or where shares are not asked for.
 
@@ -108,14 +134,15 @@ def no_share_words(branches: Mapping[str, Any]) -> str:
 def _role(entry: Mapping[str, Any], first: bool) -> str:
     low, high = (float(entry[key]) if _known(entry, key) else math.nan for key in ("ci_low", "ci_high"))
     value = float(entry["importance"])
-    if first:
-        role = "carries it"
-    elif high < 0 or (math.isnan(high) and value < 0):
-        role = "has a negative effect: exchanging it makes the loss smaller"
-    elif low <= 0:
+    share = float(entry["share"]) if _known(entry, "share") else math.nan
+    if not (low > 0 or high < 0):
         role = "is within noise"
+    elif not deserves_words(low, high, share):
+        role = "has next to no effect"
+    elif value < 0:
+        role = "has a negative effect: exchanging it makes the loss smaller"
     else:
-        role = "adds to it"
+        role = "carries it" if first else "adds to it"
     interval = "" if math.isnan(low + high) else f", interval {_text(low)} to {_text(high)}"
     return f"{role} ({_text(value)}{interval})"
 

@@ -19,7 +19,7 @@ from permgrad.report._constant import Constant, constant, verdict
 from permgrad.report._headline import branches_of
 from permgrad.report._help import beside_the_data, cuts, gradients
 from permgrad.report._mistakes import mistakes
-from permgrad.report._paths import NOT_BRANCHES, is_hybrid, map_words, no_share_words, path_words
+from permgrad.report._paths import NOT_BRANCHES, interaction_words, is_hybrid, map_words, no_share_words, path_words
 from permgrad.report._views import Cell, SectionView, TableView, cell, duration, frame_table, percent, plain_text
 from permgrad.report.plots._base import clean, number, numbers, quantity_of
 
@@ -44,6 +44,8 @@ def results(content: ReportContent) -> SectionView | None:
         found.text if found is not None else "", unseen_words(content.target, (content.metrics or {}).get("test"))
     )
     section.table(_metrics_table(content, other))
+    if content.task == "classification" and content.positive is not None:
+        section.text(f"Average precision, lift and curves are of {clean(content.positive)}, the positive class.")
     section.text(other.source if other is not None else "")
     for name, entry in ((content.metrics or {}).get("baselines") or {}).items():
         if isinstance(entry, Mapping) and entry.get("problem"):
@@ -231,15 +233,7 @@ def branches(content: ReportContent) -> SectionView | None:
     what, others = ("path", "the other") if hybrid else ("input", "all others")
     caption = f"Importance of each {what} with its interval. Circle: exchanged alone. Square: exchanged after {others}."
     section.figure(plots.branches(stored, label=label), caption)
-    interaction = stored.get("interaction")
-    if isinstance(interaction, Mapping):
-        interaction = interaction.get("importance")
-    if isinstance(interaction, (int, float)) and math.isfinite(interaction):
-        meaning = "each makes up for the other in part" if interaction < 0 else "they need each other"
-        if interaction:
-            section.text(
-                f"Interaction of the paths: {number(float(interaction))}; {meaning}. It is shared out in the bars."
-            )
+    section.text(interaction_words(stored))
     return section
 
 

@@ -236,6 +236,7 @@ class ReportContent:
         reading: The leading features beside the raw data, as in ``explanations/reading.json``.
         layout: The picture of the layout.
         provenance: What was run.
+        positive: The positive one of two classes, which metrics and plots speak of; None: the second.
         warnings: Sentences that must not be overlooked; shown directly under the headline.
         extra: Sections of one's own, shown before "What was run".
         top_n: How many features the plots show; tables always list all.
@@ -260,6 +261,7 @@ class ReportContent:
     reading: Mapping[str, Any] | None = None
     layout: LayoutSection | None = None
     provenance: ProvenanceSection | None = None
+    positive: Any = None
     warnings: Sequence[str] = ()
     extra: Sequence[ExtraSection] = ()
     top_n: int = 15

@@ -172,6 +172,7 @@ def compare(
     variables: Mapping[str, Sequence[str]] | None = None,
     na_codes: CodesArgument = (),
     kinds: Mapping[str, Kind] | None = None,
+    positive: Any = None,
     random_state: Any = 0,
     device: str = "auto",
     threads: int | None = None,
@@ -204,6 +205,7 @@ def compare(
         variables: Columns that act as one feature.
         na_codes: Codes that mean missing: one, a list, or a mapping of column to its codes.
         kinds: Columns whose kind is known, for example ``{"postcode": "categorical"}``.
+        positive: Of two classes the one that average precision and lift are of; None: the rarer one.
         random_state: Seed of folds, models and donors.
         device: Where networks compute.
         threads: Threads to compute with; None: as the machine is set.
@@ -229,7 +231,17 @@ def compare(
     """
     check_flag("overwrite", overwrite)
     folder = None if out is None else check_path("out", out)
-    given = from_arrays(X, y, task=task, groups=groups, variables=variables, na_codes=na_codes, kinds=kinds, name=name)
+    given = from_arrays(
+        X,
+        y,
+        task=task,
+        groups=groups,
+        variables=variables,
+        na_codes=na_codes,
+        kinds=kinds,
+        name=name,
+        positive=positive,
+    )
     plan = make_plan(
         models,
         folds=folds,

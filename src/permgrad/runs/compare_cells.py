@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from permgrad._errors import InputError
+from permgrad._files import plain
 from permgrad._progress import Progress, ProgressMode
 from permgrad.evaluation.comparison import Comparison
 from permgrad.evaluation.metrics import metrics
@@ -155,6 +156,7 @@ def _facts(given: Given, plan: Plan, folds: Sequence[Fold], cells: Sequence[Cell
         "rows": len(table.y),
         "columns": table.X.shape[1],
         "classes": classes,
+        "positive": plain(table.positive),
         "divided": division(plan, table.task, given.groups is not None),
         "fold_word": "split" if plan.splits else "fold",
         "fold_rows": {part: round(float(np.mean(counts))) for part, counts in sizes.items()},

@@ -15,11 +15,13 @@ import pandas as pd
 
 from permgrad._checks import check_choice
 from permgrad._errors import InputError, by_count, shown
+from permgrad._files import plain
 from permgrad.data.cells import Code, CodesArgument, MissingCodes
 from permgrad.data.column_types import Kind, checked_kinds, infer_schema
 from permgrad.data.groups import check_blocks
 from permgrad.runs.compare_models import Table
 from permgrad.runs.request import DEFAULT_PARENT, TASKS, RunRequest, TableRequest
+from permgrad.runs.target import positive_note
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,7 @@ class CompareRequest(TableRequest):
         words = ["permgrad", "compare", self.table]
         words += [word for name in self.target for word in ("--target", name)]
         words += [] if self.task == "auto" else ["--task", self.task]
+        words += [] if self.positive is None else ["--positive", self.positive]
         words += ["--models", ",".join(self.models)] if self.models else []
         words += ["--splits", ",".join(map(str, self.splits))] if self.splits else []
         words += [] if self.explain else ["--no-explain"]
@@ -124,6 +127,7 @@ class Given:
             "variables": {name: list(own) for name, own in table.variables.items()},
             "na": _written_codes(table.na_codes),
             **({"kinds": dict(table.kinds)} if table.kinds else {}),
+            "positive": plain(table.positive),
         }
 
 
@@ -192,7 +196,7 @@ def request_configuration(request: CompareRequest) -> dict[str, Any]:
     run.check()
     content = configuration(run)
     kept = ("table", "table content", "groups", "target", "task", "drop", "id", "na")
-    given: dict[str, Any] = {name: content[name] for name in ("kind", "not_na") if name in content}
+    given: dict[str, Any] = {name: content[name] for name in ("kind", "not_na", "positive") if name in content}
     return {**{name: content[name] for name in kept}, **given, "group": request.group}
 
 
@@ -218,8 +222,10 @@ def from_request(request: CompareRequest) -> Given:
         variables=inputs.variables,
         na_codes=inputs.na_codes,
         kinds=inputs.kinds,
+        positive=inputs.positive,
     )
-    return Given(name=request.name, target=inputs.target, table=table, groups=groups, notes=tuple(inputs.notes))
+    notes = (*inputs.notes, *positive_note(inputs.positive))
+    return Given(name=request.name, target=inputs.target, table=table, groups=groups, notes=notes)
 
 
 def from_arrays(
@@ -232,6 +238,7 @@ def from_arrays(
     na_codes: CodesArgument,
     kinds: Mapping[str, Kind] | None,
     name: str,
+    positive: Any = None,
 ) -> Given:
     """Check a table given in Python.
 
@@ -241,7 +248,7 @@ def from_arrays(
     """
     from permgrad.data.cells import as_frame
     from permgrad.data.row_order import tell_of_other_order
-    from permgrad.runs.target import choose_task, doubt_on_task, target_values
+    from permgrad.runs.target import choose_task, doubt_on_task, positive_label, positive_note, target_values
 
     check_choice("task", task, TASKS)
     tell_of_other_order(X, y=y, groups=groups)
@@ -268,12 +275,15 @@ def from_arrays(
     declared: dict[str, Any] = {"na_codes": _kept_codes(na_codes), "kinds": checked_kinds(kinds, list(frame.columns))}
     # What the encoders of all folds would refuse is refused here, before anything is computed or written.
     infer_schema(frame, **declared)
+    values = target_values(target, chosen, title)
     table = Table(
         X=frame,
-        y=target_values(target, chosen, title),
+        y=values,
         task=chosen,
+        positive=positive_label(values, chosen, positive),
         variables=_kept_blocks(variables, list(frame.columns)),
         **declared,
     )
     notes = doubt_on_task(target, chosen, title, "task='classification'") if task == "auto" else []
+    notes += positive_note(table.positive, "positive=")
     return Given(name=name, target=title, table=table, groups=codes, notes=tuple(notes))

@@ -145,6 +145,7 @@ class Table:
         variables: Columns that act as one feature.
         na_codes: Codes that mean missing: a list, or one for each column.
         kinds: Columns whose kind is known.
+        positive: Of two classes the positive one; None: there are more, or none.
     """
 
     X: pd.DataFrame
@@ -153,6 +154,7 @@ class Table:
     variables: Mapping[str, Sequence[str]] = field(default_factory=dict)
     na_codes: Sequence[Code] | Mapping[str, Sequence[Code] | Code] = ()
     kinds: Mapping[str, Kind] = field(default_factory=dict)
+    positive: Any = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,7 +261,7 @@ def _measure(table: Table, y: Array, predicted: Array) -> dict[str, float | None
     if table.task == "regression":
         found = evaluate("regression", y, predictions=predicted)
     else:
-        found = evaluate("classification", y, probabilities=predicted, classes=_classes(table))
+        found = evaluate("classification", y, probabilities=predicted, classes=_classes(table), positive=table.positive)
     return {name: value for name, value in found.items() if name in metrics}
 
 
@@ -303,7 +305,7 @@ def _fit_network(model: Model, table: Table, fold: Fold, seed: int, device: str,
         from permgrad.attribution.explain import explain as explain_network
         from permgrad.attribution.method import methods
 
-        options: dict[str, Any] = {"loss": how.loss, "n_repeats": how.n_repeats}
+        options: dict[str, Any] = {"loss": how.loss, "n_repeats": how.n_repeats, "positive": table.positive}
         chosen = methods.get(method)
         options |= {name: False for name in ("branches", "direction") if name in chosen.options}
         found = explain_network(
@@ -411,6 +413,8 @@ def explained_rows(table: Table, fold: Fold, how: Explaining, seed: int) -> npt.
 
 def _numbers(explanation: Any) -> dict[str, Any]:
     """Return an explanation's numbers over all rows, or summed over the outputs where it has none for all rows."""
+    from permgrad.attribution.explanation import positive_output
+
     low, high = explanation.ci()
     missing = np.full(explanation.values.shape, np.nan)
     arrays = {
@@ -420,10 +424,10 @@ def _numbers(explanation: Any) -> dict[str, Any]:
         "ci_high": high,
         **dict(explanation.parts),
     }
-    # Attributions to several outputs have no column for all: the last one is the positive class of two, and of more
+    # Attributions to several outputs have no column for all: of two that of the positive class is taken, and of more
     # the mean over the outputs stands for all.
     outputs = explanation.outputs
-    column: Any = 0 if outputs[0] == "all" else (1 if len(outputs) == 2 else None)
+    column: Any = 0 if outputs[0] == "all" else (positive_output(explanation) if len(outputs) == 2 else None)
     found: dict[str, Any] = {"names": list(explanation.names)}
     for name, array in arrays.items():
         own = array[:, column] if column is not None else np.mean(array, axis=1)

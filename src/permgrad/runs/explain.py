@@ -35,6 +35,7 @@ from permgrad.runs.stream import (
     explain_streamed,
     is_streamed,
     open_streamed,
+    positive_option,
     target_column,
     tell_no_targets,
     with_target,
@@ -69,6 +70,7 @@ class ExplainRequest:
     rows: int | None = None
     form: str = "tidy"
     y: str | None = None
+    positive: str | None = None
     engine: str = "local"
     workers: int | None = None
     address: str | None = None
@@ -144,6 +146,7 @@ def _explain_in_memory(request: ExplainRequest, engine: Engine, *, streamed: boo
     options |= {} if request.baseline is None else {"baseline": request.baseline}
     options |= {"method": request.method, "scope": scope, "target": _targets(model, request.target)}
     options |= {"n_repeats": request.repeats, "random_state": request.seed}
+    options |= positive_option(model, data, request.positive)
     chosen_rows, chosen_y = rows.take(kept), truth[kept] if measured and truth is not None else None
     if not streamed:
         check_cells(model.preprocessor_, chosen_rows.table if images else chosen_rows, request.table)
@@ -273,6 +276,7 @@ def _explain_in_parts(request: ExplainRequest, engine: Engine) -> Outcome:
         target=list(request.target) or None,
         n_repeats=request.repeats,
         random_state=request.seed,
+        positive=request.positive,
         **options,
     )
     _draw_once(request.folder, explanation)

@@ -78,7 +78,8 @@ def explain_run(model: Any, inputs: Inputs, folder: Path, *, seed: int, say: Cal
     if not direction:
         say(f"note: the table is wide, so directions are left out (beyond {MOST_DIRECTIONS:,} features)")
     cache = Cache.of(folder)
-    main = cache.explain(explain, model, X, y, n_repeats=repeats, random_state=seed, direction=direction)
+    shared: dict[str, Any] = {"random_state": seed, "positive": inputs.positive}
+    main = cache.explain(explain, model, X, y, n_repeats=repeats, direction=direction, **shared)
     main.save(store / "permgrad", overwrite=True)
     with atomic_path(folder / "importance.csv") as temporary:
         write_csv(file_frame(main), temporary)
@@ -87,7 +88,7 @@ def explain_run(model: Any, inputs: Inputs, folder: Path, *, seed: int, say: Cal
     branches: dict[str, Any] = dict(main.branches or {})
     paper = None
     if {"tabular", "image"} <= set(model.module_.paths):
-        paper = cache.explain(explain, model, X, y, method="permgrad-paper", random_state=seed)
+        paper = cache.explain(explain, model, X, y, method="permgrad-paper", **shared)
         paper.save(store / "permgrad-paper", overwrite=True)
     branches["paper"] = None if paper is None else paper.branches
     write_json_atomic(folder / "branches.json", branches)
@@ -97,7 +98,7 @@ def explain_run(model: Any, inputs: Inputs, folder: Path, *, seed: int, say: Cal
     )
     swarm = np.concatenate([np.array([place for place, _ in chosen], dtype=np.int64), np.sort(others)])
     local = cache.explain(
-        explain, model, X.iloc[swarm], method="integrated_gradients", tolerance=SWARM_TOLERANCE, random_state=seed
+        explain, model, X.iloc[swarm], method="integrated_gradients", tolerance=SWARM_TOLERANCE, **shared
     )
     local.save(store / "integrated_gradients", overwrite=True)
     attributions = attributions_of(model, inputs, y, local, swarm)

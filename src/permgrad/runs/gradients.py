@@ -78,13 +78,6 @@ def divide(n: int, y: npt.NDArray[Any], seed: int) -> dict[str, Rows]:
 
 
 # ---- cuts ------------------------------------------------------------------------------------------------------------
-def positive_class(inputs: Inputs, classes: npt.NDArray[Any]) -> int:
-    """Return the position of the class that one calls positive: as the data card says, else the second."""
-    names = [str(label) for label in classes.tolist()]
-    stated = None if inputs.card is None else getattr(inputs.card, "positive", None)
-    return names.index(str(stated)) if stated is not None and str(stated) in names else len(names) - 1
-
-
 def scores_at(positive: Flags, said: Flags) -> dict[str, float]:
     """Return accuracy, balanced accuracy, precision, recall and F1 of decisions; undefined ratios are 0.
 
@@ -144,7 +137,7 @@ def cuts(model: Any, inputs: Inputs, cost: tuple[float, float] | None = None) ->
     Returns:
         ``{"positive", "shift", "held_out_rows", "cost", "test": [{"cut", "logit", "accuracy", ...}]}``.
     """
-    place = positive_class(inputs, model.classes_)
+    place = model.classes_.tolist().index(inputs.positive)
     label = model.classes_[place].item()
     logits = {part: _logits(model, inputs.parts[part].X, place) for part in ("validation", "test")}
     truth = {part: np.asarray(inputs.parts[part].y == label) for part in ("validation", "test")}
@@ -191,7 +184,7 @@ def explain_all(
         the signed mean, the mean absolute attribution, and the published form: the sum over rows divided by the L1 norm
         of all sums.
     """
-    place = positive_class(inputs, model.classes_)
+    place = model.classes_.tolist().index(inputs.positive)
     label = str(model.classes_[place])
     options: dict[str, Any] = {
         "method": "integrated_gradients",

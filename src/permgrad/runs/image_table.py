@@ -23,6 +23,7 @@ from permgrad.runs.request import RunRequest
 from permgrad.runs.stages import (
     Work,
     data_stage,
+    measures,
     report_stage,
     say_skipped,
     train_baselines,
@@ -108,9 +109,7 @@ def model_stage(work: Work) -> None:
     with atomic_path(work.folder / "history.csv") as temporary:
         write_csv(model.history_, temporary)
     predicted = {part: predictions_of(model, parts[part]) for part in ("validation", "test")}
-    metrics: dict[str, Any] = {"task": inputs.task, "rows": {part: len(parts[part]) for part in PARTS}}
-    for part in ("validation", "test"):
-        metrics[part] = _measure(work, part, predicted[part])
+    metrics = measures(inputs, predicted, model)
     if request.wanted_baselines:
         # What the images add to the table is seen beside models of the table alone.
         work.say("  baselines see the table alone")
@@ -118,12 +117,6 @@ def model_stage(work: Work) -> None:
     write_predictions(work, predicted["test"])
     write_json_atomic(work.folder / "metrics.json", metrics)
     say_skipped(work, len(parts["validation"]) - len(held[1]))
-
-
-def _measure(work: Work, part: str, predicted: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
-    from permgrad.runs.stages import measure
-
-    return measure(work.inputs, work.inputs.parts[part].y, predicted, work.model)
 
 
 def explanation_stage(work: Work) -> None:

@@ -82,21 +82,22 @@ def explain_run(model: ImageTableModel, inputs: Inputs, folder: Path, *, seed: i
     records, rows = records_of(part).take(places), part.rows[places]
     y = part.y[places]
     store = folder / "explanations"
-    main = explain_records(model, records, y, n_repeats=REPEATS, random_state=seed)
+    shared: dict[str, Any] = {"random_state": seed, "positive": inputs.positive}
+    main = explain_records(model, records, y, n_repeats=REPEATS, **shared)
     main.save(store / "permgrad", overwrite=True)
     with atomic_path(folder / "importance.csv") as temporary:
         write_csv(file_frame(main), temporary)
-    whole = explain_records(model, records, y, level="modality", random_state=seed)
+    whole = explain_records(model, records, y, level="modality", **shared)
     whole.save(store / "modality", overwrite=True)
     write_json_atomic(folder / "branches.json", branches_of(whole))
     chosen = choose_rows(model, records, y)
     shown = np.array([place for place, _ in chosen], dtype=np.int64)
-    local = explain_records(model, records.take(shown), None, method="integrated_gradients", random_state=seed)
+    local = explain_records(model, records.take(shown), None, method="integrated_gradients", **shared)
     local.save(store / "integrated_gradients", overwrite=True)
     with warnings.catch_warnings():
         # Maps of classes that a row does not have are often empty; of the predicted one the report says so itself.
         warnings.filterwarnings("ignore", "a class activation map should have cells above zero", PermgradWarning)
-        maps = explain_records(model, records.take(shown), None, method="gradcam", random_state=seed)
+        maps = explain_records(model, records.take(shown), None, method="gradcam", **shared)
     maps.save(store / "gradcam", overwrite=True)
     described = [describe_row(model, records, y, rows, place, why) for place, why in chosen]
     write_json_atomic(store / "rows.json", {"rows": described})

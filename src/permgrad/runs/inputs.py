@@ -43,7 +43,7 @@ from permgrad.runs.input_notes import (
 )
 from permgrad.runs.part_files import notes_on_division, text_columns, with_needed_columns
 from permgrad.runs.request import RunRequest
-from permgrad.runs.target import Task, find_column
+from permgrad.runs.target import Task, find_column, positive_label
 
 
 @dataclass
@@ -84,6 +84,7 @@ class Inputs:
         notes: Sentences for the user.
         card: The data card of a named set.
         kinds: Features whose kind the user gave.
+        positive: Of two classes the positive one; None: there are more, or none.
         decimals: Decimal signs of the file's columns; tables to predict on are read accordingly.
         units: Units of the file's columns of numbers; tables to predict on are read accordingly.
         texts: Columns of text; tables to predict on are read accordingly, also where they hold numbers alone.
@@ -107,6 +108,7 @@ class Inputs:
     units: dict[str, str] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
     kinds: dict[str, Kind] = field(default_factory=dict)
+    positive: Any = None
 
     @property
     def encoder_options(self) -> dict[str, Any]:
@@ -166,6 +168,7 @@ def configuration(request: RunRequest) -> dict[str, Any]:
     content |= {"not_na": sorted(set(request.kept_texts))} if request.kept_texts else {}
     content |= {"kind": dict(sorted(parse_kinds(request.kind).items()))} if request.kind else {}
     content |= {} if request.batch_size is None else {"batch_size": request.batch_size}
+    content |= {} if request.positive is None else {"positive": request.positive}
     content |= {} if request.cost is None else {"cost": list(request.cost)}
     content |= image_files.configuration(request) if request.images else {}
     content |= {"named_baselines": sorted(set(request.named_baselines))} if request.named_baselines else {}
@@ -230,6 +233,9 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     notes += missing_said({name: own for name, own in written.missing.items() if name not in left_out})
     rows = divided(request, card, written, target, codes, notes, undivided=undivided)
     train = rows.tables["train"]
+    stated = card.positive if card is not None and target == card.target else None
+    said = f"--positive {request.positive}"
+    positive = positive_label(rows.truths["train"], rows.task, request.positive, stated, given=said)
     with written.lines.named():
         schema = _schema(train.drop(columns=target), codes, target, written.units, kinds)
     left_out |= {name: LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}
@@ -268,6 +274,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
         units=dict(written.units),
         texts=text_columns(written, kinds),
         kinds={name: kind for name, kind in kinds.items() if name in features},
+        positive=positive,
     )
 
 

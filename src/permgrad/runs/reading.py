@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad._significance import LEAST_SHARE, deserves_words
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -53,14 +55,16 @@ def reading_help(
 
     words, outcome = outcome_of(inputs, y, attributions.label)
     blanked = blank_codes(X, list(inputs.na_codes))
-    ranking = [name for name in main.ranking() if name in blanked.columns]
+    output = like_output(main, attributions.label)
+    ranking = [name for name in main.ranking(output) if name in blanked.columns]
     looked_at = ranking if len(ranking) <= MOST_RANKED else ranking[:FEATURES]
     # Dates written as text have nearly as many values as there are rows.
     dates = set(inputs.schema.of_kind("date"))
     cut = {name: None if name in dates else levels_of(blanked[name]) for name in looked_at}
     association = {name: explained_share(own[0], outcome) for name, own in cut.items() if own is not None}
     by_data = sorted(association, key=lambda name: -association[name])
-    shares = importance_shares(main)
+    shares = importance_shares(main, output)
+    told = told_features(main, output, shares)
     features = []
     for rank, name in enumerate(ranking[:FEATURES], start=1):
         own = cut[name]
@@ -68,9 +72,9 @@ def reading_help(
             continue
         table = level_table(own, outcome, attributions.of(name), attributions.places)
         rank_by_data = by_data.index(name) + 1
-        # Among features that do nothing, or go along with nothing, ranks are chance.
-        told = is_above_noise(main, name) if rank < rank_by_data else goes_along(own[0], outcome)
-        notes = disagreements(name, table, rank, rank_by_data, len(by_data), float(outcome.mean()), rank_told=told)
+        notes = sign_notes(name, table, float(outcome.mean())) if name in told else []
+        if name in told and (rank < rank_by_data or goes_along(own[0], outcome)):
+            notes += rank_notes(name, (rank, shares[name]), (rank_by_data, association[name]), len(by_data))
         features.append(
             {
                 "feature": name,
@@ -88,9 +92,28 @@ def reading_help(
         "rows": len(outcome),
         "attribution": attributions.words,
         "baseline": attributions.baseline,
+        "class": main.outputs[output] if output else None,
         "features": features,
-        "leakage": leakage_hint(inputs, main, shares),
+        "leakage": leakage_hint(inputs, main, importance_shares(main)),
     }
+
+
+def like_output(main: Explanation, label: str) -> int:
+    """Return the position of the importances that compare with attributions to a class.
+
+    Of many classes these are the importances on the rows of that class. Attributions to one of two classes are those to
+    the other with the sign turned, and concern all rows, as an attribution to a number does.
+    """
+    classes = main.outputs[1:]
+    return 1 + classes.index(label) if len(classes) > 2 and label in classes else 0
+
+
+def told_features(main: Explanation, output: int, shares: dict[str, float]) -> set[str]:
+    """Return the features whose importance for an output deserves sentences: clearly there, and not small."""
+    low, high = (ends[:, output] for ends in main.ci())
+    ends = {name: (float(low[place]), float(high[place])) for place, name in enumerate(main.names)}
+    clear = main.clearly_matter(output)
+    return {name for name in clear if deserves_words(*ends[name], shares.get(name, math.nan))}
 
 
 class Attributions:
@@ -128,10 +151,8 @@ def outcome_of(inputs: Inputs, y: npt.NDArray[Any], label: str) -> tuple[str, Fl
 
 def shown_output(inputs: Inputs, classes: Sequence[Any], y: npt.NDArray[Any]) -> str:
     """Return the class that is looked at: of two the positive one, of more the most frequent one."""
-    from permgrad.runs.gradients import positive_class
-
-    if len(classes) == 2:
-        return str(classes[positive_class(inputs, np.asarray(classes, dtype=object))])
+    if inputs.positive is not None:
+        return str(inputs.positive)
     counts = [int((np.asarray(y) == label).sum()) for label in classes]
     return str(classes[int(np.argmax(counts))])
 
@@ -236,13 +257,6 @@ def explained_share(codes: npt.NDArray[np.int64], outcome: Floats) -> float:
 
 
 # ---- sentences -------------------------------------------------------------------------------------------------------
-def is_above_noise(main: Explanation, name: str) -> bool:
-    """Whether a feature's importance is above 0, by its interval where it has one."""
-    place = main.names.index(name)
-    low = main.values if main.low is None else main.low
-    return bool(low[place, 0] > 0)
-
-
 def goes_along(codes: npt.NDArray[np.int64], outcome: Floats) -> bool:
     """Whether the outcome's mean differs between levels by more than chance would have it: an F test at 1 %.
 
@@ -265,52 +279,78 @@ def goes_along(codes: npt.NDArray[np.int64], outcome: Floats) -> bool:
     return bool(f_distribution.sf(ratio, levels - 1, rows - levels) < CHANCE)
 
 
-def disagreements(
-    name: str,
-    table: Sequence[dict[str, Any]],
-    rank: int,
-    rank_by_data: int,
-    features: int,
-    overall: float,
-    *,
-    rank_told: bool = True,
-) -> list[str]:
-    """Say where attribution and raw association disagree: in sign, level by level, or, if it is no chance, in rank.
+def sign_notes(name: str, table: Sequence[dict[str, Any]], overall: float) -> list[str]:
+    """Say at which levels attribution and raw association disagree in sign, and by how much.
 
     Both are compared with their own mean over rows, since an attribution's 0 is the baseline and not the average row. A
-    level counts only where both differ from their mean by more than two standard errors.
+    level counts where both differ from their mean by more than two standard errors, and each by at least 5 % of what
+    all levels together do (rows times absolute difference).
     """
     known = [row for row in table if row["attribution"] is not None and row["explained"] >= FEWEST]
-    notes = []
-    if len(known) > 1:
-        weights = np.array([row["explained"] for row in known], dtype=np.float64)
-        usual = float(np.average([row["attribution"] for row in known], weights=weights))
-        opposite = []
-        for row in known:
-            raw, attributed = row["outcome"] - overall, row["attribution"] - usual
-            clear = abs(raw) > 2 * (row["deviation"] or 0) and abs(attributed) > 2 * (row["attribution_error"] or 0)
-            if clear and raw * attributed < 0:
-                side = "below" if raw < 0 else "above"
-                way = "above" if attributed > 0 else "below"
-                opposite.append(f"{row['level']} (outcome {side} its average, attribution {way} its own)")
-        if opposite:
-            notes.append(
-                f"Attribution and raw association disagree in sign for {name} at {'; '.join(opposite)}: other features "
-                "that go with this level explain its raw mean, or the model is wrong here."
+    if len(known) < 2:
+        return []
+    weights = np.array([row["explained"] for row in known], dtype=np.float64)
+    raw = np.array([row["outcome"] for row in known]) - overall
+    attributed = np.array([row["attribution"] for row in known], dtype=np.float64)
+    attributed -= np.average(attributed, weights=weights)
+    opposite = []
+    for place, row in enumerate(known):
+        clear = all(
+            deserves_words(abs(own[place]) - 2 * (row[error] or 0), math.inf, _part(own, counts, place))
+            for own, error, counts in (
+                (raw, "deviation", np.array([other["rows"] for other in known])),
+                (attributed, "attribution_error", weights),
             )
-    if rank_told and abs(rank - rank_by_data) >= max(3, round(features / 3)):
-        more = "more" if rank < rank_by_data else "less"
-        notes.append(
-            f"They disagree in rank: {name} is number {rank} for the model and number {rank_by_data} of {features} by "
-            f"raw association; the model relies on it {more} than its own association suggests, as it may through "
-            "interactions or through related features."
         )
-    return notes
+        if clear and raw[place] * attributed[place] < 0:
+            side, way = ("below", "above") if raw[place] < 0 else ("above", "below")
+            opposite.append(
+                f"{row['level']} (outcome {abs(raw[place]):.2g} {side} its average, attribution "
+                f"{abs(attributed[place]):.2g} {way} its own)"
+            )
+    if not opposite:
+        return []
+    said = (
+        f"Attribution and raw association disagree in sign for {name} at {'; '.join(opposite)}: other features "
+        "that go with this level explain its raw mean, or the model is wrong here."
+    )
+    return [said]
 
 
-def importance_shares(main: Explanation) -> dict[str, float]:
-    """Return each feature's share of the summed importance; effects below 0 count as 0."""
-    values = np.maximum(np.nan_to_num(main.values[:, 0]), 0)
+def _part(differences: Floats, counts: npt.NDArray[Any], place: int) -> float:
+    """Return a level's part of what all levels differ by, rows times absolute difference."""
+    sizes = np.abs(differences) * counts
+    return float(sizes[place] / sizes.sum()) if sizes.sum() > 0 else 0.0
+
+
+def rank_notes(name: str, by_model: tuple[int, float], by_data: tuple[int, float], features: int) -> list[str]:
+    """Say that a feature's ranks disagree, where they lie far apart.
+
+    Args:
+        name: The feature.
+        by_model: Its rank by importance, and its share of the total.
+        by_data: Its rank by raw association, and the share of the outcome's variance that lies between its levels.
+        features: How many features have ranks.
+    """
+    (rank, share), (rank_by_data, explained) = by_model, by_data
+    if abs(rank - rank_by_data) < max(3, round(features / 3)):
+        return []
+    more = rank < rank_by_data
+    # That the model relies on a feature less than its association suggests needs an association worth a word.
+    if not more and explained < LEAST_SHARE:
+        return []
+    said = (
+        f"They disagree in rank: {name} is number {rank} for the model, with {100 * share:.0f} % of the importance, "
+        f"and number {rank_by_data} of {features} by raw association, with {100 * explained:.1f} % of the outcome's "
+        f"variance; the model relies on it {'more' if more else 'less'} than its own association suggests, as it may "
+        "through interactions or through related features."
+    )
+    return [said]
+
+
+def importance_shares(main: Explanation, output: int = 0) -> dict[str, float]:
+    """Return each feature's share of an output's summed importance; effects below 0 count as 0."""
+    values = np.maximum(np.nan_to_num(main.values[:, output]), 0)
     total = float(values.sum())
     return {} if total == 0 else dict(zip(main.names, (values / total).tolist(), strict=True))
 

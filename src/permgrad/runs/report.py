@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +17,8 @@ from permgrad._errors import InputError
 from permgrad._files import writing
 from permgrad._lock import hold_folder
 from permgrad._startup import loading
+from permgrad.data.positive import find_positive
+from permgrad.evaluation.never_predicted import never_predicted_words
 from permgrad.report.content import (
     DataSection,
     GradientSection,
@@ -47,11 +50,15 @@ from permgrad.runs.request import Outcome
 REPORT = "report.html"
 
 
-def rebuild_report(folder: str | os.PathLike[str]) -> Outcome:
+def rebuild_report(folder: str | os.PathLike[str], *, positive: str | None = None) -> Outcome:
     """Write a run's ``report.html`` again.
 
+    Args:
+        folder: The run's folder.
+        positive: Of two classes the one that the page speaks of; None: the run's own.
+
     Raises:
-        InputError: The folder holds no run, or one that is not explained yet.
+        InputError: The folder holds no run, or one that is not explained yet; or there is no such class.
         EnvironmentProblem: The folder cannot be written.
     """
     path = Path(folder)
@@ -80,7 +87,7 @@ def rebuild_report(folder: str | os.PathLike[str]) -> Outcome:
         )
     fix = "copy the folder to a place where you may write"
     with writing("the report must be written beside the run", path, fix), hold_folder(path, fix), believed(path):
-        report = write_run_report(path, record)
+        report = write_run_report(path, record, positive=positive)
     return Outcome({"report": os.fspath(report), "folder": os.fspath(path)}, f"Report: {report}")
 
 
@@ -109,15 +116,39 @@ def is_image_model(model: Any) -> bool:
     return isinstance(model, ImageTableModel)
 
 
-def write_run_report(folder: Path, record: Mapping[str, Any], *, model: Any = None) -> Path:
+def write_run_report(
+    folder: Path, record: Mapping[str, Any], *, model: Any = None, positive: str | None = None
+) -> Path:
     """Write ``report.html`` into a run's folder.
 
     Args:
         folder: The folder, with everything but the report.
         record: The content of ``run.json``.
         model: The fitted model, if it is at hand; else it is read from the folder.
+        positive: Of two classes the one that the page speaks of; None: the run's own.
     """
-    return _write(folder, report_content(folder, record, open_run_model(folder) if model is None else model))
+    content = report_content(folder, record, open_run_model(folder) if model is None else model)
+    return _write(folder, content if positive is None else _with_positive(content, positive))
+
+
+def _with_positive(content: ReportContent, level: str) -> ReportContent:
+    """Return the same with another positive class: metrics that speak of it anew, or none where rows are not kept."""
+    from permgrad.evaluation.metrics import evaluate
+
+    given, metrics = content.predictions, dict(content.metrics or {})
+    classes = [] if given is None else list(given.classes)
+    label = classes[find_positive(classes, level, f"--positive {level}")]
+    assert given is not None
+    metrics["test"] = evaluate(
+        "classification", given.truth, probabilities=given.probabilities, classes=classes, positive=label
+    )
+    if str(metrics.get("positive", classes[1])) != label:
+        unknown = dict.fromkeys(("average_precision", "lift"))
+        metrics["validation"] = metrics["validation"] | unknown
+        metrics["baselines"] = {name: own | unknown for name, own in metrics["baselines"].items()}
+    found = {name: getattr(content, name) for name in ("explanation", "local")}
+    told = {name: replace(own, meta={**own.meta, "positive": label}) for name, own in found.items() if own is not None}
+    return replace(content, metrics=metrics, positive=label, **told)
 
 
 def open_run_model(folder: Path) -> Any:
@@ -146,11 +177,13 @@ def report_content(folder: Path, record: Mapping[str, Any], model: Any) -> Repor
     task = cast("Any", data["task"])
     images = is_image_model(model)
     rows = _row_sections(folder, local)
+    metrics = read_metrics(folder / METRICS, data["task"])
     return ReportContent(
         title=data["table"],
         target=data["target"],
         task=task,
-        metrics=read_metrics(folder / METRICS, data["task"]),
+        metrics=metrics,
+        positive=metrics.get("positive"),
         data=_data_section(data),
         network=image_table_report.network_section(record, model) if images else _network_section(record, model),
         training=_training_section(folder, model),
@@ -165,7 +198,7 @@ def report_content(folder: Path, record: Mapping[str, Any], model: Any) -> Repor
         reading=_reading(folder),
         layout=_layout_section(folder) if not images and "image" in model.module_.paths else None,
         provenance=_provenance_section(record),
-        warnings=_warnings(data),
+        warnings=[*_warnings(data), *never_predicted_words(metrics.get("never_predicted") or [])],
         extra=image_table_report.where_in_images(folder) if images else (),
     )
 

@@ -50,6 +50,7 @@ class TableRequest:
         identifier: Columns that name rows.
         kind: Texts ``COL=KIND``, as given.
         group: Column whose equal values stay together where rows are divided.
+        positive: Of two classes the positive one; None: see ``runs.target.positive_label``.
         out: The folder; None: the command's own.
         overwrite: Begin anew where other files are.
     """
@@ -64,6 +65,7 @@ class TableRequest:
     not_na: tuple[str, ...] = ()
     groups: Path | None = None
     group: str | None = None
+    positive: str | None = None
     out: Path | None = None
     seed: int = 0
     device: str = "auto"
@@ -222,6 +224,7 @@ class RunRequest(SplitRequest):
         words += [word for name in self.target for word in ("--target", name)]
         if self.task != "auto":
             words += ["--task", self.task]
+        words += [] if self.positive is None else ["--positive", self.positive]
         single: dict[str, Any] = {"--test": self.test, "--validation": self.validation, "--groups": self.groups}
         single |= {"--group": self.group, "--time": self.time, "--out": self.out}
         for repeated, values in (("--image", self.images), ("--drop", self.drop), ("--id", self.identifier)):

@@ -29,6 +29,7 @@ from permgrad.runs.folder import (
 from permgrad.runs.inputs import Inputs, configuration, load_inputs
 from permgrad.runs.outputs import refuse_input
 from permgrad.runs.request import Outcome, RunRequest
+from permgrad.runs.target import positive_note
 
 __all__ = ["RunRequest", "run_table"]
 
@@ -172,7 +173,7 @@ def _summary(folder: Path, already: bool) -> Outcome:
     if "p_adjusted" not in top:  # of a run of an older permgrad
         top.insert(top.columns.get_loc("p_value") + 1, "p_adjusted", adjusted(top[["p_value"]])[:, 0])
     report = folder / "report.html"
-    facts = {
+    facts: dict[str, Any] = {
         "folder": os.fspath(folder),
         "report": os.fspath(report),
         "already_finished": already,
@@ -181,7 +182,7 @@ def _summary(folder: Path, already: bool) -> Outcome:
         "test": metrics["test"],
         "baselines": metrics["baselines"],
         "verdict": metrics.get("verdict") or [],
-        **({"cuts": metrics["cuts"]} if "cuts" in metrics else {}),
+        **{name: metrics[name] for name in ("positive", "never_predicted", "cuts") if name in metrics},
         "top_features": [_plain_row(row) for row in top.head(10).to_dict(orient="records")],
         "branches": entries_of(branches),
     }
@@ -190,7 +191,8 @@ def _summary(folder: Path, already: bool) -> Outcome:
     verdict = metrics.get("verdict") or []
     lines += [one["sentence"] for one in verdict]
     learnt = all(one["facts"].get("learnt", True) for one in verdict)
-    lines += _metric_lines(metrics) + _cut_lines(metrics) + _feature_lines(top, learnt=learnt) + _branch_lines(branches)
+    lines += [*_metric_lines(metrics), *_class_lines(metrics), *_cut_lines(metrics)]
+    lines += [*_feature_lines(top, learnt=learnt), *_branch_lines(branches)]
     return Outcome(facts, "\n".join([*lines, f"Report: {report}"]))
 
 
@@ -226,6 +228,14 @@ def _metric_lines(metrics: Mapping[str, Any]) -> list[str]:
 
 def _number(value: Any) -> str:
     return "–" if value is None else f"{value:.4g}"
+
+
+def _class_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """Say which class is the positive one, and which are never predicted."""
+    from permgrad.evaluation.never_predicted import never_predicted_words
+
+    said = [f"{note[0].upper()}{note[1:]}." for note in positive_note(metrics.get("positive"))]
+    return said + never_predicted_words(metrics.get("never_predicted") or [])
 
 
 def _cut_lines(metrics: Mapping[str, Any]) -> list[str]:

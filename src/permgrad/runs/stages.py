@@ -16,7 +16,7 @@ import pandas as pd
 
 from permgrad._csv import write_csv
 from permgrad._errors import InputError, by_count, counted, keeping_warnings
-from permgrad._files import atomic_path, write_json_atomic, write_text_atomic
+from permgrad._files import atomic_path, plain, write_json_atomic, write_text_atomic
 from permgrad._random import derive_seed, resolve_seed
 from permgrad._stored import parse_json
 from permgrad.data.column_notes import told_of_columns
@@ -85,6 +85,7 @@ def data_stage(work: Work) -> None:
         "notes": inputs.notes,
         "card": None if inputs.card is None else inputs.card.to_dict(),
         "class_counts": None,
+        "positive": plain(inputs.positive),
     }
     if inputs.task == "classification":
         tables = {part: pd.Series(inputs.parts[part].y).value_counts() for part in PARTS}
@@ -206,9 +207,7 @@ def write_measures(work: Work) -> None:
     with atomic_path(work.folder / "history.csv") as temporary:
         write_csv(model.history_, temporary)
     predicted = {part: predictions_of(model, inputs.parts[part].X) for part in ("validation", "test")}
-    metrics: dict[str, Any] = {"task": inputs.task, "rows": {part: len(inputs.parts[part].X) for part in PARTS}}
-    for part in ("validation", "test"):
-        metrics[part] = measure(inputs, inputs.parts[part].y, predicted[part], model)
+    metrics = measures(inputs, predicted, model)
     train_baselines(work, model, model.encode, metrics, predicted["test"])
     if len(getattr(model, "classes_", ())) == 2 and (gradients.leads(request.preset) or request.cost is not None):
         metrics["cuts"] = gradients.cuts(model, inputs, request.cost)
@@ -320,15 +319,26 @@ def predictions_of(model: Any, X: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
     return {"prediction": model.classes_[probabilities.argmax(axis=1)], "probabilities": probabilities}
 
 
-def measure(
-    inputs: Inputs, y: npt.NDArray[Any], predicted: Mapping[str, npt.NDArray[Any]], model: Any
-) -> dict[str, Any]:
-    """Return all metrics of one part."""
+def measures(inputs: Inputs, predicted: Mapping[str, Mapping[str, npt.NDArray[Any]]], model: Any) -> dict[str, Any]:
+    """Return what ``metrics.json`` says of a model, but for its baselines; ``predicted`` is by part of the split."""
     from permgrad.evaluation.metrics import evaluate
+    from permgrad.evaluation.never_predicted import never_predicted
 
+    parts = inputs.parts
+    found: dict[str, Any] = {"task": inputs.task, "rows": {part: len(parts[part].X) for part in PARTS}}
     if inputs.task == "regression":
-        return evaluate("regression", y, predictions=predicted["prediction"])
-    return evaluate("classification", y, probabilities=predicted["probabilities"], classes=model.classes_)
+        return found | {
+            part: evaluate("regression", parts[part].y, predictions=own["prediction"])
+            for part, own in predicted.items()
+        }
+    given = {part: (parts[part].y, own["probabilities"]) for part, own in predicted.items()}
+    for part, (y, table) in given.items():
+        found[part] = evaluate(
+            "classification", y, probabilities=table, classes=model.classes_, positive=inputs.positive
+        )
+    found["positive"] = plain(inputs.positive)
+    found["never_predicted"] = never_predicted(np.asarray(model.classes_), given["validation"], given["test"])
+    return found
 
 
 def train_baselines(
@@ -379,6 +389,7 @@ def _fit_baselines(
         seed=work.request.seed,
         threads=work.request.threads or os.cpu_count() or 1,
         progress="auto",
+        positive=inputs.positive,
         guesses=guesses,
     )
 

@@ -32,9 +32,11 @@ from permgrad.attribution.streaming.folder import (
 from permgrad.attribution.streaming.notes import say_once
 from permgrad.attribution.streaming.part import part_name
 from permgrad.attribution.streaming.plan import model_digest, table_digest
+from permgrad.data.cells import canonical
 from permgrad.data.encoding import align_columns
 from permgrad.data.known_rows import any_known
 from permgrad.data.partitions import Part, PartitionedTable, is_partitioned, open_partitioned
+from permgrad.data.positive import find_positive
 from permgrad.models.batches import halved, sparing
 from permgrad.runs import image_table
 from permgrad.runs.outputs import refuse_input, refuse_run_file
@@ -302,12 +304,22 @@ def tell_no_targets(data: Mapping[str, Any], columns: Iterable[str], table: Path
     )
 
 
+def positive_option(model: Any, data: Mapping[str, Any], asked: str | None) -> dict[str, Any]:
+    """Return the positive class, as asked for or as the run has it; nothing where neither says."""
+    classes = getattr(model, "classes_", np.array([])).tolist()
+    if asked is not None:
+        return {"positive": classes[find_positive(classes, asked, f"--positive {asked}")]}
+    known = [label for label in classes if canonical(label) == canonical(data.get("positive"))]
+    return {"positive": known[0]} if known and len(classes) == 2 else {}
+
+
 def explain_streamed(
     folder: Path,
     table: Path,
     out: Path,
     *,
     y: str | None = None,
+    positive: str | None = None,
     overwrite: bool = False,
     threads: int | None = None,
     progress: Any = "auto",
@@ -320,6 +332,7 @@ def explain_streamed(
         table: a Parquet file, or a folder of them.
         out: the folder to write.
         y: column of targets; None: that of the model's run, if the table has it.
+        positive: of two classes the positive one; None: that of the model's run.
         overwrite: whether another explanation that is there is replaced.
         threads: threads to compute with.
         progress: a bar on stderr.
@@ -349,6 +362,7 @@ def explain_streamed(
         overwrite=overwrite,
         progress=progress,
         na_codes=plain(data.get("na_codes", ())),
+        **positive_option(model, data, positive),
         **options,
     )
     return explanation, before is not None and before == _written(out)

@@ -259,7 +259,7 @@ def make_plan(
         random_state: seed.
         scoring: must be None.
         options: the method's own.
-        **arguments: ``target, output, level, groups, sampling, loss``.
+        **arguments: ``target, output, level, groups, sampling, loss, positive``.
 
     Raises:
         InputError: an argument cannot be used for a table that is read in parts.
@@ -318,6 +318,7 @@ ARGUMENTS: dict[str, Any] = {
     "groups": None,
     "sampling": "marginal",
     "loss": "auto",
+    "positive": None,
 }
 
 

@@ -111,9 +111,9 @@ def explain_stream(
         csv_formulas: of ``importance.csv``: ``"quote"`` puts a single quote before names that a spreadsheet would take
             for formulas, ``"keep"`` leaves them; None: ``"quote"``.
         progress: a bar on stderr.
-        **options: as for ``pg.explain``: ``background, target, output, level, groups, sampling, loss, confidence,
-            n_repeats, batch_size, random_state`` and the method's own; ``sample_weight`` names a column, ``na_codes``
-            are values of ``y`` that stand for missing.
+        **options: as for ``pg.explain``: ``background, target, output, level, groups, sampling, loss, positive,
+            confidence, n_repeats, batch_size, random_state`` and the method's own; ``sample_weight`` names a column,
+            ``na_codes`` are values of ``y`` that stand for missing.
 
     Returns:
         The explanation of the whole table.

@@ -160,12 +160,20 @@ class FittedBaseline:
         """Return predicted values ``(rows,)``, or probabilities ``(rows, classes)``."""
         return self.predict_proba(rows) if len(self.classes) else self.predict(rows)
 
-    def evaluate(self, part: Part, guess: npt.NDArray[np.float64] | None = None) -> dict[str, Any]:
-        """Compute the metrics on some rows; ``guess`` is what the model says of them, if that is known."""
+    def evaluate(
+        self, part: Part, positive: Any = None, guess: npt.NDArray[np.float64] | None = None
+    ) -> dict[str, Any]:
+        """Compute the metrics on some rows.
+
+        Args:
+            part: the rows.
+            positive: of two classes the positive one; None: the second.
+            guess: what the model says of the rows, if that is known.
+        """
         guess = self.guess(part) if guess is None else guess
         if len(self.classes) == 0:
             return evaluate("regression", part.y, predictions=guess)
-        return evaluate("classification", part.y, probabilities=guess, classes=list(self.classes))
+        return evaluate("classification", part.y, probabilities=guess, classes=list(self.classes), positive=positive)
 
     def _readable(self, rows: Array | Part) -> Any:
         if not self.natural:

@@ -84,6 +84,7 @@ def run_baselines(
     threads: int = 1,
     on_missing: Literal["report", "raise"] = "report",
     progress: ProgressMode = False,
+    positive: Any = None,
     guesses: dict[str, Array] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Fit and score baselines: the entry ``baselines`` of ``metrics.json``.
@@ -100,6 +101,7 @@ def run_baselines(
         on_missing: ``"report"`` enters a library that is not installed with null metrics and a ``"problem"``;
             ``"raise"`` raises ``EnvironmentProblem`` before anything is fitted.
         progress: Show a progress bar.
+        positive: Of two classes the one that average precision and lift are of; None: the second.
         guesses: Filled with what each baseline says of the test rows: predicted values ``(rows,)``, or probabilities
             ``(rows, classes)``.
 
@@ -139,8 +141,8 @@ def run_baselines(
                 if guesses is not None:
                     guesses[baseline.name] = guess
                 result[baseline.name] = {
-                    **fitted.evaluate(test, guess),
-                    "validation": None if validation is None else fitted.evaluate(validation),
+                    **fitted.evaluate(test, positive, guess),
+                    "validation": None if validation is None else fitted.evaluate(validation, positive),
                     "fit_seconds": fitted.seconds,
                     "fit_processor_seconds": fitted.processor_seconds,
                 }

@@ -253,9 +253,11 @@ def largest(scores: Floats, top_n: int | None) -> npt.NDArray[np.intp]:
 
 
 def pick_output(explanation: Explanation, output: str | int | None) -> int:
-    """Return an output's position; None is the first, or the second of two classes, which one calls positive."""
+    """Return an output's position; None is the first, or of two classes the positive one."""
     if output is None and len(explanation.outputs) == 2 and explanation.outputs[0] != "all":
-        return 1
+        from permgrad.attribution.explanation import positive_output
+
+        return positive_output(explanation)
     return int(explanation.output_index(output))
 
 

@@ -28,18 +28,20 @@ def calibration(
     classes: Sequence[Any],
     *,
     before: npt.ArrayLike | None = None,
+    positive: int = 1,
     title: str = "",
 ) -> PlotFigure:
     """Draw a reliability curve with its 95 % band, and below it how probabilities are distributed.
 
-    Of two classes the second is drawn; of more each has a panel, one versus the rest. Beneath the calibration error
-    stands what a perfectly calibrated model would show on as many rows by chance.
+    Of two classes the positive one is drawn; of more each has a panel, one versus the rest. Beneath the calibration
+    error stands what a perfectly calibrated model would show on as many rows by chance.
 
     Args:
         truth: Classes ``(rows,)``.
         probabilities: ``(rows, classes)``.
         classes: The classes in the order of the columns.
         before: The probabilities before they were calibrated, drawn as a dashed line.
+        positive: Position of the positive one of two classes.
         title: Title, empty for none.
 
     Raises:
@@ -63,7 +65,7 @@ def calibration(
         raise InputError("calibration needs at least one row, however: there is none; pass rows that were predicted")
     codes = pd.Index(np.asarray(classes)).get_indexer(pd.Index(labels))
     counts = np.array([np.sum(codes == k) for k in range(len(classes))])
-    shown = [1] if len(classes) == 2 else sorted(np.argsort(-counts, kind="stable")[:MOST_PANELS].tolist())
+    shown = [positive] if len(classes) == 2 else sorted(np.argsort(-counts, kind="stable")[:MOST_PANELS].tolist())
     figure, panels = _single(title) if len(shown) == 1 else _many(len(shown), title)
     errors = []
     for k, (axes, below) in zip(shown, panels, strict=True):

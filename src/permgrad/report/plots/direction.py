@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 MOST_LEVELS = 8
 MOST_LINES = 6
+#: A value that fewer of the rows have shares its point with its neighbour.
+THIN = 0.02
 
 
 @styled
@@ -41,8 +44,8 @@ def direction(
 ) -> PlotFigure:
     """Draw one small panel per feature: the mean prediction when every row takes one quantile or level of it.
 
-    All panels share the vertical axis, so that their slopes compare. Of two classes only the second is drawn, of more
-    than six only the first six.
+    All panels share the vertical axis, so that their slopes compare. Of two classes only the positive one is drawn, of
+    more than six only the first six.
 
     Args:
         explanation: An explanation with ``direction``.
@@ -61,10 +64,10 @@ def direction(
         )
     ranked = [name for name in explanation.ranking() if name in explanation.direction]
     names = ranked[: check_top_n(top_n, len(ranked))]
-    entries = [explanation.direction[name] for name in names]
+    entries = [_pooled(explanation.direction[name]) for name in names]
     means = [_means(entry) for entry in entries]
     labels = _output_names(explanation, outputs, means[0].shape[1])
-    chosen = _chosen(means[0].shape[1])
+    chosen = _chosen(explanation, labels)
     ncols = max(1, min(ncols, len(names)))
     rows = math.ceil(len(names) / ncols)
     figure = new_figure(2.5 * ncols if ncols > 1 else 4.2, 1.75 * rows + 0.35)
@@ -98,13 +101,55 @@ def _means(entry: dict[str, Any]) -> Floats:
     return mean[:, None] if mean.ndim == 1 else mean
 
 
+def _pooled(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return numbers with few values as they are drawn: the whole range, thin values together with a neighbour."""
+    labels, ends = [str(label) for label in entry.get("label", ())], []
+    if labels and labels[-1] == "missing":
+        labels, ends = labels[:-1], [len(labels) - 1]
+    if entry.get("kind") == "numeric" or not _is_rising(labels) or len(entry["at"]) < entry.get("levels", 0):
+        return entry
+    shares = np.asarray(entry.get("share", [1.0] * len(entry["at"])), dtype=np.float64)
+    groups = [[place] for place in range(len(labels))]
+    while len(groups) > 1:
+        sizes = [float(shares[group].sum()) for group in groups]
+        thin = int(np.argmin(sizes))
+        if sizes[thin] >= THIN * shares.sum():
+            break
+        beside = [place for place in (thin - 1, thin + 1) if 0 <= place < len(groups)]
+        first = min(thin, min(beside, key=lambda place: sizes[place]))
+        groups[first : first + 2] = [groups[first] + groups[first + 1]]
+    names = [labels[group[0]] + (f"–{labels[group[-1]]}" if len(group) > 1 else "") for group in groups]
+    mean, kept = _means(entry), [*groups, *([ends] if ends else [])]
+    return {
+        **entry,
+        "at": list(range(len(kept))),
+        "label": [*names, *["missing"] * len(ends)],
+        "mean": [np.average(mean[group], axis=0, weights=shares[group]).tolist() for group in kept],
+        "levels": len(kept),
+        "whole": True,
+    }
+
+
+def _is_rising(labels: list[str]) -> bool:
+    try:
+        numbers = [float(label) for label in labels]
+    except ValueError:
+        return False
+    return len(numbers) > 1 and all(one < two for one, two in pairwise(numbers))
+
+
 def _output_names(explanation: Explanation, outputs: list[str] | None, count: int) -> list[str]:
     names = outputs if outputs is not None else [name for name in explanation.outputs if name != "all"]
     return [clean(name) for name in names] if len(names) == count else [f"output {k}" for k in range(count)]
 
 
-def _chosen(count: int) -> list[int]:
-    return [1] if count == 2 else list(range(min(count, MOST_LINES)))
+def _chosen(explanation: Explanation, labels: list[str]) -> list[int]:
+    """Return the outputs that are drawn: of two the positive one."""
+    count = len(labels)
+    if count != 2:
+        return list(range(min(count, MOST_LINES)))
+    positive = explanation.meta.get("positive")
+    return [labels.index(clean(positive)) if positive is not None and clean(positive) in labels else 1]
 
 
 def _axis_label(explanation: Explanation, labels: list[str], chosen: list[int]) -> str:
@@ -118,7 +163,7 @@ def _panel(axes: Any, name: str, entry: dict[str, Any], mean: Floats, chosen: li
     if numeric:
         at = np.asarray(entry["at"], dtype=np.float64)
     else:
-        mean = mean[:MOST_LEVELS]
+        mean = mean if entry.get("whole") else mean[:MOST_LEVELS]
         at = np.arange(len(mean), dtype=np.float64)
     for line, k in enumerate(chosen):
         look = series_style(line)

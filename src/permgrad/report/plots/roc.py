@@ -19,9 +19,9 @@ MOST_POINTS = 400
 
 @styled
 def roc_curves(
-    truth: npt.ArrayLike, probabilities: npt.ArrayLike, classes: Sequence[Any], *, title: str = ""
+    truth: npt.ArrayLike, probabilities: npt.ArrayLike, classes: Sequence[Any], *, positive: int = 1, title: str = ""
 ) -> PlotFigure:
-    """Draw one curve per class (of two classes the second), with its area; of more than ten the ten worst.
+    """Draw one curve per class (of two classes the positive one), with its area; of more than ten the ten worst.
 
     Classes that no row has, or every row has, have no curve and are named below the others.
 
@@ -29,6 +29,7 @@ def roc_curves(
         truth: Classes ``(rows,)``.
         probabilities: ``(rows, classes)``.
         classes: The classes in the order of the columns.
+        positive: Position of the positive one of two classes.
         title: Title, empty for none.
     """
     table = np.asarray(probabilities, dtype=np.float64)
@@ -39,7 +40,7 @@ def roc_curves(
             f"the shape is {table.shape} and ({len(labels)}, {len(classes)}) is needed"
         )
     codes = pd.Index(np.asarray(classes)).get_indexer(pd.Index(labels))
-    wanted = [1] if len(classes) == 2 else list(range(len(classes)))
+    wanted = [positive] if len(classes) == 2 else list(range(len(classes)))
     curves = {k: _curve(codes == k, table[:, k]) for k in wanted if 0 < np.sum(codes == k) < len(codes)}
     absent = [k for k in wanted if k not in curves]
     shown = sorted(curves, key=lambda k: curves[k][2])[:MOST_CURVES] if len(curves) > MOST_CURVES else list(curves)

@@ -1,0 +1,555 @@
+"""Writes the measured figures of README and docs from the records in ``benchmarks/results``: ``make figures``.
+
+    python docs/figures.py            # write them
+    python docs/figures.py --check    # only say which differ; exit code 1 if any does
+
+A page holds plain text. ``SENTENCES`` and ``TABLES`` say which of its numbers come from which record; numbers that are
+settings or definitions, not measurements, are listed in ``SETTINGS``. A test compares all pages with the records and
+refuses a number with decimals, a share or a ratio that is in neither list. To add a figure, write it into the page and
+enter the sentence here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+_NUMBER = r"[-+−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?"
+_SLOT = re.compile(r"\{[^}]*\}")
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """Numbers in running text.
+
+    Attributes:
+        page: path from the project's root.
+        record: name of the record.
+        text: the words around the numbers, each number a slot such as ``{:.3f}``; line breaks do not matter.
+        values: ``record -> numbers``, in the order of the slots.
+    """
+
+    page: str
+    record: str
+    text: str
+    values: Callable[[Any], Sequence[Any]]
+
+    def find(self, page: str) -> re.Match[str] | None:
+        """Return where the sentence stands; each number is a group."""
+        words = [re.escape(part) for part in _SLOT.split(self.text)]
+        pattern = f"({_NUMBER})".join(re.sub(r"(\\\s|\s)+", r"\\s+", part) for part in words)
+        return re.search(pattern, page)
+
+    def written(self, page: str) -> str:
+        """Return the page with the record's numbers."""
+        match = self.find(page)
+        if match is None:
+            raise LookupError(f"{self.page} does not hold the sentence {self.text!r}. Correct it here or on the page.")
+        values = self.values(load(self.record))
+        for number, (slot, value) in enumerate(reversed(list(zip(_SLOT.findall(self.text), values, strict=True)))):
+            start, end = match.span(len(values) - number)
+            page = page[:start] + slot.format(value) + page[end:]
+        return page
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of a Markdown table.
+
+    Attributes:
+        page: path from the project's root.
+        record: name of the record.
+        header: the table's first line.
+        rows: ``record -> rows``, each a list of cells.
+        also: further records that the rows come from.
+    """
+
+    page: str
+    record: str
+    header: str
+    rows: Callable[[Any], Sequence[Sequence[str]]]
+    also: tuple[str, ...] = ()
+
+    def find(self, page: str) -> re.Match[str] | None:
+        """Return where the rows stand, behind the line under the header."""
+        return re.search(rf"(?<={re.escape(self.header)}\n)(\|[-: |]+\|\n)((?:\|.*\n)*)", page)
+
+    def written(self, page: str) -> str:
+        """Return the page with the record's rows."""
+        match = self.find(page)
+        if match is None:
+            raise LookupError(f"{self.page} does not hold the table {self.header!r}. Correct it here or on the page.")
+        rows = "".join(f"| {' | '.join(row)} |\n" for row in self.rows(load(self.record)))
+        return page[: match.start(2)] + rows + page[match.end(2) :]
+
+
+@cache
+def load(record: str) -> Any:
+    """Return a record."""
+    return json.loads((RESULTS / f"{record}.json").read_text(encoding="utf-8"))
+
+
+def commits(record: str) -> str:
+    """Return the commit or commits that a record was measured on."""
+    found = load(record)
+    parts = [found["commit"]] if "commit" in found else [part["commit"] for part in found["sections"].values()]
+    return ", ".join(f"`{commit}`" for commit in dict.fromkeys(parts))
+
+
+def origin(page: str) -> str:
+    """Return the line that says where a page's figures come from."""
+    found = [own for own in (*SENTENCES, *TABLES) if own.page == page]
+    records = dict.fromkeys(name for own in found for name in (own.record, *getattr(own, "also", ())))
+    folder = "../" * page.count("/") + "benchmarks/results"
+    listed = [f"[{name}]({folder}/{name}.md) ({commits(name)})" for name in records]
+    return f"Figures on this page, with the commit that was measured: {', '.join(listed)}."
+
+
+_ORIGIN = re.compile(r"^Figures on this page, with the commit.*$", re.MULTILINE)
+
+
+def write(page: str, text: str) -> str:
+    """Return a page's text with all its figures.
+
+    Raises:
+        LookupError: The page does not hold a sentence or table that is listed for it.
+    """
+    for own in (*SENTENCES, *TABLES):
+        if own.page == page:
+            text = own.written(text)
+    if not _ORIGIN.search(text):
+        text = text.rstrip("\n") + "\n\n" + "Figures on this page, with the commit\n"
+    return _ORIGIN.sub(lambda _: origin(page), text)
+
+
+def pages() -> list[str]:
+    """Return the pages that hold figures."""
+    return list(dict.fromkeys(own.page for own in (*SENTENCES, *TABLES)))
+
+
+def unlisted(page: str, text: str) -> Iterator[str]:
+    """Yield the numbers of a page that look measured and are in no list: decimals, shares, ratios, sizes and times."""
+    for own in (*SENTENCES, *TABLES):
+        if own.page == page and (match := own.find(text)):
+            text = text[: match.start()] + text[match.end() :]
+    text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"`[^`\n]*`|\]\([^)]*\)|arXiv \d{4}\.\s*\d+|\d{4}\.\d{5}", " ", text)
+    looks_measured = (
+        rf"(?<![\w.,])({_NUMBER})(?![\w]|\.\d)(\s?%|\s(?:per cent|times|[KMG]i?B|s|ms|µs|seconds|minutes|hours)\b)?"
+    )
+    for match in re.finditer(looks_measured, text):
+        number, unit = match.group(1), (match.group(2) or "").strip()
+        if ("." in number or unit) and f"{number} {unit}".strip() not in SETTINGS.get(page, ()):
+            yield f"{number} {unit}".strip()
+
+
+# ---- what the pages take from the records ----------------------------------------------------------------------------
+def _rank(record: Any, model: str) -> float:
+    return next(float(row["mean rank"]) for row in record["results"]["mean rank"] if row["model"] == model)
+
+
+def _tuned(record: Any, name: str) -> tuple[float, float]:
+    row = next(row for row in record["results"] if row["set"] == name)
+    return row["default"], row["tuned"]
+
+
+#: Methods on the pages, and the truth that each is compared with.
+GAMES, SLOPES = ("permutation", "permgrad", "shapley"), ("gradient", "lime")
+
+
+def _function_errors(record: str, method: str) -> list[tuple[float, str]]:
+    """Return the errors of a method on the published functions, the largest first."""
+    truth = "effect" if method in GAMES else "published"
+    rows = [row for row in load(record)["results"]["errors by function"] if row["method"] == method]
+    return sorted(((row[truth], row["function"]) for row in rows if row["function"].startswith("F")), reverse=True)
+
+
+IMAGES = {"PneumoniaMNIST": "verify_multimodal", "digits": "verify_multimodal_digits"}
+
+
+def _method_rows(_: Any) -> list[list[str]]:
+    rows = []
+    for method in (*GAMES, *SLOPES):
+        cells = [f"`{method}`", "effect" if method in GAMES else "slope"]
+        for record in IMAGES.values():
+            errors = _function_errors(record, method)
+            mean = sum(error for error, _ in errors) / len(errors)
+            cells += [f"{mean:.3f}", f"{errors[0][0]:.3f} ({errors[0][1]})"]
+        rows.append(cells)
+    return rows
+
+
+def _function_rows(_: Any) -> list[list[str]]:
+    rows = []
+    for method in (*GAMES, *SLOPES, "random"):
+        for images, record in IMAGES.items():
+            errors = _function_errors(record, method)
+            if errors:
+                rows.append([f"`{method}`", images, ", ".join(f"{name} {error:.3f}" for error, name in errors)])
+    return rows
+
+
+_CUTS = {
+    "logit 0": "logit 0",
+    "logit 0.5, as published": "logit 0.5, as published",
+    "logit log 7.55": "logit 2.021, corrected for the class weight",
+    "chosen for f1": "best F1 on held-out rows",
+    "chosen for balanced_accuracy": "best balanced accuracy on held-out rows",
+    "chosen for cost": "`--cost 1 5`: least cost on held-out rows",
+}
+
+
+def _cut_rows(record: Any) -> list[list[str]]:
+    columns = ("accuracy", "balanced_accuracy", "precision", "recall", "f1")
+    cuts = record["results"]["ig-example"]["cuts"]
+    return [[_CUTS[cut["cut"]], *(f"{cut[column]:.3f}" for column in columns)] for cut in cuts]
+
+
+_FORMS = {
+    "one network in the place of eight members": "eight members (one network)",
+    "numbers as they are, no periodic embedding": "the periodic embedding",
+    "numbers scaled to 0…1 in the place of robust scaling": "robust scaling (0…1 instead)",
+    "no moving average of the weights": "averaged weights",
+    "a third of the learning rate": "the high learning rate (a third of it)",
+    "no dropout": "dropout",
+    "labels not smoothed, epochs judged by the plain loss": "smoothed labels and refinement",
+}
+
+
+def _ablation_rows(record: Any) -> list[list[str]]:
+    found = {row["form"]: row for row in record["results"]["overview"]}
+    sets = ("heloc", "dengue", "covertype", "gas", "bank", "puma", "time of training")
+    return [[words, *(found[form][name].partition(" (")[0] for name in sets)] for form, words in _FORMS.items()]
+
+
+def _class_rows(record: Any) -> list[list[str]]:
+    true, shuffled = (
+        {row["seed"]: row for row in record["results"] if row["labels"] == labels} for labels in ("true", "shuffled")
+    )
+    rows = []
+    for key, words in {
+        "effects": "effects of the features (nats)",
+        "layercam": "LayerCAM",
+        "hirescam": "HiResCAM",
+        "gradcam": "Grad-CAM",
+    }.items():
+        between, refits = f"{key} between classes", f"{key} between refits"
+        ratios = [f"{true[seed][between] / true[seed][refits]:.2f}" for seed in sorted(true)]
+        left = max((shuffled[seed][between] - shuffled[seed][refits]) / true[seed][between] for seed in true)
+        rows.append([words, *ratios, f"{left:.1%}".replace("%", " %")])
+    return rows
+
+
+#: What of the speed page stands in docs: section, words in "what", words in "peer" -> how it is called.
+_SPEED = {
+    ("imaging", "heloc (23 columns), blur: mean", "png"): ("pictures of HELOC rows", "TINTOlib, PNG files"),
+    ("imaging", "heloc (23 columns), blur: mean", "npy"): ("the same", "TINTOlib, npy files"),
+    ("training", "both branches", "PyTorch"): ("training, both branches", "a bare PyTorch loop"),
+    ("training", "table alone", "PyTorch"): ("training, the table alone", "a bare PyTorch loop"),
+    ("keras", "puma, threads: 1", "as published"): (
+        "training in batches of 32, Puma",
+        "Keras, `model.fit` as published",
+    ),
+    ("path-game", "path game", "plain forward"): (
+        "path game: three coalitions, with intervals",
+        "scikit-learn, one coalition, over a plain forward",
+    ),
+    ("path-game", "path game", "predict"): ("the same", "scikit-learn over permgrad's `predict`"),
+    ("path-game", "path game", "Captum"): ("the same", "Captum `FeaturePermutation`"),
+    ("path-game", "permutation", "plain forward"): (
+        "`permutation`, one coalition",
+        "scikit-learn over a plain forward",
+    ),
+    ("cam", "Grad-CAM", "batches of 128"): ("Grad-CAM", "Captum at its best batch size"),
+    ("cam", "Grad-CAM", "one row"): ("the same", "Captum, one row at a time"),
+    ("integrated-gradients", "bank", "Captum"): ("integrated gradients, MLP on bank", "Captum, 50 steps"),
+    ("integrated-gradients", "preset default", "Captum"): ("the same, preset `default` on HELOC", "Captum, 50 steps"),
+    ("integrated-gradients", "expected", "shap"): ("expected gradients, bank", "shap GradientExplainer, 20,000 draws"),
+    ("shapley", "HyNN", "l1_reg=0, auto"): ("Shapley values, hybrid network", "shap KernelExplainer, all players"),
+    ("shapley", "HyNN", "10 pairs"): ("the same", "shap PermutationExplainer, its default"),
+    ("shapley", "HyNN", "budget 2048"): ("the same", "shapiq, 2,048 coalitions"),
+    ("shapley", "HyNN", "25 orders"): ("the same", "Captum, 25 orders"),
+    ("shapley", "HyNN", "1 orders"): ("the same", "Captum, one order"),
+    ("shapley", "MLP", "l1_reg=0, auto"): ("Shapley values, MLP", "shap KernelExplainer, all players"),
+    ("shapley", "MLP", "1 orders"): ("the same", "Captum, one order"),
+    ("loss-shapley", "HyNN", "512 walks"): ("Shapley values of the loss, hybrid network", "sage-importance, 512 walks"),
+    ("loss-shapley", "MLP", "512 walks"): ("the same, MLP", "sage-importance, 512 walks"),
+    ("lime", "HyNN", "Captum"): ("LIME, hybrid network", "Captum"),
+    ("lime", "HyNN", "lime"): ("the same", "lime"),
+    ("lime", "MLP", "Captum"): ("LIME, MLP", "Captum"),
+    ("lime", "MLP", "lime"): ("the same", "lime"),
+}
+
+
+def _speed_rows(record: Any) -> list[list[str]]:
+    rows = []
+    for (section, what, peer), (ours, theirs) in _SPEED.items():
+        lines = record["sections"][section]["lines"]
+        line = next(one for one in lines if what in one["what"] and peer in one["peer"])
+        rows.append([ours, theirs, line["equal"], f"{line['ratio']:,.3g}" if line["ratio"] < 1000 else "> 1,000"])
+    return rows
+
+
+def _keras(record: Any, table: str) -> Any:
+    return next(row for row in record["results"]["training"] if row["table"] == table and row["threads"] == 1)
+
+
+def _streaming_rows(record: Any) -> list[list[str]]:
+    by_rows: dict[int, dict[str, Any]] = {}
+    for line in record["results"]:
+        by_rows.setdefault(line["rows"], {})[line["command"]] = line
+    return [
+        [f"{rows:,}"]
+        + [
+            f"{own[name]['peak GB']:.3f} GB, {own[name]['processor seconds']:.0f} s"
+            for name in ("predict", "explain", "explain rows")
+        ]
+        for rows, own in by_rows.items()
+    ]
+
+
+def _blocks(record: Any) -> list[float]:
+    return [row["12 blocks − in memory"] for row in record["results"]["quality"]]
+
+
+def _memory(record: Any, rows: int) -> Any:
+    return next(row for row in record["results"]["memory"] if row["rows"] == rows)
+
+
+def _coverage(record: Any, *, owen: bool) -> list[float]:
+    shares = [row["coverage"] for row in record["results"]["coverage"] if ("Owen" in row["setting"]) == owen]
+    return [min(shares), max(shares)]
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.4f}".replace("-", "−")
+
+
+README, DOCS = "README.md", "docs/"
+SENTENCES = (
+    Sentence(
+        README,
+        "verify_tuning",
+        "the accuracy on Covertype rose from {:.3f} to {:.3f}",
+        lambda record: _tuned(record, "covertype"),
+    ),
+    Sentence(
+        README,
+        "comparison",
+        "best mean rank of eleven models, {:.1f} (TabM {:.1f}, RealMLP {:.1f}, histogram boosting {:.1f}, "
+        "LightGBM {:.1f}, XGBoost {:.1f}, forests {:.1f}, a plain MLP {:.1f})",
+        lambda record: [
+            _rank(record, name)
+            for name in (
+                "permgrad default",
+                "TabM",
+                "RealMLP",
+                "histogram boosting",
+                "LightGBM",
+                "XGBoost",
+                "random forest",
+                "plain MLP",
+            )
+        ],
+    ),
+    Sentence(
+        README,
+        "comparison",
+        "One fit takes at most {:.0f} processor seconds, RealMLP's {:.0f} to {:.0f}",
+        lambda record: [
+            max(cell["processor_seconds"] for cell in record["results"]["cells"] if cell["model"] == "default"),
+            *(
+                function(cell["processor_seconds"] for cell in record["results"]["cells"] if cell["model"] == "realmlp")
+                for function in (min, max)
+            ),
+        ],
+    ),
+    Sentence(
+        DOCS + "imbalance-and-integrated-gradients.md",
+        "ig_example",
+        "Always answering no has an accuracy of {:.3f}. The ROC-AUC is {:.3f}. The cut with the best accuracy finds "
+        "{:.0f} %",
+        lambda record: [
+            record["results"]["majority"],
+            record["results"]["ig-example"]["means"]["roc_auc"],
+            100 * max(record["results"]["ig-example"]["cuts"], key=lambda cut: cut["accuracy"])["recall"],
+        ],
+    ),
+    Sentence(
+        DOCS + "images-and-a-table.md",
+        "image_table_example",
+        "on {} test rows, the accuracy is {:.3f}; the best baseline, on the table alone, reaches {:.3f}. "
+        "The shares are {:.0f} % for the scan and {:.0f} % for the table",
+        lambda record: [
+            record["results"]["rows"]["test"],
+            record["results"]["accuracy"],
+            record["results"]["best baseline"],
+            *(100 * record["results"]["shares"][name] for name in ("scan", "table")),
+        ],
+    ),
+    Sentence(
+        DOCS + "cluster.md",
+        "verify_ray",
+        "explains {:,.0f} rows per processor second on one thread. A billion rows take {:.0f} core hours, or "
+        "{:.1f} hours on",
+        lambda record: list(record["results"]["costs"].values())[:3],
+    ),
+    Sentence(
+        DOCS + "cluster.md",
+        "verify_ray",
+        "which takes {:.0f} processor seconds at that rate",
+        lambda record: [50_000 / record["results"]["costs"]["rows per processor second"]],
+    ),
+    Sentence(
+        DOCS + "cluster.md",
+        "verify_ray",
+        "two workers were {:.2f} times as fast as one with the start of Ray included, and {:.2f} times from the first "
+        "part to the last. They were at work for {:.0f} % of that time",
+        lambda record: [
+            record["results"]["ratios"]["whole, with the start of Ray"],
+            record["results"]["ratios"]["from the first part to the last"],
+            100 * record["results"]["times"][2]["share of time at work"],
+        ],
+    ),
+    Sentence(
+        DOCS + "training-at-scale.md",
+        "verify_streaming_fit",
+        "{:.0f} MiB at the peak for 250,000 rows and {:.0f} MiB for 4,000,000, which took {:.0f} processor seconds",
+        lambda record: [
+            _memory(record, 250_000)["peak MiB"],
+            _memory(record, 4_000_000)["peak MiB"],
+            _memory(record, 4_000_000)["processor seconds"],
+        ],
+    ),
+    Sentence(
+        DOCS + "training-at-scale.md",
+        "verify_streaming_fit",
+        "blocks of a twelfth of the rows change the validation loss by {} to {}",
+        lambda record: [_signed(min(_blocks(record))), _signed(max(_blocks(record)))],
+    ),
+    Sentence(
+        DOCS + "methods.md",
+        "verify_shapley",
+        "Intervals cover {:.1f} to {:.1f} % ({:.1f} to {:.1f} % with Owen trees)",
+        lambda record: [100 * share for owen in (False, True) for share in _coverage(record, owen=owen)],
+    ),
+    Sentence(
+        DOCS + "speed.md",
+        "keras_speed",
+        "training the `paper` network in batches of 32 is {:.2f} times (Puma) and {:.2f} times (HELOC) as fast",
+        lambda record: [_keras(record, name)["times as fast"] for name in ("puma", "heloc")],
+    ),
+    Sentence(
+        DOCS + "speed.md",
+        "keras_speed",
+        "without the matrix units, the ratios are {:.2f} and {:.2f}",
+        lambda record: [_keras(record, name)["in float32: times as fast"] for name in ("puma", "heloc")],
+    ),
+    Sentence(
+        DOCS + "speed.md",
+        "keras_speed",
+        "from CSV to report on Puma is {:.2f} times as fast",
+        lambda record: [record["results"]["notebook"]["times as fast"]],
+    ),
+    Sentence(
+        DOCS + "speed.md",
+        "speed",
+        "the largest error is {} instead of {}",
+        lambda record: re.findall(
+            r"(\d\S*e-\d+)",
+            next(
+                line["note"]
+                for line in record["sections"]["integrated-gradients"]["lines"]
+                if "preset default" in line["what"]
+            ),
+        ),
+    ),
+)
+TABLES = (
+    Table(
+        README,
+        "verify_multimodal",
+        "| method | compared with | PneumoniaMNIST: mean | worst function | digits: mean | worst function |",
+        _method_rows,
+        also=("verify_multimodal_digits",),
+    ),
+    Table(
+        DOCS + "benchmark.md",
+        "verify_multimodal",
+        "| method | images | errors, worst first |",
+        _function_rows,
+        also=("verify_multimodal_digits",),
+    ),
+    Table(
+        DOCS + "imbalance-and-integrated-gradients.md",
+        "ig_example",
+        "| cut | accuracy | balanced accuracy | precision | recall | F1 |",
+        _cut_rows,
+    ),
+    Table(
+        DOCS + "the-default-network.md",
+        "ablations",
+        "| without | HELOC | dengue | Covertype | gas | bank | Puma (RMSE) | training takes |",
+        _ablation_rows,
+    ),
+    Table(
+        DOCS + "the-default-network.md",
+        "verify_classes_default",
+        "| | seed 0 | seed 1 | left of the excess with shuffled labels, at most |",
+        _class_rows,
+    ),
+    Table(DOCS + "speed.md", "speed", "| permgrad | peer | equal | times as fast |", _speed_rows),
+    Table(
+        DOCS + "large-tables.md",
+        "verify_streaming",
+        "| rows | `predict` | `explain --rows 50000` | `explain --method gradient --form wide`, every row |",
+        _streaming_rows,
+    ),
+)
+#: Numbers that are settings, definitions or examples, not measurements.
+SETTINGS: dict[str, tuple[str, ...]] = {
+    README: ("3.11", "2.0"),
+    DOCS + "benchmark.md": ("5 %", "1 %", "0.5"),
+    DOCS + "cluster.md": ("15 s", "120 GB"),
+    DOCS + "comparing.md": ("15 %", "95 %"),
+    DOCS + "images-and-a-table.md": ("26.7",),
+    DOCS + "imbalance-and-integrated-gradients.md": ("11.7 %", "20 %", "72 %", "8 %", "0.5", "40 %"),
+    DOCS + "large-tables.md": ("1 GB",),
+    DOCS + "methods.md": ("1 %", "0.75"),
+    DOCS + "reading-the-report.md": ("95 %", "0.05", "100 %", "30 %", "1,999 times"),
+    DOCS + "reproducibility.md": ("0.00002",),
+    DOCS + "security.md": ("8 MB", "2 GB"),
+    DOCS + "speed.md": ("2 GB", "2.0"),
+    DOCS + "the-default-network.md": ("0.003", "0.1", "0.05"),
+    DOCS + "training-at-scale.md": ("128 MiB",),
+    DOCS + "tuning.md": ("0.1", "0.4"),
+    DOCS + "your-own-table.md": ("7.4", "60 %", "20 %", "0.1", "10 %", "95 %"),
+}
+
+
+def main(words: Sequence[str]) -> int:
+    """Write the pages, or say which differ."""
+    differing = []
+    for page in pages():
+        path = ROOT / page
+        text = path.read_text(encoding="utf-8")
+        written = write(page, text)
+        if written != text:
+            differing.append(page)
+            if "--check" not in words:
+                path.write_text(written, encoding="utf-8")
+    if differing:
+        print(("differ from the records: " if "--check" in words else "written: ") + ", ".join(differing))  # noqa: T201
+    return 1 if differing and "--check" in words else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

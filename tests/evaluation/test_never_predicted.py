@@ -1,0 +1,64 @@
+"""Classes that are never predicted: how many rows they have, and the threshold that would find some."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from permgrad.evaluation.never_predicted import never_predicted, never_predicted_words
+
+
+def rows(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A rare class whose rows have larger probabilities, all of them below one half."""
+    rng = np.random.default_rng(seed)
+    y = np.where(rng.random(count) < 0.1, "bad", "good")
+    rare = np.clip(rng.normal(np.where(y == "bad", 0.3, 0.15), 0.06), 0.01, 0.45)
+    return y, np.stack([rare, 1 - rare], axis=1)
+
+
+def test_the_threshold_is_the_best_one_on_the_validation_rows():
+    validation, test = rows(400, 0), rows(300, 1)
+    assert (test[1].argmax(axis=1) == 1).all(), "a precondition: nothing is predicted 'bad'"
+    (facts,) = never_predicted(["bad", "good"], validation, test)
+    # The slow twin: every cut between two scores of the validation rows.
+    truth, scores = validation[0] == "bad", validation[1][:, 0]
+    ordered = np.unique(scores)
+    cuts = (ordered[1:] + ordered[:-1]) / 2
+    balanced = [((scores >= cut)[truth].mean() + (scores < cut)[~truth].mean()) / 2 for cut in cuts]
+    assert facts["threshold"] == pytest.approx(cuts[int(np.argmax(balanced))], abs=1e-12)
+    called = test[1][:, 0] >= facts["threshold"]
+    assert facts["rows"] == (test[0] == "bad").sum()
+    assert facts["called"] == called.sum()
+    assert facts["found"] == (called & (test[0] == "bad")).sum() > facts["rows"] / 2
+    (said,) = never_predicted_words([facts])
+    assert said.startswith(f"The model finds 0 of {facts['rows']} 'bad': no test row is predicted so. With a threshold")
+    assert f"it finds {facts['found']} of them; {100 * facts['found'] / facts['called']:.0f} % of" in said
+
+
+def test_a_class_that_is_predicted_once_is_no_fault():
+    y, table = rows(300, 1)
+    table[0] = [0.9, 0.1]
+    assert never_predicted(["bad", "good"], rows(400, 0), (y, table)) == []
+
+
+def test_without_validation_rows_of_the_class_there_is_no_threshold():
+    y, table = rows(300, 1)
+    held = (np.array(["good"] * 5), table[:5])
+    (facts,) = never_predicted(["bad", "good"], held, (y, table))
+    assert facts["threshold"] is None
+    assert never_predicted_words([facts]) == [
+        f"The model finds 0 of {(y == 'bad').sum()} 'bad': no test row is predicted so."
+    ]
+    nothing = (np.array([], dtype=str), np.zeros((0, 2)))
+    assert never_predicted(["bad", "good"], held, nothing) == []
+
+
+def test_of_many_classes_the_largest_are_named():
+    classes = list("abcdefg")
+    y = np.repeat(classes, [50, 1, 2, 3, 4, 5, 6])
+    table = np.tile([0.4, *[0.1] * 6], (len(y), 1))
+    found = never_predicted(classes, (y, table), (y, table))
+    assert [facts["class"] for facts in found] == ["g", "f", "e", "d", "c", "b"]
+    said = never_predicted_words(found)
+    assert said[-1] == "It never predicts 3 more classes either: 'd', 'c', 'b'."
+    assert len(said) == 4

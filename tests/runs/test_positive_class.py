@@ -1,0 +1,165 @@
+"""The positive class, in every command: the rarer one unless ``--positive`` says otherwise; no explanation changes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from invoking import call
+from sklearn.metrics import average_precision_score
+
+import permgrad as pg
+from permgrad.runs.compare_inputs import CompareRequest, from_request
+from permgrad.runs.inputs import load_inputs
+from permgrad.runs.request import RunRequest
+from permgrad.runs.tune_request import TuneRequest
+
+WORDS = ("--target", "risk", "--preset", "preset.json")
+
+
+def table(rows: int = 300, seed: int = 0, push: float = 2.0) -> pd.DataFrame:
+    """Credits of which about a quarter are bad, a class that comes first in the alphabet."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"amount": rng.normal(size=rows), "months": rng.integers(6, 60, rows)})
+    chance = 1 / (1 + np.exp(1.6 - push * frame["amount"]))
+    return frame.assign(risk=np.where(rng.random(rows) < chance, "bad", "good"))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("positive")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        preset = {"base": "fast", "branches": ["tabular"], "training": {"max_epochs": 4}}
+        Path("preset.json").write_text(json.dumps(preset))
+        table().to_csv("table.csv", index=False)
+        call("run", "table.csv", *WORDS, "--out", "usual", "--baseline", "linear")
+        call("run", "table.csv", *WORDS, "--out", "other", "--baseline", "linear", "--positive", "good")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def here(place, monkeypatch):
+    monkeypatch.chdir(place)
+
+
+def metrics_of(run: str) -> dict:
+    return json.loads(Path(run, "metrics.json").read_text())
+
+
+@pytest.mark.parametrize(("run", "positive"), [("usual", "bad"), ("other", "good")])
+def test_metrics_are_of_the_positive_class(run, positive):
+    metrics = metrics_of(run)
+    assert metrics["positive"] == json.loads(Path(run, "data.json").read_text())["positive"] == positive
+    rows = pd.read_csv(Path(run, "predictions.csv"))
+    assert 0.1 < (rows["truth"] == "bad").mean() < 0.4, "a precondition: 'bad' is the rarer one"
+    expected = average_precision_score(rows["truth"] == positive, rows[f"probability_{positive}"])
+    assert metrics["test"]["average_precision"] == pytest.approx(expected)
+    assert metrics["test"]["labels"] == ["bad", "good"], "the order of the classes is that of the model"
+
+
+def test_the_choice_reaches_baselines_page_and_terminal_but_no_explanation():
+    usual, other = metrics_of("usual"), metrics_of("other")
+    assert usual["baselines"]["linear"]["average_precision"] < other["baselines"]["linear"]["average_precision"]
+    assert usual["test"]["accuracy"] == other["test"]["accuracy"]
+    one, two = (pg.Explanation.load(f"{run}/explanations/permgrad") for run in ("usual", "other"))
+    np.testing.assert_array_equal(one.values, two.values)
+    assert (one.meta["positive"], two.meta["positive"]) == ("bad", "good")
+    assert Path("usual/importance.csv").read_text() == Path("other/importance.csv").read_text()
+    for run, positive in (("usual", "bad"), ("other", "good")):
+        page = Path(run, "report.html").read_text()
+        assert f"Average precision, lift and curves are of {positive}, the positive class." in page
+        assert f"Observed share of {positive} by predicted probability" in page
+        words = [*WORDS, "--out", run, "--baseline", "linear", *(["--positive", "good"] if run == "other" else [])]
+        said = call("run", "table.csv", *words)
+        assert f"Average precision and lift are of '{positive}', the positive class (--positive chooses" in said
+
+
+def test_a_report_is_written_again_for_the_other_class():
+    before, page = Path("usual/metrics.json").read_bytes(), Path("usual/report.html").read_text()
+    call("report", "usual", "--positive", "good")
+    other = Path("usual/report.html").read_text()
+    assert "are of good, the positive class" in other
+    value = metrics_of("other")["test"]["average_precision"]
+    # It stands in the table of single classes anyhow.
+    assert other.count(f"{value:.3f}") > page.count(f"{value:.3f}") > 0
+    assert Path("usual/metrics.json").read_bytes() == before
+    call("report", "usual")
+    assert "are of bad, the positive class" in Path("usual/report.html").read_text()
+
+
+def test_explain_follows_the_run_unless_told_otherwise():
+    for words, positive in ([], "bad"), (["--positive", "good"], "good"):
+        call("explain", "usual", "table.csv", "--method", "gradient", "--out", positive, *words)
+        assert pg.Explanation.load(positive).meta["positive"] == positive
+    one, two = pg.Explanation.load("bad"), pg.Explanation.load("good")
+    np.testing.assert_array_equal(one.values, two.values)
+    assert "bad" in one.plot.beeswarm().axes[0].get_xlabel() + one.plot.beeswarm().description
+    assert "good" in two.plot.beeswarm().axes[0].get_xlabel() + two.plot.beeswarm().description
+
+
+def test_every_command_that_trains_takes_it():
+    for request in (RunRequest, TuneRequest, CompareRequest):
+        asked = request(table="table.csv", target=("risk",), positive="good")
+        assert "--positive good" in asked.command
+        if request is not CompareRequest:
+            run = asked if request is RunRequest else asked.run_request("fast")
+            assert load_inputs(run).positive == "good"
+    assert from_request(CompareRequest(table="table.csv", target=("risk",))).table.positive == "bad"
+    assert from_request(CompareRequest(table="table.csv", target=("risk",), positive="good")).table.positive == "good"
+    frame, means = table(120), {}
+    for positive in (None, "bad", "good"):
+        quick = {"models": ["linear", "extra_trees"], "folds": 2, "explain": False, "progress": False}
+        found = pg.compare(frame[["amount", "months"]], frame["risk"], positive=positive, **quick)
+        means[positive] = found.scores["average_precision"].mean()
+    assert means[None] == means["bad"] < means["good"]
+
+
+def test_a_level_that_is_none_is_refused_before_anything_is_written():
+    said = "--positive bda is not a class. Did you mean 'bad'? The classes are 'bad' and 'good'."
+    for words in (
+        ("run", "table.csv", *WORDS, "--out", "none"),
+        ("compare", "table.csv", "--target", "risk", "--models", "linear,extra_trees", "--out", "none"),
+        ("explain", "usual", "table.csv", "--method", "gradient", "--out", "none"),
+        ("report", "usual"),
+    ):
+        assert said in call(*words, "--positive", "bda", code=2)
+    assert not Path("none").exists()
+    numbers = ("run", "table.csv", "--target", "amount", "--out", "none", "--positive", "1")
+    assert "chooses one of two classes, but a number is predicted here" in call(*numbers, code=2)
+    model = pg.load("usual/model")
+    with pytest.raises(pg.InputError, match="positive='bda' is not a class"):
+        pg.explain(model, table()[["amount", "months"]], method="gradient", positive="bda")
+
+
+def test_a_class_that_is_never_predicted_is_a_sentence():
+    table(400, seed=1, push=0.1).to_csv("vague.csv", index=False)
+    said = call("run", "vague.csv", *WORDS, "--out", "vague")
+    rows = pd.read_csv("vague/predictions.csv")
+    assert set(rows["prediction"]) == {"good"}, "a precondition"
+    sentence = f"The model finds 0 of {(rows['truth'] == 'bad').sum()} 'bad': no test row is predicted so. With a thres"
+    assert sentence in said
+    assert sentence in Path("vague/report.html").read_text().replace("&#39;", "'").replace("&#x27;", "'")
+    (facts,) = metrics_of("vague")["never_predicted"]
+    assert facts["found"] == ((rows["truth"] == "bad") & (rows["probability_bad"] >= facts["threshold"])).sum() > 0
+    assert metrics_of("usual")["never_predicted"] == []
+
+
+def test_runs_and_models_from_before_speak_of_the_second_class(monkeypatch):
+    for name, added in (("metrics.json", ("positive", "never_predicted")), ("data.json", ("positive",))):
+        content = json.loads(Path("other", name).read_text())
+        older = {key: value for key, value in content.items() if key not in added}
+        monkeypatch.setattr("permgrad.runs.folder.lost_files", lambda *_: None)
+        Path("other", name).write_text(json.dumps(older))
+    explanation = pg.Explanation.load("other/explanations/permgrad")
+    del explanation.meta["positive"]
+    explanation.save("other/explanations/permgrad", overwrite=True)
+    monkeypatch.setattr("permgrad.runs.report.lost_files", lambda *_: None)
+    call("report", "other")
+    page = Path("other/report.html").read_text()
+    assert "the positive class" not in page
+    assert "Observed share of good by predicted probability" in page
+    call("explain", "other", "table.csv", "--method", "gradient", "--out", "older")
