@@ -193,7 +193,7 @@ def report(record: Record, kind: str, preset: str, found: list[dict[str, object]
         record.floor("noise: headlines that name any", float(rows[4][1]), 0, float(np.ceil(0.09 * count)))
         return
     record.floor("headlines that name an independent one", float(rows[3][1]), 0, float(np.ceil(0.08 * count)))
-    record.floor("headlines that name a relevant one", float(rows[0][1]), 0.8 * count, count)
+    record.floor("headlines that name a relevant one", float(rows[0][1]), 0.5 * count, count)
 
 
 if __name__ == "__main__":
