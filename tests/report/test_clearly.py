@@ -85,3 +85,13 @@ def test_the_terminal_lists_the_highest_estimates_and_marks_who_passes(passing):
     assert starred == (holm(p_values) < 0.05).tolist()
     assert ("None clearly matters" in lines[-1]) != passing
     assert passing == ("clearly matters: the p-value passes Holm's correction for 8 features" in lines[-1])
+
+
+def test_features_that_move_with_a_named_one_are_told_to_share_its_importance():
+    pairs = [
+        {"feature": f"feature{at}", "other": f"other{at}", "strength": -0.9, "kind": "correlation"} for at in (0, 1)
+    ]
+    content = dataclasses.replace(told([1e-6, 0.5, *[0.9] * 6]), related=pairs)
+    said = second_sentence(content)
+    assert "feature0 moves with other0 (correlation −0.9), so importance may be shared between them." in said
+    assert "other1" not in said, "feature1 is not named"

@@ -13,6 +13,7 @@ from permgrad.evaluation.ranking import importance_shares
 from permgrad.report._baseline_words import baseline_label, best_baseline
 from permgrad.report._constant import constant, known_classes, verdict
 from permgrad.report._paths import is_hybrid, path_shares, path_words
+from permgrad.report._related import related_words
 from permgrad.report._views import Fact, listed, percent
 from permgrad.report.plots._base import clean, number, shorten
 
@@ -101,7 +102,9 @@ def _drivers_sentence(content: ReportContent) -> str:
     sized = math.isfinite(share) and _shares_make_sense(explanation)
     together = "" if len(leading) == 1 else "together "
     size = f", {together}{percent(share)} of the total importance ({len(explanation.names)} features)" if sized else ""
-    return " ".join([f"It relies most on {names}{size}.", *_left_out(explanation, leading)])
+    said = [f"It relies most on {names}{size}.", *_left_out(explanation, leading)]
+    related = related_words(content.related, leading, lambda name: shorten(name, 40))
+    return " ".join([*said, related] if related else said)
 
 
 def _left_out(explanation: Explanation, leading: Sequence[str]) -> list[str]:

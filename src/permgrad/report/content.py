@@ -234,6 +234,7 @@ class ReportContent:
         rows: A few rows explained one by one.
         gradients: Integrated gradients summed up over all test rows.
         reading: The leading features beside the raw data, as in ``explanations/reading.json``.
+        related: Which features move with the leading ones, as in ``explanations/related.json``.
         layout: The picture of the layout.
         provenance: What was run.
         positive: The positive one of two classes, which metrics and plots speak of; None: the second.
@@ -259,6 +260,7 @@ class ReportContent:
     rows: Sequence[RowSection] = ()
     gradients: GradientSection | None = None
     reading: Mapping[str, Any] | None = None
+    related: Sequence[Mapping[str, Any]] = ()
     layout: LayoutSection | None = None
     provenance: ProvenanceSection | None = None
     positive: Any = None

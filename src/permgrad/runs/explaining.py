@@ -15,7 +15,7 @@ from permgrad._csv import write_csv
 from permgrad._errors import PermgradWarning, by_count, counted
 from permgrad._files import atomic_path, write_json_atomic
 from permgrad._random import generator
-from permgrad.runs import gradients, strongest
+from permgrad.runs import gradients, related, strongest
 from permgrad.runs.cache import Cache
 from permgrad.runs.reading import FILE, Attributions, reading_help, shown_output
 
@@ -107,6 +107,7 @@ def explain_run(model: Any, inputs: Inputs, folder: Path, *, seed: int, say: Cal
         names, sums = gradients.by_feature(found[0], model.preprocessor_)
         attributions = Attributions(names, sums, np.arange(len(X)), found[0], 0)
         write_gradients(folder, found, frame)
+    write_related(store, main, inputs.parts["train"].X, inputs)
     write_json_atomic(store / FILE, reading_help(inputs, main, X, y, attributions))
     if "image" in model.module_.paths and getattr(model.renderer_, "differentiable", True):
         with warnings.catch_warnings():
@@ -118,6 +119,17 @@ def explain_run(model: Any, inputs: Inputs, folder: Path, *, seed: int, say: Cal
         maps.save(store / "gradcam", overwrite=True)
     described = [describe_row(model, X, y, rows, place, why) for place, why in chosen]
     write_json_atomic(store / "rows.json", {"rows": described, "swarm": rows[swarm]})
+
+
+def write_related(store: Path, main: Explanation, X: pd.DataFrame, inputs: Inputs) -> None:
+    """Write which columns move with the features that clearly matter."""
+    from permgrad.data.table import blank_codes
+
+    names = main.clearly_matter()[: related.FEATURES]
+    dates = inputs.schema.of_kind("date")
+    known = blank_codes(X.drop(columns=[name for name in dates if name in X]), list(inputs.na_codes))
+    pairs = related.related_features(known, names) if names else []
+    write_json_atomic(store / related.FILE, {"rows": min(len(X), related.ROWS), "pairs": pairs})
 
 
 def say_unknown(say: Callable[[str], None], count: int) -> None:

@@ -15,7 +15,7 @@ from permgrad._csv import write_csv
 from permgrad._errors import PermgradWarning
 from permgrad._files import atomic_path, write_json_atomic
 from permgrad._random import generator
-from permgrad.runs.explaining import choose_rows, describe_row, say_unknown
+from permgrad.runs.explaining import choose_rows, describe_row, say_unknown, write_related
 from permgrad.runs.inputs import Inputs
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def explain_run(model: ImageTableModel, inputs: Inputs, folder: Path, *, seed: i
     main.save(store / "permgrad", overwrite=True)
     with atomic_path(folder / "importance.csv") as temporary:
         write_csv(file_frame(main), temporary)
+    write_related(store, main, records_of(inputs.parts["train"]).table, inputs)
     whole = explain_records(model, records, y, level="modality", **shared)
     whole.save(store / "modality", overwrite=True)
     write_json_atomic(folder / "branches.json", branches_of(whole))

@@ -45,6 +45,7 @@ from permgrad.runs.explaining import saved_explanation
 from permgrad.runs.folder import RECORD, STAGES, believed, lost_files, read_record, refuse_damaged
 from permgrad.runs.gradients import SUMMARY
 from permgrad.runs.reading import FILE as READING
+from permgrad.runs.related import FILE as RELATED
 from permgrad.runs.request import Outcome
 
 REPORT = "report.html"
@@ -196,6 +197,7 @@ def report_content(folder: Path, record: Mapping[str, Any], model: Any) -> Repor
         rows=image_table_report.with_overlays(rows, folder) if images else rows,
         gradients=_gradient_section(folder),
         reading=_reading(folder),
+        related=related_pairs(folder),
         layout=_layout_section(folder) if not images and "image" in model.module_.paths else None,
         provenance=_provenance_section(record),
         warnings=[*_warnings(data), *never_predicted_words(metrics.get("never_predicted") or [])],
@@ -345,6 +347,12 @@ def _gradient_section(folder: Path) -> GradientSection | None:
 def _reading(folder: Path) -> dict[str, Any] | None:
     path = folder / "explanations" / READING
     return read_json(path) if path.is_file() else None  # a run of an older permgrad has none
+
+
+def related_pairs(folder: Path) -> list[dict[str, Any]]:
+    """Return which features of a run move together; none of a run of an older permgrad."""
+    path = folder / "explanations" / RELATED
+    return read_json(path)["pairs"] if path.is_file() else []
 
 
 def _layout_section(folder: Path) -> LayoutSection:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -153,6 +153,7 @@ def summarise(folder: Path, *, already: bool = False) -> Outcome:
 
 def _summary(folder: Path, already: bool) -> Outcome:
     from permgrad.report._paths import entries_of
+    from permgrad.runs.report import related_pairs
 
     metrics, branches = read_metrics(folder / METRICS), read_json(folder / BRANCHES)
     frame = read_table_of(
@@ -192,7 +193,7 @@ def _summary(folder: Path, already: bool) -> Outcome:
     lines += [one["sentence"] for one in verdict]
     learnt = all(one["facts"].get("learnt", True) for one in verdict)
     lines += [*_metric_lines(metrics), *_class_lines(metrics), *_cut_lines(metrics)]
-    lines += [*_feature_lines(top, learnt=learnt), *_branch_lines(branches)]
+    lines += [*_feature_lines(top, related_pairs(folder), learnt=learnt), *_branch_lines(branches)]
     return Outcome(facts, "\n".join([*lines, f"Report: {report}"]))
 
 
@@ -250,7 +251,11 @@ def _cut_lines(metrics: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _feature_lines(top: Any, most: int = 8, *, learnt: bool = True) -> list[str]:
+def _feature_lines(
+    top: Any, related: Sequence[Mapping[str, Any]] = (), most: int = 8, *, learnt: bool = True
+) -> list[str]:
+    from permgrad.report._related import related_words
+
     clear = clearly(top["importance"], top["p_adjusted"])
     tests = int(top["p_value"].notna().sum())
     whose = f"{len(top)} features" + ("" if learnt else ", by a model that has learnt nothing")
@@ -271,6 +276,9 @@ def _feature_lines(top: Any, most: int = 8, *, learnt: bool = True) -> list[str]
         )
     elif tests:
         lines.append(f"  None clearly matters: no p-value passes Holm's correction for {tests} features at 5 %.")
+    named = top["feature"].head(most)[clear[:most]].astype(str).tolist()
+    if words := related_words(related, named, lambda name: name[:40]):
+        lines.append(f"  {words}")
     if below:
         lines.append("  (a share below 0 %: what that path says of the feature makes the loss larger)")
     return lines
