@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -256,15 +257,15 @@ def _feature_lines(
 ) -> list[str]:
     from permgrad.report._related import related_words
 
-    clear = clearly(top["importance"], top["p_adjusted"])
-    tests = int(top["p_value"].notna().sum())
+    adjusted_p = top["p_adjusted"] if "p_adjusted" in top else top["importance"] * math.nan
+    clear, tests = clearly(top["importance"], adjusted_p), int(adjusted_p.notna().sum())
     whose = f"{len(top)} features" + ("" if learnt else ", by a model that has learnt nothing")
     lines = [f"Highest estimates of {whose} (rise of the loss when one is shuffled, 95 % interval):"]
     width = min(max((len(str(name)) for name in top["feature"].head(most)), default=0), 40)
     below = False
     for place, row in enumerate(top.head(most).to_dict(orient="records"), start=1):
         # A share of an effect that may be nothing says nothing.
-        paths = [name for name in _PATHS if name in row and clear[place - 1]]
+        paths = [name for name in _PATHS if name in row and min(row["ci_low"], row["importance"]) > 0]
         shares = ", ".join(f"{name} {row[name] / row['importance']:z.0%}" for name in paths)
         below |= "-" in shares
         interval = f"[{row['ci_low']:.3g}, {row['ci_high']:.3g}]"
