@@ -51,7 +51,7 @@ def judge(
         shares = np.bincount(index.get_indexer(pd.Index(learned)), minlength=len(index)) / len(learned)
         guess = np.tile(shares, (len(truth), 1))
         codes, own = index.get_indexer(pd.Index(truth)), predicted["probabilities"]
-        constant = evaluate("classification", truth, probabilities=guess, classes=classes)
+        constant = evaluate("classification", truth, probabilities=guess, classes=classes, positive=inputs.positive)
     ours = Predicted(codes, np.asarray(own, dtype=np.float64))
     found = skill(inputs.task, ours, Predicted(codes, guess), seed=seed)
     metrics["constant"] = {**constant, **({} if found is None else found.to_dict())}
