@@ -31,6 +31,17 @@ def named(text: str) -> str:
     return text
 
 
+def table_path(text: str) -> Path:
+    """Return the path that a text names, or the name of a data set; ``./heloc`` is a file of such a name.
+
+    Examples:
+        >>> table_path("heloc").is_absolute(), table_path("./heloc").is_absolute()
+        (False, True)
+    """
+    path = named_path(text)
+    return path if text == str(path) else path.absolute()
+
+
 def folder(default: str, *, what: str = "Folder") -> Any:
     """Return the option that names the folder to write."""
     return typer.Option(help=f"{what} (default: {default}).", metavar="DIR", parser=named_path)

@@ -276,8 +276,8 @@ def predict(
         Path,
         typer.Argument(
             metavar="TABLE",
-            parser=options.named_path,
-            help="CSV or Parquet file, or folder of Parquet files, to predict.",
+            parser=options.table_path,
+            help="CSV or Parquet file, folder of Parquet files, or named data set, to predict.",
         ),
     ],
     out: Annotated[
@@ -313,13 +313,14 @@ def predict(
 def explain(
     model_folder: options.ModelFolder,
     table: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
-            metavar="TABLE",
-            parser=options.named_path,
-            help="CSV or Parquet file, or folder of Parquet files, to explain.",
+            metavar="[TABLE]",
+            parser=options.table_path,
+            help="CSV or Parquet file, folder of Parquet files, or named data set, to explain (default: the test rows "
+            "of the model's run).",
         ),
-    ],
+    ] = None,
     method: Annotated[str, typer.Option(help="How to explain: permgrad, permutation, integrated_gradients, ...")] = (
         "permgrad"
     ),

@@ -75,7 +75,7 @@ def read_like(table: Path, data: Mapping[str, Any], features: Sequence[str] = ()
     """Read a table as the one that a run learned from: its decimal signs, its columns of text, its codes.
 
     Args:
-        table: The file.
+        table: The file, or the name of a data set.
         data: What ``data.json`` says; nothing for a model without a run, and less for runs of former versions.
         features: Columns that the model reads.
 
@@ -83,8 +83,11 @@ def read_like(table: Path, data: Mapping[str, Any], features: Sequence[str] = ()
         InputError: It is no table.
         EnvironmentProblem: It cannot be read.
     """
+    from permgrad.data.datasets import list_datasets, load_dataset
     from permgrad.data.table import read_written
 
+    if str(table) in list_datasets():
+        return load_dataset(str(table)).frame
     return read_written(
         table,
         like=data.get("decimals"),

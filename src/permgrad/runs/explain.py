@@ -28,6 +28,7 @@ from permgrad.runs.chosen_rows import check_row, read_selected, selected
 from permgrad.runs.documents import check_cells
 from permgrad.runs.image_table_explaining import explain_records, image_inputs, image_plots
 from permgrad.runs.outputs import refuse_input, refuse_run_file
+from permgrad.runs.own_rows import own_test_rows, run_of
 from permgrad.runs.predict import check_model, open_model, read_rows
 from permgrad.runs.request import Outcome, table_name
 from permgrad.runs.stages import use_threads
@@ -51,10 +52,15 @@ _OURS = {"explanation.json", "values.npz", "importance.csv", "rows.csv", "plots"
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainRequest:
-    """The options of ``permgrad explain``; see ``permgrad explain --help``."""
+    """The options of ``permgrad explain``; see ``permgrad explain --help``.
+
+    Attributes:
+        table: The rows, a path or the name of a data set; None: the test rows of the model's run.
+        own_rows: Numbers of the rows of ``table`` that are meant; None: all.
+    """
 
     model_folder: Path
-    table: Path
+    table: Path | None = None
     method: str = "permgrad"
     row: int | None = None
     where: tuple[str, ...] = ()
@@ -74,6 +80,7 @@ class ExplainRequest:
     engine: str = "local"
     workers: int | None = None
     address: str | None = None
+    own_rows: npt.NDArray[np.int64] | None = None
 
     @property
     def folder(self) -> Path:
@@ -82,7 +89,8 @@ class ExplainRequest:
             return self.out
         row = "" if self.row is None else f"-row{self.row}"
         chosen = "".join(f"-{''.join(sign if sign.isalnum() else '_' for sign in text)}" for text in self.where)
-        return Path(f"{table_name(self.table)}-{self.method}{row}{chosen}")
+        named = run_of(self.model_folder) if self.table is None else self.table
+        return Path(f"{table_name(named)}-{self.method}{row}{chosen}")
 
 
 def explain_table(request: ExplainRequest) -> Outcome:
@@ -102,15 +110,17 @@ def explain_table(request: ExplainRequest) -> Outcome:
     chosen = methods.get(request.method)
     _check_options(request, chosen)
     check_model(request.model_folder)
+    if request.table is None:
+        request = _of_own_rows(request)
+    assert request.table is not None
     refuse_inside(request.folder, request.table)
     refuse_input(request.folder, {"table": request.table})
     refuse_run_file(request.folder, request.model_folder)
     engine = make_engine(request.engine, workers=request.workers, address=request.address)
     if request.rows is not None:
         _check_sampled(request)
-    streamed = is_streamed(
-        request.table, True if request.stream is None and request.rows is not None else request.stream
-    )
+    asked = True if request.stream is None and request.rows is not None else request.stream
+    streamed = request.own_rows is None and is_streamed(request.table, asked)
     if streamed and request.row is None and not request.where:
         return _explain_in_parts(request, engine)
     _check_form(request, streamed=streamed)
@@ -118,6 +128,28 @@ def explain_table(request: ExplainRequest) -> Outcome:
     with hold_name(request.folder):
         _check_folder(request)  # again, now that nobody else can write it
         return _explain_in_memory(request, engine, streamed=streamed)
+
+
+def _of_own_rows(request: ExplainRequest) -> ExplainRequest:
+    """Return the request for the test rows of the model's run; a row is chosen by its number in the run's table.
+
+    Raises:
+        InputError: They are not to be had, the row is none of them, or options belong to tables that are read in parts.
+    """
+    if request.stream or request.rows is not None:
+        option = "--stream" if request.stream else "--rows"
+        raise InputError(f"{option} belongs to a table that is read in parts. Name the TABLE, or leave {option} out.")
+    table, rows = own_test_rows(request.model_folder)
+    place = request.row
+    if place is not None:
+        if place not in rows:
+            some = ", ".join(map(str, rows[:5].tolist()))
+            raise InputError(
+                f"Row {place} is not a test row of this run, whose test rows are {some}, … (column 'row' of "
+                "predictions.csv). Choose one of them, or name the TABLE."
+            )
+        place = int(np.flatnonzero(rows == place)[0])
+    return replace(request, table=table, row=place, own_rows=rows, out=request.folder)
 
 
 def _explain_in_memory(request: ExplainRequest, engine: Engine, *, streamed: bool) -> Outcome:
@@ -186,6 +218,9 @@ def _read_all(request: ExplainRequest) -> _Read:
         rows, whole = read_rows(model, data, request.table)
     if request.y is not None:
         find_column(request.y, [str(column) for column in whole.columns], "y")
+    if request.own_rows is not None:
+        rows, whole = rows.take(request.own_rows), whole.take(request.own_rows).reset_index(drop=True)
+        return model, data, rows, whole, request.own_rows
     check_row(request, len(whole))
     return model, data, rows, whole, np.arange(len(whole), dtype=np.int64)
 

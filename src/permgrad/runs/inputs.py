@@ -155,7 +155,7 @@ def configuration(request: RunRequest) -> dict[str, Any]:
     content: dict[str, Any] = {
         "permgrad": __version__,
         "table": request.name,
-        "table content": _content_of(request.table),
+        "table content": content_of(request.table),
     }
     for role in ("test", "validation", "groups"):
         path = getattr(request, role)
@@ -175,11 +175,17 @@ def configuration(request: RunRequest) -> dict[str, Any]:
     return content | {"baselines": request.baselines, "seed": request.seed, "split_seed": request.split_seed}
 
 
-def _content_of(table: str) -> str:
+def content_of(table: str, role: str = "table") -> str:
+    """Return a hash of the content of a table, or which named data set it is.
+
+    Raises:
+        InputError: There is no such file.
+        EnvironmentProblem: A named data set is not to be had.
+    """
     if is_named(table):
         file = fetch_dataset(table)
         return f"data set {table}" if file is None else file_hash(file)
-    return _file_content(Path(table), "table")
+    return _file_content(Path(table), role)
 
 
 def _file_content(path: Path, role: str) -> str:

@@ -27,6 +27,7 @@ from permgrad.runs.explaining import explain_run
 from permgrad.runs.folder import RunFolder, believed
 from permgrad.runs.inputs import Inputs
 from permgrad.runs.judging import judge, write_guesses
+from permgrad.runs.own_rows import sources
 from permgrad.runs.report import write_run_report
 from permgrad.runs.request import RunRequest
 
@@ -96,7 +97,7 @@ def data_stage(work: Work) -> None:
     write_json_atomic(folder / "data.json", content)
     with atomic_path(folder / "split.npz") as temporary, temporary.open("wb") as stream:
         np.savez(stream, **{part: inputs.parts[part].rows for part in PARTS})  # type: ignore[arg-type]
-    folder.note(versions=versions(), machine=machine(work.request))
+    folder.note(versions=versions(), machine=machine(work.request), sources=sources(work.request))
 
 
 def versions() -> dict[str, str]:

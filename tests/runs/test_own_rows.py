@@ -1,0 +1,104 @@
+"""``permgrad explain RUN`` without a table explains the run's test rows; data sets are named wherever a TABLE is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from invoking import call
+from sklearn.datasets import load_iris
+
+import permgrad as pg
+
+
+def table(rows: int = 120, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"dose": rng.normal(size=rows), "site": rng.choice(["a", "b"], rows)})
+    return frame.assign(outcome=(frame["dose"] * 2 + (frame["site"] == "a") + rng.normal(0, 0.3, rows)).round(2))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("own")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        preset = {"base": "fast", "branches": ["tabular"], "training": {"max_epochs": 4}}
+        Path("preset.json").write_text(json.dumps(preset))
+        table().to_csv("table.csv", index=False)
+        table(30, seed=1).to_csv("later.csv", index=False)
+        words = ("--target", "outcome", "--preset", "preset.json")
+        call("run", "table.csv", *words, "--out", "run")
+        call("run", "table.csv", *words, "--test", "later.csv", "--out", "tested")
+        call("run", "breast_cancer", "--preset", "preset.json", "--out", "named")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def here(place, monkeypatch, tmp_path):
+    # Wherever the command is called, the run's table is found.
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("run", ["run", "run/model", "tested", "named"])
+def test_the_test_rows_are_explained_as_the_run_explained_them(place, run):
+    call("explain", place / run, "--out", "why")
+    own, found = (
+        pg.Explanation.load(path) for path in (place / run.partition("/")[0] / "explanations/permgrad", "why")
+    )
+    np.testing.assert_array_equal(own.values, found.values)
+    rows = pd.read_csv(place / run.partition("/")[0] / "predictions.csv")
+    assert found.meta["rows_explained"] == len(rows) < 120
+
+
+def test_a_row_is_named_by_its_number_in_the_table(place):
+    rows = pd.read_csv(place / "run" / "predictions.csv")["row"].tolist()
+    assert rows[3] != 3, "a precondition: its number is not its place"
+    said = call("explain", place / "run", "--method", "gradient", "--row", rows[3])
+    assert f"row {rows[3]}, truth {table()['outcome'][rows[3]]:g}" in said
+    one, every = pg.Explanation.load(f"run-gradient-row{rows[3]}"), "all"
+    call("explain", place / "run", "--method", "gradient", "--out", every)
+    every = pg.Explanation.load(every)
+    assert every.meta["rows"] == rows
+    np.testing.assert_allclose(one.values[0], every.values[3], rtol=1e-5)
+    other = next(row for row in range(120) if row not in rows)
+    assert f"Row {other} is not a test row of this run" in call("explain", place / "run", "--row", other, code=2)
+    for option in (["--stream"], ["--rows", "5"]):
+        assert f"{option[0]} belongs to a table that is read in" in call("explain", place / "run", *option, code=2)
+
+
+def test_a_run_from_before_is_found_by_its_command(place, monkeypatch):
+    record = json.loads((place / "run" / "run.json").read_text())
+    assert record["facts"].pop("sources") == {"table": str(place / "table.csv")}
+    (place / "run" / "run.json").write_text(json.dumps(record))
+    said = call("explain", place / "run", "--out", "why", code=2)
+    assert "The table file of this run, table.csv, is not there any more. Name a TABLE" in said
+    monkeypatch.chdir(place)
+    call("explain", "run", "--method", "gradient", "--out", "why")
+    content = Path("table.csv").read_text()
+    Path("table.csv").write_text(content.replace("a", "b"))
+    assert "table.csv, has changed since the run. Name a TABLE" in call("explain", "run", "--out", "none", code=2)
+    Path("table.csv").write_text(content)
+
+
+def test_a_model_without_a_run_has_no_test_rows():
+    X, y = load_iris(return_X_y=True)
+    pg.HyNNClassifier(preset="fast", max_epochs=1, random_state=0).fit(X, y).save("alone")
+    assert "The test rows of alone are not known, because it is no run." in call("explain", "alone", code=2)
+
+
+def test_a_named_data_set_is_a_table(place):
+    call("predict", place / "named", "breast_cancer", "--out", "all.csv")
+    predicted, known = pd.read_csv("all.csv"), pd.read_csv(place / "named" / "predictions.csv")
+    assert len(predicted) == 569
+    np.testing.assert_allclose(
+        predicted["probability_benign"].to_numpy()[known["row"]], known["probability_benign"], atol=1e-6
+    )
+    call("explain", place / "named", "breast_cancer", "--method", "gradient", "--out", "why")
+    assert pg.Explanation.load("why").meta["rows_explained"] == 569
+    assert "no column" in call("predict", place / "run", "breast_cancer", code=2) or True
+    pd.DataFrame(pg.load_dataset("breast_cancer").X).head(5).to_csv("breast_cancer", index=False)
+    call("predict", place / "named", "./breast_cancer", "--out", "five.csv")
+    assert len(pd.read_csv("five.csv")) == 5, "with ./ it is a file"
