@@ -36,20 +36,20 @@ def test_a_level_is_found_however_it_is_written(level):
 
 
 def test_levels_that_are_none_are_refused_with_the_known_ones():
-    for classes, given, said in [
+    for classes, level, said in [
         (
             ["bad", "good"],
-            ("Bad", "--positive Bad"),
-            "--positive Bad is not a class. Did you mean 'bad'? The classes are",
+            "Bad",
+            "Positive class 'Bad' not found. Did you mean 'bad'? The classes are 'bad' and 'good'.",
         ),
-        (["bad", "good"], (["bad"],), "positive=['bad'] is not a class. The classes are 'bad' and 'good'."),
+        (["bad", "good"], ["bad"], "Positive class ['bad'] not found. The classes are 'bad' and 'good'."),
         (
             ["a", "b", "c"],
-            ("a",),
-            "positive='a' chooses one of two classes, but 3 classes are predicted here. Leave it",
+            "a",
+            "A positive class is one of two, but 3 classes are predicted here. Leave --positive (posi",
         ),
-        ([], ("a",), "positive='a' chooses one of two classes, but a number is predicted here. Leave it out."),
+        ([], "a", "A positive class is one of two, but a number is predicted here. Leave --positive (positive=) out."),
     ]:
         with pytest.raises(InputError) as refusal:
-            find_positive(classes, *given)
+            find_positive(classes, level)
         assert str(refusal.value).startswith(said)

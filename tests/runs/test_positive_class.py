@@ -119,7 +119,7 @@ def test_every_command_that_trains_takes_it():
 
 
 def test_a_level_that_is_none_is_refused_before_anything_is_written():
-    said = "--positive bda is not a class. Did you mean 'bad'? The classes are 'bad' and 'good'."
+    said = "Positive class 'bda' not found. Did you mean 'bad'? The classes are 'bad' and 'good'."
     for words in (
         ("run", "table.csv", *WORDS, "--out", "none"),
         ("compare", "table.csv", "--target", "risk", "--models", "linear,extra_trees", "--out", "none"),
@@ -129,9 +129,9 @@ def test_a_level_that_is_none_is_refused_before_anything_is_written():
         assert said in call(*words, "--positive", "bda", code=2)
     assert not Path("none").exists()
     numbers = ("run", "table.csv", "--target", "amount", "--out", "none", "--positive", "1")
-    assert "chooses one of two classes, but a number is predicted here" in call(*numbers, code=2)
+    assert "A positive class is one of two, but a number is predicted here. Leave --positive" in call(*numbers, code=2)
     model = pg.load("usual/model")
-    with pytest.raises(pg.InputError, match="positive='bda' is not a class"):
+    with pytest.raises(pg.InputError, match="Positive class 'bda' not found"):
         pg.explain(model, table()[["amount", "months"]], method="gradient", positive="bda")
 
 

@@ -33,13 +33,12 @@ def usual_positive(classes: Sequence[Any] | npt.NDArray[Any], codes: npt.ArrayLi
     return named[0] if len(named) == 1 else 1
 
 
-def find_positive(classes: Sequence[Any] | npt.NDArray[Any], level: Any, given: str = "") -> int:
+def find_positive(classes: Sequence[Any] | npt.NDArray[Any], level: Any) -> int:
     """Return the position of the class that a user calls positive; 1, 1.0 and "1" are one level.
 
     Args:
         classes: Those of the model or of the training rows; none where a number is predicted.
         level: As given.
-        given: What the user wrote, for the message; empty: in Python.
 
     Raises:
         InputError: There are not two classes, or none of them is the level.
@@ -49,17 +48,17 @@ def find_positive(classes: Sequence[Any] | npt.NDArray[Any], level: Any, given: 
         0
         >>> find_positive(["bad", "good"], "bda")
         Traceback (most recent call last):
-        permgrad._errors.InputError: positive='bda' is not a class. Did you mean 'bad'? The classes are 'bad'...
+        permgrad._errors.InputError: Positive class 'bda' not found. Did you mean 'bad'? The classes are 'bad'...
     """
-    given = given or f"positive={shown(level)}"
     names = [canonical(label) for label in classes]
     if len(names) != 2:
         what = f"{len(names)} classes are predicted" if names else "a number is predicted"
-        raise InputError(f"{given} chooses one of two classes, but {what} here. Leave it out.")
+        raise InputError(f"A positive class is one of two, but {what} here. Leave --positive (positive=) out.")
     wanted = canonical(level) if isinstance(level, (str, int, float, np.generic)) else ""
     if wanted not in names:
         near = suggest(wanted, names).strip(" ()").replace("did", "Did")
+        guess = f" {near}" if near else ""
         raise InputError(
-            f"{given} is not a class.{' ' * bool(near)}{near} The classes are {' and '.join(map(repr, names))}."
+            f"Positive class {shown(level)} not found.{guess} The classes are {' and '.join(map(repr, names))}."
         )
     return names.index(wanted)

@@ -404,6 +404,7 @@ def _provenance(comparison: Comparison) -> SectionView:
         "rows": facts.get("rows"),
         "rows by part, mean": facts.get("fold_rows"),
         "divided into": facts.get("divided"),
+        "positive class": facts.get("positive"),
         "models": [one.name for one in comparison.contestants],
         "explained by": facts.get("explained"),
         "seed": facts.get("seed"),

@@ -26,6 +26,7 @@ from permgrad.runs.compare_plan import Plan, check_metric, check_task, make_plan
 from permgrad.runs.folder import believed, now, writable_folder
 from permgrad.runs.outputs import refuse_input
 from permgrad.runs.request import Outcome
+from permgrad.runs.target import positive_words
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -82,6 +83,8 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
         f"comparing {len(plan.models)} models of {given.target!r} on {given.name}: {len(given.table.y):,} rows, "
         f"{division(plan, given.table.task, given.groups is not None)}"
     )
+    for words in positive_words(given.table.positive):
+        say(words)
     with (
         open_comparison(folder, configuration, command=request.command, overwrite=request.overwrite) as store,
         told_of_columns(),

@@ -21,7 +21,6 @@ from permgrad.data.column_types import Kind, checked_kinds, infer_schema
 from permgrad.data.groups import check_blocks
 from permgrad.runs.compare_models import Table
 from permgrad.runs.request import DEFAULT_PARENT, TASKS, RunRequest, TableRequest
-from permgrad.runs.target import positive_note
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,8 +223,7 @@ def from_request(request: CompareRequest) -> Given:
         kinds=inputs.kinds,
         positive=inputs.positive,
     )
-    notes = (*inputs.notes, *positive_note(inputs.positive))
-    return Given(name=request.name, target=inputs.target, table=table, groups=groups, notes=notes)
+    return Given(name=request.name, target=inputs.target, table=table, groups=groups, notes=tuple(inputs.notes))
 
 
 def from_arrays(
@@ -248,7 +246,7 @@ def from_arrays(
     """
     from permgrad.data.cells import as_frame
     from permgrad.data.row_order import tell_of_other_order
-    from permgrad.runs.target import choose_task, doubt_on_task, positive_label, positive_note, target_values
+    from permgrad.runs.target import choose_task, doubt_on_task, positive_label, target_values
 
     check_choice("task", task, TASKS)
     tell_of_other_order(X, y=y, groups=groups)
@@ -285,5 +283,4 @@ def from_arrays(
         **declared,
     )
     notes = doubt_on_task(target, chosen, title, "task='classification'") if task == "auto" else []
-    notes += positive_note(table.positive, "positive=")
     return Given(name=name, target=title, table=table, groups=codes, notes=tuple(notes))

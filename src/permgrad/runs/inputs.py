@@ -240,8 +240,7 @@ def load_inputs(request: RunRequest, *, kept_group: str | None = None, undivided
     rows = divided(request, card, written, target, codes, notes, undivided=undivided)
     train = rows.tables["train"]
     stated = card.positive if card is not None and target == card.target else None
-    said = f"--positive {request.positive}"
-    positive = positive_label(rows.truths["train"], rows.task, request.positive, stated, given=said)
+    positive = positive_label(rows.truths["train"], rows.task, request.positive, stated)
     with written.lines.named():
         schema = _schema(train.drop(columns=target), codes, target, written.units, kinds)
     left_out |= {name: LIKE_AN_IDENTIFIER for name in schema.of_kind("identifier") if name not in left_out}

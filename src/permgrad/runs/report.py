@@ -138,7 +138,7 @@ def _with_positive(content: ReportContent, level: str) -> ReportContent:
 
     given, metrics = content.predictions, dict(content.metrics or {})
     classes = [] if given is None else list(given.classes)
-    label = classes[find_positive(classes, level, f"--positive {level}")]
+    label = classes[find_positive(classes, level)]
     assert given is not None
     metrics["test"] = evaluate(
         "classification", given.truth, probabilities=given.probabilities, classes=classes, positive=label

@@ -30,7 +30,7 @@ from permgrad.runs.folder import (
 from permgrad.runs.inputs import Inputs, configuration, load_inputs
 from permgrad.runs.outputs import refuse_input
 from permgrad.runs.request import Outcome, RunRequest
-from permgrad.runs.target import positive_note
+from permgrad.runs.target import positive_words
 
 __all__ = ["RunRequest", "run_table"]
 
@@ -236,8 +236,8 @@ def _class_lines(metrics: Mapping[str, Any]) -> list[str]:
     """Say which class is the positive one, and which are never predicted."""
     from permgrad.evaluation.never_predicted import never_predicted_words
 
-    said = [f"{note[0].upper()}{note[1:]}." for note in positive_note(metrics.get("positive"))]
-    return said + never_predicted_words(metrics.get("never_predicted") or [])
+    found = metrics.get("never_predicted") or []
+    return [*positive_words(metrics.get("positive")), *never_predicted_words(found)]
 
 
 def _cut_lines(metrics: Mapping[str, Any]) -> list[str]:

@@ -308,7 +308,7 @@ def positive_option(model: Any, data: Mapping[str, Any], asked: str | None) -> d
     """Return the positive class, as asked for or as the run has it; nothing where neither says."""
     classes = getattr(model, "classes_", np.array([])).tolist()
     if asked is not None:
-        return {"positive": classes[find_positive(classes, asked, f"--positive {asked}")]}
+        return {"positive": classes[find_positive(classes, asked)]}
     known = [label for label in classes if canonical(label) == canonical(data.get("positive"))]
     return {"positive": known[0]} if known and len(classes) == 2 else {}
 

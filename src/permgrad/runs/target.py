@@ -114,7 +114,7 @@ def doubt_on_task(values: pd.Series[Any], task: Task, name: str, option: str = "
     return [f"target {name!r} is predicted as a number: {reason}; if they are classes, pass {option}"]
 
 
-def positive_label(y: npt.NDArray[Any], task: Task, asked: Any, stated: Any = None, *, given: str = "") -> Any:
+def positive_label(y: npt.NDArray[Any], task: Task, asked: Any, stated: Any = None) -> Any:
     """Return the positive one of two classes as Python's own value; None where there are more, or a number.
 
     Args:
@@ -122,7 +122,6 @@ def positive_label(y: npt.NDArray[Any], task: Task, asked: Any, stated: Any = No
         task: What it asks for.
         asked: The class that the user calls positive; None: the one that the data card names, else the rarer one.
         stated: The one that the data card names.
-        given: What the user wrote, for the message.
 
     Raises:
         InputError: There is no such class, or there are not two.
@@ -134,23 +133,23 @@ def positive_label(y: npt.NDArray[Any], task: Task, asked: Any, stated: Any = No
     """
     classes = np.unique(y) if task == "classification" else np.zeros(0)
     if asked is not None:
-        return classes[find_positive(classes.tolist(), asked, given)].item()
+        return classes[find_positive(classes.tolist(), asked)].item()
     if len(classes) != 2:
         return None
     named = [label for label in classes.tolist() if stated is not None and canonical(label) == canonical(stated)]
     return named[0] if named else classes[usual_positive(classes.tolist(), y == classes[1])].item()
 
 
-def positive_note(positive: Any, option: str = "--positive") -> list[str]:
+def positive_words(positive: Any) -> list[str]:
     """Return a sentence that says which of two classes metrics are of; nothing where there are not two.
 
     Examples:
-        >>> positive_note("bad")
-        ["average precision and lift are of 'bad', the positive class (--positive chooses another)"]
+        >>> positive_words("bad")
+        ["Average precision and lift are of 'bad', the positive class (--positive chooses another)."]
     """
     if positive is None:
         return []
-    return [f"average precision and lift are of {str(positive)!r}, the positive class ({option} chooses another)"]
+    return [f"Average precision and lift are of {str(positive)!r}, the positive class (--positive chooses another)."]
 
 
 def target_values(
