@@ -167,6 +167,6 @@ def check_row(request: ExplainRequest, rows: int) -> None:
     """
     if request.row is not None and request.row >= rows:
         raise InputError(
-            f"row must be below the number of rows, however: --row {request.row} and {request.table} has "
+            f"row must be below the number of rows, however: --row {request.row} and {request.source} has "
             f"{counted(rows, 'row')}, counted from 0"
         )

@@ -83,6 +83,12 @@ class ExplainRequest:
     own_rows: npt.NDArray[np.int64] | None = None
 
     @property
+    def source(self) -> Path:
+        """The table, once it is known."""
+        assert self.table is not None, "test rows of the run are looked up first"
+        return self.table
+
+    @property
     def folder(self) -> Path:
         """The folder to write."""
         if self.out is not None:
@@ -112,15 +118,14 @@ def explain_table(request: ExplainRequest) -> Outcome:
     check_model(request.model_folder)
     if request.table is None:
         request = _of_own_rows(request)
-    assert request.table is not None
-    refuse_inside(request.folder, request.table)
-    refuse_input(request.folder, {"table": request.table})
+    refuse_inside(request.folder, request.source)
+    refuse_input(request.folder, {"table": request.source})
     refuse_run_file(request.folder, request.model_folder)
     engine = make_engine(request.engine, workers=request.workers, address=request.address)
     if request.rows is not None:
         _check_sampled(request)
     asked = True if request.stream is None and request.rows is not None else request.stream
-    streamed = request.own_rows is None and is_streamed(request.table, asked)
+    streamed = request.own_rows is None and is_streamed(request.source, asked)
     if streamed and request.row is None and not request.where:
         return _explain_in_parts(request, engine)
     _check_form(request, streamed=streamed)
@@ -170,7 +175,7 @@ def _explain_in_memory(request: ExplainRequest, engine: Engine, *, streamed: boo
     # A local explanation is of the model's own prediction; the truth only stands beside it.
     measured = _measures_loss(chosen, scope)
     if measured and truth is None:
-        tell_no_targets(data, whole.columns, request.table, named=request.y is not None)
+        tell_no_targets(data, whole.columns, request.source, named=request.y is not None)
     kept = np.intersect1d(asked, known) if measured else asked
     if measured:
         _check_kept(request, asked, kept)
@@ -181,7 +186,7 @@ def _explain_in_memory(request: ExplainRequest, engine: Engine, *, streamed: boo
     options |= positive_option(model, data, request.positive)
     chosen_rows, chosen_y = rows.take(kept), truth[kept] if measured and truth is not None else None
     if not streamed:
-        check_cells(model.preprocessor_, chosen_rows.table if images else chosen_rows, request.table)
+        check_cells(model.preprocessor_, chosen_rows.table if images else chosen_rows, request.source)
     if images:
         if request.engine != "local":
             raise InputError(
@@ -213,9 +218,9 @@ def _read_all(request: ExplainRequest) -> _Read:
     data = with_target(model, data, request.y)
     rows: Any
     if image_table.is_image_model(model):
-        rows, whole = image_table.read_records(model, data, request.table)
+        rows, whole = image_table.read_records(model, data, request.source)
     else:
-        rows, whole = read_rows(model, data, request.table)
+        rows, whole = read_rows(model, data, request.source)
     if request.y is not None:
         find_column(request.y, [str(column) for column in whole.columns], "y")
     if request.own_rows is not None:
@@ -229,7 +234,7 @@ def _read_chosen(request: ExplainRequest) -> _Read:
     """Return the same of the chosen rows of a table that need not fit in memory."""
     from permgrad.attribution.method import methods
 
-    model, data, table = open_streamed(request.model_folder, request.table, request.y)
+    model, data, table = open_streamed(request.model_folder, request.source, request.y)
     if request.y is not None:
         find_column(request.y, table.columns, "y")
     features = [str(name) for name in model.preprocessor_.feature_names_in_]
@@ -241,7 +246,7 @@ def _read_chosen(request: ExplainRequest) -> _Read:
     measured = request.scope == "global" or (request.scope == "auto" and "local" not in chosen.scopes)
     if target is None:
         if measured:
-            tell_no_targets(data, table.columns, request.table, named=request.y is not None)
+            tell_no_targets(data, table.columns, request.source, named=request.y is not None)
         data = {**data, "target": None}
     elif measured and not known_cells(whole[target], data).any():
         raise InputError(_UNKNOWN)
@@ -279,16 +284,16 @@ def _check_form(request: ExplainRequest, *, streamed: bool) -> None:
         )
     if request.form != "tidy":
         raise InputError(
-            f"--form belongs to tables that are read in parts, however: {request.table} is read into memory; add "
+            f"--form belongs to tables that are read in parts, however: {request.source} is read into memory; add "
             "--stream (Parquet), or leave --form out"
         )
 
 
 def _check_sampled(request: ExplainRequest) -> None:
-    if request.stream is False or (request.table.is_file() and not is_partitioned(request.table)):
+    if request.stream is False or (request.source.is_file() and not is_partitioned(request.source)):
         what = "it is no Parquet" if request.stream is not False else "--no-stream is given"
         raise InputError(
-            f"--rows draws rows of a Parquet table that is read in parts, however: {what} ({request.table}); write it "
+            f"--rows draws rows of a Parquet table that is read in parts, however: {what} ({request.source}); write it "
             "as Parquet and leave --no-stream out, or leave --rows out"
         )
 
@@ -298,7 +303,7 @@ def _explain_in_parts(request: ExplainRequest, engine: Engine) -> Outcome:
     options: dict[str, Any] = {} if request.baseline is None else {"baseline": request.baseline}
     explanation, finished = explain_streamed(
         request.model_folder,
-        request.table,
+        request.source,
         request.folder,
         overwrite=request.overwrite,
         threads=request.threads,
@@ -376,18 +381,22 @@ def _truth(
         labels = {canonical(label): label for label in model.classes_.tolist()}
         y = np.array([labels.get(canonical(value)) for value in values.tolist()], dtype=object)
         strange = known & np.array([value is None for value in y])
-        if strange.any():
+        if strange.any() and request.own_rows is not None:
+            said = f"{counted(int(strange.sum()), 'test row')} {by_count(int(strange.sum()), 'has', 'have')} a class"
+            warn_user(f"{said} that no training row has; {by_count(int(strange.sum()), 'it is', 'they are')} left out")
+            known &= ~strange
+        elif strange.any():
             first = values.to_numpy()[strange].tolist()[0]
             raise InputError(
                 f"the target must hold classes of the model ({', '.join(map(str, model.classes_.tolist()[:10]))}), "
-                f"however: {int(strange.sum())} of {counted(len(y), 'row')} of {request.table} "
+                f"however: {int(strange.sum())} of {counted(len(y), 'row')} of {request.source} "
                 f"{by_count(int(strange.sum()), 'holds', 'hold')} another, such as {first!r}; correct or leave "
                 "out such rows, or leave the column out"
             )
         return y, everything[known]
     if not pd.api.types.is_numeric_dtype(values.dtype):
         raise InputError(
-            f"the target must hold numbers as in training, however: column {target!r} of {request.table} holds text; "
+            f"the target must hold numbers as in training, however: column {target!r} of {request.source} holds text; "
             "correct it, or leave the column out"
         )
     return values.to_numpy(dtype=np.float64), everything[known]
@@ -400,7 +409,7 @@ def _check_kept(request: ExplainRequest, asked: npt.NDArray[np.int64], kept: npt
     left_out = len(asked) - len(kept)
     if left_out:
         warn_user(
-            f"{left_out:,} of {counted(len(asked), 'row')} of {request.table} "
+            f"{left_out:,} of {counted(len(asked), 'row')} of {request.source} "
             f"{by_count(left_out, 'has', 'have')} no target and {by_count(left_out, 'is', 'are')} left out where "
             "the loss is explained; leave the target's column out to explain all of them"
         )
