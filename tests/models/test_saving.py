@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from rounding import as_many_threads
 
 import permgrad as pg
 from permgrad import EnvironmentProblem, HyNNClassifier, HyNNRegressor, InputError
@@ -97,7 +98,7 @@ def test_equal_in_a_new_process(saved, tmp_path):
         "np.save(sys.argv[3], pg.load(sys.argv[1]).predict_proba(pd.read_pickle(sys.argv[2])))"
     )
     arguments = [str(folder), str(tmp_path / "X.pkl"), str(tmp_path / "p.npy")]
-    subprocess.run([sys.executable, "-c", script, *arguments], check=True)
+    subprocess.run([sys.executable, "-c", script, *arguments], env=as_many_threads(), check=True)
     np.testing.assert_array_equal(np.load(tmp_path / "p.npy"), model.predict_proba(X))
 
 
