@@ -178,3 +178,69 @@ def test_zeros_of_captum_are_not_blamed_on_the_network():
     inputs = {"image": torch.rand(4, 1, 6, 6), "table": torch.randn(4, 3)}
     with pytest.warns(pg.PermgradWarning, match="gives nothing for them, which need not mean"):
         pg.explain(net, inputs, method=attr.LayerGradCam(net, net.convolution))
+
+
+# ---- objects that need a sample, or that look at a layer -------------------------------------------------------------
+
+
+class Sentences(nn.Module):
+    """Looks words up, and needs a number beside them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.dense, self.head = nn.Embedding(9, 3), nn.Linear(3, 4), nn.Linear(4, 1)
+
+    def forward(self, ids: torch.Tensor, age: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.tanh(self.dense(self.words(ids)).sum(dim=1)) * age)
+
+
+def sentences() -> tuple[Sentences, dict[str, torch.Tensor]]:
+    torch.manual_seed(0)
+    return Sentences(), {"ids": torch.randint(0, 9, (6, 5)), "age": torch.randn(6, 1)}
+
+
+@pytest.mark.parametrize("given", ["background", "baselines", "rows"])
+@pytest.mark.parametrize("kind", [attr.GradientShap, attr.DeepLiftShap])
+def test_a_sample_of_baselines_is_the_background(kind, given):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 20), nn.ReLU(), nn.Linear(20, 1))
+    rows, other = 3 * torch.randn(7, 4), torch.randn(5, 4)
+    options = {} if given == "rows" else {given: other}
+    found = pg.explain(net, rows, method=kind(net), **options)
+    sample = rows if given == "rows" else other
+    wanted = (net(rows) - net(sample).mean(dim=0)).detach().numpy()[:, 0]
+    assert np.abs(wanted).max() > 0.1
+    tolerance = 1e-5 if kind is attr.DeepLiftShap else 3 * np.abs(wanted).max()
+    np.testing.assert_allclose(found.values.sum(axis=(1, 2)), wanted, atol=tolerance)
+
+
+def test_what_an_embedding_gives_each_token_is_added_up():
+    net, inputs = sentences()
+    inputs = {"ids": inputs["ids"], "age": torch.ones(6, 1)}
+    net.forward = lambda ids: Sentences.forward(net, ids, torch.ones(len(ids), 1))  # type: ignore[method-assign]
+    made = attr.LayerIntegratedGradients(net, net.words)
+    found = pg.explain(net, inputs["ids"], method=made, baselines=0, n_steps=200)
+    assert found.names[0] == "ids[0]"
+    zeros = torch.zeros(6, 5, dtype=torch.int64)
+    wanted = (net(inputs["ids"]) - net(zeros)).detach().numpy()[:, 0]
+    assert np.abs(wanted).max() > 0.05
+    np.testing.assert_allclose(found.values.sum(axis=(1, 2)), wanted, atol=1e-3)
+
+
+def test_a_layers_attributions_are_its_units():
+    net, inputs = sentences()
+    made, zeros = attr.LayerIntegratedGradients(net, net.dense), torch.zeros(1, 5, dtype=torch.int64)
+    # The embedding takes no steps between words: what Captum walks along is the dense layer's output.
+    with pytest.raises(pg.InputError, match=r"for a layer's units pass layer= with its name too"):
+        pg.explain(net, inputs, method=made, baselines={"ids": zeros, "age": torch.ones(1, 1)})
+    with pytest.raises(pg.InputError, match=r"layer='head' is not the layer .*\. Leave layer= out"):
+        pg.explain(net, inputs, method=made, layer="head")
+    with pytest.raises(pg.InputError, match=r"layer='dense' is not the layer .*\. Leave layer= out"):
+        pg.explain(net, inputs, method=attr.Saliency(net), layer="dense")
+    plain = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 1))
+    rows = torch.randn(7, 4)
+    found = pg.explain(plain, rows, method=attr.LayerIntegratedGradients(plain, plain[0]), layer="0", n_steps=200)
+    direct = attr.LayerIntegratedGradients(plain, plain[0]).attribute(rows, target=0, n_steps=200).detach().numpy()
+    assert found.names == ("0[0]", "0[1]", "0[2]")
+    assert np.abs(direct).max() > 0.01
+    np.testing.assert_allclose(found.values[:, :, 0], direct, atol=1e-6)

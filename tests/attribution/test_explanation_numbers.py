@@ -302,3 +302,17 @@ def test_files_whose_parts_are_of_another_kind_are_refused(tmp_path, wrong, said
     path.write_text(json.dumps(header | wrong), encoding="utf-8")
     with pytest.raises(pg.InputError, match=said):
         Explanation.load(path.parent)
+
+
+def test_an_interval_of_a_mean_of_absolute_values_does_not_pass_zero():
+    # One large value among small ones: the plain interval would end at −1.2.
+    values = np.array([[0.01, 3.0], [-0.02, 3.1], [4.0, -3.2], [0.0, 2.9]])[:, :, None]
+    found = Explanation(values, ("a", "b"), ("t", "t"), ("all",), "gradient", "local").to_global("mean_abs")
+    mean, low = found.values[:, 0], found.ci()[0][:, 0]
+    assert mean[0] - 1.96 * found.std[0, 0] < -0.5
+    assert low[0] == 0.0
+    assert found.p_values[0, 0] >= 0.05, "the interval holds 0, as the p-value says"
+    assert 2 < low[1] < mean[1]
+    assert found.p_values[1, 0] < 0.05
+    signed = Explanation(values, ("a", "b"), ("t", "t"), ("all",), "gradient", "local").to_global("mean")
+    assert signed.ci()[0].min() < -0.5, "a signed mean may be below 0"

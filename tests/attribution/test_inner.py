@@ -229,3 +229,24 @@ def test_weights_that_the_forward_writes_are_those_it_computes_with(method, opti
     found, wanted = (pg.explain(net, inputs, **own).values for net in (fresh, settled))
     assert np.abs(wanted).max() > 1e-4
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+class HalfConstant(nn.Module):
+    """A layer whose first units do not depend on what the network is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.join = nn.Identity()
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        ones = torch.ones(len(first), 10)
+        return self.join(torch.cat([ones, first, second], dim=1)).square().sum(dim=1)
+
+
+def test_a_warning_of_constant_units_names_them():
+    rows = {"first": torch.randn(30, 2), "second": torch.randn(30, 1)}
+    told = r"of these units is exactly 0: join\[0\], join\[1\], .*join\[7\] and 2 more;"
+    with pytest.warns(pg.PermgradWarning, match=told):
+        found = pg.explain(HalfConstant(), rows, method="permutation", layer="join", random_state=0, progress=False)
+    assert set(found.modality) == {"constant", "first", "second"}
+    assert found.values[10:].min() > 0.1

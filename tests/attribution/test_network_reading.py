@@ -153,7 +153,7 @@ def test_a_background_is_laid_out_like_the_inputs():
         explain(Two(), {"image": IMAGE, "table": TABLE}, background={})
     with pytest.raises(pg.InputError, match="must have the shape of the inputs"):
         explain(Two(), {"image": IMAGE, "table": TABLE}, background={"image": IMAGE[:, :, :3], "table": TABLE})
-    with pytest.raises(pg.InputError, match="at least 2 rows"):
+    with pytest.raises(pg.InputError, match=r"A single row is explained, .*\. Pass background="):
         explain(Two(), {"image": IMAGE[:1], "table": TABLE[:1]})
 
 
@@ -409,7 +409,7 @@ def test_nonsense_is_refused_by_every_method(method):
 
 @pytest.mark.parametrize("method", ["permutation", "ablation", "permgrad", "shapley", "lime"])
 def test_a_row_is_no_background_for_itself(method):
-    with pytest.raises(pg.InputError, match="at least 2 rows, however: it holds 1; pass background="):
+    with pytest.raises(pg.InputError, match=r"A single row is explained, .*\. Pass background= with further"):
         explain(nn.Linear(4, 2), TABLE[:1], method=method)
     assert np.nanmax(np.abs(explain(nn.Linear(4, 2), TABLE[:1], method=method, background=TABLE[1:]).values)) > 0
 

@@ -20,6 +20,7 @@ from permgrad._threads import captum_turn
 from permgrad.attribution.coalitions import CoalitionGame
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Method, Request, Scope, methods
+from permgrad.attribution.network.inner import InnerSubject
 from permgrad.attribution.network.segments import image_shape
 from permgrad.attribution.network.subject import NetworkSubject, unwrap
 from permgrad.attribution.result import describe, finish, input_maps, shown_values
@@ -118,7 +119,12 @@ class CaptumMethod(Method):
         return finish(request, explanation)
 
     def _check_network(self, subject: NetworkSubject) -> None:
-        """Refuse an object that was made for another network: its numbers would be taken for this one's."""
+        """Refuse an object that was made for another network or layer: its numbers would be taken for this one's."""
+        if isinstance(subject, InnerSubject) and getattr(self.attribution, "layer", None) is not subject.layer:
+            raise InputError(
+                f"layer={subject.names[0]!r} is not the layer that {self.name} was made for. Leave layer= out, or make "
+                "a Captum object for that layer."
+            )
         function = getattr(self.attribution, "forward_func", None)
         owner = getattr(function, "__self__", function)
         if isinstance(owner, nn.Module):
@@ -131,10 +137,14 @@ class CaptumMethod(Method):
 
     def _attribute(self, request: Request, rows: tuple[Tensor, ...], target: int, part: slice) -> Any:
         """Return the players' values for some rows, which stand at ``part``, and one output, ``(rows, players)``."""
-        subject: Any = request.subject
+        inner = request.subject if isinstance(request.subject, InnerSubject) else None
+        subject: Any = request.subject if inner is None else inner.outer
+        sources = rows if inner is None else tuple(tensor[part] for tensor in subject.inputs)
         order = _call_order(subject)
-        inputs = tuple(rows[position].to(subject.device).clone() for position in order)
+        inputs = tuple(sources[position].to(subject.device).clone() for position in order)
         options = dict(request.options)
+        if self.kind.endswith(_DISTRIBUTIONS) and inner is None and "baselines" not in options:
+            options["baselines"] = tuple(request.donors[position].to(subject.device) for position in order)
         if "baselines" in options and not isinstance(options["baselines"], (Tensor, int, float)):
             given = subject.read(options["baselines"])
             options["baselines"] = tuple(given[position].to(subject.device) for position in order)
@@ -142,8 +152,8 @@ class CaptumMethod(Method):
         options = {
             name: value if name in whole else _of_rows(value, part, request.count) for name, value in options.items()
         }
-        masked = self._masks(request, order, options)
-        if _takes_target(subject, rows):
+        masked = inner is None and self._masks(request, order, options)
+        if _takes_target(subject, sources):
             options.setdefault("target", target)
         try:
             found = self.attribution.attribute(inputs, **options)
@@ -158,8 +168,14 @@ class CaptumMethod(Method):
                 f"{reason}; pass what it needs (baselines=, …) as options"
             ) from error
         parts = list(found) if isinstance(found, (tuple, list)) else [found]
-        own = self._on_inputs(parts, [rows[position] for position in order], order)
-        by_player = request.space.sums([own[order.index(position)].detach() for position in range(len(rows))])
+        if inner is None:
+            own = self._on_inputs(parts, [rows[position] for position in order])
+            own = [own[order.index(position)] for position in range(len(rows))]
+        else:
+            # Inputs that are needed behind the layer belong to nobody.
+            rest = [torch.zeros_like(tensor, dtype=torch.float32) for tensor in rows[inner.calls :]]
+            own = [*self._on_inputs(parts, list(rows[: inner.calls])), *rest]
+        by_player = request.space.sums([values.detach() for values in own])
         if masked:
             # Every position of a segment holds the segment's value.
             by_player = by_player / torch.as_tensor(request.space.sizes().clip(min=1), device=by_player.device)
@@ -178,10 +194,14 @@ class CaptumMethod(Method):
         )
         return True
 
-    def _on_inputs(self, parts: list[Tensor], rows: list[Tensor], order: list[int]) -> list[Tensor]:
-        """Return attributions shaped like the inputs; a layer's map is spread over the one image there is."""
-        if len(parts) == len(rows) and all(a.shape == b.shape for a, b in zip(parts, rows, strict=True)):
-            return parts
+    def _on_inputs(self, parts: list[Tensor], rows: list[Tensor]) -> list[Tensor]:
+        """Return attributions shaped like the inputs.
+
+        What an embedding gives each token is added up; a layer's map is spread over the one image there is.
+        """
+        pairs = list(zip(parts, rows, strict=False))
+        if len(parts) == len(rows) and all(own.shape[: row.ndim] == row.shape for own, row in pairs):
+            return [own.reshape(*row.shape, -1).sum(dim=-1) for own, row in pairs]
         images = [place for place, tensor in enumerate(rows) if image_shape(tuple(tensor.shape[1:]))]
         maps = [part for part in parts if part.ndim == 4]
         if len(parts) == 1 and len(maps) == 1 and len(images) == 1:
@@ -199,10 +219,10 @@ class CaptumMethod(Method):
                 whole[images[0]] = spread.expand(rows[images[0]].shape) / channels
                 return whole
         shapes = [tuple(part.shape) for part in parts]
-        wanted = [tuple(rows[k].shape) for k in range(len(order))]
+        wanted = [tuple(row.shape) for row in rows]
         raise InputError(
-            f"{self.name} must give one number for each number of the inputs {wanted}, however: it gave {shapes}; a "
-            "layer's attributions can be shown for a network with one image"
+            f"{self.name} must give one number for each number of the inputs {wanted}, however: it gave {shapes}; for "
+            "a layer's units pass layer= with its name too"
         )
 
 

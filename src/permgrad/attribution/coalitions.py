@@ -32,19 +32,21 @@ _BATCH_IMAGE, _BATCH_TABLE, _BATCH_ACCELERATOR = 256, 1024, 16384
 
 
 def forward_batch_size(request: Request) -> int:
-    """Return the rows per forward pass, ``"auto"`` resolved."""
+    """Return the rows per forward pass, ``"auto"`` resolved: as many as are fast, and whose activations are bounded."""
     if request.batch_size != "auto":
         return int(request.batch_size)
-    if request.subject.device.type != "cpu":
-        return _BATCH_ACCELERATOR
+    subject = request.subject
+    most = subject.most_rows() if isinstance(subject, NetworkSubject) else _BATCH_ACCELERATOR
+    if subject.device.type != "cpu":
+        return min(_BATCH_ACCELERATOR, most)
     # A network may also draw or reshape a table into an image inside.
     convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    images = request.subject.kind == "network" and (
+    images = subject.kind == "network" and (
         any(tensor.ndim > 2 for tensor in request.inputs)
-        or any(isinstance(part, convolutions) for part in request.subject.module.modules())
+        or any(isinstance(part, convolutions) for part in subject.module.modules())
     )
-    drawn = request.subject.kind == "hybrid" and "image" in request.subject.paths
-    return _BATCH_IMAGE if images or drawn else _BATCH_TABLE
+    drawn = subject.kind == "hybrid" and "image" in subject.paths
+    return min(_BATCH_IMAGE if images or drawn else _BATCH_TABLE, most)
 
 
 class CoalitionGame:

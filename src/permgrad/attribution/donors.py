@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import InputError, counted
+from permgrad._errors import InputError
 from permgrad._random import uniform_integers
 from permgrad.attribution.moments import NO_DONOR
 
@@ -65,7 +65,8 @@ def need_background(rows: int, *, shared: bool) -> None:
     """
     if shared and rows < 2:
         raise InputError(
-            f"the background must hold at least 2 rows, however: it holds {rows}; pass background= with more rows"
+            "A single row is explained, and there is no other to take replacement values from. Pass background= with "
+            "further rows."
         )
 
 
@@ -95,12 +96,9 @@ class MarginalSampler:
     def __init__(
         self, background: npt.NDArray[np.float32], seed: int, *, shared: bool, row_offset: int | RowNumbers = 0
     ) -> None:
-        fewest = 2 if shared else 1
-        if len(background) < fewest:
-            raise InputError(
-                f"the background must hold at least {counted(fewest, 'row')}, however: it holds {len(background)}; "
-                "pass background= with more rows"
-            )
+        need_background(len(background), shared=shared)
+        if not len(background):
+            raise InputError("The background has no rows. Pass background= with at least one.")
         self.background = background
         self.seed = seed
         self.shared = shared

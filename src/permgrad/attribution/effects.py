@@ -20,11 +20,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from permgrad._errors import InputError
 from permgrad._progress import Progress
 from permgrad._random import generator
 from permgrad.attribution.coalitions import CoalitionGame
-from permgrad.attribution.donors import donor_rows
+from permgrad.attribution.donors import donor_rows, need_background
 from permgrad.attribution.finite import finite_rows
 from permgrad.attribution.game import Floats, MomentCollector, ReadoutValue, Value, doubling_rounds, settle
 from permgrad.attribution.importance import Table, loss_scale, make_value, receiver_classes, tabulate
@@ -179,10 +178,8 @@ class Effects:
         self.value = value
         self.fixed = fixed
         donors = len(request.donors[0])
-        if fixed is None and donors < (2 if request.shared else 1):
-            raise InputError(
-                f"the background must hold at least 2 rows, however: it holds {donors}; pass background= with more rows"
-            )
+        if fixed is None:
+            need_background(donors, shared=request.shared)
         self.donors = donors if fixed is None else request.count
 
     @cached_property

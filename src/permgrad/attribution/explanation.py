@@ -254,6 +254,9 @@ class Explanation:
             values = np.divide(values, norm, out=np.zeros_like(values), where=norm > 0)
             std = np.full(values.shape, np.nan)
         low, high, p_values = interval(values, std, size, float(self.meta.get("confidence", 0.95)))
+        if how == "mean_abs":
+            # A mean of absolute values is not below 0, whatever its error.
+            low = np.fmax(low, np.minimum(values, 0.0))
         keep_parts = how == "mean"
         return replace(
             self,

@@ -101,9 +101,14 @@ def finish(request: Request, explanation: Explanation) -> Explanation:
             for name in dict.fromkeys(explanation.modality)
             if not values[[own == name for own in explanation.modality]].any()
         ]
+        inputs = [name for name in unused if name in request.subject.input_names]
+        # What a layer gives has the modality of the inputs behind it, or none.
+        units = [name for name, own in zip(explanation.names, explanation.modality, strict=True) if own in unused]
+        units = [] if inputs else units
         if unused:
-            listed = ", ".join(unused)
-            warn_user(f"the importance of these inputs is exactly 0: {listed}; {_why_zero(explanation)}")
+            kind = "inputs" if inputs else "units" if "layer" in vars(request.subject) else "features"
+            listed = ", ".join(inputs or units[:_LISTED]) + f" and {len(units) - _LISTED} more" * (len(units) > _LISTED)
+            warn_user(f"the importance of these {kind} is exactly 0: {listed}; {_why_zero(explanation)}")
     return explanation
 
 
@@ -121,6 +126,8 @@ def _why_zero(explanation: Explanation) -> str:
 
 
 #: Methods that see an input through the gradient alone.
+#: Units that a warning names.
+_LISTED = 8
 _BY_GRADIENT = ("gradient", "integrated_gradients", "deeplift", "gradcam")
 
 

@@ -46,8 +46,18 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
     parts = list(module.modules())
     with together({("mode", id(part)): partial(_kept_mode, part) for part in parts}):
         # Also where others have done so: a module may have an eval of its own.
-        module.eval()
+        _evaluate(module)
         yield
+
+
+def _evaluate(module: nn.Module) -> None:
+    """Put a module into eval mode; what ``torch.export`` made has one mode only, the one it was exported in."""
+    try:
+        module.eval()
+    except NotImplementedError:
+        module.training = False
+        for part in module.children():
+            _evaluate(part)
 
 
 def _kept_mode(part: nn.Module) -> Undo:

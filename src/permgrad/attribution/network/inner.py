@@ -85,10 +85,11 @@ class InnerSubject(NetworkSubject):
         self.layer = modules[layer]
         self.device, self.dtype, self.head, self.picked = outer.device, outer.dtype, outer.head, outer.picked
         self.outputs_form, self._width = outer.outputs_form, outer._width  # noqa: SLF001 — it is the same network
-        self.rewrites = outer.rewrites
+        self.rewrites, self._most_rows = outer.rewrites, outer.most_rows()
         # What is left of a network that is cut is not folded.
         self._folded, self._looked = None, True
-        self.inputs = with_fewer(min(_PROBE_ROWS, len(inputs[0])), partial(self._look, layer, inputs))
+        few = min(_PROBE_ROWS, len(inputs[0]), max(2, outer.most_rows()))
+        self.inputs = with_fewer(few, partial(self._look, layer, inputs))
 
     def _look(self, layer: str, inputs: tuple[Tensor, ...], count: int) -> tuple[Tensor, ...]:
         """Find out with the first rows how the layer is called and where it can be cut; return what is explained."""
@@ -139,7 +140,7 @@ class InnerSubject(NetworkSubject):
 
         with self.open():
             size = rows_at_once(self.device, on_processor=_BATCH, on_accelerator=_BATCH_ACCELERATOR)
-            in_batches(count, size, work)
+            in_batches(count, min(size, self.outer.most_rows()), work)
         return (*found, *(inputs[position] for position in self._kept))
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:

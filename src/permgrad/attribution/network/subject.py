@@ -11,12 +11,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from permgrad._checks import check_choice
 from permgrad._errors import InputError, PermgradError, counted, error_in_words, is_out_of_memory, warn_user
 from permgrad.attribution.network.apart import check_apart
 from permgrad.attribution.network.inputs import InputForm, in_type_of, read_forms, shapes_in_words
+from permgrad.attribution.network.memory import bytes_per_row, rows_within_memory
 from permgrad.attribution.network.outputs import OutputForm, pick_head, resolve_outputs, with_others
 from permgrad.attribution.network.state import are_rewritten, as_written, check_initialised, copied_weights, kept
 from permgrad.attribution.subject import Task
@@ -129,6 +130,7 @@ class NetworkSubject:
         self.head = self.picked = head
         self._casts: tuple[torch.dtype | None, ...] = (None,) * len(tensors)
         self._width: int | None = None
+        self._most_rows: int | None = None
         self.rewrites = False
         probe = self._probe_forms(forms, tensors)
         self.inputs = self._cast(tensors)
@@ -221,9 +223,14 @@ class NetworkSubject:
                 cause = cause or error.__cause__
         few = shapes_in_words(self.input_names, [tensor[:_PROBE_ROWS] for tensor in tensors])
         keys = "keys, " * isinstance(self.form.structure, dict)
+        hint = f"Check their {keys}order, shapes and types."
+        if any(isinstance(part, fx.GraphModule) and "eval" in vars(part) for part in self.module.modules()):
+            hint = (
+                "A module of torch.export takes no other sizes than those it was exported for: export it with a "
+                "dynamic first dimension (dynamic_shapes=), or pass the original network."
+            )
         raise InputError(
-            f"The network does not accept the inputs: called with {few} {', and '.join(told)}. "
-            f"Check their {keys}order, shapes and types."
+            f"The network does not accept the inputs: called with {few} {', and '.join(told)}. {hint}"
         ) from cause
 
     def _probe(self, tensors: Sequence[Tensor]) -> Tensor:
@@ -254,6 +261,7 @@ class NetworkSubject:
             try:
                 with torch.no_grad(), self.open():
                     copied = copied_weights(self.module)
+                    self._most_rows = None
                     outputs = self._first_outputs(self._cast(few))
                     # Parts of such a network, run by themselves, would compute with the weights as they were before.
                     self.rewrites = are_rewritten(copied)
@@ -271,10 +279,23 @@ class NetworkSubject:
     def _first_outputs(self, rows: Sequence[Tensor]) -> Tensor:
         """Return the outputs of rows, in batches that fit in memory."""
         found: list[Tensor] = []
-        in_batches(len(rows[0]), len(rows[0]), lambda part: found.append(self.forward([own[part] for own in rows])))
+        size = min(len(rows[0]), self.most_rows(rows))
+        in_batches(len(rows[0]), size, lambda part: found.append(self.forward([own[part] for own in rows])))
         if len({own.shape[1] for own in found}) > 1:
             raise _another_width(found[0].shape[1], found[1].shape[1], len(found[1]))
         return torch.cat(found)
+
+    def most_rows(self, rows: Sequence[Tensor] | None = None) -> int:
+        """Return how many rows may go through the network together, so that activations stay within bounds.
+
+        Args:
+            rows: one or more, in the types that the network takes; None: the rows explained.
+        """
+        if self._most_rows is None:
+            row = [own[:1] for own in (self.inputs if rows is None else rows)]
+            with self.open(), as_written(self.module):
+                self._most_rows = rows_within_memory(bytes_per_row(self.forward, row), self.device)
+        return self._most_rows
 
     # ---- running it --------------------------------------------------------------------------------------------------
 
