@@ -73,8 +73,8 @@ def cut_into_branches(subject: NetworkSubject, inputs: Sequence[Tensor]) -> Bran
         return None
     try:
         cut = _trace(subject, len(inputs))
-        few = min(_PROBE_ROWS, len(inputs[0]), max(2, subject.most_rows()))
-        if cut is None or not with_fewer(few, partial(_agrees, cut, inputs)):
+        most = min(_PROBE_ROWS, len(inputs[0]), max(2, subject.most_rows()))
+        if cut is None or not with_fewer(most, partial(_agrees, cut, inputs)):
             return None
     except Exception:  # noqa: BLE001 — whatever the user's code does under tracing, the whole network still runs
         return None

@@ -19,7 +19,7 @@ class _Written(TorchDispatchMode):
     """Notes how many bytes each operation of this thread gives back."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.sizes: list[int] = []
 
     def __torch_dispatch__(
