@@ -1,8 +1,9 @@
-"""Columns that say the same are found, whatever they are written in, and named once."""
+"""Columns that determine each other are found, whatever they are written in, and named once."""
 
 from __future__ import annotations
 
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ def slow_twin(frame: pd.DataFrame) -> list[tuple[str, ...]]:
         for group in found:
             one, two = frame[group[0]], frame[name]
             blank = one.isna() == two.isna()
-            equal = bool((blank & ((one == two) | one.isna())).all())
+            equal = bool((blank & ((one == two) | one.isna())).all()) or (blank.all() and follows(one, two))
             pairs = {*zip(one.dropna(), two.dropna(), strict=False)} if blank.all() else set()
             coded = len(pairs) == one.nunique() == two.nunique() <= one.notna().sum() / 2
             if equal or (blank.all() and coded):
@@ -31,6 +32,14 @@ def slow_twin(frame: pd.DataFrame) -> list[tuple[str, ...]]:
         else:
             found.append([name])
     return [tuple(group) for group in found if len(group) > 1]
+
+
+def follows(one: pd.Series, two: pd.Series) -> bool:
+    """Whether many different numbers rise or fall strictly with each other."""
+    if one.nunique() < 12 or not all(pd.api.types.is_numeric_dtype(own) for own in (one, two)):
+        return False
+    pairs = [sorted({*zip(one.dropna(), sign * two.dropna(), strict=True)}) for sign in (1, -1)]
+    return any(all(a[0] < b[0] and a[1] < b[1] for a, b in pairwise(own)) for own in pairs)
 
 
 def table(rows: int) -> pd.DataFrame:
@@ -51,7 +60,7 @@ def test_copies_and_codes_are_found_as_by_comparing_cell_by_cell(rows):
     frame = table(rows)
     found = same_columns(frame, infer_schema(frame))
     assert found == slow_twin(frame)
-    assert found == [("x", "x_copy"), ("town", "code"), ("lab_2", "lab_2_copy")]
+    assert found == [("x", "z", "x_copy"), ("town", "code"), ("lab_2", "lab_2_copy")]
     assert same_columns(frame, infer_schema(frame), [["x", "x_copy", "z"], ["town"]]) == found[1:]
 
 
@@ -66,8 +75,21 @@ def test_the_same_values_in_other_types_are_the_same():
     assert infer_schema(frame).of_kind("identifier") == []
     assert same_columns(frame, infer_schema(frame)) == [
         ("whole", "float", "text", "nullable", "zero"),
-        ("day", "day_copy"),
+        ("day", "day_copy", "next_day"),
     ]
+
+
+def test_a_number_and_a_function_of_it_are_named_and_numbers_that_only_go_along_are_not():
+    rng = np.random.default_rng(0)
+    price = rng.lognormal(3, 1, 300).round(2)
+    assert 150 < len(np.unique(price)) < 300, "some prices come again"
+    frame = pd.DataFrame({"price": price, "log_price": np.log(price), "per_price": 1 / price, "rank": price.argsort()})
+    frame["near"] = price + 0.02 * rng.normal(size=300)
+    frame["squared"] = (price - 20) ** 2  # two prices may have one square
+    frame["price_missing"] = frame["price"].where(frame.index > 0)
+    assert same_columns(frame, infer_schema(frame)) == [("price", "log_price", "per_price")] == slow_twin(frame)
+    few = frame.head(8)
+    assert same_columns(few, infer_schema(few)) == [], "of few numbers the order is chance"
 
 
 def test_constants_and_identifiers_are_no_copies():
@@ -92,7 +114,7 @@ def test_an_estimator_names_them_once_and_not_where_they_act_as_one():
         model.fit(frame, y)
     assert [str(one.message) for one in said if issubclass(one.category, PermgradWarning)] == [
         (
-            "these columns say the same in every training row, so that the importance of one hides in the other: "
+            "these columns determine each other one to one in every training row, so importance is split between them: "
             "x = x_copy; leave out all but one, or explain them together: "
             "pg.explain(..., groups={'x': ['x', 'x_copy']})"
         )
@@ -109,13 +131,13 @@ def test_a_long_table_names_them_by_the_rows_that_it_looked_at(tmp_path):
     frame = table(200)[["x", "x_copy", "lab_1"]]
     frame.assign(y=frame["x"] * 2).to_parquet(tmp_path / "table.parquet")
     model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False)
-    with pytest.warns(PermgradWarning, match=r"in every row that types are read from, .* other: x = x_copy; leave"):
+    with pytest.warns(PermgradWarning, match=r"in every row that types are read from, .* them: x = x_copy; leave"):
         model.fit_stream(tmp_path / "table.parquet", "y")
 
 
 def test_what_a_command_has_said_is_not_said_again():
     frame = table(60)
-    with pytest.warns(PermgradWarning, match="x = x_copy"):
+    with pytest.warns(PermgradWarning, match="x = z = x_copy"):
         tell_of_columns(frame, infer_schema(frame), {})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -126,9 +148,9 @@ def test_what_a_command_has_said_is_not_said_again():
 def test_names_that_are_no_text():
     values = np.random.default_rng(0).normal(size=40)
     frame = pd.DataFrame({0: values, 1: values, "a": 2 * values})
-    assert same_columns(frame, infer_schema(frame)) == [("0", "1")]
+    assert same_columns(frame, infer_schema(frame)) == [("0", "1", "a")]
     model = pg.HyNNRegressor(preset="fast", branches=("tabular",), max_epochs=1, random_state=0, progress=False)
-    with pytest.warns(PermgradWarning, match="in the other: 0 = 1; leave out"):
+    with pytest.warns(PermgradWarning, match="between them: 0 = 1; leave out"):
         model.fit(frame[[0, 1]], values)
 
 

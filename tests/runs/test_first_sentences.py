@@ -92,3 +92,23 @@ def test_what_baselines_said_is_kept_and_measured_row_by_row(useless, tmp_path):
         result = CliRunner().invoke(app, ["report", str(copy)])
         assert result.exit_code == 2
         assert f"baseline_predictions.npz of stage 'model' is {fact}" in result.stderr
+
+
+def test_a_column_that_gives_the_target_away_is_an_alarm_first_on_page_and_terminal(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(160, 3)), columns=list("abc"))
+    frame["cost"] = (50 + 10 * frame["a"] + 5 * rng.normal(size=160)).round(2)
+    frame["cost in cents"], frame["paid"] = (frame["cost"] * 100).round(), -9
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    words = ("--target", "cost", "--preset", "fast", "--na", "-9")
+    said = call("run", tmp_path / "table.csv", *words, "--out", tmp_path / "run")
+    alarm = "Column 'cost in cents' alone predicts 'cost' nearly perfectly (R² "
+    assert said.splitlines()[0].startswith(f"ALARM: {alarm}")
+    assert "--drop 'cost in cents'" in said.splitlines()[0]
+    page = (tmp_path / "run" / "report.html").read_text()
+    text = page.replace("&#39;", "'")
+    assert text.index("</h1>") < text.index(f"Alarm: {alarm}") < text.index('<section id="results"')
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["verdict"][0]["facts"]["kind"] == "leak"
+    said = call("run", tmp_path / "table.csv", *words, "--drop", "cost in cents", "--out", tmp_path / "without")
+    assert "ALARM" not in said
+    assert "alone predicts" not in (tmp_path / "without" / "report.html").read_text()

@@ -190,14 +190,14 @@ def test_one_hot_blocks_are_proposed_and_declared_groups_are_variables(here):
 
 
 def test_columns_that_say_the_same_are_named(here):
-    assert not any("say the same" in note for note in load().notes)
+    assert not any("one to one" in note for note in load().notes)
     blocks = table().assign(sex_m=[i % 2 for i in range(200)], sex_f=[1 - i % 2 for i in range(200)])
     blocks.assign(age_copy=blocks["age"]).to_csv("table.csv", index=False)
-    said = [note for note in load().notes if "say the same" in note]
+    said = [note for note in load().notes if "one to one" in note]
     assert any("sex: sex_m, sex_f" in note for note in load().notes), "complementary columns are a block, and no copies"
     assert said == [
         (
-            "these columns say the same in every training row, so that the importance of one hides in the other: "
+            "these columns determine each other one to one in every training row, so importance is split between them: "
             "age = age_copy; leave out all but one with --drop, or treat them as one feature: write them into a "
             'JSON file {"age": ["age", "age_copy"]} and give it with --groups'
         )

@@ -41,7 +41,7 @@ def tell_of_columns(
     suspects: Sequence[str] | None = None,
     rows: str = "training row",
 ) -> None:
-    """Warn of identifiers, numbers in several spellings or with too many digits, and columns that say the same.
+    """Warn of identifiers, numbers in several spellings or with too many digits, and columns that determine each other.
 
     Args:
         frame: training rows, or as many of them as types are read from.

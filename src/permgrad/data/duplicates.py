@@ -1,4 +1,4 @@
-"""Columns that say the same in every row: a model may rely on either, so that importance of one hides in the other."""
+"""Columns that determine each other one to one: a model may rely on either, so importance is split between them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 _LOOKED_AT = 1000
 #: Shares of levels in the cells above which values count: in rows that are few, and in all of them.
 _ALL_DIFFERENT, _OFTEN_ALIKE = 1 - 0.5 / _LOOKED_AT, 0.5
+#: So many different numbers are in the same order in two columns only if one follows from the other.
+_FEWEST_IN_ORDER = 12
 
 
 def same_columns(frame: pd.DataFrame, schema: Schema, together: Iterable[Sequence[str]] = ()) -> list[tuple[str, ...]]:
-    """Find columns of which each tells the others: equal in every row, or one a code of the other.
+    """Find columns that determine each other one to one: equal in every row, one a code or a function of the other.
 
     A code is looked for where values come again, each in two rows on average: columns of which each row has a value of
-    its own are always codes of each other, and say the same only where they are equal.
+    its own are always codes of each other. Of these numbers do so that rise, or fall, strictly with each other, as a
+    wage and its logarithm do, and texts that are equal.
 
     Args:
         frame: the training rows.
@@ -62,7 +65,7 @@ def duplicates_said(groups: Sequence[Sequence[str]], fix: str, *, rows: str = "t
 
     Examples:
         >>> duplicates_said([("x", "x_copy")], "leave one of each out")
-        'these columns say the same in every training row, so that the importance of one hides in the other: x = x_copy; leave one of each out'
+        'these columns determine each other one to one in every training row, so importance is split between them: x ...'
     """  # noqa: E501 — what is said stands in one line
     shown = "; ".join(
         " = ".join(group[:most]) + (f" and {len(group) - most} more" if len(group) > most else "")
@@ -70,7 +73,7 @@ def duplicates_said(groups: Sequence[Sequence[str]], fix: str, *, rows: str = "t
     )
     more = f" and {counted(len(groups) - most, 'more group')}" if len(groups) > most else ""
     return (
-        f"these columns say the same in every {rows}, so that the importance of one hides in the other: {shown}"
+        f"these columns determine each other one to one in every {rows}, so importance is split between them: {shown}"
         f"{more}; {fix}"
     )
 
@@ -95,14 +98,23 @@ def _alike(frame: pd.DataFrame, names: Sequence[str], most: float) -> list[list[
 
 def _signature(series: pd.Series[Any], name: str, most: float) -> bytes:
     """Return a digest of which rows are alike, and of the values too where these are hardly ever so."""
-    codes, values = _levels(series, name)
+    codes, values = column_levels(series, name)
     digest = hashlib.blake2b(np.ascontiguousarray(codes, dtype=np.int64).tobytes(), digest_size=16)
     if len(values) > most * np.count_nonzero(codes >= 0):
-        digest.update(values.tobytes() if isinstance(values, np.ndarray) else "\0".join(values).encode())
+        digest.update(_order(values) if isinstance(values, np.ndarray) else "\0".join(values).encode())
     return digest.digest()
 
 
-def _levels(series: pd.Series[Any], name: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64] | list[str]]:
+def _order(values: npt.NDArray[np.float64]) -> bytes:
+    """Return what numbers share with all that rise or fall strictly with them: their order; of few, the numbers."""
+    if len(values) < _FEWEST_IN_ORDER:
+        return values.tobytes()
+    # A column that falls where another rises says the same: the smallest value comes before the largest.
+    rising = values if np.argmin(values) < np.argmax(values) else -values
+    return np.argsort(rising, kind="stable").tobytes()
+
+
+def column_levels(series: pd.Series[Any], name: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64] | list[str]]:
     """Return each row's level, −1 where it is missing, numbered as they first occur, and the levels in this order."""
     moments = series.dtype.kind in "mM" or isinstance(series.dtype, (pd.DatetimeTZDtype, pd.PeriodDtype))
     if moments or is_native_number(series.dtype):

@@ -128,7 +128,7 @@ def note_blocks(
 def note_duplicates(
     notes: list[str], features: pd.DataFrame, schema: Schema, together: Sequence[Sequence[str]]
 ) -> None:
-    """Name columns with the same values in all rows; those that count as one feature belong together."""
+    """Name columns that determine each other one to one; those that count as one feature belong together."""
     own = Schema(tuple(column for column in schema if column.name in features.columns))
     if groups := same_columns(features, own, together):
         example = json.dumps(as_groups(groups), ensure_ascii=False)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from permgrad._errors import listed
 from permgrad._files import atomic_path
 from permgrad.runs.inputs import Inputs
 
@@ -25,6 +29,7 @@ def judge(
     predicted: Mapping[str, Array],
     others: Mapping[str, Array],
     *,
+    leaks: Sequence[Mapping[str, Any]] = (),
     seed: int,
 ) -> None:
     """Compare what a network says of the test rows with a constant and with baselines; enters both into the metrics.
@@ -35,6 +40,7 @@ def judge(
         classes: The classes that the network knows, in the order of its probabilities.
         predicted: What it says of the test rows, ``prediction`` and for classes ``probabilities``.
         others: What the baselines say of them, ``(rows,)`` or ``(rows, classes)``.
+        leaks: Columns that alone give the target, as in ``data.json``.
         seed: Of the run.
     """
     from permgrad.evaluation.metrics import evaluate
@@ -60,15 +66,49 @@ def judge(
     )
     for name, ahead in compared.items():
         metrics["baselines"][name]["ahead"] = ahead
-    metrics["verdict"] = sentences(metrics, inputs.target)
+    metrics["verdict"] = sentences(metrics, inputs.target, leaks)
 
 
-def sentences(metrics: Mapping[str, Any], target: str) -> list[dict[str, Any]]:
+def find_leaks(inputs: Inputs) -> list[dict[str, Any]]:
+    """Return columns that alone give the target, see ``permgrad.evaluation.leaks``."""
+    from permgrad.data.table import blank_codes
+    from permgrad.evaluation.leaks import columns_that_tell
+
+    X, y = ({part: getattr(own, name) for part, own in inputs.parts.items()} for name in ("X", "y"))
+    held = pd.concat([X["validation"], X["test"]]), np.concatenate([y["validation"], y["test"]])
+    sides = [(blank_codes(table, list(inputs.na_codes)), own) for table, own in ((X["train"], y["train"]), held)]
+    return [asdict(one) for one in columns_that_tell(sides[0], sides[1], inputs.task)]
+
+
+def leak_words(target: str, leaks: Sequence[Mapping[str, Any]], most: int = 5) -> str:
+    """Return the alarm that names columns which alone give the target; empty where there is none.
+
+    Examples:
+        >>> leak_words("died", [{"column": "boat", "metric": "balanced_accuracy", "score": 0.991, "rows": 1309}])
+        "Column 'boat' alone predicts 'died' nearly perfectly (balanced accuracy 0.991 on rows held out). If it is ..."
+    """
+    if not leaks:
+        return ""
+    words = {"r2": "R²", "r2_of_ranks": "R² of the ranks", "balanced_accuracy": "balanced accuracy"}
+    # What is 0.9996 is not 1.
+    shown = [f"{words[one['metric']]} {math.floor(one['score'] * 1000) / 1000:.3f}" for one in leaks[:most]]
+    names = listed([repr(one["column"]) for one in leaks], most)
+    subject, it = (f"Column {names}", "it") if len(leaks) == 1 else (f"Each of {names}", "one")
+    drop = " ".join(f"--drop {shlex.quote(one['column'])}" for one in leaks[:most])
+    return (
+        f"{subject} alone predicts {target!r} nearly perfectly ({', '.join(shown)} on rows held out). If {it} is "
+        f"made from the target or known only afterwards, every figure here is too good; leave it out with {drop}."
+    )
+
+
+def sentences(metrics: Mapping[str, Any], target: str, leaks: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
     """Return what is to be said of a run before anything else, each sentence with the facts behind it."""
     from permgrad.report._baseline_words import against_baselines, unseen_words
     from permgrad.report._constant import skill_words
 
     found: list[dict[str, Any]] = []
+    if said := leak_words(target, leaks):
+        found.append({"sentence": said, "facts": {"kind": "leak", "columns": list(leaks)}})
     constant = metrics["constant"]
     words = skill_words(target, metrics["task"], metrics["test"], constant) if "learnt" in constant else None
     if words is not None:

@@ -44,6 +44,7 @@ from permgrad.runs.documents import (
 from permgrad.runs.explaining import saved_explanation
 from permgrad.runs.folder import RECORD, STAGES, believed, lost_files, read_record, refuse_damaged
 from permgrad.runs.gradients import SUMMARY
+from permgrad.runs.judging import leak_words
 from permgrad.runs.reading import FILE as READING
 from permgrad.runs.related import FILE as RELATED
 from permgrad.runs.request import Outcome
@@ -385,8 +386,10 @@ def _provenance_section(record: Mapping[str, Any]) -> ProvenanceSection:
 
 
 def _warnings(data: Mapping[str, Any]) -> list[str]:
+    alarm = leak_words(data["target"], data.get("leaks", []))
+    alarms = [f"Alarm: {alarm}"] if alarm else []
     if not data["shared_rows"]:
-        return []
+        return alarms
     count, rows = data["shared_rows"], data["rows"]["test"]
     share = f"{count} of {rows} test rows ({count / rows:.1%})"
-    return [f"{share} also stand in the training rows: every figure on the test rows is a little too good."]
+    return [*alarms, f"{share} also stand in the training rows: every figure on the test rows is a little too good."]

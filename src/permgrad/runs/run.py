@@ -191,7 +191,7 @@ def _summary(folder: Path, already: bool) -> Outcome:
     lines = [f"This run is finished already; nothing was changed. ({folder})"] if already else []
     # Runs of older permgrads have none.
     verdict = metrics.get("verdict") or []
-    lines += [one["sentence"] for one in verdict]
+    lines += [f"ALARM: {one['sentence']}" if one["facts"]["kind"] == "leak" else one["sentence"] for one in verdict]
     learnt = all(one["facts"].get("learnt", True) for one in verdict)
     lines += [*_metric_lines(metrics), *_class_lines(metrics), *_cut_lines(metrics)]
     lines += [*_feature_lines(top, related_pairs(folder), learnt=learnt), *_branch_lines(branches)]

@@ -23,10 +23,11 @@ from permgrad.data.column_notes import told_of_columns
 from permgrad.data.whole_numbers import without_points
 from permgrad.runs import gradients
 from permgrad.runs.dividing import PARTS
+from permgrad.runs.documents import DATA, read_json
 from permgrad.runs.explaining import explain_run
 from permgrad.runs.folder import RunFolder, believed
 from permgrad.runs.inputs import Inputs
-from permgrad.runs.judging import judge, write_guesses
+from permgrad.runs.judging import find_leaks, judge, leak_words, write_guesses
 from permgrad.runs.own_rows import sources
 from permgrad.runs.report import write_run_report
 from permgrad.runs.request import RunRequest
@@ -65,6 +66,9 @@ def data_stage(work: Work) -> None:
         work.say(f"  {line}")
     for note in inputs.notes:
         work.say(f"note: {note}")
+    leaks = find_leaks(inputs)
+    if leaks:
+        work.say(f"ALARM: {leak_words(inputs.target, leaks)}")
     counts = {part: len(inputs.parts[part].X) for part in PARTS}
     content: dict[str, Any] = {
         "table": inputs.name,
@@ -84,6 +88,7 @@ def data_stage(work: Work) -> None:
         "texts": inputs.texts,
         "not_na": list(work.request.kept_texts),
         "notes": inputs.notes,
+        "leaks": leaks,
         "card": None if inputs.card is None else inputs.card.to_dict(),
         "class_counts": None,
         "positive": plain(inputs.positive),
@@ -363,7 +368,8 @@ def train_baselines(
     metrics["baselines"] = _fit_baselines(work, classes, encode, guesses) if work.request.wanted_baselines else {}
     if guesses:
         write_guesses(work.folder.path, inputs, classes, guesses)
-    judge(metrics, inputs, classes, predicted, guesses, seed=work.request.seed)
+    leaks = read_json(work.folder / DATA).get("leaks", [])
+    judge(metrics, inputs, classes, predicted, guesses, leaks=leaks, seed=work.request.seed)
 
 
 def _fit_baselines(

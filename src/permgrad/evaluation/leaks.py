@@ -1,0 +1,188 @@
+"""Columns that alone give the target: they may be made from it, or known only after it.
+
+A column's model is a lookup: the rows that were learned from, sorted by the column, are cut into runs of equal values
+or of a few neighbours, and each run has a mean of the target or a most telling class; for numbers a straight line is
+tried too. The rows of a run's training part and the rows held out are each predicted from the other, so that every row
+is held out once, and a code of a row's own gives nothing away. It takes milliseconds for a column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.data.duplicates import column_levels
+from permgrad.evaluation.metrics import Task
+
+Floats = npt.NDArray[np.float64]
+Whole = npt.NDArray[np.int64]
+
+#: A column from whose held-out balanced accuracy or R² on there is an alarm. A column within 0.01 of a model that
+#: reaches 0.99 has that, too.
+ALONE = 0.98
+#: Among fewer rows a column may divide the classes by chance.
+FEWEST_ROWS = 20
+#: Training rows whose neighbours are taken together.
+_NEIGHBOURS = (1, 5, 25)
+#: With a lower score of its nearest rows a column is far from telling.
+_WORTH_MORE = 0.8
+#: Cells that are looked at; of longer or wider tables some rows are.
+_MOST_CELLS, _MOST_ROWS, _LEAST_ROWS = 4_000_000, 20_000, 2_000
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A column that alone predicts held-out rows nearly perfectly.
+
+    Attributes:
+        column: Its name.
+        metric: ``"balanced_accuracy"``, ``"r2"`` or ``"r2_of_ranks"``: where few values are far from all others, what
+            the logarithm of a column says of these, which lie beyond all that was learned from, decides about R².
+        score: Its value on rows held out.
+        rows: How many rows were predicted.
+    """
+
+    column: str
+    metric: str
+    score: float
+    rows: int
+
+
+def columns_that_tell(
+    learned: tuple[pd.DataFrame, npt.NDArray[Any]], held: tuple[pd.DataFrame, npt.NDArray[Any]], task: Task
+) -> list[Leak]:
+    """Find columns that alone give the target.
+
+    Args:
+        learned: Training rows and their target; missing cells are missing, not codes.
+        held: Rows held out, with the same columns, and their target.
+        task: ``"classification"`` or ``"regression"``.
+
+    Returns:
+        The columns whose balanced accuracy or R² (of the values or of their ranks) on held-out rows is at least 0.98,
+        the highest first.
+
+    Examples:
+        >>> y = np.random.default_rng(0).normal(size=200)
+        >>> table = pd.DataFrame({"fee": np.exp(y), "age": np.roll(y, 1)})
+        >>> [one.column for one in columns_that_tell((table[:120], y[:120]), (table[120:], y[120:]), "regression")]
+        ['fee']
+    """
+    sides = [(_some(table, len(table.columns)), y) for table, y in (learned, held)]
+    tables = [table.iloc[rows] for (rows, _), (table, _) in zip(sides, (learned, held), strict=True)]
+    targets = [np.asarray(y)[rows] for rows, y in sides]
+    count = len(tables[0])
+    if count + len(tables[1]) < FEWEST_ROWS or not len(tables[1]):
+        return []
+    both = pd.concat(tables, ignore_index=True)
+    if task == "regression":
+        y, classes = np.concatenate(targets).astype(np.float64), 0
+        measures: dict[str, npt.NDArray[Any]] = {"r2": y, "r2_of_ranks": pd.Series(y).rank().to_numpy()}
+    else:
+        codes, names = pd.factorize(np.concatenate([own.astype(object) for own in targets]))
+        classes, measures = len(names), {"balanced_accuracy": codes}
+    halves = (np.arange(len(both)) < count, np.arange(len(both)) >= count)
+    found = []
+    for place, name in enumerate(both.columns):
+        for metric, truth in measures.items():
+            score = _score(both.iloc[:, place], str(name), truth, classes, halves)
+            if score >= ALONE:
+                found.append(Leak(str(name), metric, score, len(both)))
+                break
+    return sorted(found, key=lambda one: -one.score)
+
+
+def _some(table: pd.DataFrame, columns: int) -> Whole:
+    """Return the rows that are looked at, spread over the table."""
+    most = int(np.clip(_MOST_CELLS // max(columns, 1), _LEAST_ROWS, _MOST_ROWS))
+    return np.unique(np.linspace(0, len(table) - 1, min(len(table), most)).astype(np.int64))
+
+
+def _score(
+    series: pd.Series[Any], name: str, y: npt.NDArray[Any], classes: int, halves: Sequence[npt.NDArray[np.bool_]]
+) -> float:
+    """Return the best balanced accuracy or R² that a lookup has on rows held out."""
+    codes, values = column_levels(series, name)
+    numeric = isinstance(values, np.ndarray)
+    if len(values) < 2:
+        # One value and missing cells may tell, too.
+        if not len(values) or np.all(codes >= 0):
+            return -np.inf
+        numeric = False
+    x = values[codes] if numeric else codes.astype(np.float64)
+    x = np.where(codes >= 0, x, np.nan)
+    found = [-np.inf]
+    if numeric and not classes:
+        found.append(_measure(y, classes, halves, [_line(x[fit], y[fit], x[~fit]) for fit in halves]))
+    for neighbours in _NEIGHBOURS if numeric else (0,):
+        guesses = [_lookup(x[fit], y[fit], x[~fit], classes, neighbours) for fit in halves]
+        found.append(_measure(y, classes, halves, guesses))
+        # More neighbours cancel some noise, which doubles the error of one at most.
+        if max(found) < _WORTH_MORE:
+            break
+    return max(found)
+
+
+def _lookup(x: Floats, y: npt.NDArray[Any], wanted: Floats, classes: int, neighbours: int) -> npt.NDArray[Any]:
+    """Predict ``wanted`` from rows with values near by; ``neighbours=0``: from rows with the same value alone."""
+    known, there = np.isfinite(x), np.isfinite(wanted)
+    anyone = _means(np.zeros(len(y), dtype=np.int64), 1, y, y, classes)[0]
+    guess = np.full(len(wanted), anyone)
+    if not there.all() and not known.all():
+        guess[~there] = _means(np.zeros(np.sum(~known), dtype=np.int64), 1, y[~known], y, classes)[0]
+    if not known.any() or not there.any():
+        return guess
+    levels, at, counts = np.unique(x[known], return_inverse=True, return_counts=True)
+    bounds = (np.cumsum(counts) - counts) // max(neighbours, 1)
+    runs = np.unique(bounds, return_inverse=True)[1]
+    centres = np.bincount(runs[at], x[known]) / np.bincount(runs[at])
+    means = _means(runs[at], len(centres), y[known], y, classes)
+    if classes == 0 and neighbours:
+        guess[there] = np.interp(wanted[there], centres, means)
+        return guess
+    near = np.searchsorted((centres[1:] + centres[:-1]) / 2, wanted[there])
+    same = np.ones(len(near), dtype=bool) if neighbours else levels[near] == wanted[there]
+    guess[there] = np.where(same, means[near], guess[there])
+    return guess
+
+
+def _means(runs: Whole, count: int, own: npt.NDArray[Any], y: npt.NDArray[Any], classes: int) -> npt.NDArray[Any]:
+    """Return each run's mean, or its most telling class: that with the largest share of the class's rows."""
+    if classes == 0:
+        return np.bincount(runs, own, count) / np.bincount(runs, minlength=count)
+    weights = 1 / np.maximum(np.bincount(y, minlength=classes), 1)
+    return np.bincount(runs * classes + own, weights[own], count * classes).reshape(count, classes).argmax(axis=1)
+
+
+def _line(x: Floats, y: Floats, wanted: Floats) -> Floats:
+    """Predict by a straight line; missing cells by the mean."""
+    known = np.isfinite(x)
+    spread = float(np.var(x[known])) if known.any() else 0.0
+    guess = np.full(len(wanted), y.mean())
+    if spread > 0:
+        middle = x[known].mean()
+        slope = float(np.mean((x[known] - middle) * (y[known] - y[known].mean()))) / spread
+        guess = np.where(np.isfinite(wanted), y[known].mean() + slope * (wanted - middle), guess)
+    return guess
+
+
+def _measure(
+    y: npt.NDArray[Any], classes: int, halves: Sequence[npt.NDArray[np.bool_]], guesses: Sequence[npt.NDArray[Any]]
+) -> float:
+    """Return the balanced accuracy or R² over both halves; a class counts where the other half has it, too."""
+    if classes == 0:
+        pairs = [(y[~fit], guess) for fit, guess in zip(halves, guesses, strict=True)]
+        spread = sum(float(np.sum((own - own.mean()) ** 2)) for own, _ in pairs)
+        return 1 - sum(float(np.sum((own - guess) ** 2)) for own, guess in pairs) / spread if spread > 0 else -np.inf
+    rows, right = np.zeros(classes), np.zeros(classes)
+    for fit, guess in zip(halves, guesses, strict=True):
+        own = y[~fit]
+        learned = np.isin(own, y[fit])
+        rows += np.bincount(own[learned], minlength=classes)
+        right += np.bincount(own[learned & (own == guess)], minlength=classes)
+    return float(np.mean(right[rows > 0] / rows[rows > 0])) if np.sum(rows > 0) > 1 else -np.inf
