@@ -154,9 +154,11 @@ def _lookup(x: Floats, y: npt.NDArray[Any], wanted: Floats, classes: int, neighb
 def _means(runs: Whole, count: int, own: npt.NDArray[Any], y: npt.NDArray[Any], classes: int) -> npt.NDArray[Any]:
     """Return each run's mean, or its most telling class: that with the largest share of the class's rows."""
     if classes == 0:
-        return np.bincount(runs, own, count) / np.bincount(runs, minlength=count)
+        mean: Floats = np.bincount(runs, own, count) / np.bincount(runs, minlength=count)
+        return mean
     weights = 1 / np.maximum(np.bincount(y, minlength=classes), 1)
-    return np.bincount(runs * classes + own, weights[own], count * classes).reshape(count, classes).argmax(axis=1)
+    votes: Floats = np.bincount(runs * classes + own, weights[own], count * classes).reshape(count, classes)
+    return votes.argmax(axis=1)
 
 
 def _line(x: Floats, y: Floats, wanted: Floats) -> Floats:

@@ -114,7 +114,8 @@ def _roc_auc(given: Predicted) -> Sums:
         with np.errstate(invalid="ignore", divide="ignore"):
             each = sums[:, 0::4] / sums[:, 1::4] + 1 - sums[:, 2::4] / sums[:, 3::4] - centre
         drawn = np.isfinite(each)
-        return np.where(drawn, each, 0.0).sum(axis=1) / np.where(drawn.any(axis=1), drawn.sum(axis=1), np.nan)
+        mean: Floats = np.where(drawn, each, 0.0).sum(axis=1) / np.where(drawn.any(axis=1), drawn.sum(axis=1), np.nan)
+        return mean
 
     return table, area
 
