@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from permgrad._errors import InputError
-from permgrad._significance import adjusted, clearly, deserves_words, holm
+from permgrad._significance import adjusted, clearly, deserves_words, holm, over_splits
 from permgrad.attribution.explanation import Explanation
 
 
@@ -100,3 +100,15 @@ def test_what_clearly_matters_passes_is_positive_and_stands_in_rank_order():
 )
 def test_a_sentence_needs_an_interval_without_0_and_a_share(low, high, share, said):
     assert deserves_words(low, high, share) is said
+
+
+def test_p_values_of_several_splits_hold_their_level_whatever_the_splits_share():
+    rng = np.random.default_rng(2)
+    own, shared = rng.normal(size=(5, 20_000)), rng.normal(size=20_000)
+    from scipy.stats import norm
+
+    for part in (0.0, 0.8, 1.0):
+        together = 2 * norm.sf(np.abs(np.sqrt(part) * shared + np.sqrt(1 - part) * own))
+        assert np.mean(over_splits(together) < 0.05) < 0.055
+    np.testing.assert_array_equal(over_splits([[0.01, 0.4]]), [0.01, 0.4])
+    assert np.isnan(over_splits([[0.01], [np.nan]])).all()

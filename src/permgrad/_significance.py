@@ -66,6 +66,25 @@ def holm(p_values: npt.ArrayLike) -> Floats:
     return adjusted(values[:, None])[:, 0]
 
 
+def over_splits(p_values: npt.ArrayLike) -> Floats:
+    """Return one p-value for each feature from those of several splits: twice their median, at most 1.
+
+    This holds however the splits depend on each other (Meinshausen, Meier & Bühlmann, "p-values for high-dimensional
+    regression", Journal of the American Statistical Association 104, 2009). A single split keeps its own.
+
+    Shape:
+        p_values ``(splits, features)``; result ``(features,)``, NaN where a split has none.
+
+    Examples:
+        >>> over_splits([[0.01, 0.2], [0.02, 0.9], [0.5, 0.8]]).tolist()
+        [0.04, 1.0]
+        >>> over_splits([[0.01, 0.2]]).tolist()
+        [0.01, 0.2]
+    """
+    values = np.asarray(p_values, dtype=np.float64)
+    return values[0] if len(values) == 1 else np.asarray(np.minimum(2 * np.median(values, axis=0), 1.0))
+
+
 def clearly(importance: npt.ArrayLike, p_adjusted: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     """Tell which features clearly matter: the adjusted p-value passes at 5 %, and the estimate is above 0.
 

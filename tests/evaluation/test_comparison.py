@@ -207,14 +207,35 @@ def test_models_that_rely_on_unlike_numbers_of_features():
     assert [found.strongest[name].sum() for name in NAMES] == [3, 1, 3], "the numbers must differ"
     said = " ".join(sentences(found))
     assert (
-        "Of their 3 strongest features 3 of A and 1 of B have at least a hundredth of the importance; 1 of these is "
-        "the same (of 6 in all; chance alone: 0.5): both x; A alone y and z. 57"
+        "Of their 3 strongest features 3 of A and 1 of B clearly matter and have at least a hundredth of the "
+        "importance; 1 of these is the same (of 6 in all; chance alone: 0.5): both x; A alone y and z. 57"
     ) in said.replace("\u00a0", " ")
     assert "of the importance of their 3 strongest features falls on the same ones" in said
     assert "1 of 3 and 1" in found.to_html()
     content = found.to_dict()
     assert content["compared"] == {"features": 6, "strongest": 3}
     assert content["strongest_features"] == {"a": ["x", "y", "z"], "b": ["x"], "c": ["w", "u", "v"]}
+
+
+def test_features_that_may_matter_by_chance_are_not_among_the_strongest():
+    """b's second feature has a share like a's, and p-values that one by one look small: it is not named as b's."""
+    names = ("x", "y", "z", "w", "u", "v")
+    models = {"a": [4, 2, 1, 0.1, 0.1, 0.1], "b": [5, 2, 0.1, 0.1, 0.1, 0.1]}
+    frame = importance_frame(models, names=names)
+    small = {("a", "x"), ("a", "y"), ("a", "z"), ("b", "x")}
+    pairs = list(zip(frame["model"], frame["feature"], strict=True))
+    frame["p_value"] = [1e-6 if pair in small else 0.03 if pair == ("b", "y") else 0.7 for pair in pairs]
+    scores = {name: [0.8, 0.81, 0.79] for name in models}
+    found = made(scores, importances=frame)
+    assert found.shares().loc["y", "b"] > 0.2, "by its share it would be named"
+    assert found.to_dict()["strongest_features"] == {"a": ["x", "y", "z"], "b": ["x"]}
+    assert "both x; A alone y and z." in " ".join(sentences(found))
+    one = made({name: [0.8] for name in models}, importances=frame[frame["fold"] == "0"])
+    assert one.to_dict()["strongest_features"] == {"a": ["x", "y", "z"], "b": ["x"]}, "a fold keeps its own p-values"
+    older = made(scores, importances=frame.drop(columns="p_value"))
+    assert older.to_dict()["strongest_features"]["b"][:2] == ["x", "y"]
+    nothing = made(scores, importances=frame.assign(p_value=0.7))
+    assert "No feature clearly matters to A or to B." in sentences(nothing)
 
 
 def test_models_are_compared_on_the_folds_all_have():

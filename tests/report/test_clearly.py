@@ -9,7 +9,7 @@ from tests.report.test_html import Page, light_content
 
 from permgrad._significance import holm
 from permgrad.report._headline import facts, second_sentence
-from permgrad.report._sections import ranking_table
+from permgrad.report._sections import _like_ranking, ranking_table
 from permgrad.report.html import render_report
 from permgrad.runs.run import _feature_lines
 
@@ -95,3 +95,16 @@ def test_features_that_move_with_a_named_one_are_told_to_share_its_importance():
     said = second_sentence(content)
     assert "feature0 moves with other0 (correlation −0.9), so importance may be shared between them." in said
     assert "other1" not in said, "feature1 is not named"
+
+
+def test_other_methods_are_ranked_by_what_compares():
+    """A method with numbers for each class alone is not ranked by the first class where the others are for all rows."""
+    main = global_explanation(names=("a", "b", "c"))
+    values = np.array([[0.1, -0.1, 5.0], [3.0, 3.0, 0.0], [-4.0, 4.0, 4.0]])
+    other = dataclasses.replace(
+        main, values=values, outputs=("low", "middle", "high"), std=None, low=None, high=None, p_values=None, parts={}
+    )
+    assert other.ranking() == ["b", "a", "c"], "the first class alone"
+    assert _like_ranking(other, main) == ["c", "b", "a"]
+    same = dataclasses.replace(main, values=main.values[::-1].copy())
+    assert _like_ranking(same, main) == same.ranking("all")

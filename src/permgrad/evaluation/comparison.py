@@ -23,6 +23,7 @@ from permgrad._csv import Formulas, write_csv
 from permgrad._csv import csv_formulas as formulas_in_csv
 from permgrad._errors import InputError
 from permgrad._files import atomic_path, plain, write_json_atomic, write_text_atomic
+from permgrad._significance import adjusted, clearly, over_splits
 from permgrad.evaluation.agreement import agreement_table, usual_k
 from permgrad.evaluation.agreement import strongest as strongest_of
 from permgrad.evaluation.metrics import Metric, metrics
@@ -67,8 +68,8 @@ class Comparison:
             processor_seconds, explain_seconds, train_rows, validation_rows, test_rows, problem`` (why it failed, empty
             if it did not).
         importances: One line per model, fold, method and feature: ``model, fold, method, feature, importance, std,
-            ci_low, ci_high``, and ``tabular, image, interaction`` where the path game was played. Empty where nothing
-            was explained.
+            ci_low, ci_high, p_value``, and ``tabular, image, interaction`` where the path game was played. Empty where
+            nothing was explained.
         facts: What else is to be said: how rows were divided, settings, versions, notes.
 
     Examples:
@@ -252,17 +253,36 @@ class Comparison:
 
         Models that failed on more than half of the folds are left out, because they would leave little to compare.
         """
+        return self._on_common_folds("importance")
+
+    def _on_common_folds(self, column: str) -> dict[str, Floats]:
         if not len(self.importances):
             return {}
         own = self.importances[self.importances["method"] == "permutation"]
-        wide = own.pivot_table(index=["model", "fold"], columns="feature", values="importance", aggfunc="first")
+        wide = own.pivot_table(index=["model", "fold"], columns="feature", values=column, aggfunc="first", dropna=False)
         wide = wide.reindex(columns=self.features)
-        have = {name: [fold for fold in self.folds if (name, fold) in wide.index] for name in self.names}
+        explained = set(zip(own["model"], own["fold"], strict=True))
+        have = {name: [fold for fold in self.folds if (name, fold) in explained] for name in self.names}
         have = {name: folds for name, folds in have.items() if 2 * len(folds) >= len(self.folds) and folds}
         common = [fold for fold in self.folds if all(fold in folds for folds in have.values())]
         if not common:
             return {}
         return {name: wide.loc[[(name, fold) for fold in common]].to_numpy(dtype=np.float64) for name in have}
+
+    @cached_property
+    def clear(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """For each explained model which features clearly matter: their p-values over folds pass Holm's steps at 5 %.
+
+        Where there are no p-values, as in comparisons of an older permgrad, every feature above 0 counts.
+        """
+        known = "p_value" in self.importances
+        p_values = self._on_common_folds("p_value") if known else {}
+        found = {}
+        for name, values in self.reliance.items():
+            own = over_splits(p_values[name]) if known else np.full(values.shape[1], math.nan)
+            untested = np.isnan(own).all()
+            found[name] = clearly(values.mean(axis=0), np.zeros_like(own) if untested else adjusted(own[:, None])[:, 0])
+        return found
 
     @cached_property
     def k(self) -> int:
@@ -292,11 +312,15 @@ class Comparison:
     def strongest(self) -> dict[str, Floats]:
         """For each explained model how far each feature is one of its strongest: 1, 0, or a part where ties straddle.
 
-        They are those of the mean shares over folds, at most ``k``, and none with less than a hundredth of the
-        importance: the order of features that do not matter says nothing. So a model may have fewer than ``k``.
+        They are those of the mean shares over folds, at most ``k``, and none that does not clearly matter or has less
+        than a hundredth of the importance: the order of such features says nothing. So a model may have fewer than
+        ``k``.
         """
         shares = {str(name): column.to_numpy(dtype=np.float64) for name, column in self.shares().items()}
-        return {name: strongest_of(np.where(own >= MATTERS, own, 0.0), self.k) for name, own in shares.items()}
+        return {
+            name: strongest_of(np.where((own >= MATTERS) & self.clear[name], own, 0.0), self.k)
+            for name, own in shares.items()
+        }
 
     # ---- leaving it --------------------------------------------------------------------------------------------------
     def to_dict(self) -> dict[str, Any]:

@@ -142,7 +142,8 @@ def _time_sentence(comparison: Comparison) -> str:
 def shared_features(comparison: Comparison, first: str, second: str) -> tuple[float, tuple[float, float], float]:
     """Return how many of their strongest features two models share, how many each has, and how many chance alone gives.
 
-    A model has fewer than ``comparison.k`` where others have less than a hundredth of its importance.
+    A model has fewer than ``comparison.k`` where others do not clearly matter, or have less than a hundredth of its
+    importance.
     """
     left, right = comparison.strongest[first], comparison.strongest[second]
     own = (float(left.sum()), float(right.sum()))
@@ -171,7 +172,7 @@ def _pair_sentence(comparison: Comparison, first: str, second: str) -> str:
     left, right = clean(comparison.label(first)), clean(comparison.label(second))
     k, features = comparison.k, len(comparison.features)
     if not max(own):
-        return f"{left} and {right} rely on no feature by more than a hundredth of anything."
+        return f"No feature clearly matters to {left} or to {right}."
     # One number of features for both models and for the overlap that follows; what a model has fewer is said.
     whose = f"their {k} strongest features" if k > 1 else "their strongest feature"
     of_all = f"of {features} in all; chance alone: {count_text(round(chance, 1))}"
@@ -179,8 +180,9 @@ def _pair_sentence(comparison: Comparison, first: str, second: str) -> str:
         found = f"{left} and {right} share {count_text(shared)} of {whose} ({of_all})"
     else:
         found = (
-            f"Of {whose} {count_text(own[0])} of {left} and {count_text(own[1])} of {right} have at least a hundredth "
-            f"of the importance; {count_text(shared)} of these {'is' if shared == 1 else 'are'} the same ({of_all})"
+            f"Of {whose} {count_text(own[0])} of {left} and {count_text(own[1])} of {right} clearly matter and have at "
+            f"least a hundredth of the importance; {count_text(shared)} of these "
+            f"{'is' if shared == 1 else 'are'} the same ({of_all})"
         )
     return f"{found}: {_named(comparison, first, second)}. {agreement_words(comparison, first, second)}"
 

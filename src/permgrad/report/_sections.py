@@ -195,7 +195,7 @@ def _compared(content: ReportContent, section: SectionView) -> None:
     ranks, lines = {}, []
     own = {name: rank + 1 for rank, name in enumerate(explanation.ranking())}
     for name, other in content.compared.items():
-        places = {each: rank + 1 for rank, each in enumerate(other.ranking())}
+        places = {each: rank + 1 for rank, each in enumerate(_like_ranking(other, explanation))}
         ranks[name] = [places.get(each) for each in own]
         common = [each for each in own if each in places]
         agreement = (
@@ -207,6 +207,15 @@ def _compared(content: ReportContent, section: SectionView) -> None:
     section.table(
         frame_table(frame, "Rank of each feature by method, 1 is the most important.", sortable=True), "Ranks"
     )
+
+
+def _like_ranking(other: Explanation, explanation: Explanation) -> list[str]:
+    """Rank by what compares with the first output of an explanation: the same output, or the mean size over outputs."""
+    first = explanation.outputs[0]
+    if first in other.outputs:
+        return other.ranking(other.outputs.index(first))
+    order = np.argsort(-np.abs(np.nan_to_num(other.values)).mean(axis=1), kind="stable")
+    return [other.names[place] for place in order]
 
 
 def branches(content: ReportContent) -> SectionView | None:

@@ -282,9 +282,10 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
     columns += [("differ beyond refitting", "text"), ("tau", "number")]
     caption = (
         f"Pairs of models: how many of the {comparison.k} strongest of {len(comparison.features)} features they share "
-        "(fewer count where the others have less than a hundredth of a model's importance: of 8 and 6), overlap of the "
-        f"importance shares of all {comparison.k}, and Kendall's tau of all rankings. The ceiling is what "
-        f"each agrees with itself on another {word}; what is missing to it is a difference between the models."
+        "(fewer count where the others do not clearly matter or have less than a hundredth of a model's importance: of "
+        f"8 and 6), overlap of the importance shares of all {comparison.k}, and Kendall's tau of all rankings. The "
+        f"ceiling is what each agrees with itself on another {word}; what is missing to it is a difference between the "
+        "models."
     )
     section.table(TableView(caption, columns, rows, sortable=True, tall=len(rows) > 14))
 

@@ -186,7 +186,7 @@ class Cell:
         fit_seconds: Time of the fit by the clock on the wall, and ``processor_seconds`` on the processor.
         processor_seconds: See ``fit_seconds``.
         explain_seconds: Time of the explanations.
-        importances: By method: ``names`` and, for each name, ``importance, std, ci_low, ci_high`` and parts.
+        importances: By method: ``names`` and, for each name, ``importance, std, ci_low, ci_high, p_value`` and parts.
         problem: Why it failed; empty if it did not.
     """
 
@@ -389,7 +389,7 @@ def _explanations(
         found[method] = _numbers(fitted.explain(method, X, y, how, seed))
     if "permutation" in how.methods:
         # The total effect of the path game is permutation importance, by the same donors: it is computed once.
-        same = ("importance", "std", "ci_low", "ci_high", "names")
+        same = ("importance", "std", "ci_low", "ci_high", "p_value", "names")
         found["permutation"] = (
             {name: found["permgrad"][name] for name in same}
             if "permgrad" in found
@@ -422,6 +422,7 @@ def _numbers(explanation: Any) -> dict[str, Any]:
         "std": missing if explanation.std is None else explanation.std,
         "ci_low": low,
         "ci_high": high,
+        "p_value": missing if explanation.p_values is None else explanation.p_values,
         **dict(explanation.parts),
     }
     # Attributions to several outputs have no column for all: of two that of the positive class is taken, and of more
@@ -431,7 +432,7 @@ def _numbers(explanation: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"names": list(explanation.names)}
     for name, array in arrays.items():
         own = array[:, column] if column is not None else np.mean(array, axis=1)
-        if column is None and name in ("std", "ci_low", "ci_high"):
+        if column is None and name in ("std", "ci_low", "ci_high", "p_value"):
             own = np.full(len(array), np.nan)
         found[name] = [float(value) for value in own]
     return found
