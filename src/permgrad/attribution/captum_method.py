@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from permgrad._errors import InputError, PermgradError, is_out_of_memory
+from permgrad._progress import Progress
 from permgrad._threads import captum_turn
 from permgrad.attribution.coalitions import CoalitionGame
 from permgrad.attribution.explanation import Explanation
@@ -89,9 +90,11 @@ class CaptumMethod(Method):
             rows = tuple(tensor[part] for tensor in request.inputs)
             for column, target in enumerate(request.targets):
                 values[part, :, column] = self._attribute(request, rows, target, part)
+                bar.advance(part.stop - part.start)
 
         # Captum keeps what it sees of a call in the object, and hooks on the network, for whoever calls it.
-        with captum_turn, request.subject.open(), torch.inference_mode(mode=False), torch.enable_grad():
+        bar = Progress(request.count * len(request.targets), self.name, request.progress)
+        with bar, captum_turn, request.subject.open(), torch.inference_mode(mode=False), torch.enable_grad():
             if self.kind in _WHOLE and request.batch_size == "auto":
                 work(slice(0, request.count))
             else:

@@ -79,7 +79,8 @@ def explain(
         n_repeats: donors per row and feature, for methods that draw them one by one.
         batch_size: rows per forward; ``"auto"`` fits the cache and halves when memory does not suffice.
         random_state: seed; the same seed gives the same donors whatever the batch size, order, threads or partition.
-        progress: a bar on stderr; ``"auto"`` only where stderr is a terminal.
+        progress: a bar on stderr; ``"auto"``: where stderr is no terminal, a line every 30 seconds of an explanation
+            that takes more than 10.
         positive: of two classes the one that plots show where they show one; no value changes. None: the rarer one, in
             the training rows that an estimator keeps or in ``y``; of equal ones 1, yes or true; else the second.
         **options: the method's own options, and ``row_offset``: the number of the first row where ``inputs`` is one

@@ -52,6 +52,17 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     return state
 
 
+def epochs_in(folder: Path) -> int:
+    """Return how many epochs a training has behind it that goes on from a folder's checkpoint; 0: it begins anew.
+
+    One that cannot be read is refused by the training itself.
+    """
+    try:
+        return len(read_checkpoint(folder / CHECKPOINT_NAME, torch.device("cpu"))["history"])
+    except (EnvironmentProblem, KeyError, TypeError):
+        return 0
+
+
 def damaged(path: Path, what: str) -> EnvironmentProblem:
     """Return the error for a file that is no training's state."""
     return EnvironmentProblem(

@@ -25,7 +25,7 @@ def run_epochs(
         on_epoch: called with the history's line of each epoch, after the checkpoint is written; True ends the training.
     """
     remaining = learner.options.max_epochs - learner.epoch
-    with Progress(remaining * len(learner.order), "training", progress) as bar:
+    with Progress(remaining * len(learner.order), "training", progress, lines=False) as bar:
         stopped = False
         while not (learner.finished or stopped):
             learner.start_epoch()

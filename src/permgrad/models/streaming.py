@@ -93,7 +93,7 @@ def prepare_stream(model: HyNNBase, request: StreamRequest) -> Work:
     inputs.as_frame(model, typed.frame, reset=True)
     with table.cells_of(typed.numbers):
         encoder = model._make_encoder(typed.frame, settings)  # noqa: SLF001
-    with Progress(table.rows, "reading", model.progress) as bar:
+    with Progress(table.rows, "reading", model.progress, lines=False) as bar:
         found = scan(
             source,
             typed,

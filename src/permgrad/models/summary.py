@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from permgrad._progress import readable
 from permgrad.models.guard import sheltered
 from permgrad.models.network import HybridNetwork
 from permgrad.models.rows import Rows
@@ -43,18 +44,21 @@ class TrainingTime:
     seconds_at_most: float
     epochs_at_most: int
 
+    def after(self, epochs: int) -> TrainingTime:
+        """Return the time of what is left after some epochs.
+
+        Examples:
+            >>> str(TrainingTime(2.0, 40.0, 20).after(15))
+            'about 2 s per epoch, at most 10 s for 5 epochs'
+        """
+        left = max(self.epochs_at_most - epochs, 0)
+        return TrainingTime(self.seconds_per_epoch, self.seconds_per_epoch * left, left)
+
     def __str__(self) -> str:
         return (
-            f"about {_readable(self.seconds_per_epoch)} per epoch, "
-            f"at most {_readable(self.seconds_at_most)} for {self.epochs_at_most} epochs"
+            f"about {readable(self.seconds_per_epoch)} per epoch, "
+            f"at most {readable(self.seconds_at_most)} for {self.epochs_at_most} epochs"
         )
-
-
-def _readable(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.2g} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
 
 
 def count_numbers(module: nn.Module) -> int:

@@ -52,7 +52,7 @@ def do_cells(
     )
     done: list[Cell] = []
     total = len(folds) * len(plan.models)
-    with Progress(total, "comparison", progress) as bar, torch_threads(threads):
+    with Progress(total, "comparison", progress, lines=False) as bar, torch_threads(threads):
         for fold in folds:
             for model in plan.models:
                 words = f"[{len(done) + 1}/{total}] {model.label}, {'split' if plan.splits else 'fold'} {fold.name}"

@@ -204,11 +204,16 @@ class RunFolder:
         return self.path / CHECKPOINT
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Run the body as stage ``name``; when it ends well, ``run.json`` says so, with the time it took."""
+    def stage(self, name: str, earlier: float = 0.0) -> Iterator[None]:
+        """Run the body as stage ``name``; when it ends well, ``run.json`` says so, with the time it took.
+
+        Args:
+            name: Of the stage.
+            earlier: Seconds that were spent on it before.
+        """
         started = time.perf_counter()
         yield
-        spent = time.perf_counter() - started
+        spent = time.perf_counter() - started + earlier
         if name == "model":
             shutil.rmtree(self.checkpoint, ignore_errors=True)
         files = written_files(self.path, name)

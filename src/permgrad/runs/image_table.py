@@ -25,6 +25,8 @@ from permgrad.runs.stages import (
     data_stage,
     measures,
     report_stage,
+    say_baselines,
+    say_resumed,
     say_skipped,
     train_baselines,
     validation_rows,
@@ -100,6 +102,8 @@ def model_stage(work: Work) -> None:
     held = validation_rows(inputs)
     work.folder.checkpoint.mkdir(exist_ok=True)
     parts = {part: records_of(inputs.parts[part]) for part in PARTS}
+    say_resumed(work)
+    say_baselines(work)
     model.fit(parts["train"], parts["validation"], checkpoint_folder=work.folder.checkpoint)
     for column in model.images_:
         colours = "colour" if column.channels == 3 else "grey"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -70,7 +71,9 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
         kind: Any = image_table if request.images else stages
         (image_table.check_options if request.images else stages.check_model_options)(request)
     use_threads(request.threads)
+    started = time.perf_counter()
     inputs = load_inputs(request)
+    reading = time.perf_counter() - started
     kind.check_inputs(request, inputs)
     # Only after the table: a mistyped target must not be answered with "overwrite the other run".
     if not request.overwrite:
@@ -96,7 +99,8 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
                 say(f"[{number}/{len(STAGES)}] {name}: finished before")
                 continue
             say(f"[{number}/{len(STAGES)}] {name}")
-            with folder.stage(name):
+            # The table is read before there is a folder to write to.
+            with folder.stage(name, reading if name == "data" else 0.0):
                 stage(work)
             say(f"  {name} took {folder.record['stages'][name]['seconds']:.1f} s")
     return summarise(request.folder)

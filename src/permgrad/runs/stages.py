@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from permgrad._csv import write_csv
-from permgrad._errors import InputError, by_count, counted, keeping_warnings
+from permgrad._errors import InputError, by_count, counted, keeping_warnings, listed
 from permgrad._files import atomic_path, plain, write_json_atomic, write_text_atomic
 from permgrad._random import derive_seed, resolve_seed
 from permgrad._stored import parse_json
@@ -191,12 +191,46 @@ def model_stage(work: Work) -> None:
     work.folder.checkpoint.mkdir(exist_ok=True)
     # The notes of the data stage have said what there is to say of columns.
     with told_of_columns():
-        work.say(f"  training: {model.estimate_training_time(train.X, train.y, eval_set=held)}")
+        done = say_resumed(work)
+        work.say(f"  training: {model.estimate_training_time(train.X, train.y, eval_set=held).after(done)}")
+        say_baselines(work)
         model._fit(train.X, train.y, eval_set=held, checkpoint_folder=work.folder.checkpoint)  # noqa: SLF001 — see docs/architecture.md
     model.save(work.folder / "model", overwrite=True)
     work.model = model
     write_measures(work)
     say_skipped(work, len(inputs.parts["validation"].y) - len(held[1]))
+
+
+def say_resumed(work: Work) -> int:
+    """Say from which epoch an interrupted training goes on; return how many it has behind it."""
+    from permgrad.models.checkpoint import epochs_in
+
+    done = epochs_in(work.folder.checkpoint)
+    if done:
+        work.say(f"  training resumes from epoch {done + 1}: {counted(done, 'epoch')} were done before")
+    return done
+
+
+def say_baselines(work: Work) -> None:
+    """Say about how long the baselines will take, and which cannot be trained here and why."""
+    from permgrad._progress import readable
+    from permgrad.data.encoding import TableEncoder
+    from permgrad.evaluation.baselines import Part, baselines, estimate_seconds, why_absent
+
+    train, request = work.inputs.parts["train"], work.request
+    for name in request.wanted_baselines:
+        if why := why_absent(name):
+            work.say(f"note: {name} is left out; {why}")
+    names = [name for name in request.wanted_baselines if baselines.get(name).available()]
+    quick = [name for name in names if not baselines.get(name).costly]
+    slow = [name for name in names if name not in quick]
+    if quick:
+        encoded = TableEncoder("standard", **work.inputs.encoder_options).fit_transform(train.X)
+        part, threads = Part(encoded, train.y), request.threads or os.cpu_count() or 1
+        seconds = estimate_seconds(work.inputs.task, part, quick, seed=request.seed, threads=threads)
+        work.say(f"  baselines: about {readable(seconds)} more for {listed(quick)}")
+    if slow:
+        work.say(f"  baselines: minutes more for {listed(slow)}")
 
 
 def say_skipped(work: Work, count: int) -> None:

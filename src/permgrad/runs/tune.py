@@ -282,7 +282,7 @@ def _train(session: Session, claim: Claim, place: Path) -> tuple[str, float, dic
     model.set_params(progress=False)
     train, losses, pruned = inputs.parts["train"], dict[int, float](), False
     best = session.study.best()
-    with Progress(epochs, f"trial {claim.number + 1} of {session.total}") as bar:
+    with Progress(epochs, f"trial {claim.number + 1} of {session.total}", lines=False) as bar:
 
         def watch(record: Any) -> bool:
             nonlocal pruned

@@ -269,8 +269,9 @@ def _sampled(
             own = rows[part]
             # Counted from what a row holds, so that it makes no difference where it stands and beside which others.
             keys = content_keys([_bytes(tensor[part]) for tensor in game.request.inputs])
-            parts.append(sample_rows(game, tree, own, keys, references, rule, scale, designs=designs))
-            progress.advance(len(own))
+            parts.append(
+                sample_rows(game, tree, own, keys, references, rule, scale, designs=designs, progress=progress)
+            )
     names = ("values", "std", "freedom", "orders")
     return RowValues(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 

@@ -22,6 +22,7 @@ import numpy.typing as npt
 import torch
 
 from permgrad._errors import warn_user
+from permgrad._progress import Progress
 from permgrad._random import generator, uniform, uniform_integers
 from permgrad.attribution.shapley.balanced import all_used, solve
 from permgrad.attribution.shapley.game import ShapleyGame, slices
@@ -33,6 +34,8 @@ Counters = npt.NDArray[np.uint64]
 
 #: Bytes of the masks, and numbers of the sums, that are held at once.
 _MASK_BYTES, _BLOCK_NUMBERS = 2**25, 2**22
+#: Part of a row's progress that its least rounds make up; whether it needs more is not known before.
+_BEFORE_SETTLED = 0.9
 #: Walks of a round where the background has too many rows to go round.
 _LOOSE_WALKS = 25
 #: Walks of a single round, at most: it cannot stop early.
@@ -199,6 +202,7 @@ def sample_rows(
     scale: Floats,
     *,
     designs: bool = False,
+    progress: Progress | None = None,
 ) -> RowValues:
     """Sample until every value of a row is known well enough; rows that are drop out.
 
@@ -211,6 +215,7 @@ def sample_rows(
         rule: when to stop.
         scale: range of each output, ``(V,)``.
         designs: whether designs are played, not orders.
+        progress: of the rows; most of a row is counted as its least rounds go by.
     """
     size, least, most = rule.walks(len(references))
     around = size == len(references)
@@ -234,6 +239,8 @@ def sample_rows(
             sample = walk(game, tree, receivers, theirs, numbers)
         by_row = sample.reshape(len(open_rows), size, *shape[1:])
         strata.add(by_row[:, :, None] if around else by_row[:, None])
+        if progress is not None and number < least:
+            progress.advance(_BEFORE_SETTLED * len(open_rows) / least)
         if number + 1 < least:
             continue
         mean, std, freedom = strata.estimate()
@@ -241,6 +248,8 @@ def sample_rows(
         done = open_rows[settled]
         found.values[done], found.std[done] = mean[settled], std[settled]
         found.freedom[done], found.orders[done] = freedom, 2 * size * (number + 1)
+        if progress is not None:
+            progress.advance((1 - _BEFORE_SETTLED) * len(done))
         open_rows = open_rows[~settled]
         strata.keep(~settled)
         if not len(open_rows):

@@ -22,7 +22,7 @@ from permgrad.evaluation.baselines.base import (
     baselines,
     register,
 )
-from permgrad.evaluation.baselines.fitting import check_available, fit_baseline, run_baselines
+from permgrad.evaluation.baselines.fitting import check_available, estimate_seconds, fit_baseline, run_baselines, why_absent
 from permgrad.evaluation.baselines.peers import natural_table
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Part",
     "baselines",
     "check_available",
+    "estimate_seconds",
     "fit_baseline",
     "linear",
     "mlp",
@@ -43,4 +44,5 @@ __all__ = [
     "register",
     "run_baselines",
     "trees",
+    "why_absent",
 ]

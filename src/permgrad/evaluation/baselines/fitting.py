@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 
-from permgrad._errors import EnvironmentProblem, InputError
+from permgrad._errors import EnvironmentProblem, InputError, keeping_warnings
 from permgrad._progress import Progress, ProgressMode
-from permgrad._random import derive_seed
+from permgrad._random import derive_seed, generator
 from permgrad.evaluation.baselines.base import Array, Baseline, FittedBaseline, Job, Part, baselines
 from permgrad.evaluation.metrics import Task, metrics
 
@@ -126,7 +127,7 @@ def run_baselines(
     if not len(classes) and task == "classification":
         classes = np.unique(np.asarray(train.y))
     result: dict[str, dict[str, Any]] = {}
-    with Progress(len(chosen), "baselines", mode=progress) as bar:
+    with Progress(len(chosen), "baselines", progress, lines=False) as bar:
         for baseline in chosen:
             bar.note(baseline.label)
             if baseline in absent:
@@ -148,6 +149,49 @@ def run_baselines(
                 }
             bar.advance()
     return result
+
+
+#: Rows that the time of a baseline is measured on: this part of them, at least and at most so many.
+_MEASURED_PART, _FEWEST_MEASURED, _MOST_MEASURED = 0.1, 60, 500
+
+
+def estimate_seconds(task: Task, train: Part, names: Sequence[str], *, seed: int = 0, threads: int = 1) -> float:
+    """Return about how long baselines will take, from fits on a part of the rows.
+
+    Args:
+        task: ``"classification"`` or ``"regression"``.
+        train: The rows that they will be fitted on.
+        names: Which baselines; all are installed.
+        seed: Which rows are drawn.
+        threads: Number of threads.
+
+    Examples:
+        >>> rows = np.random.default_rng(0).normal(size=(300, 2))
+        >>> estimate_seconds("regression", Part(rows, rows[:, 0]), ["linear"]) > 0
+        True
+    """
+    count = len(train.y)
+    size = min(count, _MOST_MEASURED, max(_FEWEST_MEASURED, round(_MEASURED_PART * count)))
+    drawn = generator(seed, "baseline times").permutation(count)[:size]
+    if task == "classification":
+        # A fit needs two classes.
+        drawn = np.union1d(drawn, np.unique(np.asarray(train.y), return_index=True)[1])
+    part = train.take(np.sort(drawn))
+    with keeping_warnings(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        seconds = [fit_baseline(name, task, part, seed=seed, threads=threads).seconds for name in names]
+    return sum(seconds) * count / len(drawn)
+
+
+def why_absent(name: str) -> str | None:
+    """Return why a baseline cannot be fitted here, and how to install it; None: it can.
+
+    Examples:
+        >>> why_absent("extra_trees") is None
+        True
+    """
+    baseline = baselines.get(name)
+    return None if baseline.available() else _missing(baseline)
 
 
 def check_available(names: Iterable[str]) -> None:

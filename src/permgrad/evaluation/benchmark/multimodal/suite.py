@@ -145,7 +145,7 @@ class MultimodalSuite:
         case = make_case(design, network, pairs, seed, sizes)
         oracle = make_oracle(design, case, pairs)
         own: dict[str, Floats] = {}
-        with Progress(len(contestants), f"{function}, seed {seed}", settings.progress) as bar:
+        with Progress(len(contestants), f"{function}, seed {seed}", settings.progress, lines=False) as bar:
             for contestant in contestants:
                 bar.note(contestant.name)
                 scores = scored(contestant, case)

@@ -90,7 +90,7 @@ def train(design: Design, seed: int, settings: TrainingSettings = FULL, progress
         rows = torch.from_numpy(clinical)
         batches = _Batches(design, settings)
         optimizer, schedule = _optimizer(network, settings, batches.count * settings.epochs)
-        bar = Progress(settings.epochs, f"training {design.function.name}", progress)  # type: ignore[arg-type]
+        bar = Progress(settings.epochs, f"training {design.function.name}", progress, lines=False)  # type: ignore[arg-type]
         with bar:
             for _ in range(settings.epochs):
                 for first, second in batches.epoch():

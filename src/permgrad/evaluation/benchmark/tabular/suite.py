@@ -106,7 +106,7 @@ class TabularSuite:
             for name, share in zip(case.names, truth.known(estimand).shares, strict=True):
                 add("truth", estimand, f"truth_share:{name}", float(share))
         values: dict[str, Floats] = {}
-        with Progress(len(contestants), f"{function}, seed {seed}", settings.progress) as bar:
+        with Progress(len(contestants), f"{function}, seed {seed}", settings.progress, lines=False) as bar:
             for contestant in contestants:
                 bar.note(contestant.name)
                 scores = _scored(contestant, case)

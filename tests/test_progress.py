@@ -1,0 +1,132 @@
+"""How far a long explanation is: a line every half minute where stderr is no terminal, for every method."""
+
+from __future__ import annotations
+
+import io
+import threading
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import permgrad as pg
+from permgrad import _progress
+from permgrad._progress import Progress, progress_line
+from permgrad.attribution.method import methods
+
+
+class Written(io.StringIO):
+    """A stream that says when a line was written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines = threading.Semaphore(0)
+
+    def flush(self) -> None:
+        self.lines.release()
+
+
+def hurried(monkeypatch) -> Written:
+    """Return a stream in the place of stderr, to which lines are written at once; pytest's own comes with each test."""
+    stream = Written()
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setattr(_progress, "FIRST", 0.0)
+    monkeypatch.setattr(_progress, "AGAIN", 0.005)
+    return stream
+
+
+def test_lines_say_how_far_a_long_work_is(monkeypatch):
+    stderr = hurried(monkeypatch)
+    with Progress(4, "shapley") as bar:
+        assert stderr.lines.acquire(timeout=60)
+        bar.advance()
+        while "%" not in stderr.getvalue():
+            assert stderr.lines.acquire(timeout=60)
+    lines = stderr.getvalue().splitlines()
+    assert lines[0].startswith("shapley: begun ")
+    assert any(line.startswith("shapley: 25 % done after ") and line.endswith(" left") for line in lines)
+    for thread in threading.enumerate():
+        if thread.name == "permgrad-progress":
+            thread.join(60)
+            assert not thread.is_alive(), "nothing is written afterwards"
+
+
+@pytest.mark.parametrize(("mode", "options"), [(False, {}), ("auto", {"lines": False})])
+def test_nothing_is_written_unasked(monkeypatch, mode, options):
+    stderr = hurried(monkeypatch)
+    with Progress(4, "shapley", mode, **options) as bar:
+        bar.advance()
+        assert not stderr.lines.acquire(timeout=0.05)
+    assert stderr.getvalue() == ""
+
+
+def test_a_closed_stream_is_no_reason_to_fail(monkeypatch):
+    stderr = hurried(monkeypatch)
+    with Progress(4, "shapley") as bar:
+        assert stderr.lines.acquire(timeout=60)
+        stderr.close()
+        bar.advance()
+    for mode in ("auto", False):
+        with Progress(4, "shapley", mode) as bar:
+            bar.advance()
+
+
+def test_lines_come_late_enough_for_short_explanations():
+    assert (_progress.FIRST, _progress.AGAIN) == (10, 30)
+    assert progress_line("lime", 0.2, 60) == "lime: 20 % done after 60 s, about 4 min left\n"
+    assert progress_line("lime", 1.0, 60) == "lime: 100 % done after 60 s, about no time left\n"
+
+
+@pytest.fixture(scope="module")
+def model():
+    draw = np.random.default_rng(0)
+    X = pd.DataFrame(draw.normal(size=(60, 4)), columns=list("abcd"))
+    network = {"dense_units": [6], "conv_filters": [3], "fusion_units": [6]}
+    fitted = pg.HyNNClassifier(preset="fast", pixels=8, network=network, max_epochs=2, random_state=0, progress=False)
+    return fitted.fit(X, (X["a"] > 0).astype(int)), X
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Keep how many of how many steps were counted, in the place of writing lines."""
+    kept = []
+
+    class Kept:
+        def __init__(self, total, label, stream):
+            self.total, self.label, self.done, self.ended = total, label, 0.0, threading.Event()
+            kept.append(self)
+
+    monkeypatch.setattr(_progress, "_Lines", Kept)
+    return kept
+
+
+@pytest.mark.parametrize("name", [name for name in methods if name != "aggregate"])
+def test_each_method_counts_its_steps(model, counted, name):
+    fitted, X = model
+    rows = X[:12]
+    pg.explain(fitted, rows, (rows["a"] > 0).astype(int), method=name, random_state=0, n_repeats=2)
+    assert counted, "and says how far it is"
+    assert all(one.ended.is_set() for one in counted)
+    assert [one.done for one in counted] == pytest.approx([one.total for one in counted])
+    counted.clear()
+    pg.explain(fitted, rows, (rows["a"] > 0).astype(int), method=name, random_state=0, n_repeats=2, progress=False)
+    assert counted == []
+
+
+def test_sampled_shapley_values_count_while_a_block_of_rows_is_under_way(counted, monkeypatch):
+    """A block of many rows may take minutes."""
+    seen = []
+    monkeypatch.setattr(Progress, "advance", lambda self, steps=1: seen.append(steps))
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(16, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+    pg.explain(net, torch.randn(3, 16), method="shapley", background=torch.randn(40, 16), random_state=0)
+    assert len(seen) > 2
+    assert sum(seen) == pytest.approx(3)
+
+
+def test_captum_objects_count_their_rows(counted):
+    attr = pytest.importorskip("captum.attr")
+    net = torch.nn.Sequential(torch.nn.Linear(5, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    pg.explain(net, torch.randn(7, 5), method=attr.Saliency(net), random_state=0)
+    assert [(one.label, one.done, one.total) for one in counted][:1] == [("captum.Saliency", 14, 14)]
