@@ -22,7 +22,13 @@ from permgrad.evaluation.baselines.base import (
     baselines,
     register,
 )
-from permgrad.evaluation.baselines.fitting import check_available, estimate_seconds, fit_baseline, run_baselines, why_absent
+from permgrad.evaluation.baselines.fitting import (
+    check_available,
+    estimate_seconds,
+    fit_baseline,
+    run_baselines,
+    why_absent,
+)
 from permgrad.evaluation.baselines.peers import natural_table
 
 __all__ = [
