@@ -220,7 +220,7 @@ def say_baselines(work: Work) -> None:
     train, request = work.inputs.parts["train"], work.request
     for name in request.wanted_baselines:
         if why := why_absent(name):
-            work.say(f"note: {name} is left out; {why}")
+            work.say(f"note: {name} is left out, because {why}")
     names = [name for name in request.wanted_baselines if baselines.get(name).available()]
     quick = [name for name in names if not baselines.get(name).costly]
     slow = [name for name in names if name not in quick]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -177,6 +178,8 @@ def estimate_seconds(task: Task, train: Part, names: Sequence[str], *, seed: int
         # A fit needs two classes.
         drawn = np.union1d(drawn, np.unique(np.asarray(train.y), return_index=True)[1])
     part = train.take(np.sort(drawn))
+    for name in names:
+        import_module(baselines.get(name).package)  # a library is loaded once, however many rows there are
     with keeping_warnings(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         seconds = [fit_baseline(name, task, part, seed=seed, threads=threads).seconds for name in names]
@@ -191,7 +194,9 @@ def why_absent(name: str) -> str | None:
         True
     """
     baseline = baselines.get(name)
-    return None if baseline.available() else _missing(baseline)
+    if baseline.available():
+        return None
+    return f"{baseline.package} is not installed: pip install 'permgrad[{baseline.extra}]'"
 
 
 def check_available(names: Iterable[str]) -> None:

@@ -1,0 +1,93 @@
+"""What a run says of time: reading counts, training resumes from an epoch, baselines are estimated or left out."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from permgrad._errors import InputError
+from permgrad.evaluation.baselines import Baseline
+from permgrad.runs import run as module
+from permgrad.runs import stages
+from permgrad.runs.request import RunRequest
+from permgrad.runs.run import run_table
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    draw = np.random.default_rng(0)
+    frame = pd.DataFrame(draw.normal(size=(90, 3)), columns=list("abc"))
+    frame.assign(y=np.where(frame["a"] > 0, "yes", "no")).to_csv("t.csv", index=False)
+    return tmp_path
+
+
+ASKED = RunRequest(table="t.csv", target=("y",), preset="fast", out=Path("out"))
+
+
+def stop(*_: object, **__: object) -> None:
+    raise InputError("far enough")
+
+
+def said_by(request: RunRequest, error: type[BaseException] = InputError) -> list[str]:
+    said: list[str] = []
+    with pytest.raises(error):
+        run_table(request, say=said.append)
+    return said
+
+
+def test_reading_is_part_of_the_time_of_the_data_stage(here, monkeypatch):
+    load = module.load_inputs
+
+    def slowly(request):
+        time.sleep(0.4)
+        return load(request)
+
+    monkeypatch.setattr(module, "load_inputs", slowly)
+    monkeypatch.setitem(stages.STAGE_WORK, "layout", stop)
+    said = said_by(ASKED)
+    seconds = json.loads(Path("out/run.json").read_text())["stages"]["data"]["seconds"]
+    assert seconds >= 0.4
+    assert f"  data took {seconds:.1f} s" in said
+
+
+def test_an_interrupted_training_says_from_which_epoch_it_resumes(here, monkeypatch):
+    from permgrad.models import loop
+
+    written: list[int] = []
+    write = loop.write_checkpoint
+
+    def interrupted(path, learner):
+        write(path, learner)
+        written.append(learner.epoch)
+        if len(written) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "write_checkpoint", interrupted)
+    first = said_by(ASKED, KeyboardInterrupt)
+    assert written == [1, 2, 3]
+    assert not any("resumes" in line for line in first)
+    assert any("for 20 epochs" in line for line in first)
+    monkeypatch.setattr(stages, "write_measures", stop)
+    second = said_by(ASKED)
+    assert "  training resumes from epoch 4: 3 epochs were done before" in second
+    assert any("for 17 epochs" in line for line in second), "the time is that of the rest"
+    assert written[3] == 4
+
+
+def test_the_time_of_baselines_is_estimated_and_one_left_out_is_told(here, monkeypatch):
+    monkeypatch.setattr(Baseline, "available", lambda self: self.name in ("linear", "extra_trees"))
+    monkeypatch.setattr(stages, "write_measures", stop)
+    said = said_by(replace(ASKED, baselines=True))
+    assert [line for line in said if "xgboost" in line] == [
+        "note: xgboost is left out, because xgboost is not installed: pip install 'permgrad[baselines]'"
+    ]
+    (estimate,) = [line for line in said if line.startswith("  baselines: about ")]
+    assert estimate.endswith(" more for extra_trees, linear")
+    assert not any("baselines" in line for line in said_by(replace(ASKED, overwrite=True)))
