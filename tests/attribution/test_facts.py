@@ -109,7 +109,7 @@ ON_NETWORKS = {
     **{(name, "local"): {"model_rows"} for name in ("permgrad", "permutation")},
     ("ablation", "local"): {"model_rows", "baseline"},
     ("ablation", "global"): {"baseline"},
-    ("gradcam", "local"): {"without_map", "model_rows"},
+    ("gradcam", "local"): {"without_map", "model_rows", "layer_shape"},
     ("integrated_gradients", "local"): {"model_rows", "tolerance"},
 }
 REPLACED = "output minus the mean output with the feature replaced"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import permgrad as pg
-from permgrad.attribution.network.cam import enlarged, listening
+from permgrad.attribution.network.cam import _Listener, enlarged, listening
 
 ROWS = 6
 
@@ -308,7 +308,7 @@ def test_hooks_are_gone_after_an_error_while_they_are_set():
             raise RuntimeError
 
     layers = {"first": net.encoder[0], "second": Refusing()}
-    with pytest.raises(RuntimeError), listening(layers):
+    with pytest.raises(RuntimeError), listening(layers, _Listener()):
         pass
     assert not net.encoder[0]._forward_hooks
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from permgrad.attribution.coalitions import forward_batch_size
+from permgrad.attribution.network.segments import image_shape
 from permgrad.attribution.network.slopes import constant_sum
 from permgrad.attribution.result import input_maps
 
@@ -42,7 +43,8 @@ def test_inputs_that_are_images_are_kept_for_plots():
     """Images with channels and without; tables are none, and large images leave their segments alone."""
     inputs = [TABLE, torch.ones(2, 4, 4), torch.ones(2, 3, 8, 8)]
     space = SimpleNamespace(inputs=("table", "grey", "colour"), segments=[torch.zeros(own.shape[1:]) for own in inputs])
-    request_ = SimpleNamespace(subject=SimpleNamespace(kind="network"), space=space, inputs=inputs)
+    shapes = tuple(image_shape(tuple(own.shape[1:])) for own in inputs)
+    request_ = SimpleNamespace(subject=SimpleNamespace(kind="network"), space=space, inputs=inputs, shapes=shapes)
     assert set(input_maps(request_)) == {"images:grey", "segments:grey", "images:colour", "segments:colour"}
     assert set(input_maps(request_, numbers=32)) == {"images:grey", "segments:grey", "segments:colour"}
     assert input_maps(request_)["images:colour"].shape == (2, 3, 8, 8)

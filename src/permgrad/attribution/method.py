@@ -24,6 +24,7 @@ from permgrad.attribution.subject import Subject
 
 if TYPE_CHECKING:
     from permgrad.attribution.game import Quantities
+    from permgrad.attribution.network.segments import ImageShape
 
 Scope = Literal["global", "local"]
 
@@ -44,6 +45,7 @@ class Request:
         inputs: the rows explained, one tensor per input of the network, rows first; never to be changed.
         donors: background rows in the same form; the rows explained themselves if ``shared``.
         space: who may be replaced.
+        shapes: how each input of a network is read as an image or a volume; None: it is neither.
         engine: computes a loss game in parts (``engines``); None: it is played here, in one piece.
         positive: name of the positive one of two classes; None where there are not two.
         kept: where what is fitted on the background waits for the next rows of a longer table; None: nothing is kept.
@@ -65,6 +67,7 @@ class Request:
     inputs: tuple[Tensor, ...]
     donors: tuple[Tensor, ...]
     space: PlayerSpace
+    shapes: tuple[ImageShape | None, ...] = ()
     output: Literal["logit", "probability"] = "logit"
     level: str = "feature"
     sampling: Literal["marginal", "conditional"] = "marginal"

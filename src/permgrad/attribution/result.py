@@ -171,8 +171,9 @@ def input_maps(request: Request, *, numbers: int = 20_000_000) -> dict[str, npt.
     found: dict[str, npt.NDArray[Any]] = {}
     if request.subject.kind != "network":
         return found
-    for name, tensor, segments in zip(request.space.inputs, request.inputs, request.space.segments, strict=True):
-        if tensor.ndim not in (3, 4):
+    inputs = zip(request.space.inputs, request.inputs, request.space.segments, strict=True)
+    for (name, tensor, segments), shape in zip(inputs, request.shapes, strict=False):
+        if shape is None:
             continue
         found[f"segments:{name}"] = segments.cpu().numpy()
         if tensor.numel() <= numbers:

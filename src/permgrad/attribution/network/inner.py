@@ -29,6 +29,8 @@ _PROBE_ROWS = 64
 _BATCH, _BATCH_ACCELERATOR = 256, 4096
 #: Part of a unit's size by which rounding may change it.
 _SAME = 1e-5
+#: Layers that give a vector for each place of a sequence, whatever reads it.
+_VECTORS = (nn.Embedding, nn.Linear, nn.LayerNorm)
 #: Modality of units that do not depend on any input.
 CONSTANT = "constant"
 
@@ -48,7 +50,7 @@ def at_layer(
     inner = InnerSubject(subject, layer, inputs)
     rows = inner.lift(inputs)
     background = rows if donors is inputs else inner.lift(donors)
-    space = build_space(inner.names, rows[: inner.calls], (None,) * inner.calls, segments)
+    space = build_space(inner.names, rows[: inner.calls], (None,) * inner.calls, segments, inner.readings())
     modality = _modalities(inner, inputs, donors, space)
     rest = tuple(torch.full(tuple(tensor.shape[1:]), NOBODY, dtype=torch.int64) for tensor in rows[inner.calls :])
     whole = PlayerSpace(space.names, modality, inner.input_names, (*space.segments, *rest))
@@ -120,6 +122,11 @@ class InnerSubject(NetworkSubject):
     def columns(self) -> tuple[tuple[str, ...] | None, ...]:
         """Units have no names of their own."""
         return (None,) * len(self.input_names)
+
+    def readings(self) -> dict[int, str]:
+        """Return what the layers behind take the activations for; embeddings and their like are sequences."""
+        known = dict.fromkeys(range(self.calls), "tokens") if isinstance(self.layer, _VECTORS) else {}
+        return known | super().readings()
 
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
         """Return rows given in the user's form at the layer."""

@@ -15,7 +15,7 @@ from permgrad.attribution.arguments import LEVELS, Arguments, resolve_options, r
 from permgrad.attribution.hybrid import check_row_offset
 from permgrad.attribution.method import Method, Request
 from permgrad.attribution.network.inputs import shapes_in_words
-from permgrad.attribution.network.segments import build_space
+from permgrad.attribution.network.segments import build_space, shapes_of
 from permgrad.attribution.network.subject import NetworkSubject
 from permgrad.attribution.players import PlayerSpace
 
@@ -56,7 +56,7 @@ def network_request(arguments: Arguments, chosen: Method, name: str) -> Request:
 
         subject, inputs, donors, space = at_layer(subject, inputs, donors, mine["layer"], mine.get("segments"))
     else:
-        space = build_space(subject.input_names, inputs, subject.columns, mine.get("segments"))
+        space = build_space(subject.input_names, inputs, subject.columns, mine.get("segments"), subject.readings())
     if not len(space):
         shapes = shapes_in_words(subject.input_names, inputs)
         raise InputError(
@@ -82,6 +82,7 @@ def network_request(arguments: Arguments, chosen: Method, name: str) -> Request:
         inputs=inputs,
         donors=donors,
         space=space,
+        shapes=shapes_of(subject.input_names, inputs, mine.get("segments"), subject.readings()),
         **common,
     )
 

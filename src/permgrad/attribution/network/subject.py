@@ -19,6 +19,7 @@ from permgrad.attribution.network.apart import check_apart
 from permgrad.attribution.network.inputs import InputForm, in_type_of, read_forms, shapes_in_words
 from permgrad.attribution.network.memory import bytes_per_row, rows_within_memory
 from permgrad.attribution.network.outputs import OutputForm, pick_head, resolve_outputs, with_others
+from permgrad.attribution.network.positions import Reader
 from permgrad.attribution.network.state import are_rewritten, as_written, check_initialised, copied_weights, kept
 from permgrad.attribution.subject import Task
 from permgrad.models.batches import in_batches
@@ -30,6 +31,8 @@ _PROBE_ROWS = 256
 #: Of fewer rows a task or a kind of output is inferred with a warning: of logits that are spread like a standard normal
 #: one lies within 0 … 1 every third time, and five all do once in 220 times.
 _FEW_ROWS = 5
+#: Rows on which it is found out what the network takes an input for.
+_LOOKED_AT = 2
 
 
 def unwrap(module: nn.Module) -> nn.Module:
@@ -174,6 +177,27 @@ class NetworkSubject:
             in_type_of(name, own, other)
             for name, own, other in zip(self.input_names, self.inputs, tensors, strict=True)
         )
+
+    def readings(self) -> dict[int, str]:
+        """Return what the network takes inputs of several dimensions for: ``"image"``, ``"volume"`` or ``"tokens"``.
+
+        The first function that reads an input tells it: a convolution of two or three dimensions; a linear or recurrent
+        layer or an attention over the vectors of its places. Inputs of which nothing is known are absent.
+        """
+        found = {place: "volume" for place, tensor in enumerate(self.inputs) if tensor.ndim == 5}
+        rows = [tensor[:_LOOKED_AT] for tensor in self.inputs]
+        undecided = {
+            place: own
+            for place, own in enumerate(rows)
+            if own.ndim == 3 or (own.ndim == 4 and not {own.shape[1], own.shape[3]} & {1, 3, 4})
+        }
+        if undecided:
+            reader = Reader(undecided)
+            # Where a network refuses to be watched, shapes alone speak.
+            with contextlib.suppress(BatchError), torch.no_grad(), self.open(), as_written(self.module), reader:
+                self.forward(rows)
+            found |= reader.found
+        return found
 
     def settle(self, background: Sequence[Tensor] | None) -> None:
         """Let a background take part in telling what outputs are, and warn where few rows told it.

@@ -1,0 +1,392 @@
+"""Where in an input each number inside a network comes from: positions travel along with the values.
+
+A position is followed through every function that the network calls on torch tensors: what only moves numbers
+(``reshape``, ``cat``, ``roll``) moves their positions alike, what resamples a map (convolutions, pooling) resamples
+them, and what computes number by number hands them on. A class token beside the tokens of an image's patches has no
+position, windows that are cut and put back keep theirs, and a map whose channels stand last is read as it stands.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+
+#: For one input: its coordinates, one tensor of the value's shape for each followed dimension; NaN: not of this input.
+Coordinates = tuple[Tensor, ...]
+
+_MOVING = frozenset(
+    (
+        "reshape",
+        "view",
+        "view_as",
+        "reshape_as",
+        "flatten",
+        "unflatten",
+        "permute",
+        "transpose",
+        "swapaxes",
+        "swapdims",
+        "movedim",
+        "moveaxis",
+        "t",
+        "getitem",
+        "cat",
+        "concat",
+        "concatenate",
+        "stack",
+        "hstack",
+        "vstack",
+        "chunk",
+        "split",
+        "tensor_split",
+        "split_with_sizes",
+        "unsafe_chunk",
+        "unsafe_split",
+        "unbind",
+        "select",
+        "narrow",
+        "index_select",
+        "gather",
+        "take_along_dim",
+        "squeeze",
+        "unsqueeze",
+        "expand",
+        "expand_as",
+        "repeat",
+        "tile",
+        "repeat_interleave",
+        "broadcast_to",
+        "roll",
+        "flip",
+        "unfold",
+        "pixel_shuffle",
+        "pixel_unshuffle",
+        "channel_shuffle",
+        "rot90",
+    )
+)
+_COPYING = frozenset(
+    (
+        "clone",
+        "contiguous",
+        "to",
+        "float",
+        "double",
+        "half",
+        "bfloat16",
+        "type",
+        "type_as",
+        "detach",
+        "alias",
+        "requires_grad",
+    )
+)
+_REDUCING = frozenset(
+    ("mean", "sum", "amax", "amin", "max", "min", "median", "logsumexp", "std", "var", "norm", "prod", "cumsum")
+)
+_PRODUCTS = frozenset(("matmul", "rmatmul", "bmm", "baddbmm", "einsum"))
+_ATTENTION = frozenset(("scaled_dot_product_attention", "multi_head_attention_forward"))
+_RECURRENT = frozenset(("lstm", "gru", "rnn_tanh", "rnn_relu"))
+#: Cells whose positions differ by less than this, in pixels, are one.
+_SAME = 0.01
+
+
+def name_of(func: Any) -> str:
+    """Return a function's name without the signs of methods and of work in place."""
+    return str(getattr(func, "__name__", "")).partition(".")[0].strip("_")
+
+
+def hands_on(name: str) -> bool:
+    """Return whether a function makes no new map: it moves, copies, pools or adds up what another has made."""
+    known = name in _MOVING or name in _COPYING or name in _REDUCING
+    return known or "pool" in name or name in ("pad", "interpolate", "upsample", "dropout", "")
+
+
+def mixes(name: str, followed: int) -> bool:
+    """Return whether a function of so many followed tensors lets positions look at each other, as attention does."""
+    return name in _ATTENTION or (name in _PRODUCTS and followed > 1)
+
+
+def tensors_in(*values: Any) -> Iterator[Tensor]:
+    """Yield the tensors in arguments or results, at any depth."""
+    return (leaf for leaf in pytree.tree_leaves(values) if isinstance(leaf, Tensor))
+
+
+def coordinates(rows: Tensor, dimensions: Sequence[int]) -> Coordinates:
+    """Return the coordinates of an input's numbers along some of its dimensions.
+
+    Examples:
+        >>> [own[0].tolist() for own in coordinates(torch.zeros(1, 2, 2), (1, 2))]
+        [[[0.0, 0.0], [1.0, 1.0]], [[0.0, 1.0], [0.0, 1.0]]]
+    """
+    found = []
+    for dimension in dimensions:
+        shape = [-1 if place == dimension else 1 for place in range(rows.ndim)]
+        line = torch.arange(rows.shape[dimension], dtype=torch.float32, device=rows.device)
+        found.append(line.reshape(shape).expand(rows.shape))
+    return tuple(found)
+
+
+class Follower:
+    """Knows which tensors of one forward come from which inputs, and from where in them."""
+
+    def __init__(self) -> None:
+        # Tensors are held as long as this lives, so that no other one takes over their number.
+        self._known: dict[int, tuple[Tensor, dict[int, Coordinates]]] = {}
+
+    def enter(self, value: Tensor, place: int, own: Coordinates) -> None:
+        """Follow an input from here on."""
+        self._known[id(value)] = (value, {**self.of(value), place: own})
+
+    def of(self, value: Any) -> dict[int, Coordinates]:
+        """Return the coordinates of a tensor for each input that it comes from."""
+        return self._known.get(id(value), (None, {}))[1]
+
+    def keep(self, value: Tensor, found: dict[int, Coordinates]) -> None:
+        """Give a tensor its coordinates."""
+        self._known[id(value)] = (value, found)
+
+    def follow(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], value: Any) -> None:
+        """Give the results of a function the coordinates that its arguments have."""
+        followed = [tensor for tensor in tensors_in(args, kwargs) if id(tensor) in self._known]
+        results = list(tensors_in(value))
+        if not followed or not results:
+            return
+        name = name_of(func)
+        places = dict.fromkeys(place for tensor in followed for place in self.of(tensor))
+        found: list[dict[int, Coordinates]] = [{} for _ in results]
+        with torch.no_grad():
+            for place in places:
+                sources = [(tensor, self.of(tensor)[place]) for tensor in followed if place in self.of(tensor)]
+                if name in _MOVING:
+                    self._move(func, args, kwargs, place, sources, found)
+                    continue
+                for own, result in zip(found, results, strict=True):
+                    there = _handed_on(name, args, sources, result)
+                    if there is not None:
+                        own[place] = there
+        for own, result in zip(found, results, strict=True):
+            if own:
+                self.keep(result, own)
+
+    def _move(
+        self,
+        func: Any,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        place: int,
+        sources: list[tuple[Tensor, Coordinates]],
+        found: list[dict[int, Coordinates]],
+    ) -> None:
+        """Call a function that moves numbers on their coordinates; floats of elsewhere are nowhere, others stay."""
+        moved: list[list[Tensor]] = []
+        for dimension in range(len(sources[0][1])):
+
+            def stand_in(leaf: Any, dimension: int = dimension) -> Any:
+                if not isinstance(leaf, Tensor):
+                    return leaf
+                own = self.of(leaf).get(place)
+                if own is not None:
+                    return own[dimension].detach()
+                return torch.full(leaf.shape, math.nan, device=leaf.device) if leaf.is_floating_point() else leaf
+
+            try:
+                moved.append(
+                    list(tensors_in(func(*pytree.tree_map(stand_in, args), **pytree.tree_map(stand_in, kwargs))))
+                )
+            except (RuntimeError, TypeError, IndexError):
+                return  # a function that takes other arguments than numbers and shapes
+        if all(len(own) == len(found) for own in moved):
+            for index, own in enumerate(found):
+                own[place] = tuple(axis[index] for axis in moved)
+
+
+def _handed_on(
+    name: str, args: Sequence[Any], sources: list[tuple[Tensor, Coordinates]], result: Tensor
+) -> Coordinates | None:
+    """Return a result's coordinates, where it has a number for each of an argument's or is its map resampled."""
+    source, own = sources[0]
+    if name == "pad":
+        return tuple(_padded(axis, args[1]) for axis in own) if len(args) > 1 else None
+    if name.startswith("conv") or "pool" in name or name in ("interpolate", "upsample", "fold", "grid_sample"):
+        return _resampled(own, result) if source.ndim == result.ndim >= 3 else None
+    weights = name in _PRODUCTS and len(sources) == 1 and isinstance(args[-1], Tensor) and args[-1].ndim == 2
+    if name == "linear" or weights:
+        fits = source.shape[:-1] == result.shape[:-1]
+        return _averaged(own, source.ndim - 1, result) if fits else None
+    fitting = [axes for tensor, axes in sources if tensor.shape == result.shape]
+    if fitting:
+        return next((axes for axes in fitting if len(fitting) == 1 or _spread(axes)), fitting[0])
+    for tensor, axes in sources:
+        if tensor.ndim == result.ndim:
+            other = [dim for dim in range(result.ndim) if tensor.shape[dim] != result.shape[dim]]
+            if len(other) == 1:
+                return _averaged(axes, other[0], result)
+    return None
+
+
+def _averaged(own: Coordinates, dim: int, result: Tensor) -> Coordinates:
+    """Return coordinates for a result that puts numbers along a dimension together."""
+    return tuple(axis.nanmean(dim=dim, keepdim=True).expand(result.shape) for axis in own)
+
+
+def _padded(axis: Tensor, amounts: Sequence[int]) -> Tensor:
+    """Return coordinates after padding, from the last dimension backwards: they go on as they began."""
+    for place, (before, after) in enumerate(zip(amounts[::2], amounts[1::2], strict=True)):
+        dim = axis.ndim - 1 - place
+        size = axis.shape[dim]
+        index = torch.arange(-before, size + after, device=axis.device)
+        within = axis.index_select(dim, index.clamp(0, size - 1))
+        if size > 1:
+            beyond = (index - index.clamp(0, size - 1)).reshape([-1 if own == dim else 1 for own in range(axis.ndim)])
+            axis = within + beyond * (axis.narrow(dim, 1, 1) - axis.narrow(dim, 0, 1))
+        else:
+            axis = within
+    return axis
+
+
+def _resampled(own: Coordinates, result: Tensor) -> Coordinates:
+    """Return the coordinates of a map's cells after a convolution or a pooling of ``(rows, channels, *cells)``."""
+    cells = result.shape[2:]
+    how = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(cells)]
+    found = []
+    for axis in own:
+        mean = axis.nanmean(dim=1, keepdim=True)
+        if mean.shape[2:] != cells:
+            mean = functional.interpolate(mean, size=cells, mode=how, align_corners=False)
+        found.append(mean.expand(result.shape) if len(mean) == len(result) else mean[:1].expand(result.shape))
+    return tuple(found)
+
+
+def _spread(own: Coordinates) -> bool:
+    """Return whether positions differ within a row."""
+    ends = ((axis.nan_to_num(math.inf).amin(), axis.nan_to_num(-math.inf).amax()) for axis in own if axis.numel())
+    return any(bool(high > low + _SAME) for low, high in ends)
+
+
+# ---- a value as a map ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """How a layer's value ``(rows, *dimensions)`` is read as a map of an input.
+
+    Attributes:
+        size: cells of the map along each dimension of the input.
+        features: the value's dimensions that hold a cell's features.
+        spatial: those along which positions differ.
+        order: for each cell its place among the flattened spatial dimensions; what has no position is left out.
+    """
+
+    size: tuple[int, ...]
+    features: tuple[int, ...]
+    spatial: tuple[int, ...]
+    order: Tensor
+
+    def take(self, values: Tensor) -> Tensor:
+        """Return values ``(*, rows, *dimensions)`` as ``(*, rows, features, *size)``."""
+        before = values.ndim - 1 - len(self.features) - len(self.spatial)
+        moved = values.permute(*range(before + 1), *(before + dim for dim in (*self.features, *self.spatial)))
+        places = math.prod(values.shape[before + dim] for dim in self.spatial)
+        flat: Tensor = moved.reshape(*values.shape[: before + 1], -1, places)
+        return flat[..., self.order.to(values.device)].unflatten(-1, self.size)
+
+
+def cells_of(own: Coordinates) -> Cells | None:
+    """Return how a value with these coordinates is read as a map; None where it has no extent or no grid.
+
+    Examples:
+        >>> tokens = torch.tensor([math.nan, 0, 1, 2, 3, 4, 5])[None, :, None].expand(1, 7, 8)
+        >>> found = cells_of((tokens // 3, tokens % 3))  # a class token, then a grid of 2 × 3
+        >>> found.size, found.order.tolist()
+        ((2, 3), [1, 2, 3, 4, 5, 6])
+    """
+    if own[0].ndim < 2 or any(not _alike(axis, 0) for axis in own):
+        return None
+    first = [axis[0] for axis in own]
+    spatial = tuple(dim for dim in range(first[0].ndim) if not all(_alike(axis, dim) for axis in first))
+    features = tuple(dim for dim in range(first[0].ndim) if dim not in spatial)
+    if not spatial:
+        return None
+    flat = [axis.permute(*features, *spatial).reshape(-1, *(axis.shape[dim] for dim in spatial))[0].flatten()
+            for axis in first]  # fmt: skip
+    places = torch.nonzero(~torch.isnan(flat[0])).flatten()
+    size, number = [], torch.zeros(len(places), dtype=torch.int64, device=places.device)
+    for axis in flat:
+        line = axis[places].sort().values
+        starts = torch.cat([line[:1], line[1:][line.diff() > _SAME]])
+        size.append(len(starts))
+        number = number * len(starts) + torch.searchsorted(starts, axis[places] + _SAME / 2) - 1
+    if len(places) < 2 or math.prod(size) != len(places) or len(number.unique()) != len(places):
+        return None
+    if own[0].ndim == 3 and size[0] == 1 and len(size) == 2:
+        size = size[1:]  # a series has a line of cells
+    after_rows = [tuple(dim + 1 for dim in own) for own in (features, spatial)]
+    return Cells(tuple(size), *after_rows, places[number.argsort()].cpu())
+
+
+def _alike(axis: Tensor, dim: int) -> bool:
+    """Return whether coordinates are the same all along a dimension."""
+    first = axis.narrow(dim, 0, 1)
+    return bool(((axis == first) | (axis.isnan() & first.isnan())).all())
+
+
+# ---- what a network takes an input for -------------------------------------------------------------------------------
+
+#: ``"image"`` and ``"volume"`` by the convolution that reads it; ``"tokens"``: one vector for each place in a sequence.
+READINGS = ("image", "volume", "tokens")
+
+
+class Reader(TorchFunctionMode):
+    """Sees what a network takes its inputs for, by the first function of another kind than moving and adding.
+
+    Attributes:
+        found: for the inputs that were seen, by position, one of ``READINGS``.
+    """
+
+    def __init__(self, inputs: Mapping[int, Tensor]) -> None:
+        super().__init__()
+        self.found: dict[int, str] = {}
+        self._follower = Follower()
+        self._inputs = dict(inputs)
+        for place, rows in inputs.items():
+            self._follower.enter(rows, place, coordinates(rows, range(1, rows.ndim)))
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        options = kwargs or {}
+        value = func(*args, **options)
+        for tensor in tensors_in(args, options):
+            for place, own in self._follower.of(tensor).items():
+                if place not in self.found:
+                    reading = self._reading(name_of(func), tensor, own, self._inputs[place], value)
+                    if reading:
+                        self.found[place] = reading
+        self._follower.follow(func, args, options, value)
+        return value
+
+    @staticmethod
+    def _reading(name: str, tensor: Tensor, own: Coordinates, rows: Tensor, value: Any) -> str:
+        if name in ("conv2d", "conv3d"):
+            return "image" if name == "conv2d" else "volume"
+        if rows.ndim != 3:
+            return ""
+        if name == "conv1d":
+            # Along the sequence, with its vectors as channels; else the input has channels first, as images do.
+            return "tokens" if tensor.ndim == 3 and _alike(own[0], 1) else "image"
+        vectors = name == "linear" or name in _RECURRENT or mixes(name, 2)
+        pooled = name in _REDUCING and isinstance(value, Tensor) and value.shape == (rows.shape[0], rows.shape[2])
+        if not (vectors or pooled) or tensor.ndim != 3 or tensor.shape[-1] != rows.shape[2]:
+            return ""
+        # A vector holds all numbers of one place, in order: patches of an image, or a flattened one, do not.
+        line = torch.arange(rows.shape[2], dtype=own[1].dtype, device=own[1].device)
+        return "tokens" if _alike(own[0], 2) and bool((own[1] == line).all()) else ""

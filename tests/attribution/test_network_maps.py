@@ -1,0 +1,224 @@
+"""Where a class activation map is read by default: joins, dense blocks, tokens, maps with channels last, volumes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import permgrad as pg
+from permgrad.attribution.network.positions import Follower, cells_of, coordinates
+
+ROWS = 3
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def seeded(build) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return build().double().eval()
+
+
+def explain(net: nn.Module, rows, **options) -> pg.Explanation:
+    return pg.explain(net, rows, method="gradcam", upsample="none", progress=False, **options)
+
+
+class Joined(nn.Module):
+    """The join of two ways is a function, and the shortcut's convolution is called last."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.stem, self.main, self.short = (nn.Conv2d(a, 4, 3, padding=1) for a in (1, 4, 4))
+        self.head = nn.Linear(8 if kind == "cat" else 4, 2)
+
+    def join(self, image: Tensor) -> Tensor:
+        before = torch.relu(self.stem(image))
+        main, short = torch.relu(self.main(before)), self.short(before)
+        if self.kind == "cat":
+            return torch.cat([main, short], dim=1) * 0.5
+        if self.kind == "in place":
+            main += short
+            return main
+        return functional.gelu(main + short)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.head(functional.max_pool2d(self.join(image), 2).mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize(("kind", "last"), [("cat", "mul"), ("in place", "add"), ("gelu", "gelu")])
+def test_a_join_is_read_and_not_what_is_joined(kind, last):
+    net, images = seeded(lambda: Joined(kind)), drawn(ROWS, 1, 6, 6)
+    found = explain(net, images)
+    assert found.meta["layer"] == {"image": f"short, {last}"}
+    joined = net.join(images).detach().requires_grad_()
+    assert found.meta["layer_shape"] == {"image": list(joined.shape[1:])}
+    outputs = net.head(functional.max_pool2d(joined, 2).mean(dim=(2, 3)))
+    for target in (0, 1):
+        (slopes,) = torch.autograd.grad(outputs[:, target].sum(), joined, retain_graph=True)
+        slow = (slopes.mean(dim=(2, 3), keepdim=True) * joined).sum(dim=1).clamp_min(0).detach().numpy()
+        assert np.abs(slow).max() > 1e-4
+        np.testing.assert_allclose(found.maps["maps:image"][:, target], slow, rtol=1e-6, atol=1e-9)
+
+
+class Dense(nn.Module):
+    """Dense blocks: each convolution adds a few channels to all before it; a normalisation and a rectifier end it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv2d(1 + 2 * k, 2, 3, padding=1) for k in range(3))
+        self.norm, self.head = nn.BatchNorm2d(7), nn.Linear(7, 2)
+
+    def forward(self, scan: Tensor) -> Tensor:
+        maps = scan
+        for layer in self.layers:
+            maps = torch.cat([maps, layer(functional.relu(maps))], dim=1)
+        return self.head(functional.adaptive_avg_pool2d(functional.relu(self.norm(maps)), 1).flatten(1))
+
+
+def test_all_channels_of_a_dense_block_are_read():
+    net, images = seeded(Dense), drawn(ROWS, 1, 5, 5)
+    found = explain(net, images)
+    assert (found.meta["layer"], found.meta["layer_shape"]) == ({"scan": "norm, relu"}, {"scan": [7, 5, 5]})
+    before = explain(net, images, before_activation=True)
+    assert (before.meta["layer"], before.meta["layer_shape"]["scan"]) != (found.meta["layer"], [2, 5, 5])
+    again = explain(net, images, layer="layers.2", before_activation=True)
+    assert again.meta["layer_shape"] == {"scan": [2, 5, 5]}
+
+
+class Block(nn.Module):
+    def __init__(self, width: int, *, whole: bool) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = nn.MultiheadAttention(width, 2, batch_first=True) if whole else Attention(width)
+        self.mlp = nn.Sequential(nn.Linear(width, 16), nn.GELU(), nn.Linear(16, width))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        own = self.norm1(tokens)
+        mixed = self.attention(own, own, own)[0] if isinstance(self.attention, nn.MultiheadAttention) else None
+        tokens = tokens + (self.attention(own) if mixed is None else mixed)
+        return tokens + self.mlp(self.norm2(tokens))
+
+
+class Attention(nn.Module):
+    """Two heads, with scores that are as square as the image."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, own: Tensor) -> Tensor:
+        q, k, v = self.qkv(own).reshape(*own.shape[:2], 3, 2, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = torch.softmax(q @ k.transpose(-2, -1), dim=-1) @ v
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+class Tokens(nn.Module):
+    """A transformer over patches, with tokens of its own before or behind them, pooled or read at the first."""
+
+    def __init__(self, *, extra: int = 1, read: str = "class", patches: str = "conv", behind: bool = False,
+                 whole: bool = False) -> None:  # fmt: skip
+        super().__init__()
+        self.read, self.patches, self.behind = read, patches, behind
+        self.embed = nn.Conv2d(1, 8, 4, 4) if patches == "conv" else nn.Linear(16, 8)
+        self.extra = nn.Parameter(torch.randn(1, extra, 8))
+        self.blocks = nn.ModuleList(Block(8, whole=whole) for _ in range(2))
+        self.norm, self.head = nn.LayerNorm(8), nn.Linear(8, 2)
+
+    def tokens(self, image: Tensor) -> Tensor:
+        if self.patches == "conv":
+            own = self.embed(image).flatten(2).transpose(1, 2)
+        else:
+            down, across = image.shape[2] // 4, image.shape[3] // 4
+            cut = image.reshape(-1, 1, down, 4, across, 4).permute(0, 2, 4, 3, 5, 1)
+            own = self.embed(cut.reshape(len(image), down * across, 16))
+        extra = self.extra.expand(len(own), -1, -1)
+        return torch.cat([own, extra] if self.behind else [extra, own], dim=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        tokens = self.tokens(image)
+        for block in self.blocks:
+            tokens = block(tokens)
+        tokens = self.norm(tokens)
+        return self.head(tokens.mean(dim=1) if self.read == "mean" else tokens[:, -1 if self.behind else 0])
+
+
+@pytest.mark.parametrize(
+    ("options", "layer"),
+    [
+        ({}, "blocks.1.norm1"),
+        ({"whole": True}, "blocks.1.norm1"),
+        ({"extra": 5, "patches": "linear"}, "blocks.1.norm1"),  # registers; no convolution
+        ({"extra": 2, "behind": True, "patches": "linear"}, "blocks.1.norm1"),
+        ({"extra": 4, "read": "mean"}, "norm"),  # 4 of 16 tokens would make a square of their own
+    ],
+)
+def test_tokens_are_reshaped_to_the_grid_and_other_tokens_left_out(options, layer):
+    net, images = seeded(lambda: Tokens(**options)), drawn(ROWS, 1, 12, 16)
+    found = explain(net, images, relu=False)
+    assert found.meta["layer"] == {"image": layer}
+    assert found.meta["layer_shape"] == {"image": [8, 3, 4]}
+    heard = {}
+    handle = net.get_submodule(layer).register_forward_hook(lambda _m, _a, value: heard.update(value=value))
+    outputs = net(images)
+    handle.remove()
+    extra = options.get("extra", 1)
+    for target in (0, 1):
+        (slopes,) = torch.autograd.grad(outputs[:, target].sum(), heard["value"], retain_graph=True)
+        patches = slice(0, -extra) if options.get("behind") else slice(extra, None)
+        own, slope = heard["value"][:, patches], slopes[:, patches]
+        slow = (own * slope.mean(dim=1, keepdim=True)).sum(dim=2).reshape(ROWS, 3, 4).detach().numpy()
+        assert np.abs(slow).max() > 1e-5
+        np.testing.assert_allclose(found.maps["maps:image"][:, target], slow, rtol=1e-6, atol=1e-9)
+
+
+def test_windows_that_are_rolled_and_cut_keep_their_places():
+    """As in networks that attend within shifted windows, channels last; and merged four to one."""
+    image = drawn(2, 4, 12, 8)
+    follower = Follower()
+    follower.enter(image, 0, coordinates(image, (2, 3)))
+
+    def call(func, *args, **kwargs):
+        value = func(*args, **kwargs)
+        follower.follow(func, args, kwargs, value)
+        return value
+
+    last = call(Tensor.permute, image, 0, 2, 3, 1)
+    padded = call(functional.pad, last, (0, 0, 0, 1, 0, 1))
+    rolled = call(torch.roll, call(Tensor.contiguous, padded), (-1, -1), (1, 2))
+    inside = (slice(None), slice(0, 12), slice(0, 8))
+    back = call(Tensor.__getitem__, call(torch.roll, rolled, (1, 1), (1, 2)), inside)
+    fours = call(Tensor.permute, call(Tensor.reshape, back, 2, 6, 2, 4, 2, 4), 0, 1, 3, 4, 2, 5)
+    reduced = call(functional.linear, call(Tensor.flatten, fours, 3), drawn(5, 16))
+    for value, size in ((back, (12, 8)), (reduced, (6, 4))):
+        cells = cells_of(follower.of(value)[0])
+        assert cells.size == size
+        assert torch.equal(cells.take(value), value.permute(0, 3, 1, 2))
+    assert not follower.of(call(Tensor.mean, reduced, (1, 2)))
+
+
+class Volume(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv3d(1, 3, 3), nn.Linear(3, 2)
+
+    def forward(self, scan: Tensor) -> Tensor:
+        scan = scan if scan.ndim == 5 else scan.unsqueeze(1)
+        return self.head(torch.relu(self.conv(scan)).mean(dim=(2, 3, 4)))
+
+
+def test_volumes_have_maps():
+    net, scans = seeded(Volume), drawn(ROWS, 1, 6, 8, 10)
+    found = explain(net, scans)
+    assert (found.meta["layer"], found.meta["layer_shape"]) == ({"scan": "conv, relu"}, {"scan": [3, 4, 6, 8]})
+    assert found.maps["maps:scan"].shape == (ROWS, 2, 4, 6, 8)
+    whole = pg.explain(net, scans[:, 0], method="gradcam", segments="pixels", progress=False)
+    assert whole.maps["maps:scan"].shape == (ROWS, 2, 6, 8, 10)
+    np.testing.assert_allclose(
+        whole.values.transpose(0, 2, 1).reshape(ROWS, 2, 6, 8, 10), whole.maps["maps:scan"], rtol=1e-6, atol=1e-9
+    )
