@@ -381,7 +381,7 @@ def _nothing_to_read(request: Request, images: list[int], layer: str | None) -> 
     shapes = ", ".join(f"{name} {tuple(own.shape)}" for name, own in zip(names, request.inputs, strict=True))
     if not images:
         return InputError(
-            "gradcam needs an image input that a convolution sees, or whose patches are tokens, (rows, height, width) "
+            "There is no image: gradcam needs an image input that a convolution sees, or whose patches are tokens, (rows, height, width) "
             f"or (rows, channels, height, width); the inputs are {shapes}. Choose method='integrated_gradients', "
             "'deeplift' or 'permutation'."
         )
@@ -392,7 +392,7 @@ def _nothing_to_read(request: Request, images: list[int], layer: str | None) -> 
             "name a layer of its encoder"
         )
     return InputError(
-        "gradcam needs a value with spatial extent on the way to the output, but the network calls no Conv1d or Conv2d "
+        "There is no map: gradcam reads the last value with spatial extent, and the network calls no Conv1d or Conv2d "
         f"layer on {inputs} and makes no tokens of its patches. Pass layer= with the name of a layer whose value is "
         "(rows, channels, height, width), or choose method='integrated_gradients', 'deeplift' or 'permutation'."
     )

@@ -296,8 +296,9 @@ class Cells:
         before = values.ndim - 1 - len(self.features) - len(self.spatial)
         moved = values.permute(*range(before + 1), *(before + dim for dim in (*self.features, *self.spatial)))
         places = math.prod(values.shape[before + dim] for dim in self.spatial)
-        flat: Tensor = moved.reshape(*values.shape[: before + 1], -1, places)
-        return flat[..., self.order.to(values.device)].unflatten(-1, self.size)
+        flat = moved.reshape(*values.shape[: before + 1], -1, places)
+        cells: Tensor = flat[..., self.order.to(values.device)].unflatten(-1, self.size)
+        return cells
 
 
 def cells_of(own: Coordinates) -> Cells | None:
@@ -329,8 +330,8 @@ def cells_of(own: Coordinates) -> Cells | None:
         return None
     if own[0].ndim == 3 and size[0] == 1 and len(size) == 2:
         size = size[1:]  # a series has a line of cells
-    after_rows = [tuple(dim + 1 for dim in own) for own in (features, spatial)]
-    return Cells(tuple(size), *after_rows, places[number.argsort()].cpu())
+    behind, along = (tuple(dim + 1 for dim in own) for own in (features, spatial))
+    return Cells(tuple(size), behind, along, places[number.argsort()].cpu())
 
 
 def _alike(axis: Tensor, dim: int) -> bool:

@@ -26,8 +26,8 @@ cutters: Registry[Cutter] = Registry("segments")
 
 #: Cells on each side of the default grid of an image and of a volume, and superpixels, at most.
 _GRID, _GRID_VOLUME, _SUPERPIXELS = 7, 4, 40
-#: Ways that need no image: a player for each place of a sequence, and for each channel.
-_TOKENS, _CHANNELS = "tokens", "channels"
+#: Ways that need no image: a player for each place of a sequence, for each channel, and for each number.
+_TOKENS, _CHANNELS, _NUMBERS = "tokens", "channels", "numbers"
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,9 @@ def shapes_of(
         reading = readings.get(place, "")
         if isinstance(given, str) and given == _TOKENS:
             reading = _TOKENS
-        elif given is not None and reading == _TOKENS and not (isinstance(given, str) and given == _CHANNELS):
+        elif (
+            given is not None and reading == _TOKENS and not (isinstance(given, str) and given in (_CHANNELS, _NUMBERS))
+        ):
             reading = "image"
         elif given is not None and (tensor.ndim == 5 or (isinstance(given, tuple) and len(given) == 4)):
             reading = "volume"
@@ -220,9 +222,9 @@ def build_space(
         tensors: rows, one tensor per input.
         columns: column names of the inputs that were frames.
         segments: for each image ``"pixels"``, ``"grid"``, ``("grid", cells)``, ``("grid", down, across)`` or ``("grid",
-            deep, down, across)``, ``"superpixels"``, ``("superpixels", count)``, ``"channels"``, or an integer mask
-            (−1: nobody) of the image's size, or of its whole shape with channels; ``"tokens"`` for a sequence; one
-            value for all images and sequences, or a dict by input.
+            deep, down, across)``, ``"superpixels"``, ``("superpixels", count)``, ``"channels"``, ``"numbers"`` (each
+            channel of each pixel), or an integer mask (−1: nobody) of the image's size, or of its whole shape with
+            channels; ``"tokens"`` for a sequence; one value for all images and sequences, or a dict by input.
         readings: what the network takes inputs for, by position, see ``shapes_of``.
 
     Raises:
@@ -275,18 +277,17 @@ def _cut_input(
     image: ImageShape | None,
 ) -> tuple[Tensor, list[str]]:
     shape = tuple(tensor.shape[1:])
-    if not shape:
-        return torch.zeros((), dtype=torch.int64), [name]
     if len(shape) == 1:
         labels = torch.arange(shape[0], dtype=torch.int64)
         if columns is None:
             return labels, [f"{name}[{index}]" for index in range(shape[0])]
         return labels, [f"{name}.{own}" if frames.count(own) > 1 else own for own in columns]
-    if isinstance(wanted, str) and wanted in (_CHANNELS, _TOKENS):
+    if not shape or (len(shape) > 2 and image is None and wanted is None):
+        return torch.zeros(shape, dtype=torch.int64), [name]  # a number, or of many dimensions
+    if isinstance(wanted, str) and wanted == _NUMBERS:
+        return torch.arange(math.prod(shape)).reshape(shape), [f"{name}{place}" for place in _places(shape)]
+    if image is None or (isinstance(wanted, str) and wanted in (_CHANNELS, _TOKENS)):
         return _along(name, shape, _channel(name, shape, image) if wanted == _CHANNELS else 0)
-    if image is None:
-        # One player for each place of a sequence; an input of many dimensions is one.
-        return _along(name, shape, 0) if len(shape) == 2 else (torch.zeros(shape, dtype=torch.int64), [name])
     labels_2d, listed = _cut_image(name, tensor, "grid" if wanted is None else wanted, image)
     return image.spread(labels_2d, shape), [f"{name}{label}" for label in listed]
 
@@ -304,7 +305,7 @@ def _channel(name: str, shape: tuple[int, ...], image: ImageShape | None) -> int
     if image.channels is None:
         size = " × ".join(map(str, image.size))
         raise InputError(
-            f"{name!r} has no channels: it is {size} for each row. Choose segments='grid', 'pixels' or 'superpixels'."
+            f"Input {name!r} has no channels: it is {size} for each row. Choose segments='grid', 'pixels' or 'superpixels'."
         )
     return image.channels
 
@@ -312,7 +313,7 @@ def _channel(name: str, shape: tuple[int, ...], image: ImageShape | None) -> int
 def _cut_image(name: str, tensor: Tensor, wanted: Any, image: ImageShape) -> tuple[Integers, list[str]]:
     if isinstance(wanted, (str, tuple, list)) and wanted and isinstance(wanted[0], str):
         kind, arguments = (wanted, ()) if isinstance(wanted, str) else (wanted[0], tuple(wanted[1:]))
-        check_choice("segments", kind, (*cutters, _CHANNELS, _TOKENS))
+        check_choice("segments", kind, (*cutters, _CHANNELS, _NUMBERS, _TOKENS))
         for argument in arguments:
             if not is_whole(argument) or argument < 1:
                 raise InputError(
