@@ -214,13 +214,18 @@ class GradCam:
     at: they say where the image path looks, know nothing of the table path, and are as coarse as the layer.
 
     Of any other network, each image input has a map of its own, and a player's value is its mean over the player's
-    pixels, see ``network_cam``; inputs without a map do not appear.
+    pixels; inputs without a map do not appear. By default a map is read at the last value with spatial extent on the way
+    to the output, whatever made it (a convolution and its activation, the join of two ways, a normalisation); the tokens
+    of an image's patches are laid out as its grid, without the class token. ``meta["layer"]`` and
+    ``meta["layer_shape"]`` tell which it is.
 
     Options:
         variant: ``"gradcam"``, ``"hirescam"`` or ``"layercam"``.
         layer: name of a convolution as in ``model.module_.image_layers()``, or of any layer as in
-            ``network.named_modules()``; None is the last convolution (that sees the image input).
-        before_activation: read the convolution's result before the activation that follows it.
+            ``network.named_modules()``; None is the last convolution, of any network the last value with spatial
+            extent.
+        before_activation: read the convolution's result before the activation that follows it; by default no
+            activation and no normalisation is read then.
         upsample: how maps are enlarged to the image's size: ``"bilinear"``, ``"nearest"``, or ``"none"`` (maps keep
             the layer's size; features read the nearest cell).
         relu: whether negative cells become 0; ``"auto"``: as published, which is so for all but HiResCAM.

@@ -381,9 +381,9 @@ def _nothing_to_read(request: Request, images: list[int], layer: str | None) -> 
     shapes = ", ".join(f"{name} {tuple(own.shape)}" for name, own in zip(names, request.inputs, strict=True))
     if not images:
         return InputError(
-            "There is no image: gradcam needs an image input that a convolution sees, or whose patches are tokens, (rows, height, width) "
-            f"or (rows, channels, height, width); the inputs are {shapes}. Choose method='integrated_gradients', "
-            "'deeplift' or 'permutation'."
+            "There is no image: gradcam needs an image input that a convolution sees, or whose patches are tokens, "
+            f"(rows, height, width) or (rows, channels, height, width); the inputs are {shapes}. Choose "
+            "method='integrated_gradients', 'deeplift' or 'permutation'."
         )
     inputs = " or ".join(repr(names[place]) for place in images)
     if layer is not None:

@@ -305,7 +305,8 @@ def _channel(name: str, shape: tuple[int, ...], image: ImageShape | None) -> int
     if image.channels is None:
         size = " × ".join(map(str, image.size))
         raise InputError(
-            f"Input {name!r} has no channels: it is {size} for each row. Choose segments='grid', 'pixels' or 'superpixels'."
+            f"Input {name!r} has no channels: it is {size} for each row. "
+            "Choose segments='grid', 'pixels' or 'superpixels'."
         )
     return image.channels
 
