@@ -214,9 +214,9 @@ class GradCam:
     at: they say where the image path looks, know nothing of the table path, and are as coarse as the layer.
 
     Of any other network, each image input has a map of its own, and a player's value is its mean over the player's
-    pixels; inputs without a map do not appear. By default a map is read at the last value with spatial extent on the way
-    to the output, whatever made it (a convolution and its activation, the join of two ways, a normalisation); the tokens
-    of an image's patches are laid out as its grid, without the class token. ``meta["layer"]`` and
+    pixels; inputs without a map do not appear. By default a map is read at the last value with spatial extent on the
+    way to the output, whatever made it (a convolution and its activation, the join of two ways, a normalisation); the
+    tokens of an image's patches are laid out as its grid, without the class token. ``meta["layer"]`` and
     ``meta["layer_shape"]`` tell which it is.
 
     Options:
