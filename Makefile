@@ -8,7 +8,7 @@ RUNS ?= permgrad-runs
 CHECK_PYTHON := import sys; sys.exit(None if sys.version_info >= (3, 11) else "permgrad needs Python 3.11 or newer, however: this is " + sys.version.split()[0] + "; set PYTHON=/path/to/python3.11")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest lint format verify benchmarks mutants pictures figures clean
+.PHONY: help demo test test-lowest test-foreign lint format verify benchmarks mutants pictures figures clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,17 @@ $(LOWEST)/installed: pyproject.toml constraints-lowest.txt
 test-lowest: $(LOWEST)/installed ## Run all tests with the oldest supported version of every dependency
 	$(LOWEST)/bin/python -m pytest -rs
 
+# Networks of other libraries, in an environment of their own: their pins disagree.
+FOREIGN ?= .venv-foreign
+$(FOREIGN)/installed: tests/foreign/install.sh constraints.txt
+	@echo "Installing libraries whose networks are explained (a few minutes the first time) ..."
+	PYTHON="$(PYTHON)" sh tests/foreign/install.sh $(FOREIGN)
+	@touch $@
+
+test-foreign: $(FOREIGN)/installed ## Explain networks of other libraries; writes the table of them
+	$(FOREIGN)/bin/python -m pytest -rs tests/foreign
+	$(FOREIGN)/bin/python tests/foreign/table.py
+
 lint: $(VENV)/installed-test ## Style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -82,4 +93,4 @@ figures: $(VENV)/installed-test ## Write the measured figures of README and docs
 	$(BIN)/python docs/figures.py
 
 clean: ## Remove the environment and caches; runs are kept
-	rm -rf $(VENV) $(LOWEST) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) $(FOREIGN) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -282,7 +282,8 @@ class Lime:
         neighbourhood: ``"coalition"``: players are kept or taken from a background row (pass a single row as
             ``background=`` to replace by that); ``"gaussian"``: numbers are moved by noise scaled to their spread over
             the background, and a coefficient is the change per standard deviation; ``"auto"``: gaussian for torch
-            networks all of whose players are single numbers on a scale, such as columns or the units of a layer.
+            networks all of whose players are single numbers on a scale, such as columns or the units of a layer, and
+            not whole numbers, which may be codes.
         samples: neighbours of each row; default 50 for each player, at least 1000: the errors of many coefficients add
             up where their absolute values are averaged.
         kernel_width: w; default 0.75 √players, as in the authors' package.
@@ -376,7 +377,9 @@ def _checked(request: Request, given: dict[str, Any]) -> dict[str, Any]:
 def _on_a_scale(request: Request) -> bool:
     """Return whether every player is a single number on a scale: no level, no segment.
 
-    A number of two values is a level. One of a single value, in the rows explained and in the background, says nothing.
+    A number of two values is a level, and so may whole numbers be, such as codes of categories that an embedding looks
+    up: half a step away from one there may be nothing. One of a single value, in the rows explained and in the
+    background, says nothing.
     """
     if request.subject.kind == "hybrid" or not all(request.subject.real) or (request.space.sizes() > 1).any():
         return False
@@ -387,7 +390,8 @@ def _on_a_scale(request: Request) -> bool:
         lowest, highest = flat.amin(dim=0), flat.amax(dim=0)
         constant = (lowest == highest) & (explained == lowest).all(dim=0)
         few = ((flat == lowest) | (flat == highest)).all(dim=0)
-        if bool((few & ~constant).any()):
+        whole = (flat == flat.round()).all(dim=0)
+        if bool(((few | whole) & ~constant).any()):
             return False
         varies |= bool((~constant).any())
     return varies

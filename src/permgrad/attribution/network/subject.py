@@ -75,7 +75,8 @@ class ForwardError(BatchError):
 def _another_width(known: int, found: int, rows: int) -> BatchError:
     return BatchError(
         f"the network must return as many numbers for every batch, however: {known} before and {found} for "
-        f"{counted(rows, 'row')}; mend its forward"
+        f"{counted(rows, 'row')}; mend its forward, or wrap the network in a module that returns one row of numbers "
+        "for each row"
     )
 
 

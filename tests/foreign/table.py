@@ -1,0 +1,95 @@
+"""What each method does with each network of another library, and the table of it for the documentation.
+
+``.venv-foreign/bin/python tests/foreign/table.py`` writes ``benchmarks/results/foreign_networks.{json,md}``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import warnings
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import permgrad as pg
+from permgrad.attribution import methods
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "shared")]
+from networks import NETWORKS, ROWS, build  # noqa: E402 — beside this script
+from untouched import assert_untouched, state_of  # noqa: E402 — as above
+
+#: Methods of a fitted estimator of permgrad, or of several explanations.
+METHODS = tuple(name for name in methods if name not in ("permgrad-paper", "aggregate"))
+SHORT: dict[str, dict[str, Any]] = {
+    "permgrad": {"n_repeats": 1, "level": "modality"},
+    "permutation": {"n_repeats": 1},
+    "shapley": {"level": "modality", "scope": "local"},
+    "lime": {"samples": 120},
+    "integrated_gradients": {"baseline": "zeros"},
+    "deeplift": {"baseline": "zeros"},
+}
+#: A refusal names what to do instead.
+REMEDY = re.compile(r"\b(choose|pass|wrap|mend|name|use|leave|give|explain)\b", re.IGNORECASE)
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+
+
+def outcome(name: str, method: str) -> tuple[pg.Explanation | None, str]:
+    """Return the explanation, or None and why it was refused."""
+    net, inputs = build(name)
+    y = np.arange(ROWS) % 2
+    before = state_of(net, inputs)
+    options = {"background": inputs, **SHORT.get(method, {})}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = pg.explain(net, inputs, y, method=method, random_state=0, progress=False, task="classification",
+                               output_kind="logits", **options)  # fmt: skip
+    except pg.InputError as error:
+        found, reason = None, str(error)
+    else:
+        reason = ""
+    assert_untouched(before, state_of(net, inputs))
+    return found, reason
+
+
+def main() -> None:
+    """Write the table."""
+    cells: dict[str, dict[str, str]] = {}
+    packages = dict.fromkeys(package for package, _ in NETWORKS.values())
+    for name in NETWORKS:
+        cells[name] = {}
+        for method in METHODS:
+            found, reason = outcome(name, method)
+            layer = "" if found is None or method != "gradcam" else f" ({found.meta['layer']})"
+            cells[name][method] = f"done{layer}" if found is not None else f"refused: {reason}"
+            print(f"{name}, {method}: {cells[name][method]}", flush=True)  # noqa: T201 — a script
+    versions = {package: metadata.version(package.replace("_", "-")) for package in (*packages, "torch", "permgrad")}
+    (RESULTS / "foreign_networks.json").write_text(json.dumps({"versions": versions, "cells": cells}, indent=1) + "\n")
+    (RESULTS / "foreign_networks.md").write_text(page(cells, versions))
+
+
+def page(cells: dict[str, dict[str, str]], versions: dict[str, str]) -> str:
+    """Return the table, with the reasons of refusals below it."""
+    reasons: dict[str, int] = {}
+    lines = ["# Networks of other libraries, explained by every method", "",
+             "Written by `tests/foreign/table.py`. A number is the reason of a refusal, below.", "",
+             "| network | " + " | ".join(METHODS) + " |", "|---" * (len(METHODS) + 1) + "|"]  # fmt: skip
+    for name, row in cells.items():
+        shown = []
+        for own in row.values():
+            reason = own.removeprefix("refused: ")
+            shown.append("done" if own.startswith("done") else str(reasons.setdefault(reason, len(reasons) + 1)))
+        lines.append(f"| {name} | " + " | ".join(shown) + " |")
+    lines += ["", "Refused:", "", *(f"{number}. {reason}" for reason, number in reasons.items())]
+    maps = {name: row["gradcam"][6:-1] for name, row in cells.items() if row["gradcam"].startswith("done (")}
+    lines += ["", "Where the maps of gradcam are read:", "", *(f"- {name}: `{layer}`" for name, layer in maps.items())]
+    lines += ["", "With " + ", ".join(f"{package} {version}" for package, version in versions.items()) + "."]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
