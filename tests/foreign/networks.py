@@ -187,7 +187,7 @@ def _() -> Any:
     from transformers import ViltConfig, ViltForQuestionAnswering
 
     config = _vision(ViltConfig)
-    config.vocab_size, config.max_position_embeddings, config.num_labels = 30, 8, 3
+    config.vocab_size, config.max_position_embeddings, config.num_labels = 30, 8, 2
     net = ViltForQuestionAnswering(config)
     return net, {"input_ids": codes(30, 6), "pixel_values": torch.randn(ROWS, 3, 16, 16)}
 
