@@ -183,7 +183,11 @@ def test_fewer_gradients_than_captum_for_as_small_a_gap(benchmark_script):
         lines = script.gaps("table", script.table_network(100), 20, 300)
     assert script.meets_floor(lines)
     assert lines[0]["gradients per row"] < lines[-1]["gradients per row"]
-    assert lines[0]["largest error of a value, % of range"] < lines[-1]["largest error of a value, % of range"]
+    # The network, and with it how far Captum gets with many more, is another on each processor.
+    own, *others = [(line["gradients per row"], line["largest error of a value, % of range"]) for line in lines]
+    as_costly = [error for gradients, error in others[1:] if own[0] <= gradients <= 1.5 * own[0]]
+    assert as_costly
+    assert own[1] < min(as_costly)
 
 
 # ---- baselines -------------------------------------------------------------------------------------------------------
