@@ -443,7 +443,7 @@ def test_one_hot_targets_are_classes():
 
 def test_what_only_estimators_can_do_is_said():
     for options, message in (
-        ({"sampling": "conditional"}, "leave sampling out"),
+        ({"sampling": "conditional", "method": "shapley"}, "Leave sampling='conditional' out"),
         ({"method": "permgrad-paper"}, "choose method='permgrad'"),
         ({"paths": ("image",)}, "level='modality'"),
         ({"level": "group"}, "pass groups="),

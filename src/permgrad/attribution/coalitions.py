@@ -180,6 +180,27 @@ class CoalitionGame:
 
         return finite_between_rows(self._run(len(rows), edited))
 
+    def with_values(self, receivers: Integers, columns: npt.NDArray[np.intp], values: Tensor) -> Tensor:
+        """Return the outputs of rows of a table in which some columns hold values of their own.
+
+        Args:
+            receivers: row numbers in ``request.inputs``, ``(b,)``.
+            columns: numbers of the columns.
+            values: ``(b, columns)``.
+
+        Returns:
+            ``(b, K)``, on the network's device.
+        """
+        rows, spot = torch.as_tensor(receivers), torch.as_tensor(columns)
+        (own,) = self.request.inputs
+
+        def edited(part: slice) -> tuple[Tensor, ...]:
+            mine = own[rows[part].to(own.device)]
+            mine[:, spot.to(own.device)] = values[part].to(mine)
+            return (mine.to(self.subject.device),)
+
+        return finite_between_rows(self._run(len(rows), edited))
+
     def has_branches(self, pairs: int) -> bool:
         """Return whether so many pairs are best put together from branches that run once per row."""
         return self._branches(pairs) is not None

@@ -26,9 +26,17 @@ from permgrad.attribution.coalitions import CoalitionGame
 from permgrad.attribution.donors import donor_rows, need_background
 from permgrad.attribution.finite import finite_rows
 from permgrad.attribution.game import Floats, MomentCollector, ReadoutValue, Value, doubling_rounds, settle
-from permgrad.attribution.importance import Table, loss_scale, make_value, receiver_classes, tabulate
+from permgrad.attribution.importance import (
+    Table,
+    loss_scale,
+    make_value,
+    receiver_classes,
+    sampler_facts,
+    tabulate,
+)
 from permgrad.attribution.method import Request
 from permgrad.attribution.moments import NO_DONOR, interval
+from permgrad.attribution.network.conditional import TableSampler
 
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
@@ -177,6 +185,7 @@ class Effects:
         self.game = CoalitionGame(request)
         self.value = value
         self.fixed = fixed
+        self.sampler = TableSampler(request) if request.sampling == "conditional" and fixed is None else None
         donors = len(request.donors[0])
         if fixed is None:
             need_background(donors, shared=request.shared)
@@ -224,8 +233,11 @@ class Effects:
         base: Floats,
     ) -> None:
         many = np.tile(rows, len(repeats))
-        donors = np.concatenate([self._donors(play.key, rows, repeat) for repeat in repeats])
-        outputs = self._predict(many, donors, play.coalitions)
+        if self.sampler is not None:
+            donors, outputs = self._predict_drawn(play.key, many, rows, repeats)
+        else:
+            donors = np.concatenate([self._donors(play.key, rows, repeat) for repeat in repeats])
+            outputs = self._predict(many, donors, play.coalitions)
         own = self.game.base()[torch.as_tensor(many)]
         changes = np.stack(
             [self.value(settle(found, own, noise=self.noise), many, own) - base[many] for found in outputs], axis=1
@@ -236,6 +248,21 @@ class Effects:
             for start in range(0, len(many), len(rows)):
                 part = slice(start, start + len(rows))
                 collect(name, rows, donors[part], mine[part])
+
+    def _predict_drawn(
+        self, player: str, many: Integers, rows: Integers, repeats: Sequence[int]
+    ) -> tuple[Integers, Tensor]:
+        """Return donors ``(b,)`` and outputs ``(1, b, K)`` of rows in which the player is drawn given the others."""
+        assert self.sampler is not None
+        drawn = [self.sampler.draw(player, rows, repeat) for repeat in repeats]
+        values = torch.cat([values for _, values in drawn])
+        outputs = self.game.with_values(many, self.sampler.columns[player], values)
+        return np.concatenate([donors for donors, _ in drawn]), outputs[None]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the draws say of features, for ``meta``."""
+        return {} if self.sampler is None else sampler_facts(self.sampler.drawn)
 
     def _donors(self, key: str, rows: Integers, repeat: int) -> Integers:
         if self.fixed is not None:
@@ -266,6 +293,7 @@ class _Played:
     repeats: dict[str, int]
     seconds: float
     model_rows: int
+    facts: dict[str, Any]
 
 
 def _play_game(
@@ -295,7 +323,7 @@ def _play_game(
                 progress.advance(request.n_repeats)
                 repeats |= dict.fromkeys(play.names, done)
     shown = ("all", *request.subject.class_names) if classes is not None else ("all",)
-    return _Played(collector, shown, repeats, time.perf_counter() - started, effects.game.evaluations)
+    return _Played(collector, shown, repeats, time.perf_counter() - started, effects.game.evaluations, effects.facts)
 
 
 def _play_repeats(
@@ -350,6 +378,7 @@ def _table(request: Request, played: _Played, quantities: int) -> Table:
         repeats=played.repeats,
         seconds=played.seconds,
         model_rows=played.model_rows,
+        facts=played.facts,
     )
 
 

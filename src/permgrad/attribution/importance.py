@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from permgrad._errors import warn_user
 from permgrad._progress import Progress
 from permgrad.attribution.conditional import ConditionalSampler
 from permgrad.attribution.donors import FixedSampler, MarginalSampler, Sampler
@@ -48,6 +49,27 @@ class Table:
     repeats: dict[str, int]
     seconds: float
     model_rows: int
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def sampler_facts(sampler: Sampler) -> dict[str, Any]:
+    """Return what a sampler found out about features, for ``meta``, and warn of what makes their numbers unreliable."""
+    determined = list(getattr(sampler, "not_identifiable", ()))
+    if determined:
+        warn_user(
+            "these features are determined by the others, so that their own effect is not identifiable with "
+            f"sampling='conditional': {', '.join(determined[:10])}; declare them as one group with groups="
+        )
+    if not isinstance(sampler, ConditionalSampler):
+        return {"not_identifiable": determined}
+    dependent = list(sampler.residuals_dependent)
+    if dependent:
+        warn_user(
+            "The values drawn for these features do not fit the other columns, so that their importances and p-values "
+            f"under sampling='conditional' are not reliable: {', '.join(dependent[:10])}. Pass more rows, or declare "
+            "them and the features they depend on as one group with groups=."
+        )
+    return {"not_identifiable": determined, "residuals_dependent": dependent}
 
 
 def make_sampler(request: Request) -> Sampler:

@@ -16,7 +16,7 @@ from permgrad.attribution.donors import Sampler
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.finite import LARGEST
 from permgrad.attribution.game import Floats, Game, Quantities
-from permgrad.attribution.importance import Table, loss_scale
+from permgrad.attribution.importance import Table, loss_scale, sampler_facts
 from permgrad.attribution.method import Request
 
 if TYPE_CHECKING:
@@ -195,7 +195,14 @@ def network_global(
     return finish(
         request,
         _of_losses(
-            request, method, names, table, _class_targets(request), branches=branches, maps=maps, facts=facts or {}
+            request,
+            method,
+            names,
+            table,
+            _class_targets(request),
+            branches=branches,
+            maps=maps,
+            facts={**table.facts, **(facts or {})},
         ),
     )
 
@@ -248,12 +255,6 @@ def global_explanation(
     direction: dict[str, dict[str, Any]] | None = None,
 ) -> Explanation:
     """Build the result of a loss game."""
-    determined = list(getattr(sampler, "not_identifiable", ()))
-    if determined:
-        warn_user(
-            "these features are determined by the others, so that their own effect is not identifiable with "
-            f"sampling='conditional': {', '.join(determined[:10])}; declare them as one group with groups="
-        )
     return _of_losses(
         request,
         method,
@@ -262,7 +263,7 @@ def global_explanation(
         request.targets,
         branches=branches,
         direction=direction,
-        facts={"not_identifiable": determined},
+        facts=sampler_facts(sampler),
     )
 
 

@@ -14,6 +14,7 @@ from permgrad._errors import InputError
 from permgrad.attribution.arguments import LEVELS, Arguments, resolve_options, resolve_scope
 from permgrad.attribution.hybrid import check_row_offset
 from permgrad.attribution.method import Method, Request
+from permgrad.attribution.network.conditional import check_conditional
 from permgrad.attribution.network.inputs import shapes_in_words
 from permgrad.attribution.network.segments import build_space, shapes_of
 from permgrad.attribution.network.subject import NetworkSubject
@@ -36,7 +37,6 @@ def network_request(arguments: Arguments, chosen: Method, name: str) -> Request:
     given = {key: value for key, value in arguments.options.items() if key not in mine}
     options = _with_known(chosen, name, given)
     scope = resolve_scope(chosen, name, arguments.scope)
-    _refuse_hybrid_only(arguments)
     subject = NetworkSubject(
         arguments.model,
         arguments.inputs,
@@ -44,6 +44,8 @@ def network_request(arguments: Arguments, chosen: Method, name: str) -> Request:
         **{key: mine.get(key) for key in ("head", "output_kind", "task", "class_names")},
     )
     inputs = subject.inputs
+    if arguments.sampling == "conditional":
+        check_conditional(name, subject.input_names, inputs, mine.get("layer"))
     donors = inputs if arguments.background is None else subject.read(arguments.background)
     if scope == "global" and "row_offset" not in mine and _are_same(donors, inputs):
         # Their own background, though it was given: a row in both roles counts once in a standard error.
@@ -112,11 +114,3 @@ def at_level(space: PlayerSpace, arguments: Arguments) -> PlayerSpace:
 
 def _with_known(chosen: Method, name: str, given: dict[str, Any]) -> dict[str, Any]:
     return resolve_options(chosen, name, given, hint=f"; for a network also: {', '.join(NETWORK_OPTIONS)}")
-
-
-def _refuse_hybrid_only(arguments: Arguments) -> None:
-    if isinstance(arguments.sampling, str) and arguments.sampling == "conditional":
-        raise InputError(
-            "sampling='conditional' needs to know what each encoded column means, which only permgrad's own estimators "
-            "tell, however: model is a torch network; leave sampling out, or pass groups= of dependent features"
-        )

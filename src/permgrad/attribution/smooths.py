@@ -1,0 +1,340 @@
+"""Smooth regression of one number on many columns: lines, curves, and surfaces over two columns, where they show.
+
+A conditional draw needs the mean of a feature given the others without a systematic error: what the mean misses stays
+in the residual, goes to other rows with it, and looks like an effect. Trees are too coarse at the ends of a parabola
+and shrink what they find. Here every block of coefficients (all lines; one curve; one surface) has a penalty of its
+own, chosen by the marginal likelihood (MacKay 1992), so that what does not help costs almost no freedom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.bool_]
+
+#: A column of fewer distinct values gets a line only.
+DISTINCT = 8
+#: Knots of a curve by quantiles and by distance, at most; one knot for so many rows.
+_KNOTS, _ROWS_PER_KNOT = 20, 20
+#: Curves and surfaces that are fitted at most, and the functions of each column that a surface combines.
+_CURVES, _SURFACES, _SURFACE_RANK = 12, 6, 6
+#: Clearness from which on a curve is tried, about a normal deviate, and functions of a column that pairs are tried by.
+_CURVE_Z, WAVES = 1.5, 3
+_ROUNDS = 20
+#: Penalty, as a multiple of the rows, from which on a block is left out.
+_LEFT_OUT = 1e4
+
+
+class Curve:
+    """Functions of one column that bend: a cubic spline's basis without its line, smoothest functions first.
+
+    Args:
+        values: of the column ``(rows,)``.
+
+    Examples:
+        >>> curve = Curve(np.linspace(0, 1, 200))
+        >>> curve(np.array([0.2, 0.4, 5.0])).shape[0]
+        3
+    """
+
+    def __init__(self, values: Floats) -> None:
+        from scipy.interpolate import BSpline
+
+        number = int(np.clip(len(values) // _ROWS_PER_KNOT, 4, _KNOTS))
+        low, high = np.quantile(values, [0.01, 0.99])
+        inner = np.concatenate([np.quantile(values, np.linspace(0, 1, number)[1:-1]), np.linspace(low, high, number)])
+        self.low, self.high = float(values.min()), float(values.max())
+        inner = np.unique(inner[(inner > self.low) & (inner < self.high)][::1])
+        gap = (self.high - self.low) / (20 * number)
+        kept = [self.low]
+        for knot in inner:
+            if knot - kept[-1] > gap and self.high - knot > gap:
+                kept.append(float(knot))
+        knots = np.concatenate([[self.low] * 4, kept[1:], [self.high] * 4])
+        size = len(knots) - 4
+        # Second divided differences at the basis functions' own places: 0 for lines, large for what bends much.
+        places = np.array([knots[at + 1 : at + 4].mean() for at in range(size)]) / (self.high - self.low)
+        bends = np.zeros((size - 2, size))
+        for at in range(size - 2):
+            first, second = places[at + 1] - places[at], places[at + 2] - places[at + 1]
+            width = np.sqrt((first + second) / 2)
+            bends[at, at : at + 3] = width / first, -width * (1 / first + 1 / second), width / second
+            bends[at] /= (first + second) / 2
+        self._spline = BSpline(knots, np.linalg.pinv(bends), 3)
+        self._slope = self._spline.derivative()
+        raw = self._raw(values)
+        line = np.stack([np.ones_like(values), values], axis=1)
+        self._line = np.linalg.lstsq(line, raw, rcond=None)[0]
+        left = raw - line @ self._line
+        _, sizes, turn = np.linalg.svd(left, full_matrices=False)
+        largest = float(sizes[0]) if len(sizes) else 0.0
+        kept_count = int((sizes > 1e-4 * largest).sum()) if largest > 0 else 0
+        self._turn = turn[:kept_count].T * (np.sqrt(len(values)) / largest if largest > 0 else 0.0)
+
+    @property
+    def width(self) -> int:
+        """Number of functions."""
+        return int(self._turn.shape[1])
+
+    def _raw(self, values: Floats) -> Floats:
+        inside = np.clip(values, self.low, self.high)
+        beyond = (values - inside)[:, None]
+        found: Floats = self._spline(inside)
+        return found + beyond * self._slope(inside) if beyond.any() else found
+
+    def __call__(self, values: Floats) -> Floats:
+        """Return the functions at ``values``, ``(rows, functions)``; straight on outside the range fitted."""
+        line = np.stack([np.ones_like(values), values], axis=1)
+        return (self._raw(values) - line @ self._line) @ self._turn
+
+
+@dataclass
+class Columns:
+    """The columns known, scaled, with their curves; made once for all features that are predicted from some of them.
+
+    Args:
+        x: background rows ``(rows, columns)``.
+    """
+
+    x: Floats
+
+    def __post_init__(self) -> None:
+        self.centre, spread = self.x.mean(axis=0), self.x.std(axis=0)
+        self.spread = np.where(spread > 0, spread, 1.0)
+        self.varying = spread > 0
+        self.z = (self.x - self.centre) / self.spread
+        self._curves: dict[int, Curve | None] = {}
+        self._waves: dict[int, Floats | None] = {}
+
+    def curve(self, column: int) -> Curve | None:
+        """Return the curve of a column; None where a line is all that its values allow."""
+        if column not in self._curves:
+            values = self.z[:, column]
+            many = len(np.unique(values)) >= DISTINCT
+            made = Curve(values) if many else None
+            self._curves[column] = made if made is not None and made.width else None
+        return self._curves[column]
+
+    def scaled(self, x: Floats, known: npt.NDArray[np.intp]) -> Floats:
+        """Return columns ``known`` of ``x`` in standard units."""
+        return (x - self.centre[known]) / self.spread[known]
+
+    def waves(self, column: int) -> Floats | None:
+        """Return cosines of each background row's rank in a column ``(rows, waves)``; None where it is constant."""
+        if column not in self._waves:
+            values = self.x[:, column]
+            order = np.sort(values)
+            place = (np.searchsorted(order, values) + np.searchsorted(order, values, side="right")) / (2 * len(values))
+            found = np.cos(np.pi * place[:, None] * np.arange(1, WAVES + 1))
+            self._waves[column] = found - found.mean(axis=0) if self.varying[column] else None
+        return self._waves[column]
+
+    def functions(self, column: int, values: Floats) -> Floats:
+        """Return the few functions of a scaled column that surfaces are made of: its line, and the smoothest bends."""
+        line = values[:, None]
+        curve = self.curve(column)
+        if curve is None:
+            return line
+        bends = curve(values)[:, : _SURFACE_RANK - 1]
+        return np.concatenate([line, bends], axis=1)
+
+
+class SmoothModel:
+    """What a number is made of: lines in every column, curves in some, surfaces over some pairs; with penalties.
+
+    Which parts there are and how far each is held back is settled once, on all rows; ``fit`` then solves for the
+    coefficients on any of them.
+
+    Args:
+        columns: the background.
+        known: columns to predict from.
+        rows: numbers of the background rows used.
+        target: their values of the number ``(rows,)``.
+
+    Examples:
+        >>> x = np.random.default_rng(0).normal(size=(300, 2))
+        >>> model = SmoothModel(Columns(x), [0, 1], np.arange(300), x[:, 0] ** 2)
+        >>> predict = model.fit(np.ones(300, dtype=bool))
+        >>> bool(np.abs(predict(x) - x[:, 0] ** 2).max() < 0.1)
+        True
+    """
+
+    def __init__(self, columns: Columns, known: list[int], rows: Integers, target: Floats) -> None:
+        self.columns, self.known = columns, np.asarray(known, dtype=np.intp)
+        self.rows, self.target = rows, target
+        z = columns.z[rows][:, self.known]
+        #: positions in ``known``: one for a curve, two for a surface
+        self.parts: list[tuple[int, ...]] = []
+        self._basis: list[Floats] = [z]
+        self._means: list[Floats] = [self._basis[0].mean(axis=0)]
+        left = self._settle()
+        for more in (self._more_curves, self._more_curves, self._more_surfaces, self._more_curves):
+            if more(z, left):
+                left = self._settle()
+        self.design = np.concatenate([part - mean for part, mean in zip(self._basis, self._means, strict=True)], axis=1)
+        self._basis = []
+
+    # ---- which parts ---------------------------------------------------------------------------------------------
+
+    def _add(self, part: Floats) -> None:
+        self._basis.append(part)
+        self._means.append(part.mean(axis=0))
+
+    def _more_curves(self, z: Floats, left: Floats) -> bool:
+        """Add the curves that what is left shows most of; return whether there were any."""
+        found = []
+        for at, column in enumerate(self.known):
+            curve = self.columns.curve(int(column)) if (at,) not in self.parts else None
+            if curve is None:
+                continue
+            bends = curve(z[:, at])
+            few = bends[:, :8] - bends[:, :8].mean(axis=0)
+            share = _explained(few, left)
+            size = few.shape[1]
+            # About a normal deviate: the F statistic's numerator under no effect is chi squared over its freedom.
+            clear = (share * len(left) - size) / np.sqrt(2 * size)
+            if clear > _CURVE_Z:
+                found.append((clear, at, bends))
+        found.sort(key=lambda entry: -entry[0])
+        room = _CURVES - sum(len(part) == 1 for part in self.parts)
+        for _, at, bends in found[:room]:
+            self.parts.append((at,))
+            self._add(bends)
+        return bool(found[:room])
+
+    def _more_surfaces(self, z: Floats, left: Floats) -> bool:
+        """Add surfaces over the pairs of columns whose products what is left follows."""
+        waves = [self.columns.waves(int(column)) for column in self.known]
+        varying = np.array([at for at, own in enumerate(waves) if own is not None])
+        if len(varying) < 2:
+            return False
+        both = np.concatenate([waves[at][self.rows] for at in varying], axis=1)
+        residual = left - left.mean()
+        sums = (both * residual[:, None]).T @ both
+        squares = (both * residual[:, None]).T ** 2 @ both**2
+        clear = np.abs(sums) / np.sqrt(np.maximum(squares, 1e-300))
+        size = len(varying)
+        clear = clear.reshape(size, WAVES, size, WAVES).max(axis=(1, 3))
+        first, second = np.triu_indices(size, 1)
+        # About the largest that nothing but chance gives.
+        least = np.sqrt(2 * np.log(len(first) * WAVES**2)) + 0.3
+        order = np.argsort(-clear[first, second], kind="stable")[:_SURFACES]
+        for pair in order:
+            if clear[first[pair], second[pair]] < least:
+                break
+            one, two = int(varying[first[pair]]), int(varying[second[pair]])
+            self.parts.append((one, two))
+            for block in self._functions(z, (one, two)):
+                self._add(block)
+        return bool(self.parts) and len(self.parts[-1]) == 2
+
+    def _functions(self, z: Floats, part: tuple[int, ...]) -> list[Floats]:
+        """Return a part's functions, in blocks with a penalty each: of a surface, the product of both columns apart."""
+        one, two = part[0], part[-1]
+        if len(part) == 1:
+            curve = self.columns.curve(int(self.known[one]))
+            assert curve is not None
+            return [curve(z[:, one])]
+        a = self.columns.functions(int(self.known[one]), z[:, one])
+        b = self.columns.functions(int(self.known[two]), z[:, two])
+        products: Floats = (a[:, :, None] * b[:, None, :]).reshape(len(z), -1)
+        return [products[:, :1], products[:, 1:]]
+
+    def _settle(self) -> Floats:
+        """Choose the penalties of all parts by the marginal likelihood; return what they leave of the target."""
+        design = np.concatenate([part - mean for part, mean in zip(self._basis, self._means, strict=True)], axis=1)
+        sizes = [part.shape[1] for part in self._basis]
+        self.penalty, coefficients = penalties(design, self.target - self.target.mean(), sizes)
+        return self.target - self.target.mean() - design @ coefficients
+
+    @property
+    def bends(self) -> bool:
+        """Whether there is more than lines."""
+        return bool(np.isfinite(self.penalty[len(self.known) :]).any())
+
+    # ---- fitting and predicting ----------------------------------------------------------------------------------
+
+    def _designed(self, x: Floats) -> Floats:
+        z = self.columns.scaled(x, self.known)
+        parts = [z, *(block for part in self.parts for block in self._functions(z, part))]
+        return np.concatenate([part - mean for part, mean in zip(parts, self._means, strict=True)], axis=1)
+
+    def scaled_design(self, x: Floats) -> Floats:
+        """Return the parts' functions at ``x`` ``(rows, known)``, scaled so that one penalty of 1 holds back all."""
+        used = np.flatnonzero(np.isfinite(self.penalty))
+        found: Floats = self._designed(x)[:, used] / np.sqrt(self.penalty[used])
+        return found
+
+    def fit(self, chosen: Rows) -> Callable[[Floats], Floats]:
+        """Solve for the coefficients on the chosen rows; the predictor takes ``x`` ``(rows, known)``."""
+        used = np.flatnonzero(np.isfinite(self.penalty))
+        design, target = self.design[chosen][:, used], self.target[chosen]
+        centre, level = design.mean(axis=0), float(target.mean())
+        design = design - centre
+        gram = design.T @ design + np.diag(self.penalty[used])
+        coefficients = np.linalg.lstsq(gram, design.T @ (target - level), rcond=None)[0]
+
+        def predict(x: Floats) -> Floats:
+            found: Floats = (self._designed(x)[:, used] - centre) @ coefficients + level
+            return found
+
+        return predict
+
+
+def _explained(design: Floats, target: Floats) -> float:
+    """Return the share of the target's squares that least squares on a centred design explains."""
+    total = float(target @ target)
+    if total <= 0:
+        return 0.0
+    turned, sizes, _ = np.linalg.svd(design, full_matrices=False)
+    turned = turned[:, sizes > 1e-8 * max(float(sizes[0]), 1e-300)]
+    return float(((turned.T @ target) ** 2).sum() / total)
+
+
+def penalties(design: Floats, target: Floats, sizes: list[int]) -> tuple[Floats, Floats]:
+    """Return each coefficient's penalty, one for every block of columns, and the coefficients.
+
+    MacKay's (1992) fixed point of the marginal likelihood of Gaussian blocks. An infinite penalty leaves a block out.
+
+    Shape:
+        design ``(rows, sum of sizes)`` and target ``(rows,)``, both centred; penalties and coefficients
+        ``(sum of sizes,)``.
+    """
+    rows = len(target)
+    block = np.repeat(np.arange(len(sizes)), sizes)
+    gram, moment, squares = design.T @ design, design.T @ target, float(target @ target)
+    penalty = np.full(len(sizes), 0.01 * rows)
+    coefficients = np.zeros(len(block))
+    if squares <= 0:
+        return np.full(len(block), np.inf), coefficients
+    for _ in range(_ROUNDS):
+        used = np.flatnonzero(np.isfinite(penalty)[block])
+        coefficients[:] = 0.0
+        if not len(used):
+            break
+        own = block[used]
+        inverse = np.linalg.inv(gram[np.ix_(used, used)] + np.diag(penalty[own]))
+        found = inverse @ moment[used]
+        coefficients[used] = found
+        spent = np.bincount(own, weights=1 - penalty[own] * np.diag(inverse), minlength=len(sizes))
+        spent = np.clip(spent, 1e-9, None)
+        error = squares - 2 * float(found @ moment[used]) + float(found @ gram[np.ix_(used, used)] @ found)
+        noise = max(error, 1e-12 * squares) / max(rows - 1 - spent[np.unique(own)].sum(), 0.1 * rows)
+        size = np.bincount(own, weights=found**2, minlength=len(sizes))
+        with np.errstate(divide="ignore"):
+            new = np.where(np.isfinite(penalty), noise * spent / np.maximum(size, 1e-300), np.inf)
+        new = np.where(new > _LEFT_OUT * rows, np.inf, np.maximum(new, 1e-9 * rows))
+        both = np.isfinite(new) & np.isfinite(penalty)
+        settled = bool((np.isfinite(new) == np.isfinite(penalty)).all()) and bool(
+            (np.abs(np.log(new[both] / penalty[both])) < 0.1).all()
+        )
+        penalty = new
+        if settled:
+            break
+    return penalty[block], coefficients
