@@ -13,7 +13,7 @@ def test_one_seed_of_the_null_checks(benchmark_script, capsys):
     faults = benchmark_script("verify_null").main(["--quick"])
     printed = capsys.readouterr().out
     assert faults == 0, printed
-    assert printed.count(": met") == 9
+    assert printed.count(": met") == 12
 
 
 @pytest.mark.parametrize("batch_size", ["auto", 100, 1])

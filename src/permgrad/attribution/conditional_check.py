@@ -7,14 +7,12 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.attribution.smooths import WAVES, Columns
+from permgrad.attribution.smooths import TRIPLES, WAVES, Columns, clearness
 
 Floats = npt.NDArray[np.float64]
 
 #: Chance of a warning about any column where all models are right.
 _LEVEL = 0.01
-#: Columns up to which products of three are looked at.
-_TRIPLES = 12
 
 
 def still_depend(signals: Floats, columns: Columns, known: list[int], rows: npt.NDArray[np.int64]) -> bool:
@@ -45,7 +43,7 @@ def still_depend(signals: Floats, columns: Columns, known: list[int], rows: npt.
     together = np.concatenate(waves, axis=1)
     factors = [(own, together[:, (at + 1) * WAVES :]) for at, own in enumerate(waves[:-1])]
     factors.append((np.ones((len(rows), 1)), together))
-    if len(waves) <= _TRIPLES:
+    if len(waves) <= TRIPLES:
         slowest = together[:, ::WAVES]
         factors += [
             (slowest[:, [one]] * slowest[:, [two]], slowest[:, two + 1 :])
@@ -53,9 +51,7 @@ def still_depend(signals: Floats, columns: Columns, known: list[int], rows: npt.
         ]
     for signal in signals.T:
         for one, other in factors:
-            weighted = one * signal[:, None]
-            size = np.sqrt(np.maximum((weighted**2).T @ other**2, 1e-300))
-            clear = np.abs(weighted.T @ other) / size
+            clear = clearness(one * signal[:, None], other)
             largest, tests = max(largest, float(clear.max())), tests + clear.size
     from scipy import stats
 

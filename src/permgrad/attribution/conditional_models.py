@@ -31,6 +31,8 @@ _DETERMINED = 0.999
 _DETERMINED_LEVEL = 0.99
 #: Share of the error that the more complex model must take away to be used.
 _CLEARLY = 0.01
+#: Trees that are added up, and for a first look.
+_TREES, _FEW_TREES = 80, 15
 #: Levels for whose chances curves and surfaces are looked for.
 _MODELLED_LEVELS = 4
 
@@ -153,8 +155,8 @@ class Fitting:
         target = self.background[rows, column].astype(np.float64)
         receivers = self.receivers[:, known].astype(np.float64)
         if not known:
-            centre, every = float(target.mean()), np.ones(len(receivers))
-            return NumberModel(centre * every, every, target - centre, determined=False)
+            centre, ones = float(target.mean()), np.ones(len(receivers))
+            return NumberModel(centre * ones, ones, target - centre, determined=False)
         x = self.background[rows][:, known].astype(np.float64)
         folds = self._folds(len(rows), column)
         best = self._mean(known, rows, x, target, folds)
@@ -185,12 +187,12 @@ class Fitting:
         if best.errors.mean() <= (1 - _DETERMINED) * target.var():
             return best
 
-        def with_trees(chosen: Rows) -> Predict:
+        def with_trees(chosen: Rows, rounds: int = _TREES) -> Predict:
             base = smooth.fit(chosen)
-            trees = self._regressor().fit(x[chosen], target[chosen] - base(x[chosen]))
+            trees = self._regressor(rounds).fit(x[chosen], target[chosen] - base(x[chosen]))
             return lambda wanted: base(wanted) + np.asarray(trees.predict(wanted), dtype=np.float64)
 
-        return _cross_fit(x, folds, with_trees, errors, best)
+        return _cross_fit(x, folds, with_trees, errors, best, trial=lambda chosen: with_trees(chosen, _FEW_TREES))
 
     def _spread(self, known: list[int], rows: Integers, x: Floats, left: Floats, folds: Integers) -> Candidate | None:
         """Return how far residuals spread, up to a common factor; None where that does not depend on the others."""
@@ -245,11 +247,11 @@ class Fitting:
             return -np.log(np.maximum(chance, 1e-3))
 
         best: Candidate | None = None
-        for model in (Logistic(), self._smooth_logistic(known, codes, shares), self._classifier()):
+        trees, few = (_of_levels(self._classifier(rounds), x, codes, len(levels)) for rounds in (_TREES, _FEW_TREES))
+        for model in (Logistic(), self._smooth_logistic(known, codes, shares)):
             if model is not None:
-                fit = _of_levels(model, x, codes, len(levels))
-                best = _cross_fit(x, folds, fit, errors, best)
-        assert best is not None
+                best = _cross_fit(x, folds, _of_levels(model, x, codes, len(levels)), errors, best)
+        best = _cross_fit(x, folds, trees, errors, best, trial=few)
         predict = self._for_receivers(best, np.arange(len(x)), folds)
         chances = predict(receivers, np.arange(len(receivers)))
         mistakes = float((best.out_of_fold.argmax(axis=1) != codes).mean())
@@ -272,18 +274,18 @@ class Fitting:
             return None
         return Logistic(parts, float(1 / (shares[common] * (1 - shares[common])).mean()))
 
-    def _regressor(self) -> Any:
+    def _regressor(self, rounds: int) -> Any:
         from sklearn.ensemble import HistGradientBoostingRegressor
 
         return HistGradientBoostingRegressor(
-            max_iter=80, max_leaf_nodes=16, early_stopping=False, random_state=self._seed("numbers")
+            max_iter=rounds, max_leaf_nodes=16, early_stopping=False, random_state=self._seed("numbers")
         )
 
-    def _classifier(self) -> Any:
+    def _classifier(self, rounds: int) -> Any:
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         return HistGradientBoostingClassifier(
-            max_iter=60, max_leaf_nodes=8, early_stopping=False, random_state=self._seed("levels")
+            max_iter=rounds, max_leaf_nodes=8, early_stopping=False, random_state=self._seed("levels")
         )
 
     def _for_receivers(self, best: Candidate, rows: Integers, folds: Integers) -> CrossFitted:
@@ -313,6 +315,7 @@ class Logistic:
     def __init__(self, parts: list[SmoothModel] | None = None, strength: float = 1.0) -> None:
         self.parts = parts or []
         self.strength = strength
+        self.solver: Any = None
 
     def _design(self, x: Floats) -> Floats:
         return np.concatenate([part.scaled_design(x) for part in self.parts], axis=1) if self.parts else x
@@ -371,11 +374,17 @@ def _cross_fit(
     fit: Callable[[Rows], Predict],
     errors: Callable[[Floats, Rows], Floats],
     rival: Candidate | None,
+    trial: Callable[[Rows], Predict] | None = None,
 ) -> Candidate:
     """Return the fitted candidate, or its rival where that is not clearly beaten.
 
-    The rival is met on the first fold already, so that a model that does not suit the data costs one fit, not all.
+    The rival is met on the first fold already, by a quicker ``trial`` if there is one, so that a model that does not
+    suit the data costs one fit, not all.
     """
+    if rival is not None and trial is not None:
+        held = folds == 0
+        if errors(trial(~held)(x[held]), held).mean() >= rival.errors[held].mean():
+            return rival
     by_fold: list[Predict] = []
     parts: list[tuple[Rows, Floats]] = []
     error = np.empty(len(folds))

@@ -8,8 +8,9 @@ own, chosen by the marginal likelihood (MacKay 1992), so that what does not help
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +23,10 @@ Rows = npt.NDArray[np.bool_]
 DISTINCT = 8
 #: Knots of a curve by quantiles and by distance, at most; one knot for so many rows.
 _KNOTS, _ROWS_PER_KNOT = 20, 20
-#: Curves and surfaces that are fitted at most, and the functions of each column that a surface combines.
-_CURVES, _SURFACES, _SURFACE_RANK = 12, 6, 6
+#: Curves, surfaces and functions of three columns that are fitted at most, and the columns up to which of three.
+_CURVES, _SURFACES, TRIPLES = 12, 6, 12
+#: Functions of each column that are combined in pairs and in threes.
+_RANKS = {2: 6, 3: 3}
 #: Clearness from which on a curve is tried, about a normal deviate, and functions of a column that pairs are tried by.
 _CURVE_Z, WAVES = 1.5, 3
 _ROUNDS = 20
@@ -91,7 +94,8 @@ class Curve:
     def __call__(self, values: Floats) -> Floats:
         """Return the functions at ``values``, ``(rows, functions)``; straight on outside the range fitted."""
         line = np.stack([np.ones_like(values), values], axis=1)
-        return (self._raw(values) - line @ self._line) @ self._turn
+        bends: Floats = (self._raw(values) - line @ self._line) @ self._turn
+        return bends
 
 
 @dataclass
@@ -123,7 +127,8 @@ class Columns:
 
     def scaled(self, x: Floats, known: npt.NDArray[np.intp]) -> Floats:
         """Return columns ``known`` of ``x`` in standard units."""
-        return (x - self.centre[known]) / self.spread[known]
+        scaled: Floats = (x - self.centre[known]) / self.spread[known]
+        return scaled
 
     def waves(self, column: int) -> Floats | None:
         """Return cosines of each background row's rank in a column ``(rows, waves)``; None where it is constant."""
@@ -135,13 +140,13 @@ class Columns:
             self._waves[column] = found - found.mean(axis=0) if self.varying[column] else None
         return self._waves[column]
 
-    def functions(self, column: int, values: Floats) -> Floats:
-        """Return the few functions of a scaled column that surfaces are made of: its line, and the smoothest bends."""
+    def functions(self, column: int, values: Floats, count: int) -> Floats:
+        """Return a few functions of a scaled column that surfaces are made of: its line, and the smoothest bends."""
         line = values[:, None]
         curve = self.curve(column)
         if curve is None:
             return line
-        bends = curve(values)[:, : _SURFACE_RANK - 1]
+        bends = curve(values)[:, : count - 1]
         return np.concatenate([line, bends], axis=1)
 
 
@@ -169,12 +174,13 @@ class SmoothModel:
         self.columns, self.known = columns, np.asarray(known, dtype=np.intp)
         self.rows, self.target = rows, target
         z = columns.z[rows][:, self.known]
-        #: positions in ``known``: one for a curve, two for a surface
+        #: positions in ``known``: one for a curve, two for a surface, or three
         self.parts: list[tuple[int, ...]] = []
         self._basis: list[Floats] = [z]
         self._means: list[Floats] = [self._basis[0].mean(axis=0)]
         left = self._settle()
-        for more in (self._more_curves, self._more_curves, self._more_surfaces, self._more_curves):
+        richer = (self._more_curves, self._more_curves, self._more_surfaces, self._more_curves, self._more_of_three)
+        for more in richer:
             if more(z, left):
                 left = self._settle()
         self.design = np.concatenate([part - mean for part, mean in zip(self._basis, self._means, strict=True)], axis=1)
@@ -208,42 +214,54 @@ class SmoothModel:
             self._add(bends)
         return bool(found[:room])
 
+    def _waves(self) -> list[tuple[int, Floats]]:
+        """Return the positions of the columns that vary, with bounded functions of each ``(rows, waves)``."""
+        waves = [self.columns.waves(int(column)) for column in self.known]
+        return [(at, own[self.rows]) for at, own in enumerate(waves) if own is not None]
+
     def _more_surfaces(self, z: Floats, left: Floats) -> bool:
         """Add surfaces over the pairs of columns whose products what is left follows."""
-        waves = [self.columns.waves(int(column)) for column in self.known]
-        varying = np.array([at for at, own in enumerate(waves) if own is not None])
-        if len(varying) < 2:
+        waves = self._waves()
+        if len(waves) < 2:
             return False
-        both = np.concatenate([waves[at][self.rows] for at in varying], axis=1)
-        residual = left - left.mean()
-        sums = (both * residual[:, None]).T @ both
-        squares = (both * residual[:, None]).T ** 2 @ both**2
-        clear = np.abs(sums) / np.sqrt(np.maximum(squares, 1e-300))
-        size = len(varying)
+        both = np.concatenate([own for _, own in waves], axis=1)
+        clear = clearness(both * (left - left.mean())[:, None], both)
+        size = len(waves)
         clear = clear.reshape(size, WAVES, size, WAVES).max(axis=(1, 3))
         first, second = np.triu_indices(size, 1)
-        # About the largest that nothing but chance gives.
-        least = np.sqrt(2 * np.log(len(first) * WAVES**2)) + 0.3
-        order = np.argsort(-clear[first, second], kind="stable")[:_SURFACES]
-        for pair in order:
-            if clear[first[pair], second[pair]] < least:
-                break
-            one, two = int(varying[first[pair]]), int(varying[second[pair]])
-            self.parts.append((one, two))
-            for block in self._functions(z, (one, two)):
+        pairs = [(waves[one][0], waves[two][0]) for one, two in zip(first, second, strict=True)]
+        return self._add_clearest(z, pairs, clear[first, second], WAVES**2)
+
+    def _more_of_three(self, z: Floats, left: Floats) -> bool:
+        """Add functions of three columns whose products what is left follows, where columns are few."""
+        waves = [(at, own[:, 0]) for at, own in self._waves()]
+        if not 3 <= len(waves) <= TRIPLES:
+            return False
+        triples = list(combinations(range(len(waves)), 3))
+        products = np.stack([np.prod([waves[one][1] for one in triple], axis=0) for triple in triples], axis=1)
+        clear = clearness((left - left.mean())[:, None], products)[0]
+        return self._add_clearest(z, [tuple(waves[one][0] for one in triple) for triple in triples], clear, 1)
+
+    def _add_clearest(self, z: Floats, parts: Sequence[tuple[int, ...]], clear: Floats, tests: int) -> bool:
+        """Add the parts that are clearer than the largest that chance gives; ``tests`` were made of each."""
+        least = np.sqrt(2 * np.log(len(parts) * tests)) + 0.3
+        chosen = [at for at in np.argsort(-clear, kind="stable")[:_SURFACES] if clear[at] > least]
+        for at in chosen:
+            self.parts.append(parts[at])
+            for block in self._functions(z, parts[at]):
                 self._add(block)
-        return bool(self.parts) and len(self.parts[-1]) == 2
+        return bool(chosen)
 
     def _functions(self, z: Floats, part: tuple[int, ...]) -> list[Floats]:
-        """Return a part's functions, in blocks with a penalty each: of a surface, the product of both columns apart."""
-        one, two = part[0], part[-1]
+        """Return a part's functions, in blocks with a penalty each: of a surface, the product of its columns apart."""
         if len(part) == 1:
-            curve = self.columns.curve(int(self.known[one]))
+            curve = self.columns.curve(int(self.known[part[0]]))
             assert curve is not None
-            return [curve(z[:, one])]
-        a = self.columns.functions(int(self.known[one]), z[:, one])
-        b = self.columns.functions(int(self.known[two]), z[:, two])
-        products: Floats = (a[:, :, None] * b[:, None, :]).reshape(len(z), -1)
+            return [curve(z[:, part[0]])]
+        products = np.ones((len(z), 1))
+        for at in part:
+            own = self.columns.functions(int(self.known[at]), z[:, at], _RANKS[len(part)])
+            products = (products[:, :, None] * own[:, None, :]).reshape(len(z), -1)
         return [products[:, :1], products[:, 1:]]
 
     def _settle(self) -> Floats:
@@ -251,7 +269,8 @@ class SmoothModel:
         design = np.concatenate([part - mean for part, mean in zip(self._basis, self._means, strict=True)], axis=1)
         sizes = [part.shape[1] for part in self._basis]
         self.penalty, coefficients = penalties(design, self.target - self.target.mean(), sizes)
-        return self.target - self.target.mean() - design @ coefficients
+        left: Floats = self.target - self.target.mean() - design @ coefficients
+        return left
 
     @property
     def bends(self) -> bool:
@@ -285,6 +304,17 @@ class SmoothModel:
             return found
 
         return predict
+
+
+def clearness(signals: Floats, functions: Floats) -> Floats:
+    """Return the sums of products over rows, in their standard errors: ``(signals, functions)``.
+
+    Shape:
+        signals ``(rows, signals)`` and functions ``(rows, functions)``, both of mean 0.
+    """
+    squares = (signals**2).T @ functions**2
+    clear: Floats = np.abs(signals.T @ functions) / np.sqrt(np.maximum(squares, 1e-300))
+    return clear
 
 
 def _explained(design: Floats, target: Floats) -> float:
