@@ -134,13 +134,13 @@ def correlated(record: Record, networks: int, samples: int, seed: int, slack: fl
 
 #: Means and spreads of the three irrelevant features given the four relevant ones, and what the target follows.
 DESIGNS: dict[str, Callable[..., tuple[list, list, Floats]]] = {
-    "x², |x|, eˣ": lambda a, b, c, d: (
+    "x², abs x, eˣ": lambda a, b, c, d: (
         [a**2, np.abs(b), np.exp(c)], [0.3, 0.3, 0.3], a**2 + np.abs(b) + np.exp(c) / 2 + d / 2,
     ),
     "sin 3x, x·z, tanh 4x": lambda a, b, c, d: (
         [np.sin(3 * a), a * b, np.tanh(4 * c)], [0.3, 0.5, 0.3], np.sin(3 * a) + a * b + c + d / 2,
     ),
-    "(x + z)²/2, √(1 + x² + z²), spread 0.2 + |x|/2": lambda a, b, c, d: (
+    "(x + z)²/2, √(1 + x² + z²), spread growing with abs x": lambda a, b, c, d: (
         [(a + b) ** 2 / 2, np.sqrt(1 + b**2 + c**2), d**2], [0.5, 0.3, 0.2 + np.abs(d) / 2],
         (a + b) ** 2 / 4 + np.abs(c) + d + d**2 / 2 + b,
     ),

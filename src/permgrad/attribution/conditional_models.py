@@ -172,7 +172,7 @@ class Fitting:
             found.residuals = left / spread.out_of_fold
         # Rank by rank: how large a residual is, and how far out.
         place = (np.argsort(np.argsort(found.residuals, kind="stable"), kind="stable") + 0.5) / len(rows)
-        signals = np.cos(np.pi * place[:, None] * np.array([1, 2]))
+        signals = np.cos(np.pi * place[:, None] * np.array([1, 2, 3]))
         found.dependent = not determined and still_depend(signals, self.columns, known, rows)
         return found
 
@@ -200,7 +200,7 @@ class Fitting:
         if not size.mean() > 0:
             return None
         # The logarithm of a residual near 0 says nothing.
-        target = np.log(size + 0.1 * size.mean())
+        target = np.log(size + 0.02 * np.median(size) + 1e-9 * size.mean())
 
         def errors(predicted: Floats, held: Rows) -> Floats:
             squared: Floats = (target[held] - predicted) ** 2

@@ -70,7 +70,8 @@ def explain(
         background: rows that donors or baselines are drawn from, in the form of ``inputs``. Default: the rows explained
             if there are at least 200, else the training rows kept in the model; for a network the rows explained.
         sampling: ``"marginal"``, or ``"conditional"``: replacement values fit the rest of the row (``permgrad`` and
-            ``permutation``; other methods refuse it).
+            ``permutation``; other methods refuse it; of torch networks, those with one input ``(rows, columns)``).
+            ``meta["residuals_dependent"]`` lists features for which the values drawn do not fit after all.
         loss: of each row; ``"auto"`` is the model's own (cross entropy; squared error in the units of y²).
         scoring: one scikit-learn scorer's name, or several, or callables: importance is then the fall of the score.
             Its error is NaN, with a warning, where the score is undefined without some rows (a class of one row).
