@@ -429,6 +429,14 @@ def benchmark(
     methods: Annotated[
         list[str] | None, typer.Option(help="Methods, separated by commas (default: all).", metavar="NAMES")
     ] = None,
+    images: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Image set of the multimodal suite, or one for each image, separated by a comma: organamnist, "
+            "organcmnist, another MedMNIST set, or FILE.npz in their form.",
+            metavar="SETS",
+        ),
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Less of everything, to see that it runs; no results.")
     ] = False,
@@ -454,6 +462,7 @@ def benchmark(
             seeds=seeds,
             functions=_names(functions),
             methods=_names(methods),
+            images=_names(images),
             quick=quick,
             peers=not no_peers,
             threads=threads,

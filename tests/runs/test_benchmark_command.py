@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -178,3 +179,30 @@ def test_data_that_are_not_there_leave_no_folder(tmp_path, monkeypatch):
     assert result.exit_code in (2, 3)
     assert "pneumoniamnist" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_the_images_of_the_multimodal_suite_are_chosen(tmp_path):
+    from permgrad.evaluation.benchmark.multimodal.suite import MultimodalSuite
+
+    path = tmp_path / "own.npz"
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 28, 28), dtype=np.uint8)
+    parts = {"train": slice(0, 32), "val": slice(32, 40), "test": slice(40, 48)}
+    arrays = {f"{name}_images": pixels[part] for name, part in parts.items()}
+    labels = {f"{name}_labels": np.zeros((len(pixels[part]), 1), dtype=np.uint8) for name, part in parts.items()}
+    np.savez(path, **arrays, **labels)
+    suite, chosen = MultimodalSuite(), Settings(scale="quick", images=(str(path),))
+    suite.check(chosen)
+    assert suite._images(chosen) == (str(path),)
+    assert len(suite.design("F1", 0, chosen).images[0]) == 48
+    assert Settings().to_dict() != chosen.to_dict(), "other images are another benchmark"
+    assert "images" not in Settings().to_dict(), "folders of before are gone on with"
+    request = BenchmarkRequest(suite="multimodal", images=("organamnist", "organcmnist"), out=tmp_path / "out")
+    assert request.command.endswith("--images organamnist,organcmnist")
+    for suite_name, images, message in (
+        ("tabular", "organamnist", "The suite 'tabular' has no images. Leave --images out, or choose multimodal."),
+        ("multimodal", "a,b,c", "There are 3 image sets. Name one for both images, or one for each."),
+        ("multimodal", "no.npz", "there is none at 'no.npz'"),
+    ):
+        found = CliRunner().invoke(app, ["benchmark", suite_name, "--images", images, "--out", str(tmp_path / "out")])
+        assert (found.exit_code, message in found.output) == (2, True), found.output
+        assert not (tmp_path / "out").exists()

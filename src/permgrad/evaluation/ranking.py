@@ -79,6 +79,19 @@ def share_error(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
     return float(np.sqrt(np.mean((importance_shares(left) - importance_shares(right)) ** 2)))
 
 
+def relative_error(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
+    """Return the error of importance shares as a per cent of the true shares, each as a root mean square.
+
+    Examples:
+        >>> relative_error([3, 1, 0], [6, 2, -1])
+        0.0
+        >>> round(relative_error([1, 0], [1, 1]), 6)  # 0.5 off in both, where the truth is 1 and 0
+        70.710678
+    """
+    left, right = _pair(truth, estimate)
+    return 100 * share_error(left, right) / float(np.sqrt(np.mean(importance_shares(left) ** 2)))
+
+
 def spearman(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
     """Spearman's rank correlation, ties at their mean rank; NaN if either side is constant.
 

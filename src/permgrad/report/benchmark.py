@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -36,7 +37,7 @@ Kind = Literal["text", "number"]
 
 #: Metrics that say how good the network is.
 _NETWORKS = ("accuracy", "r_squared")
-_ERROR, _TIME = "share_error", "seconds"
+_ERROR, _RELATIVE, _TIME = "share_error", "relative_error", "seconds"
 _COSTS = ("seconds", "model_rows")
 #: Methods in one picture beyond which only those that compete are named.
 _MOST_NAMED = 12
@@ -181,8 +182,7 @@ def _bars(suite: SuiteResults, section: SectionView) -> None:
 
 def _errors(suite: SuiteResults, section: SectionView) -> None:
     """One table for each truth: methods by functions, the mean over seeds, oracles beneath their methods."""
-    metric = metric_named(_ERROR)
-    for estimand in suite.estimands:
+    for estimand, metric in product(suite.estimands, map(metric_named, (_ERROR, _RELATIVE))):
         rows = _error_rows(suite, metric, estimand)
         if not rows:
             continue

@@ -70,6 +70,7 @@ class BenchmarkRequest:
         functions: Names of known functions; empty: all of the suite.
         methods: Names of contestants; empty: all of the suite.
         quick: The short form, to see that everything runs.
+        images: Image sets of the multimodal suite, see ``Settings``.
         peers: Whether other packages' methods take part.
         threads: Threads to compute with; None: as the machine is set.
         overwrite: Begin anew in a folder that holds another benchmark or other files.
@@ -80,6 +81,7 @@ class BenchmarkRequest:
     seeds: int | None = None
     functions: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
     quick: bool = False
     peers: bool = True
     threads: int | None = None
@@ -101,7 +103,8 @@ class BenchmarkRequest:
         words = ["permgrad", "benchmark", self.suite]
         words += [] if self.out is None else ["--out", str(self.out)]
         words += [] if self.seeds is None else ["--seeds", str(self.seeds)]
-        for option, values in (("--functions", self.functions), ("--methods", self.methods)):
+        named = (("--functions", self.functions), ("--methods", self.methods), ("--images", self.images))
+        for option, values in named:
             words += [option, ",".join(values)] if values else []
         words += (["--quick"] if self.quick else []) + ([] if self.peers else ["--no-peers"])
         words += [] if self.threads is None else ["--threads", str(self.threads)]
@@ -130,9 +133,12 @@ def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:
         raise unknown("suite", request.suite, [*registry.names(), EVERY])
     if request.seeds is not None and request.seeds < 1:
         raise InputError(f"seeds must be at least 1, however: seeds={request.seeds}; give for example --seeds 3")
+    if request.images and request.suite not in ("multimodal", EVERY):
+        raise InputError(f"The suite {request.suite!r} has no images. Leave --images out, or choose multimodal.")
     settings = Settings(
         scale="quick" if request.quick else "full",
         methods=request.methods,
+        images=request.images,
         peers=request.peers,
         threads=request.threads,
     )

@@ -87,6 +87,10 @@ for _metric in (
     BenchmarkMetric("accuracy", "test accuracy of the network", "higher", (0.0, 1.0)),
     BenchmarkMetric("r_squared", "R² of the network against the noiseless function", "higher", (-_INFINITE, 1.0)),
     BenchmarkMetric("share_error", "error of importance shares", "lower", (0.0, math.sqrt(2.0))),
+    BenchmarkMetric(
+        "relative_error", "relative error of importance shares, %", "lower", (0.0, _INFINITE),
+        note="root mean square error as a per cent of the true shares' root mean square",
+    ),
     BenchmarkMetric("spearman", "Spearman's rank correlation", "higher", (-1.0, 1.0), note="ties at their mean rank"),
     BenchmarkMetric("kendall", "Kendall's tau-b", "higher", (-1.0, 1.0), note="corrected for ties"),
     BenchmarkMetric("top_k", "relevant among the top k", "higher", (0.0, 1.0), ranks_across=True, note=_RELEVANCE),

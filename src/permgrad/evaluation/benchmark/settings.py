@@ -24,6 +24,8 @@ class Settings:
         peers: Whether other packages' methods take part.
         threads: Threads to compute with; None: as the machine is set.
         data: Folder with local copies of data sets; None: the folder that ``PERMGRAD_DATA`` names, if any.
+        images: Image sets of the multimodal suite, one for both images or one for each: names of MedMNIST sets or
+            paths of files in their form; empty: the suite's own.
         progress: A bar on stderr: ``"auto"``, True or False.
 
     Examples:
@@ -38,12 +40,15 @@ class Settings:
     peers: bool = True
     threads: int | None = None
     data: Path | None = None
+    images: tuple[str, ...] = ()
     progress: bool | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
         check_choice("scale", self.scale, ("full", "quick"))
         if self.threads is not None and self.threads < 1:
             raise InputError(f"threads must be at least 1, however: threads={self.threads}")
+        if len(self.images) > 2:
+            raise InputError(f"There are {len(self.images)} image sets. Name one for both images, or one for each.")
 
     @property
     def quick(self) -> bool:
@@ -62,4 +67,5 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what changes the results: neither threads nor the place of the data do."""
-        return {"scale": self.scale, "methods": sorted(self.methods), "peers": self.peers}
+        images = {"images": list(self.images)} if self.images else {}
+        return {"scale": self.scale, "methods": sorted(self.methods), "peers": self.peers, **images}

@@ -40,7 +40,7 @@ from permgrad.evaluation.benchmark.records import ANY, Record, Records
 from permgrad.evaluation.benchmark.settings import Settings
 from permgrad.evaluation.benchmark.suites import suites
 from permgrad.evaluation.faithfulness import faithfulness_curves
-from permgrad.evaluation.ranking import importance_shares, kendall, share_error, spearman
+from permgrad.evaluation.ranking import importance_shares, kendall, relative_error, share_error, spearman
 from permgrad.evaluation.stability import stability
 
 Floats = npt.NDArray[np.float64]
@@ -173,10 +173,11 @@ class MultimodalSuite:
     def _images(self, settings: Settings) -> tuple[str, ...]:
         """Return paths of files in the folder asked for, and names of all others."""
         folder = settings.data_folder
-        local = [folder / f"{name}.npz" if folder is not None else None for name in self.image_sets]
+        sets = settings.images or self.image_sets
+        local = [folder / f"{name}.npz" if folder is not None else None for name in sets]
         return tuple(
             str(path) if settings.data is not None and path is not None and path.is_file() else name
-            for path, name in zip(local, self.image_sets, strict=True)
+            for path, name in zip(local, sets, strict=True)
         )
 
     def _training(self, settings: Settings) -> TrainingSettings:
@@ -184,7 +185,10 @@ class MultimodalSuite:
 
     def _image_facts(self, settings: Settings) -> dict[str, Any]:
         epochs = QUICK_EPOCHS if settings.quick else EPOCHS
-        facts: dict[str, Any] = {"sets": list(self.image_sets), "autoencoder": {"seed": SEED, "epochs": epochs}}
+        facts: dict[str, Any] = {
+            "sets": list(settings.images or self.image_sets),
+            "autoencoder": {"seed": SEED, "epochs": epochs},
+        }
         try:
             design = self.design(self.functions[0], 0, settings)
         except (InputError, EnvironmentProblem) as error:
@@ -224,6 +228,7 @@ def compare(truths: dict[Estimand, Floats], values: Floats) -> Iterator[tuple[st
         yield ANY, f"share:{name}", float(share)
     for estimand, truth in truths.items():
         yield estimand, "share_error", share_error(truth, values)
+        yield estimand, "relative_error", relative_error(truth, values)
 
 
 def judge(case: Case, truths: dict[Estimand, Floats], scores: Scores) -> Iterator[tuple[str, str, float | None]]:

@@ -30,6 +30,7 @@ from permgrad.evaluation.faithfulness import faithfulness_curves
 from permgrad.evaluation.ranking import (
     importance_shares,
     kendall,
+    relative_error,
     relevance_auc,
     share_error,
     spearman,
@@ -141,6 +142,7 @@ def judge(case: Case, contestant: Contestant, scores: Scores) -> Iterator[tuple[
     for estimand in ESTIMANDS:
         known = truth.known(estimand).values
         yield estimand, "share_error", share_error(known, values)
+        yield estimand, "relative_error", relative_error(known, values)
         yield estimand, "spearman", spearman(known, values)
         yield estimand, "kendall", kendall(known, values)
     if contestant.estimand in ESTIMANDS and scores.low is not None and scores.high is not None:
