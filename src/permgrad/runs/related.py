@@ -69,8 +69,8 @@ def _bases(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Floats]:
     found: dict[str, Floats] = {}
     numeric = [name for name in frame.columns if _is_number(frame[name])]
     cells = frame[numeric].to_numpy(dtype=np.float64, na_value=np.nan)
-    ranks = pd.DataFrame(cells).rank()
-    ranks = (ranks - ranks.mean()).fillna(0.0).to_numpy()
+    places = pd.DataFrame(cells).rank()
+    ranks: Floats = (places - places.mean()).fillna(0.0).to_numpy()
     sizes = np.sqrt((ranks**2).sum(axis=0))
     found |= {name: (ranks[:, [at]] / sizes[at]) for at, name in enumerate(numeric) if sizes[at] > 0}
     others = [name for name in frame.columns if name not in set(numeric)]
@@ -94,11 +94,10 @@ def _is_number(column: pd.Series[Any]) -> bool:
 
 def _with_numbers(basis: Floats, numbers: Floats) -> Floats:
     """Return how a column goes with each of many numbers ``(numbers,)``."""
-    products = basis.T @ numbers
-    if basis.shape[1] == 1:
-        return products[0]
+    products: Floats = basis.T @ numbers
     chance = (basis.shape[1] - 1) / (len(basis) - 1)
-    return np.sqrt(np.clip((products**2).sum(axis=0) - chance, 0.0, 1.0))
+    found: Floats = np.sqrt(np.clip((products**2).sum(axis=0) - chance, 0.0, 1.0))
+    return products.ravel() if basis.shape[1] == 1 else found
 
 
 def _corrected(first: Floats, second: Floats) -> float:

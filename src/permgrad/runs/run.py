@@ -177,7 +177,7 @@ def _summary(folder: Path, already: bool) -> Outcome:
         .sort_values("importance", ascending=False, kind="stable")
     )
     if "p_adjusted" not in top:  # of a run of an older permgrad
-        top.insert(top.columns.get_loc("p_value") + 1, "p_adjusted", adjusted(top[["p_value"]])[:, 0])
+        top["p_adjusted"] = adjusted(top[["p_value"]])[:, 0]
     report = folder / "report.html"
     facts: dict[str, Any] = {
         "folder": os.fspath(folder),
