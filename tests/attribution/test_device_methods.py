@@ -32,15 +32,16 @@ TRAINED = 5e-4
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
 
 
+@pytest.mark.parametrize("lacking", [(), ("narrow",)], ids=["with float64", "without"])
 @pytest.mark.parametrize("what", ["hybrid", "networks", "training", "rendering"])
-def test_as_on_the_processor(what):
+def test_as_on_the_processor(what, lacking):
     pytest.importorskip("torch.utils.backend_registration")
     from torch.utils import backend_registration
 
     if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
         pytest.skip("this torch cannot have devices written in Python")
     ran = subprocess.run(
-        [sys.executable, str(_SCRIPT), what],
+        [sys.executable, str(_SCRIPT), what, *lacking],
         capture_output=True,
         text=True,
         timeout=300,

@@ -1,7 +1,8 @@
 """Runs the package on the pretended device, in a process of its own, and prints what differs from the processor.
 
-    python on_pretended.py hybrid | networks | training | rendering
+    python on_pretended.py hybrid | networks | training | rendering [narrow]
 
+With ``narrow`` the device has no float64, as Apple's has none.
 Prints one JSON object: a case's name to the largest difference as a share of the largest value, or to an error's text.
 """
 
@@ -20,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import numpy as np
 import pandas as pd
 import torch
-from pretended import install
+from pretended import LACKING, NAME, install
 
 #: Before anything is computed: torch counts devices once.
 DEVICE = install()
@@ -32,6 +33,7 @@ import permgrad as pg  # noqa: E402
 from permgrad.attribution import methods  # noqa: E402
 from permgrad.data.partitions import Part  # noqa: E402
 from permgrad.imaging import Renderer, StoredLayout, fit_layout, make_layout  # noqa: E402
+from permgrad.models.narrow import WITHOUT_FLOAT64, without_float64  # noqa: E402
 from permgrad.models.network import HybridNetwork  # noqa: E402
 from permgrad.models.streaming_rows import StreamedRows  # noqa: E402
 from permgrad.models.training import Learner, Rows, TrainingOptions  # noqa: E402
@@ -175,10 +177,14 @@ def main() -> None:
     works: dict[str, Callable[[], Cases]] = {
         "hybrid": hybrid, "networks": networks, "training": training, "rendering": rendering,
     }  # fmt: skip
+    if "narrow" in sys.argv:
+        LACKING.add(torch.float64)
+        WITHOUT_FLOAT64.add(NAME)
     result: dict[str, Any] = {}
     try:
-        for name, value in works[sys.argv[1]]():
-            result[name] = value  # noqa: PERF403 — what was there before an error is kept
+        with without_float64():  # as in training, whose parts some cases call by themselves
+            for name, value in works[sys.argv[1]]():
+                result[name] = value  # noqa: PERF403 — what was there before an error is kept
     except Exception as error:  # noqa: BLE001 — the test that reads this shows it
         result["failed"] = f"after {list(result)[-1:]}: {type(error).__name__}: {str(error)[:800]}"
     sys.stdout.write(json.dumps(result) + "\n")

@@ -17,6 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 NAME = "pretended"
+#: Kinds of numbers that the device does not have, as Apple's has no float64.
+LACKING: set[torch.dtype] = set()
 #: Operations that bring numbers from one device to another.
 _COPIES = ("aten::_to_copy", "aten::copy_")
 #: Operations that take the processor's indexes into a tensor of any device.
@@ -106,6 +108,8 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     def outside(value: Any) -> Any:
         if not isinstance(value, Tensor):
             return value
+        if value.dtype in LACKING:
+            raise TypeError(f"{NAME} has no {value.dtype}, which {func.name()} gives")
         # Operations in place give back the tensor that they were given.
         return known[id(value)] if id(value) in known else Pretended(value)
 

@@ -17,6 +17,7 @@ from torch import nn
 from permgrad._checks import check_choice
 from permgrad._threads import Undo, is_fork, together
 from permgrad.models.matrix_units import has_matrix_units, matrix_products
+from permgrad.models.narrow import without_float64
 
 #: How numbers may be kept while a network is trained; weights, losses and everything after training are float32.
 PRECISIONS: tuple[str, ...] = ("auto", "float32", "bfloat16")
@@ -91,7 +92,7 @@ def own_threads() -> Iterator[None]:
 def full_float32() -> Iterator[None]:
     """Compute float32 products in float32 for the body; the caller's switches are put back, also after an error.
 
-    Everything that computes does so inside this context, which also sees to ``own_threads``.
+    Everything that computes does so inside this context, which also sees to ``own_threads`` and ``without_float64``.
 
     A caller's ``torch.autocast`` does not reach in either. torch lets convolutions on NVIDIA GPUs round their inputs to
     10 bits (TF32) unless told otherwise, which moves predictions by about 1e-3 of their size: more than many of the
@@ -107,6 +108,7 @@ def full_float32() -> Iterator[None]:
     """
     with contextlib.ExitStack() as undo:
         undo.enter_context(own_threads())
+        undo.enter_context(without_float64())
         # The switches are the process's, autocast is the thread's.
         undo.enter_context(together({("TF32", name): partial(_switch_off, *own) for name, own in _switches().items()}))
         for kind in ("cpu", "cuda"):
