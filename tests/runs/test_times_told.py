@@ -91,3 +91,13 @@ def test_the_time_of_baselines_is_estimated_and_one_left_out_is_told(here, monke
     (estimate,) = [line for line in said if line.startswith("  baselines: about ")]
     assert estimate.endswith(" more for extra_trees, linear")
     assert not any("baselines" in line for line in said_by(replace(ASKED, overwrite=True)))
+
+
+def test_a_comparison_says_which_usual_model_is_not_installed(monkeypatch):
+    from permgrad.runs.compare_plan import make_plan
+
+    assert make_plan([]).notes == ()
+    monkeypatch.setattr(Baseline, "available", lambda self: self.name != "lightgbm")
+    said = "lightgbm is left out, because lightgbm is not installed: pip install 'permgrad[baselines]'"
+    assert make_plan([]).notes == (said,)
+    assert make_plan(["default", "linear"]).notes == ()

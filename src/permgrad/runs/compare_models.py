@@ -88,6 +88,19 @@ def usual_models() -> tuple[str, ...]:
     return tuple(name for name in USUAL if name == "default" or (name in baselines and baselines.get(name).available()))
 
 
+def usual_absent() -> tuple[str, ...]:
+    """Return a sentence for each usual model that this installation lacks: which it is, and how to install it.
+
+    Examples:
+        >>> all("pip install" in said for said in usual_absent())
+        True
+    """
+    from permgrad.evaluation.baselines import why_absent
+
+    reasons = {name: why_absent(name) for name in USUAL if name != "default"}
+    return tuple(f"{name} is left out, because {why}" for name, why in reasons.items() if why)
+
+
 def _parse(name: str) -> Model:
     from permgrad.evaluation.baselines import baselines
     from permgrad.models.presets import presets

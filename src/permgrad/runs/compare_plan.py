@@ -11,7 +11,7 @@ from permgrad._checks import check_choice, check_flag, check_names, check_whole
 from permgrad._errors import InputError, shown, suggest
 from permgrad.evaluation.metrics import metrics, primary_metric
 from permgrad.runs.compare_folds import Task, check_numbers
-from permgrad.runs.compare_models import Model, parse_models, usual_models
+from permgrad.runs.compare_models import Model, parse_models, usual_absent, usual_models
 
 #: What models may be explained by; permutation is for all of them, the others for networks.
 METHODS = ("permutation", "permgrad", "ablation", "gradient", "integrated_gradients", "deeplift", "shapley")
@@ -32,6 +32,7 @@ class Plan:
         n_repeats: Donors per row and feature.
         most_rows: Test rows of a fold that are explained at most.
         seed: Of everything random but the seeds of ``splits``.
+        absent: What is said of usual models that are not installed.
     """
 
     models: tuple[Model, ...]
@@ -44,6 +45,7 @@ class Plan:
     n_repeats: int = 5
     most_rows: int = 1000
     seed: int = 0
+    absent: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -56,9 +58,12 @@ class Plan:
         own = [name for name in self.asked if name != "permutation"]
         others = [model.label for model in self.models if model.kind != "network"]
         if not own or not others:
-            return ()
+            return self.absent
         words = ("applies", "was") if len(own) == 1 else ("apply", "were")
-        return (f"{' and '.join(own)} {words[0]} to networks only and {words[1]} left out for {', '.join(others)}",)
+        return (
+            *self.absent,
+            f"{' and '.join(own)} {words[0]} to networks only and {words[1]} left out for {', '.join(others)}",
+        )
 
     def configuration(self) -> dict[str, Any]:
         """Return it as JSON knows it; the order of models and methods changes nothing."""
@@ -123,6 +128,7 @@ def make_plan(
         n_repeats=check_whole("n_repeats", n_repeats, "pass for example 5"),
         most_rows=check_whole("most_rows", most_rows, "pass for example 1000"),
         seed=seed,
+        absent=() if models else usual_absent(),
     )
 
 
