@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 import platform
 import sys
@@ -17,8 +18,10 @@ import numpy as np
 import torch
 
 import permgrad as pg
+from _results import RESULTS, commit
 
-RESULTS = Path(__file__).parent / "results"
+__all__ = ["RESULTS", "SMALL_NETWORK", "Record", "command_line", "markdown_table", "small_model"]
+
 #: Both branches, every kind of layer, and quick enough for thousands of explanations.
 SMALL_NETWORK = {"dense_units": (16, 16), "conv_filters": (4, 8), "fusion_units": (16,)}
 
@@ -43,12 +46,12 @@ class Record:
     def __init__(self, title: str, seed: int, command: str) -> None:
         self.started, self.processor = time.perf_counter(), time.process_time()
         self.faults: list[str] = []
+        self.found: dict[str, float] = {}
         today = dt.datetime.now(tz=dt.UTC).date()
+        self.head = {"command": command, "date": today.isoformat(), "commit": commit(), "seeds": [seed]}
         versions = f"permgrad {pg.__version__}, torch {torch.__version__}, NumPy {np.__version__}"
-        self.parts = [
-            f"# {title}",
-            f"Command `{command}`, seed {seed}, {today}; {versions}, Python {platform.python_version()}, one thread.",
-        ]
+        measured = f"Command `{command}`, commit `{self.head['commit']}`, seed {seed}, {today}"
+        self.parts = [f"# {title}", f"{measured}; {versions}, Python {platform.python_version()}, one thread."]
         for part in self.parts:
             print(part, flush=True)
 
@@ -60,18 +63,21 @@ class Record:
     def floor(self, what: str, value: float, low: float, high: float = 1.0) -> None:
         """Compare a figure with its floor and say so."""
         met = low <= value <= high
+        self.found[what] = float(value)
         if not met:
             self.faults.append(what)
         self.write(f"- {what}: {value:.4f}, floor {low:.4g} to {high:.4g}: {'met' if met else 'MISSED'}")
 
     def close(self, path: Path | None) -> int:
-        """Write the record to ``path``, if any, and return the exit code."""
+        """Write the record to ``path``, if any, its figures as JSON beside it, and return the exit code."""
         minutes = [(now - start) / 60 for now, start in _clocks(self)]
         verdict = f"MISSED: {'; '.join(self.faults)}" if self.faults else "All floors met"
         self.write(f"{verdict}. {minutes[1]:.1f} minutes of processor time, {minutes[0]:.1f} on the clock.")
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("\n\n".join(_joined(self.parts)) + "\n", encoding="utf-8")
+            figures = {**self.head, "floor met": not self.faults, "results": self.found}
+            path.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         return 1 if self.faults else 0
 
 

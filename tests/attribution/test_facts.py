@@ -142,6 +142,7 @@ def test_every_method_tells_the_same_facts(case, name, scope):
     extra = ON_NETWORKS | {None: NETWORK} if kind == "network" else HYBRID
     expected = COMMON | OWN.get((name, scope), set()) | extra.get((name, scope), set())
     expected |= {"output"} if scope == "local" else set()
+    expected |= {"positive"} if kind != "regression" else set()
     assert set(meta) == expected | (NETWORK if kind == "network" else set())
     assert 0 < meta["seconds"] < elapsed
     assert {key: meta[key] for key in ("seed", "n_repeats", "rows_explained", "sampling", "confidence")} == {

@@ -222,7 +222,8 @@ class Explanation:
         scores = self.values[:, column]
         if self.scope == "local":
             scores = mean_over_rows(np.abs(self.values[:, :, column]), self._row_weights())[0]
-        return np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable").tolist()
+        order: list[int] = np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable").tolist()
+        return order
 
     def _row_weights(self) -> Floats | None:
         """Return what each row of a local explanation counts; None: all alike."""

@@ -157,8 +157,9 @@ def _means(runs: Whole, count: int, own: npt.NDArray[Any], y: npt.NDArray[Any], 
         mean: Floats = np.bincount(runs, own, count) / np.bincount(runs, minlength=count)
         return mean
     weights = 1 / np.maximum(np.bincount(y, minlength=classes), 1)
-    votes: Floats = np.bincount(runs * classes + own, weights[own], count * classes).reshape(count, classes)
-    return votes.argmax(axis=1)
+    votes = np.asarray(np.bincount(runs * classes + own, weights[own], count * classes), dtype=np.float64)
+    winners: Whole = votes.reshape(count, classes).argmax(axis=1)
+    return winners
 
 
 def _line(x: Floats, y: Floats, wanted: Floats) -> Floats:
