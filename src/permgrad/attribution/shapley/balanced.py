@@ -154,6 +154,34 @@ def all_used(game: ShapleyGame) -> bool:
     return len(doubted) == 0
 
 
+def all_used_in(game: ShapleyGame, rows: Integers, keys: Counters, donors: Integers) -> Booleans:
+    """Return for each row whether every player that differs was seen to change every output, in a few trials.
+
+    As ``all_used``, where there is a single donor, so that only the row itself can tell.
+
+    Args:
+        game: what coalitions are worth.
+        rows: receivers, ``(n,)``.
+        keys: one number for each row from which its draws are counted.
+        donors: donors of each, ``(n, 1)``.
+    """
+    doubted, rounding = game.differs(rows, donors), game.rounding(rows, 1)
+    for trials in _TRIALS:
+        row, player = np.nonzero(doubted)
+        for part in slices(len(row), max(1, _NUMBERS // (trials * (game.players + 1)))):
+            which, whose = np.repeat(row[part], trials), np.repeat(player[part], trials)
+            with np.errstate(over="ignore"):
+                start = keys[which] + (whose * trials + np.arange(len(whose)) % trials).astype(np.uint64)
+                numbered = start[:, None] * np.uint64(game.players + 1) + np.arange(game.players + 1, dtype=np.uint64)
+            drawn = uniform(game.request.seed, ("used", trials), numbered)
+            both = _with_and_without(whose, drawn[:, 0], drawn[:, 1:])
+            steps = np.abs(np.diff(game.values(rows[which], donors[which], both), axis=1))[:, 0]
+            moved = np.asarray(steps > rounding[which]).reshape(-1, trials, steps.shape[1])
+            doubted[row[part], player[part]] = ~moved.any(axis=1).all(axis=-1)
+    used: Booleans = np.logical_not(doubted.any(axis=1))
+    return used
+
+
 def _with_and_without(player: Integers | int, size: Floats, keys: Floats) -> Booleans:
     """Return a coalition without a player and the same with it, ``(trials, 2, players)``: sizes are spread evenly."""
     both = np.repeat((keys < size[:, None])[:, None], 2, axis=1)

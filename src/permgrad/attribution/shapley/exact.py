@@ -23,10 +23,13 @@ class Enumeration:
     Args:
         game: what coalitions are worth.
         tree: in which orders players join.
+        active: which players take part, ``(players,)``: the others are the same in the rows and in all their donors.
     """
 
-    def __init__(self, game: ShapleyGame, tree: Tree) -> None:
+    def __init__(self, game: ShapleyGame, tree: Tree, active: npt.NDArray[np.bool_] | None = None) -> None:
         self.game = game
+        self.active = np.ones(tree.players, dtype=bool) if active is None else active
+        tree = tree if active is None else tree.among(active)
         self.coalitions: Coalitions = tree.coalitions()
         sizes = self.coalitions.kept.sum(axis=1)
         self._nobody, self._everybody = int(np.argmin(sizes)), int(np.argmax(sizes))
@@ -52,10 +55,14 @@ class Enumeration:
         worth[:, self._nobody] = self.game.empty(rows, donors)
         worth[:, self._everybody] = self.game.full(rows)
         if len(self._between):
-            shown = np.broadcast_to(kept[self._between], (len(rows), len(self._between), kept.shape[1]))
+            whole = np.ones((len(self._between), len(self.active)), dtype=bool)
+            whole[:, self.active] = kept[self._between]
+            shown = np.broadcast_to(whole, (len(rows), *whole.shape))
             worth[:, self._between] = self.game.values(rows, donors, shown)
-        values: Floats = np.einsum("pc,ncv->npv", self.coalitions.weights, worth, optimize=True)
-        values[self._idle(worth, self.game.rounding(rows, donors.shape[1]))] = 0.0
+        found: Floats = np.einsum("pc,ncv->npv", self.coalitions.weights, worth, optimize=True)
+        found[self._idle(worth, self.game.rounding(rows, donors.shape[1]))] = 0.0
+        values = np.zeros((len(rows), len(self.active), worth.shape[2]))
+        values[:, self.active] = found
         return values
 
     def _idle(self, worth: Floats, rounding: Floats) -> npt.NDArray[np.bool_]:

@@ -31,6 +31,7 @@ from permgrad.attribution.shapley.sampled import (
     StoppingRule,
     prefers_designs,
     row_blocks,
+    rows_that_prefer_designs,
     sample_rows,
     warn_of_error,
 )
@@ -175,24 +176,17 @@ def _explain_rows(request: Request, tree: Tree, options: _Options) -> Explanatio
     started = time.perf_counter()
     game = ShapleyGame(request, "output")
     references = choose_references(request, options.references)
-    exact = tree.freedom() <= options.exact
     rows = np.arange(request.count, dtype=np.int64)
     # The outputs' range is taken over the background only, so that a row's result does not depend on which others are
     # explained with it. Nobody's worth is the same for all rows, unless something belongs to nobody.
     first = rows[:1] if game.covered else rows
     nobody = game.empty(first, np.broadcast_to(references, (len(first), len(references))))
     scale = _output_range(game)
-    designs = not exact and prefers_designs(game, tree)
-    found = (
-        _enumerated(game, tree, rows, references)
-        if exact
-        else _sampled(game, tree, rows, references, options.rule, scale, designs=designs)
-    )
+    found, estimator = _found(game, tree, rows, references, options, scale)
     predictions = game.full(rows)
     gap = np.abs(found.values.sum(axis=1) - (predictions - nobody)) / scale
     low, high, p_values = interval(found.values, found.std, found.freedom[:, None, None] + 1, request.confidence)
-    if not exact:
-        warn_of_error(found.std, scale, options.rule)
+    warn_of_error(found.std, scale, options.rule)
     return finish(
         request,
         Explanation(
@@ -221,7 +215,7 @@ def _explain_rows(request: Request, tree: Tree, options: _Options) -> Explanatio
                 baseline=f"mean over {len(references):,} background rows",
                 baseline_rows=len(references),
                 structure=options.structure,
-                estimator=_ENUMERATION if exact else _DESIGNS if designs else _ORDERS,
+                estimator=estimator,
                 permutations=int(found.orders.max()),
                 mean_permutations=float(found.orders.mean()),
                 completeness_gap=float(gap.max()),
@@ -241,39 +235,73 @@ def _output_range(game: ShapleyGame) -> Floats:
     return found
 
 
-def _enumerated(game: ShapleyGame, tree: Tree, rows: Integers, references: Integers) -> RowValues:
-    exact = Enumeration(game, tree)
-    values = np.empty((len(rows), tree.players, game.measure.width))
-    with Progress(len(rows), "shapley", game.request.progress) as progress:
-        for part in exact.blocks(len(rows)):
-            own = rows[part]
-            values[part] = exact(own, np.broadcast_to(references, (len(own), len(references))))
-            progress.advance(len(own))
-    certain = np.full(len(rows), np.inf)
-    return RowValues(values, np.zeros_like(values), certain, np.zeros(len(rows), dtype=np.int64))
-
-
-def _sampled(
-    game: ShapleyGame,
-    tree: Tree,
-    rows: Integers,
-    references: Integers,
-    rule: StoppingRule,
-    scale: Floats,
-    *,
-    designs: bool,
-) -> RowValues:
-    parts = []
+def _found(
+    game: ShapleyGame, tree: Tree, rows: Integers, references: Integers, options: _Options, scale: Floats
+) -> tuple[RowValues, str]:
+    """Return the values of all rows, and how they were found; rows may differ in that."""
+    shape = (len(rows), tree.players, game.measure.width)
+    found = RowValues(np.zeros(shape), np.zeros(shape), np.full(len(rows), np.inf), np.zeros(len(rows), dtype=np.int64))
+    everyone = tree.freedom() <= options.exact
+    whole = prefers_designs(game, tree) if not everyone and len(game.request.donors[0]) > 1 else None
+    ways: set[str] = set()
     with Progress(len(rows), "shapley", game.request.progress) as progress:
         for part in row_blocks(game, len(rows), len(references)):
             own = rows[part]
+            active = np.ones((len(own), tree.players), dtype=bool)
+            if not everyone:
+                # Who is the same in the row and in all background rows changes nothing, and need not be counted.
+                active = game.differs(own, np.broadcast_to(references, (len(own), len(references))))
+            few = active.sum(axis=1) <= options.exact if not everyone else np.ones(len(own), dtype=bool)
+            _enumerate(game, tree, own[few], active[few], references, found)
+            rest = own[~few]
             # Counted from what a row holds, so that it makes no difference where it stands and beside which others.
-            keys = content_keys([_bytes(tensor[part]) for tensor in game.request.inputs])
-            parts.append(
-                sample_rows(game, tree, own, keys, references, rule, scale, designs=designs, progress=progress)
-            )
-    names = ("values", "std", "freedom", "orders")
-    return RowValues(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+            keys = content_keys([_bytes(tensor[part]) for tensor in game.request.inputs])[~few] if len(rest) else None
+            if keys is not None:
+                designs = np.full(len(rest), bool(whole))
+                if whole is None:
+                    designs = rows_that_prefer_designs(game, tree, rest, keys, int(references[0]))
+                for way in np.unique(designs).tolist():
+                    chosen = designs == way
+                    values = sample_rows(
+                        game,
+                        tree,
+                        rest[chosen],
+                        keys[chosen],
+                        references,
+                        options.rule,
+                        scale,
+                        designs=way,
+                        progress=progress,
+                    )
+                    _put(found, rest[chosen], values)
+                    ways.add(_DESIGNS if way else _ORDERS)
+            ways |= {_ENUMERATION} if few.any() else set()
+            progress.advance(int(few.sum()))
+    return found, " or ".join(sorted(ways))
+
+
+def _put(found: RowValues, rows: Integers, values: RowValues) -> None:
+    for name in ("values", "std", "freedom", "orders"):
+        getattr(found, name)[rows] = getattr(values, name)
+
+
+def _enumerate(
+    game: ShapleyGame,
+    tree: Tree,
+    rows: Integers,
+    active: npt.NDArray[np.bool_],
+    references: Integers,
+    found: RowValues,
+) -> None:
+    """Write the exact values of rows; those with the same players that take part are enumerated together."""
+    patterns, which = np.unique(active, axis=0, return_inverse=True)
+    for number, pattern in enumerate(patterns):
+        if not pattern.any():
+            continue
+        exact, own = Enumeration(game, tree, None if pattern.all() else pattern), rows[which.reshape(-1) == number]
+        for part in exact.blocks(len(own)):
+            donors = np.broadcast_to(references, (len(own[part]), len(references)))
+            found.values[own[part]] = exact(own[part], donors)
 
 
 def _bytes(tensor: torch.Tensor) -> npt.NDArray[np.uint8]:

@@ -91,6 +91,15 @@ class Tree:
         """Return whether players may join in any order."""
         return len(self.labels) == 1
 
+    def among(self, players: Booleans) -> Tree:
+        """Return the tree of some players alone, in which the others add nothing.
+
+        Examples:
+            >>> Tree.build(["image", "image", "table"]).among(np.array([False, True, True])).labels.tolist()
+            [[0, 1], [0, 1]]
+        """
+        return Tree(np.stack([np.unique(level[players], return_inverse=True)[1] for level in self.labels]))
+
     def freedom(self) -> int:
         """Return the largest number of blocks that one player's contribution is a sum over all subsets of, plus one.
 

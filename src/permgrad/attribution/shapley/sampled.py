@@ -24,7 +24,7 @@ import torch
 from permgrad._errors import warn_user
 from permgrad._progress import Progress
 from permgrad._random import generator, uniform, uniform_integers
-from permgrad.attribution.shapley.balanced import all_used, solve
+from permgrad.attribution.shapley.balanced import all_used, all_used_in, solve
 from permgrad.attribution.shapley.game import ShapleyGame, slices
 from permgrad.attribution.shapley.owen import Tree
 
@@ -43,6 +43,8 @@ _SINGLE_ROUND = 250
 #: Pairs of background rows on which designs and orders are compared; how often at most, where they tell nothing; and
 #: what is clearly less.
 _PILOT_PAIRS, _PILOTS, _CLEARLY_LESS = 4, 4, 0.7
+#: How often both are compared for a row that has a single background row, and the numbers that these samples have.
+_PILOTS_OF_ROW, _PILOT_NUMBERS = 2, 2**40
 #: Steps whose multiples lie evenly on [0, 1), also together: (√5 − 1)/2 and √2 − 1.
 GOLDEN, SILVER = 0.6180339887498949, 0.41421356237309503
 #: An odd number: keeps the walks of one row apart.
@@ -291,6 +293,35 @@ def prefers_designs(game: ShapleyGame, tree: Tree) -> bool:
         if telling >= _PILOT_PAIRS - 1:
             break
     return orders >= _CLEARLY_LESS * designs
+
+
+def rows_that_prefer_designs(
+    game: ShapleyGame, tree: Tree, rows: Integers, keys: Counters, donor: int
+) -> npt.NDArray[np.bool_]:
+    """Return for each row whether balanced coalitions have the smaller error, where there is a single background row.
+
+    ``prefers_designs`` has no pair of background rows to ask, so each row answers for itself: beside which others it
+    stands makes no difference, and what its values are sampled from is drawn apart from what is drawn here.
+    """
+    found = np.zeros(len(rows), dtype=bool)
+    if not tree.free:
+        return found
+    for part in slices(len(rows), max(1, _BLOCK_NUMBERS // (8 * game.players * game.measure.width))):
+        own = rows[part]
+        used = all_used_in(game, own, keys[part], np.full((len(own), 1), donor, dtype=np.int64))
+        if not used.any():
+            continue
+        own, counters = own[used], walk_counters(keys[part][used, None], _PILOT_NUMBERS + np.arange(2 * _PILOTS_OF_ROW))
+        receivers, numbers = np.repeat(own, counters.shape[1]), counters.reshape(-1)
+        donors = np.full((len(receivers), 1), donor, dtype=np.int64)
+        samples = (
+            solve(game, receivers, donors, numbers, uniform(game.request.seed, ("pilot",), numbers)),
+            walk(game, tree, receivers, donors, numbers),
+        )
+        both = np.stack(samples).reshape(2, len(own), _PILOTS_OF_ROW, 2, -1)
+        designs, orders = ((both[:, :, :, 0] - both[:, :, :, 1]) ** 2).sum(axis=(2, 3))
+        found[np.flatnonzero(used) + part.start] = orders >= _CLEARLY_LESS * designs
+    return found
 
 
 def _pilot(game: ShapleyGame, tree: Tree, chosen: torch.Tensor, number: int) -> Floats:

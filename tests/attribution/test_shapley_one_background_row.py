@@ -1,0 +1,81 @@
+"""Shapley values of rows whose background is a single row, and players that are the same in both."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import permgrad as pg
+
+PLAYERS, ROWS = 15, 5
+
+
+def explain(net: nn.Module, rows: torch.Tensor, background: torch.Tensor, **options: object) -> pg.Explanation:
+    return pg.explain(net, rows, method="shapley", background=background, progress=False, **options)
+
+
+def smooth() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(PLAYERS, 40), nn.Tanh(), nn.Linear(40, 1)).double()
+    return net, 2 * torch.randn(ROWS, PLAYERS, dtype=torch.float64), torch.full((1, PLAYERS), 0.5, dtype=torch.float64)
+
+
+def test_one_background_row_is_played_in_balanced_coalitions():
+    net, rows, background = smooth()
+    truth = explain(net, rows, background, exact=PLAYERS).values
+    errors, told = [], []
+    for seed in range(6):
+        found = explain(net, rows, background, random_state=seed, tolerance=0, max_permutations=100)
+        assert found.meta["estimator"].startswith("balanced coalitions")
+        errors.append(found.values - truth)
+        told.append(found.std)
+    owen = [
+        explain(net, rows, background, random_state=seed, tolerance=0, max_permutations=100, structure="owen")
+        for seed in range(6)
+    ]
+    assert {own.meta["estimator"] for own in owen} == {"pairs of an order and its reverse"}
+    of_designs, of_orders = (np.sqrt(np.mean(np.square(own))) for own in (errors, [one.values - truth for one in owen]))
+    assert of_orders > 1e-4
+    assert of_designs < 0.85 * of_orders
+    assert 0.6 < np.sqrt(np.mean(np.square(told))) / of_designs < 1.6, "the error that is told is the one there is"
+    assert np.abs(np.mean(errors)) < 4 * of_designs / np.sqrt(6 * ROWS * PLAYERS)
+
+
+class Unused(nn.Module):
+    """A smooth function of all inputs but the last."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(x[:, :-1].sum(dim=1)) + x[:, 0] * x[:, 1]
+
+
+def test_unused_inputs_have_exactly_nothing():
+    torch.manual_seed(1)
+    rows, background = torch.randn(3, PLAYERS, dtype=torch.float64), torch.zeros(1, PLAYERS, dtype=torch.float64)
+    found = explain(Unused(), rows, background, random_state=0)
+    assert np.abs(found.values[:, :-1]).max() > 0.1
+    assert (found.values[:, -1] == 0).all()
+    assert (found.std[:, -1] == 0).all()
+
+
+@pytest.mark.parametrize("structure", ["flat", "owen"])
+@pytest.mark.parametrize("references", [1, 3])
+def test_players_that_cannot_differ_do_not_count(structure, references):
+    net, rows, _ = smooth()
+    draw = torch.Generator().manual_seed(3)
+    background = torch.randn(references, PLAYERS, generator=draw, dtype=torch.float64)
+    background[:, :4] = torch.tensor([1.0, -1.0, 0.5, 2.0])
+    rows[:2, :4] = background[0, :4]
+    rows[3, 1:4] = background[0, 1:4]
+    given = {"random_state": 0, "structure": structure, "max_permutations": 8}
+    found = explain(net, rows, background, **given)
+    truth = explain(net, rows, background, exact=PLAYERS, structure=structure)
+    few = [0, 1, 3]
+    assert np.abs(truth.values[few]).max() > 0.05
+    np.testing.assert_allclose(found.values[few], truth.values[few], rtol=0, atol=1e-12)
+    assert (found.std[few] == 0).all()
+    assert (found.values[:2, :4] == 0).all()
+    assert found.std[[2, 4]].min() > 0
+    alone = explain(net, rows[3:], background, **given)
+    np.testing.assert_allclose(alone.values, found.values[3:], rtol=0, atol=1e-12)
