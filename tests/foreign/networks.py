@@ -26,13 +26,18 @@ def register(name: str, package: str) -> Callable[..., Any]:
     return keep
 
 
-def build(name: str) -> tuple[nn.Module, Any]:
-    """Return a network and its inputs, the same each time."""
+def declare_operators() -> None:
+    """Declare the operators that torchvision's import asks for, so that libraries that import it can be used."""
     if not _STAND_INS and not hasattr(torch.ops.torchvision, "nms"):
         own = torch.library.Library("torchvision", "DEF")
         for operator in ("nms", "qnms"):
             own.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         _STAND_INS.append(own)
+
+
+def build(name: str) -> tuple[nn.Module, Any]:
+    """Return a network and its inputs, the same each time."""
+    declare_operators()
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.manual_seed(0)
