@@ -182,7 +182,7 @@ def test_infinite_cells_are_named_before_anything_is_written(table, tmp_path, pl
     other = table.with_name("infinite.csv")
     frame.to_csv(other, index=False)
     said = call("run", other, *WORDS, "--out", tmp_path / "run", code=2)
-    assert f"column {NOISE[0]!r} holds 1 infinite value (inf), in row {place}" in said
+    assert f"column {NOISE[0]!r} holds an infinite value (inf) in line {place + 2} of" in said
     assert not (tmp_path / "run").exists()
 
 
