@@ -109,7 +109,7 @@ def deserves_words(low: float, high: float, share: float) -> bool:
     Examples:
         >>> deserves_words(0.1, 0.3, 0.2), deserves_words(0.1, 0.3, 0.012), deserves_words(-0.1, 0.3, 0.2)
         (True, False, False)
-        >>> deserves_words(-0.3, -0.1, -0.2), deserves_words(math.nan, math.nan, 0.2)
+        >>> deserves_words(-0.3, -0.1, -0.2), deserves_words(np.nan, np.nan, 0.2)
         (True, False)
     """
     return (low > 0 or high < 0) and abs(share) >= LEAST_SHARE

@@ -330,9 +330,9 @@ def test_the_word_none_among_texts_is_told(tmp_path):
     assert set(kept["severity"].dropna()) == {"None", "Mild", "Severe"}
     assert kept["severity"].isna().sum() == 5
     assert kept["town"].tolist()[2] == "NA"
-    with pytest.raises(InputError, match=r"^'none' is not one of the texts that are taken as missing"):
+    with pytest.raises(InputError, match=r"^Text 'none' is not taken as missing"):
         read_table(file, not_na=["none"])
-    with pytest.raises(InputError, match=r"^'None' is given as missing and as not missing"):
+    with pytest.raises(InputError, match=r"^Text 'None' is given as missing and as not missing"):
         read_table(file, na=["None"], not_na="None")
     file.write_text(file.read_text().replace("None", "none").replace("NA", "n"))
     with warnings.catch_warnings():

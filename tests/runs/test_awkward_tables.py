@@ -70,7 +70,7 @@ def test_texts_that_are_kept_are_a_level(here):
     assert "--not-na=None" in compared.command
     assert request_configuration(compared)["not_na"] == ["None"]
     for not_na, na, said in (
-        (("none",), (), "not one of the texts"),
+        (("none",), (), "is not taken as missing"),
         (("NA",), ("NA",), "as missing and as not"),
     ):
         with pytest.raises(InputError, match=said):
@@ -81,7 +81,7 @@ def test_texts_that_are_kept_are_a_level(here):
 def test_each_command_takes_them(here, command):
     said = CliRunner().invoke(app, [command, "t.csv", "--target", "y", "--not-na", "nothing"])
     assert said.exit_code == 2
-    assert "'nothing' is not one of the texts that are taken as missing" in said.stderr
+    assert "Text 'nothing' is not taken as missing" in said.stderr
 
 
 def encoder_of(inputs) -> TableEncoder:

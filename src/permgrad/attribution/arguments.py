@@ -17,6 +17,7 @@ from permgrad.attribution.subject import Subject
 from permgrad.data.positive import find_positive, usual_positive
 from permgrad.data.weights import check_weights
 
+SAMPLINGS = ("marginal", "conditional")
 LEVELS = ("column", "feature", "group", "modality")
 
 
@@ -58,7 +59,7 @@ class Arguments:
 
     def common(self, subject: Subject, rows: int) -> dict[str, Any]:
         """Check what does not depend on the kind of model, and return it as fields of a ``Request``."""
-        check_choice("sampling", self.sampling, ("marginal", "conditional"))
+        check_choice("sampling", self.sampling, SAMPLINGS)
         check_choice("output", self.output, ("logit", "probability"))
         y = None if self.y is None else subject.encode_target(self.y, rows)
         return {

@@ -257,7 +257,7 @@ class Explanation:
         low, high, p_values = interval(values, std, size, float(self.meta.get("confidence", 0.95)))
         if how == "mean_abs":
             # A mean of absolute values is not below 0, whatever its error.
-            low = np.fmax(low, np.minimum(values, 0.0))
+            low = np.maximum(low, np.minimum(values, 0.0))
         keep_parts = how == "mean"
         return replace(
             self,

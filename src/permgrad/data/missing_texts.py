@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 import pandas as pd
 
 from permgrad._checks import check_names
-from permgrad._errors import InputError, listed
+from permgrad._errors import InputError, listed, shown
 from permgrad.data.cells import MissingCodes
 
 #: What a spreadsheet shows in the place of a value that it could not compute or look up: in English, then as German,
@@ -104,9 +104,9 @@ def check_not_na(texts: Iterable[str], na: MissingCodes) -> list[str]:
     for name in names:
         if name not in MISSING_ANYWAY:
             raise InputError(
-                f"{name!r} is not one of the texts that are taken as missing, so there is nothing to keep. "
-                f"Those are {', '.join(sorted(_OF_PANDAS))} and the errors of spreadsheets."
+                f"Text {shown(name)} is not taken as missing, so there is nothing to keep. "
+                f"The texts taken as missing are {', '.join(sorted(_OF_PANDAS))} and the errors of spreadsheets."
             )
         if name in na.labels:
-            raise InputError(f"{name!r} is given as missing and as not missing. Leave one of the two out.")
+            raise InputError(f"Text {shown(name)} is given as missing and as not missing. Leave one of the two out.")
     return names

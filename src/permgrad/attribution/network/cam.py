@@ -286,8 +286,13 @@ def image_calls(
             outputs = subject.forward(leaves)
         if layer is None:
             found = _last_maps(listener, outputs, shapes, before_activation=before_activation)
+            # A convolution that sees the whole image at once leaves a single cell, which has no extent.
+            every = subject.module.named_modules()
+            convolutions = {name for name, module in every if isinstance(module, _CONVOLUTIONS)}
+            without = {place: shape for place, shape in shapes.items() if place not in found}
+            found |= _named(listener, convolutions, leaves, without)
         else:
-            found = _named(listener, layer, leaves, shapes)
+            found = _named(listener, {layer}, leaves, shapes)
             if not before_activation and isinstance(modules[layer], _CONVOLUTIONS):
                 found = {place: _rectified(own, listener.heard) for place, own in found.items()}
         read = {}
@@ -342,10 +347,10 @@ def _last_maps(
 
 
 def _named(
-    listener: _Listener, layer: str, rows: Tensors, shapes: Mapping[int, ImageShape]
+    listener: _Listener, layers: set[str], rows: Tensors, shapes: Mapping[int, ImageShape]
 ) -> dict[int, tuple[Call, Tensor]]:
-    """Return the last call of a layer that depends on each image: known from where its value is, or by its gradient."""
-    calls = [(call, value) for call, value in listener.returned if call.layer == layer and value.is_floating_point()]
+    """Return the last call of some layers that depends on each image: known from where its value is, or by gradient."""
+    calls = [(call, value) for call, value in listener.returned if call.layer in layers and value.is_floating_point()]
     found: dict[int, tuple[Call, Tensor]] = {}
     for place in shapes:
         for call, value in reversed(calls):

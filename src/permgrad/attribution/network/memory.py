@@ -10,9 +10,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from permgrad._errors import is_out_of_memory
+
 #: Bytes that one operation may write for a batch. Larger batches are no faster on a processor, whose cache they leave;
 #: an accelerator has memory of its own. Several such results are alive at once.
 _WRITTEN, _WRITTEN_ACCELERATOR = 8 * 2**20, 2**30
+#: Of a row where not even two fit in memory.
+_TOO_MANY = 2**62
 
 
 class _Written(TorchDispatchMode):
@@ -38,7 +42,8 @@ class _Written(TorchDispatchMode):
 def bytes_per_row(forward: Callable[[list[Tensor]], Any], row: Sequence[Tensor]) -> int:
     """Return the most bytes that one operation of a network writes for one row.
 
-    What does not grow with the rows, such as a weight that is transposed, does not count.
+    What does not grow with the rows, such as a weight that is transposed, does not count. Where memory does not suffice
+    for two rows, the number is larger than any bound.
 
     Args:
         forward: the network.
@@ -51,8 +56,13 @@ def bytes_per_row(forward: Callable[[list[Tensor]], Any], row: Sequence[Tensor])
     sizes = []
     for count in (1, 2):
         rows = [torch.cat([own] * count) for own in row]
-        with torch.no_grad(), _Written() as seen:
-            forward(rows)
+        try:
+            with torch.no_grad(), _Written() as seen:
+                forward(rows)
+        except (RuntimeError, MemoryError) as error:
+            if count == 1 or not is_out_of_memory(error):
+                raise
+            return _TOO_MANY
         sizes.append(seen.sizes)
     one, two = sizes
     if len(one) != len(two):

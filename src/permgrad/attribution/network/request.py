@@ -11,7 +11,7 @@ from torch import Tensor
 
 from permgrad._checks import check_choice
 from permgrad._errors import InputError
-from permgrad.attribution.arguments import LEVELS, Arguments, resolve_options, resolve_scope
+from permgrad.attribution.arguments import LEVELS, SAMPLINGS, Arguments, resolve_options, resolve_scope
 from permgrad.attribution.hybrid import check_row_offset
 from permgrad.attribution.method import Method, Request
 from permgrad.attribution.network.conditional import check_conditional
@@ -44,7 +44,7 @@ def network_request(arguments: Arguments, chosen: Method, name: str) -> Request:
         **{key: mine.get(key) for key in ("head", "output_kind", "task", "class_names")},
     )
     inputs = subject.inputs
-    if arguments.sampling == "conditional":
+    if check_choice("sampling", arguments.sampling, SAMPLINGS) == "conditional":
         check_conditional(name, subject.input_names, inputs, mine.get("layer"))
     donors = inputs if arguments.background is None else subject.read(arguments.background)
     if scope == "global" and "row_offset" not in mine and _are_same(donors, inputs):
