@@ -44,7 +44,8 @@ def network_request(arguments: Arguments, chosen: Method, name: str) -> Request:
         **{key: mine.get(key) for key in ("head", "output_kind", "task", "class_names")},
     )
     inputs = subject.inputs
-    if check_choice("sampling", arguments.sampling, SAMPLINGS) == "conditional":
+    check_choice("sampling", arguments.sampling, SAMPLINGS)
+    if arguments.sampling == "conditional":
         check_conditional(name, subject.input_names, inputs, mine.get("layer"))
     donors = inputs if arguments.background is None else subject.read(arguments.background)
     if scope == "global" and "row_offset" not in mine and _are_same(donors, inputs):
