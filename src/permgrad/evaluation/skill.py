@@ -238,7 +238,7 @@ def skill(task: Task, ours: Predicted, constant: Predicted, *, seed: int) -> Ski
     """Compare a model with a constant; None where nothing can be compared.
 
     The model has learnt something if it is better in one of ``skill_measures`` at 5 % divided by their number: so noise
-    is taken for knowledge in at most 2.5 % of all tables.
+    is taken for knowledge in few tables (0 to 4 % in simulated settings).
     """
     classes = 0 if task == "regression" else ours.guess.shape[1]
     found = {
