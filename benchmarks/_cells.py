@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 
 from permgrad import HyNNClassifier, HyNNRegressor
-from permgrad._files import atomic_path
+from permgrad.base.files import atomic_path
 from permgrad.data.datasets import load_dataset
-from permgrad.data.encoding import TableEncoder
+from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.splitting import split_rows
-from permgrad.evaluation.baselines import Part, baselines, fit_baseline, natural_table
+from permgrad.evaluation.competitors import Part, baselines, fit_baseline, natural_table
 from permgrad.evaluation.metrics import evaluate
-from permgrad.models.presets import Preset, get_preset, presets
+from permgrad.models.estimators.presets import Preset, get_preset, presets
 
 SETS = {
     "heloc": "roc_auc",

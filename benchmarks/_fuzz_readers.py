@@ -98,7 +98,7 @@ def edited(files: Files, name: str, change: Callable[[Any], Any]) -> Files:
 
 def sealed_again(files: Files, name: str) -> Files:
     """Renew the seal of a description."""
-    from permgrad._stored import sealed
+    from permgrad.base.stored import sealed
 
     return edited(files, name, sealed)
 
@@ -171,14 +171,14 @@ def write_images(folder: Path, rows: int) -> pd.DataFrame:
 def image_rows(folder: Path, frame: pd.DataFrame, y: Any = None) -> Any:
     """Return rows as the model of images and a table takes them."""
     from permgrad.data.image_table import locate_images
-    from permgrad.models.image_table import Records
+    from permgrad.models.estimators.image_table import Records
 
     return Records({"scan": locate_images(frame["scan"], folder)}, frame[["a", "b"]], y)
 
 
 def make_image_models(place: Path) -> list[Files]:
     """Save a classifier and a regression of images and a table."""
-    from permgrad.models.image_table import ImageTableModel
+    from permgrad.models.estimators.image_table import ImageTableModel
 
     folder = place / "images"
     folder.mkdir()
@@ -198,7 +198,7 @@ def known_options(wanted: dict[str, Any]) -> dict[str, Any]:
     """Return those of the options that networks of images and a table have."""
     import dataclasses
 
-    from permgrad.models.multimodal import ImageTableOptions
+    from permgrad.models.network.multimodal import ImageTableOptions
 
     names = {field.name for field in dataclasses.fields(ImageTableOptions)}
     return {name: value for name, value in wanted.items() if name in names}
@@ -295,7 +295,7 @@ class Stream:
         """Leave the folder of an explanation whose last step was not done."""
         from unittest import mock
 
-        from permgrad.attribution.streaming import folder
+        from permgrad.attribution.parts import folder
 
         with mock.patch.object(folder, "merge", side_effect=KeyboardInterrupt), suppress(KeyboardInterrupt):
             self.explain(out, scope)
@@ -367,8 +367,8 @@ def seal_run(files: Files) -> Files:
 
 def use_report(folder: Path, _: Any) -> None:
     """Make a run's page again."""
-    from permgrad.runs.report import rebuild_report
-    from permgrad.runs.run import summarise
+    from permgrad.runs.commands.report import rebuild_report
+    from permgrad.runs.run.run import summarise
 
     rebuild_report(folder)
     summarise(folder)
@@ -384,8 +384,8 @@ def make_explained(place: Path) -> list[Files]:
 
 def use_explain(folder: Path, rows: Path) -> None:
     """Do what ``permgrad explain`` and ``predict`` read of a run's folder."""
-    from permgrad.runs.explain import ExplainRequest, explain_table
-    from permgrad.runs.predict import predict_table
+    from permgrad.runs.commands.explain import ExplainRequest, explain_table
+    from permgrad.runs.commands.predict import predict_table
 
     request = {"model_folder": folder, "table": rows, "repeats": 1, "threads": 1}
     predict_table(folder, rows, out=Path("-"))
@@ -423,7 +423,7 @@ def make_pairs(place: Path) -> list[Files]:
 
 def use_diff(folder: Path, _: Any) -> None:
     """Compare two folders of results."""
-    from permgrad.runs.diff import differences, told
+    from permgrad.runs.commands.diff import differences, told
 
     told(*differences(folder / "one", folder / "two"))
 
@@ -433,10 +433,10 @@ enrol(Reader("diff", make_pairs, use_diff))
 
 def make_cells(place: Path) -> list[Files]:
     """Return folders of a comparison and of a benchmark that are gone on with, and of a study."""
-    from permgrad.evaluation.benchmark import Records
-    from permgrad.runs.compare_folder import ComparisonFolder
-    from permgrad.runs.compare_models import Cell
-    from permgrad.runs.tune_folder import new_record, write_tune_record
+    from permgrad.runs.compare.folder import ComparisonFolder
+    from permgrad.runs.compare.models import Cell
+    from permgrad.runs.tune.folder import new_record, write_tune_record
+    from permgrad_benchmark import Records
 
     (place / "compared").mkdir()
     folder = ComparisonFolder(place / "compared", {})
@@ -460,9 +460,11 @@ def make_cells(place: Path) -> list[Files]:
 
 def use_cells(folder: Path, _: Any) -> None:
     """Read what commands read of the folder that they go on in."""
-    from permgrad.evaluation.benchmark import Records
-    from permgrad.runs import benchmark, compare_folder, tune_folder
-    from permgrad.runs.folder import find_finished
+    from permgrad.runs.compare import folder as compare_folder
+    from permgrad.runs.folder.folder import find_finished
+    from permgrad.runs.tune import folder as tune_folder
+    from permgrad_benchmark import Records
+    from permgrad_benchmark import run as benchmark
 
     asked = {"folds": 2, "models": ["fast"]}
     compare_folder.ComparisonFolder(folder, {}).read_cell("fast", "0")
@@ -476,7 +478,7 @@ def use_cells(folder: Path, _: Any) -> None:
         lambda: tune_folder.check_study_folder(folder, {"table": "y"}, None, "x"),
         lambda: find_finished(folder, asked),
     ):
-        with suppress(sys.modules["permgrad._errors"].PermgradError):
+        with suppress(sys.modules["permgrad.base.errors"].PermgradError):
             check()
 
 
@@ -488,7 +490,7 @@ enrol(Reader("folders", make_cells, use_cells))
 
 def make_settings(_: Path) -> list[Files]:
     """Return presets, search spaces and groups."""
-    from permgrad.models.presets import presets
+    from permgrad.models.estimators.presets import presets
 
     space = {
         "base": "default",
@@ -508,9 +510,9 @@ def make_settings(_: Path) -> list[Files]:
 
 def use_settings(folder: Path, _: Any) -> None:
     """Read presets, spaces and groups, and check their values as commands do."""
-    from permgrad._errors import PermgradError
-    from permgrad.data.groups import read_groups
-    from permgrad.models.presets import get_preset
+    from permgrad.base.errors import PermgradError
+    from permgrad.data.encode.groups import read_groups
+    from permgrad.models.estimators.presets import get_preset
     from permgrad.tuning.space_files import check_preset, get_space
 
     for name, read in (
@@ -542,7 +544,7 @@ def make_checkpoints(place: Path) -> list[Files]:
     """Return the state of a training that is at its end, and of one that is not."""
     from unittest import mock
 
-    from permgrad.models import loop
+    from permgrad.models.train import loop
 
     checkpoints(place / "done")
     written: list[bytes] = []
@@ -579,9 +581,9 @@ def make_csv(_: Path) -> list[Files]:
 
 def use_table(folder: Path, _: Any) -> None:
     """Read a table, tell its columns' types, and encode it."""
-    from permgrad.data.column_types import infer_schema
-    from permgrad.data.encoding import TableEncoder
-    from permgrad.data.table import read_table
+    from permgrad.data.encode.encoding import TableEncoder
+    from permgrad.data.read.table import read_table
+    from permgrad.data.types.column_types import infer_schema
 
     found = next(folder.iterdir(), folder / "table.csv")
     frame = read_table(found, na=["-9", "?"])
@@ -610,9 +612,9 @@ def make_parquet(place: Path) -> list[Files]:
 
 def use_parquet(folder: Path, _: Any) -> None:
     """Read a table whole and in parts."""
-    from permgrad._errors import PermgradError
-    from permgrad.data.partitions import open_partitioned
-    from permgrad.data.table import read_table
+    from permgrad.base.errors import PermgradError
+    from permgrad.data.parts.partitions import open_partitioned
+    from permgrad.data.read.table import read_table
 
     with suppress(PermgradError):
         opened = open_partitioned(folder, rows_per_part=5)
@@ -630,7 +632,7 @@ def use_parquet(folder: Path, _: Any) -> None:
 
 def use_frame(frame: pd.DataFrame) -> None:
     """Encode a table."""
-    from permgrad.data.encoding import TableEncoder
+    from permgrad.data.encode.encoding import TableEncoder
 
     TableEncoder().fit_transform(frame)
 
@@ -660,7 +662,7 @@ def make_image_tables(place: Path) -> list[Files]:
 def use_image_table(folder: Path, _: Any) -> None:
     """Read a table and the images that it names."""
     from permgrad.data.image_table import ImageColumn, check_images, locate_images
-    from permgrad.data.table import read_table
+    from permgrad.data.read.table import read_table
 
     frame = read_table(folder / "table.csv")
     if "scan" in frame:

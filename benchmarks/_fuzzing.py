@@ -127,7 +127,7 @@ class Trial:
 
     def __call__(self, case: bytes) -> None:
         """Read a case."""
-        from permgrad._errors import PermgradError
+        from permgrad.base.errors import PermgradError
 
         files = unpack(case)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -24,8 +24,8 @@ from PIL import Image
 from safetensors.numpy import load as read_safetensors
 
 from _processes import MARK, left_over, marked, processor_seconds
-from permgrad._stored import read_npz
-from permgrad.runs.diff import differences
+from permgrad.base.stored import read_npz
+from permgrad.runs.commands.diff import differences
 
 #: How a job may be stopped: everybody with kill -9, the leading process alone with kill -9, everybody with Ctrl-C.
 KILL, KILL_LEADER, INTERRUPT = "kill -9", "kill -9 of the leader", "Ctrl-C"

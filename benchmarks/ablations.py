@@ -21,7 +21,7 @@ from typing import Any
 import _cell_tables as tables
 from _cells import SETS, SPLITS, Cells, Contender, out_of_date, run
 from _results import RESULTS
-from permgrad.models.presets import preset_from_dict
+from permgrad.models.estimators.presets import preset_from_dict
 
 DEFAULT = "default"
 COST = "time of training"

@@ -23,7 +23,7 @@ import torch
 
 import permgrad as pg
 from _speed import Line, line, take_turns
-from permgrad.attribution.gradcam import cam_layer
+from permgrad.attribution.method.gradcam import cam_layer
 from permgrad.data.datasets import load_dataset
 from permgrad.data.splitting import split_rows
 

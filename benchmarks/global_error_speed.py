@@ -30,7 +30,7 @@ from _results import markdown_table, parser, record
 from _speed import timed_errors
 from permgrad.data.datasets import load_dataset
 from permgrad.data.splitting import split_rows
-from permgrad.evaluation.benchmark.tabular.sage import sage_permutation
+from permgrad_benchmark.suites.tabular.sage import sage_permutation
 from shapley_speed import time_to
 
 FLOOR, AIM = 20.0, 50.0

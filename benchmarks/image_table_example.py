@@ -78,8 +78,8 @@ def read_run(run: Path) -> dict[str, Any]:
 
 def main() -> int:
     """Write, run, and record."""
-    from permgrad.runs.request import RunRequest
-    from permgrad.runs.run import run_table
+    from permgrad.runs.run.request import RunRequest
+    from permgrad.runs.run.run import run_table
 
     options = parser(__doc__)
     options.add_argument("--rows", type=int, default=1200)

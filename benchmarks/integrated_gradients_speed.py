@@ -38,9 +38,9 @@ from _results import markdown_table, parser, record
 from _speed import Line, line, take_turns
 from permgrad.data.datasets import load_dataset
 from permgrad.data.splitting import split_rows
-from permgrad.models.network import HybridNetwork
-from permgrad.models.network_options import NetworkOptions
-from permgrad.models.presets import Preset
+from permgrad.models.estimators.presets import Preset
+from permgrad.models.network.network import HybridNetwork
+from permgrad.models.network.options import NetworkOptions
 
 STEPS, INTERNAL_BATCH = 50, 4096
 CATEGORIES = ["job", "marital", "education", "default", "housing", "loan", "contact", "month", "poutcome"]

@@ -82,8 +82,8 @@ def write_arrays(name: str, path: Path) -> int:
 
 def job(folder: Path, **more: Any) -> dict[str, Any]:
     """Return what both sides are asked, beside what is special to it."""
-    from permgrad.models.presets import PAPER
-    from permgrad.models.training import TrainingOptions
+    from permgrad.models.estimators.presets import PAPER
+    from permgrad.models.train.training import TrainingOptions
 
     options = TrainingOptions(**PAPER.training)
     return {
@@ -128,9 +128,9 @@ def train_ours(work: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     from permgrad.imaging import Renderer, StoredLayout
-    from permgrad.models.network import HybridNetwork
-    from permgrad.models.presets import PAPER
-    from permgrad.models.training import Rows, TrainingOptions, train
+    from permgrad.models.estimators.presets import PAPER
+    from permgrad.models.network.network import HybridNetwork
+    from permgrad.models.train.training import Rows, TrainingOptions, train
 
     if work["threads"] is not None:
         torch.set_num_threads(work["threads"])
@@ -190,7 +190,7 @@ def _compare_training(
     work = job(folder, work="train", arrays=str(folder / "arrays.npz"), outputs=outputs, epochs=epochs, threads=threads)
     peer_command = [str(python), str(Path(keras_peer.__file__)), "--job"]
     own_command = [sys.executable, "-W", "ignore", __file__, "--ours"]
-    from permgrad.models.matrix_units import has_matrix_units
+    from permgrad.models.train.matrix_units import has_matrix_units
 
     taken: dict[str, list[list[float]]] = {who: [] for who in ("permgrad", "float32", *PEERS)}
     losses: dict[str, list[float]] = {who: [] for who in taken}
@@ -278,7 +278,7 @@ def measure_notebook(
 
 def run_ours(folder: Path, threads: int | None, seed: int, most_epochs: int | None) -> tuple[float, float]:
     """Run the command line as a user would."""
-    command = [sys.executable, "-m", "permgrad.cli", "run", "puma", "--preset", "paper", "--batch-size", str(BATCH)]
+    command = [sys.executable, "-m", "permgrad", "run", "puma", "--preset", "paper", "--batch-size", str(BATCH)]
     command += ["--out", str(folder / "run"), "--seed", str(seed), "--device", "cpu"]
     command += [] if threads is None else ["--threads", str(threads)]
     if most_epochs is not None:

@@ -20,15 +20,15 @@ import numpy as np
 import torch
 
 from _results import markdown_table, parser, record
-from permgrad._random import generator
-from permgrad.evaluation.benchmark import Settings
-from permgrad.evaluation.benchmark.multimodal import MultimodalSuite, true_importance
-from permgrad.evaluation.benchmark.multimodal.case import FULL, make_case
-from permgrad.evaluation.benchmark.multimodal.pairs import hold_out
-from permgrad.evaluation.benchmark.multimodal.suite import IMAGE_SETS
-from permgrad.evaluation.benchmark.multimodal.training import FULL as TRAINING
-from permgrad.evaluation.benchmark.multimodal.training import QUICK, accuracy, train
+from permgrad.base.random import generator
 from permgrad.evaluation.ranking import share_error
+from permgrad_benchmark import Settings
+from permgrad_benchmark.suites.multimodal import MultimodalSuite, true_importance
+from permgrad_benchmark.suites.multimodal.case import FULL, make_case
+from permgrad_benchmark.suites.multimodal.pairs import hold_out
+from permgrad_benchmark.suites.multimodal.suite import IMAGE_SETS
+from permgrad_benchmark.suites.multimodal.training import FULL as TRAINING
+from permgrad_benchmark.suites.multimodal.training import QUICK, accuracy, train
 
 
 def main() -> int:

@@ -29,8 +29,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from _results import markdown_table, parser, record
-from permgrad.models.inference import FoldedNetwork
-from permgrad.models.kernels import channels_last, linear
+from permgrad.models.fast.inference import FoldedNetwork
+from permgrad.models.fast.kernels import channels_last, linear
 
 FLOOR, AIM = 0.60, 0.85
 #: Rows of a batch of ``predict_encoded``.

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 
 from _speed import Line, line
-from permgrad._random import forked_torch
+from permgrad.base.random import forked_torch
 from permgrad.imaging import Renderer, fit_layout, make_layout
-from permgrad.models.network import HybridNetwork
-from permgrad.models.network_options import NetworkOptions
-from permgrad.models.training import Rows, TrainingOptions, train
+from permgrad.models.network.network import HybridNetwork
+from permgrad.models.network.options import NetworkOptions
+from permgrad.models.train.training import Rows, TrainingOptions, train
 
 COLUMNS = 23
 

@@ -27,10 +27,10 @@ import numpy as np
 import pandas as pd
 from sklearn import datasets
 
-from permgrad.runs.folder import open_run
-from permgrad.runs.inputs import configuration, load_inputs
-from permgrad.runs.request import RunRequest
-from permgrad.runs.stages import STAGE_WORK, Work
+from permgrad.runs.folder.folder import open_run
+from permgrad.runs.run.inputs import configuration, load_inputs
+from permgrad.runs.run.request import RunRequest
+from permgrad.runs.run.stages import STAGE_WORK, Work
 
 
 @dataclass(frozen=True)

@@ -33,14 +33,14 @@ import torch
 
 import permgrad as pg
 from permgrad import Explanation
-from permgrad.data.column_notes import told_of_columns
-from permgrad.report._headline import drivers, second_sentence
-from permgrad.report.content import ReportContent
-from permgrad.runs.explaining import REPEATS, saved_explanation
-from permgrad.runs.inputs import load_inputs
-from permgrad.runs.request import RunRequest
-from permgrad.runs.run import run_table
-from permgrad.runs.stages import make_estimator, validation_rows
+from permgrad.data.types.column_notes import told_of_columns
+from permgrad.report.page.content import ReportContent
+from permgrad.report.page.headline import drivers, second_sentence
+from permgrad.runs.run.explaining import REPEATS, saved_explanation
+from permgrad.runs.run.inputs import load_inputs
+from permgrad.runs.run.request import RunRequest
+from permgrad.runs.run.run import run_table
+from permgrad.runs.run.stages import make_estimator, validation_rows
 
 ROWS, RELEVANT, WITH_RELEVANT, TOGETHER, ALONE = 300, 5, 5, 5, 15
 NAMES = [

@@ -29,7 +29,7 @@ import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from _results import markdown_table, parser, record
-from permgrad._errors import error_in_words
+from permgrad.base.errors import error_in_words
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "shared"))
 

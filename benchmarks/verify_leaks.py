@@ -7,7 +7,7 @@ the most resident memory seen by less than 2 %, and Python's objects, files, thr
 figures not at all.
 
 The hybrid network is trained by another process and loaded: after a training the C library keeps up to 62 MiB of freed
-memory (``models/allocator.py``), which fills in steps that say nothing of explanations.
+memory (``models/train/allocator.py``), which fills in steps that say nothing of explanations.
 
 Floor: those.
 """

@@ -34,14 +34,14 @@ import pandas as pd
 import torch
 
 from _results import markdown_table, parser, record
-from permgrad.evaluation.benchmark import Records, Settings
-from permgrad.evaluation.benchmark.multimodal import MultimodalSuite
-from permgrad.evaluation.benchmark.multimodal.case import FULL
-from permgrad.evaluation.benchmark.multimodal.functions import functions
-from permgrad.evaluation.benchmark.multimodal.images import SIDE
-from permgrad.evaluation.benchmark.multimodal.ours import LOSSES
-from permgrad.evaluation.benchmark.multimodal.suite import IMAGE_SETS
-from permgrad.evaluation.benchmark.multimodal.training import FULL as TRAINING
+from permgrad_benchmark import Records, Settings
+from permgrad_benchmark.suites.multimodal import MultimodalSuite
+from permgrad_benchmark.suites.multimodal.case import FULL
+from permgrad_benchmark.suites.multimodal.functions import functions
+from permgrad_benchmark.suites.multimodal.images import SIDE
+from permgrad_benchmark.suites.multimodal.ours import LOSSES
+from permgrad_benchmark.suites.multimodal.suite import IMAGE_SETS
+from permgrad_benchmark.suites.multimodal.training import FULL as TRAINING
 
 LEAST_ACCURACY, LEAST_ACCURACY_OF = 0.93, {"F7": 0.91}
 GAMES, SLOPES = ("shapley", "permgrad", "permutation"), ("gradient", "lime")

@@ -26,9 +26,9 @@ import torch
 
 import permgrad as pg
 from _results import data_folder, markdown_table, parser, record
-from permgrad.attribution.donors import donor_rows
+from permgrad.attribution.replace.donors import donor_rows
 from permgrad.imaging.tinto import TintoLayout
-from permgrad.models.network import HybridNetwork
+from permgrad.models.network.network import HybridNetwork
 
 TOLERANCE = 1e-5
 PAIR_TOLERANCE = 1e-8

@@ -4,7 +4,7 @@
 
 Trains preset ``paper`` on each table with each seed twice, once with ``precision="auto"`` and once in float32: the same
 split, first weights, order of rows and dropout. The loss on test rows is compared in pairs. Needs a processor with
-matrix units (``models/matrix_units.py``); elsewhere both are the same.
+matrix units (``models/train/matrix_units.py``); elsewhere both are the same.
 
 Floor: on no table does the mean difference on test rows differ from 0 by a 95 % t-interval over the seeds, to the
 side of float32, unless it is less than a tenth of the spread between seeds.
@@ -23,7 +23,7 @@ from _results import markdown_table, parser, record
 from permgrad import HyNNClassifier, HyNNRegressor
 from permgrad.data.datasets import load_dataset
 from permgrad.data.splitting import split_rows
-from permgrad.models.matrix_units import has_matrix_units
+from permgrad.models.train.matrix_units import has_matrix_units
 
 TABLES = ("puma", "heloc", "dengue")
 SEEDS = tuple(range(5))

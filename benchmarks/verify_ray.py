@@ -40,12 +40,12 @@ import pandas as pd
 import permgrad as pg
 from _processes import children, processes
 from _results import markdown_table, parser, record
-from permgrad.attribution.engines import make_engine
-from permgrad.attribution.streaming.merge import merge
-from permgrad.attribution.streaming.part import PartResult
-from permgrad.attribution.streaming.plan import StreamPlan, make_plan
-from permgrad.attribution.streaming.stream import Work
-from permgrad.data.partitions import PartitionedTable, open_partitioned
+from permgrad.attribution.parts.engines import make_engine
+from permgrad.attribution.parts.merge import merge
+from permgrad.attribution.parts.part import PartResult
+from permgrad.attribution.parts.plan import StreamPlan, make_plan
+from permgrad.attribution.parts.stream import Work
+from permgrad.data.parts.partitions import PartitionedTable, open_partitioned
 
 FLOOR, AIM, TOLERANCE = 1.7, 1.9, 1e-5
 #: Processors that other programs may take in the timed runs.

@@ -71,7 +71,7 @@ def words_of(command: str, place: Path, out: Path, trials: int = TRIALS) -> list
     words = [
         sys.executable,
         "-m",
-        "permgrad.cli",
+        "permgrad",
         command,
         str(place / "table.csv"),
         "--target",

@@ -74,7 +74,7 @@ def linked(source: Path, target: Path, files: int) -> Path:
 def measured(*words: object) -> dict[str, float]:
     """Run ``permgrad`` with these words and return its peak, processor seconds and time on the clock."""
     started = time.perf_counter()
-    command = [sys.executable, "-m", "permgrad.cli", *map(str, words)]
+    command = [sys.executable, "-m", "permgrad", *map(str, words)]
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
         _, status, usage = os.wait4(process.pid, 0)

@@ -21,11 +21,11 @@ from typing import Any
 import pandas as pd
 
 from _results import markdown_table, parser, record
-from permgrad.data.truth import make_truth
-from permgrad.evaluation.benchmark import COLUMNS, Settings, load_suites
-from permgrad.evaluation.benchmark.standing import summarise
-from permgrad.evaluation.benchmark.tabular.case import FULL
-from permgrad.runs.benchmark import BenchmarkRequest, run_benchmark
+from permgrad_benchmark import COLUMNS, Settings, load_suites
+from permgrad_benchmark.run import BenchmarkRequest, run_benchmark
+from permgrad_benchmark.standing import summarise
+from permgrad_benchmark.suites.tabular.case import FULL
+from permgrad_benchmark.truth import make_truth
 
 OURS = ("permgrad", "permgrad:conditional")
 DEPENDENCE = (

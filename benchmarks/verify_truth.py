@@ -18,8 +18,8 @@ import numpy as np
 import permgrad as pg
 from _results import markdown_table, parser, record
 from permgrad.attribution import methods
-from permgrad.data.truth import make_truth
 from permgrad.evaluation.ranking import share_error, spearman, top_k_recovery
+from permgrad_benchmark.truth import make_truth
 
 FUNCTIONS = ("friedman1", "linear20", "product", "xor_like")
 MOST_SHARE_ERROR = 0.01

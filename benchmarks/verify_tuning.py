@@ -22,8 +22,8 @@ import pandas as pd
 import permgrad as pg
 from _results import markdown_table, parser, record
 from permgrad.evaluation.metrics import evaluate
-from permgrad.runs.inputs import load_inputs
-from permgrad.runs.tune import TuneRequest, tune_table
+from permgrad.runs.run.inputs import load_inputs
+from permgrad.runs.tune.tune import TuneRequest, tune_table
 
 SETS = ("heloc", "dengue", "covertype", "gas", "bank", "puma")
 

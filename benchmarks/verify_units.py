@@ -18,8 +18,8 @@ import numpy as np
 
 import permgrad as pg
 from _results import markdown_table, parser, record
-from permgrad.data.truth import make_truth
 from permgrad.evaluation.ranking import importance_shares
+from permgrad_benchmark.truth import make_truth
 
 TOLERANCE = 1e-4
 UNITS: dict[str, Callable[[np.ndarray], np.ndarray]] = {

@@ -24,7 +24,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         table, run = Path(folder, "wide.csv"), Path(folder, "run")
         wide.assign(y=np.where(wide["gene 3"] > 0, "a", "b")).to_csv(table, index=False)
-        words = [sys.executable, "-m", "permgrad.cli", "run", str(table), "--target", "y", "--preset", "fast"]
+        words = [sys.executable, "-m", "permgrad", "run", str(table), "--target", "y", "--preset", "fast"]
         ended = subprocess.run(
             [*words, "--out", str(run)], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

@@ -16,7 +16,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder, "demo")
-        command = [sys.executable, "-m", "permgrad.cli", "run", "breast_cancer", "--out", str(run)]
+        command = [sys.executable, "-m", "permgrad", "run", "breast_cancer", "--out", str(run)]
         subprocess.run(command, check=True)  # noqa: S603 — our own program with fixed words
         explanation = Explanation.load(run / "explanations" / "permgrad")
     title = "What the network relies on: breast cancer, test rows"

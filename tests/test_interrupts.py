@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from permgrad._interrupts import interrupts_wait, uninterrupted_end
-from permgrad.attribution.engines.ray_session import session
+from permgrad.attribution.parts.engines.ray_session import session
+from permgrad.base.interrupts import interrupts_wait, uninterrupted_end
 
 pytestmark = pytest.mark.usefixtures("ctrl_c_counts")
 
@@ -80,7 +80,7 @@ def test_ray_is_started_and_ended_whole(monkeypatch):
             done.append("at work")
 
     stand_in = SimpleNamespace(is_initialized=lambda: False, init=start, shutdown=shutdown)
-    monkeypatch.setattr("permgrad.attribution.engines.ray_session.import_ray", lambda: stand_in)
+    monkeypatch.setattr("permgrad.attribution.parts.engines.ray_session.import_ray", lambda: stand_in)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(KeyboardInterrupt):
         work()
@@ -152,7 +152,7 @@ def test_ctrl_c_in_code_made_from_text_leaves_the_exit_code(tmp_path):
         code = f"""
 import signal, sys
 from contextlib import nullcontext, suppress
-from permgrad._interrupts import uninterrupted_end
+from permgrad.base.interrupts import uninterrupted_end
 signal.signal(signal.SIGINT, signal.default_int_handler)
 with {manager}():
     with suppress(KeyboardInterrupt):

@@ -157,7 +157,7 @@ def test_what_happens_on_import_is_known():
 
 
 def test_every_mutant_of_a_real_module_differs_and_nearly_all_compile():
-    path = Path(mutation_testing.ROOT) / "src/permgrad/attribution/moments.py"
+    path = Path(mutation_testing.ROOT) / "src/permgrad/attribution/replace/moments.py"
     source = path.read_text(encoding="utf-8")
     mutants = find_mutants(source, "moments.py")
     assert len(mutants) > 200

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import permgrad as pg
-from permgrad import _progress
-from permgrad._progress import Progress, progress_line
 from permgrad.attribution.method import methods
+from permgrad.base import progress as _progress
+from permgrad.base.progress import Progress, progress_line
 
 
 class Written(io.StringIO):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from permgrad import InputError
-from permgrad._random import resolve_seed
+from permgrad.base.random import resolve_seed
 
 
 @pytest.mark.parametrize("make", [np.random.default_rng, np.random.RandomState])

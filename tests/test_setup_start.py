@@ -34,7 +34,7 @@ print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))
 def test_help_takes_under_400_ms_of_processor_time():
     code = """
 import resource, subprocess, sys
-subprocess.run([sys.executable, "-m", "permgrad.cli", "--help"], check=True, capture_output=True)
+subprocess.run([sys.executable, "-m", "permgrad", "--help"], check=True, capture_output=True)
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
 print(used.ru_utime + used.ru_stime)
 """
@@ -54,7 +54,7 @@ import numpy as np, permgrad as pg
 X = np.random.default_rng(0).normal(size=(60, 3))
 model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0, progress=False).fit(X, X[:, 0])
 model.save({str(tmp_path / "m")!r})
-assert "permgrad.models.training" in sys.modules
+assert "permgrad.models.train.training" in sys.modules
 """
     run(code)
     (tmp_path / "table.csv").write_text("x0,x1,x2\n1,2,3\n4,5,6\n", encoding="utf-8")
@@ -73,7 +73,7 @@ print(json.dumps([name for name in ("torch._dynamo", "matplotlib", "lightning") 
 
 
 def test_the_collector_is_left_to_the_user_outside_of_a_command():
-    from permgrad._startup import loading, own_process
+    from permgrad.base.startup import loading, own_process
 
     frozen = gc.get_freeze_count()
     with loading():

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from permgrad._errors import InputError
-from permgrad._significance import adjusted, clearly, deserves_words, holm, over_splits
 from permgrad.attribution.explanation import Explanation
+from permgrad.base.errors import InputError
+from permgrad.base.significance import adjusted, clearly, deserves_words, holm, over_splits
 
 
 def rejected_step_by_step(p_values, level):

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "HyNNClassifier": "permgrad.models.estimators",
-    "HyNNRegressor": "permgrad.models.estimators",
-    "load": "permgrad.models.saving",
-    "compare": "permgrad.runs.compare",
+    "HyNNClassifier": "permgrad.models.estimators.hynn",
+    "HyNNRegressor": "permgrad.models.estimators.hynn",
+    "load": "permgrad.models.save.saving",
+    "compare": "permgrad.runs.compare.compare",
     "explain": "permgrad.attribution.explain",
-    "explain_stream": "permgrad.attribution.streaming.stream",
+    "explain_stream": "permgrad.attribution.parts.stream",
     "Explanation": "permgrad.attribution.explanation",
     "load_dataset": "permgrad.data.datasets",
-    "read_table": "permgrad.data.table",
-    "InputError": "permgrad._errors",
-    "EnvironmentProblem": "permgrad._errors",
-    "PermgradError": "permgrad._errors",
-    "PermgradWarning": "permgrad._errors",
+    "read_table": "permgrad.data.read.table",
+    "InputError": "permgrad.base.errors",
+    "EnvironmentProblem": "permgrad.base.errors",
+    "PermgradError": "permgrad.base.errors",
+    "PermgradWarning": "permgrad.base.errors",
 }
 
 __all__ = [
@@ -44,15 +44,15 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from permgrad._errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning
     from permgrad.attribution.explain import explain
     from permgrad.attribution.explanation import Explanation
-    from permgrad.attribution.streaming.stream import explain_stream
+    from permgrad.attribution.parts.stream import explain_stream
+    from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, PermgradWarning
     from permgrad.data.datasets import load_dataset
-    from permgrad.data.table import read_table
-    from permgrad.models.estimators import HyNNClassifier, HyNNRegressor
-    from permgrad.models.saving import load
-    from permgrad.runs.compare import compare
+    from permgrad.data.read.table import read_table
+    from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
+    from permgrad.models.save.saving import load
+    from permgrad.runs.compare.compare import compare
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import permgrad as pg
-from permgrad.attribution.aggregate import _shares
+from permgrad.attribution.method.aggregate import _shares
 
 MEMBERS = {"gradient": {}, "permutation": {}, "lime": {"samples": 100}, "shapley": {"references": 10}}
 ROWS = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))

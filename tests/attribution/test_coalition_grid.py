@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from permgrad.attribution.coalitions import CoalitionGame
-from permgrad.attribution.players import PlayerSpace
-from permgrad.attribution.shapley.grid import CoalitionGrid, select
+from permgrad.attribution.method.shapley.grid import CoalitionGrid, select
+from permgrad.attribution.players.space import PlayerSpace
+from permgrad.attribution.replace.coalitions import CoalitionGame
 
 KINDS = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64, torch.uint8, torch.bool]
 #: Too wide for a whole number of the same width.

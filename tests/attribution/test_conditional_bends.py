@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import permgrad as pg
-from permgrad.attribution.conditional import ConditionalSampler
-from permgrad.data.encoding import TableEncoder
+from permgrad.attribution.replace.conditional import ConditionalSampler
+from permgrad.data.encode.encoding import TableEncoder
 
 ROWS = 600
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from permgrad.attribution.conditional import ConditionalSampler
-from permgrad.data.encoding import TableEncoder
+from permgrad.attribution.replace.conditional import ConditionalSampler
+from permgrad.data.encode.encoding import TableEncoder
 
 ROWS, BACKGROUND = 60, 160
 PLAYERS = {

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 import permgrad as pg
-from permgrad._errors import InputError
-from permgrad.attribution.conditional import ConditionalSampler
-from permgrad.attribution.conditional_models import Logistic, _of_levels
 from permgrad.attribution.method import methods
-from permgrad.data.encoding import TableEncoder
+from permgrad.attribution.replace.conditional import ConditionalSampler
+from permgrad.attribution.replace.conditional_models import Logistic, _of_levels
+from permgrad.base.errors import InputError
+from permgrad.data.encode.encoding import TableEncoder
 
 ROWS = 1500
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import permgrad as pg
-from permgrad.attribution.rescale import SecantWalk
-from permgrad.attribution.rescale_rules import leaders
+from permgrad.attribution.slopes.rescale import SecantWalk
+from permgrad.attribution.slopes.rescale_rules import leaders
 
 ROWS = 6
 

@@ -11,8 +11,8 @@ import pytest
 
 import permgrad as pg
 from permgrad.attribution.direction import _points
-from permgrad.attribution.streaming.folder import read_record
-from permgrad.data.encoding import TableEncoder
+from permgrad.attribution.parts.folder import read_record
+from permgrad.data.encode.encoding import TableEncoder
 
 NETWORK = {"dense_units": [8], "conv_filters": [3], "fusion_units": [8]}
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import permgrad as pg
-from permgrad.attribution import game
-from permgrad.models.replacement import ReplacementEngine
+from permgrad.attribution.replace import game
+from permgrad.models.fast.replacement import ReplacementEngine
 
 
 @settings(max_examples=150, deadline=None)

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 import permgrad as pg
-from permgrad.attribution.conditional import ConditionalSampler
-from permgrad.attribution.donors import donor_rows
-from permgrad.attribution.effects import _sampled_coalitions, _steps, shapley_play
-from permgrad.attribution.network.segments import _connected, image_shape, superpixels
-from permgrad.attribution.network.subject import NetworkSubject
-from permgrad.attribution.players import PlayerSpace
-from permgrad.data.encoding import TableEncoder
+from permgrad.attribution.players.segments import _connected, image_shape, superpixels
+from permgrad.attribution.players.space import PlayerSpace
+from permgrad.attribution.replace.conditional import ConditionalSampler
+from permgrad.attribution.replace.donors import donor_rows
+from permgrad.attribution.replace.effects import _sampled_coalitions, _steps, shapley_play
+from permgrad.attribution.subject.network import NetworkSubject
+from permgrad.data.encode.encoding import TableEncoder
 
 
 def standard(rows: int, columns: int, seed: int) -> Tensor:

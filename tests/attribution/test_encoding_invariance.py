@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import permgrad as pg
-from permgrad.models.presets import Preset, get_preset
+from permgrad.models.estimators.presets import Preset, get_preset
 
 ROWS = 240
 LEVEL_EFFECT = np.array([-1.0, 2.0, 0.5])

@@ -14,12 +14,12 @@ import pytest
 import torch
 
 import permgrad as pg
-from permgrad._errors import EnvironmentProblem
-from permgrad.attribution.engines import LocalEngine
-from permgrad.attribution.engines.base import settle_model
-from permgrad.attribution.engines.frames import Span, join_fact, join_rows, spans
-from permgrad.attribution.engines.ray import _Begun, _next
-from permgrad.models import settings
+from permgrad.attribution.parts.engines import LocalEngine
+from permgrad.attribution.parts.engines.base import settle_model
+from permgrad.attribution.parts.engines.frames import Span, join_fact, join_rows, spans
+from permgrad.attribution.parts.engines.ray import _Begun, _next
+from permgrad.base.errors import EnvironmentProblem
+from permgrad.models.estimators import settings
 
 NAMES, OUTPUTS, WHERE = ("a", "b"), ("no", "yes"), ("table", "table")
 LENGTHS = (3, 1, 6)

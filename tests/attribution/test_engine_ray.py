@@ -19,8 +19,8 @@ import pandas as pd
 import pytest
 
 import permgrad as pg
-from permgrad.attribution.engines import RayEngine, make_engine
-from permgrad.attribution.engines.ray_session import _refused, cores
+from permgrad.attribution.parts.engines import RayEngine, make_engine
+from permgrad.attribution.parts.engines.ray_session import _refused, cores
 from permgrad.models.devices import torch_threads
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'permgrad[ray]'")
@@ -275,7 +275,7 @@ def test_the_leader_is_killed_and_the_command_goes_on(case: Any, tmp_path: Path,
     """The command line is killed with its parts half done; the same command, in one process, does the others."""
     ray.shutdown()
     out = tmp_path / "why"
-    words = [sys.executable, "-m", "permgrad.cli", "explain", str(case.model), str(case.table), "--out", str(out)]
+    words = [sys.executable, "-m", "permgrad", "explain", str(case.model), str(case.table), "--out", str(out)]
     words += ["--method", "lime", "--json"]
     environment = {**os.environ, "MPLBACKEND": "Agg"}
     leader = subprocess.Popen(

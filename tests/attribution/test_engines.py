@@ -15,10 +15,10 @@ import pytest
 import torch
 
 import permgrad as pg
-from permgrad.attribution.engines import Engine, LocalEngine, RayEngine, engines, make_engine, ray_session
-from permgrad.attribution.engines.frames import join_rows, pack_part, spans, unpack_part
-from permgrad.attribution.engines.ray_session import Session, _check_address
-from permgrad.attribution.moments import PairMoments
+from permgrad.attribution.parts.engines import Engine, LocalEngine, RayEngine, engines, make_engine, ray_session
+from permgrad.attribution.parts.engines.frames import join_rows, pack_part, spans, unpack_part
+from permgrad.attribution.parts.engines.ray_session import Session, _check_address
+from permgrad.attribution.replace.moments import PairMoments
 
 ROWS = 1300
 SMALL = {"dense_units": (8,), "conv_filters": (3, 4), "fusion_units": (8,)}

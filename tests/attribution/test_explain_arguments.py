@@ -10,9 +10,9 @@ import pytest
 
 import permgrad as pg
 from permgrad import InputError
-from permgrad._progress import Progress
 from permgrad.attribution import methods
-from permgrad.attribution.subject import HybridSubject
+from permgrad.attribution.subject.hybrid import HybridSubject
+from permgrad.base.progress import Progress
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from scipy import stats
 
 import permgrad as pg
 from permgrad import Explanation
-from permgrad.attribution.moments import interval
+from permgrad.attribution.replace.moments import interval
 
 ROWS, NAMES, OUTPUTS = 5, ("a", "b", "c"), ("no", "yes")
 WHERE = ("table", "picture", "table")

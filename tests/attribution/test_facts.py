@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import permgrad as pg
 from permgrad.attribution.method import methods
-from permgrad.attribution.mixed import _combine, _common_scope
+from permgrad.attribution.method.mixed import _combine, _common_scope
 
 ROWS, REPEATS, BACKGROUND = 12, 2, 40
 #: One value replaces in ablation; the published method counts its shuffles.

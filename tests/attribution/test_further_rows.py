@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import permgrad as pg
-from permgrad.attribution.network.inputs import in_type_of
+from permgrad.attribution.subject.inputs import in_type_of
 
 ROWS = 8
 RNG = np.random.default_rng(0)

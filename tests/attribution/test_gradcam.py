@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import permgrad as pg
-from permgrad._errors import InputError, PermgradWarning
-from permgrad.attribution.cam_maps import VARIANTS
 from permgrad.attribution.explain import explain
-from permgrad.attribution.gradcam import GradCam, cam_layer, enlarging, pixel_shares
+from permgrad.attribution.maps.cam_maps import VARIANTS
+from permgrad.attribution.method.gradcam import GradCam, cam_layer, enlarging, pixel_shares
+from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.imaging import ForeignRenderer
 
 NETWORK = {"dense_units": [8], "conv_filters": [4, 6], "fusion_units": [8], "image_channels": 2}

@@ -9,9 +9,9 @@ from strangers import STRANGERS
 from torch import Tensor, nn
 
 import permgrad as pg
-from permgrad.attribution.donors import donor_rows
-from permgrad.attribution.network.inner import InnerSubject
-from permgrad.attribution.network.subject import NetworkSubject
+from permgrad.attribution.replace.donors import donor_rows
+from permgrad.attribution.subject.inner import InnerSubject
+from permgrad.attribution.subject.network import NetworkSubject
 
 
 class Fused(nn.Module):

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 import permgrad as pg
-from permgrad.attribution import integrated_gradients, secants
-from permgrad.attribution.lines import GradientLines
-from permgrad.attribution.network import integrals
-from permgrad.attribution.network import slopes as network_slopes
-from permgrad.attribution.secants import SecantLines
+from permgrad.attribution.method import integrated_gradients
+from permgrad.attribution.slopes import integrals, secants
+from permgrad.attribution.slopes import slopes as network_slopes
+from permgrad.attribution.slopes.lines import GradientLines
+from permgrad.attribution.slopes.secants import SecantLines
 
 NETWORK = {"dense_units": [6], "conv_filters": [3], "fusion_units": [5]}
 

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import permgrad as pg
-from permgrad._errors import InputError, PermgradWarning
-from permgrad.attribution.baselines import median_row
 from permgrad.attribution.explain import explain
-from permgrad.attribution.gradients import output_gradients
-from permgrad.attribution.integrated_gradients import IntegratedGradients
+from permgrad.attribution.method.integrated_gradients import IntegratedGradients
+from permgrad.attribution.slopes.baselines import median_row
+from permgrad.attribution.slopes.gradients import output_gradients
+from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.imaging import ForeignRenderer
 from permgrad.models.batches import in_batches
 

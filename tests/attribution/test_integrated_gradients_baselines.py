@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import permgrad as pg
-from permgrad._errors import InputError, PermgradWarning
+from permgrad.base.errors import InputError, PermgradWarning
 
 needs_bank = pytest.mark.skipif(
     not (Path(os.environ.get("PERMGRAD_DATA", "no such folder")) / "bank-full.csv").is_file(),

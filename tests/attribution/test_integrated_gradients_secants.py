@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 import permgrad as pg
-from permgrad.attribution.secant_rules import Ends, TableEmbedding, rule_of
-from permgrad.attribution.secants import SecantLines
+from permgrad.attribution.slopes.secant_rules import Ends, TableEmbedding, rule_of
+from permgrad.attribution.slopes.secants import SecantLines
 from permgrad.imaging import Renderer, StoredLayout
-from permgrad.models.branches import PeriodicDenseEmbedding
-from permgrad.models.network import HybridNetwork
+from permgrad.models.network.branches import PeriodicDenseEmbedding
+from permgrad.models.network.network import HybridNetwork
 
 ELEMENTWISE = [
     nn.ReLU(), nn.ReLU(inplace=True), nn.LeakyReLU(0.2), nn.ReLU6(), nn.Hardtanh(), nn.GELU(), nn.SiLU(),

@@ -7,7 +7,7 @@ import pytest
 
 import permgrad as pg
 import verify_truth as verify
-from permgrad.data.truth import make_truth
+from permgrad_benchmark.truth import make_truth
 
 
 @pytest.mark.parametrize("name", verify.FUNCTIONS)

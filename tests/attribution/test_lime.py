@@ -10,7 +10,7 @@ from sklearn.linear_model import Ridge
 from torch import Tensor, nn
 
 import permgrad as pg
-from permgrad.attribution.lime import CoalitionNeighbourhood, Surrogate
+from permgrad.attribution.method.lime import CoalitionNeighbourhood, Surrogate
 
 
 def make_net(players: int = 6, outputs: int = 2) -> nn.Module:
@@ -197,7 +197,7 @@ def test_out_of_memory_is_lived_with(monkeypatch, largest):
         return plain(self, tensor)
 
     monkeypatch.setattr(nn.Linear, "forward", forward)
-    monkeypatch.setattr("permgrad.attribution.network.subject._PROBE_ROWS", 1)
+    monkeypatch.setattr("permgrad.attribution.subject.network._PROBE_ROWS", 1)
     np.testing.assert_allclose(explain().values, whole.values, atol=1e-12)
 
 

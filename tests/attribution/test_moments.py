@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from permgrad._errors import InputError
-from permgrad.attribution.donors import donor_rows
-from permgrad.attribution.moments import NO_DONOR, PairMoments, interval, two_parts
+from permgrad.attribution.replace.donors import donor_rows
+from permgrad.attribution.replace.moments import NO_DONOR, PairMoments, interval, two_parts
+from permgrad.base.errors import InputError
 
 
 def slow_estimate(rows, donors, effects, weights, members, shared, donor_count):

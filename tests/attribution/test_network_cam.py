@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import permgrad as pg
-from permgrad.attribution.network.cam import _Listener, enlarged, listening
+from permgrad.attribution.maps.cam import _Listener, enlarged, listening
 
 ROWS = 6
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import permgrad as pg
-from permgrad.attribution.donors import donor_rows
-from permgrad.attribution.effects import EXACT_PLAYERS
+from permgrad.attribution.replace.donors import donor_rows
+from permgrad.attribution.replace.effects import EXACT_PLAYERS
 
 ROWS = 400
 

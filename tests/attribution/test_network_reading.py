@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import permgrad as pg
-from permgrad.attribution.network import baselines
-from permgrad.attribution.network.segments import build_space
-from permgrad.attribution.network.subject import NetworkSubject
-from permgrad.attribution.players import PlayerSpace
+from permgrad.attribution.players.segments import build_space
+from permgrad.attribution.players.space import PlayerSpace
+from permgrad.attribution.slopes import tensor_baselines as baselines
+from permgrad.attribution.subject.network import NetworkSubject
 
 ROWS = 12
 

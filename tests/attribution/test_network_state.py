@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, fx, nn
 
 import permgrad as pg
-from permgrad.attribution.network import state
-from permgrad.attribution.network.inner import InnerSubject
-from permgrad.attribution.network.slopes import differentiable
-from permgrad.attribution.network.state import as_written, kept
-from permgrad.attribution.network.subject import NetworkSubject
-from permgrad.attribution.network.tracing import OwnThreadTracer
+from permgrad.attribution.slopes.slopes import differentiable
+from permgrad.attribution.subject import untouched as state
+from permgrad.attribution.subject.inner import InnerSubject
+from permgrad.attribution.subject.network import NetworkSubject
+from permgrad.attribution.subject.tracing import OwnThreadTracer
+from permgrad.attribution.subject.untouched import as_written, kept
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:

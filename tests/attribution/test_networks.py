@@ -15,7 +15,7 @@ from untouched import assert_untouched, state_of
 
 import permgrad as pg
 from permgrad.attribution import methods
-from permgrad.attribution.shapley.game import ShapleyGame
+from permgrad.attribution.method.shapley.game import ShapleyGame
 
 METHODS = [name for name in methods if name != "permgrad-paper"]
 #: Fewer draws than usual: here only the way through matters.
@@ -237,7 +237,7 @@ def test_branches_change_no_number():
 @pytest.mark.parametrize("method", ["permgrad", "permutation", "shapley"])
 def test_explanations_run_each_branch_once_for_each_row(monkeypatch, method):
     """The games do find the branches, and leave them alone where they are told to."""
-    from permgrad.attribution import coalitions
+    from permgrad.attribution.replace import coalitions
 
     made = []
 
@@ -271,8 +271,8 @@ def test_coalitions_of_several_inputs_are_laid_out_by_branches(inputs, by_branch
 
 
 def test_the_branches_are_used():
-    from permgrad.attribution.network.branches import cut_into_branches
-    from permgrad.attribution.network.subject import NetworkSubject
+    from permgrad.attribution.replace.branches import cut_into_branches
+    from permgrad.attribution.subject.network import NetworkSubject
 
     for name, wanted in (("shared_encoder", True), ("images_first", True), ("branches_on_values", False)):
         net, inputs, _ = STRANGERS[name]()
@@ -282,8 +282,8 @@ def test_the_branches_are_used():
 
 
 def test_branches_of_more_rows_than_are_tried_are_found():
-    from permgrad.attribution.network.branches import _PROBE_ROWS, cut_into_branches
-    from permgrad.attribution.network.subject import NetworkSubject
+    from permgrad.attribution.replace.branches import _PROBE_ROWS, cut_into_branches
+    from permgrad.attribution.subject.network import NetworkSubject
 
     net, inputs, _ = STRANGERS["shared_encoder"]()
     many = {name: torch.as_tensor(own)[torch.arange(_PROBE_ROWS + 1) % ROWS] for name, own in inputs.items()}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import permgrad as pg
-from permgrad.attribution.network import subject
+from permgrad.attribution.subject import network as subject
 
 ROWS, BACKGROUND = 6, 9
 MASK = np.array([[-1, 0, 0, -1], [1, 1, -1, 2]])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import permgrad as pg
-from permgrad.attribution.network.outputs import (
+from permgrad.attribution.subject.outputs import (
     OutputForm,
     _flat,
     _infer_kind,

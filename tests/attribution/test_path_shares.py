@@ -9,7 +9,7 @@ import pytest
 
 import permgrad as pg
 import verify_paths as verify
-from permgrad.attribution.donors import donor_rows
+from permgrad.attribution.replace.donors import donor_rows
 
 TOLERANCE = 1e-5
 

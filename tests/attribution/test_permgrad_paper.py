@@ -18,9 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import permgrad as pg
-from permgrad._errors import InputError
 from permgrad.attribution.explain import explain
-from permgrad.attribution.permgrad_paper import (
+from permgrad.attribution.method.permgrad_paper import (
     PermGradPaper,
     _listed,
     nearest_cells,
@@ -28,6 +27,7 @@ from permgrad.attribution.permgrad_paper import (
     shuffle,
     stable_softmax,
 )
+from permgrad.base.errors import InputError
 from permgrad.imaging import ForeignRenderer
 
 NETWORK = {"dense_units": [8], "conv_filters": [4, 6], "fusion_units": [8]}

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from permgrad.imaging import Renderer, StoredLayout
 from permgrad.imaging.layout import Blur
-from permgrad.models.blocks import ACTIVATIONS
-from permgrad.models.network import HybridNetwork
-from permgrad.models.replacement import ReplacementEngine
+from permgrad.models.fast.replacement import ReplacementEngine
+from permgrad.models.network.blocks import ACTIVATIONS
+from permgrad.models.network.network import HybridNetwork
 
 TABLE, IMAGE = frozenset({"tabular"}), frozenset({"image"})
 BOTH = TABLE | IMAGE

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import permgrad as pg
-from permgrad.attribution.executor import LocalExecutor
-from permgrad.attribution.game import Game
+from permgrad.attribution.replace.executor import LocalExecutor
+from permgrad.attribution.replace.game import Game
 
 TOLERANCE = 1e-5
 ROWS = 230
@@ -130,7 +130,7 @@ def test_whatever_the_memory(fitted, monkeypatch):
 
 
 def test_memory_that_does_not_suffice_is_met_with_smaller_batches(fitted, monkeypatch):
-    from permgrad.models.replacement import ReplacementEngine
+    from permgrad.models.fast.replacement import ReplacementEngine
 
     model, y = fitted
     whole, sizes = explain(model, y, branches=False), []

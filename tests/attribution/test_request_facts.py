@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from permgrad.attribution.coalitions import forward_batch_size
-from permgrad.attribution.network.segments import image_shape
-from permgrad.attribution.network.slopes import constant_sum
-from permgrad.attribution.result import input_maps
+from permgrad.attribution.build import input_maps
+from permgrad.attribution.players.segments import image_shape
+from permgrad.attribution.replace.coalitions import forward_batch_size
+from permgrad.attribution.slopes.slopes import constant_sum
 
 TABLE, IMAGE = torch.zeros(2, 3), torch.zeros(2, 1, 4, 4)
 

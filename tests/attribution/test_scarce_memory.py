@@ -20,8 +20,8 @@ from strangers import STRANGERS
 from torch import nn
 
 import permgrad as pg
-from permgrad._errors import is_out_of_memory
 from permgrad.attribution import methods
+from permgrad.base.errors import is_out_of_memory
 from permgrad.evaluation.predictor import predictor_importance
 from permgrad.models.batches import halved, in_batches, sparing
 
@@ -147,7 +147,7 @@ def test_the_evaluation_of_a_training() -> None:
 
     # Without the block that teaches the C library to keep memory, which a training does without where it must.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("permgrad.models.allocator._BLOCK", 100)
+        patch.setattr("permgrad.models.train.allocator._BLOCK", 100)
         compare(fit, share=0.7)
     with ScarceMemory(20 * 2**20) as scarce:
         fit()
@@ -219,7 +219,7 @@ def test_a_table_in_parts(tmp_path: Path, model: Any, method: str, scope: Any) -
         warnings.simplefilter("always", pg.PermgradWarning)
         patch.setattr(type(model), "encode", scarce)
         # The first rows are tried before anything is written; these are few enough.
-        patch.setattr("permgrad.attribution.streaming.plan._FEWEST_ROWS", 16)
+        patch.setattr("permgrad.attribution.parts.plan._FEWEST_ROWS", 16)
         cut = values(background=X[:40])
     np.testing.assert_allclose(cut, values(background=X[:40]), atol=1e-6)
     assert sum("must fit into memory" in str(one.message) for one in caught) == 1

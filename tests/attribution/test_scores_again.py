@@ -11,10 +11,10 @@ from sklearn.metrics import mean_absolute_error, r2_score
 from torch import nn
 
 import permgrad as pg
-from permgrad.attribution.donors import donor_rows
-from permgrad.attribution.jackknife import deal_groups
-from permgrad.attribution.moments import interval
-from permgrad.attribution.scoring import resolve_scorers
+from permgrad.attribution.replace.donors import donor_rows
+from permgrad.attribution.replace.jackknife import deal_groups
+from permgrad.attribution.replace.moments import interval
+from permgrad.attribution.replace.scoring import resolve_scorers
 
 ROWS, REPEATS, GROUPS = 90, 3, 20
 

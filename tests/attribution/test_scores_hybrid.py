@@ -9,7 +9,7 @@ from rounding import rounding
 from sklearn.metrics import get_scorer
 
 import permgrad as pg
-from permgrad.attribution.donors import donor_rows
+from permgrad.attribution.replace.donors import donor_rows
 
 # So many rows are their own background; an odd number, so that one of them is in the middle.
 ROWS, REPEATS = 221, 2

@@ -9,7 +9,7 @@ from sklearn.metrics import get_scorer
 
 import permgrad as pg
 from permgrad import InputError
-from permgrad.attribution.donors import donor_rows
+from permgrad.attribution.replace.donors import donor_rows
 
 
 @pytest.fixture(scope="module")

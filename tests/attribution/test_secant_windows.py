@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from permgrad.attribution import secants
-from permgrad.attribution.secant_rules import rule_of
-from permgrad.attribution.secant_windows import PackWindows, UnpackWindows, only_seen_windows
+from permgrad.attribution.slopes import secants
+from permgrad.attribution.slopes.secant_rules import rule_of
+from permgrad.attribution.slopes.secant_windows import PackWindows, UnpackWindows, only_seen_windows
 from permgrad.imaging import Renderer, StoredLayout
 from permgrad.imaging.layout import Blur
-from permgrad.models.image_entry import seen_windows
-from permgrad.models.network import HybridNetwork
+from permgrad.models.network.network import HybridNetwork
+from permgrad.models.train.image_entry import seen_windows
 
 POSITIONS = [[0, 0], [3, 7], [3, 8], [11, 4]]
 
@@ -124,7 +124,7 @@ def test_seen_windows_are_few_here():
 
 def test_attributions_are_those_of_whole_maps(monkeypatch):
     """The walk through a network of the published form, with packing and without."""
-    from permgrad.attribution.secants import _read
+    from permgrad.attribution.slopes.secants import _read
 
     torch.manual_seed(0)
     options = {"dense_units": [8], "conv_filters": [4, 6], "fusion_units": [8]}

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import permgrad as pg
-from permgrad.attribution.shapley.designs import drawn_size, make_design
-from permgrad.attribution.shapley.owen import Tree
+from permgrad.attribution.method.shapley.designs import drawn_size, make_design
+from permgrad.attribution.method.shapley.owen import Tree
 
 
 def sizes_of(players: int) -> list[int]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import permgrad as pg
-from permgrad.attribution.shapley.owen import Tree
+from permgrad.attribution.method.shapley.owen import Tree
 
 PLAYERS = 7
 

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 import permgrad as pg
-from permgrad.attribution.shapley import sampled
-from permgrad.attribution.shapley.balanced import _with_and_without
-from permgrad.attribution.shapley.designs import drawn_size
-from permgrad.attribution.shapley.loss import LossPlan, _other_rows, _Walks
-from permgrad.attribution.shapley.method import choose_references
-from permgrad.attribution.shapley.sampled import _sizes, _spread_donors
+from permgrad.attribution.method.shapley import sampled
+from permgrad.attribution.method.shapley.balanced import _with_and_without
+from permgrad.attribution.method.shapley.designs import drawn_size
+from permgrad.attribution.method.shapley.loss import LossPlan, _other_rows, _Walks
+from permgrad.attribution.method.shapley.method import choose_references
+from permgrad.attribution.method.shapley.sampled import _sizes, _spread_donors
 
 KEYS = np.arange(200, dtype=np.uint64)
 

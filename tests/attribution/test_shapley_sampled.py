@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import permgrad as pg
-from permgrad._random import content_keys
-from permgrad.attribution.shapley import method as shapley_method
-from permgrad.attribution.shapley import sampled as shapley_sampled
-from permgrad.attribution.shapley.grid import CoalitionGrid
-from permgrad.attribution.shapley.owen import Tree
-from permgrad.attribution.shapley.sampled import StoppingRule, Strata
+from permgrad.attribution.method.shapley import method as shapley_method
+from permgrad.attribution.method.shapley import sampled as shapley_sampled
+from permgrad.attribution.method.shapley.grid import CoalitionGrid
+from permgrad.attribution.method.shapley.owen import Tree
+from permgrad.attribution.method.shapley.sampled import StoppingRule, Strata
+from permgrad.base.random import content_keys
 
 
 def make_net(players: int = 8, outputs: int = 2, seed: int = 0) -> nn.Module:
@@ -382,7 +382,7 @@ def test_loss_intervals_cover_the_value_over_all_rows():
 
 @pytest.mark.parametrize(("structure", "sampler"), [("flat", "solve"), ("owen", "walk")])
 def test_rows_as_their_own_background_never_donate_to_themselves(monkeypatch, structure, sampler):
-    from permgrad.attribution.shapley import loss as shapley_loss
+    from permgrad.attribution.method.shapley import loss as shapley_loss
 
     seen = []
     plain = getattr(shapley_loss, sampler)

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 import permgrad as pg
-from permgrad.attribution.branch_weights import weigh_branches
-from permgrad.attribution.conditional import ConditionalSampler
-from permgrad.attribution.donors import MarginalSampler
-from permgrad.attribution.engines.ray import _portable
-from permgrad.attribution.gradients import network_gradients, output_gradients
-from permgrad.attribution.moments import interval
-from permgrad.data.encoding import TableEncoder
+from permgrad.attribution.parts.engines.ray import _portable
+from permgrad.attribution.replace.branch_weights import weigh_branches
+from permgrad.attribution.replace.conditional import ConditionalSampler
+from permgrad.attribution.replace.donors import MarginalSampler
+from permgrad.attribution.replace.moments import interval
+from permgrad.attribution.slopes.gradients import network_gradients, output_gradients
+from permgrad.data.encode.encoding import TableEncoder
 from permgrad.imaging import ForeignRenderer
 from permgrad.imaging.assignment import _standardised_sample
 

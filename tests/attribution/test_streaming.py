@@ -16,16 +16,16 @@ import pytest
 import torch
 
 import permgrad as pg
-from permgrad._files import _beginning
-from permgrad._random import uniform
-from permgrad.attribution.donors import donor_rows
-from permgrad.attribution.engines import LocalEngine
 from permgrad.attribution.method import methods
-from permgrad.attribution.streaming.folder import _difference
-from permgrad.attribution.streaming.merge import merge
-from permgrad.attribution.streaming.part import explain_part
-from permgrad.attribution.streaming.plan import StreamPlan, make_plan, model_digest
-from permgrad.data.partitions import Part, open_partitioned
+from permgrad.attribution.parts.engines import LocalEngine
+from permgrad.attribution.parts.folder import _difference
+from permgrad.attribution.parts.merge import merge
+from permgrad.attribution.parts.part import explain_part
+from permgrad.attribution.parts.plan import StreamPlan, make_plan, model_digest
+from permgrad.attribution.replace.donors import donor_rows
+from permgrad.base.files import _beginning
+from permgrad.base.random import uniform
+from permgrad.data.parts.partitions import Part, open_partitioned
 
 ROWS = 900
 SMALL = {"dense_units": (8,), "conv_filters": (4, 4), "fusion_units": (8,)}
@@ -303,7 +303,7 @@ def test_sums_do_not_grow_with_rows(tmp_path: Path, regressor: pg.HyNNRegressor)
 
 
 def test_donors_are_those_of_the_whole_table() -> None:
-    from permgrad.attribution.donors import RowNumbers
+    from permgrad.attribution.replace.donors import RowNumbers
 
     numbers = np.array([3, 70, 71, 500])
     everything = donor_rows(0, "a", 1, np.arange(600), 40, shared=False)
@@ -442,7 +442,7 @@ def test_a_changed_table_option_or_version_is_not_gone_on_with(
         "another with --out (out=)"
     )
     with monkeypatch.context() as later:
-        later.setattr("permgrad.attribution.streaming.plan.__version__", "99.0")
+        later.setattr("permgrad.attribution.parts.plan.__version__", "99.0")
         with pytest.raises(pg.InputError, match="holds one that differs in the version of permgrad; replace it"):
             pg.explain_stream(regressor, folder, **options)
     frame.iloc[150:].assign(a=0.5).to_parquet(folder / "001.parquet")
@@ -585,7 +585,7 @@ def test_rows_without_a_target_are_as_if_they_were_not_there(
 def test_conditional_models_are_fitted_once(
     tmp_path: Path, regressor: pg.HyNNRegressor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from permgrad.attribution.conditional import ConditionalSampler
+    from permgrad.attribution.replace.conditional import ConditionalSampler
 
     fitted: list[str] = []
     fit = ConditionalSampler._fit_player

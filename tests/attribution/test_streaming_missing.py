@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import permgrad as pg
-from permgrad._random import uniform
-from permgrad.attribution.streaming.plan import _threshold
+from permgrad.attribution.parts.plan import _threshold
+from permgrad.base.random import uniform
 
 ROWS = 160
 
@@ -67,7 +67,7 @@ def test_a_cell_is_named_by_its_row_in_the_table(case, tmp_path, row, column, wr
 @pytest.mark.parametrize("rows", [1, 7, 1000])
 @pytest.mark.parametrize("drawn", [50, 1000, 10_000])
 def test_the_threshold_leaves_as_many_rows_as_are_wanted(monkeypatch, rows, drawn):
-    monkeypatch.setattr("permgrad.attribution.streaming.plan._DRAWN", drawn)
+    monkeypatch.setattr("permgrad.attribution.parts.plan._DRAWN", drawn)
     for wanted in {1, min(3, rows), rows}:
         bound = _threshold(5, wanted, rows)
         lots = uniform(5, ("receivers",), np.arange(rows))

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import permgrad as pg
-from permgrad.attribution.importance import loss_scale
-from permgrad.attribution.moments import NO_DONOR, PairMoments
-from permgrad.attribution.streaming.sums import SummedMoments, TargetSums, ValueSums, pack, unpack
+from permgrad.attribution.parts.sums import SummedMoments, TargetSums, ValueSums, pack, unpack
+from permgrad.attribution.replace.importance import loss_scale
+from permgrad.attribution.replace.moments import NO_DONOR, PairMoments
 
 
 def filled(

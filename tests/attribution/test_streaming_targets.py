@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from permgrad._errors import InputError
-from permgrad.attribution.streaming.targets import read_targets
+from permgrad.attribution.parts.targets import read_targets
+from permgrad.base.errors import InputError
 
 REGRESSOR, CLASSIFIER = SimpleNamespace(), SimpleNamespace(classes_=np.array([0, 1]))
 

@@ -23,9 +23,9 @@ from strangers import STRANGERS
 from torch import fx, nn
 
 import permgrad as pg
-from permgrad._threads import together
 from permgrad.attribution import methods
-from permgrad.attribution.executor import LocalExecutor
+from permgrad.attribution.replace.executor import LocalExecutor
+from permgrad.base.threads import together
 
 CASES = [(name, scope) for name in methods for scope in methods.get(name).scopes]
 ROWS = 12
@@ -302,11 +302,11 @@ _FORKING = """
 import multiprocessing, os, sys, threading, time
 import numpy as np, torch
 import permgrad as pg
-from permgrad._random import forked_torch
-from permgrad._threads import _asking, warning_filters
-from permgrad.attribution.network.tracing import _one_traces
+from permgrad.base.random import forked_torch
+from permgrad.base.threads import _asking, warning_filters
+from permgrad.attribution.subject.tracing import _one_traces
 from permgrad.models.devices import full_float32
-from permgrad.models.replacement import evaluation_mode
+from permgrad.models.fast.replacement import evaluation_mode
 torch.set_num_threads(2)
 rng = np.random.default_rng(0)
 X = rng.normal(size=(400, 4))

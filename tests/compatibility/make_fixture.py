@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 import permgrad as pg
-from permgrad.models.image_table import ImageTableModel, Records
+from permgrad.models.estimators.image_table import ImageTableModel, Records
 
 SMALL = {"dense_units": [4], "conv_filters": [2], "fusion_units": [4]}
 HERE = Path(__file__).parent

@@ -37,7 +37,7 @@ def test_models_of_tables_predict_what_they_did(release):
 
 
 def test_models_of_images_and_a_table_predict_what_they_did(release):
-    from permgrad.models.image_table import Records
+    from permgrad.models.estimators.image_table import Records
 
     place, rows, expected = release
     model = pg.load(place / "image-table")

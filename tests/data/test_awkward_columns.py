@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from permgrad._errors import InputError, PermgradWarning
-from permgrad.data.cells import CellError
-from permgrad.data.csv_table import numbered, parse_csv
-from permgrad.data.missing_texts import MISSING_ANYWAY
-from permgrad.data.table import read_table, read_written
+from permgrad.base.errors import InputError, PermgradWarning
+from permgrad.data.read.cells import CellError
+from permgrad.data.read.csv_table import numbered, parse_csv
+from permgrad.data.read.missing_texts import MISSING_ANYWAY
+from permgrad.data.read.table import read_table, read_written
 
 
 def read(tmp_path, content, **options):

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pytest
 
 from permgrad import InputError, PermgradWarning
-from permgrad.data.cells import MissingCodes, find_date_format
-from permgrad.data.column_types import Schema, infer_schema, read_numbers
-from permgrad.data.identifiers import is_running, tell_of_identifiers
-from permgrad.data.spellings import several_ways, several_ways_said, tell_of_several_ways
+from permgrad.data.read.cells import MissingCodes, find_date_format
+from permgrad.data.read.spellings import several_ways, several_ways_said, tell_of_several_ways
+from permgrad.data.types.column_types import Schema, infer_schema, read_numbers
+from permgrad.data.types.identifiers import is_running, tell_of_identifiers
 
 
 def kind_of(values, name="a", **options):

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from permgrad import InputError, PermgradWarning
-from permgrad.data.encoding import TableEncoder, align_columns
-from permgrad.data.statistics import TableStatistics
+from permgrad.data.encode.encoding import TableEncoder, align_columns
+from permgrad.data.encode.statistics import TableStatistics
 
 MODES = ["robust", "standard", "minmax", "quantile"]
 

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 from permgrad import InputError, PermgradWarning
-from permgrad._errors import keeping_warnings
-from permgrad.data.cells import read_dates
-from permgrad.data.column_types import infer_schema
-from permgrad.data.encoding import TableEncoder, surprises_told_once
+from permgrad.base.errors import keeping_warnings
+from permgrad.data.encode.encoding import TableEncoder, surprises_told_once
+from permgrad.data.read.cells import read_dates
+from permgrad.data.types.column_types import infer_schema
 
 DAYS = pd.date_range("2021-11-20", periods=60, freq="D")
 

@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 
 import permgrad as pg
-from permgrad._errors import InputError, PermgradWarning, keeping_warnings
-from permgrad.data.column_notes import tell_of_columns
-from permgrad.data.column_types import infer_schema
-from permgrad.data.duplicates import same_columns
-from permgrad.data.encoding import TableEncoder
+from permgrad.base.errors import InputError, PermgradWarning, keeping_warnings
+from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.splitting import count_shared_rows
-from permgrad.runs.inputs import load_inputs
-from permgrad.runs.request import RunRequest
+from permgrad.data.types.column_notes import tell_of_columns
+from permgrad.data.types.column_types import infer_schema
+from permgrad.data.types.duplicates import same_columns
+from permgrad.runs.run.inputs import load_inputs
+from permgrad.runs.run.request import RunRequest
 
 ROWS = 200
 BIG = 2**62

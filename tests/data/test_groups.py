@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from permgrad import InputError
-from permgrad.data.groups import check_blocks, propose_one_hot_blocks, read_groups
+from permgrad.data.encode.groups import check_blocks, propose_one_hot_blocks, read_groups
 
 
 def one_hot(name, levels, n=200, seed=0):

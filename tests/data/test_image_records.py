@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from permgrad._errors import InputError, PermgradWarning
+from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.data.image_table import ImageColumn, check_images, locate_images, pages_said, shared_images
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from permgrad import InputError
-from permgrad.data.positive import find_positive, usual_positive
+from permgrad.data.types.positive import find_positive, usual_positive
 
 
 @pytest.mark.parametrize(

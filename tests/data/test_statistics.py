@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from permgrad import InputError
-from permgrad.data.cells import Distinct, MissingCodes
-from permgrad.data.column_types import infer_schema
-from permgrad.data.statistics import LevelCounts, NumericStatistics, TableStatistics, column_quantiles
+from permgrad.data.encode.statistics import LevelCounts, NumericStatistics, TableStatistics, column_quantiles
+from permgrad.data.read.cells import Distinct, MissingCodes
+from permgrad.data.types.column_types import infer_schema
 
 
 def make_frame(n=500, seed=0):

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from permgrad import EnvironmentProblem, InputError, PermgradWarning
-from permgrad._csv import read_csv, write_csv
-from permgrad.data.cells import MissingCodes
-from permgrad.data.column_types import infer_schema, read_numbers
-from permgrad.data.missing_texts import MISSING_ANYWAY, SPREADSHEET_ERRORS
-from permgrad.data.partitions import open_partitioned
-from permgrad.data.table import blank_codes, read_table, read_written, sniff_delimiter, unused_codes
+from permgrad.base.csv_files import read_csv, write_csv
+from permgrad.data.parts.partitions import open_partitioned
+from permgrad.data.read.cells import MissingCodes
+from permgrad.data.read.missing_texts import MISSING_ANYWAY, SPREADSHEET_ERRORS
+from permgrad.data.read.table import blank_codes, read_table, read_written, sniff_delimiter, unused_codes
+from permgrad.data.types.column_types import infer_schema, read_numbers
 
 FRAME = pd.DataFrame({"age": [31, 40, 25], "town": ["Köln", "Ulm", "Bonn"], "height": [1.5, 2.25, 1.75]})
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from permgrad import InputError
-from permgrad.data.truth import make_truth, truths
+from permgrad_benchmark.truth import make_truth, truths
 
 CLOSED = ["friedman1", "linear20", "product", "xor_like", "g_function"]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import permgrad as pg
-from permgrad.data.cells import CellError
+from permgrad.data.read.cells import CellError
 from permgrad.data.weights import LEAST, MOST, check_weights, read_weights
 
 ROWS = 120

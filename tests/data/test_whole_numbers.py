@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from permgrad.data.partitions import open_partitioned
-from permgrad.data.table import read_table
-from permgrad.runs.chosen_rows import Conditions
-from permgrad.runs.stages import prediction_table
+from permgrad.data.parts.partitions import open_partitioned
+from permgrad.data.read.table import read_table
+from permgrad.runs.commands.chosen_rows import Conditions
+from permgrad.runs.run.stages import prediction_table
 
 FIRST = 2**53 + 1
 NUMBERS: list[int | None] = [FIRST, None, FIRST + 2, -3]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from permgrad._errors import InputError
+from permgrad.base.errors import InputError
 from permgrad.evaluation.agreement import (
     agreement,
     agreement_measures,

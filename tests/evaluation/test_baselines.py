@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 import torch
 
-from permgrad._errors import EnvironmentProblem, InputError
-from permgrad.data.encoding import TableEncoder
-from permgrad.evaluation import baselines as module
-from permgrad.evaluation.baselines import Part, baselines, fit_baseline, natural_table, run_baselines
+from permgrad.base.errors import EnvironmentProblem, InputError
+from permgrad.data.encode.encoding import TableEncoder
+from permgrad.evaluation import competitors as module
+from permgrad.evaluation.competitors import Part, baselines, fit_baseline, natural_table, run_baselines
 from permgrad.evaluation.metrics import metrics
 
 NAMES = [

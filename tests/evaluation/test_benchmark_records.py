@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from permgrad._errors import InputError
-from permgrad.evaluation.benchmark import ANY, COLUMNS, Contestant, Record, Records, Scores, enrolled
-from permgrad.evaluation.benchmark.contestants import enrol
+from permgrad.base.errors import InputError
+from permgrad_benchmark import ANY, COLUMNS, Contestant, Record, Records, Scores, enrolled
+from permgrad_benchmark.contestants import enrol
 
 
 def some_records():

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from permgrad._errors import InputError
-from permgrad.evaluation.benchmark import ANY, Records
-from permgrad.evaluation.benchmark.standing import share_bias, standings, summarise
+from permgrad.base.errors import InputError
+from permgrad_benchmark import ANY, Records
+from permgrad_benchmark.standing import share_bias, standings, summarise
 
 
 def frame_of(figures, metric="share_error", estimand="total_effect"):

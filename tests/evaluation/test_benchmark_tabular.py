@@ -11,14 +11,14 @@ import pytest
 import torch
 from sklearn.base import BaseEstimator, RegressorMixin
 
-from permgrad._errors import InputError
 from permgrad.attribution import methods
-from permgrad.data.truth import ESTIMANDS, make_truth
-from permgrad.evaluation.benchmark import ANY, Settings, benchmark_metrics, enrolled, load_suites, metric_named
-from permgrad.evaluation.benchmark.tabular import case as cases
-from permgrad.evaluation.benchmark.tabular import ours, suite
-from permgrad.evaluation.benchmark.tabular.sage import sage_permutation
+from permgrad.base.errors import InputError
 from permgrad.evaluation.ranking import share_error
+from permgrad_benchmark import ANY, Settings, benchmark_metrics, enrolled, load_suites, metric_named
+from permgrad_benchmark.suites.tabular import case as cases
+from permgrad_benchmark.suites.tabular import ours, suite
+from permgrad_benchmark.suites.tabular.sage import sage_permutation
+from permgrad_benchmark.truth import ESTIMANDS, make_truth
 
 TABULAR = load_suites().get("tabular")
 TINY = cases.Sizes(

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from permgrad._errors import InputError
+from permgrad.base.errors import InputError
 from permgrad.evaluation.comparison import Comparison, Contestant
 from permgrad.evaluation.paired import corrected_paired_test
-from permgrad.report._comparison_words import agreement_line, agreement_words, path_lines
-from permgrad.report.comparison import sentences
+from permgrad.report.page.comparison import sentences
+from permgrad.report.page.comparison_words import agreement_line, agreement_words, path_lines
 from permgrad.report.plots._base import number
 
 NAMES = ("a", "b", "c")

@@ -12,7 +12,7 @@ import sklearn.metrics as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from permgrad._errors import InputError
+from permgrad.base.errors import InputError
 from permgrad.evaluation.metrics import evaluate, metrics, primary_metric
 
 CLASSIFICATION = [name for name in metrics if metrics.get(name).task == "classification"]

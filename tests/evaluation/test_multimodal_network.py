@@ -7,14 +7,14 @@ import pytest
 import torch
 
 import permgrad as pg
-from permgrad._errors import InputError
-from permgrad._random import generator
-from permgrad.evaluation.benchmark.multimodal.autoencoder import Bottleneck
-from permgrad.evaluation.benchmark.multimodal.case import LAYER, QUICK, Case, make_case, make_oracle
-from permgrad.evaluation.benchmark.multimodal.functions import COLUMNS_OF, MODALITIES, functions
-from permgrad.evaluation.benchmark.multimodal.network import FusedNetwork, MarginNetwork
-from permgrad.evaluation.benchmark.multimodal.pairs import Design, with_threshold
-from permgrad.evaluation.benchmark.multimodal.training import (
+from permgrad.base.errors import InputError
+from permgrad.base.random import generator
+from permgrad_benchmark.suites.multimodal.autoencoder import Bottleneck
+from permgrad_benchmark.suites.multimodal.case import LAYER, QUICK, Case, make_case, make_oracle
+from permgrad_benchmark.suites.multimodal.functions import COLUMNS_OF, MODALITIES, functions
+from permgrad_benchmark.suites.multimodal.network import FusedNetwork, MarginNetwork
+from permgrad_benchmark.suites.multimodal.pairs import Design, with_threshold
+from permgrad_benchmark.suites.multimodal.training import (
     TrainingSettings,
     accuracy,
     train,

@@ -10,23 +10,23 @@ import numpy as np
 import pytest
 import torch
 
-from permgrad._errors import EnvironmentProblem, InputError
-from permgrad.evaluation.benchmark import Records, Settings, load_suites, metric_named, suites
-from permgrad.evaluation.benchmark.contestants import Contestant, Scores, enrolled
-from permgrad.evaluation.benchmark.multimodal import MultimodalSuite, linear, register_function
-from permgrad.evaluation.benchmark.multimodal.autoencoder import bottleneck_features
-from permgrad.evaluation.benchmark.multimodal.case import FULL, make_case, make_oracle
-from permgrad.evaluation.benchmark.multimodal.functions import MODALITIES, functions
-from permgrad.evaluation.benchmark.multimodal.images import _read
-from permgrad.evaluation.benchmark.multimodal.ours import ENTRIES, score
-from permgrad.evaluation.benchmark.multimodal.pairs import hold_out
-from permgrad.evaluation.benchmark.multimodal.suite import NOT_REPEATED, repeat, shuffled
-from permgrad.evaluation.benchmark.multimodal.training import QUICK as QUICK_TRAINING
-from permgrad.evaluation.benchmark.multimodal.training import train
-from permgrad.evaluation.benchmark.multimodal.truth import true_importance
-from permgrad.evaluation.benchmark.records import Record
+from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.evaluation.ranking import share_error
 from permgrad.evaluation.stability import stability
+from permgrad_benchmark import Records, Settings, load_suites, metric_named, suites
+from permgrad_benchmark.contestants import Contestant, Scores, enrolled
+from permgrad_benchmark.records import Record
+from permgrad_benchmark.suites.multimodal import MultimodalSuite, linear, register_function
+from permgrad_benchmark.suites.multimodal.autoencoder import bottleneck_features
+from permgrad_benchmark.suites.multimodal.case import FULL, make_case, make_oracle
+from permgrad_benchmark.suites.multimodal.functions import MODALITIES, functions
+from permgrad_benchmark.suites.multimodal.images import _read
+from permgrad_benchmark.suites.multimodal.ours import ENTRIES, score
+from permgrad_benchmark.suites.multimodal.pairs import hold_out
+from permgrad_benchmark.suites.multimodal.suite import NOT_REPEATED, repeat, shuffled
+from permgrad_benchmark.suites.multimodal.training import QUICK as QUICK_TRAINING
+from permgrad_benchmark.suites.multimodal.training import train
+from permgrad_benchmark.suites.multimodal.truth import true_importance
 
 HAS_DATA = Path(os.environ.get("PERMGRAD_DATA", "no such folder"), "pneumoniamnist.npz").is_file()
 needs_data = pytest.mark.skipif(not HAS_DATA, reason="pneumoniamnist.npz is not in the folder that PERMGRAD_DATA names")
@@ -94,7 +94,7 @@ def test_repetitions_and_randomised_networks():
     design = suite.design("F2", 0, settings)
     network = train(design, 0, QUICK_TRAINING)
     pairs = design.draw(design.test, 300, np.random.default_rng(0))
-    from permgrad.evaluation.benchmark.multimodal.case import QUICK
+    from permgrad_benchmark.suites.multimodal.case import QUICK
 
     case = make_case(design, network, pairs, 0, QUICK)
     own = enrolled("multimodal").get("gradient")

@@ -8,17 +8,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from permgrad._errors import InputError
-from permgrad.evaluation.benchmark.multimodal.clinical import covariance_with, draw_clinical, published_covariance
-from permgrad.evaluation.benchmark.multimodal.functions import (
+from permgrad.base.errors import InputError
+from permgrad.evaluation.ranking import importance_shares
+from permgrad_benchmark.suites.multimodal.clinical import covariance_with, draw_clinical, published_covariance
+from permgrad_benchmark.suites.multimodal.functions import (
     FEATURES,
     DecisionFunction,
     functions,
     linear,
     register_function,
 )
-from permgrad.evaluation.benchmark.multimodal.truth import Population, sampled_importance, true_importance
-from permgrad.evaluation.ranking import importance_shares
+from permgrad_benchmark.suites.multimodal.truth import Population, sampled_importance, true_importance
 
 PUBLISHED = ("F0", "F1", "F2", "F3", "F4", "F5", "F6", "F7")
 LINEAR = [name for name in functions if functions.get(name).weights is not None]

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import integrate, special, stats
 
-from permgrad._errors import InputError
+from permgrad.base.errors import InputError
 from permgrad.evaluation.paired import PairedTest, corrected_paired_test, holm, mean_ranks
 
 NUMBERS = st.lists(st.floats(-5, 5, allow_subnormal=False), min_size=2, max_size=12)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from permgrad import HyNNClassifier, HyNNRegressor, explain
-from permgrad._errors import InputError
+from permgrad.base.errors import InputError
 from permgrad.evaluation.predictor import loss_of, predictor_importance, row_losses
 
 

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from permgrad._errors import InputError
+from permgrad.base.errors import InputError
 from permgrad.evaluation.agreement import weighted_overlap
 from permgrad.evaluation.ranking import (
     compare_rankings,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from invoking import call
 
 import permgrad as pg
-from permgrad._csv import csv_formulas, csv_text, quoted, read_csv, unquoted, write_csv
+from permgrad.base.csv_files import csv_formulas, csv_text, quoted, read_csv, unquoted, write_csv
 
 #: Texts that a spreadsheet computes, or takes for a formula where it skips white space.
 FORMULAS = (

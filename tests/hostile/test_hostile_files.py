@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from permgrad import InputError, PermgradWarning, read_table
-from permgrad.data.table import read_written
+from permgrad.data.read.table import read_written
 
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "cp1252", "ascii")
 #: One fixed sequence of cases, as for hostile tables.

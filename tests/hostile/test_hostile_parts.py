@@ -14,11 +14,11 @@ from hostile_arguments import check_argument, working_in
 from PIL import Image
 
 from permgrad import imaging, tuning
-from permgrad.attribution.engines import RayEngine
-from permgrad.data.encoding import TableEncoder
+from permgrad.attribution.parts.engines import RayEngine
+from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.image_table import locate_images
 from permgrad.evaluation import agreement, metrics, paired, predictor, thresholds
-from permgrad.models.image_table import ImageTableModel, Records
+from permgrad.models.estimators.image_table import ImageTableModel, Records
 
 NAMES = list("abcd")
 ROWS = np.random.default_rng(0).normal(size=(40, 4))

@@ -18,7 +18,7 @@ import _fuzz_readers
 from _fuzz_mutations import Canary, mutate, pack, scramble, unpack
 from _fuzzing import Faults, Mutator, Trial
 from permgrad import InputError
-from permgrad.runs.diff import differences
+from permgrad.runs.commands.diff import differences
 
 #: Cases of each reader; those of whole runs take seconds each and are left to the long form.
 CASES = {

@@ -22,10 +22,10 @@ from invoking import call, train_run
 from safetensors.torch import save as weights_to_bytes
 
 import permgrad as pg
-from permgrad import _stored
-from permgrad._csv import csv_text, read_csv, write_csv
-from permgrad._stored import parse_json, read_npz, sealed, write_npz
-from permgrad.models.saving import checksum
+from permgrad.base import stored as _stored
+from permgrad.base.csv_files import csv_text, read_csv, write_csv
+from permgrad.base.stored import parse_json, read_npz, sealed, write_npz
+from permgrad.models.save.saving import checksum
 
 
 def npy(header, numbers=b""):
@@ -505,7 +505,7 @@ def test_predictions_of_changed_runs_are_refused(run, tmp_path, change):
 @pytest.mark.parametrize("content", ["{}", "[]"])
 def test_summaries_of_changed_runs_are_refused(run, tmp_path, content):
     """A run that is finished already only tells what it found."""
-    from permgrad.runs.run import summarise
+    from permgrad.runs.run.run import summarise
 
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
@@ -517,7 +517,7 @@ def test_summaries_of_changed_runs_are_refused(run, tmp_path, content):
 
 @pytest.mark.parametrize("entry", [{}, {"share": "half"}, {"share": [1]}])
 def test_summaries_of_changed_branches_are_refused(run, tmp_path, entry):
-    from permgrad.runs.run import summarise
+    from permgrad.runs.run.run import summarise
 
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
@@ -528,7 +528,7 @@ def test_summaries_of_changed_branches_are_refused(run, tmp_path, entry):
 
 @pytest.mark.parametrize("column", ["importance", "ci_low", "ci_high", "tabular"])
 def test_summaries_of_changed_importances_are_refused(run, tmp_path, column):
-    from permgrad.runs.run import summarise
+    from permgrad.runs.run.run import summarise
 
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
@@ -544,7 +544,7 @@ def test_summaries_of_changed_importances_are_refused(run, tmp_path, column):
 
 def test_a_changed_importance_of_nothing_has_no_shares(run, tmp_path):
     """Its interval lies above 0, as no importance of permgrad's own does."""
-    from permgrad.runs.run import summarise
+    from permgrad.runs.run.run import summarise
 
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
@@ -557,7 +557,7 @@ def test_a_changed_importance_of_nothing_has_no_shares(run, tmp_path):
 
 
 def test_cells_that_were_changed_are_done_again(tmp_path):
-    from permgrad.evaluation.benchmark import Records
+    from permgrad_benchmark import Records
 
     path = Records.cell_path(tmp_path, "tabular", "linear20", 0)
     path.parent.mkdir(parents=True)
@@ -574,7 +574,7 @@ def test_cells_that_were_changed_are_done_again(tmp_path):
      '{"training": {"max_epochs": NaN}}', "[" * 100_000, '{"numeric": {}}'],
 )  # fmt: skip
 def test_odd_presets_are_refused(tmp_path, content):
-    from permgrad.models.presets import get_preset
+    from permgrad.models.estimators.presets import get_preset
     from permgrad.tuning.space_files import check_preset
 
     (tmp_path / "preset.json").write_text(content, encoding="utf-8")
@@ -586,7 +586,7 @@ def test_odd_presets_are_refused(tmp_path, content):
 
 
 def test_gzip_that_unpacks_to_a_huge_table_is_refused(tmp_path, monkeypatch):
-    from permgrad.data import text_files
+    from permgrad.data.read import text_files
 
     monkeypatch.setattr(text_files, "_MOST_UNPACKED", 2**18)
     rows = b"a,b\n" + b"0,0\n" * 2**18
@@ -598,7 +598,7 @@ def test_gzip_that_unpacks_to_a_huge_table_is_refused(tmp_path, monkeypatch):
 
 
 def test_gzip_that_unpacks_to_more_than_memory_holds_is_refused(tmp_path, monkeypatch):
-    from permgrad.data import table
+    from permgrad.data.read import table
 
     rows = b"a,b\n" + b"0,0\n" * 2**16
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(rows))
@@ -611,8 +611,8 @@ def test_gzip_that_unpacks_to_more_than_memory_holds_is_refused(tmp_path, monkey
 
 def test_a_hundred_thousand_equal_names_are_counted_at_once(tmp_path):
     """Counting each name among all of them would take minutes."""
-    from permgrad.data.csv_table import numbered
-    from permgrad.data.partitions import _check_names
+    from permgrad.data.parts.partitions import _check_names
+    from permgrad.data.read.csv_table import numbered
 
     names = numbered(["a", "b"] * 50_000)
     assert names[:4] == ["a", "b", "a.1", "b.1"]
@@ -632,7 +632,7 @@ def test_a_hundred_thousand_equal_names_are_counted_at_once(tmp_path):
      '{"index_columns": [{"kind": "range", "name": [], "start": 0, "step": 1, "stop": 3}], "columns": []}', "{"],
 )  # fmt: skip
 def test_notes_of_pandas_that_are_not_its_own_are_refused(tmp_path, notes):
-    from permgrad.data.partitions import open_partitioned
+    from permgrad.data.parts.partitions import open_partitioned
 
     table = pa.table({"a": [1, 2, 3]}).replace_schema_metadata({"pandas": notes})
     pq.write_table(table, tmp_path / "a.parquet")
@@ -644,7 +644,7 @@ def test_notes_of_pandas_that_are_not_its_own_are_refused(tmp_path, notes):
 
 
 def test_a_table_that_says_it_has_more_rows_than_memory_holds_is_refused(tmp_path, monkeypatch):
-    from permgrad.data import table
+    from permgrad.data.read import table
 
     pd.DataFrame({"a": np.zeros(1000)}).to_parquet(tmp_path / "a.parquet")
     monkeypatch.setattr(table, "free_memory", lambda: 10_000)

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 import permgrad as pg
-from permgrad._stored import is_intact, read_npz, sealed
+from permgrad.base.stored import is_intact, read_npz, sealed
 
 ODD = (None, True, -1, 0, 10**12, 2**63, 1e308, "", "x" * 50, [], {}, [[]], {"a": 1}, "../../x", 0.5)
 

@@ -10,9 +10,9 @@ import pytest
 SCRIPT = """
 import resource, sys
 import numpy as np, torch
-import permgrad.models.training as training
+import permgrad.models.train.training as training
 from permgrad.imaging import Renderer, StoredLayout
-from permgrad.models.network import HybridNetwork
+from permgrad.models.network.network import HybridNetwork
 
 torch.set_num_threads(1)
 if sys.argv[1] == "without":

@@ -11,8 +11,8 @@ from torch import nn
 
 import permgrad as pg
 from permgrad.models.devices import device_of, full_float32, mixed_precision, rows_at_once
-from permgrad.models.settings import choose_device, device_faults
-from permgrad.models.training import Rows, TrainingOptions, train
+from permgrad.models.estimators.settings import choose_device, device_faults
+from permgrad.models.train.training import Rows, TrainingOptions, train
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
 
@@ -113,7 +113,7 @@ def test_a_checkpoint_from_before_an_option_was_there(tmp_path):
     def network():
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            from permgrad.models.network import HybridNetwork
+            from permgrad.models.network.network import HybridNetwork
 
             return HybridNetwork(5, 2, {"dense_units": [4]}, paths=("tabular",))
 

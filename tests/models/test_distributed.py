@@ -17,12 +17,12 @@ import torch
 
 import permgrad as pg
 from permgrad.imaging import Renderer, StoredLayout
-from permgrad.models import distributed
-from permgrad.models.distributed import count_devices, devices_faults
-from permgrad.models.network import HybridNetwork
-from permgrad.models.rows import Rows
-from permgrad.models.team import Alone, Several
-from permgrad.models.training import TrainingOptions, train
+from permgrad.models.network.network import HybridNetwork
+from permgrad.models.train import distributed
+from permgrad.models.train.distributed import count_devices, devices_faults
+from permgrad.models.train.rows import Rows
+from permgrad.models.train.team import Alone, Several
+from permgrad.models.train.training import TrainingOptions, train
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("lightning") is None,
@@ -129,7 +129,7 @@ def test_processes_end_with_the_one_that_asked(tmp_path):
 
     def working() -> int:
         known = [_bytes(process / "cmdline") for process in Path("/proc").iterdir() if process.name.isdecimal()]
-        return sum(b"permgrad.models.distributed" in command and bytes(tmp_path) in command for command in known)
+        return sum(b"permgrad.models.train.distributed" in command and bytes(tmp_path) in command for command in known)
 
     try:
         _until((tmp_path / "training.pt").exists)
@@ -223,4 +223,4 @@ def test_shares_of_a_batch():
 
 def test_the_module_is_where_processes_look_for_it():
     assert Path(distributed.__file__).name == "distributed.py"
-    assert distributed.__name__ == "permgrad.models.distributed"
+    assert distributed.__name__ == "permgrad.models.train.distributed"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from permgrad.models.dropout import Dropout
+from permgrad.models.train.dropout import Dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])

@@ -18,8 +18,8 @@ from sklearn.preprocessing import StandardScaler
 
 import permgrad as pg
 from permgrad import HyNNClassifier, HyNNRegressor, InputError
-from permgrad.models.inputs import class_weights, held_out
-from permgrad.models.settings import automatic_batch_size
+from permgrad.models.estimators.inputs import class_weights, held_out
+from permgrad.models.estimators.settings import automatic_batch_size
 
 SMALL = {"dense_units": [16], "conv_filters": [4], "pooling": [4], "fusion_units": [8]}
 

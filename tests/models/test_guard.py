@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from permgrad.models import guard
-from permgrad.models.guard import untouched
+from permgrad.models.train import guard
+from permgrad.models.train.guard import untouched
 
 KNOWN = logging.getLogger("a library of the user's")
 

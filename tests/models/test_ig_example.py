@@ -15,11 +15,11 @@ from torch import nn
 
 import permgrad as pg
 from permgrad import HyNNClassifier, HyNNRegressor, InputError
-from permgrad.models.branches import LevelEmbeddingLinear
-from permgrad.models.inputs import level_blocks
-from permgrad.models.network import HybridNetwork
-from permgrad.models.presets import get_preset, preset_from_dict, presets
-from permgrad.models.training import TrainingOptions, training_loss
+from permgrad.models.estimators.inputs import level_blocks
+from permgrad.models.estimators.presets import get_preset, preset_from_dict, presets
+from permgrad.models.network.branches import LevelEmbeddingLinear
+from permgrad.models.network.network import HybridNetwork
+from permgrad.models.train.training import TrainingOptions, training_loss
 
 BANK = pytest.mark.skipif("PERMGRAD_DATA" not in os.environ, reason="PERMGRAD_DATA names no folder with the data sets")
 

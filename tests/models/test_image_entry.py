@@ -11,8 +11,8 @@ from torch import nn
 
 from permgrad.imaging import Renderer, StoredLayout
 from permgrad.imaging.layout import Blur
-from permgrad.models.image_entry import ImageEntry, seen_windows
-from permgrad.models.network import HybridNetwork
+from permgrad.models.network.network import HybridNetwork
+from permgrad.models.train.image_entry import ImageEntry, seen_windows
 
 POSITIONS = [[0, 0], [3, 7], [3, 8], [11, 4], [11, 11]]
 CORNER = [[0, 0], [0, 2]]

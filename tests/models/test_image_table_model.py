@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 import permgrad as pg
-from permgrad._errors import InputError
-from permgrad.models.image_table import ImageTableModel, Records
-from permgrad.models.multimodal import ImageTableNetwork, ImageTableOptions
+from permgrad.base.errors import InputError
+from permgrad.models.estimators.image_table import ImageTableModel, Records
+from permgrad.models.network.multimodal import ImageTableNetwork, ImageTableOptions
 
 
 def made_records(folder: Path, rows: int = 160, seed: int = 0, *, columns: int = 1) -> Records:

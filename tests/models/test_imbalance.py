@@ -13,8 +13,14 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 import permgrad as pg
 from permgrad import HyNNClassifier, InputError
-from permgrad.models.calibration import Calibration, check_calibration, class_logits, fit_calibration, one_versus_rest
-from permgrad.models.inputs import class_weights
+from permgrad.models.estimators.calibration import (
+    Calibration,
+    check_calibration,
+    class_logits,
+    fit_calibration,
+    one_versus_rest,
+)
+from permgrad.models.estimators.inputs import class_weights
 
 
 def small(**changes):

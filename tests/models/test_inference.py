@@ -16,12 +16,12 @@ from torch.nn import functional
 import permgrad as pg
 from permgrad.imaging import Renderer, StoredLayout
 from permgrad.imaging.layout import Blur
-from permgrad.models.blocks import ACTIVATIONS
-from permgrad.models.folding import DenseStack, MapTail
-from permgrad.models.image_chain import LinearPicture
-from permgrad.models.inference import FoldedNetwork, fold
-from permgrad.models.kernels import channels_first_to_last, channels_last, linear, max_pool
-from permgrad.models.network import HybridNetwork
+from permgrad.models.fast.folding import DenseStack, MapTail
+from permgrad.models.fast.image_chain import LinearPicture
+from permgrad.models.fast.inference import FoldedNetwork, fold
+from permgrad.models.fast.kernels import channels_first_to_last, channels_last, linear, max_pool
+from permgrad.models.network.blocks import ACTIVATIONS
+from permgrad.models.network.network import HybridNetwork
 
 
 def scramble_(net: nn.Module, seed: int) -> None:

@@ -11,10 +11,10 @@ from torch import nn
 from permgrad.imaging import Renderer, StoredLayout
 from permgrad.models import devices
 from permgrad.models.devices import mixed_precision
-from permgrad.models.matrix_units import has_matrix_units, matrix_products, run_layers, suits
-from permgrad.models.network import HybridNetwork
-from permgrad.models.rows import Rows
-from permgrad.models.training import TrainingOptions, train
+from permgrad.models.network.network import HybridNetwork
+from permgrad.models.train.matrix_units import has_matrix_units, matrix_products, run_layers, suits
+from permgrad.models.train.rows import Rows
+from permgrad.models.train.training import TrainingOptions, train
 
 #: Half a unit of the last of bfloat16's eight bits, next to 1.
 ROUNDING = 2.0**-8

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 import permgrad as pg
-from permgrad.models.members import MemberLinear, MemberMean, MemberScale
-from permgrad.models.network import HybridNetwork
-from permgrad.models.network_options import NetworkOptions
-from permgrad.models.replacement import ReplacementEngine
-from permgrad.models.table_entry import TableEntry
-from permgrad.models.training import Learner, Rows, TrainingOptions, build_optimizer, training_loss
+from permgrad.models.fast.replacement import ReplacementEngine
+from permgrad.models.fast.table_entry import TableEntry
+from permgrad.models.network.members import MemberLinear, MemberMean, MemberScale
+from permgrad.models.network.network import HybridNetwork
+from permgrad.models.network.options import NetworkOptions
+from permgrad.models.train.training import Learner, Rows, TrainingOptions, build_optimizer, training_loss
 
 MEMBERS, ENCODED, OUTPUTS = 3, 6, 2
 NETWORK = {

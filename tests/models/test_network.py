@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from permgrad import InputError
 from permgrad.imaging import Renderer, StoredLayout
-from permgrad.models.branches import PeriodicDenseEmbedding
-from permgrad.models.members import MemberLinear
-from permgrad.models.network import HybridNetwork
-from permgrad.models.network_options import NetworkOptions
-from permgrad.models.presets import get_preset, presets
+from permgrad.models.estimators.presets import get_preset, presets
+from permgrad.models.network.branches import PeriodicDenseEmbedding
+from permgrad.models.network.members import MemberLinear
+from permgrad.models.network.network import HybridNetwork
+from permgrad.models.network.options import NetworkOptions
 
 
 def renderer(columns, pixels=20, channels=3, scale=255.0):

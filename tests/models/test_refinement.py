@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import permgrad as pg
-from permgrad.models.calibration import best_temperature
-from permgrad.models.network import HybridNetwork
-from permgrad.models.presets import preset_from_dict
-from permgrad.models.training import Rows, TrainingOptions, evaluate, predict, train
+from permgrad.models.estimators.calibration import best_temperature
+from permgrad.models.estimators.presets import preset_from_dict
+from permgrad.models.network.network import HybridNetwork
+from permgrad.models.train.training import Rows, TrainingOptions, evaluate, predict, train
 
 
 def make_rows(count: int, seed: int, classes: int = 3) -> Rows:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import permgrad as pg
-from permgrad.models.stored_checks import check_background, try_out
+from permgrad.models.save.stored_checks import check_background, try_out
 
 
 @pytest.fixture(scope="module", name="models")

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import permgrad as pg
-from permgrad.data.partitions import Part, open_partitioned
-from permgrad.models.rows import EpochOrder, Rows
-from permgrad.models.streaming_rows import StreamedRows
-from permgrad.models.streaming_scan import Source, _BottomK, scan, type_rows
+from permgrad.data.parts.partitions import Part, open_partitioned
+from permgrad.models.stream.streaming_rows import StreamedRows
+from permgrad.models.stream.streaming_scan import Source, _BottomK, scan, type_rows
+from permgrad.models.train.rows import EpochOrder, Rows
 
 SMALL = {"dense_units": (16,), "conv_filters": (4, 4), "fusion_units": (8,)}
 
@@ -124,7 +124,7 @@ def test_the_encoder_does_not_depend_on_the_cut(tmp_path_factory, files, group, 
     model = estimator(pg.HyNNClassifier)
     source = Source(open_partitioned(folder, rows_per_part=rows), tuple(FEATURES), "label")
     found = scan(source, type_rows(source), model, kinds=None, numbers=False, least_sample=10, advance=lambda _: None)
-    from permgrad.data.encoding import TableEncoder
+    from permgrad.data.encode.encoding import TableEncoder
 
     encoder, whole = TableEncoder().update(found.statistics), TableEncoder().fit(frame[FEATURES])
     assert encoder.encoded_names_ == whole.encoded_names_
@@ -211,8 +211,8 @@ def test_files_that_change_are_noticed():
 
 @pytest.mark.parametrize("size", [1, 40, 1000])
 def test_bottom_k_is_a_function_of_the_row_numbers(size):
-    from permgrad._random import uniform
-    from permgrad.models.streaming_scan import Chunk
+    from permgrad.base.random import uniform
+    from permgrad.models.stream.streaming_scan import Chunk
 
     numbers = np.arange(500)
     wanted = np.sort(np.argsort(uniform(0, ("k",), numbers))[:size])

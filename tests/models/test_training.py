@@ -19,12 +19,12 @@ import pytest
 import torch
 
 from permgrad import EnvironmentProblem, HyNNClassifier, HyNNRegressor, InputError, PermgradWarning
-from permgrad.models import training
 from permgrad.models.losses import cross_entropy, loss_rows, squared_error
-from permgrad.models.network import HybridNetwork
-from permgrad.models.rows import EpochOrder
-from permgrad.models.schedules import schedules
-from permgrad.models.training import Learner, Rows, TrainingOptions, train
+from permgrad.models.network.network import HybridNetwork
+from permgrad.models.train import training
+from permgrad.models.train.rows import EpochOrder
+from permgrad.models.train.schedules import schedules
+from permgrad.models.train.training import Learner, Rows, TrainingOptions, train
 
 SMALL = {"dense_units": [16], "conv_filters": [4], "pooling": [4], "fusion_units": [8]}
 
@@ -198,7 +198,7 @@ def test_a_killed_process_goes_on_exactly(tmp_path):
         import os, signal, sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         from test_training import regressor, table
-        from permgrad.models.training import Learner
+        from permgrad.models.train.training import Learner
         usual = Learner.step
         def step(self, batch, number):
             if self.epoch == 2 and number == 1:

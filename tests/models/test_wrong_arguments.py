@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from permgrad import HyNNClassifier, InputError, load
-from permgrad.data.encoding import TableEncoder
-from permgrad.models.inputs import weights_of_counts
+from permgrad.data.encode.encoding import TableEncoder
+from permgrad.models.estimators.inputs import weights_of_counts
 
 X = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 3)), columns=["a", "b", "c"])
 Y = np.array(["no", "yes"])[np.arange(40) % 2]
@@ -75,7 +75,9 @@ WRONG = [
     ("name", "value", "message"), WRONG, ids=[f"{name}-{at}" for at, (name, *_) in enumerate(WRONG)]
 )
 def test_odd_arguments_are_refused_by_name(name, value, message, monkeypatch):
-    monkeypatch.setattr("permgrad.models.base.train", lambda *_, **__: pytest.fail("it was refused too late"))
+    monkeypatch.setattr(
+        "permgrad.models.estimators.base.train", lambda *_, **__: pytest.fail("it was refused too late")
+    )
     with pytest.raises(InputError, match=f"^{message}") as caught:
         HyNNClassifier(**{"preset": "fast", "progress": False, name: value}).fit(X, Y)
     assert type(caught.value).__name__ != "DivergenceError"

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.evaluation.metrics import evaluate
-from permgrad.report.content import (
+from permgrad.report.page.content import (
     DataSection,
     LayoutSection,
     NetworkSection,

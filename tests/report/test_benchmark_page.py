@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from browsing import needs_browser, visit
 
-from permgrad._errors import InputError
-from permgrad.report._benchmark_data import leaders, suites_of
-from permgrad.report.benchmark import benchmark_page
+from permgrad.base.errors import InputError
+from permgrad_benchmark.page.data import leaders, suites_of
+from permgrad_benchmark.page.page import benchmark_page
 
 from .conftest import HOSTILE
 

@@ -7,11 +7,11 @@ import pytest
 from tests.report.conftest import global_explanation
 from tests.report.test_html import Page, light_content
 
-from permgrad._significance import holm
-from permgrad.report._headline import facts, second_sentence
-from permgrad.report._sections import _like_ranking, ranking_table
-from permgrad.report.html import render_report
-from permgrad.runs.run import _feature_lines
+from permgrad.base.significance import holm
+from permgrad.report.page.headline import facts, second_sentence
+from permgrad.report.page.html import render_report
+from permgrad.report.page.sections import _like_ranking, ranking_table
+from permgrad.runs.run.run import _feature_lines
 
 NAMES = tuple(f"feature{place}" for place in range(8))
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from permgrad.attribution.direction import _points
-from permgrad.data.encoding import TableEncoder
+from permgrad.data.encode.encoding import TableEncoder
 
 from .conftest import global_explanation
 

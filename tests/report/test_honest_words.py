@@ -12,14 +12,14 @@ import pytest
 
 from permgrad.evaluation.metrics import evaluate
 from permgrad.report import plots
-from permgrad.report._constant import constant, verdict
-from permgrad.report._headline import facts, headline, second_sentence
-from permgrad.report._paths import map_words, no_share_words, path_shares, path_words
-from permgrad.report._sections import results
-from permgrad.report.content import DataSection, PredictionSection, ReportContent
-from permgrad.report.html import render_report
+from permgrad.report.page.constant import constant, verdict
+from permgrad.report.page.content import DataSection, PredictionSection, ReportContent
+from permgrad.report.page.headline import facts, headline, second_sentence
+from permgrad.report.page.html import render_report
+from permgrad.report.page.paths import map_words, no_share_words, path_shares, path_words
+from permgrad.report.page.sections import results
 from permgrad.report.plots.beeswarm import _ranks
-from permgrad.runs.run import _branch_lines
+from permgrad.runs.run.run import _branch_lines
 
 from .conftest import local_explanation, report_content
 

@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 from browsing import needs_browser, visit
 
-from permgrad._errors import InputError
+from permgrad.base.errors import InputError
 from permgrad.report import plots
-from permgrad.report._sections import P_VALUE, _p_text
-from permgrad.report._views import _attribute
-from permgrad.report.content import ExtraSection, NetworkSection, ReportContent
-from permgrad.report.html import render_report, write_report
+from permgrad.report.page.content import ExtraSection, NetworkSection, ReportContent
+from permgrad.report.page.html import render_report, write_report
+from permgrad.report.page.sections import P_VALUE, _p_text
+from permgrad.report.page.views import _attribute
 
 from .conftest import HOSTILE, NAMES, global_explanation, report_content
 

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from permgrad._errors import InputError
+from permgrad.base.errors import InputError
 from permgrad.evaluation.metrics import evaluate
 from permgrad.report import plots
-from permgrad.report.content import PredictionSection, ReportContent
-from permgrad.report.html import render_report
+from permgrad.report.page.content import PredictionSection, ReportContent
+from permgrad.report.page.html import render_report
 
 from .conftest import HOSTILE
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from permgrad import Explanation
-from permgrad._errors import InputError
+from permgrad.base.errors import InputError
 from permgrad.report import plots
 from permgrad.report.plots.image import _on_segments
 from permgrad.report.plots.overlay import displayable

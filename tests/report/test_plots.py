@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from permgrad._errors import InputError
+from permgrad.base.errors import InputError
 from permgrad.report import plots, style
 from permgrad.report.plots import _base as base
 from permgrad.report.plots._base import labels_of, number, numbers, shorten, value_text

@@ -14,9 +14,9 @@ import permgrad as pg
 from permgrad.attribution.explanation import Explanation
 from permgrad.data.datasets import get_card
 from permgrad.report import plots
-from permgrad.report.content import GradientSection, ReportContent
-from permgrad.report.html import render_report
-from permgrad.runs.reading import (
+from permgrad.report.page.content import GradientSection, ReportContent
+from permgrad.report.page.html import render_report
+from permgrad.runs.run.reading import (
     Attributions,
     explained_share,
     goes_along,

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from permgrad._errors import InputError
+from permgrad.base.errors import InputError
+from permgrad.report.page.tuning import settings_of, tuning_page
 from permgrad.report.plots.tuning import loss_limits, setting_importances, trial_curves, tuning_history, tuning_slices
-from permgrad.report.tuning import settings_of, tuning_page
 
 from .conftest import HOSTILE
 

@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from permgrad._errors import InputError
+from permgrad.base.errors import InputError
 from permgrad.cli import app
-from permgrad.data.encoding import TableEncoder
-from permgrad.runs.compare_inputs import CompareRequest, request_configuration
-from permgrad.runs.documents import check_cells, read_data, read_like
-from permgrad.runs.inputs import configuration, load_inputs
-from permgrad.runs.request import RunRequest
-from permgrad.runs.tune_request import TuneRequest
+from permgrad.data.encode.encoding import TableEncoder
+from permgrad.runs.compare.inputs import CompareRequest, request_configuration
+from permgrad.runs.folder.documents import check_cells, read_data, read_like
+from permgrad.runs.run.inputs import configuration, load_inputs
+from permgrad.runs.run.request import RunRequest
+from permgrad.runs.tune.request import TuneRequest
 
 ROWS = 120
 ASKED = RunRequest(table="t.csv", target=("y",))

@@ -240,12 +240,12 @@ def test_read_only_folder(here, monkeypatch):
 
 
 def test_full_disk_while_writing(here, monkeypatch):
-    import permgrad.runs.stages
+    import permgrad.runs.run.stages
 
     def full(*_args, **_keywords):
         raise OSError(28, "No space left on device", "run/data.json")
 
-    monkeypatch.setattr(permgrad.runs.stages, "write_json_atomic", full)
+    monkeypatch.setattr(permgrad.runs.run.stages, "write_json_atomic", full)
     result = CliRunner().invoke(app, ["run", "table.csv", "--target", "y", "--preset", "fast", "--out", "run"])
     assert result.exit_code == 3
     assert "run/data.json: No space left on device" in result.stderr
@@ -396,18 +396,17 @@ def test_named_set_that_is_nowhere(here, monkeypatch):
     assert "PERMGRAD_DATA" in said
 
 
-@pytest.mark.parametrize("module", ["permgrad", "permgrad.cli"])
-def test_the_program_itself_in_a_process_of_its_own(here, module):
+def test_the_program_itself_in_a_process_of_its_own(here):
     """What the runner inside pytest cannot show: the exit code of the process and what really reaches stderr."""
     ended = subprocess.run(
-        [sys.executable, "-m", module, "run", "tabel.csv", "--target", "y"],
+        [sys.executable, "-m", "permgrad", "run", "tabel.csv", "--target", "y"],
         check=False, capture_output=True, text=True,
     )  # fmt: skip
     assert ended.returncode == 2
     assert ended.stdout == ""
     assert ended.stderr.count("\n") == 1
     assert ended.stderr.startswith("error: table must be an existing file, however: 'tabel.csv' does not exist")
-    told = subprocess.run([sys.executable, "-m", module, "--help"], check=False, capture_output=True, text=True)
+    told = subprocess.run([sys.executable, "-m", "permgrad", "--help"], check=False, capture_output=True, text=True)
     assert told.stdout.startswith("Usage: permgrad [OPTIONS]")
 
 
@@ -417,23 +416,23 @@ def test_debug_shows_the_traceback(here):
 
 
 def test_an_internal_fault_says_so(here, monkeypatch):
-    import permgrad.runs.run
+    import permgrad.runs.run.run
 
     def broken(*_args, **_keywords):
         raise RuntimeError("two plus two is five")
 
-    monkeypatch.setattr(permgrad.runs.run, "load_inputs", broken)
+    monkeypatch.setattr(permgrad.runs.run.run, "load_inputs", broken)
     said = refused(here, "run", "table.csv", "--target", "y", code=1)
     assert said == "a fault in permgrad: RuntimeError: two plus two is five; run again with --debug and report it"
 
 
 def test_interrupted(here, monkeypatch):
-    import permgrad.runs.run
+    import permgrad.runs.run.run
 
     def interrupt(*_args, **_keywords):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(permgrad.runs.run, "load_inputs", interrupt)
+    monkeypatch.setattr(permgrad.runs.run.run, "load_inputs", interrupt)
     said = refused(here, "run", "table.csv", "--target", "y", code=130)
     assert said == "interrupted; the same command goes on after the last finished stage"
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from permgrad._errors import InputError
-from permgrad.runs.inputs import configuration, load_inputs
-from permgrad.runs.request import RunRequest
-from permgrad.runs.stages import make_estimator
+from permgrad.base.errors import InputError
+from permgrad.runs.run.inputs import configuration, load_inputs
+from permgrad.runs.run.request import RunRequest
+from permgrad.runs.run.stages import make_estimator
 
 
 def test_it_reaches_the_training_and_its_default_is_the_presets():

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from permgrad._errors import InputError
+from permgrad.base.errors import InputError
 from permgrad.cli import app
-from permgrad.evaluation.benchmark import COLUMNS, Record, Settings, load_suites
-from permgrad.runs import benchmark as module
-from permgrad.runs.benchmark import BenchmarkRequest, run_benchmark
+from permgrad_benchmark import COLUMNS, Record, Settings, load_suites
+from permgrad_benchmark import run as module
+from permgrad_benchmark.run import BenchmarkRequest, run_benchmark
 
 
 class ToySuite:
@@ -182,7 +182,7 @@ def test_data_that_are_not_there_leave_no_folder(tmp_path, monkeypatch):
 
 
 def test_the_images_of_the_multimodal_suite_are_chosen(tmp_path):
-    from permgrad.evaluation.benchmark.multimodal.suite import MultimodalSuite
+    from permgrad_benchmark.suites.multimodal.suite import MultimodalSuite
 
     path = tmp_path / "own.npz"
     pixels = np.random.default_rng(0).integers(0, 256, (48, 28, 28), dtype=np.uint8)

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 import permgrad as pg
-from permgrad._errors import InputError
+from permgrad.base.errors import InputError
 from permgrad.evaluation.predictor import predictor_importance
-from permgrad.runs.image_table_explaining import explain_records
-from permgrad.runs.inputs import load_inputs
-from permgrad.runs.request import RunRequest
-from permgrad.runs.run import summarise
+from permgrad.runs.run.image_table_explaining import explain_records
+from permgrad.runs.run.inputs import load_inputs
+from permgrad.runs.run.request import RunRequest
+from permgrad.runs.run.run import summarise
 
 
 @pytest.mark.parametrize("labels", [[1, 2, 3], [0, 1, 2], ["1", "2", "3"], ["a", "b", "c"], [1.0, 2.0, 3.0]])

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 import permgrad as pg
 from permgrad.cli import app
-from permgrad.runs.folder import STAGES
+from permgrad.runs.folder.folder import STAGES
 
 FILES = {
     "run.json", "report.html", "metrics.json", "importance.csv", "branches.json", "model", "explanations",
@@ -267,7 +267,7 @@ def test_baselines_by_name(place, tmp_path, monkeypatch):
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
 def test_a_run_killed_while_training_goes_on_and_ends_the_same(place, classified, tmp_path):
     folder = tmp_path / "run"
-    words = [sys.executable, "-m", "permgrad.cli", "run", str(place / "table.csv"), *WORDS, "--out", str(folder)]
+    words = [sys.executable, "-m", "permgrad", "run", str(place / "table.csv"), *WORDS, "--out", str(folder)]
     process = subprocess.Popen(words, env=as_many_threads(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not any((folder / ".checkpoint").glob("*")) and process.poll() is None and time.monotonic() < deadline:
@@ -288,7 +288,7 @@ def test_a_run_killed_while_training_goes_on_and_ends_the_same(place, classified
 @pytest.mark.usefixtures("ctrl_c_counts")
 def test_interrupting_ends_with_130_and_one_sentence(place, tmp_path):
     folder = tmp_path / "run"
-    words = [sys.executable, "-m", "permgrad.cli", "run", str(place / "table.csv"), *WORDS, "--out", str(folder)]
+    words = [sys.executable, "-m", "permgrad", "run", str(place / "table.csv"), *WORDS, "--out", str(folder)]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not any((folder / ".checkpoint").glob("*")) and process.poll() is None and time.monotonic() < deadline:

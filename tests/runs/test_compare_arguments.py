@@ -11,12 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 import permgrad as pg
-from permgrad._errors import InputError
+from permgrad.base.errors import InputError
 from permgrad.cli import app
 from permgrad.data.splitting import split_rows
-from permgrad.runs.compare import compare_table
-from permgrad.runs.compare_inputs import CompareRequest, from_request
-from permgrad.runs.inputs import load_inputs
+from permgrad.runs.compare.compare import compare_table
+from permgrad.runs.compare.inputs import CompareRequest, from_request
+from permgrad.runs.run.inputs import load_inputs
 
 QUICK = {"models": ["linear", "bagging"], "folds": 2, "explain": False, "progress": False, "threads": 1}
 

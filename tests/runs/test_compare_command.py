@@ -13,16 +13,16 @@ import pytest
 from typer.testing import CliRunner
 
 import permgrad as pg
-from permgrad._errors import EnvironmentProblem, InputError, PermgradWarning
+from permgrad.base.errors import EnvironmentProblem, InputError, PermgradWarning
 from permgrad.cli import app
-from permgrad.data.column_types import infer_schema
 from permgrad.data.splitting import split_rows
-from permgrad.evaluation.baselines import Baseline, baselines
-from permgrad.runs.compare import CompareRequest, compare_table
-from permgrad.runs.compare_folds import make_folds
-from permgrad.runs.compare_inputs import from_arrays
-from permgrad.runs.compare_models import parse_models
-from permgrad.runs.compare_plan import METHODS, make_plan
+from permgrad.data.types.column_types import infer_schema
+from permgrad.evaluation.competitors import Baseline, baselines
+from permgrad.runs.compare.compare import CompareRequest, compare_table
+from permgrad.runs.compare.folds import make_folds
+from permgrad.runs.compare.inputs import from_arrays
+from permgrad.runs.compare.models import parse_models
+from permgrad.runs.compare.plan import METHODS, make_plan
 
 HOSTILE = "<script>alert('x')</script>"
 
@@ -389,10 +389,10 @@ def test_a_folder_of_parquet_files_is_compared_on_if_it_fits_in_memory(frame, tm
     half = len(frame) // 2
     frame[:half].to_parquet(tmp_path / "rows" / "one.parquet", index=False)
     frame[half:].to_parquet(tmp_path / "rows" / "two.parquet", index=False)
-    monkeypatch.setattr("permgrad.data.table.free_memory", lambda: 100)
+    monkeypatch.setattr("permgrad.data.read.table.free_memory", lambda: 100)
     with pytest.raises(InputError, match=r"must fit there about 3 times, however: '.*rows' takes about"):
         compare_table(request(tmp_path / "rows", tmp_path), say=quiet)
-    monkeypatch.setattr("permgrad.data.table.free_memory", lambda: None)
+    monkeypatch.setattr("permgrad.data.read.table.free_memory", lambda: None)
     assert compare_table(request(tmp_path / "rows", tmp_path), say=quiet).facts["best"] in ("toy", "other")
 
 

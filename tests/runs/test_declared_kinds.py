@@ -13,11 +13,11 @@ import pytest
 from invoking import call
 
 from permgrad import InputError
-from permgrad.runs.compare_inputs import CompareRequest, from_request, request_configuration
-from permgrad.runs.dividing import PARTS
-from permgrad.runs.inputs import configuration, load_inputs
-from permgrad.runs.request import RunRequest
-from permgrad.runs.tune_request import TuneRequest
+from permgrad.runs.compare.inputs import CompareRequest, from_request, request_configuration
+from permgrad.runs.run.dividing import PARTS
+from permgrad.runs.run.inputs import configuration, load_inputs
+from permgrad.runs.run.request import RunRequest
+from permgrad.runs.tune.request import TuneRequest
 
 
 def table(rows: int = 80) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from invoking import call
 from safetensors.numpy import save_file
 
 from permgrad import InputError
-from permgrad.runs.diff import comparers, differences
+from permgrad.runs.commands.diff import comparers, differences
 
 TEXT = {".svg": "<svg>a</svg>", ".md": "a", ".txt": "a", ".html": "<p>a</p>"}
 
@@ -92,7 +92,7 @@ def test_stages_that_one_run_has_gone_through_more_often_are_no_difference(tmp_p
 
 
 def page(error, seconds, times):
-    from permgrad.report._views import SectionView
+    from permgrad.report.page.views import SectionView
     from permgrad.report.plots.tradeoff import tradeoff
 
     view = SectionView("a", "A")

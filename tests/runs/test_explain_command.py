@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import permgrad as pg
 from permgrad.cli import app
-from permgrad.runs.explain import _importance_lines
+from permgrad.runs.commands.explain import _importance_lines
 
 NO_TARGET = "so that no loss can be explained, only the divergence from the model's own prediction; fill it in"
 

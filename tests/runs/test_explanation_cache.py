@@ -13,9 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 import permgrad as pg
-from permgrad._errors import PermgradWarning
+from permgrad.base.errors import PermgradWarning
 from permgrad.cli import app
-from permgrad.runs.cache import Cache, rows_hash
+from permgrad.runs.run.cache import Cache, rows_hash
 
 
 def table(rows: int = 240) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from permgrad.cli import app
 from permgrad.evaluation.metrics import evaluate
-from permgrad.runs.diff import differences
+from permgrad.runs.commands.diff import differences
 
 WORDS = ("--target", "grade", "--preset", "fast", "--baseline", "linear")
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from permgrad import EnvironmentProblem, InputError
-from permgrad._files import write_text_atomic
-from permgrad.runs.folder import STAGES, configuration_hash, find_finished, open_run, read_record
+from permgrad.base.files import write_text_atomic
+from permgrad.runs.folder.folder import STAGES, configuration_hash, find_finished, open_run, read_record
 
 CONFIGURATION = {"table": "abc", "seed": 0, "preset": "fast"}
 
@@ -81,8 +81,8 @@ def test_killed_at_any_time_leaves_no_half_file(tmp_path, moment):
     program = textwrap.dedent(f"""
         import os, signal
         import numpy as np
-        from permgrad._files import atomic_path, write_text_atomic
-        from permgrad.runs.folder import open_run
+        from permgrad.base.files import atomic_path, write_text_atomic
+        from permgrad.runs.folder.folder import open_run
         with open_run({str(folder)!r}, {CONFIGURATION!r}) as run:
             with run.stage("data"):
                 write_text_atomic(run.path / "data.json", "whole")
@@ -106,7 +106,7 @@ def test_killed_at_any_time_leaves_no_half_file(tmp_path, moment):
 def test_two_processes_never_work_in_one_folder(tmp_path):
     folder = tmp_path / "run"
     program = f"""
-from permgrad.runs.folder import open_run
+from permgrad.runs.folder.folder import open_run
 with open_run({str(folder)!r}, {CONFIGURATION!r}) as run:
     pass
 """

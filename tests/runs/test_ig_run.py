@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import permgrad as pg
 from permgrad.cli import app
-from permgrad.runs import gradients
+from permgrad.runs.run import gradients
 
 PRESET = {"base": "ig-example", "training": {"max_epochs": 6, "batch_size": 32}}
 

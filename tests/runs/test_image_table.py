@@ -15,10 +15,10 @@ from PIL import Image
 
 import permgrad as pg
 from image_table_example import INFORMATIVE, NOISE, write_records
-from permgrad.runs.folder import STAGES
-from permgrad.runs.inputs import load_inputs
-from permgrad.runs.predict import predict_table
-from permgrad.runs.request import RunRequest
+from permgrad.runs.commands.predict import predict_table
+from permgrad.runs.folder.folder import STAGES
+from permgrad.runs.run.inputs import load_inputs
+from permgrad.runs.run.request import RunRequest
 
 SOURCE = Path(os.environ.get("PERMGRAD_DATA", ".")) / "pneumoniamnist.npz"
 pytestmark = [

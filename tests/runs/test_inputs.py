@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from permgrad._errors import InputError, PermgradWarning
-from permgrad.data.encoding import TableEncoder
-from permgrad.runs.dividing import PARTS
-from permgrad.runs.folder import check_free, open_run
-from permgrad.runs.image_table import read_records
-from permgrad.runs.inputs import configuration, load_inputs
-from permgrad.runs.predict import read_rows
-from permgrad.runs.request import RunRequest
+from permgrad.base.errors import InputError, PermgradWarning
+from permgrad.data.encode.encoding import TableEncoder
+from permgrad.runs.commands.predict import read_rows
+from permgrad.runs.folder.folder import check_free, open_run
+from permgrad.runs.run.dividing import PARTS
+from permgrad.runs.run.image_table import read_records
+from permgrad.runs.run.inputs import configuration, load_inputs
+from permgrad.runs.run.request import RunRequest
 
 DATA = os.environ.get("PERMGRAD_DATA", "")
 
@@ -398,7 +398,7 @@ def test_another_version_is_another_run(here, monkeypatch):
     request = RunRequest(table="table.csv", target=("y",), out=Path("run"))
     with open_run(request.folder, configuration(request)) as run:
         assert run.finished_stages == []
-    monkeypatch.setattr("permgrad.runs.inputs.__version__", "99.0")
+    monkeypatch.setattr("permgrad.runs.run.inputs.__version__", "99.0")
     with pytest.raises(InputError, match=r"differing in permgrad \(.* there, 99\.0 now\); replace it with --overwrite"):
         check_free(request.folder, configuration(request))
 

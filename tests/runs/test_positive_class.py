@@ -12,10 +12,10 @@ from invoking import call
 from sklearn.metrics import average_precision_score
 
 import permgrad as pg
-from permgrad.runs.compare_inputs import CompareRequest, from_request
-from permgrad.runs.inputs import load_inputs
-from permgrad.runs.request import RunRequest
-from permgrad.runs.tune_request import TuneRequest
+from permgrad.runs.compare.inputs import CompareRequest, from_request
+from permgrad.runs.run.inputs import load_inputs
+from permgrad.runs.run.request import RunRequest
+from permgrad.runs.tune.request import TuneRequest
 
 WORDS = ("--target", "risk", "--preset", "preset.json")
 
@@ -152,12 +152,12 @@ def test_runs_and_models_from_before_speak_of_the_second_class(monkeypatch):
     for name, added in (("metrics.json", ("positive", "never_predicted")), ("data.json", ("positive",))):
         content = json.loads(Path("other", name).read_text())
         older = {key: value for key, value in content.items() if key not in added}
-        monkeypatch.setattr("permgrad.runs.folder.lost_files", lambda *_: None)
+        monkeypatch.setattr("permgrad.runs.folder.folder.lost_files", lambda *_: None)
         Path("other", name).write_text(json.dumps(older))
     explanation = pg.Explanation.load("other/explanations/permgrad")
     del explanation.meta["positive"]
     explanation.save("other/explanations/permgrad", overwrite=True)
-    monkeypatch.setattr("permgrad.runs.report.lost_files", lambda *_: None)
+    monkeypatch.setattr("permgrad.runs.commands.report.lost_files", lambda *_: None)
     call("report", "other")
     page = Path("other/report.html").read_text()
     assert "the positive class" not in page

@@ -6,9 +6,9 @@ import pytest
 from scipy import stats
 from tests.report.conftest import global_explanation
 
-from permgrad.report._related import related_words
-from permgrad.runs.related import LEAST, related_features
-from permgrad.runs.run import _feature_lines
+from permgrad.report.page.related import related_words
+from permgrad.runs.run.related import LEAST, related_features
+from permgrad.runs.run.run import _feature_lines
 
 ROWS = 400
 

@@ -17,8 +17,8 @@ from invoking import call, train_run
 from rounding import as_many_threads
 
 import permgrad as pg
-from permgrad._lock import hold_folder
-from permgrad.runs.stream import is_streamed
+from permgrad.base.locks import hold_folder
+from permgrad.runs.commands.stream import is_streamed
 
 
 def table(rows: int = 240, seed: int = 0) -> pd.DataFrame:
@@ -89,7 +89,7 @@ def test_a_single_file_streams_if_asked_or_large(tmp_path: Path, run: Path, monk
     call("predict", run, "rows.parquet", "--stream")
     assert (tmp_path / "rows-predictions" / "part-00000.parquet").is_file()
     assert not is_streamed(Path("rows.parquet"), None)
-    monkeypatch.setattr("permgrad.runs.stream.LARGE_BYTES", 100)
+    monkeypatch.setattr("permgrad.runs.commands.stream.LARGE_BYTES", 100)
     assert is_streamed(Path("rows.parquet"), None)
     # A file to write is asked for: the table is read into memory, as large as it is.
     call("predict", run, "rows.parquet", "--out", "named.csv")
@@ -141,7 +141,7 @@ def test_killed_half_way_and_gone_on_with(tmp_path: Path, run: Path) -> None:
     folder = write(tmp_path / "rows", table(600, seed=6), size=20)
     slow = (
         "import sys, time\n"
-        "import permgrad.attribution.streaming.stream as stream\n"
+        "import permgrad.attribution.parts.stream as stream\n"
         "own = stream.explain_part\n"
         "def slowly(*given, **named):\n"
         "    time.sleep(0.2)\n"
@@ -191,7 +191,7 @@ def test_a_changed_table_another_version_and_foreign_folders_are_refused(
     call("predict", run, folder, "--out", tmp_path / "out", "--overwrite")
     assert pd.read_parquet(tmp_path / "out")["row"].tolist() == list(range(100))
     with monkeypatch.context() as later:
-        later.setattr("permgrad.runs.stream.__version__", "99.0")
+        later.setattr("permgrad.runs.commands.stream.__version__", "99.0")
         assert "differs in the version of permgrad" in call("predict", run, folder, "--out", tmp_path / "out", code=2)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
@@ -317,7 +317,7 @@ def test_chosen_rows_are_explained_as_in_memory(tmp_path: Path, run: Path, chose
 
 def test_few_rows_are_held_in_memory(tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write(tmp_path / "rows", table(150, seed=5), size=60)
-    monkeypatch.setattr("permgrad.runs.chosen_rows.MOST_ROWS", 30)
+    monkeypatch.setattr("permgrad.runs.commands.chosen_rows.MOST_ROWS", 30)
     said = call("explain", run, folder, "--where", "town=Ulm", "--out", tmp_path / "out", code=2)
     assert "however: up to row 1" in said
     assert "add another --where, or explain a sample of all rows with --rows" in said
@@ -335,7 +335,7 @@ def test_codes_for_missing_alone_are_no_targets(tmp_path: Path, run: Path) -> No
 
 
 def explained(run: Path, table: Path, *words: object) -> None:
-    from permgrad.runs.explain import ExplainRequest, explain_table
+    from permgrad.runs.commands.explain import ExplainRequest, explain_table
 
     options = dict(zip(words[::2], words[1::2], strict=True))
     out, repeats, seed = (options[name] for name in ("--out", "--repeats", "--seed"))

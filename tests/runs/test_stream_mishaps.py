@@ -13,8 +13,8 @@ import pytest
 from invoking import call, train_run
 
 import permgrad as pg
-from permgrad._lock import hold_folder
-from permgrad.runs.stages import identifier_names
+from permgrad.base.locks import hold_folder
+from permgrad.runs.run.stages import identifier_names
 
 
 def table(rows: int = 200) -> pd.DataFrame:
@@ -142,7 +142,7 @@ def test_a_refusal_half_way_leaves_nothing_and_a_mended_table_begins_anew(
 
 
 def test_a_file_that_is_gone_for_now_keeps_what_is_finished(tmp_path: Path, run: Path, rows: Path) -> None:
-    from permgrad.attribution.engines import LocalEngine
+    from permgrad.attribution.parts.engines import LocalEngine
 
     class Interrupted(LocalEngine):
         def run(self, tasks, work):
@@ -195,7 +195,7 @@ def test_a_folder_that_fits_in_memory_is_trained_on(
     assert found == expected
     # Another file is another table; one that does not fit is refused before anything is read or written.
     assert "finished" in call("run", rows, *words, "--test", rows, "--out", tmp_path / "run")
-    monkeypatch.setattr("permgrad.data.table.free_memory", lambda: 1000)
+    monkeypatch.setattr("permgrad.data.read.table.free_memory", lambda: 1000)
     said = call("run", rows, *words, "--out", tmp_path / "large", code=2)
     assert "must fit there about 3 times, however: " in said
     assert "HyNNClassifier().fit_stream(folder, target)" in said

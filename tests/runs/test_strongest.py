@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from permgrad import Explanation
-from permgrad.models.calibration import Calibration
-from permgrad.runs import strongest
-from permgrad.runs.report import before_calibration
+from permgrad.models.estimators.calibration import Calibration
+from permgrad.runs.commands.report import before_calibration
+from permgrad.runs.run import strongest
 
 
 def test_values_come_back_by_row(tmp_path):

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from permgrad._errors import InputError
-from permgrad.evaluation.baselines import Baseline
-from permgrad.runs import run as module
-from permgrad.runs import stages
-from permgrad.runs.request import RunRequest
-from permgrad.runs.run import run_table
+from permgrad.base.errors import InputError
+from permgrad.evaluation.competitors import Baseline
+from permgrad.runs.run import run as module
+from permgrad.runs.run import stages
+from permgrad.runs.run.request import RunRequest
+from permgrad.runs.run.run import run_table
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_reading_is_part_of_the_time_of_the_data_stage(here, monkeypatch):
 
 
 def test_an_interrupted_training_says_from_which_epoch_it_resumes(here, monkeypatch):
-    from permgrad.models import loop
+    from permgrad.models.train import loop
 
     written: list[int] = []
     write = loop.write_checkpoint
@@ -94,7 +94,7 @@ def test_the_time_of_baselines_is_estimated_and_one_left_out_is_told(here, monke
 
 
 def test_a_comparison_says_which_usual_model_is_not_installed(monkeypatch):
-    from permgrad.runs.compare_plan import make_plan
+    from permgrad.runs.compare.plan import make_plan
 
     assert make_plan([]).notes == ()
     monkeypatch.setattr(Baseline, "available", lambda self: self.name != "lightgbm")

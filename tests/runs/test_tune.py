@@ -20,10 +20,10 @@ from invoking import call
 from typer.testing import CliRunner
 
 import permgrad as pg
-from permgrad._errors import PermgradError
+from permgrad.base.errors import PermgradError
 from permgrad.cli import app
-from permgrad.runs.tune import identity_of
-from permgrad.runs.tune_request import TuneRequest
+from permgrad.runs.tune.request import TuneRequest
+from permgrad.runs.tune.tune import identity_of
 from permgrad.tuning import get_space
 from permgrad.tuning.locks import Worker
 from permgrad.tuning.study import differences
@@ -344,7 +344,7 @@ def session(place: Path, out: Path, deaths: int | None, trials: int) -> int:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     code = 1
     try:
-        from permgrad.runs import tune
+        from permgrad.runs.tune import tune
 
         if deaths is not None:
             _die_after(deaths)
@@ -406,8 +406,8 @@ def run_session(place: Path, out: Path, preset: str, deaths: int | None) -> int:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     code = 1
     try:
-        from permgrad.runs import stages
-        from permgrad.runs.run import RunRequest, run_table
+        from permgrad.runs.run import stages
+        from permgrad.runs.run.run import RunRequest, run_table
 
         if deaths is not None:
             _die_after(deaths)
@@ -442,7 +442,7 @@ def test_a_run_that_dies_at_any_write_is_the_same(place, tmp_path, preset):
 @pytest.mark.slow
 def test_two_processes_one_of_them_killed(place, tmp_path):
     out = tmp_path / "study"
-    command = [sys.executable, "-m", "permgrad.cli", *map(str, words(place, out, trials=6))]
+    command = [sys.executable, "-m", "permgrad", *map(str, words(place, out, trials=6))]
     with (tmp_path / "log").open("wb") as log:
         both = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log) for _ in range(2)]
         deadline = time.monotonic() + 200
@@ -463,7 +463,7 @@ def test_two_processes_one_of_them_killed(place, tmp_path):
 @pytest.mark.usefixtures("ctrl_c_counts")
 def test_ctrl_c_says_how_to_go_on(place, tmp_path):
     out = tmp_path / "study"
-    command = [sys.executable, "-m", "permgrad.cli", *map(str, words(place, out, trials=40))]
+    command = [sys.executable, "-m", "permgrad", *map(str, words(place, out, trials=40))]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not (out / "trials.csv").exists() and process.poll() is None and time.monotonic() < deadline:

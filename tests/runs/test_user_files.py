@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from permgrad import Explanation, InputError
 from permgrad.cli import app
-from permgrad.runs.documents import read_drawing
+from permgrad.runs.folder.documents import read_drawing
 
 
 def table(rows: int = 120) -> pd.DataFrame:

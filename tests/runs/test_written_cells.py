@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from invoking import call
 
-from permgrad._csv import csv_text
-from permgrad.runs.dividing import PARTS
-from permgrad.runs.documents import read_like
-from permgrad.runs.inputs import load_inputs
-from permgrad.runs.request import RunRequest
-from permgrad.runs.stages import prediction_table
+from permgrad.base.csv_files import csv_text
+from permgrad.runs.folder.documents import read_like
+from permgrad.runs.run.dividing import PARTS
+from permgrad.runs.run.inputs import load_inputs
+from permgrad.runs.run.request import RunRequest
+from permgrad.runs.run.stages import prediction_table
 
 
 def table(rows: int = 200) -> pd.DataFrame:

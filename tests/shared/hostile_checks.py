@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 import permgrad as pg
-from permgrad._errors import PermgradError
-from permgrad.attribution.donors import donor_rows
-from permgrad.data.encoding import TableEncoder
+from permgrad.attribution.replace.donors import donor_rows
+from permgrad.base.errors import PermgradError
+from permgrad.data.encode.encoding import TableEncoder
 
 #: Small enough to train in a moment.
 SMALL = {"dense_units": [8], "conv_filters": [4], "fusion_units": [8]}

@@ -16,7 +16,7 @@ from network_twins import Twin
 from untouched import state_of
 
 import permgrad as pg
-from permgrad._errors import PermgradError
+from permgrad.base.errors import PermgradError
 
 #: Float32 networks against the slow recomputation, and one batch size against another, as a share of the largest value.
 TOLERANCE, HALF_TOLERANCE = 2e-4, 0.1

@@ -12,7 +12,7 @@ import torch
 from network_cases import Case
 from torch import Tensor
 
-from permgrad.attribution.donors import donor_rows
+from permgrad.attribution.replace.donors import donor_rows
 
 Floats = npt.NDArray[np.float64]
 

@@ -31,12 +31,12 @@ from torch.utils._pytree import tree_map  # noqa: E402
 
 import permgrad as pg  # noqa: E402
 from permgrad.attribution import methods  # noqa: E402
-from permgrad.data.partitions import Part  # noqa: E402
+from permgrad.data.parts.partitions import Part  # noqa: E402
 from permgrad.imaging import Renderer, StoredLayout, fit_layout, make_layout  # noqa: E402
 from permgrad.models.narrow import WITHOUT_FLOAT64, without_float64  # noqa: E402
-from permgrad.models.network import HybridNetwork  # noqa: E402
-from permgrad.models.streaming_rows import StreamedRows  # noqa: E402
-from permgrad.models.training import Learner, Rows, TrainingOptions  # noqa: E402
+from permgrad.models.network.network import HybridNetwork  # noqa: E402
+from permgrad.models.stream.streaming_rows import StreamedRows  # noqa: E402
+from permgrad.models.train.training import Learner, Rows, TrainingOptions  # noqa: E402
 
 FEW: dict[str, dict[str, Any]] = {
     "shapley": {"min_permutations": 4, "max_permutations": 8, "tolerance": 0.5, "references": 8},

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from permgrad._errors import EnvironmentProblem, InputError
+from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.tuning import study as study_module
 from permgrad.tuning.locks import Worker
 from permgrad.tuning.space_files import get_space, space_from_dict

@@ -9,12 +9,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._checks import check_choice, check_confidence, check_flag, check_number, check_whole, is_whole
-from permgrad._errors import InputError, shown, suggest
-from permgrad._random import resolve_seed
 from permgrad.attribution.method import Method, Scope
-from permgrad.attribution.subject import Subject
-from permgrad.data.positive import find_positive, usual_positive
+from permgrad.attribution.subject.hybrid import Subject
+from permgrad.base.checks import check_choice, check_confidence, check_flag, check_number, check_whole, is_whole
+from permgrad.base.errors import InputError, shown, suggest
+from permgrad.base.random import resolve_seed
+from permgrad.data.types.positive import find_positive, usual_positive
 from permgrad.data.weights import check_weights
 
 SAMPLINGS = ("marginal", "conditional")

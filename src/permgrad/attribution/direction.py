@@ -13,10 +13,10 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from permgrad.attribution.game import Game
 from permgrad.attribution.method import Request
-from permgrad.data.column_types import read_numbers
-from permgrad.models.replacement import Block
+from permgrad.attribution.replace.game import Game
+from permgrad.data.types.column_types import read_numbers
+from permgrad.models.fast.replacement import Block
 
 Floats = npt.NDArray[np.float64]
 

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy.typing as npt
 
-from permgrad._errors import InputError, shown
-from permgrad._threads import captum_turn
 from permgrad.attribution.arguments import Arguments, check_groups, check_numbers, level_of
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Method, Request, methods
-from permgrad.data.row_order import tell_of_other_order
+from permgrad.base.errors import InputError, shown
+from permgrad.base.threads import captum_turn
+from permgrad.data.types.row_order import tell_of_other_order
 from permgrad.models.batches import sparing
 from permgrad.models.devices import full_float32
 
 if TYPE_CHECKING:
-    from permgrad.attribution.engines import Engine
+    from permgrad.attribution.parts.engines import Engine
 
 
 def explain(
@@ -136,7 +136,7 @@ def explain(
         "positive": positive,
     }
     if isinstance(inputs, (str, os.PathLike)) and not _is_network(model):
-        from permgrad.attribution.streaming.stream import explain_stream
+        from permgrad.attribution.parts.stream import explain_stream
 
         return explain_stream(model, inputs, y, **given, **options)
     tell_of_other_order(inputs, y=y, sample_weight=sample_weight)
@@ -151,7 +151,7 @@ def _explain(arguments: Arguments, engine: Engine | None = None) -> Explanation:
     if engine is not None:
         return _explain_on(engine, arguments)
     if isinstance(arguments.method, Mapping):
-        from permgrad.attribution.mixed import explain_mixed
+        from permgrad.attribution.method.mixed import explain_mixed
 
         return explain_mixed(arguments)
     chosen, name = _method(arguments.method)
@@ -159,7 +159,7 @@ def _explain(arguments: Arguments, engine: Engine | None = None) -> Explanation:
     with nullcontext() if isinstance(arguments.method, str) else captum_turn:
         request = build_request(arguments, chosen, name)
         if arguments.scoring is not None:
-            from permgrad.attribution.scoring import explain_scores
+            from permgrad.attribution.replace.scoring import explain_scores
 
             return explain_scores(request, name, arguments.scoring)
         return chosen(request)
@@ -167,7 +167,7 @@ def _explain(arguments: Arguments, engine: Engine | None = None) -> Explanation:
 
 def take_engine(options: dict[str, Any]) -> Engine | None:
     """Take the engine out of the options, with what belongs to it; None where the work is done here, in one piece."""
-    from permgrad.attribution.engines import LocalEngine, make_engine
+    from permgrad.attribution.parts.engines import LocalEngine, make_engine
 
     engine = options.pop("engine", "local")
     if engine == "local":
@@ -178,7 +178,7 @@ def take_engine(options: dict[str, Any]) -> Engine | None:
 
 def _explain_on(engine: Engine, arguments: Arguments) -> Explanation:
     """Explain rows in memory in parts."""
-    from permgrad.attribution.engines.frames import explain_on
+    from permgrad.attribution.parts.engines.frames import explain_on
 
     if not isinstance(arguments.method, str) or arguments.scoring is not None:
         given = "scoring=" if isinstance(arguments.method, str) else f"method={arguments.method!r}"
@@ -200,7 +200,7 @@ def _method(method: Any) -> tuple[Method, str]:
     """Return the method and its name: a registered one, or a Captum object behind the same face."""
     if isinstance(method, str):
         return methods.get(method)(), method
-    from permgrad.attribution.captum_method import CaptumMethod
+    from permgrad.attribution.method.captum import CaptumMethod
 
     adapted = CaptumMethod(method)
     return adapted, adapted.name
@@ -215,13 +215,13 @@ def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
     from torch import nn
 
     if isinstance(arguments.model, nn.Module):
-        from permgrad.attribution.network.request import network_request
+        from permgrad.attribution.subject.network_request import network_request
 
         return network_request(arguments, chosen, name)
-    from permgrad.models.estimators import HyNNClassifier, HyNNRegressor
+    from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
 
     if isinstance(arguments.model, (HyNNClassifier, HyNNRegressor)):
-        from permgrad.attribution.hybrid import hybrid_request
+        from permgrad.attribution.subject.hybrid_request import hybrid_request
 
         return hybrid_request(arguments, chosen, name)
     raise InputError(

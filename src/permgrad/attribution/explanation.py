@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._checks import check_choice, check_flag, check_path, is_number, is_whole
-from permgrad._errors import EnvironmentProblem, InputError, shown, text_of, unknown
-from permgrad._files import atomic_folder, is_taken, json_text, plain, writing
-from permgrad._significance import adjusted, clearly
-from permgrad._stored import is_intact, parse_json, read_npz, sealed, write_npz
-from permgrad.attribution.moments import interval, mean_over_rows
+from permgrad.attribution.replace.moments import interval, mean_over_rows
+from permgrad.base.checks import check_choice, check_flag, check_path, is_number, is_whole
+from permgrad.base.errors import EnvironmentProblem, InputError, shown, text_of, unknown
+from permgrad.base.files import atomic_folder, is_taken, json_text, plain, writing
+from permgrad.base.significance import adjusted, clearly
+from permgrad.base.stored import is_intact, parse_json, read_npz, sealed, write_npz
 from permgrad.data.weights import are_weights
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._checks import check_path, is_whole
-from permgrad._errors import InputError, listed, shown, warn_user
+from permgrad.base.checks import check_path, is_whole
+from permgrad.base.errors import InputError, listed, shown, warn_user
 
 #: Longest side of an image that nobody gave a size: enough for shapes, and training stays minutes on a processor.
 LONGEST_SIDE = 64
@@ -178,7 +178,7 @@ def locate_images(cells: pd.Series[Any], folder: str | os.PathLike[str], table: 
     Examples:
         >>> locate_images(pd.Series(["a.png"], name="scan"), "/nowhere")
         Traceback (most recent call last):
-        permgrad._errors.InputError: image files must exist, however: 1 of 1 in column 'scan' of the table does not...
+        permgrad.InputError: image files must exist, however: 1 of 1 in column 'scan' of the table does not...
     """
     if not isinstance(cells, pd.Series):
         raise InputError(f"cells must be a column of a table, however: cells={shown(cells)}; pass frame['scan']")

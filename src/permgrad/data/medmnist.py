@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._checks import check_choice
-from permgrad._errors import EnvironmentProblem, InputError, PermgradWarning, unknown
-from permgrad._files import file_hash
-from permgrad._registry import Registry
-from permgrad._stored import npz_names, read_npz
+from permgrad.base.checks import check_choice
+from permgrad.base.errors import EnvironmentProblem, InputError, PermgradWarning, unknown
+from permgrad.base.files import file_hash
+from permgrad.base.registry import Registry
+from permgrad.base.stored import npz_names, read_npz
 from permgrad.data.datasets import store
 
 #: The three parts that every file has.

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._checks import check_choice
-from permgrad._errors import InputError, by_count, warn_user
-from permgrad._random import generator
-from permgrad.data.cells import (
+from permgrad.base.checks import check_choice
+from permgrad.base.errors import InputError, by_count, warn_user
+from permgrad.base.random import generator
+from permgrad.data.read.cells import (
     Distinct,
     Floats,
     as_frame,
@@ -23,7 +23,7 @@ from permgrad.data.cells import (
     series_seconds,
     text_numbers,
 )
-from permgrad.data.whole_numbers import are_inexact
+from permgrad.data.read.whole_numbers import are_inexact
 
 Task: TypeAlias = Literal["classification", "regression"]
 Rows: TypeAlias = npt.NDArray[np.int64]

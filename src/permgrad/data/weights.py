@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._checks import as_numbers
-from permgrad._errors import InputError
-from permgrad.data.cells import CellError
+from permgrad.base.checks import as_numbers
+from permgrad.base.errors import InputError
+from permgrad.data.read.cells import CellError
 
 #: Only ratios of weights count; beyond these their squares, and those of their sums, are no longer float64's.
 LEAST, MOST = 1e-100, 1e100
@@ -45,7 +45,7 @@ def check_weights(sample_weight: Any, rows: int) -> npt.NDArray[np.float64]:
         (array([0., 2.]), array([3., 3.]))
         >>> check_weights([1, 1e300], 2)
         Traceback (most recent call last):
-        permgrad._errors.InputError: sample_weight must be 0 or between 1e-100 and 1e+100, however: that of row 1 is \
+        permgrad.InputError: sample_weight must be 0 or between 1e-100 and 1e+100, however: that of row 1 is \
 1e+300; only ratios count, so divide all by the largest, and write 0 for what does not count
     """
     weights = as_numbers("sample_weight", sample_weight, f"pass one for each of the {rows} rows").copy()

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._checks import as_numbers, check_number, check_whole
-from permgrad._errors import InputError, shown
-from permgrad._registry import Registry
+from permgrad.base.checks import as_numbers, check_number, check_whole
+from permgrad.base.errors import InputError, shown
+from permgrad.base.registry import Registry
 from permgrad.evaluation.ranking import importance_shares, kendall, spearman
 
 if TYPE_CHECKING:

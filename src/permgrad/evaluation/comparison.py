@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._csv import Formulas, write_csv
-from permgrad._csv import csv_formulas as formulas_in_csv
-from permgrad._errors import InputError
-from permgrad._files import atomic_path, plain, write_json_atomic, write_text_atomic
-from permgrad._significance import adjusted, clearly, over_splits
+from permgrad.base.csv_files import Formulas, write_csv
+from permgrad.base.csv_files import csv_formulas as formulas_in_csv
+from permgrad.base.errors import InputError
+from permgrad.base.files import atomic_path, plain, write_json_atomic, write_text_atomic
+from permgrad.base.significance import adjusted, clearly, over_splits
 from permgrad.evaluation.agreement import agreement_table, usual_k
 from permgrad.evaluation.agreement import strongest as strongest_of
 from permgrad.evaluation.metrics import Metric, metrics
@@ -325,7 +325,7 @@ class Comparison:
     # ---- leaving it --------------------------------------------------------------------------------------------------
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the frames of scores and importances as JSON-able facts."""
-        from permgrad.report.comparison import sentences
+        from permgrad.report.page.comparison import sentences
 
         found: dict[str, Any] = plain(
             {
@@ -369,7 +369,7 @@ class Comparison:
     def to_html(self) -> str:
         """Return the page: one HTML file that works offline."""
         # NOTE: goes up the house, as ``Explanation.plot`` does: lazily, for the convenience of the person who types.
-        from permgrad.report.comparison import comparison_page
+        from permgrad.report.page.comparison import comparison_page
 
         return comparison_page(self)
 

@@ -12,7 +12,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import InputError
+from permgrad.base.errors import InputError
 
 Booleans = npt.NDArray[np.bool_]
 

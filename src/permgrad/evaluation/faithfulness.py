@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import InputError
+from permgrad.base.errors import InputError
 
 Floats = npt.NDArray[np.float64]
 

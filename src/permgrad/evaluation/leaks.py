@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.data.duplicates import column_levels
+from permgrad.data.types.duplicates import column_levels
 from permgrad.evaluation.metrics import Task
 
 Floats = npt.NDArray[np.float64]

@@ -23,11 +23,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._checks import as_numbers, check_choice
-from permgrad._errors import InputError, shown
-from permgrad._files import plain
-from permgrad._registry import Registry
-from permgrad.data.positive import find_positive
+from permgrad.base.checks import as_numbers, check_choice
+from permgrad.base.errors import InputError, shown
+from permgrad.base.files import plain
+from permgrad.base.registry import Registry
+from permgrad.data.types.positive import find_positive
 
 Task = Literal["classification", "regression"]
 Direction = Literal["higher", "lower"]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import listed
-from permgrad._files import plain
+from permgrad.base.errors import listed
+from permgrad.base.files import plain
 from permgrad.evaluation.thresholds import choose_threshold
 
 

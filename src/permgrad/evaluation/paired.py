@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._checks import as_numbers, check_flag, check_number
-from permgrad._errors import InputError, shown
-from permgrad._significance import holm
+from permgrad.base.checks import as_numbers, check_flag, check_number
+from permgrad.base.errors import InputError, shown
+from permgrad.base.significance import holm
 
 __all__ = ["PairedTest", "corrected_paired_test", "holm", "mean_ranks"]
 

@@ -15,11 +15,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._checks import as_numbers, check_choice, check_class_names, check_confidence, check_names, check_whole
-from permgrad._errors import InputError, shown
-from permgrad.attribution.donors import MarginalSampler
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.moments import PairMoments, interval
+from permgrad.attribution.replace.donors import MarginalSampler
+from permgrad.attribution.replace.moments import PairMoments, interval
+from permgrad.base.checks import as_numbers, check_choice, check_class_names, check_confidence, check_names, check_whole
+from permgrad.base.errors import InputError, shown
 from permgrad.models.batches import halved, in_batches, sparing
 
 Floats = npt.NDArray[np.float64]

@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import InputError
-from permgrad._registry import Registry
+from permgrad.base.errors import InputError
+from permgrad.base.registry import Registry
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._random import generator
-from permgrad._significance import LEVEL, holm
+from permgrad.base.random import generator
+from permgrad.base.significance import LEVEL, holm
 from permgrad.evaluation.metrics import Task, metrics, primary_metric
 
 Floats = npt.NDArray[np.float64]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import InputError
+from permgrad.base.errors import InputError
 from permgrad.evaluation.ranking import importance_shares, kendall
 
 

@@ -14,10 +14,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._checks import as_numbers, check_choice, is_finite_number, is_number
-from permgrad._errors import InputError, shown, unknown
-from permgrad._files import plain
-from permgrad._registry import Registry
+from permgrad.base.checks import as_numbers, check_choice, is_finite_number, is_number
+from permgrad.base.errors import InputError, shown, unknown
+from permgrad.base.files import plain
+from permgrad.base.registry import Registry
 
 Criterion = Literal["f1", "balanced_accuracy", "cost"]
 Floats = npt.NDArray[np.float64]

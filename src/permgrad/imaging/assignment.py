@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._checks import check_flag, check_whole
-from permgrad._random import generator
+from permgrad.base.checks import check_flag, check_whole
+from permgrad.base.random import generator
 from permgrad.imaging.layout import PlacedLayout, Positions, layouts
 
 EXACT_COLUMNS = 1500

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from permgrad._errors import InputError, is_out_of_memory
+from permgrad.base.errors import InputError, is_out_of_memory
 from permgrad.imaging.render import Box, Renderer
 
 Images = npt.NDArray[np.float64]

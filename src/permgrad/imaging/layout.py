@@ -17,10 +17,10 @@ from typing import Any, ClassVar, Literal, Protocol, Self, get_args, runtime_che
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._checks import as_numbers, check_choice, check_names, check_number, check_whole, is_whole
-from permgrad._errors import InputError, by_count, shown, unknown
-from permgrad._random import resolve_seed
-from permgrad._registry import Registry
+from permgrad.base.checks import as_numbers, check_choice, check_names, check_number, check_whole, is_whole
+from permgrad.base.errors import InputError, by_count, shown, unknown
+from permgrad.base.random import resolve_seed
+from permgrad.base.registry import Registry
 
 Overlap = Literal["last", "mean", "maximum"]
 """What a pixel shows where several columns meet: the last column, their mean, or their maximum."""

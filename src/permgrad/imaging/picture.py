@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._checks import as_numbers, check_names
-from permgrad._errors import InputError, shown
+from permgrad.base.checks import as_numbers, check_names
+from permgrad.base.errors import InputError, shown
 from permgrad.imaging.layout import Layout, Positions, check_layout, count_collisions
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._random import generator
+from permgrad.base.random import generator
 from permgrad.imaging.assignment import block_cells
 from permgrad.imaging.layout import PlacedLayout, Positions, layouts
 

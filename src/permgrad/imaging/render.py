@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from permgrad._checks import as_numbers, check_flag, check_number, check_whole
-from permgrad._errors import InputError
+from permgrad.base.checks import as_numbers, check_flag, check_number, check_whole
+from permgrad.base.errors import InputError
 from permgrad.imaging.layout import Layout, StoredLayout, check_layout, layout_to_dict
 
 Box = tuple[int, int, int, int]

@@ -15,9 +15,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._checks import check_choice, check_flag, check_whole, is_whole
-from permgrad._errors import InputError, shown
-from permgrad._threads import warning_filters
+from permgrad.base.checks import check_choice, check_flag, check_whole, is_whole
+from permgrad.base.errors import InputError, shown
+from permgrad.base.threads import warning_filters
 from permgrad.imaging.layout import Blur, PlacedLayout, Positions, layouts
 
 _ALGORITHMS = ("PCA", "t-SNE")

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
-from permgrad._errors import EnvironmentProblem, PermgradError, is_out_of_memory, warn_user
+from permgrad.base.errors import EnvironmentProblem, PermgradError, is_out_of_memory, warn_user
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ def sparing() -> Iterator[None]:
         >>> with sparing():
         ...     raise MemoryError
         Traceback (most recent call last):
-        permgrad._errors.EnvironmentProblem: the work must fit into memory, however: there is not enough of it...
+        permgrad.EnvironmentProblem: the work must fit into memory, however: there is not enough of it...
     """
     if _said.get() is not None:
         yield

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from permgrad._checks import check_choice
-from permgrad._threads import Undo, is_fork, together
-from permgrad.models.matrix_units import has_matrix_units, matrix_products
+from permgrad.base.checks import check_choice
+from permgrad.base.threads import Undo, is_fork, together
 from permgrad.models.narrow import without_float64
+from permgrad.models.train.matrix_units import has_matrix_units, matrix_products
 
 #: How numbers may be kept while a network is trained; weights, losses and everything after training are float32.
 PRECISIONS: tuple[str, ...] = ("auto", "float32", "bfloat16")

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from permgrad._errors import InputError
-from permgrad._registry import Registry
+from permgrad.base.errors import InputError
+from permgrad.base.registry import Registry
 
 RowLoss = Callable[[Tensor, Tensor], Tensor]
 

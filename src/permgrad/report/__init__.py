@@ -1,1 +1,1 @@
-"""Plots and the HTML report: ``permgrad.report.plots`` and ``permgrad.report.html.write_report``."""
+"""Plots and the HTML report: ``permgrad.report.plots`` and ``permgrad.report.page.html.write_report``."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-from permgrad._threads import warning_filters
+from permgrad.base.threads import warning_filters
 
 INK = "#20272b"
 MUTED = "#667077"

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from permgrad._errors import EnvironmentProblem
-from permgrad._random import derive_seed
+from permgrad.base.errors import EnvironmentProblem
+from permgrad.base.random import derive_seed
 from permgrad.tuning.spaces import Space
 
 #: Trials drawn at random before the sampler models what it has seen.

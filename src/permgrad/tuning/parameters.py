@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from permgrad._checks import is_number
+from permgrad.base.checks import is_number
 
 #: The options that derived names speak of.
 SIZES = ("dense_units", "conv_filters", "fusion_units", "image_units")

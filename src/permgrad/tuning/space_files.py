@@ -25,12 +25,12 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from permgrad._checks import check_path, is_finite_number
-from permgrad._errors import InputError, suggest, unknown
-from permgrad._stored import parse_json
-from permgrad.models.network_options import NetworkOptions
-from permgrad.models.presets import Preset, get_preset, preset_from_dict
-from permgrad.models.settings import check_preset as check_values
+from permgrad.base.checks import check_path, is_finite_number
+from permgrad.base.errors import InputError, suggest, unknown
+from permgrad.base.stored import parse_json
+from permgrad.models.estimators.presets import Preset, get_preset, preset_from_dict
+from permgrad.models.estimators.settings import check_preset as check_values
+from permgrad.models.network.options import NetworkOptions
 from permgrad.tuning.parameters import BASE, DERIVED, SIZES, WIDTH, Parameter, place_values
 from permgrad.tuning.spaces import Space, declared, spaces
 
@@ -89,7 +89,7 @@ def space_from_dict(content: Any, source: str = "the mapping") -> Space:
         {'network.dropout': 0.0}
         >>> space_from_dict({"parameters": {"network.dropuot": {"low": 0.0, "high": 0.3}}})
         Traceback (most recent call last):
-        permgrad._errors.InputError: a space must be ... 'network.dropuot' is no setting (did you mean ...
+        permgrad.InputError: a space must be ... 'network.dropuot' is no setting (did you mean ...
     """
     if not isinstance(content, Mapping):
         raise InputError(
@@ -132,7 +132,7 @@ def settings_names() -> list[str]:
     """Return every name that a space may search."""
     import dataclasses
 
-    from permgrad.models.training import TrainingOptions
+    from permgrad.models.train.training import TrainingOptions
 
     training = [field.name for field in dataclasses.fields(TrainingOptions) if field.name not in _FIXED]
     own = [field.name for field in dataclasses.fields(Preset) if field.name not in ("network", "training")]

@@ -10,8 +10,8 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from permgrad._registry import Registry
-from permgrad.models.presets import Preset, get_preset
+from permgrad.base.registry import Registry
+from permgrad.models.estimators.presets import Preset, get_preset
 from permgrad.tuning.parameters import Parameter, Trial, doubled, place_values
 
 Build = Callable[[Trial, str], dict[str, Any]]

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from permgrad._errors import EnvironmentProblem, InputError
-from permgrad._files import plain
+from permgrad.base.errors import EnvironmentProblem, InputError
+from permgrad.base.files import plain
 from permgrad.tuning.locks import Worker, exclusive
 from permgrad.tuning.optuna_tools import Proposal, need_optuna, propose
 from permgrad.tuning.spaces import Space

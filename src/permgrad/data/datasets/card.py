@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 
-from permgrad._registry import Registry
+from permgrad.base.registry import Registry
 from permgrad.data.splitting import Split, split_rows
 
 Task: TypeAlias = Literal["classification", "regression"]

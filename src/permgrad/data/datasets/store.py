@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from permgrad._errors import EnvironmentProblem, PermgradWarning
-from permgrad._files import atomic_path, file_hash
+from permgrad.base.errors import EnvironmentProblem, PermgradWarning
+from permgrad.base.files import atomic_path, file_hash
 from permgrad.data.datasets.card import DataCard, Dataset, cards
-from permgrad.data.table import read_table
+from permgrad.data.read.table import read_table
 
 
 def list_datasets() -> list[str]:

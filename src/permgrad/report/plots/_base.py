@@ -16,9 +16,9 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from permgrad._checks import check_whole, is_whole
-from permgrad._errors import InputError, shown
-from permgrad._files import atomic_path, writing
+from permgrad.base.checks import check_whole, is_whole
+from permgrad.base.errors import InputError, shown
+from permgrad.base.files import atomic_path, writing
 from permgrad.report import style
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError
+from permgrad.base.errors import InputError
 from permgrad.evaluation.calibration import reliability
 from permgrad.report import style
 from permgrad.report.plots._base import Floats, PlotFigure, clean, finish_title, new_figure, number, shorten, styled

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from permgrad._errors import InputError
+from permgrad.base.errors import InputError
 from permgrad.report import style
 from permgrad.report.plots._base import (
     Floats,

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from permgrad._checks import check_choice, check_number
-from permgrad._errors import InputError, shown
+from permgrad.base.checks import check_choice, check_number
+from permgrad.base.errors import InputError, shown
 from permgrad.evaluation.ranking import importance_shares
 from permgrad.report import style
-from permgrad.report._paths import NOT_BRANCHES, entries_of, path_words
+from permgrad.report.page.paths import NOT_BRANCHES, entries_of, path_words
 from permgrad.report.plots._base import (
     PlotFigure,
     clean,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from permgrad._errors import InputError
+from permgrad.base.errors import InputError
 from permgrad.report import style
 from permgrad.report.plots._base import (
     Floats,

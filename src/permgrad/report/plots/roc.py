@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad._errors import InputError
+from permgrad.base.errors import InputError
 from permgrad.report import style
 from permgrad.report.plots._base import Floats, PlotFigure, finish_title, new_figure, series_style, shorten, styled
 

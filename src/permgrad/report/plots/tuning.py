@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from permgrad._errors import InputError
+from permgrad.base.errors import InputError
 from permgrad.report import style
 from permgrad.report.plots._base import (
     PlotFigure,

@@ -1,0 +1,359 @@
+"""From the numbers of a game to an ``Explanation``: names, parts and the facts that travel with it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from permgrad import __version__
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.method import Request
+from permgrad.attribution.replace.donors import Sampler
+from permgrad.attribution.replace.finite import LARGEST
+from permgrad.attribution.replace.game import Floats, Game, Quantities
+from permgrad.attribution.replace.importance import Table, loss_scale, sampler_facts
+from permgrad.base.errors import InputError, warn_user
+
+if TYPE_CHECKING:
+    from permgrad.attribution.replace.effects import RowEffects
+
+
+def describe(request: Request, **facts: Any) -> dict[str, Any]:
+    """Return the facts every explanation carries: seed, repeats, background, versions, and what the caller adds."""
+    background = len(request.donors[0])
+    return {
+        "seed": request.seed,
+        "n_repeats": request.n_repeats,
+        "rows_explained": request.count,
+        "background": {"kind": request.background_kind, "rows": background},
+        "sampling": request.sampling,
+        "confidence": request.confidence,
+        "task": request.subject.task,
+        **({} if request.positive is None else {"positive": request.positive}),
+        "paths": list(request.subject.paths),
+        **getattr(request.subject, "facts", {}),
+        **_weights_of_rows(request),
+        "versions": {
+            "permgrad": __version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        **facts,
+    }
+
+
+def _weights_of_rows(request: Request) -> dict[str, Any]:
+    """Keep the weights beside the values of the rows: a summary over the rows is taken with them."""
+    if request.sample_weight is None or request.scope != "local":
+        return {}
+    return {"sample_weight": request.sample_weight.tolist()}
+
+
+def modalities(request: Request) -> tuple[str, ...]:
+    """Return the modality of each player: a hybrid network has one, the table, which it reads in two ways."""
+    return request.space.modality if request.subject.kind == "network" else ("table",) * len(request.players)
+
+
+def shown_values(request: Request) -> Any:
+    """Return the raw values of the players, rows × players; missing where a player is several columns."""
+    import pandas as pd
+
+    if request.raw is None:
+        return _network_values(request)
+    columns = {
+        name: request.raw[name] if name in request.raw.columns else pd.Series([None] * len(request.raw), dtype=object)
+        for name in request.players
+    }
+    return pd.DataFrame({name: column.to_numpy() for name, column in columns.items()}, columns=list(request.players))
+
+
+def _network_values(request: Request) -> Any:
+    """Return the values of the players that are one number each, rows × those players; None where there is none."""
+    import pandas as pd
+
+    sizes, shown = request.space.sizes(), {}
+    for tensor, segments in zip(request.inputs, request.space.segments, strict=True):
+        if tensor.ndim > 2:
+            continue
+        rows = tensor.reshape(request.count, -1).cpu()
+        # NumPy knows no bfloat16.
+        rows = rows.float() if rows.dtype == torch.bfloat16 else rows
+        for column, owner in enumerate(segments.reshape(-1).tolist()):
+            if owner >= 0 and sizes[owner] == 1:
+                shown[request.space.names[owner]] = rows[:, column].numpy()
+    return pd.DataFrame(shown) if shown else None
+
+
+def finish(request: Request, explanation: Explanation) -> Explanation:
+    """Return the explanation after a warning that names the inputs whose values are all exactly 0."""
+    if request.subject.kind == "network":
+        refuse_nonsense(explanation)
+        values = np.abs(explanation.values)
+        values = values.max(axis=0) if explanation.scope == "local" else values
+        unused = [
+            name
+            for name in dict.fromkeys(explanation.modality)
+            if not values[[own == name for own in explanation.modality]].any()
+        ]
+        inputs = [name for name in unused if name in request.subject.input_names]
+        # What a layer gives has the modality of the inputs behind it, or none.
+        units = [name for name, own in zip(explanation.names, explanation.modality, strict=True) if own in unused]
+        units = [] if inputs else units
+        if unused:
+            kind = "inputs" if inputs else "units" if "layer" in vars(request.subject) else "features"
+            listed = ", ".join(inputs or units[:_LISTED]) + f" and {len(units) - _LISTED} more" * (len(units) > _LISTED)
+            warn_user(f"the importance of these {kind} is exactly 0: {listed}; {_why_zero(explanation)}")
+    return explanation
+
+
+def _why_zero(explanation: Explanation) -> str:
+    if explanation.method in _BY_GRADIENT:
+        return (
+            "the network leaves them out, or hides the gradient (detach, NumPy, rounding): "
+            "method='permutation' tells which"
+        )
+    if explanation.method.startswith("captum."):
+        return f"{explanation.method} gives nothing for them, which need not mean that the network leaves them out"
+    if "scores" in explanation.meta:
+        return "no score changes without them; the outputs may: call without scoring= to see"
+    return "they do not change the output; check that the network is meant to leave them out"
+
+
+#: Methods that see an input through the gradient alone.
+#: Units that a warning names.
+_LISTED = 8
+_BY_GRADIENT = ("gradient", "integrated_gradients", "deeplift", "gradcam")
+
+
+def refuse_nonsense(explanation: Explanation) -> None:
+    """Refuse rows for which the network predicts NaN or infinity: nothing can be said about them."""
+    predictions, base = explanation.predictions, explanation.base_values
+    if predictions is not None and not (np.abs(predictions) <= LARGEST).all():
+        finite = (np.abs(predictions) <= LARGEST).reshape(len(predictions), -1)
+        rows = np.asarray(~finite.all(axis=1))
+        raise InputError(
+            f"the model must predict finite numbers, however: {int(rows.sum())} of {len(rows)} rows got NaN, infinity "
+            f"or more than {LARGEST:g} (the first is row {int(np.argmax(rows))}); check those rows"
+        )
+    if base is not None and not np.isfinite(base).all():
+        raise InputError(
+            "the model must predict finite numbers for the background, however: it predicts NaN or infinity; check the "
+            "rows of background= or baseline="
+        )
+    _refuse_undefined_slopes(explanation)
+
+
+def _refuse_undefined_slopes(explanation: Explanation) -> None:
+    """Refuse slopes over values that are missing: a network may read them, but they lie on no line."""
+    if explanation.method not in _BY_GRADIENT or np.isfinite(explanation.values).all():
+        return
+    finite = np.isfinite(explanation.values).reshape(len(explanation.values), -1)
+    rows = np.asarray(~finite.all(axis=1))
+    raise InputError(
+        f"{explanation.method} needs finite slopes, however: {int(rows.sum())} of {len(rows)} rows have NaN or "
+        "infinite ones, as where inputs are missing; fill them in, or choose method='shapley' or 'permutation'"
+    )
+
+
+def input_maps(request: Request, *, numbers: int = 20_000_000) -> dict[str, npt.NDArray[Any]]:
+    """Return what plots over images need: ``images:<input>`` and ``segments:<input>``, for the inputs that are images.
+
+    Args:
+        request: the call.
+        numbers: images of more numbers than this are left out.
+    """
+    found: dict[str, npt.NDArray[Any]] = {}
+    if request.subject.kind != "network":
+        return found
+    inputs = zip(request.space.inputs, request.inputs, request.space.segments, strict=True)
+    for (name, tensor, segments), shape in zip(inputs, request.shapes, strict=False):
+        if shape is None:
+            continue
+        found[f"segments:{name}"] = segments.cpu().numpy()
+        if tensor.numel() <= numbers:
+            found[f"images:{name}"] = tensor.float().cpu().numpy()
+    return found
+
+
+def network_global(
+    request: Request,
+    method: str,
+    names: Sequence[str],
+    table: Table,
+    *,
+    facts: Mapping[str, Any] | None = None,
+    branches: dict[str, Any] | None = None,
+) -> Explanation:
+    """Build the result of a loss game on a torch network; the first quantity is the importance, others are parts."""
+    maps = {name: array for name, array in input_maps(request).items() if name.startswith("segments:")}
+    return finish(
+        request,
+        _of_losses(
+            request,
+            method,
+            names,
+            table,
+            _class_targets(request),
+            branches=branches,
+            maps=maps,
+            facts={**table.facts, **(facts or {})},
+        ),
+    )
+
+
+def _class_targets(request: Request) -> Sequence[int]:
+    """Return the classes asked for: a single column stands for both."""
+    if len(request.subject.output_names) == len(request.subject.class_names):
+        return request.targets
+    return range(len(request.subject.class_names))
+
+
+def network_local(request: Request, method: str, names: Sequence[str], found: RowEffects, **facts: Any) -> Explanation:
+    """Build the result of a row game on a torch network."""
+    explanation = Explanation(
+        values=found.mean[..., 0],
+        names=request.space.names,
+        modality=request.space.modality,
+        outputs=tuple(request.subject.output_names[target] for target in request.targets),
+        method=method,
+        scope="local",
+        std=found.std[..., 0],
+        parts={name: found.mean[..., index] for index, name in enumerate(names) if index},
+        part_std={name: found.std[..., index] for index, name in enumerate(names) if index},
+        level=request.level,
+        groups=request.groups,
+        feature_values=shown_values(request),
+        predictions=found.predictions,
+        maps=input_maps(request),
+        meta=describe(
+            request,
+            quantity="output minus the mean output with the feature replaced",
+            unit=_output_unit(request),
+            output=request.output,
+            seconds=found.seconds,
+            model_rows=found.model_rows,
+            **facts,
+        ),
+    )
+    return finish(request, explanation)
+
+
+def global_explanation(
+    request: Request,
+    method: str,
+    quantities: Quantities,
+    table: Table,
+    sampler: Sampler,
+    *,
+    branches: dict[str, Any] | None = None,
+    direction: dict[str, dict[str, Any]] | None = None,
+) -> Explanation:
+    """Build the result of a loss game."""
+    return _of_losses(
+        request,
+        method,
+        quantities.names,
+        table,
+        request.targets,
+        branches=branches,
+        direction=direction,
+        facts=sampler_facts(sampler),
+    )
+
+
+def _of_losses(
+    request: Request,
+    method: str,
+    names: Sequence[str],
+    table: Table,
+    classes: Sequence[int],
+    *,
+    facts: Mapping[str, Any],
+    **fields: Any,
+) -> Explanation:
+    """Build an explanation from a table of losses: the first quantity is the importance, the others are parts."""
+    kept = [0, *[1 + number for number in classes]] if len(table.outputs) > 1 else [0]
+    loss = request.subject.resolve_loss(request.loss)
+    return Explanation(
+        values=table.mean[:, kept, 0],
+        names=tuple(request.players),
+        modality=modalities(request),
+        outputs=tuple(table.outputs[index] for index in kept),
+        method=method,
+        scope="global",
+        std=table.std[:, kept, 0],
+        low=table.low[:, kept, 0],
+        high=table.high[:, kept, 0],
+        p_values=table.p_values[:, kept, 0],
+        parts={name: table.mean[:, kept, index] for index, name in enumerate(names) if index},
+        part_std={name: table.std[:, kept, index] for index, name in enumerate(names) if index},
+        level=request.level,
+        groups=request.groups,
+        meta=describe(
+            request,
+            quantity="increase of the loss" if request.y is not None else "divergence from the model's own prediction",
+            unit=_unit(request, loss),
+            loss=loss if request.y is not None else "divergence",
+            loss_scale=loss_scale(request),
+            repeats=table.repeats,
+            seconds=table.seconds,
+            model_rows=table.model_rows,
+            classes_by="y" if request.y is not None else "predicted class",
+            **facts,
+        ),
+        **fields,
+    )
+
+
+def _unit(request: Request, loss: str) -> str:
+    if request.subject.task == "classification":
+        return "nats" if request.y is None or loss == "cross_entropy" else loss
+    return "y²" if request.y is None or loss == "squared_error" else "y"
+
+
+def local_explanation(
+    request: Request,
+    method: str,
+    quantities: Quantities,
+    mean: Floats,
+    std: Floats,
+    outputs: npt.NDArray[np.float32],
+    game: Game,  # noqa: ARG001 — handed through by the row game
+    seconds: float,
+) -> Explanation:
+    """Build the result of a row game: arrays are ``(rows, players, targets, quantities)``."""
+    names = [request.subject.output_names[target] for target in request.targets]
+    readout = request.subject.readout(torch.as_tensor(outputs), request.output).double().numpy()
+    return Explanation(
+        values=mean[..., 0],
+        names=tuple(request.players),
+        modality=modalities(request),
+        outputs=tuple(names),
+        method=method,
+        scope="local",
+        std=std[..., 0],
+        parts={name: mean[..., index] for index, name in enumerate(quantities.names) if index},
+        part_std={name: std[..., index] for index, name in enumerate(quantities.names) if index},
+        level=request.level,
+        additive=False,
+        groups=request.groups,
+        feature_values=shown_values(request),
+        predictions=readout[:, list(request.targets)],
+        meta=describe(
+            request,
+            quantity="output minus the mean output with the feature replaced",
+            unit=_output_unit(request),
+            output=request.output,
+            seconds=seconds,
+        ),
+    )
+
+
+def _output_unit(request: Request) -> str:
+    return "y" if request.subject.task == "regression" else request.output

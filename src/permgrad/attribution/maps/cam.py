@@ -1,0 +1,590 @@
+"""Class activation maps of any network: one for each image input, also where inputs share an encoder.
+
+Where a map is read is found by following positions (``positions``): every value inside the network knows which inputs
+it comes from, and from where in them. Values are heard by forward hooks and a mode that sees torch functions, which are
+taken off again whatever happens.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from threading import get_ident
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from permgrad.attribution.build import describe, refuse_nonsense
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.maps.cam_maps import KEPT_NUMBERS, check_cam_options, weighted_maps
+from permgrad.attribution.maps.positions import (
+    Cells,
+    Follower,
+    cells_of,
+    coordinates,
+    hands_on,
+    mixes,
+    name_of,
+    tensors_in,
+)
+from permgrad.attribution.method import Request
+from permgrad.attribution.players.segments import ImageShape
+from permgrad.attribution.players.space import PlayerSpace
+from permgrad.attribution.slopes.gradients import differentiating, network_gradients
+from permgrad.attribution.slopes.slopes import Tensors, batch_size, constant_sum, copied_rows, differentiable
+from permgrad.base.checks import check_choice
+from permgrad.base.errors import InputError, warn_user
+from permgrad.base.progress import Progress
+from permgrad.models.batches import in_batches
+from permgrad.models.network.blocks import ACTIVATIONS
+
+Floats = npt.NDArray[np.float64]
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_ACTIVATIONS: tuple[Any, ...] = (
+    *ACTIVATIONS.values(),
+    *(nn.CELU, nn.ELU, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ReLU6),
+    *(nn.Sigmoid, nn.Softplus, nn.Softsign),
+)
+#: The functions behind them and behind normalisations, as ``name_of`` gives them.
+_RECTIFYING = frozenset(("leaky_relu", "threshold", *(activation.__name__.lower() for activation in _ACTIVATIONS)))
+_NORMALISING = frozenset(("batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm"))
+#: Rows on which it is found out which calls see which input.
+_PROBE_ROWS = 2
+
+
+# ---- listening to a network ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a layer, or of a function that the network calls after the layer has returned.
+
+    Attributes:
+        layer: its name as in ``named_modules``; empty: the network itself.
+        number: how many calls of it came before.
+        function: name of a function such as ``"relu"``; empty: the layer itself.
+        again: how many calls of the function came before, since the layer returned.
+    """
+
+    layer: str
+    number: int
+    function: str = ""
+    again: int = 0
+
+    def __str__(self) -> str:
+        """Return the name, with the number of the call where it is not the first, and the function."""
+        name = self.layer if not self.number else f"{self.layer} (call {self.number + 1})"
+        function = self.function if not self.again else f"{self.function} (call {self.again + 1})"
+        return ", ".join(part for part in (name, function) if part) or "the network"
+
+
+@dataclass
+class _Heard:
+    """One value that a function made: what went in, what came out, and whose value it is."""
+
+    call: Call
+    function: str
+    given: list[_Heard]
+    value: Tensor
+    version: int
+    #: Whether it was made on the way into an attention, as queries, keys and values are.
+    inward: bool = False
+
+
+class _Listener(TorchFunctionMode):
+    """Hears what layers and functions return, in order.
+
+    Args:
+        wanted: calls whose values are kept in ``values``; the network goes on with a copy of each, so that a layer that
+            works in place leaves the value as it was. None: all are kept in ``heard``, and followed to the inputs.
+    """
+
+    def __init__(self, wanted: Collection[Call] | None = None) -> None:
+        super().__init__()
+        self.wanted = wanted
+        self.values: dict[Call, Tensor] = {}
+        self.heard: list[_Heard] = []
+        self.returned: list[tuple[Call, Any]] = []
+        self.follower = Follower()
+        self._counts: Counter[Call] = Counter()
+        self._last = Call("", 0)
+        self._inside: list[tuple[str, int]] = []
+        self._made: dict[tuple[int, int], _Heard] = {}
+        self._thread = get_ident()
+
+    def enters(self, name: str) -> Callable[..., None]:
+        """Return the hook for when a layer is called."""
+
+        def enter(*_: Any) -> None:
+            if get_ident() == self._thread:
+                self._inside.append((name, len(self.heard)))
+
+        return enter
+
+    def leaves(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], Any]:
+        """Return the hook for when a layer has returned."""
+
+        def leave(_: nn.Module, given: tuple[Any, ...], value: Any) -> Any:
+            if get_ident() != self._thread:
+                return None  # another thread calls the layer for itself
+            self._inside.pop()
+            self._last = call = self._numbered(Call(name, 0))
+            if self.wanted is not None:
+                return self._handed_on(call, value)
+            if isinstance(value, Tensor):
+                if not self.follower.of(value):
+                    # A layer of code that calls no torch functions, such as a compiled one.
+                    self._hear(call, None, given, {}, [], value)
+                made = self._maker(value)
+                if made is not None and made.call.function:
+                    made.call = call
+                self.returned.append((call, value))
+            return None
+
+        return leave
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        options = kwargs or {}
+        name = name_of(func)
+        if not name or name in ("get", "set"):
+            return func(*args, **options)  # properties of tensors, such as their shape
+        call = replace(self._last, function=name)
+        call = replace(call, again=self._numbered(call).again)
+        if self.wanted is not None:
+            return self._handed_on(call, func(*args, **options))
+        # Who made what goes in is asked before it is written into.
+        given = [own for own in map(self._maker, tensors_in(args, options)) if own is not None]
+        return self._hear(call, func, args, options, given, func(*args, **options))
+
+    def _maker(self, value: Tensor) -> _Heard | None:
+        return self._made.get((id(value), _version(value)))
+
+    def _numbered(self, call: Call) -> Call:
+        """Return the call with its number among those of its name."""
+        before = self._counts[call]
+        self._counts[call] += 1
+        return replace(call, again=before) if call.function else replace(call, number=before)
+
+    def _handed_on(self, call: Call, value: Any) -> Any:
+        assert self.wanted is not None  # asked by the caller
+        if call not in self.wanted or not isinstance(value, Tensor) or not value.is_floating_point():
+            return value
+        if torch.is_grad_enabled() and not value.requires_grad:
+            value.requires_grad_()
+        self.values[call] = value
+        return value.clone()
+
+    def _hear(
+        self,
+        call: Call,
+        func: Any,
+        args: Sequence[Any],
+        options: Mapping[str, Any],
+        given: list[_Heard],
+        value: Any,
+    ) -> Any:
+        """Follow the results of a function and keep them; return what the network goes on with."""
+        followed = [tensor for tensor in tensors_in(args, options) if self.follower.of(tensor)]
+        if not followed:
+            return value
+        name = name_of(func)
+        if mixes(name, len(followed)) and self._inside and self._inside[-1][0]:
+            for own in self.heard[self._inside[-1][1] :]:
+                own.inward = True
+        self.follower.follow(func, args, options, value)
+        for result in tensors_in(value):
+            if result.is_floating_point() and self.follower.of(result) and self._maker(result) is None:
+                if torch.is_grad_enabled() and not result.requires_grad:
+                    result.requires_grad_()  # whole numbers that become real ones, or frozen weights
+                own = _Heard(call, name, given, result, _version(result))
+                self._made[id(result), own.version] = own
+                self.heard.append(own)
+                if result is value and not hands_on(name):
+                    # A copy, so that what works in place behind it leaves the value as it was.
+                    value = value.clone()
+                    self.follower.keep(value, self.follower.of(result))
+                    self._made[id(value), _version(value)] = own
+        return value
+
+
+def _version(value: Tensor) -> int:
+    """Return how often a tensor was written into."""
+    return 0 if value.is_inference() else int(value._version)  # noqa: SLF001 — torch has no other word for it
+
+
+@contextmanager
+def listening(layers: Mapping[str, nn.Module], listener: _Listener) -> Iterator[None]:
+    """Let a listener hear a network's layers and the functions that it calls; all hooks are gone afterwards."""
+    handles = []
+    try:
+        for name, layer in layers.items():
+            handles.append(layer.register_forward_pre_hook(listener.enters(name)))
+            handles.append(layer.register_forward_hook(listener.leaves(name)))
+        with listener:
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+# ---- which call belongs to which image -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the map of one image input is read.
+
+    Attributes:
+        call: whose value it is.
+        cells: how the value is laid out; None: channels, then cells.
+        shape: of what is read from one row, features first.
+    """
+
+    call: Call
+    cells: Cells | None
+    shape: tuple[int, ...]
+
+
+def image_calls(
+    request: Request, layer: str | None, shapes: Mapping[int, ImageShape], *, before_activation: bool
+) -> tuple[dict[int, Place], int]:
+    """Return, for each image input that a layer sees, where its map is read; and numbers held for each row.
+
+    It is the last value with spatial extent on the way to the output: what only moves, copies or pools a map is left
+    out, and so are values whose cells the output does not use (the patches behind the last attention of a network that
+    reads its class token), and queries, keys and values. A layer that is named is read at its last call that depends
+    on the input. The three papers read rectified maps, so that an activation which takes up a named convolution's
+    result (a normalisation may lie between) belongs to it, unless ``before_activation``, which leaves activations and
+    normalisations out. The subject is open.
+
+    Raises:
+        InputError: no layer of this name, or none that sees an image input.
+    """
+    subject: Any = request.subject
+    modules = {name: module for name, module in subject.module.named_modules() if name}
+    if layer is not None:
+        check_choice("layer", layer, modules)
+    rows = copied_rows(subject.device, request.inputs, slice(0, _PROBE_ROWS))
+    listener = _Listener()
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        leaves = tuple(row.requires_grad_() if place in shapes and row.is_floating_point() else row
+                       for place, row in enumerate(rows))  # fmt: skip
+        for place, shape in shapes.items():
+            listener.follower.enter(leaves[place], place, coordinates(leaves[place], shape.dimensions))
+        with listening(dict(subject.module.named_modules()), listener):
+            outputs = subject.forward(leaves)
+        if layer is None:
+            found = _last_maps(listener, outputs, shapes, before_activation=before_activation)
+            # A convolution that sees the whole image at once leaves a single cell, which has no extent.
+            every = subject.module.named_modules()
+            convolutions = {name for name, module in every if isinstance(module, _CONVOLUTIONS)}
+            without = {place: shape for place, shape in shapes.items() if place not in found}
+            found |= _named(listener, convolutions, leaves, without)
+        else:
+            found = _named(listener, {layer}, leaves, shapes)
+            if not before_activation and isinstance(modules[layer], _CONVOLUTIONS):
+                found = {place: _rectified(own, listener.heard) for place, own in found.items()}
+        read = {}
+        for place, (call, value) in found.items():
+            cells = _cells(listener, value, place)
+            size = value.shape[1:] if cells is None else (cells.take(value).shape[1], *cells.size)
+            read[place] = Place(call, cells, tuple(size))
+    if not read:
+        raise _nothing_to_read(request, list(shapes), layer)
+    numbers = sum(own.value.numel() for own in listener.heard) + sum(row.numel() for row in rows)
+    return read, -(-numbers // len(rows[0]))
+
+
+def _cells(listener: _Listener, value: Tensor, place: int) -> Cells | None:
+    own = listener.follower.of(value).get(place)
+    return None if own is None else cells_of(own)
+
+
+def _last_maps(
+    listener: _Listener, outputs: Tensor, shapes: Mapping[int, ImageShape], *, before_activation: bool
+) -> dict[int, tuple[Call, Tensor]]:
+    """Return for each image the last value with spatial extent whose cells the output uses."""
+    skipped = _RECTIFYING | _NORMALISING if before_activation else frozenset()
+    heard = [
+        own
+        for own in listener.heard
+        if own.version == _version(own.value) and own.value.requires_grad and len(own.value) == len(outputs)
+        and not hands_on(own.function) and own.function not in skipped
+    ]  # fmt: skip
+    slopes: Sequence[Tensor | None] = [None] * len(heard)
+    if outputs.requires_grad and heard:
+        weights = 1 + torch.arange(outputs.numel(), dtype=outputs.dtype, device=outputs.device).reshape(outputs.shape)
+        with differentiating():
+            total = (outputs * weights.sqrt()).sum()
+            slopes = torch.autograd.grad(total, [own.value for own in heard], allow_unused=True)
+    found: dict[int, tuple[Call, Tensor]] = {}
+    for place in shapes:
+        used: _Heard | None = None
+        for own, slope in reversed(list(zip(heard, slopes, strict=True))):
+            if own.inward or (slope is None and outputs.requires_grad) or place not in listener.follower.of(own.value):
+                continue
+            cells = _cells(listener, own.value, place)
+            if cells is None:
+                continue
+            used = used or own
+            if slope is not None and bool((cells.take(slope) != 0).any()):
+                used = own
+                break
+        if used is not None:
+            found[place] = (used.call, used.value)
+    return found
+
+
+def _named(
+    listener: _Listener, layers: set[str], rows: Tensors, shapes: Mapping[int, ImageShape]
+) -> dict[int, tuple[Call, Tensor]]:
+    """Return the last call of some layers that depends on each image: known from where its value is, or by gradient."""
+    calls = [(call, value) for call, value in listener.returned if call.layer in layers and value.is_floating_point()]
+    found: dict[int, tuple[Call, Tensor]] = {}
+    for place in shapes:
+        for call, value in reversed(calls):
+            known = listener.follower.of(value)
+            if place in known or (not known and _depends(value, rows[place])):
+                found[place] = (call, value)
+                break
+    return found
+
+
+def _depends(value: Tensor, rows: Tensor) -> bool:
+    if not (value.requires_grad and rows.requires_grad):
+        return False
+    with differentiating():
+        return torch.autograd.grad(value.sum(), rows, retain_graph=True, allow_unused=True)[0] is not None
+
+
+def _rectified(found: tuple[Call, Tensor], heard: list[_Heard]) -> tuple[Call, Tensor]:
+    """Return the call of the activation that takes up a convolution's value; the convolution's where there is none."""
+    current: _Heard | None = next((own for own in heard if own.call == found[0]), None)
+    while current is not None:
+        after = (other for other in heard if any(own is current for own in other.given))
+        current = next(after, None)
+        if current is not None and current.function in _RECTIFYING:
+            return current.call, current.value
+        if current is not None and current.function not in _NORMALISING:
+            return found
+    return found
+
+
+def _nothing_to_read(request: Request, images: list[int], layer: str | None) -> InputError:
+    names = request.subject.input_names
+    shapes = ", ".join(f"{name} {tuple(own.shape)}" for name, own in zip(names, request.inputs, strict=True))
+    if not images:
+        return InputError(
+            "There is no image: gradcam needs an image input that a convolution sees, or whose patches are tokens, "
+            f"(rows, height, width) or (rows, channels, height, width); the inputs are {shapes}. Choose "
+            "method='integrated_gradients', 'deeplift' or 'permutation'."
+        )
+    inputs = " or ".join(repr(names[place]) for place in images)
+    if layer is not None:
+        return InputError(
+            f"gradcam reads a layer that sees an image input, however: layer {layer!r} does not depend on {inputs}; "
+            "name a layer of its encoder"
+        )
+    return InputError(
+        "There is no map: gradcam reads the last value with spatial extent, and the network calls no Conv1d or Conv2d "
+        f"layer on {inputs} and makes no tokens of its patches. Pass layer= with the name of a layer whose value is "
+        "(rows, channels, height, width), or choose method='integrated_gradients', 'deeplift' or 'permutation'."
+    )
+
+
+# ---- maps of a batch -------------------------------------------------------------------------------------------------
+
+
+def call_maps(
+    request: Request, rows: Tensors, places: Sequence[Place], variant: str, *, relu: bool
+) -> tuple[list[Tensor], Tensor]:
+    """Return one map for each place, ``(rows, targets, *cells)``, and all outputs; the subject is open."""
+    subject: Any = request.subject
+    listener = _Listener({place.call for place in places})
+    count = len(rows[0])
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        with listening(dict(subject.module.named_modules()), listener):
+            outputs = subject.readout(subject.forward(rows), request.output)
+        for place in places:
+            value = listener.values.get(place.call)
+            if value is None:
+                raise InputError(
+                    f"The network does not call {str(place.call)!r} for every batch of rows. Pass layer= with the name "
+                    "of a layer that it always calls."
+                )
+            if place.cells is None and (value.ndim not in (3, 4, 5) or len(value) != count):
+                raise InputError(
+                    "a class activation map needs a layer whose value is (rows, channels, height, width) or (rows, "
+                    f"channels, length), however: layer {place.call.layer!r} gives {tuple(value.shape)} for {count} "
+                    "rows; pass layer= with the name of a convolution, or of a block whose values are tokens"
+                )
+        activations = [listener.values[place.call] for place in places]
+        gradients = network_gradients(outputs, request.targets, activations, constant_sum=constant_sum(request))
+    with torch.no_grad():
+        maps = []
+        for place, value, own in zip(places, activations, gradients, strict=True):
+            take = place.cells.take if place.cells is not None else Tensor.detach
+            maps.append(weighted_maps(take(value.detach()), take(own), variant, relu=relu))
+    return maps, outputs.detach()
+
+
+def enlarged(maps: Tensor, size: tuple[int, ...], how: str) -> Tensor:
+    """Return maps ``(rows, targets, *cells)`` at an image's size; maps of one dimension run along its width.
+
+    Examples:
+        >>> enlarged(torch.tensor([[[1.0, 2.0]]]), (2, 4), "nearest").tolist()
+        [[[[1.0, 1.0, 2.0, 2.0], [1.0, 1.0, 2.0, 2.0]]]]
+    """
+    cells = maps.reshape(*maps.shape[:2], *[1] * (len(size) + 2 - maps.ndim), *maps.shape[2:])
+    if how == "bilinear":
+        mode = "bilinear" if len(size) == 2 else "trilinear"
+        return functional.interpolate(cells, size=size, mode=mode, align_corners=False)
+    return functional.interpolate(cells, size=size, mode="nearest")
+
+
+# ---- the method ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Image:
+    """One image input with a map, and what is kept of it."""
+
+    name: str
+    read: Place
+    size: tuple[int, ...]
+    channels: int | None
+    rows: Tensor
+    maps: npt.NDArray[np.float32] | None = None
+    empty: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    def spread(self, large: Tensor) -> Tensor:
+        """Return a map for every position of the input: all channels of a pixel share its value."""
+        if self.channels is None:
+            return large
+        shape = (*large.shape[:2], *self.rows.shape[1:])
+        return large.unsqueeze(2 + self.channels).expand(shape)
+
+
+def network_maps(request: Request) -> Explanation:
+    """Return class activation maps for the image inputs of any network; options as of ``GradCam``."""
+    started = time.perf_counter()
+    variant, upsample, relu, keep = check_cam_options(request.options)
+    before = bool(request.options.get("before_activation", False))
+    with request.subject.open(), differentiable(request.subject):
+        shapes = {place: shape for place, shape in enumerate(request.shapes) if shape is not None}
+        places, numbers = image_calls(request, request.options.get("layer"), shapes, before_activation=before)
+        images = {place: _image(request, place, shapes[place], read) for place, read in places.items()}
+        space, chosen = _players(request, list(images))
+        values = np.zeros((request.count, len(chosen), len(request.targets)))
+        predictions = np.zeros((request.count, len(request.targets)))
+        sizes = torch.as_tensor(space.sizes()[chosen], device=request.subject.device)
+
+        def work(part: slice) -> None:
+            rows = copied_rows(request.subject.device, request.inputs, part)
+            small, outputs = call_maps(request, rows, list(places.values()), variant, relu=relu)
+            wide = []
+            for own, maps in zip(images.values(), small, strict=True):
+                large = enlarged(maps.float(), own.size, upsample)
+                _keep_map(own, part, large if upsample != "none" else maps, keep, request)
+                wide.append(own.spread(large).flatten(0, 1))
+            sums = space.sums(wide)[:, chosen] / sizes
+            values[part] = sums.unflatten(0, (part.stop - part.start, -1)).transpose(1, 2).cpu().numpy()
+            predictions[part] = outputs[:, list(request.targets)].double().cpu().numpy()
+            progress.advance(part.stop - part.start)
+
+        with Progress(request.count, "gradcam", request.progress) as progress:
+            in_batches(request.count, batch_size(request, numbers), work)
+    _warn_of_empty_maps(images, request.count * len(request.targets))
+    explanation = Explanation(
+        values=values,
+        names=tuple(space.names[place] for place in chosen),
+        modality=tuple(space.modality[place] for place in chosen),
+        outputs=tuple(request.subject.output_names[target] for target in request.targets),
+        method="gradcam",
+        scope="local",
+        level=request.level,
+        additive=False,
+        groups=request.groups,
+        predictions=predictions,
+        maps=_kept_maps(images),
+        meta=describe(
+            request,
+            quantity="mean of the class activation map over the player's pixels",
+            unit="map",
+            output=request.output,
+            variant=variant,
+            layer={own.name: str(own.read.call) for own in images.values()},
+            layer_shape={own.name: list(own.read.shape) for own in images.values()},
+            upsample=upsample,
+            rectified=relu,
+            without_map=[name for place, name in enumerate(request.subject.input_names) if place not in images],
+            empty_maps={own.name: int(own.empty.sum()) for own in images.values()},
+            model_rows=request.count,
+            seconds=time.perf_counter() - started,
+        ),
+    )
+    refuse_nonsense(explanation)
+    return explanation
+
+
+def _image(request: Request, place: int, shape: ImageShape, read: Place) -> _Image:
+    return _Image(
+        request.subject.input_names[place],
+        read,
+        shape.size,
+        shape.channels,
+        request.inputs[place],
+        empty=np.zeros(len(request.targets), dtype=np.int64),
+    )
+
+
+def _players(request: Request, places: list[int]) -> tuple[PlayerSpace, list[int]]:
+    """Return the space over the inputs with maps alone, and the players that own positions there."""
+    space = request.space
+    own = PlayerSpace(
+        space.names,
+        space.modality,
+        tuple(space.inputs[place] for place in places),
+        tuple(space.segments[place] for place in places),
+    )
+    return own, np.flatnonzero(own.sizes()).tolist()
+
+
+def _keep_map(own: _Image, part: slice, maps: Tensor, keep: bool | str, request: Request) -> None:
+    own.empty += (maps.flatten(2).abs().amax(dim=2) == 0).sum(dim=0).cpu().numpy()
+    shape = (request.count, *maps.shape[1:])
+    if own.maps is None and (keep is True or (keep == "auto" and np.prod(shape) + own.rows.numel() <= KEPT_NUMBERS)):
+        own.maps = np.zeros(shape, dtype=np.float32)
+    if own.maps is not None:
+        own.maps[part] = maps.float().cpu().numpy()
+
+
+def _kept_maps(images: dict[int, _Image]) -> dict[str, npt.NDArray[Any]]:
+    found: dict[str, npt.NDArray[Any]] = {}
+    for own in images.values():
+        if own.maps is not None:
+            found[f"maps:{own.name}"] = own.maps
+            found[f"images:{own.name}"] = own.rows.detach().float().cpu().numpy()
+    return found
+
+
+def _warn_of_empty_maps(images: dict[int, _Image], total: int) -> None:
+    for own in images.values():
+        empty = int(own.empty.sum())
+        if empty:
+            warn_user(
+                f"a class activation map should have cells above zero, however: {empty} of {total} maps of "
+                f"{own.name!r} at layer {str(own.read.call)!r} are all zero, and so are their players' values; "
+                "try variant='hirescam' or another layer"
+            )

@@ -1,0 +1,151 @@
+"""The protocol of an attribution method, and the registry in which methods are found.
+
+A new method is one file: a class with the attributes below, decorated with ``@methods.register("name")``, and one
+import in ``permgrad/attribution/__init__.py``. The shared tests pick it up from the registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from torch import Tensor
+
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.players.space import PlayerSpace
+from permgrad.attribution.replace.donors import RowNumbers
+from permgrad.attribution.subject.hybrid import Subject
+from permgrad.base.errors import InputError
+from permgrad.base.registry import Registry
+
+if TYPE_CHECKING:
+    from permgrad.attribution.players.segments import ImageShape
+    from permgrad.attribution.replace.game import Quantities
+
+Scope = Literal["global", "local"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call of ``pg.explain`` after every argument has been checked and resolved.
+
+    Attributes:
+        subject: the model behind a uniform face.
+        encoded: the rows explained as the network sees them, float32 ``(rows, encoded)``.
+        raw: the rows as the user gave them, for reading values; None where there is no table.
+        y: the target as class index, or in float64 and its own units (regression), ``(rows,)``; None if not given.
+        background: encoded rows from which donors or baselines come, ``(donors, encoded)``; ``None`` if it is the rows
+            explained, also where those were given: a row in both roles counts once in a standard error.
+        players: names of the players and the encoded columns that each of them moves.
+        targets: indexes of the outputs asked for.
+        inputs: the rows explained, one tensor per input of the network, rows first; never to be changed.
+        donors: background rows in the same form; the rows explained themselves if ``shared``.
+        space: who may be replaced.
+        shapes: how each input of a network is read as an image or a volume; None: it is neither.
+        engine: computes a loss game in parts (``engines``); None: it is played here, in one piece.
+        positive: name of the positive one of two classes; None where there are not two.
+        kept: where what is fitted on the background waits for the next rows of a longer table; None: nothing is kept.
+
+    ``encoded``, ``raw``, ``background`` and ``players`` describe the table of a hybrid network, for the methods that
+    use its structure; for any other network ``encoded`` is ``(rows, 0)`` and every player has no encoded column.
+    """
+
+    subject: Subject
+    encoded: npt.NDArray[np.float32]
+    raw: pd.DataFrame | None
+    y: npt.NDArray[Any] | None
+    background: npt.NDArray[np.float32] | None
+    background_kind: str
+    players: dict[str, npt.NDArray[np.intp]]
+    groups: dict[str, list[str]]
+    scope: Scope
+    targets: tuple[int, ...]
+    inputs: tuple[Tensor, ...]
+    donors: tuple[Tensor, ...]
+    space: PlayerSpace
+    shapes: tuple[ImageShape | None, ...] = ()
+    output: Literal["logit", "probability"] = "logit"
+    level: str = "feature"
+    sampling: Literal["marginal", "conditional"] = "marginal"
+    loss: str = "auto"
+    scoring: Mapping[str, Any] | None = None
+    sample_weight: npt.NDArray[np.float64] | None = None
+    confidence: float = 0.95
+    n_repeats: int = 10
+    batch_size: int | Literal["auto"] = "auto"
+    seed: int = 0
+    progress: Any = "auto"
+    row_offset: int | RowNumbers = 0
+    options: dict[str, Any] = field(default_factory=dict)
+    engine: Any = None
+    positive: str | None = None
+    kept: dict[str, Any] | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of rows explained."""
+        return len(self.inputs[0])
+
+    @property
+    def shared(self) -> bool:
+        """Whether the background is the rows explained."""
+        return self.donors is self.inputs
+
+
+def refuse_conditional(request: Request, name: str) -> None:
+    """Refuse ``sampling="conditional"`` for a method that draws no replacement values.
+
+    Raises:
+        InputError: It was asked for.
+    """
+    if request.sampling != "marginal":
+        raise InputError(
+            f"{name} draws no values that could fit the rest of a row, however: sampling={request.sampling!r}; leave "
+            "sampling out, or choose method='permgrad' or 'permutation'"
+        )
+
+
+class Method(Protocol):
+    """What a registered method offers.
+
+    ``options`` are the method's own keyword arguments with their defaults; ``scopes`` the scopes it can give, its
+    default first.
+    """
+
+    scopes: ClassVar[tuple[Scope, ...]]
+    options: ClassVar[Mapping[str, Any]]
+
+    def __call__(self, request: Request) -> Explanation:
+        """Compute the explanation."""
+        ...
+
+
+methods: Registry[type[Method]] = Registry("method")
+
+
+@runtime_checkable
+class LossGame(Protocol):
+    """What a method offers beside, if on hybrid networks its global importance is one game over (row, donor) pairs.
+
+    Its sums then merge, so that it explains tables in parts (``streaming``).
+    """
+
+    @staticmethod
+    def game(request: Request) -> tuple[Request, Quantities]:
+        """Return the request as it is played, and which quantities are kept."""
+        ...
+
+
+def loss_games() -> list[str]:
+    """Return the names of the methods whose global importance is a loss game."""
+    return [name for name in methods if loss_game(name) is not None]
+
+
+def loss_game(name: str) -> LossGame | None:
+    """Return the method as the loss game that it plays; None where its global importance is none."""
+    found = methods.get(name)
+    return found if isinstance(found, LossGame) else None

@@ -1,0 +1,180 @@
+"""``aggregate``: the mean of several methods' importances, each brought to shares of its own sum.
+
+This is AGG of the work on multimodal explanations that the benchmark follows. Methods measure different things
+in different units, which must not be added; their shares can be compared and averaged, and where methods disagree, the
+parts show it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.attribution.arguments import resolve_options
+from permgrad.attribution.build import describe, finish
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.method import Request, Scope, methods
+from permgrad.attribution.subject.network import BatchError
+from permgrad.base.errors import InputError, shown, warn_user
+
+Floats = npt.NDArray[np.float64]
+
+#: AGG of the published work.
+MEMBERS = ("gradient", "permutation", "lime", "shapley")
+
+
+@methods.register("aggregate")
+class Aggregate:
+    """Mean of several methods' shares: absolute importances divided by their sum, for each output.
+
+    Each member is called with the same request; a local one is summarised by its mean absolute value over the rows.
+    ``all`` of a method that explains outputs is the sum over the outputs, and its class k is output k; of a method that
+    explains the loss, class k are the rows of that class. There is no interval: the members share rows and network, so
+    that their spread is disagreement and not error.
+
+    Options:
+        members: names of registered methods, or a mapping from names to options of each.
+
+    Members that refuse the network or its inputs (gradients of whole numbers) are left out with a warning; two must
+    remain. ``parts`` holds each member's shares.
+    """
+
+    scopes: ClassVar[tuple[Scope, ...]] = ("global",)
+    options: ClassVar[Mapping[str, Any]] = {"members": MEMBERS}
+
+    def __call__(self, request: Request) -> Explanation:
+        """Compute the explanation."""
+        started = time.perf_counter()
+        members = _members(request.options.get("members", MEMBERS))
+        outputs = _outputs(request)
+        shares: dict[str, Floats] = {}
+        left_out: dict[str, str] = {}
+        quantities: dict[str, Any] = {}
+        evaluated = 0
+        for name, own in members.items():
+            try:
+                found = _explain(request, name, own)
+            except BatchError:
+                # The network itself is at fault: that is no refusal of this member.
+                raise
+            except InputError as error:
+                left_out[name] = str(error)
+                continue
+            shares[name] = _shares(found, outputs)
+            quantities[name] = found.meta.get("quantity")
+            evaluated += int(found.meta.get("model_rows") or 0)
+        _check_left(shares, left_out)
+        return finish(
+            request,
+            Explanation(
+                values=np.mean(list(shares.values()), axis=0),
+                names=request.space.names,
+                modality=request.space.modality,
+                outputs=outputs,
+                method="aggregate",
+                scope="global",
+                parts=shares,
+                level=request.level,
+                additive=True,
+                groups=request.groups,
+                meta=describe(
+                    request,
+                    quantity="mean share of the importance over methods",
+                    unit="share",
+                    members=list(shares),
+                    member_quantities=quantities,
+                    left_out=left_out,
+                    model_rows=evaluated,
+                    seconds=time.perf_counter() - started,
+                ),
+            ),
+        )
+
+
+def _members(given: Any) -> dict[str, dict[str, Any]]:
+    """Return the members and their options; refuse what is not a method, or too few."""
+    if isinstance(given, Mapping):
+        members = {str(name): {} if own is None else own for name, own in given.items()}
+    elif isinstance(given, Iterable) and not isinstance(given, (str, bytes)):
+        members = {str(name): {} for name in given}
+    else:
+        raise InputError(
+            "members must be names of methods, or a mapping from names to their options, "
+            f"however: members={shown(given)}; pass for example members=('permutation', 'lime')"
+        )
+    for name, own in members.items():
+        method: Any = methods.get(name)
+        if not isinstance(own, Mapping):
+            raise InputError(
+                f"options of a member must be a mapping from their names, however: {name!r} has {shown(own)}; pass for "
+                f"example members={{{name!r}: {{}}}}"
+            )
+        if name == "aggregate":
+            raise InputError("members must be methods of their own, however: 'aggregate' is among them; leave it out")
+        resolve_options(method, name, dict(own))
+    if len(members) < 2:
+        raise InputError(f"aggregate needs at least two members, however: members={list(members)}; name another")
+    return members
+
+
+def _explain(request: Request, name: str, own: Mapping[str, Any]) -> Explanation:
+    """Return a member's global importance."""
+    method = methods.get(name)
+    scope = method.scopes[0]
+    found = method()(replace(request, scope=scope, options={**method.options, **own}))
+    if found.names != request.space.names:
+        raise InputError(
+            f"members must explain the same players, however: {name!r} explains {', '.join(found.names[:5])}; "
+            "leave it out"
+        )
+    return found.to_global("mean_abs") if found.scope == "local" else found
+
+
+def _outputs(request: Request) -> tuple[str, ...]:
+    """Return ``all`` and the classes asked for; a network with one column stands for both classes."""
+    subject = request.subject
+    if subject.task == "regression":
+        return ("all",)
+    classes = subject.class_names
+    chosen = request.targets if len(subject.output_names) == len(classes) else range(len(classes))
+    return ("all", *(classes[index] for index in chosen))
+
+
+def _shares(found: Explanation, outputs: tuple[str, ...]) -> Floats:
+    """Return absolute values divided by their sum, ``(players, outputs)``; 0 where all are 0."""
+    values = np.abs(found.values)
+    columns = []
+    for name in outputs:
+        if name in found.outputs:
+            column = values[:, found.outputs.index(name)]
+        elif name == "all":
+            column = values.sum(axis=1)
+        else:
+            # A single output: what speaks for one class speaks against the other.
+            column = values[:, 0] if values.shape[1] == 1 else np.full(len(values), np.nan)
+        columns.append(column)
+    stacked = np.stack(columns, axis=1)
+    total = stacked.sum(axis=0, keepdims=True)
+    # NaN stays NaN: a class without rows has no importance.
+    return np.where(total == 0, 0.0, stacked / np.where(total == 0, 1.0, total))
+
+
+def _check_left(shares: Mapping[str, Floats], left_out: Mapping[str, str]) -> None:
+    """Refuse a mean of fewer than two methods; name those that are missing."""
+    reasons = "; ".join(f"{name!r}: {reason}" for name, reason in left_out.items())
+    if len(shares) < 2:
+        remain = ", ".join(map(repr, shares)) or "none"
+        raise InputError(
+            f"aggregate needs at least two members that can explain the model, however: {remain} can ({reasons}); "
+            "pass other members="
+        )
+    if left_out:
+        warn_user(
+            f"aggregate should average all its members, however: it leaves out those that refuse ({reasons}); pass "
+            "members= without them"
+        )

@@ -1,0 +1,131 @@
+"""DeepLIFT by the Rescale rule, for any network and without hooks; how the slopes are found: ``rescale``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
+from permgrad.attribution.slopes.additive import Additive
+from permgrad.attribution.slopes.slopes import Slopes, Tensors, walks_truly
+from permgrad.attribution.slopes.tensor_baselines import tensor_baseline
+from permgrad.base.checks import check_whole
+from permgrad.base.errors import InputError, warn_user
+from permgrad.base.progress import Progress
+from permgrad.models.batches import in_batches
+
+#: The gap of the sums, as a share of the output's range, from which on values are called incomplete.
+_GAP = 0.01
+#: Rows on which the walk's outputs are compared with the network's.
+_FEW = 8
+
+
+@methods.register("deeplift")
+class DeepLift:
+    """What each input adds to the difference between a row's output and that at a baseline, in one step.
+
+    Every function of the network that is not linear takes its mean slope between baseline and row, and the slopes are
+    multiplied backwards; values then add up to output − output at the baseline. Activations, max pooling, softmax,
+    normalisations, attention and products of activations are known, wherever they are called (see ``rescale_rules``);
+    modules used twice and in-place or functional calls need no care. What is not known (recurrent layers, for example)
+    keeps its gradient, and ``meta["completeness_gap"]``, the largest |Σ values − (f(x) − f(baseline))| as a share of
+    the output's range over the background, says how much is missing.
+
+    On hybrid networks ``parts`` splits every value by the path through which it reached the output.
+
+    Options:
+        baseline: ``"auto"`` (the median of the background; zeros where a network is explained without one),
+            ``"median"``, ``"mean"``, ``"zeros"``, ``"background"`` (the mean over background rows), or rows like those
+            explained.
+        references: background rows that ``"background"`` averages over, at most.
+
+    Source: Shrikumar, Greenside & Kundaje 2017 (arXiv 1704.02685), sections 3.1 to 3.5.1; averaged over a background:
+    Lundberg & Lee 2017 (arXiv 1705.07874), section 4.2, "Deep SHAP".
+    NOTE[DIFF]: the paper explains a softmax by its normalised logits; here softmax has a rule of its own, which is
+        used with ``output="probability"`` and where the network itself calls it. Its rules for products, maxima and
+        normalisations are ours, see ``rescale_rules``.
+
+    Examples:
+        >>> import numpy as np, torch, permgrad as pg
+        >>> net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+        >>> explanation = pg.explain(net, torch.randn(4, 3), method="deeplift", progress=False)
+        >>> total = explanation.base_values + explanation.values.sum(axis=1)
+        >>> bool(np.abs(total - explanation.predictions).max() < 1e-5)
+        True
+    """
+
+    scopes: ClassVar[tuple[Scope, ...]] = ("local",)
+    options: ClassVar[Mapping[str, Any]] = {"baseline": "auto", "references": 50}
+
+    def __call__(self, request: Request) -> Explanation:
+        """Compute the explanation."""
+        refuse_conditional(request, "deeplift")
+        options = {**self.options, **request.options}
+        references = check_whole("references", options["references"], "pass for example 50")
+        found = Additive(
+            Slopes(request, "deeplift", by_path=True), tensor_baseline(request, options["baseline"], references)
+        )
+        slopes = found.slopes
+        with Progress(request.count, "deeplift", request.progress) as progress, slopes.open():
+            matched = _rescale(found, progress)
+            base = found.base[:1] if slopes.whole else found.base
+            scale = slopes.output_range(torch.as_tensor(base, device=request.subject.device)).cpu().numpy()
+        explanation = found.explanation("deeplift", scale, rule="Rescale", references=int(references))
+        _warn_of_gap(float(found.gaps(scale).max()), matched=matched)
+        return explanation
+
+
+def _rescale(found: Additive, progress: Progress) -> bool:
+    """Compute, in batches of rows that go through all baseline rows; return whether all calls had their partners."""
+    slopes, count, matched = found.slopes, len(found.baseline), True
+    baselines = slopes.rows(slice(0, count), found.baseline.rows)
+
+    def work(part: slice) -> None:
+        nonlocal matched
+        rows = slopes.rows(part)
+        shape = (part.stop - part.start, len(slopes.targets))
+        values = torch.zeros(shape[0], *found.values.shape[1:], dtype=torch.float64, device=slopes.subject.device)
+        base, outputs = values.new_zeros(shape), values.new_zeros(shape)
+        for place in range(count):
+            start = slopes.at_baseline(rows, [tensor[place : place + 1] for tensor in baselines])
+            walk = slopes.walk(rows)
+            base += walk.stand(slopes.leaves(start))[:, slopes.targets]
+            outputs, own = walk.step(slopes.leaves(rows), slopes.targets, constant_sum=slopes.constant_sum, last=True)
+            values += slopes.attributions(own, start, rows)
+            matched &= walk.matched
+        if part.start == 0:
+            _check_walk(slopes, rows, outputs)
+        slopes.evaluations += count * shape[0]
+        slopes.model_rows += 2 * count * shape[0]
+        found.keep(part, values / count, outputs[:, slopes.targets], base / count)
+        progress.advance(shape[0])
+
+    in_batches(slopes.request.count, slopes.batch, work)
+    return matched
+
+
+def _check_walk(slopes: Slopes, rows: Tensors, outputs: torch.Tensor) -> None:
+    """Refuse a network whose own gradients, taken in its forward, would be taken for mean slopes."""
+    few = tuple(tensor[:_FEW] for tensor in rows)
+    if not walks_truly(slopes, few, outputs[: len(few[0])]):
+        raise InputError(
+            "deeplift needs a network whose forward does not differentiate, however: its outputs are others where "
+            "slopes between two points take the place of gradients; choose method='integrated_gradients' or 'shapley'"
+        )
+
+
+def _warn_of_gap(gap: float, *, matched: bool) -> None:
+    if gap <= _GAP and matched:
+        return
+    why = (
+        "the network calls functions without a rule, which keep their gradient"
+        if matched
+        else "the network does not make the same calls for the row as for the baseline"
+    )
+    warn_user(
+        f"values should add up to the output's difference from the baseline, however: {gap:.2g} of the output's range "
+        f"is missing, because {why}; choose method='integrated_gradients'"
+    )

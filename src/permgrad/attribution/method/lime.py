@@ -1,0 +1,503 @@
+"""``lime``: a linear model of the network around each row (Ribeiro, Singh & Guestrin 2016), for all rows at once.
+
+All rows are given the same neighbourhood: the same coalitions with the same background rows, or the same offsets. The
+weighted ridge regression then has one matrix for every row and output, so that one product solves them all, and nothing
+is left to do but the forwards.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from permgrad.attribution.build import describe, finish, input_maps, shown_values
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.method import Request, Scope, methods
+from permgrad.attribution.method.shapley.game import ShapleyGame, slices
+from permgrad.attribution.method.shapley.grid import select
+from permgrad.attribution.replace.coalitions import forward_batch_size
+from permgrad.attribution.replace.donors import need_background
+from permgrad.attribution.replace.finite import finite_between_rows
+from permgrad.attribution.replace.moments import interval
+from permgrad.base.checks import check_choice, check_number, check_whole
+from permgrad.base.errors import InputError
+from permgrad.base.progress import Progress
+from permgrad.base.random import generator
+from permgrad.models.batches import in_batches
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Booleans = npt.NDArray[np.bool_]
+
+#: Neighbours, unless said otherwise.
+_LEAST_SAMPLES, _SAMPLES_PER_PLAYER = 1000, 50
+#: Of all neighbours that differ from the row, whose own weight is 1.
+_LEAST_WEIGHT = 0.1
+NEIGHBOURHOODS = ("auto", "coalition", "gaussian")
+#: What a coefficient is.
+_QUANTITIES = {
+    "coalition": "what keeping the feature adds in a linear model around the row",
+    "gaussian": "change per standard deviation in a linear model around the row",
+}
+#: Numbers held at once: outputs of one block of rows, and positions of one chunk of neighbours.
+_BLOCK_NUMBERS, _CHUNK_NUMBERS = 2**22, 2**23
+#: Neighbours in which a player is moved to see whether the output uses it.
+_TRIALS = 32
+
+
+@dataclass(frozen=True)
+class Design:
+    """The neighbours of every row.
+
+    Attributes:
+        coordinates: ``(neighbours, players)``: 1 kept and 0 replaced, or the offset in standard deviations.
+        donors: background row of each neighbour, ``(neighbours,)``.
+    """
+
+    coordinates: Floats
+    donors: Integers
+
+    def part(self, chosen: slice) -> Design:
+        """Return some of the neighbours."""
+        return Design(self.coordinates[chosen], self.donors[chosen])
+
+    def without(self, neighbour: int, players: Integers) -> Design:
+        """Return one neighbour again and again, each time with another of the players moved to another place."""
+        coordinates = np.repeat(self.coordinates[[neighbour]], len(players), axis=0)
+        places = np.arange(len(players)), players
+        # Kept becomes replaced and the other way round; an offset becomes none.
+        binary = bool(np.isin(self.coordinates, (0.0, 1.0)).all())
+        coordinates[places] = 1.0 - coordinates[places] if binary else 0.0
+        return Design(coordinates, np.full(len(players), self.donors[neighbour]))
+
+
+class Neighbourhood(Protocol):
+    """Builds the neighbours of rows."""
+
+    def design(self, request: Request, samples: int) -> Design:
+        """Draw neighbours; the first is the row itself."""
+        ...
+
+    def distances(self, design: Design) -> Floats:
+        """Return how far each neighbour is from the row, ``(neighbours,)``."""
+        ...
+
+    def edit(self, design: Design) -> Any:
+        """Return a function from rows, per input ``(r, *)``, to their neighbours, per input ``(r, neighbours, *)``."""
+        ...
+
+
+class CoalitionNeighbourhood:
+    """Each player is kept or taken from a background row, with equal chance.
+
+    NOTE[DIFF]: neighbours come in pairs, a coalition and its complement, so that every player is kept in exactly half
+    of them; the original draws each by itself.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        device = request.subject.device
+        self._donors = [tensor.to(device) for tensor in request.donors]
+        players = len(request.space.names)
+        self._owners = [own.to(device).remainder(players + 1) for own in request.space.segments]
+
+    def design(self, request: Request, samples: int) -> Design:
+        """Draw pairs of coalitions with one background row each."""
+        rng = generator(request.seed, "lime")
+        half = rng.random((-(-(samples - 1) // 2), len(request.space.names))) < 0.5
+        pairs = np.stack([half, ~half], axis=1).reshape(-1, half.shape[1])[: samples - 1]
+        kept = np.concatenate([np.ones((1, half.shape[1])), pairs.astype(np.float64)])
+        # Background rows in turn, in random order.
+        background = len(request.donors[0])
+        donors = np.concatenate([rng.permutation(background) for _ in range(-(-samples // background))])[:samples]
+        return Design(kept, donors.astype(np.int64))
+
+    def distances(self, design: Design) -> Floats:
+        """Return the Euclidean distance from the coalition of all."""
+        distance: Floats = np.sqrt((1.0 - design.coordinates).sum(axis=1))
+        return distance
+
+    def edit(self, design: Design) -> Any:
+        """Lay the background rows and masks out once for all rows."""
+        device = self.request.subject.device
+        chosen = torch.from_numpy(design.donors).to(device)
+        padded = np.pad(design.coordinates > 0.5, ((0, 0), (0, 1)), constant_values=True)
+        kept = torch.from_numpy(padded).to(device)
+        donors = [tensor[chosen] for tensor in self._donors]
+        masks = [kept[:, own.reshape(-1)].reshape(len(kept), *own.shape) for own in self._owners]
+
+        def place(rows: list[Tensor]) -> list[Tensor]:
+            return [
+                select(mask[None], row[:, None], donor[None])
+                for row, donor, mask in zip(rows, donors, masks, strict=True)
+            ]
+
+        return place
+
+
+class GaussianNeighbourhood:
+    """Each player's numbers are moved together by normal noise, scaled to their spread over the background.
+
+    Raises:
+        InputError: a player has nothing that can be moved by a little.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        _refuse_levels(request)
+        players, device = len(request.space.names), request.subject.device
+        self._owners = [own.to(device).remainder(players + 1) for own in request.space.segments]
+        self._spread = []
+        for position, (donors, own) in enumerate(zip(request.donors, self._owners, strict=True)):
+            # torch warns of the deviation of no columns.
+            known = donors.double().std(dim=0, correction=0) if donors.numel() else torch.zeros(own.shape)
+            spread = known.double().to(device) * (own < players)
+            self._spread.append(spread * _movable(request, position, own.shape).to(device))
+
+    def design(self, request: Request, samples: int) -> Design:
+        """Draw pairs of opposite offsets."""
+        rng = generator(request.seed, "lime")
+        half = rng.standard_normal((-(-(samples - 1) // 2), len(request.space.names)))
+        pairs = np.stack([half, -half], axis=1).reshape(-1, half.shape[1])[: samples - 1]
+        offsets = np.concatenate([np.zeros((1, half.shape[1])), pairs])
+        return Design(offsets, np.zeros(samples, dtype=np.int64))
+
+    def distances(self, design: Design) -> Floats:
+        """Return the Euclidean length of the offset, in standard deviations."""
+        distance: Floats = np.sqrt((design.coordinates**2).sum(axis=1))
+        return distance
+
+    def edit(self, design: Design) -> Any:
+        """Lay the offsets out once for all rows."""
+        device = self.request.subject.device
+        padded = torch.from_numpy(np.pad(design.coordinates, ((0, 0), (0, 1)))).to(device)
+        offsets = [
+            (padded[:, own.reshape(-1)].reshape(len(padded), *own.shape) * spread).to(donors.dtype)[None]
+            for own, spread, donors in zip(self._owners, self._spread, self.request.donors, strict=True)
+        ]
+
+        def place(rows: list[Tensor]) -> list[Tensor]:
+            return [row[:, None] + offset for row, offset in zip(rows, offsets, strict=True)]
+
+        return place
+
+
+def _movable(request: Request, position: int, shape: torch.Size) -> Tensor:
+    """Return which positions of an input lie on a scale: all but the levels of an encoded table."""
+    if request.subject.kind != "hybrid" or position:
+        return torch.ones(shape, dtype=torch.bool)
+    encoder: Any = request.subject.preprocessor  # type: ignore[attr-defined]
+    movable = torch.zeros(shape, dtype=torch.bool)
+    movable[torch.as_tensor(np.asarray(encoder.numeric_columns_, dtype=np.int64))] = True
+    return movable
+
+
+def _refuse_levels(request: Request) -> None:
+    fix = "pass neighbourhood='coalition'"
+    for name, real in zip(request.subject.input_names, request.subject.real, strict=True):
+        if not real:
+            raise InputError(
+                f"neighbourhood='gaussian' moves numbers by a little, however: input {name!r} is whole numbers; {fix}"
+            )
+    sizes = request.space.sizes()
+    for player, name in enumerate(request.space.names):
+        movable = [
+            bool((_movable(request, position, own.shape) & (own.cpu() == player)).any())
+            for position, own in enumerate(request.space.segments)
+        ]
+        if sizes[player] and not any(movable):
+            raise InputError(
+                f"neighbourhood='gaussian' moves numbers by a little, however: {name!r} has levels only; {fix}"
+            )
+
+
+# ---- regression ------------------------------------------------------------------------------------------------------
+
+
+class Surrogate:
+    """Weighted ridge regression with one design for all rows; the intercept is not penalised.
+
+    Args:
+        coordinates: ``(neighbours, players)``.
+        weights: ``(neighbours,)``.
+        ridge: penalty on the squared coefficients.
+
+    Examples:
+        >>> line = Surrogate(np.array([[0.0], [1.0], [2.0]]), np.ones(3), 0.0)
+        >>> line.solve(np.array([[1.0], [3.0], [5.0]]))[0].round(6).tolist()
+        [[2.0]]
+    """
+
+    def __init__(self, coordinates: Floats, weights: Floats, ridge: float) -> None:
+        self.weights = weights / weights.sum()
+        self.centre = self.weights @ coordinates
+        self.centred = coordinates - self.centre
+        scaled = self.centred * weights[:, None]
+        gram = self.centred.T @ scaled + ridge * np.eye(coordinates.shape[1])
+        # A player that never moves has no row of its own in the normal equations; its coefficient is 0.
+        self.solver: Floats = np.linalg.lstsq(gram, scaled.T, rcond=1e-12)[0]
+        self.leverage = np.einsum("mp,pm->m", self.centred, self.solver) + self.weights
+        self.freedom = max(1, len(coordinates) - coordinates.shape[1] - 1)
+
+    def solve(self, outputs: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return coefficients and standard errors ``(players, n)``, and the weighted R² ``(n,)``.
+
+        The errors are robust to unequal noise (White 1980), each residual divided by one minus its leverage (HC3:
+        MacKinnon & White 1985): neighbours differ in how well a line fits them, and kernel weights are no variances.
+
+        Args:
+            outputs: of the network at the neighbours, ``(neighbours, n)``.
+        """
+        mean = self.weights @ outputs
+        coefficients = self.solver @ outputs
+        # The weighted mean of the centred coordinates is 0, so that the mean needs no coefficient.
+        residuals = outputs - mean - self.centred @ coefficients
+        spread = self.weights @ (outputs - mean) ** 2
+        unexplained = self.weights @ residuals**2
+        residuals /= np.maximum(1.0 - self.leverage, 1e-6)[:, None]
+        std = np.sqrt(self.solver**2 @ residuals**2)
+        explained = 1.0 - np.divide(unexplained, spread, out=np.zeros_like(spread), where=spread > 0)
+        return coefficients, std, explained
+
+
+# ---- the method ------------------------------------------------------------------------------------------------------
+
+
+@methods.register("lime")
+class Lime:
+    """The slopes of a linear model that imitates the network around each row.
+
+    Neighbours of a row differ from it in some players; each is weighted by exp(−d² / (2 w²)), where d is its distance
+    and w the kernel width (the square root of an exponential kernel, as in the authors' package). A ridge regression of
+    the output on which players were kept gives one coefficient per player: what keeping it adds.
+
+    Options:
+        neighbourhood: ``"coalition"``: players are kept or taken from a background row (pass a single row as
+            ``background=`` to replace by that); ``"gaussian"``: numbers are moved by noise scaled to their spread over
+            the background, and a coefficient is the change per standard deviation; ``"auto"``: gaussian for torch
+            networks all of whose players are single numbers on a scale, such as columns or the units of a layer, and
+            not whole numbers, which may be codes.
+        samples: neighbours of each row; default 50 for each player, at least 1000: the errors of many coefficients add
+            up where their absolute values are averaged.
+        kernel_width: w; default 0.75 √players, as in the authors' package.
+        ridge: penalty on the squared coefficients.
+
+    ``meta["local_r2"]`` says for each row and output which share of the neighbours' spread the linear model explains. A
+    player whose moving does not change the output in any of 32 neighbours gets exactly 0.
+    """
+
+    scopes: ClassVar[tuple[Scope, ...]] = ("local",)
+    options: ClassVar[Mapping[str, Any]] = {
+        "neighbourhood": "auto",
+        "samples": None,
+        "kernel_width": None,
+        "ridge": 1.0,
+    }
+
+    def __call__(self, request: Request) -> Explanation:
+        """Compute the explanation."""
+        started = time.perf_counter()
+        options = _checked(request, {**self.options, **request.options})
+        with request.subject.open():
+            lime = _Rows(request, options)
+            rows, players = request.count, len(request.space.names)
+            values = np.empty((rows, players, len(request.targets)))
+            std, explained = np.empty_like(values), np.empty((rows, len(request.targets)))
+            with Progress(rows, "lime", request.progress) as progress:
+                for part in lime.blocks():
+                    values[part], std[part], explained[part] = lime.explain(np.arange(part.start, part.stop))
+                    progress.advance(part.stop - part.start)
+        low, high, p_values = interval(values, std, lime.surrogate.freedom + 1, request.confidence)
+        return finish(
+            request,
+            Explanation(
+                values=values,
+                names=request.space.names,
+                modality=request.space.modality,
+                outputs=tuple(request.subject.output_names[target] for target in request.targets),
+                method="lime",
+                scope="local",
+                std=std,
+                low=low,
+                high=high,
+                p_values=p_values,
+                level=request.level,
+                groups=request.groups,
+                feature_values=shown_values(request),
+                predictions=lime.game.full(np.arange(rows, dtype=np.int64)),
+                maps=input_maps(request),
+                meta=describe(
+                    request,
+                    quantity=_QUANTITIES[options["neighbourhood"]],
+                    unit="y" if request.subject.task == "regression" else request.output,
+                    output=request.output,
+                    baseline=lime.words,
+                    neighbourhood=options["neighbourhood"],
+                    samples=options["samples"],
+                    kernel_width=options["kernel_width"],
+                    ridge=options["ridge"],
+                    local_r2=explained.tolist(),
+                    local_r2_mean=float(explained.mean()),
+                    model_rows=lime.game.evaluations + lime.evaluations,
+                    seconds=time.perf_counter() - started,
+                ),
+            ),
+        )
+
+
+def _checked(request: Request, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options, defaults that depend on the players filled in; refuse what cannot be used."""
+    need_background(request.count, shared=request.shared)
+    if request.sampling != "marginal":
+        raise InputError(
+            f"lime replaces players by those of background rows, however: sampling={request.sampling!r}; leave it out"
+        )
+    check_choice("neighbourhood", given["neighbourhood"], NEIGHBOURHOODS)
+    players, samples = len(request.space.names), given["samples"]
+    samples = max(_LEAST_SAMPLES, _SAMPLES_PER_PLAYER * players) if samples is None else samples
+    neighbourhood = given["neighbourhood"]
+    if neighbourhood == "auto":
+        neighbourhood = "gaussian" if _on_a_scale(request) else "coalition"
+    # A line through as many coalitions as players leaves nothing to tell how good it is.
+    samples = check_whole("samples", samples, "pass players + 3 or more, or leave it out", least=players + 3)
+    width = 0.75 * players**0.5 if given["kernel_width"] is None else given["kernel_width"]
+    width = check_number("kernel_width", width, "pass such a number", above_zero=True)
+    ridge = check_number("ridge", given["ridge"], "pass such a number")
+    given = {**given, "neighbourhood": neighbourhood}
+    return {**given, "samples": samples, "kernel_width": width, "ridge": ridge}
+
+
+def _on_a_scale(request: Request) -> bool:
+    """Return whether every player is a single number on a scale: no level, no segment.
+
+    A number of two values is a level, and so may whole numbers be, such as codes of categories that an embedding looks
+    up: half a step away from one there may be nothing. One of a single value, in the rows explained and in the
+    background, says nothing.
+    """
+    if request.subject.kind == "hybrid" or not all(request.subject.real) or (request.space.sizes() > 1).any():
+        return False
+    varies = False
+    for rows, donors, owners in zip(request.inputs, request.donors, request.space.segments, strict=True):
+        mine = owners.reshape(-1).to(donors.device) >= 0
+        flat, explained = (own.reshape(len(own), -1)[:, mine] for own in (donors, rows.to(donors.device)))
+        lowest, highest = flat.amin(dim=0), flat.amax(dim=0)
+        constant = (lowest == highest) & (explained == lowest).all(dim=0)
+        few = ((flat == lowest) | (flat == highest)).all(dim=0)
+        whole = (flat == flat.round()).all(dim=0)
+        if bool(((few | whole) & ~constant).any()):
+            return False
+        varies |= bool((~constant).any())
+    return varies
+
+
+def _kernel(distances: Floats, width: float) -> Floats:
+    """Return the weights of neighbours, ``(neighbours,)``.
+
+    Raises:
+        InputError: all the weight is the row's own, so that the ridge alone would decide, and call every player idle.
+    """
+    with np.errstate(over="ignore"):
+        weights: Floats = np.exp(-((distances / width) ** 2) / 2)
+    away = distances > 0
+    if weights[away].sum() < _LEAST_WEIGHT:
+        raise InputError(
+            f"kernel_width must leave neighbours a weight, however: with kernel_width={width:g} the {away.sum():,} "
+            f"that differ from their row weigh {weights[away].sum():.2g} together, where the row weighs 1; pass a "
+            "larger width, or leave it out"
+        )
+    return weights
+
+
+class _Rows:
+    """Explains blocks of rows with one design."""
+
+    def __init__(self, request: Request, options: dict[str, Any]) -> None:
+        self.request = request
+        self.game = ShapleyGame(request, "output")
+        kinds: dict[str, type[CoalitionNeighbourhood | GaussianNeighbourhood]] = {
+            "coalition": CoalitionNeighbourhood,
+            "gaussian": GaussianNeighbourhood,
+        }
+        self.neighbourhood: Neighbourhood = kinds[options["neighbourhood"]](request)
+        self.design = self.neighbourhood.design(request, options["samples"])
+        weights = _kernel(self.neighbourhood.distances(self.design), options["kernel_width"])
+        self.surrogate = Surrogate(self.design.coordinates, weights, options["ridge"])
+        self.evaluations = 0
+        self._batch = forward_batch_size(request)
+        count = len(request.donors[0])
+        self.words = (
+            f"players taken from {count:,} background rows"
+            if options["neighbourhood"] == "coalition"
+            else f"offsets scaled to the spread over {count:,} background rows"
+        )
+
+    def blocks(self) -> list[slice]:
+        """Return the rows in blocks whose outputs fit in memory."""
+        numbers = len(self.design.donors) * len(self.request.targets)
+        return list(slices(self.request.count, max(1, _BLOCK_NUMBERS // numbers)))
+
+    def explain(self, rows: Integers) -> tuple[Floats, Floats, Floats]:
+        """Return coefficients and errors ``(n, players, targets)`` and R² ``(n, targets)``."""
+        outputs = self.outputs(rows, self.design)
+        flat = outputs.transpose(1, 0, 2).reshape(outputs.shape[1], -1)
+        coefficients, std, explained = self.surrogate.solve(flat)
+        idle = self._idle(rows, outputs)
+        values, errors = (
+            np.where(idle, 0.0, own.reshape(own.shape[0], len(rows), -1).transpose(1, 0, 2))
+            for own in (coefficients, std)
+        )
+        return values, errors, explained.reshape(len(rows), -1)
+
+    def outputs(self, rows: Integers, design: Design) -> Floats:
+        """Return the outputs asked for at all neighbours of all rows, ``(n, neighbours, targets)``."""
+        request = self.request
+        found = np.empty((len(rows), len(design.donors), len(request.targets)))
+        chosen = torch.from_numpy(rows)
+        # Views, where the block is the whole; batches of them go to the network's device.
+        tensors = [tensor[chosen.to(tensor.device)] for tensor in request.inputs]
+        positions = sum(tensor[0].numel() for tensor in tensors)
+
+        def some_neighbours(part: slice) -> None:
+            place, count = self.neighbourhood.edit(design.part(part)), part.stop - part.start
+            raw: list[Tensor] = []
+
+            def some_rows(own: slice) -> None:
+                placed = place([tensor[own].to(request.subject.device) for tensor in tensors])
+                with torch.no_grad():
+                    outputs = request.subject.forward([tensor.flatten(0, 1) for tensor in placed])
+                if not raw:
+                    raw.append(torch.empty(len(rows), count, outputs.shape[1], dtype=outputs.dtype))
+                raw[0][own] = outputs.reshape(-1, count, outputs.shape[1]).cpu()
+                self.evaluations += len(outputs)
+
+            in_batches(len(rows), max(1, self._batch // count), some_rows)
+            finite_between_rows(raw[0].flatten(0, 1))
+            # Read out once for many batches: for a small network reading out costs nearly as much as running it.
+            measured = self.game.measure(raw[0].flatten(0, 1)[:, None], np.repeat(rows, count))
+            found[:, part] = measured.reshape(len(rows), count, -1)
+
+        size = max(1, min(self._batch, _CHUNK_NUMBERS // max(1, positions)))
+        in_batches(len(design.donors), size, some_neighbours)
+        return found
+
+    def _idle(self, rows: Integers, outputs: Floats) -> Booleans:
+        """Return which players change an output in no trial by more than rounding, ``(n, players, targets)``."""
+        rounding = self.game.rounding(rows, 1)
+        idle = np.ones((len(rows), self.design.coordinates.shape[1], outputs.shape[2]), dtype=bool)
+        for neighbour in range(1, min(_TRIALS + 1, len(self.design.donors))):
+            open_rows = np.flatnonzero(idle.any(axis=(1, 2)))
+            players = np.flatnonzero(idle.any(axis=(0, 2)))
+            if not len(open_rows):
+                break
+            moved = self.outputs(rows[open_rows], self.design.without(neighbour, players))
+            change = np.abs(moved - outputs[open_rows, neighbour][:, None])
+            still = change <= rounding[open_rows][:, None]
+            idle[np.ix_(open_rows, players)] &= still
+        return idle

@@ -1,0 +1,172 @@
+"""Different methods for different inputs in one call: each in its own unit, compared on its own scale, never added."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.attribution.arguments import Arguments
+from permgrad.attribution.explanation import MIXED, Explanation
+from permgrad.attribution.method import Method
+from permgrad.base.errors import InputError, unknown
+from permgrad.base.random import resolve_seed
+
+Floats = npt.NDArray[np.float64]
+
+
+def explain_mixed(arguments: Arguments) -> Explanation:
+    """Explain each input by the method that was asked for it, while all other inputs stay as they are.
+
+    Args:
+        arguments: of the call; ``method`` is a dict from an input's name to a method, or to a method and a dict of its
+            options. Inputs that are not named are not explained.
+
+    Returns:
+        One explanation with ``method="mixed"``; ``meta["methods"]``, ``meta["units"]`` and ``meta["quantities"]`` say
+        what each modality's values are, and ``parts["share"]`` is each value's share of the absolute values of its own
+        modality. Local if all methods can be, else global.
+
+    Raises:
+        InputError: an unknown input or method, or options that cannot be used.
+    """
+    from permgrad.attribution.explain import _method
+
+    wanted: Mapping[Any, Any] = arguments.method
+    if not wanted:
+        raise InputError(
+            "method= must name at least one input, however: the dict is empty; pass for example {'image': 'gradcam'}"
+        )
+    chosen: dict[str, tuple[Method, str, dict[str, Any]]] = {}
+    for name, value in wanted.items():
+        given, options = value if isinstance(value, (tuple, list)) and len(value) == 2 else (value, {})
+        if not isinstance(options, Mapping):
+            raise InputError(
+                f"method= gives each input a method, or a method and a dict of its options, however: {name!r} has "
+                f"{value!r}; "
+                "pass for example ('lime', {'samples': 500})"
+            )
+        method, label = _method(given)
+        chosen[str(name)] = (method, label, dict(options))
+    scope = _common_scope(arguments.scope, [method for method, _, _ in chosen.values()])
+    seed = resolve_seed(arguments.random_state)
+    parts = [
+        _explain_input(replace(arguments, random_state=seed), name, *found, scope=scope)
+        for name, found in chosen.items()
+    ]
+    return _combine(dict(zip(chosen, parts, strict=True)), scope)
+
+
+def _common_scope(scope: str, used: Sequence[Method]) -> str:
+    if scope != "auto":
+        return scope
+    return "local" if all("local" in method.scopes for method in used) else "global"
+
+
+def _explain_input(
+    arguments: Arguments, name: str, method: Method, label: str, options: dict[str, Any], *, scope: str
+) -> Explanation:
+    from permgrad.attribution.explain import build_request
+
+    own = scope if scope in method.scopes else method.scopes[0]
+    options = {**arguments.options, **options}
+    request = build_request(replace(arguments, method=label, scope=own, options=options), method, label)
+    if name not in request.space.modality:
+        raise unknown("input", name, list(dict.fromkeys(request.space.modality)))
+    if request.subject.kind != "network":
+        raise InputError(
+            "a dict of methods gives each input of a torch network its own, however: the model has one input, the "
+            f"table; pass method={label!r}"
+        )
+    space = request.space.only(name)
+    players = {player: request.players[player] for player in space.names}
+    found = method(replace(request, space=space, players=players, groups=space.groups))
+    if name not in found.modality:
+        raise InputError(
+            f"each input needs a method that can explain it, however: {label} gives nothing for {name!r}; choose "
+            "another method for it"
+        )
+    return found.to_global() if scope == "global" and found.scope == "local" else found
+
+
+def _combine(found: dict[str, Explanation], scope: str) -> Explanation:
+    """Set the explanations side by side; an output that a method does not give is NaN."""
+    parts = list(found.values())
+    outputs = tuple(dict.fromkeys(output for part in parts for output in part.outputs))
+
+    def wide(part: Explanation, array: Floats | None) -> Floats:
+        shape = (*part.values.shape[:-1], len(outputs))
+        result = np.full(shape, np.nan)
+        if array is not None:
+            result[..., [outputs.index(output) for output in part.outputs]] = array
+        return result
+
+    def beside(name: str) -> Floats:
+        return np.concatenate([wide(part, getattr(part, name)) for part in parts], axis=-2)
+
+    shares = np.concatenate([wide(part, _shares(part.values)) for part in parts], axis=-2)
+    frames = [part.feature_values for part in parts if part.feature_values is not None]
+    return Explanation(
+        values=beside("values"),
+        names=tuple(name for part in parts for name in part.names),
+        modality=tuple(modality for part in parts for modality in part.modality),
+        outputs=outputs,
+        method=MIXED,
+        scope="local" if scope == "local" else "global",
+        std=beside("std"),
+        low=beside("low"),
+        high=beside("high"),
+        p_values=beside("p_values"),
+        parts={"share": shares},
+        level=parts[0].level,
+        groups={name: members for part in parts for name, members in part.groups.items()},
+        feature_values=pd.concat(frames, axis=1) if frames else None,
+        predictions=_same_predictions(parts, outputs),
+        maps={name: array for part in parts for name, array in _renumbered(part, parts).items()},
+        meta={
+            **{
+                key: parts[0].meta[key]
+                for key in ("seed", "rows_explained", "background", "confidence", "task", "versions", "sample_weight")
+                if key in parts[0].meta
+            },
+            "methods": {name: part.method for name, part in found.items()},
+            "units": {name: part.meta.get("unit", "") for name, part in found.items()},
+            "quantities": {name: part.meta.get("quantity", "") for name, part in found.items()},
+            "quantity": "each modality's own (see quantities)",
+            "unit": "each modality's own (see units)",
+            "n_repeats": max(int(part.meta.get("n_repeats", 1)) for part in parts),
+            "seconds": sum(float(part.meta.get("seconds", 0.0)) for part in parts),
+            "by_input": {name: part.meta for name, part in found.items()},
+        },
+    )
+
+
+def _shares(values: Floats) -> Floats:
+    """Return absolute values as shares of their sum over players; 0 where all are 0."""
+    absolute = np.abs(values)
+    total = absolute.sum(axis=-2, keepdims=True)
+    shares: Floats = np.divide(absolute, total, out=np.zeros_like(absolute), where=total > 0)
+    return shares
+
+
+def _same_predictions(parts: Sequence[Explanation], outputs: tuple[str, ...]) -> Floats | None:
+    given = [part.predictions for part in parts]
+    if any(one is None for one in given) or any(part.outputs != outputs for part in parts):
+        return None
+    return given[0]
+
+
+def _renumbered(part: Explanation, parts: Sequence[Explanation]) -> dict[str, npt.NDArray[Any]]:
+    """Return a part's maps; segments count the players of the whole explanation."""
+    before = sum(len(other.names) for other in parts[: [other is part for other in parts].index(True)])
+    maps = {}
+    for name, array in part.maps.items():
+        own = name.split(":", 1)
+        if len(own) == 2 and own[1] not in part.modality:
+            continue
+        maps[name] = np.where(array >= 0, array + before, array) if own[0] == "segments" else array
+    return maps

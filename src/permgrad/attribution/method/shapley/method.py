@@ -1,0 +1,397 @@
+"""``shapley``: the output, or the loss, shared out fairly among all players (Shapley 1953)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from permgrad.attribution.build import describe, finish, input_maps, shown_values
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.method import Request, Scope, methods
+from permgrad.attribution.method.shapley.exact import Enumeration
+from permgrad.attribution.method.shapley.game import ShapleyGame
+from permgrad.attribution.method.shapley.loss import LossPlan, LossValues, play_loss
+from permgrad.attribution.method.shapley.owen import STRUCTURES, Tree, make_tree
+from permgrad.attribution.method.shapley.sampled import (
+    RowValues,
+    StoppingRule,
+    prefers_designs,
+    row_blocks,
+    rows_that_prefer_designs,
+    sample_rows,
+    warn_of_error,
+)
+from permgrad.attribution.replace.donors import need_background
+from permgrad.attribution.replace.importance import loss_scale
+from permgrad.attribution.replace.moments import interval
+from permgrad.attribution.subject.output_range import output_range
+from permgrad.base.checks import check_choice, check_number, check_whole
+from permgrad.base.errors import InputError
+from permgrad.base.progress import Progress
+from permgrad.base.random import content_keys, generator
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+_ENUMERATION = "enumeration of all coalitions"
+_ORDERS, _DESIGNS = "pairs of an order and its reverse", "balanced coalitions and their complements"
+GAMES = ("prediction", "expected")
+#: Players up to which all coalitions are enumerated; over many rows, the rows carry the error and not the orders.
+_EXACT_LOCAL, _EXACT_GLOBAL, _MOST_EXACT = 12, 6, 16
+#: Orders per row before the error is looked at.
+_LEAST = 100
+#: Background rows that stand in for players, unless said otherwise.
+_REFERENCES_LOCAL, _REFERENCES_GLOBAL = 100, 50
+
+
+@dataclass(frozen=True)
+class _Options:
+    """Options after they have been checked."""
+
+    exact: int
+    references: int | None
+    structure: str
+    game: str
+    rule: StoppingRule
+
+
+@methods.register("shapley")
+class Shapley:
+    """Shapley values of the output for each row, or of the loss over all rows.
+
+    Local: a coalition is worth the row's mean output over the background rows, with the coalition's players as they are
+    in the row and all others as they are in the background row. The values of a row add up to its output minus the mean
+    output over the background.
+
+    Global, with y (SAGE: Covert, Lundberg & Lee 2020, arXiv 2004.00668): a coalition is worth minus the loss of the
+    prediction averaged over background rows, so that a value is what the player takes off the loss. Without y the loss
+    is the divergence from the model's own prediction.
+
+    Options:
+        exact: up to so many players every coalition is enumerated and the error is exactly 0; with
+            ``structure="owen"`` the count is of the blocks that a single player meets. Default: 12, global: 6. Above,
+            coalitions are sampled in balanced designs, or orders in pairs of an order and its reverse: what varies less
+            between some pairs of background rows; with ``structure="owen"`` always orders.
+        tolerance: sampling stops at this standard error, as a share of the output's range over the background (global:
+            of the loss without any information).
+        min_permutations, max_permutations: orders per row, at least (default: 100, or the most) and at most (local;
+            each pair is two, and so is each design, which needs as many predictions). A global game takes up to
+            ``n_repeats`` of them per row, and stops when samples and donors are less than a fifth of the variance;
+            ``tolerance=0`` takes all.
+        references: so many background rows stand in for players. Default: all that ``background=`` gives, else 100;
+            for a global game each row has 50 of its own, drawn from the background.
+        structure: ``"flat"``, or ``"owen"``: players of one modality (and of one group in it) join one after the other
+            (Owen 1977), so that sums over modalities are the Shapley values of the game of modalities.
+        game: of a global explanation: ``"prediction"``: the loss of the averaged prediction, as in SAGE;
+            ``"expected"``: the averaged loss of predictions with one background row each, the game of ``permgrad``.
+
+    The local standard error is that of sampling orders or coalitions. NOTE[DIFF]: SAGE's is that of its sampled walks
+    too; here the global error is that of the mean over rows, samples included.
+    """
+
+    scopes: ClassVar[tuple[Scope, ...]] = ("local", "global")
+    options: ClassVar[Mapping[str, Any]] = {
+        "exact": None,
+        "tolerance": 0.01,
+        "min_permutations": None,
+        "max_permutations": 2000,
+        "references": None,
+        "structure": "flat",
+        "game": "prediction",
+    }
+
+    def __call__(self, request: Request) -> Explanation:
+        """Compute the explanation."""
+        options = _checked(request, {**self.options, **request.options})
+        tree = make_tree(request.space, options.structure)
+        explain = _explain_rows if request.scope == "local" else _explain_loss
+        with request.subject.open():
+            return explain(request, tree, options)
+
+
+def _checked(request: Request, given: Mapping[str, Any]) -> _Options:
+    """Refuse options that cannot be used."""
+    need_background(request.count, shared=request.shared)
+    if request.sampling != "marginal":
+        raise InputError(
+            "shapley replaces players by those of background rows, however: "
+            f"sampling={request.sampling!r}; leave sampling out, or join dependent features with groups="
+        )
+    _check_numbers(given)
+    for name, known in (("structure", STRUCTURES), ("game", GAMES)):
+        check_choice(name, given[name], known)
+    standard = _EXACT_LOCAL if request.scope == "local" else _EXACT_GLOBAL
+    return _Options(
+        exact=standard if given["exact"] is None else int(given["exact"]),
+        references=None if given["references"] is None else int(given["references"]),
+        structure=given["structure"],
+        game=given["game"],
+        rule=StoppingRule(
+            float(given["tolerance"]), int(given["min_permutations"] or _LEAST), int(given["max_permutations"])
+        ),
+    )
+
+
+def _check_numbers(given: Mapping[str, Any]) -> None:
+    check_whole("max_permutations", given["max_permutations"], "pass such a number", least=4)
+    for name, least in (("exact", 0), ("references", 1), ("min_permutations", 2)):
+        if given[name] is not None:
+            check_whole(name, given[name], "pass such a number", least=least)
+    if given["exact"] is not None and given["exact"] > _MOST_EXACT:
+        raise InputError(
+            f"exact must be at most {_MOST_EXACT}, as every player more doubles the coalitions, however: "
+            f"exact={given['exact']}; leave it out, and pass a smaller tolerance"
+        )
+    if (given["min_permutations"] or 0) > given["max_permutations"]:
+        raise InputError(
+            "min_permutations must not be above max_permutations, however: "
+            f"min_permutations={given['min_permutations']}, max_permutations={given['max_permutations']}; lower the "
+            "one or raise the other"
+        )
+    check_number("tolerance", given["tolerance"], "pass for example 0.01")
+
+
+# ---- rows ------------------------------------------------------------------------------------------------------------
+
+
+def choose_references(request: Request, wanted: int | None) -> Integers:
+    """Return which background rows stand in for players: all that were given, else up to 100; in rising order."""
+    known = len(request.donors[0])
+    if wanted is None:
+        wanted = known if request.background_kind == "given" else _REFERENCES_LOCAL
+    if wanted >= known:
+        return np.arange(known, dtype=np.int64)
+    chosen: Integers = np.sort(generator(request.seed, "references").permutation(known)[:wanted]).astype(np.int64)
+    return chosen
+
+
+def _explain_rows(request: Request, tree: Tree, options: _Options) -> Explanation:
+    """Explain each row's output."""
+    started = time.perf_counter()
+    game = ShapleyGame(request, "output")
+    references = choose_references(request, options.references)
+    rows = np.arange(request.count, dtype=np.int64)
+    # The outputs' range is taken over the background only, so that a row's result does not depend on which others are
+    # explained with it. Nobody's worth is the same for all rows, unless something belongs to nobody.
+    first = rows[:1] if game.covered else rows
+    nobody = game.empty(first, np.broadcast_to(references, (len(first), len(references))))
+    scale = _output_range(game)
+    found, estimator = _found(game, tree, rows, references, options, scale)
+    predictions = game.full(rows)
+    gap = np.abs(found.values.sum(axis=1) - (predictions - nobody)) / scale
+    low, high, p_values = interval(found.values, found.std, found.freedom[:, None, None] + 1, request.confidence)
+    warn_of_error(found.std, scale, options.rule)
+    return finish(
+        request,
+        Explanation(
+            values=found.values,
+            names=request.space.names,
+            modality=request.space.modality,
+            outputs=tuple(request.subject.output_names[target] for target in request.targets),
+            method="shapley",
+            scope="local",
+            std=found.std,
+            low=low,
+            high=high,
+            p_values=p_values,
+            level=request.level,
+            additive=True,
+            groups=request.groups,
+            feature_values=shown_values(request),
+            base_values=nobody[0] if game.covered else nobody,
+            predictions=predictions,
+            maps=input_maps(request),
+            meta=describe(
+                request,
+                quantity="output minus the mean output over the background",
+                unit="y" if request.subject.task == "regression" else request.output,
+                output=request.output,
+                baseline=f"mean over {len(references):,} background rows",
+                baseline_rows=len(references),
+                structure=options.structure,
+                estimator=estimator,
+                permutations=int(found.orders.max()),
+                mean_permutations=float(found.orders.mean()),
+                completeness_gap=float(gap.max()),
+                output_range=scale.tolist(),
+                model_rows=game.evaluations,
+                seconds=time.perf_counter() - started,
+            ),
+        ),
+    )
+
+
+def _output_range(game: ShapleyGame) -> Floats:
+    """Return each output's range over the background, ``(V,)``; 1 where it does not vary."""
+    rows = np.zeros(len(game.donor_outputs), dtype=np.int64)
+    seen = game.measure(game.donor_outputs[:, None], rows)
+    found: Floats = output_range(torch.as_tensor(seen), game.request.subject.dtype, alike=len(seen) == 1).numpy()
+    return found
+
+
+def _found(
+    game: ShapleyGame, tree: Tree, rows: Integers, references: Integers, options: _Options, scale: Floats
+) -> tuple[RowValues, str]:
+    """Return the values of all rows, and how they were found; rows may differ in that."""
+    shape = (len(rows), tree.players, game.measure.width)
+    found = RowValues(np.zeros(shape), np.zeros(shape), np.full(len(rows), np.inf), np.zeros(len(rows), dtype=np.int64))
+    everyone = tree.freedom() <= options.exact
+    whole = prefers_designs(game, tree) if not everyone and len(game.request.donors[0]) > 1 else None
+    ways: set[str] = set()
+    with Progress(len(rows), "shapley", game.request.progress) as progress:
+        for part in row_blocks(game, len(rows), len(references)):
+            own = rows[part]
+            active = np.ones((len(own), tree.players), dtype=bool)
+            if not everyone:
+                # Who is the same in the row and in all background rows changes nothing, and need not be counted.
+                active = game.differs(own, np.broadcast_to(references, (len(own), len(references))))
+            few = active.sum(axis=1) <= options.exact if not everyone else np.ones(len(own), dtype=bool)
+            _enumerate(game, tree, own[few], active[few], references, found)
+            rest = own[~few]
+            # Counted from what a row holds, so that it makes no difference where it stands and beside which others.
+            keys = content_keys([_bytes(tensor[part]) for tensor in game.request.inputs])[~few] if len(rest) else None
+            if keys is not None:
+                designs = np.full(len(rest), bool(whole))
+                if whole is None:
+                    designs = rows_that_prefer_designs(game, tree, rest, keys, int(references[0]))
+                for way in np.unique(designs).tolist():
+                    chosen = designs == way
+                    values = sample_rows(
+                        game,
+                        tree,
+                        rest[chosen],
+                        keys[chosen],
+                        references,
+                        options.rule,
+                        scale,
+                        designs=way,
+                        progress=progress,
+                    )
+                    _put(found, rest[chosen], values)
+                    ways.add(_DESIGNS if way else _ORDERS)
+            ways |= {_ENUMERATION} if few.any() else set()
+            progress.advance(int(few.sum()))
+    return found, " or ".join(sorted(ways))
+
+
+def _put(found: RowValues, rows: Integers, values: RowValues) -> None:
+    for name in ("values", "std", "freedom", "orders"):
+        getattr(found, name)[rows] = getattr(values, name)
+
+
+def _enumerate(
+    game: ShapleyGame,
+    tree: Tree,
+    rows: Integers,
+    active: npt.NDArray[np.bool_],
+    references: Integers,
+    found: RowValues,
+) -> None:
+    """Write the exact values of rows; those with the same players that take part are enumerated together."""
+    patterns, which = np.unique(active, axis=0, return_inverse=True)
+    for number, pattern in enumerate(patterns):
+        if not pattern.any():
+            continue
+        exact, own = Enumeration(game, tree, None if pattern.all() else pattern), rows[which.reshape(-1) == number]
+        for part in exact.blocks(len(own)):
+            donors = np.broadcast_to(references, (len(own[part]), len(references)))
+            found.values[own[part]] = exact(own[part], donors)
+
+
+def _bytes(tensor: torch.Tensor) -> npt.NDArray[np.uint8]:
+    # A copy even of what torch calls contiguous: where there is one column its strides may be anything.
+    flat = tensor.detach().cpu().reshape(len(tensor), -1).clone(memory_format=torch.contiguous_format)
+    found: npt.NDArray[np.uint8] = flat.view(torch.uint8).numpy()
+    return found
+
+
+# ---- loss ------------------------------------------------------------------------------------------------------------
+
+
+def _explain_loss(request: Request, tree: Tree, options: _Options) -> Explanation:
+    """Explain the loss over all rows, or, without y, the divergence from the model's own prediction."""
+    started = time.perf_counter()
+    game = ShapleyGame(request, options.game)
+    exact, expected = tree.freedom() <= options.exact, options.game == "expected"
+    standard = len(request.donors[0]) if expected and not exact else _REFERENCES_GLOBAL
+    plan = LossPlan(
+        expected=expected,
+        references=min(len(request.donors[0]), options.references or standard),
+        exact=exact,
+        designs=not exact and _designs_for_losses(game, tree),
+        tolerance=options.rule.tolerance,
+        most=request.n_repeats,
+    )
+    found = play_loss(game, tree, plan)
+    kept = _kept_outputs(request, found)
+    loss = request.subject.resolve_loss(request.loss) if request.y is not None else "divergence"
+    return finish(
+        request,
+        Explanation(
+            values=found.mean[:, kept],
+            names=request.space.names,
+            modality=request.space.modality,
+            outputs=tuple(found.outputs[index] for index in kept),
+            method="shapley",
+            scope="global",
+            std=found.std[:, kept],
+            low=found.low[:, kept],
+            high=found.high[:, kept],
+            p_values=found.p_values[:, kept],
+            level=request.level,
+            additive=True,
+            groups=request.groups,
+            maps={name: array for name, array in input_maps(request).items() if name.startswith("segments:")},
+            meta=describe(
+                request,
+                quantity="part of the fall of the loss" if request.y is not None else "part of the divergence",
+                unit=_loss_unit(request, loss),
+                loss=loss,
+                loss_scale=loss_scale(request),
+                baseline=f"{plan.references:,} of {len(request.donors[0]):,} background rows for each row explained",
+                game=options.game,
+                structure=options.structure,
+                estimator=_ENUMERATION if exact else _DESIGNS if plan.designs else _ORDERS,
+                permutations=2 * found.walks,
+                completeness_gap=found.gap,
+                classes_by="y" if request.y is not None else "predicted class",
+                model_rows=game.evaluations,
+                seconds=time.perf_counter() - started,
+            ),
+        ),
+    )
+
+
+def _designs_for_losses(game: ShapleyGame, tree: Tree) -> bool:
+    """Return whether designs vary less than orders for the outputs of the background: losses are taken to be alike.
+
+    Neither the rows explained nor the outputs asked for have a part in it: values do not depend on them.
+    """
+    if not tree.free:
+        return False
+    request = game.request
+    every = tuple(range(len(request.subject.output_names)))
+    outputs = ShapleyGame(replace(request, inputs=request.donors, targets=every), "output")
+    found = prefers_designs(outputs, tree)
+    game.count(outputs.evaluations)
+    return found
+
+
+def _kept_outputs(request: Request, found: LossValues) -> list[int]:
+    """Return which outputs were asked for; the column of a network with one stands for both classes."""
+    classes = len(found.outputs) - 1
+    if classes == len(request.subject.output_names):
+        return [0, *(1 + target for target in request.targets)]
+    return list(range(classes + 1))
+
+
+def _loss_unit(request: Request, loss: str) -> str:
+    if request.subject.task == "classification":
+        return "nats" if loss in ("cross_entropy", "divergence") else loss
+    return "y²" if loss in ("squared_error", "divergence") else "y"

@@ -1,0 +1,216 @@
+"""In which orders players may join: freely, or block by block along a tree (Owen 1977).
+
+A player's Shapley value is its mean contribution over all orders in which players join. The Owen value takes the mean
+over those orders only in which the players of one block join one directly after the other; the blocks' sums are then
+the Shapley values of the game that the blocks play. A flat tree has one level, the players themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from math import factorial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.base.checks import check_choice
+from permgrad.base.random import uniform
+
+if TYPE_CHECKING:
+    from permgrad.attribution.players.space import PlayerSpace
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Booleans = npt.NDArray[np.bool_]
+
+STRUCTURES = ("flat", "owen")
+
+
+@dataclass(frozen=True)
+class Coalitions:
+    """All coalitions that exact values need, and what each of them contributes to whom.
+
+    Attributes:
+        kept: which players keep their own values, bool ``(coalitions, players)``.
+        weights: ``values = weights @ v(coalitions)``, ``(players, coalitions)``.
+        joined: every step by which one player joins: the player, and the positions of the coalitions without and with
+            it, ``(steps, 3)``.
+    """
+
+    kept: Booleans
+    weights: Floats
+    joined: Integers
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Blocks of players, from the top level down to the players themselves.
+
+    Args:
+        labels: for each level, top first, the block that each player belongs to; ``(levels, players)``. Every block
+            lies within one block of the level above, and the last level has one block per player.
+
+    Examples:
+        >>> tree = Tree.build(["image", "image", "table"])
+        >>> tree.labels.tolist()
+        [[0, 0, 1], [0, 1, 2]]
+        >>> Tree.flat(3).coalitions().weights.sum(axis=1).tolist()
+        [0.0, 0.0, 0.0]
+    """
+
+    labels: Integers
+
+    @classmethod
+    def flat(cls, players: int) -> Tree:
+        """Return the tree in which every player stands by itself."""
+        return cls(np.arange(players, dtype=np.int64)[None])
+
+    @classmethod
+    def build(cls, *levels: list[str] | tuple[str, ...]) -> Tree:
+        """Return the tree with the named blocks, top level first; the players themselves are added as last level."""
+        found: list[Integers] = []
+        paths: list[tuple[str, ...]] = [() for _ in levels[0]]
+        for names in levels:
+            # A block's name counts within its parent only.
+            paths = [(*path, name) for path, name in zip(paths, names, strict=True)]
+            known = {path: index for index, path in enumerate(dict.fromkeys(paths))}
+            found.append(np.array([known[path] for path in paths], dtype=np.int64))
+        found.append(np.arange(len(paths), dtype=np.int64))
+        return cls(np.stack(found))
+
+    @property
+    def players(self) -> int:
+        """Return the number of players."""
+        return int(self.labels.shape[1])
+
+    @property
+    def free(self) -> bool:
+        """Return whether players may join in any order."""
+        return len(self.labels) == 1
+
+    def among(self, players: Booleans) -> Tree:
+        """Return the tree of some players alone, in which the others add nothing.
+
+        Examples:
+            >>> Tree.build(["image", "image", "table"]).among(np.array([False, True, True])).labels.tolist()
+            [[0, 1], [0, 1]]
+        """
+        return Tree(np.stack([np.unique(level[players], return_inverse=True)[1] for level in self.labels]))
+
+    def freedom(self) -> int:
+        """Return the largest number of blocks that one player's contribution is a sum over all subsets of, plus one.
+
+        It is the number of players of a flat tree; exact values need at most players × 2^freedom coalitions.
+        """
+        return 1 + max(sum(len(own) for own in self._siblings(player)) for player in range(self.players))
+
+    def _siblings(self, player: int) -> list[list[Booleans]]:
+        """Return for each level the other blocks with the same parent, as masks of players."""
+        parents = [np.zeros(self.players, dtype=np.int64), *self.labels[:-1]]
+        found: list[list[Booleans]] = []
+        for above, level in zip(parents, self.labels, strict=True):
+            near = np.unique(level[above == above[player]])
+            found.append([level == block for block in near if block != level[player]])
+        return found
+
+    def coalitions(self) -> Coalitions:
+        """Return all coalitions of the exact values with their weights.
+
+        A player's contribution is weighted with the product, over its levels, of t!(n − 1 − t)!/n!, where t of the
+        other n − 1 blocks beside its own have joined before (Owen 1977; for one level Shapley 1953).
+        """
+        without: list[Booleans] = []
+        owners: list[Integers] = []
+        weights: list[Floats] = []
+        for player in range(self.players):
+            masks, weight = _contributions(self._siblings(player), self.players)
+            without.append(masks)
+            weights.append(weight)
+            owners.append(np.full(len(masks), player, dtype=np.int64))
+        before, owner, weight = np.concatenate(without), np.concatenate(owners), np.concatenate(weights)
+        after = before.copy()
+        after[np.arange(len(after)), owner] = True
+        kept, place = np.unique(np.concatenate([before, after]), axis=0, return_inverse=True)
+        first, second = place.reshape(2, -1)
+        matrix = np.zeros((self.players, len(kept)))
+        np.add.at(matrix, (owner, first), -weight)
+        np.add.at(matrix, (owner, second), weight)
+        return Coalitions(kept, matrix, np.stack([owner, first, second], axis=1).astype(np.int64))
+
+    def ranks(self, seed: int, what: str, counters: npt.NDArray[np.uint64]) -> Integers:
+        """Draw one order for each counter, uniform among those that the tree allows.
+
+        Args:
+            seed: of the whole call.
+            what: purpose of the draw.
+            counters: ``(n,)``; an order depends on the seed, the purpose and its own counter alone.
+
+        Returns:
+            Each player's place in the order, ``(n, players)``; 0 joins first.
+        """
+        composite = np.zeros((len(counters), self.players), dtype=np.int64)
+        for level, labels in enumerate(self.labels):
+            blocks = int(labels.max()) + 1
+            with np.errstate(over="ignore"):
+                numbered = counters[:, None] * np.uint64(blocks) + np.arange(blocks, dtype=np.uint64)
+            drawn = places(uniform(seed, (what, level), numbered))
+            composite = composite * blocks + drawn[:, labels]
+        return places(composite)
+
+
+def make_tree(space: PlayerSpace, structure: str) -> Tree:
+    """Return the tree of a player space: flat, or modality, group and player.
+
+    Raises:
+        InputError: an unknown structure.
+    """
+    check_choice("structure", structure, STRUCTURES)
+    if structure == "flat":
+        return Tree.flat(len(space.names))
+    group_of = {member: group for group, members in space.groups.items() for member in members}
+    levels = [list(space.modality)]
+    if any(name in group_of for name in space.names):
+        levels.append([f"group {group_of[name]}" if name in group_of else f"player {name}" for name in space.names])
+    return Tree.build(*levels)
+
+
+def places(keys: npt.NDArray[np.generic]) -> Integers:
+    """Return each element's place in its row's order, ``(rows, elements)`` as the keys."""
+    order = np.argsort(keys, axis=1, kind="stable")
+    places = np.empty_like(order)
+    np.put_along_axis(places, order, np.broadcast_to(np.arange(keys.shape[1]), keys.shape), axis=1)
+    return places
+
+
+def _contributions(siblings: list[list[Booleans]], players: int) -> tuple[Booleans, Floats]:
+    """Return every coalition a player can join, ``(subsets, players)``, and the weight of its contribution there."""
+    blocks = [block for own in siblings for block in own]
+    subsets = _subsets(len(blocks))
+    masks = np.zeros((len(subsets), players), dtype=bool)
+    for column, block in enumerate(blocks):
+        masks |= subsets[:, column, None] & block
+    weight = np.ones(len(subsets))
+    edges = np.cumsum([0, *(len(own) for own in siblings)])
+    for start, stop in pairwise(edges.tolist()):
+        table = np.array([shapley_weight(stop - start + 1, size) for size in range(stop - start + 1)])
+        weight *= table[subsets[:, start:stop].sum(axis=1)]
+    return masks, weight
+
+
+@lru_cache(maxsize=8)
+def _subsets(count: int) -> Booleans:
+    numbers = np.arange(2**count, dtype=np.int64)
+    return (numbers[:, None] >> np.arange(count, dtype=np.int64) & 1).astype(bool)
+
+
+def shapley_weight(players: int, before: int) -> float:
+    """Return the share of orders of ``players`` in which given ``before`` players, and no others, precede a player.
+
+    Examples:
+        >>> shapley_weight(3, 0), shapley_weight(3, 1)
+        (0.3333333333333333, 0.16666666666666666)
+    """
+    return factorial(before) * factorial(players - 1 - before) / factorial(players)

@@ -1,0 +1,365 @@
+"""Shapley and Owen values from samples, with their standard errors.
+
+A sample is a design of balanced coalitions (``designs``) or a walk. A *walk* takes one row, one order of its players
+and that order's reverse (paired or antithetic sampling: Mitchell, Cooper, Frank & Holmes 2022, section 4), and the
+donors that stand in for players who have not joined. Along the walk players join one by one, and each gets the change
+that its joining makes; the mean over both directions is exact for games in which at most two players interact. Nobody
+and everybody are the same for all walks and cost nothing.
+
+For outputs a sample has a single donor, and samples go round all background rows again and again, so that each is used
+equally often. The means then add up exactly, and the choice of donors adds nothing to the error: what is left is the
+spread of samples with the same donor, and this is what the standard error is computed from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import gcd
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from permgrad.attribution.method.shapley.balanced import all_used, all_used_in, solve
+from permgrad.attribution.method.shapley.game import ShapleyGame, slices
+from permgrad.attribution.method.shapley.owen import Tree
+from permgrad.base.errors import warn_user
+from permgrad.base.progress import Progress
+from permgrad.base.random import generator, uniform, uniform_integers
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Counters = npt.NDArray[np.uint64]
+
+#: Bytes of the masks, and numbers of the sums, that are held at once.
+_MASK_BYTES, _BLOCK_NUMBERS = 2**25, 2**22
+#: Part of a row's progress that its least rounds make up; whether it needs more is not known before.
+_BEFORE_SETTLED = 0.9
+#: Walks of a round where the background has too many rows to go round.
+_LOOSE_WALKS = 25
+#: Walks of a single round, at most: it cannot stop early.
+_SINGLE_ROUND = 250
+#: Pairs of background rows on which designs and orders are compared; how often at most, where they tell nothing; and
+#: what is clearly less.
+_PILOT_PAIRS, _PILOTS, _CLEARLY_LESS = 4, 4, 0.7
+#: How often both are compared for a row that has a single background row, and the numbers that these samples have.
+_PILOTS_OF_ROW, _PILOT_NUMBERS = 2, 2**40
+#: Steps whose multiples lie evenly on [0, 1), also together: (√5 − 1)/2 and √2 − 1.
+GOLDEN, SILVER = 0.6180339887498949, 0.41421356237309503
+#: An odd number: keeps the walks of one row apart.
+_STRIDE = np.uint64(0xD1B54A32D192ED03)
+
+
+def walk(game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, counters: Counters) -> Floats:
+    """Return what each player adds along one order and its reverse, ``(walks, players, V)``.
+
+    Args:
+        game: what coalitions are worth.
+        tree: in which orders players may join.
+        rows: receiver of each walk, ``(walks,)``.
+        donors: donors of each walk, ``(walks, donors)``.
+        counters: number of each walk; its order depends on the seed and this number alone.
+    """
+    players = tree.players
+    found = np.empty((len(rows), players, game.measure.width))
+    for part in slices(len(rows), max(1, _MASK_BYTES // max(1, 2 * players * players))):
+        ranks = tree.ranks(game.request.seed, "order", counters[part])
+        own, theirs = rows[part], donors[part]
+        steps = np.diff(_path(game, own, theirs, np.stack([ranks, players - 1 - ranks], axis=1)), axis=2)
+        steps[np.abs(steps) <= game.rounding(own, theirs.shape[1])[:, None, None]] = 0.0
+        there = np.take_along_axis(steps[:, 0], ranks[:, :, None], axis=1)
+        back = np.take_along_axis(steps[:, 1], players - 1 - ranks[:, :, None], axis=1)
+        found[part] = (there + back) / 2
+    return found
+
+
+def _path(game: ShapleyGame, rows: Integers, donors: Integers, ranks: Integers) -> Floats:
+    """Return what the coalitions along orders are worth, ``(n, orders, players + 1, V)``.
+
+    A player that is the same in the row and in all its donors changes nothing by joining, so that the coalition with it
+    is not computed: with codes, counts and levels this saves a good part of the work.
+
+    Args:
+        game: what coalitions are worth.
+        rows: receivers, ``(n,)``.
+        donors: donors of each receiver, ``(n, donors)``.
+        ranks: place of each player in each order, ``(n, orders, players)``.
+    """
+    count, orders, players = ranks.shape
+    differs = np.broadcast_to(game.differs(rows, donors)[:, None], ranks.shape)
+    changed = np.zeros((count, orders, players + 1), dtype=bool)
+    np.put_along_axis(changed[:, :, 1:], ranks, differs, axis=2)
+    # The last coalition that differs from the one before it; from the last of them on, it is the row itself.
+    source = np.maximum.accumulate(np.where(changed, np.arange(players + 1), 0), axis=2)
+    source[source == source[:, :, -1:]] = players
+    needed = changed & (source < players)
+    path = np.zeros((count, orders, players + 1, game.measure.width))
+    path[:, :, 0] = game.empty(rows, donors)[:, None]
+    path[:, :, -1] = game.full(rows)[:, None]
+    walk_of, order_of, size = np.nonzero(needed)
+    # Narrow numbers: a place for each player of each coalition is the most that is held here.
+    narrow = ranks.reshape(-1, players).astype(np.int32 if players > np.iinfo(np.int16).max else np.int16)
+    for part in slices(len(walk_of), max(1, _MASK_BYTES // (4 * players))):
+        one, order, joined = walk_of[part], order_of[part], size[part]
+        kept = narrow[one * orders + order] < joined[:, None].astype(narrow.dtype)
+        path[one, order, joined] = game.values(rows[one], donors[one], kept[:, None])[:, 0]
+    return np.take_along_axis(path, source[..., None], axis=2)
+
+
+def walk_counters(keys: Counters, numbers: Integers) -> Counters:
+    """Return the counters of walks ``numbers`` of the rows with these keys; both broadcast."""
+    with np.errstate(over="ignore"):
+        return keys + numbers.astype(np.uint64) * _STRIDE
+
+
+@dataclass(frozen=True)
+class StoppingRule:
+    """When a row's values are known well enough.
+
+    Attributes:
+        tolerance: largest standard error, as a share of the output's range.
+        least, most: orders per row, each walk being two; ``most`` is at least 4, which is two rounds of one walk.
+    """
+
+    tolerance: float
+    least: int
+    most: int
+
+    def walks(self, references: int) -> tuple[int, int, int]:
+        """Return the walks of a round, and the least and largest number of rounds.
+
+        A round is one walk with each background row if that can be afforded, else a fixed number of walks. A single
+        round is all there is where two cannot be afforded.
+        """
+        if 2 * references <= self.most < 4 * references and references <= _SINGLE_ROUND:
+            return references, 1, 1
+        size = references if 4 * references <= self.most else min(_LOOSE_WALKS, self.most // 4)
+        most = self.most // (2 * size)
+        return size, min(most, max(2, -(-self.least // (2 * size)))), most
+
+
+@dataclass
+class RowValues:
+    """Sampled values ``(rows, players, V)``, their standard errors, and per row the degrees of freedom and orders."""
+
+    values: Floats
+    std: Floats
+    freedom: Floats
+    orders: Integers
+
+
+class Strata:
+    """Running means and spreads of walks, per row and stratum (Welford 1962, merged as in Chan et al. 1983).
+
+    Args:
+        shape: ``(rows, strata, players, V)``.
+    """
+
+    def __init__(self, shape: tuple[int, int, int, int]) -> None:
+        self.mean = np.zeros(shape)
+        self.squares = np.zeros((shape[0], *shape[2:]))
+        self.count = 0
+
+    def add(self, sample: Floats) -> None:
+        """Add ``(rows, strata, walks, players, V)``."""
+        walks = sample.shape[2]
+        mean = sample.mean(axis=2)
+        change = mean - self.mean
+        share = self.count * walks / (self.count + walks)
+        self.squares += ((sample - mean[:, :, None]) ** 2).sum(axis=(1, 2)) + (change**2).sum(axis=1) * share
+        self.count += walks
+        self.mean += change * (walks / self.count)
+
+    def estimate(self) -> tuple[Floats, Floats, int]:
+        """Return means and standard errors ``(rows, players, V)``, and the degrees of freedom.
+
+        After a single round the spread within a stratum is not known; that of all walks holds the spread of the strata
+        as well, which the mean does not have, so that the error is told too large and never too small.
+        """
+        strata, count = self.mean.shape[1], self.count
+        if count == 1 and strata > 1:
+            return self.mean.mean(axis=1), self.mean.std(axis=1, ddof=1) / np.sqrt(strata), strata - 1
+        variance = self.squares / (strata**2 * count * max(count - 1, 1))
+        return self.mean.mean(axis=1), np.sqrt(variance), strata * (count - 1)
+
+    def keep(self, rows: npt.NDArray[np.bool_]) -> None:
+        """Go on with some rows only."""
+        self.mean, self.squares = self.mean[rows], self.squares[rows]
+
+
+def row_blocks(game: ShapleyGame, rows: int, references: int) -> Iterator[slice]:
+    """Yield the rows in blocks whose sums fit in memory."""
+    numbers = 3 * references * game.players * game.measure.width
+    return slices(rows, max(1, min(1024, _BLOCK_NUMBERS // max(1, numbers))))
+
+
+def sample_rows(
+    game: ShapleyGame,
+    tree: Tree,
+    rows: Integers,
+    keys: Counters,
+    references: Integers,
+    rule: StoppingRule,
+    scale: Floats,
+    *,
+    designs: bool = False,
+    progress: Progress | None = None,
+) -> RowValues:
+    """Sample until every value of a row is known well enough; rows that are drop out.
+
+    Args:
+        game: what coalitions are worth.
+        tree: in which orders players may join.
+        rows: receivers, ``(n,)``.
+        keys: one number for each row from which its draws are counted.
+        references: background rows that stand in.
+        rule: when to stop.
+        scale: range of each output, ``(V,)``.
+        designs: whether designs are played, not orders.
+        progress: of the rows; most of a row is counted as its least rounds go by.
+    """
+    size, least, most = rule.walks(len(references))
+    around = size == len(references)
+    shape = (len(rows), tree.players, game.measure.width)
+    found = RowValues(np.zeros(shape), np.zeros(shape), np.zeros(len(rows)), np.zeros(len(rows), dtype=np.int64))
+    strata = Strata((len(rows), size if around else 1, *shape[1:]))
+    open_rows = np.arange(len(rows))
+    for number in range(most):
+        counters = walk_counters(keys[open_rows, None], number * size + np.arange(size, dtype=np.int64))
+        if around:
+            donors = np.broadcast_to(references, counters.shape)
+        else:
+            places = _spread_donors(game.request.seed, keys[open_rows], number * size, size, len(references))
+            donors = references[places]
+        receivers = np.repeat(rows[open_rows], size)
+        theirs, numbers = donors.reshape(-1, 1), counters.reshape(-1)
+        if designs:
+            place = _sizes(game.request.seed, keys[open_rows], number, size, around=around).reshape(-1)
+            sample = solve(game, receivers, theirs, numbers, place)
+        else:
+            sample = walk(game, tree, receivers, theirs, numbers)
+        by_row = sample.reshape(len(open_rows), size, *shape[1:])
+        strata.add(by_row[:, :, None] if around else by_row[:, None])
+        if progress is not None and number < least:
+            progress.advance(_BEFORE_SETTLED * len(open_rows) / least)
+        if number + 1 < least:
+            continue
+        mean, std, freedom = strata.estimate()
+        settled = np.asarray((std <= rule.tolerance * scale).all(axis=(1, 2)) | (number + 1 == most))
+        done = open_rows[settled]
+        found.values[done], found.std[done] = mean[settled], std[settled]
+        found.freedom[done], found.orders[done] = freedom, 2 * size * (number + 1)
+        if progress is not None:
+            progress.advance((1 - _BEFORE_SETTLED) * len(done))
+        open_rows = open_rows[~settled]
+        strata.keep(~settled)
+        if not len(open_rows):
+            break
+    return found
+
+
+def _spread_donors(seed: int, keys: Counters, first: int, walks: int, references: int) -> Integers:
+    """Return which background rows stand in for the walks ``first …``, ``(rows, walks)``: none twice before all once.
+
+    Every row starts at a place of its own and goes on in steps of about the golden section, which lie evenly.
+    """
+    step = next(size for size in range(max(1, round(0.618 * references)), references + 1) if gcd(size, references) == 1)
+    start = uniform_integers(seed, ("reference",), keys, references)
+    places: Integers = (start[:, None] + (first + np.arange(walks, dtype=np.int64)) * step) % references
+    return places
+
+
+def prefers_designs(game: ShapleyGame, tree: Tree) -> bool:
+    """Return whether balanced coalitions have the smaller error; only they know no tree.
+
+    They have where most interactions are of a few players. Where a coalition is worth something only if all of certain
+    players are in it, a step of an order names the last of them, which a coalition does not. So both are played twice
+    for some pairs of background rows, and orders are taken where they vary clearly less; since rows explained have no
+    part in it, their values stay unbiased, and alike whoever stands beside them.
+    """
+    background = len(game.request.donors[0])
+    if not tree.free or background < 2:
+        return False
+    if not all_used(game):
+        return False
+    chosen = generator(game.request.seed, "pilot").permutation(background)[: 2 * _PILOT_PAIRS * _PILOTS]
+    parts = torch.from_numpy(chosen).split(2 * _PILOT_PAIRS)
+    designs, orders, telling = 0.0, 0.0, 0
+    for number, part in enumerate(own for own in parts if len(own) > 1):
+        both = _pilot(game, tree, part, number)
+        designs, orders = designs + float(both[0].sum()), orders + float(both[1].sum())
+        telling += int((both > 0).any(axis=0).sum())
+        if telling >= _PILOT_PAIRS - 1:
+            break
+    return orders >= _CLEARLY_LESS * designs
+
+
+def rows_that_prefer_designs(
+    game: ShapleyGame, tree: Tree, rows: Integers, keys: Counters, donor: int
+) -> npt.NDArray[np.bool_]:
+    """Return for each row whether balanced coalitions have the smaller error, where there is a single background row.
+
+    ``prefers_designs`` has no pair of background rows to ask, so each row answers for itself: beside which others it
+    stands makes no difference, and what its values are sampled from is drawn apart from what is drawn here.
+    """
+    found = np.zeros(len(rows), dtype=bool)
+    if not tree.free:
+        return found
+    for part in slices(len(rows), max(1, _BLOCK_NUMBERS // (8 * game.players * game.measure.width))):
+        own = rows[part]
+        used = all_used_in(game, own, keys[part], np.full((len(own), 1), donor, dtype=np.int64))
+        if not used.any():
+            continue
+        own, counters = own[used], walk_counters(keys[part][used, None], _PILOT_NUMBERS + np.arange(2 * _PILOTS_OF_ROW))
+        receivers, numbers = np.repeat(own, counters.shape[1]), counters.reshape(-1)
+        donors = np.full((len(receivers), 1), donor, dtype=np.int64)
+        samples = (
+            solve(game, receivers, donors, numbers, uniform(game.request.seed, ("pilot",), numbers)),
+            walk(game, tree, receivers, donors, numbers),
+        )
+        both = np.stack(samples).reshape(2, len(own), _PILOTS_OF_ROW, 2, -1)
+        designs, orders = ((both[:, :, :, 0] - both[:, :, :, 1]) ** 2).sum(axis=(2, 3))
+        found[np.flatnonzero(used) + part.start] = orders >= _CLEARLY_LESS * designs
+    return found
+
+
+def _pilot(game: ShapleyGame, tree: Tree, chosen: torch.Tensor, number: int) -> Floats:
+    """Return how much designs and orders vary for pairs of some background rows, ``(2, pairs)``."""
+    few = tuple(tensor[chosen.to(tensor.device)] for tensor in game.request.donors)
+    pilot = ShapleyGame(replace(game.request, inputs=few, donors=few), "output")
+    receivers = np.repeat(np.arange(len(chosen) // 2, dtype=np.int64), 2)
+    donors = (len(chosen) - 1 - receivers)[:, None]
+    counters = np.arange(len(receivers), dtype=np.uint64) + np.uint64(number * len(receivers))
+    found = (
+        solve(pilot, receivers, donors, counters, uniform(game.request.seed, ("pilot",), counters)),
+        walk(pilot, tree, receivers, donors, counters),
+    )
+    game.count(pilot.evaluations)
+    twice = np.stack(found).reshape(2, -1, 2, *found[0].shape[1:])
+    varied: Floats = ((twice[:, :, 0] - twice[:, :, 1]) ** 2).sum(axis=(2, 3))
+    return varied
+
+
+def _sizes(seed: int, keys: Counters, number: int, samples: int, *, around: bool) -> Floats:
+    """Return where on [0, 1) the sizes of a round's designs lie, ``(rows, samples)``.
+
+    Each is even by itself, since every row starts anywhere; together they lie more evenly than chance, over the
+    background rows of a round and over the rounds of a background row.
+    """
+    start = uniform(seed, ("design size",), keys)[:, None]
+    along = np.arange(samples) if around else np.arange(samples) + number * samples
+    there: Floats = (start + along * GOLDEN + (number * SILVER if around else 0.0)) % 1.0
+    return there
+
+
+def warn_of_error(std: Floats, scale: Floats, rule: StoppingRule) -> None:
+    """Warn about rows that stopped at the largest number of orders before they had settled."""
+    relative = (std / scale).max(axis=(1, 2))
+    loose = int((relative > rule.tolerance).sum())
+    if loose:
+        warn_user(
+            f"standard errors should fall to {rule.tolerance:g} of the output's range, however: after "
+            f"{rule.most} orders {loose} of {len(std)} rows have not (largest {relative.max():.2g}); raise "
+            "max_permutations or tolerance, or lower references"
+        )

@@ -1,0 +1,83 @@
+"""The protocol of an engine, and the registry in which engines are found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from permgrad.base.checks import check_whole
+from permgrad.base.errors import InputError, shown
+from permgrad.base.registry import Registry
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Runs one function over many tasks, somewhere.
+
+    A class that is registered is made with ``workers=`` (how many work at a time; None: as many as there is room for)
+    and ``address=`` (where they are; None: here).
+    """
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What an explanation's ``meta`` says of the engine: its name, and how many worked."""
+        ...
+
+    def run(self, tasks: Sequence[T], work: Callable[[T], R]) -> Iterator[R]:
+        """Yield each task's result once, in any order.
+
+        Args:
+            tasks: small descriptions of what is to be done; they can be pickled.
+            work: the same for all of them; it can be pickled and, where it needs a model, holds or loads it once.
+
+        Raises:
+            PermgradError: what ``work`` raises, and what keeps the engine from working.
+        """
+        ...
+
+
+engines: Registry[Callable[..., Engine]] = Registry("engine")
+
+
+def make_engine(engine: str | Engine, *, workers: int | None = None, address: str | None = None) -> Engine:
+    """Return the engine of that name, or the engine itself.
+
+    Raises:
+        InputError: there is no such engine, or an option does not go with it.
+
+    Examples:
+        >>> list(make_engine("local").run([1, 2, 3], lambda number: number**2))
+        [1, 4, 9]
+    """
+    if isinstance(engine, str):
+        return engines.get(engine)(workers=check_workers(workers), address=address)
+    if not isinstance(engine, Engine) or isinstance(engine, type):
+        raise InputError(
+            f"engine must be one of {', '.join(map(repr, engines))}, or an object with run(tasks, work), "
+            f"however: it is {shown(engine)}; pass engine='local'"
+        )
+    if workers is not None or address is not None:
+        raise InputError(
+            "workers and the address of a cluster go with an engine's name, however: engine is an object; "
+            "give them to it where you make it"
+        )
+    return engine
+
+
+def check_workers(workers: Any) -> int | None:
+    """Refuse a number of workers that is none."""
+    return None if workers is None else check_whole("workers", workers, "pass for example 2")
+
+
+def settle_model(model: Any) -> None:
+    """Bring a model that has just arrived to this worker's accelerator, if it has one and the model may use it.
+
+    Models are sent without an accelerator, because another worker may have another, or none.
+    """
+    from permgrad.models.estimators.settings import choose_device
+
+    wanted = getattr(model, "device", "auto")
+    model.module_.to(choose_device("cpu" if str(wanted) == "cpu" else "auto"))

@@ -1,0 +1,349 @@
+"""How an input is cut into players: columns of a table, tokens of a sequence, segments of an image or a volume."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from permgrad.attribution.players.space import NOBODY, PlayerSpace
+from permgrad.base.checks import check_choice, is_whole
+from permgrad.base.errors import InputError, suggest
+from permgrad.base.registry import Registry
+
+Integers = npt.NDArray[np.int64]
+Cutter = Callable[..., tuple[Integers, list[str]]]
+
+#: Ways to cut an image: ``(rows (n, *shape), (height, width)) -> labels (height, width), names``; of a volume with its
+#: depth before.
+cutters: Registry[Cutter] = Registry("segments")
+
+#: Cells on each side of the default grid of an image and of a volume, and superpixels, at most.
+_GRID, _GRID_VOLUME, _SUPERPIXELS = 7, 4, 40
+#: Ways that need no image: a player for each place of a sequence, for each channel, and for each number.
+_TOKENS, _CHANNELS, _NUMBERS = "tokens", "channels", "numbers"
+
+
+@dataclass(frozen=True)
+class ImageShape:
+    """Where height, width and channels are in an image without its row dimension; a volume has its depth before."""
+
+    size: tuple[int, ...]
+    channels: int | None  # position of the channels' dimension: first, last or None
+
+    @property
+    def height(self) -> int:
+        """Pixels from top to bottom."""
+        return self.size[-2]
+
+    @property
+    def width(self) -> int:
+        """Pixels from left to right."""
+        return self.size[-1]
+
+    @property
+    def dimensions(self) -> tuple[int, ...]:
+        """The dimensions of rows ``(n, *shape)`` along which pixels lie."""
+        first = 2 if self.channels == 0 else 1
+        return tuple(range(first, first + len(self.size)))
+
+    def spread(self, labels: Integers, shape: tuple[int, ...]) -> Tensor:
+        """Return labels for every position of the image: all channels of a pixel act as one.
+
+        Labels are those of the pixels, ``size``, or of every position already, ``shape``.
+        """
+        grid = torch.as_tensor(labels, dtype=torch.int64)
+        if self.channels is None or tuple(grid.shape) == shape:
+            return grid
+        return grid.unsqueeze(self.channels).expand(shape).contiguous()
+
+
+def image_shape(shape: tuple[int, ...], reading: str = "") -> ImageShape | None:
+    """Return how an input's shape reads as an image or a volume, None where it is neither.
+
+    Args:
+        shape: without the rows.
+        reading: what the network takes it for, if that is known: ``"image"``, ``"volume"`` or ``"tokens"``.
+
+    Examples:
+        >>> image_shape((3, 28, 32)), image_shape((28, 32, 3)).channels, image_shape((5,))
+        (ImageShape(size=(28, 32), channels=0), 2, None)
+        >>> image_shape((16, 28, 32), "volume"), image_shape((1, 16, 28, 32), "volume")
+        (ImageShape(size=(16, 28, 32), channels=None), ImageShape(size=(16, 28, 32), channels=0))
+    """
+    if len(shape) not in ((3, 4) if reading == "volume" else (2, 3)) or reading == _TOKENS:
+        return None
+    if len(shape) == 2 or (len(shape) == 3 and reading == "volume"):
+        return ImageShape(shape, None)
+    # Torch puts channels first. They are last where that alone leaves a square, or where there are 1, 3 or 4.
+    last = shape[-1] in (1, 3, 4) and shape[0] not in (1, 3, 4)
+    last |= len(set(shape[:-1])) == 1 != len(set(shape)) and shape[0] not in (1, 3, 4)
+    return ImageShape(shape[:-1], len(shape) - 1) if last else ImageShape(shape[1:], 0)
+
+
+@cutters.register("pixels")
+def pixels(rows: Tensor, size: tuple[int, ...]) -> tuple[Integers, list[str]]:  # noqa: ARG001 — part of the protocol
+    """Make every pixel a player."""
+    return np.arange(math.prod(size), dtype=np.int64).reshape(size), _places(size)
+
+
+@cutters.register("grid")
+def grid(
+    rows: Tensor,  # noqa: ARG001 — part of the protocol
+    size: tuple[int, ...],
+    *cells: int,
+) -> tuple[Integers, list[str]]:
+    """Cut the image into patches of nearly equal size: so many along each side, one number for all sides, or 7 (4)."""
+    if len(cells) > 1 and len(cells) != len(size):
+        raise TypeError
+    wanted = cells or (_GRID if len(size) == 2 else _GRID_VOLUME,)
+    each = [
+        min(count, own) for count, own in zip(wanted * len(size) if len(wanted) == 1 else wanted, size, strict=True)
+    ]
+    labels = np.zeros((), dtype=np.int64)
+    for count, own in zip(each, size, strict=True):
+        labels = labels[..., None] * count + np.arange(own, dtype=np.int64) * count // own
+    return labels, _places(each)
+
+
+def _places(size: Sequence[int]) -> list[str]:
+    """Return the names of places: ``[row,column]``, of a volume with the depth before."""
+    return ["[" + ",".join(map(str, place)) + "]" for place in np.ndindex(*size)]
+
+
+@cutters.register("superpixels")
+def superpixels(rows: Tensor, size: tuple[int, ...], count: int = _SUPERPIXELS) -> tuple[Integers, list[str]]:
+    """Cut the mean image of the rows into connected regions of similar colour.
+
+    k-means over colour and position, started on a grid, as in SLIC (Achanta et al. 2012, IEEE TPAMI 34(11), section 3),
+    then split into connected parts; parts below a quarter of the usual size go to the neighbour that they touch most.
+
+    NOTE[DIFF] every pixel is compared with every centre, not only with those nearby; images here are small.
+    """
+    from scipy import ndimage
+
+    mean = rows.double().mean(dim=0)
+    if tuple(mean.shape) != size and tuple(mean.shape[1:]) != size:
+        mean = mean.movedim(-1, 0)
+    colour = mean.reshape(-1, math.prod(size)).T.cpu().numpy()
+    colour = colour / max(float(colour.std()), 1e-12)
+    step = (math.prod(size) / count) ** (1 / len(size))
+    down = [max(1, round(own / step)) for own in size[1:]]
+    start, _ = grid(rows, size, max(1, round(count / math.prod(down))), *down)
+    where = np.indices(size).reshape(len(size), -1).T / step
+    points: npt.NDArray[np.float64] = np.concatenate([colour, where], axis=1)
+    labels = start.ravel()
+    for _ in range(10):
+        counts = np.bincount(labels)
+        kept = np.flatnonzero(counts)
+        sums = [np.bincount(labels, weights=points[:, place]) for place in range(points.shape[1])]
+        centres = np.array(sums).T[kept] / counts[kept, None]
+        labels = ((points[:, None] - centres[None]) ** 2).sum(axis=2).argmin(axis=1)
+    regions = _connected(labels.reshape(size), ndimage.label, int(step ** len(size) / 4))
+    return regions, [f"[superpixel {index}]" for index in range(int(regions.max()) + 1)]
+
+
+def _connected(labels: Integers, label: Callable[..., Any], least: int) -> Integers:
+    """Split labels into connected regions and give small ones to the neighbour with the longest common border."""
+    regions = np.zeros(labels.shape, dtype=np.int64)
+    count = 0
+    for value in np.unique(labels):
+        parts, found = label(labels == value)
+        regions[parts > 0] = parts[parts > 0] + count - 1
+        count += found
+    for region in np.argsort(np.bincount(regions.ravel()), kind="stable"):
+        mask = regions == region
+        if not 0 < mask.sum() < least:
+            continue
+        beside: list[npt.NDArray[np.int64]] = []
+        for axis in range(labels.ndim):
+            own, its = np.moveaxis(regions, axis, 0), np.moveaxis(mask, axis, 0)
+            beside += [own[1:][its[:-1] & ~its[1:]], own[:-1][its[1:] & ~its[:-1]]]
+        border = np.concatenate(beside)
+        # A region without a border would be the whole image, which is larger than the least.
+        regions[mask] = np.bincount(border).argmax()
+    return np.unique(regions, return_inverse=True)[1].reshape(labels.shape).astype(np.int64)
+
+
+# ---- the whole space -------------------------------------------------------------------------------------------------
+
+
+def shapes_of(
+    names: Sequence[str], tensors: Sequence[Tensor], segments: Any, readings: Mapping[int, str]
+) -> tuple[ImageShape | None, ...]:
+    """Return how each input is read as an image or a volume; None: it is a table, a sequence, or nothing of these.
+
+    What the user says comes first (``"tokens"``; any other way to cut ``(n, a, b)`` makes it an image, three counts
+    make ``(n, a, b, c)`` a volume), then what the network takes the input for, then its shape.
+
+    Args:
+        names: of the inputs.
+        tensors: rows, one tensor per input.
+        segments: as for ``build_space``.
+        readings: what the network takes inputs for, by position, where that is known.
+    """
+    found = []
+    for place, (name, tensor) in enumerate(zip(names, tensors, strict=True)):
+        given = segments.get(name) if isinstance(segments, Mapping) else segments
+        reading = readings.get(place, "")
+        if isinstance(given, str) and given == _TOKENS:
+            reading = _TOKENS
+        elif (
+            given is not None and reading == _TOKENS and not (isinstance(given, str) and given in (_CHANNELS, _NUMBERS))
+        ):
+            reading = "image"
+        elif given is not None and (tensor.ndim == 5 or (isinstance(given, tuple) and len(given) == 4)):
+            reading = "volume"
+        found.append(image_shape(tuple(tensor.shape[1:]), reading))
+    return tuple(found)
+
+
+def build_space(
+    names: Sequence[str],
+    tensors: Sequence[Tensor],
+    columns: Sequence[tuple[str, ...] | None],
+    segments: Mapping[str, Any] | Any = None,
+    readings: Mapping[int, str] | None = None,
+) -> PlayerSpace:
+    """Return the players of a network's inputs at the level of features.
+
+    A table's players are its columns (a frame's names, else ``table[3]``); a sequence's its places ``words[3]``; an
+    image's are segments ``image[row,column]``, by default of a 7 × 7 grid, a volume's ``scan[depth,row,column]`` of a
+    4 × 4 × 4 grid; an input of another shape is one player.
+
+    Args:
+        names: of the inputs.
+        tensors: rows, one tensor per input.
+        columns: column names of the inputs that were frames.
+        segments: for each image ``"pixels"``, ``"grid"``, ``("grid", cells)``, ``("grid", down, across)`` or ``("grid",
+            deep, down, across)``, ``"superpixels"``, ``("superpixels", count)``, ``"channels"``, ``"numbers"`` (each
+            channel of each pixel), or an integer mask (−1: nobody) of the image's size, or of its whole shape with
+            channels; ``"tokens"`` for a sequence; one value for all images and sequences, or a dict by input.
+        readings: what the network takes inputs for, by position, see ``shapes_of``.
+
+    Raises:
+        InputError: an unknown way to cut, an input that is no image, a mask that does not fit.
+    """
+    shapes = shapes_of(names, tensors, segments, readings or {})
+    wanted = _by_input(names, tensors, segments)
+    players: list[str] = []
+    modality: list[str] = []
+    maps: list[Tensor] = []
+    frames = [column for own in columns if own is not None for column in own]
+    for name, tensor, own, shape in zip(names, tensors, columns, shapes, strict=True):
+        labels, listed = _cut_input(name, tensor, own, wanted.get(name), frames, shape)
+        maps.append(torch.where(labels >= 0, labels + len(players), NOBODY))
+        players += listed
+        modality += [name] * len(listed)
+    doubled = {name for name in players if players.count(name) > 1} if len(set(players)) < len(players) else set()
+    if doubled:
+        raise InputError(
+            f"players must have different names, however: {min(doubled)!r} occurs twice; rename the column"
+        )
+    return PlayerSpace(tuple(players), tuple(modality), tuple(names), tuple(maps))
+
+
+def _by_input(names: Sequence[str], tensors: Sequence[Tensor], segments: Any) -> dict[str, Any]:
+    if segments is None:
+        return {}
+    images = [name for name, tensor in zip(names, tensors, strict=True) if tensor.ndim in (3, 4, 5)]
+    if not isinstance(segments, Mapping):
+        segments = dict.fromkeys(images, segments)
+        if not images:
+            raise InputError("segments= cuts images, however: none of the inputs is an image; leave it out")
+    for name in segments:
+        if name not in names:
+            raise InputError(
+                f"segments= must name inputs ({', '.join(names)}), however: {name!r} is none"
+                f"{suggest(str(name), list(names))}; name one of them"
+            )
+        if name not in images:
+            raise InputError(f"segments= cuts images, however: {name!r} is no image; leave it out")
+    return dict(segments)
+
+
+def _cut_input(
+    name: str,
+    tensor: Tensor,
+    columns: tuple[str, ...] | None,
+    wanted: Any,
+    frames: Sequence[str],
+    image: ImageShape | None,
+) -> tuple[Tensor, list[str]]:
+    shape = tuple(tensor.shape[1:])
+    if len(shape) == 1:
+        labels = torch.arange(shape[0], dtype=torch.int64)
+        if columns is None:
+            return labels, [f"{name}[{index}]" for index in range(shape[0])]
+        return labels, [f"{name}.{own}" if frames.count(own) > 1 else own for own in columns]
+    if not shape or (len(shape) > 2 and image is None and wanted is None):
+        return torch.zeros(shape, dtype=torch.int64), [name]  # a number, or of many dimensions
+    if isinstance(wanted, str) and wanted == _NUMBERS:
+        return torch.arange(math.prod(shape)).reshape(shape), [f"{name}{place}" for place in _places(shape)]
+    if image is None or (isinstance(wanted, str) and wanted in (_CHANNELS, _TOKENS)):
+        return _along(name, shape, _channel(name, shape, image) if wanted == _CHANNELS else 0)
+    labels_2d, listed = _cut_image(name, tensor, "grid" if wanted is None else wanted, image)
+    return image.spread(labels_2d, shape), [f"{name}{label}" for label in listed]
+
+
+def _along(name: str, shape: tuple[int, ...], dimension: int) -> tuple[Tensor, list[str]]:
+    """Return one player for each place along a dimension."""
+    line = torch.arange(shape[dimension]).reshape([-1 if own == dimension else 1 for own in range(len(shape))])
+    return line.expand(shape).contiguous(), [f"{name}[{index}]" for index in range(shape[dimension])]
+
+
+def _channel(name: str, shape: tuple[int, ...], image: ImageShape | None) -> int:
+    """Return the dimension of the channels: the last of a sequence."""
+    if image is None:
+        return len(shape) - 1
+    if image.channels is None:
+        size = " × ".join(map(str, image.size))
+        raise InputError(
+            f"Input {name!r} has no channels: it is {size} for each row. "
+            "Choose segments='grid', 'pixels' or 'superpixels'."
+        )
+    return image.channels
+
+
+def _cut_image(name: str, tensor: Tensor, wanted: Any, image: ImageShape) -> tuple[Integers, list[str]]:
+    if isinstance(wanted, (str, tuple, list)) and wanted and isinstance(wanted[0], str):
+        kind, arguments = (wanted, ()) if isinstance(wanted, str) else (wanted[0], tuple(wanted[1:]))
+        check_choice("segments", kind, (*cutters, _CHANNELS, _NUMBERS, _TOKENS))
+        for argument in arguments:
+            if not is_whole(argument) or argument < 1:
+                raise InputError(
+                    f"segments must be counted by integers of at least 1, however: {wanted!r}; pass for example "
+                    "('grid', 7)"
+                )
+        try:
+            return cutters.get(kind)(tensor, image.size, *arguments)
+        except TypeError as error:
+            raise InputError(
+                "segments= takes ('grid', cells), ('grid', down, across), of a volume ('grid', deep, down, across), or "
+                f"('superpixels', count), however: segments={wanted!r} has too many numbers, or too few; leave them out"
+            ) from error
+    return _mask(name, wanted, image.size, tuple(tensor.shape[1:]))
+
+
+def _mask(name: str, wanted: Any, size: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Integers, list[str]]:
+    mask = wanted.detach().cpu().numpy() if isinstance(wanted, Tensor) else np.asarray(wanted)
+    if mask.shape not in (size, shape) or mask.dtype.kind not in "iub":
+        channels = "" if size == shape else f" (or for each of its {' × '.join(map(str, shape))} numbers)"
+        raise InputError(
+            f"a mask of {name!r} must hold one integer for each of its {' × '.join(map(str, size))} pixels{channels}, "
+            f"however: it is {mask.dtype} of shape {mask.shape}; pass such a mask, or 'grid', 'pixels' or 'superpixels'"
+        )
+    values = np.unique(mask[mask >= 0])
+    if not len(values):
+        raise InputError(
+            f"a mask of {name!r} must give at least one pixel to a player, however: all are below 0; number the "
+            "pixels of each segment from 0"
+        )
+    labels = np.where(mask >= 0, np.searchsorted(values, mask), NOBODY).astype(np.int64)
+    return labels, [f"[{value}]" for value in values.astype(np.int64).tolist()]

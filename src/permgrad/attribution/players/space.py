@@ -1,0 +1,202 @@
+"""Who may be replaced: players own positions of a network's inputs, and a coalition of them is blended into a row.
+
+One space serves the columns of a table, the groups they form, the segments of an image and whole modalities; only the
+map from position to owner differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from permgrad.base.errors import InputError, suggest
+
+NOBODY = -1
+#: How many names a message lists.
+_LISTED = 8
+
+
+@dataclass(frozen=True)
+class PlayerSpace:
+    """The players of one explanation.
+
+    Args:
+        names: of the players.
+        modality: of each player, the input that it belongs to.
+        inputs: one name for each input tensor of the network.
+        segments: for each input an int64 tensor with the input's shape without rows; every position holds the index of
+            the player that owns it, or −1: such a position always keeps the row's own value.
+        groups: for each group its members, if any were declared.
+
+    Examples:
+        >>> space = PlayerSpace(("a", "b"), ("table", "table"), ("table",), (torch.tensor([0, 1, 1]),))
+        >>> rows, donors = (torch.zeros(1, 3),), (torch.ones(1, 3),)
+        >>> space.blend(rows, donors, torch.tensor([[False, True]]))[0].tolist()
+        [[0.0, 1.0, 1.0]]
+        >>> space.sums([torch.tensor([[1.0, 2.0, 3.0]])]).tolist()
+        [[1.0, 5.0]]
+    """
+
+    names: tuple[str, ...]
+    modality: tuple[str, ...]
+    inputs: tuple[str, ...]
+    segments: tuple[Tensor, ...]
+    groups: dict[str, list[str]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Return the number of players."""
+        return len(self.names)
+
+    def blend(self, rows: Sequence[Tensor], donors: Sequence[Tensor], replaced: Tensor) -> tuple[Tensor, ...]:
+        """Return rows in which the replaced players' positions hold the donors' values.
+
+        Args:
+            rows: per input ``(b, *shape)``.
+            donors: the same, of the same pairs.
+            replaced: bool ``(b, players)``.
+
+        Returns:
+            New tensors; an input of which nothing is replaced is handed through as it is.
+        """
+        pairs = enumerate(zip(rows, donors, strict=True))
+        return tuple(self.blend_one(position, own, other, replaced) for position, (own, other) in pairs)
+
+    def blend_one(self, position: int, own: Tensor, other: Tensor, replaced: Tensor) -> Tensor:
+        """Blend one input: ``own`` and ``other`` are ``(b, *shape)``, ``replaced`` is bool ``(b, players)``."""
+        flat = self.segments[position].to(own.device).reshape(-1)
+        chosen = replaced.to(own.device)
+        if bool((flat < 0).all()):
+            return own
+        if bool((flat == flat[0]).all()):
+            # One player owns the whole input: no mask of the input's size is needed.
+            taken = chosen[:, int(flat[0])].reshape(-1, *[1] * (own.ndim - 1))
+        else:
+            padded = torch.cat([chosen, chosen.new_zeros(len(chosen), 1)], dim=1)
+            taken = padded[:, flat.remainder(len(self.names) + 1)].reshape(own.shape)
+        return torch.where(taken, other.to(own.device), own)
+
+    def sums(self, values: Sequence[Tensor]) -> Tensor:
+        """Add up values over each player's positions.
+
+        Args:
+            values: per input ``(b, *shape)``.
+
+        Returns:
+            float64 ``(b, players)``.
+        """
+        count = len(values[0])
+        total = torch.zeros(count, len(self.names) + 1, dtype=torch.float64, device=values[0].device)
+        for own, segments in zip(values, self.segments, strict=True):
+            flat = segments.to(own.device).reshape(-1).remainder(len(self.names) + 1)
+            if len(flat):
+                total.index_add_(1, flat, own.reshape(count, -1).to(total))
+        return total[:, :-1]
+
+    def covers(self) -> bool:
+        """Return whether every position belongs to a player, so that without players nothing is left of a row."""
+        return all(bool((segments >= 0).all()) for segments in self.segments)
+
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Return how many positions each player owns, ``(players,)``."""
+        counts = np.zeros(len(self.names) + 1, dtype=np.int64)
+        for segments in self.segments:
+            counts += np.bincount(segments.cpu().numpy().ravel() % (len(self.names) + 1), minlength=len(counts))
+        return counts[:-1]
+
+    def member(self, upper: PlayerSpace) -> npt.NDArray[np.intp]:
+        """Return, for each player, the index of the player of ``upper`` that it belongs to; −1 for none.
+
+        Raises:
+            InputError: a player's positions belong to several players of ``upper``.
+        """
+        owner = np.full(len(self.names), NOBODY, dtype=np.intp)
+        for mine, theirs in zip(self.segments, upper.segments, strict=True):
+            lower, higher = mine.cpu().numpy().ravel(), theirs.cpu().numpy().ravel()
+            for player in np.unique(lower[lower >= 0]):
+                above = np.unique(higher[lower == player])
+                if len(above) != 1 or owner[player] not in (NOBODY, above[0]):
+                    raise InputError(
+                        "a player must lie within one player of the upper level, however: "
+                        f"{self.names[player]!r} spans several; make its group part of one modality"
+                    )
+                owner[player] = above[0]
+        return owner
+
+    def coarse(self, owners: Mapping[str, str], groups: Mapping[str, list[str]] | None = None) -> PlayerSpace:
+        """Join players: each goes to the player named by ``owners``, those not named stay by themselves.
+
+        A joined player whose members belong to several modalities has these modalities' names joined by ``+``.
+        """
+        names: list[str] = []
+        target = np.empty(len(self.names) + 1, dtype=np.int64)
+        target[-1] = NOBODY
+        modality: dict[str, list[str]] = {}
+        for index, name in enumerate(self.names):
+            joined = owners.get(name, name)
+            if joined not in names:
+                names.append(joined)
+            target[index] = names.index(joined)
+            modality.setdefault(joined, []).append(self.modality[index])
+        table = torch.as_tensor(target)
+        segments = tuple(table[own.cpu()] for own in self.segments)
+        shown = tuple("+".join(dict.fromkeys(modality[name])) for name in names)
+        return PlayerSpace(tuple(names), shown, self.inputs, segments, dict(groups or {}))
+
+    def only(self, modality: str) -> PlayerSpace:
+        """Return the space of one modality's players; all other positions belong to nobody."""
+        kept = [index for index, own in enumerate(self.modality) if own == modality]
+        target = torch.full((len(self.names) + 1,), NOBODY, dtype=torch.int64)
+        target[torch.as_tensor(kept, dtype=torch.int64)] = torch.arange(len(kept))
+        segments = tuple(target[own.cpu()] for own in self.segments)
+        names = tuple(self.names[index] for index in kept)
+        groups = {name: members for name, members in self.groups.items() if name in names}
+        return PlayerSpace(names, (modality,) * len(kept), self.inputs, segments, groups)
+
+    def modalities(self) -> PlayerSpace:
+        """Return the space whose players are whole modalities."""
+        return self.coarse(dict(zip(self.names, self.modality, strict=True)))
+
+    def grouped(self, groups: Mapping[str, Iterable[str]]) -> PlayerSpace:
+        """Return the space in which every group acts as one player.
+
+        Raises:
+            InputError: an unknown member, a member of two groups, an empty group, or a name used twice.
+        """
+        owners: dict[str, str] = {}
+        listed: dict[str, list[str]] = {}
+        for group, members in groups.items():
+            own = [members] if isinstance(members, str) else [str(member) for member in members]
+            if not own:
+                raise InputError(
+                    f"a group must have at least one feature, however: {group!r} is empty; name its features, or "
+                    "leave it out"
+                )
+            for member in own:
+                if member not in self.names:
+                    raise InputError(
+                        f"a group's members must be features of the model, however: group {group!r} has {member!r}"
+                        f"{suggest(member, list(self.names))}; they are {_listed(self.names)}"
+                    )
+                if member in owners:
+                    raise InputError(
+                        "a feature may be in one group only, however: "
+                        f"{member!r} is in {owners[member]!r} and {str(group)!r}; take it out of one"
+                    )
+                owners[member] = str(group)
+            listed[str(group)] = own
+        for name in self.names:
+            if name in listed and name not in owners:
+                raise InputError(
+                    f"a group must not have the name of a feature outside it, however: {name!r}; rename it"
+                )
+        return self.coarse(owners, listed)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return the first names, for error messages."""
+    return ", ".join(map(repr, names[:_LISTED])) + ", …" * (len(names) > _LISTED)

@@ -1,0 +1,244 @@
+"""Where a network falls into branches, each branch runs once per row, and coalitions are put together behind them.
+
+The network is traced; a node that depends on one input alone, and whose result meets other inputs, is that input's
+*frontier*. What lies before it is computed once for every row and donor; a pair in which the input is kept or replaced
+as a whole is then a look-up, and only partly replaced inputs are computed anew. A network that cannot be traced, or
+that does not give the same numbers this way, runs whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, fx
+
+from permgrad.attribution.subject.network import NetworkSubject
+from permgrad.attribution.subject.tracing import OwnThreadTracer, erase_unused
+from permgrad.models.batches import with_fewer
+
+Embedding = tuple[Tensor, ...]
+
+#: Rows on which the branches are compared with the whole network.
+_PROBE_ROWS = 64
+#: Bytes that all rows' embeddings may take.
+_MOST_BYTES = 512 * 2**20
+_SAME = 1e-5
+
+
+@dataclass(frozen=True)
+class BranchCut:
+    """A network cut into one branch per input and the trunk that joins them.
+
+    Attributes:
+        subject: the whole network.
+        branches: for each input the layers before its frontier: ``tensor -> embedding``.
+        trunk: what lies behind: takes all embeddings, one after the other.
+    """
+
+    subject: NetworkSubject
+    branches: tuple[fx.GraphModule, ...]
+    trunk: fx.GraphModule
+
+    def embed(self, position: int, tensor: Tensor) -> Embedding:
+        """Return the embedding of rows of one input."""
+        moved = tensor.to(self.subject.device, copy=tensor.device == self.subject.device)
+        with self.subject.theirs([tensor], self.subject.input_names[position : position + 1]):
+            embedding: Embedding = tuple(self.branches[position].forward(moved))
+        return embedding
+
+    def fuse(self, embeddings: Sequence[Embedding]) -> Tensor:
+        """Return the network's output for embeddings of the same rows."""
+        flat = [tensor for embedding in embeddings for tensor in embedding]
+        with self.subject.theirs(flat, ["embedding"] * len(flat)):
+            returned = self.trunk.forward(*flat)
+        return self.subject.taken(returned, len(flat[0]))
+
+
+def cut_into_branches(subject: NetworkSubject, inputs: Sequence[Tensor]) -> BranchCut | None:
+    """Return the cut, or None where it would not help, or not give the same numbers.
+
+    Args:
+        subject: a network, already open.
+        inputs: some rows of it.
+    """
+    if type(subject) is not NetworkSubject or subject.rewrites or len(inputs) < 2:
+        return None
+    form = subject.form
+    if form.passing == "whole":
+        return None
+    if any(len(leaf.place) > 1 for leaf in form.leaves):
+        return None
+    try:
+        cut = _trace(subject, len(inputs))
+        most = min(_PROBE_ROWS, len(inputs[0]), max(2, subject.most_rows()))
+        if cut is None or not with_fewer(most, partial(_agrees, cut, inputs)):
+            return None
+    except Exception:  # noqa: BLE001 — whatever the user's code does under tracing, the whole network still runs
+        return None
+    few = [tensor[:2] for tensor in inputs]
+    per_row = sum(t.element_size() * t[0].numel() for k, own in enumerate(few) for t in cut.embed(k, own))
+    return cut if per_row * len(inputs[0]) <= _MOST_BYTES else None
+
+
+def _trace(subject: NetworkSubject, count: int) -> BranchCut | None:
+    tracer = OwnThreadTracer()
+    graph = tracer.trace(subject.module)
+    placeholders = [node for node in graph.nodes if node.op == "placeholder"]
+    names = _placeholder_names(subject, [str(node.target) for node in placeholders])
+    position = {name: index for index, name in enumerate(names)}
+    depends: dict[fx.Node, frozenset[int]] = {}
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            depends[node] = frozenset({position[node.target]}) if node.target in position else frozenset()
+        else:
+            depends[node] = frozenset().union(*(depends[own] for own in node.all_input_nodes))
+    frontier: list[list[fx.Node]] = [[] for _ in range(count)]
+    for node, own in depends.items():
+        if (
+            len(own) == 1
+            and node.op != "output"
+            and any(depends[user] != own or user.op == "output" for user in node.users)
+        ):
+            frontier[next(iter(own))].append(node)
+    if not all(frontier) or all(node.op == "placeholder" for nodes in frontier for node in nodes):
+        return None
+    branches = tuple(_branch(tracer, graph, frontier[k], names[k]) for k in range(count))
+    return BranchCut(subject, branches, _trunk(tracer, graph, [node for nodes in frontier for node in nodes]))
+
+
+def _placeholder_names(subject: NetworkSubject, parameters: list[str]) -> list[str]:
+    if subject.form.passing == "keywords":
+        return [str(leaf.place[0]) for leaf in subject.form.leaves]
+    places = subject.form.arguments
+    return [parameters[places.index(leaf.place[0])] for leaf in subject.form.leaves]
+
+
+def _copy(graph: fx.Graph) -> tuple[fx.Graph, dict[fx.Node, fx.Node]]:
+    other = fx.Graph()
+    mapped: dict[fx.Node, fx.Node] = {}
+    result = other.graph_copy(graph, mapped)
+    other.output(result)
+    return other, mapped
+
+
+def _branch(tracer: OwnThreadTracer, graph: fx.Graph, frontier: Sequence[fx.Node], name: str) -> fx.GraphModule:
+    other, mapped = _copy(graph)
+    output = next(node for node in other.nodes if node.op == "output")
+    output.args = (tuple(mapped[node] for node in frontier),)
+    return _finished(tracer, other, keep=name)
+
+
+def _trunk(tracer: OwnThreadTracer, graph: fx.Graph, frontier: Sequence[fx.Node]) -> fx.GraphModule:
+    other, mapped = _copy(graph)
+    first = next(iter(other.nodes))
+    for index, node in enumerate(frontier):
+        with other.inserting_before(first):
+            place = other.placeholder(f"embedding_{index}")
+        mapped[node].replace_all_uses_with(place)
+    return _finished(tracer, other, keep="embedding_")
+
+
+def _finished(tracer: OwnThreadTracer, graph: fx.Graph, *, keep: str) -> fx.GraphModule:
+    """Erase what is not used, inputs too, except those that are passed."""
+
+    def passed(node: fx.Node) -> bool:
+        return node.op == "placeholder" and (node.target == keep or str(node.target).startswith("embedding_"))
+
+    erase_unused(graph, keep=passed)
+    graph.lint()
+    return tracer.as_module(graph)
+
+
+def _agrees(cut: BranchCut, inputs: Sequence[Tensor], count: int) -> bool:
+    """Return whether every input from other rows, embedded by itself, gives what the whole network gives."""
+    if count < 2:
+        return False
+    with torch.no_grad():
+        mixed = [tensor[:count].roll(shift, dims=0) for shift, tensor in enumerate(inputs)]
+        embeddings = []
+        for position, (shift, tensor) in enumerate(zip(range(len(inputs)), inputs, strict=True)):
+            embedding = cut.embed(position, tensor[:count])
+            if any(not isinstance(one, Tensor) or one.ndim == 0 or len(one) != count for one in embedding):
+                return False
+            embeddings.append(tuple(one.roll(shift, dims=0) for one in embedding))
+        whole, joined = cut.subject.forward(mixed), cut.fuse(embeddings)
+    scale = max(1.0, float(whole.abs().max()))
+    tolerance = _SAME if whole.dtype in (torch.float32, torch.float64) else 1e-2
+    return whole.shape == joined.shape and float((whole - joined).abs().max()) <= tolerance * scale
+
+
+class BranchCache:
+    """Embeddings of all rows explained and of the background, and predictions for coalitions made from them.
+
+    Args:
+        cut: the network in branches.
+        inputs, donors: as in a ``Request``; the same object where they are shared.
+        run: ``(rows, work) ``: calls ``work`` with slices of the rows, in batches that fit in memory.
+    """
+
+    def __init__(
+        self,
+        cut: BranchCut,
+        inputs: Sequence[Tensor],
+        donors: Sequence[Tensor],
+        run: Callable[[int, Callable[[slice], None]], None],
+    ) -> None:
+        self.cut = cut
+        self.inputs, self.donors = inputs, donors
+        self._run = run
+        self.rows = [self._embed(position, tensor) for position, tensor in enumerate(inputs)]
+        self.others = (
+            self.rows if donors is inputs else [self._embed(position, tensor) for position, tensor in enumerate(donors)]
+        )
+
+    def _embed(self, position: int, tensor: Tensor) -> Embedding:
+        found: list[Tensor] = []
+
+        def work(part: slice) -> None:
+            with torch.no_grad():
+                embedding = self.cut.embed(position, tensor[part])
+            if not found:
+                found.extend(one.new_empty(len(tensor), *one.shape[1:]) for one in embedding)
+            for whole, one in zip(found, embedding, strict=True):
+                whole[part] = one
+
+        self._run(len(tensor), work)
+        return tuple(found)
+
+    def predict(
+        self,
+        receivers: Tensor,
+        donors: Tensor,
+        blended: Callable[[int, Tensor], Tensor],
+        kept: Sequence[Tensor],
+        taken: Sequence[Tensor],
+    ) -> Tensor:
+        """Return outputs for pairs.
+
+        Args:
+            receivers: row numbers of the rows explained, ``(b,)``.
+            donors: row numbers of the background, ``(b,)``.
+            blended: ``(input, pairs) -> tensor``: rows of one input with its replaced players' values, for some pairs.
+            kept: per input bool ``(b,)``: nothing of the input is replaced.
+            taken: per input bool ``(b,)``: all of it is.
+        """
+        embeddings = []
+        for position in range(len(self.inputs)):
+            whole = taken[position]
+            partly = torch.nonzero(~(kept[position] | whole)).flatten()
+            some = self.cut.embed(position, blended(position, partly)) if len(partly) else None
+            parts = []
+            for index, (own, other) in enumerate(zip(self.rows[position], self.others[position], strict=True)):
+                where = whole.to(own.device).reshape(-1, *[1] * (own.ndim - 1))
+                if not bool(whole.any()):
+                    joined = own[receivers.to(own.device)]
+                else:
+                    joined = torch.where(where, other[donors.to(own.device)], own[receivers.to(own.device)])
+                if some is not None:
+                    joined[partly.to(own.device)] = some[index]
+                parts.append(joined)
+            embeddings.append(tuple(parts))
+        return self.cut.fuse(embeddings)

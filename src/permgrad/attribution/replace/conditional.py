@@ -1,0 +1,252 @@
+"""Conditional replacement: a new value of a feature that fits the rest of the row.
+
+Marginal replacement makes rows that cannot occur where features depend on each other. Here x_j is drawn given the
+others, after Chamma et al. 2023 (arXiv 2309.07593): a number is its prediction from the other columns plus a residual
+of another row in units of the predicted spread (cross-fitted, so that residuals are out of sample), a category, and a
+number of few values, is drawn from its predicted probabilities.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.attribution.replace.conditional_models import FOLDS, Fitting, LevelModel, NumberModel, codes_of
+from permgrad.attribution.replace.donors import Integers, RowNumbers, donor_rows
+from permgrad.attribution.replace.moments import NO_DONOR
+from permgrad.attribution.replace.smooths import DISTINCT
+from permgrad.base.errors import InputError
+from permgrad.base.random import uniform, uniform_integers
+
+Floats = npt.NDArray[np.float64]
+Encoded = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.bool_]
+
+
+@dataclass
+class _Conditional:
+    """How one feature (a block of encoded columns) is drawn given the rest of the row."""
+
+    columns: npt.NDArray[np.intp]
+    known: list[int]
+    level_columns: npt.NDArray[np.intp]
+    level: LevelModel | None
+    #: the number that is drawn, if any; other continuous columns follow from the background row nearest in it
+    main: int | None = None
+    companions: npt.NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
+    numeric: NumberModel | None = None
+    #: background rows that have a number (not a missing value), and for each level whether it has one
+    numeric_rows: Integers = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    level_has_number: npt.NDArray[np.bool_] | None = None
+    constant: float = 0.0
+
+    @property
+    def determined(self) -> bool:
+        """Whether the rest of the row fixes this feature."""
+        parts = [part.determined for part in (self.level, self.numeric) if part is not None]
+        return bool(parts) and all(parts)
+
+    @property
+    def dependent(self) -> bool:
+        """Whether what the models leave of this feature still depends on the rest of the row."""
+        return any(part.dependent for part in (self.level, self.numeric) if part is not None)
+
+
+def _for_others(model: _Conditional, encoded: Encoded) -> _Conditional:
+    """Return a fitted model with predictions for other receivers, none of which it has seen."""
+    known = encoded[:, model.known].astype(np.float64)
+    level = model.level and model.level.for_others(known)
+    return replace(model, level=level, numeric=model.numeric and model.numeric.for_others(known))
+
+
+class ConditionalSampler:
+    """Draws each player given all columns that are not the player's.
+
+    Args:
+        preprocessor: the fitted encoder; says which columns are numbers and which belong together.
+        encoded: receivers ``(rows, encoded)``.
+        background: rows the conditional models are fitted on, ``(donors, encoded)``.
+        seed: of the whole call.
+        shared: whether background and receivers are the same rows.
+        row_offset: number of the first receiver.
+
+    A player of several features is drawn by the chain rule: the first given the outside, the next given that too.
+    Features that the others determine are listed in ``not_identifiable``, those whose models leave residuals that still
+    depend on the others in ``residuals_dependent``: their draws do not fit the rest of the row.
+    """
+
+    def __init__(
+        self,
+        preprocessor: Any,
+        encoded: Encoded,
+        background: Encoded,
+        *,
+        seed: int,
+        shared: bool,
+        row_offset: int | RowNumbers = 0,
+    ) -> None:
+        if len(background) < 4 * FOLDS:
+            raise InputError(
+                f"sampling='conditional' needs at least {4 * FOLDS} background rows, however: there are "
+                f"{len(background)}; "
+                "pass background= with more rows, or sampling='marginal'"
+            )
+        self.preprocessor = preprocessor
+        self.encoded = encoded
+        self.background = background
+        self.seed = seed
+        self.shared = shared
+        self.donors = len(background)
+        self.row_offset = row_offset
+        self.not_identifiable: list[str] = []
+        self.residuals_dependent: list[str] = []
+        self._features = dict(preprocessor.features("feature"))
+        self._numeric = {int(column) for column in np.asarray(preprocessor.numeric_columns_)}
+        self._models: dict[str, list[_Conditional]] = {}
+        self._fitting = Fitting(background, encoded, seed, shared)
+
+    def moved_to(self, encoded: Encoded, row_offset: int | RowNumbers) -> ConditionalSampler:
+        """Return a sampler for other receivers by the same fitted models; donors are from a separate background."""
+        made = copy.copy(self)
+        made.encoded, made.row_offset = encoded, row_offset
+        models = {player: [_for_others(model, encoded) for model in own] for player, own in self._models.items()}
+        made._models = models  # noqa: SLF001 — a copy of this very sampler
+        return made
+
+    def draw(self, player: str, columns: npt.NDArray[np.intp], rows: Integers, repeat: int) -> tuple[Integers, Encoded]:
+        """Return donor numbers (of residuals; −1 where none is used) and new values of ``columns``."""
+        if player not in self._models:
+            self._models[player] = self._fit_player(player, columns)
+        donors = donor_rows(self.seed, player, repeat, rows + self.row_offset, self.donors, shared=self.shared)
+        used = np.zeros(len(rows), dtype=bool)
+        drawn: dict[int, Encoded] = {}
+        for number, model in enumerate(self._models[player]):
+            self._draw_one(model, (player, number, repeat), rows, donors, drawn, used)
+        kept = {int(column): self.encoded[rows, column] for column in columns}
+        values = np.stack([drawn.get(column, own) for column, own in kept.items()], axis=1)
+        return np.where(used, donors, NO_DONOR), values
+
+    def _draw_one(
+        self,
+        model: _Conditional,
+        key: tuple[str, int, int],
+        rows: Integers,
+        donors: Integers,
+        drawn: dict[int, Encoded],
+        used: npt.NDArray[np.bool_],
+    ) -> None:
+        has_number = np.ones(len(rows), dtype=bool)
+        given = self._known_after(model, rows, drawn)
+        if model.level is not None:
+            chance = uniform(self.seed, ("level", *key), rows + self.row_offset)
+            cumulative = model.level.cumulative[rows] if given is None else model.level.at(given, rows)
+            chosen = (chance[:, None] >= cumulative).sum(axis=1)
+            chosen = np.minimum(chosen, len(model.level.levels) - 1)
+            for position, column in enumerate(model.level_columns):
+                drawn[int(column)] = model.level.levels[chosen, position].astype(np.float32)
+            if model.level_has_number is not None:
+                has_number = model.level_has_number[chosen]
+        if model.main is None:
+            return
+        values = np.full(len(rows), model.constant)
+        if model.numeric is not None:
+            source = self._residual_rows(model, key, rows, donors)
+            mean, spread = model.numeric.mean[rows], model.numeric.spread[rows]
+            if given is not None:
+                mean, spread = model.numeric.at(given, rows)
+            values = np.where(has_number, mean + spread * model.numeric.residuals[source], values)
+            used |= has_number
+        drawn[model.main] = values.astype(np.float32)
+        if len(model.companions):
+            known = self.background[:, model.main]
+            order = np.argsort(known, kind="stable")
+            nearest = order[np.clip(np.searchsorted(known[order], values), 0, len(order) - 1)]
+            drawn[model.main] = known[nearest]
+            for column in model.companions:
+                drawn[int(column)] = self.background[nearest, column]
+
+    def _known_after(self, model: _Conditional, rows: Integers, drawn: dict[int, Encoded]) -> Floats | None:
+        """Return what the feature is drawn from where earlier members of its group are new already, else None."""
+        if not any(column in drawn for column in model.known):
+            return None
+        known = self.encoded[rows][:, model.known].astype(np.float64)
+        for position, column in enumerate(model.known):
+            if column in drawn:
+                known[:, position] = drawn[column]
+        return known
+
+    def _residual_rows(
+        self, model: _Conditional, key: tuple[str, int, int], rows: Integers, donors: Integers
+    ) -> Integers:
+        """Return positions in ``residuals``: the donor's own, or another row's where not every row has a number."""
+        lenders = model.numeric_rows
+        if len(lenders) == self.donors:
+            return donors
+        place = np.minimum(np.searchsorted(lenders, rows), len(lenders) - 1)
+        # A row does not lend to itself.
+        self_lending = self.shared & (lenders[place] == rows)
+        counters = rows + self.row_offset
+        source = uniform_integers(self.seed, ("residual", *key), counters, len(lenders))
+        other = uniform_integers(self.seed, ("residual", *key), counters, len(lenders) - 1)
+        source = np.where(self_lending, other + (other >= place), source)
+        # The row that lends the residual is the donor.
+        donors[:] = lenders[source]
+        return source
+
+    # ---- fitting -------------------------------------------------------------------------------------------------
+
+    def _fit_player(self, player: str, columns: npt.NDArray[np.intp]) -> list[_Conditional]:
+        own = {int(column) for column in columns}
+        parts = [block for block in self._features.values() if len(block) and own.issuperset(block.tolist())]
+        covered = {int(column) for block in parts for column in block}
+        rest = np.array(sorted(own - covered), dtype=np.intp)
+        known = [column for column in range(self.background.shape[1]) if column not in own]
+        models = []
+        for block in [*parts, *([rest] if len(rest) else [])]:
+            models.append(self._fit_block(block, known))
+            known = [*known, *block.tolist()]
+        if models and len(models) == 1 and models[0].determined:
+            self.not_identifiable.append(player)
+        if any(model.dependent for model in models):
+            self.residuals_dependent.append(player)
+        return models
+
+    def _fit_block(self, block: npt.NDArray[np.intp], known: list[int]) -> _Conditional:
+        varying = np.ptp(self.background[:, block], axis=0) > 0 if len(block) else np.zeros(0, dtype=bool)
+        continuous = [int(c) for c, moves in zip(block, varying, strict=True) if moves and self._is_number(int(c))]
+        if len(continuous) == 1 and len(np.unique(self.background[:, continuous[0]])) < DISTINCT:
+            # A number of few values is drawn as one of them.
+            continuous = []
+        level_columns = np.array([c for c in block if int(c) not in continuous], dtype=np.intp)
+        level = self._fitting.levels(level_columns, known)
+        model = _Conditional(block, known, level_columns, level)
+        if not continuous:
+            return model
+        spread = self.background[:, continuous].std(axis=0)
+        model.main = continuous[int(np.argmax(spread))]
+        model.companions = np.array([c for c in continuous if c != model.main], dtype=np.intp)
+        rows = np.arange(self.donors)
+        if level is not None:
+            # A level without spread in the number is a missing value: its number is the imputed one.
+            codes = codes_of(self.background[:, level_columns], level.levels)
+            numbers = self.background[:, model.main]
+            model.level_has_number = np.array(
+                [
+                    bool(np.ptp(numbers[codes == k]) > 0) if (codes == k).any() else False
+                    for k in range(len(level.levels))
+                ]
+            )
+            without = numbers[~model.level_has_number[codes]]
+            model.constant = float(without[0]) if len(without) else 0.0
+            rows = np.flatnonzero(model.level_has_number[codes])
+        model.numeric_rows = rows.astype(np.int64)
+        if len(rows) >= 2 * FOLDS:
+            model.numeric = self._fitting.number(model.main, known, rows)
+        return model
+
+    def _is_number(self, column: int) -> bool:
+        return column in self._numeric or self.preprocessor.kinds_[column] in ("numeric", "date_part")

@@ -1,0 +1,411 @@
+"""What conditional draws are made from: a number's mean and spread, and a category's chances, given other columns.
+
+All are cross-fitted, so that no row is predicted by a model that has seen it. A simple model is kept unless a richer
+one leaves clearly less error on rows that it has not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.attribution.replace.conditional_check import still_depend
+from permgrad.attribution.replace.smooths import Columns, SmoothModel
+from permgrad.base.random import derive_seed, generator
+
+Floats = npt.NDArray[np.float64]
+Encoded = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.bool_]
+Predict = Callable[[Floats], Floats]
+
+FOLDS = 5
+#: Share of a number's variance from which on the others are said to determine it.
+_DETERMINED = 0.999
+#: The same for a category: share of the mistakes of always guessing the commonest level that is avoided.
+_DETERMINED_LEVEL = 0.99
+#: Share of the error that the more complex model must take away to be used.
+_CLEARLY = 0.01
+#: Trees that are added up, and for a first look.
+_TREES, _FEW_TREES = 80, 15
+#: Levels for whose chances curves and surfaces are looked for.
+_MODELLED_LEVELS = 4
+
+
+@dataclass
+class CrossFitted:
+    """Predictions for receivers that were not made by a model fitted on that very row.
+
+    Args:
+        by_fold: model k was fitted without fold k.
+        whole: fitted on all background rows, for receivers outside it.
+        fold_of: each receiver's fold, −1 outside the background.
+    """
+
+    by_fold: list[Predict]
+    whole: Predict | None
+    fold_of: Integers
+
+    def __call__(self, x: Floats, rows: Integers) -> Floats:
+        """Predict receivers ``rows`` from ``x``, what is known of them: ``(rows, known) -> (rows, …)``."""
+        folds = self.fold_of[rows]
+        result: Floats | None = None
+        for fold in np.unique(folds):
+            chosen = folds == fold
+            model = self.whole if fold < 0 else self.by_fold[int(fold)]
+            assert model is not None
+            part = model(x[chosen])
+            if result is None:
+                result = np.empty((len(rows), *part.shape[1:]))
+            result[chosen] = part
+        assert result is not None
+        return result
+
+    def for_others(self, rows: int) -> CrossFitted:
+        """Return the same for receivers outside the background."""
+        return replace(self, fold_of=np.full(rows, -1, dtype=np.int64))
+
+
+@dataclass
+class NumberModel:
+    """One number as mean + spread · residual: both for every receiver, and the background's out-of-fold residuals."""
+
+    mean: Floats  # (receivers,)
+    spread: Floats  # (receivers,)
+    residuals: Floats  # (background rows used,)
+    determined: bool
+    #: whether the residuals still depend on the other columns, so that another row's does not fit
+    dependent: bool = False
+    predict_mean: CrossFitted | None = None
+    predict_spread: CrossFitted | None = None
+
+    def at(self, known: Floats, rows: Integers) -> tuple[Floats, Floats]:
+        """Return mean and spread of receivers ``rows`` where ``known`` ``(rows, known)`` is known of them."""
+        mean = self.mean[rows] if self.predict_mean is None else self.predict_mean(known, rows)
+        spread = self.spread[rows] if self.predict_spread is None else self.predict_spread(known, rows)
+        return mean, spread
+
+    def for_others(self, known: Floats) -> NumberModel:
+        """Return the model with predictions for receivers outside the background, ``known`` ``(rows, known)``."""
+        rows = np.arange(len(known))
+        made = replace(
+            self,
+            mean=np.full(len(known), self.mean[0]),
+            spread=np.full(len(known), self.spread[0]),
+            predict_mean=self.predict_mean and self.predict_mean.for_others(len(known)),
+            predict_spread=self.predict_spread and self.predict_spread.for_others(len(known)),
+        )
+        made.mean, made.spread = made.at(known, rows)
+        return made
+
+
+@dataclass
+class LevelModel:
+    """Class probabilities of the discrete part for every receiver."""
+
+    levels: Encoded  # (levels, discrete columns)
+    cumulative: Floats  # (receivers, levels)
+    determined: bool
+    dependent: bool = False
+    predict: CrossFitted | None = None
+
+    def at(self, known: Floats, rows: Integers) -> Floats:
+        """Return the cumulative chances of receivers ``rows`` where ``known`` ``(rows, known)`` is known of them."""
+        return self.cumulative[rows] if self.predict is None else np.cumsum(self.predict(known, rows), axis=1)
+
+    def for_others(self, known: Floats) -> LevelModel:
+        """Return the model with predictions for receivers outside the background, ``known`` ``(rows, known)``."""
+        made = replace(
+            self,
+            cumulative=np.tile(self.cumulative[:1], (len(known), 1)),
+            predict=self.predict and self.predict.for_others(len(known)),
+        )
+        made.cumulative = made.at(known, np.arange(len(known)))
+        return made
+
+
+@dataclass
+class Fitting:
+    """Fits the models of one sampler.
+
+    Args:
+        background: rows that models are fitted on ``(donors, encoded)``.
+        receivers: rows that values are drawn for ``(rows, encoded)``.
+        seed: of the whole call.
+        shared: whether both are the same rows.
+    """
+
+    background: Encoded
+    receivers: Encoded
+    seed: int
+    shared: bool
+
+    @cached_property
+    def columns(self) -> Columns:
+        """The background's columns with their curves, made once for all features."""
+        return Columns(self.background.astype(np.float64))
+
+    def number(self, column: int, known: list[int], rows: Integers) -> NumberModel:
+        """Fit one number's mean and spread on background ``rows``: smooth functions, with trees where they help."""
+        target = self.background[rows, column].astype(np.float64)
+        receivers = self.receivers[:, known].astype(np.float64)
+        if not known:
+            centre, ones = float(target.mean()), np.ones(len(receivers))
+            return NumberModel(centre * ones, ones, target - centre, determined=False)
+        x = self.background[rows][:, known].astype(np.float64)
+        folds = self._folds(len(rows), column)
+        best = self._mean(known, rows, x, target, folds)
+        determined = bool(1 - best.errors.mean() / max(float(target.var()), 1e-300) > _DETERMINED)
+        mean = self._for_receivers(best, rows, folds)
+        every = np.arange(len(receivers))
+        left = target - best.out_of_fold
+        found = NumberModel(mean(receivers, every), np.ones(len(receivers)), left, determined, predict_mean=mean)
+        spread = self._spread(known, rows, x, left, folds)
+        if spread is not None:
+            found.predict_spread = self._for_receivers(spread, rows, folds)
+            found.spread = found.predict_spread(receivers, every)
+            found.residuals = left / spread.out_of_fold
+        # Rank by rank: how large a residual is, and how far out.
+        place = (np.argsort(np.argsort(found.residuals, kind="stable"), kind="stable") + 0.5) / len(rows)
+        signals = np.cos(np.pi * place[:, None] * np.array([1, 2, 3]))
+        found.dependent = not determined and still_depend(signals, self.columns, known, rows)
+        return found
+
+    def _mean(self, known: list[int], rows: Integers, x: Floats, target: Floats, folds: Integers) -> Candidate:
+        smooth = SmoothModel(self.columns, known, rows, target)
+
+        def errors(predicted: Floats, held: Rows) -> Floats:
+            squared: Floats = (target[held] - predicted) ** 2
+            return squared
+
+        best = _cross_fit(x, folds, smooth.fit, errors, None)
+        if best.errors.mean() <= (1 - _DETERMINED) * target.var():
+            return best
+
+        def with_trees(chosen: Rows, rounds: int = _TREES) -> Predict:
+            base = smooth.fit(chosen)
+            trees = self._regressor(rounds).fit(x[chosen], target[chosen] - base(x[chosen]))
+            return lambda wanted: base(wanted) + np.asarray(trees.predict(wanted), dtype=np.float64)
+
+        return _cross_fit(x, folds, with_trees, errors, best, trial=lambda chosen: with_trees(chosen, _FEW_TREES))
+
+    def _spread(self, known: list[int], rows: Integers, x: Floats, left: Floats, folds: Integers) -> Candidate | None:
+        """Return how far residuals spread, up to a common factor; None where that does not depend on the others."""
+        size = np.abs(left)
+        if not size.mean() > 0:
+            return None
+        # The logarithm of a residual near 0 says nothing.
+        target = np.log(size + 0.02 * np.median(size) + 1e-9 * size.mean())
+
+        def errors(predicted: Floats, held: Rows) -> Floats:
+            squared: Floats = (target[held] - predicted) ** 2
+            return squared
+
+        def constant(chosen: Rows) -> Predict:
+            level = float(target[chosen].mean())
+            return lambda wanted: np.full(len(wanted), level)
+
+        same = _cross_fit(x, folds, constant, errors, None)
+        found = _cross_fit(x, folds, SmoothModel(self.columns, known, rows, target).fit, errors, same)
+        if found is same:
+            return None
+        low, high = float(found.out_of_fold.min()), float(found.out_of_fold.max())
+
+        def bounded(predict: Predict) -> Predict:
+            return lambda wanted: np.exp(np.clip(predict(wanted), low, high))
+
+        return Candidate(
+            lambda chosen: bounded(found.fit(chosen)),
+            [bounded(predict) for predict in found.by_fold],
+            np.exp(found.out_of_fold),
+            found.errors,
+        )
+
+    def levels(self, columns: npt.NDArray[np.intp], known: list[int]) -> LevelModel | None:
+        """Fit chances of the levels of discrete columns; None where there is one level only."""
+        if not len(columns):
+            return None
+        levels = np.unique(self.background[:, columns], axis=0)
+        if len(levels) < 2:
+            return None
+        codes = codes_of(self.background[:, columns], levels)
+        receivers = self.receivers[:, known].astype(np.float64)
+        shares = np.bincount(codes, minlength=len(levels)) / len(codes)
+        if not known:
+            return LevelModel(levels, np.tile(np.cumsum(shares), (len(receivers), 1)), determined=False)
+        x = self.background[:, known].astype(np.float64)
+        folds = self._folds(len(x), int(columns[0]))
+
+        def errors(predicted: Floats, held: Rows) -> Floats:
+            chance: Floats = predicted[np.arange(len(predicted)), codes[held]]
+            # A level that the fitted rows lack is not infinitely wrong.
+            return -np.log(np.maximum(chance, 1e-3))
+
+        best: Candidate | None = None
+        trees, few = (_of_levels(self._classifier(rounds), x, codes, len(levels)) for rounds in (_TREES, _FEW_TREES))
+        for model in (Logistic(), self._smooth_logistic(known, codes, shares)):
+            if model is not None:
+                best = _cross_fit(x, folds, _of_levels(model, x, codes, len(levels)), errors, best)
+        best = _cross_fit(x, folds, trees, errors, best, trial=few)
+        predict = self._for_receivers(best, np.arange(len(x)), folds)
+        chances = predict(receivers, np.arange(len(receivers)))
+        mistakes = float((best.out_of_fold.argmax(axis=1) != codes).mean())
+        determined = mistakes <= (1 - _DETERMINED_LEVEL) * (1 - float(shares.max()))
+        found = LevelModel(levels, np.cumsum(chances, axis=1), determined, predict=predict)
+        common = np.argsort(-shares, kind="stable")[: 1 if len(levels) == 2 else _MODELLED_LEVELS]
+        signals = (codes[:, None] == common) - best.out_of_fold[:, common]
+        found.dependent = not determined and still_depend(signals, self.columns, known, np.arange(len(x)))
+        return found
+
+    def _smooth_logistic(self, known: list[int], codes: Integers, shares: Floats) -> Logistic | None:
+        """Return logistic regression on the curves and surfaces of the commonest levels; None without any.
+
+        The penalties are those of the level's indicator, whose slopes are the logit's times p (1 − p).
+        """
+        common = np.argsort(-shares, kind="stable")[: 1 if len(shares) == 2 else _MODELLED_LEVELS]
+        rows = np.arange(len(codes))
+        parts = [SmoothModel(self.columns, known, rows, (codes == level).astype(np.float64)) for level in common]
+        if not any(part.bends for part in parts):
+            return None
+        return Logistic(parts, float(1 / (shares[common] * (1 - shares[common])).mean()))
+
+    def _regressor(self, rounds: int) -> Any:
+        from sklearn.ensemble import HistGradientBoostingRegressor
+
+        return HistGradientBoostingRegressor(
+            max_iter=rounds, max_leaf_nodes=16, early_stopping=False, random_state=self._seed("numbers")
+        )
+
+    def _classifier(self, rounds: int) -> Any:
+        from sklearn.ensemble import HistGradientBoostingClassifier
+
+        return HistGradientBoostingClassifier(
+            max_iter=rounds, max_leaf_nodes=8, early_stopping=False, random_state=self._seed("levels")
+        )
+
+    def _for_receivers(self, best: Candidate, rows: Integers, folds: Integers) -> CrossFitted:
+        """Return the predictor that gives each receiver a model that has not seen it."""
+        fold_of = np.full(len(self.receivers), -1, dtype=np.int64)
+        if self.shared:
+            fold_of[rows] = folds
+        whole = best.fit(np.ones(len(rows), dtype=bool)) if (fold_of < 0).any() else None
+        return CrossFitted(best.by_fold, whole, fold_of)
+
+    def _folds(self, rows: int, column: int) -> Integers:
+        """Return each row's fold; the folds are of equal size, so that none is empty."""
+        return generator(self.seed, "conditional", "folds", column).permutation(rows) % FOLDS
+
+    def _seed(self, use: str) -> int:
+        return derive_seed(self.seed, "conditional", use) % 2**31
+
+
+class Logistic:
+    """Logistic regression on columns as they are, or on the parts of smooth models, held back as these say.
+
+    Args:
+        parts: smooth models of levels' indicators; none: the columns themselves.
+        strength: scikit-learn's ``C``.
+    """
+
+    def __init__(self, parts: list[SmoothModel] | None = None, strength: float = 1.0) -> None:
+        self.parts = parts or []
+        self.strength = strength
+        self.solver: Any = None
+
+    def _design(self, x: Floats) -> Floats:
+        return np.concatenate([part.scaled_design(x) for part in self.parts], axis=1) if self.parts else x
+
+    def fit(self, x: Floats, codes: Integers) -> Logistic:
+        """Fit on ``x`` ``(rows, known)`` and codes of levels ``(rows,)``; a fitted copy."""
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        made = Logistic(self.parts, self.strength)
+        solver = LogisticRegression(C=self.strength, max_iter=300)
+        made.solver = solver if self.parts else make_pipeline(StandardScaler(), solver)
+        made.solver.fit(self._design(x), codes)
+        return made
+
+    def predict_proba(self, x: Floats) -> Floats:
+        """Return the levels' chances ``(rows, levels)``."""
+        found: Floats = self.solver.predict_proba(self._design(x))
+        return found
+
+
+def _of_levels(model: Any, x: Floats, codes: Integers, levels: int) -> Callable[[Rows], Predict]:
+    """Return how a classifier is fitted on some rows; levels that it has not seen get probability 0."""
+    from sklearn.base import clone
+
+    def fit(chosen: Rows) -> Predict:
+        present = np.unique(codes[chosen])
+        if len(present) < 2:
+            return lambda wanted: np.tile(np.eye(levels)[present[0]], (len(wanted), 1))
+        fitted = (model if isinstance(model, Logistic) else clone(model)).fit(x[chosen], codes[chosen])
+
+        def predict(wanted: Floats) -> Floats:
+            result = np.zeros((len(wanted), levels))
+            result[:, present] = fitted.predict_proba(wanted)
+            return result
+
+        return predict
+
+    return fit
+
+
+@dataclass
+class Candidate:
+    """A kind of model, fitted once without each fold."""
+
+    fit: Callable[[Rows], Predict]
+    by_fold: list[Predict]
+    out_of_fold: Floats
+    errors: Floats
+
+
+def _cross_fit(
+    x: Floats,
+    folds: Integers,
+    fit: Callable[[Rows], Predict],
+    errors: Callable[[Floats, Rows], Floats],
+    rival: Candidate | None,
+    trial: Callable[[Rows], Predict] | None = None,
+) -> Candidate:
+    """Return the fitted candidate, or its rival where that is not clearly beaten.
+
+    The rival is met on the first fold already, by a quicker ``trial`` if there is one, so that a model that does not
+    suit the data costs one fit, not all.
+    """
+    if rival is not None and trial is not None:
+        held = folds == 0
+        if errors(trial(~held)(x[held]), held).mean() >= rival.errors[held].mean():
+            return rival
+    by_fold: list[Predict] = []
+    parts: list[tuple[Rows, Floats]] = []
+    error = np.empty(len(folds))
+    for fold in range(FOLDS):
+        held = folds == fold
+        by_fold.append(fit(~held))
+        parts.append((held, by_fold[-1](x[held])))
+        error[held] = errors(parts[-1][1], held)
+        if fold == 0 and rival is not None and error[held].mean() >= rival.errors[held].mean():
+            return rival
+    if rival is not None and error.mean() >= (1 - _CLEARLY) * rival.errors.mean():
+        return rival
+    out_of_fold = np.empty((len(folds), *parts[0][1].shape[1:]))
+    for held, part in parts:
+        out_of_fold[held] = part
+    return Candidate(fit, by_fold, out_of_fold, error)
+
+
+def codes_of(values: Encoded, levels: Encoded) -> Integers:
+    """Return for each row the number of its level."""
+    joined = np.concatenate([levels, values])
+    _, codes = np.unique(joined, axis=0, return_inverse=True)
+    codes = codes.reshape(-1)
+    return codes[len(levels) :].astype(np.int64)

@@ -1,0 +1,134 @@
+"""Where replacement values come from: counter-based donors, keyed by seed, player, repeat and row number.
+
+The draw for one row does not depend on any other row, on the batch, the thread or the order of players.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.attribution.replace.moments import NO_DONOR
+from permgrad.base.errors import InputError
+from permgrad.base.random import uniform_integers
+
+Integers = npt.NDArray[np.int64]
+
+
+def donor_rows(seed: int, player: str, repeat: int, rows: Integers, donors: int, *, shared: bool) -> Integers:
+    """Return the donor of each receiver, uniform over the background; never the row itself where both are one sample.
+
+    Shape:
+        rows ``(pairs,)`` row numbers; result ``(pairs,)``.
+
+    Examples:
+        >>> donors = donor_rows(0, "age", 0, np.arange(5), 5, shared=True)
+        >>> bool((donors == np.arange(5)).any())
+        False
+    """
+    if not shared:
+        return uniform_integers(seed, ("donor", player, repeat), rows, donors)
+    drawn = uniform_integers(seed, ("donor", player, repeat), rows, donors - 1)
+    return drawn + (drawn >= rows)
+
+
+class RowNumbers:
+    """Numbers of rows that do not follow each other: added to positions they give the rows' numbers.
+
+    It stands where ``row_offset`` does, so that rows picked out of a longer table draw the donors they draw in it.
+
+    Args:
+        numbers: of the rows explained within the whole table, ``(rows,)``.
+
+    Examples:
+        >>> (np.array([0, 2]) + RowNumbers(np.array([5, 8, 9]))).tolist()
+        [5, 9]
+    """
+
+    # NumPy then leaves the sum to this class.
+    __array_ufunc__ = None
+
+    def __init__(self, numbers: Integers) -> None:
+        self.numbers = numbers
+
+    def __radd__(self, positions: Integers) -> Integers:
+        return self.numbers[positions]
+
+
+def need_background(rows: int, *, shared: bool) -> None:
+    """Refuse a background that would replace a row by itself.
+
+    Raises:
+        InputError: a single row is explained, and no other is given.
+    """
+    if shared and rows < 2:
+        raise InputError(
+            "A single row is explained, and there is no other to take replacement values from. Pass background= with "
+            "further rows."
+        )
+
+
+class Sampler(Protocol):
+    """Gives replacement values for a player's encoded columns."""
+
+    shared: bool
+    donors: int
+
+    def draw(
+        self, player: str, columns: npt.NDArray[np.intp], rows: Integers, repeat: int
+    ) -> tuple[Integers, npt.NDArray[np.float32]]:
+        """Return donor numbers ``(pairs,)`` (−1: none) and new values ``(pairs, columns)``."""
+        ...
+
+
+class MarginalSampler:
+    """Copies the player's columns from a donor row of the background.
+
+    Args:
+        background: encoded rows ``(donors, encoded)``.
+        seed: of the whole call.
+        shared: whether the background is the rows explained, in the same order.
+        row_offset: number of the first explained row, where the caller explains one partition of a longer table.
+    """
+
+    def __init__(
+        self, background: npt.NDArray[np.float32], seed: int, *, shared: bool, row_offset: int | RowNumbers = 0
+    ) -> None:
+        need_background(len(background), shared=shared)
+        if not len(background):
+            raise InputError("The background has no rows. Pass background= with at least one.")
+        self.background = background
+        self.seed = seed
+        self.shared = shared
+        self.donors = len(background)
+        self.row_offset = row_offset
+
+    def draw(
+        self, player: str, columns: npt.NDArray[np.intp], rows: Integers, repeat: int
+    ) -> tuple[Integers, npt.NDArray[np.float32]]:
+        """Return donor numbers and the donors' values of ``columns``."""
+        donors = donor_rows(self.seed, player, repeat, rows + self.row_offset, self.donors, shared=self.shared)
+        return donors, self.background[donors[:, None], columns[None, :]]
+
+
+class FixedSampler:
+    """Replaces by the same values everywhere; there is no donor, so receivers alone carry the uncertainty."""
+
+    shared = True
+    not_identifiable: tuple[str, ...] = ()
+
+    def __init__(self, baseline: npt.NDArray[np.float32], rows: int) -> None:
+        self.baseline = baseline
+        self.donors = rows
+
+    def draw(
+        self,
+        player: str,  # noqa: ARG002 — part of the protocol
+        columns: npt.NDArray[np.intp],
+        rows: Integers,
+        repeat: int,  # noqa: ARG002 — part of the protocol
+    ) -> tuple[Integers, npt.NDArray[np.float32]]:
+        """Return no donors, and the baseline's values."""
+        return np.full(len(rows), NO_DONOR, dtype=np.int64), np.tile(self.baseline[columns], (len(rows), 1))

@@ -1,0 +1,294 @@
+"""Mergeable sums over (receiver, donor) pairs, and the mean, standard error and interval they give.
+
+An importance is a two-sample U-statistic: the mean over receivers i and donors d(i, r) of an effect h(i, d). Every row
+is a receiver and, unless the background is a separate sample, also a donor. Write h(i, d) = θ + a_i + b_d + g_id
+(Hoeffding 1948). With n rows and R donors for each, the mean has the variance
+
+    [Var(a) + 2 Cov(a, b) + Var(b)] / n + [Var(b) + Var(g)] / (n R).
+
+It is estimated from the sum of a row's effects in both of its roles,
+
+    S_i = Σ_r (h(i, d(i, r)) − θ) + Σ_{pairs whose donor is i} (h − θ),
+    (Σ_i S_i² − Σ_pairs (h − θ)²) / (number of pairs)².
+
+Σ S_i² holds the projections of a row in both roles with their covariance, and each pair's own noise twice, once in its
+receiver and once in its donor; the second term takes it off once: the two-way clustered variance of Cameron, Gelbach &
+Miller (2011), applied to an incomplete U-statistic. A donor drawn twice by one receiver, and two rows that draw each
+other, leave a bias of (R / n) (E h_ij² + E h_ij h_ji) / (n R), which is never negative: a little caution, never too
+narrow.
+
+A separate background of m donors is an independent sample, so that the two parts are estimated alone: the receivers'
+sums give the variance given the background, and Σ_d S_d² − Σ_pairs (h − θ)², if it is positive, that of the donors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.base.errors import InputError
+
+Floats = npt.NDArray[np.float64]
+NO_DONOR = -1
+
+
+@dataclass
+class PairMoments:
+    """Sums over pairs for one player, float64 and additive: partitions of the pairs merge in any order.
+
+    Args:
+        receivers: number of rows explained.
+        donors: number of background rows.
+        shared: whether donor k and receiver k are the same row.
+        classes: number of classes of receivers (1 where there are none).
+        quantities: number of effects kept side by side (for example total, tabular, image, interaction).
+
+    Shape:
+        receiver_sum ``(quantities, receivers)``, receiver_weight and receiver_class ``(receivers,)``;
+        donor_sum ``(classes, quantities, donors)``, donor_weight ``(classes, donors)``;
+        squares: per class and quantity Σ w² h², Σ w² h; weight_squares per class Σ w².
+    """
+
+    receivers: int
+    donors: int
+    shared: bool
+    classes: int
+    quantities: int
+
+    def __post_init__(self) -> None:
+        self.receiver_sum = np.zeros((self.quantities, self.receivers))
+        self.receiver_weight = np.zeros(self.receivers)
+        self.receiver_class = np.zeros(self.receivers, dtype=np.int64)
+        self.donor_sum = np.zeros((self.classes, self.quantities, self.donors))
+        self.donor_weight = np.zeros((self.classes, self.donors))
+        self.square_sum = np.zeros((self.classes, self.quantities))
+        self.square_cross = np.zeros((self.classes, self.quantities))
+        self.weight_squares = np.zeros(self.classes)
+        self.pairs = 0
+
+    def add(
+        self,
+        rows: npt.NDArray[np.integer],
+        donors: npt.NDArray[np.integer],
+        effects: Floats,
+        *,
+        classes: npt.NDArray[np.integer] | None = None,
+        weights: Floats | None = None,
+    ) -> None:
+        """Add pairs.
+
+        Shape:
+            rows ``(pairs,)``, donors ``(pairs,)`` (−1: a draw without a donor row), effects ``(pairs, quantities)``,
+            classes ``(pairs,)`` of the receivers, weights ``(pairs,)`` of the receivers.
+        """
+        count = len(rows)
+        weight = np.ones(count) if weights is None else np.asarray(weights, dtype=np.float64)
+        group = np.zeros(count, dtype=np.int64) if classes is None else np.asarray(classes, dtype=np.int64)
+        weighted = effects * weight[:, None]
+        self.receiver_class[rows] = group
+        self.receiver_weight += np.bincount(rows, weights=weight, minlength=self.receivers)
+        has_donor = donors >= 0
+        flat = group[has_donor] * self.donors + donors[has_donor]
+        size = self.classes * self.donors
+        self.donor_weight += np.bincount(flat, weights=weight[has_donor], minlength=size).reshape(self.classes, -1)
+        for quantity in range(self.quantities):
+            column = weighted[:, quantity]
+            self.receiver_sum[quantity] += np.bincount(rows, weights=column, minlength=self.receivers)
+            donated = np.bincount(flat, weights=column[has_donor], minlength=size)
+            self.donor_sum[:, quantity] += donated.reshape(self.classes, -1)
+            # Only pairs with a donor are counted twice in S, so only their noise is taken off again.
+            own, own_group = column[has_donor], group[has_donor]
+            self.square_sum[:, quantity] += np.bincount(own_group, weights=own * own, minlength=self.classes)
+            self.square_cross[:, quantity] += np.bincount(
+                own_group, weights=own * weight[has_donor], minlength=self.classes
+            )
+        self.weight_squares += np.bincount(group[has_donor], weights=weight[has_donor] ** 2, minlength=self.classes)
+        self.pairs += count
+
+    def merge(self, other: PairMoments) -> PairMoments:
+        """Add another partition's sums to these, in place, and return self."""
+        own = (self.receivers, self.donors, self.shared, self.classes, self.quantities)
+        if own != (other.receivers, other.donors, other.shared, other.classes, other.quantities):
+            raise InputError("moments can be merged only if they describe the same rows, donors and classes")
+        newly_seen = (self.receiver_weight == 0) & (other.receiver_weight > 0)
+        self.receiver_class[newly_seen] = other.receiver_class[newly_seen]
+        for name in _SUMS:
+            getattr(self, name)[...] += getattr(other, name)
+        self.pairs += other.pairs
+        return self
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return everything as named arrays, to be stored or sent."""
+        sizes = np.array([self.receivers, self.donors, int(self.shared), self.classes, self.quantities, self.pairs])
+        return {"sizes": sizes, "receiver_class": self.receiver_class, **{name: getattr(self, name) for name in _SUMS}}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> PairMoments:
+        """Build from what ``to_arrays`` gave."""
+        receivers, donors, shared, classes, quantities, pairs = (int(size) for size in arrays["sizes"])
+        moments = cls(receivers, donors, bool(shared), classes, quantities)
+        moments.pairs = pairs
+        moments.receiver_class[...] = arrays["receiver_class"]
+        for name in _SUMS:
+            getattr(moments, name)[...] = arrays[name]
+        return moments
+
+    def estimate(self, group: int | None = None) -> tuple[Floats, Floats, Floats]:
+        """Return mean, standard error and effective number of rows, over all rows or over one class of receivers.
+
+        The effective number is that of independent rows of equal weight (Kish 1965); where a separate background is
+        small it falls towards the number of donors (Satterthwaite 1946). A background of one row is a fixed reference:
+        the standard error is then over receivers alone.
+
+        Shape:
+            mean, standard error, effective number: ``(quantities,)`` each; the first two are NaN where undefined.
+        """
+        member = (self.receiver_weight > 0) & (True if group is None else self.receiver_class == group)
+        weight = np.where(member, self.receiver_weight, 0.0)
+        total = float(weight.sum())
+        if total <= 0:
+            missing = np.full(self.quantities, np.nan)
+            return missing, missing.copy(), np.zeros(self.quantities)
+        size = total**2 / float((weight**2).sum())
+        chosen = slice(None) if group is None else slice(group, group + 1)
+        received = np.where(member, self.receiver_sum, 0.0)
+        mean = received.sum(axis=1) / total
+        if member.sum() < 2 or size <= 1:
+            # A single row counts, if not alone then beside others whose weights vanish.
+            unknown = np.where(self._always_zero(chosen, received), 0.0, np.nan)
+            return mean, unknown, np.full(self.quantities, size)
+        by_receiver = received - mean[:, None] * weight
+        by_donor = self.donor_sum[chosen].sum(axis=0) - mean[:, None] * self.donor_weight[chosen].sum(axis=0)
+        noise = pair_noise(
+            mean,
+            self.square_sum[chosen].sum(axis=0),
+            self.square_cross[chosen].sum(axis=0),
+            self.weight_squares[chosen].sum(),
+        )
+        correction = size / (size - 1)
+        if self.shared:
+            score = ((by_receiver + by_donor) ** 2).sum(axis=1)
+            # The difference can dip below any honest value in small samples; a tenth of the pair noise is the floor.
+            variance = np.maximum(score - noise, 0.1 * noise) * correction
+            return mean, np.sqrt(variance) / total, np.full(self.quantities, size)
+        of_receivers = (by_receiver**2).sum(axis=1) * correction
+        variance, effective = with_separate_donors(of_receivers, size, by_donor, noise)
+        return mean, np.sqrt(variance) / total, effective
+
+    def _always_zero(self, chosen: slice, received: Floats) -> npt.NDArray[np.bool_]:
+        zero: npt.NDArray[np.bool_] = (self.square_sum[chosen].sum(axis=0) == 0) & (received == 0).all(axis=1)
+        return zero
+
+
+def pair_noise(mean: Floats, square_sum: Floats, square_cross: Floats, weight_squares: Any) -> Floats:
+    """Return Σ w² (h − θ)² over the pairs that have a donor, ``(quantities,)``: what both roles count twice.
+
+    Shape:
+        mean, square_sum, square_cross ``(quantities,)``; weight_squares a number.
+    """
+    # Rounding may leave a trace below 0 where all effects are equal.
+    noise: Floats = np.maximum(square_sum - 2 * mean * square_cross + mean**2 * weight_squares, 0.0)
+    return noise
+
+
+def with_separate_donors(of_receivers: Floats, size: float, by_donor: Floats, noise: Floats) -> tuple[Floats, Floats]:
+    """Add the donors' part of the variance, where they are a sample of their own.
+
+    Args:
+        of_receivers: the receivers' part, given the background ``(quantities,)``.
+        size: effective number of receivers.
+        by_donor: each donor's sum of centred effects ``(quantities, donors)``.
+        noise: from ``pair_noise``.
+
+    Returns:
+        The variance of the sum, and the effective number of rows, ``(quantities,)`` each.
+    """
+    donors = by_donor.shape[1]
+    spread = max(donors - 1, 1)
+    of_donors = np.maximum((by_donor**2).sum(axis=1) * donors / spread - noise, 0.0)
+    return two_parts(of_receivers, size, of_donors, donors)
+
+
+def two_parts(of_receivers: Floats, size: float, of_donors: Floats, donors: int) -> tuple[Floats, Floats]:
+    """Add the variances of two independent samples, with Satterthwaite's (1946) effective number of rows.
+
+    Args:
+        of_receivers: the first sample's part ``(*)``.
+        size: its effective number of rows, at least 2 where the first part is known.
+        of_donors: the second sample's part ``(*)``.
+        donors: its number of rows; a single one counts as a fixed reference.
+
+    Returns:
+        The variance, and the effective number of rows, ``(*)`` each.
+
+    Examples:
+        >>> variance, effective = two_parts(np.array([1.0]), 21, np.array([1.0]), 21)
+        >>> float(variance[0]), float(effective[0])
+        (2.0, 41.0)
+    """
+    variance = of_receivers + of_donors
+    share = np.divide(of_donors, variance, out=np.zeros_like(variance), where=variance > 0)
+    freedom = 1 / ((1 - share) ** 2 / max(size - 1, 1) + share**2 / max(donors - 1, 1))
+    return variance, freedom + 1
+
+
+_SUMS = (
+    "receiver_sum",
+    "receiver_weight",
+    "donor_sum",
+    "donor_weight",
+    "square_sum",
+    "square_cross",
+    "weight_squares",
+)
+
+
+def mean_over_rows(values: Floats, weights: Floats | None = None) -> tuple[Floats, Floats, float]:
+    """Return the mean over rows, its standard error and the effective number of rows (Kish 1965).
+
+    Args:
+        values: ``(rows, *)``.
+        weights: of the rows, ``(rows,)``; None: equal. Without a row that counts all is missing.
+
+    Examples:
+        >>> mean, std, size = mean_over_rows(np.array([1.0, 2.0, 6.0]), np.array([1.0, 1.0, 0.0]))
+        >>> float(mean), float(std), size
+        (1.5, 0.5, 2.0)
+    """
+    weight = np.ones(len(values)) if weights is None else weights
+    total = float(weight.sum())
+    if total <= 0:
+        missing = np.full(values.shape[1:], np.nan)
+        return missing, missing.copy(), 0.0
+    size = total**2 / float((weight**2).sum())
+    mean = np.tensordot(weight, values, axes=1) / total
+    if size <= 1:
+        return mean, np.full(mean.shape, np.nan), size
+    off = (values - mean) * weight.reshape(-1, *[1] * (values.ndim - 1))
+    return mean, np.sqrt((off**2).sum(axis=0) * size / (size - 1)) / total, size
+
+
+def interval(mean: Floats, std: Floats, count: npt.ArrayLike, confidence: float) -> tuple[Floats, Floats, Floats]:
+    """Return both ends of the confidence interval and the two-sided p-value that agrees with it.
+
+    Student's t with ``count − 1`` degrees of freedom, ``count`` being the effective number of rows. A mean of exactly 0
+    with standard error 0 gets p = 1.
+
+    Examples:
+        >>> low, high, p = interval(np.array([1.0]), np.array([0.5]), 101, 0.95)
+        >>> bool(low[0] > 0) == bool(p[0] < 0.05)
+        True
+    """
+    # The functions behind scipy.stats.t, which takes 45 MB of memory to import.
+    from scipy import special
+
+    freedom = np.maximum(np.asarray(count, dtype=np.float64) - 1, 1.0)
+    width = special.stdtrit(freedom, 0.5 + confidence / 2) * std
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p_values = 2 * special.stdtr(freedom, -np.abs(mean) / std)
+    p_values = np.where((std == 0) & (mean == 0), 1.0, p_values)
+    return mean - width, mean + width, p_values

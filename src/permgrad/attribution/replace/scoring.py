@@ -1,0 +1,398 @@
+"""Importance by scikit-learn scorers: how far a score falls when a feature is replaced, many scorers in one pass.
+
+The network runs once per coalition; its predictions are stored, and every scorer reads them. A score such as ROC-AUC is
+no mean over rows, so its error comes from a grouped jackknife: rows are cut into groups, each group is left out in
+turn, as receivers and as donors, and the spread of the results is the error (Quenouille 1956; Efron & Stein 1981).
+
+With groups left out, receivers have lost different numbers of their pairs. Both scores of a fall are therefore taken
+over the same pairs: else the spread is that of the score itself, which is many times that of a small fall.
+
+A separate background is a sample of its own, as in ``moments``: the rows explained are left out as receivers, the
+background's as donors, and both variances are added. Leaving donors out leaves pairs out, whose own noise the
+receivers' part already holds; groups of pairs drawn at random tell how much that is, and it is taken off once.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+
+from permgrad.attribution.build import describe, finish, modalities
+from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.method import Request, loss_game
+from permgrad.attribution.method.ablation import fixed_rows
+from permgrad.attribution.method.permutation import refuse_paths
+from permgrad.attribution.replace.effects import Effects, shapley_play, single_plays
+from permgrad.attribution.replace.game import Floats, Integers, Quantities
+from permgrad.attribution.replace.importance import base_outputs, make_game, make_sampler
+from permgrad.attribution.replace.jackknife import deal_groups, jackknife_variance
+from permgrad.attribution.replace.moments import interval, two_parts
+from permgrad.attribution.subject.hybrid import HybridSubject, Subject
+from permgrad.base.checks import check_choice
+from permgrad.base.errors import InputError, listed, shown, warn_user
+from permgrad.base.progress import Progress
+from permgrad.base.threads import warning_filters
+
+_METHODS = ("permgrad", "permutation", "ablation")
+
+
+class _StoredClassifier(ClassifierMixin, BaseEstimator):
+    """Answers with stored probabilities; ``X`` is the row numbers."""
+
+    def __init__(self, classes: npt.NDArray[Any], probabilities: Floats) -> None:
+        self.classes_ = classes
+        self.probabilities = probabilities
+
+    def predict_proba(self, X: Integers) -> Floats:
+        return self.probabilities[X]
+
+    def predict(self, X: Integers) -> npt.NDArray[Any]:
+        labels: npt.NDArray[Any] = self.classes_[self.probabilities[X].argmax(axis=1)]
+        return labels
+
+
+class _StoredRegressor(RegressorMixin, BaseEstimator):
+    """Answers with stored predictions; ``X`` is the row numbers."""
+
+    def __init__(self, predictions: Floats) -> None:
+        self.predictions = predictions
+
+    def predict(self, X: Integers) -> Floats:
+        return self.predictions[X]
+
+
+class _PredictionValue:
+    """Hands out the predictions themselves: probabilities, or numbers in the units of y."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.width = max(len(subject.output_names), len(subject.class_names))
+
+    def read(self, outputs: torch.Tensor) -> Floats:
+        """Return the predictions of raw outputs, ``(b, classes)`` or ``(b, 1)``."""
+        wide = outputs.double()
+        if self.subject.task == "classification":
+            wide = self.subject.probabilities(wide)
+        else:
+            wide = self.subject.readout(wide, "probability")
+        values: Floats = wide.cpu().numpy()
+        return values
+
+    def __call__(self, outputs: torch.Tensor, rows: slice | Integers, base: torch.Tensor) -> Floats:  # noqa: ARG002
+        return self.read(outputs)
+
+
+def resolve_scorers(scoring: Any) -> dict[str, Callable[..., float]]:
+    """Return scorers by name, from a name, a callable, a list of these, or a mapping."""
+    from sklearn.metrics import get_scorer, get_scorer_names
+
+    if isinstance(scoring, Mapping):
+        items = list(scoring.items())
+    else:
+        listed = (
+            [scoring]
+            if isinstance(scoring, str) or callable(scoring) or not isinstance(scoring, Iterable)
+            else list(scoring)
+        )
+        items = [
+            (one if isinstance(one, str) else getattr(one, "__name__", f"score_{k}"), one)
+            for k, one in enumerate(listed)
+        ]
+    if not items:
+        raise InputError("scoring must name at least one scorer, however: it is empty; pass for example 'roc_auc'")
+    found: dict[str, Callable[..., float]] = {}
+    for name, scorer in items:
+        if isinstance(scorer, str):
+            check_choice("scoring", scorer, get_scorer_names())
+            found[str(name)] = get_scorer(scorer)
+        elif callable(scorer):
+            found[str(name)] = scorer
+        else:
+            raise InputError(
+                f"a scorer must be a name or a callable (estimator, X, y), however: {shown(scorer)}; pass for example "
+                "'roc_auc'"
+            )
+    return found
+
+
+def explain_scores(request: Request, method: str, scoring: Any) -> Explanation:
+    """Return the fall of each score, for each player, split between paths where the method does so.
+
+    ``outputs`` are the scorers' names; ``values`` are positive where the score falls, in the score's units.
+    """
+    if method not in _METHODS:
+        raise InputError(
+            f"scoring works with {', '.join(_METHODS)}, however: method={method!r}; leave scoring out or choose one"
+        )
+    if request.y is None:
+        raise InputError("scoring compares predictions with y, however: y was not given; pass y")
+    if request.scope == "local":
+        raise InputError("a score is a property of many rows, however: scope='local'; leave scope out")
+    scorers = resolve_scorers(scoring)
+    if request.subject.kind == "network":
+        return _explain_network_scores(request, method, scorers)
+    started = time.perf_counter()
+    request, shared_out = _played(request, method)
+    played = Quantities(
+        tuple(map(str, shared_out.coalitions)), shared_out.coalitions, np.eye(len(shared_out.coalitions))
+    )
+    game = make_game(request, played, _PredictionValue(request.subject), make_sampler(request))
+    judge = _Judge(
+        request, scorers, _PredictionValue(request.subject).read(torch.as_tensor(base_outputs(request, game)))
+    )
+    shape = (len(request.players), len(scorers), len(shared_out.names))
+    found = _Falls(shape)
+    with Progress(len(request.players), f"{method}, scores", request.progress) as progress:
+        for position, (name, columns) in enumerate(request.players.items()):
+            if len(columns):
+                pairs = _Pairs()
+                game.play({name: columns}, range(request.n_repeats), pairs, Progress(0, "", mode=False))
+                found.take(position, judge.player(pairs, shared_out.combine))
+            progress.advance()
+    return _result(request, method, scorers, judge, found, shared_out.names, started)
+
+
+def _played(request: Request, method: str) -> tuple[Request, Quantities]:
+    """Return the request as the method plays it on a hybrid network, and what is kept."""
+    game = loss_game(method)
+    assert game is not None, "every method that takes scores is a loss game"
+    return game.game(request)
+
+
+def _explain_network_scores(request: Request, method: str, scorers: dict[str, Callable[..., float]]) -> Explanation:
+    """Return the fall of each score for the players of a torch network."""
+    if request.subject.task == "regression" and len(request.subject.output_names) > 1:
+        raise InputError(
+            f"scoring= needs one output, however: the network has {len(request.subject.output_names)}; explain one at "
+            "a time with a module that returns its column, or leave scoring out"
+        )
+    refuse_paths(request)
+    started = time.perf_counter()
+    fixed = fixed_rows(request) if method == "ablation" else None
+    request = request if fixed is None else replace(request, n_repeats=1)
+    whole = method == "permgrad" and request.level == "modality" and len(request.space) > 1
+    names, plays = shapley_play(request) if whole else single_plays(request)
+    value = _PredictionValue(request.subject)
+    shape = (len(request.space), len(scorers), len(names))
+    found = _Falls(shape)
+    with request.subject.open():
+        effects = Effects(request, value, fixed)
+        base = value.read(effects.outputs())
+        judge = _Judge(request, scorers, base)
+        with Progress(len(plays), f"{method}, scores", request.progress) as progress:
+            for play in plays:
+                # Scores are no means over rows: what is kept is each coalition's change of the predictions.
+                count = len(play.coalitions)
+                steps = np.stack([np.arange(count), np.full(count, -1)], axis=1)
+                raw = replace(play, names=("changes",), combine=np.eye(count)[None], steps=(steps,))
+                pairs = _Pairs()
+                effects.play(raw, range(request.n_repeats), pairs, base)
+                for name, combine in zip(play.names, play.combine, strict=True):
+                    position = request.space.names.index(name)
+                    found.take(position, judge.player(pairs, combine))
+                progress.advance()
+    return finish(request, _result(request, method, scorers, judge, found, names, started))
+
+
+def _result(
+    request: Request,
+    method: str,
+    scorers: Mapping[str, Any],
+    judge: _Judge,
+    found: _Falls,
+    names: Sequence[str],
+    started: float,
+) -> Explanation:
+    judge.tell_of_undefined()
+    mean, std = found.mean, found.std
+    low, high, p_values = interval(mean, std, found.effective, request.confidence)
+    return Explanation(
+        values=mean[..., 0],
+        names=tuple(request.players),
+        modality=modalities(request),
+        outputs=tuple(scorers),
+        method=method,
+        scope="global",
+        std=std[..., 0],
+        low=low[..., 0],
+        high=high[..., 0],
+        p_values=p_values[..., 0],
+        parts={part: mean[..., k] for k, part in enumerate(names) if k},
+        part_std={part: std[..., k] for k, part in enumerate(names) if k},
+        level=request.level,
+        groups=request.groups,
+        meta=describe(
+            request,
+            quantity="fall of the score",
+            unit="score",
+            scores={name: float(value) for name, value in zip(scorers, judge.base_scores, strict=True)},
+            seconds=time.perf_counter() - started,
+        ),
+    )
+
+
+class _Falls:
+    """Mean, standard error and effective number of rows of every player, ``(players, scorers, quantities)`` each."""
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self.mean, self.std, self.effective = np.zeros(shape), np.zeros(shape), np.ones(shape)
+
+    def take(self, position: int, found: tuple[Floats, Floats, Floats]) -> None:
+        """Set one player's numbers."""
+        self.mean[position], self.std[position], self.effective[position] = found
+
+
+class _Pairs:
+    """Keeps all pairs of a receiver and a donor, with their changes of the predictions."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Integers, Integers, Floats]] = []
+
+    def __call__(self, player: str, rows: Integers, donors: Integers, effects: Floats) -> None:  # noqa: ARG002
+        self._parts.append((rows, donors, effects))
+
+    def joined(self) -> tuple[Integers, Integers, Floats]:
+        """Return receivers ``(pairs,)``, donors ``(pairs,)`` and changes ``(pairs, coalitions, outputs)``."""
+        rows, donors, changes = zip(*self._parts, strict=True)
+        return np.concatenate(rows), np.concatenate(donors), np.concatenate(changes)
+
+
+class _Judge:
+    """Scores stored predictions, whole and with each group of rows left out."""
+
+    def __init__(self, request: Request, scorers: dict[str, Callable[..., float]], base: Floats) -> None:
+        self.request = request
+        self.scorers = scorers
+        self.base = base
+        subject = request.subject
+        truth = request.y
+        assert truth is not None
+        self.classes = np.arange(len(subject.class_names))
+        if subject.task == "classification" and isinstance(subject, HybridSubject):
+            self.classes = np.asarray(subject.model.classes_)
+        self.truth = self.classes[truth] if subject.task == "classification" else truth
+        strata = truth if subject.task == "classification" else None
+        self.groups = deal_groups(len(base), request.seed, "rows", strata)
+        self.donor_groups = self.groups
+        if not request.shared:
+            self.donor_groups = deal_groups(len(request.donors[0]), request.seed, "background")
+        self.base_scores = self._scores(base, np.arange(len(base)))
+        self._undefined: dict[str, str] = {}
+
+    def _scores(self, predictions: Floats, receivers: Integers) -> Floats:
+        """Score predictions that stand beside their receivers' rows, ``(scorers,)``; NaN where a score is undefined."""
+        scores = [self._score(name, predictions, receivers) for name in self.scorers]
+        for name, score in zip(self.scorers, scores, strict=True):
+            if isinstance(score, Exception):
+                raise InputError(
+                    f"a scorer must give a number for (estimator, X, y), however: {name!r} raised {_in_short(score)}; "
+                    "choose another scorer"
+                ) from score
+        return np.array(scores, dtype=np.float64)
+
+    def _scores_without(self, predictions: Floats, receivers: Integers) -> Floats:
+        """Score what a group leaves, ``(scorers,)``; NaN, and kept in mind why, where that is no number."""
+        found = []
+        for name in self.scorers:
+            score = self._score(name, predictions, receivers) if len(receivers) else ValueError("no row is left")
+            if isinstance(score, Exception) or not np.isfinite(score):
+                reason = _in_short(score) if isinstance(score, Exception) else f"it is {score}"
+                self._undefined.setdefault(name, reason)
+                score = np.nan
+            found.append(score)
+        return np.array(found, dtype=np.float64)
+
+    def _score(self, name: str, predictions: Floats, receivers: Integers) -> float | Exception:
+        rows = np.arange(len(receivers))
+        stored: BaseEstimator
+        if self.request.subject.task == "classification":
+            stored = _StoredClassifier(self.classes, predictions)
+        else:
+            stored = _StoredRegressor(predictions[:, 0])
+        weights = self.request.sample_weight
+        extra = {} if weights is None else {"sample_weight": weights[receivers]}
+        try:
+            return float(self.scorers[name](stored, rows, self.truth[receivers], **extra))
+        except Exception as error:  # noqa: BLE001 — scorers are the user's code, too
+            return error
+
+    def tell_of_undefined(self) -> None:
+        """Warn once of the scores that have no standard error, as they are undefined without some rows."""
+        known = dict(zip(self.scorers, self.base_scores.tolist(), strict=True))
+        names = [name for name in self._undefined if np.isfinite(known[name])]
+        if names:
+            warn_user(
+                "a standard error needs the score without each group of rows, however: without some of them it is "
+                f"undefined for {listed(names, show=repr)} ({self._undefined[names[0]]}); its standard errors and "
+                "intervals are NaN: pass more rows, of every class where there are classes, or choose another scorer"
+            )
+
+    def player(self, pairs: _Pairs, combine: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return mean, standard error and effective number of rows of one player, ``(scorers, quantities)`` each."""
+        receivers, donors, changes = pairs.joined()
+        groups = int(self.groups.max()) + 1
+        shape = (len(self.scorers), len(combine))
+        if not changes.any():
+            # Nothing is scored: two equal scores of other numbers of rows may differ by rounding.
+            return np.zeros(shape), np.zeros(shape), np.full(shape, float(groups))
+        whole = [self.base_scores - self._scores(one, receivers) for one in self._edited(receivers, changes)]
+        mean = np.stack(whole, axis=1) @ combine.T
+        has_donor = donors >= 0
+        of_donor = np.where(has_donor, self.donor_groups[np.maximum(donors, 0)], -1)
+
+        def variance(*memberships: Integers) -> Floats:
+            return self._variance(receivers, changes, combine, memberships)
+
+        # What rows lose is told by the score of all rows, which has warned of its own.
+        with warning_filters, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if self.request.shared:
+                return mean, np.sqrt(variance(self.groups[receivers], of_donor)), np.full(shape, float(groups))
+            of_receivers = variance(self.groups[receivers])
+            of_donors = np.zeros(shape)
+            count = int(self.donor_groups.max()) + 1
+            # A background of one row is a fixed reference, as where there are no donors.
+            if has_donor.any() and count > 1:
+                at_random = np.full(len(donors), -1, dtype=np.int64)
+                at_random[has_donor] = deal_groups(int(has_donor.sum()), self.request.seed, "pairs")
+                of_donors = np.maximum(variance(of_donor) - variance(at_random), 0.0)
+        total, effective = two_parts(of_receivers, groups, of_donors, count)
+        return mean, np.sqrt(total), effective
+
+    def _variance(
+        self, receivers: Integers, changes: Floats, combine: Floats, memberships: Sequence[Integers]
+    ) -> Floats:
+        """Return the jackknife's variance over groups of pairs, ``(scorers, quantities)``.
+
+        Args:
+            receivers: of the pairs ``(pairs,)``.
+            changes: of the predictions ``(pairs, coalitions, outputs)``.
+            combine: ``(quantities, coalitions)``.
+            memberships: the group of each pair ``(pairs,)``, −1 where it has none; a pair may have several, and is left
+                out with each of them.
+        """
+        kept = []
+        for group in range(max(int(own.max()) for own in memberships) + 1):
+            stays = np.logical_and.reduce([own != group for own in memberships])
+            rows = receivers[stays]
+            before = self._scores_without(self.base[rows], rows)
+            falls = [before - self._scores_without(one, rows) for one in self._edited(rows, changes[stays])]
+            kept.append(np.stack(falls, axis=1) @ combine.T)
+        return jackknife_variance(np.stack(kept))
+
+    def _edited(self, receivers: Integers, changes: Floats) -> Iterator[Floats]:
+        """Yield the predictions of each coalition, ``(pairs, outputs)``."""
+        for coalition in range(changes.shape[1]):
+            yield self.base[receivers] + changes[:, coalition]
+
+
+def _in_short(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -1,0 +1,129 @@
+"""Whether a network's rows are apart from each other and from chance: what every explanation takes for granted.
+
+A row is explained by predicting it again and again with some values replaced, in batches of the package's choosing. If
+its output depends on the rows beside it, so does its explanation, and on the batch size as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from permgrad.base.errors import InputError, warn_user
+
+Predict = Callable[[Sequence[Tensor]], Tensor]
+
+#: Rows that are asked again, and rows mixed of them.
+_FEW, _FEW_MIXED = 8, 4
+#: Larger changes than this share of the outputs' spread, and than rounding, are refused.
+_SHARE = 1e-2
+
+
+def check_apart(predict: Predict, rows: Sequence[Tensor], outputs: Tensor) -> None:
+    """Warn of outputs that depend on chance; refuse those that depend on the other rows of a batch.
+
+    Args:
+        predict: the network, already open: rows to outputs ``(b, K)``.
+        rows: some rows, one tensor per input.
+        outputs: what the network gives for them in one batch.
+
+    Raises:
+        InputError: a row's output changes with the rows beside it, or a batch of another size is not taken.
+    """
+    few = [tensor[:_FEW] for tensor in rows]
+    count = len(few[0])
+    first, again = predict(few), predict(few)
+    rounding = _rounding(outputs)
+    if _moved(first, again) > rounding:
+        warn_user(
+            "a network in eval mode should give a row the same output every time, however: it does not; switch off its "
+            "chance, or what it remembers between calls, because it would be taken for an effect"
+        )
+        return
+    alone = _in_batches_of(predict, few, 1)
+    seen = [
+        _moved(outputs[:count], first),
+        _moved(predict([tensor.flip(0) for tensor in few]).flip(0), first),
+        _moved(_in_batches_of(predict, few, max(1, count // 2)), first),
+        _moved(alone, first),
+    ]
+    if count == 1:
+        seen.append(_beside_zeros(predict, few, first))
+    else:
+        moved, largest = _moved_by_mixed(predict, few, alone)
+        seen.append(moved)
+        rounding = max(rounding, largest)
+    told = f"{max(seen):.3g}, where outputs range over {_spread(outputs):.3g}"
+    if max(seen) > max(rounding, _SHARE * _spread(outputs)):
+        raise InputError(
+            "a row's output must depend on that row alone, however: it changes with the rows beside it in the batch "
+            f"(by {told}); take out what mixes rows (a mean, sort or attention over the first dimension, batch "
+            "normalisation without running statistics), or, if it is rounding, pass the network and its inputs in "
+            "float64"
+        )
+    if max(seen) > rounding:
+        warn_user(
+            "a row's output should depend on that row alone, however: it changes with the rows beside it in the "
+            f"batch (by {told}), so that values are no more exact than that; take out what mixes rows, or, if it is "
+            "rounding, pass the network and its inputs in float64"
+        )
+
+
+def _in_batches_of(predict: Predict, rows: Sequence[Tensor], size: int) -> Tensor:
+    return torch.cat([predict([own[begin : begin + size] for own in rows]) for begin in range(0, len(rows[0]), size)])
+
+
+def _moved_by_mixed(predict: Predict, few: Sequence[Tensor], alone: Tensor) -> tuple[float, float]:
+    """Return how far rows move beside rows that take values from others, and how far rounding may move them.
+
+    Explanations are made of such rows. They are more alike than the rows themselves, so that what mixes rows by how
+    alike they are, as attention does, shows among them first. A network that does not take them has its say later.
+    """
+    mixed = [_mixed(tensor, position) for position, tensor in enumerate(few)]
+    try:
+        beside = predict([torch.cat(pair) for pair in zip(few, mixed, strict=True)])
+        alone = torch.cat([alone, _in_batches_of(predict, mixed, 1)])
+    except InputError:
+        return 0.0, 0.0
+    return _moved(beside, alone), _rounding(alone)
+
+
+def _mixed(tensor: Tensor, position: int) -> Tensor:
+    """Return rows that take every second value, every third and so on from the next row."""
+    rows = torch.arange(_FEW_MIXED, device=tensor.device)
+    flat = tensor.reshape(len(tensor), -1)
+    own, other = (flat[(rows + shift) % len(flat)] for shift in (0, 1))
+    taken = (torch.arange(flat.shape[1], device=flat.device) + position) % (rows[:, None] + 2) == 1
+    return torch.where(taken, other, own).reshape(_FEW_MIXED, *tensor.shape[1:])
+
+
+def _beside_zeros(predict: Predict, row: Sequence[Tensor], alone: Tensor) -> float:
+    """Return how far a single row's output moves beside a row of zeros, where the network takes that."""
+    try:
+        together = predict([torch.cat([tensor, torch.zeros_like(tensor)]) for tensor in row])
+    except InputError:
+        return 0.0
+    return _moved(together[:1], alone)
+
+
+def _spread(outputs: Tensor) -> float:
+    known = outputs[torch.isfinite(outputs).all(dim=1)].double()
+    return float((known.amax(dim=0) - known.amin(dim=0)).max()) if len(known) else 0.0
+
+
+def _rounding(outputs: Tensor) -> float:
+    """Return the largest change that may be rounding."""
+    known = outputs[torch.isfinite(outputs)].double()
+    largest = float(known.abs().max()) if len(known) else 0.0
+    return min(1024 * torch.finfo(outputs.dtype).eps, 0.02) * largest
+
+
+def _moved(one: Tensor, two: Tensor) -> float:
+    """Return the largest change; infinity where a number is finite in one of them alone."""
+    finite = torch.isfinite(one)
+    if bool((finite != torch.isfinite(two)).any()):
+        return float("inf")
+    change = (one[finite].double() - two[finite].double()).abs()
+    return float(change.max()) if len(change) else 0.0

@@ -1,0 +1,333 @@
+"""Looking inside a network: the output of a named layer takes the place of the inputs.
+
+The layer's output is computed once for all rows; what follows runs on it alone where the network can be cut there, so
+that the layers before it cost nothing. Every unit belongs to the inputs on which it depends, which is found out by
+exchanging them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from threading import get_ident
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from permgrad.attribution.players.segments import build_space
+from permgrad.attribution.players.space import NOBODY, PlayerSpace
+from permgrad.attribution.subject.inputs import shapes_in_words
+from permgrad.attribution.subject.network import NetworkSubject
+from permgrad.attribution.subject.tracing import OwnThreadTracer, erase_unused
+from permgrad.base.errors import InputError, shown, unknown
+from permgrad.models.batches import in_batches, with_fewer
+from permgrad.models.devices import rows_at_once
+
+#: Rows on which a cut is compared with the whole network, and on which units are traced back to inputs.
+_PROBE_ROWS = 64
+_BATCH, _BATCH_ACCELERATOR = 256, 4096
+#: Part of a unit's size by which rounding may change it.
+_SAME = 1e-5
+#: Layers that give a vector for each place of a sequence, whatever reads it.
+_VECTORS = (nn.Embedding, nn.Linear, nn.LayerNorm)
+#: Modality of units that do not depend on any input.
+CONSTANT = "constant"
+
+
+def at_layer(
+    subject: NetworkSubject,
+    inputs: tuple[Tensor, ...],
+    donors: tuple[Tensor, ...],
+    layer: str,
+    segments: Any = None,
+) -> tuple[InnerSubject, tuple[Tensor, ...], tuple[Tensor, ...], PlayerSpace]:
+    """Return subject, rows, background and players at the output of a layer.
+
+    Raises:
+        InputError: there is no such layer, it is not used, or its output has no row for each row.
+    """
+    inner = InnerSubject(subject, layer, inputs)
+    rows = inner.lift(inputs)
+    background = rows if donors is inputs else inner.lift(donors)
+    space = build_space(inner.names, rows[: inner.calls], (None,) * inner.calls, segments, inner.readings())
+    modality = _modalities(inner, inputs, donors, space)
+    rest = tuple(torch.full(tuple(tensor.shape[1:]), NOBODY, dtype=torch.int64) for tensor in rows[inner.calls :])
+    whole = PlayerSpace(space.names, modality, inner.input_names, (*space.segments, *rest))
+    return inner, rows, background, whole
+
+
+class InnerSubject(NetworkSubject):
+    """A network from the output of one of its layers on.
+
+    Args:
+        outer: the whole network.
+        layer: name of the layer, as in ``named_modules()``.
+        inputs: rows of the whole network.
+
+    Attributes:
+        calls: how often the layer is called in one forward: an encoder that serves two images is called twice.
+        names: of the activations, one for each call.
+        cut: whether the layers before are left out; else the whole network runs with the layer's output exchanged.
+    """
+
+    def __init__(self, outer: NetworkSubject, layer: str, inputs: tuple[Tensor, ...]) -> None:
+        modules = dict(outer.module.named_modules())
+        if not isinstance(layer, str) or layer not in modules or layer == "":
+            named = [name for name in modules if name]
+            if not named:
+                kind = type(outer.module).__name__
+                raise InputError(
+                    f"layer names a part of the network, however: layer={shown(layer)} and {kind} has no parts; "
+                    "leave it out"
+                )
+            raise unknown("layer", layer, named)
+        self.outer = outer
+        self.module = outer.module
+        self.layer = modules[layer]
+        self.device, self.dtype, self.head, self.picked = outer.device, outer.dtype, outer.head, outer.picked
+        self.outputs_form, self._width = outer.outputs_form, outer._width  # noqa: SLF001 — it is the same network
+        self.rewrites, self._most_rows = outer.rewrites, outer.most_rows()
+        # What is left of a network that is cut is not folded.
+        self._folded, self._looked = None, True
+        few = min(_PROBE_ROWS, len(inputs[0]), max(2, outer.most_rows()))
+        self.inputs = with_fewer(few, partial(self._look, layer, inputs))
+
+    def _look(self, layer: str, inputs: tuple[Tensor, ...], count: int) -> tuple[Tensor, ...]:
+        """Find out with the first rows how the layer is called and where it can be cut; return what is explained."""
+        few = tuple(tensor[:count] for tensor in inputs)
+        with torch.no_grad(), self.open():
+            captured, wanted = self._capture(few)
+            self.calls = len(captured)
+            self._check(layer, captured, len(few[0]))
+            self.names = (layer,) if self.calls == 1 else tuple(f"{layer}#{call}" for call in range(self.calls))
+            self._suffix, needed = (None, None) if self.outer.rewrites else _cut(self.outer, layer, self.calls)
+            self.cut = self._suffix is not None
+            self._kept = tuple(range(len(inputs))) if needed is None else needed
+            if self._suffix is not None and not self._same(captured, few, wanted):
+                self._suffix, self.cut, self._kept = None, False, tuple(range(len(inputs)))
+            if not self._same(captured, few, wanted):
+                raise InputError(
+                    f"the network must give the same output for the same output of the layer {layer!r}, however: it "
+                    "does not; choose a layer whose output is a tensor that is not changed in place"
+                )
+        return (*captured, *(few[position] for position in self._kept))
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The activations, then the network's own inputs that the layers behind still need."""
+        return (*self.names, *(self.outer.input_names[position] for position in self._kept))
+
+    @property
+    def columns(self) -> tuple[tuple[str, ...] | None, ...]:
+        """Units have no names of their own."""
+        return (None,) * len(self.input_names)
+
+    def readings(self) -> dict[int, str]:
+        """Return what the layers behind take the activations for; embeddings and their like are sequences."""
+        known = dict.fromkeys(range(self.calls), "tokens") if isinstance(self.layer, _VECTORS) else {}
+        return known | super().readings()
+
+    def read(self, inputs: Any) -> tuple[Tensor, ...]:
+        """Return rows given in the user's form at the layer."""
+        return self.lift(self.outer.read(inputs))
+
+    def lift(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return the layer's output for rows, one tensor per call, and the inputs that are still needed."""
+        count = len(inputs[0])
+        found: list[Tensor] = []
+
+        def work(part: slice) -> None:
+            with torch.no_grad():
+                captured, _ = self._capture(tuple(tensor[part] for tensor in inputs))
+            if not found:
+                found.extend(one.new_empty(count, *one.shape[1:]) for one in captured)
+            for whole, one in zip(found, captured, strict=True):
+                whole[part] = one
+
+        with self.open():
+            size = rows_at_once(self.device, on_processor=_BATCH, on_accelerator=_BATCH_ACCELERATOR)
+            in_batches(count, min(size, self.outer.most_rows()), work)
+        return (*found, *(inputs[position] for position in self._kept))
+
+    def forward(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Return the output, given the layer's output and the inputs that are still needed."""
+        activations, rest = tensors[: self.calls], dict(zip(self._kept, tensors[self.calls :], strict=True))
+        activations = [tensor.to(self.device, copy=tensor.device == self.device) for tensor in activations]
+        if self._suffix is not None:
+            return self._call_suffix(activations, rest)
+        pending = iter(activations)
+        me = get_ident()
+        # Other threads may be calling the layer for themselves.
+        handle = self.layer.register_forward_hook(lambda *_: next(pending) if get_ident() == me else None)
+        try:
+            return self.outer.forward([rest[position] for position in range(len(self.outer.input_names))])
+        finally:
+            handle.remove()
+
+    def _call_suffix(self, activations: Sequence[Tensor], rest: dict[int, Tensor]) -> Tensor:
+        rows = len(activations[0])
+        given = [rest[k].to(self.device).clone() if k in rest else None for k in range(len(self.outer.input_names))]
+        extra = {f"{_PLACE}{call}": activation for call, activation in enumerate(activations)}
+        suffix = self._suffix
+
+        def function(*args: Any, **kwargs: Any) -> Any:
+            return suffix.forward(*args, **kwargs, **extra)  # type: ignore[union-attr]
+
+        with self.theirs(activations, ["activation"] * len(activations)):
+            returned = self.outer.form.call(function, given)  # type: ignore[arg-type]
+        return self.taken(returned, rows)
+
+    # ---- finding out -------------------------------------------------------------------------------------------------
+
+    def _capture(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """Return what the layer gave in each of its calls, and the network's output."""
+        seen: list[Any] = []
+        me = get_ident()
+
+        def keep(_module: nn.Module, _args: Any, output: Any) -> None:
+            if get_ident() == me:
+                seen.append(_copied(output))
+
+        handle = self.layer.register_forward_hook(keep)
+        try:
+            output = self.outer.forward(inputs)
+        finally:
+            handle.remove()
+        return seen, output
+
+    @staticmethod
+    def _check(layer: str, captured: list[Any], rows: int) -> None:
+        if not captured:
+            raise InputError(
+                f"a layer must be used by the network, however: {layer!r} is not called for these inputs; "
+                "choose another"
+            )
+        for one in captured:
+            if not isinstance(one, Tensor) or one.ndim < 1 or len(one) != rows:
+                shown = shapes_in_words([layer], [one]) if isinstance(one, Tensor) else type(one).__name__
+                raise InputError(
+                    "a layer's output must be a tensor with one entry per row, however: it is "
+                    f"{shown} for {rows} rows; choose another layer"
+                )
+
+    def _same(self, captured: Sequence[Tensor], few: Sequence[Tensor], wanted: Tensor) -> bool:
+        try:
+            again = self.forward((*captured, *(few[position] for position in self._kept)))
+        except Exception:
+            if self._suffix is not None:
+                return False
+            raise
+        scale = max(1.0, float(wanted.abs().max()))
+        return again.shape == wanted.shape and float((again - wanted).abs().max()) <= 1e-4 * scale
+
+
+def _copied(output: Any) -> Any:
+    """Return a copy: the next layer may work in place."""
+    return output.detach().clone() if isinstance(output, Tensor) else output
+
+
+# ---- cutting ---------------------------------------------------------------------------------------------------------
+
+_PLACE = "permgrad_activation_"
+
+
+def _cut(outer: NetworkSubject, layer: str, calls: int) -> tuple[fx.GraphModule | None, tuple[int, ...] | None]:
+    """Return the network behind the layer, and the positions of the inputs it still needs; None where it has no cut.
+
+    The trace is of the network in eval mode. Networks whose forward branches on values, or unpacks what they are given,
+    cannot be traced; they run whole.
+    """
+
+    class Tracer(OwnThreadTracer):
+        def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+            return name == layer or super().is_leaf_module(module, name)
+
+    try:
+        tracer = Tracer()
+        graph = tracer.trace(outer.module)
+        nodes = [node for node in graph.nodes if node.op == "call_module" and node.target == layer]
+        if len(nodes) != calls:
+            return None, None
+        last = [node for node in graph.nodes if node.op == "placeholder"][-1]
+        for call, node in enumerate(nodes):
+            with graph.inserting_after(last):
+                last = graph.placeholder(f"{_PLACE}{call}", default_value=None)
+            node.replace_all_uses_with(last)
+            graph.erase_node(node)
+        erase_unused(graph, keep=lambda node: node.op == "placeholder")
+        graph.lint()
+        suffix = tracer.as_module(graph)
+    except Exception:  # noqa: BLE001 — whatever the user's code does under tracing, the whole network still runs
+        return None, None
+    own = [node for node in graph.nodes if node.op == "placeholder" and not node.target.startswith(_PLACE)]
+    used = {str(node.target).lstrip("*") for node in own if node.users}
+    if not used:
+        return suffix, ()
+    if outer.form.passing == "whole" or any(str(node.target).startswith("*") for node in own):
+        return suffix, tuple(range(len(outer.input_names)))
+    return suffix, _positions(outer, [str(node.target) for node in own], used)
+
+
+def _positions(outer: NetworkSubject, parameters: list[str], used: set[str]) -> tuple[int, ...]:
+    """Return which input tensors belong to the parameters that are still used."""
+    positions = []
+    places = outer.form.arguments
+    for position, leaf in enumerate(outer.form.leaves):
+        top = leaf.place[0]
+        if outer.form.passing == "keywords":
+            name = str(top)
+        else:
+            index = places.index(top)
+            name = parameters[index] if index < len(parameters) else ""
+        if name in used or name == "":
+            positions.append(position)
+    return tuple(positions)
+
+
+# ---- which inputs a unit depends on ----------------------------------------------------------------------------------
+
+
+def _modalities(
+    inner: InnerSubject, inputs: Sequence[Tensor], donors: Sequence[Tensor], space: PlayerSpace
+) -> tuple[str, ...]:
+    """Return for each player at the layer the inputs on which it depends, joined by ``+``."""
+    outer = inner.outer
+    if len(outer.input_names) == 1:
+        return (outer.input_names[0],) * len(space)
+    most = min(_PROBE_ROWS, len(inputs[0]), len(donors[0]))
+    depends = with_fewer(most, partial(_depends, inner, inputs, donors, space))
+    return tuple("+".join(own) if own else CONSTANT for own in depends)
+
+
+def _depends(
+    inner: InnerSubject, inputs: Sequence[Tensor], donors: Sequence[Tensor], space: PlayerSpace, count: int
+) -> list[list[str]]:
+    """Return for each player the inputs that change it when other rows stand there, tried on the first rows."""
+    outer = inner.outer
+    rows = [tensor[:count] for tensor in inputs]
+    # Another row for each: the background's rows backwards, which are others also where both are the same rows.
+    others = [tensor[-count:].flip(0) for tensor in donors]
+    depends: list[list[str]] = [[] for _ in space.names]
+    with torch.no_grad(), inner.open():
+        before, _ = inner._capture(rows)  # noqa: SLF001 — the same concept, in the same file
+        for position, name in enumerate(outer.input_names):
+            edited = [others[k].to(own.device) if k == position else own for k, own in enumerate(rows)]
+            after, _ = inner._capture(edited)  # noqa: SLF001 — as above
+            moved = [_changed(one, two)[None] for one, two in zip(before, after, strict=True)]
+            changed = space.sums(moved)[0]
+            for player in torch.nonzero(changed).flatten().tolist():
+                depends[player].append(name)
+    return depends
+
+
+def _changed(before: Tensor, after: Tensor) -> Tensor:
+    """Return 1 for every unit that differs in some row by more than rounding, else 0.
+
+    Rounding goes by the unit's own size, since its neighbours may be measured in other units: an income beside a yes or
+    no. What is below the last digit of the largest of all is rounding too, of sums in which much cancels.
+    """
+    size = before.abs().amax(dim=0)
+    last = min(torch.finfo(before.dtype).eps, _SAME) if before.is_floating_point() else 0.0
+    rounding = (_SAME * size).clamp_min(max(last * float(size.max()), 1e-30))
+    return ((after - before).abs().amax(dim=0) > rounding).double()

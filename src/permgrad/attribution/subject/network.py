@@ -1,0 +1,468 @@
+"""Any torch network behind the uniform face that attribution methods ask: nothing of it is changed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, fx, nn
+
+from permgrad.attribution.maps.positions import Reader
+from permgrad.attribution.subject.apart import check_apart
+from permgrad.attribution.subject.hybrid import Task
+from permgrad.attribution.subject.inputs import InputForm, in_type_of, read_forms, shapes_in_words
+from permgrad.attribution.subject.memory import bytes_per_row, rows_within_memory
+from permgrad.attribution.subject.outputs import OutputForm, pick_head, resolve_outputs, with_others
+from permgrad.attribution.subject.untouched import are_rewritten, as_written, check_initialised, copied_weights, kept
+from permgrad.base.checks import check_choice
+from permgrad.base.errors import InputError, PermgradError, counted, error_in_words, is_out_of_memory, warn_user
+from permgrad.models.batches import in_batches
+from permgrad.models.fast.inference import fold
+from permgrad.models.losses import losses
+
+#: Rows on which the outputs' form is found out.
+_PROBE_ROWS = 256
+#: Of fewer rows a task or a kind of output is inferred with a warning: of logits that are spread like a standard normal
+#: one lies within 0 … 1 every third time, and five all do once in 220 times.
+_FEW_ROWS = 5
+#: Rows on which it is found out what the network takes an input for.
+_LOOKED_AT = 2
+
+
+def unwrap(module: nn.Module) -> nn.Module:
+    """Return the network inside ``torch.compile`` and ``DataParallel``: the same function and the same weights.
+
+    Batches change their size all the time here, and a compiled network would be compiled again for each.
+    """
+    while True:
+        inner = getattr(module, "_orig_mod", None)
+        if inner is None and isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            inner = module.module
+        if not isinstance(inner, nn.Module):
+            return module
+        module = inner
+
+
+class BatchError(InputError):
+    """The network does not treat every batch of rows alike: no method can explain it."""
+
+
+class ForwardError(BatchError):
+    """The user's own code raised: its error is the cause.
+
+    Args:
+        error: what was raised.
+        shapes: what the network was called with, in words.
+
+    Attributes:
+        words: the error's type and text.
+    """
+
+    def __init__(self, error: Exception, shapes: str) -> None:
+        self.words = error_in_words(error)
+        super().__init__(
+            f"the network must take every batch of rows, however: called with {shapes} it raised {self.words}; mend "
+            "its forward or its hooks, which took other rows"
+        )
+
+
+def _another_width(known: int, found: int, rows: int) -> BatchError:
+    return BatchError(
+        f"the network must return as many numbers for every batch, however: {known} before and {found} for "
+        f"{counted(rows, 'row')}; mend its forward, or wrap the network in a module that returns one row of numbers "
+        "for each row"
+    )
+
+
+class NetworkSubject:
+    """A torch network with the inputs of one call.
+
+    Args:
+        module: any network; it is used in eval mode, and put back as it was.
+        inputs: as for ``pg.explain``.
+        y: the target, for inferring the task; or None.
+        head: which of several outputs.
+        output_kind: what the outputs are; None: inferred.
+        task: None: inferred.
+        class_names: in the order of the outputs.
+
+    Attributes:
+        inputs: one tensor per input, as the network takes them.
+        form: how inputs are laid out.
+        outputs_form: what the outputs are.
+        real: whether each input is floating point.
+        rewrites: whether the forward writes into its own weights, as layers that hold a norm below a bound do.
+
+    Raises:
+        InputError: the network cannot be called with the inputs, or its output cannot be explained.
+
+    Examples:
+        >>> subject = NetworkSubject(nn.Linear(3, 2), torch.zeros(5, 3))
+        >>> subject.input_names, subject.task, subject.output_names
+        (('input',), 'classification', ('0', '1'))
+    """
+
+    kind: Literal["hybrid", "network"] = "network"
+    paths: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        module: nn.Module,
+        inputs: Any,
+        y: Any = None,
+        *,
+        head: int | str | None = None,
+        output_kind: str | None = None,
+        task: str | None = None,
+        class_names: Any = None,
+    ) -> None:
+        self.module: Any = unwrap(module)
+        check_initialised(self.module)
+        parameter = next(
+            (p for p in [*self.module.parameters(), *self.module.buffers()] if p.is_floating_point()), None
+        )
+        self.dtype = torch.float32 if parameter is None else parameter.dtype
+        forms, tensors = read_forms(self.module, inputs, self.dtype)
+        self.form = forms[0]
+        self.device = tensors[0].device if parameter is None else parameter.device
+        self.head = self.picked = head
+        self._casts: tuple[torch.dtype | None, ...] = (None,) * len(tensors)
+        self._width: int | None = None
+        self._most_rows: int | None = None
+        self.rewrites = False
+        probe = self._probe_forms(forms, tensors)
+        self.inputs = self._cast(tensors)
+        self._folded: Callable[[Tensor], Tensor] | None = None
+        self._looked = False
+        self.outputs_form: OutputForm = resolve_outputs(probe, y, kind=output_kind, task=task, class_names=class_names)
+
+    # ---- rows --------------------------------------------------------------------------------------------------------
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the inputs, one for each tensor."""
+        return self.form.names
+
+    @property
+    def columns(self) -> tuple[tuple[str, ...] | None, ...]:
+        """Column names of each input that was a frame."""
+        return tuple(leaf.columns for leaf in self.form.leaves)
+
+    @property
+    def real(self) -> tuple[bool, ...]:
+        """Whether each input is floating point, so that a gradient exists."""
+        return tuple(tensor.is_floating_point() for tensor in self.inputs)
+
+    def read(self, inputs: Any) -> tuple[Tensor, ...]:
+        """Read further rows, such as a background, laid out as the inputs were, in the types of the inputs.
+
+        Raises:
+            InputError: they are laid out or shaped otherwise, or the type of the inputs cannot hold them.
+        """
+        # In full precision: what is rounded on the way could not be told from what was given.
+        tensors = self.form.read(inputs, torch.float64)
+        for name, own, other in zip(self.input_names, self.inputs, tensors, strict=True):
+            if own.shape[1:] != other.shape[1:]:
+                raise InputError(
+                    f"further rows of {name!r} must have the shape of the inputs', however: "
+                    f"{tuple(other.shape[1:])} is not {tuple(own.shape[1:])}; "
+                    "pass rows of that shape"
+                )
+        return tuple(
+            in_type_of(name, own, other)
+            for name, own, other in zip(self.input_names, self.inputs, tensors, strict=True)
+        )
+
+    def readings(self) -> dict[int, str]:
+        """Return what the network takes inputs of several dimensions for: ``"image"``, ``"volume"`` or ``"tokens"``.
+
+        The first function that reads an input tells it: a convolution of two or three dimensions; a linear or recurrent
+        layer or an attention over the vectors of its places. Inputs of which nothing is known are absent.
+        """
+        found = {place: "volume" for place, tensor in enumerate(self.inputs) if tensor.ndim == 5}
+        rows = [tensor[:_LOOKED_AT] for tensor in self.inputs]
+        undecided = {
+            place: own
+            for place, own in enumerate(rows)
+            if own.ndim == 3 or (own.ndim == 4 and not {own.shape[1], own.shape[3]} & {1, 3, 4})
+        }
+        if undecided:
+            reader = Reader(undecided)
+            # Where a network refuses to be watched, shapes alone speak.
+            with contextlib.suppress(BatchError), torch.no_grad(), self.open(), as_written(self.module), reader:
+                self.forward(rows)
+            found |= reader.found
+        return found
+
+    def settle(self, background: Sequence[Tensor] | None) -> None:
+        """Let a background take part in telling what outputs are, and warn where few rows told it.
+
+        Args:
+            background: as ``read`` returned it; None: there is none, or it is the rows explained.
+        """
+        rows = len(self.inputs[0])
+        form, known = self.outputs_form, min(rows, _PROBE_ROWS)
+        if form.by_target and rows < _FEW_ROWS:
+            warn_user(
+                f"the task should be told by y of at least {_FEW_ROWS} rows, however: y of {counted(rows, 'row')} "
+                "holds nothing but 0 and 1, so that the network is taken for a classifier; pass "
+                "task='classification' or task='regression'"
+            )
+        if form.by_values and form.kind != "logits" and background is not None:
+            few = [tensor[:_PROBE_ROWS] for tensor in background]
+            # What the network makes of a background is said by the methods that use it.
+            with contextlib.suppress(BatchError), torch.no_grad(), self.open():
+                self.outputs_form = form = with_others(form, self._first_outputs(few).cpu())
+                known += len(few[0])
+        if form.by_values and form.kind == "probabilities" and form.count == 1 and known < _FEW_ROWS:
+            warn_user(
+                f"what an output is should be told by at least {_FEW_ROWS} rows, however: those of "
+                f"{counted(known, 'row')} lie within 0 … 1 and are taken for probabilities; pass "
+                "output_kind='probabilities' or output_kind='logits'"
+            )
+
+    def _cast(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        return tuple(
+            tensor if dtype is None else tensor.to(dtype) for tensor, dtype in zip(tensors, self._casts, strict=True)
+        )
+
+    def _probe_forms(self, forms: Sequence[InputForm], tensors: Sequence[Tensor]) -> Tensor:
+        """Call the network on the first rows, with the inputs in each way that they may be meant until one fits."""
+        told: list[str] = []
+        cause: BaseException | None = None
+        for form in forms:
+            self.form = form
+            try:
+                return self._probe(tensors)
+            except ForwardError as error:
+                if self._width is not None:
+                    raise
+                way = f"as one argument {form.whole!r} " if form.whole else "one after the other " * (len(forms) > 1)
+                told.append(f"{way}it raised {error.words}")
+                cause = cause or error.__cause__
+        few = shapes_in_words(self.input_names, [tensor[:_PROBE_ROWS] for tensor in tensors])
+        keys = "keys, " * isinstance(self.form.structure, dict)
+        hint = f"Check their {keys}order, shapes and types."
+        if any(isinstance(part, fx.GraphModule) and "eval" in vars(part) for part in self.module.modules()):
+            hint = (
+                "A module of torch.export takes no other sizes than those it was exported for: export it with a "
+                "dynamic first dimension (dynamic_shapes=), or pass the original network."
+            )
+        raise InputError(
+            f"The network does not accept the inputs: called with {few} {', and '.join(told)}. {hint}"
+        ) from cause
+
+    def _probe(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Call the network on the first rows; where precision does not fit, try the network's own.
+
+        Whole numbers stay whole first (an embedding needs them), and become real ones where that fails.
+        """
+        loose = [leaf.loose for leaf in self.form.leaves]
+        floats = tuple(self.dtype if tensor.is_floating_point() else None for tensor in tensors)
+        every = tuple(
+            self.dtype if own or tensor.is_floating_point() else None
+            for own, tensor in zip(loose, tensors, strict=True)
+        )
+        # NumPy's narrow whole numbers are not taken by an embedding.
+        wide = tuple(
+            torch.int64 if own and kind is None and tensor.dtype != torch.bool else kind
+            for own, kind, tensor in zip(loose, floats, tensors, strict=True)
+        )
+        attempts: list[tuple[torch.dtype | None, ...]] = [(None,) * len(tensors), floats, wide, every]
+        attempts.append((self.dtype,) * len(tensors))
+        for position, (own, tensor) in enumerate(zip(loose, tensors, strict=True)):
+            if own and not tensor.is_floating_point() and len(tensors) > 1:
+                attempts += [(*rest[:position], self.dtype, *rest[position + 1 :]) for rest in (floats, wide)]
+        first: ForwardError | None = None
+        few = [tensor[:_PROBE_ROWS] for tensor in tensors]
+        for casts in dict.fromkeys(attempts):
+            self._casts = casts
+            try:
+                with torch.no_grad(), self.open():
+                    copied = copied_weights(self.module)
+                    self._most_rows = None
+                    outputs = self._first_outputs(self._cast(few))
+                    # Parts of such a network, run by themselves, would compute with the weights as they were before.
+                    self.rewrites = are_rewritten(copied)
+                    self._width = outputs.shape[1]
+                    with as_written(self.module):
+                        check_apart(self._first_outputs, self._cast(few), outputs)
+                return outputs.cpu()
+            except ForwardError as error:
+                if self._width is not None:
+                    raise
+                first = first or error
+        assert first is not None  # there is at least one attempt
+        raise first
+
+    def _first_outputs(self, rows: Sequence[Tensor]) -> Tensor:
+        """Return the outputs of rows, in batches that fit in memory."""
+        found: list[Tensor] = []
+        size = min(len(rows[0]), self.most_rows(rows))
+        in_batches(len(rows[0]), size, lambda part: found.append(self.forward([own[part] for own in rows])))
+        if len({own.shape[1] for own in found}) > 1:
+            raise _another_width(found[0].shape[1], found[1].shape[1], len(found[1]))
+        return torch.cat(found)
+
+    def most_rows(self, rows: Sequence[Tensor] | None = None) -> int:
+        """Return how many rows may go through the network together, so that activations stay within bounds.
+
+        Args:
+            rows: one or more, in the types that the network takes; None: the rows explained.
+        """
+        if self._most_rows is None:
+            row = [own[:1] for own in (self.inputs if rows is None else rows)]
+            with self.open(), as_written(self.module):
+                self._most_rows = rows_within_memory(bytes_per_row(self.forward, row), self.device)
+        return self._most_rows
+
+    # ---- running it --------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Eval mode and seeded generators for the body; the network and the process are then put back as they were."""
+        with kept(self.module):
+            yield
+
+    def forward(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Return the output that is explained, ``(b, K)``; the tensors are never changed.
+
+        Copies go in: a network whose first layer works in place would write into the caller's rows.
+        """
+        moved = [tensor.to(self.device) if tensor.device != self.device else tensor.clone() for tensor in tensors]
+        with self.theirs(tensors), _no_autocast(self.device):
+            returned = self.form.call(self.module, moved)
+        return self.taken(returned, len(tensors[0]))
+
+    def taken(self, returned: Any, rows: int) -> Tensor:
+        """Return the output that is explained out of all that the network returned for rows.
+
+        Raises:
+            InputError: there is none.
+            BatchError: it is of another width, or another one of several outputs, than for the first rows.
+        """
+        try:
+            output, picked = pick_head(returned, self.head, rows)
+        except InputError as error:
+            if self._width is None:
+                raise
+            raise BatchError(str(error)) from None
+        if self._width is not None and output.shape[1] != self._width:
+            raise _another_width(self._width, output.shape[1], rows)
+        if self._width is not None and picked != self.picked:
+            raise BatchError(
+                f"the network must return the same outputs for every batch, however: {self.picked!r} was explained, "
+                f"and for {counted(rows, 'row')} there is {picked!r} instead; mend its forward, or pass head="
+            )
+        self.picked = picked
+        # A forward can switch gradients on, or return a tensor that asks for them, where nobody follows any.
+        return output if torch.is_grad_enabled() else output.detach()
+
+    @contextmanager
+    def theirs(self, tensors: Sequence[Tensor], names: Sequence[str] | None = None) -> Iterator[None]:
+        """Run code of the user's: what it raises becomes a sentence that names the rows, with the error as its cause.
+
+        Whether gradients are followed stays as it was, whatever the code switches. Memory that does not suffice passes
+        as it is: the batch is halved then.
+
+        Args:
+            tensors: what it is called with.
+            names: of the tensors; None: of the inputs.
+        """
+        followed = torch.is_grad_enabled()
+        try:
+            yield
+        except PermgradError:
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise ForwardError(error, shapes_in_words(names or self.input_names, tensors)) from error
+        finally:
+            if torch.is_grad_enabled() != followed:
+                torch.set_grad_enabled(followed)
+
+    def predict(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Return what ``forward`` returns, up to rounding, where no gradient is followed; of known networks faster."""
+        if not self._looked:
+            self._looked = True
+            alone = type(self) is NetworkSubject and self.form.passing == "positions" and len(self.inputs) == 1
+            self._folded = fold(self.module) if alone and self.inputs[0].ndim == 2 and self.head is None else None
+        if self._folded is None or torch.is_grad_enabled():
+            return self.forward(tensors)
+        with self.theirs(tensors), _no_autocast(self.device):
+            return self._folded(tensors[0].to(self.device))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the folded network out of copies: it is made again on first use."""
+        return {**self.__dict__, "_folded": None, "_looked": False}
+
+    def choose(self, targets: tuple[int, ...]) -> None:
+        """Let losses of a regression with several outputs be those of the outputs asked for."""
+        if self.task == "regression" and self.outputs_form.count > 1:
+            self.outputs_form = replace(self.outputs_form, columns=targets)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was inferred about the network, for an explanation's ``meta``."""
+        return {
+            "head": self.picked,
+            "output_kind": self.outputs_form.kind,
+            "output_inferred": self.outputs_form.inferred,
+        }
+
+    # ---- outputs -----------------------------------------------------------------------------------------------------
+
+    @property
+    def task(self) -> Task:
+        """Classification or regression."""
+        return self.outputs_form.task
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes; empty for a regression."""
+        return self.outputs_form.class_names
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the columns explained."""
+        return self.outputs_form.output_names
+
+    def encode_target(self, y: Any, rows: int) -> npt.NDArray[Any]:
+        """Return class indexes, or numbers in float64."""
+        return self.outputs_form.encode_target(y, rows)
+
+    def resolve_loss(self, loss: str) -> str:
+        """Return a registered loss; ``"auto"`` is cross entropy or squared error."""
+        check_choice("loss", loss, ("auto", *losses.names()))
+        own = "cross_entropy" if self.task == "classification" else "squared_error"
+        return own if loss == "auto" else loss
+
+    def loss_rows(self, outputs: Tensor, y: npt.NDArray[Any], loss: str) -> npt.NDArray[np.float64]:
+        """Return each row's loss in float64."""
+        return self.outputs_form.loss_rows(outputs, y, loss)
+
+    def divergence_rows(self, outputs: Tensor, reference: Tensor) -> npt.NDArray[np.float64]:
+        """Return each row's divergence from the reference prediction."""
+        return self.outputs_form.divergence_rows(outputs, reference)
+
+    def readout(self, outputs: Tensor, output: str) -> Tensor:
+        """Return logits, probabilities or values, ``(b, K)``; differentiable."""
+        return self.outputs_form.readout(outputs, output)
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Return the probability of every class, ``(b, classes)``."""
+        return self.outputs_form.probabilities(outputs)
+
+
+def _no_autocast(device: torch.device) -> Any:
+    """Return a context in which the caller's mixed precision is off: values are those of the network itself."""
+    if device.type in ("cpu", "cuda") and torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return contextlib.nullcontext()

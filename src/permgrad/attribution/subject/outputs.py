@@ -1,0 +1,439 @@
+"""What a torch network returns: which output is explained, what its numbers are, and how they meet the target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from permgrad.attribution.subject.hybrid import Task
+from permgrad.base.checks import check_choice, check_class_names
+from permgrad.base.errors import InputError, by_count, counted, shown, unknown
+from permgrad.models.losses import losses
+
+OutputKind = Literal["logits", "probabilities", "log_probabilities", "values"]
+OUTPUT_KINDS: tuple[OutputKind, ...] = ("logits", "probabilities", "log_probabilities", "values")
+TASKS = ("classification", "regression")
+#: How far from 1 the sum of a row's probabilities may be.
+_SUM_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4}
+#: How far beyond 0 … 1 a probability may lie, in the coarsest precision.
+_ROUNDING = 1e-2
+#: From here on float64 numbers are all whole, and neighbours fall together.
+_NO_FRACTIONS = 2.0**53
+#: Names under which networks return the output that matters, in the order in which they are looked for.
+_USUAL_HEADS = ("logits", "logit", "output", "out", "prediction", "predictions", "y", "probabilities")
+
+
+def pick_head(returned: Any, head: int | str | None, rows: int) -> tuple[Tensor, int | str | None]:
+    """Return the output to explain as ``(rows, K)``, and its name or position where the network returns several.
+
+    Args:
+        returned: what the forward returned: a tensor, a tuple or list, a dict, or an object with attributes.
+        head: name or position of the output; None: the one with a usual name, else the first that has a row for each.
+        rows: how many rows went in.
+
+    Raises:
+        InputError: there is no such output, or it is not ``(rows,)`` or ``(rows, outputs)``.
+    """
+    if isinstance(returned, Tensor):
+        if head is not None:
+            raise InputError(
+                f"head= picks one of several outputs, however: head={head!r} and the network returns a single tensor; "
+                "leave head out"
+            )
+        return _flat(returned, rows, "the network's output"), None
+    parts: dict[Any, Any]
+    if isinstance(returned, Mapping):
+        parts = dict(returned)
+    elif isinstance(returned, (tuple, list)):
+        names = getattr(returned, "_fields", range(len(returned)))
+        parts = dict(zip(names, returned, strict=True))
+    elif hasattr(returned, "__dict__"):
+        parts = dict(vars(returned))
+    else:
+        raise InputError(
+            "the network must return a tensor, or a tuple or dict of tensors, however: it returned "
+            f"{type(returned).__name__}; wrap it in a module that returns a tensor"
+        )
+    tensors = {name: part for name, part in parts.items() if isinstance(part, Tensor)}
+    if head is not None:
+        if head not in tensors:
+            raise unknown("head", head, [str(name) for name in tensors])
+        return _flat(tensors[head], rows, f"output {head!r}"), head
+    usual = [name for name in _USUAL_HEADS if name in tensors]
+    for name in (*usual, *tensors):
+        part = tensors[name]
+        if part.ndim in (1, 2) and len(part) == rows and part.is_floating_point():
+            return _flat(part, rows, f"output {name!r}"), name
+    raise InputError(
+        "the network must return numbers for each row, however: none of its outputs "
+        f"({', '.join(f'{name} {tuple(part.shape)}' for name, part in tensors.items()) or 'none is a tensor'}) has the "
+        "shape (rows,) or (rows, outputs); wrap it in a module that returns such a tensor"
+    )
+
+
+def _flat(output: Tensor, rows: int, name: str) -> Tensor:
+    if output.is_complex() or output.layout != torch.strided or output.is_quantized:
+        shown = str(output.layout if output.layout != torch.strided else output.dtype).removeprefix("torch.")
+        raise InputError(
+            f"{name} must be a dense tensor of real numbers, however: it is {shown}; wrap the network in a module that "
+            "returns real numbers"
+        )
+    flat = output
+    if rows == 1 and output.ndim < 2:
+        # A squeeze() takes the row dimension of a single row as well.
+        flat = output.reshape(1, -1)
+    elif output.ndim == 1:
+        flat = output[:, None]
+    elif output.ndim > 2 and output.numel() == len(output):
+        flat = output.flatten(1)
+    if flat.ndim != 2 or len(flat) != rows or flat.shape[1] == 0:
+        raise InputError(
+            f"{name} must have the shape (rows,) or (rows, outputs), however: it is {tuple(output.shape)} for {rows} "
+            f"row{'s' * (rows != 1)}; wrap the network in a module that returns one row of numbers for each row"
+        )
+    return flat if flat.is_floating_point() else flat.float()
+
+
+@dataclass(frozen=True)
+class OutputForm:
+    """What the numbers of the explained output are.
+
+    Attributes:
+        task: classification or regression.
+        kind: logits, probabilities, log-probabilities or plain values.
+        count: K, the number of columns.
+        class_names: of a classifier; two where one column stands for the second of two classes.
+        output_names: what methods that explain the output call the columns.
+        inferred: whether task and kind were inferred rather than said.
+        columns: of a regression with several outputs, those that losses are the mean of; empty: all.
+        by_values: whether the kind was told by the numbers of the first rows alone.
+        by_target: whether the task was told by the numbers of y alone.
+    """
+
+    task: Task
+    kind: OutputKind
+    count: int
+    class_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    inferred: bool
+    columns: tuple[int, ...] = ()
+    by_values: bool = False
+    by_target: bool = False
+
+    # ---- what methods ask for ----------------------------------------------------------------------------------------
+
+    def logits(self, outputs: Tensor) -> Tensor:
+        """Return scores whose softmax (one column: sigmoid) are the probabilities; differentiable.
+
+        Raises:
+            InputError: outputs are none of the kind that was said, or inferred from other rows.
+        """
+        self._check(outputs)
+        tiny = torch.finfo(outputs.dtype).tiny
+        if self.kind == "log_probabilities" and self.count == 1:
+            # log p − log(1 − p); 1 − p without cancellation, also where p is all but 1.
+            known = outputs.clamp_max(0)
+            return known - (-torch.expm1(known)).clamp_min(tiny).log()
+        if self.kind != "probabilities":
+            return outputs
+        if self.count == 1:
+            # log p − log(1 − p); the complement is formed first, so that p = 1 stays finite.
+            return outputs.clamp_min(tiny).log() - (1 - outputs).clamp_min(torch.finfo(outputs.dtype).eps).log()
+        return outputs.clamp_min(tiny).log()
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Return the probability of every class, ``(b, classes)``; differentiable."""
+        own = self.own_probabilities(outputs)
+        return torch.cat([1 - own, own], dim=1) if own.shape[1] == 1 else own
+
+    def own_probabilities(self, outputs: Tensor) -> Tensor:
+        """Return the probabilities of the network's own columns, ``(b, K)``; raises as ``logits`` does."""
+        self._check(outputs)
+        if self.kind == "probabilities":
+            return outputs
+        if self.kind == "log_probabilities" and self.count == 1:
+            return outputs.clamp_max(0).exp()
+        return torch.sigmoid(outputs) if self.count == 1 else torch.softmax(outputs, dim=1)
+
+    def readout(self, outputs: Tensor, output: str) -> Tensor:
+        """Return the quantity explained, ``(b, K)``: logits or probabilities; plain values as they are."""
+        if self.task == "regression":
+            return outputs
+        return self.own_probabilities(outputs) if output == "probability" else self.logits(outputs)
+
+    def loss_rows(self, outputs: Tensor, y: npt.NDArray[Any], loss: str) -> npt.NDArray[np.float64]:
+        """Return each row's loss in float64; the mean over columns where a regression has several."""
+        target = torch.as_tensor(y, device=outputs.device)
+        if self.task == "classification":
+            rows: Tensor = losses.get(loss)(self.logits(outputs.double()), target)
+        elif self.count == 1:
+            rows = losses.get(loss)(outputs.double(), target.reshape(-1))
+        else:
+            chosen = self.columns or range(self.count)
+            rows = torch.stack([losses.get(loss)(outputs[:, [k]].double(), target[:, k]) for k in chosen]).mean(dim=0)
+        numbers: npt.NDArray[np.float64] = rows.cpu().numpy()
+        return numbers
+
+    def divergence_rows(self, outputs: Tensor, reference: Tensor) -> npt.NDArray[np.float64]:
+        """Return Kullback–Leibler divergence from the reference prediction, or the mean squared difference."""
+        if self.task == "regression":
+            change = (outputs.double() - reference.double()).square()
+            chosen = list(self.columns or range(self.count))
+            squared: npt.NDArray[np.float64] = change[:, chosen].mean(dim=1).cpu().numpy()
+            return squared
+        own, other = (self._log_probabilities(part.double()) for part in (reference, outputs))
+        result: npt.NDArray[np.float64] = (own.exp() * (own - other)).sum(dim=1).clamp_min(0).cpu().numpy()
+        return result
+
+    def _log_probabilities(self, outputs: Tensor) -> Tensor:
+        logits = self.logits(outputs)
+        if self.count == 1:
+            return torch.cat([torch.nn.functional.logsigmoid(-logits), torch.nn.functional.logsigmoid(logits)], dim=1)
+        return torch.log_softmax(logits, dim=1)
+
+    def _check(self, outputs: Tensor) -> None:
+        """Refuse outputs, of any row that is ever predicted, that cannot be what the first rows were taken for."""
+        if self.task == "classification" and self.kind in ("probabilities", "log_probabilities") and len(outputs):
+            # Methods that watch every function of torch must not take this for a part of the network.
+            with torch._C.DisableTorchFunction():  # noqa: SLF001 — the documented way
+                _check_kind(outputs.detach(), self.kind, _ROUNDING, inferred=self.by_values)
+
+    def encode_target(self, y: Any, rows: int) -> npt.NDArray[Any]:
+        """Return class indexes int64, or numbers in float64.
+
+        Raises:
+            InputError: y does not fit the rows, the classes or the columns.
+        """
+        values = as_target(y)
+        if values.dtype.kind == "f" and np.isnan(values).any():
+            missing = int(np.isnan(values).sum())
+            raise InputError(
+                f"y must be known, however: {counted(missing, 'value')} {by_count(missing, 'is', 'are')} missing; "
+                f"leave {by_count(missing, 'that row', 'those rows')} out"
+            )
+        if len(values) != rows:
+            raise InputError(
+                f"y must have one value for each of the {rows} rows, however: y has the shape {values.shape}; pass the "
+                "target of the same rows"
+            )
+        if self.task == "regression":
+            wide = values.reshape(rows, -1)
+            if wide.shape[1] != self.count or wide.dtype.kind not in "fiub":
+                raise InputError(
+                    f"y must have {self.count} number{'s' * (self.count != 1)} per row, as the output has, however: "
+                    f"its shape is {values.shape} of {values.dtype}; pass such numbers, or task='classification'"
+                )
+            numbers = wide.astype(np.float64)
+            if not np.isfinite(numbers).all():
+                raise InputError("y must be finite, however: some values are not; leave those rows out")
+            return numbers[:, 0] if self.count == 1 else numbers
+        return self._class_indexes(values)
+
+    def _class_indexes(self, values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        if is_one_hot(values):
+            values = values.argmax(axis=1)
+        if values.ndim != 1:
+            raise InputError(
+                f"y must have one class per row, however: y has the shape {values.shape}; pass an array (rows,)"
+            )
+        count = len(self.class_names)
+        positions = {name: index for index, name in enumerate(self.class_names)}
+        found = np.array([_position(value, positions) for value in values.tolist()], dtype=np.int64)
+        if (found >= 0).all():
+            # Names come first: with class_names=["1", "2"] a 1 is the first class.
+            return found
+        strange = found < 0
+        if values.dtype.kind in "fiub":
+            numbers = values.astype(np.float64)
+            fits = (numbers >= 0) & (numbers < count) & (numbers == np.floor(numbers))
+            if fits.all():
+                return numbers.astype(np.int64)
+            # Neither a name nor a number; or names and numbers are mixed.
+            strange = strange & ~fits if (strange & ~fits).any() else strange
+        raise InputError(
+            f"y must hold class numbers 0…{count - 1} or class names ({', '.join(self.class_names[:10])}), "
+            f"however: y holds {values[strange].tolist()[0]!r}; pass class_names= in the order of the outputs"
+        )
+
+
+def _position(label: Any, positions: Mapping[str, int]) -> int:
+    """Return the place of the class with this name, −1 if there is none; 2, 2.0 and True are names as numbers are.
+
+    Examples:
+        >>> [_position(label, {"1": 0, "2.0": 1}) for label in ("1", 1.0, True, 2, 2.5)]
+        [0, 0, 0, 1, -1]
+    """
+    found = positions.get(str(label), -1)
+    if found < 0 and isinstance(label, (int, float)) and abs(label) < _NO_FRACTIONS and float(label).is_integer():
+        found = positions.get(str(int(label)), positions.get(str(float(label)), -1))
+    return found
+
+
+def as_target(y: Any) -> npt.NDArray[Any]:
+    """Return y as an array; a single column becomes one-dimensional."""
+    try:
+        values = _target_tensor(y).numpy() if isinstance(y, Tensor) else np.asarray(y)
+    except ValueError as error:
+        raise InputError(
+            f"y must have one value per row, however: it is {type(y).__name__}, whose entries differ in shape; pass an "
+            "array"
+        ) from error
+    if values.ndim == 0:
+        raise InputError(f"y must have one value per row, however: it is {type(y).__name__} {shown(y)}; pass an array")
+    return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+
+
+def _target_tensor(y: Tensor) -> Tensor:
+    """Return a target that NumPy can hold: it knows no bfloat16."""
+    own = y.detach().cpu()
+    return own.float() if own.dtype == torch.bfloat16 else own
+
+
+def is_one_hot(values: npt.NDArray[Any]) -> bool:
+    """Return whether every row has a single 1 among zeros.
+
+    Examples:
+        >>> is_one_hot(np.eye(3)), is_one_hot(np.ones((2, 3)))
+        (True, False)
+    """
+    if values.ndim != 2 or values.shape[1] < 2 or values.dtype.kind not in "fiub":
+        return False
+    return bool(((values == 0) | (values == 1)).all() and (values.sum(axis=1) == 1).all())
+
+
+def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | None, class_names: Any) -> OutputForm:
+    """Say or infer what the outputs are.
+
+    Several columns are a classifier's unless y holds numbers for each of them; they are probabilities or
+    log-probabilities where every row sums to 1. One column is a classifier's where y holds 0 and 1, booleans or words,
+    or where it is said; it is a probability where all values lie within 0 … 1.
+
+    Args:
+        outputs: ``(rows, K)`` for some rows.
+        y: the target, or None.
+        kind: one of ``OUTPUT_KINDS``, or None.
+        task: one of ``TASKS``, or None.
+        class_names: names in the order of the outputs (one column: of both classes), or None.
+
+    Raises:
+        InputError: what was said does not fit the outputs.
+    """
+    if kind is not None:
+        check_choice("output_kind", kind, OUTPUT_KINDS)
+    if task is not None:
+        check_choice("task", task, TASKS)
+    count = outputs.shape[1]
+    inferred = kind is None or task is None
+    by_target = task is None and kind is None and class_names is None and _numbers_tell(count, y)
+    if task is None:
+        task = _infer_task(count, y, kind, class_names)
+    if task == "regression":
+        if kind not in (None, "values"):
+            raise InputError(f"a regression's outputs are values, however: output_kind={kind!r}; leave it out")
+        listed = [str(name) for name in y.columns] if hasattr(y, "columns") else []
+        numbered = listed if len(listed) == count else [str(k) for k in range(count)]
+        names = ("all",) if count == 1 else tuple(numbered)
+        return OutputForm("regression", "values", count, (), names, inferred, by_target=by_target)
+    if kind == "values":
+        raise InputError(
+            "a classifier's outputs are logits or probabilities, however: output_kind='values'; pass one of the "
+            "others, or task='regression'"
+        )
+    said: list[OutputKind] = [known for known in OUTPUT_KINDS if known == kind]
+    chosen = said[0] if said else _infer_kind(outputs)
+    _check_kind(outputs, chosen, _tolerance(outputs))
+    classes = max(count, 2)
+    names = tuple(str(name) for name in class_names) if class_names is not None else tuple(map(str, range(classes)))
+    if len(names) != classes or len(set(names)) != classes:
+        raise InputError(
+            f"class_names must be {classes} different names, in the order of the outputs, however: {list(names)}; name "
+            "each class once"
+        )
+    check_class_names(names)
+    shown = names if count > 1 else names[1:]
+    return OutputForm("classification", chosen, count, names, shown, inferred, by_values=not said, by_target=by_target)
+
+
+def with_others(form: OutputForm, outputs: Tensor) -> OutputForm:
+    """Return the form with the kind that further outputs ``(rows, K)`` leave possible, where it was inferred.
+
+    What all rows hold is what each part of them holds: where another part is of another kind, all are logits.
+    """
+    known = outputs[torch.isfinite(outputs).all(dim=1)]
+    if form.task == "regression" or not form.by_values or form.kind == "logits" or not len(known):
+        return form
+    return form if _infer_kind(known) == form.kind else replace(form, kind="logits")
+
+
+def _numbers_tell(count: int, y: Any) -> bool:
+    """Return whether a classification is told by y's numbers alone, so that further rows could tell a regression."""
+    if y is None:
+        return False
+    values = as_target(y)
+    if values.dtype.kind not in "fiu":
+        return False
+    return is_one_hot(values) if count > 1 else set(np.unique(values).tolist()) <= {0, 1}
+
+
+def _infer_task(count: int, y: Any, kind: str | None, class_names: Any) -> Task:
+    if kind is not None:
+        return "regression" if kind == "values" else "classification"
+    if class_names is not None:
+        return "classification"
+    if y is None:
+        return "classification" if count > 1 else "regression"
+    values = as_target(y)
+    if count > 1:
+        return _infer_task_of_columns(values)
+    words = values.dtype.kind not in "fiu"
+    return "classification" if words or set(np.unique(values).tolist()) <= {0, 1} else "regression"
+
+
+def _infer_task_of_columns(values: npt.NDArray[Any]) -> Task:
+    """Return the task of a network with several outputs: one class per row, or a number for each output."""
+    if values.ndim != 2 or is_one_hot(values):
+        return "classification"
+    if values.dtype.kind in "fiub" and ((values == 0) | (values == 1)).all():
+        raise InputError(
+            "a row of y must have one class, however: some rows have several or none (multi-label); explain one label "
+            "at a time with a module that returns its column, or pass task='regression' for squared errors"
+        )
+    return "regression"
+
+
+def _infer_kind(outputs: Tensor) -> OutputKind:
+    values, tolerance = outputs.double(), _tolerance(outputs)
+    if outputs.shape[1] == 1:
+        return "probabilities" if bool(((values >= -tolerance) & (values <= 1 + tolerance)).all()) else "logits"
+    if bool((values >= 0).all()) and bool(((values.sum(dim=1) - 1).abs() <= tolerance).all()):
+        return "probabilities"
+    if bool((values <= 0).all()) and bool(((values.exp().sum(dim=1) - 1).abs() <= tolerance).all()):
+        return "log_probabilities"
+    return "logits"
+
+
+def _tolerance(outputs: Tensor) -> float:
+    """Return how far from 1 a sum of probabilities may be, and from 0 … 1 a probability, by rounding alone."""
+    return _SUM_TOLERANCE.get(outputs.dtype, _ROUNDING)
+
+
+def _check_kind(outputs: Tensor, kind: str, tolerance: float, *, inferred: bool = False) -> None:
+    """Refuse outputs that cannot be probabilities or their logarithms; NaN is told elsewhere."""
+    low, high = torch.stack(outputs.aminmax()).tolist()
+    told = ", though those of the first rows lie there" if inferred else ""
+    if kind == "probabilities" and (low < -tolerance or high > 1 + tolerance):
+        raise InputError(
+            f"probabilities must lie within 0 … 1, however: the outputs go from {low:.3g} to {high:.3g}{told}; pass "
+            "output_kind='logits'"
+        )
+    if kind == "log_probabilities" and high > max(tolerance, 1e-3):
+        raise InputError(
+            f"log-probabilities must not be above 0, however: the outputs reach {high:.3g}{told}; pass "
+            "output_kind='logits'"
+        )

@@ -1,0 +1,179 @@
+"""CSV files that a spreadsheet may open: texts that it would take for formulas are quoted, and read back as they were.
+
+A spreadsheet computes a cell that begins with ``=``, ``+``, ``-`` or ``@``, and a formula can send what stands in other
+cells elsewhere. Such a text gets one single quote in front, as OWASP advises. A text that begins with such quotes
+itself gets one more, so that taking one away always gives back what was there.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal
+
+from permgrad.base.errors import unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Formulas = Literal["quote", "keep"]
+MODES: tuple[Formulas, ...] = ("quote", "keep")
+
+#: What a spreadsheet takes for the beginning of a formula; some take the wide forms, and skip white space.
+_SIGNS = "=+\\-@\t\r\n＝＋－＠"
+_BEGINS = re.compile(f"[{_SIGNS}]")
+_QUOTED = re.compile(f"'+[{_SIGNS}]")
+_NUMBER = re.compile(r"[+-](\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+_mode: ContextVar[Formulas] = ContextVar("csv_formulas", default="quote")
+
+
+@contextmanager
+def csv_formulas(mode: str | None) -> Iterator[None]:
+    """Let CSV files that the body writes quote what looks like a formula, or keep it.
+
+    Args:
+        mode: ``"quote"``, ``"keep"``, or None: as it is outside, which is ``"quote"``.
+
+    Raises:
+        InputError: another mode.
+    """
+    if mode is None:
+        yield
+        return
+    if not isinstance(mode, str) or mode not in MODES:
+        raise unknown("csv-formulas", mode, MODES)
+    token = _mode.set(mode)
+    try:
+        yield
+    finally:
+        _mode.reset(token)
+
+
+def quoted(text: str) -> str:
+    """Return a text as a cell that no spreadsheet takes for a formula; numbers, and a sign alone, compute nothing.
+
+    Examples:
+        >>> [quoted(text) for text in ("=1+1", "-2+3", "-2.5", "-", "a=b", "'=x")]
+        ["'=1+1", "'-2+3", '-2.5', '-', 'a=b', "''=x"]
+    """
+    if _QUOTED.match(text):
+        return f"'{text}"
+    if not _BEGINS.match(text) or len(text) == 1 or _NUMBER.fullmatch(text):
+        return text
+    return f"'{text}"
+
+
+def unquoted(text: str) -> str:
+    """Return the text that ``quoted`` was given.
+
+    Examples:
+        >>> [unquoted(quoted(text)) for text in ("=1+1", "'=x", "-", "'a'")]
+        ['=1+1', "'=x", '-', "'a'"]
+    """
+    return text[1:] if _QUOTED.match(text) else text
+
+
+def write_csv(frame: pd.DataFrame, target: str | os.PathLike[str]) -> int:
+    """Write a frame without its row labels; the names of its columns are cells too.
+
+    Args:
+        frame: what is written.
+        target: the file.
+
+    Returns:
+        How many cells were quoted.
+    """
+    safe, count = _safe(frame)
+    safe.to_csv(target, index=False, encoding="utf-8", errors="backslashreplace", quoting=_quoting(safe))
+    return count
+
+
+def csv_text(frame: pd.DataFrame) -> tuple[str, int]:
+    r"""Return what ``write_csv`` writes, and how many cells were quoted.
+
+    Examples:
+        >>> import pandas as pd
+        >>> csv_text(pd.DataFrame({"a": ["=1", "b"], "-": [-1.5, 2]}))
+        ("a,-\n'=1,-1.5\nb,2.0\n", 1)
+    """
+    safe, count = _safe(frame)
+    stream = io.StringIO()
+    safe.to_csv(stream, index=False, quoting=_quoting(safe))
+    return stream.getvalue().encode("utf-8", "backslashreplace").decode("utf-8"), count
+
+
+def read_csv(path: str | os.PathLike[str], **options: Any) -> pd.DataFrame:
+    """Read a file that ``write_csv`` wrote; what was quoted is as it was.
+
+    Args:
+        path: the file.
+        **options: those of ``pandas.read_csv``.
+    """
+    import pandas as pd
+
+    frame = pd.read_csv(path, **exact_numbers(), **options)
+    return _changed(frame, unquoted)[0]
+
+
+def exact_numbers() -> dict[str, Any]:
+    """Return what ``pandas.read_csv`` must be told to read each number as the nearest float64.
+
+    Before version 3.1 pandas is off by the last digit in places unless it is asked; from 3.1 on it never is, and warns
+    who asks.
+    """
+    import pandas as pd
+
+    major, minor = (int(part) for part in pd.__version__.split(".")[:2])
+    return {"float_precision": "round_trip"} if (major, minor) < (3, 1) else {}
+
+
+def _safe(frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    return _changed(frame, quoted) if _mode.get() == "quote" else (frame, 0)
+
+
+def _quoting(frame: pd.DataFrame) -> Literal[0, 2]:
+    """Return which cells stand in double quotes: those that need it, or all texts where one holds a carriage return.
+
+    Python's writer leaves it as it is before version 3.13, and readers take what follows for the next line: the text
+    would be torn, and its second half could be a formula.
+    """
+    columns = (frame.iloc[:, place] for place in range(frame.shape[1]))
+    texts = (text for column in columns if column.dtype.kind not in "biufcmM" for text in column.array)
+    torn = any(isinstance(text, str) and "\r" in text for text in chain(frame.columns, texts))
+    return csv.QUOTE_NONNUMERIC if torn else csv.QUOTE_MINIMAL
+
+
+def _changed(frame: pd.DataFrame, change: Any) -> tuple[pd.DataFrame, int]:
+    """Return a frame whose texts and names are changed, and how many of them were; the given one stays as it is."""
+    import pandas as pd
+
+    count, columns = 0, []
+    for place in range(frame.shape[1]):
+        column = frame.iloc[:, place]
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            column = column.astype(object)
+        if pd.api.types.is_object_dtype(column.dtype) or pd.api.types.is_string_dtype(column.dtype):
+            before = column.to_numpy(dtype=object)
+            after = [change(value) if isinstance(value, str) else value for value in before]
+            differing = sum(one is not other for one, other in zip(before, after, strict=True))
+            if differing:
+                count += differing
+                column = pd.Series(after, index=column.index, name=column.name, dtype=object)
+        columns.append(column)
+    # An index of texts makes new objects each time that it is gone through.
+    labels = list(frame.columns)
+    names = [change(name) if isinstance(name, str) else name for name in labels]
+    count += sum(one is not other for one, other in zip(names, labels, strict=True))
+    if not count:
+        return frame, 0
+    # Under their places: names may stand more than once, and pandas knows no half characters.
+    changed = pd.concat(columns, axis=1, keys=range(len(columns))) if columns else frame.copy()
+    changed.columns = pd.Index(names, dtype=object)
+    return changed, count

@@ -1,0 +1,211 @@
+"""The errors users meet. Every message is the rule, then the fact, then the fix, in one sentence or two."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+
+class PermgradError(Exception):
+    """Base of every error that permgrad raises on purpose.
+
+    ``exit_code`` is what the command line ends with.
+    """
+
+    __module__ = "permgrad"  # where users find it
+
+    exit_code: int = 1
+
+
+class InputError(PermgradError, ValueError):
+    """What the user gave cannot be used: a file, a column, an option, a model. Exit code 2."""
+
+    __module__ = "permgrad"  # where users find it
+
+    exit_code = 2
+
+
+class EnvironmentProblem(PermgradError, OSError):  # noqa: N818 — it is what the user has, a problem around them
+    """The surroundings do not allow the work: network, disk, a missing extra. Exit code 3."""
+
+    __module__ = "permgrad"  # where users find it
+
+    exit_code = 3
+
+
+class PermgradWarning(UserWarning):
+    """Something the user should know that does not stop the work."""
+
+    __module__ = "permgrad"  # where users find it
+
+
+#: Where warnings go in this thread, or in what it runs in others; None: to the user.
+_kept_warnings: ContextVar[list[str] | None] = ContextVar("permgrad_kept_warnings", default=None)
+
+
+@contextmanager
+def keeping_warnings() -> Iterator[list[str]]:
+    """Collect what the body would warn the user of as text, in the list that is given.
+
+    Not by ``warnings.catch_warnings``, which changes the filters of all threads.
+
+    Examples:
+        >>> with keeping_warnings() as said:
+        ...     warn_user("mind the gap")
+        >>> said
+        ['mind the gap']
+    """
+    said: list[str] = []
+    token = _kept_warnings.set(said)
+    try:
+        yield said
+    finally:
+        _kept_warnings.reset(token)
+
+
+def warn_user(message: str) -> None:
+    """Warn with the line of the caller's own code, however deep inside the package it happens."""
+    said = _kept_warnings.get()
+    if said is not None:
+        said.append(message)
+        return
+    depth, frame = 1, sys._getframe(0)  # noqa: SLF001 — the documented way to walk up the stack
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __name__.partition(".")[0]:
+        depth, frame = depth + 1, frame.f_back  # type: ignore[assignment]
+    warnings.warn(message, PermgradWarning, stacklevel=depth)
+
+
+#: What torch says, in words alone, where its memory did not suffice: on a processor, on an accelerator, in a library.
+_OUT_OF_MEMORY = re.compile(
+    r"you tried to allocate|can't allocate memory|not enough memory|out of memory|_ALLOC_FAILED", re.IGNORECASE
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory did not suffice: Python's error, torch's, or one of torch's that says so in words alone.
+
+    Examples:
+        >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("shapes do not fit"))
+        (True, False)
+        >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."))
+        True
+    """
+    if isinstance(error, MemoryError):
+        return True
+    # By its name, so that this module needs no torch.
+    named = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
+    return isinstance(error, RuntimeError) and (named or _OUT_OF_MEMORY.search(str(error)) is not None)
+
+
+#: How many known names a message lists.
+_LISTED = 20
+
+
+def suggest(given: object, known: Iterable[str]) -> str:
+    """Return ``" (did you mean 'x'?)"`` for the nearest known name, or an empty string.
+
+    Examples:
+        >>> suggest("gradcan", ["gradcam", "lime"])
+        " (did you mean 'gradcam'?)"
+    """
+    near = difflib.get_close_matches(text_of(given), [str(name) for name in known], n=1, cutoff=0.6)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def error_in_words(error: BaseException) -> str:
+    """Return an error's type and text in one line, also where it cannot be printed.
+
+    Examples:
+        >>> error_in_words(KeyError("age")), error_in_words(ValueError())
+        ("KeyError: 'age'", 'ValueError')
+    """
+    try:
+        text = " ".join(str(error).split())[:300]
+    except Exception:  # noqa: BLE001 — the user's own error may not even be printed
+        text = ""
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name
+
+
+#: How many characters of a value a message shows.
+_SHOWN = 200
+
+
+def text_of(value: object) -> str:
+    """Return a value as text, also where it has none.
+
+    Examples:
+        >>> text_of(3), text_of("a"), text_of(10**5000)
+        ('3', 'a', 'a value of type int')
+    """
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 — the user's own object may not even be printed
+        return f"a value of type {type(value).__name__}"
+
+
+def shown(value: object) -> str:
+    """Return a value as messages show it: in one line, not too long, and also where it cannot be printed.
+
+    Examples:
+        >>> shown("no such"), shown(10**5000)
+        ("'no such'", 'a value of type int')
+        >>> len(shown(list(range(1000))))
+        200
+    """
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # noqa: BLE001 — the user's own object may not even be printed, nor may a number of 5,000 digits
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, in the plural where it is not one.
+
+    Examples:
+        >>> counted(1, "part"), counted(12000, "row")
+        ('1 part', '12,000 rows')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def by_count(count: int, one: str, many: str) -> str:
+    """Return the words that go with a count of one, or with another.
+
+    Examples:
+        >>> by_count(1, "it is", "they are"), by_count(0, "it is", "they are")
+        ('it is', 'they are')
+    """
+    return one if count == 1 else many
+
+
+def listed(names: Sequence[Any], most: int = 6, show: Callable[[Any], str] = str) -> str:
+    """Return up to ``most`` names, and how many more there are.
+
+    Examples:
+        >>> listed(["a", "b", "c"], 2), listed(["a"], 2, repr)
+        ('a, b and 1 more', "'a'")
+    """
+    shown = ", ".join(show(name) for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def unknown(kind: str, given: object, known: Iterable[str]) -> InputError:
+    """Build the error for a name that is not in a fixed list.
+
+    Examples:
+        >>> str(unknown("method", "gradcan", ["gradcam", "lime"]))
+        "method must be one of 'gradcam', 'lime', however: method='gradcan' (did you mean 'gradcam'?)"
+    """
+    names = list(known)
+    listed = ", ".join(repr(name) for name in names[:_LISTED])
+    if len(names) > _LISTED:
+        listed += f" … ({len(names)} in all)"
+    return InputError(f"{kind} must be one of {listed}, however: {kind}={shown(given)}{suggest(given, names)}")

@@ -1,0 +1,254 @@
+"""Writing files so that a reader meets either the old content or the new, never half of it."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import glob
+import hashlib
+import json
+import math
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from permgrad.base.errors import EnvironmentProblem
+
+#: In the names of files and folders under way, so that what a killed process left is known for what it is.
+_UNDER_WAY = ".permgrad-"
+#: Linux' numbers for "relative to this folder" and "take each other's name".
+_HERE, _RENAME_EXCHANGE = -100, 2
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary sibling of ``path``; it takes the name ``path`` when the body ends well, else it is removed."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _beside(target, _make_file, target.suffix)
+    try:
+        yield temporary
+        temporary.replace(target)
+    except OSError as error:
+        _name(error, target)
+        raise
+    finally:
+        _remove(temporary)
+
+
+def _name(error: OSError, path: Path) -> None:
+    """Say where the disk is full: opening a file names it in an error, writing to it does not."""
+    if error.errno is not None and error.filename is None:
+        error.filename = os.fspath(path)
+
+
+@contextmanager
+def writing(rule: str, path: str | os.PathLike[str], fix: str) -> Iterator[None]:
+    """Turn what the disk refuses in the body into an ``EnvironmentProblem`` of the rule, the path and the fix.
+
+    Examples:
+        >>> with writing("a report must be written", "page.html", "choose another folder"):
+        ...     raise PermissionError(13, "Permission denied")
+        Traceback (most recent call last):
+        permgrad.EnvironmentProblem: a report must be written, however: page.html: Permission denied; choose...
+    """
+    try:
+        yield
+    except EnvironmentProblem:
+        raise
+    except OSError as error:
+        raise EnvironmentProblem(f"{rule}, however: {os.fspath(path)}: {error.strerror or error}; {fix}") from error
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary sibling folder; it replaces ``path`` when the body ends well, else it is removed."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _beside(target, Path.mkdir)
+    try:
+        yield temporary
+        _put_in_place(temporary, target)
+    except OSError as error:
+        _name(error, target)
+        raise
+    finally:
+        _remove(temporary)
+
+
+def _put_in_place(temporary: Path, target: Path) -> None:
+    """Give a folder its name, in one step also where another has it; that one is removed, or takes the other's name."""
+    try:
+        temporary.replace(target)  # nothing is there, or an empty folder
+    except OSError:
+        if not os.path.lexists(target):
+            raise
+        if not _exchange(temporary, target):
+            _step_aside(temporary, target)
+
+
+def _step_aside(temporary: Path, target: Path) -> None:
+    """Do it without the system's help: there is a moment in which neither has the name."""
+    aside = _beside(target, Path.mkdir)
+    try:
+        target.replace(aside / "old")
+        try:
+            temporary.replace(target)
+        except OSError:
+            (aside / "old").replace(target)
+            raise
+    finally:
+        _remove(aside)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link or a folder as far as the system allows."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders take each other's name in one step; False where the system cannot, or one is gone."""
+    function = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    if function is None:
+        return False
+    return bool(function(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _RENAME_EXCHANGE) == 0)
+
+
+def _beside(target: Path, make: Callable[[Path], None], ending: str = "") -> Path:
+    """Make a new file or folder beside ``target`` and return it.
+
+    Not by ``tempfile``, whose files only the owner may read: these follow the user's mask, as any file does.
+    """
+    while True:
+        temporary = target.parent / f"{_beginning(target.name)}{secrets.token_hex(4)}{ending}"
+        with suppress(FileExistsError):
+            make(temporary)
+            return temporary
+
+
+def _make_file(path: Path) -> None:
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+
+
+def _beginning(name: str) -> str:
+    """Return how the name of what is written for a file or folder begins."""
+    return f".{name}{_UNDER_WAY}"
+
+
+def is_taken(path: str | os.PathLike[str]) -> bool:
+    """Whether a name is somebody's: also that of a link that leads nowhere, which a file of that name would replace.
+
+    Examples:
+        >>> is_taken("/"), is_taken("/no/such/file")
+        (True, False)
+    """
+    return os.path.lexists(path)
+
+
+def why_missing(path: Path) -> str:
+    """Return why there is nothing to read at a path, in words: it does not exist, or is a link that leads nowhere.
+
+    Examples:
+        >>> why_missing(Path("nothing here"))
+        'does not exist'
+    """
+    if not path.is_symlink():
+        return "does not exist"
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "is a link that leads back to itself"
+    return f"is a link to {os.fspath(path.readlink())!r}, where nothing is"
+
+
+def what_lies_at(path: Path) -> str:
+    """Return what has a name that a folder should have, in words; it is no folder.
+
+    Examples:
+        >>> what_lies_at(Path("/dev/null"))
+        'a file'
+    """
+    return "a link that leads nowhere" if path.is_symlink() and not path.exists() else "a file"
+
+
+def sweep(folder: Path, name: str | None = None) -> None:
+    """Remove what killed processes left of files and folders that they were writing.
+
+    Only who holds a folder may do so: others may be writing there.
+
+    Args:
+        folder: where to look.
+        name: of the file or folder that was to be written there; None: any, at any depth.
+    """
+    found = folder.rglob(f".*{_UNDER_WAY}*") if name is None else folder.glob(f"{glob.escape(_beginning(name))}*")
+    for leftover in list(found):
+        _remove(leftover)
+
+
+def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:
+    """Write UTF-8 text in one step; what is half a character, as broken files have, becomes a question mark."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="replace")
+
+
+def write_json_atomic(path: str | os.PathLike[str], content: Any) -> None:
+    """Write JSON in one step; NaN and infinity become null, NumPy values become plain ones."""
+    write_text_atomic(path, json_text(plain(content), indent=1) + "\n")
+
+
+def json_text(content: Any, indent: int | None = None) -> str:
+    r"""Return a document as JSON that any file can hold: of text, only what is half a character is escaped.
+
+    Examples:
+        >>> print(json_text({"größe": 1, "broken": "\ud800"}))
+        {"größe": 1, "broken": "\ud800"}
+    """
+    text = json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def file_hash(path: str | os.PathLike[str], kind: str = "sha256") -> str:
+    """Return the SHA-256 of a file's content, or another digest such as ``"md5"`` where others published that."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, partial(hashlib.new, kind, usedforsecurity=False)).hexdigest()
+
+
+def plain(value: Any) -> Any:  # noqa: PLR0911 — one return for each kind of value
+    """Turn NumPy scalars and arrays, paths and tuples into what JSON knows; undefined numbers become None."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, str):
+        return value
+    return str(value)
+
+
+def free_memory() -> int | None:
+    """Return how many bytes of memory are free; None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return None

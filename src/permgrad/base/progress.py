@@ -1,0 +1,114 @@
+"""How far a long work is, on stderr, with the time left: a bar on a terminal, elsewhere a line every half minute."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Literal, Self, TextIO
+
+from permgrad.base.checks import check_flag_or_auto
+
+ProgressMode = Literal["auto"] | bool
+#: Seconds after which the first line is written, and between two lines.
+FIRST, AGAIN = 10.0, 30.0
+
+
+class Progress:
+    """A bar of ``total`` steps, shown if ``mode`` is true, or ``"auto"`` and stderr is a terminal.
+
+    Where it is none, ``"auto"`` with ``lines`` writes a line after 10 seconds, and one every 30 seconds from then on.
+
+    Examples:
+        >>> with Progress(3, "features", mode=False) as bar:
+        ...     bar.advance()
+    """
+
+    def __init__(self, total: int, label: str, mode: ProgressMode = "auto", *, lines: bool = True) -> None:
+        wanted = check_flag_or_auto("progress", mode)
+        stream = None if getattr(sys.stderr, "closed", False) else sys.stderr
+        on_terminal = stream is not None and stream.isatty()
+        self._bar: Any = None
+        self._lines: _Lines | None = None
+        if total > 0 and (on_terminal if wanted == "auto" else wanted):
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, desc=label, file=stream, leave=False, dynamic_ncols=True)
+        elif total > 0 and wanted == "auto" and lines and stream is not None:
+            self._lines = _Lines(total, label, stream)
+
+    def advance(self, steps: float = 1) -> None:
+        """Count finished steps."""
+        if self._bar is not None:
+            self._bar.update(steps)
+        if self._lines is not None:
+            self._lines.done += steps
+
+    def note(self, text: str) -> None:
+        """Show a short text behind the bar, for example the best score so far."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(text)
+
+    def close(self) -> None:
+        """Remove the bar, and write no more lines."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        if self._lines is not None:
+            self._lines.ended.set()
+            self._lines = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Lines:
+    """Writes lines from a thread of its own: a single step may take minutes."""
+
+    def __init__(self, total: int, label: str, stream: TextIO) -> None:
+        self.done, self.ended = 0.0, threading.Event()
+        self._total, self._label, self._stream = total, label, stream
+        self._started = time.monotonic()
+        threading.Thread(target=self._write, name="permgrad-progress", daemon=True).start()
+
+    def _write(self) -> None:
+        wait = FIRST
+        while not self.ended.wait(wait):
+            line = progress_line(self._label, self.done / self._total, time.monotonic() - self._started)
+            with suppress(OSError, ValueError):  # a closed stream is no reason to fail
+                self._stream.write(line)
+                self._stream.flush()
+            wait = AGAIN
+
+
+def progress_line(label: str, share: float, seconds: float) -> str:
+    r"""Return how much of a work is done after some seconds, and about how long the rest will take.
+
+    Examples:
+        >>> progress_line("shapley", 0.25, 40.0), progress_line("lime", 0.0, 10.0)
+        ('shapley: 25 % done after 40 s, about 2 min left\n', 'lime: begun 10 s ago\n')
+    """
+    if share <= 0:
+        return f"{label}: begun {readable(seconds)} ago\n"
+    left = readable(seconds / share - seconds) if share < 1 else "no time"
+    return f"{label}: {100 * min(share, 1):.0f} % done after {readable(seconds)}, about {left} left\n"
+
+
+def readable(seconds: float) -> str:
+    """Return a time as people say it.
+
+    Examples:
+        >>> readable(0.034), readable(9.94), readable(250), readable(9000)
+        ('0.034 s', '9.9 s', '4 min', '2.5 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.2g} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"

@@ -1,0 +1,174 @@
+"""Random numbers that depend on a seed and on *what they are for*, never on order, batch or worker.
+
+Two tools: ``generator(seed, *keys)`` gives an independent NumPy stream per purpose, and ``uniform_integers`` is
+counter-based: element ``i`` is a function of the seed, the keys and ``counters[i]`` alone, so that one row can be drawn
+without the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.base.errors import InputError, shown
+from permgrad.base.threads import Undo, together
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+
+
+def _load_rich() -> None:
+    """Import what draws from Python's own generator while it is imported, and put the caller's state back.
+
+    scikit-learn and Lightning import ``rich`` on the way to something else, whenever they happen to need it first: in
+    the middle of a fit, or when the caller asks for a score.
+    """
+    state = random.getstate()
+    try:
+        with suppress(ImportError):
+            import rich.style  # noqa: F401 — it stays imported, and draws no more
+    finally:
+        random.setstate(state)
+
+
+_load_rich()
+
+
+def resolve_seed(random_state: Any) -> int:
+    """Turn ``None``, an integer, or a NumPy generator into one integer seed.
+
+    ``None`` draws fresh entropy without touching any global state; a generator advances by one draw.
+    """
+    if random_state is None:
+        return secrets.randbits(63)
+    if isinstance(random_state, bool) or not isinstance(
+        random_state, (int, np.integer, np.random.Generator, np.random.RandomState)
+    ):
+        raise InputError(
+            "random_state must be None, an integer of at least 0, or a NumPy Generator or RandomState, "
+            f"however: random_state={shown(random_state)}; pass for example random_state=0"
+        )
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(0, 2**63 - 1))
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(0, 2**31 - 1))
+    if random_state < 0:
+        raise InputError(
+            f"random_state must be at least 0, however: random_state={random_state}; pass for example random_state=0"
+        )
+    return int(random_state)
+
+
+def derive_seed(seed: int, *keys: object) -> int:
+    """Return a 64-bit seed that depends on ``seed`` and the keys' text.
+
+    Examples:
+        >>> derive_seed(0, "donor", "age", 1) == derive_seed(0, "donor", "age", 1)
+        True
+        >>> derive_seed(0, "donor", "age", 1) == derive_seed(0, "donor", "age", 2)
+        False
+    """
+    text = "\x1f".join([str(int(seed)), *(f"{type(key).__name__}:{key}" for key in keys)])
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def generator(seed: int, *keys: object) -> np.random.Generator:
+    """Return an independent NumPy generator for one purpose."""
+    return np.random.Generator(np.random.Philox(derive_seed(seed, *keys)))
+
+
+def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """SplitMix64's finaliser (Steele, Lea & Flood 2014): a bijection of 64-bit words with full avalanche."""
+    values = (values ^ (values >> np.uint64(30))) * _MIX_1
+    values = (values ^ (values >> np.uint64(27))) * _MIX_2
+    return values ^ (values >> np.uint64(31))
+
+
+def uniform_integers(seed: int, keys: tuple[object, ...], counters: npt.ArrayLike, high: int) -> npt.NDArray[np.int64]:
+    """Draw integers in ``0 … high − 1``, one for each counter, independent of every other counter.
+
+    Shape:
+        counters ``(*)`` integers of at least 0; result ``(*)`` int64.
+
+    Examples:
+        >>> all_rows = uniform_integers(0, ("age", 3), np.arange(100), 50)
+        >>> bool(uniform_integers(0, ("age", 3), [7], 50)[0] == all_rows[7])
+        True
+    """
+    return (uniform(seed, keys, counters) * high).astype(np.int64)
+
+
+def uniform(seed: int, keys: tuple[object, ...], counters: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Draw float64 in [0, 1) with 53 bits, one for each counter, independent of every other counter."""
+    key = np.uint64(derive_seed(seed, *keys))
+    with np.errstate(over="ignore"):
+        words = np.asarray(counters).astype(np.uint64)
+        words = _mix(_mix(words * _GOLDEN + key) + _GOLDEN)
+    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def content_keys(arrays: Iterable[npt.NDArray[Any]]) -> npt.NDArray[np.uint64]:
+    """Return one 64-bit number for each row that depends on the row's bytes alone: equal rows have equal numbers.
+
+    Draws counted from such a number do not depend on where in a table, or in which partition of it, a row stands.
+
+    Args:
+        arrays: each ``(rows, *)``; together they are the rows.
+
+    Examples:
+        >>> table = np.array([[1.0, 2.0], [2.0, 1.0], [1.0, 2.0]])
+        >>> first, second, third = content_keys([table])
+        >>> bool(first == third), bool(first == second)
+        (True, False)
+    """
+    total: npt.NDArray[np.uint64] | None = None
+    with np.errstate(over="ignore"):
+        for position, array in enumerate(arrays):
+            flat = np.ascontiguousarray(array).reshape(len(array), -1).view(np.uint8)
+            padded = np.pad(flat, ((0, 0), (0, -flat.shape[1] % 8))).view(np.uint64)
+            places = _mix(np.arange(1, padded.shape[1] + 1, dtype=np.uint64) * _GOLDEN)
+            words = _mix(padded + places).sum(axis=1, dtype=np.uint64)
+            mixed = _mix(words + np.uint64(position + 1) * _GOLDEN)
+            total = mixed if total is None else _mix(total + mixed)
+    return np.zeros(0, dtype=np.uint64) if total is None else total
+
+
+@contextmanager
+def forked_torch(seed: int) -> Iterator[None]:
+    """Seed torch's generators for the body and put back the caller's afterwards, also after an error.
+
+    The generators are the process's: of two threads inside at once neither has its numbers for itself, and who leaves
+    last puts back what the first had found.
+    """
+    import torch
+
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with together({"torch's generators": _kept_generators}), torch.random.fork_rng(devices=devices):
+        # torch.manual_seed also seeds the generators of devices that are not here, at 2 ms, and puts none of them back.
+        torch.default_generator.manual_seed(seed % 2**63)
+        if devices:
+            torch.cuda.manual_seed_all(seed % 2**63)
+        yield
+
+
+def _kept_generators() -> Undo:
+    """Return what puts the states of torch's generators back."""
+    import torch
+
+    state = torch.get_rng_state()
+    others = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+
+    def put_back() -> None:
+        torch.set_rng_state(state)
+        if others:
+            torch.cuda.set_rng_state_all(others)
+
+    return put_back

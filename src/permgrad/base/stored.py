@@ -1,0 +1,260 @@
+"""Reading files that somebody else may have made: arrays without surprises, descriptions as they were written."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import os
+import zipfile
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.base.files import plain
+
+_SEAL = "seal"
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+#: Levels of a document. Ours have fewer than ten; Python itself fails somewhere below a thousand.
+_DEEPEST = 100
+#: Arrays that take more than this, unpacked, are stored as they are: a small file then never becomes a large one.
+MOST_UNPACKED, _MOST_TIMES = 2**28, 100
+#: Kinds of numbers and text that permgrad writes: no objects, no records.
+_KINDS = "biufcSUmM"
+
+
+# ---- JSON ------------------------------------------------------------------------------------------------------------
+
+
+def parse_json(content: str | bytes, *, names_once: bool = False) -> Any:
+    """Return what a JSON document says.
+
+    Args:
+        content: the document.
+        names_once: whether an object must hold each name once; else the last of equal names counts, as usual. For
+            files that people write: what stands first would be lost without a word.
+
+    Raises:
+        ValueError: it is no complete JSON in UTF-8, is nested too deeply to be worked with, or holds a number that is
+            none, which JSON does not know and permgrad never writes.
+
+    Examples:
+        >>> parse_json(b'{"rows": [1, 2.5, null]}')
+        {'rows': [1, 2.5, None]}
+        >>> parse_json("[" * 200 + "]" * 200)
+        Traceback (most recent call last):
+        ValueError: it is nested more than 100 levels deep
+    """
+    text = content.decode("utf-8") if isinstance(content, bytes) else content
+    too_deep = f"it is nested more than {_DEEPEST} levels deep"
+    try:
+        document = json.loads(
+            text,
+            parse_constant=_no_number,
+            parse_float=_finite,
+            object_pairs_hook=_named_once if names_once else None,
+        )
+    except RecursionError as error:
+        raise ValueError(too_deep) from error
+    level = [document]
+    for _ in range(_DEEPEST):
+        level = [inner for outer in level if isinstance(outer, (dict, list)) for inner in _inside(outer)]
+        if not level:
+            return document
+    raise ValueError(too_deep)
+
+
+def _inside(outer: dict[str, Any] | list[Any]) -> Collection[Any]:
+    return outer.values() if isinstance(outer, dict) else outer
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"it holds {name!r} twice in one object")
+        found[name] = value
+    return found
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"it holds {name}, which is no number")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"it holds {digits}, which is beyond what a number can be")
+    return number
+
+
+# ---- arrays ----------------------------------------------------------------------------------------------------------
+
+
+def write_npz(stream: BinaryIO | str | os.PathLike[str], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write arrays as ``read_npz`` reads them: compressed, unless they are so many that reading them back is refused.
+
+    Examples:
+        >>> file = io.BytesIO()
+        >>> write_npz(file, {"a": np.arange(3)})
+        >>> read_npz(file.getvalue())
+        {'a': array([0, 1, 2])}
+    """
+    small = sum(np.asarray(array).nbytes for array in arrays.values()) <= MOST_UNPACKED // 2
+    (np.savez_compressed if small else np.savez)(stream, **arrays)  # type: ignore[arg-type]
+
+
+def read_npz(
+    source: bytes | str | os.PathLike[str], names: Collection[str] | None = None
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays of an npz file. Nothing is executed, and nothing is larger than the file says its parts are.
+
+    NumPy reserves as much memory as an array's header asks for, before it looks how much there is; and unpacks whatever
+    a file of a few kilobytes unpacks to.
+
+    Args:
+        source: the file, or its content.
+        names: arrays that are read; None: all.
+
+    Raises:
+        ValueError: it is no npz file, is damaged, holds a pickle, or an array whose size is not that of its numbers; or
+            it unpacks to more than 256 MB and a hundred times its size.
+        OSError: it cannot be read.
+
+    Examples:
+        >>> file = io.BytesIO()
+        >>> np.savez(file, a=np.arange(3))
+        >>> read_npz(file.getvalue())
+        {'a': array([0, 1, 2])}
+    """
+    stream: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")  # noqa: SIM115
+    with stream:
+        if stream.read(1) == b"\x80":
+            raise ValueError("it looks like a pickle, which could run code on loading and is never opened")
+        size = stream.seek(0, os.SEEK_END)
+        try:
+            with zipfile.ZipFile(stream) as file:
+                parts = file.infolist()
+                _check_sizes(parts, size)
+                listed = [(part.filename.removesuffix(".npy"), part) for part in parts]
+                return {name: _read_array(file, part) for name, part in listed if names is None or name in names}
+        except ValueError:
+            raise
+        except Exception as error:
+            # Broken archives lead to errors of many kinds: of zip, of what unpacks, of what reads the headers.
+            raise ValueError(f"it is no complete npz file ({type(error).__name__})") from error
+
+
+def npz_names(path: str | os.PathLike[str]) -> list[str]:
+    """Return the names of an npz file's arrays; none where it is no such file."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return [name.removesuffix(".npy") for name in file.namelist()]
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return []
+
+
+def check_archive(stream: BinaryIO) -> None:
+    """Refuse what is no zip file whose parts lie in it as they are, each in its own place.
+
+    Raises:
+        ValueError: it is none.
+    """
+    size = stream.seek(0, os.SEEK_END)
+    with zipfile.ZipFile(stream) as file:
+        parts = file.infolist()
+        if any(part.compress_type != zipfile.ZIP_STORED or part.file_size != part.compress_size for part in parts):
+            raise ValueError("its parts are compressed")
+        if sum(part.file_size for part in parts) > size:
+            raise ValueError("its parts overlap")
+
+
+def is_whole_npz(path: Path) -> bool:
+    """Whether an npz file is one, of a size that is believed, and its parts have their checksums; nothing is kept.
+
+    Examples:
+        >>> is_whole_npz(Path(__file__))
+        False
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            _check_sizes(file.infolist(), path.stat().st_size)
+            return file.testzip() is None
+    except Exception:  # noqa: BLE001 — broken archives lead to errors of many kinds: of zip, and of what unpacks
+        return False
+
+
+def _check_sizes(parts: Collection[zipfile.ZipInfo], size: int) -> None:
+    """Refuse an archive that unpacks to far more than it is, before anything is unpacked."""
+    for part in parts:
+        if part.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"its array {part.filename!r} is compressed in a way that is not NumPy's")
+    unpacked = sum(part.file_size for part in parts)
+    if sum(part.compress_size for part in parts) > size:
+        raise ValueError("its arrays overlap")
+    if unpacked > max(MOST_UNPACKED, _MOST_TIMES * size):
+        raise ValueError(f"it has {size:,} bytes and says that it unpacks to {unpacked:,}, which is not believed")
+
+
+def _read_array(file: zipfile.ZipFile, part: zipfile.ZipInfo) -> npt.NDArray[Any]:
+    with cast("zipfile.ZipExtFile", file.open(part)) as stream:
+        shape, fortran, dtype = _read_header(part.filename, stream)
+        if dtype.hasobject:
+            raise ValueError(
+                f"its array {part.filename!r} holds a pickle, which could run code on loading and is never opened"
+            )
+        if dtype.kind not in _KINDS or not dtype.itemsize:
+            raise ValueError(f"its array {part.filename!r} holds values of type {dtype}, which permgrad never writes")
+        count = 1
+        for length in shape:
+            count *= int(length)
+        left = part.file_size - stream.tell()
+        if any(length < 0 for length in shape) or count * dtype.itemsize != left:
+            raise ValueError(f"its array {part.filename!r} says it has {count:,} values of {dtype}, and has not")
+        numbers = np.empty(count, dtype)
+        if left and stream.readinto(numbers.view(np.uint8).data) != left:
+            raise ValueError(f"its array {part.filename!r} is cut off")
+        return numbers.reshape(shape, order="F" if fortran else "C")
+
+
+def _read_header(name: str, stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(stream)
+    if version not in _HEADERS:
+        raise ValueError(f"its array {name!r} has format {version}, which is not known")
+    try:
+        shape, fortran, dtype = _HEADERS[version](stream)
+    except Exception as error:
+        # NumPy reads headers as Python does its source, and fails in as many ways.
+        raise ValueError(f"its array {name!r} has a header that cannot be read ({type(error).__name__})") from error
+    return shape, fortran, dtype
+
+
+# ---- seals -----------------------------------------------------------------------------------------------------------
+
+
+def sealed(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a description with a checksum of all that it says, so that damage is seen.
+
+    Examples:
+        >>> said = sealed({"rows": 3})
+        >>> is_intact(said), is_intact({**said, "rows": 4}), is_intact({"rows": 3})
+        (True, False, True)
+    """
+    content = {name: value for name, value in description.items() if name != _SEAL}
+    return {**content, _SEAL: _checksum(content)}
+
+
+def is_intact(description: Mapping[str, Any]) -> bool:
+    """Whether a description says what it said when it was sealed; one without a seal is older than seals."""
+    content = {name: value for name, value in description.items() if name != _SEAL}
+    return _SEAL not in description or description[_SEAL] == _checksum(content)
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    # What JSON gives back: tuples are lists, keys are text.
+    said = json.loads(json.dumps(plain(dict(content))))
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,540 @@
+"""From a table to the numbers a network sees, one feature at a time, fitted on training rows only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.base.checks import check_choice, check_whole
+from permgrad.base.errors import InputError, counted, listed, suggest, unknown, warn_user
+from permgrad.data.encode.groups import check_blocks
+from permgrad.data.encode.planning import OTHER, Slot, date_wave, plan_slots
+from permgrad.data.encode.scaling import Scaling, ScalingMode, check_mode
+from permgrad.data.encode.statistics import TableStatistics, calendar_parts, numeric_cells
+from permgrad.data.read.cells import (
+    BLANK,
+    PRESENT,
+    CodesArgument,
+    Distinct,
+    Floats,
+    MissingCodes,
+    as_frame,
+    has_text_names,
+)
+from permgrad.data.types.column_types import Kind, Schema, infer_schema
+
+Level: TypeAlias = Literal["column", "feature", "group"]
+Places: TypeAlias = npt.NDArray[np.int64]
+
+_FORMAT = 1
+_MOST_NAMED, _LONGEST = 5, 80
+"""How many columns one warning names, and how much of a long text is shown."""
+#: Columns whose new levels and words were told of; None: they are told of each time.
+_told: ContextVar[set[str] | None] = ContextVar("permgrad_told_of_surprises", default=None)
+
+
+@contextmanager
+def surprises_told_once() -> Iterator[None]:
+    """Within the body warn once for each column of levels and words that training did not have.
+
+    A run encodes its rows part by part, and some of them again and again.
+    """
+    token = _told.set(set())
+    try:
+        yield
+    finally:
+        _told.reset(token)
+
+
+class TableEncoder:
+    """Encode a table feature by feature: numbers scaled, categories one-hot, dates in parts, missing in own columns.
+
+    The encoding is *per column*: what a raw cell becomes depends on that cell alone, so replacing a raw value and
+    encoding again equals copying encoded columns.
+
+    - Numbers are scaled (see ``scaling.Scaling``); a missing one is imputed with the training median,
+      and one 0/1 column per kind of missing seen in training (blank, and each declared code) says so.
+    - Categories are one-hot, the most frequent first; each kind of missing seen in training is a level; beyond
+      ``max_levels`` the rare ones share a level "other", which also takes unseen ones; without it an unseen level is
+      all zeros, with a ``PermgradWarning``.
+    - Booleans are one column of 0 and 1, whatever the capitals of yes and no; a third word counts as missing, with a
+      ``PermgradWarning``.
+    - Dates give time, year, and sine and cosine of month, weekday and hour. As text they may come in any form that
+      leaves no doubt; other text is refused where the training rows had none.
+    - Constants and identifiers are features with no encoded column.
+
+    Args:
+        numeric: ``"robust"``, ``"standard"``, ``"minmax"`` or ``"quantile"``.
+        max_levels: levels of a categorical column before the rest becomes "other", at least 1.
+        na_codes: values that stand for missing: one, a list, or a mapping from column to list; each is its own kind
+            of missing.
+        groups: columns (or variables) that act as one at level "group", ``{"weather": ["wind", "rain"]}``.
+        variables: columns that arrived one-hot encoded and are *one* variable, hence one feature: ``{"Soil":
+            ["Soil1", "Soil2"]}``.
+        kinds: columns whose kind is known, ``{"postcode": "categorical"}``.
+
+    Attributes:
+        feature_names_in_: raw columns, ``x0, x1, …`` for arrays.
+        encoded_names_: names of the encoded columns.
+        feature_of_: for each encoded column the index of its raw column.
+        kinds_: for each encoded column ``"numeric"``, ``"boolean"``, ``"level"``, ``"missing"`` or ``"date_part"``.
+        numeric_columns_: indexes of the encoded columns that are continuous.
+        minimum_, maximum_: extremes of each encoded column over training rows, float32.
+        schema_: the columns' types.
+        groups_, variables_: the declared blocks, by name.
+
+    Examples:
+        >>> table = pd.DataFrame({"age": [31.0, 40.0, None, 60.0], "town": ["Bonn", "Ulm", "Bonn", "Bonn"]})
+        >>> encoder = TableEncoder(numeric="minmax").fit(table)
+        >>> encoder.encoded_names_
+        ['age', 'age=<missing>', 'town=Bonn', 'town=Ulm']
+        >>> encoder.transform(table[:1]).tolist()
+        [[0.0, 0.0, 1.0, 0.0]]
+        >>> {name: columns.tolist() for name, columns in encoder.features().items()}
+        {'age': [0, 1], 'town': [2, 3]}
+    """
+
+    def __init__(
+        self,
+        numeric: ScalingMode = "robust",
+        max_levels: int = 50,
+        na_codes: CodesArgument = None,
+        groups: Mapping[str, Sequence[str]] | None = None,
+        *,
+        variables: Mapping[str, Sequence[str]] | None = None,
+        kinds: Mapping[str, Kind] | None = None,
+    ) -> None:
+        self.numeric = numeric
+        self.max_levels = max_levels
+        self.na_codes = na_codes
+        self.groups = groups
+        self.variables = variables
+        self.kinds = kinds
+
+    # ---- fitting ----------------------------------------------------------------------------------------------------
+    def fit(self, X: Any, y: Any = None) -> TableEncoder:
+        """Learn types, scales and levels from training rows.
+
+        Args:
+            X: training rows.
+            y: ignored, for pipelines.
+
+        Raises:
+            InputError: an empty table, infinite or complex numbers, unknown options, blocks that name no column.
+        """
+        del y
+        check_mode(self.numeric)
+        frame = as_frame(X)
+        codes = MissingCodes.of(self.na_codes)
+        schema = infer_schema(frame, na_codes=codes, kinds=self.kinds)
+        self.update(TableStatistics(schema, na_codes=codes).update(frame))
+        self.named_ = has_text_names(X)
+        return self
+
+    def fit_transform(self, X: Any, y: Any = None) -> npt.NDArray[np.float32]:
+        """Fit on rows and encode them."""
+        return self.fit(X, y).transform(X)
+
+    def update(self, statistics: TableStatistics) -> TableEncoder:
+        """Fit from statistics that were gathered in chunks or by several workers; what was fitted before is replaced.
+
+        Args:
+            statistics: of all training rows; its declared codes are taken.
+
+        Raises:
+            InputError: unknown options, no rows, blocks that name no column.
+        """
+        check_mode(self.numeric)
+        check_whole("max_levels", self.max_levels, "the default is 50")
+        if statistics.rows == 0:
+            raise InputError(
+                "an encoder must be fitted on at least one row, however the statistics hold none; update them first"
+            )
+        self.codes_ = statistics.codes
+        self.named_ = True
+        self.scaling_ = Scaling(self.numeric).fit(statistics.numeric)
+        self.schema_, slots, self.years_ = plan_slots(statistics, self.scaling_, int(self.max_levels))
+        names = self.schema_.names
+        self.variables_ = check_blocks(self.variables, names, "variable")
+        self.groups_ = check_blocks(self.groups, names, "group", self.variables_)
+        self._set_slots(slots)
+        return self
+
+    def _set_slots(self, slots: list[Slot]) -> None:
+        self.slots_ = slots
+        self.feature_names_in_ = self.schema_.names
+        self.n_features_in_ = len(self.schema_)
+        self.encoded_names_ = [slot.name for slot in slots]
+        self.kinds_ = [slot.kind for slot in slots]
+        self.feature_of_ = np.array([slot.column for slot in slots], dtype=np.int64)
+        self.numeric_columns_ = np.flatnonzero([slot.kind in ("numeric", "date_part") for slot in slots]).astype(
+            np.int64
+        )
+        self.minimum_ = np.array([slot.minimum for slot in slots], dtype=np.float32)
+        self.maximum_ = np.array([slot.maximum for slot in slots], dtype=np.float32)
+        self._compile()
+
+    def _compile(self) -> None:
+        """Turn the slots into index arrays, so that encoding is a few whole-matrix assignments."""
+        self._stored = [column for column in self.schema_ if column.kind != "identifier" and column.storage != "text"]
+        place = {column.name: j for j, column in enumerate(self._stored)}
+        names = self.feature_names_in_
+        value: list[tuple[int, int]] = []
+        boolean: list[tuple[int, int]] = []
+        indicator: list[tuple[int, int, int]] = []
+        self._parts: dict[int, list[tuple[int, str]]] = {}
+        self._levels: dict[str, dict[str | int, int]] = {}
+        for target, slot in enumerate(self.slots_):
+            name = names[slot.column]
+            source = place.get(name)
+            if source is None:
+                self._levels.setdefault(name, {})[slot.detail if slot.detail is not None else OTHER] = target
+            elif slot.kind == "missing":
+                indicator.append((source, int(slot.detail or 0), target))
+            elif slot.kind == "boolean":
+                boolean.append((source, target))
+            elif slot.kind == "numeric" or slot.detail == "time":
+                value.append((source, target))
+            else:
+                self._parts.setdefault(source, []).append((target, str(slot.detail)))
+        self._value = np.array(value, dtype=np.int64).reshape(-1, 2)
+        self._boolean = np.array(boolean, dtype=np.int64).reshape(-1, 2)
+        self._indicator = np.array(indicator, dtype=np.int64).reshape(-1, 3)
+
+    # ---- encoding ---------------------------------------------------------------------------------------------------
+    def transform(self, X: Any) -> npt.NDArray[np.float32]:
+        """Encode rows; no row of the result has a NaN.
+
+        Args:
+            X: rows with the training columns in the training order; an array or list without names is taken by
+            position.
+
+        Returns:
+            float32 array ``(rows, encoded)``.
+
+        Raises:
+            InputError: other columns, text in a numeric column, text that is no date in a column of dates, infinite
+                numbers, or not fitted yet.
+
+        Warns:
+            PermgradWarning: levels or words that training did not have; one warning for all columns.
+        """
+        frame = self._checked(X)
+        values, kinds = numeric_cells(frame, self._stored, self.codes_)
+        out = np.zeros((len(frame), len(self.slots_)), dtype=np.float32)
+        if len(self._value):
+            out[:, self._value[:, 1]] = self.scaling_.apply(values)[:, self._value[:, 0]]
+        if len(self._boolean):
+            source = self._boolean[:, 0]
+            raw = values[:, source]
+            # A number other than 0 and 1 at prediction time takes the nearer end.
+            out[:, self._boolean[:, 1]] = np.clip(
+                np.where(np.isnan(raw), np.round(self.scaling_.fill[source]), raw), 0.0, 1.0
+            )
+        if len(self._indicator):
+            source, kind, target = self._indicator.T
+            out[:, target] = kinds[:, source] == kind
+        for source_column, parts in self._parts.items():
+            self._write_dates(out, values[:, source_column], source_column, parts)
+        surprises = self._unread_words(frame, values)
+        for name, targets in self._levels.items():
+            distinct = Distinct.of(frame[name], name)
+            places = self._targets(distinct, name, targets)
+            row_targets = distinct.spread(places, targets.get(BLANK, -1))
+            rows = np.flatnonzero(row_targets >= 0)
+            out[rows, row_targets[rows]] = 1.0
+            if (places < 0).any():
+                surprises[name] = self._surprise(distinct, name, places < 0)
+        _tell({name: surprises[name] for name in self.feature_names_in_ if surprises.get(name)})
+        return out
+
+    def check_cells(self, X: Any) -> None:
+        """Refuse rows with a cell that ``transform`` would refuse.
+
+        Raises:
+            InputError: as ``transform``.
+        """
+        numeric_cells(self._checked(X), self._stored, self.codes_)
+
+    def _unread_words(self, frame: pd.DataFrame, values: Floats) -> dict[str, str]:
+        """For columns of yes/no or of dates: what is said of words that could not be read."""
+        found = {}
+        for j, column in enumerate(self._stored):
+            if column.kind in ("boolean", "date") and column.storage in ("pair", "date"):
+                unread = np.isnan(values[:, j])
+                if unread.any():
+                    distinct = Distinct.of(frame[column.name], column.name)
+                    bad = np.zeros(len(distinct.texts), dtype=bool)
+                    bad[distinct.index[unread & (distinct.index >= 0)]] = True
+                    found[column.name] = self._surprise(distinct, column.name, bad, column.kind)
+        return found
+
+    def _surprise(self, distinct: Distinct, name: str, bad: npt.NDArray[np.bool_], kind: Kind = "categorical") -> str:
+        """Say how many cells hold a text marked in ``bad``, with examples; empty when all of these are codes."""
+        counts = distinct.counts()
+        odd = [i for i in np.flatnonzero(bad) if self.codes_.kind_of(distinct.texts[i], name) == PRESENT]
+        n_odd = int(counts[odd].sum())
+        if n_odd == 0:
+            return ""
+        one = n_odd == 1
+        what = {
+            "categorical": f"{'is a level' if one else 'are levels'} that the training rows did not have",
+            "boolean": f"{'is no word' if one else 'are no words'} of the pair in the training rows",
+            "date": f"{'is no date' if one else 'are no dates'} that can be read",
+        }[kind]
+        counted = f"count{'s' if one else ''} as {'no level known' if kind == 'categorical' else 'missing'}"
+        return (
+            f"{n_odd} of {int(counts.sum())} values of {name!r} {what}"
+            f" ({_some([distinct.texts[i] for i in odd], 3)}); {'it' if one else 'they'} {counted}"
+        )
+
+    def _targets(self, distinct: Distinct, name: str, targets: Mapping[str | int, int]) -> Places:
+        """For each text the encoded column that becomes 1, or −1."""
+        found = []
+        for text in distinct.texts:
+            kind = self.codes_.kind_of(text, name)
+            found.append(targets.get(text, targets.get(OTHER, -1)) if kind == PRESENT else targets.get(kind, -1))
+        return np.array(found, dtype=np.int64)
+
+    def _write_dates(
+        self, out: npt.NDArray[np.float32], seconds: Floats, source: int, parts: list[tuple[int, str]]
+    ) -> None:
+        calendar = calendar_parts(np.where(np.isnan(seconds), self.scaling_.fill[source], seconds))
+        for target, part in parts:
+            if part == "year":
+                first, last = self.years_[self._stored[source].name]
+                out[:, target] = (calendar["year"] - first) / (last - first)
+            else:
+                out[:, target] = date_wave(part, calendar)
+
+    def _checked(self, X: Any) -> pd.DataFrame:
+        if not hasattr(self, "slots_"):
+            raise InputError(
+                "an encoder must be fitted before it encodes, however this TableEncoder is not; call fit first"
+            )
+        frame = as_frame(X, allow_empty=True)
+        if not hasattr(X, "columns") and not isinstance(X, Mapping):
+            if frame.shape[1] != self.n_features_in_:
+                raise InputError(
+                    f"X must have the columns of training, however: X has {frame.shape[1]} features, but TableEncoder "
+                    f"is expecting {self.n_features_in_} features as input; pass them in their order"
+                )
+            frame.columns = pd.Index(self.feature_names_in_, dtype=object)
+        check_names(list(frame.columns), self.feature_names_in_)
+        return frame
+
+    def count_unseen(self, X: Any) -> dict[str, int]:
+        """Count, per column, cells that training never saw: levels, and kinds of missing without a column of their own.
+
+        Returns:
+            Column to number of rows, columns without any left out. Levels that went to "other" are not counted.
+        """
+        frame = self._checked(X)
+        counts: dict[str, int] = {}
+        for name, targets in self._levels.items():
+            distinct = Distinct.of(frame[name], name)
+            row_targets = distinct.spread(self._targets(distinct, name, targets), targets.get(BLANK, -1))
+            counts[name] = int((row_targets < 0).sum())
+        values, kinds = numeric_cells(frame, self._stored, self.codes_)
+        known = np.zeros((len(self.codes_.labels) + 2, len(self._stored)), dtype=bool)
+        known[PRESENT] = True
+        known[self._indicator[:, 1], self._indicator[:, 0]] = True
+        unseen = (
+            ~np.take_along_axis(known, kinds.astype(np.int64), axis=0)
+            if len(self._stored)
+            else np.zeros_like(kinds, dtype=bool)
+        )
+        for j, column in enumerate(self._stored):
+            outside = (values[:, j] < 0) | (values[:, j] > 1) if column.kind == "boolean" else False
+            counts[column.name] = int((unseen[:, j] | outside).sum())
+        return {name: counts[name] for name in self.feature_names_in_ if counts.get(name)}
+
+    # ---- features ---------------------------------------------------------------------------------------------------
+    def features(self, level: Level = "feature") -> dict[str, Places]:
+        """Return the players of a level in order: name to encoded column indexes, empty for constants and identifiers.
+
+        Args:
+            level: ``"column"``: each raw column; ``"feature"``: columns of one variable together; ``"group"``:
+                declared groups together.
+        """
+        check_choice("level", level, ("column", "feature", "group"))
+        blocks: dict[str, list[str]] = {}
+        if level != "column":
+            blocks.update(self.variables_)
+        if level == "group":
+            taken = {name for own in self.groups_.values() for name in own}
+            blocks = {name: own for name, own in blocks.items() if not taken.issuperset(own)}
+            blocks.update(self.groups_)
+        block_of = {column: block for block, own in blocks.items() for column in own}
+        members: dict[str, list[int]] = {}
+        for i, name in enumerate(self.feature_names_in_):
+            members.setdefault(block_of.get(name, name), []).append(i)
+        bounds = np.searchsorted(self.feature_of_, np.arange(self.n_features_in_ + 1))
+        return {
+            name: np.concatenate([np.arange(bounds[i], bounds[i + 1], dtype=np.int64) for i in own])
+            for name, own in members.items()
+        }
+
+    def raw_columns_of(self, feature: str | int) -> list[str]:
+        """Return the raw columns behind a column, variable or group."""
+        if isinstance(feature, (int, np.integer)):
+            if not 0 <= feature < self.n_features_in_:
+                raise InputError(
+                    f"a column index must be in 0 … {self.n_features_in_ - 1}, however: {feature}; pass a name or such"
+                    " an index"
+                )
+            return [self.feature_names_in_[int(feature)]]
+        for blocks in (self.variables_, self.groups_):
+            if feature in blocks:
+                return list(blocks[feature])
+        if feature in self.feature_names_in_:
+            return [feature]
+        raise unknown("feature", feature, [*self.feature_names_in_, *self.variables_, *self.groups_])
+
+    def columns_of(self, feature: str | int) -> Places:
+        """Return the encoded column indexes of a raw column (name or index), variable or group."""
+        index = {name: i for i, name in enumerate(self.feature_names_in_)}
+        wanted = [index[name] for name in self.raw_columns_of(feature)]
+        return np.flatnonzero(np.isin(self.feature_of_, wanted)).astype(np.int64)
+
+    # ---- storage ----------------------------------------------------------------------------------------------------
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-able form from which ``from_dict`` makes an encoder that gives the same numbers, bit by bit."""
+        codes = self.codes_.to_json()
+        return {
+            "format": _FORMAT,
+            "numeric": self.numeric,
+            "max_levels": int(self.max_levels),
+            "na_codes": codes,
+            "kinds": dict(self.kinds or {}),
+            "variables": self.variables_,
+            "groups": self.groups_,
+            "named": self.named_,
+            "schema": self.schema_.to_dict(),
+            "scaling": self.scaling_.to_dict(),
+            "slots": [
+                [slot.column, slot.name, slot.kind, slot.detail, slot.minimum, slot.maximum] for slot in self.slots_
+            ],
+            "years": {name: list(ends) for name, ends in self.years_.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> TableEncoder:
+        """Read back what ``to_dict`` wrote.
+
+        Raises:
+            InputError: written by a newer version, or damaged.
+        """
+        version = content.get("format")
+        if version != _FORMAT:
+            raise InputError(
+                f"the format of a stored encoder must be {_FORMAT}, however: format={version!r}; it was written by a"
+                " newer permgrad, update this one"
+            )
+        try:
+            made = cls(
+                content["numeric"],
+                content["max_levels"],
+                content["na_codes"] or None,
+                content["groups"] or None,
+                variables=content["variables"] or None,
+                kinds=content["kinds"] or None,
+            )
+            made.codes_ = MissingCodes.of(content["na_codes"])
+            made.named_ = content["named"]
+            made.schema_ = Schema.from_dict(content["schema"])
+            made.scaling_ = Scaling.from_dict(content["scaling"])
+            made.variables_, made.groups_ = (
+                {name: list(own) for name, own in content[key].items()} for key in ("variables", "groups")
+            )
+            made.years_ = {name: (int(ends[0]), int(ends[1])) for name, ends in content["years"].items()}
+            made._set_slots([Slot(*slot) for slot in content["slots"]])
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            raise InputError(
+                f"a stored encoder must be complete, however a part is missing or damaged ({error!r}); save the model"
+                " again"
+            ) from error
+        return made
+
+
+def _tell(surprises: Mapping[str, str]) -> None:
+    """Warn of what training did not have, in one sentence for all columns."""
+    told = _told.get()
+    said = [own for name, own in surprises.items() if told is None or name not in told]
+    if told is not None:
+        told.update(surprises)
+    if said:
+        more = f"; and so in {counted(len(said) - _MOST_NAMED, 'more column')}" if len(said) > _MOST_NAMED else ""
+        warn_user("; ".join(said[:_MOST_NAMED]) + more)
+
+
+def check_names(given: Sequence[str], expected: Sequence[str]) -> None:
+    """Raise unless the columns are the training columns in the training order, as scikit-learn asks.
+
+    Raises:
+        InputError: a column is missing, unexpected, or in another place.
+    """
+    if list(given) == list(expected):
+        return
+    known, own = set(expected), set(given)
+    extra = [name for name in given if name not in known]
+    missing = [name for name in expected if name not in own]
+    if not extra and not missing:
+        raise InputError(
+            "The feature names should match those that were passed during fit: they must be in the same order, however"
+            " the same names stand in another order; pass X[encoder.feature_names_in_]"
+        )
+    parts = [
+        f"{len(names)} {what} ({_some(names)})"
+        for what, names in (("unseen in training", extra), ("missing", missing))
+        if names
+    ]
+    raise InputError(
+        f"The feature names should match those that were passed during fit, however {' and '.join(parts)}; pass the"
+        " columns of training"
+    )
+
+
+def align_columns(X: Any, names: Sequence[str]) -> pd.DataFrame:
+    """Bring a table's columns into the order of training, by name: what the command line does before predicting.
+
+    Args:
+        X: a table with names.
+        names: the training columns in order.
+
+    Returns:
+        A new frame; columns that training did not have are dropped with a ``PermgradWarning``.
+
+    Raises:
+        InputError: a training column is missing.
+
+    Examples:
+        >>> align_columns(pd.DataFrame({"b": [1], "a": [2]}), ["a", "b"]).columns.tolist()
+        ['a', 'b']
+    """
+    frame = as_frame(X, allow_empty=True)
+    own = set(frame.columns)
+    missing = [name for name in names if name not in own]
+    if missing:
+        guess = suggest(missing[0], [name for name in frame.columns if name not in set(names)])
+        be = "is" if len(missing) == 1 else "are"
+        raise InputError(
+            f"a table must have all columns of training, however {len(missing)} {be} missing: {_some(missing)}{guess};"
+            " add or rename them"
+        )
+    known = set(names)
+    extra = [name for name in frame.columns if name not in known]
+    if extra:
+        be, whom = ("is", "it") if len(extra) == 1 else ("are", "them")
+        warn_user(f"{counted(len(extra), 'column')} {be} not used, training did not have {whom}: {_some(extra)}")
+    return frame[list(names)]
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    return listed(names, most, lambda name: repr(name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"))

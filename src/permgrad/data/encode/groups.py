@@ -1,0 +1,236 @@
+"""Columns that act as one: one-hot blocks that are a single variable, and groups that the user declares."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from permgrad.base.errors import EnvironmentProblem, InputError, shown, suggest
+from permgrad.data.read.cells import as_frame, is_native_number, native_matrix
+
+_LEAST_SHARE_SET = 0.05
+
+
+def check_blocks(
+    blocks: Mapping[str, Sequence[str]] | None,
+    names: Sequence[str],
+    what: str,
+    variables: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, list[str]]:
+    """Check declared blocks and spell them out as raw columns in the table's order.
+
+    Args:
+        blocks: name of a block to its columns; with ``variables`` their names are allowed too.
+        names: all raw columns.
+        what: ``"variable"`` or ``"group"``, for messages.
+        variables: blocks that must not be split.
+
+    Raises:
+        InputError: no mapping, an unknown column, a column in two blocks, an empty block, a name that is taken, or a
+        variable that is split.
+
+    Examples:
+        >>> check_blocks({"size": ["width", "height"]}, ["height", "width", "mass"], "group")
+        {'size': ['height', 'width']}
+    """
+    _check_mapping(blocks, what)
+    known, variables = set(names), variables or {}
+    place = {name: i for i, name in enumerate(names)}
+    found: dict[str, list[str]] = {}
+    owner: dict[str, str] = {}
+    for block, members in (blocks or {}).items():
+        listed = [members] if isinstance(members, str) else [str(member) for member in members]
+        own = [
+            column for member in listed for column in ([member] if member in known else variables.get(member, [member]))
+        ]
+        for column in own:
+            if column not in known:
+                raise InputError(
+                    f"a {what} must list columns of the table, however {what} {block!r} lists"
+                    f" {column!r}{suggest(column, names)}; correct the name"
+                )
+            if column in owner:
+                raise InputError(
+                    f"a column must belong to one {what} only, however {column!r} is listed in {owner[column]!r} and"
+                    f" {block!r}; list it once"
+                )
+            owner[column] = str(block)
+        if not own:
+            raise InputError(
+                f"a {what} must list at least one column, however {what} {block!r} is empty; add columns or remove it"
+            )
+        if block in known and block not in own:
+            raise InputError(
+                f"the name of a {what} must not be the name of a column outside it, however: {block!r}; rename the"
+                f" {what}"
+            )
+        found[str(block)] = sorted(own, key=place.__getitem__)
+    for variable, columns in variables.items():
+        owners = {owner.get(column) for column in columns}
+        if len(owners) > 1:
+            raise InputError(
+                f"a group must hold all columns of a variable or none, however variable {variable!r} is split; list"
+                f" {variable!r} as a whole"
+            )
+        if variable in found and set(found[variable]) != set(columns):
+            raise InputError(f"a group must not have the name of a variable, however: {variable!r}; rename the group")
+    return found
+
+
+def is_blocks(value: Any) -> bool:
+    """Whether a value maps names to columns; those of a set have no order, and an iterator gives them once.
+
+    Examples:
+        >>> [is_blocks(value) for value in ({"size": ["width"]}, {"size": "width"}, {"size": {"width"}}, ["width"])]
+        [True, True, False, False]
+    """
+    return isinstance(value, Mapping) and all(
+        isinstance(columns, Iterable) and not isinstance(columns, (bytes, AbstractSet, Mapping, Iterator))
+        for columns in value.values()
+    )
+
+
+def _check_mapping(blocks: Any, what: str) -> None:
+    if blocks is not None and not is_blocks(blocks):
+        raise InputError(
+            f"{what}s must be a mapping of {what} to a list of columns, however: {what}s={shown(blocks)}; pass for "
+            f"example {what}s={{'size': ['width', 'height']}}"
+        )
+
+
+def propose_one_hot_blocks(X: Any) -> dict[str, list[str]]:
+    """Find columns that look like one variable that arrived one-hot encoded.
+
+    A block is at least two 0/1 columns with a common stem (``Soil_Type1, Soil_Type2``, ``colour=red, colour_blue``)
+    of which every row sets at most one, and at least 5 % of the rows exactly one. It is a proposal: a person says
+    whether to declare it.
+
+    Args:
+        X: the table.
+
+    Returns:
+        Stem to columns, in the table's order.
+
+    Examples:
+        >>> propose_one_hot_blocks({"size_S": [1, 0, 0], "size_M": [0, 1, 0], "size_L": [0, 0, 1], "age": [1, 5, 7]})
+        {'size': ['size_S', 'size_M', 'size_L']}
+    """
+    frame = as_frame(X)
+    names = [name for name, dtype in zip(frame.columns, frame.dtypes, strict=True) if is_native_number(dtype)]
+    if len(names) < 2:
+        return {}
+    matrix = native_matrix(frame, names)
+    binary = ((matrix == 0) | (matrix == 1)).all(axis=0)
+    stems: dict[str, list[int]] = {}
+    for j in np.flatnonzero(binary):
+        for stem in _stems(names[j]):
+            stems.setdefault(stem, []).append(int(j))
+    found: dict[str, list[str]] = {}
+    taken: set[int] = set()
+    # The largest family first, then the longest stem: "Soil_Type" before "Soil".
+    for stem, members in sorted(stems.items(), key=lambda item: (-len(item[1]), -len(item[0]))):
+        if len(members) < 2 or taken.intersection(members):
+            continue
+        per_row = matrix[:, members].sum(axis=1)
+        # Two columns of which a row may have none or one say little: they must be complementary.
+        complete = bool((per_row == 1).all())
+        if per_row.max() <= 1 and (complete or (len(members) > 2 and (per_row == 1).mean() >= _LEAST_SHARE_SET)):
+            taken.update(members)
+            found[stem] = [names[j] for j in members]
+    return dict(sorted(found.items(), key=lambda item: names.index(item[1][0])))
+
+
+def _stems(name: str) -> list[str]:
+    """Possible stems: what stands before a separator, or before final digits."""
+    stems = [
+        name[: match.start()]
+        for match in re.finditer(r"[_=.:\- ]+", name)
+        if match.start() > 0 and match.end() < len(name)
+    ]
+    digits = re.fullmatch(r"(.*\D)\d+", name)
+    if digits:
+        stems.append(digits.group(1).rstrip("_=.:- ") or digits.group(1))
+    return list(dict.fromkeys(stems))
+
+
+def read_groups(path: str | os.PathLike[str]) -> dict[str, list[str]]:
+    """Read groups from a file: JSON ``{"group": ["column", …]}``, or CSV with the header ``column,group``.
+
+    Raises:
+        InputError: no such file, neither of the two forms, or a column in two groups.
+        EnvironmentProblem: the file cannot be read.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"a groups file must be a JSON or CSV file, however {str(file)!r} is no file; check the path")
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(
+            f"a groups file must be text in UTF-8, however {str(file)!r} is not; save it again as UTF-8"
+        ) from None
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"a groups file must be readable, however {str(file)!r}: {error.strerror}; check its rights"
+        ) from error
+    groups = _json_groups(text, file) if text.lstrip()[:1] in ("{", "[") else _csv_groups(text, file)
+    owner: dict[str, str] = {}
+    for group, columns in groups.items():
+        for column in columns:
+            if column in owner:
+                raise InputError(
+                    f"a column must belong to one group only, however {column!r} is listed in {owner[column]!r} and"
+                    f" {group!r}; list it once"
+                )
+            owner[column] = group
+    if not groups:
+        raise InputError(
+            f"a groups file must name at least one group, however {str(file)!r} names none; add lines column,group"
+        )
+    return groups
+
+
+def _json_groups(text: str, file: Path) -> dict[str, list[str]]:
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"a groups file must be valid JSON, however {str(file)!r}, line {error.lineno}: {error.msg}; correct it"
+        ) from None
+    good = isinstance(content, dict) and all(
+        isinstance(own, list) and all(isinstance(name, str) for name in own) for own in content.values()
+    )
+    if not good:
+        raise InputError(
+            f'a groups file must be a mapping {{"group": ["column", …]}}, however {str(file)!r} is not; correct it'
+        )
+    return {str(group): list(own) for group, own in content.items()}
+
+
+def _csv_groups(text: str, file: Path) -> dict[str, list[str]]:
+    delimiter = next((sign for sign in (",", ";", "\t", "|") if sign in text.partition("\n")[0]), ",")
+    rows = [row for row in csv.reader(text.splitlines(), delimiter=delimiter) if row]
+    header = [cell.strip().lower() for cell in rows[0]] if rows else []
+    if "column" not in header or "group" not in header:
+        raise InputError(
+            f"a groups file must be JSON, or CSV with the header column,group, however the header of {str(file)!r} is"
+            f" {header}; add it"
+        )
+    column, group = header.index("column"), header.index("group")
+    groups: dict[str, list[str]] = {}
+    for line, row in enumerate(rows[1:], start=2):
+        if len(row) <= max(column, group) or not row[column].strip() or not row[group].strip():
+            raise InputError(
+                f"each line of a groups file must hold a column and a group, however line {line} of {str(file)!r} does"
+                " not; complete it"
+            )
+        groups.setdefault(row[group].strip(), []).append(row[column].strip())
+    return groups

@@ -1,0 +1,594 @@
+"""Parquet tables that need not fit in memory: a file, or a folder of files, as numbered parts read in batches.
+
+A part is a range of row groups of one file, together with the number of its first row in the whole table. Rows are
+numbered through the files in the order of their names, so that a row has one number however the table is cut. What a
+cell becomes (a number, text, a missing value) is decided from the footers of all files, never from the values of one
+part: every part has the column types that the whole table would have.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from permgrad.base.checks import check_path, check_whole
+from permgrad.base.errors import EnvironmentProblem, InputError, by_count, counted, listed, shown, suggest, warn_user
+from permgrad.base.files import file_hash, why_missing
+from permgrad.data.read.cells import CellError
+from permgrad.data.read.parquet_columns import ColumnLayout, check_notes, check_texts, exact_columns, index_formulas
+from permgrad.data.read.parquet_footer import FooterFacts, read_footer, total
+from permgrad.data.read.table import DAMAGE, check_fits
+
+#: Endings of the files of a folder that are read; others are left alone.
+SUFFIXES = (".parquet", ".pq")
+#: Endings of tables in other forms, which whoever lays them beside Parquet files may take for part of the table.
+_OTHER_TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".feather", ".arrow", ".orc", ".jsonl", ".xlsx")
+#: Rows of a part, unless the table is so long that it would have more parts than this.
+ROWS_PER_PART, MOST_PARTS = 50_000, 1000
+#: Rows that ``read`` decodes at a time, and bytes of a column that are held while it is decoded. Row groups of at most
+#: so many bytes are held whole: then a page cannot make Arrow believe that it is larger than the file.
+_READ_ROWS, _BUFFER_BYTES, _HELD_BYTES = 65_536, 2**18, 2**23
+_MAGIC = b"PAR1"
+
+
+class MissingFileError(InputError):
+    """A file of a table is not there any more; what is done stays good, should it come back."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A range of row groups of one file.
+
+    Attributes:
+        number: of the part, from 0.
+        file: name relative to the table's folder.
+        row_group_start, row_group_stop: half-open range of row groups.
+        first_row: number of its first row in the whole table.
+        rows: how many rows it has, at least 1.
+    """
+
+    number: int
+    file: str
+    row_group_start: int
+    row_group_stop: int
+    first_row: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class _File:
+    """What the footer of one file says."""
+
+    name: str
+    digest: str
+    bytes: int
+    packed_bytes: int
+    row_groups: tuple[int, ...]
+    keys: tuple[tuple[str, str | None], ...]
+    formulas: tuple[tuple[str, tuple[int, int]], ...]
+
+
+@dataclass(frozen=True)
+class PartitionedTable:
+    """A table of Parquet files. Small and picklable: it holds what the footers say, and no rows.
+
+    Attributes:
+        root: folder of the files.
+        files: what their footers say, in the order of the rows.
+        parts: the table, cut.
+        schema: types of all columns, over all files; the names are those of the frames that are read.
+        null_counts: missing cells of each column; None where a file does not say.
+        large: columns of whole numbers that floats may round.
+        keys: columns that stand in the names of folders (``year=2024/``), with whether they are whole numbers.
+        path: as the user gave it, for messages.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for number in range(3):
+        ...         pd.DataFrame({"a": [number, number]}).to_parquet(Path(folder, f"{number}.parquet"))
+        ...     table = open_partitioned(folder)
+        ...     [(part.first_row, table.read(part)["a"].tolist()) for part in table.parts]
+        [(0, [0, 0]), (2, [1, 1]), (4, [2, 2])]
+    """
+
+    root: str
+    files: tuple[_File, ...]
+    parts: list[Part]
+    schema: pa.Schema
+    null_counts: dict[str, int | None]
+    large: frozenset[str] = frozenset()
+    keys: dict[str, bool] = field(default_factory=dict)
+    path: str = ""
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of the whole table."""
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns, as ``read_table`` gives them."""
+        return self._layout.shown
+
+    @property
+    def bytes(self) -> int:
+        """Size of the values once unpacked, as the footers state it."""
+        return sum(file.bytes for file in self.files)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of all files' names and contents: another table, or a changed file, has another one.
+
+        Footers do not tell: two cells that change places leave sizes, extremes and counts as they were. All bytes are
+        read, once and not decoded.
+        """
+        text = json.dumps([[file.name, _content_digest(Path(self.root, file.name))] for file in self.files])
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+    @cached_property
+    def _by_name(self) -> dict[str, tuple[_File, int]]:
+        """Each file by its name, with the number of its first row."""
+        starts = np.cumsum([0, *(sum(file.row_groups) for file in self.files)]).tolist()
+        return {file.name: (file, start) for file, start in zip(self.files, starts, strict=False)}
+
+    @cached_property
+    def _layout(self) -> ColumnLayout:
+        return ColumnLayout.of(self.schema)
+
+    def read(self, part: Part, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return all rows of a part, numbered from 0, with the types that the whole table would have.
+
+        Args:
+            part: one of ``parts``.
+            columns: names to read, in the order wanted; None: all.
+
+        Raises:
+            InputError: no such column, or the file has changed since the table was opened.
+            EnvironmentProblem: the file cannot be read.
+        """
+        return self._frame(pa.Table.from_batches(list(self._records(part, columns, _READ_ROWS))), part, columns)
+
+    def batches(
+        self, part: Part, rows: int, columns: Sequence[str] | None = None
+    ) -> Iterator[tuple[int, pd.DataFrame]]:
+        """Yield the number of the first row, and at most ``rows`` rows; memory holds one batch, not one part."""
+        first, kept, count = part.first_row, [], 0
+        for record in self._records(part, columns, rows):
+            # A reader stops at the end of each row group; small ones are put together again.
+            done = 0
+            while done < len(record):
+                taken = record.slice(done, rows - count)
+                done += len(taken)
+                kept.append(taken)
+                count += len(taken)
+                if count == rows:
+                    yield first, self._frame(pa.Table.from_batches(kept), part, columns, first)
+                    first, kept, count = first + count, [], 0
+        if count:
+            yield first, self._frame(pa.Table.from_batches(kept), part, columns, first)
+
+    def check_memory(self) -> None:
+        """Refuse a table that is too large for the memory that is free to be read as a whole, and trained on.
+
+        Raises:
+            InputError: it is.
+        """
+        check_fits(max(self.bytes, 8 * self.rows * len(self.columns)), self.path)
+
+    def read_all(self) -> pd.DataFrame:
+        """Return the whole table, rows numbered from 0.
+
+        Raises:
+            InputError: it is too large for the memory that is free.
+        """
+        self.check_memory()
+        frames = [self.read(part) for part in self.parts]
+        # Parts may list other levels, and pandas would make plain text of them.
+        levels = [name for name in frames[0] if all(isinstance(own[name].dtype, pd.CategoricalDtype) for own in frames)]
+        joined = {str(name): pd.api.types.union_categoricals([own[name] for own in frames]) for name in levels}
+        return pd.concat(frames, ignore_index=True).assign(**joined)
+
+    def first_rows(self, rows: int) -> pd.DataFrame:
+        """Return the first rows of the table."""
+        return next(self.batches(self.parts[0], rows))[1]
+
+    def check_cells(self, columns: Sequence[str], fix: str) -> None:
+        """Refuse columns whose cells hold several values each, by their types, before any row is read.
+
+        Raises:
+            InputError: there is such a column.
+        """
+        for name in columns:
+            if name in self.schema.names and pa.types.is_nested(self.schema.field(name).type):
+                raise InputError(
+                    f"cells must be numbers, text, booleans or dates, however: column {name!r} of {self.path!r} holds "
+                    f"{self.schema.field(name).type}; {fix}"
+                )
+
+    def where(self, number: int) -> str:
+        """Say in which row of which file a row of the table stands, both counted from 0."""
+        if not 0 <= number < self.rows:
+            raise InputError(
+                f"a row's number must be below the number of rows, however: {number} of {self.rows}; rows are counted "
+                "from 0"
+            )
+        name, start = "", 0
+        for file, begin in self._by_name.values():
+            if begin <= number and any(file.row_groups):
+                name, start = file.name, begin
+        path = str(Path(self.root, name))
+        return f"row {number} of {path!r}" if start == 0 else f"row {number - start} of {path!r} (row {number} in all)"
+
+    @contextmanager
+    def cells_of(self, numbers: Sequence[int] | npt.NDArray[np.int64]) -> Iterator[None]:
+        """Let an error about a cell of the rows with these numbers name its file and row.
+
+        Raises:
+            InputError: the body raised a ``CellError``.
+        """
+        try:
+            yield
+        except CellError as error:
+            raise error.placed(self.where(int(numbers[error.row]))) from None
+
+    def check_columns(self, columns: Sequence[str]) -> None:
+        """Refuse names that are not columns of the table.
+
+        Raises:
+            InputError: there is no such column.
+        """
+        for name in columns:
+            if name not in self.columns:
+                raise InputError(
+                    f"a column that is asked for must be in the table, however: {self.path!r} has no column "
+                    f"{shown(name)}{suggest(name, self.columns)}; check the name"
+                )
+
+    # ---- rows --------------------------------------------------------------------------------------------------------
+
+    def _records(self, part: Part, columns: Sequence[str] | None, rows: int) -> Iterator[pa.RecordBatch]:
+        """Yield the stored columns that are needed, as they stand in the file."""
+        self.check_columns(columns or ())
+        wanted = self.columns if columns is None else list(columns)
+        inside = [name for name in self._layout.stored if name not in self.keys]
+        stored = [name for name in wanted if name in set(inside)]
+        # Columns that stand in names of folders alone: one that is stored says how many rows there are.
+        stored = stored or inside[:1]
+        path, groups = Path(self.root, part.file), range(part.row_group_start, part.row_group_stop)
+        known, _ = self._by_name[part.file]
+        buffer = 0 if known.packed_bytes <= _HELD_BYTES else _BUFFER_BYTES
+        with _readable(path), pq.ParquetFile(path, buffer_size=buffer, pre_buffer=False) as file:
+            if _footer_digest(path) != known.digest:
+                raise InputError(
+                    f"the files of a table must stay as they are while it is read, however: {str(path)!r} has changed; "
+                    "start again"
+                )
+            found = 0
+            for record in file.iter_batches(
+                batch_size=rows, row_groups=list(groups), columns=stored, use_threads=False
+            ):
+                found += len(record)
+                yield record
+            if found != part.rows:
+                raise ValueError(f"{found} rows where the footer says {part.rows}")
+
+    def _frame(
+        self, table: pa.Table, part: Part, columns: Sequence[str] | None, first: int | None = None
+    ) -> pd.DataFrame:
+        """Turn stored columns into a frame with the types of the whole table."""
+        layout = self._layout
+        wanted = self.columns if columns is None else list(columns)
+        file, file_start = self._by_name[part.file]
+        keys, made = dict(file.keys), dict[str, Any]()
+        fields = [self.schema.field(name) for name in table.column_names]
+        with _readable(Path(self.root, part.file)):
+            check_texts(table)
+            stored = pa.schema([self._stored_type(own) for own in fields], metadata=layout.metadata)
+            frame = table.cast(stored, safe=False).to_pandas(ignore_metadata=False)
+        frame.columns = pd.Index(table.column_names, dtype=object)
+        exact = [own.name for own in fields if self._stays_exact(own)]
+        if exact:
+            own = table.select(exact).cast(pa.schema([self.schema.field(name) for name in exact]))
+            frame = frame.assign(**exact_columns(own))
+        for name in frame.columns:
+            if frame[name].dtype == bool and self._may_miss(name):
+                frame[name] = frame[name].astype(object)
+        for name in wanted:
+            if name in self.keys:
+                value = keys[name]
+                made[name] = int(value) if self.keys[name] and value is not None else value
+            elif name in layout.formulas:
+                begin, step = dict(file.formulas)[name]
+                place = (part.first_row if first is None else first) - file_start
+                made[name] = range(begin + place * step, begin + (place + table.num_rows) * step, step)
+        whole: pd.DataFrame = frame.assign(**made)[wanted].reset_index(drop=True)
+        return whole
+
+    def _stored_type(self, own: pa.Field) -> pa.Field:
+        """Whole numbers with missing cells are read as floats, as pandas does for a whole table."""
+        if self._is_read_as_float(own) and not self._stays_exact(own):
+            return own.with_type(pa.float64())
+        return own
+
+    def _stays_exact(self, own: pa.Field) -> bool:
+        """But for those that a float would round, such as identifiers of 17 digits."""
+        return own.name in self.large and self._is_read_as_float(own)
+
+    def _is_read_as_float(self, own: pa.Field) -> bool:
+        is_plain = pa.types.is_integer(own.type) and own.name not in self._layout.nullable
+        return is_plain and self._may_miss(own.name)
+
+    def _may_miss(self, name: str) -> bool:
+        return self.null_counts.get(name, 0) != 0
+
+
+# ---- opening ---------------------------------------------------------------------------------------------------------
+
+
+def is_partitioned(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a folder, or a file that is Parquet by its name or content."""
+    place = Path(path)
+    if place.is_dir() or place.suffix.lower() in SUFFIXES:
+        return True
+    try:
+        with place.open("rb") as stream:
+            return stream.read(4) == _MAGIC
+    except OSError:
+        return False
+
+
+def open_partitioned(path: str | os.PathLike[str], *, rows_per_part: int | None = None) -> PartitionedTable:
+    """Read the footers of a Parquet file, or of all Parquet files in a folder, and cut the table into parts.
+
+    Files are sorted by name; those in folders named ``column=value`` get that column, other folders are searched too,
+    names that begin with a point or an underscore are left out, tables in other forms with a warning. A part never
+    spans two files and is never smaller than one row group; neighbouring row groups are put together up to
+    ``rows_per_part``.
+
+    Args:
+        path: a file or a folder.
+        rows_per_part: rows that a part is meant to have; None: 50,000, or a thousandth of a table of more than
+            50 million rows.
+
+    Raises:
+        InputError: there is no Parquet file or no row, a file is damaged, or files differ in their columns or types.
+        EnvironmentProblem: a file cannot be read.
+    """
+    if rows_per_part is not None:
+        rows_per_part = check_whole("rows_per_part", rows_per_part, "pass for example 50_000")
+    place = check_path("path", path, "pass a Parquet file or a folder of them")
+    root, paths = _find(place)
+    files, schemas, facts = [], [], []
+    for one in paths:
+        file, schema, own = _read_footer(one, root)
+        files.append(file)
+        schemas.append(schema)
+        facts.append(own)
+    schema, keys = _common_schema(files, schemas), _keys(files)
+    taken = next((name for name in keys if name in schema.names), None)
+    if taken is not None:
+        raise InputError(
+            f"a column that stands in the names of folders must not stand in the files too, however: {taken!r} does in "
+            f"{str(path)!r}; rename one of them"
+        )
+    rows = sum(sum(file.row_groups) for file in files)
+    if rows == 0:
+        raise InputError(
+            f"a table must have at least one row, however: {str(path)!r} has none; check how it was written"
+        )
+    parts = list(_cut(files, rows_per_part or max(ROWS_PER_PART, -(-rows // MOST_PARTS))))
+    whole = schema
+    for name, number in keys.items():
+        whole = whole.append(pa.field(name, pa.int64() if number else pa.string()))
+    missing = {name: total([own.null_counts.get(name, 0) for own in facts]) for name in schema.names}
+    large = frozenset[str]().union(*(own.large for own in facts))
+    table = PartitionedTable(str(root), tuple(files), parts, whole, missing, large, keys, os.fspath(path))
+    _check_names(table.columns, table.path)
+    return table
+
+
+def _find(place: Path) -> tuple[Path, list[Path]]:
+    """Return the folder of the files, and the files sorted by name."""
+    if not place.exists():
+        raise InputError(
+            f"a table must be an existing file or folder, however: {str(place)!r} {why_missing(place)}; check the path"
+        )
+    if place.is_file():
+        if not is_partitioned(place):
+            raise InputError(
+                f"a table that is read in parts must be Parquet, however: {str(place)!r} is not; write it as Parquet, "
+                "or read it into memory with permgrad.read_table"
+            )
+        return place.parent, [place]
+    seen = [
+        file
+        for file in place.rglob("*")
+        if file.name.lower().endswith((*SUFFIXES, *_OTHER_TABLES))
+        and file.is_file()
+        and not any(step.startswith((".", "_")) for step in file.relative_to(place).parts)
+    ]
+    found = [file for file in seen if file.suffix.lower() in SUFFIXES]
+    if found and len(found) < len(seen):
+        others = sorted(file.relative_to(place).as_posix() for file in seen if file.suffix.lower() not in SUFFIXES)
+        warn_user(
+            f"of a folder that is a table only the Parquet files are read, however: {str(place)!r} holds "
+            f"{counted(len(others), 'other data file')} as well ({listed(others, 3)}), which "
+            f"{by_count(len(others), 'is', 'are')} left out; write them as Parquet, or move them away"
+        )
+    if not found:
+        raise InputError(
+            f"a folder that is a table must hold Parquet files, however: {str(place)!r} holds none that ends in "
+            f"{' or '.join(SUFFIXES)}; name the folder that does"
+        )
+    return place, sorted(found, key=lambda file: file.relative_to(place).as_posix())
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn what can go wrong while a Parquet file is read into permgrad's errors."""
+    try:
+        yield
+    except (InputError, EnvironmentProblem):
+        raise
+    except FileNotFoundError:
+        raise MissingFileError(
+            f"the files of a table must stay where they are while it is read, however: {str(path)!r} is gone; "
+            "bring it back"
+        ) from None
+    except PermissionError as error:
+        raise EnvironmentProblem(
+            f"a table must be readable, however {str(path)!r}: {error.strerror}; check its rights"
+        ) from error
+    except (pa.ArrowException, OSError, struct.error, *DAMAGE) as error:
+        raise InputError(
+            f"a Parquet file must be complete, however {str(path)!r} is cut off, damaged or no Parquet; write it again"
+        ) from error
+
+
+def _content_digest(path: Path) -> str:
+    with _readable(path):
+        return file_hash(path)
+
+
+def _footer_digest(path: Path) -> str:
+    """Return the hash of a file's footer: schema, sizes, places and statistics of all its row groups."""
+    with path.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - 8))
+        (length,) = struct.unpack("<I", stream.read(8)[:4])
+        # The length is what the file says: no more is read, nor room made for it, than there is.
+        length = min(length, max(0, size - 8))
+        stream.seek(size - 8 - length if size > 8 else 0)
+        return hashlib.sha256(stream.read(length)).hexdigest()
+
+
+def _read_footer(path: Path, root: Path) -> tuple[_File, pa.Schema, FooterFacts]:
+    with _readable(path):
+        digest = _footer_digest(path)
+        with path.open("rb") as stream:
+            metadata, schema = read_footer(stream)
+        _check_names(schema.names, str(path))
+        check_notes(schema)
+        facts = FooterFacts.of(metadata, schema)
+        name = path.relative_to(root).as_posix()
+        keys = tuple(_key(step) for step in name.split("/")[:-1] if "=" in step)
+        groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+        file = _File(
+            name,
+            digest,
+            sum(group.total_byte_size for group in groups),
+            facts.packed_bytes,
+            tuple(group.num_rows for group in groups),
+            keys,
+            index_formulas(schema),
+        )
+    return file, schema, facts
+
+
+def _key(step: str) -> tuple[str, str | None]:
+    from urllib.parse import unquote
+
+    name, _, value = step.partition("=")
+    return name, None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value)
+
+
+def _keys(files: Sequence[_File]) -> dict[str, bool]:
+    """Return the columns that stand in names of folders, with whether all their values are whole numbers."""
+    names = [name for name, _ in files[0].keys]
+    for file in files:
+        own = [name for name, _ in file.keys]
+        if own != names:
+            raise InputError(
+                "all files of a table must have the same columns in the names of their folders, however: "
+                f"{files[0].name!r} has {names} and {file.name!r} has {own}; move the files that differ"
+            )
+    values = {name: [dict(file.keys)[name] for file in files] for name in names}
+    return {
+        name: all(value is not None and value.lstrip("-").isdecimal() and str(int(value)) == value for value in own)
+        for name, own in values.items()
+    }
+
+
+def _common_schema(files: Sequence[_File], schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """Return types that hold every file's values; a column that is missing or of another kind is refused."""
+    # A file without rows says nothing about types; writers often give it others.
+    told = [pair for pair in zip(files, schemas, strict=True) if any(pair[0].row_groups)]
+    told = told or list(zip(files, schemas, strict=True))
+    first, common = told[0]
+    for file, schema in told:
+        own_names, names = ({*one.names, *dict(index_formulas(one))} for one in (schema, told[0][1]))
+        odd = sorted(own_names ^ names)
+        if odd:
+            without, having = (file, first) if odd[0] not in own_names else (first, file)
+            raise InputError(
+                f"all files of a table must have the same columns, however: {having.name!r} has the column {odd[0]!r} "
+                f"and {without.name!r} has not; add it, or move the files that differ"
+            )
+        if moved := sorted(set(schema.names) ^ set(told[0][1].names)):
+            stored, counted = (file, first) if moved[0] in schema.names else (first, file)
+            raise InputError(
+                f"a column must be stored alike in all files of a table, however: {moved[0]!r} is a column in "
+                f"{stored.name!r} and an index that is counted in {counted.name!r}; write the files that differ again"
+            )
+        for name in schema.names:
+            own, so_far = schema.field(name).type, common.field(name).type
+            if own == so_far:
+                continue
+            wider = _wider(so_far, own)
+            if wider is None:
+                raise InputError(
+                    f"a column must have one kind of values in all files of a table, however: {name!r} is {so_far} in "
+                    f"{first.name!r} and {own} in {file.name!r}; write the files that differ again"
+                )
+            common = common.set(common.get_field_index(name), common.field(name).with_type(wider))
+    return common
+
+
+def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """Return a type for both: longer numbers, plain text for text in other codings; None where they do not fit."""
+    plain = [kind.value_type if pa.types.is_dictionary(kind) else kind for kind in (one, other)]
+    fields = [pa.schema([pa.field("x", kind)]) for kind in plain]
+    try:
+        return pa.unify_schemas(fields, promote_options="permissive").field("x").type
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        return None
+
+
+def _check_names(names: Sequence[str], path: str) -> None:
+    if not names:
+        raise InputError(f"a table must have at least one column, however {path!r} has none; write it again")
+    repeated = next((name for name, count in Counter(names).items() if count > 1), None)
+    if repeated is not None:
+        raise InputError(
+            f"column names must be unique, however {repeated!r} stands more than once in {path!r}; rename the copies"
+        )
+
+
+def _cut(files: Sequence[_File], rows_per_part: int) -> Iterator[Part]:
+    number, first_row = 0, 0
+    for file in files:
+        start, count = 0, 0
+        for index, rows in enumerate(file.row_groups):
+            if count and count + rows > rows_per_part:
+                yield Part(number, file.name, start, index, first_row, count)
+                number, first_row, start, count = number + 1, first_row + count, index, 0
+            count += rows
+        if count:
+            yield Part(number, file.name, start, len(file.row_groups), first_row, count)
+            number, first_row = number + 1, first_row + count

@@ -1,0 +1,573 @@
+"""From what users hold (frames, arrays, lists) to plain cells: numbers, text, seconds, and the kind of missingness.
+
+Everything that looks at single cells is here, and it works on distinct values or whole matrices, never row by row.
+The user's object is never changed.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.base.errors import InputError, listed, shown
+
+Code: TypeAlias = str | int | float
+CodesArgument: TypeAlias = Code | Sequence[Code] | Mapping[str, Sequence[Code] | Code] | None
+Floats: TypeAlias = npt.NDArray[np.float64]
+Kinds: TypeAlias = npt.NDArray[np.int16]
+
+PRESENT = 0
+"""Kind of a cell that has a value."""
+BLANK = 1
+"""Kind of a cell that is NaN, None, NaT or an empty text; the declared codes follow as 2, 3, …"""
+
+#: As Python's own number: beside one of NumPy's a larger code would be cast first, with a warning.
+_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+_CONTAINERS = (dict, list, tuple, set, frozenset, np.ndarray)
+
+
+# ---- tables ---------------------------------------------------------------------------------------------------------
+def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
+    """Bring a frame, array or list of rows to a data frame with unique text names; arrays get ``x0, x1, …``.
+
+    Args:
+        X: pandas data frame, anything with ``to_pandas()``, a mapping of columns, a two-dimensional array or a list
+            of rows.
+        allow_empty: whether a table without rows is fine (it is for predictions, not for training).
+
+    Raises:
+        InputError: not two-dimensional, sparse, complex, no columns, no rows, or duplicate names.
+
+    Examples:
+        >>> as_frame([[1, "a"], [2, "b"]]).columns.tolist()
+        ['x0', 'x1']
+    """
+    frame = _bare_frame(X)
+    frame.columns = pd.Index([str(name) for name in frame.columns], dtype=object)
+    check_characters(frame.columns, "column names")
+    repeated = frame.columns[frame.columns.duplicated()].unique().tolist()
+    if repeated:
+        raise InputError(
+            f"column names must be unique, however {listed(repeated, 5, repr)} "
+            f"stand{'s' if len(repeated) == 1 else ''} there more than once; rename or drop the copies"
+        )
+    if frame.shape[1] == 0:
+        raise InputError(
+            "a table must have at least one column, however it has 0 feature(s) (shape="
+            f"{frame.shape}) while a minimum of 1 is required; pass at least one column"
+        )
+    if len(frame) == 0 and not allow_empty:
+        raise InputError(
+            "a table must have at least one row, however it has 0 sample(s) (shape="
+            f"{frame.shape}) while a minimum of 1 is required; pass at least one row"
+        )
+    return frame
+
+
+def check_characters(texts: Iterable[object], what: str) -> None:
+    r"""Refuse text of which a part is half a character: no file in UTF-8 holds it, nor does pandas since its version 3.
+
+    Args:
+        texts: names, levels or classes; what is no text is left alone.
+        what: they are, in the plural.
+
+    Raises:
+        InputError: there is such a text.
+
+    Examples:
+        >>> check_characters(["größe", 3], "column names")
+        >>> check_characters(["a\ud800"], "column names")
+        Traceback (most recent call last):
+        permgrad.InputError: column names must be text of whole characters, however: 'a\ud800' holds...
+    """
+    text = with_half_character(texts)
+    if text is not None:
+        raise InputError(
+            f"{what} must be text of whole characters, however: {text[:40]!r} holds half of one (a lone surrogate); "
+            "read the table in its own encoding, or replace it: text.encode('utf-8', 'replace').decode()"
+        )
+
+
+def with_half_character(texts: Iterable[object]) -> str | None:
+    r"""Return the first text that UTF-8 cannot hold; None where there is none.
+
+    Examples:
+        >>> with_half_character(["a", "b\ud800"]), with_half_character(["ü", 3])
+        ('b\ud800', None)
+    """
+    for text in texts:
+        if isinstance(text, str):
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                return text
+    return None
+
+
+def has_text_names(X: Any) -> bool:
+    """Whether ``X`` brings names of its own that are all text, the rule by which scikit-learn keeps them."""
+    columns = getattr(X, "columns", None)
+    return columns is not None and all(isinstance(name, str) for name in columns)
+
+
+def _bare_frame(X: Any) -> pd.DataFrame:
+    if isinstance(X, pd.DataFrame):
+        return X.copy(deep=False)
+    if hasattr(X, "to_pandas") and not isinstance(X, pd.Series):
+        return _bare_frame(X.to_pandas())
+    if isinstance(X, Mapping):
+        try:
+            return pd.DataFrame(dict(X))
+        except ValueError as error:
+            raise InputError(
+                f"X must map each column to its cells, all of one length, however: {error}; pass for example "
+                "{'age': [31, 40]}"
+            ) from None
+    if hasattr(X, "toarray") and hasattr(X, "nnz"):
+        raise InputError(
+            "X must be dense, however it is a sparse matrix (sparse input is not supported); pass X.toarray()"
+        )
+    if isinstance(X, (list, tuple)) and X and all(isinstance(row, (list, tuple)) for row in X):
+        widths = {len(row) for row in X}
+        if len(widths) > 1:
+            raise InputError(
+                f"all rows must have the same number of cells, however they have {sorted(widths)}; fill the gaps with"
+                " None"
+            )
+        # Not through an array: that would turn a mixed row into text.
+        return _named(pd.DataFrame([list(row) for row in X]))
+    array = np.asarray(X)
+    if array.ndim != 2:
+        raise InputError(
+            f"X must be a table of rows and columns, however: Expected 2D array, got {array.ndim}D array instead, shape"
+            f" {array.shape}; Reshape your data, X.reshape(-1, 1) for one feature or X.reshape(1, -1) for one row"
+        )
+    if array.dtype.kind == "c":
+        raise InputError(
+            "X must hold real numbers, however: Complex data not supported; pass X.real and X.imag as columns"
+        )
+    frame = _named(pd.DataFrame(array))
+    return frame.infer_objects() if array.dtype == object else frame
+
+
+def _named(frame: pd.DataFrame) -> pd.DataFrame:
+    frame.columns = pd.Index([f"x{i}" for i in range(frame.shape[1])], dtype=object)
+    return frame
+
+
+# ---- declared codes -------------------------------------------------------------------------------------------------
+def canonical(value: Any) -> str:
+    """Return the one text form of a cell: ``4``, ``4.0`` and ``"4"`` are the same level, dates are ISO text.
+
+    Examples:
+        >>> canonical(4.0), canonical("4"), canonical(True)
+        ('4', '4', 'True')
+    """
+    if isinstance(value, (Decimal, Fraction)) and -(2**63) < value < 2**63:
+        value = float(value)
+    if isinstance(value, (float, np.floating)):
+        number = float(value)
+        return str(int(number)) if number.is_integer() and abs(number) < 2**63 else repr(number)
+    if isinstance(value, (dt.datetime, dt.date)):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return str(value)
+
+
+def as_float32(code: float) -> float:
+    """Return a code for missing as a column of float32 holds it: its −99.9 is −99.90000152587890625.
+
+    Examples:
+        >>> as_float32(-9.0), as_float32(-99.9) == -99.9, as_float32(1e300)
+        (-9.0, False, 1e+300)
+    """
+    return float(np.float32(code)) if abs(code) <= _LARGEST_FLOAT32 else code
+
+
+def _number_or_nan(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+@dataclass(frozen=True)
+class MissingCodes:
+    """Values that stand for "missing", each its own kind: HELOC's −9, −8 and −7 say different things.
+
+    Attributes:
+        labels: text form of each code; its kind is its place in this list plus 2.
+        columns: which codes hold for which column; None: all codes hold everywhere.
+
+    Examples:
+        >>> MissingCodes.of([-9, "?"]).labels
+        ('-9', '?')
+    """
+
+    labels: tuple[str, ...] = ()
+    columns: Mapping[str, tuple[str, ...]] | None = None
+
+    @classmethod
+    def of(cls, codes: CodesArgument | MissingCodes) -> MissingCodes:
+        """Build from nothing, one code, a list of codes, or a mapping from column to its codes."""
+        if codes is None:
+            return cls()
+        if isinstance(codes, MissingCodes):
+            return codes
+        if isinstance(codes, Mapping):
+            by_column = {str(name): _labels(own) for name, own in codes.items()}
+            merged = tuple(dict.fromkeys(label for own in by_column.values() for label in own))
+            return cls(merged, by_column)
+        return cls(_labels(codes))
+
+    @property
+    def numbers(self) -> Floats:
+        """Each code as a number, NaN where it is text."""
+        return np.array([_number_or_nan(label) for label in self.labels], dtype=np.float64)
+
+    def holds_for(self, name: str) -> tuple[str, ...]:
+        """Return the codes of one column."""
+        return self.labels if self.columns is None else self.columns.get(name, ())
+
+    def kind_of(self, text: str, name: str) -> int:
+        """Return the kind of missingness that ``text`` stands for in column ``name``, or ``PRESENT``."""
+        own = self.holds_for(name)
+        if not own:
+            return PRESENT
+        if text.strip() in own:
+            return 2 + self.labels.index(text.strip())
+        number = _number_or_nan(text)
+        for label in own:
+            code = _number_or_nan(label)
+            # NaN, which texts are, equals nothing.
+            if number == code or number == as_float32(code):
+                return 2 + self.labels.index(label)
+        return PRESENT
+
+    def applies(self, names: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Say which code holds for which column, shape ``(codes, columns)``."""
+        if self.columns is None:
+            return np.ones((len(self.labels), len(names)), dtype=bool)
+        return np.array(
+            [[label in self.columns.get(name, ()) for name in names] for label in self.labels], dtype=bool
+        ).reshape(len(self.labels), len(names))
+
+    def to_json(self) -> Any:
+        """Return a form that ``MissingCodes.of`` reads back."""
+        return list(self.labels) if self.columns is None else {name: list(own) for name, own in self.columns.items()}
+
+
+def _labels(codes: Sequence[Code] | Code) -> tuple[str, ...]:
+    if isinstance(codes, (str, int, float, np.integer, np.floating)):
+        many: list[Any] = [codes]
+    elif isinstance(codes, (bytes, AbstractSet, Mapping, Iterator)) or not isinstance(codes, Iterable):
+        # The codes of a set have no order, and each is a kind of its own by its place; an iterator gives them once.
+        raise InputError(
+            "codes for missing must be one code, a list of codes, or a mapping from column to its codes, however: they "
+            f"are of the type {type(codes).__name__} ({shown(codes)}); pass for example [-9, '?']"
+        )
+    else:
+        many = list(codes)
+    for code in many:
+        if not isinstance(code, (str, int, float, np.integer, np.floating)) or isinstance(code, bool):
+            raise InputError(
+                f"a code for missing must be a number or text, however: {shown(code)}; pass for example -9 or '?'"
+            )
+    labels = []
+    for code in many:
+        text = canonical(code).strip()
+        number = _number_or_nan(text)
+        labels.append(canonical(number) if math.isfinite(number) else text)
+    # NaN is missing without being declared.
+    return tuple(dict.fromkeys(label for label in labels if label.lower() not in ("", "nan")))
+
+
+# ---- distinct values ------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Distinct:
+    """A column as distinct texts and, for each row, which one (−1 is blank).
+
+    Shape:
+        index ``(rows,)``.
+    """
+
+    index: npt.NDArray[np.int64]
+    texts: list[str]
+
+    @classmethod
+    def of(cls, series: pd.Series[Any], name: str) -> Distinct:
+        """Read any column as text; blank text counts as missing."""
+        try:
+            codes, uniques = pd.factorize(series, use_na_sentinel=True)
+        except TypeError:
+            raise _container_error(series, name) from None
+        values: list[Hashable] = list(uniques)
+        if any(isinstance(value, _CONTAINERS) for value in values):
+            raise _container_error(series, name)
+        if series.dtype == object and not all(isinstance(value, str) for value in values):
+            # True equals 1 in Python, and would become whichever of the two stands first.
+            codes, uniques = pd.factorize(series.map(canonical, na_action="ignore"), use_na_sentinel=True)
+            values = list(uniques)
+        texts: dict[str, int] = {}
+        target = np.empty(len(values) + 1, dtype=np.int64)
+        target[-1] = -1
+        for i, value in enumerate(values):
+            text = canonical(value)
+            target[i] = texts.setdefault(text, len(texts)) if text.strip() else -1
+        check_characters(texts, f"cells of column {name!r}")
+        return cls(target[np.asarray(codes, dtype=np.int64)], list(texts))
+
+    def counts(self) -> npt.NDArray[np.int64]:
+        """Return how often each text occurs."""
+        return np.bincount(self.index[self.index >= 0], minlength=len(self.texts)).astype(np.int64)
+
+    def spread(self, values: npt.NDArray[Any], blank: Any) -> npt.NDArray[Any]:
+        """Give each row the value of its text, and ``blank`` to blank rows."""
+        return np.append(values, np.asarray([blank], dtype=values.dtype))[self.index]
+
+
+class CellError(InputError):
+    """A cell that cannot be read; whoever knows more of its row than its place may say so, see ``placed``.
+
+    Attributes:
+        row: place of the cell's row in the frame that was read, from 0.
+        number: what the frame's index numbers that row; None: it has no numbers.
+        found: the message up to the row, where nothing is known of other rows; ``fix``: from the row on.
+    """
+
+    row: int = 0
+    number: int | None = None
+    found: str = ""
+    fix: str = ""
+
+    @classmethod
+    def at(cls, row: int, index: pd.Index[Any], before: str, fix: str, *, found: str | None = None) -> CellError:
+        """Return the error whose message is ``before``, the row, and ``fix``; ``found`` as in the attributes.
+
+        Rows that are numbered by a frame's index keep their numbers where some of them were taken out.
+        """
+        number = int(index[row]) if index.dtype.kind in "iu" else None
+        error = cls(f"{before}row {row if number is None else number}{fix}")
+        error.number = number
+        error.row, error.found, error.fix = row, before if found is None else found, fix
+        return error
+
+    def placed(self, where: str) -> InputError:
+        """Return the error with another name for its row.
+
+        Examples:
+            >>> error = CellError.at(3, pd.RangeIndex(9), "a must be b, however ", " is c; correct it")
+            >>> str(error), str(error.placed("row 1 of 'x'"))
+            ('a must be b, however row 3 is c; correct it', "a must be b, however row 1 of 'x' is c; correct it")
+        """
+        return InputError(f"{self.found}{where}{self.fix}")
+
+
+def _container_error(series: pd.Series[Any], name: str) -> InputError:
+    found = next((type(value).__name__ for value in series if isinstance(value, _CONTAINERS)), "object")
+    return InputError(
+        f"cells must be numbers, text, booleans or dates, however column {name!r} holds a {found}; "
+        "turn it into columns of its own or drop the column"
+    )
+
+
+def is_native_number(dtype: Any) -> bool:
+    """Whether a column's dtype is numeric or boolean, nullable dtypes included."""
+    return bool(pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)) and not isinstance(
+        dtype, pd.CategoricalDtype
+    )
+
+
+def text_numbers(texts: Sequence[str]) -> Floats:
+    """Parse texts as numbers, NaN where a text is none."""
+    if not texts:
+        return np.empty(0, dtype=np.float64)
+    # A copy: pandas hands out arrays that may not be written to.
+    return np.array(pd.to_numeric(pd.Series(list(texts), dtype=object), errors="coerce"), dtype=np.float64)
+
+
+# ---- dates ----------------------------------------------------------------------------------------------------------
+_DAYS = ("%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%m-%d-%Y", "%d-%m-%Y", "%d.%m.%y")
+DATE_FORMATS = (
+    "ISO8601",
+    *_DAYS,
+    *(f"{day} {clock}" for day in _DAYS for clock in ("%H:%M", "%H:%M:%S")),
+    "%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y",
+)  # fmt: skip
+"""Formats tried for text, in this order; on a tie the first wins, so 03/04/2020 is read month first."""
+_LOOKS_LIKE_DATE = (
+    r"^\s*(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}|\d{1,2}[ -][A-Za-z]{3,9}["
+    r" -]\d{4}|[A-Za-z]{3,9} \d{1,2}, \d{4})"
+)
+
+
+def find_date_format(texts: Sequence[str]) -> tuple[str, float, bool] | None:
+    """Find the format that reads (nearly) all texts as dates.
+
+    Returns:
+        The format, the share of texts that it reads, and whether a second format reads as many; None when the texts
+        do not look like dates.
+
+    Examples:
+        >>> find_date_format(["2020-01-31", "2021-12-01"])
+        ('ISO8601', 1.0, False)
+        >>> find_date_format(["red", "green"]) is None
+        True
+    """
+    column = pd.Series(list(texts), dtype=object)
+    if column.empty or column.iloc[:200].str.match(_LOOKS_LIKE_DATE).mean() < 0.99:
+        return None
+    trial = column.iloc[:2000]
+    shares = [float(_parse_dates(trial, form).notna().mean()) for form in DATE_FORMATS]
+    best = int(np.argmax(shares))
+    share = float(_parse_dates(column, DATE_FORMATS[best]).notna().mean()) if len(column) > len(trial) else shares[best]
+    if share < 0.99:
+        return None
+    return DATE_FORMATS[best], share, sum(other == shares[best] for other in shares) > 1
+
+
+def _parse_dates(column: pd.Series[Any], form: str) -> pd.Series[Any]:
+    return pd.to_datetime(column, format=form, errors="coerce", utc=True)
+
+
+def date_seconds(texts: Sequence[str], form: str) -> Floats:
+    """Parse texts to seconds since 1970 (UTC), NaN where a text does not fit the format."""
+    return _seconds(_parse_dates(pd.Series(list(texts), dtype=object), form))
+
+
+def read_dates(texts: Sequence[str], form: str) -> Floats:
+    """Parse texts to seconds since 1970 (UTC), in the learned format first, then in any other that leaves no doubt.
+
+    What ``form`` does not read, surrounding blanks apart, is read as ISO 8601, then by the other known formats, where
+    all that read it agree. The twin of ``form`` with day and month swapped is never tried: a column that needs it is
+    in another order throughout, and its other days would be read wrongly without a sign.
+
+    Returns:
+        Seconds ``(texts,)``, NaN where no format reads the text without doubt.
+
+    Examples:
+        >>> read_dates(["13.12.2021", "2021-12-13", "13.12.21", "03/04/2021", "soon"], "%d.%m.%Y").tolist()
+        [1639353600.0, 1639353600.0, 1639353600.0, nan, nan]
+    """
+    seconds = date_seconds(texts, form)
+    left = np.flatnonzero(np.isnan(seconds))
+    for trial in (form, "ISO8601"):
+        tried = [texts[i].strip() for i in left.tolist()]
+        if tried:
+            found = date_seconds(tried, trial)
+            if trial != form:
+                # Alone, ISO 8601 would read "2021" or "20211213", which may well be plain numbers.
+                found[~_looks_like_date(tried)] = np.nan
+            seconds[left] = found
+            left = left[np.isnan(found)]
+    tried = [texts[i].strip() for i in left.tolist()]
+    if not _looks_like_date(tried).any():
+        return seconds
+    others = [other for other in DATE_FORMATS if other not in (form, "ISO8601") and not _are_swapped(form, other)]
+    readings = np.stack([date_seconds(tried, other) for other in others])
+    earliest, latest = np.fmin.reduce(readings), np.fmax.reduce(readings)
+    seconds[left] = np.where(earliest == latest, earliest, np.nan)
+    return seconds
+
+
+def _looks_like_date(texts: Sequence[str]) -> npt.NDArray[np.bool_]:
+    return np.array([re.match(_LOOKS_LIKE_DATE, text) is not None for text in texts], dtype=bool)
+
+
+def _are_swapped(one: str, other: str) -> bool:
+    """Whether two formats differ by the order of day and month, the time of day left aside."""
+    turned = one.replace("%d", "%x").replace("%m", "%d").replace("%x", "%m")
+    return turned != one and turned.partition(" %H")[0] == other.partition(" %H")[0]
+
+
+def series_seconds(series: pd.Series[Any]) -> Floats:
+    """Return a datetime, period or timedelta column in seconds (dates: since 1970, UTC), NaN where missing."""
+    if isinstance(series.dtype, pd.PeriodDtype):
+        series = series.dt.to_timestamp()
+    elif isinstance(series.dtype, pd.ArrowDtype) and str(series.dtype).startswith("date"):
+        # Arrow's days, unlike its moments, know no time zone and refuse to be asked for it.
+        series = series.astype("datetime64[us]")
+    return _seconds(series)
+
+
+def _seconds(series: pd.Series[Any]) -> Floats:
+    if series.dtype.kind == "m":
+        return np.asarray(series.dt.total_seconds().to_numpy(dtype=np.float64, na_value=np.nan))
+    if getattr(series.dt, "tz", None) is not None:
+        series = series.dt.tz_convert("UTC").dt.tz_localize(None)
+    moments = series.to_numpy(dtype="datetime64[us]")
+    seconds = moments.astype(np.int64) / 1e6
+    seconds[np.isnat(moments)] = np.nan
+    return np.asarray(seconds, dtype=np.float64)
+
+
+# ---- whole matrices -------------------------------------------------------------------------------------------------
+def native_matrix(frame: pd.DataFrame, names: Sequence[str]) -> Floats:
+    """Take numeric and boolean columns as one float64 matrix, NaN where missing.
+
+    Raises:
+        InputError: a complex or an infinite value.
+    """
+    picked = frame[list(names)]
+    extension = [isinstance(dtype, pd.api.extensions.ExtensionDtype) for dtype in picked.dtypes]
+    if any(dtype.kind == "c" for dtype in picked.dtypes):
+        name = next(name for name, dtype in zip(names, picked.dtypes, strict=True) if dtype.kind == "c")
+        raise InputError(
+            f"Complex data not supported: columns must hold real numbers, however column {name!r} is complex; "
+            "split it into its real and imaginary part"
+        )
+    if any(extension):
+        matrix = np.empty(picked.shape, dtype=np.float64)
+        for j in range(picked.shape[1]):
+            matrix[:, j] = picked.iloc[:, j].to_numpy(dtype=np.float64, na_value=np.nan)
+    else:
+        matrix = np.array(picked.to_numpy(dtype=np.float64))
+    refuse_infinite(matrix, names, frame.index)
+    return matrix
+
+
+def refuse_infinite(
+    matrix: Floats, names: Sequence[str], index: pd.Index[Any], places: npt.NDArray[np.int64] | None = None
+) -> None:
+    """Raise when a value is infinite, naming the columns and the first such row.
+
+    Args:
+        matrix: the values ``(rows, columns)``, or distinct values of a column.
+        names: of the columns.
+        index: numbers of the rows, as the user's frame has them.
+        places: for each row the place of its value in ``matrix``; None: its own.
+
+    Raises:
+        CellError: a value is infinite.
+    """
+    # A sum is infinite or NaN whenever an entry is infinite: one cheap pass for the usual case.
+    with np.errstate(over="ignore"):
+        if np.isfinite(np.nansum(np.abs(matrix), dtype=np.float64)):
+            return
+    infinite = np.isinf(matrix)
+    if infinite.any():
+        bad = [names[j] for j in np.flatnonzero(infinite.any(axis=0)).tolist()]
+        place = int(np.argmax(infinite.any(axis=1)))
+        first = names[int(np.argmax(infinite[place]))]
+        many = int(infinite.sum()) > 1
+        raise CellError.at(
+            place if places is None else int(np.argmax(places == place)),
+            index,
+            f"numbers must be finite, however column{'s' if len(bad) > 1 else ''} {listed(bad, 5, repr)}"
+            f" hold{'' if len(bad) > 1 else 's'} {int(infinite.sum())} infinite"
+            f" value{'s' if many else ''} (inf), {'the first ' if many else ''}in ",
+            "; replace inf by NaN (missing) or by a large number",
+            found=f"numbers must be finite, however column {first!r} holds an infinite value (inf) in ",
+        )

@@ -1,0 +1,395 @@
+"""From the text of a CSV file to a frame: its delimiter, the names of its columns, and the line of each row."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.base.csv_files import exact_numbers
+from permgrad.base.errors import InputError, by_count, counted, listed, shown, warn_user
+from permgrad.data.read.missing_texts import MISSING_ANYWAY
+from permgrad.data.types.identifiers import YEARS
+
+DELIMITERS = (",", ";", "\t", "|")
+_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
+_UNCOMMON = (":", "^", "~", "\x01", "/", "!", "#", "@", "*", "&", "%", "=", "§", "¢", "¦", "¬", " ")
+_SAMPLE_RECORDS = 200
+#: How lines begin that say something about a file and belong to no table.
+_COMMENTS = ("#", "%", "//", "--")
+#: So many years a table may hold; more rows than that are numbered by their column, though the numbers may be years.
+_MOST_YEARS = 300
+
+
+def sniff_delimiter(text: str) -> str:
+    r"""Find the delimiter: the one that gives the most lines as many fields as the header has, at least two.
+
+    One after which quotes stand where they belong, at both ends of a field, goes before all others.
+
+    Returns:
+        One of comma, semicolon, tab, pipe; a comma for a table with one column.
+
+    Examples:
+        >>> sniff_delimiter("a;b\\n1,5;2\\n2,5;3\\n")
+        ';'
+    """
+    best, best_score = ",", (False, 0.0, 0)
+    for delimiter in DELIMITERS:
+        records = _records(text, delimiter)
+        if not records or len(records[0]) < 2:
+            continue
+        width = len(records[0])
+        agree = sum(len(record) == width for record in records[1:]) / max(len(records) - 1, 1)
+        if len(records) == 1:
+            agree = 1.0
+        score = (bool(_records(text, delimiter, strict=True)), agree, width)
+        if score > best_score:
+            best, best_score = delimiter, score
+    return best
+
+
+def _records(text: str, delimiter: str, *, strict: bool = False, most: int = _SAMPLE_RECORDS) -> list[list[str]]:
+    """Return the first records, quoted line breaks respected; none where they cannot be read."""
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=strict)
+        return [record for record in islice(reader, most) if record]
+    except csv.Error:
+        return []
+
+
+@dataclass(frozen=True)
+class Source:
+    """The text of a CSV file, and where its rows and cells stand in it.
+
+    Attributes:
+        header: names of all columns of the file, also of those that are left out.
+        lines: the line that each row begins in, counted from 1, shape ``(rows,)``; None: not known.
+        kept: texts that do not mean missing, though they usually do.
+        notes: what a user should know of the columns' names.
+    """
+
+    text: str
+    delimiter: str
+    header: list[str]
+    file: Path
+    lines: npt.NDArray[np.int64] | None = None
+    kept: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+
+    def as_written(self, names: list[str], *, plain: bool = False, rows: int | None = None) -> pd.DataFrame:
+        """Return columns as text, or the first rows of them; with ``plain`` no text means missing."""
+        return self.parsed(names, only=names, plain=plain, rows=rows)
+
+    def parsed(
+        self, as_text: Sequence[str], *, only: list[str] | None = None, plain: bool = False, rows: int | None = None
+    ) -> pd.DataFrame:
+        """Return the columns that are asked for, or the first rows of them; with ``plain`` no text means missing."""
+        missing = [] if plain else ["", *sorted(MISSING_ANYWAY - self.kept)]
+        try:
+            frame: pd.DataFrame = pd.read_csv(
+                io.StringIO(self.text),
+                sep=self.delimiter,
+                header=0,
+                names=self.header,
+                index_col=False,
+                usecols=only,
+                nrows=rows,
+                skipinitialspace=True,
+                low_memory=False,
+                dtype=dict.fromkeys(as_text, str) or None,
+                keep_default_na=False,
+                na_values=missing,
+                **exact_numbers(),
+            )
+        except (pd.errors.ParserError, ValueError) as error:
+            fix = "close the quote that begins there" if "EOF inside string" in str(error) else "correct the line"
+            raise InputError(
+                f"a table must be well-formed CSV, however {str(self.file)!r}: {str(error).strip()}; {fix}"
+            ) from None
+        return frame
+
+
+def parse_csv(
+    text: str,
+    file: Path,
+    as_text: Sequence[str],
+    if_there: Collection[str],
+    *,
+    known: Collection[str] = (),
+    once: Collection[str] = (),
+    kept: Iterable[str] = (),
+) -> tuple[pd.DataFrame, Source]:
+    """Return the table and what it was read from.
+
+    Args:
+        text: of the file.
+        file: for messages.
+        as_text: columns that are kept as text.
+        if_there: others, of which the file may lack some.
+        known: columns that are kept, whatever is in them: without a name a column that numbers the rows is left out.
+        once: columns that must not stand twice.
+        kept: texts that do not mean missing, though they usually do.
+
+    Raises:
+        InputError: the text is no table.
+    """
+    text, said = _without_separator_line(text)
+    before = 0 if said is None else 1
+    delimiter = said or sniff_delimiter(text)
+    records = _records(text, delimiter)
+    if not records:
+        raise InputError(
+            f"a table must be split into fields of at most {csv.field_size_limit():,} characters, however a field of "
+            f"{str(file)!r} is longer; check its quotes (one may not be closed), or shorten it"
+        )
+    written = [name.strip() for name in records[0]]
+    _check_header(written, records, delimiter, file)
+    header, notes = _unique_names(written, file, once)
+    unknown_text = [name for name in as_text if name not in header]
+    if unknown_text:
+        raise InputError(
+            f"columns kept as text must be in the table, however: {shown(unknown_text[0])} is not in {str(file)!r}; "
+            "check the name"
+        )
+    lines = _lines_of_rows(text, delimiter, len(header), file, before)
+    source = Source(text, delimiter, header, file, lines, frozenset(kept))
+    frame = source.parsed([*as_text, *(name for name in header if name in if_there)])
+    _warn_of_no_header(written, file)
+    unnamed = [name for name, own in zip(header, written, strict=True) if not own]
+    left = [name for name in unnamed if name not in known]
+    numbering = [name for name in left if _only_numbers_rows(frame[name], name == header[0])]
+    blank = [name for name in left if frame[name].isna().all()]
+    notes += _unnamed_said(unnamed, numbering, blank)
+    if len(lines) != len(frame):
+        # Readers differ in what a blank line is: better no line than a wrong one.
+        source = replace(source, lines=None)
+    return frame.drop(columns=[*numbering, *blank]), replace(source, notes=tuple(notes))
+
+
+def _unique_names(written: list[str], file: Path, once: Collection[str]) -> tuple[list[str], list[str]]:
+    """Return a name for each column, all different, and what is said of those that stand more than once.
+
+    Raises:
+        InputError: a column that must stand ``once`` stands more often, or the names are numbers of a row.
+    """
+    named = [name or f"column {place}" for place, name in enumerate(written, start=1)]
+    repeated = {name: count for name, count in Counter(filter(None, written)).items() if count > 1}
+    if repeated and all(map(_is_number, written)):
+        raise InputError(
+            f"column names must be unique, however {str(file)!r} begins with numbers, some of them more than once; add "
+            "a line with names"
+        )
+    for name in once:
+        if name in repeated:
+            raise InputError(
+                f"Column {name!r} stands {repeated[name]} times in the header of {str(file)!r}, so it is unclear which "
+                "one is to be predicted. Rename or delete the others."
+            )
+    header = numbered(named)
+    if not repeated:
+        return header, []
+    example = next(iter(repeated))
+    second = [new for new, old in zip(header, named, strict=True) if old == example][1]
+    names = listed(list(repeated), show=repr)
+    return header, [f"columns of the same name are numbered: {names} (the second {example!r} is called {second!r})"]
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """Return names of which each that occurs again gets a number behind it, as in pandas.
+
+    Examples:
+        >>> numbered(["x", "y", "x", "x.1", "x"])
+        ['x', 'y', 'x.2', 'x.1', 'x.3']
+    """
+    taken, times, found = set(names), Counter[str](), []
+    for name in names:
+        new = name
+        while times[name] and new in taken:
+            new = f"{name}.{times[name]}"
+            times[name] += new in taken
+        times[name] += 1
+        taken.add(new)
+        found.append(new)
+    return found
+
+
+def _only_numbers_rows(series: pd.Series[Any], is_first: bool) -> bool:
+    """Return whether a column without a name numbers the rows: as ``to_csv()`` does in front, also of drawn rows."""
+    if series.dtype != np.int64 or not series.is_unique or series.min() < 0:
+        return False
+    steps = bool((series.diff().iloc[1:] == 1).all())
+    are_years = bool(series.between(*YEARS).all()) and len(series) < _MOST_YEARS
+    return (steps and series.iloc[0] in (0, 1)) or (is_first and not are_years)
+
+
+def _unnamed_said(unnamed: Sequence[str], numbering: Sequence[str], blank: Sequence[str]) -> list[str]:
+    said = []
+    if numbering:
+        why = by_count(len(numbering), "it has no name and only numbers", "they have no names and only number")
+        said.append(f"left out, because {why} the rows: {listed(numbering)}")
+    if blank:
+        why = by_count(len(blank), "it has no name and", "they have no names and")
+        said.append(f"left out, because {why} no values: {listed(blank)}")
+    if others := [name for name in unnamed if name not in {*numbering, *blank}]:
+        said.append(f"columns without a name are called by their place: {listed(others)}")
+    return said
+
+
+def _without_separator_line(text: str) -> tuple[str, str | None]:
+    """Return the text without the line ``sep=;`` that Excel understands, and the delimiter that it names."""
+    first, _, rest = text.partition("\n")
+    named = first.strip('\r"')
+    if named.lower().startswith("sep=") and len(named) == len("sep=;") and named[-1] in DELIMITERS:
+        return rest, named[-1]
+    return text, None
+
+
+def _warn_of_no_header(header: list[str], file: Path) -> None:
+    """Say so where names look like numbers of a row; years, pixels and wavelengths rise from column to column."""
+    numbers = [float(name) for name in header if _is_number(name)]
+    alike = len({"." in name for name in header if _is_number(name)}) == 1
+    rising = alike and len(numbers) > 1 and all(one < two for one, two in pairwise(numbers))
+    if len(header) > 1 and numbers and 2 * len(numbers) >= len(header) and not rising:
+        shown = ", ".join(repr(name) for name in header[:4])
+        warn_user(
+            f"the first line should hold the names of the columns, however that of {str(file)!r} looks like a row ("
+            f"{shown}{', …' if len(header) > 4 else ''}) and is taken for names; add a line with names"
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text)) and "_" not in text
+    except ValueError:
+        return False
+
+
+def _check_header(header: list[str], records: list[list[str]], delimiter: str, file: Path) -> None:
+    if header[0].startswith(_COMMENTS) and (len(header) == 1 or len(header) < len(records[-1])):
+        raise InputError(
+            f"a table must begin with the names of its columns, however {str(file)!r} begins with the comment "
+            f"{header[0][:40]!r}; take such lines out"
+        )
+    if len(header) == 1:
+        for sign in _UNCOMMON:
+            counts = {record[0].count(sign) for record in records}
+            # A space is common inside a name: it must stand in every line, as often as in the header.
+            if len(records) > 1 and len(counts) == 1 and counts.pop() > 0:
+                name = {" ": "a space", "\x01": "Ctrl-A"}.get(sign, repr(sign))
+                raise InputError(
+                    f"the delimiter must be comma, semicolon, tab or pipe, however {str(file)!r} seems to use {name}"
+                    f" and gives the single column {header[0]!r}; save it again with commas"
+                )
+        if any(sign in header[0] for sign in DELIMITERS):
+            raise InputError(
+                f"a table must be split by one delimiter, however {str(file)!r} gives the single column {header[0]!r};"
+                " check its quotes and save it with commas"
+            )
+    empty = [i + 1 for i, name in enumerate(header) if not name]
+    ends = [record[len(header) - 1 :] for record in records]
+    if len(header) > 1 and empty == [len(header)] and all(end in ([], [""]) for end in ends):
+        raise InputError(
+            f"a line must end with its last field, however every line of {str(file)!r} ends with a "
+            f"{_NAMES[delimiter]}; take it off"
+        )
+    if empty and empty == list(range(2, len(header), 2)) and not any(any(record[1::2]) for record in records):
+        raise InputError(
+            f"every column must have a name, however column 2 of {str(file)!r} has none ({len(empty)} in all); two "
+            "delimiters may stand in the place of one, take one off"
+        )
+    # A title, padded with delimiters by a spreadsheet: text in one cell, hardly any beside it.
+    if (empty not in ([], [1]) and 2 * len(empty) >= len(header)) or len(empty) == len(header):
+        raise InputError(
+            f"every column must have a name, however column {empty[0]} of {str(file)!r} has none ({len(empty)} in all);"
+            " name it, or delete the lines above the header, such as a title"
+        )
+
+
+def _lines_of_rows(text: str, delimiter: str, width: int, file: Path, before: int) -> npt.NDArray[np.int64]:
+    """Return the line that each row begins in, counted from 1 and shifted by the lines that stand ``before`` the text.
+
+    Raises:
+        InputError: a line has another number of fields than the header: pandas would fill or cut it in silence.
+    """
+    if '\\"' in text:
+        _check_escapes(text, delimiter, file, before)
+    if '"' in text or "\r" in text.replace("\r\n", ""):
+        return _lines_of_records(text, delimiter, width, file, before)
+    signs = np.frombuffer(text.encode("utf-8"), dtype=np.uint8)
+    ends = np.flatnonzero(signs == ord("\n"))
+    ends = np.append(ends, len(signs)) if len(ends) == 0 or ends[-1] != len(signs) - 1 else ends
+    starts = np.append(0, ends[:-1] + 1)
+    places = np.flatnonzero(signs == ord(delimiter))
+    fields = np.searchsorted(places, ends) - np.searchsorted(places, starts) + 1
+    # Blank lines are skipped; a line may end with a carriage return.
+    lengths = ends - starts
+    blank_signs = np.array([ord(sign) for sign in "\r \t" if sign != delimiter], dtype=np.uint8)
+    blank = (lengths == 0) | ((lengths == 1) & np.isin(signs[np.minimum(starts, len(signs) - 1)], blank_signs))
+    bad = np.flatnonzero((fields != width) & ~blank)
+    if len(bad):
+        raise _other_width(int(bad[0]) + 1 + before, int(fields[bad[0]]), width, delimiter, file)
+    return np.flatnonzero(~blank)[1:].astype(np.int64) + 1 + before
+
+
+def _lines_of_records(text: str, delimiter: str, width: int, file: Path, before: int) -> npt.NDArray[np.int64]:
+    """Return the same of a text with quotes, in which a row may go on over several lines."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    lines, first = [], 1
+    try:
+        for record in reader:
+            if record and len(record) != width:
+                _check_quotes(record, first + before, reader.line_num + before, width, delimiter, file)
+                raise _other_width(reader.line_num + before, len(record), width, delimiter, file)
+            lines += [first] if record else []
+            first = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(
+            f"a table must be well-formed CSV, however {str(file)!r}, from line {first + before} on: {error}; check "
+            "its quotes (one may not be closed), or correct the line"
+        ) from None
+    return np.array(lines[1:], dtype=np.int64) + before
+
+
+def _other_width(line: int, found: int, width: int, delimiter: str, file: Path) -> InputError:
+    titled = "delete the lines above the header, such as a title, or " if width == 1 else ""
+    return InputError(
+        f"every line must have as many fields as the header, however line {line} of {str(file)!r} has {found} where"
+        f" the header has {width} (delimiter: {_NAMES[delimiter]}); {titled}correct the line or quote its text"
+    )
+
+
+def _check_quotes(record: list[str], first: int, last: int, width: int, delimiter: str, file: Path) -> None:
+    """Refuse a record of too few or many fields one of which goes on over whole lines: its quote is hardly closed."""
+    for place, field in enumerate(record):
+        # Only quotes let a field go on in the next line, and a text of several lines hardly looks like fields.
+        if delimiter in field.partition("\n")[2]:
+            line = first + sum(before.count("\n") for before in record[:place])
+            raise InputError(
+                f"every quote must be closed, however one that a field of line {line} of {str(file)!r} begins with is "
+                f"probably not: the field goes on to line {last}, and makes {counted(len(record), 'field')} where the "
+                f"header has {width} (delimiter: {_NAMES[delimiter]}); close the quote, or take it out"
+            )
+
+
+def _check_escapes(text: str, delimiter: str, file: Path, before: int) -> None:
+    """Refuse quotes that a backslash is meant to escape: CSV doubles them, and would give other cells in silence."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    try:
+        for _ in reader:
+            pass
+    except csv.Error:
+        line = reader.line_num + before
+        raise InputError(
+            f"a quote within quotes must be doubled, however line {line} of {str(file)!r} escapes it with a backslash; "
+            'write "" in its place'
+        ) from None

@@ -1,0 +1,112 @@
+"""Texts that mean missing wherever they stand in a CSV file: what pandas takes so, and the errors of spreadsheets."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+import pandas as pd
+
+from permgrad.base.checks import check_names
+from permgrad.base.errors import InputError, listed, shown
+from permgrad.data.read.cells import MissingCodes
+
+#: What a spreadsheet shows in the place of a value that it could not compute or look up: in English, then as German,
+#: French, Spanish, Italian, Dutch and Portuguese ones show it where that is another word.
+SPREADSHEET_ERRORS = (
+    "#N/A", "#VALUE!", "#REF!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!", "#SPILL!", "#CALC!", "#FIELD!", "#BLOCKED!",
+    "#CONNECT!", "#UNKNOWN!", "#BUSY!", "#GETTING_DATA",
+    "#NV", "#WERT!", "#BEZUG!", "#ZAHL!", "#ÜBERLAUF!", "#KALK!", "#FELD!", "#BLOCKIERT!", "#VERBINDEN!",
+    "#VALEUR!", "#NOM?", "#NOMBRE!", "#NUL!", "#PROPAGATION!",
+    "#¡VALOR!", "#¡REF!", "#¡DIV/0!", "#¿NOMBRE?", "#¡NUM!", "#¡NULO!",
+    "#N/D", "#VALORE!", "#RIF!", "#NOME?", "#NULLO!",
+    "#N/B", "#WAARDE!", "#VERW!", "#DEEL/0!", "#NAAM?", "#GETAL!", "#LEEG!",
+    "#VALOR!", "#NÚM!", "#NULO!",
+)  # fmt: skip
+
+_OF_PANDAS = (
+    "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN",
+    "None", "n/a", "nan", "null",
+)  # fmt: skip
+
+#: A code that is declared for nothing, but is no mistake: its cells are missing before anybody looks for it.
+MISSING_ANYWAY = frozenset((*SPREADSHEET_ERRORS, *_OF_PANDAS))
+#: Each of the texts holds one of these: a file without them is not looked through for them.
+_IN_ALL = ("#", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "n/a")
+
+
+def found_missing(
+    frame: pd.DataFrame, text: str, as_written: Callable[..., pd.DataFrame], declared: Collection[str] = ()
+) -> dict[str, dict[str, float]]:
+    r"""Return, for each column that has such cells, the share of its cells with each text that was taken as missing.
+
+    Args:
+        frame: The table, cells with such texts missing.
+        text: What it was read from.
+        as_written: Returns the text of columns by name; with ``plain=True`` no text means missing.
+        declared: Texts that a user declared as missing, which need not be told.
+
+    Examples:
+        >>> cells = pd.DataFrame({"a": ["None", "x", ""], "b": ["1", "2", "3"]})
+        >>> found_missing(pd.DataFrame({"a": [None, "x", None], "b": [1, 2, 3]}), "None", lambda names, plain: cells)
+        {'a': {'None': 0.3333333333333333}}
+    """
+    names = [str(name) for name in frame.columns if frame[name].isna().any()]
+    if not names or not any(part in text for part in _IN_ALL):
+        return {}
+    cells, wanted = as_written(names, plain=True), MISSING_ANYWAY.difference(declared)
+    found = {}
+    for name in names:
+        counts = cells[name][frame[name].isna().to_numpy()].str.strip().value_counts()
+        if own := {str(word): int(count) / len(cells) for word, count in counts.items() if word in wanted}:
+            found[name] = own
+    return found
+
+
+def missing_said(found: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Return a sentence on the texts that were taken as missing, most frequent column first; none where there are none.
+
+    Examples:
+        >>> missing_said({"pool": {"None": 0.6, "NA": 0.004}})
+        ['taken as missing: "None" in pool (60 %), "NA" in pool (0.4 %); if a text is a level, keep it with --not-na \
+None (in Python: not_na=["None"])']
+    """
+    columns: dict[str, dict[str, float]] = {}
+    for name, own in found.items():
+        for word, share in own.items():
+            columns.setdefault(word, {})[name] = share
+    if not columns:
+        return []
+    usual = sorted(columns, key=lambda word: -max(columns[word].values()))
+    words = []
+    for word in usual:
+        shares = sorted(columns[word].items(), key=lambda pair: -pair[1])
+        words.append(f'"{word}" in {listed([f"{name} ({_per_cent(share)})" for name, share in shares], 3)}')
+    fix = f'keep it with --not-na {shlex.quote(usual[0])} (in Python: not_na=["{usual[0]}"])'
+    return [f"taken as missing: {listed(words)}; if a text is a level, {fix}"]
+
+
+def _per_cent(share: float) -> str:
+    return f"{100 * share:.3g} %" if share >= 0.001 else "under 0.1 %"
+
+
+def check_not_na(texts: Iterable[str], na: MissingCodes) -> list[str]:
+    """Return texts that are kept though they usually mean missing.
+
+    Raises:
+        InputError: One is no such text, or is declared as missing as well.
+
+    Examples:
+        >>> check_not_na(["None"], MissingCodes.of("?"))
+        ['None']
+    """
+    names = list(check_names("not_na", texts, "pass for example not_na=['None']"))
+    for name in names:
+        if name not in MISSING_ANYWAY:
+            raise InputError(
+                f"Text {shown(name)} is not taken as missing, so there is nothing to keep. "
+                f"The texts taken as missing are {', '.join(sorted(_OF_PANDAS))} and the errors of spreadsheets."
+            )
+        if name in na.labels:
+            raise InputError(f"Text {shown(name)} is given as missing and as not missing. Leave one of the two out.")
+    return names

@@ -1,0 +1,337 @@
+"""Reading a table from a file: CSV with any common delimiter, gzip, Parquet; known by content, not by name."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import os
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.base.checks import check_names, check_path
+from permgrad.base.errors import EnvironmentProblem, InputError, counted, shown, warn_user
+from permgrad.base.files import free_memory, why_missing
+from permgrad.data.read.cells import (
+    BLANK,
+    PRESENT,
+    CodesArgument,
+    Distinct,
+    MissingCodes,
+    as_float32,
+    canonical,
+    is_native_number,
+)
+from permgrad.data.read.csv_table import parse_csv, sniff_delimiter
+from permgrad.data.read.missing_texts import MISSING_ANYWAY, check_not_na, found_missing, missing_said
+from permgrad.data.read.padded_codes import kept_as_written, padded_codes, written_alike
+from permgrad.data.read.row_lines import RowLines
+from permgrad.data.read.text_files import PARQUET, read_text, unzipped
+from permgrad.data.read.whole_numbers import masked, may_be_rounded, with_exact
+from permgrad.data.read.written_numbers import Written, with_numbers
+
+__all__ = ["DAMAGE", "blank_codes", "read_table", "read_written", "sniff_delimiter", "unused_codes"]
+
+#: How often a table that is read into memory is held there while a model is trained on it.
+_COPIES = 3
+#: What a Parquet file leads to whose notes are not as pandas writes them.
+DAMAGE = (
+    ValueError, KeyError, TypeError, IndexError, AttributeError, NotImplementedError, OverflowError,
+    SyntaxError, RecursionError,  # names of columns that are said to be tuples are parsed, not run
+)  # fmt: skip
+
+
+def read_table(
+    path: str | os.PathLike[str],
+    *,
+    na: CodesArgument = (),
+    text: Iterable[str] | None = None,
+    decimal: str | None = None,
+    not_na: Iterable[str] = (),
+) -> pd.DataFrame:
+    r"""Read a table from a CSV file (comma, semicolon, tab or pipe; gzip too), a Parquet file or a folder of them.
+
+    Args:
+        path: the file. What it is, is told by its content. Or a folder with Parquet files, which are read in the order
+            of their names, as far as memory suffices.
+        na: values that stand for missing, compared as numbers and as text; their cells become NaN. To keep each code
+            as its own kind of missing leave this empty and give the codes to ``TableEncoder(na_codes=…)``. A column
+            with decimal commas and texts such as ``k.A.`` needs them here.
+        text: columns that are kept as text, for example codes with leading zeros.
+        decimal: the decimal sign of a CSV file, ``","`` or ``"."``, where its cells do not tell (``1.575`` may be a
+            thousand).
+        not_na: texts of a CSV file that are kept, though they usually mean missing, such as ``["None"]``.
+
+    Returns:
+        A new frame with text column names and rows numbered from 0. A column of a CSV file without a name is left out
+        if it only numbers the rows, as ``to_csv()`` writes them, else it is called by its place, ``column 7``; a name
+        that occurs again is numbered, as pandas does (``x.1``).
+
+    Raises:
+        InputError: no such file, a folder, a binary file, an empty table, a header only, a wrong delimiter, lines of
+            different length.
+        EnvironmentProblem: the file cannot be read.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "people.csv")
+        ...     _ = file.write_text("age;town\n31;Bonn\n40;Ulm\n")
+        ...     read_table(file).shape
+        (2, 2)
+    """
+    written = read_written(path, na=na, text=text, decimal=decimal, not_na=check_not_na(not_na, MissingCodes.of(na)))
+    # What every reader takes for missing among numbers is a level only among texts.
+    among_texts = {name: own for name, own in written.missing.items() if name in written.texts}
+    for said in (*written.notes, *missing_said(among_texts)):
+        warn_user(said)
+    return written.frame
+
+
+def read_written(
+    path: str | os.PathLike[str],
+    *,
+    na: CodesArgument = (),
+    text: Iterable[str] | None = None,
+    decimal: str | None = None,
+    like: Mapping[str, str] | None = None,
+    texts: Iterable[str] = (),
+    codes: CodesArgument = (),
+    classes: Iterable[str] = (),
+    categories: Iterable[str] = (),
+    identifiers: Iterable[str] = (),
+    known: Iterable[str] = (),
+    not_na: Iterable[str] = (),
+    units: Mapping[str, str] | None = None,
+) -> Written:
+    """Return what ``read_table`` does, and how numbers were written.
+
+    Later tables are read ``like`` the decimals and in the ``units``, and ``texts`` are the columns that were text: of
+    them, unlike of ``text``, a later table may lack some. The cells with one of the ``codes`` keep it, unlike those of
+    ``na``, and do not keep their column from being read as numbers. The ``classes`` are columns in which 01 and 1 may
+    differ, and which must not stand twice; the ``categories`` and ``identifiers`` are kept as text where they do. A
+    column without a name is kept where its place is ``known``; ``not_na`` are texts that do not mean missing.
+    """
+    if decimal is not None and not (isinstance(decimal, str) and decimal in (",", ".")):
+        raise InputError(f"decimal must be ',' or '.', however: {shown(decimal)}; pass one of them, or None")
+    file = check_path("path", path, "pass the name of a file")
+    as_text = [] if text is None else list(check_names("text", text, "pass for example text=['postcode']"))
+    if is_parquet_folder(file):
+        from permgrad.data.parts.partitions import open_partitioned
+
+        return Written.typed(blank_codes(open_partitioned(file).read_all(), na), codes)
+    content = _content(file)
+    if content[:4] == PARQUET or file.suffix.lower() in (".parquet", ".pq"):
+        frame, source = _parse_parquet(content, file), None
+    else:
+        frame, source = parse_csv(
+            read_text(content, file),
+            file,
+            as_text,
+            set(texts),
+            known={*known, *categories, *identifiers},
+            once=set(classes),
+            kept=not_na,
+        )
+    if frame.shape[0] == 0:
+        raise InputError(
+            f"a table must have at least one row, however {str(file)!r} has a header only "
+            f"({counted(frame.shape[1], 'column')}); check how it was written"
+        )
+    if source is not None:
+        frame = with_exact(frame, source.as_written)
+    frame = blank_codes(frame, na)
+    if source is None:
+        return Written.typed(frame, codes)
+    written = with_numbers(
+        frame,
+        source.as_written,
+        comma_parts=source.delimiter == ",",
+        as_text={*as_text, *texts},
+        decimal=decimal,
+        like=like or {},
+        units=units or {},
+        codes=codes,
+    )
+    declared = {*MissingCodes.of(na).labels, *MissingCodes.of(codes).labels}
+    missing = found_missing(written.frame, source.text, source.as_written, declared)
+    written = kept_as_written(written, source.text, source.as_written, categories, identifiers, codes)
+    padded = padded_codes(written.frame, source.text, source.as_written)
+    alike = written_alike(written.frame, source.text, source.as_written, classes, codes)
+    lines = RowLines(file, source.lines)
+    return written._replace(padded=padded, alike=alike, missing=missing, lines=lines, notes=source.notes)
+
+
+def is_parquet_folder(path: Path) -> bool:
+    """Whether a path is a folder with Parquet files, in it or in folders within it."""
+    return path.is_dir() and any(file.suffix.lower() in (".parquet", ".pq") for file in path.rglob("*"))
+
+
+def blank_codes(X: pd.DataFrame, na: CodesArgument) -> pd.DataFrame:
+    """Return a frame in which the cells with a declared code are missing; the given frame stays as it is.
+
+    Examples:
+        >>> blank_codes(pd.DataFrame({"a": [1, -9], "b": ["?", "x"]}), [-9, "?"]).isna().sum().tolist()
+        [1, 1]
+    """
+    codes = MissingCodes.of(na)
+    if not codes.labels:
+        return X
+    changed: dict[str, Any] = {}
+    for name in X.columns:
+        series = X[name]
+        if is_native_number(series.dtype):
+            own = _as_stored(MissingCodes(codes.holds_for(str(name))).numbers)
+            hit = series.isin(own).to_numpy(dtype=bool) if own else np.zeros(len(series), dtype=bool)
+        else:
+            distinct = Distinct.of(series, str(name))
+            kinds = np.array([codes.kind_of(value, str(name)) for value in distinct.texts], dtype=np.int16)
+            hit = distinct.spread(kinds, PRESENT) >= BLANK
+        if hit.any():
+            left = masked(series, hit)
+            # "?" kept a column of numbers from being read as numbers.
+            changed[name] = left if is_native_number(series.dtype) else _numbers_if_all(left)
+    return X.assign(**changed) if changed else X
+
+
+def unused_codes(X: pd.DataFrame, na: CodesArgument) -> list[str]:
+    """Return the declared codes that no cell holds, but for those that are missing without being declared.
+
+    Examples:
+        >>> unused_codes(pd.DataFrame({"a": [1, -9], "b": ["?", "x"]}), [-9, "?", "foo", 7])
+        ['foo', '7']
+    """
+    codes = MissingCodes.of(na)
+    used: set[int] = set()
+    for name in X.columns if codes.labels else ():
+        if is_native_number(X[name].dtype):
+            held = X[name].isin(_as_stored(codes.numbers)).to_numpy(dtype=bool)
+            values = X[name][held].unique() if held.any() else ()
+            used |= {codes.kind_of(canonical(value), str(name)) for value in values}
+        else:
+            used |= {codes.kind_of(text, str(name)) for text in Distinct.of(X[name], str(name)).texts}
+    labels = [label for place, label in enumerate(codes.labels) if place + 2 not in used]
+    return [label for label in labels if label not in MISSING_ANYWAY]
+
+
+def _as_stored(numbers: npt.NDArray[np.float64]) -> list[float]:
+    """Return codes that are numbers, as columns of float64 and of float32 hold them."""
+    known = numbers[~np.isnan(numbers)].tolist()
+    return list(dict.fromkeys([*known, *map(as_float32, known)]))
+
+
+def _numbers_if_all(series: pd.Series[Any]) -> pd.Series[Any]:
+    if series.dtype.kind in "mM" or isinstance(series.dtype, pd.CategoricalDtype) or series.isna().all():
+        return series
+    numbers = pd.to_numeric(series, errors="coerce")
+    return numbers if bool((numbers.isna() == series.isna()).all()) else series
+
+
+# ---- bytes ----------------------------------------------------------------------------------------------------------
+def _content(file: Path) -> bytes:
+    if file.is_dir():
+        raise InputError(
+            f"a table must be a file, however {str(file)!r} is a folder; name the CSV or Parquet file in it"
+        )
+    if file.is_char_device() or file.is_block_device() or file.is_socket():
+        raise InputError(f"a table must be a file, however {str(file)!r} is a device; name the CSV or Parquet file")
+    if not file.exists():
+        raise InputError(
+            f"a table must be an existing file, however {str(file)!r} {why_missing(file)}{_near(file)}; check the path"
+        )
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"a table must be readable, however {str(file)!r}: {error.strerror}; check its rights"
+        ) from error
+    free = free_memory()
+    content = unzipped(content, file, room=None if free is None else free // _COPIES)
+    if not content.strip():
+        raise InputError(
+            f"a table must have a header and rows, however {str(file)!r} is empty; check how it was written"
+        )
+    return content
+
+
+def _near(file: Path) -> str:
+    try:
+        names = [entry.name for entry in islice(file.parent.iterdir(), 1000) if entry.name != file.name]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(file.name, names, n=1, cutoff=0.75)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def check_fits(needed: int, path: str) -> None:
+    """Refuse a table that is too large for the memory that is free to be read as a whole, and trained on.
+
+    Args:
+        needed: bytes that its cells take.
+        path: of the table, for the message.
+
+    Raises:
+        InputError: it is.
+    """
+    free = free_memory()
+    if free is not None and _COPIES * needed > free:
+        raise InputError(
+            f"a table that is read into memory must fit there about {_COPIES} times, however: {path!r} takes about "
+            f"{needed / 1e9:,.1f} GB and {free / 1e9:,.1f} GB are free; train from its files in Python, "
+            "HyNNClassifier().fit_stream(folder, target), or give a part of its rows"
+        )
+
+
+# ---- Parquet --------------------------------------------------------------------------------------------------------
+def _parse_parquet(content: bytes, file: Path) -> pd.DataFrame:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from permgrad.data.read.parquet_columns import check_texts, exact_columns
+    from permgrad.data.read.parquet_footer import read_whole
+
+    if content[:4] != PARQUET and _looks_like_text(content):
+        raise InputError(
+            f"a file must be what its name says, however {str(file)!r} is named as Parquet and holds text; rename it "
+            "to '.csv'"
+        )
+    damaged = InputError(
+        f"a Parquet file must be complete, however {str(file)!r} is cut off, damaged or no Parquet; write it again"
+    )
+    try:
+        footer = pq.read_metadata(io.BytesIO(content))
+    except (pa.ArrowException, OSError, ValueError):
+        raise damaged from None
+    # Before the table is read: what reads it refuses names that stand twice with an error like that of a damaged file.
+    names = pd.Index(footer.schema.to_arrow_schema().names)
+    if names.has_duplicates:
+        raise InputError(
+            f"column names must be unique, however {names[names.duplicated()][0]!r} stands more than once in "
+            f"{str(file)!r}; rename the copies"
+        )
+    check_fits(footer.num_rows * footer.num_columns * 8, str(file))
+    try:
+        stored = read_whole(content)
+        check_texts(stored)
+        frame: pd.DataFrame = stored.to_pandas()
+        if any(name is not None for name in frame.index.names):
+            frame = frame.reset_index()
+        rounded = [name for name in names if name in frame and may_be_rounded(frame[name])]
+        if rounded:
+            frame = frame.assign(**exact_columns(stored.select(rounded)))
+    except (pa.ArrowException, OSError, *DAMAGE) as error:
+        raise damaged from error
+    frame.columns = pd.Index([str(name) for name in frame.columns], dtype=object)
+    if frame.shape[1] == 0:
+        raise InputError(f"a table must have at least one column, however {str(file)!r} has none; write it again")
+    return frame.reset_index(drop=True)
+
+
+def _looks_like_text(content: bytes) -> bool:
+    head = content[:4096]
+    return b"\n" in head and not any(sign < 9 or 13 < sign < 32 for sign in head)

@@ -1,0 +1,212 @@
+"""From a file's bytes to its text: which encoding it is in, and which files are no table in text at all.
+
+UTF-8 and UTF-16 are told by their bytes. Other bytes are read as Windows-1252, the most usual of the old encodings,
+with a warning: nothing in a file says which of them it is in.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import zipfile
+import zlib
+from pathlib import Path
+
+from permgrad.base.errors import InputError, counted, warn_user
+
+GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
+
+#: First bytes of files of other kinds, and what to do with them.
+_SIGNS: tuple[tuple[bytes, str, str], ...] = (
+    (b"PK\x03\x04", "a zip or Excel file", "unpack it or save it as CSV"),
+    (b"PK\x05\x06", "an empty zip file", "save the table as CSV"),
+    (b"\xd0\xcf\x11\xe0", "a zip or Excel file", "unpack it or save it as CSV"),
+    (b"BZh", "compressed by bzip2", "unpack it, or compress it with gzip"),
+    (b"\xfd7zXZ\x00", "compressed by xz", "unpack it, or compress it with gzip"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd", "unpack it, or compress it with gzip"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z file", "unpack it"),
+    (GZIP, "compressed by gzip twice", "unpack it once"),
+    (b"%PDF-", "a PDF", "export the table as CSV"),
+    (b"ARROW1", "a Feather file", "save it as Parquet or CSV"),
+    (b"SQLite format 3\x00", "an SQLite database", "export the table as CSV"),
+    (b"version https://git-lfs", "a pointer of Git LFS, not the file itself", "fetch it with git lfs pull"),
+)
+#: How other kinds of text begin, blanks and case apart.
+_TEXTS: tuple[tuple[str, str], ...] = (
+    (r"<(\?xml|!doctype|html)\b", "HTML or XML"),
+    (r"\{\s*[\"}]|\[\s*[\[{]", "JSON"),
+)
+#: Byte order marks; that of UTF-32 begins with that of UTF-16.
+_MARKS: tuple[tuple[bytes, str], ...] = (
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+_LOOKED_AT = 65_536
+#: What gzip unpacks to, whatever it was before, and beyond that how many times its size.
+_MOST_UNPACKED, _MOST_TIMES = 2**26, 100
+
+
+def unzipped(content: bytes, file: Path, *, room: int | None = None) -> bytes:
+    """Return a file's bytes, unpacked where it is gzip; a small file that becomes a huge table is left to its maker.
+
+    Args:
+        content: what is in the file.
+        file: for messages.
+        room: bytes that there is memory for; None: not known.
+
+    Raises:
+        InputError: it is cut off or damaged, unpacks to far more than it is, or to more than there is room for.
+    """
+    if content[:2] != GZIP:
+        return content
+    most = max(_MOST_UNPACKED, _MOST_TIMES * len(content))
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+            unpacked = stream.read((most if room is None else min(most, room)) + 1)
+    except (EOFError, OSError, zlib.error):
+        raise InputError(
+            f"a gzip file must be complete, however {str(file)!r} is cut off or damaged; copy it again"
+        ) from None
+    if len(unpacked) > most:
+        raise InputError(
+            f"a gzip file must not unpack to more than {most:,} bytes, however {str(file)!r} of {len(content):,} bytes "
+            "does; if you know whose it is, unpack it with gunzip and name the unpacked file"
+        )
+    if room is not None and len(unpacked) > room:
+        raise InputError(
+            f"a gzip file must unpack to a table that fits in the free memory about 3 times, however {str(file)!r} "
+            f"unpacks to more than {room:,} bytes; write it as Parquet, which is read in parts, or give fewer rows"
+        )
+    return unpacked
+
+
+def read_text(content: bytes, file: Path) -> str:
+    r"""Return the text of a table's bytes, without byte order marks.
+
+    Args:
+        content: what is in the file, unpacked.
+        file: for messages.
+
+    Raises:
+        InputError: it is a file of another kind, in no encoding that is known, or damaged.
+
+    Examples:
+        >>> read_text("a;b\n1;é\n".encode("utf-16"), Path("t.csv"))
+        'a;b\n1;é\n'
+    """
+    if _holds_arrays(content, file):
+        raise _another_kind(
+            file,
+            "a file of NumPy arrays (.npz)",
+            "save its table as CSV; images go into files that a column of a table names (--image)",
+        )
+    for sign, kind, fix in _SIGNS:
+        if content.startswith(sign):
+            raise _another_kind(file, kind, fix)
+    text = _decoded(content, file).lstrip("\ufeff")
+    head = text[:_LOOKED_AT]
+    # Windows-1252 reads nearly any byte: control characters give a picture or an archive away.
+    if len(re.findall(r"[\x02-\x08\x0e-\x1f\x7f]", head)) > 0.005 * len(head):
+        raise _binary(file)
+    place = text.find("\x00")
+    if place >= 0:
+        line = text.count("\n", 0, place) + 1
+        raise InputError(
+            f"a table must hold text, however line {line} of {str(file)!r} holds a NUL byte; write the file again, or "
+            "take it out"
+        )
+    for pattern, kind in _TEXTS:
+        if re.match(pattern, head.lstrip()[:200], re.IGNORECASE):
+            raise _another_kind(file, kind, "export it as CSV")
+    return text
+
+
+def _holds_arrays(content: bytes, file: Path) -> bool:
+    """Return whether a zip file is NumPy's: each of its parts is an array. A damaged one is told by its name."""
+    if not content.startswith(b"PK"):
+        return False
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            names = archive.namelist()
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return file.suffix.lower() == ".npz"
+    return bool(names) and all(name.endswith(".npy") for name in names)
+
+
+def _decoded(content: bytes, file: Path) -> str:
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), None) or _without_mark(content)
+    if encoding is not None:
+        try:
+            return content.decode(encoding)
+        except UnicodeDecodeError:
+            raise InputError(
+                f"a table must be whole, however {str(file)!r} is {encoding.upper()[:6]} that is cut off or damaged; "
+                "copy it again, or save it as UTF-8"
+            ) from None
+    if b"\x00" in content[:_LOOKED_AT] and not _is_text(content):
+        raise _binary(file)
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        _refuse_damaged(content, error, file)
+    return _western(content, file)
+
+
+def _without_mark(content: bytes) -> str | None:
+    """Return which UTF-16 bytes without a mark are, None where they are none: every second byte of most text is 0."""
+    head = content[: _LOOKED_AT // 2 * 2]
+    first, second = head[0::2].count(0) / max(len(head[0::2]), 1), head[1::2].count(0) / max(len(head[1::2]), 1)
+    if len(content) % 2 == 0 and min(first, second) < 0.01 and max(first, second) > 0.5:
+        return "utf-16-le" if second > first else "utf-16-be"
+    return None
+
+
+def _is_text(content: bytes) -> bool:
+    """Return whether NUL bytes are among text, and few: the line can then be named."""
+    head = content[:_LOOKED_AT]
+    return head.count(0) <= max(1, len(head) // 100) and not re.search(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]", head)
+
+
+def _refuse_damaged(content: bytes, error: UnicodeDecodeError, file: Path) -> None:
+    """Refuse text that is UTF-8 but for a few bytes: read in another encoding, all its letters would be wrong."""
+    kept = content.decode("utf-8", errors="ignore")
+    letters = len(kept) - len(kept.encode("ascii", errors="ignore"))
+    wrong = len(content) - len(kept.encode("utf-8"))
+    if letters > wrong:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"a table must be in one encoding, however {str(file)!r} is UTF-8 but for {counted(wrong, 'byte')}, the "
+            f"first in line {line} (0x{content[error.start]:02x}); save it as UTF-8"
+        )
+
+
+def _western(content: bytes, file: Path) -> str:
+    try:
+        text = content.decode("cp1252")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        if len(re.findall(rb"[\x00-\x08\x0e-\x1f\x7f]", content[:_LOOKED_AT])) > 0.005 * len(content[:_LOOKED_AT]):
+            raise _binary(file) from None
+        raise InputError(
+            f"a table must be in UTF-8, UTF-16 or Windows-1252, however line {line} of {str(file)!r} has a byte that "
+            f"none of them knows (0x{content[error.start]:02x}); save it as UTF-8"
+        ) from None
+    if len(re.findall(r"[\x02-\x08\x0e-\x1f\x7f]", text[:_LOOKED_AT])) <= 0.005 * len(text[:_LOOKED_AT]):
+        warn_user(
+            f"text should be in UTF-8, however {str(file)!r} is not: it is read as Windows-1252 (Western European); if "
+            "names or levels look wrong, save it as UTF-8"
+        )
+    return text
+
+
+def _binary(file: Path) -> InputError:
+    return InputError(
+        f"a table must be CSV or Parquet, however {str(file)!r} is a binary file of another kind; export it as CSV"
+    )
+
+
+def _another_kind(file: Path, kind: str, fix: str) -> InputError:
+    return InputError(f"a table must be CSV or Parquet, however {str(file)!r} is {kind}; {fix}")

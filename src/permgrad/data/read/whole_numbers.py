@@ -1,0 +1,192 @@
+"""Whole numbers that float64 cannot hold: identifiers of 17 digits must stay themselves where a cell is missing.
+
+And where they are read as numbers all the same, nobody may think that those which fall together are equal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from permgrad.base.errors import listed, warn_user
+
+if TYPE_CHECKING:
+    from permgrad.data.types.column_types import Schema
+
+#: From here on float64 leaves out whole numbers.
+FIRST_INEXACT = 2**53
+_WHOLE = re.compile(r"\s*[+-]?\d+\s*")
+_TYPES: tuple[tuple[int, int, Any], ...] = (
+    (-(2**63), 2**63 - 1, pd.Int64Dtype()),
+    (0, 2**64 - 1, pd.UInt64Dtype()),
+)
+#: How many signs whole numbers have that float64 may not hold; longer ones are beyond its largest.
+_LONG = range(16, 300)
+#: How the reason of a column ends whose values are fewer as float64.
+FUSED = " in float64"
+
+
+def may_be_rounded(series: pd.Series[Any]) -> bool:
+    """Whether a column of floats may stand for whole numbers that floats cannot hold.
+
+    Examples:
+        >>> may_be_rounded(pd.Series([2.0**53, np.nan])), may_be_rounded(pd.Series([2.0**52, np.nan]))
+        (True, False)
+    """
+    if series.dtype != np.float64:
+        return False
+    values = series.to_numpy(np.float64)
+    finite = values[np.isfinite(values)]
+    return bool((np.abs(finite) >= FIRST_INEXACT).any() and (finite == np.floor(finite)).all())
+
+
+def with_exact(frame: pd.DataFrame, as_written: Callable[[list[str]], pd.DataFrame]) -> pd.DataFrame:
+    """Return a frame in which whole numbers that were rounded, because a cell beside them is missing, are exact.
+
+    Args:
+        frame: as a reader of CSV gives it.
+        as_written: returns the text of the columns that are named, missing cells missing.
+
+    Examples:
+        >>> text = pd.DataFrame({"nr": ["9007199254740993", None]})
+        >>> exact = with_exact(pd.DataFrame({"nr": [9007199254740993.0, np.nan]}), lambda names: text[names])
+        >>> exact["nr"].tolist(), str(exact["nr"].dtype)
+        ([9007199254740993, <NA>], 'Int64')
+    """
+    names = [str(name) for name in frame.columns if may_be_rounded(frame[name])]
+    written = as_written(names) if names else frame[[]]
+    exact = {name: _parsed(written[name]) for name in names}
+    return frame.assign(**{name: series for name, series in exact.items() if series is not None})
+
+
+def masked(series: pd.Series[Any], hit: Any) -> pd.Series[Any]:
+    """Return a column whose cells are missing where ``hit``; whole numbers stay exact.
+
+    Examples:
+        >>> masked(pd.Series([9007199254740993, -9]), [False, True]).tolist()
+        [9007199254740993, <NA>]
+        >>> masked(pd.Series([3, -9]), [False, True]).tolist()
+        [3.0, nan]
+    """
+    if series.dtype in (np.int64, np.uint64):
+        # Without abs(): that of the smallest int64 is negative.
+        rest = series[~np.asarray(hit, dtype=bool)]
+        if ((rest >= FIRST_INEXACT) | (rest <= -FIRST_INEXACT)).any():
+            series = series.astype("Int64" if series.dtype == np.int64 else "UInt64")
+    return series.mask(hit)
+
+
+# ---- read as numbers all the same ------------------------------------------------------------------------------------
+def is_fused(series: pd.Series[Any]) -> bool:
+    """Whether different whole numbers of a column are the same number as float64.
+
+    Examples:
+        >>> is_fused(pd.Series([2**62, 2**62 + 1])), is_fused(pd.Series([2**62, 2**62 + 1024]))
+        (True, False)
+    """
+    return fused_reason(series) is not None
+
+
+def fused_reason(series: pd.Series[Any]) -> str | None:
+    """Say how many different whole numbers of a column become how many as float64; None: as many as they are.
+
+    Args:
+        series: a column; of another type than whole numbers it holds none.
+
+    Examples:
+        >>> fused_reason(pd.Series([2**62 + i for i in range(200)]))
+        'numbers; 200 different values become 1 in float64'
+    """
+    if not are_inexact(series):
+        return None
+    return _reason(series.dropna().drop_duplicates().to_numpy(dtype=object).tolist())
+
+
+def are_inexact(series: pd.Series[Any]) -> bool:
+    """Whether a column of whole numbers has some from where float64 leaves out others.
+
+    Examples:
+        >>> are_inexact(pd.Series([2**62, 1])), are_inexact(pd.Series([2**52, 1])), are_inexact(pd.Series([1e300]))
+        (True, False, False)
+    """
+    if not pd.api.types.is_integer_dtype(series.dtype):
+        return False
+    known = series.dropna()
+    return bool(len(known)) and bool(known.max() >= FIRST_INEXACT or known.min() <= -FIRST_INEXACT)
+
+
+def fused_reason_of_texts(texts: Sequence[str]) -> str | None:
+    """Say of different texts, all of them numbers, what ``fused_reason`` says of a column."""
+    numbers = {int(text) for text in texts if len(text) in _LONG and _WHOLE.fullmatch(text)}
+    return _reason(list(numbers))
+
+
+def _reason(different: Sequence[int]) -> str | None:
+    left = len({float(number) for number in different})
+    if left == len(different):
+        return None
+    return f"numbers; {len(different):,} different values become {left:,}{FUSED}"
+
+
+def fused_columns(schema: Schema, but_for: Collection[str] = ()) -> dict[str, str]:
+    """Return the columns, read as numbers, of which different values are the same as float64, and what is said of each.
+
+    Args:
+        schema: types of the columns.
+        but_for: columns of which nothing is to be said.
+    """
+    return {
+        column.name: f"{column.name} ({column.reason.partition('; ')[2].removesuffix(FUSED)})"
+        for column in schema
+        if column.reason.endswith(FUSED) and column.kind in ("numeric", "constant") and column.name not in but_for
+    }
+
+
+def fused_said(schema: Schema, fix: str, but_for: Collection[str] = ()) -> list[str]:
+    """Return the sentence that names these columns; ``{}`` in ``fix`` is where the first one's name goes."""
+    found = fused_columns(schema, but_for)
+    if not found:
+        return []
+    said = (
+        f"some numbers differ only in digits that float64 does not hold: {listed(list(found.values()))}; "
+        f"{fix.format(next(iter(found)))}, or subtract a number from all of them, such as the smallest"
+    )
+    return [said]
+
+
+def tell_of_fused(schema: Schema) -> None:
+    """Warn of columns, read as numbers, of which different values are the same as float64."""
+    for said in fused_said(schema, "declare kinds={{{!r}: 'categorical'}}"):
+        warn_user(said)
+
+
+def without_points(series: pd.Series[Any]) -> pd.Series[Any]:
+    """Return whole numbers that are floats only because some are missing as whole numbers: they are written so.
+
+    Examples:
+        >>> without_points(pd.Series([17.0, np.nan])).tolist(), without_points(pd.Series([1.5, np.nan])).tolist()
+        ([17, <NA>], [1.5, nan])
+    """
+    if series.dtype != np.float64 or not series.isna().any():
+        return series
+    known = series.dropna()
+    whole = (known == np.floor(known)) & (known.abs() < FIRST_INEXACT)
+    return series.astype("Int64") if len(known) and whole.all() else series
+
+
+def _parsed(texts: pd.Series[Any]) -> pd.Series[Any] | None:
+    """Return cells as whole numbers; None: some are written otherwise, or are too large for 64 bits."""
+    known = texts.dropna()
+    if not all(isinstance(text, str) and _WHOLE.fullmatch(text) for text in known):
+        return None
+    numbers = [int(text) for text in known]
+    for low, high, dtype in _TYPES:
+        if low <= min(numbers) and max(numbers) <= high:
+            found: pd.Series[Any] = pd.Series(pd.NA, index=texts.index, name=texts.name, dtype=dtype)
+            found[known.index] = pd.array(numbers, dtype=dtype)
+            return found
+    return None

@@ -1,0 +1,130 @@
+"""Columns that determine each other one to one: a model may rely on either, so importance is split between them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.base.errors import counted
+from permgrad.data.read.cells import Distinct, as_frame, is_native_number, series_seconds, text_numbers
+from permgrad.data.read.whole_numbers import is_fused
+
+if TYPE_CHECKING:
+    from permgrad.data.types.column_types import Schema
+
+#: Columns that differ in these rows, spread over the table, need no look at the others.
+_LOOKED_AT = 1000
+#: Shares of levels in the cells above which values count: in rows that are few, and in all of them.
+_ALL_DIFFERENT, _OFTEN_ALIKE = 1 - 0.5 / _LOOKED_AT, 0.5
+#: So many different numbers are in the same order in two columns only if one follows from the other.
+_FEWEST_IN_ORDER = 12
+
+
+def same_columns(frame: pd.DataFrame, schema: Schema, together: Iterable[Sequence[str]] = ()) -> list[tuple[str, ...]]:
+    """Find columns that determine each other one to one: equal in every row, one a code or a function of the other.
+
+    A code is looked for where values come again, each in two rows on average: columns of which each row has a value of
+    its own are always codes of each other. Of these numbers do so that rise, or fall, strictly with each other, as a
+    wage and its logarithm do, and texts that are equal.
+
+    Args:
+        frame: the training rows.
+        schema: types of its columns; those that are not learned from are passed over.
+        together: columns that act as one already, block by block.
+
+    Returns:
+        The columns of each such group, in the order of the table.
+
+    Examples:
+        >>> from permgrad.data.types.column_types import infer_schema
+        >>> rows = pd.DataFrame({"a": [1.5, 2.5, 3.5, 4.5], "b": list("xxyy"), "c": [7, 7, 9, 9]})
+        >>> rows["d"] = rows["a"]
+        >>> same_columns(rows, infer_schema(rows))
+        [('a', 'd'), ('b', 'c')]
+    """
+    # Names in a schema are text, whatever they are in the frame.
+    frame = as_frame(frame)
+    names = [own.name for own in schema if own.kind not in ("constant", "identifier")]
+    if len(frame) > _LOOKED_AT:
+        some = frame.iloc[np.linspace(0, len(frame) - 1, _LOOKED_AT).astype(np.int64)]
+        names = [name for group in _alike(some, names, _ALL_DIFFERENT) for name in group]
+    blocks = [set(block) for block in together]
+    order = {name: place for place, name in enumerate(schema.names)}
+    found = [tuple(sorted(group, key=order.__getitem__)) for group in _alike(frame, names, _OFTEN_ALIKE)]
+    kept = [group for group in found if not any(block.issuperset(group) for block in blocks)]
+    return sorted(kept, key=lambda group: order[group[0]])
+
+
+def duplicates_said(groups: Sequence[Sequence[str]], fix: str, *, rows: str = "training row", most: int = 5) -> str:
+    """Return the sentence that names groups of such columns; ``fix`` says what to do, ``rows`` which rows they were.
+
+    Examples:
+        >>> duplicates_said([("x", "x_copy")], "leave one of each out")
+        'these columns determine each other one to one in every training row, so importance is split between them: x ...'
+    """  # noqa: E501 — what is said stands in one line
+    shown = "; ".join(
+        " = ".join(group[:most]) + (f" and {len(group) - most} more" if len(group) > most else "")
+        for group in groups[:most]
+    )
+    more = f" and {counted(len(groups) - most, 'more group')}" if len(groups) > most else ""
+    return (
+        f"these columns determine each other one to one in every {rows}, so importance is split between them: {shown}"
+        f"{more}; {fix}"
+    )
+
+
+def as_groups(groups: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+    """Return the first group under the name of its first column, as users are shown how to declare it.
+
+    Examples:
+        >>> as_groups([("x", "x_copy"), ("b", "c")])
+        {'x': ['x', 'x_copy']}
+    """
+    return {groups[0][0]: list(groups[0])}
+
+
+def _alike(frame: pd.DataFrame, names: Sequence[str], most: float) -> list[list[str]]:
+    """Return names whose columns are alike; where levels are more than this share of the cells, their values count."""
+    found: dict[bytes, list[str]] = {}
+    for name in names:
+        found.setdefault(_signature(frame[name], name, most), []).append(name)
+    return [group for group in found.values() if len(group) > 1]
+
+
+def _signature(series: pd.Series[Any], name: str, most: float) -> bytes:
+    """Return a digest of which rows are alike, and of the values too where these are hardly ever so."""
+    codes, values = column_levels(series, name)
+    digest = hashlib.blake2b(np.ascontiguousarray(codes, dtype=np.int64).tobytes(), digest_size=16)
+    if len(values) > most * np.count_nonzero(codes >= 0):
+        digest.update(_order(values) if isinstance(values, np.ndarray) else "\0".join(values).encode())
+    return digest.digest()
+
+
+def _order(values: npt.NDArray[np.float64]) -> bytes:
+    """Return what numbers share with all that rise or fall strictly with them: their order; of few, the numbers."""
+    if len(values) < _FEWEST_IN_ORDER:
+        return values.tobytes()
+    # A column that falls where another rises says the same: the smallest value comes before the largest.
+    rising = values if np.argmin(values) < np.argmax(values) else -values
+    return np.argsort(rising, kind="stable").tobytes()
+
+
+def column_levels(series: pd.Series[Any], name: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64] | list[str]]:
+    """Return each row's level, −1 where it is missing, numbered as they first occur, and the levels in this order."""
+    moments = series.dtype.kind in "mM" or isinstance(series.dtype, (pd.DatetimeTZDtype, pd.PeriodDtype))
+    if moments or is_native_number(series.dtype):
+        if is_fused(series):
+            codes, whole = pd.factorize(series)
+            return codes, np.asarray(whole, dtype=np.float64)
+        cells = series_seconds(series) if moments else series.to_numpy(dtype=np.float64, na_value=np.nan)
+        # A minus zero is a zero.
+        codes, values = pd.factorize(cells + 0.0)
+        return codes, np.asarray(values, dtype=np.float64)
+    distinct = Distinct.of(series, name)
+    numbers = text_numbers(distinct.texts)
+    return distinct.index, distinct.texts if np.isnan(numbers).any() else numbers

@@ -1,0 +1,64 @@
+"""Which of two classes is the positive one: what metrics, thresholds, plots and one-column outputs speak of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.base.errors import InputError, shown, suggest
+from permgrad.data.read.cells import canonical
+
+#: Of two equally frequent classes the one that is called so is positive.
+_YES = ("1", "yes", "true")
+
+
+def usual_positive(classes: Sequence[Any] | npt.NDArray[Any], codes: npt.ArrayLike) -> int:
+    """Return the position of the positive one of two classes: the rarer; of equal ones 1, yes or true; else the second.
+
+    Args:
+        classes: The two classes.
+        codes: Position of each row's class ``(rows,)``; others than 0 and 1 do not count.
+
+    Examples:
+        >>> usual_positive(["bad", "good"], [1, 1, 0]), usual_positive([True, False], [0, 1])
+        (0, 0)
+    """
+    first, second = (int(np.sum(np.asarray(codes) == place)) for place in (0, 1))
+    if first != second:
+        return int(second < first)
+    named = [place for place in (0, 1) if canonical(classes[place]).strip().casefold() in _YES]
+    return named[0] if len(named) == 1 else 1
+
+
+def find_positive(classes: Sequence[Any] | npt.NDArray[Any], level: Any) -> int:
+    """Return the position of the class that a user calls positive; 1, 1.0 and "1" are one level.
+
+    Args:
+        classes: Those of the model or of the training rows; none where a number is predicted.
+        level: As given.
+
+    Raises:
+        InputError: There are not two classes, or none of them is the level.
+
+    Examples:
+        >>> find_positive([0, 1], "0")
+        0
+        >>> find_positive(["bad", "good"], "bda")
+        Traceback (most recent call last):
+        permgrad.InputError: Positive class 'bda' not found. Did you mean 'bad'? The classes are 'bad'...
+    """
+    names = [canonical(label) for label in classes]
+    if len(names) != 2:
+        what = f"{len(names)} classes are predicted" if names else "a number is predicted"
+        raise InputError(f"A positive class is one of two, but {what} here. Leave --positive (positive=) out.")
+    wanted = canonical(level) if isinstance(level, (str, int, float, np.generic)) else ""
+    if wanted not in names:
+        near = suggest(wanted, names).strip(" ()").replace("did", "Did")
+        guess = f" {near}" if near else ""
+        raise InputError(
+            f"Positive class {shown(level)} not found.{guess} The classes are {' and '.join(map(repr, names))}."
+        )
+    return names.index(wanted)

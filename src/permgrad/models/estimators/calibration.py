@@ -1,0 +1,236 @@
+"""From a classifier's outputs to probabilities: as the network says, or corrected by what is known or was held out.
+
+Training with class weights ``w`` fits the probabilities of a world in which class k is ``w_k`` times as frequent. The
+parametric corrections first divide the odds by the weights, ``log p_k = z_k − log w_k + const`` (Elkan 2001, theorem 2;
+"prior correction" in King & Zeng 2001), which is exact for the minimiser of the weighted log loss.
+NOTE[DIFF]: Guo et al. 2017 scale the logits as they are; with class weights no single temperature could mend those.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.base.checks import is_number
+from permgrad.base.errors import InputError
+
+Floats = npt.NDArray[np.float64]
+
+_LOG_TEMPERATURES = (-5.0, 5.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """How outputs become probabilities.
+
+    Attributes:
+        method: None, ``"prior"``, ``"temperature"`` or ``"isotonic"``.
+        shift: what is taken off each class's logit ``(classes,)``, the logs of the class weights; empty: nothing.
+        temperature: what the shifted logits are divided by (Guo et al. 2017, arXiv 1706.04599, section 4.2).
+        curves: ``"isotonic"``: for each class its knots, log odds and rising probabilities; of two classes the
+            second's only.
+
+    Examples:
+        >>> Calibration("prior", shift=(0.0, float(np.log(3)))).probabilities(np.array([[np.log(3)]])).round(6).tolist()
+        [[0.5, 0.5]]
+    """
+
+    method: str | None = None
+    shift: tuple[float, ...] = ()
+    temperature: float = 1.0
+    curves: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] = ()
+
+    def probabilities(self, outputs: npt.NDArray[Any]) -> Floats:
+        """Return probabilities, rows summing to 1.
+
+        Shape:
+            outputs ``(rows, classes)``, or ``(rows, 1)`` for two classes that share a logit; result float64
+            ``(rows, classes)``.
+        """
+        logits = class_logits(outputs)
+        if self.curves:
+            return self._isotonic(logits)
+        if self.shift:
+            logits = logits - np.asarray(self.shift)
+        return _softmax(logits / self.temperature)
+
+    def _curve(self, k: int, odds: Floats) -> Floats:
+        knots, shares = self.curves[k]
+        return np.asarray(np.interp(odds, np.array(knots), np.array(shares)))
+
+    def _isotonic(self, logits: Floats) -> Floats:
+        odds = one_versus_rest(logits)
+        if len(self.curves) == 1:
+            second = self._curve(0, odds[:, 1])
+            return np.column_stack([1 - second, second])
+        raw = np.column_stack([self._curve(k, odds[:, k]) for k in range(len(self.curves))])
+        total = raw.sum(axis=1, keepdims=True)
+        # Where every class's curve says 0, nothing is known about which it is.
+        return np.where(total > 0, raw / np.where(total > 0, total, 1), 1 / raw.shape[1])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON knows; numbers come back bit for bit."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """Read back what ``to_dict`` wrote.
+
+        Raises:
+            ValueError: it is something else; a temperature below 0 would turn every prediction round.
+        """
+        curves = tuple((tuple(map(float, x)), tuple(map(float, y))) for x, y in content["curves"])
+        if any(len(x) != len(y) or not x for x, y in curves):
+            raise ValueError("the knots of an isotonic curve do not pair up")
+        method, temperature = content["method"], content["temperature"]
+        if method not in (None, "prior", "temperature", "isotonic"):
+            raise ValueError(f"a calibration by {method!r:.40}")
+        if not is_number(temperature) or not temperature > 0:
+            raise ValueError(f"a temperature of {temperature!r:.40}")
+        return cls(method, tuple(map(float, content["shift"])), float(temperature), curves)
+
+
+def class_logits(outputs: npt.NDArray[Any]) -> Floats:
+    """Return one logit per class in float64; a single shared logit is the second class's, the first has 0.
+
+    Examples:
+        >>> class_logits(np.array([[2.0]])).tolist()
+        [[0.0, 2.0]]
+    """
+    logits = np.asarray(outputs, dtype=np.float64)
+    return np.column_stack([np.zeros(len(logits)), logits[:, 0]]) if logits.shape[1] == 1 else logits
+
+
+def one_versus_rest(logits: Floats) -> Floats:
+    """Return the log odds of each class against all others ``(rows, classes)``, also where probabilities are 0 or 1."""
+    columns = []
+    for k in range(logits.shape[1]):
+        others = np.delete(logits, k, axis=1)
+        highest = others.max(axis=1, keepdims=True)
+        rest = highest[:, 0] + np.log(np.exp(others - highest).sum(axis=1))
+        columns.append(logits[:, k] - rest)
+    return np.column_stack(columns)
+
+
+def _softmax(logits: Floats) -> Floats:
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+# ---- fitting ---------------------------------------------------------------------------------------------------------
+
+
+def fit_calibration(
+    method: str | None,
+    class_weights: Floats,
+    outputs: npt.NDArray[Any] | None = None,
+    y: npt.NDArray[np.int64] | None = None,
+    weights: Floats | None = None,
+) -> Calibration:
+    """Learn how outputs become probabilities.
+
+    Args:
+        method: None, ``"prior"`` (needs no rows), ``"temperature"`` or ``"isotonic"``.
+        class_weights: of the training's loss ``(classes,)``.
+        outputs: of the network for rows held out of training ``(rows, outputs)``.
+        y: their class indexes ``(rows,)``.
+        weights: of the rows, without those of their classes ``(rows,)``; ones if None.
+
+    Examples:
+        >>> fit_calibration("prior", np.array([1.0, 1.0])).shift
+        (0.0, 0.0)
+    """
+    if method is None:
+        return Calibration()
+    if method == "prior":
+        return Calibration("prior", _shift(class_weights))
+    assert outputs is not None
+    assert y is not None
+    rows = np.ones(len(y)) if weights is None else weights
+    logits = class_logits(outputs)
+    if method == "temperature":
+        shift = _shift(class_weights)
+        return Calibration("temperature", shift, best_temperature(logits - np.asarray(shift), y, rows))
+    return Calibration("isotonic", curves=_isotonic_curves(one_versus_rest(logits), y, rows))
+
+
+def check_calibration(
+    method: str | None, class_weights: Floats, classes: npt.NDArray[Any], y: npt.NDArray[np.int64]
+) -> None:
+    """Refuse, before training, what cannot be calibrated.
+
+    Args:
+        method: as in ``fit_calibration``.
+        class_weights: of the training's loss.
+        classes: the labels.
+        y: class indexes of the rows held out of training, empty if there are none.
+
+    Raises:
+        InputError: There are no such rows though they are needed, they lack a class that isotonic regression would then
+            never predict, or a class of weight 0 was not learnt at all.
+    """
+    if method in ("prior", "temperature") and (class_weights == 0).any():
+        label = classes[class_weights == 0].tolist()[0]
+        raise InputError(
+            f"calibration={method!r} undoes class weights, which must be above 0, however: class {label!r} has "
+            "weight 0; give it a weight, or leave its rows out"
+        )
+    if method not in ("temperature", "isotonic"):
+        return
+    if len(y) == 0:
+        raise InputError(
+            f"calibration={method!r} is fitted on rows held out of training, however: there are none; "
+            "pass validation_fraction=0.1 or an eval_set, or calibration='prior', which needs none"
+        )
+    missing = np.flatnonzero(np.bincount(y, minlength=len(classes)) == 0)
+    if method == "isotonic" and len(missing):
+        raise InputError(
+            "calibration='isotonic' needs rows of every class among those held out of training, however: none is of "
+            f"class {classes[missing].tolist()[0]!r}; pass a larger validation_fraction, or calibration='temperature'"
+        )
+
+
+def _shift(class_weights: Floats) -> tuple[float, ...]:
+    return tuple(np.log(class_weights).tolist())
+
+
+def best_temperature(logits: Floats, y: npt.NDArray[np.int64], weights: Floats, *, spread: float = math.inf) -> float:
+    """Return the temperature of the least log loss, between exp(−5) and exp(5).
+
+    Args:
+        logits: one for each class ``(rows, classes)``.
+        y: class indexes ``(rows,)``.
+        weights: of the rows ``(rows,)``.
+        spread: standard deviation of the logarithm of the temperature before any row is seen (a normal prior around
+            0): rows without a single error, if they are few, do not make the network infinitely sure.
+    """
+    from scipy.optimize import minimize_scalar
+
+    rows = np.arange(len(y))
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits * np.exp(-log_temperature)
+        scaled = scaled - scaled.max(axis=1, keepdims=True)
+        likelihood = weights @ (np.log(np.exp(scaled).sum(axis=1)) - scaled[rows, y]) / weights.sum()
+        return float(likelihood + (log_temperature / spread) ** 2 / 2 / len(y))
+
+    found = minimize_scalar(loss, bounds=_LOG_TEMPERATURES, method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(found.x))
+
+
+def _isotonic_curves(
+    odds: Floats, y: npt.NDArray[np.int64], weights: Floats
+) -> tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]:
+    """Fit the share of each class as a rising step function of its log odds (Zadrozny & Elkan 2002, section 3)."""
+    from sklearn.isotonic import IsotonicRegression
+
+    curves = []
+    for k in [1] if odds.shape[1] == 2 else range(odds.shape[1]):
+        fitted = IsotonicRegression(y_min=0.0, y_max=1.0).fit(odds[:, k], y == k, sample_weight=weights)
+        curves.append((tuple(fitted.X_thresholds_.tolist()), tuple(fitted.y_thresholds_.tolist())))
+    return tuple(curves)

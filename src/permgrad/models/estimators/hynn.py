@@ -1,0 +1,319 @@
+"""``HyNNClassifier`` and ``HyNNRegressor``: hybrid networks behind scikit-learn's interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils.validation import check_is_fitted
+
+from permgrad.base.errors import InputError, warn_user
+from permgrad.base.progress import ProgressMode
+from permgrad.models.estimators import inputs
+from permgrad.models.estimators.base import HyNNBase, Work
+from permgrad.models.estimators.calibration import Calibration, check_calibration, fit_calibration
+from permgrad.models.estimators.settings import Settings
+from permgrad.models.network.options import NetworkOptions
+from permgrad.models.train.rows import Rows
+
+
+class HyNNClassifier(ClassifierMixin, HyNNBase):
+    """A network that reads each row as a table and as an image, for classes.
+
+    Arguments that are None are the preset's. The constructor stores; ``fit`` checks.
+
+    With few rows of one class, ``class_weight`` moves training, ``calibration`` the probabilities, and
+    ``permgrad.evaluation.thresholds.choose_threshold`` the cut; ranking (ROC-AUC) needs none of them.
+
+    Args:
+        branches: ``("tabular", "image")``, or either one alone; None: the preset's, which is both but for
+            ``"ig-example"``, a plain network on the table.
+        layout: where each encoded column sits: ``"assignment"`` (preset ``default``), ``"tinto"`` (preset ``paper``),
+            ``"random"``, an object with the layout protocol, a fitted TINTOlib method, or a callable ``X -> images``.
+        pixels: side of the square image; it grows if the encoded columns need more room.
+        preset: ``"default"``, ``"fast"``, ``"paper"``, ``"ig-example"`` (the published network for UCI Bank Marketing,
+            one logit, a weighted loss), ``"ig-example-published"`` (the same with its published, longer schedule),
+            another registered name, or a path to a preset file (JSON).
+        network: network options that replace the preset's, see ``NetworkOptions``; one alone can be set with
+            ``set_params(network__dropout=0.2)``.
+        max_epochs: epochs at most.
+        batch_size: rows per training step, or ``"auto"``.
+        learning_rate: peak of the schedule.
+        optimizer: ``"adamw"``, ``"adam"``, ``"sgd"``.
+        weight_decay: strength of the pull of weights to 0.
+        schedule: ``"warmup_cosine"``, ``"cosine"``, ``"flat_cosine"``, ``"constant"``.
+        patience: epochs without a better validation loss before stopping; ``float("inf")``: never.
+        loss: ``"cross_entropy"``.
+        class_weight: ``"balanced"``; ``"pos_weight"``, which is the same ratio with weight 1 for the first class; or a
+            mapping of class to weight (0, or 1e-6 to 1e6), others having 1, so that ``{}`` is no weights. None: the
+            preset's, which is no weights but for ``"ig-example"``.
+        validation_fraction: share of the rows held out for early stopping and calibration, within classes; unused with
+            an ``eval_set``. None: the preset's, which is 0.1, and 0 for ``"ig-example"``.
+        background_size: training rows kept for explanations.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` (or ``"gpu"``), ``"mps"``.
+        random_state: None, an integer, or a NumPy generator; the same integer gives the same model, within what
+            docs/reproducibility.md says.
+        progress: ``"auto"``, True or False.
+        numeric: how numbers are scaled: ``"robust"``, ``"standard"``, ``"minmax"``, ``"quantile"``; None: the preset's.
+        na_codes: codes that stand for missing values, as ``TableEncoder`` takes them.
+        groups: columns that act as one in explanations at level "group", as ``TableEncoder`` takes them.
+        variables: columns that arrived one-hot encoded and are one feature, as ``TableEncoder`` takes them.
+        kinds: columns whose kind is known, as ``TableEncoder`` takes them.
+        max_levels: levels of a category that are told apart, the rarer sharing one "other". None: 50; 256 for networks
+            that read the table only and embed large categories.
+        calibration: how outputs become probabilities. None: as the network says, so class weights shift them;
+            ``"prior"``: odds divided by the class weights, which undoes them; ``"temperature"``: the same, then
+            sharpened or softened to fit the validation rows; ``"isotonic"``: a rising curve through the validation
+            rows, for a thousand of them or more. Attribution explains the network's own outputs, before calibration.
+        precision: of training steps, ``"float32"``, ``"bfloat16"`` (mixed precision, for GPUs and large networks), or
+            ``"auto"``: float32, with large convolutions in bfloat16 on processors that have matrix units for it; None:
+            the preset's, which is ``"auto"``. Predictions and explanations are float32 always.
+        devices: how many devices of the kind ``device`` share each training step, in processes of their own;
+            ``"auto"``: all GPUs, or one processor. Predictions and explanations use one.
+
+    Attributes:
+        classes_ (array): labels, sorted.
+        class_weights_ (array): each class's weight in the loss.
+        calibration_ (Calibration): turns outputs into probabilities.
+        module_ (HybridNetwork): the network in eval mode.
+        preprocessor_ (TableEncoder): the table's encoder.
+        renderer_ (Renderer): draws the images; None without the image branch.
+        history_ (DataFrame): epoch, train_loss, validation_loss, learning_rate, seconds.
+        best_epoch_ (int): the epoch whose weights were kept.
+        background_, background_target_ (arrays): encoded training rows kept for explanations, and their class indexes.
+        network_options_, training_options_ (dict): all choices, the preset's included.
+        seed_ (int): the seed in use.
+
+    Examples:
+        >>> from sklearn.datasets import load_iris
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = HyNNClassifier(preset="fast", random_state=0).fit(X, y)
+        >>> model.predict_proba(X).shape
+        (150, 3)
+    """
+
+    _task = "classification"
+    calibration_: Calibration
+    class_weights_: npt.NDArray[np.float64]
+
+    def __init__(
+        self,
+        branches: tuple[str, ...] | None = None,
+        layout: Any = None,
+        pixels: int = 20,
+        preset: Any = "default",
+        network: Mapping[str, Any] | None = None,
+        max_epochs: int | None = None,
+        batch_size: int | Literal["auto"] | None = None,
+        learning_rate: float | None = None,
+        optimizer: str | None = None,
+        weight_decay: float | None = None,
+        schedule: str | None = None,
+        patience: float | None = None,
+        loss: str | None = None,
+        class_weight: Any = None,
+        validation_fraction: float | None = None,
+        background_size: int = 1000,
+        device: Any = "auto",
+        random_state: Any = None,
+        progress: ProgressMode = "auto",
+        numeric: str | None = None,
+        na_codes: Any = None,
+        groups: Mapping[str, Any] | None = None,
+        variables: Mapping[str, Any] | None = None,
+        kinds: Mapping[str, Any] | None = None,
+        max_levels: int | None = None,
+        calibration: str | None = None,
+        precision: str | None = None,
+        devices: int | Literal["auto"] = 1,
+    ) -> None:
+        self.branches = branches
+        self.layout = layout
+        self.pixels = pixels
+        self.preset = preset
+        self.network = network
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.optimizer = optimizer
+        self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.patience = patience
+        self.loss = loss
+        self.class_weight = class_weight
+        self.validation_fraction = validation_fraction
+        self.background_size = background_size
+        self.device = device
+        self.random_state = random_state
+        self.progress = progress
+        self.numeric = numeric
+        self.na_codes = na_codes
+        self.groups = groups
+        self.variables = variables
+        self.kinds = kinds
+        self.max_levels = max_levels
+        self.calibration = calibration
+        self.precision = precision
+        self.devices = devices
+
+    def _fit_target(self, target: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        self.classes_, indexes = inputs.class_target(target)
+        return indexes
+
+    def _scale_target(self, coded: npt.NDArray[Any], training: npt.NDArray[np.int64]) -> npt.NDArray[Any]:  # noqa: ARG002 — classes have no scale
+        return coded
+
+    def _code_target(self, target: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        known = {label: position for position, label in enumerate(self.classes_.tolist())}
+        indexes = np.array([known.get(label, -1) for label in target.tolist()], dtype=np.int64)
+        if (indexes < 0).any():
+            strange = target[indexes < 0].tolist()[0]
+            raise InputError(
+                f"eval_set's y must hold classes of y ({', '.join(map(str, self.classes_[:10]))}), "
+                f"however: it holds {strange!r}; leave those rows out"
+            )
+        return indexes
+
+    def _class_weights(self, coded: npt.NDArray[Any], settings: Settings) -> npt.NDArray[np.float64] | None:
+        self.class_weights_ = inputs.class_weights(settings.class_weight, self.classes_, coded)
+        return self.class_weights_
+
+    def _outputs(self, network: NetworkOptions) -> int:
+        return 1 if network.single_logit and len(self.classes_) == 2 else len(self.classes_)
+
+    def _check_held_out(self, validation: Rows | None) -> None:
+        held = np.zeros(0, dtype=np.int64) if validation is None else validation.y.numpy()
+        check_calibration(self.calibration, self.class_weights_, self.classes_, held)
+
+    def _calibrate(self, work: Work) -> None:
+        held = work.validation
+        if held is None or self.calibration in (None, "prior"):
+            self.calibration_ = fit_calibration(self.calibration, self.class_weights_)
+            return
+        outputs = self.predict_encoded(held.x.numpy())
+        self.calibration_ = fit_calibration(
+            self.calibration, self.class_weights_, outputs, held.y.numpy(), work.validation_weight
+        )
+
+    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
+        """Return each class's probability, float64 ``(rows, classes)``, calibrated if asked for; rows sum to 1."""
+        check_is_fitted(self, "module_")
+        return self.calibration_.probabilities(self.predict_encoded(self.encode(X)))
+
+    def predict(self, X: Any) -> npt.NDArray[Any]:
+        """Return the most probable class of each row ``(rows,)``, by ``predict_proba``."""
+        best = self.predict_proba(X).argmax(axis=1)
+        return np.asarray(self.classes_[best])
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy, of labels in every form that ``fit`` takes: also booleans in an array of objects."""
+        labels = np.asarray(y)
+        labels = np.array(labels.tolist()) if labels.dtype == object else labels
+        return float(super().score(X, labels, sample_weight))
+
+
+class HyNNRegressor(RegressorMixin, HyNNBase):
+    """A network that reads each row as a table and as an image, for numbers.
+
+    The target is standardised in float64 before it is cast to the network's precision: its units change nothing.
+
+    Args:
+        branches: as in ``HyNNClassifier``, and so are all others; there is no ``class_weight`` and no
+            ``calibration``.
+        loss: ``"squared_error"``.
+
+    Attributes:
+        target_mean_, target_scale_ (float): mean and standard deviation of y over training rows.
+        background_target_ (array): standardised target of the rows in ``background_``.
+
+    The other attributes are those of ``HyNNClassifier``.
+
+    Examples:
+        >>> X = np.random.default_rng(0).normal(size=(200, 3))
+        >>> model = HyNNRegressor(preset="fast", max_epochs=2, random_state=0).fit(X, X[:, 0])
+        >>> model.predict(X).shape
+        (200,)
+    """
+
+    _task = "regression"
+
+    def __init__(
+        self,
+        branches: tuple[str, ...] | None = None,
+        layout: Any = None,
+        pixels: int = 20,
+        preset: Any = "default",
+        network: Mapping[str, Any] | None = None,
+        max_epochs: int | None = None,
+        batch_size: int | Literal["auto"] | None = None,
+        learning_rate: float | None = None,
+        optimizer: str | None = None,
+        weight_decay: float | None = None,
+        schedule: str | None = None,
+        patience: float | None = None,
+        loss: str | None = None,
+        validation_fraction: float | None = None,
+        background_size: int = 1000,
+        device: Any = "auto",
+        random_state: Any = None,
+        progress: ProgressMode = "auto",
+        numeric: str | None = None,
+        na_codes: Any = None,
+        groups: Mapping[str, Any] | None = None,
+        variables: Mapping[str, Any] | None = None,
+        kinds: Mapping[str, Any] | None = None,
+        max_levels: int | None = None,
+        precision: str | None = None,
+        devices: int | Literal["auto"] = 1,
+    ) -> None:
+        self.branches = branches
+        self.layout = layout
+        self.pixels = pixels
+        self.preset = preset
+        self.network = network
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.optimizer = optimizer
+        self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.patience = patience
+        self.loss = loss
+        self.validation_fraction = validation_fraction
+        self.background_size = background_size
+        self.device = device
+        self.random_state = random_state
+        self.progress = progress
+        self.numeric = numeric
+        self.na_codes = na_codes
+        self.groups = groups
+        self.variables = variables
+        self.kinds = kinds
+        self.max_levels = max_levels
+        self.precision = precision
+        self.devices = devices
+
+    def _fit_target(self, target: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return inputs.number_target(target)
+
+    def _scale_target(self, coded: npt.NDArray[Any], training: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        self.target_mean_ = float(coded[training].mean())
+        spread = float(coded[training].std())
+        if spread == 0:
+            warn_user(
+                f"y should vary, however: all {len(training)} training values are {self.target_mean_:.6g}; there is "
+                "nothing to learn, predictions stay near that value"
+            )
+        self.target_scale_ = spread if spread > 0 else 1.0
+        return np.asarray((coded - self.target_mean_) / self.target_scale_)
+
+    def _code_target(self, target: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.asarray((inputs.number_target(target) - self.target_mean_) / self.target_scale_)
+
+    def predict(self, X: Any) -> npt.NDArray[np.float64]:
+        """Return predictions in the units of y, float64 ``(rows,)``."""
+        standardised = self.predict_encoded(self.encode(X))[:, 0].astype(np.float64)
+        return np.asarray(standardised * self.target_scale_ + self.target_mean_)

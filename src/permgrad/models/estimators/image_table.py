@@ -1,0 +1,397 @@
+"""Training on a table of records and a folder of images: encode, train, predict, save.
+
+The training itself is ``permgrad.models.train.training``: the same row order, early stopping, checkpoints and promises.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self, cast
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from permgrad.base.checks import check_choice
+from permgrad.base.errors import InputError, shown, unknown
+from permgrad.base.progress import ProgressMode
+from permgrad.base.random import derive_seed, generator, resolve_seed
+from permgrad.base.registry import Registry
+from permgrad.data.encode.encoding import TableEncoder
+from permgrad.data.image_table import ImageColumn, Pixels
+from permgrad.data.types.column_types import Kind
+from permgrad.models.batches import in_batches, sparing
+from permgrad.models.devices import full_float32, rows_at_once
+from permgrad.models.estimators.argument_rules import argument_faults, training_faults
+from permgrad.models.estimators.inputs import class_target, class_weights
+from permgrad.models.estimators.settings import choose_device, device_faults, raise_faults
+from permgrad.models.network.multimodal import ImageTableNetwork, ImageTableOptions
+from permgrad.models.train.guard import sheltered, untouched
+from permgrad.models.train.rows import Rows
+from permgrad.models.train.training import TrainingOptions, train
+
+Task = Literal["classification", "regression"]
+Files = Sequence[Path]
+
+#: Name of the encoded table among a network's inputs.
+TABLE = "table"
+#: Rows per forward when predicting.
+_ROWS, _ROWS_ACCELERATOR = 256, 8192
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageTablePreset:
+    """Sizes of the network, how it is trained, and how numbers of the table are scaled."""
+
+    network: ImageTableOptions = dataclasses.field(default_factory=ImageTableOptions)
+    training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    numeric: Literal["robust", "standard", "minmax", "quantile"] = "robust"
+
+
+#: Presets by name.
+image_presets: Registry[ImageTablePreset] = Registry("preset")
+_TRAINING = {
+    "max_epochs": 30,
+    "batch_size": 64,
+    "learning_rate": 2e-3,
+    "weight_decay": 1e-2,
+    "schedule": "flat_cosine",
+    "schedule_unit": "step",
+    "patience": 8,
+}
+image_presets.register("default")(ImageTablePreset(training=_TRAINING))
+image_presets.register("fast")(
+    ImageTablePreset(
+        network=ImageTableOptions(filters=(8, 16), image_units=16, table_units=(32, 16), head_units=(32,)),
+        training={**_TRAINING, "max_epochs": 12, "batch_size": 32, "learning_rate": 4e-3, "patience": 5},
+    )
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """Rows that have images and a table.
+
+    Attributes:
+        images: for each image column the rows' files.
+        table: the other features ``(rows, columns)``, raw.
+        y: the target ``(rows,)``, where it is known.
+    """
+
+    images: Mapping[str, Files]
+    table: pd.DataFrame
+    y: npt.NDArray[Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def take(self, rows: npt.NDArray[np.integer] | list[int]) -> Records:
+        """Return some of the rows, by position."""
+        images = {name: [files[row] for row in rows] for name, files in self.images.items()}
+        return Records(images, self.table.iloc[rows], None if self.y is None else self.y[rows])
+
+
+class InputRows:
+    """Several tensors with the same rows that are indexed and moved together, as one tensor would be."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self.tensors = tuple(tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors[0])
+
+    def __getitem__(self, rows: Any) -> InputRows:
+        return InputRows([tensor[rows] for tensor in self.tensors])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.tensors[0].device
+
+    def to(self, device: torch.device) -> InputRows:
+        """Return the same rows on a device."""
+        return InputRows([tensor.to(device) for tensor in self.tensors])
+
+    def floats(self) -> list[Tensor]:
+        """Return float32 tensors; stored pixels 0 … 255 become 0 … 1."""
+        return [tensor.float() / 255 if tensor.dtype == torch.uint8 else tensor for tensor in self.tensors]
+
+
+class _Trainee(nn.Module):
+    """The network as the training sees it: one argument, outputs before the target's units."""
+
+    def __init__(self, network: ImageTableNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, rows: InputRows) -> Tensor:
+        return self.network.standardised(*rows.floats())
+
+
+class ImageTableModel:
+    """A network of images and a table, with everything needed to read further rows.
+
+    Args:
+        task: ``"classification"`` or ``"regression"``.
+        preset: ``"default"`` or ``"fast"``.
+        network: sizes that differ from the preset's, as in ``ImageTableOptions``.
+        training: what differs from the preset's training, as in ``TrainingOptions``.
+        class_weight: None, ``"balanced"``, or a weight for each class; probabilities are then those of a world in
+            which the classes are as frequent as the weights make them.
+        image_size: height and width of all images in pixels; None: their median size, at most 64.
+        na_codes, variables, kinds: as in ``TableEncoder``.
+        background_size: training rows kept with the model, from which explanations of few rows draw.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` (or ``"gpu"``), ``"mps"``.
+        random_state: seed.
+
+    Attributes:
+        module_: the ``ImageTableNetwork``, in eval mode.
+        images_: one ``ImageColumn`` for each image column, fitted on training rows.
+        preprocessor_: the ``TableEncoder`` of the other columns, fitted on training rows.
+        classes_: sorted classes; classification only.
+        background_: input name to arrays of training rows; ``background_target_`` their target.
+        history_, best_epoch_, seed_, training_options_, class_weights_: how training went.
+    """
+
+    def __init__(
+        self,
+        task: Task = "classification",
+        *,
+        preset: str = "default",
+        network: Mapping[str, Any] | None = None,
+        training: Mapping[str, Any] | None = None,
+        class_weight: Any = None,
+        image_size: int | None = None,
+        na_codes: Any = None,
+        variables: Mapping[str, Sequence[str]] | None = None,
+        kinds: Mapping[str, Kind] | None = None,
+        background_size: int = 200,
+        device: Any = "auto",
+        random_state: Any = None,
+        progress: ProgressMode = "auto",
+    ) -> None:
+        check_choice("task", task, ("classification", "regression"))
+        self.task = task
+        self.preset = preset
+        self.network = network
+        self.training = training
+        self.class_weight = class_weight
+        self.image_size = image_size
+        self.na_codes = na_codes
+        self.variables = variables
+        self.kinds = kinds
+        self.background_size = background_size
+        self.device = device
+        self.random_state = random_state
+        self.progress: ProgressMode = progress
+
+    # ---- fitting -----------------------------------------------------------------------------------------------------
+
+    def fit(
+        self, train_rows: Records, validation_rows: Records, *, checkpoint_folder: str | os.PathLike[str] | None = None
+    ) -> Self:
+        """Fit encoders on training rows and train; the epoch with the best validation loss is kept.
+
+        Args:
+            train_rows: rows that everything is fitted on.
+            validation_rows: rows that early stopping looks at.
+            checkpoint_folder: where a killed training goes on from.
+
+        Raises:
+            InputError: options, images or values that cannot be used.
+        """
+        with untouched():
+            return self._fit(train_rows, validation_rows, checkpoint_folder)
+
+    def _fit(self, rows: Records, held: Records, checkpoint_folder: str | os.PathLike[str] | None) -> Self:
+        preset = image_presets.get(self.preset)
+        self._check_arguments()
+        options = _changed(preset.network, self.network, "network option")
+        self.seed_ = resolve_seed(self.random_state)
+        target = self._fit_target(rows)
+        held, held_target = self._code(held)
+        loss = "cross_entropy" if self.task == "classification" else "squared_error"
+        chosen = _changed(TrainingOptions(loss=loss), {**preset.training, **(self.training or {})}, "training option")
+        fitted = [ImageColumn.fit(name, files, size=self.image_size) for name, files in rows.images.items()]
+        self.images_ = tuple(column for column, _ in fitted)
+        self.preprocessor_ = TableEncoder(
+            preset.numeric, na_codes=self.na_codes, variables=self.variables, kinds=self.kinds
+        )
+        encoded = self.preprocessor_.fit_transform(rows.table)
+        if encoded.shape[1] == 0:
+            raise InputError(
+                "the table beside the images must have a column that varies, however: among the training rows none "
+                "does; add columns"
+            )
+        pixels = [array for _, array in fitted]
+        weights = np.ones(len(rows))
+        if self.task == "classification":
+            self.class_weights_ = class_weights(self.class_weight, self.classes_, target.astype(np.int64))
+            weights = self.class_weights_[target.astype(np.int64)]
+        self._keep_background(pixels, encoded, rows.y)
+        with sheltered(derive_seed(self.seed_, "weights")):
+            self.module_ = self.build(encoded.shape[1], options)
+        held_weights = self.class_weights_[held_target] if self.task == "classification" else np.ones(len(held))
+        result = train(
+            cast("Any", _Trainee(self.module_)),
+            self._rows(pixels, encoded, target, weights / weights.mean()),
+            self._rows(*self.encode(held), held_target, held_weights / held_weights.mean()),
+            chosen,
+            seed=derive_seed(self.seed_, "training"),
+            device=choose_device(self.device),
+            progress=self.progress,
+            checkpoint_folder=checkpoint_folder,
+            columns=self.preprocessor_.encoded_names_,
+        )
+        self.best_epoch_ = result.best_epoch
+        history = pd.DataFrame(result.history)
+        self.history_ = history.assign(epoch=history["epoch"].astype(int))
+        self.training_options_ = dataclasses.asdict(chosen)
+        return self
+
+    def _check_arguments(self) -> None:
+        """Refuse arguments that cannot be used, all at once, before an image is read."""
+        names = ("background_size", "progress", "class_weight", "kinds", "variables", "na_codes")
+        faults = argument_faults({name: getattr(self, name) for name in names}, self.task)
+        for name in ("network", "training"):
+            if not isinstance(getattr(self, name), Mapping | None):
+                fact = f"{name}={shown(getattr(self, name))}"
+                faults.append(f"{name} must be None or a mapping of options, however: {fact}; leave it out")
+        if isinstance(self.training, Mapping):
+            faults += training_faults(self.training, self.task)
+        raise_faults(faults + device_faults(self.device))
+
+    def _fit_target(self, rows: Records) -> npt.NDArray[Any]:
+        if rows.y is None:
+            raise InputError("training rows must have a target, however: y is None; pass y")
+        self.target_mean_, self.target_scale_ = 0.0, 1.0
+        if self.task == "classification":
+            self.classes_, coded = class_target(np.asarray(rows.y))
+            return coded
+        y = np.asarray(rows.y, dtype=np.float64)
+        self.target_mean_, self.target_scale_ = float(y.mean()), float(y.std()) or 1.0
+        return np.asarray((y - self.target_mean_) / self.target_scale_)
+
+    def _code(self, rows: Records) -> tuple[Records, npt.NDArray[Any]]:
+        """Return rows whose target the network can know, and that target as the network sees it."""
+        if rows.y is None or len(rows) == 0:
+            raise InputError("validation rows must be there and have a target, however: they are not; pass some")
+        if self.task == "regression":
+            return rows, (np.asarray(rows.y, dtype=np.float64) - self.target_mean_) / self.target_scale_
+        known = np.isin(rows.y, self.classes_)
+        if not known.any():
+            raise InputError("validation rows must hold classes of the training rows, however: none does")
+        kept = rows.take(np.flatnonzero(known))
+        return kept, np.searchsorted(self.classes_, np.asarray(kept.y)).astype(np.int64)
+
+    def build(self, encoded: int, options: ImageTableOptions) -> ImageTableNetwork:
+        """Return an untrained network for the fitted image columns and a number of encoded columns."""
+        columns = [(own.channels, own.height, own.width, own.mean, own.spread) for own in self.images_]
+        outputs = len(self.classes_) if self.task == "classification" else 1
+        made = ImageTableNetwork(columns, encoded, outputs, options, centre=self.target_mean_, scale=self.target_scale_)
+        return made.eval()
+
+    def _rows(
+        self, pixels: Sequence[Pixels], encoded: npt.NDArray[Any], y: npt.NDArray[Any], weights: npt.NDArray[Any]
+    ) -> Rows:
+        tensors = [torch.from_numpy(array) for array in pixels]
+        tensors.append(torch.from_numpy(np.ascontiguousarray(encoded, dtype=np.float32)))
+        target = torch.from_numpy(np.asarray(y))
+        target = target.long() if self.task == "classification" else target.float()
+        return Rows(cast("Any", InputRows(tensors)), target, torch.from_numpy(np.asarray(weights)).float())
+
+    def _keep_background(self, pixels: Sequence[Pixels], encoded: npt.NDArray[Any], y: Any) -> None:
+        chosen = generator(self.seed_, "background").permutation(len(encoded))[: self.background_size]
+        self.background_: dict[str, npt.NDArray[Any]] = {
+            own.name: array[chosen] for own, array in zip(self.images_, pixels, strict=True)
+        }
+        self.background_[self.table_input] = encoded[chosen]
+        self.background_target_ = np.asarray(y)[chosen]
+
+    # ---- using -------------------------------------------------------------------------------------------------------
+
+    @property
+    def table_input(self) -> str:
+        """Name of the encoded table among the inputs."""
+        names = [own.name for own in self.images_]
+        return (
+            TABLE if TABLE not in names else next(f"{TABLE}_{k}" for k in range(2, 99) if f"{TABLE}_{k}" not in names)
+        )
+
+    @property
+    def groups_(self) -> dict[str, list[str]]:
+        """Each raw feature with its encoded columns, for ``pg.explain(..., level="group", groups=model.groups_)``."""
+        names = self.preprocessor_.encoded_names_
+        players = self.preprocessor_.features("feature")
+        return {feature: [names[column] for column in own] for feature, own in players.items() if len(own)}
+
+    def encode(self, rows: Records) -> tuple[list[Pixels], npt.NDArray[np.float32]]:
+        """Read the images, uint8 ``(rows, channels, height, width)`` each, and encode the table."""
+        pixels = [own.read(rows.images[own.name]) for own in self.images_]
+        return pixels, self.preprocessor_.transform(rows.table)
+
+    def inputs(self, rows: Records) -> dict[str, Any]:
+        """Return what ``pg.explain(model.module_, ...)`` takes: images in 0 … 1, and the encoded table as a frame."""
+        pixels, encoded = self.encode(rows)
+        return self._named(pixels, encoded)
+
+    def background(self) -> dict[str, Any]:
+        """Return the kept training rows in the form of ``inputs``."""
+        return self._named([self.background_[own.name] for own in self.images_], self.background_[self.table_input])
+
+    def _named(self, pixels: Sequence[Pixels], encoded: npt.NDArray[np.float32]) -> dict[str, Any]:
+        made: dict[str, Any] = {
+            own.name: array.astype(np.float32) / np.float32(255)
+            for own, array in zip(self.images_, pixels, strict=True)
+        }
+        made[self.table_input] = pd.DataFrame(encoded, columns=list(self.preprocessor_.encoded_names_))
+        return made
+
+    @torch.no_grad()
+    def outputs(self, rows: Records) -> npt.NDArray[np.float64]:
+        """Return logits, or predictions in the target's units, ``(rows, outputs)``."""
+        pixels, encoded = self.encode(rows)
+        tensors = [torch.from_numpy(array) for array in pixels] + [torch.from_numpy(np.ascontiguousarray(encoded))]
+        together = InputRows(tensors)
+        device = next(self.module_.parameters()).device
+        size = rows_at_once(device, on_processor=_ROWS, on_accelerator=_ROWS_ACCELERATOR)
+        found: list[npt.NDArray[np.float64]] = []
+
+        def some_rows(part: slice) -> None:
+            found.append(self.module_(*together[part].to(device).floats()).double().cpu().numpy())
+
+        with sparing(), full_float32():
+            in_batches(len(together), size, some_rows)
+        return np.concatenate(found)
+
+    def predict_proba(self, rows: Records) -> npt.NDArray[np.float64]:
+        """Return each class's probability ``(rows, classes)``; rows sum to 1."""
+        if self.task != "classification":
+            raise InputError("predict_proba needs classes, however: this model is a regression; call predict")
+        return np.asarray(torch.softmax(torch.from_numpy(self.outputs(rows)), dim=1).numpy())
+
+    def predict(self, rows: Records) -> npt.NDArray[Any]:
+        """Return the most probable class, or the prediction in the target's units ``(rows,)``."""
+        if self.task == "classification":
+            return np.asarray(self.classes_[self.predict_proba(rows).argmax(axis=1)])
+        return self.outputs(rows)[:, 0]
+
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write weights as safetensors, the rest as JSON and npz; nothing executes on load."""
+        from permgrad.models.save.image_table_files import save
+
+        save(self, folder, overwrite=overwrite)
+
+
+def _changed(base: Any, changes: Mapping[str, Any] | None, kind: str) -> Any:
+    known = [field.name for field in dataclasses.fields(base)]
+    for name in changes or {}:
+        if name not in known:
+            raise unknown(kind, name, known)
+    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in (changes or {}).items()}
+    return dataclasses.replace(base, **plain)

@@ -1,0 +1,375 @@
+"""What users hand to ``fit`` and ``predict``: tables and targets, checked, with nothing of theirs changed."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.base.checks import check_class_names, is_number
+from permgrad.base.errors import InputError, by_count, counted, shown
+from permgrad.base.random import generator
+from permgrad.data.read.cells import check_characters
+
+FEWEST_EMBEDDED_LEVELS = 50
+#: Weights of classes scale the loss and are not brought to a mean of 1; beyond these the optimiser's steps suffer.
+LEAST_OF_CLASS, MOST_OF_CLASS = 1e-6, 1e6
+#: Differences below it vanish when they are squared in float64, and values above its inverse become infinite.
+_SMALLEST_SPAN = 1e-150
+
+
+def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
+    """Return the table as a data frame; names and the number of features are remembered (``reset``) or compared.
+
+    Arrays get the column names ``x0, x1, …``. A frame is returned as it is, without a copy.
+
+    Raises:
+        InputError: Not a table, or without rows or columns; other columns than in ``fit``.
+    """
+    if isinstance(X, (str, os.PathLike)):
+        raise InputError(
+            f"X must be a table in memory, however: X={shown(os.fspath(X))} is a path; read it with pandas, or train "
+            "from the files themselves with fit_stream(path, target)"
+        )
+    if not isinstance(X, pd.DataFrame) and hasattr(X, "to_pandas"):
+        X = X.to_pandas()
+    if isinstance(X, pd.DataFrame):
+        _check_frame(X, least_rows=2 if reset else 1)
+        _validated(estimator, X, reset=reset)
+        if not reset and not hasattr(estimator, "feature_names_in_"):
+            # Trained without names: columns are taken by their place, as scikit-learn does.
+            return X.set_axis(_trained_names(estimator), axis=1)
+        return X
+    array = _validated(estimator, X, reset=reset)
+    names = [f"x{column}" for column in range(array.shape[1])] if reset else _trained_names(estimator)
+    frame = pd.DataFrame(array, columns=names)
+    return _with_types(frame) if array.dtype == object else frame
+
+
+def _validated(estimator: Any, X: Any, *, reset: bool) -> npt.NDArray[Any]:
+    """Return rows as an array, and remember or compare their columns, as scikit-learn does and in its words."""
+    from sklearn.utils.validation import check_array, validate_data
+
+    if not isinstance(X, pd.DataFrame) and not hasattr(X, "__array__") and not hasattr(X, "__len__"):
+        raise InputError(
+            f"X must be a table of numbers or text, however: Expected 2D array, got scalar array instead: {shown(X)}; "
+            "Reshape your data, or pass a table of rows and columns"
+        )
+    if hasattr(X, "dtype") and np.iscomplexobj(X):
+        raise InputError(
+            "X must hold real numbers, however: Complex data not supported; pass X.real and X.imag as columns"
+        )
+    try:
+        array: npt.NDArray[Any] = X
+        if not isinstance(X, pd.DataFrame):
+            least = 2 if reset else 1
+            array = check_array(
+                _plain_rows(X), dtype=None, ensure_all_finite=False, ensure_min_samples=least, estimator=estimator
+            )
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+    except (ValueError, TypeError) as error:
+        # The sentence stands as it is, because users of scikit-learn look for it.
+        fix = "a table of rows and columns" if reset else "the columns that the model was trained on, in their order"
+        raise InputError(f"X must be a table of numbers or text, as in fit, however: {error}; pass {fix}") from error
+    return array
+
+
+def _plain_rows(X: Any) -> Any:
+    """Return rows whose cells are what they are: where one is text, NumPy would turn numbers and NaN into text too."""
+    if not isinstance(X, (list, tuple)):
+        return X
+    try:
+        turned = np.asarray(X).dtype.kind in "US"
+    except ValueError:  # rows of different lengths: scikit-learn says so in its own words
+        return X
+    return np.asarray(X, dtype=object) if turned else X
+
+
+def _trained_names(estimator: Any) -> list[str]:
+    return list(estimator.preprocessor_.feature_names_in_)
+
+
+def _check_frame(frame: pd.DataFrame, least_rows: int) -> None:
+    kinds = sorted({type(name).__name__ for name in frame.columns})
+    if len(kinds) > 1 and "str" in kinds:
+        raise InputError(
+            f"column names must be all text or all of another kind, however: they are of the kinds {', '.join(kinds)}; "
+            "write X.columns = X.columns.astype(str)"
+        )
+    if frame.shape[1] == 0:
+        raise InputError(
+            f"X must have at least one column, however: 0 feature(s) (shape={frame.shape}) while a minimum of 1 is "
+            "required; add columns"
+        )
+    if len(frame) < least_rows:
+        least = counted(least_rows, "row")
+        raise InputError(f"X must have at least {least}, however: n_samples={len(frame)}; add rows")
+    names = [str(name) for name in frame.columns]
+    check_characters(names, "column names")
+    if len(set(names)) < len(names) or frame.columns.has_duplicates:
+        # 0 and False are different as text, and the same as names.
+        twice = [name for name, count in Counter(names).items() if count > 1] or list(
+            map(str, frame.columns[frame.columns.duplicated(keep=False)])
+        )
+        raise InputError(
+            f"column names must differ, however: {', '.join(map(repr, twice[:5]))} "
+            f"{by_count(len(twice), 'stands', 'stand')} more than once; rename them"
+        )
+
+
+def _with_types(frame: pd.DataFrame) -> pd.DataFrame:
+    """Give the columns of an object array their own types; a cell that is no value at all is refused."""
+    for name in frame.columns:
+        for cell in frame[name]:
+            if isinstance(cell, (dict, list, set, tuple, np.ndarray)):
+                raise TypeError(
+                    "every cell's argument must be a string or a real number, however: column "
+                    f"{name!r} holds a {type(cell).__name__}; turn it into values"
+                )
+    return frame.infer_objects()
+
+
+def check_enough_rows(frame: pd.DataFrame) -> None:
+    """Refuse to train on what is left after rows of weight 0 are gone, if that is too little."""
+    if len(frame) < 2:
+        raise InputError(
+            f"training needs at least 2 rows, however: n_samples={len(frame)} have a weight above 0; add rows"
+        )
+
+
+def check_rows_match(frame: pd.DataFrame, y: Any, what: str = "y") -> None:
+    """Compare the number of rows of the table and of something beside it."""
+    if len(frame) != len(y):
+        raise InputError(
+            f"X and {what} must have the same number of rows, however: they are inconsistent, X has {len(frame)} and "
+            f"{what} has {len(y)}; pass those that belong together"
+        )
+
+
+def one_column(y: Any, *, estimator: Any) -> npt.NDArray[Any]:
+    """Return the target as a one-dimensional array; several targets and missing values are refused."""
+    from sklearn.exceptions import DataConversionWarning
+
+    if y is None:
+        raise InputError(
+            f"y must be one value for each row, however: This {type(estimator).__name__} estimator requires y to be "
+            "passed, but the target y is None; pass y"
+        )
+    if isinstance(y, (pd.DataFrame, pd.Series, pd.Index)) or hasattr(y, "to_numpy"):
+        values = np.asarray(y.to_numpy() if not isinstance(y, pd.Series) else _plain_series(y))
+    else:
+        try:
+            values = np.asarray(y)
+        except ValueError:
+            raise InputError(
+                "y must hold one value for each row, however: some of its values are sequences and others are not; "
+                "pass a list of labels or of numbers"
+            ) from None
+        if values.dtype.kind in "US" and not isinstance(y, np.ndarray):
+            # NumPy turns what stands among texts into text: a missing label would become a class 'nan'.
+            given = np.asarray(y, dtype=object)
+            values = values if all(isinstance(value, str) for value in given.ravel()) else given
+    if values.ndim == 2 and values.shape[1] == 1:
+        warnings.warn(
+            "A column-vector y was passed when a 1d array was expected; it is taken as one target",
+            DataConversionWarning,
+            stacklevel=6,
+        )
+        values = values[:, 0]
+    if values.ndim != 1:
+        raise InputError(
+            f"y must be one target, shape (rows,), however: y has the shape {values.shape} (y should be a 1d array); "
+            "fit one model per target"
+        )
+    if np.iscomplexobj(values):
+        raise InputError("y must be real, however: Complex data not supported; pass its real and imaginary part apart")
+    missing = pd.isna(values)
+    if missing.any():
+        count = int(missing.sum())
+        raise InputError(
+            f"y must be known for every row, however: {count} of {len(values)} values of y "
+            f"{by_count(count, 'is', 'are')} missing (NaN); leave {by_count(count, 'that row', 'those rows')} out"
+        )
+    return values
+
+
+def _plain_series(y: pd.Series[Any]) -> Any:
+    """Return plain NumPy values of a series, whatever its extension type."""
+    if isinstance(y.dtype, pd.CategoricalDtype):
+        return y.to_numpy()
+    if pd.api.types.is_bool_dtype(y.dtype) and not y.hasnans:
+        return y.to_numpy(dtype=bool)
+    if pd.api.types.is_numeric_dtype(y.dtype) and pd.api.types.is_extension_array_dtype(y.dtype) and not y.hasnans:
+        return y.to_numpy(dtype=np.int64 if pd.api.types.is_integer_dtype(y.dtype) else np.float64)
+    return y.to_numpy()
+
+
+def class_target(y: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Return the sorted classes and each row's class index.
+
+    Raises:
+        InputError: One class only, a continuous target, bytes, or a class called ``"all"``.
+    """
+    from sklearn.utils.multiclass import check_classification_targets
+
+    if y.dtype == object:
+        kinds = sorted({type(value).__name__ for value in y.tolist()})
+        if len(kinds) > 1 and "str" in kinds:
+            raise InputError(
+                f"classes must be of one type, however: y mixes {' and '.join(kinds)}; turn all labels into text"
+            )
+        y = np.array(y.tolist()) if kinds != ["str"] else y.astype(str).astype(object)
+    if y.dtype.kind == "S":  # scikit-learn refuses them only from 1.7 on
+        raise InputError(
+            f"classes must be text or numbers, however: y holds bytes ({y.tolist()[0]!r}); "
+            "turn them into text, such as [label.decode() for label in y]"
+        )
+    try:
+        check_classification_targets(y)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"y must hold classes, however: {error}; use HyNNRegressor for numbers, or turn the numbers into labels"
+        ) from error
+    classes, indexes = np.unique(y, return_inverse=True)
+    check_characters(classes.tolist(), "classes")
+    check_class_names(classes.tolist())
+    if len(classes) < 2:
+        raise InputError(
+            f"y must hold at least 2 classes, however: y has one class ({classes.tolist()[0]!r}); "
+            "add rows of another class"
+        )
+    return classes, indexes.astype(np.int64)
+
+
+def number_target(y: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return the target in float64.
+
+    Raises:
+        InputError: Text, infinite values.
+    """
+    if y.dtype.kind in "USOMm":
+        text = y.dtype.kind in "USMm" or any(isinstance(value, str) for value in y.tolist())
+        try:
+            y = y.astype(np.float64) if not text else y
+        except (TypeError, ValueError):
+            text = True
+        if text:
+            raise InputError(
+                f"y must be numbers for regression, however: y holds {y.tolist()[0]!r} (type {y.dtype}); "
+                "use HyNNClassifier for labels, or turn the text into numbers"
+            )
+    numbers = y.astype(np.float64)
+    if not np.isfinite(numbers).all():
+        count = int((~np.isfinite(numbers)).sum())
+        raise InputError(
+            f"y must be finite, however: {counted(count, 'value')} {by_count(count, 'is', 'are')} infinite (inf); "
+            f"leave {by_count(count, 'that row', 'those rows')} out"
+        )
+    largest, span = float(np.abs(numbers).max(initial=0)), float(np.ptp(numbers)) if len(numbers) else 0.0
+    if largest > 1 / _SMALLEST_SPAN or 0 < span < _SMALLEST_SPAN:
+        raise InputError(
+            f"y's squares must be numbers in float64, however: its largest value is {largest:.2g} in size and its "
+            f"values span {span:.2g}; give y in another unit"
+        )
+    return numbers
+
+
+def class_weights(
+    class_weight: Any, classes: npt.NDArray[Any], indexes: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Return one weight per class.
+
+    ``"balanced"`` is ``rows / (classes × rows of the class)``, as in scikit-learn; ``"pos_weight"`` is ``rows of the
+    first class / rows of the class``: with two classes the first has weight 1 and the second negatives / positives, the
+    ``pos_weight`` of torch's ``BCEWithLogitsLoss``. Both weigh the classes alike, up to one factor.
+
+    Examples:
+        >>> y = np.array([0, 0, 0, 1])
+        >>> class_weights("pos_weight", np.array(["no", "yes"]), y).tolist()
+        [1.0, 3.0]
+    """
+    return weights_of_counts(class_weight, classes, np.bincount(indexes, minlength=len(classes)))
+
+
+def weights_of_counts(
+    class_weight: Any, classes: npt.NDArray[Any], rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Return ``class_weights`` of classes of which there are so many rows, ``(classes,)``."""
+    if class_weight is None:
+        return np.ones(len(classes))
+    if isinstance(class_weight, str):
+        counts = np.maximum(rows, 1)
+        if class_weight == "pos_weight":
+            return np.asarray(counts[0] / counts)
+        return np.asarray(rows.sum() / (len(classes) * counts))
+    known = {label: position for position, label in enumerate(classes.tolist())}
+    weights = np.ones(len(classes))
+    assert isinstance(class_weight, Mapping)
+    for label, weight in class_weight.items():
+        if label not in known:
+            raise InputError(
+                f"class_weight must name classes of y ({', '.join(map(repr, list(known)[:10]))}), "
+                f"however: class_weight has {label!r}"
+            )
+        if not is_number(weight) or not (weight == 0 or LEAST_OF_CLASS <= weight <= MOST_OF_CLASS):
+            raise InputError(
+                f"class_weight must give each class 0 or a number between {LEAST_OF_CLASS:g} and {MOST_OF_CLASS:,.0f}, "
+                f"however: class_weight[{label!r}]={shown(weight)}; pass for example class_weight={{{label!r}: 2.0}}"
+            )
+        weights[known[label]] = weight
+    if not (weights[rows > 0] > 0).any():
+        raise InputError(
+            f"class_weight must be above 0 for some class of the training rows, however: class_weight={class_weight!r} "
+            "leaves nothing to learn from; weigh a class, or leave class_weight out"
+        )
+    return weights
+
+
+def held_out(
+    rows: int, fraction: float, seed: int, indexes: npt.NDArray[np.int64] | None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Draw validation rows at random, within classes if there are any; every class keeps at least one training row.
+
+    Returns:
+        Training and validation row numbers, sorted. Validation is empty if fewer than two rows would be left to train.
+
+    Examples:
+        >>> train, validation = held_out(10, 0.2, 0, None)
+        >>> len(train), len(validation)
+        (8, 2)
+    """
+    order = generator(seed, "validation rows").permutation(rows)
+    wanted = round(fraction * rows)
+    if wanted == 0 or rows - wanted < 2:
+        return np.arange(rows), np.zeros(0, dtype=np.int64)
+    if indexes is None:
+        chosen = order[:wanted]
+    else:
+        # Along the rows sorted by class, every (1 / fraction)-th row is taken: each class gets its share, to one row.
+        by_class = order[np.argsort(indexes[order], kind="stable")]
+        spare = np.delete(by_class, np.unique(indexes[by_class], return_index=True)[1])
+        wanted = min(wanted, len(spare))
+        chosen = spare[((np.arange(wanted) + 0.5) * len(spare) / max(wanted, 1)).astype(np.int64)]
+    train = np.setdiff1d(np.arange(rows), chosen)
+    return train, np.sort(chosen)
+
+
+def pairs_as_levels(frame: pd.DataFrame, na_codes: Any, kinds: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return ``kinds`` that make a category of every column of yes and no that is text."""
+    from permgrad.data.types.column_types import infer_schema
+
+    schema = infer_schema(frame, na_codes=na_codes, kinds=kinds)
+    return {column.name: "categorical" for column in schema if column.kind == "boolean" and column.storage == "pair"}
+
+
+def level_blocks(encoder: Any) -> list[list[int]]:
+    """Return for each category with at least 50 encoded levels its encoded columns, its missing ones included."""
+    kinds = np.array(encoder.kinds_)
+    blocks = [columns for columns in encoder.features("column").values() if len(columns)]
+    return [columns.tolist() for columns in blocks if (kinds[columns] == "level").sum() >= FEWEST_EMBEDDED_LEVELS]

@@ -1,0 +1,230 @@
+"""From an estimator's arguments to settings that are known to be right; faults are found before any work is done."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from permgrad.base.errors import InputError, shown, suggest
+from permgrad.models.estimators.argument_rules import (
+    TASK_LOSSES,
+    argument_faults,
+    layout_faults,
+    numeric_faults,
+    training_faults,
+)
+from permgrad.models.estimators.presets import Preset, get_preset
+from permgrad.models.network.network import check_paths
+from permgrad.models.network.options import NetworkOptions, check_network
+from permgrad.models.train.distributed import devices_faults
+from permgrad.models.train.training import TrainingOptions
+
+MOST_LEVELS, MOST_EMBEDDED_LEVELS = 50, 256
+#: Arguments that are training options as they are.
+_OF_TRAINING = (
+    "max_epochs", "batch_size", "learning_rate", "optimizer", "weight_decay", "schedule", "patience", "loss",
+    "precision",
+)  # fmt: skip
+_SMALLEST_BATCH, _LARGEST_BATCH, _ROWS_PER_BATCH = 32, 256, 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Checked choices: the preset with the estimator's own arguments in place."""
+
+    paths: tuple[str, ...]
+    layout: Any
+    numeric: str
+    network: NetworkOptions
+    training: TrainingOptions
+    automatic_batch: bool
+    class_weight: Any = None
+    validation_fraction: float = 0.1
+    pairs_as_levels: bool = False
+    max_levels: int = 50
+
+    def training_for(self, rows: int) -> TrainingOptions:
+        """Return the training options for a number of training rows: an automatic batch size is settled."""
+        if not self.automatic_batch:
+            return self.training
+        return dataclasses.replace(self.training, batch_size=automatic_batch_size(rows))
+
+
+def automatic_batch_size(rows: int) -> int:
+    """Return a power of two near ``rows / 64`` between 32 and 256: enough steps per epoch for few rows, speed for many.
+
+    Examples:
+        >>> [automatic_batch_size(rows) for rows in (100, 6000, 27000)]
+        [32, 128, 256]
+    """
+    power = 2 ** round(math.log2(max(rows, 1) / _ROWS_PER_BATCH)) if rows >= _ROWS_PER_BATCH else 1
+    return int(min(max(power, _SMALLEST_BATCH), _LARGEST_BATCH))
+
+
+def raise_faults(faults: Sequence[str], what: str = "arguments") -> None:
+    """Raise one error for all faults of arguments, or of what else they are, if there are any."""
+    if len(faults) == 1:
+        raise InputError(faults[0])
+    if faults:
+        listed = "".join(f"\n  - {fault}" for fault in faults)
+        raise InputError(f"{len(faults)} {what} are wrong:{listed}")
+
+
+def resolve_settings(parameters: Mapping[str, Any], task: str) -> Settings:
+    """Check all arguments of an estimator together, and then what its preset says beside them.
+
+    Args:
+        parameters: the estimator's ``get_params(deep=False)``.
+        task: ``"classification"`` or ``"regression"``.
+
+    Raises:
+        InputError: Lists every fault of the arguments at once, or of the preset.
+    """
+    faults: list[str] = []
+    paths: tuple[str, ...] = ()
+    preset: Preset | None = None
+    try:
+        paths = () if parameters["branches"] is None else check_paths(_listed(parameters["branches"]))
+    except InputError as error:
+        faults.append(str(error))
+    try:
+        preset = get_preset(parameters["preset"])
+    except InputError as error:
+        faults.append(str(error))
+    network, network_faults = check_network(parameters["network"])
+    faults += network_faults
+    faults += argument_faults(parameters, task)
+    # Whether several devices can share a batch can only be said of a device that is one.
+    device, devices = parameters["device"], parameters["devices"]
+    faults += device_faults(device) or devices_faults(devices, choose_device(device))
+    raise_faults(faults)
+    assert preset is not None
+    paths = paths or preset.branches
+    options = dataclasses.replace(preset.network, **network)
+    training = dict(preset.training)
+    training.update({name: parameters[name] for name in _OF_TRAINING if parameters[name] is not None})
+    raise_faults(_preset_faults(parameters, preset, options, training, task), "settings")
+    if training.get("patience") is not None:
+        training["patience"] = None if math.isinf(training["patience"]) else int(training["patience"])
+    training.setdefault("loss", TASK_LOSSES[task][0])
+    automatic = training.get("batch_size") == "auto"
+    if automatic:
+        del training["batch_size"]
+    return Settings(
+        paths=paths,
+        layout=preset.layout if parameters["layout"] is None else parameters["layout"],
+        numeric=preset.numeric if parameters["numeric"] is None else parameters["numeric"],
+        network=options,
+        training=TrainingOptions(**training),
+        automatic_batch=automatic,
+        class_weight=preset.class_weight if parameters.get("class_weight") is None else parameters["class_weight"],
+        validation_fraction=float(_given(parameters["validation_fraction"], preset.validation_fraction)),
+        pairs_as_levels=preset.pairs_as_levels,
+        max_levels=int(_given(parameters["max_levels"], most_levels(paths, options))),
+    )
+
+
+def check_preset(preset: Any, task: str | None = None) -> None:
+    """Refuse a preset whose values no training could use, before anything is done with it.
+
+    Args:
+        preset: as the estimators take it: a name, the path of a file, or a ``Preset``.
+        task: ``"classification"`` or ``"regression"``; None: not known before the table, the preset's loss may be for
+            either.
+
+    Raises:
+        InputError: Lists every fault.
+    """
+    from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
+
+    loss = None
+    if task is None:
+        task = "classification"
+        loss = TASK_LOSSES[task][0]
+    kind = HyNNClassifier if task == "classification" else HyNNRegressor
+    resolve_settings(kind(preset=preset, loss=loss).get_params(deep=False), task)
+
+
+def _preset_faults(
+    parameters: Mapping[str, Any], preset: Preset, network: NetworkOptions, training: Mapping[str, Any], task: str
+) -> list[str]:
+    """Check what comes from the preset, arguments being right already, and name the preset's file."""
+    faults = training_faults(training, task)
+    if parameters["numeric"] is None:
+        faults += numeric_faults(preset.numeric)
+    if parameters["layout"] is None:
+        faults += layout_faults(preset.layout)
+    if not isinstance(parameters["preset"], Preset):
+        words = f"however: preset {os.fspath(parameters['preset'])} has "
+        faults = [fault.replace("however: ", words, 1) for fault in faults]
+    try:
+        network.check()
+    except InputError as error:
+        # Either of the options that exclude each other may be an argument.
+        faults.append(str(error))
+    return faults
+
+
+def _given(value: Any, otherwise: Any) -> Any:
+    return otherwise if value is None else value
+
+
+def most_levels(paths: Sequence[str], network: NetworkOptions) -> int:
+    """Return how many levels of a category are told apart unless the user says: more if they are embedded.
+
+    Where an image is drawn each level takes a pixel, so 50 remain; each also takes 4 bytes per row.
+    """
+    return MOST_EMBEDDED_LEVELS if network.level_embedding_size and "image" not in paths else MOST_LEVELS
+
+
+def _listed(branches: Any) -> Sequence[str]:
+    """Return the branches as a sequence; anything else is given on as one unknown branch."""
+    branches = branches.tolist() if isinstance(branches, np.ndarray) else branches
+    return branches if isinstance(branches, (str, list, tuple)) else (branches,)
+
+
+def device_faults(device: Any) -> list[str]:
+    """Return what is wrong with a device, in a sentence; nothing if it can be used."""
+    import torch
+
+    try:
+        choose_device(device)
+    except (RuntimeError, TypeError, ValueError) as error:
+        there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        available = ["auto", "cpu", *(kind for kind, is_there in there.items() if is_there)]
+        reason = f" ({error if isinstance(error, InputError) else str(error).split(chr(10), 1)[0]})"
+        if reason.startswith(" (Expected one of"):
+            # Its own sentence lists devices that cannot be used here.
+            reason = suggest(device, available) or " (torch knows none of that name)"
+        listed = ", ".join(map(repr, available))
+        return [f"device must be one of {listed} on this machine, however: device={shown(device)}{reason}"]
+    return []
+
+
+def choose_device(device: Any) -> Any:
+    """Return the torch device that ``"auto"``, a name or a device stands for; ``"gpu"`` is another name of ``"cuda"``.
+
+    ``"auto"`` is a CUDA device, else the processor; Apple's ``"mps"`` is taken only by name.
+
+    Raises:
+        InputError: A device that this machine does not have, or of another kind than those.
+    """
+    import torch
+
+    if device is None or (isinstance(device, str) and device == "auto"):
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    name = os.fspath(device) if isinstance(device, str) else device
+    kind, colon, index = name.partition(":") if isinstance(name, str) else ("", "", "")
+    chosen = torch.device(f"cuda{colon}{index}" if kind == "gpu" else name)
+    if chosen.type not in ("cpu", "cuda", "mps"):
+        raise InputError("only processors, CUDA devices and Apple's mps are supported")
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError("torch finds no Apple GPU")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"{torch.cuda.device_count()} CUDA devices are visible")
+    return chosen

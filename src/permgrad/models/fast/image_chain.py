@@ -1,0 +1,385 @@
+"""The image branch read as a chain: convolutions, each with what follows it, up to the first dense layer.
+
+Whoever knows the chain can walk it faster than layer by layer (``folding``), and can say which box of each map a
+changed pixel reaches: the receptive field, read the other way round.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from permgrad.imaging.render import Renderer
+from permgrad.models.fast.folding import DenseStack, MapTail, hooked, is_plain, pair
+from permgrad.models.fast.kernels import channels_first_to_last, channels_last, linear
+from permgrad.models.network.network import HybridNetwork
+
+Box = tuple[int, int, int, int]
+
+#: Layers that act on each number alone when the network is in eval mode.
+_POINTWISE = (
+    nn.ReLU, nn.GELU, nn.SiLU, nn.Mish, nn.SELU, nn.Tanh, nn.ELU, nn.LeakyReLU, nn.Sigmoid, nn.Softplus, nn.Hardswish,
+    nn.Identity, nn.Dropout, nn.Dropout2d, nn.BatchNorm2d,
+)  # fmt: skip
+_POOLS = (nn.MaxPool2d, nn.AvgPool2d)
+#: The first convolution is a matrix where columns times filters are at most so many times the kernel: torch convolves
+#: one channel into 8 at 12 GFLOP/s, into 32 at 62, and multiplies matrices at 200 (measured on one core).
+_MOST_COLUMNS = 64
+
+
+class Segment:
+    """A convolution and the pointwise and pooling layers that follow it, up to the next convolution.
+
+    Args:
+        layers: the convolution and what follows.
+        in_size: height and width of its input.
+        one_channel: whether all channels of the input are equal, and only the first is given.
+
+    Attributes:
+        weight, bias: of the convolution and the map that ``tail`` wants behind it, channels last in memory.
+        tail: what follows.
+        convolved_size, out_size: height and width behind the convolution and behind the tail.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], in_size: tuple[int, int], *, one_channel: bool) -> None:
+        convolution = layers[0]
+        assert isinstance(convolution, nn.Conv2d)
+        self.convolution, self.in_size = convolution, in_size
+        self.tail = MapTail(layers[1:])
+        self.pools = [layer for layer in layers[1:] if isinstance(layer, _POOLS)]
+        weight = convolution.weight.detach()
+        bias = None if convolution.bias is None else convolution.bias.detach()
+        if one_channel:
+            weight = weight.sum(dim=1, keepdim=True)
+        if self.tail.before is not None:
+            scale, shift = self.tail.before.scale, self.tail.before.shift
+            bias = (shift if bias is None else bias.double() * scale + shift).to(weight.dtype)
+            weight = (weight.double() * scale[:, None, None, None]).to(weight.dtype)
+        self.weight, self.bias = channels_last(weight), bias
+        self.in_channels = int(weight.shape[1]) * convolution.groups
+        self.convolved_size = _sizes(_convolved(self, axis) for axis in (0, 1))
+        size = self.convolved_size
+        for pool in self.pools:
+            size = _sizes((size[a] - pair(pool.kernel_size)[a]) // pair(pool.stride)[a] + 1 for a in (0, 1))
+        self.out_size = size
+
+    @property
+    def channels(self) -> int:
+        """Channels of the result."""
+        return int(self.convolution.out_channels)
+
+    def convolve(self, values: Tensor, padding: Any = None, *, bias: bool = True) -> Tensor:
+        """Return the convolution of maps; ``padding=0`` where ``values`` already holds what lies beyond the edge."""
+        own = self.convolution
+        around = own.padding if padding is None else padding
+        added = self.bias if bias else None
+        return functional.conv2d(values, self.weight, added, own.stride, around, own.dilation, own.groups)
+
+
+def _sizes(numbers: Any) -> tuple[int, int]:
+    high, wide = numbers
+    return int(high), int(wide)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A box of the first convolution as a matrix on the columns whose pixels it reads; from `LinearPicture.entry`."""
+
+    columns: list[int]
+    #: what is drawn of the columns: ``(value − low) · factor``
+    low: Tensor
+    factor: Tensor
+    #: ``(height × width × channels, columns)``
+    matrix: Tensor
+    bias: Tensor | None
+    size: tuple[int, int]
+
+
+class LinearPicture:
+    """Pictures on which every column has a pixel of its own: a convolution of them is a matrix on the columns' values.
+
+    A box of it reads few columns. So does the whole where the table is narrow; made by :meth:`read`.
+
+    Args:
+        renderer: draws the pictures.
+        segment: the first convolution.
+        placed: columns and their pixels.
+
+    Attributes:
+        whole: all of the convolution; None where torch's own is faster.
+    """
+
+    def __init__(self, renderer: Renderer, segment: Segment, placed: Sequence[tuple[int, int]]) -> None:
+        self._renderer, self._segment = renderer, segment
+        width = segment.in_size[1]
+        self._places = [(column, pixel // width, pixel % width) for column, pixel in placed]
+        kernel = segment.weight.shape[2] * segment.weight.shape[3]
+        self.whole: Entry | None = None
+        if len(placed) * segment.channels <= _MOST_COLUMNS * kernel:
+            everything = (0, segment.convolved_size[0], 0, segment.convolved_size[1])
+            self.whole = self.entry(everything, read_by(segment, everything))
+
+    @classmethod
+    def read(cls, renderer: Any, segment: Segment) -> LinearPicture | None:
+        """Return the picture, or None where pictures are others."""
+        if not isinstance(renderer, Renderer) or segment.in_channels != 1 or segment.convolution.groups != 1:
+            return None
+        placed = renderer.placed()
+        return None if placed is None else cls(renderer, segment, placed)
+
+    def entry(self, box: Box, window: Box) -> Entry:
+        """Return the matrix to a box of the convolution, which reads a window of the picture."""
+        top, bottom, left, right = window
+        near = [(column, r - top, c - left) for column, r, c in self._places if top <= r < bottom and left <= c < right]
+        weight = self._segment.weight
+        size = box[1] - box[0], box[3] - box[2]
+        bias = None if self._segment.bias is None else self._segment.bias.repeat(size[0] * size[1])
+        matrix = weight.new_zeros(size[0] * size[1] * self._segment.channels, 0)
+        if near:
+            pictures = weight.new_zeros(len(near), bottom - top, right - left, 1).permute(0, 3, 1, 2)
+            for number, (_, row, place) in enumerate(near):
+                pictures[number, 0, row, place] = 1
+            maps = self._segment.convolve(pictures, 0, bias=False)
+            matrix = maps.permute(2, 3, 1, 0).flatten(0, 2).contiguous()
+        columns = [column for column, _, _ in near]
+        return Entry(columns, *self._renderer.ranges(columns, weight), matrix, bias, size)
+
+    def convolved(self, values: Tensor, entry: Entry) -> Tensor:
+        """Return a box of the convolution from the values of its columns: maps, channels last."""
+        if entry.columns:
+            drawn = (values - entry.low) * entry.factor
+            if self._renderer.clip:
+                drawn = drawn.clamp(0.0, self._renderer.scale)
+            flat = linear(drawn, entry.matrix, entry.bias)
+        else:
+            nothing = values.new_zeros(len(entry.matrix)) if entry.bias is None else entry.bias
+            flat = nothing.expand(len(values), -1).contiguous()
+        return flat.view(len(flat), *entry.size, -1).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a segment does for a box of its input that changes; boxes are half open.
+
+    Attributes:
+        box: what changes in its input.
+        moved: the outputs of the convolution that change.
+        needed: the outputs of the convolution that the changed results need, whole.
+        window: the input that ``needed`` reads; it may reach beyond the edge, into the padding.
+        result: what changes in its output.
+    """
+
+    box: Box
+    moved: Box
+    needed: Box
+    window: Box
+    result: Box
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing of the change survives the pooling."""
+        return area(self.result) == 0
+
+
+class ImageChain:
+    """An image branch as a chain of segments and, behind them, dense layers; made by :meth:`read`.
+
+    Args:
+        module: the network.
+        segments: the convolutions.
+        dense: the layers behind ``Flatten``.
+    """
+
+    def __init__(self, module: HybridNetwork, segments: list[Segment], dense: Sequence[nn.Module]) -> None:
+        self.renderer: Any = module.renderer
+        self.segments = segments
+        #: the first dense layer, whose input a changed box reaches through few columns; None: the head's
+        self.first: nn.Linear | None = dense[0] if dense else None  # type: ignore[assignment]
+        self._rest = DenseStack(dense[1:])
+        #: the first convolution as a matrix on the columns, where it is one
+        self.picture = LinearPicture.read(module.renderer, segments[0])
+        self._first_near: Tensor | None = None
+        if self.first is not None:
+            shape = (segments[-1].channels, *segments[-1].out_size)
+            self._first_near = channels_first_to_last(self.first.weight.detach(), shape)
+
+    @classmethod
+    def read(cls, module: HybridNetwork) -> ImageChain | None:
+        """Return the chain, or None where the branch is none that can be followed."""
+        renderer, branch = module.renderer, module.image_branch
+        if not isinstance(branch, nn.Sequential) or not hasattr(renderer, "render_region") or hooked(branch):
+            return None
+        layers = list(branch)
+        flatten = next((at for at, layer in enumerate(layers) if isinstance(layer, nn.Flatten)), None)
+        if flatten is None or not isinstance(layers[0], nn.Conv2d) or any(hooked(layer) for layer in layers):
+            return None
+        dense = layers[flatten + 1 :]
+        if dense and not is_plain(dense[0], nn.Linear):
+            return None
+        if not all(_known(layer) for layer in layers[:flatten]):
+            return None
+        starts = [at for at, layer in enumerate(layers[:flatten]) if isinstance(layer, nn.Conv2d)]
+        size = (int(module.image_shape[1]), int(module.image_shape[2]))
+        segments: list[Segment] = []
+        for start, stop in zip(starts, [*starts[1:], flatten], strict=True):
+            alike = not segments and isinstance(renderer, Renderer) and renderer.channels > 1
+            one = alike and layers[start].groups == 1
+            segments.append(Segment(layers[start:stop], size, one_channel=bool(one)))
+            size = segments[-1].out_size
+        return cls(module, segments, dense)
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers ``walk`` keeps for a row."""
+        read = self.segments if self.picture is None else self.segments[1:]
+        kept = sum(segment.in_channels * math.prod(segment.in_size) for segment in read)
+        kept += sum(segment.channels * math.prod(segment.convolved_size) for segment in self.segments[1:])
+        last = self.segments[-1]
+        return kept + last.channels * math.prod(last.out_size) + (0 if self.first is None else self.first.out_features)
+
+    def draw(self, encoded: Tensor) -> Tensor:
+        """Return the pictures as the first segment reads them, channels last in memory."""
+        images: Tensor = self.renderer(encoded)
+        return channels_last(images[:, : self.segments[0].in_channels])
+
+    def __call__(self, encoded: Tensor) -> Tensor:
+        """Return the image embedding of encoded rows; without dense layers it is a map, not flattened."""
+        values = self.segments[0].tail(self._convolved_first(encoded))
+        for segment in self.segments[1:]:
+            values = segment.tail(segment.convolve(values))
+        return self.leave(self.enter(values))
+
+    def _convolved_first(self, encoded: Tensor) -> Tensor:
+        if self.picture is None or self.picture.whole is None:
+            return self.segments[0].convolve(self.draw(encoded))
+        return self.picture.convolved(encoded[:, self.picture.whole.columns], self.picture.whole)
+
+    def walk(self, encoded: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the input of every segment with the last map behind them, and the convolutions but the first.
+
+        The first input is empty where nobody needs it, because the first convolution is a matrix on the columns.
+        """
+        needed = self.picture is None
+        drawn = self.draw(encoded) if needed else encoded.new_empty(len(encoded), 1, 0, 0)
+        first = self.segments[0].convolve(drawn) if needed else self._convolved_first(encoded)
+        maps, convolved = [drawn, self.segments[0].tail(first)], []
+        for segment in self.segments[1:]:
+            convolved.append(segment.convolve(maps[-1]))
+            maps.append(segment.tail(convolved[-1]))
+        return maps, convolved
+
+    def enter(self, last: Tensor) -> Tensor:
+        """Return the first dense layer's output from the last map; without one, the map itself."""
+        if self.first is None or self._first_near is None:
+            return last
+        return linear(last.permute(0, 2, 3, 1).flatten(1), self._first_near, self.first.bias)
+
+    def leave(self, entered: Tensor) -> Tensor:
+        """Return the embedding from what ``enter`` gave; without dense layers it is a map, not flattened."""
+        return self._rest(entered)
+
+    def steps(self, box: Box) -> list[Step]:
+        """Return what each segment does for a box of pixels that changes."""
+        found: list[Step] = []
+        for segment in self.segments:
+            found.append(_step(segment, box))
+            box = found[-1].result
+            if found[-1].empty:
+                break
+        return found
+
+
+def _known(layer: nn.Module) -> bool:
+    if getattr(layer, "inplace", False):
+        return False  # it would write into the cache
+    if isinstance(layer, nn.Conv2d):
+        return is_plain(layer, nn.Conv2d) and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    if isinstance(layer, nn.BatchNorm2d):
+        return is_plain(layer, nn.BatchNorm2d) and layer.running_mean is not None
+    return isinstance(layer, _POINTWISE) or (isinstance(layer, _POOLS) and _plain_pool(layer))
+
+
+def _plain_pool(layer: Any) -> bool:
+    return (
+        not layer.ceil_mode
+        and pair(layer.padding) == (0, 0)
+        and pair(getattr(layer, "dilation", 1)) == (1, 1)
+        and not getattr(layer, "return_indices", False)
+    )
+
+
+# ---- boxes -----------------------------------------------------------------------------------------------------------
+
+
+def area(box: Box) -> int:
+    """Return how many places a box holds."""
+    return max(0, box[1] - box[0]) * max(0, box[3] - box[2])
+
+
+def _convolved_range(segment: Segment, axis: int, low: int, high: int) -> tuple[int, int]:
+    """Return the outputs of a segment's convolution that read any input in ``low … high − 1``, along one axis."""
+    stride, padding, reach = _sliding(segment.convolution, axis)
+    return _affected(low, high, reach, stride, padding, segment.convolved_size[axis])
+
+
+def _sliding(convolution: nn.Conv2d, axis: int) -> tuple[int, int, int]:
+    """Return stride, padding, and how far behind its first input an output reads, along one axis."""
+    reach = pair(convolution.dilation)[axis] * (pair(convolution.kernel_size)[axis] - 1)
+    return pair(convolution.stride)[axis], pair(convolution.padding)[axis], reach
+
+
+def _convolved(segment: Segment, axis: int) -> int:
+    stride, padding, reach = _sliding(segment.convolution, axis)
+    return (segment.in_size[axis] + 2 * padding - reach - 1) // stride + 1
+
+
+def _affected(low: int, high: int, reach: int, stride: int, padding: int, size: int) -> tuple[int, int]:
+    first = max(0, math.ceil((low + padding - reach) / stride))
+    last = min(size, (high - 1 + padding) // stride + 1)
+    return first, max(first, last)
+
+
+def read_by(segment: Segment, outputs: Box) -> Box:
+    """Return the input that outputs of a convolution read; it may reach beyond the edge."""
+    own = segment.convolution
+    edges: list[int] = []
+    for axis in (0, 1):
+        low, high = outputs[2 * axis], outputs[2 * axis + 1]
+        first = low * own.stride[axis] - int(own.padding[axis])
+        edges += [
+            first,
+            first + (high - 1 - low) * own.stride[axis] + own.dilation[axis] * (own.kernel_size[axis] - 1) + 1,
+        ]
+    return edges[0], edges[1], edges[2], edges[3]
+
+
+def _step(segment: Segment, box: Box) -> Step:
+    """Follow a box that changes through a segment."""
+    by_axis = [_along(segment, axis, box[2 * axis], box[2 * axis + 1]) for axis in (0, 1)]
+    moved, needed, window, result = ((*rows, *cols) for rows, cols in zip(*by_axis, strict=True))
+    return Step(box, moved, needed, window, result)
+
+
+def _along(segment: Segment, axis: int, low: int, high: int) -> tuple[tuple[int, int], ...]:
+    moved = _convolved_range(segment, axis, low, high)
+    result, size = moved, segment.convolved_size[axis]
+    for pool in segment.pools:
+        own, step = pair(pool.kernel_size)[axis], pair(pool.stride)[axis]
+        size = (size - own) // step + 1
+        # Of nothing that changes, nothing follows: strides may pass over a box.
+        result = _affected(*result, own - 1, step, 0, size) if result[1] > result[0] else (0, 0)
+    # Back from the result to the convolution's outputs that the pooling windows need, whole.
+    needed = result
+    for pool in reversed(segment.pools):
+        own, step = pair(pool.kernel_size)[axis], pair(pool.stride)[axis]
+        needed = (needed[0] * step, (needed[1] - 1) * step + own) if needed[1] > needed[0] else (0, 0)
+    if needed[1] <= needed[0]:
+        return moved, (0, 0), (0, 0), (result[0], result[0])
+    stride, padding, reach = _sliding(segment.convolution, axis)
+    window = needed[0] * stride - padding, (needed[1] - 1) * stride - padding + reach + 1
+    return moved, needed, window, result

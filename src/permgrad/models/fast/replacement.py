@@ -1,0 +1,521 @@
+"""Predictions after a replacement, recomputing only what the replacement touches.
+
+A replaced feature changes a few pixels. Through convolutions and pooling these reach a box of each map (the receptive
+field, read the other way round), and only these boxes are computed again. A convolution is linear, so that the change
+of what it gives is a small product with the change of what it reads, added to what it gave before; the last box moves
+the first dense layer by the columns that read it. Everything else comes from the unchanged row's cache. Where a network
+is not a plain chain, or the box is most of the image, it is computed whole; both give the same numbers up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from permgrad.base.threads import Undo, together
+from permgrad.models.fast.image_chain import Box, Entry, ImageChain, LinearPicture, Segment, Step, area, read_by
+from permgrad.models.fast.inference import FoldedNetwork
+from permgrad.models.fast.kernels import linear
+from permgrad.models.network.network import HybridNetwork
+
+Coalition = frozenset[str]
+
+#: Where the boxes hold more than this share of the arithmetic, the image is computed whole.
+_MOST = 0.8
+#: A convolution of a box becomes one product where the box holds at most so many times the kernel, and the matrix at
+#: most so many numbers.
+_PRODUCT_KERNELS, _PRODUCT_NUMBERS = 2, 2**21
+#: Matrices and plans kept; both are made again in no time.
+_KEPT = 64
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Put every submodule into eval mode for the body, and back into its own mode afterwards, also after an error.
+
+    Threads may do so at the same time, with one module or with modules that share parts.
+    """
+    parts = list(module.modules())
+    with together({("mode", id(part)): partial(_kept_mode, part) for part in parts}):
+        # Also where others have done so: a module may have an eval of its own.
+        _evaluate(module)
+        yield
+
+
+def _evaluate(module: nn.Module) -> None:
+    """Put a module into eval mode; what ``torch.export`` made has one mode only, the one it was exported in."""
+    try:
+        module.eval()
+    except NotImplementedError:
+        module.training = False
+        for part in module.children():
+            _evaluate(part)
+
+
+def _kept_mode(part: nn.Module) -> Undo:
+    training = part.training
+
+    def put_back() -> None:
+        part.training = training
+
+    return put_back
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The boxes a player's replacement goes through, and the weights that read the last of them."""
+
+    steps: tuple[Step, ...]
+    #: ``(units, height × width × channels)`` of the last box; None where nothing of it survives the pooling
+    read: Tensor | None
+
+
+@dataclass
+class Block:
+    """The cache for a block of receivers."""
+
+    encoded: Tensor
+    #: of each path; empty where the head is read in parts, which needs ``shares`` alone
+    embeddings: dict[str, Tensor]
+    #: each path's share of the head's first layer, before its bias
+    shares: dict[str, Tensor]
+    outputs: Tensor
+    #: input of every segment of the image branch, and its last map behind them; empty where it is computed whole
+    maps: list[Tensor] = field(default_factory=list)
+    #: the convolutions of all segments but the first
+    convolved: list[Tensor] = field(default_factory=list)
+    #: the image branch's first dense layer, before its activation, where it has one
+    image_dense: Tensor | None = None
+    #: the table branch's first dense layer, before its activation, where that is how replacements enter
+    table_dense: Tensor | None = None
+
+    def with_room(self, encoded: Tensor) -> Block:
+        """Return a block for more rows, of the same parts, not yet filled."""
+        rows = len(encoded)
+        return Block(
+            encoded,
+            {path: _room(own, rows) for path, own in self.embeddings.items()},
+            {path: _room(own, rows) for path, own in self.shares.items()},
+            _room(self.outputs, rows),
+            [_room(own, rows) for own in self.maps],
+            [_room(own, rows) for own in self.convolved],
+            None if self.image_dense is None else _room(self.image_dense, rows),
+            None if self.table_dense is None else _room(self.table_dense, rows),
+        )
+
+    def put(self, start: int, part: Block) -> None:
+        """Fill in the rows from ``start``."""
+        for whole, own in zip(self._parts(), part._parts(), strict=True):
+            whole[start : start + len(own)] = own
+
+    def _parts(self) -> list[Tensor]:
+        single = [own for own in (self.image_dense, self.table_dense) if own is not None]
+        return [*self.embeddings.values(), *self.shares.values(), self.outputs, *self.maps, *self.convolved, *single]
+
+
+def _room(tensor: Tensor, rows: int) -> Tensor:
+    """Return an empty tensor of more rows; maps have their channels last in memory."""
+    if tensor.ndim != 4:
+        return tensor.new_empty(rows, *tensor.shape[1:])
+    _, channels, height, width = tensor.shape
+    return tensor.new_empty(rows, height, width, channels).permute(0, 3, 1, 2)
+
+
+class ReplacementEngine:
+    """Replaces encoded columns of rows, in any set of paths, and predicts.
+
+    Args:
+        module: the network; it is only read, and taken in eval mode.
+        incremental: whether to recompute only what is touched where the network allows it; False is the dense
+            reference, the network as it is.
+
+    Examples:
+        >>> net = HybridNetwork(3, 2, {"dense_units": [4]}, paths=("tabular",)).eval()
+        >>> engine = ReplacementEngine(net)
+        >>> with torch.inference_mode():
+        ...     block = engine.prepare(torch.zeros(5, 3))
+        ...     new = engine.replace(block, 0, 5, [1], torch.ones(5, 1), [frozenset({"tabular"})])
+        >>> new[frozenset({"tabular"})].shape
+        torch.Size([5, 2])
+    """
+
+    def __init__(self, module: HybridNetwork, *, incremental: bool = True) -> None:
+        self.module = module
+        self.paths = module.paths
+        folded = FoldedNetwork(module) if incremental else None
+        self._head = None if folded is None else folded.head
+        # Without the head's first layer in parts there is nothing to carry a change into.
+        self._whole: FoldedNetwork | HybridNetwork = module if folded is None else folded
+        self._chain: ImageChain | None = None if folded is None or self._head is None else folded.image
+        self._table = None if folded is None or self._head is None else folded.table
+        self._plans: OrderedDict[tuple[int, ...], _Plan | None] = OrderedDict()
+        self._products: OrderedDict[tuple[object, ...], Tensor] = OrderedDict()
+        self._entries: OrderedDict[Box, Entry] = OrderedDict()
+
+    # ---- what a player's replacement goes through ----------------------------------------------------------------
+
+    def _plan(self, columns: Sequence[int]) -> _Plan | None:
+        """Return the boxes a replacement of these columns goes through, or None where dense is cheaper or needed."""
+        key = tuple(int(column) for column in columns)
+        if key not in self._plans:
+            self._plans[key] = None if self._chain is None or not key else self._make_plan(self._chain, key)
+            if len(self._plans) > _KEPT:
+                self._plans.popitem(last=False)
+        return self._plans[key]
+
+    def _make_plan(self, chain: ImageChain, columns: tuple[int, ...]) -> _Plan | None:
+        box: Box = chain.renderer.region_of(columns)
+        if area(box) == 0:
+            return _Plan((), None)  # drawn over by another column: no pixel shows it
+        steps = tuple(chain.steps(box))
+        cost = full = 0.0
+        for segment, step in zip(chain.segments, steps, strict=False):
+            weights = segment.convolution.weight.numel()
+            cost += weights * area(step.needed if segment is chain.segments[0] else step.moved)
+            full += weights * segment.convolved_size[0] * segment.convolved_size[1]
+        if cost >= _MOST * full:
+            return None
+        if steps[-1].empty:
+            return _Plan(steps, None)  # pooling drops the only pixels that change
+        last, (top, bottom, left, right) = chain.segments[-1], steps[-1].result
+        assert self._head is not None
+        weight = self._head.columns("image") if chain.first is None else chain.first.weight.detach()
+        read = weight.reshape(-1, last.channels, *last.out_size)[:, :, top:bottom, left:right]
+        return _Plan(steps, read.permute(0, 2, 3, 1).flatten(1).contiguous())
+
+    def _product(self, number: int, segment: Segment, shape: Sequence[int], place: Box, read: Box) -> Tensor | None:
+        """Return a convolution of a small box as a matrix, or None where the box is too large for one.
+
+        Args:
+            number: of the segment.
+            segment: its convolution.
+            shape: ``(channels, height, width)`` of what is convolved.
+            place: where that lies in the input that is read; around it are zeros.
+            read: the input that is read, as in ``Step.window``.
+
+        Returns:
+            ``(numbers given, numbers read)``, numbers in the order height, width, channels.
+        """
+        height, width = read[1] - read[0], read[3] - read[2]
+        channels, high, wide = shape
+        kernel = segment.weight.shape[2] * segment.weight.shape[3]
+        places = _slid(segment, height, 0) * _slid(segment, width, 1)
+        numbers = channels * high * wide
+        whole = segment.in_channels == 1  # torch convolves one channel at a fraction of a product's speed
+        most = _PRODUCT_KERNELS * kernel * (4 if whole else 1)
+        if high * wide > most or numbers * places * segment.channels > _PRODUCT_NUMBERS:
+            return None
+        offset = (place[0] - read[0], place[2] - read[2])
+        key = (number, channels, high, wide, height, width, offset)
+        if key not in self._products:
+            units = torch.eye(numbers, dtype=segment.weight.dtype, device=segment.weight.device)
+            units = units.view(numbers, high, wide, channels).permute(0, 3, 1, 2)
+            given = segment.convolve(_framed(units, (height, width), offset), 0, bias=False)
+            self._products[key] = given.permute(2, 3, 1, 0).flatten(0, 2).contiguous()
+            if len(self._products) > _KEPT:
+                self._products.popitem(last=False)
+        return self._products[key]
+
+    # ---- computing ---------------------------------------------------------------------------------------------------
+
+    def prepare(self, encoded: Tensor, *, batch_size: int = 256, light: bool = False) -> Block:
+        """Compute and keep what replacements in these rows will need.
+
+        Args:
+            encoded: ``(rows, encoded)``.
+            batch_size: rows at a time.
+            light: whether only what ``exchange`` needs is kept, and the outputs.
+
+        Returns:
+            The cache; ``Block.outputs`` is ``(rows, outputs)``.
+        """
+        block = self._prepare(encoded[:batch_size], light)
+        if len(encoded) <= batch_size:
+            return block
+        whole = block.with_room(encoded)
+        for start in range(0, len(encoded), batch_size):
+            whole.put(start, self._prepare(encoded[start : start + batch_size], light) if start else block)
+        return whole
+
+    def _prepare(self, encoded: Tensor, light: bool) -> Block:
+        block = Block(encoded, {}, {}, encoded[:, :0])
+        found: dict[str, Tensor] = {}
+        for path in self.paths:
+            if light:
+                found[path] = self._whole.embed(path, encoded)
+            elif path == "image" and self._chain is not None:
+                block.maps, block.convolved = self._chain.walk(encoded)
+                entered = self._chain.enter(block.maps[-1])
+                block.image_dense = None if self._chain.first is None else entered
+                found[path] = self._chain.leave(entered)
+            elif path == "tabular" and self._table is not None:
+                block.table_dense = self._table.enter(encoded)
+                found[path] = self._table.leave(block.table_dense)
+            else:
+                found[path] = self._whole.embed(path, encoded)
+        if self._head is None:
+            block.embeddings, block.outputs = found, self._whole.fuse(found)
+        else:
+            block.shares = {path: self._head.share(path, value) for path, value in found.items()}
+            block.outputs = self._head.finish([block.shares[path] for path in self.paths])
+        return block
+
+    def replace(
+        self,
+        block: Block,
+        start: int,
+        stop: int,
+        columns: Sequence[int] | npt.NDArray[np.intp],
+        values: Tensor,
+        coalitions: Sequence[Coalition],
+        rows: Tensor | None = None,
+    ) -> dict[Coalition, Tensor]:
+        """Predict rows ``start … stop − 1`` of the block with ``columns`` replaced by ``values``, once per coalition.
+
+        Args:
+            block: from ``prepare``.
+            start: first row within the block.
+            stop: one past the last row.
+            columns: encoded columns replaced.
+            values: new values ``(pairs, len(columns))``.
+            coalitions: sets of paths in which the replacement is made.
+            rows: ``(pairs,)`` int64: which row each line of ``values`` is for, counted from ``start``; a row may have
+                several lines, or none. None: each row has one, in order.
+
+        Returns:
+            For each coalition the outputs ``(pairs, outputs)``.
+        """
+        part = _Part(block, slice(start, stop), rows)
+        index = [int(column) for column in columns]
+        if not index:
+            return dict.fromkeys(coalitions, part.of(block.outputs))
+        touched = frozenset().union(*coalitions)
+        if self._head is None:
+            edited = _edited(part, index, values)
+            new = {path: self._whole.embed(path, edited) for path in touched}
+            old = {path: part.of(block.embeddings[path]) for path in self.paths}
+            return {
+                coalition: self._whole.fuse({path: (new if path in coalition else old)[path] for path in self.paths})
+                for coalition in coalitions
+            }
+        shares = {path: self._replaced_share(path, part, index, values) for path in touched}
+        kept = {path: part.of(block.shares[path]) for path in self.paths}
+        # All coalitions go through the rest of the head together.
+        joined = [
+            torch.cat([(shares if path in coalition else kept)[path] for coalition in coalitions])
+            for path in self.paths
+        ]
+        outputs = self._head.finish(joined)
+        return dict(zip(coalitions, outputs.split(len(values)), strict=True))
+
+    def _replaced_share(self, path: str, part: _Part, columns: list[int], values: Tensor) -> Tensor:
+        assert self._head is not None
+        block = part.block
+        if path == "tabular" and self._table is not None and block.table_dense is not None:
+            old = part.of(block.encoded[:, columns])
+            moved = self._table.moved(part.of(block.table_dense), columns, old, values)
+            if moved is not None:
+                return self._head.share(path, self._table.leave(moved))
+        plan = self._plan(columns) if path == "image" and block.maps else None
+        if plan is None:
+            return self._head.share(path, self._whole.embed(path, _edited(part, columns, values)))
+        if plan.read is None:
+            return part.of(block.shares["image"])
+        return self._moved_share(part, plan, columns, values)
+
+    def _moved_share(self, part: _Part, plan: _Plan, columns: list[int], values: Tensor) -> Tensor:
+        """Return the image's share of the head's first layer, from the boxes that change."""
+        chain, block = self._chain, part.block
+        assert chain is not None
+        assert self._head is not None
+        assert plan.read is not None
+        change = self._redrawn(part, chain, plan.steps[0], columns, values)
+        for number, (segment, step) in enumerate(zip(chain.segments[1:], plan.steps[1:], strict=True), start=1):
+            given = part.box(block.convolved[number - 1], step.needed)
+            _add_box(given, self._convolved_change(number, segment, step, change), step)
+            change = segment.tail(given) - part.box(block.maps[number + 1], step.result)
+        moved = linear(change.permute(0, 2, 3, 1).flatten(1), plan.read)
+        if chain.first is None:
+            return moved.add_(part.of(block.shares["image"]))
+        assert block.image_dense is not None
+        return self._head.share("image", chain.leave(moved.add_(part.of(block.image_dense))))
+
+    def _redrawn(self, part: _Part, chain: ImageChain, step: Step, columns: list[int], values: Tensor) -> Tensor:
+        """Return the change of the first segment's result in its box: its window is drawn and convolved anew."""
+        segment, block = chain.segments[0], part.block
+        if chain.picture is not None:
+            given = self._reconvolved(part, chain.picture, step, columns, values)
+            return segment.tail(given) - part.box(block.maps[1], step.result)
+        patch = _drawn(chain, part, step.box, columns, values)
+        window = part.box(block.maps[0], step.window, padded=segment.in_size)
+        # The patch may reach beyond the window where pooling drops an odd last row or column.
+        _set_box(window, patch, step)
+        shape = (segment.in_channels, *window.shape[2:])
+        product = self._product(0, segment, shape, step.window, step.window)
+        if product is None:
+            given = segment.convolve(window, 0)
+        else:
+            size = step.needed[1] - step.needed[0], step.needed[3] - step.needed[2]
+            bias = None if segment.bias is None else segment.bias.repeat(size[0] * size[1])
+            given = _maps(linear(window.permute(0, 2, 3, 1).flatten(1), product, bias), size)
+        return segment.tail(given) - part.box(block.maps[1], step.result)
+
+    def _reconvolved(
+        self, part: _Part, picture: LinearPicture, step: Step, columns: list[int], values: Tensor
+    ) -> Tensor:
+        """Return a box of the first convolution where it is a matrix on the columns."""
+        if step.needed not in self._entries:
+            self._entries[step.needed] = picture.entry(step.needed, step.window)
+            if len(self._entries) > _KEPT:
+                self._entries.popitem(last=False)
+        entry = self._entries[step.needed]
+        return picture.convolved(_seen(part, entry.columns, columns, values), entry)
+
+    def _convolved_change(self, number: int, segment: Segment, step: Step, change: Tensor) -> Tensor:
+        """Return by how much the convolution moves in ``step.moved`` where its input moves in ``step.box``."""
+        read = read_by(segment, step.moved)
+        product = self._product(number, segment, change.shape[1:], step.box, read)
+        if product is None:
+            size, offset = (read[1] - read[0], read[3] - read[2]), (step.box[0] - read[0], step.box[2] - read[2])
+            return segment.convolve(_framed(change, size, offset), 0, bias=False)
+        size = step.moved[1] - step.moved[0], step.moved[3] - step.moved[2]
+        return _maps(linear(change.permute(0, 2, 3, 1).flatten(1), product), size)
+
+    def exchange(self, block: Block, rows: Tensor, donors: Tensor, donor_block: Block, coalition: Coalition) -> Tensor:
+        """Predict receivers ``rows`` with the whole embedding of the coalition's paths taken from donor rows.
+
+        Shape:
+            rows, donors ``(pairs,)`` int64; result ``(pairs, outputs)``.
+        """
+        source = {path: (donor_block, donors) if path in coalition else (block, rows) for path in self.paths}
+        if self._head is not None:
+            return self._head.finish([held.shares[path][index] for path, (held, index) in source.items()])
+        return self._whole.fuse({path: held.embeddings[path][index] for path, (held, index) in source.items()})
+
+    def bytes_per_row(self, *, light: bool = False) -> int:
+        """Estimate how many bytes ``prepare`` keeps for each row."""
+        numbers = sum(self.module.widths.values()) + self.module.encoded
+        if self._head is not None:
+            numbers = self.module.encoded + len(self.paths) * self._head.units
+        if not light:
+            numbers += 0 if self._table is None else self._table.numbers
+            numbers += 0 if self._chain is None else self._chain.numbers
+        return 4 * numbers
+
+
+# ---- rows and boxes --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Rows of a block, each once or as often as it is replaced."""
+
+    block: Block
+    span: slice
+    rows: Tensor | None
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """Return the rows of a cached tensor."""
+        own = tensor[self.span]
+        return own if self.rows is None else own.index_select(0, self.rows)
+
+    def box(self, maps: Tensor, box: Box, *, padded: tuple[int, int] | None = None) -> Tensor:
+        """Return a copy of a box of cached maps, channels last; with ``padded``, their size, it may lie beyond them."""
+        top, bottom, left, right = box
+        own = maps[self.span]
+        if padded is not None and (top < 0 or left < 0 or bottom > padded[0] or right > padded[1]):
+            inner = own[:, :, max(top, 0) : min(bottom, padded[0]), max(left, 0) : min(right, padded[1])]
+            own = _framed(inner, (bottom - top, right - left), (max(-top, 0), max(-left, 0)))
+        else:
+            own = own[:, :, top:bottom, left:right]
+        near = own.permute(0, 2, 3, 1).contiguous() if self.rows is None else own.permute(0, 2, 3, 1)
+        if self.rows is not None:
+            # Boxes are copied out once and rows then taken whole: several times faster than taking both at once.
+            near = near.contiguous().index_select(0, self.rows)
+        elif near.data_ptr() == own.data_ptr():
+            near = near.clone()
+        return near.permute(0, 3, 1, 2)
+
+
+def _edited(part: _Part, columns: list[int], values: Tensor) -> Tensor:
+    """Return whole encoded rows with columns replaced."""
+    edited = part.of(part.block.encoded)
+    edited = edited.clone() if part.rows is None else edited
+    edited[:, columns] = values
+    return edited
+
+
+def _seen(part: _Part, near: list[int], columns: list[int], values: Tensor) -> Tensor:
+    """Return the encoded columns ``near`` with those of ``columns`` among them replaced."""
+    seen = part.of(part.block.encoded[:, near])
+    place = {column: at for at, column in enumerate(near)}
+    known = [k for k, column in enumerate(columns) if column in place]
+    if known:
+        seen[:, [place[columns[k]] for k in known]] = values[:, known]
+    return seen
+
+
+def _drawn(chain: ImageChain, part: _Part, box: Box, columns: list[int], values: Tensor) -> Tensor:
+    """Return the pixels of a box with columns replaced, as the first segment reads them."""
+    renderer = chain.renderer
+    if hasattr(renderer, "draw_region"):
+        patch: Tensor = renderer.draw_region(_seen(part, renderer.columns_near(box), columns, values), box)
+    else:
+        patch = renderer.render_region(_edited(part, columns, values), box)
+    return patch[:, : chain.segments[0].in_channels]
+
+
+def _slid(segment: Segment, size: int, axis: int) -> int:
+    """Return how many outputs a convolution without padding gives along an axis."""
+    own = segment.convolution
+    reach = own.dilation[axis] * (own.kernel_size[axis] - 1)
+    return max(0, (size - reach - 1) // own.stride[axis] + 1)
+
+
+def _framed(values: Tensor, size: tuple[int, int], offset: tuple[int, int]) -> Tensor:
+    """Return zeros with ``values`` at ``offset``, cut where they reach over; channels last."""
+    rows, channels, high, wide = values.shape
+    frame = torch.zeros(rows, *size, channels, dtype=values.dtype, device=values.device).permute(0, 3, 1, 2)
+    top, left = max(offset[0], 0), max(offset[1], 0)
+    bottom, right = min(offset[0] + high, size[0]), min(offset[1] + wide, size[1])
+    if bottom > top and right > left:
+        frame[:, :, top:bottom, left:right] = values[
+            :, :, top - offset[0] : bottom - offset[0], left - offset[1] : right - offset[1]
+        ]
+    return frame
+
+
+def _maps(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return rows ``(rows, height × width × channels)`` as maps ``(rows, channels, height, width)``."""
+    return values.view(len(values), *size, -1).permute(0, 3, 1, 2)
+
+
+def _common(first: Box, second: Box) -> Box:
+    return max(first[0], second[0]), min(first[1], second[1]), max(first[2], second[2]), min(first[3], second[3])
+
+
+def _within(maps: Tensor, own: Box, box: Box) -> Tensor:
+    """Return the view of ``box`` in maps that cover the box ``own``."""
+    return maps[:, :, box[0] - own[0] : box[1] - own[0], box[2] - own[2] : box[3] - own[2]]
+
+
+def _add_box(given: Tensor, moved: Tensor, step: Step) -> None:
+    """Add the change of a convolution in ``step.moved`` to its outputs in ``step.needed``."""
+    both = _common(step.moved, step.needed)
+    if area(both):
+        _within(given, step.needed, both).add_(_within(moved, step.moved, both))
+
+
+def _set_box(window: Tensor, patch: Tensor, step: Step) -> None:
+    """Put the new pixels of ``step.box`` into ``step.window``."""
+    both = _common(step.box, step.window)
+    if area(both):
+        _within(window, step.window, both).copy_(_within(patch, step.box, both))

@@ -1,0 +1,230 @@
+"""The two ways a row is read: as a table by a multilayer perceptron, as an image by a convolutional network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from permgrad.base.errors import InputError
+from permgrad.models.network.blocks import convolution_block, dense_stack, initialize_
+from permgrad.models.network.members import MemberScale
+
+if TYPE_CHECKING:
+    from permgrad.models.network.options import NetworkOptions
+
+
+# So small that no level means anything before training, as behind a one-hot block: with 240 levels in 3,600 rows R² is
+# 0.820, of one-hot columns 0.820, and with the usual N(0, 1) 0.807.
+_TABLE_SCALE = 0.05
+
+
+class PeriodicDenseEmbedding(nn.Module):
+    """Each number becomes a short vector: the number itself beside a learned mix of its cosines.
+
+    ``x_j ↦ (x_j, V_j cos(2π(w_j x_j + b_j)) + c_j)``: the "PBLD" embedding of Holzmüller et al. 2024 (RealMLP,
+    arXiv 2407.04491, section 3), after the periodic embeddings of Gorishniy et al. 2022 (arXiv 2203.05556, equation 8).
+
+    Shape:
+        ``(rows, columns)`` to ``(rows, columns × size)``; neighbours in the result belong to one column.
+
+    Examples:
+        >>> PeriodicDenseEmbedding(3, size=4)(torch.zeros(5, 3)).shape
+        torch.Size([5, 12])
+    """
+
+    def __init__(self, columns: int, *, size: int = 4, frequencies: int = 16, scale: float = 0.1) -> None:
+        if size < 2:
+            raise InputError(f"embedding_size must be at least 2, however: embedding_size={size}; pass for example 4")
+        super().__init__()
+        self.columns = columns
+        self.size = size
+        self.frequency = nn.Parameter(torch.randn(columns, frequencies) * scale)
+        self.phase = nn.Parameter(torch.rand(columns, frequencies) - 0.5)
+        bound = frequencies**-0.5
+        self.weight = nn.Parameter((torch.rand(columns, frequencies, size - 1) * 2 - 1) * bound)
+        self.bias = nn.Parameter((torch.rand(columns, size - 1) * 2 - 1) * bound)
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """Embed every column."""
+        return self._embed(numbers, self.frequency, self.phase, self.weight, self.bias)
+
+    def embed_some(self, numbers: Tensor, columns: Tensor) -> Tensor:
+        """Embed ``numbers (rows, len(columns))`` of some columns, given by their places."""
+        parts = (self.frequency, self.phase, self.weight, self.bias)
+        return self._embed(numbers, *(part[columns] for part in parts))
+
+    @staticmethod
+    def _embed(numbers: Tensor, frequency: Tensor, phase: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        waves = torch.cos(2 * torch.pi * (numbers.unsqueeze(-1) * frequency + phase))
+        mixed = torch.einsum("ncf,cfs->ncs", waves, weight) + bias
+        return torch.cat([numbers.unsqueeze(-1), mixed], dim=-1).flatten(1)
+
+
+def embed_columns(embedding: PeriodicDenseEmbedding, encoded: Tensor, numeric: Tensor, other: Tensor) -> Tensor:
+    """Return the embedded numeric columns and, behind them, the other columns as they are.
+
+    Shape:
+        encoded ``(rows, encoded)``, numeric and other column numbers; ``(rows, numbers × size + others)``.
+    """
+    embedded: Tensor = embedding(encoded[:, numeric])
+    return torch.cat([embedded, encoded[:, other]], dim=1) if len(other) else embedded
+
+
+class LevelEmbeddingLinear(nn.Linear):
+    """A dense layer that reads blocks of level columns through learned embeddings, and the other columns as they are.
+
+    With ``e_i`` the embedding table of block i, ``y = W [x_rest, x_block1 e_1, x_block2 e_2, …] + b`` (entity
+    embeddings, Guo & Berkhahn 2016, arXiv 1604.06737). That is linear in x, so the whole is one linear layer, whose
+    ``weight`` has rank ``size`` within a block: whoever reads a network layer by layer reads it as any other. A missing
+    value's column and "other" are levels like all.
+
+    Args:
+        in_features: columns of the input.
+        out_features: units.
+        blocks: for each embedded category its columns of the input.
+        size: numbers per embedded category.
+        initializer: how ``W`` is drawn; the tables are drawn from N(0, 0.05²).
+
+    Shape:
+        ``(rows, in_features)`` to ``(rows, out_features)``.
+
+    Examples:
+        >>> layer = LevelEmbeddingLinear(62, 8, [range(2, 62)], size=16, initializer="he_normal")
+        >>> layer(torch.zeros(5, 62)).shape, sum(number.numel() for number in layer.parameters())
+        (torch.Size([5, 8]), 1112)
+    """
+
+    order: Tensor
+
+    def __init__(
+        self, in_features: int, out_features: int, blocks: Sequence[Sequence[int]], *, size: int, initializer: str
+    ) -> None:
+        nn.Module.__init__(self)  # not Linear's own, whose weight is a parameter; here it is composed
+        self.in_features, self.out_features, self.size = in_features, out_features, size
+        embedded = [int(column) for block in blocks for column in block]
+        rest = sorted(set(range(in_features)) - set(embedded))
+        self.register_buffer("order", torch.argsort(torch.tensor([*rest, *embedded])), persistent=False)
+        self.rest = len(rest)
+        mixing = nn.Linear(self.rest + size * len(blocks), out_features)
+        initialize_(mixing, initializer)
+        self.mixing, self.bias = mixing.weight, mixing.bias
+        self.tables = nn.ParameterList(nn.Parameter(_TABLE_SCALE * torch.randn(len(block), size)) for block in blocks)
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        """The layer's matrix ``(out_features, in_features)``, composed of mixing and tables."""
+        rest, *mixes = self.mixing.split([self.rest, *[self.size] * len(self.tables)], dim=1)
+        parts = [mix @ table.T for mix, table in zip(mixes, self.tables, strict=True)]
+        return torch.cat([rest, *parts], dim=1)[:, self.order]
+
+
+class TableBranch(nn.Module):
+    """Encoded rows to a vector: numeric columns and large categories are embedded, the rest enters as it is.
+
+    Dense blocks follow; the first one's linear layer holds the embeddings of large categories.
+
+    Args:
+        encoded: number of encoded columns.
+        options: sizes and choices.
+        numeric_columns: encoded columns that are continuous.
+        level_blocks: for each large category its encoded columns; used if ``options.level_embedding_size`` is not 0.
+
+    Shape:
+        ``(rows, encoded)`` to ``(rows, out_features)``; of several members the vectors lie one behind the other.
+    """
+
+    numeric: Tensor
+    other: Tensor
+
+    def __init__(
+        self,
+        encoded: int,
+        options: NetworkOptions,
+        numeric_columns: Sequence[int],
+        level_blocks: Sequence[Sequence[int]] = (),
+    ) -> None:
+        super().__init__()
+        self.embedding: PeriodicDenseEmbedding | None = None
+        width = encoded
+        numeric = sorted({int(column) for column in numeric_columns})
+        if options.numeric_embedding == "periodic" and numeric:
+            self.embedding = PeriodicDenseEmbedding(
+                len(numeric),
+                size=options.embedding_size,
+                frequencies=options.embedding_frequencies,
+                scale=options.embedding_scale,
+            )
+            width = len(numeric) * options.embedding_size + (encoded - len(numeric))
+        other = sorted(set(range(encoded)) - set(numeric))
+        self.register_buffer("numeric", torch.tensor(numeric, dtype=torch.long), persistent=False)
+        self.register_buffer("other", torch.tensor(other, dtype=torch.long), persistent=False)
+        layers, self.out_features = dense_stack(
+            width,
+            options.dense_units,
+            activation=options.activation,
+            normalization=options.normalization,
+            dropout=options.dropout,
+            initializer=options.initializer,
+        )
+        if options.level_embedding_size and level_blocks:
+            place = {column: column for column in range(encoded)}
+            if self.embedding is not None:
+                place = {column: width - len(other) + at for at, column in enumerate(other)}
+            layers[0] = LevelEmbeddingLinear(
+                width,
+                options.dense_units[0],
+                [[place[int(column)] for column in block] for block in level_blocks],
+                size=options.level_embedding_size,
+                initializer=options.initializer,
+            )
+        if options.members > 1:
+            layers = [MemberScale(options.members, width), *layers, nn.Flatten()]
+            self.out_features *= options.members
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, encoded: Tensor) -> Tensor:
+        """Embed, then apply the dense blocks."""
+        out: Tensor = self.layers(self.embed(encoded))
+        return out
+
+    def embed(self, encoded: Tensor) -> Tensor:
+        """Return what the first layer reads: embedded numbers and, behind them, the other columns."""
+        return encoded if self.embedding is None else embed_columns(self.embedding, encoded, self.numeric, self.other)
+
+
+def image_branch(shape: tuple[int, int, int], options: NetworkOptions) -> tuple[nn.Sequential, int]:
+    """Return the convolutional network for images of ``shape`` (channels, height, width), and its output's width.
+
+    A plain chain of layers that ends in ``Flatten`` and, if asked for, dense blocks: anyone can walk through it.
+    A map that is smaller than the pooling window is not pooled.
+    """
+    channels, height, width = shape
+    layers: list[nn.Module] = []
+    for number, filters in enumerate(options.conv_filters):
+        window = options.pooling[min(number, len(options.pooling) - 1)]
+        if min(height, width) < window:
+            window = 1
+        layers += convolution_block(
+            channels,
+            filters,
+            kernel_size=options.kernel_size,
+            pooling=window,
+            activation=options.activation,
+            normalization=options.conv_normalization,
+            dropout=options.dropout,
+            initializer=options.initializer,
+        )
+        channels, height, width = filters, height // window, width // window
+    layers.append(nn.Flatten())
+    dense, out_features = dense_stack(
+        channels * height * width,
+        options.image_units,
+        activation=options.activation,
+        normalization=options.normalization,
+        dropout=options.dropout,
+        initializer=options.initializer,
+    )
+    return nn.Sequential(*layers, *dense), out_features

@@ -1,0 +1,176 @@
+"""A drawing of a network: what flows where, in which shape, and how many numbers each block has."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from permgrad.models.network.network import HybridNetwork
+from permgrad.models.network.summary import LayerRow, count_numbers, layer_rows
+
+# From Okabe & Ito's palette, light enough for black text; told apart without colour by their lane.
+_COLOURS = {"input": "#E6E6E6", "tabular": "#A9D3F0", "image": "#F6D7A0", "head": "#A8DCC9", "output": "#E6E6E6"}
+_LINE = "#555555"
+_WIDTH, _HEIGHT, _GAP, _LANE = 1.78, 1.2, 0.45, 1.75
+_TITLES = {"Linear": "Dense", "Conv2d": "Convolution", "PeriodicDenseEmbedding": "Embedding"}
+_OWN_BLOCK = (*_TITLES, "input")
+_SHORT = {"BatchNorm1d": "BatchNorm", "BatchNorm2d": "BatchNorm", "MaxPool2d": "max pool", "Dropout": "dropout"}
+
+
+@dataclasses.dataclass
+class _Block:
+    part: str
+    title: str
+    extras: list[str]
+    shape: tuple[int, ...]
+    parameters: int
+
+
+def _blocks(rows: list[LayerRow]) -> list[_Block]:
+    """Join each weighted layer and what follows it into one block."""
+    blocks: list[_Block] = []
+    for row in rows:
+        if row.layer == "input":
+            if row.part == "image":
+                blocks.append(_Block("image", "Renderer", ["row to picture"], row.shape, 0))
+            continue
+        if row.layer == "Flatten" and blocks:
+            blocks[-1].extras.append(f"flattened to {row.shape[0]:,}")
+            continue
+        if row.layer in _OWN_BLOCK or not blocks or blocks[-1].part != row.part:
+            blocks.append(_Block(row.part, _TITLES.get(row.layer, row.layer), [], row.shape, row.parameters))
+            continue
+        block = blocks[-1]
+        block.extras.append(_SHORT.get(row.layer, row.layer))
+        block.shape = row.shape
+        block.parameters += row.parameters
+    blocks[-1].title = "Output"
+    return blocks
+
+
+def draw_network(network: HybridNetwork) -> Any:  # noqa: C901 — one pass from left to right reads best in one piece
+    """Return a ``matplotlib.figure.Figure``; nothing global of matplotlib's is touched.
+
+    Each box is a block: its layers, the shape of what leaves it for one row, and its number of parameters.
+
+    Examples:
+        >>> figure = draw_network(HybridNetwork(4, 1, {"dense_units": 8}, paths=("tabular",)))
+        >>> type(figure).__name__
+        'Figure'
+    """
+    from matplotlib.figure import Figure
+
+    blocks = _blocks(layer_rows(network))
+    lanes = {part: [block for block in blocks if block.part == part] for part in ("tabular", "image", "head")}
+    # All sizes are in inches, so that text fits its box whatever the network's length.
+    step = _WIDTH + _GAP
+    longest = max(len(lanes["tabular"]), len(lanes["image"]))
+    both = bool(lanes["tabular"]) and bool(lanes["image"])
+    wide = (longest + len(lanes["head"]) + 1) * step + (_GAP if both else 0) - _GAP
+    high = _HEIGHT + (_LANE if both else 0)
+    margin, heading = 0.25, 0.85
+    figure = Figure(figsize=(wide + 2 * margin, high + heading + margin), facecolor="white")
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_xlim(-margin, wide + margin)
+    axes.set_ylim(-margin, high + heading)
+    axes.set_axis_off()
+    middle = high / 2
+    heights = {"tabular": middle, "image": middle}
+    if both:
+        heights = {"tabular": high - _HEIGHT / 2, "image": _HEIGHT / 2}
+    _box(axes, 0.0, middle, _Block("input", "One row", ["encoded columns"], (network.encoded,), 0))
+    ends: list[tuple[float, float]] = []
+    for part in ("tabular", "image"):
+        left, level = step, heights[part]
+        if not lanes[part]:
+            continue
+        _arrow(axes, (_WIDTH, middle), (left, level))
+        for number, block in enumerate(lanes[part]):
+            _box(axes, left, level, block)
+            if number + 1 < len(lanes[part]):
+                _arrow(axes, (left + _WIDTH, level), (left + step, level))
+            left += step
+        ends.append((left - _GAP, level))
+    last = (longest + 1) * step - _GAP
+    left = (longest + 1) * step + (_GAP if both else 0)
+    for end, level in ends:
+        # A shorter branch first goes on level, so that both meet the head at the same angle.
+        axes.plot([end, last], [level, level], color=_LINE, linewidth=0.9, solid_capstyle="butt")
+        _arrow(axes, (last, level), (left, middle))
+    for block in lanes["head"]:
+        _box(axes, left, middle, block)
+        left += step
+        if block is not lanes["head"][-1]:
+            _arrow(axes, (left - _GAP, middle), (left, middle))
+    total = count_numbers(network)
+    outputs = f"{network.outputs} output{'s' * (network.outputs != 1)}"
+    title = (
+        f"{' and '.join(network.paths)} network: {network.encoded} encoded columns to {outputs}, {total:,} parameters"
+    )
+    axes.text(
+        0,
+        high + heading - 0.2,
+        title[0].upper() + title[1:],
+        fontsize=11,
+        fontweight="bold",
+        va="center",
+        family="DejaVu Sans",
+    )
+    for part, words in (("tabular", "table branch"), ("image", "image branch")):
+        if lanes[part]:
+            axes.text(
+                step, heights[part] + _HEIGHT / 2 + 0.13, words, fontsize=9, color="#444444", family="DejaVu Sans"
+            )
+    head_left = (longest + 1) * step + (_GAP if both else 0)
+    axes.text(head_left, middle + _HEIGHT / 2 + 0.13, "head", fontsize=9, color="#444444", family="DejaVu Sans")
+    return figure
+
+
+def _box(axes: Any, left: float, level: float, block: _Block) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    axes.add_patch(
+        FancyBboxPatch(
+            (left, level - _HEIGHT / 2),
+            _WIDTH,
+            _HEIGHT,
+            boxstyle="round,pad=0,rounding_size=0.08",
+            facecolor=_COLOURS[block.part],
+            edgecolor=_LINE,
+            linewidth=0.8,
+        )
+    )
+    shape = " × ".join(map(str, block.shape))
+    lines = [(block.title, 9.5, "bold"), (shape, 9.5, "normal")]
+    lines += [(text, 7.2, "normal") for text in _wrapped(block.extras)]
+    if block.parameters:
+        lines.append((f"{block.parameters:,} parameters", 7.2, "normal"))
+    heights = [0.21 if size > 8 else 0.155 for _, size, _ in lines]
+    top = level + sum(heights) / 2
+    for (text, size, weight), height in zip(lines, heights, strict=True):
+        axes.text(
+            left + _WIDTH / 2, top - height / 2, text, fontsize=size, fontweight=weight, ha="center", va="center",
+            family="DejaVu Sans",
+        )  # fmt: skip
+        top -= height
+
+
+def _wrapped(words: list[str], longest: int = 24) -> list[str]:
+    """Join words by dots into lines that fit a box."""
+    lines: list[str] = []
+    for word in words:
+        if lines and len(lines[-1]) + len(word) + 3 <= longest:
+            lines[-1] += f" · {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+def _arrow(axes: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
+    from matplotlib.patches import FancyArrowPatch
+
+    axes.add_patch(
+        FancyArrowPatch(
+            start, end, arrowstyle="-|>", mutation_scale=10, color=_LINE, linewidth=0.9, shrinkA=0, shrinkB=0
+        )
+    )

@@ -1,0 +1,171 @@
+"""Layers of a network that is many: members that share nearly all weights, and differ in a scale of what they read.
+
+Parameter-efficient ensembling after TabM (Gorishniy, Kotelnikov & Babenko 2024, arXiv 2410.24210): k members read the
+same row, each scales its columns by numbers of its own, all go through the same dense layers, and each has an output
+layer of its own. They are trained as k networks, each by its own loss, and predict their mean. Between the layers a
+row is ``(rows, members, width)``: dense layers, activations and dropout act on the last dimension as they are.
+
+NOTE[DIFF] TabM means probabilities of the members; here their logits are meant, so that the network's output stays
+an affine function of its members' outputs and every attribution that is exact for a network is exact for many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from permgrad.base.errors import InputError
+from permgrad.models.network.blocks import initialize_
+
+
+class MemberScale(nn.Module):
+    """Show each member the row in a scale of its own: ``x ↦ (x · r_1, …, x · r_k)``, the ``r`` learned.
+
+    They begin as random signs, so that the members begin as different as they can (arXiv 2410.24210, section 3.3).
+
+    Shape:
+        ``(rows, width)`` to ``(rows, members, width)``.
+
+    Examples:
+        >>> MemberScale(4, 3)(torch.ones(2, 3)).shape
+        torch.Size([2, 4, 3])
+    """
+
+    def __init__(self, members: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randint(0, 2, (members, width)).float() * 2 - 1)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Scale."""
+        return values.unsqueeze(1) * self.weight
+
+
+class MemberLinear(nn.Module):
+    """One dense layer over the joined paths for each member: a path brings a vector per member, or one for all.
+
+    Args:
+        members: how many.
+        widths: numbers per row of each path, in order; of a path with a vector per member, per member.
+        units: outputs per member.
+        per_member: the paths whose vectors are ``(rows, members × width)``; the others are ``(rows, width)``.
+        shared: whether all members use one matrix; a path that is the same for all is then scaled by numbers of each
+            member's own, which begin at 1. Otherwise each has its own matrix.
+        initializer: how the matrices are drawn, a name in ``blocks.INITIALIZERS``.
+
+    Shape:
+        ``(rows, sum of the paths' numbers)`` to ``(rows, members, units)``.
+
+    Examples:
+        >>> layer = MemberLinear(4, {"tabular": 3, "image": 2}, 5, per_member=("tabular",), shared=True)
+        >>> layer(torch.ones(7, 4 * 3 + 2)).shape
+        torch.Size([7, 4, 5])
+    """
+
+    def __init__(
+        self,
+        members: int,
+        widths: Mapping[str, int],
+        units: int,
+        *,
+        per_member: tuple[str, ...],
+        shared: bool,
+        initializer: str = "he_normal",
+    ) -> None:
+        super().__init__()
+        self.members, self.units, self.shared = members, units, shared
+        self.widths = dict(widths)
+        self.per_member = tuple(path for path in widths if path in per_member)
+        #: numbers of each path's embedding, in the order in which they are joined
+        self.sizes = {path: width * (members if path in self.per_member else 1) for path, width in widths.items()}
+        self.in_features = sum(self.sizes.values())
+        self.out_features = members * units
+        drawn = [nn.Linear(sum(self.widths.values()), units) for _ in range(1 if shared else members)]
+        for layer in drawn:
+            initialize_(layer, initializer)
+        self.weight = nn.Parameter(torch.stack([layer.weight.detach() for layer in drawn]))
+        self.bias = nn.Parameter(torch.zeros(members, units))
+        common = sum(width for path, width in widths.items() if path not in self.per_member)
+        self.scale = nn.Parameter(torch.ones(members, common)) if shared and common else None
+
+    def forward(self, joined: Tensor) -> Tensor:
+        """Apply every member's layer."""
+        parts = joined.split(list(self.sizes.values()), dim=-1)
+        shares = [self.share(path, part) for path, part in zip(self.sizes, parts, strict=True)]
+        return self.join(shares)
+
+    def share(self, path: str, embedding: Tensor) -> Tensor:
+        """Return what one path adds to the layer's output before the bias, ``(rows, members × units)``."""
+        if path not in self.per_member:
+            return functional.linear(embedding, self.columns(path))
+        weight = self._slice(path)
+        own = embedding.unflatten(-1, (self.members, self.widths[path]))
+        if self.shared:
+            return functional.linear(own, weight[0]).flatten(-2)
+        out: Tensor = torch.einsum("...kw,kuw->...ku", own, weight).flatten(-2)
+        return out
+
+    def join(self, shares: list[Tensor]) -> Tensor:
+        """Return the layer's output from the shares of all paths."""
+        total = shares[0]
+        for share in shares[1:]:
+            total = total + share
+        joined: Tensor = total.unflatten(-1, (self.members, self.units)) + self.bias
+        return joined
+
+    def columns(self, path: str) -> Tensor:
+        """Return the matrix ``(members × units, width)`` on a path that brings one vector for all members."""
+        weight = self._slice(path)
+        if self.shared:
+            assert self.scale is not None
+            weight = weight * self.scale[:, None, self._place(path, common=True)]
+        return weight.expand(self.members, -1, -1).flatten(0, 1)
+
+    def own_matrix(self, path: str) -> Tensor:
+        """Return the matrix ``(units, width)`` that all members use on their own vectors of a path."""
+        if not self.shared:
+            raise InputError("own_matrix needs members that share a matrix, however: shared=False; use share")
+        return self._slice(path)[0]
+
+    def pull(self, slopes: Tensor) -> Tensor:
+        """Return slopes towards the joined input ``(…, in_features)`` from those towards ``(…, members, units)``."""
+        parts: list[Tensor] = []
+        for path in self.widths:
+            if path not in self.per_member:
+                parts.append(slopes.flatten(-2) @ self.columns(path))
+            elif self.shared:
+                parts.append((slopes @ self._slice(path)[0]).flatten(-2))
+            else:
+                parts.append(torch.einsum("...ku,kuw->...kw", slopes, self._slice(path)).flatten(-2))
+        return torch.cat(parts, dim=-1)
+
+    def _slice(self, path: str) -> Tensor:
+        return self.weight[:, :, self._place(path)]
+
+    def _place(self, path: str, *, common: bool = False) -> slice:
+        """Return where a path's columns lie in ``weight``, or among the columns that are scaled."""
+        start = 0
+        for own, width in self.widths.items():
+            if own == path:
+                break
+            if not common or own not in self.per_member:
+                start += width
+        return slice(start, start + self.widths[path])
+
+
+class MemberMean(nn.Module):
+    """The members' mean.
+
+    Shape:
+        ``(rows, members, outputs)`` to ``(rows, outputs)``.
+    """
+
+    def __init__(self, members: int) -> None:
+        super().__init__()
+        self.members = members
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Mean."""
+        return values.mean(dim=-2)

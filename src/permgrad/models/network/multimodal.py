@@ -1,0 +1,196 @@
+"""A network for rows that have both images and a table: an image branch, a table branch, a fusion and a head.
+
+It is an ordinary ``torch.nn.Module`` without anything that explanations would need: ``pg.explain`` takes it as it takes
+any other network.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from permgrad.base.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageTableOptions:
+    """Sizes of an ``ImageTableNetwork``.
+
+    Attributes:
+        filters: channels of the first convolution blocks; each block halves height and width.
+        cells: height and width of the last map, which is flattened, so that places stay apart.
+        image_units: numbers that an image becomes.
+        table_units: units of the table branch, layer by layer; the last are what the table becomes.
+        head_units: units of the hidden layers behind the fusion.
+        dropout: share of units left out in training.
+    """
+
+    filters: tuple[int, ...] = (16, 32, 64)
+    cells: int = 4
+    image_units: int = 32
+    table_units: tuple[int, ...] = (64, 32)
+    head_units: tuple[int, ...] = (64,)
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that no network can have."""
+        sizes = {"filters": self.filters, "table_units": self.table_units, "head_units": self.head_units}
+        for name, units in [*sizes.items(), ("cells", (self.cells,)), ("image_units", (self.image_units,))]:
+            if not units or any(isinstance(unit, bool) or not isinstance(unit, int) or unit < 1 for unit in units):
+                raise InputError(f"{name} must hold whole numbers of at least 1, however: {name}={units!r}")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout must be at least 0 and below 1, however: dropout={self.dropout!r}")
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> ImageTableOptions:
+        """Read back what ``dataclasses.asdict`` gave, after a way through JSON."""
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+        return cls(**plain)
+
+
+class ImageEncoder(nn.Sequential):
+    """From images of one column to numbers: standardise, convolve and halve, flatten, one dense layer.
+
+    Args:
+        channels: 1 or 3.
+        height, width: of the images.
+        mean, spread: of each channel over the training images.
+        options: sizes.
+
+    Shape:
+        images ``(rows, channels, height, width)`` in 0 … 1; result ``(rows, image_units)``.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        height: int,
+        width: int,
+        mean: Sequence[float],
+        spread: Sequence[float],
+        options: ImageTableOptions,
+    ) -> None:
+        layers: list[nn.Module] = [Standardise(mean, spread)]
+        before = channels
+        # Small images are halved fewer times, so that the last map keeps as many cells as are asked for.
+        halvings = max(1, min(len(options.filters), int(math.log2(max(min(height, width) / options.cells, 2)))))
+        for number, filters in enumerate(options.filters):
+            layers += [nn.Conv2d(before, filters, 3, padding=1, bias=False), nn.BatchNorm2d(filters), nn.ReLU()]
+            layers += [nn.MaxPool2d(2)] if number < halvings else []
+            before = filters
+        cells = options.cells
+        layers += [nn.AdaptiveAvgPool2d(cells), nn.Flatten(), nn.Dropout(options.dropout)]
+        layers += [nn.Linear(before * cells * cells, options.image_units), nn.ReLU()]
+        super().__init__(*layers)
+
+
+class Standardise(nn.Module):
+    """Subtract a mean and divide by a spread, channel by channel; both are kept with the weights."""
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, mean: Sequence[float], spread: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).reshape(-1, 1, 1))
+        self.register_buffer("spread", torch.tensor(spread, dtype=torch.float32).reshape(-1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return images ``(rows, channels, height, width)`` in units of the spread."""
+        return (images - self.mean) / self.spread
+
+
+class ImageBranch(nn.Module):
+    """One encoder for each image column, side by side; the numbers of all of them stand in one row."""
+
+    def __init__(self, encoders: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.columns = nn.ModuleList(encoders)
+
+    def forward(self, *images: Tensor) -> Tensor:
+        """Return ``(rows, columns · image_units)``."""
+        return torch.cat([encode(own) for encode, own in zip(self.columns, images, strict=True)], dim=1)
+
+
+class Fusion(nn.Module):
+    """Put the branches' numbers into one row: the layer at which published methods look."""
+
+    def forward(self, *branches: Tensor) -> Tensor:
+        """Return ``(rows, numbers of all branches)``."""
+        return torch.cat(branches, dim=1)
+
+
+class ImageTableNetwork(nn.Module):
+    """Images and an encoded table in; logits, or predictions in the target's units, out.
+
+    The submodules are ``image_branch``, ``table_branch``, ``fusion`` and ``head``.
+
+    Args:
+        images: for each image column ``(channels, height, width, mean, spread)``.
+        encoded: number of encoded columns.
+        outputs: number of classes, or 1 for regression.
+        options: sizes.
+        centre, scale: regression: mean and standard deviation of the target over the training rows.
+
+    Shape:
+        forward: one tensor ``(rows, channels, height, width)`` in 0 … 1 for each image column, in order, then the
+        encoded table ``(rows, encoded)``; result ``(rows, outputs)``.
+
+    Examples:
+        >>> network = ImageTableNetwork([(1, 28, 28, (0.5,), (0.2,))], encoded=5, outputs=2)
+        >>> network(torch.rand(3, 1, 28, 28), torch.rand(3, 5)).shape
+        torch.Size([3, 2])
+    """
+
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        images: Sequence[tuple[int, int, int, Sequence[float], Sequence[float]]],
+        encoded: int,
+        outputs: int,
+        options: ImageTableOptions | None = None,
+        *,
+        centre: float = 0.0,
+        scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if not images or encoded < 1 or outputs < 1:
+            raise InputError(
+                "a network of images and a table must have an image column, an encoded column and an output, however: "
+                f"image columns={len(images)}, encoded={encoded}, outputs={outputs}"
+            )
+        chosen = ImageTableOptions() if options is None else options
+        self.options = chosen
+        self.image_branch = ImageBranch([ImageEncoder(*column, chosen) for column in images])
+        self.table_branch = _dense(encoded, chosen.table_units, chosen.dropout)
+        self.fusion = Fusion()
+        fused = len(images) * chosen.image_units + chosen.table_units[-1]
+        last = nn.Linear(chosen.head_units[-1], outputs)
+        self.head = nn.Sequential(*_dense(fused, chosen.head_units, chosen.dropout), last)
+        self.register_buffer("centre", torch.tensor(centre, dtype=torch.float32))
+        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))
+
+    def standardised(self, *inputs: Tensor) -> Tensor:
+        """Return the head's outputs: logits, or predictions of the standardised target."""
+        *images, table = inputs
+        result: Tensor = self.head(self.fusion(self.image_branch(*images), self.table_branch(table)))
+        return result
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Return logits, or predictions in the target's units."""
+        return self.standardised(*inputs) * self.scale + self.centre
+
+
+def _dense(before: int, units: Sequence[int], dropout: float) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for count in units:
+        layers += [nn.Linear(before, count), nn.ReLU(), nn.Dropout(dropout)]
+        before = count
+    return nn.Sequential(*layers)

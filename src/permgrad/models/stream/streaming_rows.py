@@ -1,0 +1,143 @@
+"""Training rows that are read from files in every epoch: memory holds one block of them, whatever the table's length.
+
+An epoch goes through all rows once. Parts of the table are read in a random order into a block of ``block_rows`` rows;
+the block is shuffled and cut into batches, then the next one is read. Two rows can meet in a batch only if they are in
+one block, so that a table sorted by what matters is mixed as far as its parts are mixed: a block of B rows from parts
+of p rows holds rows of at least B / p places of the table. Where all rows fit into one block, the batches are those of
+rows in memory, row by row, and nothing is read twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from permgrad.base.random import generator
+from permgrad.data.parts.partitions import Part
+from permgrad.models.train.rows import Rows, count_batches
+
+#: Reads a part: its training rows, encoded, on the processor, a few thousand at a time.
+PartReader = Callable[[Part], Iterator[Rows]]
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamedRows:
+    """Rows of a long table, as ``Rows`` are to a short one.
+
+    Args:
+        parts: of the table, those that have training rows.
+        rows: training rows in all of them.
+        read: gives a part's training rows.
+        block_rows: rows in memory at once.
+        identity: what the rows are made from, so that a training never goes on with others.
+        device: where batches are wanted.
+    """
+
+    parts: Sequence[Part]
+    rows: int
+    read: PartReader
+    block_rows: int
+    identity: str = ""
+    device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def to(self, device: torch.device) -> StreamedRows:
+        """Return the same rows, whose batches are on a device."""
+        return dataclasses.replace(self, device=device)
+
+    def take(self, chosen: Rows) -> Rows:
+        """Return the rows of a batch: they have been read already."""
+        return chosen
+
+    def order(self, batch_size: int, seed: int) -> BlockOrder:
+        """Return the batches of an epoch."""
+        return BlockOrder(self, batch_size, seed)
+
+
+class BlockOrder:
+    """The batches of an epoch, block by block; a function of the seed and the epoch number.
+
+    The last rows of a block that fill no batch open the first batch of the next, so that batches are as many, and as
+    large, as those of the same rows in memory.
+    """
+
+    def __init__(self, rows: StreamedRows, batch_size: int, seed: int) -> None:
+        self.rows = rows
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+        self._block: Rows | None = None
+
+    def __len__(self) -> int:
+        return count_batches(self.rows.rows, self.batch_size)
+
+    def __iter__(self) -> Iterator[Rows]:
+        batches, made = len(self), 0
+        wanted, held = self._size(0), list[Rows]()
+        for block, order in self._shuffled_blocks():
+            start = 0
+            while start < len(block):
+                stop = min(len(block), start + wanted - sum(map(len, held)))
+                held.append(block.take(order[start:stop]))
+                start = stop
+                if sum(map(len, held)) == wanted:
+                    yield _joined(held)
+                    made += 1
+                    wanted, held = self._size(made) if made < batches else 1, []
+        if held or made != batches:
+            raise RuntimeError(f"{made} of {batches} batches could be made: the files changed while they were read")
+
+    def _size(self, batch: int) -> int:
+        return self.rows.rows - batch * self.batch_size if batch == len(self) - 1 else self.batch_size
+
+    def _shuffled_blocks(self) -> Iterator[tuple[Rows, Tensor]]:
+        """Yield blocks of rows on the device, each with the order in which its rows are taken."""
+        for number, block in enumerate(self._blocks()):
+            # The only block has the order that rows in memory have.
+            keys = ("row order", self.epoch, number) if number else ("row order", self.epoch)
+            order = torch.from_numpy(generator(self.seed, *keys).permutation(len(block)))
+            yield block, order.to(block.device)
+
+    def _blocks(self) -> Iterator[Rows]:
+        rows = self.rows
+        if rows.rows <= rows.block_rows:
+            if self._block is None:
+                self._block = _joined([piece for part in rows.parts for piece in rows.read(part)]).to(rows.device)
+            yield self._block
+            return
+        parts = generator(self.seed, "part order", self.epoch).permutation(len(rows.parts))
+        buffer: Rows | None = None
+        filled = 0
+        for piece in (piece for number in parts.tolist() for piece in rows.read(rows.parts[number])):
+            start = 0
+            while start < len(piece):
+                if buffer is None:
+                    buffer = _empty_like(piece, rows.block_rows)
+                stop = min(len(piece), start + rows.block_rows - filled)
+                for own, other in zip(_tensors(buffer), _tensors(piece), strict=True):
+                    own[filled : filled + stop - start] = other[start:stop]
+                filled, start = filled + stop - start, stop
+                if filled == rows.block_rows:
+                    yield buffer.to(rows.device)
+                    filled = 0
+        if buffer is not None and filled:
+            yield buffer.take(slice(0, filled)).to(rows.device)
+
+
+def _tensors(rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
+    return rows.x, rows.y, rows.weight
+
+
+def _empty_like(rows: Rows, count: int) -> Rows:
+    return Rows(*(own.new_empty(count, *own.shape[1:]) for own in _tensors(rows)))
+
+
+def _joined(pieces: Sequence[Rows]) -> Rows:
+    if len(pieces) == 1:
+        return pieces[0]
+    return Rows(*(torch.cat(own) for own in zip(*map(_tensors, pieces), strict=True)))

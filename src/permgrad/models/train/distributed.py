@@ -1,0 +1,331 @@
+"""Training on several devices: one process for each, on the distributed mode of Lightning's Fabric.
+
+The processes run ``python -m permgrad.models.train.distributed``: nothing of the caller's script runs again in them,
+so that no ``if __name__ == "__main__"`` is needed, and notebooks work too. They share each batch (``team.Several``),
+and the first of them alone judges epochs, shows progress and writes checkpoints. They end with the process that
+started them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.util
+import json
+import logging
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from permgrad.base.checks import is_whole
+from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, shown
+from permgrad.base.progress import ProgressMode
+from permgrad.models.train.divergence import DivergenceError
+from permgrad.models.train.rows import Rows, TrainingRows
+from permgrad.models.train.team import Several
+
+if TYPE_CHECKING:
+    from permgrad.models.network.network import HybridNetwork
+    from permgrad.models.train.training import TrainingOptions
+
+_TASK, _RESULT, _ERROR = "task.pickle", "result.pt", "error.json"
+#: What an error of a process is raised as.
+_KINDS: dict[str, type[PermgradError]] = {"InputError": InputError, "DivergenceError": DivergenceError}
+_ENGINE_LOGGERS = (
+    "lightning",
+    "lightning.pytorch",
+    "lightning.fabric",
+    "lightning.pytorch.utilities.rank_zero",
+    "lightning.fabric.utilities.rank_zero",
+    "lightning_utilities.core.rank_zero",
+)
+_POLL_SECONDS, _GRACE_SECONDS = 0.05, 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What every process of a training needs.
+
+    Attributes:
+        network: as it begins.
+        train, validation: all rows, as in ``train``.
+        options, seed, progress: as in ``train``.
+        checkpoint: the state's file, or None.
+        kind: ``"cpu"`` or ``"cuda"``.
+        devices: how many.
+        threads: of each process on a processor.
+    """
+
+    network: HybridNetwork
+    train: TrainingRows
+    validation: Rows | None
+    options: TrainingOptions
+    seed: int
+    progress: ProgressMode
+    checkpoint: Path | None
+    kind: str
+    devices: int
+    threads: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What the first process found: as the attributes of ``Learner`` of the same names, on the processor."""
+
+    history: list[dict[str, float]]
+    best_epoch: int
+    best_temperature: float
+    best_state: dict[str, Tensor]
+    diverged: str
+
+
+# ---- the process that asks -----------------------------------------------------------------------------------------
+
+
+def train_together(task: Task) -> Outcome:
+    """Start the processes, wait for them, and return what they found.
+
+    Raises:
+        InputError: as ``train`` raises it.
+        EnvironmentProblem: a process could not start, or died.
+    """
+    for fault in _engine_faults(task.devices, torch.device(task.kind)):
+        raise InputError(fault)
+    with tempfile.TemporaryDirectory(prefix="permgrad-training-") as name:
+        folder = Path(name)
+        try:
+            (folder / _TASK).write_bytes(pickle.dumps(task))
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise InputError(
+                "training on several devices needs a network and rows that can be pickled, however: "
+                f"{error}; define layouts and image methods of your own in a module, or pass devices=1"
+            ) from error
+        _wait(folder, task.devices)
+        state = torch.load(folder / _RESULT, weights_only=True)
+    return Outcome(**state)
+
+
+def _wait(folder: Path, devices: int) -> None:
+    """Run the processes to their end; when one fails, or we are interrupted, all end."""
+    with contextlib.ExitStack() as stack:
+        processes = []
+        environment = _environment(devices)
+        for rank in range(devices):
+            errors = stack.enter_context((folder / f"stderr-{rank}").open("wb"))
+            process = subprocess.Popen(  # noqa: S603 — this Python, our module, our folder
+                [sys.executable, "-m", "permgrad.models.train.distributed", str(folder)],
+                env={**environment, "LOCAL_RANK": str(rank)},
+                # Closed when we end, however we end: a process that reads the end of it ends too.
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=None if rank == 0 else errors,
+            )
+            stack.callback(_end, process)
+            processes.append(process)
+        while any(process.poll() is None for process in processes):
+            if any(process.poll() for process in processes):
+                break
+            time.sleep(_POLL_SECONDS)
+        failed = [rank for rank, process in enumerate(processes) if process.poll()]
+        if failed:
+            time.sleep(_POLL_SECONDS)  # the first error is on its way into its file
+            _raise(folder, failed[0], processes[failed[0]].returncode)
+
+
+def _environment(devices: int) -> dict[str, str]:
+    """Return the variables by which Lightning knows that its processes have been started already."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    given = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(devices),
+        "NODE_RANK": "0",
+        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),  # noqa: PTH109 — a plain string
+    }
+    return {**os.environ, **given}
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Let a process end: by the end of its input, else by force."""
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):
+        process.stdin.close()
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _raise(folder: Path, rank: int, code: int) -> None:
+    written = sorted(folder.glob(f"*-{_ERROR}"))
+    if written:
+        found = json.loads(written[0].read_text(encoding="utf-8"))
+        raise _KINDS.get(found["kind"], EnvironmentProblem)(found["text"])
+    heard = (folder / f"stderr-{rank}").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    last = f": {heard[-1][:300]}" if heard else ""
+    raise EnvironmentProblem(
+        f"every process of a training on several devices must live to its end, however: number {rank} ended with code "
+        f"{code}{last}; start again (a checkpoint_folder keeps what was done), or pass devices=1"
+    )
+
+
+# ---- one process of them -------------------------------------------------------------------------------------------
+
+
+def main(folder: Path) -> int:
+    """Do this process's share of the task in a folder."""
+    _end_with_parent()
+    rank = int(os.environ["LOCAL_RANK"])
+    try:
+        # Our own file, written a moment ago into a folder that nobody else may open.
+        task: Task = pickle.loads((folder / _TASK).read_bytes())  # noqa: S301
+        outcome = _work(task)
+        if rank == 0:
+            torch.save(dataclasses.asdict(outcome), folder / _RESULT)
+    except PermgradError as error:
+        return _tell(folder, rank, type(error).__name__, str(error))
+    except Exception as error:  # noqa: BLE001 — told to the user by the process that started us
+        text = f"training on several devices failed in process {rank}: {type(error).__name__}: {error}"
+        return _tell(folder, rank, "EnvironmentProblem", f"{text}; pass devices=1 to train on one")
+    return 0
+
+
+def _tell(folder: Path, rank: int, kind: str, text: str) -> int:
+    temporary = folder / f"{rank}.tmp"
+    temporary.write_text(json.dumps({"kind": kind, "text": text}), encoding="utf-8")
+    temporary.rename(folder / f"{rank}-{_ERROR}")
+    return 1
+
+
+def _end_with_parent() -> None:
+    def listen() -> None:
+        # Not sys.stdin: its lock, held here, would keep the process from ending.
+        os.read(0, 1)
+        os._exit(1)
+
+    threading.Thread(target=listen, daemon=True).start()
+
+
+def _work(task: Task) -> Outcome:
+    # Imported before it is silenced: its import sets its loggers' levels.
+    import lightning.fabric  # noqa: F401
+
+    from permgrad.models.devices import full_float32
+    from permgrad.models.train.guard import sheltered
+    from permgrad.models.train.loop import run_epochs
+    from permgrad.models.train.training import begin
+
+    if task.kind == "cpu":
+        torch.set_num_threads(task.threads)
+    with _silent_engine(), _team(task) as (team, device), sheltered(task.seed), full_float32():
+        rows = (task.train, task.validation)
+        learner = begin(task.network, *rows, task.options, task.seed, device, task.checkpoint, team)
+        first = team.rank == 0
+        run_epochs(learner, task.progress if first else False, task.checkpoint if first else None)
+    best = {name: value.cpu() for name, value in learner.best_state.items()}
+    return Outcome(learner.history, learner.best_epoch, learner.best_temperature, best, learner.diverged)
+
+
+@contextlib.contextmanager
+def _silent_engine() -> Iterator[None]:
+    """Let the engine's loggers report errors alone; each has its own level again afterwards."""
+    loggers = [logging.getLogger(name) for name in _ENGINE_LOGGERS]
+    levels = [own.level for own in loggers]
+    for own in loggers:
+        own.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for own, level in zip(loggers, levels, strict=True):
+            own.setLevel(level)
+
+
+@contextlib.contextmanager
+def _team(task: Task) -> Iterator[tuple[Several, torch.device]]:
+    """Meet the other processes, through Lightning."""
+    from lightning.fabric import Fabric
+    from lightning.fabric.strategies.ddp import DDPStrategy
+
+    backend = "gloo" if task.kind == "cpu" else "nccl"
+    fabric = Fabric(
+        accelerator="cpu" if task.kind == "cpu" else "gpu",
+        devices=task.devices,
+        strategy=DDPStrategy(process_group_backend=backend),
+    )
+    fabric.launch()
+    try:
+        yield Several(fabric.global_rank, fabric.world_size, fabric.device), fabric.device
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def check_watchers(on_epoch: Any) -> None:
+    """Refuse what only one process can do.
+
+    Raises:
+        InputError: somebody wants to watch the epochs.
+    """
+    if on_epoch is not None:
+        raise InputError(
+            "on_epoch is called in the process that trains, however: several devices train in processes of their own; "
+            "pass devices=1"
+        )
+
+
+def devices_faults(devices: Any, device: torch.device) -> list[str]:
+    """Return what is wrong with a number of devices, in a sentence; nothing if it can be used."""
+    if isinstance(devices, str) and devices == "auto":
+        return _engine_faults(devices, device)
+    if not is_whole(devices) or devices < 1:
+        return [
+            f"devices must be 'auto' or a whole number of at least 1, however: devices={shown(devices)}; pass devices=1"
+        ]
+    # Two are allowed anywhere, so that what is written for several can be tried on the smallest machine.
+    most = max(2, os.cpu_count() or 1)
+    if device.type == "cpu" and devices > most:
+        return [f"devices must be at most {most} on this machine, however: devices={shown(devices)}; pass devices=1"]
+    if device.type == "cuda" and devices > torch.cuda.device_count():
+        known = torch.cuda.device_count()
+        return [f"devices must be at most {known} on this machine, however: devices={devices}; pass devices={known}"]
+    if device.index is not None and devices > 1:
+        return [f"device={str(device)!r} names one device, however: devices={devices}; pass device={device.type!r}"]
+    return _engine_faults(devices, device)
+
+
+def _engine_faults(devices: Any, device: torch.device) -> list[str]:
+    if count_devices(devices, device) == 1 or importlib.util.find_spec("lightning") is not None:
+        return []
+    fix = "pip install 'permgrad[devices]', or pass devices=1"
+    return [f"devices={devices!r} needs Lightning, however: it is not installed; {fix}"]
+
+
+def count_devices(devices: Any, device: torch.device) -> int:
+    """Return how many devices ``devices`` stands for: ``"auto"`` is all GPUs, and one processor.
+
+    Examples:
+        >>> count_devices("auto", torch.device("cpu")), count_devices(2, torch.device("cpu"))
+        (1, 2)
+    """
+    if devices != "auto":
+        return int(devices)
+    return torch.cuda.device_count() if device.type == "cuda" and device.index is None else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(Path(sys.argv[1])))

@@ -1,0 +1,106 @@
+"""How a model does beside the baselines, in words that an interval of the paired difference stands behind."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from permgrad.base.errors import by_count, counted
+from permgrad.base.significance import LEVEL
+from permgrad.evaluation.competitors import baselines
+from permgrad.evaluation.metrics import Task, primary_metric
+from permgrad.report.page.constant import known_classes
+from permgrad.report.page.views import listed
+from permgrad.report.plots._base import clean, number, shorten
+
+
+def baseline_label(name: str) -> str:
+    """Return a baseline's name for people."""
+    return baselines.get(name).label if name in baselines else clean(name)
+
+
+def best_baseline(task: Task, measured: Mapping[str, Any]) -> tuple[str, float] | None:
+    """Return name and value of the best baseline by the metric that stands first.
+
+    Args:
+        task: ``"classification"`` or ``"regression"``.
+        measured: The content of ``metrics.json``.
+    """
+    metric = primary_metric(task, known_classes(measured.get("test") or {}))
+    best: tuple[str, float] | None = None
+    for name, entry in (measured.get("baselines") or {}).items():
+        value = entry.get(metric.name) if isinstance(entry, Mapping) else None
+        if value is not None and math.isfinite(value) and metric.better(value, best[1] if best else None):
+            best = (name, float(value))
+    return best
+
+
+def against_baselines(task: Task, measured: Mapping[str, Any]) -> str:
+    """Say whether the model is ahead of the best baseline, behind it, or neither by more than chance.
+
+    Args:
+        task: ``"classification"`` or ``"regression"``.
+        measured: The content of ``metrics.json``; where it holds no paired intervals nobody is said to be ahead.
+
+    Returns:
+        A sentence or two; empty where there is no baseline.
+
+    Examples:
+        >>> ahead = {"metric": "rmse", "difference": -0.4, "ci_low": -0.6, "ci_high": -0.2, "p_holm": 0.001}
+        >>> models = {"linear": {"rmse": 2.0, "ahead": ahead}}
+        >>> against_baselines("regression", {"test": {"rmse": 2.4}, "baselines": models})
+        'The best baseline, logistic or ridge regression, does better: RMSE 2.00 against 2.40 (difference 0.400, ...'
+    """
+    test = measured.get("test") or {}
+    metric = primary_metric(task, known_classes(test))
+    best, value = best_baseline(task, measured), test.get(metric.name)
+    if best is None or value is None:
+        return ""
+    entry, label = measured["baselines"][best[0]], baseline_label(best[0])
+    paired = entry.get("ahead")
+    if not paired:
+        return f"{metric.label} is {number(value)}, that of the best baseline, {label}, {number(best[1])}."
+    tests = [(name, own["ahead"]) for name, own in measured["baselines"].items() if own.get("ahead")]
+    low, high = (sign * paired["ci_" + end] for sign, end in _ends(paired["difference"]))
+    size = f"difference {number(abs(paired['difference']))}, 95 % interval {number(low)} to {number(high)}"
+    if paired["p_holm"] >= LEVEL:
+        more = f", not significant among {len(tests)} comparisons" if low > 0 else ""
+        first = f"There is no significant difference from the best baseline, {label}: {metric.label} {number(value)} "
+        first += f"against {number(best[1])} ({size}{more})."
+    elif paired["difference"] < 0:
+        first = f"The best baseline, {label}, does better: {metric.label} {number(best[1])} against {number(value)} "
+        first += f"({size})."
+    else:
+        first = f"The model does better than the best baseline, {label}: {metric.label} {number(value)} against "
+        first += f"{number(best[1])} ({size})."
+    ahead = [
+        baseline_label(name)
+        for name, own in tests
+        if name != best[0] and own["p_holm"] < LEVEL and own["difference"] > 0
+    ]
+    return f"{first} It is significantly better than {listed(ahead)}." if ahead else first
+
+
+def _ends(difference: float) -> tuple[tuple[float, str], tuple[float, str]]:
+    """Return sign and name of both ends of an interval, so that the difference is above 0."""
+    return ((1.0, "low"), (1.0, "high")) if difference >= 0 else ((-1.0, "high"), (-1.0, "low"))
+
+
+def unseen_words(target: str, test: Mapping[str, Any] | None) -> str:
+    """Name classes of the test rows that no training row has; empty where there is none.
+
+    Examples:
+        >>> unseen_words("educ", {"unseen": {"18": 1}})
+        '1 test row has a class of educ that no training row has (18): it counts as wrong, and the ...'
+    """
+    unseen = (test or {}).get("unseen")
+    if not unseen:
+        return ""
+    count = sum(unseen.values())
+    names = listed([shorten(name, 40) for name in list(unseen)[:5]]) + (" and others" if len(unseen) > 5 else "")
+    it = by_count(count, "it counts", "they count")
+    return (
+        f"{counted(count, 'test row')} {by_count(count, 'has', 'have')} a class of {shorten(target, 60)} that no "
+        f"training row has ({names}): {it} as wrong, and the log loss leaves {by_count(count, 'it', 'them')} out."
+    )

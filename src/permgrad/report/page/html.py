@@ -1,0 +1,131 @@
+"""The report: one HTML file that can be read offline, on paper, by keyboard and by screen reader.
+
+Everything is inside the file, and its content security policy forbids any request. Names and values from data are
+escaped by the template and never become markup or script.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from permgrad.base.files import write_text_atomic
+from permgrad.report import style
+
+if TYPE_CHECKING:
+    from permgrad.report.page.content import ReportContent
+    from permgrad.report.page.views import Fact, SectionView
+
+
+def write_report(path: str | os.PathLike[str], content: ReportContent) -> Path:
+    """Write a report as one self-contained HTML file, in one step.
+
+    Args:
+        path: Where to write.
+        content: What to show; sections that are not given are left out.
+
+    Returns:
+        The path.
+
+    Examples:
+        >>> import tempfile
+        >>> from permgrad.report.page.content import ReportContent
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     written = write_report(f"{folder}/report.html", ReportContent(title="t", target="y", task="regression"))
+        ...     written.read_text(encoding="utf-8")[:15]
+        '<!doctype html>'
+    """
+    target = Path(path)
+    write_text_atomic(target, render_report(content))
+    return target
+
+
+def render_report(content: ReportContent) -> str:
+    """Return the report as HTML text."""
+    from permgrad.report.page.headline import facts, headline, second_sentence
+    from permgrad.report.page.sections import all_sections
+
+    return render_page(
+        title=content.title,
+        kind="permgrad report",
+        headline=headline(content),
+        second=second_sentence(content),
+        facts=facts(content),
+        warnings=content.warnings,
+        sections=all_sections(content),
+    )
+
+
+def render_page(
+    *,
+    title: str,
+    kind: str,
+    headline: str,
+    second: str = "",
+    facts: Sequence[Fact] = (),
+    warnings: Sequence[str] = (),
+    sections: Sequence[SectionView] = (),
+    more_css: str = "",
+) -> str:
+    """Return a page in the house style: one self-contained HTML file that asks nothing of the network.
+
+    Args:
+        title: name of what it is about.
+        kind: what it is, for the browser's title.
+        headline: the first sentence.
+        second: the one under it.
+        facts: a few key figures.
+        warnings: sentences that must not be overlooked.
+        sections: what follows.
+        more_css: style of elements of this page's own.
+    """
+    from permgrad import __version__
+    from permgrad.report.plots._base import clean
+
+    script = _packaged("report.js").strip()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    text: str = _template().render(
+        title=clean(title),
+        kind=kind,
+        headline=headline,
+        second=second,
+        facts=facts,
+        warnings=[clean(warning) for warning in warnings],
+        sections=sections,
+        version=__version__,
+        css=_colours() + _packaged("report.css") + more_css,
+        script=script,
+        script_hash=digest,
+    )
+    return text
+
+
+def _packaged(name: str) -> str:
+    return (resources.files("permgrad.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=1)
+def _template() -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("permgrad.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html")
+
+
+def _colours() -> str:
+    """Write the tokens of ``style`` as CSS variables, for light and for dark screens; paper is always light."""
+    light = "".join(f"--{name}:{colour};" for colour, name in style.VARIABLES.items())
+    dark = "".join(f"--{name}:{style.DARK[colour]};" for colour, name in style.VARIABLES.items())
+    return f":root{{{light}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"

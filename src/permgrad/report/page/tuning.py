@@ -1,0 +1,257 @@
+"""The page of a study: which trial won, how the search went, and what each setting was worth. One offline HTML file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import pandas as pd
+from markupsafe import Markup
+
+from permgrad.evaluation.metrics import metrics
+from permgrad.report.page.html import render_page
+from permgrad.report.page.views import Cell, Fact, SectionView, TableView, cell, duration, listed
+from permgrad.report.plots._base import clean, number, value_text
+from permgrad.report.plots.tuning import (
+    MOST_SLICES,
+    setting_importances,
+    trial_curves,
+    tuning_history,
+    tuning_slices,
+)
+
+#: Columns of the trials' table that are no settings.
+OWN = ("trial", "state", "validation_loss", "epochs", "best_epoch", "seed", "reason")
+Kind = Literal["text", "number"]
+
+
+def tuning_page(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
+    """Return a study's page as one HTML file that asks nothing of the network.
+
+    Args:
+        table: ``trials.csv``: columns ``trial, state, validation_loss, epochs, best_epoch, seed``, the settings, and
+            ``reason``.
+        facts: what else is known: ``table, target, task, space, space_text, total, best, importances, curves, seconds,
+            log_scales, starts_with, command, again, study, seed, split_seed, split, test, has_report``; what is absent
+            is left out.
+
+    Examples:
+        >>> rows = [(0, "complete", 0.5, 3, 2, 0, 0.1, None), (1, "complete", 0.4, 3, 3, 1, 0.2, None)]
+        >>> columns = ["trial", "state", "validation_loss", "epochs", "best_epoch", "seed", "dropout", "reason"]
+        >>> page = tuning_page(pd.DataFrame(rows, columns=columns), {"table": "t", "target": "y", "best": 1})
+        >>> "Trial 1 is the best of 2" in page
+        True
+    """
+    best = facts.get("best")
+    sections = [_winner(table, facts), _history(table, facts), _importance(facts), _slices(table, facts)]
+    sections += [_curves(table, facts), _trials(table, facts), _provenance(facts)]
+    return render_page(
+        title=str(facts.get("table", "study")),
+        kind="permgrad tuning",
+        headline=_headline(table, best),
+        second=_second(table, facts),
+        facts=_facts(table, facts),
+        warnings=_warnings(table, facts),
+        sections=[section for section in sections if section.blocks],
+    )
+
+
+def settings_of(table: pd.DataFrame) -> list[str]:
+    """Return the columns that are settings."""
+    return [str(name) for name in table.columns if name not in OWN]
+
+
+def _loss(table: pd.DataFrame, trial: int | None) -> float:
+    found = table.loc[table["trial"] == trial, "validation_loss"]
+    return float(found.iloc[0]) if len(found) and not pd.isna(found.iloc[0]) else math.nan
+
+
+# ---- the first words -------------------------------------------------------------------------------------------------
+def _headline(table: pd.DataFrame, best: int | None) -> str:
+    count = len(table)
+    if best is None:
+        return f"None of {count} trial{'s' * (count != 1)} has ended well yet."
+    return f"Trial {best} is the best of {count}: validation loss {number(_loss(table, best), 4)}."
+
+
+def _second(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
+    words = f"Predicting {clean(facts['target'])}" if facts.get("target") else "A search of settings"
+    words += f" ({facts['task']})" if facts.get("task") else ""
+    words += f" with {clean(facts['space_text'])}." if facts.get("space_text") else "."
+    start, best = facts.get("starts_with"), facts.get("best")
+    first = _loss(table, 0)
+    if start and best is not None and math.isfinite(first):
+        gain = 1 - _loss(table, best) / first if first else 0.0
+        if best == 0:
+            return f"{words} No trial was better than preset {clean(start)} itself."
+        own = f"Preset {clean(start)} itself, trial 0, has {number(first, 4)}"
+        return f"{words} {own}; the winner's loss is {gain:.1%} smaller."
+    return words
+
+
+def _facts(table: pd.DataFrame, facts: Mapping[str, Any]) -> list[Fact]:
+    counts = table["state"].value_counts()
+    found = [Fact(f"{int(counts[state])}", state) for state in ("complete", "pruned", "failed") if counts.get(state)]
+    spent = sum(float(value) for value in facts.get("seconds", {}).values() if value)
+    found += [Fact(duration(spent), "training in all")] if spent else []
+    return [*found, Fact(f"{len(settings_of(table))}", "settings searched")][:4]
+
+
+def _warnings(table: pd.DataFrame, facts: Mapping[str, Any]) -> list[str]:
+    total = facts.get("total", len(table))
+    if len(table) < total:
+        return [f"{len(table)} of {total} trials are finished; the same command goes on with the rest."]
+    return []
+
+
+# ---- sections --------------------------------------------------------------------------------------------------------
+def _winner(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
+    section = SectionView("winner", "The winner")
+    best = facts.get("best")
+    if best is None:
+        return section
+    if facts.get("has_report"):
+        words = Markup(
+            'Its model, its figures on the test rows and its explanation: <a href="report.html">report.html</a>. '
+            'Its settings as a preset: <a href="preset.json">preset.json</a>.'
+        )
+        section.text(words)
+        section.text(_test_words(facts.get("test", {})))
+    row = table.loc[table["trial"] == best].iloc[0]
+    first = table.loc[table["trial"] == 0].iloc[0] if facts.get("starts_with") and best else None
+    columns: list[tuple[str, Kind]] = [("setting", "text"), (f"trial {best}", "text")]
+    columns += [(f"preset {clean(facts['starts_with'])}", "text")] if first is not None else []
+    rows = []
+    for name in settings_of(table):
+        if pd.isna(row[name]):
+            continue
+        cells = [cell(name), cell(value_text(row[name], 40))]
+        if first is not None:
+            same = str(first[name]) == str(row[name])
+            text = "–" if pd.isna(first[name]) else value_text(first[name], 40)
+            cells.append(Cell(text, text, "quiet" if same else ""))
+        rows.append(cells)
+    section.table(TableView("Settings of the winner", columns, rows))
+    if facts.get("again"):
+        section.text("The same model again, by itself:")
+        section.code(str(facts["again"]))
+    return section
+
+
+def _test_words(test: Mapping[str, Any]) -> str:
+    """Say what the winner's metrics on test rows are."""
+    known = [name for name in metrics if isinstance(test.get(name), (int, float))]
+    said = [f"{metrics.get(name).label} {number(float(test[name]))}" for name in known]
+    return f"On the test rows, seen by no trial: {listed(said)}." if said else ""
+
+
+def _history(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
+    section = SectionView("history", "History")
+    if pd.to_numeric(table["validation_loss"]).notna().any():
+        start = facts.get("starts_with")
+        caption = (
+            "Each mark is a trial: the smallest loss that it reached on the validation rows. Pruned trials were ended "
+            "early, because at the same epoch half of the trials before were better. What is far worse than most is "
+            "drawn at the upper edge."
+        )
+        reference = f"preset {clean(start)}" if start else ""
+        section.figure(tuning_history(table, reference=reference), caption)
+    return section
+
+
+def _importance(facts: Mapping[str, Any]) -> SectionView:
+    section = SectionView("importance", "Which settings matter")
+    if facts.get("importances"):
+        caption = (
+            "How differently a setting is distributed among the best trials and among all (PED-ANOVA, Watanabe et al. "
+            "2023), of complete trials alone. With few trials this is a hint, not a finding."
+        )
+        section.figure(setting_importances(facts["importances"]), caption)
+    return section
+
+
+def _slices(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
+    section = SectionView("slices", "Setting by setting")
+    order = list(facts.get("importances", {}))
+    names = settings_of(table)
+    names = [name for name in order if name in names] + [name for name in names if name not in order]
+    usable = table[table["state"] != "failed"]
+    names = [name for name in names if usable[name].notna().any()]
+    if names and not usable.empty:
+        caption = (
+            "Validation loss against the value of each setting, the most important first. Blue is early, orange "
+            "late; hollow is pruned; the ring is the winner. Trials without a setting are not in its panel."
+        )
+        if len(names) > MOST_SLICES:
+            caption += f" The first {MOST_SLICES} of {len(names)} settings."
+        drawn = tuning_slices(table, names, log=facts.get("log_scales", ()), best=facts.get("best"))
+        section.figure(drawn, caption)
+    return section
+
+
+def _curves(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
+    section = SectionView("curves", "Learning curves")
+    curves = {int(trial): losses for trial, losses in facts.get("curves", {}).items() if len(losses)}
+    if curves:
+        pruned = [int(trial) for trial in table.loc[table["state"] == "pruned", "trial"]]
+        section.figure(
+            trial_curves(curves, best=facts.get("best"), pruned=pruned),
+            "Validation loss after each epoch. A cross is where a trial was pruned.",
+        )
+    return section
+
+
+def _trials(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
+    section = SectionView("trials", "All trials")
+    best, names, seconds = facts.get("best"), settings_of(table), facts.get("seconds", {})
+    failed = bool(table["reason"].notna().any()) if "reason" in table else False
+    columns: list[tuple[str, Kind]] = [("trial", "number"), ("state", "text"), ("loss", "number")]
+    columns += [("epochs", "number"), ("seconds", "number")]
+    columns += [(clean(name), "number" if _numeric(table[name]) else "text") for name in names]
+    columns += [("reason", "text")] if failed else []
+    rows = []
+    for _, row in table.iterrows():
+        mark: Literal["", "best", "quiet"] = "best" if row["trial"] == best else ""
+        mark = "quiet" if row["state"] != "complete" else mark
+        loss = math.nan if pd.isna(row["validation_loss"]) else float(row["validation_loss"])
+        spent = seconds.get(row["trial"])
+        cells = [
+            Cell(str(row["trial"]), float(row["trial"]), mark),
+            Cell(str(row["state"]), str(row["state"]), mark),
+            Cell(number(loss, 5), loss if math.isfinite(loss) else None, mark),
+            Cell("–" if pd.isna(row["epochs"]) else str(int(row["epochs"])), _sort(row["epochs"]), mark),
+            Cell("–" if spent is None else number(float(spent), 3), spent, mark),
+        ]
+        cells += [
+            Cell("" if pd.isna(row[name]) else value_text(row[name], 28), _sort(row[name]), mark) for name in names
+        ]
+        cells += [Cell("" if pd.isna(row["reason"]) else clean(row["reason"]), None, "quiet")] if failed else []
+        rows.append(cells)
+    caption = "Click a heading to sort. The same without times is in trials.csv."
+    section.table(TableView(caption, columns, rows, sortable=True, tall=len(rows) > 18))
+    return section
+
+
+def _numeric(column: pd.Series[Any]) -> bool:
+    known = column.dropna()
+    return len(known) > 0 and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in known)
+
+
+def _sort(value: Any) -> float | str | None:
+    if pd.isna(value):
+        return None
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
+
+
+def _provenance(facts: Mapping[str, Any]) -> SectionView:
+    section = SectionView("provenance", "How this was done")
+    if facts.get("command"):
+        section.code(str(facts["command"]))
+    section.text(
+        "Settings are chosen by tree-structured Parzen estimators (Optuna) on the validation rows; no trial sees the "
+        "test rows, and neither does the choice of the winner."
+    )
+    known = {"study": "study", "space": "space", "seed": "seed", "split_seed": "seed of the split", "split": "split"}
+    section.pairs({words: facts[name] for name, words in known.items() if facts.get(name) is not None})
+    return section

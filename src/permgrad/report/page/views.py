@@ -1,0 +1,304 @@
+"""What the template shows: figures and tables as plain, escaped pieces."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, cast
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from permgrad.base.errors import InputError
+from permgrad.report import style
+from permgrad.report.plots._base import PlotFigure, clean, number, shorten
+
+_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+_POINT = 4 / 3
+"""CSS pixels per point."""
+_SHAPES = {"path", "rect", "circle", "ellipse", "line", "polyline", "polygon", "text", "tspan", "use", "image"}
+_ELEMENTS = _SHAPES | {"svg", "g", "defs", "clipPath", "symbol", "linearGradient", "radialGradient", "stop", "pattern"}
+
+
+@dataclass(frozen=True)
+class FigureView:
+    """A picture ready to be put on the page.
+
+    Attributes:
+        markup: The ``<svg>`` or ``<img>`` element.
+        caption: Words under it.
+        width: Natural width in CSS pixels.
+        timed: Whether it shows how long something took, so that no two runs draw the same; ``permgrad diff`` leaves it
+            out.
+    """
+
+    markup: Markup
+    caption: str = ""
+    width: int = 700
+    timed: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: what is written and what it is sorted by."""
+
+    text: str
+    sort: float | str | None = None
+    mark: Literal["", "best", "own", "quiet"] = ""
+
+
+@dataclass(frozen=True)
+class TableView:
+    """A table ready to be put on the page; ``timed``: of how long things took, which ``permgrad diff`` leaves out."""
+
+    caption: str
+    columns: Sequence[tuple[str, Literal["text", "number"]]]
+    rows: Sequence[Sequence[Cell]]
+    sortable: bool = False
+    tall: bool = False
+    timed: bool = False
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A key figure: a number and what it is."""
+
+    value: str
+    label: str
+
+
+@dataclass
+class SectionView:
+    """A section of the page: blocks in the order in which they are read."""
+
+    anchor: str
+    title: str
+    blocks: list[Any] = field(default_factory=list)
+
+    def text(self, *paragraphs: str) -> None:
+        """Add paragraphs."""
+        self.blocks += [("text", paragraph) for paragraph in paragraphs if paragraph]
+
+    def heading(self, text: str) -> None:
+        """Add a heading of the next level."""
+        self.blocks.append(("heading", text))
+
+    def figure(self, drawing: Figure | str | None, caption: str = "", alt: str = "", *, timed: bool = False) -> None:
+        """Add a picture; ``timed``: of how long something took."""
+        if drawing is not None:
+            view = figure_view(drawing, caption, alt or caption or self.title)
+            self.blocks.append(("figure", replace(view, timed=timed)))
+
+    def figures(self, *pairs: tuple[Figure, str]) -> None:
+        """Add pictures side by side where there is room."""
+        self.blocks.append(("figures", [figure_view(drawing, caption, caption) for drawing, caption in pairs]))
+
+    def table(self, table: TableView | None, fold: str = "") -> None:
+        """Add a table; with ``fold`` it is folded away under that word."""
+        if table is not None and table.rows:
+            self.blocks.append(("fold", (fold, table)) if fold else ("table", table))
+
+    def items(self, lines: Sequence[str]) -> None:
+        """Add a list."""
+        if lines:
+            self.blocks.append(("items", [clean(line) for line in lines]))
+
+    def pairs(self, content: Mapping[str, Any], fold: str = "") -> None:
+        """Add a list of names and values."""
+        if content:
+            self.blocks.append(("pairs", (fold, [(clean(key), plain_text(value)) for key, value in content.items()])))
+
+    def code(self, text: str) -> None:
+        """Add a command or call."""
+        if text:
+            self.blocks.append(("code", text))
+
+
+# ------------------------------------------------------------------------------------------------------- figures
+
+
+def figure_view(drawing: Figure | str, caption: str = "", alt: str = "") -> FigureView:
+    """Turn a figure into markup.
+
+    Figures in the house style become inline SVG whose colours follow light and dark; anything else is shown as an
+    image, in which nothing can run or ask the network.
+    """
+    if isinstance(drawing, PlotFigure):
+        words = drawing.description or alt
+        return FigureView(_inline(drawing, words), caption, round(drawing.get_size_inches()[0] * 72 * _POINT))
+    if isinstance(drawing, Figure):
+        buffer = io.BytesIO()
+        # The same drawing gives the same bytes: without a date, its parts named by their content.
+        with rc_context({"svg.hashsalt": "permgrad"}):
+            drawing.savefig(buffer, format="svg", metadata={"Date": None})
+        width = round(drawing.get_size_inches()[0] * 72 * _POINT)
+        return FigureView(_as_image(buffer.getvalue(), alt), caption, width)
+    if not isinstance(drawing, str) or "<svg" not in drawing[:4000]:
+        raise InputError(
+            f"a drawing must be a matplotlib Figure or SVG markup, however: it is {type(drawing).__name__} "
+            f"{shorten(repr(drawing), 40)}"
+        )
+    return FigureView(_as_image(drawing.encode("utf-8", "replace"), alt), caption)
+
+
+def _as_image(svg: bytes, alt: str) -> Markup:
+    data = base64.b64encode(svg).decode("ascii")
+    return Markup('<img class="plate" alt="{}" src="data:image/svg+xml;base64,{}">').format(clean(alt), data)
+
+
+def _inline(figure: PlotFigure, alt: str) -> Markup:
+    """Make matplotlib's SVG fit for a page: own names, colours by variable, only drawing elements."""
+    # The markup is our own figure's; names from data are text in it, escaped by matplotlib and again below.
+    markup = figure.to_svg()
+    root = ET.fromstring(markup)  # noqa: S314 — written by matplotlib a moment ago, not read from outside
+    prefix = f"f{hashlib.blake2b(markup.encode(), digest_size=5).hexdigest()}-"
+    _clean_tree(root, prefix)
+    for name in ("width", "height", "version"):
+        root.attrib.pop(name, None)
+    root.set("role", "img")
+    root.set("aria-label", clean(alt))
+    ET.register_namespace("", _SVG)
+    ET.register_namespace("xlink", _XLINK)
+    return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704 — serialised from the cleaned tree
+
+
+def _clean_tree(element: ET.Element, prefix: str) -> None:
+    """Drop what does not draw, and make names of one figure differ from those of every other."""
+    for child in list(element):
+        if child.tag.removeprefix(f"{{{_SVG}}}") not in _ELEMENTS:
+            element.remove(child)
+        else:
+            _clean_tree(child, prefix)
+    for name, value in list(element.attrib.items()):
+        kept = _attribute(name.rpartition("}")[2], value, prefix)
+        if kept is None:
+            del element.attrib[name]
+        else:
+            element.set(name, kept)
+
+
+def _attribute(name: str, value: str, prefix: str) -> str | None:
+    """Return what an attribute becomes; None drops it."""
+    if name == "id":
+        return prefix + value
+    if name == "href":
+        inside = value.startswith("data:image/png;base64,")
+        return f"#{prefix}{value[1:]}" if value.startswith("#") else value if inside else None
+    if name.startswith("on"):
+        return None
+    value = value.replace("url(#", f"url(#{prefix}")
+    return _themed(value) if name in ("style", "fill", "stroke") else value
+
+
+_TOKENS = re.compile("|".join(re.escape(colour) for colour in style.VARIABLES), re.IGNORECASE)
+
+
+def _themed(text: str) -> str:
+    """Replace colours of the house by their variables, and the fonts by the page's."""
+    text = re.sub(r"font:\s*([^;']*?)([\d.]+px)[^;]*", _font, text)
+    text = re.sub(r"font-family:[^;]*;?", "", text)
+    return _TOKENS.sub(lambda found: f"var(--{style.VARIABLES[found.group().lower()]})", text)
+
+
+def _font(found: re.Match[str]) -> str:
+    weight = "font-weight: 600; " if re.search(r"bold|[67]00", found.group(1)) else ""
+    return f"{weight}font-size: {found.group(2)}"
+
+
+# -------------------------------------------------------------------------------------------------------- tables
+
+
+def plain_text(value: Any) -> str:
+    """Write any value of a configuration.
+
+    Examples:
+        >>> plain_text([128, 64]), plain_text(None), plain_text(0.1), plain_text(True)
+        ('128, 64', '–', '0.1', 'yes')
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return clean(", ".join(f"{key}: {plain_text(item)}" for key, item in value.items())) if value else "–"
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return clean(", ".join(plain_text(item) for item in value)) if value else "–"
+    if isinstance(value, (float, np.floating)):
+        return f"{float(value):.6g}".replace("-", "−")
+    return clean(value)
+
+
+def cell(value: Any, text: str | None = None) -> Cell:
+    """Make a cell of any value: numbers sort as numbers, undefined last."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        missing = value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(cast("Any", value))))
+        words = "–" if missing else plain_text(value)
+        return Cell(words if text is None else text, None if missing else words.casefold())
+    known = math.isfinite(value)
+    written = f"{int(value):,}" if isinstance(value, (int, np.integer)) else number(float(value))
+    return Cell(written.replace("-", "−") if text is None else text, float(value) if known else None)
+
+
+def frame_table(frame: pd.DataFrame, caption: str, *, index: str = "", sortable: bool = False) -> TableView:
+    """Show a frame; ``index`` is the heading of its row names, left out where empty."""
+    kinds: list[tuple[str, Literal["text", "number"]]] = [(index, "text")] if index else []
+    for name in frame.columns:
+        numeric = pd.api.types.is_numeric_dtype(frame[name]) and not pd.api.types.is_bool_dtype(frame[name])
+        kinds.append((clean(name), "number" if numeric else "text"))
+    # Column by column: row by row pandas would turn integers beside floats into floats.
+    columns = [[cell(value) for value in frame.iloc[:, position]] for position in range(frame.shape[1])]
+    rows = [[cell(clean(name))] if index else [] for name in frame.index]
+    for column in columns:
+        for row, each in zip(rows, column, strict=True):
+            row.append(each)
+    return TableView(caption, kinds, rows, sortable=sortable, tall=len(rows) > 14)
+
+
+def duration(seconds: float | None) -> str:
+    """Write a time.
+
+    Examples:
+        >>> duration(0.04), duration(12.34), duration(184), duration(7265)
+        ('0.04 s', '12 s', '3 min 4 s', '2 h 1 min')
+    """
+    if seconds is None or not math.isfinite(seconds):
+        return "–"
+    if seconds < 10:
+        return f"{seconds:.2g} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Join words as in a sentence.
+
+    Examples:
+        >>> listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])
+        ('a', 'a and b', 'a, b and c')
+    """
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def percent(share: float | None) -> str:
+    r"""Write a share as a percentage that does not break over lines.
+
+    Examples:
+        >>> percent(0.714), percent(None), percent(0.004)
+        ('71\xa0%', '–', '0.4\xa0%')
+    """
+    if share is None or not math.isfinite(share):
+        return "–"
+    return f"{share * 100:.1f}\u00a0%" if 0 < abs(share) < 0.01 else f"{share * 100:.0f}\u00a0%"

@@ -1,0 +1,191 @@
+"""``permgrad predict``: a trained model and a table in, predictions out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from permgrad.base.csv_files import csv_text, write_csv
+from permgrad.base.errors import InputError, counted, warn_user
+from permgrad.base.files import atomic_path, is_taken, writing
+from permgrad.base.locks import hold_name
+from permgrad.base.startup import loading
+from permgrad.data.encode.encoding import align_columns
+from permgrad.runs.folder.documents import DATA, check_cells, read_data, read_like
+from permgrad.runs.folder.folder import read_record
+from permgrad.runs.folder.outputs import refuse_input, refuse_run_file
+from permgrad.runs.run import image_table
+from permgrad.runs.run.request import Outcome, table_name
+from permgrad.runs.run.stages import prediction_table, predictions_of, use_threads
+
+
+def check_model(folder: Path) -> None:
+    """Refuse what can be no model, without reading one.
+
+    Raises:
+        InputError: No folder, or that of a run without its model.
+    """
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise InputError(
+            f"a model is a folder, however: {folder} {what}; give a run's folder, such as permgrad-runs/heloc-0"
+        )
+    if read_record(folder) is not None and not (folder / "model").is_dir():
+        raise InputError(
+            f"a run must have trained its model, however: in {folder} it has not; finish it with permgrad run"
+        )
+
+
+def open_model(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """Return the model of a run's folder (or of the model folder in it), and what ``data.json`` says, if it is there.
+
+    Raises:
+        InputError: There is no model.
+    """
+    check_model(folder)
+    run = folder if (folder / "model").is_dir() else folder.parent
+    with loading():
+        from permgrad.models.save.saving import load
+
+        model = load(folder / "model" if (folder / "model").is_dir() else folder)
+    data = read_data(run / DATA) if (run / DATA).is_file() and read_record(run) is not None else {}
+    return model, data
+
+
+def read_rows(model: Any, data: dict[str, Any], path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return a table's rows with the model's columns in its order, and the whole table.
+
+    Columns that the model does not know are left out with a warning, but for the run's target and identifiers.
+    """
+    table = read_like(path, data, _features(model))
+    known = known_columns(data)
+    own = table.drop(columns=[name for name in known if name in table.columns and name not in _features(model)])
+    return align_columns(own, _features(model)), table
+
+
+def _features(model: Any) -> list[str]:
+    return [str(name) for name in model.preprocessor_.feature_names_in_]
+
+
+def known_columns(data: Mapping[str, Any]) -> list[str]:
+    """Return the target, the identifiers, and the columns that the run left out: there is nothing to warn of."""
+    left_out = ("left out", "identifier")
+    named = [row["name"] for row in data.get("columns", ()) if str(row["role"]).startswith(left_out)]
+    return [name for name in (data.get("target"), *data.get("identifiers", ()), *named) if name is not None]
+
+
+def predict_table(
+    folder: Path,
+    table: Path,
+    *,
+    out: Path | None = None,
+    overwrite: bool = False,
+    threads: int | None = None,
+    stream: bool | None = None,
+) -> Outcome:
+    """Predict the rows of a table and write them as CSV; a table that is read in parts as a folder of Parquet files.
+
+    Args:
+        folder: A run's folder, or the model folder in it.
+        table: The rows.
+        out: The file to write, ``.csv``, ``.csv.gz`` or ``.txt``; ``-`` gives the CSV as the outcome's text; None:
+            ``<table>-predictions.csv`` here.
+        overwrite: Whether a file that is there is replaced.
+        threads: Threads to compute with.
+        stream: Whether the table is read in parts; None: see ``stream.is_streamed``. A file to write, named by ``out``,
+            asks for the table in memory.
+
+    Raises:
+        InputError: No model, a table without the model's columns, or a file that is there already.
+        EnvironmentProblem: The file cannot be written.
+    """
+    from permgrad.runs.commands.stream import is_streamed, predict_stream
+
+    names_file = out is not None and (str(out) == "-" or _names_csv(out))
+    if is_streamed(table, False if stream is None and names_file and table.is_file() else stream):
+        return predict_stream(folder, table, out=out, overwrite=overwrite, threads=threads)
+    # Before the place to write: whoever is told of that first overwrites files for a model that there is not.
+    opened = open_model(folder)
+    target = Path(f"{table_name(table)}-predictions.csv") if out is None else out
+    to_stdout = os.fspath(target) == "-"
+    if not to_stdout:
+        refuse_input(target, {"table": table})
+        refuse_run_file(target, folder)
+        if target.is_dir():
+            raise InputError(
+                f"predictions are written to a file, however: {target} is a folder; name a file with --out"
+            )
+        _check_name(target)
+        _check_free(target, overwrite=overwrite)
+    with nullcontext() if to_stdout else hold_name(target):
+        if not to_stdout:
+            _check_free(target, overwrite=overwrite)  # again, now that nobody else can write it
+        result, facts = _predicted(*opened, table, threads)
+        if to_stdout:
+            text, quoted = csv_text(result)
+            _say_quoted(quoted)
+            return Outcome({**facts, "out": None, "predictions": result.to_dict(orient="records")}, text)
+        with (
+            writing("predictions must be written", target, "name another file with --out"),
+            atomic_path(target) as temporary,
+        ):
+            quoted = write_csv(result, temporary)
+    _say_quoted(quoted)
+    return Outcome({**facts, "out": os.fspath(target)}, f"{counted(len(result), 'row')} predicted: {target}")
+
+
+def _predicted(
+    model: Any, data: dict[str, Any], table: Path, threads: int | None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the predictions of a table as they are written, and facts about them."""
+    use_threads(threads)
+    rows: Any
+    if image_table.is_image_model(model):
+        rows, whole = image_table.read_records(model, data, table)
+        check_cells(model.preprocessor_, rows.table, table)
+        predicted = image_table.predictions_of(model, rows)
+    else:
+        rows, whole = read_rows(model, data, table)
+        check_cells(model.preprocessor_, rows, table)
+        predicted = predictions_of(model, rows)
+    identifiers = whole[[name for name in data.get("identifiers", ()) if name in whole.columns]]
+    facts: dict[str, Any] = {"rows": len(rows)}
+    if hasattr(model, "classes_"):
+        facts["classes"] = model.classes_.tolist()
+    return prediction_table(np.arange(len(rows)), identifiers, predicted, model), facts
+
+
+def _check_name(target: Path) -> None:
+    """Refuse a name that promises another format than CSV: whoever opens the file would find it broken."""
+    if not _names_csv(target):
+        raise InputError(
+            "predictions are written as CSV, into a file whose name ends with .csv, .csv.gz or .txt, however: "
+            f"--out {target}; name it {target.with_suffix('.csv')}"
+        )
+
+
+def _names_csv(target: Path) -> bool:
+    return target.name.lower().removesuffix(".gz").endswith((".csv", ".txt"))
+
+
+def _check_free(target: Path, *, overwrite: bool) -> None:
+    if is_taken(target) and not overwrite:
+        raise InputError(
+            f"a file must not be replaced in silence, however: {target} exists; "
+            "add --overwrite or name another with --out"
+        )
+
+
+def _say_quoted(cells: int) -> None:
+    """Predictions are joined to other tables by their identifiers: whoever does so must know that some were quoted."""
+    if cells:
+        warn_user(
+            f"{counted(cells, 'cell')} of the predictions would be formulas in a spreadsheet and got a single quote in "
+            "front; --csv-formulas keep leaves them as they are"
+        )

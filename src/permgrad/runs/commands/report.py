@@ -1,0 +1,395 @@
+"""The report of a run, made from the files in its folder alone, so that it can be made again at any time."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.base.errors import InputError
+from permgrad.base.files import writing
+from permgrad.base.locks import hold_folder
+from permgrad.base.startup import loading
+from permgrad.data.types.positive import find_positive
+from permgrad.evaluation.never_predicted import never_predicted_words
+from permgrad.report.page.content import (
+    DataSection,
+    GradientSection,
+    LayoutSection,
+    NetworkSection,
+    PredictionSection,
+    ProvenanceSection,
+    ReportContent,
+    RowSection,
+    TrainingSection,
+)
+from permgrad.runs.folder.documents import (
+    BRANCHES,
+    DATA,
+    METRICS,
+    read_data,
+    read_drawing,
+    read_json,
+    read_metrics,
+    read_table_of,
+)
+from permgrad.runs.folder.folder import RECORD, STAGES, believed, lost_files, read_record, refuse_damaged
+from permgrad.runs.run import image_table_report, strongest
+from permgrad.runs.run.explaining import saved_explanation
+from permgrad.runs.run.gradients import SUMMARY
+from permgrad.runs.run.judging import leak_words
+from permgrad.runs.run.reading import FILE as READING
+from permgrad.runs.run.related import FILE as RELATED
+from permgrad.runs.run.request import Outcome
+
+REPORT = "report.html"
+
+
+def rebuild_report(folder: str | os.PathLike[str], *, positive: str | None = None) -> Outcome:
+    """Write a run's ``report.html`` again.
+
+    Args:
+        folder: The run's folder.
+        positive: Of two classes the one that the page speaks of; None: the run's own.
+
+    Raises:
+        InputError: The folder holds no run, or one that is not explained yet; or there is no such class.
+        EnvironmentProblem: The folder cannot be written.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        what = "is a file" if path.exists() else "does not exist"
+        raise InputError(
+            f"report needs a run's folder, however: {path} {what}; give the folder that permgrad run wrote"
+        )
+    refuse_damaged(path / RECORD, "run", "run again with --overwrite")
+    record = read_record(path)
+    if record is None:
+        raise InputError(
+            f"report needs a run's folder, however: {path} has no run.json; give the one permgrad run wrote"
+        )
+    missing = [stage for stage in STAGES if stage != "report" and stage not in record["finished_stages"]]
+    if missing:
+        raise InputError(
+            f"a report needs a run whose stages are finished, however: {missing[0]!r} is not finished in {path}; "
+            f"go on with: {command_for(path, record)}"
+        )
+    lost = lost_files(path, record)
+    if lost is not None and lost.stage != "report":
+        raise InputError(
+            f"a report needs a run whose files are whole, however: {lost.words()} in {path}; write them again with: "
+            f"{command_for(path, record)}"
+        )
+    fix = "copy the folder to a place where you may write"
+    with writing("the report must be written beside the run", path, fix), hold_folder(path, fix), believed(path):
+        report = write_run_report(path, record, positive=positive)
+    return Outcome({"report": os.fspath(report), "folder": os.fspath(path)}, f"Report: {report}")
+
+
+def command_for(folder: Path, record: Mapping[str, Any]) -> str:
+    """Return the command that a run was asked for with, for the folder where the run is now.
+
+    Examples:
+        >>> command_for(Path("copy"), {"command": "permgrad run 'my table.csv' --target y --out runs/one --seed 3"})
+        "permgrad run 'my table.csv' --target y --seed 3 --out copy"
+    """
+    try:
+        words = shlex.split(str(record.get("command") or ""))
+    except ValueError:  # of a record that somebody has changed
+        words = []
+    words = words or ["permgrad", "run", "TABLE"]
+    if "--out" in words:
+        place = words.index("--out")
+        del words[place : place + 2]
+    return shlex.join([*words, "--out", os.fspath(folder)])
+
+
+def is_image_model(model: Any) -> bool:
+    """Whether a model reads images beside a table."""
+    from permgrad.models.estimators.image_table import ImageTableModel
+
+    return isinstance(model, ImageTableModel)
+
+
+def write_run_report(
+    folder: Path, record: Mapping[str, Any], *, model: Any = None, positive: str | None = None
+) -> Path:
+    """Write ``report.html`` into a run's folder.
+
+    Args:
+        folder: The folder, with everything but the report.
+        record: The content of ``run.json``.
+        model: The fitted model, if it is at hand; else it is read from the folder.
+        positive: Of two classes the one that the page speaks of; None: the run's own.
+    """
+    content = report_content(folder, record, open_run_model(folder) if model is None else model)
+    return _write(folder, content if positive is None else _with_positive(content, positive))
+
+
+def _with_positive(content: ReportContent, level: str) -> ReportContent:
+    """Return the same with another positive class: metrics that speak of it anew, or none where rows are not kept."""
+    from permgrad.evaluation.metrics import evaluate
+
+    given, metrics = content.predictions, dict(content.metrics or {})
+    classes = [] if given is None else list(given.classes)
+    label = classes[find_positive(classes, level)]
+    assert given is not None
+    metrics["test"] = evaluate(
+        "classification", given.truth, probabilities=given.probabilities, classes=classes, positive=label
+    )
+    if str(metrics.get("positive", classes[1])) != label:
+        unknown = dict.fromkeys(("average_precision", "lift"))
+        metrics["validation"] = metrics["validation"] | unknown
+        metrics["baselines"] = {name: own | unknown for name, own in metrics["baselines"].items()}
+    found = {name: getattr(content, name) for name in ("explanation", "local")}
+    told = {name: replace(own, meta={**own.meta, "positive": label}) for name, own in found.items() if own is not None}
+    return replace(content, metrics=metrics, positive=label, **told)
+
+
+def open_run_model(folder: Path) -> Any:
+    """Return the model of a run."""
+    with loading():
+        from permgrad.models.save.saving import load
+
+    return load(folder / "model")
+
+
+def _write(folder: Path, content: ReportContent) -> Path:
+    with loading():
+        from permgrad.report.page.html import write_report
+
+    target = folder / REPORT
+    write_report(target, content)
+    return target
+
+
+def report_content(folder: Path, record: Mapping[str, Any], model: Any) -> ReportContent:
+    """Gather what the report shows from the files of a run."""
+    data = read_data(folder / DATA)
+    explanation = saved_explanation(folder, "permgrad")
+    paper = saved_explanation(folder, "permgrad-paper")
+    local = saved_explanation(folder, "integrated_gradients")
+    task = cast("Any", data["task"])
+    images = is_image_model(model)
+    rows = _row_sections(folder, local)
+    metrics = read_metrics(folder / METRICS, data["task"])
+    return ReportContent(
+        title=data["table"],
+        target=data["target"],
+        task=task,
+        metrics=metrics,
+        positive=metrics.get("positive"),
+        data=_data_section(data),
+        network=image_table_report.network_section(record, model) if images else _network_section(record, model),
+        training=_training_section(folder, model),
+        predictions=_prediction_section(folder, task, model, int(data["rows"]["test"])),
+        explanation=explanation,
+        compared={} if paper is None else {"permgrad-paper": paper},
+        branches=read_json(folder / BRANCHES),
+        # Of few rows a beeswarm shows nothing.
+        local=None if images else local,
+        rows=image_table_report.with_overlays(rows, folder) if images else rows,
+        gradients=_gradient_section(folder),
+        reading=_reading(folder),
+        related=related_pairs(folder),
+        layout=_layout_section(folder) if not images and "image" in model.module_.paths else None,
+        provenance=_provenance_section(record),
+        warnings=[*_warnings(data), *never_predicted_words(metrics.get("never_predicted") or [])],
+        extra=image_table_report.where_in_images(folder) if images else (),
+    )
+
+
+def _data_section(data: Mapping[str, Any]) -> DataSection:
+    counts = data["class_counts"]
+    card = data["card"] or {}
+    return DataSection(
+        rows=data["rows"],
+        columns=pd.DataFrame(data["columns"]),
+        split=data["split"],
+        shared_rows=data["shared_rows"],
+        alike_rows=data.get("alike_rows"),
+        class_counts=None if counts is None else pd.DataFrame.from_dict(counts, orient="index"),
+        notes=[f"Task: {data['task']} ({data['task_reason']}).", *data["notes"], *card.get("notes", ())],
+        card={name: str(card[name]) for name in ("title", "description", "home", "licence") if card.get(name)},
+    )
+
+
+def _network_section(record: Mapping[str, Any], model: Any) -> NetworkSection:
+    from permgrad.models.network.summary import layer_rows
+
+    layers = pd.DataFrame(
+        [(row.part, row.layer, " × ".join(map(str, row.shape)), row.parameters) for row in layer_rows(model.module_)],
+        columns=["part", "layer", "shape per row", "parameters"],
+    )
+    options = {**model.network_options_, **model.training_options_}
+    return NetworkSection(
+        preset=str(record["configuration"].get("preset", "")),
+        branches=tuple(model.module_.paths),
+        parameters=sum(parameter.numel() for parameter in model.module_.parameters()),
+        drawing=model.draw_network(),
+        summary=layers,
+        options=options,
+    )
+
+
+def _training_section(folder: Path, model: Any) -> TrainingSection:
+    loss = str(model.training_options_.get("loss", "loss"))
+    units = {"cross_entropy": "cross-entropy, nats", "squared_error": "squared error of the standardised target"}
+    needed = ("epoch", "seconds")
+    history = read_table_of(folder / "history.csv", "model", needs=needed, numbers=needed, rows=len(model.history_))
+    return TrainingSection(
+        history=history,
+        best_epoch=int(model.best_epoch_),
+        seconds=float(history["seconds"].sum()),  # over all sessions, if the training was interrupted
+        loss=units.get(loss, loss),
+    )
+
+
+def _prediction_section(folder: Path, task: str, model: Any, rows: int) -> PredictionSection:
+    text = {"truth": str, "prediction": str} if task == "classification" else None
+    classes = [str(label) for label in getattr(model, "classes_", np.zeros(0)).tolist()]
+    chances = [f"probability_{label}" for label in classes]
+    table = read_table_of(
+        folder / "predictions.csv",
+        "model",
+        needs=("row", "truth", "prediction", *chances),
+        numbers=("row", *(chances or ("truth", "prediction"))),
+        rows=rows,
+        dtype=text,
+        keep_default_na=False,
+    )
+    if task == "regression":
+        return PredictionSection(
+            truth=table["truth"].to_numpy(),
+            predictions=table["prediction"].to_numpy(),
+            training_mean=float(model.target_mean_),
+            strongest=strongest.stored(folder, table["row"].to_numpy()),
+        )
+    probabilities = table[chances].to_numpy(dtype=np.float64)
+    calibrated = getattr(model, "calibration_", None)
+    return PredictionSection(
+        truth=table["truth"].to_numpy(dtype=object),
+        classes=classes,
+        probabilities=probabilities,
+        before_calibration=None if calibrated is None else before_calibration(calibrated, probabilities),
+    )
+
+
+def before_calibration(calibrated: Any, probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
+    """Return what probabilities were before a calibration that can be undone; None for others, and for none.
+
+    ``p ∝ exp((z − shift) / temperature)`` gives the logits back but for a constant, which the softmax does not see.
+
+    Args:
+        calibrated: The model's ``Calibration``.
+        probabilities: Calibrated ones ``(rows, classes)``.
+    """
+    if calibrated.method not in ("prior", "temperature"):
+        return None
+    logits = np.log(np.clip(probabilities, np.finfo(np.float64).tiny, None)) * calibrated.temperature
+    logits += np.asarray(calibrated.shift) if calibrated.shift else 0.0
+    raw = np.exp(logits - logits.max(axis=1, keepdims=True))
+    found: npt.NDArray[np.float64] = raw / raw.sum(axis=1, keepdims=True)
+    return None if np.allclose(found, probabilities, atol=1e-6) else found
+
+
+def _row_sections(folder: Path, local: Any) -> list[RowSection]:
+    path = folder / "explanations" / "rows.json"
+    if local is None or not path.is_file():
+        return []
+    maps = saved_explanation(folder, "gradcam")
+    sections = []
+    for place, row in enumerate(read_json(path)["rows"]):
+        image = heat = None
+        if maps is not None and {"cam", "images"} <= set(maps.maps):
+            image, heat = maps.maps["images"][place], maps.maps["cam"][place, row["output"]]
+        label = local.outputs[row["output"]]
+        empty = " The activation map is zero everywhere: no part of the image speaks for this output."
+        sections.append(
+            RowSection(
+                explanation=local,
+                row=place,
+                title=row["title"],
+                output=row["output"],
+                image=image,
+                heat=heat,
+                heat_title=_map_title(maps) + ("" if label == "all" else f", class {label}"),
+                text=f"Chosen as {row['why']}." + (empty if heat is not None and not np.any(heat) else ""),
+            )
+        )
+    return sections
+
+
+def _map_title(maps: Any) -> str:
+    from permgrad.attribution.maps.cam_maps import MAP_NAMES
+
+    variant = "gradcam" if maps is None else maps.meta.get("variant", "gradcam")
+    return f"{MAP_NAMES[variant]} of the last convolution"
+
+
+def _gradient_section(folder: Path) -> GradientSection | None:
+    facts, table = folder / "explanations" / "integrated_gradients.json", folder / SUMMARY
+    if not (facts.is_file() and table.is_file()):
+        return None
+    text = {"level": str, "feature": str, "name": str}
+    found = read_table_of(
+        table, "explanation", needs=("level", "feature", "name"), numbers=(), dtype=text, keep_default_na=False
+    )
+    return GradientSection(table=found, facts=read_json(facts))
+
+
+def _reading(folder: Path) -> dict[str, Any] | None:
+    path = folder / "explanations" / READING
+    return read_json(path) if path.is_file() else None  # a run of an older permgrad has none
+
+
+def related_pairs(folder: Path) -> list[dict[str, Any]]:
+    """Return which features of a run move together; none of a run of an older permgrad."""
+    path = folder / "explanations" / RELATED
+    return read_json(path)["pairs"] if path.is_file() else []
+
+
+def _layout_section(folder: Path) -> LayoutSection:
+    content = read_json(folder / "layout.json")
+    columns = pd.DataFrame(content["positions"], columns=["row", "column"])
+    columns.insert(0, "encoded column", content["columns"])
+    text = "Each encoded column of the table has a pixel; the value of the column is the brightness of its pixel."
+    return LayoutSection(
+        drawing=read_drawing(folder / "layout.svg", "layout"),
+        name=content["name"],
+        pixels=content["pixels"],
+        table=columns,
+        text=text,
+    )
+
+
+def _provenance_section(record: Mapping[str, Any]) -> ProvenanceSection:
+    configuration = record["configuration"]
+    return ProvenanceSection(
+        command=record.get("command", ""),
+        seed=configuration.get("seed"),
+        split_seed=configuration.get("split_seed"),
+        started=record.get("started", ""),
+        seconds={name: facts["seconds"] for name, facts in record["stages"].items()},
+        versions=record["facts"].get("versions", {}),
+        machine=record["facts"].get("machine", ""),
+        configuration=configuration,
+        configuration_hash=record["configuration_hash"],
+    )
+
+
+def _warnings(data: Mapping[str, Any]) -> list[str]:
+    alarm = leak_words(data["target"], data.get("leaks", []))
+    alarms = [f"Alarm: {alarm}"] if alarm else []
+    if not data["shared_rows"]:
+        return alarms
+    count, rows = data["shared_rows"], data["rows"]["test"]
+    share = f"{count} of {rows} test rows ({count / rows:.1%})"
+    return [*alarms, f"{share} also stand in the training rows: every figure on the test rows is a little too good."]

@@ -1,0 +1,195 @@
+"""Folds of a comparison: which rows train, which stop the training, which test; the same for every model."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.base.checks import check_whole, is_whole
+from permgrad.base.errors import InputError, keeping_warnings, shown
+from permgrad.base.random import derive_seed
+
+Rows = npt.NDArray[np.int64]
+Task = Literal["classification", "regression"]
+
+#: Share of each training part that is held out for early stopping.
+VALIDATION_SHARE = 0.15
+#: What scikit-learn divides rows by.
+LARGEST_SPLIT_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One division of the rows; no row is in two parts.
+
+    Attributes:
+        name: ``"3"``, or ``"2.3"`` for the third fold of the second repeat, or the seed of a split.
+        train: Rows that are fitted on: models, encoders, everything.
+        validation: Rows that stop the training.
+        test: Rows that are scored and explained.
+    """
+
+    name: str
+    train: Rows
+    validation: Rows
+    test: Rows
+
+
+def make_folds(
+    y: npt.NDArray[Any],
+    task: Task,
+    *,
+    folds: int = 5,
+    repeats: int = 1,
+    splits: Sequence[int] = (),
+    seed: int = 0,
+    groups: npt.NDArray[Any] | None = None,
+) -> list[Fold]:
+    """Divide rows for a comparison.
+
+    Args:
+        y: Target ``(rows,)``.
+        task: ``"classification"`` stratifies by class.
+        folds: Number of folds; every row tests once per repeat.
+        repeats: How often that is done, each time with other folds.
+        splits: Seeds of splits in the place of folds: 60 % training, 20 % validation, 20 % test, those of
+            ``permgrad run --split-seed``.
+        seed: Of the folds.
+        groups: ``(rows,)``; rows of one group stay in one part.
+
+    Raises:
+        InputError: Fewer than two folds, or a class or groups that do not suffice for them.
+
+    Examples:
+        >>> [len(fold.test) for fold in make_folds(np.arange(10.0), "regression", folds=5)]
+        [2, 2, 2, 2, 2]
+    """
+    check_numbers(folds=folds, repeats=repeats, splits=splits)
+    if splits:
+        return [_split(y, task, own, groups) for own in splits]
+    check_rows(y, task, folds=folds, groups=groups)
+    found = []
+    for repeat in range(repeats):
+        for number, (rest, test) in enumerate(_cross(y, task, folds, derive_seed(seed, "folds", repeat), groups)):
+            name = f"{number + 1}" if repeats == 1 else f"{repeat + 1}.{number + 1}"
+            train, validation = _hold_out(rest, y, task, derive_seed(seed, "held out", repeat, number), groups)
+            found.append(Fold(name, train, validation, np.sort(test)))
+    return found
+
+
+def check_numbers(*, folds: int, repeats: int, splits: Sequence[int] = ()) -> None:
+    """Refuse numbers of folds and seeds of splits that mean nothing, before any row is read.
+
+    Raises:
+        InputError: No whole numbers, fewer than two folds or splits, no repeat, or a seed twice.
+    """
+    check_whole("folds", folds, "pass for example 5", least=None)
+    check_whole("repeats", repeats, "pass for example 1", least=None)
+    for seed in splits:
+        if not is_whole(seed):
+            raise InputError(
+                f"seeds of splits must be integers, however: splits has {shown(seed)}; pass for example 42"
+            )
+    if splits:
+        if len(splits) != len(set(splits)):
+            raise InputError(
+                f"splits must differ, however: {', '.join(map(str, splits))}; name each seed once, as in "
+                "--splits 42,43,44"
+            )
+        strange = [seed for seed in splits if not 0 <= seed <= LARGEST_SPLIT_SEED]
+        if strange:
+            raise InputError(
+                f"seeds of splits must be 0…{LARGEST_SPLIT_SEED}, however: splits has {strange[0]}; pass for example 42"
+            )
+        if len(splits) < 2:
+            raise InputError(
+                f"a comparison needs at least 2 splits, because one says nothing about chance, however: splits has "
+                f"only {splits[0]}; add seeds, as in --splits 42,43,44"
+            )
+        return
+    if folds < 2:
+        raise InputError(f"a comparison needs at least 2 folds, however: folds={folds}; give for example --folds 5")
+    if repeats < 1:
+        raise InputError(f"repeats must be at least 1, however: repeats={repeats}; leave --repeats out for one")
+
+
+def check_rows(y: npt.NDArray[Any], task: Task, *, folds: int, groups: npt.NDArray[Any] | None = None) -> None:
+    """Refuse a table that cannot be divided into so many folds.
+
+    Raises:
+        InputError: A class with fewer rows than folds, or too few groups or rows.
+    """
+    if groups is not None:
+        count = len(set(np.asarray(groups).tolist()))
+        if count < folds:
+            raise InputError(
+                f"there must be at least as many groups as folds, however: {count} groups and folds={folds}; "
+                f"give --folds {max(count, 2)}, or leave --group out"
+            )
+    elif task == "classification":
+        labels, counts = np.unique(y, return_counts=True)
+        rarest = int(counts.argmin())
+        if counts[rarest] < folds:
+            few = int(counts[rarest])
+            fix = f"give --folds {few}, join" if few >= 2 else "join"
+            raise InputError(
+                "each class must have at least as many rows as there are folds, however: class "
+                f"{labels[rarest].item()!r} has {few} row{'s' * (few != 1)} and folds={folds}; "
+                f"{fix} rare classes, or leave their rows out"
+            )
+    elif len(y) < 2 * folds:
+        raise InputError(
+            f"each fold must have at least 2 rows, however: {len(y)} rows and folds={folds}; give fewer folds"
+        )
+
+
+def _cross(
+    y: npt.NDArray[Any], task: Task, folds: int, seed: int, groups: npt.NDArray[Any] | None
+) -> list[tuple[Rows, Rows]]:
+    from sklearn import model_selection
+
+    options: dict[str, Any] = {"n_splits": folds, "shuffle": True, "random_state": seed % 2**32}
+    maker: Any
+    if groups is not None:
+        grouped = model_selection.StratifiedGroupKFold if task == "classification" else model_selection.GroupKFold
+        maker = grouped(**options)
+    elif task == "classification":
+        maker = model_selection.StratifiedKFold(**options)
+    else:
+        maker = model_selection.KFold(**options)
+    with warnings.catch_warnings():
+        # A class within fewer groups than folds: such folds lack it, which is what groups ask for.
+        warnings.filterwarnings("ignore", category=UserWarning)
+        return [(rest, test) for rest, test in maker.split(np.zeros(len(y)), y, groups)]
+
+
+def _hold_out(
+    rest: Rows, y: npt.NDArray[Any], task: Task, seed: int, groups: npt.NDArray[Any] | None
+) -> tuple[Rows, Rows]:
+    """Take the rows for early stopping off a training part; every class keeps a row to be fitted on."""
+    if groups is not None:
+        from sklearn.model_selection import GroupShuffleSplit
+
+        if len(set(np.asarray(groups)[rest].tolist())) > 1:
+            maker = GroupShuffleSplit(n_splits=1, test_size=VALIDATION_SHARE, random_state=seed % 2**32)
+            kept, held = next(maker.split(rest, groups=np.asarray(groups)[rest]))
+            return np.sort(rest[kept]), np.sort(rest[held])
+    from permgrad.models.estimators.inputs import held_out
+
+    codes = np.unique(y[rest], return_inverse=True)[1].astype(np.int64) if task == "classification" else None
+    kept, held = held_out(len(rest), VALIDATION_SHARE, seed, codes)
+    return np.sort(rest[kept]), np.sort(rest[held])
+
+
+def _split(y: npt.NDArray[Any], task: Task, seed: int, groups: npt.NDArray[Any] | None) -> Fold:
+    from permgrad.data.splitting import split_rows
+
+    # That a class is too rare to be balanced is said once, by the command that reads the table.
+    with keeping_warnings():
+        found = split_rows(len(y), y, task=task, seed=seed, groups=groups)
+    return Fold(str(seed), found.train, found.validation, found.test)

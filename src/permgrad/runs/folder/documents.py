@@ -1,0 +1,219 @@
+"""The JSON documents of a run's folder, as permgrad wrote them; others are refused before somebody works with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from permgrad.base.csv_files import read_csv
+from permgrad.base.errors import InputError, counted, keeping_warnings
+from permgrad.base.stored import parse_json
+from permgrad.data.read.cells import CellError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from permgrad.data.encode.encoding import TableEncoder
+
+DATA, METRICS, BRANCHES = "data.json", "metrics.json", "branches.json"
+TASKS = ("classification", "regression")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file of a run's folder.
+
+    Raises:
+        InputError: It is missing or damaged.
+    """
+    try:
+        content = parse_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise InputError(
+            f"a run's folder must be whole, however: {path} is missing; run again with --from data"
+        ) from error
+    except ValueError as error:
+        raise _changed(path, f"is damaged ({error})") from error
+    if not isinstance(content, dict):
+        raise _changed(path, "holds no JSON object")
+    return content
+
+
+def read_data(path: Path) -> dict[str, Any]:
+    """Read ``data.json``: which column is the target, which are identifiers, what each was taken for.
+
+    Raises:
+        InputError: It is missing or damaged, or an entry is not of the kind that permgrad writes.
+    """
+    data = read_json(path)
+    if data.get("task") not in TASKS:
+        raise _changed(path, f"has the task {data.get('task')!r:.40}")
+    if not isinstance(data.get("target"), str):
+        raise _changed(path, f"has the target {data.get('target')!r:.40}")
+    for name, is_one in (
+        ("columns", _is_column),
+        ("identifiers", _is_text),
+        ("na_codes", _is_code),
+        ("texts", _is_text),
+        ("not_na", _is_text),
+    ):
+        entry = data.get(name, [])
+        if not isinstance(entry, list) or not all(map(is_one, entry)):
+            raise _changed(path, f"has {name} that are none")
+    named = data.get("identifiers", [])
+    if len(set(named)) < len(named):
+        raise _changed(path, "has an identifier twice")
+    decimals = data.get("decimals", {})
+    if not isinstance(decimals, dict) or not all(sign in (",", ".") for sign in decimals.values()):
+        raise _changed(path, "has decimal signs that are none")
+    if not isinstance(data.get("units", {}), dict) or not all(map(_is_text, data.get("units", {}).values())):
+        raise _changed(path, "has units that are none")
+    return data
+
+
+def read_like(table: Path, data: Mapping[str, Any], features: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a table as the one that a run learned from: its decimal signs, its columns of text, its codes.
+
+    Args:
+        table: The file, or the name of a data set.
+        data: What ``data.json`` says; nothing for a model without a run, and less for runs of former versions.
+        features: Columns that the model reads.
+
+    Raises:
+        InputError: It is no table.
+        EnvironmentProblem: It cannot be read.
+    """
+    from permgrad.data.datasets import list_datasets, load_dataset
+    from permgrad.data.read.table import read_written
+
+    if str(table) in list_datasets():
+        return load_dataset(str(table)).frame
+    return read_written(
+        table,
+        like=data.get("decimals"),
+        texts=data.get("texts", ()),
+        codes=data.get("na_codes", ()),
+        identifiers=data.get("identifiers", ()),
+        known=[*features, *(column["name"] for column in data.get("columns", ()))],
+        not_na=data.get("not_na", ()),
+        units=data.get("units"),
+    ).frame
+
+
+def check_cells(encoder: TableEncoder, rows: pd.DataFrame, table: Path) -> None:
+    """Refuse a cell that a model cannot read, by its line.
+
+    Args:
+        encoder: The model's.
+        rows: All rows of the table, the model's columns in its order.
+        table: The file that they come from.
+
+    Raises:
+        InputError: There is such a cell.
+    """
+    from permgrad.data.read.table import read_written
+
+    try:
+        encoder.check_cells(rows)
+    except CellError as error:
+        if not table.is_file():
+            raise
+        # Lines are counted only where one is wanted.
+        with keeping_warnings():
+            lines = read_written(table).lines
+        with lines.named():
+            raise error from None
+
+
+def read_metrics(path: Path, task: str | None = None) -> dict[str, Any]:
+    """Read ``metrics.json``: rows by part, metrics on validation and test rows, those of the baselines.
+
+    Args:
+        path: The file.
+        task: What the run's other documents say; None: nothing is known of it.
+
+    Raises:
+        InputError: It is missing or damaged, lacks what every run has, or is of another task.
+    """
+    from permgrad.evaluation.metrics import metrics as registry
+
+    metrics = read_json(path)
+    if metrics.get("task") not in (TASKS if task is None else (task,)):
+        raise _changed(path, f"has the task {metrics.get('task')!r:.40}")
+    for name in ("rows", "validation", "test", "baselines"):
+        if not isinstance(metrics.get(name), dict):
+            raise _changed(path, f"has no {name}")
+    if not isinstance(metrics["rows"].get("test"), int):
+        raise _changed(path, "has no number of test rows")
+    if not any(name in registry and registry.get(name).task == metrics["task"] for name in metrics["test"]):
+        raise _changed(path, f"has no metric of a {metrics['task']}")
+    if not all(isinstance(own, dict) for own in metrics["baselines"].values()):
+        raise _changed(path, "has baselines without metrics")
+    return metrics
+
+
+def read_table_of(
+    path: Path, stage: str, *, needs: Sequence[str], numbers: Sequence[str], rows: int | None = None, **options: Any
+) -> pd.DataFrame:
+    """Read a CSV file of a run's folder.
+
+    Args:
+        path: The file.
+        stage: Which stage writes it.
+        needs: Columns that it must have.
+        numbers: Columns that hold numbers, and nothing else, where the file has them.
+        rows: How many it has; None: nothing is known of that.
+        **options: Those of ``pandas.read_csv``.
+
+    Raises:
+        InputError: It is missing or damaged; the message names the stage to do again.
+    """
+    fix = f"run again with --from {stage}"
+    try:
+        table = read_csv(path, **options)
+    except FileNotFoundError as error:
+        raise InputError(f"a run's folder must be whole, however: {path} is missing; {fix}") from error
+    except ValueError as error:  # those of pandas and of decoding, whose texts say nothing to people
+        raise _changed(path, "is damaged", fix) from error
+    lacking = [name for name in needs if name not in table.columns]
+    if lacking:
+        raise _changed(path, f"is damaged: it has no column {lacking[0]!r}", fix)
+    texts = [name for name in numbers if name in table.columns and table[name].dtype.kind not in "iuf"]
+    if texts or table.empty:
+        fact = f"column {texts[0]!r} holds other things than numbers" if texts else "it has no rows"
+        raise _changed(path, f"is damaged: {fact}", fix)
+    if rows is not None and len(table) != rows:
+        raise _changed(path, f"is damaged: of {counted(rows, 'row')} it has {len(table):,}", fix)
+    return table
+
+
+def read_drawing(path: Path, stage: str) -> str:
+    """Read an SVG file of a run's folder.
+
+    Args:
+        path: The file.
+        stage: Which stage writes it.
+
+    Raises:
+        InputError: It is damaged; the message names the stage to do again.
+    """
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if "<svg" not in text or not text.rstrip().endswith("</svg>"):
+        raise _changed(path, "is damaged: it is no whole drawing", f"run again with --from {stage}")
+    return text
+
+
+def _is_column(entry: Any) -> bool:
+    return isinstance(entry, Mapping) and _is_text(entry.get("name")) and _is_text(entry.get("role"))
+
+
+def _is_text(entry: Any) -> bool:
+    return isinstance(entry, str)
+
+
+def _is_code(entry: Any) -> bool:
+    return isinstance(entry, (str, int, float)) and not isinstance(entry, bool)
+
+
+def _changed(path: Path, fact: str, fix: str = "run again with --from data") -> InputError:
+    return InputError(f"a run's folder must be as permgrad wrote it, however: {path} {fact}; {fix}")

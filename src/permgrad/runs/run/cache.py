@@ -1,0 +1,156 @@
+"""Explanations that were computed before, found again by what they were computed from.
+
+The key of an explanation is a hash of the saved model, the rows, the method and all its options, so that a changed
+model or table computes anew. Each entry is a folder that holds an explanation as ``Explanation.save`` writes it and,
+beside it, the hashes of its files: an entry that a disk or a person damaged is noticed, and built again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.base.errors import InputError, warn_user
+from permgrad.base.files import atomic_folder, file_hash, plain, write_json_atomic
+from permgrad.base.stored import parse_json
+from permgrad.runs.folder.folder import CACHE, read_record
+
+if TYPE_CHECKING:
+    from permgrad.attribution.explanation import Explanation
+
+_SUMS = "sums.json"
+
+
+@dataclass(frozen=True)
+class Cache:
+    """The explanations kept in a run's folder.
+
+    Attributes:
+        folder: Where entries lie, or None: nothing is kept.
+        model: Hash of the saved model.
+    """
+
+    folder: Path | None
+    model: str = ""
+
+    @classmethod
+    def of(cls, model_folder: Path) -> Cache:
+        """Return the cache beside a run's model; a model that stands alone has none.
+
+        Args:
+            model_folder: A run's folder, or the model folder in it.
+        """
+        run = model_folder if (model_folder / "model").is_dir() else model_folder.parent
+        saved = run / "model"
+        if not saved.is_dir() or model_folder not in (run, saved) or read_record(run) is None:
+            return cls(None)
+        return cls(run / CACHE, folder_hash(saved))
+
+    def key(self, method: str, X: pd.DataFrame, y: npt.NDArray[Any] | None, options: Mapping[str, Any]) -> str:
+        """Return the name of the entry that belongs to these rows, this method and these options."""
+        from permgrad import __version__
+
+        facts = {"version": __version__, "model": self.model, "method": method, "data": rows_hash(X, y)}
+        text = json.dumps([facts, plain(dict(options))], sort_keys=True, ensure_ascii=False)
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        return f"{method}-{digest[:24]}"
+
+    def explain(
+        self,
+        compute: Callable[..., Explanation],
+        model: Any,
+        X: pd.DataFrame,
+        y: npt.NDArray[Any] | None = None,
+        *,
+        method: str = "permgrad",
+        **options: Any,
+    ) -> Explanation:
+        """Return an explanation: from its file if it is there and whole, else computed and kept.
+
+        Args:
+            compute: ``permgrad.explain``.
+            model: The fitted estimator that was saved in the folder.
+            X: Rows, as the estimator takes them.
+            y: Their targets, or None.
+            method: Name of the method.
+            **options: Everything else that ``permgrad.explain`` takes; the seed must be among them.
+
+        Returns:
+            The explanation; ``meta["cached"]`` says whether it was read.
+        """
+        entry = None if self.folder is None else self.folder / self.key(method, X, y, options)
+        found = None if entry is None else _read(entry)
+        if found is not None:
+            found.meta["cached"] = True
+            return found
+        made = compute(model, X, y, method=method, **options)
+        made.meta["cached"] = False
+        if entry is not None:
+            # A folder of somebody else's run can be read but not written; the explanation is good all the same.
+            with suppress(OSError):
+                _write(entry, made)
+        return made
+
+
+def _read(entry: Path) -> Explanation | None:
+    """Return the explanation of an entry, or None if there is none or it is damaged."""
+    from permgrad.attribution.explanation import Explanation
+
+    if not entry.is_dir():
+        return None
+    try:
+        sums = parse_json((entry / _SUMS).read_bytes())
+        if {name: file_hash(entry / name) for name in sums} == sums:
+            return Explanation.load(entry)
+    except (OSError, ValueError, TypeError, AttributeError, InputError):
+        pass
+    warn_user(f"a saved explanation must be as it was written, however: {entry} is damaged; it is computed again")
+    return None
+
+
+def _write(entry: Path, explanation: Explanation) -> None:
+    with atomic_folder(entry) as temporary:
+        explanation.save(temporary, overwrite=True)
+        sums = {path.name: file_hash(path) for path in sorted(temporary.iterdir()) if path.is_file()}
+        write_json_atomic(temporary / _SUMS, sums)
+
+
+def folder_hash(folder: Path) -> str:
+    """Return the SHA-256 of all files in a folder, with their names."""
+    total = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            total.update(f"{path.relative_to(folder).as_posix()}\0{file_hash(path)}\n".encode())
+    return total.hexdigest()
+
+
+def rows_hash(X: pd.DataFrame, y: npt.NDArray[Any] | None = None) -> str:
+    """Return the SHA-256 of a table's column names and values, in their order, and of the targets.
+
+    Row labels do not count: the same rows cut out of another file are the same rows.
+
+    Examples:
+        >>> frame = pd.DataFrame({"a": [1.0, None], "b": ["x", "y"]})
+        >>> rows_hash(frame) == rows_hash(frame.set_axis([7, 9])), rows_hash(frame) == rows_hash(frame.iloc[::-1])
+        (True, False)
+    """
+    total = hashlib.sha256()
+    columns = [(str(name), X[name]) for name in X.columns]
+    columns += [] if y is None else [("\0target", pd.Series(np.asarray(y)))]
+    for name, values in columns:
+        total.update(f"{name}\0{values.dtype}\0".encode("utf-8", "surrogatepass"))
+        try:
+            codes = pd.util.hash_pandas_object(values, index=False)
+        except TypeError:  # objects of mixed kinds
+            codes = pd.util.hash_pandas_object(values.map(repr), index=False)
+        total.update(np.ascontiguousarray(codes.to_numpy(dtype=np.uint64)).tobytes())
+    return total.hexdigest()

@@ -1,0 +1,139 @@
+"""What the user is told of the columns of a table before it is learned from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+
+import pandas as pd
+
+from permgrad.base.errors import keeping_warnings, listed
+from permgrad.data.datasets import DataCard
+from permgrad.data.encode.groups import propose_one_hot_blocks
+from permgrad.data.read.spellings import several_ways_said
+from permgrad.data.read.table import unused_codes
+from permgrad.data.read.whole_numbers import fused_columns, fused_said
+from permgrad.data.read.written_numbers import Written
+from permgrad.data.types.column_types import Schema
+from permgrad.data.types.duplicates import as_groups, duplicates_said, same_columns
+from permgrad.data.types.identifiers import CODES, MANY_CODES, SUSPECT
+from permgrad.runs.run.declared_kinds import parse_kinds
+from permgrad.runs.run.request import RunRequest
+from permgrad.runs.run.target import AS_TEXT, Task
+
+#: Why a column is no feature, in the words of the table of columns.
+LIKE_AN_IDENTIFIER = "left out: like an identifier"
+
+
+def notes_on_codes(request: RunRequest, tables: Sequence[pd.DataFrame]) -> list[str]:
+    """Name codes for missing that no table of the run has."""
+    first, *others = [unused_codes(own, request.na_codes) for own in tables]
+    unused = [code for code in first if all(code in own for own in others)]
+    return [f"codes for missing that never occur: {listed(unused, show=repr)}; check --na"] if unused else []
+
+
+def note_target(notes: list[str], target: str, task: Task, written: Written) -> None:
+    """Say where zeros in front of the target's values, read as numbers, are passed over."""
+    alike = written.alike.get(target)
+    if alike is not None and task == "classification":
+        notes.append(
+            f"classes of {target!r} that differ only by zeros in front are one class, such as {alike[0]!r} and "
+            f"{alike[1]!r}, because they are read as numbers; if they are not the same {AS_TEXT}"
+        )
+    elif target in written.padded:
+        notes.append(
+            f"the target {target!r} is read as numbers, though zeros stand in front as in codes, and is predicted "
+            f"without them; if it holds codes {AS_TEXT}"
+        )
+
+
+def note_columns(
+    notes: list[str],
+    schema: Schema,
+    left_out: Mapping[str, str],
+    request: RunRequest,
+    card: DataCard | None,
+    padded: Sequence[str] = (),
+) -> None:
+    """Name columns that are left out, doubtful, constant or written in several ways."""
+    identifiers = [name for name in schema.of_kind("identifier") if left_out.get(name) == LIKE_AN_IDENTIFIER]
+    if identifiers:
+        usual = "numeric" if schema[identifiers[0]].storage == "number" else "categorical"
+        fix = "" if request.identifier else "; keep them in the predictions with --id"
+        fix += f"{', or' if fix else ';'} learn from one with --kind {identifiers[0]}={usual}"
+        notes.append(f"left out, because they look like identifiers: {listed(identifiers)}{fix}")
+    asked = {name: why for name, why in left_out.items() if why != LIKE_AN_IDENTIFIER}
+    notes += several_ways_said(schema, asked)
+    notes += fused_said(schema, "say --kind {}=categorical", left_out)
+    suspects = [column.name for column in schema if column.reason == SUSPECT and column.name not in left_out]
+    if suspects:
+        notes.append(
+            "learned from, though each row has a number of its own there and the name is that of an identifier: "
+            f"{listed(suspects)}; if it is one leave it out with --id or --drop, "
+            f"else say --kind {suspects[0]}=numeric"
+        )
+    decided = {*left_out, *parse_kinds(request.kind)}
+    notes += _codes_said(schema, decided)
+    codes = [name for name in padded if name in schema.of_kind("numeric") and name not in decided]
+    if codes:
+        notes.append(
+            f"read as numbers, though zeros stand in front as in codes: {listed(codes)}; if they are codes say "
+            f"--kind {codes[0]}=categorical"
+        )
+    # Of numbers that are one only as float64 it is said already.
+    constant = [name for name in schema.of_kind("constant") if name not in {*left_out, *fused_columns(schema)}]
+    if constant:
+        notes.append(f"constant in the training rows, hence without any effect: {listed(constant)}")
+    if card is not None and card.not_features:
+        notes.append(f"not features by the data card: {listed(card.not_features)}")
+
+
+def _codes_said(schema: Schema, decided: Collection[str]) -> list[str]:
+    """Name columns that are learned from as amounts or as categories, though they may be codes."""
+    own = [column for column in schema if column.name not in decided]
+    said = []
+    if numbers := [column.name for column in own if column.reason.startswith(CODES) and column.kind == "numeric"]:
+        fix = f"say --kind {numbers[0]}=categorical if it is a code, --id {numbers[0]} if it only names rows, or"
+        said.append(
+            f"learned from as amounts, though nearly unique or named like codes: {listed(numbers)}; {fix} "
+            f"--kind {numbers[0]}=numeric if it is an amount"
+        )
+    if texts := [column for column in own if column.kind == "categorical" and column.n_levels >= MANY_CODES]:
+        names = listed([f"{column.name} ({column.n_levels:,})" for column in texts])
+        name = texts[0].name
+        said.append(
+            f"categories with thousands of values: {names}; say --id {name} if it only names rows, or "
+            f"--kind {name}=categorical to learn from it all the same"
+        )
+    return said
+
+
+def note_blocks(
+    notes: list[str], features: pd.DataFrame, variables: Mapping[str, Sequence[str]], request: RunRequest
+) -> list[list[str]]:
+    """Name blocks of columns that look like one variable each, and return them."""
+    declared = {column for own in variables.values() for column in own}
+    with keeping_warnings():
+        proposed = propose_one_hot_blocks(features[[name for name in features.columns if name not in declared]])
+    if not proposed or request.groups is not None:
+        return []
+    blocks = "; ".join(f"{name}: {listed(own)}" for name, own in list(proposed.items())[:5])
+    notes.append(
+        f"these columns look like one-hot blocks of one variable each: {blocks}; to treat each as one feature, "
+        'write them into a JSON file {"name": ["column", ...]} and give it with --groups'
+    )
+    return list(proposed.values())
+
+
+def note_duplicates(
+    notes: list[str], features: pd.DataFrame, schema: Schema, together: Sequence[Sequence[str]]
+) -> None:
+    """Name columns that determine each other one to one; those that count as one feature belong together."""
+    own = Schema(tuple(column for column in schema if column.name in features.columns))
+    if groups := same_columns(features, own, together):
+        example = json.dumps(as_groups(groups), ensure_ascii=False)
+        fix = (
+            "leave out all but one with --drop, or treat them as one feature: write them into a JSON file "
+            f"{example} and give it with --groups"
+        )
+        notes.append(duplicates_said(groups, fix))

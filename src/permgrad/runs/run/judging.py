@@ -1,0 +1,131 @@
+"""What a run's predictions are worth: beside a constant, and beside the baselines, on the same test rows."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.base.errors import listed
+from permgrad.base.files import atomic_path
+from permgrad.runs.run.inputs import Inputs
+
+#: What the baselines say of the test rows.
+BASELINE_PREDICTIONS = "baseline_predictions.npz"
+Array = npt.NDArray[Any]
+
+
+def judge(
+    metrics: dict[str, Any],
+    inputs: Inputs,
+    classes: Array,
+    predicted: Mapping[str, Array],
+    others: Mapping[str, Array],
+    *,
+    leaks: Sequence[Mapping[str, Any]] = (),
+    seed: int,
+) -> None:
+    """Compare what a network says of the test rows with a constant and with baselines; enters both into the metrics.
+
+    Args:
+        metrics: The content of ``metrics.json``; gets ``constant``, ``verdict`` and, for each baseline, ``ahead``.
+        inputs: The run's tables.
+        classes: The classes that the network knows, in the order of its probabilities.
+        predicted: What it says of the test rows, ``prediction`` and for classes ``probabilities``.
+        others: What the baselines say of them, ``(rows,)`` or ``(rows, classes)``.
+        leaks: Columns that alone give the target, as in ``data.json``.
+        seed: Of the run.
+    """
+    from permgrad.evaluation.metrics import evaluate
+    from permgrad.evaluation.skill import Predicted, against_others, skill
+
+    codes: Array
+    learned, truth = inputs.parts["train"].y, inputs.parts["test"].y
+    if inputs.task == "regression":
+        guess = np.full(len(truth), np.mean(np.asarray(learned, dtype=np.float64)))
+        codes, own = np.asarray(truth, dtype=np.float64), predicted["prediction"]
+        constant = evaluate("regression", truth, predictions=guess)
+    else:
+        index = pd.Index(classes)
+        shares = np.bincount(index.get_indexer(pd.Index(learned)), minlength=len(index)) / len(learned)
+        guess = np.tile(shares, (len(truth), 1))
+        codes, own = index.get_indexer(pd.Index(truth)), predicted["probabilities"]
+        constant = evaluate("classification", truth, probabilities=guess, classes=classes, positive=inputs.positive)
+    ours = Predicted(codes, np.asarray(own, dtype=np.float64))
+    found = skill(inputs.task, ours, Predicted(codes, guess), seed=seed)
+    metrics["constant"] = {**constant, **({} if found is None else found.to_dict())}
+    compared = against_others(
+        inputs.task, ours, {name: Predicted(codes, own) for name, own in others.items()}, seed=seed
+    )
+    for name, ahead in compared.items():
+        metrics["baselines"][name]["ahead"] = ahead
+    metrics["verdict"] = sentences(metrics, inputs.target, leaks)
+
+
+def find_leaks(inputs: Inputs) -> list[dict[str, Any]]:
+    """Return columns that alone give the target, see ``permgrad.evaluation.leaks``."""
+    from permgrad.data.read.table import blank_codes
+    from permgrad.evaluation.leaks import columns_that_tell
+
+    X, y = ({part: getattr(own, name) for part, own in inputs.parts.items()} for name in ("X", "y"))
+    held = pd.concat([X["validation"], X["test"]]), np.concatenate([y["validation"], y["test"]])
+    sides = [(blank_codes(table, list(inputs.na_codes)), own) for table, own in ((X["train"], y["train"]), held)]
+    return [asdict(one) for one in columns_that_tell(sides[0], sides[1], inputs.task)]
+
+
+def leak_words(target: str, leaks: Sequence[Mapping[str, Any]], most: int = 5) -> str:
+    """Return the alarm that names columns which alone give the target; empty where there is none.
+
+    Examples:
+        >>> leak_words("died", [{"column": "boat", "metric": "balanced_accuracy", "score": 0.991, "rows": 1309}])
+        "Column 'boat' alone predicts 'died' nearly perfectly (balanced accuracy 0.991 on rows held out). If it is ..."
+    """
+    if not leaks:
+        return ""
+    words = {"r2": "R²", "r2_of_ranks": "R² of the ranks", "balanced_accuracy": "balanced accuracy"}
+    # What is 0.9996 is not 1.
+    shown = [f"{words[one['metric']]} {math.floor(one['score'] * 1000) / 1000:.3f}" for one in leaks[:most]]
+    names = listed([repr(one["column"]) for one in leaks], most)
+    subject, it = (f"Column {names}", "it") if len(leaks) == 1 else (f"Each of {names}", "one")
+    drop = " ".join(f"--drop {shlex.quote(one['column'])}" for one in leaks[:most])
+    return (
+        f"{subject} alone predicts {target!r} nearly perfectly ({', '.join(shown)} on rows held out). If {it} is "
+        f"made from the target or known only afterwards, every figure here is too good; leave it out with {drop}."
+    )
+
+
+def sentences(metrics: Mapping[str, Any], target: str, leaks: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+    """Return what is to be said of a run before anything else, each sentence with the facts behind it."""
+    from permgrad.report.page.competitor_words import against_baselines, unseen_words
+    from permgrad.report.page.constant import skill_words
+
+    found: list[dict[str, Any]] = []
+    if said := leak_words(target, leaks):
+        found.append({"sentence": said, "facts": {"kind": "leak", "columns": list(leaks)}})
+    constant = metrics["constant"]
+    words = skill_words(target, metrics["task"], metrics["test"], constant) if "learnt" in constant else None
+    if words is not None:
+        facts = {"kind": "skill", "learnt": constant["learnt"], "ahead": constant["ahead"]}
+        found.append({"sentence": words.text, "facts": facts})
+    if said := unseen_words(target, metrics["test"]):
+        found.append({"sentence": said, "facts": {"kind": "unseen", "rows": metrics["test"]["unseen"]}})
+    if said := against_baselines(metrics["task"], metrics):
+        ahead = {name: own.get("ahead") for name, own in metrics["baselines"].items()}
+        found.append({"sentence": said, "facts": {"kind": "baselines", "ahead": ahead}})
+    return found
+
+
+def write_guesses(folder: Path, inputs: Inputs, classes: Array, guesses: Mapping[str, Array]) -> None:
+    """Write what the baselines say of the test rows, with the rows' numbers and the classes in their order."""
+    facts: dict[str, Array] = {"row": inputs.parts["test"].rows}
+    if inputs.task == "classification":
+        facts["classes"] = np.asarray([str(label) for label in np.asarray(classes).tolist()])
+    with atomic_path(folder / BASELINE_PREDICTIONS) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, **facts, **guesses)  # type: ignore[arg-type]

@@ -1,0 +1,131 @@
+"""Test and validation rows from files of their own: read as the table is, with the columns that a run needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from permgrad.base.errors import InputError, by_count
+from permgrad.data.encode.encoding import align_columns
+from permgrad.data.read.cells import canonical
+from permgrad.data.read.row_lines import RowLines
+from permgrad.data.read.table import blank_codes, read_written
+from permgrad.data.read.written_numbers import Written
+from permgrad.data.types.column_types import Kind
+from permgrad.runs.run.declared_kinds import parse_kinds
+from permgrad.runs.run.request import RunRequest
+from permgrad.runs.run.target import find_column
+
+
+def text_columns(written: Written, kinds: Mapping[str, Kind]) -> list[str]:
+    """Return the columns that are text also in a table in which they happen to hold numbers alone."""
+    return [*written.texts, *(name for name in written.coded if kinds.get(name) == "categorical")]
+
+
+def read_part_files(
+    request: RunRequest, written: Written, target: str, codes: Sequence[str | int | float], notes: list[str]
+) -> tuple[dict[str, pd.DataFrame], dict[str, RowLines]]:
+    """Return the tables of the parts that have a file of their own, and where their rows stand in it.
+
+    They have all their columns, rows without a target are left out.
+
+    Args:
+        request: What is asked.
+        written: The table that the training rows come from; the files are read like it.
+        target: The target's column.
+        codes: Codes that mean missing.
+        notes: Sentences for the user, to which some are added.
+
+    Raises:
+        InputError: A file is no table, or has no target.
+        EnvironmentProblem: A file cannot be read.
+    """
+    texts = text_columns(written, parse_kinds(request.kind))
+    files: dict[str, pd.DataFrame] = {}
+    lines: dict[str, RowLines] = {}
+    for part in ("test", "validation"):
+        path = getattr(request, part)
+        if path is None:
+            continue
+        own = read_written(
+            path,
+            like=written.decimals,
+            texts=texts,
+            codes=codes,
+            classes=[target],
+            identifiers=request.names_of_rows,
+            known=written.frame.columns,
+            not_na=request.kept_texts,
+            units=written.units,
+        )
+        find_column(target, list(own.frame.columns), f"target of the {part} file")
+        files[part] = with_target(own.frame, target, codes, notes, f"the {part} file")
+        lines[part] = own.lines
+    return files, lines
+
+
+def with_needed_columns(
+    own: pd.DataFrame, features: Sequence[str], others: Sequence[str], known: Sequence[str]
+) -> pd.DataFrame:
+    """Return a file's table with the features, and the others that it has; all further ones are left out.
+
+    Args:
+        own: The table.
+        features: Columns that it must have.
+        others: Columns that are kept where they are there, such as identifiers.
+        known: Columns of the training table: of those nothing is said.
+
+    Raises:
+        InputError: A feature is missing.
+
+    Examples:
+        >>> own = pd.DataFrame({"y": [1], "id": [7], "a": [0.5]})
+        >>> with_needed_columns(own, ["a", "y"], ["id", "site"], ["id", "a", "y"]).columns.tolist()
+        ['a', 'y', 'id']
+    """
+    needed = [*features, *(name for name in others if name in own.columns and name not in features)]
+    silent = set(known) - set(needed)
+    return align_columns(own.drop(columns=[name for name in own.columns if name in silent]), needed)
+
+
+def notes_on_division(request: RunRequest, train: pd.DataFrame, files: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Say which groups of the training rows stand in the files, too, and where nothing is left to be divided."""
+    notes = [
+        f"--{name} divides nothing, because --test and --validation are both given; the column is left out all the same"
+        for name in ("group", "time")
+        if len(files) == 2 and getattr(request, name) is not None
+    ]
+    for part, own in files.items() if request.group is not None else ():
+        if request.group not in own.columns:
+            continue
+        there, learned = (set(map(canonical, table[request.group].dropna().unique())) for table in (own, train))
+        if shared := len(there & learned):
+            notes.append(
+                f"{shared} of {len(there)} groups of {request.group!r} in the {part} file also "
+                f"{by_count(shared, 'stands', 'stand')} in the training rows"
+            )
+    return notes
+
+
+def with_target(
+    frame: pd.DataFrame, target: str, codes: Sequence[str | int | float], notes: list[str], where: str = "the table"
+) -> pd.DataFrame:
+    """Return the rows whose target is known, numbered as in the file; what is left out is noted.
+
+    Raises:
+        InputError: It is known in no row.
+    """
+    blanked = blank_codes(frame[[target]], list(codes))[target]
+    if not pd.api.types.is_numeric_dtype(blanked.dtype):
+        blanked = blanked.mask(blanked.astype(str).str.strip() == "")
+    missing = blanked.isna().to_numpy()
+    if missing.all():
+        raise InputError(
+            f"the target must be known, however: column {target!r} of {where} is missing in every row; "
+            "choose another target, or check --na"
+        )
+    if count := int(missing.sum()):
+        said = f"{by_count(count, 'has', 'have')} no target and {by_count(count, 'is', 'are')} left out"
+        notes.append(f"{count} of {len(frame)} rows of {where} {said}")
+    return frame.assign(**{target: blanked}).loc[~missing]

@@ -1,0 +1,371 @@
+"""Beside what the model does with a feature: what the data say about it, and where the two disagree.
+
+For each of the leading features the rows are counted level by level (or between quantiles), with the mean outcome and
+the mean attribution of each. An attribution is relative to a baseline and given all other features, a mean outcome is
+neither: they may disagree without either being wrong, and a reader should see that they do.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.base.significance import LEAST_SHARE, deserves_words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from permgrad.attribution.explanation import Explanation
+    from permgrad.runs.run.inputs import Inputs
+
+Floats = npt.NDArray[np.float64]
+
+FILE = "reading.json"
+#: Features that are looked at, levels of each that are shown, and parts that numbers are cut into.
+FEATURES, LEVELS, PARTS = 6, 12, 6
+#: Very wide tables are not ranked by raw association; their leading features are compared with each other alone.
+MOST_RANKED = 1000
+#: A feature with more of the summed importance than this may know the outcome.
+DOMINANT = 0.4
+#: An outcome goes along with a feature if its levels' means differ with a p-value below this.
+CHANCE = 0.01
+#: Rows of a level that are needed to compare signs.
+FEWEST = 30
+
+
+def reading_help(
+    inputs: Inputs, main: Explanation, X: pd.DataFrame, y: npt.NDArray[Any], attributions: Attributions
+) -> dict[str, Any]:
+    """Return what ``explanations/reading.json`` holds.
+
+    Args:
+        inputs: The run's tables.
+        main: The global explanation that ranks the features.
+        X: The rows explained.
+        y: Their targets.
+        attributions: Local attributions of some or all of these rows.
+    """
+    from permgrad.data.read.table import blank_codes
+
+    words, outcome = outcome_of(inputs, y, attributions.label)
+    blanked = blank_codes(X, list(inputs.na_codes))
+    output = like_output(main, attributions.label)
+    ranking = [name for name in main.ranking(output) if name in blanked.columns]
+    looked_at = ranking if len(ranking) <= MOST_RANKED else ranking[:FEATURES]
+    # Dates written as text have nearly as many values as there are rows.
+    dates = set(inputs.schema.of_kind("date"))
+    cut = {name: None if name in dates else levels_of(blanked[name]) for name in looked_at}
+    association = {name: explained_share(own[0], outcome) for name, own in cut.items() if own is not None}
+    by_data = sorted(association, key=lambda name: -association[name])
+    shares = importance_shares(main, output)
+    told = told_features(main, output, shares)
+    features = []
+    for rank, name in enumerate(ranking[:FEATURES], start=1):
+        own = cut[name]
+        if own is None:
+            continue
+        table = level_table(own, outcome, attributions.of(name), attributions.places)
+        rank_by_data = by_data.index(name) + 1
+        notes = sign_notes(name, table, float(outcome.mean())) if name in told else []
+        if name in told and (rank < rank_by_data or goes_along(own[0], outcome)):
+            notes += rank_notes(name, (rank, shares[name]), (rank_by_data, association[name]), len(by_data))
+        features.append(
+            {
+                "feature": name,
+                "share": shares.get(name),
+                "rank": rank,
+                "association": association[name],
+                "rank_by_association": rank_by_data,
+                "levels": table,
+                "notes": notes,
+            }
+        )
+    return {
+        "outcome": words,
+        "overall": float(outcome.mean()),
+        "rows": len(outcome),
+        "attribution": attributions.words,
+        "baseline": attributions.baseline,
+        "class": main.outputs[output] if output else None,
+        "features": features,
+        "leakage": leakage_hint(inputs, main, importance_shares(main)),
+    }
+
+
+def like_output(main: Explanation, label: str) -> int:
+    """Return the position of the importances that compare with attributions to a class.
+
+    Of many classes these are the importances on the rows of that class. Attributions to one of two classes are those to
+    the other with the sign turned, and concern all rows, as an attribution to a number does.
+    """
+    classes = main.outputs[1:]
+    return 1 + classes.index(label) if len(classes) > 2 and label in classes else 0
+
+
+def told_features(main: Explanation, output: int, shares: dict[str, float]) -> set[str]:
+    """Return the features whose importance for an output deserves sentences: clearly there, and not small."""
+    low, high = (ends[:, output] for ends in main.ci())
+    ends = {name: (float(low[place]), float(high[place])) for place, name in enumerate(main.names)}
+    clear = main.clearly_matter(output)
+    return {name for name in clear if deserves_words(*ends[name], shares.get(name, math.nan))}
+
+
+class Attributions:
+    """Local attributions of one output, by feature.
+
+    Args:
+        names: Features.
+        values: ``(rows, features)``.
+        places: Positions of these rows among the rows explained.
+        source: The explanation, for the words.
+        output: The output's position.
+    """
+
+    def __init__(
+        self, names: Sequence[str], values: Floats, places: npt.NDArray[np.int64], source: Explanation, output: int
+    ) -> None:
+        self.places = places
+        self.label = source.outputs[output]
+        self.baseline = str(source.meta.get("baseline", ""))
+        about = "" if self.label == "all" else f" to {self.label}"
+        self.words = f"mean attribution{about} by {source.method.replace('_', ' ')}"
+        self._columns = {str(name): values[:, place] for place, name in enumerate(names)}
+
+    def of(self, name: str) -> Floats | None:
+        """Return a feature's attributions ``(rows,)``, or None if it has none."""
+        return self._columns.get(name)
+
+
+def outcome_of(inputs: Inputs, y: npt.NDArray[Any], label: str) -> tuple[str, Floats]:
+    """Return the outcome as one number per row, and what it is."""
+    if inputs.task == "regression":
+        return f"mean {inputs.target}", np.asarray(y, dtype=np.float64)
+    return f"share of {inputs.target} = {label}", np.array([str(value) == label for value in y.tolist()], dtype=float)
+
+
+def shown_output(inputs: Inputs, classes: Sequence[Any], y: npt.NDArray[Any]) -> str:
+    """Return the class that is looked at: of two the positive one, of more the most frequent one."""
+    if inputs.positive is not None:
+        return str(inputs.positive)
+    counts = [int((np.asarray(y) == label).sum()) for label in classes]
+    return str(classes[int(np.argmax(counts))])
+
+
+# ---- levels ----------------------------------------------------------------------------------------------------------
+Levels = tuple[npt.NDArray[np.int64], list[str]]
+
+
+def levels_of(values: pd.Series[Any]) -> Levels | None:
+    """Return each row's level and the levels' names: quantile ranges of numbers, frequent values of all else.
+
+    Examples:
+        >>> codes, names = levels_of(pd.Series(["b", "a", "b", None]))
+        >>> codes.tolist(), names
+        ([0, 1, 0, 2], ['b', 'a', 'missing'])
+    """
+    if isinstance(values.dtype, pd.DatetimeTZDtype) or values.dtype.kind in "mM":
+        return None
+    missing = values.isna().to_numpy()
+    numeric = pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype)
+    if numeric and values.nunique() > LEVELS:
+        codes, names = _ranges(values.to_numpy(dtype=np.float64, na_value=np.nan), missing)
+    else:
+        known = values[~missing]
+        counts = known.map(_text).value_counts() if len(known) else pd.Series(dtype=int)
+        kept = [str(name) for name in counts.index[: LEVELS if len(counts) <= LEVELS else LEVELS - 1]]
+        if numeric:
+            kept.sort(key=float)
+        place = {name: position for position, name in enumerate(kept)}
+        codes = np.array([place.get(_text(value), len(kept)) for value in values.tolist()], dtype=np.int64)
+        rest = len(counts) - len(kept)
+        names = [*kept, f"{rest} others"] if rest else kept
+    if missing.any():
+        codes = np.where(missing, len(names), codes)
+        names = [*names, "missing"]
+    return codes.astype(np.int64), names
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _ranges(values: Floats, missing: npt.NDArray[np.bool_]) -> Levels:
+    known = values[~missing]
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, PARTS + 1)[1:-1], method="inverted_cdf"))
+    edges = edges[edges < known.max()]
+    codes = np.searchsorted(edges, values, side="left").astype(np.int64)
+    digits = 6 if np.all(edges == np.round(edges)) else 3
+    written = [f"{edge:.{digits}g}".replace("-", "−") for edge in edges]
+    names = [f"up to {written[0]}"] if written else ["all"]
+    names += [f"over {low} to {high}" for low, high in pairwise(written)]
+    names += [f"above {written[-1]}"] if written else []
+    return codes, names
+
+
+def level_table(
+    levels: Levels, outcome: Floats, attribution: Floats | None, places: npt.NDArray[np.int64]
+) -> list[dict[str, Any]]:
+    """Return for each level its rows, their mean outcome and their mean attribution."""
+    codes, names = levels
+    rows = []
+    for code, name in enumerate(names):
+        own = codes == code
+        count = int(own.sum())
+        explained = own[places]
+        some = attribution is not None and bool(explained.any())
+        rows.append(
+            {
+                "level": name,
+                "rows": count,
+                "share": count / max(len(codes), 1),
+                "outcome": float(outcome[own].mean()) if count else None,
+                "deviation": _standard_error(outcome[own]) if count > 1 else None,
+                "attribution": float(attribution[explained].mean()) if some and attribution is not None else None,
+                "attribution_error": _standard_error(attribution[explained])
+                if some and attribution is not None and int(explained.sum()) > 1
+                else None,
+                "explained": int(explained.sum()),
+            }
+        )
+    return rows
+
+
+def _standard_error(values: Floats) -> float:
+    return float(values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def explained_share(codes: npt.NDArray[np.int64], outcome: Floats) -> float:
+    """Return the share of the outcome's variance that lies between levels (the correlation ratio η²).
+
+    Examples:
+        >>> explained_share(np.array([0, 0, 1, 1]), np.array([0.0, 0.0, 1.0, 1.0]))
+        1.0
+    """
+    total = float(((outcome - outcome.mean()) ** 2).sum())
+    if total == 0:
+        return 0.0
+    counts = np.bincount(codes)
+    sums = np.bincount(codes, weights=outcome)
+    means = sums / np.maximum(counts, 1)
+    return float((counts * (means - outcome.mean()) ** 2).sum() / total)
+
+
+# ---- sentences -------------------------------------------------------------------------------------------------------
+def goes_along(codes: npt.NDArray[np.int64], outcome: Floats) -> bool:
+    """Whether the outcome's mean differs between levels by more than chance would have it: an F test at 1 %.
+
+    Examples:
+        >>> outcome = np.tile([0.0, 1.0], 50)
+        >>> goes_along(np.tile([0, 1], 50), outcome), goes_along(np.repeat([0, 1], 50), outcome)
+        (True, False)
+        >>> goes_along(np.zeros(100, dtype=np.int64), outcome)
+        False
+    """
+    from scipy.stats import f as f_distribution
+
+    levels, rows = len(np.unique(codes)), len(codes)
+    if levels < 2 or rows <= levels:
+        return False
+    share = explained_share(codes, outcome)
+    if share >= 1:
+        return True
+    ratio = share / (levels - 1) / ((1 - share) / (rows - levels))
+    return bool(f_distribution.sf(ratio, levels - 1, rows - levels) < CHANCE)
+
+
+def sign_notes(name: str, table: Sequence[dict[str, Any]], overall: float) -> list[str]:
+    """Say at which levels attribution and raw association disagree in sign, and by how much.
+
+    Both are compared with their own mean over rows, since an attribution's 0 is the baseline and not the average row. A
+    level counts where both differ from their mean by more than two standard errors, and each by at least 5 % of what
+    all levels together do (rows times absolute difference).
+    """
+    known = [row for row in table if row["attribution"] is not None and row["explained"] >= FEWEST]
+    if len(known) < 2:
+        return []
+    weights = np.array([row["explained"] for row in known], dtype=np.float64)
+    raw = np.array([row["outcome"] for row in known]) - overall
+    attributed = np.array([row["attribution"] for row in known], dtype=np.float64)
+    attributed -= np.average(attributed, weights=weights)
+    opposite = []
+    for place, row in enumerate(known):
+        clear = all(
+            deserves_words(abs(own[place]) - 2 * (row[error] or 0), math.inf, _part(own, counts, place))
+            for own, error, counts in (
+                (raw, "deviation", np.array([other["rows"] for other in known])),
+                (attributed, "attribution_error", weights),
+            )
+        )
+        if clear and raw[place] * attributed[place] < 0:
+            side, way = ("below", "above") if raw[place] < 0 else ("above", "below")
+            opposite.append(
+                f"{row['level']} (outcome {abs(raw[place]):.2g} {side} its average, attribution "
+                f"{abs(attributed[place]):.2g} {way} its own)"
+            )
+    if not opposite:
+        return []
+    said = (
+        f"Attribution and raw association disagree in sign for {name} at {'; '.join(opposite)}: other features "
+        "that go with this level explain its raw mean, or the model is wrong here."
+    )
+    return [said]
+
+
+def _part(differences: Floats, counts: npt.NDArray[Any], place: int) -> float:
+    """Return a level's part of what all levels differ by, rows times absolute difference."""
+    sizes = np.abs(differences) * counts
+    return float(sizes[place] / sizes.sum()) if sizes.sum() > 0 else 0.0
+
+
+def rank_notes(name: str, by_model: tuple[int, float], by_data: tuple[int, float], features: int) -> list[str]:
+    """Say that a feature's ranks disagree, where they lie far apart.
+
+    Args:
+        name: The feature.
+        by_model: Its rank by importance, and its share of the total.
+        by_data: Its rank by raw association, and the share of the outcome's variance that lies between its levels.
+        features: How many features have ranks.
+    """
+    (rank, share), (rank_by_data, explained) = by_model, by_data
+    if abs(rank - rank_by_data) < max(3, round(features / 3)):
+        return []
+    more = rank < rank_by_data
+    # That the model relies on a feature less than its association suggests needs an association worth a word.
+    if not more and explained < LEAST_SHARE:
+        return []
+    said = (
+        f"They disagree in rank: {name} is number {rank} for the model, with {100 * share:.0f} % of the importance, "
+        f"and number {rank_by_data} of {features} by raw association, with {100 * explained:.1f} % of the outcome's "
+        f"variance; the model relies on it {'more' if more else 'less'} than its own association suggests, as it may "
+        "through interactions or through related features."
+    )
+    return [said]
+
+
+def importance_shares(main: Explanation, output: int = 0) -> dict[str, float]:
+    """Return each feature's share of an output's summed importance; effects below 0 count as 0."""
+    values = np.maximum(np.nan_to_num(main.values[:, output]), 0)
+    total = float(values.sum())
+    return {} if total == 0 else dict(zip(main.names, (values / total).tolist(), strict=True))
+
+
+def leakage_hint(inputs: Inputs, main: Explanation, shares: dict[str, float]) -> dict[str, Any] | None:
+    """Return a hint if one of several features has most of the importance, as one that knows the outcome would have."""
+    if len(main.names) < 4 or not shares:
+        return None
+    name, share = max(shares.items(), key=lambda item: item[1])
+    card_notes = [] if inputs.card is None else [note for note in inputs.card.notes if note.split(" ")[0] == name]
+    if share <= DOMINANT and not (card_notes and name == main.ranking()[0]):
+        return None
+    text = (
+        f"{name} has {share:.0%} of the summed positive importances of all {len(main.names)} features. If its "
+        "value is known only after the outcome, or is made from it, every figure here is too good for a forecast. "
+        f"The same run without it: --drop {shlex.quote(name)}"
+    )
+    return {"feature": name, "share": share, "text": text, "notes": card_notes}

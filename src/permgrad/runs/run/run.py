@@ -1,0 +1,309 @@
+"""``permgrad run``: a table in; a trained network, an explanation and a report out."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from permgrad.base.errors import InputError, suggest
+from permgrad.base.significance import adjusted, clearly
+from permgrad.base.startup import loading
+from permgrad.data.encode.encoding import surprises_told_once
+from permgrad.runs.folder.documents import BRANCHES, METRICS, read_json, read_metrics, read_table_of
+from permgrad.runs.folder.folder import (
+    NAMES,
+    STAGE_ALIASES,
+    STAGE_WORDS,
+    STAGES,
+    Lost,
+    believed,
+    check_free,
+    find_finished,
+    open_run,
+    read_record,
+    whole_stages,
+)
+from permgrad.runs.folder.outputs import refuse_input
+from permgrad.runs.run.inputs import Inputs, configuration, load_inputs
+from permgrad.runs.run.request import Outcome, RunRequest
+from permgrad.runs.run.target import positive_words
+
+__all__ = ["RunRequest", "run_table"]
+
+Say = Callable[[str], None]
+
+
+def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
+    """Do a run, or the part of it that is not done yet.
+
+    Args:
+        request: What is asked.
+        say: Takes lines that tell how it goes.
+
+    Returns:
+        The summary of the run.
+
+    Raises:
+        InputError: The options, the table or the folder cannot be used; nothing was written.
+        EnvironmentProblem: The disk or the network does not allow it.
+    """
+    request.check()
+    if request.from_stage in STAGE_ALIASES:
+        request = replace(request, from_stage=STAGE_ALIASES[request.from_stage])
+    settings = configuration(request)
+    refuse_input(request.folder, request.files, names=NAMES)
+    if request.from_stage is not None and request.from_stage not in STAGES:
+        raise InputError(
+            f"--from must be one of {', '.join(STAGE_WORDS)}, however: --from {request.from_stage}"
+            f"{suggest(request.from_stage, STAGE_WORDS)}"
+        )
+    if request.from_stage is None and not request.overwrite and find_finished(request.folder, settings) is not None:
+        return summarise(request.folder, already=True)
+    with loading():
+        from permgrad.runs.run import image_table, stages
+        from permgrad.runs.run.stages import Work, use_threads
+
+        kind: Any = image_table if request.images else stages
+        (image_table.check_options if request.images else stages.check_model_options)(request)
+    use_threads(request.threads)
+    started = time.perf_counter()
+    inputs = load_inputs(request)
+    reading = time.perf_counter() - started
+    kind.check_inputs(request, inputs)
+    # Only after the table: a mistyped target must not be answered with "overwrite the other run".
+    if not request.overwrite:
+        check_free(request.folder, settings)
+    if replaces_a_model(request):
+        kind.rehearse(request, inputs)
+    say(headline(inputs))
+    with (
+        open_run(
+            request.folder,
+            settings,
+            command=request.command,
+            overwrite=request.overwrite,
+            from_stage=request.from_stage,
+        ) as folder,
+        surprises_told_once(),
+    ):
+        if folder.lost is not None:
+            say(lost_line(folder.lost))
+        work = Work(request, inputs, folder, say)
+        for number, (name, stage) in enumerate(kind.STAGE_WORK.items(), start=1):
+            if name in folder.finished_stages:
+                say(f"[{number}/{len(STAGES)}] {name}: finished before")
+                continue
+            say(f"[{number}/{len(STAGES)}] {name}")
+            # The table is read before there is a folder to write to.
+            with folder.stage(name, reading if name == "data" else 0.0):
+                stage(work)
+            say(f"  {name} took {folder.record['stages'][name]['seconds']:.1f} s")
+    return summarise(request.folder)
+
+
+def replaces_a_model(request: RunRequest) -> bool:
+    """Whether a run removes a trained model to make way for its own."""
+    record = read_record(request.folder)
+    if record is None or "model" not in record["finished_stages"]:
+        return False
+    order = list(STAGES)
+    if request.from_stage is not None:
+        return order.index(request.from_stage) <= order.index("model")
+    return request.overwrite or "model" not in whole_stages(request.folder, record)
+
+
+def headline(inputs: Inputs) -> str:
+    """Say in a line what is learnt from what."""
+    rows = {part: f"{len(own.X):,} {part}" for part, own in inputs.parts.items()}
+    source = "table" if inputs.card is None else "data set"
+    return (
+        f"{source} {inputs.name}: {inputs.task} of {inputs.target!r} ({inputs.task_reason}); rows: "
+        f"{', '.join(rows.values())} ({inputs.split})"
+    )
+
+
+def lost_line(lost: Lost) -> str:
+    """Say that files of a finished stage are gone or damaged, and what follows from it.
+
+    Examples:
+        >>> lost_line(Lost("report", ["report.html"], "gone"))
+        "note: report.html of stage 'report' is gone; the stage that writes it, and those after it, are done again"
+    """
+    what = "them" if len(lost.files) > 1 else "it"
+    return f"note: {lost.words()}; the stage that writes {what}, and those after it, are done again"
+
+
+# ---- the summary -----------------------------------------------------------------------------------------------------
+_PATHS = ("tabular", "image")
+
+
+def summarise(folder: Path, *, already: bool = False) -> Outcome:
+    """Return the summary of a finished run, read from its folder.
+
+    Args:
+        folder: Of the run.
+        already: Whether it was finished before, and nothing was done now.
+
+    Raises:
+        InputError: A file is missing or damaged: also a run that goes on finds files of an earlier day.
+    """
+    with believed(folder):
+        return _summary(folder, already)
+
+
+def _summary(folder: Path, already: bool) -> Outcome:
+    from permgrad.report.page.paths import entries_of
+    from permgrad.runs.commands.report import related_pairs
+
+    metrics, branches = read_metrics(folder / METRICS), read_json(folder / BRANCHES)
+    frame = read_table_of(
+        folder / "importance.csv",
+        "explanation",
+        needs=("feature", "class", "importance", "ci_low", "ci_high", "p_value"),
+        numbers=("importance", "ci_low", "ci_high", "p_value", "p_adjusted", *_PATHS),
+        keep_default_na=False,
+        na_values=[""],
+        dtype={"class": str},
+    )
+    # The first line of a feature is that of all rows; a class may have its name.
+    top = (
+        frame[frame["class"] == "all"]
+        .drop_duplicates("feature")
+        .sort_values("importance", ascending=False, kind="stable")
+    )
+    if "p_adjusted" not in top:  # of a run of an older permgrad
+        top["p_adjusted"] = adjusted(top[["p_value"]])[:, 0]
+    report = folder / "report.html"
+    facts: dict[str, Any] = {
+        "folder": os.fspath(folder),
+        "report": os.fspath(report),
+        "already_finished": already,
+        "task": metrics["task"],
+        "rows": metrics["rows"],
+        "test": metrics["test"],
+        "baselines": metrics["baselines"],
+        "verdict": metrics.get("verdict") or [],
+        **{name: metrics[name] for name in ("positive", "never_predicted", "cuts") if name in metrics},
+        "top_features": [_plain_row(row) for row in top.head(10).to_dict(orient="records")],
+        "branches": entries_of(branches),
+    }
+    lines = [f"This run is finished already; nothing was changed. ({folder})"] if already else []
+    # Runs of older permgrads have none.
+    verdict = metrics.get("verdict") or []
+    lines += [f"ALARM: {one['sentence']}" if one["facts"]["kind"] == "leak" else one["sentence"] for one in verdict]
+    learnt = all(one["facts"].get("learnt", True) for one in verdict)
+    lines += [*_metric_lines(metrics), *_class_lines(metrics), *_cut_lines(metrics)]
+    lines += [*_feature_lines(top, related_pairs(folder), learnt=learnt), *_branch_lines(branches)]
+    return Outcome(facts, "\n".join([*lines, f"Report: {report}"]))
+
+
+def _plain_row(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(name): value for name, value in row.items() if name not in ("class", "modality")}
+
+
+_MODELS_SIDE_BY_SIDE = 3
+"""With more models each has a line instead of a column."""
+
+
+def _metric_lines(metrics: Mapping[str, Any]) -> list[str]:
+    from permgrad.evaluation.metrics import metrics as registry
+
+    models = {"permgrad": metrics["test"], **metrics["baselines"]}
+    names = [name for name in registry if name in metrics["test"]]
+    lines = [f"Test rows ({metrics['rows']['test']:,}):"]
+    if len(models) > _MODELS_SIDE_BY_SIDE:
+        labels = {name: registry.get(name).label for name in names}
+        width = max(map(len, models))
+        lines.append(" " * (width + 2) + "".join(f"{label:>{max(len(label), 8) + 2}}" for label in labels.values()))
+        for model, own in models.items():
+            cells = "".join(f"{_number(own.get(name)):>{max(len(label), 8) + 2}}" for name, label in labels.items())
+            lines.append(f"  {model:<{width}}{cells}")
+        return lines
+    width = max(len(registry.get(name).label) for name in names)
+    lines.append(" " * (width + 2) + "".join(f"{model:>15}" for model in models))
+    for name in names:
+        cells = "".join(f"{_number(own.get(name)):>15}" for own in models.values())
+        lines.append(f"  {registry.get(name).label:<{width}}{cells}")
+    return lines
+
+
+def _number(value: Any) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _class_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """Say which class is the positive one, and which are never predicted."""
+    from permgrad.evaluation.never_predicted import never_predicted_words
+
+    found = metrics.get("never_predicted") or []
+    return [*positive_words(metrics.get("positive")), *never_predicted_words(found)]
+
+
+def _cut_lines(metrics: Mapping[str, Any]) -> list[str]:
+    stored = metrics.get("cuts")
+    if not stored:
+        return []
+    width = max(len(row["cut"]) for row in stored["test"])
+    lines = [f"Where to say {stored['positive']!r}:{'':<{width - 12}}  accuracy  balanced      F1"]
+    for row in stored["test"]:
+        numbers = f"{row['accuracy']:>8.3f}  {row['balanced_accuracy']:>8.3f}  {row['f1']:>6.3f}"
+        lines.append(f"  {row['cut']:<{width}}  {numbers}")
+    return lines
+
+
+def _feature_lines(
+    top: Any, related: Sequence[Mapping[str, Any]] = (), most: int = 8, *, learnt: bool = True
+) -> list[str]:
+    from permgrad.report.page.related import related_words
+
+    adjusted_p = top["p_adjusted"] if "p_adjusted" in top else top["importance"] * math.nan
+    clear, tests = clearly(top["importance"], adjusted_p), int(adjusted_p.notna().sum())
+    whose = f"{len(top)} features" + ("" if learnt else ", by a model that has learnt nothing")
+    lines = [f"Highest estimates of {whose} (rise of the loss when one is shuffled, 95 % interval):"]
+    width = min(max((len(str(name)) for name in top["feature"].head(most)), default=0), 40)
+    below = False
+    for place, row in enumerate(top.head(most).to_dict(orient="records"), start=1):
+        # A share of an effect that may be nothing says nothing.
+        paths = [name for name in _PATHS if name in row and min(row["ci_low"], row["importance"]) > 0]
+        shares = ", ".join(f"{name} {row[name] / row['importance']:z.0%}" for name in paths)
+        below |= "-" in shares
+        interval = f"[{row['ci_low']:.3g}, {row['ci_high']:.3g}]"
+        mark, name, value = "*" if clear[place - 1] else " ", str(row["feature"])[:40], f"{row['importance']:.3g}"
+        lines.append(f"{mark} {place:>2}. {name:<{width}}  {value:>8}  {interval:<22} {shares}".rstrip())
+    if clear.any():
+        lines.append(
+            f"  * clearly matters: the p-value passes Holm's correction for {tests} features at 5 % ({clear.sum()} do)"
+        )
+    elif tests:
+        lines.append(f"  None clearly matters: no p-value passes Holm's correction for {tests} features at 5 %.")
+    named = top["feature"].head(most)[clear[:most]].astype(str).tolist()
+    if words := related_words(related, named, lambda name: name[:40]):
+        lines.append(f"  {words}")
+    if below:
+        lines.append("  (a share below 0 %: what that path says of the feature makes the loss larger)")
+    return lines
+
+
+def _branch_lines(branches: Mapping[str, Any]) -> list[str]:
+    from permgrad.report.page.paths import entries_of, is_hybrid, no_share_words, path_words
+
+    own = entries_of(branches)
+    if len(own) < 2:
+        return []
+    hybrid = is_hybrid(own)
+    what = "Paths (rise of the loss when a path" if hybrid else "Inputs (rise of the loss when an input"
+    whose = "Branch" if hybrid else "Input"
+    if words := path_words(own):
+        return [f"{what} is exchanged): {words}"]
+    if why := no_share_words(branches):
+        return [f"{whose} shares: none, because {why}"]
+    shares = [
+        f"{name} {'undefined' if facts['share'] is None else format(facts['share'], 'z.0%')}"
+        for name, facts in own.items()
+    ]
+    return [f"{whose} shares: {', '.join(shares)}"]

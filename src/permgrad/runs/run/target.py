@@ -1,0 +1,209 @@
+"""The column to predict: which task it asks for, and its values as the estimators take them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.base.checks import check_class_names
+from permgrad.base.errors import InputError, counted, suggest
+from permgrad.data.read.cells import CellError, canonical
+from permgrad.data.types.positive import find_positive, usual_positive
+
+Task = Literal["classification", "regression"]
+
+#: Most different whole numbers that are read as classes when nobody says.
+MOST_CLASSES = 10
+#: Fewest rows of each such class: with fewer, training, validation and test rows cannot all have some of them.
+FEWEST_IN_CLASS = 5
+#: With more different whole numbers than these nobody takes a target for classes.
+_MOST_DOUBTFUL = 50
+#: What to do with classes that are written with zeros in front.
+AS_TEXT = "write them as text, for example with a letter in front"
+#: So few different numbers, or fewer, may well be classes written with a decimal point.
+_FEW_NUMBERS = 5
+
+
+def find_column(name: str, names: list[str], role: str) -> None:
+    """Refuse a column that is not in the table, with a guess and a hint at a wrong delimiter.
+
+    Raises:
+        InputError: There is no such column.
+
+    Examples:
+        >>> find_column("agee", ["age", "town"], "target")
+        Traceback (most recent call last):
+        permgrad.InputError: target must be a column of the table, however: there is no column 'agee'...
+    """
+    if name in names:
+        return
+    listed = ", ".join(repr(known) for known in names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    fix = f"its columns are {listed}"
+    if len(names) == 1:
+        fix += "; is the file's delimiter one of , ; tab | or space?"
+    raise InputError(
+        f"{role} must be a column of the table, however: there is no column {name!r}{suggest(name, names)}; {fix}"
+    )
+
+
+def choose_task(values: pd.Series[Any], asked: str, name: str) -> tuple[Task, str]:
+    """Return the task and why.
+
+    Text, booleans and categories are classes, and so are whole numbers with at most 10 different values, each in at
+    least 5 rows, and two whole numbers anyhow; other numbers are for regression. The values must not be missing.
+
+    Raises:
+        InputError: Regression was asked for, but the values are not numbers.
+
+    Examples:
+        >>> import pandas as pd
+        >>> choose_task(pd.Series([1, 2, 1, 2] * 10), "auto", "kind")
+        ('classification', 'whole numbers with 2 different values')
+    """
+    is_number = pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype)
+    if asked == "classification":
+        return "classification", "asked for"
+    if asked == "regression":
+        if not is_number and not pd.api.types.is_bool_dtype(values.dtype):
+            raise InputError(
+                f"a regression target must hold numbers, however: column {name!r} holds text such as "
+                f"{str(values.iloc[0])!r}; choose another target, or --task classification"
+            )
+        return "regression", "asked for"
+    if not is_number:
+        return "classification", "its values are not numbers"
+    numbers = values.to_numpy(dtype=np.float64)
+    counts = np.unique(numbers, return_counts=True)[1]
+    different, fewest = len(counts), int(counts.min(initial=len(numbers)))
+    if not np.all(numbers == np.floor(numbers)):
+        reason = f"numbers with {different} different values"
+        if different <= _FEW_NUMBERS and different * FEWEST_IN_CLASS <= len(numbers):
+            reason += "; if these are classes, pass --task classification"
+        return "regression", reason
+    reason = f"whole numbers with {different} different values"
+    if different <= 2 or (different <= MOST_CLASSES and fewest >= FEWEST_IN_CLASS):
+        return "classification", reason
+    thin = different <= MOST_CLASSES
+    return "regression", reason + (f", the rarest in {counted(fewest, 'row')}" if thin else "")
+
+
+def doubt_on_task(values: pd.Series[Any], task: Task, name: str, option: str = "--task classification") -> list[str]:
+    """Return a sentence if a target that is taken for numbers, though nobody said so, may well hold classes.
+
+    Args:
+        values: The target.
+        task: As it was inferred.
+        name: Of the column.
+        option: How to ask for classes.
+
+    Examples:
+        >>> import pandas as pd
+        >>> doubt_on_task(pd.Series([8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18] * 9), "regression", "school")
+        ["target 'school' is predicted as a number: whole numbers with 11 different values; if they are classes, pass \
+--task classification"]
+    """
+    if task == "classification":
+        return []
+    numbers = np.unique(values.to_numpy(dtype=np.float64))
+    if len(numbers) > _MOST_DOUBTFUL or not np.all(numbers == np.floor(numbers)):
+        return []
+    _, reason = choose_task(values, "auto", name)
+    return [f"target {name!r} is predicted as a number: {reason}; if they are classes, pass {option}"]
+
+
+def positive_label(y: npt.NDArray[Any], task: Task, asked: Any, stated: Any = None) -> Any:
+    """Return the positive one of two classes as Python's own value; None where there are more, or a number.
+
+    Args:
+        y: The target, of the training rows ``(rows,)``.
+        task: What it asks for.
+        asked: The class that the user calls positive; None: the one that the data card names, else the rarer one.
+        stated: The one that the data card names.
+
+    Raises:
+        InputError: There is no such class, or there are not two.
+
+    Examples:
+        >>> y = np.array(["bad", "good", "good"])
+        >>> positive_label(y, "classification", None), positive_label(y, "classification", "good")
+        ('bad', 'good')
+    """
+    classes = np.unique(y) if task == "classification" else np.zeros(0)
+    if asked is not None:
+        return classes[find_positive(classes.tolist(), asked)].item()
+    if len(classes) != 2:
+        return None
+    named = [label for label in classes.tolist() if stated is not None and canonical(label) == canonical(stated)]
+    return named[0] if named else classes[usual_positive(classes.tolist(), y == classes[1])].item()
+
+
+def positive_words(positive: Any) -> list[str]:
+    """Return a sentence that says which of two classes metrics are of; nothing where there are not two.
+
+    Examples:
+        >>> positive_words("bad")
+        ["Average precision and lift are of 'bad', the positive class (--positive chooses another)."]
+    """
+    if positive is None:
+        return []
+    return [f"Average precision and lift are of {str(positive)!r}, the positive class (--positive chooses another)."]
+
+
+def target_values(
+    values: pd.Series[Any], task: Task, name: str, *, alike: tuple[str, str] | None = None
+) -> npt.NDArray[Any]:
+    """Return the values as an array: float64 for regression; classes as whole numbers, booleans or text.
+
+    Args:
+        values: Of the column.
+        task: What it asks for.
+        name: Of the column.
+        alike: Two cells that are one number, though they are written differently; None: there are none.
+
+    Raises:
+        InputError: Infinite values, or numbers whose squares are none; one class only, (nearly) as many as rows, or one
+            called ``"all"``.
+    """
+    if task == "regression":
+        numbers = values.to_numpy(dtype=np.float64)
+        if not np.all(np.isfinite(numbers)):
+            row = int(np.argmin(np.isfinite(numbers)))
+            raise CellError.at(
+                row,
+                values.index,
+                f"a regression target must be finite, however: column {name!r} holds {numbers[row]} in ",
+                "; correct the cell or leave it empty",
+            )
+        if len(np.unique(numbers)) < 2:
+            raise InputError(
+                f"a regression target must vary, however: column {name!r} holds {numbers[0]:g} in every row; "
+                "choose another target"
+            )
+        # What a fit refuses of training rows is refused here of all of them.
+        from permgrad.models.estimators.inputs import number_target
+
+        return number_target(numbers)
+    if pd.api.types.is_bool_dtype(values.dtype):
+        classes = values.to_numpy(dtype=bool)
+    elif pd.api.types.is_numeric_dtype(values.dtype) and bool((values == np.floor(values)).all()):
+        classes = values.to_numpy(dtype=np.int64)
+    else:
+        classes = np.array([str(value) for value in values], dtype=object).astype(str)
+    found = np.unique(classes)
+    check_class_names(found.tolist())
+    if len(found) < 2:
+        why = "" if alike is None else f", which {alike[0]!r} and {alike[1]!r} are both read as"
+        fix = "choose another target" if alike is None else f"{AS_TEXT}, or choose another target"
+        raise InputError(
+            f"a classification target must have at least two classes, however: column {name!r} holds only "
+            f"{found[0].item()!r}{why}; {fix}"
+        )
+    if len(found) > 2 and len(found) > len(classes) / 2:
+        raise InputError(
+            f"a classification target must have several rows for each class, however: column {name!r} holds "
+            f"{len(found)} classes in {len(classes)} rows; choose another target, or --task regression for numbers"
+        )
+    return np.asarray(classes)

@@ -1,0 +1,302 @@
+"""What a study leaves: the table of its trials, its page, and its winner as a finished run in the same folder."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from permgrad.base.csv_files import write_csv
+from permgrad.base.errors import InputError
+from permgrad.base.files import atomic_folder, atomic_path, file_hash, sweep, write_json_atomic, write_text_atomic
+from permgrad.base.stored import parse_json
+from permgrad.runs.folder.damage import is_damaged
+from permgrad.runs.folder.folder import (
+    believed,
+    clear_run,
+    configuration_hash,
+    find_finished,
+    is_whole,
+    open_run,
+    read_record,
+    writable_folder,
+)
+from permgrad.runs.run.inputs import configuration
+from permgrad.runs.run.request import Outcome
+from permgrad.runs.run.run import lost_line, summarise
+from permgrad.runs.tune.folder import (
+    MODEL,
+    PAGE,
+    PRESET,
+    TABLE,
+    TRIALS,
+    TUNE_RECORD,
+    WORKERS,
+    read_tune_record,
+    write_tune_record,
+)
+from permgrad.tuning.locks import exclusive
+from permgrad.tuning.optuna_tools import importances
+from permgrad.tuning.study import BEST_EPOCH, EPOCHS, PROPOSAL, REASON, SECONDS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from permgrad.runs.run.stages import Work
+    from permgrad.runs.tune.request import TuneRequest
+    from permgrad.runs.tune.tune import Session
+    from permgrad.tuning.spaces import Space
+
+STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+_OWN_COLUMNS = ("trial", "state", "validation_loss", "epochs", "best_epoch", "seed")
+
+
+# ---- the trials ------------------------------------------------------------------------------------------------------
+def trial_table(session: Session) -> pd.DataFrame:
+    """Return one line per finished trial: number, state, loss, epochs, seed, parameters, reason of a failure.
+
+    Nothing in it depends on the clock: a study that was killed and went on has the same table.
+    """
+    import pandas as pd
+
+    trials = session.study.finished(session.total)
+    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    rows = []
+    for trial in trials:
+        facts, params = trial.user_attrs, dict(trial.params)
+        own = (
+            trial.number,
+            STATES[trial.state.name],
+            trial.value,
+            facts.get(EPOCHS),
+            facts.get(BEST_EPOCH),
+            facts[PROPOSAL]["seed"],
+        )
+        rows.append([*own, *(params.get(name) for name in names), facts.get(REASON)])
+    columns = [*_OWN_COLUMNS, *names, "reason"]
+    table = pd.DataFrame(rows, columns=columns, dtype=object)
+    return table.sort_values("trial", ignore_index=True)
+
+
+def write_table(session: Session) -> None:
+    """Write ``trials.csv``; of several processes one at a time."""
+    with exclusive(session.folder / WORKERS / "table.guard"), writable_folder(session.folder):
+        table = trial_table(session)
+        with atomic_path(session.folder / TABLE) as temporary:
+            write_csv(table, temporary)
+
+
+def write_page(session: Session) -> Path:
+    """Write ``tuning.html``."""
+    from permgrad.report.page.tuning import tuning_page
+
+    finished = session.study.finished(session.total)
+    best = session.study.best(session.total)
+    curves = {
+        trial.number: [loss for _, loss in sorted(trial.intermediate_values.items())]
+        for trial in finished
+        if trial.intermediate_values
+    }
+    record = read_tune_record(session.folder) or {}
+    facts = {
+        "table": session.inputs.name,
+        "target": session.inputs.target,
+        "task": session.inputs.task,
+        "space": session.space.name,
+        "space_text": session.space.text,
+        "starts_with": session.space.base_name if session.space.base is not None else None,
+        "total": session.total,
+        "best": None if best is None else best.number,
+        "importances": importances(finished),
+        "curves": curves,
+        "seconds": {trial.number: trial.user_attrs.get(SECONDS) for trial in finished},
+        "log_scales": _log_scales(finished),
+        "command": record.get("command", session.request.command),
+        "again": _again(session, best) if best is not None else "",
+        "study": session.study.name,
+        "seed": session.request.seed,
+        "split_seed": session.request.split_seed,
+        "split": session.inputs.split,
+        "test": _test_metrics(session.folder),
+        "has_report": (session.folder / "report.html").exists(),
+    }
+    target = session.folder / PAGE
+    with writable_folder(session.folder):
+        write_text_atomic(target, tuning_page(trial_table(session), facts))
+    return target
+
+
+def _log_scales(trials: list[Any]) -> list[str]:
+    found = {name: own for trial in trials for name, own in trial.distributions.items()}
+    return [name for name, own in found.items() if getattr(own, "log", False)]
+
+
+def _test_metrics(folder: Path) -> dict[str, Any]:
+    try:
+        metrics = parse_json((folder / "metrics.json").read_bytes())
+        return dict(metrics.get("test", {}))
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _again(session: Session, best: Any) -> str:
+    """Return the command that trains the winner again by itself."""
+    request = session.request.run_request(os.fspath(session.folder / PRESET), int(best.user_attrs[PROPOSAL]["seed"]))
+    words = shlex.split(request.command)
+    if "--out" in words:
+        place = words.index("--out")
+        del words[place : place + 2]
+    return shlex.join(words)
+
+
+# ---- the winner ------------------------------------------------------------------------------------------------------
+def export_winner(session: Session) -> Outcome:
+    """Make the best trial a finished run in the study's folder; test rows are looked at here, for it alone."""
+    folder, best = session.folder, session.study.best(session.total)
+    if best is None:
+        _refuse_failures(session)
+    with exclusive(folder / WORKERS / "export.guard"):
+        record = read_tune_record(folder) or {}
+        if record.get("finished") == _finished_note(session, best) and (folder / PAGE).exists() and is_whole(folder):
+            return _outcome(session.request, session.space, record, already=False)
+        for name in (TUNE_RECORD, TABLE, PRESET, PAGE):
+            sweep(folder, name)  # what a killed process was writing
+        write_table(session)
+        with writable_folder(folder):
+            write_json_atomic(folder / PRESET, best.user_attrs[PROPOSAL]["preset"])
+        _run_stages(session, best)
+        write_page(session)
+        record["finished"] = _finished_note(session, best)
+        with writable_folder(folder):
+            write_tune_record(folder, record)
+        return _outcome(session.request, session.space, record, already=False)
+
+
+def _refuse_failures(session: Session) -> NoReturn:
+    reasons = [str(trial.user_attrs.get(REASON, "")) for trial in session.study.finished(session.total)]
+    raise InputError(
+        f"a study needs a trial that ends well, however: all {len(reasons)} failed, the first of: {reasons[0]}; "
+        "choose another --space, or look at the table"
+    )
+
+
+def _finished_note(session: Session, best: Any) -> dict[str, Any]:
+    states = [STATES[trial.state.name] for trial in session.study.finished(session.total)]
+    return {
+        "trials": session.total,
+        "states": {state: states.count(state) for state in STATES.values()},
+        "best": best.number,
+        "value": best.value,
+        "seed": int(best.user_attrs[PROPOSAL]["seed"]),
+        "parameters": dict(best.params),
+        "again": _again(session, best),
+    }
+
+
+def _run_stages(session: Session, best: Any) -> None:
+    """Do the stages of a run with the winner's settings; its model is there already."""
+    from permgrad.runs.run import stages
+
+    folder, seed = session.folder, int(best.user_attrs[PROPOSAL]["seed"])
+    request = session.request.run_request(os.fspath(folder / PRESET), seed)
+    settings = {
+        **configuration(request),
+        "preset": f"trial {best.number} of {session.total}, space {Path(session.space.name).name}",
+        "preset content": file_hash(folder / PRESET),
+    }
+
+    def adopt(work: Work) -> None:
+        source = folder / TRIALS / str(best.number) / MODEL
+        if not source.is_dir():
+            session.say(f"  trial {best.number} was trained elsewhere; the same training is done again here")
+            stages.model_stage(work)
+            return
+        if is_damaged(source):
+            session.say(f"  the model of trial {best.number} is damaged; the same training is done again")
+            stages.model_stage(work)
+            return
+        with atomic_folder(work.folder / "model") as temporary:
+            shutil.copytree(source, temporary, dirs_exist_ok=True)
+        stages.write_measures(work)
+
+    there = read_record(folder)
+    other = there is None or there["configuration_hash"] != configuration_hash(settings)
+    if not other and find_finished(folder, settings) is not None:
+        return
+    if there is None:
+        with writable_folder(folder):
+            clear_run(folder)  # of a run without its record; the folder is known for ours by the study's
+    session.say(f"the best is trial {best.number}; it becomes a run in {folder}")
+    with open_run(folder, settings, command=session.request.command, overwrite=other) as run:
+        if run.lost is not None:
+            session.say(lost_line(run.lost))
+        said = {f"note: {note}" for note in session.inputs.notes}
+        work = stages.Work(request, session.inputs, run, lambda line: None if line in said else session.say(line))
+        for name, stage in {**stages.STAGE_WORK, "model": adopt}.items():
+            if name in run.finished_stages:
+                continue
+            with run.stage(name):
+                stage(work)
+            session.say(f"  {name} took {run.record['stages'][name]['seconds']:.1f} s")
+
+
+# ---- the summary -----------------------------------------------------------------------------------------------------
+def finished_outcome(request: TuneRequest, identity: Mapping[str, Any], space: Space) -> Outcome | None:
+    """Return the summary of a study that is finished already, else None. Writes nothing."""
+    folder = request.folder
+    record = read_tune_record(folder)
+    if record is None or record["identity_hash"] != configuration_hash(identity):
+        return None
+    finished = record.get("finished")
+    with believed(folder):
+        total = space.trials_for(_task_of(folder)) if request.trials is None else request.trials
+        if finished is None or finished["trials"] < total:
+            return None
+        written = all((folder / name).exists() for name in (TABLE, PAGE, PRESET))
+        return _outcome(request, space, record, already=True) if written and is_whole(folder) else None
+
+
+def _task_of(folder: Path) -> str:
+    try:
+        return str(parse_json((folder / "metrics.json").read_bytes())["task"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _outcome(request: TuneRequest, space: Space, record: Mapping[str, Any], *, already: bool) -> Outcome:
+    """Say which trial won, with which settings, and what its run found."""
+    folder, finished = request.folder, record["finished"]
+    run = summarise(folder)
+    facts = {
+        "folder": os.fspath(folder),
+        "page": os.fspath(folder / PAGE),
+        "table": os.fspath(folder / TABLE),
+        "preset": os.fspath(folder / PRESET),
+        "already_finished": already,
+        "study": record["study"],
+        "space": space.name,
+        "trials": finished["trials"],
+        "states": finished["states"],
+        "best": {name: finished[name] for name in ("best", "value", "seed", "parameters")},
+        "again": finished["again"],
+        "run": run.facts,
+    }
+    states = ", ".join(f"{count} {state}" for state, count in finished["states"].items() if count)
+    lines = [f"This study is finished already; nothing was changed. ({folder})"] if already else []
+    lines += [f"{finished['trials']} trials: {states}."]
+    lines += [f"Best: trial {finished['best']}, validation loss {finished['value']:.5g}"]
+    lines += [f"  {name} = {_written(value)}" for name, value in finished["parameters"].items()]
+    lines += [
+        run.text,
+        f"Study: {folder / PAGE}",
+        f"Settings: {folder / PRESET}",
+        f"The winner again: {finished['again']}",
+    ]
+    return Outcome(facts, "\n".join(lines))
+
+
+def _written(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

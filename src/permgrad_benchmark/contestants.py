@@ -1,0 +1,105 @@
+"""Who takes part: a contestant is a name, the truth it estimates, and a function that scores features.
+
+Each suite has its own list, because a table of features and a pair of images ask for different calls; the form is the
+same. Methods of permgrad enrol themselves from the registry ``permgrad.attribution.methods``, so that a new method is
+in every table without a line here.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.base.errors import InputError
+from permgrad.base.registry import Registry
+
+Floats = npt.NDArray[np.float64]
+Kind = Literal["ours", "peer", "baseline"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a contestant says: one number per player, larger being more important.
+
+    Attributes:
+        values: Importances ``(players,)``; not clipped, in the contestant's own units.
+        low, high: Ends of its 95 % intervals ``(players,)``; None where it gives none.
+        p_values: Two-sided, of "no importance" ``(players,)``; None where it gives none.
+        seconds: Time on the clock.
+        model_rows: Rows of the network evaluated, forward or backward; None if unknown.
+        completeness_gap: Largest gap of the sum of attributions, relative to the output range; None where none is
+            promised.
+    """
+
+    values: Floats
+    low: Floats | None = None
+    high: Floats | None = None
+    p_values: Floats | None = None
+    seconds: float = float("nan")
+    model_rows: float | None = None
+    completeness_gap: float | None = None
+    more: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse scores that could not be compared; this guards the authors of contestants."""
+        if self.values.ndim != 1 or not np.all(np.isfinite(self.values)):
+            raise InputError(
+                "a contestant must give one finite number per player, however: "
+                f"shape {self.values.shape}, {int(np.sum(~np.isfinite(self.values)))} not finite"
+            )
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A method that takes part in a suite.
+
+    Attributes:
+        name: Its name in ``results.csv``.
+        label: Its name for people.
+        estimand: The truth that it estimates, one of the suite's; ``"any"`` if it states none (gradients, maps).
+        kind: ``"ours"``, ``"peer"`` (another package, or another paper's method), ``"baseline"``.
+        score: Function of the suite's case that returns :class:`Scores`.
+        needs: Packages that must be importable.
+        note: What a reader of the tables must know about it, in a sentence.
+    """
+
+    name: str
+    label: str
+    estimand: str
+    kind: Kind
+    score: Callable[[Any], Scores]
+    needs: tuple[str, ...] = ()
+    note: str = ""
+
+    def missing(self) -> list[str]:
+        """Return the packages it needs that are not installed."""
+        return [package for package in self.needs if importlib.util.find_spec(package) is None]
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the page says of it."""
+        return {"label": self.label, "estimand": self.estimand, "kind": self.kind, "note": self.note}
+
+
+_LISTS: dict[str, Registry[Contestant]] = {}
+
+
+def enrolled(suite: str) -> Registry[Contestant]:
+    """Return the list of a suite's contestants, made on first use.
+
+    Examples:
+        >>> enrolled("tabular").kind
+        'method of the suite tabular'
+    """
+    if suite not in _LISTS:
+        _LISTS[suite] = Registry(f"method of the suite {suite}")
+    return _LISTS[suite]
+
+
+def enrol(suite: str, contestant: Contestant) -> None:
+    """Enter a contestant into a suite's list under its own name."""
+    enrolled(suite).register(contestant.name)(contestant)

@@ -1,0 +1,227 @@
+"""The benchmark's table of results, arranged for its page: methods in order, means over seeds, who is best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.base.errors import InputError
+from permgrad_benchmark.metrics import BenchmarkMetric, benchmark_metrics, metric_named
+from permgrad_benchmark.records import ANY, COLUMNS
+from permgrad_benchmark.standing import standings
+
+TRUTH, NETWORK, ORACLE = "truth", "network", "oracle:"
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SuiteResults:
+    """One suite's part of ``results.csv``.
+
+    Attributes:
+        name: of the suite.
+        frame: its rows.
+        facts: what the suite says of itself: title, functions, contestants, estimands.
+    """
+
+    name: str
+    frame: pd.DataFrame
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """A line for people."""
+        return str(self.facts.get("title") or self.name)
+
+    @cached_property
+    def functions(self) -> list[str]:
+        """Known functions in the suite's order."""
+        return _ordered(self.frame["function"], self.facts.get("functions", ()))
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        """Seeds in order."""
+        return sorted({int(seed) for seed in self.frame["seed"]})
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """Contestants in the suite's order, without the truth, the network and the oracles."""
+        names = [name for name in self.frame["method"] if name not in (TRUTH, NETWORK) and not name.startswith(ORACLE)]
+        return _ordered(names, self.contestants)
+
+    @property
+    def contestants(self) -> Mapping[str, Mapping[str, Any]]:
+        """What the suite says of each method: label, estimand, kind, note."""
+        found: Mapping[str, Mapping[str, Any]] = self.facts.get("contestants", {})
+        return found
+
+    @cached_property
+    def estimands(self) -> list[str]:
+        """Truths that methods are held against, in the suite's order."""
+        names = [name for name in self.frame["estimand"] if name != ANY]
+        return _ordered(names, self.facts.get("estimands", {}))
+
+    def label(self, method: str) -> str:
+        """Return a method's name for people."""
+        if method.startswith(ORACLE):
+            return f"{self.label(method.removeprefix(ORACLE))}, oracle"
+        return str(self.contestants.get(method, {}).get("label") or method)
+
+    def own_estimand(self, method: str) -> str:
+        """Return the truth that a method estimates; ``"any"`` if it states none."""
+        return str(self.contestants.get(method, {}).get("estimand", ANY))
+
+    def select(self, metric: str, **fixed: str) -> pd.DataFrame:
+        """Return the rows of a metric, and of a method, function or estimand if given."""
+        if "method" in fixed:
+            found = self._by_method.get((metric, fixed.pop("method")), self.frame[:0])
+        else:
+            found = self._by_metric.get(metric, self.frame[:0])
+        for column, value in fixed.items():
+            found = found[found[column] == value]
+        return found
+
+    @cached_property
+    def _by_metric(self) -> dict[str, pd.DataFrame]:
+        """The rows of each metric: a page asks for thousands of selections."""
+        return {str(name): own for name, own in self.frame.groupby("metric", sort=False)}
+
+    @cached_property
+    def _by_method(self) -> dict[tuple[str, str], pd.DataFrame]:
+        groups = self.frame.groupby(["metric", "method"], sort=False)
+        return {(str(metric), str(method)): own for (metric, method), own in groups}
+
+    def cells(self, metric: str, method: str, estimand: str) -> pd.Series[Any]:
+        """Return a method's values by (function, seed)."""
+        own = self.select(metric, method=method, estimand=estimand)
+        return own.groupby(["function", "seed"])["value"].mean()
+
+    def metrics(self) -> list[tuple[str, BenchmarkMetric]]:
+        """Return names of the metrics that occur and what they are, in the registry's order, variants behind each."""
+        present = list(dict.fromkeys(str(name) for name in self.frame["metric"]))
+        return [
+            (name, benchmark_metrics.get(known))
+            for known in benchmark_metrics
+            for name in sorted(present)
+            if name.partition(":")[0] == known
+        ]
+
+
+def suites_of(frame: pd.DataFrame, facts: Mapping[str, Any]) -> list[SuiteResults]:
+    """Divide the results by suite.
+
+    Raises:
+        InputError: The frame is no table of results.
+    """
+    if list(frame.columns) != list(COLUMNS):
+        raise InputError(
+            f"results must have the columns {', '.join(COLUMNS)}, however: {', '.join(map(str, frame.columns))}"
+        )
+    for name in dict.fromkeys(frame["metric"]):
+        metric_named(str(name))  # an unknown metric has no direction to be read by
+    described = facts.get("suites", {})
+    return [
+        SuiteResults(str(name), own.reset_index(drop=True), described.get(name, {}))
+        for name, own in frame.groupby("suite", sort=False)
+    ]
+
+
+def out_of_range(frame: pd.DataFrame) -> list[str]:
+    """Say which metrics have values outside the range that they state: something is wrong with those."""
+    sentences = []
+    for name, own in frame.groupby(frame["metric"].str.partition(":")[0], sort=False):
+        metric = metric_named(str(name))
+        low, high = metric.range
+        values = own["value"].to_numpy(dtype=np.float64)
+        # Sums of shares and rank correlations are rounded like everything else.
+        wrong = int(np.sum((values < low - 1e-9) | (values > high + 1e-9)))
+        if wrong:
+            sentences.append(f"{wrong} of {len(values)} values of {metric.label} lie outside its range {ends(metric)}.")
+    return sentences
+
+
+def metric_label(name: str) -> str:
+    """Return a metric's name for people, with its variant.
+
+    Examples:
+        >>> metric_label("power:share")
+        'power (share)'
+    """
+    variant = name.partition(":")[2]
+    return metric_named(name).label + (f" ({variant})" if variant else "")
+
+
+def ends(metric: BenchmarkMetric) -> str:
+    """Write a metric's range.
+
+    Examples:
+        >>> ends(metric_named("kendall")), ends(metric_named("seconds"))
+        ('−1 to 1', 'from 0')
+    """
+    low, high = metric.range
+    if math.isinf(low) and math.isinf(high):
+        return "any number"
+    if math.isinf(high):
+        return f"from {_number(low)}"
+    return f"up to {_number(high)}" if math.isinf(low) else f"{_number(low)} to {_number(high)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−")
+
+
+def leaders(suite: SuiteResults, name: str, methods: Iterable[str], estimand: str) -> tuple[str | None, list[str]]:
+    """Return the best method on a metric, and those that cannot be told from it.
+
+    The rule is that of ``permgrad_benchmark.standing``: seeds are averaged, functions are the sample. Of a
+    single function nothing can be said.
+
+    Args:
+        suite: the results.
+        name: of the metric.
+        methods: who is compared.
+        estimand: the truth that figures are held against.
+    """
+    try:
+        table = standings(suite.frame, name, list(methods), estimand)
+    except InputError:  # a fact without better or worse, or no function that all of them have
+        return None, []
+    level = table["method"][table["level"]].tolist()[1:] if int(table["functions"].iloc[0]) > 1 else []
+    return str(table["method"].iloc[0]), [str(method) for method in level]
+
+
+def best_first(metric: BenchmarkMetric, means: Mapping[str, float]) -> list[str]:
+    """Return names by falling quality, undefined last; a metric that states a fact keeps their order.
+
+    Examples:
+        >>> best_first(metric_named("auc"), {"a": 0.7, "b": math.nan, "c": 0.9})
+        ['c', 'a', 'b']
+    """
+
+    def key(name: str) -> float:
+        value = means[name]
+        if math.isnan(value):
+            return math.inf
+        if metric.direction == "nominal" and metric.nominal is not None:
+            return abs(value - metric.nominal)
+        return {"higher": -value, "lower": value}.get(metric.direction, 0.0)
+
+    return sorted(means, key=key)
+
+
+def _ordered(present: Any, wanted: Any) -> list[str]:
+    found = list(dict.fromkeys(str(name) for name in present))
+    order = [str(name) for name in wanted]
+    return [name for name in order if name in found] + [name for name in found if name not in order]
+
+
+def modalities_of(names: Sequence[str]) -> list[str]:
+    """Return what stands behind the colon of ``share:<name>``, in order of appearance."""
+    return list(dict.fromkeys(name.partition(":")[2] for name in names if ":" in name))

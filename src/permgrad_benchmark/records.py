@@ -1,0 +1,169 @@
+"""What a benchmark found: one number per suite, function, seed, method, estimand and metric, kept cell by cell.
+
+A *cell* is one (suite, function, seed). Its records are written in one step when it is finished, so that a run that
+was killed goes on with the next cell and never holds half of one.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from permgrad.base.csv_files import write_csv
+from permgrad.base.errors import InputError
+from permgrad.base.files import atomic_path, write_json_atomic
+from permgrad.base.stored import parse_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: The columns of ``results.csv``, in order.
+COLUMNS = ("suite", "function", "seed", "method", "estimand", "metric", "value")
+#: The estimand of figures that do not depend on one: run time, accuracy, a method's own shares.
+ANY = "any"
+RESULTS_TABLE, RESULTS_JSON, CELLS = "results.csv", "results.json", "cells"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, order=True)
+class Record:
+    """One number of the benchmark.
+
+    Attributes:
+        suite: Name of the suite.
+        function: Name of the known function.
+        seed: Seed of data, network and method.
+        method: Name of the contestant; ``"truth"`` for the truth itself, ``"network"`` for facts about the network.
+        estimand: The truth that the number is held against, or ``"any"``.
+        metric: Name of the metric, such as ``share_error`` or ``share:image1``.
+        value: The number; NaN where it is undefined.
+    """
+
+    suite: str
+    function: str
+    seed: int
+    method: str
+    estimand: str
+    metric: str
+    value: float
+
+    @property
+    def cell(self) -> tuple[str, str, int]:
+        """The (suite, function, seed) it belongs to."""
+        return (self.suite, self.function, self.seed)
+
+
+class Records:
+    """Records in the order of their cells.
+
+    Examples:
+        >>> records = Records()
+        >>> records.add("tabular", "linear20", 0, "permgrad", "total_effect", "share_error", 0.002)
+        >>> records.to_frame().columns.tolist()
+        ['suite', 'function', 'seed', 'method', 'estimand', 'metric', 'value']
+    """
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self._records: list[Record] = list(records)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._records)
+
+    def add(
+        self, suite: str, function: str, seed: int, method: str, estimand: str, metric: str, value: float | None
+    ) -> None:
+        """Add one number; None is undefined and becomes NaN."""
+        number = math.nan if value is None else float(value)
+        self._records.append(Record(suite, function, int(seed), method, estimand, metric, number))
+
+    def extend(self, records: Iterable[Record]) -> None:
+        """Add several."""
+        self._records.extend(records)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a frame with exactly the columns of ``results.csv``."""
+        import pandas as pd
+
+        columns = {name: [getattr(record, name) for record in self._records] for name in COLUMNS}
+        frame = pd.DataFrame(columns)
+        return frame.astype({"seed": "int64", "value": "float64"}) if len(frame) else frame
+
+    def write(self, folder: str | os.PathLike[str], facts: Mapping[str, Any] | None = None) -> None:
+        """Write ``results.csv`` and ``results.json`` into a folder, each in one step.
+
+        Args:
+            folder: Where to.
+            facts: What else ``results.json`` says: settings, versions, what the metrics mean.
+        """
+        place = Path(folder)
+        with atomic_path(place / RESULTS_TABLE) as temporary:
+            write_csv(self.to_frame(), temporary)
+        content = {
+            "schema_version": SCHEMA_VERSION,
+            **dict(facts or {}),
+            "columns": list(COLUMNS),
+            "records": [[getattr(record, name) for name in COLUMNS] for record in self._records],
+        }
+        write_json_atomic(place / RESULTS_JSON, content)
+
+    # ---- one cell at a time ------------------------------------------------------------------------------------------
+    @staticmethod
+    def cell_path(folder: str | os.PathLike[str], suite: str, function: str, seed: int) -> Path:
+        """Return the file in which a cell's records are kept."""
+        for name in (suite, function):
+            if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or name.startswith("."):
+                raise InputError(
+                    "names of suites and functions must be of letters, digits, '_', '-' and '.', because files are "
+                    f"named after them, however: {name!r}; rename it"
+                )
+        return Path(folder) / CELLS / suite / f"{function}-{int(seed)}.json"
+
+    @classmethod
+    def write_cell(
+        cls, folder: str | os.PathLike[str], suite: str, function: str, seed: int, records: Iterable[Record]
+    ) -> None:
+        """Keep a finished cell, in one step.
+
+        Raises:
+            InputError: A record belongs to another cell.
+        """
+        listed = list(records)
+        cell = (suite, function, int(seed))
+        if strange := [record for record in listed if record.cell != cell]:
+            raise InputError(
+                f"the records of a cell must all be of (suite, function, seed) = {cell}, "
+                f"however: one is of {strange[0].cell}; correct the suite's run()"
+            )
+        rows = [[record.method, record.estimand, record.metric, record.value] for record in listed]
+        write_json_atomic(
+            cls.cell_path(folder, *cell), {"suite": suite, "function": function, "seed": int(seed), "records": rows}
+        )
+
+    @classmethod
+    def read_cell(cls, folder: str | os.PathLike[str], suite: str, function: str, seed: int) -> list[Record] | None:
+        """Return the records of a finished cell, or None if it is not finished, or its file is damaged."""
+        path = cls.cell_path(folder, suite, function, seed)
+        try:
+            rows = parse_json(path.read_bytes())["records"]
+            return [
+                Record(
+                    suite,
+                    function,
+                    int(seed),
+                    str(method),
+                    str(estimand),
+                    str(metric),
+                    math.nan if value is None else float(value),
+                )
+                for method, estimand, metric, value in rows
+            ]
+        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError, IndexError):
+            return None

@@ -1,0 +1,367 @@
+"""``permgrad benchmark``: every method held against known truth, cell by cell, into one folder.
+
+The folder holds ``benchmark.json`` (what was asked), ``cells/`` (one file per finished suite, function and seed),
+``results.csv``, ``results.json`` and ``report.html``. Cells are what can be done again alone: a killed run goes on with
+the next one, and asking for more seeds or functions later adds to what is there.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import platform
+import shlex
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from permgrad import __version__
+from permgrad.base.checks import check_choice
+from permgrad.base.csv_files import read_csv
+from permgrad.base.errors import InputError, unknown
+from permgrad.base.files import plain, sweep, write_json_atomic, write_text_atomic
+from permgrad.base.locks import hold_folder
+from permgrad.runs.folder.folder import (
+    another,
+    believed,
+    configuration_hash,
+    now,
+    read_record_file,
+    refuse_file,
+    refuse_foreign,
+    refuse_taken,
+    writable_folder,
+)
+from permgrad.runs.run.request import Outcome
+from permgrad_benchmark.records import CELLS, RESULTS_JSON, RESULTS_TABLE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from permgrad.base.registry import Registry
+    from permgrad_benchmark import Settings, Suite
+
+RECORD, REPORT = "benchmark.json", "report.html"
+#: What a benchmark writes.
+_NAMES = (RECORD, RESULTS_TABLE, RESULTS_JSON, REPORT, CELLS)
+SCHEMA_VERSION = 1
+EVERY = "all"
+QUICK_SEEDS, FULL_SEEDS = 1, 3
+DEFAULT_PARENT = Path("permgrad-runs")
+
+Say = Callable[[str], None]
+Cell = tuple[str, str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkRequest:
+    """The options of ``permgrad benchmark``; see ``permgrad benchmark --help``.
+
+    Attributes:
+        suite: Name of a suite, or ``"all"``.
+        out: Folder; None: ``permgrad-runs/benchmark-<suite>``.
+        seeds: How many seeds, counted from 0; None: three, or one with ``quick``.
+        functions: Names of known functions; empty: all of the suite.
+        methods: Names of contestants; empty: all of the suite.
+        quick: The short form, to see that everything runs.
+        images: Image sets of the multimodal suite, see ``Settings``.
+        peers: Whether other packages' methods take part.
+        threads: Threads to compute with; None: as the machine is set.
+        overwrite: Begin anew in a folder that holds another benchmark or other files.
+    """
+
+    suite: str
+    out: Path | None = None
+    seeds: int | None = None
+    functions: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    quick: bool = False
+    peers: bool = True
+    threads: int | None = None
+    overwrite: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where the results go."""
+        return self.out if self.out is not None else DEFAULT_PARENT / f"benchmark-{self.suite}"
+
+    @property
+    def seed_list(self) -> range:
+        """The seeds."""
+        return range((QUICK_SEEDS if self.quick else FULL_SEEDS) if self.seeds is None else self.seeds)
+
+    @property
+    def command(self) -> str:
+        """The command line that asks for this, with only the options that differ from their defaults."""
+        words = ["permgrad", "benchmark", self.suite]
+        words += [] if self.out is None else ["--out", str(self.out)]
+        words += [] if self.seeds is None else ["--seeds", str(self.seeds)]
+        named = (("--functions", self.functions), ("--methods", self.methods), ("--images", self.images))
+        for option, values in named:
+            words += [option, ",".join(values)] if values else []
+        words += (["--quick"] if self.quick else []) + ([] if self.peers else ["--no-peers"])
+        words += [] if self.threads is None else ["--threads", str(self.threads)]
+        return shlex.join(words)
+
+
+def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:
+    """Do a benchmark, or the part of it that is not done yet.
+
+    Args:
+        request: What is asked.
+        say: Takes lines that tell how it goes.
+
+    Returns:
+        Where the results are, and the leading figures in short.
+
+    Raises:
+        InputError: An unknown suite, function or method, or a folder that holds something else; nothing was written.
+        EnvironmentProblem: The disk does not allow it, or no data are at hand.
+    """
+    from permgrad.runs.run.stages import use_threads
+    from permgrad_benchmark import Settings, load_suites
+
+    registry = load_suites()
+    if request.suite != EVERY and request.suite not in registry:
+        raise unknown("suite", request.suite, [*registry.names(), EVERY])
+    if request.seeds is not None and request.seeds < 1:
+        raise InputError(f"seeds must be at least 1, however: seeds={request.seeds}; give for example --seeds 3")
+    if request.images and request.suite not in ("multimodal", EVERY):
+        raise InputError(f"The suite {request.suite!r} has no images. Leave --images out, or choose multimodal.")
+    settings = Settings(
+        scale="quick" if request.quick else "full",
+        methods=request.methods,
+        images=request.images,
+        peers=request.peers,
+        threads=request.threads,
+    )
+    chosen = [registry.get(name) for name in (registry.names() if request.suite == EVERY else [request.suite])]
+    cells = _cells(request, settings, chosen)
+    folder, configuration = request.folder, {"version": __version__, **settings.to_dict()}
+    if not request.overwrite:
+        _check_free(folder, configuration)
+        if _finished(folder, cells):
+            with believed(folder):
+                return _outcome(folder, already=True)
+    use_threads(request.threads)
+    for wanted in chosen:
+        # Data that are not there are found out before a folder is.
+        if any(own == wanted.name for own, _, _ in cells) and (check := getattr(wanted, "check", None)) is not None:
+            check(settings)
+    with _open(folder, configuration, request) as record:
+        for number, (suite, function, seed) in enumerate(cells, start=1):
+            _do_cell(folder, registry.get(suite), function, seed, settings, say, f"[{number}/{len(cells)}] ")
+        _write_results(folder, registry, settings, record)
+        record["finished"] = now()
+        write_json_atomic(folder / RECORD, record)
+    return _outcome(folder)
+
+
+# ---- what is to be done ----------------------------------------------------------------------------------------------
+def _cells(request: BenchmarkRequest, settings: Settings, chosen: list[Suite]) -> list[Cell]:
+    """List the cells asked for, seed by seed, so that a run cut short has every function of the first seeds."""
+    functions = list(dict.fromkeys(name for suite in chosen for name in suite.functions))
+    for name in request.functions:
+        check_choice("function", name, functions)
+    everyone = replace(settings, methods=(), peers=True)
+    contestants = list(dict.fromkeys(name for suite in chosen for name in suite.methods(everyone)))
+    for name in request.methods:
+        check_choice("method", name, contestants)
+    return [
+        (suite.name, function, seed)
+        for suite in chosen
+        for seed in request.seed_list
+        for function in suite.functions
+        if not request.functions or function in request.functions
+    ]
+
+
+def _do_cell(folder: Path, suite: Suite, function: str, seed: int, settings: Settings, say: Say, number: str) -> None:
+    from permgrad_benchmark import Records
+
+    words = f"{number}{suite.name} {function}, seed {seed}"
+    if Records.read_cell(folder, suite.name, function, seed) is not None:
+        say(f"{words}: finished before")
+        return
+    started = time.perf_counter()
+    records = suite.run(function, seed, settings)
+    with writable_folder(folder):
+        Records.write_cell(folder, suite.name, function, seed, records)
+    say(f"{words}: {time.perf_counter() - started:.1f} s")
+
+
+def _stored_cells(folder: Path, registry: Registry[Suite]) -> list[Cell]:
+    """List the finished cells of a folder, in the order of suites, functions and seeds."""
+    found: list[Cell] = []
+    for suite in registry:
+        names = [path.stem for path in (folder / CELLS / suite).glob("*.json")]
+        split = [(function, int(seed)) for function, _, seed in (name.rpartition("-") for name in names)]
+        order = {function: place for place, function in enumerate(registry.get(suite).functions)}
+        known = [cell for cell in split if cell[0] in order]
+        found += [(suite, *cell) for cell in sorted(known, key=lambda cell: (order[cell[0]], cell[1]))]
+    return found
+
+
+# ---- what it leaves --------------------------------------------------------------------------------------------------
+def _write_results(folder: Path, registry: Registry[Suite], settings: Settings, record: Mapping[str, Any]) -> None:
+    """Write the tables and the page from all finished cells."""
+    from permgrad_benchmark import Records
+
+    found = Records()
+    for cell in _stored_cells(folder, registry):
+        found.extend(Records.read_cell(folder, *cell) or ())
+    frame = found.to_frame()
+    facts = _facts(registry, frame, settings, record)
+    with writable_folder(folder):
+        found.write(folder, facts)
+        page = _page(frame, facts)
+        if page is not None:
+            write_text_atomic(folder / REPORT, page)
+
+
+def _facts(
+    registry: Registry[Suite], frame: pd.DataFrame, settings: Settings, record: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Collect what the page and ``results.json`` say beside the numbers."""
+    from permgrad_benchmark import benchmark_metrics
+    from permgrad_benchmark.standing import summarise
+
+    described = {}
+    for name in dict.fromkeys(frame["suite"]):
+        suite = registry.get(name)
+        own = suite.facts(settings)
+        described[name] = {
+            "title": suite.title,
+            "functions": list(suite.functions),
+            **own,
+            "summary": summarise(frame[frame["suite"] == name], own.get("contestants", {})),
+        }
+    return {
+        "command": record["command"],
+        "started": record["started"],
+        "settings": {**settings.to_dict(), "threads": settings.threads},
+        "versions": _versions(),
+        "suites": described,
+        "metrics": {name: benchmark_metrics.get(name).facts() for name in benchmark_metrics},
+    }
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of what computed; peers that are not installed are absent."""
+    found = {"permgrad": __version__, "python": platform.python_version()}
+    for package in ("torch", "numpy", "scikit-learn", "captum", "shap", "lightgbm"):
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
+
+
+def _page(frame: pd.DataFrame, facts: Mapping[str, Any]) -> str | None:
+    """Return the page, or None where this installation has no page module."""
+    if importlib.util.find_spec("permgrad_benchmark.page.page") is None:
+        return None
+    module = importlib.import_module("permgrad_benchmark.page.page")
+    return str(module.benchmark_page(frame, facts))
+
+
+def _outcome(folder: Path, *, already: bool = False) -> Outcome:
+    """Say where the results are, and the figures that matter most."""
+    frame = read_csv(folder / RESULTS_TABLE)
+    cells = len(frame[["suite", "function", "seed"]].drop_duplicates())
+    report = folder / REPORT
+    facts = {
+        "folder": os.fspath(folder),
+        "results": os.fspath(folder / RESULTS_TABLE),
+        "report": os.fspath(report) if report.exists() else None,
+        "already_finished": already,
+        "cells": cells,
+        "rows": len(frame),
+    }
+    lines = [f"This benchmark is finished already; nothing was changed. ({folder})"] if already else []
+    lines += [*_table_lines(frame), f"Results: {folder / RESULTS_TABLE} ({cells} cells, {len(frame):,} figures)"]
+    return Outcome(facts, "\n".join([*lines, f"Report: {report}"] if report.exists() else lines))
+
+
+def _table_lines(frame: pd.DataFrame) -> list[str]:
+    """Show the mean share error of each method against each truth, best first."""
+    lines: list[str] = []
+    errors = frame[frame["metric"] == "share_error"]
+    for suite, own in errors.groupby("suite", sort=False):
+        table = own.pivot_table(index="method", columns="estimand", values="value", aggfunc="mean", sort=False)
+        table = table.sort_values(str(table.columns[0]), kind="stable")
+        lines.append(f"{suite}: mean error of importance shares, by the truth it is held against")
+        lines += ["  " + line for line in table.to_string(float_format="{:.4f}".format, na_rep="–").splitlines()]
+    return lines
+
+
+# ---- the folder ------------------------------------------------------------------------------------------------------
+def _read_record(folder: Path) -> dict[str, Any] | None:
+    """Return the content of ``benchmark.json``, or None if there is no readable one."""
+    return read_record_file(folder / RECORD, "benchmark", SCHEMA_VERSION)
+
+
+def _check_free(folder: Path, configuration: Mapping[str, Any]) -> None:
+    """Refuse a folder with a benchmark of other settings or with somebody else's files; nothing is written."""
+    refuse_file(folder, "benchmark")
+    record = _read_record(folder)
+    if record is None:
+        refuse_foreign(folder, "benchmark", lambda name: name.startswith(f".{RECORD}."), _NAMES)
+    elif record["configuration_hash"] != configuration_hash(configuration):
+        old = record.get("configuration", {})
+        differing = [name for name in dict.fromkeys([*old, *configuration]) if old.get(name) != configuration.get(name)]
+        words = ", ".join(
+            f"{name} ({_short(old.get(name))} there, {_short(configuration.get(name))} now)" for name in differing
+        )
+        raise another(folder, "benchmark", "settings", words)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "all"
+    return str(value)
+
+
+def _finished(folder: Path, cells: list[Cell]) -> bool:
+    from permgrad_benchmark import Records
+
+    record = _read_record(folder)
+    if record is None or record.get("finished") is None:
+        return False
+    written = all((folder / name).exists() for name in (RESULTS_TABLE, RESULTS_JSON))
+    return written and all(Records.read_cell(folder, *cell) is not None for cell in cells)
+
+
+@contextmanager
+def _open(folder: Path, configuration: Mapping[str, Any], request: BenchmarkRequest) -> Iterator[dict[str, Any]]:
+    """Hold the folder and give its record; with ``overwrite``, only what a benchmark writes is removed first."""
+    with writable_folder(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with hold_folder(folder):
+        if not request.overwrite:
+            _check_free(folder, configuration)  # again, now that nobody else can write
+        sweep(folder)
+        with writable_folder(folder):
+            record = None if request.overwrite else _read_record(folder)
+            if request.overwrite:
+                if _read_record(folder) is None:
+                    refuse_taken(folder, "benchmark", _NAMES)
+                for name in (RECORD, RESULTS_TABLE, RESULTS_JSON, REPORT):
+                    (folder / name).unlink(missing_ok=True)
+                if (folder / CELLS).is_dir():
+                    shutil.rmtree(folder / CELLS)
+            if record is None:
+                record = {
+                    "schema_version": SCHEMA_VERSION,
+                    "configuration_hash": configuration_hash(configuration),
+                    "configuration": plain(dict(configuration)),
+                    "started": now(),
+                }
+            record |= {"command": request.command, "finished": None}
+            write_json_atomic(folder / RECORD, record)
+        yield record

@@ -1,0 +1,71 @@
+"""What one benchmark run is asked for, the same for every suite."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from permgrad.base.checks import check_choice
+from permgrad.base.errors import InputError
+
+Scale = Literal["full", "quick"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How large, how often and against whom.
+
+    Args:
+        scale: ``"full"``, or ``"quick"``: fewer rows, epochs and repeats, to see that everything runs; its figures
+            are no results.
+        methods: Names of contestants to run; empty: all of the suite.
+        peers: Whether other packages' methods take part.
+        threads: Threads to compute with; None: as the machine is set.
+        data: Folder with local copies of data sets; None: the folder that ``PERMGRAD_DATA`` names, if any.
+        images: Image sets of the multimodal suite, one for both images or one for each: names of MedMNIST sets or
+            paths of files in their form; empty: the suite's own.
+        progress: A bar on stderr: ``"auto"``, True or False.
+
+    Examples:
+        >>> Settings(scale="quick").quick
+        True
+        >>> Settings(methods=("permgrad",)).wants("lime")
+        False
+    """
+
+    scale: Scale = "full"
+    methods: tuple[str, ...] = ()
+    peers: bool = True
+    threads: int | None = None
+    data: Path | None = None
+    images: tuple[str, ...] = ()
+    progress: bool | Literal["auto"] = "auto"
+
+    def __post_init__(self) -> None:
+        check_choice("scale", self.scale, ("full", "quick"))
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"threads must be at least 1, however: threads={self.threads}")
+        if len(self.images) > 2:
+            raise InputError(f"There are {len(self.images)} image sets. Name one for both images, or one for each.")
+
+    @property
+    def quick(self) -> bool:
+        """Whether this is the short form."""
+        return self.scale == "quick"
+
+    @property
+    def data_folder(self) -> Path | None:
+        """Folder with local copies of data sets, if there is one."""
+        named = self.data or os.environ.get("PERMGRAD_DATA")
+        return Path(named) if named else None
+
+    def wants(self, name: str) -> bool:
+        """Say whether a contestant was asked for."""
+        return not self.methods or name in self.methods
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what changes the results: neither threads nor the place of the data do."""
+        images = {"images": list(self.images)} if self.images else {}
+        return {"scale": self.scale, "methods": sorted(self.methods), "peers": self.peers, **images}

@@ -1,0 +1,175 @@
+"""Who is first, and who is level with the first: comparisons of methods that respect how the figures were made.
+
+Figures of one function with several seeds resemble each other, so seeds are averaged first and functions are the
+sample: two methods are *level* on a metric unless the 95 % t-interval of their mean difference over functions excludes
+0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from permgrad.base.errors import InputError
+from permgrad.evaluation.stability import bias_and_variance
+from permgrad_benchmark.metrics import BenchmarkMetric, metric_named
+from permgrad_benchmark.records import ANY
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def standings(frame: pd.DataFrame, metric: str, methods: Iterable[str], estimand: str = ANY) -> pd.DataFrame:
+    """Rank methods on one metric, by their mean over functions.
+
+    Args:
+        frame: Records of one suite, as in ``results.csv``.
+        metric: Name of the metric.
+        methods: Who is compared; those without the metric are left out.
+        estimand: The truth that the figures are held against.
+
+    Returns:
+        One row per method, best first: ``method, mean, behind`` (mean difference to the first, at least 0), ``low,
+        high`` (its interval, NaN for the first), ``level`` (the first, or not told apart from it), ``functions``. Only
+        functions with a figure of every method count, so that nobody is compared on easier ones; methods with figures
+        on fewer than half of the functions are left out, because they would leave nothing to compare the others on.
+
+    Raises:
+        InputError: The metric has no better or worse, or nobody has it.
+    """
+    import pandas as pd
+
+    measure = metric_named(metric)
+    if measure.direction == "none":
+        raise InputError(f"standings need a metric with a direction, however: {metric!r} only states a fact")
+    chosen = frame[(frame["metric"] == metric) & (frame["estimand"] == estimand) & frame["method"].isin(list(methods))]
+    table = _common(chosen)
+    if table.empty:
+        raise InputError(f"standings need figures, however: nobody asked for has {metric!r} against {estimand!r}")
+    losses = {name: _loss(measure, table[name].to_numpy(dtype=np.float64)) for name in table.columns}
+    order = sorted(losses, key=lambda name: (losses[name].mean(), list(methods).index(name)))
+    rows: list[dict[str, Any]] = []
+    for name in order:
+        difference = losses[name] - losses[order[0]]
+        low, high = _interval(difference)
+        first = name == order[0]
+        rows.append(
+            {
+                "method": name,
+                "mean": float(table[name].mean()),
+                "behind": float(difference.mean()),
+                "low": math.nan if first else low,
+                "high": math.nan if first else high,
+                "level": first or bool(low <= 0 <= high),
+                "functions": len(table),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+#: What methods of different estimands may be ranked by: telling relevant from irrelevant features.
+RELEVANCE = ("top_k", "auc", "false_discovery_rate", "power", "false_discovery_rate:share", "power:share")
+
+
+def summarise(frame: pd.DataFrame, contestants: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what the records of one suite come to: who is first on what, and where errors come from.
+
+    Args:
+        frame: Records of one suite.
+        contestants: Of each method at least its ``estimand``, as in a suite's facts.
+
+    Returns:
+        ``own``: standings by ``share_error`` among the methods of each estimand; ``relevance``: standings of all
+        methods on each measure of relevance; ``bias``: ``share_bias``. As lists of rows, for JSON.
+    """
+    present = [name for name in contestants if name in set(frame["method"])]
+    own: dict[str, Any] = {}
+    for estimand in dict.fromkeys(str(contestants[name]["estimand"]) for name in present):
+        group = [name for name in present if contestants[name]["estimand"] == estimand]
+        if _has(frame, "share_error", group, estimand):
+            own[estimand] = standings(frame, "share_error", group, estimand).to_dict(orient="records")
+    relevance = {
+        metric: standings(frame, metric, present).to_dict(orient="records")
+        for metric in RELEVANCE
+        if _has(frame, metric, present, ANY)
+    }
+    bias = share_bias(frame, {name: str(contestants[name]["estimand"]) for name in present})
+    return {"own": own, "relevance": relevance, "bias": bias.to_dict(orient="records")}
+
+
+def _has(frame: pd.DataFrame, metric: str, methods: list[str], estimand: str) -> bool:
+    """Say whether there is a function on which all methods that have the metric have a figure."""
+    chosen = frame[(frame["metric"] == metric) & (frame["estimand"] == estimand) & frame["method"].isin(methods)]
+    return not _common(chosen).empty
+
+
+def _common(chosen: pd.DataFrame) -> pd.DataFrame:
+    """Return means over seeds, functions by methods, without methods that miss half of the functions, and gaps."""
+    table = chosen.pivot_table(index="function", columns="method", values="value", aggfunc="mean")
+    counts = table.notna().sum()
+    common: pd.DataFrame = table.loc[:, 2 * counts >= counts.max()].dropna(axis=0)
+    return common
+
+
+def _loss(measure: BenchmarkMetric, values: Any) -> Any:
+    """Return numbers of which smaller is better."""
+    if measure.direction == "higher":
+        return -values
+    return values if measure.direction == "lower" else np.abs(values - float(measure.nominal or 0.0))
+
+
+def _interval(differences: Any) -> tuple[float, float]:
+    """Return the 95 % t-interval of a mean; infinite with a single number, a point where all are equal.
+
+    Examples:
+        >>> _interval(np.zeros(3))
+        (0.0, 0.0)
+    """
+    from scipy.stats import t
+
+    count, mean = len(differences), float(np.mean(differences))
+    if count < 2:
+        return (mean, mean) if mean == 0 else (-math.inf, math.inf)
+    margin = float(t.ppf(0.975, count - 1) * np.std(differences, ddof=1) / math.sqrt(count))
+    return mean - margin, mean + margin
+
+
+def share_bias(frame: pd.DataFrame, estimands: dict[str, str]) -> pd.DataFrame:
+    """Split each method's error against its own truth into bias and spread over seeds.
+
+    Args:
+        frame: Records of one suite.
+        estimands: The truth of each method to look at.
+
+    Returns:
+        ``function, method, estimand, bias, spread, seeds``: root mean square over features of the bias of shares, and
+        of their standard deviation over seeds.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    truth = frame[(frame["method"] == "truth") & frame["metric"].str.startswith("truth_share:")]
+    shares = frame[frame["metric"].str.startswith("share:")]
+    for (function, method), own in shares.groupby(["function", "method"], sort=False):
+        estimand = estimands.get(str(method))
+        known = truth[(truth["function"] == function) & (truth["estimand"] == estimand)]
+        if estimand is None or known.empty:
+            continue
+        true = known[known["seed"] == known["seed"].min()].set_index("metric")["value"]
+        found = own.pivot_table(index="seed", columns="metric", values="value")
+        columns = [name.replace("truth_share:", "share:") for name in true.index]
+        split = bias_and_variance(true.to_numpy(), found[columns].to_numpy())
+        rows.append(
+            {
+                "function": function,
+                "method": method,
+                "estimand": estimand,
+                "bias": split.root_mean_square_bias,
+                "spread": split.root_mean_variance,
+                "seeds": len(found),
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,191 @@
+"""What contestants of the multimodal suite are given: a network, or the true function in its place, and test rows."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from permgrad.base.random import derive_seed, generator
+from permgrad_benchmark.other_packages import other_packages
+from permgrad_benchmark.suites.multimodal.functions import MODALITIES, WIDTH
+from permgrad_benchmark.suites.multimodal.network import FusedNetwork, MarginNetwork, TrueFunction
+from permgrad_benchmark.suites.multimodal.pairs import Design, Pairs
+
+Floats = npt.NDArray[np.float64]
+
+#: Where the published methods act.
+LAYER = "fusion"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much of everything.
+
+    Attributes:
+        test: test pairs; methods that measure effects over all rows get all of them.
+        repeats: donors per row.
+        some: rows for methods that explain row by row at a moderate price.
+        few: rows for those that sample coalitions for one row at a time.
+        references: background rows that stand in for absent features.
+        draws: coalitions sampled per row.
+        retrainings: networks trained, and test samples drawn, for stability.
+    """
+
+    test: int = 8_000
+    repeats: int = 4
+    some: int = 500
+    few: int = 25
+    references: int = 50
+    draws: int = 256
+    retrainings: int = 5
+
+
+FULL = Sizes()
+QUICK = Sizes(test=400, repeats=2, some=40, few=4, references=10, draws=48, retrainings=2)
+
+
+@dataclass
+class Meter:
+    """Counts rows that the head has seen."""
+
+    rows: int = 0
+
+
+class Head(nn.Module):
+    """What follows the fusion layer, as one number for each row; counts its rows.
+
+    Shape:
+        features ``(n, 40)``; result ``(n, 1)``.
+    """
+
+    def __init__(self, head: nn.Module, meter: Meter) -> None:
+        super().__init__()
+        self.head, self.meter = head, meter
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the margins."""
+        self.meter.rows += len(features)
+        margins: Tensor = self.head(features)
+        return margins
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One network and the rows to explain. The oracle's case has the same form, with F in the network's place.
+
+    What is explained is one number for each row: the network's logit margin, log p(1) − log p(0), or F itself. A margin
+    that follows F is (nearly) a straight line in it, so that squared changes of the margin are squared changes of F up
+    to a factor, and shares compare with the truth. Losses against the labels bend: where F decides clearly, the cross
+    entropy hardly changes, and the Brier and zero-one losses saturate, which draws shares together. All are measured.
+
+    Attributes:
+        network: ``(n, 1)`` from X1 to X4.
+        inputs: test rows, by the network's parameter names.
+        labels: their labels, ``(rows,)`` int64.
+        fused: the fusion layer's output, ``(rows, 40)``.
+        slope: what the margin of this case must be multiplied by to be a logit; 1 for a network.
+        centre: the margin's value at the class boundary.
+        seed: of the contestants.
+        sizes: how much of everything.
+        oracle: whether this is the true function.
+        meter: rows seen by the head through :meth:`head`.
+    """
+
+    network: nn.Module
+    inputs: dict[str, Tensor]
+    labels: Tensor
+    fused: Tensor
+    seed: int
+    sizes: Sizes
+    slope: float = 1.0
+    centre: float = 0.0
+    oracle: bool = False
+    meter: Meter = field(default_factory=Meter)
+
+    def rows(self, count: int) -> dict[str, Tensor]:
+        """Return the first rows of all inputs."""
+        return {name: rows[:count] for name, rows in self.inputs.items()}
+
+    def head(self) -> Head:
+        """Return what follows the fusion layer, for other packages."""
+        return Head(self.network.head, self.meter).eval()  # type: ignore[arg-type]
+
+    def classifier(self) -> nn.Module:
+        """Return the network with one logit, for methods that measure a classification loss."""
+        return Logit(self.network, self.slope, self.centre).eval()
+
+    def background(self) -> Tensor:
+        """Return rows of the fusion layer that stand in for absent features: the last ones, which few methods see."""
+        return self.fused[-self.sizes.references :]
+
+    def integer_seed(self, what: str) -> int:
+        """Return a seed of 31 bits for other packages."""
+        return derive_seed(self.seed, "multimodal benchmark", what) % 2**31
+
+    def other_packages(self, what: str) -> AbstractContextManager[None]:
+        """Return a context in which other packages explain the network; see ``other_packages``."""
+        return other_packages(self.network, self.integer_seed(what))
+
+
+class Logit(nn.Module):
+    """A network's one number, shifted and stretched to a logit, with the same inputs and the same fusion layer.
+
+    Shape:
+        As the network's; result ``(n, 1)``.
+    """
+
+    def __init__(self, network: nn.Module, slope: float, centre: float) -> None:
+        super().__init__()
+        self.network, self.slope, self.centre = network, slope, centre
+
+    def forward(self, X1: Tensor, X2: Tensor, X3: Tensor, X4: Tensor) -> Tensor:
+        """Return the logits of class 1."""
+        logits: Tensor = self.slope * (self.network(X1, X2, X3, X4) - self.centre)
+        return logits
+
+
+def make_case(design: Design, network: FusedNetwork, pairs: Pairs, seed: int, sizes: Sizes) -> Case:
+    """Return the case of a trained network on test pairs."""
+    margin = MarginNetwork(network).eval()
+    with torch.no_grad():
+        encoded = [_encode(network, images) for images in dict.fromkeys(design.images)]
+    fused = torch.cat([encoded[0][pairs.first], encoded[-1][pairs.second], pairs.clinical], dim=1)
+    return Case(margin, design.inputs(pairs), pairs.labels, fused, seed, sizes)
+
+
+def make_oracle(design: Design, case: Case, pairs: Pairs) -> Case:
+    """Return the case in which F stands in the network's place, on the same rows.
+
+    For methods that measure a classification loss F is stretched to a logit as steep as the network's: the slope is
+    the least-squares fit of the network's margins by F.
+    """
+    with torch.no_grad():
+        margins = case.head()(case.fused)[:, 0].double()
+    case.meter.rows = 0
+    score = design.function.score(pairs.features.double()) - design.threshold
+    slope = float((margins * score).sum() / score.square().sum().clamp_min(1e-12))
+    parts = pairs.features.split(WIDTH, dim=1)
+    return replace(
+        case,
+        network=TrueFunction(design.function).eval(),
+        inputs=dict(zip(MODALITIES, parts, strict=True)),
+        fused=pairs.features,
+        slope=slope,
+        centre=design.threshold,
+        oracle=True,
+        meter=Meter(),
+    )
+
+
+def draw_test_pairs(design: Design, count: int, seed: int, sample: int = 0) -> Pairs:
+    """Draw test pairs; other samples are drawn apart."""
+    return design.draw(design.test, count, generator(seed, "test pairs", sample))
+
+
+def _encode(network: FusedNetwork, images: Tensor) -> Tensor:
+    return torch.cat([network.encoder(part) for part in images.split(512)])

@@ -1,0 +1,69 @@
+"""The two clinical modalities: twenty normal columns of unit variance, X3 the first ten and X4 the last ten."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.base.errors import InputError
+
+Floats = npt.NDArray[np.float64]
+
+#: Columns in all, and in each of X3 and X4.
+COLUMNS, PER_MODALITY = 20, 10
+#: How far below 0 rounding may push an eigenvalue of a singular covariance.
+_ROUNDING = 1e-9
+
+
+def published_covariance() -> Floats:
+    """Return the published covariance: the identity, but 0.5 between column 9 and columns 3, 4 and 5 (from 1).
+
+    Examples:
+        >>> covariance = published_covariance()
+        >>> float(covariance[:10, :10].sum()), float(covariance[10:, 10:].sum())
+        (13.0, 10.0)
+    """
+    return covariance_with({(8, 2): 0.5, (8, 3): 0.5, (8, 4): 0.5})
+
+
+def covariance_with(correlations: dict[tuple[int, int], float]) -> Floats:
+    """Return the identity with some correlations put in, columns from 0."""
+    matrix = np.eye(COLUMNS)
+    for (row, column), value in correlations.items():
+        matrix[row, column] = matrix[column, row] = value
+    return matrix
+
+
+def draw_clinical(rows: int, rng: np.random.Generator, covariance: Floats) -> npt.NDArray[np.float32]:
+    """Draw rows of the clinical columns.
+
+    Args:
+        rows: how many.
+        rng: the stream to draw from.
+        covariance: ``(20, 20)``, may be singular: a column may be another's copy.
+
+    Returns:
+        ``(rows, 20)``.
+
+    Raises:
+        InputError: ``covariance`` is not one.
+
+    Examples:
+        >>> draw_clinical(3, np.random.default_rng(0), published_covariance()).shape
+        (3, 20)
+    """
+    if covariance.shape != (COLUMNS, COLUMNS) or not np.allclose(covariance, covariance.T):
+        raise InputError(
+            f"covariance must be symmetric of the shape ({COLUMNS}, {COLUMNS}), however: {covariance.shape}; "
+            "start from published_covariance()"
+        )
+    values, vectors = np.linalg.eigh(covariance)
+    if values.min() < -_ROUNDING:
+        raise InputError(
+            f"covariance must not have a negative eigenvalue, however: {values.min():.3g}; lower the correlations"
+        )
+    # The symmetric root: unlike Cholesky's, it exists for singular matrices as well, and does not turn with the signs
+    # that a library gives to eigenvectors.
+    root = (vectors * np.sqrt(np.clip(values, 0.0, None))) @ vectors.T
+    drawn: npt.NDArray[np.float32] = (rng.standard_normal((rows, COLUMNS)) @ root).astype(np.float32)
+    return drawn

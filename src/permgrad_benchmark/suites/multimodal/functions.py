@@ -1,0 +1,151 @@
+"""The decision functions: what the label is made of, written once and read by the data, the truth and the oracle.
+
+Features are one vector of forty: 0–9 the bottleneck features of image 1 (X1), 10–19 those of image 2 (X2), 20–29 the
+first ten clinical columns (X3), 30–39 the last ten (X4). The label is 1 where F is above its median. A new function is
+one ``register_function`` call, and is then in every table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from permgrad.base.errors import InputError
+from permgrad.base.registry import Registry
+from permgrad_benchmark.suites.multimodal.clinical import covariance_with, published_covariance
+
+Floats = npt.NDArray[np.float64]
+
+#: The modalities, and the features of each.
+MODALITIES = ("X1", "X2", "X3", "X4")
+FEATURES = 40
+WIDTH = FEATURES // len(MODALITIES)
+COLUMNS_OF = {name: slice(WIDTH * index, WIDTH * (index + 1)) for index, name in enumerate(MODALITIES)}
+
+
+@dataclass(frozen=True)
+class DecisionFunction:
+    """A function of the forty features.
+
+    Attributes:
+        name: in ``results.csv`` and on the command line.
+        formula: for people.
+        score: F, from ``(rows, 40)`` to ``(rows,)``; differentiable.
+        relevant: positions of the features that F reads.
+        weights: ``(40,)`` where F = Σ w x, which gives the truth in closed form; else None.
+        covariance: of the clinical columns, ``(20, 20)``.
+        published: whether it is one of the eight of the published design.
+        note: what a reader must know.
+    """
+
+    name: str
+    formula: str
+    score: Callable[[Tensor], Tensor]
+    relevant: tuple[int, ...]
+    weights: Floats | None = None
+    covariance: Floats = field(default_factory=published_covariance)
+    published: bool = False
+    note: str = ""
+
+
+functions: Registry[DecisionFunction] = Registry("decision function")
+"""All decision functions, the published ones first."""
+
+
+def register_function(function: DecisionFunction) -> DecisionFunction:
+    """Enter a function under its name.
+
+    Raises:
+        InputError: it does not read exactly the features that it says, which would make its truth wrong.
+    """
+    # Points of a fixed irrational grid: no symmetry makes a slope vanish there.
+    points = torch.frac(torch.arange(1, 8 * FEATURES + 1, dtype=torch.float64) * 0.6180339887) * 4 - 2
+    rows = points.reshape(8, FEATURES).requires_grad_()
+    with torch.enable_grad():
+        (slopes,) = torch.autograd.grad(function.score(rows).sum(), rows)
+    read = tuple(torch.nonzero(slopes.abs().amax(dim=0) > 0)[:, 0].tolist())
+    if read != tuple(sorted(function.relevant)):
+        raise InputError(
+            f"relevant must name the features that the function reads, however: {function.name!r} reads {read} and "
+            f"relevant={tuple(function.relevant)}; correct one of them"
+        )
+    return functions.register(function.name)(function)
+
+
+def linear(
+    name: str,
+    formula: str,
+    weights: dict[int, float],
+    *,
+    covariance: Floats | None = None,
+    published: bool = False,
+    note: str = "",
+) -> DecisionFunction:
+    """Return F = Σ w_j x_j, from the weights that are not 0.
+
+    Examples:
+        >>> function = linear("sum of two", "x1 + x2", {0: 1.0, 1: 1.0})
+        >>> function.score(torch.ones(1, 40)).tolist()
+        [2.0]
+    """
+    vector = np.zeros(FEATURES)
+    for position, weight in weights.items():
+        vector[position] = weight
+
+    def score(features: Tensor) -> Tensor:
+        return features @ torch.as_tensor(vector, dtype=features.dtype, device=features.device)
+
+    own = published_covariance() if covariance is None else covariance
+    return DecisionFunction(name, formula, score, tuple(sorted(weights)), vector, own, published, note)
+
+
+def _all_of(*modalities: str) -> dict[int, float]:
+    columns: Iterable[int] = (
+        column for name in modalities for column in range(COLUMNS_OF[name].start, COLUMNS_OF[name].stop)
+    )
+    return dict.fromkeys(columns, 1.0)
+
+
+def _square(features: Tensor) -> Tensor:
+    return (features[:, 0] + features[:, 1]).square()
+
+
+def _product(features: Tensor) -> Tensor:
+    return features[:, 0] * features[:, 20]
+
+
+for _function in (
+    linear("F0", "ΣX1", _all_of("X1"), published=True),
+    linear("F1", "ΣX2", _all_of("X2"), published=True),
+    linear("F2", "ΣX3", _all_of("X3"), published=True),
+    linear("F3", "ΣX4", _all_of("X4"), published=True),
+    linear("F4", "ΣX1 + ΣX2", _all_of("X1", "X2"), published=True),
+    linear("F5", "ΣX3 + ΣX4", _all_of("X3", "X4"), published=True),
+    linear("F6", "ΣX1 + ΣX2 + ΣX3 + ΣX4", _all_of(*MODALITIES), published=True),
+    DecisionFunction("F7", "(x1 + x2)², the first two features of X1", _square, (0, 1), published=True),
+    DecisionFunction(
+        "xor", "x1 of X1 times x1 of X3", _product, (0, 20),
+        note="neither modality says anything about the label alone: an exclusive or of two signs",
+    ),
+    linear(
+        "redundant", "x1 of X3, which x1 of X4 copies", {20: 1.0},
+        covariance=covariance_with({(0, 10): 1.0}),
+        note="a network may read either copy: the truth is that of F, and a method that says what the network reads "
+        "cannot be held against it",
+    ),
+    linear(
+        "unused", "ΣX1 + ΣX3; X2 and X4 are not used", _all_of("X1", "X3"),
+    ),
+    linear(
+        "suppressor", "√2·x1 of X3 − x1 of X4", {20: float(np.sqrt(2.0)), 30: -1.0},
+        covariance=covariance_with({(0, 10): float(np.sqrt(0.5))}),
+        note="x1 of X4 is uncorrelated with F, and is needed to take its part out of x1 of X3; with dependent "
+        "modalities a fair share (permgrad, shapley) is not the effect of replacing one alone: their oracles show it",
+    ),
+):  # fmt: skip
+    register_function(_function)

@@ -1,0 +1,91 @@
+"""The images of a design: read, in grey, 28×28, standardised; and split before anything is paired."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from permgrad.base.errors import InputError
+from permgrad.base.random import generator
+from permgrad.data.medmnist import load_medmnist
+
+Integers = npt.NDArray[np.int64]
+
+#: Height and width that the networks are made for.
+SIDE = 28
+#: Share of the images that training may see.
+TRAINING_SHARE = 0.7
+#: Least number of images from which a split makes sense.
+_FEWEST = 40
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images of one kind.
+
+    Attributes:
+        name: of the set.
+        md5: of its file.
+        grey: ``(images, 1, 28, 28)`` float32, 0 to 1.
+    """
+
+    name: str
+    md5: str
+    grey: Tensor
+
+    def __len__(self) -> int:
+        return len(self.grey)
+
+    def standardised(self) -> Tensor:
+        """Return the images with mean 0 and variance 1 over all pixels: the network's input."""
+        return (self.grey - self.grey.mean()) / self.grey.std().clamp_min(1e-6)
+
+
+@lru_cache(maxsize=4)
+def _read(name_or_path: str, data: str | None) -> ImageSet:
+    del data  # only a key: the folder that PERMGRAD_DATA names may change between calls
+    images = load_medmnist(name_or_path)
+    pixels = images.pixels
+    if pixels.shape[1:3] != (SIDE, SIDE):
+        raise InputError(
+            f"images must be of {SIDE}×{SIDE} pixels, however those of {images.name!r} are of {pixels.shape[1]}×"
+            f"{pixels.shape[2]}; use the file without a size in its name"
+        )
+    if len(pixels) < _FEWEST:
+        raise InputError(f"a set must hold at least {_FEWEST} images, however {images.name!r} holds {len(pixels)}")
+    grey = pixels.astype(np.float32) / 255.0
+    if grey.ndim == 4:
+        grey = grey.mean(axis=3)
+    return ImageSet(images.name, images.md5, torch.from_numpy(grey)[:, None])
+
+
+def read_images(name_or_path: str) -> ImageSet:
+    """Read a set by its name or path; colours become grey by their mean.
+
+    Raises:
+        InputError: no such set or file, or its images have another size.
+        EnvironmentProblem: a named set is nowhere and cannot be downloaded.
+    """
+    return _read(os.fspath(name_or_path), os.environ.get("PERMGRAD_DATA"))
+
+
+def split_images(count: int, seed: int) -> tuple[Integers, Integers]:
+    """Split images, not pairs: 70 % for training, the rest for testing, so that no test pair holds a training image.
+
+    Returns:
+        Positions of the training and of the test images.
+
+    Examples:
+        >>> training, test = split_images(100, seed=0)
+        >>> len(training), len(test), len(set(training) & set(test))
+        (70, 30, 0)
+    """
+    order = generator(seed, "image split").permutation(count)
+    cut = round(TRAINING_SHARE * count)
+    return order[:cut], order[cut:]

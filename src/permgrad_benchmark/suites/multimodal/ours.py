@@ -1,0 +1,163 @@
+"""permgrad's own methods as contestants: every method of the registry that can explain this network takes part.
+
+All act at the fusion layer. Replacing all ten encoded features of an image there is the same as replacing the image
+(a test says so), and the encoder runs once. A method that is not named here enters in its defaults.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad.attribution import methods
+from permgrad.attribution.explain import explain
+from permgrad.attribution.explanation import Explanation
+from permgrad_benchmark.contestants import Contestant, Scores, enrol
+from permgrad_benchmark.records import ANY
+from permgrad_benchmark.suites.multimodal.case import LAYER, Case
+from permgrad_benchmark.suites.multimodal.functions import MODALITIES
+
+Floats = npt.NDArray[np.float64]
+SUITE = "multimodal"
+#: Losses whose games stand beside those of the margin, so that a reader sees what the choice does.
+LOSSES = ("cross_entropy", "brier", "zero_one")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One way to call a method.
+
+    Attributes:
+        name: its name in the tables.
+        label: its name for people.
+        estimand: the truth that it estimates.
+        rows: ``"all"`` test rows, ``"some"`` or ``"few"``, by what a row costs.
+        options: arguments of ``pg.explain``, from the case.
+        loss: a classification loss against the labels; None: the squared change of the margin, without labels.
+        note: what a reader must know.
+    """
+
+    name: str
+    label: str
+    estimand: str
+    rows: Literal["all", "some", "few"]
+    options: Callable[[Case], Mapping[str, Any]] = field(default=lambda _: {})
+    loss: str | None = None
+    note: str = ""
+
+
+def _whole(case: Case, **more: Any) -> dict[str, Any]:
+    """Whole modalities as players of a global game."""
+    return {"scope": "global", "level": "modality", "n_repeats": case.sizes.repeats, **more}
+
+
+def _game(name: str, label: str, losses: Iterable[str], **more: Any) -> tuple[Entry, ...]:
+    """A game of modalities on the margin, and beside it the same game on classification losses."""
+    margin = Entry(
+        name, label, "effect", "all", lambda case: _whole(case, **more),
+        note="whole modalities; squared change of the network's log-odds",
+    )  # fmt: skip
+    others = tuple(
+        Entry(
+            f"{name}:{loss}", f"{label}, {loss.replace('_', ' ')}", ANY, "all",
+            lambda case: _whole(case, **more), loss=loss,
+            note="whole modalities; a loss against the labels, which bends where the log-odds go on with F",
+        )
+        for loss in losses
+    )  # fmt: skip
+    return (margin, *others)
+
+
+#: How methods with an estimand, or with a price, are called. An empty tuple: the method cannot explain this network.
+ENTRIES: dict[str, tuple[Entry, ...]] = {
+    "permgrad": _game("permgrad", "permgrad", LOSSES[:1], branches=False),
+    "permutation": _game("permutation", "permutation", LOSSES),
+    "shapley": (
+        *_game("shapley", "Shapley values", LOSSES[:1], references=25),
+        Entry(
+            "shapley:output", "Shapley values of the output", "published", "some",
+            lambda _: {"scope": "local", "level": "modality"},
+            note="mean absolute value of whole modalities",
+        ),
+    ),
+    "ablation": (Entry("ablation", "ablation", ANY, "all", _whole, note="replaces by a fixed value"),),
+    "gradient": (Entry("gradient", "gradient", "published", "all", note="mean |∂f/∂x|, added up by modality"),),
+    "lime": (
+        Entry(
+            "lime", "LIME", "published", "some", lambda _: {"neighbourhood": "gaussian", "samples": 2_000},
+            note="mean absolute weight, added up by modality; numbers are moved by noise",
+        ),
+        Entry(
+            "lime:coalition", "LIME of coalitions", ANY, "some",
+            note="features are kept or replaced, half of them at a time: the errors of forty weights add up",
+        ),
+    ),
+    "integrated_gradients": (Entry("integrated_gradients", "integrated gradients", "published", "some"),),
+    "deeplift": (Entry("deeplift", "DeepLIFT", "published", "some"),),
+    "aggregate": (
+        Entry(
+            "aggregate", "mean of normalised methods", ANY, "some", lambda _: {"scope": "global", "level": "modality"},
+            note="gradient, permutation, LIME and Shapley values, as in the published work",
+        ),
+    ),
+    # The first explains permgrad's own networks only, the second is a map over an image.
+    "permgrad-paper": (),
+    "gradcam": (),
+}  # fmt: skip
+
+
+def score(case: Case, method: str, entry: Entry) -> Scores:
+    """Call a method at the fusion layer and bring its answer to one number per modality.
+
+    A local answer is summed up as the mean absolute value over rows of every feature, added up by modality.
+    """
+    count = {"all": case.sizes.test, "some": case.sizes.some, "few": case.sizes.few}[entry.rows]
+    rows = case.rows(count)
+    options: dict[str, Any] = {"layer": LAYER, "task": "regression", **entry.options(case)}
+    network, y = case.network, None
+    if entry.loss is not None:
+        network, y = case.classifier(), case.labels[:count].numpy()
+        options |= {
+            "layer": f"network.{LAYER}", "task": "classification", "output_kind": "logits", "loss": entry.loss,
+        }  # fmt: skip
+    started = time.perf_counter()
+    explanation = explain(network, rows, y, method=method, random_state=case.seed, progress=False, **options)
+    seconds = time.perf_counter() - started
+    gap = explanation.meta.get("completeness_gap")
+    return Scores(
+        values=by_modality(explanation),
+        seconds=seconds,
+        model_rows=explanation.meta.get("model_rows"),
+        completeness_gap=float(np.max(gap)) if gap is not None and np.size(gap) else None,
+    )
+
+
+def by_modality(explanation: Explanation) -> Floats:
+    """Return one number for each modality, in their order; 0 for one that has no player."""
+    values = explanation.values
+    sizes = np.abs(np.nan_to_num(values[:, :, 0])).mean(axis=0) if explanation.scope == "local" else values[:, 0]
+    found = np.zeros(len(MODALITIES))
+    for value, modality in zip(np.nan_to_num(sizes), explanation.modality, strict=True):
+        found[MODALITIES.index(modality)] += value
+    return found
+
+
+def _contestant(method: str, entry: Entry) -> Contestant:
+    return Contestant(
+        name=entry.name,
+        label=entry.label,
+        estimand=entry.estimand,
+        kind="ours",
+        score=lambda case: score(case, method, entry),
+        note=entry.note,
+    )
+
+
+for _method in methods:
+    for _entry in ENTRIES.get(_method, (Entry(_method, _method.replace("_", " "), ANY, "some"),)):
+        enrol(SUITE, _contestant(_method, _entry))

@@ -1,0 +1,155 @@
+"""The data of one cell: images split, paired, joined to clinical rows, and labelled by the true function."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from permgrad.base.errors import InputError
+from permgrad.base.random import generator
+from permgrad_benchmark.suites.multimodal.autoencoder import EPOCHS, QUICK_EPOCHS, Bottleneck, bottleneck_features
+from permgrad_benchmark.suites.multimodal.clinical import draw_clinical
+from permgrad_benchmark.suites.multimodal.functions import WIDTH, DecisionFunction
+from permgrad_benchmark.suites.multimodal.images import read_images, split_images
+from permgrad_benchmark.suites.multimodal.truth import Population
+
+Integers = npt.NDArray[np.int64]
+
+#: Rows from which the threshold is taken as F's median.
+_THRESHOLD_ROWS = 20_000
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Pairs of images with clinical rows.
+
+    Attributes:
+        first, second: positions of the images, ``(pairs,)``.
+        clinical: ``(pairs, 20)``.
+        features: all forty true features, ``(pairs, 40)``.
+        labels: F > threshold, ``(pairs,)`` int64.
+    """
+
+    first: Tensor
+    second: Tensor
+    clinical: Tensor
+    features: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """One function on one split of the images.
+
+    Attributes:
+        function: F.
+        images: standardised pixels of the images of X1 and of X2; the same tensor where both come from one set.
+        features: their bottleneck features, ``(images, 10)`` float32.
+        training, test: positions of the images of X1 and of X2.
+        threshold: c, the median of F over pairs of training images.
+        bottlenecks: how the features were made.
+        names: of the image sets.
+    """
+
+    function: DecisionFunction
+    images: tuple[Tensor, Tensor]
+    features: tuple[Tensor, Tensor]
+    training: tuple[Integers, Integers]
+    test: tuple[Integers, Integers]
+    threshold: float
+    bottlenecks: tuple[Bottleneck, Bottleneck]
+    names: tuple[str, str]
+
+    @property
+    def shared(self) -> bool:
+        """Whether both image modalities come from one set."""
+        return self.images[0] is self.images[1]
+
+    def pair(self, first: Tensor, second: Tensor, clinical: Tensor) -> Pairs:
+        """Join images and clinical rows and label them."""
+        features = torch.cat([self.features[0][first], self.features[1][second], clinical], dim=1)
+        labels = (self.function.score(features) > self.threshold).long()
+        return Pairs(first, second, clinical, features, labels)
+
+    def draw(self, images: tuple[Integers, Integers], count: int, rng: np.random.Generator) -> Pairs:
+        """Draw pairs of some of the images, each image drawn apart from the other, with new clinical rows."""
+        first = torch.from_numpy(images[0][rng.integers(0, len(images[0]), count)])
+        second = torch.from_numpy(images[1][rng.integers(0, len(images[1]), count)])
+        return self.pair(first, second, torch.from_numpy(draw_clinical(count, rng, self.function.covariance)))
+
+    def inputs(self, pairs: Pairs) -> dict[str, Tensor]:
+        """Return what the network takes."""
+        return {
+            "X1": self.images[0][pairs.first],
+            "X2": self.images[1][pairs.second],
+            "X3": pairs.clinical[:, :WIDTH],
+            "X4": pairs.clinical[:, WIDTH:],
+        }
+
+    def population(self) -> Population:
+        """Return where test rows come from: what the truth is the truth of."""
+        first, second = (
+            features[torch.from_numpy(own)].double().numpy()
+            for features, own in zip(self.features, self.test, strict=True)
+        )
+        return Population(first, second, self.function.covariance)
+
+
+def make_design(function: DecisionFunction, image_sets: tuple[str, ...], seed: int, *, quick: bool = False) -> Design:
+    """Read and split the images and set the threshold.
+
+    Args:
+        function: F.
+        image_sets: one set for both image modalities, or one for each.
+        seed: of the split.
+        quick: an autoencoder of two epochs.
+
+    Raises:
+        InputError: not one or two sets, or a set cannot be read.
+        EnvironmentProblem: a named set is nowhere and cannot be downloaded.
+    """
+    if len(image_sets) not in (1, 2):
+        raise InputError(f"image_sets must name one set or two, however: image_sets={image_sets!r}")
+    names = (image_sets[0], image_sets[-1])
+    read = [read_images(name) for name in dict.fromkeys(names)]
+    sets = (read[0], read[-1])
+    pixels = [own.standardised() for own in read]
+    made = [bottleneck_features(own, QUICK_EPOCHS if quick else EPOCHS) for own in read]
+    splits = [split_images(len(own), seed) for own in read]
+    features = [torch.from_numpy(own.features) for own in made]
+    design = Design(
+        function=function,
+        images=(pixels[0], pixels[-1]),
+        features=(features[0], features[-1]),
+        training=(splits[0][0], splits[-1][0]),
+        test=(splits[0][1], splits[-1][1]),
+        threshold=0.0,
+        bottlenecks=(made[0], made[-1]),
+        names=(sets[0].name, sets[1].name),
+    )
+    many = design.draw(design.training, _THRESHOLD_ROWS, generator(seed, "threshold"))
+    return with_threshold(design, float(function.score(many.features.double()).median()))
+
+
+def with_threshold(design: Design, threshold: float) -> Design:
+    """Return the design with another threshold."""
+    return replace(design, threshold=threshold)
+
+
+def hold_out(design: Design, share: float = 0.2) -> Design:
+    """Return the design with some training images in the place of the test images: what settings are chosen on.
+
+    Args:
+        design: a design; its test images are out of reach of what is returned.
+        share: of the training images.
+    """
+    cuts = [round((1.0 - share) * len(own)) for own in design.training]
+    first, second = ((own[:cut], own[cut:]) for own, cut in zip(design.training, cuts, strict=True))
+    return replace(design, training=(first[0], second[0]), test=(first[1], second[1]))

@@ -1,0 +1,182 @@
+"""What the modalities and features of a decision function are worth, stated twice.
+
+- *published*: the mean of |∂F/∂x| over rows, added up by modality;
+- *effect*: E[(F(x') − F(x))²], where x' is x with the modality (or one feature) taken from another row. This is the
+  loss change of permuting it in the true function.
+
+They differ. A slope does not know how far its feature moves, and a sum of correlated features moves further: for
+F = ΣX3 + ΣX4 the published shares are 0.5 and 0.5, the effect's 13/23 and 10/23.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from permgrad.base.checks import check_choice
+from permgrad.base.errors import InputError
+from permgrad_benchmark.suites.multimodal.clinical import draw_clinical
+from permgrad_benchmark.suites.multimodal.functions import (
+    COLUMNS_OF,
+    FEATURES,
+    MODALITIES,
+    WIDTH,
+    DecisionFunction,
+)
+
+Floats = npt.NDArray[np.float64]
+Estimand = Literal["published", "effect"]
+ESTIMANDS: dict[Estimand, str] = {
+    "published": "mean absolute slope of the true function, added up by modality",
+    "effect": "squared change of the true function when the modality is taken from another row",
+}
+_BATCH = 50_000
+
+
+@dataclass(frozen=True)
+class Population:
+    """Where rows come from: the images' features, from which both image modalities are drawn apart, and the columns.
+
+    Attributes:
+        first, second: bottleneck features of the images that may stand in X1 and in X2, ``(images, 10)``.
+        covariance: of the clinical columns, ``(20, 20)``.
+    """
+
+    first: Floats
+    second: Floats
+    covariance: Floats
+
+    def __post_init__(self) -> None:
+        """Refuse features of another width."""
+        for name, features in (("first", self.first), ("second", self.second)):
+            if features.ndim != 2 or features.shape[1] != WIDTH or len(features) < 2:
+                raise InputError(
+                    f"{name} must be features (images, {WIDTH}) of at least two images, however: {features.shape}; "
+                    "pass rows of bottleneck_features()"
+                )
+
+    def draw(self, rows: int, rng: np.random.Generator) -> Floats:
+        """Draw rows of all forty features, ``(rows, 40)``."""
+        first = self.first[rng.integers(0, len(self.first), rows)]
+        second = self.second[rng.integers(0, len(self.second), rows)]
+        return np.concatenate([first, second, draw_clinical(rows, rng, self.covariance)], axis=1)
+
+    def second_moments(self) -> Floats:
+        """Return the covariance of the forty features, ``(40, 40)``, with the images' as they are in the images."""
+        whole = np.zeros((FEATURES, FEATURES))
+        whole[:WIDTH, :WIDTH] = np.cov(self.first.T, bias=True)
+        whole[WIDTH : 2 * WIDTH, WIDTH : 2 * WIDTH] = np.cov(self.second.T, bias=True)
+        whole[2 * WIDTH :, 2 * WIDTH :] = self.covariance
+        return whole
+
+
+def true_importance(
+    function: DecisionFunction,
+    population: Population,
+    estimand: Estimand,
+    *,
+    level: Literal["modality", "feature"] = "modality",
+    rows: int = 400_000,
+    random_state: int = 0,
+) -> Floats:
+    """Return the true importance of every modality or feature: in closed form for linear functions, else sampled.
+
+    Args:
+        function: F.
+        population: where rows come from.
+        estimand: ``"published"`` or ``"effect"``.
+        level: ``"modality"`` or ``"feature"``.
+        rows: of the Monte Carlo; not used by a closed form.
+        random_state: its seed.
+
+    Returns:
+        ``(4,)`` or ``(40,)``, not normalised.
+
+    Raises:
+        InputError: no such estimand or level.
+
+    Examples:
+        >>> from permgrad_benchmark.suites.multimodal.functions import functions
+        >>> images = np.random.default_rng(0).normal(size=(500, 10))
+        >>> five = functions.get("F5")
+        >>> population = Population(images, images, five.covariance)
+        >>> true_importance(five, population, "published").tolist()
+        [0.0, 0.0, 10.0, 10.0]
+        >>> true_importance(five, population, "effect").tolist()
+        [0.0, 0.0, 26.0, 20.0]
+    """
+    _check(estimand, level)
+    if function.weights is None:
+        return sampled_importance(function, population, estimand, level=level, rows=rows, random_state=random_state)
+    weights = function.weights
+    if estimand == "published":
+        return _gather(np.abs(weights), level)
+    # Two independent draws of a sum differ by twice its variance in the mean square.
+    moments = population.second_moments()
+    if level == "feature":
+        return np.asarray(2.0 * weights**2 * np.diag(moments))
+    return np.array([2.0 * weights[own] @ moments[own, own] @ weights[own] for own in COLUMNS_OF.values()])
+
+
+def sampled_importance(
+    function: DecisionFunction,
+    population: Population,
+    estimand: Estimand,
+    *,
+    level: Literal["modality", "feature"] = "modality",
+    rows: int = 400_000,
+    random_state: int = 0,
+) -> Floats:
+    """Estimate the true importance by plain Monte Carlo, for any function; what the function does not read is 0."""
+    _check(estimand, level)
+    rng = np.random.default_rng(random_state)
+    if estimand == "published":
+        sums, done = np.zeros(FEATURES), 0
+        while done < rows:
+            drawn = torch.from_numpy(population.draw(min(_BATCH, rows - done), rng)).requires_grad_()
+            with torch.enable_grad():
+                (slopes,) = torch.autograd.grad(function.score(drawn).sum(), drawn)
+            sums += slopes.abs().sum(dim=0).numpy()
+            done += len(drawn)
+        return _gather(sums / rows, level)
+    players = (
+        [[column] for column in range(FEATURES)]
+        if level == "feature"
+        else [list(range(own.start, own.stop)) for own in COLUMNS_OF.values()]
+    )
+    totals, done = np.zeros(len(players)), 0
+    while done < rows:
+        count = min(_BATCH, rows - done)
+        features, donors = population.draw(count, rng), population.draw(count, rng)
+        before = _values(function, features)
+        for index, columns in enumerate(players):
+            own = [column for column in columns if column in function.relevant]
+            if own:
+                edited = features.copy()
+                edited[:, own] = donors[:, own]
+                totals[index] += float(np.square(_values(function, edited) - before).sum())
+        done += count
+    return totals / rows
+
+
+def _values(function: DecisionFunction, features: Floats) -> Floats:
+    with torch.no_grad():
+        values: Floats = function.score(torch.from_numpy(features)).numpy()
+    return values
+
+
+def _gather(by_feature: Floats, level: str) -> Floats:
+    if level == "feature":
+        return np.asarray(by_feature, dtype=np.float64)
+    return np.array([by_feature[own].sum() for own in COLUMNS_OF.values()])
+
+
+def _check(estimand: str, level: str) -> None:
+    check_choice("estimand", estimand, ESTIMANDS)
+    check_choice("level", level, ("modality", "feature"))
+    if len(MODALITIES) * WIDTH != FEATURES:
+        raise AssertionError("the features of all modalities must be the features")

@@ -1,0 +1,248 @@
+"""What contestants of the tabular suite are given: a trained network, rows it has not seen, and a meter of its use."""
+
+from __future__ import annotations
+
+import functools
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from permgrad.base.random import derive_seed, generator
+from permgrad_benchmark.other_packages import other_packages
+from permgrad_benchmark.truth import Truth
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much of everything.
+
+    Attributes:
+        train: Rows to train on.
+        test: Fresh rows; contestants that measure the loss get all of them.
+        epochs: Epochs at most.
+        repeats: Donors per row and feature, permutations, and the like.
+        some: Rows for contestants that explain row by row at a moderate price.
+        few: Rows for contestants that explain row by row by sampling coalitions.
+        references: Background rows that stand in for absent features.
+        draws: Coalitions or orders sampled per row.
+        retrainings: Networks trained anew, and resamples of the test rows, for the stability of explanations.
+    """
+
+    train: int = 4000
+    test: int = 1000
+    epochs: int = 14
+    repeats: int = 10
+    some: int = 250
+    few: int = 50
+    references: int = 20
+    draws: int = 160
+    retrainings: int = 5
+
+
+FULL = Sizes()
+QUICK = Sizes(train=400, test=200, epochs=3, repeats=2, some=20, few=6, references=6, draws=32, retrainings=2)
+
+
+@dataclass
+class Meter:
+    """Counts rows of the network evaluated through a case's functions."""
+
+    rows: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One network and the rows to explain.
+
+    Attributes:
+        truth: The known function.
+        model: The fitted estimator.
+        X_train, y_train: What it was fitted on.
+        X, y: Fresh rows and their targets (0 and 1 for classification).
+        seed: Seed of the contestants.
+        sizes: How much of everything.
+        meter: Rows of the network evaluated by what is not permgrad's own.
+    """
+
+    truth: Truth
+    model: HyNNClassifier | HyNNRegressor
+    X_train: pd.DataFrame
+    y_train: Floats
+    X: pd.DataFrame
+    y: Floats
+    seed: int
+    sizes: Sizes
+    meter: Meter = field(default_factory=Meter)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the features."""
+        return self.truth.feature_names
+
+    @property
+    def classify(self) -> bool:
+        """Whether there are classes."""
+        return self.truth.task == "classification"
+
+    @functools.cached_property
+    def encoded(self) -> npt.NDArray[np.float32]:
+        """The fresh rows as the network sees them ``(rows, encoded)``."""
+        return self.model.encode(self.X)
+
+    @functools.cached_property
+    def background(self) -> npt.NDArray[np.float32]:
+        """Training rows as the network sees them, in random order ``(rows, encoded)``."""
+        order = generator(self.seed, "tabular background").permutation(len(self.X_train))
+        return self.model.encode(self.X_train.iloc[order])
+
+    @functools.cached_property
+    def columns(self) -> dict[str, npt.NDArray[np.intp]]:
+        """The encoded columns of each feature."""
+        found = self.model.preprocessor_.features("feature")
+        return {name: np.asarray(found[name], dtype=np.intp) for name in self.names}
+
+    @functools.cached_property
+    def owner(self) -> npt.NDArray[np.int64]:
+        """The feature of each encoded column ``(encoded,)``."""
+        owner = np.zeros(self.encoded.shape[1], dtype=np.int64)
+        for position, name in enumerate(self.names):
+            owner[self.columns[name]] = position
+        return owner
+
+    def stream(self, what: str) -> np.random.Generator:
+        """Return a random stream for one purpose."""
+        return generator(self.seed, "tabular benchmark", self.truth.name, what)
+
+    def integer_seed(self, what: str) -> int:
+        """Return a seed of 31 bits for other packages."""
+        return derive_seed(self.seed, "tabular benchmark", self.truth.name, what) % 2**31
+
+    # ---- the network as peers see it ---------------------------------------------------------------------------------
+    def outputs(self, encoded: npt.NDArray[Any]) -> Floats:
+        """Return the network's outputs in y's units, or logits ``(rows, outputs)``, and count the rows."""
+        self.meter.rows += len(encoded)
+        raw = self.model.predict_encoded(encoded).astype(np.float64)
+        return raw if self.classify else raw * self.model.target_scale_ + self.model.target_mean_
+
+    def margin(self, encoded: npt.NDArray[Any]) -> Floats:
+        """Return the one number that is explained: y's units, or the log-odds of class 1 ``(rows,)``."""
+        outputs = self.outputs(encoded)
+        return outputs[:, 1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs[:, 0]
+
+    def loss_of(self, margin: Floats, y: Floats) -> Floats:
+        """Return each row's loss of a prediction on the scale of ``margin`` ``(rows,)``."""
+        if self.classify:
+            return np.asarray(np.logaddexp(0.0, np.where(y == 1, -margin, margin)))
+        return np.asarray((margin - y) ** 2)
+
+    def module(self, *, flat: bool = False) -> nn.Module:
+        """Return ``margin`` as a torch module that can be differentiated and counts its rows.
+
+        Args:
+            flat: Whether it gives ``(rows,)``, as Captum wants a single output, or ``(rows, 1)``, as shap does.
+        """
+        import torch
+
+        case = self
+
+        class Margin(torch.nn.Module):
+            """The network's one number for each encoded row."""
+
+            def __init__(self) -> None:
+                super().__init__()
+                self.network = case.model.module_
+
+            def forward(self, encoded: Tensor) -> Tensor:
+                case.meter.rows += len(encoded)
+                margin: Tensor = self.network(encoded)
+                if not case.classify:
+                    margin = margin * float(case.model.target_scale_) + float(case.model.target_mean_)
+                elif margin.shape[1] == 2:
+                    margin = margin[:, 1:] - margin[:, :1]
+                return margin[:, 0] if flat else margin
+
+        return Margin().eval()
+
+    def tensor(self, encoded: npt.NDArray[Any]) -> Tensor:
+        """Return encoded rows as a tensor of their own."""
+        import torch
+
+        return torch.from_numpy(np.array(encoded, dtype=np.float32))
+
+    def other_packages(self, what: str) -> AbstractContextManager[None]:
+        """Return a context in which other packages explain the network; see ``other_packages``."""
+        return other_packages(self.model.module_, self.integer_seed(what))
+
+
+def fit_network(
+    truth: Truth, seed: int, sizes: Sizes, *, network_seed: int | None = None, shuffled: bool = False
+) -> Case:
+    """Draw rows of a known function and train a hybrid network on them.
+
+    Args:
+        truth: The function.
+        seed: Seed of the rows, of the network and of the contestants.
+        sizes: How many rows and epochs.
+        network_seed: Another seed of the network and the contestants; the rows stay.
+        shuffled: Whether the training targets are shuffled, so that there is nothing to learn.
+    """
+    from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
+
+    X_train, y_train = truth.sample(sizes.train, random_state=derive_seed(seed, "benchmark", "train") % 2**63)
+    X, y = truth.sample(sizes.test, random_state=derive_seed(seed, "benchmark", "test") % 2**63)
+    if shuffled:
+        y_train = generator(seed, "benchmark", "shuffled").permutation(y_train)
+    own_seed = seed if network_seed is None else network_seed
+    kind = HyNNClassifier if truth.task == "classification" else HyNNRegressor
+    model = kind(
+        max_epochs=sizes.epochs,
+        device="cpu",
+        random_state=own_seed,
+        progress=False,
+    )
+    target = y_train.astype(np.int64) if truth.task == "classification" else y_train
+    model.fit(X_train, target)
+    return Case(truth, model, X_train, y_train, X, y, own_seed, sizes)
+
+
+def network_quality(case: Case) -> dict[str, float]:
+    """Return how well the network knows the noiseless function, on the fresh rows."""
+    f, margin = case.truth.function(case.X), case.margin(case.encoded)
+    quality = {"r_squared": float(1 - np.mean((margin - f) ** 2) / np.var(f))}
+    if case.classify:
+        quality["accuracy"] = float(np.mean((margin > 0) == (case.y == 1)))
+    return quality
+
+
+def randomised(case: Case) -> Case:
+    """Return the case with the network's weights drawn anew, as before any training."""
+    import copy
+
+    from permgrad.base.random import forked_torch
+
+    model = copy.deepcopy(case.model)
+    with forked_torch(derive_seed(case.seed, "benchmark", "randomised")):
+        for module in model.module_.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+    return Case(case.truth, model, case.X_train, case.y_train, case.X, case.y, case.seed, case.sizes)
+
+
+def resampled(case: Case, number: int) -> Case:
+    """Return the case with the fresh rows drawn again with replacement, and another seed of the contestants."""
+    rows = generator(case.seed, "benchmark", "resample", number).integers(0, len(case.X), len(case.X))
+    seed = derive_seed(case.seed, "benchmark", "resample", number) % 2**31
+    X = case.X.iloc[rows].reset_index(drop=True)
+    return Case(case.truth, case.model, case.X_train, case.y_train, X, case.y[rows], seed, case.sizes)

@@ -1,0 +1,255 @@
+"""Other packages' methods on the same network: SAGE from its paper, scikit-learn, shap and Captum.
+
+Each is called as its documentation recommends and told which encoded columns are one feature: Captum by
+``feature_mask``; shap's Kernel and Permutation explainers by a table whose entries say *which row* a feature comes
+from, so that a category is one feature; scikit-learn on the raw table. How many rows and samples each gets is in
+``Sizes`` and chosen by what a row costs; ``model_rows`` says what it used.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from permgrad_benchmark.contestants import Contestant, Scores, enrol
+from permgrad_benchmark.records import ANY
+from permgrad_benchmark.suites.tabular.case import Case
+from permgrad_benchmark.suites.tabular.sage import sage_permutation
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Floats = npt.NDArray[np.float64]
+
+
+def _metered(work: Callable[[Case], Floats], what: str) -> Callable[[Case], Scores]:
+    """Turn a function that gives importances into a contestant: time, rows, and global state put back."""
+
+    def run(case: Case) -> Scores:
+        before, started = case.meter.rows, time.perf_counter()
+        with case.other_packages(what):
+            values = work(case)
+        seconds = time.perf_counter() - started
+        return Scores(np.asarray(values, dtype=np.float64), seconds=seconds, model_rows=case.meter.rows - before)
+
+    return run
+
+
+# ---- SAGE ------------------------------------------------------------------------------------------------------------
+def sage(case: Case) -> Scores:
+    """Run SAGE as in its paper; classes are averaged on the scale of probabilities."""
+    before, started = case.meter.rows, time.perf_counter()
+
+    def predict(encoded: npt.NDArray[Any]) -> Floats:
+        margin = case.margin(encoded)
+        return (1 / (1 + np.exp(-margin)) if case.classify else margin)[:, None]
+
+    def loss(said: Floats, y: Floats) -> Floats:
+        if not case.classify:
+            return np.asarray((said[:, 0] - y) ** 2)
+        probability = np.clip(np.where(y == 1, said[:, 0], 1 - said[:, 0]), 1e-12, 1.0)
+        return np.asarray(-np.log(probability))
+
+    found = sage_permutation(
+        predict, loss, case.encoded, case.y, case.background[: case.sizes.references], case.owner,
+        walks=2 * case.sizes.some, rng=case.stream("sage"),
+    )  # fmt: skip
+    low, high = found.interval()
+    return Scores(
+        found.values,
+        low=low,
+        high=high,
+        p_values=found.p_values(),
+        seconds=time.perf_counter() - started,
+        model_rows=case.meter.rows - before,
+    )
+
+
+# ---- scikit-learn ----------------------------------------------------------------------------------------------------
+def sklearn_permutation(case: Case) -> Floats:
+    """``permutation_importance`` of the estimator on the raw table, by the loss."""
+    from sklearn.inspection import permutation_importance
+
+    y = case.y.astype(np.int64) if case.classify else case.y
+    found = permutation_importance(
+        case.model,
+        case.X,
+        y,
+        scoring="neg_log_loss" if case.classify else "neg_mean_squared_error",
+        n_repeats=case.sizes.repeats,
+        random_state=case.integer_seed("scikit-learn"),
+    )
+    # The estimator predicts by itself, past the meter: once for each feature and repeat, and once as it is.
+    case.meter.rows += len(case.X) * (1 + case.sizes.repeats * len(case.names))
+    return np.asarray(found.importances_mean)
+
+
+# ---- shap ------------------------------------------------------------------------------------------------------------
+def _by_row_numbers(case: Case, rows: int) -> tuple[Callable[[Any], Floats], Floats, Floats]:
+    """Return a function of tables of row numbers, the rows to explain and the background as such tables.
+
+    Entry (i, j) is the number of the row from which row i has its feature j, so that a feature of any kind and width is
+    one number to shap, and no mixture of two rows' values of a feature can arise.
+    """
+    references = case.sizes.references
+    pool = np.concatenate([case.background[:references], case.encoded[:rows]])
+    features = len(case.names)
+
+    def predict(numbers: Any) -> Floats:
+        which = np.asarray(numbers).astype(np.int64)
+        return case.margin(pool[which[:, case.owner], np.arange(pool.shape[1])])
+
+    background = np.repeat(np.arange(references, dtype=np.float64)[:, None], features, axis=1)
+    explained = np.repeat(np.arange(references, len(pool), dtype=np.float64)[:, None], features, axis=1)
+    return predict, explained, background
+
+
+def _mean_absolute(values: Any) -> Floats:
+    return np.asarray(np.abs(np.asarray(values, dtype=np.float64)).mean(axis=0))
+
+
+def shap_kernel(case: Case) -> Floats:
+    """``shap.KernelExplainer``."""
+    import shap
+
+    rows = max(2, case.sizes.few // 2)
+    predict, explained, background = _by_row_numbers(case, rows)
+    explainer = shap.KernelExplainer(predict, background)
+    return _mean_absolute(explainer.shap_values(explained, nsamples=case.sizes.draws, silent=True))
+
+
+def shap_permutation(case: Case) -> Floats:
+    """``shap.PermutationExplainer``, two orders and their reverses per row."""
+    import shap
+
+    predict, explained, background = _by_row_numbers(case, case.sizes.few)
+    masker = shap.maskers.Independent(background, max_samples=len(background))
+    explainer = shap.PermutationExplainer(predict, masker, seed=case.integer_seed("shap permutation"))
+    found = explainer(explained, max_evals=2 * (2 * len(case.names) + 1), silent=True)
+    return _mean_absolute(found.values)
+
+
+def shap_gradient(case: Case) -> Floats:
+    """``shap.GradientExplainer`` (expected gradients) on the encoded rows, encoded columns summed by feature."""
+    import shap
+
+    background = case.tensor(case.background[: case.sizes.some])
+    explainer = shap.GradientExplainer(case.module(), background)
+    found = explainer.shap_values(case.tensor(case.encoded[: case.sizes.some]), nsamples=50)
+    return _by_feature(case, np.asarray(found, dtype=np.float64).reshape(-1, case.encoded.shape[1]))
+
+
+def _by_feature(case: Case, attributions: Floats) -> Floats:
+    """Sum encoded columns by feature in each row, then take the mean absolute value ``(features,)``."""
+    member = (case.owner[:, None] == np.arange(len(case.names))).astype(np.float64)
+    return _mean_absolute(attributions @ member)
+
+
+# ---- Captum ----------------------------------------------------------------------------------------------------------
+def _mask(case: Case) -> Tensor:
+    import torch
+
+    return torch.from_numpy(case.owner)[None, :]
+
+
+def _one_column(case: Case, attributions: Tensor) -> Floats:
+    """Read a masked attribution, which repeats a feature's value in each of its columns ``(rows, features)``."""
+    first = [int(case.columns[name][0]) for name in case.names]
+    return np.asarray(attributions.detach().numpy()[:, first], dtype=np.float64)
+
+
+def captum_feature_permutation(case: Case) -> Floats:
+    """``captum.attr.FeaturePermutation`` of each row's loss, several times; the fall of minus the loss."""
+    import torch
+    from captum.attr import FeaturePermutation
+
+    y = case.y
+
+    def minus_loss(encoded: Tensor) -> Tensor:
+        return torch.from_numpy(-case.loss_of(case.margin(encoded.numpy()), y))
+
+    attribution = FeaturePermutation(minus_loss)
+    rows = case.tensor(case.encoded)
+    found = [
+        _one_column(case, attribution.attribute(rows, feature_mask=_mask(case))).mean(axis=0)
+        for _ in range(case.sizes.repeats)
+    ]
+    return np.asarray(np.mean(found, axis=0))
+
+
+def _average_row(case: Case) -> Tensor:
+    return case.tensor(case.background.mean(axis=0, keepdims=True))
+
+
+def _from_mean_row(case: Case, attribution: Any, rows: int, **options: Any) -> Floats:
+    """Return the mean absolute attribution from the mean row, features masked together."""
+    import torch
+
+    with torch.no_grad():
+        found = attribution.attribute(
+            case.tensor(case.encoded[:rows]), baselines=_average_row(case), feature_mask=_mask(case), **options
+        )
+    return _mean_absolute(_one_column(case, found))
+
+
+def captum_shapley(case: Case) -> Floats:
+    """``captum.attr.ShapleyValueSampling`` from the mean row, features masked together."""
+    from captum.attr import ShapleyValueSampling
+
+    attribution = ShapleyValueSampling(case.module(flat=True))
+    return _from_mean_row(case, attribution, case.sizes.some, n_samples=max(2, case.sizes.draws // 10))
+
+
+def captum_kernel_shap(case: Case) -> Floats:
+    """``captum.attr.KernelShap`` from the mean row."""
+    from captum.attr import KernelShap
+
+    attribution = KernelShap(case.module(flat=True))
+    return _from_mean_row(case, attribution, case.sizes.few, n_samples=case.sizes.draws, perturbations_per_eval=64)
+
+
+def captum_lime(case: Case) -> Floats:
+    """``captum.attr.Lime`` from the mean row, with its own similarity, and a weak ridge in place of its lasso."""
+    from captum._utils.models.linear_model import SkLearnRidge
+    from captum.attr import Lime
+
+    attribution = Lime(case.module(flat=True), interpretable_model=SkLearnRidge(alpha=0.01))
+    return _from_mean_row(case, attribution, case.sizes.few, n_samples=case.sizes.draws, perturbations_per_eval=64)
+
+
+def captum_integrated_gradients(case: Case) -> Floats:
+    """``captum.attr.IntegratedGradients`` from the mean row, 50 steps."""
+    from captum.attr import IntegratedGradients
+
+    found = IntegratedGradients(case.module(flat=True)).attribute(
+        case.tensor(case.encoded[: case.sizes.some]),
+        baselines=_average_row(case),
+        n_steps=50,
+        internal_batch_size=1024,
+    )
+    return _by_feature(case, np.asarray(found.detach().numpy(), dtype=np.float64))
+
+
+_MEAN_ROW = "absent features are set to the mean row, one baseline instead of a distribution"
+
+enrol(
+    "tabular",
+    Contestant("sage", "SAGE (ours, from the paper)", "sage", "peer", sage, note="permutation sampling, Algorithm 1"),
+)
+for _name, _label, _estimand, _work, _needs, _note in (
+    ("sklearn:permutation", "scikit-learn permutation", "total_effect", sklearn_permutation, ("sklearn",), ""),
+    ("shap:kernel", "shap Kernel", "shapley", shap_kernel, ("shap",), ""),
+    ("shap:permutation", "shap Permutation", "shapley", shap_permutation, ("shap",), ""),
+    ("shap:gradient", "shap Gradient", ANY, shap_gradient, ("shap",), "expected gradients"),
+    ("captum:feature_permutation", "Captum feature permutation", "total_effect", captum_feature_permutation,
+     ("captum",), "of the loss"),
+    ("captum:shapley_sampling", "Captum Shapley sampling", "shapley", captum_shapley, ("captum",), _MEAN_ROW),
+    ("captum:kernel_shap", "Captum KernelShap", "shapley", captum_kernel_shap, ("captum",), _MEAN_ROW),
+    ("captum:lime", "Captum Lime", ANY, captum_lime, ("captum", "sklearn"), _MEAN_ROW),
+    ("captum:integrated_gradients", "Captum integrated gradients", ANY, captum_integrated_gradients, ("captum",), ""),
+):  # fmt: skip
+    enrol("tabular", Contestant(_name, _label, _estimand, "peer", _metered(_work, _name), _needs, _note))

@@ -1,0 +1,257 @@
+"""What every known function is: features from a Gaussian copula, a sum of parts, noise, and the truths about it.
+
+All features come from one latent Gaussian vector z ~ N(0, R) by one rising map per feature (its margin): uniform,
+Gaussian, yes or no, or a level. Independent features have R = I. So one description gives samples, low-discrepancy
+points, and exact draws of one feature given the others, which the truths need.
+"""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+
+from permgrad.base.errors import InputError
+from permgrad.base.random import generator, resolve_seed
+from permgrad.base.registry import Registry
+from permgrad.data.read.cells import Floats
+from permgrad_benchmark.truth.values import Known, compute_known
+
+Task = Literal["regression", "classification"]
+
+#: The four truths, in words. ``x_j`` is redrawn or removed in the *true* function f; y = f + noise.
+ESTIMANDS: dict[str, str] = {
+    "total_effect": "rise of the loss when the feature is redrawn from its own distribution, apart from the rest",
+    "sage": "SAGE value: Shapley value of the fall of the loss when features become known (absent ones are averaged "
+    "over their joint distribution, apart from the present ones)",
+    "shapley": "mean over rows of the absolute Shapley value of the output (absent features averaged as for SAGE)",
+    "conditional_effect": "rise of the loss when the feature is redrawn from its distribution given the other features",
+}
+
+
+class Truth(ABC):
+    """A function of independent or correlated features with known effects.
+
+    Args:
+        noise: standard deviation of the Gaussian noise on y; None: the function's usual one. Classes have none.
+
+    Attributes:
+        name: name in the registry.
+        title: what it is, in a line.
+        n_features: how many features there are.
+        n_relevant: how many of them the function depends on: the first ones.
+        parts: for each additive part the indexes of the features that it reads.
+        default_noise: the function's usual noise.
+        task: ``"regression"``, or ``"classification"``: y is 1 with probability 1 / (1 + exp(−f)), else 0.
+
+    Examples:
+        >>> truth = truths.get("linear20")()
+        >>> X, y = truth.sample(100, random_state=0)
+        >>> X.shape, len(truth.relevant)
+        ((100, 20), 10)
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    n_features: ClassVar[int]
+    n_relevant: ClassVar[int]
+    parts: ClassVar[tuple[tuple[int, ...], ...]]
+    default_noise: ClassVar[float] = 1.0
+    task: ClassVar[Task] = "regression"
+
+    def __init__(self, noise: float | None = None) -> None:
+        self.noise = self.default_noise if noise is None else float(noise)
+        if not (np.isfinite(self.noise) and self.noise >= 0):
+            raise InputError(
+                f"noise must be a number of at least 0, however: noise={noise!r}; the default is {self.default_noise}"
+            )
+
+    # ---- rows --------------------------------------------------------------------------------------------------------
+    @property
+    def feature_names(self) -> list[str]:
+        """``x1, x2, …`` as in the papers."""
+        return [f"x{j + 1}" for j in range(self.n_features)]
+
+    @property
+    def relevant(self) -> list[str]:
+        """Names of the features on which the function depends."""
+        return self.feature_names[: self.n_relevant]
+
+    @property
+    def correlated(self) -> bool:
+        """Whether features depend on each other."""
+        return self.latent_correlation() is not None
+
+    def sample(self, n: int, random_state: Any = None) -> tuple[pd.DataFrame, Floats]:
+        """Draw ``n`` rows.
+
+        Returns:
+            Features ``(n, features)`` and the noisy target ``(n,)``; 0 and 1 for classification.
+
+        Raises:
+            InputError: ``n`` is below 1, or a bad ``random_state``.
+        """
+        if n < 1:
+            raise InputError(f"n must be at least 1, however: n={n}; pass for example n=1000")
+        rng = generator(resolve_seed(random_state), "truth", self.name)
+        x = self._draw(n, rng)
+        f = self.values(x)
+        y = (rng.random(n) < sigmoid(f)).astype(np.float64) if self.task == "classification" else f
+        if self.task == "regression":
+            y = f + self.noise * rng.standard_normal(n)
+        return self.to_frame(x), y
+
+    def function(self, X: Any) -> Floats:
+        """Evaluate the noiseless function on rows (the logit of class 1 for classification).
+
+        Shape:
+            X ``(n, features)``, as ``sample`` gives them; result ``(n,)``.
+        """
+        x = self.to_numbers(X)
+        if x.ndim != 2 or x.shape[1] != self.n_features:
+            raise InputError(
+                f"X must have {self.n_features} columns, however its shape is {x.shape}; pass the features of sample()"
+            )
+        return self.values(x)
+
+    def values(self, x: Floats) -> Floats:
+        """Evaluate the function on numbers ``(n, features)``: the sum of its parts."""
+        return np.asarray(sum(self._part(index, x[:, list(own)]) for index, own in enumerate(self.parts)))
+
+    def to_frame(self, x: Floats) -> pd.DataFrame:
+        """Return numbers ``(n, features)`` as the table a user would have; levels are written out."""
+        return pd.DataFrame(x, columns=self.feature_names)
+
+    def to_numbers(self, X: Any) -> Floats:
+        """Undo ``to_frame``."""
+        return np.asarray(X, dtype=np.float64)
+
+    # ---- the truths --------------------------------------------------------------------------------------------------
+    def known(self, estimand: str) -> Known:
+        """Return one of the four truths, with its error and how it was found; computed once per process.
+
+        Args:
+            estimand: ``"total_effect"``, ``"sage"``, ``"shapley"`` or ``"conditional_effect"``, see ``ESTIMANDS``.
+
+        Examples:
+            >>> known = make_truth("linear20").known("shapley")
+            >>> known.how, round(float(known.values[0]), 4)
+            ('closed form', 2.3937)
+        """
+        return _known(type(self), estimand)
+
+    def total_effects(self, n: int = 200_000, random_state: Any = 0) -> dict[str, float]:
+        """Return the true permutation effect of each feature: closed form where there is one, else Monte Carlo.
+
+        Args:
+            n: rows of the Monte Carlo; not used by a closed form.
+            random_state: seed of the Monte Carlo.
+        """
+        closed = self.closed_form("total_effect")
+        if closed is None:
+            return self.sampled_effects(n, random_state)
+        return dict(zip(self.feature_names, closed.tolist(), strict=True))
+
+    def sampled_effects(self, n: int = 200_000, random_state: Any = 0) -> dict[str, float]:
+        """Estimate the effects by redrawing one feature at a time from other rows: the plain Monte Carlo."""
+        rng = generator(resolve_seed(random_state), "effects", self.name)
+        x, donors = self._draw(n, rng), self._draw(n, rng)
+        before = self.values(x)
+        effects = dict.fromkeys(self.feature_names, 0.0)
+        for j in range(self.n_relevant):
+            edited = x.copy()
+            edited[:, j] = donors[:, j]
+            effects[self.feature_names[j]] = float(np.mean(self.rise(before, self.values(edited))))
+        return effects
+
+    def shares(self, n: int = 200_000, random_state: Any = 0) -> dict[str, float]:
+        """Return the total effects as shares of their sum."""
+        effects = self.total_effects(n, random_state)
+        total = sum(effects.values())
+        return {name: effect / total for name, effect in effects.items()}
+
+    def rise(self, before: Floats, after: Floats) -> Floats:
+        """Return the expected rise of the loss, over y, when the true output ``before`` becomes ``after``.
+
+        Squared error: (after − before)². Cross entropy: the Kullback–Leibler divergence of the two probabilities.
+        """
+        if self.task == "regression":
+            return np.asarray((after - before) ** 2)
+        return np.asarray(
+            cross_entropy(sigmoid(before), sigmoid(after)) - cross_entropy(sigmoid(before), sigmoid(before))
+        )
+
+    # ---- what a function states --------------------------------------------------------------------------------------
+    @abstractmethod
+    def _part(self, index: int, x: Floats) -> Floats:
+        """Evaluate an additive part on its own features ``(n, features of the part)``."""
+
+    @abstractmethod
+    def margin(self, z: Floats) -> Floats:
+        """Map standard Gaussian numbers ``(n, features)`` to features, each column by a rising function."""
+
+    def latent_correlation(self) -> Floats | None:
+        """Return the correlation R of the latent Gaussian ``(features, features)``; None if independent."""
+        return None
+
+    def _draw(self, n: int, rng: np.random.Generator) -> Floats:
+        """Draw features ``(n, features)``."""
+        return self.margin(self.correlate(rng.standard_normal((n, self.n_features))))
+
+    def correlate(self, z: Floats) -> Floats:
+        """Give independent standard Gaussian numbers ``(n, features)`` the latent correlation."""
+        correlation = self.latent_correlation()
+        return z if correlation is None else np.asarray(z @ np.linalg.cholesky(correlation).T)
+
+    def part_given(self, index: int, x: Floats, known: tuple[bool, ...]) -> Floats | None:  # noqa: ARG002 — to override
+        """Return a part's mean over its absent features, if there is a closed form; else None.
+
+        Args:
+            index: which part.
+            x: its features ``(n, features of the part)``; those absent are not to be read.
+            known: which of them are present.
+        """
+        return None
+
+    def closed_form(self, estimand: str) -> Floats | None:  # noqa: ARG002 — to override
+        """Return a truth ``(features,)`` if there is a closed form for it."""
+        return None
+
+
+@functools.lru_cache(maxsize=256)
+def _known(kind: type[Truth], estimand: str) -> Known:
+    return compute_known(kind(), estimand, ESTIMANDS)
+
+
+def sigmoid(f: Floats) -> Floats:
+    """Return 1 / (1 + exp(−f))."""
+    from scipy.special import expit
+
+    return np.asarray(expit(f))
+
+
+def cross_entropy(truth: Floats, said: Floats) -> Floats:
+    """Return the expected log loss of saying probability ``said`` where it is ``truth``, in nats."""
+    from scipy.special import xlog1py, xlogy
+
+    return np.asarray(-xlogy(truth, said) - xlog1py(1 - truth, -said))
+
+
+truths: Registry[type[Truth]] = Registry("known function")
+"""All functions with known effects; a new one is a class with ``@truths.register(name)``."""
+
+
+def make_truth(name: str, noise: float | None = None) -> Truth:
+    """Return a known function by name.
+
+    Raises:
+        InputError: no such function.
+
+    Examples:
+        >>> make_truth("product").relevant
+        ['x1', 'x2', 'x3', 'x4', 'x5']
+    """
+    return truths.get(name)(noise)
