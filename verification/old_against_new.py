@@ -1,0 +1,304 @@
+"""Does a changed permgrad still do what it did? Two checkouts, the same models and calls, results compared.
+
+    python verification/old_against_new.py OLD_CHECKOUT                     # against this repository
+    python verification/old_against_new.py OLD_CHECKOUT --new CHECKOUT      # against another
+    python verification/old_against_new.py OLD --only 'shapley*' command-run  # some cases (--list names them)
+    python verification/old_against_new.py OLD --keep FOLDER                # keep what the old code computed
+
+The old code trains and saves small models. Both codes load them and compute fixed cases: predictions, all methods of
+explanation on hybrid and on torch networks, tables in parts, a comparison of models, refusals, trainings from the same
+seed, and commands of the command line, also on folders that the old code wrote. Numbers must agree within 1e-6 of the
+largest of what they belong to, texts exactly; times, versions and paths do not count. One line a case: its name, the
+largest relative difference, the verdict. The exit code is 1 if anything differs, or if a case would show nothing
+because the old result is an error, zero or empty.
+
+Only public names are used. A case of the old code is computed once and kept under ``--keep``, in a folder named after
+the old commit, the libraries and these scripts. What differs by design is left out with ``--except NAME``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from importlib.metadata import version
+from pathlib import Path
+
+from _same import Found, compare, trivial
+
+HERE = Path(__file__).resolve().parent
+CASES = HERE / "_fixed_cases.py"
+_FASTER = ("--preset", "fast", "--seed", "1")
+_RUN = ("run", "cancer.csv", "--target", "diagnosis", "--out", "cancer", *_FASTER)
+_MIXED = (
+    "run", "mixed.csv", "--target", "amount", "--out", "mixed", "--id", "visits", "--drop", "noise",
+    "--groups", "groups.json", "--kind", "grade=categorical", *_FASTER,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of the command line: its arguments, what it leaves behind, and where it starts.
+
+    Attributes:
+        arguments: As typed after ``permgrad``.
+        leaves: Files and folders that are compared.
+        finished: Whether it starts beside the runs that the old code finished, else beside the tables alone.
+    """
+
+    arguments: tuple[str, ...]
+    leaves: tuple[str, ...] = ()
+    finished: bool = True
+
+
+COMMANDS = {
+    "command-run": Command(_RUN, ("cancer",), finished=False),
+    "command-run-mixed": Command(_MIXED, ("mixed",), finished=False),
+    "command-run-again": Command(_RUN, ("cancer",)),
+    "command-predict": Command(("predict", "cancer", "cancer.csv", "--out", "predicted.csv"), ("predicted.csv",)),
+    "command-predict-mixed": Command(("predict", "mixed", "mixed.csv", "--out", "p.csv"), ("p.csv",)),
+    "command-explain": Command(("explain", "cancer", "--method", "permutation", "--out", "why"), ("why",)),
+    "command-explain-row": Command(
+        ("explain", "mixed", "mixed.csv", "--method", "integrated_gradients", "--row", "3", "--out", "row"), ("row",)
+    ),
+    "command-report": Command(("report", "cancer"), ("cancer",)),
+    "command-report-mixed": Command(("report", "mixed"), ("mixed",)),
+    "command-refused": Command(("run", "cancer.csv", "--target", "diagnose", "--out", "new")),
+    "command-datasets": Command(("datasets", "list")),
+    **{
+        f"command-help-{name or 'all'}": Command((*name.split(), "--help"))
+        for name in ("", "run", "predict", "explain", "report", "compare", "tune", "benchmark", "diff")
+    },
+}
+
+
+@dataclass(frozen=True)
+class Side:
+    """One checkout, and the folder of its results."""
+
+    checkout: Path
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return the environment of its processes: its sources first, one thread, no terminal's width or colour."""
+        kept = {name: text for name, text in os.environ.items() if not name.startswith(("PERMGRAD_", "COV_"))}
+        single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+        fixed = {"PYTHONPATH": str(self.checkout / "src"), "MPLBACKEND": "Agg", "COLUMNS": "100", "NO_COLOR": "1"}
+        data = {name: os.environ[name] for name in ("PERMGRAD_DATA",) if name in os.environ}
+        return {**kept, **single, **fixed, **data}
+
+    def start(self, *arguments: str | Path, cwd: Path | None = None, check: bool = True) -> tuple[int, str]:
+        """Run Python with arguments; return the exit code and what it said.
+
+        Raises:
+            SystemExit: It failed, and ``check`` is true.
+        """
+        command = [sys.executable, *map(str, arguments)]
+        done = subprocess.run(
+            command,
+            cwd=cwd,
+            env=self.environment,
+            check=False,
+            text=True,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+        )
+        if check and done.returncode:
+            raise SystemExit(f"{' '.join(command)} failed in {self.checkout}:\n{done.stderr[-3000:]}")
+        return done.returncode, f"exit code {done.returncode}\n{done.stdout}{_without_progress(done.stderr)}"
+
+    def names(self) -> list[str]:
+        """Return the names of all fixed cases, and make sure that this checkout is the one that is imported."""
+        said = self.start(CASES, "list")[1]
+        found = json.loads(said[said.index("{") :])
+        if not Path(found["file"]).resolve().is_relative_to(self.checkout.resolve()):
+            raise SystemExit(f"permgrad must come from {self.checkout}, however: it came from {found['file']}")
+        return [*found["cases"], *COMMANDS]
+
+    def train(self) -> Path:
+        """Return the folder of the models, trained if they are not there."""
+        models = self.folder / "models"
+        if not (models / "done").is_file():
+            shutil.rmtree(models, ignore_errors=True)
+            models.mkdir(parents=True)
+            self.start(CASES, "train", models)
+            (models / "done").touch()
+        return models
+
+    def compute(self, names: Sequence[str], models: Path) -> None:
+        """Compute the fixed cases that are not there, all in one process."""
+        missing = [name for name in names if not (self.folder / "cases" / name / "seconds.json").is_file()]
+        for name in missing:
+            shutil.rmtree(self.folder / "cases" / name, ignore_errors=True)
+        if missing:
+            self.start(CASES, "cases", models, self.folder / "cases", "--names", *missing)
+
+    def command(self, name: str, finished: Path) -> None:
+        """Run a command in a folder of its own, if that has not been done."""
+        done = self.folder / "cases" / name
+        if (done / "said.txt").is_file():
+            return
+        command = COMMANDS[name]
+        shutil.rmtree(done, ignore_errors=True)
+        # One place for both sides, since some files name it.
+        place = self.folder.parent / "place"
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(finished if command.finished else finished.parent / "tables", place)
+        said = self.start("-m", "permgrad", *command.arguments, cwd=place, check=False)[1]
+        done.mkdir(parents=True)
+        for left in command.leaves:
+            if (place / left).exists():
+                (place / left).rename(done / left)
+        (done / "said.txt").write_text(said, encoding="utf-8")
+
+    def finished_runs(self) -> Path:
+        """Return a folder with the tables and the runs of the old code."""
+        finished = self.folder / "finished"
+        if not finished.is_dir():
+            tables = self.folder / "tables"
+            if not (tables / "done").is_file():
+                tables.mkdir(parents=True, exist_ok=True)
+                self.start(CASES, "tables", tables)
+                (tables / "done").touch()
+            half = self.folder / "half"
+            shutil.rmtree(half, ignore_errors=True)
+            shutil.copytree(tables, half)
+            for arguments in (_RUN, _MIXED):
+                self.start("-m", "permgrad", *arguments, cwd=half)
+            half.rename(finished)
+        return finished
+
+
+def _without_progress(said: str) -> str:
+    """Leave out lines that tell how long something takes or will take."""
+    marks = ("s/it", "it/s", "elapsed", " took ", "training: about", "remaining")
+    return "\n".join(line for line in said.splitlines() if not any(mark in line for mark in marks))
+
+
+def key(checkout: Path) -> str:
+    """Return a name for what a checkout computes: its commit and changes, these scripts, the libraries."""
+    digest = hashlib.sha256()
+    for asked in (("rev-parse", "HEAD"), ("diff", "HEAD", "--", "src"), ("status", "--porcelain", "--", "src")):
+        digest.update(subprocess.run(["git", "-C", checkout, *asked], capture_output=True, check=True).stdout)
+    for path in (HERE / "old_against_new.py", CASES, HERE / "_explanations.py"):
+        digest.update(path.read_bytes())
+    digest.update(" ".join([sys.version, *(version(name) for name in ("torch", "numpy", "pandas"))]).encode())
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def _folders(keep: Path | None, old: Path) -> Iterator[tuple[Path, Path]]:
+    """Give the folders of old and new results; the new ones are always empty."""
+    with tempfile.TemporaryDirectory() as temporary:
+        top = Path(temporary) if keep is None else keep.resolve() / key(old)
+        new = top / "new"
+        shutil.rmtree(new, ignore_errors=True)
+        for folder in (top / "old", new):
+            folder.mkdir(parents=True, exist_ok=True)
+        yield top / "old", new
+
+
+def _chosen(every: Sequence[str], only: Sequence[str], without: Sequence[str]) -> list[str]:
+    """Return the names that fit a pattern of ``only`` and none of ``without``.
+
+    Raises:
+        SystemExit: A pattern fits no name.
+    """
+    for pattern in (*only, *without):
+        if not any(fnmatchcase(name, pattern) for name in every):
+            raise SystemExit(f"no case is called {pattern!r}; --list names them")
+    return [
+        name
+        for name in every
+        if any(fnmatchcase(name, own) for own in only or ["*"]) and not any(fnmatchcase(name, own) for own in without)
+    ]
+
+
+def judge(name: str, found: Found, why: Sequence[str]) -> bool:
+    """Print the line of a case, what is wrong with it below; return whether it is the same."""
+    faults = [*(f"shows nothing: {one}" for one in why), *found.faults]
+    print(f"{name:44} {found.largest:9.1e}  {'DIFFERS' if faults else 'same'}", flush=True)
+    for text in faults[:6]:
+        print(f"    {text[:300]}")
+    if len(faults) > 6:
+        print(f"    … and {len(faults) - 6} more")
+    for text in found.notes[:2]:
+        print(f"    (allowed: {text[:200]})")
+    return not faults
+
+
+def same_behaviour(old: Side, new: Side, names: Sequence[str]) -> bool:
+    """Compute the cases on both sides and compare them."""
+    fixed = [name for name in names if name not in COMMANDS]
+    models = old.train()
+    for side in (old, new):
+        side.compute(fixed, models)
+    commands = [name for name in names if name in COMMANDS]
+    if commands:
+        finished = old.finished_runs()
+        for name in commands:
+            for side in (old, new):
+                side.command(name, finished)
+    passed = []
+    for name in names:
+        first, second = (side.folder / "cases" / name for side in (old, new))
+        passed.append(judge(name, compare(first, second), list(trivial(first))))
+    passed.append(_read_by_new(old, new, fixed))
+    print(f"{sum(passed)} of {len(passed)} are the same")
+    return all(passed)
+
+
+def _read_by_new(old: Side, new: Side, names: Sequence[str]) -> bool:
+    """Load the explanations that the old code saved with the new code: the frames must be equal."""
+    saved = [name for name in names if (old.folder / "cases" / name / "explanation").is_dir()]
+    if not saved:
+        return True
+    new.start(CASES, "read", old.folder / "cases", new.folder / "read", "--names", *saved)
+    found = Found()
+    for name in saved:
+        for path in sorted((new.folder / "read" / name).glob("*.csv")):
+            found.add(one := compare(old.folder / "cases" / name / path.name, path))
+            if one.largest > 0:
+                found.faults.append(f"{name}/{path.name}: reading a file must change no number")
+    return judge(f"explanations of old, read by new ({len(saved)})", found, [] if found.compared else ["no frames"])
+
+
+def main() -> int:
+    """Compare two checkouts."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("old", type=Path, metavar="OLD_CHECKOUT")
+    options.add_argument("--new", type=Path, default=HERE.parent, metavar="NEW_CHECKOUT")
+    options.add_argument("--only", nargs="+", default=[], metavar="NAME", help="cases; * stands for anything")
+    options.add_argument("--except", nargs="+", default=[], metavar="NAME", dest="without", help="leave these out")
+    options.add_argument("--keep", type=Path, metavar="FOLDER", help="keep results, so that old ones are made once")
+    options.add_argument("--list", action="store_true", help="print the names of all cases")
+    arguments = options.parse_args()
+    started, spent = time.perf_counter(), os.times()
+    with _folders(arguments.keep, arguments.old) as folders:
+        old, new = (Side(c.resolve(), f) for c, f in zip((arguments.old, arguments.new), folders, strict=True))
+        every = old.names()
+        if arguments.list:
+            print("\n".join(every))
+            return 0
+        if new.names() != every:
+            raise SystemExit("both checkouts must know the same cases")
+        passed = same_behaviour(old, new, _chosen(every, arguments.only, arguments.without))
+    now = os.times()
+    processor = now.children_user + now.children_system - spent.children_user - spent.children_system
+    print(f"{processor:.0f} s of processor time, {time.perf_counter() - started:.0f} s on the clock")
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
