@@ -61,9 +61,9 @@ $(FOREIGN)/installed: tests/foreign/install.sh constraints.txt
 	PYTHON="$(PYTHON)" sh tests/foreign/install.sh $(FOREIGN)
 	@touch $@
 
-test-foreign: $(FOREIGN)/installed ## Explain networks of other libraries; writes the table of them
+test-foreign: $(FOREIGN)/installed ## Explain networks of other libraries; RECORD=1 writes the table of them
 	$(FOREIGN)/bin/python -m pytest -rs tests/foreign
-	$(FOREIGN)/bin/python tests/foreign/table.py
+	$(if $(RECORD),$(FOREIGN)/bin/python tests/foreign/table.py)
 
 lint: $(VENV)/installed-test ## Style, formatting and types
 	$(BIN)/ruff check .

@@ -61,32 +61,48 @@ def record(
 
     ``name`` is the record's, left out: the script's. ``passed`` is None where nothing has a floor.
     """
+    head = head_of(seeds)
+    if passed is not None:
+        head["floor met"] = passed
+    page = page_of(title, head, text)
+    # Only the full form is a result; the short one is for a look and for the tests.
+    if not arguments.no_record and not arguments.quick:
+        store(RESULTS / f"{name or Path(sys.argv[0]).stem}.md", page, head, data)
+    # Last: who reads the output may close it early.
+    print(page)
+    return 1 if passed is False else 0
+
+
+def head_of(seeds: Any) -> dict[str, Any]:
+    """Return what every record says first: the command, the date, seeds, versions and the commit."""
+    import numpy as np
     import torch
 
     import permgrad
 
-    name = name or Path(sys.argv[0]).stem
-    head = {
+    versions = f"permgrad {permgrad.__version__}, torch {torch.__version__}, NumPy {np.__version__}"
+    return {
         "command": f"python benchmarks/{Path(sys.argv[0]).name}" + "".join(f" {part}" for part in sys.argv[1:]),
         "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
         "seeds": seeds,
-        "versions": f"permgrad {permgrad.__version__}, torch {torch.__version__}, Python {platform.python_version()}",
+        "versions": f"{versions}, Python {platform.python_version()}",
         "commit": commit(),
     }
-    if passed is not None:
-        head["floor met"] = passed
+
+
+def page_of(title: str, head: Mapping[str, Any], text: str) -> str:
+    """Return a record as a page."""
     shown = "\n".join(
         f"- {key}: {'yes' if value is True else 'NO' if value is False else value}" for key, value in head.items()
     )
-    page = f"# {title}\n\n{shown}\n\n{text}\n"
-    # Only the full form is a result; the short one is for a look and for the tests.
-    if not arguments.no_record and not arguments.quick:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{name}.md").write_text(page, encoding="utf-8")
-        (RESULTS / f"{name}.json").write_text(json.dumps({**head, "results": data}, indent=1) + "\n", encoding="utf-8")
-    # Last: who reads the output may close it early.
-    print(page)
-    return 1 if passed is False else 0
+    return f"# {title}\n\n{shown}\n\n{text}\n"
+
+
+def store(path: Path, page: str, head: Mapping[str, Any], data: Any) -> None:
+    """Write a record's page to ``path``, and what it says, with its figures, as JSON beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+    path.with_suffix(".json").write_text(json.dumps({**head, "results": data}, indent=1) + "\n", encoding="utf-8")
 
 
 def commit() -> str:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import json
 import os
-import platform
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,13 +10,12 @@ from pathlib import Path
 # Before torch and NumPy are imported: one thread, so that processor time means something.
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
-import numpy as np
 import torch
 
 import permgrad as pg
-from _results import RESULTS, commit
+from _results import RESULTS, head_of, page_of, store
 
-__all__ = ["RESULTS", "SMALL_NETWORK", "Record", "command_line", "markdown_table", "small_model"]
+__all__ = ["RESULTS", "SMALL_NETWORK", "Record", "markdown_table", "small_model"]
 
 #: Both branches, every kind of layer, and quick enough for thousands of explanations.
 SMALL_NETWORK = {"dense_units": (16, 16), "conv_filters": (4, 8), "fusion_units": (16,)}
@@ -43,17 +38,13 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str
 class Record:
     """Collects what a check prints, and whether its floors are met."""
 
-    def __init__(self, title: str, seed: int, command: str) -> None:
+    def __init__(self, title: str, seed: int) -> None:
         self.started, self.processor = time.perf_counter(), time.process_time()
         self.faults: list[str] = []
         self.found: dict[str, float] = {}
-        today = dt.datetime.now(tz=dt.UTC).date()
-        self.head = {"command": command, "date": today.isoformat(), "commit": commit(), "seeds": [seed]}
-        versions = f"permgrad {pg.__version__}, torch {torch.__version__}, NumPy {np.__version__}"
-        measured = f"Command `{command}`, commit `{self.head['commit']}`, seed {seed}, {today}"
-        self.parts = [f"# {title}", f"{measured}; {versions}, Python {platform.python_version()}, one thread."]
-        for part in self.parts:
-            print(part, flush=True)
+        self.title, self.head = title, head_of([seed])
+        self.parts = ["One thread."]
+        print(page_of(title, self.head, self.parts[0]), flush=True)
 
     def write(self, text: str) -> None:
         """Print a paragraph and keep it."""
@@ -74,10 +65,8 @@ class Record:
         verdict = f"MISSED: {'; '.join(self.faults)}" if self.faults else "All floors met"
         self.write(f"{verdict}. {minutes[1]:.1f} minutes of processor time, {minutes[0]:.1f} on the clock.")
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("\n\n".join(_joined(self.parts)) + "\n", encoding="utf-8")
-            figures = {**self.head, "floor met": not self.faults, "results": self.found}
-            path.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+            self.head["floor met"] = not self.faults
+            store(path, page_of(self.title, self.head, "\n\n".join(_joined(self.parts))), self.head, self.found)
         return 1 if self.faults else 0
 
 
@@ -94,8 +83,3 @@ def _joined(parts: list[str]) -> list[str]:
         else:
             blocks.append(part)
     return blocks
-
-
-def command_line() -> str:
-    """Return the command as a newcomer would type it."""
-    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])

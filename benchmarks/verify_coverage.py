@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from _verification import RESULTS, Record, command_line, markdown_table, small_model  # sets threads: before NumPy
+from _verification import RESULTS, Record, markdown_table, small_model  # sets threads: before NumPy
 
 # isort: split
 import numpy as np
@@ -239,7 +239,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     samples = given.samples or (30 if given.quick else 400)
     settings = QUICK_SETTINGS if given.quick else SETTINGS
-    record = Record("Coverage of the intervals", given.seed, command_line())
+    record = Record("Coverage of the intervals", given.seed)
     # A pooled cell may miss by chance where samples are few: three standard errors of a single effect's rate.
     slack = 3 * float(np.sqrt(0.05 * 0.95 / samples)) if given.quick else 0.0
     for number, loss in enumerate(("squared error", "cross entropy")):

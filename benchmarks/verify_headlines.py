@@ -24,7 +24,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from _verification import RESULTS, Record, command_line, markdown_table  # sets threads: before NumPy
+from _verification import RESULTS, Record, markdown_table  # sets threads: before NumPy
 
 # isort: split
 import numpy as np
@@ -148,7 +148,7 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     tables, noise = (4, 4) if options.quick else (options.tables, options.noise)
     preset = "fast" if options.quick else options.preset
-    record = Record("Headlines name no feature without an effect", options.seed, command_line())
+    record = Record("Headlines name no feature without an effect", options.seed)
     plans = [("tables", preset, tables, False), ("noise", preset, noise, True)]
     for kind, own, count, is_noise in plans:
         found = look_at(count, own, options.seed, noise=is_noise, whole=0 if options.quick else 2)

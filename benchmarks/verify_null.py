@@ -26,7 +26,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from _verification import RESULTS, Record, command_line, markdown_table, small_model  # sets threads: before NumPy
+from _verification import RESULTS, Record, markdown_table, small_model  # sets threads: before NumPy
 
 # isort: split
 import numpy as np
@@ -244,7 +244,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     networks, samples = (1, 40) if given.quick else (10, 200)
     correlated_networks, correlated_samples = (1, 4) if given.quick else (5, 60)
-    record = Record("Nothing there", given.seed, command_line())
+    record = Record("Nothing there", given.seed)
     for loss in () if given.conditional else ("squared error", "cross entropy"):
         # Three standard errors of the share of rejected tests, where samples are few.
         slack = 3 * float(np.sqrt(LEVEL * (1 - LEVEL) / (networks * samples * 4))) if given.quick else 0.0

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from invoking import call
+from invoking import call, working_in
 from sklearn.datasets import load_iris
 
 import permgrad as pg
@@ -23,10 +23,7 @@ def table(rows: int = 120, seed: int = 0) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("own")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        preset = {"base": "fast", "branches": ["tabular"], "training": {"max_epochs": 4}}
-        Path("preset.json").write_text(json.dumps(preset))
+    with working_in(folder):
         table().to_csv("table.csv", index=False)
         table(30, seed=1).to_csv("later.csv", index=False)
         words = ("--target", "outcome", "--preset", "preset.json")

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from invoking import call
+from invoking import call, working_in
 from sklearn.metrics import average_precision_score
 
 import permgrad as pg
+from permgrad import InputError
 from permgrad.runs.compare.inputs import CompareRequest, from_request
 from permgrad.runs.run.inputs import load_inputs
+from permgrad.runs.run.judging import read_guesses
 from permgrad.runs.run.request import RunRequest
 from permgrad.runs.tune.request import TuneRequest
 
+LINEAR = "logistic or ridge regression"
 WORDS = ("--target", "risk", "--preset", "preset.json")
 
 
@@ -31,10 +36,7 @@ def table(rows: int = 300, seed: int = 0, push: float = 2.0) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("positive")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        preset = {"base": "fast", "branches": ["tabular"], "training": {"max_epochs": 4}}
-        Path("preset.json").write_text(json.dumps(preset))
+    with working_in(folder):
         table().to_csv("table.csv", index=False)
         call("run", "table.csv", *WORDS, "--out", "usual", "--baseline", "linear")
         call("run", "table.csv", *WORDS, "--out", "other", "--baseline", "linear", "--positive", "good")
@@ -89,6 +91,49 @@ def test_a_report_is_written_again_for_the_other_class():
     assert Path("usual/metrics.json").read_bytes() == before
     call("report", "usual")
     assert "are of bad, the positive class" in Path("usual/report.html").read_text()
+
+
+def figures_of(page: str, model: str) -> list[str]:
+    """Return what the first table of a page says of a model: its metrics, the time left out."""
+    return re.findall(r"<td[^>]*>([^<]*)</td>", page.partition(f">{model}</td>")[2].partition("</tr>")[0])[:-1]
+
+
+def test_baselines_are_measured_anew_for_the_other_class():
+    call("report", "usual", "--positive", "good")
+    anew, other = Path("usual/report.html").read_text(), Path("other/report.html").read_text()
+    shown = figures_of(anew, LINEAR)
+    assert shown == figures_of(other, LINEAR)
+    assert f"{metrics_of('other')['baselines']['linear']['average_precision']:.3f}" in shown
+    assert "For this network on validation rows the run keeps no predictions" in anew
+    call("report", "usual")
+    assert "keeps no predictions" not in Path("usual/report.html").read_text()
+
+
+def test_a_run_from_before_says_what_its_baselines_lack(tmp_path):
+    shutil.copytree("usual", tmp_path / "run")
+    (tmp_path / "run" / "baseline_predictions.npz").unlink()
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    record["stages"]["model"]["files"].remove("baseline_predictions.npz")
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    call("report", tmp_path / "run", "--positive", "good")
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert figures_of(page, LINEAR).count("–") == 2
+    assert f"For this network on validation rows, {LINEAR} the run keeps no predictions, so both are left out" in page
+
+
+@pytest.mark.parametrize("damage", ["cut", "fewer rows", "other classes"])
+def test_damaged_predictions_of_baselines_are_refused(tmp_path, damage):
+    path = Path(shutil.copy("usual/baseline_predictions.npz", tmp_path))
+    with np.load(path) as stored:
+        kept = dict(stored)
+    rows, changed = len(kept["row"]), {"linear": kept["linear"][1:]} if damage == "fewer rows" else {"classes": "ab"}
+    assert read_guesses(tmp_path, ["bad", "good"], rows)["linear"].shape == (rows, 2), "a precondition"
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-40])
+    else:
+        np.savez(path, **kept | changed)
+    with pytest.raises(InputError, match=r"does not hold what permgrad wrote\. Run again with --from model\."):
+        read_guesses(tmp_path, ["bad", "good"], rows)
 
 
 def test_explain_follows_the_run_unless_told_otherwise():

@@ -57,10 +57,13 @@ class Arguments:
     options: dict[str, Any] = field(default_factory=dict)
     positive: Any = None
 
-    def common(self, subject: Subject, rows: int) -> dict[str, Any]:
-        """Check what does not depend on the kind of model, and return it as fields of a ``Request``."""
+    def __post_init__(self) -> None:
+        """Refuse a choice that is none before anything is read."""
         check_choice("sampling", self.sampling, SAMPLINGS)
         check_choice("output", self.output, ("logit", "probability"))
+
+    def common(self, subject: Subject, rows: int) -> dict[str, Any]:
+        """Check what does not depend on the kind of model, and return it as fields of a ``Request``."""
         y = None if self.y is None else subject.encode_target(self.y, rows)
         return {
             "y": y,

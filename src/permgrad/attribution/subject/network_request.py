@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from permgrad.attribution.arguments import LEVELS, SAMPLINGS, Arguments, resolve_options, resolve_scope
+from permgrad.attribution.arguments import LEVELS, Arguments, resolve_options, resolve_scope
 from permgrad.attribution.method import Method, Request
 from permgrad.attribution.players.segments import build_space, shapes_of
 from permgrad.attribution.players.space import PlayerSpace
@@ -44,7 +44,6 @@ def network_request(arguments: Arguments, chosen: Method, name: str) -> Request:
         **{key: mine.get(key) for key in ("head", "output_kind", "task", "class_names")},
     )
     inputs = subject.inputs
-    check_choice("sampling", arguments.sampling, SAMPLINGS)
     if arguments.sampling == "conditional":
         check_conditional(name, subject.input_names, inputs, mine.get("layer"))
     donors = inputs if arguments.background is None else subject.read(arguments.background)

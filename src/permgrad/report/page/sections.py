@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from permgrad.base.errors import by_count, counted
+from permgrad.base.errors import by_count, counted, listed
 from permgrad.evaluation.metrics import Metric, metrics
 from permgrad.evaluation.ranking import spearman
 from permgrad.report import plots
@@ -45,7 +45,10 @@ def results(content: ReportContent) -> SectionView | None:
     )
     section.table(_metrics_table(content, other))
     if content.task == "classification" and content.positive is not None:
-        section.text(f"Average precision, lift and curves are of {clean(content.positive)}, the positive class.")
+        section.text(
+            f"Average precision, lift and curves are of {clean(content.positive)}, the positive class.",
+            _not_kept((content.metrics or {}).get("not_kept")),
+        )
     section.text(other.source if other is not None else "")
     for name, entry in ((content.metrics or {}).get("baselines") or {}).items():
         if isinstance(entry, Mapping) and entry.get("problem"):
@@ -59,6 +62,14 @@ def _comparison(content: ReportContent) -> str:
     if not relation:
         return "All numbers are for test rows, which nothing was fitted on."
     return f"{relation} All models had the same rows and were scored on test rows, which nothing was fitted on."
+
+
+def _not_kept(baselines: Sequence[str] | None) -> str:
+    """Say which predictions a run did not keep, so that they are not measured for another positive class."""
+    if baselines is None:
+        return ""
+    whose = listed(["this network on validation rows", *map(baseline_label, baselines)], 20)
+    return f"For {whose} the run keeps no predictions, so both are left out for this class."
 
 
 def _metrics_table(content: ReportContent, other: Constant | None) -> TableView | None:

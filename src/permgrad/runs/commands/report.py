@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -44,7 +45,7 @@ from permgrad.runs.folder.folder import RECORD, STAGES, believed, lost_files, re
 from permgrad.runs.run import image_table_report, strongest
 from permgrad.runs.run.explaining import saved_explanation
 from permgrad.runs.run.gradients import SUMMARY
-from permgrad.runs.run.judging import leak_words
+from permgrad.runs.run.judging import leak_words, read_guesses
 from permgrad.runs.run.reading import FILE as READING
 from permgrad.runs.run.related import FILE as RELATED
 from permgrad.runs.run.request import Outcome
@@ -130,24 +131,32 @@ def write_run_report(
         positive: Of two classes the one that the page speaks of; None: the run's own.
     """
     content = report_content(folder, record, open_run_model(folder) if model is None else model)
-    return _write(folder, content if positive is None else _with_positive(content, positive))
+    return _write(folder, content if positive is None else _with_positive(content, positive, folder))
 
 
-def _with_positive(content: ReportContent, level: str) -> ReportContent:
-    """Return the same with another positive class: metrics that speak of it anew, or none where rows are not kept."""
+def _with_positive(content: ReportContent, level: str, folder: Path) -> ReportContent:
+    """Return the same with another positive class: metrics that speak of it anew.
+
+    Where the run kept no predictions there are none, and ``not_kept`` names the baselines of which that is so.
+    """
     from permgrad.evaluation.metrics import evaluate
 
     given, metrics = content.predictions, dict(content.metrics or {})
     classes = [] if given is None else list(given.classes)
     label = classes[find_positive(classes, level)]
     assert given is not None
-    metrics["test"] = evaluate(
-        "classification", given.truth, probabilities=given.probabilities, classes=classes, positive=label
-    )
+    anew = partial(evaluate, "classification", given.truth, classes=classes, positive=label)
+    metrics["test"] = anew(probabilities=given.probabilities)
     if str(metrics.get("positive", classes[1])) != label:
         unknown = dict.fromkeys(("average_precision", "lift"))
-        metrics["validation"] = metrics["validation"] | unknown
-        metrics["baselines"] = {name: own | unknown for name, own in metrics["baselines"].items()}
+        kept = read_guesses(folder, classes, len(given.truth))
+        metrics["validation"], metrics["not_kept"] = metrics["validation"] | unknown, []
+        metrics["baselines"] = dict(metrics["baselines"])
+        for name, own in metrics["baselines"].items():
+            measured = anew(probabilities=kept[name]) if name in kept else {}
+            metrics["baselines"][name] = own | {metric: measured.get(metric) for metric in unknown}
+            if not measured and not own.get("problem"):
+                metrics["not_kept"].append(name)
     found = {name: getattr(content, name) for name in ("explanation", "local")}
     told = {name: replace(own, meta={**own.meta, "positive": label}) for name, own in found.items() if own is not None}
     return replace(content, metrics=metrics, positive=label, **told)

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from permgrad.base.errors import listed
+from permgrad.base.errors import InputError, listed
 from permgrad.base.files import atomic_path
+from permgrad.base.stored import read_npz
 from permgrad.runs.run.inputs import Inputs
 
 #: What the baselines say of the test rows.
@@ -129,3 +130,31 @@ def write_guesses(folder: Path, inputs: Inputs, classes: Array, guesses: Mapping
         facts["classes"] = np.asarray([str(label) for label in np.asarray(classes).tolist()])
     with atomic_path(folder / BASELINE_PREDICTIONS) as temporary, temporary.open("wb") as stream:
         np.savez(stream, **facts, **guesses)  # type: ignore[arg-type]
+
+
+def read_guesses(folder: Path, classes: Sequence[str], rows: int) -> dict[str, npt.NDArray[np.float64]]:
+    """Return the probabilities ``(rows, classes)`` that each baseline gives the test rows; empty where none are kept.
+
+    Args:
+        folder: Of the run; those from before baselines' predictions were kept have none.
+        classes: The classes of the run's model, as text.
+        rows: How many test rows there are.
+
+    Raises:
+        InputError: What is kept is damaged.
+    """
+    path = folder / BASELINE_PREDICTIONS
+    if not path.exists():
+        return {}
+    try:
+        found = read_npz(path)
+        known = found.pop("classes").tolist()
+    except (KeyError, ValueError):
+        found, known = {}, []
+    found.pop("row", None)
+    whole = known == list(classes) and all(
+        own.shape == (rows, len(known)) and own.dtype.kind == "f" and np.isfinite(own).all() for own in found.values()
+    )
+    if not whole:
+        raise InputError(f"{path} does not hold what permgrad wrote. Run again with --from model.")
+    return found

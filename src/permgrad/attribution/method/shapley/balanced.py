@@ -7,7 +7,7 @@ makes the design smaller.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -131,33 +131,25 @@ def all_used(game: ShapleyGame) -> bool:
     and not 0, where a step of an order is 0 exactly.
 
     Args:
-        game: what coalitions are worth; its measure must not depend on the row.
+        game: what coalitions are worth, with two background rows or more; its measure must not depend on the row.
     """
-    request = game.request
-    grid = CoalitionGrid(replace(request, inputs=request.donors))
-    rng, background = generator(request.seed, "used"), len(request.donors[0])
-    doubted = np.arange(game.players, dtype=np.int64)
-    rounding = game.rounding(np.zeros(1, dtype=np.int64), 1)
-    for trials in _TRIALS:
-        if not len(doubted) or background < 2:
-            break
-        player = np.repeat(doubted, trials)
+    grid = CoalitionGrid(replace(game.request, inputs=game.request.donors))
+    rng, background = generator(game.request.seed, "used"), len(game.request.donors[0])
+
+    def play(row: Integers, player: Integers, _trials: int) -> Floats:
         first = rng.integers(0, background, len(player))
         second = (first + rng.integers(1, background, len(player))) % background
         both = _with_and_without(player, rng.random(len(player)), rng.random((len(player), game.players)))
         outputs = grid.outputs(first, second[:, None], both)
-        worth = game.measure(outputs.flatten(0, 1), np.zeros(2 * len(player), dtype=np.int64))
-        steps = np.abs(np.diff(worth.reshape(len(player), 2, -1), axis=1))[:, 0]
-        moved = np.asarray(steps > rounding).reshape(len(doubted), trials, -1)
-        doubted = doubted[~moved.any(axis=1).all(axis=-1)]
+        return game.measure(outputs.flatten(0, 1), np.repeat(row, 2)).reshape(len(player), 2, -1)
+
+    used = _seen(np.ones((1, game.players), dtype=bool), game.rounding(np.zeros(1, dtype=np.int64), 1), play)
     game.count(grid.evaluations)
-    return len(doubted) == 0
+    return bool(used[0])
 
 
 def all_used_in(game: ShapleyGame, rows: Integers, keys: Counters, donors: Integers) -> Booleans:
-    """Return for each row whether every player that differs was seen to change every output, in a few trials.
-
-    As ``all_used``, where there is a single donor, so that only the row itself can tell.
+    """Return ``all_used`` for each row, where there is a single donor, so that only the row itself can tell.
 
     Args:
         game: what coalitions are worth.
@@ -165,17 +157,31 @@ def all_used_in(game: ShapleyGame, rows: Integers, keys: Counters, donors: Integ
         keys: one number for each row from which its draws are counted.
         donors: donors of each, ``(n, 1)``.
     """
-    doubted, rounding = game.differs(rows, donors), game.rounding(rows, 1)
+
+    def play(row: Integers, player: Integers, trials: int) -> Floats:
+        with np.errstate(over="ignore"):
+            start = keys[row] + (player * trials + np.arange(len(player)) % trials).astype(np.uint64)
+            numbered = start[:, None] * np.uint64(game.players + 1) + np.arange(game.players + 1, dtype=np.uint64)
+        drawn = uniform(game.request.seed, ("used", trials), numbered)
+        return game.values(rows[row], donors[row], _with_and_without(player, drawn[:, 0], drawn[:, 1:]))
+
+    return _seen(game.differs(rows, donors), game.rounding(rows, 1), play)
+
+
+def _seen(doubted: Booleans, rounding: Floats, play: Callable[[Integers, Integers, int], Floats]) -> Booleans:
+    """Return for each row whether every player in doubt was seen to change every output, ``(rows,)``.
+
+    Args:
+        doubted: players that might change nothing, ``(rows, players)``; changed.
+        rounding: what a step must exceed, ``(rows, V)``.
+        play: what a coalition without and with a player is worth, ``(trials, 2, V)``, for rows and players
+            ``(trials,)``, each given in as many trials as its third argument says.
+    """
     for trials in _TRIALS:
         row, player = np.nonzero(doubted)
-        for part in slices(len(row), max(1, _NUMBERS // (trials * (game.players + 1)))):
+        for part in slices(len(row), max(1, _NUMBERS // (trials * (doubted.shape[1] + 1)))):
             which, whose = np.repeat(row[part], trials), np.repeat(player[part], trials)
-            with np.errstate(over="ignore"):
-                start = keys[which] + (whose * trials + np.arange(len(whose)) % trials).astype(np.uint64)
-                numbered = start[:, None] * np.uint64(game.players + 1) + np.arange(game.players + 1, dtype=np.uint64)
-            drawn = uniform(game.request.seed, ("used", trials), numbered)
-            both = _with_and_without(whose, drawn[:, 0], drawn[:, 1:])
-            steps = np.abs(np.diff(game.values(rows[which], donors[which], both), axis=1))[:, 0]
+            steps = np.abs(np.diff(play(which, whose, trials), axis=1))[:, 0]
             moved = np.asarray(steps > rounding[which]).reshape(-1, trials, steps.shape[1])
             doubted[row[part], player[part]] = ~moved.any(axis=1).all(axis=-1)
     used: Booleans = np.logical_not(doubted.any(axis=1))
