@@ -25,7 +25,7 @@ import pandas as pd
 
 from _fuzz_mutations import Files
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "shared"))
+sys.path += [str(Path(__file__).resolve().parents[1] / place) for place in ("tests/shared", "tools")]
 
 SMALL = {"dense_units": [4], "conv_filters": [2], "fusion_units": [4]}
 
@@ -403,7 +403,7 @@ enrol(Reader("explain", make_explained, use_explain, seal_run, prepare_rows))
 
 
 def make_pairs(place: Path) -> list[Files]:
-    """Return two equal folders of results of every kind that ``permgrad diff`` compares."""
+    """Return two equal folders of results of every kind that ``tools/diff_runs.py`` compares."""
     import permgrad as pg
 
     X = table()
@@ -423,9 +423,9 @@ def make_pairs(place: Path) -> list[Files]:
 
 def use_diff(folder: Path, _: Any) -> None:
     """Compare two folders of results."""
-    from permgrad.runs.commands.diff import differences, told
+    from diff_runs import differences, in_words
 
-    told(*differences(folder / "one", folder / "two"))
+    in_words(*differences(folder / "one", folder / "two"))
 
 
 enrol(Reader("diff", make_pairs, use_diff))

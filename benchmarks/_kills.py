@@ -12,6 +12,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,9 +24,11 @@ import torch
 from PIL import Image
 from safetensors.numpy import load as read_safetensors
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tools"))
+
 from _processes import MARK, left_over, marked, processor_seconds
+from diff_runs import differences
 from permgrad.base.stored import read_npz
-from permgrad.runs.commands.diff import differences
 
 #: How a job may be stopped: everybody with kill -9, the leading process alone with kill -9, everybody with Ctrl-C.
 KILL, KILL_LEADER, INTERRUPT = "kill -9", "kill -9 of the leader", "Ctrl-C"
@@ -259,7 +262,7 @@ def leave_alone(job: Job, place: Path) -> None:
 
 
 def _unlike(alone: Path, out: Path) -> list[str]:
-    """Return what ``permgrad diff`` finds, and that it found nothing to compare."""
+    """Return what ``tools/diff_runs.py`` finds, and that it found nothing to compare."""
     found, compared = differences(alone, out)
     return [str(one) for one in found[:5]] + ([] if compared > 1 else [f"only {compared} files were compared"])
 

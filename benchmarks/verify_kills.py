@@ -110,7 +110,7 @@ JOBS = ("run", "tune", "explain", "rows", "memory", "ray", "benchmark")
 
 
 def check_diff(job: Job, folder: Path) -> None:
-    """See that ``permgrad diff`` finds one changed digit in a job's results; else its finding nothing says nothing."""
+    """See that ``tools/diff_runs.py`` finds one changed digit in a result; else finding nothing says nothing."""
     copy = folder / f"{job.name}-changed"
     shutil.copytree(job.alone, copy)
     changed = next(copy / name for name in ("importance.csv", "results.csv") if (copy / name).exists())
@@ -121,7 +121,7 @@ def check_diff(job: Job, folder: Path) -> None:
     changed.write_text("".join(lines), encoding="utf-8")
     found, _ = differences(job.alone, copy)
     if len(found) != 1:
-        raise SystemExit(f"permgrad diff finds {len(found)} differences where {changed.name} differs in one digit")
+        raise SystemExit(f"tools/diff_runs.py finds {len(found)} differences where {changed.name} differs in one digit")
     shutil.rmtree(copy)
 
 
@@ -193,7 +193,7 @@ def main() -> int:
     faults = [f"{story.job.name}, {'; '.join(story.kills)}: {fault}" for story in stories for fault in story.faults]
     text = (
         f"{total} kills in {(time.perf_counter() - begun) / 60:.0f} minutes. A killed job is started again until it "
-        "ends, and compared by `permgrad diff` with the same job left alone.\n\n"
+        "ends, and compared by `tools/diff_runs.py` with the same job left alone.\n\n"
         + markdown_table(lines)
         + "".join(f"\n\n- {fault}" for fault in faults)
     )

@@ -17,8 +17,8 @@ import pytest
 import _fuzz_readers
 from _fuzz_mutations import Canary, mutate, pack, scramble, unpack
 from _fuzzing import Faults, Mutator, Trial
+from diff_runs import differences
 from permgrad import InputError
-from permgrad.runs.commands.diff import differences
 
 #: Cases of each reader; those of whole runs take seconds each and are left to the long form.
 CASES = {

@@ -346,8 +346,6 @@ def test_usage_errors_name_the_option(here):
         ["explain", ".", ""],
         ["explain", ".", "table.csv", "--out", ""],
         ["report", ""],
-        ["diff", "", "."],
-        ["diff", ".", ""],
         ["tune", "table.csv", "--out", ""],
         ["compare", "table.csv", "--out", ""],
         ["benchmark", "tabular", "--out", ""],

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from diff_runs import differences
 from permgrad.cli import app
 from permgrad.evaluation.metrics import evaluate
-from permgrad.runs.commands.diff import differences
 
 WORDS = ("--target", "grade", "--preset", "fast", "--baseline", "linear")
 

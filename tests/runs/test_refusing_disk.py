@@ -23,10 +23,10 @@ from typer.testing import CliRunner
 
 import permgrad as pg
 from _kills import broken_files, is_temporary
+from diff_runs import differences
 from permgrad.base.locks import hold_folder, hold_name
 from permgrad.cli import app
 from permgrad.models.train import loop
-from permgrad.runs.commands.diff import differences
 
 PRESET = {"base": "fast", "branches": ["tabular"], "training": {"max_epochs": 1}}
 SPACE = {

@@ -25,7 +25,6 @@ from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, 
 from permgrad.base.interrupts import uninterrupted_end
 from permgrad.base.startup import loading, own_process
 from permgrad.cli import options
-from permgrad.cli.diff import add_diff
 from permgrad.cli.tune import add_tune
 
 app = typer.Typer(
@@ -604,7 +603,6 @@ def datasets_fetch(
 
 
 add_tune(app, _command, say=_say, tell=_tell, use_threads=_use_threads)
-add_diff(app, _command, tell=_tell)
 
 
 def main() -> None:

@@ -1,14 +1,20 @@
-"""``permgrad diff``: what differs between two folders of results, times and paths aside.
+"""What differs between two folders of results, or two files, times and paths aside?
 
+    python tools/diff_runs.py A B [--tolerance SHARE] [--json]
+
+Ends with 0 where nothing differs, with 1 where something does, and with 2 where there is nothing to compare.
 Every kind of file is one function of two paths and one registration, by the ending of its name. A file whose ending
 is not known is compared byte for byte.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -18,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from permgrad.base.csv_files import read_csv
-from permgrad.base.errors import EnvironmentProblem, InputError, counted
+from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, counted
 from permgrad.base.registry import Registry
 from permgrad.base.stored import parse_json, read_npz
 
@@ -123,11 +129,11 @@ def differences(first: Path, second: Path, *, tolerance: float = 0.0) -> tuple[l
     return found, len(both)
 
 
-def told(found: list[Difference], compared: int) -> str:
+def in_words(found: list[Difference], compared: int) -> str:
     """Return the differences as text, the first of them one per line.
 
     Examples:
-        >>> told([], 29)
+        >>> in_words([], 29)
         'Nothing differs: 29 files compared, times and paths aside.'
     """
     if not found:
@@ -356,3 +362,25 @@ def _text(sides: Sides) -> Iterator[tuple[str, Any, Any]]:
         if not sides.same_text(left, right) and not ("<code>" in left and "<code>" in right):
             at = next((place for place, pair in enumerate(zip(left, right, strict=False)) if pair[0] != pair[1]), 0)
             yield f"line {number}", left[max(at - 20, 0) : at + 50], right[max(at - 20, 0) : at + 50]
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Compare what the command line names; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("first", metavar="A", type=Path, help="a folder of results, or a file")
+    parser.add_argument("second", metavar="B", type=Path, help="another of the same kind")
+    parser.add_argument("--tolerance", type=float, default=0.0, metavar="SHARE", help="numbers may differ so much")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    options = parser.parse_args(words)
+    try:
+        found, compared = differences(options.first, options.second, tolerance=options.tolerance)
+    except PermgradError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    facts = {"files": compared, "differences": [vars(one) for one in found]}
+    print(json.dumps(facts, ensure_ascii=False) if options.json else in_words(found, compared))
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,4 +1,4 @@
-"""`permgrad diff`: times and paths aside, anything that differs is named by file and place."""
+"""`tools/diff_runs.py`: times and paths aside, anything that differs is named by file and place."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from invoking import call
 from safetensors.numpy import save_file
 
+from diff_runs import comparers, differences, main
 from permgrad import InputError
-from permgrad.runs.commands.diff import comparers, differences
 
 TEXT = {".svg": "<svg>a</svg>", ".md": "a", ".txt": "a", ".html": "<p>a</p>"}
 
@@ -45,12 +45,15 @@ def test_every_kind_of_file_is_here(tmp_path):
     assert set(comparers.names()) <= endings
 
 
-def test_times_and_paths_are_no_difference(tmp_path):
+def test_times_and_paths_are_no_difference(tmp_path, capsys):
     first = folder(tmp_path / "a")
     second = folder(tmp_path / "a longer name", seconds=77.25, moment="2027-12-31T23:59:59.5+00:00")
     assert differences(first, second) == ([], len(comparers.names()) + 1)
-    said = call("diff", first, second)
-    assert said == f"Nothing differs: {len(comparers.names()) + 1} files compared, times and paths aside.\n"
+    assert main([str(first), str(second)]) == 0
+    assert (
+        capsys.readouterr().out
+        == f"Nothing differs: {len(comparers.names()) + 1} files compared, times and paths aside.\n"
+    )
 
 
 def test_each_kind_of_file_shows_what_differs(tmp_path):
@@ -171,28 +174,28 @@ def test_missing_files_other_shapes_and_damage(tmp_path):
     assert found["a.csv", "rows"] == ("2", "1")
 
 
-def test_the_command_ends_with_1_and_says_what(tmp_path):
+def test_the_command_ends_with_1_and_says_what(tmp_path, capsys):
     first, second = folder(tmp_path / "a"), folder(tmp_path / "b", value=0.75)
-    from typer.testing import CliRunner
-
-    from permgrad.cli import app
-
-    ended = CliRunner().invoke(app, ["diff", str(first), str(second)])
-    assert ended.exit_code == 1
-    assert "a.json: value: 0.5 → 0.75" in ended.stdout
-    assert ended.stdout.splitlines()[-1].endswith("differences in 5 files; 10 files compared.")
-    one_file = CliRunner().invoke(app, ["diff", str(first / "a.json"), str(second / "a.json"), "--json"])
-    assert json.loads(one_file.stdout) == {
+    assert main([str(first), str(second)]) == 1
+    said = capsys.readouterr().out
+    assert "a.json: value: 0.5 → 0.75" in said
+    assert said.splitlines()[-1].endswith("differences in 5 files; 10 files compared.")
+    assert main([str(first / "a.json"), str(second / "a.json"), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == {
         "files": 1, "differences": [{"file": "a.json", "where": "value", "first": "0.5", "second": "0.75"}]
     }  # fmt: skip
 
 
-def test_what_cannot_be_compared_is_refused(tmp_path):
+def test_what_cannot_be_compared_is_refused(tmp_path, capsys):
     first = folder(tmp_path / "a")
     (tmp_path / "empty").mkdir()
-    assert "does not exist; check its name" in call("diff", first, tmp_path / "none", code=2)
-    assert "one is a folder and one is a file" in call("diff", first, first / "a.csv", code=2)
-    assert "--tolerance must be at least 0" in call("diff", first, first, "--tolerance", "nan", code=2)
+    for words, message in (
+        ([first, tmp_path / "none"], "does not exist; check its name"),
+        ([first, first / "a.csv"], "one is a folder and one is a file"),
+        ([first, first, "--tolerance", "nan"], "--tolerance must be at least 0"),
+    ):
+        assert main([str(word) for word in words]) == 2
+        assert message in capsys.readouterr().err
     with pytest.raises(InputError, match=r"^diff needs results, however"):
         differences(tmp_path / "empty", tmp_path / "empty")
 
