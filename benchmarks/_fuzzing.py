@@ -2,9 +2,9 @@
 
     python benchmarks/_fuzzing.py READER --seconds 60 --work FOLDER
 
-is started by ``fuzz_readers.py``. Faults are: an exception that is no permgrad error, or one that does not say rule,
-fact and fix; code that was run, a process started, a connection made, a file written outside the case's folder; more
-than 1 GB of memory over what the process had. A hang ends the process, which its parent notices.
+is started by ``fuzz_readers.py``. Faults are: an exception that is no permgrad error, or one that does not say what is
+wrong and what to do; code that was run, a process started, a connection made, a file written outside the case's folder;
+more than 1 GB of memory over what the process had. A hang ends the process, which its parent notices.
 """
 
 from __future__ import annotations
@@ -127,6 +127,8 @@ class Trial:
 
     def __call__(self, case: bytes) -> None:
         """Read a case."""
+        from hostile_checks import BrokenError, refusal
+
         from permgrad.base.errors import PermgradError
 
         files = unpack(case)
@@ -145,8 +147,10 @@ class Trial:
         self.slowest = max(self.slowest, time.process_time() - began)
         end = "read" if raised is None else "refused"
         if isinstance(raised, PermgradError):
-            if "however" not in str(raised):
-                end = self._fault(case, f"a message without the fact {_where(raised)}", str(raised))
+            try:
+                refusal(raised)
+            except BrokenError:
+                end = self._fault(case, f"a message without problem and hint {_where(raised)}", str(raised))
         elif raised is not None:
             end = self._fault(case, f"{type(raised).__name__} {_where(raised)}", _told(raised))
         for event in seen[:3]:

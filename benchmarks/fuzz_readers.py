@@ -7,8 +7,9 @@
 
 Each reader starts from valid files. Changes keep the form of a file (``_fuzz_mutations.py``), and checksums and seals
 are renewed after most of them, so that what lies behind is reached. A reader may end well or in a permgrad error that
-says rule, fact and fix. Anything else is a fault: another exception, code that runs (pickles with a canary are among
-the cases), a process, a connection, a file written elsewhere, more than 1 GB of memory, more than 60 seconds, a crash.
+says what is wrong and what to do. Anything else is a fault: another exception, code that runs (pickles with a canary
+are among the cases), a process, a connection, a file written elsewhere, more than 1 GB of memory, more than 60 seconds,
+a crash.
 
 Minutes are processor time, so that they say as much on a machine that does other work.
 

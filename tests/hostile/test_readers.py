@@ -94,15 +94,18 @@ def test_a_quiet_reader_has_no_fault(tmp_path):
     )
 
 
-def test_other_exceptions_and_messages_without_a_fact_are_faults(tmp_path):
+def test_other_exceptions_and_messages_without_a_hint_are_faults(tmp_path):
     def fail(error):
         raise error
 
     found, ends = tried(tmp_path / "a", lambda *_: fail(KeyError("x")))
     assert found == ["KeyError "]
     assert ends["fault"] == 1
-    assert tried(tmp_path / "b", lambda *_: fail(InputError("a must be b")))[0] == ["a message without the fact "]
-    assert tried(tmp_path / "c", lambda *_: fail(InputError("a must be b, however: it is c; say b")))[0] == []
+    for number, words in enumerate(("a must be b", "There is no column 'a'.", "a must be b, however: it is c")):
+        found, _ = tried(tmp_path / f"b{number}", lambda *_, words=words: fail(InputError(words)))
+        assert found == ["a message without problem and hint "]
+    for number, words in enumerate(("There is no column 'a'. Name b.", "a must be b, however: it is c; say b")):
+        assert tried(tmp_path / f"c{number}", lambda *_, words=words: fail(InputError(words)))[0] == []
 
 
 def test_pickles_processes_connections_and_strange_files_are_noticed(tmp_path):
