@@ -53,6 +53,29 @@ def _listed(names: Any) -> str:
     return ", ".join(shown) + (", …" if len(names) > 5 else "")
 
 
+def encode_training(encoder: TableEncoder, frame: pd.DataFrame) -> npt.NDArray[np.float32]:
+    """Return training rows as the network sees them; a table without a column that varies is refused."""
+    encoded = _contiguous(encoder.transform(frame))
+    if encoded.shape[1] == 0:
+        fused = fused_columns(encoder.schema_)
+        why = f" as float64: {listed(list(fused.values()))}" if fused else f" ({_listed(frame.columns)})"
+        fix = f"; declare kinds={{{next(iter(fused))!r}: 'categorical'}}, or" if fused else ";"
+        raise InputError(
+            "X must have a column that varies and is no identifier, "
+            f"however: none of its {frame.shape[1]} feature(s) does{why}{fix} add columns"
+        )
+    return encoded
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedRows:
+    """Rows as the network sees them ``(rows, encoded)`` float32, the target as it was given, and weights of mean 1."""
+
+    x: npt.NDArray[np.float32]
+    y: npt.NDArray[Any]
+    weights: npt.NDArray[np.float64]
+
+
 class HyNNBase(BaseEstimator):
     """What classifier and regressor share: encode, lay out, train, predict, save."""
 
@@ -225,6 +248,34 @@ class HyNNBase(BaseEstimator):
         self._calibrate(work)
         return self
 
+    def _fit_encoded(
+        self,
+        encoder: TableEncoder,
+        train_rows: EncodedRows,
+        validation_rows: EncodedRows | None = None,
+        *,
+        checkpoint_folder: str | os.PathLike[str] | None = None,
+        on_epoch: EpochWatcher | None = None,
+    ) -> Self:
+        """Fit on rows that a fitted encoder has encoded already; nothing is inferred, fitted or encoded again.
+
+        For callers that hold the table's encoder and its rows, such as a run. Equal to ``fit`` on the raw rows with
+        ``validation_rows`` as ``eval_set``, where the encoder is what ``_fit_encoder`` makes of the training rows;
+        ``na_codes``, ``groups``, ``variables``, ``kinds``, ``max_levels`` and ``numeric`` are then the encoder's.
+        ``_prepare_encoded`` is the part before the first step, ``_training_time`` says how long the rest will take,
+        and ``_train`` is the rest.
+
+        Args:
+            encoder: fitted on the training rows.
+            train_rows: what the network is fitted on.
+            validation_rows: for early stopping and calibration; None: there are none, and nothing is held out.
+            checkpoint_folder: as in ``fit_stream``.
+            on_epoch: as in ``fit_stream``.
+        """
+        _check_course(checkpoint_folder, on_epoch)
+        with untouched():
+            return self._train(self._prepare_encoded(encoder, train_rows, validation_rows), checkpoint_folder, on_epoch)
+
     def _prepare(self, X: Any, y: Any, sample_weight: Any, eval_set: Any) -> Work:
         """Check everything, fit encoder and layout, build the network: all that comes before the first step."""
         settings = resolve_settings(self.get_params(deep=False), self._task)
@@ -240,31 +291,63 @@ class HyNNBase(BaseEstimator):
         seed = resolve_seed(self.random_state)
         # A class is stratified over; a number is not.
         coded = self._fit_target(target)
+        training, held_out = np.arange(len(frame)), np.zeros(0, dtype=np.int64)
         if eval_set is None:
             strata = coded if self._task == "classification" else None
             training, held_out = inputs.held_out(len(frame), settings.validation_fraction, seed, strata)
-        else:
-            training, held_out = np.arange(len(frame)), np.zeros(0, dtype=np.int64)
-        coded = self._scale_target(coded, training)
-        class_weight = self._class_weights(coded[training], settings)
-        self.seed_ = seed
         train_frame = frame if len(training) == len(frame) else frame.iloc[training]
-        encoded = self._fit_encoder(train_frame, settings)
-        device = choose_device(self.device)
-        with sheltered(derive_seed(seed, "weights")):
-            self._build(encoded, settings)
-        weights = weights / weights[training].mean()
-        rows = self._rows(encoded, coded[training], weights[training], class_weight)
-        validation: Rows | None = None
+        encoder, encoded = self._fit_encoder(train_frame, settings)
+        self.preprocessor_ = encoder
+        mean = weights[training].mean()
+        held: EncodedRows | None = None
         if eval_set is not None:
-            validation = self._evaluation_rows(eval_set, class_weight)
+            held = self._evaluation_rows(eval_set, encoder)
         elif len(held_out):
-            held = self.preprocessor_.transform(frame.iloc[held_out])
-            validation = self._rows(held, coded[held_out], weights[held_out], class_weight)
-        self._keep_background(encoded, coded[training])
+            held_encoded = encoder.transform(frame.iloc[held_out])
+            held = EncodedRows(held_encoded, target[held_out], weights[held_out] / mean)
+        rows = EncodedRows(encoded, target[training], weights[training] / mean)
+        return self._prepare_encoded(encoder, rows, held, settings, seed)
+
+    def _prepare_encoded(
+        self,
+        encoder: TableEncoder,
+        train_rows: EncodedRows,
+        validation_rows: EncodedRows | None,
+        settings: Settings | None = None,
+        seed: int | None = None,
+    ) -> Work:
+        """Learn the target, fit the layout and build the network for rows that are encoded, see ``_fit_encoded``."""
+        if settings is None:
+            settings = resolve_settings(self.get_params(deep=False), self._task)
+            self.feature_names_in_ = np.array(encoder.feature_names_in_, dtype=object)
+            self.n_features_in_ = len(self.feature_names_in_)
+        self.preprocessor_ = encoder
+        self.seed_ = resolve_seed(self.random_state) if seed is None else seed
+        coded = self._scale_target(self._fit_target(train_rows.y))
+        class_weight = self._class_weights(coded, settings)
+        rows = self._rows(train_rows.x, coded, train_rows.weights, class_weight)
+        validation, plain = None, np.zeros(0)
+        if validation_rows is not None:
+            plain = validation_rows.weights
+            validation = self._rows(validation_rows.x, self._code_target(validation_rows.y), plain, class_weight)
+        return self._ready(settings, train_rows.x, coded, rows, validation, plain)
+
+    def _ready(
+        self,
+        settings: Settings,
+        encoded: npt.NDArray[np.float32],
+        coded: npt.NDArray[Any],
+        rows: TrainingRows,
+        validation: Rows | None,
+        validation_weight: npt.NDArray[np.float64],
+    ) -> Work:
+        """Fit the layout on encoded training rows, or a sample of them, and build the network."""
+        with sheltered(derive_seed(self.seed_, "weights")):
+            self._build(encoded, settings)
+        self._keep_background(encoded, coded)
         self._check_held_out(validation)
-        plain = weights[held_out] if validation is None or eval_set is None else np.ones(len(validation))
-        return Work(rows, validation, settings.training_for(len(rows)), device, plain)
+        options = settings.training_for(len(rows))
+        return Work(rows, validation, options, choose_device(self.device), validation_weight)
 
     def _make_encoder(self, frame: pd.DataFrame, settings: Settings) -> TableEncoder:
         """Return an encoder with the estimator's arguments; ``frame`` shows what its columns are."""
@@ -283,25 +366,17 @@ class HyNNBase(BaseEstimator):
             kinds=kinds,
         )
 
-    def _fit_encoder(self, frame: pd.DataFrame, settings: Settings) -> npt.NDArray[np.float32]:
+    def _fit_encoder(
+        self, frame: pd.DataFrame, settings: Settings | None = None
+    ) -> tuple[TableEncoder, npt.NDArray[np.float32]]:
+        """Return the encoder that ``fit`` would fit on training rows, and those rows encoded."""
         from permgrad.data.types.column_notes import tell_of_columns
 
-        self.preprocessor_ = encoder = self._make_encoder(frame, settings).fit(frame)
+        chosen = resolve_settings(self.get_params(deep=False), self._task) if settings is None else settings
+        encoder = self._make_encoder(frame, chosen).fit(frame)
         together = [*encoder.groups_.values(), *encoder.variables_.values()]
         tell_of_columns(frame, encoder.schema_, dict(self.kinds or {}), together=together)
-        return self._encode_training(frame)
-
-    def _encode_training(self, frame: pd.DataFrame) -> npt.NDArray[np.float32]:
-        encoded = _contiguous(self.preprocessor_.transform(frame))
-        if encoded.shape[1] == 0:
-            fused = fused_columns(self.preprocessor_.schema_)
-            why = f" as float64: {listed(list(fused.values()))}" if fused else f" ({_listed(frame.columns)})"
-            fix = f"; declare kinds={{{next(iter(fused))!r}: 'categorical'}}, or" if fused else ";"
-            raise InputError(
-                "X must have a column that varies and is no identifier, "
-                f"however: none of its {frame.shape[1]} feature(s) does{why}{fix} add columns"
-            )
-        return encoded
+        return encoder, encode_training(encoder, frame)
 
     def _build(self, encoded: npt.NDArray[np.float32], settings: Settings) -> None:
         """Make renderer and network for the encoded training rows, with torch's generators seeded by the caller."""
@@ -343,7 +418,7 @@ class HyNNBase(BaseEstimator):
         y = y.float() if self._task == "regression" else y.long()
         return Rows(torch.from_numpy(_contiguous(encoded)), y, torch.from_numpy(weights).float())
 
-    def _evaluation_rows(self, eval_set: Any, class_weight: npt.NDArray[np.float64] | None) -> Rows:
+    def _evaluation_rows(self, eval_set: Any, encoder: TableEncoder) -> EncodedRows:
         if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:
             raise InputError(
                 f"eval_set must be a pair (X, y), however: eval_set is a {type(eval_set).__name__}; "
@@ -353,8 +428,7 @@ class HyNNBase(BaseEstimator):
         frame = inputs.as_frame(self, eval_set[0], reset=False)
         target = inputs.one_column(eval_set[1], estimator=self)
         inputs.check_rows_match(frame, target, "eval_set's y")
-        coded = self._code_target(target)
-        return self._rows(self.preprocessor_.transform(frame), coded, np.ones(len(frame)), class_weight)
+        return EncodedRows(encoder.transform(frame), target, np.ones(len(frame)))
 
     def _keep_background(self, encoded: npt.NDArray[np.float32], coded: npt.NDArray[Any]) -> None:
         """Keep training rows from which explanations draw donors."""
@@ -448,12 +522,15 @@ class HyNNBase(BaseEstimator):
 
     def estimate_training_time(self, X: Any, y: Any, sample_weight: Any = None, eval_set: Any = None) -> TrainingTime:
         """Measure a few training steps on a copy and say how long ``fit`` with the same arguments will take."""
+        twin = copy.copy(self)
+        return twin._training_time(twin._prepare(X, y, sample_weight, eval_set))  # noqa: SLF001 — a copy of ourselves
+
+    def _training_time(self, work: Work) -> TrainingTime:
+        """Measure a few training steps on a copy of the network; nothing of the work is changed."""
         from permgrad.models.network.summary import measure_training_time
 
-        twin = copy.copy(self)
-        work = twin._prepare(X, y, sample_weight, eval_set)  # noqa: SLF001 — a copy of ourselves
         assert isinstance(work.train, Rows)
-        return measure_training_time(twin.module_, work.train, work.validation, work.options, work.device)
+        return measure_training_time(self.module_, work.train, work.validation, work.options, work.device)
 
     def __getstate__(self) -> dict[str, Any]:
         """Bring the network to the processor, so that a pickle opens on any machine."""
@@ -470,9 +547,9 @@ class HyNNBase(BaseEstimator):
         """Learn the target's classes if it has any; return it coded."""
         raise NotImplementedError
 
-    def _scale_target(self, coded: npt.NDArray[Any], training: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Learn the target's scale from the training rows if it has one; return it scaled."""
-        raise NotImplementedError
+    def _scale_target(self, coded: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Learn the scale of the training rows' target if it has one; return it scaled."""
+        return coded
 
     def _code_target(self, target: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Code and scale other rows' target as learned."""

@@ -163,9 +163,6 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         self.classes_, indexes = inputs.class_target(target)
         return indexes
 
-    def _scale_target(self, coded: npt.NDArray[Any], training: npt.NDArray[np.int64]) -> npt.NDArray[Any]:  # noqa: ARG002 — classes have no scale
-        return coded
-
     def _code_target(self, target: npt.NDArray[Any]) -> npt.NDArray[Any]:
         known = {label: position for position, label in enumerate(self.classes_.tolist())}
         indexes = np.array([known.get(label, -1) for label in target.tolist()], dtype=np.int64)
@@ -299,12 +296,12 @@ class HyNNRegressor(RegressorMixin, HyNNBase):
     def _fit_target(self, target: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return inputs.number_target(target)
 
-    def _scale_target(self, coded: npt.NDArray[Any], training: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        self.target_mean_ = float(coded[training].mean())
-        spread = float(coded[training].std())
+    def _scale_target(self, coded: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        self.target_mean_ = float(coded.mean())
+        spread = float(coded.std())
         if spread == 0:
             warn_user(
-                f"y should vary, however: all {len(training)} training values are {self.target_mean_:.6g}; there is "
+                f"y should vary, however: all {len(coded)} training values are {self.target_mean_:.6g}; there is "
                 "nothing to learn, predictions stay near that value"
             )
         self.target_scale_ = spread if spread > 0 else 1.0

@@ -22,8 +22,8 @@ from permgrad.base.random import derive_seed, resolve_seed
 from permgrad.data.parts.known_rows import KnownRows, find_known
 from permgrad.data.parts.partitions import Part, PartitionedTable, open_partitioned
 from permgrad.models.estimators import inputs
-from permgrad.models.estimators.base import HyNNBase, Work
-from permgrad.models.estimators.settings import Settings, choose_device, resolve_settings
+from permgrad.models.estimators.base import HyNNBase, Work, encode_training
+from permgrad.models.estimators.settings import Settings, resolve_settings
 from permgrad.models.stream.streaming_rows import StreamedRows
 from permgrad.models.stream.streaming_scan import (
     MOST_VALIDATION_ROWS,
@@ -35,7 +35,6 @@ from permgrad.models.stream.streaming_scan import (
     scan,
     type_rows,
 )
-from permgrad.models.train.guard import sheltered
 from permgrad.models.train.rows import Rows
 
 #: Bytes of encoded rows in memory at once, and how many rows that may be.
@@ -122,26 +121,22 @@ def _build(
     block_rows: int | None,
 ) -> Work:
     """Make layout and network from what the first pass found."""
-    encoded = model._encode_training(found.sample.frame)  # noqa: SLF001 — a part of the estimator
-    with sheltered(derive_seed(model.seed_, "weights")):
-        model._build(encoded, settings)  # noqa: SLF001
+    encoded = encode_training(model.preprocessor_, found.sample.frame)
     coder = _Coder(model, source, found.weight / found.rows, class_weight)
     if held is not None and found.target is None:
         _check_classes(model, held, drawn=held is found.held)
     validation = None if held is None else coder.rows(held, held_in)
-    model._keep_background(encoded, coder.code(found.sample))  # noqa: SLF001
-    model._check_held_out(validation)  # noqa: SLF001
-    options = settings.training_for(found.rows)
+    batch = settings.training_for(found.rows).batch_size
     block = block_rows or _automatic_block(encoded.shape[1], found.rows)
     rows = StreamedRows(
         [part for part in source.table.parts if part.number in found.part_rows],
         found.rows,
         coder.read,
-        max(block, options.batch_size),
+        max(block, batch),
         identity=_identity(source, block),
     )
     plain = np.zeros(0) if held is None else held.weights * (found.rows / found.weight)
-    return Work(rows, validation, options, choose_device(model.device), plain)
+    return model._ready(settings, encoded, coder.code(found.sample), rows, validation, plain)  # noqa: SLF001 — a part of the estimator
 
 
 def _identity(source: Source, block_rows: int) -> str:
