@@ -13,7 +13,8 @@ largest relative difference, the verdict. The exit code is 1 if anything differs
 because the old result is an error, zero or empty. Cases that differ by design stand in ``INTENDED``, with the reason.
 
 Only public names are used. A case of the old code is computed once and kept under ``--keep``, in a folder named after
-the old commit, the libraries and these scripts."""
+the old commit, the libraries and these scripts.
+"""
 
 from __future__ import annotations
 

@@ -271,7 +271,7 @@ def test_coalitions_of_several_inputs_are_laid_out_by_branches(inputs, by_branch
 
 
 def test_the_branches_are_used():
-    from permgrad.attribution.replace.branches import cut_into_branches
+    from permgrad.attribution.subject.branches import cut_into_branches
     from permgrad.attribution.subject.network import NetworkSubject
 
     for name, wanted in (("shared_encoder", True), ("images_first", True), ("branches_on_values", False)):
@@ -282,7 +282,7 @@ def test_the_branches_are_used():
 
 
 def test_branches_of_more_rows_than_are_tried_are_found():
-    from permgrad.attribution.replace.branches import _PROBE_ROWS, cut_into_branches
+    from permgrad.attribution.subject.branches import _PROBE_ROWS, cut_into_branches
     from permgrad.attribution.subject.network import NetworkSubject
 
     net, inputs, _ = STRANGERS["shared_encoder"]()

@@ -12,27 +12,37 @@ from permgrad.attribution.build import input_maps
 from permgrad.attribution.players.segments import image_shape
 from permgrad.attribution.replace.coalitions import forward_batch_size
 from permgrad.attribution.slopes.slopes import constant_sum
+from permgrad.attribution.subject.network import NetworkSubject
+from permgrad.attribution.subject.subject import Subject
 
 TABLE, IMAGE = torch.zeros(2, 3), torch.zeros(2, 1, 4, 4)
 
 
-def asked(kind, inputs, *, module=None, paths=(), batch_size="auto", device="cpu"):
-    subject = SimpleNamespace(
-        kind=kind, device=torch.device(device), module=module or nn.Linear(3, 1), paths=dict.fromkeys(paths)
-    )
+class Network(Subject):
+    """A subject of which nothing is known but its module and its paths."""
+
+    def __init__(self, paths=(), device="cpu"):
+        self.paths, self.device = tuple(paths), torch.device(device)
+
+
+def asked(inputs, *, module=None, paths=(), batch_size="auto", device="cpu"):
+    subject = NetworkSubject(module, TABLE) if module else Network(paths, device)
     return SimpleNamespace(batch_size=batch_size, subject=subject, inputs=inputs)
+
+
+CONVOLVING = nn.Sequential(nn.Unflatten(1, (1, 3)), nn.Conv1d(1, 2, 2), nn.Flatten())
 
 
 @pytest.mark.parametrize(
     ("request_", "rows"),
     [
-        (asked("network", [TABLE]), 1024),
-        (asked("network", [TABLE, IMAGE]), 256),
-        (asked("network", [TABLE], module=nn.Sequential(nn.Unflatten(1, (1, 3)), nn.Conv1d(1, 2, 2))), 256),
-        (asked("hybrid", [TABLE], paths=["tabular", "image"]), 256),
-        (asked("hybrid", [TABLE], paths=["tabular"]), 1024),
-        (asked("network", [IMAGE], device="cuda"), 16384),
-        (asked("network", [IMAGE], batch_size=7), 7),
+        (asked([TABLE], module=nn.Linear(3, 1)), 1024),
+        (asked([TABLE, IMAGE]), 256),
+        (asked([TABLE], module=CONVOLVING), 256),
+        (asked([TABLE], paths=["tabular", "image"]), 256),
+        (asked([TABLE], paths=["tabular"]), 1024),
+        (asked([IMAGE], device="cuda"), 16384),
+        (asked([IMAGE], batch_size=7), 7),
     ],
 )
 def test_rows_of_a_batch(request_, rows):
@@ -44,11 +54,11 @@ def test_inputs_that_are_images_are_kept_for_plots():
     inputs = [TABLE, torch.ones(2, 4, 4), torch.ones(2, 3, 8, 8)]
     space = SimpleNamespace(inputs=("table", "grey", "colour"), segments=[torch.zeros(own.shape[1:]) for own in inputs])
     shapes = tuple(image_shape(tuple(own.shape[1:])) for own in inputs)
-    request_ = SimpleNamespace(subject=SimpleNamespace(kind="network"), space=space, inputs=inputs, shapes=shapes)
+    request_ = SimpleNamespace(space=space, inputs=inputs, shapes=shapes)
     assert set(input_maps(request_)) == {"images:grey", "segments:grey", "images:colour", "segments:colour"}
     assert set(input_maps(request_, numbers=32)) == {"images:grey", "segments:grey", "segments:colour"}
     assert input_maps(request_)["images:colour"].shape == (2, 3, 8, 8)
-    request_.subject.kind = "hybrid"
+    request_.shapes = ()  # as of an encoded table
     assert input_maps(request_) == {}
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from permgrad.attribution.method import Method, Scope
-from permgrad.attribution.subject.hybrid import Subject
+from permgrad.attribution.subject.subject import Subject
 from permgrad.base.checks import check_choice, check_confidence, check_flag, check_number, check_whole, is_whole
 from permgrad.base.errors import InputError, shown, suggest
 from permgrad.base.random import resolve_seed
@@ -59,6 +59,7 @@ class Arguments:
 
     def __post_init__(self) -> None:
         """Refuse a choice that is none before anything is read."""
+        check_choice("level", self.level, LEVELS)
         check_choice("sampling", self.sampling, SAMPLINGS)
         check_choice("output", self.output, ("logit", "probability"))
 
@@ -70,6 +71,8 @@ class Arguments:
             "positive": resolve_positive(subject, self.positive, y),
             "targets": resolve_targets(subject, self.target),
             "output": self.output,
+            "level": self.level,
+            "scoring": self.scoring,
             "sampling": self.sampling,
             "loss": resolve_loss(subject, self.loss),
             "sample_weight": None if self.sample_weight is None else check_weights(self.sample_weight, rows),
@@ -125,7 +128,7 @@ def resolve_options(chosen: Method, method: str, options: dict[str, Any], *, hin
             known = ", ".join(chosen.options) or "none"
             raise InputError(
                 f"options of method={method!r} are: {known}, however: {name}={shown(value)} is not one of them"
-                f"{suggest(name, [*chosen.options, *_PARAMETERS])}; leave it out{hint}"
+                f"{suggest(name, [*chosen.options, *_parameters()])}; leave it out{hint}"
             )
     for name, default in chosen.options.items():
         if isinstance(default, bool) and name in options:
@@ -143,10 +146,9 @@ def _check_game_options(tolerance: Any, workers: Any) -> None:
     check_whole("workers", workers, "pass for example 2")
 
 
-_PARAMETERS = (
-    "scope", "target", "output", "level", "groups", "background", "sampling", "loss", "scoring", "sample_weight",
-    "confidence", "n_repeats", "batch_size", "random_state", "progress", "positive",
-)  # fmt: skip
+def _parameters() -> list[str]:
+    """Return the names of the keyword arguments of ``pg.explain`` that may have been meant."""
+    return [own.name for own in fields(Arguments) if own.name not in ("model", "inputs", "y", "method", "options")]
 
 
 def resolve_scope(chosen: Method, method: str, scope: Literal["auto", "global", "local"]) -> Scope:
@@ -196,7 +198,7 @@ def resolve_positive(subject: Subject, positive: Any, y: npt.NDArray[Any] | None
         return str(names[find_positive(names, positive)])
     if len(names) != 2:
         return None
-    codes = getattr(getattr(subject, "model", None), "background_target_", y)
+    codes = getattr(subject.model, "background_target_", y)
     return str(names[1 if codes is None else usual_positive(names, codes)])
 
 

@@ -36,7 +36,7 @@ def describe(request: Request, **facts: Any) -> dict[str, Any]:
         "task": request.subject.task,
         **({} if request.positive is None else {"positive": request.positive}),
         "paths": list(request.subject.paths),
-        **getattr(request.subject, "facts", {}),
+        **request.subject.facts,
         **_weights_of_rows(request),
         "versions": {
             "permgrad": __version__,
@@ -56,8 +56,8 @@ def _weights_of_rows(request: Request) -> dict[str, Any]:
 
 
 def modalities(request: Request) -> tuple[str, ...]:
-    """Return the modality of each player: a hybrid network has one, the table, which it reads in two ways."""
-    return request.space.modality if request.subject.kind == "network" else ("table",) * len(request.players)
+    """Return the modality of each player."""
+    return request.space.modality
 
 
 def shown_values(request: Request) -> Any:
@@ -92,7 +92,7 @@ def _network_values(request: Request) -> Any:
 
 def finish(request: Request, explanation: Explanation) -> Explanation:
     """Return the explanation after a warning that names the inputs whose values are all exactly 0."""
-    if request.subject.kind == "network":
+    if request.subject.tells_unused:
         refuse_nonsense(explanation)
         values = np.abs(explanation.values)
         values = values.max(axis=0) if explanation.scope == "local" else values
@@ -169,8 +169,6 @@ def input_maps(request: Request, *, numbers: int = 20_000_000) -> dict[str, npt.
         numbers: images of more numbers than this are left out.
     """
     found: dict[str, npt.NDArray[Any]] = {}
-    if request.subject.kind != "network":
-        return found
     inputs = zip(request.space.inputs, request.inputs, request.space.segments, strict=True)
     for (name, tensor, segments), shape in zip(inputs, request.shapes, strict=False):
         if shape is None:
@@ -283,7 +281,7 @@ def _of_losses(
     return Explanation(
         values=table.mean[:, kept, 0],
         names=tuple(request.players),
-        modality=modalities(request),
+        modality=request.space.modality,
         outputs=tuple(table.outputs[index] for index in kept),
         method=method,
         scope="global",
@@ -333,7 +331,7 @@ def local_explanation(
     return Explanation(
         values=mean[..., 0],
         names=tuple(request.players),
-        modality=modalities(request),
+        modality=request.space.modality,
         outputs=tuple(names),
         method=method,
         scope="local",

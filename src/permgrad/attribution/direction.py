@@ -36,7 +36,8 @@ def direction(request: Request, game: Game) -> dict[str, dict[str, Any]]:
     weights = np.ones(request.count) if request.sample_weight is None else request.sample_weight
     usable = np.flatnonzero(weights > 0)
     chosen = usable[np.linspace(0, len(usable) - 1, min(_ROWS, len(usable))).round().astype(np.intp)]
-    tensor = request.subject.tensor(request.encoded[chosen])  # type: ignore[attr-defined]
+    subject = request.subject
+    tensor = torch.as_tensor(request.encoded[chosen], device=subject.device).to(subject.dtype)
     found: dict[str, dict[str, Any]] = {}
     with torch.inference_mode(), request.subject.open():
         block = game.with_smaller_batches(lambda batch: game.engine.prepare(tensor, batch_size=batch))
@@ -74,7 +75,7 @@ def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | No
     if request.raw is None or name not in request.raw.columns:
         return None
     column = request.raw[name]
-    encoder = request.subject.preprocessor  # type: ignore[attr-defined]
+    encoder = request.subject.preprocessor
     missing = column.isna().to_numpy() | _coded_missing(encoder, name, request.encoded) | (weights == 0)
     moments = _moments(encoder, column)
     if moments is not None:

@@ -8,10 +8,13 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy.typing as npt
+from torch import nn
 
 from permgrad.attribution.arguments import Arguments, check_groups, check_numbers, level_of
 from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.method import Method, Request, methods
+from permgrad.attribution.method.mixed import explain_mixed
+from permgrad.attribution.replace.scoring import explain_scores
+from permgrad.attribution.request import build_request, find_method
 from permgrad.base.errors import InputError, shown
 from permgrad.base.threads import captum_turn
 from permgrad.data.types.row_order import tell_of_other_order
@@ -107,43 +110,24 @@ def explain(
         >>> explanation.ranking()[0]
         'x0'
     """
-    # Importing the package registers every method.
-    import permgrad.attribution as _registered  # noqa: F401
-
+    arguments = dict(locals())
+    own_options = arguments.pop("options")
     if isinstance(model, type):
         raise InputError(f"model must be a fitted model, however: {model.__name__} is a class; make one and fit it")
     if background is not None and isinstance(background, (int, float, str, os.PathLike)):
         raise InputError(f"background must be rows like inputs, however: background={shown(background)}; pass a table")
     check_numbers(confidence, n_repeats, batch_size)
     check_groups(groups, level)
-    given: dict[str, Any] = {
-        "method": method,
-        "scope": scope,
-        "target": target,
-        "output": output,
-        "level": level_of(level, groups),
-        "groups": groups,
-        "background": background,
-        "sampling": sampling,
-        "loss": loss,
-        "scoring": scoring,
-        "sample_weight": sample_weight,
-        "confidence": confidence,
-        "n_repeats": n_repeats,
-        "batch_size": batch_size,
-        "random_state": random_state,
-        "progress": progress,
-        "positive": positive,
-    }
-    if isinstance(inputs, (str, os.PathLike)) and not _is_network(model):
+    arguments["level"] = level_of(level, groups)
+    if isinstance(inputs, (str, os.PathLike)) and not isinstance(model, nn.Module):
         from permgrad.attribution.parts.stream import explain_stream
 
-        return explain_stream(model, inputs, y, **given, **options)
+        further = {name: value for name, value in arguments.items() if name not in ("model", "inputs", "y")}
+        return explain_stream(model, inputs, y, **further, **own_options)
     tell_of_other_order(inputs, y=y, sample_weight=sample_weight)
-    engine = take_engine(options)
-    arguments = Arguments(model=model, inputs=inputs, y=y, options=options, **given)
+    engine = take_engine(own_options)
     with sparing(), full_float32():
-        return _explain(arguments, engine)
+        return _explain(Arguments(**arguments, options=own_options), engine)
 
 
 def _explain(arguments: Arguments, engine: Engine | None = None) -> Explanation:
@@ -151,18 +135,12 @@ def _explain(arguments: Arguments, engine: Engine | None = None) -> Explanation:
     if engine is not None:
         return _explain_on(engine, arguments)
     if isinstance(arguments.method, Mapping):
-        from permgrad.attribution.method.mixed import explain_mixed
-
         return explain_mixed(arguments)
-    chosen, name = _method(arguments.method)
+    chosen, name = find_method(arguments.method)
     # Captum's hooks on a network are met by whoever calls it, also to read it.
     with nullcontext() if isinstance(arguments.method, str) else captum_turn:
         request = build_request(arguments, chosen, name)
-        if arguments.scoring is not None:
-            from permgrad.attribution.replace.scoring import explain_scores
-
-            return explain_scores(request, name, arguments.scoring)
-        return chosen(request)
+        return chosen(request) if request.scoring is None else explain_scores(request, name)
 
 
 def take_engine(options: dict[str, Any]) -> Engine | None:
@@ -185,47 +163,5 @@ def _explain_on(engine: Engine, arguments: Arguments) -> Explanation:
         raise InputError(
             f"an engine takes one registered method and no scores, however: {given} is given; leave it or engine= out"
         )
-    chosen, name = _method(arguments.method)
+    chosen, name = find_method(arguments.method)
     return explain_on(engine, build_request(arguments, chosen, name), name)
-
-
-def _is_network(model: Any) -> bool:
-    """Whether a model is a torch network of the user's: it takes tensors, not tables in files."""
-    from torch import nn
-
-    return isinstance(model, nn.Module)
-
-
-def _method(method: Any) -> tuple[Method, str]:
-    """Return the method and its name: a registered one, or a Captum object behind the same face."""
-    if isinstance(method, str):
-        return methods.get(method)(), method
-    from permgrad.attribution.method.captum import CaptumMethod
-
-    adapted = CaptumMethod(method)
-    return adapted, adapted.name
-
-
-def build_request(arguments: Arguments, chosen: Method, name: str) -> Request:
-    """Resolve every argument for the kind of model that it is.
-
-    Raises:
-        InputError: the model is neither an estimator of permgrad nor a torch network, or an argument cannot be used.
-    """
-    from torch import nn
-
-    if isinstance(arguments.model, nn.Module):
-        from permgrad.attribution.subject.network_request import network_request
-
-        return network_request(arguments, chosen, name)
-    from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
-
-    if isinstance(arguments.model, (HyNNClassifier, HyNNRegressor)):
-        from permgrad.attribution.subject.hybrid_request import hybrid_request
-
-        return hybrid_request(arguments, chosen, name)
-    raise InputError(
-        "model must be a fitted HyNNClassifier or HyNNRegressor, or a torch.nn.Module, however: it is a "
-        f"{type(arguments.model).__module__}.{type(arguments.model).__qualname__}; fit one of permgrad's estimators on "
-        "the same table, or wrap the prediction in a torch.nn.Module"
-    )

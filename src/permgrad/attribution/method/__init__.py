@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.replace.donors import RowNumbers
-from permgrad.attribution.subject.hybrid import Subject
+from permgrad.attribution.subject.subject import Subject
 from permgrad.base.errors import InputError
 from permgrad.base.registry import Registry
 
@@ -34,45 +35,38 @@ class Request:
     """One call of ``pg.explain`` after every argument has been checked and resolved.
 
     Attributes:
-        subject: the model behind a uniform face.
-        encoded: the rows explained as the network sees them, float32 ``(rows, encoded)``.
-        raw: the rows as the user gave them, for reading values; None where there is no table.
-        y: the target as class index, or in float64 and its own units (regression), ``(rows,)``; None if not given.
-        background: encoded rows from which donors or baselines come, ``(donors, encoded)``; ``None`` if it is the rows
-            explained, also where those were given: a row in both roles counts once in a standard error.
-        players: names of the players and the encoded columns that each of them moves.
-        targets: indexes of the outputs asked for.
+        subject: the model being explained.
         inputs: the rows explained, one tensor per input of the network, rows first; never to be changed.
-        donors: background rows in the same form; the rows explained themselves if ``shared``.
+        donors: background rows in the same form; ``inputs`` itself where the rows explained are their own background: a
+            row in both roles counts once in a standard error.
         space: who may be replaced.
+        background_kind: what ``meta["background"]["kind"]`` says.
+        raw: the rows as the user gave them, for reading values; None where there is no table with an encoder.
+        y: the target as class index, or in float64 and its own units (regression), ``(rows,)``; None if not given.
+        targets: indexes of the outputs asked for.
         shapes: how each input of a network is read as an image or a volume; None: it is neither.
+        scoring: scorers as the user gave them; None: a loss is explained.
+        row_offset: number of the first row where the rows are a part of a longer table.
         engine: computes a loss game in parts (``engines``); None: it is played here, in one piece.
         positive: name of the positive one of two classes; None where there are not two.
         kept: where what is fitted on the background waits for the next rows of a longer table; None: nothing is kept.
-
-    ``encoded``, ``raw``, ``background`` and ``players`` describe the table of a hybrid network, for the methods that
-    use its structure; for any other network ``encoded`` is ``(rows, 0)`` and every player has no encoded column.
     """
 
     subject: Subject
-    encoded: npt.NDArray[np.float32]
-    raw: pd.DataFrame | None
-    y: npt.NDArray[Any] | None
-    background: npt.NDArray[np.float32] | None
-    background_kind: str
-    players: dict[str, npt.NDArray[np.intp]]
-    groups: dict[str, list[str]]
-    scope: Scope
-    targets: tuple[int, ...]
     inputs: tuple[Tensor, ...]
     donors: tuple[Tensor, ...]
     space: PlayerSpace
+    background_kind: str
+    scope: Scope
+    targets: tuple[int, ...]
+    y: npt.NDArray[Any] | None = None
+    raw: pd.DataFrame | None = None
     shapes: tuple[ImageShape | None, ...] = ()
     output: Literal["logit", "probability"] = "logit"
     level: str = "feature"
     sampling: Literal["marginal", "conditional"] = "marginal"
     loss: str = "auto"
-    scoring: Mapping[str, Any] | None = None
+    scoring: Any = None
     sample_weight: npt.NDArray[np.float64] | None = None
     confidence: float = 0.95
     n_repeats: int = 10
@@ -94,6 +88,29 @@ class Request:
     def shared(self) -> bool:
         """Whether the background is the rows explained."""
         return self.donors is self.inputs
+
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """The members of each declared group."""
+        return self.space.groups
+
+    # ---- where the network's only input is one table -----------------------------------------------------------------
+
+    @cached_property
+    def encoded(self) -> npt.NDArray[np.float32]:
+        """The rows explained as the network sees them, ``(rows, encoded)``."""
+        encoded: npt.NDArray[np.float32] = self.inputs[0].detach().cpu().numpy()
+        return encoded
+
+    @cached_property
+    def background(self) -> npt.NDArray[np.float32] | None:
+        """The background's rows alike, ``(donors, encoded)``; None if it is the rows explained."""
+        return None if self.shared else self.donors[0].detach().cpu().numpy()
+
+    @cached_property
+    def players(self) -> dict[str, npt.NDArray[np.intp]]:
+        """The encoded columns of each player."""
+        return self.space.columns()
 
 
 def refuse_conditional(request: Request, name: str) -> None:

@@ -60,7 +60,7 @@ class Ablation:
         name = request.options.get("baseline", "typical")
         check_choice("baseline", name, BASELINES)
         if name == "typical":
-            encoder = request.subject.preprocessor  # type: ignore[attr-defined]
+            encoder = request.subject.preprocessor
             baseline = median_row(background, encoder.kinds_, encoder.features("feature").values())
         else:
             baseline = np.zeros(background.shape[1], dtype=np.float32)

@@ -23,7 +23,7 @@ from permgrad.attribution.maps.cam import network_maps
 from permgrad.attribution.maps.cam_maps import KEPT_NUMBERS, check_cam_options, weighted_maps
 from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
 from permgrad.attribution.slopes.gradients import gradient_batch_size, output_gradients, outputs_sum_constant
-from permgrad.attribution.subject.hybrid import Subject
+from permgrad.attribution.subject.subject import Subject
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.progress import Progress

@@ -21,6 +21,7 @@ from torch import Tensor
 from permgrad.attribution.build import describe, modalities, shown_values
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
+from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.slopes.baselines import background_rows, baseline_rows
 from permgrad.attribution.slopes.integrals import integrate_network
 from permgrad.attribution.slopes.lines import GradientLines, Lines
@@ -266,9 +267,9 @@ def _with_players(request: Request) -> Request:
             "players='encoded' explains each encoded column by itself, "
             f"however: level={request.level!r} asks for columns to be added up; leave out level= and groups="
         )
-    preprocessor: Any = request.subject.preprocessor  # type: ignore[attr-defined]
-    players = {name: np.array([column], dtype=np.intp) for column, name in enumerate(preprocessor.encoded_names_)}
-    return replace(request, players=players, level="input", groups={})
+    names = tuple(request.subject.preprocessor.encoded_names_)
+    space = PlayerSpace(names, ("table",) * len(names), ("table",), (torch.arange(len(names)),))
+    return replace(request, space=space, level="input")
 
 
 def _shown(request: Request) -> pd.DataFrame | None:

@@ -159,7 +159,7 @@ class GaussianNeighbourhood:
             # torch warns of the deviation of no columns.
             known = donors.double().std(dim=0, correction=0) if donors.numel() else torch.zeros(own.shape)
             spread = known.double().to(device) * (own < players)
-            self._spread.append(spread * _movable(request, position, own.shape).to(device))
+            self._spread.append(spread * request.subject.on_a_scale(position, own.shape).to(device))
 
     def design(self, request: Request, samples: int) -> Design:
         """Draw pairs of opposite offsets."""
@@ -189,16 +189,6 @@ class GaussianNeighbourhood:
         return place
 
 
-def _movable(request: Request, position: int, shape: torch.Size) -> Tensor:
-    """Return which positions of an input lie on a scale: all but the levels of an encoded table."""
-    if request.subject.kind != "hybrid" or position:
-        return torch.ones(shape, dtype=torch.bool)
-    encoder: Any = request.subject.preprocessor  # type: ignore[attr-defined]
-    movable = torch.zeros(shape, dtype=torch.bool)
-    movable[torch.as_tensor(np.asarray(encoder.numeric_columns_, dtype=np.int64))] = True
-    return movable
-
-
 def _refuse_levels(request: Request) -> None:
     fix = "pass neighbourhood='coalition'"
     for name, real in zip(request.subject.input_names, request.subject.real, strict=True):
@@ -209,7 +199,7 @@ def _refuse_levels(request: Request) -> None:
     sizes = request.space.sizes()
     for player, name in enumerate(request.space.names):
         movable = [
-            bool((_movable(request, position, own.shape) & (own.cpu() == player)).any())
+            bool((request.subject.on_a_scale(position, own.shape) & (own.cpu() == player)).any())
             for position, own in enumerate(request.space.segments)
         ]
         if sizes[player] and not any(movable):
@@ -381,7 +371,7 @@ def _on_a_scale(request: Request) -> bool:
     up: half a step away from one there may be nothing. One of a single value, in the rows explained and in the
     background, says nothing.
     """
-    if request.subject.kind == "hybrid" or not all(request.subject.real) or (request.space.sizes() > 1).any():
+    if request.subject.preprocessor is not None or not all(request.subject.real) or (request.space.sizes() > 1).any():
         return False
     varies = False
     for rows, donors, owners in zip(request.inputs, request.donors, request.space.segments, strict=True):

@@ -13,6 +13,7 @@ import pandas as pd
 from permgrad.attribution.arguments import Arguments
 from permgrad.attribution.explanation import MIXED, Explanation
 from permgrad.attribution.method import Method
+from permgrad.attribution.request import build_request, find_method
 from permgrad.base.errors import InputError, unknown
 from permgrad.base.random import resolve_seed
 
@@ -34,8 +35,6 @@ def explain_mixed(arguments: Arguments) -> Explanation:
     Raises:
         InputError: an unknown input or method, or options that cannot be used.
     """
-    from permgrad.attribution.explain import _method
-
     wanted: Mapping[Any, Any] = arguments.method
     if not wanted:
         raise InputError(
@@ -50,7 +49,7 @@ def explain_mixed(arguments: Arguments) -> Explanation:
                 f"{value!r}; "
                 "pass for example ('lime', {'samples': 500})"
             )
-        method, label = _method(given)
+        method, label = find_method(given)
         chosen[str(name)] = (method, label, dict(options))
     scope = _common_scope(arguments.scope, [method for method, _, _ in chosen.values()])
     seed = resolve_seed(arguments.random_state)
@@ -70,21 +69,17 @@ def _common_scope(scope: str, used: Sequence[Method]) -> str:
 def _explain_input(
     arguments: Arguments, name: str, method: Method, label: str, options: dict[str, Any], *, scope: str
 ) -> Explanation:
-    from permgrad.attribution.explain import build_request
-
     own = scope if scope in method.scopes else method.scopes[0]
     options = {**arguments.options, **options}
     request = build_request(replace(arguments, method=label, scope=own, options=options), method, label)
     if name not in request.space.modality:
         raise unknown("input", name, list(dict.fromkeys(request.space.modality)))
-    if request.subject.kind != "network":
+    if request.subject.paths:
         raise InputError(
             "a dict of methods gives each input of a torch network its own, however: the model has one input, the "
             f"table; pass method={label!r}"
         )
-    space = request.space.only(name)
-    players = {player: request.players[player] for player in space.names}
-    found = method(replace(request, space=space, players=players, groups=space.groups))
+    found = method(replace(request, space=request.space.only(name)))
     if name not in found.modality:
         raise InputError(
             f"each input needs a method that can explain it, however: {label} gives nothing for {name!r}; choose "

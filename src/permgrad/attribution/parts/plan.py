@@ -26,7 +26,7 @@ from permgrad.attribution.arguments import (
 from permgrad.attribution.method import Request, Scope, loss_game, loss_games, methods
 from permgrad.attribution.parts.targets import read_targets
 from permgrad.attribution.replace.donors import RowNumbers
-from permgrad.attribution.subject.hybrid_request import EncodedBackground, encode_background, hybrid_request
+from permgrad.attribution.request import EncodedBackground, build_request, encode_background
 from permgrad.base.checks import check_choice, check_whole
 from permgrad.base.errors import InputError, counted, keeping_warnings, suggest, warn_user
 from permgrad.base.files import plain
@@ -211,7 +211,7 @@ class StreamPlan:
             options=self.options,
             **self.arguments,
         )
-        request = hybrid_request(arguments, methods.get(self.method)(), self.method)
+        request = build_request(arguments, methods.get(self.method)(), self.method)
         return replace(request, row_offset=RowNumbers(places))
 
 

@@ -108,6 +108,13 @@ class PlayerSpace:
             counts += np.bincount(segments.cpu().numpy().ravel() % (len(self.names) + 1), minlength=len(counts))
         return counts[:-1]
 
+    def columns(self) -> dict[str, npt.NDArray[np.intp]]:
+        """Return the positions of each player in the first input, in rising order."""
+        owner = self.segments[0].cpu().numpy().ravel()
+        order = np.argsort(owner, kind="stable")
+        edges = np.searchsorted(owner[order], np.arange(len(self.names) + 1))
+        return {name: order[edges[index] : edges[index + 1]] for index, name in enumerate(self.names)}
+
     def member(self, upper: PlayerSpace) -> npt.NDArray[np.intp]:
         """Return, for each player, the index of the player of ``upper`` that it belongs to; −1 for none.
 

@@ -77,7 +77,7 @@ def branch_moments(request: Request, game: Game) -> PairMoments:
     donors = rows if request.background is None else len(request.background)
     moments = PairMoments(rows, donors, shared, 1, len(quantities.names))
     with torch.inference_mode(), request.subject.open():
-        cache = game.light(request.encoded)
+        cache = game.light(game.encoded)
         donor_cache = cache if request.background is None else game.light(request.background)
         base = value(cache.outputs, slice(0, rows), cache.outputs)
         for repeat in range(request.n_repeats):

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from permgrad.attribution.replace.branches import BranchCache, cut_into_branches
 from permgrad.attribution.replace.finite import finite_background, finite_between_rows
-from permgrad.attribution.subject.network import ForwardError, NetworkSubject
+from permgrad.attribution.subject.branches import BranchCut, Embedding
+from permgrad.attribution.subject.network import ForwardError
 from permgrad.base.errors import InputError
 from permgrad.models.batches import in_batches
 
@@ -36,17 +36,10 @@ def forward_batch_size(request: Request) -> int:
     if request.batch_size != "auto":
         return int(request.batch_size)
     subject = request.subject
-    most = subject.most_rows() if isinstance(subject, NetworkSubject) else _BATCH_ACCELERATOR
     if subject.device.type != "cpu":
-        return min(_BATCH_ACCELERATOR, most)
-    # A network may also draw or reshape a table into an image inside.
-    convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    images = subject.kind == "network" and (
-        any(tensor.ndim > 2 for tensor in request.inputs)
-        or any(isinstance(part, convolutions) for part in subject.module.modules())
-    )
-    drawn = subject.kind == "hybrid" and "image" in subject.paths
-    return min(_BATCH_IMAGE if images or drawn else _BATCH_TABLE, most)
+        return min(_BATCH_ACCELERATOR, subject.most_rows())
+    images = subject.makes_images or any(tensor.ndim > 2 for tensor in request.inputs)
+    return min(_BATCH_IMAGE if images else _BATCH_TABLE, subject.most_rows())
 
 
 class CoalitionGame:
@@ -103,7 +96,7 @@ class CoalitionGame:
         Some background rows go through the network once more, one by one and in another order: sums are then taken in
         another order too. Terms that nearly cancel make this larger than the outputs would let one expect.
         """
-        if self.subject.kind == "hybrid":
+        if self.subject.standardised:
             return None
         if self._noise is None:
             known = self.donor_outputs()
@@ -234,9 +227,7 @@ class CoalitionGame:
         asked = self.evaluations + pairs
         if self._cache is None and not self._uncut and asked > 2 * (request.count + len(request.donors[0])):
             self._uncut = True
-            cut = None
-            if isinstance(self.subject, NetworkSubject) and request.options.get("incremental", True):
-                cut = cut_into_branches(self.subject, request.inputs)
+            cut = self.subject.branches(request.inputs) if request.options.get("incremental", True) else None
             if cut is not None:
                 self._cache = BranchCache(cut, request.inputs, request.donors, self._in_batches)
         return self._cache
@@ -291,3 +282,77 @@ class CoalitionGame:
         self._batch = in_batches(count, self._batch, work)
         self.evaluations += count
         return found[0] if found else torch.empty(0, 0, device=self.subject.device)
+
+
+class BranchCache:
+    """Embeddings of all rows explained and of the background, and predictions for coalitions made from them.
+
+    Args:
+        cut: the network in branches.
+        inputs, donors: as in a ``Request``; the same object where they are shared.
+        run: ``(rows, work) ``: calls ``work`` with slices of the rows, in batches that fit in memory.
+    """
+
+    def __init__(
+        self,
+        cut: BranchCut,
+        inputs: Sequence[Tensor],
+        donors: Sequence[Tensor],
+        run: Callable[[int, Callable[[slice], None]], None],
+    ) -> None:
+        self.cut = cut
+        self.inputs, self.donors = inputs, donors
+        self._run = run
+        self.rows = [self._embed(position, tensor) for position, tensor in enumerate(inputs)]
+        self.others = (
+            self.rows if donors is inputs else [self._embed(position, tensor) for position, tensor in enumerate(donors)]
+        )
+
+    def _embed(self, position: int, tensor: Tensor) -> Embedding:
+        found: list[Tensor] = []
+
+        def work(part: slice) -> None:
+            with torch.no_grad():
+                embedding = self.cut.embed(position, tensor[part])
+            if not found:
+                found.extend(one.new_empty(len(tensor), *one.shape[1:]) for one in embedding)
+            for whole, one in zip(found, embedding, strict=True):
+                whole[part] = one
+
+        self._run(len(tensor), work)
+        return tuple(found)
+
+    def predict(
+        self,
+        receivers: Tensor,
+        donors: Tensor,
+        blended: Callable[[int, Tensor], Tensor],
+        kept: Sequence[Tensor],
+        taken: Sequence[Tensor],
+    ) -> Tensor:
+        """Return outputs for pairs.
+
+        Args:
+            receivers: row numbers of the rows explained, ``(b,)``.
+            donors: row numbers of the background, ``(b,)``.
+            blended: ``(input, pairs) -> tensor``: rows of one input with its replaced players' values, for some pairs.
+            kept: per input bool ``(b,)``: nothing of the input is replaced.
+            taken: per input bool ``(b,)``: all of it is.
+        """
+        embeddings = []
+        for position in range(len(self.inputs)):
+            whole = taken[position]
+            partly = torch.nonzero(~(kept[position] | whole)).flatten()
+            some = self.cut.embed(position, blended(position, partly)) if len(partly) else None
+            parts = []
+            for index, (own, other) in enumerate(zip(self.rows[position], self.others[position], strict=True)):
+                where = whole.to(own.device).reshape(-1, *[1] * (own.ndim - 1))
+                if not bool(whole.any()):
+                    joined = own[receivers.to(own.device)]
+                else:
+                    joined = torch.where(where, other[donors.to(own.device)], own[receivers.to(own.device)])
+                if some is not None:
+                    joined[partly.to(own.device)] = some[index]
+                parts.append(joined)
+            embeddings.append(tuple(parts))
+        return self.cut.fuse(embeddings)

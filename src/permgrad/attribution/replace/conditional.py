@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from permgrad.attribution.replace.conditional_models import FOLDS, Fitting, LevelModel, NumberModel, codes_of
 from permgrad.attribution.replace.donors import Integers, RowNumbers, donor_rows
 from permgrad.attribution.replace.moments import NO_DONOR
 from permgrad.attribution.replace.smooths import DISTINCT
+from permgrad.attribution.subject.inputs import shapes_in_words
 from permgrad.base.errors import InputError
 from permgrad.base.random import uniform, uniform_integers
 
@@ -250,3 +252,48 @@ class ConditionalSampler:
 
     def _is_number(self, column: int) -> bool:
         return column in self._numeric or self.preprocessor.kinds_[column] in ("numeric", "date_part")
+
+
+# ---- torch networks whose input is one table -------------------------------------------------------------------------
+
+#: Methods that draw replacement values on a torch network.
+_DRAWING = ("permgrad", "permutation")
+
+
+@dataclass(frozen=True)
+class PlainColumns:
+    """What the sampler asks of an encoder, where each column stands for itself."""
+
+    count: int
+
+    @property
+    def numeric_columns_(self) -> npt.NDArray[np.intp]:
+        """Every column is drawn as a number."""
+        return np.arange(self.count)
+
+    def features(self, level: str) -> dict[str, npt.NDArray[np.intp]]:  # noqa: ARG002 — the encoder's form
+        """Every column stands for itself."""
+        return {str(column): np.array([column]) for column in range(self.count)}
+
+
+def check_conditional(method: str, names: tuple[str, ...], inputs: tuple[Tensor, ...], layer: object) -> None:
+    """Refuse conditional draws where the network's input is no table of numbers.
+
+    Raises:
+        InputError: another method, several inputs, or an input that is not ``(rows, columns)`` of decimal numbers.
+    """
+    if method not in _DRAWING:
+        raise InputError(
+            f"On a torch network method={method!r} cannot draw values that fit the rest of a row. "
+            "Leave sampling='conditional' out, or choose method='permgrad' or 'permutation'."
+        )
+    if layer is not None:
+        raise InputError(
+            "sampling='conditional' draws columns of the network's input, not units of a layer. Leave layer= or "
+            "sampling= out."
+        )
+    if len(inputs) != 1 or inputs[0].ndim != 2 or not inputs[0].is_floating_point():
+        raise InputError(
+            "sampling='conditional' needs a network with one input of shape (rows, columns), in decimal numbers; this "
+            f"one has {shapes_in_words(names, inputs)}. Leave sampling out, or pass groups= of dependent features."
+        )

@@ -365,7 +365,7 @@ def play_loss(
 
 def _table(request: Request, played: _Played, quantities: int) -> Table:
     arrays = tabulate(
-        tuple(request.players),
+        request.space.names,
         played.collector.moments,
         played.outputs,
         played.repeats,
@@ -434,7 +434,7 @@ def modality_weights(request: Request) -> dict[str, Any] | None:
     whole = request.space.modalities()
     if len(whole) < 2:
         return None
-    request = replace(request, space=whole, players=dict.fromkeys(whole.names, np.empty(0, dtype=np.intp)))
+    request = replace(request, space=whole)
     return play_modalities(request, "modalities")[2]
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from permgrad.attribution.replace.donors import Sampler
 from permgrad.attribution.replace.executor import Executor, LocalExecutor
 from permgrad.attribution.replace.moments import PairMoments
-from permgrad.attribution.subject.hybrid import Subject
+from permgrad.attribution.subject.subject import Subject
 from permgrad.base.progress import Progress
 from permgrad.base.random import content_keys
 from permgrad.models.batches import halved, in_batches

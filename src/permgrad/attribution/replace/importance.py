@@ -84,7 +84,7 @@ def make_sampler(request: Request) -> Sampler:
             moved: ConditionalSampler = earlier.moved_to(request.encoded, request.row_offset)
             return moved
         sampler = ConditionalSampler(
-            request.subject.preprocessor,  # type: ignore[attr-defined]
+            request.subject.preprocessor,
             request.encoded,
             background,
             seed=request.seed,
@@ -149,8 +149,7 @@ def loss_scale(request: Request) -> float:
     loss = request.subject.resolve_loss(request.loss)
     if loss in ("squared_error", "absolute_error"):
         columns = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
-        form = getattr(request.subject, "outputs_form", None)
-        chosen = list(form.columns) if form is not None and form.columns else slice(None)
+        chosen = list(request.subject.outputs_form.columns) or slice(None)
         return float(np.mean([_spread(column, weights, loss) for column in columns[:, chosen].T]))
     shares = np.bincount(np.asarray(y, dtype=np.int64), weights=weights) / (
         len(y) if weights is None else weights.sum()

@@ -25,7 +25,7 @@ import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
-from permgrad.attribution.build import describe, finish, modalities
+from permgrad.attribution.build import describe, finish
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, loss_game
 from permgrad.attribution.method.ablation import fixed_rows
@@ -35,7 +35,7 @@ from permgrad.attribution.replace.game import Floats, Integers, Quantities
 from permgrad.attribution.replace.importance import base_outputs, make_game, make_sampler
 from permgrad.attribution.replace.jackknife import deal_groups, jackknife_variance
 from permgrad.attribution.replace.moments import interval, two_parts
-from permgrad.attribution.subject.hybrid import HybridSubject, Subject
+from permgrad.attribution.subject.subject import Subject
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, listed, shown, warn_user
 from permgrad.base.progress import Progress
@@ -123,7 +123,7 @@ def resolve_scorers(scoring: Any) -> dict[str, Callable[..., float]]:
     return found
 
 
-def explain_scores(request: Request, method: str, scoring: Any) -> Explanation:
+def explain_scores(request: Request, method: str) -> Explanation:
     """Return the fall of each score, for each player, split between paths where the method does so.
 
     ``outputs`` are the scorers' names; ``values`` are positive where the score falls, in the score's units.
@@ -136,8 +136,8 @@ def explain_scores(request: Request, method: str, scoring: Any) -> Explanation:
         raise InputError("scoring compares predictions with y, however: y was not given; pass y")
     if request.scope == "local":
         raise InputError("a score is a property of many rows, however: scope='local'; leave scope out")
-    scorers = resolve_scorers(scoring)
-    if request.subject.kind == "network":
+    scorers = resolve_scorers(request.scoring)
+    if not request.subject.paths:
         return _explain_network_scores(request, method, scorers)
     started = time.perf_counter()
     request, shared_out = _played(request, method)
@@ -217,7 +217,7 @@ def _result(
     return Explanation(
         values=mean[..., 0],
         names=tuple(request.players),
-        modality=modalities(request),
+        modality=request.space.modality,
         outputs=tuple(scorers),
         method=method,
         scope="global",
@@ -275,9 +275,7 @@ class _Judge:
         subject = request.subject
         truth = request.y
         assert truth is not None
-        self.classes = np.arange(len(subject.class_names))
-        if subject.task == "classification" and isinstance(subject, HybridSubject):
-            self.classes = np.asarray(subject.model.classes_)
+        self.classes = subject.class_labels if subject.task == "classification" else np.arange(0)
         self.truth = self.classes[truth] if subject.task == "classification" else truth
         strata = truth if subject.task == "classification" else None
         self.groups = deal_groups(len(base), request.seed, "rows", strata)

@@ -103,7 +103,7 @@ def baseline_rows(request: Request, given: Any, references: int, reference_class
         mean = rows.mean(axis=0, dtype=np.float64).astype(np.float32)[None]
         return Baseline(mean, given, f"mean of the encoded inputs over {len(rows):,} {where}")
     if given == "median":
-        encoder: Any = request.subject.preprocessor  # type: ignore[attr-defined]
+        encoder: Any = request.subject.preprocessor
         median = median_row(rows, encoder.kinds_, encoder.features("feature").values())[None]
         return Baseline(median, given, f"median of numbers and most frequent level over {len(rows):,} {where}")
     known = len(rows)

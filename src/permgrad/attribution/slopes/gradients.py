@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.method import Request
-from permgrad.attribution.subject.hybrid import Subject
+from permgrad.attribution.subject.subject import Subject
 from permgrad.base.errors import InputError, PermgradError, error_in_words, is_out_of_memory
 
 #: Rows per backward pass: on a processor a batch's activations should stay in its cache.

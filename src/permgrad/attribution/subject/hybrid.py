@@ -1,10 +1,10 @@
-"""The model behind a uniform face: what attribution methods may ask of a fitted hybrid network."""
+"""A fitted estimator of permgrad as the subject of an explanation."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,114 +12,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from permgrad.base.checks import check_choice
+from permgrad.attribution.subject.outputs import OutputForm
+from permgrad.attribution.subject.subject import Subject
 from permgrad.base.errors import InputError, by_count, counted
 from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.fast.replacement import evaluation_mode
-from permgrad.models.losses import losses
 from permgrad.models.network.network import HybridNetwork
 
-Task = Literal["classification", "regression"]
 
-
-class Subject(Protocol):
-    """A model that can be explained: ``HybridSubject`` for permgrad's own estimators, ``NetworkSubject`` for any other.
-
-    ``module`` is a ``HybridNetwork`` where ``kind`` is ``"hybrid"``, which also has ``paths``.
-    """
-
-    @property
-    def kind(self) -> Literal["hybrid", "network"]:
-        """Whose network it is."""
-        ...
-
-    @property
-    def task(self) -> Task:
-        """Classification or regression."""
-        ...
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names of the classes; empty for a regression."""
-        ...
-
-    @property
-    def output_names(self) -> tuple[str, ...]:
-        """Names of the outputs that can be explained."""
-        ...
-
-    @property
-    def input_names(self) -> tuple[str, ...]:
-        """Names of the network's inputs, one for each tensor."""
-        ...
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The precision that the network computes in."""
-        ...
-
-    @property
-    def real(self) -> tuple[bool, ...]:
-        """Whether each input is floating point, so that a gradient exists."""
-        ...
-
-    @property
-    def module(self) -> Any:
-        """The network."""
-        ...
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """Paths of a hybrid network."""
-        ...
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network computes."""
-        ...
-
-    def forward(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return the network's raw outputs, ``(b, K)``; differentiable, and the tensors are never changed."""
-        ...
-
-    def predict(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return what ``forward`` returns, up to rounding, where no gradient is followed: the fastest way there is."""
-        ...
-
-    def read(self, inputs: Any) -> tuple[Tensor, ...]:
-        """Return further rows in the user's form as the network takes them."""
-        ...
-
-    def probabilities(self, outputs: Tensor) -> Tensor:
-        """Return the probability of every class, ``(b, classes)``."""
-        ...
-
-    def encode_target(self, y: Any, rows: int) -> npt.NDArray[Any]:
-        """Return class indexes, or numbers in float64."""
-        ...
-
-    def resolve_loss(self, loss: str) -> str:
-        """Return the loss's registered name, ``"auto"`` resolved."""
-        ...
-
-    def loss_rows(self, outputs: Tensor, y: npt.NDArray[Any], loss: str) -> npt.NDArray[np.float64]:
-        """Return each row's loss in float64, in the units of y."""
-        ...
-
-    def divergence_rows(self, outputs: Tensor, reference: Tensor) -> npt.NDArray[np.float64]:
-        """Return each row's divergence of ``outputs`` from the model's own ``reference`` prediction."""
-        ...
-
-    def readout(self, outputs: Tensor, output: str) -> Tensor:
-        """Turn network outputs into the quantity explained, ``(rows, len(output_names))``; differentiable."""
-        ...
-
-    def open(self) -> Any:
-        """Return a context manager in which the module is in eval mode, and is put back as it was afterwards."""
-        ...
-
-
-class HybridSubject:
+class HybridSubject(Subject):
     """A fitted ``HyNNClassifier`` or ``HyNNRegressor``.
 
     Args:
@@ -129,28 +30,36 @@ class HybridSubject:
         InputError: The estimator is not fitted.
     """
 
+    kind: Literal["hybrid", "network"] = "hybrid"
+    input_names: tuple[str, ...] = ("table",)
+    real: tuple[bool, ...] = (True,)
+    tells_unused = False
+
     def __init__(self, model: Any) -> None:
         from sklearn.base import is_classifier
         from sklearn.utils.validation import check_is_fitted
 
         check_is_fitted(model, "module_")
-        self.kind: Literal["hybrid", "network"] = "hybrid"
-        self.input_names: tuple[str, ...] = ("table",)
-        self.real: tuple[bool, ...] = (True,)
         self.model = model
         self.module: HybridNetwork = model.module_
         self.preprocessor = model.preprocessor_
         self.renderer = model.renderer_ if "image" in self.module.paths else None
         self.paths = tuple(self.module.paths)
-        self.task: Task = "classification" if is_classifier(model) else "regression"
-        self.class_names = tuple(str(name) for name in model.classes_) if self.task == "classification" else ()
-        self.output_names = self.class_names if self.task == "classification" else ("all",)
+        classes = tuple(str(name) for name in model.classes_) if is_classifier(model) else ()
+        self.outputs_form = OutputForm(
+            task="classification" if classes else "regression",
+            kind="logits" if classes else "values",
+            count=self.module.outputs,
+            class_names=classes,
+            output_names=classes or ("all",),
+            inferred=False,
+            mean=float(getattr(model, "target_mean_", 0.0)),
+            scale=float(getattr(model, "target_scale_", 1.0)),
+        )
         parameter = next(self.module.parameters())
         self.device = parameter.device
         self.dtype = parameter.dtype
         self._folded: FoldedNetwork | None = None
-        self.target_mean = float(getattr(model, "target_mean_", 0.0))
-        self.target_scale = float(getattr(model, "target_scale_", 1.0))
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -208,10 +117,6 @@ class HybridSubject:
             )
         return indexes
 
-    def tensor(self, encoded: npt.NDArray[np.float32]) -> Tensor:
-        """Copy encoded rows to the network's device and type."""
-        return torch.as_tensor(np.ascontiguousarray(encoded), device=self.device).to(self.dtype)
-
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
         """Return further rows, encoded."""
         return (torch.from_numpy(np.ascontiguousarray(self.encode(inputs))),)
@@ -236,51 +141,18 @@ class HybridSubject:
         return {**self.__dict__, "_folded": None}
 
     @property
+    def class_labels(self) -> npt.NDArray[Any]:
+        """The classes as y holds them."""
+        return np.asarray(self.model.classes_)
+
+    def on_a_scale(self, position: int, shape: torch.Size) -> Tensor:  # noqa: ARG002 — the table is the only input
+        """Return which encoded columns hold numbers; the others are levels."""
+        movable = torch.zeros(shape, dtype=torch.bool)
+        movable[torch.as_tensor(np.asarray(self.preprocessor.numeric_columns_, dtype=np.int64))] = True
+        return movable
+
+    @property
     def background(self) -> npt.NDArray[np.float32]:
         """Encoded training rows kept for donors, ``(≤ background_size, encoded)``."""
         rows: npt.NDArray[np.float32] = self.model.background_
         return rows
-
-    # ---- outputs -----------------------------------------------------------------------------------------------------
-
-    def resolve_loss(self, loss: str) -> str:
-        """Return a loss that fits the task; ``"auto"`` is the model's own."""
-        own = "cross_entropy" if self.task == "classification" else "squared_error"
-        check_choice("loss", loss, ("auto", *losses.names()))
-        return own if loss == "auto" else loss
-
-    def _in_units(self, outputs: Tensor) -> Tensor:
-        return outputs.double() * self.target_scale + self.target_mean if self.task == "regression" else outputs
-
-    def loss_rows(self, outputs: Tensor, y: npt.NDArray[Any], loss: str) -> npt.NDArray[np.float64]:
-        """Return each row's loss in float64; regression in the units of y, so a squared error is in y²."""
-        target = torch.as_tensor(y, device=outputs.device)
-        rows: npt.NDArray[np.float64] = losses.get(loss)(self._in_units(outputs), target).cpu().numpy()
-        return rows
-
-    def divergence_rows(self, outputs: Tensor, reference: Tensor) -> npt.NDArray[np.float64]:
-        """Return Kullback–Leibler divergence from the reference prediction, or the squared difference in y²."""
-        if self.task == "regression":
-            difference = (outputs.double() - reference.double())[:, 0] * self.target_scale
-            squared: npt.NDArray[np.float64] = difference.square().cpu().numpy()
-            return squared
-        own, other = (torch.log_softmax(self._two_columns(part.double()), dim=1) for part in (reference, outputs))
-        result: npt.NDArray[np.float64] = (own.exp() * (own - other)).sum(dim=1).clamp_min(0).cpu().numpy()
-        return result
-
-    @staticmethod
-    def _two_columns(logits: Tensor) -> Tensor:
-        """Spread a single logit over two classes so that their softmax is its sigmoid."""
-        return torch.cat([-logits / 2, logits / 2], dim=1) if logits.shape[1] == 1 else logits
-
-    def probabilities(self, outputs: Tensor) -> Tensor:
-        """Return the probability of every class, ``(b, classes)``."""
-        return torch.softmax(self._two_columns(outputs), dim=1)
-
-    def readout(self, outputs: Tensor, output: str) -> Tensor:
-        """Return logits or probabilities for every class, or the prediction in the units of y."""
-        if self.task == "regression":
-            return outputs * self.target_scale + self.target_mean
-        if output == "probability":
-            return torch.softmax(self._two_columns(outputs), dim=1)
-        return torch.cat([-outputs, outputs], dim=1) if outputs.shape[1] == 1 else outputs

@@ -128,6 +128,9 @@ class InnerSubject(NetworkSubject):
         known = dict.fromkeys(range(self.calls), "tokens") if isinstance(self.layer, _VECTORS) else {}
         return known | super().readings()
 
+    def branches(self, inputs: Sequence[Tensor]) -> None:
+        """Return None: what is left behind a layer runs whole."""
+
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
         """Return rows given in the user's form at the layer."""
         return self.lift(self.outer.read(inputs))

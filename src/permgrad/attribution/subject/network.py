@@ -8,23 +8,20 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, fx, nn
 
 from permgrad.attribution.maps.positions import Reader
 from permgrad.attribution.subject.apart import check_apart
-from permgrad.attribution.subject.hybrid import Task
+from permgrad.attribution.subject.branches import BranchCut, cut_into_branches
 from permgrad.attribution.subject.inputs import InputForm, in_type_of, read_forms, shapes_in_words
 from permgrad.attribution.subject.memory import bytes_per_row, rows_within_memory
 from permgrad.attribution.subject.outputs import OutputForm, pick_head, resolve_outputs, with_others
+from permgrad.attribution.subject.subject import Subject
 from permgrad.attribution.subject.untouched import are_rewritten, as_written, check_initialised, copied_weights, kept
-from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, PermgradError, counted, error_in_words, is_out_of_memory, warn_user
 from permgrad.models.batches import in_batches
 from permgrad.models.fast.inference import fold
-from permgrad.models.losses import losses
 
 #: Rows on which the outputs' form is found out.
 _PROBE_ROWS = 256
@@ -80,7 +77,7 @@ def _another_width(known: int, found: int, rows: int) -> BatchError:
     )
 
 
-class NetworkSubject:
+class NetworkSubject(Subject):
     """A torch network with the inputs of one call.
 
     Args:
@@ -109,7 +106,6 @@ class NetworkSubject:
     """
 
     kind: Literal["hybrid", "network"] = "network"
-    paths: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -399,6 +395,15 @@ class NetworkSubject:
         with self.theirs(tensors), _no_autocast(self.device):
             return self._folded(tensors[0].to(self.device))
 
+    @property
+    def makes_images(self) -> bool:
+        """Whether a layer convolves: a network may draw or reshape a table into an image inside."""
+        return any(isinstance(part, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) for part in self.module.modules())
+
+    def branches(self, inputs: Sequence[Tensor]) -> BranchCut | None:
+        """Return the network cut into a branch for each input; None where that does not help."""
+        return cut_into_branches(self, inputs)
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave the folded network out of copies: it is made again on first use."""
         return {**self.__dict__, "_folded": None, "_looked": False}
@@ -416,49 +421,6 @@ class NetworkSubject:
             "output_kind": self.outputs_form.kind,
             "output_inferred": self.outputs_form.inferred,
         }
-
-    # ---- outputs -----------------------------------------------------------------------------------------------------
-
-    @property
-    def task(self) -> Task:
-        """Classification or regression."""
-        return self.outputs_form.task
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names of the classes; empty for a regression."""
-        return self.outputs_form.class_names
-
-    @property
-    def output_names(self) -> tuple[str, ...]:
-        """Names of the columns explained."""
-        return self.outputs_form.output_names
-
-    def encode_target(self, y: Any, rows: int) -> npt.NDArray[Any]:
-        """Return class indexes, or numbers in float64."""
-        return self.outputs_form.encode_target(y, rows)
-
-    def resolve_loss(self, loss: str) -> str:
-        """Return a registered loss; ``"auto"`` is cross entropy or squared error."""
-        check_choice("loss", loss, ("auto", *losses.names()))
-        own = "cross_entropy" if self.task == "classification" else "squared_error"
-        return own if loss == "auto" else loss
-
-    def loss_rows(self, outputs: Tensor, y: npt.NDArray[Any], loss: str) -> npt.NDArray[np.float64]:
-        """Return each row's loss in float64."""
-        return self.outputs_form.loss_rows(outputs, y, loss)
-
-    def divergence_rows(self, outputs: Tensor, reference: Tensor) -> npt.NDArray[np.float64]:
-        """Return each row's divergence from the reference prediction."""
-        return self.outputs_form.divergence_rows(outputs, reference)
-
-    def readout(self, outputs: Tensor, output: str) -> Tensor:
-        """Return logits, probabilities or values, ``(b, K)``; differentiable."""
-        return self.outputs_form.readout(outputs, output)
-
-    def probabilities(self, outputs: Tensor) -> Tensor:
-        """Return the probability of every class, ``(b, classes)``."""
-        return self.outputs_form.probabilities(outputs)
 
 
 def _no_autocast(device: torch.device) -> Any:

@@ -11,11 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from permgrad.attribution.subject.hybrid import Task
 from permgrad.base.checks import check_choice, check_class_names
 from permgrad.base.errors import InputError, by_count, counted, shown, unknown
 from permgrad.models.losses import losses
 
+Task = Literal["classification", "regression"]
 OutputKind = Literal["logits", "probabilities", "log_probabilities", "values"]
 OUTPUT_KINDS: tuple[OutputKind, ...] = ("logits", "probabilities", "log_probabilities", "values")
 TASKS = ("classification", "regression")
@@ -114,6 +114,7 @@ class OutputForm:
         columns: of a regression with several outputs, those that losses are the mean of; empty: all.
         by_values: whether the kind was told by the numbers of the first rows alone.
         by_target: whether the task was told by the numbers of y alone.
+        mean, scale: of a regression whose outputs are standardised: what brings them into the units of y.
     """
 
     task: Task
@@ -125,6 +126,13 @@ class OutputForm:
     columns: tuple[int, ...] = ()
     by_values: bool = False
     by_target: bool = False
+    mean: float = 0.0
+    scale: float = 1.0
+
+    @property
+    def single(self) -> bool:
+        """Whether one logit stands for two classes, both of which are explained."""
+        return self.count == 1 and len(self.output_names) > 1
 
     # ---- what methods ask for ----------------------------------------------------------------------------------------
 
@@ -149,6 +157,8 @@ class OutputForm:
 
     def probabilities(self, outputs: Tensor) -> Tensor:
         """Return the probability of every class, ``(b, classes)``; differentiable."""
+        if self.kind == "logits" and self.count == 1:
+            return torch.softmax(_both(outputs), dim=1)
         own = self.own_probabilities(outputs)
         return torch.cat([1 - own, own], dim=1) if own.shape[1] == 1 else own
 
@@ -162,9 +172,11 @@ class OutputForm:
         return torch.sigmoid(outputs) if self.count == 1 else torch.softmax(outputs, dim=1)
 
     def readout(self, outputs: Tensor, output: str) -> Tensor:
-        """Return the quantity explained, ``(b, K)``: logits or probabilities; plain values as they are."""
+        """Return the quantity explained, ``(b, output_names)``: logits, probabilities, or numbers in the units of y."""
         if self.task == "regression":
-            return outputs
+            return outputs if self.scale == 1.0 and self.mean == 0.0 else outputs * self.scale + self.mean
+        if self.single:
+            return self.probabilities(outputs) if output == "probability" else torch.cat([-outputs, outputs], dim=1)
         return self.own_probabilities(outputs) if output == "probability" else self.logits(outputs)
 
     def loss_rows(self, outputs: Tensor, y: npt.NDArray[Any], loss: str) -> npt.NDArray[np.float64]:
@@ -173,7 +185,7 @@ class OutputForm:
         if self.task == "classification":
             rows: Tensor = losses.get(loss)(self.logits(outputs.double()), target)
         elif self.count == 1:
-            rows = losses.get(loss)(outputs.double(), target.reshape(-1))
+            rows = losses.get(loss)(outputs.double() * self.scale + self.mean, target.reshape(-1))
         else:
             chosen = self.columns or range(self.count)
             rows = torch.stack([losses.get(loss)(outputs[:, [k]].double(), target[:, k]) for k in chosen]).mean(dim=0)
@@ -183,9 +195,9 @@ class OutputForm:
     def divergence_rows(self, outputs: Tensor, reference: Tensor) -> npt.NDArray[np.float64]:
         """Return Kullback–Leibler divergence from the reference prediction, or the mean squared difference."""
         if self.task == "regression":
-            change = (outputs.double() - reference.double()).square()
+            change = (outputs.double() - reference.double()) * self.scale
             chosen = list(self.columns or range(self.count))
-            squared: npt.NDArray[np.float64] = change[:, chosen].mean(dim=1).cpu().numpy()
+            squared: npt.NDArray[np.float64] = change[:, chosen].square().mean(dim=1).cpu().numpy()
             return squared
         own, other = (self._log_probabilities(part.double()) for part in (reference, outputs))
         result: npt.NDArray[np.float64] = (own.exp() * (own - other)).sum(dim=1).clamp_min(0).cpu().numpy()
@@ -260,6 +272,11 @@ class OutputForm:
             f"y must hold class numbers 0…{count - 1} or class names ({', '.join(self.class_names[:10])}), "
             f"however: y holds {values[strange].tolist()[0]!r}; pass class_names= in the order of the outputs"
         )
+
+
+def _both(logits: Tensor) -> Tensor:
+    """Spread a single logit over two classes, so that their softmax is its sigmoid."""
+    return torch.cat([-logits / 2, logits / 2], dim=1)
 
 
 def _position(label: Any, positions: Mapping[str, int]) -> int:

@@ -79,7 +79,7 @@ def explain_on(engine: Engine, request: Request, method: str) -> Explanation:
         InputError: the model or the method cannot be taken apart.
     """
     chosen = methods.get(method)
-    if request.subject.kind != "hybrid":
+    if request.subject.model is None:
         raise InputError(
             "an engine explains a fitted HyNNClassifier or HyNNRegressor, however: model is a torch network; leave "
             "engine= out"
@@ -109,7 +109,8 @@ class _Shipped:
     """
 
     def __init__(self, request: Request) -> None:
-        self.model = request.subject.model  # type: ignore[attr-defined]
+        self.model = request.subject.model
+        self.encoded, self.background = request.encoded, request.background
         # What is not sent: the subject is made anew where the model arrives, and tensors that show the same rows again.
         nothing: Any = None
         self.request = replace(request, subject=nothing, engine=None, progress=False, inputs=(), donors=(), raw=None)
@@ -119,9 +120,9 @@ class _Shipped:
     @property
     def store_bytes(self) -> int:
         """How much shared memory the rows take."""
-        background = 0 if self.request.background is None else self.request.background.nbytes
+        background = 0 if self.background is None else self.background.nbytes
         raw = 0 if self.raw is None else int(self.raw.memory_usage(deep=True).sum())
-        return self.request.encoded.nbytes + background + raw
+        return self.encoded.nbytes + background + raw
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "opened": None}
@@ -133,12 +134,10 @@ class _Shipped:
 
             settle_model(self.model)
             # Arrays in shared memory cannot be written to, which PyTorch warns of.
-            own = replace(self.request, encoded=np.array(self.request.encoded))
-            if own.background is not None:
-                own = replace(own, background=np.array(own.background))
-            inputs = (torch.from_numpy(own.encoded),)
-            donors = inputs if own.background is None else (torch.from_numpy(own.background),)
-            self.opened = replace(own, subject=HybridSubject(self.model), inputs=inputs, donors=donors, raw=self.raw)
+            inputs = (torch.from_numpy(np.array(self.encoded)),)
+            donors = inputs if self.background is None else (torch.from_numpy(np.array(self.background)),)
+            subject = HybridSubject(self.model)
+            self.opened = replace(self.request, subject=subject, inputs=inputs, donors=donors, raw=self.raw)
         return self.opened
 
 
@@ -291,7 +290,6 @@ class _ExplainsRows(_Shipped):
         rows = slice(span.start, span.stop)
         part = replace(
             whole,
-            encoded=whole.encoded[rows],
             raw=self.raw.iloc[rows].reset_index(drop=True),
             y=_of(whole.y, span),
             sample_weight=_of(whole.sample_weight, span),

@@ -8,16 +8,19 @@ that does not give the same numbers this way, runs whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, fx
 
-from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.tracing import OwnThreadTracer, erase_unused
 from permgrad.models.batches import with_fewer
+
+if TYPE_CHECKING:
+    from permgrad.attribution.subject.network import NetworkSubject
 
 Embedding = tuple[Tensor, ...]
 
@@ -64,7 +67,7 @@ def cut_into_branches(subject: NetworkSubject, inputs: Sequence[Tensor]) -> Bran
         subject: a network, already open.
         inputs: some rows of it.
     """
-    if type(subject) is not NetworkSubject or subject.rewrites or len(inputs) < 2:
+    if subject.rewrites or len(inputs) < 2:
         return None
     form = subject.form
     if form.passing == "whole":
@@ -168,77 +171,3 @@ def _agrees(cut: BranchCut, inputs: Sequence[Tensor], count: int) -> bool:
     scale = max(1.0, float(whole.abs().max()))
     tolerance = _SAME if whole.dtype in (torch.float32, torch.float64) else 1e-2
     return whole.shape == joined.shape and float((whole - joined).abs().max()) <= tolerance * scale
-
-
-class BranchCache:
-    """Embeddings of all rows explained and of the background, and predictions for coalitions made from them.
-
-    Args:
-        cut: the network in branches.
-        inputs, donors: as in a ``Request``; the same object where they are shared.
-        run: ``(rows, work) ``: calls ``work`` with slices of the rows, in batches that fit in memory.
-    """
-
-    def __init__(
-        self,
-        cut: BranchCut,
-        inputs: Sequence[Tensor],
-        donors: Sequence[Tensor],
-        run: Callable[[int, Callable[[slice], None]], None],
-    ) -> None:
-        self.cut = cut
-        self.inputs, self.donors = inputs, donors
-        self._run = run
-        self.rows = [self._embed(position, tensor) for position, tensor in enumerate(inputs)]
-        self.others = (
-            self.rows if donors is inputs else [self._embed(position, tensor) for position, tensor in enumerate(donors)]
-        )
-
-    def _embed(self, position: int, tensor: Tensor) -> Embedding:
-        found: list[Tensor] = []
-
-        def work(part: slice) -> None:
-            with torch.no_grad():
-                embedding = self.cut.embed(position, tensor[part])
-            if not found:
-                found.extend(one.new_empty(len(tensor), *one.shape[1:]) for one in embedding)
-            for whole, one in zip(found, embedding, strict=True):
-                whole[part] = one
-
-        self._run(len(tensor), work)
-        return tuple(found)
-
-    def predict(
-        self,
-        receivers: Tensor,
-        donors: Tensor,
-        blended: Callable[[int, Tensor], Tensor],
-        kept: Sequence[Tensor],
-        taken: Sequence[Tensor],
-    ) -> Tensor:
-        """Return outputs for pairs.
-
-        Args:
-            receivers: row numbers of the rows explained, ``(b,)``.
-            donors: row numbers of the background, ``(b,)``.
-            blended: ``(input, pairs) -> tensor``: rows of one input with its replaced players' values, for some pairs.
-            kept: per input bool ``(b,)``: nothing of the input is replaced.
-            taken: per input bool ``(b,)``: all of it is.
-        """
-        embeddings = []
-        for position in range(len(self.inputs)):
-            whole = taken[position]
-            partly = torch.nonzero(~(kept[position] | whole)).flatten()
-            some = self.cut.embed(position, blended(position, partly)) if len(partly) else None
-            parts = []
-            for index, (own, other) in enumerate(zip(self.rows[position], self.others[position], strict=True)):
-                where = whole.to(own.device).reshape(-1, *[1] * (own.ndim - 1))
-                if not bool(whole.any()):
-                    joined = own[receivers.to(own.device)]
-                else:
-                    joined = torch.where(where, other[donors.to(own.device)], own[receivers.to(own.device)])
-                if some is not None:
-                    joined[partly.to(own.device)] = some[index]
-                parts.append(joined)
-            embeddings.append(tuple(parts))
-        return self.cut.fuse(embeddings)

@@ -1,0 +1,158 @@
+"""``Subject``: the model being explained, and what it offers to methods of attribution.
+
+Every subject predicts. What else it can do is asked here, one capability at a time; nobody asks what kind of model it
+is. ``HybridSubject`` is a fitted estimator of permgrad, ``NetworkSubject`` any torch network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from permgrad.attribution.subject.outputs import OutputForm, Task
+from permgrad.base.checks import check_choice
+from permgrad.models.losses import losses
+
+if TYPE_CHECKING:
+    from permgrad.attribution.subject.branches import BranchCut
+
+#: Rows of a network whose activations are known to be small.
+_ANY_ROWS = 2**20
+
+
+class Subject:
+    """The model being explained.
+
+    Attributes:
+        module: the network.
+        device, dtype: where and in what precision it computes.
+        outputs_form: what its outputs are.
+        paths: the channels in which it shows a raw column, ``"tabular"`` and ``"image"``; empty where inputs go in as
+            they are. Where there are paths there is a fast replacement: ``models.fast.ReplacementEngine``.
+        model: the fitted estimator, which keeps training rows; None for a network as it is.
+        preprocessor: the estimator's encoder; None for a network as it is.
+        tells_unused: whether inputs without any effect are worth a warning: the user built the network.
+    """
+
+    kind: Literal["hybrid", "network"]
+    module: Any
+    device: torch.device
+    dtype: torch.dtype
+    outputs_form: OutputForm
+    paths: tuple[str, ...] = ()
+    model: Any = None
+    preprocessor: Any = None
+    tells_unused: bool = True
+
+    # ---- inputs ------------------------------------------------------------------------------------------------------
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the network's inputs, one for each tensor."""
+        raise NotImplementedError
+
+    @property
+    def real(self) -> tuple[bool, ...]:
+        """Whether each input is floating point, so that a gradient exists."""
+        raise NotImplementedError
+
+    def read(self, inputs: Any) -> tuple[Tensor, ...]:
+        """Return further rows in the user's form as the network takes them."""
+        raise NotImplementedError
+
+    def on_a_scale(self, position: int, shape: torch.Size) -> Tensor:  # noqa: ARG002 — an encoder tells columns apart
+        """Return which positions of an input, bool ``shape``, hold numbers that may be moved a little."""
+        return torch.ones(shape, dtype=torch.bool)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was inferred about the model, for an explanation's ``meta``."""
+        return {}
+
+    # ---- predicting --------------------------------------------------------------------------------------------------
+
+    def open(self) -> Any:
+        """Return a context manager in which the module is in eval mode, and is put back as it was afterwards."""
+        raise NotImplementedError
+
+    def forward(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Return the network's raw outputs, ``(b, K)``; differentiable, and the tensors are never changed."""
+        raise NotImplementedError
+
+    def predict(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Return what ``forward`` returns, up to rounding, where no gradient is followed: the fastest way there is."""
+        return self.forward(tensors)
+
+    def most_rows(self) -> int:
+        """Return how many rows may go through the network together, so that activations stay within bounds."""
+        return _ANY_ROWS
+
+    @property
+    def makes_images(self) -> bool:
+        """Whether the network draws or convolves rows of a table inside, so that a batch needs more memory."""
+        return "image" in self.paths
+
+    @property
+    def standardised(self) -> bool:
+        """Whether outputs are around 1, which tells their rounding; else it has to be measured."""
+        return bool(self.paths)
+
+    def branches(self, inputs: Sequence[Tensor]) -> BranchCut | None:  # noqa: ARG002 — of several inputs
+        """Return the network cut into a branch for each input; None where that does not help."""
+        return None
+
+    # ---- outputs -----------------------------------------------------------------------------------------------------
+
+    @property
+    def task(self) -> Task:
+        """Classification or regression."""
+        return self.outputs_form.task
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes; empty for a regression."""
+        return self.outputs_form.class_names
+
+    @property
+    def class_labels(self) -> npt.NDArray[Any]:
+        """The classes as y holds them."""
+        return np.arange(len(self.class_names))
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs that can be explained."""
+        return self.outputs_form.output_names
+
+    def choose(self, targets: tuple[int, ...]) -> None:
+        """Let losses of a regression with several outputs be those of the outputs asked for."""
+
+    def encode_target(self, y: Any, rows: int) -> npt.NDArray[Any]:
+        """Return class indexes int64, or numbers in float64 and their own units."""
+        return self.outputs_form.encode_target(y, rows)
+
+    def resolve_loss(self, loss: str) -> str:
+        """Return the loss's registered name; ``"auto"`` is cross entropy or squared error."""
+        check_choice("loss", loss, ("auto", *losses.names()))
+        usual = "cross_entropy" if self.task == "classification" else "squared_error"
+        return usual if loss == "auto" else loss
+
+    def loss_rows(self, outputs: Tensor, y: npt.NDArray[Any], loss: str) -> npt.NDArray[np.float64]:
+        """Return each row's loss in float64, in the units of y."""
+        return self.outputs_form.loss_rows(outputs, y, loss)
+
+    def divergence_rows(self, outputs: Tensor, reference: Tensor) -> npt.NDArray[np.float64]:
+        """Return each row's divergence from the model's own prediction: Kullback–Leibler's, or squared in y²."""
+        return self.outputs_form.divergence_rows(outputs, reference)
+
+    def readout(self, outputs: Tensor, output: str) -> Tensor:
+        """Return the quantity explained, ``(b, len(output_names))``: logits, probabilities or y's units."""
+        return self.outputs_form.readout(outputs, output)
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Return the probability of every class, ``(b, classes)``."""
+        return self.outputs_form.probabilities(outputs)
