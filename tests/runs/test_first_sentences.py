@@ -41,14 +41,14 @@ def useless(tmp_path_factory):
 
 def test_a_model_that_learnt_nothing_says_so_first(useless):
     folder, said = useless
+    lines = said.splitlines()
+    assert re.match(r"The model predicts grade (worse|no|not significantly) .*than a constant", lines[0])
     metrics = json.loads((folder / "metrics.json").read_text())
     accuracy = metrics["test"]["accuracy"]
     assert accuracy <= metrics["constant"]["accuracy"] + 0.05, "there is nothing to learn"
     assert metrics["constant"]["learnt"] is False
     first = metrics["verdict"][0]
-    assert re.match(r"The model predicts grade (worse|no|not significantly) .*than a constant", first["sentence"])
     assert list(first["facts"]["ahead"]) == ["accuracy", "log_loss", "roc_auc"]
-    lines = said.splitlines()
     assert lines[0] == first["sentence"]
     assert any(line.startswith("Highest estimates of 3 features, by a model that has learnt nothing") for line in lines)
     page = (folder / "report.html").read_text()
@@ -60,8 +60,8 @@ def test_a_model_that_learnt_nothing_says_so_first(useless):
 def test_a_class_of_the_test_rows_alone_empties_no_metric(useless):
     folder, said = useless
     test = json.loads((folder / "metrics.json").read_text())["test"]
-    assert test["unseen"] == {"top": 1}
     assert all(value is not None for value in test.values())
+    assert test["unseen"] == {"top": 1}
     words = "1 test row has a class of grade that no training row has (top): it counts as wrong"
     assert words in said
     assert words in (folder / "report.html").read_text()
@@ -92,6 +92,25 @@ def test_what_baselines_said_is_kept_and_measured_row_by_row(useless, tmp_path):
         result = CliRunner().invoke(app, ["report", str(copy)])
         assert result.exit_code == 2
         assert f"baseline_predictions.npz of stage 'model' is {fact}" in result.stderr
+
+
+def test_what_is_said_of_one_class_is_said_of_the_rarer_one(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(300, 3)), columns=list("abc"))
+    frame["weld"] = np.where(rng.random(300) < 0.12, "cracked", "sound")
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    words = ("--target", "weld", "--preset", "fast", "--out", tmp_path / "run")
+    said = call("run", tmp_path / "table.csv", *words)
+    rows = pd.read_csv(tmp_path / "run" / "predictions.csv")
+    rare = int((rows["truth"] == "cracked").sum())
+    assert 0 < rare < 0.2 * len(rows), "a precondition: the class that comes first in the alphabet is the rarer one"
+    assert set(rows["prediction"]) == {"sound"}, "a precondition: it is never predicted"
+    # Of noise, average precision is about the share of the class that it is of.
+    test = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
+    assert test["average_precision"] < 0.5
+    words = f"finds 0 of {rare} 'cracked'"
+    assert words in said
+    assert words in (tmp_path / "run" / "report.html").read_text().replace("&#39;", "'")
 
 
 def test_a_column_that_gives_the_target_away_is_an_alarm_first_on_page_and_terminal(tmp_path):
