@@ -75,16 +75,16 @@ format: $(VENV)/installed-test ## Let ruff put the code into shape
 	$(BIN)/ruff format .
 
 # The long statistical checks; their one-seed forms are part of `make test`.
-VERIFY := $(sort $(wildcard benchmarks/verify_*.py))
+VERIFY := $(patsubst %.py,%,$(notdir $(sort $(wildcard verification/verify_*.py))))
 verify: $(VENV)/installed-test ## The long statistical checks (hours)
-	@set -e; for script in $(VERIFY); do echo "== $$script"; $(BIN)/python $$script; done
+	@set -e; for script in $(VERIFY); do echo "== $$script"; $(BIN)/python -m verification.$$script; done
 
-BENCHMARKS := $(filter-out $(VERIFY) benchmarks/mutation_testing.py benchmarks/fuzz_readers.py,$(sort $(wildcard benchmarks/*.py)))
+BENCHMARKS := $(subst /,.,$(patsubst %.py,%,$(filter-out benchmarks/%/_%,$(sort $(wildcard benchmarks/*/[a-z]*.py)))))
 benchmarks: $(VENV)/installed-test ## Speed and quality measurements (prints what was measured and on what)
-	@set -e; for script in $(filter-out benchmarks/_%,$(BENCHMARKS)); do echo "== $$script"; $(BIN)/python $$script; done
+	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python -m $$script; done
 
 mutants: $(VENV)/installed-test ## Are small wrong changes noticed by the tests? (hours; goes on where it was stopped)
-	$(BIN)/python benchmarks/mutation_testing.py --jobs 2
+	$(BIN)/python -m tools.mutants.mutation_testing --jobs 2
 
 pictures: $(VENV)/installed-test ## Make the pictures of the documentation again
 	$(BIN)/python docs/make_pictures.py

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from invoking import call
 from safetensors.numpy import save_file
+from tools.diff_runs import comparers, differences, main
 
-from diff_runs import comparers, differences, main
 from permgrad import InputError
 
 TEXT = {".svg": "<svg>a</svg>", ".md": "a", ".txt": "a", ".html": "<p>a</p>"}

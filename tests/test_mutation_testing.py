@@ -12,12 +12,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-
-import mutation_testing
-from _mutants import Mutant, compiles, draw, find_mutants
-from _mutation_choice import Chooser
-
-BENCHMARKS = Path(mutation_testing.__file__).parent
+from tools.mutants import mutation_testing
+from tools.mutants._mutants import Mutant, compiles, draw, find_mutants
+from tools.mutants._mutation_choice import Chooser
 
 
 def changed(source: str, operator: str | None = None) -> set[str]:
@@ -257,7 +254,7 @@ def ask(tmp_path_factory):
     modules = tree.parent / "modules.json"
     modules.write_text('["json", "no_such_module"]')
     process = subprocess.Popen(
-        [sys.executable, str(BENCHMARKS / "_mutation_server.py"), str(tree), str(modules)],
+        [sys.executable, "-m", "tools.mutants._mutation_server", str(tree), str(modules)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": str(tree / "src")},
     )  # fmt: skip

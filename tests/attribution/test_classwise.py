@@ -1,4 +1,4 @@
-"""Explanations of single classes say something about these classes: short form of ``benchmarks/verify_classes.py``."""
+"""Explanations of single classes are about these classes: short form of ``verification/verify_classes.py``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
+from verification import verify_classes as verify
 
 import permgrad as pg
-import verify_classes as verify
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Intervals contain the truth as often as they say (the short form of ``benchmarks/verify_coverage.py``)."""
+"""Intervals contain the truth as often as they say (the short form of ``verification/verify_coverage.py``)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 
 
 @pytest.mark.slow
-def test_one_seed_of_the_coverage_check(benchmark_script, capsys):
-    faults = benchmark_script("verify_coverage").main(["--quick"])
+def test_one_seed_of_the_coverage_check(script, capsys):
+    faults = script("verification.verify_coverage").main(["--quick"])
     printed = capsys.readouterr().out
     assert faults == 0, printed
     assert printed.count(": met") == 6

@@ -1,4 +1,4 @@
-"""The Ray engine on two workers of this machine: the short forms of ``benchmarks/verify_ray.py``, all but its times."""
+"""The Ray engine on two workers of this machine: short forms of ``verification/verify_ray.py``, all but its times."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def case(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Give a model and a table of eight parts."""
-    import verify_ray
+    from verification import verify_ray
 
     return verify_ray.make_case(tmp_path_factory.mktemp("ray"), parts=8, rows=120, repeats=2, preset="fast")
 
@@ -59,7 +59,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def script() -> ModuleType:
-    import verify_ray
+    from verification import verify_ray
 
     return verify_ray
 

@@ -1,8 +1,8 @@
-"""Headlines name no feature without an effect (the short form of ``benchmarks/verify_headlines.py``)."""
+"""Headlines name no feature without an effect (the short form of ``verification/verify_headlines.py``)."""
 
 
-def test_a_few_tables_and_a_few_of_noise(benchmark_script, capsys):
-    faults = benchmark_script("verify_headlines").main(["--quick"])
+def test_a_few_tables_and_a_few_of_noise(script, capsys):
+    faults = script("verification.verify_headlines").main(["--quick"])
     printed = capsys.readouterr().out
     assert faults == 0, printed
     assert printed.count(": met") == 3

@@ -218,15 +218,15 @@ def test_summaries_are_slow_loops(model, rows):
 
 
 @needs_bank
-def test_the_example_on_bank(benchmark_script):
+def test_the_example_on_bank(script):
     """Completeness over all test rows (floor: 0.5 % of f's range), and the 51 inputs sum to the 16 features."""
-    script = benchmark_script("integrated_gradients_speed")
-    model, rows, target = script.bank_model(epochs=3)
+    module = script("benchmarks.speed.integrated_gradients_speed")
+    model, rows, target = module.bank_model(epochs=3)
     assert len(rows) == 9043
     options = {"method": "integrated_gradients", "baseline": "zeros", "target": target, "progress": False}
     inputs = pg.explain(model, rows, players="encoded", **options)
     assert inputs.values.shape == (9043, 51, 1)
-    gap, spread = script.gaps(model, rows, target, inputs.values[:, :, 0])
+    gap, spread = module.gaps(model, rows, target, inputs.values[:, :, 0])
     assert spread > 3  # precondition: f varies
     assert gap.max() <= 0.005 * spread
     features = pg.explain(model, rows, **options)
@@ -235,9 +235,9 @@ def test_the_example_on_bank(benchmark_script):
     # Gaps close by construction; single values are compared with many plain gradients, and with Captum's errors.
     pytest.importorskip("captum")
     some = rows[:150]
-    truth = script.reference(model, some, target, 2000)
+    truth = module.reference(model, some, target, 2000)
     own = np.abs(inputs.values[:150, :, 0] - truth).max(axis=1)
-    peer = np.abs(script.captum(model, some, target) - truth).max(axis=1)
+    peer = np.abs(module.captum(model, some, target) - truth).max(axis=1)
     assert own.mean() < peer.mean()
     assert own.max() < 0.005 * spread
 

@@ -1,12 +1,12 @@
-"""The ranking agrees with the truth where it is known: the short form of ``benchmarks/verify_truth.py``."""
+"""The ranking agrees with the truth where it is known: the short form of ``verification/verify_truth.py``."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from verification import verify_truth as verify
 
 import permgrad as pg
-import verify_truth as verify
 from permgrad_benchmark.truth import make_truth
 
 

@@ -176,12 +176,12 @@ def test_steps_equal_captums():
         np.testing.assert_allclose(found.values[:, :, target], theirs, rtol=1e-7, atol=1e-12)
 
 
-def test_fewer_gradients_than_captum_for_as_small_a_gap(benchmark_script):
+def test_fewer_gradients_than_captum_for_as_small_a_gap(script):
     pytest.importorskip("captum", reason="Captum is a peer, in the extra 'peers'")
-    script = benchmark_script("network_gradients_memory")
+    module = script("benchmarks.speed.network_gradients_memory")
     with torch.random.fork_rng():
-        lines = script.gaps("table", script.table_network(100), 20, 300)
-    assert script.meets_floor(lines)
+        lines = module.gaps("table", module.table_network(100), 20, 300)
+    assert module.meets_floor(lines)
     assert lines[0]["gradients per row"] < lines[-1]["gradients per row"]
     # The network, and with it how far Captum gets with many more, is another on each processor.
     own, *others = [(line["gradients per row"], line["largest error of a value, % of range"]) for line in lines]
@@ -314,7 +314,7 @@ def test_out_of_memory_halves_the_batch(monkeypatch):
 
 @pytest.mark.parametrize("options", [{"steps": 50}, {}])
 def test_memory_grows_with_rows_and_not_with_steps(options):
-    """What NumPy and Python hold; torch's part is measured by ``benchmarks/network_gradients_memory.py``."""
+    """What NumPy and Python hold; torch's part is measured by ``benchmarks/speed/network_gradients_memory.py``."""
     net = seeded(lambda: nn.Sequential(nn.Linear(51, 16), nn.ReLU(), nn.Linear(16, 1))).float()
     rows = drawn(20_000, 51, dtype=torch.float32)
     result = rows.numel() * 8

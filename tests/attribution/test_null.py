@@ -1,4 +1,4 @@
-"""Where nothing is to be found, 5 % of tests find something (the short form of ``benchmarks/verify_null.py``)."""
+"""Where nothing is to be found, 5 % of tests find something (the short form of ``verification/verify_null.py``)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import permgrad as pg
 
 
 @pytest.mark.slow
-def test_one_seed_of_the_null_checks(benchmark_script, capsys):
-    faults = benchmark_script("verify_null").main(["--quick"])
+def test_one_seed_of_the_null_checks(script, capsys):
+    faults = script("verification.verify_null").main(["--quick"])
     printed = capsys.readouterr().out
     assert faults == 0, printed
     assert printed.count(": met") == 12

@@ -1,4 +1,4 @@
-"""Effects and path shares are true, not only additive: the short form of ``benchmarks/verify_paths.py``, and more."""
+"""Effects and path shares are true, not only additive: the short form of ``verification/verify_paths.py``, and more."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import warnings
 
 import numpy as np
 import pytest
+from verification import verify_paths as verify
 
 import permgrad as pg
-import verify_paths as verify
 from permgrad.attribution.replace.donors import donor_rows
 
 TOLERANCE = 1e-5

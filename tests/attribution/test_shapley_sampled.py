@@ -276,7 +276,7 @@ def test_rounds(references, least, most, walks):
     ids=["round", "owen", "large"],
 )
 def test_intervals_cover_the_exact_values(options):
-    """The long form is benchmarks/verify_shapley.py."""
+    """The long form is verification/verify_shapley.py."""
     given = dict(options)
     background = draw(300, seed=5) if given.pop("large", False) else BACKGROUND
     rows = draw(40, seed=9)

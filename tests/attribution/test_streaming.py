@@ -671,12 +671,12 @@ def test_notes_of_many_parts_are_said_once(tmp_path: Path, regressor: pg.HyNNReg
     assert "in part 0 of the table: 20 of 20 values of 'colour' are levels" in str(said[0].message)
 
 
-def test_the_check_of_memory_reads_its_figures_rightly(tmp_path: Path, benchmark_script: Callable[[str], Any]) -> None:
-    script = benchmark_script("verify_streaming")
-    script.write_files(tmp_path / "all", 3, 40, 20)
-    assert open_partitioned(script.linked(tmp_path / "all", tmp_path / "some", 2)).rows == 80
+def test_the_check_of_memory_reads_its_figures_rightly(tmp_path: Path, script: Callable[[str], Any]) -> None:
+    module = script("verification.verify_streaming")
+    module.write_files(tmp_path / "all", 3, 40, 20)
+    assert open_partitioned(module.linked(tmp_path / "all", tmp_path / "some", 2)).rows == 80
     table = open_partitioned(tmp_path / "all")
-    assert len(table.columns) == script.FEATURES + 1
+    assert len(table.columns) == module.FEATURES + 1
     assert table.read(table.parts[0])["x0"].nunique() == 40, "row groups must differ"
 
     def lines(*peaks: float, missing: int = 0) -> list[dict[str, Any]]:
@@ -686,10 +686,10 @@ def test_the_check_of_memory_reads_its_figures_rightly(tmp_path: Path, benchmark
             for peak in peaks
         ]
 
-    assert script.verdict(lines(1.0, 1.04, 1.02), 100)[1]
-    assert not script.verdict(lines(1.0, 1.06), 100)[1]
-    assert not script.verdict(lines(1.6, 1.6), 100)[1]
-    assert not script.verdict(lines(1.0, 1.0, missing=1), 100)[1]
+    assert module.verdict(lines(1.0, 1.04, 1.02), 100)[1]
+    assert not module.verdict(lines(1.0, 1.06), 100)[1]
+    assert not module.verdict(lines(1.6, 1.6), 100)[1]
+    assert not module.verdict(lines(1.0, 1.0, missing=1), 100)[1]
 
 
 @pytest.mark.skipif("PERMGRAD_DATA" not in os.environ, reason="PERMGRAD_DATA does not name the folder of real tables")

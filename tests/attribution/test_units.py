@@ -1,12 +1,12 @@
-"""The units of y change nothing, except in the published method: the short form of ``benchmarks/verify_units.py``."""
+"""The units of y change nothing, except in the published method: the short form of ``verification/verify_units.py``."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from verification import verify_units as verify
 
 import permgrad as pg
-import verify_units as verify
 
 
 @pytest.fixture(scope="module")

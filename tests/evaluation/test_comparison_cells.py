@@ -1,4 +1,4 @@
-"""The cache and the tables of ``benchmarks/comparison.py``, on cells whose answer is known, and two real ones."""
+"""Cache and tables of ``benchmarks/quality/comparison.py``, on cells whose answer is known, and two real ones."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks.quality import _cell_tables as tables
+from benchmarks.quality import comparison, image_question
+from benchmarks.quality._cells import SETS, SPLITS, Cells, Contender
 from sklearn.ensemble import HistGradientBoostingRegressor
-
-import _cell_tables as tables
-import comparison
-import image_question
-from _cells import SETS, SPLITS, Cells, Contender
 
 LABELS = {"default": "ours", "linear": "a line", "tabm": "TabM"}
 

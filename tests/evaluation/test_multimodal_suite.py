@@ -206,7 +206,7 @@ def test_cells_can_be_kept(tmp_path):
 @needs_data
 @pytest.mark.slow
 def test_a_fully_trained_network_is_weighed_as_the_function_weighs():
-    """F6 reads everything; ``benchmarks/verify_multimodal.py`` is the long form, over all functions and seeds."""
+    """F6 reads everything; ``verification/verify_multimodal.py`` is the long form, over all functions and seeds."""
     torch.set_num_threads(1)
     settings = Settings(scale="quick", progress=False)
     suite = MultimodalSuite()

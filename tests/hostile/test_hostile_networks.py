@@ -1,4 +1,4 @@
-"""Every kind of hostile network, each by several methods; ``benchmarks/verify_hostile.py`` goes on for thousands."""
+"""Every kind of hostile network, each by several methods; ``verification/verify_hostile.py`` goes on for thousands."""
 
 import collections
 import warnings

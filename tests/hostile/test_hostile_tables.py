@@ -1,4 +1,4 @@
-"""A fixed, quick set of hostile tables; ``benchmarks/verify_hostile.py`` goes on from here for thousands of cases."""
+"""A fixed, quick set of hostile tables; ``verification/verify_hostile.py`` goes on from here for thousands of cases."""
 
 import collections
 

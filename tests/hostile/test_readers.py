@@ -1,6 +1,6 @@
 """The readers of saved files on changed files, by the hundred, and what counts as a fault there.
 
-``benchmarks/fuzz_readers.py`` is the long form, guided by coverage; here the same changes are drawn at random.
+``tools/fuzz/fuzz_readers.py`` is the long form, guided by coverage; here the same changes are drawn at random.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tools.diff_runs import differences
+from tools.fuzz import _fuzz_readers
+from tools.fuzz._fuzz_mutations import Canary, mutate, pack, scramble, unpack
+from tools.fuzz._fuzzing import Faults, Mutator, Trial
 
-import _fuzz_readers
-from _fuzz_mutations import Canary, mutate, pack, scramble, unpack
-from _fuzzing import Faults, Mutator, Trial
-from diff_runs import differences
 from permgrad import InputError
 
 #: Cases of each reader; those of whole runs take seconds each and are left to the long form.
@@ -170,7 +170,7 @@ def test_cases_are_packed_without_loss():
 
 def test_every_form_is_changed_and_stays_a_form(tmp_path):
     """A change that only ever scrambles bytes would not get past the first check."""
-    from _fuzz_mutations import FORMS
+    from tools.fuzz._fuzz_mutations import FORMS
 
     draw = random.Random(0)
     files = {}

@@ -250,7 +250,7 @@ def test_wrong_options_are_named(options, message):
 @pytest.mark.parametrize("name", ["heloc", "dengue", "covertype", "gas", "puma", "bank"])
 @pytest.mark.parametrize("blur", ["none", "mean", "maximum"])
 def test_pictures_equal_tintolib_on_real_data(name, blur):
-    benchmark = runpy.run_path(str(HERE.parents[1] / "benchmarks" / "imaging_speed.py"), run_name="benchmark")
+    benchmark = runpy.run_path(str(HERE.parents[1] / "benchmarks" / "speed" / "imaging_speed.py"), run_name="benchmark")
     found = benchmark["measure"](Path(os.environ["PERMGRAD_DATA"]), name, blur, rows=20, repeats=1)
     assert found["difference"] <= 1e-6
     assert found["difference_float32"] <= 1e-6

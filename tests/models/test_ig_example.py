@@ -68,7 +68,9 @@ def test_the_published_network_on_bank(bank):
     np.testing.assert_allclose(encoded.mean(axis=0), 0, atol=1e-4)
     np.testing.assert_allclose(encoded.std(axis=0), 1, atol=1e-3)
     scores = model.predict_proba(X_test)
-    assert roc_auc_score(y_test == "yes", scores[:, 1]) > 0.924, "one seed; five are in benchmarks/ig_example.py"
+    assert roc_auc_score(y_test == "yes", scores[:, 1]) > 0.924, (
+        "one seed; five are in benchmarks/quality/ig_example.py"
+    )
     shift = np.log(model.class_weights_[1])
     logit = model.predict_encoded(model.encode(X_test))[:, 0]
     accuracy = [np.mean((logit > cut) == (y_test == "yes")) for cut in (0.0, 0.5, shift)]

@@ -433,7 +433,7 @@ def test_datasets(monkeypatch, tmp_path):
 # --- wide and awkward tables ------------------------------------------------------------------------------------------
 @pytest.mark.slow
 def test_many_more_columns_than_rows_and_pixels(tmp_path):
-    """In full, with 10,000 columns, this is benchmarks/verify_wide.py."""
+    """In full, with 10,000 columns, this is verification/verify_wide.py."""
     rng = np.random.default_rng(0)
     wide = pd.DataFrame(rng.normal(size=(40, 500)).round(3), columns=[f"gene {i}" for i in range(500)])
     wide.assign(y=np.where(wide["gene 3"] > 0, "a", "b")).to_csv(tmp_path / "wide.csv", index=False)

@@ -9,9 +9,9 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from tools.diff_runs import differences
 from typer.testing import CliRunner
 
-from diff_runs import differences
 from permgrad.cli import app
 from permgrad.evaluation.metrics import evaluate
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from benchmarks.quality.image_table_example import INFORMATIVE, NOISE, write_records
 from invoking import call
 from PIL import Image
 
 import permgrad as pg
-from image_table_example import INFORMATIVE, NOISE, write_records
 from permgrad.runs.commands.predict import predict_table
 from permgrad.runs.folder.folder import STAGES
 from permgrad.runs.run.inputs import load_inputs

@@ -19,11 +19,11 @@ import pandas as pd
 import pytest
 from invoking import call, train_run
 from refusing_disk import FULL, READ_ONLY, refusing_disk, small_files
+from tools.diff_runs import differences
+from tools.kills._kills import broken_files, is_temporary
 from typer.testing import CliRunner
 
 import permgrad as pg
-from _kills import broken_files, is_temporary
-from diff_runs import differences
 from permgrad.base.locks import hold_folder, hold_name
 from permgrad.cli import app
 from permgrad.models.train import loop

@@ -1,6 +1,6 @@
 """What must hold of any network: it is refused in one sentence, or explained rightly, and left as it was.
 
-Used by the quick set in the tests and by the long run, ``benchmarks/verify_hostile.py``.
+Used by the quick set in the tests and by the long run, ``verification/verify_hostile.py``.
 """
 
 from __future__ import annotations

@@ -9,17 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
-
-import keras_peer
-import speed
-from _speed import line, missing, take_turns
+from benchmarks.speed import keras_peer, speed
+from benchmarks.speed._speed import line, missing, take_turns
 
 SCRIPTS = Path(speed.__file__).parent
 
 
 def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-W", "ignore", str(SCRIPTS / "speed.py"), *words],
+        [sys.executable, "-W", "ignore", "-m", "benchmarks.speed.speed", *words],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -117,7 +115,7 @@ def test_the_page_shows_ratios_missing_peers_and_other_figures():
         },
         "growth": {"lines": [{"rows": 1000, "slope": 1.0123}], "commit": "def", "minutes": 2.0, "versions": {}},
     }
-    text = speed.page(results, "python benchmarks/speed.py")
+    text = speed.page(results, "python -m benchmarks.speed.speed")
     assert "| a map | loop | work | 1 | 12.5 | s | **12.5** | 12.5–12.5 | 1 |  |" in text
     assert "| a map | nobody | – | – | – | – | – | – | – | missing: it is not installed |" in text
     assert "| rows | slope |" in text

@@ -1,6 +1,6 @@
 """Write tinto_reference.npz: what TINTOlib 1.3.1 draws for small tables. Its output is data; none of its code is here.
 
-Run it in the environment that benchmarks/imaging_speed.py describes::
+Run it in the environment that benchmarks/speed/imaging_speed.py describes::
 
     .venv-tinto/bin/python tests/imaging/reference/make_reference.py
 """

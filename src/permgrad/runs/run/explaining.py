@@ -33,7 +33,7 @@ SWARM_TOLERANCE = 0.005
 REPEATS = 10
 #: The kind of class activation map that the report shows. Of the three it tells classes apart best: on Covertype its
 #: maps differ about twice as much between classes as between two trainings, where the image path carries 3 % of the
-#: branch weights; Grad-CAM's differ less (benchmarks/verify_classes.py).
+#: branch weights; Grad-CAM's differ less (verification/verify_classes.py).
 MAPS = "layercam"
 #: Features up to which each one's direction is traced; beyond, that would take longer than the ranking.
 MOST_DIRECTIONS = 2000

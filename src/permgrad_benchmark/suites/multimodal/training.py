@@ -1,7 +1,7 @@
 """Training the fused network end to end, from labels alone.
 
-Chosen on pairs of training images that were held out, never on test pairs (``benchmarks/multimodal_settings.py`` shows
-the comparison):
+Chosen on pairs of training images that were held out, never on test pairs (the comparison:
+``benchmarks/quality/multimodal_settings.py``):
 
 - an epoch encodes every training image once and pairs it ``PAIRINGS`` times with others and with clinical rows, in new
   pairs each epoch; this is what makes it cheap;

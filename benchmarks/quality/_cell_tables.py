@@ -1,0 +1,252 @@
+"""Tables of finished cells: means, ranks, paired tests, times and gaps; shared by the comparisons."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks._results import RESULTS, commit
+from benchmarks.quality._cells import SETS, Cells
+from permgrad.evaluation.metrics import metrics
+from permgrad.evaluation.paired import corrected_paired_test, holm, mean_ranks
+
+Labels = Mapping[str, str]
+LEVEL = 0.05
+
+
+def higher(name: str) -> bool:
+    """Say whether more is better in the metric of a set."""
+    return metrics.get(SETS[name]).direction == "higher"
+
+
+def scores(cells: Cells, model: str, name: str, splits: Sequence[int], part: str = "test") -> list[float]:
+    """Return what is there of a model's values on a set, in the order of the splits."""
+    found = [cells.value(model, name, split, part) for split in splits]
+    return [value for value in found if value is not None]
+
+
+def shown_sets(sets: Sequence[str]) -> dict[str, str]:
+    """Return the head of each set's column."""
+    return {name: f"{name} ({'AUC' if SETS[name] == 'roc_auc' else SETS[name]})" for name in sets}
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    if not rows:
+        return "(nothing finished yet)"
+    heads = list(dict.fromkeys(key for row in rows for key in row))
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    lines += ["| " + " | ".join(str(row.get(head, "")) for head in heads) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def value_table(cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]) -> list[dict[str, Any]]:
+    """Mean ± standard deviation over splits on the test rows; the best mean of a set in bold."""
+    heads, best = shown_sets(sets), {}
+    for name in sets:
+        means = [np.mean(own) for model in labels if len(own := scores(cells, model, name, splits)) == len(splits)]
+        if means:
+            best[name] = max(means) if higher(name) else min(means)
+    rows = []
+    for model, label in labels.items():
+        row: dict[str, Any] = {"model": label}
+        for name in sets:
+            own = scores(cells, model, name, splits)
+            if not own:
+                row[heads[name]] = "–"
+                continue
+            spread = f" ± {np.std(own, ddof=1):.4f}" if len(own) > 1 else ""
+            text = f"{np.mean(own):.4f}{spread}"
+            if len(own) < len(splits):
+                text += f" ({len(own)} of {len(splits)})"
+            elif name in best and np.mean(own) == best[name]:
+                text = f"**{text}**"
+            row[heads[name]] = text
+        rows.append(row)
+    return rows
+
+
+def ranks(
+    cells: Cells, models: Sequence[str], sets: Sequence[str], splits: Sequence[int]
+) -> tuple[dict[str, float], int]:
+    """Return mean ranks over the cells that all models have, and the number of these cells."""
+    table: dict[str, list[float]] = {model: [] for model in models}
+    for name in sets:
+        for split in splits:
+            own = [cells.value(model, name, split) for model in models]
+            if all(value is not None for value in own):
+                for model, value in zip(models, own, strict=True):
+                    table[model].append(value if higher(name) else -value)  # type: ignore[operator]
+    count = len(next(iter(table.values()), []))
+    return (mean_ranks(table, higher_is_better=True) if count else {}), count
+
+
+def rank_table(cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]) -> list[dict[str, Any]]:
+    """Mean ranks among models that have every cell; where others lack some, also over the cells that all have."""
+    wanted = len(sets) * len(splits)
+    there = {model: sum(len(scores(cells, model, name, splits)) for name in sets) for model in labels}
+    complete = [model for model in labels if there[model] == wanted]
+    begun = [model for model in labels if there[model]]
+    full, _ = ranks(cells, complete, sets, splits)
+    common, count = ranks(cells, begun, sets, splits) if len(begun) > len(complete) else ({}, 0)
+    rows = []
+    for model in sorted(begun, key=lambda model: (full.get(model, 99), common.get(model, 99))):
+        row = {"model": labels[model], "cells": f"{there[model]} of {wanted}"}
+        row["mean rank"] = f"{full[model]:.2f}" if model in full else "–"
+        if count:
+            row[f"mean rank over the {count} cells that all have"] = f"{common[model]:.2f}"
+        rows.append(row)
+    return rows
+
+
+def paired(
+    cells: Cells, first: str, second: str, name: str, splits: Sequence[int], part: str = "test"
+) -> dict[str, Any] | None:
+    """Test ``first`` against ``second`` on the splits that both have; a positive difference is better for ``first``."""
+    found = {s: (cells.value(first, name, s, part), cells.value(second, name, s, part)) for s in splits}
+    shared = {s: (a, b) for s, (a, b) in found.items() if a is not None and b is not None}
+    if len(shared) < 2:
+        return None
+    sign = 1 if higher(name) else -1
+    rows = cells.found[first, name, next(iter(shared))]["rows"]
+    differences = [sign * (a - b) for a, b in shared.values()]
+    return corrected_paired_test(differences, train_rows=rows["train"], test_rows=rows[part]).to_dict()
+
+
+def against_best(
+    cells: Cells, ours: str, labels: Labels, sets: Sequence[str], splits: Sequence[int]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """For each set our model against the other with the best mean; Holm's steps over the sets."""
+    found = []
+    for name in sets:
+        others = {
+            model: float(np.mean(own)) * (1 if higher(name) else -1)
+            for model in labels
+            if model != ours and len(own := scores(cells, model, name, splits)) == len(splits)
+        }
+        if not others or len(scores(cells, ours, name, splits)) < len(splits):
+            continue
+        best = max(others, key=others.__getitem__)
+        test = paired(cells, ours, best, name, splits)
+        if test:
+            found.append({"set": name, "best other": best, **test})
+    for entry, adjusted in zip(found, holm([entry["p_value"] for entry in found]), strict=True):
+        entry["p_holm"] = float(adjusted)
+    rows = [
+        {
+            "set": entry["set"],
+            "best other": labels[entry["best other"]],
+            "difference (+: ours is better)": f"{entry['difference']:+.4f}",
+            "95 % interval": f"{entry['low']:+.4f} … {entry['high']:+.4f}",
+            "p": f"{entry['p_value']:.3f}",
+            "p, Holm over the sets": f"{entry['p_holm']:.3f}",
+            "verdict": _verdict(entry),
+        }
+        for entry in found
+    ]
+    return rows, found
+
+
+def against_all(
+    cells: Cells, ours: str, labels: Labels, sets: Sequence[str], splits: Sequence[int]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Each set, our model against every other; Holm's steps within a set."""
+    found: list[dict[str, Any]] = []
+    heads = shown_sets(sets)
+    rows: dict[str, dict[str, Any]] = {model: {"model": label} for model, label in labels.items() if model != ours}
+    for name in sets:
+        tested = [
+            {"set": name, "other": model, **test}
+            for model in rows
+            if (test := paired(cells, ours, model, name, splits))
+        ]
+        for entry, adjusted in zip(tested, holm([entry["p_value"] for entry in tested]), strict=True):
+            entry["p_holm"] = float(adjusted)
+            star = "*" if adjusted < LEVEL else ""
+            rows[entry["other"]][heads[name]] = f"{entry['difference']:+.4f}{star}"
+        found += tested
+    return [row for row in rows.values() if len(row) > 1], found
+
+
+def _verdict(entry: Mapping[str, Any]) -> str:
+    if entry["p_value"] >= LEVEL:
+        return "level"
+    return "ours is ahead" if entry["difference"] > 0 else "ours is BEHIND"
+
+
+def time_table(cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]) -> list[dict[str, Any]]:
+    """Processor seconds of a fit, mean over the splits that were trained on a processor."""
+    rows = []
+    for model, label in labels.items():
+        row: dict[str, Any] = {"model": label}
+        for name in sets:
+            there = [cells.found[key] for s in splits if (key := (model, name, s)) in cells.found]
+            own = [cell["processor_seconds"] for cell in there if "GPU" not in cell["versions"]]
+            row[name] = f"{np.mean(own):.1f}" if own else ("on a GPU" if there else "–")
+        rows.append(row)
+    return rows
+
+
+def gap_table(cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]) -> list[dict[str, Any]]:
+    """How much better a model is on its training rows than on the test rows, mean over splits."""
+    heads, rows = shown_sets(sets), []
+    for model, label in labels.items():
+        row: dict[str, Any] = {"model": label}
+        for name in sets:
+            own = gaps(cells, model, name, splits)
+            row[heads[name]] = f"{np.mean(own):.4f}" if own else "–"
+        rows.append(row)
+    return rows
+
+
+def gaps(cells: Cells, model: str, name: str, splits: Sequence[int]) -> list[float]:
+    """Return train minus test (errors: test minus train) of each finished split."""
+    sign = 1 if higher(name) else -1
+    pairs = [(cells.value(model, name, s, "train"), cells.value(model, name, s)) for s in splits]
+    return [sign * (train - test) for train, test in pairs if train is not None and test is not None]
+
+
+def dated_versions(cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]) -> dict[str, str]:
+    """Return which versions the cells were computed with, and when."""
+    used = [cells.found[key] for m in labels for n in sets for s in splits if (key := (m, n, s)) in cells.found]
+    if not used:
+        return {}
+    packages: dict[str, set[str]] = {}
+    for cell in used:
+        for package, version in cell["versions"].items():
+            packages.setdefault(package, set()).add(version)
+    dates = sorted(cell["date"] for cell in used)
+    return {
+        "cells computed": f"{dates[0][:10]} to {dates[-1][:10]}",
+        "versions": ", ".join(f"{package} {' and '.join(sorted(own))}" for package, own in packages.items()),
+    }
+
+
+def write(name: str, title: str, head: Mapping[str, Any], text: str, data: Any, *, keep: bool = True) -> None:
+    """Print a page and keep it beside the other results."""
+    full = {
+        "command": f"python benchmarks/{Path(sys.argv[0]).name}" + "".join(f" {part}" for part in sys.argv[1:]),
+        "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
+        "commit": commit(),
+        "machine": f"{platform.machine()}, one thread",
+        **head,
+    }
+    page = f"# {title}\n\n" + "\n".join(f"- {key}: {value}" for key, value in full.items()) + f"\n\n{text}\n"
+    print(page)
+    if keep:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{name}.md").write_text(page, encoding="utf-8")
+        (RESULTS / f"{name}.json").write_text(json.dumps({**full, "results": data}, indent=1) + "\n", encoding="utf-8")
+
+
+def flat(cells: Cells, labels: Labels, sets: Sequence[str], splits: Sequence[int]) -> list[dict[str, Any]]:
+    """Return every finished cell's numbers, for the JSON file."""
+    keys = [(m, n, s) for m in labels for n in sets for s in splits if (m, n, s) in cells.found]
+    kept = ("model", "set", "split", "metrics", "processor_seconds", "fingerprint", "matmul", "date")
+    return [{key: cells.found[at][key] for key in kept} for at in keys]
