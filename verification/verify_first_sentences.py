@@ -28,8 +28,8 @@ import pandas as pd
 from sklearn import datasets
 
 from permgrad.runs.folder.folder import open_run
+from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import configuration, load_inputs
-from permgrad.runs.run.request import RunRequest
 from permgrad.runs.run.stages import STAGE_WORK, Work
 
 

@@ -78,7 +78,7 @@ def read_run(run: Path) -> dict[str, Any]:
 
 def main() -> int:
     """Write, run, and record."""
-    from permgrad.runs.run.request import RunRequest
+    from permgrad.runs.requests import RunRequest
     from permgrad.runs.run.run import run_table
 
     options = parser(__doc__)

@@ -11,12 +11,11 @@ import importlib
 import importlib.util
 import os
 import platform
-import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +37,7 @@ from permgrad.runs.folder.folder import (
     refuse_taken,
     writable_folder,
 )
-from permgrad.runs.run.request import Outcome
+from permgrad.runs.requests import BenchmarkRequest, Outcome
 from permgrad_benchmark.records import CELLS, RESULTS_JSON, RESULTS_TABLE
 
 if TYPE_CHECKING:
@@ -52,63 +51,9 @@ RECORD, REPORT = "benchmark.json", "report.html"
 _NAMES = (RECORD, RESULTS_TABLE, RESULTS_JSON, REPORT, CELLS)
 SCHEMA_VERSION = 1
 EVERY = "all"
-QUICK_SEEDS, FULL_SEEDS = 1, 3
-DEFAULT_PARENT = Path("permgrad-runs")
 
 Say = Callable[[str], None]
 Cell = tuple[str, str, int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class BenchmarkRequest:
-    """The options of ``permgrad benchmark``; see ``permgrad benchmark --help``.
-
-    Attributes:
-        suite: Name of a suite, or ``"all"``.
-        out: Folder; None: ``permgrad-runs/benchmark-<suite>``.
-        seeds: How many seeds, counted from 0; None: three, or one with ``quick``.
-        functions: Names of known functions; empty: all of the suite.
-        methods: Names of contestants; empty: all of the suite.
-        quick: The short form, to see that everything runs.
-        images: Image sets of the multimodal suite, see ``Settings``.
-        peers: Whether other packages' methods take part.
-        threads: Threads to compute with; None: as the machine is set.
-        overwrite: Begin anew in a folder that holds another benchmark or other files.
-    """
-
-    suite: str
-    out: Path | None = None
-    seeds: int | None = None
-    functions: tuple[str, ...] = ()
-    methods: tuple[str, ...] = ()
-    images: tuple[str, ...] = ()
-    quick: bool = False
-    peers: bool = True
-    threads: int | None = None
-    overwrite: bool = False
-
-    @property
-    def folder(self) -> Path:
-        """Where the results go."""
-        return self.out if self.out is not None else DEFAULT_PARENT / f"benchmark-{self.suite}"
-
-    @property
-    def seed_list(self) -> range:
-        """The seeds."""
-        return range((QUICK_SEEDS if self.quick else FULL_SEEDS) if self.seeds is None else self.seeds)
-
-    @property
-    def command(self) -> str:
-        """The command line that asks for this, with only the options that differ from their defaults."""
-        words = ["permgrad", "benchmark", self.suite]
-        words += [] if self.out is None else ["--out", str(self.out)]
-        words += [] if self.seeds is None else ["--seeds", str(self.seeds)]
-        named = (("--functions", self.functions), ("--methods", self.methods), ("--images", self.images))
-        for option, values in named:
-            words += [option, ",".join(values)] if values else []
-        words += (["--quick"] if self.quick else []) + ([] if self.peers else ["--no-peers"])
-        words += [] if self.threads is None else ["--threads", str(self.threads)]
-        return shlex.join(words)
 
 
 def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:

@@ -15,8 +15,8 @@ from permgrad.data.splitting import count_shared_rows
 from permgrad.data.types.column_notes import tell_of_columns
 from permgrad.data.types.column_types import infer_schema
 from permgrad.data.types.duplicates import same_columns
+from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import load_inputs
-from permgrad.runs.run.request import RunRequest
 
 ROWS = 200
 BIG = 2**62

@@ -15,9 +15,8 @@ from permgrad.cli import app
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.runs.compare.inputs import CompareRequest, request_configuration
 from permgrad.runs.folder.documents import check_cells, read_data, read_like
+from permgrad.runs.requests import RunRequest, TuneRequest
 from permgrad.runs.run.inputs import configuration, load_inputs
-from permgrad.runs.run.request import RunRequest
-from permgrad.runs.tune.request import TuneRequest
 
 ROWS = 120
 ASKED = RunRequest(table="t.csv", target=("y",))

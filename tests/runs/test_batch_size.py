@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from permgrad.base.errors import InputError
+from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import configuration, load_inputs
-from permgrad.runs.run.request import RunRequest
 from permgrad.runs.run.stages import make_estimator
 
 

@@ -14,10 +14,9 @@ from invoking import call
 
 from permgrad import InputError
 from permgrad.runs.compare.inputs import CompareRequest, from_request, request_configuration
+from permgrad.runs.requests import RunRequest, TuneRequest
 from permgrad.runs.run.dividing import PARTS
 from permgrad.runs.run.inputs import configuration, load_inputs
-from permgrad.runs.run.request import RunRequest
-from permgrad.runs.tune.request import TuneRequest
 
 
 def table(rows: int = 80) -> pd.DataFrame:

@@ -17,8 +17,8 @@ from PIL import Image
 import permgrad as pg
 from permgrad.runs.commands.predict import predict_table
 from permgrad.runs.folder.folder import STAGES
+from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.inputs import load_inputs
-from permgrad.runs.run.request import RunRequest
 
 SOURCE = Path(os.environ.get("PERMGRAD_DATA", ".")) / "pneumoniamnist.npz"
 pytestmark = [

@@ -16,10 +16,10 @@ from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.runs.commands.predict import read_rows
 from permgrad.runs.folder.folder import check_free, open_run
+from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.dividing import PARTS
 from permgrad.runs.run.image_table import read_records
 from permgrad.runs.run.inputs import configuration, load_inputs
-from permgrad.runs.run.request import RunRequest
 
 DATA = os.environ.get("PERMGRAD_DATA", "")
 

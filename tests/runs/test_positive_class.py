@@ -16,10 +16,9 @@ from sklearn.metrics import average_precision_score
 import permgrad as pg
 from permgrad import InputError
 from permgrad.runs.compare.inputs import CompareRequest, from_request
+from permgrad.runs.requests import RunRequest, TuneRequest
 from permgrad.runs.run.inputs import load_inputs
 from permgrad.runs.run.judging import read_guesses
-from permgrad.runs.run.request import RunRequest
-from permgrad.runs.tune.request import TuneRequest
 
 LINEAR = "logistic or ridge regression"
 WORDS = ("--target", "risk", "--preset", "preset.json")

@@ -13,9 +13,9 @@ import pytest
 
 from permgrad.base.errors import InputError
 from permgrad.evaluation.competitors import Baseline
+from permgrad.runs.requests import RunRequest
 from permgrad.runs.run import run as module
 from permgrad.runs.run import stages
-from permgrad.runs.run.request import RunRequest
 from permgrad.runs.run.run import run_table
 
 

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 import permgrad as pg
 from permgrad.base.errors import PermgradError
 from permgrad.cli import app
-from permgrad.runs.tune.request import TuneRequest
+from permgrad.runs.requests import TuneRequest
 from permgrad.runs.tune.tune import identity_of
 from permgrad.tuning import get_space
 from permgrad.tuning.locks import Worker

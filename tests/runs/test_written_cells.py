@@ -13,9 +13,9 @@ from invoking import call
 
 from permgrad.base.csv_files import csv_text
 from permgrad.runs.folder.documents import read_like
+from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.dividing import PARTS
 from permgrad.runs.run.inputs import load_inputs
-from permgrad.runs.run.request import RunRequest
 from permgrad.runs.run.stages import prediction_table
 
 

@@ -12,11 +12,11 @@ import pandas as pd
 
 from permgrad.base.errors import InputError, counted, suggest
 from permgrad.data.read.cells import canonical
+from permgrad.runs.requests import ExplainRequest
 from permgrad.runs.run.target import find_column
 
 if TYPE_CHECKING:
     from permgrad.data.parts.partitions import PartitionedTable
-    from permgrad.runs.commands.explain import ExplainRequest
 
 #: Rows of a long table that are read into memory at most, rows looked at together, and values kept for a guess.
 MOST_ROWS, _READ_ROWS, _GUESSED = 100_000, 50_000, 1000

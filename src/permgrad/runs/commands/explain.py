@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -35,11 +35,11 @@ from permgrad.runs.commands.stream import (
 )
 from permgrad.runs.folder.documents import check_cells
 from permgrad.runs.folder.outputs import refuse_input, refuse_run_file
+from permgrad.runs.requests import ExplainRequest, Outcome
 from permgrad.runs.run import image_table
 from permgrad.runs.run.cache import Cache
 from permgrad.runs.run.image_table_explaining import explain_records, image_inputs, image_plots
-from permgrad.runs.run.own_rows import own_test_rows, run_of
-from permgrad.runs.run.request import Outcome, table_name
+from permgrad.runs.run.own_rows import own_test_rows
 from permgrad.runs.run.stages import use_threads
 from permgrad.runs.run.target import find_column
 
@@ -48,55 +48,6 @@ if TYPE_CHECKING:
     from permgrad.attribution.parts.engines import Engine
 
 _OURS = {"explanation.json", "values.npz", "importance.csv", "rows.csv", "plots", RECORD, PARTS, LOCAL}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExplainRequest:
-    """The options of ``permgrad explain``; see ``permgrad explain --help``.
-
-    Attributes:
-        table: The rows, a path or the name of a data set; None: the test rows of the model's run.
-        own_rows: Numbers of the rows of ``table`` that are meant; None: all.
-    """
-
-    model_folder: Path
-    table: Path | None = None
-    method: str = "permgrad"
-    row: int | None = None
-    where: tuple[str, ...] = ()
-    baseline: str | None = None
-    target: tuple[str, ...] = ()
-    scope: str = "auto"
-    repeats: int = 10
-    seed: int = 0
-    out: Path | None = None
-    overwrite: bool = False
-    threads: int | None = None
-    stream: bool | None = None
-    rows: int | None = None
-    form: str = "tidy"
-    y: str | None = None
-    positive: str | None = None
-    engine: str = "local"
-    workers: int | None = None
-    address: str | None = None
-    own_rows: npt.NDArray[np.int64] | None = None
-
-    @property
-    def source(self) -> Path:
-        """The table, once it is known."""
-        assert self.table is not None, "test rows of the run are looked up first"
-        return self.table
-
-    @property
-    def folder(self) -> Path:
-        """The folder to write."""
-        if self.out is not None:
-            return self.out
-        row = "" if self.row is None else f"-row{self.row}"
-        chosen = "".join(f"-{''.join(sign if sign.isalnum() else '_' for sign in text)}" for text in self.where)
-        named = run_of(self.model_folder) if self.table is None else self.table
-        return Path(f"{table_name(named)}-{self.method}{row}{chosen}")
 
 
 def explain_table(request: ExplainRequest) -> Outcome:
@@ -125,7 +76,7 @@ def explain_table(request: ExplainRequest) -> Outcome:
     if request.rows is not None:
         _check_sampled(request)
     asked = True if request.stream is None and request.rows is not None else request.stream
-    streamed = request.own_rows is None and is_streamed(request.source, asked)
+    streamed = request.test_rows is None and is_streamed(request.source, asked)
     if streamed and request.row is None and not request.where:
         return _explain_in_parts(request, engine)
     _check_form(request, streamed=streamed)
@@ -154,7 +105,7 @@ def _of_own_rows(request: ExplainRequest) -> ExplainRequest:
                 "predictions.csv). Choose one of them, or name the TABLE."
             )
         place = int(np.flatnonzero(rows == place)[0])
-    return replace(request, table=table, row=place, own_rows=rows, out=request.folder)
+    return replace(request, table=table, row=place, test_rows=rows, out=request.folder)
 
 
 def _explain_in_memory(request: ExplainRequest, engine: Engine, *, streamed: bool) -> Outcome:
@@ -223,9 +174,9 @@ def _read_all(request: ExplainRequest) -> _Read:
         rows, whole = read_rows(model, data, request.source)
     if request.y is not None:
         find_column(request.y, [str(column) for column in whole.columns], "y")
-    if request.own_rows is not None:
-        rows, whole = rows.take(request.own_rows), whole.take(request.own_rows).reset_index(drop=True)
-        return model, data, rows, whole, request.own_rows
+    if request.test_rows is not None:
+        rows, whole = rows.take(request.test_rows), whole.take(request.test_rows).reset_index(drop=True)
+        return model, data, rows, whole, request.test_rows
     check_row(request, len(whole))
     return model, data, rows, whole, np.arange(len(whole), dtype=np.int64)
 
@@ -381,7 +332,7 @@ def _truth(
         labels = {canonical(label): label for label in model.classes_.tolist()}
         y = np.array([labels.get(canonical(value)) for value in values.tolist()], dtype=object)
         strange = known & np.array([value is None for value in y])
-        if strange.any() and request.own_rows is not None:
+        if strange.any() and request.test_rows is not None:
             said = f"{counted(int(strange.sum()), 'test row')} {by_count(int(strange.sum()), 'has', 'have')} a class"
             warn_user(f"{said} that no training row has; {by_count(int(strange.sum()), 'it is', 'they are')} left out")
             known &= ~strange

@@ -20,8 +20,8 @@ from permgrad.data.encode.encoding import align_columns
 from permgrad.runs.folder.documents import DATA, check_cells, read_data, read_like
 from permgrad.runs.folder.folder import read_record
 from permgrad.runs.folder.outputs import refuse_input, refuse_run_file
+from permgrad.runs.requests import Outcome, PredictRequest, run_of, table_name
 from permgrad.runs.run import image_table
-from permgrad.runs.run.request import Outcome, table_name
 from permgrad.runs.run.stages import prediction_table, predictions_of, use_threads
 
 
@@ -49,7 +49,7 @@ def open_model(folder: Path) -> tuple[Any, dict[str, Any]]:
         InputError: There is no model.
     """
     check_model(folder)
-    run = folder if (folder / "model").is_dir() else folder.parent
+    run = run_of(folder)
     with loading():
         from permgrad.models.save.saving import load
 
@@ -80,26 +80,10 @@ def known_columns(data: Mapping[str, Any]) -> list[str]:
     return [name for name in (data.get("target"), *data.get("identifiers", ()), *named) if name is not None]
 
 
-def predict_table(
-    folder: Path,
-    table: Path,
-    *,
-    out: Path | None = None,
-    overwrite: bool = False,
-    threads: int | None = None,
-    stream: bool | None = None,
-) -> Outcome:
+def predict_table(request: PredictRequest) -> Outcome:
     """Predict the rows of a table and write them as CSV; a table that is read in parts as a folder of Parquet files.
 
-    Args:
-        folder: A run's folder, or the model folder in it.
-        table: The rows.
-        out: The file to write, ``.csv``, ``.csv.gz`` or ``.txt``; ``-`` gives the CSV as the outcome's text; None:
-            ``<table>-predictions.csv`` here.
-        overwrite: Whether a file that is there is replaced.
-        threads: Threads to compute with.
-        stream: Whether the table is read in parts; None: see ``stream.is_streamed``. A file to write, named by ``out``,
-            asks for the table in memory.
+    A file to write, named by ``out``, asks for the table in memory.
 
     Raises:
         InputError: No model, a table without the model's columns, or a file that is there already.
@@ -107,9 +91,10 @@ def predict_table(
     """
     from permgrad.runs.commands.stream import is_streamed, predict_stream
 
+    folder, table, out = request.model_folder, request.table, request.out
     names_file = out is not None and (str(out) == "-" or _names_csv(out))
-    if is_streamed(table, False if stream is None and names_file and table.is_file() else stream):
-        return predict_stream(folder, table, out=out, overwrite=overwrite, threads=threads)
+    if is_streamed(table, False if request.stream is None and names_file and table.is_file() else request.stream):
+        return predict_stream(request)
     # Before the place to write: whoever is told of that first overwrites files for a model that there is not.
     opened = open_model(folder)
     target = Path(f"{table_name(table)}-predictions.csv") if out is None else out
@@ -122,11 +107,11 @@ def predict_table(
                 f"predictions are written to a file, however: {target} is a folder; name a file with --out"
             )
         _check_name(target)
-        _check_free(target, overwrite=overwrite)
+        _check_free(target, overwrite=request.overwrite)
     with nullcontext() if to_stdout else hold_name(target):
         if not to_stdout:
-            _check_free(target, overwrite=overwrite)  # again, now that nobody else can write it
-        result, facts = _predicted(*opened, table, threads)
+            _check_free(target, overwrite=request.overwrite)  # again, now that nobody else can write it
+        result, facts = _predicted(*opened, table, request.threads)
         if to_stdout:
             text, quoted = csv_text(result)
             _say_quoted(quoted)

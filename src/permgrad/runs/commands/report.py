@@ -42,13 +42,13 @@ from permgrad.runs.folder.documents import (
     read_table_of,
 )
 from permgrad.runs.folder.folder import RECORD, STAGES, believed, lost_files, read_record, refuse_damaged
+from permgrad.runs.requests import Outcome
 from permgrad.runs.run import image_table_report, strongest
 from permgrad.runs.run.explaining import saved_explanation
 from permgrad.runs.run.gradients import SUMMARY
 from permgrad.runs.run.judging import leak_words, read_guesses
 from permgrad.runs.run.reading import FILE as READING
 from permgrad.runs.run.related import FILE as RELATED
-from permgrad.runs.run.request import Outcome
 
 REPORT = "report.html"
 

@@ -40,8 +40,8 @@ from permgrad.data.types.positive import find_positive
 from permgrad.models.batches import halved, sparing
 from permgrad.runs.commands.predict import known_columns, open_model
 from permgrad.runs.folder.outputs import refuse_input, refuse_run_file
+from permgrad.runs.requests import Outcome, PredictRequest, table_name
 from permgrad.runs.run import image_table
-from permgrad.runs.run.request import Outcome, table_name
 from permgrad.runs.run.stages import identifier_names, prediction_table, predictions_of, use_threads
 
 if TYPE_CHECKING:
@@ -190,31 +190,12 @@ class _Predictions:
         return lines
 
 
-def predict_stream(
-    folder: Path,
-    table: Path,
-    *,
-    out: Path | None = None,
-    overwrite: bool = False,
-    threads: int | None = None,
-    progress: Any = "auto",
-) -> Outcome:
+def predict_stream(request: PredictRequest, *, progress: Any = "auto") -> Outcome:
     """Predict the rows of Parquet files in parts; writes a folder of Parquet files, one for each part.
 
     The same command goes on with the parts that are not finished, and does nothing when all are there.
-
-    Args:
-        folder: a run's folder, or the model folder in it.
-        table: a Parquet file, or a folder of them.
-        out: the folder to write; None: ``<table>-predictions`` here.
-        overwrite: whether other predictions that are there are replaced.
-        threads: threads to compute with.
-        progress: a bar on stderr.
-
-    Raises:
-        InputError: no model, a table without the model's columns, or other files in the folder.
-        EnvironmentProblem: the folder cannot be written.
     """
+    folder, table, out, overwrite = request.model_folder, request.table, request.out, request.overwrite
     target = Path(f"{table_name(table)}-predictions") if out is None else out
     if target.suffix.lower() in (".csv", ".gz", ".txt", ".parquet", ".pq") or str(target) == "-":
         raise InputError(
@@ -225,7 +206,7 @@ def predict_stream(
     refuse_inside(target, table)
     refuse_input(target, {"table": table})
     refuse_run_file(target, folder)
-    use_threads(threads)
+    use_threads(request.threads)
     identifiers = [name for name in data.get("identifiers", ()) if name in opened.columns]
     facts: dict[str, Any] = {
         "permgrad": __version__,

@@ -21,17 +21,17 @@ from permgrad.evaluation.predictor import loss_of
 from permgrad.runs.compare.cells import Say, division, do_cells, put_together
 from permgrad.runs.compare.folder import NAMES, ComparisonFolder, check_free, is_finished, open_comparison, read_record
 from permgrad.runs.compare.folds import Fold, make_folds
-from permgrad.runs.compare.inputs import CompareRequest, Given, from_arrays, from_request, request_configuration
-from permgrad.runs.compare.plan import Plan, check_metric, check_task, make_plan, parse_seeds
+from permgrad.runs.compare.inputs import Given, from_arrays, from_request, request_configuration
+from permgrad.runs.compare.plan import Plan, check_metric, check_task, make_plan
 from permgrad.runs.folder.folder import believed, now, writable_folder
 from permgrad.runs.folder.outputs import refuse_input
-from permgrad.runs.run.request import Outcome
+from permgrad.runs.requests import CompareRequest, Outcome
 from permgrad.runs.run.target import positive_words
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["CompareRequest", "compare", "compare_table", "parse_seeds"]
+__all__ = ["CompareRequest", "compare", "compare_table"]
 
 
 # ---- the command -----------------------------------------------------------------------------------------------------

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,76 +18,7 @@ from permgrad.data.encode.groups import check_blocks
 from permgrad.data.read.cells import Code, CodesArgument, MissingCodes
 from permgrad.data.types.column_types import Kind, checked_kinds, infer_schema
 from permgrad.runs.compare.models import Table
-from permgrad.runs.run.request import DEFAULT_PARENT, TASKS, RunRequest, TableRequest
-
-
-@dataclass(frozen=True, kw_only=True)
-class CompareRequest(TableRequest):
-    """The options of ``permgrad compare``; see ``permgrad compare --help``.
-
-    Attributes:
-        models: Presets and baselines; empty: the usual ones.
-        folds: Number of folds; None: five.
-        splits: Seeds of splits in the place of folds.
-        methods: How models are explained; empty: by permutation, networks also by the path game.
-    """
-
-    models: tuple[str, ...] = ()
-    folds: int | None = None
-    repeats: int = 1
-    splits: tuple[int, ...] = ()
-    metric: str | None = None
-    explain: bool = True
-    methods: tuple[str, ...] = ()
-
-    @property
-    def folder(self) -> Path:
-        """Where everything goes."""
-        return self.out if self.out is not None else DEFAULT_PARENT / f"compare-{self.name}-{self.seed}"
-
-    def run_request(self) -> RunRequest:
-        """Return the request of a run on the same table: what it reads and refuses is the same."""
-        kept = (self.group,) if self.group is not None and self.group not in self.identifier else ()
-        shared = {entry.name: getattr(self, entry.name) for entry in fields(TableRequest)}
-        changed = {
-            "identifier": (*self.identifier, *kept),
-            "group": None,
-            "out": None,
-            "threads": None,
-            "overwrite": False,
-        }
-        return RunRequest(**(shared | changed))
-
-    @property
-    def command(self) -> str:
-        """The command line that asks for this, with only the options that differ from their defaults."""
-        words = ["permgrad", "compare", self.table]
-        words += [word for name in self.target for word in ("--target", name)]
-        words += [] if self.task == "auto" else ["--task", self.task]
-        words += [] if self.positive is None else ["--positive", self.positive]
-        words += ["--models", ",".join(self.models)] if self.models else []
-        words += ["--splits", ",".join(map(str, self.splits))] if self.splits else []
-        words += [] if self.explain else ["--no-explain"]
-        words += [word for name in self.methods for word in ("--method", name)]
-        for option, values in (("--drop", self.drop), ("--id", self.identifier), ("--kind", self.kind)):
-            words += [word for value in values for word in (option, value)]
-        words += [f"--na={','.join(self.na)}"] if self.na else []
-        words += [f"--not-na={','.join(self.not_na)}"] if self.not_na else []
-        usual: dict[str, tuple[Any, Any]] = {
-            "--folds": (self.folds, None),
-            "--repeats": (self.repeats, 1),
-            "--metric": (self.metric, None),
-            "--groups": (self.groups, None),
-            "--group": (self.group, None),
-            "--out": (self.out, None),
-            "--seed": (self.seed, 0),
-            "--device": (self.device, "auto"),
-            "--threads": (self.threads, None),
-        }
-        words += [
-            word for option, (value, default) in usual.items() if value != default for word in (option, str(value))
-        ]
-        return shlex.join(words)
+from permgrad.runs.requests import TASKS, CompareRequest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -132,24 +132,6 @@ def make_plan(
     )
 
 
-def parse_seeds(texts: Sequence[str]) -> tuple[int, ...]:
-    """Return seeds of splits from text.
-
-    Raises:
-        InputError: One of them is no whole number.
-
-    Examples:
-        >>> parse_seeds(["42", "43"])
-        (42, 43)
-    """
-    for text in texts:
-        if not text.isdecimal():
-            raise InputError(
-                f"seeds of splits must be whole numbers, however: --splits has {text!r}; give for example 42,43,44"
-            )
-    return tuple(int(text) for text in texts)
-
-
 def check_task(plan: Plan, task: Task) -> None:
     """Refuse presets that are for the other task, once the table has told which it is.
 

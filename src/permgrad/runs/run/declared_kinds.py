@@ -4,41 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from permgrad.base.errors import InputError, unknown
+from permgrad.base.errors import InputError
 from permgrad.data.types.column_types import Kind
 from permgrad.runs.run.target import find_column
-
-#: A constant column is what its cells say; who wants a column without effect leaves it out.
-KINDS: tuple[Kind, ...] = ("numeric", "categorical", "boolean", "date", "identifier")
-
-
-def parse_kinds(texts: Sequence[str]) -> dict[str, Kind]:
-    """Read what was given with ``--kind``; a name may hold equal signs, a kind does not.
-
-    Raises:
-        InputError: Another form, an unknown kind, or two kinds for one column.
-
-    Examples:
-        >>> parse_kinds(["postcode=categorical", "a=b=numeric"])
-        {'postcode': 'categorical', 'a=b': 'numeric'}
-    """
-    found: dict[str, Kind] = {}
-    for text in texts:
-        name, sign, given = (part.strip() for part in text.rpartition("="))
-        if not sign or not name:
-            raise InputError(
-                f"--kind must have the form COL=KIND, however: --kind {text!r}; give for example "
-                "--kind postcode=categorical"
-            )
-        kind = next((known for known in KINDS if known == given), None)
-        if kind is None:
-            raise unknown(f"kind of column {name!r}", given, KINDS)
-        if found.setdefault(name, kind) != kind:
-            raise InputError(
-                f"a column has one kind, however: --kind {name}={found[name]} and --kind {name}={kind}; leave one out"
-            )
-    return found
-
 
 #: What a target's kind says of the task.
 _TASK_OF: Mapping[str, str] = {"categorical": "classification", "boolean": "classification", "numeric": "regression"}

@@ -15,9 +15,9 @@ from permgrad.data.datasets import DataCard
 from permgrad.data.read.row_lines import RowLines
 from permgrad.data.read.written_numbers import Written
 from permgrad.data.splitting import count_shared_rows, split_rows
+from permgrad.runs.requests import RunRequest
 from permgrad.runs.run import gradients
 from permgrad.runs.run.part_files import read_part_files, with_target
-from permgrad.runs.run.request import RunRequest
 from permgrad.runs.run.target import Task, choose_task, doubt_on_task, target_values
 
 PARTS = ("train", "validation", "test")

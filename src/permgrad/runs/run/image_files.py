@@ -12,7 +12,7 @@ import pandas as pd
 from permgrad.base.errors import InputError
 from permgrad.data.image_table import check_images, locate_images, pages_said, shared_images
 from permgrad.data.read.table import read_table
-from permgrad.runs.run.request import RunRequest
+from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.target import find_column
 
 PartFiles = dict[str, dict[str, list[Path]]]

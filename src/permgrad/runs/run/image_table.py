@@ -17,9 +17,9 @@ from permgrad.data.encode.encoding import TableEncoder, align_columns
 from permgrad.data.image_table import locate_images, pages_said
 from permgrad.runs.commands.report import is_image_model
 from permgrad.runs.folder.documents import read_like
+from permgrad.runs.requests import RunRequest
 from permgrad.runs.run.dividing import PARTS
 from permgrad.runs.run.inputs import Inputs, Part
-from permgrad.runs.run.request import RunRequest
 from permgrad.runs.run.stages import (
     Work,
     data_stage,

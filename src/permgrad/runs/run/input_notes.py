@@ -17,8 +17,7 @@ from permgrad.data.read.written_numbers import Written
 from permgrad.data.types.column_types import Schema
 from permgrad.data.types.duplicates import as_groups, duplicates_said, same_columns
 from permgrad.data.types.identifiers import CODES, MANY_CODES, SUSPECT
-from permgrad.runs.run.declared_kinds import parse_kinds
-from permgrad.runs.run.request import RunRequest
+from permgrad.runs.requests import RunRequest, parse_kinds
 from permgrad.runs.run.target import AS_TEXT, Task
 
 #: Why a column is no feature, in the words of the table of columns.

@@ -30,8 +30,9 @@ from permgrad.data.read.whole_numbers import FUSED, fused_columns
 from permgrad.data.read.written_numbers import Written
 from permgrad.data.types.column_types import Kind, Schema, infer_schema
 from permgrad.runs.folder.folder import folder_hash
+from permgrad.runs.requests import RunRequest, parse_kinds
 from permgrad.runs.run import image_files
-from permgrad.runs.run.declared_kinds import check_kinds, parse_kinds, task_of_target
+from permgrad.runs.run.declared_kinds import check_kinds, task_of_target
 from permgrad.runs.run.dividing import Divided, Rows, divided, shared_rows
 from permgrad.runs.run.input_notes import (
     LIKE_AN_IDENTIFIER,
@@ -42,7 +43,6 @@ from permgrad.runs.run.input_notes import (
     notes_on_codes,
 )
 from permgrad.runs.run.part_files import notes_on_division, text_columns, with_needed_columns
-from permgrad.runs.run.request import RunRequest
 from permgrad.runs.run.target import Task, find_column, positive_label
 
 

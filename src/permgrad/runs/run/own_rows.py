@@ -14,8 +14,8 @@ import numpy.typing as npt
 from permgrad.base.errors import InputError
 from permgrad.base.stored import read_npz
 from permgrad.runs.folder.folder import believed, read_record
+from permgrad.runs.requests import RunRequest, run_of
 from permgrad.runs.run.inputs import content_of, is_named
-from permgrad.runs.run.request import RunRequest
 
 
 def sources(request: RunRequest) -> dict[str, str]:
@@ -26,11 +26,6 @@ def sources(request: RunRequest) -> dict[str, str]:
         for role, path in paths.items()
         if path is not None
     }
-
-
-def run_of(folder: Path) -> Path:
-    """Return the folder of the run that a model's folder belongs to; that of a run is its own."""
-    return folder if (folder / "model").is_dir() else folder.parent
 
 
 def own_test_rows(folder: Path) -> tuple[Path, npt.NDArray[np.int64]]:

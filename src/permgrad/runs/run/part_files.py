@@ -13,8 +13,7 @@ from permgrad.data.read.row_lines import RowLines
 from permgrad.data.read.table import blank_codes, read_written
 from permgrad.data.read.written_numbers import Written
 from permgrad.data.types.column_types import Kind
-from permgrad.runs.run.declared_kinds import parse_kinds
-from permgrad.runs.run.request import RunRequest
+from permgrad.runs.requests import RunRequest, parse_kinds
 from permgrad.runs.run.target import find_column
 
 

@@ -29,8 +29,8 @@ from permgrad.runs.folder.folder import (
     whole_stages,
 )
 from permgrad.runs.folder.outputs import refuse_input
+from permgrad.runs.requests import Outcome, RunRequest
 from permgrad.runs.run.inputs import Inputs, configuration, load_inputs
-from permgrad.runs.run.request import Outcome, RunRequest
 from permgrad.runs.run.target import positive_words
 
 __all__ = ["RunRequest", "run_table"]

@@ -24,13 +24,13 @@ from permgrad.data.types.column_notes import told_of_columns
 from permgrad.runs.commands.report import write_run_report
 from permgrad.runs.folder.documents import DATA, read_json
 from permgrad.runs.folder.folder import RunFolder, believed
+from permgrad.runs.requests import RunRequest
 from permgrad.runs.run import gradients
 from permgrad.runs.run.dividing import PARTS
 from permgrad.runs.run.explaining import explain_run
 from permgrad.runs.run.inputs import Inputs
 from permgrad.runs.run.judging import find_leaks, judge, leak_words, write_guesses
 from permgrad.runs.run.own_rows import sources
-from permgrad.runs.run.request import RunRequest
 
 if TYPE_CHECKING:
     from permgrad.models.estimators.presets import Preset

@@ -24,8 +24,8 @@ from permgrad.runs.folder.folder import (
     read_record,
     writable_folder,
 )
+from permgrad.runs.requests import Outcome
 from permgrad.runs.run.inputs import configuration
-from permgrad.runs.run.request import Outcome
 from permgrad.runs.run.run import lost_line, summarise
 from permgrad.runs.tune.folder import (
     MODEL,
@@ -45,8 +45,8 @@ from permgrad.tuning.study import BEST_EPOCH, EPOCHS, PROPOSAL, REASON, SECONDS
 if TYPE_CHECKING:
     import pandas as pd
 
+    from permgrad.runs.requests import TuneRequest
     from permgrad.runs.run.stages import Work
-    from permgrad.runs.tune.request import TuneRequest
     from permgrad.runs.tune.tune import Session
     from permgrad.tuning.spaces import Space
 

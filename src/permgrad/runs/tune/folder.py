@@ -15,7 +15,7 @@ from typing import Any
 from permgrad.base.files import plain, write_json_atomic
 from permgrad.runs.folder.folder import NAMES as RUN_NAMES
 from permgrad.runs.folder.folder import another, configuration_hash, now, read_record_file, refuse_file, refuse_foreign
-from permgrad.runs.tune.request import DATABASE
+from permgrad.runs.requests import DATABASE
 from permgrad.tuning.study import differences
 
 TUNE_RECORD, WORKERS, TRIALS, TABLE, PRESET, PAGE = (

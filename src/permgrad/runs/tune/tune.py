@@ -19,9 +19,9 @@ from permgrad.data.types.column_notes import told_of_columns
 from permgrad.models.estimators.settings import device_faults
 from permgrad.runs.folder.folder import configuration_hash, read_record, refuse_taken, writable_folder
 from permgrad.runs.folder.outputs import refuse_input
+from permgrad.runs.requests import Outcome, TuneRequest
 from permgrad.runs.run import stages
 from permgrad.runs.run.inputs import Inputs, configuration, load_inputs
-from permgrad.runs.run.request import Outcome
 from permgrad.runs.run.run import headline
 from permgrad.runs.tune.export import export_winner, finished_outcome, write_page, write_table
 from permgrad.runs.tune.folder import (
@@ -39,7 +39,6 @@ from permgrad.runs.tune.folder import (
     read_tune_record,
     write_tune_record,
 )
-from permgrad.runs.tune.request import TuneRequest
 from permgrad.tuning import get_space
 from permgrad.tuning.locks import Worker
 from permgrad.tuning.optuna_tools import Pruner, need_optuna, quiet_optuna
