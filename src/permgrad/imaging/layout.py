@@ -253,8 +253,6 @@ def make_layout(name_or_object: Any, pixels: int = 20, random_state: Any = None,
         >>> make_layout("assignment", 20, 0).fit(rows).positions.shape
         (4, 2)
     """
-    from permgrad.imaging import assignment, random_layout, tinto  # noqa: F401 — importing them fills the registry
-
     if isinstance(name_or_object, str):
         maker = layouts.get(name_or_object)
         known = [key for key in inspect.signature(maker).parameters if key not in ("pixels", "random_state")]

@@ -18,7 +18,7 @@ from permgrad.base.errors import InputError
 from permgrad.base.random import generator, resolve_seed
 from permgrad.base.registry import Registry
 from permgrad.data.read.cells import Floats
-from permgrad_benchmark.truth.values import Known, compute_known
+from permgrad_benchmark.truth.values import Known, compute_known, cross_entropy, sigmoid
 
 Task = Literal["regression", "classification"]
 
@@ -224,20 +224,6 @@ class Truth(ABC):
 @functools.lru_cache(maxsize=256)
 def _known(kind: type[Truth], estimand: str) -> Known:
     return compute_known(kind(), estimand, ESTIMANDS)
-
-
-def sigmoid(f: Floats) -> Floats:
-    """Return 1 / (1 + exp(−f))."""
-    from scipy.special import expit
-
-    return np.asarray(expit(f))
-
-
-def cross_entropy(truth: Floats, said: Floats) -> Floats:
-    """Return the expected log loss of saying probability ``said`` where it is ``truth``, in nats."""
-    from scipy.special import xlog1py, xlogy
-
-    return np.asarray(-xlogy(truth, said) - xlog1py(1 - truth, -said))
 
 
 truths: Registry[type[Truth]] = Registry("known function")

@@ -229,8 +229,6 @@ def _sage(truth: Truth, number: int, points: int, averaged: int) -> Floats:
 
 def _sage_of_classes(truth: Truth, x: Floats, others: Floats) -> Floats:
     """SAGE with the log loss: absent features are averaged on the scale of probabilities."""
-    from permgrad_benchmark.truth.base import cross_entropy, sigmoid
-
     size = truth.n_relevant
     truly = sigmoid(truth.values(x))
 
@@ -252,3 +250,17 @@ def shapley_of_subsets(size: int, game: Callable[[tuple[int, ...]], float]) -> F
     for present in itertools.chain.from_iterable(itertools.combinations(range(size), k) for k in range(size + 1)):
         table[sum(1 << j for j in present)] = game(present)
     return shapley_from_coalitions(table, size)
+
+
+def sigmoid(f: Floats) -> Floats:
+    """Return 1 / (1 + exp(−f))."""
+    from scipy.special import expit
+
+    return np.asarray(expit(f))
+
+
+def cross_entropy(truth: Floats, predicted: Floats) -> Floats:
+    """Return the expected log loss of predicting probability ``predicted`` where it is ``truth``, in nats."""
+    from scipy.special import xlog1py, xlogy
+
+    return np.asarray(-xlogy(truth, predicted) - xlog1py(1 - truth, -predicted))
