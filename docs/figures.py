@@ -533,7 +533,6 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     README: ("3.11", "2.0"),
     DOCS + "benchmark.md": ("5 %", "1 %", "0.5"),
     DOCS + "cluster.md": ("15 s", "120 GB"),
-    DOCS + "architecture.md": ("10 seconds",),
     DOCS + "comparing.md": ("15 %", "95 %", "5 %"),
     DOCS + "images-and-a-table.md": ("26.7",),
     DOCS + "imbalance-and-integrated-gradients.md": ("11.7 %", "20 %", "72 %", "8 %", "0.5", "40 %"),

@@ -273,7 +273,7 @@ def make_layout(name_or_object: Any, pixels: int = 20, random_state: Any = None,
         raise InputError(
             f"layout must be one of {', '.join(map(repr, layouts.names()))}, or an object with "
             "fit(encoded, names, random_state) that sets positions, pixels and overlap, "
-            f"however: layout={shown(name_or_object)}; see docs/architecture.md for the protocol"
+            f"however: layout={shown(name_or_object)}; see docs/adding-a-layout.md for the protocol"
         )
     return copy.deepcopy(name_or_object)  # type: ignore[no-any-return]
 
