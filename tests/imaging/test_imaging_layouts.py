@@ -279,7 +279,8 @@ def test_an_object_with_the_protocol_plugs_in_and_is_not_changed():
             (
                 "layout must be one of 'assignment', 'random', 'tinto', or an object with fit(encoded, "
                 "names, random_state) "
-                "that sets positions, pixels and overlap, however: layout=3; see docs/adding-a-layout.md for the protocol"
+                "that sets positions, pixels and overlap, however: layout=3; "
+                "see docs/adding-a-layout.md for the protocol"
             ),
         ),
         (

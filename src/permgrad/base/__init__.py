@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""What every folder may use."""

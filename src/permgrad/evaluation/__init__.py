@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""How good models are, and how good explanations are."""

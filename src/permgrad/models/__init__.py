@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""Networks, training, estimators, saved models."""

@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""What the commands do."""

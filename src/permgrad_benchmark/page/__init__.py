@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""The page of the benchmark."""

@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""The same explanation over rows in pieces."""

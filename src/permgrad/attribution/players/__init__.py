@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""Who may be replaced."""

@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""Replacement games: donors, coalitions, moments."""

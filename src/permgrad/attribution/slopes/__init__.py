@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""Slopes along lines, integrals and baselines."""

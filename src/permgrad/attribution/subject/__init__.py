@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""The model being explained: how it is called, what it returns, what it offers."""

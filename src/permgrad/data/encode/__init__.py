@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""From a frame to encoded columns, feature by feature."""

@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""Parquet tables that need not fit in memory, as numbered parts."""

@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""From a file to a frame of cells."""

@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""What each column is, and what users are told of it."""

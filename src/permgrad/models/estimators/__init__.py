@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""The estimators, their presets and the checks of their arguments."""

@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""Networks that only predict, and predictions after a replacement."""

@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""The networks and what they are made of."""

@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""Saved models: writing, checking and reading them."""

@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""Fitting on Parquet files that need not fit in memory."""

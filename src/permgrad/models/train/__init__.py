@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""Training, on one device or on several."""

@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""The commands that work on a finished run or a saved model."""

@@ -1,1 +1,1 @@
-"""See docs/architecture.md."""
+"""The folder of a run."""
