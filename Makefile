@@ -8,7 +8,7 @@ RUNS ?= permgrad-runs
 CHECK_PYTHON := import sys; sys.exit(None if sys.version_info >= (3, 11) else "permgrad needs Python 3.11 or newer, however: this is " + sys.version.split()[0] + "; set PYTHON=/path/to/python3.11")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest test-foreign lint format verify benchmarks mutants pictures figures clean
+.PHONY: help demo test test-all test-lowest test-foreign lint format verify benchmarks mutants pictures figures clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -37,7 +37,10 @@ demo: $(VENV)/installed-demo ## Train and explain on a data set that ships with 
 
 # So many processes share the tests, a file at a time: what a file's tests have in common is made once.
 TEST_PROCESSES ?= 2
-test: $(VENV)/installed-test ## Run all tests
+test: $(VENV)/installed-test ## Run every quick test on a few of its cases (minutes)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --cases 3 -m "not slow"
+
+test-all: $(VENV)/installed-test ## Run all tests on all their cases; what CI runs
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 # The oldest supported versions in an environment of their own, without the extras: tests that need one are skipped and say so.

@@ -1,4 +1,4 @@
-"""What holds for all tests: how many threads they compute with, and which examples in docstrings are skipped."""
+"""What holds for all tests: the threads they compute with, how many cases of each run, which examples are skipped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,31 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 EXTRAS = ("captum", "shap", "shapiq", "optuna", "ray", "lightgbm", "xgboost", "pytabkit")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--cases", type=int, metavar="N", help="of a test with more than N cases run N, spread over all of them"
+    )
+
+
+def spread(items: list[pytest.Item], most: int) -> tuple[list[pytest.Item], list[pytest.Item]]:
+    """Divide tests into those that run and those left out: at most so many cases of one function, evenly spread."""
+    functions: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        functions.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    chosen = {
+        cases[round(k * (len(cases) - 1) / max(min(most, len(cases)) - 1, 1))].nodeid
+        for cases in functions.values()
+        for k in range(min(most, len(cases)))
+    }
+    return [item for item in items if item.nodeid in chosen], [item for item in items if item.nodeid not in chosen]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if (most := config.getoption("--cases")) is not None:
+        if most < 1:
+            raise pytest.UsageError(f"--cases must be at least 1, got {most}.")
+        items[:], left_out = spread(items, most)
+        config.hook.pytest_deselected(items=left_out)
     for item in items:
         if isinstance(item, pytest.DoctestItem) and item.dtest is not None:
             source = "".join(example.source for example in item.dtest.examples)
