@@ -1,10 +1,10 @@
 """The fixed cases: data, models, torch networks, and what is computed with them by public names of permgrad.
 
-    python verification/_fixed_cases.py list                             # names, and where permgrad comes from
-    python verification/_fixed_cases.py train MODELS                     # fit and save the models
-    python verification/_fixed_cases.py tables FOLDER                    # write the tables that commands are given
-    python verification/_fixed_cases.py cases MODELS OUT --names NAME…   # compute cases, one folder each
-    python verification/_fixed_cases.py read RESULTS OUT --names NAME…   # load saved explanations, write their frames
+    python -m verification._fixed_cases list                             # names, and where permgrad comes from
+    python -m verification._fixed_cases train MODELS                     # fit and save the models
+    python -m verification._fixed_cases tables FOLDER                    # write the tables that commands are given
+    python -m verification._fixed_cases cases MODELS OUT --names NAME…   # compute cases, one folder each
+    python -m verification._fixed_cases read RESULTS OUT --names NAME…   # load saved explanations, write their frames
 
 ``old_against_new.py`` starts this file with PYTHONPATH of the one and the other checkout.
 """
@@ -278,7 +278,7 @@ def _explained(model: str, rows: int, **options: Any) -> Case:
 
 def cases() -> dict[str, Case]:
     """Return every case by name."""
-    from _explanations import EXPLANATIONS
+    from verification._explanations import EXPLANATIONS
 
     found: dict[str, Case] = {name: _explained(model, rows, **own) for name, (model, rows, own) in EXPLANATIONS.items()}
     found |= {f"predict {name}": partial(predictions, name) for name in RECIPES}

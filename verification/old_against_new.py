@@ -4,6 +4,7 @@
     python verification/old_against_new.py OLD_CHECKOUT --new CHECKOUT      # against another
     python verification/old_against_new.py OLD --only 'shapley*' command-run  # some cases (--list names them)
     python verification/old_against_new.py OLD --keep FOLDER                # keep what the old code computed
+    python verification/old_against_new.py OLD --speed [--speed-run]        # how fast, in the place of what
 
 The old code trains and saves small models. Both codes load them and compute fixed cases: predictions, all methods of
 explanation on hybrid and on torch networks, tables in parts, a comparison of models, refusals, trainings from the same
@@ -13,7 +14,7 @@ largest relative difference, the verdict. The exit code is 1 if anything differs
 because the old result is an error, zero or empty. Cases that differ by design stand in ``INTENDED``, with the reason.
 
 Only public names are used. A case of the old code is computed once and kept under ``--keep``, in a folder named after
-the old commit, the libraries and these scripts.
+the old commit, the libraries and these scripts. ``--speed`` is described in ``_speed_of_both.py``.
 """
 
 from __future__ import annotations
@@ -34,11 +35,14 @@ from fnmatch import fnmatchcase
 from importlib.metadata import version
 from pathlib import Path
 
-from _commands import COMMANDS
-from _same import Found, compare, trivial
-
 HERE = Path(__file__).resolve().parent
-CASES = HERE / "_fixed_cases.py"
+sys.path.insert(0, str(HERE.parent))  # for those who start the file itself
+
+from verification._commands import COMMANDS  # noqa: E402
+from verification._same import Found, compare, trivial  # noqa: E402
+from verification._speed_of_both import Both, measure, table  # noqa: E402
+
+CASES = ("-m", "verification._fixed_cases")
 #: Cases that differ by design: name → what was changed. They are compared and shown, and do not fail.
 INTENDED: dict[str, str] = {"command-help-all": "permgrad diff is tools/diff_runs.py"}
 
@@ -55,7 +59,8 @@ class Side:
         """Return the environment of its processes: its sources first, one thread, no terminal's width or colour."""
         kept = {name: text for name, text in os.environ.items() if not name.startswith(("PERMGRAD_", "COV_"))}
         single = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-        fixed = {"PYTHONPATH": str(self.checkout / "src"), "MPLBACKEND": "Agg", "COLUMNS": "100", "NO_COLOR": "1"}
+        paths = os.pathsep.join([str(self.checkout / "src"), str(HERE.parent)])
+        fixed = {"PYTHONPATH": paths, "MPLBACKEND": "Agg", "COLUMNS": "100", "NO_COLOR": "1"}
         data = {name: os.environ[name] for name in ("PERMGRAD_DATA",) if name in os.environ}
         return {**kept, **single, **fixed, **data}
 
@@ -81,7 +86,7 @@ class Side:
 
     def names(self) -> list[str]:
         """Return the names of all fixed cases, and make sure that this checkout is the one that is imported."""
-        said = self.start(CASES, "list")[1]
+        said = self.start(*CASES, "list")[1]
         found = json.loads(said[said.index("{") :])
         if not Path(found["file"]).resolve().is_relative_to(self.checkout.resolve()):
             raise SystemExit(f"permgrad must come from {self.checkout}, however: it came from {found['file']}")
@@ -93,7 +98,7 @@ class Side:
         if not (models / "done").is_file():
             shutil.rmtree(models, ignore_errors=True)
             models.mkdir(parents=True)
-            self.start(CASES, "train", models)
+            self.start(*CASES, "train", models)
             (models / "done").touch()
         return models
 
@@ -103,7 +108,7 @@ class Side:
         for name in missing:
             shutil.rmtree(self.folder / "cases" / name, ignore_errors=True)
         if missing:
-            self.start(CASES, "cases", models, self.folder / "cases", "--names", *missing)
+            self.start(*CASES, "cases", models, self.folder / "cases", "--names", *missing)
 
     def command(self, name: str, finished: Path) -> None:
         """Run a command in a folder of its own, if that has not been done."""
@@ -128,7 +133,7 @@ class Side:
         tables, finished = self.folder / "tables", self.folder / "finished"
         if not (tables / "done").is_file():
             tables.mkdir(parents=True, exist_ok=True)
-            self.start(CASES, "tables", tables)
+            self.start(*CASES, "tables", tables)
             (tables / "done").touch()
         shutil.rmtree(finished, ignore_errors=True)
         shutil.copytree(tables, finished)
@@ -150,7 +155,7 @@ def key(checkout: Path) -> str:
     digest = hashlib.sha256()
     for asked in (("rev-parse", "HEAD"), ("diff", "HEAD", "--", "src"), ("status", "--porcelain", "--", "src")):
         digest.update(subprocess.run(["git", "-C", checkout, *asked], capture_output=True, check=True).stdout)
-    for path in (CASES, HERE / "_explanations.py", HERE / "_commands.py"):
+    for path in (HERE / f"_{name}.py" for name in ("fixed_cases", "explanations", "commands", "speed_cases")):
         digest.update(path.read_bytes())
     digest.update(" ".join([sys.version, *(version(name) for name in ("torch", "numpy", "pandas"))]).encode())
     return digest.hexdigest()[:16]
@@ -226,7 +231,7 @@ def _read_by_new(old: Side, new: Side, names: Sequence[str]) -> bool:
     saved = [name for name in names if (old.folder / "cases" / name / "explanation").is_dir()]
     if not saved:
         return True
-    new.start(CASES, "read", old.folder / "cases", new.folder / "read", "--names", *saved)
+    new.start(*CASES, "read", old.folder / "cases", new.folder / "read", "--names", *saved)
     found = Found()
     for name in saved:
         for path in sorted((new.folder / "read" / name).glob("*.csv")):
@@ -234,6 +239,20 @@ def _read_by_new(old: Side, new: Side, names: Sequence[str]) -> bool:
             if one.largest > 0:
                 found.faults.append(f"{name}/{path.name}: reading a file must change no number")
     return judge(f"explanations of old, read by new ({len(saved)})", found, [] if found.compared else ["no frames"])
+
+
+def as_fast(old: Side, new: Side, only: Sequence[str], rounds: int, runs: int) -> bool:
+    """Time both checkouts, print the table, and return whether all floors are met."""
+    models = old.folder / "timed"
+    if not (models / "done").is_file():
+        shutil.rmtree(models, ignore_errors=True)
+        models.mkdir(parents=True)
+        old.start("-m", "verification._speed_cases", "models", models)
+        (models / "done").touch()
+    both = Both((old.checkout, new.checkout), (old.environment, new.environment), models)
+    lines = measure(both, only, rounds, runs)
+    print("\n".join(table(lines)))
+    return all(line.verdict.startswith("met") for line in lines)
 
 
 def main() -> int:
@@ -245,10 +264,17 @@ def main() -> int:
     options.add_argument("--except", nargs="+", default=[], metavar="NAME", dest="without", help="leave these out")
     options.add_argument("--keep", type=Path, metavar="FOLDER", help="keep results, so that old ones are made once")
     options.add_argument("--list", action="store_true", help="print the names of all cases")
+    options.add_argument("--speed", action="store_true", help="compare how fast they are, not what they compute")
+    options.add_argument("--rounds", type=int, default=6, help="of --speed")
+    options.add_argument(
+        "--speed-run", type=int, nargs="?", const=1, default=0, metavar="ROUNDS", help="with it, `permgrad run heloc`"
+    )
     arguments = options.parse_args()
     started, spent = time.perf_counter(), os.times()
     with _folders(arguments.keep, arguments.old) as folders:
         old, new = (Side(c.resolve(), f) for c, f in zip((arguments.old, arguments.new), folders, strict=True))
+        if arguments.speed or arguments.speed_run:
+            return 0 if as_fast(old, new, arguments.only, arguments.rounds, arguments.speed_run) else 1
         every = old.names()
         if arguments.list:
             print("\n".join(every))
