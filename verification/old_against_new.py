@@ -65,7 +65,7 @@ class Side:
         return {**kept, **single, **fixed, **data}
 
     def start(self, *arguments: str | Path, cwd: Path | None = None, check: bool = True) -> tuple[int, str]:
-        """Run Python with arguments; return the exit code and what it said.
+        """Run Python with arguments, in this repository if not elsewhere; return the exit code and what it said.
 
         Raises:
             SystemExit: It failed, and ``check`` is true.
@@ -73,7 +73,7 @@ class Side:
         command = [sys.executable, *map(str, arguments)]
         done = subprocess.run(
             command,
-            cwd=cwd,
+            cwd=cwd or HERE.parent,
             env=self.environment,
             check=False,
             text=True,
