@@ -98,7 +98,10 @@ def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:
     use_threads(request.threads)
     for wanted in chosen:
         # Data that are not there are found out before a folder is.
-        if any(own == wanted.name for own, _, _ in cells) and (check := getattr(wanted, "check", None)) is not None:
+        if (
+            any(suite_name == wanted.name for suite_name, _, _ in cells)
+            and (check := getattr(wanted, "check", None)) is not None
+        ):
             check(settings)
     with _open(folder, configuration, request) as record:
         for number, (suite, function, seed) in enumerate(cells, start=1):
@@ -144,14 +147,14 @@ def _do_cell(folder: Path, suite: Suite, function: str, seed: int, settings: Set
 
 def _stored_cells(folder: Path, registry: Registry[Suite]) -> list[Cell]:
     """List the finished cells of a folder, in the order of suites, functions and seeds."""
-    found: list[Cell] = []
+    cells: list[Cell] = []
     for suite in registry:
         names = [path.stem for path in (folder / CELLS / suite).glob("*.json")]
         split = [(function, int(seed)) for function, _, seed in (name.rpartition("-") for name in names)]
         order = {function: place for place, function in enumerate(registry.get(suite).functions)}
-        known = [cell for cell in split if cell[0] in order]
-        found += [(suite, *cell) for cell in sorted(known, key=lambda cell: (order[cell[0]], cell[1]))]
-    return found
+        in_order = [cell for cell in split if cell[0] in order]
+        cells += [(suite, *cell) for cell in sorted(in_order, key=lambda cell: (order[cell[0]], cell[1]))]
+    return cells
 
 
 # ---- what it leaves --------------------------------------------------------------------------------------------------
@@ -159,13 +162,13 @@ def _write_results(folder: Path, registry: Registry[Suite], settings: Settings, 
     """Write the tables and the page from all finished cells."""
     from permgrad_benchmark import Records
 
-    found = Records()
+    records = Records()
     for cell in _stored_cells(folder, registry):
-        found.extend(Records.read_cell(folder, *cell) or ())
-    frame = found.to_frame()
+        records.extend(Records.read_cell(folder, *cell) or ())
+    frame = records.to_frame()
     facts = _facts(registry, frame, settings, record)
     with writable_folder(folder):
-        found.write(folder, facts)
+        records.write(folder, facts)
         page = _page(frame, facts)
         if page is not None:
             write_text_atomic(folder / REPORT, page)
@@ -181,12 +184,12 @@ def _facts(
     described = {}
     for name in dict.fromkeys(frame["suite"]):
         suite = registry.get(name)
-        own = suite.facts(settings)
+        suite_facts = suite.facts(settings)
         described[name] = {
             "title": suite.title,
             "functions": list(suite.functions),
-            **own,
-            "summary": summarise(frame[frame["suite"] == name], own.get("contestants", {})),
+            **suite_facts,
+            "summary": summarise(frame[frame["suite"] == name], suite_facts.get("contestants", {})),
         }
     return {
         "command": record["command"],
@@ -200,11 +203,11 @@ def _facts(
 
 def _versions() -> dict[str, str]:
     """Return the versions of what computed; peers that are not installed are absent."""
-    found = {"permgrad": __version__, "python": platform.python_version()}
+    versions = {"permgrad": __version__, "python": platform.python_version()}
     for package in ("torch", "numpy", "scikit-learn", "captum", "shap", "lightgbm"):
         with suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
+            versions[package] = metadata.version(package)
+    return versions
 
 
 def _page(frame: pd.DataFrame, facts: Mapping[str, Any]) -> str | None:
@@ -237,8 +240,8 @@ def _table_lines(frame: pd.DataFrame) -> list[str]:
     """Show the mean share error of each method against each truth, best first."""
     lines: list[str] = []
     errors = frame[frame["metric"] == "share_error"]
-    for suite, own in errors.groupby("suite", sort=False):
-        table = own.pivot_table(index="method", columns="estimand", values="value", aggfunc="mean", sort=False)
+    for suite, of_suite in errors.groupby("suite", sort=False):
+        table = of_suite.pivot_table(index="method", columns="estimand", values="value", aggfunc="mean", sort=False)
         table = table.sort_values(str(table.columns[0]), kind="stable")
         lines.append(f"{suite}: mean error of importance shares, by the truth it is held against")
         lines += ["  " + line for line in table.to_string(float_format="{:.4f}".format, na_rep="–").splitlines()]

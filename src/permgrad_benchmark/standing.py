@@ -86,18 +86,18 @@ def summarise(frame: pd.DataFrame, contestants: Mapping[str, Mapping[str, Any]])
         methods on each measure of relevance; ``bias``: ``share_bias``. As lists of rows, for JSON.
     """
     present = [name for name in contestants if name in set(frame["method"])]
-    own: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
     for estimand in dict.fromkeys(str(contestants[name]["estimand"]) for name in present):
         group = [name for name in present if contestants[name]["estimand"] == estimand]
         if _has(frame, "share_error", group, estimand):
-            own[estimand] = standings(frame, "share_error", group, estimand).to_dict(orient="records")
+            summary[estimand] = standings(frame, "share_error", group, estimand).to_dict(orient="records")
     relevance = {
         metric: standings(frame, metric, present).to_dict(orient="records")
         for metric in RELEVANCE
         if _has(frame, metric, present, ANY)
     }
     bias = share_bias(frame, {name: str(contestants[name]["estimand"]) for name in present})
-    return {"own": own, "relevance": relevance, "bias": bias.to_dict(orient="records")}
+    return {"own": summary, "relevance": relevance, "bias": bias.to_dict(orient="records")}
 
 
 def _has(frame: pd.DataFrame, metric: str, methods: list[str], estimand: str) -> bool:
@@ -153,15 +153,15 @@ def share_bias(frame: pd.DataFrame, estimands: dict[str, str]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     truth = frame[(frame["method"] == "truth") & frame["metric"].str.startswith("truth_share:")]
     shares = frame[frame["metric"].str.startswith("share:")]
-    for (function, method), own in shares.groupby(["function", "method"], sort=False):
+    for (function, method), of_method in shares.groupby(["function", "method"], sort=False):
         estimand = estimands.get(str(method))
-        known = truth[(truth["function"] == function) & (truth["estimand"] == estimand)]
-        if estimand is None or known.empty:
+        true_shares = truth[(truth["function"] == function) & (truth["estimand"] == estimand)]
+        if estimand is None or true_shares.empty:
             continue
-        true = known[known["seed"] == known["seed"].min()].set_index("metric")["value"]
-        found = own.pivot_table(index="seed", columns="metric", values="value")
+        true = true_shares[true_shares["seed"] == true_shares["seed"].min()].set_index("metric")["value"]
+        by_seed = of_method.pivot_table(index="seed", columns="metric", values="value")
         columns = [name.replace("truth_share:", "share:") for name in true.index]
-        split = bias_and_variance(true.to_numpy(), found[columns].to_numpy())
+        split = bias_and_variance(true.to_numpy(), by_seed[columns].to_numpy())
         rows.append(
             {
                 "function": function,
@@ -169,7 +169,7 @@ def share_bias(frame: pd.DataFrame, estimands: dict[str, str]) -> pd.DataFrame:
                 "estimand": estimand,
                 "bias": split.root_mean_square_bias,
                 "spread": split.root_mean_variance,
-                "seeds": len(found),
+                "seeds": len(by_seed),
             }
         )
     return pd.DataFrame(rows)

@@ -98,9 +98,9 @@ def block_cells(columns: int, pixels: int, spacing: int = 1) -> Positions:
 def _standardised_sample(encoded: Array, seed: int) -> Array:
     """Return a sample of rows with columns of mean 0 and length 1; a constant column becomes 0."""
     rows, columns = encoded.shape
-    kept = min(_SAMPLED_ROWS, max(50, _SAMPLED_VALUES // columns))
-    if rows > kept:
-        chosen = np.sort(generator(seed, "layout", "rows").choice(rows, size=kept, replace=False))
+    most = min(_SAMPLED_ROWS, max(50, _SAMPLED_VALUES // columns))
+    if rows > most:
+        chosen = np.sort(generator(seed, "layout", "rows").choice(rows, size=most, replace=False))
         encoded = encoded[chosen]
     # Dividing by the largest value first keeps the squares of huge or tiny values finite.
     largest = np.abs(encoded).max(axis=0)
@@ -218,8 +218,8 @@ def improve_by_swaps(
     near = neighbourhood(cells[held], reach)
     pull = padded @ near
     for _ in range(4 * places):
-        own = np.diagonal(pull)
-        gain = pull + pull.T - own[:, None] - own[None, :] + 2 * padded * near
+        pull_of_place = np.diagonal(pull)
+        gain = pull + pull.T - pull_of_place[:, None] - pull_of_place[None, :] + 2 * padded * near
         best = int(gain.argmax())
         first, second = divmod(best, places)
         if gain[first, second] <= 1e-9:

@@ -255,14 +255,14 @@ def make_layout(name_or_object: Any, pixels: int = 20, random_state: Any = None,
     """
     if isinstance(name_or_object, str):
         maker = layouts.get(name_or_object)
-        known = [key for key in inspect.signature(maker).parameters if key not in ("pixels", "random_state")]
+        taken = [key for key in inspect.signature(maker).parameters if key not in ("pixels", "random_state")]
         for option, value in options.items():
-            if option not in known:
-                if not known:
+            if option not in taken:
+                if not taken:
                     raise InputError(
                         f"layout {name_or_object!r} takes no options, however: {option}={shown(value)}; leave it out"
                     )
-                raise unknown(f"option of layout {name_or_object!r}", option, known)
+                raise unknown(f"option of layout {name_or_object!r}", option, taken)
         return maker(pixels=pixels, random_state=random_state, **options)
     if options:
         raise InputError(
@@ -393,24 +393,24 @@ def check_overlap(overlap: Any) -> Overlap:
 def check_positions(positions: Any, pixels: int, columns: int | None = None) -> Positions:
     """Return positions as int64 (columns, 2) inside the grid."""
     try:
-        given = np.asarray(positions)
-        whole = given.astype(np.int64)
-        exact = bool(np.all(whole == given))
+        array = np.asarray(positions)
+        integers = array.astype(np.int64)
+        exact = bool(np.all(integers == array))
     except (TypeError, ValueError, OverflowError):
-        given, whole, exact = np.zeros(0), np.zeros(0, dtype=np.int64), False
-    if given.ndim != 2 or given.shape[1:] != (2,) or not exact:
+        array, integers, exact = np.zeros(0), np.zeros(0, dtype=np.int64), False
+    if array.ndim != 2 or array.shape[1:] != (2,) or not exact:
         raise InputError(
             "a layout's positions must be integers of shape (encoded columns, 2), a row and a column for each, "
-            f"however: {type(positions).__name__} of shape {np.shape(given)}; round them to whole pixels"
+            f"however: {type(positions).__name__} of shape {np.shape(array)}; round them to whole pixels"
         )
-    if columns is not None and len(whole) != columns:
+    if columns is not None and len(integers) != columns:
         raise InputError(
             "a layout must have one position for each encoded column, "
-            f"however: {len(whole)} positions, {columns} encoded columns; fit it on these columns"
+            f"however: {len(integers)} positions, {columns} encoded columns; fit it on these columns"
         )
-    if len(whole) and (whole.min() < 0 or whole.max() >= pixels):
+    if len(integers) and (integers.min() < 0 or integers.max() >= pixels):
         raise InputError(
-            f"positions must lie from 0 to pixels − 1 = {pixels - 1}, however: they go from {whole.min()} to "
-            f"{whole.max()}; give the layout more pixels"
+            f"positions must lie from 0 to pixels − 1 = {pixels - 1}, however: they go from {integers.min()} to "
+            f"{integers.max()}; give the layout more pixels"
         )
-    return whole
+    return integers

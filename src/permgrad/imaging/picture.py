@@ -75,7 +75,7 @@ def draw_layout(layout: Layout | Renderer, names: Sequence[str] | None = None, t
     positions, pixels, kind, overwrites = _read(layout)
     entries = _entries(positions, _checked_names(names, len(positions)))
     frame = _frame(positions, pixels, 0)
-    figure, axes, legend, whole = _canvas(entries)
+    figure, axes, legend, inset = _canvas(entries)
     _draw_cells(axes, entries, frame)
     _draw_marks(axes, entries, frame, None)
     _finish_grid(axes, frame)
@@ -86,7 +86,7 @@ def draw_layout(layout: Layout | Renderer, names: Sequence[str] | None = None, t
         hidden = shared - sum(len(entry.names) > 1 for entry in entries)
         title += f" ({hidden} overwritten)" if overwrites and hidden else ""
     axes.set_title(title, loc="left", fontsize=11, color=_INK, pad=10)
-    _draw_whole(whole, positions, pixels, frame)
+    _draw_whole(inset, positions, pixels, frame)
     _draw_legend(legend, entries)
     return figure
 
@@ -136,7 +136,7 @@ def draw_row(
     entries = _entries(positions, _checked_names(names, len(positions)))
     reach = 0 if renderer.blur is None else renderer.blur.radius
     frame = _frame(positions, pixels, reach)
-    figure, axes, legend, whole = _canvas(entries)
+    figure, axes, legend, inset = _canvas(entries)
     drawn = np.full(image.shape[1:], np.nan)
     for place in renderer.pixels_of(range(len(positions))):
         drawn[place] = image[0][place]
@@ -145,7 +145,7 @@ def draw_row(
     _draw_marks(axes, entries, frame, colour_of)
     _finish_grid(axes, frame)
     axes.set_title(title or "one row's picture", loc="left", fontsize=11, color=_INK, pad=10)
-    _draw_whole(whole, positions, pixels, frame)
+    _draw_whole(inset, positions, pixels, frame)
     _draw_legend(legend, entries)
     return figure
 
@@ -203,14 +203,14 @@ def _entries(positions: Positions, names: list[str]) -> list[_Entry]:
         members.setdefault((row, place), []).append(name)
     entries = []
     alone = shared = 0
-    for (row, place), found in sorted(members.items()):
-        if len(found) == 1:
+    for (row, place), columns in sorted(members.items()):
+        if len(columns) == 1:
             alone += 1
             mark = str(alone)
         else:
             mark = _letters(shared)
             shared += 1
-        entries.append(_Entry(row, place, mark, tuple(found)))
+        entries.append(_Entry(row, place, mark, tuple(columns)))
     return entries
 
 
@@ -258,9 +258,9 @@ def _canvas(entries: list[_Entry]) -> tuple[Figure, Axes, Axes, Axes]:
     figure = Figure(figsize=(width, height), dpi=110, facecolor="white")
     axes = figure.add_axes((0.35 / width, 0.3 / height, _SIDE / width, _SIDE / height))
     left = _SIDE + 1.45
-    whole = figure.add_axes((left / width, (height - 1.45) / height, 1.05 / width, 1.05 / height))
+    inset = figure.add_axes((left / width, (height - 1.45) / height, 1.05 / width, 1.05 / height))
     legend = figure.add_axes((left / width, 0.25 / height, legend_width / width, (height - 1.85) / height))
-    return figure, axes, legend, whole
+    return figure, axes, legend, inset
 
 
 def _draw_cells(axes: Axes, entries: list[_Entry], frame: tuple[int, int, int, int]) -> None:
@@ -376,8 +376,8 @@ def _legend_lines(entries: list[_Entry]) -> list[tuple[str, str]]:
     """Return (mark, name) lines; a shared pixel has one line for each of its columns, the mark on the first."""
     lines = [(entry.mark if index == 0 else "", name) for entry in entries for index, name in enumerate(entry.names)]
     if len(lines) > _LEGEND_ENTRIES:
-        rest = len(lines) - _LEGEND_ENTRIES + 1
-        lines = [*lines[: _LEGEND_ENTRIES - 1], ("", f"… and {rest} more")]
+        left_out = len(lines) - _LEGEND_ENTRIES + 1
+        lines = [*lines[: _LEGEND_ENTRIES - 1], ("", f"… and {left_out} more")]
     return lines
 
 

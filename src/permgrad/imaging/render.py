@@ -289,13 +289,13 @@ class Renderer(nn.Module):
 
     def _seen(self, columns: Iterable[int] | int) -> npt.NDArray[np.int64]:
         """Return the checked columns without those that are never seen."""
-        given = np.atleast_1d(np.asarray(columns if np.ndim(columns) == 0 else list(columns), dtype=np.int64))  # type: ignore[arg-type]
-        if given.size and (given.min() < 0 or given.max() >= len(self.positions)):
+        indexes = np.atleast_1d(np.asarray(columns if np.ndim(columns) == 0 else list(columns), dtype=np.int64))  # type: ignore[arg-type]
+        if indexes.size and (indexes.min() < 0 or indexes.max() >= len(self.positions)):
             raise InputError(
                 f"encoded columns are numbered from 0 to {len(self.positions) - 1}, "
-                f"however: columns={given.tolist()}; see the encoder's columns_of"
+                f"however: columns={indexes.tolist()}; see the encoder's columns_of"
             )
-        return np.intersect1d(given, self._visible)
+        return np.intersect1d(indexes, self._visible)
 
     # ----------------------------------------------------------------------------------------------- saving, loading
 
@@ -385,11 +385,11 @@ class Renderer(nn.Module):
         def index(values: npt.NDArray[np.int64]) -> Tensor:
             return torch.as_tensor(values, dtype=torch.long).to(device)
 
-        whole = len(columns) == len(self.positions)
+        complete = len(columns) == len(self.positions)
         plan: dict[str, Any] = {
             "height": height,
             "width": width,
-            "columns": None if whole else index(columns),
+            "columns": None if complete else index(columns),
             "minimum": constant(self.minimum[columns]),
             "scale": constant(self._slope[columns] * self.scale),
         }

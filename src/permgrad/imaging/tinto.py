@@ -103,10 +103,10 @@ class TintoLayout(PlacedLayout):
             return self._project_tsne(points)
         from sklearn.decomposition import PCA
 
-        kept = min(2, columns, rows)
-        model = PCA(n_components=kept, random_state=self.random_seed)
+        components = min(2, columns, rows)
+        model = PCA(n_components=components, random_state=self.random_seed)
         coordinates = np.zeros((columns, 2))
-        coordinates[:, :kept] = model.fit(points).transform(points)
+        coordinates[:, :components] = model.fit(points).transform(points)
         return coordinates
 
     def _project_tsne(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -54,8 +54,8 @@ def share_panels(suite: SuiteResults) -> list[tuple[str, str, FigureView]]:
     """
     panels = []
     for function in suite.functions:
-        own = suite.frame[suite.frame["function"] == function]
-        shares = [name for name in own["metric"] if name.startswith(("share:", "truth_share:"))]
+        records = suite.frame[suite.frame["function"] == function]
+        shares = [name for name in records["metric"] if name.startswith(("share:", "truth_share:"))]
         parts = modalities_of(shares)
         if parts and len(parts) <= _MOST_CELLS:
             titles = suite.facts.get("function_titles", {})
@@ -66,8 +66,8 @@ def share_panels(suite: SuiteResults) -> list[tuple[str, str, FigureView]]:
 
 
 def _rows(suite: SuiteResults, function: str) -> list[_Row]:
-    own = suite.frame[suite.frame["function"] == function]
-    shares = own[own["metric"].str.startswith(("share:", "truth_share:"))]
+    records = suite.frame[suite.frame["function"] == function]
+    shares = records[records["metric"].str.startswith(("share:", "truth_share:"))]
     truths = list(dict.fromkeys(shares.loc[shares["method"] == TRUTH, "estimand"]))
     rows = [_Row(TRUTH, estimand, "truth_share", f"truth, {str(estimand).replace('_', ' ')}") for estimand in truths]
     present = set(shares["method"])
@@ -101,22 +101,22 @@ def _panel(suite: SuiteResults, function: str, parts: Sequence[str]) -> FigureVi
 def _bar(suite: SuiteResults, function: str, part: str, row: _Row, left: int, top: int, colour: str) -> list[Markup]:
     fixed = {"function": function, "method": row.method}
     fixed |= {} if row.estimand is None else {"estimand": row.estimand}
-    own = suite.select(f"{row.metric}:{part}", **fixed).dropna(subset="value")
-    if own.empty:
+    lines_of_part = suite.select(f"{row.metric}:{part}", **fixed).dropna(subset="value")
+    if lines_of_part.empty:
         return [_text(left + 2, top + 11, "–", "quiet")]
-    mean = float(own["value"].mean())
+    mean = float(lines_of_part["value"].mean())
     facts = Markup(' data-suite="{}" data-function="{}" data-method="{}" data-part="{}"').format(
         suite.name, function, row.method, part
     )
     facts += Markup(' data-estimand="{}"').format(row.estimand) if row.estimand else Markup("")
     fill = "var(--neutral)" if row.method == TRUTH else colour
-    found = [
+    shapes = [
         Markup('<rect class="bar"{} data-value="{!r}" x="{}" y="{}" width="{:.2f}" height="11" fill="{}"/>').format(
             facts, mean, left, top + 2, _length(mean), fill
         )
     ]
-    for seed, value in zip(own["seed"], own["value"], strict=True):
-        found.append(
+    for seed, value in zip(lines_of_part["seed"], lines_of_part["value"], strict=True):
+        shapes.append(
             Markup('<circle class="seed"{} data-seed="{}" data-value="{!r}" cx="{:.2f}" cy="{}" r="1.8"/>').format(
                 facts, int(seed), float(value), left + _length(float(value)), top + 7.5
             )
@@ -126,12 +126,12 @@ def _bar(suite: SuiteResults, function: str, part: str, row: _Row, left: int, to
         value = float(oracle["value"].mean())
         x, y = left + _length(value), top + 7.5
         points = f"{x:.2f},{y - 4} {x + 4:.2f},{y} {x:.2f},{y + 4} {x - 4:.2f},{y}"
-        found.append(
+        shapes.append(
             Markup('<polygon class="oracle" data-method="{}" data-part="{}" data-value="{!r}" points="{}"/>').format(
                 f"{ORACLE}{row.method}", part, value, points
             )
         )
-    return [*found, _text(left + _BAR + 34, top + 11, f"{mean:.3f}".replace("-", "−"), "quiet", "end")]
+    return [*shapes, _text(left + _BAR + 34, top + 11, f"{mean:.3f}".replace("-", "−"), "quiet", "end")]
 
 
 def _cells(suite: SuiteResults, function: str, parts: Sequence[str]) -> FigureView:
@@ -140,8 +140,10 @@ def _cells(suite: SuiteResults, function: str, parts: Sequence[str]) -> FigureVi
     side = min(26, 520 // len(parts))
     top = 12 + 6 * min(max(len(part) for part in parts), 16)
     width, height = _NAMES + side * len(parts) + 40, top + _ROW * len(rows) + 8
-    own = suite.frame[(suite.frame["function"] == function) & suite.frame["metric"].str.contains("share:", regex=False)]
-    means = own.groupby(["method", "estimand", "metric"])["value"].mean().to_dict()
+    cells = suite.frame[
+        (suite.frame["function"] == function) & suite.frame["metric"].str.contains("share:", regex=False)
+    ]
+    means = cells.groupby(["method", "estimand", "metric"])["value"].mean().to_dict()
     largest = max([value for value in means.values() if math.isfinite(value)], default=0.0) or 1.0
     pieces: list[Markup] = []
     for column, part in enumerate(parts):
@@ -158,7 +160,7 @@ def _cells(suite: SuiteResults, function: str, parts: Sequence[str]) -> FigureVi
                 suite.name, function, row.method, part
             )
             facts += Markup(' data-estimand="{}"').format(row.estimand) if row.estimand else Markup("")
-            known = math.isfinite(value)
+            finite = math.isfinite(value)
             pieces.append(
                 Markup(
                     '<rect class="cell"{} data-value="{!r}" x="{}" y="{}" width="{}" height="{}" fill="{}" '
@@ -166,8 +168,8 @@ def _cells(suite: SuiteResults, function: str, parts: Sequence[str]) -> FigureVi
                 ).format(
                     facts, value, _NAMES + side * column, y, side - 1, _ROW - 2,
                     "var(--neutral)" if row.method == TRUTH else "var(--series-0)",
-                    max(value, 0.0) / largest if known else 0.0,
-                    f"{clean(row.label)}, {clean(part)}: {value:.3f}" if known else "undefined",
+                    max(value, 0.0) / largest if finite else 0.0,
+                    f"{clean(row.label)}, {clean(part)}: {value:.3f}" if finite else "undefined",
                 )
             )  # fmt: skip
     words = f"Shares of {len(parts)} features for {clean(function)}, by method; dark is much, at most {largest:.2f}"
@@ -180,12 +182,12 @@ def _cells(suite: SuiteResults, function: str, parts: Sequence[str]) -> FigureVi
 
 def _truth_lines(suite: SuiteResults, function: str, part: str, left: int, bottom: int) -> list[Markup]:
     truth = suite.select(f"truth_share:{part}", function=function, method=TRUTH)
-    found = []
-    for place, (_, own) in enumerate(truth.groupby("estimand", sort=False)):
-        mean = float(own["value"].mean())
+    lines = []
+    for place, (_, records) in enumerate(truth.groupby("estimand", sort=False)):
+        mean = float(records["value"].mean())
         if math.isfinite(mean):
-            found.append(_line(left + _length(mean), _TOP - 6, bottom, "effect" if place else "published"))
-    return found
+            lines.append(_line(left + _length(mean), _TOP - 6, bottom, "effect" if place else "published"))
+    return lines
 
 
 def _length(value: float) -> float:

@@ -59,8 +59,8 @@ class SuiteResults:
     @property
     def contestants(self) -> Mapping[str, Mapping[str, Any]]:
         """What the suite says of each method: label, estimand, kind, note."""
-        found: Mapping[str, Mapping[str, Any]] = self.facts.get("contestants", {})
-        return found
+        by_name: Mapping[str, Mapping[str, Any]] = self.facts.get("contestants", {})
+        return by_name
 
     @cached_property
     def estimands(self) -> list[str]:
@@ -81,36 +81,36 @@ class SuiteResults:
     def select(self, metric: str, **fixed: str) -> pd.DataFrame:
         """Return the rows of a metric, and of a method, function or estimand if given."""
         if "method" in fixed:
-            found = self._by_method.get((metric, fixed.pop("method")), self.frame[:0])
+            records = self._by_method.get((metric, fixed.pop("method")), self.frame[:0])
         else:
-            found = self._by_metric.get(metric, self.frame[:0])
+            records = self._by_metric.get(metric, self.frame[:0])
         for column, value in fixed.items():
-            found = found[found[column] == value]
-        return found
+            records = records[records[column] == value]
+        return records
 
     @cached_property
     def _by_metric(self) -> dict[str, pd.DataFrame]:
         """The rows of each metric: a page asks for thousands of selections."""
-        return {str(name): own for name, own in self.frame.groupby("metric", sort=False)}
+        return {str(name): records for name, records in self.frame.groupby("metric", sort=False)}
 
     @cached_property
     def _by_method(self) -> dict[tuple[str, str], pd.DataFrame]:
         groups = self.frame.groupby(["metric", "method"], sort=False)
-        return {(str(metric), str(method)): own for (metric, method), own in groups}
+        return {(str(metric), str(method)): records for (metric, method), records in groups}
 
     def cells(self, metric: str, method: str, estimand: str) -> pd.Series[Any]:
         """Return a method's values by (function, seed)."""
-        own = self.select(metric, method=method, estimand=estimand)
-        return own.groupby(["function", "seed"])["value"].mean()
+        records = self.select(metric, method=method, estimand=estimand)
+        return records.groupby(["function", "seed"])["value"].mean()
 
     def metrics(self) -> list[tuple[str, BenchmarkMetric]]:
         """Return names of the metrics that occur and what they are, in the registry's order, variants behind each."""
         present = list(dict.fromkeys(str(name) for name in self.frame["metric"]))
         return [
-            (name, benchmark_metrics.get(known))
-            for known in benchmark_metrics
+            (name, benchmark_metrics.get(candidate))
+            for candidate in benchmark_metrics
             for name in sorted(present)
-            if name.partition(":")[0] == known
+            if name.partition(":")[0] == candidate
         ]
 
 
@@ -128,18 +128,18 @@ def suites_of(frame: pd.DataFrame, facts: Mapping[str, Any]) -> list[SuiteResult
         metric_named(str(name))  # an unknown metric has no direction to be read by
     described = facts.get("suites", {})
     return [
-        SuiteResults(str(name), own.reset_index(drop=True), described.get(name, {}))
-        for name, own in frame.groupby("suite", sort=False)
+        SuiteResults(str(name), records.reset_index(drop=True), described.get(name, {}))
+        for name, records in frame.groupby("suite", sort=False)
     ]
 
 
 def out_of_range(frame: pd.DataFrame) -> list[str]:
     """Say which metrics have values outside the range that they state: something is wrong with those."""
     sentences = []
-    for name, own in frame.groupby(frame["metric"].str.partition(":")[0], sort=False):
+    for name, records in frame.groupby(frame["metric"].str.partition(":")[0], sort=False):
         metric = metric_named(str(name))
         low, high = metric.range
-        values = own["value"].to_numpy(dtype=np.float64)
+        values = records["value"].to_numpy(dtype=np.float64)
         # Sums of shares and rank correlations are rounded like everything else.
         wrong = int(np.sum((values < low - 1e-9) | (values > high + 1e-9)))
         if wrong:
@@ -217,9 +217,9 @@ def best_first(metric: BenchmarkMetric, means: Mapping[str, float]) -> list[str]
 
 
 def _ordered(present: Any, wanted: Any) -> list[str]:
-    found = list(dict.fromkeys(str(name) for name in present))
+    names = list(dict.fromkeys(str(name) for name in present))
     order = [str(name) for name in wanted]
-    return [name for name in order if name in found] + [name for name in found if name not in order]
+    return [name for name in order if name in names] + [name for name in names if name not in order]
 
 
 def modalities_of(names: Sequence[str]) -> list[str]:

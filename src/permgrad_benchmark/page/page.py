@@ -118,23 +118,23 @@ def _headline(suites: Sequence[SuiteResults]) -> str:
 def _lead(suite: SuiteResults) -> str:
     """Say which method has the smallest error against each truth, among those that estimate it."""
     metric = metric_named(_ERROR)
-    said = []
+    sentences = []
     for estimand in suite.estimands:
         cells = _competitors(suite, _ERROR, estimand)
         best, level = leaders(suite, _ERROR, cells, estimand)
         if best is not None:
-            others = f", level with {len(level)} other{'s' * (len(level) != 1)}" if level else ""
-            said.append(
-                f"against {_words_of(estimand)} {suite.label(best)} ({number(float(cells[best].mean()))}{others})"
+            level_words = f", level with {len(level)} other{'s' * (len(level) != 1)}" if level else ""
+            sentences.append(
+                f"against {_words_of(estimand)} {suite.label(best)} ({number(float(cells[best].mean()))}{level_words})"
             )
-    return f"Smallest {metric.label}, {suite.name}: {listed(said)}." if said else ""
+    return f"Smallest {metric.label}, {suite.name}: {listed(sentences)}." if sentences else ""
 
 
 def _facts(frame: pd.DataFrame) -> list[Fact]:
     cells = len(frame[["suite", "function", "seed"]].drop_duplicates())
     seeds = frame["seed"].nunique()
-    found = [Fact(f"{frame['function'].nunique()}", "functions"), Fact(f"{seeds}", f"seed{'s' * (seeds != 1)}")]
-    return [*found, Fact(f"{cells}", "networks or data sets"), Fact(f"{len(frame):,}", "figures")]
+    facts = [Fact(f"{frame['function'].nunique()}", "functions"), Fact(f"{seeds}", f"seed{'s' * (seeds != 1)}")]
+    return [*facts, Fact(f"{cells}", "networks or data sets"), Fact(f"{len(frame):,}", "figures")]
 
 
 def _undefined(frame: pd.DataFrame) -> str:
@@ -156,12 +156,12 @@ def _suite_sections(suite: SuiteResults, *, prefixed: bool) -> list[SectionView]
         ("networks", "The networks themselves", _networks),
         ("seeds", "All seeds", _all_seeds),
     ]
-    found = []
+    sections = []
     for anchor, title, build in builders:
         section = SectionView(f"{suite.name}-{anchor}", f"{suite.name}: {title}" if prefixed else title)
         build(suite, section)
-        found.append(section)
-    return found
+        sections.append(section)
+    return sections
 
 
 def _bars(suite: SuiteResults, section: SectionView) -> None:
@@ -197,8 +197,8 @@ def _errors(suite: SuiteResults, section: SectionView) -> None:
 
 
 def _error_rows(suite: SuiteResults, metric: BenchmarkMetric, estimand: str) -> list[list[Cell]]:
-    own = suite.select(metric.name, estimand=estimand)
-    table = own.pivot_table(index="method", columns="function", values="value", aggfunc="mean")
+    records = suite.select(metric.name, estimand=estimand)
+    table = records.pivot_table(index="method", columns="function", values="value", aggfunc="mean")
     competing = _competitors(suite, metric.name, estimand)
     best, level = leaders(suite, metric.name, competing, estimand)
     rows = []
@@ -208,7 +208,7 @@ def _error_rows(suite: SuiteResults, metric: BenchmarkMetric, estimand: str) -> 
         for name in (method, f"{ORACLE}{method}"):
             if name not in table.index:
                 continue
-            values = own.loc[own["method"] == name, "value"]
+            values = records.loc[records["method"] == name, "value"]
             oracle = name.startswith(ORACLE)
             quiet = oracle or method not in competing
             mark: Literal["", "best", "quiet"] = "best" if name == best else "quiet" if quiet else ""
@@ -244,18 +244,22 @@ def _cost(suite: SuiteResults, section: SectionView) -> None:
 
 def _ranked(suite: SuiteResults, section: SectionView) -> None:
     """One table of all metrics by which methods of different estimands may be ranked."""
-    metrics = [(name, own) for name, own in suite.metrics() if own.ranks_across and own.direction != "none"]
+    metrics = [
+        (name, described)
+        for name, described in suite.metrics()
+        if described.ranks_across and described.direction != "none"
+    ]
     columns: list[tuple[str, Kind]] = [("method", "text"), ("estimates", "text")]
     columns += [(_heading(name), "number") for name, _ in metrics]
-    found = {name: _by_method(suite, name) for name, _ in metrics}
-    best = {name: leaders(suite, name, found[name], ANY) for name, _ in metrics}
+    by_metric = {name: _by_method(suite, name) for name, _ in metrics}
+    best = {name: leaders(suite, name, by_metric[name], ANY) for name, _ in metrics}
     rows = []
-    for method in _ranked_order(suite, found):
+    for method in _ranked_order(suite, by_metric):
         row = [Cell(clean(suite.label(method)), clean(suite.label(method)).casefold())]
         row.append(cell(_words_of(suite.own_estimand(method))))
         for name, _ in metrics:
             first, level = best[name]
-            mean = found[name].get(method, math.nan)
+            mean = by_metric[name].get(method, math.nan)
             row.append(_marked(mean, "best" if method == first else "", level=method in level))
         rows.append(row)
     if metrics and rows:
@@ -269,13 +273,13 @@ def _ranked(suite: SuiteResults, section: SectionView) -> None:
     section.text(f"Left out, because a package is not installed: {listed(missing)}." if missing else "")
 
 
-def _ranked_order(suite: SuiteResults, found: Mapping[str, Mapping[str, float]]) -> list[str]:
+def _ranked_order(suite: SuiteResults, by_metric: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Return methods by the first metric that is no cost, best first; those without any figure are left out."""
-    present = [method for method in suite.methods if any(method in own for own in found.values())]
-    leading = next((name for name in found if name not in _COSTS), None)
+    present = [method for method in suite.methods if any(method in values for values in by_metric.values())]
+    leading = next((name for name in by_metric if name not in _COSTS), None)
     if leading is None:
         return present
-    return best_first(metric_named(leading), {name: found[leading].get(name, math.nan) for name in present})
+    return best_first(metric_named(leading), {name: by_metric[leading].get(name, math.nan) for name in present})
 
 
 def _crossed(suite: SuiteResults, section: SectionView) -> None:
@@ -283,7 +287,7 @@ def _crossed(suite: SuiteResults, section: SectionView) -> None:
     for name, metric in suite.metrics():
         if metric.ranks_across or metric.direction == "none" or metric.name in _NETWORKS:
             continue
-        estimands = [own for own in [*suite.estimands, ANY] if len(suite.select(name, estimand=own))]
+        estimands = [column for column in [*suite.estimands, ANY] if len(suite.select(name, estimand=column))]
         columns: list[tuple[str, Kind]] = [("method", "text"), ("estimates", "text")]
         columns += [(_words_of(estimand), "number") for estimand in estimands]
         competing = {estimand: _competitors(suite, name, estimand) for estimand in estimands}
@@ -291,15 +295,15 @@ def _crossed(suite: SuiteResults, section: SectionView) -> None:
         rows = []
         for method in suite.methods:
             values = {estimand: suite.cells(name, method, estimand) for estimand in estimands}
-            if not any(len(own) for own in values.values()):
+            if not any(len(column) for column in values.values()):
                 continue
             row = [Cell(clean(suite.label(method)), clean(suite.label(method)).casefold())]
             row.append(cell(_words_of(suite.own_estimand(method))))
-            for estimand, own in values.items():
+            for estimand, column in values.items():
                 first, level = best[estimand]
                 mark: Literal["", "best", "quiet"] = "best" if method == first else ""
                 mark = mark if method in competing[estimand] else "quiet"
-                row.append(_marked(float(own.mean()) if len(own) else math.nan, mark, level=method in level))
+                row.append(_marked(float(column.mean()) if len(column) else math.nan, mark, level=method in level))
             rows.append(row)
         words = metric_label(name).capitalize()
         caption = f"{words} against each truth ({ends(metric)}). {_direction(metric)}{_note(metric)}."
@@ -328,11 +332,11 @@ def _networks(suite: SuiteResults, section: SectionView) -> None:
 def _all_seeds(suite: SuiteResults, section: SectionView) -> None:
     """Every figure of the leading metrics, a column for each seed, folded away."""
     for metric in dict.fromkeys(metric for _, metric in suite.metrics()):
-        own = suite.frame[suite.frame["metric"].str.partition(":")[0] == metric.name]
-        if own.empty:
+        records = suite.frame[suite.frame["metric"].str.partition(":")[0] == metric.name]
+        if records.empty:
             continue
         keys = ["function", "method", "estimand", "metric"]
-        table = own.groupby([*keys, "seed"], sort=False)["value"].mean().unstack("seed")  # noqa: PD010 — keeps undefined lines
+        table = records.groupby([*keys, "seed"], sort=False)["value"].mean().unstack("seed")  # noqa: PD010 — keeps undefined lines
         if len(table) > _MOST_LINES:
             section.text(f"{metric.label.capitalize()}: {len(table):,} lines, which stand in results.csv.")
             continue
@@ -355,10 +359,10 @@ def _all_seeds(suite: SuiteResults, section: SectionView) -> None:
 def _competitors(suite: SuiteResults, name: str, estimand: str) -> dict[str, pd.Series[Any]]:
     """Return the values by (function, seed) of the methods that estimate this truth; all, where none says it does."""
     everyone = {method: suite.cells(name, method, estimand) for method in suite.methods}
-    everyone = {method: own for method, own in everyone.items() if own.notna().any()}
+    everyone = {method: values for method, values in everyone.items() if values.notna().any()}
     if metric_named(name).ranks_across or estimand == ANY:
         return everyone
-    fair = {method: own for method, own in everyone.items() if suite.own_estimand(method) == estimand}
+    fair = {method: values for method, values in everyone.items() if suite.own_estimand(method) == estimand}
     return fair or everyone
 
 
@@ -376,8 +380,8 @@ def _marked(
 
 
 def _span(values: pd.Series[Any]) -> str:
-    known = values.dropna().to_numpy(dtype=np.float64)
-    return f"{number(float(known.min()), 2)} to {number(float(known.max()), 2)}" if len(known) else "–"
+    finite = values.dropna().to_numpy(dtype=np.float64)
+    return f"{number(float(finite.min()), 2)} to {number(float(finite.max()), 2)}" if len(finite) else "–"
 
 
 def _heading(name: str) -> str:
@@ -412,10 +416,10 @@ def _provenance(facts: Mapping[str, Any]) -> SectionView:
     pairs = {"started": facts.get("started"), "versions": facts.get("versions"), "settings": facts.get("settings")}
     section.pairs({name: value for name, value in pairs.items() if value})
     notes = {
-        f"{name}, {method}": own["note"]
+        f"{name}, {method}": of_method["note"]
         for name, suite in facts.get("suites", {}).items()
-        for method, own in suite.get("contestants", {}).items()
-        if own.get("note")
+        for method, of_method in suite.get("contestants", {}).items()
+        if of_method.get("note")
     }
     section.pairs(notes, "Notes on methods")
     return section

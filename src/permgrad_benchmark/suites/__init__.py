@@ -56,7 +56,7 @@ def load_suites() -> Registry[Suite]:
         True
     """
     package = importlib.import_module(__package__ or "permgrad_benchmark")
-    for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda found: found.name):
+    for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda entry: entry.name):
         if module.ispkg:
             importlib.import_module(f"{package.__name__}.{module.name}")
     return suites

@@ -119,7 +119,7 @@ class Truth(ABC):
 
     def values(self, x: Floats) -> Floats:
         """Evaluate the function on numbers ``(n, features)``: the sum of its parts."""
-        return np.asarray(sum(self._part(index, x[:, list(own)]) for index, own in enumerate(self.parts)))
+        return np.asarray(sum(self._part(index, x[:, list(columns)]) for index, columns in enumerate(self.parts)))
 
     def to_frame(self, x: Floats) -> pd.DataFrame:
         """Return numbers ``(n, features)`` as the table a user would have; levels are written out."""
@@ -206,13 +206,13 @@ class Truth(ABC):
         correlation = self.latent_correlation()
         return z if correlation is None else np.asarray(z @ np.linalg.cholesky(correlation).T)
 
-    def part_given(self, index: int, x: Floats, known: tuple[bool, ...]) -> Floats | None:  # noqa: ARG002 — to override
+    def part_given(self, index: int, x: Floats, present: tuple[bool, ...]) -> Floats | None:  # noqa: ARG002 — to override
         """Return a part's mean over its absent features, if there is a closed form; else None.
 
         Args:
             index: which part.
             x: its features ``(n, features of the part)``; those absent are not to be read.
-            known: which of them are present.
+            present: which of them are present.
         """
         return None
 

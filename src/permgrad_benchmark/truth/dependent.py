@@ -118,8 +118,8 @@ class CorrelatedFriedman(Friedman1):
 
     def _draw(self, n: int, rng: np.random.Generator) -> Floats:
         common = rng.standard_normal((n, 1))
-        own = rng.standard_normal((n, self.n_features))
-        return self.margin(np.asarray(np.sqrt(self.correlation) * common + np.sqrt(1 - self.correlation) * own))
+        independent = rng.standard_normal((n, self.n_features))
+        return self.margin(np.asarray(np.sqrt(self.correlation) * common + np.sqrt(1 - self.correlation) * independent))
 
     def closed_form(self, estimand: str) -> None:  # noqa: ARG002 — there is none for any
         """Return None: all truths are by Monte Carlo."""

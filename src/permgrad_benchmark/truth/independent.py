@@ -51,27 +51,27 @@ class Monomials(Gaussian):
     def _part(self, index: int, x: Floats) -> Floats:
         return np.asarray(self.sizes[index] * np.prod(x, axis=1))
 
-    def part_given(self, index: int, x: Floats, known: tuple[bool, ...]) -> Floats | None:
+    def part_given(self, index: int, x: Floats, present: tuple[bool, ...]) -> Floats | None:
         """Return the product's mean over absent features: 0, where they are independent."""
         if self.correlated:
             return None
-        return self._part(index, x) if all(known) else np.zeros(len(x))
+        return self._part(index, x) if all(present) else np.zeros(len(x))
 
     def closed_form(self, estimand: str) -> Floats | None:
         """Return sums over the terms; the mean absolute Shapley value only where no feature is in two terms."""
         if self.correlated:
             return None
         values, terms = np.zeros(self.n_features), np.zeros(self.n_features)
-        for size, own in zip(self.sizes, self.parts, strict=True):
-            k = len(own)
+        for size, columns in zip(self.sizes, self.parts, strict=True):
+            k = len(columns)
             gain = {
                 "total_effect": 2 * size**2,
                 "conditional_effect": 2 * size**2,
                 "sage": size**2 / k,
                 "shapley": abs(size) / k * MEAN_ABSOLUTE**k,
             }[estimand]
-            values[list(own)] += gain
-            terms[list(own)] += 1
+            values[list(columns)] += gain
+            terms[list(columns)] += 1
         return None if estimand == "shapley" and terms.max() > 1 else values
 
 
@@ -199,9 +199,9 @@ class XorLike(Uniform):
     def _part(self, index: int, x: Floats) -> Floats:
         return np.asarray(x[:, 0] if index == 2 else (3, 2)[index] * np.prod(np.tanh(2 * x), axis=1))
 
-    def part_given(self, index: int, x: Floats, known: tuple[bool, ...]) -> Floats | None:
+    def part_given(self, index: int, x: Floats, present: tuple[bool, ...]) -> Floats | None:
         """Return the part, or 0 where a factor, whose mean is 0, is absent."""
-        return self._part(index, x) if all(known) else np.zeros(len(x))
+        return self._part(index, x) if all(present) else np.zeros(len(x))
 
     def closed_form(self, estimand: str) -> Floats | None:
         """Return the truths from the mean square and the mean absolute value of tanh(2u), u uniform on −2 … 2."""
@@ -235,16 +235,16 @@ class Xor(Truth):
     def _part(self, index: int, x: Floats) -> Floats:
         return np.asarray(self.sizes[index] * (x.sum(axis=1) % 2))
 
-    def part_given(self, index: int, x: Floats, known: tuple[bool, ...]) -> Floats | None:
+    def part_given(self, index: int, x: Floats, present: tuple[bool, ...]) -> Floats | None:
         """Return the part, or its mean where any of its features is absent: one alone says nothing about an XOR."""
-        return self._part(index, x) if all(known) else np.full(len(x), self.sizes[index] / 2)
+        return self._part(index, x) if all(present) else np.full(len(x), self.sizes[index] / 2)
 
     def closed_form(self, estimand: str) -> Floats | None:
         """Return the truths: a redrawn feature differs half of the time, and then moves its part by its whole size."""
         values = np.zeros(self.n_features)
-        for size, own in zip(self.sizes, self.parts, strict=True):
-            k = len(own)
-            values[list(own)] = {"sage": size**2 / 4 / k, "shapley": size / 2 / k}.get(estimand, size**2 / 2)
+        for size, columns in zip(self.sizes, self.parts, strict=True):
+            k = len(columns)
+            values[list(columns)] = {"sage": size**2 / 4 / k, "shapley": size / 2 / k}.get(estimand, size**2 / 2)
         return values
 
 
@@ -270,9 +270,9 @@ class GFunction(Uniform):
     def _part(self, index: int, x: Floats) -> Floats:  # noqa: ARG002 — there is one part
         return np.asarray(np.prod(self._factors(x), axis=1))
 
-    def part_given(self, index: int, x: Floats, known: tuple[bool, ...]) -> Floats | None:  # noqa: ARG002
+    def part_given(self, index: int, x: Floats, present: tuple[bool, ...]) -> Floats | None:  # noqa: ARG002
         """Return the product of the present factors: each factor's mean is 1."""
-        return np.asarray(np.prod(np.where(known, self._factors(x), 1.0), axis=1))
+        return np.asarray(np.prod(np.where(present, self._factors(x), 1.0), axis=1))
 
     def closed_form(self, estimand: str) -> Floats | None:
         """Return effects and SAGE values from the factors' variances."""

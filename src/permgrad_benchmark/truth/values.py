@@ -77,10 +77,10 @@ def sampled(truth: Truth, estimand: str, *, sets: int = SETS, points: int = POIN
         "shapley": _mean_absolute_shapley,
         "sage": _sage,
     }
-    found = np.stack([ways[estimand](truth, number, points, averaged) for number in range(sets)])
+    estimates = np.stack([ways[estimand](truth, number, points, averaged) for number in range(sets)])
     full = np.zeros((2, truth.n_features))
-    full[0, : truth.n_relevant] = found.mean(axis=0)
-    full[1, : truth.n_relevant] = found.std(axis=0, ddof=1) / math.sqrt(sets)
+    full[0, : truth.n_relevant] = estimates.mean(axis=0)
+    full[1, : truth.n_relevant] = estimates.std(axis=0, ddof=1) / math.sqrt(sets)
     return Known(full[0], full[1], "quasi Monte Carlo")
 
 
@@ -156,36 +156,36 @@ def shapley_from_coalitions(game: Floats, size: int) -> Floats:
 def part_games(truth: Truth, x: Floats, averaged: Floats) -> list[Floats]:
     """Return for each part its mean over absent features, for every subset present: ``(2 ** features, n)``."""
     games = []
-    for index, own in enumerate(truth.parts):
-        rows, others = x[:, list(own)], averaged[:, list(own)]
-        subsets = _subsets(len(own))
+    for index, columns in enumerate(truth.parts):
+        rows, absent = x[:, list(columns)], averaged[:, list(columns)]
+        subsets = _subsets(len(columns))
         game = np.empty((len(subsets), len(rows)))
-        for place, known in enumerate(subsets):
-            closed = truth.part_given(index, rows, tuple(known.tolist()))
-            game[place] = _averaged_part(truth, index, rows, others, known) if closed is None else closed
+        for place, present in enumerate(subsets):
+            closed = truth.part_given(index, rows, tuple(present.tolist()))
+            game[place] = _averaged_part(truth, index, rows, absent, present) if closed is None else closed
         games.append(game)
     return games
 
 
-def _averaged_part(truth: Truth, index: int, rows: Floats, others: Floats, known: npt.NDArray[np.bool_]) -> Floats:
-    return _average(lambda x: truth._part(index, x), rows, others, known)  # noqa: SLF001 — a part of the same class
+def _averaged_part(truth: Truth, index: int, rows: Floats, absent: Floats, present: npt.NDArray[np.bool_]) -> Floats:
+    return _average(lambda x: truth._part(index, x), rows, absent, present)  # noqa: SLF001 — a part of the same class
 
 
 def _average(
-    function: Callable[[Floats], Floats], rows: Floats, others: Floats, known: npt.NDArray[np.bool_]
+    function: Callable[[Floats], Floats], rows: Floats, absent: Floats, present: npt.NDArray[np.bool_]
 ) -> Floats:
     """Average a function over absent features: rows ``(n, d)``, others ``(m, d)``, result ``(n,)``."""
-    if known.all():
+    if present.all():
         return function(rows)
-    if not known.any():
-        return np.full(len(rows), function(others).mean())
-    found = np.empty(len(rows))
-    step = max(1, _PAIRS // len(others))
+    if not present.any():
+        return np.full(len(rows), function(absent).mean())
+    means = np.empty(len(rows))
+    step = max(1, _PAIRS // len(absent))
     for start in range(0, len(rows), step):
         some = rows[start : start + step]
-        grid = np.where(known, some[:, None, :], others[None, :, :])
-        found[start : start + step] = function(grid.reshape(-1, rows.shape[1])).reshape(len(some), -1).mean(axis=1)
-    return found
+        grid = np.where(present, some[:, None, :], absent[None, :, :])
+        means[start : start + step] = function(grid.reshape(-1, rows.shape[1])).reshape(len(some), -1).mean(axis=1)
+    return means
 
 
 def local_shapley(truth: Truth, x: Floats, averaged: Floats) -> Floats:
@@ -194,40 +194,40 @@ def local_shapley(truth: Truth, x: Floats, averaged: Floats) -> Floats:
     Values of a sum are sums of values, so that each part is enumerated alone.
     """
     values = np.zeros((len(x), truth.n_features))
-    for own, game in zip(truth.parts, part_games(truth, x, averaged), strict=True):
-        values[:, list(own)] += shapley_from_coalitions(game, len(own)).T
+    for columns, game in zip(truth.parts, part_games(truth, x, averaged), strict=True):
+        values[:, list(columns)] += shapley_from_coalitions(game, len(columns)).T
     return values
 
 
 def _mean_absolute_shapley(truth: Truth, number: int, points: int, averaged: int) -> Floats:
-    x, others = _two_sets(truth, number, points, averaged)
-    return np.asarray(np.abs(local_shapley(truth, x, others)).mean(axis=0)[: truth.n_relevant])
+    x, absent = _two_sets(truth, number, points, averaged)
+    return np.asarray(np.abs(local_shapley(truth, x, absent)).mean(axis=0)[: truth.n_relevant])
 
 
 def _two_sets(truth: Truth, number: int, points: int, averaged: int) -> tuple[Floats, Floats]:
     x = truth.margin(latent_points(truth, points, number, "explained")[0])
-    others = truth.margin(latent_points(truth, averaged, number, "averaged")[0])
-    return x, others
+    absent = truth.margin(latent_points(truth, averaged, number, "averaged")[0])
+    return x, absent
 
 
 def _sage(truth: Truth, number: int, points: int, averaged: int) -> Floats:
-    x, others = _two_sets(truth, number, points, averaged)
+    x, absent = _two_sets(truth, number, points, averaged)
     size = truth.n_relevant
     if truth.task == "classification":
-        return _sage_of_classes(truth, x, others)
-    games = part_games(truth, x, others)
-    positions = [np.array(own) for own in truth.parts]
+        return _sage_of_classes(truth, x, absent)
+    games = part_games(truth, x, absent)
+    positions = [np.array(columns) for columns in truth.parts]
     f = truth.values(x)
     falls = np.empty(2**size)
     for place, present in enumerate(_subsets(size)):
-        said = np.zeros(len(x))
-        for own, game in zip(positions, games, strict=True):
-            said += game[int(present[own] @ (1 << np.arange(len(own))))]
-        falls[place] = -np.mean((f - said) ** 2)
+        predicted = np.zeros(len(x))
+        for columns, game in zip(positions, games, strict=True):
+            predicted += game[int(present[columns] @ (1 << np.arange(len(columns))))]
+        falls[place] = -np.mean((f - predicted) ** 2)
     return shapley_from_coalitions(falls, size)
 
 
-def _sage_of_classes(truth: Truth, x: Floats, others: Floats) -> Floats:
+def _sage_of_classes(truth: Truth, x: Floats, absent: Floats) -> Floats:
     """SAGE with the log loss: absent features are averaged on the scale of probabilities."""
     size = truth.n_relevant
     truly = sigmoid(truth.values(x))
@@ -239,7 +239,7 @@ def _sage_of_classes(truth: Truth, x: Floats, others: Floats) -> Floats:
         return sigmoid(truth.values(padded))
 
     falls = np.array(
-        [-cross_entropy(truly, _average(probability, x[:, :size], others[:, :size], s)).mean() for s in _subsets(size)]
+        [-cross_entropy(truly, _average(probability, x[:, :size], absent[:, :size], s)).mean() for s in _subsets(size)]
     )
     return shapley_from_coalitions(falls, size)
 

@@ -96,14 +96,14 @@ def bottleneck_features(images: ImageSet, epochs: int = EPOCHS, seed: int = SEED
         epochs: over the images.
         seed: of weights and order.
     """
-    kept = cache_folder() / f"bottleneck-{images.name}-{_key(images, epochs, seed)}.npz"
-    found = _load(kept, len(images))
-    if found is None:
-        found = _train(images.grey, epochs, seed)
+    stored = cache_folder() / f"bottleneck-{images.name}-{_key(images, epochs, seed)}.npz"
+    stored_features = _load(stored, len(images))
+    if stored_features is None:
+        stored_features = _train(images.grey, epochs, seed)
         # A cache that cannot be written costs time only.
-        with contextlib.suppress(OSError), atomic_path(kept) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, features=found[0], explained=np.array(found[1]))
-    features, explained = found
+        with contextlib.suppress(OSError), atomic_path(stored) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, features=stored_features[0], explained=np.array(stored_features[1]))
+    features, explained = stored_features
     checksum = feature_checksum(features)
     wanted = KNOWN_CHECKSUMS.get((images.md5, epochs)) if seed == SEED else None
     return Bottleneck(features, checksum, explained, None if wanted is None else wanted == checksum)
@@ -117,8 +117,8 @@ def feature_checksum(features: npt.NDArray[np.float32]) -> str:
         >>> one == feature_checksum(np.full((2, 10), -1e-5, np.float32))
         True
     """
-    whole = np.rint(features.astype(np.float64) * 10**_DECIMALS).astype("<i8")
-    return hashlib.sha256(whole.tobytes()).hexdigest()
+    rounded = np.rint(features.astype(np.float64) * 10**_DECIMALS).astype("<i8")
+    return hashlib.sha256(rounded.tobytes()).hexdigest()
 
 
 def _key(images: ImageSet, epochs: int, seed: int) -> str:

@@ -100,8 +100,8 @@ def linear(
     def score(features: Tensor) -> Tensor:
         return features @ torch.as_tensor(vector, dtype=features.dtype, device=features.device)
 
-    own = published_covariance() if covariance is None else covariance
-    return DecisionFunction(name, formula, score, tuple(sorted(weights)), vector, own, published, note)
+    covariances = published_covariance() if covariance is None else covariance
+    return DecisionFunction(name, formula, score, tuple(sorted(weights)), vector, covariances, published, note)
 
 
 def _all_of(*modalities: str) -> dict[int, float]:

@@ -62,7 +62,7 @@ def _game(name: str, label: str, losses: Iterable[str], **more: Any) -> tuple[En
         name, label, "effect", "all", lambda case: _whole(case, **more),
         note="whole modalities; squared change of the network's log-odds",
     )  # fmt: skip
-    others = tuple(
+    arguments = tuple(
         Entry(
             f"{name}:{loss}", f"{label}, {loss.replace('_', ' ')}", ANY, "all",
             lambda case: _whole(case, **more), loss=loss,
@@ -70,7 +70,7 @@ def _game(name: str, label: str, losses: Iterable[str], **more: Any) -> tuple[En
         )
         for loss in losses
     )  # fmt: skip
-    return (margin, *others)
+    return (margin, *arguments)
 
 
 #: How methods with an estimand, or with a price, are called. An empty tuple: the method cannot explain this network.
@@ -141,10 +141,10 @@ def by_modality(explanation: Explanation) -> Floats:
     """Return one number for each modality, in their order; 0 for one that has no player."""
     values = explanation.values
     sizes = np.abs(np.nan_to_num(values[:, :, 0])).mean(axis=0) if explanation.scope == "local" else values[:, 0]
-    found = np.zeros(len(MODALITIES))
+    sums = np.zeros(len(MODALITIES))
     for value, modality in zip(np.nan_to_num(sizes), explanation.modality, strict=True):
-        found[MODALITIES.index(modality)] += value
-    return found
+        sums[MODALITIES.index(modality)] += value
+    return sums
 
 
 def _contestant(method: str, entry: Entry) -> Contestant:

@@ -96,8 +96,8 @@ class Design:
     def population(self) -> Population:
         """Return where test rows come from: what the truth is the truth of."""
         first, second = (
-            features[torch.from_numpy(own)].double().numpy()
-            for features, own in zip(self.features, self.test, strict=True)
+            features[torch.from_numpy(rows)].double().numpy()
+            for features, rows in zip(self.features, self.test, strict=True)
         )
         return Population(first, second, self.function.covariance)
 
@@ -120,10 +120,10 @@ def make_design(function: DecisionFunction, image_sets: tuple[str, ...], seed: i
     names = (image_sets[0], image_sets[-1])
     read = [read_images(name) for name in dict.fromkeys(names)]
     sets = (read[0], read[-1])
-    pixels = [own.standardised() for own in read]
-    made = [bottleneck_features(own, QUICK_EPOCHS if quick else EPOCHS) for own in read]
-    splits = [split_images(len(own), seed) for own in read]
-    features = [torch.from_numpy(own.features) for own in made]
+    pixels = [source.standardised() for source in read]
+    made = [bottleneck_features(source, QUICK_EPOCHS if quick else EPOCHS) for source in read]
+    splits = [split_images(len(source), seed) for source in read]
+    features = [torch.from_numpy(source.features) for source in made]
     design = Design(
         function=function,
         images=(pixels[0], pixels[-1]),
@@ -134,8 +134,8 @@ def make_design(function: DecisionFunction, image_sets: tuple[str, ...], seed: i
         bottlenecks=(made[0], made[-1]),
         names=(sets[0].name, sets[1].name),
     )
-    many = design.draw(design.training, _THRESHOLD_ROWS, generator(seed, "threshold"))
-    return with_threshold(design, float(function.score(many.features.double()).median()))
+    sample = design.draw(design.training, _THRESHOLD_ROWS, generator(seed, "threshold"))
+    return with_threshold(design, float(function.score(sample.features.double()).median()))
 
 
 def with_threshold(design: Design, threshold: float) -> Design:
@@ -150,6 +150,6 @@ def hold_out(design: Design, share: float = 0.2) -> Design:
         design: a design; its test images are out of reach of what is returned.
         share: of the training images.
     """
-    cuts = [round((1.0 - share) * len(own)) for own in design.training]
-    first, second = ((own[:cut], own[cut:]) for own, cut in zip(design.training, cuts, strict=True))
+    cuts = [round((1.0 - share) * len(images)) for images in design.training]
+    first, second = ((images[:cut], images[cut:]) for images, cut in zip(design.training, cuts, strict=True))
     return replace(design, training=(first[0], second[0]), test=(first[1], second[1]))

@@ -124,11 +124,15 @@ def _scored(case: Case, what: str, attribute: Callable[[Case], Any]) -> Scores:
     case.meter.rows = 0
     started = time.perf_counter()
     with case.other_packages(what):
-        found = attribute(case)
+        attributed = attribute(case)
     seconds = time.perf_counter() - started
-    values = found.detach().double().numpy() if isinstance(found, torch.Tensor) else np.asarray(found, np.float64)
+    values = (
+        attributed.detach().double().numpy()
+        if isinstance(attributed, torch.Tensor)
+        else np.asarray(attributed, np.float64)
+    )
     sizes = np.abs(values.reshape(-1, FEATURES)).mean(axis=0)
-    shares = np.array([sizes[own].sum() for own in COLUMNS_OF.values()])
+    shares = np.array([sizes[columns].sum() for columns in COLUMNS_OF.values()])
     return Scores(values=np.nan_to_num(shares), seconds=seconds, model_rows=case.meter.rows)
 
 

@@ -95,16 +95,16 @@ class MultimodalSuite:
     def facts(self, settings: Settings) -> dict[str, Any]:
         """Return what the page says beside the numbers."""
         everyone = [enrolled(self.name).get(name) for name in enrolled(self.name)]
-        known = [functions.get(name) for name in self.functions]
+        decisions = [functions.get(name) for name in self.functions]
         return {
             "contestants": {one.name: one.facts() for one in self.contestants(settings)},
             "left_out": {one.name: one.missing() for one in everyone if settings.wants(one.name) and one.missing()},
             "estimands": dict(ESTIMANDS),
-            "function_titles": {one.name: one.formula for one in known},
-            "function_notes": {one.name: one.note for one in known if one.note},
-            "published_functions": [one.name for one in known if one.published],
-            "players": {one.name: list(MODALITIES) for one in known},
-            "relevant": {one.name: _relevant(one) for one in known},
+            "function_titles": {one.name: one.formula for one in decisions},
+            "function_notes": {one.name: one.note for one in decisions if one.note},
+            "published_functions": [one.name for one in decisions if one.published],
+            "players": {one.name: list(MODALITIES) for one in decisions},
+            "relevant": {one.name: _relevant(one) for one in decisions},
             "sizes": vars(_sizes(settings)),
             "training": vars(self._training(settings)),
             "training_share": TRAINING_SHARE,
@@ -124,32 +124,32 @@ class MultimodalSuite:
 
     def run(self, function: str, seed: int, settings: Settings) -> list[Record]:
         """Compute one cell: split, train, draw test pairs, let every contestant explain the network and F itself."""
-        known = functions.get(function)
+        decision = functions.get(function)
         contestants = self.contestants(settings)
         design = self.design(function, seed, settings)
         training, sizes = self._training(settings), _sizes(settings)
-        found = Records()
+        records = Records()
 
         def add(method: str, estimand: str, metric: str, value: float | None) -> None:
-            found.add(self.name, function, seed, method, estimand, metric, value)
+            records.add(self.name, function, seed, method, estimand, metric, value)
 
         started = time.perf_counter()
         network = train(design, seed, training, progress=settings.progress)
         add("network", ANY, "seconds", time.perf_counter() - started)
         pairs = draw_test_pairs(design, sizes.test, seed)
         add("network", ANY, "accuracy", accuracy(network, design, pairs))
-        truths = {estimand: true_importance(known, design.population(), estimand) for estimand in ESTIMANDS}
+        truths = {estimand: true_importance(decision, design.population(), estimand) for estimand in ESTIMANDS}
         for estimand, values in truths.items():
             for name, share in zip(MODALITIES, importance_shares(values), strict=True):
                 add("truth", estimand, f"truth_share:{name}", float(share))
         case = make_case(design, network, pairs, seed, sizes)
         oracle = make_oracle(design, case, pairs)
-        own: dict[str, Floats] = {}
+        by_contestant: dict[str, Floats] = {}
         with Progress(len(contestants), f"{function}, seed {seed}", settings.progress, lines=False) as bar:
             for contestant in contestants:
                 bar.note(contestant.name)
                 scores = scored(contestant, case)
-                own[contestant.name] = scores.values
+                by_contestant[contestant.name] = scores.values
                 for about, metric, value in judge(case, truths, scores):
                     add(contestant.name, about, metric, value)
                 for about, metric, number in compare(truths, scored(contestant, oracle).values):
@@ -158,9 +158,9 @@ class MultimodalSuite:
         if seed == REPEATED_SEED and function in REPEATED_FUNCTIONS:
             repeated = [one for one in contestants if not one.name.startswith(NOT_REPEATED)]
             repeated = [one for one in repeated if not one.name.endswith(tuple(LOSSES))]
-            for name, metric, value in repeat(design, case, network, repeated, own, training):
+            for name, metric, value in repeat(design, case, network, repeated, by_contestant, training):
                 add(name, ANY, metric, value)
-        return list(found)
+        return list(records)
 
     def design(self, function: str, seed: int, settings: Settings) -> Design:
         """Return the images, features and splits of one cell.
@@ -205,8 +205,8 @@ class MultimodalSuite:
 def _relevant(function: DecisionFunction) -> list[str]:
     return [
         name
-        for name, own in COLUMNS_OF.items()
-        if any(own.start <= position < own.stop for position in function.relevant)
+        for name, columns in COLUMNS_OF.items()
+        if any(columns.start <= position < columns.stop for position in function.relevant)
     ]
 
 
@@ -254,7 +254,7 @@ def _curves(case: Case, values: Floats) -> Iterator[tuple[str, str, float]]:
     count = min(_CURVE_ROWS, len(case.fused))
     rows = case.fused[:count].double().numpy()
     labels = case.labels[:count].numpy()
-    columns = {name: np.arange(own.start, own.stop, dtype=np.intp) for name, own in COLUMNS_OF.items()}
+    columns = {name: np.arange(block.start, block.stop, dtype=np.intp) for name, block in COLUMNS_OF.items()}
     order = [MODALITIES[place] for place in np.argsort(-values, kind="stable")]
     before = case.meter.rows
     curves = faithfulness_curves(_cross_entropy(case, labels), rows, np.roll(rows, count // 2, axis=0), columns, order)
@@ -295,8 +295,8 @@ def repeat(
         make_case(design, train(design, _other(case.seed, number), training), pairs, case.seed, sizes)
         for number in range(sizes.retrainings - 1)
     ]
-    others = [draw_test_pairs(design, sizes.test, case.seed, 1 + number) for number in range(sizes.retrainings)]
-    samples = [make_case(design, network, other, case.seed + number, sizes) for number, other in enumerate(others)]
+    fresh_pairs = [draw_test_pairs(design, sizes.test, case.seed, 1 + number) for number in range(sizes.retrainings)]
+    samples = [make_case(design, network, other, case.seed + number, sizes) for number, other in enumerate(fresh_pairs)]
     changed = {
         "parameters": make_case(design, _untrained(case.seed), pairs, case.seed, sizes),
         "labels": make_case(design, train(shuffled(design, case.seed), case.seed, training), pairs, case.seed, sizes),

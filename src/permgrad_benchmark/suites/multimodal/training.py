@@ -107,13 +107,13 @@ def accuracy(network: FusedNetwork, design: Design, pairs: Pairs) -> float:
     """Return the share of pairs whose label the network gives."""
     with torch.no_grad():
         inputs = design.inputs(pairs)
-        found = torch.cat(
+        predicted = torch.cat(
             [
                 network(*(inputs[name][part] for name in ("X1", "X2", "X3", "X4"))).argmax(dim=1)
                 for part in torch.arange(len(pairs)).split(1024)
             ]
         )
-    return float((found == pairs.labels).double().mean())
+    return float((predicted == pairs.labels).double().mean())
 
 
 class _Batches:
@@ -121,17 +121,17 @@ class _Batches:
 
     def __init__(self, design: Design, settings: TrainingSettings) -> None:
         self.shared = design.shared
-        self.members = [torch.from_numpy(own) for own in design.training]
-        largest = max(len(own) for own in self.members)
-        self.size = min(settings.batch, *(len(own) for own in self.members))
+        self.members = [torch.from_numpy(rows) for rows in design.training]
+        largest = max(len(rows) for rows in self.members)
+        self.size = min(settings.batch, *(len(rows) for rows in self.members))
         # The few images left over wait: the next epoch deals anew.
         self.count = largest // self.size
 
     def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Deal the images: positions of X1's and of X2's images for each batch, the same where they share a set."""
-        dealt = [self._dealt(own) for own in self.members[: 1 if self.shared else 2]]
+        dealt = [self._dealt(order) for order in self.members[: 1 if self.shared else 2]]
         for start in range(0, self.count * self.size, self.size):
-            parts = [own[start : start + self.size] for own in dealt]
+            parts = [order[start : start + self.size] for order in dealt]
             yield parts[0], parts[-1]
 
     def _dealt(self, members: Tensor) -> Tensor:
@@ -160,8 +160,8 @@ def _loss(
         encoded[0][left], encoded[-1][right], pairs.clinical[:, :WIDTH], pairs.clinical[:, WIDTH:]
     )
     loss = nn.functional.cross_entropy(logits, pairs.labels)
-    for own in encoded:
-        loss = loss + settings.decorrelation * _correlation(own) / len(encoded)
+    for features in encoded:
+        loss = loss + settings.decorrelation * _correlation(features) / len(encoded)
     return loss
 
 
@@ -182,11 +182,11 @@ def _optimizer(
     network: FusedNetwork, settings: TrainingSettings, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     entrance = list(network.head[0].parameters())
-    known = {id(parameter) for parameter in entrance}
-    rest = [parameter for parameter in network.parameters() if id(parameter) not in known]
+    at_entrance = {id(parameter) for parameter in entrance}
+    behind = [parameter for parameter in network.parameters() if id(parameter) not in at_entrance]
     optimizer = torch.optim.AdamW(
         [
-            {"params": rest, "weight_decay": settings.weight_decay},
+            {"params": behind, "weight_decay": settings.weight_decay},
             {"params": entrance, "weight_decay": settings.fusion_decay},
         ],
         lr=settings.learning_rate,

@@ -67,11 +67,11 @@ class Population:
 
     def second_moments(self) -> Floats:
         """Return the covariance of the forty features, ``(40, 40)``, with the images' as they are in the images."""
-        whole = np.zeros((FEATURES, FEATURES))
-        whole[:WIDTH, :WIDTH] = np.cov(self.first.T, bias=True)
-        whole[WIDTH : 2 * WIDTH, WIDTH : 2 * WIDTH] = np.cov(self.second.T, bias=True)
-        whole[2 * WIDTH :, 2 * WIDTH :] = self.covariance
-        return whole
+        moments = np.zeros((FEATURES, FEATURES))
+        moments[:WIDTH, :WIDTH] = np.cov(self.first.T, bias=True)
+        moments[WIDTH : 2 * WIDTH, WIDTH : 2 * WIDTH] = np.cov(self.second.T, bias=True)
+        moments[2 * WIDTH :, 2 * WIDTH :] = self.covariance
+        return moments
 
 
 def true_importance(
@@ -119,7 +119,7 @@ def true_importance(
     moments = population.second_moments()
     if level == "feature":
         return np.asarray(2.0 * weights**2 * np.diag(moments))
-    return np.array([2.0 * weights[own] @ moments[own, own] @ weights[own] for own in COLUMNS_OF.values()])
+    return np.array([2.0 * weights[block] @ moments[block, block] @ weights[block] for block in COLUMNS_OF.values()])
 
 
 def sampled_importance(
@@ -146,7 +146,7 @@ def sampled_importance(
     players = (
         [[column] for column in range(FEATURES)]
         if level == "feature"
-        else [list(range(own.start, own.stop)) for own in COLUMNS_OF.values()]
+        else [list(range(relevant.start, relevant.stop)) for relevant in COLUMNS_OF.values()]
     )
     totals, done = np.zeros(len(players)), 0
     while done < rows:
@@ -154,10 +154,10 @@ def sampled_importance(
         features, donors = population.draw(count, rng), population.draw(count, rng)
         before = _values(function, features)
         for index, columns in enumerate(players):
-            own = [column for column in columns if column in function.relevant]
-            if own:
+            relevant = [column for column in columns if column in function.relevant]
+            if relevant:
                 edited = features.copy()
-                edited[:, own] = donors[:, own]
+                edited[:, relevant] = donors[:, relevant]
                 totals[index] += float(np.square(_values(function, edited) - before).sum())
         done += count
     return totals / rows
@@ -172,7 +172,7 @@ def _values(function: DecisionFunction, features: Floats) -> Floats:
 def _gather(by_feature: Floats, level: str) -> Floats:
     if level == "feature":
         return np.asarray(by_feature, dtype=np.float64)
-    return np.array([by_feature[own].sum() for own in COLUMNS_OF.values()])
+    return np.array([by_feature[block].sum() for block in COLUMNS_OF.values()])
 
 
 def _check(estimand: str, level: str) -> None:

@@ -109,8 +109,8 @@ class Case:
     @functools.cached_property
     def columns(self) -> dict[str, npt.NDArray[np.intp]]:
         """The encoded columns of each feature."""
-        found = self.model.preprocessor_.features("feature")
-        return {name: np.asarray(found[name], dtype=np.intp) for name in self.names}
+        by_name = self.model.preprocessor_.features("feature")
+        return {name: np.asarray(by_name[name], dtype=np.intp) for name in self.names}
 
     @functools.cached_property
     def owner(self) -> npt.NDArray[np.int64]:

@@ -107,9 +107,9 @@ def score(case: Case, method: str, entry: Entry) -> Scores:
     seconds = time.perf_counter() - started
     rows = explanation.meta.get("model_rows")
     gap = explanation.meta.get("completeness_gap")
-    found = _local(explanation) if explanation.scope == "local" else _global(explanation)
+    parts = _local(explanation) if explanation.scope == "local" else _global(explanation)
     order = [explanation.names.index(name) for name in case.names]
-    placed = {name: array[order] for name, array in found.items()}
+    placed = {name: array[order] for name, array in parts.items()}
     return Scores(
         values=placed["values"],
         low=placed.get("low"),
@@ -134,21 +134,21 @@ def _local(explanation: Explanation) -> dict[str, Floats]:
 
 
 def _global(explanation: Explanation) -> dict[str, Floats]:
-    found = {"values": np.nan_to_num(explanation.values[:, 0])}
+    parts = {"values": np.nan_to_num(explanation.values[:, 0])}
     for name, array in (("low", explanation.low), ("high", explanation.high), ("p_values", explanation.p_values)):
         if array is not None and np.isfinite(array[:, 0]).any():
-            found[name] = array[:, 0]
-    return found
+            parts[name] = array[:, 0]
+    return parts
 
 
 def entries() -> list[tuple[str, Entry]]:
     """Return every method of the registry with each way in which it is called."""
-    found = []
+    pairs = []
     for method in methods:
-        own = ENTRIES.get(method, (Entry(method, method.replace("_", " "), ANY, "some"),))
-        found += [(method, entry) for entry in own]
+        of_method = ENTRIES.get(method, (Entry(method, method.replace("_", " "), ANY, "some"),))
+        pairs += [(method, entry) for entry in of_method]
     first = ["permgrad", "permgrad:conditional"]
-    return sorted(found, key=lambda item: first.index(item[1].name) if item[1].name in first else len(first))
+    return sorted(pairs, key=lambda item: first.index(item[1].name) if item[1].name in first else len(first))
 
 
 def _contestant(method: str, entry: Entry) -> Contestant:

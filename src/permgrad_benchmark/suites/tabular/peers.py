@@ -48,22 +48,22 @@ def sage(case: Case) -> Scores:
         margin = case.margin(encoded)
         return (1 / (1 + np.exp(-margin)) if case.classify else margin)[:, None]
 
-    def loss(said: Floats, y: Floats) -> Floats:
+    def loss(predicted: Floats, y: Floats) -> Floats:
         if not case.classify:
-            return np.asarray((said[:, 0] - y) ** 2)
-        probability = np.clip(np.where(y == 1, said[:, 0], 1 - said[:, 0]), 1e-12, 1.0)
+            return np.asarray((predicted[:, 0] - y) ** 2)
+        probability = np.clip(np.where(y == 1, predicted[:, 0], 1 - predicted[:, 0]), 1e-12, 1.0)
         return np.asarray(-np.log(probability))
 
-    found = sage_permutation(
+    result = sage_permutation(
         predict, loss, case.encoded, case.y, case.background[: case.sizes.references], case.owner,
         walks=2 * case.sizes.some, rng=case.stream("sage"),
     )  # fmt: skip
-    low, high = found.interval()
+    low, high = result.interval()
     return Scores(
-        found.values,
+        result.values,
         low=low,
         high=high,
-        p_values=found.p_values(),
+        p_values=result.p_values(),
         seconds=time.perf_counter() - started,
         model_rows=case.meter.rows - before,
     )
@@ -75,7 +75,7 @@ def sklearn_permutation(case: Case) -> Floats:
     from sklearn.inspection import permutation_importance
 
     y = case.y.astype(np.int64) if case.classify else case.y
-    found = permutation_importance(
+    result = permutation_importance(
         case.model,
         case.X,
         y,
@@ -85,7 +85,7 @@ def sklearn_permutation(case: Case) -> Floats:
     )
     # The estimator predicts by itself, past the meter: once for each feature and repeat, and once as it is.
     case.meter.rows += len(case.X) * (1 + case.sizes.repeats * len(case.names))
-    return np.asarray(found.importances_mean)
+    return np.asarray(result.importances_mean)
 
 
 # ---- shap ------------------------------------------------------------------------------------------------------------
@@ -129,8 +129,8 @@ def shap_permutation(case: Case) -> Floats:
     predict, explained, background = _by_row_numbers(case, case.sizes.few)
     masker = shap.maskers.Independent(background, max_samples=len(background))
     explainer = shap.PermutationExplainer(predict, masker, seed=case.integer_seed("shap permutation"))
-    found = explainer(explained, max_evals=2 * (2 * len(case.names) + 1), silent=True)
-    return _mean_absolute(found.values)
+    result = explainer(explained, max_evals=2 * (2 * len(case.names) + 1), silent=True)
+    return _mean_absolute(result.values)
 
 
 def shap_gradient(case: Case) -> Floats:
@@ -139,8 +139,8 @@ def shap_gradient(case: Case) -> Floats:
 
     background = case.tensor(case.background[: case.sizes.some])
     explainer = shap.GradientExplainer(case.module(), background)
-    found = explainer.shap_values(case.tensor(case.encoded[: case.sizes.some]), nsamples=50)
-    return _by_feature(case, np.asarray(found, dtype=np.float64).reshape(-1, case.encoded.shape[1]))
+    values = explainer.shap_values(case.tensor(case.encoded[: case.sizes.some]), nsamples=50)
+    return _by_feature(case, np.asarray(values, dtype=np.float64).reshape(-1, case.encoded.shape[1]))
 
 
 def _by_feature(case: Case, attributions: Floats) -> Floats:
@@ -174,11 +174,11 @@ def captum_feature_permutation(case: Case) -> Floats:
 
     attribution = FeaturePermutation(minus_loss)
     rows = case.tensor(case.encoded)
-    found = [
+    values = [
         _one_column(case, attribution.attribute(rows, feature_mask=_mask(case))).mean(axis=0)
         for _ in range(case.sizes.repeats)
     ]
-    return np.asarray(np.mean(found, axis=0))
+    return np.asarray(np.mean(values, axis=0))
 
 
 def _average_row(case: Case) -> Tensor:
@@ -190,10 +190,10 @@ def _from_mean_row(case: Case, attribution: Any, rows: int, **options: Any) -> F
     import torch
 
     with torch.no_grad():
-        found = attribution.attribute(
+        values = attribution.attribute(
             case.tensor(case.encoded[:rows]), baselines=_average_row(case), feature_mask=_mask(case), **options
         )
-    return _mean_absolute(_one_column(case, found))
+    return _mean_absolute(_one_column(case, values))
 
 
 def captum_shapley(case: Case) -> Floats:
@@ -225,13 +225,13 @@ def captum_integrated_gradients(case: Case) -> Floats:
     """``captum.attr.IntegratedGradients`` from the mean row, 50 steps."""
     from captum.attr import IntegratedGradients
 
-    found = IntegratedGradients(case.module(flat=True)).attribute(
+    values = IntegratedGradients(case.module(flat=True)).attribute(
         case.tensor(case.encoded[: case.sizes.some]),
         baselines=_average_row(case),
         n_steps=50,
         internal_batch_size=1024,
     )
-    return _by_feature(case, np.asarray(found.detach().numpy(), dtype=np.float64))
+    return _by_feature(case, np.asarray(values.detach().numpy(), dtype=np.float64))
 
 
 _MEAN_ROW = "absent features are set to the mean row, one baseline instead of a distribution"

@@ -97,11 +97,11 @@ def sage_permutation(
     # The prediction that knows nothing: the mean over the background.
     nothing = predict(background).mean(axis=0, keepdims=True)
     before = loss(np.repeat(nothing, walks, axis=0), y[chosen])
-    known = np.zeros((walks, features), dtype=bool)
+    present = np.zeros((walks, features), dtype=bool)
     falls = np.zeros((walks, features))
     for step in range(features):
-        known[np.arange(walks), orders[:, step]] = True
-        after = loss(_averaged(predict, rows[chosen], background, known[:, owner]), y[chosen])
+        present[np.arange(walks), orders[:, step]] = True
+        after = loss(_averaged(predict, rows[chosen], background, present[:, owner]), y[chosen])
         falls[np.arange(walks), orders[:, step]] = before - after
         before = after
     return SageValues(falls.mean(axis=0), falls.std(axis=0, ddof=1) / math.sqrt(walks), walks)
@@ -111,14 +111,14 @@ def _averaged(
     predict: Callable[[npt.NDArray[Any]], Floats],
     rows: npt.NDArray[Any],
     background: npt.NDArray[Any],
-    kept: npt.NDArray[np.bool_],
+    present: npt.NDArray[np.bool_],
 ) -> Floats:
     """Return the mean prediction over the background of rows in which only some columns are kept ``(n, outputs)``."""
-    found = []
+    means = []
     step = max(1, _ROWS // len(background))
     for start in range(0, len(rows), step):
-        own, flags = rows[start : start + step], kept[start : start + step]
-        grid = np.where(flags[:, None, :], own[:, None, :], background[None, :, :])
-        said = predict(grid.reshape(-1, rows.shape[1]))
-        found.append(said.reshape(len(own), len(background), -1).mean(axis=1))
-    return np.concatenate(found)
+        some, flags = rows[start : start + step], present[start : start + step]
+        grid = np.where(flags[:, None, :], some[:, None, :], background[None, :, :])
+        predicted = predict(grid.reshape(-1, rows.shape[1]))
+        means.append(predicted.reshape(len(some), len(background), -1).mean(axis=1))
+    return np.concatenate(means)

@@ -78,14 +78,14 @@ class TabularSuite:
     def facts(self, settings: Settings) -> dict[str, Any]:
         """Return what the page says beside the numbers."""
         everyone = [enrolled(self.name).get(name) for name in enrolled(self.name)]
-        known = {name: make_truth(name) for name in self.functions}
+        functions = {name: make_truth(name) for name in self.functions}
         return {
             "contestants": {one.name: one.facts() for one in self.contestants(settings)},
             "left_out": {one.name: one.missing() for one in everyone if settings.wants(one.name) and one.missing()},
             "estimands": dict(ESTIMANDS),
-            "function_titles": {name: truth.title for name, truth in known.items()},
-            "players": {name: truth.feature_names for name, truth in known.items()},
-            "relevant": {name: truth.relevant for name, truth in known.items()},
+            "function_titles": {name: truth.title for name, truth in functions.items()},
+            "players": {name: truth.feature_names for name, truth in functions.items()},
+            "relevant": {name: truth.relevant for name, truth in functions.items()},
             "sizes": vars(_sizes(settings)),
             "repeated": {"seed": REPEATED_SEED, "functions": list(REPEATED_FUNCTIONS)},
             "common_share": COMMON_SHARE,
@@ -96,10 +96,10 @@ class TabularSuite:
         truth, sizes = make_truth(function), _sizes(settings)
         contestants = self.contestants(settings)
         case = fit_network(truth, seed, sizes)
-        found = Records()
+        records = Records()
 
         def add(method: str, estimand: str, metric: str, value: float | None) -> None:
-            found.add(self.name, function, seed, method, estimand, metric, value)
+            records.add(self.name, function, seed, method, estimand, metric, value)
 
         for metric, value in network_quality(case).items():
             add("network", ANY, metric, value)
@@ -119,7 +119,7 @@ class TabularSuite:
             repeated = [one for one in contestants if not one.name.startswith(NOT_REPEATED)]
             for name, metric, value in repeat(case, repeated, values):
                 add(name, ANY, metric, value)
-        return list(found)
+        return list(records)
 
 
 def _sizes(settings: Settings) -> Sizes:
@@ -140,14 +140,14 @@ def judge(case: Case, contestant: Contestant, scores: Scores) -> Iterator[tuple[
     for name, share in zip(case.names, importance_shares(values), strict=True):
         yield ANY, f"share:{name}", float(share)
     for estimand in ESTIMANDS:
-        known = truth.known(estimand).values
-        yield estimand, "share_error", share_error(known, values)
-        yield estimand, "relative_error", relative_error(known, values)
-        yield estimand, "spearman", spearman(known, values)
-        yield estimand, "kendall", kendall(known, values)
+        true = truth.known(estimand).values
+        yield estimand, "share_error", share_error(true, values)
+        yield estimand, "relative_error", relative_error(true, values)
+        yield estimand, "spearman", spearman(true, values)
+        yield estimand, "kendall", kendall(true, values)
     if contestant.estimand in ESTIMANDS and scores.low is not None and scores.high is not None:
-        known = truth.known(contestant.estimand).values
-        yield contestant.estimand, "interval_coverage", interval_coverage(known, scores.low, scores.high)
+        true = truth.known(contestant.estimand).values
+        yield contestant.estimand, "interval_coverage", interval_coverage(true, scores.low, scores.high)
     yield from _relevance(truth, scores)
     yield ANY, "seconds", scores.seconds
     yield ANY, "model_rows", scores.model_rows
@@ -197,7 +197,7 @@ def repeat(
     (``labels``), after Adebayo et al. 2018 (arXiv 1810.03292).
     """
     listed, sizes = list(contestants), case.sizes
-    others = [
+    retrained = [
         fit_network(case.truth, case.seed, sizes, network_seed=case.seed + 1000 + number)
         for number in range(sizes.retrainings - 1)
     ]
@@ -207,13 +207,13 @@ def repeat(
         "labels": fit_network(case.truth, case.seed, sizes, shuffled=True),
     }
     for contestant in listed:
-        own = values[contestant.name]
-        for what, cases, start in (("retraining", others, [own]), ("resampling", samples, [])):
-            found = stability(np.stack([*start, *(_scored(contestant, other).values for other in cases)]))
-            yield contestant.name, f"stability_kendall:{what}", found.kendall
-            yield contestant.name, f"stability_spread:{what}", found.spread
+        of_contestant = values[contestant.name]
+        for what, cases, start in (("retraining", retrained, [of_contestant]), ("resampling", samples, [])):
+            spread = stability(np.stack([*start, *(_scored(contestant, other).values for other in cases)]))
+            yield contestant.name, f"stability_kendall:{what}", spread.kendall
+            yield contestant.name, f"stability_spread:{what}", spread.spread
         for what, other in changed.items():
-            yield contestant.name, f"randomised:{what}", spearman(own, _scored(contestant, other).values)
+            yield contestant.name, f"randomised:{what}", spearman(of_contestant, _scored(contestant, other).values)
 
 
 suites.register("tabular")(TabularSuite())
