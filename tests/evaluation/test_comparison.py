@@ -15,7 +15,7 @@ from permgrad.evaluation.comparison import Comparison, Contestant
 from permgrad.evaluation.paired import corrected_paired_test
 from permgrad.report.page.comparison import sentences
 from permgrad.report.page.comparison_words import agreement_line, agreement_words, path_lines
-from permgrad.report.plots._base import number
+from permgrad.report.words import number
 
 NAMES = ("a", "b", "c")
 

@@ -11,8 +11,7 @@ import pytest
 from permgrad import Explanation
 from permgrad.base.errors import InputError
 from permgrad.report import plots
-from permgrad.report.plots.image import _on_segments
-from permgrad.report.plots.overlay import displayable
+from permgrad.report.plots.image import _on_segments, displayable
 
 GRID = (np.arange(8)[:, None] // 4 * 2 + np.arange(8)[None] // 4).astype(np.int64)
 NAMES = (*(f"scan[{r},{c}]" for r in range(2) for c in range(2)), "age", "dose")

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from permgrad.base.errors import InputError
 from permgrad.report import plots, style
 from permgrad.report.plots import _base as base
-from permgrad.report.plots._base import labels_of, number, numbers, shorten, value_text
+from permgrad.report.words import labels_of, number, numbers, shorten, value_text
 
 from .conftest import HOSTILE, NAMES, global_explanation, local_explanation
 

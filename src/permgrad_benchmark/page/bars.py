@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from permgrad.report import style
 from permgrad.report.page.views import FigureView
-from permgrad.report.plots._base import clean, shorten
+from permgrad.report.words import clean, shorten
 from permgrad_benchmark.page.data import ORACLE, TRUTH, SuiteResults, modalities_of
 from permgrad_benchmark.records import ANY
 

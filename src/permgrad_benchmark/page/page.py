@@ -16,8 +16,8 @@ import pandas as pd
 
 from permgrad.report import plots
 from permgrad.report.page.html import render_page
-from permgrad.report.page.views import Cell, Fact, SectionView, TableView, cell, listed
-from permgrad.report.plots._base import clean, number
+from permgrad.report.page.views import Cell, Fact, SectionView, TableView, cell
+from permgrad.report.words import clean, listed, number
 from permgrad_benchmark.metrics import BenchmarkMetric, metric_named
 from permgrad_benchmark.page.bars import CSS, share_panels
 from permgrad_benchmark.page.data import (

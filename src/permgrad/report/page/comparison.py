@@ -25,8 +25,8 @@ from permgrad.report.page.comparison_words import (
     telling_pairs,
 )
 from permgrad.report.page.html import render_page
-from permgrad.report.page.views import Cell, Fact, SectionView, TableView, cell, duration
-from permgrad.report.plots._base import clean, number, numbers
+from permgrad.report.page.views import Cell, Fact, SectionView, TableView, cell
+from permgrad.report.words import clean, duration, number, numbers
 
 if TYPE_CHECKING:
     from permgrad.evaluation.comparison import Comparison

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from permgrad.report.page.views import duration, listed, percent
-from permgrad.report.plots._base import clean, number, shorten
+from permgrad.report.words import clean, duration, listed, number, percent, shorten
 
 if TYPE_CHECKING:
     from permgrad.evaluation.comparison import Comparison

@@ -11,8 +11,7 @@ from permgrad.base.significance import LEVEL
 from permgrad.evaluation.competitors import baselines
 from permgrad.evaluation.metrics import Task, primary_metric
 from permgrad.report.page.constant import known_classes
-from permgrad.report.page.views import listed
-from permgrad.report.plots._base import clean, number, shorten
+from permgrad.report.words import clean, listed, number, shorten
 
 
 def baseline_label(name: str) -> str:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from permgrad.evaluation.metrics import Task, evaluate, metrics, primary_metric
 from permgrad.evaluation.skill import Predicted, skill
-from permgrad.report.plots._base import clean, number, shorten
+from permgrad.report.words import clean, number, shorten
 
 if TYPE_CHECKING:
     from permgrad.report.page.content import ReportContent

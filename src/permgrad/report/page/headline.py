@@ -14,8 +14,8 @@ from permgrad.report.page.competitor_words import baseline_label, best_baseline
 from permgrad.report.page.constant import constant, known_classes, verdict
 from permgrad.report.page.paths import is_hybrid, path_shares, path_words
 from permgrad.report.page.related import related_words
-from permgrad.report.page.views import Fact, listed, percent
-from permgrad.report.plots._base import clean, number, shorten
+from permgrad.report.page.views import Fact
+from permgrad.report.words import clean, listed, number, percent, shorten
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation

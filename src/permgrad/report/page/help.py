@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from permgrad.report import plots
-from permgrad.report.page.views import Cell, SectionView, TableView, cell, percent
-from permgrad.report.plots._base import clean, number
+from permgrad.report.page.views import Cell, SectionView, TableView, cell
+from permgrad.report.words import clean, number, percent
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -86,7 +86,7 @@ def render_page(
         more_css: style of elements of this page's own.
     """
     from permgrad import __version__
-    from permgrad.report.plots._base import clean
+    from permgrad.report.words import clean
 
     script = _packaged("report.js").strip()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")

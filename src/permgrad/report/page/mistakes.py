@@ -12,8 +12,8 @@ import numpy.typing as npt
 from permgrad.evaluation.calibration import Reliability, reliability
 from permgrad.evaluation.per_class import per_class
 from permgrad.report import plots
-from permgrad.report.page.views import Cell, SectionView, TableView, cell, percent
-from permgrad.report.plots._base import clean, number
+from permgrad.report.page.views import Cell, SectionView, TableView, cell
+from permgrad.report.words import clean, number, percent
 
 if TYPE_CHECKING:
     from permgrad.report.page.content import PredictionSection, ReportContent

@@ -20,8 +20,8 @@ from permgrad.report.page.headline import branches_of
 from permgrad.report.page.help import beside_the_data, cuts, gradients
 from permgrad.report.page.mistakes import mistakes
 from permgrad.report.page.paths import NOT_BRANCHES, interaction_words, is_hybrid, map_words, no_share_words, path_words
-from permgrad.report.page.views import Cell, SectionView, TableView, cell, duration, frame_table, percent, plain_text
-from permgrad.report.plots._base import clean, number, numbers, quantity_of
+from permgrad.report.page.views import Cell, SectionView, TableView, cell, frame_table
+from permgrad.report.words import clean, duration, number, numbers, percent, plain_text, quantity_of
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation

@@ -11,8 +11,7 @@ from markupsafe import Markup
 
 from permgrad.evaluation.metrics import metrics
 from permgrad.report.page.html import render_page
-from permgrad.report.page.views import Cell, Fact, SectionView, TableView, cell, duration, listed
-from permgrad.report.plots._base import clean, number, value_text
+from permgrad.report.page.views import Cell, Fact, SectionView, TableView, cell
 from permgrad.report.plots.tuning import (
     MOST_SLICES,
     setting_importances,
@@ -20,6 +19,7 @@ from permgrad.report.plots.tuning import (
     tuning_history,
     tuning_slices,
 )
+from permgrad.report.words import clean, duration, listed, number, value_text
 
 #: Columns of the trials' table that are no settings.
 OWN = ("trial", "state", "validation_loss", "epochs", "best_epoch", "seed", "reason")

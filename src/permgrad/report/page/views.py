@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 
 from permgrad.base.errors import InputError
 from permgrad.report import style
-from permgrad.report.plots._base import PlotFigure, clean, number, shorten
+from permgrad.report.plots._base import PlotFigure
+from permgrad.report.words import clean, number, plain_text, shorten
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _POINT = 4 / 3
@@ -217,26 +218,6 @@ def _font(found: re.Match[str]) -> str:
 # -------------------------------------------------------------------------------------------------------- tables
 
 
-def plain_text(value: Any) -> str:
-    """Write any value of a configuration.
-
-    Examples:
-        >>> plain_text([128, 64]), plain_text(None), plain_text(0.1), plain_text(True)
-        ('128, 64', '–', '0.1', 'yes')
-    """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "–"
-    if isinstance(value, (bool, np.bool_)):
-        return "yes" if value else "no"
-    if isinstance(value, Mapping):
-        return clean(", ".join(f"{key}: {plain_text(item)}" for key, item in value.items())) if value else "–"
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return clean(", ".join(plain_text(item) for item in value)) if value else "–"
-    if isinstance(value, (float, np.floating)):
-        return f"{float(value):.6g}".replace("-", "−")
-    return clean(value)
-
-
 def cell(value: Any, text: str | None = None) -> Cell:
     """Make a cell of any value: numbers sort as numbers, undefined last."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
@@ -261,44 +242,3 @@ def frame_table(frame: pd.DataFrame, caption: str, *, index: str = "", sortable:
         for row, each in zip(rows, column, strict=True):
             row.append(each)
     return TableView(caption, kinds, rows, sortable=sortable, tall=len(rows) > 14)
-
-
-def duration(seconds: float | None) -> str:
-    """Write a time.
-
-    Examples:
-        >>> duration(0.04), duration(12.34), duration(184), duration(7265)
-        ('0.04 s', '12 s', '3 min 4 s', '2 h 1 min')
-    """
-    if seconds is None or not math.isfinite(seconds):
-        return "–"
-    if seconds < 10:
-        return f"{seconds:.2g} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def listed(words: Sequence[str]) -> str:
-    """Join words as in a sentence.
-
-    Examples:
-        >>> listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])
-        ('a', 'a and b', 'a, b and c')
-    """
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
-def percent(share: float | None) -> str:
-    r"""Write a share as a percentage that does not break over lines.
-
-    Examples:
-        >>> percent(0.714), percent(None), percent(0.004)
-        ('71\xa0%', '–', '0.4\xa0%')
-    """
-    if share is None or not math.isfinite(share):
-        return "–"
-    return f"{share * 100:.1f}\u00a0%" if 0 < abs(share) < 0.01 else f"{share * 100:.0f}\u00a0%"

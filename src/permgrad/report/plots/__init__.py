@@ -9,27 +9,25 @@ import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from permgrad.report.plots._base import PlotFigure, clean
-from permgrad.report.plots.bar import bar
+from permgrad.report.plots._base import PlotFigure
+from permgrad.report.plots.bar import bar, features, signed_bars
 from permgrad.report.plots.beeswarm import beeswarm
 from permgrad.report.plots.calibration import MOST_PANELS as MOST_CALIBRATION_PANELS
 from permgrad.report.plots.calibration import calibration
 from permgrad.report.plots.classes import classes
 from permgrad.report.plots.confusion import confusion_matrix
 from permgrad.report.plots.direction import direction
-from permgrad.report.plots.features import features
-from permgrad.report.plots.image import activation, image
+from permgrad.report.plots.image import activation, image, overlay
 from permgrad.report.plots.levels import levels
 from permgrad.report.plots.modality import branches, modality, shares
-from permgrad.report.plots.overlay import overlay
 from permgrad.report.plots.reliance import agreement_matrix, reliance
 from permgrad.report.plots.residuals import residuals, residuals_by_feature
 from permgrad.report.plots.roc import roc_curves
 from permgrad.report.plots.scores import scores
-from permgrad.report.plots.signed import signed_bars
 from permgrad.report.plots.tradeoff import tradeoff
 from permgrad.report.plots.training import learning_curves
 from permgrad.report.plots.waterfall import waterfall
+from permgrad.report.words import clean
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation

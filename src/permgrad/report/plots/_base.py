@@ -1,4 +1,4 @@
-"""What all plots share: a figure that keeps the house style, short labels, number formats and the choice of rows."""
+"""What all plots share: a figure that keeps the house style, choices of what is shown, and pieces of axes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import functools
 import io
 import math
 import os
-import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -14,12 +13,15 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from permgrad.base.checks import check_whole, is_whole
 from permgrad.base.errors import InputError, shown
 from permgrad.base.files import atomic_path, writing
 from permgrad.report import style
+from permgrad.report.words import clean
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -108,137 +110,14 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
     return inside
 
 
-def new_figure(width: float, height: float) -> PlotFigure:
-    """Return an empty figure of a size in inches that arranges itself."""
-    figure = PlotFigure(figsize=(width, height), layout="constrained")
+def new_figure(width: float, height: float, title: str = "") -> PlotFigure:
+    """Return an empty figure of a size in inches, with room for a title, that arranges itself."""
+    figure = PlotFigure(figsize=(width, height + (0.3 if title else 0)), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr, call-arg]
     return figure
 
 
-# --------------------------------------------------------------------------------------------------------- words
-
-
-def clean(text: object) -> str:
-    r"""Make any value printable on one line: control signs and line ends become spaces.
-
-    Examples:
-        >>> clean("a\nb")
-        'a b'
-    """
-    signs = "".join(" " if unicodedata.category(sign) in {"Cc", "Cs", "Zl", "Zp"} else sign for sign in str(text))
-    return " ".join(signs.split()) or "(blank)"
-
-
-def shorten(text: object, width: int = 26) -> str:
-    """Cut the middle out of a long name, because both ends tell names apart.
-
-    Examples:
-        >>> shorten("MSinceMostRecentDelq", 26)
-        'MSinceMostRecentDelq'
-        >>> shorten("NumTrades60Ever2DerogPubRecOfTheLastYear", 20)
-        'NumTrades60…LastYear'
-    """
-    whole = clean(text)
-    if len(whole) <= width:
-        return whole
-    head = math.ceil((width - 1) * 0.55)
-    return f"{whole[:head]}…{whole[len(whole) - (width - 1 - head) :]}"
-
-
-def labels_of(names: Sequence[object], width: int = 26) -> list[str]:
-    """Shorten names so that different names stay different: a number is added where two would look the same.
-
-    Examples:
-        >>> labels_of(["x" * 40 + "1" + "x" * 40, "x" * 40 + "2" + "x" * 40], 10)
-        ['xxxxx…xx·1', 'xxxxx…xx·2']
-    """
-    short = [shorten(name, width) for name in names]
-    result = []
-    for position, label in enumerate(short):
-        if short.count(label) > 1:
-            number = f"·{short[: position + 1].count(label)}"
-            result.append(f"{label[: width - len(number)]}{number}")
-        else:
-            result.append(label)
-    return result
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """Write a number with significant digits, a real minus sign, thousands apart, and a dash where undefined.
-
-    Examples:
-        >>> number(-0.01234), number(12345.6), number(math.nan), number(2.3e-9)
-        ('−0.0123', '12,346', '–', '2.3e−9')
-    """
-    if value is None or not math.isfinite(value):
-        return "–"
-    if value == 0:
-        return "0"
-    size = abs(value)
-    if size >= 1e7 or size < 1e-4:
-        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-        mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
-        return f"{mantissa}e{int(exponent)}".replace("-", "−")
-    decimals = max(0, digits - 1 - math.floor(math.log10(size)))
-    return f"{value:,.{decimals}f}".replace("-", "−")
-
-
-def numbers(values: Sequence[float] | Floats, digits: int = 3) -> list[str]:
-    """Write numbers of one column alike: as many decimals as give the largest of them its significant digits.
-
-    Examples:
-        >>> numbers([0.0505, 0.000784, float("nan"), 0.0])
-        ['0.0505', '0.0008', '–', '0']
-    """
-    array = np.asarray(values, dtype=np.float64)
-    size = float(np.max(np.abs(array[np.isfinite(array)]), initial=0.0))
-    if size == 0 or not 1e-5 <= size < 1e7:
-        return [number(float(value), digits) for value in array]
-    decimals = max(0, digits - 1 - math.floor(math.log10(size)))
-    texts = []
-    for value in array:
-        text = f"{value:,.{decimals}f}".replace("-", "−") if np.isfinite(value) else "–"
-        if value == 0:
-            text = "0"
-        elif not text.strip("−0."):
-            text = text.removeprefix("−")  # a tiny negative number is not "−0.000"
-        texts.append(text)
-    return texts
-
-
-def value_text(value: Any, width: int = 16) -> str:
-    """Write a cell of the user's table.
-
-    Examples:
-        >>> value_text(100.0), value_text(0.123456), value_text(None), value_text("within 30 days of it", 12)
-        ('100', '0.1235', 'missing', 'within …f it')
-    """
-    if isinstance(value, (bool, np.bool_, str)):
-        return shorten(value, width)
-    if isinstance(value, (int, np.integer)):
-        return f"{int(value)}".replace("-", "−") if abs(int(value)) < 10**width else number(float(value))
-    if isinstance(value, (float, np.floating)):
-        if not math.isfinite(value):
-            return "missing" if math.isnan(value) else str(value)
-        single = float(value)
-        return f"{int(single)}".replace("-", "−") if single.is_integer() and abs(single) < 1e7 else number(single, 4)
-    missing = value is None or (pd.api.types.is_scalar(value) and pd.isna(value))
-    return "missing" if missing else shorten(value, width)
-
-
-def quantity_of(explanation: Explanation) -> str:
-    """Say what the numbers are, with their unit if known."""
-    quantity = clean(
-        explanation.meta.get("quantity") or ("attribution" if explanation.scope == "local" else "importance")
-    )
-    unit = explanation.meta.get("unit")
-    quantity = quantity.replace("_", " ")
-    return f"{quantity} ({clean(unit)})" if unit and clean(unit) not in quantity else quantity
-
-
-# ------------------------------------------------------------------------------------------------------- choices
-
-
+# ---- choices ---------------------------------------------------------------------------------------------------------
 def check_top_n(top_n: int | None, available: int) -> int:
     """Return how many to show; None shows all."""
     if top_n is None:
@@ -254,14 +133,14 @@ def largest(scores: Floats, top_n: int | None) -> npt.NDArray[np.intp]:
 
 def pick_output(explanation: Explanation, output: str | int | None) -> int:
     """Return an output's position; None is the first, or of two classes the positive one."""
-    if output is None and len(explanation.outputs) == 2 and explanation.outputs[0] != "all":
-        from permgrad.attribution.explanation import positive_output
-
-        return positive_output(explanation)
+    outputs = explanation.outputs
+    if output is None and len(outputs) == 2 and outputs[0] != "all":
+        positive = explanation.meta.get("positive")
+        return outputs.index(positive) if positive in outputs else 1
     return int(explanation.output_index(output))
 
 
-def need_one_unit(explanation: Explanation, plot: str) -> None:
+def check_one_unit(explanation: Explanation, plot: str) -> None:
     """Refuse to put numbers of different methods on one axis: they have different units."""
     if explanation.meta.get("methods"):
         raise InputError(
@@ -270,7 +149,7 @@ def need_one_unit(explanation: Explanation, plot: str) -> None:
         )
 
 
-def need_local(explanation: Explanation, plot: str) -> None:
+def check_local(explanation: Explanation, plot: str) -> None:
     """Refuse a global explanation where single rows are needed."""
     if explanation.scope != "local":
         raise InputError(
@@ -290,6 +169,34 @@ def check_row(explanation: Explanation, row: int) -> int:
     return int(row) % rows
 
 
+def as_global(explanation: Explanation) -> Explanation:
+    """Return a local explanation as its mean absolute attribution, a global one as it is."""
+    return explanation.to_global("mean_abs") if explanation.scope == "local" else explanation
+
+
+def class_table(
+    truth: npt.ArrayLike, probabilities: npt.ArrayLike, classes: Sequence[Any]
+) -> tuple[npt.NDArray[np.intp], Floats]:
+    """Return each row's position among the classes, −1 for others, and its probabilities.
+
+    Raises:
+        InputError: Shapes do not fit together.
+    """
+    table, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(truth)
+    if table.shape != (len(labels), len(classes)):
+        raise InputError(
+            "probabilities must have one row per row of truth and one column per class, however: "
+            f"the shape is {table.shape} and ({len(labels)}, {len(classes)}) is needed"
+        )
+    return pd.Index(np.asarray(classes)).get_indexer(pd.Index(labels)), table
+
+
+def thinned(count: int, most: int) -> npt.NDArray[np.intp]:
+    """Return at most ``most`` positions out of ``count``, evenly spread."""
+    return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).astype(np.intp))
+
+
+# ---- looks -----------------------------------------------------------------------------------------------------------
 def series_style(position: int) -> dict[str, Any]:
     """Return colour and line style of the n-th class or line."""
     count = len(style.SERIES)
@@ -297,6 +204,11 @@ def series_style(position: int) -> dict[str, Any]:
         "color": style.SERIES[position % count],
         "linestyle": style.LINE_STYLES[(position // count) % len(style.LINE_STYLES)],
     }
+
+
+def signed_colours(values: Sequence[float] | Floats) -> list[str]:
+    """Return the colours of bars by the sign of their values."""
+    return [style.NEGATIVE if value < 0 else style.POSITIVE for value in np.nan_to_num(values)]
 
 
 def heading(default: str, title: str | None) -> str:
@@ -313,10 +225,112 @@ def finish_title(axes: Any, default: str, title: str | None) -> None:
         axes.figure.suptitle(clean(text), x=0.012, ha="left", fontsize=style.SIZE_TITLE, fontweight="bold")
 
 
+# ---- pieces of axes --------------------------------------------------------------------------------------------------
+#: Coordinates of what stands at a share of the width, beside a row.
+BESIDE_ROW = ("axes fraction", "data")
+
+
+def note(
+    axes: Any,
+    text: str,
+    at: tuple[float, float],
+    offset: tuple[float, float] = (0, 0),
+    *,
+    of: Any = "data",
+    **look: Any,
+) -> None:
+    """Write small grey words at a place, moved by an offset in points; ``look`` are other options of annotate."""
+    look = {"va": "center", "fontsize": style.SIZE_SMALL, "color": style.MUTED, **look}
+    axes.annotate(text, at, xycoords=of, xytext=offset, textcoords="offset points", **look)
+
+
+def note_hidden(axes: Any, count: int) -> None:
+    """Say beneath the names of rows how many are not shown."""
+    if count:
+        note(axes, f"{count} more not shown", (0, 0), (-8, -5), of="axes fraction", ha="right", va="top")
+
+
+def name_rows(axes: Any, names: Sequence[str]) -> None:
+    """Name the rows of a plot of horizontal bars or dots, the first on top, with a plain axis below."""
+    axes.set_yticks(np.arange(len(names)), names)
+    axes.tick_params(axis="y", length=0, labelcolor=style.INK, labelsize=style.SIZE_LABEL)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+    plain_axis(axes)
+
+
+def name_columns(axes: Any, places: Sequence[float] | Floats, words: Sequence[str], *, slanted: bool) -> None:
+    """Write words along the horizontal axis, slanted where they are many or long."""
+    side = "right" if slanted else "center"
+    axes.set_xticks(places, words, rotation=40 if slanted else 0, ha=side, rotation_mode="anchor")
+
+
+def heat_table(
+    axes: Any,
+    shades: npt.ArrayLike,
+    texts: npt.ArrayLike | None,
+    names: tuple[Sequence[str], Sequence[str]],
+    *,
+    limits: tuple[float, float] = (0.0, 1.0),
+    size: float = style.SIZE_LABEL,
+    aspect: str = "equal",
+) -> None:
+    """Draw a table of shades with a text in each cell.
+
+    Args:
+        axes: Where.
+        shades: ``(rows, columns)``; NaN is left blank.
+        texts: ``(rows, columns)``, or None.
+        names: Names of the rows and of the columns.
+        limits: Values of the palest and of the darkest shade.
+        size: Of the texts.
+        aspect: ``"equal"`` for square cells, ``"auto"`` for cells that fill the axes.
+    """
+    table, (low, high) = np.ma.masked_invalid(shades), limits
+    axes.imshow(table, cmap=style.sequential(), vmin=low, vmax=high, aspect=aspect)
+    for row, column in np.ndindex(*table.shape) if texts is not None else ():
+        axes.text(
+            column, row, np.asarray(texts)[row, column], ha="center", va="center", fontsize=size,
+            color=cell_ink(float(table.data[row, column]) - low, high - low),
+            in_layout=False,  # it lies inside the axes; measuring hundreds of texts takes seconds
+        )  # fmt: skip
+    rows, columns = names
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xticks(np.arange(1, len(columns)) - 0.5, minor=True)
+    axes.set_yticks(np.arange(1, len(rows)) - 0.5, minor=True)
+    axes.grid(which="minor", color=style.PAPER, linewidth=2)
+    axes.tick_params(which="both", length=0, labelcolor=style.INK)
+    axes.spines[:].set_visible(False)
+
+
+def cell_ink(shade: float, whole: float) -> str:
+    """Return the colour of a text on a shade: light on dark, dark on light, grey where it is undefined."""
+    if not np.isfinite(shade):
+        return style.MUTED
+    return style.FIXED_LIGHT if shade > 0.55 * whole else style.FIXED_DARK
+
+
+def colour_bar(axes: Any, scale: Any, colours: Any, label: str, **size: Any) -> Any:
+    """Draw a colour bar beside axes and return it."""
+    bar = axes.figure.colorbar(ScalarMappable(scale, colours), ax=axes, **size)
+    bar.outline.set_visible(False)
+    bar.set_label(label)
+    plain_axis(bar.ax, "y")
+    return bar
+
+
+def unit_square(axes: Any) -> None:
+    """Give both axes the range 0 to 1."""
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "0.25", "0.5", "0.75", "1"])
+    axes.grid(visible=True)
+
+
 def plain_axis(axes: Any, which: str = "x") -> None:
     """Write few, plain numbers along an axis."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
     axis.set_major_formatter(FuncFormatter(_tick_text))
@@ -330,9 +344,10 @@ def _tick_text(value: float, _position: Any = None) -> str:
     return f"{value:.3g}".replace("-", "−").replace("e+0", "e").replace("e−0", "e−").replace("e+", "e")
 
 
-def thinned(count: int, most: int) -> npt.NDArray[np.intp]:
-    """Return at most ``most`` positions out of ``count``, evenly spread."""
-    return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).astype(np.intp))
+def count_axis(axis: Any) -> None:
+    """Write two or three whole numbers along an axis of counts."""
+    axis.set_major_locator(MaxNLocator(nbins=2, integer=True))
+    axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
 
 
 _WIDEST = 1e300

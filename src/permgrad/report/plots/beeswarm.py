@@ -8,25 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.colors import Normalize
 
 from permgrad.report import style
-from permgrad.report.plots._base import (
-    Floats,
-    PlotFigure,
-    clean,
-    finish_title,
-    labels_of,
-    largest,
-    need_local,
-    need_one_unit,
-    new_figure,
-    padded,
-    pick_output,
-    plain_axis,
-    quantity_of,
-    styled,
-    thinned,
-)
+from permgrad.report.plots import _base as base
+from permgrad.report.plots._base import Floats, PlotFigure, padded, styled
+from permgrad.report.words import clean, labels_of, quantity_of
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -60,16 +47,16 @@ def beeswarm(
     Raises:
         InputError: If the explanation is global.
     """
-    need_one_unit(explanation, "beeswarm")
-    need_local(explanation, "beeswarm")
-    column = pick_output(explanation, output)
+    base.check_one_unit(explanation, "beeswarm")
+    base.check_local(explanation, "beeswarm")
+    column = base.pick_output(explanation, output)
     values = np.asarray(explanation.values[:, :, column], dtype=np.float64)
     finite = np.where(np.isfinite(values), np.abs(values), np.nan)
     with np.errstate(invalid="ignore"):
         scores = np.array([np.nanmean(each) if np.any(np.isfinite(each)) else np.nan for each in finite.T])
-    order = largest(scores, top_n)
-    keep = thinned(len(values), MOST_POINTS)
-    figure = new_figure(style.WIDTH, 1.1 + 0.36 * len(order))
+    order = base.largest(scores, top_n)
+    keep = base.thinned(len(values), MOST_POINTS)
+    figure = base.new_figure(style.WIDTH, 1.1 + 0.36 * len(order))
     axes = figure.add_subplot()
     limits = values[:, order][np.isfinite(values[:, order])]
     low, high = padded(float(min(limits.min(initial=0.0), 0.0)), float(max(limits.max(initial=0.0), 0.0)), 0.04)
@@ -77,22 +64,21 @@ def beeswarm(
         _swarm(axes, place, values[keep, feature], _ranks(explanation, int(feature))[keep], (low, high))
     axes.set_xlim(low, high)
     axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
-    axes.set_yticks(np.arange(len(order)), labels_of([explanation.names[i] for i in order]))
-    axes.set_ylim(len(order) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0, labelcolor=style.INK, labelsize=style.SIZE_LABEL)
-    axes.spines["left"].set_visible(False)
+    base.name_rows(axes, labels_of([explanation.names[i] for i in order]))
+    axes.grid(visible=False, axis="x")
     axes.grid(axis="y", linewidth=0.5)
-    plain_axis(axes)
     name = clean(explanation.outputs[column])
     axes.set_xlabel(quantity_of(explanation) + ("" if name == "all" else f", towards {name}"))
-    finish_title(axes, f"{explanation.method}: every row", title)
-    _value_scale(figure, axes)
+    base.finish_title(axes, f"{explanation.method}: every row", title)
+    bar = base.colour_bar(
+        axes, Normalize(0, 1), style.low_to_high(), "feature value", fraction=0.018, pad=0.02, aspect=40
+    )
+    bar.set_ticks([0.02, 0.98], labels=["low", "high"])
+    bar.ax.tick_params(length=0)
+    drawn = f", {len(keep)} drawn" if len(keep) < len(values) else ""
     figure.description = (
-        f"One point per row for {len(order)} of {len(explanation.names)} features, {len(values)} rows"
-        + (f", {len(keep)} drawn" if len(keep) < len(values) else "")
-        + ". Widest spread: "
-        + ", ".join(clean(explanation.names[i]) for i in order[:4])
-        + "."
+        f"One point per row for {len(order)} of {len(explanation.names)} features, {len(values)} rows{drawn}. "
+        f"Widest spread: {', '.join(clean(explanation.names[i]) for i in order[:4])}."
     )
     return figure
 
@@ -158,16 +144,3 @@ def _spread(values: Floats, limits: tuple[float, float], bins: int = 90) -> Floa
         ladder = (np.arange(len(members)) + 1) // 2 * np.where(np.arange(len(members)) % 2, 1, -1)
         offsets[members] = ladder * step
     return offsets
-
-
-def _value_scale(figure: PlotFigure, axes: Any) -> None:
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
-    bar = figure.colorbar(
-        ScalarMappable(Normalize(0, 1), style.low_to_high()), ax=axes, fraction=0.018, pad=0.02, aspect=40
-    )
-    bar.outline.set_visible(False)
-    bar.set_ticks([0.02, 0.98], labels=["low", "high"])
-    bar.ax.tick_params(length=0)
-    bar.set_label("feature value")

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from permgrad.base.errors import InputError
 from permgrad.evaluation.calibration import reliability
 from permgrad.report import style
-from permgrad.report.plots._base import Floats, PlotFigure, clean, finish_title, new_figure, number, shorten, styled
+from permgrad.report.plots import _base as base
+from permgrad.report.plots._base import Floats, PlotFigure, styled
+from permgrad.report.words import clean, number, shorten
 
 #: Classes that have a panel; of more, those with the most rows.
 MOST_PANELS = 9
@@ -52,18 +53,10 @@ def calibration(
         >>> len(figure.axes)
         2
     """
-    table, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(truth)
-    earlier = None if before is None else np.asarray(before, dtype=np.float64)
-    wanted = (len(labels), len(classes))
-    for array in (table, earlier):
-        if array is not None and array.shape != wanted:
-            raise InputError(
-                "probabilities must have one row per row of truth and one column per class, however: "
-                f"the shape is {array.shape} and {wanted} is needed"
-            )
-    if not len(labels):
+    codes, table = base.class_table(truth, probabilities, classes)
+    earlier = None if before is None else base.class_table(truth, before, classes)[1]
+    if not len(codes):
         raise InputError("calibration needs at least one row, however: there is none; pass rows that were predicted")
-    codes = pd.Index(np.asarray(classes)).get_indexer(pd.Index(labels))
     counts = np.array([np.sum(codes == k) for k in range(len(classes))])
     shown = [positive] if len(classes) == 2 else sorted(np.argsort(-counts, kind="stable")[:MOST_PANELS].tolist())
     figure, panels = _single(title) if len(shown) == 1 else _many(len(shown), title)
@@ -80,7 +73,7 @@ def calibration(
     else:
         figure.supxlabel("predicted probability", fontsize=style.SIZE_LABEL, color=style.MUTED)
         figure.supylabel("observed share", fontsize=style.SIZE_LABEL, color=style.MUTED)
-    finish_title(panels[0][0], "", title)
+    base.finish_title(panels[0][0], "", title)
     figure.description = "Reliability curves; calibration error: " + ", ".join(
         f"{clean(name)} {number(error, 2)}" for name, error in errors
     )
@@ -88,7 +81,7 @@ def calibration(
 
 
 def _single(title: str) -> tuple[PlotFigure, list[tuple[Any, Any]]]:
-    figure = new_figure(3.9, 4.5 + (0.3 if title else 0))
+    figure = base.new_figure(3.9, 4.5, title)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4.2, 1))
     return figure, [(above, below)]
 
@@ -96,7 +89,7 @@ def _single(title: str) -> tuple[PlotFigure, list[tuple[Any, Any]]]:
 def _many(count: int, title: str) -> tuple[PlotFigure, list[tuple[Any, Any]]]:
     rows = math.ceil(count / _COLUMNS)
     columns = min(count, _COLUMNS)
-    figure = new_figure(style.WIDTH * columns / _COLUMNS, 0.5 + 2.25 * rows + (0.3 if title else 0))
+    figure = base.new_figure(style.WIDTH * columns / _COLUMNS, 0.5 + 2.25 * rows, title)
     grid = np.atleast_1d(figure.subplots(rows, columns, sharex=True, sharey=True)).ravel()
     for axes in grid[count:]:
         axes.set_visible(False)
@@ -106,9 +99,9 @@ def _many(count: int, title: str) -> tuple[PlotFigure, list[tuple[Any, Any]]]:
 
 
 def _panel(
-    axes: Any, below: Any, positive: npt.NDArray[np.bool_], given: Floats, before: Floats | None, *, single: bool
+    axes: Any, below: Any, positive: npt.NDArray[np.bool_], scores: Floats, before: Floats | None, *, single: bool
 ) -> float:
-    found = reliability(positive, given)
+    curve = reliability(positive, scores)
     axes.plot([0, 1], [0, 1], color=style.MUTED, linewidth=0.9, zorder=1)
     if before is not None:
         older = reliability(positive, np.clip(before, 0, 1))
@@ -117,40 +110,25 @@ def _panel(
             label=f"before calibration, error {number(older.error, 2)}", zorder=2,
         )  # fmt: skip
     axes.fill_between(
-        found.predicted, found.low, found.high, color=style.TABULAR, alpha=0.16, linewidth=0, label="95 % interval"
+        curve.predicted, curve.low, curve.high, color=style.TABULAR, alpha=0.16, linewidth=0, label="95 % interval"
     )
     axes.plot(
-        found.predicted, found.observed, "o-", color=style.TABULAR, markersize=4.2 if single else 3, linewidth=1.4,
+        curve.predicted, curve.observed, "o-", color=style.TABULAR, markersize=4.2 if single else 3, linewidth=1.4,
         markeredgecolor=style.PAPER, markeredgewidth=0.5, label="this network", zorder=3,
     )  # fmt: skip
-    bars, _ = np.histogram(given[np.isfinite(given)], bins=_HISTOGRAM)
-    width = _HISTOGRAM[1] - _HISTOGRAM[0]
+    counts, _ = np.histogram(scores[np.isfinite(scores)], bins=_HISTOGRAM)
+    bars: dict[str, Any] = {"width": 0.9 * (_HISTOGRAM[1] - _HISTOGRAM[0]), "align": "edge", "color": style.NEUTRAL}
     if below is not None:
-        below.bar(_HISTOGRAM[:-1], bars, width=0.9 * width, align="edge", color=style.NEUTRAL, linewidth=0)
+        below.bar(_HISTOGRAM[:-1], counts, linewidth=0, **bars)
         below.set_ylabel("rows")
-        below.yaxis.set_major_locator(_few_ticks())
-        below.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        base.count_axis(below.yaxis)
     else:
-        heights = 0.16 * bars / max(int(bars.max()), 1)
-        axes.bar(
-            _HISTOGRAM[:-1], heights, width=0.9 * width, align="edge", color=style.NEUTRAL, alpha=0.45, linewidth=0,
-            zorder=0,
-        )  # fmt: skip
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_ticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "0.25", "0.5", "0.75", "1"])
-    axes.grid(visible=True)
-    words = f"calibration error {number(found.error, 2)}\n(by chance {number(found.chance, 2)})"
-    axes.annotate(
-        words, (0.97, 0.2 if below is None else 0.04), xycoords="axes fraction", ha="right", va="bottom",
-        fontsize=style.SIZE_SMALL if single else style.SIZE_SMALL - 1, color=style.INK, linespacing=1.3,
-    )  # fmt: skip
+        axes.bar(_HISTOGRAM[:-1], 0.16 * counts / max(int(counts.max()), 1), alpha=0.45, linewidth=0, zorder=0, **bars)
+    base.unit_square(axes)
+    words = f"calibration error {number(curve.error, 2)}\n(by chance {number(curve.chance, 2)})"
+    size = style.SIZE_SMALL if single else style.SIZE_SMALL - 1
+    look: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": size, "color": style.INK, "linespacing": 1.3}
+    base.note(axes, words, (0.97, 0.2 if below is None else 0.04), of="axes fraction", **look)
     if single:
         axes.legend(loc="upper left", handlelength=1.6, fontsize=style.SIZE_SMALL)
-    return found.error
-
-
-def _few_ticks() -> Any:
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(nbins=2, integer=True)
+    return curve.error

@@ -5,22 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import PatchCollection
+from matplotlib.colors import Normalize
+from matplotlib.patches import Rectangle
 
 from permgrad.report import style
-from permgrad.report.plots._base import (
-    Floats,
-    PlotFigure,
-    clean,
-    finish_title,
-    labels_of,
-    largest,
-    need_one_unit,
-    new_figure,
-    numbers,
-    plain_axis,
-    quantity_of,
-    styled,
-)
+from permgrad.report.plots import _base as base
+from permgrad.report.plots._base import Floats, PlotFigure, styled
+from permgrad.report.words import clean, labels_of, numbers, quantity_of
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -38,31 +31,28 @@ def classes(explanation: Explanation, *, top_n: int | None = 15, title: str | No
         top_n: How many features; None: all.
         title: Title; None: a default; empty: none.
     """
-    need_one_unit(explanation, "classes")
-    shown = explanation.to_global("mean_abs") if explanation.scope == "local" else explanation
+    base.check_one_unit(explanation, "classes")
+    shown = base.as_global(explanation)
     values = np.asarray(shown.values, dtype=np.float64)
     has_all = shown.outputs[0] == "all" and len(shown.outputs) > 1
     scores = values[:, 0] if has_all else np.nan_to_num(np.abs(values), nan=0.0).max(axis=1)
-    order = largest(scores, top_n)
-    table = values[order]
+    order = base.largest(scores, top_n)
     names = [("all rows" if has_all and k == 0 else name) for k, name in enumerate(labels_of(shown.outputs, 14))]
     cell = float(np.clip(4.8 / len(names), 0.2, 0.95))
-    width = max(3.4 + cell * len(names), 5.0)
-    figure = new_figure(min(width, 16.0), 1.5 + style.ROW * 1.05 * len(order))
+    figure = base.new_figure(min(max(3.4 + cell * len(names), 5.0), 16.0), 1.5 + style.ROW * 1.05 * len(order))
     axes = figure.add_subplot()
-    bound = float(np.nanmax(np.abs(table), initial=0.0)) or 1.0
+    # The column of all rows stands apart from those of the classes.
     positions = np.arange(len(names)) + (0.15 if has_all else 0.0) * (np.arange(len(names)) > 0)
-    mesh = _cells(axes, table, positions, bound)
-    if cell >= 0.5:
-        _numbers(axes, table, positions, bound)
-    _frame(
-        axes, names, positions, labels_of([shown.names[i] for i in order]), upright=cell * 15 < max(map(len, names)) + 1
-    )
-    bar = figure.colorbar(mesh, ax=axes, fraction=0.025, pad=0.02, aspect=32)
-    bar.outline.set_visible(False)
-    bar.set_label(quantity_of(explanation))
-    plain_axis(bar.ax, "y")
-    finish_title(axes, f"{explanation.method}: what drives each class", title)
+    shades = _cells(axes, values[order], positions, numbered=cell >= 0.5)
+    axes.set_xlim(-0.55, positions[-1] + 0.55)
+    axes.set_ylim(len(order) - 0.45, -0.55)
+    axes.set_xticks(positions, names, rotation=90 if cell * 15 < max(map(len, names)) + 1 else 0)
+    axes.set_yticks(np.arange(len(order)), labels_of([shown.names[i] for i in order]))
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0, labelcolor=style.INK, labelsize=style.SIZE_LABEL)
+    axes.spines[:].set_visible(False)
+    base.colour_bar(axes, shades.norm, shades.cmap, quantity_of(explanation), fraction=0.025, pad=0.02, aspect=32)
+    base.finish_title(axes, f"{explanation.method}: what drives each class", title)
     figure.description = (
         f"Heat map of {len(order)} of {len(values)} {explanation.level}s (rows) by {len(names)} outputs (columns). "
         + " ".join(
@@ -74,51 +64,21 @@ def classes(explanation: Explanation, *, top_n: int | None = 15, title: str | No
     return figure
 
 
-def _cells(axes: Any, table: Floats, positions: Floats, bound: float) -> Any:
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.collections import PatchCollection
-    from matplotlib.colors import Normalize
-    from matplotlib.patches import Rectangle
-
+def _cells(axes: Any, table: Floats, positions: Floats, *, numbered: bool) -> Any:
+    bound = float(np.nanmax(np.abs(table), initial=0.0)) or 1.0
     signed = bool(np.nanmin(table, initial=0.0) < -0.1 * bound)
-    mapping = ScalarMappable(
-        Normalize(-bound if signed else 0.0, bound), style.diverging() if signed else style.sequential()
-    )
-    squares, colours = [], []
-    for row, column in np.ndindex(*table.shape):
-        squares.append(Rectangle((float(positions[column]) - 0.48, row - 0.46), 0.96, 0.92))
-        value = table[row, column]
-        colours.append(mapping.to_rgba(value) if np.isfinite(value) else (0.5, 0.5, 0.5, 0.12))
-    axes.add_collection(PatchCollection(squares, facecolors=colours, edgecolors="none"))
-    return mapping
-
-
-def _numbers(axes: Any, table: Floats, positions: Floats, bound: float) -> None:
-    texts = np.array(numbers(table.ravel(), 2), dtype=object).reshape(table.shape)
-    for row, column in np.ndindex(*table.shape):
-        value = float(table[row, column])
-        if not np.isfinite(value):
-            colour = style.MUTED
-        else:
-            colour = style.FIXED_LIGHT if abs(value) > 0.55 * bound else style.FIXED_DARK
+    scale, colours = Normalize(-bound if signed else 0.0, bound), style.diverging() if signed else style.sequential()
+    shades = ScalarMappable(scale, colours)
+    squares = [
+        Rectangle((float(positions[column]) - 0.48, row - 0.46), 0.96, 0.92) for row, column in np.ndindex(*table.shape)
+    ]
+    faces = [shades.to_rgba(value) if np.isfinite(value) else (0.5, 0.5, 0.5, 0.12) for value in table.ravel()]
+    axes.add_collection(PatchCollection(squares, facecolors=faces, edgecolors="none"))
+    texts = numbers(table.ravel(), 2) if numbered else []
+    for (row, column), text in zip(np.ndindex(*table.shape), texts, strict=False):
         axes.text(
-            positions[column],
-            row,
-            texts[row, column],
-            ha="center",
-            va="center",
-            color=colour,
-            fontsize=style.SIZE_SMALL - 0.5,
+            positions[column], row, text, ha="center", va="center", fontsize=style.SIZE_SMALL - 0.5,
+            color=base.cell_ink(abs(float(table[row, column])), bound),
             in_layout=False,  # it lies inside the axes; measuring hundreds of texts takes seconds
-        )
-
-
-def _frame(axes: Any, columns: list[str], positions: Floats, rows: list[str], *, upright: bool) -> None:
-    axes.set_xlim(-0.55, positions[-1] + 0.55)
-    axes.set_ylim(len(rows) - 0.45, -0.55)
-    axes.set_xticks(positions, columns, rotation=90 if upright else 0)
-    axes.set_yticks(np.arange(len(rows)), rows)
-    axes.xaxis.tick_top()
-    axes.tick_params(length=0, labelcolor=style.INK, labelsize=style.SIZE_LABEL)
-    for side in axes.spines.values():
-        side.set_visible(False)
+        )  # fmt: skip
+    return shades

@@ -10,19 +10,9 @@ import numpy as np
 
 from permgrad.base.errors import InputError
 from permgrad.report import style
-from permgrad.report.plots._base import (
-    Floats,
-    PlotFigure,
-    check_top_n,
-    clean,
-    finish_title,
-    new_figure,
-    padded,
-    plain_axis,
-    series_style,
-    shorten,
-    styled,
-)
+from permgrad.report.plots import _base as base
+from permgrad.report.plots._base import Floats, PlotFigure, padded, plain_axis, styled
+from permgrad.report.words import clean, shorten
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -63,14 +53,14 @@ def direction(
             "explain with method='permgrad'"
         )
     ranked = [name for name in explanation.ranking() if name in explanation.direction]
-    names = ranked[: check_top_n(top_n, len(ranked))]
+    names = ranked[: base.check_top_n(top_n, len(ranked))]
     entries = [_pooled(explanation.direction[name]) for name in names]
     means = [_means(entry) for entry in entries]
     labels = _output_names(explanation, outputs, means[0].shape[1])
     chosen = _chosen(explanation, labels)
     ncols = max(1, min(ncols, len(names)))
     rows = math.ceil(len(names) / ncols)
-    figure = new_figure(2.5 * ncols if ncols > 1 else 4.2, 1.75 * rows + 0.35)
+    figure = base.new_figure(2.5 * ncols if ncols > 1 else 4.2, 1.75 * rows + 0.35)
     grid = figure.subplots(rows, ncols, squeeze=False, sharey=True)
     every = np.concatenate([mean[:, chosen].ravel() for mean in means])
     every = every[np.isfinite(every)]
@@ -91,7 +81,7 @@ def direction(
         figure.legend(
             handles, [shorten(labels[k], 18) for k in chosen], loc="outside upper left", ncols=min(len(chosen), 6)
         )
-    finish_title(grid[0][0], "", title)
+    base.finish_title(grid[0][0], "", title)
     figure.description = _describe(names, means, chosen)
     return figure
 
@@ -119,13 +109,13 @@ def _pooled(entry: dict[str, Any]) -> dict[str, Any]:
         first = min(thin, min(beside, key=lambda place: sizes[place]))
         groups[first : first + 2] = [groups[first] + groups[first + 1]]
     names = [labels[group[0]] + (f"–{labels[group[-1]]}" if len(group) > 1 else "") for group in groups]
-    mean, kept = _means(entry), [*groups, *([ends] if ends else [])]
+    mean, points = _means(entry), [*groups, *([ends] if ends else [])]
     return {
         **entry,
-        "at": list(range(len(kept))),
+        "at": list(range(len(points))),
         "label": [*names, *["missing"] * len(ends)],
-        "mean": [np.average(mean[group], axis=0, weights=shares[group]).tolist() for group in kept],
-        "levels": len(kept),
+        "mean": [np.average(mean[group], axis=0, weights=shares[group]).tolist() for group in points],
+        "levels": len(points),
         "whole": True,
     }
 
@@ -166,7 +156,7 @@ def _panel(axes: Any, name: str, entry: dict[str, Any], mean: Floats, chosen: li
         mean = mean if entry.get("whole") else mean[:MOST_LEVELS]
         at = np.arange(len(mean), dtype=np.float64)
     for line, k in enumerate(chosen):
-        look = series_style(line)
+        look = base.series_style(line)
         if numeric:
             axes.plot(at, mean[:, k], marker="o", markersize=2.6, **look)
         else:
@@ -179,24 +169,12 @@ def _panel(axes: Any, name: str, entry: dict[str, Any], mean: Floats, chosen: li
         axes.xaxis.get_major_locator().set_params(nbins=3)
         return
     words = [shorten(label, 14) for label in list(entry.get("label", entry["at"]))[: len(mean)]]
-    crowded = len(words) > 4 or sum(len(word) for word in words) > 16
-    axes.set_xticks(
-        at, words, rotation=40 if crowded else 0, ha="right" if crowded else "center", rotation_mode="anchor"
-    )
+    base.name_columns(axes, at, words, slanted=len(words) > 4 or sum(len(word) for word in words) > 16)
     axes.set_xlim(-0.6, len(words) - 0.4)
     left = int(entry.get("levels", len(entry["at"]))) - len(words)
     if left > 0:
-        more = f"{left:,} more level{'s' * (left > 1)}"
-        axes.text(
-            1,
-            0.97,
-            more,
-            ha="right",
-            va="top",
-            transform=axes.transAxes,
-            fontsize=style.SIZE_SMALL - 1,
-            color=style.MUTED,
-        )
+        more, small = f"{left:,} more level{'s' * (left > 1)}", style.SIZE_SMALL - 1
+        axes.text(1, 0.97, more, ha="right", va="top", transform=axes.transAxes, fontsize=small, color=style.MUTED)
 
 
 def _describe(names: list[str], means: list[Floats], chosen: list[int]) -> str:

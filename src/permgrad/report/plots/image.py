@@ -1,4 +1,4 @@
-"""What an explanation says of an image, over that image: activation maps, or signed attributions of its segments."""
+"""What an explanation says of an image, over that image: activation maps, or signed attributions."""
 
 from __future__ import annotations
 
@@ -7,31 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.colors import Normalize
 
 from permgrad.base.errors import InputError, unknown
 from permgrad.report import style
-from permgrad.report.plots._base import (
-    Floats,
-    PlotFigure,
-    check_row,
-    clean,
-    finish_title,
-    heading,
-    need_local,
-    new_figure,
-    number,
-    pick_output,
-    plain_axis,
-    quantity_of,
-    styled,
-)
-from permgrad.report.plots.overlay import overlay
+from permgrad.report.plots import _base as base
+from permgrad.report.plots._base import Floats, PlotFigure, styled
+from permgrad.report.words import clean, number, quantity_of
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
 IMAGE_KEYS = ("images", "image")
 HEAT_KEYS = ("maps", "heat", "cam", "map")
+#: How much of the picture's contrast shows beneath the colours of signed maps.
+_CONTRAST = 0.75
 
 
 @styled
@@ -59,22 +49,20 @@ def image(
     Raises:
         InputError: If the explanation has nothing to draw over an image, or several image inputs and none is named.
     """
-    column = pick_output(explanation, output)
+    column = base.pick_output(explanation, output)
     name = _input(explanation, input)
-    if f"segments:{name}" not in explanation.maps:
-        need_local(explanation, "image")
+    segments = explanation.maps.get(f"segments:{name}")
+    if segments is None:
+        base.check_local(explanation, "image")
     local = explanation.scope == "local"
-    place = check_row(explanation, row) if local else 0
+    place = base.check_row(explanation, row) if local else 0
     where = f"row {place}" if local else "all rows"
     default = f"{explanation.method}: {where}, {clean(explanation.outputs[column])}"
-    if name:
-        default += f", {clean(name)}"
-    text = heading(default, title)
+    text = base.heading(f"{default}, {clean(name)}" if name else default, title)
     picture = _picture(explanation, name, place if local else None)
-    if f"segments:{name}" in explanation.maps:
+    if segments is not None:
         values = explanation.values[place, :, column] if local else explanation.values[:, column]
-        return overlay(picture, _on_segments(values, explanation.maps[f"segments:{name}"]), title=text,
-                       label=_label(explanation, name))  # fmt: skip
+        return overlay(picture, _on_segments(values, segments), title=text, label=_label(explanation, name))
     heat = np.asarray(explanation.maps[_heat_name(explanation, name)][place], dtype=np.float64)
     if heat.ndim == 3:
         heat = heat[min(column, len(heat) - 1)]
@@ -86,28 +74,28 @@ def image(
 def _inputs(explanation: Explanation) -> list[str]:
     """Return the image inputs that the explanation says something about; an empty name is a hybrid network's image."""
     kinds = ("maps:", "segments:")
-    found = [key.partition(":")[2] for key in explanation.maps if key.startswith(kinds)]
-    own = [""] if any(key in explanation.maps for key in HEAT_KEYS) else []
-    return list(dict.fromkeys(own + found))
+    named = [key.partition(":")[2] for key in explanation.maps if key.startswith(kinds)]
+    hybrid = [""] if any(key in explanation.maps for key in HEAT_KEYS) else []
+    return list(dict.fromkeys(hybrid + named))
 
 
 def _input(explanation: Explanation, wanted: str | None) -> str:
-    known = _inputs(explanation)
-    if not known:
+    inputs = _inputs(explanation)
+    if not inputs:
         raise InputError(
             f"image shows activation maps or segments, however: method={explanation.method!r} made none; "
             "explain with method='gradcam', or explain a network with an image input"
         )
     if wanted is not None:
-        if not isinstance(wanted, str) or wanted not in known:
-            raise unknown("input", wanted, [name for name in known if name])
+        if not isinstance(wanted, str) or wanted not in inputs:
+            raise unknown("input", wanted, [name for name in inputs if name])
         return wanted
-    if len(known) > 1:
+    if len(inputs) > 1:
         raise InputError(
-            f"image draws one input, however: the explanation has {', '.join(map(repr, known))}; "
-            f"pass for example input={known[0]!r}"
+            f"image draws one input, however: the explanation has {', '.join(map(repr, inputs))}; "
+            f"pass for example input={inputs[0]!r}"
         )
-    return known[0]
+    return inputs[0]
 
 
 def _heat_name(explanation: Explanation, name: str) -> str:
@@ -137,11 +125,11 @@ def _on_segments(values: Floats, segments: npt.NDArray[Any]) -> Floats:
             owners = np.moveaxis(owners, 2, 0)
         if (owners == owners[:1]).all():
             owners = owners[0]
-    found = np.where(owners >= 0, np.append(values, np.nan)[owners], np.nan)
-    if found.ndim == 3:
-        nobody = np.isnan(found).all(axis=0)
-        found = np.where(nobody, np.nan, np.nansum(found, axis=0))
-    return np.asarray(found)
+    pixels = np.where(owners >= 0, np.append(values, np.nan)[owners], np.nan)
+    if pixels.ndim == 3:
+        nobody = np.isnan(pixels).all(axis=0)
+        pixels = np.where(nobody, np.nan, np.nansum(pixels, axis=0))
+    return np.asarray(pixels)
 
 
 def _label(explanation: Explanation, name: str) -> str:
@@ -172,43 +160,91 @@ def activation(
     if grid.ndim != 2 or grid.size == 0:
         raise InputError(f"heat must have shape (height, width), however: its shape is {grid.shape}")
     grey = None if picture is None else _grey(np.asarray(picture, dtype=np.float64))
-    panels = 1 if grey is None else 2
-    figure = new_figure(3.4 * panels + 0.5, 3.5 + (0.3 if title else 0))
-    all_axes = figure.subplots(1, panels, squeeze=False)[0]
     extent = (0, 1, 0, 1) if grey is None else (0, grey.shape[1], grey.shape[0], 0)
-    if grey is not None:
-        all_axes[0].imshow(grey, cmap="gray", extent=extent)
-        finish_title(all_axes[0], "", title)
-        all_axes[0].set_xlabel(shown)
-        all_axes[1].imshow(grey, cmap="gray", extent=extent)
-    elif title:
-        finish_title(all_axes[0], "", title)
+    figure, plain, over = _panels(grey is not None, 0.5, title)
+    for axes in (plain, over) if grey is not None else ():
+        axes.imshow(grey, cmap="gray", extent=extent)
+    plain.set_xlabel(shown)
     top = float(grid.max()) if grid.max() > 0 else 1.0
     low = min(float(grid.min()), 0.0)
     # Strong activation covers the image, weak activation lets it show through.
-    strength = np.clip((grid - low) / max(top - low, 1e-300), 0, 1)
-    colours = all_axes[-1].imshow(
-        grid,
-        cmap=style.heat(),
-        vmin=low,
-        vmax=top,
-        extent=extent,
-        alpha=None if grey is None else 0.25 + 0.65 * strength,
-    )
-    all_axes[-1].set_xlabel("activation map" + ("" if grey is None else " over it"))
-    _colour_bar(figure, all_axes[-1], colours, label)
-    for axes in all_axes:
+    strength = 0.25 + 0.65 * np.clip((grid - low) / max(top - low, 1e-300), 0, 1)
+    scale = Normalize(low, top)
+    over.imshow(grid, cmap=style.heat(), norm=scale, extent=extent, alpha=None if grey is None else strength)
+    over.set_xlabel("activation map" + ("" if grey is None else " over it"))
+    # The bar shows the full colours, not those that let the image through.
+    base.colour_bar(over, scale, style.heat(), label, fraction=0.04, pad=0.03)
+    row, column = divmod(int(np.argmax(grid)), grid.shape[1])
+    where = f"largest {number(float(grid.max()))} in row {row}, column {column}." if grid.any() else "all zero."
+    figure.description = f"Activation map of {grid.shape[0]} by {grid.shape[1]} cells, {where}"
+    return figure
+
+
+@styled
+def overlay(
+    picture: npt.ArrayLike | None, signed: npt.ArrayLike, *, title: str = "", label: str = "attribution"
+) -> PlotFigure:
+    """Draw an image, and beside it the same image in grey under the colours of a signed map.
+
+    The colour bar is symmetric around 0.
+
+    Args:
+        picture: ``(height, width)``, ``(channels, height, width)`` or ``(height, width, channels)``, in any range;
+            three channels are shown in colour, other numbers as their mean; None: only the map.
+        signed: ``(height, width)``; a coarser map is drawn over the whole image, cell by cell, without smoothing. NaN:
+            a place that belongs to nobody.
+        title: Title, empty for none.
+        label: What the colours measure.
+
+    Raises:
+        InputError: Shapes that are no image or no map.
+
+    Examples:
+        >>> figure = overlay(np.zeros((4, 4)), [[1.0, -2.0], [0.0, 0.5]])
+        >>> [float(end) for end in figure.axes[-1].get_ylim()]
+        [-2.0, 2.0]
+    """
+    values = np.asarray(signed, dtype=np.float64)
+    if values.ndim != 2 or values.size == 0:
+        raise InputError(f"a signed map must have shape (height, width), however: its shape is {values.shape}")
+    image = None if picture is None else displayable(picture)
+    height, width = values.shape if image is None else image.shape[:2]
+    extent = (0, width, height, 0)
+    figure, plain, over = _panels(image is not None, 0.6, title)
+    top = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
+    scale, strength = Normalize(-top, top), np.abs(np.nan_to_num(values)) / top
+    colours = style.diverging()(scale(np.nan_to_num(values)))
+    if image is not None:
+        plain.imshow(image, cmap="gray", vmin=0, vmax=1, extent=extent)
+        plain.set_xlabel("the image")
+        grey = image if image.ndim == 2 else image.mean(axis=2)
+        # A pale picture keeps its shapes and leaves dark and bright to the colours.
+        over.imshow(1 - _CONTRAST + _CONTRAST * grey, cmap="gray", vmin=0, vmax=1, extent=extent)
+        colours[..., 3] = np.where(strength > 0, 0.15 + 0.7 * strength, 0.0)
+    colours[~np.isfinite(values), 3] = 0.0
+    over.imshow(colours, extent=extent)
+    over.set_xlabel("attribution" + ("" if image is None else " over it"))
+    base.colour_bar(over, scale, style.diverging(), label, fraction=0.045, pad=0.03)
+    figure.description = f"Signed map of {values.shape[0]} by {values.shape[1]} cells over the image, zero everywhere."
+    if strength.any():
+        row, column = divmod(int(np.nanargmax(np.abs(values))), values.shape[1])
+        strongest = f"strongest {number(float(values[row, column]))} in row {row}, column {column}."
+        figure.description = figure.description.replace("zero everywhere.", strongest)
+    return figure
+
+
+# ---- pieces ----------------------------------------------------------------------------------------------------------
+def _panels(beside: bool, room: float, title: str) -> tuple[PlotFigure, Any, Any]:
+    """Return a figure, the axes of the plain image and those of the map; without an image they are the same."""
+    count = 2 if beside else 1
+    figure = base.new_figure(3.4 * count + room, 3.5, title)
+    panels = figure.subplots(1, count, squeeze=False)[0]
+    for axes in panels:
         axes.set_xticks([])
         axes.set_yticks([])
-        for side in axes.spines.values():
-            side.set_visible(False)
-    flat = int(np.argmax(grid))
-    figure.description = (
-        f"Activation map of {grid.shape[0]} by {grid.shape[1]} cells, "
-        + ("all zero." if not grid.any() else f"largest {number(float(grid.max()))} in row {flat // grid.shape[1]}, ")
-        + ("" if not grid.any() else f"column {flat % grid.shape[1]}.")
-    )
-    return figure
+        axes.spines[:].set_visible(False)
+    base.finish_title(panels[0], "", title)
+    return figure, panels[0], panels[-1]
 
 
 def _grey(picture: Floats) -> Floats:
@@ -220,11 +256,31 @@ def _grey(picture: Floats) -> Floats:
     return np.nan_to_num(picture)
 
 
-def _colour_bar(figure: PlotFigure, axes: Any, shown: Any, label: str) -> None:
-    from matplotlib.cm import ScalarMappable
+def displayable(picture: npt.ArrayLike) -> Floats:
+    """Return an image as matplotlib draws it, in 0 … 1: ``(height, width)``, or ``(height, width, 3)``.
 
-    # The bar shows the full colours, not those that let the image through.
-    bar = figure.colorbar(ScalarMappable(shown.norm, shown.cmap), ax=axes, fraction=0.04, pad=0.03)
-    bar.outline.set_visible(False)
-    bar.set_label(label)
-    plain_axis(bar.ax, "y")
+    Pixels within 0 … 1 or 0 … 255 keep their scale, others are spread over their own range. Channels that are neither
+    one nor three (the fewest of the outer dimensions) are averaged.
+
+    Raises:
+        InputError: It is no image.
+
+    Examples:
+        >>> displayable(np.full((3, 2, 2), 255)).shape, displayable(np.array([[-1.0, 1.0]])).tolist()
+        ((2, 2, 3), [[0.0, 1.0]])
+    """
+    raw = np.asarray(picture)
+    pixels: Any = np.nan_to_num(raw.astype(np.float64))
+    if pixels.ndim == 3:
+        outer = (pixels.shape[0], pixels.shape[2])
+        if outer[0] in (1, 3) or (outer[1] not in (1, 3) and outer[0] < outer[1]):
+            pixels = np.moveaxis(pixels, 0, -1)
+        pixels = pixels if pixels.shape[2] == 3 else pixels.mean(axis=2)
+    if pixels.size == 0 or pixels.ndim not in (2, 3):
+        raise InputError(f"an image must have shape (height, width), with channels or without, however: {raw.shape}")
+    low, high = float(pixels.min()), float(pixels.max())
+    if low >= 0 and high <= 1:
+        return np.asarray(pixels)
+    if low >= 0 and high <= 255 and raw.dtype.kind in "ui":
+        return np.asarray(pixels / 255)
+    return np.asarray((pixels - low) / (high - low)) if high > low else np.zeros_like(pixels)

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from permgrad.report import style
-from permgrad.report.plots._base import Floats, PlotFigure, clean, labels_of, new_figure, number, shorten, styled
+from permgrad.report.plots._base import Floats, PlotFigure, new_figure, styled
+from permgrad.report.plots.bar import plain_bars
+from permgrad.report.words import clean, labels_of, number, shorten
 
 
 @styled
@@ -28,27 +30,24 @@ def levels(table: Sequence[Mapping[str, Any]], *, outcome: str = "mean outcome",
     """
     places = np.arange(len(table))
     figure = new_figure(style.WIDTH, 0.95 + style.ROW * max(len(table), 2))
-    counts, means, effects = figure.subplots(1, 3, sharey=True)
+    counts, means, effects = panels = figure.subplots(1, 3, sharey=True)
     counts.barh(places, [row["rows"] for row in table], height=0.62, color=style.SERIES[0], linewidth=0)
-    counts.set_xlabel("rows")
     value, error = _column(table, "outcome"), _column(table, "deviation")
     means.axvline(overall, color=style.INK, linewidth=0.8)
     means.errorbar(value, places, xerr=np.nan_to_num(2 * error), fmt="o", color=style.INK, markersize=4, linewidth=1.1)
-    means.set_xlabel(shorten(outcome, 30))
     effect, spread = _column(table, "attribution"), _column(table, "attribution_error")
-    colours = [style.NEGATIVE if each < 0 else style.POSITIVE for each in np.nan_to_num(effect)]
-    effects.barh(places, np.nan_to_num(effect), height=0.62, color=colours, linewidth=0)
+    plain_bars(effects, effect)
     known = np.isfinite(effect) & np.isfinite(spread)
-    ends = effect - 2 * spread, effect + 2 * spread
-    effects.hlines(places[known], ends[0][known], ends[1][known], color=style.INK, linewidth=1.1)
+    low, high = (effect + side * 2 * spread for side in (-1, 1))
+    effects.hlines(places[known], low[known], high[known], color=style.INK, linewidth=1.1)
     effects.axvline(0, color=style.INK, linewidth=0.8)
-    effects.set_xlabel("mean attribution")
     counts.set_yticks(places, labels_of([row["level"] for row in table], 20))
     counts.invert_yaxis()
-    for axes in (means, effects):
-        axes.tick_params(axis="y", length=0)
-    for axes in (counts, means, effects):
+    for axes, label in zip(panels, ("rows", shorten(outcome, 30), "mean attribution"), strict=True):
+        axes.set_xlabel(label)
         axes.locator_params(axis="x", nbins=4)
+        if axes is not counts:
+            axes.tick_params(axis="y", length=0)
     described = "; ".join(
         f"{clean(row['level'])}: {row['rows']} rows, outcome {number(row['outcome'])}, attribution "
         f"{number(row['attribution'])}"

@@ -12,21 +12,10 @@ from permgrad.base.checks import check_choice, check_number
 from permgrad.base.errors import InputError, shown
 from permgrad.evaluation.ranking import importance_shares
 from permgrad.report import style
-from permgrad.report.page.paths import NOT_BRANCHES, entries_of, path_words
-from permgrad.report.plots._base import (
-    PlotFigure,
-    clean,
-    finish_title,
-    heading,
-    labels_of,
-    need_one_unit,
-    new_figure,
-    number,
-    padded,
-    plain_axis,
-    quantity_of,
-    styled,
-)
+from permgrad.report.page.paths import entries_of, path_words
+from permgrad.report.plots import _base as base
+from permgrad.report.plots._base import BESIDE_ROW, PlotFigure, styled
+from permgrad.report.words import clean, labels_of, number, quantity_of
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -56,9 +45,8 @@ def modality(
         InputError: If the values cannot be summed (the message names the call to make), if the modalities were
             explained by different methods, or if ``truth`` does not fit.
     """
-    need_one_unit(explanation, "modality")
-    default = f"{explanation.method}: what each part of the network adds"
-    text = heading(default, title)
+    base.check_one_unit(explanation, "modality")
+    text = base.heading(f"{explanation.method}: what each part of the network adds", title)
     explanation.output_index(output)
     content = explanation.branches or _content(explanation, output)
     if truth is not None:
@@ -69,8 +57,7 @@ def modality(
 def _content(explanation: Explanation, output: str | int | None) -> dict[str, dict[str, float]]:
     """Return the modalities' values in the form of ``branches.json``."""
     summed = explanation if explanation.level == "modality" else _summed(explanation)
-    if summed.scope == "local":
-        summed = summed.to_global("mean_abs")
+    summed = base.as_global(summed)
     column = summed.output_index(output)
     low, high = summed.ci()
     return {
@@ -97,67 +84,47 @@ def shares(content: Mapping[str, Any], truth: Mapping[str, Any], *, title: str =
     Raises:
         InputError: ``truth`` names no modality, or its shares are none.
     """
-    names = list(entries_of(content))
-    if not names:
-        raise InputError(
-            "shares needs at least one modality with an importance, however: there is none; pass explanation.branches "
-            "of a model with several inputs or paths"
-        )
+    names = _names(content, "shares needs at least one modality")
     if not isinstance(truth, Mapping):
         raise InputError(
             f"truth must map modalities to their shares, however: truth={shown(truth)}; pass for example "
             f"{{{names[0]!r}: 0.5}}"
         )
-    several = all(isinstance(own, Mapping) for own in truth.values())
-    marks = {str(name): _true_shares(own, names) for name, own in (truth if several else {"truth": truth}).items()}
-    estimated = importance_shares([np.nan_to_num(_value(content[name].get("importance"))) for name in names])
-    figure = new_figure(style.WIDTH, 1.35 + 0.5 * len(names) + (0.3 if title else 0))
+    several = all(isinstance(entry, Mapping) for entry in truth.values())
+    marks = {str(name): _true_shares(entry, names) for name, entry in (truth if several else {"truth": truth}).items()}
+    estimated = importance_shares([np.nan_to_num(_value(content[name], "importance")) for name in names])
+    figure = base.new_figure(style.WIDTH, 1.35 + 0.5 * len(names), title)
     axes = figure.add_subplot()
-    colours = _colours(names)
-    for place, (name, share) in enumerate(zip(names, estimated, strict=True)):
-        axes.barh(place, share, height=0.52, color=colours[place], linewidth=0)
-        known = [own[name] for own in marks.values() if name in own]
-        words = f"{share * 100:.0f} %" + (
-            f" · truth {' | '.join(f'{value * 100:.0f}' for value in known)} %" * bool(known)
-        )
-        at: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "xytext": (8, 0), "textcoords": "offset points"}
-        axes.annotate(words, (1.0, place), va="center", color=style.INK, fontsize=style.SIZE_LABEL, **at)
-    for (label, own), marker in zip(marks.items(), "DoDs", strict=False):
-        places = [place for place, name in enumerate(names) if name in own]
-        axes.plot(
-            [own[names[place]] for place in places],
-            places,
-            marker,
-            markersize=7,
-            markerfacecolor=style.PAPER,
-            markeredgecolor=style.INK,
-            markeredgewidth=1.4,
-            linestyle="none",
-            clip_on=False,
-            zorder=3,
-            label=clean(label),
-        )
-    reach = [0.0, float(estimated.max()), *(value for own in marks.values() for value in own.values())]
+    for place, (name, share, colour) in enumerate(zip(names, estimated, _colours(names), strict=True)):
+        axes.barh(place, share, height=0.52, color=colour, linewidth=0)
+        true = " | ".join(f"{mark[name] * 100:.0f}" for mark in marks.values() if name in mark)
+        _beside(axes, f"{share * 100:.0f} %" + (f" · truth {true} %" if true else ""), place)
+    for (label, mark), marker in zip(marks.items(), "DoDs", strict=False):
+        places = [place for place, name in enumerate(names) if name in mark]
+        at = [mark[names[place]] for place in places]
+        axes.plot(at, places, marker, markersize=7, markeredgewidth=1.4, clip_on=False, zorder=3, label=clean(label),
+                  **_OPEN)  # fmt: skip
+    reach = [0.0, float(estimated.max()), *(value for mark in marks.values() for value in mark.values())]
     _frame(axes, names, reach, "share of the sum over modalities")
     axes.set_xlim(0, max(reach) * 1.04 or 1.0)
     axes.tick_params(axis="y", pad=8)  # a mark at 0 must not cover the end of a name
-    finish_title(axes, "", title)
+    base.finish_title(axes, "", title)
     figure.description = "Shares of the modalities, estimated and true: " + "; ".join(
         f"{clean(name)} {share:.2f}"
-        + "".join(f", {clean(label)} {own[name]:.2f}" for label, own in marks.items() if name in own)
+        + "".join(f", {clean(label)} {mark[name]:.2f}" for label, mark in marks.items() if name in mark)
         for name, share in zip(names, estimated, strict=True)
     )
     return figure
 
 
 def _true_shares(truth: Any, names: list[str]) -> dict[str, float]:
-    own = {}
+    checked = {}
     for name, share in truth.items():
         check_choice("truth", str(name), names)
-        own[str(name)] = check_number(f"the share of {name!r}", share, "pass a number from 0 to 1")
-    if not own or min(own.values()) < 0 or sum(own.values()) > 1 + 1e-6:
-        raise InputError(f"truth must hold shares of at least 0 that sum to at most 1, however: truth={own}")
-    return own
+        checked[str(name)] = check_number(f"the share of {name!r}", share, "pass a number from 0 to 1")
+    if not checked or min(checked.values()) < 0 or sum(checked.values()) > 1 + 1e-6:
+        raise InputError(f"truth must hold shares of at least 0 that sum to at most 1, however: truth={checked}")
+    return checked
 
 
 def _summed(explanation: Explanation) -> Explanation:
@@ -185,59 +152,46 @@ def branches(content: Mapping[str, Any], *, title: str = "", label: str = "impor
         title: Title, empty for none.
         label: What the numbers are.
     """
-    names = [name for name, entry in content.items() if name not in NOT_BRANCHES and isinstance(entry, Mapping)]
-    if not names:
-        raise InputError(
-            "branches needs at least one branch with an importance, however: there is none; pass explanation.branches "
-            "of a model with several inputs or paths"
-        )
-    figure = new_figure(style.WIDTH, 1.15 + 0.5 * len(names) + (0.3 if title else 0))
+    names = _names(content, "branches needs at least one branch")
+    figure = base.new_figure(style.WIDTH, 1.15 + 0.5 * len(names), title)
     axes = figure.add_subplot()
     reach = [0.0]
-    colours = _colours(names)
-    shared = not path_words(content)
-    for place, name in enumerate(names):
-        entry = {
-            key: _value(content[name].get(key)) for key in ("importance", "ci_low", "ci_high", "share", "alone", "last")
-        }
-        axes.barh(place, np.nan_to_num(entry["importance"]), height=0.52, color=colours[place], linewidth=0)
-        axes.hlines(place, entry["ci_low"], entry["ci_high"], color=style.INK, linewidth=1.2)
+    with_shares = not path_words(content)
+    for place, (name, colour) in enumerate(zip(names, _colours(names), strict=True)):
+        entry = content[name]
+        value, low, high = (_value(entry, key) for key in ("importance", "ci_low", "ci_high"))
+        axes.barh(place, np.nan_to_num(value), height=0.52, color=colour, linewidth=0)
+        axes.hlines(place, low, high, color=style.INK, linewidth=1.2)
         for key, marker in (("alone", "o"), ("last", "s")):
-            axes.plot(
-                entry[key],
-                place,
-                marker,
-                markersize=5,
-                markerfacecolor=style.PAPER,
-                markeredgecolor=style.INK,
-                markeredgewidth=1.0,
-                linestyle="none",
-                label=key if place == 0 and np.isfinite(entry[key]) else None,
-            )
-        reach += [entry[key] for key in ("importance", "ci_low", "ci_high", "alone", "last")]
-        share = (
-            f"{entry['share'] * 100:.0f} %"
-            if np.isfinite(entry["share"])
-            else ("undefined" if "share" in content[name] else "")
-        )
-        share = share if shared else ""
-        words = " · ".join(word for word in (share, number(entry["importance"])) if word)
-        axes.annotate(
-            words,
-            (1.0, place),
-            xycoords=("axes fraction", "data"),
-            xytext=(8, 0),
-            textcoords="offset points",
-            va="center",
-            color=style.INK,
-            fontsize=style.SIZE_LABEL,
-        )
+            effect = _value(entry, key)
+            marked = key if place == 0 and np.isfinite(effect) else None
+            axes.plot(effect, place, marker, markersize=5, markeredgewidth=1.0, label=marked, **_OPEN)
+            reach.append(effect)
+        reach += [value, low, high]
+        share = _value(entry, "share")
+        undefined = "undefined" if "share" in entry else ""
+        words = (f"{share * 100:.0f} %" if np.isfinite(share) else undefined) if with_shares else ""
+        _beside(axes, f"{words} · {number(value)}" if words else number(value), place)
     _frame(axes, names, [value for value in reach if np.isfinite(value)], label)
-    finish_title(axes, "", title)
+    base.finish_title(axes, "", title)
     figure.description = "Importance of whole branches: " + ", ".join(
-        f"{clean(name)} {number(_value(content[name].get('importance')))}" for name in names
+        f"{clean(name)} {number(_value(content[name], 'importance'))}" for name in names
     )
     return figure
+
+
+# ---- pieces ----------------------------------------------------------------------------------------------------------
+_OPEN: dict[str, Any] = {"markerfacecolor": style.PAPER, "markeredgecolor": style.INK, "linestyle": "none"}
+
+
+def _names(content: Mapping[str, Any], need: str) -> list[str]:
+    names = list(entries_of(content))
+    if not names:
+        raise InputError(
+            f"{need} with an importance, however: there is none; pass explanation.branches of a model with several "
+            "inputs or paths"
+        )
+    return names
 
 
 def _colours(names: list[str]) -> list[str]:
@@ -247,22 +201,18 @@ def _colours(names: list[str]) -> list[str]:
     return [style.SERIES[place % len(style.SERIES)] for place in range(len(names))]
 
 
-def _value(value: Any) -> float:
-    return float("nan") if value is None else float(value)
+def _value(entry: Mapping[str, Any], key: str) -> float:
+    return float("nan") if entry.get(key) is None else float(entry[key])
+
+
+def _beside(axes: Any, words: str, place: int) -> None:
+    base.note(axes, words, (1.0, place), (8, 0), of=BESIDE_ROW, color=style.INK, fontsize=style.SIZE_LABEL)
 
 
 def _frame(axes: Any, names: list[str], reach: list[float], label: str) -> None:
-    axes.set_yticks(np.arange(len(names)), labels_of(names))
-    axes.set_ylim(len(names) - 0.45, -0.55)
-    axes.tick_params(axis="y", length=0, labelcolor=style.INK, labelsize=style.SIZE_LABEL)
-    axes.set_xlim(*padded(min(reach), max(reach), 0.04))
+    base.name_rows(axes, labels_of(names))
+    axes.set_xlim(*base.padded(min(reach), max(reach), 0.04))
     axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
-    axes.spines["left"].set_visible(False)
-    axes.grid(axis="x")
-    plain_axis(axes)
     axes.set_xlabel(label)
-    handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        axes.legend(
-            handles, labels, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, handletextpad=0.1, borderpad=0.1
-        )
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, handletextpad=0.1, borderpad=0.1)

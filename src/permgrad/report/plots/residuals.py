@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from permgrad.base.errors import InputError
 from permgrad.report import style
-from permgrad.report.plots._base import (
-    Floats,
-    PlotFigure,
-    clean,
-    finish_title,
-    new_figure,
-    number,
-    padded,
-    plain_axis,
-    shorten,
-    styled,
-    thinned,
-    value_text,
-)
-
-if TYPE_CHECKING:
-    import pandas as pd
+from permgrad.report.plots import _base as base
+from permgrad.report.plots._base import Floats, PlotFigure, padded, plain_axis, styled
+from permgrad.report.words import clean, number, shorten, value_text
 
 MOST_POINTS = 4000
 #: Bins of the running median, rows that one should have at least, and levels of a category that are drawn.
@@ -53,7 +40,7 @@ def residuals(truth: npt.ArrayLike, predictions: npt.ArrayLike, *, unit: str = "
     known = np.isfinite(y) & np.isfinite(guess)
     y, guess = y[known], guess[known]
     error = y - guess
-    figure = new_figure(style.WIDTH, 3.3 + (0.3 if title else 0))
+    figure = base.new_figure(style.WIDTH, 3.3, title)
     left, right, beside = figure.subplots(1, 3, width_ratios=(1, 1, 0.26))
     unit = f" ({unit})" if unit else ""
     low, high = padded(*(_ends(np.concatenate([y, guess]))))
@@ -72,8 +59,8 @@ def residuals(truth: npt.ArrayLike, predictions: npt.ArrayLike, *, unit: str = "
         axes.grid(visible=True)
         plain_axis(axes)
         plain_axis(axes, "y")
-    _few_rows(beside)
-    finish_title(left, "", title)
+    base.count_axis(beside.xaxis)
+    base.finish_title(left, "", title)
     spread = float(np.sqrt(np.mean(error**2))) if len(error) else float("nan")
     usual = float(np.median(np.abs(error))) if len(error) else float("nan")
     figure.description = (
@@ -101,7 +88,6 @@ def residuals_by_feature(
         InputError: Different numbers of rows, or no column.
 
     Examples:
-        >>> import pandas as pd
         >>> figure = residuals_by_feature(pd.DataFrame({"age": [1.0, 2.0, 3.0]}), [0.1, -0.2, 0.0])
         >>> len(figure.axes)
         1
@@ -112,11 +98,11 @@ def residuals_by_feature(
             "features must have a column and as many rows as there are errors, however: "
             f"its shape is {features.shape} and there are {len(error)} errors"
         )
-    kept = np.isfinite(error)
-    shown = features.loc[:, ~features.columns.duplicated()].iloc[kept, :MOST_FEATURES]
-    error = error[kept]
+    known = np.isfinite(error)
+    shown = features.loc[:, ~features.columns.duplicated()].iloc[known, :MOST_FEATURES]
+    error = error[known]
     count = shown.shape[1]
-    figure = new_figure(style.WIDTH if count > 1 else 3.9, 2.75 + (0.3 if title else 0))
+    figure = base.new_figure(style.WIDTH if count > 1 else 3.9, 2.75, title)
     panels = np.atleast_1d(figure.subplots(1, count, sharey=True))
     for axes, name in zip(panels, shown.columns, strict=True):
         _one_feature(axes, shown[name], error)
@@ -126,14 +112,12 @@ def residuals_by_feature(
     panels[0].set_ylabel(f"error ({unit})" if unit else "error")
     panels[0].set_ylim(*padded(*_ends(error)))
     plain_axis(panels[0], "y")
-    finish_title(panels[0], "", title)
+    base.finish_title(panels[0], "", title)
     figure.description = "Errors by " + ", ".join(clean(name) for name in shown.columns)
     return figure
 
 
 def _one_feature(axes: Any, values: pd.Series[Any], error: Floats) -> None:
-    import pandas as pd
-
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
         known = np.isfinite(numbers)
@@ -148,23 +132,18 @@ def _one_feature(axes: Any, values: pd.Series[Any], error: Floats) -> None:
     if pd.api.types.is_numeric_dtype(values):
         order = np.sort(order)
     for place, level in enumerate(order):
-        own = error[codes == level]
-        quarter, middle, upper = np.quantile(own, [0.25, 0.5, 0.75])
-        spread = ((np.arange(len(own)) * 0.6180339887) % 1 - 0.5) * 0.5
-        _points(axes, np.asarray(place + spread, dtype=np.float64), own)
-        axes.plot([place - 0.3, place + 0.3], [middle, middle], color=style.INK, linewidth=1.8, zorder=4)
-        axes.fill_between(
-            [place - 0.3, place + 0.3], quarter, upper, color=style.INK, alpha=0.14, linewidth=0, zorder=3
-        )
-    slanted = sum(len(names[level]) for level in order) > 24
-    axes.set_xticks(
-        range(len(order)), [names[level] for level in order], rotation=40 if slanted else 0,
-        ha="right" if slanted else "center", rotation_mode="anchor",
-    )  # fmt: skip
+        errors, ends = error[codes == level], [place - 0.3, place + 0.3]
+        quarter, middle, upper = np.quantile(errors, [0.25, 0.5, 0.75])
+        spread = ((np.arange(len(errors)) * 0.6180339887) % 1 - 0.5) * 0.5
+        _points(axes, np.asarray(place + spread, dtype=np.float64), errors)
+        axes.plot(ends, [middle, middle], color=style.INK, linewidth=1.8, zorder=4)
+        axes.fill_between(ends, quarter, upper, color=style.INK, alpha=0.14, linewidth=0, zorder=3)
+    words = [str(names[level]) for level in order]
+    base.name_columns(axes, range(len(order)), words, slanted=sum(map(len, words)) > 24)
 
 
 def _points(axes: Any, x: Floats, y: Floats) -> None:
-    keep = thinned(len(x), MOST_POINTS)
+    keep = base.thinned(len(x), MOST_POINTS)
     alpha = float(np.clip(300 / max(len(keep), 1), 0.12, 0.7))
     axes.scatter(x[keep], y[keep], s=9, linewidths=0, alpha=alpha, color=style.TABULAR, rasterized=True)
 
@@ -178,21 +157,14 @@ def _errors_against(axes: Any, x: Floats, error: Floats) -> None:
         return
     edges = np.unique(np.quantile(x, np.linspace(0, 1, bins + 1)))
     member = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, max(len(edges) - 2, 0))
-    places = [np.flatnonzero(member == k) for k in range(max(len(edges) - 1, 0))]
-    places = [own for own in places if len(own) >= _FEWEST // 2]
-    if len(places) < 2:
+    bins_of_rows = [np.flatnonzero(member == k) for k in range(max(len(edges) - 1, 0))]
+    bins_of_rows = [rows for rows in bins_of_rows if len(rows) >= _FEWEST // 2]
+    if len(bins_of_rows) < 2:
         return
-    centre = np.array([np.median(x[own]) for own in places])
-    low, middle, high = (np.array([np.quantile(error[own], q) for own in places]) for q in (0.25, 0.5, 0.75))
+    centre = np.array([np.median(x[rows]) for rows in bins_of_rows])
+    low, middle, high = np.array([np.quantile(error[rows], [0.25, 0.5, 0.75]) for rows in bins_of_rows]).T
     axes.fill_between(centre, low, high, color=style.INK, alpha=0.14, linewidth=0, zorder=3)
     axes.plot(centre, middle, color=style.INK, linewidth=1.5, zorder=4)
-
-
-def _few_rows(axes: Any) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=2, integer=True))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
 
 
 def _ends(values: npt.NDArray[np.float64]) -> tuple[float, float]:

@@ -7,11 +7,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from permgrad.base.errors import InputError
 from permgrad.report import style
-from permgrad.report.plots._base import Floats, PlotFigure, finish_title, new_figure, series_style, shorten, styled
+from permgrad.report.plots._base import (
+    Floats,
+    PlotFigure,
+    class_table,
+    finish_title,
+    new_figure,
+    series_style,
+    styled,
+    thinned,
+    unit_square,
+)
+from permgrad.report.words import shorten
 
 MOST_CURVES = 10
 MOST_POINTS = 400
@@ -32,14 +41,7 @@ def roc_curves(
         positive: Position of the positive one of two classes.
         title: Title, empty for none.
     """
-    table = np.asarray(probabilities, dtype=np.float64)
-    labels = np.asarray(truth)
-    if table.shape != (len(labels), len(classes)):
-        raise InputError(
-            "probabilities must have one row per row of truth and one column per class, however: "
-            f"the shape is {table.shape} and ({len(labels)}, {len(classes)}) is needed"
-        )
-    codes = pd.Index(np.asarray(classes)).get_indexer(pd.Index(labels))
+    codes, table = class_table(truth, probabilities, classes)
     wanted = [positive] if len(classes) == 2 else list(range(len(classes)))
     curves = {k: _curve(codes == k, table[:, k]) for k in wanted if 0 < np.sum(codes == k) < len(codes)}
     absent = [k for k in wanted if k not in curves]
@@ -54,11 +56,7 @@ def roc_curves(
         axes.plot(x, y, label=f"{shorten(classes[k], 16)}  {area:.3f}", **series_style(place))
     for k in absent[:3]:
         axes.plot([], [], linestyle="none", label=f"{shorten(classes[k], 16)}  undefined")
-    axes.set_xlim(-0.01, 1.01)
-    axes.set_ylim(-0.01, 1.01)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_ticks([0, 0.25, 0.5, 0.75, 1], labels=["0", "0.25", "0.5", "0.75", "1"])
-    axes.grid(visible=True)
+    unit_square(axes)
     axes.set_xlabel("false positives, share")
     axes.set_ylabel("true positives, share")
     if shown or absent:
@@ -67,10 +65,8 @@ def roc_curves(
             loc="upper left" if outside else "lower right",
             bbox_to_anchor=(1.01, 1.0) if outside else None,
             title="area under curve" if outside else "area",
-            title_fontsize=style.SIZE_SMALL,
-            alignment="left",
-            handlelength=1.6,
-        )
+            title_fontsize=style.SIZE_SMALL, alignment="left", handlelength=1.6,
+        )  # fmt: skip
     finish_title(axes, "", title)
     figure.description = "ROC curves, area by class: " + ", ".join(
         f"{shorten(classes[k], 30)} {curves[k][2]:.3f}" for k in shown
@@ -97,7 +93,5 @@ def _curve(positive: npt.NDArray[np.bool_], scores: Floats) -> tuple[Floats, Flo
     scores = np.nan_to_num(scores)
     x, y, _ = roc_curve(positive, scores)
     area = float(roc_auc_score(positive, scores))
-    if len(x) > MOST_POINTS:
-        keep = np.unique(np.linspace(0, len(x) - 1, MOST_POINTS).astype(int))
-        x, y = x[keep], y[keep]
-    return x, y, area
+    keep = thinned(len(x), MOST_POINTS)
+    return x[keep], y[keep], area

@@ -9,18 +9,9 @@ import numpy.typing as npt
 
 from permgrad.base.errors import InputError
 from permgrad.report import style
-from permgrad.report.plots._base import (
-    PlotFigure,
-    clean,
-    finish_title,
-    labels_of,
-    new_figure,
-    number,
-    numbers,
-    padded,
-    plain_axis,
-    styled,
-)
+from permgrad.report.plots import _base as base
+from permgrad.report.plots._base import BESIDE_ROW, PlotFigure, styled
+from permgrad.report.words import clean, labels_of, number, numbers
 
 #: Folds whose dots are joined from model to model; more lines would hide the dots.
 MOST_LINES = 12
@@ -48,51 +39,41 @@ def scores(
         >>> len(figure.axes)
         1
     """
-    arrays = {name: np.asarray(own, dtype=np.float64).ravel() for name, own in values.items()}
-    lengths = {len(own) for own in arrays.values()}
+    arrays = {name: np.asarray(folds, dtype=np.float64).ravel() for name, folds in values.items()}
+    lengths = {len(folds) for folds in arrays.values()}
     if not arrays or len(lengths) != 1 or lengths == {0}:
         raise InputError(
             "scores needs as many values of each model as there are folds, however: "
-            f"{ {clean(name): len(own) for name, own in arrays.items()} }"
+            f"{ {clean(name): len(folds) for name, folds in arrays.items()} }"
         )
     table = np.stack(list(arrays.values()))
     count = len(arrays)
-    figure = new_figure(style.WIDTH, 0.85 + 0.42 * count + (0.3 if title else 0))
+    figure = base.new_figure(style.WIDTH, 0.85 + 0.42 * count, title)
     axes = figure.add_subplot()
     places = np.arange(count)
-    means = np.array([own[np.isfinite(own)].mean() if np.isfinite(own).any() else np.nan for own in table])
+    means = np.array([folds[np.isfinite(folds)].mean() if np.isfinite(folds).any() else np.nan for folds in table])
     near = within_reach(means)
     if table.shape[1] <= MOST_LINES and near.sum() > 1:
         axes.plot(table[near], places[near], color=style.RULE, linewidth=0.9, zorder=1)
-    for place, (name, own) in enumerate(zip(arrays, table, strict=True)):
+    for place, (name, folds) in enumerate(zip(arrays, table, strict=True)):
         colour = style.TABULAR if not level or name in level else style.NEUTRAL
         if not near[place]:
-            side = means[place] > np.nanmean(means[near])
-            words = "off the scale →" if side else "← off the scale"
-            where, align = (0.99, "right") if side else (0.01, "left")
-            axes.annotate(
-                words, (where, place), xycoords=("axes fraction", "data"), ha=align, va="center",
-                fontsize=style.SIZE_SMALL, color=style.MUTED,
-            )  # fmt: skip
+            above = means[place] > np.nanmean(means[near])
+            words, side, at = ("off the scale →", "right", 0.99) if above else ("← off the scale", "left", 0.01)
+            base.note(axes, words, (at, place), of=BESIDE_ROW, ha=side)
             continue
-        axes.plot(own, np.full(len(own), place), "o", color=colour, alpha=0.45, markersize=4.6, markeredgewidth=0)
+        axes.plot(folds, np.full(len(folds), place), "o", color=colour, alpha=0.45, markersize=4.6, markeredgewidth=0)
         axes.plot(means[place], place, "D", color=colour, markersize=7, markeredgecolor=style.PAPER, zorder=4)
-    axes.set_yticks(places, labels_of(list(arrays), 30))
-    axes.set_ylim(count - 0.45, -0.55)
+    base.name_rows(axes, labels_of(list(arrays), 30))
     known = table[near][np.isfinite(table[near])]
-    axes.set_xlim(*(padded(float(known.min()), float(known.max()), 0.06) if len(known) else (0.0, 1.0)))
-    axes.tick_params(axis="y", length=0, labelcolor=style.INK, labelsize=style.SIZE_LABEL)
-    axes.spines["left"].set_visible(False)
-    axes.grid(axis="x")
-    plain_axis(axes)
+    axes.set_xlim(*(base.padded(float(known.min()), float(known.max()), 0.06) if len(known) else (0.0, 1.0)))
     axes.set_xlabel(clean(label))
     texts = numbers(means, 4)
+    room = 10 + 4.8 * max(map(len, texts))
     for place, text in enumerate(texts):
-        axes.annotate(
-            text, (1.0, place), xycoords=("axes fraction", "data"), xytext=(10 + 4.8 * max(map(len, texts)), 0),
-            textcoords="offset points", va="center", ha="right", fontsize=style.SIZE_LABEL, color=style.INK,
-        )  # fmt: skip
-    finish_title(axes, "", title)
+        look = {"ha": "right", "fontsize": style.SIZE_LABEL, "color": style.INK}
+        base.note(axes, text, (1.0, place), (room, 0), of=BESIDE_ROW, **look)
+    base.finish_title(axes, "", title)
     figure.description = f"{clean(label)} of {count} models on {table.shape[1]} folds; means: " + ", ".join(
         f"{clean(name)} {number(float(mean), 4)}" for name, mean in zip(arrays, means, strict=True)
     )

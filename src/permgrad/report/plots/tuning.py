@@ -13,18 +13,9 @@ from matplotlib.ticker import MaxNLocator
 
 from permgrad.base.errors import InputError
 from permgrad.report import style
-from permgrad.report.plots._base import (
-    PlotFigure,
-    clean,
-    finish_title,
-    labels_of,
-    new_figure,
-    number,
-    padded,
-    plain_axis,
-    shorten,
-    styled,
-)
+from permgrad.report.plots import _base as base
+from permgrad.report.plots._base import Floats, PlotFigure, padded, plain_axis, styled
+from permgrad.report.words import clean, labels_of, number, shorten
 
 _COLUMNS, _PANEL = 3, 1.75
 #: Slices in one picture.
@@ -37,7 +28,7 @@ _MARKS: dict[str, dict[str, Any]] = {
 }
 
 
-def loss_limits(losses: npt.NDArray[np.float64]) -> tuple[float, float]:
+def loss_limits(losses: Floats) -> tuple[float, float]:
     """Return limits that show what is good; what is far worse than most is drawn at the upper edge.
 
     Examples:
@@ -76,7 +67,7 @@ def tuning_history(table: pd.DataFrame, *, reference: str = "", title: str = "")
     numbers = table["trial"].to_numpy(dtype=np.int64)
     losses = pd.to_numeric(table["validation_loss"]).to_numpy(dtype=np.float64)
     state = table["state"].to_numpy(dtype=object)
-    figure = new_figure(style.WIDTH, 3.5 + (0.3 if title else 0))
+    figure = base.new_figure(style.WIDTH, 3.5, title)
     axes = figure.add_subplot()
     low, high = loss_limits(losses)
     axes.set_ylim(low, high)
@@ -87,10 +78,10 @@ def tuning_history(table: pd.DataFrame, *, reference: str = "", title: str = "")
     axes.step(numbers[known], best[known], where="post", color=style.IMAGE, linewidth=1.8, label="best so far")
     flags = {"complete": complete, "pruned": pruned, "failed": failed}
     shown[failed] = high - 0.03 * (high - low)
-    for name, own in flags.items():
-        if own.any():
-            axes.plot(numbers[own], shown[own], label=name, linestyle="none", **_MARKS[name])
-    words = ", ".join(f"{int(own.sum())} {name}" for name, own in flags.items() if own.any())
+    for name, trials in flags.items():
+        if trials.any():
+            axes.plot(numbers[trials], shown[trials], label=name, linestyle="none", **_MARKS[name])
+    words = ", ".join(f"{int(trials.sum())} {name}" for name, trials in flags.items() if trials.any())
     figure.description = f"{len(table)} trials: {words}."
     if reference and complete[0] and numbers[0] == 0:
         _reference_line(axes, reference, float(losses[0]))
@@ -105,24 +96,14 @@ def tuning_history(table: pd.DataFrame, *, reference: str = "", title: str = "")
     axes.set_xlabel("trial")
     axes.set_ylabel("validation loss")
     axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4, borderaxespad=0.2, handletextpad=0.4)
-    finish_title(axes, "", title)
+    base.finish_title(axes, "", title)
     return figure
 
 
 def _reference_line(axes: Any, words: str, loss: float) -> None:
     """Draw a level with its name to the right of the axes."""
     axes.axhline(loss, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
-    axes.annotate(
-        f"{words}\n{number(loss, 4)}",
-        (1.0, loss),
-        xycoords=("axes fraction", "data"),
-        xytext=(5, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=style.SIZE_SMALL,
-        color=style.MUTED,
-        annotation_clip=False,
-    )
+    base.note(axes, f"{words}\n{number(loss, 4)}", (1.0, loss), (5, 0), of=base.BESIDE_ROW, annotation_clip=False)
 
 
 def _mark_winner(axes: Any, numbers: npt.NDArray[np.int64], place: int, loss: float) -> None:
@@ -131,24 +112,12 @@ def _mark_winner(axes: Any, numbers: npt.NDArray[np.int64], place: int, loss: fl
     ring: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": style.IMAGE, "markeredgewidth": 1.8}
     axes.plot(at, loss, "o", markersize=9.5, **ring)
     side = "left" if at < numbers[0] + 0.7 * max(float(np.ptp(numbers)), 1) else "right"
-    words = f"trial {at}: {number(loss, 4)}"
-    _note(axes, words, (at, loss), (8 if side == "left" else -8, -13), side, strong=True)
-
-
-def _note(
-    axes: Any, text: str, place: tuple[float, float], offset: tuple[float, float], side: str, *, strong: bool = False
-) -> None:
-    axes.annotate(
-        text,
-        place,
-        xytext=offset,
-        textcoords="offset points",
-        ha=side,
-        fontsize=style.SIZE_SMALL,
-        color=style.INK if strong else style.MUTED,
-        fontweight="bold" if strong else "normal",
-        annotation_clip=False,
+    base.note(
+        axes, f"trial {at}: {number(loss, 4)}", (at, loss), (8 if side == "left" else -8, -13), ha=side, **_STRONG
     )
+
+
+_STRONG: dict[str, Any] = {"va": "baseline", "color": style.INK, "fontweight": "bold", "annotation_clip": False}
 
 
 @styled
@@ -166,7 +135,7 @@ def trial_curves(
     drawn = {trial: np.asarray(losses, dtype=np.float64) for trial, losses in curves.items() if len(losses)}
     if not drawn:
         raise InputError("trial_curves needs a trial with an epoch, however: there is none; let a trial begin")
-    figure = new_figure(style.WIDTH, 3.3 + (0.3 if title else 0))
+    figure = base.new_figure(style.WIDTH, 3.3, title)
     axes = figure.add_subplot()
     everything = np.concatenate(list(drawn.values()))
     axes.set_ylim(*loss_limits(everything))
@@ -183,14 +152,14 @@ def trial_curves(
         axes.plot(epochs, losses, color=style.TABULAR, linewidth=2.2)
         at = int(np.nanargmin(losses))
         axes.plot(epochs[at], losses[at], "o", color=style.TABULAR, markersize=6, markeredgecolor=style.PAPER)
-        side = "left" if at < 0.6 * max(len(own) for own in drawn.values()) else "right"
-        _note(axes, f"trial {best}, epoch {at + 1}", (epochs[at], losses[at]), (0, -14), side, strong=True)
+        side = "left" if at < 0.6 * max(map(len, drawn.values())) else "right"
+        base.note(axes, f"trial {best}, epoch {at + 1}", (epochs[at], losses[at]), (0, -14), ha=side, **_STRONG)
     axes.grid(axis="y")
     plain_axis(axes)
     plain_axis(axes, "y")
     axes.set_xlabel("epoch")
     axes.set_ylabel("validation loss")
-    finish_title(axes, "", title)
+    base.finish_title(axes, "", title)
     figure.description = f"Validation loss by epoch of {len(drawn)} trials" + (
         f", trial {best} in front." * (best in drawn)
     )
@@ -208,24 +177,19 @@ def setting_importances(importances: Mapping[str, float], *, title: str = "") ->
     if not importances:
         raise InputError("setting_importances needs a setting, however: there is none; pass {setting: share}")
     ordered = sorted(importances.items(), key=lambda item: -item[1])
-    figure = new_figure(style.WIDTH, 0.7 + style.ROW * len(ordered) + (0.3 if title else 0))
+    figure = base.new_figure(style.WIDTH, 0.7 + style.ROW * len(ordered), title)
     axes = figure.add_subplot()
     values = [value for _, value in ordered]
     places = np.arange(len(ordered))
     axes.barh(places, values, height=0.62, color=style.TABULAR)
     for place, value in zip(places, values, strict=True):
-        axes.annotate(
-            f"{value:.0%}", (value, place), xytext=(4, 0), textcoords="offset points", va="center",
-            fontsize=style.SIZE_SMALL, color=style.MUTED,
-        )  # fmt: skip
-    axes.set_yticks(places, labels_of([name for name, _ in ordered], 34))
-    axes.tick_params(axis="y", length=0, labelcolor=style.INK, labelsize=style.SIZE_LABEL)
-    axes.invert_yaxis()
+        base.note(axes, f"{value:.0%}", (value, place), (4, 0))
+    base.name_rows(axes, labels_of([name for name, _ in ordered], 34))
+    axes.grid(visible=False)
     axes.set_xlim(0, max(values) * 1.12 or 1.0)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axes.spines["left"].set_visible(False)
     axes.set_xlabel("share of importance")
-    finish_title(axes, "", title)
+    base.finish_title(axes, "", title)
     figure.description = "Importance of settings: " + ", ".join(f"{clean(name)} {value:.0%}" for name, value in ordered)
     return figure
 
@@ -243,24 +207,23 @@ def tuning_slices(
         log: those with a logarithmic axis.
         best: the winner.
     """
-    own = table[table["state"] != "failed"]
+    ended = table[table["state"] != "failed"]
     names = list(names)[:MOST_SLICES]
-    if own.empty or not names:
+    if ended.empty or not names:
         raise InputError(
             "tuning_slices needs a trial with a loss and a setting, however: there is none; let one finish, and name "
             "settings"
         )
     rows = math.ceil(len(names) / _COLUMNS)
-    figure = new_figure(style.WIDTH, _PANEL * rows + 0.25)
+    figure = base.new_figure(style.WIDTH, _PANEL * rows + 0.25)
     grid = figure.subplots(rows, min(_COLUMNS, len(names)), squeeze=False, sharey=True)
-    losses = pd.to_numeric(own["validation_loss"]).to_numpy(dtype=np.float64)
+    losses = pd.to_numeric(ended["validation_loss"]).to_numpy(dtype=np.float64)
     low, high = loss_limits(losses)
-    for place, axes in enumerate(grid.flat):
-        if place >= len(names):
-            axes.set_visible(False)
-            continue
-        shown = np.clip(losses, low, high - 0.04 * (high - low))
-        _slice(axes, own, names[place], shown, log=names[place] in log, best=best)
+    drawn = ended.assign(validation_loss=np.clip(losses, low, high - 0.04 * (high - low)))
+    for axes in grid.flat[len(names) :]:
+        axes.set_visible(False)
+    for place, (axes, name) in enumerate(zip(grid.flat, names, strict=False)):
+        _slice(axes, drawn, name, log=name in log, best=best)
         axes.set_ylim(low, high)
         plain_axis(axes, "y")
         axes.grid(axis="y")
@@ -270,39 +233,36 @@ def tuning_slices(
     return figure
 
 
-def _slice(axes: Any, own: pd.DataFrame, name: str, losses: npt.NDArray[np.float64], *, log: bool, best: Any) -> None:
-    values = own[name].to_numpy(dtype=object)
-    known = ~pd.isna(values)
-    numeric = all(isinstance(value, (int, float, np.number)) and not isinstance(value, bool) for value in values[known])
-    levels: list[Any] = []
-    x = np.zeros(len(values))
+def _slice(axes: Any, table: pd.DataFrame, name: str, *, log: bool, best: Any) -> None:
+    """Draw the trials that have a setting: its value, or its level, against their losses."""
+    every_trial = table["trial"].to_numpy(dtype=np.float64)
+    shade = (every_trial - every_trial.min()) / max(float(np.ptp(every_trial)), 1.0)
+    known = table[name].notna().to_numpy()
+    shown, colours = table[known], style.low_to_high()(shade[known])
+    values, trials = shown[name].to_numpy(dtype=object), shown["trial"].to_numpy()
+    losses, pruned = shown["validation_loss"].to_numpy(), (shown["state"] == "pruned").to_numpy()
+    numeric = all(isinstance(value, (int, float, np.number)) and not isinstance(value, bool) for value in values)
     if numeric:
-        x[known] = values[known].astype(np.float64)
+        x = values.astype(np.float64)
     else:
-        levels = sorted({str(value) for value in values[known]}, key=lambda text: (not _is_number(text), _order(text)))
+        levels = sorted({str(value) for value in values}, key=lambda text: (not _is_number(text), _order(text)))
         # Equal choices are moved apart a little, by trial, so that each can be seen.
-        shift = (own["trial"].to_numpy(dtype=np.float64) * 0.618034 % 1 - 0.5) * 0.36
-        x[known] = [levels.index(str(value)) for value in values[known]]
-        x += shift
-    pruned = (own["state"] == "pruned").to_numpy()
-    trials = own["trial"].to_numpy(dtype=np.float64)
-    colours = style.low_to_high()((trials - trials.min()) / max(float(np.ptp(trials)), 1.0))
-    for flags, filled in ((known & pruned, False), (known & ~pruned, True)):
-        face = {"c": colours[flags]} if filled else {"facecolors": "none", "edgecolors": style.NEUTRAL}
-        axes.scatter(x[flags], losses[flags], s=17 if filled else 14, linewidths=0 if filled else 0.9, **face)
-    chosen = known & (own["trial"].to_numpy() == best)
+        x = np.array([levels.index(str(value)) for value in values]) + (trials * 0.618034 % 1 - 0.5) * 0.36
+        axes.set_xticks(range(len(levels)), [shorten(level, 12) for level in levels])
+    axes.scatter(x[pruned], losses[pruned], s=14, linewidths=0.9, facecolors="none", edgecolors=style.NEUTRAL)
+    axes.scatter(x[~pruned], losses[~pruned], s=17, linewidths=0, c=colours[~pruned])
+    chosen = trials == best
     axes.scatter(x[chosen], losses[chosen], s=75, facecolors="none", edgecolors=style.INK, linewidths=1.5)
-    if numeric and log and (x[known] > 0).all():
+    if not numeric:
+        axes.set_xlim(-0.6, len(levels) - 0.4)
+    elif log and (x > 0).all():
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: number(value, 1))
         axes.xaxis.set_minor_formatter("")
-    elif numeric:
-        plain_axis(axes)
-        if all(isinstance(value, (int, np.integer)) for value in values[known]):
-            axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     else:
-        axes.set_xticks(range(len(levels)), [shorten(level, 12) for level in levels])
-        axes.set_xlim(-0.6, len(levels) - 0.4)
+        plain_axis(axes)
+        if all(isinstance(value, (int, np.integer)) for value in values):
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     axes.set_xlabel(shorten(name, 30), color=style.INK)
 
 

@@ -8,26 +8,9 @@ import numpy as np
 
 from permgrad.base.errors import InputError
 from permgrad.report import style
-from permgrad.report.plots._base import (
-    Floats,
-    PlotFigure,
-    check_row,
-    clean,
-    finish_title,
-    labels_of,
-    largest,
-    need_local,
-    need_one_unit,
-    new_figure,
-    number,
-    numbers,
-    padded,
-    pick_output,
-    plain_axis,
-    quantity_of,
-    styled,
-    value_text,
-)
+from permgrad.report.plots import _base as base
+from permgrad.report.plots._base import Floats, PlotFigure, styled
+from permgrad.report.words import clean, labels_of, number, numbers, quantity_of, value_text
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
@@ -64,41 +47,37 @@ def waterfall(
     Raises:
         InputError: If the explanation is global or does not add up, or there is no such row.
     """
-    need_one_unit(explanation, "waterfall")
-    need_local(explanation, "waterfall")
+    base.check_one_unit(explanation, "waterfall")
+    base.check_local(explanation, "waterfall")
     if not stacks(explanation):
         raise InputError(
             "waterfall stacks values that add up from a baseline's output to the row's, however: those of "
             f"method={explanation.method!r} do not; choose method='shapley', 'integrated_gradients' or 'deeplift', or "
             "draw plot.beeswarm()"
         )
-    place = check_row(explanation, row)
-    column = pick_output(explanation, output)
+    place = base.check_row(explanation, row)
+    column = base.pick_output(explanation, output)
     values = np.nan_to_num(np.asarray(explanation.values[place, :, column], dtype=np.float64))
-    order = largest(np.abs(values), top_n)
-    base, final = _ends(explanation, place, column, values)
+    order = base.largest(np.abs(values), top_n)
+    start, final = _ends(explanation, place, column, values)
     names, steps = _labels(explanation, order, place), list(values[order])
     hidden = len(values) - len(order)
     if hidden:
         names.append(f"{hidden} other {'feature' if hidden == 1 else 'features'}")
         steps.append(float(values.sum() - values[order].sum()))
-    gap = final - base - float(values.sum())
-    if abs(gap) > 0.005 * max(abs(final - base), float(np.abs(values).max(initial=0.0)), 1e-12):
+    gap = final - start - float(values.sum())
+    if abs(gap) > 0.005 * max(abs(final - start), float(np.abs(values).max(initial=0.0)), 1e-12):
         names.append("not attributed")
         steps.append(gap)
-    figure = new_figure(style.WIDTH, 1.35 + 0.31 * max(len(steps), 1))
+    figure = base.new_figure(style.WIDTH, 1.35 + 0.31 * max(len(steps), 1))
     axes = figure.add_subplot()
-    _steps(axes, np.asarray(steps), base)
-    _ends_marked(axes, len(steps), base, final)
-    axes.set_yticks(np.arange(len(steps)), names)
-    axes.tick_params(axis="y", length=0, labelcolor=style.INK, labelsize=style.SIZE_LABEL)
-    axes.spines["left"].set_visible(False)
-    axes.grid(axis="x")
-    plain_axis(axes)
+    _steps(axes, np.asarray(steps), start)
+    base.name_rows(axes, names)
+    _ends_marked(axes, len(steps), start, final)
     axes.set_xlabel(_output_of(explanation, column) if label is None else clean(label))
-    finish_title(axes, f"{explanation.method}: row {place}", title)
+    base.finish_title(axes, f"{explanation.method}: row {place}", title)
     figure.description = (
-        f"Steps from {number(base)} (baseline) to {number(final)} (this row). Largest: "
+        f"Steps from {number(start)} (baseline) to {number(final)} (this row). Largest: "
         + ", ".join(f"{clean(explanation.names[i])} {number(float(values[i]))}" for i in order[:5])
         + "."
     )
@@ -116,14 +95,14 @@ def _output_of(explanation: Explanation, column: int) -> str:
 
 
 def _ends(explanation: Explanation, row: int, column: int, values: Floats) -> tuple[float, float]:
-    base = 0.0
-    if explanation.base_values is not None:
-        given = np.asarray(explanation.base_values, dtype=np.float64)
-        base = float(given[row, column] if given.ndim == 2 else given[column])
-    final = base + float(values.sum())
-    if explanation.base_values is not None and explanation.predictions is not None:
-        final = float(np.asarray(explanation.predictions)[row, column])
-    return base, final
+    """Return the baseline's output and the row's; steps from 0 where the baseline's is not known."""
+    if explanation.base_values is None:
+        return 0.0, float(values.sum())
+    outputs = np.asarray(explanation.base_values, dtype=np.float64)
+    start = float(outputs[row, column] if outputs.ndim == 2 else outputs[column])
+    if explanation.predictions is None:
+        return start, start + float(values.sum())
+    return start, float(np.asarray(explanation.predictions)[row, column])
 
 
 def _labels(explanation: Explanation, order: Any, row: int) -> list[str]:
@@ -140,46 +119,28 @@ def _labels(explanation: Explanation, order: Any, row: int) -> list[str]:
     return labels
 
 
-def _steps(axes: Any, steps: Floats, base: float) -> None:
+def _steps(axes: Any, steps: Floats, start: float) -> None:
     """Lay the steps from the last (bottom) to the first (top), each starting where the one below ended."""
-    starts = base + np.concatenate([np.cumsum(steps[::-1])[:-1][::-1], [0.0]]) if len(steps) else np.zeros(0)
+    starts = start + np.concatenate([np.cumsum(steps[::-1])[:-1][::-1], [0.0]]) if len(steps) else np.zeros(0)
     ends = starts + steps
-    colours = [style.POSITIVE if step >= 0 else style.NEGATIVE for step in steps]
+    colours = base.signed_colours(steps)
     axes.barh(np.arange(len(steps)), steps, left=starts, height=0.58, color=colours, linewidth=0)
     for place in range(1, len(steps)):
         axes.vlines(ends[place], place - 1 + 0.29, place - 0.29, color=style.MUTED, linewidth=0.7)
-    reach = np.concatenate([starts, ends, [base]])
-    low, high = padded(float(reach.min()), float(reach.max()), 0.0)
+    reach = np.concatenate([starts, ends, [start]])
+    low, high = base.padded(float(reach.min()), float(reach.max()), 0.0)
     for place, (step, text) in enumerate(zip(steps, numbers(steps), strict=True)):
-        side = 1 if step >= 0 else -1
-        axes.annotate(
-            f"+{text}" if step > 0 else text,
-            (ends[place], place),
-            xytext=(4 * side, 0),
-            textcoords="offset points",
-            ha="left" if side > 0 else "right",
-            va="center",
-            fontsize=style.SIZE_SMALL,
-            color=style.MUTED,
-        )
+        words = f"+{text}" if step > 0 else text
+        base.note(axes, words, (ends[place], place), (4 if step >= 0 else -4, 0), ha="left" if step >= 0 else "right")
     axes.set_xlim(low - 0.2 * (high - low), high + 0.2 * (high - low))
 
 
-def _ends_marked(axes: Any, count: int, base: float, final: float) -> None:
+def _ends_marked(axes: Any, count: int, start: float, final: float) -> None:
     axes.set_ylim(count - 0.3, -0.95)
-    axes.axvline(base, color=style.MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0.5)
+    axes.axvline(start, color=style.MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0.5)
     axes.axvline(final, color=style.INK, linewidth=0.9, zorder=0.5)
     # The two words stand on opposite sides of their lines, so that they stay apart when the ends are close.
-    right = final >= base
-    for value, text, towards_right in ((final, "this row", right), (base, "baseline", not right)):
-        axes.annotate(
-            f"{text} {number(value)}",
-            (value, -0.62),
-            xytext=(4 if towards_right else -4, 0),
-            textcoords="offset points",
-            ha="left" if towards_right else "right",
-            va="center",
-            fontsize=style.SIZE_SMALL,
-            color=style.INK if text == "this row" else style.MUTED,
-            annotation_clip=False,
-        )
+    side = 1 if final >= start else -1
+    for value, text, towards, colour in ((final, "this row", side, style.INK), (start, "baseline", -side, style.MUTED)):
+        look = {"ha": "left" if towards > 0 else "right", "color": colour, "annotation_clip": False}
+        base.note(axes, f"{text} {number(value)}", (value, -0.62), (4 * towards, 0), **look)
