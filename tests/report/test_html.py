@@ -19,8 +19,9 @@ from permgrad.base.errors import InputError
 from permgrad.report import plots
 from permgrad.report.page.content import ExtraSection, NetworkSection, ReportContent
 from permgrad.report.page.html import render_report, write_report
-from permgrad.report.page.sections import P_VALUE, _p_text
+from permgrad.report.page.sections import P_VALUE
 from permgrad.report.page.views import _attribute
+from permgrad.report.words import p_text
 
 from .conftest import HOSTILE, NAMES, global_explanation, report_content
 
@@ -220,9 +221,9 @@ def test_importances_without_intervals_and_p_explain_neither():
     assert P_VALUE.split(".")[0] not in texts[1]
     unknown = np.full_like(full.explanation.p_values, np.nan)
     silent = dataclasses.replace(full, explanation=dataclasses.replace(full.explanation, p_values=unknown))
-    assert _p_text(0.0004) == "< 0.001"
-    assert _p_text(0.02) == "0.020"
-    assert _p_text(math.nan) == "–"
+    assert p_text(0.0004) == "< 0.001"
+    assert p_text(0.02) == "0.020"
+    assert p_text(math.nan) == "–"
     assert "nan" not in Page(render_report(silent)).text.lower().split()
 
 

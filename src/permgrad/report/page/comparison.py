@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from permgrad.evaluation.metrics import metrics
+from permgrad.evaluation.metrics import Metric, metrics
 from permgrad.report import plots
 from permgrad.report.page.comparison_words import (
     agreement_line,
     count_text,
     failure_sentences,
+    fold_word,
     headline,
     path_lines,
     reliance_sentences,
@@ -25,15 +27,30 @@ from permgrad.report.page.comparison_words import (
     telling_pairs,
 )
 from permgrad.report.page.html import render_page
-from permgrad.report.page.views import Cell, Fact, SectionView, TableView, cell
+from permgrad.report.page.views import (
+    Cell,
+    Column,
+    Fact,
+    Kind,
+    Mark,
+    SectionView,
+    cell,
+    metric_heading,
+    names,
+    p_values,
+    table_of,
+)
 from permgrad.report.words import clean, duration, number, numbers
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from permgrad.evaluation.comparison import Comparison
 
 __all__ = ["comparison_page", "sentences"]
 
-Kind = Literal["text", "number"]
+Floats = npt.NDArray[np.float64]
+
 _HOW_TO_READ = (
     (
         "Folds",
@@ -115,109 +132,92 @@ def comparison_page(comparison: Comparison) -> str:
 
 
 def _facts(comparison: Comparison) -> list[Fact]:
-    word = str(comparison.facts.get("fold_word", "fold"))
-    found = [
+    facts = [
         Fact(str(len(comparison.contestants)), "models"),
-        Fact(str(len(comparison.folds)), f"{word}s, the same for every model"),
+        Fact(str(len(comparison.folds)), f"{fold_word(comparison)}s, the same for every model"),
     ]
     rows = comparison.facts.get("rows")
-    found += [Fact(f"{rows:,}", "rows")] if isinstance(rows, int) else []
-    found += [Fact(str(len(comparison.features)), "features")] if comparison.features else []
-    return found
+    facts += [Fact(f"{rows:,}", "rows")] if isinstance(rows, int) else []
+    facts += [Fact(str(len(comparison.features)), "features")] if comparison.features else []
+    return facts
+
+
+def _models(comparison: Comparison, models: Iterable[Any], heading: str = "model") -> Column:
+    return names((comparison.label(str(name)) for name in models), heading)
 
 
 # ---- who is ahead ----------------------------------------------------------------------------------------------------
 def _standing(comparison: Comparison) -> SectionView:
     section = SectionView("standing", "Which is best")
     section.items(standing_sentences(comparison))
-    frame = comparison.standing
+    frame, word = comparison.standing, fold_word(comparison)
     wide = comparison.table_of(comparison.metric)
-    shown = {comparison.label(name): wide[name].to_numpy() for name in frame["model"] if name in wide}
-    word = str(comparison.facts.get("fold_word", "fold"))
-    if shown:
+    folds = {comparison.label(name): wide[name].to_numpy() for name in frame["model"] if name in wide}
+    if folds:
         level = tuple(str(label) for label in frame.loc[frame["level"], "label"])
-        arrow = "higher is better" if comparison.measure.direction == "higher" else "lower is better"
-        drawn = plots.scores(shown, label=f"{comparison.measure.label} ({arrow})", level=level)
+        drawn = plots.scores(
+            folds, label=f"{comparison.measure.label} ({comparison.measure.direction} is better)", level=level
+        )
         joined = f" Thin lines join the dots of a {word}." if len(comparison.folds) <= 12 else ""
         grey = " Grey: behind the best by more than chance." if not frame["level"].all() else ""
         section.figure(drawn, f"Each dot is a {word}, the diamond the mean.{joined}{grey}")
-    section.table(_standing_table(comparison))
-    _pairs(comparison, section)
+    _standing_table(comparison, section)
+    _pairs_table(comparison, section)
+    columns = [_models(comparison, wide)]
+    columns += [
+        Column(f"{word} {fold}", [cell(float(value), score(comparison, float(value))) for value in values])
+        for fold, values in wide.iterrows()
+    ]
+    caption = f"{comparison.measure.label} on the test rows of every {word}."
+    section.table(table_of(caption, columns), f"Every {word}")
     return section
 
 
-def _standing_table(comparison: Comparison) -> TableView:
-    frame = comparison.standing
-    word = str(comparison.facts.get("fold_word", "fold"))
-    rows = []
-    failed = bool(frame["failed"].any())
-    for _, line in frame.iterrows():
-        best = line["model"] == comparison.best
-        level = " ≈" if line["level"] and not best else ""
-        mark: Literal["", "best", "quiet"] = "best" if best else ""
-        row = [Cell(clean(line["label"]), clean(line["label"]).casefold(), mark)]
-        row.append(Cell(score(comparison, line["mean"]) + level, _known(line["mean"]), mark))
-        row.append(cell(line["std"], number(line["std"], 2)))
-        row.append(cell(line["rank"], number(line["rank"], 3)))
-        gap = math.isfinite(line["ci_low"])
-        row.append(cell(line["difference"], score(comparison, line["difference"]) if gap else "–"))
-        ends = f"{score(comparison, line['ci_low'])} to {score(comparison, line['ci_high'])}"
-        row.append(cell(line["ci_low"], ends if gap else "–"))
-        row.append(cell(line["p_holm"], _p_text(line["p_holm"])))
-        row.append(cell(line["fit_seconds"], duration(line["fit_seconds"])))
-        row += [cell(int(line["failed"]))] if failed else []
-        rows.append(row)
-    arrow = "↑" if comparison.measure.direction == "higher" else "↓"
-    columns: list[tuple[str, Kind]] = [("model", "text"), (f"{comparison.measure.label}\u00a0{arrow}", "number")]
-    columns += [(f"± {word}s", "number"), ("mean rank", "number"), ("behind the best", "number")]
-    columns += [("95\u00a0% interval", "number"), ("p", "number"), ("time to fit", "number")]
-    columns += [("failed", "number")] if failed else []
+def _standing_table(comparison: Comparison, section: SectionView) -> None:
+    frame, word = comparison.standing, fold_word(comparison)
+    labels, means = [], []
+    for name, label, mean, level in frame[["model", "label", "mean", "level"]].itertuples(index=False):
+        mark: Mark = "best" if name == comparison.best else ""
+        labels.append(cell(clean(label), mark=mark))
+        means.append(cell(float(mean), score(comparison, mean) + (" ≈" if level and not mark else ""), mark))
+    columns = [
+        Column("model", labels, "text"),
+        Column(metric_heading(comparison.measure), means),
+        Column(f"± {word}s", [cell(float(each), number(each, 2)) for each in frame["std"]]),
+        Column("mean rank", [cell(float(each), number(each, 3)) for each in frame["rank"]]),
+        *_difference(comparison, frame, "behind the best"),
+        p_values(frame["p_holm"], "p"),
+        Column("time to fit", [cell(float(each), duration(each)) for each in frame["fit_seconds"]]),
+    ]
+    columns += [Column("failed", [cell(int(each)) for each in frame["failed"]])] if frame["failed"].any() else []
     caption = (
         f"Means over {word}s (times: the median); ± is the standard deviation over {word}s. ≈: not told from the best "
         "(p of at least 0.05, adjusted for the number of models)."
     )
-    return TableView(caption, columns, rows, sortable=True)
+    section.table(table_of(caption, columns))
 
 
-def _pairs(comparison: Comparison, section: SectionView) -> None:
-    """Every pair and every fold, folded away."""
-    word = str(comparison.facts.get("fold_word", "fold"))
-    rows = []
-    for _, line in comparison.pairs.iterrows():
-        names = [clean(comparison.label(line[side])) for side in ("first", "second")]
-        ends = f"{score(comparison, line['ci_low'])} to {score(comparison, line['ci_high'])}"
-        rows.append(
-            [
-                *(cell(name) for name in names),
-                cell(line["difference"], score(comparison, line["difference"])),
-                cell(line["ci_low"], ends),
-                cell(line["p_value"], _p_text(line["p_value"])),
-                cell(line["p_holm"], _p_text(line["p_holm"])),
-            ]
-        )
-    columns: list[tuple[str, Kind]] = [("first", "text"), ("second", "text"), ("first is better by", "number")]
-    columns += [("95\u00a0% interval", "number"), ("p", "number"), ("p, adjusted", "number")]
-    if len(rows) > 1:
-        caption = f"Every pair, tested on the {word}s that both have; adjusted for all {len(rows)} pairs (Holm)."
-        section.table(TableView(caption, columns, rows, sortable=True, tall=len(rows) > 14), f"All pairs ({len(rows)})")
-    wide = comparison.table_of(comparison.metric)
-    lines = [
-        [cell(clean(comparison.label(str(name)))), *(cell(float(v), score(comparison, float(v))) for v in wide[name])]
-        for name in wide
-    ]
-    heads: list[tuple[str, Kind]] = [("model", "text"), *((f"{word} {fold}", "number") for fold in wide.index)]
-    caption = f"{comparison.measure.label} on the test rows of every {word}."
-    section.table(TableView(caption, heads, lines, sortable=True), f"Every {word}")
+def _pairs_table(comparison: Comparison, section: SectionView) -> None:
+    """Every pair, folded away."""
+    frame = comparison.pairs
+    if len(frame) < 2:
+        return
+    columns = [_models(comparison, frame[side], side) for side in ("first", "second")]
+    columns += _difference(comparison, frame, "first is better by")
+    columns += [p_values(frame["p_value"], "p"), p_values(frame["p_holm"], "p, adjusted")]
+    word = fold_word(comparison)
+    caption = f"Every pair, tested on the {word}s that both have; adjusted for all {len(frame)} pairs (Holm)."
+    section.table(table_of(caption, columns), f"All pairs ({len(frame)})")
 
 
-def _p_text(p_value: float) -> str:
-    if not math.isfinite(p_value):
-        return "–"
-    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
-
-
-def _known(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+def _difference(comparison: Comparison, frame: pd.DataFrame, heading: str) -> list[Column]:
+    """Write differences with their intervals; a dash where nothing was tested."""
+    differences, intervals = [], []
+    for value, low, high in frame[["difference", "ci_low", "ci_high"]].itertuples(index=False):
+        tested = math.isfinite(low)
+        differences.append(cell(float(value), score(comparison, value) if tested else "–"))
+        intervals.append(cell(float(low), f"{score(comparison, low)} to {score(comparison, high)}" if tested else "–"))
+    return [Column(heading, differences), Column("95\u00a0% interval", intervals)]
 
 
 # ---- what they rely on -----------------------------------------------------------------------------------------------
@@ -243,43 +243,25 @@ def _reliance(comparison: Comparison) -> SectionView:
 
 def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -> None:
     section.heading("Agreement, and its ceiling")
-    word = str(comparison.facts.get("fold_word", "fold"))
+    word = fold_word(comparison)
     labels = [comparison.label(name) for name in order]
     pictures = []
     for measure, words in (
-        ("weighted_overlap", f"overlap of the importance shares of the {comparison.k} strongest features"),
+        ("weighted_overlap", f"Overlap of the importance shares of the {comparison.k} strongest features"),
         ("kendall", f"Kendall's tau of the rankings of all {len(comparison.features)} features"),
     ):
         drawn = plots.agreement_matrix(_matrix(comparison, order, measure), labels)
-        pictures.append((drawn, f"{words[:1].upper()}{words[1:]}. Framed: each model with itself on another {word}."))
+        pictures.append((drawn, f"{words}. Framed: each model with itself on another {word}."))
     if len(order) <= _BESIDE:
         section.figures(*pictures)
     else:
         for drawn, words in pictures:
             section.figure(drawn, words)
-    rows = []
-    for first, second in telling_pairs(comparison):
-        overlap = agreement_line(comparison, first, second, "weighted_overlap")
-        tau = agreement_line(comparison, first, second, "kendall")
-        if tau is None or overlap is None:
-            continue
-        shared, own, _ = shared_features(comparison, first, second)
-        counts = dict.fromkeys(map(count_text, own))
-        gap = f"{number(overlap['gap'], 2)} ({number(overlap['gap_low'], 2)} to {number(overlap['gap_high'], 2)})"
-        rows.append(
-            [
-                cell(f"{clean(comparison.label(first))}, {clean(comparison.label(second))}"),
-                cell(shared, f"{count_text(shared)} of {' and '.join(counts)}"),
-                cell(overlap["agreement"], number(overlap["agreement"], 2)),
-                cell(overlap["ceiling"], number(overlap["ceiling"], 2)),
-                cell(overlap["gap"], gap if math.isfinite(overlap["gap_low"]) else "–"),
-                cell({True: "yes", False: "not told", None: "–"}[overlap["differs"]]),
-                cell(tau["agreement"], number(tau["agreement"], 2)),
-            ]
-        )
-    columns: list[tuple[str, Kind]] = [("pair", "text"), ("strongest in common", "number")]
-    columns += [("overlap", "number"), ("ceiling", "number"), ("missing, 95\u00a0% interval", "number")]
-    columns += [("differ beyond refitting", "text"), ("tau", "number")]
+    headings = ["strongest in common", "overlap", "ceiling", "missing, 95\u00a0% interval", "differ beyond refitting"]
+    rows = [cells for pair in telling_pairs(comparison) if (cells := _agreement_cells(comparison, *pair)) is not None]
+    cells = list(zip(*rows, strict=True)) if rows else [()] * 7
+    kinds: list[Kind] = ["text", "number", "number", "number", "number", "text", "number"]
+    columns = [Column(*column) for column in zip(["pair", *headings, "tau"], cells, kinds, strict=True)]
     caption = (
         f"Pairs of models: how many of the {comparison.k} strongest of {len(comparison.features)} features they share "
         "(fewer count where the others do not clearly matter or have less than a hundredth of a model's importance: of "
@@ -287,7 +269,26 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
         f"ceiling is what each agrees with itself on another {word}; what is missing to it is a difference between the "
         "models."
     )
-    section.table(TableView(caption, columns, rows, sortable=True, tall=len(rows) > 14))
+    section.table(table_of(caption, columns))
+
+
+def _agreement_cells(comparison: Comparison, first: str, second: str) -> list[Cell] | None:
+    overlap = agreement_line(comparison, first, second, "weighted_overlap")
+    tau = agreement_line(comparison, first, second, "kendall")
+    if tau is None or overlap is None:
+        return None
+    shared, strongest, _ = shared_features(comparison, first, second)
+    counts = dict.fromkeys(map(count_text, strongest))
+    gap = f"{number(overlap['gap'], 2)} ({number(overlap['gap_low'], 2)} to {number(overlap['gap_high'], 2)})"
+    return [
+        cell(f"{clean(comparison.label(first))}, {clean(comparison.label(second))}"),
+        cell(shared, f"{count_text(shared)} of {' and '.join(counts)}"),
+        cell(overlap["agreement"], number(overlap["agreement"], 2)),
+        cell(overlap["ceiling"], number(overlap["ceiling"], 2)),
+        cell(overlap["gap"], gap if math.isfinite(overlap["gap_low"]) else "–"),
+        cell({True: "yes", False: "not told", None: "–"}[overlap["differs"]]),
+        cell(tau["agreement"], number(tau["agreement"], 2)),
+    ]
 
 
 def _matrix(comparison: Comparison, order: list[str], measure: str) -> Any:
@@ -297,28 +298,23 @@ def _matrix(comparison: Comparison, order: list[str], measure: str) -> Any:
             line = agreement_line(comparison, first, second, measure) if row != column else None
             if line is not None:
                 table[row, column] = line["agreement"]
-                own = "within_first" if line["first"] == first else "within_second"
-                table[row, row] = line[own]
+                table[row, row] = line["within_first" if line["first"] == first else "within_second"]
     return table
 
 
 def _share_table(comparison: Comparison, section: SectionView, order: list[str]) -> None:
+    """List the importance of every feature, and its rank in each model, by falling mean share."""
     shares = comparison.shares()[order]
-    places = shares.rank(ascending=False, method="min")
-    spread = {name: comparison.reliance[name].mean(axis=0) for name in order}
-    rows = []
-    texts = {name: numbers(spread[name]) for name in order}
-    for at in np.argsort(-shares.mean(axis=1).to_numpy(), kind="stable"):
-        row = [cell(clean(comparison.features[at]))]
-        for name in order:
-            row.append(cell(float(spread[name][at]), texts[name][at]))
-            row.append(Cell(f"{places[name].iloc[at]:.0f}", float(places[name].iloc[at]), "quiet"))
-        rows.append(row)
-    columns: list[tuple[str, Kind]] = [("feature", "text")]
+    ranks = shares.rank(ascending=False, method="min")
+    places = np.argsort(-shares.mean(axis=1).to_numpy(), kind="stable")
+    columns = [names((comparison.features[at] for at in places), "feature")]
     for name in order:
-        columns += [(clean(comparison.label(name)), "number"), ("rank", "number")]
+        means = comparison.reliance[name].mean(axis=0)[places]
+        values = zip(means, numbers(comparison.reliance[name].mean(axis=0)[places]), strict=True)
+        columns.append(Column(clean(comparison.label(name)), [cell(float(mean), text) for mean, text in values]))
+        columns.append(Column("rank", [Cell(f"{rank:.0f}", float(rank), "quiet") for rank in ranks[name].iloc[places]]))
     caption = "Importance (increase of the loss) of every feature, mean over folds, and its rank in each model."
-    section.table(TableView(caption, columns, rows, sortable=True, tall=len(rows) > 14), f"All {len(rows)} features")
+    section.table(table_of(caption, columns), f"All {len(places)} features")
 
 
 def _paths(comparison: Comparison) -> SectionView:
@@ -330,67 +326,52 @@ def _paths(comparison: Comparison) -> SectionView:
         "A hybrid network reads each row twice, as numbers and as an image. The path game shares each feature's "
         "importance out between the two; here the shares are summed over all features."
     )
-    rows = [
-        [
-            cell(clean(comparison.label(name))),
-            cell(tabular, share_text(tabular, tabular_spread)),
-            cell(image, share_text(image, image_spread)),
-        ]
-        for name, tabular, image, tabular_spread, image_spread in lines
+    columns = [
+        _models(comparison, (name for name, *_ in lines), "network"),
+        Column("table", [cell(share, share_text(share, spread)) for _, share, _, spread, _ in lines]),
+        Column("image", [cell(share, share_text(share, spread)) for _, _, share, _, spread in lines]),
     ]
     caption = "Share of each path in the summed importances, mean ± standard deviation over folds."
-    section.table(TableView(caption, [("network", "text"), ("table", "number"), ("image", "number")], rows))
+    section.table(table_of(caption, columns, sortable=False))
     return section
 
 
 # ---- the rest --------------------------------------------------------------------------------------------------------
 def _all_metrics(comparison: Comparison) -> SectionView:
     section = SectionView("metrics", "By every metric")
-    known = [str(name) for name in comparison.scores if name in metrics]
-    tables = {name: comparison.table_of(name) for name in known}
-    tables = {name: wide for name, wide in tables.items() if not wide.empty}
-    order = list(comparison.standing["model"])
-    rows = []
-    spreads: dict[str, list[str]] = {model: [] for model in order}
-    leaders = {}
-    for name, wide in tables.items():
-        means = wide.dropna(axis="columns").mean()
-        if len(means):
-            leaders[name] = means.idxmax() if metrics.get(name).direction == "higher" else means.idxmin()
-    for model in order:
-        row = [cell(clean(comparison.label(model)))]
-        for name, wide in tables.items():
-            if model not in wide:
-                row.append(Cell("–", None))
-                spreads[model].append("–")
-                continue
-            values = wide[model].dropna().to_numpy()
-            bounded = metrics.get(name).range[1] - metrics.get(name).range[0] <= 2
-            text = f"{values.mean():.3f}" if bounded else number(float(values.mean()))
-            mark: Literal["", "best"] = "best" if leaders.get(name) == model else ""
-            row.append(Cell(text.replace("-", "−"), float(values.mean()), mark))
-            spreads[model].append(number(float(values.std(ddof=1)), 2) if len(values) > 1 else "–")
-        rows.append(row)
-    columns: list[tuple[str, Kind]] = [("model", "text")]
-    for name in tables:
-        metric = metrics.get(name)
-        arrow = "↑" if metric.direction == "higher" else "↓"
-        columns.append((f"{metric.label}\u00a0{arrow}".replace("-", "\u2011"), "number"))
-    word = str(comparison.facts.get("fold_word", "fold"))
-    caption = f"Means over {word}s; the best of each column is bold."
-    section.table(TableView(caption, columns, rows, sortable=True))
-    lines = [[cell(clean(comparison.label(model))), *(Cell(text) for text in spreads[model])] for model in order]
-    section.table(TableView(f"Standard deviations over {word}s.", columns, lines), f"Spread over {word}s")
+    order, word = list(comparison.standing["model"]), fold_word(comparison)
+    means, spreads = [_models(comparison, order)], [_models(comparison, order)]
+    for metric in (metrics.get(str(name)) for name in comparison.scores if name in metrics):
+        wide = comparison.table_of(metric.name)
+        if wide.empty:
+            continue
+        complete = wide.dropna(axis="columns").mean()
+        leader = None
+        if len(complete):
+            leader = complete.idxmax() if metric.direction == "higher" else complete.idxmin()
+        folds = {model: wide[model].dropna().to_numpy() if model in wide else np.zeros(0) for model in order}
+        heading = metric_heading(metric)
+        means.append(Column(heading, [_mean_cell(metric, folds[model], best=model == leader) for model in order]))
+        spread = [number(values.std(ddof=1), 2) if len(values) > 1 else "–" for values in folds.values()]
+        spreads.append(Column(heading, [Cell(text) for text in spread]))
+    section.table(table_of(f"Means over {word}s; the best of each column is bold.", means))
+    section.table(table_of(f"Standard deviations over {word}s.", spreads, sortable=False), f"Spread over {word}s")
     return section
+
+
+def _mean_cell(metric: Metric, values: Floats, *, best: bool) -> Cell:
+    if not len(values):
+        return Cell("–", None)
+    mean = float(values.mean())
+    bounded = metric.range[1] - metric.range[0] <= 2
+    return Cell((f"{mean:.3f}" if bounded else number(mean)).replace("-", "−"), mean, "best" if best else "")
 
 
 def _reading(comparison: Comparison) -> SectionView:
     section = SectionView("reading", "How to read this")
-    networks = [one for one in comparison.contestants if one.kind == "network"]
-    own = [("HyNN", _HYNN)] if networks else []
-    section.blocks.append(
-        ("terms", [*own, *(term for term in _HOW_TO_READ if comparison.reliance or term[0] in _ALWAYS)])
-    )
+    networks = any(one.kind == "network" for one in comparison.contestants)
+    terms = [term for term in _HOW_TO_READ if comparison.reliance or term[0] in _ALWAYS]
+    section.terms([("HyNN", _HYNN), *terms] if networks else terms)
     return section
 
 

@@ -32,6 +32,11 @@ def sentences(comparison: Comparison) -> list[str]:
     return [sentence for sentence in found if sentence]
 
 
+def fold_word(comparison: Comparison) -> str:
+    """Return what one division of the rows is called."""
+    return str(comparison.facts.get("fold_word", "fold"))
+
+
 def headline(comparison: Comparison) -> str:
     """Compose the first sentence of the page."""
     if comparison.best is None:
@@ -95,7 +100,7 @@ def standing_sentences(comparison: Comparison) -> list[str]:
         return []
     frame = comparison.standing
     best, others = frame.iloc[0], frame.iloc[1:]
-    word = str(comparison.facts.get("fold_word", "fold"))
+    word = fold_word(comparison)
     rank = f", mean rank {count_text(best['rank'])} of {len(frame)}" if math.isfinite(best["rank"]) else ""
     found = [
         (
@@ -256,7 +261,7 @@ def agreement_words(comparison: Comparison, first: str, second: str) -> str:
     found = f"{percent(line['agreement'])} of the importance of {whose} falls on the same ones"
     if not math.isfinite(line["ceiling"]):
         return f"{found}."
-    word = comparison.facts.get("fold_word", "fold")
+    word = fold_word(comparison)
     found += f", {percent(line['ceiling'])} where the same model is fitted again on another {word}"
     if line["differs"] is None:
         return f"{found}."
@@ -280,7 +285,7 @@ def count_text(value: float) -> str:
 # ---- the rest --------------------------------------------------------------------------------------------------------
 def failure_sentences(comparison: Comparison) -> list[str]:
     """Say which models failed, on how many folds, and why."""
-    word = str(comparison.facts.get("fold_word", "fold"))
+    word = fold_word(comparison)
     found = []
     for name in dict.fromkeys(model for model, _, _ in comparison.failures):
         own = [(fold, why) for model, fold, why in comparison.failures if model == name]

@@ -1,4 +1,4 @@
-"""How a model does beside the baselines, in words that an interval of the paired difference stands behind."""
+"""How a model does beside its competitors, in words that an interval of the paired difference stands behind."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from permgrad.report.page.constant import known_classes
 from permgrad.report.words import clean, listed, number, shorten
 
 
-def baseline_label(name: str) -> str:
-    """Return a baseline's name for people."""
+def competitor_label(name: str) -> str:
+    """Return a competitor's name for people."""
     return baselines.get(name).label if name in baselines else clean(name)
 
 
-def best_baseline(task: Task, measured: Mapping[str, Any]) -> tuple[str, float] | None:
-    """Return name and value of the best baseline by the metric that stands first.
+def best_competitor(task: Task, measured: Mapping[str, Any]) -> tuple[str, float] | None:
+    """Return name and value of the best competitor by the metric that stands first.
 
     Args:
         task: ``"classification"`` or ``"regression"``.
@@ -35,33 +35,35 @@ def best_baseline(task: Task, measured: Mapping[str, Any]) -> tuple[str, float] 
     return best
 
 
-def against_baselines(task: Task, measured: Mapping[str, Any]) -> str:
-    """Say whether the model is ahead of the best baseline, behind it, or neither by more than chance.
+def against_competitors(task: Task, measured: Mapping[str, Any]) -> str:
+    """Say whether the model is ahead of its best competitor, behind it, or neither by more than chance.
 
     Args:
         task: ``"classification"`` or ``"regression"``.
         measured: The content of ``metrics.json``; where it holds no paired intervals nobody is said to be ahead.
 
     Returns:
-        A sentence or two; empty where there is no baseline.
+        A sentence or two; empty where there is no competitor.
 
     Examples:
         >>> ahead = {"metric": "rmse", "difference": -0.4, "ci_low": -0.6, "ci_high": -0.2, "p_holm": 0.001}
         >>> models = {"linear": {"rmse": 2.0, "ahead": ahead}}
-        >>> against_baselines("regression", {"test": {"rmse": 2.4}, "baselines": models})
+        >>> against_competitors("regression", {"test": {"rmse": 2.4}, "baselines": models})
         'The best baseline, logistic or ridge regression, does better: RMSE 2.00 against 2.40 (difference 0.400, ...'
     """
     test = measured.get("test") or {}
     metric = primary_metric(task, known_classes(test))
-    best, value = best_baseline(task, measured), test.get(metric.name)
+    best, value = best_competitor(task, measured), test.get(metric.name)
     if best is None or value is None:
         return ""
-    entry, label = measured["baselines"][best[0]], baseline_label(best[0])
+    entry, label = measured["baselines"][best[0]], competitor_label(best[0])
     paired = entry.get("ahead")
     if not paired:
         return f"{metric.label} is {number(value)}, that of the best baseline, {label}, {number(best[1])}."
-    tests = [(name, own["ahead"]) for name, own in measured["baselines"].items() if own.get("ahead")]
-    low, high = (sign * paired["ci_" + end] for sign, end in _ends(paired["difference"]))
+    tests = [(name, line["ahead"]) for name, line in measured["baselines"].items() if line.get("ahead")]
+    # Sign and order of the ends, so that the difference is above 0.
+    sign = 1.0 if paired["difference"] >= 0 else -1.0
+    low, high = sorted((sign * paired["ci_low"], sign * paired["ci_high"]))
     size = f"difference {number(abs(paired['difference']))}, 95 % interval {number(low)} to {number(high)}"
     if paired["p_holm"] >= LEVEL:
         more = f", not significant among {len(tests)} comparisons" if low > 0 else ""
@@ -74,16 +76,11 @@ def against_baselines(task: Task, measured: Mapping[str, Any]) -> str:
         first = f"The model does better than the best baseline, {label}: {metric.label} {number(value)} against "
         first += f"{number(best[1])} ({size})."
     ahead = [
-        baseline_label(name)
-        for name, own in tests
-        if name != best[0] and own["p_holm"] < LEVEL and own["difference"] > 0
+        competitor_label(name)
+        for name, test in tests
+        if name != best[0] and test["p_holm"] < LEVEL and test["difference"] > 0
     ]
     return f"{first} It is significantly better than {listed(ahead)}." if ahead else first
-
-
-def _ends(difference: float) -> tuple[tuple[float, str], tuple[float, str]]:
-    """Return sign and name of both ends of an interval, so that the difference is above 0."""
-    return ((1.0, "low"), (1.0, "high")) if difference >= 0 else ((-1.0, "high"), (-1.0, "low"))
 
 
 def unseen_words(target: str, test: Mapping[str, Any] | None) -> str:

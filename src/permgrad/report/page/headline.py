@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from permgrad.evaluation.metrics import Metric, primary_metric
 from permgrad.evaluation.ranking import importance_shares
-from permgrad.report.page.competitor_words import baseline_label, best_baseline
+from permgrad.report.page.competitor_words import best_competitor, competitor_label
 from permgrad.report.page.constant import constant, known_classes, verdict
 from permgrad.report.page.paths import is_hybrid, path_shares, path_words
-from permgrad.report.page.related import related_words
 from permgrad.report.page.views import Fact
 from permgrad.report.words import clean, listed, number, percent, shorten
 
@@ -62,9 +61,9 @@ def headline(content: ReportContent) -> str:
     if content.headline is not None:
         return clean(content.headline)
     network = kind_of_network(content.network.branches if content.network else ())
-    found = verdict(content, network)
-    if found is not None and found.learnt_nothing:
-        return found.text
+    judged = verdict(content, network)
+    if judged is not None and judged.learnt_nothing:
+        return judged.text
     metric, value = main_metric(content)
     target = shorten(content.target, 60)
     if value is None:
@@ -80,12 +79,12 @@ def headline(content: ReportContent) -> str:
 
 def second_sentence(content: ReportContent) -> str:
     """Say first what speaks against the model; then name the drivers and, if shares cannot, the paths."""
-    found = verdict(content)
-    if found is not None and found.learnt_nothing:
-        rest = f"What it relies on says nothing about {shorten(content.target, 60)}."
-        return rest if content.headline is None else f"{found.text} {rest}"
-    words = path_words(branches_of(content))
-    return " ".join(word for word in (found.text if found else "", _drivers_sentence(content), words) if word)
+    judged = verdict(content)
+    if judged is not None and judged.learnt_nothing:
+        warning = f"What it relies on says nothing about {shorten(content.target, 60)}."
+        return warning if content.headline is None else f"{judged.text} {warning}"
+    words = (judged.text if judged else "", _drivers_sentence(content), path_words(branches_of(content)))
+    return " ".join(filter(None, words))
 
 
 def _drivers_sentence(content: ReportContent) -> str:
@@ -102,9 +101,8 @@ def _drivers_sentence(content: ReportContent) -> str:
     sized = math.isfinite(share) and _shares_make_sense(explanation)
     together = "" if len(leading) == 1 else "together "
     size = f", {together}{percent(share)} of the total importance ({len(explanation.names)} features)" if sized else ""
-    said = [f"It relies most on {names}{size}.", *_left_out(explanation, leading)]
     related = related_words(content.related, leading, lambda name: shorten(name, 40))
-    return " ".join([*said, related] if related else said)
+    return " ".join(filter(None, [f"It relies most on {names}{size}.", *_left_out(explanation, leading), related]))
 
 
 def _left_out(explanation: Explanation, leading: Sequence[str]) -> list[str]:
@@ -130,26 +128,26 @@ def _shares_make_sense(explanation: Explanation) -> bool:
 
 def facts(content: ReportContent) -> list[Fact]:
     """Choose a few key figures."""
-    found: list[Fact] = []
+    chosen: list[Fact] = []
     metric, value = main_metric(content)
     if value is not None:
-        found.append(Fact(number(value), f"{metric.label}, this network"))
+        chosen.append(Fact(number(value), f"{metric.label}, this network"))
         judged, other = verdict(content), constant(content)
         if judged is not None and judged.learnt_nothing and other is not None:
-            found.append(Fact(number(other.metrics.get(metric.name)), f"{metric.label}, {other.label}"))
-    best = best_baseline(content.task, content.metrics or {})
+            chosen.append(Fact(number(other.metrics.get(metric.name)), f"{metric.label}, {other.label}"))
+    best = best_competitor(content.task, content.metrics or {})
     if best is not None:
-        found.append(Fact(number(best[1]), f"{metric.label}, best baseline ({baseline_label(best[0])})"))
+        chosen.append(Fact(number(best[1]), f"{metric.label}, best baseline ({competitor_label(best[0])})"))
     explanation = content.explanation
     if explanation is not None and tests_of(explanation):
         clear = len(explanation.clearly_matter())
-        found.append(Fact(f"{clear} of {len(explanation.names)}", "features that clearly matter"))
+        chosen.append(Fact(f"{clear} of {len(explanation.names)}", "features that clearly matter"))
     shares = path_shares(branches_of(content))
     if shares:
         label = " and ".join(clean(name) for name in shares)
         what = "path" if is_hybrid(branches_of(content)) else "as whole inputs"
-        found.append(Fact(" · ".join(percent(share) for share in shares.values()), f"{label} {what}"))
-    return found
+        chosen.append(Fact(" · ".join(percent(share) for share in shares.values()), f"{label} {what}"))
+    return chosen
 
 
 def branches_of(content: ReportContent) -> Mapping[str, Any]:
@@ -157,3 +155,57 @@ def branches_of(content: ReportContent) -> Mapping[str, Any]:
     if content.branches is not None:
         return content.branches
     return (content.explanation.branches if content.explanation is not None else None) or {}
+
+
+# ---- features that move together -------------------------------------------------------------------------------------
+#: Features of one group, and groups, that are named.
+_MEMBERS, _GROUPS = 8, 4
+
+
+def related_words(pairs: Sequence[Mapping[str, Any]], names: Sequence[str], show: Callable[[str], str] = str) -> str:
+    """Return one sentence on the features that move with some of the names; empty where none does.
+
+    Args:
+        pairs: ``feature, other, strength, kind``, as a run's ``explanations/related.json`` holds them.
+        names: the features that were named, in rank order.
+        show: how a name is written.
+
+    Examples:
+        >>> pairs = [{"feature": "x7", "other": "x2", "strength": 0.9, "kind": "correlation"}]
+        >>> related_words(pairs, ["x7"])
+        'x7 moves with x2 (correlation 0.9), so importance may be shared between them.'
+        >>> pairs += [{"feature": "x7", "other": "x1", "strength": -0.62, "kind": "correlation"}]
+        >>> related_words(pairs, ["x7"])
+        'x7, x2 and x1 move together (correlation 0.62 to 0.9), so importance may be shared between them.'
+    """
+    groups: list[dict[str, None]] = []
+    for pair in pairs:
+        if pair["feature"] in names:
+            joined = [group for group in groups if pair["feature"] in group or pair["other"] in group]
+            merged = {name: None for group in joined for name in group} | {pair["feature"]: None, pair["other"]: None}
+            groups = [group for group in groups if group not in joined] + [merged]
+    if not groups:
+        return ""
+    order = {name: place for place, name in enumerate(names)}
+    sentences = [
+        _group_words(sorted(group, key=lambda name: order.get(name, len(order))), pairs, show) for group in groups
+    ]
+    more = [f"so do {len(sentences) - _GROUPS} more groups"] if len(sentences) > _GROUPS else []
+    return f"{'; '.join([*sentences[:_GROUPS], *more])}, so importance may be shared between them."
+
+
+def _group_words(group: Sequence[str], pairs: Sequence[Mapping[str, Any]], show: Callable[[str], str]) -> str:
+    inside = [pair for pair in pairs if pair["feature"] in group and pair["other"] in group]
+    kind = "correlation" if all(pair["kind"] == "correlation" for pair in inside) else "association"
+    if len(group) == 2:
+        strength = _two_digits(float(inside[0]["strength"]))
+        return f"{show(group[0])} moves with {show(group[1])} ({kind} {strength})"
+    names = [show(name) for name in group[:_MEMBERS]]
+    names += [f"{len(group) - _MEMBERS} more"] if len(group) > _MEMBERS else []
+    low, high = (_two_digits(end(abs(float(pair["strength"])) for pair in inside)) for end in (min, max))
+    reach = low if low == high else f"{low} to {high}"
+    return f"{', '.join(names[:-1])} and {names[-1]} move together ({kind} {reach})"
+
+
+def _two_digits(value: float) -> str:
+    return f"{value:.2g}".replace("-", "−")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from permgrad.report import plots
-from permgrad.report.page.views import Cell, SectionView, TableView, cell
+from permgrad.report.page.views import Column, SectionView, TableView, cell, decimals, names, table_of
 from permgrad.report.words import clean, number, percent
 
 if TYPE_CHECKING:
@@ -39,16 +40,12 @@ def cuts(content: ReportContent) -> SectionView | None:
 
 
 def _cuts_table(lines: Sequence[Mapping[str, Any]]) -> TableView:
-    names = [("accuracy", "accuracy"), ("balanced_accuracy", "balanced accuracy"), ("precision", "precision")]
-    names += [("recall", "recall"), ("f1", "F1")]
-    rows = []
-    for line in lines:
-        logit = line["logit"]
-        row = [cell(clean(line["cut"])), cell(float("nan") if logit is None else float(logit))]
-        row += [Cell(f"{line[name]:.3f}", float(line[name])) for name, _ in names]
-        rows.append(row)
-    columns: list[Any] = [("cut", "text"), ("logit", "number"), *((label, "number") for _, label in names)]
-    return TableView("Decisions on the test rows by cut.", columns, rows, sortable=True)
+    logits = [math.nan if line["logit"] is None else float(line["logit"]) for line in lines]
+    columns = [names((line["cut"] for line in lines), "cut"), Column("logit", [cell(logit) for logit in logits])]
+    for name in ("accuracy", "balanced_accuracy", "precision", "recall", "f1"):
+        heading = name.replace("_", " ").replace("f1", "F1")
+        columns.append(decimals((line[name] for line in lines), heading))
+    return table_of("Decisions on the test rows by cut.", columns)
 
 
 # ----------------------------------------------------------------------------------------- integrated gradients
@@ -56,10 +53,9 @@ def _cuts_table(lines: Sequence[Mapping[str, Any]]) -> TableView:
 
 def gradients(content: ReportContent) -> SectionView | None:
     """Integrated gradients over all test rows, for features and for encoded inputs."""
-    given = content.gradients
-    if given is None:
+    if content.gradients is None:
         return None
-    facts, frame = given.facts, given.table
+    facts, frame = content.gradients.facts, content.gradients.table
     section = SectionView("gradients", "Integrated gradients")
     section.text(
         f"Attributions of {facts['rows']:,} test rows to the logit of {clean(facts['output'])}; those of a row add "
@@ -83,31 +79,27 @@ def _one_baseline(section: SectionView, frame: pd.DataFrame, facts: Mapping[str,
         "Nothing is corrected afterwards."
     )
     for level, named in (("feature", "raw features"), ("input", "encoded inputs")):
-        own = frame[frame["level"] == level]
-        shown = own.iloc[np.argsort(-own["published"].abs().to_numpy(), kind="stable")]
+        rows = frame[frame["level"] == level]
+        shown = rows.iloc[np.argsort(-rows["published"].abs().to_numpy(), kind="stable")]
         section.figure(
             plots.signed_bars(
                 [str(name) for name in shown["name"]],
                 shown["published"].to_numpy(dtype=np.float64),
                 label="sum over rows, divided by the L1 norm of all sums",
             ),
-            f"The {len(own)} {named} in the published form: sums over the test rows, divided so that their absolute "
+            f"The {len(rows)} {named} in the published form: sums over the test rows, divided so that their absolute "
             f"values add up to 1. Right: towards {output}. Baseline: {words}.",
         )
-        fold = f"All {len(own)} {named}: signed mean, mean absolute, published form"
-        section.table(_gradient_table(own, named), fold)
+        fold = f"All {len(rows)} {named}: signed mean, mean absolute, published form"
+        section.table(_gradient_table(rows, named), fold)
 
 
 def _gradient_table(frame: pd.DataFrame, words: str) -> TableView:
-    order = np.argsort(-frame["mean_absolute"].to_numpy(), kind="stable")
-    names = [("mean", "signed mean"), ("mean_absolute", "mean absolute"), ("published", "published form")]
-    rows = []
-    for place in order:
-        line = frame.iloc[int(place)]
-        rows.append([cell(clean(line["name"])), *(cell(float(line[name])) for name, _ in names)])
-    columns: list[Any] = [("name", "text"), *((label, "number") for _, label in names)]
-    caption = f"Integrated gradients of the {words}, by falling mean absolute attribution."
-    return TableView(caption, columns, rows, sortable=True, tall=len(rows) > 14)
+    lines = frame.iloc[np.argsort(-frame["mean_absolute"].to_numpy(), kind="stable")]
+    headings = {"mean": "signed mean", "mean_absolute": "mean absolute", "published": "published form"}
+    columns = [names(lines["name"], "name")]
+    columns += [Column(heading, [cell(float(each)) for each in lines[name]]) for name, heading in headings.items()]
+    return table_of(f"Integrated gradients of the {words}, by falling mean absolute attribution.", columns)
 
 
 # --------------------------------------------------------------------------------------------------- reading help
@@ -115,45 +107,45 @@ def _gradient_table(frame: pd.DataFrame, words: str) -> TableView:
 
 def beside_the_data(content: ReportContent) -> SectionView | None:
     """Values, mean outcome and mean attribution of the leading features, and where the last two disagree."""
-    given = content.reading
-    if not given or not given.get("features"):
+    stored = content.reading
+    if not stored or not stored.get("features"):
         return None
     section = SectionView("beside", "Beside the raw data")
-    label = given.get("class")  # of more than two classes, whose importances on their own rows compare
+    label = stored.get("class")  # of more than two classes, whose importances on their own rows compare
     whose = "" if label is None else f" for class {clean(label)} (on its rows)"
     section.text(
         f"For the highest estimates of importance{whose}: how the feature's values are distributed over the "
-        f"{given['rows']:,} test rows, the {clean(given['outcome'])} at each value (the line is that of all rows, "
-        f"{number(given['overall'])}), and the {clean(given['attribution'])}. Baseline: {clean(given['baseline'])}.",
+        f"{stored['rows']:,} test rows, the {clean(stored['outcome'])} at each value (the line is that of all rows, "
+        f"{number(stored['overall'])}), and the {clean(stored['attribution'])}. Baseline: {clean(stored['baseline'])}.",
         "An attribution is what the model does with a value, given all others; it is not a cause. A raw mean mixes the "
         "feature with all that goes along with it. Each can be right where they disagree.",
     )
-    hint = given.get("leakage")
+    hint = stored.get("leakage")
     if hint:
         section.items([hint["text"] + ".", *(f"From the data card: {note}" for note in hint["notes"])])
-    for entry in given["features"]:
+    for entry in stored["features"]:
         title = clean(entry["feature"])
         share = "" if entry.get("share") is None else f", {percent(entry['share'])} of the total importance{whose}"
         section.heading(f"{title}{share}")
         section.figure(
-            plots.levels(entry["levels"], outcome=given["outcome"], overall=given["overall"]),
-            f"{title}: rows, {clean(given['outcome'])} and mean attribution by value. Whiskers: two standard errors. "
-            f"Baseline: {clean(given['baseline'])}.",
+            plots.levels(entry["levels"], outcome=stored["outcome"], overall=stored["overall"]),
+            f"{title}: rows, {clean(stored['outcome'])} and mean attribution by value. Whiskers: two standard errors. "
+            f"Baseline: {clean(stored['baseline'])}.",
         )
-        section.text(_extremes(entry["levels"], str(given["outcome"])))
+        section.text(_extremes(entry["levels"], str(stored["outcome"])))
         section.items(entry["notes"])
     return section
 
 
 def _extremes(levels: Sequence[Mapping[str, Any]], outcome: str) -> str:
     """Say which level is the most frequent, and which has the highest and the lowest mean outcome."""
-    known = [row for row in levels if row["rows"] >= 30 and row["outcome"] is not None]
-    if len(known) < 2:
+    usable = [row for row in levels if row["rows"] >= 30 and row["outcome"] is not None]
+    if len(usable) < 2:
         return ""
-    most = max(known, key=lambda row: row["rows"])
-    high, low = max(known, key=lambda row: row["outcome"]), min(known, key=lambda row: row["outcome"])
+    commonest = max(usable, key=lambda row: row["rows"])
+    high, low = max(usable, key=lambda row: row["outcome"]), min(usable, key=lambda row: row["outcome"])
     return (
-        f"Most rows ({percent(most['share'])}): {clean(most['level'])}, with a {clean(outcome)} of "
-        f"{number(most['outcome'])}. Highest: {clean(high['level'])} ({number(high['outcome'])}). Lowest: "
+        f"Most rows ({percent(commonest['share'])}): {clean(commonest['level'])}, with a {clean(outcome)} of "
+        f"{number(commonest['outcome'])}. Highest: {clean(high['level'])} ({number(high['outcome'])}). Lowest: "
         f"{clean(low['level'])} ({number(low['outcome'])})."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,17 +12,15 @@ import numpy.typing as npt
 from permgrad.evaluation.calibration import Reliability, reliability
 from permgrad.evaluation.per_class import per_class
 from permgrad.report import plots
-from permgrad.report.page.views import Cell, SectionView, TableView, cell
+from permgrad.report.page.views import Column, SectionView, TableView, cell, decimals, names, table_of
 from permgrad.report.words import clean, number, percent
 
 if TYPE_CHECKING:
     from permgrad.report.page.content import PredictionSection, ReportContent
 
-Kind = Literal["text", "number"]
-
 
 def mistakes(content: ReportContent, section: SectionView) -> None:
-    """Add pictures and tables of what the model gets wrong on the test rows, as far as they are given."""
+    """Add pictures and tables of what the model gets wrong on the test rows, as far as they are scored."""
     test = (content.metrics or {}).get("test") or {}
     predictions = content.predictions
     if content.task == "regression":
@@ -33,11 +31,11 @@ def mistakes(content: ReportContent, section: SectionView) -> None:
     if test.get("confusion_matrix") and len(test["labels"]) <= 60:
         figure = plots.confusion_matrix(*_positive_last(content, test["confusion_matrix"], test["labels"]))
         pictures.append((figure, "Confusion matrix: rows are the truth; colour is the share of each true class."))
-    known = predictions if predictions is not None and predictions.probabilities is not None else None
-    if known is not None and known.probabilities is not None:
-        positive = positive_place(content, known.classes)
-        roc = plots.roc_curves(known.truth, known.probabilities, list(known.classes), positive=positive)
-        versus = "" if len(known.classes) == 2 else ", each class versus the rest"
+    scored = predictions if predictions is not None and predictions.probabilities is not None else None
+    if scored is not None and scored.probabilities is not None:
+        positive = positive_place(content, scored.classes)
+        roc = plots.roc_curves(scored.truth, scored.probabilities, list(scored.classes), positive=positive)
+        versus = "" if len(scored.classes) == 2 else ", each class versus the rest"
         pictures.append((roc, f"ROC curves{versus}; the diagonal is guessing."))
     if pictures:
         section.heading("Where it errs")
@@ -46,10 +44,10 @@ def mistakes(content: ReportContent, section: SectionView) -> None:
                 section.figure(figure, caption)
         else:
             section.figures(*pictures)
-    if known is not None and len(known.truth):
+    if scored is not None and len(scored.truth):
         section.heading("Each class")
-        section.table(_class_table(known))
-        _calibration(known, section, positive_place(content, known.classes))
+        section.table(_class_table(scored))
+        _calibration(scored, section, positive_place(content, scored.classes))
 
 
 def positive_place(content: ReportContent, classes: Sequence[Any]) -> int:
@@ -65,39 +63,39 @@ def _positive_last(content: ReportContent, matrix: Any, labels: Sequence[Any]) -
 
 
 # ---- classes ---------------------------------------------------------------------------------------------------------
-def _class_table(given: PredictionSection) -> TableView:
+def _class_table(scored: PredictionSection) -> TableView:
     """What each class's rows come to."""
-    probabilities = np.asarray(given.probabilities, dtype=np.float64)
-    frame = per_class(_objects(given.truth), probabilities, _objects(given.classes))
-    rows = []
-    for line in frame.to_dict(orient="records"):
-        row = [cell(clean(line["class"])), cell(int(line["rows"])), cell(int(line["predicted"]))]
-        for name in frame.columns[3:]:
-            value = float(line[name])
-            row.append(Cell(f"{value:.3f}" if math.isfinite(value) else "–", value if math.isfinite(value) else None))
-        rows.append(row)
-    columns: list[tuple[str, Kind]] = [("class", "text"), ("rows", "number"), ("called so", "number")]
-    columns += [("precision", "number"), ("recall", "number"), ("F1", "number"), ("ROC\u2011AUC", "number")]
-    columns += [("average precision", "number"), ("calibration error", "number")]
+    probabilities = np.asarray(scored.probabilities, dtype=np.float64)
+    frame = per_class(_objects(scored.truth), probabilities, _objects(scored.classes))
+    headings = {"precision": "precision", "recall": "recall", "f1": "F1", "roc_auc": "ROC\u2011AUC"}
+    headings |= {"average_precision": "average precision", "calibration_error": "calibration error"}
+    columns = [names(frame["class"], "class")]
+    columns += [Column(words, [cell(int(each)) for each in frame[name]]) for name, words in _COUNTS.items()]
+    columns += [decimals(frame[name], words) for name, words in headings.items()]
     caption = (
         "Test rows by class. Precision: share of the rows called so that are. Recall: share of the class's rows that "
         "are called so. The last three are of the class versus the rest."
     )
-    return TableView(caption, columns, rows, sortable=True, tall=len(rows) > 14)
+    return table_of(caption, columns)
 
 
-def _calibration(given: PredictionSection, section: SectionView, positive: int) -> None:
+_COUNTS = {"rows": "rows", "predicted": "called so"}
+
+
+def _calibration(scored: PredictionSection, section: SectionView, positive: int) -> None:
     section.heading("Do its probabilities mean what they say?")
-    table = np.clip(np.asarray(given.probabilities, dtype=np.float64), 0, 1)
-    truth, classes = _objects(given.truth), _objects(given.classes)
+    table = np.clip(np.asarray(scored.probabilities, dtype=np.float64), 0, 1)
+    truth, classes = _objects(scored.truth), _objects(scored.classes)
     shown = [positive] if len(classes) == 2 else range(len(classes))
-    found = [reliability(truth == classes[k], table[:, k]) for k in shown]
-    section.text(_calibration_words(found, clean(classes[positive]) if len(classes) == 2 else ""))
-    before = given.before_calibration
+    curves = [reliability(truth == classes[k], table[:, k]) for k in shown]
+    section.text(_calibration_words(curves, clean(classes[positive]) if len(classes) == 2 else ""))
+    before = scored.before_calibration
     if before is not None:
         older = [reliability(truth == classes[k], np.clip(before[:, k], 0, 1)) for k in shown]
-        own, other = (float(np.mean([each.error for each in errors])) for errors in (found, older))
-        section.text(f"Calibration on the validation rows took the error from {number(other, 2)} to {number(own, 2)}.")
+        after, earlier = (float(np.mean([each.error for each in errors])) for errors in (curves, older))
+        section.text(
+            f"Calibration on the validation rows took the error from {number(earlier, 2)} to {number(after, 2)}."
+        )
     some = " (the nine classes with the most rows)" if len(classes) > plots.MOST_CALIBRATION_PANELS else ""
     what = clean(classes[positive]) if len(classes) == 2 else f"each class versus the rest{some}"
     section.figure(
@@ -107,48 +105,47 @@ def _calibration(given: PredictionSection, section: SectionView, positive: int) 
     )
 
 
-def _calibration_words(found: Sequence[Reliability], positive: str) -> str:
+def _calibration_words(curves: Sequence[Reliability], positive: str) -> str:
     """Say in a sentence what the reliability curves come to."""
-    error = float(np.mean([each.error for each in found]))
-    chance = float(np.mean([each.chance for each in found]))
-    mean = "" if len(found) == 1 else ", the mean over classes"
-    said = f"Expected calibration error {number(error, 2)}{mean}: "
+    error, chance = (float(np.mean([getattr(curve, name) for curve in curves])) for name in ("error", "chance"))
+    mean = "" if len(curves) == 1 else ", the mean over classes"
+    words = f"Expected calibration error {number(error, 2)}{mean}: "
     if error <= 1.5 * chance:
-        return f"{said}about what chance gives a perfectly calibrated model on as many rows ({number(chance, 2)})."
-    said += f"chance alone would give a perfectly calibrated model {number(chance, 2)}."
-    if len(found) > 1:
-        return said
-    (own,) = found
-    off = np.flatnonzero((own.predicted < own.low) | (own.predicted > own.high))
+        return f"{words}about what chance gives a perfectly calibrated model on as many rows ({number(chance, 2)})."
+    words += f"chance alone would give a perfectly calibrated model {number(chance, 2)}."
+    if len(curves) > 1:
+        return words
+    (curve,) = curves
+    off = np.flatnonzero((curve.predicted < curve.low) | (curve.predicted > curve.high))
     if not len(off):
-        return said
-    worst = off[int(np.argmax(np.abs(own.observed - own.predicted)[off] * own.rows[off]))]
+        return words
+    worst = off[int(np.argmax(np.abs(curve.observed - curve.predicted)[off] * curve.rows[off]))]
     return (
-        f"{said} Where it says about {percent(own.predicted[worst])}, {percent(own.observed[worst])} of the "
-        f"{own.rows[worst]:,} rows are {positive}."
+        f"{words} Where it says about {percent(curve.predicted[worst])}, {percent(curve.observed[worst])} of the "
+        f"{curve.rows[worst]:,} rows are {positive}."
     )
 
 
 def _objects(values: Any) -> npt.NDArray[Any]:
     """Return labels as text, so that those of a file and those of a model compare."""
-    found = np.empty(len(values), dtype=object)
-    found[:] = [str(value) for value in values]
-    return found
+    texts = np.empty(len(values), dtype=object)
+    texts[:] = [str(value) for value in values]
+    return texts
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------------
-def _residuals(content: ReportContent, given: PredictionSection, section: SectionView) -> None:
-    truth = np.asarray(given.truth, dtype=np.float64)
-    error = truth - np.asarray(given.predictions, dtype=np.float64)
+def _residuals(content: ReportContent, scored: PredictionSection, section: SectionView) -> None:
+    truth = np.asarray(scored.truth, dtype=np.float64)
+    error = truth - np.asarray(scored.predictions, dtype=np.float64)
     unit = clean(content.target_unit) if content.target_unit else ""
     section.heading("Where it errs")
     section.text(_error_words(error[np.isfinite(error)], unit))
     section.figure(
-        plots.residuals(truth, np.asarray(given.predictions, dtype=np.float64), unit=unit),
+        plots.residuals(truth, np.asarray(scored.predictions, dtype=np.float64), unit=unit),
         "Predictions against the truth; the error (truth − prediction) by prediction, with its running median and "
         "middle half; how errors are distributed.",
     )
-    features = given.strongest
+    features = scored.strongest
     if features is not None and features.shape[1] and len(features) == len(error):
         names = [clean(name) for name in features.columns[:3]]
         word = "feature" if len(names) == 1 else f"{len(names)} strongest features"
@@ -163,10 +160,10 @@ def _error_words(error: npt.NDArray[np.float64], unit: str) -> str:
     if len(error) < 2:
         return ""
     unit = f" {unit}" if unit else ""
-    half, most = np.quantile(np.abs(error), [0.5, 0.9])
-    said = f"Half of the test rows are predicted to within {number(half)}{unit}, nine in ten to within {number(most)}."
+    half, nine = np.quantile(np.abs(error), [0.5, 0.9])
+    words = f"Half of the test rows are predicted to within {number(half)}{unit}, nine in ten to within {number(nine)}."
     bias, doubt = float(error.mean()), 1.96 * float(error.std(ddof=1)) / math.sqrt(len(error))
     if abs(bias) <= doubt:
-        return f"{said} On average errors cancel ({number(bias, 2)} ± {number(doubt, 2)})."
+        return f"{words} On average errors cancel ({number(bias, 2)} ± {number(doubt, 2)})."
     side = "low" if bias > 0 else "high"
-    return f"{said} On average predictions are too {side} by {number(abs(bias), 2)} (± {number(doubt, 2)})."
+    return f"{words} On average predictions are too {side} by {number(abs(bias), 2)} (± {number(doubt, 2)})."

@@ -4,30 +4,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from permgrad.base.errors import by_count, counted, listed
 from permgrad.evaluation.metrics import Metric, metrics
 from permgrad.evaluation.ranking import spearman
 from permgrad.report import plots
-from permgrad.report.page.competitor_words import against_baselines, baseline_label, unseen_words
+from permgrad.report.page.competitor_words import against_competitors, competitor_label, unseen_words
 from permgrad.report.page.constant import Constant, constant, verdict
 from permgrad.report.page.headline import branches_of
 from permgrad.report.page.help import beside_the_data, cuts, gradients
 from permgrad.report.page.mistakes import mistakes
 from permgrad.report.page.paths import NOT_BRANCHES, interaction_words, is_hybrid, map_words, no_share_words, path_words
-from permgrad.report.page.views import Cell, SectionView, TableView, cell, frame_table
+from permgrad.report.page.views import (
+    Cell,
+    Column,
+    Mark,
+    SectionView,
+    TableView,
+    cell,
+    frame_table,
+    metric_heading,
+    p_values,
+    table_of,
+)
 from permgrad.report.words import clean, duration, number, numbers, percent, plain_text, quantity_of
 
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
     from permgrad.report.page.content import ReportContent, RowSection
 
-Kind = Literal["text", "number"]
+Floats = npt.NDArray[np.float64]
 
 
 # -------------------------------------------------------------------------------------------------------- results
@@ -39,10 +50,9 @@ def results(content: ReportContent) -> SectionView | None:
         return None
     section = SectionView("results", "How good it is")
     section.text(_comparison(content))
-    other, found = constant(content), verdict(content)
-    section.text(
-        found.text if found is not None else "", unseen_words(content.target, (content.metrics or {}).get("test"))
-    )
+    other, judged = constant(content), verdict(content)
+    unseen = unseen_words(content.target, (content.metrics or {}).get("test"))
+    section.text(judged.text if judged is not None else "", unseen)
     section.table(_metrics_table(content, other))
     if content.task == "classification" and content.positive is not None:
         section.text(
@@ -52,13 +62,13 @@ def results(content: ReportContent) -> SectionView | None:
     section.text(other.source if other is not None else "")
     for name, entry in ((content.metrics or {}).get("baselines") or {}).items():
         if isinstance(entry, Mapping) and entry.get("problem"):
-            section.text(f"{baseline_label(name)}: {clean(entry['problem'])}")
+            section.text(f"{competitor_label(name)}: {clean(entry['problem'])}")
     mistakes(content, section)
     return section
 
 
 def _comparison(content: ReportContent) -> str:
-    relation = against_baselines(content.task, content.metrics or {})
+    relation = against_competitors(content.task, content.metrics or {})
     if not relation:
         return "All numbers are for test rows, which nothing was fitted on."
     return f"{relation} All models had the same rows and were scored on test rows, which nothing was fitted on."
@@ -68,53 +78,54 @@ def _not_kept(baselines: Sequence[str] | None) -> str:
     """Say which predictions a run did not keep, so that they are not measured for another positive class."""
     if baselines is None:
         return ""
-    whose = listed(["this network on validation rows", *map(baseline_label, baselines)], 20)
+    whose = listed(["this network on validation rows", *map(competitor_label, baselines)], 20)
     return f"For {whose} the run keeps no predictions, so both are left out for this class."
 
 
 def _metrics_table(content: ReportContent, other: Constant | None) -> TableView | None:
+    """List models by metrics: this network, its validation rows, competitors and the constant."""
     stored = content.metrics or {}
     test = stored.get("test")
     if not test:
         return None
-    shown = [metrics.get(name) for name in metrics if metrics.get(name).task == content.task and name in test]
-    models: list[tuple[str, Mapping[str, Any]]] = [("this network", test)]
+    models: list[_Model] = [("this network", test, "own")]
     if stored.get("validation"):
-        models.append(("this network, validation rows", stored["validation"]))
-    models += [(baseline_label(name), entry) for name, entry in (stored.get("baselines") or {}).items()]
-    models += [(other.label, other.metrics)] if other is not None else []
-    competitors = [entry for name, entry in models if name != "this network, validation rows"]
-    timed = any("fit_seconds" in entry for _, entry in models)
-    rows = []
-    for name, entry in models:
-        row = [Cell(name, name, "own" if entry is test else "quiet" if entry is stored.get("validation") else "")]
-        for metric in shown:
-            value = entry.get(metric.name)
-            others = [other.get(metric.name) for other in competitors]
-            leads = value is not None and not any(metric.better(other, value) for other in others if other is not None)
-            best = leads and len(competitors) > 1 and not name.endswith("validation rows")
-            text = "–" if value is None else f"{value:.3f}"
-            if value is not None and content.task == "regression":
-                # A share of variance has no unit that could make it small: 3e-8 of it is 0.
-                text = number(round(value, 4) if metric.name == "r2" else value)
-            row.append(Cell(text, value, "best" if best else ""))
-        if timed:
-            seconds = entry.get("fit_seconds")
-            if seconds is None and entry is test and content.training is not None:
-                seconds = content.training.seconds
-            row.append(Cell(duration(seconds), seconds))
-        rows.append(row)
-    columns: list[tuple[str, Kind]] = [("model", "text")]
-    columns += [(_metric_heading(metric), "number") for metric in shown]
-    columns += [("time to fit", "number")] if timed else []
-    caption = "Test metrics. ↑ higher is better, ↓ lower is better; the best of each column is bold."
-    return TableView(caption, columns, rows, sortable=True)
+        models.append(("this network, validation rows", stored["validation"], "quiet"))
+    models += [(competitor_label(name), entry, "") for name, entry in (stored.get("baselines") or {}).items()]
+    models += [(other.label, other.metrics, "")] if other is not None else []
+    columns = [Column("model", [Cell(name, name, mark) for name, _, mark in models], "text")]
+    for name in metrics:
+        metric = metrics.get(name)
+        if metric.task == content.task and name in test:
+            columns.append(Column(metric_heading(metric), _metric_cells(metric, models)))
+    if any("fit_seconds" in entry for _, entry, _ in models):
+        seconds = [entry.get("fit_seconds") for _, entry, _ in models]
+        if seconds[0] is None and content.training is not None:
+            seconds[0] = content.training.seconds
+        columns.append(Column("time to fit", [Cell(duration(each), each) for each in seconds]))
+    return table_of("Test metrics. ↑ higher is better, ↓ lower is better; the best of each column is bold.", columns)
 
 
-def _metric_heading(metric: Metric) -> str:
-    """Write a metric's name and direction so that neither the arrow nor half a word stands alone on a line."""
-    arrow = "↑" if metric.direction == "higher" else "↓"
-    return f"{metric.label}\u00a0{arrow}".replace("-", "\u2011").replace(" %", "\u00a0%")
+#: Name, metrics, and how its name is marked: quiet is what is not measured on the test rows.
+_Model = tuple[str, Mapping[str, Any], Mark]
+
+
+def _metric_cells(metric: Metric, models: Sequence[_Model]) -> list[Cell]:
+    """Write a metric of all models; the best on the test rows is bold."""
+    measured = [entry.get(metric.name) for _, entry, mark in models if mark != "quiet"]
+    cells = []
+    for _, entry, mark in models:
+        value = entry.get(metric.name)
+        if value is None:
+            cells.append(Cell("–", None))
+            continue
+        best = len(measured) > 1 and mark != "quiet" and not any(metric.better(rival, value) for rival in measured)
+        # A share of variance has no unit that could make it small: 3e-8 of it is 0.
+        text = f"{value:.3f}"
+        if metric.task == "regression":
+            text = number(round(value, 4) if metric.name == "r2" else value)
+        cells.append(Cell(text, value, "best" if best else ""))
+    return cells
 
 
 # -------------------------------------------------------------------------------------------------------- drivers
@@ -125,8 +136,8 @@ def ranking(content: ReportContent) -> SectionView | None:
     explanation = content.explanation
     if explanation is None:
         return None
-    found = verdict(content)
-    useless = found is not None and found.learnt_nothing
+    judged = verdict(content)
+    useless = judged is not None and judged.learnt_nothing
     section = SectionView("drivers", "What it uses without having learnt anything" if useless else "What drives it")
     section.text(_quantity_sentence(explanation))
     confidence = _confidence(explanation)
@@ -159,43 +170,32 @@ def _quantity_sentence(explanation: Explanation) -> str:
 
 def ranking_table(explanation: Explanation) -> TableView:
     """List every feature with its interval and parts."""
-    low, high = explanation.ci()
+    low, high = (end[:, 0] for end in explanation.ci())
     order = [explanation.names.index(name) for name in explanation.ranking()]
-    written = dict(zip(order, numbers(explanation.values[order, 0]), strict=True))
-    parts = {name: dict(zip(order, numbers(part[order, 0]), strict=True)) for name, part in explanation.parts.items()}
-    lows, highs = numbers(low[order, 0]), numbers(high[order, 0])
-    adjusted, clear = explanation.p_adjusted, explanation.clearly_matter()
-    rows = []
-    for rank, at in enumerate(order):
-        value = float(explanation.values[at, 0])
-        p_value, p_adjusted = (
-            math.nan if array is None else float(array[at, 0]) for array in (explanation.p_values, adjusted)
-        )
-        interval = f"{lows[rank]} to {highs[rank]}" if math.isfinite(low[at, 0]) else "–"
-        rows.append(
-            [
-                Cell(str(rank + 1), rank + 1.0, "quiet"),
-                replace(cell(clean(explanation.names[at])), mark="best" if explanation.names[at] in clear else ""),
-                cell(value, written[at]),
-                cell(float(low[at, 0]), interval),
-                cell(p_value, _p_text(p_value)),
-                cell(p_adjusted, _p_text(p_adjusted)),
-                *(cell(float(explanation.parts[name][at, 0]), parts[name][at]) for name in parts),
-            ]
-        )
-    columns: list[tuple[str, Kind]] = [("", "number"), (explanation.level, "text"), ("importance", "number")]
-    columns += [(f"{percent(float(explanation.meta.get('confidence', 0.95)))} interval", "number")]
-    columns += [("p", "number"), ("adjusted\u00a0p", "number")]
-    columns += [(clean(name), "number") for name in parts]
+    clear = explanation.clearly_matter()
+
+    def numeric(heading: str, values: Floats) -> Column:
+        texts = numbers(values[order])
+        return Column(heading, [cell(float(values[at]), text) for at, text in zip(order, texts, strict=True)])
+
+    def tested(heading: str, values: Floats | None) -> Column:
+        return p_values(np.full(len(order), np.nan) if values is None else values[order, 0], heading)
+
+    ends = zip(order, numbers(low[order]), numbers(high[order]), strict=True)
+    intervals = [cell(float(low[at]), f"{a} to {b}" if math.isfinite(low[at]) else "–") for at, a, b in ends]
+    bold = [(explanation.names[at], explanation.names[at] in clear) for at in order]
+    columns = [
+        Column("", [Cell(str(rank), float(rank), "quiet") for rank in range(1, len(order) + 1)]),
+        Column(explanation.level, [cell(clean(name), mark="best" if best else "") for name, best in bold], "text"),
+        numeric("importance", explanation.values[:, 0]),
+        Column(f"{_confidence(explanation)} interval", intervals),
+        tested("p", explanation.p_values),
+        tested("adjusted\u00a0p", explanation.p_adjusted),
+        *(numeric(clean(name), part[:, 0]) for name, part in explanation.parts.items()),
+    ]
     marked = " Bold: clearly matters (adjusted p below 0.05)." if clear else ""
-    caption = f"All {len(rows)} {explanation.level}s, the highest estimates first; click a heading to sort.{marked}"
-    return TableView(caption, columns, rows, sortable=True, tall=len(rows) > 14)
-
-
-def _p_text(p_value: float) -> str:
-    if not math.isfinite(p_value):
-        return "–"
-    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+    caption = f"All {len(order)} {explanation.level}s, the highest estimates first; click a heading to sort.{marked}"
+    return table_of(caption, columns)
 
 
 def _compared(content: ReportContent, section: SectionView) -> None:
@@ -203,18 +203,17 @@ def _compared(content: ReportContent, section: SectionView) -> None:
     if explanation is None or not content.compared:
         return
     section.heading("Other methods on the same model")
-    ranks, lines = {}, []
-    own = {name: rank + 1 for rank, name in enumerate(explanation.ranking())}
+    ranks = {explanation.method: pd.Series(range(1, len(explanation.names) + 1), explanation.ranking())}
+    lines = []
     for name, other in content.compared.items():
-        places = {each: rank + 1 for rank, each in enumerate(_like_ranking(other, explanation))}
-        ranks[name] = [places.get(each) for each in own]
-        common = [each for each in own if each in places]
-        agreement = (
-            spearman([-own[each] for each in common], [-places[each] for each in common]) if common else math.nan
-        )
+        order = _like_ranking(other, explanation)
+        ranks[name] = pd.Series(range(1, len(order) + 1), order)
+        both = pd.concat([ranks[explanation.method], ranks[name]], axis=1, join="inner")
+        agreement = spearman(both.iloc[:, 0], both.iloc[:, 1]) if len(both) else math.nan
         lines.append(f"{clean(name)}: rank correlation with {explanation.method} {number(agreement, 2)}.")
     section.items(lines)
-    frame = pd.DataFrame({explanation.level: list(own), explanation.method: list(own.values()), **ranks})
+    places = {name: series.reindex(explanation.ranking()).tolist() for name, series in ranks.items()}
+    frame = pd.DataFrame({explanation.level: explanation.ranking(), **places})
     section.table(
         frame_table(frame, "Rank of each feature by method, 1 is the most important.", sortable=True), "Ranks"
     )
@@ -250,8 +249,8 @@ def branches(content: ReportContent) -> SectionView | None:
         f"{words} Shares are left out, because one of them would lie outside 0 to 100\u00a0%." if words else ""
     )
     label = quantity_of(content.explanation) if content.explanation is not None else "increase of the loss"
-    what, others = ("path", "the other") if hybrid else ("input", "all others")
-    caption = f"Importance of each {what} with its interval. Circle: exchanged alone. Square: exchanged after {others}."
+    what, after = ("path", "the other") if hybrid else ("input", "all others")
+    caption = f"Importance of each {what} with its interval. Circle: exchanged alone. Square: exchanged after {after}."
     section.figure(plots.branches(stored, label=label), caption)
     section.text(interaction_words(stored))
     return section
@@ -329,25 +328,25 @@ def _one_row(section: SectionView, row: RowSection, label: str | None) -> None:
 
 def data(content: ReportContent) -> SectionView | None:
     """The table, its columns and its split."""
-    given = content.data
-    if given is None:
+    table = content.data
+    if table is None:
         return None
     section = SectionView("data", "Data and split")
-    counts = [f"{count:,} {part}" for part, count in given.rows.items() if count is not None]
-    total = sum(count for count in given.rows.values() if count is not None)
-    section.text(f"{total:,} rows: {', '.join(counts)}." + (f" Split: {clean(given.split)}." if given.split else ""))
-    if given.shared_rows is not None:
-        section.text(_equal_rows(given.shared_rows, given.alike_rows or 0))
-    section.items(given.notes)
-    if given.class_counts is not None:
-        section.table(frame_table(given.class_counts, "Rows by class and part.", index="class", sortable=True))
-    if given.columns is not None:
-        known = ["name", "kind", "missing", "levels", "role", "reason"]
-        order = [name for name in known if name in given.columns]
-        frame = given.columns[[*order, *(name for name in given.columns if name not in order)]]
-        table = frame_table(frame, "Columns of the table and what they were taken for.", sortable=True)
-        section.table(table, f"Columns ({len(frame)})")
-    section.pairs(given.card)
+    counts = [f"{count:,} {part}" for part, count in table.rows.items() if count is not None]
+    total = sum(count for count in table.rows.values() if count is not None)
+    section.text(f"{total:,} rows: {', '.join(counts)}." + (f" Split: {clean(table.split)}." if table.split else ""))
+    if table.shared_rows is not None:
+        section.text(_equal_rows(table.shared_rows, table.alike_rows or 0))
+    section.items(table.notes)
+    if table.class_counts is not None:
+        section.table(frame_table(table.class_counts, "Rows by class and part.", index="class", sortable=True))
+    if table.columns is not None:
+        first = ["name", "kind", "missing", "levels", "role", "reason"]
+        order = [name for name in first if name in table.columns]
+        frame = table.columns[[*order, *(name for name in table.columns if name not in order)]]
+        shown = frame_table(frame, "Columns of the table and what they were taken for.", sortable=True)
+        section.table(shown, f"Columns ({len(frame)})")
+    section.pairs(table.card)
     return section
 
 
@@ -358,36 +357,36 @@ def _equal_rows(equal: int, alike: int) -> str:
         >>> _equal_rows(0, 3)
         'No test row is equal to a training row in every column; 3 agree with one in every feature and the target.'
     """
-    said = f"{counted(equal, 'test row')} {by_count(equal, 'is', 'are')}" if equal else "No test row is"
-    said += " equal to a training row in every column"
+    words = f"{counted(equal, 'test row')} {by_count(equal, 'is', 'are')}" if equal else "No test row is"
+    words += " equal to a training row in every column"
     if alike > equal:
         more = f"{alike - equal:,}" + (" more" if equal else "")
-        said += f"; {more} {by_count(alike - equal, 'agrees', 'agree')} with one in every feature and the target"
-    return f"{said}."
+        words += f"; {more} {by_count(alike - equal, 'agrees', 'agree')} with one in every feature and the target"
+    return f"{words}."
 
 
 def network(content: ReportContent) -> SectionView | None:
     """The network and how it was trained."""
-    given, training = content.network, content.training
-    if given is None and training is None:
+    trained, training = content.network, content.training
+    if trained is None and training is None:
         return None
     section = SectionView("network", "Network and training")
-    if given is not None:
-        words = [f"Preset {clean(given.preset)}" if given.preset else ""]
-        words += [f"branches: {', '.join(clean(name) for name in given.branches)}" if given.branches else ""]
-        words += [f"{given.parameters:,} trainable parameters" if given.parameters is not None else ""]
+    if trained is not None:
+        words = [f"Preset {clean(trained.preset)}" if trained.preset else ""]
+        words += [f"branches: {', '.join(clean(name) for name in trained.branches)}" if trained.branches else ""]
+        words += [f"{trained.parameters:,} trainable parameters" if trained.parameters is not None else ""]
         sentence = "; ".join(word for word in words if word)
         section.text(f"{sentence}." if sentence else "")
-        section.items(given.notes)
-        section.figure(given.drawing, "", "Drawing of the network's branches and shapes.")
-        if given.summary is not None:
-            section.table(frame_table(given.summary, "Layers, output shapes and parameters."), "Layers")
-        section.pairs(given.options, "Options")
+        section.items(trained.notes)
+        section.figure(trained.drawing, "", "Drawing of the network's branches and shapes.")
+        if trained.summary is not None:
+            section.table(frame_table(trained.summary, "Layers, output shapes and parameters."), "Layers")
+        section.pairs(trained.options, "Options")
     if training is not None and len(training.history):
         section.heading("Learning curves")
-        kept = f" The weights of epoch {training.best_epoch} were kept." if training.best_epoch is not None else ""
+        best = f" The weights of epoch {training.best_epoch} were kept." if training.best_epoch is not None else ""
         time = f" in {duration(training.seconds)}" if training.seconds is not None else ""
-        section.text(f"{len(training.history)} epochs{time}.{kept}")
+        section.text(f"{len(training.history)} epochs{time}.{best}")
         section.figure(
             plots.learning_curves(training.history, best_epoch=training.best_epoch, label=clean(training.loss)),
             "Loss on the training rows and on the validation rows after each epoch.",
@@ -397,29 +396,29 @@ def network(content: ReportContent) -> SectionView | None:
 
 def layout(content: ReportContent) -> SectionView | None:
     """Where each column sits in the image."""
-    given = content.layout
-    if given is None:
+    drawn = content.layout
+    if drawn is None:
         return None
     section = SectionView("layout", "How a row becomes an image")
-    grid = f", {given.pixels} × {given.pixels} pixels" if given.pixels else ""
-    section.text(f"Layout {clean(given.name)}{grid}." if given.name else "", clean(given.text) if given.text else "")
-    section.figure(given.drawing, "Where each column sits.", "Labelled picture of the layout.")
-    if given.table is not None:
-        section.table(frame_table(given.table, "Positions.", sortable=True), "Positions")
+    grid = f", {drawn.pixels} × {drawn.pixels} pixels" if drawn.pixels else ""
+    section.text(f"Layout {clean(drawn.name)}{grid}." if drawn.name else "", clean(drawn.text) if drawn.text else "")
+    section.figure(drawn.drawing, "Where each column sits.", "Labelled picture of the layout.")
+    if drawn.table is not None:
+        section.table(frame_table(drawn.table, "Positions.", sortable=True), "Positions")
     return section
 
 
 def extras(content: ReportContent) -> list[SectionView]:
     """Sections of the user's own."""
-    found = []
-    for place, given in enumerate(content.extra):
-        section = SectionView(f"extra-{place}", clean(given.title))
-        section.text(*(clean(paragraph) for paragraph in given.text))
-        section.figure(given.drawing, clean(given.drawing_text) if given.drawing_text else "")
-        if given.table is not None:
-            section.table(frame_table(given.table, clean(given.title), sortable=True))
-        found.append(section)
-    return found
+    sections = []
+    for place, extra in enumerate(content.extra):
+        section = SectionView(f"extra-{place}", clean(extra.title))
+        section.text(*(clean(paragraph) for paragraph in extra.text))
+        section.figure(extra.drawing, clean(extra.drawing_text) if extra.drawing_text else "")
+        if extra.table is not None:
+            section.table(frame_table(extra.table, clean(extra.title), sortable=True))
+        sections.append(section)
+    return sections
 
 
 LIMITS = (
@@ -473,7 +472,7 @@ def reading(content: ReportContent) -> SectionView:
             terms.append(("p", P_VALUE))
         if len(explanation.parts) > 1:
             terms.append(("Paths", PATHS))
-    section.blocks.append(("terms", [*terms, *LIMITS]))
+    section.terms([*terms, *LIMITS])
     return section
 
 
@@ -483,24 +482,24 @@ def _confidence(explanation: Explanation) -> str:
 
 def provenance(content: ReportContent) -> SectionView | None:
     """What was run."""
-    given = content.provenance
-    if given is None:
+    origin = content.provenance
+    if origin is None:
         return None
     section = SectionView("run", "What was run")
-    section.code(given.command)
+    section.code(origin.command)
     pairs: dict[str, Any] = {
-        "started": given.started or None,
-        "seed": given.seed,
-        "seed of the split": given.split_seed,
-        "machine": given.machine or None,
-        "configuration": given.configuration_hash or None,
-        "versions": ", ".join(f"{name} {version}" for name, version in given.versions.items()) or None,
+        "started": origin.started or None,
+        "seed": origin.seed,
+        "seed of the split": origin.split_seed,
+        "machine": origin.machine or None,
+        "configuration": origin.configuration_hash or None,
+        "versions": ", ".join(f"{name} {version}" for name, version in origin.versions.items()) or None,
     }
-    if given.seconds:
-        stages = ", ".join(f"{clean(stage)} {duration(seconds)}" for stage, seconds in given.seconds.items())
-        pairs["time"] = f"{stages}; together {duration(sum(given.seconds.values()))}"
+    if origin.seconds:
+        stages = ", ".join(f"{clean(stage)} {duration(seconds)}" for stage, seconds in origin.seconds.items())
+        pairs["time"] = f"{stages}; together {duration(sum(origin.seconds.values()))}"
     section.pairs({name: plain_text(value) for name, value in pairs.items() if value is not None})
-    section.pairs(given.configuration, "Whole configuration")
+    section.pairs(origin.configuration, "Whole configuration")
     return section
 
 

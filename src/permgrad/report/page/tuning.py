@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
 from permgrad.evaluation.metrics import metrics
 from permgrad.report.page.html import render_page
-from permgrad.report.page.views import Cell, Fact, SectionView, TableView, cell
+from permgrad.report.page.views import Cell, Column, Fact, Kind, Mark, SectionView, cell, table_of
 from permgrad.report.plots.tuning import (
     MOST_SLICES,
     setting_importances,
@@ -23,7 +24,6 @@ from permgrad.report.words import clean, duration, listed, number, value_text
 
 #: Columns of the trials' table that are no settings.
 OWN = ("trial", "state", "validation_loss", "epochs", "best_epoch", "seed", "reason")
-Kind = Literal["text", "number"]
 
 
 def tuning_page(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
@@ -63,8 +63,8 @@ def settings_of(table: pd.DataFrame) -> list[str]:
 
 
 def _loss(table: pd.DataFrame, trial: int | None) -> float:
-    found = table.loc[table["trial"] == trial, "validation_loss"]
-    return float(found.iloc[0]) if len(found) and not pd.isna(found.iloc[0]) else math.nan
+    losses = table.loc[table["trial"] == trial, "validation_loss"]
+    return float(losses.iloc[0]) if len(losses) and not pd.isna(losses.iloc[0]) else math.nan
 
 
 # ---- the first words -------------------------------------------------------------------------------------------------
@@ -85,17 +85,17 @@ def _second(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
         gain = 1 - _loss(table, best) / first if first else 0.0
         if best == 0:
             return f"{words} No trial was better than preset {clean(start)} itself."
-        own = f"Preset {clean(start)} itself, trial 0, has {number(first, 4)}"
-        return f"{words} {own}; the winner's loss is {gain:.1%} smaller."
+        itself = f"Preset {clean(start)} itself, trial 0, has {number(first, 4)}"
+        return f"{words} {itself}; the winner's loss is {gain:.1%} smaller."
     return words
 
 
 def _facts(table: pd.DataFrame, facts: Mapping[str, Any]) -> list[Fact]:
     counts = table["state"].value_counts()
-    found = [Fact(f"{int(counts[state])}", state) for state in ("complete", "pruned", "failed") if counts.get(state)]
+    chosen = [Fact(f"{int(counts[state])}", state) for state in ("complete", "pruned", "failed") if counts.get(state)]
     spent = sum(float(value) for value in facts.get("seconds", {}).values() if value)
-    found += [Fact(duration(spent), "training in all")] if spent else []
-    return [*found, Fact(f"{len(settings_of(table))}", "settings searched")][:4]
+    chosen += [Fact(duration(spent), "training in all")] if spent else []
+    return [*chosen, Fact(f"{len(settings_of(table))}", "settings searched")][:4]
 
 
 def _warnings(table: pd.DataFrame, facts: Mapping[str, Any]) -> list[str]:
@@ -119,20 +119,16 @@ def _winner(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
         section.text(words)
         section.text(_test_words(facts.get("test", {})))
     row = table.loc[table["trial"] == best].iloc[0]
-    first = table.loc[table["trial"] == 0].iloc[0] if facts.get("starts_with") and best else None
-    columns: list[tuple[str, Kind]] = [("setting", "text"), (f"trial {best}", "text")]
-    columns += [(f"preset {clean(facts['starts_with'])}", "text")] if first is not None else []
-    rows = []
-    for name in settings_of(table):
-        if pd.isna(row[name]):
-            continue
-        cells = [cell(name), cell(value_text(row[name], 40))]
-        if first is not None:
-            same = str(first[name]) == str(row[name])
-            text = "–" if pd.isna(first[name]) else value_text(first[name], 40)
-            cells.append(Cell(text, text, "quiet" if same else ""))
-        rows.append(cells)
-    section.table(TableView("Settings of the winner", columns, rows))
+    settings = [name for name in settings_of(table) if not pd.isna(row[name])]
+    columns = [Column("setting", [cell(name) for name in settings], "text")]
+    columns.append(Column(f"trial {best}", [cell(value_text(row[name], 40)) for name in settings], "text"))
+    if facts.get("starts_with") and best:
+        first = table.loc[table["trial"] == 0].iloc[0]
+        texts = ["–" if pd.isna(first[name]) else value_text(first[name], 40) for name in settings]
+        marks: list[Mark] = ["quiet" if str(first[name]) == str(row[name]) else "" for name in settings]
+        cells = [Cell(text, text, mark) for text, mark in zip(texts, marks, strict=True)]
+        columns.append(Column(f"preset {clean(facts['starts_with'])}", cells, "text"))
+    section.table(table_of("Settings of the winner", columns, sortable=False))
     if facts.get("again"):
         section.text("The same model again, by itself:")
         section.code(str(facts["again"]))
@@ -141,9 +137,9 @@ def _winner(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
 
 def _test_words(test: Mapping[str, Any]) -> str:
     """Say what the winner's metrics on test rows are."""
-    known = [name for name in metrics if isinstance(test.get(name), (int, float))]
-    said = [f"{metrics.get(name).label} {number(float(test[name]))}" for name in known]
-    return f"On the test rows, seen by no trial: {listed(said)}." if said else ""
+    defined = [name for name in metrics if isinstance(test.get(name), (int, float))]
+    words = [f"{metrics.get(name).label} {number(float(test[name]))}" for name in defined]
+    return f"On the test rows, seen by no trial: {listed(words)}." if words else ""
 
 
 def _history(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
@@ -204,44 +200,43 @@ def _curves(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
 
 def _trials(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
     section = SectionView("trials", "All trials")
-    best, names, seconds = facts.get("best"), settings_of(table), facts.get("seconds", {})
-    failed = bool(table["reason"].notna().any()) if "reason" in table else False
-    columns: list[tuple[str, Kind]] = [("trial", "number"), ("state", "text"), ("loss", "number")]
-    columns += [("epochs", "number"), ("seconds", "number")]
-    columns += [(clean(name), "number" if _numeric(table[name]) else "text") for name in names]
-    columns += [("reason", "text")] if failed else []
-    rows = []
-    for _, row in table.iterrows():
-        mark: Literal["", "best", "quiet"] = "best" if row["trial"] == best else ""
-        mark = "quiet" if row["state"] != "complete" else mark
-        loss = math.nan if pd.isna(row["validation_loss"]) else float(row["validation_loss"])
-        spent = seconds.get(row["trial"])
-        cells = [
-            Cell(str(row["trial"]), float(row["trial"]), mark),
-            Cell(str(row["state"]), str(row["state"]), mark),
-            Cell(number(loss, 5), loss if math.isfinite(loss) else None, mark),
-            Cell("–" if pd.isna(row["epochs"]) else str(int(row["epochs"])), _sort(row["epochs"]), mark),
-            Cell("–" if spent is None else number(float(spent), 3), spent, mark),
-        ]
-        cells += [
-            Cell("" if pd.isna(row[name]) else value_text(row[name], 28), _sort(row[name]), mark) for name in names
-        ]
-        cells += [Cell("" if pd.isna(row["reason"]) else clean(row["reason"]), None, "quiet")] if failed else []
-        rows.append(cells)
-    caption = "Click a heading to sort. The same without times is in trials.csv."
-    section.table(TableView(caption, columns, rows, sortable=True, tall=len(rows) > 18))
+    best, seconds = facts.get("best"), facts.get("seconds", {})
+    marks: list[Mark] = [
+        "quiet" if state != "complete" else "best" if trial == best else ""
+        for trial, state in zip(table["trial"], table["state"], strict=True)
+    ]
+
+    def column(heading: str, values: Iterable[Any], write: Callable[[Any], str], kind: Kind = "number") -> Column:
+        cells = []
+        for value, mark in zip(values, marks, strict=True):
+            missing = value is None or pd.isna(value)
+            cells.append(Cell("–" if missing else write(value), None if missing else _sort(value), mark))
+        return Column(heading, cells, kind)
+
+    columns = [
+        column("trial", table["trial"], str),
+        column("state", table["state"], str, "text"),
+        column("loss", table["validation_loss"], lambda loss: number(float(loss), 5)),
+        column("epochs", table["epochs"], lambda epochs: str(int(epochs))),
+        column("seconds", map(seconds.get, table["trial"]), lambda spent: number(float(spent), 3)),
+    ]
+    for name in settings_of(table):
+        kind: Kind = "number" if _numeric(table[name]) else "text"
+        columns.append(column(clean(name), table[name], lambda value: value_text(value, 28), kind))
+    if "reason" in table and table["reason"].notna().any():
+        reasons = [Cell("" if pd.isna(reason) else clean(reason), None, "quiet") for reason in table["reason"]]
+        columns.append(Column("reason", reasons, "text"))
+    section.table(table_of("Click a heading to sort. The same without times is in trials.csv.", columns))
     return section
 
 
 def _numeric(column: pd.Series[Any]) -> bool:
-    known = column.dropna()
-    return len(known) > 0 and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in known)
+    values = column.dropna()
+    return len(values) > 0 and all(isinstance(_sort(value), float) for value in values)
 
 
-def _sort(value: Any) -> float | str | None:
-    if pd.isna(value):
-        return None
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
+def _sort(value: Any) -> float | str:
+    return float(value) if isinstance(value, (int, float, np.number)) and not isinstance(value, bool) else str(value)
 
 
 def _provenance(facts: Mapping[str, Any]) -> SectionView:
@@ -252,6 +247,6 @@ def _provenance(facts: Mapping[str, Any]) -> SectionView:
         "Settings are chosen by tree-structured Parzen estimators (Optuna) on the validation rows; no trial sees the "
         "test rows, and neither does the choice of the winner."
     )
-    known = {"study": "study", "space": "space", "seed": "seed", "split_seed": "seed of the split", "split": "split"}
-    section.pairs({words: facts[name] for name, words in known.items() if facts.get(name) is not None})
+    labels = {"study": "study", "space": "space", "seed": "seed", "split_seed": "seed of the split", "split": "split"}
+    section.pairs({words: facts[name] for name, words in labels.items() if facts.get(name) is not None})
     return section

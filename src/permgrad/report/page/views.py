@@ -7,9 +7,9 @@ import hashlib
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -21,7 +21,10 @@ from matplotlib.figure import Figure
 from permgrad.base.errors import InputError
 from permgrad.report import style
 from permgrad.report.plots._base import PlotFigure
-from permgrad.report.words import clean, number, plain_text, shorten
+from permgrad.report.words import clean, number, p_text, plain_text, shorten
+
+if TYPE_CHECKING:
+    from permgrad.evaluation.metrics import Metric
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _POINT = 4 / 3
@@ -48,13 +51,28 @@ class FigureView:
     timed: bool = False
 
 
+Mark = Literal["", "best", "own", "quiet"]
+Kind = Literal["text", "number"]
+#: Rows from which on a table scrolls.
+_TALL = 14
+
+
 @dataclass(frozen=True)
 class Cell:
     """One cell: what is written and what it is sorted by."""
 
     text: str
     sort: float | str | None = None
-    mark: Literal["", "best", "own", "quiet"] = ""
+    mark: Mark = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table, from the top."""
+
+    heading: str
+    cells: Sequence[Cell]
+    kind: Kind = "number"
 
 
 @dataclass(frozen=True)
@@ -62,11 +80,18 @@ class TableView:
     """A table ready to be put on the page; ``timed``: of how long things took, which ``permgrad diff`` leaves out."""
 
     caption: str
-    columns: Sequence[tuple[str, Literal["text", "number"]]]
+    columns: Sequence[tuple[str, Kind]]
     rows: Sequence[Sequence[Cell]]
     sortable: bool = False
     tall: bool = False
     timed: bool = False
+
+
+def table_of(caption: str, columns: Sequence[Column], *, sortable: bool = True) -> TableView:
+    """Put columns beside each other."""
+    rows = list(zip(*(column.cells for column in columns), strict=True))
+    heads = [(column.heading, column.kind) for column in columns]
+    return TableView(caption, heads, rows, sortable=sortable, tall=len(rows) > _TALL)
 
 
 @dataclass(frozen=True)
@@ -107,6 +132,10 @@ class SectionView:
         """Add a table; with ``fold`` it is folded away under that word."""
         if table is not None and table.rows:
             self.blocks.append(("fold", (fold, table)) if fold else ("table", table))
+
+    def terms(self, terms: Sequence[tuple[str, str]]) -> None:
+        """Add words and what they mean."""
+        self.blocks.append(("terms", list(terms)))
 
     def items(self, lines: Sequence[str]) -> None:
         """Add a list."""
@@ -180,11 +209,11 @@ def _clean_tree(element: ET.Element, prefix: str) -> None:
         else:
             _clean_tree(child, prefix)
     for name, value in list(element.attrib.items()):
-        kept = _attribute(name.rpartition("}")[2], value, prefix)
-        if kept is None:
+        new = _attribute(name.rpartition("}")[2], value, prefix)
+        if new is None:
             del element.attrib[name]
         else:
-            element.set(name, kept)
+            element.set(name, new)
 
 
 def _attribute(name: str, value: str, prefix: str) -> str | None:
@@ -207,38 +236,55 @@ def _themed(text: str) -> str:
     """Replace colours of the house by their variables, and the fonts by the page's."""
     text = re.sub(r"font:\s*([^;']*?)([\d.]+px)[^;]*", _font, text)
     text = re.sub(r"font-family:[^;]*;?", "", text)
-    return _TOKENS.sub(lambda found: f"var(--{style.VARIABLES[found.group().lower()]})", text)
+    return _TOKENS.sub(lambda match: f"var(--{style.VARIABLES[match.group().lower()]})", text)
 
 
-def _font(found: re.Match[str]) -> str:
-    weight = "font-weight: 600; " if re.search(r"bold|[67]00", found.group(1)) else ""
-    return f"{weight}font-size: {found.group(2)}"
+def _font(match: re.Match[str]) -> str:
+    weight = "font-weight: 600; " if re.search(r"bold|[67]00", match.group(1)) else ""
+    return f"{weight}font-size: {match.group(2)}"
 
 
 # -------------------------------------------------------------------------------------------------------- tables
 
 
-def cell(value: Any, text: str | None = None) -> Cell:
+def cell(value: Any, text: str | None = None, mark: Mark = "") -> Cell:
     """Make a cell of any value: numbers sort as numbers, undefined last."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         missing = value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(cast("Any", value))))
         words = "–" if missing else plain_text(value)
-        return Cell(words if text is None else text, None if missing else words.casefold())
-    known = math.isfinite(value)
+        return Cell(words if text is None else text, None if missing else words.casefold(), mark)
     written = f"{int(value):,}" if isinstance(value, (int, np.integer)) else number(float(value))
-    return Cell(written.replace("-", "−") if text is None else text, float(value) if known else None)
+    sort = float(value) if math.isfinite(value) else None
+    return Cell(written.replace("-", "−") if text is None else text, sort, mark)
+
+
+def names(values: Iterable[object], heading: str) -> Column:
+    """Return a column of names."""
+    return Column(heading, [cell(clean(value)) for value in values], "text")
+
+
+def decimals(values: Iterable[float], heading: str) -> Column:
+    """Return a column of numbers with three decimals."""
+    return Column(heading, [cell(float(value), f"{value:.3f}" if math.isfinite(value) else "–") for value in values])
+
+
+def p_values(values: Iterable[float], heading: str) -> Column:
+    """Return a column of p-values."""
+    return Column(heading, [cell(float(value), p_text(value)) for value in values])
+
+
+def metric_heading(metric: Metric) -> str:
+    """Write a metric's name and direction so that neither the arrow nor half a word stands alone on a line."""
+    arrow = "↑" if metric.direction == "higher" else "↓"
+    return f"{metric.label}\u00a0{arrow}".replace("-", "\u2011").replace(" %", "\u00a0%")
 
 
 def frame_table(frame: pd.DataFrame, caption: str, *, index: str = "", sortable: bool = False) -> TableView:
     """Show a frame; ``index`` is the heading of its row names, left out where empty."""
-    kinds: list[tuple[str, Literal["text", "number"]]] = [(index, "text")] if index else []
-    for name in frame.columns:
-        numeric = pd.api.types.is_numeric_dtype(frame[name]) and not pd.api.types.is_bool_dtype(frame[name])
-        kinds.append((clean(name), "number" if numeric else "text"))
-    # Column by column: row by row pandas would turn integers beside floats into floats.
-    columns = [[cell(value) for value in frame.iloc[:, position]] for position in range(frame.shape[1])]
-    rows = [[cell(clean(name))] if index else [] for name in frame.index]
-    for column in columns:
-        for row, each in zip(rows, column, strict=True):
-            row.append(each)
-    return TableView(caption, kinds, rows, sortable=sortable, tall=len(rows) > 14)
+    columns = [names(frame.index, index)] if index else []
+    for place, name in enumerate(frame.columns):
+        # Column by column: row by row pandas would turn integers beside floats into floats.
+        column = frame.iloc[:, place]
+        numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+        columns.append(Column(clean(name), [cell(value) for value in column], "number" if numeric else "text"))
+    return table_of(caption, columns, sortable=sortable)

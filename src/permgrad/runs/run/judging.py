@@ -104,7 +104,7 @@ def leak_words(target: str, leaks: Sequence[Mapping[str, Any]], most: int = 5) -
 
 def sentences(metrics: Mapping[str, Any], target: str, leaks: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
     """Return what is to be said of a run before anything else, each sentence with the facts behind it."""
-    from permgrad.report.page.competitor_words import against_baselines, unseen_words
+    from permgrad.report.page.competitor_words import against_competitors, unseen_words
     from permgrad.report.page.constant import skill_words
 
     found: list[dict[str, Any]] = []
@@ -117,7 +117,7 @@ def sentences(metrics: Mapping[str, Any], target: str, leaks: Sequence[Mapping[s
         found.append({"sentence": words.text, "facts": facts})
     if said := unseen_words(target, metrics["test"]):
         found.append({"sentence": said, "facts": {"kind": "unseen", "rows": metrics["test"]["unseen"]}})
-    if said := against_baselines(metrics["task"], metrics):
+    if said := against_competitors(metrics["task"], metrics):
         ahead = {name: own.get("ahead") for name, own in metrics["baselines"].items()}
         found.append({"sentence": said, "facts": {"kind": "baselines", "ahead": ahead}})
     return found

@@ -259,7 +259,7 @@ def _cut_lines(metrics: Mapping[str, Any]) -> list[str]:
 def _feature_lines(
     top: Any, related: Sequence[Mapping[str, Any]] = (), most: int = 8, *, learnt: bool = True
 ) -> list[str]:
-    from permgrad.report.page.related import related_words
+    from permgrad.report.page.headline import related_words
 
     adjusted_p = top["p_adjusted"] if "p_adjusted" in top else top["importance"] * math.nan
     clear, tests = clearly(top["importance"], adjusted_p), int(adjusted_p.notna().sum())
