@@ -14,7 +14,7 @@ import torch
 from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.evaluation import competitors as module
-from permgrad.evaluation.competitors import Part, baselines, fit_baseline, natural_table, run_baselines
+from permgrad.evaluation.competitors import Rows, competitors, fit_competitor, natural_table, run_competitors
 from permgrad.evaluation.metrics import metrics
 
 NAMES = [
@@ -35,7 +35,7 @@ SHORT = {"tabm": {"n_epochs": 12, "tabm_k": 4, "d_block": 64, "batch_size": 64},
 
 
 def skip_without(name):
-    baseline = baselines.get(name)
+    baseline = competitors.get(name)
     if not baseline.available():
         pytest.skip(f"{baseline.package} is not installed (extra {baseline.extra!r})")
 
@@ -48,12 +48,12 @@ def parts(task: str, n_classes: int = 3):
         y = signal + rng.normal(0, 0.1, 450)
     else:
         y = np.array(["low", "mid", "top"])[np.digitize(signal, np.quantile(signal, [0.33, 0.66]))]
-    return [Part(X[keep], y[keep]) for keep in (slice(250), slice(250, 350), slice(350, 450))]
+    return [Rows(X[keep], y[keep]) for keep in (slice(250), slice(250, 350), slice(350, 450))]
 
 
 def test_the_contract_names():
-    assert baselines.names() == NAMES
-    assert tuple(name for name in NAMES if baselines.get(name).costly) == COSTLY
+    assert competitors.names() == NAMES
+    assert tuple(name for name in NAMES if competitors.get(name).costly) == COSTLY
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -61,7 +61,7 @@ def test_the_contract_names():
 def test_learns_and_repeats(name, task):
     skip_without(name)
     train, validation, test = parts(task)
-    fitted = [fit_baseline(name, task, train, validation, seed=3, options=SHORT.get(name, {})) for _ in range(2)]
+    fitted = [fit_competitor(name, task, train, validation, seed=3, options=SHORT.get(name, {})) for _ in range(2)]
     score = fitted[0].evaluate(test)
     # The target bends, which a linear model cannot follow.
     floor = 0.55 if name == "linear" else 0.75
@@ -80,7 +80,7 @@ def test_a_class_without_training_rows_gets_probability_zero(name):
     skip_without(name)
     train, validation, test = parts("classification")
     keep = train.y != "mid"
-    fitted = fit_baseline(
+    fitted = fit_competitor(
         name,
         "classification",
         train.take(keep),
@@ -99,21 +99,21 @@ def test_a_class_without_training_rows_gets_probability_zero(name):
 
 def test_run_gives_metrics_times_and_validation():
     train, validation, test = parts("regression")
-    result = run_baselines("regression", train, validation, test, names=["extra_trees", "bagging"])
+    result = run_competitors("regression", train, validation, test, names=["extra_trees", "bagging"])
     assert list(result) == ["extra_trees", "bagging"]
     for score in result.values():
         assert {name for name in metrics if metrics.get(name).task == "regression"} <= set(score)
         assert score["validation"]["rmse"] > 0
         assert score["fit_seconds"] > 0
         assert score["fit_processor_seconds"] > 0
-    without = run_baselines("regression", train, None, test, names=["extra_trees"])
+    without = run_competitors("regression", train, None, test, names=["extra_trees"])
     assert without["extra_trees"]["validation"] is None
 
 
 def test_without_validation_rows_boosting_runs_a_fixed_number_of_rounds():
     pytest.importorskip("xgboost")
     train, _, _ = parts("regression")
-    assert fit_baseline("xgboost", "regression", train).model.get_booster().num_boosted_rounds() == 200
+    assert fit_competitor("xgboost", "regression", train).model.get_booster().num_boosted_rounds() == 200
 
 
 def test_a_missing_library_is_reported_or_raised(monkeypatch):
@@ -124,25 +124,25 @@ def test_a_missing_library_is_reported_or_raised(monkeypatch):
         "baselines need their libraries, however: lightgbm for 'lightgbm' cannot be imported; "
         "install the extra with: pip install 'permgrad[baselines]'"
     )
-    result = run_baselines("classification", train, validation, test, names=["lightgbm", "extra_trees"])
+    result = run_competitors("classification", train, validation, test, names=["lightgbm", "extra_trees"])
     assert result["lightgbm"]["problem"] == message
     assert result["lightgbm"]["accuracy"] is None
     assert result["extra_trees"]["accuracy"] > 0.7
     with pytest.raises(EnvironmentProblem) as caught:
-        run_baselines("classification", train, validation, test, names=["lightgbm"], on_missing="raise")
+        run_competitors("classification", train, validation, test, names=["lightgbm"], on_missing="raise")
     assert str(caught.value) == message
     with pytest.raises(EnvironmentProblem):
-        fit_baseline("lightgbm", "classification", train)
+        fit_competitor("lightgbm", "classification", train)
 
 
 def test_nothing_is_printed_and_no_global_state_changes(capfd, recwarn):
     from threadpoolctl import threadpool_info
 
     train, validation, test = parts("classification")
-    run_baselines("classification", train, validation, test, names=["random_forest"])
+    run_competitors("classification", train, validation, test, names=["random_forest"])
     before, state = [pool["num_threads"] for pool in threadpool_info()], np.random.get_state()[1].copy()
     torch_state, torch_threads = torch.random.get_rng_state(), torch.get_num_threads()
-    result = run_baselines("classification", train, validation, test, threads=2)
+    result = run_competitors("classification", train, validation, test, threads=2)
     assert list(result) == [name for name in NAMES if name not in COSTLY]
     after = [pool["num_threads"] for pool in threadpool_info()]
     assert after[: len(before)] == before
@@ -159,7 +159,7 @@ def test_nothing_is_printed_and_no_global_state_changes(capfd, recwarn):
 @pytest.mark.parametrize("name", ["mlp", "lightgbm"])
 def test_threads_to_come_compute_with_as_many_as_before(name, threads):
     """Torch keeps their number apart from that of the thread that fits."""
-    if not baselines.get(name).available():
+    if not competitors.get(name).available():
         pytest.skip(f"{name} is not installed")
 
     def in_a_new_thread():
@@ -171,7 +171,7 @@ def test_threads_to_come_compute_with_as_many_as_before(name, threads):
     torch.set_num_threads(2)
     try:
         assert in_a_new_thread() == 2
-        fit_baseline(name, "regression", train, threads=threads)
+        fit_competitor(name, "regression", train, threads=threads)
         assert (torch.get_num_threads(), in_a_new_thread()) == (2, 2)
     finally:
         torch.set_num_threads(before)
@@ -180,23 +180,23 @@ def test_threads_to_come_compute_with_as_many_as_before(name, threads):
 def test_bad_input():
     train, validation, test = parts("classification")
     with pytest.raises(InputError, match="did you mean 'xgboost'"):
-        fit_baseline("xgbost", "classification", train)
+        fit_competitor("xgbost", "classification", train)
     with pytest.raises(InputError, match="the training rows have one"):
-        fit_baseline("bagging", "classification", Part(train.encoded, np.full(250, "a")))
+        fit_competitor("bagging", "classification", Rows(train.encoded, np.full(250, "a")))
     with pytest.raises(InputError, match="classes must contain every class"):
-        fit_baseline("bagging", "classification", train, classes=["low", "top"])
+        fit_competitor("bagging", "classification", train, classes=["low", "top"])
     with pytest.raises(InputError, match="on_missing must be 'report' or 'raise'"):
-        run_baselines("classification", train, validation, test, on_missing="ignore")
+        run_competitors("classification", train, validation, test, on_missing="ignore")
     with pytest.raises(InputError, match="as many y"):
-        Part(train.encoded, train.y[:3])
+        Rows(train.encoded, train.y[:3])
 
 
 def test_the_mlp_keeps_its_best_epoch_and_stops():
     train, validation, _ = parts("classification")
-    model = fit_baseline("mlp", "classification", train, validation).model
+    model = fit_competitor("mlp", "classification", train, validation).model
     assert 0 < model.best_epoch < model.epochs - 1, "it must have gone on past its best"
     assert model.epochs == model.best_epoch + 1 + model.options.patience
-    again = fit_baseline(
+    again = fit_competitor(
         "mlp", "classification", train, validation, options={"max_epochs": model.best_epoch + 1, "patience": 10**6}
     ).model
     # Stopped exactly at the best epoch, the same weights come out.
@@ -205,15 +205,15 @@ def test_the_mlp_keeps_its_best_epoch_and_stops():
 
 def test_the_mlp_does_not_see_units():
     train, validation, test = parts("regression")
-    plain = fit_baseline("mlp", "regression", train, validation).predict(test.encoded)
-    scaled = [Part(part.encoded * 1000 + 5, part.y * 1e6 - 7) for part in (train, validation, test)]
-    other = fit_baseline("mlp", "regression", *scaled[:2]).predict(scaled[2].encoded)
+    plain = fit_competitor("mlp", "regression", train, validation).predict(test.encoded)
+    scaled = [Rows(part.encoded * 1000 + 5, part.y * 1e6 - 7) for part in (train, validation, test)]
+    other = fit_competitor("mlp", "regression", *scaled[:2]).predict(scaled[2].encoded)
     np.testing.assert_allclose(other, plain * 1e6 - 7, atol=0.02e6)
 
 
 def test_linear_is_the_closed_form():
     train, validation, test = parts("regression")
-    fitted = fit_baseline("linear", "regression", train, validation)
+    fitted = fit_competitor("linear", "regression", train, validation)
     scaled = (train.encoded - train.encoded.mean(axis=0)) / train.encoded.std(axis=0)
     held = (test.encoded - train.encoded.mean(axis=0)) / train.encoded.std(axis=0)
     weights = np.linalg.solve(scaled.T @ scaled + np.eye(4), scaled.T @ (train.y - train.y.mean()))
@@ -226,12 +226,12 @@ def test_histogram_boosting_goes_back_to_its_best_round():
     if "X_val" not in inspect.signature(HistGradientBoostingRegressor.fit).parameters:
         pytest.skip("scikit-learn takes validation rows from 1.7 on; before it the number of rounds is fixed")
     train, validation, _ = parts("regression")
-    fitted = fit_baseline("histogram_boosting", "regression", train, validation)
+    fitted = fit_competitor("histogram_boosting", "regression", train, validation)
     rounds = fitted.model.n_iter_
     assert 0 < rounds < module.ROUNDS
     best = fitted.evaluate(validation)["mse"]
     for other in (rounds // 2, rounds * 2):
-        again = fit_baseline("histogram_boosting", "regression", train, options={"max_iter": other})
+        again = fit_competitor("histogram_boosting", "regression", train, options={"max_iter": other})
         assert again.evaluate(validation)["mse"] >= best
 
 
@@ -276,23 +276,23 @@ def test_peers_take_categories_as_they_are(name, capfd, recwarn):
     encoder = TableEncoder("standard", variables={"soil": ["soil1", "soil2", "soil3"]}).fit(frame[:160])
     made = [encoder.transform(frame[rows]) for rows in (slice(120), slice(120, 180), slice(180, 240))]
     train, validation, test = (
-        Part(own, y[rows], natural_table(encoder, own))
+        Rows(own, y[rows], natural_table(encoder, own))
         for own, rows in zip(made, (slice(120), slice(120, 180), slice(180, 240)), strict=True)
     )
-    fitted = fit_baseline(name, "classification", train, validation, options=SHORT[name])
+    fitted = fit_competitor(name, "classification", train, validation, options=SHORT[name])
     assert fitted.natural
     assert fitted.evaluate(test)["roc_auc"] > 0.75
     # The encoded table plays no part where there is a natural one.
-    blind = Part(np.zeros_like(test.encoded), test.y, test.natural)
+    blind = Rows(np.zeros_like(test.encoded), test.y, test.natural)
     np.testing.assert_array_equal(fitted.predict_proba(blind), fitted.predict_proba(test))
     with pytest.raises(InputError) as caught:
         fitted.predict(test.encoded)
     assert str(caught.value) == (
         f"{name!r} was fitted on natural tables and predicts for these, however: the rows have none; "
-        "pass a Part with natural=natural_table(encoder, encoded)"
+        "pass Rows with natural=natural_table(encoder, encoded)"
     )
     with pytest.raises(InputError, match="all parts must have a natural table or none, however: the validation rows"):
-        fit_baseline(name, "classification", train, Part(validation.encoded, validation.y))
+        fit_competitor(name, "classification", train, Rows(validation.encoded, validation.y))
     captured = capfd.readouterr()
     assert captured.out == ""
     assert captured.err == ""
@@ -305,7 +305,7 @@ def test_a_missing_peer_names_its_extra(name, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda wanted: None if wanted == "pytabkit" else find(wanted))
     train, _, _ = parts("regression")
     with pytest.raises(EnvironmentProblem) as caught:
-        fit_baseline(name, "regression", train)
+        fit_competitor(name, "regression", train)
     assert str(caught.value) == (
         f"baselines need their libraries, however: pytabkit for '{name}' cannot be imported; "
         "install the extra with: pip install 'permgrad[tabular-peers]'"
@@ -314,4 +314,4 @@ def test_a_missing_peer_names_its_extra(name, monkeypatch):
 
 def test_parts_with_other_numbers_of_rows_are_refused():
     with pytest.raises(InputError, match="natural table must have as many rows as y, however: 2 and 3"):
-        Part(np.zeros((3, 1)), np.zeros(3), pd.DataFrame({"a": [1, 2]}))
+        Rows(np.zeros((3, 1)), np.zeros(3), pd.DataFrame({"a": [1, 2]}))

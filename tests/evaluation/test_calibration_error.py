@@ -9,8 +9,7 @@ import pytest
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
 
 from permgrad.base.errors import InputError
-from permgrad.evaluation.calibration import reliability
-from permgrad.evaluation.per_class import per_class
+from permgrad.evaluation.calibration import per_class, reliability
 
 
 def test_bins_hold_what_they_say():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from permgrad.evaluation.never_predicted import never_predicted, never_predicted_words
+from permgrad.evaluation.thresholds import never_predicted, never_predicted_words
 
 
 def rows(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

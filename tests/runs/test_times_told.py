@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from permgrad.base.errors import InputError
-from permgrad.evaluation.competitors import Baseline
+from permgrad.evaluation.competitors import Competitor
 from permgrad.runs.requests import RunRequest
 from permgrad.runs.run import run as module
 from permgrad.runs.run import stages
@@ -82,7 +82,7 @@ def test_an_interrupted_training_says_from_which_epoch_it_resumes(here, monkeypa
 
 
 def test_the_time_of_baselines_is_estimated_and_one_left_out_is_told(here, monkeypatch):
-    monkeypatch.setattr(Baseline, "available", lambda self: self.name in ("linear", "extra_trees"))
+    monkeypatch.setattr(Competitor, "available", lambda self: self.name in ("linear", "extra_trees"))
     monkeypatch.setattr(stages, "write_measures", stop)
     said = said_by(replace(ASKED, baselines=True))
     assert [line for line in said if "xgboost" in line] == [
@@ -97,7 +97,7 @@ def test_a_comparison_says_which_usual_model_is_not_installed(monkeypatch):
     from permgrad.runs.compare.plan import make_plan
 
     assert make_plan([]).notes == ()
-    monkeypatch.setattr(Baseline, "available", lambda self: self.name != "lightgbm")
+    monkeypatch.setattr(Competitor, "available", lambda self: self.name != "lightgbm")
     said = "lightgbm is left out, because lightgbm is not installed: pip install 'permgrad[baselines]'"
     assert make_plan([]).notes == (said,)
     assert make_plan(["default", "linear"]).notes == ()

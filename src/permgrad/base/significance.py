@@ -17,6 +17,8 @@ Floats = npt.NDArray[np.float64]
 LEVEL = 0.05
 #: An effect deserves a sentence from this share of the total on.
 LEAST_SHARE = 0.05
+#: The quantile of the normal distribution for two-sided intervals at 95 %.
+NORMAL_95 = 1.959963984540054
 
 
 def adjusted(p_values: npt.ArrayLike) -> Floats:

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from permgrad.base.checks import as_numbers, check_number, check_whole
 from permgrad.base.errors import InputError, shown
 from permgrad.base.registry import Registry
-from permgrad.evaluation.ranking import importance_shares, kendall, spearman
+from permgrad.evaluation.ranking import importance_shares, kendall, spearman, top_membership
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,12 +76,7 @@ def strongest(importance: npt.ArrayLike, k: int) -> Floats:
             f"k must be between 1 and the number of features, however: k={k}, features={len(values)}; lower it"
         )
     positive = values > 0
-    if positive.sum() <= k:
-        return positive.astype(np.float64)
-    edge = np.sort(values)[-k]
-    above, tied = values > edge, values == edge
-    part: Floats = np.where(above, 1.0, np.where(tied, (k - above.sum()) / tied.sum(), 0.0))
-    return part
+    return positive.astype(np.float64) if positive.sum() <= k else top_membership(values, k)
 
 
 def top_overlap(first: npt.ArrayLike, second: npt.ArrayLike, k: int) -> float:
@@ -94,10 +89,7 @@ def top_overlap(first: npt.ArrayLike, second: npt.ArrayLike, k: int) -> float:
         >>> top_overlap([5, 4, 1, 0], [3, 0, 9, 1], 2)
         0.5
     """
-    left, right = strongest(first, k), strongest(second, k)
-    _check_pair(left, right)
-    whole = max(left.sum(), right.sum())
-    return float(np.minimum(left, right).sum() / whole) if min(left.sum(), right.sum()) > 0 else math.nan
+    return _overlap(strongest(first, k), strongest(second, k))
 
 
 def weighted_overlap(first: npt.ArrayLike, second: npt.ArrayLike, k: int) -> float:
@@ -112,16 +104,17 @@ def weighted_overlap(first: npt.ArrayLike, second: npt.ArrayLike, k: int) -> flo
         >>> weighted_overlap([3, 1, 0], [1, 3, 0], 2)
         0.5
     """
-    left, right = (importance_shares(strongest(own, k) * _importances(own)) for own in (first, second))
-    _check_pair(left, right)
-    return float(np.minimum(left, right).sum()) if min(left.sum(), right.sum()) > 0 else math.nan
+    left, right = (importance_shares(strongest(each, k) * _importances(each)) for each in (first, second))
+    return _overlap(left, right)
 
 
-def _check_pair(left: Floats, right: Floats) -> None:
+def _overlap(left: Floats, right: Floats) -> float:
     if left.shape != right.shape:
         raise InputError(
             f"both lists must be of the same features, however: their shapes are {left.shape} and {right.shape}"
         )
+    sums = left.sum(), right.sum()
+    return float(np.minimum(left, right).sum() / max(sums)) if min(sums) > 0 else math.nan
 
 
 def _importances(importance: npt.ArrayLike) -> Floats:
@@ -227,35 +220,25 @@ def agreement(
         check_whole("k", k, "pass for example 10, or None")
     compute = agreement_measures.get(measure).compute
     strong = usual_k(left.shape[1]) if k is None else k
-    between, own, other = (
-        _pairs(compute, one, two, strong) for one, two in ((left, right), (left, left), (right, right))
-    )
+    # Every split of one with every split of the other: between the models, within the first, within the second.
+    sides = ((left, right), (left, left), (right, right))
+    tables = np.array([[[compute(one, two, strong) for two in theirs] for one in ours] for ours, theirs in sides])
     splits = len(left)
-    everyone = np.arange(splits)
     if splits == 1:
-        value = float(between[0, 0])
-        return Agreement(value, math.nan, (math.nan, math.nan), math.nan, math.nan, math.nan, math.nan, 1)
-    apart = between[~np.eye(splits, dtype=bool)]
-    value, within, ceiling = _summary(between, own, other, everyone)
-    low, high = _gap_interval(between, own, other, test_rows / train_rows)
+        nan = math.nan
+        return Agreement(float(tables[0, 0, 0]), nan, (nan, nan), nan, nan, nan, nan, 1)
+    value, within, ceiling = _summary(tables, np.arange(splits))
+    low, high = _gap_interval(tables, test_rows / train_rows)
+    apart = tables[0][~np.eye(splits, dtype=bool)]
     known = apart[np.isfinite(apart)]
     spread = float(known.std(ddof=1)) if len(known) > 1 else math.nan
     return Agreement(value, spread, within, ceiling, ceiling - value, low, high, splits)
 
 
-def _pairs(
-    compute: Callable[[npt.ArrayLike, npt.ArrayLike, int], float], left: Floats, right: Floats, k: int
-) -> Floats:
-    """Compare every split of one with every split of the other, ``(splits, splits)``."""
-    return np.array([[compute(one, two, k) for two in right] for one in left], dtype=np.float64)
-
-
-def _summary(
-    between: Floats, own: Floats, other: Floats, kept: npt.NDArray[np.intp]
-) -> tuple[float, tuple[float, float], float]:
+def _summary(tables: Floats, splits: npt.NDArray[np.intp]) -> tuple[float, tuple[float, float], float]:
     """Return agreement, both within-agreements and the ceiling over some of the splits."""
-    apart = ~np.eye(len(kept), dtype=bool)
-    value, one, two = (_mean(table[np.ix_(kept, kept)][apart]) for table in (between, own, other))
+    apart = ~np.eye(len(splits), dtype=bool)
+    value, one, two = (_mean(table[np.ix_(splits, splits)][apart]) for table in tables)
     # A model that does not even agree with itself leaves nothing to agree with.
     ceiling = math.sqrt(one * two) if one > 0 and two > 0 else math.nan
     return value, (one, two), ceiling
@@ -266,22 +249,22 @@ def _mean(values: Floats) -> float:
     return float(known.mean()) if len(known) else math.nan
 
 
-def _gap_interval(between: Floats, own: Floats, other: Floats, overlap: float) -> tuple[float, float]:
+def _gap_interval(tables: Floats, overlap: float) -> tuple[float, float]:
     from scipy import stats
 
-    splits = len(between)
+    splits = tables.shape[1]
     if splits < FEWEST_SPLITS:
         return math.nan, math.nan
-    everyone = np.arange(splits)
-    value, _, ceiling = _summary(between, own, other, everyone)
-    without = []
-    for left_out in everyone:
-        part, _, top = _summary(between, own, other, np.delete(everyone, left_out))
-        without.append(top - part)
-    gaps = np.array(without)
+
+    def gap(rows: npt.NDArray[np.intp]) -> float:
+        value, _, ceiling = _summary(tables, rows)
+        return ceiling - value
+
+    every_split = np.arange(splits)
+    gaps = np.array([gap(np.delete(every_split, left_out)) for left_out in every_split])
     variance = (splits - 1) / splits * float(np.sum((gaps - gaps.mean()) ** 2)) * (1 + splits * overlap)
     width = float(stats.t.ppf(0.975, splits - 1)) * math.sqrt(variance)
-    return ceiling - value - width, ceiling - value + width
+    return gap(every_split) - width, gap(every_split) + width
 
 
 def agreement_table(
@@ -318,13 +301,10 @@ def agreement_table(
     rows = []
     for first, second in itertools.combinations(importances, 2):
         for measure in agreement_measures:
-            found = agreement(
-                importances[first], importances[second], measure, k=k, train_rows=train_rows, test_rows=test_rows
-            )
-            gap = (found.gap, found.low, found.high, found.differs)
-            rows.append(
-                (first, second, measure, found.value, found.spread, *found.within, found.ceiling, *gap, found.splits)
-            )
+            pair = (importances[first], importances[second])
+            one = agreement(*pair, measure, k=k, train_rows=train_rows, test_rows=test_rows)
+            gap = (one.gap, one.low, one.high, one.differs)
+            rows.append((first, second, measure, one.value, one.spread, *one.within, one.ceiling, *gap, one.splits))
     columns = ["first", "second", "measure", "agreement", "spread", "within_first", "within_second", "ceiling"]
     frame = pd.DataFrame(rows, columns=[*columns, "gap", "gap_low", "gap_high", "differs", "splits"])
     return frame.astype({"differs": object})

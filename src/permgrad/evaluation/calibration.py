@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say: reliability curves and the expected calibration error.
+"""Whether probabilities mean what they say: reliability curves, the expected calibration error, and single classes.
 
 Rows are put into bins by their predicted probability; a calibrated model is right in each bin as often as it says. The
 expected calibration error (Naeini, Cooper & Hauskrecht 2015) is the mean distance of the two, weighted by rows. It is
@@ -13,18 +13,21 @@ something to learn.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from permgrad.base.errors import InputError
+from permgrad.base.significance import NORMAL_95
 
 Floats = npt.NDArray[np.float64]
 
 #: Bins at most; rows, and sum of p (1 − p), that a bin should have at least.
 MOST_BINS, FEWEST_ROWS, LEAST_DOUBT = 10, 25, 2.0
-_NORMAL_95 = 1.959963984540054
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,34 +70,94 @@ def reliability(positive: npt.ArrayLike, probability: npt.ArrayLike, *, bins: in
         ([0.1, 0.8], [0.0, 1.0], 0.15)
     """
     truth = np.asarray(positive, dtype=np.float64).ravel()
-    given = np.asarray(probability, dtype=np.float64).ravel()
-    if truth.shape != given.shape:
-        raise InputError(f"positive and probability must have as many rows, however: {len(truth)} and {len(given)}")
-    known = np.isfinite(given)
-    truth, given = truth[known], given[known]
-    if not len(given):
+    scores = np.asarray(probability, dtype=np.float64).ravel()
+    if truth.shape != scores.shape:
+        raise InputError(f"positive and probability must have as many rows, however: {len(truth)} and {len(scores)}")
+    known = np.isfinite(scores)
+    truth, scores = truth[known], scores[known]
+    if not len(scores):
         raise InputError("reliability needs a row with a probability, however: there is none")
-    if given.min() < -1e-9 or given.max() > 1 + 1e-9:
+    if scores.min() < -1e-9 or scores.max() > 1 + 1e-9:
         raise InputError(
-            f"probabilities must lie between 0 and 1, however: one is {given[np.argmax(abs(given - 0.5))]:g}"
+            f"probabilities must lie between 0 and 1, however: one is {scores[np.argmax(abs(scores - 0.5))]:g}"
         )
     if bins is not None and bins < 1:
         raise InputError(f"bins must be at least 1, however: bins={bins}")
-    given = np.clip(given, 0, 1)
-    doubt = float(np.sum(given * (1 - given)))
-    usual = max(1, min(MOST_BINS, len(given) // FEWEST_ROWS, int(doubt / LEAST_DOUBT)))
-    wanted = usual if bins is None else bins
-    member = _bins(given, wanted)
+    scores = np.clip(scores, 0, 1)
+    doubt = float(np.sum(scores * (1 - scores)))
+    usual = max(1, min(MOST_BINS, len(scores) // FEWEST_ROWS, int(doubt / LEAST_DOUBT)))
+    member = _bins(scores, usual if bins is None else bins)
     rows = np.bincount(member)
-    predicted = np.bincount(member, weights=given) / rows
+    predicted = np.bincount(member, weights=scores) / rows
     observed = np.bincount(member, weights=truth) / rows
     low, high = _wilson(observed, rows)
-    noise = np.bincount(member, weights=given * (1 - given))
-    share = rows / len(given)
+    noise = np.bincount(member, weights=scores * (1 - scores))
+    share = rows / len(scores)
     # |mean of independent draws − its expectation| is about √(2/π) standard deviations on average.
     chance = float(np.sum(share * np.sqrt(2 / math.pi * np.maximum(noise, 0)) / rows))
     error = float(np.sum(share * np.abs(observed - predicted)))
     return Reliability(predicted, observed, low, high, rows.astype(np.int64), error, chance)
+
+
+def per_class(
+    y: npt.ArrayLike,
+    probabilities: npt.ArrayLike,
+    classes: Sequence[Any] | npt.NDArray[Any],
+    predictions: npt.ArrayLike | None = None,
+) -> pd.DataFrame:
+    """Compute every measure of single classes.
+
+    Args:
+        y: The truth ``(rows,)``; rows of a class that the model does not know count as missed by all others.
+        probabilities: ``(rows, classes)`` in the order of ``classes``.
+        classes: The classes that the model knows.
+        predictions: Predicted classes ``(rows,)``; None: the most probable ones.
+
+    Returns:
+        One row per class: ``class, rows`` (that are of it), ``predicted`` (that are called so), ``precision`` (share of
+        those called so that are of it), ``recall`` (share of its rows that are called so), ``f1``, and, one versus the
+        rest, ``roc_auc, average_precision, calibration_error``. What the rows do not define is NaN.
+
+    Raises:
+        InputError: Shapes do not fit together.
+
+    Examples:
+        >>> found = per_class(["a", "a", "b"], [[0.9, 0.1], [0.4, 0.6], [0.2, 0.8]], ["a", "b"])
+        >>> found[["class", "precision", "recall"]].values.tolist()
+        [['a', 1.0, 0.5], ['b', 0.5, 1.0]]
+    """
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    truth, table = np.asarray(y), np.asarray(probabilities, dtype=np.float64)
+    if truth.ndim != 1 or table.shape != (len(truth), len(classes)):
+        raise InputError(
+            "probabilities must have one row per row of y and one column per class, however: "
+            f"the shape is {table.shape} and ({len(truth)}, {len(classes)}) is needed"
+        )
+    labels = pd.Index(np.asarray(classes))
+    codes = labels.get_indexer(pd.Index(truth))
+    if predictions is None:
+        called = table.argmax(axis=1) if len(truth) else np.zeros(0, dtype=np.int64)
+    else:
+        called = labels.get_indexer(pd.Index(np.asarray(predictions)))
+    frame = pd.DataFrame({"class": list(classes)})
+    members, predictions_of = (
+        np.array([values == place for place in range(len(labels))]) for values in (codes, called)
+    )
+    rows, predicted = members.sum(axis=1), predictions_of.sum(axis=1)
+    hits = (members & predictions_of).sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        values = [rows, predicted, hits / predicted, hits / rows, 2 * hits / (rows + predicted)]
+    frame[["rows", "predicted"]] = np.column_stack(values[:2])
+    frame[["precision", "recall", "f1"]] = np.column_stack(values[2:])
+    areas = []
+    for one, scores in zip(members, table.T, strict=True):
+        both = one.any() and not one.all() and bool(np.all(np.isfinite(scores)))
+        ranked = [score(one, scores) if both else math.nan for score in (roc_auc_score, average_precision_score)]
+        known = np.isfinite(scores).any()
+        areas.append([*ranked, reliability(one, np.clip(scores, 0, 1)).error if known else math.nan])
+    frame[["roc_auc", "average_precision", "calibration_error"]] = np.asarray(areas, dtype=np.float64)
+    return frame
 
 
 def _bins(values: Floats, count: int) -> npt.NDArray[np.int64]:
@@ -109,8 +172,8 @@ def _bins(values: Floats, count: int) -> npt.NDArray[np.int64]:
 
 
 def _wilson(share: Floats, rows: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
-    square = _NORMAL_95**2
+    square = NORMAL_95**2
     centre = (share + square / (2 * rows)) / (1 + square / rows)
-    half = _NORMAL_95 * np.sqrt(share * (1 - share) / rows + square / (4 * rows**2)) / (1 + square / rows)
+    half = NORMAL_95 * np.sqrt(share * (1 - share) / rows + square / (4 * rows**2)) / (1 + square / rows)
     # Rounding must not push an end past the share itself.
     return np.clip(np.minimum(centre - half, share), 0, 1), np.clip(np.maximum(centre + half, share), 0, 1)

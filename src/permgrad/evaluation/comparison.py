@@ -28,6 +28,7 @@ from permgrad.evaluation.agreement import agreement_table, usual_k
 from permgrad.evaluation.agreement import strongest as strongest_of
 from permgrad.evaluation.metrics import Metric, metrics
 from permgrad.evaluation.paired import corrected_paired_test, holm, mean_ranks
+from permgrad.evaluation.ranking import importance_shares
 
 Floats = npt.NDArray[np.float64]
 
@@ -74,9 +75,9 @@ class Comparison:
 
     Examples:
         >>> frame = pd.DataFrame({"model": ["a", "b"] * 3, "fold": [1, 1, 2, 2, 3, 3], "rmse": [1, 2, 1, 2.1, 1, 1.9]})
-        >>> found = Comparison("t", "y", "regression", "rmse", (Contestant("a", "A", "baseline"),
-        ...                    Contestant("b", "B", "baseline")), frame.assign(train_rows=80, test_rows=20))
-        >>> found.best, found.standing.set_index("model").loc["b", "difference"].item()
+        >>> comparison = Comparison("t", "y", "regression", "rmse", (Contestant("a", "A", "baseline"),
+        ...                         Contestant("b", "B", "baseline")), frame.assign(train_rows=80, test_rows=20))
+        >>> comparison.best, comparison.standing.set_index("model").loc["b", "difference"].item()
         ('a', 1.0)
     """
 
@@ -154,25 +155,26 @@ class Comparison:
         tests = self._against_best(wide)
         lines = []
         for one in self.contestants:
-            own = self.scores[self.scores["model"] == one.name]
-            values = wide[one.name].dropna().to_numpy() if one.name in wide else np.zeros(0)
-            seconds = own["fit_seconds"].astype(np.float64) if "fit_seconds" in own else pd.Series(dtype=np.float64)
-            failed = int((own["problem"].fillna("") != "").sum()) if "problem" in own else 0
+            rows = self.scores[self.scores["model"] == one.name]
+            values = wide[one.name].dropna() if one.name in wide else pd.Series(dtype=np.float64)
+            seconds = rows["fit_seconds"] if "fit_seconds" in rows else pd.Series(dtype=np.float64)
             lines.append(
                 {
                     "model": one.name,
                     "label": one.label,
                     "kind": one.kind,
-                    "mean": float(values.mean()) if len(values) else math.nan,
-                    "std": float(values.std(ddof=1)) if len(values) > 1 else math.nan,
-                    "lowest": float(values.min()) if len(values) else math.nan,
-                    "highest": float(values.max()) if len(values) else math.nan,
+                    "mean": values.mean(),
+                    "std": values.std(ddof=1),
+                    "lowest": values.min(),
+                    "highest": values.max(),
                     "rank": ranks.get(one.name, math.nan),
                     **tests.get(one.name, _no_test()),
                     # Other work on the machine may disturb a fold: the median does not mind.
-                    "fit_seconds": float(seconds.median()) if seconds.notna().any() else math.nan,
+                    "fit_seconds": rows["fit_seconds"].astype(np.float64).median()
+                    if "fit_seconds" in rows
+                    else math.nan,
                     "folds": len(values),
-                    "failed": failed,
+                    "failed": int((rows["problem"].fillna("") != "").sum()) if "problem" in rows else 0,
                 }
             )
         frame = pd.DataFrame(lines)
@@ -190,12 +192,11 @@ class Comparison:
         if self.best is None:
             return {}
         tests = {str(name): self._test(wide, self.best, str(name)) for name in wide if name != self.best}
-        found = {name: test for name, test in tests.items() if test is not None}
-        if found:
-            adjusted = holm([test["p_value"] for test in found.values()])
-            for test, p in zip(found.values(), adjusted.tolist(), strict=True):
-                test["p_holm"] = p
-        return {self.best: {**_no_test(), "difference": 0.0}, **found}
+        defined = {name: test for name, test in tests.items() if test is not None}
+        if defined:
+            for test, p in zip(defined.values(), holm([one["p_value"] for one in defined.values()]), strict=True):
+                test["p_holm"] = float(p)
+        return {self.best: {**_no_test(), "difference": 0.0}, **defined}
 
     def _test(self, wide: pd.DataFrame, first: str, second: str) -> dict[str, float] | None:
         """Return by how much ``first`` is better than ``second``; None for fewer than two common folds."""
@@ -204,14 +205,9 @@ class Comparison:
             return None
         sign = 1.0 if self.measure.direction == "higher" else -1.0
         train, test = self.sizes
-        found = corrected_paired_test(sign * (both[first] - both[second]).to_numpy(), train_rows=train, test_rows=test)
-        return {
-            "difference": found.difference,
-            "ci_low": found.low,
-            "ci_high": found.high,
-            "p_value": found.p_value,
-            "p_holm": math.nan,
-        }
+        pair = corrected_paired_test(sign * (both[first] - both[second]).to_numpy(), train_rows=train, test_rows=test)
+        values = (pair.difference, pair.low, pair.high, pair.p_value, math.nan)
+        return dict(zip(_no_test(), values, strict=True))
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
@@ -220,13 +216,9 @@ class Comparison:
         Columns: ``first, second, difference`` (by how much the first is better), ``ci_low, ci_high, p_value, p_holm``.
         """
         wide = self.table_of(self.metric)
-        lines = []
-        for first, second in itertools.combinations([str(name) for name in wide], 2):
-            found = self._test(wide, first, second)
-            if found is not None:
-                lines.append({"first": first, "second": second, **found})
-        columns = ["first", "second", "difference", "ci_low", "ci_high", "p_value", "p_holm"]
-        frame = pd.DataFrame(lines, columns=columns)
+        tests = {pair: self._test(wide, *pair) for pair in itertools.combinations([str(name) for name in wide], 2)}
+        lines = [{"first": first, "second": second, **test} for (first, second), test in tests.items() if test]
+        frame = pd.DataFrame(lines, columns=["first", "second", *_no_test()])
         if len(frame):
             frame["p_holm"] = holm(frame["p_value"].to_numpy())
         return frame
@@ -258,10 +250,12 @@ class Comparison:
     def _on_common_folds(self, column: str) -> dict[str, Floats]:
         if not len(self.importances):
             return {}
-        own = self.importances[self.importances["method"] == "permutation"]
-        wide = own.pivot_table(index=["model", "fold"], columns="feature", values=column, aggfunc="first", dropna=False)
+        frame = self.importances[self.importances["method"] == "permutation"]
+        wide = frame.pivot_table(
+            index=["model", "fold"], columns="feature", values=column, aggfunc="first", dropna=False
+        )
         wide = wide.reindex(columns=self.features)
-        explained = set(zip(own["model"], own["fold"], strict=True))
+        explained = set(zip(frame["model"], frame["fold"], strict=True))
         have = {name: [fold for fold in self.folds if (name, fold) in explained] for name in self.names}
         have = {name: folds for name, folds in have.items() if 2 * len(folds) >= len(self.folds) and folds}
         common = [fold for fold in self.folds if all(fold in folds for folds in have.values())]
@@ -275,14 +269,14 @@ class Comparison:
 
         Where there are no p-values, as in comparisons of an older permgrad, every feature above 0 counts.
         """
-        known = "p_value" in self.importances
-        p_values = self._on_common_folds("p_value") if known else {}
-        found = {}
+        p_values = self._on_common_folds("p_value") if "p_value" in self.importances else {}
+        clear = {}
         for name, values in self.reliance.items():
-            own = over_splits(p_values[name]) if known else np.full(values.shape[1], math.nan)
-            untested = np.isnan(own).all()
-            found[name] = clearly(values.mean(axis=0), np.zeros_like(own) if untested else adjusted(own[:, None])[:, 0])
-        return found
+            p = over_splits(p_values[name]) if p_values else np.full(values.shape[1], math.nan)
+            clear[name] = clearly(
+                values.mean(axis=0), np.zeros_like(p) if np.isnan(p).all() else adjusted(p[:, None])[:, 0]
+            )
+        return clear
 
     @cached_property
     def k(self) -> int:
@@ -301,8 +295,6 @@ class Comparison:
         Importances below 0 count as 0, and those of a fold are divided by their sum: losses of different models have
         different sizes, and what is compared is which features they rely on.
         """
-        from permgrad.evaluation.ranking import importance_shares
-
         columns = {
             name: np.mean([importance_shares(row) for row in values], axis=0) for name, values in self.reliance.items()
         }
@@ -318,8 +310,8 @@ class Comparison:
         """
         shares = {str(name): column.to_numpy(dtype=np.float64) for name, column in self.shares().items()}
         return {
-            name: strongest_of(np.where((own >= MATTERS) & self.clear[name], own, 0.0), self.k)
-            for name, own in shares.items()
+            name: strongest_of(np.where((share >= MATTERS) & self.clear[name], share, 0.0), self.k)
+            for name, share in shares.items()
         }
 
     # ---- leaving it --------------------------------------------------------------------------------------------------
@@ -327,7 +319,7 @@ class Comparison:
         """Return everything but the frames of scores and importances as JSON-able facts."""
         from permgrad.report.page.comparison import sentences
 
-        found: dict[str, Any] = plain(
+        facts: dict[str, Any] = plain(
             {
                 "table": self.table,
                 "target": self.target,
@@ -346,7 +338,7 @@ class Comparison:
                 **self.facts,
             }
         )
-        return found
+        return facts
 
     def _strongest_names(self) -> dict[str, list[str]]:
         """Return each model's strongest features, the strongest first."""
@@ -357,13 +349,12 @@ class Comparison:
         }
 
     def _metric_means(self) -> dict[str, dict[str, dict[str, float]]]:
-        known = [str(name) for name in self.scores if name in metrics]
+        measured = [str(name) for name in self.scores if name in metrics]
+        values = self.scores[measured].astype(float).groupby(self.scores["model"], sort=False)
+        means, spreads = values.mean(), values.std(ddof=1)
         return {
-            str(model): {
-                name: {"mean": float(own[name].astype(float).mean()), "std": float(own[name].astype(float).std(ddof=1))}
-                for name in known
-            }
-            for model, own in self.scores.groupby("model", sort=False)
+            str(model): {name: {"mean": means.loc[model, name], "std": spreads.loc[model, name]} for name in measured}
+            for model in means.index
         }
 
     def to_html(self) -> str:

@@ -47,8 +47,8 @@ def false_discovery_rate(relevant: npt.ArrayLike, called: npt.ArrayLike) -> floa
         >>> false_discovery_rate([True, True, False], [True, False, True])
         0.5
     """
-    truth, said = _flags(relevant, called)
-    return float(np.sum(said & ~truth) / said.sum()) if said.any() else 0.0
+    truth, flags = _flags(relevant, called)
+    return float(np.sum(flags & ~truth) / flags.sum()) if flags.any() else 0.0
 
 
 def power(relevant: npt.ArrayLike, called: npt.ArrayLike) -> float:
@@ -58,8 +58,8 @@ def power(relevant: npt.ArrayLike, called: npt.ArrayLike) -> float:
         >>> power([True, True, False], [True, False, True])
         0.5
     """
-    truth, said = _flags(relevant, called)
-    return float(np.sum(said & truth) / truth.sum()) if truth.any() else math.nan
+    truth, flags = _flags(relevant, called)
+    return float(np.sum(flags & truth) / truth.sum()) if truth.any() else math.nan
 
 
 def interval_coverage(truth: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayLike) -> float:
@@ -84,10 +84,10 @@ def interval_coverage(truth: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayL
 
 
 def _flags(relevant: npt.ArrayLike, called: npt.ArrayLike) -> tuple[Booleans, Booleans]:
-    truth, said = np.asarray(relevant), np.asarray(called)
-    if truth.ndim != 1 or truth.shape != said.shape or truth.dtype != bool or said.dtype != bool:
+    truth, flags = np.asarray(relevant), np.asarray(called)
+    if truth.ndim != 1 or truth.shape != flags.shape or truth.dtype != bool or flags.dtype != bool:
         raise InputError(
             "relevant and called must be true or false for each feature, both of shape (features,), however: "
-            f"their shapes are {truth.shape} and {said.shape}, their types {truth.dtype} and {said.dtype}"
+            f"their shapes are {truth.shape} and {flags.shape}, their types {truth.dtype} and {flags.dtype}"
         )
-    return truth, said
+    return truth, flags

@@ -93,9 +93,9 @@ def faithfulness_curves(
     deleted, inserted = rows.copy(), donors.copy()
     deletion, insertion = [float(np.mean(loss(deleted)))], [float(np.mean(loss(inserted)))]
     for name in ranking:
-        own = columns[name]
-        deleted[:, own] = donors[:, own]
-        inserted[:, own] = rows[:, own]
+        places = columns[name]
+        deleted[:, places] = donors[:, places]
+        inserted[:, places] = rows[:, places]
         deletion.append(float(np.mean(loss(deleted))))
         insertion.append(float(np.mean(loss(inserted))))
     return Curves(np.array(deletion), np.array(insertion))

@@ -47,13 +47,7 @@ class PairedTest:
 
     def to_dict(self) -> dict[str, float | int]:
         """Return the fields as JSON-able numbers."""
-        return {
-            "difference": self.difference,
-            "low": self.low,
-            "high": self.high,
-            "p_value": self.p_value,
-            "splits": self.splits,
-        }
+        return dict(vars(self))
 
 
 def corrected_paired_test(differences: npt.ArrayLike, *, train_rows: int, test_rows: int) -> PairedTest:
@@ -76,8 +70,8 @@ def corrected_paired_test(differences: npt.ArrayLike, *, train_rows: int, test_r
         InputError: Fewer than two splits, a difference that is not finite, or numbers of rows below 1.
 
     Examples:
-        >>> found = corrected_paired_test([0.01, 0.02, 0.015, 0.012, 0.018], train_rows=600, test_rows=200)
-        >>> round(found.difference, 3), found.p_value < 0.05
+        >>> test = corrected_paired_test([0.01, 0.02, 0.015, 0.012, 0.018], train_rows=600, test_rows=200)
+        >>> round(test.difference, 3), test.p_value < 0.05
         (0.015, True)
     """
     values = as_numbers("differences", differences, "pass one for each split")
@@ -133,8 +127,10 @@ def mean_ranks(table: Mapping[str, Sequence[float]], higher_is_better: bool) -> 
             f"ranks need a mapping of model to its values, however: table={shown(table)}; pass for example "
             "{'a': [0.9, 0.8], 'b': [0.7, 0.8]}"
         )
-    rows = {name: np.atleast_1d(as_numbers(f"values of {name!r}", own, "pass a list")) for name, own in table.items()}
-    lengths = {name: len(own) for name, own in rows.items()}
+    rows = {
+        name: np.atleast_1d(as_numbers(f"values of {name!r}", cells, "pass a list")) for name, cells in table.items()
+    }
+    lengths = {name: len(values) for name, values in rows.items()}
     if not lengths or len(set(lengths.values())) != 1 or min(lengths.values()) == 0:
         raise InputError(
             "ranks need at least one model, and as many values of each model as there are cells, however: the numbers "

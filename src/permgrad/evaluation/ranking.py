@@ -99,12 +99,10 @@ def spearman(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
         >>> round(spearman([1, 2, 3], [10, 20, 30]), 12), round(spearman([1, 2, 3], [3, 2, 1]), 12)
         (1.0, -1.0)
     """
-    from scipy.stats import rankdata
+    from scipy.stats import spearmanr
 
-    left, right = (rankdata(values) for values in _pair(truth, estimate))
-    left, right = left - left.mean(), right - right.mean()
-    scale = np.sqrt(np.sum(left**2) * np.sum(right**2))
-    return float(np.clip(np.sum(left * right) / scale, -1.0, 1.0)) if scale > 0 else math.nan
+    left, right = _pair(truth, estimate)
+    return math.nan if np.ptp(left) == 0 or np.ptp(right) == 0 else float(spearmanr(left, right).statistic)
 
 
 def kendall(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
@@ -147,10 +145,14 @@ def top_k_recovery(truth: npt.ArrayLike, estimate: npt.ArrayLike, k: int | None 
     if not 1 <= k <= len(left):
         raise InputError(f"k must be between 1 and the number of features, however: k={k}, features={len(left)}")
     belongs = left >= np.sort(left)[-k]
-    edge = np.sort(right)[-k]
-    above, tied = right > edge, right == edge
-    chance = np.where(above, 1.0, np.where(tied, (k - above.sum()) / tied.sum(), 0.0))
-    return float(np.sum(chance[belongs]) / k)
+    return float(np.sum(top_membership(right, k)[belongs]) / k)
+
+
+def top_membership(values: npt.NDArray[np.float64], k: int) -> npt.NDArray[np.float64]:
+    """Return how far each value is among the ``k`` largest: 1, 0, or a part where ties straddle the edge."""
+    edge = np.sort(values)[-k]
+    above, tied = values > edge, values == edge
+    return np.where(above, 1.0, np.where(tied, (k - above.sum()) / tied.sum(), 0.0))
 
 
 def relevance_auc(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.base.random import generator
-from permgrad.base.significance import LEVEL, holm
+from permgrad.base.significance import LEVEL, NORMAL_95, holm
 from permgrad.evaluation.metrics import Task, metrics, primary_metric
 
 Floats = npt.NDArray[np.float64]
@@ -26,8 +26,6 @@ Floats = npt.NDArray[np.float64]
 DRAWS = 1999
 #: More rows than this are drawn in as many random groups of equal size, which gives the same spread.
 _MOST_DRAWN = 4000
-#: The quantile of the normal distribution beyond which an order of rows is more than chance.
-_TWO_SIDED_95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -72,42 +70,41 @@ class Paired:
 Sums = tuple[Floats, Callable[[Floats], Floats]]
 
 
-def _ratio(own: Floats, weight: Floats | None = None) -> Sums:
-    weight = np.ones(len(own)) if weight is None else weight
-    return np.column_stack([own * weight, weight]), lambda sums: sums[:, 0] / sums[:, 1]
+def _ratio(values: Floats, weight: Floats | None = None) -> Sums:
+    weight = np.ones(len(values)) if weight is None else weight
+    return np.column_stack([values * weight, weight]), lambda sums: sums[:, 0] / sums[:, 1]
 
 
-def _rmse(given: Predicted) -> Sums:
-    table, mean = _ratio((given.truth - given.guess) ** 2)
+def _rmse(model: Predicted) -> Sums:
+    table, mean = _ratio((model.truth - model.guess) ** 2)
     return table, lambda sums: np.sqrt(mean(sums))
 
 
-def _accuracy(given: Predicted) -> Sums:
-    return _ratio((given.guess.argmax(axis=1) == given.truth).astype(np.float64))
+def _accuracy(model: Predicted) -> Sums:
+    return _ratio((model.guess.argmax(axis=1) == model.truth).astype(np.float64))
 
 
-def _log_loss(given: Predicted) -> Sums:
-    classes = given.guess.shape[1]
-    known = (given.truth >= 0) & (given.truth < classes)
-    at = np.where(known, given.truth, 0)
-    chosen = given.guess[np.arange(len(at)), at] / given.guess.sum(axis=1)
+def _log_loss(model: Predicted) -> Sums:
+    known = (model.truth >= 0) & (model.truth < model.guess.shape[1])
+    at = np.where(known, model.truth, 0)
+    chosen = model.guess[np.arange(len(at)), at] / model.guess.sum(axis=1)
     return _ratio(-np.log(np.clip(chosen, np.finfo(np.float64).eps, 1.0)), known.astype(np.float64))
 
 
-def _roc_auc(given: Predicted) -> Sums:
+def _roc_auc(model: Predicted) -> Sums:
     """Mean over the classes that occur, of two classes the second one."""
-    classes = given.guess.shape[1]
+    classes = model.guess.shape[1]
     columns: list[Floats] = []
     for k in [1] if classes == 2 else range(classes):
-        own = given.truth == k
-        if own.any() and not own.all():
-            scores = given.guess[:, k]
-            columns += [*_placements(scores, own), *_placements(scores, ~own)]
+        members = model.truth == k
+        if members.any() and not members.all():
+            scores = model.guess[:, k]
+            columns += [*_placements(scores, members), *_placements(scores, ~members)]
     if not columns:
-        return _ratio(np.full(len(given.truth), np.nan))
+        return _ratio(np.full(len(model.truth), np.nan))
     table = np.column_stack(columns)
-    whole = table.sum(axis=0)
-    centre = whole[0::4] / whole[1::4]
+    total = table.sum(axis=0)
+    centre = total[0::4] / total[1::4]
 
     def area(sums: Floats) -> Floats:
         # The rows of the other class say with which probability a row of the class lies above them.
@@ -120,13 +117,13 @@ def _roc_auc(given: Predicted) -> Sums:
     return table, area
 
 
-def _placements(scores: Floats, own: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Return for each row of ``own`` the share of the others that it lies above (0 elsewhere), and ``own``."""
-    others = np.sort(scores[~own])
-    above = np.searchsorted(others, scores[own], "left") + np.searchsorted(others, scores[own], "right")
+def _placements(scores: Floats, members: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Return for each member the share of the other rows that it lies above (0 elsewhere), and the members."""
+    rivals = np.sort(scores[~members])
+    above = np.searchsorted(rivals, scores[members], "left") + np.searchsorted(rivals, scores[members], "right")
     placed = np.zeros(len(scores))
-    placed[own] = above / (2 * len(others))
-    return placed, own.astype(np.float64)
+    placed[members] = above / (2 * len(rivals))
+    return placed, members.astype(np.float64)
 
 
 _SUMS: dict[str, Callable[[Predicted], Sums]] = {
@@ -191,14 +188,14 @@ def _drawn_sums(table: Floats, stream: np.random.Generator) -> Floats:
         group = stream.permutation(np.arange(rows) % _MOST_DRAWN)
         table = np.column_stack([np.bincount(group, column, _MOST_DRAWN) for column in table.T])
         rows = _MOST_DRAWN
-    found = np.empty((DRAWS, table.shape[1]))
+    sums = np.empty((DRAWS, table.shape[1]))
     step = max(1, 2_000_000 // rows)
     for start in range(0, DRAWS, step):
         count = min(step, DRAWS - start)
         places = stream.integers(0, rows, (count, rows)) + rows * np.arange(count)[:, None]
         times = np.bincount(places.ravel(), minlength=count * rows).reshape(count, rows)
-        found[start : start + count] = times @ table
-    return found
+        sums[start : start + count] = times @ table
+    return sums
 
 
 # ---- against a constant, against other models ------------------------------------------------------------------------
@@ -241,16 +238,13 @@ def skill(task: Task, ours: Predicted, constant: Predicted, *, seed: int) -> Ski
     is taken for knowledge in few tables (0 to 4 % in simulated settings).
     """
     classes = 0 if task == "regression" else ours.guess.shape[1]
-    found = {
-        name: one
-        for name in skill_measures(task, classes)
-        if (one := paired_bootstrap(name, ours, constant, seed=seed)) is not None
-    }
-    if not found:
+    tests = {name: paired_bootstrap(name, ours, constant, seed=seed) for name in skill_measures(task, classes)}
+    measures = {name: test for name, test in tests.items() if test is not None}
+    if not measures:
         return None
-    better = [one for one in found.values() if one.difference > 0 and one.p_value * len(found) < LEVEL]
-    learnt = any(one.metric != "roc_auc" or orders_rows(ours, one) for one in better)
-    return Skill(found, learnt)
+    better = [test for test in measures.values() if test.difference > 0 and test.p_value * len(measures) < LEVEL]
+    learnt = any(test.metric != "roc_auc" or orders_rows(ours, test) for test in better)
+    return Skill(measures, learnt)
 
 
 def orders_rows(ours: Predicted, area: Paired) -> bool:
@@ -259,23 +253,23 @@ def orders_rows(ours: Predicted, area: Paired) -> bool:
     Without any order, the area of one class versus the rest has variance (n + 1) / (12 n₁ n₀) (the rank sum's); for a
     mean over classes the mean of their deviations bounds its own.
     """
-    total = len(ours.truth)
-    own = np.array([np.sum(ours.truth == k) for k in range(ours.guess.shape[1])], dtype=np.float64)
-    own = own[(own > 0) & (own < total)]
-    own = own[:1] if ours.guess.shape[1] == 2 else own
-    if not len(own):
+    total, classes = len(ours.truth), ours.guess.shape[1]
+    counts = np.array([np.sum(ours.truth == k) for k in range(classes)], dtype=np.float64)
+    counts = counts[(counts > 0) & (counts < total)]
+    counts = counts[:1] if classes == 2 else counts
+    if not len(counts):
         return False
-    deviation = float(np.sqrt((total + 1) / (12 * own * (total - own))).mean())
-    return area.ci_low > 0 and area.difference > _TWO_SIDED_95 * deviation
+    deviation = float(np.sqrt((total + 1) / (12 * counts * (total - counts))).mean())
+    return area.ci_low > 0 and area.difference > NORMAL_95 * deviation
 
 
 def against_others(
-    task: Task, ours: Predicted, others: Mapping[str, Predicted], *, seed: int
+    task: Task, ours: Predicted, rivals: Mapping[str, Predicted], *, seed: int
 ) -> dict[str, dict[str, Any]]:
     """Compare a model with others by the metric that stands first; ``p_holm`` is adjusted for their number."""
     classes = 0 if task == "regression" else ours.guess.shape[1]
     metric = primary_metric(task, classes).name
-    tests = {name: paired_bootstrap(metric, ours, own, seed=seed) for name, own in others.items()}
-    known = {name: one for name, one in tests.items() if one is not None}
-    adjusted = holm([one.p_value for one in known.values()]).tolist() if known else []
-    return {name: {**one.to_dict(), "p_holm": p} for (name, one), p in zip(known.items(), adjusted, strict=True)}
+    tests = {name: paired_bootstrap(metric, ours, rival, seed=seed) for name, rival in rivals.items()}
+    defined = {name: test for name, test in tests.items() if test is not None}
+    adjusted = holm([test.p_value for test in defined.values()]).tolist() if defined else []
+    return {name: {**test.to_dict(), "p_holm": p} for (name, test), p in zip(defined.items(), adjusted, strict=True)}

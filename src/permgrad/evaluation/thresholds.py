@@ -1,4 +1,4 @@
-"""Where to cut a score: the threshold that is best for F1, balanced accuracy or a cost, over all cuts there are.
+"""Where to cut a score: the threshold that is best for F1, balanced accuracy or a cost; classes never predicted.
 
 With few rows of one class the cut at one half is rarely the right one. Choose it on rows held out of training (on
 training rows a network is too sure of itself), and judge it on others again.
@@ -7,7 +7,7 @@ training rows a network is too sure of itself), and judge it on others again.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.base.checks import as_numbers, check_choice, is_finite_number, is_number
-from permgrad.base.errors import InputError, shown, unknown
+from permgrad.base.errors import InputError, listed, shown, unknown
 from permgrad.base.files import plain
 from permgrad.base.registry import Registry
 
@@ -194,14 +194,75 @@ def metrics_at(
     truth, _ = _truth(y, positive)
     called = _scores(scores) >= value
     _check_lengths(truth, called)
-    cuts = Cuts(
-        np.array([value]),
-        np.array([int((truth & called).sum())]),
-        np.array([int((~truth & called).sum())]),
-        int(truth.sum()),
-        int((~truth).sum()),
-    )
+    counts = [np.array([int((rows & called).sum())]) for rows in (truth, ~truth)]
+    cuts = Cuts(np.array([value]), *counts, int(truth.sum()), int((~truth).sum()))
     return _metrics(cuts, 0, _checked_cost("cost", cost) if cost is not None else {})
+
+
+# ---- classes that are never predicted --------------------------------------------------------------------------------
+def never_predicted(
+    classes: Sequence[Any] | npt.NDArray[Any],
+    validation: tuple[npt.NDArray[Any], npt.NDArray[np.float64]],
+    test: tuple[npt.NDArray[Any], npt.NDArray[np.float64]],
+) -> list[dict[str, Any]]:
+    """Return facts about each class that some test rows have and no test row is predicted to have, the largest first.
+
+    Args:
+        classes: The model's classes, in its order.
+        validation: Truth ``(rows,)`` and probabilities ``(rows, classes)`` of rows that a threshold is chosen on.
+        test: The same of the test rows.
+
+    Returns:
+        ``{"class", "rows", "threshold", "found", "called"}``: how many rows have the class; the probability from which
+        to predict it, the best for balanced accuracy on the validation rows (None: they do not tell); how many of the
+        rows are then found, and how many rows are then predicted to have the class.
+
+    Examples:
+        >>> y = np.array(["bad", "good", "good", "good"])
+        >>> rows = (y, np.array([[0.4, 0.6], [0.1, 0.9], [0.1, 0.9], [0.2, 0.8]]))
+        >>> never_predicted(["bad", "good"], rows, rows)
+        [{'class': 'bad', 'rows': 1, 'threshold': 0.30000000000000004, 'found': 1, 'called': 1}]
+    """
+    missed: list[dict[str, Any]] = []
+    predicted = np.unique(test[1].argmax(axis=1)) if len(test[0]) else ()
+    for place, label in enumerate(classes):
+        members, held = test[0] == label, validation[0] == label
+        if place in predicted or not members.any():
+            continue
+        facts = {"class": plain(label), "rows": int(members.sum()), "threshold": None, "found": None, "called": None}
+        if held.any() and not held.all():
+            cut = choose_threshold(held, validation[1][:, place], by="balanced_accuracy", positive=True)
+            called = cut.apply(test[1][:, place])
+            if np.isfinite(cut.value):
+                facts |= {"threshold": cut.value, "found": int((called & members).sum()), "called": int(called.sum())}
+        missed.append(facts)
+    return sorted(missed, key=lambda facts: -facts["rows"])
+
+
+def never_predicted_words(missed: Sequence[dict[str, Any]], most: int = 3) -> list[str]:
+    """Return a sentence or two for each class that is never predicted; of many classes for the largest.
+
+    Examples:
+        >>> facts = {"class": "bad", "rows": 104, "threshold": 0.2134, "found": 81, "called": 180}
+        >>> never_predicted_words([facts])[0].split(". ")[0]
+        "The model finds 0 of 104 'bad': no test row is predicted so"
+    """
+    sentences = []
+    for facts in missed[:most]:
+        label = repr(str(facts["class"]))
+        words = f"The model finds 0 of {facts['rows']:,} {label}: no test row is predicted so."
+        if facts["threshold"] is not None and facts["found"]:
+            precision = 100 * facts["found"] / facts["called"]
+            words += (
+                f" With a threshold of {facts['threshold']:.3g} for its probability, the best for balanced accuracy on "
+                f"validation rows, it finds {facts['found']:,} of them; {precision:.0f} % of the rows predicted "
+                f"{label} are then right."
+            )
+        sentences.append(words)
+    if len(missed) > most:
+        more = [str(facts["class"]) for facts in missed[most:]]
+        sentences.append(f"It never predicts {len(more)} more classes either: {listed(more, show=repr)}.")
+    return sentences
 
 
 # ---- the parts -------------------------------------------------------------------------------------------------------
@@ -242,7 +303,7 @@ def _metrics(cuts: Cuts, at: int, cost: Mapping[str, float]) -> dict[str, Any]:
     hits, alarms = int(cuts.true_positive[at]), int(cuts.false_positive[at])
     missed, passed = cuts.positives - hits, cuts.negatives - alarms
     rows = cuts.positives + cuts.negatives
-    found: dict[str, Any] = {
+    measures: dict[str, Any] = {
         "accuracy": (hits + passed) / rows,
         "balanced_accuracy": float(_balanced_accuracy(cuts, {})[at]),
         "precision": hits / (hits + alarms) if hits + alarms else None,
@@ -253,8 +314,8 @@ def _metrics(cuts: Cuts, at: int, cost: Mapping[str, float]) -> dict[str, Any]:
         "confusion_matrix": [[passed, alarms], [missed, hits]],
     }
     if cost:
-        found["cost"] = float(_total_cost(cuts, cost)[at])
-    return found
+        measures["cost"] = float(_total_cost(cuts, cost)[at])
+    return measures
 
 
 def _truth(y: npt.ArrayLike, positive: Any) -> tuple[npt.NDArray[np.bool_], Any]:
@@ -272,10 +333,10 @@ def _truth(y: npt.ArrayLike, positive: Any) -> tuple[npt.NDArray[np.bool_], Any]
     if positive is None:
         positive = labels[1]
     try:
-        known = positive in labels
+        is_label = positive in labels
     except (TypeError, ValueError, RuntimeError):  # arrays, tensors and pandas' NA are equal to nothing
-        known = False
-    if not known:
+        is_label = False
+    if not is_label:
         raise unknown("positive", positive, list(map(str, labels)))
     return np.asarray(values == positive, dtype=bool), positive
 

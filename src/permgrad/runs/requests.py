@@ -337,10 +337,10 @@ class RunRequest(SplitRequest):
         """Names of the baselines to train, in the order of tables."""
         if not self.baselines and not self.named_baselines:
             return ()
-        from permgrad.evaluation.competitors import baselines
+        from permgrad.evaluation.competitors import competitors
 
-        cheap = [name for name in baselines if self.baselines and not baselines.get(name).costly]
-        return tuple(name for name in baselines if name in cheap or name in self.named_baselines)
+        cheap = [name for name in competitors if self.baselines and not competitors.get(name).costly]
+        return tuple(name for name in competitors if name in cheap or name in self.named_baselines)
 
     @property
     def folder(self) -> Path:

@@ -1,4 +1,4 @@
-"""What a baseline is: rows, a job, a registry entry, a fitted model in the classes of the task."""
+"""What a competitor is: rows, a job, a registry entry, a fitted model in the classes of the task."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PATIENCE = 50
 
 
 @dataclass(frozen=True)
-class Part:
+class Rows:
     """Some rows.
 
     Attributes:
@@ -52,19 +52,19 @@ class Part:
                 f"a part's natural table must have as many rows as y, however: {len(self.natural)} and {len(self.y)}"
             )
 
-    def take(self, keep: Array) -> Part:
+    def take(self, rows: Array) -> Rows:
         """Return the rows that a mask or row numbers choose."""
-        natural = None if self.natural is None else self.natural.iloc[np.arange(len(self.y))[keep]]
-        return Part(np.asarray(self.encoded)[keep], np.asarray(self.y)[keep], natural)
+        natural = None if self.natural is None else self.natural.iloc[np.arange(len(self.y))[rows]]
+        return Rows(np.asarray(self.encoded)[rows], np.asarray(self.y)[rows], natural)
 
-    def with_y(self, y: Array) -> Part:
+    def with_y(self, y: Array) -> Rows:
         """Return the same rows with another target."""
-        return Part(np.asarray(self.encoded), y, self.natural)
+        return Rows(np.asarray(self.encoded), y, self.natural)
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a baseline is fitted on.
+    """What a competitor is fitted on.
 
     Attributes:
         task: ``"classification"`` (y are integers 0 … classes − 1) or ``"regression"``.
@@ -73,12 +73,12 @@ class Job:
         n_classes: Number of classes among the training rows.
         seed: Seed of the model.
         threads: Number of threads it may use.
-        options: Keywords of the library's model that replace what the baseline passes.
+        options: Keywords of the library's model that replace what the competitor passes.
     """
 
     task: Task
-    train: Part
-    validation: Part | None
+    train: Rows
+    validation: Rows | None
     n_classes: int
     seed: int
     threads: int
@@ -89,9 +89,14 @@ class Job:
         """True for classification."""
         return self.task == "classification"
 
+    @property
+    def rounds(self) -> int:
+        """Most rounds of boosting."""
+        return ROUNDS if self.validation else ROUNDS_WITHOUT_VALIDATION
+
 
 @dataclass(frozen=True)
-class Baseline:
+class Competitor:
     """A model to compare with.
 
     Attributes:
@@ -101,7 +106,7 @@ class Baseline:
         fit: Function of a ``Job`` that returns a fitted model with ``predict`` or ``predict_proba``.
         extra: The extra of permgrad that brings the package; empty where permgrad itself needs it.
         costly: Takes minutes where the others take seconds, so it is fitted only when it is named.
-        takes_natural: Reads a part's natural table where there is one.
+        takes_natural: Reads the natural table of rows that have one.
     """
 
     name: str
@@ -118,17 +123,17 @@ class Baseline:
 
 
 @dataclass(frozen=True)
-class FittedBaseline:
-    """A fitted baseline in the classes of the task, whatever numbers the library works with.
+class FittedCompetitor:
+    """A fitted competitor in the classes of the task, whatever numbers the library works with.
 
     Attributes:
-        name: Name of the baseline.
+        name: Its name.
         model: The library's fitted model.
         seconds: Time of the fit by the clock on the wall.
         classes: All classes of the task (empty for regression).
         seen: Positions in ``classes`` that occur in the training rows.
         processor_seconds: Time of the fit on the processor, all threads together: other work does not count.
-        natural: Whether it was fitted on the natural table, so that it predicts for a ``Part`` that has one.
+        natural: Whether it was fitted on the natural table, so that it predicts for ``Rows`` that have one.
     """
 
     name: str
@@ -139,63 +144,54 @@ class FittedBaseline:
     processor_seconds: float = float("nan")
     natural: bool = False
 
-    def predict_proba(self, rows: Array | Part) -> npt.NDArray[np.float64]:
-        """Return probabilities ``(rows, classes)``; a class without training rows gets 0.
-
-        Args:
-            rows: Encoded rows, or a part; a model fitted on natural tables needs a part that has one.
-        """
-        read = self._readable(rows)
-        table = np.zeros((len(read), len(self.classes)))
-        table[:, self.seen] = self.model.predict_proba(read)
+    def predict_proba(self, rows: Array | Rows) -> npt.NDArray[np.float64]:
+        """Return probabilities ``(rows, classes)``; a class without training rows gets 0."""
+        readable = self._readable(rows)
+        table = np.zeros((len(readable), len(self.classes)))
+        table[:, self.seen] = self.model.predict_proba(readable)
         return table
 
-    def predict(self, rows: Array | Part) -> Array:
+    def predict(self, rows: Array | Rows) -> Array:
         """Return predicted values, or the most probable classes."""
         if len(self.classes) == 0:
             return np.asarray(self.model.predict(self._readable(rows)), dtype=np.float64)
         return np.asarray(self.classes[np.argmax(self.predict_proba(rows), axis=1)])
 
-    def guess(self, rows: Array | Part) -> npt.NDArray[np.float64]:
+    def guess(self, rows: Array | Rows) -> npt.NDArray[np.float64]:
         """Return predicted values ``(rows,)``, or probabilities ``(rows, classes)``."""
         return self.predict_proba(rows) if len(self.classes) else self.predict(rows)
 
     def evaluate(
-        self, part: Part, positive: Any = None, guess: npt.NDArray[np.float64] | None = None
+        self, rows: Rows, positive: Any = None, guess: npt.NDArray[np.float64] | None = None
     ) -> dict[str, Any]:
-        """Compute the metrics on some rows.
-
-        Args:
-            part: the rows.
-            positive: of two classes the positive one; None: the second.
-            guess: what the model says of the rows, if that is known.
-        """
-        guess = self.guess(part) if guess is None else guess
+        """Compute the metrics on some rows; ``guess`` is what the model says of them, if that is there already."""
+        guess = self.guess(rows) if guess is None else guess
         if len(self.classes) == 0:
-            return evaluate("regression", part.y, predictions=guess)
-        return evaluate("classification", part.y, probabilities=guess, classes=list(self.classes), positive=positive)
+            return evaluate("regression", rows.y, predictions=guess)
+        return evaluate("classification", rows.y, probabilities=guess, classes=list(self.classes), positive=positive)
 
-    def _readable(self, rows: Array | Part) -> Any:
+    def _readable(self, rows: Array | Rows) -> Any:
         if not self.natural:
-            return rows.encoded if isinstance(rows, Part) else rows
-        if not isinstance(rows, Part) or rows.natural is None:
+            return rows.encoded if isinstance(rows, Rows) else rows
+        if not isinstance(rows, Rows) or rows.natural is None:
             raise InputError(
                 f"{self.name!r} was fitted on natural tables and predicts for these, however: the rows have none; "
-                "pass a Part with natural=natural_table(encoder, encoded)"
+                "pass Rows with natural=natural_table(encoder, encoded)"
             )
         return rows.natural
 
 
-baselines: Registry[Baseline] = Registry("baseline")
+competitors: Registry[Competitor] = Registry("baseline")
+"""Users know competitors as baselines: ``--baselines``, ``metrics.json``."""
 
 
 def register(
     name: str, label: str, package: str, **facts: Any
 ) -> Callable[[Callable[[Job], Any]], Callable[[Job], Any]]:
-    """Return a decorator that enters a fitting function as a baseline; ``facts`` are further fields of ``Baseline``."""
+    """Return a decorator that enters a fitting function as a competitor; ``facts`` are further fields of it."""
 
     def enter(fit: Callable[[Job], Any]) -> Callable[[Job], Any]:
-        baselines.register(name)(Baseline(name, label, package, fit, **facts))
+        competitors.register(name)(Competitor(name, label, package, fit, **facts))
         return fit
 
     return enter

@@ -13,16 +13,7 @@ from permgrad.evaluation.competitors.base import Array, Job, register
 
 @dataclass(frozen=True)
 class MLPOptions:
-    """Choices of the plain network.
-
-    Attributes:
-        units: Width of each hidden layer.
-        learning_rate: Step of Adam.
-        batch_size: Rows of one step.
-        max_epochs: Most passes over the training rows.
-        patience: Passes without a better validation loss before training stops; the best weights are kept.
-        epochs_without_validation: Passes when there are no validation rows.
-    """
+    """Choices of the plain network; it stops after ``patience`` passes without a better validation loss."""
 
     units: tuple[int, ...] = (256, 256, 256)
     learning_rate: float = 1e-3

@@ -1,6 +1,6 @@
 """TabM and RealMLP as ``pytabkit`` brings them: its default parameters, its preprocessing, categories as categories.
 
-They come with the extra ``permgrad[tabular-peers]`` and take minutes where the other baselines take seconds, so they
+They come with the extra ``permgrad[tabular-peers]`` and take minutes where the others take seconds, so they
 are fitted only when they are named. Sources: Gorishniy, Kotelnikov & Babenko 2025, "TabM" (arXiv 2410.24210);
 Holzmüller, Grinsztajn & Steinwart 2024, "Better by Default" (arXiv 2407.04491).
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from permgrad.evaluation.competitors.base import Array, Job, Part, register
+from permgrad.evaluation.competitors.base import Array, Job, Rows, register
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,8 +61,8 @@ def natural_table(encoder: TableEncoder, encoded: Array) -> pd.DataFrame:
         for column in numbers:
             made[encoder.encoded_names_[column]] = np.asarray(encoded)[:, column]
         if len(flags):
-            own = np.asarray(encoded)[:, flags] > 0.5
-            level = np.where(own.any(axis=1), own.argmax(axis=1) + 1, 0)
+            raised = np.asarray(encoded)[:, flags] > 0.5
+            level = np.where(raised.any(axis=1), raised.argmax(axis=1) + 1, 0)
             # All levels are declared, so that rows without some of them still give the same categories.
             made[f"{name}=?"] = pd.Categorical(level, categories=range(len(flags) + 1))
     return pd.DataFrame(made)
@@ -95,11 +95,7 @@ def _fit(job: Job, family: str) -> Any:
 
 
 class Quiet:
-    """A model of ``pytabkit`` whose predictions print nothing and leave the process as it was.
-
-    Args:
-        model: The library's fitted model.
-    """
+    """A fitted model of ``pytabkit`` whose predictions print nothing and leave the process as it was."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -127,8 +123,8 @@ def _silence() -> None:
     logging.disable(logging.WARNING)
 
 
-def _table(part: Part) -> pd.DataFrame:
-    return _named(part.encoded) if part.natural is None else part.natural
+def _table(rows: Rows) -> pd.DataFrame:
+    return _named(rows.encoded) if rows.natural is None else rows.natural
 
 
 def _named(encoded: Array) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import Any
 
 from permgrad.base.errors import by_count, counted
 from permgrad.base.significance import LEVEL
-from permgrad.evaluation.competitors import baselines
+from permgrad.evaluation.competitors import competitors
 from permgrad.evaluation.metrics import Task, primary_metric
 from permgrad.report.page.constant import known_classes
 from permgrad.report.words import clean, listed, number, shorten
@@ -16,7 +16,7 @@ from permgrad.report.words import clean, listed, number, shorten
 
 def competitor_label(name: str) -> str:
     """Return a competitor's name for people."""
-    return baselines.get(name).label if name in baselines else clean(name)
+    return competitors.get(name).label if name in competitors else clean(name)
 
 
 def best_competitor(task: Task, measured: Mapping[str, Any]) -> tuple[str, float] | None:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from permgrad.evaluation.calibration import Reliability, reliability
-from permgrad.evaluation.per_class import per_class
+from permgrad.evaluation.calibration import Reliability, per_class, reliability
 from permgrad.report import plots
 from permgrad.report.page.views import Column, SectionView, TableView, cell, decimals, names, table_of
 from permgrad.report.words import clean, number, percent

@@ -19,7 +19,7 @@ from permgrad.base.files import writing
 from permgrad.base.locks import hold_folder
 from permgrad.base.startup import loading
 from permgrad.data.types.positive import find_positive
-from permgrad.evaluation.never_predicted import never_predicted_words
+from permgrad.evaluation.thresholds import never_predicted_words
 from permgrad.report.page.content import (
     DataSection,
     GradientSection,

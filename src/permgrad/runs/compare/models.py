@@ -83,9 +83,10 @@ def parse_models(names: Sequence[str]) -> tuple[Model, ...]:
 
 def usual_models() -> tuple[str, ...]:
     """Return the models that are compared if none are named: those of ``USUAL`` that this installation has."""
-    from permgrad.evaluation.competitors import baselines
+    from permgrad.evaluation.competitors import competitors
 
-    return tuple(name for name in USUAL if name == "default" or (name in baselines and baselines.get(name).available()))
+    ready = {name for name in competitors if competitors.get(name).available()}
+    return tuple(name for name in USUAL if name == "default" or name in ready)
 
 
 def usual_absent() -> tuple[str, ...]:
@@ -102,7 +103,7 @@ def usual_absent() -> tuple[str, ...]:
 
 
 def _parse(name: str) -> Model:
-    from permgrad.evaluation.competitors import baselines
+    from permgrad.evaluation.competitors import competitors
     from permgrad.models.estimators.presets import presets
     from permgrad.models.estimators.settings import check_preset
 
@@ -120,22 +121,22 @@ def _parse(name: str) -> Model:
     if name in presets or is_file:
         check_preset(name)
         return Model(name, f"HyNN {Path(name).stem if is_file else name}", "network", name)
-    if name in baselines:
-        return Model(name, baselines.get(name).label, "baseline")
-    known = [*presets.names(), *baselines.names()]
+    if name in competitors:
+        return Model(name, competitors.get(name).label, "baseline")
+    known = [*presets.names(), *competitors.names()]
     raise InputError(
         f"a model must be a preset ({', '.join(presets.names())}, or a path ending in .json) or a baseline "
-        f"({', '.join(baselines.names())}), however: {shown(name)}{suggest(name, known)}"
+        f"({', '.join(competitors.names())}), however: {shown(name)}{suggest(name, known)}"
     )
 
 
 def _check_installed(models: Sequence[Model]) -> None:
-    from permgrad.evaluation.competitors import baselines
+    from permgrad.evaluation.competitors import competitors
 
     absent = [
-        baselines.get(model.name)
+        competitors.get(model.name)
         for model in models
-        if model.kind == "baseline" and not baselines.get(model.name).available()
+        if model.kind == "baseline" and not competitors.get(model.name).available()
     ]
     if absent:
         packages = ", ".join(dict.fromkeys(baseline.package for baseline in absent))
@@ -331,11 +332,11 @@ def _fit_network(model: Model, table: Table, fold: Fold, seed: int, device: str,
 
 def _fit_baseline(model: Model, table: Table, fold: Fold, seed: int, device: str, threads: int) -> _Fitted:  # noqa: ARG001 — baselines compute on the processor
     from permgrad.data.encode.encoding import TableEncoder
-    from permgrad.evaluation.competitors import Part, baselines, fit_baseline, natural_table
+    from permgrad.evaluation.competitors import Rows, competitors, fit_competitor, natural_table
     from permgrad.models.estimators.presets import get_preset
 
     # Models that take categories as they are get the table back from its encoding, as natural_table wants it.
-    natural = baselines.get(model.name).takes_natural
+    natural = competitors.get(model.name).takes_natural
     numeric: Any = "standard" if natural else get_preset("default").numeric
     variables = {name: list(own) for name, own in table.variables.items()}
     encoder = TableEncoder(
@@ -346,15 +347,15 @@ def _fit_baseline(model: Model, table: Table, fold: Fold, seed: int, device: str
     def encode(rows: pd.DataFrame) -> npt.NDArray[np.float32]:
         return np.ascontiguousarray(encoder.transform(rows), dtype=np.float32)
 
-    def part_of(encoded: Array, y: Array) -> Part:
-        return Part(encoded, y, natural_table(encoder, encoded) if natural else None)
+    def part_of(encoded: Array, y: Array) -> Rows:
+        return Rows(encoded, y, natural_table(encoder, encoded) if natural else None)
 
-    def part(rows: npt.NDArray[np.int64]) -> Part:
+    def part(rows: npt.NDArray[np.int64]) -> Rows:
         return part_of(encode(table.X.iloc[rows]), table.y[rows])
 
     classes, stop = _classes(table), _stopping_rows(table, fold)
     held = part(stop) if len(stop) else None
-    fitted = fit_baseline(model.name, table.task, part(fold.train), held, classes=classes, seed=seed, threads=threads)
+    fitted = fit_competitor(model.name, table.task, part(fold.train), held, classes=classes, seed=seed, threads=threads)
 
     def of_encoded(encoded: Array) -> Array:
         rows = part_of(encoded, np.zeros(len(encoded)))

@@ -238,7 +238,7 @@ def _number(value: Any) -> str:
 
 def _class_lines(metrics: Mapping[str, Any]) -> list[str]:
     """Say which class is the positive one, and which are never predicted."""
-    from permgrad.evaluation.never_predicted import never_predicted_words
+    from permgrad.evaluation.thresholds import never_predicted_words
 
     found = metrics.get("never_predicted") or []
     return [*positive_words(metrics.get("positive")), *never_predicted_words(found)]

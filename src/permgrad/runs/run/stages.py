@@ -215,18 +215,18 @@ def say_baselines(work: Work) -> None:
     """Say about how long the baselines will take, and which cannot be trained here and why."""
     from permgrad.base.progress import readable
     from permgrad.data.encode.encoding import TableEncoder
-    from permgrad.evaluation.competitors import Part, baselines, estimate_seconds, why_absent
+    from permgrad.evaluation.competitors import Rows, competitors, estimate_seconds, why_absent
 
     train, request = work.inputs.parts["train"], work.request
     for name in request.wanted_baselines:
         if why := why_absent(name):
             work.say(f"note: {name} is left out, because {why}")
-    names = [name for name in request.wanted_baselines if baselines.get(name).available()]
-    quick = [name for name in names if not baselines.get(name).costly]
+    names = [name for name in request.wanted_baselines if competitors.get(name).available()]
+    quick = [name for name in names if not competitors.get(name).costly]
     slow = [name for name in names if name not in quick]
     if quick:
         encoded = TableEncoder("standard", **work.inputs.encoder_options).fit_transform(train.X)
-        part, threads = Part(encoded, train.y), request.threads or os.cpu_count() or 1
+        part, threads = Rows(encoded, train.y), request.threads or os.cpu_count() or 1
         seconds = estimate_seconds(work.inputs.task, part, quick, seed=request.seed, threads=threads)
         work.say(f"  baselines: about {readable(seconds)} more for {listed(quick)}")
     if slow:
@@ -362,7 +362,7 @@ def predictions_of(model: Any, X: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
 def measures(inputs: Inputs, predicted: Mapping[str, Mapping[str, npt.NDArray[Any]]], model: Any) -> dict[str, Any]:
     """Return what ``metrics.json`` says of a model, but for its baselines; ``predicted`` is by part of the split."""
     from permgrad.evaluation.metrics import evaluate
-    from permgrad.evaluation.never_predicted import never_predicted
+    from permgrad.evaluation.thresholds import never_predicted
 
     parts = inputs.parts
     found: dict[str, Any] = {"task": inputs.task, "rows": {part: len(parts[part].X) for part in PARTS}}
@@ -409,18 +409,18 @@ def train_baselines(
 def _fit_baselines(
     work: Work, classes: Any, encode: Callable[[pd.DataFrame], Any], guesses: dict[str, npt.NDArray[Any]]
 ) -> dict[str, Any]:
-    from permgrad.evaluation.competitors import Part, baselines, natural_table, run_baselines
+    from permgrad.evaluation.competitors import Rows, competitors, natural_table, run_competitors
 
     inputs, names = work.inputs, work.request.wanted_baselines
     natural: dict[str, pd.DataFrame | None] = dict.fromkeys(inputs.parts)
-    if any(baselines.get(name).takes_natural for name in names):
+    if any(competitors.get(name).takes_natural for name in names):
         from permgrad.data.encode.encoding import TableEncoder
 
         plain = TableEncoder("standard", **inputs.encoder_options)
         plain.fit(inputs.parts["train"].X)
         natural = {part: natural_table(plain, plain.transform(own.X)) for part, own in inputs.parts.items()}
-    parts = {part: Part(encode(own.X), own.y, natural[part]) for part, own in inputs.parts.items()}
-    return run_baselines(
+    parts = {part: Rows(encode(own.X), own.y, natural[part]) for part, own in inputs.parts.items()}
+    return run_competitors(
         inputs.task,
         parts["train"],
         parts["validation"],

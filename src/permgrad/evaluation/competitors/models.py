@@ -1,4 +1,4 @@
-"""Forests, bagging and boosted trees with sensible defaults, not tuned; boosting stops early on the validation rows."""
+"""Forests, bagging, boosted trees and a linear model with sensible defaults; boosting stops on validation rows."""
 
 from __future__ import annotations
 
@@ -13,10 +13,6 @@ from permgrad.evaluation.competitors.base import PATIENCE, ROUNDS, ROUNDS_WITHOU
 def _common(job: Job, **choices: Any) -> dict[str, Any]:
     """Return what every model here is told; the job's options come last and win."""
     return {"n_jobs": job.threads, "random_state": job.seed, **choices, **job.options}
-
-
-def _rounds(job: Job) -> int:
-    return ROUNDS if job.validation else ROUNDS_WITHOUT_VALIDATION
 
 
 @register("random_forest", "random forest", "sklearn")
@@ -53,7 +49,7 @@ def _lightgbm(job: Job) -> Any:
     from lightgbm import LGBMClassifier, LGBMRegressor, early_stopping
 
     kind = LGBMClassifier if job.classify else LGBMRegressor
-    model = kind(**_common(job, n_estimators=_rounds(job), learning_rate=0.1, verbosity=-1))
+    model = kind(**_common(job, n_estimators=job.rounds, learning_rate=0.1, verbosity=-1))
     if job.validation is None:
         return model.fit(job.train.encoded, job.train.y)
     held: dict[str, Any] = {"eval_set": [(job.validation.encoded, job.validation.y)]}
@@ -70,7 +66,7 @@ def _xgboost(job: Job) -> Any:
     kind = XGBClassifier if job.classify else XGBRegressor
     stop = {"early_stopping_rounds": PATIENCE if job.validation else None}
     choices = {"learning_rate": 0.1, "max_depth": 6, "tree_method": "hist", "verbosity": 0}
-    model = kind(**_common(job, n_estimators=_rounds(job), **choices, **stop))
+    model = kind(**_common(job, n_estimators=job.rounds, **choices, **stop))
     if job.validation is None:
         return model.fit(job.train.encoded, job.train.y)
     return model.fit(
@@ -95,3 +91,14 @@ def _histogram_boosting(job: Job) -> Any:
     # It keeps the trees it grew while it waited; the other libraries go back to the best round. These are grown anew.
     best = int(np.argmax(first.validation_score_))
     return kind(**{**options, "max_iter": max(best, 1)}).fit(rows, y)
+
+
+@register("linear", "logistic or ridge regression", "sklearn")
+def _linear(job: Job) -> Any:
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    # lbfgs needs more than its 100 steps where columns are many and alike; it stops by itself long before these.
+    model = LogisticRegression(**{"max_iter": 2000, **job.options}) if job.classify else Ridge(**job.options)
+    return make_pipeline(StandardScaler(), model).fit(job.train.encoded, job.train.y)
