@@ -170,9 +170,7 @@ class Comparison:
                     "rank": ranks.get(one.name, math.nan),
                     **tests.get(one.name, _no_test()),
                     # Other work on the machine may disturb a fold: the median does not mind.
-                    "fit_seconds": rows["fit_seconds"].astype(np.float64).median()
-                    if "fit_seconds" in rows
-                    else math.nan,
+                    "fit_seconds": seconds.astype(np.float64).median(),
                     "folds": len(values),
                     "failed": int((rows["problem"].fillna("") != "").sum()) if "problem" in rows else 0,
                 }
@@ -273,9 +271,8 @@ class Comparison:
         clear = {}
         for name, values in self.reliance.items():
             p = over_splits(p_values[name]) if p_values else np.full(values.shape[1], math.nan)
-            clear[name] = clearly(
-                values.mean(axis=0), np.zeros_like(p) if np.isnan(p).all() else adjusted(p[:, None])[:, 0]
-            )
+            tested = np.zeros_like(p) if np.isnan(p).all() else adjusted(p[:, None])[:, 0]
+            clear[name] = clearly(values.mean(axis=0), tested)
         return clear
 
     @cached_property
