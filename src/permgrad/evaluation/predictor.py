@@ -39,9 +39,9 @@ def loss_of(task: Literal["classification", "regression"], loss: str) -> str:
         >>> loss_of("classification", "auto"), loss_of("regression", "auto")
         ('brier', 'squared_error')
     """
-    known = CLASS_LOSSES if task == "classification" else NUMBER_LOSSES
-    check_choice("loss", loss, ("auto", *known))
-    return known[0] if loss == "auto" else loss
+    choices = CLASS_LOSSES if task == "classification" else NUMBER_LOSSES
+    check_choice("loss", loss, ("auto", *choices))
+    return choices[0] if loss == "auto" else loss
 
 
 def row_losses(predictions: npt.NDArray[Any], y: npt.NDArray[Any], loss: str) -> Floats:
@@ -61,9 +61,9 @@ def row_losses(predictions: npt.NDArray[Any], y: npt.NDArray[Any], loss: str) ->
 
     from permgrad.models.losses import losses
 
-    given = np.asarray(predictions, dtype=np.float64)
+    table = np.asarray(predictions, dtype=np.float64)
     # The registered losses take logits; the logarithms of probabilities are logits of the same probabilities.
-    outputs = given[:, None] if given.ndim == 1 else np.log(np.clip(given, np.finfo(np.float64).eps, None))
+    outputs = table[:, None] if table.ndim == 1 else np.log(np.clip(table, np.finfo(np.float64).eps, None))
     rows: Floats = losses.get(loss)(torch.tensor(outputs), torch.tensor(np.asarray(y))).numpy()
     return rows
 
@@ -133,10 +133,10 @@ def predictor_importance(
     sampler = MarginalSampler(donors, seed, shared=background is None)
     base = np.empty(len(rows))
 
-    def own_losses(part: slice) -> None:
+    def measure(part: slice) -> None:
         base[part] = row_losses(predict(rows[part]), target[part], loss)
 
-    in_batches(len(rows), len(rows), own_losses)
+    in_batches(len(rows), len(rows), measure)
     groups = target.astype(np.int64) if len(class_names) else None
     outputs = ("all", *class_names)
     numbers = np.zeros((5, len(players), len(outputs)))
@@ -146,12 +146,11 @@ def predictor_importance(
             continue
         moments = PairMoments(len(rows), len(donors), background is None, max(len(class_names), 1), 1)
         for pairs in _effects(predict, rows, target, base, sampler, (name, columns), (n_repeats, batch_rows), loss):
-            own = None if groups is None else groups[pairs[0]]
-            moments.add(*pairs, classes=own)
+            moments.add(*pairs, classes=None if groups is None else groups[pairs[0]])
         for column in range(len(outputs)):
             mean, std, count = moments.estimate(None if column == 0 else column - 1)
-            found = (mean, std, *interval(mean, std, count, confidence))
-            numbers[:, place, column] = [float(array[0]) for array in found]
+            estimates = (mean, std, *interval(mean, std, count, confidence))
+            numbers[:, place, column] = [float(array[0]) for array in estimates]
     return Explanation(
         values=numbers[0],
         names=tuple(players),
@@ -220,8 +219,7 @@ def _effects(
     for start in range(0, n_repeats, at_once):
         repeats = range(start, min(start + at_once, n_repeats))
         drawn = [sampler.draw(name, columns, every, repeat) for repeat in repeats]
-        donors = np.concatenate([own for own, _ in drawn])
-        values = np.concatenate([own for _, own in drawn])
+        donors, values = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
         receivers = np.tile(every, len(drawn))
         # A row whose donor has the same values keeps its prediction: nothing to compute, and exactly 0.
         changed = np.flatnonzero((values != rows[receivers][:, columns]).any(axis=1))
@@ -229,11 +227,11 @@ def _effects(
         done = 0
         while done < len(changed):
             chosen = changed[done : done + batch_rows]
-            replaced = rows[receivers[chosen]]
+            places = receivers[chosen]
+            replaced = rows[places]
             replaced[:, columns] = values[chosen]
-            own = receivers[chosen]
             try:
-                effects[chosen] = row_losses(predict(replaced), y[own], loss) - base[own]
+                effects[chosen] = row_losses(predict(replaced), y[places], loss) - base[places]
             except (RuntimeError, MemoryError) as error:
                 batch_rows = halved(len(chosen), error)
             else:

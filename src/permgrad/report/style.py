@@ -183,9 +183,8 @@ def house_style() -> Iterator[None]:
 def _house_style() -> Iterator[None]:
     import matplotlib as mpl
 
-    base: dict[Any, Any] = {}
-    base.update(mpl.rcParamsDefault)
-    base = {key: value for key, value in base.items() if not key.startswith(("backend", "webagg"))} | settings()
+    defaults: dict[Any, Any] = dict(mpl.rcParamsDefault)
+    base = {key: value for key, value in defaults.items() if not key.startswith(("backend", "webagg"))} | settings()
     with warnings.catch_warnings():
         # A name in a script that no installed font has is drawn as boxes; a warning per sign would not help.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
@@ -197,28 +196,25 @@ def _house_style() -> Iterator[None]:
 
 def sequential() -> Any:
     """Return the colour map from paper to blue, for amounts."""
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list("permgrad_sequential", ["#f4f2ea", "#a9c8d8", "#4c8aad", "#1d5171"])
+    return _colour_map("sequential", "#f4f2ea", "#a9c8d8", "#4c8aad", "#1d5171")
 
 
 def diverging() -> Any:
     """Return the colour map orange – paper – blue, for signed numbers around 0."""
-    from matplotlib.colors import LinearSegmentedColormap
-
-    colours = ["#a3441f", "#d98b62", "#f2d9c6", "#f6f4ee", "#c4dae5", "#6ba0bd", "#1d5171"]
-    return LinearSegmentedColormap.from_list("permgrad_diverging", colours)
+    return _colour_map("diverging", "#a3441f", "#d98b62", "#f2d9c6", "#f6f4ee", "#c4dae5", "#6ba0bd", "#1d5171")
 
 
 def low_to_high() -> Any:
     """Return the colour map of feature values, low to high; both ends stand out on light and on dark paper."""
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list("permgrad_values", ["#3f7fb0", "#8d8fa3", "#e08a3c"])
+    return _colour_map("values", "#3f7fb0", "#8d8fa3", "#e08a3c")
 
 
 def heat() -> Any:
     """Return the colour map of activation maps; lightness rises with the value."""
+    return _colour_map("heat", "#15181f", "#5b2a4f", "#b5443f", "#ec9a3c", "#fbf0c0")
+
+
+def _colour_map(name: str, *colours: str) -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
-    return LinearSegmentedColormap.from_list("permgrad_heat", ["#15181f", "#5b2a4f", "#b5443f", "#ec9a3c", "#fbf0c0"])
+    return LinearSegmentedColormap.from_list(f"permgrad_{name}", colours)

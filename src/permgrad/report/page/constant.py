@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +62,7 @@ def _most_frequent(content: ReportContent) -> Constant | None:
             "classification",
             truth,
             probabilities=probabilities,
-            classes=_objects(classes),
+            classes=texts(classes),
             positive=content.positive if len(classes) == 2 else None,
         ),
         probabilities,
@@ -70,47 +70,43 @@ def _most_frequent(content: ReportContent) -> Constant | None:
 
 
 def _mean(content: ReportContent) -> Constant | None:
-    given = content.predictions
-    if given is None or not len(given.truth):
+    predictions = content.predictions
+    if predictions is None or not len(predictions.truth):
         return None
-    truth = np.asarray(given.truth, dtype=np.float64)
-    known = given.training_mean is not None
-    mean = float(given.training_mean) if given.training_mean is not None else float(truth.mean())
-    knows = "the training rows" if known else "the test rows"
-    return Constant(
-        "always the mean",
-        f"“Always the mean” says {number(mean, 4)} for every row, the mean of {knows}.",
-        evaluate("regression", truth, predictions=np.full(len(truth), mean)),
-        np.full(len(truth), mean),
-    )
+    truth = np.asarray(predictions.truth, dtype=np.float64)
+    mean, knows = predictions.training_mean, "the training rows"
+    if mean is None:
+        mean, knows = float(truth.mean()), "the test rows"
+    guess = np.full(len(truth), float(mean))
+    source = f"“Always the mean” says {number(float(mean), 4)} for every row, the mean of {knows}."
+    return Constant("always the mean", source, evaluate("regression", truth, predictions=guess), guess)
 
 
 def _truth_and_classes(content: ReportContent) -> tuple[npt.NDArray[Any], list[Any]]:
     """Return every test row's class as text; from the confusion matrix where the rows themselves are not given."""
     if content.predictions is not None and len(content.predictions.classes):
         classes = [str(name) for name in content.predictions.classes]
-        return _objects([str(name) for name in content.predictions.truth]), classes
+        return texts(content.predictions.truth), classes
     test = (content.metrics or {}).get("test") or {}
     matrix, labels = test.get("confusion_matrix"), test.get("labels")
     if not matrix or not labels:
-        return _objects([]), []
+        return texts([]), []
     classes = [str(name) for name in labels]
-    return np.repeat(_objects(classes), np.asarray(matrix, dtype=np.int64).sum(axis=1)), classes
+    return np.repeat(texts(classes), np.asarray(matrix, dtype=np.int64).sum(axis=1)), classes
 
 
 def _training_counts(content: ReportContent, classes: list[Any]) -> Floats | None:
     counts = content.data.class_counts if content.data is not None else None
     if counts is None or "train" not in counts.columns:
         return None
-    known = {str(name): float(count) for name, count in counts["train"].items()}
-    found = np.nan_to_num(np.array([known.get(name, 0.0) for name in classes]))
-    return found if found.sum() > 0 else None
+    by_class = {str(name): float(count) for name, count in counts["train"].items()}
+    ordered = np.nan_to_num(np.array([by_class.get(name, 0.0) for name in classes]))
+    return ordered if ordered.sum() > 0 else None
 
 
-def _objects(values: list[Any]) -> npt.NDArray[Any]:
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
+def texts(values: Iterable[Any]) -> npt.NDArray[Any]:
+    """Return labels as text, so that those of a file and those of a model compare."""
+    return np.array([str(value) for value in values], dtype=object)
 
 
 # -------------------------------------------------------------------------------------------------------- verdict
@@ -140,29 +136,30 @@ def verdict(content: ReportContent, subject: str = "This model") -> Verdict | No
     test = (content.metrics or {}).get("test") or {}
     if isinstance(stored, Mapping) and "learnt" in stored:
         judged = stored
-    elif other is None or (found := _judged(content, other, test)) is None:
+    elif other is None or (compared := _judged(content, other, test)) is None:
         return None
     else:
-        judged = {**other.metrics, **found}
+        judged = {**other.metrics, **compared}
     unit = f" {clean(content.target_unit)}" if content.target_unit and content.task == "regression" else ""
     return skill_words(content.target, content.task, test, judged, subject=subject, unit=unit)
 
 
 def _judged(content: ReportContent, other: Constant, test: Mapping[str, Any]) -> dict[str, Any] | None:
-    given = content.predictions
-    guess = None if given is None else given.predictions if content.task == "regression" else given.probabilities
-    if given is not None and guess is not None:
-        truth = np.asarray(given.truth)
-        if content.task == "classification":
-            texts, classes = _truth_and_classes(content)
+    predictions, regression = content.predictions, content.task == "regression"
+    guess = None if predictions is None else predictions.predictions if regression else predictions.probabilities
+    if predictions is not None and guess is not None:
+        truth = np.asarray(predictions.truth)
+        if not regression:
+            labels, classes = _truth_and_classes(content)
             position = {name: place for place, name in enumerate(classes)}
-            truth = np.array([position.get(name, -1) for name in texts])
+            truth = np.array([position.get(label, -1) for label in labels])
         ours = Predicted(truth, np.asarray(guess, dtype=np.float64))
         seed = content.provenance.seed if content.provenance is not None else None
-        found = skill(content.task, ours, Predicted(truth, other.guess), seed=seed or 0)
-        return None if found is None else found.to_dict()
-    mine, its = (own.get("rmse" if content.task == "regression" else "log_loss") for own in (test, other.metrics))
-    return None if mine is None or its is None else {"learnt": mine < its, "ahead": {}}
+        judged = skill(content.task, ours, Predicted(truth, other.guess), seed=seed or 0)
+        return None if judged is None else judged.to_dict()
+    loss = "rmse" if regression else "log_loss"
+    ours_alone, theirs = test.get(loss), other.metrics.get(loss)
+    return None if ours_alone is None or theirs is None else {"learnt": ours_alone < theirs, "ahead": {}}
 
 
 def known_classes(measured: Mapping[str, Any]) -> int:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from permgrad.evaluation.calibration import Reliability, per_class, reliability
 from permgrad.report import plots
+from permgrad.report.page.constant import texts
 from permgrad.report.page.views import Column, SectionView, TableView, cell, decimals, names, table_of
 from permgrad.report.words import clean, number, percent
 
@@ -65,7 +66,7 @@ def _positive_last(content: ReportContent, matrix: Any, labels: Sequence[Any]) -
 def _class_table(scored: PredictionSection) -> TableView:
     """What each class's rows come to."""
     probabilities = np.asarray(scored.probabilities, dtype=np.float64)
-    frame = per_class(_objects(scored.truth), probabilities, _objects(scored.classes))
+    frame = per_class(texts(scored.truth), probabilities, texts(scored.classes))
     headings = {"precision": "precision", "recall": "recall", "f1": "F1", "roc_auc": "ROC\u2011AUC"}
     headings |= {"average_precision": "average precision", "calibration_error": "calibration error"}
     columns = [names(frame["class"], "class")]
@@ -84,7 +85,7 @@ _COUNTS = {"rows": "rows", "predicted": "called so"}
 def _calibration(scored: PredictionSection, section: SectionView, positive: int) -> None:
     section.heading("Do its probabilities mean what they say?")
     table = np.clip(np.asarray(scored.probabilities, dtype=np.float64), 0, 1)
-    truth, classes = _objects(scored.truth), _objects(scored.classes)
+    truth, classes = texts(scored.truth), texts(scored.classes)
     shown = [positive] if len(classes) == 2 else range(len(classes))
     curves = [reliability(truth == classes[k], table[:, k]) for k in shown]
     section.text(_calibration_words(curves, clean(classes[positive]) if len(classes) == 2 else ""))
@@ -123,13 +124,6 @@ def _calibration_words(curves: Sequence[Reliability], positive: str) -> str:
         f"{words} Where it says about {percent(curve.predicted[worst])}, {percent(curve.observed[worst])} of the "
         f"{curve.rows[worst]:,} rows are {positive}."
     )
-
-
-def _objects(values: Any) -> npt.NDArray[Any]:
-    """Return labels as text, so that those of a file and those of a model compare."""
-    texts = np.empty(len(values), dtype=object)
-    texts[:] = [str(value) for value in values]
-    return texts
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------------

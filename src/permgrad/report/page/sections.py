@@ -212,7 +212,7 @@ def _compared(content: ReportContent, section: SectionView) -> None:
         agreement = spearman(both.iloc[:, 0], both.iloc[:, 1]) if len(both) else math.nan
         lines.append(f"{clean(name)}: rank correlation with {explanation.method} {number(agreement, 2)}.")
     section.items(lines)
-    places = {name: series.reindex(explanation.ranking()).tolist() for name, series in ranks.items()}
+    places = {name: series.reindex(explanation.ranking()).astype("Int64").array for name, series in ranks.items()}
     frame = pd.DataFrame({explanation.level: explanation.ranking(), **places})
     section.table(
         frame_table(frame, "Rank of each feature by method, 1 is the most important.", sortable=True), "Ranks"

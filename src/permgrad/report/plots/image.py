@@ -159,7 +159,7 @@ def activation(
     grid = np.nan_to_num(np.asarray(heat, dtype=np.float64))
     if grid.ndim != 2 or grid.size == 0:
         raise InputError(f"heat must have shape (height, width), however: its shape is {grid.shape}")
-    grey = None if picture is None else _grey(np.asarray(picture, dtype=np.float64))
+    grey = None if picture is None else _grey(displayable(picture))
     extent = (0, 1, 0, 1) if grey is None else (0, grey.shape[1], grey.shape[0], 0)
     figure, plain, over = _panels(grey is not None, 0.5, title)
     for axes in (plain, over) if grey is not None else ():
@@ -217,9 +217,8 @@ def overlay(
     if image is not None:
         plain.imshow(image, cmap="gray", vmin=0, vmax=1, extent=extent)
         plain.set_xlabel("the image")
-        grey = image if image.ndim == 2 else image.mean(axis=2)
         # A pale picture keeps its shapes and leaves dark and bright to the colours.
-        over.imshow(1 - _CONTRAST + _CONTRAST * grey, cmap="gray", vmin=0, vmax=1, extent=extent)
+        over.imshow(1 - _CONTRAST + _CONTRAST * _grey(image), cmap="gray", vmin=0, vmax=1, extent=extent)
         colours[..., 3] = np.where(strength > 0, 0.15 + 0.7 * strength, 0.0)
     colours[~np.isfinite(values), 3] = 0.0
     over.imshow(colours, extent=extent)
@@ -247,13 +246,8 @@ def _panels(beside: bool, room: float, title: str) -> tuple[PlotFigure, Any, Any
     return figure, panels[0], panels[-1]
 
 
-def _grey(picture: Floats) -> Floats:
-    if picture.ndim == 3:
-        channels = 0 if picture.shape[0] in (1, 3) and picture.shape[-1] not in (1, 3) else -1
-        picture = picture.mean(axis=channels)
-    if picture.ndim != 2 or picture.size == 0:
-        raise InputError(f"an image must have shape (height, width) with channels or without, however: {picture.shape}")
-    return np.nan_to_num(picture)
+def _grey(image: Floats) -> Floats:
+    return image if image.ndim == 2 else np.asarray(image.mean(axis=2))
 
 
 def displayable(picture: npt.ArrayLike) -> Floats:
@@ -277,7 +271,7 @@ def displayable(picture: npt.ArrayLike) -> Floats:
             pixels = np.moveaxis(pixels, 0, -1)
         pixels = pixels if pixels.shape[2] == 3 else pixels.mean(axis=2)
     if pixels.size == 0 or pixels.ndim not in (2, 3):
-        raise InputError(f"an image must have shape (height, width), with channels or without, however: {raw.shape}")
+        raise InputError(f"an image must have shape (height, width) with channels or without, however: {raw.shape}")
     low, high = float(pixels.min()), float(pixels.max())
     if low >= 0 and high <= 1:
         return np.asarray(pixels)
