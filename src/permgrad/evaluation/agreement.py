@@ -230,8 +230,8 @@ def agreement(
     value, within, ceiling = _summary(tables, np.arange(splits))
     low, high = _gap_interval(tables, test_rows / train_rows)
     apart = tables[0][~np.eye(splits, dtype=bool)]
-    known = apart[np.isfinite(apart)]
-    spread = float(known.std(ddof=1)) if len(known) > 1 else math.nan
+    defined = apart[np.isfinite(apart)]
+    spread = float(defined.std(ddof=1)) if len(defined) > 1 else math.nan
     return Agreement(value, spread, within, ceiling, ceiling - value, low, high, splits)
 
 
@@ -245,8 +245,8 @@ def _summary(tables: Floats, splits: npt.NDArray[np.intp]) -> tuple[float, tuple
 
 
 def _mean(values: Floats) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else math.nan
+    defined = values[np.isfinite(values)]
+    return float(defined.mean()) if len(defined) else math.nan
 
 
 def _gap_interval(tables: Floats, overlap: float) -> tuple[float, float]:

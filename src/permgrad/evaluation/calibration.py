@@ -73,8 +73,8 @@ def reliability(positive: npt.ArrayLike, probability: npt.ArrayLike, *, bins: in
     scores = np.asarray(probability, dtype=np.float64).ravel()
     if truth.shape != scores.shape:
         raise InputError(f"positive and probability must have as many rows, however: {len(truth)} and {len(scores)}")
-    known = np.isfinite(scores)
-    truth, scores = truth[known], scores[known]
+    defined = np.isfinite(scores)
+    truth, scores = truth[defined], scores[defined]
     if not len(scores):
         raise InputError("reliability needs a row with a probability, however: there is none")
     if scores.min() < -1e-9 or scores.max() > 1 + 1e-9:
@@ -154,8 +154,8 @@ def per_class(
     for one, scores in zip(members, table.T, strict=True):
         both = one.any() and not one.all() and bool(np.all(np.isfinite(scores)))
         ranked = [score(one, scores) if both else math.nan for score in (roc_auc_score, average_precision_score)]
-        known = np.isfinite(scores).any()
-        areas.append([*ranked, reliability(one, np.clip(scores, 0, 1)).error if known else math.nan])
+        defined = np.isfinite(scores).any()
+        areas.append([*ranked, reliability(one, np.clip(scores, 0, 1)).error if defined else math.nan])
     frame[["roc_auc", "average_precision", "calibration_error"]] = np.asarray(areas, dtype=np.float64)
     return frame
 

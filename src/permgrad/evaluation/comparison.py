@@ -113,8 +113,8 @@ class Comparison:
     def table_of(self, metric: str) -> pd.DataFrame:
         """Return a metric's values, folds by models; undefined is NaN. Models without any value are left out."""
         if metric not in self.scores:
-            known = [str(name) for name in self.scores if name in metrics]
-            raise InputError(f"scores have the metrics {', '.join(known)}, however: {metric!r} is none of them")
+            measured = [str(name) for name in self.scores if name in metrics]
+            raise InputError(f"scores have the metrics {', '.join(measured)}, however: {metric!r} is none of them")
         wide = self.scores.pivot_table(index="fold", columns="model", values=metric, aggfunc="first", dropna=False)
         wide = wide.reindex(index=self.folds, columns=[name for name in self.names if name in wide])
         return wide.astype(np.float64).dropna(axis="columns", how="all")
@@ -122,8 +122,8 @@ class Comparison:
     @cached_property
     def sizes(self) -> tuple[int, int]:
         """Mean numbers of training and of test rows of a fold, at least 1 each."""
-        known = self.scores[["train_rows", "test_rows"]].astype(np.float64).mean()
-        return max(1, round(known["train_rows"])), max(1, round(known["test_rows"]))
+        sizes = self.scores[["train_rows", "test_rows"]].astype(np.float64).mean()
+        return max(1, round(sizes["train_rows"])), max(1, round(sizes["test_rows"]))
 
     @cached_property
     def best(self) -> str | None:

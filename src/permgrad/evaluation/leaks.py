@@ -84,17 +84,17 @@ def columns_that_tell(
         y, classes = np.concatenate(targets).astype(np.float64), 0
         measures: dict[str, npt.NDArray[Any]] = {"r2": y, "r2_of_ranks": pd.Series(y).rank().to_numpy()}
     else:
-        codes, names = pd.factorize(np.concatenate([own.astype(object) for own in targets]))
+        codes, names = pd.factorize(np.concatenate([values.astype(object) for values in targets]))
         classes, measures = len(names), {"balanced_accuracy": codes}
     halves = (np.arange(len(both)) < count, np.arange(len(both)) >= count)
-    found = []
+    leaks = []
     for place, name in enumerate(both.columns):
         for metric, truth in measures.items():
             score = _score(both.iloc[:, place], str(name), truth, classes, halves)
             if score >= ALONE:
-                found.append(Leak(str(name), metric, score, len(both)))
+                leaks.append(Leak(str(name), metric, score, len(both)))
                 break
-    return sorted(found, key=lambda one: -one.score)
+    return sorted(leaks, key=lambda one: -one.score)
 
 
 def _some(table: pd.DataFrame, columns: int) -> Whole:
@@ -116,32 +116,32 @@ def _score(
         numeric = False
     x = values[codes] if numeric else codes.astype(np.float64)
     x = np.where(codes >= 0, x, np.nan)
-    found = [-np.inf]
+    scores = [-np.inf]
     if numeric and not classes:
-        found.append(_measure(y, classes, halves, [_line(x[fit], y[fit], x[~fit]) for fit in halves]))
+        scores.append(_measure(y, classes, halves, [_line(x[fit], y[fit], x[~fit]) for fit in halves]))
     for neighbours in _NEIGHBOURS if numeric else (0,):
         guesses = [_lookup(x[fit], y[fit], x[~fit], classes, neighbours) for fit in halves]
-        found.append(_measure(y, classes, halves, guesses))
+        scores.append(_measure(y, classes, halves, guesses))
         # More neighbours cancel some noise, which doubles the error of one at most.
-        if max(found) < _WORTH_MORE:
+        if max(scores) < _WORTH_MORE:
             break
-    return max(found)
+    return max(scores)
 
 
 def _lookup(x: Floats, y: npt.NDArray[Any], wanted: Floats, classes: int, neighbours: int) -> npt.NDArray[Any]:
     """Predict ``wanted`` from rows with values near by; ``neighbours=0``: from rows with the same value alone."""
-    known, there = np.isfinite(x), np.isfinite(wanted)
+    defined, there = np.isfinite(x), np.isfinite(wanted)
     anyone = _means(np.zeros(len(y), dtype=np.int64), 1, y, y, classes)[0]
     guess = np.full(len(wanted), anyone)
-    if not there.all() and not known.all():
-        guess[~there] = _means(np.zeros(np.sum(~known), dtype=np.int64), 1, y[~known], y, classes)[0]
-    if not known.any() or not there.any():
+    if not there.all() and not defined.all():
+        guess[~there] = _means(np.zeros(np.sum(~defined), dtype=np.int64), 1, y[~defined], y, classes)[0]
+    if not defined.any() or not there.any():
         return guess
-    levels, at, counts = np.unique(x[known], return_inverse=True, return_counts=True)
+    levels, at, counts = np.unique(x[defined], return_inverse=True, return_counts=True)
     bounds = (np.cumsum(counts) - counts) // max(neighbours, 1)
     runs = np.unique(bounds, return_inverse=True)[1]
-    centres = np.bincount(runs[at], x[known]) / np.bincount(runs[at])
-    means = _means(runs[at], len(centres), y[known], y, classes)
+    centres = np.bincount(runs[at], x[defined]) / np.bincount(runs[at])
+    means = _means(runs[at], len(centres), y[defined], y, classes)
     if classes == 0 and neighbours:
         guess[there] = np.interp(wanted[there], centres, means)
         return guess
@@ -151,26 +151,26 @@ def _lookup(x: Floats, y: npt.NDArray[Any], wanted: Floats, classes: int, neighb
     return guess
 
 
-def _means(runs: Whole, count: int, own: npt.NDArray[Any], y: npt.NDArray[Any], classes: int) -> npt.NDArray[Any]:
+def _means(runs: Whole, count: int, values: npt.NDArray[Any], y: npt.NDArray[Any], classes: int) -> npt.NDArray[Any]:
     """Return each run's mean, or its most telling class: that with the largest share of the class's rows."""
     if classes == 0:
-        mean: Floats = np.bincount(runs, own, count) / np.bincount(runs, minlength=count)
+        mean: Floats = np.bincount(runs, values, count) / np.bincount(runs, minlength=count)
         return mean
     weights = 1 / np.maximum(np.bincount(y, minlength=classes), 1)
-    votes = np.asarray(np.bincount(runs * classes + own, weights[own], count * classes), dtype=np.float64)
+    votes = np.asarray(np.bincount(runs * classes + values, weights[values], count * classes), dtype=np.float64)
     winners: Whole = votes.reshape(count, classes).argmax(axis=1)
     return winners
 
 
 def _line(x: Floats, y: Floats, wanted: Floats) -> Floats:
     """Predict by a straight line; missing cells by the mean."""
-    known = np.isfinite(x)
-    spread = float(np.var(x[known])) if known.any() else 0.0
+    defined = np.isfinite(x)
+    spread = float(np.var(x[defined])) if defined.any() else 0.0
     guess = np.full(len(wanted), y.mean())
     if spread > 0:
-        middle = x[known].mean()
-        slope = float(np.mean((x[known] - middle) * (y[known] - y[known].mean()))) / spread
-        guess = np.where(np.isfinite(wanted), y[known].mean() + slope * (wanted - middle), guess)
+        middle = x[defined].mean()
+        slope = float(np.mean((x[defined] - middle) * (y[defined] - y[defined].mean()))) / spread
+        guess = np.where(np.isfinite(wanted), y[defined].mean() + slope * (wanted - middle), guess)
     return guess
 
 
@@ -180,12 +180,13 @@ def _measure(
     """Return the balanced accuracy or R² over both halves; a class counts where the other half has it, too."""
     if classes == 0:
         pairs = [(y[~fit], guess) for fit, guess in zip(halves, guesses, strict=True)]
-        spread = sum(float(np.sum((own - own.mean()) ** 2)) for own, _ in pairs)
-        return 1 - sum(float(np.sum((own - guess) ** 2)) for own, guess in pairs) / spread if spread > 0 else -np.inf
+        spread = sum(float(np.sum((values - values.mean()) ** 2)) for values, _ in pairs)
+        error = sum(float(np.sum((values - guess) ** 2)) for values, guess in pairs)
+        return 1 - error / spread if spread > 0 else -np.inf
     rows, right = np.zeros(classes), np.zeros(classes)
     for fit, guess in zip(halves, guesses, strict=True):
-        own = y[~fit]
-        learned = np.isin(own, y[fit])
-        rows += np.bincount(own[learned], minlength=classes)
-        right += np.bincount(own[learned & (own == guess)], minlength=classes)
+        values = y[~fit]
+        learned = np.isin(values, y[fit])
+        rows += np.bincount(values[learned], minlength=classes)
+        right += np.bincount(values[learned & (values == guess)], minlength=classes)
     return float(np.mean(right[rows > 0] / rows[rows > 0])) if np.sum(rows > 0) > 1 else -np.inf

@@ -180,10 +180,10 @@ def log_loss(case: Case) -> float | None:
 
     A probability of exactly 0 counts as the smallest step of float64, as in scikit-learn.
     """
-    known = case.truth < case.n_classes
-    if not known.any():
+    seen = case.truth < case.n_classes
+    if not seen.any():
         return None
-    probabilities, truth = _probabilities(case)[known], case.truth[known]
+    probabilities, truth = _probabilities(case)[seen], case.truth[seen]
     chosen = probabilities[np.arange(len(truth)), truth] / probabilities.sum(axis=1)
     return float(np.mean(-np.log(np.clip(chosen, np.finfo(np.float64).eps, 1.0))))
 
@@ -355,9 +355,9 @@ def _classification_case(
 ) -> Case:
     import pandas as pd
 
-    given = np.asarray(classes)
-    known = pd.Index(given) if given.ndim == 1 and len(given) else pd.Index([])
-    if not len(known) or not known.is_unique:
+    names = np.asarray(classes)
+    labels = pd.Index(names) if names.ndim == 1 and len(names) else pd.Index([])
+    if not len(labels) or not labels.is_unique:
         raise InputError(
             f"classes must name each class of the model once, however: classes={shown(classes)}; pass model.classes_"
         )
@@ -365,42 +365,42 @@ def _classification_case(
     if truth.ndim != 1:
         raise InputError(f"y must have shape (rows,), however: its shape is {truth.shape}")
     table = None if probabilities is None else as_numbers("probabilities", probabilities, "pass predict_proba(X)")
-    if table is not None and table.shape != (len(truth), len(known)):
+    if table is not None and table.shape != (len(truth), len(labels)):
         raise InputError(
             "probabilities must have one row per row of y and one column per class, however: "
-            f"the shape is {table.shape} and ({len(truth)}, {len(known)}) is needed"
+            f"the shape is {table.shape} and ({len(truth)}, {len(labels)}) is needed"
         )
     if predictions is None and table is None:
         raise InputError("evaluate needs predictions= or probabilities= for classification, however: both are None")
     if predictions is None:
         assert table is not None
-        guess = np.asarray(known)[np.argmax(table, axis=1)] if len(truth) else np.asarray(known)[:0]
+        guess = np.asarray(labels)[np.argmax(table, axis=1)] if len(truth) else np.asarray(labels)[:0]
     else:
         guess = np.asarray(predictions)
     if guess.shape != truth.shape:
         raise InputError(f"y and predictions must have as many rows, however: shapes {truth.shape} and {guess.shape}")
-    truth_at, guess_at, strangers = _positions(known, truth, guess)
+    truth_at, guess_at, strangers = _positions(labels, truth, guess)
     return Case(
         truth=truth_at.astype(np.int64),
         predictions=guess_at.astype(np.int64),
         probabilities=table,
-        n_classes=len(known),
-        labels=(*known.tolist(), *strangers),
+        n_classes=len(labels),
+        labels=(*labels.tolist(), *strangers),
     )
 
 
 def _positions(
-    known: Any, truth: npt.NDArray[Any], guess: npt.NDArray[Any]
+    labels: Any, truth: npt.NDArray[Any], guess: npt.NDArray[Any]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], list[Any]]:
     """Find each row's class among the known ones; a class the model has never seen gets a position behind them."""
     import pandas as pd
 
-    truth_at, guess_at = known.get_indexer(pd.Index(truth)), known.get_indexer(pd.Index(guess))
+    truth_at, guess_at = labels.get_indexer(pd.Index(truth)), labels.get_indexer(pd.Index(guess))
     unseen = [*truth[truth_at < 0].tolist(), *guess[guess_at < 0].tolist()]
     # A missing label is one class of its own, whatever way of writing "missing" the rows use.
     keys = {None if pd.isna(label) else label for label in unseen}
     strangers = sorted(keys, key=str)
-    place = {label: len(known) + offset for offset, label in enumerate(strangers)}
+    place = {label: len(labels) + offset for offset, label in enumerate(strangers)}
     for values, at in ((truth, truth_at), (guess, guess_at)):
         for row in np.flatnonzero(at < 0):
             label = values[row]

@@ -85,10 +85,10 @@ def _accuracy(model: Predicted) -> Sums:
 
 
 def _log_loss(model: Predicted) -> Sums:
-    known = (model.truth >= 0) & (model.truth < model.guess.shape[1])
-    at = np.where(known, model.truth, 0)
+    defined = (model.truth >= 0) & (model.truth < model.guess.shape[1])
+    at = np.where(defined, model.truth, 0)
     chosen = model.guess[np.arange(len(at)), at] / model.guess.sum(axis=1)
-    return _ratio(-np.log(np.clip(chosen, np.finfo(np.float64).eps, 1.0)), known.astype(np.float64))
+    return _ratio(-np.log(np.clip(chosen, np.finfo(np.float64).eps, 1.0)), defined.astype(np.float64))
 
 
 def _roc_auc(model: Predicted) -> Sums:

@@ -35,11 +35,11 @@ def shorten(text: object, width: int = 26) -> str:
         >>> shorten("NumTrades60Ever2DerogPubRecOfTheLastYear", 20)
         'NumTrades60…LastYear'
     """
-    whole = clean(text)
-    if len(whole) <= width:
-        return whole
+    label = clean(text)
+    if len(label) <= width:
+        return label
     head = math.ceil((width - 1) * 0.55)
-    return f"{whole[:head]}…{whole[len(whole) - (width - 1 - head) :]}"
+    return f"{label[:head]}…{label[len(label) - (width - 1 - head) :]}"
 
 
 def labels_of(names: Sequence[object], width: int = 26) -> list[str]:
@@ -164,12 +164,12 @@ def duration(seconds: float | None) -> str:
         return "–"
     if seconds < 10:
         return f"{seconds:.2g} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60} s"
+    return f"{rounded // 3600} h {rounded % 3600 // 60} min"
 
 
 def listed(words: Sequence[str]) -> str:

@@ -28,8 +28,8 @@ def sentences(comparison: Comparison) -> list[str]:
     Args:
         comparison: What was measured.
     """
-    found = [*standing_sentences(comparison), *reliance_sentences(comparison), *failure_sentences(comparison)]
-    return [sentence for sentence in found if sentence]
+    lines = [*standing_sentences(comparison), *reliance_sentences(comparison), *failure_sentences(comparison)]
+    return [sentence for sentence in lines if sentence]
 
 
 def fold_word(comparison: Comparison) -> str:
@@ -46,8 +46,8 @@ def headline(comparison: Comparison) -> str:
     first = f"{clean(line['label'])} is best on {shorten(comparison.table, 40)}, with {_article(comparison)} of"
     first = f"{first} {score(comparison, line['mean'])}"
     if not level:
-        rest = ", ahead of all others by more than chance." if _tested(comparison) else "."
-        return first + rest
+        ending = ", ahead of all others by more than chance." if _tested(comparison) else "."
+        return first + ending
     shown = level if len(level) <= 3 else [*level[:2], f"{len(level) - 2} others"]
     return f"{first}; {listed(shown)} cannot be told from it."
 
@@ -99,16 +99,16 @@ def standing_sentences(comparison: Comparison) -> list[str]:
     if comparison.best is None:
         return []
     frame = comparison.standing
-    best, others = frame.iloc[0], frame.iloc[1:]
+    best, behind = frame.iloc[0], frame.iloc[1:]
     word = fold_word(comparison)
     rank = f", mean rank {count_text(best['rank'])} of {len(frame)}" if math.isfinite(best["rank"]) else ""
-    found = [
+    spoken = [
         (
             f"{clean(best['label'])} is best by {_metric(comparison)}: {score(comparison, best['mean'])} on average "
             f"over {best['folds']} {word}s{rank}."
         )
     ]
-    tested = others[others["p_holm"].notna()]
+    tested = behind[behind["p_holm"].notna()]
     clear = tested["p_value"] < 0.05
     for chosen, before, after in (
         (tested[tested["level"] & ~clear], "It cannot be told from", ""),
@@ -122,8 +122,8 @@ def standing_sentences(comparison: Comparison) -> list[str]:
         lines = [line for _, line in chosen.iterrows()]
         shown = [f"{clean(line['label'])} ({gap_words(comparison, line)})" for line in lines[:_MOST_PAIRS]]
         shown += [f"{len(lines) - _MOST_PAIRS} more"] if len(lines) > _MOST_PAIRS else []
-        found += [f"{before} {listed(shown)}{after}."] if shown else []
-    return [*found, _time_sentence(comparison)]
+        spoken += [f"{before} {listed(shown)}{after}."] if shown else []
+    return [*spoken, _time_sentence(comparison)]
 
 
 def _time_sentence(comparison: Comparison) -> str:
@@ -132,12 +132,12 @@ def _time_sentence(comparison: Comparison) -> str:
     if len(frame) < 2 or best.empty:
         return ""
     fastest = frame.iloc[int(frame["fit_seconds"].to_numpy().argmin())]
-    own = float(best["fit_seconds"].iloc[0])
+    seconds = float(best["fit_seconds"].iloc[0])
     if fastest["model"] == comparison.best:
-        return f"It was also the fastest to fit here, by the clock: {duration(own)}."
-    times = f"{own / fastest['fit_seconds']:.0f} times" if fastest["fit_seconds"] > 0 else "far"
+        return f"It was also the fastest to fit here, by the clock: {duration(seconds)}."
+    times = f"{seconds / fastest['fit_seconds']:.0f} times" if fastest["fit_seconds"] > 0 else "far"
     return (
-        f"Here it took {duration(own)} to fit, by the clock, {times} as long as {clean(fastest['label'])} "
+        f"Here it took {duration(seconds)} to fit, by the clock, {times} as long as {clean(fastest['label'])} "
         f"({duration(float(fastest['fit_seconds']))})."
     )
 
@@ -150,8 +150,8 @@ def shared_features(comparison: Comparison, first: str, second: str) -> tuple[fl
     importance.
     """
     left, right = comparison.strongest[first], comparison.strongest[second]
-    own = (float(left.sum()), float(right.sum()))
-    return float(np.minimum(left, right).sum()), own, own[0] * own[1] / len(comparison.features)
+    counts = (float(left.sum()), float(right.sum()))
+    return float(np.minimum(left, right).sum()), counts, counts[0] * counts[1] / len(comparison.features)
 
 
 def reliance_sentences(comparison: Comparison) -> list[str]:
@@ -160,42 +160,42 @@ def reliance_sentences(comparison: Comparison) -> list[str]:
     if len(names) < 2 or not comparison.features:
         return []
     pairs = telling_pairs(comparison)
-    found = [_pair_sentence(comparison, *pairs[0]), _all_pairs_sentence(comparison, pairs)]
+    lines = [_pair_sentence(comparison, *pairs[0]), _all_pairs_sentence(comparison, pairs)]
     shares = comparison.shares()
     member = np.min([comparison.strongest[name] for name in names], axis=0) > 0
     order = [i for i in np.argsort(-shares.mean(axis=1).to_numpy(), kind="stable") if member[i]]
     if len(names) > 2 and order:
         words = [shorten(comparison.features[i], 40) for i in order[:4]]
         more = [f"{len(order) - 4} more"] if len(order) > 4 else []
-        found.append(f"All {len(names)} models have {listed([*words, *more])} among their strongest features.")
-    return [sentence for sentence in found if sentence]
+        lines.append(f"All {len(names)} models have {listed([*words, *more])} among their strongest features.")
+    return [sentence for sentence in lines if sentence]
 
 
 def _pair_sentence(comparison: Comparison, first: str, second: str) -> str:
-    shared, own, chance = shared_features(comparison, first, second)
+    shared, counts, chance = shared_features(comparison, first, second)
     left, right = clean(comparison.label(first)), clean(comparison.label(second))
     k, features = comparison.k, len(comparison.features)
-    if not max(own):
+    if not max(counts):
         return f"No feature clearly matters to {left} or to {right}."
     # One number of features for both models and for the overlap that follows; what a model has fewer is said.
     whose = f"their {k} strongest features" if k > 1 else "their strongest feature"
     of_all = f"of {features} in all; chance alone: {count_text(round(chance, 1))}"
-    if own == (k, k):
-        found = f"{left} and {right} share {count_text(shared)} of {whose} ({of_all})"
+    if counts == (k, k):
+        words = f"{left} and {right} share {count_text(shared)} of {whose} ({of_all})"
     else:
-        found = (
-            f"Of {whose} {count_text(own[0])} of {left} and {count_text(own[1])} of {right} clearly matter and have at "
-            f"least a hundredth of the importance; {count_text(shared)} of these "
+        words = (
+            f"Of {whose} {count_text(counts[0])} of {left} and {count_text(counts[1])} of {right} clearly matter and "
+            f"have at least a hundredth of the importance; {count_text(shared)} of these "
             f"{'is' if shared == 1 else 'are'} the same ({of_all})"
         )
-    return f"{found}: {_named(comparison, first, second)}. {agreement_words(comparison, first, second)}"
+    return f"{words}: {_named(comparison, first, second)}. {agreement_words(comparison, first, second)}"
 
 
 def _named(comparison: Comparison, first: str, second: str) -> str:
     """Name the strongest features of two models: those of both, then those of one alone, by their shares."""
     shares = comparison.shares()
     left, right = (comparison.strongest[name] > 0 for name in (first, second))
-    said = []
+    lists = []
     for member, whose in (
         (left & right, "both"),
         (left & ~right, f"{clean(comparison.label(first))} alone"),
@@ -204,25 +204,25 @@ def _named(comparison: Comparison, first: str, second: str) -> str:
         order = shares.loc[member, [first, second]].mean(axis=1).sort_values(ascending=False, kind="stable").index
         words = [shorten(str(name), 40) for name in order[:_MOST_NAMED]]
         more = [f"{len(order) - _MOST_NAMED} more"] if len(order) > _MOST_NAMED else []
-        said += [f"{whose} {listed([*words, *more])}"] if words else []
-    return "; ".join(said)
+        lists += [f"{whose} {listed([*words, *more])}"] if words else []
+    return "; ".join(lists)
 
 
 def _all_pairs_sentence(comparison: Comparison, pairs: Sequence[tuple[str, str]]) -> str:
     """Say how many pairs of models differ, and which the most."""
     lines = [agreement_line(comparison, *pair, "weighted_overlap") for pair in pairs]
-    told = [line for line in lines if line is not None and line["differs"] is not None]
-    if len(pairs) < 2 or not told:
+    judged = [line for line in lines if line is not None and line["differs"] is not None]
+    if len(pairs) < 2 or not judged:
         return ""
-    apart = sorted((line for line in told if line["differs"]), key=lambda line: -float(line["gap"]))
+    apart = sorted((line for line in judged if line["differs"]), key=lambda line: -float(line["gap"]))
     if not apart:
-        return f"None of the {len(told)} pairs of models can be told to weigh features differently beyond refitting."
+        return f"None of the {len(judged)} pairs of models can be told to weigh features differently beyond refitting."
     most = apart[0]
     names = f"{clean(comparison.label(most['first']))} and {clean(comparison.label(most['second']))}"
     verb = "weighs" if len(apart) == 1 else "weigh"
     return (
-        f"Of the {len(told)} pairs of models {len(apart)} {verb} features differently by more than refitting explains, "
-        f"most of all {names} ({percent(most['agreement'])}, refitted {percent(most['ceiling'])})."
+        f"Of the {len(judged)} pairs of models {len(apart)} {verb} features differently by more than refitting "
+        f"explains, most of all {names} ({percent(most['agreement'])}, refitted {percent(most['ceiling'])})."
     )
 
 
@@ -234,19 +234,19 @@ def telling_pairs(comparison: Comparison) -> list[tuple[str, str]]:
     leading = [next((name for name in order if kinds[name] == kind), None) for kind in ("network", "baseline")]
     pairs = [tuple(name for name in leading if name is not None)]
     pairs += list(itertools.combinations(order, 2))
-    found: dict[frozenset[str], tuple[str, str]] = {}
+    distinct: dict[frozenset[str], tuple[str, str]] = {}
     for pair in pairs:
         if len(pair) == 2:
-            found.setdefault(frozenset(pair), (pair[0], pair[1]))
-    return list(found.values())
+            distinct.setdefault(frozenset(pair), (pair[0], pair[1]))
+    return list(distinct.values())
 
 
 def agreement_line(comparison: Comparison, first: str, second: str, measure: str) -> Any:
     """Return the line of ``comparison.agreement`` of a pair, whichever stands first; None if there is none."""
     frame = comparison.agreement
-    own = frame[frame["measure"] == measure]
+    rows = frame[frame["measure"] == measure]
     for one, other in ((first, second), (second, first)):
-        line = own[(own["first"] == one) & (own["second"] == other)]
+        line = rows[(rows["first"] == one) & (rows["second"] == other)]
         if len(line):
             return line.iloc[0]
     return None
@@ -258,18 +258,18 @@ def agreement_words(comparison: Comparison, first: str, second: str) -> str:
     if line is None or not math.isfinite(line["agreement"]):
         return ""
     whose = f"their {comparison.k} strongest features" if comparison.k > 1 else "their strongest feature"
-    found = f"{percent(line['agreement'])} of the importance of {whose} falls on the same ones"
+    words = f"{percent(line['agreement'])} of the importance of {whose} falls on the same ones"
     if not math.isfinite(line["ceiling"]):
-        return f"{found}."
+        return f"{words}."
     word = fold_word(comparison)
-    found += f", {percent(line['ceiling'])} where the same model is fitted again on another {word}"
+    words += f", {percent(line['ceiling'])} where the same model is fitted again on another {word}"
     if line["differs"] is None:
-        return f"{found}."
+        return f"{words}."
     if line["differs"]:
-        return f"{found}: they weigh features differently, by more than refitting explains."
+        return f"{words}: they weigh features differently, by more than refitting explains."
     if line["gap_high"] <= _ALIKE:
-        return f"{found}: they rely on the same features alike."
-    return f"{found}: a difference beyond refitting cannot be told."
+        return f"{words}: they rely on the same features alike."
+    return f"{words}: a difference beyond refitting cannot be told."
 
 
 def count_text(value: float) -> str:
@@ -286,13 +286,14 @@ def count_text(value: float) -> str:
 def failure_sentences(comparison: Comparison) -> list[str]:
     """Say which models failed, on how many folds, and why."""
     word = fold_word(comparison)
-    found = []
+    lines = []
     for name in dict.fromkeys(model for model, _, _ in comparison.failures):
-        own = [(fold, why) for model, fold, why in comparison.failures if model == name]
-        share = f"all {len(own)}" if len(own) == len(comparison.folds) else f"{len(own)} of {len(comparison.folds)}"
-        reasons = list(dict.fromkeys(why for _, why in own))
-        found.append(f"{clean(comparison.label(name))} failed on {share} {word}s: {shorten(reasons[0], 240)}")
-    return found
+        failures = [(fold, why) for model, fold, why in comparison.failures if model == name]
+        count, folds = len(failures), len(comparison.folds)
+        share = f"all {count}" if count == folds else f"{count} of {folds}"
+        reasons = list(dict.fromkeys(why for _, why in failures))
+        lines.append(f"{clean(comparison.label(name))} failed on {share} {word}s: {shorten(reasons[0], 240)}")
+    return lines
 
 
 def path_lines(comparison: Comparison) -> list[tuple[str, float, float, float, float]]:
@@ -303,9 +304,9 @@ def path_lines(comparison: Comparison) -> list[tuple[str, float, float, float, f
     frame: Any = comparison.importances
     if not len(frame) or not {"tabular", "image"} <= set(frame.columns):
         return []
-    own = frame[(frame["method"] == "permgrad") & frame["tabular"].notna() & frame["image"].notna()]
+    rows = frame[(frame["method"] == "permgrad") & frame["tabular"].notna() & frame["image"].notna()]
     lines = []
-    for name, part in own.groupby("model", sort=False):
+    for name, part in rows.groupby("model", sort=False):
         sums = part.groupby("fold")[["tabular", "image", "importance"]].sum()
         sums = sums[sums["importance"] > 0]
         if len(sums):

@@ -100,12 +100,12 @@ def interaction_words(branches: Mapping[str, Any]) -> str:
         ''
     """  # noqa: E501 — the sentence of the example is one line
     total = branches.get("total")
-    known = isinstance(total, Mapping) and all(_known(total, key) for key in ("interaction_low", "interaction_high"))
-    if not (known and _known(branches, "interaction") and _known(branches["total"], "importance")):
+    complete = isinstance(total, Mapping) and all(_known(total, key) for key in ("interaction_low", "interaction_high"))
+    if not (complete and _known(branches, "interaction") and _known(branches["total"], "importance")):
         return ""  # of a run of an older permgrad
-    low, high, whole = (float(branches["total"][key]) for key in ("interaction_low", "interaction_high", "importance"))
+    low, high, effect = (float(branches["total"][key]) for key in ("interaction_low", "interaction_high", "importance"))
     value = float(branches["interaction"])
-    share = value / whole if whole > 0 else math.nan
+    share = value / effect if effect > 0 else math.nan
     if not deserves_words(low, high, share):
         return ""
     meaning = "each makes up for the other in part" if value < 0 else "they need each other"
@@ -125,8 +125,10 @@ def no_share_words(branches: Mapping[str, Any]) -> str:
     if len(entries) < 2 or not all("share" in entry and not _known(entry, "share") for entry in entries.values()):
         return ""
     total, keys = branches.get("total"), ("importance", "ci_low", "ci_high")
-    known = isinstance(total, Mapping) and all(_known(total, key) for key in keys)
-    shown = " ({}, interval {} to {})".format(*(_text(float(branches["total"][key])) for key in keys)) if known else ""
+    complete = isinstance(total, Mapping) and all(_known(total, key) for key in keys)
+    shown = (
+        " ({}, interval {} to {})".format(*(_text(float(branches["total"][key])) for key in keys)) if complete else ""
+    )
     noun = "paths" if is_hybrid(branches) else "inputs"
     return f"the effect of all {noun} together is not certainly above 0{shown}, so that there is nothing to share out"
 

@@ -305,11 +305,11 @@ def heat_table(
     axes.spines[:].set_visible(False)
 
 
-def cell_ink(shade: float, whole: float) -> str:
+def cell_ink(shade: float, extent: float) -> str:
     """Return the colour of a text on a shade: light on dark, dark on light, grey where it is undefined."""
     if not np.isfinite(shade):
         return style.MUTED
-    return style.FIXED_LIGHT if shade > 0.55 * whole else style.FIXED_DARK
+    return style.FIXED_LIGHT if shade > 0.55 * extent else style.FIXED_DARK
 
 
 def colour_bar(axes: Any, scale: Any, colours: Any, label: str, **size: Any) -> Any:

@@ -198,8 +198,8 @@ def _ranked_rows(
     places = np.arange(len(order))
     if not split:
         plain_bars(axes, values)
-    known = np.isfinite(low) & np.isfinite(high)
-    axes.hlines(places[known], low[known], high[known], color=style.INK, linewidth=1.1)
+    bounded = np.isfinite(low) & np.isfinite(high)
+    axes.hlines(places[bounded], low[bounded], high[bounded], color=style.INK, linewidth=1.1)
     if split:
         axes.plot(values, places, "o", color=style.INK, markersize=3.2, linestyle="none")
     ends = np.concatenate([[0.0, axes.dataLim.x0, axes.dataLim.x1], low, high, values])

@@ -104,14 +104,14 @@ def _ordered(values: pd.Series[Any]) -> pd.Series[Any] | None:
     dtype = values.dtype
     if isinstance(dtype, pd.CategoricalDtype) and dtype.ordered:
         return values.cat.codes.astype(np.float64).where(values.cat.codes >= 0).reset_index(drop=True)
-    known = values.dropna()
-    if not len(known):
+    present = values.dropna()
+    if not len(present):
         return None
     if kinds.is_datetime64_any_dtype(dtype) or kinds.is_timedelta64_dtype(dtype):
         codes = values.rank(method="dense")
-    elif all(isinstance(each, (dt.date, np.datetime64)) for each in known):
+    elif all(isinstance(each, (dt.date, np.datetime64)) for each in present):
         codes = pd.Series(pd.to_datetime(values, errors="coerce", utc=True)).rank(method="dense")
-    elif all(isinstance(each, str) and ISO_DATE.fullmatch(each.strip()) for each in known):
+    elif all(isinstance(each, str) and ISO_DATE.fullmatch(each.strip()) for each in present):
         codes = values.map(str.strip, na_action="ignore").astype(object).rank(method="dense")
     else:
         return None
@@ -119,8 +119,8 @@ def _ordered(values: pd.Series[Any]) -> pd.Series[Any] | None:
 
 
 def _swarm(axes: Any, place: int, values: Floats, ranks: Floats, limits: tuple[float, float]) -> None:
-    known = np.isfinite(values)
-    values, ranks = values[known], ranks[known]
+    present = np.isfinite(values)
+    values, ranks = values[present], ranks[present]
     offsets = _spread(values, limits)
     grey = ~np.isfinite(ranks)
     options: dict[str, Any] = {"s": 9, "linewidths": 0, "rasterized": True, "alpha": 0.85}

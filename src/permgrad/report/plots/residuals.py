@@ -37,8 +37,8 @@ def residuals(truth: npt.ArrayLike, predictions: npt.ArrayLike, *, unit: str = "
     y, guess = np.asarray(truth, dtype=np.float64).ravel(), np.asarray(predictions, dtype=np.float64).ravel()
     if y.shape != guess.shape:
         raise InputError(f"truth and predictions must have as many rows, however: {len(y)} and {len(guess)}")
-    known = np.isfinite(y) & np.isfinite(guess)
-    y, guess = y[known], guess[known]
+    defined = np.isfinite(y) & np.isfinite(guess)
+    y, guess = y[defined], guess[defined]
     error = y - guess
     figure = base.new_figure(style.WIDTH, 3.3, title)
     left, right, beside = figure.subplots(1, 3, width_ratios=(1, 1, 0.26))
@@ -98,9 +98,9 @@ def residuals_by_feature(
             "features must have a column and as many rows as there are errors, however: "
             f"its shape is {features.shape} and there are {len(error)} errors"
         )
-    known = np.isfinite(error)
-    shown = features.loc[:, ~features.columns.duplicated()].iloc[known, :MOST_FEATURES]
-    error = error[known]
+    defined = np.isfinite(error)
+    shown = features.loc[:, ~features.columns.duplicated()].iloc[defined, :MOST_FEATURES]
+    error = error[defined]
     count = shown.shape[1]
     figure = base.new_figure(style.WIDTH if count > 1 else 3.9, 2.75, title)
     panels = np.atleast_1d(figure.subplots(1, count, sharey=True))
@@ -120,10 +120,10 @@ def residuals_by_feature(
 def _one_feature(axes: Any, values: pd.Series[Any], error: Floats) -> None:
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
-        known = np.isfinite(numbers)
-        if len(np.unique(numbers[known])) > _MOST_LEVELS:
-            _errors_against(axes, numbers[known], error[known])
-            axes.set_xlim(*padded(*_ends(numbers[known])))
+        defined = np.isfinite(numbers)
+        if len(np.unique(numbers[defined])) > _MOST_LEVELS:
+            _errors_against(axes, numbers[defined], error[defined])
+            axes.set_xlim(*padded(*_ends(numbers[defined])))
             plain_axis(axes)
             return
     texts = np.array([value_text(value, 10) for value in values.tolist()], dtype=object)

@@ -80,8 +80,8 @@ def _square(legend: float, title: float) -> Any:
     They are placed by hand: the automatic arrangement does not know that square axes cannot give way to a legend, and
     would push the labels at the left off the page.
     """
-    left, below, side, rest = 0.6, 0.5, 3.3, 0.1
-    width, height = left + side + rest + legend, below + side + rest + title
+    left, below, side, edge = 0.6, 0.5, 3.3, 0.1
+    width, height = left + side + edge + legend, below + side + edge + title
     figure = new_figure(width, height)
     figure.set_layout_engine("none")
     return figure.add_axes((left / width, below / height, side / width, side / height))

@@ -65,8 +65,8 @@ def scores(
         axes.plot(folds, np.full(len(folds), place), "o", color=colour, alpha=0.45, markersize=4.6, markeredgewidth=0)
         axes.plot(means[place], place, "D", color=colour, markersize=7, markeredgecolor=style.PAPER, zorder=4)
     base.name_rows(axes, labels_of(list(arrays), 30))
-    known = table[near][np.isfinite(table[near])]
-    axes.set_xlim(*(base.padded(float(known.min()), float(known.max()), 0.06) if len(known) else (0.0, 1.0)))
+    drawn = table[near][np.isfinite(table[near])]
+    axes.set_xlim(*(base.padded(float(drawn.min()), float(drawn.max()), 0.06) if len(drawn) else (0.0, 1.0)))
     axes.set_xlabel(clean(label))
     texts = numbers(means, 4)
     room = 10 + 4.8 * max(map(len, texts))

@@ -74,8 +74,8 @@ def tuning_history(table: pd.DataFrame, *, reference: str = "", title: str = "")
     shown = np.clip(losses, low, high - 0.025 * (high - low))
     complete, pruned, failed = (state == name for name in ("complete", "pruned", "failed"))
     best = np.minimum.accumulate(np.where(complete, np.nan_to_num(losses, nan=np.inf), np.inf))
-    known = np.isfinite(best)
-    axes.step(numbers[known], best[known], where="post", color=style.IMAGE, linewidth=1.8, label="best so far")
+    defined = np.isfinite(best)
+    axes.step(numbers[defined], best[defined], where="post", color=style.IMAGE, linewidth=1.8, label="best so far")
     flags = {"complete": complete, "pruned": pruned, "failed": failed}
     shown[failed] = high - 0.03 * (high - low)
     for name, trials in flags.items():
@@ -85,7 +85,7 @@ def tuning_history(table: pd.DataFrame, *, reference: str = "", title: str = "")
     figure.description = f"{len(table)} trials: {words}."
     if reference and complete[0] and numbers[0] == 0:
         _reference_line(axes, reference, float(losses[0]))
-    if known.any():
+    if defined.any():
         winner = int(np.argmin(best))
         _mark_winner(axes, numbers, winner, float(losses[winner]))
         figure.description += f" The best is trial {numbers[winner]} with {number(float(losses[winner]), 3)}."
@@ -237,8 +237,8 @@ def _slice(axes: Any, table: pd.DataFrame, name: str, *, log: bool, best: Any) -
     """Draw the trials that have a setting: its value, or its level, against their losses."""
     every_trial = table["trial"].to_numpy(dtype=np.float64)
     shade = (every_trial - every_trial.min()) / max(float(np.ptp(every_trial)), 1.0)
-    known = table[name].notna().to_numpy()
-    shown, colours = table[known], style.low_to_high()(shade[known])
+    defined = table[name].notna().to_numpy()
+    shown, colours = table[defined], style.low_to_high()(shade[defined])
     values, trials = shown[name].to_numpy(dtype=object), shown["trial"].to_numpy()
     losses, pruned = shown["validation_loss"].to_numpy(), (shown["state"] == "pruned").to_numpy()
     numeric = all(isinstance(value, (int, float, np.number)) and not isinstance(value, bool) for value in values)
