@@ -17,18 +17,15 @@ import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from permgrad.base.checks import as_numbers, check_number, check_whole
 from permgrad.base.errors import InputError, shown
 from permgrad.base.registry import Registry
 from permgrad.evaluation.ranking import importance_shares, kendall, spearman, top_membership
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Floats = npt.NDArray[np.float64]
 
@@ -291,8 +288,6 @@ def agreement_table(
         >>> sorted(set(table["measure"]))
         ['kendall', 'spearman', 'top_overlap', 'weighted_overlap']
     """
-    import pandas as pd
-
     if not isinstance(importances, Mapping):
         raise InputError(
             f"importances must map each model to an array (splits, features), however: importances="

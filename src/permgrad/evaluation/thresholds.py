@@ -194,8 +194,8 @@ def metrics_at(
     truth, _ = _truth(y, positive)
     called = _scores(scores) >= value
     _check_lengths(truth, called)
-    counts = [np.array([int((rows & called).sum())]) for rows in (truth, ~truth)]
-    cuts = Cuts(np.array([value]), *counts, int(truth.sum()), int((~truth).sum()))
+    hits, alarms = (np.array([int((rows & called).sum())]) for rows in (truth, ~truth))
+    cuts = Cuts(np.array([value]), hits, alarms, int(truth.sum()), int((~truth).sum()))
     return _metrics(cuts, 0, _checked_cost("cost", cost) if cost is not None else {})
 
 

@@ -31,7 +31,6 @@ from permgrad.report.page.views import (
     Cell,
     Column,
     Fact,
-    Kind,
     Mark,
     SectionView,
     cell,
@@ -97,6 +96,8 @@ _HOW_TO_READ = (
 )
 #: Models whose matrices of agreement are drawn beside each other; of more the names would be too small.
 _BESIDE = 5
+#: Heading of the verdict on a pair.
+_DIFFER = "differ beyond refitting"
 #: Terms that are explained even where no model was.
 _ALWAYS = ("Folds", "Behind the best")
 _HYNN = (
@@ -257,11 +258,12 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
     else:
         for drawn, words in pictures:
             section.figure(drawn, words)
-    headings = ["strongest in common", "overlap", "ceiling", "missing, 95\u00a0% interval", "differ beyond refitting"]
-    rows = [cells for pair in telling_pairs(comparison) if (cells := _agreement_cells(comparison, *pair)) is not None]
-    cells = list(zip(*rows, strict=True)) if rows else [()] * 7
-    kinds: list[Kind] = ["text", "number", "number", "number", "number", "text", "number"]
-    columns = [Column(*column) for column in zip(["pair", *headings, "tau"], cells, kinds, strict=True)]
+    pairs = [_agreement_cells(comparison, *pair) for pair in telling_pairs(comparison)]
+    rows = [cells for cells in pairs if cells is not None]
+    columns = [
+        Column(heading, [row[place] for row in rows], "text" if heading in ("pair", _DIFFER) else "number")
+        for place, heading in enumerate(_AGREEMENT)
+    ]
     caption = (
         f"Pairs of models: how many of the {comparison.k} strongest of {len(comparison.features)} features they share "
         "(fewer count where the others do not clearly matter or have less than a hundredth of a model's importance: of "
@@ -270,6 +272,9 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
         "models."
     )
     section.table(table_of(caption, columns))
+
+
+_AGREEMENT = ("pair", "strongest in common", "overlap", "ceiling", "missing, 95\u00a0% interval", _DIFFER, "tau")
 
 
 def _agreement_cells(comparison: Comparison, first: str, second: str) -> list[Cell] | None:

@@ -15,8 +15,13 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jinja2
+
 from permgrad.base.files import write_text_atomic
 from permgrad.report import style
+from permgrad.report.page import headline as first_words
+from permgrad.report.page.sections import all_sections
+from permgrad.report.words import clean
 
 if TYPE_CHECKING:
     from permgrad.report.page.content import ReportContent
@@ -48,15 +53,12 @@ def write_report(path: str | os.PathLike[str], content: ReportContent) -> Path:
 
 def render_report(content: ReportContent) -> str:
     """Return the report as HTML text."""
-    from permgrad.report.page.headline import facts, headline, second_sentence
-    from permgrad.report.page.sections import all_sections
-
     return render_page(
         title=content.title,
         kind="permgrad report",
-        headline=headline(content),
-        second=second_sentence(content),
-        facts=facts(content),
+        headline=first_words.headline(content),
+        second=first_words.second_sentence(content),
+        facts=first_words.facts(content),
         warnings=content.warnings,
         sections=all_sections(content),
     )
@@ -86,7 +88,6 @@ def render_page(
         more_css: style of elements of this page's own.
     """
     from permgrad import __version__
-    from permgrad.report.words import clean
 
     script = _packaged("report.js").strip()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
@@ -112,8 +113,6 @@ def _packaged(name: str) -> str:
 
 @lru_cache(maxsize=1)
 def _template() -> Any:
-    import jinja2
-
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("permgrad.report", "templates"),
         autoescape=True,

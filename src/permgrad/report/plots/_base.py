@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -69,9 +71,6 @@ class PlotFigure(Figure):
 
         The same as ``savefig(..., transparent=True)`` writes, which draws everything twice: once to arrange it.
         """
-        import matplotlib as mpl
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-
         buffer = io.StringIO()
         canvas, dots = self.canvas, self.dpi
         patches = [self.patch, *(axes.patch for axes in self.axes)]

@@ -68,7 +68,7 @@ def _cells(axes: Any, table: Floats, positions: Floats, *, numbered: bool) -> An
     bound = float(np.nanmax(np.abs(table), initial=0.0)) or 1.0
     signed = bool(np.nanmin(table, initial=0.0) < -0.1 * bound)
     scale, colours = Normalize(-bound if signed else 0.0, bound), style.diverging() if signed else style.sequential()
-    shades = ScalarMappable(scale, colours)
+    shades: Any = ScalarMappable(scale, colours)
     squares = [
         Rectangle((float(positions[column]) - 0.48, row - 0.46), 0.96, 0.92) for row, column in np.ndindex(*table.shape)
     ]

@@ -109,7 +109,7 @@ def _place_labels(
 ) -> None:
     """Write names beside the marks, each where it hides no other name and no other mark."""
     figure.draw_without_rendering()
-    marks = [axes.transData.transform(place) for place in means.values()]
+    marks = [tuple(axes.transData.transform(place)) for place in means.values()]
     taken: list[Box] = [(x - 5, y - 5, x + 5, y + 5) for x, y in marks]
     edge = axes.get_window_extent()
     scale = figure.dpi / 72
