@@ -232,8 +232,8 @@ BESIDE_ROW = ("axes fraction", "data")
 def note(
     axes: Any,
     text: str,
-    at: tuple[float, float],
-    offset: tuple[float, float] = (0, 0),
+    at: Sequence[Any],
+    offset: Sequence[Any] = (0, 0),
     *,
     of: Any = "data",
     **look: Any,
