@@ -35,15 +35,7 @@ FEWEST_SPLITS = 3
 
 @dataclass(frozen=True)
 class AgreementMeasure:
-    """A symmetric comparison of two lists of importances; 1 is full agreement.
-
-    Attributes:
-        name: Key of the measure.
-        label: Name for people.
-        range: Smallest and largest possible value.
-        compute: Function ``(first, second, k) -> float``; NaN where undefined. ``k`` is how many features count as the
-            strongest; measures over all features do not look at it.
-    """
+    """A symmetric comparison of two lists of importances; 1 is full agreement."""
 
     name: str
     label: str
@@ -272,12 +264,6 @@ def agreement_table(
     test_rows: float = 0.0,
 ) -> pd.DataFrame:
     """Compare every pair of models by every registered measure.
-
-    Args:
-        importances: For each model its importances ``(splits, features)``; all of the same splits and features.
-        k: As for ``agreement``, and so are ``train_rows`` and ``test_rows``.
-        train_rows: As for ``agreement``.
-        test_rows: As for ``agreement``.
 
     Returns:
         One row per pair and measure: ``first, second, measure, agreement, spread, within_first, within_second, ceiling,

@@ -42,13 +42,7 @@ RECORD, PAGE = "comparison.json", "comparison.html"
 
 @dataclass(frozen=True)
 class Contestant:
-    """A model that takes part.
-
-    Attributes:
-        name: As it was asked for.
-        label: Name for people.
-        kind: ``"network"`` (permgrad's own) or ``"baseline"``.
-    """
+    """A model that takes part."""
 
     name: str
     label: str

@@ -58,11 +58,6 @@ def columns_that_tell(
 ) -> list[Leak]:
     """Find columns that alone give the target.
 
-    Args:
-        learned: Training rows and their target; missing cells are missing, not codes.
-        held: Rows held out, with the same columns, and their target.
-        task: ``"classification"`` or ``"regression"``.
-
     Returns:
         The columns whose balanced accuracy or R² (of the values or of their ranks) on held-out rows is at least 0.98,
         the highest first.

@@ -91,21 +91,16 @@ class Metric:
 metrics: Registry[Metric] = Registry("metric")
 
 
-def _classification(
-    name: str, label: str, direction: Direction, limits: tuple[float, float], *, probabilistic: bool = False
-) -> Callable[[Callable[[Case], float | None]], Callable[[Case], float | None]]:
-    def enter(compute: Callable[[Case], float | None]) -> Callable[[Case], float | None]:
-        metrics.register(name)(Metric(name, label, "classification", direction, limits, compute, probabilistic))
-        return compute
-
-    return enter
+Compute = Callable[[Case], float | None]
 
 
-def _regression(
-    name: str, label: str, direction: Direction, limits: tuple[float, float]
-) -> Callable[[Callable[[Case], float | None]], Callable[[Case], float | None]]:
-    def enter(compute: Callable[[Case], float | None]) -> Callable[[Case], float | None]:
-        metrics.register(name)(Metric(name, label, "regression", direction, limits, compute))
+def _entry(
+    task: Task, name: str, label: str, direction: Direction, limits: tuple[float, float], *, probabilistic: bool = False
+) -> Callable[[Compute], Compute]:
+    """Return a decorator that registers a function as a metric."""
+
+    def enter(compute: Compute) -> Compute:
+        metrics.register(name)(Metric(name, label, task, direction, limits, compute, probabilistic))
         return compute
 
     return enter
@@ -114,13 +109,13 @@ def _regression(
 # ------------------------------------------------------------------------------------------------- classification
 
 
-@_classification("accuracy", "accuracy", "higher", (0.0, 1.0))
+@_entry("classification", "accuracy", "accuracy", "higher", (0.0, 1.0))
 def accuracy(case: Case) -> float | None:
     """Share of rows whose class is right."""
     return float(np.mean(case.truth == case.predictions))
 
 
-@_classification("balanced_accuracy", "balanced accuracy", "higher", (0.0, 1.0))
+@_entry("classification", "balanced_accuracy", "balanced accuracy", "higher", (0.0, 1.0))
 def balanced_accuracy(case: Case) -> float | None:
     """Mean over the classes that occur of the share of their rows that are found."""
     matrix = confusion(case)
@@ -128,7 +123,7 @@ def balanced_accuracy(case: Case) -> float | None:
     return float(np.mean(np.diag(matrix)[occurring] / matrix.sum(axis=1)[occurring]))
 
 
-@_classification("macro_f1", "macro F1", "higher", (0.0, 1.0))
+@_entry("classification", "macro_f1", "macro F1", "higher", (0.0, 1.0))
 def macro_f1(case: Case) -> float | None:
     """Mean F1 over the classes that occur in the truth or among the predictions, as in scikit-learn."""
     matrix = confusion(case)
@@ -137,7 +132,7 @@ def macro_f1(case: Case) -> float | None:
     return float(np.mean(2.0 * np.diag(matrix)[occurring] / mentions[occurring]))
 
 
-@_classification("roc_auc", "ROC-AUC", "higher", (0.0, 1.0), probabilistic=True)
+@_entry("classification", "roc_auc", "ROC-AUC", "higher", (0.0, 1.0), probabilistic=True)
 def roc_auc(case: Case) -> float | None:
     """Area under the ROC curve; more than two classes: the plain mean of one class versus the rest.
 
@@ -148,7 +143,7 @@ def roc_auc(case: Case) -> float | None:
     return _one_versus_rest(case, roc_auc_score)
 
 
-@_classification("average_precision", "average precision", "higher", (0.0, 1.0), probabilistic=True)
+@_entry("classification", "average_precision", "average precision", "higher", (0.0, 1.0), probabilistic=True)
 def average_precision(case: Case) -> float | None:
     """Area under the precision–recall steps of the positive class; of more than two the mean of one versus the rest."""
     from sklearn.metrics import average_precision_score
@@ -156,7 +151,7 @@ def average_precision(case: Case) -> float | None:
     return _one_versus_rest(case, average_precision_score)
 
 
-@_classification("lift", "lift at 10 %", "higher", (0.0, 10.0), probabilistic=True)
+@_entry("classification", "lift", "lift at 10 %", "higher", (0.0, 10.0), probabilistic=True)
 def lift(case: Case) -> float | None:
     """How many times more frequent the positive class is among the tenth of the rows scored highest than among all.
 
@@ -174,7 +169,7 @@ def _lift(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> floa
     return float(hits / chosen / truth.mean())
 
 
-@_classification("log_loss", "log loss", "lower", (0.0, math.inf), probabilistic=True)
+@_entry("classification", "log_loss", "log loss", "lower", (0.0, math.inf), probabilistic=True)
 def log_loss(case: Case) -> float | None:
     """Mean of −ln(probability of the true class), in nats, over the rows whose class the model knows.
 
@@ -212,25 +207,25 @@ def _one_versus_rest(case: Case, score: Callable[..., float]) -> float | None:
 # ----------------------------------------------------------------------------------------------------- regression
 
 
-@_regression("rmse", "RMSE", "lower", (0.0, math.inf))
+@_entry("regression", "rmse", "RMSE", "lower", (0.0, math.inf))
 def rmse(case: Case) -> float | None:
     """Root of the mean squared error, in the target's unit."""
     return float(np.sqrt(np.mean((case.truth - case.predictions) ** 2)))
 
 
-@_regression("mae", "MAE", "lower", (0.0, math.inf))
+@_entry("regression", "mae", "MAE", "lower", (0.0, math.inf))
 def mae(case: Case) -> float | None:
     """Mean absolute error, in the target's unit."""
     return float(np.mean(np.abs(case.truth - case.predictions)))
 
 
-@_regression("mse", "MSE", "lower", (0.0, math.inf))
+@_entry("regression", "mse", "MSE", "lower", (0.0, math.inf))
 def mse(case: Case) -> float | None:
     """Mean squared error, in the square of the target's unit."""
     return float(np.mean((case.truth - case.predictions) ** 2))
 
 
-@_regression("mape", "MAPE (fraction)", "lower", (0.0, math.inf))
+@_entry("regression", "mape", "MAPE (fraction)", "lower", (0.0, math.inf))
 def mape(case: Case) -> float | None:
     """Mean of |error / truth| as a fraction (0.1 is 10 %); undefined if any true value is 0."""
     if np.any(case.truth == 0):
@@ -238,7 +233,7 @@ def mape(case: Case) -> float | None:
     return float(np.mean(np.abs((case.truth - case.predictions) / case.truth)))
 
 
-@_regression("r2", "R²", "higher", (-math.inf, 1.0))
+@_entry("regression", "r2", "R²", "higher", (-math.inf, 1.0))
 def r2(case: Case) -> float | None:
     """Share of the target's variance that is explained; undefined for fewer than two rows or a constant target."""
     spread = np.sum((case.truth - case.truth.mean()) ** 2)

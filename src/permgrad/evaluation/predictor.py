@@ -47,12 +47,6 @@ def loss_of(task: Literal["classification", "regression"], loss: str) -> str:
 def row_losses(predictions: npt.NDArray[Any], y: npt.NDArray[Any], loss: str) -> Floats:
     """Return each row's loss in float64 of probabilities ``(rows, classes)`` or of predicted numbers ``(rows,)``.
 
-    Args:
-        predictions: Probabilities in the order of the classes, or numbers.
-        y: Class indexes, or numbers, ``(rows,)``.
-        loss: A registered loss. A probability of exactly 0 counts as the smallest step of float64 under
-            ``cross_entropy``, as in the metric log loss.
-
     Examples:
         >>> row_losses(np.array([[0.5, 0.5], [0.0, 1.0]]), np.array([0, 1]), "brier").round(9).tolist()
         [0.5, 0.0]

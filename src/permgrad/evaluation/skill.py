@@ -44,15 +44,7 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Paired:
-    """By how much one model is better than another on the same rows.
-
-    Attributes:
-        metric: Name of the metric.
-        difference: Above 0 where the first model is better, in the metric's unit.
-        ci_low: Lower end of its 95 % interval.
-        ci_high: Upper end; the interval excludes 0 exactly when ``p_value < 0.05``.
-        p_value: Two-sided p-value of "there is no difference".
-    """
+    """By how much one model is better than another on the same rows: above 0 where it is, with its 95 % interval."""
 
     metric: str
     difference: float
@@ -201,12 +193,7 @@ def _drawn_sums(table: Floats, stream: np.random.Generator) -> Floats:
 # ---- against a constant, against other models ------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Skill:
-    """A model beside the prediction that looks at no feature.
-
-    Attributes:
-        measures: Differences by metric, that which stands first for the task first.
-        learnt: Whether the model is better by more than chance in one of them.
-    """
+    """A model beside the prediction that looks at no feature; ``learnt``: it is better in one measure at least."""
 
     measures: Mapping[str, Paired]
     learnt: bool

@@ -64,17 +64,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Job:
-    """What a competitor is fitted on.
-
-    Attributes:
-        task: ``"classification"`` (y are integers 0 … classes − 1) or ``"regression"``.
-        train: The rows to fit.
-        validation: The rows that say when to stop, or None.
-        n_classes: Number of classes among the training rows.
-        seed: Seed of the model.
-        threads: Number of threads it may use.
-        options: Keywords of the library's model that replace what the competitor passes.
-    """
+    """What a competitor is fitted on."""
 
     task: Task
     train: Rows

@@ -31,20 +31,9 @@ def fit_competitor(
 ) -> FittedCompetitor:
     """Fit one competitor and time it.
 
-    Args:
-        name: A registered name.
-        task: ``"classification"`` or ``"regression"``.
-        train: Training rows; missing values must be encoded already.
-        validation: Rows for early stopping, used by boosting and networks (histogram boosting: with scikit-learn 1.7 or
-            newer); None: a fixed number of rounds (TabM and RealMLP then hold rows of their own out).
-        classes: All classes of the task, in the order of the metrics; left out: those of the training rows, sorted.
-        seed: Seed of everything random.
-        threads: Number of threads.
-        options: Keywords for the library's model, in the place of what the baseline would pass.
-
-    Raises:
-        InputError: Unknown name, or rows that do not fit together.
-        EnvironmentProblem: The library is not installed; the message names the extra.
+    Validation rows say when boosting and networks stop; without them the number of rounds is fixed (TabM and RealMLP
+    then hold rows of their own out). ``classes`` are all classes in the order of the metrics, those of the training
+    rows if left out; ``options`` replace what is passed to the library's model.
 
     Examples:
         >>> rows = np.random.default_rng(0).normal(size=(60, 2))
@@ -91,21 +80,9 @@ def run_competitors(
 ) -> dict[str, dict[str, Any]]:
     """Fit and score competitors: the entry ``baselines`` of ``metrics.json``.
 
-    Args:
-        task: ``"classification"`` or ``"regression"``.
-        train: Training rows.
-        validation: Rows for early stopping, or None.
-        test: The rows to score, never fitted on.
-        classes: All classes of the task; left out: those of the training rows, sorted.
-        names: Which competitors; None: all that take seconds, which leaves out TabM and RealMLP.
-        seed: Seed of everything random.
-        threads: Number of threads.
-        on_missing: ``"report"`` enters a library that is not installed with null metrics and a ``"problem"``;
-            ``"raise"`` raises ``EnvironmentProblem`` before anything is fitted.
-        progress: Show a progress bar.
-        positive: Of two classes the one that average precision and lift are of; None: the second.
-        guesses: Filled with what each competitor says of the test rows: predicted values ``(rows,)``, or probabilities
-            ``(rows, classes)``.
+    Without names all are fitted that take seconds, which leaves out TabM and RealMLP. ``on_missing="report"`` enters a
+    library that is not installed with null metrics and a ``"problem"``, ``"raise"`` raises before anything is fitted.
+    ``guesses`` is filled with what each says of the test rows: values ``(rows,)`` or probabilities ``(rows, classes)``.
 
     Returns:
         ``{name: {metric: value on the test rows, …, "validation": {…} or None, "fit_seconds": …,

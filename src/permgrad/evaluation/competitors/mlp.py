@@ -24,17 +24,7 @@ class MLPOptions:
 
 
 class PlainMLP:
-    """ReLU layers trained with Adam on standardised columns, stopped early by the loss of the validation rows.
-
-    Args:
-        outputs: Number of classes; 0 for regression, whose target is standardised inside.
-        options: The choices.
-        seed: Seed of weights and batches.
-
-    Attributes:
-        epochs: Number of passes that were made.
-        best_epoch: The pass whose weights were kept.
-    """
+    """ReLU layers trained with Adam on standardised columns, stopped early by the loss of the validation rows."""
 
     def __init__(self, outputs: int, options: MLPOptions, seed: int) -> None:
         self.outputs = outputs

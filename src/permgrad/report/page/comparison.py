@@ -107,11 +107,7 @@ _HYNN = (
 
 
 def comparison_page(comparison: Comparison) -> str:
-    """Return the page of a comparison as one HTML file that asks nothing of the network.
-
-    Args:
-        comparison: What was measured.
-    """
+    """Return the page of a comparison as one HTML file that asks nothing of the network."""
     sections = [
         _standing(comparison),
         _reliance(comparison),

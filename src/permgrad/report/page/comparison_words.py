@@ -23,11 +23,7 @@ _ALIKE = 0.05
 
 
 def sentences(comparison: Comparison) -> list[str]:
-    """Return everything that is to be said, the most important first.
-
-    Args:
-        comparison: What was measured.
-    """
+    """Return everything that is to be said, the most important first."""
     lines = [*standing_sentences(comparison), *reliance_sentences(comparison), *failure_sentences(comparison)]
     return [sentence for sentence in lines if sentence]
 

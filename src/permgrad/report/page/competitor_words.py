@@ -20,12 +20,7 @@ def competitor_label(name: str) -> str:
 
 
 def best_competitor(task: Task, measured: Mapping[str, Any]) -> tuple[str, float] | None:
-    """Return name and value of the best competitor by the metric that stands first.
-
-    Args:
-        task: ``"classification"`` or ``"regression"``.
-        measured: The content of ``metrics.json``.
-    """
+    """Return name and value of the best competitor by the metric that stands first."""
     metric = primary_metric(task, known_classes(measured.get("test") or {}))
     best: tuple[str, float] | None = None
     for name, entry in (measured.get("baselines") or {}).items():
@@ -37,13 +32,6 @@ def best_competitor(task: Task, measured: Mapping[str, Any]) -> tuple[str, float
 
 def against_competitors(task: Task, measured: Mapping[str, Any]) -> str:
     """Say whether the model is ahead of its best competitor, behind it, or neither by more than chance.
-
-    Args:
-        task: ``"classification"`` or ``"regression"``.
-        measured: The content of ``metrics.json``; where it holds no paired intervals nobody is said to be ahead.
-
-    Returns:
-        A sentence or two; empty where there is no competitor.
 
     Examples:
         >>> ahead = {"metric": "rmse", "difference": -0.4, "ci_low": -0.6, "ci_high": -0.2, "p_holm": 0.001}

@@ -21,14 +21,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Constant:
-    """The constant predictor.
-
-    Attributes:
-        label: Its name in tables.
-        source: What it knows, as a sentence.
-        metrics: Its test metrics, as in ``metrics.json``.
-        guess: What it says of every test row: ``(rows,)``, or probabilities ``(rows, classes)``.
-    """
+    """The constant predictor."""
 
     label: str
     source: str
@@ -114,12 +107,7 @@ def texts(values: Iterable[Any]) -> npt.NDArray[Any]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A network that is not better than the constant by more than chance, wholly or in part.
-
-    Attributes:
-        text: The sentence.
-        learnt_nothing: Nothing speaks for the network; False if at least one of its measures is better.
-    """
+    """A network that is not better than the constant by more than chance, wholly or in part."""
 
     text: str
     learnt_nothing: bool
@@ -181,16 +169,7 @@ def skill_words(
     subject: str = "The model",
     unit: str = "",
 ) -> Verdict | None:
-    """Say that a model is no better than a constant, wholly or in its probabilities or its classes alone.
-
-    Args:
-        target: Name of the target.
-        task: ``"classification"`` or ``"regression"``.
-        test: The model's test metrics.
-        judged: Those of the constant, ``learnt`` and ``ahead`` (differences by metric), as in ``metrics.json``.
-        subject: What the sentence is about.
-        unit: Of the target, behind a blank.
-    """
+    """Say that a model is no better than a constant, wholly or in its probabilities or its classes alone."""
     ahead = judged["ahead"]
     first = metrics.get(next(iter(ahead))) if ahead else primary_metric(task, known_classes(test))
 

@@ -165,11 +165,6 @@ _MEMBERS, _GROUPS = 8, 4
 def related_words(pairs: Sequence[Mapping[str, Any]], names: Sequence[str], show: Callable[[str], str] = str) -> str:
     """Return one sentence on the features that move with some of the names; empty where none does.
 
-    Args:
-        pairs: ``feature, other, strength, kind``, as a run's ``explanations/related.json`` holds them.
-        names: the features that were named, in rank order.
-        show: how a name is written.
-
     Examples:
         >>> pairs = [{"feature": "x7", "other": "x2", "strength": 0.9, "kind": "correlation"}]
         >>> related_words(pairs, ["x7"])

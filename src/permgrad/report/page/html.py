@@ -31,13 +31,6 @@ if TYPE_CHECKING:
 def write_report(path: str | os.PathLike[str], content: ReportContent) -> Path:
     """Write a report as one self-contained HTML file, in one step.
 
-    Args:
-        path: Where to write.
-        content: What to show; sections that are not given are left out.
-
-    Returns:
-        The path.
-
     Examples:
         >>> import tempfile
         >>> from permgrad.report.page.content import ReportContent
@@ -75,18 +68,7 @@ def render_page(
     sections: Sequence[SectionView] = (),
     more_css: str = "",
 ) -> str:
-    """Return a page in the house style: one self-contained HTML file that asks nothing of the network.
-
-    Args:
-        title: name of what it is about.
-        kind: what it is, for the browser's title.
-        headline: the first sentence.
-        second: the one under it.
-        facts: a few key figures.
-        warnings: sentences that must not be overlooked.
-        sections: what follows.
-        more_css: style of elements of this page's own.
-    """
+    """Return a page in the house style: one self-contained HTML file that asks nothing of the network."""
     from permgrad import __version__
 
     script = _packaged("report.js").strip()

@@ -35,15 +35,7 @@ _ELEMENTS = _SHAPES | {"svg", "g", "defs", "clipPath", "symbol", "linearGradient
 
 @dataclass(frozen=True)
 class FigureView:
-    """A picture ready to be put on the page.
-
-    Attributes:
-        markup: The ``<svg>`` or ``<img>`` element.
-        caption: Words under it.
-        width: Natural width in CSS pixels.
-        timed: Whether it shows how long something took, so that no two runs draw the same; ``permgrad diff`` leaves it
-            out.
-    """
+    """A picture ready to be put on the page."""
 
     markup: Markup
     caption: str = ""

@@ -176,11 +176,7 @@ def as_global(explanation: Explanation) -> Explanation:
 def class_table(
     truth: npt.ArrayLike, probabilities: npt.ArrayLike, classes: Sequence[Any]
 ) -> tuple[npt.NDArray[np.intp], Floats]:
-    """Return each row's position among the classes, −1 for others, and its probabilities.
-
-    Raises:
-        InputError: Shapes do not fit together.
-    """
+    """Return each row's position among the classes, −1 for others, and its probabilities."""
     table, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(truth)
     if table.shape != (len(labels), len(classes)):
         raise InputError(
@@ -275,17 +271,7 @@ def heat_table(
     size: float = style.SIZE_LABEL,
     aspect: str = "equal",
 ) -> None:
-    """Draw a table of shades with a text in each cell.
-
-    Args:
-        axes: Where.
-        shades: ``(rows, columns)``; NaN is left blank.
-        texts: ``(rows, columns)``, or None.
-        names: Names of the rows and of the columns.
-        limits: Values of the palest and of the darkest shade.
-        size: Of the texts.
-        aspect: ``"equal"`` for square cells, ``"auto"`` for cells that fill the axes.
-    """
+    """Draw a table of shades with a text in each cell."""
     table, (low, high) = np.ma.masked_invalid(shades), limits
     axes.imshow(table, cmap=style.sequential(), vmin=low, vmax=high, aspect=aspect)
     for row, column in np.ndindex(*table.shape) if texts is not None else ():
