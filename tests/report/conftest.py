@@ -171,7 +171,7 @@ def local_explanation(names=NAMES, classes=("Bad", "Good"), rows: int = 300, see
         "feature_values": frame,
         "base_values": base,
         "predictions": base + values.sum(axis=1),
-        "maps": {"maps": heat, "images": images},
+        "maps": {"cam": heat, "images": images},
         "meta": {"quantity": "attribution to the output", "unit": "logit"},
     }
     return Explanation(**{**fields, **changes})
@@ -297,7 +297,7 @@ def report_content(
                 row=k,
                 title=f"Test row {k}",
                 image=local.maps["images"][k],
-                heat=local.maps["maps"][k],
+                heat=local.maps["cam"][k],
                 heat_title="Grad-CAM of the last convolution",
             )
             for k in range(2)

@@ -25,8 +25,7 @@ class DataSection:
 
     Attributes:
         rows: Number of rows by part, as in ``metrics.json``: ``{"train": …, "validation": …, "test": …}``.
-        columns: One row per column of the table. Known headings are shown first and in this order:
-            ``name, kind, missing, levels, role, reason``; any other column of the frame follows.
+        columns: One row per column of the table; ``name, kind, missing, levels, role, reason`` are shown first.
         split: How the rows were divided, in words ("named split: 40 % off, then halved, stratified, seed 42").
         shared_rows: Test rows that are equal to a training row in every column of the file; None when nobody counted.
         alike_rows: Test rows that are equal to a training row in every feature and the target, or None.
@@ -49,14 +48,8 @@ class DataSection:
 class NetworkSection:
     """The network that was trained.
 
-    Attributes:
-        preset: Name of the preset ("default", "paper", …).
-        branches: Paths in use, for example ``("tabular", "image")``.
-        parameters: Number of trainable parameters.
-        drawing: Picture of the network, a Figure or SVG markup.
-        summary: Layer table (any columns).
-        options: Resolved options of the network and its training.
-        notes: Sentences the reader should know.
+    ``drawing`` is a Figure or SVG markup, ``summary`` the layer table, ``parameters`` counts the trainable ones,
+    ``options`` are those of the network and its training, ``branches`` for example ``("tabular", "image")``.
     """
 
     preset: str = ""
@@ -142,15 +135,7 @@ class RowSection:
 
 @dataclass(kw_only=True)
 class LayoutSection:
-    """Where each encoded column sits in the image.
-
-    Attributes:
-        drawing: The labelled picture of the layout, a Figure or SVG markup.
-        name: Name of the layout ("assignment").
-        pixels: Side of the grid.
-        table: Legend (any columns, for example ``feature, row, column``).
-        text: A sentence about it.
-    """
+    """Where each encoded column sits in the image: its labelled picture (a Figure or SVG markup) and its legend."""
 
     drawing: Figure | str | None = None
     name: str = ""
@@ -161,19 +146,7 @@ class LayoutSection:
 
 @dataclass(kw_only=True)
 class ProvenanceSection:
-    """What was run, so that somebody else can run it again.
-
-    Attributes:
-        command: The command line, or a call in Python.
-        seed: The seed of everything.
-        split_seed: The seed of the split, where it is another.
-        started: When the run started, as text.
-        seconds: Time by stage, in order (``{"data": 1.2, "model": 80.0, …}``).
-        versions: Versions of Python and libraries.
-        machine: A word on processor, threads and device.
-        configuration: The resolved configuration, shown folded.
-        configuration_hash: Its hash.
-    """
+    """What was run, so that somebody else can run it again: ``command`` is a command line or a call in Python."""
 
     command: str = ""
     seed: int | None = None

@@ -18,8 +18,8 @@ from permgrad.report.words import clean, number, quantity_of
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
-IMAGE_KEYS = ("images", "image")
-HEAT_KEYS = ("maps", "heat", "cam", "map")
+#: The map and the images of a hybrid network, which has no input of that name.
+_CAM, _IMAGES = "cam", "images"
 #: How much of the picture's contrast shows beneath the colours of signed maps.
 _CONTRAST = 0.75
 
@@ -63,7 +63,7 @@ def image(
     if segments is not None:
         values = explanation.values[place, :, column] if local else explanation.values[:, column]
         return overlay(picture, _on_segments(values, segments), title=text, label=_label(explanation, name))
-    heat = np.asarray(explanation.maps[_heat_name(explanation, name)][place], dtype=np.float64)
+    heat = np.asarray(explanation.maps[f"maps:{name}" if name else _CAM][place], dtype=np.float64)
     if heat.ndim == 3:
         heat = heat[min(column, len(heat) - 1)]
     if np.nanmin(heat, initial=0.0) < 0:
@@ -75,8 +75,7 @@ def _inputs(explanation: Explanation) -> list[str]:
     """Return the image inputs that the explanation says something about; an empty name is a hybrid network's image."""
     kinds = ("maps:", "segments:")
     named = [key.partition(":")[2] for key in explanation.maps if key.startswith(kinds)]
-    hybrid = [""] if any(key in explanation.maps for key in HEAT_KEYS) else []
-    return list(dict.fromkeys(hybrid + named))
+    return list(dict.fromkeys([*[""] * (_CAM in explanation.maps), *named]))
 
 
 def _input(explanation: Explanation, wanted: str | None) -> str:
@@ -98,20 +97,13 @@ def _input(explanation: Explanation, wanted: str | None) -> str:
     return inputs[0]
 
 
-def _heat_name(explanation: Explanation, name: str) -> str:
-    return f"maps:{name}" if name else next(key for key in HEAT_KEYS if key in explanation.maps)
-
-
 def _picture(explanation: Explanation, name: str, place: int | None) -> Floats | None:
     """Return the row's image, the mean image where no row is meant, None where images were not kept."""
-    keys = (f"images:{name}",) if name else IMAGE_KEYS
-    key = next((key for key in keys if key in explanation.maps), None)
-    if key is None:
+    images = explanation.maps.get(f"images:{name}" if name else _IMAGES)
+    if images is None:
         return None
-    images = np.asarray(explanation.maps[key], dtype=np.float64)
-    if place is None:
-        return np.asarray(images.mean(axis=0))
-    return np.asarray(images[place])
+    pixels = np.asarray(images, dtype=np.float64)
+    return np.asarray(pixels.mean(axis=0) if place is None else pixels[place])
 
 
 def _on_segments(values: Floats, segments: npt.NDArray[Any]) -> Floats:
