@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from permgrad.base.errors import InputError
-from permgrad.evaluation.comparison import Comparison, Contestant
+from permgrad.evaluation.comparison import ComparedModel, Comparison
 from permgrad.evaluation.paired import corrected_paired_test
 from permgrad.report.page.comparison import sentences
 from permgrad.report.page.comparison_words import agreement_line, agreement_words, path_lines
@@ -29,7 +29,7 @@ def made(values, metric="roc_auc", *, importances=None, problems=()):
             rows.append({"model": model, "fold": str(fold), metric: value, "problem": problem})
     frame = pd.DataFrame(rows).assign(train_rows=80, test_rows=20, fit_seconds=1.0)
     task = "regression" if metric == "rmse" else "classification"
-    contestants = tuple(Contestant(name, name.upper(), "network" if name == "a" else "baseline") for name in values)
+    contestants = tuple(ComparedModel(name, name.upper(), "network" if name == "a" else "baseline") for name in values)
     return Comparison(
         "t", "y", task, metric, contestants, frame, importances if importances is not None else pd.DataFrame()
     )

@@ -41,7 +41,7 @@ RECORD, PAGE = "comparison.json", "comparison.html"
 
 
 @dataclass(frozen=True)
-class Contestant:
+class ComparedModel:
     """A model that takes part."""
 
     name: str
@@ -69,8 +69,8 @@ class Comparison:
 
     Examples:
         >>> frame = pd.DataFrame({"model": ["a", "b"] * 3, "fold": [1, 1, 2, 2, 3, 3], "rmse": [1, 2, 1, 2.1, 1, 1.9]})
-        >>> comparison = Comparison("t", "y", "regression", "rmse", (Contestant("a", "A", "baseline"),
-        ...                         Contestant("b", "B", "baseline")), frame.assign(train_rows=80, test_rows=20))
+        >>> comparison = Comparison("t", "y", "regression", "rmse", (ComparedModel("a", "A", "baseline"),
+        ...                         ComparedModel("b", "B", "baseline")), frame.assign(train_rows=80, test_rows=20))
         >>> comparison.best, comparison.standing.set_index("model").loc["b", "difference"].item()
         ('a', 1.0)
     """
@@ -79,7 +79,7 @@ class Comparison:
     target: str
     task: Literal["classification", "regression"]
     metric: str
-    contestants: tuple[Contestant, ...]
+    contestants: tuple[ComparedModel, ...]
     scores: pd.DataFrame
     importances: pd.DataFrame = field(default_factory=pd.DataFrame)
     facts: Mapping[str, Any] = field(default_factory=dict)

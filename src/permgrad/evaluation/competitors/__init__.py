@@ -11,7 +11,15 @@ only when they are named. Boosting and networks stop early on the validation row
 from permgrad.evaluation.competitors import models, mlp, peers
 
 # isort: on
-from permgrad.evaluation.competitors.base import ROUNDS, Competitor, FittedCompetitor, Job, Rows, competitors, register
+from permgrad.evaluation.competitors.base import (
+    ROUNDS,
+    Competitor,
+    EncodedRows,
+    FittedCompetitor,
+    Job,
+    competitors,
+    register,
+)
 from permgrad.evaluation.competitors.fitting import (
     check_available,
     estimate_seconds,
@@ -24,9 +32,9 @@ from permgrad.evaluation.competitors.peers import natural_table
 __all__ = [
     "ROUNDS",
     "Competitor",
+    "EncodedRows",
     "FittedCompetitor",
     "Job",
-    "Rows",
     "check_available",
     "competitors",
     "estimate_seconds",

@@ -27,7 +27,7 @@ PATIENCE = 50
 
 
 @dataclass(frozen=True)
-class Rows:
+class EncodedRows:
     """Some rows.
 
     Attributes:
@@ -52,14 +52,14 @@ class Rows:
                 f"a part's natural table must have as many rows as y, however: {len(self.natural)} and {len(self.y)}"
             )
 
-    def take(self, rows: Array) -> Rows:
+    def take(self, rows: Array) -> EncodedRows:
         """Return the rows that a mask or row numbers choose."""
         natural = None if self.natural is None else self.natural.iloc[np.arange(len(self.y))[rows]]
-        return Rows(np.asarray(self.encoded)[rows], np.asarray(self.y)[rows], natural)
+        return EncodedRows(np.asarray(self.encoded)[rows], np.asarray(self.y)[rows], natural)
 
-    def with_y(self, y: Array) -> Rows:
+    def with_y(self, y: Array) -> EncodedRows:
         """Return the same rows with another target."""
-        return Rows(np.asarray(self.encoded), y, self.natural)
+        return EncodedRows(np.asarray(self.encoded), y, self.natural)
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class Job:
     """What a competitor is fitted on."""
 
     task: Task
-    train: Rows
-    validation: Rows | None
+    train: EncodedRows
+    validation: EncodedRows | None
     n_classes: int
     seed: int
     threads: int
@@ -123,7 +123,7 @@ class FittedCompetitor:
         classes: All classes of the task (empty for regression).
         seen: Positions in ``classes`` that occur in the training rows.
         processor_seconds: Time of the fit on the processor, all threads together: other work does not count.
-        natural: Whether it was fitted on the natural table, so that it predicts for ``Rows`` that have one.
+        natural: Whether it was fitted on the natural table, so that it predicts for ``EncodedRows`` that have one.
     """
 
     name: str
@@ -134,25 +134,25 @@ class FittedCompetitor:
     processor_seconds: float = float("nan")
     natural: bool = False
 
-    def predict_proba(self, rows: Array | Rows) -> npt.NDArray[np.float64]:
+    def predict_proba(self, rows: Array | EncodedRows) -> npt.NDArray[np.float64]:
         """Return probabilities ``(rows, classes)``; a class without training rows gets 0."""
         readable = self._readable(rows)
         table = np.zeros((len(readable), len(self.classes)))
         table[:, self.seen] = self.model.predict_proba(readable)
         return table
 
-    def predict(self, rows: Array | Rows) -> Array:
+    def predict(self, rows: Array | EncodedRows) -> Array:
         """Return predicted values, or the most probable classes."""
         if len(self.classes) == 0:
             return np.asarray(self.model.predict(self._readable(rows)), dtype=np.float64)
         return np.asarray(self.classes[np.argmax(self.predict_proba(rows), axis=1)])
 
-    def guess(self, rows: Array | Rows) -> npt.NDArray[np.float64]:
+    def guess(self, rows: Array | EncodedRows) -> npt.NDArray[np.float64]:
         """Return predicted values ``(rows,)``, or probabilities ``(rows, classes)``."""
         return self.predict_proba(rows) if len(self.classes) else self.predict(rows)
 
     def evaluate(
-        self, rows: Rows, positive: Any = None, guess: npt.NDArray[np.float64] | None = None
+        self, rows: EncodedRows, positive: Any = None, guess: npt.NDArray[np.float64] | None = None
     ) -> dict[str, Any]:
         """Compute the metrics on some rows; ``guess`` is what the model says of them, if that is there already."""
         guess = self.guess(rows) if guess is None else guess
@@ -160,13 +160,13 @@ class FittedCompetitor:
             return evaluate("regression", rows.y, predictions=guess)
         return evaluate("classification", rows.y, probabilities=guess, classes=list(self.classes), positive=positive)
 
-    def _readable(self, rows: Array | Rows) -> Any:
+    def _readable(self, rows: Array | EncodedRows) -> Any:
         if not self.natural:
-            return rows.encoded if isinstance(rows, Rows) else rows
-        if not isinstance(rows, Rows) or rows.natural is None:
+            return rows.encoded if isinstance(rows, EncodedRows) else rows
+        if not isinstance(rows, EncodedRows) or rows.natural is None:
             raise InputError(
                 f"{self.name!r} was fitted on natural tables and predicts for these, however: the rows have none; "
-                "pass Rows with natural=natural_table(encoder, encoded)"
+                "pass EncodedRows with natural=natural_table(encoder, encoded)"
             )
         return rows.natural
 

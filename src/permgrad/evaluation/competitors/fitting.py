@@ -14,15 +14,15 @@ import numpy as np
 from permgrad.base.errors import EnvironmentProblem, InputError, keeping_warnings
 from permgrad.base.progress import Progress, ProgressMode
 from permgrad.base.random import derive_seed, generator
-from permgrad.evaluation.competitors.base import Array, Competitor, FittedCompetitor, Job, Rows, competitors
+from permgrad.evaluation.competitors.base import Array, Competitor, EncodedRows, FittedCompetitor, Job, competitors
 from permgrad.evaluation.metrics import Task, metrics
 
 
 def fit_competitor(
     name: str,
     task: Task,
-    train: Rows,
-    validation: Rows | None = None,
+    train: EncodedRows,
+    validation: EncodedRows | None = None,
     *,
     classes: Sequence[Any] | Array = (),
     seed: int = 0,
@@ -37,7 +37,7 @@ def fit_competitor(
 
     Examples:
         >>> rows = np.random.default_rng(0).normal(size=(60, 2))
-        >>> fitted = fit_competitor("extra_trees", "regression", Rows(rows, rows[:, 0]))
+        >>> fitted = fit_competitor("extra_trees", "regression", EncodedRows(rows, rows[:, 0]))
         >>> fitted.predict(rows).shape
         (60,)
     """
@@ -65,9 +65,9 @@ def fit_competitor(
 
 def run_competitors(
     task: Task,
-    train: Rows,
-    validation: Rows | None,
-    test: Rows,
+    train: EncodedRows,
+    validation: EncodedRows | None,
+    test: EncodedRows,
     *,
     classes: Sequence[Any] | Array = (),
     names: Iterable[str] | None = None,
@@ -90,7 +90,8 @@ def run_competitors(
 
     Examples:
         >>> rows = np.random.default_rng(0).normal(size=(90, 2))
-        >>> train, test = (Rows(rows[part], (rows[part, 0] > 0).astype(int)) for part in (slice(60), slice(60, 90)))
+        >>> y = (rows[:, 0] > 0).astype(int)
+        >>> train, test = (EncodedRows(rows[part], y[part]) for part in (slice(60), slice(60, 90)))
         >>> result = run_competitors("classification", train, None, test, names=["extra_trees"])
         >>> result["extra_trees"]["accuracy"] > 0.8
         True
@@ -133,7 +134,7 @@ def run_competitors(
 _MEASURED_PART, _FEWEST_MEASURED, _MOST_MEASURED = 0.1, 60, 500
 
 
-def estimate_seconds(task: Task, train: Rows, names: Sequence[str], *, seed: int = 0, threads: int = 1) -> float:
+def estimate_seconds(task: Task, train: EncodedRows, names: Sequence[str], *, seed: int = 0, threads: int = 1) -> float:
     """Return about how long baselines will take, from fits on a part of the rows.
 
     Args:
@@ -145,7 +146,7 @@ def estimate_seconds(task: Task, train: Rows, names: Sequence[str], *, seed: int
 
     Examples:
         >>> rows = np.random.default_rng(0).normal(size=(300, 2))
-        >>> estimate_seconds("regression", Rows(rows, rows[:, 0]), ["linear"]) > 0
+        >>> estimate_seconds("regression", EncodedRows(rows, rows[:, 0]), ["linear"]) > 0
         True
     """
     count = len(train.y)
@@ -188,8 +189,8 @@ def _missing(*absent: Competitor) -> str:
 
 
 def _encode_classes(
-    task: Task, train: Rows, validation: Rows | None, classes: Sequence[Any] | Array
-) -> tuple[Array, Array, Rows, Rows | None]:
+    task: Task, train: EncodedRows, validation: EncodedRows | None, classes: Sequence[Any] | Array
+) -> tuple[Array, Array, EncodedRows, EncodedRows | None]:
     """Number the classes of the training rows 0 … n − 1 without gaps, as XGBoost wants them."""
     if task == "regression":
         empty = np.asarray([])
@@ -211,5 +212,5 @@ def _encode_classes(
     return labels, seen, train.with_y(numbers), held
 
 
-def _numbers(part: Rows) -> Rows:
+def _numbers(part: EncodedRows) -> EncodedRows:
     return part.with_y(np.asarray(part.y, dtype=np.float64))

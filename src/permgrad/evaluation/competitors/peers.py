@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from permgrad.evaluation.competitors.base import Array, Job, Rows, register
+from permgrad.evaluation.competitors.base import Array, EncodedRows, Job, register
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,7 +123,7 @@ def _silence() -> None:
     logging.disable(logging.WARNING)
 
 
-def _table(rows: Rows) -> pd.DataFrame:
+def _table(rows: EncodedRows) -> pd.DataFrame:
     return _named(rows.encoded) if rows.natural is None else rows.natural
 
 

@@ -16,7 +16,7 @@ from permgrad.base.errors import EnvironmentProblem, InputError, shown, suggest
 from permgrad.base.random import derive_seed, generator
 from permgrad.data.read.cells import Code
 from permgrad.data.types.column_types import Kind
-from permgrad.evaluation.comparison import Contestant
+from permgrad.evaluation.comparison import ComparedModel
 from permgrad.runs.compare.folds import Fold, Task
 
 Array = npt.NDArray[Any]
@@ -32,7 +32,7 @@ DONORS = 1000
 
 
 @dataclass(frozen=True)
-class Model(Contestant):
+class Model(ComparedModel):
     """A contestant with what is needed to fit it.
 
     Attributes:
@@ -332,7 +332,7 @@ def _fit_network(model: Model, table: Table, fold: Fold, seed: int, device: str,
 
 def _fit_baseline(model: Model, table: Table, fold: Fold, seed: int, device: str, threads: int) -> _Fitted:  # noqa: ARG001 — baselines compute on the processor
     from permgrad.data.encode.encoding import TableEncoder
-    from permgrad.evaluation.competitors import Rows, competitors, fit_competitor, natural_table
+    from permgrad.evaluation.competitors import EncodedRows, competitors, fit_competitor, natural_table
     from permgrad.models.estimators.presets import get_preset
 
     # Models that take categories as they are get the table back from its encoding, as natural_table wants it.
@@ -347,10 +347,10 @@ def _fit_baseline(model: Model, table: Table, fold: Fold, seed: int, device: str
     def encode(rows: pd.DataFrame) -> npt.NDArray[np.float32]:
         return np.ascontiguousarray(encoder.transform(rows), dtype=np.float32)
 
-    def part_of(encoded: Array, y: Array) -> Rows:
-        return Rows(encoded, y, natural_table(encoder, encoded) if natural else None)
+    def part_of(encoded: Array, y: Array) -> EncodedRows:
+        return EncodedRows(encoded, y, natural_table(encoder, encoded) if natural else None)
 
-    def part(rows: npt.NDArray[np.int64]) -> Rows:
+    def part(rows: npt.NDArray[np.int64]) -> EncodedRows:
         return part_of(encode(table.X.iloc[rows]), table.y[rows])
 
     classes, stop = _classes(table), _stopping_rows(table, fold)

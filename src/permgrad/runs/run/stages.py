@@ -215,7 +215,7 @@ def say_baselines(work: Work) -> None:
     """Say about how long the baselines will take, and which cannot be trained here and why."""
     from permgrad.base.progress import readable
     from permgrad.data.encode.encoding import TableEncoder
-    from permgrad.evaluation.competitors import Rows, competitors, estimate_seconds, why_absent
+    from permgrad.evaluation.competitors import EncodedRows, competitors, estimate_seconds, why_absent
 
     train, request = work.inputs.parts["train"], work.request
     for name in request.wanted_baselines:
@@ -226,7 +226,7 @@ def say_baselines(work: Work) -> None:
     slow = [name for name in names if name not in quick]
     if quick:
         encoded = TableEncoder("standard", **work.inputs.encoder_options).fit_transform(train.X)
-        part, threads = Rows(encoded, train.y), request.threads or os.cpu_count() or 1
+        part, threads = EncodedRows(encoded, train.y), request.threads or os.cpu_count() or 1
         seconds = estimate_seconds(work.inputs.task, part, quick, seed=request.seed, threads=threads)
         work.say(f"  baselines: about {readable(seconds)} more for {listed(quick)}")
     if slow:
@@ -409,7 +409,7 @@ def train_baselines(
 def _fit_baselines(
     work: Work, classes: Any, encode: Callable[[pd.DataFrame], Any], guesses: dict[str, npt.NDArray[Any]]
 ) -> dict[str, Any]:
-    from permgrad.evaluation.competitors import Rows, competitors, natural_table, run_competitors
+    from permgrad.evaluation.competitors import EncodedRows, competitors, natural_table, run_competitors
 
     inputs, names = work.inputs, work.request.wanted_baselines
     natural: dict[str, pd.DataFrame | None] = dict.fromkeys(inputs.parts)
@@ -419,7 +419,7 @@ def _fit_baselines(
         plain = TableEncoder("standard", **inputs.encoder_options)
         plain.fit(inputs.parts["train"].X)
         natural = {part: natural_table(plain, plain.transform(own.X)) for part, own in inputs.parts.items()}
-    parts = {part: Rows(encode(own.X), own.y, natural[part]) for part, own in inputs.parts.items()}
+    parts = {part: EncodedRows(encode(own.X), own.y, natural[part]) for part, own in inputs.parts.items()}
     return run_competitors(
         inputs.task,
         parts["train"],
