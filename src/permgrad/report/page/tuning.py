@@ -206,11 +206,13 @@ def _trials(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
         for trial, state in zip(table["trial"], table["state"], strict=True)
     ]
 
-    def column(heading: str, values: Iterable[Any], write: Callable[[Any], str], kind: Kind = "number") -> Column:
+    def column(
+        heading: str, values: Iterable[Any], write: Callable[[Any], str], kind: Kind = "number", undefined: str = "–"
+    ) -> Column:
         cells = []
         for value, mark in zip(values, marks, strict=True):
             missing = value is None or pd.isna(value)
-            cells.append(Cell("–" if missing else write(value), None if missing else _sort(value), mark))
+            cells.append(Cell(undefined if missing else write(value), None if missing else _sort(value), mark))
         return Column(heading, cells, kind)
 
     columns = [
@@ -222,7 +224,7 @@ def _trials(table: pd.DataFrame, facts: Mapping[str, Any]) -> SectionView:
     ]
     for name in settings_of(table):
         kind: Kind = "number" if _numeric(table[name]) else "text"
-        columns.append(column(clean(name), table[name], lambda value: value_text(value, 28), kind))
+        columns.append(column(clean(name), table[name], lambda value: value_text(value, 28), kind, ""))
     if "reason" in table and table["reason"].notna().any():
         reasons = [Cell("" if pd.isna(reason) else clean(reason), None, "quiet") for reason in table["reason"]]
         columns.append(Column("reason", reasons, "text"))
