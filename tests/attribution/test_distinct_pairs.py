@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import permgrad as pg
-from permgrad.attribution.replace import game
+from permgrad.attribution.replace import engine, game
 from permgrad.models.fast.replacement import ReplacementEngine
 
 
@@ -25,7 +25,7 @@ def test_every_draw_finds_its_value_and_nothing_is_asked_twice(seed, rows, repea
     rng = np.random.default_rng(seed)
     own = rng.integers(0, levels, (rows, columns)).astype(np.float32)
     drawn = [rng.integers(0, levels, (rows, columns)).astype(np.float32) for _ in range(repeats)]
-    pairs = game.distinct_pairs(own, drawn)
+    pairs = engine.distinct_pairs(own, drawn)
     for values, places in zip(drawn, pairs.places, strict=True):
         for row in range(rows):
             if places[row] < 0:
@@ -41,7 +41,7 @@ def test_every_draw_finds_its_value_and_nothing_is_asked_twice(seed, rows, repea
 
 def test_a_value_that_is_not_a_number_is_no_value_of_its_own():
     nothing = np.full((2, 1), np.nan, dtype=np.float32)
-    pairs = game.distinct_pairs(nothing, [nothing, nothing])
+    pairs = engine.distinct_pairs(nothing, [nothing, nothing])
     assert len(pairs.rows) == 4
 
 
@@ -76,14 +76,14 @@ def test_the_same_as_if_every_draw_were_computed(fitted, monkeypatch, paths):
         values = np.stack(drawn, axis=1)
         count, repeats, columns = values.shape
         places = np.arange(count * repeats).reshape(count, repeats)
-        return game.Pairs(np.arange(count).repeat(repeats), values.reshape(-1, columns), tuple(places.T))
+        return engine.Pairs(np.arange(count).repeat(repeats), values.reshape(-1, columns), tuple(places.T))
 
     monkeypatch.setattr(ReplacementEngine, "replace", counted)
     options = {"n_repeats": 6, "random_state": 0, "progress": False, "direction": False}
     once = pg.explain(model, frame, y, **options)
     few = sum(asked)
     asked.clear()
-    monkeypatch.setattr(game, "distinct_pairs", all_of_them)
+    monkeypatch.setattr(engine, "distinct_pairs", all_of_them)
     every = pg.explain(model, frame, y, **options)
     # Precondition: there is something to save, and the plain way asks for every pair.
     assert sum(asked) == 4 * 6 * 240
@@ -98,9 +98,9 @@ def test_rounds_of_repeats_prepare_their_rows_once(fitted, monkeypatch):
     rounds, prepared = [], []
     play, prepare = game.Game.play, ReplacementEngine.prepare
 
-    def played(self, players, repeats, *rest):
+    def played(self, plays, repeats, *rest):
         rounds.append(repeats)
-        return play(self, players, repeats, *rest)
+        return play(self, plays, repeats, *rest)
 
     def noted(self, encoded, **options):
         prepared.append(options.get("light", False))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,7 @@ from permgrad.attribution.players.segments import _connected, image_shape, super
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.attribution.replace.conditional import ConditionalSampler
 from permgrad.attribution.replace.donors import donor_rows
-from permgrad.attribution.replace.effects import _sampled_coalitions, _steps, shapley_play
+from permgrad.attribution.replace.plays import _sampled_coalitions, _steps, shapley_plays
 from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.data.encode.encoding import TableEncoder
 
@@ -47,19 +46,20 @@ def test_values_alone_and_last_are_those_of_a_game_of_pairs(count):
     single, pairs = rng.normal(size=count), np.triu(rng.normal(size=(count, count)), 1)
     players = tuple("abcdefghijkl"[:count])
     space = PlayerSpace(players, players, ("input",), (torch.arange(count),))
-    names, (play,) = shapley_play(SimpleNamespace(seed=3, space=space))
+    plays = shapley_plays(space, 3)
+    (play,), coalitions = plays.plays, plays.plays[0].mask[:, :, 0]
     assert play.names == players
-    assert names == ("total", "alone", "last")
-    worth = worth_of(play.coalitions.astype(float), single, pairs)
+    assert plays.names == ("total", "alone", "last")
+    worth = worth_of(coalitions.astype(float), single, pairs)
     total, alone, last = (play.combine[:, quantity] @ worth for quantity in range(3))
     both = pairs + pairs.T
     np.testing.assert_allclose(total, single + both.sum(axis=1) / 2, rtol=0, atol=1e-10)
     np.testing.assert_allclose(alone, single, rtol=0, atol=1e-12)
     np.testing.assert_allclose(last, single + both.sum(axis=1), rtol=0, atol=1e-10)
-    assert len({own.tobytes() for own in play.coalitions}) == len(play.coalitions)
-    assert not (~play.coalitions).all(axis=1).any()
+    assert len({own.tobytes() for own in coalitions}) == len(coalitions)
+    assert not (~coalitions).all(axis=1).any()
     # Steps: all pairs of coalitions that are there and differ in the player alone; −1 is nobody.
-    known = {tuple(own): place for place, own in enumerate(play.coalitions.tolist())}
+    known = {tuple(own): place for place, own in enumerate(coalitions.tolist())}
     for player in range(count):
         expected = set()
         for own, place in known.items():
@@ -67,18 +67,18 @@ def test_values_alone_and_last_are_those_of_a_game_of_pairs(count):
             if own[player] and (without in known or not any(without)):
                 expected.add((place, known.get(without, -1)))
         assert {tuple(pair) for pair in play.steps[player].tolist()} == expected
-        assert {tuple(pair) for pair in _steps(play.coalitions, player).tolist()} == expected
+        assert {tuple(pair) for pair in _steps(coalitions, player).tolist()} == expected
 
 
 def test_sampled_orders_share_out_everything_and_depend_on_the_seed():
     rng = np.random.default_rng(0)
-    coalitions, combine = _sampled_coalitions(SimpleNamespace(seed=1), 9)
+    coalitions, weights = _sampled_coalitions(1, 9)
     worth = dict(zip((own.tobytes() for own in coalitions), rng.normal(size=len(coalitions)), strict=True))
-    values = combine[:, 0] @ np.array(list(worth.values()))
+    values = weights @ np.array(list(worth.values()))
     assert values.sum() == pytest.approx(worth[np.ones(9, dtype=bool).tobytes()])
-    other = _sampled_coalitions(SimpleNamespace(seed=2), 9)[0]
+    other = _sampled_coalitions(2, 9)[0]
     assert not np.array_equal(other[:50], coalitions[:50])
-    assert np.array_equal(_sampled_coalitions(SimpleNamespace(seed=1), 9)[0], coalitions)
+    assert np.array_equal(_sampled_coalitions(1, 9)[0], coalitions)
 
 
 class Weighted(nn.Module):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import permgrad as pg
 from permgrad.attribution.replace.donors import donor_rows
-from permgrad.attribution.replace.effects import EXACT_PLAYERS
+from permgrad.attribution.replace.plays import EXACT_PLAYERS
 
 ROWS = 400
 
@@ -215,6 +215,7 @@ def test_intervals_cover():
 
 
 def test_groups_and_segments_are_players():
+    torch.manual_seed(0)
     net = nn.Sequential(nn.Flatten(), nn.Linear(36, 1))
     images = torch.randn(30, 6, 6)
     mask = np.full((6, 6), -1)

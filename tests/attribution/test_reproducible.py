@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import permgrad as pg
-from permgrad.attribution.replace.executor import LocalExecutor
-from permgrad.attribution.replace.game import Game
+from permgrad.attribution.replace import game
+from permgrad.attribution.replace.engine import Replacement
 
 TOLERANCE = 1e-5
 ROWS = 230
@@ -122,10 +122,11 @@ def test_whatever_the_memory(fitted, monkeypatch):
     model, y = fitted
     whole = explain(model, y)
 
-    def small_blocks(self: Game) -> list[slice]:
+    def small_blocks(self: Replacement, span: slice | None = None) -> list[slice]:
+        assert span is None
         return [slice(start, min(start + 37, len(self.encoded))) for start in range(0, len(self.encoded), 37)]
 
-    monkeypatch.setattr(Game, "blocks", small_blocks)
+    monkeypatch.setattr(Replacement, "blocks", small_blocks)
     assert_same(whole, explain(model, y))
 
 
@@ -158,12 +159,8 @@ def test_whatever_the_order_of_features(fitted, monkeypatch):
         assert list(other.names) == order
         assert_same(whole, other)
     # Nor does it matter where and when tasks are run.
-    plain = LocalExecutor.run
-
-    def backwards(self, tasks):
-        return reversed(list(plain(self, reversed(list(tasks)))))
-
-    monkeypatch.setattr(LocalExecutor, "run", backwards)
+    plain = game.run_all
+    monkeypatch.setattr(game, "run_all", lambda tasks, workers: plain(tasks[::-1], workers))
     assert_same(whole, explain(model, y), exact=True)
 
 

@@ -24,7 +24,7 @@ from torch import fx, nn
 
 import permgrad as pg
 from permgrad.attribution import methods
-from permgrad.attribution.replace.executor import LocalExecutor
+from permgrad.attribution.replace.game import run_all
 from permgrad.base.threads import together
 
 CASES = [(name, scope) for name in methods for scope in methods.get(name).scopes]
@@ -269,13 +269,10 @@ def test_who_comes_first_changes_and_who_leaves_last_puts_back() -> None:
     assert seen[4:] == ["changed", "put back"]
 
 
-def test_one_worker_works_in_the_callers_thread_and_only_when_asked() -> None:
+def test_one_worker_works_in_the_callers_thread() -> None:
     """What the caller has set for its thread, gradients switched off for example, holds for the work."""
     where: list[int] = []
-    given = LocalExecutor(1).run([lambda: where.append(threading.get_ident())] * 3)
-    next(given)
-    assert where == [threading.get_ident()]
-    list(given)
+    run_all([lambda: where.append(threading.get_ident())] * 3, 1)
     assert where == [threading.get_ident()] * 3
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +13,10 @@ import torch
 from permgrad import __version__
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request
-from permgrad.attribution.replace.donors import Sampler
 from permgrad.attribution.replace.finite import LARGEST
-from permgrad.attribution.replace.game import Floats, Game, Quantities
-from permgrad.attribution.replace.importance import Table, loss_scale, sampler_facts
+from permgrad.attribution.replace.importance import RowEffects, Table, loss_scale, play_losses, play_rows
+from permgrad.attribution.replace.plays import Plays
 from permgrad.base.errors import InputError, warn_user
-
-if TYPE_CHECKING:
-    from permgrad.attribution.replace.effects import RowEffects
 
 
 def describe(request: Request, **facts: Any) -> dict[str, Any]:
@@ -179,120 +175,43 @@ def input_maps(request: Request, *, numbers: int = 20_000_000) -> dict[str, npt.
     return found
 
 
-def network_global(
-    request: Request,
-    method: str,
-    names: Sequence[str],
-    table: Table,
-    *,
-    facts: Mapping[str, Any] | None = None,
-    branches: dict[str, Any] | None = None,
-) -> Explanation:
-    """Build the result of a loss game on a torch network; the first quantity is the importance, others are parts."""
-    maps = {name: array for name, array in input_maps(request).items() if name.startswith("segments:")}
-    return finish(
-        request,
-        _of_losses(
-            request,
-            method,
-            names,
-            table,
-            _class_targets(request),
-            branches=branches,
-            maps=maps,
-            facts={**table.facts, **(facts or {})},
-        ),
-    )
-
-
-def _class_targets(request: Request) -> Sequence[int]:
-    """Return the classes asked for: a single column stands for both."""
-    if len(request.subject.output_names) == len(request.subject.class_names):
-        return request.targets
-    return range(len(request.subject.class_names))
-
-
-def network_local(request: Request, method: str, names: Sequence[str], found: RowEffects, **facts: Any) -> Explanation:
-    """Build the result of a row game on a torch network."""
-    explanation = Explanation(
-        values=found.mean[..., 0],
-        names=request.space.names,
-        modality=request.space.modality,
-        outputs=tuple(request.subject.output_names[target] for target in request.targets),
-        method=method,
-        scope="local",
-        std=found.std[..., 0],
-        parts={name: found.mean[..., index] for index, name in enumerate(names) if index},
-        part_std={name: found.std[..., index] for index, name in enumerate(names) if index},
-        level=request.level,
-        groups=request.groups,
-        feature_values=shown_values(request),
-        predictions=found.predictions,
-        maps=input_maps(request),
-        meta=describe(
-            request,
-            quantity="output minus the mean output with the feature replaced",
-            unit=_output_unit(request),
-            output=request.output,
-            seconds=found.seconds,
-            model_rows=found.model_rows,
-            **facts,
-        ),
-    )
-    return finish(request, explanation)
+def explain_plays(method: str, request: Request, plays: Plays) -> Explanation:
+    """Play a method's plays and build the explanation: of a loss over all rows, or of each row's output."""
+    if request.scope == "local":
+        return _local_explanation(method, request, plays, play_rows(request, plays, method))
+    return global_explanation(method, request, plays, play_losses(request, plays, method).table(request, plays))
 
 
 def global_explanation(
-    request: Request,
     method: str,
-    quantities: Quantities,
+    request: Request,
+    plays: Plays,
     table: Table,
-    sampler: Sampler,
     *,
     branches: dict[str, Any] | None = None,
     direction: dict[str, dict[str, Any]] | None = None,
 ) -> Explanation:
-    """Build the result of a loss game."""
-    return _of_losses(
-        request,
-        method,
-        quantities.names,
-        table,
-        request.targets,
-        branches=branches,
-        direction=direction,
-        facts=sampler_facts(sampler),
-    )
-
-
-def _of_losses(
-    request: Request,
-    method: str,
-    names: Sequence[str],
-    table: Table,
-    classes: Sequence[int],
-    *,
-    facts: Mapping[str, Any],
-    **fields: Any,
-) -> Explanation:
-    """Build an explanation from a table of losses: the first quantity is the importance, the others are parts."""
-    kept = [0, *[1 + number for number in classes]] if len(table.outputs) > 1 else [0]
+    """Build the result of a loss game: the first quantity is the importance, the others are parts."""
+    shown = [0, *[1 + number for number in _class_targets(request)]] if len(table.outputs) > 1 else [0]
     loss = request.subject.resolve_loss(request.loss)
-    return Explanation(
-        values=table.mean[:, kept, 0],
-        names=tuple(request.players),
+    explanation = Explanation(
+        values=table.mean[:, shown, 0],
+        names=request.space.names,
         modality=request.space.modality,
-        outputs=tuple(table.outputs[index] for index in kept),
+        outputs=tuple(table.outputs[index] for index in shown),
         method=method,
         scope="global",
-        std=table.std[:, kept, 0],
-        low=table.low[:, kept, 0],
-        high=table.high[:, kept, 0],
-        p_values=table.p_values[:, kept, 0],
-        parts={name: table.mean[:, kept, index] for index, name in enumerate(names) if index},
-        part_std={name: table.std[:, kept, index] for index, name in enumerate(names) if index},
+        std=table.std[:, shown, 0],
+        low=table.low[:, shown, 0],
+        high=table.high[:, shown, 0],
+        p_values=table.p_values[:, shown, 0],
+        parts={name: table.mean[:, shown, index] for index, name in enumerate(plays.names) if index},
+        part_std={name: table.std[:, shown, index] for index, name in enumerate(plays.names) if index},
         level=request.level,
         groups=request.groups,
+        branches=branches,
+        direction=direction,
+        maps={name: array for name, array in input_maps(request).items() if name.startswith("segments:")},
         meta=describe(
             request,
             quantity="increase of the loss" if request.y is not None else "divergence from the model's own prediction",
@@ -303,10 +222,17 @@ def _of_losses(
             seconds=table.seconds,
             model_rows=table.model_rows,
             classes_by="y" if request.y is not None else "predicted class",
-            **facts,
+            **table.facts,
         ),
-        **fields,
     )
+    return finish(request, explanation)
+
+
+def _class_targets(request: Request) -> Sequence[int]:
+    """Return the classes asked for: a single column stands for both."""
+    if len(request.subject.output_names) == len(request.subject.class_names):
+        return request.targets
+    return range(len(request.subject.class_names))
 
 
 def _unit(request: Request, loss: str) -> str:
@@ -315,42 +241,34 @@ def _unit(request: Request, loss: str) -> str:
     return "y²" if request.y is None or loss == "squared_error" else "y"
 
 
-def local_explanation(
-    request: Request,
-    method: str,
-    quantities: Quantities,
-    mean: Floats,
-    std: Floats,
-    outputs: npt.NDArray[np.float32],
-    game: Game,  # noqa: ARG001 — handed through by the row game
-    seconds: float,
-) -> Explanation:
-    """Build the result of a row game: arrays are ``(rows, players, targets, quantities)``."""
-    names = [request.subject.output_names[target] for target in request.targets]
-    readout = request.subject.readout(torch.as_tensor(outputs), request.output).double().numpy()
-    return Explanation(
-        values=mean[..., 0],
-        names=tuple(request.players),
+def _local_explanation(method: str, request: Request, plays: Plays, effects: RowEffects) -> Explanation:
+    """Build the result of a row game."""
+    explanation = Explanation(
+        values=effects.mean[..., 0],
+        names=request.space.names,
         modality=request.space.modality,
-        outputs=tuple(names),
+        outputs=tuple(request.subject.output_names[target] for target in request.targets),
         method=method,
         scope="local",
-        std=std[..., 0],
-        parts={name: mean[..., index] for index, name in enumerate(quantities.names) if index},
-        part_std={name: std[..., index] for index, name in enumerate(quantities.names) if index},
+        std=effects.std[..., 0],
+        parts={name: effects.mean[..., index] for index, name in enumerate(plays.names) if index},
+        part_std={name: effects.std[..., index] for index, name in enumerate(plays.names) if index},
         level=request.level,
-        additive=False,
         groups=request.groups,
         feature_values=shown_values(request),
-        predictions=readout[:, list(request.targets)],
+        predictions=effects.predictions,
+        maps=input_maps(request),
         meta=describe(
             request,
             quantity="output minus the mean output with the feature replaced",
             unit=_output_unit(request),
             output=request.output,
-            seconds=seconds,
+            seconds=effects.seconds,
+            model_rows=effects.model_rows,
+            **plays.facts,
         ),
     )
+    return finish(request, explanation)
 
 
 def _output_unit(request: Request) -> str:

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from permgrad.attribution.method import Request
-from permgrad.attribution.replace.game import Game
+from permgrad.attribution.replace.engine import Replacement
 from permgrad.data.types.column_types import read_numbers
 from permgrad.models.fast.replacement import Block
 
@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.float64]
 _ROWS, _POINTS, _LEVELS, _MOMENTS = 200, 9, 10, 8
 
 
-def direction(request: Request, game: Game) -> dict[str, dict[str, Any]]:
+def direction(request: Request, engine: Replacement) -> dict[str, dict[str, Any]]:
     """Return for each player where it was set (``at``, ``label``) and the mean prediction there (``mean``).
 
     Classifiers: mean probabilities ``(points, classes)``; regression: ``(points, 1)`` in the units of y. Players that
@@ -40,7 +40,7 @@ def direction(request: Request, game: Game) -> dict[str, dict[str, Any]]:
     tensor = torch.as_tensor(request.encoded[chosen], device=subject.device).to(subject.dtype)
     found: dict[str, dict[str, Any]] = {}
     with torch.inference_mode(), request.subject.open():
-        block = game.with_smaller_batches(lambda batch: game.engine.prepare(tensor, batch_size=batch))
+        block = engine.with_smaller_batches(lambda batch: engine.engine.prepare(tensor, batch_size=batch))
         for name, columns in request.players.items():
             points = _points(request, name, weights)
             if points is None or not len(columns):
@@ -48,26 +48,28 @@ def direction(request: Request, game: Game) -> dict[str, dict[str, Any]]:
             means = []
             for row in points["rows"]:
                 values = torch.as_tensor(request.encoded[row, columns], device=tensor.device).to(tensor.dtype)
-                outputs = _replaced(game, block, columns, values.expand(len(chosen), -1))
+                outputs = _replaced(engine, block, columns, values.expand(len(chosen), -1))
                 rows = request.subject.readout(outputs, "probability").double().cpu().numpy()
                 means.append(np.average(rows, axis=0, weights=weights[chosen]).tolist())
             found[name] = {key: value for key, value in points.items() if key != "rows"} | {"mean": means}
     return found
 
 
-def _replaced(game: Game, block: Block, columns: npt.NDArray[np.intp], values: torch.Tensor) -> torch.Tensor:
+def _replaced(engine: Replacement, block: Block, columns: npt.NDArray[np.intp], values: torch.Tensor) -> torch.Tensor:
     """Return the outputs of all rows of the block with their columns replaced in every path."""
-    everywhere, rows = frozenset(game.subject.paths), len(values)
+    everywhere, rows = frozenset(engine.subject.paths), len(values)
 
     def in_batches(batch: int) -> torch.Tensor:
         parts = []
         for start in range(0, rows, batch):
             stop = min(start + batch, rows)
-            parts.append(game.engine.replace(block, start, stop, columns, values[start:stop], [everywhere])[everywhere])
+            parts.append(
+                engine.engine.replace(block, start, stop, columns, values[start:stop], [everywhere])[everywhere]
+            )
         return torch.cat(parts)
 
-    outputs: torch.Tensor = game.with_smaller_batches(in_batches)
-    return outputs
+    found: torch.Tensor = engine.with_smaller_batches(in_batches)
+    return found
 
 
 def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from torch import nn
 from permgrad.attribution.arguments import Arguments, check_groups, check_numbers, level_of
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method.mixed import explain_mixed
+from permgrad.attribution.replace.scoring import explain_scores
 from permgrad.attribution.request import build_request, find_method
 from permgrad.base.errors import InputError, shown
 from permgrad.base.threads import captum_turn
@@ -139,11 +140,7 @@ def _explain(arguments: Arguments, engine: Engine | None = None) -> Explanation:
     # Captum's hooks on a network are met by whoever calls it, also to read it.
     with nullcontext() if isinstance(arguments.method, str) else captum_turn:
         request = build_request(arguments, chosen, name)
-        if request.scoring is None:
-            return chosen(request)
-        from permgrad.attribution.replace.scoring import explain_scores
-
-        return explain_scores(request, name)
+        return chosen(request) if request.scoring is None else explain_scores(request, name)
 
 
 def take_engine(options: dict[str, Any]) -> Engine | None:

@@ -25,7 +25,7 @@ from permgrad.base.registry import Registry
 
 if TYPE_CHECKING:
     from permgrad.attribution.players.segments import ImageShape
-    from permgrad.attribution.replace.game import Quantities
+    from permgrad.attribution.replace.plays import Plays
 
 Scope = Literal["global", "local"]
 
@@ -146,14 +146,14 @@ methods: Registry[type[Method]] = Registry("method")
 
 @runtime_checkable
 class LossGame(Protocol):
-    """What a method offers beside, if on hybrid networks its global importance is one game over (row, donor) pairs.
+    """What a method offers beside, if its global importance is one game over (row, donor) pairs.
 
     Its sums then merge, so that it explains tables in parts (``streaming``).
     """
 
     @staticmethod
-    def game(request: Request) -> tuple[Request, Quantities]:
-        """Return the request as it is played, and which quantities are kept."""
+    def game(request: Request) -> tuple[Request, Plays]:
+        """Return the request as it is played, and what is played."""
         ...
 
 

@@ -10,21 +10,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from permgrad.attribution.build import global_explanation, local_explanation, network_global, network_local
+from permgrad.attribution.build import explain_plays, global_explanation
 from permgrad.attribution.direction import direction
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, Scope, methods
-from permgrad.attribution.replace.branch_weights import branch_weights
-from permgrad.attribution.replace.effects import (
-    modality_weights,
-    play_loss,
-    play_modalities,
-    play_rows,
-    shapley_play,
+from permgrad.attribution.replace.branch_weights import branch_weights, weigh_modalities
+from permgrad.attribution.replace.importance import GAME_OPTIONS, play_losses
+from permgrad.attribution.replace.plays import (
+    Plays,
+    path_plays,
+    plays_beside_others,
+    shapley_plays,
     single_plays,
+    with_total,
 )
-from permgrad.attribution.replace.game import Quantities, path_quantities
-from permgrad.attribution.replace.importance import GAME_OPTIONS, play_loss_game, play_row_game
 
 
 @methods.register("permgrad")
@@ -52,34 +51,33 @@ class PermGrad:
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        if request.subject.kind == "network":
-            return _on_network(request)
-        request, quantities = self.game(request)
+        request, plays = self.game(request)
         if request.scope == "local":
-            return local_explanation(request, "permgrad", quantities, *play_row_game(request, quantities, "permgrad"))
-        table, game, sampler = play_loss_game(request, quantities, "permgrad")
-        weights = branch_weights(request, game) if request.options.get("branches", True) else None
-        trends = direction(request, game) if request.options.get("direction", True) else None
-        return global_explanation(request, "permgrad", quantities, table, sampler, branches=weights, direction=trends)
+            return explain_plays("permgrad", request, plays)
+        if _of_modalities(request):
+            played = play_losses(request, with_total(plays), "permgrad")
+            weights: dict[str, Any] | None = weigh_modalities(played, request)
+        else:
+            played = play_losses(request, plays, "permgrad")
+            weights = branch_weights(request, played.game) if request.options.get("branches", True) else None
+        trends = None
+        if played.game.engine is not None and request.options.get("direction", True):
+            trends = direction(request, played.game.engine)
+        return global_explanation(
+            "permgrad", request, plays, played.table(request, plays), branches=weights, direction=trends
+        )
 
     @staticmethod
-    def game(request: Request) -> tuple[Request, Quantities]:
-        """Return the request as it is played on a hybrid network, and what is kept."""
-        return request, path_quantities(request.subject.paths)
+    def game(request: Request) -> tuple[Request, Plays]:
+        """Return the request as it is played, and what is played."""
+        if request.subject.paths:
+            return request, path_plays(request.space, request.subject.paths)
+        if _of_modalities(request):
+            return request, shapley_plays(request.space, request.seed)
+        several = len(set(request.space.modality)) > 1 and request.scoring is None
+        return request, plays_beside_others(request.space) if several else single_plays(request.space)
 
 
-def _on_network(request: Request) -> Explanation:
-    whole = request.level == "modality" and len(request.space) > 1
-    if whole and request.scope == "global":
-        names, table, weights = play_modalities(request, "permgrad")
-        return network_global(request, "permgrad", names, table, branches=weights)
-    names, plays = shapley_play(request) if whole else single_plays(request, others=_several(request))
-    if request.scope == "local":
-        return network_local(request, "permgrad", names, play_rows(request, names, plays, "permgrad"))
-    table = play_loss(request, names, plays, "permgrad")
-    weighed = modality_weights(request) if request.options.get("branches", True) else None
-    return network_global(request, "permgrad", names, table, branches=weighed)
-
-
-def _several(request: Request) -> bool:
-    return len(set(request.space.modality)) > 1
+def _of_modalities(request: Request) -> bool:
+    """Return whether whole modalities are the players, and several of them."""
+    return request.level == "modality" and len(request.space) > 1

@@ -21,7 +21,8 @@ from permgrad.attribution.method import LossGame, Request, loss_game, methods
 from permgrad.attribution.parts.plan import Batch, Integers, StreamPlan
 from permgrad.attribution.parts.sums import Arrays, SummedMoments, TargetSums, ValueSums, merge_all, pack, unpack
 from permgrad.attribution.replace.branch_weights import branch_moments
-from permgrad.attribution.replace.importance import Played, Table, collect_losses
+from permgrad.attribution.replace.importance import Played, Table, play_losses
+from permgrad.attribution.replace.plays import Plays
 from permgrad.base.errors import keeping_warnings
 from permgrad.base.files import atomic_path, plain
 from permgrad.data.parts.partitions import Part, PartitionedTable
@@ -148,16 +149,16 @@ def _losses(
     target: TargetSums | None = None
     header: dict[str, Any] | None = None
     for batch in _chosen(plan, table, part):
-        request, quantities = game.game(plan.request(model, table, batch, kept))
-        played = collect_losses(request, quantities, plan.method)
+        request, plays = game.game(plan.request(model, table, batch, kept))
+        played = play_losses(request, plays, plan.method)
         merge_all(effects, {name: SummedMoments.of(own) for name, own in played.collector.moments.items()})
         if _weighs_branches(plan, request):
-            merge_all(branches, {BRANCHES: SummedMoments.of(branch_moments(request, played.game))})
+            merge_all(branches, {BRANCHES: SummedMoments.of(branch_moments(request, played.game.engine))})
         if request.y is not None:
             own = TargetSums.of(request.y, len(request.subject.class_names), request.sample_weight)
             target = own if target is None else target.merge(own)
         if header is None:
-            header = _loss_header(request, plan, played, quantities)
+            header = _loss_header(request, plan, played, plays)
         rows += len(batch.numbers)
     sums = pack(effects, "effects") | pack(branches, BRANCHES)
     if target is not None:
@@ -170,11 +171,12 @@ def _weighs_branches(plan: StreamPlan, request: Request) -> bool:
     return bool(asked) and len(request.subject.paths) == 2
 
 
-def _loss_header(request: Request, plan: StreamPlan, played: Played, quantities: Any) -> dict[str, Any]:
+def _loss_header(request: Request, plan: StreamPlan, played: Played, plays: Plays) -> dict[str, Any]:
     """Return what an explanation of the part says beside its numbers."""
-    missing = np.full((len(request.players), len(played.outputs), len(quantities.names)), np.nan)
-    empty = Table(missing, missing, missing, missing, missing, played.outputs, played.repeats, 0.0, 0)
-    shown = global_explanation(request, plan.method, quantities, empty, played.sampler)
+    missing = np.full((len(request.players), len(played.outputs), len(plays.names)), np.nan)
+    facts = {**played.game.back_end.facts, **plays.facts}
+    empty = Table(missing, missing, missing, missing, missing, played.outputs, played.repeats, 0.0, 0, facts)
+    shown = global_explanation(plan.method, request, plays, empty)
     header: dict[str, Any] = plain(
         {
             "names": shown.names,
@@ -184,10 +186,10 @@ def _loss_header(request: Request, plan: StreamPlan, played: Played, quantities:
             "groups": shown.groups,
             "meta": shown.meta,
             "all_outputs": played.outputs,
-            "quantities": quantities.names,
+            "quantities": plays.names,
             "played": [name for name in request.players if name in played.collector.moments],
             "repeats": played.repeats,
-            "coalitions": len(quantities.coalitions),
+            "coalitions": plays.coalitions,
             "loss": shown.meta["loss"],
             "paths": request.subject.paths,
         }

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,11 @@ from permgrad.attribution.replace.donors import Integers, RowNumbers, donor_rows
 from permgrad.attribution.replace.moments import NO_DONOR
 from permgrad.attribution.replace.smooths import DISTINCT
 from permgrad.attribution.subject.inputs import shapes_in_words
-from permgrad.base.errors import InputError
+from permgrad.base.errors import InputError, warn_user
 from permgrad.base.random import uniform, uniform_integers
+
+if TYPE_CHECKING:
+    from permgrad.attribution.method import Request
 
 Floats = npt.NDArray[np.float64]
 Encoded = npt.NDArray[np.float32]
@@ -252,6 +255,45 @@ class ConditionalSampler:
 
     def _is_number(self, column: int) -> bool:
         return column in self._numeric or self.preprocessor.kinds_[column] in ("numeric", "date_part")
+
+
+def conditional_sampler(request: Request) -> ConditionalSampler:
+    """Return the sampler of a request's table, which may be fitted already on the background of a longer table."""
+    earlier = None if request.kept is None or request.shared else request.kept.get("sampler")
+    if earlier is not None:
+        moved: ConditionalSampler = earlier.moved_to(request.encoded, request.row_offset)
+        return moved
+    encoder = request.subject.preprocessor
+    sampler = ConditionalSampler(
+        PlainColumns(request.encoded.shape[1]) if encoder is None else encoder,
+        request.encoded,
+        request.encoded if request.background is None else request.background,
+        seed=request.seed,
+        shared=request.shared,
+        row_offset=request.row_offset,
+    )
+    if request.kept is not None:
+        request.kept["sampler"] = sampler
+    return sampler
+
+
+def sampler_facts(sampler: object) -> dict[str, Any]:
+    """Return what a sampler found out about features, for ``meta``, and warn of what makes their numbers unreliable."""
+    if not isinstance(sampler, ConditionalSampler):
+        return {}
+    determined, dependent = list(sampler.not_identifiable), list(sampler.residuals_dependent)
+    if determined:
+        warn_user(
+            "these features are determined by the others, so that their own effect is not identifiable with "
+            f"sampling='conditional': {', '.join(determined[:10])}; declare them as one group with groups="
+        )
+    if dependent:
+        warn_user(
+            "The values drawn for these features do not fit the other columns, so that their importances and p-values "
+            f"under sampling='conditional' are not reliable: {', '.join(dependent[:10])}. Pass more rows, or declare "
+            "them and the features they depend on as one group with groups=."
+        )
+    return {"not_identifiable": determined, "residuals_dependent": dependent}
 
 
 # ---- torch networks whose input is one table -------------------------------------------------------------------------

@@ -117,7 +117,6 @@ class FixedSampler:
     """Replaces by the same values everywhere; there is no donor, so receivers alone carry the uncertainty."""
 
     shared = True
-    not_identifiable: tuple[str, ...] = ()
 
     def __init__(self, baseline: npt.NDArray[np.float32], rows: int) -> None:
         self.baseline = baseline

@@ -1,4 +1,4 @@
-"""Importance by loss: what ``permgrad``, ``permutation`` and their kin share once the game is set up."""
+"""Playing the games of a method: the loss game over all rows, and the output game of each row; and their tables."""
 
 from __future__ import annotations
 
@@ -9,27 +9,20 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
+from torch import Tensor
 
 from permgrad.attribution.method import Request
-from permgrad.attribution.replace.conditional import ConditionalSampler
-from permgrad.attribution.replace.donors import FixedSampler, MarginalSampler, Sampler
-from permgrad.attribution.replace.executor import LocalExecutor
-from permgrad.attribution.replace.finite import finite_rows
 from permgrad.attribution.replace.game import (
-    DivergenceValue,
     Floats,
     Game,
+    Integers,
     LossValue,
     MomentCollector,
-    Quantities,
     ReadoutValue,
-    RowCollector,
-    Value,
     doubling_rounds,
 )
 from permgrad.attribution.replace.moments import interval
-from permgrad.base.errors import warn_user
+from permgrad.attribution.replace.plays import Play, Plays
 from permgrad.base.progress import Progress
 
 #: Options of every game; ``tolerance`` is a half-width of the interval, as a share of the loss scale.
@@ -52,86 +45,14 @@ class Table:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def sampler_facts(sampler: Sampler) -> dict[str, Any]:
-    """Return what a sampler found out about features, for ``meta``, and warn of what makes their numbers unreliable."""
-    determined = list(getattr(sampler, "not_identifiable", ()))
-    if determined:
-        warn_user(
-            "these features are determined by the others, so that their own effect is not identifiable with "
-            f"sampling='conditional': {', '.join(determined[:10])}; declare them as one group with groups="
-        )
-    if not isinstance(sampler, ConditionalSampler):
-        return {"not_identifiable": determined}
-    dependent = list(sampler.residuals_dependent)
-    if dependent:
-        warn_user(
-            "The values drawn for these features do not fit the other columns, so that their importances and p-values "
-            f"under sampling='conditional' are not reliable: {', '.join(dependent[:10])}. Pass more rows, or declare "
-            "them and the features they depend on as one group with groups=."
-        )
-    return {"not_identifiable": determined, "residuals_dependent": dependent}
-
-
-def make_sampler(request: Request) -> Sampler:
-    """Return where replacement values come from, as asked for by ``sampling`` and ``background``."""
-    if request.options.get("fixed") is not None:
-        return FixedSampler(request.options["fixed"], len(request.encoded))
-    shared = request.background is None
-    background = request.encoded if request.background is None else request.background
-    if request.sampling == "conditional":
-        earlier = None if request.kept is None or shared else request.kept.get("sampler")
-        if earlier is not None:
-            moved: ConditionalSampler = earlier.moved_to(request.encoded, request.row_offset)
-            return moved
-        sampler = ConditionalSampler(
-            request.subject.preprocessor,
-            request.encoded,
-            background,
-            seed=request.seed,
-            shared=shared,
-            row_offset=request.row_offset,
-        )
-        if request.kept is not None:
-            request.kept["sampler"] = sampler
-        return sampler
-    return MarginalSampler(background, request.seed, shared=shared, row_offset=request.row_offset)
-
-
-def make_value(request: Request) -> Value:
-    """Return the loss where the target is known, else the divergence from the model's own prediction."""
-    if request.y is None:
-        return DivergenceValue(request.subject)
-    return LossValue(request.subject, request.y, request.subject.resolve_loss(request.loss))
-
-
-def make_game(request: Request, quantities: Quantities, value: Value, sampler: Sampler) -> Game:
-    """Set up the game of one request."""
-    return Game(
-        request.subject,
-        request.encoded,
-        sampler,
-        value,
-        quantities,
-        batch_size=request.batch_size,
-        incremental=bool(request.options.get("incremental", True)),
-        executor=LocalExecutor(int(request.options.get("workers", 1))),
-    )
-
-
-def base_outputs(request: Request, game: Game) -> npt.NDArray[np.float32]:
-    """Return the network's own outputs for the rows explained, ``(rows, K)``."""
-    with torch.inference_mode(), request.subject.open():
-        return game.outputs()
-
-
-def receiver_classes(request: Request, outputs: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int64] | None, int]:
-    """Return each row's class, true where y is given, else predicted; None for regression."""
+def receiver_classes(request: Request, outputs: Tensor) -> tuple[npt.NDArray[np.int64] | None, int]:
+    """Return each row's class, true where y is given, else predicted from raw outputs; None for regression."""
     subject = request.subject
     if subject.task == "regression":
         return None, 1
     if request.y is not None:
         return np.asarray(request.y, dtype=np.int64), len(subject.class_names)
-    readout = subject.readout(torch.as_tensor(outputs), "logit").numpy()
+    readout = subject.readout(outputs.float().cpu(), "logit").numpy()
     # A single column stands for the second of two classes.
     predicted = readout[:, 0] > 0 if readout.shape[1] == 1 else readout.argmax(axis=1)
     return predicted.astype(np.int64), len(subject.class_names)
@@ -199,92 +120,84 @@ class Played:
 
     collector: MomentCollector
     game: Game
-    sampler: Sampler
     outputs: tuple[str, ...]
     repeats: dict[str, int]
     seconds: float
     model_rows: int
 
+    def table(self, request: Request, plays: Plays) -> Table:
+        """Return means, errors and intervals of all players, per class and overall."""
+        numbers = tabulate(
+            request.space.names,
+            self.collector.moments,
+            self.outputs,
+            self.repeats,
+            len(plays.names),
+            request.confidence,
+        )
+        facts = {**self.game.back_end.facts, **plays.facts}
+        return Table(*numbers, self.outputs, self.repeats, self.seconds, self.model_rows, facts)
 
-def collect_losses(request: Request, quantities: Quantities, label: str) -> Played:
-    """Play the loss game for all players and keep the sums over its pairs."""
+
+def class_outputs(request: Request) -> tuple[str, ...]:
+    """Return the names of a loss game's outputs: all rows, then the rows of each class."""
+    return ("all", *request.subject.class_names) if request.subject.task == "classification" else ("all",)
+
+
+def play_losses(request: Request, plays: Plays, label: str) -> Played:
+    """Play the loss game (without y: the divergence) for all players and keep the sums over its pairs."""
     if request.engine is not None:
         from permgrad.attribution.parts.engines.frames import play_parts
 
-        return play_parts(request, quantities, label)
+        return play_parts(request, plays, label)
     started = time.perf_counter()
-    sampler = make_sampler(request)
-    game = make_game(request, quantities, make_value(request), sampler)
-    outputs = base_outputs(request, game)
-    finite_rows(torch.as_tensor(outputs))
-    classes, class_count = receiver_classes(request, outputs)
+    game = Game(request, LossValue(request), plays.fixed)
+    classes, class_count = receiver_classes(request, game.outputs())
     collector = MomentCollector(
-        receivers=len(request.encoded),
-        donors=sampler.donors,
-        shared=sampler.shared,
+        receivers=request.count,
+        donors=game.back_end.donors,
+        shared=game.back_end.shared,
         classes=classes,
         class_count=class_count,
-        quantities=len(quantities.names),
+        quantities=len(plays.names),
         weights=request.sample_weight,
     )
-    repeats = _play_until_settled(request, game, collector, label)
-    names = ("all", *request.subject.class_names) if classes is not None else ("all",)
-    played = sum(repeats.values()) * len(request.encoded) * len(quantities.coalitions)
-    return Played(collector, game, sampler, names, repeats, time.perf_counter() - started, played)
+    repeats = _play_until_settled(request, game, plays, collector, label)
+    seconds = time.perf_counter() - started
+    return Played(collector, game, class_outputs(request), repeats, seconds, game.model_rows)
 
 
-def play_loss_game(request: Request, quantities: Quantities, label: str) -> tuple[Table, Game, Sampler]:
-    """Play the loss game for all players and return means, standard errors and intervals, per class and overall."""
-    played = collect_losses(request, quantities, label)
-    numbers = tabulate(
-        tuple(request.players),
-        played.collector.moments,
-        played.outputs,
-        played.repeats,
-        len(quantities.names),
-        request.confidence,
-    )
-    table = Table(
-        *numbers,
-        outputs=played.outputs,
-        repeats=played.repeats,
-        seconds=played.seconds,
-        model_rows=played.model_rows,
-    )
-    return table, played.game, played.sampler
-
-
-def _play_until_settled(request: Request, game: Game, collector: MomentCollector, label: str) -> dict[str, int]:
-    """Play ``n_repeats``, or, with a tolerance, in rounds until every interval of a player is narrow enough.
+def _play_until_settled(
+    request: Request, game: Game, plays: Plays, collector: MomentCollector, label: str
+) -> dict[str, int]:
+    """Play ``n_repeats``, or, with a tolerance, in rounds until every interval of a play is narrow enough.
 
     Only widths decide, never the size or the sign of an effect, so that intervals keep their coverage.
     """
     tolerance = request.options.get("tolerance")
-    players = {name: columns for name, columns in request.players.items() if len(columns)}
-    repeats = dict.fromkeys(request.players, 0)
     rounds = [range(request.n_repeats)] if tolerance is None else list(doubling_rounds(request.n_repeats))
     wanted = None if tolerance is None else float(tolerance) * loss_scale(request)
-    total = len(players) * request.n_repeats * len(request.encoded)
-    with Progress(total, label, request.progress) as progress:
+    repeats = dict.fromkeys(request.space.names, 0)
+    waiting: Sequence[Play] = plays.plays
+    with Progress(len(waiting) * request.n_repeats * request.count, label, request.progress) as progress:
         for block in rounds:
-            if not players:
+            if not waiting:
                 break
-            game.play(players, block, collector, progress)
-            for name in players:
-                repeats[name] = block.stop
+            game.play(waiting, block, collector, progress)
+            for play in waiting:
+                repeats |= dict.fromkeys(play.names, block.stop)
             if wanted is not None:
-                players = {
-                    name: columns
-                    for name, columns in players.items()
-                    if not _settled(collector, name, wanted, request.confidence)
-                }
+                waiting = [play for play in waiting if not _is_narrow(collector, play, wanted, request.confidence)]
     return repeats
 
 
-def _settled(collector: MomentCollector, name: str, wanted: float, confidence: float) -> bool:
-    mean, std, count = collector.moments[name].estimate()
-    low, high, _ = interval(mean[:1], std[:1], count[:1], confidence)
-    return bool((high - low)[0] / 2 <= wanted)
+def _is_narrow(collector: MomentCollector, play: Play, wanted: float, confidence: float) -> bool:
+    for name in play.names:
+        mean, std, count = collector.moments[name].estimate()
+        low, high, _ = interval(mean[:1], std[:1], count[:1], confidence)
+        if not (high - low)[0] / 2 <= wanted:
+            return False
+    return True
 
 
 class Estimable(Protocol):
@@ -320,25 +233,38 @@ def tabulate(
     return arrays[0], arrays[1], arrays[2], arrays[3], arrays[4]
 
 
-def play_row_game(
-    request: Request, quantities: Quantities, label: str
-) -> tuple[Floats, Floats, npt.NDArray[np.float32], Game, float]:
-    """Play the output game for every row: what the row's own values add to its output, against donors.
+@dataclass(frozen=True)
+class RowEffects:
+    """Effects on every row's output: ``mean`` and ``std`` over repeats, ``(rows, players, targets, quantities)``."""
 
-    Returns:
-        Mean and standard error over repeats ``(rows, players, targets, quantities)``, base outputs, the game, seconds.
-    """
+    mean: Floats
+    std: Floats
+    predictions: Floats
+    seconds: float
+    model_rows: int
+
+
+def play_rows(request: Request, plays: Plays, label: str) -> RowEffects:
+    """Play the output game for every row: what the row's own values add to its output, against donors."""
     started = time.perf_counter()
+    shape = (request.count, len(request.space), len(request.targets), len(plays.names))
+    sums, squares = np.zeros(shape), np.zeros(shape)
+    place = {name: index for index, name in enumerate(request.space.names)}
+
+    def collect(name: str, rows: Integers, donors: Integers, effects: Floats) -> None:  # noqa: ARG001 — the collector's form
+        turned = effects.swapaxes(1, 2)
+        sums[rows, place[name]] += turned
+        squares[rows, place[name]] += turned**2
+
     value = ReadoutValue(request.subject, request.output, request.targets)
-    game = make_game(request, quantities, value, make_sampler(request))
-    collector = RowCollector(len(request.encoded), len(quantities.names), len(request.targets))
-    players = {name: columns for name, columns in request.players.items() if len(columns)}
-    with Progress(len(players) * request.n_repeats * len(request.encoded), label, request.progress) as progress:
-        game.play(players, range(request.n_repeats), collector, progress)
-    shape = (len(request.encoded), len(request.players), len(request.targets), len(quantities.names))
-    mean, std = np.zeros(shape), np.zeros(shape)
-    for position, name in enumerate(request.players):
-        if name in players:
-            own_mean, own_std = collector.estimate(name, request.n_repeats)
-            mean[:, position], std[:, position] = own_mean.swapaxes(1, 2), own_std.swapaxes(1, 2)
-    return mean, std, base_outputs(request, game), game, time.perf_counter() - started
+    game = Game(request, value, plays.fixed)
+    outputs = game.outputs()
+    with Progress(len(plays.plays) * request.n_repeats * request.count, label, request.progress) as progress:
+        game.play(plays.plays, range(request.n_repeats), collect, progress)
+    repeats = request.n_repeats
+    mean, std = sums / repeats, np.zeros(shape)
+    for name in {name for play in plays.plays for name in play.names}:
+        spread = np.maximum(squares[:, place[name]] / repeats - mean[:, place[name]] ** 2, 0)
+        std[:, place[name]] = np.sqrt(spread / (repeats - 1)) if repeats > 1 else np.nan
+    predictions = -value(outputs, slice(0, request.count), outputs)
+    return RowEffects(mean, std, predictions, time.perf_counter() - started, game.model_rows)

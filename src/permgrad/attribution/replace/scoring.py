@@ -28,13 +28,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from permgrad.attribution.build import describe, finish
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, loss_game
-from permgrad.attribution.method.ablation import fixed_rows
-from permgrad.attribution.method.permutation import refuse_paths
-from permgrad.attribution.replace.effects import Effects, shapley_play, single_plays
-from permgrad.attribution.replace.game import Floats, Integers, Quantities
-from permgrad.attribution.replace.importance import base_outputs, make_game, make_sampler
+from permgrad.attribution.replace.game import Floats, Game, Integers
 from permgrad.attribution.replace.jackknife import deal_groups, jackknife_variance
 from permgrad.attribution.replace.moments import interval, two_parts
+from permgrad.attribution.replace.plays import Play
 from permgrad.attribution.subject.subject import Subject
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, listed, shown, warn_user
@@ -137,86 +134,32 @@ def explain_scores(request: Request, method: str) -> Explanation:
     if request.scope == "local":
         raise InputError("a score is a property of many rows, however: scope='local'; leave scope out")
     scorers = resolve_scorers(request.scoring)
-    if not request.subject.paths:
-        return _explain_network_scores(request, method, scorers)
-    started = time.perf_counter()
-    request, shared_out = _played(request, method)
-    played = Quantities(
-        tuple(map(str, shared_out.coalitions)), shared_out.coalitions, np.eye(len(shared_out.coalitions))
-    )
-    game = make_game(request, played, _PredictionValue(request.subject), make_sampler(request))
-    judge = _Judge(
-        request, scorers, _PredictionValue(request.subject).read(torch.as_tensor(base_outputs(request, game)))
-    )
-    shape = (len(request.players), len(scorers), len(shared_out.names))
-    found = _Falls(shape)
-    with Progress(len(request.players), f"{method}, scores", request.progress) as progress:
-        for position, (name, columns) in enumerate(request.players.items()):
-            if len(columns):
-                pairs = _Pairs()
-                game.play({name: columns}, range(request.n_repeats), pairs, Progress(0, "", mode=False))
-                found.take(position, judge.player(pairs, shared_out.combine))
-            progress.advance()
-    return _result(request, method, scorers, judge, found, shared_out.names, started)
-
-
-def _played(request: Request, method: str) -> tuple[Request, Quantities]:
-    """Return the request as the method plays it on a hybrid network, and what is kept."""
-    game = loss_game(method)
-    assert game is not None, "every method that takes scores is a loss game"
-    return game.game(request)
-
-
-def _explain_network_scores(request: Request, method: str, scorers: dict[str, Callable[..., float]]) -> Explanation:
-    """Return the fall of each score for the players of a torch network."""
     if request.subject.task == "regression" and len(request.subject.output_names) > 1:
         raise InputError(
             f"scoring= needs one output, however: the network has {len(request.subject.output_names)}; explain one at "
             "a time with a module that returns its column, or leave scoring out"
         )
-    refuse_paths(request)
     started = time.perf_counter()
-    fixed = fixed_rows(request) if method == "ablation" else None
-    request = request if fixed is None else replace(request, n_repeats=1)
-    whole = method == "permgrad" and request.level == "modality" and len(request.space) > 1
-    names, plays = shapley_play(request) if whole else single_plays(request)
+    chosen = loss_game(method)
+    assert chosen is not None, "every method that takes scores is a loss game"
+    request, plays = chosen.game(request)
     value = _PredictionValue(request.subject)
-    shape = (len(request.space), len(scorers), len(names))
-    found = _Falls(shape)
-    with request.subject.open():
-        effects = Effects(request, value, fixed)
-        base = value.read(effects.outputs())
-        judge = _Judge(request, scorers, base)
-        with Progress(len(plays), f"{method}, scores", request.progress) as progress:
-            for play in plays:
-                # Scores are no means over rows: what is kept is each coalition's change of the predictions.
-                count = len(play.coalitions)
-                steps = np.stack([np.arange(count), np.full(count, -1)], axis=1)
-                raw = replace(play, names=("changes",), combine=np.eye(count)[None], steps=(steps,))
-                pairs = _Pairs()
-                effects.play(raw, range(request.n_repeats), pairs, base)
-                for name, combine in zip(play.names, play.combine, strict=True):
-                    position = request.space.names.index(name)
-                    found.take(position, judge.player(pairs, combine))
-                progress.advance()
-    return finish(request, _result(request, method, scorers, judge, found, names, started))
-
-
-def _result(
-    request: Request,
-    method: str,
-    scorers: Mapping[str, Any],
-    judge: _Judge,
-    found: _Falls,
-    names: Sequence[str],
-    started: float,
-) -> Explanation:
+    game = Game(request, value, plays.fixed)
+    judge = _Judge(request, scorers, value.read(game.outputs()))
+    falls = _Falls((len(request.space), len(scorers), len(plays.names)))
+    with Progress(len(plays.plays), f"{method}, scores", request.progress) as progress:
+        for play in plays.plays:
+            pairs = _Pairs()
+            game.play([_changes(play)], range(request.n_repeats), pairs, Progress(0, "", mode=False))
+            for name, combine in zip(play.names, play.combine, strict=True):
+                falls.take(request.space.names.index(name), judge.player(pairs, combine))
+            progress.advance()
     judge.tell_of_undefined()
-    mean, std = found.mean, found.std
-    low, high, p_values = interval(mean, std, found.effective, request.confidence)
-    return Explanation(
+    mean, std = falls.mean, falls.std
+    low, high, p_values = interval(mean, std, falls.effective, request.confidence)
+    explanation = Explanation(
         values=mean[..., 0],
-        names=tuple(request.players),
+        names=request.space.names,
         modality=request.space.modality,
         outputs=tuple(scorers),
         method=method,
@@ -225,8 +168,8 @@ def _result(
         low=low[..., 0],
         high=high[..., 0],
         p_values=p_values[..., 0],
-        parts={part: mean[..., k] for k, part in enumerate(names) if k},
-        part_std={part: std[..., k] for k, part in enumerate(names) if k},
+        parts={part: mean[..., k] for k, part in enumerate(plays.names) if k},
+        part_std={part: std[..., k] for k, part in enumerate(plays.names) if k},
         level=request.level,
         groups=request.groups,
         meta=describe(
@@ -237,6 +180,14 @@ def _result(
             seconds=time.perf_counter() - started,
         ),
     )
+    return finish(request, explanation)
+
+
+def _changes(play: Play) -> Play:
+    """Return the play that keeps each coalition's change of the predictions: scores are no means over rows."""
+    count = len(play.mask)
+    steps = np.stack([np.arange(count), np.full(count, -1)], axis=1)
+    return replace(play, names=("changes",), combine=np.eye(count)[None], steps=(steps,))
 
 
 class _Falls:

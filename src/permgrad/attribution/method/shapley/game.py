@@ -19,7 +19,7 @@ from permgrad.attribution.method import Request
 from permgrad.attribution.method.shapley.grid import CoalitionGrid
 from permgrad.attribution.replace.coalitions import CoalitionGame
 from permgrad.attribution.replace.finite import finite_rows
-from permgrad.attribution.replace.game import is_half, rounding_size
+from permgrad.attribution.replace.rounding import is_half, rounding_size
 from permgrad.models.losses import losses
 
 Floats = npt.NDArray[np.float64]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -20,17 +20,10 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, loss_game, loss_games, methods
 from permgrad.attribution.parts.engines.base import Engine, settle_model
 from permgrad.attribution.parts.notes import say_first
-from permgrad.attribution.replace.finite import finite_rows
-from permgrad.attribution.replace.game import Game, MomentCollector, Quantities
-from permgrad.attribution.replace.importance import (
-    Played,
-    base_outputs,
-    make_game,
-    make_sampler,
-    make_value,
-    receiver_classes,
-)
+from permgrad.attribution.replace.game import Game, LossValue, MomentCollector
+from permgrad.attribution.replace.importance import Played, class_outputs, receiver_classes
 from permgrad.attribution.replace.moments import PairMoments
+from permgrad.attribution.replace.plays import Plays
 from permgrad.base.errors import InputError, keeping_warnings
 from permgrad.base.progress import Progress
 from permgrad.models.devices import full_float32
@@ -157,30 +150,13 @@ def _run(engine: Engine, parts: Sequence[Span], work: Callable[[Span], Done[R]],
 # ---- global ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class _PartOfGame(Game):
-    """A game of which only some receivers are played; donors may be any."""
-
-    span: Span | None = None
-
-    def blocks(self) -> list[slice]:
-        """Return the receivers of the part in blocks whose caches fit in memory."""
-        assert self.span is not None
-        start, stop = self.span.start, self.span.stop
-        return [
-            slice(max(start, block.start), min(stop, block.stop))
-            for block in super().blocks()
-            if block.start < stop and block.stop > start
-        ]
-
-
 class _PlaysParts(_Shipped):
     """Plays a loss game for a part of the receivers."""
 
-    def __init__(self, request: Request, quantities: Quantities) -> None:
+    def __init__(self, request: Request, plays: Plays) -> None:
         super().__init__(request)
-        self.quantities = quantities
-        self.game: _PartOfGame | None = None
+        self.plays = plays
+        self.game: Game | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "game": None}
@@ -194,55 +170,47 @@ class _PlaysParts(_Shipped):
     def _play(self, span: Span) -> Sums:
         request = self.open()
         if self.game is None:
-            made = make_game(request, self.quantities, make_value(request), make_sampler(request))
-            own = {entry.name: getattr(made, entry.name) for entry in fields(Game) if entry.init}
-            self.game = _PartOfGame(**own)
-        game = self.game
-        game.span = span
-        outputs = base_outputs(request, game)
-        finite_rows(torch.as_tensor(outputs))
-        rows = len(request.encoded)
-        classes, count = receiver_classes(replace(request, y=_of(request.y, span)), outputs)
+            self.game = Game(request, LossValue(request), self.plays.fixed)
+        game, rows = self.game, slice(span.start, span.stop)
+        classes, count = receiver_classes(replace(request, y=_of(request.y, span)), game.outputs(rows))
         if classes is not None:
-            everywhere = np.zeros(rows, dtype=np.int64)
-            everywhere[span.start : span.stop] = classes
+            everywhere = np.zeros(request.count, dtype=np.int64)
+            everywhere[rows] = classes
             classes = everywhere
         collector = MomentCollector(
-            receivers=rows,
-            donors=game.sampler.donors,
-            shared=game.sampler.shared,
+            receivers=request.count,
+            donors=game.back_end.donors,
+            shared=game.back_end.shared,
             classes=classes,
             class_count=count,
-            quantities=len(self.quantities.names),
+            quantities=len(self.plays.names),
             weights=request.sample_weight,
         )
-        players = {name: columns for name, columns in request.players.items() if len(columns)}
         with Progress(0, "part", mode=False) as progress:
-            game.play(players, range(request.n_repeats), collector, progress)
+            game.play(self.plays.plays, range(request.n_repeats), collector, progress, rows)
         return {name: pack_part(own, span) for name, own in collector.moments.items()}
 
 
-def play_parts(request: Request, quantities: Quantities, label: str) -> Played:
-    """Play a loss game for all players in parts, by the request's engine: what ``collect_losses`` does in one piece."""
+def play_parts(request: Request, plays: Plays, label: str) -> Played:
+    """Play a loss game for all players in parts, by the request's engine: what ``play_losses`` does in one piece."""
     started = time.perf_counter()
     engine: Engine = request.engine
-    sampler = make_sampler(request)
-    game = make_game(request, quantities, make_value(request), sampler)
-    rows, subject = len(request.encoded), request.subject
+    game = Game(request, LossValue(request), plays.fixed)
+    rows, subject = request.count, request.subject
     count = len(subject.class_names) if subject.task == "classification" else 1
-    sizes = (rows, sampler.donors, sampler.shared, count, len(quantities.names))
-    collector = MomentCollector(rows, sampler.donors, sampler.shared, None, count, len(quantities.names))
+    sizes = (rows, game.back_end.donors, game.back_end.shared, count, len(plays.names))
+    collector = MomentCollector(rows, game.back_end.donors, game.back_end.shared, None, count, len(plays.names))
     parts = spans(rows)
-    found = _run(engine, parts, _PlaysParts(request, quantities), label, request.progress)
+    found = _run(engine, parts, _PlaysParts(request, plays), label, request.progress)
     # Merged in the order of the rows, so that the last digits do not depend on who was first.
     for span in parts:
         for name, arrays in found.pop(span.number).items():
             into = collector.moments.setdefault(name, PairMoments(*sizes))
             into.merge(unpack_part(arrays, span, sizes))
-    repeats = {name: request.n_repeats if len(columns) else 0 for name, columns in request.players.items()}
-    names = ("all", *subject.class_names) if subject.task == "classification" else ("all",)
-    played = sum(repeats.values()) * rows * len(quantities.coalitions)
-    return Played(collector, game, sampler, names, repeats, time.perf_counter() - started, played)
+    repeats = dict.fromkeys(request.space.names, 0)
+    repeats |= {name: request.n_repeats for play in plays.plays for name in play.names}
+    played = sum(repeats.values()) * rows * plays.coalitions
+    return Played(collector, game, class_outputs(request), repeats, time.perf_counter() - started, played)
 
 
 _RECEIVERS = ("receiver_sum", "receiver_weight", "receiver_class")
