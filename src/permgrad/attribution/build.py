@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from permgrad import __version__
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request
 from permgrad.attribution.replace.finite import LARGEST
-from permgrad.attribution.replace.importance import RowEffects, Table, loss_scale, play_losses, play_rows
+from permgrad.attribution.replace.importance import LossTable, RowEffects, loss_scale, play_losses, play_rows
 from permgrad.attribution.replace.plays import Plays
 from permgrad.base.errors import InputError, warn_user
 
@@ -186,90 +186,123 @@ def global_explanation(
     method: str,
     request: Request,
     plays: Plays,
-    table: Table,
+    table: LossTable,
     *,
     branches: dict[str, Any] | None = None,
     direction: dict[str, dict[str, Any]] | None = None,
 ) -> Explanation:
     """Build the result of a loss game: the first quantity is the importance, the others are parts."""
-    shown = [0, *[1 + number for number in _class_targets(request)]] if len(table.outputs) > 1 else [0]
-    loss = request.subject.resolve_loss(request.loss)
-    explanation = Explanation(
-        values=table.mean[:, shown, 0],
-        names=request.space.names,
-        modality=request.space.modality,
+    shown = shown_outputs(request)
+    loss = "divergence" if request.y is None else request.subject.resolve_loss(request.loss)
+    facts = {
+        "quantity": "increase of the loss" if request.y is not None else "divergence from the model's own prediction",
+        "unit": loss_unit(request, loss),
+        "loss": loss,
+        "loss_scale": loss_scale(request),
+        "repeats": table.repeats,
+        "seconds": table.seconds,
+        "model_rows": table.model_rows,
+        "classes_by": classes_by(request),
+        **table.facts,
+    }
+    return build(
+        request,
+        method,
+        table.mean[:, shown, 0],
+        facts,
         outputs=tuple(table.outputs[index] for index in shown),
-        method=method,
-        scope="global",
         std=table.std[:, shown, 0],
         low=table.low[:, shown, 0],
         high=table.high[:, shown, 0],
         p_values=table.p_values[:, shown, 0],
         parts={name: table.mean[:, shown, index] for index, name in enumerate(plays.names) if index},
         part_std={name: table.std[:, shown, index] for index, name in enumerate(plays.names) if index},
-        level=request.level,
-        groups=request.groups,
         branches=branches,
         direction=direction,
-        maps={name: array for name, array in input_maps(request).items() if name.startswith("segments:")},
-        meta=describe(
-            request,
-            quantity="increase of the loss" if request.y is not None else "divergence from the model's own prediction",
-            unit=_unit(request, loss),
-            loss=loss if request.y is not None else "divergence",
-            loss_scale=loss_scale(request),
-            repeats=table.repeats,
-            seconds=table.seconds,
-            model_rows=table.model_rows,
-            classes_by="y" if request.y is not None else "predicted class",
-            **table.facts,
-        ),
     )
-    return finish(request, explanation)
 
 
-def _class_targets(request: Request) -> Sequence[int]:
-    """Return the classes asked for: a single column stands for both."""
-    if len(request.subject.output_names) == len(request.subject.class_names):
-        return request.targets
-    return range(len(request.subject.class_names))
+def shown_outputs(request: Request) -> list[int]:
+    """Return which of ``("all", *classes)`` are asked for: the single column of a network stands for both classes."""
+    classes = len(request.subject.class_names)
+    chosen = request.targets if len(request.subject.output_names) == classes else range(classes)
+    return [0, *(1 + target for target in chosen)]
 
 
-def _unit(request: Request, loss: str) -> str:
+def classes_by(request: Request) -> str:
+    """Return what says which class a row belongs to."""
+    return "y" if request.y is not None else "predicted class"
+
+
+def loss_unit(request: Request, loss: str) -> str:
+    """Return the unit of a loss, or of the divergence where y is not known."""
     if request.subject.task == "classification":
-        return "nats" if request.y is None or loss == "cross_entropy" else loss
-    return "y²" if request.y is None or loss == "squared_error" else "y"
+        return "nats" if loss in ("cross_entropy", "divergence") else loss
+    return "y²" if loss in ("squared_error", "divergence") else "y"
 
 
 def _local_explanation(method: str, request: Request, plays: Plays, effects: RowEffects) -> Explanation:
     """Build the result of a row game."""
-    explanation = Explanation(
-        values=effects.mean[..., 0],
-        names=request.space.names,
-        modality=request.space.modality,
-        outputs=tuple(request.subject.output_names[target] for target in request.targets),
-        method=method,
-        scope="local",
+    facts = {
+        "quantity": "output minus the mean output with the feature replaced",
+        "seconds": effects.seconds,
+        **({} if effects.model_rows is None else {"model_rows": effects.model_rows}),
+        **plays.facts,
+    }
+    return build(
+        request,
+        method,
+        effects.mean[..., 0],
+        facts,
         std=effects.std[..., 0],
         parts={name: effects.mean[..., index] for index, name in enumerate(plays.names) if index},
         part_std={name: effects.std[..., index] for index, name in enumerate(plays.names) if index},
+        predictions=effects.predictions,
+    )
+
+
+def build(
+    request: Request,
+    method: str,
+    values: npt.NDArray[np.float64],
+    facts: Mapping[str, Any],
+    *,
+    outputs: tuple[str, ...] | None = None,
+    **fields: Any,
+) -> Explanation:
+    """Return a method's explanation of the players of a request.
+
+    Args:
+        request: the call.
+        method: the name it is known by.
+        values: ``(players, outputs)``, of a local one ``(rows, players, outputs)``.
+        facts: for ``meta``, beside those that every explanation carries.
+        outputs: None: the outputs of the model that were asked for.
+        fields: further fields of ``Explanation``.
+    """
+    maps = input_maps(request)
+    if request.scope == "local":
+        facts = {"quantity": "", "unit": output_unit(request), "output": request.output, **facts}
+        fields.setdefault("feature_values", shown_values(request))
+    else:
+        maps = {name: array for name, array in maps.items() if name.startswith("segments:")}
+    fields.setdefault("maps", maps)
+    chosen = tuple(request.subject.output_names[target] for target in request.targets)
+    explanation = Explanation(
+        values=values,
+        names=request.space.names,
+        modality=request.space.modality,
+        outputs=chosen if outputs is None else outputs,
+        method=method,
+        scope=request.scope,
         level=request.level,
         groups=request.groups,
-        feature_values=shown_values(request),
-        predictions=effects.predictions,
-        maps=input_maps(request),
-        meta=describe(
-            request,
-            quantity="output minus the mean output with the feature replaced",
-            unit=_output_unit(request),
-            output=request.output,
-            seconds=effects.seconds,
-            model_rows=effects.model_rows,
-            **plays.facts,
-        ),
+        meta=describe(request, **facts),
+        **fields,
     )
     return finish(request, explanation)
 
 
-def _output_unit(request: Request) -> str:
+def output_unit(request: Request) -> str:
+    """Return the unit of what is explained of each row."""
     return "y" if request.subject.task == "regression" else request.output

@@ -47,7 +47,7 @@ class Request:
         shapes: how each input of a network is read as an image or a volume; None: it is neither.
         scoring: scorers as the user gave them; None: a loss is explained.
         row_offset: number of the first row where the rows are a part of a longer table.
-        engine: computes a loss game in parts (``engines``); None: it is played here, in one piece.
+        engine: plays a loss game in parts, as ``play_losses`` does; None: it is played here, in one piece.
         positive: name of the positive one of two classes; None where there are not two.
         kept: where what is fitted on the background waits for the next rows of a longer table; None: nothing is kept.
     """

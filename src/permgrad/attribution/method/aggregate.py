@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from permgrad.attribution.arguments import resolve_options
-from permgrad.attribution.build import describe, finish
+from permgrad.attribution.build import build, shown_outputs
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.subject.network import BatchError
@@ -51,7 +51,8 @@ class Aggregate:
         """Compute the explanation."""
         started = time.perf_counter()
         members = _members(request.options.get("members", MEMBERS))
-        outputs = _outputs(request)
+        every = ("all", *request.subject.class_names)
+        outputs = tuple(every[place] for place in shown_outputs(request))
         shares: dict[str, Floats] = {}
         left_out: dict[str, str] = {}
         quantities: dict[str, Any] = {}
@@ -69,31 +70,17 @@ class Aggregate:
             quantities[name] = found.meta.get("quantity")
             evaluated += int(found.meta.get("model_rows") or 0)
         _check_left(shares, left_out)
-        return finish(
-            request,
-            Explanation(
-                values=np.mean(list(shares.values()), axis=0),
-                names=request.space.names,
-                modality=request.space.modality,
-                outputs=outputs,
-                method="aggregate",
-                scope="global",
-                parts=shares,
-                level=request.level,
-                additive=True,
-                groups=request.groups,
-                meta=describe(
-                    request,
-                    quantity="mean share of the importance over methods",
-                    unit="share",
-                    members=list(shares),
-                    member_quantities=quantities,
-                    left_out=left_out,
-                    model_rows=evaluated,
-                    seconds=time.perf_counter() - started,
-                ),
-            ),
-        )
+        facts = {
+            "quantity": "mean share of the importance over methods",
+            "unit": "share",
+            "members": list(shares),
+            "member_quantities": quantities,
+            "left_out": left_out,
+            "model_rows": evaluated,
+            "seconds": time.perf_counter() - started,
+        }
+        values = np.mean(list(shares.values()), axis=0)
+        return build(request, "aggregate", values, facts, outputs=outputs, parts=shares, additive=True, maps={})
 
 
 def _members(given: Any) -> dict[str, dict[str, Any]]:
@@ -133,16 +120,6 @@ def _explain(request: Request, name: str, own: Mapping[str, Any]) -> Explanation
             "leave it out"
         )
     return found.to_global("mean_abs") if found.scope == "local" else found
-
-
-def _outputs(request: Request) -> tuple[str, ...]:
-    """Return ``all`` and the classes asked for; a network with one column stands for both classes."""
-    subject = request.subject
-    if subject.task == "regression":
-        return ("all",)
-    classes = subject.class_names
-    chosen = request.targets if len(subject.output_names) == len(classes) else range(len(classes))
-    return ("all", *(classes[index] for index in chosen))
 
 
 def _shares(found: Explanation, outputs: tuple[str, ...]) -> Floats:

@@ -8,16 +8,16 @@ is left to do but the forwards.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from permgrad.attribution.build import describe, finish, input_maps, shown_values
+from permgrad.attribution.build import build
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.method.shapley.game import ShapleyGame, slices
@@ -35,6 +35,8 @@ from permgrad.models.batches import in_batches
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
+#: From rows, per input ``(r, *)``, to their neighbours, per input ``(r, neighbours, *)``.
+Place = Callable[[list[Tensor]], list[Tensor]]
 
 #: Neighbours, unless said otherwise.
 _LEAST_SAMPLES, _SAMPLES_PER_PLAYER = 1000, 50
@@ -53,7 +55,7 @@ _TRIALS = 32
 
 
 @dataclass(frozen=True)
-class Design:
+class Neighbours:
     """The neighbours of every row.
 
     Attributes:
@@ -64,34 +66,18 @@ class Design:
     coordinates: Floats
     donors: Integers
 
-    def part(self, chosen: slice) -> Design:
+    def part(self, chosen: slice) -> Neighbours:
         """Return some of the neighbours."""
-        return Design(self.coordinates[chosen], self.donors[chosen])
+        return Neighbours(self.coordinates[chosen], self.donors[chosen])
 
-    def without(self, neighbour: int, players: Integers) -> Design:
+    def without(self, neighbour: int, players: Integers) -> Neighbours:
         """Return one neighbour again and again, each time with another of the players moved to another place."""
         coordinates = np.repeat(self.coordinates[[neighbour]], len(players), axis=0)
         places = np.arange(len(players)), players
         # Kept becomes replaced and the other way round; an offset becomes none.
         binary = bool(np.isin(self.coordinates, (0.0, 1.0)).all())
         coordinates[places] = 1.0 - coordinates[places] if binary else 0.0
-        return Design(coordinates, np.full(len(players), self.donors[neighbour]))
-
-
-class Neighbourhood(Protocol):
-    """Builds the neighbours of rows."""
-
-    def design(self, request: Request, samples: int) -> Design:
-        """Draw neighbours; the first is the row itself."""
-        ...
-
-    def distances(self, design: Design) -> Floats:
-        """Return how far each neighbour is from the row, ``(neighbours,)``."""
-        ...
-
-    def edit(self, design: Design) -> Any:
-        """Return a function from rows, per input ``(r, *)``, to their neighbours, per input ``(r, neighbours, *)``."""
-        ...
+        return Neighbours(coordinates, np.full(len(players), self.donors[neighbour]))
 
 
 class CoalitionNeighbourhood:
@@ -108,7 +94,7 @@ class CoalitionNeighbourhood:
         players = len(request.space.names)
         self._owners = [own.to(device).remainder(players + 1) for own in request.space.segments]
 
-    def design(self, request: Request, samples: int) -> Design:
+    def design(self, request: Request, samples: int) -> Neighbours:
         """Draw pairs of coalitions with one background row each."""
         rng = generator(request.seed, "lime")
         half = rng.random((-(-(samples - 1) // 2), len(request.space.names))) < 0.5
@@ -117,14 +103,14 @@ class CoalitionNeighbourhood:
         # Background rows in turn, in random order.
         background = len(request.donors[0])
         donors = np.concatenate([rng.permutation(background) for _ in range(-(-samples // background))])[:samples]
-        return Design(kept, donors.astype(np.int64))
+        return Neighbours(kept, donors.astype(np.int64))
 
-    def distances(self, design: Design) -> Floats:
+    def distances(self, design: Neighbours) -> Floats:
         """Return the Euclidean distance from the coalition of all."""
         distance: Floats = np.sqrt((1.0 - design.coordinates).sum(axis=1))
         return distance
 
-    def edit(self, design: Design) -> Any:
+    def edit(self, design: Neighbours) -> Place:
         """Lay the background rows and masks out once for all rows."""
         device = self.request.subject.device
         chosen = torch.from_numpy(design.donors).to(device)
@@ -161,20 +147,20 @@ class GaussianNeighbourhood:
             spread = known.double().to(device) * (own < players)
             self._spread.append(spread * request.subject.on_a_scale(position, own.shape).to(device))
 
-    def design(self, request: Request, samples: int) -> Design:
+    def design(self, request: Request, samples: int) -> Neighbours:
         """Draw pairs of opposite offsets."""
         rng = generator(request.seed, "lime")
         half = rng.standard_normal((-(-(samples - 1) // 2), len(request.space.names)))
         pairs = np.stack([half, -half], axis=1).reshape(-1, half.shape[1])[: samples - 1]
         offsets = np.concatenate([np.zeros((1, half.shape[1])), pairs])
-        return Design(offsets, np.zeros(samples, dtype=np.int64))
+        return Neighbours(offsets, np.zeros(samples, dtype=np.int64))
 
-    def distances(self, design: Design) -> Floats:
+    def distances(self, design: Neighbours) -> Floats:
         """Return the Euclidean length of the offset, in standard deviations."""
         distance: Floats = np.sqrt((design.coordinates**2).sum(axis=1))
         return distance
 
-    def edit(self, design: Design) -> Any:
+    def edit(self, design: Neighbours) -> Place:
         """Lay the offsets out once for all rows."""
         device = self.request.subject.device
         padded = torch.from_numpy(np.pad(design.coordinates, ((0, 0), (0, 1)))).to(device)
@@ -305,40 +291,21 @@ class Lime:
                     values[part], std[part], explained[part] = lime.explain(np.arange(part.start, part.stop))
                     progress.advance(part.stop - part.start)
         low, high, p_values = interval(values, std, lime.surrogate.freedom + 1, request.confidence)
-        return finish(
-            request,
-            Explanation(
-                values=values,
-                names=request.space.names,
-                modality=request.space.modality,
-                outputs=tuple(request.subject.output_names[target] for target in request.targets),
-                method="lime",
-                scope="local",
-                std=std,
-                low=low,
-                high=high,
-                p_values=p_values,
-                level=request.level,
-                groups=request.groups,
-                feature_values=shown_values(request),
-                predictions=lime.game.full(np.arange(rows, dtype=np.int64)),
-                maps=input_maps(request),
-                meta=describe(
-                    request,
-                    quantity=_QUANTITIES[options["neighbourhood"]],
-                    unit="y" if request.subject.task == "regression" else request.output,
-                    output=request.output,
-                    baseline=lime.words,
-                    neighbourhood=options["neighbourhood"],
-                    samples=options["samples"],
-                    kernel_width=options["kernel_width"],
-                    ridge=options["ridge"],
-                    local_r2=explained.tolist(),
-                    local_r2_mean=float(explained.mean()),
-                    model_rows=lime.game.evaluations + lime.evaluations,
-                    seconds=time.perf_counter() - started,
-                ),
-            ),
+        facts = {
+            "quantity": _QUANTITIES[options["neighbourhood"]],
+            "baseline": lime.words,
+            "neighbourhood": options["neighbourhood"],
+            "samples": options["samples"],
+            "kernel_width": options["kernel_width"],
+            "ridge": options["ridge"],
+            "local_r2": explained.tolist(),
+            "local_r2_mean": float(explained.mean()),
+            "model_rows": lime.game.evaluations + lime.evaluations,
+            "seconds": time.perf_counter() - started,
+        }
+        predictions = lime.game.full(np.arange(rows, dtype=np.int64))
+        return build(
+            request, "lime", values, facts, std=std, low=low, high=high, p_values=p_values, predictions=predictions
         )
 
 
@@ -411,11 +378,9 @@ class _Rows:
     def __init__(self, request: Request, options: dict[str, Any]) -> None:
         self.request = request
         self.game = ShapleyGame(request, "output")
-        kinds: dict[str, type[CoalitionNeighbourhood | GaussianNeighbourhood]] = {
-            "coalition": CoalitionNeighbourhood,
-            "gaussian": GaussianNeighbourhood,
-        }
-        self.neighbourhood: Neighbourhood = kinds[options["neighbourhood"]](request)
+        coalitions = options["neighbourhood"] == "coalition"
+        kind = CoalitionNeighbourhood if coalitions else GaussianNeighbourhood
+        self.neighbourhood: CoalitionNeighbourhood | GaussianNeighbourhood = kind(request)
         self.design = self.neighbourhood.design(request, options["samples"])
         weights = _kernel(self.neighbourhood.distances(self.design), options["kernel_width"])
         self.surrogate = Surrogate(self.design.coordinates, weights, options["ridge"])
@@ -424,7 +389,7 @@ class _Rows:
         count = len(request.donors[0])
         self.words = (
             f"players taken from {count:,} background rows"
-            if options["neighbourhood"] == "coalition"
+            if coalitions
             else f"offsets scaled to the spread over {count:,} background rows"
         )
 
@@ -445,7 +410,7 @@ class _Rows:
         )
         return values, errors, explained.reshape(len(rows), -1)
 
-    def outputs(self, rows: Integers, design: Design) -> Floats:
+    def outputs(self, rows: Integers, design: Neighbours) -> Floats:
         """Return the outputs asked for at all neighbours of all rows, ``(n, neighbours, targets)``."""
         request = self.request
         found = np.empty((len(rows), len(design.donors), len(request.targets)))

@@ -122,22 +122,26 @@ def _combine(found: dict[str, Explanation], scope: str) -> Explanation:
         feature_values=pd.concat(frames, axis=1) if frames else None,
         predictions=_same_predictions(parts, outputs),
         maps={name: array for part in parts for name, array in _renumbered(part, parts).items()},
-        meta={
-            **{
-                key: parts[0].meta[key]
-                for key in ("seed", "rows_explained", "background", "confidence", "task", "versions", "sample_weight")
-                if key in parts[0].meta
-            },
-            "methods": {name: part.method for name, part in found.items()},
-            "units": {name: part.meta.get("unit", "") for name, part in found.items()},
-            "quantities": {name: part.meta.get("quantity", "") for name, part in found.items()},
-            "quantity": "each modality's own (see quantities)",
-            "unit": "each modality's own (see units)",
-            "n_repeats": max(int(part.meta.get("n_repeats", 1)) for part in parts),
-            "seconds": sum(float(part.meta.get("seconds", 0.0)) for part in parts),
-            "by_input": {name: part.meta for name, part in found.items()},
-        },
+        meta=_facts(found),
     )
+
+
+def _facts(found: Mapping[str, Explanation]) -> dict[str, Any]:
+    """Return what the parts have in common, and what each of them says of itself."""
+    common = ("seed", "rows_explained", "background", "confidence", "task", "versions", "sample_weight")
+    metas = {name: part.meta for name, part in found.items()}
+    first = next(iter(metas.values()))
+    return {
+        **{key: first[key] for key in common if key in first},
+        "methods": {name: part.method for name, part in found.items()},
+        "units": {name: meta.get("unit", "") for name, meta in metas.items()},
+        "quantities": {name: meta.get("quantity", "") for name, meta in metas.items()},
+        "quantity": "each modality's own (see quantities)",
+        "unit": "each modality's own (see units)",
+        "n_repeats": max(int(meta.get("n_repeats", 1)) for meta in metas.values()),
+        "seconds": sum(float(meta.get("seconds", 0.0)) for meta in metas.values()),
+        "by_input": metas,
+    }
 
 
 def _shares(values: Floats) -> Floats:

@@ -21,7 +21,7 @@ from permgrad.attribution.method import LossGame, Request, loss_game, methods
 from permgrad.attribution.parts.plan import Batch, Integers, StreamPlan
 from permgrad.attribution.parts.sums import Arrays, SummedMoments, TargetSums, ValueSums, merge_all, pack, unpack
 from permgrad.attribution.replace.branch_weights import branch_moments
-from permgrad.attribution.replace.importance import Played, Table, play_losses
+from permgrad.attribution.replace.importance import LossTable, Played, play_losses
 from permgrad.attribution.replace.plays import Plays
 from permgrad.base.errors import keeping_warnings
 from permgrad.base.files import atomic_path, plain
@@ -175,7 +175,7 @@ def _loss_header(request: Request, plan: StreamPlan, played: Played, plays: Play
     """Return what an explanation of the part says beside its numbers."""
     missing = np.full((len(request.players), len(played.outputs), len(plays.names)), np.nan)
     facts = {**played.game.back_end.facts, **plays.facts}
-    empty = Table(missing, missing, missing, missing, missing, played.outputs, played.repeats, 0.0, 0, facts)
+    empty = LossTable(missing, missing, missing, missing, missing, played.outputs, played.repeats, 0.0, 0, facts)
     shown = global_explanation(plan.method, request, plays, empty)
     header: dict[str, Any] = plain(
         {

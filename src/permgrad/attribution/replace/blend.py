@@ -20,11 +20,11 @@ from permgrad.attribution.replace.moments import NO_DONOR
 from permgrad.attribution.replace.plays import Booleans, Floats, Integers, Play
 
 if TYPE_CHECKING:
-    from permgrad.attribution.replace.game import Measure
+    from permgrad.attribution.replace.game import Effects
 
 #: So many coalitions are predicted one by one: the same positions are then replaced in all rows.
 _ONE_BY_ONE = 8
-#: Pairs that are held at once.
+#: DistinctPairs that are held at once.
 _CHUNK = 65_536
 
 
@@ -84,7 +84,7 @@ class Blend:
         return self.game.base()[rows]
 
     def answers(
-        self, play: Play, repeats: Sequence[int], rows: slice, measure: Measure
+        self, play: Play, repeats: Sequence[int], rows: slice, measure: Effects
     ) -> Iterator[tuple[Integers, Integers, Floats]]:
         """Yield rows, their donors and effects; where rows are few, several repeats go through the network together."""
         coalitions = np.zeros((len(play.mask), len(self.request.space)), dtype=bool)

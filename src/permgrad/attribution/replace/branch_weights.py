@@ -17,7 +17,7 @@ import torch
 from permgrad.attribution.method import Request
 from permgrad.attribution.replace.donors import donor_rows
 from permgrad.attribution.replace.engine import Replacement
-from permgrad.attribution.replace.game import Game, LossValue, Measure
+from permgrad.attribution.replace.game import Effects, Game, LossValue
 from permgrad.attribution.replace.importance import Estimable, Played, play_losses
 from permgrad.attribution.replace.moments import PairMoments, interval
 from permgrad.attribution.replace.plays import SHARES, TOTAL, Play, shapley_plays, with_total
@@ -121,7 +121,7 @@ def branch_moments(request: Request, engine: Replacement) -> PairMoments:
         cache = engine.light(engine.encoded)
         donor_cache = cache if request.background is None else engine.light(request.background)
         base = value(cache.outputs, slice(0, rows), cache.outputs)
-        measure = Measure(play, value, base, 0, engine.noise)
+        measure = Effects(play, value, base, 0, engine.noise)
         for repeat in range(request.n_repeats):
             numbers = np.arange(rows, dtype=np.int64)
             shifted = numbers + request.row_offset

@@ -26,7 +26,7 @@ from permgrad.models.devices import rows_at_once
 from permgrad.models.fast.replacement import Block, ReplacementEngine
 
 if TYPE_CHECKING:
-    from permgrad.attribution.replace.game import Measure
+    from permgrad.attribution.replace.game import Effects
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -143,7 +143,7 @@ class Replacement:
     # ---- rows replaced -----------------------------------------------------------------------------------------------
 
     def answers(
-        self, play: Play, repeats: Sequence[int], rows: slice, measure: Measure
+        self, play: Play, repeats: Sequence[int], rows: slice, measure: Effects
     ) -> Iterator[tuple[Integers, Integers, Floats]]:
         """Yield rows, their donors and effects, repeat by repeat; distinct replacements are computed once."""
         block, numbers = self.block(rows), np.arange(rows.start, rows.stop, dtype=np.int64)
@@ -160,7 +160,7 @@ class Replacement:
                 yield numbers, donors, effects[:, places]
 
     def _effects(
-        self, play: Play, columns: npt.NDArray[np.intp], pairs: Pairs, block: Block, measure: Measure
+        self, play: Play, columns: npt.NDArray[np.intp], pairs: DistinctPairs, block: Block, measure: Effects
     ) -> Floats:
         """Return the effects of each distinct replacement; the last line stands for all that change nothing."""
         effects = measure.nothing(len(pairs.rows) + 1)
@@ -194,7 +194,7 @@ def make_sampler(request: Request, fixed: Sequence[Tensor] | None = None) -> Sam
 
 
 @dataclass(frozen=True)
-class Pairs:
+class DistinctPairs:
     """The distinct replacements among many draws for the same rows.
 
     Attributes:
@@ -208,7 +208,7 @@ class Pairs:
     places: tuple[Integers, ...]
 
 
-def distinct_pairs(own: Encoded, drawn: Sequence[Encoded]) -> Pairs:
+def distinct_pairs(own: Encoded, drawn: Sequence[Encoded]) -> DistinctPairs:
     """Find equal replacements of a row, and those that replace a value by itself: codes, counts and levels have many.
 
     What a network answers to equal questions is equal, so that it is asked once; donors and counts are as drawn.
@@ -237,4 +237,4 @@ def distinct_pairs(own: Encoded, drawn: Sequence[Encoded]) -> Pairs:
     first[1:] = (sorted_rows[1:] != sorted_rows[:-1]) | (sorted_values[1:] != sorted_values[:-1]).any(axis=1)
     places = np.full(count * repeats, -1, dtype=np.int64)
     places[new[order]] = np.cumsum(first) - 1
-    return Pairs(sorted_rows[first], sorted_values[first], tuple(places.reshape(count, repeats).T))
+    return DistinctPairs(sorted_rows[first], sorted_values[first], tuple(places.reshape(count, repeats).T))

@@ -125,14 +125,14 @@ class BackEnd(Protocol):
         ...
 
     def answers(
-        self, play: Play, repeats: Sequence[int], rows: slice, measure: Measure
+        self, play: Play, repeats: Sequence[int], rows: slice, measure: Effects
     ) -> Iterator[tuple[Integers, Integers, Floats]]:
         """Yield rows ``(b,)``, their donors and effects ``(names, b, quantities, V)``, repeat by repeat."""
         ...
 
 
 @dataclass(frozen=True)
-class Measure:
+class Effects:
     """Turns the outputs of one play into effects.
 
     Args:
@@ -242,7 +242,7 @@ class Game:
 
                 def one(play: Play, rows: slice = rows, base: Floats = base) -> None:
                     with self.back_end.mode():
-                        measure = Measure(play, self.value, base, rows.start, self.back_end.noise)
+                        measure = Effects(play, self.value, base, rows.start, self.back_end.noise)
                         for numbers, donors, effects in self.back_end.answers(play, repeats, rows, measure):
                             for name, mine in zip(play.names, effects, strict=True):
                                 collect(name, numbers, donors, mine)

@@ -30,7 +30,7 @@ GAME_OPTIONS: dict[str, Any] = {"tolerance": None, "incremental": True, "workers
 
 
 @dataclass(frozen=True)
-class Table:
+class LossTable:
     """Numbers per player, output and quantity, with errors; arrays are ``(players, outputs, quantities)``."""
 
     mean: Floats
@@ -125,7 +125,7 @@ class Played:
     seconds: float
     model_rows: int
 
-    def table(self, request: Request, plays: Plays) -> Table:
+    def table(self, request: Request, plays: Plays) -> LossTable:
         """Return means, errors and intervals of all players, per class and overall."""
         numbers = tabulate(
             request.space.names,
@@ -136,7 +136,7 @@ class Played:
             request.confidence,
         )
         facts = {**self.game.back_end.facts, **plays.facts}
-        return Table(*numbers, self.outputs, self.repeats, self.seconds, self.model_rows, facts)
+        return LossTable(*numbers, self.outputs, self.repeats, self.seconds, self.model_rows, facts)
 
 
 def class_outputs(request: Request) -> tuple[str, ...]:
@@ -147,9 +147,8 @@ def class_outputs(request: Request) -> tuple[str, ...]:
 def play_losses(request: Request, plays: Plays, label: str) -> Played:
     """Play the loss game (without y: the divergence) for all players and keep the sums over its pairs."""
     if request.engine is not None:
-        from permgrad.attribution.parts.engines.frames import play_parts
-
-        return play_parts(request, plays, label)
+        played: Played = request.engine(request, plays, label)
+        return played
     started = time.perf_counter()
     game = Game(request, LossValue(request), plays.fixed)
     classes, class_count = receiver_classes(request, game.outputs())
@@ -241,7 +240,7 @@ class RowEffects:
     std: Floats
     predictions: Floats
     seconds: float
-    model_rows: int
+    model_rows: int | None
 
 
 def play_rows(request: Request, plays: Plays, label: str) -> RowEffects:
@@ -267,4 +266,4 @@ def play_rows(request: Request, plays: Plays, label: str) -> RowEffects:
         spread = np.maximum(squares[:, place[name]] / repeats - mean[:, place[name]] ** 2, 0)
         std[:, place[name]] = np.sqrt(spread / (repeats - 1)) if repeats > 1 else np.nan
     predictions = -value(outputs, slice(0, request.count), outputs)
-    return RowEffects(mean, std, predictions, time.perf_counter() - started, game.model_rows)
+    return RowEffects(mean, std, predictions, time.perf_counter() - started, game.back_end.evaluations)

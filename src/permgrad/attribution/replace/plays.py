@@ -7,8 +7,6 @@ two, the table and the image, in which it can be replaced apart.
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from permgrad.attribution.method.shapley.owen import Tree
 from permgrad.attribution.players.space import PlayerSpace
 from permgrad.base.random import generator
 
@@ -177,19 +176,9 @@ def with_total(plays: Plays) -> Plays:
 
 def _all_coalitions(count: int) -> tuple[Booleans, Floats]:
     """Return all coalitions but nobody, and their weights in each player's Shapley value."""
-    coalitions = np.array(list(itertools.product([False, True], repeat=count)), dtype=bool)[1:]
-    values = np.zeros((count, len(coalitions)))
-    position = {row.tobytes(): index for index, row in enumerate(coalitions)}
-    for index, row in enumerate(coalitions):
-        size = int(row.sum())
-        weight = math.factorial(size - 1) * math.factorial(count - size) / math.factorial(count)
-        for player in np.flatnonzero(row):
-            without = row.copy()
-            without[player] = False
-            values[player, index] += weight
-            if size > 1:
-                values[player, position[without.tobytes()]] -= weight
-    return coalitions, values
+    exact = Tree.flat(count).coalitions()
+    somebody = exact.kept.any(axis=1)
+    return exact.kept[somebody], exact.weights[:, somebody]
 
 
 def _sampled_coalitions(seed: int, count: int, permutations: int = 128) -> tuple[Booleans, Floats]:

@@ -25,7 +25,7 @@ import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
-from permgrad.attribution.build import describe, finish
+from permgrad.attribution.build import build
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, loss_game
 from permgrad.attribution.replace.game import Floats, Game, Integers
@@ -157,30 +157,26 @@ def explain_scores(request: Request, method: str) -> Explanation:
     judge.tell_of_undefined()
     mean, std = falls.mean, falls.std
     low, high, p_values = interval(mean, std, falls.effective, request.confidence)
-    explanation = Explanation(
-        values=mean[..., 0],
-        names=request.space.names,
-        modality=request.space.modality,
+    facts = {
+        "quantity": "fall of the score",
+        "unit": "score",
+        "scores": {name: float(score) for name, score in zip(scorers, judge.base_scores, strict=True)},
+        "seconds": time.perf_counter() - started,
+    }
+    return build(
+        request,
+        method,
+        mean[..., 0],
+        facts,
         outputs=tuple(scorers),
-        method=method,
-        scope="global",
         std=std[..., 0],
         low=low[..., 0],
         high=high[..., 0],
         p_values=p_values[..., 0],
         parts={part: mean[..., k] for k, part in enumerate(plays.names) if k},
         part_std={part: std[..., k] for k, part in enumerate(plays.names) if k},
-        level=request.level,
-        groups=request.groups,
-        meta=describe(
-            request,
-            quantity="fall of the score",
-            unit="score",
-            scores={name: float(value) for name, value in zip(scorers, judge.base_scores, strict=True)},
-            seconds=time.perf_counter() - started,
-        ),
+        maps={},
     )
-    return finish(request, explanation)
 
 
 def _changes(play: Play) -> Play:

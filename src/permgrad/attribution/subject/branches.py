@@ -98,18 +98,21 @@ def _trace(subject: NetworkSubject, count: int) -> BranchCut | None:
             depends[node] = frozenset({position[node.target]}) if node.target in position else frozenset()
         else:
             depends[node] = frozenset().union(*(depends[own] for own in node.all_input_nodes))
-    frontier: list[list[fx.Node]] = [[] for _ in range(count)]
-    for node, own in depends.items():
-        if (
-            len(own) == 1
-            and node.op != "output"
-            and any(depends[user] != own or user.op == "output" for user in node.users)
-        ):
-            frontier[next(iter(own))].append(node)
+    frontier = _frontier(depends, count)
     if not all(frontier) or all(node.op == "placeholder" for nodes in frontier for node in nodes):
         return None
     branches = tuple(_branch(tracer, graph, frontier[k], names[k]) for k in range(count))
     return BranchCut(subject, branches, _trunk(tracer, graph, [node for nodes in frontier for node in nodes]))
+
+
+def _frontier(depends: dict[fx.Node, frozenset[int]], count: int) -> list[list[fx.Node]]:
+    """Return for each input the nodes that depend on it alone and are met by what depends on others as well."""
+    frontier: list[list[fx.Node]] = [[] for _ in range(count)]
+    for node, inputs in depends.items():
+        meets = any(depends[user] != inputs or user.op == "output" for user in node.users)
+        if len(inputs) == 1 and node.op != "output" and meets:
+            frontier[next(iter(inputs))].append(node)
+    return frontier
 
 
 def _placeholder_names(subject: NetworkSubject, parameters: list[str]) -> list[str]:

@@ -351,21 +351,32 @@ def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | No
     if task is None:
         task = _infer_task(count, y, kind, class_names)
     if task == "regression":
-        if kind not in (None, "values"):
-            raise InputError(f"a regression's outputs are values, however: output_kind={kind!r}; leave it out")
-        listed = [str(name) for name in y.columns] if hasattr(y, "columns") else []
-        numbered = listed if len(listed) == count else [str(k) for k in range(count)]
-        names = ("all",) if count == 1 else tuple(numbered)
-        return OutputForm("regression", "values", count, (), names, inferred, by_target=by_target)
+        return _values(count, y, kind, inferred=inferred, by_target=by_target)
     if kind == "values":
         raise InputError(
             "a classifier's outputs are logits or probabilities, however: output_kind='values'; pass one of the "
             "others, or task='regression'"
         )
-    said: list[OutputKind] = [known for known in OUTPUT_KINDS if known == kind]
-    chosen = said[0] if said else _infer_kind(outputs)
+    chosen: Any = _infer_kind(outputs) if kind is None else kind
     _check_kind(outputs, chosen, _tolerance(outputs))
-    classes = max(count, 2)
+    names = _names_of_classes(max(count, 2), class_names)
+    shown = names if count > 1 else names[1:]
+    by_values = kind is None
+    return OutputForm("classification", chosen, count, names, shown, inferred, by_values=by_values, by_target=by_target)
+
+
+def _values(count: int, y: Any, kind: str | None, *, inferred: bool, by_target: bool) -> OutputForm:
+    """Return the form of a regression's outputs."""
+    if kind not in (None, "values"):
+        raise InputError(f"a regression's outputs are values, however: output_kind={kind!r}; leave it out")
+    columns = [str(name) for name in y.columns] if hasattr(y, "columns") else []
+    numbered = columns if len(columns) == count else [str(k) for k in range(count)]
+    names = ("all",) if count == 1 else tuple(numbered)
+    return OutputForm("regression", "values", count, (), names, inferred, by_target=by_target)
+
+
+def _names_of_classes(classes: int, class_names: Any) -> tuple[str, ...]:
+    """Return one name for each class; numbers where none were given."""
     names = tuple(str(name) for name in class_names) if class_names is not None else tuple(map(str, range(classes)))
     if len(names) != classes or len(set(names)) != classes:
         raise InputError(
@@ -373,8 +384,7 @@ def resolve_outputs(outputs: Tensor, y: Any, *, kind: str | None, task: str | No
             "each class once"
         )
     check_class_names(names)
-    shown = names if count > 1 else names[1:]
-    return OutputForm("classification", chosen, count, names, shown, inferred, by_values=not said, by_target=by_target)
+    return names
 
 
 def with_others(form: OutputForm, outputs: Tensor) -> OutputForm:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from permgrad.attribution.method import Request
 from permgrad.attribution.method.shapley.balanced import solve
@@ -20,6 +19,7 @@ from permgrad.attribution.method.shapley.exact import Enumeration
 from permgrad.attribution.method.shapley.game import ShapleyGame, slices
 from permgrad.attribution.method.shapley.owen import Tree
 from permgrad.attribution.method.shapley.sampled import GOLDEN, SILVER, walk
+from permgrad.attribution.replace.importance import receiver_classes
 from permgrad.attribution.replace.moments import NO_DONOR, PairMoments, interval
 from permgrad.base.progress import Progress
 from permgrad.base.random import generator, uniform, uniform_integers
@@ -71,21 +71,11 @@ class LossValues:
     gap: float
 
 
-def row_classes(request: Request, base: torch.Tensor) -> tuple[npt.NDArray[np.int64] | None, tuple[str, ...]]:
-    """Return each row's class, true where y is given, else predicted, and the classes' names; None for regression."""
-    subject = request.subject
-    if subject.task == "regression":
-        return None, ()
-    if request.y is not None:
-        return np.asarray(request.y, dtype=np.int64), tuple(subject.class_names)
-    predicted = subject.probabilities(base.double()).argmax(dim=1).cpu().numpy().astype(np.int64)
-    return predicted, tuple(subject.class_names)
-
-
 def play_loss(game: ShapleyGame, tree: Tree, plan: LossPlan) -> LossValues:
     """Play the loss game over all rows and return the importance of every player, overall and by class."""
     request = game.request
-    classes, names = row_classes(request, game.base)
+    classes, _ = receiver_classes(request, game.base)
+    names = request.subject.class_names
     # Pairs with one donor each, so that the error holds the choice of donors: a mean over donors that all rows share
     # would hide it, and intervals would be too narrow.
     single = plan.expected

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from permgrad.attribution.build import describe, finish, input_maps, shown_values
+from permgrad.attribution.build import build, classes_by, loss_unit, shown_outputs
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.method.shapley.exact import Enumeration
 from permgrad.attribution.method.shapley.game import ShapleyGame
-from permgrad.attribution.method.shapley.loss import LossPlan, LossValues, play_loss
+from permgrad.attribution.method.shapley.loss import LossPlan, play_loss
 from permgrad.attribution.method.shapley.owen import STRUCTURES, Tree, make_tree
 from permgrad.attribution.method.shapley.sampled import (
     RowValues,
@@ -187,43 +187,31 @@ def _explain_rows(request: Request, tree: Tree, options: _Options) -> Explanatio
     gap = np.abs(found.values.sum(axis=1) - (predictions - nobody)) / scale
     low, high, p_values = interval(found.values, found.std, found.freedom[:, None, None] + 1, request.confidence)
     warn_of_error(found.std, scale, options.rule)
-    return finish(
+    facts = {
+        "quantity": "output minus the mean output over the background",
+        "baseline": f"mean over {len(references):,} background rows",
+        "baseline_rows": len(references),
+        "structure": options.structure,
+        "estimator": estimator,
+        "permutations": int(found.orders.max()),
+        "mean_permutations": float(found.orders.mean()),
+        "completeness_gap": float(gap.max()),
+        "output_range": scale.tolist(),
+        "model_rows": game.evaluations,
+        "seconds": time.perf_counter() - started,
+    }
+    return build(
         request,
-        Explanation(
-            values=found.values,
-            names=request.space.names,
-            modality=request.space.modality,
-            outputs=tuple(request.subject.output_names[target] for target in request.targets),
-            method="shapley",
-            scope="local",
-            std=found.std,
-            low=low,
-            high=high,
-            p_values=p_values,
-            level=request.level,
-            additive=True,
-            groups=request.groups,
-            feature_values=shown_values(request),
-            base_values=nobody[0] if game.covered else nobody,
-            predictions=predictions,
-            maps=input_maps(request),
-            meta=describe(
-                request,
-                quantity="output minus the mean output over the background",
-                unit="y" if request.subject.task == "regression" else request.output,
-                output=request.output,
-                baseline=f"mean over {len(references):,} background rows",
-                baseline_rows=len(references),
-                structure=options.structure,
-                estimator=estimator,
-                permutations=int(found.orders.max()),
-                mean_permutations=float(found.orders.mean()),
-                completeness_gap=float(gap.max()),
-                output_range=scale.tolist(),
-                model_rows=game.evaluations,
-                seconds=time.perf_counter() - started,
-            ),
-        ),
+        "shapley",
+        found.values,
+        facts,
+        std=found.std,
+        low=low,
+        high=high,
+        p_values=p_values,
+        additive=True,
+        base_values=nobody[0] if game.covered else nobody,
+        predictions=predictions,
     )
 
 
@@ -329,42 +317,34 @@ def _explain_loss(request: Request, tree: Tree, options: _Options) -> Explanatio
         most=request.n_repeats,
     )
     found = play_loss(game, tree, plan)
-    kept = _kept_outputs(request, found)
-    loss = request.subject.resolve_loss(request.loss) if request.y is not None else "divergence"
-    return finish(
+    shown = shown_outputs(request)
+    loss = "divergence" if request.y is None else request.subject.resolve_loss(request.loss)
+    facts = {
+        "quantity": "part of the fall of the loss" if request.y is not None else "part of the divergence",
+        "unit": loss_unit(request, loss),
+        "loss": loss,
+        "loss_scale": loss_scale(request),
+        "baseline": f"{plan.references:,} of {len(request.donors[0]):,} background rows for each row explained",
+        "game": options.game,
+        "structure": options.structure,
+        "estimator": _ENUMERATION if exact else _DESIGNS if plan.designs else _ORDERS,
+        "permutations": 2 * found.walks,
+        "completeness_gap": found.gap,
+        "classes_by": classes_by(request),
+        "model_rows": game.evaluations,
+        "seconds": time.perf_counter() - started,
+    }
+    return build(
         request,
-        Explanation(
-            values=found.mean[:, kept],
-            names=request.space.names,
-            modality=request.space.modality,
-            outputs=tuple(found.outputs[index] for index in kept),
-            method="shapley",
-            scope="global",
-            std=found.std[:, kept],
-            low=found.low[:, kept],
-            high=found.high[:, kept],
-            p_values=found.p_values[:, kept],
-            level=request.level,
-            additive=True,
-            groups=request.groups,
-            maps={name: array for name, array in input_maps(request).items() if name.startswith("segments:")},
-            meta=describe(
-                request,
-                quantity="part of the fall of the loss" if request.y is not None else "part of the divergence",
-                unit=_loss_unit(request, loss),
-                loss=loss,
-                loss_scale=loss_scale(request),
-                baseline=f"{plan.references:,} of {len(request.donors[0]):,} background rows for each row explained",
-                game=options.game,
-                structure=options.structure,
-                estimator=_ENUMERATION if exact else _DESIGNS if plan.designs else _ORDERS,
-                permutations=2 * found.walks,
-                completeness_gap=found.gap,
-                classes_by="y" if request.y is not None else "predicted class",
-                model_rows=game.evaluations,
-                seconds=time.perf_counter() - started,
-            ),
-        ),
+        "shapley",
+        found.mean[:, shown],
+        facts,
+        outputs=tuple(found.outputs[index] for index in shown),
+        std=found.std[:, shown],
+        low=found.low[:, shown],
+        high=found.high[:, shown],
+        p_values=found.p_values[:, shown],
+        additive=True,
     )
 
 
@@ -381,17 +361,3 @@ def _designs_for_losses(game: ShapleyGame, tree: Tree) -> bool:
     found = prefers_designs(outputs, tree)
     game.count(outputs.evaluations)
     return found
-
-
-def _kept_outputs(request: Request, found: LossValues) -> list[int]:
-    """Return which outputs were asked for; the column of a network with one stands for both classes."""
-    classes = len(found.outputs) - 1
-    if classes == len(request.subject.output_names):
-        return [0, *(1 + target for target in request.targets)]
-    return list(range(classes + 1))
-
-
-def _loss_unit(request: Request, loss: str) -> str:
-    if request.subject.task == "classification":
-        return "nats" if loss in ("cross_entropy", "divergence") else loss
-    return "y²" if loss in ("squared_error", "divergence") else "y"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -88,7 +89,7 @@ def explain_on(engine: Engine, request: Request, method: str) -> Explanation:
                 "tolerance stops when intervals over all rows are narrow, however: the rows are explained in parts by "
                 f"engine=; leave tolerance={request.options['tolerance']!r} or engine= out"
             )
-        explanation = chosen()(replace(request, engine=engine))
+        explanation = chosen()(replace(request, engine=partial(_play_parts, engine)))
     else:
         explanation = _rows(engine, request, method)
     return replace(explanation, meta={**explanation.meta, "engine": engine.facts})
@@ -191,10 +192,9 @@ class _PlaysParts(_Shipped):
         return {name: pack_part(own, span) for name, own in collector.moments.items()}
 
 
-def play_parts(request: Request, plays: Plays, label: str) -> Played:
-    """Play a loss game for all players in parts, by the request's engine: what ``play_losses`` does in one piece."""
+def _play_parts(engine: Engine, request: Request, plays: Plays, label: str) -> Played:
+    """Play a loss game for all players in parts: what ``play_losses`` does in one piece."""
     started = time.perf_counter()
-    engine: Engine = request.engine
     game = Game(request, LossValue(request), plays.fixed)
     rows, subject = request.count, request.subject
     count = len(subject.class_names) if subject.task == "classification" else 1
