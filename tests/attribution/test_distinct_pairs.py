@@ -76,7 +76,7 @@ def test_the_same_as_if_every_draw_were_computed(fitted, monkeypatch, paths):
         values = np.stack(drawn, axis=1)
         count, repeats, columns = values.shape
         places = np.arange(count * repeats).reshape(count, repeats)
-        return engine.Pairs(np.arange(count).repeat(repeats), values.reshape(-1, columns), tuple(places.T))
+        return engine.DistinctPairs(np.arange(count).repeat(repeats), values.reshape(-1, columns), tuple(places.T))
 
     monkeypatch.setattr(ReplacementEngine, "replace", counted)
     options = {"n_repeats": 6, "random_state": 0, "progress": False, "direction": False}

@@ -125,18 +125,18 @@ def resolve_options(chosen: Method, method: str, options: dict[str, Any], *, hin
         return dict(options)
     for name, value in options.items():
         if name not in chosen.options:
-            known = ", ".join(chosen.options) or "none"
+            listed = ", ".join(chosen.options) or "none"
             raise InputError(
-                f"options of method={method!r} are: {known}, however: {name}={shown(value)} is not one of them"
+                f"options of method={method!r} are: {listed}, however: {name}={shown(value)} is not one of them"
                 f"{suggest(name, [*chosen.options, *_parameters()])}; leave it out{hint}"
             )
     for name, default in chosen.options.items():
         if isinstance(default, bool) and name in options:
             check_flag(name, options[name])
-    given = {**chosen.options, **options}
-    if "workers" in given:
-        _check_game_options(given.get("tolerance"), given["workers"])
-    return given
+    chosen_options = {**chosen.options, **options}
+    if "workers" in chosen_options:
+        _check_game_options(chosen_options.get("tolerance"), chosen_options["workers"])
+    return chosen_options
 
 
 def _check_game_options(tolerance: Any, workers: Any) -> None:
@@ -148,7 +148,11 @@ def _check_game_options(tolerance: Any, workers: Any) -> None:
 
 def _parameters() -> list[str]:
     """Return the names of the keyword arguments of ``pg.explain`` that may have been meant."""
-    return [own.name for own in fields(Arguments) if own.name not in ("model", "inputs", "y", "method", "options")]
+    return [
+        parameter.name
+        for parameter in fields(Arguments)
+        if parameter.name not in ("model", "inputs", "y", "method", "options")
+    ]
 
 
 def resolve_scope(chosen: Method, method: str, scope: Literal["auto", "global", "local"]) -> Scope:
@@ -169,13 +173,13 @@ def resolve_targets(subject: Subject, target: Any) -> tuple[int, ...]:
     if target is None:
         return tuple(range(count))
     wanted = list(target) if isinstance(target, Iterable) and not isinstance(target, str) else [target]
-    found: list[int] = []
+    positions: list[int] = []
     for one in wanted:
         if is_whole(one) and 0 <= int(one) < count:
-            found.append(int(one))
+            positions.append(int(one))
         elif isinstance(one, (str, int, np.integer)) and not isinstance(one, bool) and str(one) in names:
             # A number that is no position may still be the name of a class.
-            found.append(names.index(str(one)))
+            positions.append(names.index(str(one)))
         else:
             last = f"0…{count - 1}" if count > 1 else "0"
             listed = f" or a class ({', '.join(names[:7])})" if subject.task == "classification" else ""
@@ -183,9 +187,9 @@ def resolve_targets(subject: Subject, target: Any) -> tuple[int, ...]:
                 f"target must be one of the {count} outputs, however: target={shown(one)}; "
                 f"pass target={last}{listed} or None"
             )
-    if not found:
+    if not positions:
         raise InputError("target must name at least one output, however: it is empty; pass None for all")
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(positions))
 
 
 def resolve_positive(subject: Subject, positive: Any, y: npt.NDArray[Any] | None) -> str | None:

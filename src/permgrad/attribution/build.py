@@ -95,11 +95,13 @@ def finish(request: Request, explanation: Explanation) -> Explanation:
         unused = [
             name
             for name in dict.fromkeys(explanation.modality)
-            if not values[[own == name for own in explanation.modality]].any()
+            if not values[[modality == name for modality in explanation.modality]].any()
         ]
         inputs = [name for name in unused if name in request.subject.input_names]
         # What a layer gives has the modality of the inputs behind it, or none.
-        units = [name for name, own in zip(explanation.names, explanation.modality, strict=True) if own in unused]
+        units = [
+            name for name, modality in zip(explanation.names, explanation.modality, strict=True) if modality in unused
+        ]
         units = [] if inputs else units
         if unused:
             kind = "inputs" if inputs else "units" if "layer" in vars(request.subject) else "features"
@@ -164,15 +166,15 @@ def input_maps(request: Request, *, numbers: int = 20_000_000) -> dict[str, npt.
         request: the call.
         numbers: images of more numbers than this are left out.
     """
-    found: dict[str, npt.NDArray[Any]] = {}
+    maps: dict[str, npt.NDArray[Any]] = {}
     inputs = zip(request.space.inputs, request.inputs, request.space.segments, strict=True)
     for (name, tensor, segments), shape in zip(inputs, request.shapes, strict=False):
         if shape is None:
             continue
-        found[f"segments:{name}"] = segments.cpu().numpy()
+        maps[f"segments:{name}"] = segments.cpu().numpy()
         if tensor.numel() <= numbers:
-            found[f"images:{name}"] = tensor.float().cpu().numpy()
-    return found
+            maps[f"images:{name}"] = tensor.float().cpu().numpy()
+    return maps
 
 
 def explain_plays(method: str, request: Request, plays: Plays) -> Explanation:

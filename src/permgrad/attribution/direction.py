@@ -38,7 +38,7 @@ def direction(request: Request, engine: Replacement) -> dict[str, dict[str, Any]
     chosen = usable[np.linspace(0, len(usable) - 1, min(_ROWS, len(usable))).round().astype(np.intp)]
     subject = request.subject
     tensor = torch.as_tensor(request.encoded[chosen], device=subject.device).to(subject.dtype)
-    found: dict[str, dict[str, Any]] = {}
+    trends: dict[str, dict[str, Any]] = {}
     with torch.inference_mode(), request.subject.open():
         block = engine.with_smaller_batches(lambda batch: engine.engine.prepare(tensor, batch_size=batch))
         for name, columns in request.players.items():
@@ -51,8 +51,8 @@ def direction(request: Request, engine: Replacement) -> dict[str, dict[str, Any]
                 outputs = _replaced(engine, block, columns, values.expand(len(chosen), -1))
                 rows = request.subject.readout(outputs, "probability").double().cpu().numpy()
                 means.append(np.average(rows, axis=0, weights=weights[chosen]).tolist())
-            found[name] = {key: value for key, value in points.items() if key != "rows"} | {"mean": means}
-    return found
+            trends[name] = {key: value for key, value in points.items() if key != "rows"} | {"mean": means}
+    return trends
 
 
 def _replaced(engine: Replacement, block: Block, columns: npt.NDArray[np.intp], values: torch.Tensor) -> torch.Tensor:
@@ -68,8 +68,8 @@ def _replaced(engine: Replacement, block: Block, columns: npt.NDArray[np.intp], 
             )
         return torch.cat(parts)
 
-    found: torch.Tensor = engine.with_smaller_batches(in_batches)
-    return found
+    predictions: torch.Tensor = engine.with_smaller_batches(in_batches)
+    return predictions
 
 
 def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | None:
@@ -102,13 +102,13 @@ def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | No
     levels, first, place = np.unique(text, return_index=True, return_inverse=True)
     first = usable[first]
     counts = np.bincount(place, weights[usable])
-    kept = np.argsort(-counts, kind="stable")[:_LEVELS]
+    shown = np.argsort(-counts, kind="stable")[:_LEVELS]
     if numbers is not None:
         # All of them, from the lowest to the highest.
-        kept = np.argsort(numbers[first], kind="stable")
-    labels = [str(level) for level in levels[kept]]
-    found = {"kind": "levels", "rows": first[kept], "at": list(range(len(kept))), "label": labels}
-    return found | {"levels": len(levels), "share": (counts[kept] / counts.sum()).tolist()}
+        shown = np.argsort(numbers[first], kind="stable")
+    labels = [str(level) for level in levels[shown]]
+    points = {"kind": "levels", "rows": first[shown], "at": list(range(len(shown))), "label": labels}
+    return points | {"levels": len(levels), "share": (counts[shown] / counts.sum()).tolist()}
 
 
 def _spread(
@@ -130,11 +130,11 @@ def _spread(
 
 def _moments(encoder: Any, column: pd.Series[Any]) -> npt.NDArray[np.float64] | None:
     """Return the seconds of a column of dates; None for any other."""
-    types = {own.name: own for own in encoder.schema_}
-    own = types.get(str(column.name))
-    if own is None or own.kind != "date":
+    types = {column_type.name: column_type for column_type in encoder.schema_}
+    column_type = types.get(str(column.name))
+    if column_type is None or column_type.kind != "date":
         return None
-    return read_numbers(column, own, encoder.codes_)[0]
+    return read_numbers(column, column_type, encoder.codes_)[0]
 
 
 def _coded_missing(encoder: Any, name: str, encoded: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:

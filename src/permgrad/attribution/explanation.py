@@ -112,10 +112,10 @@ class Explanation:
 
     def _arrays_like_values(self) -> dict[str, Floats]:
         arrays = {"std": self.std, "low": self.low, "high": self.high, "p_values": self.p_values}
-        found = {name: array for name, array in arrays.items() if array is not None}
-        found |= {f"parts/{name}": array for name, array in self.parts.items()}
-        found |= {f"part_std/{name}": array for name, array in self.part_std.items()}
-        return found
+        stored = {name: array for name, array in arrays.items() if array is not None}
+        stored |= {f"parts/{name}": array for name, array in self.parts.items()}
+        stored |= {f"part_std/{name}": array for name, array in self.part_std.items()}
+        return stored
 
     def __repr__(self) -> str:
         rows = f", {self.values.shape[0]} rows" if self.scope == "local" else ""
@@ -227,8 +227,8 @@ class Explanation:
 
     def _row_weights(self) -> Floats | None:
         """Return what each row of a local explanation counts; None: all alike."""
-        given = self.meta.get("sample_weight")
-        return None if given is None else np.asarray(given, dtype=np.float64)
+        weights = self.meta.get("sample_weight")
+        return None if weights is None else np.asarray(weights, dtype=np.float64)
 
     def to_global(self, how: Literal["mean_abs", "mean", "sum_l1"] = "mean_abs") -> Explanation:
         """Summarise a local explanation over its rows.
@@ -295,7 +295,7 @@ class Explanation:
                 f'call pg.explain(model, inputs, y, method={self.method!r}, level="modality")'
             )
         modalities = tuple(dict.fromkeys(self.modality))
-        member = np.array([[own == other for own in self.modality] for other in modalities], dtype=np.float64)
+        member = np.array([[one == other for one in self.modality] for other in modalities], dtype=np.float64)
         return replace(
             self,
             values=np.einsum("mf,...fo->...mo", member, self.values),
@@ -346,8 +346,8 @@ class Explanation:
     def _raw_values(self) -> pd.DataFrame:
         """Return the explained rows' raw values with one column for each name, missing where there is none."""
         assert self.feature_values is not None
-        own = self.feature_values
-        return own if list(own.columns) == list(self.names) else own.reindex(columns=list(self.names))
+        frame = self.feature_values
+        return frame if list(frame.columns) == list(self.names) else frame.reindex(columns=list(self.names))
 
     def to_shapiq(self, *, row: int = 0, output: str | int | None = None) -> Any:
         """Return ``shapiq.InteractionValues`` of order 1 with the same numbers; needs the package shapiq.
@@ -451,7 +451,7 @@ class Explanation:
                 f"{header['schema_version']}; install a newer permgrad"
             )
         try:
-            found = cls(**_fields_from_file(header, arrays))
+            explanation = cls(**_fields_from_file(header, arrays))
         except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise InputError(
                 f"{source} must hold a whole explanation, however: {error} is missing or wrong; make it again"
@@ -461,7 +461,7 @@ class Explanation:
                 f"{source}/explanation.json must be as it was written, however: its seal differs, so it is damaged or "
                 "was changed; make it again"
             )
-        return found
+        return explanation
 
 
 def _texts(values: npt.NDArray[Any]) -> Any:
@@ -474,9 +474,9 @@ def _texts(values: npt.NDArray[Any]) -> Any:
 
 def _summarised_maps(maps: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
     """Keep what a summary over rows can be drawn on: which player owns which pixel, and the mean image."""
-    kept = {name: array for name, array in maps.items() if name.startswith("segments:")}
+    segments = {name: array for name, array in maps.items() if name.startswith("segments:")}
     means = {name: array for name, array in maps.items() if name.startswith("images:") and len(array)}
-    return kept | {name: array.mean(axis=0, keepdims=True) for name, array in means.items()}
+    return segments | {name: array.mean(axis=0, keepdims=True) for name, array in means.items()}
 
 
 def _fields_from_file(header: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
@@ -552,7 +552,7 @@ def _check_weights(weights: Any) -> None:
     """Refuse weights that no mean over rows can be taken with."""
     if weights is None:
         return
-    numbers = all(isinstance(own, (int, float)) for own in weights)
+    numbers = all(isinstance(weight, (int, float)) for weight in weights)
     if not numbers or not any(weights) or not are_weights(np.array(weights, dtype=np.float64)).all():
         raise TypeError("meta (a sample_weight that is no weight)")
 

@@ -129,8 +129,8 @@ def _check_row_offset(row_offset: Any, shared: bool) -> None:
 
 
 def _read_network(arguments: Arguments, name: str, scope: Scope, settings: Mapping[str, Any]) -> _Rows:
-    said = {key: settings.get(key) for key in ("head", "output_kind", "task", "class_names")}
-    subject = NetworkSubject(arguments.model, arguments.inputs, arguments.y, **said)
+    outputs = {key: settings.get(key) for key in ("head", "output_kind", "task", "class_names")}
+    subject = NetworkSubject(arguments.model, arguments.inputs, arguments.y, **outputs)
     inputs, layer, segments = subject.inputs, settings.get("layer"), settings.get("segments")
     if arguments.sampling == "conditional":
         check_conditional(name, subject.input_names, inputs, layer)
@@ -182,8 +182,8 @@ def _read_table(arguments: Arguments, name: str, scope: Scope, settings: Mapping
     if isinstance(background, EncodedBackground):
         donors, kind = _tensors(background.rows), background.kind
     elif background is not None:
-        given = _tensors(encode_background(subject.model, background))
-        donors, kind = _own_background(inputs, given, scope, is_part="row_offset" in settings), "given"
+        rows_given = _tensors(encode_background(subject.model, background))
+        donors, kind = _own_background(inputs, rows_given, scope, is_part="row_offset" in settings), "given"
     elif rows < _OWN_BACKGROUND or scope == "local":
         donors, kind = _tensors(subject.background), "training rows"
     owner = torch.full((inputs[0].shape[1],), NOBODY, dtype=torch.int64)
@@ -244,12 +244,12 @@ def _grouped_players(
         players[str(group)] = np.unique(np.concatenate(parts)).astype(np.intp)
     for name, block in features.items():
         # A variable of which a group has some columns is what is left of it: no column is two players'.
-        rest = block[~np.isin(block, np.array(sorted(owner), dtype=np.intp))]
-        if name in taken or (len(block) and not len(rest)):
+        ungrouped = block[~np.isin(block, np.array(sorted(owner), dtype=np.intp))]
+        if name in taken or (len(block) and not len(ungrouped)):
             continue
         if name in players:
             raise InputError(f"a group must not have the name of a feature outside it, however: {name!r}; rename it")
-        players[name] = rest
+        players[name] = ungrouped
     return players, {name: [str(m) for m in ([v] if isinstance(v, str) else v)] for name, v in groups.items()}
 
 
@@ -286,12 +286,16 @@ def encode_background(model: Any, background: Any) -> npt.NDArray[np.float32]:
 def _check_background_columns(model: Any, background: pd.DataFrame) -> None:
     """Refuse other columns than those of training; the number alone counts where it was trained without names."""
     trained = [str(name) for name in getattr(model, "feature_names_in_", ())]
-    given = [str(name) for name in background.columns]
-    if not trained or given == trained or len(set(given)) < len(given):
+    names = [str(name) for name in background.columns]
+    if not trained or names == trained or len(set(names)) < len(names):
         return
-    missing = [name for name in trained if name not in given]
-    further = [name for name in given if name not in trained]
-    faults = [f"{word} {listed(own, show=repr)}" for word, own in (("lacks", missing), ("also has", further)) if own]
+    missing = [name for name in trained if name not in names]
+    further = [name for name in names if name not in trained]
+    faults = [
+        f"{word} {listed(columns, show=repr)}"
+        for word, columns in (("lacks", missing), ("also has", further))
+        if columns
+    ]
     raise InputError(
         "background must have the columns that the model was trained on, in their order, however: it "
         f"{' and '.join(faults) or 'has them in another order'}; pass "

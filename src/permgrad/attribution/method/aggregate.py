@@ -57,18 +57,18 @@ class Aggregate:
         left_out: dict[str, str] = {}
         quantities: dict[str, Any] = {}
         evaluated = 0
-        for name, own in members.items():
+        for name, options in members.items():
             try:
-                found = _explain(request, name, own)
+                explanation = _explain(request, name, options)
             except BatchError:
                 # The network itself is at fault: that is no refusal of this member.
                 raise
             except InputError as error:
                 left_out[name] = str(error)
                 continue
-            shares[name] = _shares(found, outputs)
-            quantities[name] = found.meta.get("quantity")
-            evaluated += int(found.meta.get("model_rows") or 0)
+            shares[name] = _shares(explanation, outputs)
+            quantities[name] = explanation.meta.get("quantity")
+            evaluated += int(explanation.meta.get("model_rows") or 0)
         _check_left(shares, left_out)
         facts = {
             "quantity": "mean share of the importance over methods",
@@ -83,52 +83,52 @@ class Aggregate:
         return build(request, "aggregate", values, facts, outputs=outputs, parts=shares, additive=True, maps={})
 
 
-def _members(given: Any) -> dict[str, dict[str, Any]]:
+def _members(asked_for: Any) -> dict[str, dict[str, Any]]:
     """Return the members and their options; refuse what is not a method, or too few."""
-    if isinstance(given, Mapping):
-        members = {str(name): {} if own is None else own for name, own in given.items()}
-    elif isinstance(given, Iterable) and not isinstance(given, (str, bytes)):
-        members = {str(name): {} for name in given}
+    if isinstance(asked_for, Mapping):
+        members = {str(name): {} if options is None else options for name, options in asked_for.items()}
+    elif isinstance(asked_for, Iterable) and not isinstance(asked_for, (str, bytes)):
+        members = {str(name): {} for name in asked_for}
     else:
         raise InputError(
             "members must be names of methods, or a mapping from names to their options, "
-            f"however: members={shown(given)}; pass for example members=('permutation', 'lime')"
+            f"however: members={shown(asked_for)}; pass for example members=('permutation', 'lime')"
         )
-    for name, own in members.items():
+    for name, options in members.items():
         method: Any = methods.get(name)
-        if not isinstance(own, Mapping):
+        if not isinstance(options, Mapping):
             raise InputError(
-                f"options of a member must be a mapping from their names, however: {name!r} has {shown(own)}; pass for "
-                f"example members={{{name!r}: {{}}}}"
+                f"options of a member must be a mapping from their names, however: {name!r} has {shown(options)}; pass "
+                f"for example members={{{name!r}: {{}}}}"
             )
         if name == "aggregate":
             raise InputError("members must be methods of their own, however: 'aggregate' is among them; leave it out")
-        resolve_options(method, name, dict(own))
+        resolve_options(method, name, dict(options))
     if len(members) < 2:
         raise InputError(f"aggregate needs at least two members, however: members={list(members)}; name another")
     return members
 
 
-def _explain(request: Request, name: str, own: Mapping[str, Any]) -> Explanation:
+def _explain(request: Request, name: str, options: Mapping[str, Any]) -> Explanation:
     """Return a member's global importance."""
     method = methods.get(name)
     scope = method.scopes[0]
-    found = method()(replace(request, scope=scope, options={**method.options, **own}))
-    if found.names != request.space.names:
+    explanation = method()(replace(request, scope=scope, options={**method.options, **options}))
+    if explanation.names != request.space.names:
         raise InputError(
-            f"members must explain the same players, however: {name!r} explains {', '.join(found.names[:5])}; "
+            f"members must explain the same players, however: {name!r} explains {', '.join(explanation.names[:5])}; "
             "leave it out"
         )
-    return found.to_global("mean_abs") if found.scope == "local" else found
+    return explanation.to_global("mean_abs") if explanation.scope == "local" else explanation
 
 
-def _shares(found: Explanation, outputs: tuple[str, ...]) -> Floats:
+def _shares(explanation: Explanation, outputs: tuple[str, ...]) -> Floats:
     """Return absolute values divided by their sum, ``(players, outputs)``; 0 where all are 0."""
-    values = np.abs(found.values)
+    values = np.abs(explanation.values)
     columns = []
     for name in outputs:
-        if name in found.outputs:
-            column = values[:, found.outputs.index(name)]
+        if name in explanation.outputs:
+            column = values[:, explanation.outputs.index(name)]
         elif name == "all":
             column = values.sum(axis=1)
         else:

@@ -92,18 +92,18 @@ class CoalitionNeighbourhood:
         device = request.subject.device
         self._donors = [tensor.to(device) for tensor in request.donors]
         players = len(request.space.names)
-        self._owners = [own.to(device).remainder(players + 1) for own in request.space.segments]
+        self._owners = [owners.to(device).remainder(players + 1) for owners in request.space.segments]
 
     def design(self, request: Request, samples: int) -> Neighbours:
         """Draw pairs of coalitions with one background row each."""
         rng = generator(request.seed, "lime")
         half = rng.random((-(-(samples - 1) // 2), len(request.space.names))) < 0.5
         pairs = np.stack([half, ~half], axis=1).reshape(-1, half.shape[1])[: samples - 1]
-        kept = np.concatenate([np.ones((1, half.shape[1])), pairs.astype(np.float64)])
+        coordinates = np.concatenate([np.ones((1, half.shape[1])), pairs.astype(np.float64)])
         # Background rows in turn, in random order.
         background = len(request.donors[0])
         donors = np.concatenate([rng.permutation(background) for _ in range(-(-samples // background))])[:samples]
-        return Neighbours(kept, donors.astype(np.int64))
+        return Neighbours(coordinates, donors.astype(np.int64))
 
     def distances(self, design: Neighbours) -> Floats:
         """Return the Euclidean distance from the coalition of all."""
@@ -115,9 +115,9 @@ class CoalitionNeighbourhood:
         device = self.request.subject.device
         chosen = torch.from_numpy(design.donors).to(device)
         padded = np.pad(design.coordinates > 0.5, ((0, 0), (0, 1)), constant_values=True)
-        kept = torch.from_numpy(padded).to(device)
+        keeps = torch.from_numpy(padded).to(device)
         donors = [tensor[chosen] for tensor in self._donors]
-        masks = [kept[:, own.reshape(-1)].reshape(len(kept), *own.shape) for own in self._owners]
+        masks = [keeps[:, owners.reshape(-1)].reshape(len(keeps), *owners.shape) for owners in self._owners]
 
         def place(rows: list[Tensor]) -> list[Tensor]:
             return [
@@ -139,13 +139,13 @@ class GaussianNeighbourhood:
         self.request = request
         _refuse_levels(request)
         players, device = len(request.space.names), request.subject.device
-        self._owners = [own.to(device).remainder(players + 1) for own in request.space.segments]
+        self._owners = [owners.to(device).remainder(players + 1) for owners in request.space.segments]
         self._spread = []
-        for position, (donors, own) in enumerate(zip(request.donors, self._owners, strict=True)):
+        for position, (donors, owners) in enumerate(zip(request.donors, self._owners, strict=True)):
             # torch warns of the deviation of no columns.
-            known = donors.double().std(dim=0, correction=0) if donors.numel() else torch.zeros(own.shape)
-            spread = known.double().to(device) * (own < players)
-            self._spread.append(spread * request.subject.on_a_scale(position, own.shape).to(device))
+            deviation = donors.double().std(dim=0, correction=0) if donors.numel() else torch.zeros(owners.shape)
+            spread = deviation.double().to(device) * (owners < players)
+            self._spread.append(spread * request.subject.on_a_scale(position, owners.shape).to(device))
 
     def design(self, request: Request, samples: int) -> Neighbours:
         """Draw pairs of opposite offsets."""
@@ -165,8 +165,8 @@ class GaussianNeighbourhood:
         device = self.request.subject.device
         padded = torch.from_numpy(np.pad(design.coordinates, ((0, 0), (0, 1)))).to(device)
         offsets = [
-            (padded[:, own.reshape(-1)].reshape(len(padded), *own.shape) * spread).to(donors.dtype)[None]
-            for own, spread, donors in zip(self._owners, self._spread, self.request.donors, strict=True)
+            (padded[:, owners.reshape(-1)].reshape(len(padded), *owners.shape) * spread).to(donors.dtype)[None]
+            for owners, spread, donors in zip(self._owners, self._spread, self.request.donors, strict=True)
         ]
 
         def place(rows: list[Tensor]) -> list[Tensor]:
@@ -185,8 +185,8 @@ def _refuse_levels(request: Request) -> None:
     sizes = request.space.sizes()
     for player, name in enumerate(request.space.names):
         movable = [
-            bool((request.subject.on_a_scale(position, own.shape) & (own.cpu() == player)).any())
-            for position, own in enumerate(request.space.segments)
+            bool((request.subject.on_a_scale(position, owners.shape) & (owners.cpu() == player)).any())
+            for position, owners in enumerate(request.space.segments)
         ]
         if sizes[player] and not any(movable):
             raise InputError(
@@ -309,26 +309,26 @@ class Lime:
         )
 
 
-def _checked(request: Request, given: dict[str, Any]) -> dict[str, Any]:
+def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options, defaults that depend on the players filled in; refuse what cannot be used."""
     need_background(request.count, shared=request.shared)
     if request.sampling != "marginal":
         raise InputError(
             f"lime replaces players by those of background rows, however: sampling={request.sampling!r}; leave it out"
         )
-    check_choice("neighbourhood", given["neighbourhood"], NEIGHBOURHOODS)
-    players, samples = len(request.space.names), given["samples"]
+    check_choice("neighbourhood", options["neighbourhood"], NEIGHBOURHOODS)
+    players, samples = len(request.space.names), options["samples"]
     samples = max(_LEAST_SAMPLES, _SAMPLES_PER_PLAYER * players) if samples is None else samples
-    neighbourhood = given["neighbourhood"]
+    neighbourhood = options["neighbourhood"]
     if neighbourhood == "auto":
         neighbourhood = "gaussian" if _on_a_scale(request) else "coalition"
     # A line through as many coalitions as players leaves nothing to tell how good it is.
     samples = check_whole("samples", samples, "pass players + 3 or more, or leave it out", least=players + 3)
-    width = 0.75 * players**0.5 if given["kernel_width"] is None else given["kernel_width"]
+    width = 0.75 * players**0.5 if options["kernel_width"] is None else options["kernel_width"]
     width = check_number("kernel_width", width, "pass such a number", above_zero=True)
-    ridge = check_number("ridge", given["ridge"], "pass such a number")
-    given = {**given, "neighbourhood": neighbourhood}
-    return {**given, "samples": samples, "kernel_width": width, "ridge": ridge}
+    ridge = check_number("ridge", options["ridge"], "pass such a number")
+    options = {**options, "neighbourhood": neighbourhood}
+    return {**options, "samples": samples, "kernel_width": width, "ridge": ridge}
 
 
 def _on_a_scale(request: Request) -> bool:
@@ -343,12 +343,12 @@ def _on_a_scale(request: Request) -> bool:
     varies = False
     for rows, donors, owners in zip(request.inputs, request.donors, request.space.segments, strict=True):
         mine = owners.reshape(-1).to(donors.device) >= 0
-        flat, explained = (own.reshape(len(own), -1)[:, mine] for own in (donors, rows.to(donors.device)))
+        flat, explained = (tensor.reshape(len(tensor), -1)[:, mine] for tensor in (donors, rows.to(donors.device)))
         lowest, highest = flat.amin(dim=0), flat.amax(dim=0)
         constant = (lowest == highest) & (explained == lowest).all(dim=0)
         few = ((flat == lowest) | (flat == highest)).all(dim=0)
-        whole = (flat == flat.round()).all(dim=0)
-        if bool(((few | whole) & ~constant).any()):
+        codes = (flat == flat.round()).all(dim=0)
+        if bool(((few | codes) & ~constant).any()):
             return False
         varies |= bool((~constant).any())
     return varies
@@ -405,15 +405,15 @@ class _Rows:
         coefficients, std, explained = self.surrogate.solve(flat)
         idle = self._idle(rows, outputs)
         values, errors = (
-            np.where(idle, 0.0, own.reshape(own.shape[0], len(rows), -1).transpose(1, 0, 2))
-            for own in (coefficients, std)
+            np.where(idle, 0.0, array.reshape(array.shape[0], len(rows), -1).transpose(1, 0, 2))
+            for array in (coefficients, std)
         )
         return values, errors, explained.reshape(len(rows), -1)
 
     def outputs(self, rows: Integers, design: Neighbours) -> Floats:
         """Return the outputs asked for at all neighbours of all rows, ``(n, neighbours, targets)``."""
         request = self.request
-        found = np.empty((len(rows), len(design.donors), len(request.targets)))
+        outputs_of_all = np.empty((len(rows), len(design.donors), len(request.targets)))
         chosen = torch.from_numpy(rows)
         # Views, where the block is the whole; batches of them go to the network's device.
         tensors = [tensor[chosen.to(tensor.device)] for tensor in request.inputs]
@@ -423,24 +423,24 @@ class _Rows:
             place, count = self.neighbourhood.edit(design.part(part)), part.stop - part.start
             raw: list[Tensor] = []
 
-            def some_rows(own: slice) -> None:
-                placed = place([tensor[own].to(request.subject.device) for tensor in tensors])
+            def some_rows(some: slice) -> None:
+                placed = place([tensor[some].to(request.subject.device) for tensor in tensors])
                 with torch.no_grad():
                     outputs = request.subject.forward([tensor.flatten(0, 1) for tensor in placed])
                 if not raw:
                     raw.append(torch.empty(len(rows), count, outputs.shape[1], dtype=outputs.dtype))
-                raw[0][own] = outputs.reshape(-1, count, outputs.shape[1]).cpu()
+                raw[0][some] = outputs.reshape(-1, count, outputs.shape[1]).cpu()
                 self.evaluations += len(outputs)
 
             in_batches(len(rows), max(1, self._batch // count), some_rows)
             finite_between_rows(raw[0].flatten(0, 1))
             # Read out once for many batches: for a small network reading out costs nearly as much as running it.
             measured = self.game.measure(raw[0].flatten(0, 1)[:, None], np.repeat(rows, count))
-            found[:, part] = measured.reshape(len(rows), count, -1)
+            outputs_of_all[:, part] = measured.reshape(len(rows), count, -1)
 
         size = max(1, min(self._batch, _CHUNK_NUMBERS // max(1, positions)))
         in_batches(len(design.donors), size, some_neighbours)
-        return found
+        return outputs_of_all
 
     def _idle(self, rows: Integers, outputs: Floats) -> Booleans:
         """Return which players change an output in no trial by more than rounding, ``(n, players, targets)``."""

@@ -42,20 +42,20 @@ def explain_mixed(arguments: Arguments) -> Explanation:
         )
     chosen: dict[str, tuple[Method, str, dict[str, Any]]] = {}
     for name, value in wanted.items():
-        given, options = value if isinstance(value, (tuple, list)) and len(value) == 2 else (value, {})
+        named, options = value if isinstance(value, (tuple, list)) and len(value) == 2 else (value, {})
         if not isinstance(options, Mapping):
             raise InputError(
                 f"method= gives each input a method, or a method and a dict of its options, however: {name!r} has "
                 f"{value!r}; "
                 "pass for example ('lime', {'samples': 500})"
             )
-        method, label = find_method(given)
+        method, label = find_method(named)
         chosen[str(name)] = (method, label, dict(options))
     scope = _common_scope(arguments.scope, [method for method, _, _ in chosen.values()])
     seed = resolve_seed(arguments.random_state)
     parts = [
-        _explain_input(replace(arguments, random_state=seed), name, *found, scope=scope)
-        for name, found in chosen.items()
+        _explain_input(replace(arguments, random_state=seed), name, *settings, scope=scope)
+        for name, settings in chosen.items()
     ]
     return _combine(dict(zip(chosen, parts, strict=True)), scope)
 
@@ -69,9 +69,9 @@ def _common_scope(scope: str, used: Sequence[Method]) -> str:
 def _explain_input(
     arguments: Arguments, name: str, method: Method, label: str, options: dict[str, Any], *, scope: str
 ) -> Explanation:
-    own = scope if scope in method.scopes else method.scopes[0]
+    own_scope = scope if scope in method.scopes else method.scopes[0]
     options = {**arguments.options, **options}
-    request = build_request(replace(arguments, method=label, scope=own, options=options), method, label)
+    request = build_request(replace(arguments, method=label, scope=own_scope, options=options), method, label)
     if name not in request.space.modality:
         raise unknown("input", name, list(dict.fromkeys(request.space.modality)))
     if request.subject.paths:
@@ -79,18 +79,18 @@ def _explain_input(
             "a dict of methods gives each input of a torch network its own, however: the model has one input, the "
             f"table; pass method={label!r}"
         )
-    found = method(replace(request, space=request.space.only(name)))
-    if name not in found.modality:
+    explanation = method(replace(request, space=request.space.only(name)))
+    if name not in explanation.modality:
         raise InputError(
             f"each input needs a method that can explain it, however: {label} gives nothing for {name!r}; choose "
             "another method for it"
         )
-    return found.to_global() if scope == "global" and found.scope == "local" else found
+    return explanation.to_global() if scope == "global" and explanation.scope == "local" else explanation
 
 
-def _combine(found: dict[str, Explanation], scope: str) -> Explanation:
+def _combine(explanations: dict[str, Explanation], scope: str) -> Explanation:
     """Set the explanations side by side; an output that a method does not give is NaN."""
-    parts = list(found.values())
+    parts = list(explanations.values())
     outputs = tuple(dict.fromkeys(output for part in parts for output in part.outputs))
 
     def wide(part: Explanation, array: Floats | None) -> Floats:
@@ -122,18 +122,18 @@ def _combine(found: dict[str, Explanation], scope: str) -> Explanation:
         feature_values=pd.concat(frames, axis=1) if frames else None,
         predictions=_same_predictions(parts, outputs),
         maps={name: array for part in parts for name, array in _renumbered(part, parts).items()},
-        meta=_facts(found),
+        meta=_facts(explanations),
     )
 
 
-def _facts(found: Mapping[str, Explanation]) -> dict[str, Any]:
+def _facts(explanations: Mapping[str, Explanation]) -> dict[str, Any]:
     """Return what the parts have in common, and what each of them says of itself."""
     common = ("seed", "rows_explained", "background", "confidence", "task", "versions", "sample_weight")
-    metas = {name: part.meta for name, part in found.items()}
+    metas = {name: part.meta for name, part in explanations.items()}
     first = next(iter(metas.values()))
     return {
         **{key: first[key] for key in common if key in first},
-        "methods": {name: part.method for name, part in found.items()},
+        "methods": {name: part.method for name, part in explanations.items()},
         "units": {name: meta.get("unit", "") for name, meta in metas.items()},
         "quantities": {name: meta.get("quantity", "") for name, meta in metas.items()},
         "quantity": "each modality's own (see quantities)",
@@ -153,10 +153,10 @@ def _shares(values: Floats) -> Floats:
 
 
 def _same_predictions(parts: Sequence[Explanation], outputs: tuple[str, ...]) -> Floats | None:
-    given = [part.predictions for part in parts]
-    if any(one is None for one in given) or any(part.outputs != outputs for part in parts):
+    predictions = [part.predictions for part in parts]
+    if any(one is None for one in predictions) or any(part.outputs != outputs for part in parts):
         return None
-    return given[0]
+    return predictions[0]
 
 
 def _renumbered(part: Explanation, parts: Sequence[Explanation]) -> dict[str, npt.NDArray[Any]]:
@@ -164,8 +164,8 @@ def _renumbered(part: Explanation, parts: Sequence[Explanation]) -> dict[str, np
     before = sum(len(other.names) for other in parts[: [other is part for other in parts].index(True)])
     maps = {}
     for name, array in part.maps.items():
-        own = name.split(":", 1)
-        if len(own) == 2 and own[1] not in part.modality:
+        kind_and_input = name.split(":", 1)
+        if len(kind_and_input) == 2 and kind_and_input[1] not in part.modality:
             continue
-        maps[name] = np.where(array >= 0, array + before, array) if own[0] == "segments" else array
+        maps[name] = np.where(array >= 0, array + before, array) if kind_and_input[0] == "segments" else array
     return maps

@@ -152,8 +152,9 @@ def _losses(
         request, plays = game.game(plan.request(model, table, batch, kept))
         played = play_losses(request, plays, plan.method)
         merge_all(effects, {name: SummedMoments.of(own) for name, own in played.collector.moments.items()})
-        if _weighs_branches(plan, request):
-            merge_all(branches, {BRANCHES: SummedMoments.of(branch_moments(request, played.game.engine))})
+        engine = played.game.engine
+        if engine is not None and _weighs_branches(plan, request):
+            merge_all(branches, {BRANCHES: SummedMoments.of(branch_moments(request, engine))})
         if request.y is not None:
             own = TargetSums.of(request.y, len(request.subject.class_names), request.sample_weight)
             target = own if target is None else target.merge(own)

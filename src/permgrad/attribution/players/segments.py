@@ -104,11 +104,12 @@ def grid(
         raise TypeError
     wanted = cells or (_GRID if len(size) == 2 else _GRID_VOLUME,)
     each = [
-        min(count, own) for count, own in zip(wanted * len(size) if len(wanted) == 1 else wanted, size, strict=True)
+        min(count, length)
+        for count, length in zip(wanted * len(size) if len(wanted) == 1 else wanted, size, strict=True)
     ]
     labels = np.zeros((), dtype=np.int64)
-    for count, own in zip(each, size, strict=True):
-        labels = labels[..., None] * count + np.arange(own, dtype=np.int64) * count // own
+    for count, length in zip(each, size, strict=True):
+        labels = labels[..., None] * count + np.arange(length, dtype=np.int64) * count // length
     return labels, _places(each)
 
 
@@ -134,16 +135,16 @@ def superpixels(rows: Tensor, size: tuple[int, ...], count: int = _SUPERPIXELS) 
     colour = mean.reshape(-1, math.prod(size)).T.cpu().numpy()
     colour = colour / max(float(colour.std()), 1e-12)
     step = (math.prod(size) / count) ** (1 / len(size))
-    down = [max(1, round(own / step)) for own in size[1:]]
+    down = [max(1, round(length / step)) for length in size[1:]]
     start, _ = grid(rows, size, max(1, round(count / math.prod(down))), *down)
     where = np.indices(size).reshape(len(size), -1).T / step
     points: npt.NDArray[np.float64] = np.concatenate([colour, where], axis=1)
     labels = start.ravel()
     for _ in range(10):
         counts = np.bincount(labels)
-        kept = np.flatnonzero(counts)
+        used = np.flatnonzero(counts)
         sums = [np.bincount(labels, weights=points[:, place]) for place in range(points.shape[1])]
-        centres = np.array(sums).T[kept] / counts[kept, None]
+        centres = np.array(sums).T[used] / counts[used, None]
         labels = ((points[:, None] - centres[None]) ** 2).sum(axis=2).argmin(axis=1)
     regions = _connected(labels.reshape(size), ndimage.label, int(step ** len(size) / 4))
     return regions, [f"[superpixel {index}]" for index in range(int(regions.max()) + 1)]
@@ -154,17 +155,17 @@ def _connected(labels: Integers, label: Callable[..., Any], least: int) -> Integ
     regions = np.zeros(labels.shape, dtype=np.int64)
     count = 0
     for value in np.unique(labels):
-        parts, found = label(labels == value)
+        parts, parts_found = label(labels == value)
         regions[parts > 0] = parts[parts > 0] + count - 1
-        count += found
+        count += parts_found
     for region in np.argsort(np.bincount(regions.ravel()), kind="stable"):
         mask = regions == region
         if not 0 < mask.sum() < least:
             continue
         beside: list[npt.NDArray[np.int64]] = []
         for axis in range(labels.ndim):
-            own, its = np.moveaxis(regions, axis, 0), np.moveaxis(mask, axis, 0)
-            beside += [own[1:][its[:-1] & ~its[1:]], own[:-1][its[1:] & ~its[:-1]]]
+            ahead, its = np.moveaxis(regions, axis, 0), np.moveaxis(mask, axis, 0)
+            beside += [ahead[1:][its[:-1] & ~its[1:]], ahead[:-1][its[1:] & ~its[:-1]]]
         border = np.concatenate(beside)
         # A region without a border would be the whole image, which is larger than the least.
         regions[mask] = np.bincount(border).argmax()
@@ -188,20 +189,18 @@ def shapes_of(
         segments: as for ``build_space``.
         readings: what the network takes inputs for, by position, where that is known.
     """
-    found = []
+    shapes = []
     for place, (name, tensor) in enumerate(zip(names, tensors, strict=True)):
-        given = segments.get(name) if isinstance(segments, Mapping) else segments
+        cut = segments.get(name) if isinstance(segments, Mapping) else segments
         reading = readings.get(place, "")
-        if isinstance(given, str) and given == _TOKENS:
+        if isinstance(cut, str) and cut == _TOKENS:
             reading = _TOKENS
-        elif (
-            given is not None and reading == _TOKENS and not (isinstance(given, str) and given in (_CHANNELS, _NUMBERS))
-        ):
+        elif cut is not None and reading == _TOKENS and not (isinstance(cut, str) and cut in (_CHANNELS, _NUMBERS)):
             reading = "image"
-        elif given is not None and (tensor.ndim == 5 or (isinstance(given, tuple) and len(given) == 4)):
+        elif cut is not None and (tensor.ndim == 5 or (isinstance(cut, tuple) and len(cut) == 4)):
             reading = "volume"
-        found.append(image_shape(tuple(tensor.shape[1:]), reading))
-    return tuple(found)
+        shapes.append(image_shape(tuple(tensor.shape[1:]), reading))
+    return tuple(shapes)
 
 
 def build_space(
@@ -235,9 +234,9 @@ def build_space(
     players: list[str] = []
     modality: list[str] = []
     maps: list[Tensor] = []
-    frames = [column for own in columns if own is not None for column in own]
-    for name, tensor, own, shape in zip(names, tensors, columns, shapes, strict=True):
-        labels, listed = _cut_input(name, tensor, own, wanted.get(name), frames, shape)
+    frames = [column for titles in columns if titles is not None for column in titles]
+    for name, tensor, titles, shape in zip(names, tensors, columns, shapes, strict=True):
+        labels, listed = _cut_input(name, tensor, titles, wanted.get(name), frames, shape)
         maps.append(torch.where(labels >= 0, labels + len(players), NOBODY))
         players += listed
         modality += [name] * len(listed)
@@ -281,7 +280,7 @@ def _cut_input(
         labels = torch.arange(shape[0], dtype=torch.int64)
         if columns is None:
             return labels, [f"{name}[{index}]" for index in range(shape[0])]
-        return labels, [f"{name}.{own}" if frames.count(own) > 1 else own for own in columns]
+        return labels, [f"{name}.{column}" if frames.count(column) > 1 else column for column in columns]
     if not shape or (len(shape) > 2 and image is None and wanted is None):
         return torch.zeros(shape, dtype=torch.int64), [name]  # a number, or of many dimensions
     if isinstance(wanted, str) and wanted == _NUMBERS:
@@ -294,7 +293,7 @@ def _cut_input(
 
 def _along(name: str, shape: tuple[int, ...], dimension: int) -> tuple[Tensor, list[str]]:
     """Return one player for each place along a dimension."""
-    line = torch.arange(shape[dimension]).reshape([-1 if own == dimension else 1 for own in range(len(shape))])
+    line = torch.arange(shape[dimension]).reshape([-1 if axis == dimension else 1 for axis in range(len(shape))])
     return line.expand(shape).contiguous(), [f"{name}[{index}]" for index in range(shape[dimension])]
 
 

@@ -64,21 +64,21 @@ class PlayerSpace:
             New tensors; an input of which nothing is replaced is handed through as it is.
         """
         pairs = enumerate(zip(rows, donors, strict=True))
-        return tuple(self.blend_one(position, own, other, replaced) for position, (own, other) in pairs)
+        return tuple(self.blend_one(position, row, other, replaced) for position, (row, other) in pairs)
 
-    def blend_one(self, position: int, own: Tensor, other: Tensor, replaced: Tensor) -> Tensor:
-        """Blend one input: ``own`` and ``other`` are ``(b, *shape)``, ``replaced`` is bool ``(b, players)``."""
-        flat = self.segments[position].to(own.device).reshape(-1)
-        chosen = replaced.to(own.device)
+    def blend_one(self, position: int, row: Tensor, other: Tensor, replaced: Tensor) -> Tensor:
+        """Blend one input: ``row`` and ``other`` are ``(b, *shape)``, ``replaced`` is bool ``(b, players)``."""
+        flat = self.segments[position].to(row.device).reshape(-1)
+        chosen = replaced.to(row.device)
         if bool((flat < 0).all()):
-            return own
+            return row
         if bool((flat == flat[0]).all()):
             # One player owns the whole input: no mask of the input's size is needed.
-            taken = chosen[:, int(flat[0])].reshape(-1, *[1] * (own.ndim - 1))
+            taken = chosen[:, int(flat[0])].reshape(-1, *[1] * (row.ndim - 1))
         else:
             padded = torch.cat([chosen, chosen.new_zeros(len(chosen), 1)], dim=1)
-            taken = padded[:, flat.remainder(len(self.names) + 1)].reshape(own.shape)
-        return torch.where(taken, other.to(own.device), own)
+            taken = padded[:, flat.remainder(len(self.names) + 1)].reshape(row.shape)
+        return torch.where(taken, other.to(row.device), row)
 
     def sums(self, values: Sequence[Tensor]) -> Tensor:
         """Add up values over each player's positions.
@@ -91,10 +91,10 @@ class PlayerSpace:
         """
         count = len(values[0])
         total = torch.zeros(count, len(self.names) + 1, dtype=torch.float64, device=values[0].device)
-        for own, segments in zip(values, self.segments, strict=True):
-            flat = segments.to(own.device).reshape(-1).remainder(len(self.names) + 1)
+        for value, segments in zip(values, self.segments, strict=True):
+            flat = segments.to(value.device).reshape(-1).remainder(len(self.names) + 1)
             if len(flat):
-                total.index_add_(1, flat, own.reshape(count, -1).to(total))
+                total.index_add_(1, flat, value.reshape(count, -1).to(total))
         return total[:, :-1]
 
     def covers(self) -> bool:
@@ -150,19 +150,19 @@ class PlayerSpace:
             target[index] = names.index(joined)
             modality.setdefault(joined, []).append(self.modality[index])
         table = torch.as_tensor(target)
-        segments = tuple(table[own.cpu()] for own in self.segments)
+        segments = tuple(table[owners_of.cpu()] for owners_of in self.segments)
         shown = tuple("+".join(dict.fromkeys(modality[name])) for name in names)
         return PlayerSpace(tuple(names), shown, self.inputs, segments, dict(groups or {}))
 
     def only(self, modality: str) -> PlayerSpace:
         """Return the space of one modality's players; all other positions belong to nobody."""
-        kept = [index for index, own in enumerate(self.modality) if own == modality]
+        chosen = [index for index, each in enumerate(self.modality) if each == modality]
         target = torch.full((len(self.names) + 1,), NOBODY, dtype=torch.int64)
-        target[torch.as_tensor(kept, dtype=torch.int64)] = torch.arange(len(kept))
-        segments = tuple(target[own.cpu()] for own in self.segments)
-        names = tuple(self.names[index] for index in kept)
+        target[torch.as_tensor(chosen, dtype=torch.int64)] = torch.arange(len(chosen))
+        segments = tuple(target[each.cpu()] for each in self.segments)
+        names = tuple(self.names[index] for index in chosen)
         groups = {name: members for name, members in self.groups.items() if name in names}
-        return PlayerSpace(names, (modality,) * len(kept), self.inputs, segments, groups)
+        return PlayerSpace(names, (modality,) * len(chosen), self.inputs, segments, groups)
 
     def modalities(self) -> PlayerSpace:
         """Return the space whose players are whole modalities."""
@@ -177,13 +177,13 @@ class PlayerSpace:
         owners: dict[str, str] = {}
         listed: dict[str, list[str]] = {}
         for group, members in groups.items():
-            own = [members] if isinstance(members, str) else [str(member) for member in members]
-            if not own:
+            features = [members] if isinstance(members, str) else [str(member) for member in members]
+            if not features:
                 raise InputError(
                     f"a group must have at least one feature, however: {group!r} is empty; name its features, or "
                     "leave it out"
                 )
-            for member in own:
+            for member in features:
                 if member not in self.names:
                     raise InputError(
                         f"a group's members must be features of the model, however: group {group!r} has {member!r}"
@@ -195,7 +195,7 @@ class PlayerSpace:
                         f"{member!r} is in {owners[member]!r} and {str(group)!r}; take it out of one"
                     )
                 owners[member] = str(group)
-            listed[str(group)] = own
+            listed[str(group)] = features
         for name in self.names:
             if name in listed and name not in owners:
                 raise InputError(

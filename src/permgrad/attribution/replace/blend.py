@@ -114,10 +114,10 @@ class Blend:
             values = torch.from_numpy(np.concatenate([values for _, values in drawn]))
             outputs = self.game.with_values(receivers, columns, values)
             return np.concatenate([donors for donors, _ in drawn]), outputs[None]
-        replaced = torch.as_tensor(coalitions).repeat_interleave(count, dim=0)
         if self.fixed is not None:
-            outputs = self.game.replace(np.tile(receivers, width), self.fixed, replaced)
-            return np.full(count, NO_DONOR, dtype=np.int64), outputs.unflatten(0, (width, count))
+            first = np.zeros(count, dtype=np.int64)
+            fixed = [self.game.predict_one(receivers, first, coalition, self.fixed) for coalition in coalitions]
+            return np.full(count, NO_DONOR, dtype=np.int64), torch.stack(fixed)
         shifted = rows + request.row_offset
         draws = [
             donor_rows(request.seed, key, repeat, shifted, self.donors, shared=request.shared) for repeat in repeats
@@ -126,5 +126,6 @@ class Blend:
         if width <= _ONE_BY_ONE and not self.game.has_branches(count):
             one_by_one = [self.game.predict_one(receivers, donors, coalition) for coalition in coalitions]
             return donors, torch.stack(one_by_one)
+        replaced = torch.as_tensor(coalitions).repeat_interleave(count, dim=0)
         outputs = self.game.predict(np.tile(receivers, width), np.tile(donors, width), replaced)
         return donors, outputs.unflatten(0, (width, count))

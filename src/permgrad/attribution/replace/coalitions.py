@@ -99,14 +99,14 @@ class CoalitionGame:
         if self.subject.standardised:
             return None
         if self._noise is None:
-            known = self.donor_outputs()
-            count = min(_PROBE_ROWS, len(known))
+            outputs = self.donor_outputs()
+            count = min(_PROBE_ROWS, len(outputs))
             tensors = [tensor[:count].flip(0) for tensor in self.request.donors]
-            whole = self.outputs(tensors)
+            again = self.outputs(tensors)
             single = [self.outputs([tensor[[row]] for tensor in tensors]) for row in range(min(count, _ALONE))]
-            apart = (whole - known[:count].flip(0)).abs().max()
-            alone = (torch.cat(single) - whole[: len(single)]).abs().max()
-            largest, precision = float(known.abs().max()), torch.finfo(known.dtype).eps
+            apart = (again - outputs[:count].flip(0)).abs().max()
+            alone = (torch.cat(single) - again[: len(single)]).abs().max()
+            largest, precision = float(outputs.abs().max()), torch.finfo(outputs.dtype).eps
             # A network whose rows depend on their neighbours moves by more than rounding, and was named already.
             most = min(1024 * precision, 0.02) * largest
             self._noise = max(precision * largest, min(_SAFETY * max(float(apart), float(alone)), most))
@@ -125,51 +125,56 @@ class CoalitionGame:
         Returns:
             ``(b, K)``, on the network's device.
         """
-        rows, others = torch.as_tensor(receivers), torch.as_tensor(donors)
+        rows, lenders = torch.as_tensor(receivers), torch.as_tensor(donors)
         chosen = torch.as_tensor(replaced)
         cache = self._branches(len(rows))
         if cache is not None:
-            return finite_between_rows(self._predict_by_branches(cache, rows, others, chosen))
+            return finite_between_rows(self._predict_by_branches(cache, rows, lenders, chosen))
 
         def blended(part: slice) -> tuple[Tensor, ...]:
             # Gathered where the tensors are; only a batch at a time goes to the network's device.
-            own = [tensor[rows[part].to(tensor.device)].to(self.subject.device) for tensor in self.request.inputs]
-            other = [tensor[others[part].to(tensor.device)].to(self.subject.device) for tensor in self.request.donors]
-            return self.space.blend(own, other, chosen[part])
+            receiving = [tensor[rows[part].to(tensor.device)].to(self.subject.device) for tensor in self.request.inputs]
+            other = [tensor[lenders[part].to(tensor.device)].to(self.subject.device) for tensor in self.request.donors]
+            return self.space.blend(receiving, other, chosen[part])
 
         return finite_between_rows(self._run(len(rows), blended))
 
     def predict_one(
-        self, receivers: Integers | Tensor, donors: Integers | Tensor, replaced: npt.NDArray[np.bool_] | Tensor
+        self,
+        receivers: Integers | Tensor,
+        donors: Integers | Tensor,
+        replaced: npt.NDArray[np.bool_] | Tensor,
+        source: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """Return the outputs of pairs in which the same players are replaced: only their values are fetched.
 
         Args:
             receivers: row numbers in ``request.inputs``, ``(b,)``.
-            donors: row numbers in ``request.donors``, ``(b,)``.
+            donors: row numbers in ``source``, ``(b,)``.
             replaced: bool ``(players,)``.
+            source: where replacement values stand; None: ``request.donors``.
         """
-        rows, others = torch.as_tensor(receivers), torch.as_tensor(donors)
+        rows, lenders = torch.as_tensor(receivers), torch.as_tensor(donors)
         chosen = torch.cat([torch.as_tensor(replaced), torch.zeros(1, dtype=torch.bool)])
         spots = [
-            chosen[own.cpu().reshape(-1).remainder(len(self.space.names) + 1)].nonzero().flatten()
-            for own in self.space.segments
+            chosen[tensor.cpu().reshape(-1).remainder(len(self.space.names) + 1)].nonzero().flatten()
+            for tensor in self.space.segments
         ]
 
         def edited(part: slice) -> tuple[Tensor, ...]:
-            found = []
-            for own, other, spot in zip(self.request.inputs, self.request.donors, spots, strict=True):
-                index, donor = rows[part].to(own.device), others[part].to(other.device)
-                if len(spot) == own[0].numel():
-                    found.append(other[donor].to(self.subject.device))
+            edits = []
+            for tensor, other, spot in zip(self.request.inputs, source or self.request.donors, spots, strict=True):
+                index, donor = rows[part].to(tensor.device), lenders[part].to(other.device)
+                if len(spot) == tensor[0].numel():
+                    edits.append(other[donor].to(self.subject.device))
                     continue
-                mine = own[index]
+                mine = tensor[index]
                 if len(spot):
                     here = spot.to(other.device)
                     values = other.reshape(len(other), -1)[donor[:, None], here]
-                    mine.view(len(mine), -1)[:, spot.to(own.device)] = values.to(own.device)
-                found.append(mine.to(self.subject.device))
-            return tuple(found)
+                    mine.view(len(mine), -1)[:, spot.to(tensor.device)] = values.to(tensor.device)
+                edits.append(mine.to(self.subject.device))
+            return tuple(edits)
 
         return finite_between_rows(self._run(len(rows), edited))
 
@@ -185,11 +190,11 @@ class CoalitionGame:
             ``(b, K)``, on the network's device.
         """
         rows, spot = torch.as_tensor(receivers), torch.as_tensor(columns)
-        (own,) = self.request.inputs
+        (table,) = self.request.inputs
 
         def edited(part: slice) -> tuple[Tensor, ...]:
-            mine = own[rows[part].to(own.device)]
-            mine[:, spot.to(own.device)] = values[part].to(mine)
+            mine = table[rows[part].to(table.device)]
+            mine[:, spot.to(table.device)] = values[part].to(mine)
             return (mine.to(self.subject.device),)
 
         return finite_between_rows(self._run(len(rows), edited))
@@ -198,34 +203,14 @@ class CoalitionGame:
         """Return whether so many pairs are best put together from branches that run once per row."""
         return self._branches(pairs) is not None
 
-    def replace(
-        self, receivers: Integers | Tensor, values: Sequence[Tensor], replaced: npt.NDArray[np.bool_] | Tensor
-    ) -> Tensor:
-        """Return the outputs of rows in which the replaced players hold fixed values.
-
-        Args:
-            receivers: row numbers in ``request.inputs``, ``(b,)``.
-            values: per input ``(1, *shape)``.
-            replaced: bool ``(b, players)``.
-        """
-        rows, chosen = torch.as_tensor(receivers), torch.as_tensor(replaced)
-        fixed = [value.to(self.subject.device) for value in values]
-
-        def blended(part: slice) -> tuple[Tensor, ...]:
-            own = [tensor[rows[part].to(tensor.device)].to(self.subject.device) for tensor in self.request.inputs]
-            wide = [value.expand(len(own[0]), *value.shape[1:]) for value in fixed]
-            return self.space.blend(own, wide, chosen[part])
-
-        return finite_between_rows(self._run(len(rows), blended))
-
     def _branches(self, pairs: int) -> BranchCache | None:
         """Return the embeddings of every branch where the network has branches and there is enough to save.
 
         That is known when more rows have been asked for than the branches of all rows cost.
         """
         request = self.request
-        asked = self.evaluations + pairs
-        if self._cache is None and not self._uncut and asked > 2 * (request.count + len(request.donors[0])):
+        evaluated = self.evaluations + pairs
+        if self._cache is None and not self._uncut and evaluated > 2 * (request.count + len(request.donors[0])):
             self._uncut = True
             cut = self.subject.branches(request.inputs) if request.options.get("incremental", True) else None
             if cut is not None:
@@ -235,53 +220,50 @@ class CoalitionGame:
     def _in_batches(self, count: int, work: Callable[[slice], None]) -> None:
         self._batch = in_batches(count, self._batch, work)
 
-    def _predict_by_branches(self, cache: BranchCache, rows: Tensor, others: Tensor, chosen: Tensor) -> Tensor:
-        kept, taken = self._whole_inputs(chosen)
-        found: list[Tensor] = []
+    def _predict_by_branches(self, cache: BranchCache, rows: Tensor, lenders: Tensor, chosen: Tensor) -> Tensor:
+        untouched, taken = self._whole_inputs(chosen)
 
-        def work(part: slice) -> None:
+        def work(part: slice) -> Tensor:
             def blended(position: int, pairs: Tensor) -> Tensor:
-                own, other = self.request.inputs[position], self.request.donors[position]
-                mine = own[rows[part][pairs].to(own.device)].to(self.subject.device)
-                theirs = other[others[part][pairs].to(other.device)].to(self.subject.device)
+                receiving, other = self.request.inputs[position], self.request.donors[position]
+                mine = receiving[rows[part][pairs].to(receiving.device)].to(self.subject.device)
+                theirs = other[lenders[part][pairs].to(other.device)].to(self.subject.device)
                 return self.space.blend_one(position, mine, theirs, chosen[part][pairs])
 
-            with torch.no_grad():
-                outputs = cache.predict(
-                    rows[part], others[part], blended, [one[part] for one in kept], [one[part] for one in taken]
-                )
-            if not found:
-                found.append(torch.empty(len(rows), outputs.shape[1], dtype=outputs.dtype, device=outputs.device))
-            found[0][part] = outputs
+            return cache.predict(
+                rows[part], lenders[part], blended, [one[part] for one in untouched], [one[part] for one in taken]
+            )
 
-        self._in_batches(len(rows), work)
-        self.evaluations += len(rows)
-        return found[0]
+        return self._gather(len(rows), work)
 
     def _whole_inputs(self, chosen: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Return per input and pair whether nothing of the input is replaced, and whether all of it is."""
-        kept, taken = [], []
+        untouched, taken = [], []
         for segments in self.space.segments:
             owners = torch.unique(segments)
-            own = chosen[:, owners[owners >= 0]]
-            kept.append(~own.any(dim=1))
-            whole = bool((owners >= 0).all()) and len(owners) > 0
-            taken.append(own.all(dim=1) & ~kept[-1] if whole else torch.zeros_like(kept[-1]))
-        return kept, taken
+            replaced = chosen[:, owners[owners >= 0]]
+            untouched.append(~replaced.any(dim=1))
+            owned = bool((owners >= 0).all()) and len(owners) > 0
+            taken.append(replaced.all(dim=1) & ~untouched[-1] if owned else torch.zeros_like(untouched[-1]))
+        return untouched, taken
 
     def _run(self, count: int, tensors: Callable[[slice], tuple[Tensor, ...]]) -> Tensor:
-        found: list[Tensor] = []
+        return self._gather(count, lambda part: self.subject.predict(tensors(part)))
+
+    def _gather(self, count: int, predict: Callable[[slice], Tensor]) -> Tensor:
+        """Return the outputs of all rows, predicted batch by batch."""
+        gathered: list[Tensor] = []
 
         def work(part: slice) -> None:
             with torch.no_grad():
-                outputs = self.subject.predict(tensors(part))
-            if not found:
-                found.append(torch.empty(count, outputs.shape[1], dtype=outputs.dtype, device=outputs.device))
-            found[0][part] = outputs
+                outputs = predict(part)
+            if not gathered:
+                gathered.append(torch.empty(count, outputs.shape[1], dtype=outputs.dtype, device=outputs.device))
+            gathered[0][part] = outputs
 
-        self._batch = in_batches(count, self._batch, work)
+        self._in_batches(count, work)
         self.evaluations += count
-        return found[0] if found else torch.empty(0, 0, device=self.subject.device)
+        return gathered[0] if gathered else torch.empty(0, 0, device=self.subject.device)
 
 
 class BranchCache:
@@ -309,25 +291,25 @@ class BranchCache:
         )
 
     def _embed(self, position: int, tensor: Tensor) -> Embedding:
-        found: list[Tensor] = []
+        embeddings: list[Tensor] = []
 
         def work(part: slice) -> None:
             with torch.no_grad():
                 embedding = self.cut.embed(position, tensor[part])
-            if not found:
-                found.extend(one.new_empty(len(tensor), *one.shape[1:]) for one in embedding)
-            for whole, one in zip(found, embedding, strict=True):
-                whole[part] = one
+            if not embeddings:
+                embeddings.extend(one.new_empty(len(tensor), *one.shape[1:]) for one in embedding)
+            for target, one in zip(embeddings, embedding, strict=True):
+                target[part] = one
 
         self._run(len(tensor), work)
-        return tuple(found)
+        return tuple(embeddings)
 
     def predict(
         self,
         receivers: Tensor,
         donors: Tensor,
         blended: Callable[[int, Tensor], Tensor],
-        kept: Sequence[Tensor],
+        untouched: Sequence[Tensor],
         taken: Sequence[Tensor],
     ) -> Tensor:
         """Return outputs for pairs.
@@ -336,23 +318,23 @@ class BranchCache:
             receivers: row numbers of the rows explained, ``(b,)``.
             donors: row numbers of the background, ``(b,)``.
             blended: ``(input, pairs) -> tensor``: rows of one input with its replaced players' values, for some pairs.
-            kept: per input bool ``(b,)``: nothing of the input is replaced.
+            untouched: per input bool ``(b,)``: nothing of the input is replaced.
             taken: per input bool ``(b,)``: all of it is.
         """
         embeddings = []
         for position in range(len(self.inputs)):
-            whole = taken[position]
-            partly = torch.nonzero(~(kept[position] | whole)).flatten()
+            replaced = taken[position]
+            partly = torch.nonzero(~(untouched[position] | replaced)).flatten()
             some = self.cut.embed(position, blended(position, partly)) if len(partly) else None
             parts = []
-            for index, (own, other) in enumerate(zip(self.rows[position], self.others[position], strict=True)):
-                where = whole.to(own.device).reshape(-1, *[1] * (own.ndim - 1))
-                if not bool(whole.any()):
-                    joined = own[receivers.to(own.device)]
+            for index, (row, other) in enumerate(zip(self.rows[position], self.others[position], strict=True)):
+                where = replaced.to(row.device).reshape(-1, *[1] * (row.ndim - 1))
+                if not bool(replaced.any()):
+                    joined = row[receivers.to(row.device)]
                 else:
-                    joined = torch.where(where, other[donors.to(own.device)], own[receivers.to(own.device)])
+                    joined = torch.where(where, other[donors.to(row.device)], row[receivers.to(row.device)])
                 if some is not None:
-                    joined[partly.to(own.device)] = some[index]
+                    joined[partly.to(row.device)] = some[index]
                 parts.append(joined)
             embeddings.append(tuple(parts))
         return self.cut.fuse(embeddings)

@@ -63,9 +63,9 @@ class _Conditional:
 
 def _for_others(model: _Conditional, encoded: Encoded) -> _Conditional:
     """Return a fitted model with predictions for other receivers, none of which it has seen."""
-    known = encoded[:, model.known].astype(np.float64)
-    level = model.level and model.level.for_others(known)
-    return replace(model, level=level, numeric=model.numeric and model.numeric.for_others(known))
+    columns = encoded[:, model.known].astype(np.float64)
+    level = model.level and model.level.for_others(columns)
+    return replace(model, level=level, numeric=model.numeric and model.numeric.for_others(columns))
 
 
 class ConditionalSampler:
@@ -118,7 +118,7 @@ class ConditionalSampler:
         """Return a sampler for other receivers by the same fitted models; donors are from a separate background."""
         made = copy.copy(self)
         made.encoded, made.row_offset = encoded, row_offset
-        models = {player: [_for_others(model, encoded) for model in own] for player, own in self._models.items()}
+        models = {player: [_for_others(model, encoded) for model in fitted] for player, fitted in self._models.items()}
         made._models = models  # noqa: SLF001 — a copy of this very sampler
         return made
 
@@ -131,8 +131,8 @@ class ConditionalSampler:
         drawn: dict[int, Encoded] = {}
         for number, model in enumerate(self._models[player]):
             self._draw_one(model, (player, number, repeat), rows, donors, drawn, used)
-        kept = {int(column): self.encoded[rows, column] for column in columns}
-        values = np.stack([drawn.get(column, own) for column, own in kept.items()], axis=1)
+        present = {int(column): self.encoded[rows, column] for column in columns}
+        values = np.stack([drawn.get(column, value) for column, value in present.items()], axis=1)
         return np.where(used, donors, NO_DONOR), values
 
     def _draw_one(
@@ -145,10 +145,10 @@ class ConditionalSampler:
         used: npt.NDArray[np.bool_],
     ) -> None:
         has_number = np.ones(len(rows), dtype=bool)
-        given = self._known_after(model, rows, drawn)
+        conditions = self._known_after(model, rows, drawn)
         if model.level is not None:
             chance = uniform(self.seed, ("level", *key), rows + self.row_offset)
-            cumulative = model.level.cumulative[rows] if given is None else model.level.at(given, rows)
+            cumulative = model.level.cumulative[rows] if conditions is None else model.level.at(conditions, rows)
             chosen = (chance[:, None] >= cumulative).sum(axis=1)
             chosen = np.minimum(chosen, len(model.level.levels) - 1)
             for position, column in enumerate(model.level_columns):
@@ -161,16 +161,16 @@ class ConditionalSampler:
         if model.numeric is not None:
             source = self._residual_rows(model, key, rows, donors)
             mean, spread = model.numeric.mean[rows], model.numeric.spread[rows]
-            if given is not None:
-                mean, spread = model.numeric.at(given, rows)
+            if conditions is not None:
+                mean, spread = model.numeric.at(conditions, rows)
             values = np.where(has_number, mean + spread * model.numeric.residuals[source], values)
             used |= has_number
         drawn[model.main] = values.astype(np.float32)
         if len(model.companions):
-            known = self.background[:, model.main]
-            order = np.argsort(known, kind="stable")
-            nearest = order[np.clip(np.searchsorted(known[order], values), 0, len(order) - 1)]
-            drawn[model.main] = known[nearest]
+            numbers = self.background[:, model.main]
+            order = np.argsort(numbers, kind="stable")
+            nearest = order[np.clip(np.searchsorted(numbers[order], values), 0, len(order) - 1)]
+            drawn[model.main] = numbers[nearest]
             for column in model.companions:
                 drawn[int(column)] = self.background[nearest, column]
 
@@ -178,11 +178,11 @@ class ConditionalSampler:
         """Return what the feature is drawn from where earlier members of its group are new already, else None."""
         if not any(column in drawn for column in model.known):
             return None
-        known = self.encoded[rows][:, model.known].astype(np.float64)
+        conditions = self.encoded[rows][:, model.known].astype(np.float64)
         for position, column in enumerate(model.known):
             if column in drawn:
-                known[:, position] = drawn[column]
-        return known
+                conditions[:, position] = drawn[column]
+        return conditions
 
     def _residual_rows(
         self, model: _Conditional, key: tuple[str, int, int], rows: Integers, donors: Integers
@@ -205,30 +205,30 @@ class ConditionalSampler:
     # ---- fitting -------------------------------------------------------------------------------------------------
 
     def _fit_player(self, player: str, columns: npt.NDArray[np.intp]) -> list[_Conditional]:
-        own = {int(column) for column in columns}
-        parts = [block for block in self._features.values() if len(block) and own.issuperset(block.tolist())]
+        owned = {int(column) for column in columns}
+        parts = [block for block in self._features.values() if len(block) and owned.issuperset(block.tolist())]
         covered = {int(column) for block in parts for column in block}
-        rest = np.array(sorted(own - covered), dtype=np.intp)
-        known = [column for column in range(self.background.shape[1]) if column not in own]
+        uncovered = np.array(sorted(owned - covered), dtype=np.intp)
+        predictors = [column for column in range(self.background.shape[1]) if column not in owned]
         models = []
-        for block in [*parts, *([rest] if len(rest) else [])]:
-            models.append(self._fit_block(block, known))
-            known = [*known, *block.tolist()]
+        for block in [*parts, *([uncovered] if len(uncovered) else [])]:
+            models.append(self._fit_block(block, predictors))
+            predictors = [*predictors, *block.tolist()]
         if models and len(models) == 1 and models[0].determined:
             self.not_identifiable.append(player)
         if any(model.dependent for model in models):
             self.residuals_dependent.append(player)
         return models
 
-    def _fit_block(self, block: npt.NDArray[np.intp], known: list[int]) -> _Conditional:
+    def _fit_block(self, block: npt.NDArray[np.intp], predictors: list[int]) -> _Conditional:
         varying = np.ptp(self.background[:, block], axis=0) > 0 if len(block) else np.zeros(0, dtype=bool)
         continuous = [int(c) for c, moves in zip(block, varying, strict=True) if moves and self._is_number(int(c))]
         if len(continuous) == 1 and len(np.unique(self.background[:, continuous[0]])) < DISTINCT:
             # A number of few values is drawn as one of them.
             continuous = []
         level_columns = np.array([c for c in block if int(c) not in continuous], dtype=np.intp)
-        level = self._fitting.levels(level_columns, known)
-        model = _Conditional(block, known, level_columns, level)
+        level = self._fitting.levels(level_columns, predictors)
+        model = _Conditional(block, predictors, level_columns, level)
         if not continuous:
             return model
         spread = self.background[:, continuous].std(axis=0)
@@ -250,7 +250,7 @@ class ConditionalSampler:
             rows = np.flatnonzero(model.level_has_number[codes])
         model.numeric_rows = rows.astype(np.int64)
         if len(rows) >= 2 * FOLDS:
-            model.numeric = self._fitting.number(model.main, known, rows)
+            model.numeric = self._fitting.number(model.main, predictors, rows)
         return model
 
     def _is_number(self, column: int) -> bool:

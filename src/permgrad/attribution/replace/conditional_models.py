@@ -84,23 +84,23 @@ class NumberModel:
     predict_mean: CrossFitted | None = None
     predict_spread: CrossFitted | None = None
 
-    def at(self, known: Floats, rows: Integers) -> tuple[Floats, Floats]:
-        """Return mean and spread of receivers ``rows`` where ``known`` ``(rows, known)`` is known of them."""
-        mean = self.mean[rows] if self.predict_mean is None else self.predict_mean(known, rows)
-        spread = self.spread[rows] if self.predict_spread is None else self.predict_spread(known, rows)
+    def at(self, predictors: Floats, rows: Integers) -> tuple[Floats, Floats]:
+        """Return mean and spread of receivers ``rows``, given ``(rows, predictors)``."""
+        mean = self.mean[rows] if self.predict_mean is None else self.predict_mean(predictors, rows)
+        spread = self.spread[rows] if self.predict_spread is None else self.predict_spread(predictors, rows)
         return mean, spread
 
-    def for_others(self, known: Floats) -> NumberModel:
-        """Return the model with predictions for receivers outside the background, ``known`` ``(rows, known)``."""
-        rows = np.arange(len(known))
+    def for_others(self, predictors: Floats) -> NumberModel:
+        """Return the model with predictions for receivers outside the background, ``(rows, predictors)``."""
+        rows = np.arange(len(predictors))
         made = replace(
             self,
-            mean=np.full(len(known), self.mean[0]),
-            spread=np.full(len(known), self.spread[0]),
-            predict_mean=self.predict_mean and self.predict_mean.for_others(len(known)),
-            predict_spread=self.predict_spread and self.predict_spread.for_others(len(known)),
+            mean=np.full(len(predictors), self.mean[0]),
+            spread=np.full(len(predictors), self.spread[0]),
+            predict_mean=self.predict_mean and self.predict_mean.for_others(len(predictors)),
+            predict_spread=self.predict_spread and self.predict_spread.for_others(len(predictors)),
         )
-        made.mean, made.spread = made.at(known, rows)
+        made.mean, made.spread = made.at(predictors, rows)
         return made
 
 
@@ -114,18 +114,18 @@ class LevelModel:
     dependent: bool = False
     predict: CrossFitted | None = None
 
-    def at(self, known: Floats, rows: Integers) -> Floats:
-        """Return the cumulative chances of receivers ``rows`` where ``known`` ``(rows, known)`` is known of them."""
-        return self.cumulative[rows] if self.predict is None else np.cumsum(self.predict(known, rows), axis=1)
+    def at(self, predictors: Floats, rows: Integers) -> Floats:
+        """Return the cumulative chances of receivers ``rows``, given ``(rows, predictors)``."""
+        return self.cumulative[rows] if self.predict is None else np.cumsum(self.predict(predictors, rows), axis=1)
 
-    def for_others(self, known: Floats) -> LevelModel:
-        """Return the model with predictions for receivers outside the background, ``known`` ``(rows, known)``."""
+    def for_others(self, predictors: Floats) -> LevelModel:
+        """Return the model with predictions for receivers outside the background, ``(rows, predictors)``."""
         made = replace(
             self,
-            cumulative=np.tile(self.cumulative[:1], (len(known), 1)),
-            predict=self.predict and self.predict.for_others(len(known)),
+            cumulative=np.tile(self.cumulative[:1], (len(predictors), 1)),
+            predict=self.predict and self.predict.for_others(len(predictors)),
         )
-        made.cumulative = made.at(known, np.arange(len(known)))
+        made.cumulative = made.at(predictors, np.arange(len(predictors)))
         return made
 
 
@@ -150,34 +150,34 @@ class Fitting:
         """The background's columns with their curves, made once for all features."""
         return Columns(self.background.astype(np.float64))
 
-    def number(self, column: int, known: list[int], rows: Integers) -> NumberModel:
+    def number(self, column: int, predictors: list[int], rows: Integers) -> NumberModel:
         """Fit one number's mean and spread on background ``rows``: smooth functions, with trees where they help."""
         target = self.background[rows, column].astype(np.float64)
-        receivers = self.receivers[:, known].astype(np.float64)
-        if not known:
+        receivers = self.receivers[:, predictors].astype(np.float64)
+        if not predictors:
             centre, ones = float(target.mean()), np.ones(len(receivers))
             return NumberModel(centre * ones, ones, target - centre, determined=False)
-        x = self.background[rows][:, known].astype(np.float64)
+        x = self.background[rows][:, predictors].astype(np.float64)
         folds = self._folds(len(rows), column)
-        best = self._mean(known, rows, x, target, folds)
+        best = self._mean(predictors, rows, x, target, folds)
         determined = bool(1 - best.errors.mean() / max(float(target.var()), 1e-300) > _DETERMINED)
         mean = self._for_receivers(best, rows, folds)
         every = np.arange(len(receivers))
         left = target - best.out_of_fold
-        found = NumberModel(mean(receivers, every), np.ones(len(receivers)), left, determined, predict_mean=mean)
-        spread = self._spread(known, rows, x, left, folds)
+        model = NumberModel(mean(receivers, every), np.ones(len(receivers)), left, determined, predict_mean=mean)
+        spread = self._spread(predictors, rows, x, left, folds)
         if spread is not None:
-            found.predict_spread = self._for_receivers(spread, rows, folds)
-            found.spread = found.predict_spread(receivers, every)
-            found.residuals = left / spread.out_of_fold
+            model.predict_spread = self._for_receivers(spread, rows, folds)
+            model.spread = model.predict_spread(receivers, every)
+            model.residuals = left / spread.out_of_fold
         # Rank by rank: how large a residual is, and how far out.
-        place = (np.argsort(np.argsort(found.residuals, kind="stable"), kind="stable") + 0.5) / len(rows)
+        place = (np.argsort(np.argsort(model.residuals, kind="stable"), kind="stable") + 0.5) / len(rows)
         signals = np.cos(np.pi * place[:, None] * np.array([1, 2, 3]))
-        found.dependent = not determined and still_depend(signals, self.columns, known, rows)
-        return found
+        model.dependent = not determined and still_depend(signals, self.columns, predictors, rows)
+        return model
 
-    def _mean(self, known: list[int], rows: Integers, x: Floats, target: Floats, folds: Integers) -> Candidate:
-        smooth = SmoothModel(self.columns, known, rows, target)
+    def _mean(self, predictors: list[int], rows: Integers, x: Floats, target: Floats, folds: Integers) -> Candidate:
+        smooth = SmoothModel(self.columns, predictors, rows, target)
 
         def errors(predicted: Floats, held: Rows) -> Floats:
             squared: Floats = (target[held] - predicted) ** 2
@@ -194,7 +194,9 @@ class Fitting:
 
         return _cross_fit(x, folds, with_trees, errors, best, trial=lambda chosen: with_trees(chosen, _FEW_TREES))
 
-    def _spread(self, known: list[int], rows: Integers, x: Floats, left: Floats, folds: Integers) -> Candidate | None:
+    def _spread(
+        self, predictors: list[int], rows: Integers, x: Floats, left: Floats, folds: Integers
+    ) -> Candidate | None:
         """Return how far residuals spread, up to a common factor; None where that does not depend on the others."""
         size = np.abs(left)
         if not size.mean() > 0:
@@ -211,22 +213,22 @@ class Fitting:
             return lambda wanted: np.full(len(wanted), level)
 
         same = _cross_fit(x, folds, constant, errors, None)
-        found = _cross_fit(x, folds, SmoothModel(self.columns, known, rows, target).fit, errors, same)
-        if found is same:
+        fitted = _cross_fit(x, folds, SmoothModel(self.columns, predictors, rows, target).fit, errors, same)
+        if fitted is same:
             return None
-        low, high = float(found.out_of_fold.min()), float(found.out_of_fold.max())
+        low, high = float(fitted.out_of_fold.min()), float(fitted.out_of_fold.max())
 
         def bounded(predict: Predict) -> Predict:
             return lambda wanted: np.exp(np.clip(predict(wanted), low, high))
 
         return Candidate(
-            lambda chosen: bounded(found.fit(chosen)),
-            [bounded(predict) for predict in found.by_fold],
-            np.exp(found.out_of_fold),
-            found.errors,
+            lambda chosen: bounded(fitted.fit(chosen)),
+            [bounded(predict) for predict in fitted.by_fold],
+            np.exp(fitted.out_of_fold),
+            fitted.errors,
         )
 
-    def levels(self, columns: npt.NDArray[np.intp], known: list[int]) -> LevelModel | None:
+    def levels(self, columns: npt.NDArray[np.intp], predictors: list[int]) -> LevelModel | None:
         """Fit chances of the levels of discrete columns; None where there is one level only."""
         if not len(columns):
             return None
@@ -234,11 +236,11 @@ class Fitting:
         if len(levels) < 2:
             return None
         codes = codes_of(self.background[:, columns], levels)
-        receivers = self.receivers[:, known].astype(np.float64)
+        receivers = self.receivers[:, predictors].astype(np.float64)
         shares = np.bincount(codes, minlength=len(levels)) / len(codes)
-        if not known:
+        if not predictors:
             return LevelModel(levels, np.tile(np.cumsum(shares), (len(receivers), 1)), determined=False)
-        x = self.background[:, known].astype(np.float64)
+        x = self.background[:, predictors].astype(np.float64)
         folds = self._folds(len(x), int(columns[0]))
 
         def errors(predicted: Floats, held: Rows) -> Floats:
@@ -248,7 +250,7 @@ class Fitting:
 
         best: Candidate | None = None
         trees, few = (_of_levels(self._classifier(rounds), x, codes, len(levels)) for rounds in (_TREES, _FEW_TREES))
-        for model in (Logistic(), self._smooth_logistic(known, codes, shares)):
+        for model in (Logistic(), self._smooth_logistic(predictors, codes, shares)):
             if model is not None:
                 best = _cross_fit(x, folds, _of_levels(model, x, codes, len(levels)), errors, best)
         best = _cross_fit(x, folds, trees, errors, best, trial=few)
@@ -256,20 +258,20 @@ class Fitting:
         chances = predict(receivers, np.arange(len(receivers)))
         mistakes = float((best.out_of_fold.argmax(axis=1) != codes).mean())
         determined = mistakes <= (1 - _DETERMINED_LEVEL) * (1 - float(shares.max()))
-        found = LevelModel(levels, np.cumsum(chances, axis=1), determined, predict=predict)
+        fitted = LevelModel(levels, np.cumsum(chances, axis=1), determined, predict=predict)
         common = np.argsort(-shares, kind="stable")[: 1 if len(levels) == 2 else _MODELLED_LEVELS]
         signals = (codes[:, None] == common) - best.out_of_fold[:, common]
-        found.dependent = not determined and still_depend(signals, self.columns, known, np.arange(len(x)))
-        return found
+        fitted.dependent = not determined and still_depend(signals, self.columns, predictors, np.arange(len(x)))
+        return fitted
 
-    def _smooth_logistic(self, known: list[int], codes: Integers, shares: Floats) -> Logistic | None:
+    def _smooth_logistic(self, predictors: list[int], codes: Integers, shares: Floats) -> Logistic | None:
         """Return logistic regression on the curves and surfaces of the commonest levels; None without any.
 
         The penalties are those of the level's indicator, whose slopes are the logit's times p (1 − p).
         """
         common = np.argsort(-shares, kind="stable")[: 1 if len(shares) == 2 else _MODELLED_LEVELS]
         rows = np.arange(len(codes))
-        parts = [SmoothModel(self.columns, known, rows, (codes == level).astype(np.float64)) for level in common]
+        parts = [SmoothModel(self.columns, predictors, rows, (codes == level).astype(np.float64)) for level in common]
         if not any(part.bends for part in parts):
             return None
         return Logistic(parts, float(1 / (shares[common] * (1 - shares[common])).mean()))
@@ -293,8 +295,8 @@ class Fitting:
         fold_of = np.full(len(self.receivers), -1, dtype=np.int64)
         if self.shared:
             fold_of[rows] = folds
-        whole = best.fit(np.ones(len(rows), dtype=bool)) if (fold_of < 0).any() else None
-        return CrossFitted(best.by_fold, whole, fold_of)
+        on_all = best.fit(np.ones(len(rows), dtype=bool)) if (fold_of < 0).any() else None
+        return CrossFitted(best.by_fold, on_all, fold_of)
 
     def _folds(self, rows: int, column: int) -> Integers:
         """Return each row's fold; the folds are of equal size, so that none is empty."""
@@ -334,8 +336,8 @@ class Logistic:
 
     def predict_proba(self, x: Floats) -> Floats:
         """Return the levels' chances ``(rows, levels)``."""
-        found: Floats = self.solver.predict_proba(self._design(x))
-        return found
+        chances: Floats = self.solver.predict_proba(self._design(x))
+        return chances
 
 
 def _of_levels(model: Any, x: Floats, codes: Integers, levels: int) -> Callable[[Rows], Predict]:
@@ -417,7 +419,7 @@ def codes_of(values: Encoded, levels: Encoded) -> Integers:
 _LEVEL = 0.01
 
 
-def still_depend(signals: Floats, columns: Columns, known: list[int], rows: npt.NDArray[np.int64]) -> bool:
+def still_depend(signals: Floats, columns: Columns, predictors: list[int], rows: npt.NDArray[np.int64]) -> bool:
     """Return whether any signal follows a bounded function of the known columns more than chance does.
 
     Looked at are cosines of the ranks in each column, products of those of two columns, and for few columns of three.
@@ -426,7 +428,7 @@ def still_depend(signals: Floats, columns: Columns, known: list[int], rows: npt.
     Args:
         signals: of mean 0 given the known columns, if the model is right ``(rows, signals)``.
         columns: the background.
-        known: columns that the model predicts from.
+        predictors: columns that the model predicts from.
         rows: numbers of the background rows used.
 
     Examples:
@@ -436,14 +438,14 @@ def still_depend(signals: Floats, columns: Columns, known: list[int], rows: npt.
         >>> still_depend(x[:, [1]], both, [0], rows), still_depend(x[:, [0]] ** 2 - 1, both, [0], rows)
         (False, True)
     """
-    waves = [own[rows] for own in map(columns.waves, known) if own is not None]
+    waves = [wave[rows] for wave in map(columns.waves, predictors) if wave is not None]
     if not waves:
         return False
-    waves = [own - own.mean(axis=0) for own in waves]
+    waves = [wave - wave.mean(axis=0) for wave in waves]
     signals = signals - signals.mean(axis=0)
     largest, tests = 0.0, 0
     together = np.concatenate(waves, axis=1)
-    factors = [(own, together[:, (at + 1) * WAVES :]) for at, own in enumerate(waves[:-1])]
+    factors = [(wave, together[:, (at + 1) * WAVES :]) for at, wave in enumerate(waves[:-1])]
     factors.append((np.ones((len(rows), 1)), together))
     if len(waves) <= TRIPLES:
         slowest = together[:, ::WAVES]

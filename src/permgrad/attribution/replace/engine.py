@@ -97,12 +97,12 @@ class Replacement:
         """Return the network's own outputs for all rows, or those of a span, ``(rows, K)``."""
         blocks = self.blocks(span)
         if len(blocks) == 1:
-            found = self.base(blocks[0])
+            outputs = self.base(blocks[0])
         elif self._small and span is None:
-            found = self.light(self.encoded).outputs
+            outputs = self.light(self.encoded).outputs
         else:
-            found = torch.cat([self._computed(self.encoded[rows], light=True).outputs for rows in blocks])
-        return finite_rows(found)
+            outputs = torch.cat([self._computed(self.encoded[rows], light=True).outputs for rows in blocks])
+        return finite_rows(outputs)
 
     def light(self, encoded: Encoded) -> Block:
         """Return what rows bring to the head and their outputs, without the maps that only replacements need.
@@ -166,18 +166,18 @@ class Replacement:
         effects = measure.nothing(len(pairs.rows) + 1)
         coalitions = [
             frozenset(path for path, taken in zip(self.subject.paths, mask, strict=True) if taken)
-            for mask in play.mask.any(axis=1)
+            for mask in play.mask.any(axis=1).tolist()
         ]
         values = torch.as_tensor(pairs.values, device=self.subject.device).to(block.encoded.dtype)
 
         def some_pairs(part: slice) -> None:
-            own = pairs.rows[part]
-            start, stop = int(own[0]), int(own[-1]) + 1
-            in_order = bool((np.diff(own) == 1).all())
-            places = None if in_order else torch.as_tensor(own - start, device=self.subject.device)
+            receivers = pairs.rows[part]
+            start, stop = int(receivers[0]), int(receivers[-1]) + 1
+            in_order = bool((np.diff(receivers) == 1).all())
+            places = None if in_order else torch.as_tensor(receivers - start, device=self.subject.device)
             outputs = self.engine.replace(block, start, stop, columns, values[part], coalitions, places)
-            kept = block.outputs[start:stop] if places is None else block.outputs[start:stop][places]
-            effects[:, part] = measure([outputs[one] for one in coalitions], kept, own + measure.start)
+            unchanged = block.outputs[start:stop] if places is None else block.outputs[start:stop][places]
+            effects[:, part] = measure([outputs[one] for one in coalitions], unchanged, receivers + measure.start)
 
         self._batch = in_batches(len(pairs.rows), self._batch, some_pairs)
         return effects
@@ -208,13 +208,13 @@ class DistinctPairs:
     places: tuple[Integers, ...]
 
 
-def distinct_pairs(own: Encoded, drawn: Sequence[Encoded]) -> DistinctPairs:
+def distinct_pairs(current: Encoded, drawn: Sequence[Encoded]) -> DistinctPairs:
     """Find equal replacements of a row, and those that replace a value by itself: codes, counts and levels have many.
 
     What a network answers to equal questions is equal, so that it is asked once; donors and counts are as drawn.
 
     Shape:
-        own, and each of drawn ``(rows, columns)``.
+        current, and each of drawn ``(rows, columns)``.
 
     Examples:
         >>> own, drawn = np.float32([[0], [1]]), [np.float32([[1], [1]]), np.float32([[1], [0]])]
@@ -225,7 +225,7 @@ def distinct_pairs(own: Encoded, drawn: Sequence[Encoded]) -> DistinctPairs:
     values = np.stack(drawn, axis=1)  # one row's draws next to each other
     count, repeats, columns = values.shape
     flat = values.reshape(-1, columns)
-    new = np.flatnonzero((values != own[:, None]).any(axis=2))
+    new = np.flatnonzero((values != current[:, None]).any(axis=2))
     rows = new // repeats
     order = np.arange(len(new))
     if repeats > 1 and len(new):

@@ -90,13 +90,16 @@ class BackEnd(Protocol):
         donors: number of background rows, or of rows explained where nothing is drawn.
         shared: whether a row can be receiver and donor.
         workers: threads over plays.
-        evaluations: rows of the network evaluated so far; None: one for each coalition of a pair.
     """
 
     donors: int
     shared: bool
     workers: int
-    evaluations: int | None
+
+    @property
+    def evaluations(self) -> int | None:
+        """Rows of the network evaluated so far; None: one for each coalition of a pair."""
+        ...
 
     @property
     def noise(self) -> float | None:
@@ -149,29 +152,29 @@ class Effects:
     start: int
     noise: float | None
 
-    def __call__(self, outputs: Sequence[Tensor], own: Tensor, rows: Integers) -> Floats:
+    def __call__(self, outputs: Sequence[Tensor], unchanged: Tensor, rows: Integers) -> Floats:
         """Return effects ``(names, b, quantities, V)``.
 
         Args:
             outputs: of each coalition ``(b, K)``.
-            own: the rows' outputs as they are ``(b, K)``.
+            unchanged: the rows' outputs as they are ``(b, K)``.
             rows: their numbers ``(b,)``.
         """
-        settled = [settle(one, own, self.noise) for one in outputs]
+        settled = [settle(one, unchanged, self.noise) for one in outputs]
         for place, smaller in enumerate(self.play.within):
             # A path that the head does not read thereby adds exactly 0 to a coalition, as it does alone.
             for other in smaller:
                 settled[place] = settle(settled[place], settled[other], self.noise)
         changes = np.empty((len(rows), len(settled), self.value.width))
-        together = max(1, _MEASURED // max(own.numel(), 1))
+        together = max(1, _MEASURED // max(unchanged.numel(), 1))
         for first in range(0, len(settled), together):
             some = settled[first : first + together]
-            measured = self.value(torch.cat(some), np.tile(rows, len(some)), own.repeat(len(some), 1))
+            measured = self.value(torch.cat(some), np.tile(rows, len(some)), unchanged.repeat(len(some), 1))
             changes[:, first : first + together] = measured.reshape(len(some), len(rows), -1).swapaxes(0, 1)
         changes -= self.base[rows - self.start][:, None]
         effects: Floats = np.einsum("jqs,bsv->jbqv", self.play.combine, changes)
         for mine, steps in zip(effects, self.play.steps, strict=False):
-            mine[self._unmoved(outputs, own, steps)] = 0.0
+            mine[self._unmoved(outputs, unchanged, steps)] = 0.0
         return effects
 
     def nothing(self, count: int) -> Floats:
@@ -179,11 +182,11 @@ class Effects:
         names, quantities, _ = self.play.combine.shape
         return np.zeros((names, count, quantities, self.value.width))
 
-    def _unmoved(self, outputs: Sequence[Tensor], own: Tensor, steps: Integers) -> npt.NDArray[np.bool_]:
+    def _unmoved(self, outputs: Sequence[Tensor], unchanged: Tensor, steps: Integers) -> npt.NDArray[np.bool_]:
         """Return the rows whose output no step changes by more than rounding, ``(b,)``."""
-        unmoved = np.ones(len(own), dtype=bool)
+        unmoved = np.ones(len(unchanged), dtype=bool)
         for taken, before in steps.tolist():
-            left = own if before < 0 else outputs[before]
+            left = unchanged if before < 0 else outputs[before]
             unmoved &= (settle(outputs[taken], left, noise=self.noise) == left).all(dim=1).cpu().numpy()
             if not unmoved.any():
                 break
@@ -237,8 +240,8 @@ class Game:
         with self.request.subject.open():
             for rows in self.back_end.blocks(span):
                 with self.back_end.mode():
-                    own = self.back_end.base(rows)
-                    base = self.value(own, rows, own)
+                    unchanged = self.back_end.base(rows)
+                    base = self.value(unchanged, rows, unchanged)
 
                 def one(play: Play, rows: slice = rows, base: Floats = base) -> None:
                     with self.back_end.mode():

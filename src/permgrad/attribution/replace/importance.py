@@ -250,10 +250,10 @@ def play_rows(request: Request, plays: Plays, label: str) -> RowEffects:
     sums, squares = np.zeros(shape), np.zeros(shape)
     place = {name: index for index, name in enumerate(request.space.names)}
 
-    def collect(name: str, rows: Integers, donors: Integers, effects: Floats) -> None:  # noqa: ARG001 — the collector's form
+    def collect(player: str, rows: Integers, donors: Integers, effects: Floats) -> None:  # noqa: ARG001 — the collector's form
         turned = effects.swapaxes(1, 2)
-        sums[rows, place[name]] += turned
-        squares[rows, place[name]] += turned**2
+        sums[rows, place[player]] += turned
+        squares[rows, place[player]] += turned**2
 
     value = ReadoutValue(request.subject, request.output, request.targets)
     game = Game(request, value, plays.fixed)

@@ -45,8 +45,8 @@ def _spread_classes(groups: Integers, classes: npt.NDArray[np.integer], order: I
     """Exchange a row of each class that lies in one group alone with one of another group, in place."""
 
     def alone(label: int) -> bool:
-        own = groups[classes == label]
-        return len(own) > 1 and bool((own == own[0]).all())
+        groups_of_class = groups[classes == label]
+        return len(groups_of_class) > 1 and bool((groups_of_class == groups_of_class[0]).all())
 
     for label in np.unique(classes).tolist():
         if not alone(label):

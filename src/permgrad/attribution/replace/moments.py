@@ -101,18 +101,18 @@ class PairMoments:
             donated = np.bincount(flat, weights=column[has_donor], minlength=size)
             self.donor_sum[:, quantity] += donated.reshape(self.classes, -1)
             # Only pairs with a donor are counted twice in S, so only their noise is taken off again.
-            own, own_group = column[has_donor], group[has_donor]
-            self.square_sum[:, quantity] += np.bincount(own_group, weights=own * own, minlength=self.classes)
+            lent, own_group = column[has_donor], group[has_donor]
+            self.square_sum[:, quantity] += np.bincount(own_group, weights=lent * lent, minlength=self.classes)
             self.square_cross[:, quantity] += np.bincount(
-                own_group, weights=own * weight[has_donor], minlength=self.classes
+                own_group, weights=lent * weight[has_donor], minlength=self.classes
             )
         self.weight_squares += np.bincount(group[has_donor], weights=weight[has_donor] ** 2, minlength=self.classes)
         self.pairs += count
 
     def merge(self, other: PairMoments) -> PairMoments:
         """Add another partition's sums to these, in place, and return self."""
-        own = (self.receivers, self.donors, self.shared, self.classes, self.quantities)
-        if own != (other.receivers, other.donors, other.shared, other.classes, other.quantities):
+        sizes = (self.receivers, self.donors, self.shared, self.classes, self.quantities)
+        if sizes != (other.receivers, other.donors, other.shared, other.classes, other.quantities):
             raise InputError("moments can be merged only if they describe the same rows, donors and classes")
         newly_seen = (self.receiver_weight == 0) & (other.receiver_weight > 0)
         self.receiver_class[newly_seen] = other.receiver_class[newly_seen]

@@ -129,8 +129,8 @@ def plays_beside_others(space: PlayerSpace) -> Plays:
     combine = np.array([[[1.0, 0.0, 0.0], [0.0, -1.0, 1.0]]])
     plays = []
     for index, name in enumerate(space.names):
-        others, alone = modality != modality[index], everyone == index
-        mask = np.stack([alone, others, others | alone])[..., None]
+        elsewhere, alone = modality != modality[index], everyone == index
+        mask = np.stack([alone, elsewhere, elsewhere | alone])[..., None]
         plays.append(Play(name, (name,), everyone, mask, combine, within=((), (), (1,))))
     return Plays(("total", "others_replaced"), tuple(plays))
 
@@ -207,11 +207,11 @@ def _sampled_coalitions(seed: int, count: int, permutations: int = 128) -> tuple
 def _steps(coalitions: Booleans, player: int) -> Integers:
     """Return every pair of coalitions that differ in one player alone."""
     position = {row.tobytes(): index for index, row in enumerate(coalitions)}
-    found = []
+    steps = []
     for index in np.flatnonzero(coalitions[:, player]):
         without = coalitions[index].copy()
         without[player] = False
         before = position.get(without.tobytes(), None if without.any() else -1)
         if before is not None:
-            found.append((index, before))
-    return np.array(found, dtype=np.int64)
+            steps.append((index, before))
+    return np.array(steps, dtype=np.int64)

@@ -105,19 +105,19 @@ def resolve_scorers(scoring: Any) -> dict[str, Callable[..., float]]:
         ]
     if not items:
         raise InputError("scoring must name at least one scorer, however: it is empty; pass for example 'roc_auc'")
-    found: dict[str, Callable[..., float]] = {}
+    scorers: dict[str, Callable[..., float]] = {}
     for name, scorer in items:
         if isinstance(scorer, str):
             check_choice("scoring", scorer, get_scorer_names())
-            found[str(name)] = get_scorer(scorer)
+            scorers[str(name)] = get_scorer(scorer)
         elif callable(scorer):
-            found[str(name)] = scorer
+            scorers[str(name)] = scorer
         else:
             raise InputError(
                 f"a scorer must be a name or a callable (estimator, X, y), however: {shown(scorer)}; pass for example "
                 "'roc_auc'"
             )
-    return found
+    return scorers
 
 
 def explain_scores(request: Request, method: str) -> Explanation:
@@ -192,9 +192,9 @@ class _Falls:
     def __init__(self, shape: tuple[int, int, int]) -> None:
         self.mean, self.std, self.effective = np.zeros(shape), np.zeros(shape), np.ones(shape)
 
-    def take(self, position: int, found: tuple[Floats, Floats, Floats]) -> None:
+    def take(self, position: int, estimates: tuple[Floats, Floats, Floats]) -> None:
         """Set one player's numbers."""
-        self.mean[position], self.std[position], self.effective[position] = found
+        self.mean[position], self.std[position], self.effective[position] = estimates
 
 
 class _Pairs:
@@ -245,15 +245,15 @@ class _Judge:
 
     def _scores_without(self, predictions: Floats, receivers: Integers) -> Floats:
         """Score what a group leaves, ``(scorers,)``; NaN, and kept in mind why, where that is no number."""
-        found = []
+        scores = []
         for name in self.scorers:
             score = self._score(name, predictions, receivers) if len(receivers) else ValueError("no row is left")
             if isinstance(score, Exception) or not np.isfinite(score):
                 reason = _in_short(score) if isinstance(score, Exception) else f"it is {score}"
                 self._undefined.setdefault(name, reason)
                 score = np.nan
-            found.append(score)
-        return np.array(found, dtype=np.float64)
+            scores.append(score)
+        return np.array(scores, dtype=np.float64)
 
     def _score(self, name: str, predictions: Floats, receivers: Integers) -> float | Exception:
         rows = np.arange(len(receivers))
@@ -271,8 +271,8 @@ class _Judge:
 
     def tell_of_undefined(self) -> None:
         """Warn once of the scores that have no standard error, as they are undefined without some rows."""
-        known = dict(zip(self.scorers, self.base_scores.tolist(), strict=True))
-        names = [name for name in self._undefined if np.isfinite(known[name])]
+        scores = dict(zip(self.scorers, self.base_scores.tolist(), strict=True))
+        names = [name for name in self._undefined if np.isfinite(scores[name])]
         if names:
             warn_user(
                 "a standard error needs the score without each group of rows, however: without some of them it is "
@@ -288,8 +288,8 @@ class _Judge:
         if not changes.any():
             # Nothing is scored: two equal scores of other numbers of rows may differ by rounding.
             return np.zeros(shape), np.zeros(shape), np.full(shape, float(groups))
-        whole = [self.base_scores - self._scores(one, receivers) for one in self._edited(receivers, changes)]
-        mean = np.stack(whole, axis=1) @ combine.T
+        falls = [self.base_scores - self._scores(one, receivers) for one in self._edited(receivers, changes)]
+        mean = np.stack(falls, axis=1) @ combine.T
         has_donor = donors >= 0
         of_donor = np.where(has_donor, self.donor_groups[np.maximum(donors, 0)], -1)
 
@@ -324,14 +324,14 @@ class _Judge:
             memberships: the group of each pair ``(pairs,)``, −1 where it has none; a pair may have several, and is left
                 out with each of them.
         """
-        kept = []
-        for group in range(max(int(own.max()) for own in memberships) + 1):
-            stays = np.logical_and.reduce([own != group for own in memberships])
+        left_out = []
+        for group in range(max(int(membership.max()) for membership in memberships) + 1):
+            stays = np.logical_and.reduce([membership != group for membership in memberships])
             rows = receivers[stays]
             before = self._scores_without(self.base[rows], rows)
             falls = [before - self._scores_without(one, rows) for one in self._edited(rows, changes[stays])]
-            kept.append(np.stack(falls, axis=1) @ combine.T)
-        return jackknife_variance(np.stack(kept))
+            left_out.append(np.stack(falls, axis=1) @ combine.T)
+        return jackknife_variance(np.stack(left_out))
 
     def _edited(self, receivers: Integers, changes: Floats) -> Iterator[Floats]:
         """Yield the predictions of each coalition, ``(pairs, outputs)``."""

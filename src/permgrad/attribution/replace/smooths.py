@@ -55,11 +55,11 @@ class Curve:
         self.low, self.high = float(values.min()), float(values.max())
         inner = np.unique(inner[(inner > self.low) & (inner < self.high)][::1])
         gap = (self.high - self.low) / (20 * number)
-        kept = [self.low]
+        knots_kept = [self.low]
         for knot in inner:
-            if knot - kept[-1] > gap and self.high - knot > gap:
-                kept.append(float(knot))
-        knots = np.concatenate([[self.low] * 4, kept[1:], [self.high] * 4])
+            if knot - knots_kept[-1] > gap and self.high - knot > gap:
+                knots_kept.append(float(knot))
+        knots = np.concatenate([[self.low] * 4, knots_kept[1:], [self.high] * 4])
         size = len(knots) - 4
         # Second divided differences at the basis functions' own places: 0 for lines, large for what bends much.
         places = np.array([knots[at + 1 : at + 4].mean() for at in range(size)]) / (self.high - self.low)
@@ -88,8 +88,8 @@ class Curve:
     def _raw(self, values: Floats) -> Floats:
         inside = np.clip(values, self.low, self.high)
         beyond = (values - inside)[:, None]
-        found: Floats = self._spline(inside)
-        return found + beyond * self._slope(inside) if beyond.any() else found
+        curves: Floats = self._spline(inside)
+        return curves + beyond * self._slope(inside) if beyond.any() else curves
 
     def __call__(self, values: Floats) -> Floats:
         """Return the functions at ``values``, ``(rows, functions)``; straight on outside the range fitted."""
@@ -120,8 +120,8 @@ class Columns:
         """Return the curve of a column; None where a line is all that its values allow."""
         if column not in self._curves:
             values = self.z[:, column]
-            many = len(np.unique(values)) >= DISTINCT
-            made = Curve(values) if many else None
+            curved = len(np.unique(values)) >= DISTINCT
+            made = Curve(values) if curved else None
             self._curves[column] = made if made is not None and made.width else None
         return self._curves[column]
 
@@ -136,8 +136,8 @@ class Columns:
             values = self.x[:, column]
             order = np.sort(values)
             place = (np.searchsorted(order, values) + np.searchsorted(order, values, side="right")) / (2 * len(values))
-            found = np.cos(np.pi * place[:, None] * np.arange(1, WAVES + 1))
-            self._waves[column] = found - found.mean(axis=0) if self.varying[column] else None
+            cosines = np.cos(np.pi * place[:, None] * np.arange(1, WAVES + 1))
+            self._waves[column] = cosines - cosines.mean(axis=0) if self.varying[column] else None
         return self._waves[column]
 
     def functions(self, column: int, values: Floats, count: int) -> Floats:
@@ -194,7 +194,7 @@ class SmoothModel:
 
     def _more_curves(self, z: Floats, left: Floats) -> bool:
         """Add the curves that what is left shows most of; return whether there were any."""
-        found = []
+        candidates = []
         for at, column in enumerate(self.known):
             curve = self.columns.curve(int(column)) if (at,) not in self.parts else None
             if curve is None:
@@ -206,25 +206,25 @@ class SmoothModel:
             # About a normal deviate: the F statistic's numerator under no effect is chi squared over its freedom.
             clear = (share * len(left) - size) / np.sqrt(2 * size)
             if clear > _CURVE_Z:
-                found.append((clear, at, bends))
-        found.sort(key=lambda entry: -entry[0])
+                candidates.append((clear, at, bends))
+        candidates.sort(key=lambda entry: -entry[0])
         room = _CURVES - sum(len(part) == 1 for part in self.parts)
-        for _, at, bends in found[:room]:
+        for _, at, bends in candidates[:room]:
             self.parts.append((at,))
             self._add(bends)
-        return bool(found[:room])
+        return bool(candidates[:room])
 
     def _waves(self) -> list[tuple[int, Floats]]:
         """Return the positions of the columns that vary, with bounded functions of each ``(rows, waves)``."""
         waves = [self.columns.waves(int(column)) for column in self.known]
-        return [(at, own[self.rows]) for at, own in enumerate(waves) if own is not None]
+        return [(at, wave[self.rows]) for at, wave in enumerate(waves) if wave is not None]
 
     def _more_surfaces(self, z: Floats, left: Floats) -> bool:
         """Add surfaces over the pairs of columns whose products what is left follows."""
         waves = self._waves()
         if len(waves) < 2:
             return False
-        both = np.concatenate([own for _, own in waves], axis=1)
+        both = np.concatenate([wave for _, wave in waves], axis=1)
         clear = clearness(both * (left - left.mean())[:, None], both)
         size = len(waves)
         clear = clear.reshape(size, WAVES, size, WAVES).max(axis=(1, 3))
@@ -234,7 +234,7 @@ class SmoothModel:
 
     def _more_of_three(self, z: Floats, left: Floats) -> bool:
         """Add functions of three columns whose products what is left follows, where columns are few."""
-        waves = [(at, own[:, 0]) for at, own in self._waves()]
+        waves = [(at, wave[:, 0]) for at, wave in self._waves()]
         if not 3 <= len(waves) <= TRIPLES:
             return False
         triples = list(combinations(range(len(waves)), 3))
@@ -260,8 +260,8 @@ class SmoothModel:
             return [curve(z[:, part[0]])]
         products = np.ones((len(z), 1))
         for at in part:
-            own = self.columns.functions(int(self.known[at]), z[:, at], _RANKS[len(part)])
-            products = (products[:, :, None] * own[:, None, :]).reshape(len(z), -1)
+            functions = self.columns.functions(int(self.known[at]), z[:, at], _RANKS[len(part)])
+            products = (products[:, :, None] * functions[:, None, :]).reshape(len(z), -1)
         return [products[:, :1], products[:, 1:]]
 
     def _settle(self) -> Floats:
@@ -287,8 +287,8 @@ class SmoothModel:
     def scaled_design(self, x: Floats) -> Floats:
         """Return the parts' functions at ``x`` ``(rows, known)``, scaled so that one penalty of 1 holds back all."""
         used = np.flatnonzero(np.isfinite(self.penalty))
-        found: Floats = self._designed(x)[:, used] / np.sqrt(self.penalty[used])
-        return found
+        scaled: Floats = self._designed(x)[:, used] / np.sqrt(self.penalty[used])
+        return scaled
 
     def fit(self, chosen: Rows) -> Callable[[Floats], Floats]:
         """Solve for the coefficients on the chosen rows; the predictor takes ``x`` ``(rows, known)``."""
@@ -300,8 +300,8 @@ class SmoothModel:
         coefficients = np.linalg.lstsq(gram, design.T @ (target - level), rcond=None)[0]
 
         def predict(x: Floats) -> Floats:
-            found: Floats = (self._designed(x)[:, used] - centre) @ coefficients + level
-            return found
+            predicted: Floats = (self._designed(x)[:, used] - centre) @ coefficients + level
+            return predicted
 
         return predict
 
@@ -348,15 +348,15 @@ def penalties(design: Floats, target: Floats, sizes: list[int]) -> tuple[Floats,
         coefficients[:] = 0.0
         if not len(used):
             break
-        own = block[used]
-        inverse = np.linalg.inv(gram[np.ix_(used, used)] + np.diag(penalty[own]))
-        found = inverse @ moment[used]
-        coefficients[used] = found
-        spent = np.bincount(own, weights=1 - penalty[own] * np.diag(inverse), minlength=len(sizes))
+        blocks = block[used]
+        inverse = np.linalg.inv(gram[np.ix_(used, used)] + np.diag(penalty[blocks]))
+        solution = inverse @ moment[used]
+        coefficients[used] = solution
+        spent = np.bincount(blocks, weights=1 - penalty[blocks] * np.diag(inverse), minlength=len(sizes))
         spent = np.clip(spent, 1e-9, None)
-        error = squares - 2 * float(found @ moment[used]) + float(found @ gram[np.ix_(used, used)] @ found)
-        noise = max(error, 1e-12 * squares) / max(rows - 1 - spent[np.unique(own)].sum(), 0.1 * rows)
-        size = np.bincount(own, weights=found**2, minlength=len(sizes))
+        error = squares - 2 * float(solution @ moment[used]) + float(solution @ gram[np.ix_(used, used)] @ solution)
+        noise = max(error, 1e-12 * squares) / max(rows - 1 - spent[np.unique(blocks)].sum(), 0.1 * rows)
+        size = np.bincount(blocks, weights=solution**2, minlength=len(sizes))
         with np.errstate(divide="ignore"):
             new = np.where(np.isfinite(penalty), noise * spent / np.maximum(size, 1e-300), np.inf)
         new = np.where(new > _LEFT_OUT * rows, np.inf, np.maximum(new, 1e-9 * rows))

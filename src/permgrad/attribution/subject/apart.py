@@ -55,24 +55,26 @@ def check_apart(predict: Predict, rows: Sequence[Tensor], outputs: Tensor) -> No
         moved, largest = _moved_by_mixed(predict, few, alone)
         seen.append(moved)
         rounding = max(rounding, largest)
-    told = f"{max(seen):.3g}, where outputs range over {_spread(outputs):.3g}"
+    moved_by = f"{max(seen):.3g}, where outputs range over {_spread(outputs):.3g}"
     if max(seen) > max(rounding, _SHARE * _spread(outputs)):
         raise InputError(
             "a row's output must depend on that row alone, however: it changes with the rows beside it in the batch "
-            f"(by {told}); take out what mixes rows (a mean, sort or attention over the first dimension, batch "
+            f"(by {moved_by}); take out what mixes rows (a mean, sort or attention over the first dimension, batch "
             "normalisation without running statistics), or, if it is rounding, pass the network and its inputs in "
             "float64"
         )
     if max(seen) > rounding:
         warn_user(
             "a row's output should depend on that row alone, however: it changes with the rows beside it in the "
-            f"batch (by {told}), so that values are no more exact than that; take out what mixes rows, or, if it is "
-            "rounding, pass the network and its inputs in float64"
+            f"batch (by {moved_by}), so that values are no more exact than that; take out what mixes rows, or, if it "
+            "is rounding, pass the network and its inputs in float64"
         )
 
 
 def _in_batches_of(predict: Predict, rows: Sequence[Tensor], size: int) -> Tensor:
-    return torch.cat([predict([own[begin : begin + size] for own in rows]) for begin in range(0, len(rows[0]), size)])
+    return torch.cat(
+        [predict([tensor[begin : begin + size] for tensor in rows]) for begin in range(0, len(rows[0]), size)]
+    )
 
 
 def _moved_by_mixed(predict: Predict, few: Sequence[Tensor], alone: Tensor) -> tuple[float, float]:
@@ -94,9 +96,9 @@ def _mixed(tensor: Tensor, position: int) -> Tensor:
     """Return rows that take every second value, every third and so on from the next row."""
     rows = torch.arange(_FEW_MIXED, device=tensor.device)
     flat = tensor.reshape(len(tensor), -1)
-    own, other = (flat[(rows + shift) % len(flat)] for shift in (0, 1))
+    first, other = (flat[(rows + shift) % len(flat)] for shift in (0, 1))
     taken = (torch.arange(flat.shape[1], device=flat.device) + position) % (rows[:, None] + 2) == 1
-    return torch.where(taken, other, own).reshape(_FEW_MIXED, *tensor.shape[1:])
+    return torch.where(taken, other, first).reshape(_FEW_MIXED, *tensor.shape[1:])
 
 
 def _beside_zeros(predict: Predict, row: Sequence[Tensor], alone: Tensor) -> float:
@@ -109,14 +111,14 @@ def _beside_zeros(predict: Predict, row: Sequence[Tensor], alone: Tensor) -> flo
 
 
 def _spread(outputs: Tensor) -> float:
-    known = outputs[torch.isfinite(outputs).all(dim=1)].double()
-    return float((known.amax(dim=0) - known.amin(dim=0)).max()) if len(known) else 0.0
+    finite = outputs[torch.isfinite(outputs).all(dim=1)].double()
+    return float((finite.amax(dim=0) - finite.amin(dim=0)).max()) if len(finite) else 0.0
 
 
 def _rounding(outputs: Tensor) -> float:
     """Return the largest change that may be rounding."""
-    known = outputs[torch.isfinite(outputs)].double()
-    largest = float(known.abs().max()) if len(known) else 0.0
+    finite = outputs[torch.isfinite(outputs)].double()
+    largest = float(finite.abs().max()) if len(finite) else 0.0
     return min(1024 * torch.finfo(outputs.dtype).eps, 0.02) * largest
 
 

@@ -82,7 +82,7 @@ def cut_into_branches(subject: NetworkSubject, inputs: Sequence[Tensor]) -> Bran
     except Exception:  # noqa: BLE001 — whatever the user's code does under tracing, the whole network still runs
         return None
     few = [tensor[:2] for tensor in inputs]
-    per_row = sum(t.element_size() * t[0].numel() for k, own in enumerate(few) for t in cut.embed(k, own))
+    per_row = sum(t.element_size() * t[0].numel() for k, row in enumerate(few) for t in cut.embed(k, row))
     return cut if per_row * len(inputs[0]) <= _MOST_BYTES else None
 
 
@@ -97,7 +97,7 @@ def _trace(subject: NetworkSubject, count: int) -> BranchCut | None:
         if node.op == "placeholder":
             depends[node] = frozenset({position[node.target]}) if node.target in position else frozenset()
         else:
-            depends[node] = frozenset().union(*(depends[own] for own in node.all_input_nodes))
+            depends[node] = frozenset().union(*(depends[source] for source in node.all_input_nodes))
     frontier = _frontier(depends, count)
     if not all(frontier) or all(node.op == "placeholder" for nodes in frontier for node in nodes):
         return None
@@ -170,7 +170,7 @@ def _agrees(cut: BranchCut, inputs: Sequence[Tensor], count: int) -> bool:
             if any(not isinstance(one, Tensor) or one.ndim == 0 or len(one) != count for one in embedding):
                 return False
             embeddings.append(tuple(one.roll(shift, dims=0) for one in embedding))
-        whole, joined = cut.subject.forward(mixed), cut.fuse(embeddings)
-    scale = max(1.0, float(whole.abs().max()))
-    tolerance = _SAME if whole.dtype in (torch.float32, torch.float64) else 1e-2
-    return whole.shape == joined.shape and float((whole - joined).abs().max()) <= tolerance * scale
+        expected, joined = cut.subject.forward(mixed), cut.fuse(embeddings)
+    scale = max(1.0, float(expected.abs().max()))
+    tolerance = _SAME if expected.dtype in (torch.float32, torch.float64) else 1e-2
+    return expected.shape == joined.shape and float((expected - joined).abs().max()) <= tolerance * scale

@@ -52,9 +52,9 @@ def at_layer(
     background = rows if donors is inputs else inner.lift(donors)
     space = build_space(inner.names, rows[: inner.calls], (None,) * inner.calls, segments, inner.readings())
     modality = _modalities(inner, inputs, donors, space)
-    rest = tuple(torch.full(tuple(tensor.shape[1:]), NOBODY, dtype=torch.int64) for tensor in rows[inner.calls :])
-    whole = PlayerSpace(space.names, modality, inner.input_names, (*space.segments, *rest))
-    return inner, rows, background, whole
+    further = tuple(torch.full(tuple(tensor.shape[1:]), NOBODY, dtype=torch.int64) for tensor in rows[inner.calls :])
+    everything = PlayerSpace(space.names, modality, inner.input_names, (*space.segments, *further))
+    return inner, rows, background, everything
 
 
 class InnerSubject(NetworkSubject):
@@ -125,8 +125,8 @@ class InnerSubject(NetworkSubject):
 
     def readings(self) -> dict[int, str]:
         """Return what the layers behind take the activations for; embeddings and their like are sequences."""
-        known = dict.fromkeys(range(self.calls), "tokens") if isinstance(self.layer, _VECTORS) else {}
-        return known | super().readings()
+        sequences = dict.fromkeys(range(self.calls), "tokens") if isinstance(self.layer, _VECTORS) else {}
+        return sequences | super().readings()
 
     def branches(self, inputs: Sequence[Tensor]) -> None:
         """Return None: what is left behind a layer runs whole."""
@@ -138,39 +138,41 @@ class InnerSubject(NetworkSubject):
     def lift(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return the layer's output for rows, one tensor per call, and the inputs that are still needed."""
         count = len(inputs[0])
-        found: list[Tensor] = []
+        lifted: list[Tensor] = []
 
         def work(part: slice) -> None:
             with torch.no_grad():
                 captured, _ = self._capture(tuple(tensor[part] for tensor in inputs))
-            if not found:
-                found.extend(one.new_empty(count, *one.shape[1:]) for one in captured)
-            for whole, one in zip(found, captured, strict=True):
-                whole[part] = one
+            if not lifted:
+                lifted.extend(one.new_empty(count, *one.shape[1:]) for one in captured)
+            for target, one in zip(lifted, captured, strict=True):
+                target[part] = one
 
         with self.open():
             size = rows_at_once(self.device, on_processor=_BATCH, on_accelerator=_BATCH_ACCELERATOR)
             in_batches(count, min(size, self.outer.most_rows()), work)
-        return (*found, *(inputs[position] for position in self._kept))
+        return (*lifted, *(inputs[position] for position in self._kept))
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the output, given the layer's output and the inputs that are still needed."""
-        activations, rest = tensors[: self.calls], dict(zip(self._kept, tensors[self.calls :], strict=True))
+        activations, inputs = tensors[: self.calls], dict(zip(self._kept, tensors[self.calls :], strict=True))
         activations = [tensor.to(self.device, copy=tensor.device == self.device) for tensor in activations]
         if self._suffix is not None:
-            return self._call_suffix(activations, rest)
+            return self._call_suffix(activations, inputs)
         pending = iter(activations)
         me = get_ident()
         # Other threads may be calling the layer for themselves.
         handle = self.layer.register_forward_hook(lambda *_: next(pending) if get_ident() == me else None)
         try:
-            return self.outer.forward([rest[position] for position in range(len(self.outer.input_names))])
+            return self.outer.forward([inputs[position] for position in range(len(self.outer.input_names))])
         finally:
             handle.remove()
 
-    def _call_suffix(self, activations: Sequence[Tensor], rest: dict[int, Tensor]) -> Tensor:
+    def _call_suffix(self, activations: Sequence[Tensor], inputs: dict[int, Tensor]) -> Tensor:
         rows = len(activations[0])
-        given = [rest[k].to(self.device).clone() if k in rest else None for k in range(len(self.outer.input_names))]
+        values = [
+            inputs[k].to(self.device).clone() if k in inputs else None for k in range(len(self.outer.input_names))
+        ]
         extra = {f"{_PLACE}{call}": activation for call, activation in enumerate(activations)}
         suffix = self._suffix
 
@@ -178,7 +180,7 @@ class InnerSubject(NetworkSubject):
             return suffix.forward(*args, **kwargs, **extra)  # type: ignore[union-attr]
 
         with self.theirs(activations, ["activation"] * len(activations)):
-            returned = self.outer.form.call(function, given)  # type: ignore[arg-type]
+            returned = self.outer.form.call(function, values)  # type: ignore[arg-type]
         return self.taken(returned, rows)
 
     # ---- finding out -------------------------------------------------------------------------------------------------
@@ -263,13 +265,13 @@ def _cut(outer: NetworkSubject, layer: str, calls: int) -> tuple[fx.GraphModule 
         suffix = tracer.as_module(graph)
     except Exception:  # noqa: BLE001 — whatever the user's code does under tracing, the whole network still runs
         return None, None
-    own = [node for node in graph.nodes if node.op == "placeholder" and not node.target.startswith(_PLACE)]
-    used = {str(node.target).lstrip("*") for node in own if node.users}
+    passed = [node for node in graph.nodes if node.op == "placeholder" and not node.target.startswith(_PLACE)]
+    used = {str(node.target).lstrip("*") for node in passed if node.users}
     if not used:
         return suffix, ()
-    if outer.form.passing == "whole" or any(str(node.target).startswith("*") for node in own):
+    if outer.form.passing == "whole" or any(str(node.target).startswith("*") for node in passed):
         return suffix, tuple(range(len(outer.input_names)))
-    return suffix, _positions(outer, [str(node.target) for node in own], used)
+    return suffix, _positions(outer, [str(node.target) for node in passed], used)
 
 
 def _positions(outer: NetworkSubject, parameters: list[str], used: set[str]) -> tuple[int, ...]:
@@ -300,7 +302,7 @@ def _modalities(
         return (outer.input_names[0],) * len(space)
     most = min(_PROBE_ROWS, len(inputs[0]), len(donors[0]))
     depends = with_fewer(most, partial(_depends, inner, inputs, donors, space))
-    return tuple("+".join(own) if own else CONSTANT for own in depends)
+    return tuple("+".join(inputs_of) if inputs_of else CONSTANT for inputs_of in depends)
 
 
 def _depends(
@@ -310,12 +312,12 @@ def _depends(
     outer = inner.outer
     rows = [tensor[:count] for tensor in inputs]
     # Another row for each: the background's rows backwards, which are others also where both are the same rows.
-    others = [tensor[-count:].flip(0) for tensor in donors]
+    replacements = [tensor[-count:].flip(0) for tensor in donors]
     depends: list[list[str]] = [[] for _ in space.names]
     with torch.no_grad(), inner.open():
         before, _ = inner._capture(rows)  # noqa: SLF001 — the same concept, in the same file
         for position, name in enumerate(outer.input_names):
-            edited = [others[k].to(own.device) if k == position else own for k, own in enumerate(rows)]
+            edited = [replacements[k].to(own.device) if k == position else own for k, own in enumerate(rows)]
             after, _ = inner._capture(edited)  # noqa: SLF001 — as above
             moved = [_changed(one, two)[None] for one, two in zip(before, after, strict=True)]
             changed = space.sums(moved)[0]

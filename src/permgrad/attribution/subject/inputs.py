@@ -83,8 +83,8 @@ class InputForm:
             leaves, tensors = (Leaf(self.names[0], (0,), columns, loose),), (tensor,)
         else:
             leaves, tensors, _ = _flatten(inputs, self.names, dtype)
-        own, other = [leaf.place for leaf in self.leaves], [leaf.place for leaf in leaves]
-        if len(own) != len(other) or any(place not in other for place in own):
+        expected, other = [leaf.place for leaf in self.leaves], [leaf.place for leaf in leaves]
+        if len(expected) != len(other) or any(place not in other for place in expected):
             shown = ", ".join(str(leaf.place[0]) for leaf in leaves) or "nothing"
             raise InputError(
                 "further rows must be laid out like the inputs, as the same dict, tuple or table "
@@ -92,8 +92,8 @@ class InputForm:
                 "structure"
             )
         # A dict may name its parts in any order.
-        leaves = tuple(leaves[other.index(place)] for place in own)
-        tensors = tuple(tensors[other.index(place)] for place in own)
+        leaves = tuple(leaves[other.index(place)] for place in expected)
+        tensors = tuple(tensors[other.index(place)] for place in expected)
         for mine, theirs in zip(self.leaves, leaves, strict=True):
             if mine.columns is not None and theirs.columns is not None and mine.columns != theirs.columns:
                 raise InputError(
@@ -193,12 +193,12 @@ def shapes_in_words(names: Sequence[str], tensors: Sequence[Tensor]) -> str:
     )
 
 
-def in_type_of(name: str, own: Tensor, other: Tensor) -> Tensor:
+def in_type_of(name: str, like: Tensor, other: Tensor) -> Tensor:
     """Return further rows in the type of the rows explained; whole numbers are never made by cutting off.
 
     Args:
         name: of the input.
-        own: the rows explained.
+        like: the rows explained.
         other: the further rows.
 
     Raises:
@@ -208,23 +208,23 @@ def in_type_of(name: str, own: Tensor, other: Tensor) -> Tensor:
         >>> in_type_of("x", torch.tensor([1, 2]), torch.tensor([3.0])).tolist()
         [3]
     """
-    if own.is_floating_point() or other.dtype == own.dtype:
-        return other.to(own.dtype)
+    if like.is_floating_point() or other.dtype == like.dtype:
+        return other.to(like.dtype)
     numbers = other.double() if other.is_floating_point() else other.long()
-    low, high = (0, 1) if own.dtype == torch.bool else (torch.iinfo(own.dtype).min, torch.iinfo(own.dtype).max)
+    low, high = (0, 1) if like.dtype == torch.bool else (torch.iinfo(like.dtype).min, torch.iinfo(like.dtype).max)
     if other.is_floating_point():
         # The largest 64-bit numbers are no doubles; the next power of two is one.
         fits = (numbers >= low) & (numbers < high + 1) & (numbers == numbers.floor())
     else:
         fits = (numbers >= low) & (numbers <= min(high, torch.iinfo(torch.int64).max))
     if not bool(fits.all()):
-        kind = str(own.dtype).removeprefix("torch.")
+        kind = str(like.dtype).removeprefix("torch.")
         raise InputError(
             f"further rows of {name!r} must be numbers that the type of the rows explained can hold ({kind}), "
             f"however: they hold {numbers[~fits][0].item():.7g}; pass the rows explained as floats too, or further "
             "rows of whole numbers within that type"
         )
-    return other.to(own.dtype)
+    return other.to(like.dtype)
 
 
 # ---- the forward's parameters ----------------------------------------------------------------------------------------
@@ -259,7 +259,11 @@ def _positional(parameters: list[tuple[str, inspect.Parameter]]) -> list[str] | 
 def _required(parameters: list[tuple[str, inspect.Parameter]]) -> list[str]:
     """Return the names of parameters that must be passed."""
     any_number = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return [name for name, own in parameters if own.kind not in any_number and own.default is inspect.Parameter.empty]
+    return [
+        name
+        for name, parameter in parameters
+        if parameter.kind not in any_number and parameter.default is inspect.Parameter.empty
+    ]
 
 
 def _ways_of_places(inputs: Sequence[Any], parameters: list[tuple[str, inspect.Parameter]]) -> tuple[Passing, ...]:
@@ -276,9 +280,9 @@ def _ways_of_keys(keys: list[str], parameters: list[tuple[str, inspect.Parameter
     Raises:
         InputError: the forward cannot be called with it.
     """
-    any_keyword = any(own.kind is inspect.Parameter.VAR_KEYWORD for _, own in parameters)
+    any_keyword = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for _, parameter in parameters)
     any_number = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    names = [name for name, own in parameters if own.kind not in any_number]
+    names = [name for name, parameter in parameters if parameter.kind not in any_number]
     required, positional = _required(parameters), _positional(parameters)
     strange = [key for key in keys if key not in names]
     missing = [name for name in required if name not in keys]
@@ -389,8 +393,8 @@ def _tensor(value: Any, name: str, dtype: torch.dtype) -> tuple[Tensor, tuple[st
                     f"a network's table must hold numbers, however: column {column!r} of {name!r} does not ({kind}); "
                     "encode it as the network expects it"
                 )
-        whole = all(pd.api.types.is_integer_dtype(kind) for kind in value.dtypes) and not value.isna().any(axis=None)
-        value = value.to_numpy(dtype=np.int64, na_value=0) if whole else value.to_numpy(np.float64, na_value=np.nan)
+        integers = all(pd.api.types.is_integer_dtype(kind) for kind in value.dtypes) and not value.isna().any(axis=None)
+        value = value.to_numpy(dtype=np.int64, na_value=0) if integers else value.to_numpy(np.float64, na_value=np.nan)
     array = _array(value, name)
     if array.dtype.kind not in "fiub":
         raise InputError(

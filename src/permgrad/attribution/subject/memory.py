@@ -33,10 +33,10 @@ class _Written(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        found = func(*args, **(kwargs or {}))
-        strided = [own for own in tree_leaves(found) if isinstance(own, Tensor) and own.layout == torch.strided]
-        self.sizes += [own.untyped_storage().nbytes() for own in strided]
-        return found
+        result = func(*args, **(kwargs or {}))
+        strided = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor) and leaf.layout == torch.strided]
+        self.sizes += [leaf.untyped_storage().nbytes() for leaf in strided]
+        return result
 
 
 def bytes_per_row(forward: Callable[[list[Tensor]], Any], row: Sequence[Tensor]) -> int:
@@ -55,7 +55,7 @@ def bytes_per_row(forward: Callable[[list[Tensor]], Any], row: Sequence[Tensor])
     """
     sizes = []
     for count in (1, 2):
-        rows = [torch.cat([own] * count) for own in row]
+        rows = [torch.cat([tensor] * count) for tensor in row]
         try:
             with torch.no_grad(), _Written() as seen:
                 forward(rows)

@@ -69,9 +69,9 @@ class ForwardError(BatchError):
         )
 
 
-def _another_width(known: int, found: int, rows: int) -> BatchError:
+def _another_width(before: int, now: int, rows: int) -> BatchError:
     return BatchError(
-        f"the network must return as many numbers for every batch, however: {known} before and {found} for "
+        f"the network must return as many numbers for every batch, however: {before} before and {now} for "
         f"{counted(rows, 'row')}; mend its forward, or wrap the network in a module that returns one row of numbers "
         "for each row"
     )
@@ -163,16 +163,16 @@ class NetworkSubject(Subject):
         """
         # In full precision: what is rounded on the way could not be told from what was given.
         tensors = self.form.read(inputs, torch.float64)
-        for name, own, other in zip(self.input_names, self.inputs, tensors, strict=True):
-            if own.shape[1:] != other.shape[1:]:
+        for name, tensor, other in zip(self.input_names, self.inputs, tensors, strict=True):
+            if tensor.shape[1:] != other.shape[1:]:
                 raise InputError(
                     f"further rows of {name!r} must have the shape of the inputs', however: "
-                    f"{tuple(other.shape[1:])} is not {tuple(own.shape[1:])}; "
+                    f"{tuple(other.shape[1:])} is not {tuple(tensor.shape[1:])}; "
                     "pass rows of that shape"
                 )
         return tuple(
-            in_type_of(name, own, other)
-            for name, own, other in zip(self.input_names, self.inputs, tensors, strict=True)
+            in_type_of(name, tensor, other)
+            for name, tensor, other in zip(self.input_names, self.inputs, tensors, strict=True)
         )
 
     def readings(self) -> dict[int, str]:
@@ -181,20 +181,20 @@ class NetworkSubject(Subject):
         The first function that reads an input tells it: a convolution of two or three dimensions; a linear or recurrent
         layer or an attention over the vectors of its places. Inputs of which nothing is known are absent.
         """
-        found = {place: "volume" for place, tensor in enumerate(self.inputs) if tensor.ndim == 5}
+        meanings = {place: "volume" for place, tensor in enumerate(self.inputs) if tensor.ndim == 5}
         rows = [tensor[:_LOOKED_AT] for tensor in self.inputs]
         undecided = {
-            place: own
-            for place, own in enumerate(rows)
-            if own.ndim == 3 or (own.ndim == 4 and not {own.shape[1], own.shape[3]} & {1, 3, 4})
+            place: one
+            for place, one in enumerate(rows)
+            if one.ndim == 3 or (one.ndim == 4 and not {one.shape[1], one.shape[3]} & {1, 3, 4})
         }
         if undecided:
             reader = Reader(undecided)
             # Where a network refuses to be watched, shapes alone speak.
             with contextlib.suppress(BatchError), torch.no_grad(), self.open(), as_written(self.module), reader:
                 self.forward(rows)
-            found |= reader.found
-        return found
+            meanings |= reader.found
+        return meanings
 
     def settle(self, background: Sequence[Tensor] | None) -> None:
         """Let a background take part in telling what outputs are, and warn where few rows told it.
@@ -203,7 +203,7 @@ class NetworkSubject(Subject):
             background: as ``read`` returned it; None: there is none, or it is the rows explained.
         """
         rows = len(self.inputs[0])
-        form, known = self.outputs_form, min(rows, _PROBE_ROWS)
+        form, rows_seen = self.outputs_form, min(rows, _PROBE_ROWS)
         if form.by_target and rows < _FEW_ROWS:
             warn_user(
                 f"the task should be told by y of at least {_FEW_ROWS} rows, however: y of {counted(rows, 'row')} "
@@ -215,11 +215,11 @@ class NetworkSubject(Subject):
             # What the network makes of a background is said by the methods that use it.
             with contextlib.suppress(BatchError), torch.no_grad(), self.open():
                 self.outputs_form = form = with_others(form, self._first_outputs(few).cpu())
-                known += len(few[0])
-        if form.by_values and form.kind == "probabilities" and form.count == 1 and known < _FEW_ROWS:
+                rows_seen += len(few[0])
+        if form.by_values and form.kind == "probabilities" and form.count == 1 and rows_seen < _FEW_ROWS:
             warn_user(
                 f"what an output is should be told by at least {_FEW_ROWS} rows, however: those of "
-                f"{counted(known, 'row')} lie within 0 … 1 and are taken for probabilities; pass "
+                f"{counted(rows_seen, 'row')} lie within 0 … 1 and are taken for probabilities; pass "
                 "output_kind='probabilities' or output_kind='logits'"
             )
 
@@ -230,7 +230,7 @@ class NetworkSubject(Subject):
 
     def _probe_forms(self, forms: Sequence[InputForm], tensors: Sequence[Tensor]) -> Tensor:
         """Call the network on the first rows, with the inputs in each way that they may be meant until one fits."""
-        told: list[str] = []
+        reasons: list[str] = []
         cause: BaseException | None = None
         for form in forms:
             self.form = form
@@ -240,7 +240,7 @@ class NetworkSubject(Subject):
                 if self._width is not None:
                     raise
                 way = f"as one argument {form.whole!r} " if form.whole else "one after the other " * (len(forms) > 1)
-                told.append(f"{way}it raised {error.words}")
+                reasons.append(f"{way}it raised {error.words}")
                 cause = cause or error.__cause__
         few = shapes_in_words(self.input_names, [tensor[:_PROBE_ROWS] for tensor in tensors])
         keys = "keys, " * isinstance(self.form.structure, dict)
@@ -251,7 +251,7 @@ class NetworkSubject(Subject):
                 "dynamic first dimension (dynamic_shapes=), or pass the original network."
             )
         raise InputError(
-            f"The network does not accept the inputs: called with {few} {', and '.join(told)}. {hint}"
+            f"The network does not accept the inputs: called with {few} {', and '.join(reasons)}. {hint}"
         ) from cause
 
     def _probe(self, tensors: Sequence[Tensor]) -> Tensor:
@@ -262,19 +262,21 @@ class NetworkSubject(Subject):
         loose = [leaf.loose for leaf in self.form.leaves]
         floats = tuple(self.dtype if tensor.is_floating_point() else None for tensor in tensors)
         every = tuple(
-            self.dtype if own or tensor.is_floating_point() else None
-            for own, tensor in zip(loose, tensors, strict=True)
+            self.dtype if free or tensor.is_floating_point() else None
+            for free, tensor in zip(loose, tensors, strict=True)
         )
         # NumPy's narrow whole numbers are not taken by an embedding.
         wide = tuple(
-            torch.int64 if own and kind is None and tensor.dtype != torch.bool else kind
-            for own, kind, tensor in zip(loose, floats, tensors, strict=True)
+            torch.int64 if free and kind is None and tensor.dtype != torch.bool else kind
+            for free, kind, tensor in zip(loose, floats, tensors, strict=True)
         )
         attempts: list[tuple[torch.dtype | None, ...]] = [(None,) * len(tensors), floats, wide, every]
         attempts.append((self.dtype,) * len(tensors))
-        for position, (own, tensor) in enumerate(zip(loose, tensors, strict=True)):
-            if own and not tensor.is_floating_point() and len(tensors) > 1:
-                attempts += [(*rest[:position], self.dtype, *rest[position + 1 :]) for rest in (floats, wide)]
+        for position, (free, tensor) in enumerate(zip(loose, tensors, strict=True)):
+            if free and not tensor.is_floating_point() and len(tensors) > 1:
+                attempts += [
+                    (*casts_of[:position], self.dtype, *casts_of[position + 1 :]) for casts_of in (floats, wide)
+                ]
         first: ForwardError | None = None
         few = [tensor[:_PROBE_ROWS] for tensor in tensors]
         for casts in dict.fromkeys(attempts):
@@ -299,12 +301,12 @@ class NetworkSubject(Subject):
 
     def _first_outputs(self, rows: Sequence[Tensor]) -> Tensor:
         """Return the outputs of rows, in batches that fit in memory."""
-        found: list[Tensor] = []
+        outputs: list[Tensor] = []
         size = min(len(rows[0]), self.most_rows(rows))
-        in_batches(len(rows[0]), size, lambda part: found.append(self.forward([own[part] for own in rows])))
-        if len({own.shape[1] for own in found}) > 1:
-            raise _another_width(found[0].shape[1], found[1].shape[1], len(found[1]))
-        return torch.cat(found)
+        in_batches(len(rows[0]), size, lambda part: outputs.append(self.forward([tensor[part] for tensor in rows])))
+        if len({tensor.shape[1] for tensor in outputs}) > 1:
+            raise _another_width(outputs[0].shape[1], outputs[1].shape[1], len(outputs[1]))
+        return torch.cat(outputs)
 
     def most_rows(self, rows: Sequence[Tensor] | None = None) -> int:
         """Return how many rows may go through the network together, so that activations stay within bounds.
@@ -313,7 +315,7 @@ class NetworkSubject(Subject):
             rows: one or more, in the types that the network takes; None: the rows explained.
         """
         if self._most_rows is None:
-            row = [own[:1] for own in (self.inputs if rows is None else rows)]
+            row = [tensor[:1] for tensor in (self.inputs if rows is None else rows)]
             with self.open(), as_written(self.module):
                 self._most_rows = rows_within_memory(bytes_per_row(self.forward, row), self.device)
         return self._most_rows

@@ -146,8 +146,8 @@ class OutputForm:
         tiny = torch.finfo(outputs.dtype).tiny
         if self.kind == "log_probabilities" and self.count == 1:
             # log p − log(1 − p); 1 − p without cancellation, also where p is all but 1.
-            known = outputs.clamp_max(0)
-            return known - (-torch.expm1(known)).clamp_min(tiny).log()
+            clamped = outputs.clamp_max(0)
+            return clamped - (-torch.expm1(clamped)).clamp_min(tiny).log()
         if self.kind != "probabilities":
             return outputs
         if self.count == 1:
@@ -159,8 +159,8 @@ class OutputForm:
         """Return the probability of every class, ``(b, classes)``; differentiable."""
         if self.kind == "logits" and self.count == 1:
             return torch.softmax(_both(outputs), dim=1)
-        own = self.own_probabilities(outputs)
-        return torch.cat([1 - own, own], dim=1) if own.shape[1] == 1 else own
+        columns = self.own_probabilities(outputs)
+        return torch.cat([1 - columns, columns], dim=1) if columns.shape[1] == 1 else columns
 
     def own_probabilities(self, outputs: Tensor) -> Tensor:
         """Return the probabilities of the network's own columns, ``(b, K)``; raises as ``logits`` does."""
@@ -199,8 +199,8 @@ class OutputForm:
             chosen = list(self.columns or range(self.count))
             squared: npt.NDArray[np.float64] = change[:, chosen].square().mean(dim=1).cpu().numpy()
             return squared
-        own, other = (self._log_probabilities(part.double()) for part in (reference, outputs))
-        result: npt.NDArray[np.float64] = (own.exp() * (own - other)).sum(dim=1).clamp_min(0).cpu().numpy()
+        first, other = (self._log_probabilities(part.double()) for part in (reference, outputs))
+        result: npt.NDArray[np.float64] = (first.exp() * (first - other)).sum(dim=1).clamp_min(0).cpu().numpy()
         return result
 
     def _log_probabilities(self, outputs: Tensor) -> Tensor:
@@ -256,11 +256,11 @@ class OutputForm:
             )
         count = len(self.class_names)
         positions = {name: index for index, name in enumerate(self.class_names)}
-        found = np.array([_position(value, positions) for value in values.tolist()], dtype=np.int64)
-        if (found >= 0).all():
+        indexes = np.array([_position(value, positions) for value in values.tolist()], dtype=np.int64)
+        if (indexes >= 0).all():
             # Names come first: with class_names=["1", "2"] a 1 is the first class.
-            return found
-        strange = found < 0
+            return indexes
+        strange = indexes < 0
         if values.dtype.kind in "fiub":
             numbers = values.astype(np.float64)
             fits = (numbers >= 0) & (numbers < count) & (numbers == np.floor(numbers))
@@ -286,10 +286,10 @@ def _position(label: Any, positions: Mapping[str, int]) -> int:
         >>> [_position(label, {"1": 0, "2.0": 1}) for label in ("1", 1.0, True, 2, 2.5)]
         [0, 0, 0, 1, -1]
     """
-    found = positions.get(str(label), -1)
-    if found < 0 and isinstance(label, (int, float)) and abs(label) < _NO_FRACTIONS and float(label).is_integer():
-        found = positions.get(str(int(label)), positions.get(str(float(label)), -1))
-    return found
+    place = positions.get(str(label), -1)
+    if place < 0 and isinstance(label, (int, float)) and abs(label) < _NO_FRACTIONS and float(label).is_integer():
+        place = positions.get(str(int(label)), positions.get(str(float(label)), -1))
+    return place
 
 
 def as_target(y: Any) -> npt.NDArray[Any]:
@@ -308,8 +308,8 @@ def as_target(y: Any) -> npt.NDArray[Any]:
 
 def _target_tensor(y: Tensor) -> Tensor:
     """Return a target that NumPy can hold: it knows no bfloat16."""
-    own = y.detach().cpu()
-    return own.float() if own.dtype == torch.bfloat16 else own
+    values = y.detach().cpu()
+    return values.float() if values.dtype == torch.bfloat16 else values
 
 
 def is_one_hot(values: npt.NDArray[Any]) -> bool:
@@ -392,10 +392,10 @@ def with_others(form: OutputForm, outputs: Tensor) -> OutputForm:
 
     What all rows hold is what each part of them holds: where another part is of another kind, all are logits.
     """
-    known = outputs[torch.isfinite(outputs).all(dim=1)]
-    if form.task == "regression" or not form.by_values or form.kind == "logits" or not len(known):
+    finite = outputs[torch.isfinite(outputs).all(dim=1)]
+    if form.task == "regression" or not form.by_values or form.kind == "logits" or not len(finite):
         return form
-    return form if _infer_kind(known) == form.kind else replace(form, kind="logits")
+    return form if _infer_kind(finite) == form.kind else replace(form, kind="logits")
 
 
 def _numbers_tell(count: int, y: Any) -> bool:
@@ -453,14 +453,14 @@ def _tolerance(outputs: Tensor) -> float:
 def _check_kind(outputs: Tensor, kind: str, tolerance: float, *, inferred: bool = False) -> None:
     """Refuse outputs that cannot be probabilities or their logarithms; NaN is told elsewhere."""
     low, high = torch.stack(outputs.aminmax()).tolist()
-    told = ", though those of the first rows lie there" if inferred else ""
+    but = ", though those of the first rows lie there" if inferred else ""
     if kind == "probabilities" and (low < -tolerance or high > 1 + tolerance):
         raise InputError(
-            f"probabilities must lie within 0 … 1, however: the outputs go from {low:.3g} to {high:.3g}{told}; pass "
+            f"probabilities must lie within 0 … 1, however: the outputs go from {low:.3g} to {high:.3g}{but}; pass "
             "output_kind='logits'"
         )
     if kind == "log_probabilities" and high > max(tolerance, 1e-3):
         raise InputError(
-            f"log-probabilities must not be above 0, however: the outputs reach {high:.3g}{told}; pass "
+            f"log-probabilities must not be above 0, however: the outputs reach {high:.3g}{but}; pass "
             "output_kind='logits'"
         )

@@ -34,9 +34,11 @@ class OwnThreadTracer(fx.Tracer):
             try:
                 return super().trace(root, concrete_args)
             finally:
-                found = vars(root)
+                attributes_now = vars(root)
                 self._constants = {
-                    name: found[name] for name in getattr(self, "tensor_attrs", {}).values() if name in found
+                    name: attributes_now[name]
+                    for name in getattr(self, "tensor_attrs", {}).values()
+                    if name in attributes_now
                 }
                 for part, attributes in before:
                     _put_back(part, attributes)
@@ -49,7 +51,7 @@ class OwnThreadTracer(fx.Tracer):
         """
         names = {str(node.target) for node in graph.nodes if node.op in ("call_module", "get_attr")}
         parts = {name: attrgetter(name)(self.root) for name in names - self._constants.keys()}
-        parts |= {name: own for name, own in self._constants.items() if name in names}
+        parts |= {name: constant for name, constant in self._constants.items() if name in names}
         made = fx.GraphModule(parts, graph)
         source = made.forward.__code__.co_filename
         linecache.cache.pop(source, None)
@@ -81,9 +83,9 @@ def erase_unused(graph: fx.Graph, keep: Callable[[fx.Node], bool]) -> None:
 
 def _put_back(part: nn.Module, attributes: dict[str, Any]) -> None:
     """Put back attributes that were replaced, and take away those that came along."""
-    found = vars(part)
-    for name in [name for name in found if name not in attributes]:
-        del found[name]
-    for name, own in attributes.items():
-        if name not in found or found[name] is not own:
-            found[name] = own
+    current = vars(part)
+    for name in [name for name in current if name not in attributes]:
+        del current[name]
+    for name, value in attributes.items():
+        if name not in current or current[name] is not value:
+            current[name] = value

@@ -79,8 +79,8 @@ def _kept_network(module: nn.Module) -> Undo:
     copies = _copies(module)
 
     def put_back() -> None:
-        for part, own in buffers:
-            _put_buffers_back(part, own)
+        for part, buffer in buffers:
+            _put_buffers_back(part, buffer)
         for tensor, alias, copy in copies:
             _put_back(tensor, alias, copy)
         for parameter, wanted in gradients:
@@ -121,13 +121,13 @@ def are_rewritten(copied: list[tuple[Tensor, Tensor]]) -> bool:
 
 def _put_buffers_back(part: nn.Module, wanted: dict[str, Tensor]) -> None:
     """Put back buffers that were replaced, and take away those that came along."""
-    found = dict(part.named_buffers(recurse=False))
-    for name in found:
+    current = dict(part.named_buffers(recurse=False))
+    for name in current:
         if name not in wanted:
             delattr(part, name)
-    for name, own in wanted.items():
-        if name not in found or found[name].data_ptr() != own.data_ptr():
-            setattr(part, name, own)
+    for name, buffer in wanted.items():
+        if name not in current or current[name].data_ptr() != buffer.data_ptr():
+            setattr(part, name, buffer)
 
 
 def _put_back(tensor: Tensor, alias: Tensor, copy: Tensor) -> None:

@@ -64,33 +64,33 @@ def solve(game: ShapleyGame, rows: Integers, donors: Integers, counters: Counter
         counters: number of each sample; how it shuffles the players depends on the seed and this number alone.
         place: numbers in [0, 1), from which the sizes of the coalitions follow, ``(samples,)``.
     """
-    found = np.empty((len(rows), game.players, game.measure.width))
+    values = np.empty((len(rows), game.players, game.measure.width))
     for part in slices(len(rows), max(1, _NUMBERS // max(1, game.players**2))):
-        found[part] = _solve(game, rows[part], donors[part], counters[part], place[part])
-    return found
+        values[part] = _solve(game, rows[part], donors[part], counters[part], place[part])
+    return values
 
 
 def _solve(game: ShapleyGame, rows: Integers, donors: Integers, counters: Counters, place: Floats) -> Floats:
     players = game.players
     active = game.differs(rows, donors)
     count = active.sum(axis=1)
-    whole = game.full(rows) - game.empty(rows, donors)
+    total = game.full(rows) - game.empty(rows, donors)
     with np.errstate(over="ignore"):
         numbered = counters[:, None] * np.uint64(players) + np.arange(players, dtype=np.uint64)
     # Those who take no part come last.
     ranks = places(np.where(active, uniform(game.request.seed, ("design",), numbered), 2.0))
-    found = np.where(active[..., None], (whole / np.maximum(count, 1)[:, None])[:, None], 0.0)
+    values = np.where(active[..., None], (total / np.maximum(count, 1)[:, None])[:, None], 0.0)
     laid = list(_lay_out(active, ranks, count, place))
     if laid:
-        kept = laid[0].kept if len(laid) == 1 else np.concatenate([own.kept for own in laid])
-        repeated = np.concatenate([np.repeat(own.samples, own.coalitions) for own in laid])
-        worth = game.values(rows[repeated], donors[repeated], kept[:, None])[:, 0]
+        keeps = laid[0].kept if len(laid) == 1 else np.concatenate([some.kept for some in laid])
+        repeated = np.concatenate([np.repeat(some.samples, some.coalitions) for some in laid])
+        worth = game.values(rows[repeated], donors[repeated], keeps[:, None])[:, 0]
         start = 0
-        for own in laid:
-            stop = start + len(own.kept)
-            _share_out(own, worth[start:stop], ranks, found)
+        for some in laid:
+            stop = start + len(some.kept)
+            _share_out(some, worth[start:stop], ranks, values)
             start = stop
-    return found
+    return values
 
 
 def _lay_out(active: Booleans, ranks: Integers, count: Integers, place: Floats) -> Iterator[_Laid]:
@@ -102,23 +102,23 @@ def _lay_out(active: Booleans, ranks: Integers, count: Integers, place: Floats) 
         width = designs[0].sets.shape[0]
         # Whose place is the last one takes no part: in no coalition, where nothing depends on it.
         table = np.zeros((len(designs), number + 1, 2 * width), dtype=bool)
-        for own, design in zip(table, designs, strict=True):
-            own[:number, :width], own[:number, width:] = design.sets.T, ~design.sets.T
+        for row, design in zip(table, designs, strict=True):
+            row[:number, :width], row[:number, width:] = design.sets.T, ~design.sets.T
         whose = np.minimum(ranks[samples], number) + which[:, None] * (number + 1)
         held = table.reshape(-1, 2 * width).take(whose.reshape(-1), axis=0)
-        kept = held.reshape(len(samples), -1, 2 * width).transpose(0, 2, 1).reshape(-1, active.shape[1])
-        yield _Laid(samples, number, which, np.stack([design.weights for design in designs]), kept)
+        keeps = held.reshape(len(samples), -1, 2 * width).transpose(0, 2, 1).reshape(-1, active.shape[1])
+        yield _Laid(samples, number, which, np.stack([design.weights for design in designs]), keeps)
 
 
-def _share_out(laid: _Laid, worth: Floats, ranks: Integers, found: Floats) -> None:
+def _share_out(laid: _Laid, worth: Floats, ranks: Integers, values: Floats) -> None:
     """Add what each player has beyond an equal share."""
     half = laid.coalitions // 2
     sides = worth.reshape(len(laid.samples), 2, half, -1)
     solved = laid.weights[laid.sizes] @ ((sides[:, 0] - sides[:, 1]) / 2)
     # Nobody whose place is beyond the last takes part.
     padded = np.concatenate([solved, np.zeros_like(solved[:, :1])], axis=1)
-    own = np.minimum(ranks[laid.samples], laid.active)
-    found[laid.samples] += np.take_along_axis(padded, own[..., None], axis=1)
+    places_of = np.minimum(ranks[laid.samples], laid.active)
+    values[laid.samples] += np.take_along_axis(padded, places_of[..., None], axis=1)
 
 
 # ---- players that change nothing -------------------------------------------------------------------------------------

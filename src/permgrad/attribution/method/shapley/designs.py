@@ -99,8 +99,8 @@ def drawn_size(players: int, place: Floats) -> npt.NDArray[np.int64]:
 def _every_coalition(players: int) -> Design:
     exact = Tree.flat(players).coalitions()
     # One of each coalition and its complement: those that hold the first player, but for that of all.
-    own = np.flatnonzero(exact.kept[:, 0] & ~exact.kept.all(axis=1))
-    return Design(exact.kept[own], 2 * exact.weights[:, own])
+    one_of_two = np.flatnonzero(exact.kept[:, 0] & ~exact.kept.all(axis=1))
+    return Design(exact.kept[one_of_two], 2 * exact.weights[:, one_of_two])
 
 
 def _cyclic(players: int, size: int) -> Design:
@@ -137,14 +137,14 @@ def _cycles(players: int) -> Booleans:
 
     Pairs are edges of a graph, and only a graph of odd cycles tells all its players apart.
     """
-    rest = {0: [], 1: [5, 5], 2: [5]}[players % _TRIANGLE]
-    rest = [7] if players == 7 else rest
-    lengths = [_TRIANGLE] * ((players - sum(rest)) // _TRIANGLE) + rest
+    odd = {0: [], 1: [5, 5], 2: [5]}[players % _TRIANGLE]
+    odd = [7] if players == 7 else odd
+    lengths = [_TRIANGLE] * ((players - sum(odd)) // _TRIANGLE) + odd
     sets = np.zeros((players, players), dtype=bool)
     start = 0
     for length in lengths:
-        own = np.arange(length)
-        sets[start + own, start + own] = True
-        sets[start + own, start + (own + 1) % length] = True
+        along = np.arange(length)
+        sets[start + along, start + along] = True
+        sets[start + along, start + (along + 1) % length] = True
         start += length
     return sets

@@ -50,19 +50,19 @@ class Enumeration:
         Returns:
             ``(n, players, V)``; exactly 0 for players that change nothing beyond rounding in any coalition.
         """
-        kept = self.coalitions.kept
-        worth = np.empty((len(rows), len(kept), self.game.measure.width))
+        keeps = self.coalitions.kept
+        worth = np.empty((len(rows), len(keeps), self.game.measure.width))
         worth[:, self._nobody] = self.game.empty(rows, donors)
         worth[:, self._everybody] = self.game.full(rows)
         if len(self._between):
-            whole = np.ones((len(self._between), len(self.active)), dtype=bool)
-            whole[:, self.active] = kept[self._between]
-            shown = np.broadcast_to(whole, (len(rows), *whole.shape))
+            shown_players = np.ones((len(self._between), len(self.active)), dtype=bool)
+            shown_players[:, self.active] = keeps[self._between]
+            shown = np.broadcast_to(shown_players, (len(rows), *shown_players.shape))
             worth[:, self._between] = self.game.values(rows, donors, shown)
-        found: Floats = np.einsum("pc,ncv->npv", self.coalitions.weights, worth, optimize=True)
-        found[self._idle(worth, self.game.rounding(rows, donors.shape[1]))] = 0.0
+        shares: Floats = np.einsum("pc,ncv->npv", self.coalitions.weights, worth, optimize=True)
+        shares[self._idle(worth, self.game.rounding(rows, donors.shape[1]))] = 0.0
         values = np.zeros((len(rows), len(self.active), worth.shape[2]))
-        values[:, self.active] = found
+        values[:, self.active] = shares
         return values
 
     def _idle(self, worth: Floats, rounding: Floats) -> npt.NDArray[np.bool_]:

@@ -101,9 +101,9 @@ class LossOfMean:
         wide = outputs.double()
         if subject.task == "regression":
             mean = wide.mean(dim=1)
-            own = self.base[_index(rows)].double()
+            unchanged = self.base[_index(rows)].double()
             loss = subject.resolve_loss(self.request.loss)
-            lost = subject.divergence_rows(mean, own) if y is None else subject.loss_rows(mean, y[rows], loss)
+            lost = subject.divergence_rows(mean, unchanged) if y is None else subject.loss_rows(mean, y[rows], loss)
             return -lost[:, None]
         averaged = subject.probabilities(wide.flatten(0, 1)).reshape(*wide.shape[:2], -1).mean(dim=1)
         # The softmax of log-probabilities are the probabilities, so that every loss of logits can be used.
@@ -112,9 +112,9 @@ class LossOfMean:
             target = torch.as_tensor(y[rows], device=logarithm.device)
             rows_lost = losses.get(subject.resolve_loss(self.request.loss))(logarithm, target)
         else:
-            own = subject.probabilities(self.base[_index(rows)].double())
-            logarithm_own = own.clamp_min(torch.finfo(torch.float64).tiny).log()
-            rows_lost = (own * (logarithm_own - logarithm)).sum(dim=1).clamp_min(0)
+            unchanged = subject.probabilities(self.base[_index(rows)].double())
+            logarithm_own = unchanged.clamp_min(torch.finfo(torch.float64).tiny).log()
+            rows_lost = (unchanged * (logarithm_own - logarithm)).sum(dim=1).clamp_min(0)
         negative: Floats = -rows_lost.cpu().numpy()[:, None]
         return negative
 
@@ -147,47 +147,47 @@ class ShapleyGame:
         """Return what nobody is worth, ``(n, V)``, with the donors of each row, ``(n, donors)``."""
         if not self.covered:
             return self.values(rows, donors, np.zeros((len(rows), 1, self.players), dtype=bool))[:, 0]
-        found = [
+        worths = [
             self.measure(self.donor_outputs[_index(donors[part])], rows[part])
             for part in slices(len(rows), max(1, _CHUNK_ROWS // max(donors.shape[1], 1)))
         ]
-        return np.concatenate(found)
+        return np.concatenate(worths)
 
-    def values(self, rows: Integers, donors: Integers, kept: Booleans) -> Floats:
+    def values(self, rows: Integers, donors: Integers, keeps: Booleans) -> Floats:
         """Return what coalitions are worth.
 
         Args:
             rows: receivers, ``(n,)``.
             donors: donors of each receiver, ``(n, donors)``.
-            kept: which players keep their own values: ``(n, coalitions, players)``.
+            keeps: which players keep their own values: ``(n, coalitions, players)``.
 
         Returns:
             ``(n, coalitions, V)``.
         """
-        count, coalitions, width = len(rows), kept.shape[1], donors.shape[1]
-        found = np.empty((count, coalitions, self.measure.width))
+        count, coalitions, width = len(rows), keeps.shape[1], donors.shape[1]
+        worths = np.empty((count, coalitions, self.measure.width))
         wide = max(1, min(_CHUNK_ROWS, _CHUNK_BYTES // max(self.players, 1)) // max(width, 1))
         for columns in slices(coalitions, wide):
             size = columns.stop - columns.start
             for part in slices(count, wide // size):
-                outputs = self._outputs(rows[part], donors[part], kept[part, columns])
+                outputs = self._outputs(rows[part], donors[part], keeps[part, columns])
                 measured = self.measure(outputs.flatten(0, 1), np.repeat(rows[part], size))
-                found[part, columns] = measured.reshape(-1, size, measured.shape[1])
-        return found
+                worths[part, columns] = measured.reshape(-1, size, measured.shape[1])
+        return worths
 
-    def _outputs(self, rows: Integers, donors: Integers, kept: Booleans) -> Tensor:
+    def _outputs(self, rows: Integers, donors: Integers, keeps: Booleans) -> Tensor:
         """Return raw outputs ``(n, coalitions, donors, K)``, in the way that costs least.
 
         With several inputs the coalition game runs each branch once per row, wherever whole inputs are kept or
         replaced; with one there is no such branch, and laying everything out by broadcasting is faster.
         """
         if len(self.request.inputs) == 1:
-            return self._grid.outputs(rows, donors, kept)
-        shape = (len(rows), kept.shape[1], donors.shape[1])
+            return self._grid.outputs(rows, donors, keeps)
+        shape = (len(rows), keeps.shape[1], donors.shape[1])
         receivers = np.broadcast_to(rows[:, None, None], shape).flatten()
-        others = np.broadcast_to(donors[:, None], shape).flatten()
-        replaced = ~np.broadcast_to(kept[:, :, None], (*shape, self.players)).reshape(-1, self.players)
-        return self._network.predict(receivers, others, replaced).cpu().reshape(*shape, -1)
+        lenders = np.broadcast_to(donors[:, None], shape).flatten()
+        replaced = ~np.broadcast_to(keeps[:, :, None], (*shape, self.players)).reshape(-1, self.players)
+        return self._network.predict(receivers, lenders, replaced).cpu().reshape(*shape, -1)
 
     def differs(self, rows: Integers, donors: Integers) -> Booleans:
         """Return which players are not the same in a row and in all its donors, ``(n, players)``."""
@@ -212,14 +212,14 @@ class ShapleyGame:
             rows: receivers, ``(n,)``.
             donors: how many donors a value is taken over.
         """
-        own = self.base[_index(rows)]
+        unchanged = self.base[_index(rows)]
         mean = self.donor_outputs.double().mean(dim=0).expand(len(rows), -1)
         largest = np.zeros((len(rows), self.measure.width))
-        for point in (own.double(), mean):
+        for point in (unchanged.double(), mean):
             size = rounding_size(point.to(self.base.dtype), self._noise)[:, 0].double()
             at_point = self.measure(point[:, None], rows)
             moved = np.zeros_like(largest)
-            for column in range(own.shape[1]):
+            for column in range(unchanged.shape[1]):
                 shifted = point.clone()
                 shifted[:, column] += size
                 moved += np.abs(self.measure(shifted[:, None], rows) - at_point)

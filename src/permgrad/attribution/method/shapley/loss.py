@@ -115,14 +115,14 @@ class _Walks:
         exact, rows = Enumeration(self.game, self.tree), self.request.count
         with Progress(rows, "shapley", self.request.progress) as progress:
             for part in exact.blocks(rows):
-                own = np.arange(part.start, part.stop, dtype=np.int64)
-                donors = self._donors(own, 0)
+                receivers = np.arange(part.start, part.stop, dtype=np.int64)
+                donors = self._donors(receivers, 0)
                 if self.plan.expected:
                     for column in donors.T:
-                        self._enumerate_pairs(exact, own, column)
+                        self._enumerate_pairs(exact, receivers, column)
                 else:
-                    self._add(own, donors, exact(own, donors)[:, :, 0], single=False)
-                progress.advance(len(own))
+                    self._add(receivers, donors, exact(receivers, donors)[:, :, 0], single=False)
+                progress.advance(len(receivers))
         return 0
 
     def _enumerate_pairs(self, exact: Enumeration, rows: Integers, donors: Integers) -> None:
@@ -141,10 +141,10 @@ class _Walks:
         with Progress(len(rows) * self.plan.most, "shapley", self.request.progress) as progress:
             for number in range(self.plan.most):
                 for part in slices(len(rows), _WALKS):
-                    own, donors = rows[part], self._donors(rows[part], number)
-                    effects = self._play(own, donors, shifted[part], number)
-                    self._add(own, donors, effects, single=self.plan.expected)
-                    progress.advance(len(own))
+                    receivers, donors = rows[part], self._donors(rows[part], number)
+                    effects = self._play(receivers, donors, shifted[part], number)
+                    self._add(receivers, donors, effects, single=self.plan.expected)
+                    progress.advance(len(receivers))
                 if self._settled(number + 1):
                     break
         return number + 1
@@ -180,9 +180,9 @@ class _Walks:
     def _add(self, rows: Integers, donors: Integers, effects: Floats, *, single: bool) -> None:
         request = self.request
         weights = None if request.sample_weight is None else request.sample_weight[rows]
-        known = donors[:, 0] if single else np.full(len(rows), NO_DONOR, dtype=np.int64)
+        numbers = donors[:, 0] if single else np.full(len(rows), NO_DONOR, dtype=np.int64)
         groups = None if self.classes is None else self.classes[rows]
-        self.moments.add(rows, known, effects, classes=groups, weights=weights)
+        self.moments.add(rows, numbers, effects, classes=groups, weights=weights)
         self.sums[rows] += effects
         self.squares[rows] += effects**2
         nobody = self.game.empty(rows, donors)
@@ -225,5 +225,5 @@ def _tabulate(request: Request, moments: PairMoments, names: tuple[str, ...], wa
     for group in groups:
         mean, std, count = moments.estimate(group)
         columns.append((mean, std, *interval(mean, std, count, request.confidence)))
-    mean, std, low, high, p_values = (np.stack(own, axis=1) for own in zip(*columns, strict=True))
+    mean, std, low, high, p_values = (np.stack(column, axis=1) for column in zip(*columns, strict=True))
     return LossValues(mean, std, low, high, p_values, ("all", *names), walks, gap)

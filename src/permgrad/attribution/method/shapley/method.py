@@ -115,7 +115,7 @@ class Shapley:
             return explain(request, tree, options)
 
 
-def _checked(request: Request, given: Mapping[str, Any]) -> _Options:
+def _checked(request: Request, chosen: Mapping[str, Any]) -> _Options:
     """Refuse options that cannot be used."""
     need_background(request.count, shared=request.shared)
     if request.sampling != "marginal":
@@ -123,38 +123,38 @@ def _checked(request: Request, given: Mapping[str, Any]) -> _Options:
             "shapley replaces players by those of background rows, however: "
             f"sampling={request.sampling!r}; leave sampling out, or join dependent features with groups="
         )
-    _check_numbers(given)
-    for name, known in (("structure", STRUCTURES), ("game", GAMES)):
-        check_choice(name, given[name], known)
+    _check_numbers(chosen)
+    for name, choices in (("structure", STRUCTURES), ("game", GAMES)):
+        check_choice(name, chosen[name], choices)
     standard = _EXACT_LOCAL if request.scope == "local" else _EXACT_GLOBAL
     return _Options(
-        exact=standard if given["exact"] is None else int(given["exact"]),
-        references=None if given["references"] is None else int(given["references"]),
-        structure=given["structure"],
-        game=given["game"],
+        exact=standard if chosen["exact"] is None else int(chosen["exact"]),
+        references=None if chosen["references"] is None else int(chosen["references"]),
+        structure=chosen["structure"],
+        game=chosen["game"],
         rule=StoppingRule(
-            float(given["tolerance"]), int(given["min_permutations"] or _LEAST), int(given["max_permutations"])
+            float(chosen["tolerance"]), int(chosen["min_permutations"] or _LEAST), int(chosen["max_permutations"])
         ),
     )
 
 
-def _check_numbers(given: Mapping[str, Any]) -> None:
-    check_whole("max_permutations", given["max_permutations"], "pass such a number", least=4)
+def _check_numbers(chosen: Mapping[str, Any]) -> None:
+    check_whole("max_permutations", chosen["max_permutations"], "pass such a number", least=4)
     for name, least in (("exact", 0), ("references", 1), ("min_permutations", 2)):
-        if given[name] is not None:
-            check_whole(name, given[name], "pass such a number", least=least)
-    if given["exact"] is not None and given["exact"] > _MOST_EXACT:
+        if chosen[name] is not None:
+            check_whole(name, chosen[name], "pass such a number", least=least)
+    if chosen["exact"] is not None and chosen["exact"] > _MOST_EXACT:
         raise InputError(
             f"exact must be at most {_MOST_EXACT}, as every player more doubles the coalitions, however: "
-            f"exact={given['exact']}; leave it out, and pass a smaller tolerance"
+            f"exact={chosen['exact']}; leave it out, and pass a smaller tolerance"
         )
-    if (given["min_permutations"] or 0) > given["max_permutations"]:
+    if (chosen["min_permutations"] or 0) > chosen["max_permutations"]:
         raise InputError(
             "min_permutations must not be above max_permutations, however: "
-            f"min_permutations={given['min_permutations']}, max_permutations={given['max_permutations']}; lower the "
+            f"min_permutations={chosen['min_permutations']}, max_permutations={chosen['max_permutations']}; lower the "
             "one or raise the other"
         )
-    check_number("tolerance", given["tolerance"], "pass for example 0.01")
+    check_number("tolerance", chosen["tolerance"], "pass for example 0.01")
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------
@@ -162,12 +162,12 @@ def _check_numbers(given: Mapping[str, Any]) -> None:
 
 def choose_references(request: Request, wanted: int | None) -> Integers:
     """Return which background rows stand in for players: all that were given, else up to 100; in rising order."""
-    known = len(request.donors[0])
+    background = len(request.donors[0])
     if wanted is None:
-        wanted = known if request.background_kind == "given" else _REFERENCES_LOCAL
-    if wanted >= known:
-        return np.arange(known, dtype=np.int64)
-    chosen: Integers = np.sort(generator(request.seed, "references").permutation(known)[:wanted]).astype(np.int64)
+        wanted = background if request.background_kind == "given" else _REFERENCES_LOCAL
+    if wanted >= background:
+        return np.arange(background, dtype=np.int64)
+    chosen: Integers = np.sort(generator(request.seed, "references").permutation(background)[:wanted]).astype(np.int64)
     return chosen
 
 
@@ -182,19 +182,21 @@ def _explain_rows(request: Request, tree: Tree, options: _Options) -> Explanatio
     first = rows[:1] if game.covered else rows
     nobody = game.empty(first, np.broadcast_to(references, (len(first), len(references))))
     scale = _output_range(game)
-    found, estimator = _found(game, tree, rows, references, options, scale)
+    estimates, estimator = _found(game, tree, rows, references, options, scale)
     predictions = game.full(rows)
-    gap = np.abs(found.values.sum(axis=1) - (predictions - nobody)) / scale
-    low, high, p_values = interval(found.values, found.std, found.freedom[:, None, None] + 1, request.confidence)
-    warn_of_error(found.std, scale, options.rule)
+    gap = np.abs(estimates.values.sum(axis=1) - (predictions - nobody)) / scale
+    low, high, p_values = interval(
+        estimates.values, estimates.std, estimates.freedom[:, None, None] + 1, request.confidence
+    )
+    warn_of_error(estimates.std, scale, options.rule)
     facts = {
         "quantity": "output minus the mean output over the background",
         "baseline": f"mean over {len(references):,} background rows",
         "baseline_rows": len(references),
         "structure": options.structure,
         "estimator": estimator,
-        "permutations": int(found.orders.max()),
-        "mean_permutations": float(found.orders.mean()),
+        "permutations": int(estimates.orders.max()),
+        "mean_permutations": float(estimates.orders.mean()),
         "completeness_gap": float(gap.max()),
         "output_range": scale.tolist(),
         "model_rows": game.evaluations,
@@ -203,9 +205,9 @@ def _explain_rows(request: Request, tree: Tree, options: _Options) -> Explanatio
     return build(
         request,
         "shapley",
-        found.values,
+        estimates.values,
         facts,
-        std=found.std,
+        std=estimates.std,
         low=low,
         high=high,
         p_values=p_values,
@@ -219,8 +221,8 @@ def _output_range(game: ShapleyGame) -> Floats:
     """Return each output's range over the background, ``(V,)``; 1 where it does not vary."""
     rows = np.zeros(len(game.donor_outputs), dtype=np.int64)
     seen = game.measure(game.donor_outputs[:, None], rows)
-    found: Floats = output_range(torch.as_tensor(seen), game.request.subject.dtype, alike=len(seen) == 1).numpy()
-    return found
+    ranges: Floats = output_range(torch.as_tensor(seen), game.request.subject.dtype, alike=len(seen) == 1).numpy()
+    return ranges
 
 
 def _found(
@@ -228,32 +230,36 @@ def _found(
 ) -> tuple[RowValues, str]:
     """Return the values of all rows, and how they were found; rows may differ in that."""
     shape = (len(rows), tree.players, game.measure.width)
-    found = RowValues(np.zeros(shape), np.zeros(shape), np.full(len(rows), np.inf), np.zeros(len(rows), dtype=np.int64))
+    estimates = RowValues(
+        np.zeros(shape), np.zeros(shape), np.full(len(rows), np.inf), np.zeros(len(rows), dtype=np.int64)
+    )
     everyone = tree.freedom() <= options.exact
-    whole = prefers_designs(game, tree) if not everyone and len(game.request.donors[0]) > 1 else None
+    all_by_designs = prefers_designs(game, tree) if not everyone and len(game.request.donors[0]) > 1 else None
     ways: set[str] = set()
     with Progress(len(rows), "shapley", game.request.progress) as progress:
         for part in row_blocks(game, len(rows), len(references)):
-            own = rows[part]
-            active = np.ones((len(own), tree.players), dtype=bool)
+            receivers = rows[part]
+            active = np.ones((len(receivers), tree.players), dtype=bool)
             if not everyone:
                 # Who is the same in the row and in all background rows changes nothing, and need not be counted.
-                active = game.differs(own, np.broadcast_to(references, (len(own), len(references))))
-            few = active.sum(axis=1) <= options.exact if not everyone else np.ones(len(own), dtype=bool)
-            _enumerate(game, tree, own[few], active[few], references, found)
-            rest = own[~few]
+                active = game.differs(receivers, np.broadcast_to(references, (len(receivers), len(references))))
+            few = active.sum(axis=1) <= options.exact if not everyone else np.ones(len(receivers), dtype=bool)
+            _enumerate(game, tree, receivers[few], active[few], references, estimates)
+            sampled = receivers[~few]
             # Counted from what a row holds, so that it makes no difference where it stands and beside which others.
-            keys = content_keys([_bytes(tensor[part]) for tensor in game.request.inputs])[~few] if len(rest) else None
+            keys = (
+                content_keys([_bytes(tensor[part]) for tensor in game.request.inputs])[~few] if len(sampled) else None
+            )
             if keys is not None:
-                designs = np.full(len(rest), bool(whole))
-                if whole is None:
-                    designs = rows_that_prefer_designs(game, tree, rest, keys, int(references[0]))
+                designs = np.full(len(sampled), bool(all_by_designs))
+                if all_by_designs is None:
+                    designs = rows_that_prefer_designs(game, tree, sampled, keys, int(references[0]))
                 for way in np.unique(designs).tolist():
                     chosen = designs == way
                     values = sample_rows(
                         game,
                         tree,
-                        rest[chosen],
+                        sampled[chosen],
                         keys[chosen],
                         references,
                         options.rule,
@@ -261,16 +267,16 @@ def _found(
                         designs=way,
                         progress=progress,
                     )
-                    _put(found, rest[chosen], values)
+                    _put(estimates, sampled[chosen], values)
                     ways.add(_DESIGNS if way else _ORDERS)
             ways |= {_ENUMERATION} if few.any() else set()
             progress.advance(int(few.sum()))
-    return found, " or ".join(sorted(ways))
+    return estimates, " or ".join(sorted(ways))
 
 
-def _put(found: RowValues, rows: Integers, values: RowValues) -> None:
+def _put(estimates: RowValues, rows: Integers, values: RowValues) -> None:
     for name in ("values", "std", "freedom", "orders"):
-        getattr(found, name)[rows] = getattr(values, name)
+        getattr(estimates, name)[rows] = getattr(values, name)
 
 
 def _enumerate(
@@ -279,24 +285,27 @@ def _enumerate(
     rows: Integers,
     active: npt.NDArray[np.bool_],
     references: Integers,
-    found: RowValues,
+    estimates: RowValues,
 ) -> None:
     """Write the exact values of rows; those with the same players that take part are enumerated together."""
     patterns, which = np.unique(active, axis=0, return_inverse=True)
     for number, pattern in enumerate(patterns):
         if not pattern.any():
             continue
-        exact, own = Enumeration(game, tree, None if pattern.all() else pattern), rows[which.reshape(-1) == number]
-        for part in exact.blocks(len(own)):
-            donors = np.broadcast_to(references, (len(own[part]), len(references)))
-            found.values[own[part]] = exact(own[part], donors)
+        exact, receivers = (
+            Enumeration(game, tree, None if pattern.all() else pattern),
+            rows[which.reshape(-1) == number],
+        )
+        for part in exact.blocks(len(receivers)):
+            donors = np.broadcast_to(references, (len(receivers[part]), len(references)))
+            estimates.values[receivers[part]] = exact(receivers[part], donors)
 
 
 def _bytes(tensor: torch.Tensor) -> npt.NDArray[np.uint8]:
     # A copy even of what torch calls contiguous: where there is one column its strides may be anything.
     flat = tensor.detach().cpu().reshape(len(tensor), -1).clone(memory_format=torch.contiguous_format)
-    found: npt.NDArray[np.uint8] = flat.view(torch.uint8).numpy()
-    return found
+    raw: npt.NDArray[np.uint8] = flat.view(torch.uint8).numpy()
+    return raw
 
 
 # ---- loss ------------------------------------------------------------------------------------------------------------
@@ -316,7 +325,7 @@ def _explain_loss(request: Request, tree: Tree, options: _Options) -> Explanatio
         tolerance=options.rule.tolerance,
         most=request.n_repeats,
     )
-    found = play_loss(game, tree, plan)
+    result = play_loss(game, tree, plan)
     shown = shown_outputs(request)
     loss = "divergence" if request.y is None else request.subject.resolve_loss(request.loss)
     facts = {
@@ -328,8 +337,8 @@ def _explain_loss(request: Request, tree: Tree, options: _Options) -> Explanatio
         "game": options.game,
         "structure": options.structure,
         "estimator": _ENUMERATION if exact else _DESIGNS if plan.designs else _ORDERS,
-        "permutations": 2 * found.walks,
-        "completeness_gap": found.gap,
+        "permutations": 2 * result.walks,
+        "completeness_gap": result.gap,
         "classes_by": classes_by(request),
         "model_rows": game.evaluations,
         "seconds": time.perf_counter() - started,
@@ -337,13 +346,13 @@ def _explain_loss(request: Request, tree: Tree, options: _Options) -> Explanatio
     return build(
         request,
         "shapley",
-        found.mean[:, shown],
+        result.mean[:, shown],
         facts,
-        outputs=tuple(found.outputs[index] for index in shown),
-        std=found.std[:, shown],
-        low=found.low[:, shown],
-        high=found.high[:, shown],
-        p_values=found.p_values[:, shown],
+        outputs=tuple(result.outputs[index] for index in shown),
+        std=result.std[:, shown],
+        low=result.low[:, shown],
+        high=result.high[:, shown],
+        p_values=result.p_values[:, shown],
         additive=True,
     )
 
@@ -358,6 +367,6 @@ def _designs_for_losses(game: ShapleyGame, tree: Tree) -> bool:
     request = game.request
     every = tuple(range(len(request.subject.output_names)))
     outputs = ShapleyGame(replace(request, inputs=request.donors, targets=every), "output")
-    found = prefers_designs(outputs, tree)
+    designs = prefers_designs(outputs, tree)
     game.count(outputs.evaluations)
-    return found
+    return designs

@@ -71,15 +71,15 @@ class Tree:
     @classmethod
     def build(cls, *levels: list[str] | tuple[str, ...]) -> Tree:
         """Return the tree with the named blocks, top level first; the players themselves are added as last level."""
-        found: list[Integers] = []
+        labels: list[Integers] = []
         paths: list[tuple[str, ...]] = [() for _ in levels[0]]
         for names in levels:
             # A block's name counts within its parent only.
             paths = [(*path, name) for path, name in zip(paths, names, strict=True)]
-            known = {path: index for index, path in enumerate(dict.fromkeys(paths))}
-            found.append(np.array([known[path] for path in paths], dtype=np.int64))
-        found.append(np.arange(len(paths), dtype=np.int64))
-        return cls(np.stack(found))
+            numbers = {path: index for index, path in enumerate(dict.fromkeys(paths))}
+            labels.append(np.array([numbers[path] for path in paths], dtype=np.int64))
+        labels.append(np.arange(len(paths), dtype=np.int64))
+        return cls(np.stack(labels))
 
     @property
     def players(self) -> int:
@@ -105,16 +105,16 @@ class Tree:
 
         It is the number of players of a flat tree; exact values need at most players × 2^freedom coalitions.
         """
-        return 1 + max(sum(len(own) for own in self._siblings(player)) for player in range(self.players))
+        return 1 + max(sum(len(siblings) for siblings in self._siblings(player)) for player in range(self.players))
 
     def _siblings(self, player: int) -> list[list[Booleans]]:
         """Return for each level the other blocks with the same parent, as masks of players."""
         parents = [np.zeros(self.players, dtype=np.int64), *self.labels[:-1]]
-        found: list[list[Booleans]] = []
+        blocks: list[list[Booleans]] = []
         for above, level in zip(parents, self.labels, strict=True):
             near = np.unique(level[above == above[player]])
-            found.append([level == block for block in near if block != level[player]])
-        return found
+            blocks.append([level == block for block in near if block != level[player]])
+        return blocks
 
     def coalitions(self) -> Coalitions:
         """Return all coalitions of the exact values with their weights.
@@ -133,12 +133,12 @@ class Tree:
         before, owner, weight = np.concatenate(without), np.concatenate(owners), np.concatenate(weights)
         after = before.copy()
         after[np.arange(len(after)), owner] = True
-        kept, place = np.unique(np.concatenate([before, after]), axis=0, return_inverse=True)
+        keeps, place = np.unique(np.concatenate([before, after]), axis=0, return_inverse=True)
         first, second = place.reshape(2, -1)
-        matrix = np.zeros((self.players, len(kept)))
+        matrix = np.zeros((self.players, len(keeps)))
         np.add.at(matrix, (owner, first), -weight)
         np.add.at(matrix, (owner, second), weight)
-        return Coalitions(kept, matrix, np.stack([owner, first, second], axis=1).astype(np.int64))
+        return Coalitions(keeps, matrix, np.stack([owner, first, second], axis=1).astype(np.int64))
 
     def ranks(self, seed: int, what: str, counters: npt.NDArray[np.uint64]) -> Integers:
         """Draw one order for each counter, uniform among those that the tree allows.
@@ -187,13 +187,13 @@ def places(keys: npt.NDArray[np.generic]) -> Integers:
 
 def _contributions(siblings: list[list[Booleans]], players: int) -> tuple[Booleans, Floats]:
     """Return every coalition a player can join, ``(subsets, players)``, and the weight of its contribution there."""
-    blocks = [block for own in siblings for block in own]
+    blocks = [block for level in siblings for block in level]
     subsets = _subsets(len(blocks))
     masks = np.zeros((len(subsets), players), dtype=bool)
     for column, block in enumerate(blocks):
         masks |= subsets[:, column, None] & block
     weight = np.ones(len(subsets))
-    edges = np.cumsum([0, *(len(own) for own in siblings)])
+    edges = np.cumsum([0, *(len(level) for level in siblings)])
     for start, stop in pairwise(edges.tolist()):
         table = np.array([shapley_weight(stop - start + 1, size) for size in range(stop - start + 1)])
         weight *= table[subsets[:, start:stop].sum(axis=1)]

@@ -62,16 +62,16 @@ def walk(game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, counte
         counters: number of each walk; its order depends on the seed and this number alone.
     """
     players = tree.players
-    found = np.empty((len(rows), players, game.measure.width))
+    values = np.empty((len(rows), players, game.measure.width))
     for part in slices(len(rows), max(1, _MASK_BYTES // max(1, 2 * players * players))):
         ranks = tree.ranks(game.request.seed, "order", counters[part])
-        own, theirs = rows[part], donors[part]
-        steps = np.diff(_path(game, own, theirs, np.stack([ranks, players - 1 - ranks], axis=1)), axis=2)
-        steps[np.abs(steps) <= game.rounding(own, theirs.shape[1])[:, None, None]] = 0.0
+        receivers, theirs = rows[part], donors[part]
+        steps = np.diff(_path(game, receivers, theirs, np.stack([ranks, players - 1 - ranks], axis=1)), axis=2)
+        steps[np.abs(steps) <= game.rounding(receivers, theirs.shape[1])[:, None, None]] = 0.0
         there = np.take_along_axis(steps[:, 0], ranks[:, :, None], axis=1)
         back = np.take_along_axis(steps[:, 1], players - 1 - ranks[:, :, None], axis=1)
-        found[part] = (there + back) / 2
-    return found
+        values[part] = (there + back) / 2
+    return values
 
 
 def _path(game: ShapleyGame, rows: Integers, donors: Integers, ranks: Integers) -> Floats:
@@ -102,8 +102,8 @@ def _path(game: ShapleyGame, rows: Integers, donors: Integers, ranks: Integers) 
     narrow = ranks.reshape(-1, players).astype(np.int32 if players > np.iinfo(np.int16).max else np.int16)
     for part in slices(len(walk_of), max(1, _MASK_BYTES // (4 * players))):
         one, order, joined = walk_of[part], order_of[part], size[part]
-        kept = narrow[one * orders + order] < joined[:, None].astype(narrow.dtype)
-        path[one, order, joined] = game.values(rows[one], donors[one], kept[:, None])[:, 0]
+        keeps = narrow[one * orders + order] < joined[:, None].astype(narrow.dtype)
+        path[one, order, joined] = game.values(rows[one], donors[one], keeps[:, None])[:, 0]
     return np.take_along_axis(path, source[..., None], axis=2)
 
 
@@ -222,7 +222,7 @@ def sample_rows(
     size, least, most = rule.walks(len(references))
     around = size == len(references)
     shape = (len(rows), tree.players, game.measure.width)
-    found = RowValues(np.zeros(shape), np.zeros(shape), np.zeros(len(rows)), np.zeros(len(rows), dtype=np.int64))
+    estimates = RowValues(np.zeros(shape), np.zeros(shape), np.zeros(len(rows)), np.zeros(len(rows), dtype=np.int64))
     strata = Strata((len(rows), size if around else 1, *shape[1:]))
     open_rows = np.arange(len(rows))
     for number in range(most):
@@ -248,15 +248,15 @@ def sample_rows(
         mean, std, freedom = strata.estimate()
         settled = np.asarray((std <= rule.tolerance * scale).all(axis=(1, 2)) | (number + 1 == most))
         done = open_rows[settled]
-        found.values[done], found.std[done] = mean[settled], std[settled]
-        found.freedom[done], found.orders[done] = freedom, 2 * size * (number + 1)
+        estimates.values[done], estimates.std[done] = mean[settled], std[settled]
+        estimates.freedom[done], estimates.orders[done] = freedom, 2 * size * (number + 1)
         if progress is not None:
             progress.advance((1 - _BEFORE_SETTLED) * len(done))
         open_rows = open_rows[~settled]
         strata.keep(~settled)
         if not len(open_rows):
             break
-    return found
+    return estimates
 
 
 def _spread_donors(seed: int, keys: Counters, first: int, walks: int, references: int) -> Integers:
@@ -286,7 +286,7 @@ def prefers_designs(game: ShapleyGame, tree: Tree) -> bool:
     chosen = generator(game.request.seed, "pilot").permutation(background)[: 2 * _PILOT_PAIRS * _PILOTS]
     parts = torch.from_numpy(chosen).split(2 * _PILOT_PAIRS)
     designs, orders, telling = 0.0, 0.0, 0
-    for number, part in enumerate(own for own in parts if len(own) > 1):
+    for number, part in enumerate(piece for piece in parts if len(piece) > 1):
         both = _pilot(game, tree, part, number)
         designs, orders = designs + float(both[0].sum()), orders + float(both[1].sum())
         telling += int((both > 0).any(axis=0).sum())
@@ -303,25 +303,28 @@ def rows_that_prefer_designs(
     ``prefers_designs`` has no pair of background rows to ask, so each row answers for itself: beside which others it
     stands makes no difference, and what its values are sampled from is drawn apart from what is drawn here.
     """
-    found = np.zeros(len(rows), dtype=bool)
+    prefers = np.zeros(len(rows), dtype=bool)
     if not tree.free:
-        return found
+        return prefers
     for part in slices(len(rows), max(1, _BLOCK_NUMBERS // (8 * game.players * game.measure.width))):
-        own = rows[part]
-        used = all_used_in(game, own, keys[part], np.full((len(own), 1), donor, dtype=np.int64))
+        receivers_left = rows[part]
+        used = all_used_in(game, receivers_left, keys[part], np.full((len(receivers_left), 1), donor, dtype=np.int64))
         if not used.any():
             continue
-        own, counters = own[used], walk_counters(keys[part][used, None], _PILOT_NUMBERS + np.arange(2 * _PILOTS_OF_ROW))
-        receivers, numbers = np.repeat(own, counters.shape[1]), counters.reshape(-1)
+        receivers_left, counters = (
+            receivers_left[used],
+            walk_counters(keys[part][used, None], _PILOT_NUMBERS + np.arange(2 * _PILOTS_OF_ROW)),
+        )
+        receivers, numbers = np.repeat(receivers_left, counters.shape[1]), counters.reshape(-1)
         donors = np.full((len(receivers), 1), donor, dtype=np.int64)
         samples = (
             solve(game, receivers, donors, numbers, uniform(game.request.seed, ("pilot",), numbers)),
             walk(game, tree, receivers, donors, numbers),
         )
-        both = np.stack(samples).reshape(2, len(own), _PILOTS_OF_ROW, 2, -1)
+        both = np.stack(samples).reshape(2, len(receivers_left), _PILOTS_OF_ROW, 2, -1)
         designs, orders = ((both[:, :, :, 0] - both[:, :, :, 1]) ** 2).sum(axis=(2, 3))
-        found[np.flatnonzero(used) + part.start] = orders >= _CLEARLY_LESS * designs
-    return found
+        prefers[np.flatnonzero(used) + part.start] = orders >= _CLEARLY_LESS * designs
+    return prefers
 
 
 def _pilot(game: ShapleyGame, tree: Tree, chosen: torch.Tensor, number: int) -> Floats:
@@ -331,12 +334,12 @@ def _pilot(game: ShapleyGame, tree: Tree, chosen: torch.Tensor, number: int) -> 
     receivers = np.repeat(np.arange(len(chosen) // 2, dtype=np.int64), 2)
     donors = (len(chosen) - 1 - receivers)[:, None]
     counters = np.arange(len(receivers), dtype=np.uint64) + np.uint64(number * len(receivers))
-    found = (
+    sampled = (
         solve(pilot, receivers, donors, counters, uniform(game.request.seed, ("pilot",), counters)),
         walk(pilot, tree, receivers, donors, counters),
     )
     game.count(pilot.evaluations)
-    twice = np.stack(found).reshape(2, -1, 2, *found[0].shape[1:])
+    twice = np.stack(sampled).reshape(2, -1, 2, *sampled[0].shape[1:])
     varied: Floats = ((twice[:, :, 0] - twice[:, :, 1]) ** 2).sum(axis=(2, 3))
     return varied
 
