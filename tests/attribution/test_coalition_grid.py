@@ -60,7 +60,14 @@ def asked(batch: int | str, largest: int = 10**9) -> SimpleNamespace:
     owners = (torch.tensor([0, 1, 2]), torch.tensor([[1, 3], [-1, 3]]))
     space = PlayerSpace(tuple("abcd"), ("t",) * 4, ("table", "codes"), owners)
     return SimpleNamespace(
-        subject=subject, inputs=draw(6), donors=draw(5), space=space, shared=False, batch_size=batch, count=6
+        subject=subject,
+        inputs=draw(6),
+        donors=draw(5),
+        space=space,
+        shared=False,
+        batch_size=batch,
+        count=6,
+        options={},
     )
 
 
