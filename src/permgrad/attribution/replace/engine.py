@@ -164,9 +164,9 @@ class Replacement:
     ) -> Floats:
         """Return the effects of each distinct replacement; the last line stands for all that change nothing."""
         effects = measure.nothing(len(pairs.rows) + 1)
+        channels: npt.NDArray[np.bool_] = play.mask.any(axis=1)
         coalitions = [
-            frozenset(path for path, taken in zip(self.subject.paths, mask, strict=True) if taken)
-            for mask in play.mask.any(axis=1).tolist()
+            frozenset(path for path, taken in zip(self.subject.paths, mask, strict=True) if taken) for mask in channels
         ]
         values = torch.as_tensor(pairs.values, device=self.subject.device).to(block.encoded.dtype)
 
