@@ -7,10 +7,7 @@ only when they are named. Boosting and networks stop early on the validation row
 """
 
 # The order of registration is the order of every table: trees first, as in the published comparison.
-# isort: off
-from permgrad.evaluation.competitors import models, mlp, peers
-
-# isort: on
+from permgrad.evaluation.competitors import models, peers
 from permgrad.evaluation.competitors.base import (
     ROUNDS,
     Competitor,
@@ -39,7 +36,6 @@ __all__ = [
     "competitors",
     "estimate_seconds",
     "fit_competitor",
-    "mlp",
     "models",
     "natural_table",
     "peers",

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from permgrad.base.errors import EnvironmentProblem, InputError, keeping_warnings
 from permgrad.base.progress import Progress, ProgressMode
@@ -195,8 +196,6 @@ def _encode_classes(
     if task == "regression":
         empty = np.asarray([])
         return empty, empty.astype(np.int64), _numbers(train), None if validation is None else _numbers(validation)
-    import pandas as pd
-
     labels = np.asarray(classes) if len(classes) else np.unique(np.asarray(train.y))
     index = pd.Index(labels)
     at = index.get_indexer(pd.Index(np.asarray(train.y)))

@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn import functional
 
-from permgrad.evaluation.competitors.base import Array, Job, register
+from permgrad.evaluation.competitors.base import Array
 
 
 @dataclass(frozen=True)
@@ -26,17 +29,14 @@ class MLPOptions:
 class PlainMLP:
     """ReLU layers trained with Adam on standardised columns, stopped early by the loss of the validation rows."""
 
-    def __init__(self, outputs: int, options: MLPOptions, seed: int) -> None:
+    def __init__(self, outputs: int, options: MLPOptions) -> None:
         self.outputs = outputs
         self.options = options
-        self.seed = seed
         self.epochs = 0
         self.best_epoch = 0
 
     def fit(self, X: Array, y: Array, held: tuple[Array, Array] | None) -> PlainMLP:
         """Train on rows; ``held`` are validation rows, or None."""
-        import torch
-
         rows = np.asarray(X, dtype=np.float64)
         self.center = rows.mean(axis=0)
         spread = rows.std(axis=0)
@@ -68,13 +68,9 @@ class PlainMLP:
 
     def predict_proba(self, X: Array) -> npt.NDArray[np.float64]:
         """Return probabilities ``(rows, classes)``."""
-        from scipy.special import softmax
-
-        return np.asarray(softmax(self._outputs(X), axis=1))
+        return functional.softmax(torch.from_numpy(self._outputs(X)), dim=1).numpy()
 
     def _module(self, inputs: int) -> Any:
-        from torch import nn
-
         layers: list[nn.Module] = []
         for units in self.options.units:
             layers += [nn.Linear(inputs, units), nn.ReLU()]
@@ -82,8 +78,6 @@ class PlainMLP:
         return nn.Sequential(*layers, nn.Linear(inputs, self.outputs or 1))
 
     def _pass(self, train: tuple[Any, Any], optimizer: Any) -> None:
-        import torch
-
         self.module.train()
         for batch in torch.randperm(len(train[0])).split(self.options.batch_size):
             optimizer.zero_grad()
@@ -91,47 +85,26 @@ class PlainMLP:
             optimizer.step()
 
     def _loss(self, rows: tuple[Any, Any]) -> float:
-        import torch
-
         self.module.eval()
         with torch.no_grad():
             return float(self._criterion(self.module(rows[0]), rows[1]))
 
     def _criterion(self, outputs: Any, y: Any) -> Any:
-        from torch.nn import functional
-
         return functional.cross_entropy(outputs, y) if self.outputs else functional.mse_loss(outputs[:, 0], y)
 
     def _outputs(self, X: Array) -> npt.NDArray[np.float64]:
-        import torch
-
         self.module.eval()
         with torch.no_grad():
             return np.asarray(self.module(self._inputs(X)).numpy(), dtype=np.float64)
 
     def _inputs(self, X: Array) -> Any:
-        import torch
-
         scaled = (np.asarray(X, dtype=np.float64) - self.center) * self.factor
         return torch.from_numpy(scaled.astype(np.float32))
 
     def _targets(self, y: Array) -> Any:
-        import torch
-
         if self.outputs:
             return torch.from_numpy(np.asarray(y, dtype=np.int64))
         return torch.from_numpy(((np.asarray(y, dtype=np.float64) - self.y_center) / self.y_scale).astype(np.float32))
 
     def _weights(self) -> dict[str, Any]:
         return {name: value.detach().clone() for name, value in self.module.state_dict().items()}
-
-
-@register("mlp", "plain MLP", "torch")
-def _mlp(job: Job) -> Any:
-    from permgrad.models.devices import torch_threads
-    from permgrad.models.train.guard import sheltered
-
-    model = PlainMLP(job.n_classes if job.classify else 0, MLPOptions(**job.options), job.seed)
-    held = None if job.validation is None else (job.validation.encoded, job.validation.y)
-    with sheltered(job.seed), torch_threads(job.threads):
-        return model.fit(job.train.encoded, job.train.y, held)

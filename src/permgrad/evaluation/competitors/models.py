@@ -1,4 +1,4 @@
-"""Forests, bagging, boosted trees and a linear model with sensible defaults; boosting stops on validation rows."""
+"""Forests, bagging, boosted trees, a linear model and a plain network, untuned; boosting stops on validation rows."""
 
 from __future__ import annotations
 
@@ -102,3 +102,15 @@ def _linear(job: Job) -> Any:
     # lbfgs needs more than its 100 steps where columns are many and alike; it stops by itself long before these.
     model = LogisticRegression(**{"max_iter": 2000, **job.options}) if job.classify else Ridge(**job.options)
     return make_pipeline(StandardScaler(), model).fit(job.train.encoded, job.train.y)
+
+
+@register("mlp", "plain MLP", "torch")
+def _mlp(job: Job) -> Any:
+    from permgrad.evaluation.competitors.mlp import MLPOptions, PlainMLP
+    from permgrad.models.devices import torch_threads
+    from permgrad.models.train.guard import sheltered
+
+    model = PlainMLP(job.n_classes if job.classify else 0, MLPOptions(**job.options))
+    held = None if job.validation is None else (job.validation.encoded, job.validation.y)
+    with sheltered(job.seed), torch_threads(job.threads):
+        return model.fit(job.train.encoded, job.train.y, held)

@@ -16,12 +16,11 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from permgrad.evaluation.competitors.base import Array, EncodedRows, Job, register
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from permgrad.data.encode.encoding import TableEncoder
 
 _EXTRA = {"extra": "tabular-peers", "costly": True, "takes_natural": True}
@@ -50,8 +49,6 @@ def natural_table(encoder: TableEncoder, encoded: Array) -> pd.DataFrame:
         >>> natural_table(encoder, encoder.transform(table)).dtypes.astype(str).to_dict()
         {'age': 'float32', 'age=?': 'category', 'town=?': 'category'}
     """
-    import pandas as pd
-
     features = {name: np.asarray(columns) for name, columns in encoder.features("feature").items()}
     continuous = np.zeros(np.shape(encoded)[1], dtype=bool)
     continuous[encoder.numeric_columns_] = True
@@ -128,6 +125,4 @@ def _table(rows: EncodedRows) -> pd.DataFrame:
 
 
 def _named(encoded: Array) -> pd.DataFrame:
-    import pandas as pd
-
     return pd.DataFrame(np.asarray(encoded), columns=[f"x{j}" for j in range(np.shape(encoded)[1])])
