@@ -113,12 +113,7 @@ def predictor_importance(
     check_choice("loss", loss, (*CLASS_LOSSES, *NUMBER_LOSSES))
     check_whole("n_repeats", n_repeats, "pass for example 10")
     check_whole("batch_rows", batch_rows, "pass for example 20_000")
-    rows, target, donors = _tables(encoded, y, background)
-    if class_names and not np.isin(target, np.arange(len(class_names))).all():
-        raise InputError(
-            f"y must hold indexes of the {len(class_names)} classes, however: y={shown(target)} and class_names="
-            f"{shown(class_names)}; name every class"
-        )
+    rows, target, donors = _tables(encoded, y, background, class_names)
     if not isinstance(players, Mapping):
         raise InputError(
             f"players must map features to their encoded columns, however: players={shown(players)}; pass "
@@ -141,10 +136,7 @@ def predictor_importance(
         moments = PairMoments(len(rows), len(donors), background is None, max(len(class_names), 1), 1)
         for pairs in _effects(predict, rows, target, base, sampler, (name, columns), (n_repeats, batch_rows), loss):
             moments.add(*pairs, classes=None if groups is None else groups[pairs[0]])
-        for column in range(len(outputs)):
-            mean, std, count = moments.estimate(None if column == 0 else column - 1)
-            estimates = (mean, std, *interval(mean, std, count, confidence))
-            numbers[:, place, column] = [float(array[0]) for array in estimates]
+        numbers[:, place] = _estimates(moments, len(outputs), confidence)
     return Explanation(
         values=numbers[0],
         names=tuple(players),
@@ -170,13 +162,9 @@ def predictor_importance(
 
 
 def _tables(
-    encoded: npt.ArrayLike, y: npt.ArrayLike, background: npt.ArrayLike | None
+    encoded: npt.ArrayLike, y: npt.ArrayLike, background: npt.ArrayLike | None, class_names: Sequence[str]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any], npt.NDArray[np.float32]]:
-    """Return rows, targets and the rows that donors come from.
-
-    Raises:
-        InputError: Shapes do not fit together.
-    """
+    """Return rows, targets and the rows that donors come from, which must fit together."""
     fix = "pass rows of an encoder and their targets"
     rows = np.ascontiguousarray(as_numbers("encoded", encoded, fix), dtype=np.float32)
     target = np.asarray(y)
@@ -184,6 +172,11 @@ def _tables(
         raise InputError(
             "predictor_importance needs rows of shape (rows, encoded) and as many y, however: "
             f"their shapes are {rows.shape} and {target.shape}; {fix}"
+        )
+    if class_names and not np.isin(target, np.arange(len(class_names))).all():
+        raise InputError(
+            f"y must hold indexes of the {len(class_names)} classes, however: y={shown(target)} and class_names="
+            f"{shown(class_names)}; name every class"
         )
     if background is None:
         return rows, target, rows
@@ -194,6 +187,15 @@ def _tables(
             "pass rows of the same encoder"
         )
     return rows, target, donors
+
+
+def _estimates(moments: PairMoments, outputs: int, confidence: float) -> Floats:
+    """Return mean, standard error, both ends of the interval and p-value of each output, ``(5, outputs)``."""
+    columns = []
+    for column in range(outputs):
+        mean, std, count = moments.estimate(None if column == 0 else column - 1)
+        columns.append([float(each[0]) for each in (mean, std, *interval(mean, std, count, confidence))])
+    return np.array(columns).T
 
 
 def _effects(
