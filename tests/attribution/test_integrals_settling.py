@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,10 +13,8 @@ import torch
 from torch import Tensor, nn
 
 import permgrad as pg
-from permgrad.attribution.method import integrated_gradients
-from permgrad.attribution.slopes import integrals, secants
+from permgrad.attribution.slopes import gradients, integrals, secants
 from permgrad.attribution.slopes import slopes as network_slopes
-from permgrad.attribution.slopes.lines import GradientLines
 from permgrad.attribution.slopes.secants import SecantLines
 
 NETWORK = {"dense_units": [6], "conv_filters": [3], "fusion_units": [5]}
@@ -119,7 +118,7 @@ def test_many_lines_settle_sooner_than_one():
     assert steps["background"] < steps["mean"]
 
 
-# ---- the trapezoid rule, written again -------------------------------------------------------------------------------
+# ---- the midpoint rule, written again --------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -132,62 +131,59 @@ def model() -> pg.HyNNClassifier:
     return found
 
 
-def slow_trapezoid(module, rows: Tensor, baselines: Tensor, intervals: int, targets, read) -> np.ndarray:
+def slow_midpoints(module, rows: Tensor, baselines: Tensor, steps: int, targets, read) -> np.ndarray:
     """Return the mean over baselines, ``(rows, paths, encoded, targets)``: one gradient at a time."""
-    found = np.zeros((len(rows), len(module.paths), rows.shape[1], len(targets)))
+    total = np.zeros((len(rows), len(module.paths), rows.shape[1], len(targets)))
     for row in range(len(rows)):
         for baseline in baselines:
             change = (rows[row] - baseline).numpy()
-            for step in range(intervals + 1):
-                weight = (0.5 if step in (0, intervals) else 1.0) / intervals
-                point = (baseline + step / intervals * (rows[row] - baseline))[None]
+            for step in range(steps):
+                point = (baseline + (step + 0.5) / steps * (rows[row] - baseline))[None]
                 leaves = [point.clone().requires_grad_() for _ in module.paths]
                 parts = {path: module.embed(path, leaf) for path, leaf in zip(module.paths, leaves, strict=True)}
                 outputs = read(module.fuse(parts))
                 for column, target in enumerate(targets):
-                    own = torch.autograd.grad(outputs[0, target], leaves, retain_graph=True)
-                    for path, gradient in enumerate(own):
-                        found[row, path, :, column] += weight * gradient[0].numpy() * change
-    return found / len(baselines)
+                    gradients = torch.autograd.grad(outputs[0, target], leaves, retain_graph=True)
+                    for path, gradient in enumerate(gradients):
+                        total[row, path, :, column] += gradient[0].numpy() * change / steps
+    return total / len(baselines)
 
 
 @pytest.mark.parametrize("output", ["logit", "probability"])
 @pytest.mark.parametrize("references", [1, 3])
-def test_the_trapezoid_rule_of_any_network(model, monkeypatch, references, output):
-    rng = np.random.default_rng(1)
-    X = pd.DataFrame(rng.normal(size=(3, 4)), columns=list("abcd"))
-    made = []
-
-    def noted(request, baselines):
-        made.append(GradientLines(request, baselines))
-        return made[-1]
-
-    monkeypatch.setattr(integrated_gradients, "_lines", noted)
+def test_the_midpoint_rule_of_a_hybrid_network(model, monkeypatch, references, output):
+    """In so many steps, and refined to as many by thirds; encoded columns apart, in batches of any size."""
+    X = pd.DataFrame(np.random.default_rng(1).normal(size=(3, 4)), columns=list("abcd"))
     base = X.iloc[:0].reindex(range(references)).fillna(0.25)
     base["a"] = np.arange(references) / 2
-    explain(model, X, baseline=base, output=output, max_steps=2, tolerance=10, target=[2, 0])
-    (lines,) = made
-    module, rows = model.module_, lines.tensor(model.encode(X))
-    assert torch.equal(lines.baselines, lines.tensor(model.encode(base)))
-    for batch in (1, 2, 5, 1000):
-        lines.batch = batch
-        values, intervals = lines.start(rows)
-        assert intervals == 1
-        for wanted in (1, 2, 4):
-            if wanted > 1:
-                values = lines.refine(rows, values, wanted)
-            read = torch.nn.Identity() if output == "logit" else lambda outputs: torch.softmax(outputs, dim=1)
-            slow = slow_trapezoid(module, rows, lines.baselines, wanted, [2, 0], read)
-            assert np.abs(slow).max() > 1e-3
-            np.testing.assert_allclose(values.numpy(), slow, rtol=0, atol=1e-12)
+    rows, baselines = (torch.as_tensor(model.encode(frame)).double() for frame in (X, base))
+    read = torch.nn.Identity() if output == "logit" else lambda outputs: torch.softmax(outputs, dim=1)
+    options = {"baseline": base, "output": output, "target": [2, 0], "players": "encoded"}
+    for steps in (1, 3, 4):
+        slow = slow_midpoints(model.module_, rows, baselines, steps, [2, 0], read)
+        assert np.abs(slow).max() > 1e-3
+        for batch in (1, 2, 5, 1000):
+            found = explain(model, X, steps=steps, batch_size=batch, **options)
+            parts = np.stack([found.parts[path] for path in model.module_.paths], axis=1)
+            np.testing.assert_allclose(parts, slow, rtol=0, atol=1e-12)
+            assert found.meta["steps"] == steps
+    monkeypatch.setattr(SecantLines, "fitting", lambda *_: None)
+    monkeypatch.setattr(integrals.SecantIntegral, "complete", lambda *_: False)
+    slow = slow_midpoints(model.module_, rows, baselines, 9, [2, 0], read)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pg.PermgradWarning)
+        found = explain(model, X, max_steps=9, tolerance=0, **options)
+    parts = np.stack([found.parts[path] for path in model.module_.paths], axis=1)
+    np.testing.assert_allclose(parts, slow, rtol=0, atol=1e-12)
 
 
 def test_without_a_rule_one_line_takes_more_steps_than_many(model, monkeypatch):
     monkeypatch.setattr(SecantLines, "fitting", lambda *_: None)
+    monkeypatch.setattr(integrals.SecantIntegral, "complete", lambda *_: False)
     X = pd.DataFrame(np.random.default_rng(1).normal(size=(4, 4)), columns=list("abcd"))
     one, many = (explain(model, X, baseline=name, tolerance=10.0) for name in ("median", "background"))
-    assert one.meta["rule"] == "trapezoid rule over gradients"
-    assert (one.meta["steps"], many.meta["steps"]) == (8, 2)
+    assert one.meta["rule"] == "midpoint rule over gradients"
+    assert (one.meta["steps"], many.meta["steps"]) == (9, 3)
 
 
 # ---- secants ---------------------------------------------------------------------------------------------------------
@@ -253,15 +249,15 @@ def test_secants_hold_no_more_numbers_than_allowed(model, monkeypatch, budget):
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_rows_at_once_fill_the_budget_and_no_more(device):
     kind = "CPU" if device == "cpu" else "ACCELERATOR"
-    budget, most = (getattr(network_slopes, f"_{name}_{kind}") for name in ("NUMBERS", "MOST"))
+    budget, most = (getattr(gradients, f"_{name}_{kind}") for name in ("NUMBERS", "MOST"))
     request = SimpleNamespace(batch_size="auto", subject=SimpleNamespace(device=torch.device(device)))
     for numbers in (0, 1, budget // most, budget // most + 1, 1000, budget - 1, budget, budget + 1, 10 * budget):
-        found = network_slopes.batch_size(request, numbers)
+        found = gradients.batch_size(request, numbers)
         assert 1 <= found <= most
         assert found == 1 or found * numbers <= budget
         assert found == most or (found + 1) * numbers > budget
     request.batch_size = 7
-    assert network_slopes.batch_size(request, 10**9) == 7
+    assert gradients.batch_size(request, 10**9) == 7
 
 
 def test_wider_networks_take_fewer_rows_at_once(monkeypatch):
@@ -272,7 +268,7 @@ def test_wider_networks_take_fewer_rows_at_once(monkeypatch):
         return plain(self, points)
 
     monkeypatch.setattr(network_slopes.Slopes, "gradients", noted)
-    monkeypatch.setattr(network_slopes, "_NUMBERS_CPU", 4000)
+    monkeypatch.setattr(gradients, "_NUMBERS_CPU", 4000)
     for width in (10, 100, 5000):
         seen.append(0)
         net = nn.Sequential(nn.Linear(3, width), nn.ReLU(), nn.Linear(width, 1)).double()

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 import permgrad as pg
 from permgrad.attribution.explain import explain
 from permgrad.attribution.method.integrated_gradients import IntegratedGradients
-from permgrad.attribution.slopes.baselines import median_row
 from permgrad.attribution.slopes.gradients import output_gradients
+from permgrad.attribution.subject.typical import median_row
 from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.imaging import ForeignRenderer
 from permgrad.models.batches import in_batches
@@ -337,7 +337,9 @@ def test_steps_follow_the_need(model, rows):
     assert rough.meta["mean_steps"] < fine.meta["mean_steps"]
     assert rough.meta["gradient_evaluations"] < fine.meta["gradient_evaluations"]
     assert fine.meta["completeness_gap"] < 0.0005 or fine.meta["steps"] == 1024
-    with pytest.warns(PermgradWarning, match=r"after 16 steps \d of 9 rows have not .* raise max_steps or tolerance"):
+    with pytest.warns(
+        PermgradWarning, match=r"after at most 16 steps \d of 9 rows have not .* raise max_steps or tolerance"
+    ):
         explain(model, rows, method="integrated_gradients", tolerance=1e-6, max_steps=16, progress=False)
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import permgrad as pg
+from permgrad.attribution.slopes import baselines
 from permgrad.attribution.slopes import integrals as network_integrals
-from permgrad.attribution.slopes import tensor_baselines as baselines
 
 ROWS = 8
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import permgrad as pg
 from permgrad.attribution.players.segments import build_space
 from permgrad.attribution.players.space import PlayerSpace
-from permgrad.attribution.slopes import tensor_baselines as baselines
+from permgrad.attribution.subject import typical
 from permgrad.attribution.subject.network import NetworkSubject
 
 ROWS = 12
@@ -689,7 +689,7 @@ def test_superpixels_do_not_depend_on_where_the_channels_stand():
 def test_summaries_of_whole_numbers_are_their_most_frequent(kind):
     rows = torch.tensor([[0, 1], [0, 1], [1, 1], [0, 0], [1, 1]]).to(kind)
     assert rows.double().mean(dim=0).tolist() == [0.4, 0.8], "neither is the most frequent one"
-    for summarise in (baselines._mean, baselines.typical_row):
+    for summarise in (typical.mean_row, typical.typical_row):
         found = summarise(rows)
         assert found.dtype == kind
         assert found.tolist() == [[0, 1]]

@@ -11,7 +11,6 @@ from torch import nn
 from permgrad.attribution.build import input_maps
 from permgrad.attribution.players.segments import image_shape
 from permgrad.attribution.replace.coalitions import forward_batch_size
-from permgrad.attribution.slopes.slopes import constant_sum
 from permgrad.attribution.subject.network import NetworkSubject
 from permgrad.attribution.subject.subject import Subject
 
@@ -74,6 +73,6 @@ def test_inputs_that_are_images_are_kept_for_plots():
     ],
 )
 def test_whose_outputs_add_up_to_one(kind, output, task, names, constant):
-    form = SimpleNamespace(kind=kind)
-    subject = SimpleNamespace(kind="network", outputs_form=form, task=task, output_names=names)
-    assert constant_sum(SimpleNamespace(subject=subject, output=output)) is constant
+    form = SimpleNamespace(kind=kind, count=len(names))
+    subject = SimpleNamespace(outputs_form=form, task=task, output_names=names)
+    assert Subject.sum_is_constant(subject, output) is constant

@@ -16,7 +16,7 @@ from permgrad.attribution.replace.branch_weights import weigh_branches
 from permgrad.attribution.replace.conditional import ConditionalSampler
 from permgrad.attribution.replace.donors import MarginalSampler
 from permgrad.attribution.replace.moments import interval
-from permgrad.attribution.slopes.gradients import network_gradients, output_gradients
+from permgrad.attribution.slopes.gradients import output_gradients
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.imaging import ForeignRenderer
 from permgrad.imaging.assignment import _standardised_sample
@@ -84,7 +84,7 @@ def test_gradients_that_there_are_not():
                 raise fault
 
         with pytest.raises(expected) as caught:
-            network_gradients(Refused.apply(leaf), [0], [leaf])
+            output_gradients(Refused.apply(leaf), [0], [leaf])
         assert ("no way back" in str(caught.value)) == isinstance(caught.value, pg.InputError)
 
 

@@ -38,8 +38,14 @@ from permgrad.attribution.maps.positions import (
 from permgrad.attribution.method import Request
 from permgrad.attribution.players.segments import ImageShape
 from permgrad.attribution.players.space import PlayerSpace
-from permgrad.attribution.slopes.gradients import differentiating, network_gradients
-from permgrad.attribution.slopes.slopes import Tensors, batch_size, constant_sum, copied_rows, differentiable
+from permgrad.attribution.slopes.gradients import (
+    Tensors,
+    batch_size,
+    copied_rows,
+    differentiable,
+    differentiating,
+    output_gradients,
+)
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.progress import Progress
@@ -275,7 +281,7 @@ def image_calls(
     modules = {name: module for name, module in subject.module.named_modules() if name}
     if layer is not None:
         check_choice("layer", layer, modules)
-    rows = copied_rows(subject.device, request.inputs, slice(0, _PROBE_ROWS))
+    rows = copied_rows(subject, request.inputs, slice(0, _PROBE_ROWS))
     listener = _Listener()
     with torch.inference_mode(mode=False), torch.enable_grad():
         leaves = tuple(row.requires_grad_() if place in shapes and row.is_floating_point() else row
@@ -430,7 +436,9 @@ def call_maps(
                     "rows; pass layer= with the name of a convolution, or of a block whose values are tokens"
                 )
         activations = [listener.values[place.call] for place in places]
-        gradients = network_gradients(outputs, request.targets, activations, constant_sum=constant_sum(request))
+        gradients = output_gradients(
+            outputs, request.targets, activations, constant_sum=subject.sum_is_constant(request.output)
+        )
     with torch.no_grad():
         maps = []
         for place, value, own in zip(places, activations, gradients, strict=True):
@@ -491,7 +499,7 @@ def network_maps(request: Request) -> Explanation:
         sizes = torch.as_tensor(space.sizes()[chosen], device=request.subject.device)
 
         def work(part: slice) -> None:
-            rows = copied_rows(request.subject.device, request.inputs, part)
+            rows = copied_rows(request.subject, request.inputs, part)
             small, outputs = call_maps(request, rows, list(places.values()), variant, relu=relu)
             wide = []
             for own, maps in zip(images.values(), small, strict=True):

@@ -15,8 +15,7 @@ from permgrad.attribution.method import Request, Scope, methods
 from permgrad.attribution.replace.donors import need_background
 from permgrad.attribution.replace.importance import GAME_OPTIONS
 from permgrad.attribution.replace.plays import Plays, path_plays, single_plays
-from permgrad.attribution.slopes.baselines import median_row
-from permgrad.attribution.slopes.tensor_baselines import typical_row
+from permgrad.attribution.subject.typical import median_row, typical_row
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError
 

@@ -10,8 +10,9 @@ import torch
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
 from permgrad.attribution.slopes.additive import Additive
-from permgrad.attribution.slopes.slopes import Slopes, Tensors, walks_truly
-from permgrad.attribution.slopes.tensor_baselines import tensor_baseline
+from permgrad.attribution.slopes.baselines import baseline_rows
+from permgrad.attribution.slopes.gradients import Tensors
+from permgrad.attribution.slopes.slopes import Slopes, walks_truly
 from permgrad.base.checks import check_whole
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.progress import Progress
@@ -66,7 +67,7 @@ class DeepLift:
         options = {**self.options, **request.options}
         references = check_whole("references", options["references"], "pass for example 50")
         found = Additive(
-            Slopes(request, "deeplift", by_path=True), tensor_baseline(request, options["baseline"], references)
+            Slopes(request, "deeplift", by_path=True), baseline_rows(request, options["baseline"], references)
         )
         slopes = found.slopes
         with Progress(request.count, "deeplift", request.progress) as progress, slopes.open():

@@ -22,12 +22,13 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.maps.cam import network_maps
 from permgrad.attribution.maps.cam_maps import KEPT_NUMBERS, check_cam_options, weighted_maps
 from permgrad.attribution.method import Request, Scope, methods, refuse_conditional
-from permgrad.attribution.slopes.gradients import gradient_batch_size, output_gradients, outputs_sum_constant
+from permgrad.attribution.slopes.gradients import output_gradients
 from permgrad.attribution.subject.subject import Subject
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.progress import Progress
 from permgrad.models.batches import in_batches
+from permgrad.models.devices import rows_at_once
 from permgrad.models.network.blocks import ACTIVATIONS
 from permgrad.models.network.network import HybridNetwork
 
@@ -123,12 +124,19 @@ def class_maps(
             for step in layer.after:
                 values = step(values)
             outputs = subject.readout(module.fuse({**other, "image": values}), output)
-            gradients = output_gradients(
-                outputs, targets, [activation], constant_sum=outputs_sum_constant(subject, output)
-            )[0]
+            gradients = output_gradients(outputs, targets, [activation], constant_sum=subject.sum_is_constant(output))[
+                0
+            ]
         with torch.no_grad():
             kept = activation.detach()
             return weighted_maps(kept, gradients, variant, relu=relu), outputs.detach(), images
+
+
+def maps_at_once(request: Request) -> int:
+    """Return the rows per backward pass: on a processor a batch's activations should stay in its cache."""
+    if request.batch_size != "auto":
+        return int(request.batch_size)
+    return rows_at_once(request.subject.device, on_processor=128, on_accelerator=4096)
 
 
 # ---- from pixels to features -----------------------------------------------------------------------------------------
@@ -355,7 +363,7 @@ def _collect(request: Request, options: _Options, shares: Tensor | None) -> _Col
         progress.advance(part.stop - part.start)
 
     with Progress(rows, "gradcam", request.progress) as progress, subject.open():
-        in_batches(rows, gradient_batch_size(request), one_batch)
+        in_batches(rows, maps_at_once(request), one_batch)
     return store
 
 

@@ -20,8 +20,7 @@ from torch import Tensor
 from permgrad.attribution.build import describe, modalities
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request, Scope, methods
-from permgrad.attribution.method.gradcam import CamLayer, cam_layer, class_maps
-from permgrad.attribution.slopes.gradients import gradient_batch_size
+from permgrad.attribution.method.gradcam import CamLayer, cam_layer, class_maps, maps_at_once
 from permgrad.base.checks import check_whole
 from permgrad.base.errors import InputError
 from permgrad.base.progress import Progress
@@ -43,7 +42,7 @@ class _Losses:
         self.module = request.subject.module
         self.loss = request.subject.resolve_loss(request.loss)
         self.dtype = next(self.module.parameters()).dtype
-        self.batch = gradient_batch_size(request)
+        self.batch = maps_at_once(request)
 
     def tensor(self, encoded: npt.NDArray[np.float32]) -> Tensor:
         """Copy rows to the network's device and precision."""
@@ -170,7 +169,7 @@ def _read_maps(
         empty += int((largest == 0).sum())
         progress.advance(part.stop - part.start)
 
-    in_batches(len(request.encoded), gradient_batch_size(request), one_batch)
+    in_batches(len(request.encoded), maps_at_once(request), one_batch)
     return totals / len(request.encoded), empty
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from permgrad.attribution.build import describe, finish, input_maps, modalities, shown_values
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.slopes.baselines import Baseline
 from permgrad.attribution.slopes.slopes import Slopes
-from permgrad.attribution.slopes.tensor_baselines import TensorBaseline
 
 Floats = npt.NDArray[np.float64]
 
@@ -28,7 +28,7 @@ class Additive:
     """
 
     slopes: Slopes
-    baseline: TensorBaseline
+    baseline: Baseline
     started: float = field(default_factory=time.perf_counter)
     values: Floats = field(init=False)
     predictions: Floats = field(init=False)

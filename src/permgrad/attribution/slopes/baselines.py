@@ -1,156 +1,147 @@
-"""What a row is compared with in methods that explain the difference to a baseline."""
+"""What rows are compared with by methods that explain the difference to a baseline."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
+import torch
+from torch import Tensor
 
 from permgrad.attribution.method import Request
+from permgrad.attribution.subject.typical import mean_row
 from permgrad.base.checks import check_choice
 from permgrad.base.errors import InputError, text_of, unknown
 from permgrad.base.random import generator
 
-Rows = npt.NDArray[np.float32]
-
 BASELINES = ("zeros", "mean", "median", "background")
-_NAMES = (*BASELINES, "class:<label>", "a table of rows")
 _CLASS = "class:"
-#: Encoded columns of these kinds lie on a scale; all others switch between levels.
-_ON_A_SCALE = ("numeric", "date_part")
-
-
-def median_row(rows: Rows, kinds: Iterable[str], features: Iterable[npt.NDArray[np.intp]]) -> Rows:
-    """Return a row that could stand in the table: medians of numbers, most frequent levels of categories.
-
-    The levels of one feature (a one-hot block, a flag for missing values) are kept together, so that no half levels
-    appear.
-
-    Args:
-        rows: ``(rows, encoded)``.
-        kinds: of each encoded column, as in ``TableEncoder.kinds_``.
-        features: the encoded columns of each feature.
-
-    Examples:
-        >>> rows = np.array([[1, 0, 1], [2, 0, 1], [9, 1, 0]], dtype=np.float32)
-        >>> median_row(rows, ["numeric", "level", "level"], [np.array([0]), np.array([1, 2])]).tolist()
-        [2.0, 0.0, 1.0]
-    """
-    row = np.median(rows, axis=0).astype(np.float32)
-    switches = ~np.isin(np.asarray(list(kinds), dtype=object), _ON_A_SCALE)
-    for columns in features:
-        levels = np.asarray(columns, dtype=np.intp)
-        levels = levels[switches[levels]]
-        if levels.size:
-            patterns, counts = np.unique(rows[:, levels], axis=0, return_counts=True)
-            row[levels] = patterns[int(np.argmax(counts))]
-    return row
+#: Numbers that a mean or a median is taken over, at most: enough for either, and bounded in memory.
+_SUMMARISED_NUMBERS = 20_000_000
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """What the explained rows are compared with.
+    """What the explained rows are compared with, on average over its rows.
 
     Attributes:
-        rows: encoded, ``(baselines, encoded)``; results are averaged over them.
+        rows: one tensor per input, ``(baselines, *shape)``.
         name: as it was asked for.
         words: what it is, fit to be shown beside a plot.
     """
 
-    rows: Rows
+    rows: tuple[Tensor, ...]
     name: str
     words: str
 
+    def __len__(self) -> int:
+        """Return the number of baseline rows."""
+        return len(self.rows[0])
 
-def baseline_rows(request: Request, given: Any, references: int, reference_class: Any = None) -> Baseline:
+
+def baseline_rows(request: Request, choice: Any, references: int, reference_class: Any = None) -> Baseline:
     """Return the rows that the explained rows are compared with, on average, and what to call them.
-
-    They never come from the rows explained, so that a row's explanation does not depend on its neighbours in the call.
 
     Args:
         request: the call.
-        given: ``"zeros"``: every encoded column 0; ``"mean"``; ``"median"``: see ``median_row``; ``"background"``: up
-            to ``references`` background rows; ``"class:<label>"``: up to ``references`` background rows of one class;
-            or rows like those explained (a frame, a series, an array).
+        choice: ``"auto"``: the median of the background, or zeros where the rows explained are the background, so that
+            a row's values do not depend on which others are explained with it; ``"zeros"``; ``"mean"``; ``"median"``:
+            numbers at their median, levels and whole numbers at their most frequent; ``"background"``: up to
+            ``references`` background rows (expected gradients); ``"class:<label>"``: up to ``references`` background
+            rows of one class; or rows like those explained.
         references: how many background rows.
         reference_class: a class; mean, median and background are then those of its rows.
 
     Raises:
-        InputError: An unknown name or class, a class where there is none, or a table without rows.
+        InputError: an unknown name or class, a class where there is none, or rows of another form.
     """
-    if not isinstance(given, str):
-        return _given_rows(request, given, reference_class)
-    named_class = given.startswith(_CLASS)
-    if not named_class and given not in BASELINES:
-        raise unknown("baseline", given, _NAMES)
-    if reference_class is not None and (named_class or given == "zeros"):
+    if not isinstance(choice, str):
+        return _users_rows(request, choice, reference_class)
+    if choice == "auto":
+        choice = "zeros" if request.shared else "median"
+    named_class = choice.startswith(_CLASS)
+    if not named_class and choice not in BASELINES:
+        raise _unknown(request, choice)
+    if reference_class is not None and (named_class or choice == "zeros"):
         raise InputError(
             "reference_class says whose mean, median or background is the baseline, "
-            f"however: reference_class={reference_class!r} and baseline={given!r}; pass one of them"
+            f"however: reference_class={reference_class!r} and baseline={choice!r}; pass one of them"
         )
-    if given == "zeros":
-        return Baseline(np.zeros((1, request.encoded.shape[1]), dtype=np.float32), given, "every encoded input at 0")
-    rows, where = background_rows(request)
-    label = given.removeprefix(_CLASS) if named_class else reference_class
+    encoded = bool(request.subject.encoded_names)
+    if choice == "zeros":
+        rows = tuple(torch.zeros_like(tensor[:1]) for tensor in request.inputs)
+        return Baseline(rows, choice, f"every {'encoded ' if encoded else ''}input at 0")
+    rows = request.donors
+    where = "background rows" if request.background_kind == "given" else request.background_kind
+    label = choice.removeprefix(_CLASS) if named_class else reference_class
     if label is not None:
-        rows, shown = _of_class(request, rows, label)
-        where = f"{where} of class {shown}"
-    if given == "mean":
-        mean = rows.mean(axis=0, dtype=np.float64).astype(np.float32)[None]
-        return Baseline(mean, given, f"mean of the encoded inputs over {len(rows):,} {where}")
-    if given == "median":
-        encoder: Any = request.subject.preprocessor
-        median = median_row(rows, encoder.kinds_, encoder.features("feature").values())[None]
-        return Baseline(median, given, f"median of numbers and most frequent level over {len(rows):,} {where}")
-    known = len(rows)
-    if known > references:
-        chosen = generator(request.seed, "baseline references").permutation(known)[:references]
-        rows = rows[np.sort(chosen)]
-    few = f"{len(rows):,} of {known:,}" if len(rows) < known else f"{known:,}"
-    return Baseline(np.ascontiguousarray(rows), given, f"average over {few} {where} (expected gradients)")
+        position, name = _class_of(request, label)
+        rows, where = tuple(tensor[position] for tensor in rows), f"{where} of class {name}"
+    if choice not in ("mean", "median"):
+        chosen = _some(request, rows, references)
+        few = f"{len(chosen[0]):,} of " if len(chosen[0]) < len(rows[0]) else ""
+        words = f"average over {few}{len(rows[0]):,} {where} (expected gradients)"
+        return Baseline(tuple(tensor.clone() for tensor in chosen), choice, words)
+    rows = _some(request, rows, max(50, _SUMMARISED_NUMBERS // max(tensor[:1].numel() for tensor in rows)))
+    if choice == "mean":
+        row, what = tuple(map(mean_row, rows)), "mean of the encoded inputs" if encoded else "mean of each input"
+    else:
+        what = "median of numbers and most frequent level" if encoded else "median of each input"
+        row = request.subject.typical(rows)
+    return Baseline(row, choice, f"{what} over {len(rows[0]):,} {where}")
 
 
-def _given_rows(request: Request, given: Any, reference_class: Any) -> Baseline:
-    """Encode the rows that the user gave."""
+def _users_rows(request: Request, rows: Any, reference_class: Any) -> Baseline:
+    """Read the rows that the user gave."""
     if reference_class is not None:
         raise InputError(
             "reference_class chooses among the model's background rows, "
             f"however: reference_class={reference_class!r} and baseline= is a table; leave one of them out"
         )
-    frame = given
-    if isinstance(given, pd.Series):
-        frame = given.to_frame().T.infer_objects()
-    elif not isinstance(given, pd.DataFrame):
-        if not isinstance(given, (list, tuple)) and np.ndim(given) == 0:
-            raise unknown("baseline", given, _NAMES)
-        frame = np.atleast_2d(np.asarray(given))
-    if len(frame) == 0:
-        raise InputError("baseline must hold at least one row, however: it has none; pass a row like the inputs")
-    subject: Any = request.subject
-    rows: Rows = subject.encode(frame)
-    words = "a row given by the user" if len(rows) == 1 else f"average over {len(rows):,} rows given by the user"
-    return Baseline(rows, "given", words)
+    if request.subject.encoded_names:
+        if isinstance(rows, pd.Series):
+            rows = rows.to_frame().T.infer_objects()
+        elif not isinstance(rows, pd.DataFrame):
+            if not isinstance(rows, (list, tuple)) and np.ndim(rows) == 0:
+                raise _unknown(request, rows)
+            rows = np.atleast_2d(np.asarray(rows))
+        if len(rows) == 0:
+            raise InputError("baseline must hold at least one row, however: it has none; pass a row like the inputs")
+    tensors = request.subject.read(rows)
+    count = len(tensors[0])
+    words = "a row given by the user" if count == 1 else f"average over {count:,} rows given by the user"
+    return Baseline(tensors, "given", words)
 
 
-def background_rows(request: Request) -> tuple[Rows, str]:
-    """Return the rows that baselines are taken from, and what they are."""
-    if request.background_kind == "given":
-        return request.encoded if request.background is None else request.background, "background rows"
-    subject: Any = request.subject
-    return subject.background, "training rows"
+def _unknown(request: Request, choice: Any) -> InputError:
+    if request.subject.encoded_names:
+        return unknown("baseline", choice, (*BASELINES, "class:<label>", "a table of rows"))
+    return unknown("baseline", choice, ("auto", *BASELINES, "rows in the form of the inputs"))
 
 
-def _of_class(request: Request, rows: Rows, label: Any) -> tuple[Rows, str]:
-    """Return the background rows of one class and the class's name; the class may be given by its value or its text."""
-    subject: Any = request.subject
+def _some(request: Request, rows: tuple[Tensor, ...], most: int) -> tuple[Tensor, ...]:
+    """Return at most ``most`` rows, drawn with the call's seed, in their order."""
+    count = len(rows[0])
+    if count <= most:
+        return rows
+    chosen = np.sort(generator(request.seed, "baseline references").permutation(count)[:most])
+    return tuple(tensor[torch.as_tensor(chosen, device=tensor.device)] for tensor in rows)
+
+
+def _class_of(request: Request, label: Any) -> tuple[Tensor, str]:
+    """Return the background rows of one class and its name; the class may be given by its value or its text."""
+    subject, classes = request.subject, request.subject.background_classes
     if subject.task != "classification":
         raise InputError(
             f"a reference class needs a classifier, however: class {label!r} of a regression model; "
             "pass baseline='median', or rows"
+        )
+    if classes is None:
+        raise InputError(
+            "a reference class is chosen among the training rows that a permgrad estimator keeps, however: model is a "
+            "torch network; pass baseline= with rows of that class instead"
         )
     if request.background_kind == "given":
         raise InputError(
@@ -160,10 +151,10 @@ def _of_class(request: Request, rows: Rows, label: Any) -> tuple[Rows, str]:
     names = list(subject.class_names)
     check_choice("reference class", text_of(label), names)
     position = names.index(text_of(label))
-    chosen = rows[np.asarray(subject.model.background_target_) == position]
+    chosen = np.flatnonzero(classes == position)
     if not len(chosen):
         raise InputError(
             f"a reference class must have rows in the background kept in the model, however: class {names[position]!r} "
             "has none; fit with a larger background_size or pass baseline= with rows of that class"
         )
-    return chosen, repr(names[position])
+    return torch.as_tensor(chosen), repr(names[position])

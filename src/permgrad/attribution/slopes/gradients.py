@@ -1,32 +1,33 @@
-"""What gradient methods share: gradients of the outputs asked for, and batches that fit in cache."""
+"""Gradients of the outputs asked for, and what a user's network needs to be differentiated."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from permgrad.attribution.method import Request
 from permgrad.attribution.subject.subject import Subject
+from permgrad.attribution.subject.untouched import as_written
 from permgrad.base.errors import InputError, PermgradError, error_in_words, is_out_of_memory
+from permgrad.base.threads import Undo, together
 
-#: Rows per backward pass: on a processor a batch's activations should stay in its cache.
-_BATCH_CPU, _BATCH_ACCELERATOR = 128, 4096
+Tensors = tuple[Tensor, ...]
+
+#: Numbers that a batch's layers may hold: on a processor they should stay near its caches.
+_NUMBERS_CPU, _NUMBERS_ACCELERATOR = 1_000_000, 200_000_000
+_MOST_CPU, _MOST_ACCELERATOR = 4096, 65_536
 
 
-def gradient_batch_size(request: Request) -> int:
-    """Return the rows per backward pass, ``"auto"`` resolved."""
+def batch_size(request: Request, numbers: int) -> int:
+    """Return the rows per backward pass, where each row's layers hold about so many numbers."""
     if request.batch_size != "auto":
         return int(request.batch_size)
-    return _BATCH_CPU if request.subject.device.type == "cpu" else _BATCH_ACCELERATOR
-
-
-def outputs_sum_constant(subject: Subject, output: str) -> bool:
-    """Return whether the outputs of every row have the same sum: probabilities, or the two sides of a single logit."""
-    classes = len(subject.output_names)
-    return subject.task == "classification" and classes > 1 and (output == "probability" or subject.module.outputs == 1)
+    on_cpu = request.subject.device.type == "cpu"
+    budget, most = (_NUMBERS_CPU, _MOST_CPU) if on_cpu else (_NUMBERS_ACCELERATOR, _MOST_ACCELERATOR)
+    return max(1, min(most, budget // max(numbers, 1)))
 
 
 def output_gradients(
@@ -46,6 +47,9 @@ def output_gradients(
     Returns:
         For each leaf a tensor ``(targets, rows, *)``.
 
+    Raises:
+        InputError: torch cannot go back through the network, or a hook or a backward of the user's own raises.
+
     Examples:
         >>> x = torch.tensor([[1.0, 2.0]], requires_grad=True)
         >>> output_gradients(x**2, [1, 0], [x])[0].tolist()
@@ -53,33 +57,22 @@ def output_gradients(
     """
     wanted = list(dict.fromkeys(targets))
     complement = constant_sum and len(wanted) == outputs.shape[1] > 1
-    asked = wanted[:-1] if complement else wanted
-    found: dict[int, list[Tensor]] = {}
-    for target in asked:
+    computed = wanted[:-1] if complement else wanted
+    by_target: dict[int, list[Tensor]] = {}
+    for target in computed:
         column = outputs[:, target].sum()
         gradients: tuple[Tensor | None, ...] = (None,) * len(leaves)
         if column.requires_grad:
-            gradients = torch.autograd.grad(column, leaves, retain_graph=target != asked[-1], allow_unused=True)
-        found[target] = [
+            with differentiating():
+                gradients = torch.autograd.grad(column, leaves, retain_graph=target != computed[-1], allow_unused=True)
+        by_target[target] = [
             torch.zeros_like(leaf) if gradient is None else gradient
             for leaf, gradient in zip(leaves, gradients, strict=True)
         ]
     if complement:
         # Minus the sum, written as 0 − sum: an unused column keeps the plain zero, not a negative one.
-        found[wanted[-1]] = [0 - sum(own) for own in zip(*found.values(), strict=True)]
-    return [torch.stack([found[target][position] for target in targets]) for position in range(len(leaves))]
-
-
-def network_gradients(
-    outputs: Tensor, targets: Sequence[int], leaves: Sequence[Tensor], *, constant_sum: bool = False
-) -> list[Tensor]:
-    """Return ``output_gradients`` of a user's network, which may refuse to be differentiated.
-
-    Raises:
-        InputError: torch cannot go back through the network, or a hook or a backward of the user's own raises.
-    """
-    with differentiating():
-        return output_gradients(outputs, targets, leaves, constant_sum=constant_sum)
+        by_target[wanted[-1]] = [0 - sum(gradients) for gradients in zip(*by_target.values(), strict=True)]
+    return [torch.stack([by_target[target][place] for target in targets]) for place in range(len(leaves))]
 
 
 @contextmanager
@@ -99,3 +92,37 @@ def differentiating() -> Iterator[None]:
             "gradient methods need a network that torch can differentiate, however: it raised "
             f"{error_in_words(error)}; mend that, or choose method='permutation', 'shapley' or 'lime'"
         ) from error
+
+
+def copied_rows(subject: Subject, source: Sequence[Tensor], part: slice) -> Tensors:
+    """Return copies of rows on a network's device, one tensor per input; fit to be differentiated by."""
+    # An encoded table is in the precision of the estimator's network; a user's inputs stay as they were read.
+    dtype = subject.dtype if subject.encoded_names else None
+    with torch.inference_mode(mode=False), torch.no_grad():
+        # Cloned also where it moves nothing: what was made in inference mode may not be saved for a backward pass.
+        return tuple(tensor[part].detach().to(subject.device, dtype).clone() for tensor in source)
+
+
+def _without_cudnn() -> Undo:
+    cudnn = torch.backends.cudnn
+    before, cudnn.enabled = cudnn.enabled, False
+
+    def put_back() -> None:
+        cudnn.enabled = before
+
+    return put_back
+
+
+@contextmanager
+def differentiable(subject: Subject) -> Iterator[None]:
+    """Let every part of a network be differentiated, and met where it calls torch.
+
+    cuDNN's recurrent layers refuse a gradient in eval mode, so that plain kernels take their place; parts that the user
+    has compiled run as they were written, since batches change their size and modes look on.
+    """
+    parts = list(subject.module.modules())
+    with ExitStack() as stack:
+        if subject.device.type == "cuda" and any(isinstance(part, nn.RNNBase) for part in parts):
+            stack.enter_context(together({"cuDNN": _without_cudnn}))
+        stack.enter_context(as_written(subject.module))
+        yield

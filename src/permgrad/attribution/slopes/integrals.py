@@ -1,19 +1,18 @@
-"""Integrated gradients of any network, refined row by row until they have settled.
+"""Integrated gradients, refined row by row until they have settled: one driver for every network.
 
-The integral along the straight line from baseline to row is taken over secants (``rescale``): the line is cut into
-equal intervals, each interval's mean slope is the product of the mean slopes of the functions that the network calls,
-and the sum over the intervals adds up to the output's change whatever their number. Where a network calls functions
-without a rule, plain gradients in the middle of each interval take their place.
+The integral along the straight line from baseline to row is taken in the first of three ways that serves the network:
 
-Values are added up by player before they are refined, so that memory grows neither with the size of an input nor with
-the number of steps.
+- ``secants``: mean slopes of each layer of permgrad's own networks, without an automatic gradient;
+- ``SecantIntegral``: mean slopes of each function that a network calls (``rescale``). With both, the line is cut into
+  equal intervals, and the sum over the intervals adds up to the output's change whatever their number;
+- ``GradientIntegral``: plain gradients in the middle of each interval, where a function has no rule.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,73 +20,22 @@ from torch import Tensor
 
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Request
-from permgrad.attribution.slopes.additive import Additive, Floats
-from permgrad.attribution.slopes.slopes import Slopes, Tensors, walks_truly
-from permgrad.attribution.slopes.tensor_baselines import tensor_baseline
-from permgrad.base.checks import check_whole
-from permgrad.base.errors import InputError, shown, warn_user
+from permgrad.attribution.slopes.additive import Additive
+from permgrad.attribution.slopes.baselines import baseline_rows
+from permgrad.attribution.slopes.gradients import Tensors
+from permgrad.attribution.slopes.lines import Floats, Lines
+from permgrad.attribution.slopes.secants import SecantLines
+from permgrad.attribution.slopes.slopes import Slopes, walks_truly
+from permgrad.base.errors import warn_user
 from permgrad.base.progress import Progress
 from permgrad.models.batches import halved, in_batches, with_fewer
 
-#: Numbers that a block of rows may hold while its integrals are refined.
-_BLOCK_NUMBERS = 4_000_000
-#: Secants are used where their sums miss less than this share of the output's range.
+#: Secants of functions are used where their sums miss less than this share of the output's range.
 _COMPLETE = 1e-3
 _PROBE_ROWS = 8
 
 
-class Integral(Protocol):
-    """Estimates of the integrals of some rows, ``(rows, parts, players, targets)`` float64.
-
-    Attributes:
-        rule: its name, for the explanation's facts.
-        factor: by how much a refinement multiplies the intervals.
-        settled_from: the number of intervals from which on an integral may count as settled.
-    """
-
-    rule: str
-    factor: int
-    settled_from: int
-
-    def start(self, rows: Tensors) -> tuple[Tensor, int]:
-        """Return a first estimate and its number of intervals."""
-        ...
-
-    def refine(self, rows: Tensors, values: Tensor, intervals: int) -> Tensor:
-        """Return the estimate with ``intervals`` intervals, given the one before."""
-        ...
-
-
-class _Lines:
-    """Straight lines from every baseline to every row, and points on them."""
-
-    def __init__(self, slopes: Slopes, baselines: Tensors) -> None:
-        self.slopes, self.baselines = slopes, baselines
-        self.count = len(baselines[0])
-
-    def ends(self, rows: Tensors, line: Tensor) -> tuple[Tensors, Tensors]:
-        """Return baseline and row of each line; lines are numbered row by row."""
-        own = tuple(tensor[line // self.count] for tensor in rows)
-        other = [tensor[line % self.count] for tensor in self.baselines]
-        return self.slopes.at_baseline(own, other), own
-
-    def points(self, start: Tensors, stop: Tensors, times: Floats) -> Tensors:
-        """Return points at times between 0 and 1, all lines' first time first: ``(times · lines, *)``."""
-        found = []
-        for place, (begin, end) in enumerate(zip(start, stop, strict=True)):
-            moves = place in self.slopes.free
-            parts = [torch.lerp(begin, end, float(time)) if moves else end for time in times]
-            found.append(parts[0] if len(parts) == 1 else torch.cat(parts))
-        return tuple(found)
-
-    def empty(self, rows: Tensors) -> Tensor:
-        """Return zeros for the values of rows."""
-        slopes = self.slopes
-        shape = (len(rows[0]), len(slopes.parts), len(slopes.space), len(slopes.targets))
-        return torch.zeros(shape, dtype=torch.float64, device=rows[0].device)
-
-
-class SecantIntegral(_Lines):
+class SecantIntegral(Lines):
     """Mean slopes between neighbouring points, as products of the functions' own mean slopes."""
 
     rule = "secants of each function"
@@ -101,14 +49,14 @@ class SecantIntegral(_Lines):
 
     def complete(self, rows: Tensors, scale: Tensor) -> bool:
         """Return whether a single step from the first baseline adds up, so that every function called has a rule."""
-        start = self.slopes.at_baseline(rows, [tensor[:1] for tensor in self.baselines])
         slopes = self.slopes
+        start = slopes.at_baseline(rows, [tensor[:1] for tensor in self.baselines])
         walk = slopes.walk(rows)
         before = walk.stand(slopes.leaves(start))
-        after, found = walk.step(slopes.leaves(rows), slopes.targets, constant_sum=slopes.constant_sum, last=True)
+        after, means = walk.step(slopes.leaves(rows), slopes.targets, constant_sum=slopes.constant_sum, last=True)
         if not walks_truly(slopes, rows, after):
             return False
-        total = slopes.attributions(found, start, rows).sum(dim=(1, 2))
+        total = slopes.attributions(means, start, rows).sum(dim=(1, 2))
         gap = ((total - (after - before)[:, slopes.targets].double()).abs() / scale).max()
         return walk.matched and bool(gap <= max(_COMPLETE, 64 * torch.finfo(after.dtype).eps))
 
@@ -117,18 +65,17 @@ class SecantIntegral(_Lines):
         return self._estimate(rows, self.first), self.first
 
     def refine(self, rows: Tensors, values: Tensor, intervals: int) -> Tensor:  # noqa: ARG002 — part of the protocol
-        """Return the estimate with more intervals; nothing of the coarser one can be kept."""
+        """Return the estimate with more intervals; nothing of the coarser one can be reused."""
         return self._estimate(rows, intervals)
 
     def _estimate(self, rows: Tensors, intervals: int) -> Tensor:
-        total, slopes = self.empty(rows), self.slopes
+        total, slopes = self.empty(len(rows[0])), self.slopes
         lines, done = len(total) * self.count, 0
         while done < lines:
             line = torch.arange(done, min(done + slopes.batch, lines), device=total.device)
             start, stop = self.ends(rows, line)
             try:
-                found = self._mean_slopes(start, stop, intervals)
-                added = slopes.attributions(found, start, stop)
+                added = slopes.attributions(self._mean_slopes(start, stop, intervals), start, stop)
             except (RuntimeError, MemoryError) as error:
                 # Fewer lines alone would only take more intervals at once.
                 slopes.batch = halved(min(slopes.batch, len(line) * intervals), error)
@@ -156,41 +103,46 @@ class SecantIntegral(_Lines):
                 walk.stand(slopes.leaves(before))
                 slopes.model_rows += len(before[0])
             last = together > 1 or first + 1 == intervals
-            _, found = walk.step(slopes.leaves(after), slopes.targets, constant_sum=slopes.constant_sum, last=last)
+            _, means = walk.step(slopes.leaves(after), slopes.targets, constant_sum=slopes.constant_sum, last=last)
             slopes.model_rows += len(after[0])
             if together > 1:
-                found = [own.unflatten(1, (len(times) - 1, lines)).sum(dim=1) for own in found]
-            sums = [total.add_(own) for total, own in zip(sums, found, strict=True)] if sums else found
-        return [own / intervals for own in sums]
+                means = [mean.unflatten(1, (len(times) - 1, lines)).sum(dim=1) for mean in means]
+            sums = [total.add_(mean) for total, mean in zip(sums, means, strict=True)] if sums else means
+        return [total / intervals for total in sums]
 
 
-class GradientIntegral(_Lines):
+class GradientIntegral(Lines):
     """The midpoint rule over plain gradients, which needs nothing of a network but that they exist.
 
     A third of each interval is again an interval around a point that is known, so nothing is computed twice.
+
+    Args:
+        slopes, baselines: as for ``Lines``.
+        steps: exactly so many gradients for each line, without any refinement; None: as many as it takes.
     """
 
     rule = "midpoint rule over gradients"
     factor = 3
 
-    def __init__(self, slopes: Slopes, baselines: Tensors) -> None:
+    def __init__(self, slopes: Slopes, baselines: Tensors, steps: int | None = None) -> None:
         super().__init__(slopes, baselines)
+        self.first = steps or 1
         # Errors of many lines cancel.
         self.settled_from = 9 if self.count == 1 else 3
 
     def start(self, rows: Tensors) -> tuple[Tensor, int]:
-        """Return the rule with one interval."""
-        return self.mean(rows, np.array([0.5])), 1
+        """Return the rule with one interval, or as many as were asked for."""
+        return self._mean(rows, (np.arange(self.first) + 0.5) / self.first), self.first
 
     def refine(self, rows: Tensors, values: Tensor, intervals: int) -> Tensor:
         """Add the middles of the outer thirds."""
         before = np.arange(intervals // 3)[:, None]
         times = (before + np.array([1 / 6, 5 / 6])).ravel() * 3 / intervals
-        return (values + 2 * self.mean(rows, times)) / 3
+        return (values + 2 * self._mean(rows, times)) / 3
 
-    def mean(self, rows: Tensors, times: Floats) -> Tensor:
+    def _mean(self, rows: Tensors, times: Floats) -> Tensor:
         """Return the mean over lines and times of gradients times changes."""
-        total, slopes = self.empty(rows), self.slopes
+        total, slopes = self.empty(len(rows[0])), self.slopes
         points = self.count * len(times)
 
         def work(part: slice) -> None:
@@ -202,8 +154,8 @@ class GradientIntegral(_Lines):
             for free in slopes.free:
                 weight = at.to(stop[free].dtype).reshape(-1, *[1] * (stop[free].ndim - 1))
                 between[free] = torch.lerp(start[free], stop[free], weight)
-            _, found = slopes.gradients(tuple(between))
-            total.index_add_(0, line // self.count, slopes.attributions(found, start, stop))
+            _, gradients = slopes.gradients(tuple(between))
+            total.index_add_(0, line // self.count, slopes.attributions(gradients, start, stop))
 
         slopes.batch = in_batches(len(total) * points, slopes.batch, work)
         return total / points
@@ -230,103 +182,98 @@ class _Quality:
     intervals: Floats
 
 
-def _settle(integral: Integral, rows: Tensors, wanted: Tensor, rule: _Settling) -> tuple[Tensor, _Quality]:
+def _settle(lines: Lines, rows: Tensors, wanted: Tensor, rule: _Settling) -> tuple[Tensor, _Quality]:
     """Integrate, refining the rows that have not settled yet.
 
     Args:
-        integral: gives estimates.
+        lines: gives estimates.
         rows: one tensor per input, ``(b, *)``.
         wanted: what the values of each row and output should add up to, ``(b, targets)``.
         rule: when to stop.
     """
-    values, intervals = integral.start(rows)
+    values, intervals = lines.start(rows)
     result = values
     gap = ((values.sum(dim=(1, 2)) - wanted).abs() / rule.scale).amax(dim=1)
     change = torch.full_like(gap, torch.inf)
     taken = torch.full_like(gap, intervals)
     active = torch.arange(len(gap), device=gap.device)
-    while len(active) and intervals * integral.factor <= rule.max_steps:
-        intervals *= integral.factor
-        refined = integral.refine(tuple(tensor[active] for tensor in rows), values, intervals)
-        own_change = ((refined - values).abs() / rule.scale).amax(dim=(1, 2, 3))
-        own_gap = ((refined.sum(dim=(1, 2)) - wanted[active]).abs() / rule.scale).amax(dim=1)
+    while len(active) and intervals * lines.factor <= rule.max_steps:
+        intervals *= lines.factor
+        refined = lines.refine(tuple(tensor[active] for tensor in rows), values, intervals)
+        new_change = ((refined - values).abs() / rule.scale).amax(dim=(1, 2, 3))
+        new_gap = ((refined.sum(dim=(1, 2)) - wanted[active]).abs() / rule.scale).amax(dim=1)
         if len(active) == len(gap):
             result = refined
         else:
             result[active] = refined
-        gap[active], change[active], taken[active] = own_gap, own_change, float(intervals)
+        gap[active], change[active], taken[active] = new_gap, new_change, float(intervals)
         # The sum may be right, by luck or by the rule, while single values are not: both must have settled.
-        open_rows = (own_gap > rule.tolerance) | (own_change > rule.tolerance)
-        if intervals < integral.settled_from:
-            open_rows |= True
-        active, values = active[open_rows], refined[open_rows]
+        unsettled = (new_gap > rule.tolerance) | (new_change > rule.tolerance)
+        if intervals < lines.settled_from:
+            unsettled |= True
+        active, values = active[unsettled], refined[unsettled]
     return result, _Quality(gap.cpu().numpy(), change.cpu().numpy(), taken.cpu().numpy())
 
 
-# ---- the method on any network ---------------------------------------------------------------------------------------
+# ---- the driver ------------------------------------------------------------------------------------------------------
 
 
-def integrate_network(request: Request, options: Mapping[str, Any]) -> Explanation:
-    """Return the integrated gradients of any network, or of a hybrid one with a fixed number of steps.
+def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
+    """Return the integrated gradients of any network.
 
     Args:
         request: the call.
         options: of ``IntegratedGradients``, all of them.
     """
-    steps = _check_steps(options["steps"])
-    players = options["players"]
-    if not isinstance(players, str) or players != "features":
-        raise InputError(
-            f"players={shown(players)} shows the encoded columns of a permgrad estimator, however: they are not "
-            "apart here; leave out players=, or steps= for an estimator"
-        )
-    slopes = Slopes(request, "integrated_gradients", by_path=True)
-    baseline = tensor_baseline(request, options["baseline"], int(options["references"]), options["reference_class"])
-    found = Additive(slopes, baseline)
-    seen: list[_Quality] = []
+    slopes, steps = Slopes(request, "integrated_gradients", by_path=True), options["steps"]
+    baseline = baseline_rows(request, options["baseline"], int(options["references"]), options["reference_class"])
+    result = Additive(slopes, baseline)
+    qualities: list[_Quality] = []
     with Progress(request.count, "integrated gradients", request.progress) as progress, slopes.open():
         baselines = slopes.rows(slice(0, len(baseline)), baseline.rows)
         base = slopes.outputs(baselines) if slopes.whole else None
         scale = slopes.output_range(_first_bases(slopes, baselines) if base is None else base)
         rule = _Settling(_tolerance(slopes, float(options["tolerance"])), int(options["max_steps"]), scale)
-        integral = _integral(slopes, baselines, rule, fixed=steps is not None)
-        for part in _blocks(slopes):
+        lines = _lines(slopes, baselines, rule, steps)
+        # Rows that take a number of steps have settled with the first estimate.
+        until = rule if steps is None else _Settling(np.inf, steps, scale)
+        for part in lines.blocks(request.count):
             rows = slopes.rows(part)
             outputs = slopes.outputs(rows)
-            own = _bases(slopes, rows, baselines) if base is None else base.mean(dim=0).expand_as(outputs)
-            if steps is not None and isinstance(integral, GradientIntegral):
-                values = integral.mean(rows, (np.arange(steps) + 0.5) / steps)
-            else:
-                values, quality = _settle(integral, rows, outputs - own, rule)
-                seen.append(quality)
-            found.keep(part, values, outputs, own)
+            starts = _bases(slopes, rows, baselines) if base is None else base.mean(dim=0).expand_as(outputs)
+            values, quality = _settle(lines, rows, outputs - starts, until)
+            qualities.append(quality)
+            result.keep(part, lines.by_player(values), outputs, starts)
             progress.advance(part.stop - part.start)
-    facts: dict[str, Any] = {
+    gap, change, taken = (
+        np.concatenate([getattr(quality, name) for quality in qualities]) for name in ("gap", "change", "intervals")
+    )
+    if steps is None:
+        _warn_of_unsettled(gap, change, rule)
+    facts: dict[str, Any] = {"players": options["players"]} if request.subject.encoded_names else {}
+    facts |= {
         "tolerance": rule.tolerance,
-        "rule": integral.rule,
-        "steps": steps,
-        "mean_steps": steps,
-        "quadrature_error": None,
+        "rule": lines.rule,
+        "steps": int(taken.max()),
+        "mean_steps": float(taken.mean()) if steps is None else steps,
+        "quadrature_error": float(change.max()) if steps is None else None,
     }
-    if seen:
-        gap, change, taken = (
-            np.concatenate([getattr(own, name) for own in seen]) for name in ("gap", "change", "intervals")
-        )
-        _warn_of_open_rows(gap, change, rule)
-        facts |= {"steps": int(taken.max()), "mean_steps": float(taken.mean()), "quadrature_error": float(change.max())}
-    return found.explanation("integrated_gradients", scale.cpu().numpy(), **facts)
+    return result.explanation("integrated_gradients", scale.cpu().numpy(), **facts)
 
 
-def _integral(slopes: Slopes, baselines: Tensors, rule: _Settling, *, fixed: bool) -> Any:
-    """Return secants where every function has a rule, else plain gradients; these too where steps are counted.
+def _lines(slopes: Slopes, baselines: Tensors, rule: _Settling, steps: int | None) -> Lines:
+    """Return the fastest way that serves the network; plain gradients where they are counted.
 
     Tried on background rows, so that what is chosen does not depend on the rows explained.
     """
-    if not fixed:
+    if steps is None:
+        layers = SecantLines.fitting(slopes, baselines, rule.max_steps)
+        if layers is not None:
+            return layers
         secants = SecantIntegral(slopes, baselines, rule.max_steps)
         if with_fewer(_PROBE_ROWS, lambda count: secants.complete(_probe(slopes, baselines, count), rule.scale)):
             return secants
-    return GradientIntegral(slopes, baselines)
+    return GradientIntegral(slopes, baselines, steps)
 
 
 def _probe(slopes: Slopes, baselines: Tensors, count: int) -> Tensors:
@@ -339,8 +286,7 @@ def _probe(slopes: Slopes, baselines: Tensors, count: int) -> Tensors:
 
 def _tolerance(slopes: Slopes, wanted: float) -> float:
     """Return the tolerance; a network in half precision cannot settle further than it can tell numbers apart."""
-    subject: Any = slopes.subject
-    precision = torch.finfo(subject.dtype).eps
+    precision = torch.finfo(slopes.subject.dtype).eps
     return max(wanted, 4 * precision) if precision > 1e-4 else wanted
 
 
@@ -358,23 +304,11 @@ def _first_bases(slopes: Slopes, baselines: Tensors) -> Tensor:
     return _bases(slopes, slopes.rows(slice(0, _PROBE_ROWS), slopes.request.donors), baselines)
 
 
-def _blocks(slopes: Slopes) -> list[slice]:
-    """Cut the rows so that a block's values fit in memory beside a few batches of points."""
-    count = slopes.request.count
-    numbers = len(slopes.parts) * len(slopes.space) * len(slopes.targets)
-    size = max(1, min(4 * slopes.batch, _BLOCK_NUMBERS // max(numbers, 1)))
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
-
-
-def _check_steps(steps: Any) -> int | None:
-    return None if steps is None else check_whole("steps", steps, "leave it out, or pass for example 50")
-
-
-def _warn_of_open_rows(gap: Floats, change: Floats, rule: _Settling) -> None:
-    open_rows = int(((gap > rule.tolerance) | (change > rule.tolerance)).sum())
-    if open_rows:
+def _warn_of_unsettled(gap: Floats, change: Floats, rule: _Settling) -> None:
+    unsettled = int(((gap > rule.tolerance) | (change > rule.tolerance)).sum())
+    if unsettled:
         warn_user(
             f"attributions should settle to {rule.tolerance:g} of the output's range, however: after at most "
-            f"{rule.max_steps} steps {open_rows} of {len(gap)} rows have not (largest gap {gap.max():.2g}, largest "
+            f"{rule.max_steps} steps {unsettled} of {len(gap)} rows have not (largest gap {gap.max():.2g}, largest "
             f"change {change.max():.2g}); raise max_steps or tolerance"
         )

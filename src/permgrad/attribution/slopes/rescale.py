@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from permgrad.attribution.slopes.gradients import network_gradients
+from permgrad.attribution.slopes.gradients import output_gradients
 from permgrad.attribution.slopes.rescale_rules import (
     CURVED,
     SCALE_FREE,
@@ -490,7 +490,7 @@ class SecantWalk:
             leaves = [point.detach().clone().requires_grad_() for point in points]
             with mode:
                 outputs = self.forward(leaves)
-            slopes = network_gradients(outputs, targets, leaves, constant_sum=constant_sum)
+            slopes = output_gradients(outputs, targets, leaves, constant_sum=constant_sum)
         self.matched &= mode.matched and len(mode.calls) == len(self._calls)
         self._calls = mode.calls
         return outputs.detach(), slopes

@@ -14,13 +14,13 @@ layers' own mean slopes (see ``secant_rules``). Compared with gradients at the s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from permgrad.attribution.method import Request
+from permgrad.attribution.slopes.gradients import Tensors
 from permgrad.attribution.slopes.lines import Lines
 from permgrad.attribution.slopes.secant_rules import (
     Affine,
@@ -33,6 +33,7 @@ from permgrad.attribution.slopes.secant_rules import (
     rule_of,
 )
 from permgrad.attribution.slopes.secant_windows import only_seen_windows
+from permgrad.attribution.slopes.slopes import Slopes
 from permgrad.models.batches import halved
 from permgrad.models.network.network import HybridNetwork
 
@@ -81,59 +82,83 @@ class _Chain:
 
 
 class SecantLines(Lines):
-    """Mean slopes over equal intervals, as products of each layer's own mean slope."""
+    """Mean slopes over equal intervals, as products of each layer's own mean slope; estimates by encoded column."""
 
     rule = "secants of each layer"
+    factor = 2
 
-    def __init__(
-        self, request: Request, baselines: npt.NDArray[np.float32], chains: dict[str, _Chain], head: _Chain
-    ) -> None:
-        super().__init__(request, baselines)
+    def __init__(self, slopes: Slopes, baselines: Tensors, most: int, chains: dict[str, _Chain], head: _Chain) -> None:
+        super().__init__(slopes, baselines)
+        self.subject, self.output = slopes.subject, slopes.request.output
         # Errors of many lines cancel. Where rectifiers switch, single values of coarse estimates can agree by luck:
         # starting from 8 instead of 4 cost no time on a trained network and divided the errors by three.
         rules = [rule for chain in (*chains.values(), head) for rule in chain.rest]
         one = 8 if any(isinstance(rule, StraightPieces) for rule in rules) else 4
-        self._first = 1 if len(self.baselines) > 1 else min(one, self.most)
+        self._first = 1 if self.count > 1 else min(one, most)
         self.settled_from = 2 * self._first
         self._chains, self._head = chains, head
-        every = list(dict.fromkeys(self.targets))
+        every = list(dict.fromkeys(slopes.targets))
         # Where outputs add up to a constant, the last one's slopes are minus the sum of the others'.
-        self._complement = self.constant_sum and len(every) == len(self.subject.output_names) > 1
-        self._asked = every[:-1] if self._complement else every
-        self._places = [every.index(target) for target in self.targets]
-        if request.batch_size == "auto":
-            with torch.no_grad():
-                seen = self._walk({path: value[None] for path, value in self._enter(self.baselines[:1]).items()})
-            numbers = sum(value.numel() for layers in seen for value in layers)
-            on_cpu = self.subject.device.type == "cpu"
-            budget = _NUMBERS_CPU if on_cpu else _NUMBERS_ACCELERATOR
-            most = _MOST_POINTS_CPU if on_cpu else _MOST_POINTS_ACCELERATOR
-            self.batch = min(most, max(1, budget // max(numbers, 1)))
+        self._complement = slopes.constant_sum and len(every) == len(self.subject.output_names) > 1
+        self._targets = every[:-1] if self._complement else every
+        self._places = [every.index(target) for target in slopes.targets]
+        self._points = self._points_at_once()
 
     @classmethod
-    def fitting(cls, request: Request, baselines: npt.NDArray[np.float32]) -> SecantLines | None:
-        """Return the lines, or None where the network has layers without a rule; the network is in eval mode."""
-        read = _read(request.subject.module)
+    def fitting(cls, slopes: Slopes, baselines: Tensors, most: int) -> SecantLines | None:
+        """Return the lines, or None where the network has layers without a rule; the network is in eval mode.
+
+        Args:
+            slopes: the network, open.
+            baselines: one tensor per input.
+            most: intervals of one line at most.
+        """
+        module = slopes.subject.module
+        read = _read(module) if slopes.whole and slopes.parts == tuple(slopes.subject.paths) else None
         if read is None:
             return None
-        lines = cls(request, baselines, *read)
+        lines = cls(slopes, baselines, most, *read)
         # The walk must be the network: a guard against forward passes that it does not know.
-        some = lines.baselines[:8]
+        few = baselines[0][:8]
         with torch.no_grad():
-            entered = {path: value[None] for path, value in lines._enter(some).items()}
-            own, reference = lines._walk(entered)[-1][-1][0], lines.module(some)
-        if own.shape != reference.shape:
+            entered = {path: value[None] for path, value in lines._enter(few).items()}
+            outputs, reference = lines._walk(entered)[-1][-1][0], module(few)
+        if outputs.shape != reference.shape:
             return None
-        close = (own - reference).abs().max() <= _SAME_OUTPUTS * (1 + reference.abs().max())
+        close = (outputs - reference).abs().max() <= _SAME_OUTPUTS * (1 + reference.abs().max())
         return lines if bool(close) else None
 
-    def start(self, rows: Tensor) -> tuple[Tensor, int]:
-        """Return a first estimate."""
-        return self._estimate(rows, self._first), self._first
+    def _points_at_once(self) -> int:
+        """Return how many points may be walked through together."""
+        if self.slopes.request.batch_size != "auto":
+            return int(self.slopes.request.batch_size)
+        with torch.no_grad():
+            seen = self._walk({path: value[None] for path, value in self._enter(self.baselines[0][:1]).items()})
+        numbers = sum(value.numel() for layers in seen for value in layers)
+        on_cpu = self.subject.device.type == "cpu"
+        budget = _NUMBERS_CPU if on_cpu else _NUMBERS_ACCELERATOR
+        return min(_MOST_POINTS_CPU if on_cpu else _MOST_POINTS_ACCELERATOR, max(1, budget // max(numbers, 1)))
 
-    def refine(self, rows: Tensor, values: Tensor, intervals: int) -> Tensor:  # noqa: ARG002 — part of the protocol
-        """Return the estimate with more intervals; nothing of the coarser one can be kept."""
-        return self._estimate(rows, intervals)
+    def start(self, rows: Tensors) -> tuple[Tensor, int]:
+        """Return a first estimate, float64 ``(rows, paths, encoded, targets)``."""
+        return self._estimate(rows[0], self._first), self._first
+
+    def refine(self, rows: Tensors, values: Tensor, intervals: int) -> Tensor:  # noqa: ARG002 — part of the protocol
+        """Return the estimate with more intervals; nothing of the coarser one can be reused."""
+        return self._estimate(rows[0], intervals)
+
+    def by_player(self, values: Tensor) -> Tensor:
+        """Return the estimates of each player's encoded columns together."""
+        return self.slopes.sums(list(values.permute(1, 3, 0, 2)))
+
+    def empty(self, rows: int) -> Tensor:
+        """Return zeros for the estimates of rows."""
+        shape = (rows, len(self._chains), self.baselines[0].shape[1], len(self._targets))
+        return torch.zeros(shape, dtype=torch.float64, device=self.subject.device)
+
+    def rows_together(self) -> int:
+        """Return how many rows are worth refining together."""
+        return 4 * self._points
 
     # ---- forwards ----------------------------------------------------------------------------------------------------
 
@@ -143,31 +168,29 @@ class SecantLines(Lines):
     def _walk(self, entered: dict[str, Tensor]) -> list[list[Tensor]]:
         """Return the values of all layers of each path and, last, of the head: ``(points, lines, *)`` each."""
         seen = [self._chains[path].walk(value) for path, value in entered.items()]
-        joined = seen[0][-1] if len(seen) == 1 else torch.cat([own[-1] for own in seen], dim=2)
+        joined = seen[0][-1] if len(seen) == 1 else torch.cat([layers[-1] for layers in seen], dim=2)
         return [*seen, self._head.walk(joined)]
 
     # ---- slopes ------------------------------------------------------------------------------------------------------
 
     def _estimate(self, rows: Tensor, intervals: int) -> Tensor:
         """Return the attributions by secants over ``intervals`` intervals, float64 as in ``start``."""
-        count = len(self.baselines)
-        shape = (len(rows), len(self._chains), rows.shape[1], len(self._asked))
-        total = torch.zeros(shape, dtype=torch.float64, device=rows.device)
+        total, count = self.empty(len(rows)), self.count
         every, done = len(rows) * count, 0
         while done < every:
             # Where memory does not suffice for one line, fewer of its intervals go in at once.
-            chunk = min(intervals, max(1, self.batch - 1))
-            lines = max(1, self.batch // (chunk + 1))
+            chunk = min(intervals, max(1, self._points - 1))
+            lines = max(1, self._points // (chunk + 1))
             line = torch.arange(done, min(done + lines, every), device=rows.device)
             try:
                 with torch.no_grad():
                     slopes = self._line_slopes(rows, line, intervals, chunk)
             except (RuntimeError, MemoryError) as error:
-                self.batch = halved(min(self.batch, len(line) * (chunk + 1)), error)
+                self._points = halved(min(self._points, len(line) * (chunk + 1)), error)
                 continue
             total.index_add_(0, line // count, slopes)
             done += len(line)
-        self.evaluations += every * intervals
+        self.slopes.evaluations += every * intervals
         total /= count
         if self._complement:
             # Minus the sum, written as 0 − sum: an unused column keeps the plain zero, not a negative one.
@@ -175,17 +198,19 @@ class SecantLines(Lines):
         return total[..., self._places]
 
     def _line_slopes(self, rows: Tensor, line: Tensor, intervals: int, chunk: int) -> Tensor:
-        """Return each line's attributions ``(lines, paths, encoded, asked)``, ``chunk`` intervals at a time."""
-        owner, baseline = line // len(self.baselines), line % len(self.baselines)
+        """Return each line's attributions ``(lines, paths, encoded, targets)``, ``chunk`` intervals at a time."""
+        baselines = self.baselines[0]
+        owner, baseline = line // len(baselines), line % len(baselines)
         first_owner = int(owner[0])
         used, place = torch.unique(baseline, return_inverse=True)
-        begin = {path: value[place] for path, value in self._enter(self.baselines[used]).items()}
-        own = rows[first_owner : int(owner[-1]) + 1]
-        end = {path: value[owner - first_owner] for path, value in self._enter(own).items()}
+        begin = {path: value[place] for path, value in self._enter(baselines[used]).items()}
+        stops = rows[first_owner : int(owner[-1]) + 1]
+        end = {path: value[owner - first_owner] for path, value in self._enter(stops).items()}
         sums: dict[str, Tensor] = {}
         for first in range(0, intervals, chunk):
             stretches = min(chunk, intervals - first)
-            times = torch.arange(first, first + stretches + 1, dtype=self.dtype, device=rows.device) / intervals
+            times = torch.arange(first, first + stretches + 1, dtype=rows.dtype, device=rows.device) / intervals
+            self.slopes.model_rows += len(times) * len(line)
             entered = {
                 path: torch.lerp(begin[path], end[path], times.reshape(-1, *[1] * begin[path].ndim))
                 for path in self._chains
@@ -195,7 +220,7 @@ class SecantLines(Lines):
                 alike = slopes.shape[0] == 1 < stretches * len(line)
                 wide = slopes.expand(stretches * len(line), *slopes.shape[1:]) if alike else slopes
                 sums[path] = sums.get(path, 0) + wide.unflatten(0, (stretches, len(line))).sum(dim=0)
-        difference = (rows[owner].double() - self.baselines[baseline].double())[:, :, None]
+        difference = (rows[owner].double() - baselines[baseline].double())[:, :, None]
         parts = [
             self._chains[path].leave(sums[path] / intervals).double().transpose(1, 2) * difference
             for path in self._chains
@@ -203,14 +228,13 @@ class SecantLines(Lines):
         return torch.stack(parts, dim=1)
 
     def _stretch_slopes(self, entered: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return for each path the mean slopes towards the end of its front: ``(stretches · lines or 1, asked, *)``."""
+        """Return each path's mean slopes towards the end of its front: ``(stretches · lines or 1, targets, *)``."""
         seen = self._walk(entered)
         slopes = self._head.back(self._readout_slopes(seen[-1][-1]), seen[-1])
-        widths = [own[-1].shape[2] for own in seen[:-1]]
-        parts = slopes.split(widths, dim=2)
+        parts = slopes.split([layers[-1].shape[2] for layers in seen[:-1]], dim=2)
         return {
-            path: self._chains[path].back(part, own)
-            for path, part, own in zip(self._chains, parts, seen[:-1], strict=True)
+            path: self._chains[path].back(part, layers)
+            for path, part, layers in zip(self._chains, parts, seen[:-1], strict=True)
         }
 
     def _readout_slopes(self, outputs: Tensor) -> Tensor:
@@ -220,7 +244,7 @@ class SecantLines(Lines):
             return self._probability_slopes(outputs)
         corners = torch.cat([outputs.new_zeros(1, width), torch.eye(width, dtype=outputs.dtype, device=outputs.device)])
         corners = self.subject.readout(corners, self.output)
-        return (corners[1:] - corners[:1]).T[self._asked][None].to(outputs.dtype)
+        return (corners[1:] - corners[:1]).T[self._targets][None].to(outputs.dtype)
 
     def _probability_slopes(self, outputs: Tensor) -> Tensor:
         """Average the softmax's slopes between both ends by Gauss's rule, along straight logits."""
@@ -230,45 +254,45 @@ class SecantLines(Lines):
             spread = outputs.new_tensor([[-0.5], [0.5]])
         start, stop = (outputs[:-1].flatten(0, 1) @ spread.T, outputs[1:].flatten(0, 1) @ spread.T)
         places, weights = np.polynomial.legendre.leggauss(5)
-        found = torch.zeros(len(start), len(self._asked), len(spread), dtype=outputs.dtype, device=outputs.device)
-        ones = torch.eye(len(spread), dtype=outputs.dtype, device=outputs.device)[self._asked]
+        mean = torch.zeros(len(start), len(self._targets), len(spread), dtype=outputs.dtype, device=outputs.device)
+        ones = torch.eye(len(spread), dtype=outputs.dtype, device=outputs.device)[self._targets]
         for place, weight in zip(places.tolist(), weights.tolist(), strict=True):
             likely = torch.softmax(torch.lerp(start, stop, (place + 1) / 2), dim=1)
-            found += weight / 2 * likely[:, self._asked, None] * (ones - likely[:, None, :])
-        return found @ spread
+            mean += weight / 2 * likely[:, self._targets, None] * (ones - likely[:, None, :])
+        return mean @ spread
 
 
-def _read(module: HybridNetwork) -> tuple[dict[str, _Chain], _Chain] | None:
+def _read(module: Any) -> tuple[dict[str, _Chain], _Chain] | None:
     """Read a hybrid network as chains of known layers: one for each path, and the head; None if that cannot be."""
-    plain = ("forward", "embed", "embed_image", "fuse")
-    if any(getattr(type(module), name) is not getattr(HybridNetwork, name) for name in plain):
+    methods = ("forward", "embed", "embed_image", "fuse")
+    if any(getattr(type(module), name, None) is not getattr(HybridNetwork, name) for name in methods):
         return None
     if module.members > 1 and module.options.normalization == "layer":
         return None  # the rule for it sees one vector per row
     chains: dict[str, _Chain] = {}
     for path in module.paths:
-        start: list[Rule] = []
+        first: list[Rule] = []
         if path == "tabular":
             branch = module.table_branch
-            assert branch is not None
-            if branch.embedding is not None:
-                start.append(TableEmbedding(branch.embedding, branch.numeric, branch.other))
             layers = list(branch.layers)
-        else:
-            if not is_affine_drawing(module.renderer):
-                return None
-            assert module.renderer is not None
-            assert module.image_branch is not None
-            start.append(Drawing(module.renderer))
+            if branch.embedding is not None:
+                first.append(TableEmbedding(branch.embedding, branch.numeric, branch.other))
+        elif is_affine_drawing(module.renderer):
             layers = list(module.image_branch)
-        rules = [rule_of(layer) for layer in layers]
-        known = [rule for rule in rules if rule is not None]
-        if len(known) < len(rules):
+            first.append(Drawing(module.renderer))
+        else:
+            return None
+        rules = _rules_of(layers)
+        if rules is None:
             return None
         if path == "image":
-            assert module.renderer is not None
-            known = only_seen_windows(module.renderer, layers, known)
-        chains[path] = _Chain([*start, *known], with_front=True)
-    rules = [rule_of(layer) for layer in module.head]
-    known = [rule for rule in rules if rule is not None]
-    return (chains, _Chain(known, with_front=False)) if len(known) == len(rules) else None
+            rules = only_seen_windows(module.renderer, layers, rules)
+        chains[path] = _Chain([*first, *rules], with_front=True)
+    rules = _rules_of(list(module.head))
+    return None if rules is None else (chains, _Chain(rules, with_front=False))
+
+
+def _rules_of(layers: Sequence[nn.Module]) -> list[Rule] | None:
+    """Return the rule of each layer; None where one has none."""
+    rules = [rule_of(layer) for layer in layers]
+    return None if None in rules else [rule for rule in rules if rule is not None]

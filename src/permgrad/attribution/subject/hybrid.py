@@ -14,6 +14,7 @@ from torch import Tensor
 
 from permgrad.attribution.subject.outputs import OutputForm
 from permgrad.attribution.subject.subject import Subject
+from permgrad.attribution.subject.typical import median_row
 from permgrad.base.errors import InputError, by_count, counted
 from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.fast.replacement import evaluation_mode
@@ -120,6 +121,21 @@ class HybridSubject(Subject):
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
         """Return further rows, encoded."""
         return (torch.from_numpy(np.ascontiguousarray(self.encode(inputs))),)
+
+    def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return a row that could stand in the table, see ``median_row``."""
+        encoder = self.preprocessor
+        return (
+            torch.from_numpy(median_row(rows[0].numpy(), encoder.kinds_, encoder.features("feature").values()))[None],
+        )
+
+    def check_slopes(self, method: str, places: Sequence[int]) -> None:  # noqa: ARG002 — there is one input
+        """Refuse pictures that are drawn without a gradient."""
+        if "image" in self.paths and not getattr(self.module.renderer, "differentiable", True):
+            raise InputError(
+                f"{method} needs a gradient through the picture, however: the pictures are drawn by foreign code; "
+                "choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad"
+            )
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the raw outputs of encoded rows ``(b, encoded)``; both paths show the same row."""

@@ -175,6 +175,19 @@ class NetworkSubject(Subject):
             for name, tensor, other in zip(self.input_names, self.inputs, tensors, strict=True)
         )
 
+    def check_slopes(self, method: str, places: Sequence[int]) -> None:
+        """Refuse inputs of whole numbers, towards which there is no gradient."""
+        without = [place for place in places if not self.real[place]]
+        if without:
+            usable = [self.input_names[place] for place in places if self.real[place]]
+            apart = f", a dict of methods ({method!r} for {usable[0]!r} alone)" if usable else ""
+            raise InputError(
+                f"{method} needs inputs of real numbers, however: "
+                f"{', '.join(repr(self.input_names[place]) for place in without)} holds whole numbers "
+                f"({self.inputs[without[0]].dtype}), towards which there is no gradient; "
+                f"choose method='permutation', 'shapley' or 'lime'{apart}, or layer= with the name of the embedding"
+            )
+
     def readings(self) -> dict[int, str]:
         """Return what the network takes inputs of several dimensions for: ``"image"``, ``"volume"`` or ``"tokens"``.
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from permgrad.attribution.subject.outputs import OutputForm, Task
+from permgrad.attribution.subject.typical import typical_row
 from permgrad.base.checks import check_choice
 from permgrad.models.losses import losses
 
@@ -74,6 +75,23 @@ class Subject:
         """What was inferred about the model, for an explanation's ``meta``."""
         return {}
 
+    @property
+    def encoded_names(self) -> tuple[str, ...]:
+        """Names of the columns that a table is encoded as; empty where inputs go in as they are."""
+        return () if self.preprocessor is None else tuple(self.preprocessor.encoded_names_)
+
+    @property
+    def background_classes(self) -> npt.NDArray[Any] | None:
+        """Class of each training row that the model keeps; None where none is known."""
+        return None if self.model is None else np.asarray(self.model.background_target_)
+
+    def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return the row that stands for a background: medians of numbers, most frequent levels, ``(1, *)`` each."""
+        return tuple(typical_row(tensor) for tensor in rows)
+
+    def check_slopes(self, method: str, places: Sequence[int]) -> None:
+        """Refuse a model without a gradient towards the inputs at ``places``."""
+
     # ---- predicting --------------------------------------------------------------------------------------------------
 
     def open(self) -> Any:
@@ -127,6 +145,15 @@ class Subject:
     def output_names(self) -> tuple[str, ...]:
         """Names of the outputs that can be explained."""
         return self.outputs_form.output_names
+
+    def sum_is_constant(self, output: str) -> bool:
+        """Return whether outputs of every row have the same sum: probabilities, or both sides of a single logit.
+
+        Probabilities that the network gives itself need not add up to exactly 1.
+        """
+        form, names = self.outputs_form, len(self.output_names)
+        computed = self.task == "classification" and form.kind in ("logits", "log_probabilities")
+        return computed and names > 1 and (output == "probability" or form.count < names)
 
     def choose(self, targets: tuple[int, ...]) -> None:
         """Let losses of a regression with several outputs be those of the outputs asked for."""
