@@ -23,7 +23,7 @@ import torch
 
 import permgrad as pg
 from benchmarks.speed._speed import Line, line, take_turns
-from permgrad.attribution.method.gradcam import cam_layer
+from permgrad.attribution.maps.drawn import cam_layer
 from permgrad.data.datasets import load_dataset
 from permgrad.data.splitting import split_rows
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 import permgrad as pg
 from permgrad.attribution.explain import explain
-from permgrad.attribution.maps.cam_maps import VARIANTS
-from permgrad.attribution.method.gradcam import GradCam, cam_layer, enlarging, pixel_shares
+from permgrad.attribution.maps.drawn import cam_layer, pixel_shares
+from permgrad.attribution.maps.weighted import VARIANTS, enlarged
+from permgrad.attribution.method.gradcam import GradCam
 from permgrad.base.errors import InputError, PermgradWarning
 from permgrad.imaging import ForeignRenderer
 
@@ -195,7 +196,8 @@ def test_upsampling(model, rows, upsample):
     st.sampled_from(["bilinear", "nearest"]),
 )
 def test_enlarging_keeps_constants_and_range(height, width, tall, wide, how):
-    matrix = enlarging((height, width), (tall, wide), how)
+    cells = torch.eye(height * width).reshape(height * width, 1, height, width)
+    matrix = enlarged(cells, (tall, wide), how).flatten(1)
     assert matrix.shape == (height * width, tall * wide)
     assert bool((matrix >= 0).all())
     torch.testing.assert_close(matrix.sum(dim=0), torch.ones(tall * wide))

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import permgrad as pg
-from permgrad.attribution.maps.cam import _Listener, enlarged, listening
+from permgrad.attribution.maps.called import _Listener, listening
+from permgrad.attribution.maps.weighted import enlarged
 
 ROWS = 6
 

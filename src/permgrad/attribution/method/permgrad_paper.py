@@ -19,8 +19,8 @@ from torch import Tensor
 
 from permgrad.attribution.build import describe, modalities
 from permgrad.attribution.explanation import Explanation
+from permgrad.attribution.maps.drawn import CamLayer, cam_layer, class_maps, maps_at_once
 from permgrad.attribution.method import Request, Scope, methods
-from permgrad.attribution.method.gradcam import CamLayer, cam_layer, class_maps, maps_at_once
 from permgrad.base.checks import check_whole
 from permgrad.base.errors import InputError
 from permgrad.base.progress import Progress

@@ -29,6 +29,8 @@ from permgrad.models.batches import in_batches
 
 #: Background rows over which the range of the outputs is taken, at most.
 _RANGE_ROWS = 1000
+#: Rows that go through a network together where no gradient is followed, if memory allows.
+_FORWARD_ROWS = 128
 
 
 class Slopes:
@@ -74,7 +76,7 @@ class Slopes:
             tuple(segments[place] for place in self.free),
         )
         self.constant_sum = self.subject.sum_is_constant(request.output)
-        self.batch = 1
+        self.batch = self._forward_batch = 1
         self.evaluations = 0
         self.model_rows = 0
 
@@ -83,6 +85,9 @@ class Slopes:
         """Open the subject, choose the batch size, and let every part be differentiated."""
         with self.subject.open(), differentiable(self.subject):
             self.batch = self._batch_size()
+            # Without gradients less is held of each row.
+            least = _FORWARD_ROWS if self.request.batch_size == "auto" else self.batch
+            self._forward_batch = max(self.batch, min(least, self.subject.most_rows()))
             yield
 
     def _batch_size(self) -> int:
@@ -137,11 +142,11 @@ class Slopes:
         outputs = torch.empty(count, len(self.targets), dtype=torch.float64, device=self.subject.device)
 
         def work(part: slice) -> None:
-            rows = tuple(tensor[part] for tensor in points)
             with torch.no_grad():
-                outputs[part] = self.explained(rows, self.leaves(rows))[:, self.targets].double()
+                raw = self.subject.predict([tensor[part] for tensor in points])
+                outputs[part] = self.subject.readout(raw, self.request.output)[:, self.targets].double()
 
-        self.batch = in_batches(count, self.batch, work)
+        self._forward_batch = in_batches(count, self._forward_batch, work)
         self.model_rows += count
         return outputs
 

@@ -337,7 +337,7 @@ def _row_sections(folder: Path, local: Any) -> list[RowSection]:
 
 
 def _map_title(maps: Any) -> str:
-    from permgrad.attribution.maps.cam_maps import MAP_NAMES
+    from permgrad.attribution.maps.weighted import MAP_NAMES
 
     variant = "gradcam" if maps is None else maps.meta.get("variant", "gradcam")
     return f"{MAP_NAMES[variant]} of the last convolution"

@@ -7,24 +7,18 @@ taken off again whatever happens.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from threading import get_ident
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from permgrad.attribution.build import describe, refuse_nonsense
-from permgrad.attribution.explanation import Explanation
-from permgrad.attribution.maps.cam_maps import KEPT_NUMBERS, check_cam_options, weighted_maps
 from permgrad.attribution.maps.positions import (
     Cells,
     Follower,
@@ -35,6 +29,7 @@ from permgrad.attribution.maps.positions import (
     name_of,
     tensors_in,
 )
+from permgrad.attribution.maps.weighted import CamOptions, Floats, Picture, weighted_maps
 from permgrad.attribution.method import Request
 from permgrad.attribution.players.segments import ImageShape
 from permgrad.attribution.players.space import PlayerSpace
@@ -42,17 +37,12 @@ from permgrad.attribution.slopes.gradients import (
     Tensors,
     batch_size,
     copied_rows,
-    differentiable,
     differentiating,
     output_gradients,
 )
 from permgrad.base.checks import check_choice
-from permgrad.base.errors import InputError, warn_user
-from permgrad.base.progress import Progress
-from permgrad.models.batches import in_batches
+from permgrad.base.errors import InputError
 from permgrad.models.network.blocks import ACTIVATIONS
-
-Floats = npt.NDArray[np.float64]
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _ACTIVATIONS: tuple[Any, ...] = (
@@ -447,152 +437,77 @@ def call_maps(
     return maps, outputs.detach()
 
 
-def enlarged(maps: Tensor, size: tuple[int, ...], how: str) -> Tensor:
-    """Return maps ``(rows, targets, *cells)`` at an image's size; maps of one dimension run along its width.
+class CalledMaps:
+    """Maps of the image inputs of any network, read where a layer or a function is called; the subject is open."""
 
-    Examples:
-        >>> enlarged(torch.tensor([[[1.0, 2.0]]]), (2, 4), "nearest").tolist()
-        [[[[1.0, 1.0, 2.0, 2.0], [1.0, 1.0, 2.0, 2.0]]]]
-    """
-    cells = maps.reshape(*maps.shape[:2], *[1] * (len(size) + 2 - maps.ndim), *maps.shape[2:])
-    if how == "bilinear":
-        mode = "bilinear" if len(size) == 2 else "trilinear"
-        return functional.interpolate(cells, size=size, mode=mode, align_corners=False)
-    return functional.interpolate(cells, size=size, mode="nearest")
+    quantity = "mean of the class activation map over the player's pixels"
 
-
-# ---- the method ------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Image:
-    """One image input with a map, and what is kept of it."""
-
-    name: str
-    read: Place
-    size: tuple[int, ...]
-    channels: int | None
-    rows: Tensor
-    maps: npt.NDArray[np.float32] | None = None
-    empty: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-
-    def spread(self, large: Tensor) -> Tensor:
-        """Return a map for every position of the input: all channels of a pixel share its value."""
-        if self.channels is None:
-            return large
-        shape = (*large.shape[:2], *self.rows.shape[1:])
-        return large.unsqueeze(2 + self.channels).expand(shape)
-
-
-def network_maps(request: Request) -> Explanation:
-    """Return class activation maps for the image inputs of any network; options as of ``GradCam``."""
-    started = time.perf_counter()
-    variant, upsample, relu, keep = check_cam_options(request.options)
-    before = bool(request.options.get("before_activation", False))
-    with request.subject.open(), differentiable(request.subject):
-        shapes = {place: shape for place, shape in enumerate(request.shapes) if shape is not None}
-        places, numbers = image_calls(request, request.options.get("layer"), shapes, before_activation=before)
-        images = {place: _image(request, place, shapes[place], read) for place, read in places.items()}
-        space, chosen = _players(request, list(images))
-        values = np.zeros((request.count, len(chosen), len(request.targets)))
-        predictions = np.zeros((request.count, len(request.targets)))
-        sizes = torch.as_tensor(space.sizes()[chosen], device=request.subject.device)
-
-        def work(part: slice) -> None:
-            rows = copied_rows(request.subject, request.inputs, part)
-            small, outputs = call_maps(request, rows, list(places.values()), variant, relu=relu)
-            wide = []
-            for own, maps in zip(images.values(), small, strict=True):
-                large = enlarged(maps.float(), own.size, upsample)
-                _keep_map(own, part, large if upsample != "none" else maps, keep, request)
-                wide.append(own.spread(large).flatten(0, 1))
-            sums = space.sums(wide)[:, chosen] / sizes
-            values[part] = sums.unflatten(0, (part.stop - part.start, -1)).transpose(1, 2).cpu().numpy()
-            predictions[part] = outputs[:, list(request.targets)].double().cpu().numpy()
-            progress.advance(part.stop - part.start)
-
-        with Progress(request.count, "gradcam", request.progress) as progress:
-            in_batches(request.count, batch_size(request, numbers), work)
-    _warn_of_empty_maps(images, request.count * len(request.targets))
-    explanation = Explanation(
-        values=values,
-        names=tuple(space.names[place] for place in chosen),
-        modality=tuple(space.modality[place] for place in chosen),
-        outputs=tuple(request.subject.output_names[target] for target in request.targets),
-        method="gradcam",
-        scope="local",
-        level=request.level,
-        additive=False,
-        groups=request.groups,
-        predictions=predictions,
-        maps=_kept_maps(images),
-        meta=describe(
-            request,
-            quantity="mean of the class activation map over the player's pixels",
-            unit="map",
-            output=request.output,
-            variant=variant,
-            layer={own.name: str(own.read.call) for own in images.values()},
-            layer_shape={own.name: list(own.read.shape) for own in images.values()},
-            upsample=upsample,
-            rectified=relu,
-            without_map=[name for place, name in enumerate(request.subject.input_names) if place not in images],
-            empty_maps={own.name: int(own.empty.sum()) for own in images.values()},
-            model_rows=request.count,
-            seconds=time.perf_counter() - started,
-        ),
-    )
-    refuse_nonsense(explanation)
-    return explanation
-
-
-def _image(request: Request, place: int, shape: ImageShape, read: Place) -> _Image:
-    return _Image(
-        request.subject.input_names[place],
-        read,
-        shape.size,
-        shape.channels,
-        request.inputs[place],
-        empty=np.zeros(len(request.targets), dtype=np.int64),
-    )
-
-
-def _players(request: Request, places: list[int]) -> tuple[PlayerSpace, list[int]]:
-    """Return the space over the inputs with maps alone, and the players that own positions there."""
-    space = request.space
-    own = PlayerSpace(
-        space.names,
-        space.modality,
-        tuple(space.inputs[place] for place in places),
-        tuple(space.segments[place] for place in places),
-    )
-    return own, np.flatnonzero(own.sizes()).tolist()
-
-
-def _keep_map(own: _Image, part: slice, maps: Tensor, keep: bool | str, request: Request) -> None:
-    own.empty += (maps.flatten(2).abs().amax(dim=2) == 0).sum(dim=0).cpu().numpy()
-    shape = (request.count, *maps.shape[1:])
-    if own.maps is None and (keep is True or (keep == "auto" and np.prod(shape) + own.rows.numel() <= KEPT_NUMBERS)):
-        own.maps = np.zeros(shape, dtype=np.float32)
-    if own.maps is not None:
-        own.maps[part] = maps.float().cpu().numpy()
-
-
-def _kept_maps(images: dict[int, _Image]) -> dict[str, npt.NDArray[Any]]:
-    found: dict[str, npt.NDArray[Any]] = {}
-    for own in images.values():
-        if own.maps is not None:
-            found[f"maps:{own.name}"] = own.maps
-            found[f"images:{own.name}"] = own.rows.detach().float().cpu().numpy()
-    return found
-
-
-def _warn_of_empty_maps(images: dict[int, _Image], total: int) -> None:
-    for own in images.values():
-        empty = int(own.empty.sum())
-        if empty:
-            warn_user(
-                f"a class activation map should have cells above zero, however: {empty} of {total} maps of "
-                f"{own.name!r} at layer {str(own.read.call)!r} are all zero, and so are their players' values; "
-                "try variant='hirescam' or another layer"
+    def __init__(self, request: Request, options: CamOptions) -> None:
+        self.request, self.options = request, options
+        subject, inputs = request.subject, request.subject.input_names
+        self._shapes = {place: shape for place, shape in enumerate(request.shapes) if shape is not None}
+        self._places, numbers = image_calls(
+            request, options.layer, self._shapes, before_activation=options.before_activation
+        )
+        self.pictures = [
+            Picture(
+                f"maps:{inputs[place]}",
+                f"images:{inputs[place]}",
+                f"of {inputs[place]!r} at layer {str(read.call)!r} are all zero, and so are their players' values",
+                request.count,
+                len(request.targets),
+                keep=options.maps,
             )
+            for place, read in self._places.items()
+        ]
+        space, places = request.space, list(self._places)
+        self._space = PlayerSpace(
+            space.names,
+            space.modality,
+            tuple(space.inputs[place] for place in places),
+            tuple(space.segments[place] for place in places),
+        )
+        # The players that own positions of inputs with maps.
+        self._owners = np.flatnonzero(self._space.sizes()).tolist()
+        self._sizes = torch.as_tensor(self._space.sizes()[self._owners], device=subject.device)
+        self.names = tuple(space.names[owner] for owner in self._owners)
+        self.modality = tuple(space.modality[owner] for owner in self._owners)
+        self.batch = batch_size(request, numbers)
+        self.layer_facts = {
+            "layer": {inputs[place]: str(read.call) for place, read in self._places.items()},
+            "layer_shape": {inputs[place]: list(read.shape) for place, read in self._places.items()},
+        }
+
+    def read(self, part: slice) -> tuple[list[Tensor], list[Tensor], list[tuple[int, ...]], Tensor]:
+        """Return for each picture its maps, images and size; then all outputs."""
+        rows = copied_rows(self.request.subject, self.request.inputs, part)
+        maps, outputs = call_maps(
+            self.request, rows, list(self._places.values()), self.options.variant, relu=self.options.relu
+        )
+        sizes = [self._shapes[place].size for place in self._places]
+        return [own.float() for own in maps], [rows[place] for place in self._places], sizes, outputs
+
+    def values(self, part: slice, maps: Sequence[Tensor]) -> Floats:
+        """Return the means over each player's positions; all channels of a pixel share its value."""
+        spread = []
+        for place, large in zip(self._places, maps, strict=True):
+            channels = self._shapes[place].channels
+            if channels is not None:
+                shape = (*large.shape[:2], *self.request.inputs[place].shape[1:])
+                large = large.unsqueeze(2 + channels).expand(shape)  # noqa: PLW2901 — the same map
+            spread.append(large.flatten(0, 1))
+        means = self._space.sums(spread)[:, self._owners] / self._sizes
+        values: Floats = means.unflatten(0, (part.stop - part.start, -1)).transpose(1, 2).cpu().numpy()
+        return values
+
+    def facts(self) -> dict[str, Any]:
+        """Return which inputs have no map, and how many maps are all zero."""
+        inputs = self.request.subject.input_names
+        return {
+            "without_map": [name for place, name in enumerate(inputs) if place not in self._places],
+            "empty_maps": {
+                inputs[place]: int(picture.empty.sum())
+                for place, picture in zip(self._places, self.pictures, strict=True)
+            },
+            "model_rows": self.request.count,
+        }

@@ -1,0 +1,210 @@
+"""Class activation maps of the pictures that a hybrid network draws, and how much of each lies on whose pixels.
+
+No hook is set: the image branch is a chain, and walking its two halves leaves nothing behind in the user's module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from permgrad.attribution.maps.weighted import CamOptions, Floats, Picture, weighted_maps
+from permgrad.attribution.method import Request
+from permgrad.attribution.slopes.gradients import copied_rows, output_gradients
+from permgrad.attribution.subject.subject import Subject
+from permgrad.base.checks import check_choice
+from permgrad.base.errors import InputError, warn_user
+from permgrad.models.devices import rows_at_once
+from permgrad.models.network.blocks import ACTIVATIONS
+from permgrad.models.network.network import HybridNetwork
+
+
+@dataclass(frozen=True)
+class CamLayer:
+    """The image branch, cut in two behind the layer whose maps are read.
+
+    Attributes:
+        name: of the layer, as in ``HybridNetwork.image_layers()``.
+        before: layers up to and including the one that gives the maps.
+        after: the rest of the image branch.
+    """
+
+    name: str
+    before: tuple[nn.Module, ...]
+    after: tuple[nn.Module, ...]
+
+
+def cam_layer(module: HybridNetwork, name: str | None = None, *, before_activation: bool = False) -> CamLayer:
+    """Cut the image branch behind a convolution, the last one if ``name`` is None.
+
+    The three papers read *rectified* maps, as Keras' ``Conv2D(activation="relu")`` returns them, so the activation
+    that directly follows the convolution belongs to it unless ``before_activation``.
+
+    No hook is set: the branch is a chain, and walking its two halves leaves nothing behind in the user's module.
+
+    Raises:
+        InputError: The network has no image path, or no layer of this name.
+    """
+    layers = module.image_layers()
+    if module.image_branch is None or not layers:
+        raise InputError(
+            f"class activation maps need a network with the image path, however: branches={module.paths!r}; "
+            "choose method='permgrad' or 'integrated_gradients', or fit with branches=('tabular', 'image')"
+        )
+    name = list(layers)[-1] if name is None else name
+    check_choice("layer", name, layers)
+    chain = list(module.image_branch)
+    end = next(place for place, layer in enumerate(chain) if layer is layers[name]) + 1
+    if not before_activation and end < len(chain) and _is_activation(chain[end]):
+        end += 1
+    return CamLayer(name, tuple(chain[:end]), tuple(chain[end:]))
+
+
+def _is_activation(layer: nn.Module) -> bool:
+    return any(type(layer) is kind for kind in ACTIVATIONS.values())
+
+
+def class_maps(
+    subject: Subject,
+    encoded: Tensor,
+    layer: CamLayer,
+    *,
+    output: str,
+    targets: Sequence[int],
+    variant: str,
+    relu: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return one map per row and output, all rows at once; the gradient is taken at the layer and not one step further.
+
+    What each variant is: ``cam_maps.weighted_maps``.
+
+    Args:
+        subject: the model, already open.
+        encoded: ``(rows, encoded)``.
+        layer: from ``cam_layer``.
+        output: ``"logit"`` or ``"probability"``.
+        targets: positions of the outputs.
+        variant: one of ``VARIANTS``.
+        relu: whether negative cells become 0.
+
+    Returns:
+        Maps ``(rows, targets, height, width)``, the outputs ``(rows, all outputs)`` and the images
+        ``(rows, channels, height, width)``.
+    """
+    module = subject.module
+    with torch.inference_mode(mode=False):
+        with torch.no_grad():
+            images: Tensor = module.renderer(encoded)
+            values = images
+            for step in layer.before:
+                values = step(values)
+            other = {path: module.embed(path, encoded) for path in module.paths if path != "image"}
+        with torch.enable_grad():
+            activation = values.detach().requires_grad_()
+            values = activation
+            for step in layer.after:
+                values = step(values)
+            outputs = subject.readout(module.fuse({**other, "image": values}), output)
+            gradients = output_gradients(outputs, targets, [activation], constant_sum=subject.sum_is_constant(output))[
+                0
+            ]
+        with torch.no_grad():
+            kept = activation.detach()
+            return weighted_maps(kept, gradients, variant, relu=relu), outputs.detach(), images
+
+
+def maps_at_once(request: Request) -> int:
+    """Return the rows per backward pass: on a processor a batch's activations should stay in its cache."""
+    if request.batch_size != "auto":
+        return int(request.batch_size)
+    return rows_at_once(request.subject.device, on_processor=128, on_accelerator=4096)
+
+
+def pixel_shares(influence: Tensor, players: Sequence[npt.NDArray[np.intp]]) -> Tensor:
+    """Return how much of each pixel belongs to each player: |∂R_p/∂x_j| / Σ_k |∂R_p/∂x_k|, summed over its columns.
+
+    Shape:
+        influence ``(encoded, height, width)``; result ``(players, height × width)``, whose columns sum to 1 where all
+        columns have a player, and to 0 on pixels that no column reaches.
+    """
+    flat = influence.flatten(1).double()
+    total = flat.sum(dim=0)
+    shares = torch.where(total > 0, flat / total.clamp_min(torch.finfo(torch.float64).tiny), 0.0)
+    rows = [shares[torch.as_tensor(np.asarray(columns, dtype=np.int64))].sum(dim=0) for columns in players]
+    return torch.stack(rows)
+
+
+class DrawnMaps:
+    """Maps of the image path, and their mass on the pixels of each player's encoded columns; the subject is open."""
+
+    quantity = "mass of the class activation map on the feature's pixels"
+
+    def __init__(self, request: Request, options: CamOptions) -> None:
+        self.request, self.options = request, options
+        self.layer = cam_layer(request.subject.module, options.layer, before_activation=options.before_activation)
+        words = f"at layer {self.layer.name!r} are all zero, and so are their features' values"
+        self.pictures = [Picture("cam", "images", words, request.count, len(request.targets), keep=options.maps)]
+        self.names, self.modality = request.space.names, request.space.modality
+        self.batch = maps_at_once(request)
+        self.layer_facts = {"layer": self.layer.name}
+        self._shares = _shares(request)
+        self._mass, self._reached = np.zeros((2, request.count, len(request.targets)))
+
+    def read(self, part: slice) -> tuple[list[Tensor], list[Tensor], list[tuple[int, ...]], Tensor]:
+        """Return the maps, the images without their channels and their size; then all outputs."""
+        request, options = self.request, self.options
+        (rows,) = copied_rows(request.subject, request.inputs, part)
+        maps, outputs, images = class_maps(
+            request.subject,
+            rows,
+            self.layer,
+            output=request.output,
+            targets=request.targets,
+            variant=options.variant,
+            relu=options.relu,
+        )
+        return [maps], [images.mean(dim=1)], [tuple(images.shape[2:])], outputs
+
+    def values(self, part: slice, maps: Sequence[Tensor]) -> Floats:
+        """Return the mass on each player's share of the pixels; NaN where foreign code draws the pictures."""
+        large = maps[0].flatten(2)
+        if self._shares is None:
+            return np.full((len(large), len(self.names), large.shape[1]), np.nan)
+        size, shares = large.abs(), self._shares.to(large)
+        self._mass[part] = size.sum(dim=2).double().cpu().numpy()
+        self._reached[part] = (size @ (shares.sum(dim=0) > 0).to(size)).double().cpu().numpy()
+        values: Floats = (large @ shares.T).transpose(1, 2).double().cpu().numpy()
+        return values
+
+    def facts(self) -> dict[str, Any]:
+        """Return the share of the mass that lies on no feature's pixels, and how many maps are all zero."""
+        subject = self.request.subject
+        outputs = [subject.output_names[target] for target in self.request.targets]
+        background = None
+        if self._shares is not None:
+            sums = zip(outputs, self._mass.sum(axis=0), self._reached.sum(axis=0), strict=True)
+            background = {name: float((mass - reached) / mass) if mass > 0 else None for name, mass, reached in sums}
+        empty = self.pictures[0].empty.sum(axis=0)
+        return {
+            "background_share": background,
+            "empty_maps": {name: int(count) for name, count in zip(outputs, empty, strict=True)},
+        }
+
+
+def _shares(request: Request) -> Tensor | None:
+    """Return the players' shares of the pixels; None, with a warning, where foreign code draws the pictures."""
+    renderer: Any = request.subject.module.renderer
+    if not getattr(renderer, "differentiable", True):
+        warn_user(
+            "gradcam reads maps back to features through a differentiable renderer, however: these pictures are drawn "
+            "by foreign code, so only the maps are given and the features' values are NaN; "
+            "choose method='permgrad', 'permutation' or 'ablation' for values"
+        )
+        return None
+    return pixel_shares(renderer.influence(), list(request.players.values())).to(request.subject.device)
