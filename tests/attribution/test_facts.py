@@ -89,7 +89,8 @@ OWN: dict[tuple[str, str], set[str]] = {
     ("deeplift", "local"): INTEGRAL | {"model_rows", "references"},
     ("gradcam", "local"): {"variant", "layer", "upsample", "rectified", "empty_maps"},
     ("gradient", "local"): {"signed", "model_rows", "gradient_evaluations"},
-    ("integrated_gradients", "local"): INTEGRAL | {"quadrature_error", "steps", "mean_steps"},
+    ("integrated_gradients", "local"): INTEGRAL
+    | {"quadrature_error", "steps", "mean_steps", "model_rows", "tolerance"},
     ("lime", "local"): {
         "baseline", "neighbourhood", "samples", "kernel_width", "ridge", "local_r2", "local_r2_mean", "model_rows",
     },
@@ -110,7 +111,6 @@ ON_NETWORKS = {
     ("ablation", "local"): {"model_rows", "baseline"},
     ("ablation", "global"): {"baseline"},
     ("gradcam", "local"): {"without_map", "model_rows", "layer_shape"},
-    ("integrated_gradients", "local"): {"model_rows", "tolerance"},
 }
 REPLACED = "output minus the mean output with the feature replaced"
 BASELINE = "output minus the output at the baseline"

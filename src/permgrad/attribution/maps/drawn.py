@@ -82,7 +82,7 @@ def class_maps(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return one map per row and output, all rows at once; the gradient is taken at the layer and not one step further.
 
-    What each variant is: ``cam_maps.weighted_maps``.
+    What each variant is: ``weighted_maps``.
 
     Args:
         subject: the model, already open.
