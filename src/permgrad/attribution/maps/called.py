@@ -29,7 +29,7 @@ from permgrad.attribution.maps.positions import (
     name_of,
     tensors_in,
 )
-from permgrad.attribution.maps.weighted import CamOptions, Floats, Picture, weighted_maps
+from permgrad.attribution.maps.weighted import CamOptions, Floats, MapReader, Picture, weighted_maps
 from permgrad.attribution.method import Request
 from permgrad.attribution.players.segments import ImageShape
 from permgrad.attribution.players.space import PlayerSpace
@@ -89,7 +89,7 @@ class _Heard:
 
     call: Call
     function: str
-    given: list[_Heard]
+    sources: list[_Heard]
     value: Tensor
     version: int
     #: Whether it was made on the way into an attention, as queries, keys and values are.
@@ -129,7 +129,7 @@ class _Listener(TorchFunctionMode):
     def leaves(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], Any]:
         """Return the hook for when a layer has returned."""
 
-        def leave(_: nn.Module, given: tuple[Any, ...], value: Any) -> Any:
+        def leave(_: nn.Module, arguments: tuple[Any, ...], value: Any) -> Any:
             if get_ident() != self._thread:
                 return None  # another thread calls the layer for itself
             self._inside.pop()
@@ -139,7 +139,7 @@ class _Listener(TorchFunctionMode):
             if isinstance(value, Tensor):
                 if not self.follower.of(value):
                     # A layer of code that calls no torch functions, such as a compiled one.
-                    self._hear(call, None, given, {}, [], value)
+                    self._hear(call, None, arguments, {}, [], value)
                 made = self._maker(value)
                 if made is not None and made.call.function:
                     made.call = call
@@ -160,8 +160,8 @@ class _Listener(TorchFunctionMode):
         if self.wanted is not None:
             return self._handed_on(call, func(*args, **options))
         # Who made what goes in is asked before it is written into.
-        given = [own for own in map(self._maker, tensors_in(args, options)) if own is not None]
-        return self._hear(call, func, args, options, given, func(*args, **options))
+        sources = [maker for maker in map(self._maker, tensors_in(args, options)) if maker is not None]
+        return self._hear(call, func, args, options, sources, func(*args, **options))
 
     def _maker(self, value: Tensor) -> _Heard | None:
         return self._made.get((id(value), _version(value)))
@@ -187,7 +187,7 @@ class _Listener(TorchFunctionMode):
         func: Any,
         args: Sequence[Any],
         options: Mapping[str, Any],
-        given: list[_Heard],
+        sources: list[_Heard],
         value: Any,
     ) -> Any:
         """Follow the results of a function and keep them; return what the network goes on with."""
@@ -196,21 +196,21 @@ class _Listener(TorchFunctionMode):
             return value
         name = name_of(func)
         if mixes(name, len(followed)) and self._inside and self._inside[-1][0]:
-            for own in self.heard[self._inside[-1][1] :]:
-                own.inward = True
+            for heard in self.heard[self._inside[-1][1] :]:
+                heard.inward = True
         self.follower.follow(func, args, options, value)
         for result in tensors_in(value):
             if result.is_floating_point() and self.follower.of(result) and self._maker(result) is None:
                 if torch.is_grad_enabled() and not result.requires_grad:
                     result.requires_grad_()  # whole numbers that become real ones, or frozen weights
-                own = _Heard(call, name, given, result, _version(result))
-                self._made[id(result), own.version] = own
-                self.heard.append(own)
+                heard = _Heard(call, name, sources, result, _version(result))
+                self._made[id(result), heard.version] = heard
+                self.heard.append(heard)
                 if result is value and not hands_on(name):
                     # A copy, so that what works in place behind it leaves the value as it was.
                     value = value.clone()
                     self.follower.keep(value, self.follower.of(result))
-                    self._made[id(value), _version(value)] = own
+                    self._made[id(value), _version(value)] = heard
         return value
 
 
@@ -281,30 +281,28 @@ def image_calls(
         with listening(dict(subject.module.named_modules()), listener):
             outputs = subject.forward(leaves)
         if layer is None:
-            found = _last_maps(listener, outputs, shapes, before_activation=before_activation)
+            read = _last_maps(listener, outputs, shapes, before_activation=before_activation)
             # A convolution that sees the whole image at once leaves a single cell, which has no extent.
-            every = subject.module.named_modules()
-            convolutions = {name for name, module in every if isinstance(module, _CONVOLUTIONS)}
-            without = {place: shape for place, shape in shapes.items() if place not in found}
-            found |= _named(listener, convolutions, leaves, without)
+            convolutions = {name for name, module in modules.items() if isinstance(module, _CONVOLUTIONS)}
+            read |= _named(listener, convolutions, leaves, [place for place in shapes if place not in read])
         else:
-            found = _named(listener, {layer}, leaves, shapes)
+            read = _named(listener, {layer}, leaves, list(shapes))
             if not before_activation and isinstance(modules[layer], _CONVOLUTIONS):
-                found = {place: _rectified(own, listener.heard) for place, own in found.items()}
-        read = {}
-        for place, (call, value) in found.items():
+                read = {place: _rectified(call, value, listener.heard) for place, (call, value) in read.items()}
+        places = {}
+        for place, (call, value) in read.items():
             cells = _cells(listener, value, place)
             size = value.shape[1:] if cells is None else (cells.take(value).shape[1], *cells.size)
-            read[place] = Place(call, cells, tuple(size))
-    if not read:
+            places[place] = Place(call, cells, tuple(size))
+    if not places:
         raise _nothing_to_read(request, list(shapes), layer)
-    numbers = sum(own.value.numel() for own in listener.heard) + sum(row.numel() for row in rows)
-    return read, -(-numbers // len(rows[0]))
+    numbers = sum(heard.value.numel() for heard in listener.heard) + sum(row.numel() for row in rows)
+    return places, -(-numbers // len(rows[0]))
 
 
 def _cells(listener: _Listener, value: Tensor, place: int) -> Cells | None:
-    own = listener.follower.of(value).get(place)
-    return None if own is None else cells_of(own)
+    axes = listener.follower.of(value).get(place)
+    return None if axes is None else cells_of(axes)
 
 
 def _last_maps(
@@ -312,49 +310,52 @@ def _last_maps(
 ) -> dict[int, tuple[Call, Tensor]]:
     """Return for each image the last value with spatial extent whose cells the output uses."""
     skipped = _RECTIFYING | _NORMALISING if before_activation else frozenset()
-    heard = [
-        own
-        for own in listener.heard
-        if own.version == _version(own.value) and own.value.requires_grad and len(own.value) == len(outputs)
-        and not hands_on(own.function) and own.function not in skipped
+    candidates = [
+        heard
+        for heard in listener.heard
+        if heard.version == _version(heard.value) and heard.value.requires_grad and len(heard.value) == len(outputs)
+        and not hands_on(heard.function) and heard.function not in skipped
     ]  # fmt: skip
-    slopes: Sequence[Tensor | None] = [None] * len(heard)
-    if outputs.requires_grad and heard:
+    slopes: Sequence[Tensor | None] = [None] * len(candidates)
+    if outputs.requires_grad and candidates:
         weights = 1 + torch.arange(outputs.numel(), dtype=outputs.dtype, device=outputs.device).reshape(outputs.shape)
         with differentiating():
             total = (outputs * weights.sqrt()).sum()
-            slopes = torch.autograd.grad(total, [own.value for own in heard], allow_unused=True)
-    found: dict[int, tuple[Call, Tensor]] = {}
-    for place in shapes:
-        used: _Heard | None = None
-        for own, slope in reversed(list(zip(heard, slopes, strict=True))):
-            if own.inward or (slope is None and outputs.requires_grad) or place not in listener.follower.of(own.value):
-                continue
-            cells = _cells(listener, own.value, place)
-            if cells is None:
-                continue
-            used = used or own
+            slopes = torch.autograd.grad(total, [heard.value for heard in candidates], allow_unused=True)
+    reached = [
+        (heard, slope)
+        for heard, slope in zip(candidates, slopes, strict=True)
+        if not heard.inward and (slope is not None or not outputs.requires_grad)
+    ]
+    last = {place: _last_map(listener, reached[::-1], place) for place in shapes}
+    return {place: (heard.call, heard.value) for place, heard in last.items() if heard is not None}
+
+
+def _last_map(listener: _Listener, values: Sequence[tuple[_Heard, Tensor | None]], place: int) -> _Heard | None:
+    """Return the first of some values, and their slopes, that is a map whose cells the output uses; else the first map."""
+    first: _Heard | None = None
+    for heard, slope in values:
+        cells = _cells(listener, heard.value, place)
+        if cells is not None:
+            first = first or heard
             if slope is not None and bool((cells.take(slope) != 0).any()):
-                used = own
-                break
-        if used is not None:
-            found[place] = (used.call, used.value)
-    return found
+                return heard
+    return first
 
 
 def _named(
-    listener: _Listener, layers: set[str], rows: Tensors, shapes: Mapping[int, ImageShape]
+    listener: _Listener, layers: set[str], rows: Tensors, places: Sequence[int]
 ) -> dict[int, tuple[Call, Tensor]]:
-    """Return the last call of some layers that depends on each image: known from where its value is, or by gradient."""
+    """Return the last call of some layers that depends on each image: seen from where its value is, or by gradient."""
     calls = [(call, value) for call, value in listener.returned if call.layer in layers and value.is_floating_point()]
-    found: dict[int, tuple[Call, Tensor]] = {}
-    for place in shapes:
+    last: dict[int, tuple[Call, Tensor]] = {}
+    for place in places:
         for call, value in reversed(calls):
-            known = listener.follower.of(value)
-            if place in known or (not known and _depends(value, rows[place])):
-                found[place] = (call, value)
+            sources = listener.follower.of(value)
+            if place in sources or (not sources and _depends(value, rows[place])):
+                last[place] = (call, value)
                 break
-    return found
+    return last
 
 
 def _depends(value: Tensor, rows: Tensor) -> bool:
@@ -364,22 +365,22 @@ def _depends(value: Tensor, rows: Tensor) -> bool:
         return torch.autograd.grad(value.sum(), rows, retain_graph=True, allow_unused=True)[0] is not None
 
 
-def _rectified(found: tuple[Call, Tensor], heard: list[_Heard]) -> tuple[Call, Tensor]:
+def _rectified(call: Call, value: Tensor, heard: list[_Heard]) -> tuple[Call, Tensor]:
     """Return the call of the activation that takes up a convolution's value; the convolution's where there is none."""
-    current: _Heard | None = next((own for own in heard if own.call == found[0]), None)
+    current = next((candidate for candidate in heard if candidate.call == call), None)
     while current is not None:
-        after = (other for other in heard if any(own is current for own in other.given))
-        current = next(after, None)
+        behind = (other for other in heard if any(source is current for source in other.sources))
+        current = next(behind, None)
         if current is not None and current.function in _RECTIFYING:
             return current.call, current.value
         if current is not None and current.function not in _NORMALISING:
-            return found
-    return found
+            return call, value
+    return call, value
 
 
 def _nothing_to_read(request: Request, images: list[int], layer: str | None) -> InputError:
     names = request.subject.input_names
-    shapes = ", ".join(f"{name} {tuple(own.shape)}" for name, own in zip(names, request.inputs, strict=True))
+    shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in zip(names, request.inputs, strict=True))
     if not images:
         return InputError(
             "There is no image: gradcam needs an image input that a convolution sees, or whose patches are tokens, "
@@ -431,13 +432,13 @@ def call_maps(
         )
     with torch.no_grad():
         maps = []
-        for place, value, own in zip(places, activations, gradients, strict=True):
+        for place, value, gradient in zip(places, activations, gradients, strict=True):
             take = place.cells.take if place.cells is not None else Tensor.detach
-            maps.append(weighted_maps(take(value.detach()), take(own), variant, relu=relu))
+            maps.append(weighted_maps(take(value.detach()), take(gradient), variant, relu=relu))
     return maps, outputs.detach()
 
 
-class CalledMaps:
+class CalledMaps(MapReader):
     """Maps of the image inputs of any network, read where a layer or a function is called; the subject is open."""
 
     quantity = "mean of the class activation map over the player's pixels"
@@ -485,7 +486,7 @@ class CalledMaps:
             self.request, rows, list(self._places.values()), self.options.variant, relu=self.options.relu
         )
         sizes = [self._shapes[place].size for place in self._places]
-        return [own.float() for own in maps], [rows[place] for place in self._places], sizes, outputs
+        return [cells.float() for cells in maps], [rows[place] for place in self._places], sizes, outputs
 
     def values(self, part: slice, maps: Sequence[Tensor]) -> Floats:
         """Return the means over each player's positions; all channels of a pixel share its value."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from permgrad.attribution.maps.weighted import CamOptions, Floats, Picture, weighted_maps
+from permgrad.attribution.maps.weighted import CamOptions, Floats, MapReader, Picture, weighted_maps
 from permgrad.attribution.method import Request
 from permgrad.attribution.slopes.gradients import copied_rows, output_gradients
 from permgrad.attribution.subject.subject import Subject
@@ -140,7 +140,7 @@ def pixel_shares(influence: Tensor, players: Sequence[npt.NDArray[np.intp]]) -> 
     return torch.stack(rows)
 
 
-class DrawnMaps:
+class DrawnMaps(MapReader):
     """Maps of the image path, and their mass on the pixels of each player's encoded columns; the subject is open."""
 
     quantity = "mass of the class activation map on the feature's pixels"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,73 +23,18 @@ from torch.utils import _pytree as pytree
 #: For one input: its coordinates, one tensor of the value's shape for each followed dimension; NaN: not of this input.
 Coordinates = tuple[Tensor, ...]
 
-_MOVING = frozenset(
-    (
-        "reshape",
-        "view",
-        "view_as",
-        "reshape_as",
-        "flatten",
-        "unflatten",
-        "permute",
-        "transpose",
-        "swapaxes",
-        "swapdims",
-        "movedim",
-        "moveaxis",
-        "t",
-        "getitem",
-        "cat",
-        "concat",
-        "concatenate",
-        "stack",
-        "hstack",
-        "vstack",
-        "chunk",
-        "split",
-        "tensor_split",
-        "split_with_sizes",
-        "unsafe_chunk",
-        "unsafe_split",
-        "unbind",
-        "select",
-        "narrow",
-        "index_select",
-        "gather",
-        "take_along_dim",
-        "squeeze",
-        "unsqueeze",
-        "expand",
-        "expand_as",
-        "repeat",
-        "tile",
-        "repeat_interleave",
-        "broadcast_to",
-        "roll",
-        "flip",
-        "unfold",
-        "pixel_shuffle",
-        "pixel_unshuffle",
-        "channel_shuffle",
-        "rot90",
-    )
-)
-_COPYING = frozenset(
-    (
-        "clone",
-        "contiguous",
-        "to",
-        "float",
-        "double",
-        "half",
-        "bfloat16",
-        "type",
-        "type_as",
-        "detach",
-        "alias",
-        "requires_grad",
-    )
-)
+_MOVING = frozenset({
+    "reshape", "view", "view_as", "reshape_as", "flatten", "unflatten", "permute", "transpose", "swapaxes", "swapdims",
+    "movedim", "moveaxis", "t", "getitem", "cat", "concat", "concatenate", "stack", "hstack", "vstack", "chunk",
+    "split", "tensor_split", "split_with_sizes", "unsafe_chunk", "unsafe_split", "unbind", "select", "narrow",
+    "index_select", "gather", "take_along_dim", "squeeze", "unsqueeze", "expand", "expand_as", "repeat", "tile",
+    "repeat_interleave", "broadcast_to", "roll", "flip", "unfold", "pixel_shuffle", "pixel_unshuffle",
+    "channel_shuffle", "rot90",
+})  # fmt: skip
+_COPYING = frozenset({
+    "clone", "contiguous", "to", "float", "double", "half", "bfloat16", "type", "type_as", "detach", "alias",
+    "requires_grad",
+})  # fmt: skip
 _REDUCING = frozenset(
     ("mean", "sum", "amax", "amin", "max", "min", "median", "logsumexp", "std", "var", "norm", "prod", "cumsum")
 )
@@ -106,8 +52,9 @@ def name_of(func: Any) -> str:
 
 def hands_on(name: str) -> bool:
     """Return whether a function makes no new map: it moves, copies, pools or adds up what another has made."""
-    known = name in _MOVING or name in _COPYING or name in _REDUCING
-    return known or "pool" in name or name in ("pad", "interpolate", "upsample", "dropout", "")
+    if name in _MOVING or name in _COPYING or name in _REDUCING:
+        return True
+    return "pool" in name or name in ("pad", "interpolate", "upsample", "dropout", "")
 
 
 def mixes(name: str, followed: int) -> bool:
@@ -124,15 +71,15 @@ def coordinates(rows: Tensor, dimensions: Sequence[int]) -> Coordinates:
     """Return the coordinates of an input's numbers along some of its dimensions.
 
     Examples:
-        >>> [own[0].tolist() for own in coordinates(torch.zeros(1, 2, 2), (1, 2))]
+        >>> [axis[0].tolist() for axis in coordinates(torch.zeros(1, 2, 2), (1, 2))]
         [[[0.0, 0.0], [1.0, 1.0]], [[0.0, 1.0], [0.0, 1.0]]]
     """
-    found = []
+    axes = []
     for dimension in dimensions:
         shape = [-1 if place == dimension else 1 for place in range(rows.ndim)]
         line = torch.arange(rows.shape[dimension], dtype=torch.float32, device=rows.device)
-        found.append(line.reshape(shape).expand(rows.shape))
-    return tuple(found)
+        axes.append(line.reshape(shape).expand(rows.shape))
+    return tuple(axes)
 
 
 class Follower:
@@ -140,102 +87,104 @@ class Follower:
 
     def __init__(self) -> None:
         # Tensors are held as long as this lives, so that no other one takes over their number.
-        self._known: dict[int, tuple[Tensor, dict[int, Coordinates]]] = {}
+        self._followed: dict[int, tuple[Tensor, dict[int, Coordinates]]] = {}
 
-    def enter(self, value: Tensor, place: int, own: Coordinates) -> None:
+    def enter(self, value: Tensor, place: int, axes: Coordinates) -> None:
         """Follow an input from here on."""
-        self._known[id(value)] = (value, {**self.of(value), place: own})
+        self._followed[id(value)] = (value, {**self.of(value), place: axes})
 
     def of(self, value: Any) -> dict[int, Coordinates]:
         """Return the coordinates of a tensor for each input that it comes from."""
-        return self._known.get(id(value), (None, {}))[1]
+        return self._followed.get(id(value), (None, {}))[1]
 
-    def keep(self, value: Tensor, found: dict[int, Coordinates]) -> None:
+    def keep(self, value: Tensor, coordinates_: dict[int, Coordinates]) -> None:
         """Give a tensor its coordinates."""
-        self._known[id(value)] = (value, found)
+        self._followed[id(value)] = (value, coordinates_)
 
     def follow(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], value: Any) -> None:
         """Give the results of a function the coordinates that its arguments have."""
-        followed = [tensor for tensor in tensors_in(args, kwargs) if id(tensor) in self._known]
+        followed = [tensor for tensor in tensors_in(args, kwargs) if id(tensor) in self._followed]
         results = list(tensors_in(value))
         if not followed or not results:
             return
         name = name_of(func)
         places = dict.fromkeys(place for tensor in followed for place in self.of(tensor))
-        found: list[dict[int, Coordinates]] = [{} for _ in results]
+        by_result: list[dict[int, Coordinates]] = [{} for _ in results]
         with torch.no_grad():
             for place in places:
                 sources = [(tensor, self.of(tensor)[place]) for tensor in followed if place in self.of(tensor)]
                 if name in _MOVING:
-                    self._move(func, args, kwargs, place, sources, found)
+                    for axes_of, moved in zip(
+                        by_result, self._moved(func, args, kwargs, place, len(results)), strict=False
+                    ):
+                        axes_of[place] = moved
                     continue
-                for own, result in zip(found, results, strict=True):
+                for axes_of, result in zip(by_result, results, strict=True):
                     there = _handed_on(name, args, sources, result)
                     if there is not None:
-                        own[place] = there
-        for own, result in zip(found, results, strict=True):
-            if own:
-                self.keep(result, own)
+                        axes_of[place] = there
+        for axes_of, result in zip(by_result, results, strict=True):
+            if axes_of:
+                self.keep(result, axes_of)
 
-    def _move(
-        self,
-        func: Any,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        place: int,
-        sources: list[tuple[Tensor, Coordinates]],
-        found: list[dict[int, Coordinates]],
-    ) -> None:
-        """Call a function that moves numbers on their coordinates; floats of elsewhere are nowhere, others stay."""
-        moved: list[list[Tensor]] = []
-        for dimension in range(len(sources[0][1])):
+    def _moved(
+        self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], place: int, results: int
+    ) -> list[Coordinates]:
+        """Call a function that moves numbers on their coordinates: one tuple for each result, or none of them.
 
-            def stand_in(leaf: Any, dimension: int = dimension) -> Any:
-                if not isinstance(leaf, Tensor):
-                    return leaf
-                own = self.of(leaf).get(place)
-                if own is not None:
-                    return own[dimension].detach()
-                return torch.full(leaf.shape, math.nan, device=leaf.device) if leaf.is_floating_point() else leaf
+        Floats of elsewhere are nowhere; other arguments stay.
+        """
 
+        def stand_in(dimension: int, leaf: Any) -> Any:
+            if not isinstance(leaf, Tensor):
+                return leaf
+            axes = self.of(leaf).get(place)
+            if axes is not None:
+                return axes[dimension].detach()
+            return torch.full(leaf.shape, math.nan, device=leaf.device) if leaf.is_floating_point() else leaf
+
+        dimensions = next(len(self.of(leaf)[place]) for leaf in tensors_in(args, kwargs) if place in self.of(leaf))
+        axes: list[list[Tensor]] = []
+        for dimension in range(dimensions):
+            replaced = pytree.tree_map(partial(stand_in, dimension), (args, kwargs))
             try:
-                moved.append(
-                    list(tensors_in(func(*pytree.tree_map(stand_in, args), **pytree.tree_map(stand_in, kwargs))))
-                )
+                axes.append(list(tensors_in(func(*replaced[0], **replaced[1]))))
             except (RuntimeError, TypeError, IndexError):
-                return  # a function that takes other arguments than numbers and shapes
-        if all(len(own) == len(found) for own in moved):
-            for index, own in enumerate(found):
-                own[place] = tuple(axis[index] for axis in moved)
+                return []  # a function that takes other arguments than numbers and shapes
+        return list(zip(*axes, strict=True)) if all(len(axis) == results for axis in axes) else []
 
 
 def _handed_on(
     name: str, args: Sequence[Any], sources: list[tuple[Tensor, Coordinates]], result: Tensor
 ) -> Coordinates | None:
     """Return a result's coordinates, where it has a number for each of an argument's or is its map resampled."""
-    source, own = sources[0]
+    source, axes = sources[0]
     if name == "pad":
-        return tuple(_padded(axis, args[1]) for axis in own) if len(args) > 1 else None
+        return tuple(_padded(axis, args[1]) for axis in axes) if len(args) > 1 else None
     if name.startswith("conv") or "pool" in name or name in ("interpolate", "upsample", "fold", "grid_sample"):
-        return _resampled(own, result) if source.ndim == result.ndim >= 3 else None
+        return _resampled(axes, result) if source.ndim == result.ndim >= 3 else None
     weights = name in _PRODUCTS and len(sources) == 1 and isinstance(args[-1], Tensor) and args[-1].ndim == 2
     if name == "linear" or weights:
-        fits = source.shape[:-1] == result.shape[:-1]
-        return _averaged(own, source.ndim - 1, result) if fits else None
+        return _averaged(axes, source.ndim - 1, result) if source.shape[:-1] == result.shape[:-1] else None
+    return _of_same_shape(sources, result)
+
+
+def _of_same_shape(sources: list[tuple[Tensor, Coordinates]], result: Tensor) -> Coordinates | None:
+    """Return the coordinates of an argument as large as the result, or as large but for one dimension."""
     fitting = [axes for tensor, axes in sources if tensor.shape == result.shape]
     if fitting:
         return next((axes for axes in fitting if len(fitting) == 1 or _spread(axes)), fitting[0])
     for tensor, axes in sources:
         if tensor.ndim == result.ndim:
-            other = [dim for dim in range(result.ndim) if tensor.shape[dim] != result.shape[dim]]
-            if len(other) == 1:
-                return _averaged(axes, other[0], result)
+            differing = [dim for dim in range(result.ndim) if tensor.shape[dim] != result.shape[dim]]
+            if len(differing) == 1:
+                return _averaged(axes, differing[0], result)
     return None
 
 
-def _averaged(own: Coordinates, dim: int, result: Tensor) -> Coordinates:
+def _averaged(axes: Coordinates, dim: int, result: Tensor) -> Coordinates:
     """Return coordinates for a result that puts numbers along a dimension together."""
-    return tuple(axis.nanmean(dim=dim, keepdim=True).expand(result.shape) for axis in own)
+    return tuple(axis.nanmean(dim=dim, keepdim=True).expand(result.shape) for axis in axes)
 
 
 def _padded(axis: Tensor, amounts: Sequence[int]) -> Tensor:
@@ -246,29 +195,31 @@ def _padded(axis: Tensor, amounts: Sequence[int]) -> Tensor:
         index = torch.arange(-before, size + after, device=axis.device)
         within = axis.index_select(dim, index.clamp(0, size - 1))
         if size > 1:
-            beyond = (index - index.clamp(0, size - 1)).reshape([-1 if own == dim else 1 for own in range(axis.ndim)])
+            beyond = (index - index.clamp(0, size - 1)).reshape(
+                [-1 if other == dim else 1 for other in range(axis.ndim)]
+            )
             axis = within + beyond * (axis.narrow(dim, 1, 1) - axis.narrow(dim, 0, 1))
         else:
             axis = within
     return axis
 
 
-def _resampled(own: Coordinates, result: Tensor) -> Coordinates:
+def _resampled(axes: Coordinates, result: Tensor) -> Coordinates:
     """Return the coordinates of a map's cells after a convolution or a pooling of ``(rows, channels, *cells)``."""
     cells = result.shape[2:]
     how = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(cells)]
-    found = []
-    for axis in own:
+    resampled = []
+    for axis in axes:
         mean = axis.nanmean(dim=1, keepdim=True)
         if mean.shape[2:] != cells:
             mean = functional.interpolate(mean, size=cells, mode=how, align_corners=False)
-        found.append(mean.expand(result.shape) if len(mean) == len(result) else mean[:1].expand(result.shape))
-    return tuple(found)
+        resampled.append((mean if len(mean) == len(result) else mean[:1]).expand(result.shape))
+    return tuple(resampled)
 
 
-def _spread(own: Coordinates) -> bool:
+def _spread(axes: Coordinates) -> bool:
     """Return whether positions differ within a row."""
-    ends = ((axis.nan_to_num(math.inf).amin(), axis.nan_to_num(-math.inf).amax()) for axis in own if axis.numel())
+    ends = ((axis.nan_to_num(math.inf).amin(), axis.nan_to_num(-math.inf).amax()) for axis in axes if axis.numel())
     return any(bool(high > low + _SAME) for low, high in ends)
 
 
@@ -301,18 +252,18 @@ class Cells:
         return cells
 
 
-def cells_of(own: Coordinates) -> Cells | None:
+def cells_of(axes: Coordinates) -> Cells | None:
     """Return how a value with these coordinates is read as a map; None where it has no extent or no grid.
 
     Examples:
         >>> tokens = torch.tensor([math.nan, 0, 1, 2, 3, 4, 5])[None, :, None].expand(1, 7, 8)
-        >>> found = cells_of((tokens // 3, tokens % 3))  # a class token, then a grid of 2 × 3
-        >>> found.size, found.order.tolist()
+        >>> cells = cells_of((tokens // 3, tokens % 3))  # a class token, then a grid of 2 × 3
+        >>> cells.size, cells.order.tolist()
         ((2, 3), [1, 2, 3, 4, 5, 6])
     """
-    if own[0].ndim < 2 or any(not _alike(axis, 0) for axis in own):
+    if axes[0].ndim < 2 or any(not _alike(axis, 0) for axis in axes):
         return None
-    first = [axis[0] for axis in own]
+    first = [axis[0] for axis in axes]
     spatial = tuple(dim for dim in range(first[0].ndim) if not all(_alike(axis, dim) for axis in first))
     features = tuple(dim for dim in range(first[0].ndim) if dim not in spatial)
     if not spatial:
@@ -328,9 +279,9 @@ def cells_of(own: Coordinates) -> Cells | None:
         number = number * len(starts) + torch.searchsorted(starts, axis[places] + _SAME / 2) - 1
     if len(places) < 2 or math.prod(size) != len(places) or len(number.unique()) != len(places):
         return None
-    if own[0].ndim == 3 and size[0] == 1 and len(size) == 2:
+    if axes[0].ndim == 3 and size[0] == 1 and len(size) == 2:
         size = size[1:]  # a series has a line of cells
-    behind, along = (tuple(dim + 1 for dim in own) for own in (features, spatial))
+    behind, along = (tuple(dim + 1 for dim in dims) for dims in (features, spatial))
     return Cells(tuple(size), behind, along, places[number.argsort()].cpu())
 
 
@@ -350,12 +301,12 @@ class Reader(TorchFunctionMode):
     """Sees what a network takes its inputs for, by the first function of another kind than moving and adding.
 
     Attributes:
-        found: for the inputs that were seen, by position, one of ``READINGS``.
+        readings: for the inputs that were seen, by position, one of ``READINGS``.
     """
 
     def __init__(self, inputs: Mapping[int, Tensor]) -> None:
         super().__init__()
-        self.found: dict[int, str] = {}
+        self.readings: dict[int, str] = {}
         self._follower = Follower()
         self._inputs = dict(inputs)
         for place, rows in inputs.items():
@@ -367,27 +318,27 @@ class Reader(TorchFunctionMode):
         options = kwargs or {}
         value = func(*args, **options)
         for tensor in tensors_in(args, options):
-            for place, own in self._follower.of(tensor).items():
-                if place not in self.found:
-                    reading = self._reading(name_of(func), tensor, own, self._inputs[place], value)
+            for place, axes in self._follower.of(tensor).items():
+                if place not in self.readings:
+                    reading = self._reading(name_of(func), tensor, axes, self._inputs[place], value)
                     if reading:
-                        self.found[place] = reading
+                        self.readings[place] = reading
         self._follower.follow(func, args, options, value)
         return value
 
     @staticmethod
-    def _reading(name: str, tensor: Tensor, own: Coordinates, rows: Tensor, value: Any) -> str:
+    def _reading(name: str, tensor: Tensor, axes: Coordinates, rows: Tensor, value: Any) -> str:
         if name in ("conv2d", "conv3d"):
             return "image" if name == "conv2d" else "volume"
         if rows.ndim != 3:
             return ""
         if name == "conv1d":
             # Along the sequence, with its vectors as channels; else the input has channels first, as images do.
-            return "tokens" if tensor.ndim == 3 and _alike(own[0], 1) else "image"
+            return "tokens" if tensor.ndim == 3 and _alike(axes[0], 1) else "image"
         vectors = name == "linear" or name in _RECURRENT or mixes(name, 2)
         pooled = name in _REDUCING and isinstance(value, Tensor) and value.shape == (rows.shape[0], rows.shape[2])
         if not (vectors or pooled) or tensor.ndim != 3 or tensor.shape[-1] != rows.shape[2]:
             return ""
         # A vector holds all numbers of one place, in order: patches of an image, or a flattened one, do not.
-        line = torch.arange(rows.shape[2], dtype=own[1].dtype, device=own[1].device)
-        return "tokens" if _alike(own[0], 2) and bool((own[1] == line).all()) else ""
+        line = torch.arange(rows.shape[2], dtype=axes[1].dtype, device=axes[1].device)
+        return "tokens" if _alike(axes[0], 2) and bool((axes[1] == line).all()) else ""

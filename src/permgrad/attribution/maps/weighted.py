@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -136,7 +136,7 @@ class Picture:
             )
 
 
-class MapReader(Protocol):
+class MapReader:
     """How a network's class activation maps are read: what ``GradCam`` needs of it.
 
     Attributes:
@@ -156,12 +156,12 @@ class MapReader(Protocol):
 
     def read(self, part: slice) -> tuple[list[Tensor], list[Tensor], list[tuple[int, ...]], Tensor]:
         """Return for each picture maps ``(b, targets, *cells)``, images and the size of its maps; then all outputs."""
-        ...
+        raise NotImplementedError
 
     def values(self, part: slice, maps: Sequence[Tensor]) -> Floats:
         """Return the players' values ``(b, players, targets)`` of enlarged maps, one tensor for each picture."""
-        ...
+        raise NotImplementedError
 
     def facts(self) -> dict[str, Any]:
         """Return what there is to say after the last batch."""
-        ...
+        raise NotImplementedError

@@ -18,7 +18,7 @@ from torch.nn import functional
 from permgrad.attribution.build import describe, finish, input_maps, shown_values
 from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method import Method, Request, Scope, methods
-from permgrad.attribution.players.segments import image_shape
+from permgrad.attribution.players.segments import ImageShape, image_shape
 from permgrad.attribution.replace.coalitions import CoalitionGame
 from permgrad.attribution.subject.inner import InnerSubject
 from permgrad.attribution.subject.network import NetworkSubject, unwrap
@@ -76,7 +76,7 @@ class CaptumMethod(Method):
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         started = time.perf_counter()
-        if not isinstance(request.subject, NetworkSubject):
+        if request.subject.paths:
             raise InputError(
                 "a Captum object explains a torch network, however: model is an estimator of permgrad; pass "
                 "model.module_ and the encoded rows, or choose one of permgrad's own methods"
@@ -144,22 +144,44 @@ class CaptumMethod(Method):
         subject: Any = request.subject if inner is None else inner.outer
         sources = rows if inner is None else tuple(tensor[part] for tensor in subject.inputs)
         order = _call_order(subject)
-        inputs = tuple(sources[position].to(subject.device).clone() for position in order)
-        options = dict(request.options)
-        if self.kind.endswith(_DISTRIBUTIONS) and inner is None and "baselines" not in options:
-            options["baselines"] = tuple(request.donors[position].to(subject.device) for position in order)
-        if "baselines" in options and not isinstance(options["baselines"], (Tensor, int, float)):
-            given = subject.read(options["baselines"])
-            options["baselines"] = tuple(given[position].to(subject.device) for position in order)
-        whole = {"feature_mask", *(["baselines"] if self.kind.endswith(_DISTRIBUTIONS) else [])}
-        options = {
-            name: value if name in whole else _of_rows(value, part, request.count) for name, value in options.items()
-        }
+        options = self._options(request, subject, order, part, inside=inner is not None)
         masked = inner is None and self._masks(request, order, options)
         if _takes_target(subject, sources):
             options.setdefault("target", target)
+        returned = self._call(tuple(sources[place].to(subject.device).clone() for place in order), options)
+        if inner is None:
+            attributions = self._on_inputs(returned, [rows[place] for place in order])
+            attributions = [attributions[order.index(place)] for place in range(len(rows))]
+        else:
+            # Inputs that are needed behind the layer belong to nobody.
+            unowned = [torch.zeros_like(tensor, dtype=torch.float32) for tensor in rows[inner.calls :]]
+            attributions = [*self._on_inputs(returned, list(rows[: inner.calls])), *unowned]
+        by_player = request.space.sums([values.detach() for values in attributions])
+        if masked:
+            # Every position of a segment holds the segment's value.
+            by_player = by_player / torch.as_tensor(request.space.sizes().clip(min=1), device=by_player.device)
+        return by_player.cpu().numpy()
+
+    def _options(
+        self, request: Request, subject: Any, order: list[int], part: slice, *, inside: bool
+    ) -> dict[str, Any]:
+        """Return the call's options for the rows at ``part``, baselines laid out as Captum takes them."""
+        options, samples = dict(request.options), self.kind.endswith(_DISTRIBUTIONS)
+        if samples and not inside and "baselines" not in options:
+            options["baselines"] = tuple(request.donors[place].to(subject.device) for place in order)
+        if "baselines" in options and not isinstance(options["baselines"], (Tensor, int, float)):
+            baselines = subject.read(options["baselines"])
+            options["baselines"] = tuple(baselines[place].to(subject.device) for place in order)
+        for_all_rows = {"feature_mask", *(["baselines"] if samples else [])}
+        return {
+            name: value if name in for_all_rows else _of_rows(value, part, request.count)
+            for name, value in options.items()
+        }
+
+    def _call(self, inputs: tuple[Tensor, ...], options: dict[str, Any]) -> list[Tensor]:
+        """Return what ``attribute`` returns; what it raises becomes a sentence."""
         try:
-            found = self.attribution.attribute(inputs, **options)
+            returned = self.attribution.attribute(inputs, **options)
         except PermgradError:
             raise
         except Exception as error:
@@ -170,30 +192,18 @@ class CaptumMethod(Method):
                 f"{self.name} must be able to attribute these inputs, however: it raised {type(error).__name__}: "
                 f"{reason}; pass what it needs (baselines=, …) as options"
             ) from error
-        parts = list(found) if isinstance(found, (tuple, list)) else [found]
-        if inner is None:
-            own = self._on_inputs(parts, [rows[position] for position in order])
-            own = [own[order.index(position)] for position in range(len(rows))]
-        else:
-            # Inputs that are needed behind the layer belong to nobody.
-            rest = [torch.zeros_like(tensor, dtype=torch.float32) for tensor in rows[inner.calls :]]
-            own = [*self._on_inputs(parts, list(rows[: inner.calls])), *rest]
-        by_player = request.space.sums([values.detach() for values in own])
-        if masked:
-            # Every position of a segment holds the segment's value.
-            by_player = by_player / torch.as_tensor(request.space.sizes().clip(min=1), device=by_player.device)
-        return by_player.cpu().numpy()
+        return list(returned) if isinstance(returned, (tuple, list)) else [returned]
 
     def _masks(self, request: Request, order: list[int], options: dict[str, Any]) -> bool:
         """Hand the players over as ``feature_mask`` where the object takes one; return whether it was."""
         takes = "feature_mask" in inspect.signature(self.attribution.attribute).parameters
         if not takes or "feature_mask" in options:
             return "feature_mask" in options
-        segments = [request.space.segments[position] for position in order]
         # Positions of nobody become one more feature, whose value is dropped.
         spare = len(request.space)
         options["feature_mask"] = tuple(
-            torch.where(own < 0, spare, own)[None].to(request.subject.device) for own in segments
+            torch.where(owners < 0, spare, owners)[None].to(request.subject.device)
+            for owners in (request.space.segments[place] for place in order)
         )
         return True
 
@@ -203,30 +213,31 @@ class CaptumMethod(Method):
         What an embedding gives each token is added up; a layer's map is spread over the one image there is.
         """
         pairs = list(zip(parts, rows, strict=False))
-        if len(parts) == len(rows) and all(own.shape[: row.ndim] == row.shape for own, row in pairs):
-            return [own.reshape(*row.shape, -1).sum(dim=-1) for own, row in pairs]
-        images = [place for place, tensor in enumerate(rows) if image_shape(tuple(tensor.shape[1:]))]
-        maps = [part for part in parts if part.ndim == 4]
-        if len(parts) == 1 and len(maps) == 1 and len(images) == 1:
-            shape = image_shape(tuple(rows[images[0]].shape[1:]))
-            if shape is not None:
-                size = (shape.height, shape.width)
-                heat = functional.interpolate(
-                    maps[0].sum(dim=1, keepdim=True), size=size, mode="bilinear", align_corners=False
-                )
-                spread = (
-                    heat if shape.channels == 0 else heat[:, 0] if shape.channels is None else heat.permute(0, 2, 3, 1)
-                )
-                whole = [torch.zeros_like(tensor, dtype=torch.float32) for tensor in rows]
-                channels = 1 if shape.channels is None else rows[images[0]].shape[shape.channels + 1]
-                whole[images[0]] = spread.expand(rows[images[0]].shape) / channels
-                return whole
+        if len(parts) == len(rows) and all(part.shape[: row.ndim] == row.shape for part, row in pairs):
+            return [part.reshape(*row.shape, -1).sum(dim=-1) for part, row in pairs]
+        layouts = {place: image_shape(tuple(tensor.shape[1:])) for place, tensor in enumerate(rows)}
+        images = {place: layout for place, layout in layouts.items() if layout is not None}
+        if len(parts) == len(images) == 1 and parts[0].ndim == 4:
+            ((place, layout),) = images.items()
+            attributions = [torch.zeros_like(tensor, dtype=torch.float32) for tensor in rows]
+            attributions[place] = _spread(parts[0], layout, rows[place])
+            return attributions
         shapes = [tuple(part.shape) for part in parts]
         wanted = [tuple(row.shape) for row in rows]
         raise InputError(
             f"{self.name} must give one number for each number of the inputs {wanted}, however: it gave {shapes}; for "
             "a layer's units pass layer= with its name too"
         )
+
+
+def _spread(maps: Tensor, layout: ImageShape, rows: Tensor) -> Tensor:
+    """Return a layer's maps ``(rows, channels, height, width)`` over the pixels of an image, its channels alike."""
+    size = (layout.height, layout.width)
+    heat = functional.interpolate(maps.sum(dim=1, keepdim=True), size=size, mode="bilinear", align_corners=False)
+    if layout.channels is None:
+        return heat[:, 0].expand(rows.shape)
+    heat = heat if layout.channels == 0 else heat.permute(0, 2, 3, 1)
+    return heat.expand(rows.shape) / rows.shape[layout.channels + 1]
 
 
 def _call_order(subject: NetworkSubject) -> list[int]:
@@ -254,5 +265,5 @@ def _takes_target(subject: NetworkSubject, rows: tuple[Tensor, ...]) -> bool:
 def _of_rows(value: Any, part: slice, count: int) -> Any:
     """Return the part of an option that has one entry for each row, also of each tensor of several."""
     if isinstance(value, tuple):
-        return tuple(_of_rows(own, part, count) for own in value)
+        return tuple(_of_rows(item, part, count) for item in value)
     return value[part] if isinstance(value, Tensor) and value.ndim > 0 and len(value) == count else value

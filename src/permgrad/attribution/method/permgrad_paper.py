@@ -257,7 +257,7 @@ class PermGradPaper:
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        if request.subject.kind == "network":
+        if not request.subject.paths:
             raise InputError(
                 "permgrad-paper is the published method for permgrad's own hybrid networks, however: model is a torch "
                 "network; choose method='permgrad', which plays the same game with modalities"

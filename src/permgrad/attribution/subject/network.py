@@ -206,7 +206,7 @@ class NetworkSubject(Subject):
             # Where a network refuses to be watched, shapes alone speak.
             with contextlib.suppress(BatchError), torch.no_grad(), self.open(), as_written(self.module), reader:
                 self.forward(rows)
-            meanings |= reader.found
+            meanings |= reader.readings
         return meanings
 
     def settle(self, background: Sequence[Tensor] | None) -> None:
