@@ -332,7 +332,7 @@ def _last_maps(
 
 
 def _last_map(listener: _Listener, values: Sequence[tuple[_Heard, Tensor | None]], place: int) -> _Heard | None:
-    """Return the first of some values, and their slopes, that is a map whose cells the output uses; else the first map."""
+    """Return the first value, of pairs with slopes, that is a map whose cells the output uses; else the first map."""
     first: _Heard | None = None
     for heard, slope in values:
         cells = _cells(listener, heard.value, place)

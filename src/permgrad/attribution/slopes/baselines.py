@@ -69,21 +69,26 @@ def baseline_rows(request: Request, choice: Any, references: int, reference_clas
             "reference_class says whose mean, median or background is the baseline, "
             f"however: reference_class={reference_class!r} and baseline={choice!r}; pass one of them"
         )
-    encoded = bool(request.subject.encoded_names)
     if choice == "zeros":
         rows = tuple(torch.zeros_like(tensor[:1]) for tensor in request.inputs)
-        return Baseline(rows, choice, f"every {'encoded ' if encoded else ''}input at 0")
+        return Baseline(rows, choice, f"every {'encoded ' if request.subject.encoded_names else ''}input at 0")
     rows = request.donors
     where = "background rows" if request.background_kind == "given" else request.background_kind
     label = choice.removeprefix(_CLASS) if named_class else reference_class
     if label is not None:
         position, name = _class_of(request, label)
         rows, where = tuple(tensor[position] for tensor in rows), f"{where} of class {name}"
-    if choice not in ("mean", "median"):
-        chosen = _some(request, rows, references)
-        few = f"{len(chosen[0]):,} of " if len(chosen[0]) < len(rows[0]) else ""
-        words = f"average over {few}{len(rows[0]):,} {where} (expected gradients)"
-        return Baseline(tuple(tensor.clone() for tensor in chosen), choice, words)
+    if choice in ("mean", "median"):
+        return _summary(request, choice, rows, where)
+    chosen = _some(request, rows, references)
+    few = f"{len(chosen[0]):,} of " if len(chosen[0]) < len(rows[0]) else ""
+    words = f"average over {few}{len(rows[0]):,} {where} (expected gradients)"
+    return Baseline(tuple(tensor.clone() for tensor in chosen), choice, words)
+
+
+def _summary(request: Request, choice: str, rows: tuple[Tensor, ...], where: str) -> Baseline:
+    """Return the mean or the median of rows."""
+    encoded = bool(request.subject.encoded_names)
     rows = _some(request, rows, max(50, _SUMMARISED_NUMBERS // max(tensor[:1].numel() for tensor in rows)))
     if choice == "mean":
         row, what = tuple(map(mean_row, rows)), "mean of the encoded inputs" if encoded else "mean of each input"
