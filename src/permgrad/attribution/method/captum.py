@@ -76,12 +76,13 @@ class CaptumMethod(Method):
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         started = time.perf_counter()
-        if request.subject.paths:
+        subject: Any = request.subject
+        if subject.paths:
             raise InputError(
                 "a Captum object explains a torch network, however: model is an estimator of permgrad; pass "
                 "model.module_ and the encoded rows, or choose one of permgrad's own methods"
             )
-        self._check_network(request.subject)
+        self._check_network(subject)
         values = np.zeros((request.count, len(request.space), len(request.targets)))
         usual = rows_at_once(request.subject.device, on_processor=_BATCH, on_accelerator=_BATCH_ACCELERATOR)
         size = usual if request.batch_size == "auto" else int(request.batch_size)
