@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import math
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -43,8 +43,8 @@ _OPERATORS = {
     "multiply_": "mul_", "divide": "div", "divide_": "div_", "true_divide": "div", "true_divide_": "div_",
 }  # fmt: skip
 _PRODUCTS = frozenset({"mul", "matmul", "mm", "bmm", "mv", "dot", "inner", "outer", "bilinear", "linear"})
-#: Python functions of torch that ask whether a mode is on: a copy that is told no shows what they call.
-_ASKED = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+#: Python functions of torch that ask whether a mode is on: a copy that hears no shows what they call.
+_QUESTIONS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 
 
 class Rescale(TorchFunctionMode):
@@ -98,11 +98,11 @@ class Rescale(TorchFunctionMode):
         self.calls.append(tuple(value.detach().clone() for value in values) if self.keep else ())
         if self.before is None:
             return None
-        own = self.before[place] if place < len(self.before) else ()
-        if [value.shape for value in own] != [value.shape for value in values]:
+        starts = self.before[place] if place < len(self.before) else ()
+        if [value.shape for value in starts] != [value.shape for value in values]:
             self.matched = False
             return None
-        return own
+        return starts
 
 
 def _not_in_place(func: Callable[..., Any]) -> Callable[..., Any]:
@@ -110,8 +110,8 @@ def _not_in_place(func: Callable[..., Any]) -> Callable[..., Any]:
     return functools.partial(_on_copy, func)
 
 
-def _on_copy(func: Callable[..., Any], first: Tensor, *rest: Any, **named: Any) -> Any:
-    return func(first.clone(), *rest, **named)
+def _on_copy(func: Callable[..., Any], first: Tensor, *further: Any, **named: Any) -> Any:
+    return func(first.clone(), *further, **named)
 
 
 def _in_order(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -128,9 +128,9 @@ def _in_order(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple
 @functools.cache
 def _opened(func: Any) -> Any:
     """Return a function written in Python as a copy that makes its calls in sight; None if it is not of that kind."""
-    if not isinstance(func, types.FunctionType) or not any(name in func.__globals__ for name in _ASKED):
+    if not isinstance(func, types.FunctionType) or not any(name in func.__globals__ for name in _QUESTIONS):
         return None
-    space = {**func.__globals__, **dict.fromkeys(_ASKED, _never)}
+    space = {**func.__globals__, **dict.fromkeys(_QUESTIONS, _never)}
     opened = types.FunctionType(func.__code__, space, func.__name__, func.__defaults__, func.__closure__)
     opened.__kwdefaults__ = func.__kwdefaults__
     return opened
@@ -148,7 +148,7 @@ def _varies(value: Any) -> bool:
 def _fits(value: Tensor, first: Tensor) -> bool:
     """Return whether a function of both is as large as the first."""
     sizes = zip(value.shape[::-1], first.shape[::-1], strict=False)
-    return value.ndim <= first.ndim and all(own in (1, wide) for own, wide in sizes)
+    return value.ndim <= first.ndim and all(size in (1, wide) for size, wide in sizes)
 
 
 def _apply(rule: Any, *arguments: Any) -> Any:
@@ -170,21 +170,21 @@ def _elementwise(kind: str, mode: Rescale, func: Any, args: Any, kwargs: Any) ->
         out: Tensor = func(values, *args[1:], **kwargs)
         return out
 
-    own = mode.starts(args[0])
+    starts = mode.starts(args[0])
     # The secant is that of the first argument alone: where others depend on the inputs too, all keep their gradients.
-    if own is None or not args[0].requires_grad or any(value.requires_grad for value in others):
+    if starts is None or not args[0].requires_grad or any(value.requires_grad for value in others):
         return function(args[0])
-    return _apply(Elementwise, args[0], function, own[0], kind)
+    return _apply(Elementwise, args[0], function, starts[0], kind)
 
 
 def _product(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     """Answer a function that is linear in each of its two first arguments."""
     if kwargs or len(args) < 2 or not (_varies(args[0]) and _varies(args[1])) or any(map(_varies, args[2:])):
         return NotImplemented
-    own = mode.starts(*args[:2])
-    if own is None or not (args[0].requires_grad and args[1].requires_grad):
+    starts = mode.starts(*args[:2])
+    if starts is None or not (args[0].requires_grad and args[1].requires_grad):
         return func(*args)
-    return _apply(InTheMiddle, lambda first, second: func(first, second, *args[2:]), own, *args[:2])
+    return _apply(InTheMiddle, lambda first, second: func(first, second, *args[2:]), starts, *args[:2])
 
 
 def _einsum(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
@@ -194,82 +194,63 @@ def _einsum(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     return _product(mode, lambda first, second: func(args[0], first, second), tuple(operands), kwargs)
 
 
-def _quotient(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001 — an answer
-    if kwargs or len(args) != 2 or not _varies(args[1]) or not isinstance(args[0], Tensor):
-        return NotImplemented
-    with mode:
-        return args[0] * torch.reciprocal(args[1])
-
-
 def _softmax(logarithm: bool, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     if isinstance(func, types.FunctionType) or not _varies(args[0]):
         return NotImplemented  # The function in Python chooses a dimension and calls the other.
     dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
     dtype = kwargs.get("dtype", args[2] if len(args) > 2 else None)
     values = args[0] if dtype is None else args[0].to(dtype)
-    own = mode.starts(values)
-    if own is None or not isinstance(dim, int) or not values.requires_grad:
+    starts = mode.starts(values)
+    if starts is None or not isinstance(dim, int) or not values.requires_grad:
         return func(*args, **kwargs)
-    return _apply(Softmax, values, own[0], dim, logarithm)
+    return _apply(Softmax, values, starts[0], dim, logarithm)
 
 
 def _maximum_of(
     mode: Rescale, values: Tensor, search: Callable[[Tensor], tuple[Tensor, Tensor]], places: int
 ) -> tuple[Tensor, Tensor]:
     """Return the largest values and their indexes."""
-    own = mode.starts(values)
-    found = search(values.detach() if own is not None else values)
-    if own is None or not values.requires_grad:
+    starts = mode.starts(values)
+    if starts is None or not values.requires_grad:
         return search(values)
-    return _apply(Maximum, values, own[0], search, places), found[1]
+    return _apply(Maximum, values, starts[0], search, places), search(values.detach())[1]
 
 
 def _pooling(name: str, places: bool, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001 — an answer
     """Answer max pooling, in all its forms; ``places``: the function itself is one that gives places as well."""
     arguments = {key: value for key, value in kwargs.items() if key not in ("input", "return_indices")}
     values = args[0] if args else kwargs["input"]
-    rest = list(args[1:])
+    further = list(args[1:])
     # The last argument says whether places are wanted as well.
     full = 2 if name.startswith("adaptive") else 6
-    wanted = bool(rest.pop()) if len(rest) == full else bool(kwargs.get("return_indices", False))
-    wanted = wanted or places
+    both = further.pop() if len(further) == full else kwargs.get("return_indices", False)
     search = functools.partial(getattr(functional, f"{name}_with_indices"), **arguments)
     if not _varies(values):
         return NotImplemented
-    found = _maximum_of(mode, values, lambda own: search(own, *rest), int(name[-2]))
-    return found if wanted else found[0]
+    best = _maximum_of(mode, values, lambda maps: search(maps, *further), int(name[-2]))
+    return best if both or places else best[0]
 
 
 def _largest(name: str, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     """Answer ``max``, ``min``, ``amax`` and ``amin`` over one dimension, and of two tensors."""
-    given = dict(zip(("input", "dim", "keepdim"), args, strict=False)) | kwargs
-    dim = given.get("dim")
-    if isinstance(dim, Tensor) or "other" in given:
-        return _larger("maximum" if name == "max" else "minimum", mode, func, args, kwargs)
+    call = dict(zip(("input", "dim", "keepdim"), args, strict=False)) | kwargs
+    dim = call.get("dim")
+    if isinstance(dim, Tensor) or "other" in call:
+        return _ANSWERS["maximum" if name == "max" else "minimum"](mode, func, args, kwargs)
     if isinstance(dim, (list, tuple)) and len(dim) == 1:
         dim = dim[0]
-    if not isinstance(dim, int) or not _varies(given["input"]):
+    if not isinstance(dim, int) or not _varies(call["input"]):
         return NotImplemented
     sign = -1 if name.endswith("min") else 1
-    values = sign * given["input"].movedim(dim, -1)
-    best, index = _maximum_of(mode, values, lambda own: own.max(dim=-1, keepdim=True), 1)
+    values = sign * call["input"].movedim(dim, -1)
+    best, index = _maximum_of(mode, values, lambda rows: rows.max(dim=-1, keepdim=True), 1)
     best, index = sign * best.movedim(-1, dim), index.movedim(-1, dim)
-    if not given.get("keepdim", False):
+    if not call.get("keepdim", False):
         best, index = best.squeeze(dim), index.squeeze(dim)
     if name.startswith("a"):
         return best
     pair = torch.return_types.max if name == "max" else torch.return_types.min
     return pair((best, index))
-
-
-def _larger(name: str, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001 — an answer
-    """Answer the larger or smaller of two: ``max(a, b) = a + relu(b − a)``."""
-    if len(args) != 2 or not (_varies(args[0]) and _varies(args[1])):
-        return NotImplemented
-    with mode:
-        if name == "maximum":
-            return args[0] + torch.relu(args[1] - args[0])
-        return args[0] - torch.relu(args[0] - args[1])
 
 
 def _where(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
@@ -283,133 +264,145 @@ def _where(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     dtype, device = torch.result_type(first, second), condition.device
     sides = [torch.as_tensor(side, dtype=dtype, device=device) for side in (first, second)]
     wide = torch.broadcast_tensors(condition, *sides)
-    own = mode.starts(*wide)
-    if own is None or not (sides[0].requires_grad or sides[1].requires_grad):
+    starts = mode.starts(*wide)
+    if starts is None or not (sides[0].requires_grad or sides[1].requires_grad):
         return func(*args)
-    return _apply(Choice, own, *wide)
+    return _apply(Choice, starts, *wide)
 
 
-def _glu(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
+# ---- functions written as steps that have answers --------------------------------------------------------------------
+
+
+def _formula(
+    names: str, formula: Callable[[dict[str, Any]], Any], mode: Rescale, func: Any, args: Any, kwargs: Any
+) -> Any:
+    """Answer a function by its formula, which is given the arguments by name."""
     if isinstance(func, types.FunctionType):
-        return NotImplemented
-    dim = args[1] if len(args) > 1 else kwargs.get("dim", -1)
+        return NotImplemented  # Written in Python, it calls another.
     with mode:
-        first, second = args[0].chunk(2, dim=dim)
-        return first * torch.sigmoid(second)
+        return formula(dict(zip(names.split(), args, strict=False)) | kwargs)
+
+
+def _quotient(call: dict[str, Any]) -> Any:
+    first, second = call["input"], call.get("other")
+    if len(call) != 2 or not _varies(second) or not isinstance(first, Tensor):
+        return NotImplemented
+    return first * torch.reciprocal(second)
+
+
+def _larger(sign: int, call: dict[str, Any]) -> Any:
+    """Return the larger (sign 1) or smaller (−1) of two: ``max(a, b) = a + relu(b − a)``."""
+    first, second = call["input"], call.get("other")
+    if len(call) != 2 or not (_varies(first) and _varies(second)):
+        return NotImplemented
+    return first + torch.relu(second - first) if sign > 0 else first - torch.relu(first - second)
+
+
+def _glu(call: dict[str, Any]) -> Tensor:
+    first, second = call["input"].chunk(2, dim=call.get("dim", -1))
+    return first * torch.sigmoid(second)
 
 
 def _scaled(values: Tensor, dims: tuple[int, ...], epsilon: float, *, centred: bool = True) -> Tensor:
-    """Return values over their spread, in steps that have rules."""
-    own = values - values.mean(dim=dims, keepdim=True) if centred else values
-    return own * torch.rsqrt(torch.square(own).mean(dim=dims, keepdim=True) + epsilon)
+    """Return values over their spread."""
+    middle = values - values.mean(dim=dims, keepdim=True) if centred else values
+    return middle * torch.rsqrt(torch.square(middle).mean(dim=dims, keepdim=True) + epsilon)
 
 
-def _norm(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001 — an answer
-    """Answer the Euclidean length of vectors: the root of a sum of squares."""
-    given = dict(zip(("x", "ord", "dim", "keepdim"), args, strict=False)) | kwargs
-    values, dim = given.get("x", given.get("input")), given.get("dim")
-    if not _varies(values) or given.get("ord", 2) != 2 or given.get("dtype") is not None:
+def _norm(call: dict[str, Any]) -> Any:
+    """Return the Euclidean length of vectors: the root of a sum of squares."""
+    values, dim = call.get("x", call.get("input")), call.get("dim")
+    if not _varies(values) or call.get("ord", 2) != 2 or call.get("dtype") is not None:
         return NotImplemented
     dims = tuple(range(values.ndim)) if dim is None else dim
-    with mode:
-        return torch.sqrt(torch.square(values).sum(dim=dims, keepdim=given.get("keepdim", False)))
+    return torch.sqrt(torch.square(values).sum(dim=dims, keepdim=call.get("keepdim", False)))
 
 
-def _variance(root: bool, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001 — an answer
-    """Answer the variance over dimensions, or its root."""
-    given = dict(zip(("input", "dim", "unbiased", "keepdim"), args, strict=False)) | kwargs
-    values, dim = given["input"], given.get("dim")
+def _variance(root: bool, call: dict[str, Any]) -> Any:
+    """Return the variance over dimensions, or its root."""
+    values, dim = call["input"], call.get("dim")
     if not _varies(values) or isinstance(dim, bool):
         return NotImplemented
     dims = tuple(range(values.ndim)) if dim is None else (dim,) if isinstance(dim, int) else tuple(dim)
-    correction = given.get("correction")
-    correction = int(given.get("unbiased", True)) if correction is None else correction
-    count = math.prod(values.shape[own] for own in dims)
-    with mode:
-        centred = values - values.mean(dim=dims, keepdim=True)
-        found = torch.square(centred).sum(dim=dims, keepdim=given.get("keepdim", False)) / (count - correction)
-        return torch.sqrt(found) if root else found
+    correction = call.get("correction")
+    correction = int(call.get("unbiased", True)) if correction is None else correction
+    count = math.prod(values.shape[dimension] for dimension in dims)
+    centred = values - values.mean(dim=dims, keepdim=True)
+    variance = torch.square(centred).sum(dim=dims, keepdim=call.get("keepdim", False)) / (count - correction)
+    return torch.sqrt(variance) if root else variance
 
 
-def _logsumexp(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001 — an answer
-    """Answer log Σ exp(x) as x₀ − log softmax(x)₀, whichever number comes first."""
-    given = dict(zip(("input", "dim", "keepdim"), args, strict=False)) | kwargs
-    values, dim = given["input"], given.get("dim")
+def _logsumexp(call: dict[str, Any]) -> Any:
+    """Return log Σ exp(x) as x₀ − log softmax(x)₀, whichever number comes first."""
+    values, dim = call["input"], call.get("dim")
     dim = dim[0] if isinstance(dim, (list, tuple)) and len(dim) == 1 else dim
     if not isinstance(dim, int) or not _varies(values) or not bool(torch.isfinite(values).all()):
         return NotImplemented
-    with mode:
-        found = (values - torch.log_softmax(values, dim)).narrow(dim, 0, 1)
-        return found if given.get("keepdim", False) else found.squeeze(dim)
+    total = (values - torch.log_softmax(values, dim)).narrow(dim, 0, 1)
+    return total if call.get("keepdim", False) else total.squeeze(dim)
 
 
-def _layer_norm(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
-    if isinstance(func, types.FunctionType):
+def _weighted(values: Tensor, call: dict[str, Any], shape: tuple[int, ...] | None = None) -> Tensor:
+    """Return normalised values times the call's weight plus its bias, where there are such."""
+    for name, combine in (("weight", torch.mul), ("bias", torch.add)):
+        if call.get(name) is not None:
+            values = combine(values, call[name] if shape is None else call[name].reshape(shape))
+    return values
+
+
+def _layer_norm(call: dict[str, Any]) -> Tensor:
+    dims = tuple(range(-len(call["normalized_shape"]), 0))
+    return _weighted(_scaled(call["input"], dims, call.get("eps", 1e-5)), call)
+
+
+def _rms_norm(call: dict[str, Any]) -> Tensor:
+    values, epsilon = call["input"], call.get("eps")
+    epsilon = torch.finfo(values.dtype).eps if epsilon is None else epsilon
+    dims = tuple(range(-len(call["normalized_shape"]), 0))
+    return _weighted(_scaled(values, dims, epsilon, centred=False), call)
+
+
+def _group_norm(call: dict[str, Any]) -> Tensor:
+    """Return values over the spread of their group of channels, with a weight and a bias for each channel."""
+    values = call["input"]
+    flat = values.reshape(len(values), call["num_groups"], -1)
+    scaled = _scaled(flat, (2,), call.get("eps", 1e-5)).reshape(values.shape)
+    return _weighted(scaled, call, (1, -1, *[1] * (values.ndim - 2)))
+
+
+def _instance_norm(call: dict[str, Any]) -> Any:
+    """Return values over the spread of their channel; with running statistics the function is linear."""
+    return _group_norm({**call, "num_groups": call["input"].shape[1]}) if call["use_input_stats"] else NotImplemented
+
+
+def _attention(call: dict[str, Any]) -> Any:
+    """Return scaled dot-product attention."""
+    if call.get("dropout_p") or call.get("enable_gqa"):
         return NotImplemented
-    given = dict(zip(("input", "normalized_shape", "weight", "bias", "eps"), args, strict=False)) | kwargs
-    weight, bias, dims = given.get("weight"), given.get("bias"), tuple(range(-len(given["normalized_shape"]), 0))
-    with mode:
-        result = _scaled(given["input"], dims, given.get("eps", 1e-5))
-        result = result if weight is None else result * weight
-        return result if bias is None else result + bias
+    query, mask, scale = call["query"], call.get("attn_mask"), call.get("scale")
+    scores = (query * (query.shape[-1] ** -0.5 if scale is None else scale)) @ call["key"].transpose(-2, -1)
+    if call.get("is_causal"):
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype is torch.bool else scores + mask
+    return torch.softmax(scores, -1) @ call["value"]
 
 
-def _rms_norm(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
-    if isinstance(func, types.FunctionType):
-        return NotImplemented
-    given = dict(zip(("input", "normalized_shape", "weight", "eps"), args, strict=False)) | kwargs
-    weight, epsilon, dims = given.get("weight"), given.get("eps"), tuple(range(-len(given["normalized_shape"]), 0))
-    epsilon = torch.finfo(given["input"].dtype).eps if epsilon is None else epsilon
-    with mode:
-        result = _scaled(given["input"], dims, epsilon, centred=False)
-        return result if weight is None else result * weight
-
-
-def _group_norm(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
-    if isinstance(func, types.FunctionType):
-        return NotImplemented
-    given = dict(zip(("input", "num_groups", "weight", "bias", "eps"), args, strict=False)) | kwargs
-    return _normalised_groups(mode, given["num_groups"], given)
-
-
-def _instance_norm(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
-    if isinstance(func, types.FunctionType):
-        return NotImplemented
-    names = ("input", "weight", "bias", "running_mean", "running_var", "use_input_stats", "momentum", "eps")
-    given = dict(zip(names, args, strict=False)) | kwargs
-    if not given["use_input_stats"]:
-        return NotImplemented  # With running statistics it is linear.
-    return _normalised_groups(mode, given["input"].shape[1], given)
-
-
-def _normalised_groups(mode: Rescale, groups: int, given: Mapping[str, Any]) -> Tensor:
-    """Return values over the spread of their group of channels, with a weight and a shift for each channel."""
-    values, weight, bias = given["input"], given.get("weight"), given.get("bias")
-    with mode:
-        flat = values.reshape(len(values), groups, -1)
-        result = _scaled(flat, (2,), given.get("eps", 1e-5)).reshape(values.shape)
-        wide = (1, -1, *[1] * (values.ndim - 2))
-        result = result if weight is None else result * weight.reshape(wide)
-        return result if bias is None else result + bias.reshape(wide)
-
-
-def _attention(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ARG001 — an answer
-    """Answer scaled dot-product attention by its formula."""
-    names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
-    given = dict(zip(names, args, strict=False)) | kwargs
-    query, key, value, mask = given["query"], given["key"], given["value"], given.get("attn_mask")
-    if given.get("dropout_p") or given.get("enable_gqa"):
-        return NotImplemented
-    scale = given.get("scale")
-    scale = query.shape[-1] ** -0.5 if scale is None else scale
-    with mode:
-        scores = (query * scale) @ key.transpose(-2, -1)
-        if given.get("is_causal"):
-            mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-        if mask is not None:
-            scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype is torch.bool else scores + mask
-        return torch.softmax(scores, -1) @ value
-
+_FORMULAS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
+    "div": ("input other", _quotient),
+    "maximum": ("input other", functools.partial(_larger, 1)),
+    "minimum": ("input other", functools.partial(_larger, -1)),
+    "glu": ("input dim", _glu),
+    "linalg_vector_norm": ("x ord dim keepdim", _norm),
+    "std": ("input dim unbiased keepdim", functools.partial(_variance, True)),
+    "var": ("input dim unbiased keepdim", functools.partial(_variance, False)),
+    "logsumexp": ("input dim keepdim", _logsumexp),
+    "layer_norm": ("input normalized_shape weight bias eps", _layer_norm),
+    "rms_norm": ("input normalized_shape weight eps", _rms_norm),
+    "group_norm": ("input num_groups weight bias eps", _group_norm),
+    "instance_norm": ("input weight bias running_mean running_var use_input_stats momentum eps", _instance_norm),
+    "scaled_dot_product_attention": ("query key value attn_mask dropout_p is_causal", _attention),
+}
 
 Answer = Callable[[Rescale, Any, Any, Any], Any]
 
@@ -424,22 +417,11 @@ _ANSWERS: dict[str, Answer] = {
         for ending in ("", "_with_indices")
     },
     **{name: functools.partial(_largest, name) for name in ("max", "min", "amax", "amin")},
-    **{name: functools.partial(_larger, name) for name in ("maximum", "minimum")},
     "einsum": _einsum,
     "where": _where,
-    "linalg_vector_norm": _norm,
-    "std": functools.partial(_variance, True),
-    "var": functools.partial(_variance, False),
-    "logsumexp": _logsumexp,
-    "div": _quotient,
     "softmax": functools.partial(_softmax, False),
     "log_softmax": functools.partial(_softmax, True),
-    "glu": _glu,
-    "layer_norm": _layer_norm,
-    "rms_norm": _rms_norm,
-    "group_norm": _group_norm,
-    "instance_norm": _instance_norm,
-    "scaled_dot_product_attention": _attention,
+    **{name: functools.partial(_formula, *formula) for name, formula in _FORMULAS.items()},
 }
 _answer = _ANSWERS.get
 
