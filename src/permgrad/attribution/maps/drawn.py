@@ -115,8 +115,7 @@ def class_maps(
                 0
             ]
         with torch.no_grad():
-            kept = activation.detach()
-            return weighted_maps(kept, gradients, variant, relu=relu), outputs.detach(), images
+            return weighted_maps(activation.detach(), gradients, variant, relu=relu), outputs.detach(), images
 
 
 def maps_at_once(request: Request) -> int:

@@ -66,42 +66,42 @@ class DeepLift:
         refuse_conditional(request, "deeplift")
         options = {**self.options, **request.options}
         references = check_whole("references", options["references"], "pass for example 50")
-        found = Additive(
+        result = Additive(
             Slopes(request, "deeplift", by_path=True), baseline_rows(request, options["baseline"], references)
         )
-        slopes = found.slopes
+        slopes = result.slopes
         with Progress(request.count, "deeplift", request.progress) as progress, slopes.open():
-            matched = _rescale(found, progress)
-            base = found.base[:1] if slopes.whole else found.base
+            matched = _rescale(result, progress)
+            base = result.base[:1] if slopes.whole else result.base
             scale = slopes.output_range(torch.as_tensor(base, device=request.subject.device)).cpu().numpy()
-        explanation = found.explanation("deeplift", scale, rule="Rescale", references=int(references))
-        _warn_of_gap(float(found.gaps(scale).max()), matched=matched)
+        explanation = result.explanation("deeplift", scale, rule="Rescale", references=int(references))
+        _warn_of_gap(float(result.gaps(scale).max()), matched=matched)
         return explanation
 
 
-def _rescale(found: Additive, progress: Progress) -> bool:
+def _rescale(result: Additive, progress: Progress) -> bool:
     """Compute, in batches of rows that go through all baseline rows; return whether all calls had their partners."""
-    slopes, count, matched = found.slopes, len(found.baseline), True
-    baselines = slopes.rows(slice(0, count), found.baseline.rows)
+    slopes, count, matched = result.slopes, len(result.baseline), True
+    baselines = slopes.rows(slice(0, count), result.baseline.rows)
 
     def work(part: slice) -> None:
         nonlocal matched
         rows = slopes.rows(part)
         shape = (part.stop - part.start, len(slopes.targets))
-        values = torch.zeros(shape[0], *found.values.shape[1:], dtype=torch.float64, device=slopes.subject.device)
+        values = torch.zeros(shape[0], *result.values.shape[1:], dtype=torch.float64, device=slopes.subject.device)
         base, outputs = values.new_zeros(shape), values.new_zeros(shape)
         for place in range(count):
             start = slopes.at_baseline(rows, [tensor[place : place + 1] for tensor in baselines])
             walk = slopes.walk(rows)
             base += walk.stand(slopes.leaves(start))[:, slopes.targets]
-            outputs, own = walk.step(slopes.leaves(rows), slopes.targets, constant_sum=slopes.constant_sum, last=True)
-            values += slopes.attributions(own, start, rows)
+            outputs, means = walk.step(slopes.leaves(rows), slopes.targets, constant_sum=slopes.constant_sum, last=True)
+            values += slopes.attributions(means, start, rows)
             matched &= walk.matched
         if part.start == 0:
             _check_walk(slopes, rows, outputs)
         slopes.evaluations += count * shape[0]
         slopes.model_rows += 2 * count * shape[0]
-        found.keep(part, values / count, outputs[:, slopes.targets], base / count)
+        result.keep(part, values / count, outputs[:, slopes.targets], base / count)
         progress.advance(shape[0])
 
     in_batches(slopes.request.count, slopes.batch, work)

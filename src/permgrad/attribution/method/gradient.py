@@ -55,9 +55,9 @@ class Gradient:
         predictions = np.zeros((request.count, len(request.targets)))
 
         def work(part: slice) -> None:
-            outputs, found = slopes.gradients(slopes.rows(part))
-            own = slopes.sums(found if signed else [slope.abs() for slope in found])
-            values[part] = own[:, 0].cpu().numpy()
+            outputs, gradients = slopes.gradients(slopes.rows(part))
+            sums = slopes.sums(gradients if signed else [gradient.abs() for gradient in gradients])
+            values[part] = sums[:, 0].cpu().numpy()
             predictions[part] = outputs[:, slopes.targets].double().cpu().numpy()
             progress.advance(part.stop - part.start)
 

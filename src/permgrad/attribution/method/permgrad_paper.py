@@ -75,22 +75,22 @@ def _measure_losses(request: Request, shuffles: int, progress: Progress) -> tupl
     base, without = np.zeros(rows), {path: np.zeros(rows) for path in request.subject.paths}
 
     def one_batch(part: slice) -> None:
-        own = request.encoded[part]
-        encoded = losses.tensor(own)
+        rows_of_part = request.encoded[part]
+        encoded = losses.tensor(rows_of_part)
         held = {path: losses.module.embed(path, encoded) for path in losses.module.paths}
         here = losses.of(held, part)
         gone = {path: losses.of({**held, path: torch.zeros_like(held[path])}, part) for path in held}
-        found = np.zeros_like(effects)
+        added = np.zeros_like(effects)
         for place, (name, columns) in enumerate(players.items()):
             for order in orders.get(name, ()):
-                edited = own.copy()
+                edited = rows_of_part.copy()
                 edited[:, columns] = request.encoded[order[part]][:, columns]
                 table = losses.module.embed("tabular", losses.tensor(edited))
-                found[place] += (losses.of({**held, "tabular": table}, part) - here) @ classes[part]
-        np.add(effects, found, out=effects)
+                added[place] += (losses.of({**held, "tabular": table}, part) - here) @ classes[part]
+        np.add(effects, added, out=effects)
         base[part] = here
-        for path, own_loss in gone.items():
-            without[path][part] = own_loss
+        for path, loss in gone.items():
+            without[path][part] = loss
         progress.advance(part.stop - part.start)
 
     with torch.inference_mode():
@@ -128,8 +128,8 @@ def nearest_cells(
     """
     places = positions[:, ::-1] if transposed else positions
     scaled = places * np.array(cells) // np.array(pixels)
-    found: npt.NDArray[np.int64] = np.clip(scaled, 0, np.array(cells) - 1).astype(np.int64)
-    return found
+    covering: npt.NDArray[np.int64] = np.clip(scaled, 0, np.array(cells) - 1).astype(np.int64)
+    return covering
 
 
 def _read_maps(
@@ -212,10 +212,10 @@ def scale_to_unit(values: Floats) -> Floats:
         >>> scale_to_unit(np.array([[1.0, 3.0], [2.0, 2.0]])).tolist()
         [[0.0, 1.0], [0.5, 0.5]]
     """
-    known = values[np.isfinite(values)]
-    if known.size == 0 or known.max() == known.min():
+    finite = values[np.isfinite(values)]
+    if finite.size == 0 or finite.max() == finite.min():
         return np.where(np.isfinite(values), 0.0, np.nan)
-    scaled: Floats = (values - known.min()) / (known.max() - known.min())
+    scaled: Floats = (values - finite.min()) / (finite.max() - finite.min())
     return scaled
 
 
@@ -278,15 +278,15 @@ class PermGradPaper:
         cam = _by_player(per_column, request.players)
         weights = stable_softmax(without - base)
         parts = _fuse(permutation, cam, weights)
-        kept, outputs = _outputs(request)
+        columns, outputs = _outputs(request)
         return Explanation(
-            values=(parts["tabular"] + parts["image"])[:, kept],
+            values=(parts["tabular"] + parts["image"])[:, columns],
             names=tuple(request.players),
             modality=modalities(request),
             outputs=outputs,
             method="permgrad-paper",
             scope="global",
-            parts={path: part[:, kept] for path, part in parts.items()},
+            parts={path: part[:, columns] for path, part in parts.items()},
             level=request.level,
             additive=False,
             groups=request.groups,
@@ -345,7 +345,7 @@ def _fuse(permutation: Floats, cam: Floats, weights: Floats) -> dict[str, Floats
     """
     nobody = np.isnan(cam).all(axis=1, keepdims=True)
     lists = (np.where(nobody, np.nan, permutation), cam)
-    found: dict[str, Floats] = {}
+    terms: dict[str, Floats] = {}
     for path, raw, weight in zip(("tabular", "image"), lists, weights, strict=True):
         # A class without rows has no permutation importance; its column takes no part in the scaling of the other
         # classes.
@@ -353,16 +353,16 @@ def _fuse(permutation: Floats, cam: Floats, weights: Floats) -> dict[str, Floats
         term = np.where(nobody & ~np.isnan(permutation), 0.0, term)
         if term.shape[1] > 1:
             term = np.column_stack([np.nanmean(term, axis=1), term])
-        found[path] = term
-    return found
+        terms[path] = term
+    return terms
 
 
 def _outputs(request: Request) -> tuple[list[int], tuple[str, ...]]:
     """Return which columns are kept, and their names: ``all`` and the classes asked for."""
     if request.subject.task == "regression":
         return [0], ("all",)
-    kept = [0, *(1 + target for target in request.targets)]
-    return kept, ("all", *(request.subject.class_names[target] for target in request.targets))
+    columns = [0, *(1 + target for target in request.targets)]
+    return columns, ("all", *(request.subject.class_names[target] for target in request.targets))
 
 
 def _branches(changes: Floats, weights: Floats) -> dict[str, Any]:

@@ -94,8 +94,8 @@ class Elementwise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, slopes: Tensor) -> tuple[Tensor | None, ...]:
         """Return slopes towards the input."""
-        (own,) = ctx.saved_tensors
-        return slopes * own, None, None, None
+        (mean,) = ctx.saved_tensors
+        return slopes * mean, None, None, None
 
 
 # ---- products --------------------------------------------------------------------------------------------------------
@@ -124,11 +124,11 @@ class InTheMiddle(torch.autograd.Function):
                 middle.detach().requires_grad_(needed)
                 for middle, needed in zip(ctx.saved_tensors, ctx.needs_input_grad[2:], strict=True)
             ]
-            asked = [leaf for leaf in leaves if leaf.requires_grad]
+            wanted = [leaf for leaf in leaves if leaf.requires_grad]
             # A sum, because slopes given to torch.autograd.grad make it load a library of symbols, which takes half a
             # second and changes the process's warning filters.
-            found = iter(torch.autograd.grad((ctx.function(*leaves) * slopes).sum(), asked))
-        return None, None, *[next(found) if leaf.requires_grad else None for leaf in leaves]
+            gradients = iter(torch.autograd.grad((ctx.function(*leaves) * slopes).sum(), wanted))
+        return None, None, *[next(gradients) if leaf.requires_grad else None for leaf in leaves]
 
 
 # ---- softmax ---------------------------------------------------------------------------------------------------------

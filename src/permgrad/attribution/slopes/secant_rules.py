@@ -301,9 +301,9 @@ class _MaximumPooling:
         wide = slopes.new_zeros(len(start), slopes.shape[1], *ends.start.shape[1:])
         seen = wide[:, :, :, : size[0], : size[1]]
         for row, share in enumerate(by_row):
-            own = seen[:, :, :, row :: self.window]
+            line = seen[:, :, :, row :: self.window]
             for column, part in enumerate(by_column):
-                own[..., column :: self.window] = slopes * part[:, None] * share[:, None, ..., column :: self.window]
+                line[..., column :: self.window] = slopes * part[:, None] * share[:, None, ..., column :: self.window]
         return wide
 
     def _tournament(self, start: Tensor, stop: Tensor, dim: int) -> tuple[tuple[Tensor, Tensor], list[Tensor]]:
@@ -386,10 +386,10 @@ class TableEmbedding:
         # torch.sinc(x) is sin(πx) / (πx).
         secant = -torch.sin(middle) * torch.sinc((stop - start) * turns / (2 * math.pi))
         width = layer.columns * layer.size
-        own = slopes[..., :width].unflatten(2, (layer.columns, layer.size))
-        waves = torch.einsum("cfs,ntcs->ntcf", layer.weight.detach(), own[..., 1:])
+        embedded = slopes[..., :width].unflatten(2, (layer.columns, layer.size))
+        waves = torch.einsum("cfs,ntcs->ntcf", layer.weight.detach(), embedded[..., 1:])
         back = slopes.new_zeros(len(secant), slopes.shape[1], ends.start.shape[1])
-        back[..., self.numeric] = own[..., 0] + (waves * (secant * turns)[:, None]).sum(dim=3)
+        back[..., self.numeric] = embedded[..., 0] + (waves * (secant * turns)[:, None]).sum(dim=3)
         back[..., self.other] = slopes[..., width:]
         return back
 

@@ -58,7 +58,7 @@ class Slopes:
         self.request, self.subject = request, request.subject
         self.targets = list(request.targets)
         segments = request.space.segments
-        self.free = tuple(place for place, own in enumerate(segments) if bool((own >= 0).any()))
+        self.free = tuple(place for place, owners in enumerate(segments) if bool((owners >= 0).any()))
         if not self.free:
             raise InputError(
                 f"{method} needs players to attribute to, however: nobody owns any position of the inputs; pass "
@@ -67,7 +67,9 @@ class Slopes:
         self.subject.check_slopes(method, self.free)
         self._by_path = by_path and bool(self.subject.paths)
         self.parts = tuple(self.subject.paths) if self._by_path else ("",)
-        self._masks = tuple(None if bool((own >= 0).all()) else (own >= 0).to(self.subject.device) for own in segments)
+        self._masks = tuple(
+            None if bool((owners >= 0).all()) else (owners >= 0).to(self.subject.device) for owners in segments
+        )
         self.whole = len(self.free) == len(segments) and all(mask is None for mask in self._masks)
         self.space = PlayerSpace(
             request.space.names,
