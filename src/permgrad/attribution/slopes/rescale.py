@@ -285,7 +285,7 @@ def _formula(
 
 def _quotient(call: dict[str, Any]) -> Any:
     first, second = call["input"], call.get("other")
-    if len(call) != 2 or not _varies(second) or not isinstance(first, Tensor):
+    if len(call) != 2 or not isinstance(second, Tensor) or not _varies(second) or not isinstance(first, Tensor):
         return NotImplemented
     return first * torch.reciprocal(second)
 
@@ -300,7 +300,8 @@ def _larger(sign: int, call: dict[str, Any]) -> Any:
 
 def _glu(call: dict[str, Any]) -> Tensor:
     first, second = call["input"].chunk(2, dim=call.get("dim", -1))
-    return first * torch.sigmoid(second)
+    gated: Tensor = first * torch.sigmoid(second)
+    return gated
 
 
 def _scaled(values: Tensor, dims: tuple[int, ...], epsilon: float, *, centred: bool = True) -> Tensor:
@@ -311,7 +312,8 @@ def _scaled(values: Tensor, dims: tuple[int, ...], epsilon: float, *, centred: b
 
 def _norm(call: dict[str, Any]) -> Any:
     """Return the Euclidean length of vectors: the root of a sum of squares."""
-    values, dim = call.get("x", call.get("input")), call.get("dim")
+    values: Any = call.get("x", call.get("input"))
+    dim = call.get("dim")
     if not _varies(values) or call.get("ord", 2) != 2 or call.get("dtype") is not None:
         return NotImplemented
     dims = tuple(range(values.ndim)) if dim is None else dim
