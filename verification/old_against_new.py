@@ -44,7 +44,16 @@ from verification._speed_of_both import Both, measure, table  # noqa: E402
 
 CASES = ("-m", "verification._fixed_cases")
 #: Cases that differ by design: name → what was changed. They are compared and shown, and do not fail.
-INTENDED: dict[str, str] = {"command-help-all": "permgrad diff is tools/diff_runs.py"}
+INTENDED: dict[str, str] = {
+    "command-help-all": "permgrad diff is tools/diff_runs.py",
+    **dict.fromkeys(
+        [
+            f"integrated-gradients{name}"
+            for name in ("", "-default", "-paper", "-expected", "-steps", "-image", "-groups")
+        ],
+        "integrated gradients tell the same facts of every network, in one order",
+    ),
+}
 
 
 @dataclass(frozen=True)
