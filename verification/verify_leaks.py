@@ -6,8 +6,8 @@ drawn and an explanation saved and read. After 50 calls, by which every one has 
 the most resident memory seen by less than 2 %, and Python's objects, files, threads, child processes and Matplotlib's
 figures not at all.
 
-The hybrid network is trained by another process and loaded: after a training the C library keeps up to 62 MiB of freed
-memory (``models/train/allocator.py``), which fills in steps that say nothing of explanations.
+The hybrid network is trained by another process and loaded: memory that a training leaves
+behind says nothing of explanations.
 
 Floor: those.
 """

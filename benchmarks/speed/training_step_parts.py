@@ -63,11 +63,9 @@ def one_step(learner: Learner, batch: Any, clock: Clock) -> None:
     network, optimizer = learner.network, learner.optimizer
     rows = clock("rows of the batch", lambda: learner.train_rows.take(batch))
     table = clock("table branch, forward", lambda: network.table_branch(rows.x))
-    entry = network._image_entry()
-    front, layers = (entry, list(entry.rest)) if entry is not None else (network.renderer, list(network.image_branch))
-    values = clock("picture and first block, forward", lambda: front(rows.x))
-    begun, passed = values, []
-    for layer in layers:
+    values = clock("picture", lambda: network.renderer(rows.x))
+    passed = []
+    for layer in network.image_branch:
         given = values.detach().requires_grad_()
         name = f"image branch {type(layer).__name__}"
         values = clock(f"{name}, forward", lambda layer=layer, given=given: layer(given))
@@ -81,8 +79,6 @@ def one_step(learner: Learner, batch: Any, clock: Clock) -> None:
     own = slope[:, width:].contiguous()
     for name, given, result in reversed(passed):
         own = clock(f"{name}, backward", lambda r=result, s=own, g=given: _backward(r, s, g))
-    if begun.requires_grad:
-        clock("picture and first block, backward", lambda: begun.backward(own, retain_graph=True))
     clock("table branch, backward", lambda: table.backward(slope[:, :width], retain_graph=True))
     clock("optimizer", optimizer.step)
 

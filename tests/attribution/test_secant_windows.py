@@ -12,8 +12,8 @@ from permgrad.attribution.slopes.secant_rules import rule_of
 from permgrad.attribution.slopes.secant_windows import PackWindows, UnpackWindows, only_seen_windows
 from permgrad.imaging import Renderer, StoredLayout
 from permgrad.imaging.layout import Blur
+from permgrad.models.fast.image_chain import seen_windows
 from permgrad.models.network.network import HybridNetwork
-from permgrad.models.train.image_entry import seen_windows
 
 POSITIONS = [[0, 0], [3, 7], [3, 8], [11, 4]]
 

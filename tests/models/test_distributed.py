@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -21,13 +20,8 @@ from permgrad.models.network.network import HybridNetwork
 from permgrad.models.train import distributed
 from permgrad.models.train.distributed import count_devices, devices_faults
 from permgrad.models.train.rows import Rows
-from permgrad.models.train.team import Alone, Several
+from permgrad.models.train.team import Team
 from permgrad.models.train.training import TrainingOptions, train
-
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("lightning") is None,
-    reason="several devices need the extra 'devices'",
-)
 
 
 def rows(count: int = 150) -> Rows:
@@ -197,28 +191,22 @@ def test_numbers_of_devices():
     assert "devices must be at most" in devices_faults(torch.cuda.device_count() + 1, torch.device("cuda"))[0]
 
 
-def test_several_devices_need_lightning(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+def test_two_devices_need_nothing_more_than_torch():
     cpu = torch.device("cpu")
-    (fault,) = devices_faults(2, cpu)
-    assert fault == (
-        "devices=2 needs Lightning, however: it is not installed; pip install 'permgrad[devices]', or pass devices=1"
-    )
-    # One processor is what "auto" stands for here.
-    assert devices_faults("auto", cpu) == devices_faults(1, cpu) == []
+    assert devices_faults(2, cpu) == devices_faults("auto", cpu) == devices_faults(1, cpu) == []
 
 
 def test_shares_of_a_batch():
     batch = torch.arange(10)
-    shares = [Several(rank, 3, torch.device("cpu")).share(batch).tolist() for rank in range(3)]
+    shares = [Team(rank, 3).share(batch).tolist() for rank in range(3)]
     assert shares == [[0, 3, 6, 9], [1, 4, 7], [2, 5, 8]]
-    assert sum(Several(rank, 3, torch.device("cpu")).weight(len(own), 10) for rank, own in enumerate(shares)) == 1
-    few = Several(1, 3, torch.device("cpu"))
+    assert sum(Team(rank, 3).weight(len(own), 10) for rank, own in enumerate(shares)) == 1
+    few = Team(1, 3)
     # Too few for two each: all compute the whole batch, and each counts a third.
     assert few.share(batch[:5]).tolist() == [0, 1, 2, 3, 4]
     assert few.weight(5, 5) == 1 / 3
-    assert Alone().share(batch) is batch
-    assert Alone().agree(lambda: (0.5, 2.0)) == (0.5, 2.0)
+    assert Team().share(batch) is batch
+    assert Team().agree(lambda: (0.5, 2.0)) == (0.5, 2.0)
 
 
 def test_the_module_is_where_processes_look_for_it():

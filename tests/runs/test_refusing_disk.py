@@ -26,7 +26,7 @@ from typer.testing import CliRunner
 import permgrad as pg
 from permgrad.base.locks import hold_folder, hold_name
 from permgrad.cli import app
-from permgrad.models.train import loop
+from permgrad.models.train import learner as training_loop
 
 PRESET = {"base": "fast", "branches": ["tabular"], "training": {"max_epochs": 1}}
 SPACE = {
@@ -195,7 +195,7 @@ def test_a_trial_that_met_a_full_disk_is_not_lost(
 ) -> None:
     """Its state could not be written: that says nothing of the trial, which goes on where there is room again."""
     out, calls = tmp_path / "out", 0
-    write = loop.write_checkpoint
+    write = training_loop.write_checkpoint
 
     def full(path: Path, learner: Any) -> None:
         nonlocal calls
@@ -206,7 +206,7 @@ def test_a_trial_that_met_a_full_disk_is_not_lost(
         write(path, learner)
 
     with monkeypatch.context() as disk:
-        disk.setattr(loop, "write_checkpoint", full)
+        disk.setattr(training_loop, "write_checkpoint", full)
         assert refused("tune", place, out)
     assert calls == fails_at, "the study stops at once"
     call(*words("tune", place, out))

@@ -58,10 +58,10 @@ def test_reading_is_part_of_the_time_of_the_data_stage(here, monkeypatch):
 
 
 def test_an_interrupted_training_says_from_which_epoch_it_resumes(here, monkeypatch):
-    from permgrad.models.train import loop
+    from permgrad.models.train import learner as training_loop
 
     written: list[int] = []
-    write = loop.write_checkpoint
+    write = training_loop.write_checkpoint
 
     def interrupted(path, learner):
         write(path, learner)
@@ -69,7 +69,7 @@ def test_an_interrupted_training_says_from_which_epoch_it_resumes(here, monkeypa
         if len(written) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop, "write_checkpoint", interrupted)
+    monkeypatch.setattr(training_loop, "write_checkpoint", interrupted)
     first = said_by(ASKED, KeyboardInterrupt)
     assert written == [1, 2, 3]
     assert not any("resumes" in line for line in first)

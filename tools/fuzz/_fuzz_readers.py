@@ -544,17 +544,17 @@ def make_checkpoints(place: Path) -> list[Files]:
     """Return the state of a training that is at its end, and of one that is not."""
     from unittest import mock
 
-    from permgrad.models.train import loop
+    from permgrad.models.train import learner as training_loop
 
     checkpoints(place / "done")
     written: list[bytes] = []
-    real = loop.write_checkpoint
+    real = training_loop.write_checkpoint
 
     def keep(path: Path, learner: Any) -> None:
         real(path, learner)
         written.append(path.read_bytes())
 
-    with mock.patch.object(loop, "write_checkpoint", keep):
+    with mock.patch.object(training_loop, "write_checkpoint", keep):
         checkpoints(place / "begun")
     return [content_of(place / "done"), {"training.pt": written[0]}]
 

@@ -17,7 +17,6 @@ from torch import nn
 from permgrad.base.checks import check_choice
 from permgrad.base.threads import Undo, is_fork, together
 from permgrad.models.narrow import without_float64
-from permgrad.models.train.matrix_units import has_matrix_units, matrix_products
 
 #: How numbers may be kept while a network is trained; weights, losses and everything after training are float32.
 PRECISIONS: tuple[str, ...] = ("auto", "float32", "bfloat16")
@@ -152,7 +151,7 @@ def _switch_off(owner: Any, finer: tuple[Any, ...]) -> Undo:
 def mixed_precision(device: torch.device, precision: str) -> contextlib.AbstractContextManager[None]:
     """Return a context in which a network's products are computed in a precision of ``PRECISIONS``.
 
-    ``"auto"`` is float32, but for large convolutions on a processor that has matrix units (``matrix_units.py``).
+    ``"auto"`` is float32.
 
     Raises:
         InputError: there is no such precision.
@@ -163,8 +162,6 @@ def mixed_precision(device: torch.device, precision: str) -> contextlib.Abstract
         torch.bfloat16
     """
     check_choice("precision", precision, PRECISIONS)
-    if precision == "auto" and device.type == "cpu" and has_matrix_units():
-        return matrix_products()
     if precision in ("auto", "float32"):
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=getattr(torch, precision))

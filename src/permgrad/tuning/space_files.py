@@ -132,7 +132,7 @@ def settings_names() -> list[str]:
     """Return every name that a space may search."""
     import dataclasses
 
-    from permgrad.models.train.training import TrainingOptions
+    from permgrad.models.train.learner import TrainingOptions
 
     training = [field.name for field in dataclasses.fields(TrainingOptions) if field.name not in _FIXED]
     own = [field.name for field in dataclasses.fields(Preset) if field.name not in ("network", "training")]

@@ -23,13 +23,12 @@ from torch.nn.grad import conv2d_input
 from permgrad.imaging.render import Renderer
 from permgrad.models.network.branches import LevelEmbeddingLinear, PeriodicDenseEmbedding, embed_columns
 from permgrad.models.network.members import MemberLinear, MemberMean, MemberScale
-from permgrad.models.train.dropout import Dropout
 
 #: Layers that act on each number alone when the network is in eval mode, and are made of straight pieces.
 STRAIGHT_PIECES = (nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.Hardtanh)
 #: The same, but curved.
 CURVED = (nn.GELU, nn.SiLU, nn.Mish, nn.SELU, nn.ELU, nn.CELU, nn.Tanh, nn.Sigmoid, nn.Softplus)
-NOTHING = (nn.Identity, nn.Dropout, nn.Dropout2d, Dropout)
+NOTHING = (nn.Identity, nn.Dropout, nn.Dropout2d)
 
 
 class Rule(Protocol):

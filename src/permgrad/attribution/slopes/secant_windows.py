@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from permgrad.attribution.slopes.secant_rules import CURVED, NOTHING, STRAIGHT_PIECES, Affine, Rule
 from permgrad.imaging.render import Renderer
-from permgrad.models.train.image_entry import few_seen_windows
+from permgrad.models.fast.image_chain import few_seen_windows
 
 #: Layers that treat each place of a map by itself.
 _BY_PLACE = (*NOTHING, *STRAIGHT_PIECES, *CURVED, nn.BatchNorm2d)

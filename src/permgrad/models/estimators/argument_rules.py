@@ -14,8 +14,8 @@ from permgrad.data.encode.groups import is_blocks
 from permgrad.data.read.cells import MissingCodes
 from permgrad.models.devices import PRECISIONS
 from permgrad.models.estimators.presets import CLASS_WEIGHTS
+from permgrad.models.train.learner import OPTIMIZERS
 from permgrad.models.train.schedules import schedules
-from permgrad.models.train.training import OPTIMIZERS
 
 NUMERIC_ENCODINGS = ("robust", "standard", "minmax", "quantile")
 TASK_LOSSES = {"classification": ("cross_entropy",), "regression": ("squared_error",)}

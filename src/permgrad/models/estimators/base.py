@@ -31,8 +31,9 @@ from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
 from permgrad.models.train.distributed import count_devices
 from permgrad.models.train.guard import sheltered, untouched
+from permgrad.models.train.learner import EpochWatcher, TrainingOptions
 from permgrad.models.train.rows import Rows, TrainingRows
-from permgrad.models.train.training import EpochWatcher, TrainingOptions, train
+from permgrad.models.train.training import train
 
 if TYPE_CHECKING:
     from permgrad.data.encode.encoding import TableEncoder

@@ -69,8 +69,7 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
             sharpened or softened to fit the validation rows; ``"isotonic"``: a rising curve through the validation
             rows, for a thousand of them or more. Attribution explains the network's own outputs, before calibration.
         precision: of training steps, ``"float32"``, ``"bfloat16"`` (mixed precision, for GPUs and large networks), or
-            ``"auto"``: float32, with large convolutions in bfloat16 on processors that have matrix units for it; None:
-            the preset's, which is ``"auto"``. Predictions and explanations are float32 always.
+            ``"auto"``, which is float32; None: the preset's. Predictions and explanations are float32 always.
         devices: how many devices of the kind ``device`` share each training step, in processes of their own;
             ``"auto"``: all GPUs, or one processor. Predictions and explanations use one.
 

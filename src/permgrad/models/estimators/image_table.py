@@ -32,8 +32,9 @@ from permgrad.models.estimators.inputs import class_target, class_weights
 from permgrad.models.estimators.settings import choose_device, device_faults, raise_faults
 from permgrad.models.network.multimodal import ImageTableNetwork, ImageTableOptions
 from permgrad.models.train.guard import sheltered, untouched
+from permgrad.models.train.learner import TrainingOptions
 from permgrad.models.train.rows import Rows
-from permgrad.models.train.training import TrainingOptions, train
+from permgrad.models.train.training import train
 
 Task = Literal["classification", "regression"]
 Files = Sequence[Path]

@@ -52,7 +52,7 @@ class Preset:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a preset file holds, complete, so that no base preset shows through."""
-        from permgrad.models.train.training import TrainingOptions
+        from permgrad.models.train.learner import TrainingOptions
 
         # The loss is the task's, unless it is named.
         defaults = {field.name: field.default for field in dataclasses.fields(TrainingOptions) if field.name != "loss"}
@@ -223,7 +223,7 @@ def preset_from_dict(content: Mapping[str, Any], source: str = "the mapping") ->
         >>> preset_from_dict({"base": "paper", "network": {"dropout": 0.2}}).network.dropout
         0.2
     """
-    from permgrad.models.train.training import TrainingOptions
+    from permgrad.models.train.learner import TrainingOptions
 
     known = ("base", *(field.name for field in dataclasses.fields(Preset)))
     faults = [f"{key!r} is not known{suggest(key, known)}" for key in content if key not in known]

@@ -22,7 +22,7 @@ from permgrad.models.estimators.presets import Preset, get_preset
 from permgrad.models.network.network import check_paths
 from permgrad.models.network.options import NetworkOptions, check_network
 from permgrad.models.train.distributed import devices_faults
-from permgrad.models.train.training import TrainingOptions
+from permgrad.models.train.learner import TrainingOptions
 
 MOST_LEVELS, MOST_EMBEDDED_LEVELS = 50, 256
 #: Arguments that are training options as they are.

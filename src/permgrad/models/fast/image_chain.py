@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -30,6 +32,8 @@ _POOLS = (nn.MaxPool2d, nn.AvgPool2d)
 #: The first convolution is a matrix where columns times filters are at most so many times the kernel: torch convolves
 #: one channel into 8 at 12 GFLOP/s, into 32 at 62, and multiplies matrices at 200 (measured on one core).
 _MOST_COLUMNS = 64
+#: Above this share of windows that see a feature, computing those alone gains nothing.
+_MOST_WINDOWS = 0.7
 
 
 class Segment:
@@ -383,3 +387,52 @@ def _along(segment: Segment, axis: int, low: int, high: int) -> tuple[tuple[int,
     stride, padding, reach = _sliding(segment.convolution, axis)
     window = needed[0] * stride - padding, (needed[1] - 1) * stride - padding + reach + 1
     return moved, needed, window, result
+
+
+# ---- windows of the pooling that can see a feature -----------------------------------------------------------------
+
+
+def few_seen_windows(renderer: Renderer, convolution: Any, pooling: Any) -> Tensor | None:
+    """Return the windows of a first block that can see a feature, if it pays to compute them alone.
+
+    None where most windows can, none can, or the layers are not a convolution that keeps the picture's size and a
+    pooling whose windows lie side by side and cover it.
+
+    Args:
+        renderer: draws the pictures.
+        convolution: an ``nn.Conv2d``.
+        pooling: an ``nn.MaxPool2d``.
+    """
+    kernel, window = convolution.kernel_size[0], pooling.kernel_size
+    suits = (
+        kernel % 2 == 1
+        and convolution.kernel_size == (kernel, kernel)
+        and convolution.padding == (kernel // 2, kernel // 2)
+        and convolution.stride == convolution.dilation == (1, 1)
+        and convolution.padding_mode == "zeros"
+        and isinstance(window, int)
+        and (pooling.stride, pooling.padding, pooling.dilation) == (window, 0, 1)
+        and not pooling.ceil_mode
+        and renderer.height % window == renderer.width % window == 0
+    )
+    if not suits:
+        return None
+    windows = seen_windows(renderer, kernel, window)
+    most = _MOST_WINDOWS * (renderer.height // window) * (renderer.width // window)
+    return windows if 0 < len(windows) <= most else None
+
+
+def seen_windows(renderer: Renderer, kernel: int, pooling: int) -> Tensor:
+    """Return the pooling's windows behind a convolution, in reading order, that can depend on any encoded column.
+
+    Examples:
+        >>> from permgrad.imaging import StoredLayout
+        >>> renderer = Renderer(StoredLayout([[0, 0], [5, 5]], pixels=8), minimum=[0, 0], maximum=[1, 1])
+        >>> seen_windows(renderer, kernel=3, pooling=2).tolist()
+        [0, 10, 11, 14, 15]
+    """
+    reached = np.zeros((1, 1, renderer.height, renderer.width), dtype=np.float32)
+    for row, column in renderer.pixels_of(range(len(renderer.positions))):
+        reached[0, 0, row, column] = 1
+    spread = functional.max_pool2d(torch.from_numpy(reached), kernel, stride=1, padding=kernel // 2)
+    return functional.max_pool2d(spread, pooling).flatten().nonzero()[:, 0]

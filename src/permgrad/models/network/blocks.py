@@ -7,8 +7,6 @@ from typing import Literal
 
 from torch import nn
 
-from permgrad.models.train.dropout import Dropout
-
 ActivationName = Literal["relu", "gelu", "silu", "mish", "selu", "tanh"]
 InitializerName = Literal["he_normal", "he_uniform", "glorot_uniform", "torch"]
 NormalizationName = Literal["batch", "layer", "none"]
@@ -63,7 +61,7 @@ def dense_block(
     elif normalization == "layer":
         layers.append(nn.LayerNorm(units))
     if dropout:
-        layers.append(Dropout(dropout))
+        layers.append(nn.Dropout(dropout))
     return layers
 
 
@@ -112,5 +110,5 @@ def convolution_block(
     if pooling > 1:
         layers.append(nn.MaxPool2d(pooling))
     if dropout:
-        layers.append(Dropout(dropout))
+        layers.append(nn.Dropout(dropout))
     return layers

@@ -14,8 +14,6 @@ from permgrad.models.network.blocks import dense_stack, initialize_
 from permgrad.models.network.branches import TableBranch, image_branch
 from permgrad.models.network.members import MemberLinear, MemberMean
 from permgrad.models.network.options import NetworkOptions
-from permgrad.models.train.image_entry import ImageEntry
-from permgrad.models.train.matrix_units import run_layers
 
 PathName = Literal["tabular", "image"]
 PATHS: tuple[PathName, ...] = ("tabular", "image")
@@ -74,7 +72,6 @@ class HybridNetwork(nn.Module):
         self.table_branch: TableBranch | None = None
         self.image_branch: nn.Sequential | None = None
         self.renderer: nn.Module | None = None
-        self._entry: tuple[nn.Module | None, nn.Sequential | None, ImageEntry | None] | None = None
         #: width of each path's embedding
         self.widths: dict[str, int] = {}
         if "tabular" in self.paths:
@@ -138,24 +135,15 @@ class HybridNetwork(nn.Module):
             out: Tensor = self.table_branch(encoded)
             return out
         if path == "image" and self.renderer is not None:
-            entry = self._image_entry() if self.training else None
-            if entry is not None and entry.suits(encoded):
-                return run_layers(entry.rest, entry(encoded))
             return self.embed_image(self.renderer(encoded))
         raise unknown("path", path, self.paths)
-
-    def _image_entry(self) -> ImageEntry | None:
-        """Return the quick form of the image branch's first layers, found out once; None where there is none."""
-        parts = (self.renderer, self.image_branch)
-        if self._entry is None or self._entry[:2] != parts:
-            self._entry = (*parts, ImageEntry.read(*parts))
-        return self._entry[2]
 
     def embed_image(self, images: Tensor) -> Tensor:
         """Return the image path's embedding of ready images ``(rows, channels, height, width)``."""
         if self.image_branch is None:
             raise InputError(f"embed_image needs a network with the image path, however: paths={self.paths}")
-        return run_layers(self.image_branch, images)
+        out: Tensor = self.image_branch(images)
+        return out
 
     def fuse(self, embeddings: Mapping[str, Tensor]) -> Tensor:
         """Join the embeddings of all paths, in the order of ``paths``, into outputs ``(rows, outputs)``."""

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from permgrad.base.progress import readable
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.train.guard import sheltered
+from permgrad.models.train.learner import Learner, TrainingOptions, evaluate
 from permgrad.models.train.rows import Rows
-from permgrad.models.train.training import Learner, TrainingOptions, evaluate
 
 _PART_TITLES = {"tabular": "table branch", "image": "image branch", "head": "head"}
 

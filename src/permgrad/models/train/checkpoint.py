@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from permgrad.base.checks import is_number
 from permgrad.base.errors import EnvironmentProblem
@@ -17,8 +17,8 @@ from permgrad.base.files import atomic_path, writing
 from permgrad.base.stored import check_archive
 
 if TYPE_CHECKING:
+    from permgrad.models.train.learner import Learner
     from permgrad.models.train.optimizers import Optimizer
-    from permgrad.models.train.training import Learner
 
 CHECKPOINT_NAME = "training.pt"
 #: What each epoch leaves in the history.
@@ -26,7 +26,7 @@ EPOCH = ("epoch", "train_loss", "validation_loss", "learning_rate", "seconds")
 
 
 def write_checkpoint(path: Path, learner: Learner) -> None:
-    """Write a learner's state; the file appears whole or not at all."""
+    """Write a learner's state; the file appears complete or not at all."""
     # PyTorch says of a full disk that a position within the file is wrong; Python says what it is.
     content = io.BytesIO()
     torch.save(learner.state(), content)
@@ -53,10 +53,7 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
 
 
 def epochs_in(folder: Path) -> int:
-    """Return how many epochs a training has behind it that goes on from a folder's checkpoint; 0: it begins anew.
-
-    One that cannot be read is refused by the training itself.
-    """
+    """Return how many epochs a folder's checkpoint has behind it; 0: none, or it cannot be read."""
     try:
         return len(read_checkpoint(folder / CHECKPOINT_NAME, torch.device("cpu"))["history"])
     except (EnvironmentProblem, KeyError, TypeError):
@@ -77,13 +74,13 @@ def check_state(state: Mapping[str, Any], learner: Learner) -> None:
     Raises:
         ValueError, KeyError, TypeError: a part is missing, or is not what it should be.
     """
-    own = learner.network.state_dict()
-    _check_weights("network", state["network"], own)
-    _check_weights("average", state["average"], own if learner.average else {})
+    weights = learner.network.state_dict()
     epochs = len(state["history"])
+    _check_weights("network", state["network"], weights)
+    _check_weights("average", state["average"], weights if learner.average else {})
+    _check_weights("best_state", state["best_state"], weights if epochs else {})
     if epochs > learner.options.max_epochs or not 0 <= state["best_epoch"] <= epochs:
         raise ValueError(f"{epochs} epochs, the best of them {state['best_epoch']!r}")
-    _check_weights("best_state", state["best_state"], own if epochs else {})
     for line in state["history"]:
         if set(line) != set(EPOCH) or not all(isinstance(value, float) for value in line.values()):
             raise ValueError("a history of something else")
@@ -95,29 +92,29 @@ def check_state(state: Mapping[str, Any], learner: Learner) -> None:
     _check_optimizer(state["optimizer"], learner.optimizer)
 
 
-def _check_weights(name: str, found: Any, expected: Mapping[str, Tensor]) -> None:
-    if not isinstance(found, dict) or found.keys() != expected.keys():
+def _check_weights(name: str, stored: Any, expected: Mapping[str, Tensor]) -> None:
+    if not isinstance(stored, dict) or stored.keys() != expected.keys():
         raise ValueError(f"{name} of other weights")
     for key, value in expected.items():
-        given = found[key]
-        if not isinstance(given, Tensor) or given.shape != value.shape or given.dtype != value.dtype:
+        weight = stored[key]
+        if not isinstance(weight, Tensor) or weight.shape != value.shape or weight.dtype != value.dtype:
             raise ValueError(f"{name} with another {key}")
-        if given.layout != torch.strided:
+        if weight.layout != torch.strided:
             raise ValueError(f"{name} with a sparse {key}")
 
 
-def _check_optimizer(found: Any, optimizer: Optimizer) -> None:
+def _check_optimizer(stored: Any, optimizer: Optimizer) -> None:
     """Compare with the optimizer as it is before its first step."""
-    groups, own = found["param_groups"], optimizer.state_dict()["param_groups"]
-    alike = len(groups) == len(own) and all(
-        all(group[name] == mine[name] for name in group.keys() & mine.keys() if name != "lr") and _is_rate(group["lr"])
-        for group, mine in zip(groups, own, strict=True)
+    stored_groups, groups = stored["param_groups"], optimizer.state_dict()["param_groups"]
+    alike = len(stored_groups) == len(groups) and all(
+        all(left[name] == right[name] for name in left.keys() & right.keys() if name != "lr") and _is_rate(left["lr"])
+        for left, right in zip(stored_groups, groups, strict=True)
     )
     if not alike:
         raise ValueError("an optimizer with other settings")
-    shapes = [parameter.shape for group in optimizer.param_groups for parameter in _parameters(group)]
+    shapes = [weight.shape for group in optimizer.param_groups for weight in group["params"]]
     needed = {"momentum_buffer"} if isinstance(optimizer, torch.optim.SGD) else {"step", "exp_avg", "exp_avg_sq"}
-    for place, values in found["state"].items():
+    for place, values in stored["state"].items():
         if not needed <= values.keys():
             raise ValueError(f"an optimizer without {sorted(needed - values.keys())}")
         for name, value in values.items():
@@ -130,9 +127,4 @@ def _check_optimizer(found: Any, optimizer: Optimizer) -> None:
 
 
 def _is_rate(value: Any) -> bool:
-    """Whether it can be a learning rate, which alone changes from step to step."""
     return is_number(value) and 0 <= value < math.inf
-
-
-def _parameters(group: Mapping[str, Any]) -> list[nn.Parameter]:
-    return list(group["params"])

@@ -1,7 +1,7 @@
-"""Training on several devices: one process for each, on the distributed mode of Lightning's Fabric.
+"""Training on several devices: one process for each, on torch's process groups.
 
 The processes run ``python -m permgrad.models.train.distributed``: nothing of the caller's script runs again in them,
-so that no ``if __name__ == "__main__"`` is needed, and notebooks work too. They share each batch (``team.Several``),
+so that no ``if __name__ == "__main__"`` is needed, and notebooks work too. They share each batch (``team.Team``),
 and the first of them alone judges epochs, shows progress and writes checkpoints. They end with the process that
 started them.
 """
@@ -10,18 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.util
 import json
-import logging
 import os
 import pickle
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,25 +27,18 @@ from torch import Tensor
 from permgrad.base.checks import is_whole
 from permgrad.base.errors import EnvironmentProblem, InputError, PermgradError, shown
 from permgrad.base.progress import ProgressMode
-from permgrad.models.train.divergence import DivergenceError
+from permgrad.models.devices import full_float32
+from permgrad.models.train.guard import sheltered
+from permgrad.models.train.learner import DivergenceError, TrainingOptions, begin, run_epochs
 from permgrad.models.train.rows import Rows, TrainingRows
-from permgrad.models.train.team import Several
+from permgrad.models.train.team import Team
 
 if TYPE_CHECKING:
     from permgrad.models.network.network import HybridNetwork
-    from permgrad.models.train.training import TrainingOptions
 
-_TASK, _RESULT, _ERROR = "task.pickle", "result.pt", "error.json"
+_TASK, _RESULT, _ERROR, _MEETING = "task.pickle", "result.pt", "error.json", "meeting"
 #: What an error of a process is raised as.
 _KINDS: dict[str, type[PermgradError]] = {"InputError": InputError, "DivergenceError": DivergenceError}
-_ENGINE_LOGGERS = (
-    "lightning",
-    "lightning.pytorch",
-    "lightning.fabric",
-    "lightning.pytorch.utilities.rank_zero",
-    "lightning.fabric.utilities.rank_zero",
-    "lightning_utilities.core.rank_zero",
-)
 _POLL_SECONDS, _GRACE_SECONDS = 0.05, 5.0
 
 
@@ -100,8 +89,6 @@ def train_together(task: Task) -> Outcome:
         InputError: as ``train`` raises it.
         EnvironmentProblem: a process could not start, or died.
     """
-    for fault in _engine_faults(task.devices, torch.device(task.kind)):
-        raise InputError(fault)
     with tempfile.TemporaryDirectory(prefix="permgrad-training-") as name:
         folder = Path(name)
         try:
@@ -120,12 +107,12 @@ def _wait(folder: Path, devices: int) -> None:
     """Run the processes to their end; when one fails, or we are interrupted, all end."""
     with contextlib.ExitStack() as stack:
         processes = []
-        environment = _environment(devices)
+        paths = os.pathsep.join(path or os.getcwd() for path in sys.path)  # noqa: PTH109 — a plain string
         for rank in range(devices):
             errors = stack.enter_context((folder / f"stderr-{rank}").open("wb"))
             process = subprocess.Popen(  # noqa: S603 — this Python, our module, our folder
-                [sys.executable, "-m", "permgrad.models.train.distributed", str(folder)],
-                env={**environment, "LOCAL_RANK": str(rank)},
+                [sys.executable, "-m", "permgrad.models.train.distributed", str(folder), str(rank)],
+                env={**os.environ, "PYTHONPATH": paths},
                 # Closed when we end, however we end: a process that reads the end of it ends too.
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
@@ -141,21 +128,6 @@ def _wait(folder: Path, devices: int) -> None:
         if failed:
             time.sleep(_POLL_SECONDS)  # the first error is on its way into its file
             _raise(folder, failed[0], processes[failed[0]].returncode)
-
-
-def _environment(devices: int) -> dict[str, str]:
-    """Return the variables by which Lightning knows that its processes have been started already."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    given = {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": str(devices),
-        "NODE_RANK": "0",
-        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),  # noqa: PTH109 — a plain string
-    }
-    return {**os.environ, **given}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -175,10 +147,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _raise(folder: Path, rank: int, code: int) -> None:
     written = sorted(folder.glob(f"*-{_ERROR}"))
     if written:
-        found = json.loads(written[0].read_text(encoding="utf-8"))
-        raise _KINDS.get(found["kind"], EnvironmentProblem)(found["text"])
-    heard = (folder / f"stderr-{rank}").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    last = f": {heard[-1][:300]}" if heard else ""
+        error = json.loads(written[0].read_text(encoding="utf-8"))
+        raise _KINDS.get(error["kind"], EnvironmentProblem)(error["text"])
+    lines = (folder / f"stderr-{rank}").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    last = f": {lines[-1][:300]}" if lines else ""
     raise EnvironmentProblem(
         f"every process of a training on several devices must live to its end, however: number {rank} ended with code "
         f"{code}{last}; start again (a checkpoint_folder keeps what was done), or pass devices=1"
@@ -188,14 +160,13 @@ def _raise(folder: Path, rank: int, code: int) -> None:
 # ---- one process of them -------------------------------------------------------------------------------------------
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, rank: int) -> int:
     """Do this process's share of the task in a folder."""
     _end_with_parent()
-    rank = int(os.environ["LOCAL_RANK"])
     try:
         # Our own file, written a moment ago into a folder that nobody else may open.
         task: Task = pickle.loads((folder / _TASK).read_bytes())  # noqa: S301
-        outcome = _work(task)
+        outcome = _work(task, folder, rank)
         if rank == 0:
             torch.save(dataclasses.asdict(outcome), folder / _RESULT)
     except PermgradError as error:
@@ -222,76 +193,32 @@ def _end_with_parent() -> None:
     threading.Thread(target=listen, daemon=True).start()
 
 
-def _work(task: Task) -> Outcome:
-    # Imported before it is silenced: its import sets its loggers' levels.
-    import lightning.fabric  # noqa: F401
-
-    from permgrad.models.devices import full_float32
-    from permgrad.models.train.guard import sheltered
-    from permgrad.models.train.loop import run_epochs
-    from permgrad.models.train.training import begin
-
-    if task.kind == "cpu":
+def _work(task: Task, folder: Path, rank: int) -> Outcome:
+    cpu = task.kind == "cpu"
+    device = torch.device("cpu") if cpu else torch.device("cuda", rank)
+    if cpu:
         torch.set_num_threads(task.threads)
-    with _silent_engine(), _team(task) as (team, device), sheltered(task.seed), full_float32():
-        rows = (task.train, task.validation)
-        learner = begin(task.network, *rows, task.options, task.seed, device, task.checkpoint, team)
-        first = team.rank == 0
-        run_epochs(learner, task.progress if first else False, task.checkpoint if first else None)
-    best = {name: value.cpu() for name, value in learner.best_state.items()}
-    return Outcome(learner.history, learner.best_epoch, learner.best_temperature, best, learner.diverged)
-
-
-@contextlib.contextmanager
-def _silent_engine() -> Iterator[None]:
-    """Let the engine's loggers report errors alone; each has its own level again afterwards."""
-    loggers = [logging.getLogger(name) for name in _ENGINE_LOGGERS]
-    levels = [own.level for own in loggers]
-    for own in loggers:
-        own.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for own, level in zip(loggers, levels, strict=True):
-            own.setLevel(level)
-
-
-@contextlib.contextmanager
-def _team(task: Task) -> Iterator[tuple[Several, torch.device]]:
-    """Meet the other processes, through Lightning."""
-    from lightning.fabric import Fabric
-    from lightning.fabric.strategies.ddp import DDPStrategy
-
-    backend = "gloo" if task.kind == "cpu" else "nccl"
-    fabric = Fabric(
-        accelerator="cpu" if task.kind == "cpu" else "gpu",
-        devices=task.devices,
-        strategy=DDPStrategy(process_group_backend=backend),
+    else:
+        torch.cuda.set_device(device)
+    torch.distributed.init_process_group(
+        "gloo" if cpu else "nccl", init_method=(folder / _MEETING).as_uri(), rank=rank, world_size=task.devices
     )
-    fabric.launch()
     try:
-        yield Several(fabric.global_rank, fabric.world_size, fabric.device), fabric.device
+        with sheltered(task.seed), full_float32():
+            team, first = Team(rank, task.devices, device), rank == 0
+            rows = (task.train, task.validation)
+            learner = begin(task.network, *rows, task.options, task.seed, device, task.checkpoint, team)
+            run_epochs(learner, task.progress if first else False, task.checkpoint if first else None)
     finally:
         torch.distributed.destroy_process_group()
-
-
-def check_watchers(on_epoch: Any) -> None:
-    """Refuse what only one process can do.
-
-    Raises:
-        InputError: somebody wants to watch the epochs.
-    """
-    if on_epoch is not None:
-        raise InputError(
-            "on_epoch is called in the process that trains, however: several devices train in processes of their own; "
-            "pass devices=1"
-        )
+    best = {name: value.cpu() for name, value in learner.best_state.items()}
+    return Outcome(learner.history, learner.best_epoch, learner.best_temperature, best, learner.diverged)
 
 
 def devices_faults(devices: Any, device: torch.device) -> list[str]:
     """Return what is wrong with a number of devices, in a sentence; nothing if it can be used."""
     if isinstance(devices, str) and devices == "auto":
-        return _engine_faults(devices, device)
+        return []
     if not is_whole(devices) or devices < 1:
         return [
             f"devices must be 'auto' or a whole number of at least 1, however: devices={shown(devices)}; pass devices=1"
@@ -301,18 +228,11 @@ def devices_faults(devices: Any, device: torch.device) -> list[str]:
     if device.type == "cpu" and devices > most:
         return [f"devices must be at most {most} on this machine, however: devices={shown(devices)}; pass devices=1"]
     if device.type == "cuda" and devices > torch.cuda.device_count():
-        known = torch.cuda.device_count()
-        return [f"devices must be at most {known} on this machine, however: devices={devices}; pass devices={known}"]
+        there = torch.cuda.device_count()
+        return [f"devices must be at most {there} on this machine, however: devices={devices}; pass devices={there}"]
     if device.index is not None and devices > 1:
         return [f"device={str(device)!r} names one device, however: devices={devices}; pass device={device.type!r}"]
-    return _engine_faults(devices, device)
-
-
-def _engine_faults(devices: Any, device: torch.device) -> list[str]:
-    if count_devices(devices, device) == 1 or importlib.util.find_spec("lightning") is not None:
-        return []
-    fix = "pip install 'permgrad[devices]', or pass devices=1"
-    return [f"devices={devices!r} needs Lightning, however: it is not installed; {fix}"]
+    return []
 
 
 def count_devices(devices: Any, device: torch.device) -> int:
@@ -328,4 +248,4 @@ def count_devices(devices: Any, device: torch.device) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Path(sys.argv[1])))
+    raise SystemExit(main(Path(sys.argv[1]), int(sys.argv[2])))

@@ -47,17 +47,15 @@ class Rows:
 
 
 class BatchOrder(Protocol):
-    """The batches of an epoch: row numbers, or rows themselves; a function of the seed and ``epoch``."""
+    """The batches of an epoch, row numbers or ``Rows``; a function of the seed and ``epoch``."""
 
     epoch: int
 
     def __len__(self) -> int:
-        """Return the number of batches."""
-        ...
+        """Return the number of rows or batches."""
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield the batches, each a tensor of row numbers or ``Rows``."""
-        ...
+        """Yield the batches."""
 
 
 class TrainingRows(Protocol):
@@ -66,28 +64,22 @@ class TrainingRows(Protocol):
     @property
     def device(self) -> torch.device:
         """Where batches are."""
-        ...
 
     @property
     def identity(self) -> str:
         """What a checkpoint remembers of the rows beyond their number."""
-        ...
 
     def __len__(self) -> int:
-        """Return the number of rows."""
-        ...
+        """Return the number of rows or batches."""
 
     def to(self, device: torch.device) -> TrainingRows:
         """Return the same rows, whose batches are on a device."""
-        ...
 
     def take(self, chosen: Any) -> Rows:
         """Return the rows of a batch that ``order`` gave."""
-        ...
 
     def order(self, batch_size: int, seed: int) -> BatchOrder:
         """Return the batches of an epoch."""
-        ...
 
 
 def count_batches(rows: int, batch_size: int) -> int:
@@ -99,8 +91,8 @@ def count_batches(rows: int, batch_size: int) -> int:
         >>> count_batches(8, 4), count_batches(9, 4), count_batches(10, 4)
         (2, 2, 3)
     """
-    full, rest = divmod(rows, batch_size)
-    return max(1, full + (rest > 1))
+    full, left = divmod(rows, batch_size)
+    return max(1, full + (left > 1))
 
 
 class EpochOrder:

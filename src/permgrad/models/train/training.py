@@ -1,94 +1,37 @@
-"""Training of a network: what a step and an epoch do, on one device or on several that share each batch.
-
-Row order, dropout and learning rate are functions of the seed and the epoch number alone, so that a training that was
-killed and resumed with as many threads ends with identical weights (docs/reproducibility.md). The loop (``loop.py``) is
-our own: Lightning's cost a second to load and 0.3 ms a call, and every part of it that we need not switch off is in
-``Learner``. Several devices meet through Lightning's Fabric (``distributed.py``).
-"""
+"""Training of a network: on one device here, or on several in processes of their own."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
 
-from permgrad.base.errors import EnvironmentProblem, InputError, is_out_of_memory, warn_user
+from permgrad.base.errors import InputError, warn_user
 from permgrad.base.progress import ProgressMode
-from permgrad.base.random import derive_seed
-from permgrad.models.batches import in_batches, sparing
-from permgrad.models.devices import full_float32, mixed_precision, rows_at_once
-from permgrad.models.estimators.calibration import best_temperature, class_logits
-from permgrad.models.fast.inference import fold
-from permgrad.models.losses import loss_rows
-from permgrad.models.network.members import MemberScale
-from permgrad.models.train.allocator import keep_freed_memory
-from permgrad.models.train.checkpoint import CHECKPOINT_NAME, check_state, damaged, read_checkpoint
-from permgrad.models.train.distributed import Outcome, Task, check_watchers, train_together
-from permgrad.models.train.divergence import DivergenceError, what_to_do
+from permgrad.models.batches import sparing
+from permgrad.models.devices import full_float32
+from permgrad.models.train.checkpoint import CHECKPOINT_NAME
+from permgrad.models.train.distributed import Outcome, Task, train_together
 from permgrad.models.train.guard import sheltered
-from permgrad.models.train.loop import run_epochs
-from permgrad.models.train.optimizers import Adam, Optimizer
+from permgrad.models.train.learner import (
+    DivergenceError,
+    EpochWatcher,
+    Learner,
+    TrainingOptions,
+    begin,
+    run_epochs,
+)
 from permgrad.models.train.rows import Rows, TrainingRows
-from permgrad.models.train.schedules import schedules
-from permgrad.models.train.team import Alone, Team
 
 if TYPE_CHECKING:
     from permgrad.models.network.network import HybridNetwork
 
-#: Called after each epoch with its line of the history; True ends the training there, with the best weights so far.
-EpochWatcher = Callable[[Mapping[str, float]], bool | None]
-OPTIMIZERS: tuple[str, ...] = ("adamw", "adam", "sgd")
-_CHECKPOINT_FORMAT = 2
-# On a processor the maps of 128 rows stay in its cache: 0.6 of the time of 512 at once, on the published network.
-_EVALUATION_ROWS, _EVALUATION_ROWS_ACCELERATOR = 128, 8192
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingOptions:
-    """How a network is trained; the defaults are preset ``paper``'s.
-
-    Attributes:
-        max_epochs: epochs at most.
-        batch_size: rows per step.
-        learning_rate: peak of the schedule.
-        optimizer: ``"adamw"``, ``"adam"`` or ``"sgd"`` (with Nesterov momentum 0.9).
-        weight_decay: as the optimizer understands it.
-        schedule: a name in ``schedules``.
-        schedule_unit: whether the rate changes per ``"epoch"`` or per ``"step"``.
-        patience: epochs without a better validation loss before training stops; None: never.
-        loss: ``"cross_entropy"`` or ``"squared_error"``.
-        averaging: weight of the past in the moving average of the weights that is validated and kept; 0: no average.
-        label_smoothing: share of each label spread over all classes, cross-entropy only.
-        refinement: cross-entropy only: whether an epoch is judged by its validation loss at the temperature that is
-            best for it, and the outputs are divided by that temperature in the end. A network goes on learning which
-            row is which after it has become too sure of itself, or is made too unsure by label smoothing (Berta,
-            Holzmüller, Jordan & Bach 2025, arXiv 2501.19195, "refine, then calibrate").
-        precision: of the products in training steps, ``"float32"``, ``"bfloat16"`` (mixed: weights, losses, the
-            optimizer and validation stay float32), or ``"auto"``: bfloat16 where it pays on a processor, in
-            convolutions between 32 filters or more if there are matrix units for it, and float32 elsewhere.
-    """
-
-    max_epochs: int = 200
-    batch_size: int = 128
-    learning_rate: float = 1e-3
-    optimizer: str = "adamw"
-    weight_decay: float = 1e-5
-    schedule: str = "warmup_cosine"
-    schedule_unit: str = "epoch"
-    patience: int | None = 6
-    loss: str = "cross_entropy"
-    averaging: float = 0.0
-    label_smoothing: float = 0.0
-    refinement: bool = False
-    precision: str = "auto"
+#: Encoded columns are near 1 in size; one this large can drive a network's outputs, and its loss, out of bounds.
+_EXTREME = 1e3
 
 
 @dataclasses.dataclass
@@ -101,290 +44,6 @@ class TrainingResult:
     history: list[dict[str, float]]
     best_epoch: int
     diverged: str = ""
-
-
-class Learner:
-    """One network with its optimizer: takes steps, validates, keeps the best weights; knows nothing of Lightning."""
-
-    def __init__(
-        self,
-        network: HybridNetwork,
-        train: TrainingRows,
-        validation: Rows | None,
-        options: TrainingOptions,
-        seed: int,
-        team: Team | None = None,
-    ) -> None:
-        self.network = network
-        self.train_rows = train
-        self.validation_rows = validation
-        self.options = options
-        self.seed = seed
-        self.team: Team = Alone() if team is None else team
-        self.order = train.order(options.batch_size, seed)
-        self.optimizer = build_optimizer(network, options)
-        keep_freed_memory()
-        self.history: list[dict[str, float]] = []
-        self.best_epoch = 0
-        self.best_loss = math.inf
-        self.best_state: dict[str, Tensor] = {}
-        self.best_temperature = 1.0
-        self.diverged = ""
-        self.average: dict[str, Tensor] = {}
-        if options.averaging:
-            self.average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-        self._schedule = schedules.get(options.schedule)
-        self._steps = 0
-        self._loss_sum = torch.zeros((), dtype=torch.float64)
-        self._started = time.perf_counter()
-
-    # -- one epoch ------------------------------------------------------------------------------------------------
-
-    @property
-    def epoch(self) -> int:
-        """Number of finished epochs."""
-        return len(self.history)
-
-    @property
-    def finished(self) -> bool:
-        """Whether no further epoch is wanted."""
-        patience = self.options.patience
-        waited = self.epoch - self.best_epoch
-        out_of_patience = patience is not None and self.validation_rows is not None and waited >= patience
-        exhausted = self.epoch >= self.options.max_epochs or (out_of_patience and self.epoch > 0)
-        return exhausted or bool(self.diverged)
-
-    def start_epoch(self) -> None:
-        """Prepare what the next epoch's steps need."""
-        # Each device draws its own dropout; the first as if it were alone.
-        keys = ("dropout", self.epoch, self.team.rank) if self.team.rank else ("dropout", self.epoch)
-        torch.manual_seed(derive_seed(self.seed, *keys) % 2**63)
-        self.order.epoch = self.epoch
-        self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.train_rows.device)
-        self._started = time.perf_counter()
-        self.network.train()
-
-    def learning_rate(self, step: int) -> float:
-        """Return the rate of a step within the coming epoch."""
-        share = step / len(self.order) if self.options.schedule_unit == "step" else 0.0
-        done = (self.epoch + share) / self.options.max_epochs
-        return self._schedule(done, self.options.learning_rate)
-
-    def step(self, batch: Any, number: int) -> None:
-        """Take one optimizer step on the rows of a batch of ``order``."""
-        rows = self.train_rows.take(self.team.share(batch))
-        rate = self.learning_rate(number)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        try:
-            loss = self._follow(rows, len(batch))
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            fix = f"batch_size={len(rows) // 2}" if len(rows) > 2 else "a smaller network"
-            raise EnvironmentProblem(
-                f"a training step must fit into memory, however: one of {len(rows):,} rows did not; free memory, or "
-                f"take {fix} (--batch-size), which makes other steps and hence another model"
-            ) from error
-        self.optimizer.step()
-        self._loss_sum += loss.detach().double() * len(batch)
-        if self.average:
-            self._update_average()
-
-    def _follow(self, rows: Rows, together: int) -> Tensor:
-        """Return the loss of this device's rows and leave its gradients; ``together``: rows of all devices."""
-        x, y, weight = rows.x, rows.y, rows.weight
-        members = getattr(self.network, "members", 1)
-        with mixed_precision(rows.device, self.options.precision):
-            # Every member has a loss of its own, as if it were alone.
-            outputs = self.network(x) if members == 1 else self.network.member_outputs(x).flatten(0, 1)
-        if members > 1:
-            y, weight = y.repeat_interleave(members), weight.repeat_interleave(members)
-        loss = training_loss(outputs.float(), y, weight, self.options)
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.team.size > 1:
-            loss = loss * self.team.weight(len(rows), together)
-        loss.backward()
-        if self.team.size > 1:
-            trained = (weight for group in self.optimizer.param_groups for weight in group["params"])
-            self.team.add_up([weight.grad for weight in trained if weight.grad is not None])
-        return loss
-
-    def _update_average(self) -> None:
-        """Move the averaged weights towards the present ones; early steps move further, so the start is forgotten."""
-        self._steps += 1
-        past = min(self.options.averaging, self._steps / (self._steps + 9))
-        state = self.network.state_dict()
-        floats = [name for name, value in state.items() if value.is_floating_point()]
-        torch._foreach_lerp_([self.average[n] for n in floats], [state[n] for n in floats], 1 - past)
-        for name in state.keys() - set(floats):
-            self.average[name].copy_(state[name])
-
-    def end_epoch(self) -> None:
-        """Validate, write the history, keep the weights if they are the best so far.
-
-        An epoch whose loss is not finite ends the training: it has no line in the history, ``diverged`` says so, and
-        the best weights stay those of an earlier epoch.
-
-        Raises:
-            DivergenceError: There is no earlier epoch.
-        """
-        self.team.add_up([self._loss_sum])
-        self.team.level([value for value in self.network.buffers() if value.is_floating_point()])
-        record: dict[str, float] = {
-            "epoch": float(self.epoch + 1),
-            "train_loss": float(self._loss_sum) / len(self.train_rows),
-            "validation_loss": math.nan,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "seconds": 0.0,
-        }
-        present = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
-        kept = self.average or present
-        score, temperature = record["train_loss"], 1.0
-        if self.validation_rows is not None:
-            if self.average:
-                self.network.load_state_dict(self.average)
-            score, temperature = self.team.agree(partial(self._judge, self.validation_rows))
-            record["validation_loss"] = score
-            if self.average:
-                self.network.load_state_dict(present)
-        elif not all(bool(torch.isfinite(value).all()) for value in kept.values()):
-            # The training loss was taken before the last step.
-            score = math.nan
-        record["seconds"] = time.perf_counter() - self._started
-        if not math.isfinite(score) or not math.isfinite(record["train_loss"]):
-            wrong = record["train_loss"] if not math.isfinite(record["train_loss"]) else score
-            self.diverged = f"the loss became {wrong} in epoch {self.epoch + 1}"
-            if not self.best_state:
-                raise DivergenceError(self.diverged)
-            return
-        self.history.append(record)
-        # Without validation rows nothing can be compared honestly: the last weights are kept.
-        if self.validation_rows is None or score < self.best_loss:
-            self.best_loss = score
-            self.best_epoch = self.epoch
-            self.best_temperature = temperature
-            self.best_state = {name: value.clone() for name, value in kept.items()}
-
-    def _judge(self, rows: Rows) -> tuple[float, float]:
-        """Return the validation loss that epochs are compared by, and the temperature that it is taken at."""
-        if not self.options.refinement or self.options.loss != "cross_entropy":
-            return evaluate(self.network, rows, self.options.loss), 1.0
-        outputs = predict(self.network, rows).double()
-        if not bool(torch.isfinite(outputs).all()):
-            return math.nan, 1.0
-        weights = rows.weight.double().cpu().numpy()
-        temperature = best_temperature(class_logits(outputs.cpu().numpy()), rows.y.cpu().numpy(), weights, spread=1.0)
-        losses = loss_rows(outputs / temperature, rows.y, self.options.loss)
-        return float((losses * rows.weight.double()).sum() / rows.weight.double().sum()), temperature
-
-    # -- state ----------------------------------------------------------------------------------------------------
-
-    def state(self) -> dict[str, Any]:
-        """Return everything that the coming epochs depend on: tensors, numbers, lists, dictionaries."""
-        return {
-            "format": _CHECKPOINT_FORMAT,
-            "options": dataclasses.asdict(self.options),
-            "seed": str(self.seed),
-            "rows": len(self.train_rows),
-            "source": self.train_rows.identity,
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "average": self.average,
-            "steps": self._steps,
-            "history": self.history,
-            "best_epoch": self.best_epoch,
-            "best_loss": self.best_loss,
-            "best_temperature": self.best_temperature,
-            "best_state": self.best_state,
-        }
-
-    def load_state(self, state: dict[str, Any], source: Path) -> None:
-        """Go on from ``state()`` of an earlier, killed training with the same data, options and seed.
-
-        Raises:
-            InputError: another training wrote it.
-            EnvironmentProblem: it is damaged.
-        """
-        if not isinstance(state.get("options", {}), dict):
-            raise damaged(source, "holds no options")
-        own = (len(self.train_rows), self.train_rows.identity)
-        expected = (_CHECKPOINT_FORMAT, dataclasses.asdict(self.options), str(self.seed), *own)
-        # Options that came later than the checkpoint have their defaults.
-        options = {**dataclasses.asdict(TrainingOptions()), **state.get("options", {})}
-        found = (state.get("format"), options, state.get("seed"), state.get("rows"), state.get("source", ""))
-        if found != expected:
-            raise InputError(
-                "a training can only go on with the options, seed and rows it began with, "
-                f"however: {source} was written with others; delete it to begin anew"
-            )
-        try:
-            check_state(state, self)
-            self.network.load_state_dict(state["network"])
-            self.optimizer.load_state_dict(state["optimizer"])
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
-            raise damaged(source, f"holds another state ({type(error).__name__}: {error})") from error
-        self.average = state["average"]
-        self._steps = state["steps"]
-        self.history = state["history"]
-        self.best_epoch = state["best_epoch"]
-        self.best_loss = state["best_loss"]
-        self.best_temperature = state["best_temperature"]
-        self.best_state = state["best_state"]
-
-
-def build_optimizer(network: nn.Module, options: TrainingOptions) -> Optimizer:
-    """Return the optimizer over all trainable weights."""
-    scales = {id(layer.weight) for layer in network.modules() if isinstance(layer, MemberScale)}
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    parameters: list[dict[str, Any]] = [{"params": [parameter for parameter in trained if id(parameter) not in scales]}]
-    if scales:
-        # Decay would draw the members' signs towards 0, and so the members towards each other.
-        parameters.append({"params": [p for p in trained if id(p) in scales], "weight_decay": 0.0})
-    if options.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters, lr=options.learning_rate, momentum=0.9, nesterov=True, weight_decay=options.weight_decay
-        )
-    decoupled = options.optimizer == "adamw"
-    return Adam(parameters, lr=options.learning_rate, weight_decay=options.weight_decay, decoupled=decoupled)
-
-
-def training_loss(outputs: Tensor, y: Tensor, weight: Tensor, options: TrainingOptions) -> Tensor:
-    """Return the mean weighted loss of a batch; weights have mean 1 over all training rows."""
-    if options.loss == "squared_error":
-        losses = (outputs[:, 0] - y).square()
-    elif outputs.shape[1] == 1:
-        share = y.to(outputs.dtype)
-        if options.label_smoothing:
-            share = share + options.label_smoothing * (0.5 - share)
-        losses = nn.functional.binary_cross_entropy_with_logits(outputs[:, 0], share, reduction="none")
-    else:
-        losses = nn.functional.cross_entropy(outputs, y, reduction="none", label_smoothing=options.label_smoothing)
-    return (losses * weight).mean()
-
-
-@torch.no_grad()
-def evaluate(network: HybridNetwork, rows: Rows, loss: str) -> float:
-    """Return the weighted mean loss in float64 over all rows, in eval mode; the mode is put back."""
-    losses = loss_rows(predict(network, rows), rows.y, loss)
-    return float((losses * rows.weight.double()).sum() / rows.weight.double().sum())
-
-
-@torch.no_grad()
-def predict(network: HybridNetwork, rows: Rows) -> Tensor:
-    """Return the outputs ``(rows, outputs)`` in eval mode; the mode is put back."""
-    was_training = network.training
-    network.eval()
-    size = rows_at_once(rows.x.device, on_processor=_EVALUATION_ROWS, on_accelerator=_EVALUATION_ROWS_ACCELERATOR)
-    found: list[Tensor] = []
-    try:
-        with full_float32():
-            # Two thirds of the time of the layers as they stand, for the published network.
-            forward = fold(network) or network
-            in_batches(len(rows), size, lambda part: found.append(forward(rows.x[part])))
-    finally:
-        network.train(was_training)
-    return torch.cat(found)
 
 
 def train(
@@ -428,7 +87,7 @@ def train(
     checkpoint = None if checkpoint_folder is None else Path(checkpoint_folder) / CHECKPOINT_NAME
     try:
         if devices > 1:
-            check_watchers(on_epoch)
+            _check_watchers(on_epoch)
             threads = max(1, torch.get_num_threads() // devices)
             task = Task(
                 network, train_rows, validation_rows, options, seed, progress, checkpoint, device.type, devices, threads
@@ -443,44 +102,46 @@ def train(
                     run_epochs(learner, progress, checkpoint, on_epoch)
                 result = _finish(network, learner, device)
     except DivergenceError as error:
-        fix = what_to_do(options, train_rows, columns)
+        fix = _what_to_do(options, train_rows, columns)
         raise DivergenceError(f"training needs finite losses, however: {error}; {fix}") from None
     if result.diverged:
         warn_user(
             f"training should end with a finite loss, however: {result.diverged}; the weights of epoch "
-            f"{result.best_epoch} are kept; {what_to_do(options, train_rows, columns)}"
+            f"{result.best_epoch} are kept; {_what_to_do(options, train_rows, columns)}"
         )
     return result
 
 
-def begin(
-    network: HybridNetwork,
-    train_rows: TrainingRows,
-    validation_rows: Rows | None,
-    options: TrainingOptions,
-    seed: int,
-    device: torch.device,
-    checkpoint: Path | None,
-    team: Team | None = None,
-) -> Learner:
-    """Return a learner on a device, where its checkpoint says if there is one; for a sheltered process."""
-    # The fastest convolution of a GPU adds up in another order each time: the same seed would give other weights.
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    held = None if validation_rows is None else validation_rows.to(device)
-    learner = Learner(network.to(device), train_rows.to(device), held, options, seed, team)
-    if checkpoint is not None and checkpoint.exists():
-        learner.load_state(read_checkpoint(checkpoint, device), checkpoint)
-    return learner
-
-
-def _finish(network: HybridNetwork, found: Learner | Outcome, device: torch.device) -> TrainingResult:
+def _finish(network: HybridNetwork, outcome: Learner | Outcome, device: torch.device) -> TrainingResult:
     """Give the network the weights of the best epoch."""
     network.to(device)
-    network.load_state_dict(found.best_state)
-    if found.best_temperature != 1.0:
-        network.divide_outputs(found.best_temperature)
+    network.load_state_dict(outcome.best_state)
+    if outcome.best_temperature != 1.0:
+        network.divide_outputs(outcome.best_temperature)
     network.eval()
     network.requires_grad_(True)
     for parameter in network.parameters():
         parameter.grad = None
-    return TrainingResult(found.history, found.best_epoch, found.diverged)
+    return TrainingResult(outcome.history, outcome.best_epoch, outcome.diverged)
+
+
+def _check_watchers(on_epoch: Any) -> None:
+    if on_epoch is not None:
+        raise InputError(
+            "on_epoch is called in the process that trains, however: several devices train in processes of their own; "
+            "pass devices=1"
+        )
+
+
+def _what_to_do(options: TrainingOptions, rows: TrainingRows, columns: Sequence[str]) -> str:
+    """Return the fix of a loss that is no number: the learning rate, and the column that reaches furthest, if far."""
+    rate = f"lower learning_rate (now {options.learning_rate:g})"
+    if isinstance(rows, Rows) and isinstance(rows.x, torch.Tensor) and rows.x.numel() and rows.x.ndim == 2:
+        reach = rows.x.abs().amax(dim=0)
+        furthest = int(reach.argmax())
+        if reach[furthest] > _EXTREME and furthest < len(columns):
+            return (
+                f"{rate}; column {columns[furthest]!r} reaches {float(reach[furthest]):.3g} once encoded, "
+                "look for extreme values in it"
+            )
+    return f"{rate} or look for extreme values in X"
