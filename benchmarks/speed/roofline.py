@@ -30,7 +30,7 @@ from torch.nn import functional
 
 from benchmarks._results import markdown_table, parser, record
 from permgrad.models.fast.inference import FoldedNetwork
-from permgrad.models.fast.kernels import channels_last, linear
+from permgrad.models.fast.kernels import channels_last
 
 FLOOR, AIM = 0.60, 0.85
 #: Rows of a batch of ``predict_encoded``.
@@ -76,12 +76,11 @@ def convolution(segment: Any, number: int) -> Work:
 def product(width: int, units: int) -> Work:
     """Return a dense layer on random rows."""
     rows, weight, bias = torch.randn(BATCH, width), torch.randn(units, width), torch.randn(units)
-    return Work(
-        f"product {width} → {units}",
-        2 * width * units,
-        lambda: functional.linear(rows, weight, bias),
-        lambda: linear(rows, weight, bias),
-    )
+
+    def bare() -> Tensor:
+        return functional.linear(rows, weight, bias)
+
+    return Work(f"product {width} → {units}", 2 * width * units, bare, bare)
 
 
 def parts(model: Any) -> list[Work]:

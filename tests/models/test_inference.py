@@ -19,7 +19,7 @@ from permgrad.imaging.layout import Blur
 from permgrad.models.fast.folding import DenseStack, MapTail
 from permgrad.models.fast.image_chain import LinearPicture
 from permgrad.models.fast.inference import FoldedNetwork, fold
-from permgrad.models.fast.kernels import channels_first_to_last, channels_last, linear, max_pool
+from permgrad.models.fast.kernels import channels_first_to_last, channels_last, max_pool
 from permgrad.models.network.blocks import ACTIVATIONS
 from permgrad.models.network.network import HybridNetwork
 
@@ -134,30 +134,6 @@ def test_a_tail_is_its_layers(order, pool):
 def test_pooling_is_torchs(window, channels, more_rows, more_columns, rows):
     maps = channels_last(torch.randn(rows, channels, window + more_rows, window + more_columns))
     assert torch.equal(max_pool(maps, window), functional.max_pool2d(maps, window))
-
-
-@pytest.mark.parametrize("rows", [1, 15, 16, 300])
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("rectify", [True, False])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_products_are_torchs(rows, bias, rectify, dtype):
-    generator = torch.Generator().manual_seed(rows)
-    values, weight = (torch.randn(n, 37, generator=generator, dtype=dtype) for n in (rows, 21))
-    added = torch.randn(21, generator=generator, dtype=dtype) if bias else None
-    with torch.inference_mode():
-        expected = functional.linear(values.double(), weight.double(), None if added is None else added.double())
-        expected = expected.relu() if rectify else expected
-        found = linear(values, weight, added, rectify=rectify)
-        torch.testing.assert_close(found.double(), expected, rtol=0, atol=2e-5 if dtype == torch.float32 else 1e-12)
-        # Of several members the last dimension counts.
-        several = values.view(rows, 1, 37).expand(-1, 3, -1)
-        torch.testing.assert_close(linear(several, weight, added, rectify=rectify)[:, 2], found)
-
-
-def test_gradients_go_through_the_ordinary_product():
-    values, weight = torch.randn(50, 4, requires_grad=True), torch.randn(3, 4)
-    linear(values, weight).sum().backward()
-    torch.testing.assert_close(values.grad, weight.sum(0).expand(50, -1))
 
 
 def test_matrices_for_maps_with_channels_last():

@@ -104,14 +104,7 @@ def in_batches(count: int, size: int, work: Callable[[slice], None]) -> int:
 
 
 def with_fewer(count: int, work: Callable[[int], T]) -> T:
-    """Return ``work(count)``; where memory does not suffice for so many rows, do it with half as many.
-
-    For work that any rows serve, such as trying a network out.
-
-    Examples:
-        >>> with_fewer(8, lambda count: count)
-        8
-    """
+    """Return ``work(count)``; where memory does not suffice for so many rows, do it with half as many."""
     while True:
         try:
             return work(count)

@@ -23,47 +23,19 @@ PRECISIONS: tuple[str, ...] = ("auto", "float32", "bfloat16")
 
 
 def rows_at_once(device: torch.device, *, on_processor: int, on_accelerator: int) -> int:
-    """Return how many rows go through a network together, unless somebody says.
-
-    A processor wants few, whose activations stay in its cache. An accelerator is idle below many thousands; who runs
-    out of its memory halves the number and goes on.
-
-    Examples:
-        >>> rows_at_once(torch.device("cpu"), on_processor=64, on_accelerator=8192)
-        64
-        >>> rows_at_once(torch.device("cuda", 1), on_processor=64, on_accelerator=8192)
-        8192
-    """
+    """Return how many rows go through a network together, unless somebody says."""
     return on_processor if device.type == "cpu" else on_accelerator
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Return where a network computes; the processor if it has no weights.
-
-    Examples:
-        >>> device_of(nn.Linear(2, 1))
-        device(type='cpu')
-    """
+    """Return where a network computes; the processor if it has no weights."""
     parameter = next(module.parameters(), None)
     return torch.device("cpu") if parameter is None else parameter.device
 
 
 @contextlib.contextmanager
 def torch_threads(count: int | None) -> Iterator[None]:
-    """Let torch compute with so many threads for the body, and with as many as before afterwards; None: as it is.
-
-    Torch has one number for the threads of the caller and another for those that threads to come begin with, and tells
-    the first alone. Where that is right already nothing is set: a limit of threadpoolctl changes the first alone, and
-    setting would leave the second changed for ever.
-
-    Examples:
-        >>> before = torch.get_num_threads()
-        >>> with torch_threads(1):
-        ...     torch.get_num_threads()
-        1
-        >>> torch.get_num_threads() == before
-        True
-    """
+    """Let torch compute with so many threads for the body, and with as many as before afterwards; None: as it is."""
     before = torch.get_num_threads()
     if count is None or count == before:
         yield
@@ -149,18 +121,7 @@ def _switch_off(owner: Any, finer: tuple[Any, ...]) -> Undo:
 
 
 def mixed_precision(device: torch.device, precision: str) -> contextlib.AbstractContextManager[None]:
-    """Return a context in which a network's products are computed in a precision of ``PRECISIONS``.
-
-    ``"auto"`` is float32.
-
-    Raises:
-        InputError: there is no such precision.
-
-    Examples:
-        >>> with mixed_precision(torch.device("cpu"), "bfloat16"):
-        ...     nn.Linear(2, 1)(torch.zeros(3, 2)).dtype
-        torch.bfloat16
-    """
+    """Return a context in which a network's products are computed in a precision of ``PRECISIONS``."""
     check_choice("precision", precision, PRECISIONS)
     if precision in ("auto", "float32"):
         return contextlib.nullcontext()

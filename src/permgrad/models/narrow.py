@@ -47,13 +47,7 @@ class _Narrow(TorchFunctionMode):
 
 @contextlib.contextmanager
 def without_float64() -> Iterator[None]:
-    """Let the body compute in float32 on devices that have no float64; other devices are not touched.
-
-    Examples:
-        >>> with without_float64():
-        ...     torch.zeros(1).double().dtype
-        torch.float64
-    """
+    """Let the body compute in float32 on devices that have no float64; other devices are not touched."""
     if not torch.backends.mps.is_available() and {"mps"} == WITHOUT_FLOAT64:
         yield
         return

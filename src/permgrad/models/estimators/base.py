@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import os
@@ -16,22 +17,25 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from permgrad.base.checks import check_choice, check_path
-from permgrad.base.errors import InputError, PermgradError, listed, shown
+from permgrad.base.errors import InputError, PermgradError, shown
+from permgrad.base.progress import ProgressMode
 from permgrad.base.random import derive_seed, generator, resolve_seed
-from permgrad.data.read.whole_numbers import fused_columns
 from permgrad.data.types.row_order import tell_of_other_order
 from permgrad.data.weights import check_weights
-from permgrad.models.batches import halved, sparing
+from permgrad.models.batches import in_batches, sparing
 from permgrad.models.devices import device_of, full_float32, rows_at_once
 from permgrad.models.estimators import inputs
+from permgrad.models.estimators.prepared import EncodedRows, Prepared, contiguous, encode_training
 from permgrad.models.estimators.presets import get_preset
 from permgrad.models.estimators.settings import Settings, choose_device, resolve_settings
 from permgrad.models.fast.inference import FoldedNetwork
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
+from permgrad.models.save.writing import save
+from permgrad.models.stream.streaming import StreamRequest, prepare_stream
 from permgrad.models.train.distributed import count_devices
 from permgrad.models.train.guard import sheltered, untouched
-from permgrad.models.train.learner import EpochWatcher, TrainingOptions
+from permgrad.models.train.learner import EpochWatcher
 from permgrad.models.train.rows import Rows, TrainingRows
 from permgrad.models.train.training import train
 
@@ -45,58 +49,39 @@ _ROWS_ON_CPU = 64
 _ROWS_ON_GPU = 8192
 
 
-def _contiguous(encoded: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    return np.ascontiguousarray(encoded, dtype=np.float32)
-
-
-def _listed(names: Any) -> str:
-    shown = [repr(str(name)) for name in list(names)[:5]]
-    return ", ".join(shown) + (", …" if len(names) > 5 else "")
-
-
-def encode_training(encoder: TableEncoder, frame: pd.DataFrame) -> npt.NDArray[np.float32]:
-    """Return training rows as the network sees them; a table without a column that varies is refused."""
-    encoded = _contiguous(encoder.transform(frame))
-    if encoded.shape[1] == 0:
-        fused = fused_columns(encoder.schema_)
-        why = f" as float64: {listed(list(fused.values()))}" if fused else f" ({_listed(frame.columns)})"
-        fix = f"; declare kinds={{{next(iter(fused))!r}: 'categorical'}}, or" if fused else ";"
-        raise InputError(
-            "X must have a column that varies and is no identifier, "
-            f"however: none of its {frame.shape[1]} feature(s) does{why}{fix} add columns"
-        )
-    return encoded
-
-
-@dataclasses.dataclass(frozen=True)
-class EncodedRows:
-    """Rows as the network sees them ``(rows, encoded)`` float32, the target as it was given, and weights of mean 1."""
-
-    x: npt.NDArray[np.float32]
-    y: npt.NDArray[Any]
-    weights: npt.NDArray[np.float64]
-
-
 class HyNNBase(BaseEstimator):
     """What classifier and regressor share: encode, lay out, train, predict, save."""
 
     _task: str
-    # Declared here, set by the constructors of the two estimators.
+    # Arguments that are read here, stored by the constructors of the two estimators.
     network: Mapping[str, Any] | None
     devices: int | Literal["auto"]
+    pixels: int
+    background_size: int
+    device: Any
+    random_state: Any
+    progress: ProgressMode
+    na_codes: Any
+    groups: Mapping[str, Any] | None
+    variables: Mapping[str, Any] | None
+    kinds: Mapping[str, Any] | None
+    calibration: str | None
 
     # ---- parameters --------------------------------------------------------------------------------------------------
+
+    def _store(self, arguments: Mapping[str, Any]) -> None:
+        """Set what a constructor was called with, all of its ``locals()``, as attributes."""
+        vars(self).update({name: value for name, value in arguments.items() if name != "self"})
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the arguments; ``deep`` adds each network option as ``network__<option>``."""
         parameters: dict[str, Any] = super().get_params(deep=False)
         if deep:
-            given = parameters["network"] if isinstance(parameters["network"], Mapping) else {}
-            try:
+            changes = parameters["network"] if isinstance(parameters["network"], Mapping) else {}
+            options: Mapping[str, Any] = {}
+            with contextlib.suppress(PermgradError):  # a wrong preset is for fit to report
                 options = get_preset(parameters["preset"]).network.to_dict()
-            except PermgradError:  # a wrong preset is for fit to report
-                options = {}
-            parameters.update({f"{_NETWORK_PREFIX}{name}": value for name, value in {**options, **given}.items()})
+            parameters.update({f"{_NETWORK_PREFIX}{name}": value for name, value in {**options, **changes}.items()})
         return parameters
 
     def set_params(self, **params: Any) -> Self:
@@ -159,18 +144,7 @@ class HyNNBase(BaseEstimator):
         _check_course(checkpoint_folder, on_epoch)
         # Also around the parts that only calculate: libraries that they load on first use change filters and loggers.
         with untouched():
-            return self._fit_untouched(X, y, sample_weight, eval_set, checkpoint_folder, on_epoch)
-
-    def _fit_untouched(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any,
-        eval_set: Any,
-        checkpoint_folder: str | os.PathLike[str] | None,
-        on_epoch: EpochWatcher | None,
-    ) -> Self:
-        return self._train(self._prepare(X, y, sample_weight, eval_set), checkpoint_folder, on_epoch)
+            return self._train(self._prepare(X, y, sample_weight, eval_set), checkpoint_folder, on_epoch)
 
     def fit_stream(
         self,
@@ -219,15 +193,13 @@ class HyNNBase(BaseEstimator):
             >>> model.predict(table[["a", "b"]]).shape
             (400,)
         """
-        from permgrad.models.stream.streaming import StreamRequest, prepare_stream
-
         request = StreamRequest(path, target, validation, features, sample_weight, block_rows)
         _check_course(checkpoint_folder, on_epoch)
         with untouched():
             return self._train(prepare_stream(self, request), checkpoint_folder, on_epoch)
 
     def _train(
-        self, work: Work, checkpoint_folder: str | os.PathLike[str] | None, on_epoch: EpochWatcher | None
+        self, work: Prepared, checkpoint_folder: str | os.PathLike[str] | None, on_epoch: EpochWatcher | None
     ) -> Self:
         result = train(
             self.module_,
@@ -277,7 +249,7 @@ class HyNNBase(BaseEstimator):
         with untouched():
             return self._train(self._prepare_encoded(encoder, train_rows, validation_rows), checkpoint_folder, on_epoch)
 
-    def _prepare(self, X: Any, y: Any, sample_weight: Any, eval_set: Any) -> Work:
+    def _prepare(self, X: Any, y: Any, sample_weight: Any, eval_set: Any) -> Prepared:
         """Check everything, fit encoder and layout, build the network: all that comes before the first step."""
         settings = resolve_settings(self.get_params(deep=False), self._task)
         tell_of_other_order(X, y=y, sample_weight=sample_weight)
@@ -316,7 +288,7 @@ class HyNNBase(BaseEstimator):
         validation_rows: EncodedRows | None,
         settings: Settings | None = None,
         seed: int | None = None,
-    ) -> Work:
+    ) -> Prepared:
         """Learn the target, fit the layout and build the network for rows that are encoded, see ``_fit_encoded``."""
         if settings is None:
             settings = resolve_settings(self.get_params(deep=False), self._task)
@@ -341,14 +313,14 @@ class HyNNBase(BaseEstimator):
         rows: TrainingRows,
         validation: Rows | None,
         validation_weight: npt.NDArray[np.float64],
-    ) -> Work:
+    ) -> Prepared:
         """Fit the layout on encoded training rows, or a sample of them, and build the network."""
         with sheltered(derive_seed(self.seed_, "weights")):
             self._build(encoded, settings)
         self._keep_background(encoded, coded)
         self._check_held_out(validation)
         options = settings.training_for(len(rows))
-        return Work(rows, validation, options, choose_device(self.device), validation_weight)
+        return Prepared(rows, validation, options, choose_device(self.device), validation_weight)
 
     def _make_encoder(self, frame: pd.DataFrame, settings: Settings) -> TableEncoder:
         """Return an encoder with the estimator's arguments; ``frame`` shows what its columns are."""
@@ -383,17 +355,7 @@ class HyNNBase(BaseEstimator):
         """Make renderer and network for the encoded training rows, with torch's generators seeded by the caller."""
         self.renderer_: Any = None
         if "image" in settings.paths:
-            from permgrad.models.estimators.images import make_renderer
-
-            self.renderer_ = make_renderer(
-                settings.layout,
-                self.preprocessor_,
-                encoded,
-                pixels=int(self.pixels),
-                channels=settings.network.image_channels,
-                scale=settings.network.image_scale,
-                seed=derive_seed(self.seed_, "layout") % 2**31,
-            )
+            self.renderer_ = self._make_renderer(encoded, settings)
         self.module_ = HybridNetwork(
             encoded.shape[1],
             self._outputs(settings.network),
@@ -404,6 +366,21 @@ class HyNNBase(BaseEstimator):
             level_blocks=inputs.level_blocks(self.preprocessor_),
         )
         self.network_options_ = settings.network.to_dict()
+
+    def _make_renderer(self, encoded: npt.NDArray[np.float32], settings: Settings) -> Any:
+        """Return a layout's renderer, fitted on encoded training rows, or somebody else's image method."""
+        from permgrad.imaging import ForeignRenderer, Renderer, fit_layout, make_layout
+        from permgrad.imaging.foreign import is_foreign
+
+        layout, encoder, network = settings.layout, self.preprocessor_, settings.network
+        names = list(encoder.encoded_names_)
+        if is_foreign(layout):
+            return ForeignRenderer(layout, None if callable(layout) else names)
+        seed = derive_seed(self.seed_, "layout") % 2**31
+        fitted = fit_layout(make_layout(layout, int(self.pixels), seed), encoded, names, seed)
+        return Renderer(
+            fitted, encoder.minimum_, encoder.maximum_, channels=network.image_channels, scale=network.image_scale
+        )
 
     def _rows(
         self,
@@ -417,7 +394,7 @@ class HyNNBase(BaseEstimator):
             weights = weights * class_weight[coded]
         y = torch.from_numpy(np.ascontiguousarray(coded))
         y = y.float() if self._task == "regression" else y.long()
-        return Rows(torch.from_numpy(_contiguous(encoded)), y, torch.from_numpy(weights).float())
+        return Rows(torch.from_numpy(contiguous(encoded)), y, torch.from_numpy(weights).float())
 
     def _evaluation_rows(self, eval_set: Any, encoder: TableEncoder) -> EncodedRows:
         if not isinstance(eval_set, (tuple, list)) or len(eval_set) != 2:
@@ -449,7 +426,7 @@ class HyNNBase(BaseEstimator):
         """
         check_is_fitted(self, "module_")
         frame = inputs.as_frame(self, X, reset=False)
-        return _contiguous(self.preprocessor_.transform(frame))
+        return contiguous(self.preprocessor_.transform(frame))
 
     def predict_encoded(
         self, encoded: npt.ArrayLike, batch_size: int | Literal["auto"] = "auto"
@@ -466,28 +443,26 @@ class HyNNBase(BaseEstimator):
                 depend on how many are asked for beside it; on a GPU it takes large batches.
         """
         check_is_fitted(self, "module_")
-        rows = torch.from_numpy(np.ascontiguousarray(encoded, dtype=np.float32))
+        rows = torch.from_numpy(contiguous(np.asarray(encoded)))
         device = device_of(self.module_)
-        full = batch_size == "auto" and device.type == "cpu"
+        filled = batch_size == "auto" and device.type == "cpu"
         usual = rows_at_once(device, on_processor=_ROWS_ON_CPU, on_accelerator=_ROWS_ON_GPU)
         size = usual if batch_size == "auto" else int(batch_size)
-        out = np.empty((len(rows), self.module_.outputs), dtype=np.float32)
+        blocks, missing = [rows], -len(rows) % size if filled else 0
+        if missing:
+            # Matrix products round differently for another number of rows.
+            last = len(rows) - len(rows) % size
+            blocks = [rows[:last], torch.cat([rows[last:], rows[-1:].expand(missing, -1)])]
+        outputs = [np.empty((0, self.module_.outputs), dtype=np.float32)]
         with sparing(), torch.inference_mode(), full_float32():
             network = self.module_ if self.module_.training else FoldedNetwork(self.module_)
-            done = 0
-            while done < len(rows):
-                part = rows[done : done + size]
-                count = len(part)
-                if full and count < size:
-                    # Matrix products round differently for another number of rows.
-                    part = torch.cat([part, part[-1:].expand(size - count, -1)])
-                try:
-                    out[done : done + count] = network(part.to(device))[:count].cpu().numpy()
-                except (RuntimeError, MemoryError) as error:
-                    size = halved(size, error)
-                else:
-                    done += count
-        return out
+            for block in blocks:
+
+                def predict(part: slice, block: torch.Tensor = block) -> None:
+                    outputs.append(network(block[part].to(device)).cpu().numpy())
+
+                in_batches(len(block), size, predict)
+        return np.concatenate(outputs)[: len(rows)]
 
     # ---- saving, showing ---------------------------------------------------------------------------------------------
 
@@ -502,8 +477,6 @@ class HyNNBase(BaseEstimator):
             InputError: The folder holds something already.
             EnvironmentProblem: It cannot be written.
         """
-        from permgrad.models.save.saving import save
-
         check_is_fitted(self, "module_")
         save(self, folder, overwrite=overwrite)
 
@@ -526,7 +499,7 @@ class HyNNBase(BaseEstimator):
         twin = copy.copy(self)
         return twin._training_time(twin._prepare(X, y, sample_weight, eval_set))  # noqa: SLF001 — a copy of ourselves
 
-    def _training_time(self, work: Work) -> TrainingTime:
+    def _training_time(self, work: Prepared) -> TrainingTime:
         """Measure a few training steps on a copy of the network; nothing of the work is changed."""
         from permgrad.models.network.summary import measure_training_time
 
@@ -566,27 +539,8 @@ class HyNNBase(BaseEstimator):
     def _check_held_out(self, validation: Rows | None) -> None:
         """Refuse, before training, what the rows held out of training cannot give."""
 
-    def _calibrate(self, work: Work) -> None:
+    def _calibrate(self, work: Prepared) -> None:
         """Learn how outputs become probabilities, if they do."""
-
-
-class Work:
-    """What is ready for training."""
-
-    def __init__(
-        self,
-        train_rows: TrainingRows,
-        validation: Rows | None,
-        options: TrainingOptions,
-        device: torch.device,
-        validation_weight: npt.NDArray[np.float64],
-    ) -> None:
-        self.train = train_rows
-        self.validation = validation
-        self.options = options
-        self.device = device
-        #: weights of the validation rows without those of their classes
-        self.validation_weight = validation_weight
 
 
 def _check_course(checkpoint_folder: Any, on_epoch: Any) -> None:

@@ -132,19 +132,7 @@ def fit_calibration(
     y: npt.NDArray[np.int64] | None = None,
     weights: Floats | None = None,
 ) -> Calibration:
-    """Learn how outputs become probabilities.
-
-    Args:
-        method: None, ``"prior"`` (needs no rows), ``"temperature"`` or ``"isotonic"``.
-        class_weights: of the training's loss ``(classes,)``.
-        outputs: of the network for rows held out of training ``(rows, outputs)``.
-        y: their class indexes ``(rows,)``.
-        weights: of the rows, without those of their classes ``(rows,)``; ones if None.
-
-    Examples:
-        >>> fit_calibration("prior", np.array([1.0, 1.0])).shift
-        (0.0, 0.0)
-    """
+    """Learn how outputs become probabilities."""
     if method is None:
         return Calibration()
     if method == "prior":
@@ -200,15 +188,7 @@ def _shift(class_weights: Floats) -> tuple[float, ...]:
 
 
 def best_temperature(logits: Floats, y: npt.NDArray[np.int64], weights: Floats, *, spread: float = math.inf) -> float:
-    """Return the temperature of the least log loss, between exp(−5) and exp(5).
-
-    Args:
-        logits: one for each class ``(rows, classes)``.
-        y: class indexes ``(rows,)``.
-        weights: of the rows ``(rows,)``.
-        spread: standard deviation of the logarithm of the temperature before any row is seen (a normal prior around
-            0): rows without a single error, if they are few, do not make the network infinitely sure.
-    """
+    """Return the temperature of the least log loss, between exp(−5) and exp(5)."""
     from scipy.optimize import minimize_scalar
 
     rows = np.arange(len(y))

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from permgrad.base.errors import InputError, warn_user
 from permgrad.base.progress import ProgressMode
 from permgrad.models.estimators import inputs
-from permgrad.models.estimators.base import HyNNBase, Work
+from permgrad.models.estimators.base import HyNNBase, Prepared
 from permgrad.models.estimators.calibration import Calibration, check_calibration, fit_calibration
 from permgrad.models.estimators.settings import Settings
 from permgrad.models.network.options import NetworkOptions
@@ -129,42 +129,15 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         precision: str | None = None,
         devices: int | Literal["auto"] = 1,
     ) -> None:
-        self.branches = branches
-        self.layout = layout
-        self.pixels = pixels
-        self.preset = preset
-        self.network = network
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.optimizer = optimizer
-        self.weight_decay = weight_decay
-        self.schedule = schedule
-        self.patience = patience
-        self.loss = loss
-        self.class_weight = class_weight
-        self.validation_fraction = validation_fraction
-        self.background_size = background_size
-        self.device = device
-        self.random_state = random_state
-        self.progress = progress
-        self.numeric = numeric
-        self.na_codes = na_codes
-        self.groups = groups
-        self.variables = variables
-        self.kinds = kinds
-        self.max_levels = max_levels
-        self.calibration = calibration
-        self.precision = precision
-        self.devices = devices
+        self._store(locals())
 
     def _fit_target(self, target: npt.NDArray[Any]) -> npt.NDArray[Any]:
         self.classes_, indexes = inputs.class_target(target)
         return indexes
 
     def _code_target(self, target: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        known = {label: position for position, label in enumerate(self.classes_.tolist())}
-        indexes = np.array([known.get(label, -1) for label in target.tolist()], dtype=np.int64)
+        places = {label: position for position, label in enumerate(self.classes_.tolist())}
+        indexes = np.array([places.get(label, -1) for label in target.tolist()], dtype=np.int64)
         if (indexes < 0).any():
             strange = target[indexes < 0].tolist()[0]
             raise InputError(
@@ -184,7 +157,7 @@ class HyNNClassifier(ClassifierMixin, HyNNBase):
         held = np.zeros(0, dtype=np.int64) if validation is None else validation.y.numpy()
         check_calibration(self.calibration, self.class_weights_, self.classes_, held)
 
-    def _calibrate(self, work: Work) -> None:
+    def _calibrate(self, work: Prepared) -> None:
         held = work.validation
         if held is None or self.calibration in (None, "prior"):
             self.calibration_ = fit_calibration(self.calibration, self.class_weights_)
@@ -265,32 +238,7 @@ class HyNNRegressor(RegressorMixin, HyNNBase):
         precision: str | None = None,
         devices: int | Literal["auto"] = 1,
     ) -> None:
-        self.branches = branches
-        self.layout = layout
-        self.pixels = pixels
-        self.preset = preset
-        self.network = network
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.optimizer = optimizer
-        self.weight_decay = weight_decay
-        self.schedule = schedule
-        self.patience = patience
-        self.loss = loss
-        self.validation_fraction = validation_fraction
-        self.background_size = background_size
-        self.device = device
-        self.random_state = random_state
-        self.progress = progress
-        self.numeric = numeric
-        self.na_codes = na_codes
-        self.groups = groups
-        self.variables = variables
-        self.kinds = kinds
-        self.max_levels = max_levels
-        self.precision = precision
-        self.devices = devices
+        self._store(locals())
 
     def _fit_target(self, target: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return inputs.number_target(target)

@@ -31,6 +31,7 @@ from permgrad.models.estimators.argument_rules import argument_faults, training_
 from permgrad.models.estimators.inputs import class_target, class_weights
 from permgrad.models.estimators.settings import choose_device, device_faults, raise_faults
 from permgrad.models.network.multimodal import ImageTableNetwork, ImageTableOptions
+from permgrad.models.save.writing import save
 from permgrad.models.train.guard import sheltered, untouched
 from permgrad.models.train.learner import TrainingOptions
 from permgrad.models.train.rows import Rows
@@ -384,8 +385,6 @@ class ImageTableModel:
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write weights as safetensors, the rest as JSON and npz; nothing executes on load."""
-        from permgrad.models.save.image_table_files import save
-
         save(self, folder, overwrite=overwrite)
 
 

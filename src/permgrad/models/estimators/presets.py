@@ -19,6 +19,7 @@ from permgrad.base.registry import Registry
 from permgrad.base.stored import parse_json
 from permgrad.models.network.network import PATHS, check_paths
 from permgrad.models.network.options import NetworkOptions, check_network
+from permgrad.models.train.learner import TrainingOptions
 
 _SUFFIX = ".json"
 #: What ``class_weight`` may be by name.
@@ -52,20 +53,12 @@ class Preset:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a preset file holds, complete, so that no base preset shows through."""
-        from permgrad.models.train.learner import TrainingOptions
-
         # The loss is the task's, unless it is named.
         defaults = {field.name: field.default for field in dataclasses.fields(TrainingOptions) if field.name != "loss"}
-        return {
-            "layout": self.layout,
-            "numeric": self.numeric,
-            "network": self.network.to_dict(),
-            "training": {**defaults, **self.training},
-            "branches": list(self.branches),
-            "class_weight": self.class_weight,
-            "validation_fraction": self.validation_fraction,
-            "pairs_as_levels": self.pairs_as_levels,
-        }
+        entries = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        entries["network"] = self.network.to_dict()
+        entries["training"] = {**defaults, **self.training}
+        return {**entries, "branches": list(self.branches)}
 
 
 presets: Registry[Preset] = Registry("preset")
@@ -180,15 +173,7 @@ IG_EXAMPLE_PUBLISHED = presets.register("ig-example-published")(
 
 
 def get_preset(name: Any) -> Preset:
-    """Return a preset by its name, or from the JSON file that ``name`` is the path of.
-
-    Raises:
-        InputError: No such name or file, or the file is not a preset.
-
-    Examples:
-        >>> get_preset("paper").layout
-        'tinto'
-    """
+    """Return a preset by its name, or from the JSON file that ``name`` is the path of."""
     if isinstance(name, Preset):
         return name
     if isinstance(name, os.PathLike) or (isinstance(name, str) and name.endswith(_SUFFIX)):
@@ -204,13 +189,11 @@ def read_preset(path: str | os.PathLike[str]) -> Preset:
         content = parse_json(Path(path).read_bytes(), names_once=True)
     except FileNotFoundError as error:
         raise InputError(f"a preset file must exist, however: there is no {path}; correct the path") from error
-    except OSError as error:
-        raise InputError(f"a preset file must be readable JSON, however: {path}: {error}; correct the path") from error
-    except ValueError as error:
-        raise InputError(
-            f"a preset file must be readable JSON that names nothing twice, however: {path}: {error}; correct what the "
-            "file holds"
-        ) from error
+    except (OSError, ValueError) as error:
+        rule, fix = "readable JSON that names nothing twice", "correct what the file holds"
+        if isinstance(error, OSError):
+            rule, fix = "readable JSON", "correct the path"
+        raise InputError(f"a preset file must be {rule}, however: {path}: {error}; {fix}") from error
     if not isinstance(content, dict):
         raise InputError(f"a preset file must hold a JSON object, however: {path} holds a {type(content).__name__}")
     return preset_from_dict(content, str(path))
@@ -223,34 +206,29 @@ def preset_from_dict(content: Mapping[str, Any], source: str = "the mapping") ->
         >>> preset_from_dict({"base": "paper", "network": {"dropout": 0.2}}).network.dropout
         0.2
     """
-    from permgrad.models.train.learner import TrainingOptions
-
-    known = ("base", *(field.name for field in dataclasses.fields(Preset)))
-    faults = [f"{key!r} is not known{suggest(key, known)}" for key in content if key not in known]
+    fields = [field.name for field in dataclasses.fields(Preset)]
+    names = ("base", *fields)
+    faults = [f"{key!r} is not known{suggest(key, names)}" for key in content if key not in names]
     base = presets.get(content.get("base", "default"))
-    values, network_faults = check_network(content.get("network"))
+    network, network_faults = check_network(content.get("network"))
     training = content.get("training", {})
-    names = [field.name for field in dataclasses.fields(TrainingOptions)]
     if isinstance(training, Mapping):
-        faults += [f"training option {key!r} is not known{suggest(key, names)}" for key in training if key not in names]
+        options = [field.name for field in dataclasses.fields(TrainingOptions)]
+        strange = [key for key in training if key not in options]
+        faults += [f"training option {key!r} is not known{suggest(key, options)}" for key in strange]
     else:
         faults.append("'training' must be an object")
-    faults += network_faults + _own_faults(content)
+    faults += network_faults + _entry_faults(content)
     if faults:
         raise InputError(f"a preset file must hold known options, however: {source}: {'; '.join(faults)}")
-    return Preset(
-        layout=content.get("layout", base.layout),
-        numeric=content.get("numeric", base.numeric),
-        network=dataclasses.replace(base.network, **values),
-        training={**base.training, **training},
-        branches=check_paths(content.get("branches", base.branches)),
-        class_weight=content.get("class_weight", base.class_weight),
-        validation_fraction=float(content.get("validation_fraction", base.validation_fraction)),
-        pairs_as_levels=content.get("pairs_as_levels", base.pairs_as_levels),
-    )
+    changes = {name: content[name] for name in fields if name in content}
+    changes["network"] = dataclasses.replace(base.network, **network)
+    changes["training"] = {**base.training, **training}
+    changes["branches"] = check_paths(content.get("branches", base.branches))
+    return dataclasses.replace(base, **changes)
 
 
-def _own_faults(content: Mapping[str, Any]) -> list[str]:
+def _entry_faults(content: Mapping[str, Any]) -> list[str]:
     """Check the entries of a preset file that are neither network nor training options."""
     faults: list[str] = []
     branches = content.get("branches", [])

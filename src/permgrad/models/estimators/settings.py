@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from permgrad.base.errors import InputError, shown, suggest
 from permgrad.models.estimators.argument_rules import (
@@ -35,7 +36,7 @@ _SMALLEST_BATCH, _LARGEST_BATCH, _ROWS_PER_BATCH = 32, 256, 64
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Checked choices: the preset with the estimator's own arguments in place."""
+    """Checked choices: the preset with the estimator's arguments in place."""
 
     paths: tuple[str, ...]
     layout: Any
@@ -56,12 +57,7 @@ class Settings:
 
 
 def automatic_batch_size(rows: int) -> int:
-    """Return a power of two near ``rows / 64`` between 32 and 256: enough steps per epoch for few rows, speed for many.
-
-    Examples:
-        >>> [automatic_batch_size(rows) for rows in (100, 6000, 27000)]
-        [32, 128, 256]
-    """
+    """Return a power of two near ``rows / 64`` from 32 to 256: enough steps per epoch for few rows, speed for many."""
     power = 2 ** round(math.log2(max(rows, 1) / _ROWS_PER_BATCH)) if rows >= _ROWS_PER_BATCH else 1
     return int(min(max(power, _SMALLEST_BATCH), _LARGEST_BATCH))
 
@@ -75,11 +71,11 @@ def raise_faults(faults: Sequence[str], what: str = "arguments") -> None:
         raise InputError(f"{len(faults)} {what} are wrong:{listed}")
 
 
-def resolve_settings(parameters: Mapping[str, Any], task: str) -> Settings:
+def resolve_settings(arguments: Mapping[str, Any], task: str) -> Settings:
     """Check all arguments of an estimator together, and then what its preset says beside them.
 
     Args:
-        parameters: the estimator's ``get_params(deep=False)``.
+        arguments: the estimator's ``get_params(deep=False)``; those that are not there are None.
         task: ``"classification"`` or ``"regression"``.
 
     Raises:
@@ -89,78 +85,68 @@ def resolve_settings(parameters: Mapping[str, Any], task: str) -> Settings:
     paths: tuple[str, ...] = ()
     preset: Preset | None = None
     try:
-        paths = () if parameters["branches"] is None else check_paths(_listed(parameters["branches"]))
+        paths = () if arguments.get("branches") is None else check_paths(_listed(arguments["branches"]))
     except InputError as error:
         faults.append(str(error))
     try:
-        preset = get_preset(parameters["preset"])
+        preset = get_preset(arguments["preset"])
     except InputError as error:
         faults.append(str(error))
-    network, network_faults = check_network(parameters["network"])
-    faults += network_faults
-    faults += argument_faults(parameters, task)
+    network, network_faults = check_network(arguments.get("network"))
+    faults += network_faults + argument_faults(arguments, task)
     # Whether several devices can share a batch can only be said of a device that is one.
-    device, devices = parameters["device"], parameters["devices"]
-    faults += device_faults(device) or devices_faults(devices, choose_device(device))
+    device = arguments.get("device")
+    faults += device_faults(device) or devices_faults(arguments.get("devices", 1), choose_device(device))
     raise_faults(faults)
     assert preset is not None
-    paths = paths or preset.branches
+    training = {name: arguments[name] for name in _OF_TRAINING if arguments.get(name) is not None}
+    training = {**preset.training, **training}
     options = dataclasses.replace(preset.network, **network)
-    training = dict(preset.training)
-    training.update({name: parameters[name] for name in _OF_TRAINING if parameters[name] is not None})
-    raise_faults(_preset_faults(parameters, preset, options, training, task), "settings")
+    raise_faults(_preset_faults(arguments, preset, options, training, task), "settings")
     if training.get("patience") is not None:
         training["patience"] = None if math.isinf(training["patience"]) else int(training["patience"])
     training.setdefault("loss", TASK_LOSSES[task][0])
     automatic = training.get("batch_size") == "auto"
     if automatic:
         del training["batch_size"]
+
+    def chosen(name: str, otherwise: Any) -> Any:
+        return otherwise if arguments.get(name) is None else arguments[name]
+
     return Settings(
-        paths=paths,
-        layout=preset.layout if parameters["layout"] is None else parameters["layout"],
-        numeric=preset.numeric if parameters["numeric"] is None else parameters["numeric"],
+        paths=paths or preset.branches,
+        layout=chosen("layout", preset.layout),
+        numeric=chosen("numeric", preset.numeric),
         network=options,
         training=TrainingOptions(**training),
         automatic_batch=automatic,
-        class_weight=preset.class_weight if parameters.get("class_weight") is None else parameters["class_weight"],
-        validation_fraction=float(_given(parameters["validation_fraction"], preset.validation_fraction)),
+        class_weight=chosen("class_weight", preset.class_weight),
+        validation_fraction=float(chosen("validation_fraction", preset.validation_fraction)),
         pairs_as_levels=preset.pairs_as_levels,
-        max_levels=int(_given(parameters["max_levels"], most_levels(paths, options))),
+        max_levels=int(chosen("max_levels", most_levels(paths or preset.branches, options))),
     )
 
 
 def check_preset(preset: Any, task: str | None = None) -> None:
-    """Refuse a preset whose values no training could use, before anything is done with it.
+    """Refuse a preset (a name, a path, a ``Preset``) whose values no training could use, listing every fault.
 
-    Args:
-        preset: as the estimators take it: a name, the path of a file, or a ``Preset``.
-        task: ``"classification"`` or ``"regression"``; None: not known before the table, the preset's loss may be for
-            either.
-
-    Raises:
-        InputError: Lists every fault.
+    The task may be None where the table is not known yet: the preset's loss may then be for either.
     """
-    from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
-
-    loss = None
-    if task is None:
-        task = "classification"
-        loss = TASK_LOSSES[task][0]
-    kind = HyNNClassifier if task == "classification" else HyNNRegressor
-    resolve_settings(kind(preset=preset, loss=loss).get_params(deep=False), task)
+    loss = None if task is not None else TASK_LOSSES["classification"][0]
+    resolve_settings({"preset": preset, "loss": loss}, task or "classification")
 
 
 def _preset_faults(
-    parameters: Mapping[str, Any], preset: Preset, network: NetworkOptions, training: Mapping[str, Any], task: str
+    arguments: Mapping[str, Any], preset: Preset, network: NetworkOptions, training: Mapping[str, Any], task: str
 ) -> list[str]:
     """Check what comes from the preset, arguments being right already, and name the preset's file."""
     faults = training_faults(training, task)
-    if parameters["numeric"] is None:
+    if arguments.get("numeric") is None:
         faults += numeric_faults(preset.numeric)
-    if parameters["layout"] is None:
+    if arguments.get("layout") is None:
         faults += layout_faults(preset.layout)
-    if not isinstance(parameters["preset"], Preset):
-        words = f"however: preset {os.fspath(parameters['preset'])} has "
+    if not isinstance(arguments["preset"], Preset):
+        words = f"however: preset {os.fspath(arguments['preset'])} has "
         faults = [fault.replace("however: ", words, 1) for fault in faults]
     try:
         network.check()
@@ -168,10 +154,6 @@ def _preset_faults(
         # Either of the options that exclude each other may be an argument.
         faults.append(str(error))
     return faults
-
-
-def _given(value: Any, otherwise: Any) -> Any:
-    return otherwise if value is None else value
 
 
 def most_levels(paths: Sequence[str], network: NetworkOptions) -> int:
@@ -190,13 +172,11 @@ def _listed(branches: Any) -> Sequence[str]:
 
 def device_faults(device: Any) -> list[str]:
     """Return what is wrong with a device, in a sentence; nothing if it can be used."""
-    import torch
-
     try:
         choose_device(device)
     except (RuntimeError, TypeError, ValueError) as error:
-        there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-        available = ["auto", "cpu", *(kind for kind, is_there in there.items() if is_there)]
+        kinds = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        available = ["auto", "cpu", *(kind for kind, is_there in kinds.items() if is_there)]
         reason = f" ({error if isinstance(error, InputError) else str(error).split(chr(10), 1)[0]})"
         if reason.startswith(" (Expected one of"):
             # Its own sentence lists devices that cannot be used here.
@@ -214,8 +194,6 @@ def choose_device(device: Any) -> Any:
     Raises:
         InputError: A device that this machine does not have, or of another kind than those.
     """
-    import torch
-
     if device is None or (isinstance(device, str) and device == "auto"):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     name = os.fspath(device) if isinstance(device, str) else device

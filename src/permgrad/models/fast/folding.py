@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from permgrad.models.fast.kernels import linear, max_pool
+from permgrad.models.fast.kernels import max_pool
 
 Step = Callable[[Tensor], Tensor]
 
@@ -95,22 +96,15 @@ class _Dense:
         return cls((wide * before.scale).to(weight.dtype), total.to(weight.dtype))
 
     def __call__(self, values: Tensor) -> Tensor:
-        return linear(values, self.weight, self.bias, rectify=self.rectify)
+        out = functional.linear(values, self.weight, self.bias)
+        return out.relu_() if self.rectify else out
 
 
 class DenseStack:
     """Layers one after the other on the last dimension, batch normalisation folded into the dense layer behind it.
 
-    Args:
-        layers: in eval mode; they are only read, and one that is not known is called as it is.
-
     Shape:
         as the layers'.
-
-    Examples:
-        >>> stack = DenseStack([nn.BatchNorm1d(3), nn.Linear(3, 2), nn.ReLU(), nn.Dropout()])
-        >>> stack(torch.ones(4, 3)).shape, len(stack.steps)
-        (torch.Size([4, 2]), 1)
     """
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
@@ -152,16 +146,6 @@ class DenseStack:
 
 class MapTail:
     """What follows a convolution up to the next: activations, normalisation and pooling of its maps.
-
-    Normalisation behind a rectifier goes into the convolution: ``a · max(x, 0) + b`` is ``max(a · x + b, b)`` where a
-    channel's a is positive and ``min(a · x + b, b)`` where it is not. Where nothing but such and other rising steps
-    stand before a maximum, the maximum comes first.
-
-    Args:
-        layers: in eval mode; they are only read.
-
-    Attributes:
-        before: what the convolution's result is to be mapped by; None: nothing.
 
     Shape:
         ``(rows, channels, height, width)``, channels last in memory, to the pooled maps.

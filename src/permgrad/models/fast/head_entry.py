@@ -9,21 +9,16 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from permgrad.models.fast.folding import DenseStack, hooked, is_plain
-from permgrad.models.fast.kernels import channels_first_to_last, linear
+from permgrad.models.fast.kernels import channels_first_to_last
 from permgrad.models.network.members import MemberLinear
 from permgrad.models.network.network import HybridNetwork
 
 
 class HeadEntry:
-    """Reads a head in two parts; made by :meth:`read`.
-
-    Args:
-        first: the head's first layer.
-        widths: numbers of each path's embedding, in the order in which they are joined.
-        rest: the layers behind it.
-    """
+    """Reads a head in two parts; made by :meth:`read`."""
 
     def __init__(self, first: nn.Linear | MemberLinear, widths: dict[str, int], rest: Sequence[nn.Module]) -> None:
         self.first, self.rest = first, DenseStack(rest)
@@ -65,15 +60,15 @@ class HeadEntry:
             shape = embedding.shape[1:]
             if (path, shape) not in self._near:
                 self._near[path, shape] = channels_first_to_last(self._columns[path], shape)
-            return linear(embedding.permute(0, 2, 3, 1).flatten(1), self._near[path, shape])
+            return functional.linear(embedding.permute(0, 2, 3, 1).flatten(1), self._near[path, shape])
         columns = self._columns.get(path)
         if columns is not None:
-            return linear(embedding, columns)
+            return functional.linear(embedding, columns)
         assert isinstance(self.first, MemberLinear)
         own = self._own.get(path)
         if own is None:
             return self.first.share(path, embedding)
-        return linear(embedding.unflatten(-1, (self.first.members, -1)), own).flatten(-2)
+        return functional.linear(embedding.unflatten(-1, (self.first.members, -1)), own).flatten(-2)
 
     def columns(self, path: str) -> Tensor:
         """Return the matrix ``(units, width)`` from a path that brings one vector for all members."""

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from permgrad.imaging.render import Renderer
 from permgrad.models.fast.folding import DenseStack, MapTail, hooked, is_plain, pair
-from permgrad.models.fast.kernels import channels_first_to_last, channels_last, linear
+from permgrad.models.fast.kernels import channels_first_to_last, channels_last
 from permgrad.models.network.network import HybridNetwork
 
 Box = tuple[int, int, int, int]
@@ -37,18 +37,7 @@ _MOST_WINDOWS = 0.7
 
 
 class Segment:
-    """A convolution and the pointwise and pooling layers that follow it, up to the next convolution.
-
-    Args:
-        layers: the convolution and what follows.
-        in_size: height and width of its input.
-        one_channel: whether all channels of the input are equal, and only the first is given.
-
-    Attributes:
-        weight, bias: of the convolution and the map that ``tail`` wants behind it, channels last in memory.
-        tail: what follows.
-        convolved_size, out_size: height and width behind the convolution and behind the tail.
-    """
+    """A convolution and the pointwise and pooling layers that follow it, up to the next convolution."""
 
     def __init__(self, layers: Sequence[nn.Module], in_size: tuple[int, int], *, one_channel: bool) -> None:
         convolution = layers[0]
@@ -105,18 +94,7 @@ class Entry:
 
 
 class LinearPicture:
-    """Pictures on which every column has a pixel of its own: a convolution of them is a matrix on the columns' values.
-
-    A box of it reads few columns. So does the whole where the table is narrow; made by :meth:`read`.
-
-    Args:
-        renderer: draws the pictures.
-        segment: the first convolution.
-        placed: columns and their pixels.
-
-    Attributes:
-        whole: all of the convolution; None where torch's own is faster.
-    """
+    """Pictures where every column has a pixel of its own: a convolution of them is a matrix on the columns' values."""
 
     def __init__(self, renderer: Renderer, segment: Segment, placed: Sequence[tuple[int, int]]) -> None:
         self._renderer, self._segment = renderer, segment
@@ -159,7 +137,7 @@ class LinearPicture:
             drawn = (values - entry.low) * entry.factor
             if self._renderer.clip:
                 drawn = drawn.clamp(0.0, self._renderer.scale)
-            flat = linear(drawn, entry.matrix, entry.bias)
+            flat = functional.linear(drawn, entry.matrix, entry.bias)
         else:
             nothing = values.new_zeros(len(entry.matrix)) if entry.bias is None else entry.bias
             flat = nothing.expand(len(values), -1).contiguous()
@@ -168,15 +146,7 @@ class LinearPicture:
 
 @dataclass(frozen=True)
 class Step:
-    """What a segment does for a box of its input that changes; boxes are half open.
-
-    Attributes:
-        box: what changes in its input.
-        moved: the outputs of the convolution that change.
-        needed: the outputs of the convolution that the changed results need, whole.
-        window: the input that ``needed`` reads; it may reach beyond the edge, into the padding.
-        result: what changes in its output.
-    """
+    """What a segment does for a box of its input that changes; boxes are half open."""
 
     box: Box
     moved: Box
@@ -191,13 +161,7 @@ class Step:
 
 
 class ImageChain:
-    """An image branch as a chain of segments and, behind them, dense layers; made by :meth:`read`.
-
-    Args:
-        module: the network.
-        segments: the convolutions.
-        dense: the layers behind ``Flatten``.
-    """
+    """An image branch as a chain of segments and, behind them, dense layers; made by :meth:`read`."""
 
     def __init__(self, module: HybridNetwork, segments: list[Segment], dense: Sequence[nn.Module]) -> None:
         self.renderer: Any = module.renderer
@@ -281,7 +245,7 @@ class ImageChain:
         """Return the first dense layer's output from the last map; without one, the map itself."""
         if self.first is None or self._first_near is None:
             return last
-        return linear(last.permute(0, 2, 3, 1).flatten(1), self._first_near, self.first.bias)
+        return functional.linear(last.permute(0, 2, 3, 1).flatten(1), self._first_near, self.first.bias)
 
     def leave(self, entered: Tensor) -> Tensor:
         """Return the embedding from what ``enter`` gave; without dense layers it is a map, not flattened."""
@@ -393,16 +357,7 @@ def _along(segment: Segment, axis: int, low: int, high: int) -> tuple[tuple[int,
 
 
 def few_seen_windows(renderer: Renderer, convolution: Any, pooling: Any) -> Tensor | None:
-    """Return the windows of a first block that can see a feature, if it pays to compute them alone.
-
-    None where most windows can, none can, or the layers are not a convolution that keeps the picture's size and a
-    pooling whose windows lie side by side and cover it.
-
-    Args:
-        renderer: draws the pictures.
-        convolution: an ``nn.Conv2d``.
-        pooling: an ``nn.MaxPool2d``.
-    """
+    """Return the windows of a first block that can see a feature, if it pays to compute them alone."""
     kernel, window = convolution.kernel_size[0], pooling.kernel_size
     suits = (
         kernel % 2 == 1
@@ -423,14 +378,7 @@ def few_seen_windows(renderer: Renderer, convolution: Any, pooling: Any) -> Tens
 
 
 def seen_windows(renderer: Renderer, kernel: int, pooling: int) -> Tensor:
-    """Return the pooling's windows behind a convolution, in reading order, that can depend on any encoded column.
-
-    Examples:
-        >>> from permgrad.imaging import StoredLayout
-        >>> renderer = Renderer(StoredLayout([[0, 0], [5, 5]], pixels=8), minimum=[0, 0], maximum=[1, 1])
-        >>> seen_windows(renderer, kernel=3, pooling=2).tolist()
-        [0, 10, 11, 14, 15]
-    """
+    """Return the pooling's windows behind a convolution, in reading order, that can depend on any encoded column."""
     reached = np.zeros((1, 1, renderer.height, renderer.width), dtype=np.float32)
     for row, column in renderer.pixels_of(range(len(renderer.positions))):
         reached[0, 0, row, column] = 1

@@ -80,21 +80,7 @@ _OF_A_CHAIN = (
 
 
 def fold(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
-    """Return a function that predicts what a network in eval mode predicts, faster; None where nothing is known of it.
-
-    Known are hybrid networks, and an ``nn.Sequential`` of dense layers that nobody watches.
-
-    Shape:
-        the function's: ``(rows, columns)`` to ``(rows, outputs)``.
-
-    Examples:
-        >>> import torch
-        >>> net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
-        >>> found = fold(net)
-        >>> with torch.inference_mode():
-        ...     bool(torch.allclose(found(torch.ones(20, 3)), net(torch.ones(20, 3)), atol=1e-6))
-        True
-    """
+    """Return a function that predicts what a network in eval mode predicts, faster; None for unknown networks."""
     if type(module) is HybridNetwork:
         return FoldedNetwork(module)
     if type(module) is nn.Sequential and not hooked(module):

@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from permgrad.base.threads import Undo, together
 from permgrad.models.fast.image_chain import Box, Entry, ImageChain, LinearPicture, Segment, Step, area, read_by
 from permgrad.models.fast.inference import FoldedNetwork
-from permgrad.models.fast.kernels import linear
 from permgrad.models.network.network import HybridNetwork
 
 Coalition = frozenset[str]
@@ -39,10 +39,7 @@ _KEPT = 64
 
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Put every submodule into eval mode for the body, and back into its own mode afterwards, also after an error.
-
-    Threads may do so at the same time, with one module or with modules that share parts.
-    """
+    """Put every submodule into eval mode for the body, and back into its own mode afterwards, also after an error."""
     parts = list(module.modules())
     with together({("mode", id(part)): partial(_kept_mode, part) for part in parts}):
         # Also where others have done so: a module may have an eval of its own.
@@ -192,18 +189,7 @@ class ReplacementEngine:
         return _Plan(steps, read.permute(0, 2, 3, 1).flatten(1).contiguous())
 
     def _product(self, number: int, segment: Segment, shape: Sequence[int], place: Box, read: Box) -> Tensor | None:
-        """Return a convolution of a small box as a matrix, or None where the box is too large for one.
-
-        Args:
-            number: of the segment.
-            segment: its convolution.
-            shape: ``(channels, height, width)`` of what is convolved.
-            place: where that lies in the input that is read; around it are zeros.
-            read: the input that is read, as in ``Step.window``.
-
-        Returns:
-            ``(numbers given, numbers read)``, numbers in the order height, width, channels.
-        """
+        """Return a convolution of a small box as a matrix, or None where the box is too large for one."""
         height, width = read[1] - read[0], read[3] - read[2]
         channels, high, wide = shape
         kernel = segment.weight.shape[2] * segment.weight.shape[3]
@@ -342,7 +328,7 @@ class ReplacementEngine:
             given = part.box(block.convolved[number - 1], step.needed)
             _add_box(given, self._convolved_change(number, segment, step, change), step)
             change = segment.tail(given) - part.box(block.maps[number + 1], step.result)
-        moved = linear(change.permute(0, 2, 3, 1).flatten(1), plan.read)
+        moved = functional.linear(change.permute(0, 2, 3, 1).flatten(1), plan.read)
         if chain.first is None:
             return moved.add_(part.of(block.shares["image"]))
         assert block.image_dense is not None
@@ -365,7 +351,7 @@ class ReplacementEngine:
         else:
             size = step.needed[1] - step.needed[0], step.needed[3] - step.needed[2]
             bias = None if segment.bias is None else segment.bias.repeat(size[0] * size[1])
-            given = _maps(linear(window.permute(0, 2, 3, 1).flatten(1), product, bias), size)
+            given = _maps(functional.linear(window.permute(0, 2, 3, 1).flatten(1), product, bias), size)
         return segment.tail(given) - part.box(block.maps[1], step.result)
 
     def _reconvolved(
@@ -387,7 +373,7 @@ class ReplacementEngine:
             size, offset = (read[1] - read[0], read[3] - read[2]), (step.box[0] - read[0], step.box[2] - read[2])
             return segment.convolve(_framed(change, size, offset), 0, bias=False)
         size = step.moved[1] - step.moved[0], step.moved[3] - step.moved[2]
-        return _maps(linear(change.permute(0, 2, 3, 1).flatten(1), product), size)
+        return _maps(functional.linear(change.permute(0, 2, 3, 1).flatten(1), product), size)
 
     def exchange(self, block: Block, rows: Tensor, donors: Tensor, donor_block: Block, coalition: Coalition) -> Tensor:
         """Predict receivers ``rows`` with the whole embedding of the coalition's paths taken from donor rows.

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from permgrad.models.fast.folding import DenseStack, hooked
-from permgrad.models.fast.kernels import linear
 from permgrad.models.network.branches import LevelEmbeddingLinear, TableBranch
 from permgrad.models.network.members import MemberScale
 
@@ -21,14 +21,7 @@ _MOST = 0.5
 
 
 class TableEntry:
-    """Reads a table branch in two parts; made by :meth:`read`.
-
-    Args:
-        branch: the branch; it is only read.
-        scale: the members' scales, if there are members.
-        first: the first dense layer.
-        rest: the layers behind it.
-    """
+    """Reads a table branch in two parts; made by :meth:`read`."""
 
     def __init__(
         self, branch: TableBranch, scale: MemberScale | None, first: nn.Linear, rest: Sequence[nn.Module]
@@ -58,21 +51,14 @@ class TableEntry:
     def enter(self, encoded: Tensor) -> Tensor:
         """Return the first layer's output ``(rows, [members,] units)``."""
         values = self.branch.embed(encoded)
-        return linear(values if self.scale is None else self.scale(values), self._weight, self.first.bias)
+        return functional.linear(values if self.scale is None else self.scale(values), self._weight, self.first.bias)
 
     def leave(self, entered: Tensor) -> Tensor:
         """Return the branch's embedding from the first layer's output."""
         return self.rest(entered)
 
     def moved(self, entered: Tensor, columns: Sequence[int], old: Tensor, new: Tensor) -> Tensor | None:
-        """Return the first layer's output after a replacement, or None where computing it whole is cheaper.
-
-        Args:
-            entered: its output before, ``(rows, [members,] units)``.
-            columns: encoded columns replaced.
-            old: their values before ``(rows, len(columns))``.
-            new: their values after, of the same shape.
-        """
+        """Return the first layer's output after a replacement, or None where computing it whole is cheaper."""
         read = self._read_by(columns)
         if read is None:
             return None

@@ -47,11 +47,6 @@ def dense_block(
 
     Shape:
         ``(rows, inputs)`` to ``(rows, units)``.
-
-    Examples:
-        >>> [type(layer).__name__ for layer in dense_block(
-        ...     8, 4, activation="relu", normalization="batch", dropout=0.1, initializer="he_normal")]
-        ['Linear', 'ReLU', 'BatchNorm1d', 'Dropout']
     """
     linear = nn.Linear(inputs, units)
     initialize_(linear, initializer)

@@ -49,15 +49,7 @@ def _blocks(rows: list[LayerRow]) -> list[_Block]:
 
 
 def draw_network(network: HybridNetwork) -> Any:  # noqa: C901 — one pass from left to right reads best in one piece
-    """Return a ``matplotlib.figure.Figure``; nothing global of matplotlib's is touched.
-
-    Each box is a block: its layers, the shape of what leaves it for one row, and its number of parameters.
-
-    Examples:
-        >>> figure = draw_network(HybridNetwork(4, 1, {"dense_units": 8}, paths=("tabular",)))
-        >>> type(figure).__name__
-        'Figure'
-    """
+    """Return a ``matplotlib.figure.Figure``; nothing global of matplotlib's is touched."""
     from matplotlib.figure import Figure
 
     blocks = _blocks(layer_rows(network))

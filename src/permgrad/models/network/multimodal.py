@@ -56,12 +56,6 @@ class ImageTableOptions:
 class ImageEncoder(nn.Sequential):
     """From images of one column to numbers: standardise, convolve and halve, flatten, one dense layer.
 
-    Args:
-        channels: 1 or 3.
-        height, width: of the images.
-        mean, spread: of each channel over the training images.
-        options: sizes.
-
     Shape:
         images ``(rows, channels, height, width)`` in 0 … 1; result ``(rows, image_units)``.
     """

@@ -79,22 +79,14 @@ class NetworkOptions:
 
     @classmethod
     def from_mapping(cls, given: Mapping[str, Any], base: NetworkOptions | None = None) -> NetworkOptions:
-        """Return ``base`` (preset ``paper``'s network if None) with the given options in place of its own.
-
-        Raises:
-            InputError: Names or values are wrong; all faults are listed at once.
-        """
+        """Return ``base`` (preset ``paper``'s network if None) with the given options in place of its own."""
         values, faults = check_network(given)
         if faults:
             raise InputError("; ".join(faults))
         return dataclasses.replace(base if base is not None else cls(), **values)
 
     def check(self) -> None:
-        """Refuse options that exclude each other.
-
-        Raises:
-            InputError: Several members under batch normalisation.
-        """
+        """Refuse options that exclude each other."""
         if self.members > 1 and self.normalization == "batch":
             raise InputError(
                 "several members go with normalization 'none' or 'layer', "

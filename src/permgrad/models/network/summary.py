@@ -32,25 +32,14 @@ class LayerRow:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingTime:
-    """How long a training will take, from a few measured steps.
-
-    Attributes:
-        seconds_per_epoch: one epoch with its validation.
-        seconds_at_most: all epochs; early stopping may end before.
-        epochs_at_most: how many these are.
-    """
+    """How long a training will take, from a few measured steps."""
 
     seconds_per_epoch: float
     seconds_at_most: float
     epochs_at_most: int
 
     def after(self, epochs: int) -> TrainingTime:
-        """Return the time of what is left after some epochs.
-
-        Examples:
-            >>> str(TrainingTime(2.0, 40.0, 20).after(15))
-            'about 2 s per epoch, at most 10 s for 5 epochs'
-        """
+        """Return the time of what is left after some epochs."""
         left = max(self.epochs_at_most - epochs, 0)
         return TrainingTime(self.seconds_per_epoch, self.seconds_per_epoch * left, left)
 

@@ -1,12 +1,9 @@
-"""Saving and loading fitted models: weights as safetensors, arrays as npz, the rest JSON; nothing executes on load."""
+"""Loading fitted models; nothing executes on load."""
 
 from __future__ import annotations
 
-import hashlib
-import math
 import os
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,49 +11,39 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from permgrad import __version__
-from permgrad.base.checks import check_flag, check_path
+from permgrad.base.checks import check_path
 from permgrad.base.errors import EnvironmentProblem, InputError, shown
-from permgrad.base.files import atomic_folder, json_text, writing
-from permgrad.base.stored import is_intact, parse_json, read_npz, sealed
+from permgrad.base.stored import is_intact, parse_json, read_npz
+from permgrad.data.encode.encoding import TableEncoder
+from permgrad.data.image_table import ImageColumn
+from permgrad.imaging.foreign import ForeignRenderer, renderer_from_dict
 from permgrad.models.estimators.calibration import Calibration
-from permgrad.models.estimators.presets import Preset, preset_from_dict
+from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
+from permgrad.models.estimators.image_table import ImageTableModel
+from permgrad.models.estimators.presets import preset_from_dict
+from permgrad.models.estimators.settings import choose_device, device_faults, raise_faults
+from permgrad.models.network.multimodal import ImageTableOptions
+from permgrad.models.network.network import HybridNetwork
+from permgrad.models.network.options import NetworkOptions
 from permgrad.models.save.stored_checks import Budget, Outline, check_columns, check_weights, try_out
+from permgrad.models.save.writing import (
+    ARRAYS,
+    DESCRIPTION,
+    FORMAT_NAME,
+    FORMAT_VERSION,
+    IMAGE_TABLE,
+    WEIGHTS,
+    checksum,
+)
 from permgrad.models.train.guard import sheltered
 
-FORMAT_NAME = "permgrad model"
-FORMAT_VERSION = 1
-#: The estimator of networks of images and a table, which ``image_table_files`` writes and reads.
-IMAGE_TABLE = "ImageTableModel"
-DESCRIPTION, ARRAYS, WEIGHTS = "model.json", "arrays.npz", "weights.safetensors"
+__all__ = ["ARRAYS", "DESCRIPTION", "WEIGHTS", "checksum", "load"]
 
 #: What a damaged or doctored description leads to while it is read.
 _READING_ERRORS = (KeyError, TypeError, IndexError, AttributeError, ValueError, RuntimeError, OverflowError)
-
-
-def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Write a fitted estimator; the folder appears whole or not at all. See ``HyNNClassifier.save``."""
-    from safetensors.torch import save as weights_to_bytes
-
-    target = check_path("folder", folder)
-    check_flag("overwrite", overwrite)
-    check_target(target, overwrite=overwrite)
-    weights = weights_to_bytes({name: value.detach().cpu().contiguous() for name, value in _weights(model).items()})
-    description = _describe(model)
-    with writing_model(target), atomic_folder(target) as temporary:
-        (temporary / WEIGHTS).write_bytes(weights)
-        with (temporary / ARRAYS).open("wb") as file:
-            np.savez(file, **_arrays(model))  # type: ignore[arg-type]
-        description["checksums"] = {name: checksum((temporary / name).read_bytes()) for name in (WEIGHTS, ARRAYS)}
-        text = json_text(sealed(description), indent=1)
-        (temporary / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
-
-
-def writing_model(target: Path) -> AbstractContextManager[None]:
-    """Turn what the disk refuses into an ``EnvironmentProblem`` that names the model's folder."""
-    return writing("a model's folder must be writable", target, "choose another folder")
 
 
 def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "auto") -> Any:
@@ -81,8 +68,6 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
         ...     bool((load(f"{parent}/model").predict(X) == model.predict(X)).all())
         True
     """
-    from permgrad.models.estimators.settings import device_faults, raise_faults
-
     source = check_path("folder", folder)
     raise_faults(device_faults(device))
     description = _read_description(source)
@@ -97,10 +82,10 @@ def load(folder: str | os.PathLike[str], *, images: Any = None, device: Any = "a
         )
     try:
         if description.get("estimator") == IMAGE_TABLE:
-            from permgrad.models.save.image_table_files import rebuild
-
-            return rebuild(description, arrays, weights, device)
-        model = _rebuild(description, arrays, weights, images, device)
+            model = _rebuild_images(description, arrays, weights)
+        else:
+            model = _rebuild(description, arrays, weights, images)
+        model.module_ = model.module_.to(choose_device(device)).eval()
         try_out(model)
     except InputError:
         raise
@@ -117,130 +102,6 @@ def _needs_images(description: Mapping[str, Any]) -> bool:
     return isinstance(renderer, Mapping) and renderer.get("kind") == "foreign"
 
 
-# ---- writing ---------------------------------------------------------------------------------------------------------
-
-
-def check_target(target: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that holds anything but an older model that may be replaced."""
-    if target.is_symlink() or (target.exists() and not target.is_dir()):
-        raise InputError(f"a model is saved into a folder, however: {target} is a file or a link; choose another name")
-    if not target.exists() or not any(target.iterdir()):
-        return
-    if not _is_model(target):
-        raise InputError(
-            f"a model's folder must be new, empty or an older model, however: {target} holds other files; "
-            "choose another folder"
-        )
-    if not overwrite:
-        raise InputError(
-            f"a model's folder must be new, however: {target} holds a model already; "
-            "pass overwrite=True or choose another folder"
-        )
-
-
-def _is_model(folder: Path) -> bool:
-    """Tell whether the folder holds a model and nothing else."""
-    if {entry.name for entry in folder.iterdir()} - {DESCRIPTION, ARRAYS, WEIGHTS}:
-        return False
-    try:
-        return bool(parse_json((folder / DESCRIPTION).read_bytes()).get("format") == FORMAT_NAME)
-    except (OSError, ValueError, AttributeError):
-        return False
-
-
-def _weights(model: Any) -> dict[str, Tensor]:
-    """Return the network's state without its renderer, which is described in words and numbers."""
-    state: dict[str, Tensor] = model.module_.state_dict()
-    return {name: value for name, value in state.items() if not name.startswith("renderer.")}
-
-
-def _arrays(model: Any) -> dict[str, npt.NDArray[Any]]:
-    arrays = {"background": model.background_, "background_target": model.background_target_}
-    if hasattr(model, "classes_"):
-        classes = np.asarray(model.classes_)
-        # Text in object arrays would need pickle; fixed-width text is the same labels.
-        arrays["classes"] = classes.astype(str) if classes.dtype == object else classes
-    for name in model.history_.columns:
-        arrays[f"history.{name}"] = model.history_[name].to_numpy()
-    return arrays
-
-
-def _describe(model: Any) -> dict[str, Any]:
-    module = model.module_
-    content: dict[str, Any] = {
-        "format": FORMAT_NAME,
-        "version": FORMAT_VERSION,
-        "written_by": f"permgrad {__version__}",
-        "estimator": type(model).__name__,
-        "parameters": _describe_parameters(model),
-        "seed": model.seed_,
-        "n_features_in": int(model.n_features_in_),
-        "feature_names_in": [str(name) for name in model.feature_names_in_]
-        if hasattr(model, "feature_names_in_")
-        else None,
-        "best_epoch": int(model.best_epoch_),
-        "history": list(model.history_.columns),
-        "training_options": _pack(model.training_options_),
-        "network": {
-            "encoded": module.encoded,
-            "outputs": module.outputs,
-            "paths": list(module.paths),
-            "numeric_columns": module.numeric_columns,
-            "level_blocks": module.level_blocks,
-            "options": module.options.to_dict(),
-        },
-        "preprocessor": model.preprocessor_.to_dict(),
-        "renderer": None if model.renderer_ is None else model.renderer_.to_dict(),
-    }
-    if hasattr(model, "classes_"):
-        content["classes_are_objects"] = bool(np.asarray(model.classes_).dtype == object)
-        content["class_weights"] = model.class_weights_.tolist()
-        content["calibration"] = model.calibration_.to_dict()
-    else:
-        content["target"] = {"mean": model.target_mean_, "scale": model.target_scale_}
-    return content
-
-
-def _describe_parameters(model: Any) -> dict[str, Any]:
-    """Return the constructor's arguments; what cannot be written as data is replaced by what it led to."""
-    packed: dict[str, Any] = {}
-    for name, value in model.get_params(deep=False).items():
-        if name == "random_state" and not isinstance(value, (int, np.integer, type(None))):
-            packed[name] = model.seed_
-        elif name == "layout" and not isinstance(value, (str, type(None))):
-            packed[name] = {"fitted": True}
-        elif isinstance(value, (torch.device, os.PathLike)):
-            packed[name] = str(value)
-        elif isinstance(value, Preset):
-            packed[name] = {"preset": value.to_dict()}
-        else:
-            packed[name] = _pack(value, name)
-    return packed
-
-
-def _pack(value: Any, name: str = "value") -> Any:
-    """Write plain values so that JSON gives back the same types: tuples, keys that are no text, infinity."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else {"number": str(value)}
-    if isinstance(value, tuple):
-        return {"tuple": [_pack(item, name) for item in value]}
-    if isinstance(value, (list, np.ndarray, pd.Index, pd.Series)):
-        return [_pack(item, name) for item in value]
-    if isinstance(value, Mapping):
-        return {"mapping": [[_pack(key, name), _pack(item, name)] for key, item in value.items()]}
-    raise InputError(
-        f"arguments of a saved model must be plain values, however: {name} holds a {type(value).__name__}; "
-        "use numbers, text, lists and mappings"
-    )
-
-
-# ---- reading ---------------------------------------------------------------------------------------------------------
-
-
 def _unpack(value: Any) -> Any:
     if isinstance(value, list):
         return [_unpack(item) for item in value]
@@ -253,11 +114,6 @@ def _unpack(value: Any) -> Any:
             return tuple(_unpack(item) for item in value["tuple"])
         return {_unpack(key): _unpack(item) for key, item in value["mapping"]}
     return value
-
-
-def checksum(content: bytes) -> str:
-    """Return the SHA-256 of a file's content."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def _read(path: Path) -> bytes:
@@ -339,18 +195,25 @@ def _read_arrays(path: Path, description: Mapping[str, Any]) -> dict[str, npt.ND
     return arrays
 
 
-def _rebuild(
-    description: Mapping[str, Any],
-    arrays: Mapping[str, npt.NDArray[Any]],
-    weights: dict[str, Tensor],
-    images: Any,
-    device: Any,
-) -> Any:
-    from permgrad.data.encode.encoding import TableEncoder
-    from permgrad.imaging.foreign import renderer_from_dict
-    from permgrad.models.estimators.hynn import HyNNClassifier, HyNNRegressor
-    from permgrad.models.estimators.settings import choose_device
+def _restore(model: Any, description: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Give a model what every kind of model has."""
+    model.preprocessor_ = TableEncoder.from_dict(description["preprocessor"])
+    model.seed_ = int(description["seed"])
+    model.best_epoch_ = int(description["best_epoch"])
+    model.history_ = pd.DataFrame({name: arrays[f"history.{name}"] for name in description["history"]})
+    model.background_target_ = arrays["background_target"]
+    if "target" in description:
+        model.target_mean_ = float(description["target"]["mean"])
+        model.target_scale_ = float(description["target"]["scale"])
+    if "class_weights" in description:
+        classes = arrays["classes"]
+        model.classes_ = classes.astype(object) if description.get("classes_are_objects", False) else classes
+        model.class_weights_ = np.array(description["class_weights"], dtype=np.float64)
 
+
+def _rebuild(
+    description: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]], weights: dict[str, Tensor], images: Any
+) -> HyNNClassifier | HyNNRegressor:
     kinds: dict[str, Callable[..., Any]] = {"HyNNClassifier": HyNNClassifier, "HyNNRegressor": HyNNRegressor}
     renderer = None
     if description["renderer"] is not None:
@@ -365,51 +228,67 @@ def _rebuild(
         raise TypeError(f"the layout {parameters['layout']!r:.40}, which is no name")
     model = kinds[description["estimator"]](**{name: _unpack(value) for name, value in parameters.items()})
     model.layout = layout
-    model.preprocessor_ = TableEncoder.from_dict(description["preprocessor"])
-    module = _rebuild_network(description["network"], len(model.preprocessor_.encoded_names_), renderer, weights)
-    model.module_ = module.to(choose_device(device)).eval()
+    _restore(model, description, arrays)
+    model.module_ = _rebuild_network(description["network"], len(model.preprocessor_.encoded_names_), renderer, weights)
     model.renderer_ = renderer
-    model.network_options_ = module.options.to_dict()
+    model.network_options_ = model.module_.options.to_dict()
     model.training_options_ = dict(_unpack(description["training_options"]))
-    model.seed_ = int(description["seed"])
-    model.best_epoch_ = int(description["best_epoch"])
     model.n_features_in_ = int(description["n_features_in"])
     if description["feature_names_in"] is not None:
         model.feature_names_in_ = np.array(description["feature_names_in"], dtype=object)
-    model.history_ = pd.DataFrame({name: arrays[f"history.{name}"] for name in description["history"]})
     model.background_ = arrays["background"]
-    model.background_target_ = arrays["background_target"]
-    if "target" in description:
-        model.target_mean_ = float(description["target"]["mean"])
-        model.target_scale_ = float(description["target"]["scale"])
-    else:
-        classes = arrays["classes"]
-        model.classes_ = classes.astype(object) if description["classes_are_objects"] else classes
-        model.class_weights_ = np.array(description["class_weights"], dtype=np.float64)
+    if isinstance(model, HyNNClassifier):
         model.calibration_ = Calibration.from_dict(description["calibration"])
     return model
 
 
-def _rebuild_network(content: Mapping[str, Any], encoded: int, renderer: Any, weights: dict[str, Tensor]) -> Any:
-    """Return the network with its weights; no memory is taken for one that is larger than they are."""
-    from permgrad.imaging.foreign import ForeignRenderer
-    from permgrad.models.network.network import HybridNetwork
-    from permgrad.models.network.options import NetworkOptions
+def _rebuild_images(
+    description: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]], weights: dict[str, Tensor]
+) -> ImageTableModel:
+    model = ImageTableModel(description["task"], preset=str(description["preset"]))
+    model.images_ = tuple(ImageColumn.from_dict(column) for column in description["images"])
+    _restore(model, description, arrays)
+    options = ImageTableOptions.from_dict(description["network"])
+    _check_layers([options.filters, options.table_units, options.head_units], weights)
+    with sheltered(0), Budget(weights):
+        model.module_ = model.build(len(model.preprocessor_.encoded_names_), options)
+    _load_weights(model.module_, weights)
+    model.training_options_ = dict(description["training_options"])
+    model.background_ = {
+        str(name): arrays[f"background.{place}"] for place, name in enumerate(description["background"])
+    }
+    return model
 
+
+def _check_layers(sizes: Sequence[Sequence[int]], weights: Mapping[str, Tensor]) -> None:
+    """Refuse more layers than there are weights, before any is made."""
+    layers = sum(map(len, sizes))
+    if layers > len(weights) + 1:
+        raise ValueError(f"a network of {layers} layers for {len(weights)} weights")
+
+
+def _load_weights(module: nn.Module, weights: dict[str, Tensor]) -> None:
+    check_weights(module, weights)
+    module.load_state_dict(weights, strict=False)
+
+
+def _rebuild_network(
+    content: Mapping[str, Any], encoded: int, renderer: Any, weights: dict[str, Tensor]
+) -> HybridNetwork:
+    """Return the network with its weights; no memory is taken for one that is larger than they are."""
     options = NetworkOptions.from_mapping(content["options"])
     numeric, blocks = content["numeric_columns"], content.get("level_blocks", ())
     for columns in (numeric, *blocks):
         check_columns(columns, encoded)
     if content["encoded"] != encoded:
         raise ValueError(f"a network of {content['encoded']!r} columns for an encoder of {encoded}")
-    layers = sum(len(sizes) for sizes in options.to_dict().values() if isinstance(sizes, list))
-    if layers > len(weights) + 1:
-        raise ValueError(f"a network of {layers} layers for {len(weights)} weights")
+    _check_layers([sizes for sizes in options.to_dict().values() if isinstance(sizes, list)], weights)
     # Only somebody else's code knows the size of its images, and tells it by drawing one.
-    foreign = renderer is not None and (isinstance(renderer, ForeignRenderer))
-    drawn = tuple(renderer(torch.zeros(1, encoded)).shape[1:]) if foreign else None
-
-    size = drawn if renderer is None or foreign else (renderer.channels, renderer.height, renderer.width)
+    size: tuple[int, ...] | None = None
+    if isinstance(renderer, ForeignRenderer):
+        size = tuple(renderer(torch.zeros(1, encoded)).shape[1:])
+    elif renderer is not None:
+        size = renderer.channels, renderer.height, renderer.width
     with sheltered(0), Budget(weights):
         module = HybridNetwork(
             encoded,
@@ -422,6 +301,5 @@ def _rebuild_network(content: Mapping[str, Any], encoded: int, renderer: Any, we
         )
     if "image" in module.paths:
         module.renderer = renderer
-    check_weights(module, weights)
-    module.load_state_dict(weights, strict=False)
+    _load_weights(module, weights)
     return module

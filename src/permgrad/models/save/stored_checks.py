@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from permgrad.base.threads import warning_filters
 from permgrad.data.read.cells import with_half_character
+from permgrad.models.devices import device_of
 
 _RENDERER = "renderer."
 #: Numbers that building a network may take beyond those of its weights: a few copies, and small constants.
@@ -76,56 +77,43 @@ _MAKERS = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.r
 
 def _sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
     """Return the sizes among the arguments of a function that makes a tensor: a tuple of them, or the arguments."""
-    listed = [own for own in args if isinstance(own, (tuple, list))]
-    return tuple(listed[0]) if listed else tuple(own for own in args if isinstance(own, int))
+    listed = [argument for argument in args if isinstance(argument, (tuple, list))]
+    return tuple(listed[0]) if listed else tuple(argument for argument in args if isinstance(argument, int))
 
 
 def check_weights(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Refuse weights that are not those of the network.
-
-    Raises:
-        ValueError: names, shapes or types differ, or a weight is no finite number.
-    """
+    """Refuse, with a ValueError, weights that are not those of the network, or not finite."""
     # The renderer has no weights of ours.
     state = {name: value for name, value in module.state_dict().items() if not name.startswith(_RENDERER)}
     if set(weights) != set(state):
         raise ValueError(f"weights {sorted(set(weights) ^ set(state))[:3]} do not fit the network")
     for name, value in state.items():
-        own = weights[name]
-        if own.shape != value.shape or own.dtype != value.dtype:
-            raise ValueError(
-                f"weights {name} are {own.dtype} {tuple(own.shape)} in the place of {value.dtype} {tuple(value.shape)}"
-            )
-        if not bool(torch.isfinite(own).all()):
+        stored = weights[name]
+        if stored.shape != value.shape or stored.dtype != value.dtype:
+            kinds = [f"{weight.dtype} {tuple(weight.shape)}" for weight in (stored, value)]
+            raise ValueError(f"weights {name} are {kinds[0]} in the place of {kinds[1]}")
+        if not bool(torch.isfinite(stored).all()):
             raise ValueError(f"weights {name} are not all finite")
 
 
 def check_columns(columns: Any, encoded: int) -> None:
-    """Refuse numbers of encoded columns that there are not; None is all of them.
-
-    Raises:
-        ValueError: there are such numbers.
-    """
-    if columns is not None and not all(isinstance(own, int) and 0 <= own < encoded for own in columns):
+    """Refuse, with a ValueError, numbers of encoded columns that there are not; None is all of them."""
+    if columns is not None and not all(isinstance(column, int) and 0 <= column < encoded for column in columns):
         raise ValueError(f"columns {columns!r:.60} of {encoded}")
 
 
 def check_encoder(encoder: Any) -> None:
-    """Refuse an encoder whose blocks name no column of its own, or that cannot encode a row without a cell.
-
-    Raises:
-        ValueError: it is such a one.
-    """
+    """Refuse, with a ValueError, an encoder of strange columns, or that cannot encode a row without a cell."""
     names = encoder.feature_names_in_
     if len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
         raise ValueError("names of features that are no text, or stand more than once")
     for blocks in (encoder.groups_, encoder.variables_):
-        if strange := {name for own in blocks.values() for name in own} - set(names):
+        if strange := {name for block in blocks.values() for name in block} - set(names):
             raise ValueError(f"groups of columns that are not there ({sorted(map(str, strange))[:3]})")
     if np.any(np.diff(encoder.feature_of_) < 0):
         raise ValueError("encoded columns that are not in the order of their features")
     encoder.to_dict()  # what an encoder was made with is not needed to encode, but to save it again
-    encoded = encoder.transform(pd.DataFrame([[None] * len(names)], columns=names, dtype=object))
+    encoded = encoder.transform(_empty_row(names))
     if encoded.shape != (1, len(encoder.encoded_names_)) or not np.isfinite(encoded).all():
         raise ValueError("an encoder that gives no finite numbers for a row without a cell")
 
@@ -133,33 +121,20 @@ def check_encoder(encoder: Any) -> None:
 def check_background(
     inputs: Mapping[str, npt.NDArray[Any]], shapes: Mapping[str, tuple[int, ...]], target: npt.NDArray[Any]
 ) -> None:
-    """Refuse background rows that are not rows of the model's inputs.
-
-    Args:
-        inputs: by name, rows first.
-        shapes: of one row of each input.
-        target: of the rows.
-
-    Raises:
-        ValueError: they are not.
-    """
+    """Refuse, with a ValueError, background rows that are not rows of the model's inputs, which have ``shapes``."""
     if set(inputs) != set(shapes):
         raise ValueError(f"a background of {sorted(inputs)} for inputs {sorted(shapes)}")
-    for name, own in inputs.items():
-        if own.shape != (len(target), *shapes[name]) or own.dtype not in (np.float32, np.uint8):
-            raise ValueError(f"a background of {own.dtype} {own.shape} for {len(target)} rows of {shapes[name]}")
-        if not len(target) or not np.isfinite(own).all():
+    for name, rows in inputs.items():
+        if rows.shape != (len(target), *shapes[name]) or rows.dtype not in (np.float32, np.uint8):
+            raise ValueError(f"a background of {rows.dtype} {rows.shape} for {len(target)} rows of {shapes[name]}")
+        if not len(target) or not np.isfinite(rows).all():
             raise ValueError("a background without rows, or with numbers that are not finite")
     if target.ndim != 1:
         raise ValueError(f"a background's target of shape {target.shape}")
 
 
 def check_classes(model: Any, outputs: int) -> None:
-    """Refuse classes that are not one for each output; two may share one.
-
-    Raises:
-        ValueError: they are not.
-    """
+    """Refuse, with a ValueError, classes that are not one for each output; two may share one."""
     classes, weights = model.classes_, model.class_weights_
     if classes.ndim != 1 or len(classes) < 2 or outputs not in ((1, 2) if len(classes) == 2 else (len(classes),)):
         raise ValueError(f"classes of shape {classes.shape} for {outputs} outputs")
@@ -172,61 +147,54 @@ def check_classes(model: Any, outputs: int) -> None:
 
 
 def try_out(model: Any) -> None:
-    """Predict a row without a cell with a fitted estimator, and look at all that it brings along.
-
-    Raises:
-        ValueError: a part does not fit the others.
-    """
+    """Predict a row with a fitted model, and look at all that it brings along."""
     with warning_filters, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        encoder = model.preprocessor_
-        check_encoder(encoder)
-        names = encoder.feature_names_in_
-        row = pd.DataFrame([[None] * len(names)], columns=names, dtype=object)
-        outputs = model.predict_encoded(encoder.transform(row))
-        expected = (1, model.module_.outputs)
-        if outputs.shape != expected or model.n_features_in_ != len(names):
-            raise ValueError(f"outputs of shape {outputs.shape} in the place of {expected}, or other features")
-        given = getattr(model, "feature_names_in_", names)
-        if [str(name) for name in given] != list(names):
-            raise ValueError("the names of its features are not those that its encoder knows")
-        shapes = {"table": (model.module_.encoded,)}
-        check_background({"table": model.background_}, shapes, model.background_target_)
-        if hasattr(model, "classes_"):
-            check_classes(model, model.module_.outputs)
-            found = model.predict_proba(row)
-            if found.shape != (1, len(model.classes_)) or not np.isfinite(found).all():
-                raise ValueError("probabilities that are not one for each class")
-        elif not np.isfinite([model.target_mean_, model.target_scale_]).all():
-            raise ValueError("a target's mean and scale that are not finite")
+        check_encoder(model.preprocessor_)
+        (_try_images if hasattr(model, "images_") else _try_hybrid)(model)
     if not all(model.history_[name].dtype.kind in "biuf" for name in model.history_):
         raise ValueError("a history that does not hold numbers")
+    if hasattr(model, "target_mean_") and not np.isfinite([model.target_mean_, model.target_scale_]).all():
+        raise ValueError("a target's mean and scale that are not finite")
 
 
-def try_out_images(model: Any) -> None:
-    """Predict a row of the background with a model of images and a table, and look at all that it brings along.
+def _try_hybrid(model: Any) -> None:
+    """Predict a row without a cell."""
+    names = model.preprocessor_.feature_names_in_
+    row = _empty_row(names)
+    outputs = model.predict_encoded(model.preprocessor_.transform(row))
+    expected = (1, model.module_.outputs)
+    if outputs.shape != expected or model.n_features_in_ != len(names):
+        raise ValueError(f"outputs of shape {outputs.shape} in the place of {expected}, or other features")
+    if [str(name) for name in getattr(model, "feature_names_in_", names)] != list(names):
+        raise ValueError("the names of its features are not those that its encoder knows")
+    check_background({"table": model.background_}, {"table": (model.module_.encoded,)}, model.background_target_)
+    if hasattr(model, "classes_"):
+        check_classes(model, model.module_.outputs)
+        found = model.predict_proba(row)
+        if found.shape != (1, len(model.classes_)) or not np.isfinite(found).all():
+            raise ValueError("probabilities that are not one for each class")
 
-    Raises:
-        ValueError: a part does not fit the others.
-    """
-    with warning_filters, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        encoder = model.preprocessor_
-        check_encoder(encoder)
-        shapes: dict[str, tuple[int, ...]] = {own.name: (own.channels, own.height, own.width) for own in model.images_}
-        if len(shapes) < len(model.images_) or not shapes:
-            raise ValueError("images that are not there, or of one name")
-        shapes[model.table_input] = (len(encoder.encoded_names_),)
-        check_background(model.background_, shapes, model.background_target_)
-        outputs = len(model.classes_) if model.task == "classification" else 1
-        if model.task == "classification":
-            check_classes(model, outputs)
-        row = model.background()
-        tensors = [torch.from_numpy(np.asarray(row[name], dtype=np.float32)[:1]) for name in shapes]
-        device = next(model.module_.parameters()).device
-        with torch.no_grad():
-            found = model.module_(*(tensor.to(device) for tensor in tensors))
-        if tuple(found.shape) != (1, outputs) or not bool(torch.isfinite(found).all()):
-            raise ValueError(f"outputs of shape {tuple(found.shape)} in the place of {(1, outputs)}, or not finite")
-    if not all(model.history_[name].dtype.kind in "biuf" for name in model.history_):
-        raise ValueError("a history that does not hold numbers")
+
+def _try_images(model: Any) -> None:
+    """Predict a row of the background."""
+    shapes: dict[str, tuple[int, ...]] = {
+        column.name: (column.channels, column.height, column.width) for column in model.images_
+    }
+    if len(shapes) < len(model.images_) or not shapes:
+        raise ValueError("images that are not there, or of one name")
+    shapes[model.table_input] = (len(model.preprocessor_.encoded_names_),)
+    check_background(model.background_, shapes, model.background_target_)
+    outputs = len(model.classes_) if model.task == "classification" else 1
+    if model.task == "classification":
+        check_classes(model, outputs)
+    row = model.background()
+    tensors = [torch.from_numpy(np.asarray(row[name], dtype=np.float32)[:1]) for name in shapes]
+    with torch.no_grad():
+        found = model.module_(*(tensor.to(device_of(model.module_)) for tensor in tensors))
+    if tuple(found.shape) != (1, outputs) or not bool(torch.isfinite(found).all()):
+        raise ValueError(f"outputs of shape {tuple(found.shape)} in the place of {(1, outputs)}, or not finite")
+
+
+def _empty_row(names: Any) -> pd.DataFrame:
+    return pd.DataFrame([[None] * len(names)], columns=names, dtype=object)

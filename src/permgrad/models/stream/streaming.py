@@ -10,7 +10,7 @@ import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from permgrad.base.random import derive_seed, resolve_seed
 from permgrad.data.parts.known_rows import KnownRows, find_known
 from permgrad.data.parts.partitions import Part, PartitionedTable, open_partitioned
 from permgrad.models.estimators import inputs
-from permgrad.models.estimators.base import HyNNBase, Work, encode_training
+from permgrad.models.estimators.prepared import Prepared, encode_training
 from permgrad.models.estimators.settings import Settings, resolve_settings
 from permgrad.models.stream.streaming_rows import StreamedRows
 from permgrad.models.stream.streaming_scan import (
@@ -36,6 +36,9 @@ from permgrad.models.stream.streaming_scan import (
     type_rows,
 )
 from permgrad.models.train.rows import Rows
+
+if TYPE_CHECKING:
+    from permgrad.models.estimators.base import HyNNBase
 
 #: Bytes of encoded rows in memory at once, and how many rows that may be.
 _BLOCK_BYTES, _FEWEST_BLOCK_ROWS, _MOST_BLOCK_ROWS = 2**27, 4096, 1_000_000
@@ -57,31 +60,14 @@ class StreamRequest:
     block_rows: int | None
 
 
-def prepare_stream(model: HyNNBase, request: StreamRequest) -> Work:
-    """Check everything, read the table once, fit encoder and layout, build the network.
-
-    Raises:
-        InputError: arguments or files cannot be used.
-        EnvironmentProblem: a file cannot be read.
-    """
+def prepare_stream(model: HyNNBase, request: StreamRequest) -> Prepared:
+    """Check everything, read the table once, fit encoder and layout, build the network."""
     settings = resolve_settings(model.get_params(deep=False), model._task)  # noqa: SLF001 — a part of the estimator
     _check(request)
-    table = open_partitioned(request.path, rows_per_part=_ROWS_PER_PART)
     seed = resolve_seed(model.random_state)
-    fraction = settings.validation_fraction if request.validation is None else 0.0
-    features = _features(table, request)
-    known = _known_targets(table, request.target)
-    source = Source(
-        table,
-        features,
-        request.target,
-        request.sample_weight,
-        min(fraction, MOST_VALIDATION_ROWS / (table.rows if known is None else known.rows)),
-        seed,
-        known,
-    )
+    source = _source(request, seed, settings.validation_fraction if request.validation is None else 0.0)
     other = None if request.validation is None else _other_source(request.validation, source)
-    typed = type_rows(source)
+    table, typed = source.table, type_rows(source)
     if len(typed.frame) == 0 and request.sample_weight is not None:
         raise InputError(
             f"sample_weight must be above 0 for some row, however: {request.sample_weight!r} is 0 in every training "
@@ -105,43 +91,25 @@ def prepare_stream(model: HyNNBase, request: StreamRequest) -> Work:
     model.seed_ = seed
     class_weight = _learn_target(model, found, settings)
     model.preprocessor_ = encoder.update(found.statistics)
-    held = found.held if other is None else _bounded(other)
-    held_in = table if other is None else other.table
-    return _build(model, settings, source, found, held, held_in, class_weight, request.block_rows)
-
-
-def _build(
-    model: HyNNBase,
-    settings: Settings,
-    source: Source,
-    found: Scan,
-    held: Chunk | None,
-    held_in: PartitionedTable,
-    class_weight: npt.NDArray[np.float64] | None,
-    block_rows: int | None,
-) -> Work:
-    """Make layout and network from what the first pass found."""
     encoded = encode_training(model.preprocessor_, found.sample.frame)
     coder = _Coder(model, source, found.weight / found.rows, class_weight)
-    if held is not None and found.target is None:
-        _check_classes(model, held, drawn=held is found.held)
-    validation = None if held is None else coder.rows(held, held_in)
-    batch = settings.training_for(found.rows).batch_size
-    block = block_rows or _automatic_block(encoded.shape[1], found.rows)
+    held = found.held if other is None else _bounded(other)
+    validation, held_weights = None, np.zeros(0)
+    if held is not None:
+        if found.target is None:
+            _check_classes(model, held, drawn=other is None)
+        validation = coder.rows(held, table if other is None else other.table)
+        held_weights = held.weights / coder.mean_weight
+    block = request.block_rows or _automatic_block(encoded.shape[1], found.rows)
     rows = StreamedRows(
-        [part for part in source.table.parts if part.number in found.part_rows],
+        [part for part in table.parts if part.number in found.part_rows],
         found.rows,
         coder.read,
-        max(block, batch),
-        identity=_identity(source, block),
+        max(block, settings.training_for(found.rows).batch_size),
+        # Differs where the rows, or their order, would.
+        identity=f"{derive_seed(0, source.describe(), block):016x}",
     )
-    plain = np.zeros(0) if held is None else held.weights * (found.rows / found.weight)
-    return model._ready(settings, encoded, coder.code(found.sample), rows, validation, plain)  # noqa: SLF001 — a part of the estimator
-
-
-def _identity(source: Source, block_rows: int) -> str:
-    """Return a short text that differs where the rows, or their order, would."""
-    return f"{derive_seed(0, source.describe(), block_rows):016x}"
+    return model._ready(settings, encoded, coder.code(found.sample), rows, validation, held_weights)  # noqa: SLF001
 
 
 def _automatic_block(columns: int, rows: int) -> int:
@@ -193,6 +161,15 @@ def _features(table: PartitionedTable, request: StreamRequest) -> tuple[str, ...
     return tuple(features)
 
 
+def _source(request: StreamRequest, seed: int, held_out: float) -> Source:
+    """Return the training files with the share of rows that is held out, of which memory bounds the number."""
+    table = open_partitioned(request.path, rows_per_part=_ROWS_PER_PART)
+    features = _features(table, request)
+    known = _known_targets(table, request.target)
+    most = MOST_VALIDATION_ROWS / (table.rows if known is None else known.rows)
+    return Source(table, features, request.target, request.sample_weight, min(held_out, most), seed, known)
+
+
 def _other_source(validation: Any, source: Source) -> Source:
     """Return validation rows that stand in files of their own."""
     if not isinstance(validation, (str, os.PathLike)):
@@ -225,8 +202,7 @@ def _known_targets(table: PartitionedTable, target: str) -> KnownRows | None:
 
 
 def _bounded(source: Source) -> Chunk:
-    chunks = [chunk.take(chunk.held) for part in source.table.parts for chunk in source.chunks(part)]
-    found = joined(chunks)
+    found = joined([chunk.take(chunk.held) for part in source.table.parts for chunk in source.chunks(part)])
     if len(found) == 0:
         raise InputError("validation must hold at least one row, however: none has a weight above 0; pass others")
     return found
@@ -254,11 +230,7 @@ def _learn_target(model: Any, found: Scan, settings: Settings) -> npt.NDArray[np
 
 
 def _check_classes(model: Any, held: Chunk, *, drawn: bool) -> None:
-    """Refuse rows to judge by whose class no training row has.
-
-    Raises:
-        InputError: there is such a class.
-    """
+    """Refuse rows to judge by whose class no training row has."""
     strange = sorted(set(map(str, held.values(model).tolist())) - set(map(str, model.classes_.tolist())))
     if strange:
         fix = "pass validation=, another random_state or validation_fraction=0" if drawn else "leave those rows out"

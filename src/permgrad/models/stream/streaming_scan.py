@@ -61,11 +61,7 @@ class Source:
     known: KnownRows | None = None
 
     def chunks(self, part: Part, rows: int = READ_ROWS) -> Iterator[Chunk]:
-        """Yield a part's rows with a target and a weight above 0, a few at a time.
-
-        Raises:
-            InputError: a weight is no number of at least 0.
-        """
+        """Yield a part's rows with a target and a weight above 0, a few at a time."""
         others = [self.target] if self.weight is None else [self.target, self.weight]
         place = part.first_row if self.known is None else self.known.before[part.number]
         for first, whole in self.table.batches(part, rows, [*self.features, *others]):
@@ -113,11 +109,7 @@ class Chunk:
         return Chunk(self.frame.iloc[places], self.target.iloc[places], *rest)
 
     def values(self, estimator: Any) -> npt.NDArray[Any]:
-        """Return the target as an array, checked as ``fit`` does.
-
-        Raises:
-            InputError: a number is infinite, and whatever ``fit`` refuses.
-        """
+        """Return the target as an array, checked as ``fit`` does."""
         values = inputs.one_column(self.target, estimator=estimator)
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             place = int(np.argmax(~np.isfinite(values)))
@@ -128,18 +120,7 @@ class Chunk:
 
 @dataclasses.dataclass
 class Scan:
-    """What the first pass found.
-
-    Attributes:
-        statistics: of the features of the training rows.
-        part_rows: training rows of each part.
-        sample: a uniform sample of training rows in the table's order, or all of them if they are few.
-        held: the rows held out.
-        labels: classes and their number of training rows; for numbers empty.
-        target: moments of the target over training rows; None for classes.
-        rows, weight: number of training rows, and sum of their weights.
-        label_type: NumPy's type of the labels.
-    """
+    """What the first pass found."""
 
     statistics: TableStatistics
     part_rows: dict[int, int]
@@ -154,14 +135,7 @@ class Scan:
 
 @dataclasses.dataclass(frozen=True)
 class TypeRows:
-    """Rows that the columns' types are read from.
-
-    Attributes:
-        frame: their features.
-        numbers: of the rows in the table.
-        identifiers: columns that number the rows, though not in the order in which the files are read.
-        suspects: columns with a whole number of its own in every row and the name of an identifier, in no order.
-    """
+    """Rows that the columns' types are read from."""
 
     frame: pd.DataFrame
     numbers: npt.NDArray[np.int64]
@@ -228,20 +202,7 @@ def scan(
     least_sample: int,
     advance: Any,
 ) -> Scan:
-    """Read the whole table once.
-
-    Args:
-        source: what is read.
-        typed: rows that the columns' types are read from.
-        estimator: whose ``na_codes`` hold.
-        kinds: columns whose kind is known.
-        numbers: whether the target is numbers, not classes.
-        least_sample: rows that the sample must have, if there are so many.
-        advance: called with the rows of each chunk.
-
-    Raises:
-        InputError: a cell does not fit its column, the target is missing, or there are no two training rows.
-    """
+    """Read the whole table once."""
     with source.table.cells_of(typed.numbers):
         schema = _schema(typed, estimator.na_codes, dict(kinds or {}))
     variables = check_blocks(estimator.variables, schema.names, "variable")

@@ -35,11 +35,7 @@ def write_checkpoint(path: Path, learner: Learner) -> None:
 
 
 def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    """Return the state that ``write_checkpoint`` wrote, on a device. Nothing executes.
-
-    Raises:
-        EnvironmentProblem: it is damaged, or something else.
-    """
+    """Return the state that ``write_checkpoint`` wrote, on a device. Nothing executes."""
     try:
         # Older forms of PyTorch's files are pickles that are read as they come; this one is looked at first.
         with path.open("rb") as stream:
@@ -69,11 +65,7 @@ def damaged(path: Path, what: str) -> EnvironmentProblem:
 
 
 def check_state(state: Mapping[str, Any], learner: Learner) -> None:
-    """Refuse a state that this learner could not go on from.
-
-    Raises:
-        ValueError, KeyError, TypeError: a part is missing, or is not what it should be.
-    """
+    """Refuse a state that this learner could not go on from."""
     weights = learner.network.state_dict()
     epochs = len(state["history"])
     _check_weights("network", state["network"], weights)

@@ -83,12 +83,7 @@ class Outcome:
 
 
 def train_together(task: Task) -> Outcome:
-    """Start the processes, wait for them, and return what they found.
-
-    Raises:
-        InputError: as ``train`` raises it.
-        EnvironmentProblem: a process could not start, or died.
-    """
+    """Start the processes, wait for them, and return what they found."""
     with tempfile.TemporaryDirectory(prefix="permgrad-training-") as name:
         folder = Path(name)
         try:
@@ -236,12 +231,7 @@ def devices_faults(devices: Any, device: torch.device) -> list[str]:
 
 
 def count_devices(devices: Any, device: torch.device) -> int:
-    """Return how many devices ``devices`` stands for: ``"auto"`` is all GPUs, and one processor.
-
-    Examples:
-        >>> count_devices("auto", torch.device("cpu")), count_devices(2, torch.device("cpu"))
-        (1, 2)
-    """
+    """Return how many devices ``devices`` stands for: ``"auto"`` is all GPUs, and one processor."""
     if devices != "auto":
         return int(devices)
     return torch.cuda.device_count() if device.type == "cuda" and device.index is None else 1

@@ -202,14 +202,7 @@ class Learner:
             self.average[name].copy_(state[name])
 
     def end_epoch(self) -> None:
-        """Validate, write the history, keep the weights if they are the best so far.
-
-        An epoch whose loss is not finite ends the training: it has no line in the history, ``diverged`` says so, and
-        the best weights stay those of an earlier epoch.
-
-        Raises:
-            DivergenceError: There is no earlier epoch.
-        """
+        """Validate, write the history, keep the weights if they are the best so far."""
         self.team.add_up([self._loss_sum])
         self.team.level([value for value in self.network.buffers() if value.is_floating_point()])
         record: dict[str, float] = {
@@ -281,12 +274,7 @@ class Learner:
         }
 
     def load_state(self, state: dict[str, Any], source: Path) -> None:
-        """Go on from ``state()`` of an earlier, killed training with the same data, options and seed.
-
-        Raises:
-            InputError: another training wrote it.
-            EnvironmentProblem: it is damaged.
-        """
+        """Go on from ``state()`` of an earlier, killed training with the same data, options and seed."""
         if not isinstance(state.get("options", {}), dict):
             raise damaged(source, "holds no options")
         rows = (len(self.train_rows), self.train_rows.identity)
@@ -387,14 +375,7 @@ def begin(
 def run_epochs(
     learner: Learner, progress: ProgressMode, checkpoint: Path | None, on_epoch: EpochWatcher | None = None
 ) -> None:
-    """Let a learner take its steps until it has finished, or diverged.
-
-    Args:
-        learner: of one device.
-        progress: ``"auto"``, True or False.
-        checkpoint: file for its state after each good epoch, so that a killed training can go on; None: nowhere.
-        on_epoch: called with the history's line of each epoch, after the checkpoint is written; True ends the training.
-    """
+    """Let a learner take its steps until it has finished, or diverged."""
     remaining = learner.options.max_epochs - learner.epoch
     with Progress(remaining * len(learner.order), "training", progress, lines=False) as bar:
         stopped = False

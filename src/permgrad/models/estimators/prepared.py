@@ -1,0 +1,61 @@
+"""Rows on their way into training: encoded, and together with everything that a training needs."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from permgrad.base.errors import InputError, listed
+from permgrad.data.encode.encoding import TableEncoder
+from permgrad.data.read.whole_numbers import fused_columns
+from permgrad.models.train.learner import TrainingOptions
+from permgrad.models.train.rows import Rows, TrainingRows
+
+
+def contiguous(encoded: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return rows in one piece of memory, float32."""
+    return np.ascontiguousarray(encoded, dtype=np.float32)
+
+
+def _listed(names: Any) -> str:
+    shown = [repr(str(name)) for name in list(names)[:5]]
+    return ", ".join(shown) + (", …" if len(names) > 5 else "")
+
+
+def encode_training(encoder: TableEncoder, frame: pd.DataFrame) -> npt.NDArray[np.float32]:
+    """Return training rows as the network sees them; a table without a column that varies is refused."""
+    encoded = contiguous(encoder.transform(frame))
+    if encoded.shape[1] == 0:
+        fused = fused_columns(encoder.schema_)
+        why = f" as float64: {listed(list(fused.values()))}" if fused else f" ({_listed(frame.columns)})"
+        fix = f"; declare kinds={{{next(iter(fused))!r}: 'categorical'}}, or" if fused else ";"
+        raise InputError(
+            "X must have a column that varies and is no identifier, "
+            f"however: none of its {frame.shape[1]} feature(s) does{why}{fix} add columns"
+        )
+    return encoded
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What is ready for training; ``validation_weight`` is of the validation rows without that of their classes."""
+
+    train: TrainingRows
+    validation: Rows | None
+    options: TrainingOptions
+    device: torch.device
+    validation_weight: npt.NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedRows:
+    """Rows as the network sees them ``(rows, encoded)`` float32, the target as it was given, and weights of mean 1."""
+
+    x: npt.NDArray[np.float32]
+    y: npt.NDArray[Any]
+    weights: npt.NDArray[np.float64]

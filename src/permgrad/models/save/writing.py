@@ -1,0 +1,201 @@
+"""Saving fitted models: weights as safetensors, arrays as npz, everything else as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from permgrad import __version__
+from permgrad.base.checks import check_flag, check_path
+from permgrad.base.errors import InputError
+from permgrad.base.files import atomic_folder, json_text, plain, writing
+from permgrad.base.stored import parse_json, sealed
+from permgrad.models.estimators.presets import Preset
+
+FORMAT_NAME, FORMAT_VERSION = "permgrad model", 1
+#: The estimator of networks of images and a table; all others are hybrid networks.
+IMAGE_TABLE = "ImageTableModel"
+DESCRIPTION, ARRAYS, WEIGHTS = "model.json", "arrays.npz", "weights.safetensors"
+
+
+def save(model: Any, folder: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Write a fitted estimator or ``ImageTableModel``; the folder appears complete or not at all.
+
+    Raises:
+        InputError: the folder holds something else, or a model and ``overwrite`` is false.
+        EnvironmentProblem: it cannot be written.
+    """
+    from safetensors.torch import save as weights_to_bytes
+
+    target = check_path("folder", folder)
+    check_flag("overwrite", overwrite)
+    _check_target(target, overwrite=overwrite)
+    # The renderer is described in words and numbers.
+    state = {name: value for name, value in model.module_.state_dict().items() if not name.startswith("renderer.")}
+    weights = weights_to_bytes({name: value.detach().cpu().contiguous() for name, value in state.items()})
+    images = type(model).__name__ == IMAGE_TABLE
+    description = {**_common(model), **(_of_images(model) if images else _of_hybrid(model))}
+    store = np.savez_compressed if images else np.savez
+    with (
+        writing("a model's folder must be writable", target, "choose another folder"),
+        atomic_folder(target) as temporary,
+    ):
+        (temporary / WEIGHTS).write_bytes(weights)
+        with (temporary / ARRAYS).open("wb") as file:
+            store(file, **_arrays(model))  # type: ignore[arg-type]
+        description["checksums"] = {name: checksum((temporary / name).read_bytes()) for name in (WEIGHTS, ARRAYS)}
+        text = json_text(sealed(description), indent=1)
+        (temporary / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+
+
+def checksum(content: bytes) -> str:
+    """Return the SHA-256 of a file's content."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _check_target(target: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that holds anything but an older model that may be replaced."""
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise InputError(f"a model is saved into a folder, however: {target} is a file or a link; choose another name")
+    if not target.exists() or not any(target.iterdir()):
+        return
+    if not _is_model(target):
+        raise InputError(
+            f"a model's folder must be new, empty or an older model, however: {target} holds other files; "
+            "choose another folder"
+        )
+    if not overwrite:
+        raise InputError(
+            f"a model's folder must be new, however: {target} holds a model already; "
+            "pass overwrite=True or choose another folder"
+        )
+
+
+def _is_model(folder: Path) -> bool:
+    """Return whether the folder holds a model and nothing else."""
+    if {entry.name for entry in folder.iterdir()} - {DESCRIPTION, ARRAYS, WEIGHTS}:
+        return False
+    try:
+        return bool(parse_json((folder / DESCRIPTION).read_bytes()).get("format") == FORMAT_NAME)
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _arrays(model: Any) -> dict[str, npt.NDArray[Any]]:
+    arrays = {"background": model.background_}
+    if isinstance(model.background_, dict):
+        # Names of columns may hold any sign; their places in the description stand for them.
+        arrays = {f"background.{place}": array for place, array in enumerate(model.background_.values())}
+    arrays["background_target"] = _plain_text(model.background_target_)
+    if hasattr(model, "classes_"):
+        arrays["classes"] = _plain_text(np.asarray(model.classes_))
+    return {**arrays, **{f"history.{name}": model.history_[name].to_numpy() for name in model.history_.columns}}
+
+
+def _plain_text(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return fixed-width text for text in an object array, which would need pickle."""
+    return values.astype(str) if values.dtype == object else values
+
+
+def _common(model: Any) -> dict[str, Any]:
+    """Return what is written of every kind of model."""
+    content: dict[str, Any] = {
+        "format": FORMAT_NAME,
+        "version": FORMAT_VERSION,
+        "written_by": f"permgrad {__version__}",
+        "estimator": type(model).__name__,
+        "seed": model.seed_,
+        "best_epoch": int(model.best_epoch_),
+        "history": list(model.history_.columns),
+        "preprocessor": model.preprocessor_.to_dict(),
+    }
+    if hasattr(model, "classes_"):
+        content["class_weights"] = model.class_weights_.tolist()
+    if hasattr(model, "target_mean_"):
+        content["target"] = {"mean": model.target_mean_, "scale": model.target_scale_}
+    return content
+
+
+def _of_images(model: Any) -> dict[str, Any]:
+    content: dict[str, Any] = plain(
+        {
+            "task": model.task,
+            "preset": model.preset,
+            "training_options": model.training_options_,
+            "network": dataclasses.asdict(model.module_.options),
+            "images": [column.to_dict() for column in model.images_],
+            "background": list(model.background_),
+        }
+    )
+    return content
+
+
+def _of_hybrid(model: Any) -> dict[str, Any]:
+    module = model.module_
+    names = getattr(model, "feature_names_in_", None)
+    content: dict[str, Any] = {
+        "parameters": _parameters(model),
+        "n_features_in": int(model.n_features_in_),
+        "feature_names_in": None if names is None else [str(name) for name in names],
+        "training_options": _pack(model.training_options_),
+        "network": {
+            "encoded": module.encoded,
+            "outputs": module.outputs,
+            "paths": list(module.paths),
+            "numeric_columns": module.numeric_columns,
+            "level_blocks": module.level_blocks,
+            "options": module.options.to_dict(),
+        },
+        "renderer": None if model.renderer_ is None else model.renderer_.to_dict(),
+    }
+    if hasattr(model, "classes_"):
+        content["classes_are_objects"] = bool(np.asarray(model.classes_).dtype == object)
+        content["calibration"] = model.calibration_.to_dict()
+    return content
+
+
+def _parameters(model: Any) -> dict[str, Any]:
+    """Return the constructor's arguments; what cannot be written as data is replaced by what it led to."""
+    packed: dict[str, Any] = {}
+    for name, value in model.get_params(deep=False).items():
+        if name == "random_state" and not isinstance(value, (int, np.integer, type(None))):
+            packed[name] = model.seed_
+        elif name == "layout" and not isinstance(value, (str, type(None))):
+            packed[name] = {"fitted": True}
+        elif isinstance(value, (torch.device, os.PathLike)):
+            packed[name] = str(value)
+        elif isinstance(value, Preset):
+            packed[name] = {"preset": value.to_dict()}
+        else:
+            packed[name] = _pack(value, name)
+    return packed
+
+
+def _pack(value: Any, name: str = "value") -> Any:
+    """Write plain values so that JSON gives back the same types: tuples, keys that are no text, infinity."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {"number": str(value)}
+    if isinstance(value, tuple):
+        return {"tuple": [_pack(item, name) for item in value]}
+    if isinstance(value, (list, np.ndarray, pd.Index, pd.Series)):
+        return [_pack(item, name) for item in value]
+    if isinstance(value, Mapping):
+        return {"mapping": [[_pack(key, name), _pack(item, name)] for key, item in value.items()]}
+    raise InputError(
+        f"arguments of a saved model must be plain values, however: {name} holds a {type(value).__name__}; "
+        "use numbers, text, lists and mappings"
+    )
