@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -20,28 +19,27 @@ from permgrad.base.checks import check_choice, check_path
 from permgrad.base.errors import InputError, PermgradError, shown
 from permgrad.base.progress import ProgressMode
 from permgrad.base.random import derive_seed, generator, resolve_seed
+from permgrad.data.encode.encoding import TableEncoder
+from permgrad.data.types.column_notes import tell_of_columns
 from permgrad.data.types.row_order import tell_of_other_order
 from permgrad.data.weights import check_weights
 from permgrad.models.batches import in_batches, sparing
 from permgrad.models.devices import device_of, full_float32, rows_at_once
 from permgrad.models.estimators import inputs
-from permgrad.models.estimators.prepared import EncodedRows, Prepared, contiguous, encode_training
+from permgrad.models.estimators.prepared import EncodedRows, Prepared, contiguous, encode_training, train_model
 from permgrad.models.estimators.presets import get_preset
 from permgrad.models.estimators.settings import Settings, choose_device, resolve_settings
 from permgrad.models.fast.inference import FoldedNetwork
+from permgrad.models.network.drawing import draw_network
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.options import NetworkOptions
+from permgrad.models.network.summary import TrainingTime, measure_training_time, summarize
 from permgrad.models.save.writing import save
 from permgrad.models.stream.streaming import StreamRequest, prepare_stream
 from permgrad.models.train.distributed import count_devices
 from permgrad.models.train.guard import sheltered, untouched
 from permgrad.models.train.learner import EpochWatcher
 from permgrad.models.train.rows import Rows, TrainingRows
-from permgrad.models.train.training import train
-
-if TYPE_CHECKING:
-    from permgrad.data.encode.encoding import TableEncoder
-    from permgrad.models.network.summary import TrainingTime
 
 _NETWORK_PREFIX = "network__"
 # Measured on the paper network, one thread: 64 rows 25,900 rows/s, 512 rows 9,300, 2,048 rows 6,600.
@@ -201,23 +199,8 @@ class HyNNBase(BaseEstimator):
     def _train(
         self, work: Prepared, checkpoint_folder: str | os.PathLike[str] | None, on_epoch: EpochWatcher | None
     ) -> Self:
-        result = train(
-            self.module_,
-            work.train,
-            work.validation,
-            work.options,
-            seed=derive_seed(self.seed_, "training"),
-            device=work.device,
-            devices=count_devices(self.devices, work.device),
-            progress=self.progress,
-            checkpoint_folder=checkpoint_folder,
-            on_epoch=on_epoch,
-            columns=self.preprocessor_.encoded_names_,
-        )
-        self.best_epoch_ = result.best_epoch
-        history = pd.DataFrame(result.history)
-        self.history_ = history.assign(epoch=history["epoch"].astype(int))
-        self.training_options_ = dataclasses.asdict(work.options)
+        devices = count_devices(self.devices, work.device)
+        train_model(self, self.module_, work, devices=devices, checkpoint_folder=checkpoint_folder, on_epoch=on_epoch)
         self._calibrate(work)
         return self
 
@@ -324,27 +307,17 @@ class HyNNBase(BaseEstimator):
 
     def _make_encoder(self, frame: pd.DataFrame, settings: Settings) -> TableEncoder:
         """Return an encoder with the estimator's arguments; ``frame`` shows what its columns are."""
-        from permgrad.data.encode.encoding import TableEncoder
-
         numeric: Any = settings.numeric
         kinds = self.kinds
         if settings.pairs_as_levels:
             kinds = {**inputs.pairs_as_levels(frame, self.na_codes, self.kinds), **(self.kinds or {})}
-        return TableEncoder(
-            numeric,
-            settings.max_levels,
-            na_codes=self.na_codes,
-            groups=self.groups,
-            variables=self.variables,
-            kinds=kinds,
-        )
+        arguments = {name: getattr(self, name) for name in ("na_codes", "groups", "variables")}
+        return TableEncoder(numeric, settings.max_levels, kinds=kinds, **arguments)
 
     def _fit_encoder(
         self, frame: pd.DataFrame, settings: Settings | None = None
     ) -> tuple[TableEncoder, npt.NDArray[np.float32]]:
         """Return the encoder that ``fit`` would fit on training rows, and those rows encoded."""
-        from permgrad.data.types.column_notes import tell_of_columns
-
         chosen = resolve_settings(self.get_params(deep=False), self._task) if settings is None else settings
         encoder = self._make_encoder(frame, chosen).fit(frame)
         together = [*encoder.groups_.values(), *encoder.variables_.values()]
@@ -482,15 +455,11 @@ class HyNNBase(BaseEstimator):
 
     def summary(self) -> str:
         """Return the network's branches, shapes and parameter counts as text."""
-        from permgrad.models.network.summary import summarize
-
         check_is_fitted(self, "module_")
         return summarize(self.module_)
 
     def draw_network(self) -> Any:
         """Return a ``matplotlib.figure.Figure`` of the network: what flows where, with shapes and parameters."""
-        from permgrad.models.network.drawing import draw_network
-
         check_is_fitted(self, "module_")
         return draw_network(self.module_)
 
@@ -501,8 +470,6 @@ class HyNNBase(BaseEstimator):
 
     def _training_time(self, work: Prepared) -> TrainingTime:
         """Measure a few training steps on a copy of the network; nothing of the work is changed."""
-        from permgrad.models.network.summary import measure_training_time
-
         assert isinstance(work.train, Rows)
         return measure_training_time(self.module_, work.train, work.validation, work.options, work.device)
 

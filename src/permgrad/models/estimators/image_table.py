@@ -26,16 +26,16 @@ from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.image_table import ImageColumn, Pixels
 from permgrad.data.types.column_types import Kind
 from permgrad.models.batches import in_batches, sparing
-from permgrad.models.devices import full_float32, rows_at_once
-from permgrad.models.estimators.argument_rules import argument_faults, training_faults
+from permgrad.models.devices import device_of, full_float32, rows_at_once
+from permgrad.models.estimators.argument_rules import TASK_LOSSES, argument_faults, training_faults
 from permgrad.models.estimators.inputs import class_target, class_weights
+from permgrad.models.estimators.prepared import Prepared, train_model
 from permgrad.models.estimators.settings import choose_device, device_faults, raise_faults
 from permgrad.models.network.multimodal import ImageTableNetwork, ImageTableOptions
 from permgrad.models.save.writing import save
 from permgrad.models.train.guard import sheltered, untouched
 from permgrad.models.train.learner import TrainingOptions
 from permgrad.models.train.rows import Rows
-from permgrad.models.train.training import train
 
 Task = Literal["classification", "regression"]
 Files = Sequence[Path]
@@ -103,6 +103,11 @@ class InputRows:
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
         self.tensors = tuple(tensors)
+
+    @classmethod
+    def of(cls, arrays: Sequence[npt.NDArray[Any]]) -> InputRows:
+        """Return rows of arrays, without a copy where they lie in one piece."""
+        return cls([torch.from_numpy(np.ascontiguousarray(array)) for array in arrays])
 
     def __len__(self) -> int:
         return len(self.tensors[0])
@@ -177,7 +182,7 @@ class ImageTableModel:
         random_state: Any = None,
         progress: ProgressMode = "auto",
     ) -> None:
-        check_choice("task", task, ("classification", "regression"))
+        check_choice("task", task, tuple(TASK_LOSSES))
         self.task = task
         self.preset = preset
         self.network = network
@@ -190,7 +195,7 @@ class ImageTableModel:
         self.background_size = background_size
         self.device = device
         self.random_state = random_state
-        self.progress: ProgressMode = progress
+        self.progress = progress
 
     # ---- fitting -----------------------------------------------------------------------------------------------------
 
@@ -214,13 +219,14 @@ class ImageTableModel:
         preset = image_presets.get(self.preset)
         self._check_arguments()
         options = _changed(preset.network, self.network, "network option")
+        loss = TASK_LOSSES[self.task][0]
+        training = _changed(TrainingOptions(loss=loss), {**preset.training, **(self.training or {})}, "training option")
         self.seed_ = resolve_seed(self.random_state)
         target = self._fit_target(rows)
         held, held_target = self._code(held)
-        loss = "cross_entropy" if self.task == "classification" else "squared_error"
-        chosen = _changed(TrainingOptions(loss=loss), {**preset.training, **(self.training or {})}, "training option")
         fitted = [ImageColumn.fit(name, files, size=self.image_size) for name, files in rows.images.items()]
         self.images_ = tuple(column for column, _ in fitted)
+        pixels = [array for _, array in fitted]
         self.preprocessor_ = TableEncoder(
             preset.numeric, na_codes=self.na_codes, variables=self.variables, kinds=self.kinds
         )
@@ -230,30 +236,16 @@ class ImageTableModel:
                 "the table beside the images must have a column that varies, however: among the training rows none "
                 "does; add columns"
             )
-        pixels = [array for _, array in fitted]
-        weights = np.ones(len(rows))
         if self.task == "classification":
-            self.class_weights_ = class_weights(self.class_weight, self.classes_, target.astype(np.int64))
-            weights = self.class_weights_[target.astype(np.int64)]
+            self.class_weights_ = class_weights(self.class_weight, self.classes_, target)
         self._keep_background(pixels, encoded, rows.y)
         with sheltered(derive_seed(self.seed_, "weights")):
             self.module_ = self.build(encoded.shape[1], options)
-        held_weights = self.class_weights_[held_target] if self.task == "classification" else np.ones(len(held))
-        result = train(
-            cast("Any", _Trainee(self.module_)),
-            self._rows(pixels, encoded, target, weights / weights.mean()),
-            self._rows(*self.encode(held), held_target, held_weights / held_weights.mean()),
-            chosen,
-            seed=derive_seed(self.seed_, "training"),
-            device=choose_device(self.device),
-            progress=self.progress,
-            checkpoint_folder=checkpoint_folder,
-            columns=self.preprocessor_.encoded_names_,
-        )
-        self.best_epoch_ = result.best_epoch
-        history = pd.DataFrame(result.history)
-        self.history_ = history.assign(epoch=history["epoch"].astype(int))
-        self.training_options_ = dataclasses.asdict(chosen)
+        training_rows = self._rows([*pixels, encoded], target)
+        held_pixels, held_encoded = self.encode(held)
+        validation = self._rows([*held_pixels, held_encoded], held_target)
+        work = Prepared(training_rows, validation, training, choose_device(self.device), np.ones(len(held)))
+        train_model(self, _Trainee(self.module_), work, checkpoint_folder=checkpoint_folder)
         return self
 
     def _check_arguments(self) -> None:
@@ -285,32 +277,32 @@ class ImageTableModel:
             raise InputError("validation rows must be there and have a target, however: they are not; pass some")
         if self.task == "regression":
             return rows, (np.asarray(rows.y, dtype=np.float64) - self.target_mean_) / self.target_scale_
-        known = np.isin(rows.y, self.classes_)
-        if not known.any():
+        rows = rows.take(np.flatnonzero(np.isin(rows.y, self.classes_)))
+        if len(rows) == 0:
             raise InputError("validation rows must hold classes of the training rows, however: none does")
-        kept = rows.take(np.flatnonzero(known))
-        return kept, np.searchsorted(self.classes_, np.asarray(kept.y)).astype(np.int64)
+        return rows, np.searchsorted(self.classes_, np.asarray(rows.y)).astype(np.int64)
 
     def build(self, encoded: int, options: ImageTableOptions) -> ImageTableNetwork:
         """Return an untrained network for the fitted image columns and a number of encoded columns."""
-        columns = [(own.channels, own.height, own.width, own.mean, own.spread) for own in self.images_]
+        columns = [
+            (column.channels, column.height, column.width, column.mean, column.spread) for column in self.images_
+        ]
         outputs = len(self.classes_) if self.task == "classification" else 1
         made = ImageTableNetwork(columns, encoded, outputs, options, centre=self.target_mean_, scale=self.target_scale_)
         return made.eval()
 
-    def _rows(
-        self, pixels: Sequence[Pixels], encoded: npt.NDArray[Any], y: npt.NDArray[Any], weights: npt.NDArray[Any]
-    ) -> Rows:
-        tensors = [torch.from_numpy(array) for array in pixels]
-        tensors.append(torch.from_numpy(np.ascontiguousarray(encoded, dtype=np.float32)))
-        target = torch.from_numpy(np.asarray(y))
+    def _rows(self, inputs: Sequence[npt.NDArray[Any]], y: npt.NDArray[Any]) -> Rows:
+        """Put rows into tensors; classes weigh as ``class_weights_`` says, and the mean weight is 1."""
+        weights = self.class_weights_[y] if self.task == "classification" else np.ones(len(y))
+        target = torch.from_numpy(y)
         target = target.long() if self.task == "classification" else target.float()
-        return Rows(cast("Any", InputRows(tensors)), target, torch.from_numpy(np.asarray(weights)).float())
+        weight = torch.from_numpy(weights / weights.mean()).float()
+        return Rows(cast("Any", InputRows.of(inputs)), target, weight)
 
     def _keep_background(self, pixels: Sequence[Pixels], encoded: npt.NDArray[Any], y: Any) -> None:
         chosen = generator(self.seed_, "background").permutation(len(encoded))[: self.background_size]
         self.background_: dict[str, npt.NDArray[Any]] = {
-            own.name: array[chosen] for own, array in zip(self.images_, pixels, strict=True)
+            column.name: array[chosen] for column, array in zip(self.images_, pixels, strict=True)
         }
         self.background_[self.table_input] = encoded[chosen]
         self.background_target_ = np.asarray(y)[chosen]
@@ -320,21 +312,19 @@ class ImageTableModel:
     @property
     def table_input(self) -> str:
         """Name of the encoded table among the inputs."""
-        names = [own.name for own in self.images_]
-        return (
-            TABLE if TABLE not in names else next(f"{TABLE}_{k}" for k in range(2, 99) if f"{TABLE}_{k}" not in names)
-        )
+        names = [column.name for column in self.images_]
+        return next(name for name in (TABLE, *(f"{TABLE}_{k}" for k in range(2, 99))) if name not in names)
 
     @property
     def groups_(self) -> dict[str, list[str]]:
         """Each raw feature with its encoded columns, for ``pg.explain(..., level="group", groups=model.groups_)``."""
         names = self.preprocessor_.encoded_names_
         players = self.preprocessor_.features("feature")
-        return {feature: [names[column] for column in own] for feature, own in players.items() if len(own)}
+        return {feature: [names[column] for column in columns] for feature, columns in players.items() if len(columns)}
 
     def encode(self, rows: Records) -> tuple[list[Pixels], npt.NDArray[np.float32]]:
         """Read the images, uint8 ``(rows, channels, height, width)`` each, and encode the table."""
-        pixels = [own.read(rows.images[own.name]) for own in self.images_]
+        pixels = [column.read(rows.images[column.name]) for column in self.images_]
         return pixels, self.preprocessor_.transform(rows.table)
 
     def inputs(self, rows: Records) -> dict[str, Any]:
@@ -344,12 +334,14 @@ class ImageTableModel:
 
     def background(self) -> dict[str, Any]:
         """Return the kept training rows in the form of ``inputs``."""
-        return self._named([self.background_[own.name] for own in self.images_], self.background_[self.table_input])
+        return self._named(
+            [self.background_[column.name] for column in self.images_], self.background_[self.table_input]
+        )
 
     def _named(self, pixels: Sequence[Pixels], encoded: npt.NDArray[np.float32]) -> dict[str, Any]:
         made: dict[str, Any] = {
-            own.name: array.astype(np.float32) / np.float32(255)
-            for own, array in zip(self.images_, pixels, strict=True)
+            column.name: array.astype(np.float32) / np.float32(255)
+            for column, array in zip(self.images_, pixels, strict=True)
         }
         made[self.table_input] = pd.DataFrame(encoded, columns=list(self.preprocessor_.encoded_names_))
         return made
@@ -358,18 +350,17 @@ class ImageTableModel:
     def outputs(self, rows: Records) -> npt.NDArray[np.float64]:
         """Return logits, or predictions in the target's units, ``(rows, outputs)``."""
         pixels, encoded = self.encode(rows)
-        tensors = [torch.from_numpy(array) for array in pixels] + [torch.from_numpy(np.ascontiguousarray(encoded))]
-        together = InputRows(tensors)
-        device = next(self.module_.parameters()).device
+        together = InputRows.of([*pixels, encoded])
+        device = device_of(self.module_)
         size = rows_at_once(device, on_processor=_ROWS, on_accelerator=_ROWS_ACCELERATOR)
-        found: list[npt.NDArray[np.float64]] = []
+        outputs: list[npt.NDArray[np.float64]] = []
 
         def some_rows(part: slice) -> None:
-            found.append(self.module_(*together[part].to(device).floats()).double().cpu().numpy())
+            outputs.append(self.module_(*together[part].to(device).floats()).double().cpu().numpy())
 
         with sparing(), full_float32():
             in_batches(len(together), size, some_rows)
-        return np.concatenate(found)
+        return np.concatenate(outputs)
 
     def predict_proba(self, rows: Records) -> npt.NDArray[np.float64]:
         """Return each class's probability ``(rows, classes)``; rows sum to 1."""
@@ -389,9 +380,9 @@ class ImageTableModel:
 
 
 def _changed(base: Any, changes: Mapping[str, Any] | None, kind: str) -> Any:
-    known = [field.name for field in dataclasses.fields(base)]
+    names = [field.name for field in dataclasses.fields(base)]
     for name in changes or {}:
-        if name not in known:
-            raise unknown(kind, name, known)
+        if name not in names:
+            raise unknown(kind, name, names)
     plain = {name: tuple(value) if isinstance(value, list) else value for name, value in (changes or {}).items()}
     return dataclasses.replace(base, **plain)

@@ -11,10 +11,12 @@ import pandas as pd
 import torch
 
 from permgrad.base.errors import InputError, listed
+from permgrad.base.random import derive_seed
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.data.read.whole_numbers import fused_columns
 from permgrad.models.train.learner import TrainingOptions
 from permgrad.models.train.rows import Rows, TrainingRows
+from permgrad.models.train.training import train
 
 
 def contiguous(encoded: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -59,3 +61,31 @@ class EncodedRows:
     x: npt.NDArray[np.float32]
     y: npt.NDArray[Any]
     weights: npt.NDArray[np.float64]
+
+
+def train_model(model: Any, network: Any, work: Prepared, *, devices: int = 1, **course: Any) -> None:
+    """Train a model's network and keep how it went: ``history_``, ``best_epoch_``, ``training_options_``.
+
+    Args:
+        model: with ``seed_``, ``progress`` and ``preprocessor_``.
+        network: what is trained.
+        work: rows and options.
+        devices: as in ``train``.
+        course: ``checkpoint_folder`` and ``on_epoch`` of ``train``.
+    """
+    result = train(
+        network,
+        work.train,
+        work.validation,
+        work.options,
+        seed=derive_seed(model.seed_, "training"),
+        device=work.device,
+        devices=devices,
+        progress=model.progress,
+        columns=model.preprocessor_.encoded_names_,
+        **course,
+    )
+    history = pd.DataFrame(result.history)
+    model.history_ = history.assign(epoch=history["epoch"].astype(int))
+    model.best_epoch_ = result.best_epoch
+    model.training_options_ = dataclasses.asdict(work.options)
