@@ -12,6 +12,7 @@ from permgrad.models.network.summary import LayerRow, count_numbers, layer_rows
 _COLOURS = {"input": "#E6E6E6", "tabular": "#A9D3F0", "image": "#F6D7A0", "head": "#A8DCC9", "output": "#E6E6E6"}
 _LINE = "#555555"
 _WIDTH, _HEIGHT, _GAP, _LANE = 1.78, 1.2, 0.45, 1.75
+_STEP = _WIDTH + _GAP
 _TITLES = {"Linear": "Dense", "Conv2d": "Convolution", "PeriodicDenseEmbedding": "Embedding"}
 _OWN_BLOCK = (*_TITLES, "input")
 _SHORT = {"BatchNorm1d": "BatchNorm", "BatchNorm2d": "BatchNorm", "MaxPool2d": "max pool", "Dropout": "dropout"}
@@ -48,74 +49,61 @@ def _blocks(rows: list[LayerRow]) -> list[_Block]:
     return blocks
 
 
-def draw_network(network: HybridNetwork) -> Any:  # noqa: C901 — one pass from left to right reads best in one piece
-    """Return a ``matplotlib.figure.Figure``; nothing global of matplotlib's is touched."""
+def draw_network(network: HybridNetwork) -> Any:
+    """Return a ``matplotlib.figure.Figure``; nothing global of matplotlib's is touched.
+
+    Each box is a block: its layers, the shape of what leaves it for one row, and its number of parameters.
+    """
     from matplotlib.figure import Figure
 
     blocks = _blocks(layer_rows(network))
     lanes = {part: [block for block in blocks if block.part == part] for part in ("tabular", "image", "head")}
     # All sizes are in inches, so that text fits its box whatever the network's length.
-    step = _WIDTH + _GAP
     longest = max(len(lanes["tabular"]), len(lanes["image"]))
     both = bool(lanes["tabular"]) and bool(lanes["image"])
-    wide = (longest + len(lanes["head"]) + 1) * step + (_GAP if both else 0) - _GAP
-    high = _HEIGHT + (_LANE if both else 0)
-    margin, heading = 0.25, 0.85
+    head_left = (longest + 1) * _STEP + (_GAP if both else 0)
+    wide, high = head_left + len(lanes["head"]) * _STEP - _GAP, _HEIGHT + (_LANE if both else 0)
+    margin, heading, middle = 0.25, 0.85, high / 2
     figure = Figure(figsize=(wide + 2 * margin, high + heading + margin), facecolor="white")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_xlim(-margin, wide + margin)
     axes.set_ylim(-margin, high + heading)
     axes.set_axis_off()
-    middle = high / 2
-    heights = {"tabular": middle, "image": middle}
-    if both:
-        heights = {"tabular": high - _HEIGHT / 2, "image": _HEIGHT / 2}
     _box(axes, 0.0, middle, _Block("input", "One row", ["encoded columns"], (network.encoded,), 0))
-    ends: list[tuple[float, float]] = []
-    for part in ("tabular", "image"):
-        left, level = step, heights[part]
+    heights = {"tabular": high - _HEIGHT / 2, "image": _HEIGHT / 2} if both else dict.fromkeys(lanes, middle)
+    for part, words in (("tabular", "table branch"), ("image", "image branch")):
         if not lanes[part]:
             continue
-        _arrow(axes, (_WIDTH, middle), (left, level))
-        for number, block in enumerate(lanes[part]):
-            _box(axes, left, level, block)
-            if number + 1 < len(lanes[part]):
-                _arrow(axes, (left + _WIDTH, level), (left + step, level))
-            left += step
-        ends.append((left - _GAP, level))
-    last = (longest + 1) * step - _GAP
-    left = (longest + 1) * step + (_GAP if both else 0)
-    for end, level in ends:
+        level = heights[part]
+        _arrow(axes, (_WIDTH, middle), (_STEP, level))
+        end = _lane(axes, lanes[part], _STEP, level)
         # A shorter branch first goes on level, so that both meet the head at the same angle.
+        last = (longest + 1) * _STEP - _GAP
         axes.plot([end, last], [level, level], color=_LINE, linewidth=0.9, solid_capstyle="butt")
-        _arrow(axes, (last, level), (left, middle))
-    for block in lanes["head"]:
-        _box(axes, left, middle, block)
-        left += step
-        if block is not lanes["head"][-1]:
-            _arrow(axes, (left - _GAP, middle), (left, middle))
-    total = count_numbers(network)
+        _arrow(axes, (last, level), (head_left, middle))
+        _label(axes, _STEP, level, words)
+    _lane(axes, lanes["head"], head_left, middle)
+    _label(axes, head_left, middle, "head")
     outputs = f"{network.outputs} output{'s' * (network.outputs != 1)}"
-    title = (
-        f"{' and '.join(network.paths)} network: {network.encoded} encoded columns to {outputs}, {total:,} parameters"
-    )
-    axes.text(
-        0,
-        high + heading - 0.2,
-        title[0].upper() + title[1:],
-        fontsize=11,
-        fontweight="bold",
-        va="center",
-        family="DejaVu Sans",
-    )
-    for part, words in (("tabular", "table branch"), ("image", "image branch")):
-        if lanes[part]:
-            axes.text(
-                step, heights[part] + _HEIGHT / 2 + 0.13, words, fontsize=9, color="#444444", family="DejaVu Sans"
-            )
-    head_left = (longest + 1) * step + (_GAP if both else 0)
-    axes.text(head_left, middle + _HEIGHT / 2 + 0.13, "head", fontsize=9, color="#444444", family="DejaVu Sans")
+    columns, total = f"{network.encoded} encoded columns", f"{count_numbers(network):,} parameters"
+    title = f"{' and '.join(network.paths)} network: {columns} to {outputs}, {total}"
+    title, style = title[0].upper() + title[1:], {"fontweight": "bold", "va": "center", "family": "DejaVu Sans"}
+    axes.text(0, high + heading - 0.2, title, fontsize=11, **style)
     return figure
+
+
+def _lane(axes: Any, blocks: list[_Block], left: float, level: float) -> float:
+    """Draw blocks side by side with arrows between them, and return where the last ends."""
+    for number, block in enumerate(blocks):
+        if number:
+            _arrow(axes, (left - _GAP, level), (left, level))
+        _box(axes, left, level, block)
+        left += _STEP
+    return left - _GAP
+
+
+def _label(axes: Any, left: float, level: float, words: str) -> None:
+    axes.text(left, level + _HEIGHT / 2 + 0.13, words, fontsize=9, color="#444444", family="DejaVu Sans")
 
 
 def _box(axes: Any, left: float, level: float, block: _Block) -> None:

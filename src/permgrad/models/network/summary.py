@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from permgrad.base.progress import readable
+from permgrad.models.fast.replacement import evaluation_mode
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.train.guard import sheltered
 from permgrad.models.train.learner import Learner, TrainingOptions, evaluate
@@ -58,57 +62,34 @@ def count_numbers(module: nn.Module) -> int:
 
 def layer_rows(network: HybridNetwork) -> list[LayerRow]:
     """Return all layers in the order of computation, with shapes found by sending one row of zeros through."""
-    rows: list[LayerRow] = []
-    modes = [(part, part.training) for part in network.modules()]
     parameter = next(network.parameters())
-    network.eval()
-    try:
-        with torch.no_grad():
-            encoded = torch.zeros(1, network.encoded, device=parameter.device, dtype=parameter.dtype)
-            for part, module, entry in _parts(network, encoded):
-                rows += _walk(part, module, entry)
-    finally:
-        for part_module, training in modes:
-            part_module.training = training
+    encoded = torch.zeros(1, network.encoded, device=parameter.device, dtype=parameter.dtype)
+    rows: list[LayerRow] = []
+    with evaluation_mode(network), torch.no_grad():
+        if network.table_branch is not None:
+            embedding, values = network.table_branch.embedding, network.table_branch.embed(encoded)
+            # The embedding is one line; what reaches the dense layers is its output beside the other columns.
+            name, count = ("input", 0) if embedding is None else (type(embedding).__name__, count_numbers(embedding))
+            rows.append(LayerRow("tabular", name, tuple(values.shape[1:]), count))
+            rows += _walk("tabular", network.table_branch.layers, values)
+        for part, layers, values in _chains(network, encoded):
+            rows.append(LayerRow(part, "input", tuple(values.shape[1:]), 0))
+            rows += _walk(part, layers, values)
     return rows
 
 
-def _parts(network: HybridNetwork, encoded: Tensor) -> Iterator[tuple[str, list[tuple[str, nn.Module]], Tensor]]:
-    """Yield each part's named layers and the part's input."""
-    if network.table_branch is not None:
-        entry = encoded
-        layers: list[tuple[str, nn.Module]] = []
-        if network.table_branch.embedding is not None:
-            # The embedding is one line; what reaches the dense layers is its output beside the other columns.
-            entry = torch.zeros_like(network.table_branch.embed(encoded))
-            layers.append(("PeriodicDenseEmbedding", _Given(network.table_branch.embedding)))
-        layers += [(type(layer).__name__, layer) for layer in network.table_branch.layers]
-        yield "tabular", layers, entry
+def _chains(network: HybridNetwork, encoded: Tensor) -> Iterator[tuple[str, Iterable[nn.Module], Tensor]]:
+    """Yield the layers and the input of the image branch and of the head."""
     if network.image_branch is not None and network.renderer is not None:
-        images = network.renderer(encoded)
-        yield "image", [(type(layer).__name__, layer) for layer in network.image_branch], images
-    joined = encoded.new_zeros(1, sum(network.widths.values()))
-    yield "head", [(type(layer).__name__, layer) for layer in network.head], joined
+        yield "image", network.image_branch, network.renderer(encoded)
+    yield "head", network.head, encoded.new_zeros(1, sum(network.widths.values()))
 
 
-class _Given(nn.Module):
-    """Stands for a module whose output is the part's input already: counts its numbers, passes on."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, value: Tensor) -> Tensor:
-        return value
-
-
-def _walk(part: str, layers: list[tuple[str, nn.Module]], entry: Tensor) -> list[LayerRow]:
-    rows = [LayerRow(part, "input", tuple(entry.shape[1:]), 0)]
-    if layers and isinstance(layers[0][1], _Given):
-        rows = []
-    for name, layer in layers:
-        entry = layer(entry)
-        rows.append(LayerRow(part, name, tuple(entry.shape[1:]), count_numbers(layer)))
+def _walk(part: str, layers: Iterable[nn.Module], values: Tensor) -> list[LayerRow]:
+    rows = []
+    for layer in layers:
+        values = layer(values)
+        rows.append(LayerRow(part, type(layer).__name__, tuple(values.shape[1:]), count_numbers(layer)))
     return rows
 
 
@@ -166,26 +147,22 @@ def measure_training_time(
     with sheltered(0):
         learner = Learner(copy.deepcopy(network).to(device), train_rows.to(device), None, options, 0)
         learner.start_epoch()
-        taken: list[float] = []
-        for number, batch in enumerate(learner.order):
-            started = time.perf_counter()
-            learner.step(batch, number)
-            _wait(device)
-            taken.append(time.perf_counter() - started)
-            if number + 1 >= steps:
-                break
+        batches = itertools.islice(enumerate(learner.order), steps)
+        taken = [_seconds(partial(learner.step, batch, number), device) for number, batch in batches]
         # The first step sets things up; it is paid once, not per step.
         usual = sorted(taken[1:] or taken)
         per_epoch = usual[len(usual) // 2] * len(learner.order)
         if validation_rows is not None:
-            part = Rows(*(getattr(validation_rows, name)[:512] for name in ("x", "y", "weight"))).to(device)
+            part = validation_rows.take(slice(512)).to(device)
             evaluate(learner.network, part, options.loss)
-            started = time.perf_counter()
-            evaluate(learner.network, part, options.loss)
-            per_epoch += (time.perf_counter() - started) * math.ceil(len(validation_rows) / max(len(part), 1))
+            once = _seconds(partial(evaluate, learner.network, part, options.loss), device)
+            per_epoch += once * math.ceil(len(validation_rows) / max(len(part), 1))
     return TrainingTime(per_epoch, per_epoch * options.max_epochs, options.max_epochs)
 
 
-def _wait(device: torch.device) -> None:
+def _seconds(work: Callable[[], Any], device: torch.device) -> float:
+    started = time.perf_counter()
+    work()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    return time.perf_counter() - started
